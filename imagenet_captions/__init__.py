@@ -1,0 +1,1 @@
+"""ImageNet-Captions: rebuild it, load it, filter it."""

@@ -1,0 +1,149 @@
+"""The contract between the stages: Arrow schemas and outcomes.
+
+Every stage reads a plain Parquet file and writes one, plus a file of what it dropped and why beside it:
+
+    matches.parquet    MATCHES     an image id and the Flickr photo it came from
+    captions.parquet   CAPTIONS    a dataset row without its image, cleaned and raw texts side by side
+    X.outcomes.parquet OUTCOMES    what has been dropped up to and including the stage that wrote X.parquet
+
+and every source (a published release, a crawl, YFCC100M) yields RAW batches through the `RawSource` protocol.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+
+class Outcome(str, Enum):
+    """Where an input id ended; each one ends in exactly one of these."""
+
+    KEPT = "kept"
+    NO_URL = "no_url"  # wanted, but no list has an address for it
+    BAD_URL = "bad_url"  # an address that cannot be read as one
+    NOT_FLICKR = "not_flickr"  # an address elsewhere, look-alike hosts too
+    NOT_A_PHOTO = "not_a_photo"  # Flickr's, but a video, a profile or the "photo unavailable" picture
+    NOT_FOUND = "not_found"  # code 1: deleted, private or never there; Flickr does not tell
+    PRIVATE = "private"  # code 2
+    UNREACHABLE = "unreachable"  # Flickr gave no usable answer, however often it was asked
+    NOT_ASKED = "not_asked"  # the crawl was limited before its turn came
+    NO_TEXT = "no_text"  # nothing left to make a caption of
+    UNKNOWN_CLASS = "unknown_class"  # outside the wanted classes
+    BAD_RECORD = "bad_record"  # a line or entry that is not of its format
+    DUPLICATE_ID = "duplicate_id"  # an entry whose id an earlier entry has
+    NO_IMAGE = "no_image"  # the image source does not have it
+    BROKEN_IMAGE = "broken_image"  # the image source has it, but it is no usable image
+    DENIED = "denied"  # on the user's denylist
+
+
+# What matching leaves: one row an image id that has a Flickr photo.
+MATCHES = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),  # n01440764_10026
+        pa.field("wnid", pa.string(), nullable=False),
+        pa.field("photo_id", pa.string(), nullable=False),  # text: ids exceed 2^32
+        pa.field("url", pa.string(), nullable=False),  # the address that the photo id was read from
+        pa.field("detail", pa.string()),  # other addresses that the lists have for this id
+    ]
+)
+
+_IDENTITY = [
+    pa.field("image_id", pa.string(), nullable=False),
+    pa.field("wnid", pa.string(), nullable=False),
+]
+_TEXTS = [
+    pa.field("title", pa.string(), nullable=False),
+    pa.field("description", pa.string(), nullable=False),
+    pa.field("tags", pa.list_(pa.field("item", pa.string())), nullable=False),
+]
+_PROVENANCE = [
+    pa.field("photo_id", pa.string()),
+    pa.field("owner", pa.string()),  # Flickr's NSID
+    pa.field("owner_name", pa.string()),
+    pa.field("license", pa.int8()),  # Flickr's number
+    pa.field("date_taken", pa.timestamp("s")),  # the camera's clock, no zone
+    pa.field("date_posted", pa.timestamp("s", tz="UTC")),
+    pa.field("photo_page", pa.string()),
+    pa.field("source", pa.string(), nullable=False),  # flickr | release | yfcc100m
+    pa.field("retrieved_at", pa.timestamp("s", tz="UTC")),
+]
+_DETAIL = [pa.field("detail", pa.string())]  # a remark that goes to the row's outcome, not into the dataset
+
+# What every source yields: texts exactly as the source gave them.
+RAW = pa.schema(_IDENTITY + _TEXTS + _PROVENANCE + _DETAIL)
+
+# A dataset row without its image, in the order of the dataset's columns.
+ROW = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("filename", pa.string(), nullable=False),
+        pa.field("wnid", pa.string(), nullable=False),
+        pa.field("label", pa.int64(), nullable=False),  # rank of the sorted wnids; a ClassLabel in the dataset
+        pa.field("class_name", pa.string(), nullable=False),
+        *_TEXTS,
+        pa.field("caption", pa.string(), nullable=False),
+        pa.field("language", pa.string()),
+        pa.field("language_score", pa.float32()),
+        *_PROVENANCE,
+    ]
+)
+
+# The rows of the dataset's second config: the texts as the source gave them.
+RAW_ROW = pa.schema([field for field in ROW if field.name not in ("caption", "language", "language_score")])
+
+# What cleaning leaves: ROW, the raw texts, and the remark for the outcome; sorted by (wnid, image_id).
+CAPTIONS = pa.schema([*ROW, *[field.with_name("raw_" + field.name) for field in _TEXTS], *_DETAIL])
+
+OUTCOMES = pa.schema(
+    [
+        pa.field("image_id", pa.string()),  # null where a row stands for several ids, or for an entry without one
+        pa.field("wnid", pa.string()),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("detail", pa.string()),
+        pa.field("count", pa.int64(), nullable=False),
+    ]
+)
+
+_METADATA_KEY = b"imagenet_captions"
+
+
+class RawSource(Protocol):
+    """Where raw records come from: a release file, a crawl, YFCC100M metadata."""
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield RAW batches of at most a few thousand rows; ids may repeat and stand in any order."""
+        ...
+
+    def drops(self) -> Iterator[pa.RecordBatch]:
+        """Yield OUTCOMES batches of what did not become a record; complete once `batches` is used up."""
+        ...
+
+    def inputs(self) -> dict[str, str]:
+        """Digest of every input by its role, such as {"release": "<sha256>"}."""
+        ...
+
+
+def outcomes_path(product: Path) -> Path:
+    """The file beside a stage's product that holds what was dropped on the way to it.
+
+    >>> outcomes_path(Path("work/captions.parquet")).as_posix()
+    'work/captions.outcomes.parquet'
+    """
+    return product.with_suffix(".outcomes.parquet")
+
+
+def with_provenance(schema: pa.Schema, provenance: Mapping[str, Any]) -> pa.Schema:
+    """The schema with inputs and settings in its metadata, so that they travel with the file."""
+    text = json.dumps(provenance, sort_keys=True, ensure_ascii=False)
+    return schema.with_metadata({**(schema.metadata or {}), _METADATA_KEY: text.encode()})
+
+
+def provenance(schema: pa.Schema) -> dict[str, Any]:
+    """Inputs and settings that `with_provenance` put into a file's schema; {} for a file of another origin."""
+    found: dict[str, Any] = json.loads((schema.metadata or {}).get(_METADATA_KEY, b"{}"))
+    return found
