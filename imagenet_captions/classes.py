@@ -1,0 +1,201 @@
+"""The 1000 classes of ILSVRC-2012: wnid ↔ index ↔ names ↔ WordNet ancestors.
+
+The wnid is the key. Names are for people: two classes are called "missile", "crane" is a bird and a machine, and
+`resolve` refuses to guess which one was meant. A class's index is the rank of its wnid among the sorted wnids, the
+label that torchvision's ImageFolder gives it (the devkit's ILSVRC2012_ID is another order).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from imagenet_captions.errors import InputError
+
+_TABLE = Path(__file__).with_name("data") / "classes.tsv"  # data/SOURCES.md says where it comes from
+_LONGEST_SHOWN = 80
+
+
+@dataclass(frozen=True)
+class ImageNetClass:
+    """One of the 1000 classes.
+
+    `name` is open_clip's curated name, `lemmas` and `gloss` are WordNet's, and `ancestors` are the wnids of all
+    synsets above the class, nearest first.
+    """
+
+    wnid: str
+    index: int
+    name: str
+    lemmas: tuple[str, ...]
+    gloss: str
+    ancestors: tuple[str, ...]
+
+
+def wnids() -> tuple[str, ...]:
+    """The wnids of the 1000 classes, sorted, so that a class's index is its place here.
+
+    >>> wnids()[0], len(wnids())
+    ('n01440764', 1000)
+    """
+    return _tables().wnids
+
+
+def by_wnid(wnid: str) -> ImageNetClass:
+    """The class with this wnid.
+
+    >>> by_wnid("n02012849").name
+    'crane bird'
+    """
+    found = _tables().classes.get(wnid)
+    if found is None:
+        raise InputError(f"{_shown(wnid)} is not the wnid of one of the 1000 classes; give one such as 'n01440764'")
+    return found
+
+
+def by_index(index: int) -> ImageNetClass:
+    """The class with this index, 0 to 999.
+
+    >>> by_index(850).name
+    'teddy bear'
+    """
+    if not 0 <= index < len(wnids()):
+        raise InputError(f"there is no class with index {_shown(index)}; the classes are 0 to {len(wnids()) - 1}")
+    return by_wnid(wnids()[index])
+
+
+def index_of(wnid: str) -> int | None:
+    """The index of a class, or None if the wnid is not a class's.
+
+    >>> index_of("n01440764"), index_of("n02084071")
+    (0, None)
+    """
+    found = _tables().classes.get(wnid)
+    return None if found is None else found.index
+
+
+def is_class(wnid: str) -> bool:
+    """Whether a wnid is one of the 1000 classes; the wnid of an ancestor such as "dog" is not."""
+    return wnid in _tables().classes
+
+
+def resolve(name: str | int) -> tuple[str, ...]:
+    """The sorted wnids of the classes that a name stands for.
+
+    A name may be the wnid of a class or of an ancestor, an index as number or digits, or any curated name or
+    WordNet lemma of a class or an ancestor; upper and lower case, blanks and underscores are the same.
+
+    >>> resolve("tench") == resolve("Tinca_tinca") == resolve(0) == resolve("0") == ("n01440764",)
+    True
+    >>> len(resolve("dog")), len(resolve("n02084071"))
+    (118, 118)
+
+    Raises InputError for a name that nothing has, with the nearest names, and for a name of several things that
+    differ in their classes, with their wnids: give the wnid to say which one is meant.
+    """
+    if isinstance(name, int):
+        return (by_index(name).wnid,)
+    tables = _tables()
+    folded = _folded(name)
+    if folded in tables.covered:
+        return tables.covered[folded]
+    if folded.isascii() and folded.isdigit() and len(folded) <= _LONGEST_SHOWN:
+        return (by_index(int(folded)).wnid,)
+    candidates = tables.named.get(folded, ())
+    if not candidates:
+        raise InputError(_unknown(name, folded, tables))
+    if len({tables.covered[wnid] for wnid in candidates}) > 1:
+        raise InputError(_ambiguous(name, candidates, tables))
+    return tables.covered[candidates[0]]
+
+
+@dataclass(frozen=True)
+class _Synset:
+    name: str  # the curated name; "" for an ancestor
+    hypernyms: tuple[str, ...]
+    lemmas: tuple[str, ...]
+    gloss: str
+
+
+@dataclass(frozen=True)
+class _Tables:
+    wnids: tuple[str, ...]
+    classes: Mapping[str, ImageNetClass]
+    synsets: Mapping[str, _Synset]
+    covered: Mapping[str, tuple[str, ...]]  # wnid of a class or an ancestor → the classes at or below it
+    named: Mapping[str, tuple[str, ...]]  # folded name → wnids of the classes and ancestors that have it
+
+
+@cache
+def _tables() -> _Tables:
+    synsets = _read(_TABLE)
+    order = tuple(wnid for wnid, synset in synsets.items() if synset.name)
+    classes = {wnid: _class(wnid, index, synsets) for index, wnid in enumerate(order)}
+    covered: dict[str, list[str]] = {wnid: [] for wnid in synsets}
+    for wnid, class_ in classes.items():
+        for above in (wnid, *class_.ancestors):
+            covered[above].append(wnid)
+    named: dict[str, list[str]] = {}
+    for wnid, synset in synsets.items():
+        for name in {_folded(each) for each in (synset.name, *synset.lemmas) if each}:
+            named.setdefault(name, []).append(wnid)
+    return _Tables(
+        order,
+        classes,
+        synsets,
+        {wnid: tuple(below) for wnid, below in covered.items()},
+        {name: tuple(having) for name, having in named.items()},
+    )
+
+
+def _read(table: Path) -> dict[str, _Synset]:
+    synsets = {}
+    for line in table.read_text(encoding="utf-8").splitlines()[1:]:
+        wnid, name, hypernyms, lemmas, gloss = line.split("\t")
+        synsets[wnid] = _Synset(name, tuple(hypernyms.split()), tuple(lemmas.split("|")), gloss)
+    return synsets
+
+
+def _class(wnid: str, index: int, synsets: Mapping[str, _Synset]) -> ImageNetClass:
+    ancestors: dict[str, None] = {}
+    to_do = deque(synsets[wnid].hypernyms)
+    while to_do:
+        above = to_do.popleft()
+        if above not in ancestors:
+            ancestors[above] = None
+            to_do.extend(synsets[above].hypernyms)
+    synset = synsets[wnid]
+    return ImageNetClass(wnid, index, synset.name, synset.lemmas, synset.gloss, tuple(ancestors))
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
+def _unknown(name: str, folded: str, tables: _Tables) -> str:
+    # The search takes time in proportion to the name's length, and no class has a name so long.
+    nearest = difflib.get_close_matches(folded, tables.named, n=5) if len(folded) <= _LONGEST_SHOWN else []
+    if not nearest:
+        return f"no class is called {_shown(name)}; give a wnid, an index, a class's name or a wider one such as 'dog'"
+    return f"no class is called {_shown(name)}; the nearest names are {', '.join(map(repr, nearest))}"
+
+
+def _ambiguous(name: str, candidates: tuple[str, ...], tables: _Tables) -> str:
+    lines = [f"{_shown(name)} names {len(candidates)} different things; give the wnid of the one you mean:"]
+    for wnid in candidates:
+        synset, count = tables.synsets[wnid], len(tables.covered[wnid])
+        classes = "1 class" if count == 1 else f"{count} classes"
+        lines.append(f"  {wnid}  {synset.name or synset.lemmas[0]} ({classes}): {_shortened(synset.gloss)}")
+    return "\n".join(lines)
+
+
+def _shown(value: str | int) -> str:
+    return _shortened(repr(value[: 2 * _LONGEST_SHOWN] if isinstance(value, str) else value))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"

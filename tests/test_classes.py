@@ -1,0 +1,188 @@
+"""The classes: numbers that are known from WordNet, names that mean several things, names that mean none."""
+
+from __future__ import annotations
+
+import pytest
+
+from imagenet_captions import classes
+from imagenet_captions.errors import InputError
+
+
+def test_there_are_1000_classes_in_the_order_of_their_wnids() -> None:
+    assert len(classes.wnids()) == 1000
+    assert list(classes.wnids()) == sorted(set(classes.wnids()))
+
+
+def test_wnid_and_index_lead_to_each_other_for_every_class() -> None:
+    for index, wnid in enumerate(classes.wnids()):
+        found = classes.by_wnid(wnid)
+        assert (found.wnid, found.index) == (wnid, index)
+        assert classes.by_index(index) is found
+        assert classes.index_of(wnid) == index
+        assert classes.is_class(wnid)
+        assert found.name
+        assert all(found.lemmas)
+        assert found.gloss
+        for name in (wnid, index, str(index), wnid.upper()):
+            assert classes.resolve(name) == (wnid,)
+
+
+# Known points of the published order: open_clip's names, torchvision's labels.
+@pytest.mark.parametrize(
+    ("index", "wnid", "name"),
+    [
+        (0, "n01440764", "tench"),
+        (134, "n02012849", "crane bird"),
+        (517, "n03126707", "construction crane"),
+        (638, "n03710637", "tights"),
+        (639, "n03710721", "one-piece bathing suit"),
+        (657, "n03773504", "missile"),
+        (744, "n04008634", "missile"),
+        (836, "n04355933", "sunglasses"),
+        (837, "n04356056", "sunglasses"),
+        (850, "n04399382", "teddy bear"),
+        (999, "n15075141", "toilet paper"),
+    ],
+)
+def test_index_wnid_and_curated_name_belong_together(index: int, wnid: str, name: str) -> None:
+    found = classes.by_index(index)
+    assert (found.wnid, found.name) == (wnid, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("dog", 118),
+        ("bird", 59),
+        ("vehicle", 67),
+        ("animal", 398),
+        ("snake", 17),
+        ("insect", 27),
+        ("shark", 3),
+        ("n02121620", 7),  # true cat
+        ("n02127808", 6),  # big cat
+        ("true cat", 7),
+        ("domestic dog", 118),
+        ("entity", 1000),
+    ],
+)
+def test_an_ancestor_stands_for_the_classes_below_it(name: str, count: int) -> None:
+    found = classes.resolve(name)
+    assert len(found) == count
+    assert list(found) == sorted(found)
+    assert all(classes.is_class(wnid) for wnid in found)
+
+
+def test_an_ancestor_covers_exactly_the_classes_that_have_it_above_them() -> None:
+    for name, wnid in (("dog", "n02084071"), ("vehicle", "n04524313"), ("shark", "n01482330")):
+        having = [each for each in classes.wnids() if wnid in classes.by_wnid(each).ancestors]
+        assert list(classes.resolve(name)) == having
+
+
+def test_ancestors_stand_nearest_first() -> None:
+    great_white = classes.by_wnid("n01484850").ancestors
+    assert great_white[0] == "n01483522"  # mackerel shark
+    assert great_white[-1] == "n00001740"  # entity
+    assert great_white.index("n01482330") < great_white.index("n00015388")  # shark, animal
+    for wnid in classes.wnids():
+        ancestors = classes.by_wnid(wnid).ancestors
+        assert len(ancestors) == len(set(ancestors))
+        assert "n00001740" in ancestors
+        assert wnid not in ancestors
+
+
+@pytest.mark.parametrize("name", ["Tinca tinca", "tinca_tinca", "TENCH", "  tench\n", "Tinca  Tinca"])
+def test_case_blanks_and_underscores_make_no_difference(name: str) -> None:
+    assert classes.resolve(name) == ("n01440764",)
+
+
+@pytest.mark.parametrize(
+    ("name", "candidates"),
+    [
+        ("crane", {"n02012849": "1 class", "n03126707": "1 class"}),
+        ("maillot", {"n03710637": "1 class", "n03710721": "1 class"}),
+        ("cat", {"n02121620": "7 classes", "n02127808": "6 classes"}),
+        ("food", {"n00021265": "26 classes", "n07555863": "27 classes"}),
+        ("missile", {"n03773504": "1 class", "n04008634": "1 class"}),
+        ("sunglasses", {"n04355933": "1 class", "n04356056": "1 class"}),
+        ("Cardigan", {"n02113186": "1 class", "n02963159": "1 class"}),
+        # The curated name of one class, and WordNet's word for more than that class.
+        ("duck", {"n01846331": "2 classes", "n01847000": "1 class"}),
+        ("scarf", {"n04143897": "2 classes", "n04325704": "1 class"}),
+    ],
+)
+def test_a_name_of_several_things_lists_them_and_the_wnid_settles_it(name: str, candidates: dict[str, str]) -> None:
+    with pytest.raises(InputError) as raised:
+        classes.resolve(name)
+    first, *rest = str(raised.value).splitlines()
+    assert repr(name) in first
+    assert "wnid" in first
+    assert len(rest) == len(candidates)
+    for (wnid, count), line in zip(candidates.items(), rest, strict=True):
+        assert line.split()[0] == wnid
+        assert f"({count}): " in line
+        assert len(line.partition("): ")[2]) > 10  # the gloss
+        assert len(classes.resolve(wnid)) == int(count.split()[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "wnid"),
+    [
+        ("cabbage", "n07714571"),  # the vegetable and the family, of which only head cabbage is a class
+        ("couch", "n04344873"),  # the studio couch and the sofa above it
+        ("tights", "n03710637"),  # the curated name of maillot, and the lemma of what is above it
+    ],
+)
+def test_several_things_with_the_same_classes_are_no_question(name: str, wnid: str) -> None:
+    assert classes.resolve(name) == (wnid,)
+
+
+def test_every_name_of_every_class_leads_to_it_or_to_a_question_that_lists_it() -> None:
+    ambiguous = set()
+    for wnid in classes.wnids():
+        found = classes.by_wnid(wnid)
+        for name in (found.name, *found.lemmas):
+            answer, question = _resolve_or_question(name)
+            assert wnid in answer or f"\n  {wnid}  " in question
+            if question:
+                ambiguous.add(name)
+    assert {"crane", "missile", "maillot", "sunglasses"} <= ambiguous
+    assert len(ambiguous) < 100
+
+
+def _resolve_or_question(name: str) -> tuple[tuple[str, ...], str]:
+    try:
+        return classes.resolve(name), ""
+    except InputError as error:
+        return (), str(error)
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [("tech", "tench"), ("golden retreiver", "golden retriever"), ("tedy bear", "teddy bear"), ("vehicel", "vehicle")],
+)
+def test_an_unknown_name_gets_the_nearest_ones(typo: str, meant: str) -> None:
+    with pytest.raises(InputError, match=f"no class is called '{typo}'; the nearest names are .*'{meant}'"):
+        classes.resolve(typo)
+
+
+@pytest.mark.parametrize("name", ["", "qqqqzzzz", "n00000000", "n0144076", "①", "x" * 10_000_000, "犬"])
+def test_a_name_like_no_other_says_what_can_be_given(name: str) -> None:
+    with pytest.raises(InputError, match="no class is called") as raised:
+        classes.resolve(name)
+    assert len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize("index", [-1, 1000, "1000", "99999999999999999999"])
+def test_an_index_out_of_range_is_refused(index: str | int) -> None:
+    with pytest.raises(InputError, match="0 to 999"):
+        classes.resolve(index)
+
+
+@pytest.mark.parametrize("wnid", ["n02084071", "", "../../x", "n" * 10_000_000])
+def test_what_is_not_a_class_has_no_index(wnid: str) -> None:
+    assert classes.index_of(wnid) is None
+    assert not classes.is_class(wnid)
+    with pytest.raises(InputError, match="is not the wnid of one of the 1000 classes") as raised:
+        classes.by_wnid(wnid)
+    assert len(str(raised.value)) < 300
