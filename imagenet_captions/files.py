@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from imagenet_captions.errors import InputError
+
+_LARGEST_READ_WHOLE = 4 << 30
 
 
 @contextmanager
@@ -60,3 +63,34 @@ def remove_tree(path: Path) -> None:
     """Remove a folder of ours, if it is there."""
     if path.exists():
         shutil.rmtree(path)
+
+
+def digest(path: Path) -> str:
+    """A digest that changes when an input does.
+
+    A file's is that of its bytes. A folder's, and that of a file over 4 GB (ImageNet's tar has 138), is of the names,
+    sizes and times in it: reading all of ImageNet to learn that nothing changed would take longer than most stages.
+    """
+    if path.is_file() and path.stat().st_size <= _LARGEST_READ_WHOLE:
+        return sha256(path)
+    listing = hashlib.sha256()
+    for found in [path] if path.is_file() else sorted(path.rglob("*")):
+        if found.is_file():
+            stat = found.stat()
+            listing.update(f"{found.relative_to(path).as_posix()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return listing.hexdigest()
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Hold a lock file while a run works on `what`; a second run is refused, a killed one leaves nothing behind.
+
+    The lock is the kernel's, on the open file, so it ends with the process however that ends.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{what} is in use by another run; wait for it to end, or stop it") from None
+        yield

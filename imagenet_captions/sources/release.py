@@ -1,0 +1,321 @@
+"""The published imagenet_captions.json, or the zip that holds it, read as a stream.
+
+The file is one JSON list of objects with `filename`, `wnid`, `title`, `description` and `tags`. Nothing about its
+size is assumed: the paper counts 463,622 entries, a user of the published file counted 448,896.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import json
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple, Protocol
+
+import pyarrow as pa
+
+from imagenet_captions import classes
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import require_file
+from imagenet_captions.image_ids import image_id as read_image_id
+from imagenet_captions.image_ids import wnid_of
+from imagenet_captions.records import OUTCOMES, RAW, Outcome
+
+_BATCH_ROWS = 4096
+_READ_BYTES = 1 << 20
+_LARGEST_ENTRY = 1 << 25  # characters; the longest real entry has under 100,000
+
+
+class Readable(Protocol):
+    """All that is asked of a stream of bytes."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Entry(NamedTuple):
+    """One good entry of the release."""
+
+    image_id: str
+    wnid: str
+    title: str
+    description: str
+    tags: list[str]
+
+
+class BadEntry(NamedTuple):
+    """Why an entry cannot be used, and its id where that much can be read."""
+
+    image_id: str | None
+    wnid: str | None
+    reason: str
+
+
+class ReleaseSource:
+    """A `RawSource` over the published file.
+
+    Bad entries and entries outside the 1000 classes become drops, with the entry's number in the detail.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = require_file(path, "the release")
+        self._bad: list[tuple[int, BadEntry]] = []
+        self._outside: Counter[str] = Counter()
+        self._sha256: str | None = None
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the good entries as RAW batches, in the order of the file."""
+        self._bad.clear()
+        self._outside.clear()
+        good: list[Entry] = []
+        found = 0
+        with _opened(self.path) as stream:
+            hashing = _Hashing(stream)
+            for number, value in enumerate(iter_json_list(hashing, str(self.path)), start=1):
+                entry = check_entry(value)
+                if isinstance(entry, BadEntry):
+                    self._bad.append((number, entry))
+                    continue
+                found += 1
+                if not classes.is_class(entry.wnid):
+                    self._outside[entry.wnid] += 1
+                    continue
+                good.append(entry)
+                if len(good) == _BATCH_ROWS:
+                    yield _raw_batch(good)
+                    good = []
+            self._sha256 = hashing.hexdigest()
+        if not found:
+            raise InputError(_not_the_release(self.path, self._bad))
+        if good:
+            yield _raw_batch(good)
+
+    def drops(self) -> Iterator[pa.RecordBatch]:
+        """Yield what `batches` could not use: one row a bad entry, one row a wnid outside the classes."""
+        rows: list[tuple[str | None, str | None, str, str | None, int]] = [
+            (bad.image_id, bad.wnid, Outcome.BAD_RECORD.value, f"entry {number}: {bad.reason}", 1)
+            for number, bad in self._bad
+        ]
+        rows += [
+            (None, wnid, Outcome.UNKNOWN_CLASS.value, None, count) for wnid, count in sorted(self._outside.items())
+        ]
+        columns = zip(*rows, strict=True) if rows else [()] * len(OUTCOMES)
+        yield pa.RecordBatch.from_arrays(
+            [pa.array(column, field.type) for column, field in zip(columns, OUTCOMES, strict=True)], schema=OUTCOMES
+        )
+
+    def inputs(self) -> dict[str, str]:
+        """SHA-256 of the JSON itself, the same whether it lies in a zip or not."""
+        if self._sha256 is None:
+            with _opened(self.path) as stream:
+                hashing = _Hashing(stream)
+                while hashing.read(_READ_BYTES):
+                    pass
+                self._sha256 = hashing.hexdigest()
+        return {"release": self._sha256}
+
+
+def check_entry(value: object) -> Entry | BadEntry:
+    """Read one element of the list, or say what is wrong with it.
+
+    >>> check_entry({"filename": "n01440764_10.JPEG", "wnid": "n01440764", "title": None})
+    BadEntry(image_id='n01440764_10', wnid='n01440764', reason='title is null, not text')
+    """
+    if not isinstance(value, dict):
+        return BadEntry(None, None, f"{_kind(value)}, not an object")
+    filename = value.get("filename")
+    image_id = read_image_id(filename) if isinstance(filename, str) else None
+    wnid = wnid_of(image_id) if image_id else None
+    for name in ("filename", "wnid", "title", "description"):
+        if not isinstance(value.get(name), str):
+            return BadEntry(image_id, wnid, f"{name} is {_found(value, name)}, not text")
+    if image_id is None or wnid is None:
+        return BadEntry(None, None, f"filename {_short(filename)} is not of the form n01440764_10026.JPEG")
+    if value["wnid"] != wnid:
+        return BadEntry(image_id, wnid, f"wnid {_short(value['wnid'])} is not the one of the file name {image_id}")
+    tags = value.get("tags")
+    if not isinstance(tags, list):
+        return BadEntry(image_id, wnid, f"tags is {_found(value, 'tags')}, not a list")
+    for tag in tags:
+        if not isinstance(tag, str):
+            return BadEntry(image_id, wnid, f"tags holds {_kind(tag)}, not only text")
+    return Entry(image_id, wnid, value["title"], value["description"], tags)
+
+
+def iter_json_list(stream: Readable, name: str) -> Iterator[Any]:
+    """Yield the elements of one JSON list without holding the whole list; `name` is for the messages."""
+    reader = _Text(stream, name)
+    if reader.skip_blanks() != "[":
+        raise InputError(f"{name} does not hold a JSON list, so it is not imagenet_captions.json; check the file")
+    reader.at += 1
+    if reader.skip_blanks() == "]":
+        return
+    while True:
+        yield reader.value()
+        after = reader.skip_blanks()
+        reader.at += 1
+        if after == "]":
+            return
+        if after != ",":
+            raise reader.error("is not valid JSON")
+
+
+class _Text:
+    """A window over a JSON text that grows at its end and is cut at its start."""
+
+    def __init__(self, stream: Readable, name: str) -> None:
+        self.stream = stream
+        self.name = name
+        self.text = ""
+        self.at = 0
+        self.count = 0
+        self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
+        self._scan = json.JSONDecoder().raw_decode
+
+    def more(self, size: int = _READ_BYTES) -> bool:
+        """Read on; False at the end of the file."""
+        block = self.stream.read(size)
+        try:
+            text = self._decode(block, final=not block)
+        except UnicodeDecodeError:
+            raise self.error("is not UTF-8") from None
+        self.text = self.text[self.at :] + text
+        self.at = 0
+        return bool(block)
+
+    def skip_blanks(self) -> str:
+        """Move to the next character that is no blank, and return it."""
+        while True:
+            while self.at < len(self.text):
+                if self.text[self.at] not in " \t\r\n":
+                    return self.text[self.at]
+                self.at += 1
+            if not self.more():
+                raise self.error("ends too early: it is not whole")
+
+    def value(self) -> Any:
+        """Decode the value that starts here, reading on as long as it is not whole."""
+        self.skip_blanks()
+        size = _READ_BYTES
+        while True:
+            try:
+                value, end = self._scan(self.text, self.at)
+            except RecursionError:
+                raise self.error("is nested too deeply") from None
+            except ValueError:
+                end = len(self.text)
+                value = None
+            if end < len(self.text):
+                self.at = end
+                self.count += 1
+                return value
+            if len(self.text) - self.at > _LARGEST_ENTRY:
+                raise self.error("is not valid JSON, or one entry of it is larger than 32 MB")
+            if not self.more(size):
+                raise self.error("ends too early, or is not valid JSON")
+            size *= 2
+
+    def error(self, what: str) -> InputError:
+        where = f"after entry {self.count:,}" if self.count else "at its start"
+        return InputError(f"{self.name} {what} ({where}); check the file, or download it again")
+
+
+class _Hashing:
+    """A byte stream that takes the SHA-256 of what is read through it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._digest = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        block = self._stream.read(size)
+        self._digest.update(block)
+        return block
+
+    def hexdigest(self) -> str:
+        """SHA-256 of the whole stream: what the caller left is read too."""
+        while self.read(_READ_BYTES):
+            pass
+        return self._digest.hexdigest()
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    if not zipfile.is_zipfile(path):
+        if path.suffix.lower() == ".zip":
+            raise InputError(f"{path} is not a whole zip file; download it again")
+        with path.open("rb") as stream:
+            yield stream
+        return
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(_json_member(archive, path)) as stream:
+            yield stream
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise InputError(f"{path} is damaged ({error}); download it again") from None
+    except (RuntimeError, NotImplementedError) as error:  # a password, a compression that Python lacks
+        raise InputError(f"{path} cannot be unpacked here ({error}); unpack it and give the JSON file") from None
+
+
+def _json_member(archive: zipfile.ZipFile, path: Path) -> str:
+    names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
+    found = [name for name in names if name.lower().endswith(".json")]
+    if len(found) != 1:
+        held = ", ".join(_short(name) for name in names[:5]) or "nothing"
+        raise InputError(
+            f"{path} should hold one JSON file and holds {len(found)} of them (in it: {held}); "
+            "give imagenet_captions.zip"
+        )
+    return found[0]
+
+
+def _raw_batch(entries: list[Entry]) -> pa.RecordBatch:
+    columns: dict[str, Any] = dict(zip(Entry._fields, zip(*entries, strict=True), strict=True))
+    try:
+        arrays = {name: pa.array(column, RAW.field(name).type) for name, column in columns.items()}
+    except UnicodeEncodeError:
+        return _raw_batch([_without_surrogates(entry) for entry in entries])
+    size = len(entries)
+    arrays["source"] = pa.array(["release"] * size, pa.string())
+    return pa.RecordBatch.from_arrays([arrays.get(field.name, pa.nulls(size, field.type)) for field in RAW], schema=RAW)
+
+
+def _without_surrogates(entry: Entry) -> Entry:
+    """Half a UTF-16 pair is no text, and Arrow takes none: U+FFFD marks the place."""
+
+    def whole(text: str) -> str:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+    return entry._replace(
+        title=whole(entry.title), description=whole(entry.description), tags=[whole(tag) for tag in entry.tags]
+    )
+
+
+def _not_the_release(path: Path, bad: list[tuple[int, BadEntry]]) -> str:
+    first = f" (entry {bad[0][0]}: {bad[0][1].reason})" if bad else ""
+    return (
+        f"{path} is not imagenet_captions.json: none of its {len(bad):,} entries has filename, wnid, title, "
+        f"description and tags{first}; check the file"
+    )
+
+
+def _found(value: dict[str, Any], name: str) -> str:
+    return _kind(value[name]) if name in value else "missing"
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return f"the number {_short(value)}"
+    return {"str": "text", "list": "a list", "dict": "an object"}[type(value).__name__]
+
+
+def _short(value: object) -> str:
+    shown = ascii(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."

@@ -1,0 +1,189 @@
+"""The published file, as it should be and as it should not."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.sources.release import BadEntry, ReleaseSource, check_entry, iter_json_list
+
+GOOD: dict[str, Any] = {
+    "filename": "n01440764_10026.JPEG",
+    "wnid": "n01440764",
+    "title": "A tench",
+    "description": "caught <b>today</b>",
+    "tags": ["fish", "Tinca tinca"],
+}
+
+
+def write(path: Path, entries: list[Any]) -> Path:
+    path.write_text(json.dumps(entries), encoding="utf-8")
+    return path
+
+
+def read(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    source = ReleaseSource(path)
+    rows = [row for batch in source.batches() for row in batch.to_pylist()]
+    return rows, [row for batch in source.drops() for row in batch.to_pylist()]
+
+
+def test_a_good_entry_comes_through_as_it_is(tmp_path: Path) -> None:
+    rows, drops = read(write(tmp_path / "release.json", [GOOD]))
+    assert drops == []
+    (row,) = rows
+    assert (row["image_id"], row["wnid"]) == ("n01440764_10026", "n01440764")
+    assert (row["title"], row["description"], row["tags"]) == (GOOD["title"], GOOD["description"], GOOD["tags"])
+    assert row["source"] == "release"
+    assert row["owner"] is None
+    assert row["retrieved_at"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"title": None}, "title is null, not text"),
+        ({"title": 42}, "title is the number 42, not text"),
+        ({"description": ["x"]}, "description is a list, not text"),
+        ({"tags": "dog beach"}, "tags is text, not a list"),
+        ({"tags": None}, "tags is null, not a list"),
+        ({"tags": ["dog", 3]}, "tags holds the number 3, not only text"),
+        ({"filename": 7}, "filename is the number 7, not text"),
+        ({"filename": "../../x.JPEG"}, "filename '../../x.JPEG' is not of the form n01440764_10026.JPEG"),
+        ({"filename": "n01440764.JPEG"}, "filename 'n01440764.JPEG' is not of the form n01440764_10026.JPEG"),
+        ({"filename": "C:\\x.JPEG"}, "filename 'C:\\\\x.JPEG' is not of the form n01440764_10026.JPEG"),
+        (
+            {"filename": "n01440764_1\x00.JPEG"},
+            "filename 'n01440764_1\\x00.JPEG' is not of the form n01440764_10026.JPEG",
+        ),
+        ({"wnid": "n02084071"}, "wnid 'n02084071' is not the one of the file name n01440764_10026"),
+        ({"wnid": None}, "wnid is null, not text"),
+    ],
+)
+def test_a_bad_field_is_named(change: dict[str, Any], reason: str) -> None:
+    bad = check_entry({**GOOD, **change})
+    assert isinstance(bad, BadEntry)
+    assert bad.reason == reason
+
+
+@pytest.mark.parametrize("name", list(GOOD))
+def test_a_missing_field_is_named(name: str) -> None:
+    bad = check_entry({key: value for key, value in GOOD.items() if key != name})
+    assert isinstance(bad, BadEntry)
+    assert bad.reason.startswith(f"{name} is missing")
+
+
+@pytest.mark.parametrize("value", [None, 3, True, "text", ["list"]])
+def test_an_entry_that_is_no_object(value: object) -> None:
+    bad = check_entry(value)
+    assert isinstance(bad, BadEntry)
+    assert bad.reason.endswith("not an object")
+
+
+def test_a_ten_megabyte_name_stays_out_of_the_message() -> None:
+    bad = check_entry({**GOOD, "filename": "x" * 10_000_000})
+    assert isinstance(bad, BadEntry)
+    assert len(bad.reason) < 200
+
+
+def test_every_entry_ends_somewhere(tmp_path: Path) -> None:
+    entries = [
+        GOOD,
+        {**GOOD, "title": None},
+        {**GOOD, "filename": "n90000000_1.JPEG", "wnid": "n90000000"},
+        {**GOOD, "filename": "n90000000_2.JPEG", "wnid": "n90000000"},
+        {**GOOD, "filename": "n90000001_2.JPEG", "wnid": "n90000001"},
+        "text",
+    ]
+    rows, drops = read(write(tmp_path / "release.json", entries))
+    assert len(rows) + sum(row["count"] for row in drops) == len(entries)
+    assert Counter({row["outcome"]: row["count"] for row in drops if row["wnid"] == "n90000000"}) == {
+        "unknown_class": 2
+    }
+    assert [row["detail"] for row in drops if row["outcome"] == "bad_record"] == [
+        "entry 2: title is null, not text",
+        "entry 6: text, not an object",
+    ]
+
+
+def test_half_a_surrogate_pair_is_marked_and_loses_nothing_else(tmp_path: Path) -> None:
+    text = json.dumps([{**GOOD, "title": "half \ud83d of it \U0001f41f", "tags": ["a\ude00b"]}])
+    (tmp_path / "release.json").write_text(text)
+    (row,), _ = read(tmp_path / "release.json")
+    assert row["title"] == "half � of it \U0001f41f"
+    assert row["tags"] == ["a�b"]
+
+
+def test_the_zip_gives_what_the_file_gives(tmp_path: Path) -> None:
+    plain = write(tmp_path / "imagenet_captions.json", [GOOD])
+    packed = tmp_path / "imagenet_captions.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(plain, "imagenet_captions.json")
+        archive.writestr("__MACOSX/._imagenet_captions.json", b"junk")
+    assert read(packed) == read(plain)
+    assert ReleaseSource(packed).inputs() == ReleaseSource(plain).inputs()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "ends too early"),
+        (b"{}", "does not hold a JSON list"),
+        (b'{"filename": 1}\n{"filename": 2}\n', "does not hold a JSON list"),
+        (b"[]", "none of its 0 entries"),
+        (b"[1, 2, 3]", r"none of its 3 entries has .*entry 1: the number 1"),
+        (b'[{"image": "x.jpg", "caption": "a dog"}]', r"filename is missing, not text"),
+        (json.dumps([GOOD]).encode()[:-20], "ends too early"),
+        (json.dumps([GOOD]).encode()[:-1], "ends too early"),
+        (json.dumps([GOOD]).encode().replace(b"}]", b"} {}]"), "is not valid JSON"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'[{"filename": "\xff\xfe"}]', "is not UTF-8"),
+        (b"\x89PNG\r\n\x1a\n", "is not UTF-8"),
+    ],
+)
+def test_a_file_that_is_not_the_release_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "other.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        read(path)
+
+
+def test_zips_that_are_not_the_release(tmp_path: Path) -> None:
+    path = tmp_path / "other.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("readme.txt", b"nothing here")
+    with pytest.raises(InputError, match=r"holds 0 of them \(in it: 'readme.txt'\)"):
+        read(path)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("imagenet_captions.json", json.dumps([GOOD] * 2000))
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(InputError, match="is not a whole zip file"):
+        read(path)
+
+
+def test_a_damaged_zip_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "release.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("imagenet_captions.json", json.dumps([GOOD] * 2000))
+    damaged = path.read_bytes().replace(b"A tench", b"B tench", 3)
+    path.write_bytes(damaged)
+    with pytest.raises(InputError, match="is damaged"):
+        read(path)
+
+
+def test_no_such_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"the release .*nothing.json does not exist"):
+        ReleaseSource(tmp_path / "nothing.json")
+
+
+def test_values_that_straddle_a_read_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagenet_captions.sources.release._READ_BYTES", 3)
+    values: list[Any] = [{"a": "é" * 5, "b": [1, 2]}, 12345, -1.5e3, "x", True, None, []]
+    text = "\ufeff [ " + " ,\r\n".join(json.dumps(value, ensure_ascii=False) for value in values) + " ] "
+    assert list(iter_json_list(io.BytesIO(text.encode()), "it")) == values
