@@ -29,12 +29,14 @@ SHAPES = {
     "shared": "http://farm{f}.static.flickr.com/{s}/{i}_{k}.jpg",
     "blank_in_url": "http://farm{f}.static.flickr.com/{s}/{i}_{k} (1).jpg",
     "blank": "",
+    "garbled": "http:///{k}.jpg",
     "elsewhere": "http://www.example.com/images/{k}.jpg",
     "latin1": "http://www.b\xe9b\xe9.example/photo\xe9.jpg",
     "lookalike": "http://farm{f}.static.flickr.com.evil.org/{s}/{i}_{k}.jpg",
     "inside_another": "http://example.com/farm{f}.static.flickr.com/{s}/{i}_{k}.jpg",
     "ends_like_flickr": "http://notflickr.com/photos/sample-owner/{i}/",
     "profile": "http://www.flickr.com/photos/sample-owner/",
+    "video_file": "https://live.staticflickr.com/video/{i}/{k}/1080p.mp4",
     "unavailable": "http://l.yimg.com/g/images/photo_unavailable.gif",
 }
 

@@ -21,8 +21,8 @@ from photos import ENTRIES, WNIDS, Entry
 
 SAMPLE = Path(__file__).parents[2] / "imagenet_captions" / "demo" / "sample"
 NOT_AN_ID = "n01440764_1O026"  # with a letter O
-WITHOUT_PHOTO = ("none", "blank", "elsewhere", "latin1", "lookalike", "inside_another", "ends_like_flickr",
-                   "profile", "unavailable")  # fmt: skip
+WITHOUT_PHOTO = ("none", "blank", "garbled", "elsewhere", "latin1", "lookalike", "inside_another", "ends_like_flickr",
+                 "profile", "unavailable", "video_file")  # fmt: skip
 
 
 def number_entries(rng: random.Random) -> dict[str, Entry]:

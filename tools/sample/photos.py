@@ -112,7 +112,8 @@ KEPT = (
 DROPPED = (
     Entry("tench", "none", outcome="no_url"),
     Entry("banana", "none", outcome="no_url"),
-    Entry("goldfish", "blank", outcome="bad_url"),
+    Entry("goldfish", "blank", outcome="no_url"),
+    Entry("goldfish", "garbled", outcome="bad_url"),
     Entry("robin", "elsewhere", outcome="not_flickr"),
     Entry("tabby", "latin1", outcome="not_flickr"),
     Entry("retriever", "lookalike", outcome="not_flickr"),
@@ -120,6 +121,7 @@ DROPPED = (
     Entry("parachute", "ends_like_flickr", outcome="not_flickr"),
     Entry("golf ball", "profile", outcome="not_a_photo"),
     Entry("pizza", "unavailable", outcome="not_a_photo"),
+    Entry("retriever", "video_file", outcome="not_a_photo"),
     Entry("school bus", "page_alias", "Bus ride", "Eleven seconds of a bumpy road", ("bus", "video"),
           {"media": "video", "video": True, "originalformat": "mp4"}, outcome="not_a_photo"),
     Entry("volcano", "farm", fails=NOT_FOUND, outcome="not_found"),
