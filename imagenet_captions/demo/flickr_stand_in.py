@@ -1,0 +1,284 @@
+"""A stand-in for Flickr's REST service on 127.0.0.1, with every fault that the real one has shown.
+
+    python -m imagenet_captions.demo.flickr_stand_in --photos photos.json --faults 429,500,reset --fault-rate 0.3
+
+It answers flickr.photos.getInfo by GET and POST from a table of answers, prints its endpoint in one line when it is
+ready, and serves until it is stopped. Every request is kept, and written to a log of JSON lines if one is named: when
+it came, for which photo, and what was answered. The key `bad` is refused as Flickr refuses one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+from urllib.parse import parse_qsl, urlsplit
+
+from imagenet_captions.demo.synthetic_photos import synthetic_answer, synthetic_photo
+from imagenet_captions.errors import InputError
+
+_SORRY = "Sorry, the Flickr API service is not currently available."
+_PAGE_429 = (
+    b"<html><body><h1>429 Too Many Requests</h1> "
+    b"You have sent too many requests in a given amount of time.</body></html>"
+)
+_PAGE = b"<html><body>Our servers are having a massage.</body></html>"
+
+FAULTS = (
+    "429", "500", "503", "reset", "timeout", "truncate", "html", "html429", "comma", "other", "nostat",
+    "code0", "code105", "code106", "code201",
+)  # fmt: skip
+
+
+def failure(code: int, message: str) -> dict[str, Any]:
+    """Flickr's way to say no: HTTP 200 and this.
+
+    >>> failure(1, "Photo not found")
+    {'stat': 'fail', 'code': 1, 'message': 'Photo not found'}
+    """
+    return {"stat": "fail", "code": code, "message": message}
+
+
+@dataclass(frozen=True)
+class StandInSettings:
+    """What goes wrong, how often, and how slow the service is."""
+
+    faults: Sequence[str] = ()
+    fault_rate: float = 0.0  # of the requests, drawn at random
+    first_failures: int = 0  # the first so many requests for every photo fail, whatever the rate
+    retry_after: str | None = None  # header sent with 429 and 503
+    latency_ms: float = 0.0
+    max_per_second: int = 0  # more than that in a second are answered with 429; 0: any number
+    seed: int = 0
+    synthetic: bool = False  # make answers up for photos that are not in the table
+    hang_seconds: float = 60.0  # how long the fault `timeout` keeps a caller waiting
+
+    def __post_init__(self) -> None:
+        """Refuse faults that are not known."""
+        for fault in self.faults:
+            if fault not in FAULTS:
+                raise InputError(f"there is no fault {fault[:40]!r}; give some of {', '.join(FAULTS)}")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as the server saw it; `time` is Unix time at its arrival."""
+
+    time: float
+    photo_id: str
+    outcome: str  # ok, code1, …, or the name of a fault
+
+
+class FlickrStandIn:
+    """The stand-in in a thread of this process.
+
+    >>> with FlickrStandIn({"7": failure(1, "Photo not found")}) as flickr:
+    ...     flickr.endpoint.startswith("http://127.0.0.1:"), flickr.requests
+    (True, [])
+    """
+
+    def __init__(
+        self,
+        photos: Mapping[str, Mapping[str, Any]],
+        settings: StandInSettings | None = None,
+        log: Path | None = None,
+        port: int = 0,
+    ) -> None:
+        self.photos = dict(photos)  # photo id → whole answer; may be changed while serving
+        self.settings = settings or StandInSettings()
+        self.requests: list[Request] = []
+        self.stopping = threading.Event()
+        self._random = random.Random(self.settings.seed)
+        self._seen: dict[str, int] = {}
+        self._mutex = threading.Lock()
+        self._log: TextIO | None = log.open("a", encoding="utf-8") if log else None
+        self._server = _Server(("127.0.0.1", port), partial(_Handler, self))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}/services/rest/"
+
+    def __enter__(self) -> FlickrStandIn:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+        if self._log:
+            self._log.close()
+
+    def wait(self) -> None:
+        """Serve until the process is interrupted."""
+        try:
+            while self._thread.is_alive():
+                self._thread.join(1.0)
+        except KeyboardInterrupt:
+            return
+
+    def plan(self, parameters: Mapping[str, str], arrived: float) -> tuple[str, dict[str, Any]]:
+        """What to answer: the name of a fault or of an outcome, and the answer; the request is kept."""
+        photo_id = parameters.get("photo_id", "")
+        with self._mutex:
+            fault = self._fault(photo_id, arrived)
+            answer = {} if fault else self._answer(parameters, photo_id)
+            outcome = fault or (f"code{answer['code']}" if answer["stat"] == "fail" else "ok")
+            self.requests.append(Request(arrived, photo_id, outcome))
+            if self._log:
+                line = {"time": arrived, "photo_id": photo_id, "outcome": outcome}
+                self._log.write(json.dumps(line) + "\n")
+                self._log.flush()
+        return fault, answer
+
+    def _fault(self, photo_id: str, arrived: float) -> str:
+        settings = self.settings
+        limit = settings.max_per_second
+        if limit and len(self.requests) >= limit and arrived - self.requests[-limit].time < 1.0:
+            return "429"
+        self._seen[photo_id] = self._seen.get(photo_id, 0) + 1
+        if not settings.faults:
+            return ""
+        if self._seen[photo_id] <= settings.first_failures or self._random.random() < settings.fault_rate:
+            return self._random.choice(settings.faults)
+        return ""
+
+    def _answer(self, parameters: Mapping[str, str], photo_id: str) -> dict[str, Any]:
+        if parameters.get("method") != "flickr.photos.getInfo":
+            return failure(112, "Method not found")
+        key = parameters.get("api_key") or parameters.get("oauth_consumer_key")
+        if not key or key == "bad":
+            return failure(100, "Invalid API Key (Key has invalid format)")
+        if photo_id in self.photos:
+            return dict(self.photos[photo_id])
+        if self.settings.synthetic and photo_id.isascii() and photo_id.isdigit():
+            return synthetic_answer(photo_id)
+        return failure(1, f'Photo "{photo_id[:40]}" not found (invalid ID)')
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 256
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away in the middle of an answer is no news."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = 65536  # an answer leaves in one packet
+    disable_nagle_algorithm = True
+
+    def __init__(self, flickr: FlickrStandIn, *args: Any) -> None:
+        self.flickr = flickr
+        super().__init__(*args)
+
+    def do_GET(self) -> None:
+        self._respond({})
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        self._respond(dict(parse_qsl(self.rfile.read(length).decode("utf-8", "replace"))))
+
+    def _respond(self, parameters: dict[str, str]) -> None:
+        arrived = time.time()
+        parameters = {**dict(parse_qsl(urlsplit(self.path).query)), **self._signed(), **parameters}
+        if self.flickr.settings.latency_ms:
+            self.flickr.stopping.wait(self.flickr.settings.latency_ms / 1000)
+        fault, answer = self.flickr.plan(parameters, arrived)
+        if fault:
+            self._go_wrong(fault, parameters.get("photo_id", ""))
+        else:
+            self._send_json(answer)
+
+    def _signed(self) -> dict[str, str]:
+        """The parameters of an OAuth header: `OAuth oauth_consumer_key="…", oauth_nonce="…"`."""
+        pairs = (part.strip().partition("=") for part in self.headers.get("Authorization", "")[6:].split(","))
+        return {name: value.strip('"') for name, _, value in pairs if name}
+
+    def _go_wrong(self, fault: str, photo_id: str) -> None:
+        """Answer in the way of a fault; the ones that break the connection close it."""
+        if fault == "reset":
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+            self.close_connection = True
+        elif fault == "timeout":
+            self.flickr.stopping.wait(self.flickr.settings.hang_seconds)
+            self.close_connection = True
+        elif fault == "truncate":
+            self._send(200, b'{"photo":{"id":"1","title":{"_con', "application/json", length=4096)
+            self.close_connection = True
+        elif fault == "comma":
+            self._send(200, json.dumps(failure(201, _SORRY)).encode() + b",", "text/xml")
+        elif fault == "other":
+            self._send_json({"photo": synthetic_photo(photo_id + "0"), "stat": "ok"})
+        elif fault == "nostat":
+            self._send_json({"photo": {"id": photo_id}})
+        elif fault.startswith("code"):
+            self._send_json(failure(int(fault[4:]), _SORRY if fault in ("code0", "code201") else "Service fault"))
+        elif fault.startswith("html"):
+            self._send(200, _PAGE_429 if fault == "html429" else _PAGE, "text/html")
+        else:
+            self._send(int(fault), _PAGE_429 if fault == "429" else b"busy", "text/html")
+
+    def _send_json(self, answer: Mapping[str, Any]) -> None:
+        self._send(200, json.dumps(answer, ensure_ascii=False).encode(), "application/json")
+
+    def _send(self, status: int, body: bytes, kind: str, length: int | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        self.send_header("Content-Length", str(length or len(body)))
+        if status in (429, 503) and self.flickr.settings.retry_after is not None:
+            self.send_header("Retry-After", self.flickr.settings.retry_after)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """The requests are kept by the stand-in; nothing goes to stderr."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until interrupted."""
+    parser = argparse.ArgumentParser(description="A stand-in for Flickr's REST service on 127.0.0.1.")
+    parser.add_argument("--photos", type=Path, help="JSON object: photo id → answer as Flickr gives it")
+    parser.add_argument("--log", type=Path, help="file that gets one JSON line a request")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--faults", default="", help=f"some of {','.join(FAULTS)}")
+    parser.add_argument("--fault-rate", type=float, default=0.1)
+    parser.add_argument("--retry-after", help="header sent with 429 and 503: seconds or an HTTP date")
+    parser.add_argument("--latency-ms", type=float, default=0.0)
+    parser.add_argument("--max-per-second", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--synthetic", action="store_true", help="make answers up for unknown photos")
+    given = parser.parse_args(arguments)
+    photos = json.loads(given.photos.read_text(encoding="utf-8")) if given.photos else {}
+    settings = StandInSettings(
+        faults=tuple(fault for fault in given.faults.split(",") if fault),
+        fault_rate=given.fault_rate,
+        retry_after=given.retry_after,
+        latency_ms=given.latency_ms,
+        max_per_second=given.max_per_second,
+        seed=given.seed,
+        synthetic=given.synthetic,
+    )
+    with FlickrStandIn(photos, settings, given.log, given.port) as flickr:
+        sys.stdout.write(flickr.endpoint + "\n")
+        sys.stdout.flush()
+        flickr.wait()
+
+
+if __name__ == "__main__":
+    main()
