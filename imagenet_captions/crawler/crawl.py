@@ -1,0 +1,86 @@
+"""Ask Flickr for every matched photo, at its pace, for days if need be, and keep each answer as it arrives.
+
+`plan` says which photos, `asking` holds the loop, `policy` decides, `pace` spaces the calls, `flickr` sends them, and
+`store` remembers.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import closing
+from pathlib import Path
+
+from tqdm import tqdm
+
+from imagenet_captions.crawler.asking import Asking
+from imagenet_captions.crawler.crawl_settings import (
+    FLICKR_ENDPOINT,
+    FLICKR_RATE,
+    Client,
+    CrawlReport,
+    CrawlSettings,
+    Tools,
+)
+from imagenet_captions.crawler.interrupts import Interrupts
+from imagenet_captions.crawler.plan import photos_to_ask, wanted_photos
+from imagenet_captions.crawler.policy import StopRun
+from imagenet_captions.crawler.store import Store
+from imagenet_captions.errors import InputError, StoppedEarly
+
+__all__ = ["CrawlReport", "CrawlSettings", "Tools", "crawl"]
+
+log = logging.getLogger(__name__)
+
+
+def crawl(matches: Path, store: Path, settings: CrawlSettings, tools: Tools | None = None) -> CrawlReport:
+    """Ask for every photo of `matches` that `store` has no final answer for, and say how it went.
+
+    Raises InputError for a wrong key and the like, StoppedEarly if too many calls failed in a row, and
+    KeyboardInterrupt when interrupted; the answers so far are kept each time, and the same call goes on from there.
+    """
+    tools = tools or Tools(_connect)
+    wanted = wanted_photos(matches)
+    client = None if store.exists() else tools.connect(settings)  # no store is left behind when there is no key
+    report = CrawlReport()
+    with Store(store) as opened, Interrupts() as interrupts:
+        older_than = None if settings.refresh_days is None else tools.wall() - settings.refresh_days * 86400
+        photos = photos_to_ask(wanted, opened, older_than)
+        report.left = len(photos)
+        photos = photos.slice(0, settings.limit)
+        if len(photos):
+            with (
+                closing(client or tools.connect(settings)) as connected,
+                tqdm(total=len(photos), unit="photo", desc="crawl", disable=None) as bar,
+            ):
+                asking = Asking(connected, opened, settings, tools, interrupts, bar, report)
+                asking.run(photo_id.as_py() for photo_id in photos)
+            _raise_if_stopped(asking.stop, interrupts, report)
+    log.info(
+        "crawl: asked for %d photos: %d found, %d not found, %d private, %d unreachable; %d left",
+        *(report.asked, report.found, report.not_found, report.private, report.unreachable, report.left),
+    )
+    return report
+
+
+def _raise_if_stopped(stop: StopRun | None, interrupts: Interrupts, report: CrawlReport) -> None:
+    if stop and not stop.resumable:
+        raise InputError(f"Flickr refuses the call ({stop.reason}); check the key and the endpoint, nothing was marked")
+    done = report.found + report.not_found + report.private
+    if stop:
+        raise StoppedEarly(
+            f"the crawl stopped: {stop.reason}; {done} answers of this run are kept, {report.left} photos are left, "
+            "run the same command again later to go on"
+        )
+    if interrupts.wanted:
+        log.info("crawl: interrupted, %d answers of this run are kept; the same command goes on", done)
+        raise KeyboardInterrupt
+
+
+def _connect(settings: CrawlSettings) -> Client:
+    from imagenet_captions.crawler.credentials import read_credentials
+    from imagenet_captions.crawler.flickr import FlickrClient
+
+    if settings.endpoint in (None, FLICKR_ENDPOINT) and settings.calls_a_second > FLICKR_RATE:
+        log.warning("--rate %s is more than the 3600 calls an hour that Flickr allows for a key", settings.rate)
+    return FlickrClient(read_credentials(settings.key_file, os.environ), settings.endpoint or FLICKR_ENDPOINT)

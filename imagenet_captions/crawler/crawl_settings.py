@@ -1,0 +1,92 @@
+"""What a crawl is told, what it works with, and what it reports."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from imagenet_captions.crawler.pace import parse_rate
+from imagenet_captions.crawler.policy import Attempt, RetrySettings
+from imagenet_captions.errors import InputError
+
+FLICKR_ENDPOINT = "https://api.flickr.com/services/rest/"
+FLICKR_RATE = 1.0  # "under 3600 queries per hour across the whole key", https://www.flickr.com/services/developer/api/
+
+
+@dataclass(frozen=True)
+class CrawlSettings:
+    """How fast, how much and where to ask.
+
+    >>> CrawlSettings(rate="60/min").calls_a_second
+    1.0
+    """
+
+    rate: str = "3600/h"  # N/s, N/min, N/h, or `unlimited` for a service other than Flickr's own
+    limit: int | None = None  # ask for at most so many photos in this run; asking again for one does not count
+    refresh_days: float | None = None  # ask again for photos whose answer is older, and for none else
+    endpoint: str | None = None  # None: Flickr's
+    key_file: Path | None = None  # None: the environment
+    tries: int = 12  # calls for one photo in a run, before the run goes on without it
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be done, before anything is asked."""
+        if math.isinf(parse_rate(self.rate)) and self.endpoint is None:
+            raise InputError("--rate unlimited is for a service of your own; Flickr allows 3600 calls an hour")
+        if self.limit is not None and self.limit < 0:
+            raise InputError(f"--limit {self.limit} is not possible; give 0 or more")
+        if self.refresh_days is not None and not 0 <= self.refresh_days < math.inf:
+            raise InputError(f"--refresh {self.refresh_days} is not possible; give a number of days, 0 or more")
+        if self.tries < 1:
+            raise InputError(f"--tries {self.tries} is not possible; give 1 or more")
+
+    @property
+    def calls_a_second(self) -> float:
+        """The pace as a number."""
+        return parse_rate(self.rate)
+
+    @property
+    def retry(self) -> RetrySettings:
+        """How patient the crawl is."""
+        defaults = RetrySettings()
+        return RetrySettings(tries=self.tries, tries_again=min(self.tries, defaults.tries_again))
+
+
+class Client(Protocol):
+    """Asks for one photo; see `flickr.FlickrClient`."""
+
+    def get_info(self, photo_id: str) -> Attempt:
+        """Ask once and say what came back; raise nothing."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections."""
+        ...
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a crawl takes from the world outside; tests give their own."""
+
+    connect: Callable[[CrawlSettings], Client]
+    clock: Callable[[], float] = time.monotonic  # never jumps
+    wall: Callable[[], float] = time.time  # may be set back and forth
+    sleep: Callable[[float], None] = time.sleep
+    chance: Callable[[], float] = field(default_factory=lambda: random.Random().random)
+
+
+@dataclass
+class CrawlReport:
+    """What one run did, in photos."""
+
+    asked: int = 0
+    found: int = 0
+    not_found: int = 0
+    private: int = 0
+    unreachable: int = 0  # set aside; the next run asks again
+    left: int = 0  # without a final answer yet, those set aside included
+    calls: int = 0

@@ -1,0 +1,56 @@
+"""Which photos a run asks for, and in what order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from imagenet_captions import records
+from imagenet_captions.crawler.policy import FINAL_STATES, State
+from imagenet_captions.crawler.store import Store
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import require_file
+
+
+def open_matches(path: Path) -> pq.ParquetFile:
+    """The file that matching left; an InputError if it is none."""
+    require_file(path, "the matches file")
+    try:
+        opened = pq.ParquetFile(path)
+    except pa.ArrowInvalid:
+        raise InputError(f"{path} is no Parquet file; give the matches.parquet that matching wrote") from None
+    schema = opened.schema_arrow
+    for wanted in records.MATCHES:
+        if wanted.name not in schema.names or not schema.field(wanted.name).type.equals(wanted.type):
+            opened.close()
+            raise InputError(f"{path} has no text column {wanted.name}; give the matches.parquet that matching wrote")
+    return opened
+
+
+def wanted_photos(matches: Path) -> pa.Array:
+    """The distinct photo ids of the matches, in order of appearance.
+
+    One photo may stand for several images; it is asked for once.
+    """
+    with open_matches(matches) as opened:
+        return pc.unique(opened.read(columns=["photo_id"])["photo_id"])
+
+
+def photos_to_ask(wanted: pa.Array, store: Store, older_than: float | None) -> pa.ChunkedArray:
+    """Those to ask for: never answered ones, then answers older than that Unix time, then failures of earlier runs.
+
+    Failures come last so that they cannot hold up the rest.
+    """
+    final, failed = _ids(store.ids(FINAL_STATES)), _ids(store.ids([State.UNREACHABLE]))
+    fresh = wanted.filter(pc.invert(pc.or_(pc.is_in(wanted, final), pc.is_in(wanted, failed))))
+    again = wanted.filter(pc.is_in(wanted, failed))
+    old = _ids(store.ids([State.OK], older_than) if older_than is not None else iter(()))
+    return pa.chunked_array([fresh, wanted.filter(pc.is_in(wanted, old)), again], pa.string())
+
+
+def _ids(ids: Iterator[str]) -> pa.Array:
+    return pa.array(ids, pa.string())

@@ -1,0 +1,142 @@
+"""A crawl as a source of raw records: the matches joined with the answers that came for them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from imagenet_captions import files, records
+from imagenet_captions.crawler.answers import PhotoRecord, parse_photo
+from imagenet_captions.crawler.plan import open_matches
+from imagenet_captions.crawler.policy import State, parse_body, shorten
+from imagenet_captions.crawler.store import Stored, StoreReader, store_revision
+from imagenet_captions.records import Outcome
+
+__all__ = ["CrawlSource", "store_revision"]
+
+_ROWS_AT_ONCE = 900  # answers of a few kilobytes each
+
+_OUTCOMES = {
+    State.NOT_FOUND: Outcome.NOT_FOUND,
+    State.PRIVATE: Outcome.PRIVATE,
+    State.UNREACHABLE: Outcome.UNREACHABLE,
+    State.WAITING: Outcome.UNREACHABLE,
+}
+
+
+class CrawlSource:
+    """Raw records from `matches.parquet` and the store of its crawl, in the order of the matches."""
+
+    def __init__(self, matches: Path, store: Path) -> None:
+        self._matches, self._store = matches, store
+        self._drops: list[pa.RecordBatch] = []
+        self._digest: str | None = None
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield RAW batches; every photo that has no text to give goes to the drops."""
+        self._drops, digest = [], hashlib.sha256()
+        with closing(StoreReader(self._store)) as store, open_matches(self._matches) as opened:
+            for batch in opened.iter_batches(_ROWS_AT_ONCE, columns=["image_id", "wnid", "photo_id", "detail"]):
+                rows = batch.to_pylist()
+                answers = store.get(list({row["photo_id"] for row in rows}))
+                raw, dropped = _Columns(records.RAW), _Columns(records.OUTCOMES)
+                for row in rows:
+                    stored = answers.get(row["photo_id"])
+                    _update(digest, row, stored)
+                    _add(row, stored, raw, dropped)
+                if dropped:
+                    self._drops.append(dropped.batch())
+                if raw:
+                    yield raw.batch()
+        self._digest = digest.hexdigest()
+
+    def drops(self) -> Iterator[pa.RecordBatch]:
+        """Yield what matching dropped and what the crawl did not get."""
+        earlier = records.outcomes_path(self._matches)
+        files.require_file(earlier, "the outcomes of matching")
+        with pq.ParquetFile(earlier) as opened:
+            for batch in opened.iter_batches():
+                yield batch.cast(records.OUTCOMES)
+        yield from self._drops
+
+    def inputs(self) -> dict[str, str]:
+        """SHA-256 of the matches file, and of the answers used: what was answered, not when."""
+        if self._digest is None:
+            for _ in self.batches():
+                pass
+        return {"matches": files.sha256(self._matches), "crawl": str(self._digest)}
+
+
+class _Columns:
+    """Rows on their way into a batch of a schema."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._rows: list[dict[str, Any]] = []
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, **row: Any) -> None:
+        self._rows.append(row)
+
+    def batch(self) -> pa.RecordBatch:
+        return pa.RecordBatch.from_pylist(self._rows, self._schema)
+
+
+def _add(row: dict[str, Any], stored: Stored | None, raw: _Columns, dropped: _Columns) -> None:
+    """Put a matched image where it belongs."""
+    record = _record(row["photo_id"], stored)
+    if record is None or record.is_video:
+        outcome, reason = _outcome(stored)
+        detail = "; ".join(text for text in (reason, row["detail"]) if text) or None
+        dropped.add(image_id=row["image_id"], wnid=row["wnid"], outcome=outcome.value, detail=detail, count=1)
+        return
+    raw.add(
+        image_id=row["image_id"],
+        wnid=row["wnid"],
+        title=record.title,
+        description=record.description,
+        tags=record.tags,
+        photo_id=row["photo_id"],
+        owner=record.owner,
+        owner_name=record.owner_name,
+        license=record.license,
+        date_taken=record.date_taken,
+        date_posted=record.date_posted,
+        photo_page=record.photo_page,
+        source="flickr",
+        retrieved_at=stored.retrieved_at if stored else None,
+        detail=row["detail"],
+    )
+
+
+def _record(photo_id: str, stored: Stored | None) -> PhotoRecord | None:
+    if stored is None or stored.state is not State.OK or stored.answer is None:
+        return None
+    return parse_photo(photo_id, (parse_body(stored.answer) or {}).get("photo") or {})
+
+
+def _outcome(stored: Stored | None) -> tuple[Outcome, str]:
+    """Why a matched image gives no record."""
+    if stored is None:
+        return Outcome.NOT_ASKED, ""
+    if stored.state is State.OK:
+        return Outcome.NOT_A_PHOTO, "a video"
+    if stored.answer is not None:
+        message = (parse_body(stored.answer) or {}).get("message", "")
+        return _OUTCOMES[stored.state], shorten(str(message))
+    return _OUTCOMES[stored.state], stored.last_error or ""
+
+
+def _update(digest: Any, row: dict[str, Any], stored: Stored | None) -> None:
+    state = stored.state.value if stored else "not_asked"
+    answer = (stored and stored.answer) or b""
+    digest.update(f"{row['image_id']}\t{row['photo_id']}\t{state}\t{len(answer)}\n".encode())
+    digest.update(answer)

@@ -1,0 +1,276 @@
+"""The memory of a crawl: one SQLite file, one row a photo, written as each answer arrives.
+
+A killed process loses at most the calls under way: every answer is a transaction of its own (write-ahead log,
+synchronous normal: a loss of power may take the last few, never the file). Anyone can look into the file while a crawl
+runs; only a second crawl is kept out.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from imagenet_captions.crawler.policy import FINAL_STATES, State
+from imagenet_captions.errors import InputError
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x49434331  # "ICC1": tells our stores from other applications' databases
+
+_TABLES = (
+    """CREATE TABLE photos (
+        photo_id TEXT PRIMARY KEY,
+        state TEXT NOT NULL,        -- ok, not_found, private; waiting, unreachable
+        answer BLOB,                -- zlib, the body of the last final answer exactly as it came
+        retrieved_at INTEGER,       -- seconds since 1970, UTC, of that answer
+        attempts INTEGER NOT NULL,  -- calls in all
+        failures INTEGER NOT NULL,  -- calls in vain since the last final answer
+        last_error TEXT
+    )""",
+    # One row. Moments are seconds since 1970; the revision grows with every change in photos.
+    """CREATE TABLE crawl (
+        store_id TEXT NOT NULL, revision INTEGER NOT NULL, last_call REAL, pause_until REAL
+    )""",
+)
+
+_SAVE_ANSWER = """
+    INSERT INTO photos VALUES (?, ?, ?, ?, 1, 0, NULL)
+    ON CONFLICT (photo_id) DO UPDATE SET state = excluded.state, answer = excluded.answer,
+        retrieved_at = excluded.retrieved_at, attempts = attempts + 1, failures = 0, last_error = NULL"""
+
+# A photo that is asked for again, because its answer is old, keeps the old answer until a new one is there.
+_SAVE_FAILURE = f"""
+    INSERT INTO photos VALUES (?, ?, NULL, NULL, 1, 1, ?)
+    ON CONFLICT (photo_id) DO UPDATE SET
+        state = CASE WHEN state IN {tuple(state.value for state in FINAL_STATES)} THEN state ELSE excluded.state END,
+        attempts = attempts + 1, failures = failures + 1, last_error = excluded.last_error"""
+
+_READ_AT_ONCE = 900  # below the 999 parameters that old builds of SQLite take
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What the store knows about a photo."""
+
+    state: State
+    answer: bytes | None
+    retrieved_at: int | None
+    last_error: str | None
+
+
+class Store:
+    """The store of the one crawl that may write to it; made if it is not there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if path.is_dir():
+            raise InputError(f"the store {path} is a folder; give a file name such as {path / 'photos.sqlite'}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _in_words(path):
+            self._lock = _lock(path)
+            try:
+                self._connection = sqlite3.connect(path, isolation_level=None)
+                self._prepare()
+            except BaseException:
+                self.close()
+                raise
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file and let the next crawl in."""
+        try:
+            if hasattr(self, "_connection"):
+                self._connection.close()
+        finally:
+            self._lock.close()
+
+    def save_answer(self, photo_id: str, state: State, body: bytes, retrieved_at: int) -> None:
+        """Keep a final answer."""
+        self._write((_SAVE_ANSWER, (photo_id, state.value, zlib.compress(body), retrieved_at)))
+
+    def save_failure(self, photo_id: str, state: State, error: str) -> None:
+        """Keep that a call was in vain; `state` is WAITING or UNREACHABLE."""
+        self._write((_SAVE_FAILURE, (photo_id, state.value, error)))
+
+    def save_call(self, moment: float) -> None:
+        """Note that a call goes out at that moment; to be called before it does."""
+        with _in_words(self.path):
+            self._connection.execute("UPDATE crawl SET last_call = ?", (moment,))
+
+    def save_pause(self, until: float) -> None:
+        """Note that nothing may be asked before that moment."""
+        with _in_words(self.path):
+            self._connection.execute("UPDATE crawl SET pause_until = ?", (until,))
+
+    def moments(self) -> tuple[float | None, float | None]:
+        """The last call and the end of the host's pause."""
+        with _in_words(self.path):
+            last_call, pause_until = self._connection.execute("SELECT last_call, pause_until FROM crawl").fetchone()
+        return last_call, pause_until
+
+    def failures(self, photo_id: str) -> int:
+        """How often a photo was asked for in vain since its last final answer."""
+        with _in_words(self.path):
+            row = self._connection.execute("SELECT failures FROM photos WHERE photo_id = ?", (photo_id,)).fetchone()
+        return row[0] if row else 0
+
+    def ids(self, states: Sequence[State], before: float | None = None) -> Iterator[str]:
+        """The photos in these states, those with an older answer only if `before` is given."""
+        marks = ", ".join("?" * len(states))
+        query = f"SELECT photo_id FROM photos WHERE state IN ({marks}) AND (? IS NULL OR retrieved_at < ?)"
+        with _in_words(self.path):
+            for (photo_id,) in self._connection.execute(query, (*(state.value for state in states), before, before)):
+                yield photo_id
+
+    def _write(self, statement: tuple[str, tuple[object, ...]]) -> None:
+        with _in_words(self.path):
+            self._connection.execute("BEGIN")
+            try:
+                self._connection.execute(*statement)
+                self._connection.execute("UPDATE crawl SET revision = revision + 1")
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def _prepare(self) -> None:
+        new = _check(self._connection, self.path)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        if new:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for table in _TABLES:
+                self._connection.execute(table)
+            self._connection.execute("INSERT INTO crawl VALUES (?, 0, NULL, NULL)", (secrets.token_hex(8),))
+            self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            self._connection.execute("COMMIT")
+
+
+class StoreReader:
+    """A store opened to be read."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise InputError(f"the store {path} does not exist; run the crawl first, or check the path")
+        self.path = path
+        with _in_words(path):
+            self._connection = _open_to_read(path)
+            try:
+                if _check(self._connection, path):
+                    raise InputError(f"the store {path} is empty; run the crawl first")
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def get(self, photo_ids: Sequence[str]) -> dict[str, Stored]:
+        """What is known about these photos; those never asked for are left out."""
+        found = {}
+        for start in range(0, len(photo_ids), _READ_AT_ONCE):
+            part = photo_ids[start : start + _READ_AT_ONCE]
+            query = (
+                "SELECT photo_id, state, answer, retrieved_at, last_error FROM photos "
+                f"WHERE photo_id IN ({', '.join('?' * len(part))})"
+            )
+            with _in_words(self.path):
+                for photo_id, state, answer, retrieved_at, last_error in self._connection.execute(query, part):
+                    body = None if answer is None else zlib.decompress(answer)
+                    found[photo_id] = Stored(State(state), body, retrieved_at, last_error)
+        return found
+
+    def revision(self) -> str:
+        """A short text that changes whenever the store does."""
+        with _in_words(self.path):
+            store_id, revision = self._connection.execute("SELECT store_id, revision FROM crawl").fetchone()
+        return f"{store_id}-{revision}"
+
+
+def store_revision(path: Path) -> str:
+    """A short text that changes whenever an answer is recorded: cheap to ask for, meaningless otherwise."""
+    with closing(StoreReader(path)) as reader:
+        return reader.revision()
+
+
+def _open_to_read(path: Path) -> sqlite3.Connection:
+    """Open a store that is not going to be changed.
+
+    A write-ahead log needs a writable folder even to be read, so that a store in a folder that is not is opened as one
+    that nobody changes; that is right only where no log is left.
+    """
+    log = path.with_name(path.name + "-wal")
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError:
+        connection.close()
+        if log.exists() and log.stat().st_size:
+            raise
+        return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+    return connection
+
+
+def _lock(path: Path) -> sqlite3.Connection:
+    """Hold `<store>.lock` until closed; the system lets go of it when the process dies, however it dies.
+
+    The lock is SQLite's own, on an empty database beside the store, since it works on every system alike.
+    """
+    lock = sqlite3.connect(path.with_name(path.name + ".lock"), timeout=0, isolation_level=None)
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        lock.close()
+        if "locked" not in str(error):
+            raise
+        raise InputError(f"another crawl is using the store {path}; wait for it or stop it first") from None
+    return lock
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the database is still empty; an InputError if it is not one of ours."""
+    application, version, tables = (
+        connection.execute(query).fetchone()[0]
+        for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+    )
+    if application == 0 and tables == 0:
+        return True
+    if application != APPLICATION_ID:
+        raise InputError(f"the store {path} is another application's database; give another file")
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"the store {path} was written by a newer version (schema {version}, this one reads {SCHEMA_VERSION}); "
+            "update imagenet-captions"
+        )
+    return False
+
+
+@contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    """Turn what SQLite can run into into one clear sentence."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        text = str(error)
+        if "full" in text or "disk I/O" in text:
+            message = f"the disk of the store {path} is full ({text}); make room and run the same command again"
+        elif "not a database" in text or "malformed" in text:
+            message = f"the store {path} is no usable SQLite file ({text}); give another file"
+        else:
+            message = f"the store {path} cannot be used ({text}); check that no other program holds it and its rights"
+        raise InputError(message) from None

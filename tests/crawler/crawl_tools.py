@@ -1,0 +1,104 @@
+"""What the tests of the crawl share: a matches file, a clock that stands still, a client that answers from a script."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from imagenet_captions import records
+from imagenet_captions.crawler.crawl import CrawlSettings, Tools
+from imagenet_captions.crawler.credentials import Credentials
+from imagenet_captions.crawler.flickr import FlickrClient
+from imagenet_captions.crawler.policy import Attempt
+
+KEY, SECRET = "5ec2e7c0ffee5ec2e7c0ffee5ec2e7c0", "ba5eba11ba5eba11"
+
+
+def write_matches(folder: Path, photo_ids: Sequence[str], drops: Sequence[tuple[str, str]] = ()) -> Path:
+    """A matches file with one image a photo id, repeated ids included, and the outcomes beside it."""
+    path = folder / "matches.parquet"
+    rows = [
+        {
+            "image_id": f"n01440764_{number}",
+            "wnid": "n01440764",
+            "photo_id": photo_id,
+            "url": f"http://farm1.static.flickr.com/1/{photo_id}_0.jpg",
+            "detail": None,
+        }
+        for number, photo_id in enumerate(photo_ids)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, records.MATCHES), path)
+    dropped = [
+        {"image_id": image_id, "wnid": image_id[:9], "outcome": outcome, "detail": None, "count": 1}
+        for image_id, outcome in drops
+    ]
+    pq.write_table(pa.Table.from_pylist(dropped, records.OUTCOMES), records.outcomes_path(path))
+    return path
+
+
+def ok(photo_id: str, **fields: Any) -> dict[str, Any]:
+    """An answer about a photo, with as little in it as Flickr ever gives."""
+    return {
+        "photo": {"id": photo_id, "title": {"_content": f"photo {photo_id}"}, "media": "photo", **fields},
+        "stat": "ok",
+    }
+
+
+def attempt(answer: dict[str, Any]) -> Attempt:
+    """The attempt that brings an answer."""
+    return Attempt(status=200, body=json.dumps(answer).encode())
+
+
+def quick_tools(timeout: float = 2.0) -> Tools:
+    """The real world, with a known key and a short patience for hanging servers."""
+
+    def connect(settings: CrawlSettings) -> FlickrClient:
+        return FlickrClient(Credentials(KEY, SECRET), str(settings.endpoint), (timeout, timeout))
+
+    return Tools(connect)
+
+
+class World:
+    """A clock that moves only when someone sleeps or a call takes its time, and a service made of a function."""
+
+    def __init__(self, respond: Callable[[str], Attempt], call_seconds: float = 0.1) -> None:
+        self.now = 1000.0
+        self.wall_offset = 1_700_000_000.0
+        self.respond = respond
+        self.call_seconds = call_seconds
+        self.calls: list[tuple[float, str]] = []
+
+    def tools(self) -> Tools:
+        """The tools of a crawl in this world."""
+        return Tools(
+            connect=lambda settings: self,
+            clock=lambda: self.now,
+            wall=lambda: self.now + self.wall_offset,
+            sleep=self.sleep,
+            chance=lambda: 0.5,
+        )
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        assert 0 < seconds < 10
+        self.now += seconds
+
+    def get_info(self, photo_id: str) -> Attempt:
+        """Answer a call."""
+        self.calls.append((self.now, photo_id))
+        self.now += self.call_seconds
+        return self.respond(photo_id)
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+def most_in_a_window(times: Sequence[float], seconds: float, grace: float = 0.05) -> int:
+    """The largest number of moments in any window of that length, less the grace."""
+    ordered = sorted(times)
+    return max(sum(1 for later in ordered if start <= later < start + seconds - grace) for start in ordered)

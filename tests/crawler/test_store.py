@@ -1,0 +1,219 @@
+"""The store: what it keeps, whom it lets in, and what it says when it cannot go on."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from imagenet_captions.crawler.policy import State
+from imagenet_captions.crawler.store import Store, Stored, StoreReader, store_revision
+from imagenet_captions.errors import InputError
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "work" / "photos.sqlite"
+
+
+def read(path: Path, *photo_ids: str) -> dict[str, Stored]:
+    with closing(StoreReader(path)) as reader:
+        return reader.get(photo_ids)
+
+
+def sql(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+
+
+def test_an_answer_is_kept_exactly_as_it_came(path: Path) -> None:
+    body = b'\xff\x00 not {json "\xe9'
+    with Store(path) as store:
+        store.save_answer("7", State.OK, body, 1_700_000_000)
+    assert read(path, "7", "8") == {"7": Stored(State.OK, body, 1_700_000_000, None)}
+    with closing(sqlite3.connect(path)) as connection:
+        (blob,) = connection.execute("SELECT answer FROM photos").fetchone()
+    assert zlib.decompress(blob) == body
+
+
+def test_many_photos_are_read_at_once(path: Path) -> None:
+    ids = [str(number) for number in range(2000)]
+    with Store(path) as store:
+        for photo_id in ids:
+            store.save_answer(photo_id, State.PRIVATE, b"{}", 1)
+    assert set(read(path, *ids)) == set(ids)
+
+
+def test_failures_never_touch_an_answer(path: Path) -> None:
+    with Store(path) as store:
+        store.save_answer("7", State.OK, b"old", 5)
+        store.save_failure("7", State.UNREACHABLE, "HTTP 500")
+        store.save_failure("8", State.WAITING, "HTTP 500")
+        store.save_failure("8", State.UNREACHABLE, "HTTP 503")
+        assert (store.failures("7"), store.failures("8"), store.failures("9")) == (1, 2, 0)
+        assert list(store.ids([State.UNREACHABLE])) == ["8"]
+        store.save_answer("8", State.NOT_FOUND, b"gone", 6)
+        assert store.failures("8") == 0
+    assert read(path, "7", "8") == {
+        "7": Stored(State.OK, b"old", 5, "HTTP 500"),
+        "8": Stored(State.NOT_FOUND, b"gone", 6, None),
+    }
+
+
+def test_only_older_answers_are_listed(path: Path) -> None:
+    with Store(path) as store:
+        for number in range(4):
+            store.save_answer(str(number), State.OK, b"", number * 10)
+        assert list(store.ids([State.OK], 20)) == ["0", "1"]
+        assert len(list(store.ids([State.OK]))) == 4
+
+
+def test_moments_survive(path: Path) -> None:
+    with Store(path) as store:
+        assert store.moments() == (None, None)
+        store.save_call(12.5)
+        store.save_pause(99.0)
+    with Store(path) as store:
+        assert store.moments() == (12.5, 99.0)
+
+
+def test_the_revision_changes_with_every_answer(path: Path) -> None:
+    seen = []
+    with Store(path) as store:
+        seen.append(store_revision(path))
+        store.save_answer("7", State.OK, b"{}", 1)
+        seen.append(store_revision(path))
+        store.save_answer("7", State.OK, b"{}", 1)
+        seen.append(store_revision(path))
+        store.save_failure("8", State.WAITING, "HTTP 500")
+    seen.append(store_revision(path))
+    with Store(path) as store:
+        store.save_call(1.0)
+    assert len(set(seen)) == 4
+    assert store_revision(path) == seen[-1]
+    with Store(path.with_name("other.sqlite")):
+        assert store_revision(path.with_name("other.sqlite")) != seen[0]
+
+
+def test_a_second_crawl_is_refused_and_a_reader_is_not(path: Path) -> None:
+    with Store(path) as store:
+        store.save_answer("7", State.OK, b"{}", 1)
+        with pytest.raises(InputError, match=r"another crawl is using the store .*photos\.sqlite"):
+            Store(path)
+        assert set(read(path, "7")) == {"7"}
+    with Store(path):
+        pass
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from imagenet_captions.crawler.policy import State
+from imagenet_captions.crawler.store import Store
+store = Store(Path(sys.argv[1]))
+store.save_answer("7", State.OK, b"{}", 1)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_the_lock_and_the_answers_outlive_nothing_but_the_process(path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match="another crawl"):
+            Store(path)
+        holder.kill()
+    with Store(path) as store:
+        assert list(store.ids([State.OK])) == ["7"]
+
+
+def test_a_store_that_was_killed_can_be_read_first(path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        holder.kill()
+    assert set(read(path, "7")) == {"7"}
+
+
+def test_only_one_file_is_left_when_a_store_is_closed(path: Path) -> None:
+    with Store(path) as store:
+        store.save_answer("7", State.OK, b"{}", 1)
+    read(path, "7")
+    assert sorted(file.name for file in path.parent.iterdir()) == ["photos.sqlite", "photos.sqlite.lock"]
+
+
+def test_a_newer_schema_is_refused(path: Path) -> None:
+    Store(path).close()
+    sql(path, "PRAGMA user_version = 99")
+    before = path.read_bytes()
+    for use in (Store, StoreReader):
+        with pytest.raises(InputError, match=r"newer version \(schema 99, this one reads 1\)"):
+            use(path)
+    assert path.read_bytes() == before
+
+
+def test_other_files_are_refused_and_left_alone(path: Path) -> None:
+    path.parent.mkdir()
+    sql(path, "CREATE TABLE bookmarks (url TEXT)")
+    text = path.with_name("notes.txt")
+    text.write_text("these are my notes, no database\n" * 100)
+    for file, words in ((path, "another application's database"), (text, "no usable SQLite file")):
+        before = file.read_bytes()
+        for use in (Store, StoreReader):
+            with pytest.raises(InputError, match=words):
+                use(file)
+        assert file.read_bytes() == before
+    with pytest.raises(InputError, match="is a folder"):
+        Store(path.parent)
+    with pytest.raises(InputError, match="does not exist"):
+        StoreReader(path.with_name("nowhere.sqlite"))
+
+
+def test_an_empty_store_has_nothing_to_read(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
+    with pytest.raises(InputError, match="is empty"):
+        StoreReader(path)
+    Store(path).close()
+    assert read(path) == {}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if os.name != "posix" or os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
+    path, saved = small_disk / "photos.sqlite", []
+
+    def fill(store: Store) -> None:
+        for number in range(len(saved), 10_000):
+            store.save_answer(str(number), State.OK, os.urandom(3000), 1)
+            saved.append(str(number))
+
+    with pytest.raises(InputError, match=r"the disk of the store .* is full .*; make room"), Store(path) as store:
+        fill(store)
+    assert 20 < len(saved) < 300
+    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+    with Store(path) as store:
+        assert list(store.ids([State.OK])) == saved
+        store.save_answer("more", State.OK, b"{}", 1)
+    assert set(read(path, *saved, "more")) == {*saved, "more"}
