@@ -1,0 +1,90 @@
+"""Raw records in, dataset rows out: the pure core of cleaning, one batch at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imagenet_captions import classes
+from imagenet_captions.cleaner.captions import CaptionRecipe
+from imagenet_captions.cleaner.columns import (
+    clean_descriptions,
+    clean_tags,
+    clean_titles,
+    compose_captions,
+    join_filled,
+    without_camera_names,
+)
+from imagenet_captions.cleaner.language import detect_languages
+from imagenet_captions.records import CAPTIONS, Outcome
+
+# A dataset row, or one that becomes a drop: `outcome` tells.
+CLEANED = CAPTIONS.append(pa.field("outcome", pa.string(), nullable=False))
+
+
+@dataclass(frozen=True)
+class CleanSettings:
+    """How records are cleaned: what makes a caption, and whether languages are told."""
+
+    caption: CaptionRecipe = field(default_factory=CaptionRecipe)
+    language: bool = True
+
+
+def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatch:
+    """Clean a RAW batch into a CLEANED one, row by row in the same order.
+
+    A record that has nothing in the recipe's fields is `no_text`; a camera's file name is nothing.
+    """
+    titles = clean_titles(batch["title"])
+    telling = without_camera_names(titles)
+    descriptions = clean_descriptions(batch["description"])
+    tags = clean_tags(batch["tags"])
+    captions = compose_captions(settings.caption, telling, tags, descriptions)
+    labels, names = _classes(batch["wnid"])
+    if settings.language:
+        languages, scores = detect_languages(join_filled([telling, descriptions]))
+    else:
+        languages, scores = pa.nulls(len(batch), pa.string()), pa.nulls(len(batch), pa.float32())
+    made = {
+        "filename": pc.binary_join_element_wise(batch["image_id"], ".JPEG", ""),
+        "label": labels,
+        "class_name": names,
+        "title": titles,
+        "description": descriptions,
+        "tags": tags,
+        "caption": captions,
+        "language": languages,
+        "language_score": scores,
+        "raw_title": batch["title"],
+        "raw_description": batch["description"],
+        "raw_tags": batch["tags"],
+        "outcome": _outcomes(labels, captions),
+        "detail": _details(batch["detail"], titles, captions, settings.caption),
+    }
+    columns = [made[name] if name in made else batch[name] for name in CLEANED.names]
+    return pa.RecordBatch.from_arrays(
+        [column.cast(field.type) for column, field in zip(columns, CLEANED, strict=True)], schema=CLEANED
+    )
+
+
+def _classes(wnids: pa.Array) -> tuple[pa.Array, pa.Array]:
+    encoded = wnids.dictionary_encode()
+    known = [classes.by_wnid(wnid) if classes.is_class(wnid) else None for wnid in encoded.dictionary.to_pylist()]
+    labels = pa.array([-1 if found is None else found.index for found in known], pa.int64())
+    names = pa.array(["" if found is None else found.name for found in known], pa.string())
+    return labels.take(encoded.indices), names.take(encoded.indices)
+
+
+def _outcomes(labels: pa.Array, captions: pa.Array) -> pa.Array:
+    outcome = pc.if_else(pc.equal(captions, ""), Outcome.NO_TEXT.value, Outcome.KEPT.value)
+    return pc.if_else(pc.less(labels, 0), Outcome.UNKNOWN_CLASS.value, outcome)
+
+
+def _details(remarks: pa.Array, titles: pa.Array, captions: pa.Array, recipe: CaptionRecipe) -> pa.Array:
+    """The source's remark, and behind it why there is no caption."""
+    nothing = f"nothing in {', '.join(recipe.fields)}"
+    camera = pc.and_(pc.not_equal(titles, ""), "title" in recipe.fields)
+    why = pc.if_else(camera, "nothing but a camera's file name", nothing)
+    return pc.if_else(pc.equal(captions, ""), join_filled([pc.fill_null(remarks, ""), why], "; "), remarks)

@@ -1,0 +1,79 @@
+"""The rules over whole columns: most strings are clean as they are, and Arrow's kernels see that at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imagenet_captions.cleaner.captions import CAMERA_NAME, MACHINE_TAG, CaptionRecipe
+from imagenet_captions.cleaner.text import clean_description, clean_title
+
+# What no rule would change: printable ASCII with single blanks, no escapes, no addresses. For RE2.
+_NOT_PLAIN = r"[^ -~]|  |^ | $|&[#A-Za-z]|://|[wW][wW][wW]\.|@"
+_NOT_PLAIN_HTML = _NOT_PLAIN + r"|<[A-Za-z/!?]"
+
+
+def clean_titles(titles: pa.Array) -> pa.Array:
+    """`text.clean_title` over a column; a null becomes ""."""
+    return _cleaned(titles, _NOT_PLAIN, clean_title)
+
+
+def clean_descriptions(descriptions: pa.Array) -> pa.Array:
+    """`text.clean_description` over a column; a null becomes ""."""
+    return _cleaned(descriptions, _NOT_PLAIN_HTML, clean_description)
+
+
+def _cleaned(column: pa.Array, not_plain: str, clean: Callable[[str], str]) -> pa.Array:
+    column = pc.fill_null(column, "")
+    mask = pc.match_substring_regex(column, not_plain)
+    suspects = column.filter(mask)
+    if not len(suspects):
+        return column
+    # The same tags come again and again: "naïve" is cleaned once a batch.
+    distinct = suspects.dictionary_encode()
+    cleaned = pa.array([clean(text) for text in distinct.dictionary.to_pylist()], pa.string())
+    return pc.replace_with_mask(column, mask, cleaned.take(distinct.indices))
+
+
+def clean_tags(tags: pa.ListArray) -> pa.ListArray:
+    """Clean every tag; drop machine tags, empty ones, and repeated ones (case-folded), of which the first stays."""
+    values = clean_titles(tags.flatten())
+    rows = np.repeat(np.arange(len(tags)), pc.fill_null(pc.list_value_length(tags), 0).to_numpy(zero_copy_only=False))
+    wanted = pc.and_not(pc.not_equal(values, ""), pc.match_substring_regex(values, MACHINE_TAG))
+    values, rows = values.filter(wanted), rows[wanted.to_numpy(zero_copy_only=False)]
+    folded = _folded(values).dictionary_encode()
+    keys = rows * max(len(folded.dictionary), 1) + folded.indices.to_numpy(zero_copy_only=False)
+    first = np.sort(np.unique(keys, return_index=True)[1])
+    ends = np.cumsum(np.bincount(rows[first], minlength=len(tags)))
+    offsets = pa.array(np.concatenate([[0], ends]).astype(np.int32))
+    return pa.ListArray.from_arrays(offsets, values.take(pa.array(first)))
+
+
+def _folded(values: pa.Array) -> pa.Array:
+    lower = pc.utf8_lower(values)
+    mask = pc.invert(pc.string_is_ascii(values))
+    foreign = [text.casefold() for text in values.filter(mask).to_pylist()]  # "Straße" is "STRASSE", for Python only
+    return pc.replace_with_mask(lower, mask, pa.array(foreign, pa.string())) if foreign else lower
+
+
+def without_camera_names(titles: pa.Array) -> pa.Array:
+    """The titles that say something: a camera's file name becomes ""."""
+    return pc.if_else(pc.match_substring_regex(titles, CAMERA_NAME), "", titles)
+
+
+def compose_captions(recipe: CaptionRecipe, titles: pa.Array, tags: pa.ListArray, descriptions: pa.Array) -> pa.Array:
+    """Join the recipe's fields by one blank, leaving out what is empty."""
+    parts = {"title": titles, "tags": pc.binary_join(tags, " "), "description": descriptions}
+    return join_filled([parts[field] for field in recipe.fields])
+
+
+def join_filled(columns: list[pa.Array], separator: str = " ") -> pa.Array:
+    """Join columns row by row, leaving out empty strings."""
+    filled = [pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column) for column in columns]
+    # With "skip" the kernel loses a row whose values are all null (pyarrow 26), so a column without nulls goes first.
+    first = pa.array([""] * len(columns[0]), pa.string())
+    joined = pc.binary_join_element_wise(first, *filled, separator, null_handling="skip")
+    return pc.utf8_slice_codeunits(joined, len(separator))

@@ -1,0 +1,80 @@
+"""Sort more rows than fit into memory: temporary files by class, each of them sorted alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imagenet_captions import classes
+from imagenet_captions.files import remove_tree
+
+_BUCKETS = 16  # published size: about 29,000 rows and 25 MB each
+
+
+class Spool:
+    """A folder of temporary files that rows go into in any order and come out of by (wnid, image_id).
+
+    Rows are told apart by `label`, the rank of the sorted wnids, so that one bucket's rows all stand before the next
+    one's. The folder is gone at the end of the `with` block; what a killed process left is overwritten.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        self._folder = folder
+        self._schema = schema
+        self._open = ExitStack()
+        self._writers: list[pa.ipc.RecordBatchStreamWriter] = []
+
+    def __enter__(self) -> Spool:
+        remove_tree(self._folder)
+        self._folder.mkdir(parents=True)
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        for bucket in range(_BUCKETS):
+            sink = self._open.enter_context(pa.OSFile(str(self._path(bucket)), "wb"))
+            self._writers.append(self._open.enter_context(pa.ipc.new_stream(sink, self._schema, options=options)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self._open.close()
+        finally:
+            remove_tree(self._folder)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Put rows aside."""
+        buckets = batch["label"].to_numpy(zero_copy_only=False) * _BUCKETS // len(classes.wnids())
+        order = np.argsort(buckets, kind="stable")
+        by_bucket = batch.take(pa.array(order))
+        starts = np.searchsorted(buckets[order], np.arange(_BUCKETS + 1))
+        for writer, start, end in zip(self._writers, starts, starts[1:], strict=False):
+            if start < end:
+                writer.write_batch(by_bucket.slice(int(start), int(end - start)))
+
+    def sorted_tables(self) -> Iterator[pa.Table]:
+        """Yield the rows by (wnid, image_id), those of one id in the order in which they were added."""
+        self._open.close()
+        for bucket in range(_BUCKETS):
+            with pa.OSFile(str(self._path(bucket)), "rb") as file, pa.ipc.open_stream(file) as reader:
+                table = reader.read_all()
+            # Arrow's sort is stable.
+            yield table.take(pc.sort_indices(table, [("wnid", "ascending"), ("image_id", "ascending")]))
+
+    def _path(self, bucket: int) -> Path:
+        return self._folder / f"{bucket:02d}.arrow"
+
+
+def split_repeated(table: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Part a sorted table into the first row of each image id, and the rows that repeat one."""
+    if len(table) < 2:
+        return table, table.slice(0, 0)
+    ids = table["image_id"].combine_chunks()
+    repeats = pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1))
+    repeated = pa.concat_arrays([pa.array([False]), repeats])
+    return table.filter(pc.invert(repeated)), table.filter(repeated)

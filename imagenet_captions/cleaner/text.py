@@ -1,0 +1,200 @@
+"""The rules for one string, one pure function a rule, in a fixed order.
+
+    surrogates ─► entities (titles, tags) or markup (descriptions) ─► encoding ─► controls ─► NFC ─► addresses ─► space
+
+One rule can make work for another ("&lt;b&gt;" becomes a tag, a control character can split an address), so the rules
+run until nothing changes. What is clean already passes through as it is: case, punctuation, quotes, ligatures, widths,
+emoji and other languages are the photographer's own.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable
+
+from ftfy import TextFixerConfig, fix_encoding
+from ftfy.badness import is_bad
+
+from imagenet_captions.cleaner.markup import decode_entities, strip_markup
+
+Rule = Callable[[str], str]
+
+_ROUNDS = 4  # escaping is met two levels deep at most; what is deeper is made to harm, not to be read
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+# All that ftfy does beyond encodings would change what the photographer wrote.
+_ENCODING_ONLY = TextFixerConfig(
+    unescape_html=False,
+    remove_terminal_escapes=False,
+    fix_latin_ligatures=False,
+    fix_character_width=False,
+    uncurl_quotes=False,
+    fix_line_breaks=False,
+    fix_surrogates=False,
+    remove_control_chars=False,
+    normalization=None,
+    explain=False,
+)
+
+# ftfy looks at every character, slowly, but all it sees and changes lies within eight ASCII characters of a foreign
+# one (the longest is "Ã quele"), so foreign characters more than sixteen apart do not meet.
+_FOREIGN = re.compile(r"[^\x00-\x7f](?:[\x00-\x7f]{0,16}[^\x00-\x7f])*")
+_REACH = 8
+_MARK = "\x1e"  # stands for the ASCII between them
+
+# Not in this list: white space (folded), U+200C and U+200D (Persian spelling, emoji of several parts), U+FE0F and the
+# tag characters (emoji). U+FFFD stands for something lost, half a surrogate pair most often.
+_CONTROL = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # C0 and C1
+    "\u00ad"  # soft hyphen
+    "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # direction marks, overrides, isolates
+    "\u2060-\u2065\u206a-\u206f\ufeff"  # joiners, invisible operators, byte order mark
+    "\ufdd0-\ufdef\ufff9-\uffff]"  # annotation marks, replacement characters, noncharacters
+)
+# U+200B ends a word where words have no blanks between them: Thai, Lao, Burmese, Khmer; elsewhere it is debris.
+_ZERO_WIDTH_SPACE = re.compile("(?<![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])\u200b")
+
+# An address ends at white space, at markup, or at the first character of an East Asian script; punctuation behind it
+# belongs to the sentence and goes too, brackets and quotes stay.
+_NOT_IN_PAGE = r'\s<>"\u3000-\u9fff\uac00-\ud7a3\uff00-\uffef'
+_PAGE = (
+    r"(?:https?://|(?<![^\W_])www\.(?=[^\W_]))"
+    rf"(?:[^{_NOT_IN_PAGE}]*[^{_NOT_IN_PAGE}.,;:!?)\]}}'\u00bb\u201d\u2019\u2026])?[.,;:!?\u2026]*"
+)
+_LOCAL = r"[A-Za-z0-9._%+-]"
+_MAIL = (
+    rf"(?:mailto:)?(?<!{_LOCAL}){_LOCAL}{{1,64}}"
+    r"@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9-])[.,;:!?\u2026]*"
+)
+_ADDRESS = re.compile(rf"\(\s*(?:{_PAGE}|{_MAIL})\s*\)|{_PAGE}|{_MAIL}", re.IGNORECASE)
+
+_EDGES = " \u200b\u200c\u200d"  # joiners with nothing to join
+_ESCAPES = re.compile("[&<]")
+
+
+def join_surrogates(text: str) -> str:
+    r"""Join pairs of surrogates, which JSON may hold, and drop single ones, which are half a character.
+
+    >>> join_surrogates("\ud83d\ude00 \ud83d")
+    '😀 '
+    """
+    if text.isascii() or not _SURROGATE.search(text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "ignore")
+
+
+def repair_encoding(text: str) -> str:
+    """Undo text that was decoded in the wrong encoding.
+
+    Seen in the release as "cafÃ©" and "donâ€™t". ftfy tells it from accents that are meant.
+
+    >>> repair_encoding("cafÃ© “naïve” ﬁn")
+    'café “naïve” ﬁn'
+    """
+    if text.isascii():
+        return text
+    near, between = _split_foreign(text)
+    marked = _MARK.join(near)
+    if not is_bad(marked):
+        return text
+    fixed = fix_encoding(marked, _ENCODING_ONLY).split(_MARK)
+    if len(fixed) != len(near):  # the text has such a mark itself
+        return fix_encoding(text, _ENCODING_ONLY)
+    return "".join(part for pair in zip(between, fixed, strict=False) for part in pair) + between[-1]
+
+
+def _split_foreign(text: str) -> tuple[list[str], list[str]]:
+    """Cut a text into what is near a foreign character, and the ASCII before, between and behind."""
+    near, between, end = [], [], 0
+    for match in _FOREIGN.finditer(text):
+        start = max(match.start() - _REACH, end)
+        between.append(text[end:start])
+        end = match.end() + _REACH
+        near.append(text[start:end])
+    return near, [*between, text[end:]]
+
+
+def drop_controls(text: str) -> str:
+    r"""Drop what is not text: control characters and invisible marks of no language.
+
+    >>> drop_controls("so\x00ft\u00adly")
+    'softly'
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    text = _CONTROL.sub("", text)
+    return _ZERO_WIDTH_SPACE.sub("", text) if "\u200b" in text else text
+
+
+def compose(text: str) -> str:
+    """One form for one character (NFC), since uploaders' systems differ.
+
+    >>> len(compose("e\u0301"))
+    1
+    """
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def drop_addresses(text: str) -> str:
+    """Drop addresses of pages and mail, which tell nothing about the picture.
+
+    >>> drop_addresses("Seen (www.example.org) by me@example.org, at noon")
+    'Seen   by   at noon'
+    """
+    while "://" in text or "@" in text or "www." in text.lower():
+        kept = _ADDRESS.sub(" ", text)
+        if kept == text:
+            break
+        text = kept  # what stood against an address may be one: "a@example.com_b@example.com"
+    return text
+
+
+def fold_space(text: str) -> str:
+    r"""One blank for any white space, none at the ends.
+
+    >>> fold_space(" a\r\n\u3000b ")
+    'a b'
+    """
+    return " ".join(text.split()).strip(_EDGES)
+
+
+_TAIL: tuple[Rule, ...] = (repair_encoding, drop_controls, compose, drop_addresses, fold_space)
+_TYPED: tuple[Rule, ...] = (join_surrogates, decode_entities, *_TAIL)
+_HTML: tuple[Rule, ...] = (join_surrogates, strip_markup, *_TAIL)
+
+
+def clean_title(text: str) -> str:
+    """A title or a tag as its author meant it; these are plain text on Flickr, so "<b>" in them was typed.
+
+    >>> clean_title("I &lt;3  cafÃ©s http://example.org")
+    'I <3 cafés'
+    """
+    return _settled(text, _TYPED)
+
+
+def clean_description(text: str) -> str:
+    """A description as its reader saw it; these are HTML on Flickr.
+
+    >>> clean_description("My <b>dog</b> &amp; me &lt;3<br/>")
+    'My dog & me <3'
+    """
+    return _settled(text, _HTML)
+
+
+def _settled(text: str, rules: tuple[Rule, ...]) -> str:
+    """Run the rules until nothing changes.
+
+    ASCII without escapes is done after one round: nothing in it is left that one rule could make for another. A text
+    that still changes after the last round loses what escapes and tags begin with; from there on every round shortens
+    it, so that this ends.
+    """
+    while True:
+        for _ in range(_ROUNDS + 1):
+            before = text
+            for rule in rules:
+                text = rule(text)
+            if text == before or (text.isascii() and not _ESCAPES.search(text)):
+                return text
+        text = _ESCAPES.sub(" ", text)

