@@ -1,0 +1,173 @@
+"""Several addresses for one id: which one counts, and what to remember of the others.
+
+People join the lists of fall11, winter11, spring10 and more to reach more ids, so that most ids come several times,
+mostly with the same address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imagenet_captions.crawler.id_keys import Keys
+from imagenet_captions.crawler.photo_columns import read_addresses
+
+# An address of a wanted id, read; rows stand in the order of the lists.
+CANDIDATES = pa.schema(
+    [
+        pa.field("key", pa.int64()),
+        pa.field("rank", pa.int8()),  # the outcome's place in photo_columns.RANKED
+        pa.field("photo_id", pa.string()),
+        pa.field("url", pa.string()),
+    ]
+)
+
+_SHOWN_LENGTH = 200
+_MOST_OTHERS = 5
+_BETWEEN = " | "
+_COMPACT_AT = 2_000_000
+_SLICE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Settled:
+    """One entry an id, sorted: its best address, and a remark on the others (null where there are none)."""
+
+    keys: Keys
+    ranks: npt.NDArray[np.int8]
+    photo_ids: pa.StringArray
+    urls: pa.StringArray
+    others: pa.StringArray
+
+    def only(self, chosen: npt.NDArray[np.bool_]) -> Settled:
+        """The entries of some ids."""
+        mask = pa.array(chosen)
+        return Settled(
+            self.keys[chosen],
+            self.ranks[chosen],
+            self.photo_ids.filter(mask),
+            self.urls.filter(mask),
+            self.others.filter(mask),
+        )
+
+
+NONE_SETTLED = Settled(np.empty(0, np.int64), np.empty(0, np.int8), *([pa.array([], pa.string())] * 3))
+
+
+def candidates(keys: Keys, urls: pa.StringArray) -> pa.Table:
+    """Read the addresses of wanted ids."""
+    read = read_addresses(urls)
+    return pa.table([pa.array(keys), pa.array(read.ranks), read.photo_ids, urls], schema=CANDIDATES)
+
+
+class Collector:
+    """Candidates as they come; repeated ones are dropped whenever many have come together, to bound the memory."""
+
+    def __init__(self) -> None:
+        self._tables: list[pa.Table] = []
+        self._rows = 0
+        self._compact_at = _COMPACT_AT
+
+    def add(self, table: pa.Table) -> None:
+        self._tables.append(table)
+        self._rows += table.num_rows
+        if self._rows > self._compact_at:
+            compact = pa.concat_tables(self._sorted())
+            self._tables, self._rows = [compact], compact.num_rows
+            self._compact_at = 2 * self._rows + _COMPACT_AT
+
+    def settle(self) -> Iterator[Settled]:
+        """Yield all ids in order, some ten thousand at a time, each with the address that counts.
+
+        That is the first Flickr photo in the order of the lists, else the first of the best outcome.
+        """
+        for table in self._sorted():
+            yield _settle(table)
+
+    def _sorted(self) -> Iterator[pa.Table]:
+        """Yield all candidates by id, then from best to worst, then in the order of the lists; repeated ones once.
+
+        A slice ends where an id does, and only one slice at a time is copied.
+        """
+        table = pa.concat_tables([CANDIDATES.empty_table(), *self._tables]).combine_chunks()
+        self._tables = [table]
+        order = np.lexsort((table["rank"].to_numpy(), table["key"].to_numpy()))
+        firsts = np.flatnonzero(~_same_as_before(table["key"].to_numpy()[order]))
+        bounds = [*firsts[::_SLICE].tolist(), len(order)]
+        for start, end in pairwise(bounds):
+            part = table.take(pa.array(order[start:end]))
+            urls = _column(part, "url")
+            repeated = _same_as_before(part["key"].to_numpy())
+            repeated[1:] &= pc.equal(urls[1:], urls[:-1]).to_numpy(zero_copy_only=False)
+            yield part.filter(pa.array(~repeated)) if repeated.any() else part
+
+
+def _settle(table: pa.Table) -> Settled:
+    keys = table["key"].to_numpy()
+    firsts = np.flatnonzero(~_same_as_before(keys))
+    sizes = np.diff(np.append(firsts, len(keys)))
+    urls = _column(table, "url")
+    remarks: dict[int, str] = {}
+    for place in np.flatnonzero(sizes > 1).tolist():
+        start = int(firsts[place])
+        remark = _others(urls[start : start + int(sizes[place])].to_pylist())
+        if remark:
+            remarks[place] = remark
+    others = pa.nulls(len(firsts), pa.string())
+    if remarks:
+        mask = np.zeros(len(firsts), np.bool_)
+        mask[list(remarks)] = True
+        others = pc.replace_with_mask(others, pa.array(mask), pa.array(list(remarks.values()), pa.string()))
+    chosen = pa.array(firsts)
+    photo_ids = _column(table, "photo_id").take(chosen)
+    return Settled(keys[firsts], table["rank"].to_numpy()[firsts], photo_ids, urls.take(chosen), others)
+
+
+def shown(url: str) -> str:
+    r"""An address for a remark: short, on one line, without control characters.
+
+    >>> shown("http://example.com/\tx")
+    'http://example.com/\\tx'
+    """
+    short = url if len(url) <= _SHOWN_LENGTH else url[: _SHOWN_LENGTH - 1] + "…"
+    return short if short.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in short)
+
+
+def shown_column(urls: pa.StringArray) -> pa.StringArray:
+    """`shown` for every address of a column; most are short and plain and stay as they are."""
+    plain = pc.and_(pc.string_is_ascii(urls), pc.less_equal(pc.binary_length(urls), _SHOWN_LENGTH))
+    plain = pc.and_not(plain, pc.match_substring_regex(urls, r"[\x00-\x1f\x7f]"))
+    odd = pc.invert(plain)
+    values = [shown(url) for url in urls.filter(odd).to_pylist()]
+    return pc.replace_with_mask(urls, odd, pa.array(values, pa.string())) if values else urls
+
+
+def joined_columns(first: pa.StringArray, others: pa.StringArray) -> pa.StringArray:
+    """Two columns of remarks as one, null where both are."""
+    joined = pc.binary_join_element_wise(first, others, _BETWEEN, null_handling="skip")
+    return pc.if_else(pc.equal(joined, ""), None, joined)
+
+
+def _others(urls: list[str]) -> str:
+    """The addresses after the first, each once: five of them, and how many more."""
+    others = [url for url in dict.fromkeys(urls) if url and url != urls[0]]
+    more = [f"and {len(others) - _MOST_OTHERS} more"] if len(others) > _MOST_OTHERS else []
+    return _BETWEEN.join([*map(shown, others[:_MOST_OTHERS]), *more])
+
+
+def _same_as_before(keys: Keys) -> npt.NDArray[np.bool_]:
+    same = np.zeros(len(keys), np.bool_)
+    same[1:] = keys[1:] == keys[:-1]
+    return same
+
+
+def _column(table: pa.Table, name: str) -> pa.StringArray:
+    """A column as one array."""
+    column = table[name]
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays([pa.array([], column.type), *column.chunks])

@@ -1,0 +1,121 @@
+"""The names of an ImageNet training set's images, out of every form in which people keep one.
+
+Each function yields columns of names as they are found; none reads a pixel.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from imagenet_captions.crawler.url_lines import as_text
+from imagenet_captions.crawler.url_lists import is_tar, read_blocks
+from imagenet_captions.errors import InputError
+
+_BATCH = 1 << 16
+_DEEPEST = 8  # ILSVRC/Data/CLS-LOC/train/n01440764/n01440764_10026.JPEG is five folders down
+_TAR_BLOCK = 512
+_PARQUET_COLUMN = "image.path"
+# n02017213_4263,n02017213 115 49 448 294 (LOC_train_solution.csv) · n01440764/n01440764_10026 1 (train_cls.txt)
+_AFTER_THE_NAME = r"(?:[,\t].*| +[0-9]+)$"
+_KAGGLE_HEADER = "ImageId"
+
+
+def names_in(path: Path) -> Iterator[pa.StringArray]:
+    """Yield the names in a folder, tar, Parquet or text, whichever `path` is; raises InputError for a damaged one."""
+    if path.is_dir():
+        tables = _parquet_files(path)
+        yield from _in_parquet(tables) if tables else _batched(_in_folder(path))
+        return
+    with path.open("rb") as opened:
+        head = opened.read(_TAR_BLOCK)
+    if head.startswith(b"PAR1"):
+        yield from _in_parquet([path])
+    elif is_tar(head):
+        yield from _batched(_in_tar(path))
+    else:
+        yield from _in_text(path)
+
+
+def _batched(names: Iterable[str]) -> Iterator[pa.StringArray]:
+    iterator = iter(names)
+    while chunk := list(islice(iterator, _BATCH)):
+        # A file's name may hold bytes that are not UTF-8; Python keeps them as lone surrogates.
+        yield pa.array([name.encode("utf-8", "replace") for name in chunk], pa.binary()).cast(pa.string())
+
+
+def _in_folder(folder: Path) -> Iterator[str]:
+    def refuse(error: OSError) -> None:
+        raise InputError(f"the folder {error.filename} cannot be read ({error.strerror}); check its permissions")
+
+    top = len(folder.parts)
+    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        if len(Path(parent).parts) - top >= _DEEPEST:  # a link to a folder above it would lead round for ever
+            folders.clear()
+        yield from files
+
+
+def _parquet_files(folder: Path) -> list[Path]:
+    """The Parquet files of a folder or of its `data` folder; those of the training split if the names tell."""
+    places = [place for place in (folder, folder / "data") if place.is_dir()]
+    found = sorted(
+        Path(entry.path) for place in places for entry in os.scandir(place) if entry.name.endswith(".parquet")
+    )
+    return [path for path in found if path.name.startswith("train")] or found
+
+
+def _in_parquet(tables: Iterable[Path]) -> Iterator[pa.StringArray]:
+    for path in tables:
+        try:
+            table = pq.ParquetFile(path)
+            columns = {table.schema.column(place).path for place in range(len(table.schema))}
+            if _PARQUET_COLUMN not in columns:
+                raise InputError(f"{path} has no column {_PARQUET_COLUMN}, so its images have no names to join on")
+            for batch in table.iter_batches(_BATCH, columns=[_PARQUET_COLUMN]):
+                yield pc.struct_field(batch.column(0), [0]).cast(pa.string()).drop_null()
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(f"{path} is no whole Parquet file ({str(error)[:80]}); get it again") from None
+
+
+def _in_tar(path: Path) -> Iterator[str]:
+    """Yield names out of a tar of images or of ILSVRC2012_img_train.tar, a tar of a tar for each class.
+
+    Only headers are read: the images are skipped, also those of the inner tars.
+    """
+    try:
+        with tarfile.open(path, mode="r:") as outer:
+            for member in _members(outer, path):
+                inner = outer.extractfile(member) if member.name.endswith(".tar") else None
+                if inner is None:
+                    yield member.name
+                    continue
+                with tarfile.open(fileobj=inner, mode="r:") as images:
+                    yield from (image.name for image in _members(images, path))
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise InputError(f"{path} is damaged or cut short ({str(error)[:80]}); get it again") from None
+
+
+def _members(archive: Any, path: Path) -> Iterator[tarfile.TarInfo]:
+    """Yield the files of a tar; one that ends without the block of zeros that closes a tar was cut short."""
+    while member := archive.next():
+        archive.members.clear()  # tarfile keeps them all, which are 1.3 million here
+        if member.isfile():
+            yield member
+    archive.fileobj.seek(archive.offset)
+    if archive.fileobj.read(_TAR_BLOCK) != bytes(_TAR_BLOCK):
+        raise InputError(f"{path} is damaged or cut short (a tar in it has no end); get it again")
+
+
+def _in_text(path: Path) -> Iterator[pa.StringArray]:
+    for block in read_blocks(path, "the list of ids"):
+        lines = as_text(pa.array(block.split(b"\n"), pa.binary()))
+        names = pc.utf8_trim(pc.replace_substring_regex(lines, _AFTER_THE_NAME, ""), '"\ufeff')
+        yield names.filter(pc.and_(pc.not_equal(names, ""), pc.not_equal(names, _KAGGLE_HEADER)))

@@ -1,0 +1,55 @@
+"""How many different ids each class has, of millions of ids that are not kept otherwise."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from imagenet_captions.crawler.id_keys import Keys, wnid_numbers
+
+_DRAWER = 100_000  # wnids; WordNet's go up to 15,300,358, so that some 150 drawers hold 22,000 classes
+_FOLD_AT = 1 << 22
+
+
+class KeyCounter:
+    """A growing set of keys in eight bytes each, kept in drawers by class so that sorting one needs little memory."""
+
+    def __init__(self) -> None:
+        self._drawers: dict[int, list[Keys]] = {}
+        self._keys = 0
+        self._fold_at = _FOLD_AT
+
+    def add(self, keys: Keys) -> None:
+        """Add sorted keys."""
+        drawers = wnid_numbers(keys) // _DRAWER
+        heads = np.flatnonzero(_changes(drawers))
+        for place, part in zip(heads.tolist(), np.split(keys, heads[1:]), strict=False):
+            self._drawers.setdefault(int(drawers[place]), []).append(part.copy())
+        self._keys += len(keys)
+        if self._keys > self._fold_at:
+            self._keys = sum(len(self._fold(drawer)) for drawer in self._drawers)
+            self._fold_at = 2 * self._keys + _FOLD_AT
+
+    def by_class(self) -> tuple[Keys, Keys]:
+        """The numbers of the wnids, sorted, and how many different ids each has."""
+        numbers, counts = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+        for drawer in sorted(self._drawers):
+            wnids = wnid_numbers(self._fold(drawer))
+            heads = np.flatnonzero(_changes(wnids))
+            numbers.append(wnids[heads])
+            counts.append(np.diff(np.append(heads, len(wnids))))
+        return np.concatenate(numbers), np.concatenate(counts)
+
+    def _fold(self, drawer: int) -> Keys:
+        """Put a drawer's keys into one sorted piece, each once."""
+        keys: Keys = np.concatenate(self._drawers[drawer])
+        keys.sort()
+        keys = keys[_changes(keys)]
+        self._drawers[drawer] = [keys]
+        return keys
+
+
+def _changes(values: Keys) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which values differ from the one before; the first does."""
+    changed = np.ones(len(values), np.bool_)
+    changed[1:] = values[1:] != values[:-1]
+    return changed

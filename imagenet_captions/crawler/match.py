@@ -1,0 +1,146 @@
+"""Match ImageNet's ids with the Flickr photos they came from: URL lists in, matches.parquet out."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from imagenet_captions import classes, records
+from imagenet_captions.crawler.candidates import NONE_SETTLED, Settled, joined_columns, shown_column
+from imagenet_captions.crawler.gather import Gathered, Wanted, contains, gather
+from imagenet_captions.crawler.id_keys import Keys, digest, image_ids, wnid_numbers, wnids
+from imagenet_captions.crawler.photo_columns import RANKED
+from imagenet_captions.crawler.wanted_ids import read_ids
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import replacing, require_file, sha256
+from imagenet_captions.records import Outcome
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class MatchSettings:
+    """Which images count: those of `ids` (any form of an ImageNet training set), or all that the lists have."""
+
+    ids: Path | None = None
+
+
+def match(urls: Sequence[Path], out: Path, settings: MatchSettings | None = None) -> dict[Outcome, int]:
+    """Write `out` (MATCHES) and what found no photo beside it (OUTCOMES); return how many ids ended where.
+
+    The inputs are the ids of `settings.ids`, or without it all ids of the lists. Ids of other classes than the 1000
+    are counted, one row a class. Of several addresses for an id the first that shows a Flickr photo wins, in the order
+    of the lists. Raises InputError, with nothing written, for lists or ids that cannot be used.
+    """
+    settings = settings or MatchSettings()
+    if not urls:
+        raise InputError("no URL list was given; give one such as ImageNet's fall11_urls.txt")
+    for path in urls:
+        require_file(path, "the URL list")
+    ids = None if settings.ids is None else read_ids(settings.ids)
+    known = np.array([int(wnid[1:]) for wnid in classes.wnids()], np.int64)
+    inside = None if ids is None else ids[contains(known, wnid_numbers(ids))]
+    with ThreadPoolExecutor(1) as pool:
+        digests = pool.map(sha256, urls)  # beside the reading, which leaves the file in the page cache
+        gathered = gather(urls, Wanted(known, inside))
+        inputs = {f"urls_{number}" if number > 1 else "urls": found for number, found in enumerate(digests, 1)}
+    if ids is not None:
+        inputs["ids"] = digest(ids)
+        gathered.outside.add(ids[~contains(known, wnid_numbers(ids))])
+    provenance = {"inputs": inputs, "settings": {"classes": "ilsvrc2012"}}
+    counts = _write(out, provenance, _pieces(gathered, np.empty(0, np.int64) if inside is None else inside))
+    _report(counts)
+    return counts
+
+
+def _pieces(gathered: Gathered, inside: Keys) -> Iterator[tuple[pa.Table, pa.Table]]:
+    """Yield rows of both files, a slice of the sorted ids at a time; an input id is in the one or in the other."""
+    past = 0
+    for settled in gathered.candidates.settle():
+        until = int(np.searchsorted(inside, settled.keys[-1], side="right"))
+        yield _settled(settled, inside[past:until])
+        past = until
+    yield _settled(NONE_SETTLED, inside[past:])
+    yield records.MATCHES.empty_table(), _of_other_classes(*gathered.outside.by_class())
+    yield records.MATCHES.empty_table(), _unreadable(gathered)
+
+
+def _settled(settled: Settled, wanted: Keys) -> tuple[pa.Table, pa.Table]:
+    """The ids with a photo, and those without; `wanted` are all that count in this slice, listed or not."""
+    is_photo = settled.ranks == RANKED.index(Outcome.KEPT)
+    photos = settled.only(is_photo)
+    columns = [*_identity(photos.keys), photos.photo_ids, photos.urls, photos.others]
+    missing = wanted[~contains(settled.keys, wanted)]
+    return pa.table(columns, schema=records.MATCHES), _without_photo(settled.only(~is_photo), missing)
+
+
+def _identity(keys: Keys) -> list[pa.StringArray]:
+    return [image_ids(keys), wnids(wnid_numbers(keys))]
+
+
+def _without_photo(settled: Settled, missing: Keys) -> pa.Table:
+    """One row an id whose addresses show no Flickr photo, or that has none (`missing`), in the order of the ids."""
+    keys = np.concatenate([settled.keys, missing])
+    ranks = np.concatenate([settled.ranks, np.full(len(missing), RANKED.index(Outcome.NO_URL), np.int8)])
+    details = joined_columns(shown_column(settled.urls), settled.others)
+    details = pa.concat_arrays([details, pa.nulls(len(missing), pa.string())])
+    order = np.argsort(keys)
+    names = pa.array([outcome.value for outcome in RANKED]).take(pa.array(ranks[order]))
+    return _outcomes(*_identity(keys[order]), names, details.take(pa.array(order)), np.ones(len(order), np.int64))
+
+
+def _of_other_classes(numbers: Keys, counts: Keys) -> pa.Table:
+    nothing = pa.nulls(len(numbers), pa.string())
+    names = pa.array([Outcome.UNKNOWN_CLASS.value] * len(numbers), pa.string())
+    return _outcomes(nothing, wnids(numbers), names, nothing, counts)
+
+
+def _unreadable(gathered: Gathered) -> pa.Table:
+    """The first unreadable lines, one row each, and one row for the rest."""
+    details = list(gathered.listed)
+    counts = [1] * len(details)
+    if gathered.unreadable > len(details):
+        counts.append(gathered.unreadable - len(details))
+        details.append("more lines without an image id")
+    nothing = pa.nulls(len(details), pa.string())
+    names = pa.array([Outcome.BAD_RECORD.value] * len(details), pa.string())
+    return _outcomes(nothing, nothing, names, pa.array(details, pa.string()), np.array(counts, np.int64))
+
+
+def _outcomes(*columns: object) -> pa.Table:
+    return pa.table(list(columns), schema=records.OUTCOMES)
+
+
+def _write(
+    out: Path, provenance: Mapping[str, object], pieces: Iterable[tuple[pa.Table, pa.Table]]
+) -> dict[Outcome, int]:
+    """Write both files and count; the outcomes come to their place first, so that `out` is never there without them."""
+    counts: Counter[Outcome] = Counter()
+    schemas = [records.with_provenance(schema, provenance) for schema in (records.MATCHES, records.OUTCOMES)]
+    with (
+        replacing(out) as product,
+        replacing(records.outcomes_path(out)) as beside,
+        pq.ParquetWriter(product, schemas[0], compression="zstd") as matches,
+        pq.ParquetWriter(beside, schemas[1], compression="zstd") as outcomes,
+    ):
+        for matched, others in pieces:
+            counts[Outcome.KEPT] += matched.num_rows
+            for row in others.group_by("outcome").aggregate([("count", "sum")]).to_pylist():
+                counts[Outcome(row["outcome"])] += row["count_sum"]
+            for writer, schema, rows in ((matches, schemas[0], matched), (outcomes, schemas[1], others)):
+                if rows.num_rows:
+                    writer.write_table(rows.cast(schema))
+    return dict(counts)
+
+
+def _report(counts: dict[Outcome, int]) -> None:
+    rest = ", ".join(f"{outcome.value} {counts[outcome]:,}" for outcome in Outcome if counts.get(outcome))
+    log.info("matched %s ids and lines: %s", f"{sum(counts.values()):,}", rest)

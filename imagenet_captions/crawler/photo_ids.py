@@ -1,0 +1,133 @@
+"""Which Flickr photo an address shows: every shape that Flickr has used since 2004, one address at a time.
+
+The parser is pure and never raises; `photo_columns` does the common shapes a column at a time and comes here for the
+rest. Digits are ASCII digits throughout; `str.isdigit` accepts "①", too.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from imagenet_captions.records import Outcome
+
+# Longer than any address that a browser takes; one like that in a list is two lines glued together, or an attack.
+MAX_LENGTH = 4096
+# Ids have eleven digits today (54216619200, 2024).
+MAX_DIGITS = 15
+
+_BASE58 = "123456789abcdefghijkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ"
+_MAX_BASE58 = 10
+
+_ADDRESS = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?//([^/?#]*)([^?#]*)(?:\?([^#]*))?")
+_NO_SCHEME = re.compile(r"[^/?#@\s]+\.[^/?#@\s]+(?:[/?#]|$)")
+_HOST = re.compile(r"([^\s\x00-\x20:@\\<>\"'()\[\]{}|^`%,;!*$&+=~]+)(?::[0-9]*)?")
+
+_STATIC_HOST = re.compile(r"(?:.+\.)?(?:static\.flickr|staticflickr)\.com|photos[0-9]*\.flickr\.com")
+_PAGE_HOST = re.compile(r"(?:(?:www|m|secure)\.)?flickr\.com")
+_FLICKR_HOST = re.compile(r"(?:.+\.)?(?:flickr|staticflickr)\.com|(?:www\.)?flic\.kr")
+_YAHOO_HOST = re.compile(r"(?:.+\.)?yimg\.com")
+
+# /3175/2737866473_7958dc8760_o_d.jpg · /6/5123/2737866473_7958dc8760_o.jpg · /16159487_3a6615a565_b.jpg
+_STATIC_PATH = re.compile(r"/(?:[0-9]+/)*([0-9]+)_[0-9A-Za-z][^/]*")
+_VIDEO = re.compile(r"\.(?:mp4|mov|flv|swf|avi|webm|m3u8)\s*$", re.IGNORECASE)
+# /photos/someone/2737866473/in/photostream/ · /photo/someone/2737866473 (before 2005)
+_PAGE_PATH = re.compile(r"(?:/x/t/[0-9]+)?/photos?/([^/]+)/([0-9]+)(?:[/\s].*)?", re.IGNORECASE | re.DOTALL)
+_NOT_A_USER = {"tags", "search"}  # /photos/tags/2012/ lists photos tagged "2012"
+_GNE_PATH = re.compile(r"/photo[a-z_]*\.gne\s*", re.IGNORECASE)
+_GNE_ID = re.compile(r"(?:^|&)id=([0-9]+)(?![^&\s])")
+_GNE_SHORT = re.compile(r"(?:^|&)short=([0-9A-Za-z]+)(?![^&\s])")
+_SHORT_PATH = re.compile(r"/p/([0-9A-Za-z]+)(?:[/\s].*)?", re.DOTALL)
+
+
+class Address(NamedTuple):
+    """What an address says: the id of a Flickr photo and KEPT, or None and why there is none."""
+
+    photo_id: str | None
+    outcome: Outcome
+
+
+def read_address(url: str) -> Address:
+    """The photo that an address shows, or the reason why it shows none.
+
+    A missing scheme, ports, any case in the host, doubled slashes, blanks and tabs, queries and fragments are taken as
+    browsers take them. Only the host decides whose an address is: "flickr.com" in another's path, query or user name
+    is not Flickr's. Videos, profiles, sets, buddy icons and the "photo unavailable" pictures are no photos.
+
+    >>> read_address("http://farm4.static.flickr.com/3175/2737866473_7958dc8760.jpg")
+    Address(photo_id='2737866473', outcome=<Outcome.KEPT: 'kept'>)
+    >>> read_address("http://farm4.static.flickr.com.evil.org/3175/2737866473_7958dc8760.jpg").outcome.value
+    'not_flickr'
+    """
+    url = url.strip()
+    if not url:
+        return Address(None, Outcome.NO_URL)
+    if len(url) > MAX_LENGTH:
+        return Address(None, Outcome.BAD_URL)
+    if _NO_SCHEME.match(url):
+        url = "//" + url
+    found = _ADDRESS.match(url)
+    if not found:
+        return Address(None, Outcome.BAD_URL)
+    scheme, authority, path, query = found.groups("")
+    host = _host(authority)
+    if host is None or scheme.lower() not in ("", "http", "https", "ftp"):
+        return Address(None, Outcome.BAD_URL)
+    if scheme.lower() == "ftp":
+        return Address(None, Outcome.NOT_FLICKR)
+    return _on_host(host, re.sub("/{2,}", "/", path), query)
+
+
+def _host(authority: str) -> str | None:
+    """The host's name in lower case, without user, port and the root's dot; None if it is not the name of a host."""
+    found = _HOST.fullmatch(authority.rpartition("@")[2])
+    if not found:
+        return None
+    # str.lower makes a "k" of the Kelvin sign, which would turn a look-alike into flickr.com.
+    name = found[1].lower() if found[1].isascii() else found[1]
+    name = name.removesuffix(".")
+    return name if all(name.split(".")) and "." in name else None
+
+
+def _on_host(host: str, path: str, query: str) -> Address:
+    if _YAHOO_HOST.fullmatch(host) and "photo_unavailable" in path:
+        return Address(None, Outcome.NOT_A_PHOTO)
+    if not _FLICKR_HOST.fullmatch(host):
+        return Address(None, Outcome.NOT_FLICKR)
+    if _STATIC_HOST.fullmatch(host):
+        digits = _of_file(path)
+    elif _PAGE_HOST.fullmatch(host):
+        digits = _of_page(path, query)
+    else:
+        digits = _from_base58(_first(_SHORT_PATH.fullmatch(path))) if host.endswith("flic.kr") else ""
+    digits = digits.lstrip("0")
+    if 0 < len(digits) <= MAX_DIGITS:
+        return Address(digits, Outcome.KEPT)
+    return Address(None, Outcome.NOT_A_PHOTO)
+
+
+def _of_file(path: str) -> str:
+    return "" if _VIDEO.search(path) else _first(_STATIC_PATH.fullmatch(path))
+
+
+def _of_page(path: str, query: str) -> str:
+    page = _PAGE_PATH.fullmatch(path)
+    if page:
+        return "" if page[1].lower() in _NOT_A_USER else page[2]
+    if _GNE_PATH.fullmatch(path):
+        return _first(_GNE_ID.search(query)) or _from_base58(_first(_GNE_SHORT.search(query)))
+    return ""
+
+
+def _first(found: re.Match[str] | None) -> str:
+    return found[1] if found else ""
+
+
+def _from_base58(code: str) -> str:
+    """The photo id in a short link's code; "" if it is none."""
+    if not code or len(code) > _MAX_BASE58 or any(letter not in _BASE58 for letter in code):
+        return ""
+    number = 0
+    for letter in code:
+        number = number * len(_BASE58) + _BASE58.index(letter)
+    return str(number)

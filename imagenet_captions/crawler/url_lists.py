@@ -1,0 +1,116 @@
+"""ImageNet's URL lists as blocks of whole lines, plain or out of an archive, in bounded memory.
+
+What a file is, is read from its first bytes, not from its name: `fall11_urls.tgz`, a `.gz` of the bare list and a zip
+are all passed around as "the ImageNet URLs".
+"""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, BinaryIO
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import require_file
+
+_Readable = IO[bytes] | gzip.GzipFile
+
+BLOCK = 1 << 22  # what the caches of a core hold; four times as much takes twice as long
+
+_GZIP = b"\x1f\x8b"
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_TAR = b"ustar"
+_TAR_AT = 257
+# What reading a damaged archive raises; zipfile has RuntimeError for one that is encrypted.
+_DAMAGE = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+
+
+def read_blocks(path: Path, what: str, size: int = BLOCK) -> Iterator[bytes]:
+    """Yield the text of a list as blocks of whole lines, each block ending with a line feed; errors call it `what`.
+
+    A block has about `size` bytes, more where a line is longer. Of a line longer than two blocks only the beginning
+    and the end are kept, so that a file without line ends cannot fill the memory. Raises InputError for a file that is
+    missing, damaged or cut short.
+    """
+    require_file(path, what)
+    try:
+        for stream in _texts(path):
+            yield from _whole_lines(stream, size)
+    except _DAMAGE as error:
+        raise InputError(
+            f"{what} {path} is damaged or cut short ({type(error).__name__}: {str(error)[:80]}); get it again"
+        ) from None
+
+
+def _texts(path: Path) -> Iterator[_Readable]:
+    """Yield every text in the file, one after the other."""
+    with path.open("rb") as opened:
+        head = opened.read(512)
+        opened.seek(0)
+        if head.startswith(_ZIP):
+            yield from _zip_members(opened)
+        elif head.startswith(_GZIP):
+            yield from _gzip_texts(opened)
+        elif is_tar(head):
+            yield from _tar_members(opened)
+        else:
+            yield opened
+
+
+def _gzip_texts(opened: BinaryIO) -> Iterator[_Readable]:
+    with gzip.GzipFile(fileobj=opened) as unpacked:
+        if is_tar(unpacked.peek(512)[:512]):
+            yield from _tar_members(unpacked)
+        else:
+            yield unpacked
+        while unpacked.read(BLOCK):  # the checksum stands at the end, behind the padding of a tar
+            pass
+
+
+def _tar_members(opened: _Readable) -> Iterator[_Readable]:
+    # Mode "r:" rather than "r|": members are read in their order anyway, and the stream's own buffering costs a third.
+    with tarfile.open(fileobj=opened, mode="r:") as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.isfile() and not _is_junk(member.name) else None
+            if content:
+                yield content
+
+
+def _zip_members(opened: BinaryIO) -> Iterator[_Readable]:
+    with zipfile.ZipFile(opened) as archive:
+        for member in archive.infolist():
+            if not member.is_dir() and not _is_junk(member.filename):
+                with archive.open(member) as content:
+                    yield content
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether a file that begins with these 512 bytes is a tar."""
+    return head[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR
+
+
+def _is_junk(name: str) -> bool:
+    """Whether macOS or Windows put this member beside the files that the user packed.
+
+    >>> _is_junk("__MACOSX/._fall11_urls.txt"), _is_junk("./fall11_urls.txt")
+    (True, False)
+    """
+    path = PurePosixPath(name)
+    return "__MACOSX" in path.parts or path.name.startswith("._") or path.name in (".DS_Store", "Thumbs.db")
+
+
+def _whole_lines(stream: _Readable, size: int) -> Iterator[bytes]:
+    rest = b""
+    while data := stream.read(size):
+        end = data.rfind(b"\n") + 1
+        if end:
+            yield rest + data[:end]
+            rest = data[end:]
+        elif len(rest) < 2 * size:
+            rest += data
+    if rest:
+        yield rest + b"\n"
