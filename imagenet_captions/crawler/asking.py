@@ -60,7 +60,7 @@ class Asking:
         self._pace = Pace(self.settings.calls_a_second, now, None if last_call is None else wall - last_call)
         self._latency = self._pace.interval / 2  # a guess at which the first answer does not hold up the second call
         # The clock may have been set back since: no pause is longer than the longest one that is believed.
-        paused = min((pause_until or 0.0) - wall, self._retry.longest_retry_after)
+        paused = 0.0 if pause_until is None else min(pause_until - wall, self._retry.longest_retry_after)
         self._pause_until = now + max(paused, 0.0)
 
     def run(self, photos: Iterator[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,13 +55,23 @@ def attempt(answer: dict[str, Any]) -> Attempt:
     return Attempt(status=200, body=json.dumps(answer).encode())
 
 
-def quick_tools(timeout: float = 2.0) -> Tools:
-    """The real world, with a known key and a short patience for hanging servers."""
+def real_tools(timeout: float = 2.0, skip_waits: bool = False) -> Tools:
+    """The real world, with a known key and little patience for hanging servers.
+
+    With `skip_waits` the clocks jump instead of waiting, so that growing waits cost a test nothing.
+    """
+    skipped = [0.0]
 
     def connect(settings: CrawlSettings) -> FlickrClient:
         return FlickrClient(Credentials(KEY, SECRET), str(settings.endpoint), (timeout, timeout))
 
-    return Tools(connect)
+    def sleep(seconds: float) -> None:
+        if skip_waits:
+            skipped[0] += seconds
+        else:
+            time.sleep(seconds)
+
+    return Tools(connect, lambda: time.monotonic() + skipped[0], lambda: time.time() + skipped[0], sleep)
 
 
 class World:

@@ -1,0 +1,343 @@
+"""The crawl as a whole, in a world whose clock we hold: what is asked, how often, and what is left behind."""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+from collections import Counter
+from contextlib import closing
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from imagenet_captions.crawler.crawl import CrawlSettings, crawl
+from imagenet_captions.crawler.policy import Attempt, State
+from imagenet_captions.crawler.store import Store, StoreReader
+from imagenet_captions.demo.flickr_stand_in import FAULTS, FlickrStandIn, StandInSettings, failure
+from imagenet_captions.errors import InputError, StoppedEarly
+from tests.crawler.crawl_tools import KEY, SECRET, World, attempt, most_in_a_window, ok, real_tools, write_matches
+
+UNLIMITED = CrawlSettings(rate="unlimited", endpoint="http://127.0.0.1:9/")
+GONE, PRIVATE = attempt(failure(1, "Photo not found")), attempt(failure(2, "Permission denied"))
+
+
+def states(store: Path, *photo_ids: str) -> list[str]:
+    with closing(StoreReader(store)) as reader:
+        found = reader.get(photo_ids)
+    return [found[photo_id].state.value if photo_id in found else "-" for photo_id in photo_ids]
+
+
+def numbers(count: int) -> list[str]:
+    return [str(number) for number in range(count)]
+
+
+def test_each_photo_is_asked_for_once(tmp_path: Path) -> None:
+    matches, store = write_matches(tmp_path, ["5", "3", "5", "9", "3", "4"]), tmp_path / "photos.sqlite"
+    answers = {"5": attempt(ok("5")), "3": GONE, "9": PRIVATE, "4": attempt(ok("4"))}
+    world = World(answers.__getitem__)
+    report = crawl(matches, store, CrawlSettings(), world.tools())
+    assert [photo_id for _, photo_id in world.calls] == ["5", "3", "9", "4"]
+    assert asdict(report) == {
+        "asked": 4,
+        "found": 2,
+        "not_found": 1,
+        "private": 1,
+        "unreachable": 0,
+        "left": 0,
+        "calls": 4,
+    }
+    assert states(store, "5", "3", "9", "4") == ["ok", "not_found", "private", "ok"]
+    again = crawl(matches, store, CrawlSettings(), world.tools())
+    assert (again.asked, again.calls, len(world.calls)) == (0, 0, 4)
+
+
+def test_answers_are_stored_as_they_came(tmp_path: Path) -> None:
+    matches, store = write_matches(tmp_path, ["7"]), tmp_path / "photos.sqlite"
+    body = b'{"photo":{"id":"7","title":{"_content":"caf\xe9 \\ud83d"}},\n "stat":"ok"}  '
+    world = World(lambda _: Attempt(200, body))
+    crawl(matches, store, CrawlSettings(), world.tools())
+    with closing(StoreReader(store)) as reader:
+        stored = reader.get(["7"])["7"]
+    assert (stored.answer, stored.retrieved_at) == (body, 1_700_001_000)
+
+
+def test_a_limit_counts_photos_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    matches, store = write_matches(tmp_path, numbers(7)), tmp_path / "photos.sqlite"
+    failed: set[str] = set()
+
+    def respond(photo_id: str) -> Attempt:
+        if photo_id not in failed:
+            failed.add(photo_id)
+            return Attempt(500)
+        return attempt(ok(photo_id))
+
+    world = World(respond)
+    for found, left in ((3, 4), (3, 1), (1, 0), (0, 0)):
+        report = crawl(matches, store, CrawlSettings(limit=3), world.tools())
+        assert (report.found, report.left, report.calls) == (found, left, 2 * found)
+    assert crawl(write_matches(tmp_path, ["99"]), store, CrawlSettings(limit=0), world.tools()).left == 1
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "timeout"])
+def test_every_fault_is_tried_again_until_the_answer_comes(tmp_path: Path, fault: str) -> None:
+    matches, store = write_matches(tmp_path, numbers(6)), tmp_path / "photos.sqlite"
+    photos = {**{photo_id: ok(photo_id) for photo_id in numbers(4)}, "4": failure(2, "Permission denied")}
+    settings = StandInSettings(faults=[fault], first_failures=2)
+    with FlickrStandIn(photos, settings) as flickr:
+        report = crawl(
+            matches, store, CrawlSettings(rate="unlimited", endpoint=flickr.endpoint), real_tools(skip_waits=True)
+        )
+    assert (report.found, report.private, report.not_found, report.left) == (4, 1, 1, 0)
+    assert Counter((request.photo_id, request.outcome) for request in flickr.requests) == {
+        **{(photo_id, fault): 2 for photo_id in numbers(6)},
+        **{(photo_id, "ok"): 1 for photo_id in numbers(4)},
+        ("4", "code2"): 1,
+        ("5", "code1"): 1,
+    }
+
+
+def test_all_faults_together_lose_nothing(tmp_path: Path) -> None:
+    matches, store = write_matches(tmp_path, numbers(80)), tmp_path / "photos.sqlite"
+    settings = StandInSettings(faults=FAULTS, fault_rate=0.3, hang_seconds=0.3)
+    with FlickrStandIn({photo_id: ok(photo_id) for photo_id in numbers(80)}, settings) as flickr:
+        tools = real_tools(timeout=0.1, skip_waits=True)
+        report = crawl(matches, store, CrawlSettings(rate="unlimited", endpoint=flickr.endpoint), tools)
+    assert (report.found, report.left) == (80, 0)
+    assert Counter(request.photo_id for request in flickr.requests if request.outcome == "ok") == dict.fromkeys(
+        numbers(80), 1
+    )
+
+
+def test_a_bad_key_stops_at_the_first_answer_and_marks_nothing(tmp_path: Path) -> None:
+    matches, store = write_matches(tmp_path, numbers(30)), tmp_path / "photos.sqlite"
+    world = World(lambda _: attempt(failure(100, "Invalid API Key (Key has expired)")))
+    with pytest.raises(InputError, match=r"code 100: Invalid API Key \(Key has expired\).*check the key"):
+        crawl(matches, store, CrawlSettings(), world.tools())
+    assert len(world.calls) == 1
+    assert set(states(store, *numbers(30))) == {"-"}
+
+
+def test_no_key_leaves_no_store_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FLICKR_API_KEY", raising=False)
+    matches, store = write_matches(tmp_path, ["7"]), tmp_path / "photos.sqlite"
+    with pytest.raises(InputError, match="no Flickr key is set"):
+        crawl(matches, store, CrawlSettings())
+    assert not store.exists()
+    crawl(matches, store, CrawlSettings(), World(lambda _: GONE).tools())
+    assert crawl(matches, store, CrawlSettings()).left == 0  # with nothing to ask, no key is needed
+
+
+def test_a_dead_host_stops_the_run_soon_and_it_goes_on_later(tmp_path: Path) -> None:
+    matches, store = write_matches(tmp_path, numbers(500)), tmp_path / "photos.sqlite"
+    answers = [attempt(ok(str(number))) for number in range(20)]
+    world = World(lambda photo_id: answers[int(photo_id)] if int(photo_id) < 20 else Attempt(failure="ConnectTimeout"))
+    with pytest.raises(
+        StoppedEarly, match=r"50 calls in a row .* ConnectTimeout; 20 answers .* 480 photos .* same command"
+    ):
+        crawl(matches, store, CrawlSettings(), world.tools())
+    assert len(world.calls) == 70
+    assert world.now - 1000 < 300
+    world.respond = lambda photo_id: attempt(ok(photo_id))
+    report = crawl(matches, store, CrawlSettings(), world.tools())
+    assert (report.found, report.left) == (480, 0)
+
+
+def test_photos_that_always_fail_hold_nothing_up_for_ever(tmp_path: Path) -> None:
+    matches, store = write_matches(tmp_path, numbers(60)), tmp_path / "photos.sqlite"
+    world = World(lambda photo_id: Attempt(500) if int(photo_id) % 4 == 0 else attempt(ok(photo_id)))
+    for _ in range(10):
+        try:
+            report = crawl(matches, store, CrawlSettings(), world.tools())
+            break
+        except StoppedEarly:
+            continue
+    assert (report.unreachable, report.left) == (15, 15)
+    assert Counter(states(store, *numbers(60))) == {"ok": 45, "unreachable": 15}
+    calls = len(world.calls)
+    again = crawl(matches, store, CrawlSettings(), world.tools())
+    assert (again.unreachable, again.left, len(world.calls) - calls) == (15, 15, 15 * 3)
+    world.respond = lambda photo_id: attempt(ok(photo_id))
+    assert crawl(matches, store, CrawlSettings(), world.tools()).found == 15
+
+
+def test_one_failing_photo_is_set_aside_and_the_run_ends_well(tmp_path: Path) -> None:
+    matches, store = write_matches(tmp_path, numbers(3)), tmp_path / "photos.sqlite"
+    world = World(lambda photo_id: Attempt(500) if photo_id == "1" else attempt(ok(photo_id)))
+    report = crawl(matches, store, CrawlSettings(tries=4), world.tools())
+    assert (report.found, report.unreachable, report.left, report.calls) == (2, 1, 1, 6)
+    assert states(store, *numbers(3)) == ["ok", "unreachable", "ok"]
+
+
+def test_the_pace_holds_over_days_failures_included(tmp_path: Path) -> None:
+    matches, store = write_matches(tmp_path, numbers(9000)), tmp_path / "photos.sqlite"
+    world = World(lambda photo_id: Attempt(500) if len(world.calls) % 7 == 0 else attempt(ok(photo_id)), 0.2)
+    crawl(matches, store, CrawlSettings(), world.tools())
+    times = [moment for moment, _ in world.calls]
+    assert len(times) == len(set(times)) > 10_000
+    assert min(later - earlier for earlier, later in pairwise(times)) > 0.98
+    assert all(times[index + 3600] - times[index] >= 3600 - 0.03 for index in range(0, len(times) - 3600, 100))
+    assert len(times) / (times[-1] - times[0]) > 0.99
+
+
+def test_the_pace_holds_over_restarts_and_set_clocks(tmp_path: Path) -> None:
+    matches, store = write_matches(tmp_path, numbers(400)), tmp_path / "photos.sqlite"
+    world = World(lambda photo_id: attempt(ok(photo_id)))
+    for run in range(40):
+        crawl(matches, store, CrawlSettings(limit=10), world.tools())
+        world.now += 0.3
+        world.wall_offset += (-7200, 0, -40 * 365 * 86400, 0)[run % 4]
+    times = [moment for moment, _ in world.calls]
+    assert len(times) == 400
+    assert min(later - earlier for earlier, later in pairwise(times)) > 0.97
+    assert times[-1] - times[0] < 450  # a clock set back by decades holds nothing up
+
+
+def test_a_clock_set_forward_never_makes_a_burst(tmp_path: Path) -> None:
+    matches, store = write_matches(tmp_path, numbers(100)), tmp_path / "photos.sqlite"
+    world = World(lambda photo_id: attempt(ok(photo_id)))
+    for _ in range(2):
+        crawl(matches, store, CrawlSettings(limit=50), world.tools())
+        world.wall_offset += 7200
+    assert most_in_a_window([moment for moment, _ in world.calls], 10.0) <= 11
+
+
+@pytest.mark.parametrize(("retry_after", "least", "most"), [("120", 120, 125), (str(365 * 86400), 1, 5), (None, 1, 5)])
+def test_a_busy_host_is_left_alone_over_a_restart_too(
+    tmp_path: Path, retry_after: str | None, least: float, most: float
+) -> None:
+    matches, store = write_matches(tmp_path, numbers(5)), tmp_path / "photos.sqlite"
+    world = World(lambda photo_id: Attempt(429, b"", retry_after))
+
+    def stop_after_the_first(photo_id: str) -> Attempt:
+        world.respond = interrupted
+        return Attempt(429, b"", retry_after)
+
+    def interrupted(photo_id: str) -> Attempt:
+        raise KeyboardInterrupt
+
+    world.respond = stop_after_the_first
+    with pytest.raises(KeyboardInterrupt):
+        crawl(matches, store, CrawlSettings(), world.tools())
+    first, second = (moment for moment, _ in world.calls)
+    assert least <= second - first <= most
+    assert set(states(store, *numbers(5))) == {"-"}  # the host was busy; no photo is to blame
+
+
+def test_a_pause_in_a_store_holds_and_is_bounded(tmp_path: Path) -> None:
+    matches, path = write_matches(tmp_path, ["7"]), tmp_path / "photos.sqlite"
+    world = World(lambda photo_id: attempt(ok(photo_id)))
+    for until, waited in ((500.0, 500.0), (9e9, 3600.0), (-5.0, 0.0)):
+        path.unlink(missing_ok=True)
+        with Store(path) as store:
+            store.save_pause(world.now + world.wall_offset + until)
+        start, world.calls = world.now, []
+        crawl(matches, path, CrawlSettings(), world.tools())
+        assert world.calls[0][0] - start == pytest.approx(waited, abs=0.01)
+
+
+def test_pauses_grow_while_the_host_is_busy_and_the_run_ends_at_last(tmp_path: Path) -> None:
+    matches, store = write_matches(tmp_path, numbers(50)), tmp_path / "photos.sqlite"
+    world = World(lambda _: Attempt(200, b"<html><h1>429 Too Many Requests</h1></html>"))
+    with pytest.raises(StoppedEarly, match="asked for a pause 20 times in a row"):
+        crawl(matches, store, CrawlSettings(), world.tools())
+    times = [moment for moment, _ in world.calls]
+    gaps = [round(later - earlier) for earlier, later in pairwise(times)]
+    assert gaps[:10] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
+    assert len(times) == 20
+
+
+def test_refresh_asks_for_old_answers_alone_and_drops_what_is_gone(tmp_path: Path) -> None:
+    matches, store = write_matches(tmp_path, numbers(6)), tmp_path / "photos.sqlite"
+    old = {"0": attempt(ok("0")), "1": attempt(ok("1")), "2": attempt(ok("2")), "3": GONE, "4": PRIVATE}
+    world = World(lambda photo_id: old[photo_id])
+    crawl(matches, store, CrawlSettings(limit=5), world.tools())
+    world.wall_offset += 20 * 86400
+    world.respond = lambda photo_id: attempt(ok("5"))
+    crawl(matches, store, CrawlSettings(), world.tools())  # photo 5 is twenty days younger
+    world.wall_offset += 20 * 86400
+    new = {"0": GONE, "1": PRIVATE, "2": attempt(ok("2", title={"_content": "new"}))}
+    world.respond, world.calls = new.__getitem__, []
+    report = crawl(matches, store, CrawlSettings(refresh_days=30), world.tools())
+    assert [photo_id for _, photo_id in world.calls] == ["0", "1", "2"]
+    assert (report.found, report.not_found, report.private, report.left) == (1, 1, 1, 0)
+    assert states(store, *numbers(6)) == ["not_found", "private", "ok", "not_found", "private", "ok"]
+    with closing(StoreReader(store)) as reader:
+        answers = reader.get(["0", "1", "2"])
+    assert [b"photo 0" in (answers["0"].answer or b""), b"photo 1" in (answers["1"].answer or b"")] == [False, False]
+    assert b'"new"' in (answers["2"].answer or b"")
+    assert crawl(matches, store, CrawlSettings(refresh_days=30), world.tools()).calls == 0
+
+
+def test_a_refresh_that_fails_keeps_the_old_answer(tmp_path: Path) -> None:
+    matches, store = write_matches(tmp_path, ["7"]), tmp_path / "photos.sqlite"
+    world = World(lambda photo_id: attempt(ok("7")))
+    crawl(matches, store, CrawlSettings(), world.tools())
+    world.now, world.respond = world.now + 86400, lambda _: Attempt(500)
+    assert crawl(matches, store, CrawlSettings(refresh_days=0.5, tries=2), world.tools()).unreachable == 1
+    assert states(store, "7") == ["ok"]
+
+
+def test_two_crawls_on_one_store(tmp_path: Path) -> None:
+    matches, path = write_matches(tmp_path, ["7"]), tmp_path / "photos.sqlite"
+    with Store(path), pytest.raises(InputError, match=r"another crawl is using the store .*photos\.sqlite"):
+        crawl(matches, path, CrawlSettings(), World(lambda _: GONE).tools())
+
+
+def test_a_full_disk_stops_the_crawl_and_the_next_one_goes_on(tmp_path: Path, small_disk: Path) -> None:
+    ids = numbers(400)
+    matches, store = write_matches(tmp_path, ids), small_disk / "photos.sqlite"
+    world = World(lambda photo_id: attempt(ok(photo_id, noise=[hash((photo_id, n)) for n in range(150)])))
+    with pytest.raises(InputError, match="disk of the store"):
+        crawl(matches, store, CrawlSettings(), world.tools())
+    done = len(world.calls)
+    world.calls.clear()
+    moved = tmp_path / "photos.sqlite"
+    for name in ("photos.sqlite", "photos.sqlite-wal"):
+        if (small_disk / name).exists():
+            (tmp_path / name).write_bytes((small_disk / name).read_bytes())
+    report = crawl(matches, moved, CrawlSettings(), world.tools())
+    assert len(world.calls) == 400 - done + 1  # the answer that found no room is asked for again
+    assert report.left == 0
+
+
+def test_what_is_no_matches_file_is_refused(tmp_path: Path) -> None:
+    world, store = World(lambda _: GONE), tmp_path / "photos.sqlite"
+    with pytest.raises(InputError, match="does not exist"):
+        crawl(tmp_path / "nowhere.parquet", store, CrawlSettings(), world.tools())
+    (tmp_path / "text.parquet").write_text("image_id,photo_id")
+    with pytest.raises(InputError, match="no Parquet file"):
+        crawl(tmp_path / "text.parquet", store, CrawlSettings(), world.tools())
+    drops = write_matches(tmp_path, []).with_suffix(".outcomes.parquet")
+    with pytest.raises(InputError, match="no text column photo_id"):
+        crawl(drops, store, CrawlSettings(), world.tools())
+    assert not store.exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"limit": -1}, {"refresh_days": -1}, {"rate": "-1/s"}, {"rate": "unlimited"}, {"tries": 0}]
+)
+def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        CrawlSettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_the_key_is_in_nothing_that_is_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    matches, store = write_matches(tmp_path, numbers(60)), tmp_path / "photos.sqlite"
+    echo = {photo_id: failure(105, f"no service for {KEY} {SECRET}") for photo_id in numbers(60)}
+    settings = StandInSettings(faults=[fault for fault in FAULTS if fault != "timeout"], fault_rate=0.5)
+    tools = real_tools(skip_waits=True)
+    with FlickrStandIn(echo, settings) as flickr, pytest.raises(StoppedEarly) as caught:
+        crawl(matches, store, CrawlSettings(rate="unlimited", endpoint=flickr.endpoint), tools)
+    written = "".join(traceback.format_exception(caught.value)) + caplog.text
+    written += "".join(file.read_bytes().decode("latin-1") for file in tmp_path.iterdir())
+    with Store(store) as opened:
+        waiting = list(opened.ids([State.WAITING, State.UNREACHABLE]))
+    with closing(StoreReader(store)) as reader:
+        written += json.dumps([stored.last_error for stored in reader.get(waiting).values()])
+    assert "code 105: no service for [removed]" in written
+    assert KEY not in written
+    assert SECRET not in written
