@@ -25,7 +25,7 @@ _DEEPEST = 8  # ILSVRC/Data/CLS-LOC/train/n01440764/n01440764_10026.JPEG is five
 _TAR_BLOCK = 512
 _PARQUET_COLUMN = "image.path"
 # n02017213_4263,n02017213 115 49 448 294 (LOC_train_solution.csv) · n01440764/n01440764_10026 1 (train_cls.txt)
-_AFTER_THE_NAME = r"(?:[,\t].*| +[0-9]+)$"
+_AFTER_THE_NAME = r"(?:\t.*|,[^/\\]*| +[0-9]+)$"
 _KAGGLE_HEADER = "ImageId"
 
 

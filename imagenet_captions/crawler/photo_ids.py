@@ -81,7 +81,7 @@ def read_address(url: str) -> Address:
 def _host(authority: str) -> str | None:
     """The host's name in lower case, without user, port and the root's dot; None if it is not the name of a host."""
     found = _HOST.fullmatch(authority.rpartition("@")[2])
-    if not found:
+    if not found or "\\" in authority:  # browsers take http://evil.org\\@flickr.com to evil.org
         return None
     # str.lower makes a "k" of the Kelvin sign, which would turn a look-alike into flickr.com.
     name = found[1].lower() if found[1].isascii() else found[1]

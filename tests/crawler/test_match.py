@@ -1,0 +1,314 @@
+"""Matching: which address counts, and where every input id ends."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import logging
+import random
+import tarfile
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from imagenet_captions import records
+from imagenet_captions.crawler import candidates, gather, key_counter, url_lists
+from imagenet_captions.crawler.match import MatchSettings, match
+from imagenet_captions.errors import InputError
+from imagenet_captions.records import Outcome
+
+FLICKR = "http://farm4.static.flickr.com/3175/{}_7958dc8760.jpg"
+ELSEWHERE = "http://www.example.com/images/{}.jpg"
+TENCH = "n01440764"
+OUTSIDE = "n00004475"  # organism: in ImageNet's list, not among the 1000
+
+
+class Matched:
+    """What one run left."""
+
+    def __init__(self, folder: Path, counts: dict[Outcome, int]) -> None:
+        self.counts = counts
+        self.matches: list[dict[str, Any]] = pq.read_table(folder / "matches.parquet").to_pylist()
+        self.outcomes: list[dict[str, Any]] = pq.read_table(folder / "matches.outcomes.parquet").to_pylist()
+
+    def ends(self) -> dict[str, tuple[str, str | None]]:
+        """Photo or outcome, and detail, by id."""
+        photos = {row["image_id"]: (row["photo_id"], row["detail"]) for row in self.matches}
+        others = {row["image_id"]: (row["outcome"], row["detail"]) for row in self.outcomes if row["image_id"]}
+        assert not photos.keys() & others.keys()
+        return photos | others
+
+
+def run(folder: Path, *lists: str | bytes, ids: Iterable[str] | None = None) -> Matched:
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for number, text in enumerate(lists):
+        paths.append(folder / f"urls_{number}.txt")
+        paths[-1].write_bytes(text if isinstance(text, bytes) else text.encode())
+    chosen = None
+    if ids is not None:
+        chosen = folder / "ids.txt"
+        chosen.write_text("\n".join(ids))
+    return Matched(folder, match(paths, folder / "matches.parquet", MatchSettings(chosen)))
+
+
+def test_a_match_has_id_class_photo_and_address(tmp_path: Path) -> None:
+    matched = run(tmp_path, f"{TENCH}_10026\t{FLICKR.format(27)}\n")
+    assert matched.matches == [
+        {"image_id": "n01440764_10026", "wnid": TENCH, "photo_id": "27", "url": FLICKR.format(27), "detail": None}
+    ]
+    assert matched.outcomes == []
+    assert matched.counts == {Outcome.KEPT: 1}
+
+
+def test_files_have_the_schemas_of_the_contract(tmp_path: Path) -> None:
+    run(tmp_path, f"{TENCH}_1\t{FLICKR.format(1)}\n{TENCH}_2\tjunk\n")
+    assert pq.read_schema(tmp_path / "matches.parquet").equals(records.MATCHES)
+    assert pq.read_schema(tmp_path / "matches.outcomes.parquet").equals(records.OUTCOMES)
+
+
+def test_every_kind_of_address_has_its_outcome(tmp_path: Path) -> None:
+    urls = {
+        1: FLICKR.format(5),
+        2: "",
+        3: "junk",
+        4: ELSEWHERE.format(4),
+        5: "http://l.yimg.com/g/images/photo_unavailable.gif",
+        6: "http://farm1.static.flickr.com.evil.org/1/6_a.jpg",
+        7: "http://www.b\u00e9.fr/\t7",
+    }
+    text = "".join(f"{TENCH}_{number}\t{url}\n" for number, url in urls.items())
+    ends = run(tmp_path, text.encode("latin-1")).ends()
+    assert ends == {
+        f"{TENCH}_1": ("5", None),
+        f"{TENCH}_2": ("no_url", None),
+        f"{TENCH}_3": ("bad_url", "junk"),
+        f"{TENCH}_4": ("not_flickr", urls[4]),
+        f"{TENCH}_5": ("not_a_photo", urls[5]),
+        f"{TENCH}_6": ("not_flickr", urls[6]),
+        f"{TENCH}_7": ("not_flickr", "http://www.b\u00e9.fr/\\t7"),
+    }
+
+
+def test_the_first_flickr_photo_wins_over_all_lists(tmp_path: Path) -> None:
+    first = f"{TENCH}_1\t{ELSEWHERE.format(1)}\n{TENCH}_1\t\n{TENCH}_1\t{FLICKR.format(2)}\n"
+    second = f"{TENCH}_1\t{FLICKR.format(3)}\n{TENCH}_1\t{ELSEWHERE.format(1)}\n"
+    ends = run(tmp_path / "a", first, second).ends()
+    assert ends == {f"{TENCH}_1": ("2", f"{FLICKR.format(3)} | {ELSEWHERE.format(1)}")}
+    ends = run(tmp_path / "b", second, first).ends()
+    assert ends == {f"{TENCH}_1": ("3", f"{FLICKR.format(2)} | {ELSEWHERE.format(1)}")}
+
+
+def test_repeated_lines_are_no_other_addresses(tmp_path: Path) -> None:
+    line = f"{TENCH}_1\t{FLICKR.format(2)}\n"
+    other = f"{TENCH}_2\t{ELSEWHERE.format(2)}\n"
+    ends = run(tmp_path, line * 3 + other, other + line + other).ends()
+    assert ends == {f"{TENCH}_1": ("2", None), f"{TENCH}_2": ("not_flickr", ELSEWHERE.format(2))}
+
+
+def test_without_a_photo_the_best_address_tells_why(tmp_path: Path) -> None:
+    urls = ["", "junk", ELSEWHERE.format(1), ELSEWHERE.format(2), "http://www.flickr.com/photos/someone/"]
+    text = "".join(f"{TENCH}_1\t{url}\n" for url in urls) + f"{TENCH}_2\t\n{TENCH}_2\tjunk\n"
+    ends = run(tmp_path, text).ends()
+    detail = f"{urls[4]} | {ELSEWHERE.format(1)} | {ELSEWHERE.format(2)} | junk"
+    assert ends == {f"{TENCH}_1": ("not_a_photo", detail), f"{TENCH}_2": ("bad_url", "junk")}
+
+
+def test_details_are_bounded(tmp_path: Path) -> None:
+    urls = [FLICKR.format(1), *(ELSEWHERE.format(f"{number}" + "x" * 1000) for number in range(9))]
+    text = "".join(f"{TENCH}_1\t{url}\n" for url in urls) + f"{TENCH}_2\thttp://a.org/{'x' * 10_000_000}\n"
+    ends = run(tmp_path, text).ends()
+    photo, detail = ends[f"{TENCH}_1"]
+    assert photo == "1"
+    assert detail is not None
+    assert detail.count("…") == 5
+    assert detail.endswith("… | and 4 more")
+    assert len(detail) < 1100
+    outcome, detail = ends[f"{TENCH}_2"]
+    assert (outcome, len(detail or "")) == ("bad_url", 200)
+
+
+def test_other_classes_are_counted_each_id_once(tmp_path: Path) -> None:
+    lines = [f"{OUTSIDE}_{number}\t{FLICKR.format(number)}\n" for number in (1, 2, 3, 3, 2)]
+    lines += [f"{OUTSIDE}_03\tx\n", f"n99999999_1\t{ELSEWHERE.format(1)}\n"]
+    matched = run(tmp_path, "".join(lines), "".join(lines[:3]) + f"{TENCH}_1\t{FLICKR.format(1)}\n")
+    assert matched.outcomes == [
+        {"image_id": None, "wnid": OUTSIDE, "outcome": "unknown_class", "detail": None, "count": 4},
+        {"image_id": None, "wnid": "n99999999", "outcome": "unknown_class", "detail": None, "count": 1},
+    ]
+    assert matched.counts == {Outcome.KEPT: 1, Outcome.UNKNOWN_CLASS: 5}
+
+
+def test_ids_say_which_images_count(tmp_path: Path) -> None:
+    ids = [f"{wnid}_{number}" for wnid in (OUTSIDE, TENCH) for number in range(9)]
+    text = "".join(f"{image_id}\t{FLICKR.format(image_id[10:] + '5')}\n" for image_id in ids)
+    matched = run(tmp_path, text, ids=[f"{TENCH}_3", f"{TENCH}_77", f"{OUTSIDE}_1", f"{OUTSIDE}_99", f"{TENCH}_0"])
+    assert matched.ends() == {f"{TENCH}_0": ("5", None), f"{TENCH}_3": ("35", None), f"{TENCH}_77": ("no_url", None)}
+    assert [row for row in matched.outcomes if row["image_id"] is None] == [
+        {"image_id": None, "wnid": OUTSIDE, "outcome": "unknown_class", "detail": None, "count": 2}
+    ]
+
+
+def test_ids_that_no_list_has_at_all(tmp_path: Path) -> None:
+    matched = run(tmp_path, f"{OUTSIDE}_1\t{FLICKR.format(1)}\n", ids=[f"{TENCH}_3", f"{TENCH}_1"])
+    assert matched.matches == []
+    assert matched.ends() == {f"{TENCH}_1": ("no_url", None), f"{TENCH}_3": ("no_url", None)}
+
+
+def test_unreadable_lines_are_listed_with_their_numbers(tmp_path: Path) -> None:
+    text = f"{TENCH}_1\t{FLICKR.format(1)}\n\nwhat\t\x07is this\n" + "x" * 10_000_000 + "\n"
+    matched = run(tmp_path, text, f"../../{TENCH}_1\tx\n{TENCH}_2\t{FLICKR.format(2)}\n")
+    details = [row.pop("detail") for row in matched.outcomes]
+    assert matched.outcomes == [{"image_id": None, "wnid": None, "outcome": "bad_record", "count": 1}] * 3
+    assert details[0] == "list 1, line 3: what\\t\\x07is this"
+    assert details[1].startswith("list 1, line 4: xxx")
+    assert len(details[1]) < 250
+    assert details[2] == f"list 2, line 1: ../../{TENCH}_1\\tx"
+
+
+def test_very_many_unreadable_lines_share_a_row(tmp_path: Path) -> None:
+    line = f"{TENCH}_1\t{FLICKR.format(1)}\n"
+    matched = run(tmp_path, "junk\n" * 2500 + line, line + "junk\n")
+    assert [row["count"] for row in matched.outcomes] == [1] * 1000 + [1501]
+    assert matched.outcomes[999]["detail"] == "list 1, line 1000: junk"
+    assert matched.counts == {Outcome.KEPT: 1, Outcome.BAD_RECORD: 2501}
+
+
+def dirty_list(seed: int, lines: int = 3000) -> bytes:
+    """A list in no order, with repeated ids, several addresses, other classes and junk."""
+    rng = random.Random(seed)
+    made = []
+    for _ in range(lines):
+        wnid = rng.choice([TENCH, "n01443537", "n02017213", OUTSIDE, "n00001930", "n15300358"])
+        image_id = f"{wnid}_{rng.choice(['', '0'])}{rng.randrange(300)}"
+        forms = [FLICKR, FLICKR, ELSEWHERE, "junk", "", "http://www.flickr.com/photos/x/"]
+        url = rng.choice(forms).format(rng.randrange(1, 9))
+        dirt = [f"{image_id} {url}\r", "", "junk", f"{wnid}\t{url}", f"{image_id}\té\t"]
+        line = rng.choice([f"{image_id}\t{url}"] * 30 + dirt)
+        made.append(line.encode(rng.choice(["utf-8", "latin-1"])))
+    return b"\n".join(made)
+
+
+def plainly(lists: list[bytes]) -> tuple[dict[str, list[str]], int]:
+    """All addresses by id, and how many lines have none, read the slow way."""
+    urls: dict[str, list[str]] = {}
+    unreadable = 0
+    for line in b"\n".join(lists).split(b"\n"):
+        image_id, _, url = line.decode("latin-1").strip().replace(" ", "\t", 1).partition("\t")
+        if image_id[9:10] == "_":
+            urls.setdefault(image_id, []).append(url.strip())
+        elif image_id:
+            unreadable += 1
+    return urls, unreadable
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_the_counts_add_up_to_the_input(tmp_path: Path, chosen: bool) -> None:
+    lists = [dirty_list(1), dirty_list(2)]
+    urls, unreadable = plainly(lists)
+    ids = {*random.Random(3).sample(sorted(urls), 400), f"{TENCH}_99999", "n99999999_1"} if chosen else set(urls)
+    matched = run(tmp_path, *lists, ids=ids if chosen else None)
+    total = len(matched.matches) + sum(row["count"] for row in matched.outcomes)
+    assert total == len(ids) + unreadable == sum(matched.counts.values())
+    counted = Counter({Outcome.KEPT: len(matched.matches)})
+    for row in matched.outcomes:
+        counted[Outcome(row["outcome"])] += row["count"]
+    assert counted == matched.counts
+    inside = {image_id for image_id in ids if image_id[:9] in (TENCH, "n01443537", "n02017213")}
+    assert matched.ends().keys() == inside
+    assert matched.counts[Outcome.UNKNOWN_CLASS] == len(ids - inside)
+
+
+def test_the_photo_is_that_of_a_plain_reading(tmp_path: Path) -> None:
+    lists = [dirty_list(1), dirty_list(2)]
+    expected = {}
+    for image_id, found in plainly(lists)[0].items():
+        photos = [url for url in found if url.startswith(FLICKR[:30])]
+        if photos and image_id[:9] in (TENCH, "n01443537", "n02017213"):
+            expected[image_id] = photos[0].split("\t")[0]
+    assert {row["image_id"]: row["url"] for row in run(tmp_path, *lists).matches} == expected
+
+
+def test_rows_are_sorted(tmp_path: Path) -> None:
+    matched = run(tmp_path, dirty_list(1))
+    ids = [row["image_id"] for row in matched.matches]
+    assert ids == sorted(ids)
+    others = [row["image_id"] for row in matched.outcomes if row["image_id"]]
+    assert others == sorted(others)
+    assert len(ids) > 100
+    assert len(others) > 100
+
+
+def test_the_same_bytes_whatever_the_blocks_threads_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lists = [dirty_list(1), dirty_list(2)]
+    ids = random.Random(3).sample(sorted(plainly(lists)[0]), 400)
+    for name, chosen in (("all", None), ("some", ids)):
+        run(tmp_path / f"{name} a", *lists, ids=chosen)
+        with monkeypatch.context() as patched:
+            patched.setattr(url_lists.read_blocks, "__defaults__", (500,))
+            patched.setattr(gather, "default_workers", lambda: 3)
+            patched.setattr(candidates, "_COMPACT_AT", 50)
+            patched.setattr(key_counter, "_FOLD_AT", 50)
+            run(tmp_path / f"{name} b", *lists, ids=chosen)
+        for file in ("matches.parquet", "matches.outcomes.parquet"):
+            assert (tmp_path / f"{name} a" / file).read_bytes() == (tmp_path / f"{name} b" / file).read_bytes()
+
+
+def test_provenance_names_digests_and_no_paths(tmp_path: Path) -> None:
+    run(tmp_path, f"{TENCH}_1\t{FLICKR.format(1)}\n", f"{TENCH}_1\t{FLICKR.format(2)}\n", ids=[f"{TENCH}_1"])
+    for file in ("matches.parquet", "matches.outcomes.parquet"):
+        found = records.provenance(pq.read_schema(tmp_path / file))
+        assert set(found["inputs"]) == {"urls", "urls_2", "ids"}
+        assert all(len(digest) == 64 for digest in found["inputs"].values())
+        assert str(tmp_path).encode() not in (tmp_path / file).read_bytes()
+
+
+def test_a_tgz_has_the_rows_of_its_text(tmp_path: Path) -> None:
+    text = dirty_list(1)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        member = tarfile.TarInfo("fall11_urls.txt")
+        member.size = len(text)
+        archive.addfile(member, io.BytesIO(text))
+    plain, archived = run(tmp_path / "a", text), run(tmp_path / "b", gzip.compress(packed.getvalue()))
+    assert (plain.matches, plain.outcomes) == (archived.matches, archived.outcomes)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "is empty"),
+        ("\n \r\n\t\n", "is empty"),
+        ("what is this\n", "no line of an image id"),
+        ('[{"filename": "n01440764_10026.JPEG", "title": "http://www.flickr.com/"}]\n', "no line of an image id"),
+        (f"{TENCH}_1\t{ELSEWHERE.format(1)}\n{OUTSIDE}_1\t{ELSEWHERE.format(1)}\n", "no Flickr address"),
+        (f"{TENCH}_1\thttp://flickr.com.evil.org/photos/a/1\n", "no Flickr address"),
+        (f"{TENCH}_1\thttp://evil.org/farm1.static.flickr.com/1/2_a.jpg\n", "no Flickr address"),
+    ],
+)
+def test_a_list_that_cannot_be_used_is_an_error_and_leaves_nothing(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        run(tmp_path, f"{TENCH}_1\t{FLICKR.format(1)}\n", text)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["urls_0.txt", "urls_1.txt"]
+
+
+def test_a_list_with_flickr_addresses_for_others_only_is_no_error(tmp_path: Path) -> None:
+    text = f"{TENCH}_1\t{ELSEWHERE.format(1)}\n{OUTSIDE}_1\tHTTP://www.Flickr.com/photos/a/1\n"
+    assert run(tmp_path, text).counts == {Outcome.KEPT: 0, Outcome.NOT_FLICKR: 1, Outcome.UNKNOWN_CLASS: 1}
+
+
+def test_no_list_and_a_missing_list_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no URL list"):
+        match([], tmp_path / "matches.parquet")
+    with pytest.raises(InputError, match="does not exist"):
+        match([tmp_path / "urls.txt"], tmp_path / "matches.parquet")
+
+
+def test_one_line_of_log_says_how_it_went(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    run(tmp_path, f"{TENCH}_1\t{FLICKR.format(1)}\n{TENCH}_2\t{ELSEWHERE.format(1)}\n")
+    assert caplog.messages == ["matched 2 ids and lines: kept 1, not_flickr 1"]
