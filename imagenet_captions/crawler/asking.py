@@ -7,6 +7,7 @@ the pace; where they take longer, threads keep several under way. The store is u
 from __future__ import annotations
 
 import heapq
+import logging
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -20,11 +21,15 @@ from imagenet_captions.crawler.pace import Pace
 from imagenet_captions.crawler.policy import Answer, Attempt, Failures, Meaning, State, StopRun
 from imagenet_captions.crawler.store import Store
 
+log = logging.getLogger(__name__)
+
 CALLS_AT_ONCE = 16
 
 # Several calls at once pay off only where answers take their time: on loopback, where the work of this process is what
 # takes the time, eight threads are slower than one.
 _SHORTEST_SPACING = 0.01
+
+_SECONDS_A_LINE = 600
 
 # A wait is cut into pieces of this length, to see an interrupt in time.
 _LONGEST_NAP = 0.2
@@ -52,10 +57,13 @@ class Asking:
     _paused_at: float = float("-inf")
     _latency: float = 0.0  # how long an answer takes: follows longer ones at once, shorter ones slowly
 
+    _shown: float = 0.0
+
     def __post_init__(self) -> None:
         """Go on with the pace and the pause of an earlier run."""
         self._retry = self.settings.retry
         now, wall = self.tools.clock(), self.tools.wall()
+        self._shown = now
         last_call, pause_until = self.store.moments()
         self._pace = Pace(self.settings.calls_a_second, now, None if last_call is None else wall - last_call)
         self._latency = self._pace.interval / 2  # a guess at which the first answer does not hold up the second call
@@ -172,9 +180,17 @@ class Asking:
         report.found += state is State.OK
         report.not_found += state is State.NOT_FOUND
         report.private += state is State.PRIVATE
+        self._show()
+
+    def _show(self) -> None:
+        """Move the bar on; where there is none, as in a log file, say a line from time to time."""
+        report = self.report
         if not self.bar.disable:
+            self.bar.set_postfix_str(f"{report.found} found, {report.not_found + report.private} gone", refresh=False)
+        elif self.tools.clock() - self._shown >= _SECONDS_A_LINE:
+            self._shown = self.tools.clock()
             gone = report.not_found + report.private
-            self.bar.set_postfix_str(f"{report.found} found, {gone} gone", refresh=False)
+            log.info("crawl: %d found, %d gone, %d left", report.found, gone, report.left)
         self.bar.update()
 
     def _pause(self, photo_id: str, sent: float, now: float, seconds: float) -> None:
@@ -186,5 +202,4 @@ class Asking:
         self._pauses += 1
         self._paused_at, self._pause_until = now, now + seconds
         self.store.save_pause(self.tools.wall() + seconds)
-        if seconds >= 60:
-            self.bar.write(f"crawl: Flickr asks for a pause, going on in {seconds:.0f} seconds")
+        log.info("crawl: the host is busy, going on in %.0f seconds", seconds)

@@ -81,6 +81,6 @@ def _connect(settings: CrawlSettings) -> Client:
     from imagenet_captions.crawler.credentials import read_credentials
     from imagenet_captions.crawler.flickr import FlickrClient
 
-    if settings.endpoint in (None, FLICKR_ENDPOINT) and settings.calls_a_second > FLICKR_RATE:
+    if settings.asks_flickr and settings.calls_a_second > FLICKR_RATE:
         log.warning("--rate %s is more than the 3600 calls an hour that Flickr allows for a key", settings.rate)
     return FlickrClient(read_credentials(settings.key_file, os.environ), settings.endpoint or FLICKR_ENDPOINT)

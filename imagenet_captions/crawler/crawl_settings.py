@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from imagenet_captions.crawler.pace import parse_rate
 from imagenet_captions.crawler.policy import Attempt, RetrySettings
@@ -35,7 +36,7 @@ class CrawlSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be done, before anything is asked."""
-        if math.isinf(parse_rate(self.rate)) and self.endpoint is None:
+        if math.isinf(parse_rate(self.rate)) and self.asks_flickr:
             raise InputError("--rate unlimited is for a service of your own; Flickr allows 3600 calls an hour")
         if self.limit is not None and self.limit < 0:
             raise InputError(f"--limit {self.limit} is not possible; give 0 or more")
@@ -43,6 +44,11 @@ class CrawlSettings:
             raise InputError(f"--refresh {self.refresh_days} is not possible; give a number of days, 0 or more")
         if self.tries < 1:
             raise InputError(f"--tries {self.tries} is not possible; give 1 or more")
+
+    @property
+    def asks_flickr(self) -> bool:
+        """Whether it is Flickr itself that is asked."""
+        return self.endpoint is None or (urlsplit(self.endpoint).hostname or "").endswith("flickr.com")
 
     @property
     def calls_a_second(self) -> float:

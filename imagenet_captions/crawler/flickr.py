@@ -27,6 +27,7 @@ from imagenet_captions.crawler.policy import Attempt
 from imagenet_captions.errors import InputError
 
 _CONNECTIONS = 16
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 
 # Shorter ones stand in an answer by chance; Flickr's keys have 32 characters and its secrets 16.
 _SHORTEST_SCRUBBED = 16
@@ -50,6 +51,8 @@ class FlickrClient:
         self._api.REST_URL = check_endpoint(endpoint)
         self._api.flickr_oauth.oauth = _KeyInBody(credentials.key)
         self._api.flickr_oauth.session = _session(self._remember)
+        # A proxy of the environment cannot reach a service on this machine.
+        self._api.flickr_oauth.session.trust_env = urlsplit(endpoint).hostname not in _THIS_MACHINE
         self._api.flickr_oauth.log = logging.Logger("silent", level=logging.CRITICAL + 1)
         self._get_info = self._api.photos.getInfo
 

@@ -280,6 +280,17 @@ def test_a_refresh_that_fails_keeps_the_old_answer(tmp_path: Path) -> None:
     assert states(store, "7") == ["ok"]
 
 
+def test_a_crawl_says_where_it_stands(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    world = World(lambda photo_id: GONE if photo_id == "7" else attempt(ok(photo_id)))
+    crawl(write_matches(tmp_path, numbers(1500)), tmp_path / "photos.sqlite", CrawlSettings(), world.tools())
+    assert [record.getMessage() for record in caplog.records] == [
+        "crawl: 600 found, 1 gone, 899 left",
+        "crawl: 1200 found, 1 gone, 299 left",
+        "crawl: asked for 1500 photos: 1499 found, 1 not found, 0 private, 0 unreachable; 0 left",
+    ]
+
+
 def test_two_crawls_on_one_store(tmp_path: Path) -> None:
     matches, path = write_matches(tmp_path, ["7"]), tmp_path / "photos.sqlite"
     with Store(path), pytest.raises(InputError, match=r"another crawl is using the store .*photos\.sqlite"):
@@ -317,7 +328,15 @@ def test_what_is_no_matches_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"limit": -1}, {"refresh_days": -1}, {"rate": "-1/s"}, {"rate": "unlimited"}, {"tries": 0}]
+    "wrong",
+    [
+        {"limit": -1},
+        {"refresh_days": -1},
+        {"rate": "-1/s"},
+        {"rate": "unlimited"},
+        {"tries": 0},
+        {"rate": "unlimited", "endpoint": "https://api.flickr.com/x"},
+    ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InputError):
