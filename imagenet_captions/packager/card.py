@@ -1,0 +1,170 @@
+"""README.md of a dataset: what it is, how it was made, what it lacks, and whose it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from imagenet_captions.records import Outcome
+
+_SIZES = (("n<1K", 1_000), ("1K<n<10K", 10_000), ("10K<n<100K", 100_000), ("100K<n<1M", 1_000_000))
+_MEANINGS = {
+    Outcome.KEPT: "in the dataset",
+    Outcome.NO_URL: "the URL lists have no address for it",
+    Outcome.BAD_URL: "its address cannot be read",
+    Outcome.NOT_FLICKR: "its address is not Flickr's",
+    Outcome.NOT_A_PHOTO: "its address is Flickr's, but no photo's",
+    Outcome.NOT_FOUND: "Flickr has it no longer, or it is private",
+    Outcome.PRIVATE: "its owner made it private",
+    Outcome.UNREACHABLE: "Flickr gave no usable answer",
+    Outcome.NOT_ASKED: "the crawl was limited before its turn",
+    Outcome.NO_TEXT: "its photographer wrote nothing that is left after cleaning",
+    Outcome.UNKNOWN_CLASS: "outside the 1000 classes, or not asked for",
+    Outcome.BAD_RECORD: "its record is not of the source's format",
+    Outcome.DUPLICATE_ID: "an earlier record has the same id",
+    Outcome.NO_IMAGE: "the images given do not have it",
+    Outcome.BROKEN_IMAGE: "its file is no usable image",
+    Outcome.DENIED: "on the denylist",
+}
+_FLICKR = "\nThis product uses the Flickr API but is not endorsed or certified by SmugMug, Inc.\n"
+_RIGHTS = """\
+## Licence and removal
+
+The texts and the photos belong to the people who made them. `license` is the number of the licence that Flickr stated
+for a photo when it was asked (null where nobody asked); a photographer may have changed it since. Name the owner and
+link to `photo_page` when you show a row. The images are those of ImageNet, under ImageNet's terms of access: research
+and education that earns nothing. The collection of texts was published under MIT by its authors.
+{flickr}
+If you are the owner of a photo and want it out, tell whoever gave you this copy. Whoever holds one has to take a
+photo's text and image out within 24 hours of its owner's request.
+"""
+_CITATION = """\
+## Citation
+
+```bibtex
+@inproceedings{fang2022data,
+  title     = {Data Determines Distributional Robustness in Contrastive Language Image Pre-training ({CLIP})},
+  author    = {Fang, Alex and Ilharco, Gabriel and Wortsman, Mitchell and Wan, Yuhao and Shankar, Vaishaal
+               and Dave, Achal and Schmidt, Ludwig},
+  booktitle = {International Conference on Machine Learning},
+  year      = {2022},
+  note      = {arXiv:2205.01397}
+}
+```
+"""
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """All that a card says of one dataset."""
+
+    rows: int
+    classes: int  # that have at least one row
+    images: int | None  # None without an image column
+    filled: Mapping[str, int]
+    languages: Mapping[str, int]
+    sources: Mapping[str, int]
+    funnel: Mapping[Outcome, int]
+    inputs: Mapping[str, str]
+    settings: Mapping[str, Any]
+    made_with: Mapping[str, str]
+
+
+def card(facts: CardFacts) -> str:
+    """The card as Markdown, with the YAML header that `load_dataset` and the hub read.
+
+    It depends on the facts alone: no date, path or machine stands in it.
+    """
+    flickr = _FLICKR if "flickr" in facts.sources else ""
+    parts = [_header(facts), _summary(facts), _columns(facts), _funnel(facts), _how(facts)]
+    return "\n".join([*parts, _RIGHTS.format(flickr=flickr), _CITATION])
+
+
+def _header(facts: CardFacts) -> str:
+    size = next((name for name, limit in _SIZES if facts.rows < limit), "n>1M")
+    tasks = ["image-classification", "zero-shot-image-classification", "image-to-text"]
+    found = [code for code in facts.languages if code != "und"] or ["en"]
+    return "\n".join(
+        [
+            "---",
+            "pretty_name: ImageNet-Captions",
+            "license: other",
+            "license_name: photographers-and-imagenet-terms",
+            "task_categories:",
+            *[f"- {task}" for task in (tasks if facts.images is not None else ["text-classification"])],
+            "language:",
+            *[f'- "{code}"' for code in sorted(found)],  # quoted: YAML takes no (Norwegian) for false
+            "size_categories:",
+            f"- {size}",
+            "configs:",
+            "- config_name: default",
+            "  default: true",
+            "  data_files:",
+            "  - split: train",
+            "    path: data/train-*.parquet",
+            "- config_name: raw",
+            "  data_files:",
+            "  - split: train",
+            "    path: raw/train-*.parquet",
+            "---",
+            "",
+        ]
+    )
+
+
+def _summary(facts: CardFacts) -> str:
+    images = "no images" if facts.images is None else f"{facts.images:,} images"
+    image = "" if facts.images is None else ", the image"
+    lacking = 0 if facts.images is None else facts.rows - facts.images
+    return f"""\
+# ImageNet-Captions
+
+Images of the ILSVRC-2012 training set with what their photographers wrote about them on Flickr: title, description
+and tags. {facts.rows:,} rows with {images}, in {facts.classes:,} of the 1000 classes.
+{f"{lacking:,} rows have no image: the images given did not have it." if lacking else ""}
+- config `default`: the texts cleaned, a `caption` made of them, the language{image}
+- config `raw`: the same rows, the texts exactly as the source gave them
+
+`label` is the rank of the sorted wnids, and its names are the wnids, since two of the classes' names occur twice;
+`class_name` is the name for people. `outcomes.parquet` says of every input how it ended, `manifest.json` holds the
+SHA-256 of every file.
+"""
+
+
+def _columns(facts: CardFacts) -> str:
+    lines = ["## What the columns hold", "", "| column | rows with a value | share |", "|---|---:|---:|"]
+    filled = dict(facts.filled) if facts.images is None else {**facts.filled, "image": facts.images}
+    lines += [f"| `{name}` | {count:,} | {_share(count, facts.rows)} |" for name, count in filled.items()]
+    lines.append("")
+    if facts.languages:
+        common = sorted(facts.languages.items(), key=lambda item: (-item[1], item[0]))[:10]
+        lines.append("Most frequent languages: " + ", ".join(f"`{code}` {count:,}" for code, count in common) + ".")
+        lines.append("`und` are rows whose title and description have under three letters.")
+    else:
+        lines.append("`language` and `language_score` are null throughout: the languages were not told.")
+    return "\n".join([*lines, ""])
+
+
+def _funnel(facts: CardFacts) -> str:
+    total = sum(facts.funnel.values())
+    lines = ["## Where the inputs went", "", "| outcome | inputs | share | meaning |", "|---|---:|---:|---|"]
+    lines += [
+        f"| `{outcome.value}` | {count:,} | {_share(count, total)} | {_MEANINGS[outcome]} |"
+        for outcome, count in facts.funnel.items()
+    ]
+    return "\n".join([*lines, f"| input | {total:,} | {_share(total, total)} | |", ""])
+
+
+def _how(facts: CardFacts) -> str:
+    lines = ["## How it was made", ""]
+    sources = ", ".join(f"`{name}` {count:,}" for name, count in sorted(facts.sources.items()))
+    lines.append(f"- texts from: {sources or 'nowhere'}")
+    lines += [f"- input `{role}`: SHA-256 `{digest}`" for role, digest in sorted(facts.inputs.items())]
+    lines += [f"- setting `{name}`: `{value}`" for name, value in sorted(facts.settings.items())]
+    lines += [f"- made with {name} {version}" for name, version in sorted(facts.made_with.items())]
+    return "\n".join([*lines, ""])
+
+
+def _share(count: int, total: int) -> str:
+    return f"{100 * count / total if total else 0:.1f} %"

@@ -1,0 +1,67 @@
+"""A folder that is whole or not there: built beside its place, and moved there at the end."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import remove_tree
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@contextmanager
+def replacing_folder(out: Path) -> Iterator[Path]:
+    """Give an empty folder to write to, and put it in the place of `out` if nothing went wrong.
+
+    What a killed run left is cleared away first. Whenever a run is killed, `out` is the old folder, the new one, or
+    for the moment of the swap not there while the old one waits in `.NAME.old`, from where the next run takes it.
+
+    Raises InputError if another run works on `out`, or if the disk is full; then nothing is left behind.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
+    with _locked(partial, out):
+        if not out.exists() and old.exists():
+            old.rename(out)
+        remove_tree(old)
+        try:
+            yield partial
+            if out.exists():
+                out.rename(old)
+            partial.rename(out)
+            remove_tree(old)
+        except BaseException as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            if isinstance(error, OSError) and error.errno in _FULL:
+                raise InputError(
+                    f"no space left to write {out} ({error.strerror}); free some and run it again"
+                ) from None
+            raise
+
+
+@contextmanager
+def _locked(partial: Path, out: Path) -> Iterator[None]:
+    """Hold the partial folder, emptied, for this run alone; the kernel ends the lock with the process."""
+    while True:
+        partial.mkdir(exist_ok=True)
+        opened = os.open(partial, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise InputError(f"{out} is being written by another run; wait for it to end, or stop it") from None
+            # Another run may have moved its folder into place between our two calls: then the lock is on that one.
+            if partial.exists() and os.path.samestat(os.fstat(opened), partial.stat()):
+                for left in partial.iterdir():
+                    shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+                yield
+                return
+        finally:
+            os.close(opened)

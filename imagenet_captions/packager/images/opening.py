@@ -1,0 +1,64 @@
+"""Tell how a folder or file holds its images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.image_ids import image_id
+from imagenet_captions.packager.images.folders import FolderImages, walk
+from imagenet_captions.packager.images.source import ImageSource, is_image_name, no_names, photo_id
+from imagenet_captions.packager.images.tables import ParquetImages
+from imagenet_captions.packager.images.tars import TarImages
+
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
+
+
+def open_images(path: Path) -> ImageSource:
+    """The images at `path`: what it is shows in the files themselves.
+
+    A train folder (nested or flat), a folder of files named by Flickr photo id, ILSVRC2012_img_train.tar or a
+    folder of its inner tars, WebDataset tars, or the Parquet of imagenet-1k.
+
+    Raises InputError if it is none of these, or if nothing in it has a name to join on.
+    """
+    if path.is_dir():
+        return _open_folder(path)
+    if not path.exists():
+        raise InputError(f"the images {path} do not exist; check the path")
+    return _open_file(path)
+
+
+def _open_folder(path: Path) -> ImageSource:
+    unnamed: str | None = None
+    tars: list[Path] = []
+    tables: list[Path] = []
+    for file, name in walk(path):
+        suffix = Path(name).suffix.lower()
+        if suffix == ".tar":
+            tars.append(Path(file))
+        elif suffix == ".parquet":
+            tables.append(Path(file))
+        elif is_image_name(name):
+            if image_id(name) or photo_id(name.rpartition("/")[2]):
+                return FolderImages(path)
+            unnamed = unnamed or name
+    if tars:
+        return TarImages(path, tars)
+    if tables:
+        return ParquetImages(path, tables)
+    if unnamed is not None:
+        raise no_names(path, unnamed)
+    raise InputError(f"the folder {path} holds no images, tars of images or Parquet with images; check the path")
+
+
+def _open_file(path: Path) -> ImageSource:
+    with path.open("rb") as opened:
+        start = opened.read(512)
+    if start.startswith(b"PAR1"):
+        return ParquetImages(path, [path])
+    if start.startswith(_COMPRESSED):
+        raise InputError(f"the images {path} are compressed and cannot be read in place; unpack them first")
+    if start[257:262] == b"ustar" or path.suffix.lower() == ".tar":
+        return TarImages(path, [path])
+    raise InputError(f"the images {path} are neither a folder, a tar nor Parquet; check the path")

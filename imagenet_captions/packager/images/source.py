@@ -1,0 +1,111 @@
+"""What every way of holding images comes down to: a stretch of bytes in a file, and the key to join it on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple, Protocol
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.image_ids import image_id
+
+IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp"})
+
+_WNID = re.compile(r"n[0-9]{8}")
+_PHOTO_ID = re.compile(r"[1-9][0-9]{0,19}")  # no leading zero, so a running number such as 00000017 is none
+
+
+class Place(NamedTuple):
+    """A stretch of a file that is one image, exactly as the source holds it."""
+
+    path: str
+    offset: int
+    size: int
+
+
+class Found(NamedTuple):
+    """An image of the source that was asked for."""
+
+    key: str  # an image id, or a Flickr photo id
+    folder: str | None  # the wnid that the folder or inner tar around it is named for
+    place: Place
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to look for: image ids and Flickr photo ids, which never look alike, in one set of keys."""
+
+    keys: Container[str]
+    photo_ids: bool  # whether photo ids are among the keys
+
+
+class ImageSource(Protocol):
+    """A folder, tar or Parquet that holds images."""
+
+    def find(self, wanted: Wanted, scratch: Path) -> Iterator[Found]:
+        """Yield the wanted images in an order that depends on the source alone; a key may come twice.
+
+        A source whose images cannot be read in place copies them to a file in `scratch`, which has to last as long
+        as the places are used. Raises InputError if the source is damaged, or has no names to join on.
+        """
+        ...
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is taken for an image: by its ending, or by an image id without one.
+
+    >>> is_image_name("a/b.JPEG"), is_image_name("n01440764_10026"), is_image_name("README.md")
+    (True, True, False)
+    """
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES or image_id(name) is not None
+
+
+def photo_id(name: str) -> str | None:
+    """The Flickr photo id that a file is named by, or None.
+
+    >>> photo_id("2737866473.jpg"), photo_id("00000017.jpg")
+    ('2737866473', None)
+    """
+    stem = PurePosixPath(name).stem
+    return stem if _PHOTO_ID.fullmatch(stem) else None
+
+
+def wnid_in(name: str) -> str | None:
+    """The wnid that a folder or tar is named for, if it is.
+
+    >>> wnid_in("n01440764.tar"), wnid_in("train")
+    ('n01440764', None)
+    """
+    stem = name[: -len(".tar")] if name.lower().endswith(".tar") else name
+    return stem if _WNID.fullmatch(stem) else None
+
+
+def nearest_wnid(name: str, around: str | None) -> str | None:
+    """The wnid of the nearest folder in a member's name that is named for one, else that of what lies around it.
+
+    >>> nearest_wnid("train/n01440764/n01440764_10026.JPEG", None)
+    'n01440764'
+    """
+    for folder in reversed(name.split("/")[:-1]):
+        if found := wnid_in(folder):
+            return found
+    return around
+
+
+def no_names(path: Path, example: str) -> InputError:
+    """The error for images that nothing ties to a caption."""
+    return InputError(
+        f"the images in {path} have no names to join on (such as {shortened(example)}); "
+        "they have to be named like n01440764_10026.JPEG, or by Flickr photo id"
+    )
+
+
+def shortened(text: str) -> str:
+    """A hostile or long text, safe to show.
+
+    >>> shortened("a" * 200)[-8:]
+    "aaaaaaa…"
+    """
+    return repr(text) if len(text) <= 80 else repr(text[:78])[:79] + "…"

@@ -1,0 +1,65 @@
+"""Join the rows of the captions with the images of a source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from imagenet_captions.packager.images import ImageSource, Place, Wanted
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What joining needs of every row of the captions, in their order."""
+
+    image_ids: Sequence[str]
+    wnids: Sequence[str]
+    photo_ids: Sequence[str | None]
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where each row's image lies, and for rows without one why."""
+
+    places: list[Place | None]
+    remarks: dict[int, str]
+
+    @property
+    def missing(self) -> list[int]:
+        """The rows that have no image."""
+        return [row for row, place in enumerate(self.places) if place is None]
+
+
+def locate(rows: Rows, source: ImageSource, scratch: Path) -> Located:
+    """Find every row's image: by image id, else by Flickr photo id; the first one in the source's order counts.
+
+    An image that lies in a folder or inner tar named for another class than the row's is not used: either the
+    folder or the name is wrong, and nothing tells which.
+    """
+    keys = _rows_by_key(rows)
+    places: list[Place | None] = [None] * len(rows)
+    astray: dict[int, str] = {}
+    wanted = Wanted(keys, photo_ids=any(rows.photo_ids))
+    for found in tqdm(source.find(wanted, scratch), desc="find images", unit=" images", disable=None):
+        for row in keys[found.key]:
+            if found.folder is not None and found.folder != rows.wnids[row]:
+                astray[row] = f"its image lies among those of {found.folder}, so it is not used"
+            elif places[row] is None:
+                places[row] = found.place
+    remarks = {row: remark for row, remark in astray.items() if places[row] is None}
+    return Located(places, {row: remarks.get(row, "no image in the source") for row, p in enumerate(places) if not p})
+
+
+def _rows_by_key(rows: Rows) -> dict[str, list[int]]:
+    keys: dict[str, list[int]] = {}
+    for row, (image_id, photo_id) in enumerate(zip(rows.image_ids, rows.photo_ids, strict=True)):
+        keys[image_id] = [row]
+        if photo_id is not None:
+            keys.setdefault(photo_id, []).append(row)
+    return keys

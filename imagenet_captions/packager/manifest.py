@@ -1,0 +1,68 @@
+"""manifest.json: what a dataset folder holds. Written last, so that a folder that has one is whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import write_json
+
+NAME = "manifest.json"
+FORMAT = "imagenet-captions dataset"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """A file of the dataset; `rows` is None for a file that is no table."""
+
+    sha256: str
+    bytes: int
+    rows: int | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What went into a dataset, how, and what came out."""
+
+    made_with: Mapping[str, str]  # versions of this package and of pyarrow
+    inputs: Mapping[str, str]  # role → SHA-256
+    settings: Mapping[str, Any]
+    counts: Mapping[str, int]  # outcome → number of inputs
+    images: int | None  # rows that have an image; None without an image column
+    files: Mapping[str, FileEntry]
+
+    def write(self, folder: Path) -> None:
+        """Write it into a dataset folder."""
+        write_json(folder / NAME, {"format": FORMAT, "version": VERSION, **asdict(self)})
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether a folder is a dataset of ours, of whatever version."""
+    try:
+        content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("format") == FORMAT
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read a dataset's manifest; InputError if there is none that this version can read."""
+    if not is_dataset(folder):
+        raise InputError(f"{folder} has no {NAME} of a dataset made by `imagenet-captions package`; check the path")
+    content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    if content.get("version") != VERSION:
+        raise InputError(f"{folder} was made by another version of imagenet-captions; package it again")
+    del content["format"], content["version"]
+    try:
+        files = {str(name): FileEntry(**entry) for name, entry in content.pop("files").items()}
+        manifest = Manifest(files=files, **content)
+        if not all(isinstance(count, int) for count in manifest.counts.values()):
+            raise TypeError
+    except (KeyError, TypeError, AttributeError):
+        raise InputError(f"{folder / NAME} is damaged; package the dataset again") from None
+    return manifest

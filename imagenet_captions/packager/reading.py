@@ -1,0 +1,101 @@
+"""Read what a row group is made of: rows of the captions file, and the bytes of their images."""
+
+from __future__ import annotations
+
+import io
+from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.packager.headers import fault_of
+from imagenet_captions.packager.images import Place
+
+
+class RowReader:
+    """Reads stretches of a Parquet file in ascending order, each of its row groups once."""
+
+    def __init__(self, path: Path, columns: Sequence[str]) -> None:
+        self._file = pq.ParquetFile(path)
+        self._columns = list(columns)
+        meta = self._file.metadata
+        self._starts = [0, *accumulate(meta.row_group(at).num_rows for at in range(meta.num_row_groups))]
+        self._held: tuple[int, pa.Table] | None = None
+
+    def read(self, start: int, stop: int) -> pa.Table:
+        """Rows `start` to `stop`."""
+        parts = []
+        at = start
+        while at < stop:
+            group = bisect_right(self._starts, at) - 1
+            end = min(stop, self._starts[group + 1])
+            parts.append(self._group(group).slice(at - self._starts[group], end - at))
+            at = end
+        return pa.concat_tables(parts)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _group(self, number: int) -> pa.Table:
+        if self._held is None or self._held[0] != number:
+            self._held = (number, self._file.read_row_group(number, columns=self._columns).select(self._columns))
+        return self._held[1]
+
+
+class ImageReader:
+    """Reads places, and keeps the last file open, since neighbours often lie in one tar."""
+
+    def __init__(self) -> None:
+        self._path: str | None = None
+        self._opened: io.FileIO | None = None
+
+    def read(self, places: Sequence[Place | None]) -> tuple[pa.Array, dict[int, str]]:
+        """The images of these places (null where there is none), and what is wrong with those that are broken.
+
+        All go into one buffer of the size that the places add up to, from which the array is made as it is.
+        """
+        sizes = [place.size if place else 0 for place in places]
+        ends = np.cumsum([0, *sizes], dtype=np.int64)
+        buffer = np.empty(int(ends[-1]), np.uint8)
+        view = buffer.data
+        faults = {}
+        for number, place in enumerate(places):
+            if place is not None:
+                target = view[int(ends[number]) : int(ends[number + 1])]
+                if fault := self._fill(target, place) or fault_of(target):
+                    faults[number] = fault
+        present = pa.array([place is not None for place in places], pa.bool_())
+        offsets = pa.py_buffer(ends.astype(np.int32))
+        validity = present.buffers()[1] if None in places else None
+        return pa.Array.from_buffers(pa.binary(), len(places), [validity, offsets, pa.py_buffer(buffer)]), faults
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        if self._opened is not None:
+            self._opened.close()
+        self._path = self._opened = None
+
+    def _fill(self, target: memoryview, place: Place) -> str | None:
+        try:
+            opened = self._open(place.path)
+            opened.seek(place.offset)
+            done = 0
+            while done < len(target) and (count := opened.readinto(target[done:])):
+                done += count
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+        if done < len(target):
+            raise InputError(f"{place.path} became shorter while it was read; let nothing write to it and run again")
+        return None
+
+    def _open(self, path: str) -> io.FileIO:
+        if self._opened is None or path != self._path:
+            self.close()
+            self._opened, self._path = io.FileIO(path), path
+        return self._opened

@@ -1,0 +1,139 @@
+"""Check a dataset folder against its manifest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import sha256
+from imagenet_captions.packager.features import dataset_schema
+from imagenet_captions.packager.manifest import FileEntry, Manifest, read_manifest
+from imagenet_captions.packager.outcomes import first_repeated
+from imagenet_captions.records import OUTCOMES, RAW_ROW, ROW, Outcome
+
+_SHARD = re.compile(r"(?:data|raw)/train-[0-9]{5}-of-[0-9]{5}\.parquet")
+_OTHERS = frozenset({"README.md", "outcomes.parquet"})
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a whole dataset holds."""
+
+    files: int
+    rows: int
+    images: int | None
+
+    def __str__(self) -> str:
+        images = "" if self.images is None else f", {self.images:,} images"
+        return f"whole: {self.files} files, {self.rows:,} rows{images}"
+
+
+@dataclass(frozen=True)
+class _Problem:
+    file: str
+    what: str
+
+
+def verify(dataset: Path) -> Verified:
+    """Read every byte of a dataset again and compare: hashes, schema, order, ids of both configs, outcomes.
+
+    Raises InputError that names the first bad file and how many there are.
+    """
+    manifest = read_manifest(dataset)
+    problems = [*_strangers(dataset, manifest), *_damaged(dataset, manifest)]
+    if not problems:
+        problems = list(_contradictions(dataset, manifest))
+    if problems:
+        first = problems[0]
+        others = len({problem.file for problem in problems} - {first.file})
+        more = f", and {others} more files are bad" if others else ""
+        raise InputError(f"{dataset} is damaged: {first.file} {first.what}{more}; package it again")
+    rows = sum(entry.rows or 0 for name, entry in manifest.files.items() if name.startswith("data/"))
+    return Verified(len(manifest.files), rows, manifest.images)
+
+
+def _strangers(dataset: Path, manifest: Manifest) -> Iterator[_Problem]:
+    """Files that do not belong there: load_dataset would take a further Parquet file in data/ for a shard."""
+    for name in sorted(manifest.files):
+        if not _SHARD.fullmatch(name) and name not in _OTHERS:
+            yield _Problem("manifest.json", f"lists {name[:80]!r}, which is no file of a dataset")
+    for name in sorted(_OTHERS - manifest.files.keys()):
+        yield _Problem("manifest.json", f"does not list {name}")
+    for path in sorted(dataset.rglob("*")):
+        name = path.relative_to(dataset).as_posix()
+        inside = name.startswith(("data/", "raw/")) or path.suffix == ".parquet"
+        if inside and not path.is_dir() and name not in manifest.files:
+            yield _Problem(name, "is not in the manifest")
+
+
+def _damaged(dataset: Path, manifest: Manifest) -> Iterator[_Problem]:
+    known = {name: entry for name, entry in manifest.files.items() if _SHARD.fullmatch(name) or name in _OTHERS}
+    total = sum(entry.bytes for entry in known.values())
+    with tqdm(total=total, desc="verify", unit="B", unit_scale=True, disable=None) as progress:
+        for name, entry in sorted(known.items()):
+            if (what := _damage(dataset / name, entry)) is not None:
+                yield _Problem(name, what)
+            progress.update(entry.bytes)
+
+
+def _damage(path: Path, entry: FileEntry) -> str | None:
+    if not path.is_file():
+        return "is missing"
+    if (size := path.stat().st_size) != entry.bytes:
+        return f"has {size:,} bytes, not {entry.bytes:,}"
+    return None if sha256(path) == entry.sha256 else "has other bytes than when it was written"
+
+
+def _contradictions(dataset: Path, manifest: Manifest) -> Iterator[_Problem]:
+    """What does not fit together although every byte is as it was written."""
+    images = manifest.images is not None
+    ids = {}
+    for config, schema in (("data", dataset_schema(ROW, images)), ("raw", dataset_schema(RAW_ROW, images=False))):
+        names = sorted(name for name in manifest.files if name.startswith(config + "/"))
+        tables = []
+        for name in names:
+            if not _same(pq.read_schema(dataset / name), schema):
+                yield _Problem(name, "has another schema than this version writes")
+                return
+            tables.append(pq.read_table(dataset / name, columns=["image_id"]))
+            if len(tables[-1]) != manifest.files[name].rows:
+                yield _Problem(name, "has another number of rows than the manifest says")
+        ids[config] = _column(tables)
+        if len(ids[config]) > 1 and not pc.all(pc.less(ids[config][:-1], ids[config][1:])).as_py():
+            yield _Problem(names[0], "and its other shards are not sorted by image id")
+    if not ids["data"].equals(ids["raw"]):
+        yield _Problem("raw/", "has other ids than data/")
+    yield from _uncounted(pq.read_table(dataset / "outcomes.parquet"), ids["data"], manifest)
+
+
+def _same(found: pa.Schema, schema: pa.Schema) -> bool:
+    features = b"huggingface"
+    return bool(found.equals(schema)) and (found.metadata or {}).get(features) == schema.metadata[features]
+
+
+def _uncounted(outcomes: pa.Table, ids: pa.Array, manifest: Manifest) -> Iterator[_Problem]:
+    name = "outcomes.parquet"
+    if outcomes.schema.names != OUTCOMES.names:
+        yield _Problem(name, "has other columns than this version writes")
+        return
+    if (twice := first_repeated(outcomes)) is not None:
+        yield _Problem(name, f"has two outcomes for {twice[:80]!r}")
+    kept = outcomes.filter(pc.equal(outcomes["outcome"], Outcome.KEPT.value))["image_id"].combine_chunks()
+    if not kept.equals(ids):
+        yield _Problem(name, "keeps other ids than data/ has")
+    counted = outcomes.group_by("outcome").aggregate([("count", "sum")])
+    found = dict(zip(counted["outcome"].to_pylist(), counted["count_sum"].to_pylist(), strict=True))
+    if found != dict(manifest.counts):
+        yield _Problem(name, "has other counts than the manifest")
+
+
+def _column(tables: list[pa.Table]) -> pa.Array:
+    return pa.concat_tables(tables)["image_id"].combine_chunks() if tables else pa.array([], pa.string())
