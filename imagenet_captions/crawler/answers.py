@@ -64,6 +64,8 @@ def _text(value: Any) -> str:
     """The text of a value, bare or as {"_content": text}."""
     if isinstance(value, dict):
         value = value.get("_content")
+    if type(value) is str and value.isascii():
+        return value
     if value is None or isinstance(value, dict | list):
         return ""
     text = value if isinstance(value, str) else str(value)

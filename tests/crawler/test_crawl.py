@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 import traceback
 from collections import Counter
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -147,20 +148,20 @@ def test_a_dead_host_stops_the_run_soon_and_it_goes_on_later(tmp_path: Path) -> 
 
 def test_photos_that_always_fail_hold_nothing_up_for_ever(tmp_path: Path) -> None:
     matches, store = write_matches(tmp_path, numbers(60)), tmp_path / "photos.sqlite"
-    world = World(lambda photo_id: Attempt(500) if int(photo_id) % 4 == 0 else attempt(ok(photo_id)))
-    for _ in range(10):
+    world = World(lambda photo_id: Attempt(500) if int(photo_id) % 2 else attempt(ok(photo_id)))
+    for _ in range(12):
         try:
             report = crawl(matches, store, CrawlSettings(), world.tools())
             break
         except StoppedEarly:
             continue
-    assert (report.unreachable, report.left) == (15, 15)
-    assert Counter(states(store, *numbers(60))) == {"ok": 45, "unreachable": 15}
+    assert (report.unreachable, report.left) == (30, 30)
+    assert Counter(states(store, *numbers(60))) == {"ok": 30, "unreachable": 30}
     calls = len(world.calls)
     again = crawl(matches, store, CrawlSettings(), world.tools())
-    assert (again.unreachable, again.left, len(world.calls) - calls) == (15, 15, 15 * 3)
+    assert (again.unreachable, again.left, len(world.calls) - calls) == (30, 30, 30 * 3)
     world.respond = lambda photo_id: attempt(ok(photo_id))
-    assert crawl(matches, store, CrawlSettings(), world.tools()).found == 15
+    assert crawl(matches, store, CrawlSettings(), world.tools()).found == 30
 
 
 def test_one_failing_photo_is_set_aside_and_the_run_ends_well(tmp_path: Path) -> None:
@@ -211,15 +212,13 @@ def test_a_busy_host_is_left_alone_over_a_restart_too(
     matches, store = write_matches(tmp_path, numbers(5)), tmp_path / "photos.sqlite"
     world = World(lambda photo_id: Attempt(429, b"", retry_after))
 
-    def stop_after_the_first(photo_id: str) -> Attempt:
-        world.respond = interrupted
-        return Attempt(429, b"", retry_after)
-
-    def interrupted(photo_id: str) -> Attempt:
+    def killed(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    world.respond = stop_after_the_first
     with pytest.raises(KeyboardInterrupt):
+        crawl(matches, store, CrawlSettings(), replace(world.tools(), sleep=killed))
+    world.respond = lambda photo_id: attempt(failure(100, "Invalid API Key"))
+    with pytest.raises(InputError):
         crawl(matches, store, CrawlSettings(), world.tools())
     first, second = (moment for moment, _ in world.calls)
     assert least <= second - first <= most
@@ -247,6 +246,17 @@ def test_pauses_grow_while_the_host_is_busy_and_the_run_ends_at_last(tmp_path: P
     gaps = [round(later - earlier) for earlier, later in pairwise(times)]
     assert gaps[:10] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]
     assert len(times) == 20
+
+
+def test_calls_under_way_when_a_pause_begins_do_not_make_it_longer(tmp_path: Path) -> None:
+    matches, store = write_matches(tmp_path, numbers(60)), tmp_path / "photos.sqlite"
+    settings = StandInSettings(faults=["429"], first_failures=1, latency_ms=50)  # sixteen are refused at a time
+    with FlickrStandIn({photo_id: ok(photo_id) for photo_id in numbers(60)}, settings) as flickr:
+        crawl_settings = CrawlSettings(rate="unlimited", endpoint=flickr.endpoint)
+        tools = real_tools(skip_waits=True)
+        report = crawl(matches, store, crawl_settings, tools)
+    assert (report.found, report.calls) == (60, 120)
+    assert 2 < tools.clock() - time.monotonic() < 60  # seconds of pauses, skipped
 
 
 def test_refresh_asks_for_old_answers_alone_and_drops_what_is_gone(tmp_path: Path) -> None:
