@@ -42,7 +42,9 @@ def race(contenders: dict[str, list[str]], rounds: int = 3) -> dict[str, Measure
 
 def _once(name: str, arguments: list[str]) -> Measured:
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     peak = [0.0]
     done = threading.Event()
     sampler = threading.Thread(target=_sample, args=(process.pid, peak, done))

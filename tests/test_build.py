@@ -1,0 +1,141 @@
+"""Which stages of a build run again, and when."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from imagenet_captions import build as building
+from imagenet_captions.build import BuildSettings, Stage, build, run_stage
+from imagenet_captions.cleaner.batch import CleanSettings
+from imagenet_captions.cleaner.captions import CaptionRecipe
+from imagenet_captions.crawler.crawl import CrawlSettings
+from imagenet_captions.crawler.match import MatchSettings
+from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
+from imagenet_captions.demo.run import SAMPLE
+from imagenet_captions.packager.package import PackageSettings
+from tests.chain import answerable_photos, dataset_tables
+
+
+class Ran(list[str]):
+    """The stages that ran."""
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
+    seen = Ran()
+    original = run_stage
+
+    def watched(work: Path, stage: Stage, action: object) -> bool:
+        happened = original(work, stage, action)  # type: ignore[arg-type]
+        if happened:
+            seen.append(stage.name)
+        return happened
+
+    monkeypatch.setattr(building, "run_stage", watched)
+    return seen
+
+
+def release_settings(folder: Path) -> BuildSettings:
+    release = folder / "imagenet_captions.json"
+    if not release.exists():
+        shutil.copy(SAMPLE / "release.json", release)
+    return BuildSettings(release=release, workers=1, package=PackageSettings(workers=1))
+
+
+def test_a_second_build_does_nothing(tmp_path: Path, ran: Ran) -> None:
+    settings = release_settings(tmp_path)
+    build(tmp_path / "out", settings)
+    assert ran == ["clean", "package"]
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    build(tmp_path / "out", settings)
+    assert ran == ["clean", "package"]
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
+
+
+def test_a_changed_input_runs_what_depends_on_it(tmp_path: Path, ran: Ran) -> None:
+    settings = release_settings(tmp_path)
+    build(tmp_path / "out", settings)
+    ran.clear()
+    release = settings.release
+    assert release is not None
+    text = release.read_text(encoding="utf-8")
+    release.write_text(text.replace('"title": "', '"title": "new ', 1), encoding="utf-8")
+    build(tmp_path / "out", settings)
+    assert ran == ["clean", "package"]
+
+
+def test_a_changed_setting_runs_its_stage(tmp_path: Path, ran: Ran) -> None:
+    settings = release_settings(tmp_path)
+    build(tmp_path / "out", settings)
+    ran.clear()
+    build(tmp_path / "out", replace(settings, package=PackageSettings(images=SAMPLE / "train", workers=1)))
+    assert ran == ["package"]
+    ran.clear()
+    build(tmp_path / "out", replace(settings, clean=CleanSettings(caption=CaptionRecipe(("title",)))))
+    assert ran == ["clean", "package"]
+
+
+def test_changed_code_runs_its_stage(tmp_path: Path, ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = release_settings(tmp_path)
+    build(tmp_path / "out", settings)
+    ran.clear()
+    original = building.code_version
+    monkeypatch.setattr(building, "code_version", lambda stage: original(stage) + ("x" if stage == "package" else ""))
+    build(tmp_path / "out", settings)
+    assert ran == ["package"]
+
+
+def test_the_code_version_follows_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = tmp_path / "imagenet_captions"
+    shutil.copytree(Path(building.__file__).parent, copy)
+    monkeypatch.setattr(building, "__file__", str(copy / "build.py"))
+    before = {stage: building.code_version(stage) for stage in ("match", "clean", "package")}
+    changed = copy / "cleaner" / "text.py"
+    changed.write_text(changed.read_text() + "# changed\n")
+    after = {stage: building.code_version(stage) for stage in before}
+    assert {stage for stage in before if before[stage] != after[stage]} == {"clean"}
+
+
+@pytest.mark.parametrize("lost", ["captions.parquet", "captions.outcomes.parquet"])
+def test_a_lost_file_is_made_again(tmp_path: Path, ran: Ran, lost: str) -> None:
+    settings = release_settings(tmp_path)
+    build(tmp_path / "out", settings)
+    ran.clear()
+    (tmp_path / "out.work" / lost).unlink()
+    build(tmp_path / "out", settings)
+    assert ran == ["clean"]
+
+
+def test_a_crawl_that_has_every_answer_asks_for_none(tmp_path: Path, ran: Ran) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text("FLICKR_API_KEY=k\n")
+    with FlickrStandIn(answerable_photos()) as flickr:
+        settings = BuildSettings(
+            urls=(SAMPLE / "urls.txt",),
+            match=MatchSettings(ids=SAMPLE / "ids.txt"),
+            crawl=CrawlSettings(rate="unlimited", endpoint=flickr.endpoint, key_file=key_file),
+            package=PackageSettings(workers=1),
+            workers=1,
+        )
+        build(tmp_path / "out", settings)
+        assert ran == ["match", "clean", "package"]
+        asked = len(flickr.requests)
+        ran.clear()
+        build(tmp_path / "out", settings)
+        assert len(flickr.requests) == asked
+        assert ran == []
+
+
+def test_two_builds_in_two_folders_are_the_same(tmp_path: Path) -> None:
+    settings = replace(release_settings(tmp_path), package=PackageSettings(images=SAMPLE / "train", workers=1))
+    build(tmp_path / "one", settings)
+    build(tmp_path / "deep" / "other", replace(settings, workers=2, package=replace(settings.package, workers=2)))
+    assert dataset_tables(tmp_path / "one").keys() == dataset_tables(tmp_path / "deep" / "other").keys()
+    for path in (tmp_path / "one").rglob("*"):
+        if path.is_file():
+            twin = tmp_path / "deep" / "other" / path.relative_to(tmp_path / "one")
+            assert twin.read_bytes() == path.read_bytes(), path.name

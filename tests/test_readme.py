@@ -1,0 +1,108 @@
+"""Every command of the README, run as it is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
+from imagenet_captions.demo.run import SAMPLE
+from tests.chain import answerable_photos
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = {
+    heading: re.findall(r"```(bash|python)\n(.*?)```", body, re.DOTALL)
+    for heading, body in re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", README, re.DOTALL | re.MULTILINE)
+}
+
+
+def only(heading: str, language: str) -> str:
+    ((found, text),) = BLOCKS[heading]
+    assert found == language
+    return str(text)
+
+
+def run(script: str, folder: Path, **environment: str) -> str:
+    """Run a block in bash, with the `imagenet-captions` of this environment first on the path."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1", **environment},
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with what the README's user has, under the names that the README gives it."""
+    shutil.copy(SAMPLE / "release.json", tmp_path / "imagenet_captions.json")
+    shutil.copytree(SAMPLE / "train", tmp_path / "ILSVRC2012_img_train")
+    photos = [photo for photo, answer in answerable_photos().items() if answer["stat"] == "ok"][:6]
+    lines = (SAMPLE / "urls.txt").read_bytes().split(b"\n")
+    chosen = [line for line in lines if any(photo.encode() in line for photo in photos)]
+    (tmp_path / "fall11_urls.txt").write_bytes(b"\n".join(chosen) + b"\n")
+    ids = {line.split()[0].decode() for line in chosen}
+    solution = "".join(f"{identifier},{identifier[:9]} 1 2 30 40 \n" for identifier in sorted(ids))
+    (tmp_path / "LOC_train_solution.csv").write_text(f"ImageId,PredictionString\n{solution}")
+    return tmp_path
+
+
+def test_no_block_is_left_out() -> None:
+    assert {heading for heading, blocks in BLOCKS.items() if blocks} == {
+        "Try it",
+        "Install",
+        "You have the published JSON and ImageNet",
+        "You want to rebuild it from Flickr",
+        "You study robustness",
+    }
+
+
+def test_try_it(tmp_path: Path) -> None:
+    demo, tests = only("Try it", "bash").splitlines()
+    assert tests.split("#")[0].strip() == "tools/test"  # this very run, in CI
+    script = f"{demo.split('#')[0].strip()} --out {tmp_path / 'dataset'}"
+    environment = {} if (Path(sys.prefix) / ".installed").exists() else {"IC_ENV": str(tmp_path / "env")}
+    shown = run(f"cd {ROOT}; {script}", tmp_path, **({"IC_ENV": sys.prefix} | environment))
+    expected = (SAMPLE / "expected.tsv").read_text(encoding="utf-8")
+    for outcome in {line.split("\t")[1] for line in expected.splitlines()[1:]}:
+        assert re.search(rf"^{outcome} +\d", shown, re.MULTILINE), outcome
+    assert f"dataset: {tmp_path / 'dataset'}" in shown
+    assert len(re.findall(r"^  n\d{8}_\d+  \S", shown, re.MULTILINE)) == 3
+
+
+def test_install() -> None:
+    assert only("Install", "bash").strip() == "pip install ."
+    listed = run("python -m pip list", ROOT)
+    assert "imagenet-captions" in listed
+
+
+def test_from_the_release_and_on_to_python(folder: Path) -> None:
+    shown = run(only("You have the published JSON and ImageNet", "bash"), folder)
+    assert re.search(r"^kept +\d+", shown, re.MULTILINE)
+    script = only("You study robustness", "python") + "\nprint(len(with_text), len(as_written))"
+    with_text, as_written = map(int, run(f"python - <<'EOF'\n{script}\nEOF", folder).split())
+    manifest = json.loads((folder / "imagenet-captions" / "manifest.json").read_text())
+    assert 0 < with_text < as_written
+    assert manifest["files"]
+
+
+def test_from_flickr(folder: Path) -> None:
+    script = only("You want to rebuild it from Flickr", "bash").strip()
+    with FlickrStandIn(answerable_photos()) as flickr:
+        shown = run(f"{script} --endpoint {flickr.endpoint}", folder)
+    assert re.search(r"^kept +[1-6] ", shown, re.MULTILINE)
+    assert (folder / "rebuilt" / "README.md").exists()

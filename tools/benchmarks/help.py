@@ -1,0 +1,39 @@
+"""`imagenet-captions --help`, beside a bare typer app of as many commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from common import race
+
+_BARE = '''
+import typer
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+for number in range({count}):
+    def command(out: str = typer.Option("x", help="Where the result goes.")) -> None:
+        """Do something."""
+
+    app.command(f"command-{{number}}")(command)
+app()
+'''
+
+
+def main(scratch: Path) -> list[dict[str, Any]]:
+    from imagenet_captions.cli import app
+
+    bare = scratch / "bare.py"
+    bare.write_text(_BARE.format(count=len(app.registered_commands)), encoding="utf-8")
+    seen = race({"ours": ["-m", "imagenet_captions.cli", "--help"], "bare": [str(bare), "--help"]}, rounds=7)
+    mine, peer = seen["ours"], seen["bare"]
+    return [
+        {
+            "what": "imagenet-captions --help",
+            "ours_s": round(mine.seconds, 3),
+            "peer": f"bare typer app, {len(app.registered_commands)} commands",
+            "peer_s": round(peer.seconds, 3),
+            "ratio": round(mine.seconds / peer.seconds, 2),
+            "bar": "<= 1.5",
+        }
+    ]
