@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
+from multiprocessing.connection import wait
 from typing import TypeVar
 
 import pyarrow as pa
@@ -49,7 +51,7 @@ def run(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterato
         yield from map(function, items)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         pending: deque[Future[R]] = deque()
         try:
             for item in items:
@@ -65,6 +67,21 @@ def run(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterato
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Make this worker end when the process that started it is killed, which a pool's workers do not by themselves.
+
+    They would wait for ever, or write on into files that the next run of the same command is making anew.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _exit_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
 
 
 def map_batches(
