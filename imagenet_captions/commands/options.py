@@ -1,0 +1,73 @@
+"""The flags that several commands share, each with its one help text."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Missing(str, Enum):
+    """What to do with a row whose image the source does not have."""
+
+    REPORT = "report"
+    SKIP = "skip"
+    FAIL = "fail"
+
+
+Release = Annotated[Path | None, typer.Option(help="imagenet_captions.json, or the zip that holds it.")]
+Urls = Annotated[
+    list[Path] | None,
+    typer.Option(help="ImageNet's URL list (fall11_urls.txt), plain or in a .tgz, .gz or .zip. May be given often."),
+]
+RequiredUrls = Annotated[
+    list[Path],
+    typer.Option("--urls", help="ImageNet's URL list, plain or in a .tgz, .gz or .zip. May be given often."),
+]
+Ids = Annotated[
+    Path | None,
+    typer.Option(
+        help="The images that count: an ILSVRC train folder or tar, LOC_train_solution.csv, train_cls.txt, a folder "
+        "of imagenet-1k Parquet, or a text file. Default: every id of the list."
+    ),
+]
+Endpoint = Annotated[
+    str | None, typer.Option(help="Address of the Flickr API, for a stand-in. Default: Flickr's own.", metavar="URL")
+]
+Rate = Annotated[str, typer.Option(help="Pace of the calls, as N/s, N/min or N/h; never a burst.")]
+Limit = Annotated[int | None, typer.Option(help="Ask for at most so many photos in this run.")]
+Refresh = Annotated[
+    int | None,
+    typer.Option(help="Ask again for answers older than so many days, and drop photos that are gone.", metavar="DAYS"),
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(help="File with FLICKR_API_KEY=... and FLICKR_API_SECRET=...; default: the environment."),
+]
+Tries = Annotated[int, typer.Option(help="Ask at most so often for one photo in a run, with growing waits.")]
+Matches = Annotated[Path, typer.Option(help="What `match` wrote.")]
+OptionalMatches = Annotated[Path | None, typer.Option(help="What `match` wrote, for captions from a crawl.")]
+Store = Annotated[Path, typer.Option(help="The SQLite file that keeps Flickr's answers.")]
+OptionalStore = Annotated[Path | None, typer.Option(help="What `crawl` wrote, for captions from a crawl.")]
+Caption = Annotated[str, typer.Option(help="The fields that make the caption, in order.")]
+Images = Annotated[
+    Path | None,
+    typer.Option(
+        help="ImageNet as you have it: train folder, ILSVRC2012_img_train.tar, imagenet-1k Parquet, WebDataset tars, "
+        "or files named by Flickr photo id. Without it the dataset has text only."
+    ),
+]
+MissingImages = Annotated[
+    Missing, typer.Option("--missing", help="A row without its image: keep it and count it, skip it, or fail.")
+]
+Workers = Annotated[int | None, typer.Option(help="Processes to use. Default: one a core.")]
+Out = Annotated[Path, typer.Option(help="Where the result goes.")]
+
+
+def count_workers(workers: int | None) -> int:
+    """The number given, or one a core."""
+    from imagenet_captions import engine
+
+    return engine.default_workers() if workers is None else engine.check_workers(workers)

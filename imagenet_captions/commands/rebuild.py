@@ -1,0 +1,179 @@
+"""demo, build, and the stages of a build one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from imagenet_captions.commands.app import command
+from imagenet_captions.commands.options import (
+    Caption,
+    Endpoint,
+    Ids,
+    Images,
+    KeyFile,
+    Limit,
+    Matches,
+    Missing,
+    MissingImages,
+    OptionalMatches,
+    OptionalStore,
+    Out,
+    Rate,
+    Refresh,
+    Release,
+    RequiredUrls,
+    Store,
+    Tries,
+    Urls,
+    Workers,
+    count_workers,
+)
+from imagenet_captions.errors import StoppedEarly
+
+if TYPE_CHECKING:
+    from imagenet_captions.cleaner.batch import CleanSettings
+    from imagenet_captions.records import Outcome
+
+
+@command
+def demo(out: Out = Path("imagenet-captions-demo")) -> None:
+    """Run everything on a small bundled sample, with a Flickr stand-in on this machine."""
+    from imagenet_captions.demo.run import run_demo
+
+    typer.echo(run_demo(out))
+
+
+@command
+def build(
+    out: Out,
+    release: Release = None,
+    urls: Urls = None,
+    ids: Ids = None,
+    work: Annotated[
+        Path | None, typer.Option(help="Where intermediate files are kept. Default: OUT.work beside the dataset.")
+    ] = None,
+    endpoint: Endpoint = None,
+    rate: Rate = "3600/h",
+    limit: Limit = None,
+    refresh: Refresh = None,
+    key_file: KeyFile = None,
+    tries: Tries = 12,
+    images: Images = None,
+    missing: MissingImages = Missing.REPORT,
+    caption: Caption = "title tags description",
+    workers: Workers = None,
+) -> None:
+    """Make the dataset in one command, from the published JSON (--release) or from Flickr (--urls)."""
+    from imagenet_captions import build as building
+    from imagenet_captions.crawler.crawl import CrawlSettings
+    from imagenet_captions.crawler.match import MatchSettings
+    from imagenet_captions.packager.package import PackageSettings
+
+    settings = building.BuildSettings(
+        release=release,
+        urls=tuple(urls or ()),
+        match=MatchSettings(ids=ids),
+        crawl=CrawlSettings(rate, limit, refresh, endpoint, key_file, tries),
+        clean=_clean_settings(caption),
+        package=PackageSettings(images=images, missing=missing.value, workers=count_workers(workers)),
+        work=work,
+        workers=count_workers(workers),
+    )
+    building.build(out, settings)
+    _show_dataset(out)
+
+
+@command
+def match(urls: RequiredUrls, out: Out = Path("matches.parquet"), ids: Ids = None) -> None:
+    """Find the Flickr photo of every image in ImageNet's URL lists: matches.parquet."""
+    from imagenet_captions.crawler import match as matching
+
+    _show(matching.match(urls, out, matching.MatchSettings(ids=ids)), out)
+
+
+@command
+def crawl(
+    matches: Matches = Path("matches.parquet"),
+    store: Store = Path("photos.sqlite"),
+    endpoint: Endpoint = None,
+    rate: Rate = "3600/h",
+    limit: Limit = None,
+    refresh: Refresh = None,
+    key_file: KeyFile = None,
+    tries: Tries = 12,
+) -> None:
+    """Ask Flickr for the photos of matches.parquet and keep every answer in photos.sqlite."""
+    from imagenet_captions.crawler import crawl as crawling
+
+    report = crawling.crawl(matches, store, crawling.CrawlSettings(rate, limit, refresh, endpoint, key_file, tries))
+    typer.echo(f"store: {store}")
+    if limit is not None and report.left > report.unreachable:
+        raise StoppedEarly(
+            f"{report.left:,} photos are left behind --limit {limit}; run the same command again for more"
+        )
+
+
+@command
+def clean(
+    out: Out = Path("captions.parquet"),
+    release: Release = None,
+    matches: OptionalMatches = None,
+    store: OptionalStore = None,
+    caption: Caption = "title tags description",
+    workers: Workers = None,
+) -> None:
+    """Turn titles, descriptions and tags into captions: captions.parquet, from a release or from a crawl."""
+    from imagenet_captions.build import open_source
+    from imagenet_captions.cleaner import clean as cleaning
+
+    _show(
+        cleaning.clean(open_source(release, matches, store), out, _clean_settings(caption), count_workers(workers)), out
+    )
+
+
+@command
+def package(
+    out: Out,
+    captions: Annotated[Path, typer.Option(help="What `clean` wrote.")] = Path("captions.parquet"),
+    images: Images = None,
+    missing: MissingImages = Missing.REPORT,
+    workers: Workers = None,
+) -> None:
+    """Write captions and images as a dataset folder of Parquet shards that load_dataset reads."""
+    from imagenet_captions.packager import package as packaging
+
+    packaging.package(
+        captions, out, packaging.PackageSettings(images=images, missing=missing.value, workers=count_workers(workers))
+    )
+    _show_dataset(out)
+
+
+@command
+def verify(dataset: Annotated[Path, typer.Argument(help="A dataset folder.")]) -> None:
+    """Check a dataset against its manifest: every file's bytes, the schema, the order, and that the counts add up."""
+    from imagenet_captions.packager.verify import verify as check
+
+    typer.echo(check(dataset))
+
+
+def _clean_settings(caption: str) -> CleanSettings:
+    from imagenet_captions.cleaner.batch import CleanSettings
+    from imagenet_captions.cleaner.captions import CaptionRecipe
+
+    return CleanSettings(caption=CaptionRecipe.parse(caption))
+
+
+def _show(counts: Mapping[Outcome, int], out: Path) -> None:
+    from imagenet_captions.funnel import format_funnel
+
+    typer.echo(f"{format_funnel(counts)}\n{out}")
+
+
+def _show_dataset(out: Path) -> None:
+    from imagenet_captions.funnel import read_funnel
+
+    _show(read_funnel(out / "outcomes.parquet"), out)
