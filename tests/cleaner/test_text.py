@@ -109,6 +109,7 @@ MARKUP = [
     ("&lt;b&gt;bold&lt;/b&gt;", "bold"),  # a tag that appears by decoding
     ("&amp;lt;b&amp;gt;bold", "bold"),
     ('before <a href="x>no end', "before no end"),
+    ("&lt;A<>b<?", "b<?"),
     ("before <!-- a comment --> after", "before after"),
     ("before <!-- no end", "before no end"),
     ("a<script>alert('x')</script>b<style>p {}</style>c", "abc"),
