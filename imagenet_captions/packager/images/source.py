@@ -105,7 +105,8 @@ def no_names(path: Path, example: str) -> InputError:
 def shortened(text: str) -> str:
     """A hostile or long text, safe to show.
 
-    >>> shortened("a" * 200)[-8:]
-    "aaaaaaa…"
+    >>> shortened("a" * 200)[-4:]
+    'aaa…'
     """
-    return repr(text) if len(text) <= 80 else repr(text[:78])[:79] + "…"
+    shown = repr(text[:80])
+    return shown if len(text) <= 80 else shown[:79] + "…"

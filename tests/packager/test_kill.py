@@ -1,0 +1,128 @@
+"""A run that is killed, whenever, leaves what the same command ends right from."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.packager.folder import replacing_folder
+from imagenet_captions.packager.package import PackageSettings, package
+from imagenet_captions.packager.verify import verify
+from tests.packager.made import contents, train_folder, write_captions
+
+# Stops at a named moment, says so, and waits there to be killed.
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from imagenet_captions.packager import folder, package as stage, plan
+
+moment, workers = sys.argv[1], int(sys.argv[2])
+plan._SMALL_SHARD = 1000
+
+def stop():
+    print("here", flush=True)
+    time.sleep(600)
+
+def before(owner, name, count=1):
+    real, calls = getattr(owner, name), [0]
+    def stopping(*args, **kwargs):
+        calls[0] += 1
+        if calls[0] == count:
+            stop()
+        return real(*args, **kwargs)
+    setattr(owner, name, stopping)
+
+def after(owner, name):
+    real = getattr(owner, name)
+    def stopping(*args, **kwargs):
+        result = real(*args, **kwargs)
+        stop()
+        return result
+    setattr(owner, name, stopping)
+
+if moment == "before the join": before(stage, "locate")
+if moment == "after the join": after(stage, "locate")
+if moment == "between shards":
+    run = stage.engine.run
+    def stopping(*args):
+        for number, shard in enumerate(run(*args)):
+            if number == 2:
+                stop()
+            yield shard
+    stage.engine.run = stopping
+if moment == "before the outcomes": before(stage, "write_outcomes")
+if moment == "before the card": before(stage, "card")
+if moment == "before the manifest": before(stage.Manifest, "write")
+if moment == "after the manifest": after(stage.Manifest, "write")
+if moment == "before the swap": before(Path, "rename")
+if moment == "within the swap": before(Path, "rename", 2)
+if moment == "before the old one goes": before(folder, "remove_tree", 2)
+stage.package(Path("captions.parquet"), Path("out"), stage.PackageSettings(Path("images"), workers=workers))
+"""
+MOMENTS = [
+    "before the join",
+    "after the join",
+    "between shards",
+    "before the outcomes",
+    "before the card",
+    "before the manifest",
+    "after the manifest",
+    "before the swap",
+    "within the swap",
+    "before the old one goes",
+]
+
+
+@pytest.mark.parametrize(
+    ("there", "moment"),
+    [*((True, moment) for moment in MOMENTS), (False, "between shards"), (False, "before the swap")],
+)
+def test_killed_and_run_again(tmp_path: Path, there: bool, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagenet_captions.packager.plan._SMALL_SHARD", 1000)
+    captions = write_captions(tmp_path / "captions.parquet")
+    settings = PackageSettings(train_folder(tmp_path / "images"), workers=1)
+    package(captions, tmp_path / "whole", settings)
+    expected = contents(tmp_path / "whole")
+    if there:
+        package(captions, tmp_path / "out", PackageSettings(workers=1))
+    workers = "2" if moment == "between shards" else "1"
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, moment, workers], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "here\n"
+        assert process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    if there and (tmp_path / "out").exists():
+        verify(tmp_path / "out")  # the old one or the new one, and whole
+    package(captions, tmp_path / "out", settings)
+    assert contents(tmp_path / "out") == expected
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "captions.outcomes.parquet",
+        "captions.parquet",
+        "images",
+        "out",
+        "whole",
+    ]
+
+
+def test_a_run_that_fails_after_a_kill_within_the_swap_gives_the_old_folder_back(tmp_path: Path) -> None:
+    captions = write_captions(tmp_path / "captions.parquet")
+    package(captions, tmp_path / "out", PackageSettings(workers=1))
+    before = contents(tmp_path / "out")
+    (tmp_path / "out").rename(tmp_path / ".out.old")
+    with pytest.raises(ZeroDivisionError), replacing_folder(tmp_path / "out"):
+        _ = 1 / 0
+    assert contents(tmp_path / "out") == before
+
+
+def test_two_runs_on_one_folder_are_refused(tmp_path: Path) -> None:
+    with replacing_folder(tmp_path / "out") as first:
+        (first / "a").write_text("mine")
+        with pytest.raises(InputError, match="another run"), replacing_folder(tmp_path / "out"):
+            pass
+    assert contents(tmp_path / "out") == {"a": b"mine"}

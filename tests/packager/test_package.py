@@ -1,0 +1,299 @@
+"""The dataset folder: what is in it, what it does with images it cannot use, and what it refuses."""
+
+import errno
+import json
+import os
+import resource
+import struct
+import subprocess
+import sys
+import warnings
+import zlib
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from imagenet_captions import classes
+from imagenet_captions.errors import InputError
+from imagenet_captions.packager import plan, shards
+from imagenet_captions.packager.package import Packaged, PackageSettings, package
+from imagenet_captions.packager.verify import verify
+from imagenet_captions.records import RAW_ROW, ROW, Outcome
+from tests.packager.made import DROPS, IDS, PROVENANCE, contents, image, images, train_folder, write_captions
+
+
+def make(root: Path, held: dict[str, bytes] | None = None, missing: str = "report", workers: int = 1) -> Packaged:
+    captions = write_captions(root / "captions.parquet")
+    return package(captions, root / "out", PackageSettings(train_folder(root / "images", held), missing, workers))
+
+
+def outcomes(root: Path) -> dict[str, tuple[str, str | None]]:
+    rows = pq.read_table(root / "out/outcomes.parquet").to_pylist()
+    return {row["image_id"]: (row["outcome"], row["detail"]) for row in rows if row["image_id"]}
+
+
+def test_columns_are_the_contract(tmp_path: Path) -> None:
+    make(tmp_path)
+    assert pq.read_table(tmp_path / "out/data").column_names == [*ROW.names, "image"]
+    raw = pq.read_table(tmp_path / "out/raw")
+    assert raw.column_names == RAW_ROW.names
+    assert raw["title"][0].as_py() == f"Photo <{sorted(IDS)[0]}>"
+    assert raw["tags"][0].as_py() == ["one", "zwei", "ns:a=b"]
+    assert raw["image_id"].to_pylist() == sorted(IDS)
+
+
+def test_without_images_there_is_no_image_column(tmp_path: Path) -> None:
+    made = package(write_captions(tmp_path / "c.parquet"), tmp_path / "out", PackageSettings(workers=1))
+    assert pq.read_table(tmp_path / "out/data").column_names == ROW.names
+    assert (made.images, made.missing) == (0, 0)
+    assert str(verify(tmp_path / "out")) == f"whole: 4 files, {len(IDS)} rows"
+
+
+@pytest.fixture
+def many_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "_SMALL_SHARD", 1000)
+
+
+@pytest.mark.usefixtures("many_shards")
+def test_the_same_bytes_twice_elsewhere_and_with_other_workers(tmp_path: Path) -> None:
+    for name, workers in (("a", 1), ("deep/er", 1), ("b", 3)):
+        make(tmp_path / name, workers=workers)
+    first = contents(tmp_path / "a/out")
+    assert len(list((tmp_path / "a/out/data").iterdir())) > 3
+    assert contents(tmp_path / "deep/er/out") == first
+    assert contents(tmp_path / "b/out") == first
+    make(tmp_path / "a")  # over the dataset that is there
+    assert contents(tmp_path / "a/out") == first
+    together = b"".join(first.values())
+    assert str(tmp_path).encode() not in together
+    assert os.uname().nodename.encode() not in together or len(os.uname().nodename) < 4
+
+
+def test_manifest_says_what_went_in_and_came_out(tmp_path: Path) -> None:
+    make(tmp_path)
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["inputs"] == PROVENANCE["inputs"]
+    assert manifest["settings"]["caption"] == "title tags description"
+    assert manifest["counts"] == {"kept": len(IDS), "no_text": 1, "unknown_class": 7}
+    assert manifest["files"].keys() | {"manifest.json"} == contents(tmp_path / "out").keys()
+
+
+def test_outcomes_add_up(tmp_path: Path) -> None:
+    held = images()
+    del held[IDS[3]]
+    held[IDS[4]] = b""
+    for missing in ("report", "skip"):
+        made = make(tmp_path / missing, dict(held), missing)
+        table = pq.read_table(tmp_path / missing / "out/outcomes.parquet")
+        assert pc.sum(table["count"]).as_py() == len(IDS) + sum(drop[-1] for drop in DROPS)
+        assert sum(made.outcomes.values()) == pc.sum(table["count"]).as_py()
+        ids = [value for value in table["image_id"].to_pylist() if value]
+        assert len(ids) == len(set(ids)) == len(IDS) + 1
+
+
+def test_missing_images_are_reported_or_skipped_or_fail(tmp_path: Path) -> None:
+    held = images()
+    del held[IDS[3]], held[IDS[4]]
+    made = make(tmp_path / "report", dict(held), "report")
+    assert (made.outcomes[Outcome.KEPT], made.missing) == (len(IDS), 2)
+    table = pq.read_table(tmp_path / "report/out/data")
+    without = table.filter(pc.is_null(table["image"]))["image_id"].to_pylist()
+    assert without == sorted(IDS[3:5])
+    assert outcomes(tmp_path / "report")[IDS[3]] == ("kept", "no image in the source")
+    assert "2 rows have no image" in (tmp_path / "report/out/README.md").read_text()
+
+    made = make(tmp_path / "skip", dict(held), "skip")
+    assert (made.outcomes[Outcome.KEPT], made.outcomes[Outcome.NO_IMAGE], made.missing) == (len(IDS) - 2, 2, 0)
+    for config in ("data", "raw"):
+        assert len(pq.read_table(tmp_path / "skip/out" / config)) == len(IDS) - 2
+
+    with pytest.raises(InputError, match=f"2 of {len(IDS)} rows have no image, the first is {min(IDS[3:5])}"):
+        make(tmp_path / "fail", dict(held), "fail")
+    assert not (tmp_path / "fail/out").exists()
+
+
+def bomb() -> bytes:
+    """A PNG of 60,000 by 60,000 pixels, as far as its header goes."""
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+
+
+def with_size(data: bytes, width: int, height: int) -> bytes:
+    """A JPEG that says it has another size."""
+    at = data.index(b"\xff\xc0") + 5
+    return data[:at] + struct.pack(">HH", height, width) + data[at + 4 :]
+
+
+WITH_THUMBNAIL = (
+    b"\xff\xd8\xff\xe1" + struct.pack(">H", 2 + 6 + 700) + b"Exif\0\0" + image("t")[:700].ljust(700, b"\xd9")
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "fault"),
+    [
+        (b"", "zero bytes"),
+        (b"<html>429 Too Many Requests</html>", "not an image"),
+        (b"\xff\xd8\xff", "not an image"),
+        (b"\xff\xd8\xff\xd9", "not an image"),
+        (bytes(5000), "not an image"),
+        (image("x")[:-2], "cut off before its end"),
+        (image("x")[: len(image("x")) // 2], "cut off before its end"),
+        (image("x")[:-2] + bytes(100), "cut off before its end"),
+        (WITH_THUMBNAIL + image("x")[2:-2], "cut off before its end"),
+        (image("x", "PNG")[:-12], "cut off before its end"),
+        (bomb(), "more than 178,956,970 pixels"),
+        (with_size(image("x"), 60_000, 60_000), "more than 178,956,970 pixels"),
+        (with_size(image("x"), 16_000, 12_000), "more than 178,956,970 pixels"),
+    ],
+)
+def test_a_broken_image_drops_its_row_and_says_why(tmp_path: Path, data: bytes, fault: str) -> None:
+    held = images() | {IDS[4]: data}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = make(tmp_path / "a", held)
+    assert (made.outcomes[Outcome.KEPT], made.outcomes[Outcome.BROKEN_IMAGE]) == (len(IDS) - 1, 1)
+    assert outcomes(tmp_path / "a")[IDS[4]] == ("broken_image", fault)
+    for config in ("data", "raw"):
+        assert IDS[4] not in pq.read_table(tmp_path / "a/out" / config)["image_id"].to_pylist()
+    verify(tmp_path / "a/out")
+    with pytest.raises(InputError, match=f"1 images cannot be used, the first is that of {IDS[4]}: {fault}"):
+        make(tmp_path / "b", held, "fail")
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF"])
+def test_usable_images_of_any_form_stay(tmp_path: Path, form: str) -> None:
+    large = with_size(image("x"), 13_000, 13_000) if form == "JPEG" else image("x", form)
+    assert make(tmp_path, images() | {IDS[4]: large}).images == len(IDS)
+
+
+def test_an_image_that_cannot_be_read_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from imagenet_captions.packager import reading
+
+    class Refusing(reading.io.FileIO):
+        def __init__(self, path: str) -> None:
+            if IDS[4] in path:
+                raise PermissionError(errno.EACCES, "Permission denied", path)
+            super().__init__(path)
+
+    monkeypatch.setattr(reading.io, "FileIO", Refusing)
+    make(tmp_path)
+    assert outcomes(tmp_path)[IDS[4]] == ("broken_image", "cannot be read: Permission denied")
+
+
+def test_a_class_fills_row_groups_of_its_own(tmp_path: Path) -> None:
+    make(tmp_path)
+    for shard in (tmp_path / "out/data").iterdir():
+        file = pq.ParquetFile(shard)
+        for number in range(file.num_row_groups):
+            assert len(set(file.read_row_group(number, columns=["wnid"])["wnid"].to_pylist())) == 1
+        columns = {
+            file.metadata.row_group(0).column(i).path_in_schema: file.metadata.row_group(0).column(i)
+            for i in range(file.metadata.num_columns)
+        }
+        assert columns["image.bytes"].compression == "UNCOMPRESSED"
+        assert not columns["image.bytes"].has_dictionary_page
+        assert not columns["image.bytes"].is_stats_set
+        assert columns["caption"].compression == "ZSTD"
+        assert columns["wnid"].statistics.min == columns["wnid"].statistics.max
+        assert columns["wnid"].has_offset_index
+
+
+def test_no_rows_at_all_still_make_a_dataset(tmp_path: Path) -> None:
+    package(write_captions(tmp_path / "c.parquet", ids=[]), tmp_path / "out", PackageSettings(workers=1))
+    assert verify(tmp_path / "out").rows == 0
+
+
+def refused(captions: Path, out: Path, images: Path | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        package(captions, out, PackageSettings(images, workers=1))
+
+
+def test_outputs_that_would_harm_something_are_refused(tmp_path: Path) -> None:
+    captions = write_captions(tmp_path / "captions.parquet")
+    source = train_folder(tmp_path / "images")
+    (tmp_path / "link").symlink_to(source)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/thesis.tex").write_text("years of work")
+    (tmp_path / "a file").write_text("")
+    before = contents(tmp_path)
+    refused(captions, source, source, "holds something else")
+    refused(captions, source / "new", source, "lies inside the images")
+    refused(captions, tmp_path / "link/new", source, "lies inside the images")
+    refused(captions, tmp_path / "other", None, "holds something else")
+    refused(captions, tmp_path / "a file", None, "is a file")
+    refused(tmp_path / "none.parquet", tmp_path / "out", None, "does not exist")
+    refused(captions, tmp_path / "out", tmp_path / "nowhere", "do not exist")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    refused(captions, empty, empty, "is the images")
+    assert contents(tmp_path) == before
+    make(tmp_path / "d")
+    refused(captions, tmp_path / "d/out", tmp_path / "d/out/data", "lie inside the output folder")
+    moved = write_captions(tmp_path / "d/out/captions.parquet")
+    refused(moved, tmp_path / "d/out", None, "lie inside the output folder")
+
+
+def test_files_that_are_no_captions_are_refused(tmp_path: Path) -> None:
+    write_captions(tmp_path / "c.parquet")
+    (tmp_path / "c.parquet").write_bytes(b"PAR1 and no more")
+    refused(tmp_path / "c.parquet", tmp_path / "out", None, "damaged")
+    write_captions(tmp_path / "c.parquet")
+    table = pq.read_table(tmp_path / "c.parquet")
+    pq.write_table(table.drop_columns(["raw_title"]), tmp_path / "c.parquet")
+    refused(tmp_path / "c.parquet", tmp_path / "out", None, "not a captions file")
+    pq.write_table(table.take([1, 0]), tmp_path / "c.parquet")
+    refused(tmp_path / "c.parquet", tmp_path / "out", None, "not sorted")
+    write_captions(tmp_path / "c.parquet", ids=["n01440764_99"])  # dropped by the file beside it, too
+    refused(tmp_path / "c.parquet", tmp_path / "out", None, "not of one run")
+    with pytest.raises(InputError, match="--missing 'perhaps'"):
+        PackageSettings(missing="perhaps")
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path)
+    before = contents(tmp_path)
+
+    def full(self: object, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shards._Hashing, "write", full)
+    with pytest.raises(InputError, match="no space left to write"):
+        make(tmp_path)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_limit_in_a_worker_is_a_full_disk(tmp_path: Path, workers: int) -> None:
+    held = images() | {IDS[0]: image(IDS[0])[:-2] + bytes(300_000) + b"\xff\xd9"}
+    code = (
+        "from pathlib import Path\n"
+        "from imagenet_captions.packager.package import *\n"
+        "from imagenet_captions.packager import plan\n"
+        "plan._SMALL_SHARD = 100_000\n"
+        f"package(Path('captions.parquet'), Path('out'), PackageSettings(Path('images'), workers={workers}))\n"
+    )
+    write_captions(tmp_path / "captions.parquet")
+    train_folder(tmp_path / "images", held)
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # noqa: E731
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=limit
+    )
+    assert "InputError: no space left to write out (File too large)" in ended.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "captions.outcomes.parquet",
+        "captions.parquet",
+        "images",
+    ]
+
+
+def test_label_names_are_wnids(tmp_path: Path) -> None:
+    make(tmp_path)
+    schema = pq.read_schema(next((tmp_path / "out/data").iterdir()))
+    features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    assert features["label"]["names"] == list(classes.wnids())
+    assert features["tags"] == [{"dtype": "string", "_type": "Value"}]
+    assert list(features) == schema.names
