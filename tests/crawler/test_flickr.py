@@ -89,7 +89,8 @@ def test_a_bad_key_is_refused_by_the_host() -> None:
 
 
 def test_several_threads_share_a_client_without_mixing_answers() -> None:
-    photos = {str(number): ok(str(number)) for number in range(200)}
+    long = {"_content": "x" * 300_000}  # so that answers arrive while others do
+    photos = {str(number): ok(str(number), description=long) for number in range(200)}
     settings = StandInSettings(latency_ms=2, faults=["500", "reset", "truncate"], fault_rate=0.2)
     wrong = []
 
@@ -141,12 +142,14 @@ def test_the_key_travels_in_the_body_alone_and_the_secret_never() -> None:
     assert b"User-Agent: imagenet-captions/" in head
 
 
-def test_an_answer_that_repeats_the_key_is_scrubbed() -> None:
+def test_an_answer_that_repeats_the_key_is_scrubbed(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
     page = f"your key {KEY} and secret {SECRET}".encode()
     endpoint, _ = raw_server(lambda _: b"HTTP/1.1 403 No\r\nContent-Length: %d\r\n\r\n" % len(page) + page)
     client = FlickrClient(Credentials(KEY, SECRET), endpoint)
     assert client.get_info("7") == Attempt(403, b"your key [removed] and secret [removed]")
     client.close()
+    assert KEY not in caplog.text
 
 
 def test_a_redirect_is_not_followed_with_the_key() -> None:

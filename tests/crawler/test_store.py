@@ -41,6 +41,7 @@ def test_an_answer_is_kept_exactly_as_it_came(path: Path) -> None:
     assert read(path, "7", "8") == {"7": Stored(State.OK, body, 1_700_000_000, None)}
     with closing(sqlite3.connect(path)) as connection:
         (blob,) = connection.execute("SELECT answer FROM photos").fetchone()
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert zlib.decompress(blob) == body
 
 
