@@ -31,7 +31,7 @@ CANDIDATES = pa.schema(
 _SHOWN_LENGTH = 200
 _MOST_OTHERS = 5
 _BETWEEN = " | "
-_COMPACT_AT = 2_000_000
+_COMPACT_AT = 1_500_000
 _SLICE = 1 << 16
 
 
@@ -80,7 +80,7 @@ class Collector:
         if self._rows > self._compact_at:
             compact = pa.concat_tables(self._sorted())
             self._tables, self._rows = [compact], compact.num_rows
-            self._compact_at = 2 * self._rows + _COMPACT_AT
+            self._compact_at = self._rows + max(_COMPACT_AT, self._rows // 2)
 
     def settle(self) -> Iterator[Settled]:
         """Yield all ids in order, some ten thousand at a time, each with the address that counts.

@@ -10,19 +10,17 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from imagenet_captions.crawler.url_lines import as_text
-from imagenet_captions.crawler.url_lists import is_tar, read_blocks
+from imagenet_captions.crawler.url_lists import is_tar, read_blocks, tar_files
 from imagenet_captions.errors import InputError
 
 _BATCH = 1 << 16
 _DEEPEST = 8  # ILSVRC/Data/CLS-LOC/train/n01440764/n01440764_10026.JPEG is five folders down
-_TAR_BLOCK = 512
 _PARQUET_COLUMN = "image.path"
 # n02017213_4263,n02017213 115 49 448 294 (LOC_train_solution.csv) · n01440764/n01440764_10026 1 (train_cls.txt)
 _AFTER_THE_NAME = r"(?:\t.*|,[^/\\]*| +[0-9]+)$"
@@ -36,7 +34,7 @@ def names_in(path: Path) -> Iterator[pa.StringArray]:
         yield from _in_parquet(tables) if tables else _batched(_in_folder(path))
         return
     with path.open("rb") as opened:
-        head = opened.read(_TAR_BLOCK)
+        head = opened.read(tarfile.BLOCKSIZE)
     if head.startswith(b"PAR1"):
         yield from _in_parquet([path])
     elif is_tar(head):
@@ -92,26 +90,15 @@ def _in_tar(path: Path) -> Iterator[str]:
     """
     try:
         with tarfile.open(path, mode="r:") as outer:
-            for member in _members(outer, path):
+            for member in tar_files(outer):
                 inner = outer.extractfile(member) if member.name.endswith(".tar") else None
                 if inner is None:
                     yield member.name
                     continue
                 with tarfile.open(fileobj=inner, mode="r:") as images:
-                    yield from (image.name for image in _members(images, path))
+                    yield from (image.name for image in tar_files(images))
     except (tarfile.TarError, OSError, EOFError) as error:
         raise InputError(f"{path} is damaged or cut short ({str(error)[:80]}); get it again") from None
-
-
-def _members(archive: Any, path: Path) -> Iterator[tarfile.TarInfo]:
-    """Yield the files of a tar; one that ends without the block of zeros that closes a tar was cut short."""
-    while member := archive.next():
-        archive.members.clear()  # tarfile keeps them all, which are 1.3 million here
-        if member.isfile():
-            yield member
-    archive.fileobj.seek(archive.offset)
-    if archive.fileobj.read(_TAR_BLOCK) != bytes(_TAR_BLOCK):
-        raise InputError(f"{path} is damaged or cut short (a tar in it has no end); get it again")
 
 
 def _in_text(path: Path) -> Iterator[pa.StringArray]:

@@ -27,7 +27,7 @@ class KeyCounter:
         self._keys += len(keys)
         if self._keys > self._fold_at:
             self._keys = sum(len(self._fold(drawer)) for drawer in self._drawers)
-            self._fold_at = 2 * self._keys + _FOLD_AT
+            self._fold_at = self._keys + max(_FOLD_AT, self._keys // 2)
 
     def by_class(self) -> tuple[Keys, Keys]:
         """The numbers of the wnids, sorted, and how many different ids each has."""

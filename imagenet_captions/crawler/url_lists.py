@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import require_file
@@ -74,8 +74,8 @@ def _gzip_texts(opened: BinaryIO) -> Iterator[_Readable]:
 def _tar_members(opened: _Readable) -> Iterator[_Readable]:
     # Mode "r:" rather than "r|": members are read in their order anyway, and the stream's own buffering costs a third.
     with tarfile.open(fileobj=opened, mode="r:") as archive:
-        for member in archive:
-            content = archive.extractfile(member) if member.isfile() and not _is_junk(member.name) else None
+        for member in tar_files(archive):
+            content = None if _is_junk(member.name) else archive.extractfile(member)
             if content:
                 yield content
 
@@ -86,6 +86,21 @@ def _zip_members(opened: BinaryIO) -> Iterator[_Readable]:
             if not member.is_dir() and not _is_junk(member.filename):
                 with archive.open(member) as content:
                     yield content
+
+
+def tar_files(archive: Any) -> Iterator[tarfile.TarInfo]:
+    """Yield the files of a tar opened with mode "r:".
+
+    Raises tarfile.ReadError for one that ends without the block of zeros that closes a tar: it was cut short between
+    two files, or a header is damaged, and tarfile takes either for the end.
+    """
+    while member := archive.next():
+        archive.members.clear()  # tarfile keeps them all, and a tar may hold the 1.3 million images
+        if member.isfile():
+            yield member
+    archive.fileobj.seek(archive.offset)
+    if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("a tar has no end")
 
 
 def is_tar(head: bytes) -> bool:

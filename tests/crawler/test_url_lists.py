@@ -8,6 +8,7 @@ import random
 import re
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,7 +70,7 @@ def test_every_container_has_the_same_text(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("pack", [tar, lambda members: gzip.compress(tar(members)), zipped])
-def test_several_texts_are_read_one_after_the_other(tmp_path: Path, pack) -> None:  # type: ignore[no-untyped-def]
+def test_several_texts_are_read_one_after_the_other(tmp_path: Path, pack: Callable[[dict[str, bytes]], bytes]) -> None:
     path = tmp_path / "lists"
     path.write_bytes(pack(HALVES))
     assert read(path) == b"".join(content + b"\n" for content in HALVES.values())
@@ -80,6 +81,19 @@ def test_several_texts_are_read_one_after_the_other(tmp_path: Path, pack) -> Non
 def test_a_container_cut_short_is_an_error(tmp_path: Path, kind: str, share: float) -> None:
     path = tmp_path / "urls"
     path.write_bytes(CONTAINERS[kind][: int(len(CONTAINERS[kind]) * share)])
+    with pytest.raises(InputError, match="damaged or cut short"):
+        read(path)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_tar_cut_short_between_two_texts_is_an_error(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "urls"
+    whole = tar(HALVES)
+    second = whole.index(b"lists/b.txt")
+    path.write_bytes(pack(whole[:second]))
+    with pytest.raises(InputError, match="damaged or cut short"):
+        read(path)
+    path.write_bytes(pack(whole[:second] + b"\1" * 512 + whole[second + 512 :]))
     with pytest.raises(InputError, match="damaged or cut short"):
         read(path)
 
@@ -181,6 +195,10 @@ UNREADABLE = [
     b"n00004475_\tx",
     b"n00004475-1\tx",
     b"n00004475_1a\tx",
+    b"n0000447:_1\tx",
+    b"n0000447/_1\tx",
+    b"n00004475_1:\tx",
+    b"n00004475_/1\tx",
     b"n00004475_1,http://a.org/",
     b"n0000447\xb2_1\tx",
     "n00004475_①\tx".encode(),

@@ -72,12 +72,13 @@ def test_a_flat_folder(tmp_path: Path) -> None:
     assert found(tmp_path) == IDS
 
 
-def test_a_folder_of_links_one_of_which_leads_round(tmp_path: Path) -> None:
+def test_a_folder_of_links_some_of_which_lead_round(tmp_path: Path) -> None:
     (tmp_path / "disk/n01440764").mkdir(parents=True)
     (tmp_path / "disk/n01440764/n01440764_7.JPEG").touch()
     (tmp_path / "train").mkdir()
     (tmp_path / "train/n01440764").symlink_to(tmp_path / "disk/n01440764")
-    (tmp_path / "train/again").symlink_to(tmp_path / "train")
+    for name in ("again", "and again", "and so on"):
+        (tmp_path / "train" / name).symlink_to(tmp_path / "train")
     assert found(tmp_path / "train") == ["n01440764_7"]
 
 
