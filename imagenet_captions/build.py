@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 _SHARED_CODE = ("records.py", "classes.py", "image_ids.py", "data")
 _CODE: dict[str, tuple[str, ...]] = {
     "match": ("crawler",),
-    "clean": ("cleaner", "sources", "crawler/source.py"),
+    "clean": ("cleaner", "sources", "crawler/source.py", "crawler/answers.py", "crawler/policy.py", "crawler/store.py"),
     "package": ("packager",),
 }
 _LIBRARIES: dict[str, tuple[str, ...]] = {

@@ -36,7 +36,10 @@ Ids = Annotated[
 Endpoint = Annotated[
     str | None, typer.Option(help="Address of the Flickr API, for a stand-in. Default: Flickr's own.", metavar="URL")
 ]
-Rate = Annotated[str, typer.Option(help="Pace of the calls, as N/s, N/min or N/h; never a burst.")]
+Rate = Annotated[
+    str,
+    typer.Option(help="Pace of the calls, as N/s, N/min or N/h, never a burst; `unlimited` for a service of your own."),
+]
 Limit = Annotated[int | None, typer.Option(help="Ask for at most so many photos in this run.")]
 Refresh = Annotated[
     int | None,

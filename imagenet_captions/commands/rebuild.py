@@ -175,5 +175,11 @@ def _show(counts: Mapping[Outcome, int], out: Path) -> None:
 
 def _show_dataset(out: Path) -> None:
     from imagenet_captions.funnel import read_funnel
+    from imagenet_captions.packager.manifest import read_manifest
+    from imagenet_captions.records import Outcome
 
-    _show(read_funnel(out / "outcomes.parquet"), out)
+    counts = read_funnel(out / "outcomes.parquet")
+    _show(counts, out)
+    images, rows = read_manifest(out).images, counts.get(Outcome.KEPT, 0)
+    if images is not None:
+        typer.echo(f"{images:,} of {rows:,} rows have an image")
