@@ -13,9 +13,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-from ftfy import TextFixerConfig, fix_encoding
-from ftfy.badness import is_bad
-
+from imagenet_captions.cleaner.encoding import repair_encoding
 from imagenet_captions.cleaner.markup import decode_entities, strip_markup
 
 Rule = Callable[[str], str]
@@ -23,27 +21,6 @@ Rule = Callable[[str], str]
 _ROUNDS = 4  # escaping is met two levels deep at most; what is deeper is made to harm, not to be read
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-
-# All that ftfy does beyond encodings would change what the photographer wrote.
-_ENCODING_ONLY = TextFixerConfig(
-    unescape_html=False,
-    remove_terminal_escapes=False,
-    fix_latin_ligatures=False,
-    fix_character_width=False,
-    uncurl_quotes=False,
-    fix_line_breaks=False,
-    fix_surrogates=False,
-    remove_control_chars=False,
-    normalization=None,
-    explain=False,
-)
-
-# ftfy looks at every character, slowly. What it takes for a sign lies within three ASCII characters of a foreign one,
-# what it changes within eight (the longest is "Ã quele"), so foreign characters more than sixteen apart do not meet.
-_FOREIGN = re.compile(r"[^\x00-\x7f]+")
-_FOREIGN_GROUP = re.compile(r"[^\x00-\x7f](?:[\x00-\x7f]{0,16}[^\x00-\x7f])*")
-_SIGN_REACH, _REACH = 3, 8
-_MARK = "\x1e"  # stands for what was put aside
 
 # Not in this list: white space (folded), U+200C and U+200D (Persian spelling, emoji of several parts), U+FE0F and the
 # tag characters (emoji). U+FFFD stands for something lost, half a surrogate pair most often.
@@ -57,6 +34,12 @@ _CONTROL = re.compile(
 # U+200B ends a word where words have no blanks between them: Thai, Lao, Burmese, Khmer; elsewhere it is debris.
 _ZERO_WIDTH_SPACE = re.compile("(?<![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])\u200b")
 
+# The normal form sorts the marks on a letter, in time that grows with the square of their number. Unicode's own bound
+# for them is 30 (UAX 15, stream-safe text); 40,000 on one letter take Python 5 s.
+_STACK = re.compile(r"[^\w\s\x00-\x7f]{100,}")
+_MOST_MARKS = 30
+_LONG = 1000
+
 # An address ends at white space, at markup, or at the first character of an East Asian script; punctuation behind it
 # belongs to the sentence and goes too, brackets and quotes stay.
 _NOT_IN_PAGE = r'\s<>"\u3000-\u9fff\uac00-\ud7a3\uff00-\uffef'
@@ -67,10 +50,9 @@ _REST_OF_PAGE = (
 _PAGE = re.compile(rf"[hH][tT][tT][pP][sS]?://{_REST_OF_PAGE}")
 _WWW = re.compile(rf"[wW](?<![^\W_].)(?<!@.)[wW][wW]\.(?=[^\W_]){_REST_OF_PAGE}")
 _LOCAL = r"[A-Za-z0-9._%+-]"
-_MAIL = re.compile(
-    rf"(?<!{_LOCAL})(?:[mM]ailto:)?{_LOCAL}{{1,64}}"
-    r"@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9])[.,;:!?\u2026]*"
-)
+_DOMAIN = r"(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9])"
+_MAIL = re.compile(rf"(?<!{_LOCAL})(?:[mM]ailto:)?(?:{_LOCAL}{{1,64}}@{_DOMAIN})+[.,;:!?\u2026]*")
+_MARK = "\x1e"  # stands for an address
 _GAP = re.compile(rf"\(\s*{_MARK}\s*\)|{_MARK}")
 
 _EDGES = " \u200b\u200c\u200d"  # joiners with nothing to join
@@ -86,37 +68,6 @@ def join_surrogates(text: str) -> str:
     if text.isascii() or not _SURROGATE.search(text):
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "ignore")
-
-
-def repair_encoding(text: str) -> str:
-    """Undo text that was decoded in the wrong encoding.
-
-    Seen in the release as "cafÃ©" and "donâ€™t". ftfy tells it from accents that are meant.
-
-    >>> repair_encoding("cafÃ© “naïve” ﬁn")
-    'café “naïve” ﬁn'
-    """
-    if text.isascii():
-        return text
-    signs = [text[max(found.start() - _SIGN_REACH, 0) : found.end() + _SIGN_REACH] for found in _FOREIGN.finditer(text)]
-    if not is_bad(_MARK.join(signs)):
-        return text
-    near, between = _split_foreign(text)
-    fixed = fix_encoding(_MARK.join(near), _ENCODING_ONLY).split(_MARK)
-    if len(fixed) != len(near):  # the text has such a mark itself
-        return fix_encoding(text, _ENCODING_ONLY)
-    return "".join(part for pair in zip(between, fixed, strict=False) for part in pair) + between[-1]
-
-
-def _split_foreign(text: str) -> tuple[list[str], list[str]]:
-    """Cut a text into what is near a foreign character, and the ASCII before, between and behind."""
-    near, between, end = [], [], 0
-    for match in _FOREIGN_GROUP.finditer(text):
-        start = max(match.start() - _REACH, end)
-        between.append(text[end:start])
-        end = match.end() + _REACH
-        near.append(text[start:end])
-    return near, [*between, text[end:]]
 
 
 def drop_controls(text: str) -> str:
@@ -137,7 +88,18 @@ def compose(text: str) -> str:
     >>> len(compose("e\u0301"))
     1
     """
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFC", _STACK.sub(_without_tower, text) if len(text) > _LONG else text)
+
+
+def _without_tower(match: re.Match[str]) -> str:
+    kept, marks = [], 0
+    for character in match[0]:
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks <= _MOST_MARKS:
+            kept.append(character)
+    return "".join(kept)
 
 
 def drop_addresses(text: str) -> str:
@@ -156,7 +118,7 @@ def drop_addresses(text: str) -> str:
             marked = _MAIL.sub(_MARK, marked)
         if marked == text:
             return text
-        text = _GAP.sub(" ", marked)  # what stood against an address may be one: "a@example.com_b@example.com"
+        text = _GAP.sub(" ", marked)  # what stood against an address may be one
 
 
 def fold_space(text: str) -> str:

@@ -1,0 +1,60 @@
+"""Text that was decoded in the wrong encoding, and how it was meant."""
+
+from __future__ import annotations
+
+import re
+
+from ftfy import TextFixerConfig, fix_encoding
+from ftfy.badness import is_bad
+
+# All that ftfy does beyond encodings would change what the photographer wrote.
+_ENCODING_ONLY = TextFixerConfig(
+    unescape_html=False,
+    remove_terminal_escapes=False,
+    fix_latin_ligatures=False,
+    fix_character_width=False,
+    uncurl_quotes=False,
+    fix_line_breaks=False,
+    fix_surrogates=False,
+    remove_control_chars=False,
+    normalization=None,
+    explain=False,
+)
+
+# ftfy looks at every character, slowly. What it takes for a sign lies within three ASCII characters of a foreign one,
+# what it changes within eight (the longest is "Ã quele"), so foreign characters more than sixteen apart do not meet.
+_FOREIGN = re.compile(r"[^\x00-\x7f]+")
+_FOREIGN_GROUP = re.compile(r"[^\x00-\x7f](?:[\x00-\x7f]{0,16}[^\x00-\x7f])*")
+_SIGN_REACH, _REACH = 3, 8
+_MARK = "\x1e"  # stands for the ASCII between them
+
+
+def repair_encoding(text: str) -> str:
+    """Undo text that was decoded in the wrong encoding.
+
+    Seen in the release as "cafÃ©" and "donâ€™t". ftfy tells it from accents that are meant.
+
+    >>> repair_encoding("cafÃ© “naïve” ﬁn")
+    'café “naïve” ﬁn'
+    """
+    if text.isascii():
+        return text
+    signs = [text[max(found.start() - _SIGN_REACH, 0) : found.end() + _SIGN_REACH] for found in _FOREIGN.finditer(text)]
+    if not is_bad(_MARK.join(signs)):
+        return text
+    near, between = _split_foreign(text)
+    fixed = fix_encoding(_MARK.join(near), _ENCODING_ONLY).split(_MARK)
+    if len(fixed) != len(near):  # the text has such a mark itself
+        return fix_encoding(text, _ENCODING_ONLY)
+    return "".join(part for pair in zip(between, fixed, strict=False) for part in pair) + between[-1]
+
+
+def _split_foreign(text: str) -> tuple[list[str], list[str]]:
+    """Cut a text into what is near a foreign character, and the ASCII before, between and behind."""
+    near, between, end = [], [], 0
+    for match in _FOREIGN_GROUP.finditer(text):
+        start = max(match.start() - _REACH, end)
+        between.append(text[end:start])
+        end = match.end() + _REACH
+        near.append(text[start:end])
+    return near, [*between, text[end:]]
