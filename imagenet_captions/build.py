@@ -40,7 +40,7 @@ _SHARED_CODE = ("records.py", "classes.py", "image_ids.py", "photo_ids.py", "dat
 _CODE: dict[str, tuple[str, ...]] = {
     "match": ("crawler",),
     "clean": ("cleaner", "sources", "crawler/source.py", "crawler/answers.py", "crawler/policy.py", "crawler/store.py"),
-    "package": ("packager",),
+    "package": ("dataset", "packager"),
 }
 _LIBRARIES: dict[str, tuple[str, ...]] = {
     "match": ("pyarrow",),

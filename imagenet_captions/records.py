@@ -39,6 +39,7 @@ class Outcome(str, Enum):
     NO_IMAGE = "no_image"  # the image source does not have it
     BROKEN_IMAGE = "broken_image"  # the image source has it, but it is no usable image
     DENIED = "denied"  # on the user's denylist
+    FILTERED = "filtered"  # a row of the parent dataset that a filter left out
 
 
 # What matching leaves: one row an image id that has a Flickr photo.

@@ -174,8 +174,8 @@ def _show(counts: Mapping[Outcome, int], out: Path) -> None:
 
 
 def _show_dataset(out: Path) -> None:
+    from imagenet_captions.dataset.manifest import read_manifest
     from imagenet_captions.funnel import read_funnel
-    from imagenet_captions.packager.manifest import read_manifest
     from imagenet_captions.records import Outcome
 
     counts = read_funnel(out / "outcomes.parquet")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,16 +14,16 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from imagenet_captions import engine
+from imagenet_captions.dataset.finish import finish_dataset
+from imagenet_captions.dataset.folder import replacing_folder
+from imagenet_captions.dataset.manifest import is_dataset
+from imagenet_captions.dataset.outcomes import outcome_table, write_outcomes
+from imagenet_captions.dataset.plan import IMAGE_GROUPS, TEXT_GROUPS, Group, plan_groups, plan_shards
+from imagenet_captions.dataset.shard import shard_name
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import remove_tree, require_file, sha256
-from imagenet_captions.funnel import read_funnel
-from imagenet_captions.packager.card import CardFacts, card
-from imagenet_captions.packager.folder import replacing_folder
+from imagenet_captions.files import remove_tree, require_file
 from imagenet_captions.packager.images import open_images
 from imagenet_captions.packager.locate import Located, Rows, locate
-from imagenet_captions.packager.manifest import FileEntry, Manifest, is_dataset
-from imagenet_captions.packager.outcomes import outcome_table, write_outcomes
-from imagenet_captions.packager.plan import IMAGE_GROUPS, TEXT_GROUPS, Group, plan_groups, plan_shards
 from imagenet_captions.packager.shards import Shard, ShardJob, write_shard
 from imagenet_captions.records import CAPTIONS, Outcome, outcomes_path, provenance
 
@@ -117,7 +115,7 @@ class _Plan:
         shards = self.text_shards if raw else self.shards
         for number, groups in enumerate(shards):
             start, stop = (groups[0].start, groups[-1].stop) if groups else (0, 0)
-            name = f"{'raw' if raw else 'data'}/train-{number:05d}-of-{len(shards):05d}.parquet"
+            name = shard_name(raw, number, len(shards))
             places = None if located is None else located.places[start:stop]
             here = dropped.intersection(range(start, stop))
             yield ShardJob(self.captions, self.folder, name, raw, groups, places, here)
@@ -185,7 +183,7 @@ def _write_shards(plan: _Plan, workers: int) -> Iterator[Shard]:
                 jobs = list(plan.jobs(True, dropped))
             for shard in engine.run(write_shard, jobs, min(workers, max(1, len(jobs)))):
                 dropped |= shard.faults.keys()
-                progress.update(shard.rows)
+                progress.update(shard.file.rows)
                 yield shard
 
 
@@ -206,44 +204,16 @@ def _finish(plan: _Plan, folder: Path, shards: Sequence[Shard], settings: Packag
     outcomes = folder / "outcomes.parquet"
     earlier = pq.read_table(outcomes_path(plan.captions))
     write_outcomes(outcomes, outcome_table(plan.ids, remarks, dropped), earlier)
-    funnel = read_funnel(outcomes)
-
-    data = [shard for shard in shards if shard.name.startswith("data/")]
-    rows, images = sum(shard.rows for shard in data), sum(shard.images for shard in data)
     has_images = plan.located is not None
-    facts = CardFacts(
-        rows=rows,
-        classes=len(sum((shard.wnids for shard in data), Counter())),
-        images=images if has_images else None,
-        filled=_in_order(data),
-        languages=sum((shard.languages for shard in data), Counter()),
-        sources=sum((shard.sources for shard in data), Counter()),
-        funnel=funnel,
-        inputs=plan.made.get("inputs", {}),
-        settings={
+    facts = finish_dataset(
+        folder,
+        [shard.file for shard in shards],
+        plan.made.get("inputs", {}),
+        {
             **plan.made.get("settings", {}),
             "language": plan.made.get("language"),
             "missing": settings.missing if has_images else None,
         },
-        made_with={
-            "imagenet-captions": importlib.metadata.version("imagenet-captions"),
-            "pyarrow": pa.__version__,
-        },
+        has_images,
     )
-    readme = folder / "README.md"
-    readme.write_text(card(facts), encoding="utf-8")
-    files = {shard.name: FileEntry(shard.sha256, shard.bytes, shard.rows) for shard in shards}
-    files["README.md"] = FileEntry(sha256(readme), readme.stat().st_size, None)
-    files["outcomes.parquet"] = FileEntry(
-        sha256(outcomes), outcomes.stat().st_size, pq.read_metadata(outcomes).num_rows
-    )
-    counts = {outcome.value: count for outcome, count in funnel.items()}
-    Manifest(facts.made_with, facts.inputs, facts.settings, counts, facts.images, files).write(folder)
-    return Packaged(funnel, images, rows - images if has_images else 0)
-
-
-def _in_order(shards: Sequence[Shard]) -> dict[str, int]:
-    filled: Counter[str] = Counter()
-    for shard in shards:
-        filled.update(shard.filled)
-    return {name: filled[name] for name in CAPTIONS.names if name in filled}
+    return Packaged(facts.funnel, facts.images or 0, facts.rows - (facts.images or 0) if has_images else 0)

@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from imagenet_captions.dataset.features import dataset_schema
+from imagenet_captions.dataset.manifest import FileEntry, Manifest, read_manifest
+from imagenet_captions.dataset.outcomes import first_repeated
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import sha256
-from imagenet_captions.packager.features import dataset_schema
-from imagenet_captions.packager.manifest import FileEntry, Manifest, read_manifest
-from imagenet_captions.packager.outcomes import first_repeated
 from imagenet_captions.records import OUTCOMES, RAW_ROW, ROW, Outcome
 
 _SHARD = re.compile(r"(?:data|raw)/train-[0-9]{5}-of-[0-9]{5}\.parquet")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from imagenet_captions.dataset.folder import replacing_folder
 from imagenet_captions.errors import InputError
-from imagenet_captions.packager.folder import replacing_folder
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.packager.verify import verify
 from tests.packager.made import contents, train_folder, write_captions
@@ -17,7 +17,8 @@ from tests.packager.made import contents, train_folder, write_captions
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from imagenet_captions.packager import folder, package as stage, plan
+from imagenet_captions.dataset import finish, folder, plan
+from imagenet_captions.packager import package as stage
 
 moment, workers = sys.argv[1], int(sys.argv[2])
 plan._SMALL_SHARD = 1000
@@ -54,9 +55,9 @@ if moment == "between shards":
             yield shard
     stage.engine.run = stopping
 if moment == "before the outcomes": before(stage, "write_outcomes")
-if moment == "before the card": before(stage, "card")
-if moment == "before the manifest": before(stage.Manifest, "write")
-if moment == "after the manifest": after(stage.Manifest, "write")
+if moment == "before the card": before(finish, "card")
+if moment == "before the manifest": before(finish.Manifest, "write")
+if moment == "after the manifest": after(finish.Manifest, "write")
 if moment == "before the swap": before(Path, "rename")
 if moment == "within the swap": before(Path, "rename", 2)
 if moment == "before the old one goes": before(folder, "remove_tree", 2)
@@ -81,7 +82,7 @@ MOMENTS = [
     [*((True, moment) for moment in MOMENTS), (False, "between shards"), (False, "before the swap")],
 )
 def test_killed_and_run_again(tmp_path: Path, there: bool, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagenet_captions.packager.plan._SMALL_SHARD", 1000)
+    monkeypatch.setattr("imagenet_captions.dataset.plan._SMALL_SHARD", 1000)
     captions = write_captions(tmp_path / "captions.parquet")
     settings = PackageSettings(train_folder(tmp_path / "images"), workers=1)
     package(captions, tmp_path / "whole", settings)

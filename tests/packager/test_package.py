@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions import classes
+from imagenet_captions.dataset import plan
+from imagenet_captions.dataset import shard as shard_file
 from imagenet_captions.errors import InputError
-from imagenet_captions.packager import plan, shards
 from imagenet_captions.packager.package import Packaged, PackageSettings, package
 from imagenet_captions.packager.verify import verify
 from imagenet_captions.records import RAW_ROW, ROW, Outcome
@@ -260,7 +261,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
     def full(self: object, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shards._Hashing, "write", full)
+    monkeypatch.setattr(shard_file._Hashing, "write", full)
     with pytest.raises(InputError, match="no space left to write"):
         make(tmp_path)
     assert contents(tmp_path) == before
@@ -272,7 +273,7 @@ def test_a_file_limit_in_a_worker_is_a_full_disk(tmp_path: Path, workers: int) -
     code = (
         "from pathlib import Path\n"
         "from imagenet_captions.packager.package import *\n"
-        "from imagenet_captions.packager import plan\n"
+        "from imagenet_captions.dataset import plan\n"
         "plan._SMALL_SHARD = 100_000\n"
         f"package(Path('captions.parquet'), Path('out'), PackageSettings(Path('images'), workers={workers}))\n"
     )

@@ -26,6 +26,7 @@ _MEANINGS = {
     Outcome.NO_IMAGE: "the images given do not have it",
     Outcome.BROKEN_IMAGE: "its file is no usable image",
     Outcome.DENIED: "on the denylist",
+    Outcome.FILTERED: "left out by the filter that made this dataset of a larger one",
 }
 _FLICKR = "\nThis product uses the Flickr API but is not endorsed or certified by SmugMug, Inc.\n"
 _RIGHTS = """\

@@ -1,0 +1,62 @@
+"""The last files of a dataset folder: the card, and the manifest that says it is whole."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from imagenet_captions.dataset.card import CardFacts, card
+from imagenet_captions.dataset.manifest import FileEntry, Manifest
+from imagenet_captions.dataset.shard import ShardFile
+from imagenet_captions.files import sha256
+from imagenet_captions.funnel import read_funnel
+
+
+def finish_dataset(
+    folder: Path,
+    shards: Sequence[ShardFile],
+    inputs: Mapping[str, str],
+    settings: Mapping[str, Any],
+    has_images: bool,
+) -> CardFacts:
+    """Write card and manifest of a folder that has all its shards and its outcomes."""
+    outcomes = folder / "outcomes.parquet"
+    data = [shard for shard in shards if shard.name.startswith("data/")]
+    facts = CardFacts(
+        rows=sum(shard.rows for shard in data),
+        classes=len(sum((shard.wnids for shard in data), Counter())),
+        images=sum(shard.images for shard in data) if has_images else None,
+        filled=_filled(data),
+        languages=sum((shard.languages for shard in data), Counter()),
+        sources=sum((shard.sources for shard in data), Counter()),
+        funnel=read_funnel(outcomes),
+        inputs=inputs,
+        settings=settings,
+        made_with={
+            "imagenet-captions": importlib.metadata.version("imagenet-captions"),
+            "pyarrow": pa.__version__,
+        },
+    )
+    readme = folder / "README.md"
+    readme.write_text(card(facts), encoding="utf-8")
+    files = {shard.name: FileEntry(shard.sha256, shard.bytes, shard.rows) for shard in shards}
+    files["README.md"] = FileEntry(sha256(readme), readme.stat().st_size, None)
+    files["outcomes.parquet"] = FileEntry(
+        sha256(outcomes), outcomes.stat().st_size, pq.read_metadata(outcomes).num_rows
+    )
+    counts = {outcome.value: count for outcome, count in facts.funnel.items()}
+    Manifest(facts.made_with, inputs, settings, counts, facts.images, files).write(folder)
+    return facts
+
+
+def _filled(shards: Sequence[ShardFile]) -> dict[str, int]:
+    filled: Counter[str] = Counter()
+    for shard in shards:
+        filled.update(shard.filled)
+    return dict(filled)  # in the order of the columns, which is that of every shard

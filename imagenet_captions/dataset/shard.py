@@ -1,0 +1,149 @@
+"""Write one Parquet shard of a dataset, hash it on the way, and count what it holds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+TEXTS = frozenset({"title", "description", "caption", "tags"})
+# Values that repeat within a class; anything else would make a dictionary that is built and thrown away.
+_REPEATING = frozenset({"wnid", "label", "class_name", "tags", "language", "owner", "owner_name", "license", "source"})
+_PAGE_ROWS = 16  # how often a page's size is looked at: images would else make one page of a whole row group
+
+
+@dataclass
+class ShardFile:
+    """A shard that was written, and what is in it."""
+
+    name: str  # data/train-00000-of-00012.parquet
+    sha256: str = ""
+    bytes: int = 0
+    rows: int = 0
+    images: int = 0
+    filled: Counter[str] = field(default_factory=Counter)  # per column, the rows in which it is not empty
+    languages: Counter[str] = field(default_factory=Counter)
+    sources: Counter[str] = field(default_factory=Counter)
+    wnids: Counter[str] = field(default_factory=Counter)
+
+    def count(self, table: pa.Table) -> None:
+        """Count a row group in."""
+        self.rows += len(table)
+        for name in table.column_names:
+            column = table[name]
+            if name == "image":
+                self.images += len(column) - column.null_count
+            elif pa.types.is_string(column.type):
+                self.filled[name] += pc.sum(pc.not_equal(column, "")).as_py() or 0
+            elif pa.types.is_list(column.type):
+                self.filled[name] += pc.sum(pc.greater(pc.list_value_length(column), 0)).as_py() or 0
+            else:
+                self.filled[name] += len(column) - column.null_count
+        for name, counter in (("language", self.languages), ("source", self.sources), ("wnid", self.wnids)):
+            if name in table.column_names:
+                for entry in table[name].value_counts().to_pylist():
+                    if entry["values"] is not None:
+                        counter[entry["values"]] += entry["counts"]
+
+
+class ShardWriter:
+    """An open shard; each table written becomes one row group."""
+
+    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema, file: ShardFile) -> None:
+        self._writer = writer
+        self._schema = schema
+        self.file = file
+
+    def write(self, table: pa.Table) -> None:
+        """Write a row group, unless it has no rows."""
+        if len(table):
+            self._writer.write_table(table.cast(self._schema), row_group_size=len(table))
+            self.file.count(table)
+
+
+@contextmanager
+def open_shard(folder: Path, name: str, schema: pa.Schema) -> Iterator[ShardWriter]:
+    """Give a writer of the shard `name` of the dataset in `folder`; its `file` is complete once the block has ended."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = ShardFile(name)
+    # "x": a worker that outlives its killed run for a moment must not write into the file of the next run.
+    with path.open("xb") as opened:
+        hashing = _Hashing(opened)
+        with pq.ParquetWriter(hashing, schema, **_layout(schema)) as writer:
+            yield ShardWriter(writer, schema, file)
+    file.sha256, file.bytes = hashing.hexdigest(), hashing.tell()
+
+
+def shard_name(raw: bool, number: int, count: int) -> str:
+    """The name of a shard, as `load_dataset` and the hub expect it.
+
+    >>> shard_name(False, 0, 12)
+    'data/train-00000-of-00012.parquet'
+    """
+    return f"{'raw' if raw else 'data'}/train-{number:05d}-of-{count:05d}.parquet"
+
+
+def _layout(schema: pa.Schema) -> dict[str, object]:
+    """How the columns are stored: texts small, images as they are, statistics where a filter can use them."""
+    leaves = {leaf: field.name for field in schema for leaf in _leaves(field)}
+    images = "image" in schema.names
+    return {
+        "compression": {leaf: "NONE" if leaf == "image.bytes" else "ZSTD" for leaf in leaves},
+        "use_dictionary": [leaf for leaf, name in leaves.items() if name in _REPEATING],
+        "write_statistics": [leaf for leaf, name in leaves.items() if name != "image" and name not in TEXTS],
+        "write_page_index": True,
+        **({"write_batch_size": _PAGE_ROWS} if images else {}),
+    }
+
+
+def _leaves(field: pa.Field) -> list[str]:
+    if pa.types.is_struct(field.type):
+        return [f"{field.name}.{field.type.field(at).name}" for at in range(field.type.num_fields)]
+    return [f"{field.name}.list.element"] if pa.types.is_list(field.type) else [field.name]
+
+
+class _Hashing:
+    """A file to write to that knows the SHA-256 of what was written, so that nothing is read again."""
+
+    closed = False
+
+    def __init__(self, opened: BinaryIO) -> None:
+        self._opened = opened
+        self._digest = hashlib.sha256()
+        self._at = 0
+
+    def write(self, data: bytes) -> int:
+        self._digest.update(data)
+        self._opened.write(data)
+        self._at += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self._at
+
+    def flush(self) -> None:
+        self._opened.flush()
+
+    def close(self) -> None:
+        self.flush()
+
+    def writable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return False
+
+    def seekable(self) -> bool:
+        return False
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
