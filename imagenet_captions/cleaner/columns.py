@@ -72,8 +72,16 @@ def compose_captions(recipe: CaptionRecipe, titles: pa.Array, tags: pa.ListArray
 
 def join_filled(columns: list[pa.Array], separator: str = " ") -> pa.Array:
     """Join columns row by row, leaving out empty strings."""
-    filled = [pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column) for column in columns]
+    filled = [without(column, pc.equal(column, "")) for column in columns]
     # With "skip" the kernel loses a row whose values are all null (pyarrow 26), so a column without nulls goes first.
     first = pa.array([""] * len(columns[0]), pa.string())
     joined = pc.binary_join_element_wise(first, *filled, separator, null_handling="skip")
     return pc.utf8_slice_codeunits(joined, len(separator))
+
+
+def without(column: pa.Array, mask: pa.Array) -> pa.Array:
+    """The strings of a column, with nulls where the mask holds.
+
+    The kernel `if_else` with a null scalar mixes up the strings of a sliced column (pyarrow 15).
+    """
+    return pc.replace_with_mask(column, mask, pa.scalar(None, pa.string()))

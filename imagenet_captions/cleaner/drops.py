@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.cleaner.columns import join_filled
+from imagenet_captions.cleaner.columns import join_filled, without
 from imagenet_captions.records import OUTCOMES, Outcome
 
 _ORDER = ["wnid", "image_id", "outcome", "detail"]
@@ -18,13 +18,12 @@ def drops_of(rows: pa.RecordBatch) -> pa.RecordBatch:
     """The OUTCOMES rows of CLEANED rows that are not kept, one a row."""
     ones = pa.array(np.ones(len(rows), np.int64))
     unknown = pc.equal(rows["outcome"], Outcome.UNKNOWN_CLASS.value)
-    nothing = pa.scalar(None, pa.string())
     return pa.RecordBatch.from_arrays(
         [
-            pc.if_else(unknown, nothing, rows["image_id"]),
+            without(rows["image_id"], unknown),
             rows["wnid"],
             rows["outcome"],
-            pc.if_else(unknown, nothing, rows["detail"]),
+            without(rows["detail"], unknown),
             ones,
         ],
         schema=OUTCOMES,
@@ -65,9 +64,9 @@ def _one_an_id(drops: pa.Table, kept: pa.Array) -> pa.Table:
     details = drops["detail"].combine_chunks()
     moved = join_filled([pc.fill_null(ids, ""), pc.fill_null(details, "")], "; ")
     beyond = pc.and_(pc.is_valid(ids), pc.invert(own))
-    return drops.set_column(
-        0, OUTCOMES.field("image_id"), pc.if_else(own, ids, pa.scalar(None, pa.string()))
-    ).set_column(3, OUTCOMES.field("detail"), pc.if_else(beyond, moved, details))
+    return drops.set_column(0, OUTCOMES.field("image_id"), without(ids, pc.invert(own))).set_column(
+        3, OUTCOMES.field("detail"), pc.if_else(beyond, moved, details)
+    )
 
 
 def _one_a_wnid(drops: pa.Table) -> pa.Table:

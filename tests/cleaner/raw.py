@@ -14,7 +14,7 @@ TENCH, GOLDFISH, TOILET_TISSUE = "n01440764", "n01443537", "n15075141"
 
 
 def record(
-    image_id: str, title: str = "", description: str = "", tags: Sequence[str] = (), **more: Any
+    image_id: str, title: str = "", description: str = "", tags: Sequence[str | None] = (), **more: Any
 ) -> dict[str, Any]:
     return {
         "image_id": image_id,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -123,6 +122,5 @@ def test_an_empty_batch() -> None:
 
 
 def test_null_tags_are_none() -> None:
-    raw = batch([record("n01440764_1", "x", tags=["a", "b"])])
-    nulled = raw.set_column(raw.schema.get_field_index("tags"), raw.schema.field("tags"), pa.array([["a", None, "b"]]))
-    assert clean_batch(nulled, CleanSettings(language=False))["tags"].to_pylist() == [["a", "b"]]
+    raw = batch([record("n01440764_1", "x", tags=["a", None, "b"])])
+    assert clean_batch(raw, CleanSettings(language=False))["tags"].to_pylist() == [["a", "b"]]
