@@ -36,10 +36,20 @@ from imagenet_captions.sources.release import ReleaseSource
 log = logging.getLogger(__name__)
 
 # What a stage's result depends on beside its inputs and settings: our files, and libraries whose version shows.
-_SHARED_CODE = ("records.py", "classes.py", "image_ids.py", "photo_ids.py", "data")
+_SHARED_CODE = ("records.py", "classes.py", "image_ids.py", "photo_ids.py", "denylist.py", "data")
 _CODE: dict[str, tuple[str, ...]] = {
     "match": ("crawler",),
-    "clean": ("cleaner", "sources", "crawler/source.py", "crawler/answers.py", "crawler/policy.py", "crawler/store.py"),
+    "clean": (
+        "cleaner",
+        "camera_names.py",
+        "compose.py",
+        "recipe.py",
+        "sources",
+        "crawler/source.py",
+        "crawler/answers.py",
+        "crawler/policy.py",
+        "crawler/store.py",
+    ),
     "package": ("dataset", "packager"),
 }
 _LIBRARIES: dict[str, tuple[str, ...]] = {

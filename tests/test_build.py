@@ -11,12 +11,12 @@ import pytest
 from imagenet_captions import build as building
 from imagenet_captions.build import BuildSettings, Stage, build, run_stage
 from imagenet_captions.cleaner.batch import CleanSettings
-from imagenet_captions.cleaner.captions import CaptionRecipe
 from imagenet_captions.crawler.crawl import CrawlSettings
 from imagenet_captions.crawler.match import MatchSettings
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.packager.package import PackageSettings
+from imagenet_captions.recipe import CaptionRecipe
 from tests.chain import answerable_photos, dataset_tables
 
 

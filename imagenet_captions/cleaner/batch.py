@@ -8,16 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions import classes
-from imagenet_captions.cleaner.captions import CaptionRecipe
-from imagenet_captions.cleaner.columns import (
-    clean_descriptions,
-    clean_tags,
-    clean_titles,
-    compose_captions,
-    join_filled,
-    without_camera_names,
-)
+from imagenet_captions.camera_names import without_camera_names
+from imagenet_captions.cleaner.columns import clean_descriptions, clean_tags, clean_titles
 from imagenet_captions.cleaner.language import detect_languages
+from imagenet_captions.compose import compose_captions, join_filled
+from imagenet_captions.recipe import CaptionRecipe
 from imagenet_captions.records import CAPTIONS, Outcome
 
 # A dataset row, or one that becomes a drop: `outcome` tells.
@@ -41,7 +36,8 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
     telling = without_camera_names(titles)
     descriptions = clean_descriptions(batch["description"])
     tags = clean_tags(batch["tags"])
-    captions = compose_captions(settings.caption, telling, tags, descriptions)
+    texts = {"title": titles, "tags": tags, "description": descriptions}
+    captions = compose_captions(settings.caption, {"image_id": batch["image_id"], **texts})
     labels, names = _classes(batch["wnid"])
     if settings.language:
         languages, scores = detect_languages(join_filled([telling, descriptions]))
@@ -51,9 +47,7 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
         "filename": pc.binary_join_element_wise(batch["image_id"], ".JPEG", ""),
         "label": labels,
         "class_name": names,
-        "title": titles,
-        "description": descriptions,
-        "tags": tags,
+        **texts,
         "caption": captions,
         "language": languages,
         "language_score": scores,
@@ -84,7 +78,7 @@ def _outcomes(labels: pa.Array, captions: pa.Array) -> pa.Array:
 
 def _details(remarks: pa.Array, titles: pa.Array, captions: pa.Array, recipe: CaptionRecipe) -> pa.Array:
     """The source's remark, and behind it why there is no caption."""
-    nothing = f"nothing in {', '.join(recipe.fields)}"
-    camera = pc.and_(pc.not_equal(titles, ""), "title" in recipe.fields)
+    nothing = f"nothing in {', '.join(recipe.text_fields)}"
+    camera = pc.and_(pc.not_equal(titles, ""), "title" in recipe.text_fields)
     why = pc.if_else(camera, "nothing but a camera's file name", nothing)
     return pc.if_else(pc.equal(captions, ""), join_filled([pc.fill_null(remarks, ""), why], "; "), remarks)

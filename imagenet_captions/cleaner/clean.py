@@ -48,7 +48,7 @@ def clean(source: RawSource, out: Path, settings: CleanSettings, workers: int) -
             dropped.append(drops_of(batch.filter(pc.invert(keep))))
         made = {
             "inputs": source.inputs(),
-            "settings": {"caption": " ".join(settings.caption.fields)},
+            "settings": {"caption": str(settings.caption)},
             "language": model,
         }
         with replacing(out) as partial_out:

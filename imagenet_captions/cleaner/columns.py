@@ -8,8 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.cleaner.captions import CAMERA_NAME, MACHINE_TAG, CaptionRecipe
 from imagenet_captions.cleaner.text import clean_description, clean_title
+
+# Flickr's machine tags, such as "geo:lat=52.1" or "dc:identifier=http://...", are data for programs.
+MACHINE_TAG = r"^[A-Za-z][A-Za-z0-9_]*:[A-Za-z][A-Za-z0-9_]*="
 
 # What no rule would change: printable ASCII with single blanks, no escapes, no addresses. For RE2.
 _NOT_PLAIN = r"[^ -~]|  |^ | $|&[#A-Za-z]|://|[wW][wW][wW]\.|@"
@@ -57,31 +59,3 @@ def _folded(values: pa.Array) -> pa.Array:
     mask = pc.invert(pc.string_is_ascii(values))
     foreign = [text.casefold() for text in values.filter(mask).to_pylist()]  # "Straße" is "STRASSE", for Python only
     return pc.replace_with_mask(lower, mask, pa.array(foreign, pa.string())) if foreign else lower
-
-
-def without_camera_names(titles: pa.Array) -> pa.Array:
-    """The titles that say something: a camera's file name becomes ""."""
-    return pc.if_else(pc.match_substring_regex(titles, CAMERA_NAME), "", titles)
-
-
-def compose_captions(recipe: CaptionRecipe, titles: pa.Array, tags: pa.ListArray, descriptions: pa.Array) -> pa.Array:
-    """Join the recipe's fields by one blank, leaving out what is empty."""
-    parts = {"title": titles, "tags": pc.binary_join(tags, " "), "description": descriptions}
-    return join_filled([parts[field] for field in recipe.fields])
-
-
-def join_filled(columns: list[pa.Array], separator: str = " ") -> pa.Array:
-    """Join columns row by row, leaving out empty strings."""
-    filled = [without(column, pc.equal(column, "")) for column in columns]
-    # With "skip" the kernel loses a row whose values are all null (pyarrow 26), so a column without nulls goes first.
-    first = pa.array([""] * len(columns[0]), pa.string())
-    joined = pc.binary_join_element_wise(first, *filled, separator, null_handling="skip")
-    return pc.utf8_slice_codeunits(joined, len(separator))
-
-
-def without(column: pa.Array, mask: pa.Array) -> pa.Array:
-    """The strings of a column, with nulls where the mask holds.
-
-    The kernel `if_else` with a null scalar mixes up the strings of a sliced column (pyarrow 15).
-    """
-    return pc.replace_with_mask(column, mask, pa.scalar(None, pa.string()))

@@ -162,7 +162,7 @@ def verify(dataset: Annotated[Path, typer.Argument(help="A dataset folder.")]) -
 
 def _clean_settings(caption: str) -> CleanSettings:
     from imagenet_captions.cleaner.batch import CleanSettings
-    from imagenet_captions.cleaner.captions import CaptionRecipe
+    from imagenet_captions.recipe import CaptionRecipe
 
     return CleanSettings(caption=CaptionRecipe.parse(caption))
 

@@ -13,9 +13,9 @@ import pytest
 from imagenet_captions.classes import wnids
 from imagenet_captions.cleaner import clean as stage
 from imagenet_captions.cleaner.batch import CleanSettings
-from imagenet_captions.cleaner.captions import CaptionRecipe
 from imagenet_captions.cleaner.clean import clean
 from imagenet_captions.errors import InputError
+from imagenet_captions.recipe import CaptionRecipe
 from imagenet_captions.records import CAPTIONS, OUTCOMES, Outcome, outcomes_path, provenance
 from tests.cleaner.raw import FULL, GOLDFISH, TENCH, FakeSource, drop, record
 

@@ -1,13 +1,10 @@
-"""Caption recipes, cameras' file names, machine tags."""
+"""Cameras' file names, and titles that only look like one."""
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
-from imagenet_captions.cleaner.captions import MACHINE_TAG, CaptionRecipe, is_camera_name
-from imagenet_captions.errors import InputError
+from imagenet_captions.camera_names import is_camera_name
 
 CAMERA_NAMES = [
     *["IMG_1234", "IMG_4159", "img_0001", "IMG1234", "IMG-1234", "IMG 1234", "IMG_1234.JPG", "IMG_1234.jpeg"],
@@ -37,40 +34,3 @@ def test_a_name_that_a_camera_gave(title: str) -> None:
 @pytest.mark.parametrize("title", TITLES)
 def test_a_title_that_somebody_gave(title: str) -> None:
     assert not is_camera_name(title)
-
-
-@pytest.mark.parametrize("tag", ["geo:lat=52.1", "dc:identifier=", "tna:PieceReference=COAL80p97", "a:b_2=c=d"])
-def test_machine_tags(tag: str) -> None:
-    assert re.search(MACHINE_TAG, tag)
-
-
-@pytest.mark.parametrize(
-    "tag", ["geo:lat", "1st:b=c", "a:1=2", "a = b", "E=mc2", "note: a=b", "10:30=late", "x:=y", ":a=b", "a:b:c=d"]
-)
-def test_tags_for_people(tag: str) -> None:
-    assert not re.search(MACHINE_TAG, tag)
-
-
-@pytest.mark.parametrize(
-    "text", ["description title", "description,title", " description , title ", "description\ttitle"]
-)
-def test_a_recipe_is_read_in_its_order(text: str) -> None:
-    assert CaptionRecipe.parse(text).fields == ("description", "title")
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("", "no fields"),
-        (" , ", "no fields"),
-        ("title caption", "'caption'"),
-        ("Title", "'Title'"),
-        ("title tags title", "'title' is named twice"),
-        ("x" * 100_000, "…"),
-    ],
-)
-def test_an_impossible_recipe_names_the_fields(text: str, told: str) -> None:
-    with pytest.raises(InputError, match=r"title, tags, description") as raised:
-        CaptionRecipe.parse(text)
-    assert told in str(raised.value)
-    assert len(str(raised.value)) < 250

@@ -1,16 +1,11 @@
-"""What makes a caption: the recipe, and what is in a record but says nothing about the picture."""
+"""File names that cameras give to photos; Flickr makes them the title when there is no other."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
-from imagenet_captions.errors import InputError
-
-FIELDS = ("title", "tags", "description")
-
-# Flickr's machine tags, such as "geo:lat=52.1" or "dc:identifier=http://...", are data for programs.
-MACHINE_TAG = r"^[A-Za-z][A-Za-z0-9_]*:[A-Za-z][A-Za-z0-9_]*="
+import pyarrow as pa
+import pyarrow.compute as pc
 
 # Names that cameras, phones and their programs give to files; Flickr makes them the title when there is no other.
 _NAMES = (
@@ -47,31 +42,6 @@ def is_camera_name(title: str) -> bool:
     return _CAMERA_NAME.search(title) is not None
 
 
-@dataclass(frozen=True)
-class CaptionRecipe:
-    """Which fields make a caption, in which order; they are joined by one blank, tags among themselves too."""
-
-    fields: tuple[str, ...] = FIELDS
-
-    def __post_init__(self) -> None:
-        known = f'give some of {", ".join(FIELDS)}, each once, such as --caption "{" ".join(FIELDS)}"'
-        if not self.fields:
-            raise InputError(f"a caption of no fields is not possible; {known}")
-        for field in self.fields:
-            if field not in FIELDS:
-                raise InputError(f"there is no caption field {_shown(field)}; {known}")
-            if self.fields.count(field) > 1:
-                raise InputError(f"the caption field {field!r} is named twice; {known}")
-
-    @classmethod
-    def parse(cls, text: str) -> CaptionRecipe:
-        """Read a recipe as a user writes it, with blanks or commas between the fields.
-
-        >>> CaptionRecipe.parse("title, description").fields
-        ('title', 'description')
-        """
-        return cls(tuple(text.replace(",", " ").split()))
-
-
-def _shown(value: str) -> str:
-    return repr(value if len(value) <= 40 else value[:40] + "…")
+def without_camera_names(titles: pa.Array) -> pa.Array:
+    """The titles that say something: a camera's file name becomes ""."""
+    return pc.if_else(pc.match_substring_regex(titles, CAMERA_NAME), "", titles)

@@ -1,0 +1,174 @@
+"""The denylist: what its owners asked to have left out, and every stage leaves out.
+
+A text file with one thing a line, `#` begins a remark:
+
+    2737866473                                          a Flickr photo
+    https://www.flickr.com/photos/heron/2737866473/     the same, as any address of it
+    11632020@N00                                        everything of an owner
+    https://www.flickr.com/photos/heron/                the same, as the owner's page
+    n01440764_10026.JPEG                                an image of ImageNet
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import require_file
+from imagenet_captions.image_ids import image_id
+from imagenet_captions.photo_ids import MAX_DIGITS, read_address
+
+_PHOTO = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}")
+_OWNER = re.compile(r"[0-9]{5,11}@[Nn][0-9]{2}")
+# 2737866473.jpg, and as Flickr itself names it: 2737866473_7958dc8760_b.jpg
+_PHOTO_FILE = re.compile(rf"([0-9]{{1,{MAX_DIGITS}}})(?:_[0-9A-Za-z]+){{0,3}}\.(?:jpe?g|png|gif)", re.IGNORECASE)
+# www.flickr.com/photos/heron/ · flickr.com/people/11632020@N00/: of an owner, whether or not a photo follows
+_OWNER_OF_PAGE = r"(?i)^(?:https?:)?(?://)?(?:(?:www|m|secure)\.)?flickr\.com/+(?:photos?|people)/+(?P<owner>[^/?#\s]+)"
+_OWNER_PAGE = re.compile(_OWNER_OF_PAGE + r"/*(?:[?#].*)?$")
+_NO_OWNER = frozenset({"tags", "search"})
+_SHOWN = 60
+
+
+@dataclass(frozen=True)
+class Denylist:
+    """Photos, owners (NSIDs and the names in their pages' addresses, lower case) and images to leave out; sorted."""
+
+    photos: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.photos or self.owners or self.images)
+
+    def digest(self) -> str:
+        """A digest of what is denied, whatever the order and the remarks of the file."""
+        entries = [*self.photos, "", *self.owners, "", *self.images]
+        return hashlib.sha256("\n".join(entries).encode()).hexdigest()
+
+    def settings(self) -> dict[str, Any]:
+        """What a result's settings say of the list: its digest and length, never who is on it."""
+        count = len(self.photos) + len(self.owners) + len(self.images)
+        return {"deny": f"{count} entries, SHA-256 {self.digest()}"} if self else {}
+
+    def denies_owner(self, *names: str | None) -> bool:
+        """Whether one of these is a denied owner: an NSID, a page's name, or the address of a page."""
+        return any(name is not None and _owner_in(name) in self._owner_set for name in names)
+
+    def reasons(self, rows: pa.Table | pa.RecordBatch) -> pa.Array:
+        """For each row why it is denied, null where it is not.
+
+        Looks at those of image_id, photo_id, owner, photo_page and url (of the photo) that the rows have.
+        """
+        nothing = pa.scalar(None, pa.string())
+        found = pa.nulls(len(rows), pa.string())
+        for column, why, mask in self._checks(rows.schema.names):
+            denied = pc.fill_null(mask(_array(rows[column])), False)
+            if pc.any(denied).as_py():
+                found = pc.coalesce(found, pc.if_else(denied, pa.scalar(why), nothing))
+        return found
+
+    def drop(self, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+        """Part a table, or a record batch, into the rows that stay and the rows that are denied."""
+        if not self:
+            return rows, rows.slice(0, 0)
+        denied = self.reasons(rows).is_valid()
+        return rows.filter(pc.invert(denied)), rows.filter(denied)
+
+    @cached_property
+    def _owner_set(self) -> frozenset[str]:
+        return frozenset(self.owners)
+
+    def _checks(self, names: list[str]) -> Iterable[tuple[str, str, Any]]:
+        images, photos, owners = (pa.array(part, pa.string()) for part in (self.images, self.photos, self.owners))
+        checks = [
+            ("image_id", "on the denylist: the image", images, lambda ids: pc.is_in(ids, value_set=images)),
+            ("photo_id", "on the denylist: the photo", photos, lambda ids: pc.is_in(ids, value_set=photos)),
+            ("owner", "on the denylist: its owner", owners, lambda o: pc.is_in(pc.utf8_lower(o), value_set=owners)),
+            *[
+                (page, "on the denylist: its owner", owners, lambda o: pc.is_in(_page_owners(o), value_set=owners))
+                for page in ("photo_page", "url")
+            ],
+        ]
+        return [(column, why, mask) for column, why, part, mask in checks if column in names and len(part)]
+
+
+NOTHING_DENIED = Denylist()
+
+
+def read_denylist(path: Path | None) -> Denylist:
+    """The list in a file; none for no file.
+
+    Raises InputError, with the line's number, for a line that is none of the five forms: a removal that is not
+    understood must not pass for done.
+    """
+    if path is None:
+        return NOTHING_DENIED
+    require_file(path, "the denylist")
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"the denylist {path} is not UTF-8 text; save it as such") from None
+    found: dict[str, set[str]] = {"photo": set(), "owner": set(), "image": set()}
+    for number, line in enumerate(lines, start=1):
+        text = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip()
+        if not text:
+            continue
+        entry = parse_entry(text)
+        if entry is None:
+            shown = ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+            raise InputError(
+                f"line {number} of the denylist {path} is not understood: {shown}; give a photo id, an owner's NSID "
+                "such as 11632020@N00, the address of a photo's or owner's page, or a file name, one a line"
+            )
+        found[entry[0]].add(entry[1])
+    return Denylist(*(tuple(sorted(part)) for part in found.values()))
+
+
+def parse_entry(text: str) -> tuple[str, str] | None:
+    """What one line names: ("photo" | "owner" | "image", its id), or None.
+
+    >>> parse_entry("https://www.flickr.com/photos/Heron/2737866473/in/photostream/"), parse_entry("11632020@n00")
+    (('photo', '2737866473'), ('owner', '11632020@n00'))
+    >>> parse_entry("train/n01440764/n01440764_10026.JPEG"), parse_entry("the heron")
+    (('image', 'n01440764_10026'), None)
+    """
+    if _PHOTO.fullmatch(text):
+        digits = text.lstrip("0")
+        return ("photo", digits) if digits else None
+    if _OWNER.fullmatch(text):
+        return "owner", text.lower()
+    if (image := image_id(text)) is not None:
+        return "image", image
+    if (file := _PHOTO_FILE.fullmatch(text)) and file[1].lstrip("0"):
+        return "photo", file[1].lstrip("0")
+    if (photo := read_address(text).photo_id) is not None:
+        return "photo", photo
+    page = _OWNER_PAGE.match(text)
+    if page and page["owner"].lower() not in _NO_OWNER:
+        return "owner", page["owner"].lower().replace("%40", "@")
+    return None
+
+
+def _owner_in(name: str) -> str:
+    page = re.match(_OWNER_OF_PAGE, name)
+    return (page["owner"] if page else name).lower().replace("%40", "@")
+
+
+def _page_owners(pages: pa.Array) -> pa.Array:
+    owners = pc.struct_field(pc.extract_regex(pages, _OWNER_OF_PAGE), [0])
+    return pc.replace_substring(pc.utf8_lower(owners), "%40", "@")
+
+
+def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    if isinstance(column, pa.ChunkedArray):
+        return pa.concat_arrays([pa.array([], column.type), *column.chunks])
+    return column

@@ -1,0 +1,170 @@
+"""What makes a caption: one object, and one line of text that says the same.
+
+title tags description                      the fields, in order, joined by one blank: the release's own form
+title|description tags                      the title or the description, one at random where both are filled
+title tags template="a photo of a {}"       the class's name in front
+title class_name template=open_clip-80      in its place among the fields, in one of open_clip's 80 sentences
+title names=wordnet seed=7                  any of WordNet's names for the class instead of the curated one
+tags separator="; " max_words=20            another separator, and no more than so many words
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, fields
+from functools import cache
+from pathlib import Path
+
+from imagenet_captions.errors import InputError
+
+CLASS_NAME = "class_name"
+FIELDS = ("title", "tags", "description", CLASS_NAME)
+DEFAULT_FIELDS = ("title", "tags", "description")
+OPEN_CLIP_80 = "open_clip-80"
+NAMES = ("curated", "wordnet")
+EMPTY = ("drop", "keep")
+
+_TEMPLATES = Path(__file__).with_name("data") / "templates.txt"  # data/SOURCES.md says where it comes from
+_MOST = 1000
+_SHOWN = 40
+
+
+@dataclass(frozen=True)
+class CaptionRecipe:
+    """Which fields make a caption, and how; every choice left to chance follows from `seed` and the image's id.
+
+    A field may be several, joined by "|": one of those that are filled. `template` is the sentence that the class's
+    name is put into, with `{}` in its place, or "open_clip-80" for one of 80. `names` says which name it is:
+    open_clip's curated one, or any of WordNet's. A row without any text of its photographer's has no caption, unless
+    `empty` is "keep". At last, `max_words` and `max_chars` cut what is longer.
+    """
+
+    fields: tuple[str, ...] = DEFAULT_FIELDS
+    separator: str = " "
+    template: str = "{}"
+    names: str = "curated"
+    empty: str = "drop"
+    max_words: int | None = None
+    max_chars: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_fields(self.fields)
+        if self.template != OPEN_CLIP_80 and self.template.count("{}") != 1:
+            raise InputError(
+                f"the caption template {_shown(self.template)} has no place for the class's name, or several; "
+                f'give {{}} once, such as "a photo of a {{}}", or {OPEN_CLIP_80}'
+            )
+        _check_choice("names", self.names, NAMES)
+        _check_choice("empty", self.empty, EMPTY)
+        for name, limit in (("max_words", self.max_words), ("max_chars", self.max_chars)):
+            if limit is not None and limit < 1:
+                raise InputError(f"a caption with {name}={limit} is not possible; give 1 or more")
+        if CLASS_NAME not in self.fields and (self.template != "{}" or self.names != "curated"):
+            raise InputError(f"a caption template and names= are for the class's name; add {CLASS_NAME} to the fields")
+
+    @property
+    def text_fields(self) -> tuple[str, ...]:
+        """The fields that hold the photographer's words."""
+        return tuple(name for group in self.fields for name in group.split("|") if name != CLASS_NAME)
+
+    @classmethod
+    def parse(cls, text: str) -> CaptionRecipe:
+        """Read a recipe as a user writes it: fields with blanks or commas between them, and settings.
+
+        With a template or names and without class_name among the fields, the class's name comes first.
+
+        >>> CaptionRecipe.parse("title, description").fields
+        ('title', 'description')
+        >>> CaptionRecipe.parse('tags template="a photo of a {}"').fields
+        ('class_name', 'tags')
+        """
+        words = [word.partition("=") for word in _words(text)]
+        chosen = [name for name, equals, _ in words if not equals]
+        given: dict[str, str] = {}
+        for name, equals, value in words:
+            if equals and name in given:
+                raise InputError(f"the caption setting {name}= is given twice; give it once")
+            if equals:
+                given[name] = value
+        unknown = [name for name in given if name not in _SETTINGS]
+        if unknown:
+            raise InputError(f"there is no caption setting {_shown(unknown[0])}; there are {', '.join(_SETTINGS)}")
+        if ("template" in given or "names" in given) and CLASS_NAME not in chosen:
+            chosen.insert(0, CLASS_NAME)
+        numbers = {name: _number(name, given.pop(name)) for name in _NUMBERS if name in given}
+        return cls(tuple(chosen), **given, **numbers)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        """The recipe as `parse` reads it, with what is not the default.
+
+        >>> str(CaptionRecipe(("title", "class_name"), separator="; ", seed=3))
+        'title class_name separator="; " seed=3'
+        """
+        settings = [
+            f"{part.name}={_quoted(str(getattr(self, part.name)))}"
+            for part in fields(self)[1:]
+            if getattr(self, part.name) != part.default
+        ]
+        return " ".join([*self.fields, *settings])
+
+
+_NUMBERS = ("max_words", "max_chars", "seed")
+_SETTINGS = tuple(part.name for part in fields(CaptionRecipe)[1:])
+
+
+@cache
+def open_clip_templates() -> tuple[str, ...]:
+    """The 80 sentences that open_clip classifies ImageNet with.
+
+    >>> open_clip_templates()[0], len(open_clip_templates())
+    ('a bad photo of a {}.', 80)
+    """
+    return tuple(_TEMPLATES.read_text(encoding="utf-8").splitlines())
+
+
+def _check_fields(chosen: tuple[str, ...]) -> None:
+    known = f'give some of {", ".join(FIELDS)}, each once, such as --caption "{" ".join(DEFAULT_FIELDS)}"'
+    if not chosen:
+        raise InputError(f"a caption of no fields is not possible; {known}")
+    seen: set[str] = set()
+    for group in chosen:
+        for name in group.split("|"):
+            if name not in FIELDS or (name == CLASS_NAME and "|" in group):
+                raise InputError(f"there is no caption field {_shown(name)}; {known}")
+            if name in seen:
+                raise InputError(f"the caption field {name!r} is named twice; {known}")
+            seen.add(name)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"a caption with {name}={_shown(value)} is not possible; give one of {', '.join(choices)}")
+
+
+def _words(text: str) -> list[str]:
+    lexer = shlex.shlex(text, posix=True)
+    lexer.whitespace += ","
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    lexer.quotes = '"'  # an apostrophe is part of a word
+    try:
+        return list(lexer)
+    except ValueError:
+        raise InputError(f"the caption recipe {_shown(text)} has an open quote; close it") from None
+
+
+def _quoted(value: str) -> str:
+    if value and not any(letter in value for letter in ' \t\r\n,"\\'):
+        return value
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _number(name: str, value: str) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) <= 18):
+        raise InputError(f"the caption setting {name}={_shown(value)} is no whole number; give one such as {name}=20")
+    return int(value)
+
+
+def _shown(value: str) -> str:
+    return repr(value if len(value) <= _SHOWN else value[:_SHOWN] + "…")

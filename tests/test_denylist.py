@@ -1,0 +1,148 @@
+"""The denylist's file, and what it leaves out of a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from imagenet_captions.denylist import NOTHING_DENIED, Denylist, parse_entry, read_denylist
+from imagenet_captions.errors import InputError
+
+ENTRIES = [
+    ("2737866473", ("photo", "2737866473")),
+    ("0002737866473", ("photo", "2737866473")),
+    ("54216619200", ("photo", "54216619200")),
+    ("2737866473.jpg", ("photo", "2737866473")),
+    ("2737866473_7958dc8760_b.JPG", ("photo", "2737866473")),
+    ("http://farm4.static.flickr.com/3175/2737866473_7958dc8760.jpg", ("photo", "2737866473")),
+    ("https://www.flickr.com/photos/heron/2737866473/", ("photo", "2737866473")),
+    ("www.flickr.com/photos/11632020@N00/2737866473", ("photo", "2737866473")),
+    ("https://flic.kr/p/5bcvrR", ("photo", "2740837319")),
+    ("11632020@N00", ("owner", "11632020@n00")),
+    ("11632020@n00", ("owner", "11632020@n00")),
+    ("https://www.flickr.com/photos/11632020@N00/", ("owner", "11632020@n00")),
+    ("https://www.flickr.com/photos/11632020%40N00", ("owner", "11632020@n00")),
+    ("flickr.com/people/Heron/", ("owner", "heron")),
+    ("https://www.flickr.com/photos/heron/?page=2", ("owner", "heron")),
+    ("n01440764_10026.JPEG", ("image", "n01440764_10026")),
+    ("n01440764_10026", ("image", "n01440764_10026")),
+    ("train/n01440764/n01440764_10026.JPEG", ("image", "n01440764_10026")),
+    ("the heron", None),
+    ("0", None),
+    ("12345678901234567890", None),
+    ("https://www.example.com/photos/heron/", None),
+    ("https://www.flickr.com/photos/tags/", None),
+    ("https://www.flickr.com/", None),
+    ("n01440764", None),  # a whole class is no one's photo
+    ("\uff11\uff12\uff13", None),  # digits, but not ASCII
+]
+
+
+@pytest.mark.parametrize(("text", "entry"), ENTRIES)
+def test_a_line_names_one_thing(text: str, entry: tuple[str, str] | None) -> None:
+    assert parse_entry(text) == entry
+
+
+def test_a_file_with_remarks_blanks_and_repeats(tmp_path: Path) -> None:
+    file = tmp_path / "deny.txt"
+    file.write_text(
+        "\ufeff# asked by mail, 2026-01-03\n\n 2737866473  # the heron\r\n"
+        "https://www.flickr.com/photos/x/2737866473/\n11632020@N00\n7@n01 #\n".replace("7@n01 #", "n01440764_4 #"),
+        encoding="utf-8",
+    )
+    read = read_denylist(file)
+    assert read == Denylist(("2737866473",), ("11632020@n00",), ("n01440764_4",))
+    file.write_text("n01440764_4.JPEG\n11632020@n00\n2737866473\n", encoding="utf-8")
+    assert read_denylist(file).digest() == read.digest()
+    file.write_text("n01440764_4.JPEG\n11632020@n00\n", encoding="utf-8")
+    assert read_denylist(file).digest() != read.digest()
+
+
+def test_a_fragment_in_an_address_is_no_remark(tmp_path: Path) -> None:
+    file = tmp_path / "deny.txt"
+    file.write_text("https://www.flickr.com/photos/x/2737866473/#comment1\n", encoding="utf-8")
+    assert read_denylist(file).photos == ("2737866473",)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"2737866473\n\nthe heron by the pond\n", "line 3 of the denylist"),
+        (b"2737866473\n" + b"x" * 500, "line 2 of the denylist"),
+        (b"\xff\xfe", "not UTF-8"),
+    ],
+)
+def test_a_line_that_is_not_understood_is_refused(tmp_path: Path, content: bytes, sentence: str) -> None:
+    file = tmp_path / "deny.txt"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=sentence) as error:
+        read_denylist(file)
+    assert len(str(error.value)) < 400 + len(str(tmp_path))
+
+
+def test_no_file_and_a_missing_file(tmp_path: Path) -> None:
+    assert read_denylist(None) is NOTHING_DENIED
+    assert not NOTHING_DENIED
+    with pytest.raises(InputError, match="does not exist"):
+        read_denylist(tmp_path / "deny.txt")
+
+
+ROWS = pa.table(
+    {
+        "image_id": ["n01440764_1", "n01440764_2", "n01440764_3", "n01440764_4", "n01440764_5", "n01440764_6"],
+        "photo_id": ["11", "12", None, "14", "15", "16"],
+        "owner": ["1@N00", None, None, "11632020@N00", "5@N00", None],
+        "photo_page": [
+            "https://www.flickr.com/photos/one/11/",
+            "https://www.flickr.com/photos/two/12/",
+            None,
+            None,
+            "https://www.flickr.com/photos/Heron/15/",
+            "https://www.flickr.com/photos/heroness/16/",
+        ],
+    }
+)
+DENY = Denylist(photos=("12",), owners=("11632020@n00", "heron"), images=("n01440764_3",))
+
+
+def test_rows_are_denied_by_image_photo_owner_and_page() -> None:
+    assert DENY.reasons(ROWS).to_pylist() == [
+        None,
+        "on the denylist: the photo",
+        "on the denylist: the image",
+        "on the denylist: its owner",
+        "on the denylist: its owner",
+        None,
+    ]
+    kept, denied = DENY.drop(ROWS)
+    assert kept["image_id"].to_pylist() == ["n01440764_1", "n01440764_6"]
+    assert denied.num_rows == 4
+    batch = ROWS.to_batches()[0]
+    assert DENY.drop(batch)[0].num_rows == 2
+
+
+def test_columns_that_are_not_there_deny_nothing() -> None:
+    rows = ROWS.select(["image_id"])
+    assert DENY.drop(rows)[1]["image_id"].to_pylist() == ["n01440764_3"]
+    assert DENY.drop(rows.slice(0, 0))[1].num_rows == 0
+
+
+def test_an_empty_list_denies_nothing() -> None:
+    kept, denied = NOTHING_DENIED.drop(ROWS)
+    assert kept is ROWS
+    assert denied.num_rows == 0
+    assert NOTHING_DENIED.settings() == {}
+
+
+def test_the_settings_name_nobody() -> None:
+    text = str(DENY.settings())
+    assert "4 entries" in text
+    assert "heron" not in text
+
+
+def test_an_owner_by_any_name() -> None:
+    assert DENY.denies_owner("11632020@N00")
+    assert DENY.denies_owner(None, "https://www.flickr.com/photos/Heron/15/")
+    assert not DENY.denies_owner("1@N00", None, "https://www.flickr.com/photos/heroness/16/")
