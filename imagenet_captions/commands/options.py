@@ -54,7 +54,19 @@ Matches = Annotated[Path, typer.Option(help="What `match` wrote.")]
 OptionalMatches = Annotated[Path | None, typer.Option(help="What `match` wrote, for captions from a crawl.")]
 Store = Annotated[Path, typer.Option(help="The SQLite file that keeps Flickr's answers.")]
 OptionalStore = Annotated[Path | None, typer.Option(help="What `crawl` wrote, for captions from a crawl.")]
-Caption = Annotated[str, typer.Option(help="The fields that make the caption, in order.")]
+Caption = Annotated[
+    str,
+    typer.Option(
+        help="What makes the caption: of title, tags, description and class_name some, in order, and settings such as "
+        'template="a photo of a {}", separator="; ", max_words=20, seed=1; docs/export.md has them all.'
+    ),
+]
+Deny = Annotated[
+    Path | None,
+    typer.Option(
+        help="Denylist: a photo id, an owner's NSID, the address of a photo's or owner's page, or a file name per line."
+    ),
+]
 Images = Annotated[
     Path | None,
     typer.Option(

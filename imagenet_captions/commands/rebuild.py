@@ -11,6 +11,7 @@ import typer
 from imagenet_captions.commands.app import command
 from imagenet_captions.commands.options import (
     Caption,
+    Deny,
     Endpoint,
     Ids,
     Images,
@@ -36,6 +37,7 @@ from imagenet_captions.errors import StoppedEarly
 
 if TYPE_CHECKING:
     from imagenet_captions.cleaner.batch import CleanSettings
+    from imagenet_captions.denylist import Denylist
     from imagenet_captions.records import Outcome
 
 
@@ -65,20 +67,23 @@ def build(
     images: Images = None,
     missing: MissingImages = Missing.REPORT,
     caption: Caption = "title tags description",
+    deny: Deny = None,
     workers: Workers = None,
 ) -> None:
     """Make the dataset in one command, from the published JSON (--release) or from Flickr (--urls)."""
     from imagenet_captions import build as building
     from imagenet_captions.crawler.crawl import CrawlSettings
     from imagenet_captions.crawler.match import MatchSettings
+    from imagenet_captions.denylist import read_denylist
     from imagenet_captions.packager.package import PackageSettings
 
+    denied = read_denylist(deny)
     settings = building.BuildSettings(
         release=release,
         urls=tuple(urls or ()),
-        match=MatchSettings(ids=ids),
-        crawl=CrawlSettings(rate, limit, refresh, endpoint, key_file, tries),
-        clean=_clean_settings(caption),
+        match=MatchSettings(ids, denied),
+        crawl=CrawlSettings(rate, limit, refresh, endpoint, key_file, tries, denied),
+        clean=_clean_settings(caption, denied),
         package=PackageSettings(images=images, missing=missing.value, workers=count_workers(workers)),
         work=work,
         workers=count_workers(workers),
@@ -88,11 +93,12 @@ def build(
 
 
 @command
-def match(urls: RequiredUrls, out: Out = Path("matches.parquet"), ids: Ids = None) -> None:
+def match(urls: RequiredUrls, out: Out = Path("matches.parquet"), ids: Ids = None, deny: Deny = None) -> None:
     """Find the Flickr photo of every image in ImageNet's URL lists: matches.parquet."""
     from imagenet_captions.crawler import match as matching
+    from imagenet_captions.denylist import read_denylist
 
-    _show(matching.match(urls, out, matching.MatchSettings(ids=ids)), out)
+    _show(matching.match(urls, out, matching.MatchSettings(ids, read_denylist(deny))), out)
 
 
 @command
@@ -105,11 +111,14 @@ def crawl(
     refresh: Refresh = None,
     key_file: KeyFile = None,
     tries: Tries = 12,
+    deny: Deny = None,
 ) -> None:
     """Ask Flickr for the photos of matches.parquet and keep every answer in photos.sqlite."""
     from imagenet_captions.crawler import crawl as crawling
+    from imagenet_captions.denylist import read_denylist
 
-    report = crawling.crawl(matches, store, crawling.CrawlSettings(rate, limit, refresh, endpoint, key_file, tries))
+    settings = crawling.CrawlSettings(rate, limit, refresh, endpoint, key_file, tries, read_denylist(deny))
+    report = crawling.crawl(matches, store, settings)
     typer.echo(f"store: {store}")
     if limit is not None and report.left > report.unreachable:
         raise StoppedEarly(
@@ -124,15 +133,17 @@ def clean(
     matches: OptionalMatches = None,
     store: OptionalStore = None,
     caption: Caption = "title tags description",
+    deny: Deny = None,
     workers: Workers = None,
 ) -> None:
     """Turn titles, descriptions and tags into captions: captions.parquet, from a release or from a crawl."""
     from imagenet_captions.build import open_source
     from imagenet_captions.cleaner import clean as cleaning
+    from imagenet_captions.denylist import read_denylist
 
-    _show(
-        cleaning.clean(open_source(release, matches, store), out, _clean_settings(caption), count_workers(workers)), out
-    )
+    denied = read_denylist(deny)
+    source = open_source(release, matches, store, denied)
+    _show(cleaning.clean(source, out, _clean_settings(caption, denied), count_workers(workers)), out)
 
 
 @command
@@ -160,11 +171,11 @@ def verify(dataset: Annotated[Path, typer.Argument(help="A dataset folder.")]) -
     typer.echo(check(dataset))
 
 
-def _clean_settings(caption: str) -> CleanSettings:
+def _clean_settings(caption: str, deny: Denylist) -> CleanSettings:
     from imagenet_captions.cleaner.batch import CleanSettings
     from imagenet_captions.recipe import CaptionRecipe
 
-    return CleanSettings(caption=CaptionRecipe.parse(caption))
+    return CleanSettings(caption=CaptionRecipe.parse(caption), deny=deny)
 
 
 def _show(counts: Mapping[Outcome, int], out: Path) -> None:

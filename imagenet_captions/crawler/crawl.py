@@ -23,7 +23,7 @@ from imagenet_captions.crawler.crawl_settings import (
     Tools,
 )
 from imagenet_captions.crawler.interrupts import Interrupts
-from imagenet_captions.crawler.plan import photos_to_ask, wanted_photos
+from imagenet_captions.crawler.plan import photos_to_ask, wanted_photos, without_denied_owners
 from imagenet_captions.crawler.policy import StopRun
 from imagenet_captions.crawler.store import Store
 from imagenet_captions.errors import InputError, StoppedEarly
@@ -40,12 +40,12 @@ def crawl(matches: Path, store: Path, settings: CrawlSettings, tools: Tools | No
     KeyboardInterrupt when interrupted; the answers so far are kept each time, and the same call goes on from there.
     """
     tools = tools or Tools(_connect)
-    wanted = wanted_photos(matches)
+    wanted = wanted_photos(matches, settings.deny)
     client = None if store.exists() else tools.connect(settings)  # no store is left behind when there is no key
     report = CrawlReport()
     with Store(store) as opened, Interrupts() as interrupts:
         older_than = None if settings.refresh_days is None else tools.wall() - settings.refresh_days * 86400
-        photos = photos_to_ask(wanted, opened, older_than)
+        photos = without_denied_owners(photos_to_ask(wanted, opened, older_than), store, settings.deny)
         report.left = len(photos)
         photos = photos.slice(0, settings.limit)
         if len(photos):

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from imagenet_captions.crawler.pace import parse_rate
 from imagenet_captions.crawler.policy import Attempt, RetrySettings
+from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.errors import InputError
 
 FLICKR_ENDPOINT = "https://api.flickr.com/services/rest/"
@@ -33,6 +34,7 @@ class CrawlSettings:
     endpoint: str | None = None  # None: Flickr's
     key_file: Path | None = None  # None: the environment
     tries: int = 12  # calls for one photo in a run, before the run goes on without it
+    deny: Denylist = NOTHING_DENIED  # never asked for
 
     def __post_init__(self) -> None:
         """Refuse what cannot be done, before anything is asked."""

@@ -19,6 +19,7 @@ from imagenet_captions.crawler.gather import Gathered, Wanted, contains, gather
 from imagenet_captions.crawler.id_keys import Keys, digest, image_ids, wnid_numbers, wnids
 from imagenet_captions.crawler.photo_columns import RANKED
 from imagenet_captions.crawler.wanted_ids import read_ids
+from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import replacing, require_file, sha256
 from imagenet_captions.records import Outcome
@@ -28,9 +29,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class MatchSettings:
-    """Which images count: those of `ids` (any form of an ImageNet training set), or all that the lists have."""
+    """Which images count: those of `ids` (any form of an ImageNet training set), or all that the lists have.
+
+    Those on the denylist find no photo.
+    """
 
     ids: Path | None = None
+    deny: Denylist = NOTHING_DENIED
 
 
 def match(urls: Sequence[Path], out: Path, settings: MatchSettings | None = None) -> dict[Outcome, int]:
@@ -55,8 +60,9 @@ def match(urls: Sequence[Path], out: Path, settings: MatchSettings | None = None
     if ids is not None:
         inputs["ids"] = digest(ids)
         gathered.outside.add(ids[~contains(known, wnid_numbers(ids))])
-    provenance = {"inputs": inputs, "settings": {"classes": "ilsvrc2012"}}
-    counts = _write(out, provenance, _pieces(gathered, np.empty(0, np.int64) if inside is None else inside))
+    provenance = {"inputs": inputs, "settings": {"classes": "ilsvrc2012", **settings.deny.settings()}}
+    pieces = _pieces(gathered, np.empty(0, np.int64) if inside is None else inside)
+    counts = _write(out, provenance, (_permitted(piece, settings.deny) for piece in pieces))
     _report(counts)
     return counts
 
@@ -80,6 +86,15 @@ def _settled(settled: Settled, wanted: Keys) -> tuple[pa.Table, pa.Table]:
     columns = [*_identity(photos.keys), photos.photo_ids, photos.urls, photos.others]
     missing = wanted[~contains(settled.keys, wanted)]
     return pa.table(columns, schema=records.MATCHES), _without_photo(settled.only(~is_photo), missing)
+
+
+def _permitted(piece: tuple[pa.Table, pa.Table], deny: Denylist) -> tuple[pa.Table, pa.Table]:
+    """The rows of both files, with the matched ids that are denied among the others."""
+    matched, denied = deny.drop(piece[0])
+    if not len(denied):
+        return piece
+    outcomes = pa.concat_tables([piece[1], deny.outcomes(denied)])
+    return matched, outcomes.sort_by([("image_id", "ascending")])
 
 
 def _identity(keys: Keys) -> list[pa.StringArray]:

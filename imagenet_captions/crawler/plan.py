@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,10 +11,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from imagenet_captions import records
-from imagenet_captions.crawler.policy import FINAL_STATES, State
-from imagenet_captions.crawler.store import Store
+from imagenet_captions.crawler.answers import parse_photo
+from imagenet_captions.crawler.policy import FINAL_STATES, State, parse_body
+from imagenet_captions.crawler.store import Store, StoreReader
+from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import require_file
+
+_ANSWERS_AT_ONCE = 900
 
 
 def open_matches(path: Path) -> pq.ParquetFile:
@@ -31,13 +36,14 @@ def open_matches(path: Path) -> pq.ParquetFile:
     return opened
 
 
-def wanted_photos(matches: Path) -> pa.Array:
-    """The distinct photo ids of the matches, in order of appearance.
+def wanted_photos(matches: Path, deny: Denylist = NOTHING_DENIED) -> pa.Array:
+    """The distinct photo ids of the matches that are not denied, in order of appearance.
 
     One photo may stand for several images; it is asked for once.
     """
     with open_matches(matches) as opened:
-        return pc.unique(opened.read(columns=["photo_id"])["photo_id"])
+        wanted, _ = deny.drop(opened.read(columns=["image_id", "photo_id", "url"] if deny else ["photo_id"]))
+        return pc.unique(wanted["photo_id"])
 
 
 def photos_to_ask(wanted: pa.Array, store: Store, older_than: float | None) -> pa.ChunkedArray:
@@ -50,6 +56,25 @@ def photos_to_ask(wanted: pa.Array, store: Store, older_than: float | None) -> p
     again = wanted.filter(pc.is_in(wanted, failed))
     old = _ids(store.ids([State.OK], older_than) if older_than is not None else iter(()))
     return pa.chunked_array([fresh, wanted.filter(pc.is_in(wanted, old)), again], pa.string())
+
+
+def without_denied_owners(photos: pa.ChunkedArray, store: Path, deny: Denylist) -> pa.ChunkedArray:
+    """The photos whose owner, as far as an answer in the store tells, is not denied.
+
+    Before the first answer a photo's owner is known only where its address names one.
+    """
+    if not deny.owners or not len(photos):
+        return photos
+    denied = []
+    with closing(StoreReader(store)) as reader:
+        for start in range(0, len(photos), _ANSWERS_AT_ONCE):
+            answers = reader.get(photos.slice(start, _ANSWERS_AT_ONCE).to_pylist())
+            for photo_id, stored in answers.items():
+                if stored.state is State.OK and stored.answer is not None:
+                    record = parse_photo(photo_id, (parse_body(stored.answer) or {}).get("photo") or {})
+                    if deny.denies_owner(record.owner, record.photo_page):
+                        denied.append(photo_id)
+    return photos.filter(pc.invert(pc.is_in(photos, _ids(iter(denied)))))
 
 
 def _ids(ids: Iterator[str]) -> pa.Array:

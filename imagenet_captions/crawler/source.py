@@ -16,6 +16,7 @@ from imagenet_captions.crawler.answers import PhotoRecord, parse_photo
 from imagenet_captions.crawler.plan import open_matches
 from imagenet_captions.crawler.policy import State, parse_body, shorten
 from imagenet_captions.crawler.store import Stored, StoreReader, store_revision
+from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.records import Outcome
 
 __all__ = ["CrawlSource", "store_revision"]
@@ -33,8 +34,8 @@ _OUTCOMES = {
 class CrawlSource:
     """Raw records from `matches.parquet` and the store of its crawl, in the order of the matches."""
 
-    def __init__(self, matches: Path, store: Path) -> None:
-        self._matches, self._store = matches, store
+    def __init__(self, matches: Path, store: Path, deny: Denylist = NOTHING_DENIED) -> None:
+        self._matches, self._store, self._deny = matches, store, deny
         self._drops: list[pa.RecordBatch] = []
         self._digest: str | None = None
 
@@ -42,8 +43,11 @@ class CrawlSource:
         """Yield RAW batches; every photo that has no text to give goes to the drops."""
         self._drops, digest = [], hashlib.sha256()
         with closing(StoreReader(self._store)) as store, open_matches(self._matches) as opened:
-            for batch in opened.iter_batches(_ROWS_AT_ONCE, columns=["image_id", "wnid", "photo_id", "detail"]):
-                rows = batch.to_pylist()
+            for batch in opened.iter_batches(_ROWS_AT_ONCE, columns=["image_id", "wnid", "photo_id", "url", "detail"]):
+                permitted, denied = self._deny.drop(batch)
+                if len(denied):
+                    self._drops += self._deny.outcomes(denied).to_batches()
+                rows = permitted.to_pylist()
                 answers = store.get(list({row["photo_id"] for row in rows}))
                 raw, dropped = _Columns(records.RAW), _Columns(records.OUTCOMES)
                 for row in rows:

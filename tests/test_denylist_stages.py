@@ -1,0 +1,176 @@
+"""The denylist through every stage: what is on it is never asked for, never cleaned, never packaged, and counted."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from imagenet_captions.cleaner.batch import CleanSettings
+from imagenet_captions.cleaner.clean import clean
+from imagenet_captions.crawler.crawl import CrawlSettings, crawl
+from imagenet_captions.crawler.match import MatchSettings, match
+from imagenet_captions.crawler.source import CrawlSource
+from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
+from imagenet_captions.demo.run import SAMPLE
+from imagenet_captions.denylist import Denylist
+from imagenet_captions.records import Outcome, outcomes_path
+from imagenet_captions.sources.release import ReleaseSource
+from tests.chain import answerable_photos, build_arguments, run_cli
+from tests.cleaner.raw import FULL, FakeSource, record
+from tests.crawler.crawl_tools import World, attempt, ok, write_matches
+
+HERON = "11632020@N00"
+
+
+def outcomes(product: Path) -> dict[str, tuple[str, str | None]]:
+    rows = pq.read_table(outcomes_path(product)).to_pylist()
+    return {row["image_id"]: (row["outcome"], row["detail"]) for row in rows if row["image_id"]}
+
+
+def test_match_finds_no_photo_for_what_is_denied(tmp_path: Path) -> None:
+    urls = tmp_path / "urls.txt"
+    urls.write_text(
+        "n01440764_1\thttp://static.flickr.com/1/11_a.jpg\n"
+        "n01440764_2\thttp://static.flickr.com/1/12_a.jpg\n"
+        "n01440764_3\thttp://static.flickr.com/1/13_a.jpg\n"
+        f"n01440764_4\thttp://www.flickr.com/photos/{HERON}/14/\n"
+        "n01440764_5\thttp://www.example.com/1.jpg\n"
+        "n01440764_6\thttp://static.flickr.com/1/12_a.jpg\n"
+    )
+    deny = Denylist(photos=("12",), owners=(HERON.lower(),), images=("n01440764_3", "n01440764_5"))
+    out = tmp_path / "matches.parquet"
+    counts = match([urls], out, MatchSettings(deny=deny))
+    assert counts == {Outcome.KEPT: 1, Outcome.DENIED: 4, Outcome.NOT_FLICKR: 1}
+    assert pq.read_table(out)["image_id"].to_pylist() == ["n01440764_1"]
+    assert outcomes(out) == {
+        "n01440764_2": ("denied", "on the denylist: the photo"),
+        "n01440764_3": ("denied", "on the denylist: the image"),
+        "n01440764_4": ("denied", "on the denylist: its owner"),
+        "n01440764_5": ("not_flickr", "http://www.example.com/1.jpg"),
+        "n01440764_6": ("denied", "on the denylist: the photo"),
+    }
+
+
+def test_a_crawl_never_asks_for_a_denied_photo(tmp_path: Path) -> None:
+    matches = write_matches(tmp_path, ["11", "12", "13", "12"])
+    image = pq.read_table(matches)["image_id"][2].as_py()
+    world = World(lambda photo_id: attempt(ok(photo_id)))
+    deny = Denylist(photos=("12",), images=(image,))
+    report = crawl(matches, tmp_path / "photos.sqlite", CrawlSettings(deny=deny), world.tools())
+    assert [photo_id for _, photo_id in world.calls] == ["11"]
+    assert (report.asked, report.left) == (1, 0)
+
+
+def test_a_photo_whose_owner_is_known_to_be_denied_is_not_asked_for_again(tmp_path: Path) -> None:
+    matches, store = write_matches(tmp_path, ["11", "12", "13"]), tmp_path / "photos.sqlite"
+    owners = {"11": {"nsid": "1@N00"}, "12": {"nsid": HERON}, "13": {"nsid": "3@N00"}}
+    page = {"url": [{"type": "photopage", "_content": "https://www.flickr.com/photos/Egret/13/"}]}
+    answers = {i: attempt(ok(i, owner=owner, **({"urls": page} if i == "13" else {}))) for i, owner in owners.items()}
+    world = World(answers.__getitem__)
+    crawl(matches, store, CrawlSettings(), world.tools())
+    world.calls.clear()
+    world.now += 1000
+    deny = Denylist(owners=(HERON.lower(), "egret"))
+    crawl(matches, store, CrawlSettings(refresh_days=0, deny=deny), world.tools())
+    assert [photo_id for _, photo_id in world.calls] == ["11"]
+
+
+def test_an_answer_that_the_store_has_is_not_used(tmp_path: Path) -> None:
+    matches, store = write_matches(tmp_path, ["11", "12", "13", "14"]), tmp_path / "photos.sqlite"
+    nsid = {"12": {"owner": {"nsid": HERON}}, "13": {"title": {"_content": "A heron"}}}
+    world = World(lambda photo_id: attempt(ok(photo_id, **nsid.get(photo_id, {}))))
+    crawl(matches, store, CrawlSettings(limit=3), world.tools())
+    deny = Denylist(photos=("11", "14"), owners=(HERON.lower(),))
+    out = tmp_path / "captions.parquet"
+    counts = clean(CrawlSource(matches, store, deny), out, CleanSettings(deny=deny, language=False), 1)
+    assert counts == {Outcome.KEPT: 1, Outcome.DENIED: 3}
+    assert pq.read_table(out)["photo_id"].to_pylist() == ["13"]
+    assert sorted(detail or "" for _, detail in outcomes(out).values()) == [
+        "on the denylist: its owner",
+        "on the denylist: the photo",
+        "on the denylist: the photo",
+    ]
+    content = b"".join(path.read_bytes() for path in (out, outcomes_path(out)))
+    assert HERON.encode() not in content
+
+
+@pytest.mark.parametrize(
+    "deny",
+    [
+        Denylist(photos=("5000000000",)),
+        Denylist(owners=("1@n00",)),
+        Denylist(images=("n01440764_1",)),
+    ],
+)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_clean_drops_what_is_denied(tmp_path: Path, deny: Denylist, workers: int) -> None:
+    source = FakeSource([FULL, record("n01440764_2", "another", photo_id="7"), FULL])
+    out = tmp_path / "captions.parquet"
+    counts = clean(source, out, CleanSettings(deny=deny, language=False), workers)
+    assert counts == {Outcome.KEPT: 1, Outcome.DENIED: 2}
+    assert pq.read_table(out)["image_id"].to_pylist() == ["n01440764_2"]
+
+
+def test_a_release_knows_no_photos_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = ReleaseSource(SAMPLE / "release.json")
+    image = next(source.batches())["image_id"][-1].as_py()
+    deny = Denylist(photos=("1", "2"), images=(image,))
+    with caplog.at_level(logging.WARNING):
+        counts = clean(source, tmp_path / "captions.parquet", CleanSettings(deny=deny, language=False), 1)
+    assert counts[Outcome.DENIED] == 1
+    assert "2 entries of the denylist name photos or owners, which the source does not know" in caplog.text
+
+
+def sample_photo() -> tuple[str, str]:
+    """A photo of the sample that is kept, and its owner."""
+    for photo_id, answer in answerable_photos().items():
+        photo = answer.get("photo", {})
+        if photo.get("owner", {}).get("nsid") and photo["title"]["_content"] and photo.get("media") != "video":
+            return photo_id, photo["owner"]["nsid"]
+    raise LookupError("the sample has no such photo")
+
+
+def test_build_denies_from_the_first_call_to_the_dataset(tmp_path: Path) -> None:
+    photo_id, owner = sample_photo()
+    deny, out = tmp_path / "deny.txt", tmp_path / "out"
+    with FlickrStandIn(answerable_photos()) as flickr:
+        deny.write_text(f"{photo_id}  # asked by mail\n")
+        done = run_cli(*build_arguments(out, flickr.endpoint, "--deny", str(deny)))
+        assert done.returncode == 0, done.stderr
+        assert photo_id not in {request.photo_id for request in flickr.requests}
+        first = json.loads((out / "manifest.json").read_text())
+        assert first["counts"]["denied"] >= 1
+
+        # The list is lifted, and the photo asked for; then its owner wants all photos out: nothing is asked again.
+        assert run_cli(*build_arguments(out, flickr.endpoint)).returncode == 0
+        second = json.loads((out / "manifest.json").read_text())
+        assert "denied" not in second["counts"]
+        assert photo_id in pq.read_table(out / "data", columns=["photo_id"])["photo_id"].to_pylist()
+        asked = len(flickr.requests)
+        deny.write_text(f"https://www.flickr.com/people/{owner}/\n")
+        done = run_cli(*build_arguments(out, flickr.endpoint, "--deny", str(deny)))
+        assert done.returncode == 0, done.stderr
+        assert len(flickr.requests) == asked
+    third = json.loads((out / "manifest.json").read_text())
+    assert third["counts"]["denied"] >= 1
+    assert sum(third["counts"].values()) == sum(second["counts"].values()) == sum(first["counts"].values())
+    assert owner not in pq.read_table(out / "data", columns=["owner"])["owner"].to_pylist()
+    assert "denied" in done.stdout
+    assert "SHA-256" in third["settings"]["deny"]
+
+
+def test_a_list_that_cannot_be_read_stops_before_anything_else(tmp_path: Path) -> None:
+    deny = tmp_path / "deny.txt"
+    deny.write_text("the heron\n")
+    for command in (
+        ["match", "--urls", SAMPLE / "urls.txt"],
+        ["crawl"],
+        ["clean", "--release", SAMPLE / "release.json"],
+    ):
+        done = run_cli(*command, "--deny", deny)
+        assert done.returncode == 2
+        assert "line 1 of the denylist" in done.stderr
