@@ -79,7 +79,7 @@ def _tables(job: ShardJob, row: pa.Schema) -> Iterator[tuple[pa.Table, dict[int,
 
 
 def _image_column(data: pa.Array, filenames: pa.ChunkedArray) -> pa.Array:
-    names = filenames.combine_chunks()
     mask = data.is_null()
-    paths = pc.if_else(mask, pa.scalar(None, pa.string()), names)
+    # Not `if_else` with a null scalar, which mixes up the strings of a sliced column in pyarrow 15.
+    paths = pc.replace_with_mask(filenames.combine_chunks(), mask, pa.scalar(None, pa.string()))
     return pa.StructArray.from_arrays([data, paths], ["bytes", "path"], mask=mask)
