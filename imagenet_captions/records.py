@@ -73,6 +73,7 @@ _PROVENANCE = [
     pa.field("source", pa.string(), nullable=False),  # flickr | release | yfcc100m
     pa.field("retrieved_at", pa.timestamp("s", tz="UTC")),
 ]
+PROVENANCE_COLUMNS = tuple(field.name for field in _PROVENANCE)
 _DETAIL = [pa.field("detail", pa.string())]  # a remark that goes to the row's outcome, not into the dataset
 
 # What every source yields: texts exactly as the source gave them.
@@ -91,11 +92,18 @@ ROW = pa.schema(
         pa.field("language", pa.string()),
         pa.field("language_score", pa.float32()),
         *_PROVENANCE,
+        # The labels of all classes that title, description and tags name, ascending, each between blanks: " 5 17 ", or
+        # "" for none. So "names label 5" is `pc.match_substring(pc.field("mentions"), " 5 ")`, exact, in any reader
+        # that takes Arrow expressions; they have no way to ask whether a list contains a value.
+        pa.field("mentions", pa.string(), nullable=False),
+        pa.field("names_class", pa.bool_(), nullable=False),  # whether its own label is among them
     ]
 )
 
+_MADE = frozenset({"caption", "language", "language_score", "mentions", "names_class"})  # of the cleaned texts
+
 # The rows of the dataset's second config: the texts as the source gave them.
-RAW_ROW = pa.schema([field for field in ROW if field.name not in ("caption", "language", "language_score")])
+RAW_ROW = pa.schema([field for field in ROW if field.name not in _MADE])
 
 # What cleaning leaves: ROW, the raw texts, and the remark for the outcome; sorted by (wnid, image_id).
 CAPTIONS = pa.schema([*ROW, *[field.with_name("raw_" + field.name) for field in _TEXTS], *_DETAIL])

@@ -16,7 +16,10 @@ import pyarrow.parquet as pq
 
 TEXTS = frozenset({"title", "description", "caption", "tags"})
 # Values that repeat within a class; anything else would make a dictionary that is built and thrown away.
-_REPEATING = frozenset({"wnid", "label", "class_name", "tags", "language", "owner", "owner_name", "license", "source"})
+_REPEATING = frozenset({
+    "wnid", "label", "class_name", "tags", "language", "owner", "owner_name", "license", "source",
+    "mentions",
+})  # fmt: skip
 _PAGE_ROWS = 16  # how often a page's size is looked at: images would else make one page of a whole row group
 
 
@@ -29,7 +32,7 @@ class ShardFile:
     bytes: int = 0
     rows: int = 0
     images: int = 0
-    filled: Counter[str] = field(default_factory=Counter)  # per column, the rows in which it is not empty
+    filled: Counter[str] = field(default_factory=Counter)  # per column, the rows in which it is not empty, nor false
     languages: Counter[str] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
     wnids: Counter[str] = field(default_factory=Counter)
@@ -45,6 +48,8 @@ class ShardFile:
                 self.filled[name] += pc.sum(pc.not_equal(column, "")).as_py() or 0
             elif pa.types.is_list(column.type):
                 self.filled[name] += pc.sum(pc.greater(pc.list_value_length(column), 0)).as_py() or 0
+            elif pa.types.is_boolean(column.type):
+                self.filled[name] += pc.sum(column).as_py() or 0
             else:
                 self.filled[name] += len(column) - column.null_count
         for name, counter in (("language", self.languages), ("source", self.sources), ("wnid", self.wnids)):

@@ -80,11 +80,22 @@ def test_every_column_of_a_row() -> None:
         "tags": ["fish"],
         "caption": "A tench fish caught today",
         "language": "en",
+        "mentions": " 0 ",
+        "names_class": True,
         "raw_title": "A  tench",
         "raw_description": "caught <b>today</b>",
         "raw_tags": ["fish", "Fish"],
         "outcome": "kept",
     }
+
+
+def test_mentions_are_of_the_texts_and_not_of_the_caption() -> None:
+    raw = [record(f"{TENCH}_1", "Goldfish", "and a tench", ["great white", "shark"]), record(f"{TENCH}_2", "tenches")]
+    raw += [record(f"{TENCH}_3", "goldfish"), record("n02084071_1", "tench"), record(f"{TENCH}_4", "IMG_1234")]
+    for recipe in ("title tags description", "title"):
+        cleaned = clean_batch(batch(raw), CleanSettings(CaptionRecipe.parse(recipe), language=False))
+        assert cleaned["mentions"].to_pylist() == [" 0 1 ", " 0 ", " 1 ", " 0 ", ""]
+        assert cleaned["names_class"].to_pylist() == [True, True, False, False, False]
 
 
 def test_classes_and_those_outside() -> None:

@@ -75,6 +75,8 @@ def _row(image_id: str) -> dict[str, Any]:
         "date_posted": 1_200_000_000,
         "source": "flickr",
         "retrieved_at": 1_700_000_000,
+        "mentions": " 5 17 ",
+        "names_class": False,
         "raw_title": f"Photo <{image_id}>",
         "raw_description": "",
         "raw_tags": ["one", "zwei", "ns:a=b"],

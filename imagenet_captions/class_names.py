@@ -1,0 +1,124 @@
+"""How a text may write the name of a class: its names, their plurals, and what an ambiguous one needs beside it.
+
+A class's names are open_clip's curated one and WordNet's lemmas. Many of them mean something else most of the time
+("spot" is a lemma of the spotlight), so `data/ambiguous_names.tsv` says for a name of a class when it counts:
+
+    never     it never names the class by itself
+    needs     only if one of these words stands in the text
+    unless    not if one of these words stands in the text
+    inside    not where it is part of one of these phrases, whatever class is meant (wnid "*")
+    also      no rule, but further spellings of the name, such as irregular plurals
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+from imagenet_captions import classes
+
+_TABLE = Path(__file__).with_name("data") / "ambiguous_names.tsv"
+_REMARK = re.compile(r"\s*\(.*?\)")  # "kite (bird of prey)"
+_ALREADY_PLURAL = re.compile(r"(?:[^suio']s)$")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a name names a class; without words it always does."""
+
+    never: bool = False
+    needs: frozenset[str] = frozenset()
+    unless: frozenset[str] = frozenset()
+
+
+@dataclass
+class Vocabulary:
+    """Everything to look for in texts, written as people write it; plurals are included.
+
+    `readings` maps a spelling to the classes it names, each with its rule; `decoys` are phrases that hide a name
+    inside them and name nothing.
+    """
+
+    readings: dict[str, dict[int, Rule]] = field(default_factory=dict)
+    decoys: set[str] = field(default_factory=set)
+
+
+@cache
+def vocabulary(curated_only: bool = False) -> Vocabulary:
+    """All spellings of the names of the 1000 classes, or of open_clip's curated names alone.
+
+    >>> sorted(vocabulary().readings["cranes"])
+    [134, 517]
+    >>> "Tinca tinca" in vocabulary().readings, "Tinca tinca" in vocabulary(curated_only=True).readings
+    (True, False)
+    """
+    rules, also, decoys = _rules()
+    exact: dict[str, dict[int, Rule]] = {}
+    derived: dict[str, dict[int, Rule]] = {}
+    for wnid in classes.wnids():
+        class_ = classes.by_wnid(wnid)
+        for name in dict.fromkeys(_written(class_.name) + ([] if curated_only else list(class_.lemmas))):
+            key = (name.casefold(), wnid)
+            rule = rules.get(key, Rule())
+            if rule.never:
+                continue
+            for spelling in (name, *also.get(key, ())):
+                exact.setdefault(spelling, {})[class_.index] = rule
+                for form in plurals(spelling):
+                    derived.setdefault(form, {}).setdefault(class_.index, rule)
+    # "bars" is a name of its own; it is not "bar" in the plural, whatever class that may be.
+    taken = {spelling.casefold() for spelling in exact}
+    readings = {**{form: found for form, found in derived.items() if form.casefold() not in taken}, **exact}
+    return Vocabulary(readings, {form for decoy in decoys for form in (decoy, *plurals(decoy))})
+
+
+def plurals(name: str) -> tuple[str, ...]:
+    """The simple plurals of a name's last word, and the singular of a name that is a plural in -ies.
+
+    >>> plurals("fox"), plurals("daisy"), plurals("blueberries"), plurals("tights")
+    (('foxes',), ('daisies',), ('blueberry',), ())
+    """
+    lower = name.lower()
+    if not lower[-1:].isalpha():
+        return ()
+    if lower.endswith("ies") and len(lower) > 4:
+        return (name[:-3] + "y",)
+    if lower.endswith("y") and lower[-2:-1] not in ("", *"aeiou "):
+        return (name[:-1] + "ies",)
+    if lower.endswith(("s", "x", "z", "ch", "sh")):
+        return () if _ALREADY_PLURAL.search(lower) else (name + "es",)
+    return (name + "s", name + "es") if lower.endswith("o") else (name + "s",)
+
+
+def _written(curated: str) -> list[str]:
+    """A curated name as people write it: "baluster / handrail" is two names, and a remark in brackets is none."""
+    return [_REMARK.sub("", part).strip() for part in curated.split(" / ")]
+
+
+def rows() -> Iterator[tuple[str, str, str, tuple[str, ...], str]]:
+    """The lines of the table of ambiguous names: name, wnid, rule, words, reason."""
+    for line in _TABLE.read_text(encoding="utf-8").splitlines()[1:]:
+        name, wnid, rule, words, reason = line.split("\t")
+        yield name, wnid, rule, tuple(word.strip() for word in words.split(",") if word.strip()), reason
+
+
+def _rules() -> tuple[dict[tuple[str, str], Rule], dict[tuple[str, str], tuple[str, ...]], set[str]]:
+    rules: dict[tuple[str, str], Rule] = {}
+    also: dict[tuple[str, str], tuple[str, ...]] = {}
+    decoys: set[str] = set()
+    for name, wnid, kind, words, _ in rows():
+        key = (name.casefold(), wnid)
+        if kind == "inside":
+            decoys.update(words)
+        elif kind == "also":
+            also[key] = words
+        elif kind == "never":
+            rules[key] = Rule(never=True)
+        elif kind == "needs":
+            rules[key] = replace(rules.get(key, Rule()), needs=frozenset(words))
+        else:
+            rules[key] = replace(rules.get(key, Rule()), unless=frozenset(words))
+    return rules, also, decoys

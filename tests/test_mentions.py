@@ -1,0 +1,264 @@
+"""Which classes a text names: cases, and a slow reference over many made-up texts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from itertools import chain
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagenet_captions import classes
+from imagenet_captions.class_names import plurals, rows, vocabulary
+from imagenet_captions.mentions import as_text, contains, join_fields, matcher
+from tests.naive_mentions import naive_labels, words_of
+
+MARKS = [" "] * 30 + ["-"] * 4 + list("_'.,|/(\"\n\t1") + [
+    "  ", "", ", ", ". ", " - ", "--", "'s ", "\u2019s ", "\u2019", "\u2014", "\u201c", "\u00a0", "\u3000", "\u2011",
+    "\u00ad", "\u200b", "\u200d", "\ufeff", "\u0301", "\u00e9", "\u00df", "\u0130", "\u017f", "\u212a", "\ufb01", "猫",
+    "ねこ", "는", "แมว", "зима ", "🐟", "&", "#", "\x00", "\x1f", "\x85", "\U0001f1e9", "\u093f", "²", "\u0640",
+]  # fmt: skip
+CASES: list[Callable[[str], str]] = [str, str, str, str.lower, str.upper, str.title, str.swapcase]
+
+
+def made_up_texts(count: int, seed: int) -> list[str]:
+    """Names, parts of names, words that decide between classes, and odd characters, side by side."""
+    rng = random.Random(seed)
+    names = list(vocabulary().readings)
+    ambiguous = [name for name, *_ in rows()]
+    cues = list(chain.from_iterable(words for _, _, _, words, _ in rows()))
+    parts = [name.split(" ")[0] for name in names] + [name[: len(name) // 2] for name in names[::5]]
+    texts = []
+    for _ in range(count):
+        words = []
+        for _ in range(rng.randrange(1, 6)):
+            words.append(rng.choice(CASES)(rng.choice(rng.choice([names, ambiguous, ambiguous, cues, parts]))))
+            words.append(rng.choice(MARKS))
+        texts.append("".join(words[: -1 if rng.random() < 0.5 else None]))
+    return texts
+
+
+def labels(text: str, **settings: bool) -> list[int]:
+    found: list[int] = matcher(**settings).find(pa.array([text])).to_pylist()[0]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("settings", "count"),
+    [({}, 100_000), ({"case_sensitive": True}, 10_000), ({"curated_only": True}, 10_000)],
+    ids=["all names", "case-sensitive", "curated names"],
+)
+def test_the_same_as_a_naive_search(settings: dict[str, bool], count: int) -> None:
+    texts = made_up_texts(count, seed=len(settings))
+    found = matcher(**settings).find(pa.array(texts)).to_pylist()
+    differing = [
+        (text, ours, naive)
+        for text, ours in zip(texts, found, strict=True)
+        if ours != (naive := naive_labels(text, **settings))
+    ]
+    assert differing[:5] == []
+    assert sum(map(bool, found)) > count / 20  # the texts do name something
+
+
+@given(st.lists(st.one_of(st.none(), st.text(), st.sampled_from(made_up_texts(50, seed=9))), max_size=8))
+def test_any_texts_at_all(texts: list[str | None]) -> None:
+    column = pa.array([text and text.encode("utf-8", "replace").decode() for text in texts], pa.string())
+    found = matcher().find(column).to_pylist()
+    assert found == [naive_labels(text or "") for text in column.to_pylist()]
+    padded = pa.concat_arrays([pa.array(["a tench"]), column])
+    assert matcher().find(padded.slice(1)).to_pylist() == found
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A tench!", [0]),
+        ("TENCH", [0]),
+        ("tenches, and other fish", [0]),
+        ("stench", []),
+        ("tench2", []),
+        ("tench_fishing", [0]),
+        ("the tench's eye", [0]),
+        ("the tench\u2019s eye", [0]),
+        ("#tench", [0]),
+        ("golden retriever", [207]),
+        ("golden  retriever", [207]),
+        ("golden-retriever", [207]),
+        ("golden_retriever", [207]),
+        ("golden\nretriever", [207]),
+        ("golden, retriever", []),
+        ("golden - retriever", []),
+        ("two Great Pyrenees", [257]),
+        ("great white shark", [2]),
+        ("a crane birdhouse", [134, 448, 517]),
+        ("the bicycle-built-for-two", [444]),
+        ("T-shirt and T shirts", [610]),
+        ("jack-o'-lantern", [607]),
+        ("Jack o\u2019 lantern", []),
+        ("jack-o-lanterns", [607]),
+        ("pjs and pj's", [697]),
+        ("St. Bernard", [247]),
+        ("R.V.", [757]),
+        ("daisies", [985]),
+        ("foxes of the kind red foxes", [277]),
+        ("geese", [99]),
+        ("kite (bird of prey)", [21]),
+        ("我的tench很可爱", [0]),
+        ("テンチtenchです", [0]),
+        ("tench는", [0]),
+        ("red猫fox", []),
+        ("tenché", []),
+        ("tenche\u0301s", []),
+        ("ténch", []),
+        ("l\u0443nx with a Cyrillic letter", []),
+        ("ten\u00adch", [0]),
+        ("tench\u200bgoldfish", [0, 1]),
+        ("GLA\u1e9eHOUSE", [580]),
+        ("gla\u00dfhouse", [580]),
+        ("\u0130bex", []),
+        ("\u212aoala", [105]),
+        ("go\ufb01sh, gold\ufb01sh", [1]),
+        ("", []),
+        ("nothing of the kind", []),
+    ],
+)
+def test_words_and_names(text: str, expected: list[int]) -> None:
+    assert labels(text) == expected == naive_labels(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A crane", [134, 517]),
+        ("A crane on a building site", [517]),
+        ("cranes in the wetlands", [134]),
+        ("whooping crane", [134]),
+        ("Ichabod Crane", []),
+        ("origami cranes", []),
+        ("a ram", []),
+        ("a ram and its ewes", [348]),
+        ("4 GB of RAM", []),
+        ("Dodge Ram by the farm", []),
+        ("bow", []),
+        ("bow and arrows", [456]),
+        ("bow tie", [457]),
+        ("a sorrel mare", [339]),
+        ("sorrel soup", []),
+        ("an impala in the Kruger", [352]),
+        ("Chevy Impala 1964", []),
+        ("a sub", []),
+        ("a nuclear sub", [833]),
+        ("blonde ringlets", []),
+        ("ringlet, a butterfly", [322]),
+        ("Sidewinder missile by a snake", [657, 744]),
+        ("sidewinder, a rattlesnake", [68]),
+        ("flying a kite", []),
+        ("red kite", [21]),
+        ("Drake at the arena", []),
+        ("a drake on the pond", [97]),
+        ("maillot jaune", []),
+        ("maillot for ballet", [638, 639]),
+        ("light", []),
+        ("traffic light", [920]),
+        ("lighter", []),
+        ("Zippo lighter", [626]),
+        ("cardigan", [474]),
+        ("Cardigan corgi", [264]),
+        ("giant panda", [388]),
+        ("a panda", [387, 388]),
+        ("missile", [657, 744]),
+        ("sunglasses", [836, 837]),
+        ("tiger lily", []),
+        ("sea lion", [150]),
+        ("snow leopard", [289]),
+        ("Mac OS X Leopard", []),
+    ],
+)
+def test_ambiguous_names(text: str, expected: list[int]) -> None:
+    assert labels(text) == expected == naive_labels(text)
+
+
+def test_case_can_count() -> None:
+    texts = pa.array(["Great Dane", "great dane", "Goldfish", "goldfish", "goldfishes", "GOLDFISH"])
+    assert matcher(case_sensitive=True).find(texts).to_pylist() == [[246], [], [], [1], [1], []]
+
+
+def test_curated_names_alone() -> None:
+    texts = pa.array(["Tinca tinca", "tench", "crane birds", "cranes"])
+    assert matcher(curated_only=True).find(texts).to_pylist() == [[], [0], [134], []]
+
+
+def test_no_name_runs_over_a_field() -> None:
+    fields = [pa.array(["golden", None]), pa.array(["retriever", "x"]), pa.array([["red", "fox"], ["tench"]])]
+    assert matcher().find(join_fields(fields)).to_pylist() == [[], [0]]
+    sliced = [pa.concat_arrays([each, each]).slice(1, 2) for each in fields]
+    assert matcher().find(join_fields(sliced)).to_pylist() == [[0], []]
+    nothing = pa.array([None, [None, "lynx"]], pa.list_(pa.string()))
+    assert matcher().find(join_fields([nothing])).to_pylist() == [[], [287]]
+
+
+def test_no_texts() -> None:
+    none = matcher().find(pa.array([], pa.string()))
+    assert (len(none), len(as_text(none)), len(contains(none, pa.array([], pa.int64())))) == (0, 0, 0)
+    assert len(join_fields([pa.array([], pa.string()), pa.array([], pa.list_(pa.string()))])) == 0
+
+
+def test_stored_labels_answer_names_label_exactly() -> None:
+    stored = as_text(pa.array([[5, 17], [55], [], [0, 999], [15, 51]], pa.list_(pa.int16())))
+    table = pa.table({"mentions": stored})
+    for label, expected in ((5, [0]), (17, [0]), (55, [1]), (0, [3]), (1, []), (999, [3]), (51, [4])):
+        condition = pc.match_substring(pc.field("mentions"), f" {label} ")
+        numbered = table.append_column("row", pa.array(range(5)))
+        assert numbered.filter(condition)["row"].to_pylist() == expected
+
+
+def test_a_class_is_named_by_each_of_its_names() -> None:
+    """By every name that is not in the table of ambiguous ones."""
+    ruled = {name.casefold() for name, *_ in rows()}
+    for wnid in classes.wnids():
+        class_ = classes.by_wnid(wnid)
+        for name in {*class_.lemmas, *class_.name.split(" (")[:1]} - {class_.name if "/" in class_.name else ""}:
+            if name.casefold() not in ruled and "(" not in name:
+                assert class_.index in labels(f"My {name}."), name
+
+
+def test_the_table_of_ambiguous_names() -> None:
+    known = {
+        (name.casefold(), class_.wnid)
+        for class_ in map(classes.by_wnid, classes.wnids())
+        for name in (class_.name, class_.name.split(" (")[0], *class_.name.split(" / "), *class_.lemmas)
+    }
+    anything = {name for name, _ in known}
+    seen = set()
+    for name, wnid, rule, words, reason in rows():
+        assert (name.casefold(), wnid) in known or (wnid == "*" and name.casefold() in anything), (name, wnid)
+        assert rule in ("never", "needs", "unless", "inside", "also")
+        assert bool(words) == (rule != "never"), name
+        assert (wnid == "*") == (rule == "inside"), name
+        assert reason.strip(), name
+        assert (name, wnid, rule) not in seen
+        seen.add((name, wnid, rule))
+        if rule == "inside":
+            assert all(words_of(name, False)[0][:3] in phrase.casefold() for phrase in words), (name, words)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("dog", ("dogs",)), ("fox", ("foxes",)), ("bus", ("buses",)), ("finch", ("finches",)), ("brush", ("brushes",)),
+        ("hourglass", ("hourglasses",)), ("daisy", ("daisies",)), ("jay", ("jays",)), ("banjo", ("banjos", "banjoes")),
+        ("polo shirt", ("polo shirts",)), ("jeans", ()), ("blueberries", ("blueberry",)), ("tie", ("ties",)),
+        ("R.V.", ()), ("", ()), ("y", ("ys",)),
+    ],
+)  # fmt: skip
+def test_plurals(name: str, expected: tuple[str, ...]) -> None:
+    assert plurals(name) == expected
+
+
+def test_a_plural_that_is_a_name_of_its_own() -> None:
+    assert set(vocabulary().readings["bars"]) == {702}
+    assert "bar" not in vocabulary().readings
