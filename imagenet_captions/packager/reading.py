@@ -62,7 +62,7 @@ class ImageReader:
         """
         sizes = [place.size if place else 0 for place in places]
         ends = np.cumsum([0, *sizes], dtype=np.int64)
-        buffer = pa.allocate_buffer(int(ends[-1]))  # Arrow's allocator keeps what the last group gave back
+        buffer = pa.allocate_buffer(int(ends[-1]))
         view = memoryview(buffer).cast("B")
         faults = {}
         for number, place in enumerate(places):
