@@ -11,7 +11,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing.connection import wait
@@ -41,17 +41,17 @@ def check_workers(workers: int) -> int:
     return workers
 
 
-def run(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """Yield function(item) for every item, in order.
+def run(function: Callable[[T], R], items: Iterable[T], workers: int, threads: bool = False) -> Iterator[R]:
+    """Yield function(item) for every item, in order; at most two items a worker are held in memory.
 
-    With one worker everything happens in this process. Otherwise processes are spawned, so that threads of this
-    one (Arrow's, SQLite's) are never forked, and at most two items a worker are held in memory.
+    With one worker everything happens in this thread. Otherwise processes are spawned, so that threads of this one
+    (Arrow's, SQLite's) are never forked; or threads of this process are used, for a function that spends its time in
+    reading, hashing and Arrow, which let go of Python's lock, and would spend as much again on starting a process.
     """
     if workers == 1:
         yield from map(function, items)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
+    with _pool(workers, threads) as pool:
         pending: deque[Future[R]] = deque()
         try:
             for item in items:
@@ -67,6 +67,12 @@ def run(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterato
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _pool(workers: int, threads: bool) -> Executor:
+    if threads:
+        return ThreadPoolExecutor(workers)
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent)
 
 
 def _end_with_parent() -> None:

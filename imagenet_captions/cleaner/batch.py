@@ -32,8 +32,8 @@ class CleanSettings:
 def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatch:
     """Clean a RAW batch into a CLEANED one, row by row in the same order.
 
-    A record that has nothing in the recipe's fields is `no_text`; a camera's file name is nothing. The denylist is
-    not looked at here: what is on it does not come this far.
+    A record that has no title, tags or description is `no_text`, whatever the recipe; a camera's file name is no title.
+    The denylist is not looked at here: what is on it does not come this far.
     """
     titles = clean_titles(batch["title"])
     telling = without_camera_names(titles)
@@ -41,6 +41,8 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
     tags = clean_tags(batch["tags"])
     texts = {"title": titles, "tags": tags, "description": descriptions}
     captions = compose_captions(settings.caption, {"image_id": batch["image_id"], **texts})
+    nothing = pc.and_(pc.equal(telling, ""), pc.equal(descriptions, ""))
+    nothing = pc.and_(nothing, pc.equal(pc.list_value_length(tags), 0))
     labels, names = _classes(batch["wnid"])
     mentioned = mentions.matcher().find(mentions.join_fields([titles, descriptions, tags]))
     if settings.language:
@@ -60,8 +62,8 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
         "raw_title": batch["title"],
         "raw_description": batch["description"],
         "raw_tags": batch["tags"],
-        "outcome": _outcomes(labels, captions),
-        "detail": _details(batch["detail"], titles, captions, settings.caption),
+        "outcome": _outcomes(labels, nothing),
+        "detail": _details(batch["detail"], titles, nothing),
     }
     columns = [made[name] if name in made else batch[name] for name in CLEANED.names]
     return pa.RecordBatch.from_arrays(
@@ -77,14 +79,12 @@ def _classes(wnids: pa.Array) -> tuple[pa.Array, pa.Array]:
     return labels.take(encoded.indices), names.take(encoded.indices)
 
 
-def _outcomes(labels: pa.Array, captions: pa.Array) -> pa.Array:
-    outcome = pc.if_else(pc.equal(captions, ""), Outcome.NO_TEXT.value, Outcome.KEPT.value)
+def _outcomes(labels: pa.Array, nothing: pa.Array) -> pa.Array:
+    outcome = pc.if_else(nothing, Outcome.NO_TEXT.value, Outcome.KEPT.value)
     return pc.if_else(pc.less(labels, 0), Outcome.UNKNOWN_CLASS.value, outcome)
 
 
-def _details(remarks: pa.Array, titles: pa.Array, captions: pa.Array, recipe: CaptionRecipe) -> pa.Array:
-    """The source's remark, and behind it why there is no caption."""
-    nothing = f"nothing in {', '.join(recipe.text_fields)}"
-    camera = pc.and_(pc.not_equal(titles, ""), "title" in recipe.text_fields)
-    why = pc.if_else(camera, "nothing but a camera's file name", nothing)
-    return pc.if_else(pc.equal(captions, ""), join_filled([pc.fill_null(remarks, ""), why], "; "), remarks)
+def _details(remarks: pa.Array, titles: pa.Array, nothing: pa.Array) -> pa.Array:
+    """The source's remark, and behind it why there is no text."""
+    why = pc.if_else(pc.equal(titles, ""), "nothing in title, tags, description", "nothing but a camera's file name")
+    return pc.if_else(nothing, join_filled([pc.fill_null(remarks, ""), why], "; "), remarks)

@@ -15,10 +15,9 @@ from tqdm import tqdm
 
 from imagenet_captions import engine
 from imagenet_captions.dataset.finish import finish_dataset
-from imagenet_captions.dataset.folder import replacing_folder
-from imagenet_captions.dataset.manifest import is_dataset
+from imagenet_captions.dataset.folder import check_inside, check_output, replacing_folder
 from imagenet_captions.dataset.outcomes import outcome_table, write_outcomes
-from imagenet_captions.dataset.plan import IMAGE_GROUPS, TEXT_GROUPS, Group, plan_groups, plan_shards
+from imagenet_captions.dataset.plan import Group, plan_groups, plan_shards
 from imagenet_captions.dataset.shard import shard_name
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import remove_tree, require_file
@@ -72,27 +71,6 @@ def package(captions: Path, out: Path, settings: PackageSettings) -> Packaged:
         remove_tree(folder / _SCRATCH)
         _check_faults(plan, settings, shards)
         return _finish(plan, folder, shards, settings)
-
-
-def check_output(out: Path, images: Path | None) -> None:
-    """Refuse an output folder that holds something else, or that and the images lie one in the other."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"the output {out} is a file; give a folder")
-    if out.is_dir() and any(out.iterdir()) and not is_dataset(out):
-        raise InputError(f"the output folder {out} holds something else than a dataset; give a new or empty one")
-    if images is None:
-        return
-    if out.resolve() == images.resolve():
-        raise InputError(f"the output folder {out} is the images; give another one")
-    if images.resolve() in out.resolve().parents:
-        raise InputError(f"the output folder {out} lies inside the images {images}; give one outside")
-    check_inside(images, out, "the images")
-
-
-def check_inside(path: Path, out: Path, what: str) -> None:
-    """Refuse an output folder that would take an input away when it is replaced."""
-    if out.resolve() in path.resolve().parents:
-        raise InputError(f"{what} {path} lie inside the output folder {out}; give another output folder")
 
 
 _SCRATCH = "scratch"
@@ -153,13 +131,13 @@ def _plan(captions: Path, table: pa.Table, folder: Path, settings: PackageSettin
             )
     skipped = frozenset(located.missing if located and settings.missing == "skip" else ())
     text = _text_bytes(captions, len(rows))
-    texts = list(plan_groups(rows.wnids, [text] * len(rows), TEXT_GROUPS))
+    texts = plan_groups(rows.wnids, [text] * len(rows))
     groups = texts
     if located is not None:
         sizes = [
             0 if row in skipped else text + (place.size if place else 0) for row, place in enumerate(located.places)
         ]
-        groups = list(plan_groups(rows.wnids, sizes, IMAGE_GROUPS))
+        groups = plan_groups(rows.wnids, sizes)
     made = provenance(table.schema)
     return _Plan(captions, folder, table, located, skipped, plan_shards(groups), plan_shards(texts), made)
 
@@ -181,7 +159,7 @@ def _write_shards(plan: _Plan, workers: int) -> Iterator[Shard]:
         for number, jobs in enumerate(stages):
             if number:
                 jobs = list(plan.jobs(True, dropped))
-            for shard in engine.run(write_shard, jobs, min(workers, max(1, len(jobs)))):
+            for shard in engine.run(write_shard, jobs, min(workers, max(1, len(jobs))), threads=True):
                 dropped |= shard.faults.keys()
                 progress.update(shard.file.rows)
                 yield shard

@@ -48,7 +48,7 @@ def one_by_one(raw: dict[str, Any], recipe: CaptionRecipe) -> dict[str, Any]:
     made = {"title": title, "description": clean_description(raw["description"]), "tags": cleaned_tags(raw["tags"])}
     parts = {**made, "title": "" if is_camera_name(title) else title, "tags": " ".join(made["tags"])}
     caption = " ".join(parts[field] for field in recipe.fields if parts[field])
-    return {**made, "caption": caption, "outcome": "kept" if caption else "no_text"}
+    return {**made, "caption": caption, "outcome": "kept" if any(parts.values()) else "no_text"}
 
 
 @given(records, recipes)
@@ -113,13 +113,19 @@ def test_classes_and_those_outside() -> None:
         (record("n01440764_1", " ", "<br>", ["", "geo:lat=1"], detail="a remark"), "title tags description",
          "a remark; nothing in title, tags, description"),
         (record("n01440764_1", "IMG_1234"), "title tags description", "nothing but a camera's file name"),
-        (record("n01440764_1", "IMG_1234", "text"), "tags", "nothing in tags"),
-        (record("n01440764_1", "IMG_1234", "text"), "title tags", "nothing but a camera's file name"),
+        (record("n01440764_1", "IMG_1234"), "tags", "nothing but a camera's file name"),
     ],
 )  # fmt: skip
 def test_why_there_is_no_text(raw: dict[str, Any], recipe: str, detail: str) -> None:
     cleaned = clean_batch(batch([raw]), CleanSettings(CaptionRecipe.parse(recipe), language=False))
     assert (cleaned["outcome"][0].as_py(), cleaned["detail"][0].as_py()) == ("no_text", detail)
+
+
+def test_a_record_that_has_text_stays_whatever_the_recipe() -> None:
+    raw = [record("n01440764_1", "IMG_1234", "text"), record("n01440764_2", "a tench")]
+    cleaned = clean_batch(batch(raw), CleanSettings(CaptionRecipe.parse("tags"), language=False))
+    assert cleaned["outcome"].to_pylist() == ["kept", "kept"]
+    assert cleaned["caption"].to_pylist() == ["", ""]
 
 
 def test_a_camera_name_stays_a_title_but_tells_no_language() -> None:

@@ -48,8 +48,8 @@ if moment == "before the join": before(stage, "locate")
 if moment == "after the join": after(stage, "locate")
 if moment == "between shards":
     run = stage.engine.run
-    def stopping(*args):
-        for number, shard in enumerate(run(*args)):
+    def stopping(*args, **kwargs):
+        for number, shard in enumerate(run(*args, **kwargs)):
             if number == 2:
                 stop()
             yield shard
