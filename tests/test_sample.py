@@ -21,7 +21,7 @@ from imagenet_captions.records import Outcome
 SAMPLE = Path(imagenet_captions.__file__).parent / "demo" / "sample"
 MAKE = Path(__file__).parent.parent / "tools" / "sample" / "make_sample.py"
 
-# Outcomes of a run over ids.txt; the others belong to a release, a denylist and a crawl with a limit.
+# Outcomes of a run over ids.txt; the others belong to a release, a denylist, a crawl with a limit and a filter.
 REACHED = {
     "kept": 32,
     "no_url": 3,
@@ -37,7 +37,7 @@ REACHED = {
     "no_image": 1,
     "broken_image": 1,
 }
-ELSEWHERE = {Outcome.DUPLICATE_ID, Outcome.DENIED, Outcome.NOT_ASKED}
+ELSEWHERE = {Outcome.DUPLICATE_ID, Outcome.DENIED, Outcome.NOT_ASKED, Outcome.FILTERED}
 
 
 def expected() -> dict[str, str]:

@@ -25,6 +25,7 @@ _PARQUET_COLUMN = "image.path"
 # n02017213_4263,n02017213 115 49 448 294 (LOC_train_solution.csv) · n01440764/n01440764_10026 1 (train_cls.txt)
 _AFTER_THE_NAME = r"(?:\t.*|,[^/\\]*| +[0-9]+)$"
 _KAGGLE_HEADER = "ImageId"
+_PARQUET = b"PAR1"
 
 
 def names_in(path: Path) -> Iterator[pa.StringArray]:
@@ -32,15 +33,22 @@ def names_in(path: Path) -> Iterator[pa.StringArray]:
     if path.is_dir():
         tables = _parquet_files(path)
         yield from _in_parquet(tables) if tables else _batched(_in_folder(path))
-        return
-    with path.open("rb") as opened:
-        head = opened.read(tarfile.BLOCKSIZE)
-    if head.startswith(b"PAR1"):
-        yield from _in_parquet([path])
-    elif is_tar(head):
-        yield from _batched(_in_tar(path))
-    else:
+    elif is_list(path):
         yield from _in_text(path)
+    elif _head(path).startswith(_PARQUET):
+        yield from _in_parquet([path])
+    else:
+        yield from _batched(_in_tar(path))
+
+
+def is_list(path: Path) -> bool:
+    """Whether `path` is a text that lists ids, and nothing else."""
+    return path.is_file() and not _head(path).startswith(_PARQUET) and not is_tar(_head(path))
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as opened:
+        return opened.read(tarfile.BLOCKSIZE)
 
 
 def _batched(names: Iterable[str]) -> Iterator[pa.StringArray]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imagenet_captions import classes, records
-from imagenet_captions.crawler.candidates import NONE_SETTLED, Settled, joined_columns, shown_column
+from imagenet_captions.crawler.candidates import NONE_SETTLED, Settled, joined_columns, shown, shown_column
 from imagenet_captions.crawler.gather import Gathered, Wanted, contains, gather
 from imagenet_captions.crawler.id_keys import Keys, digest, image_ids, wnid_numbers, wnids
 from imagenet_captions.crawler.photo_columns import RANKED
@@ -50,15 +50,18 @@ def match(urls: Sequence[Path], out: Path, settings: MatchSettings | None = None
         raise InputError("no URL list was given; give one such as ImageNet's fall11_urls.txt")
     for path in urls:
         require_file(path, "the URL list")
-    ids = None if settings.ids is None else read_ids(settings.ids)
+    wanted = None if settings.ids is None else read_ids(settings.ids)
+    ids = None if wanted is None else wanted.keys
     known = np.array([int(wnid[1:]) for wnid in classes.wnids()], np.int64)
     inside = None if ids is None else ids[contains(known, wnid_numbers(ids))]
     with ThreadPoolExecutor(1) as pool:
         digests = pool.map(sha256, urls)  # beside the reading, which leaves the file in the page cache
         gathered = gather(urls, Wanted(known, inside))
         inputs = {f"urls_{number}" if number > 1 else "urls": found for number, found in enumerate(digests, 1)}
-    if ids is not None:
+    if wanted is not None and ids is not None:
         inputs["ids"] = digest(ids)
+        gathered.unreadable += wanted.unreadable
+        gathered.listed += [f"ids: {shown(entry)}" for entry in wanted.listed]
         gathered.outside.add(ids[~contains(known, wnid_numbers(ids))])
     provenance = {"inputs": inputs, "settings": {"classes": "ilsvrc2012", **settings.deny.settings()}}
     pieces = _pieces(gathered, np.empty(0, np.int64) if inside is None else inside)

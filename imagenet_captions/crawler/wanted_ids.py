@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
 
 from imagenet_captions.crawler.id_keys import Keys, keys_of_names
-from imagenet_captions.crawler.id_sources import names_in
+from imagenet_captions.crawler.id_sources import is_list, names_in
 from imagenet_captions.errors import InputError
 
 log = logging.getLogger(__name__)
+
+MOST_LISTED = 1000  # unreadable entries that get a row of their own
 
 _FORMS = (
     "give an ILSVRC train folder, ILSVRC2012_img_train.tar, LOC_train_solution.csv, train_cls.txt, "
@@ -20,25 +23,35 @@ _FORMS = (
 )
 
 
-def read_ids(path: Path) -> Keys:
-    """The keys of all image ids in `path`, sorted, each once.
+class WantedIds(NamedTuple):
+    """The keys of the ids that count, sorted, each once; and what a list of ids holds beside them."""
 
-    Names without an id (a README, the validation images) are left out, and the log says how many. Raises InputError if
-    the path does not exist, is damaged, or has no id at all.
+    keys: Keys
+    unreadable: int = 0
+    listed: tuple[str, ...] = ()  # the first of the unreadable entries
+
+
+def read_ids(path: Path) -> WantedIds:
+    """All image ids in `path`.
+
+    An entry of a list that is no id is an input like the others, and is counted; in a folder, a tar or Parquet, where
+    other files lie too (a README, the validation images), names without an id are only mentioned in the log. Raises
+    InputError if the path does not exist, is damaged, or has no id at all.
     """
     if not path.exists():
         raise InputError(f"the ids {path} do not exist; {_FORMS}")
     chunks: list[Keys] = [np.empty(0, np.int64)]
-    others, example = 0, ""
+    others = 0
+    listed: list[str] = []
     for names in names_in(path):
         keys = keys_of_names(names)
         if keys.null_count:
-            example = example or names.filter(pc.is_null(keys))[0].as_py()
             others += keys.null_count
+            listed += names.filter(pc.is_null(keys)).slice(0, MOST_LISTED - len(listed)).to_pylist()
         chunks.append(np.unique(keys.drop_null().to_numpy()))
     found: Keys = np.unique(np.concatenate(chunks))
     if not len(found):
         raise InputError(f"the ids {path} hold no image id such as n01440764_10026; {_FORMS}")
     if others:
-        log.info("%d names among the ids are no id of a training image, %r for one", others, example[:80])
-    return found
+        log.info("%d names among the ids are no id of a training image, %r for one", others, listed[0][:80])
+    return WantedIds(found, others, tuple(listed)) if is_list(path) else WantedIds(found)

@@ -20,7 +20,7 @@ VALIDATION = "ILSVRC2012_val_00000293"
 
 
 def found(path: Path) -> list[str]:
-    ids: list[str] = image_ids(read_ids(path)).to_pylist()
+    ids: list[str] = image_ids(read_ids(path).keys).to_pylist()
     return ids
 
 
@@ -163,10 +163,10 @@ def test_a_folder_of_imagenet_1k_parquet(tmp_path: Path) -> None:
 
 def test_the_digest_is_that_of_the_sorted_ids_in_any_form(tmp_path: Path) -> None:
     (tmp_path / "ids.txt").write_text("\n".join(reversed(IDS)))
-    assert read_ids(tmp_path / "ids.txt").tolist() == read_ids(outer_tar(tmp_path / "train.tar")).tolist()
+    assert read_ids(tmp_path / "ids.txt").keys.tolist() == read_ids(outer_tar(tmp_path / "train.tar")).keys.tolist()
     # printf '%s\n' n01440764_10026 n01440764_10027 n01440764_7 n02017213_4263 n02017213_95 | sha256sum
     expected = "183f040e62b6a4bc69f537ec95f64bd641103f0f90a313af1cf0717ef77b9a33"
-    assert digest(read_ids(tmp_path / "ids.txt")) == expected
+    assert digest(read_ids(tmp_path / "ids.txt").keys) == expected
 
 
 def test_names_without_an_id_are_mentioned(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -175,6 +175,15 @@ def test_names_without_an_id_are_mentioned(tmp_path: Path, caplog: pytest.LogCap
     assert found(tmp_path / "ids.txt") == ["n01440764_7"]
     assert "4 names" in caplog.text
     assert "README.md" in caplog.text
+
+
+def test_only_a_lists_entries_are_inputs(tmp_path: Path) -> None:
+    (tmp_path / "ids.txt").write_text("n01440764_7\nn01440764_1O026\n")
+    assert read_ids(tmp_path / "ids.txt")[1:] == (1, ("n01440764_1O026",))
+    (tmp_path / "train").mkdir()
+    for name in ("n01440764_7.JPEG", "README.md"):
+        (tmp_path / "train" / name).touch()
+    assert read_ids(tmp_path / "train")[1:] == (0, ())
 
 
 @pytest.mark.parametrize(
