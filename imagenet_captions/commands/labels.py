@@ -1,0 +1,68 @@
+"""label-by-text: class labels from what texts say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from imagenet_captions.commands.app import command
+from imagenet_captions.commands.options import Workers, count_workers
+from imagenet_captions.labelling.modes import Mode
+
+
+@command
+def label_by_text(
+    table: Annotated[
+        Path,
+        typer.Argument(
+            help="Captions: a .parquet, .csv or .tsv file, WebDataset tars or a folder of them, one of our datasets, "
+            "or YFCC100M's metadata."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The labelled table: a .parquet, .csv or .tsv file.")],
+    mode: Annotated[
+        Mode,
+        typer.Option(
+            help="Label rows that name exactly one class (single), at least one (multi), or exactly one by its curated "
+            "name alone (strict)."
+        ),
+    ] = Mode.SINGLE,
+    text: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A column to look for names in. May be given often. Default: title, description and tags, else the "
+            "caption."
+        ),
+    ] = None,
+    case_sensitive: Annotated[
+        bool,
+        typer.Option("--case-sensitive", help="Take a name only as WordNet writes it, as the paper did with YFCC."),
+    ] = False,
+    workers: Workers = None,
+) -> None:
+    """Label captions by the classes that they name, and say how often that is right where the class is known."""
+    from imagenet_captions.labelling.label import LabelSettings
+    from imagenet_captions.labelling.label import label_by_text as label
+
+    settings = LabelSettings(mode, tuple(text or ()), case_sensitive, count_workers(workers))
+    report = label(table, out, settings)
+    typer.echo(_table(report.as_dict(settings)))
+    typer.echo(out)
+
+
+def _table(found: Mapping[str, Any]) -> str:
+    rows = found["rows"]
+    lines = [f"text: {', '.join(found['settings']['text'])}"]
+    for name in ("rows", "labelled", "named_none", "named_one", "named_several"):
+        share = f"{100 * found[name] / rows:6.1f} %" if rows else ""
+        lines.append(f"{name.replace('_', ' '):<15}{found[name]:>12,}{share}")
+    lines += [f"skipped: {reason}: {count:,}" for reason, count in found["skipped"].items()]
+    if found["known_class"]:
+        shares = (
+            f"{name} {'none' if found[name] is None else f'{found[name]:.4f}'}" for name in ("precision", "recall")
+        )
+        lines.append(f"against the true class of {found['known_class']:,} rows: {', '.join(shares)}")
+    return "\n".join(lines)

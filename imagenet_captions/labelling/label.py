@@ -1,0 +1,115 @@
+"""From a table of captions to a labelled one: the shell around `batch.label_batch`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from imagenet_captions import engine
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import replacing, write_json
+from imagenet_captions.labelling.batch import (
+    Labelling,
+    label_batch,
+    labelled,
+    labelled_schema,
+    text_columns,
+    truth_column,
+)
+from imagenet_captions.labelling.modes import Mode
+from imagenet_captions.labelling.score import Score
+from imagenet_captions.labelling.table import open_table
+from imagenet_captions.labelling.writing import check_name, open_writer
+
+_BATCH_ROWS = 10_000
+
+
+@dataclass(frozen=True)
+class LabelSettings:
+    """Which rows get a label, and where names are looked for.
+
+    `texts` are columns; without any, title, description and tags count, or else the caption.
+    """
+
+    mode: Mode = Mode.SINGLE
+    texts: tuple[str, ...] = ()
+    case_sensitive: bool = False
+    workers: int = field(default_factory=engine.default_workers)
+
+    def __post_init__(self) -> None:
+        engine.check_workers(self.workers)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found."""
+
+    score: Score
+    texts: tuple[str, ...]
+    skipped: Mapping[str, int]
+
+    def as_dict(self, settings: LabelSettings) -> dict[str, Any]:
+        """All of it but the classes one by one."""
+        how = {"mode": settings.mode.value, "text": list(self.texts), "case_sensitive": settings.case_sensitive}
+        return {"settings": how, **self.score.summary(), "skipped": dict(sorted(self.skipped.items()))}
+
+
+def label_by_text(table: Path, out: Path, settings: LabelSettings) -> Report:
+    """Write the rows of a table that name a class to `out`, each with the label that it names.
+
+    Beside `out` stand OUT.report.json, with the counts and with precision and recall where the table has the true
+    class, and OUT.report.tsv with the same for each class. The result is the same with any number of workers.
+    """
+    check_name(out)
+    _refuse_inside(table, out)
+    source = open_table(table)
+    texts = text_columns(source.schema, settings.texts)
+    labelling = Labelling(settings.mode, texts, settings.case_sensitive, truth_column(source.schema))
+    schema = labelled_schema(source.schema, settings.mode)
+    score = Score(settings.mode)
+    found = engine.map_batches(partial(label_batch, labelling=labelling), source.batches(_BATCH_ROWS), settings.workers)
+    with replacing(out) as partial_out:
+        with (
+            open_writer(partial_out, out.suffix.lower(), schema) as writer,
+            tqdm(desc="label", unit=" rows", unit_scale=True, disable=None) as progress,
+        ):
+            for batch in found:
+                score.add(batch)
+                rows = labelled(batch, settings.mode)
+                if len(rows):
+                    writer.write_batch(rows)
+                progress.update(len(batch))
+        report = Report(score, texts, source.skipped)
+        write_json(report_path(out, ".json"), report.as_dict(settings))
+        _write_classes(report_path(out, ".tsv"), score)
+    return report
+
+
+def report_path(out: Path, ending: str) -> Path:
+    """Where the report on a labelled table stands.
+
+    >>> report_path(Path("work/yfcc.parquet"), ".json").as_posix()
+    'work/yfcc.report.json'
+    """
+    return out.with_suffix(f".report{ending}")
+
+
+def _refuse_inside(table: Path, out: Path) -> None:
+    if out.resolve() == table.resolve():
+        raise InputError(f"--out {out} is the table itself; give another name")
+    if table.is_dir() and table.resolve() in out.resolve().parents:
+        raise InputError(f"--out {out} lies in the folder that is read; choose another place")
+
+
+def _write_classes(path: Path, score: Score) -> None:
+    with replacing(path) as partial_path, partial_path.open("w", encoding="utf-8", newline="") as opened:
+        rows = list(score.per_class())
+        writer = csv.DictWriter(opened, list(rows[0]), delimiter="\t", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,13 @@
+"""The three ways to label a row by the classes that it names."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Mode(str, Enum):
+    """Which rows get a label."""
+
+    SINGLE = "single"  # that name exactly one class
+    MULTI = "multi"  # that name at least one class; they get a list
+    STRICT = "strict"  # that name exactly one class, by open_clip's curated names alone

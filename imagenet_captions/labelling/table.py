@@ -1,0 +1,103 @@
+"""What can be labelled: a table of captions, in any of the forms in which people keep one.
+
+A form is one object with a schema and batches; a further one needs a class of its own and a line in `open_table`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.labelling.separated import SeparatedTable
+from imagenet_captions.labelling.tars import TarTable
+from imagenet_captions.labelling.yfcc import YfccTable, is_yfcc
+
+_IMAGE = "image"
+
+
+class CaptionTable(Protocol):
+    """Rows of texts, and of whatever stands beside them."""
+
+    schema: pa.Schema
+    skipped: Counter[str]  # what is no row, by reason; complete once `batches` is used up
+
+    def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield batches of the schema with at most so many rows, in the order of the table."""
+        ...
+
+
+def open_table(path: Path) -> CaptionTable:
+    """The table in a Parquet file, a CSV or TSV file, WebDataset tars, or YFCC100M's metadata.
+
+    A folder stands for all Parquet files or all tars in it, in the order of their names; one of our datasets is such a
+    folder, of which `data/` counts.
+    """
+    if not path.exists():
+        raise InputError(f"{path} does not exist; check the path")
+    if path.is_dir():
+        return _open_folder(path)
+    name = path.name.lower()
+    if name.endswith(".parquet"):
+        return ParquetTable([path])
+    if name.endswith(".tar"):
+        return TarTable([path])
+    if is_yfcc(path):
+        return YfccTable(path)
+    if name.endswith((".csv", ".tsv", ".txt")):
+        return SeparatedTable(path)
+    raise InputError(
+        f"{path} is no table that can be read; give .parquet, .csv, .tsv, WebDataset .tar files or a folder of them, "
+        "or YFCC100M's metadata"
+    )
+
+
+def _open_folder(folder: Path) -> CaptionTable:
+    inside = folder / "data" if (folder / "data").is_dir() else folder
+    if parquet := sorted(inside.glob("*.parquet")):
+        return ParquetTable(parquet)
+    if tars := sorted(inside.glob("*.tar")):
+        return TarTable(tars)
+    raise InputError(f"there is no .parquet and no .tar file in {inside}; give the folder that holds them")
+
+
+class ParquetTable:
+    """Parquet files of one schema. A column `image` is left out: a labelled table is joined with it by its key."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
+        self.skipped: Counter[str] = Counter()
+        self.schema = _schema(paths[0])
+        for path in paths[1:]:
+            if not _schema(path).equals(self.schema):
+                raise InputError(f"{path} has other columns than {paths[0]}; label them one by one")
+
+    def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield batches of all files."""
+        for path in self._paths:
+            with pq.ParquetFile(path) as opened:
+                for batch in opened.iter_batches(rows, columns=self.schema.names):
+                    columns = [batch[field.name].cast(field.type) for field in self.schema]
+                    yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+
+def _schema(path: Path) -> pa.Schema:
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowInvalid, OSError):
+        raise InputError(f"{path} is no Parquet file, or a damaged one; give a whole one") from None
+    return pa.schema([field.with_type(_plain(field.type)) for field in schema if field.name != _IMAGE])
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    """Texts are `string`, however they are stored."""
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    if pa.types.is_large_list(kind) or pa.types.is_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    return pa.string() if pa.types.is_large_string(kind) else kind
