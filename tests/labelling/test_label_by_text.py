@@ -171,13 +171,6 @@ def test_a_folder_of_parquet_files(tmp_path: Path) -> None:
 COMMA = ["filepath,title", 'a.jpg,"A tench, ""big"""', "b.jpg,nothing", "c.jpg", 'd.jpg,"gold\nfish, goldfish"']
 TABS = ["filepath\ttitle", 'a.jpg\t"A tench, ""big"""', "b.jpg\tno\0thing", "c.jpg", ""]
 TABS += ['d.jpg\t"gold\nfish, goldfish"']
-    "filepath\ttitle",
-    'a.jpg\t"A tench, ""big"""',
-    "b.jpg\tno\0thing",
-    "c.jpg",
-    "",
-    'd.jpg\t"gold\nfish, goldfish"',
-]
 
 
 @pytest.mark.parametrize(
