@@ -1,1 +1,87 @@
-"""ImageNet-Captions: rebuild it, load it, filter it."""
+"""ImageNet-Captions: rebuild it, load it, filter it.
+
+    import imagenet_captions as ic
+
+    rows = ic.load("imagenet-captions", ic.in_class("dog") & ic.contains("title", "beach"))
+
+Each name is imported when it is first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from imagenet_captions.building import BuildSettings as BuildSettings
+    from imagenet_captions.building import build as build
+    from imagenet_captions.classes import resolve as resolve
+    from imagenet_captions.errors import (
+        ImagenetCaptionsError as ImagenetCaptionsError,
+    )
+    from imagenet_captions.errors import (
+        InputError as InputError,
+    )
+    from imagenet_captions.errors import (
+        StoppedEarly as StoppedEarly,
+    )
+    from imagenet_captions.filters import (
+        contains as contains,
+    )
+    from imagenet_captions.filters import (
+        has as has,
+    )
+    from imagenet_captions.filters import (
+        in_class as in_class,
+    )
+    from imagenet_captions.filters import (
+        in_list as in_list,
+    )
+    from imagenet_captions.filters import (
+        in_split as in_split,
+    )
+    from imagenet_captions.filters import (
+        language as language,
+    )
+    from imagenet_captions.filters import (
+        license_in as license_in,
+    )
+    from imagenet_captions.filters import (
+        matches as matches,
+    )
+    from imagenet_captions.filters import (
+        names_class as names_class,
+    )
+    from imagenet_captions.loading import load as load
+
+# A name of a module in here would hide the module, or be hidden by it: hence `loading` for `load`.
+_MODULES = {
+    "BuildSettings": "building",
+    "build": "building",
+    "resolve": "classes",
+    "ImagenetCaptionsError": "errors",
+    "InputError": "errors",
+    "StoppedEarly": "errors",
+    "contains": "filters",
+    "has": "filters",
+    "in_class": "filters",
+    "in_list": "filters",
+    "in_split": "filters",
+    "language": "filters",
+    "license_in": "filters",
+    "matches": "filters",
+    "names_class": "filters",
+    "load": "loading",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value  # the next use finds it without asking here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

@@ -26,11 +26,12 @@ from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 from imagenet_captions.crawler.credentials import read_credentials
 from imagenet_captions.crawler.match import MatchSettings, match
 from imagenet_captions.crawler.source import CrawlSource, store_revision
+from imagenet_captions.dataset.folder import check_output
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.engine import check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import digest, locked, require_file, sha256, write_json
-from imagenet_captions.packager.package import PackageSettings, check_output, package
+from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.records import RawSource, outcomes_path
 from imagenet_captions.sources.release import ReleaseSource
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions import build as building
-from imagenet_captions.build import BuildSettings, Stage, build, run_stage
+from imagenet_captions import building
+from imagenet_captions.building import BuildSettings, Stage, build, run_stage
 from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.crawler.crawl import CrawlSettings
 from imagenet_captions.crawler.match import MatchSettings
@@ -92,7 +92,7 @@ def test_changed_code_runs_its_stage(tmp_path: Path, ran: Ran, monkeypatch: pyte
 def test_the_code_version_follows_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "imagenet_captions"
     shutil.copytree(Path(building.__file__).parent, copy)
-    monkeypatch.setattr(building, "__file__", str(copy / "build.py"))
+    monkeypatch.setattr(building, "__file__", str(copy / "building.py"))
     before = {stage: building.code_version(stage) for stage in ("match", "clean", "package")}
     changed = copy / "cleaner" / "text.py"
     changed.write_text(changed.read_text() + "# changed\n")

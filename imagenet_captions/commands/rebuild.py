@@ -71,7 +71,7 @@ def build(
     workers: Workers = None,
 ) -> None:
     """Make the dataset in one command, from the published JSON (--release) or from Flickr (--urls)."""
-    from imagenet_captions import build as building
+    from imagenet_captions import building
     from imagenet_captions.crawler.crawl import CrawlSettings
     from imagenet_captions.crawler.match import MatchSettings
     from imagenet_captions.denylist import read_denylist
@@ -137,7 +137,7 @@ def clean(
     workers: Workers = None,
 ) -> None:
     """Turn titles, descriptions and tags into captions: captions.parquet, from a release or from a crawl."""
-    from imagenet_captions.build import open_source
+    from imagenet_captions.building import open_source
     from imagenet_captions.cleaner import clean as cleaning
     from imagenet_captions.denylist import read_denylist
 

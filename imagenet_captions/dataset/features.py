@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +26,25 @@ def dataset_schema(row: pa.Schema, images: bool) -> pa.Schema:
     features = {field.name: _feature(field) for field in fields}
     # Written by hand in the oldest form that every version reads: `{"_type": "List"}` fails before datasets 4.
     return pa.schema(fields, metadata={b"huggingface": json.dumps({"info": {"features": features}}).encode()})
+
+
+def with_local_labels(schema: pa.Schema, wnids: Sequence[str]) -> pa.Schema:
+    """A dataset's schema with `label` counted over these classes alone, and the label it had as `label_original`."""
+    features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    if "label_original" not in schema.names:
+        schema = schema.insert(schema.get_field_index("label") + 1, pa.field("label_original", pa.int64()))
+        features["label_original"] = features["label"]
+    features["label"] = {"names": sorted(wnids), "_type": "ClassLabel"}
+    ordered = {name: features[name] for name in schema.names}
+    return schema.with_metadata({b"huggingface": json.dumps({"info": {"features": ordered}}).encode()})
+
+
+def local_labels(schema: pa.Schema) -> list[str] | None:
+    """The classes that `with_local_labels` counted over; None for a dataset whose labels are those of ImageNet."""
+    if "label_original" not in schema.names:
+        return None
+    names: list[str] = json.loads(schema.metadata[b"huggingface"])["info"]["features"]["label"]["names"]
+    return names
 
 
 def _stored(kind: pa.DataType) -> pa.DataType:

@@ -1,4 +1,4 @@
-"""A folder that is whole or not there: built beside its place, and moved there at the end."""
+"""A dataset folder that is whole or not there: built beside its place, and moved there at the end."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from imagenet_captions.dataset.manifest import is_dataset
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import remove_tree
 
@@ -44,6 +45,27 @@ def replacing_folder(out: Path) -> Iterator[Path]:
                     f"no space left to write {out} ({error.strerror}); free some and run it again"
                 ) from None
             raise
+
+
+def check_output(out: Path, images: Path | None) -> None:
+    """Refuse an output folder that holds something else, or that and the images lie one in the other."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"the output {out} is a file; give a folder")
+    if out.is_dir() and any(out.iterdir()) and not is_dataset(out):
+        raise InputError(f"the output folder {out} holds something else than a dataset; give a new or empty one")
+    if images is None:
+        return
+    if out.resolve() == images.resolve():
+        raise InputError(f"the output folder {out} is the images; give another one")
+    if images.resolve() in out.resolve().parents:
+        raise InputError(f"the output folder {out} lies inside the images {images}; give one outside")
+    check_inside(images, out, "the images")
+
+
+def check_inside(path: Path, out: Path, what: str) -> None:
+    """Refuse an output folder that would take an input away when it is replaced."""
+    if out.resolve() in path.resolve().parents:
+        raise InputError(f"{what} {path} lie inside the output folder {out}; give another output folder")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.build import BuildSettings, build
+from imagenet_captions.building import BuildSettings, build
 from imagenet_captions.crawler.crawl import CrawlSettings
 from imagenet_captions.crawler.match import MatchSettings
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from imagenet_captions.dataset.features import dataset_schema
+from imagenet_captions.dataset.features import dataset_schema, local_labels, with_local_labels
 from imagenet_captions.dataset.manifest import FileEntry, Manifest, read_manifest
 from imagenet_captions.dataset.outcomes import first_repeated
 from imagenet_captions.errors import InputError
@@ -100,7 +100,9 @@ def _contradictions(dataset: Path, manifest: Manifest) -> Iterator[_Problem]:
         names = sorted(name for name in manifest.files if name.startswith(config + "/"))
         tables = []
         for name in names:
-            if not _same(pq.read_schema(dataset / name), schema):
+            found = pq.read_schema(dataset / name)
+            local = local_labels(found)
+            if not _same(found, schema if local is None else with_local_labels(schema, local)):
                 yield _Problem(name, "has another schema than this version writes")
                 return
             tables.append(pq.read_table(dataset / name, columns=["image_id"]))

@@ -1,0 +1,64 @@
+"""Lists of classes that people use under a name: ImageNet-A's 200, Imagenette's 10, and so on.
+
+The lists lie in data/lists, each with its source in its first lines. Several lists go by "ImageNet-100", so that none
+is called that here.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from imagenet_captions import classes
+from imagenet_captions.errors import InputError
+
+_LISTS = Path(__file__).with_name("data") / "lists"
+_WNID_FIRST = re.compile(r"(n[0-9]{8})(?:[\s,]|$)")
+_SHARED_NAMES = ("imagenet-100", "in-100", "imagenet100", "in100")
+
+
+def list_names() -> tuple[str, ...]:
+    """The names of the lists that come with the package."""
+    return tuple(sorted(path.stem for path in _LISTS.glob("*.txt")))
+
+
+def read_list(name: str | Path) -> tuple[str, ...]:
+    """The sorted wnids of a list, given by its name or as a file of one's own.
+
+    A file has one class a line: a wnid, with or without more after it (as in Kaggle's LOC_synset_mapping.txt), or
+    anything that `classes.resolve` takes. Lines that start with # are comments.
+
+    >>> len(read_list("imagenet-a")), len(read_list("objectnet"))
+    (200, 125)
+    """
+    shipped = _LISTS / f"{name}.txt"
+    if str(name) in list_names():
+        return _read(shipped)
+    if Path(name).is_file():
+        return _read(Path(name))
+    if str(name).lower().replace("_", "-") in _SHARED_NAMES:
+        several = [each for each in list_names() if each.startswith("imagenet-100-")]
+        raise InputError(f"several lists go by the name {str(name)!r}; give one of {', '.join(several)}")
+    raise InputError(
+        f"there is no class list or file {str(name)[:80]!r}; the lists are {', '.join(list_names())}, "
+        "and a file has one class a line"
+    )
+
+
+def _read(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is no text file; give one with a class a line") from None
+    found: set[str] = set()
+    for number, line in enumerate(lines, 1):
+        text = line.split("\t")[0].strip()
+        if text and not text.startswith("#"):
+            wnid = _WNID_FIRST.match(text)
+            try:
+                found.update(classes.resolve(wnid[1] if wnid else text))
+            except InputError as error:
+                raise InputError(f"{path}, line {number}: {error}") from None
+    if not found:
+        raise InputError(f"{path} holds no class; give a file with a class a line")
+    return tuple(sorted(found))

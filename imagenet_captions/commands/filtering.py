@@ -1,0 +1,85 @@
+"""filter: some rows of a dataset, as a list of ids or as a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imagenet_captions.commands.app import command
+from imagenet_captions.commands.options import Deny, Workers, count_workers
+from imagenet_captions.errors import InputError
+
+Many = list[str] | None
+
+
+@command
+def filter(
+    dataset: Annotated[Path, typer.Argument(help="A dataset folder.")],
+    class_: Annotated[
+        Many, typer.Option("--class", help="A wnid, index, name or ancestor such as dog; any of those given.")
+    ] = None,
+    class_list: Annotated[
+        Many, typer.Option(help="A list such as imagenet-a, or a file with a class a line.", metavar="NAME|FILE")
+    ] = None,
+    contains: Annotated[
+        Many, typer.Option(help="The field contains the text, in any case; all of those given.", metavar="FIELD=TEXT")
+    ] = None,
+    matches: Annotated[
+        Many, typer.Option(help="The regular expression is found in the field.", metavar="FIELD=REGEX")
+    ] = None,
+    has: Annotated[Many, typer.Option(help="The field holds something.", metavar="FIELD")] = None,
+    language: Annotated[Many, typer.Option(help="A language code such as en; any of those given.")] = None,
+    license_: Annotated[
+        Many, typer.Option("--license", help="Flickr's number or a name such as by; any of those given.")
+    ] = None,
+    names_class: Annotated[bool, typer.Option("--names-class", help="The texts name the row's own class.")] = False,
+    split: Annotated[str | None, typer.Option(help="train or val, by a hash of the id.")] = None,
+    val_fraction: Annotated[float, typer.Option(help="The share of all rows that is val.")] = 0.1,
+    only_ids: Annotated[
+        Path | None, typer.Option(help="Only the image ids in this file, such as one that --ids wrote.")
+    ] = None,
+    deny: Deny = None,
+    trim_tail: Annotated[
+        str | None, typer.Option(help="At most N rows for each of the K rarest classes.", metavar="K:N")
+    ] = None,
+    like: Annotated[
+        Path | None, typer.Option(help="As many rows a class as a table with columns wnid and count says.")
+    ] = None,
+    per_class: Annotated[int | None, typer.Option(help="At most so many rows a class.")] = None,
+    sample: Annotated[
+        str | None, typer.Option(help="So many rows in all, or a share such as 0.1.", metavar="N|FRACTION")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Another seed samples other rows.")] = 0,
+    local_labels: Annotated[
+        bool, typer.Option("--local-labels", help="Count labels over the classes left; the old ones stay beside them.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Write a dataset folder.")] = None,
+    ids: Annotated[Path | None, typer.Option(help="Write a list of image ids, and FILE.json beside it.")] = None,
+    workers: Workers = None,
+) -> None:
+    """Keep some rows of a dataset: as a smaller dataset (--out), or as a list of their ids (--ids)."""
+    from imagenet_captions.filtering.filter import filter_to_dataset, filter_to_ids, format_counts
+    from imagenet_captions.filtering.settings import FilterSettings, Wanted
+
+    wanted = Wanted(
+        classes=class_ or (),
+        lists=class_list or (),
+        contains=contains or (),
+        matches=matches or (),
+        has=has or (),
+        languages=language or (),
+        licenses=license_ or (),
+        names_class=names_class,
+        split=split,
+        val_fraction=val_fraction,
+    )
+    settings = FilterSettings(wanted, only_ids, trim_tail, like, per_class, sample, seed, deny, local_labels)
+    if out is not None and ids is None:
+        counts = filter_to_dataset(dataset, out, settings, count_workers(workers))
+    elif ids is not None and out is None:
+        counts = filter_to_ids(dataset, ids, settings)
+    else:
+        raise InputError("a filter writes one thing: give --out DATASET, or --ids FILE")
+    typer.echo(f"{format_counts(counts)}\n{out or ids}")

@@ -1,0 +1,137 @@
+"""What a filter keeps: flags, joined into one condition, and what is sampled of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import and_
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imagenet_captions import filters
+from imagenet_captions.class_lists import list_names
+from imagenet_captions.denylist import read_denylist
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import require_file, sha256
+from imagenet_captions.image_ids import image_id
+from imagenet_captions.sampling import Sampling, TailTrim, parse_sample, read_counts
+
+if TYPE_CHECKING:
+    from pyarrow.compute import Expression
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a row has to be.
+
+    Several classes, lists (also beside classes), languages or licences: any of them. Everything else: all of it.
+    """
+
+    classes: Sequence[str] = ()
+    lists: Sequence[str] = ()
+    contains: Sequence[str] = ()  # FIELD=TEXT
+    matches: Sequence[str] = ()  # FIELD=REGEX
+    has: Sequence[str] = ()
+    languages: Sequence[str] = ()
+    licenses: Sequence[str] = ()
+    names_class: bool = False
+    split: str | None = None
+    val_fraction: float = 0.1
+
+    def condition(self) -> Expression | None:
+        """All of it as one condition; None if nothing is asked for."""
+        parts: list[Expression] = []
+        if self.classes or self.lists:
+            some = [filters.in_list(name) for name in self.lists]
+            some += [filters.in_class(*self.classes)] if self.classes else []
+            parts.append(reduce(lambda left, right: left | right, some))
+        parts += [filters.contains(*_pair(text, "--contains", "title=dog")) for text in self.contains]
+        parts += [filters.matches(*_pair(text, "--matches", "title=^IMG")) for text in self.matches]
+        parts += [filters.has(name) for name in self.has]
+        for function, values in ((filters.language, self.languages), (filters.license_in, self.licenses)):
+            parts += [function(*values)] if values else []
+        parts += [filters.names_class()] if self.names_class else []
+        parts += [filters.in_split(self.split, self.val_fraction)] if self.split is not None else []
+        return reduce(and_, parts) if parts else None
+
+
+@dataclass(frozen=True)
+class FilterSettings:
+    """All of a filter: the condition, ids that a file names, and what is taken of the rest."""
+
+    wanted: Wanted = field(default_factory=Wanted)
+    only_ids: Path | None = None
+    trim_tail: str | None = None  # K:N
+    like: Path | None = None
+    per_class: int | None = None
+    sample: str | None = None  # N, or a share
+    seed: int = 0
+    deny: Path | None = None
+    local_labels: bool = False
+
+    def sampling(self) -> Sampling:
+        """What is taken, with the files read."""
+        return Sampling(
+            trim_tail=None if self.trim_tail is None else TailTrim.parse(self.trim_tail),
+            like=None if self.like is None else read_counts(self.like),
+            per_class=self.per_class,
+            sample=None if self.sample is None else parse_sample(self.sample),
+            seed=self.seed,
+        )
+
+    def as_given(self) -> dict[str, Any]:
+        """The settings that were given, for the record; files by their SHA-256, since a path is another elsewhere."""
+        given: dict[str, Any] = {
+            "class": list(self.wanted.classes),
+            "class-list": [name if name in list_names() else _digest(Path(name)) for name in self.wanted.lists],
+            "contains": list(self.wanted.contains),
+            "matches": list(self.wanted.matches),
+            "has": list(self.wanted.has),
+            "language": list(self.wanted.languages),
+            "license": list(self.wanted.licenses),
+            "names-class": self.wanted.names_class,
+            "split": self.wanted.split,
+            "val-fraction": self.wanted.val_fraction if self.wanted.split else None,
+            **read_denylist(self.deny).settings(),
+            "only-ids": None if self.only_ids is None else _digest(self.only_ids),
+            "trim-tail": self.trim_tail,
+            "like": None if self.like is None else _digest(self.like),
+            "per-class": self.per_class,
+            "sample": self.sample,
+            "local-labels": self.local_labels,
+        }
+        found = {name: value for name, value in given.items() if value not in ([], None, False)}
+        sampled = {"trim-tail", "like", "per-class", "sample"} & found.keys()
+        return {**found, "seed": self.seed} if sampled else found
+
+
+def read_ids(path: Path) -> frozenset[str]:
+    """The image ids in a text file, one a line in any of the forms that `image_ids.image_id` knows."""
+    try:
+        lines = require_file(path, "the file of ids").read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is no text file; give one with an image id a line") from None
+    found = set()
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            canonical = image_id(line.strip())
+            if canonical is None:
+                raise InputError(
+                    f"{path}, line {number}: {line[:80]!r} is no image id; give one such as n01440764_10026"
+                )
+            found.add(canonical)
+    if not found:
+        raise InputError(f"{path} holds no image id; give one a line")
+    return frozenset(found)
+
+
+def _pair(text: str, flag: str, example: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"{flag} {text[:80]!r} is not possible; give FIELD=TEXT, such as {example}")
+    return name, value
+
+
+def _digest(path: Path) -> str:
+    return "sha256:" + sha256(require_file(path, "the file"))

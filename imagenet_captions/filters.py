@@ -1,0 +1,161 @@
+"""Conditions on rows, as Arrow expressions.
+
+A condition goes to `imagenet_captions.load`, to `datasets.load_dataset(..., filters=condition)` and to a
+`pyarrow.dataset`, and joins with others by `&`, `|` and `~`. None is ever null, so `~` keeps exactly the other rows.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imagenet_captions import classes
+from imagenet_captions.class_lists import read_list
+from imagenet_captions.errors import InputError
+from imagenet_captions.licenses import resolve_license
+from imagenet_captions.records import PROVENANCE_COLUMNS
+from imagenet_captions.splits import split_condition
+
+TEXT_FIELDS = ("title", "description", "tags", "caption")
+FIELDS = (*TEXT_FIELDS, "language", *PROVENANCE_COLUMNS, "image")
+
+# What a pattern for tags may hold: nothing that could match the line break between two tags.
+_ESCAPES_IN_A_TAG = frozenset("dwSbBQE")
+_GROUPS = re.compile(r"\(\?(?::|i\)|i:|P?<[A-Za-z_])")
+
+
+def in_class(*names: str | int) -> pc.Expression:
+    """Rows of these classes, each given as wnid, index, any of its names, or an ancestor.
+
+    >>> in_class("tench")
+    <pyarrow.compute.Expression (wnid == "n01440764")>
+
+    Raises InputError for a name that nothing has, or that stands for several things.
+    """
+    if not names:
+        raise InputError("in_class needs a class; give a wnid, an index or a name")
+    return _wnid_in({wnid for name in names for wnid in classes.resolve(name)})
+
+
+def in_list(name: str | Path) -> pc.Expression:
+    """Rows whose class is on a list: one of `class_lists.list_names()`, or a file with one class a line."""
+    return _wnid_in(set(read_list(name)))
+
+
+def has(field: str) -> pc.Expression:
+    """Rows in which a field holds something: a text that is not empty, a tag, a language other than "und", an image.
+
+    >>> has("title")
+    <pyarrow.compute.Expression (title != "")>
+    """
+    if field not in FIELDS:
+        raise InputError(f"there is no field {field[:80]!r} to have; give one of {', '.join(FIELDS)}")
+    if field == "tags":
+        return pc.list_value_length(pc.field("tags")) > 0
+    if field in TEXT_FIELDS:
+        return pc.field(field) != ""
+    if field == "language":
+        return ~pc.field("language").isin([None, "und"])
+    # Asking the whole struct would read the bytes of all images.
+    return (pc.field("image", "path") if field == "image" else pc.field(field)).is_valid()
+
+
+def contains(field: str, text: str, ignore_case: bool = True) -> pc.Expression:
+    """Rows in which a text field contains a text as it stands, no pattern; in tags, rows with such a tag.
+
+    Upper and lower case are the same unless `ignore_case` is False (by Unicode's simple folding, so ß is not SS).
+    """
+    _check_text_field(field)
+    if not text:
+        raise InputError(f"every {field} contains the empty text; give some text, or use has({field!r})")
+    if field == "tags":
+        # One text of all tags, between them a character that the text sought does not have, so that it is in a tag.
+        between = next(mark for mark in map(chr, range(10, 0x10000)) if mark not in text)
+        return pc.match_substring(_joined_tags(between), text, ignore_case=ignore_case)
+    return pc.match_substring(pc.field(field), text, ignore_case=ignore_case)
+
+
+def matches(field: str, regex: str) -> pc.Expression:
+    """Rows in which a regular expression of RE2's kind is found in a text field; in tags, rows with such a tag.
+
+    Begin with (?i) to ignore case. `^` and `$` are the ends of the text, in tags those of each tag.
+
+    Raises InputError with RE2's message for what RE2 does not have (look-around, back-references), and in tags for
+    what could match across two tags.
+    """
+    _check_text_field(field)
+    if field == "tags":
+        _check_within_tags(regex)
+        regex = f"(?m)(?:{regex})"
+    try:
+        pc.match_substring_regex(pa.array([""]), regex)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"the pattern {regex[:80]!r} cannot be used: {str(error)[:300]}") from None
+    if field == "tags":
+        return has("tags") & pc.match_substring_regex(_joined_tags("\n"), regex)
+    return pc.match_substring_regex(pc.field(field), regex)
+
+
+def language(*codes: str) -> pc.Expression:
+    """Rows whose title and description are in one of these languages, given as code: "en", "de"; "und" is unknown."""
+    for code in codes or ("",):
+        if not re.fullmatch("[a-z]{2,3}", code):
+            raise InputError(f"{code[:80]!r} is no language code; give one such as 'en', or 'und' for undetermined")
+    return pc.field("language").isin(codes)
+
+
+def license_in(*names: str | int) -> pc.Expression:
+    """Rows whose licence is one of these: Flickr's number, or a name such as "by", "by-nc-2.0" or "cc0"."""
+    if not names:
+        raise InputError("license_in needs a licence; give Flickr's number or a name such as 'by'")
+    numbers = sorted({number for name in names for number in resolve_license(name)})
+    return pc.field("license").isin(pa.array(numbers, pa.int8()))
+
+
+def names_class(*names: str | int) -> pc.Expression:
+    """Rows whose title, description or tags name the row's own class, or any of the classes given."""
+    if not names:
+        return pc.field("names_class").isin([True])
+    labels = sorted({str(classes.index_of(wnid)) for name in names for wnid in classes.resolve(name)})
+    return pc.match_substring_regex(pc.field("mentions"), f" (?:{'|'.join(labels)}) ")
+
+
+def in_split(split: str, fraction: float = 0.1) -> pc.Expression:
+    """Rows of the split "train" or "val"; `fraction` is the share of all rows that is "val".
+
+    Which rows these are follows from a hash of the image's id, so it is the same in every dataset that has the row,
+    and the rows of a smaller validation share are among those of a larger one.
+    """
+    return split_condition(split, fraction)
+
+
+def _wnid_in(wnids: set[str]) -> pc.Expression:
+    wnid, ordered = pc.field("wnid"), sorted(wnids)
+    if len(ordered) == 1:
+        return wnid == ordered[0]
+    # The bounds tell every Arrow version which row groups cannot have any; only newer ones see it from a list.
+    return wnid.isin(ordered) & (wnid >= ordered[0]) & (wnid <= ordered[-1])
+
+
+def _joined_tags(between: str) -> pc.Expression:
+    return pc.binary_join(pc.field("tags"), between)
+
+
+def _check_text_field(field: str) -> None:
+    if field not in TEXT_FIELDS:
+        raise InputError(f"{field[:80]!r} is no text field; give one of {', '.join(TEXT_FIELDS)}")
+
+
+def _check_within_tags(regex: str) -> None:
+    """Refuse what could match the line break between two tags."""
+    rest = re.sub(r"\\p(?:[LMNPS]|\{[LMNPS][a-z]?\})|\\[^0-9A-Za-z]", "", regex)
+    escapes = set(re.findall(r"\\(.)", rest)) - _ESCAPES_IN_A_TAG
+    flags = re.sub(_GROUPS, "", rest).count("(?")
+    if escapes or flags or "[^" in rest or "[:" in rest or min(rest, default=" ") < " ":
+        raise InputError(
+            f"the pattern {regex[:80]!r} could match across two tags, which are matched one by one; "
+            "leave out negated classes ([^…], \\W, \\D), \\s (write a blank), other escapes and flags but (?i)"
+        )

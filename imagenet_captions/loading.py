@@ -1,0 +1,167 @@
+"""Open a dataset folder as a `datasets.Dataset`, reading only what a condition needs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.fs as pafs
+
+from imagenet_captions.dataset.manifest import NAME, read_manifest
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import sha256
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+    from pyarrow.compute import Expression
+
+CONFIGS = {"default": "data", "raw": "raw"}
+_LARGEST_IN_MEMORY = 1 << 30
+_PACKED = 10  # texts take this much more room in memory than in their file, at the very most
+_BATCH_ROWS = 256  # of a streamed dataset: about 30 MB with images
+
+
+def load(
+    path: str | Path,
+    condition: Expression | None = None,
+    config: str = "default",
+    columns: Sequence[str] | None = None,
+    streaming: bool = False,
+) -> Dataset | IterableDataset:
+    """Open a dataset folder, or only the rows that a condition keeps, or only some columns.
+
+    What fits into a gigabyte is read straight into memory; more goes through the cache of `datasets` on disk, and with
+    `streaming` nothing is kept. The features are those that `load_dataset` gives, and nothing asks the hub.
+
+    Raises InputError for a folder that is no dataset of ours, or a column that it does not have.
+    """
+    folder = Path(path)
+    parquet = open_parquet(folder, config)
+    names = _columns(parquet, columns, folder)
+    if streaming:
+        check_condition(parquet.schema, condition, folder)
+        return _streamed(parquet, condition, names)
+    if _is_large(parquet, condition, names):
+        check_condition(parquet.schema, condition, folder)
+        return _cached(parquet, condition, names)
+    return _in_memory(parquet, condition, names, folder)
+
+
+def open_parquet(path: Path, config: str) -> pads.FileSystemDataset:
+    """The shards of one config of a dataset folder, in order, as an Arrow dataset."""
+    if config not in CONFIGS:
+        raise InputError(f"there is no config {config[:80]!r}; give default or raw")
+    manifest = read_manifest(path)
+    shards = [path / name for name in sorted(manifest.files) if name.startswith(CONFIGS[config] + "/")]
+    try:
+        return _of_shards(shards)
+    except (OSError, pa.ArrowInvalid):
+        raise InputError(f"{path} is damaged; `imagenet-captions verify` says where") from None
+
+
+def _of_shards(shards: Sequence[Path]) -> pads.FileSystemDataset:
+    # `pads.dataset` reads the first footer once for the schema and once more to scan, which for one class of
+    # published-size data is a third of the time.
+    parquet, local = pads.ParquetFileFormat(), pafs.LocalFileSystem()
+    fragments = [parquet.make_fragment(str(shard.absolute()), local) for shard in shards]
+    return pads.FileSystemDataset(fragments, fragments[0].physical_schema, parquet, local)
+
+
+def _columns(parquet: pads.FileSystemDataset, columns: Sequence[str] | None, path: Path) -> list[str]:
+    known = parquet.schema.names
+    for name in columns or ():
+        if name not in known:
+            raise InputError(f"{path} has no column {name[:80]!r}; it has {', '.join(known)}")
+    return list(known if columns is None else columns)
+
+
+def check_condition(schema: pa.Schema, condition: Expression | None, path: Path) -> None:
+    """Refuse a condition that the columns of a dataset do not allow, before anything is read."""
+    try:
+        pads.dataset(schema.empty_table()).to_table(filter=condition)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError) as error:
+        raise InputError(
+            f"the condition does not fit {path}, whose columns are {', '.join(schema.names)}: "
+            f"{str(error).splitlines()[0][:200]}"
+        ) from None
+
+
+def _is_large(parquet: pads.FileSystemDataset, condition: Expression | None, names: Sequence[str]) -> bool:
+    """Whether the row groups that may have a row that the condition keeps are too large, in the columns asked for."""
+    if sum(Path(file).stat().st_size for file in parquet.files) * _PACKED <= _LARGEST_IN_MEMORY:
+        return False
+    total = 0
+    for fragment in parquet.get_fragments(condition):
+        for group in (fragment if condition is None else fragment.subset(condition)).row_groups:
+            columns = fragment.metadata.row_group(group.id)
+            total += sum(
+                column.total_uncompressed_size
+                for column in map(columns.column, range(fragment.metadata.num_columns))
+                if column.path_in_schema.split(".")[0] in names
+            )
+    return total > _LARGEST_IN_MEMORY
+
+
+def _in_memory(
+    parquet: pads.FileSystemDataset, condition: Expression | None, names: Sequence[str], path: Path
+) -> Dataset:
+    import datasets
+
+    try:
+        table = parquet.to_table(columns=list(names), filter=condition)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError):
+        check_condition(parquet.schema, condition, path)
+        raise
+    # Given, since datasets would else hash every byte of the table to make one.
+    parts = [sha256(path / NAME), *map(str, (condition, *names, *parquet.files))]
+    fingerprint = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
+    return datasets.Dataset(table, split=datasets.Split.TRAIN, fingerprint=fingerprint)
+
+
+def _cached(parquet: pads.FileSystemDataset, condition: Expression | None, names: Sequence[str]) -> Dataset:
+    import datasets
+    from datasets.packaged_modules.parquet.parquet import ParquetConfig
+
+    filters: dict[str, Any] = {} if condition is None else {"filters": condition}
+    if filters and not hasattr(ParquetConfig, "filters"):
+        raise InputError(
+            f"datasets {datasets.__version__} cannot filter more than {_LARGEST_IN_MEMORY:,} bytes on disk; "
+            "update it (3.2 or newer), or give streaming=True"
+        )
+    return datasets.Dataset.from_parquet(parquet.files, columns=list(names), **filters)
+
+
+def _streamed(parquet: pads.FileSystemDataset, condition: Expression | None, names: Sequence[str]) -> IterableDataset:
+    import datasets
+
+    schema = pa.schema([parquet.schema.field(name) for name in names], metadata=parquet.schema.metadata)
+    return datasets.IterableDataset.from_generator(
+        _Rows(condition, tuple(names)),
+        features=datasets.Features.from_arrow_schema(schema),
+        gen_kwargs={"shards": list(parquet.files)},  # a list, which datasets shares out to the workers of a loader
+        split=datasets.Split.TRAIN,
+    )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Yields the rows of some shards; an object, so that it can be sent to worker processes."""
+
+    condition: Expression | None
+    names: tuple[str, ...]
+
+    def __call__(self, shards: list[str]) -> Iterator[dict[str, Any]]:
+        scanned = _of_shards([Path(shard) for shard in shards]).scanner(
+            columns=list(self.names),
+            filter=self.condition,
+            batch_size=_BATCH_ROWS,
+            batch_readahead=2,
+            fragment_readahead=1,
+        )
+        for batch in scanned.to_batches():
+            yield from batch.to_pylist()

@@ -1,0 +1,174 @@
+"""Take some of a dataset's rows: so many in all, so many a class, or as a table of class counts says.
+
+Where only some rows can stay, those stay whose ids come first when they are ordered by a hash of seed and id. So a
+smaller sample lies within a larger one, and the same ids are chosen on every machine and in every version.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagenet_captions import classes
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import require_file
+from imagenet_captions.image_ids import wnid_of
+from imagenet_captions.splits import sampling_key
+
+_COUNT_COLUMNS = ("count", "images", "rows")
+
+
+@dataclass(frozen=True)
+class TailTrim:
+    """At most `rows` rows for each of the `classes` classes that have the fewest; ties go by wnid."""
+
+    classes: int
+    rows: int
+
+    @classmethod
+    def parse(cls, text: str) -> TailTrim:
+        """Read "K:N".
+
+        >>> TailTrim.parse("100:1")
+        TailTrim(classes=100, rows=1)
+        """
+        parts = text.split(":")
+        if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+            raise InputError(f"--trim-tail {text[:80]!r} is not possible; give classes and rows, such as 100:1")
+        return cls(int(parts[0]), int(parts[1]))
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What is taken, in the order in which it is applied; None leaves all rows."""
+
+    trim_tail: TailTrim | None = None
+    like: Mapping[str, int] | None = None  # wnid → rows wanted; a class that is not there gets none
+    per_class: int | None = None
+    sample: int | float | None = None  # a number of rows, or a share of them
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.per_class is not None and self.per_class < 1:
+            raise InputError(f"--per-class {self.per_class} is not possible; give 1 or more")
+        if isinstance(self.sample, int) and self.sample < 1:
+            raise InputError(f"--sample {self.sample} is not possible; give 1 row or more, or a share such as 0.1")
+        if isinstance(self.sample, float) and not 0 < self.sample <= 1:
+            raise InputError(f"--sample {self.sample} is not possible; a share is above 0 and at most 1.0")
+
+
+def parse_sample(text: str) -> int | float:
+    """Read a number of rows, or a share with a decimal point.
+
+    >>> parse_sample("1000"), parse_sample("0.1"), parse_sample("1.0")
+    (1000, 0.1, 1.0)
+    """
+    try:
+        return float(text) if "." in text else int(text)
+    except ValueError:
+        raise InputError(
+            f"--sample {text[:80]!r} is not possible; give a number of rows such as 1000, or a share such as 0.1"
+        ) from None
+
+
+def choose(ids: Sequence[str], sampling: Sampling) -> dict[str, str]:
+    """The ids that do not stay, each with the step that left it out.
+
+    >>> choose(["n01440764_1", "n01440764_2", "n01443537_1"], Sampling(per_class=1))
+    {'n01440764_2': 'per-class'}
+    """
+    ordered = sorted(ids, key=lambda image_id: (sampling_key(image_id, sampling.seed), image_id))
+    out: dict[str, str] = {}
+    for step, limits in (
+        ("trim-tail", _tail_limits),
+        ("like", _like_limits),
+        ("per-class", _class_limits),
+    ):
+        wanted = limits(Counter(map(wnid_of, ordered)), sampling)
+        if wanted is not None:
+            ordered = _first_of_each(ordered, wanted, step, out)
+    if sampling.sample is not None:
+        share = isinstance(sampling.sample, float)
+        count = round(sampling.sample * len(ordered)) if share else int(sampling.sample)
+        out.update(dict.fromkeys(ordered[count:], "sample"))
+    return out
+
+
+def _tail_limits(counts: Counter[str], sampling: Sampling) -> dict[str, int] | None:
+    if sampling.trim_tail is None:
+        return None
+    rarest = sorted(counts, key=lambda wnid: (counts[wnid], wnid))[: sampling.trim_tail.classes]
+    return {**counts, **dict.fromkeys(rarest, sampling.trim_tail.rows)}
+
+
+def _like_limits(counts: Counter[str], sampling: Sampling) -> dict[str, int] | None:
+    return None if sampling.like is None else {wnid: sampling.like.get(wnid, 0) for wnid in counts}
+
+
+def _class_limits(counts: Counter[str], sampling: Sampling) -> dict[str, int] | None:
+    return None if sampling.per_class is None else dict.fromkeys(counts, sampling.per_class)
+
+
+def _first_of_each(ordered: list[str], limits: Mapping[str, int], step: str, out: dict[str, str]) -> list[str]:
+    taken: Counter[str] = Counter()
+    kept = []
+    for image_id in ordered:
+        wnid = wnid_of(image_id)
+        taken[wnid] += 1
+        if taken[wnid] <= limits[wnid]:
+            kept.append(image_id)
+        else:
+            out[image_id] = step
+    return kept
+
+
+def short_of(ids: Sequence[str], like: Mapping[str, int]) -> int:
+    """How many classes have fewer rows than a table of counts asks for."""
+    counts = Counter(map(wnid_of, ids))
+    return sum(counts[wnid] < wanted for wnid, wanted in like.items())
+
+
+def read_counts(path: Path) -> dict[str, int]:
+    """Rows wanted per class from a tab-separated table.
+
+    With a header, the columns `wnid` and `count` (or `images`, or `rows`) count; without one, the first two columns
+    are a class, by wnid or any name that only one class has, and its count.
+    """
+    try:
+        lines = require_file(path, "the table of counts").read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{path} is no text file; give a tab-separated table with the columns wnid and count"
+        ) from None
+    rows = [line.split("\t") for line in lines if line.strip()]
+    columns = (0, 1)
+    if rows and "wnid" in rows[0]:
+        counted = [rows[0].index(name) for name in _COUNT_COLUMNS if name in rows[0]]
+        if not counted:
+            raise InputError(f"{path} has no column count; name the column of the counts so")
+        columns = (rows[0].index("wnid"), counted[0])
+        rows = rows[1:]
+    wanted: dict[str, int] = {}
+    for number, row in enumerate(rows, 1):
+        wnid, count = _counted(row, columns, f"{path}, row {number}")
+        if wnid in wanted:
+            raise InputError(f"{path}, row {number}: {wnid} is there twice; give each class one count")
+        wanted[wnid] = count
+    if not wanted:
+        raise InputError(f"{path} has no counts; give a tab-separated table with the columns wnid and count")
+    return wanted
+
+
+def _counted(row: Sequence[str], columns: tuple[int, int], where: str) -> tuple[str, int]:
+    name, count = (row[at].strip() if at < len(row) else "" for at in columns)
+    try:
+        found = classes.resolve(name)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    if len(found) != 1:
+        raise InputError(f"{where}: {name[:80]!r} stands for {len(found)} classes; give the wnid of one")
+    if not (count.isascii() and count.isdigit() and len(count) < 10):
+        raise InputError(f"{where}: {count[:80]!r} is no count; give a whole number")
+    return found[0], int(count)

@@ -1,0 +1,61 @@
+"""Which rows are for validation, and in which order rows are sampled: told from an image's id alone.
+
+Both are the same on every machine and in every version; tests pin some ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imagenet_captions.errors import InputError
+
+SPLITS = ("train", "val")
+_RANGE = 1 << 32
+_WORD = (1 << 64) - 1
+# Odd, so that multiplying loses nothing: 2^64 over the golden ratio, and the multiplier of Pelle Evensen's rrmxmx.
+_FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
+_NUMBERS = 10**9  # an id's number has nine digits at most
+
+
+def split_hash(image_id: str) -> int:
+    """A number below 2^32 that an image's id scatters to; ids whose number is below fraction · 2^32 are `val`.
+
+    >>> split_hash("n01440764_10026")
+    2029262338
+    """
+    mixed = (int(image_id[1:9]) * _NUMBERS + int(image_id[10:])) * _FIRST & _WORD
+    return ((mixed ^ mixed >> 32) * _SECOND & _WORD) >> 32
+
+
+def split_condition(split: str, fraction: float) -> pc.Expression:
+    """The same, as a condition on the column image_id.
+
+    Only arithmetic that every Arrow version does alike, on 64 bits without a sign, wrapping around.
+    """
+    if split not in SPLITS:
+        raise InputError(f"there is no split {split[:80]!r}; give train or val")
+    if not 0 < fraction < 1:
+        raise InputError(f"a validation share of {fraction} is not possible; give one between 0 and 1, such as 0.1")
+    image_id = pc.field("image_id")
+    wnid = pc.utf8_slice_codeunits(image_id, 1, 9).cast(pa.uint64())
+    number = pc.utf8_slice_codeunits(image_id, 10).cast(pa.uint64())
+    mixed = pc.multiply(pc.add(pc.multiply(wnid, _word(_NUMBERS)), number), _word(_FIRST))
+    mixed = pc.multiply(pc.bit_wise_xor(mixed, pc.shift_right(mixed, _word(32))), _word(_SECOND))
+    is_val = pc.shift_right(mixed, _word(32)) < _word(round(fraction * _RANGE))
+    return is_val if split == "val" else ~is_val
+
+
+def sampling_key(image_id: str, seed: int) -> bytes:
+    """What rows are ordered by before the first ones are taken, so that a smaller sample lies within a larger one.
+
+    >>> sampling_key("n01440764_10026", 0).hex()
+    'aeb464c8594adadfb8db7b87f87dcf3c'
+    """
+    return hashlib.blake2b(f"{seed}/{image_id}".encode(), digest_size=16).digest()
+
+
+def _word(value: int) -> pc.Expression:
+    return pc.scalar(pa.scalar(value, pa.uint64()))
