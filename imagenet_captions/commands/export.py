@@ -1,0 +1,64 @@
+"""export: a dataset in the forms that other tools read."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imagenet_captions.commands.app import command
+from imagenet_captions.commands.options import Deny, Workers, count_workers
+
+
+class Target(str, Enum):
+    """What to write."""
+
+    OPEN_CLIP_CSV = "open-clip-csv"
+    WEBDATASET = "webdataset"
+    SLIM = "slim"
+    ATTRIBUTION = "attribution"
+    RELEASE_JSON = "release-json"
+
+
+@command
+def export(
+    dataset: Annotated[Path, typer.Argument(help="A dataset folder.")],
+    to: Annotated[Target, typer.Option(help="The form to write.")],
+    out: Annotated[Path, typer.Option(help="The file, or for webdataset the folder. OUT.json says what is in it.")],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            help="open-clip-csv: the folder of image files to name. webdataset: the images, in any form that build "
+            "takes; default: the dataset's own."
+        ),
+    ] = None,
+    caption: Annotated[
+        str | None,
+        typer.Option(help="Make captions by this recipe; docs/export.md has its words. Default: the dataset's own."),
+    ] = None,
+    deny: Deny = None,
+    path_prefix: Annotated[
+        str | None, typer.Option(help="open-clip-csv: what stands before the files' names in place of --images.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="webdataset: sets the order of the samples. Default: 0.")] = None,
+    shard_size: Annotated[int | None, typer.Option(help="webdataset: samples a shard. Default: 1000.")] = None,
+    workers: Workers = None,
+) -> None:
+    """Write a dataset as open_clip CSV, WebDataset, slim CSV, attribution list or the published JSON."""
+    from imagenet_captions.denylist import read_denylist
+    from imagenet_captions.packager import exports
+    from imagenet_captions.recipe import CaptionRecipe
+
+    settings = exports.ExportSettings(
+        to=to.value,
+        images=images,
+        caption=None if caption is None else CaptionRecipe.parse(caption),
+        deny=read_denylist(deny),
+        path_prefix=path_prefix,
+        seed=seed,
+        shard_size=shard_size,
+        workers=count_workers(workers),
+    )
+    typer.echo(f"{exports.export(dataset, out, settings)}\n{out}")

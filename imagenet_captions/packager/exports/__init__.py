@@ -1,0 +1,8 @@
+"""A dataset in the forms that other tools read."""
+
+from __future__ import annotations
+
+from imagenet_captions.packager.exports.export import Exported, export
+from imagenet_captions.packager.exports.settings import TARGETS, ExportSettings
+
+__all__ = ["TARGETS", "ExportSettings", "Exported", "export"]

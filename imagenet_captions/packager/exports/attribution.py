@@ -1,0 +1,121 @@
+"""Whose photo is it: owner, page, licence and the day on which Flickr was asked, as CSV or Markdown."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.licenses import LICENSES
+from imagenet_captions.packager.exports.delimited import protect, verify_delimited, write_delimited
+from imagenet_captions.packager.exports.rows import Job
+
+UNKNOWN, NO_PAGE = "unknown", "none"
+_COLUMNS = ["filename", "photo_page", "owner", "owner_name", "license", "retrieved_at"]
+_HEADER = """\
+# Attribution
+
+The photos behind these rows of ImageNet-Captions, and the people who took them. Licences are those that Flickr stated
+on the day given; a photographer may have changed them since.
+
+| file | photo | owner | licence | retrieved |
+|---|---|---|---|---|
+"""
+_BY_ID = {license.id: license for license in LICENSES}
+# Everything that Markdown or HTML could read as more than text.
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+.!|~$:@^=/-])")
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
+_SAFE_PAGE = re.compile(r"https?://[A-Za-z0-9._~/@%-]+")
+
+
+def write_attribution(job: Job, path: Path, markdown: bool) -> None:
+    """Write one row a photo; what is not known is "unknown", and counted.
+
+    Raises InputError for a dataset that knows nobody: a release names no photographer.
+    """
+    table = job.read(_COLUMNS)
+    nobody = pc.and_(pc.is_null(table["owner"]), pc.is_null(table["photo_page"]))
+    unknown = pc.sum(nobody).as_py() or 0
+    if unknown == len(table):
+        sources = "from a published release, which does not say" if len(table) else "without rows"
+        raise InputError(
+            f"{job.dataset} does not know whose photos they are (its texts are {sources}); "
+            "build it from Flickr or with YFCC100M's metadata to name the owners"
+        )
+    job.count("unknown_owner", unknown)
+    job.count("exported", len(table))
+    if markdown:
+        with path.open("w", encoding="utf-8", newline="\n") as opened:
+            opened.write(_HEADER)
+            opened.writelines(_markdown_rows(table))
+    else:
+        _write_csv(job, table, path)
+
+
+def _write_csv(job: Job, table: pa.Table, path: Path) -> None:
+    licenses = [_license(number) for number in table["license"].to_pylist()]
+    texts = {
+        "filename": table["filename"],
+        "photo_page": pc.fill_null(table["photo_page"], UNKNOWN),
+        "owner": pc.fill_null(table["owner"], UNKNOWN),
+        "owner_name": pc.fill_null(table["owner_name"], UNKNOWN),
+        "license": pa.chunked_array([pa.array([name for name, _ in licenses], pa.string())]),
+        "license_url": pa.chunked_array([pa.array([url or NO_PAGE for _, url in licenses], pa.string())]),
+        "retrieved": pa.chunked_array([pa.array([_day(at) for at in table["retrieved_at"].to_pylist()], pa.string())]),
+    }
+    columns = {}
+    for name, column in texts.items():
+        protected = protect(pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), UNKNOWN, column))
+        columns[name] = protected.column
+        job.count("marked", protected.marked)
+    write_delimited(path, columns, ",")
+    verify_delimited(path, columns, ",")
+
+
+def _markdown_rows(table: pa.Table) -> Iterator[str]:
+    for batch in table.to_batches(max_chunksize=10_000):
+        for row in batch.to_pylist():
+            owner, name = row["owner"], row["owner_name"]
+            who = f"{name} ({owner})" if name and owner else name or owner or UNKNOWN
+            license_name, url = _license(row["license"])
+            cells = [
+                escape(row["filename"]),
+                link("photo", row["photo_page"]) if row["photo_page"] else UNKNOWN,
+                escape(who),
+                link(license_name, url) if url else escape(license_name),
+                escape(_day(row["retrieved_at"])),
+            ]
+            yield f"| {' | '.join(cells)} |\n"
+
+
+def escape(text: str) -> str:
+    r"""A text as Markdown shows it as it is, on one line.
+
+    >>> escape("<script> *a|b*")
+    '&lt;script&gt; \\*a\\|b\\*'
+    """
+    folded = " ".join(text.split())
+    return "".join(_ENTITIES.get(letter, letter) for letter in _SPECIAL.sub(r"\\\1", folded))
+
+
+def link(text: str, address: str) -> str:
+    """A link, or the bare text of an address that could be more than one.
+
+    >>> link("photo", "https://www.flickr.com/photos/1@N00/2/"), link("photo", "javascript:alert(1)")
+    ('[photo](<https://www.flickr.com/photos/1@N00/2/>)', 'javascript\\\\:alert\\\\(1\\\\)')
+    """
+    return f"[{escape(text)}](<{address}>)" if _SAFE_PAGE.fullmatch(address) else escape(address)
+
+
+def _license(number: int | None) -> tuple[str, str | None]:
+    known = None if number is None else _BY_ID.get(number)
+    return (UNKNOWN, None) if known is None else (known.name, known.url)
+
+
+def _day(moment: Any) -> str:
+    return UNKNOWN if moment is None else moment.strftime("%Y-%m-%d")

@@ -1,0 +1,91 @@
+"""Write a dataset in another tool's form, whole or not at all, and say beside it what it is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from imagenet_captions.dataset.folder import replacing_folder
+from imagenet_captions.dataset.manifest import read_manifest
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import replacing, sha256
+from imagenet_captions.packager.exports.attribution import write_attribution
+from imagenet_captions.packager.exports.receipt import check_place, write_receipt
+from imagenet_captions.packager.exports.release_json import write_release
+from imagenet_captions.packager.exports.rows import Job
+from imagenet_captions.packager.exports.settings import (
+    ATTRIBUTION,
+    OPEN_CLIP_CSV,
+    RELEASE_JSON,
+    SLIM,
+    WEBDATASET,
+    ExportSettings,
+)
+from imagenet_captions.packager.exports.tables import write_open_clip, write_slim
+from imagenet_captions.packager.exports.webdataset import write_webdataset
+
+log = logging.getLogger(__name__)
+
+_FILES: Mapping[str, Callable[[Job, Path], None]] = {
+    OPEN_CLIP_CSV: write_open_clip,
+    SLIM: write_slim,
+    RELEASE_JSON: write_release,
+}
+_MEANINGS = {
+    "rows": "rows of the dataset",
+    "denied": "on the denylist",
+    "empty": "without a caption",
+    "no_image": "without an image",
+    "broken_image": "whose image cannot be used",
+    "exported": "exported",
+    "unknown_owner": "of these, the owner is not known",
+    "marked": "texts that got white space at their end, to stay texts for pandas",
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """How the dataset's rows ended; see the meanings in its text."""
+
+    counts: Mapping[str, int]
+
+    def __str__(self) -> str:
+        shown = [(f"{self.counts[name]:,}", text) for name, text in _MEANINGS.items() if name in self.counts]
+        width = max(len(number) for number, _ in shown)
+        return "\n".join(f"{number:>{width}}  {text}" for number, text in shown)
+
+
+def export(dataset: Path, out: Path, settings: ExportSettings) -> Exported:
+    """Write `out`, a file or for a WebDataset a folder, and its receipt `out`.json.
+
+    The same dataset, images and settings give the same bytes. An earlier export is replaced; anything else is refused,
+    and so is a place inside the dataset or the images. Raises InputError, with nothing written.
+    """
+    manifest = read_manifest(dataset)
+    check_place(out, dataset, settings.images)
+    job = Job(dataset, manifest, settings)
+    recorded = settings.recorded(str(manifest.settings.get("caption")))
+    if settings.to == WEBDATASET:
+        if out.is_file():
+            raise InputError(f"the output {out} is a file, and a WebDataset is a folder; give another name")
+        with replacing_folder(out) as folder:
+            files = write_webdataset(job, folder)
+            write_receipt(out, dataset, recorded, dict(job.counts), files)
+        return Exported(dict(job.counts))
+    if out.is_dir():
+        raise InputError(f"the output {out} is a folder, and --to {settings.to} writes a file; give another name")
+    write = _attribution(out) if settings.to == ATTRIBUTION else _FILES[settings.to]
+    with replacing(out) as file:
+        write(job, file)
+        write_receipt(out, dataset, recorded, dict(job.counts), {out.name: sha256(file)})
+    return Exported(dict(job.counts))
+
+
+def _attribution(out: Path) -> Callable[[Job, Path], None]:
+    suffix = out.suffix.lower()
+    if suffix not in (".csv", ".md"):
+        raise InputError(f"--to attribution writes CSV or Markdown, by the name's ending; {out.name!r} has neither")
+    return partial(write_attribution, markdown=suffix == ".md")

@@ -1,0 +1,104 @@
+"""The rows of a dataset that an export takes, with the captions that it wants."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from imagenet_captions.compose import compose_captions
+from imagenet_captions.dataset.manifest import Manifest
+from imagenet_captions.denylist import Denylist
+from imagenet_captions.errors import InputError
+from imagenet_captions.packager.exports.settings import ExportSettings
+from imagenet_captions.packager.images import open_images
+from imagenet_captions.packager.locate import Located, locate
+from imagenet_captions.packager.locate import Rows as Keys
+
+log = logging.getLogger(__name__)
+
+_DENIED_BY = ("image_id", "photo_id", "owner", "photo_page")
+_RECIPE_COLUMNS = ("image_id", "title", "tags", "description")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One export: the dataset, how it is wanted, and how its rows ended."""
+
+    dataset: Path
+    manifest: Manifest
+    settings: ExportSettings
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def read(self, columns: Sequence[str], config: str = "data") -> pa.Table:
+        """Columns of the rows that are not denied, in the dataset's order."""
+        deny = self.settings.deny
+        wanted = list(dict.fromkeys([*columns, *(_DENIED_BY if deny else ())]))
+        shards = sorted(name for name in self.manifest.files if name.startswith(config + "/"))
+        tables = [pq.read_table(self.dataset / name, columns=wanted) for name in shards]
+        table = pa.concat_tables([part.replace_schema_metadata() for part in tables])
+        self.counts["rows"] = len(table)
+        _warn_of_blindness(deny, table)
+        kept, denied = deny.drop(table)
+        self.count("denied", len(denied))
+        return self._filled(kept).select(list(columns))
+
+    def read_captioned(self, columns: Sequence[str], empty_too: bool = False) -> pa.Table:
+        """The same, with the captions that are wanted, and without the rows that have none.
+
+        With `empty_too` an empty caption stays if the recipe says so.
+        """
+        recipe = self.settings.caption
+        needed = ("caption",) if recipe is None else _RECIPE_COLUMNS
+        table = self.read(list(dict.fromkeys([*columns, *needed])))
+        if recipe is not None:
+            made = [
+                compose_captions(recipe, {name: batch[name] for name in _RECIPE_COLUMNS})
+                for batch in table.select(_RECIPE_COLUMNS).to_batches()
+            ]
+            captions = pa.chunked_array(made, pa.string())
+            table = (table.drop_columns(["caption"]) if "caption" in table.column_names else table).append_column(
+                "caption", captions
+            )
+        empty = pc.equal(pc.utf8_trim_whitespace(table["caption"]), "")
+        if not (empty_too and recipe is not None and recipe.empty == "keep"):
+            self.count("empty", pc.sum(empty).as_py() or 0)
+            table = table.filter(pc.invert(empty))
+        return self._filled(table).select(list(dict.fromkeys([*columns, "caption"])))
+
+    def count(self, name: str, number: int) -> None:
+        """Count rows that ended so; what did not happen is not named."""
+        if number:
+            self.counts[name] += number
+
+    def locate(self, table: pa.Table, images: Path, scratch: Path) -> Located:
+        """Where the rows' images lie; `table` has image_id, wnid and photo_id."""
+        keys = Keys(*(table[name].to_pylist() for name in ("image_id", "wnid", "photo_id")))
+        located = locate(keys, open_images(images), scratch)
+        self.count("no_image", len(located.missing))
+        if len(located.missing) == len(table):
+            raise InputError(f"the images {images} have none of the {len(table):,} rows' images; check the path")
+        return located
+
+    def _filled(self, table: pa.Table) -> pa.Table:
+        if not len(table):
+            raise InputError(
+                f"nothing is left to export: of {self.counts['rows']:,} rows {self.counts['denied']:,} are denied and "
+                f"{self.counts['empty']:,} have no caption; change the denylist or the caption"
+            )
+        return table
+
+
+def _warn_of_blindness(deny: Denylist, table: pa.Table) -> None:
+    if (deny.photos or deny.owners) and table["photo_id"].null_count == len(table):
+        log.warning(
+            "%d entries of the denylist name photos or owners, which this dataset does not know; "
+            "give the file names of those images too",
+            len(deny.photos) + len(deny.owners),
+        )

@@ -1,0 +1,73 @@
+"""What an export is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from imagenet_captions import engine
+from imagenet_captions.denylist import NOTHING_DENIED, Denylist
+from imagenet_captions.errors import InputError
+from imagenet_captions.recipe import CaptionRecipe
+
+OPEN_CLIP_CSV, WEBDATASET, SLIM, ATTRIBUTION, RELEASE_JSON = TARGETS = (
+    "open-clip-csv",
+    "webdataset",
+    "slim",
+    "attribution",
+    "release-json",
+)
+SAMPLES_A_SHARD = 1000  # open_clip's advice
+
+# Which settings mean something for which target; any other is refused, since it would do nothing.
+_WITH = {
+    "images": (OPEN_CLIP_CSV, WEBDATASET),
+    "caption": (OPEN_CLIP_CSV, WEBDATASET, SLIM),
+    "path_prefix": (OPEN_CLIP_CSV,),
+    "seed": (WEBDATASET,),
+    "shard_size": (WEBDATASET,),
+}
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """What to write, and of which rows; None leaves a choice to the target.
+
+    Without `caption` the dataset's own captions are used. `images` is where the images lie: for open-clip-csv a folder
+    whose files are named in it, for webdataset any source, by default the dataset itself. `path_prefix` stands before
+    the files' names in place of that folder. `seed` sets the order of a WebDataset, `shard_size` the samples a shard.
+    """
+
+    to: str
+    images: Path | None = None
+    caption: CaptionRecipe | None = None
+    deny: Denylist = NOTHING_DENIED
+    path_prefix: str | None = None
+    seed: int | None = None
+    shard_size: int | None = None
+    workers: int = field(default_factory=engine.default_workers)
+
+    def __post_init__(self) -> None:
+        engine.check_workers(self.workers)
+        if self.to not in TARGETS:
+            raise InputError(f"--to {self.to[:40]!r} is not possible; give one of {', '.join(TARGETS)}")
+        for name, targets in _WITH.items():
+            if getattr(self, name) is not None and self.to not in targets:
+                flag = "--" + name.replace("_", "-")
+                raise InputError(
+                    f"{flag} means nothing for --to {self.to}; leave it out ({flag}: {', '.join(targets)})"
+                )
+        if self.shard_size is not None and self.shard_size < 1:
+            raise InputError(f"--shard-size {self.shard_size} is not possible; give 1 or more")
+
+    def recorded(self, own_caption: str) -> dict[str, Any]:
+        """What stands in the receipt: everything that shows in the result, but for where the images lie."""
+        told: dict[str, Any] = {"to": self.to, **self.deny.settings()}
+        if self.to in _WITH["caption"]:
+            told["caption"] = own_caption if self.caption is None else str(self.caption)
+        if self.to == WEBDATASET:
+            told |= {"seed": self.seed or 0, "shard_size": self.shard_size or SAMPLES_A_SHARD}
+        if self.path_prefix is not None:
+            told["path_prefix"] = self.path_prefix
+        return told

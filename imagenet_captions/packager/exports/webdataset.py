@@ -1,0 +1,152 @@
+"""WebDataset shards: an image, its caption, its label and all that is known of it, in the order of a seed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from imagenet_captions import engine
+from imagenet_captions.compose import draw
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import remove_tree, sha256, write_json
+from imagenet_captions.licenses import LICENSES
+from imagenet_captions.packager.exports.rows import Job
+from imagenet_captions.packager.exports.settings import SAMPLES_A_SHARD
+from imagenet_captions.packager.exports.tars import TarWriter
+from imagenet_captions.packager.images import Place
+from imagenet_captions.packager.reading import ImageReader
+
+_COLUMNS = [
+    *("image_id", "filename", "wnid", "label", "class_name", "title", "description", "tags", "language"),
+    *("photo_id", "owner", "owner_name", "license", "date_taken", "date_posted", "photo_page", "source"),
+    "retrieved_at",
+]
+_SCRATCH = "scratch"
+_IMAGES_AT_ONCE = 64
+_LICENSES = {license.id: license.name for license in LICENSES}
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """All that a worker needs to write a shard."""
+
+    path: Path
+    rows: pa.Table
+    places: Sequence[Place]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A shard that was written; `broken` counts the images that are none, and have no sample."""
+
+    name: str
+    sha256: str
+    samples: int
+    broken: int
+
+
+def write_webdataset(job: Job, folder: Path) -> dict[str, str]:
+    """Write the shards and sizes.json; return the SHA-256 of each.
+
+    Samples are shared out by chance that the seed and the images' ids alone decide.
+    """
+    table = job.read_captioned(_COLUMNS, empty_too=True)
+    scratch = folder / _SCRATCH
+    scratch.mkdir()
+    located = job.locate(table, _images(job), scratch)
+    shards = []
+    with tqdm(total=len(table), desc="export", unit=" samples", unit_scale=True, disable=None) as progress:
+        jobs = list(_jobs(job, table, located.places, folder))
+        for shard in engine.run(write_shard, jobs, min(job.settings.workers, len(jobs))):
+            shards.append(shard)
+            progress.update(shard.samples)
+    remove_tree(scratch)
+    job.count("broken_image", sum(shard.broken for shard in shards))
+    job.count("exported", sum(shard.samples for shard in shards))
+    if not job.counts["exported"]:
+        raise InputError("none of the images can be used; check them")
+    sizes = folder / "sizes.json"
+    write_json(sizes, {shard.name: shard.samples for shard in shards})
+    return {**{shard.name: shard.sha256 for shard in shards}, sizes.name: sha256(sizes)}
+
+
+def _images(job: Job) -> Path:
+    if job.settings.images is not None:
+        return job.settings.images
+    if not job.manifest.images:
+        raise InputError(f"{job.dataset} has no images; say where they lie with --images")
+    return job.dataset / "data"
+
+
+def _jobs(job: Job, table: pa.Table, places: Sequence[Place | None], folder: Path) -> Iterator[ShardJob]:
+    ids = table["image_id"].to_pylist()
+    seed = job.settings.seed or 0
+    numbers = np.array([draw(seed, "order", image_id) for image_id in ids], np.uint64)
+    order = [row for row in np.argsort(numbers, kind="stable").tolist() if places[row] is not None]
+    size = job.settings.shard_size or SAMPLES_A_SHARD
+    for number, start in enumerate(range(0, len(order), size)):
+        chosen = order[start : start + size]
+        rows = table.take(pa.array(chosen)).combine_chunks()
+        yield ShardJob(folder / f"{number:05d}.tar", rows, [place for row in chosen if (place := places[row])])
+
+
+def write_shard(job: ShardJob) -> Written:
+    """Write one tar; an image that cannot be used leaves no sample behind."""
+    samples = broken = 0
+    with TarWriter(job.path) as tar, closing(ImageReader()) as reader:
+        for start in range(0, len(job.places), _IMAGES_AT_ONCE):
+            images, faults = reader.read(job.places[start : start + _IMAGES_AT_ONCE])
+            rows = job.rows.slice(start, _IMAGES_AT_ONCE).to_pylist()
+            for number, row in enumerate(rows):
+                image = memoryview(images[number].as_buffer())
+                ending = ending_of(image)
+                if number in faults or ending is None:
+                    broken += 1
+                    continue
+                tar.add(_members(row, image, ending))
+                samples += 1
+    return Written(job.path.name, tar.hexdigest(), samples, broken)
+
+
+def _members(row: dict[str, Any], image: memoryview, ending: str) -> list[tuple[str, Any]]:
+    key = row["image_id"]  # has no dot: WebDataset's keys end at the first one
+    return [
+        (f"{key}.{ending}", image),
+        (f"{key}.json", json.dumps(facts_of(row), ensure_ascii=False).encode()),
+        (f"{key}.cls", str(row["label"]).encode()),
+        (f"{key}.txt", row["caption"].encode()),
+    ]
+
+
+def facts_of(row: dict[str, Any]) -> dict[str, Any]:
+    """What a sample's JSON says: every text as a field of its own, tags joined, then the provenance.
+
+    open_clip's `--json-text-key title;description` takes its captions from here.
+    """
+    facts = {name: value for name, value in row.items() if not isinstance(value, datetime)}
+    facts["tags"] = " ".join(row["tags"])
+    facts["license_name"] = _LICENSES.get(row["license"])
+    moments = {name: value.isoformat() for name, value in row.items() if isinstance(value, datetime)}
+    return {**facts, **moments}
+
+
+def ending_of(image: memoryview) -> str | None:
+    """The member's ending, from the bytes: readers go by it, and ImageNet has a PNG that is called JPEG.
+
+    None for a form that open_clip's loader does not look for.
+    """
+    start = bytes(image[:12])
+    if start.startswith(b"\xff\xd8"):
+        return "jpg"
+    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    return "webp" if start.startswith(b"RIFF") and start.endswith(b"WEBP") else None

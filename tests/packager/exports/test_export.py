@@ -1,0 +1,200 @@
+"""What holds for every export: nothing lost, nothing half-written, nothing written where it does not belong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from imagenet_captions.dataset.manifest import read_manifest
+from imagenet_captions.denylist import Denylist
+from imagenet_captions.errors import InputError
+from imagenet_captions.packager.exports import TARGETS, ExportSettings, export
+from imagenet_captions.packager.exports.attribution import escape, link
+from imagenet_captions.recipe import CaptionRecipe
+from imagenet_captions.sources.release import ReleaseSource
+from tests.chain import run_cli
+from tests.packager.exports.datasets import dataset, ids
+from tests.packager.made import contents, images, train_folder
+
+
+def names(to: str) -> str:
+    return {"attribution": "out.md", "webdataset": "out"}.get(to, "out.csv")
+
+
+@pytest.fixture(name="pictures")
+def _pictures(tmp_path: Path) -> Path:
+    return train_folder(tmp_path / "pictures", images(ids(3)))
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path, pictures: Path, to: str) -> None:
+    made = dataset(tmp_path, ["a", "b", "c"], images=pictures)
+    for folder, workers in (("one", 1), ("two", 2)):
+        export(made, tmp_path / folder / names(to), ExportSettings(to, workers=workers))
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert not any((tmp_path / "one").rglob(".*"))
+    assert str(tmp_path).encode() not in b"".join(contents(tmp_path / "one").values())
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_an_earlier_export_is_replaced_and_nothing_else(tmp_path: Path, pictures: Path, to: str) -> None:
+    made, out = dataset(tmp_path, ["a", "b", "c"], images=pictures), tmp_path / names(to)
+    out.write_text("my thesis")
+    with pytest.raises(InputError, match="no earlier export"):
+        export(made, out, ExportSettings(to))
+    assert out.read_text() == "my thesis"
+    out.unlink()
+    (tmp_path / f"{out.name}.json").write_text('{"mine": 1}')
+    with pytest.raises(InputError, match="no receipt of an export"):
+        export(made, out, ExportSettings(to))
+    assert (tmp_path / f"{out.name}.json").read_text() == '{"mine": 1}'
+    (tmp_path / f"{out.name}.json").unlink()
+    export(made, out, ExportSettings(to))
+    before = contents(tmp_path)
+    export(made, out, ExportSettings(to))
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("to", ["open-clip-csv", "webdataset"])
+@pytest.mark.parametrize("place", ["pictures/out", "pictures", "pictures/Data/out", "dataset/out", "dataset", "."])
+def test_nothing_is_written_into_images_or_dataset(tmp_path: Path, pictures: Path, to: str, place: str) -> None:
+    made = dataset(tmp_path, ["a", "b", "c"])
+    before = contents(tmp_path)
+    with pytest.raises(InputError):
+        export(made, tmp_path / place, ExportSettings(to, images=pictures))
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("to", TARGETS)
+def test_a_failed_export_leaves_nothing(tmp_path: Path, pictures: Path, to: str) -> None:
+    made = dataset(tmp_path, ["a", "b", "c"], images=pictures)
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match="nothing is left to export"):
+        export(made, tmp_path / names(to), ExportSettings(to, deny=Denylist(images=tuple(ids(3)))))
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"to": "parquet"}, "give one of open-clip-csv, webdataset"),
+        ({"to": "slim", "seed": 1}, "--seed means nothing for --to slim"),
+        ({"to": "slim", "shard_size": 1}, "--shard-size means nothing"),
+        ({"to": "slim", "images": Path("x")}, "--images means nothing"),
+        ({"to": "webdataset", "path_prefix": "x"}, "--path-prefix means nothing"),
+        ({"to": "release-json", "caption": CaptionRecipe()}, "--caption means nothing"),
+        ({"to": "attribution", "caption": CaptionRecipe()}, "--caption means nothing"),
+        ({"to": "webdataset", "shard_size": 0}, "--shard-size 0 is not possible"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(settings: dict[str, object], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        ExportSettings(**settings)  # type: ignore[arg-type]
+
+
+def test_the_published_form_and_back(tmp_path: Path) -> None:
+    made = dataset(
+        tmp_path,
+        ["a", "b", "c"],
+        columns={
+            "raw_title": ["A <b>fish</b>", "", 'quote " \\ \u2028 </script>'],
+            "raw_description": ["one\r\ntwo\x00", "NA", "池"],
+            "raw_tags": [["New York", "geo:lat=1", ""], [], ["🐢"]],
+        },
+    )
+    out = tmp_path / "captions.json"
+    assert export(made, out, ExportSettings("release-json")).counts == {"rows": 3, "exported": 3}
+    entries = json.loads(out.read_text(encoding="utf-8"))
+    assert list(entries[0]) == ["filename", "wnid", "title", "description", "tags"]
+    read = [row for batch in ReleaseSource(out).batches() for row in batch.to_pylist()]
+    raw = pq.read_table(made / "raw").to_pylist()
+    texts = ("image_id", "wnid", "title", "description", "tags")
+    assert [[row[name] for name in texts] for row in read] == [[row[name] for name in texts] for row in raw]
+
+
+OWNERS = {
+    "owner": ["1@N00", "2@N00", None],
+    "owner_name": ["heron <script>alert(1)</script>|`*_[x](y)", None, None],
+    "photo_page": ["https://www.flickr.com/photos/1@N00/7/", "javascript:alert(1)", None],
+    "license": [4, 0, None],
+}
+
+
+def test_attribution_in_markdown(tmp_path: Path) -> None:
+    out = tmp_path / "ATTRIBUTION.md"
+    exported = export(dataset(tmp_path, ["a", "b", "c"], columns=OWNERS), out, ExportSettings("attribution"))
+    assert exported.counts == {"rows": 3, "unknown_owner": 1, "exported": 3}
+    first, second, third = out.read_text().splitlines()[-3:]
+    assert "[photo](<https://www.flickr.com/photos/1@N00/7/>)" in first
+    assert "[CC BY 2\\.0](<https://creativecommons.org/licenses/by/2.0/>)" in first
+    assert "2023\\-11\\-14" in first
+    assert "<script" not in first
+    assert len([at for at in range(1, len(first)) if first[at] == "|" and first[at - 1] != "\\"]) == 5
+    assert "](javascript" not in second
+    assert "All Rights Reserved" in second
+    assert third.count("unknown") == 3
+
+
+def test_attribution_in_csv(tmp_path: Path) -> None:
+    import pandas as pd
+
+    out = tmp_path / "attribution.csv"
+    export(dataset(tmp_path, ["a", "b", "c"], columns=OWNERS), out, ExportSettings("attribution"))
+    first, second, third = pd.read_csv(out).to_dict("records")
+    assert first == {
+        "filename": f"{ids(1)[0]}.JPEG",
+        "photo_page": "https://www.flickr.com/photos/1@N00/7/",
+        "owner": "1@N00",
+        "owner_name": OWNERS["owner_name"][0],
+        "license": "CC BY 2.0",
+        "license_url": "https://creativecommons.org/licenses/by/2.0/",
+        "retrieved": "2023-11-14",
+    }
+    assert (second["license"], second["license_url"], second["owner_name"]) == (
+        "All Rights Reserved",
+        "none",
+        "unknown",
+    )
+    assert third["owner"] == third["photo_page"] == third["license"] == "unknown"
+
+
+def test_a_release_names_nobody(tmp_path: Path) -> None:
+    made = dataset(tmp_path, ["a"], columns={"owner": [None], "photo_page": [None]})
+    with pytest.raises(InputError, match="does not know whose photos they are"):
+        export(made, tmp_path / "a.md", ExportSettings("attribution"))
+    with pytest.raises(InputError, match="CSV or Markdown"):
+        export(made, tmp_path / "a.txt", ExportSettings("attribution"))
+
+
+@pytest.mark.parametrize(
+    "text", ["# x", "- x", "1. x", "<b>", "a|b", "`x`", "~~x~~", "![x](y)", "http://x.org", "&lt;"]
+)
+def test_markdown_shows_a_text_as_it_is(text: str) -> None:
+    shown = escape(text)
+    assert shown != text
+    assert not any(shown[at] in "|`*[<" and (at == 0 or shown[at - 1] != "\\") for at in range(len(shown)))
+
+
+def test_only_a_plain_address_becomes_a_link() -> None:
+    assert link("x", "https://a.org/>)<script>") == escape("https://a.org/>)<script>")
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    made = dataset(tmp_path, ["a fish", "", "c"])
+    (tmp_path / "deny.txt").write_text(f"{ids(3)[2]}.JPEG\n")
+    done = run_cli("export", made, "--to", "slim", "--out", tmp_path / "s.csv", "--deny", tmp_path / "deny.txt")
+    assert done.returncode == 0, done.stderr
+    assert "1  on the denylist" in done.stdout
+    assert "1  without a caption" in done.stdout
+    assert read_manifest(made)
+    for arguments, told in (
+        (["--to", "slim", "--seed", "1", "--out", "x.csv"], "--seed means nothing"),
+        (["--to", "slim", "--caption", "subtitle", "--out", "x.csv"], "no caption field 'subtitle'"),
+        (["--to", "webdataset", "--out", "x"], "has no images"),
+    ):
+        done = run_cli("export", made, *arguments)
+        assert done.returncode == 2
+        assert told in done.stderr

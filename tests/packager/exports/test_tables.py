@@ -1,0 +1,232 @@
+"""Tables of captions, read back by pandas with its defaults."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from imagenet_captions.denylist import Denylist
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import sha256
+from imagenet_captions.packager.exports import ExportSettings, delimited, export
+from imagenet_captions.packager.exports.delimited import protect, verify_delimited, write_delimited
+from imagenet_captions.recipe import CaptionRecipe
+from tests.packager.exports.datasets import TENCH, dataset, ids
+from tests.packager.made import image, images, train_folder
+
+MISSING = [
+    *("NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NULL", "null", "None"),
+    *("NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+]
+HOSTILE = [
+    '"an open quote',
+    '"a quoted title" by me',
+    'a 5" gun',
+    '""',
+    '"',
+    "one\ttab",
+    "a bare\rreturn",
+    "two\r\nlines\n",
+    " blanks around ",
+    "line\u2028separator \u2029 \u0085 next",
+    "0042",
+    "7",
+    "1e5",
+    "inf",
+    "True",
+    "-1",
+    "1,000",
+    "#1",
+    "=1+1",
+    "'single'",
+    "a, b",
+    "back\\slash",
+    "\u00a0no break",
+    "池の亀 🐢",
+    "\ufeffmark",
+    "e\u0301",
+    *MISSING,
+]
+
+
+def folded(text: str) -> str:
+    return " ".join(text.split())
+
+
+def read_back(captions: list[str], separator: str, folder: Path) -> list[object]:
+    columns = {"filepath": pa.chunked_array([ids(len(captions))]), "title": pa.chunked_array([captions], pa.string())}
+    columns["title"] = protect(columns["title"]).column
+    write_delimited(folder / "t", columns, separator)
+    verify_delimited(folder / "t", columns, separator)
+    read = pd.read_csv(folder / "t", sep=separator)
+    assert list(read.columns) == ["filepath", "title"]
+    assert read["filepath"].tolist() == ids(len(captions))
+    found: list[object] = read["title"].tolist()
+    return found
+
+
+@pytest.mark.parametrize("separator", ["\t", ","])
+def test_hostile_captions_come_back_as_written(tmp_path: Path, separator: str) -> None:
+    found = read_back([*HOSTILE, "the end"], separator, tmp_path)
+    assert [folded(str(text)) for text in found] == [folded(text) for text in [*HOSTILE, "the end"]]
+    assert all(isinstance(text, str) for text in found)
+    # Nothing but folded white space differs, and that only where there was some, or at the end of "missing" words.
+    plain = [text for text in HOSTILE if text == folded(text) and text not in MISSING]
+    assert set(plain) <= set(found)
+
+
+@pytest.mark.parametrize("caption", HOSTILE)
+@pytest.mark.parametrize("separator", ["\t", ","])
+def test_each_hostile_caption_alone_in_its_column(tmp_path: Path, caption: str, separator: str) -> None:
+    (found,) = read_back([caption], separator, tmp_path)
+    assert isinstance(found, str)
+    assert folded(found) == folded(caption)
+
+
+@pytest.mark.parametrize(
+    "caption", ["42", "0042", "-1.5", "1e3", "inf", "-Infinity", "True", "false", "NA", "nan", ".5"]
+)
+def test_a_column_of_nothing_but_numbers_stays_text(tmp_path: Path, caption: str) -> None:
+    found = read_back([caption] * 5, "\t", tmp_path)
+    assert all(isinstance(text, str) and text.strip() == caption for text in found)
+    if caption not in MISSING:
+        assert found[:4] == [caption] * 4, "one marked caption is enough"
+
+
+@pytest.mark.parametrize("numbers", [1, 2, 999, 1000, 1001, 3000])
+def test_numbers_at_the_end_of_a_stretch_that_pandas_guesses_from(tmp_path: Path, numbers: int) -> None:
+    captions = ["a dog"] * 262_144 + ["2008"] * numbers
+    found = read_back(captions, "\t", tmp_path)
+    assert all(isinstance(text, str) for text in found[262_000:])
+    assert [str(text).strip() for text in found] == captions
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=12)
+awkward = st.sampled_from(HOSTILE) | st.text('0.e-+"\t\r\n, aN', min_size=1, max_size=6) | texts
+
+
+@given(st.lists(awkward.filter(lambda text: folded(text) != ""), min_size=1, max_size=8))
+@example(["1", "NA"])
+@example(["nan", "1.5", "0"])
+def test_any_captions_come_back(tmp_path_factory: pytest.TempPathFactory, captions: list[str]) -> None:
+    found = read_back(captions, "\t", tmp_path_factory.mktemp("any"))
+    assert all(isinstance(text, str) for text in found)
+    assert [folded(str(text)) for text in found] == [folded(text) for text in captions]
+
+
+def test_the_words_for_missing_are_those_of_the_installed_pandas() -> None:
+    from pandas._libs.parsers import STR_NA_VALUES
+
+    assert STR_NA_VALUES - {""} <= set(delimited._MISSING)
+
+
+def test_a_file_that_comes_back_otherwise_is_refused(tmp_path: Path) -> None:
+    columns = {"title": pa.chunked_array([["0042", "7"]])}
+    write_delimited(tmp_path / "t", columns, "\t")
+    with pytest.raises(InputError, match="does not read the column title back"):
+        verify_delimited(tmp_path / "t", columns, "\t")
+
+
+def test_open_clips_table(tmp_path: Path) -> None:
+    made = dataset(tmp_path, ['"quoted" tench', "", "NA", "a tench"])
+    out = tmp_path / "train.tsv"
+    exported = export(made, out, ExportSettings("open-clip-csv", path_prefix="/data/train"))
+    assert exported.counts == {"rows": 4, "empty": 1, "marked": 1, "exported": 3}
+    read = pd.read_csv(out, sep="\t")
+    assert read["filepath"].tolist() == [f"/data/train/{TENCH}/{ids(4)[i]}.JPEG" for i in (0, 2, 3)]
+    assert read["title"].tolist() == ['"quoted" tench', "NA ", "a tench"]
+    receipt = json.loads((tmp_path / "train.tsv.json").read_text())
+    assert receipt["files"] == {"train.tsv": sha256(out)}
+    assert receipt["inputs"] == {"dataset": sha256(made / "manifest.json")}
+    assert receipt["settings"]["caption"] == "title tags description"
+    assert receipt["counts"] == exported.counts
+
+
+@pytest.mark.parametrize(
+    ("prefix", "first"),
+    [
+        (None, f"{TENCH}/{TENCH}_000000.JPEG"),
+        ("", f"{TENCH}/{TENCH}_000000.JPEG"),
+        ("/", f"/{TENCH}/{TENCH}_000000.JPEG"),
+        ("s3://b/t/", f"s3://b/t/{TENCH}/{TENCH}_000000.JPEG"),
+    ],
+)
+def test_paths_as_in_a_train_folder(tmp_path: Path, prefix: str | None, first: str) -> None:
+    export(dataset(tmp_path, ["a", "b"]), tmp_path / "t.tsv", ExportSettings("open-clip-csv", path_prefix=prefix))
+    assert pd.read_csv(tmp_path / "t.tsv", sep="\t")["filepath"][0] == first
+
+
+def test_paths_of_the_files_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = dataset(tmp_path, ["a", "b", "c"])
+    train_folder(tmp_path / "pictures", images(ids(3)[:2]))
+    before = sorted(path for path in (tmp_path / "pictures").rglob("*"))
+    settings = ExportSettings("open-clip-csv", images=Path("pictures"))
+    exported = export(made, tmp_path / "t.tsv", settings)
+    assert exported.counts == {"rows": 3, "no_image": 1, "exported": 2}
+    paths = pd.read_csv(tmp_path / "t.tsv", sep="\t")["filepath"].tolist()
+    assert paths == [f"pictures/Data/CLS-LOC/train/{TENCH}/{i}.JPEG" for i in ids(3)[:2]]
+    assert all((tmp_path / path).is_file() for path in paths)
+    assert sorted(path for path in (tmp_path / "pictures").rglob("*")) == before
+    export(made, tmp_path / "t.tsv", ExportSettings("open-clip-csv", images=Path("pictures"), path_prefix="/x"))
+    assert pd.read_csv(tmp_path / "t.tsv", sep="\t")["filepath"][0].startswith("/x/Data/CLS-LOC/train/")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        ["captions.parquet", "captions.outcomes.parquet", "dataset", "pictures", "t.tsv", "t.tsv.json"]
+    )
+
+
+def test_another_recipe(tmp_path: Path) -> None:
+    made = dataset(tmp_path, ["x", "y"], columns={"title": ["A fish", "IMG_1234"], "tags": [["wet"], []]})
+    out = tmp_path / "t.tsv"
+    recipe = CaptionRecipe.parse('title tags separator="; " template="a photo of a {}"')
+    exported = export(made, out, ExportSettings("open-clip-csv", caption=recipe))
+    assert exported.counts == {"rows": 2, "empty": 1, "exported": 1}
+    assert pd.read_csv(out, sep="\t")["title"].tolist() == ["a photo of a tench; A fish; wet"]
+    assert json.loads((tmp_path / "t.tsv.json").read_text())["settings"]["caption"] == str(recipe)
+
+
+def test_the_datasets_own_recipe_gives_its_own_captions(tmp_path: Path) -> None:
+    made = dataset(tmp_path, [f"Photo {image_id} one zwei" for image_id in ids(3)])
+    export(made, tmp_path / "own.csv", ExportSettings("slim"))
+    export(made, tmp_path / "made.csv", ExportSettings("slim", caption=CaptionRecipe()))
+    assert (tmp_path / "own.csv").read_bytes() == (tmp_path / "made.csv").read_bytes()
+
+
+def test_slim(tmp_path: Path) -> None:
+    export(dataset(tmp_path, ["a, b", '"x"', "007"]), tmp_path / "slim.csv", ExportSettings("slim"))
+    read = pd.read_csv(tmp_path / "slim.csv")
+    assert read["filename"].tolist() == [f"{image_id}.JPEG" for image_id in ids(3)]
+    assert [text.strip() for text in read["caption"]] == ["a, b", '"x"', "007"]
+    assert "--to slim" in json.loads((tmp_path / "slim.csv.json").read_text())["command"]
+
+
+@pytest.mark.parametrize("to", ["open-clip-csv", "slim", "release-json", "attribution"])
+def test_what_is_denied_is_in_no_export(tmp_path: Path, to: str) -> None:
+    made = dataset(
+        tmp_path,
+        ["a", "b", "c", "d"],
+        columns={"photo_id": ["1", "2", "3", "4"], "owner": ["1@N00", "2@N00", "3@N00", "11632020@N00"]},
+    )
+    deny = Denylist(photos=("2",), owners=("11632020@n00",), images=(ids(4)[2],))
+    out = tmp_path / "out.csv"
+    exported = export(made, out, ExportSettings(to, deny=deny))
+    assert exported.counts == {"rows": 4, "denied": 3, "exported": 1}
+    content = out.read_text()
+    assert ids(4)[0] in content
+    assert not any(image_id in content for image_id in ids(4)[1:])
+    assert "3 entries" in json.loads((tmp_path / "out.csv.json").read_text())["settings"]["deny"]
+
+
+def test_images_that_are_no_folder_have_no_paths(tmp_path: Path) -> None:
+    from tests.packager.made import tar_of
+
+    tar = tmp_path / "images.tar"
+    tar.write_bytes(tar_of({f"{ids(1)[0]}.JPEG": image(ids(1)[0])}))
+    with pytest.raises(InputError, match="no folder of them"):
+        export(dataset(tmp_path, ["a"]), tmp_path / "t.tsv", ExportSettings("open-clip-csv", images=tar))

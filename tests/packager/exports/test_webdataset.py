@@ -1,0 +1,185 @@
+"""WebDataset shards, read back by the webdataset library, and by open_clip's own loader where it is installed."""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import tarfile
+import warnings
+from argparse import Namespace
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from imagenet_captions.denylist import Denylist
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import sha256
+from imagenet_captions.packager.exports import ExportSettings, export
+from imagenet_captions.packager.exports.tars import header
+from imagenet_captions.recipe import CaptionRecipe
+from tests.packager.exports.datasets import dataset, ids
+from tests.packager.made import image, images, tar_of, train_folder
+
+COUNT = 25
+
+
+@pytest.fixture(name="pictures")
+def _pictures(tmp_path: Path) -> dict[str, bytes]:
+    """Pictures of all rows; one is a PNG that is called JPEG, as in ImageNet, one is CMYK."""
+    held = images(ids(COUNT))
+    held[ids(COUNT)[3]] = image(ids(COUNT)[3], "PNG", "RGBA")
+    held[ids(COUNT)[4]] = image(ids(COUNT)[4], "JPEG", "CMYK")
+    train_folder(tmp_path / "pictures", held)
+    return held
+
+
+def captions() -> list[str]:
+    return [f"caption {number} 池" for number in range(COUNT)]
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """All samples, by the webdataset library."""
+    wds = pytest.importorskip("webdataset")
+    tars = sorted(str(path) for path in folder.glob("*.tar"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # the library leaves its files to the garbage collector
+        samples = list(wds.WebDataset(tars, shardshuffle=False, empty_check=False))
+        gc.collect()
+    return samples
+
+
+def test_samples_are_what_the_dataset_holds(tmp_path: Path, pictures: dict[str, bytes]) -> None:
+    columns = {"title": ["A title"] * COUNT, "tags": [["new york", "b"]] * COUNT, "photo_id": list("x" * COUNT)}
+    made = dataset(tmp_path, captions(), columns=columns)
+    exported = export(made, tmp_path / "wds", ExportSettings("webdataset", tmp_path / "pictures", shard_size=10))
+    assert exported.counts == {"rows": COUNT, "exported": COUNT}
+    samples = {sample["__key__"]: sample for sample in read(tmp_path / "wds")}
+    assert sorted(samples) == ids(COUNT)
+    for number, image_id in enumerate(ids(COUNT)):
+        sample = samples[image_id]
+        ending = "png" if number == 3 else "jpg"
+        assert sample[ending] == pictures[image_id]
+        assert {"jpg", "png"} & set(sample) == {ending}
+        assert sample["txt"].decode() == captions()[number]
+        assert sample["cls"] == b"0"
+    facts = json.loads(samples[ids(1)[0]]["json"])
+    assert facts["title"] == "A title"
+    assert facts["tags"] == "new york b"
+    assert facts["caption"] == captions()[0]
+    assert facts["class_name"] == "tench"
+    assert facts["license"] == 4
+    assert facts["license_name"] == "CC BY 2.0"
+    assert facts["retrieved_at"] == "2023-11-14T22:13:20+00:00"
+    assert facts["filename"] == f"{ids(1)[0]}.JPEG"
+
+
+def test_shards_sizes_and_the_order_of_the_seed(tmp_path: Path, pictures: dict[str, bytes]) -> None:
+    made = dataset(tmp_path, captions(), images=tmp_path / "pictures")
+    orders = []
+    for seed in (None, 0, 1):
+        out = tmp_path / f"wds{seed}"
+        export(made, out, ExportSettings("webdataset", seed=seed, shard_size=10))
+        assert json.loads((out / "sizes.json").read_text()) == {"00000.tar": 10, "00001.tar": 10, "00002.tar": 5}
+        assert sorted(path.name for path in out.iterdir()) == ["00000.tar", "00001.tar", "00002.tar", "sizes.json"]
+        receipt = json.loads((tmp_path / f"wds{seed}.json").read_text())
+        assert receipt["files"] == {path.name: sha256(path) for path in out.iterdir()}
+        assert receipt["settings"]["shard_size"] == 10
+        orders.append([sample["__key__"] for sample in read(out)])
+    assert orders[0] == orders[1] != orders[2]
+    assert all(Counter(order) == Counter(ids(COUNT)) for order in orders)
+    # The order that a seed stands for is the same for ever.
+    assert orders[0][:3] == ["n01440764_000008", "n01440764_000004", "n01440764_000020"]
+
+
+def test_own_images_and_those_of_a_folder_or_tar_give_the_same(tmp_path: Path, pictures: dict[str, bytes]) -> None:
+    with_images = dataset(tmp_path / "a", captions(), images=tmp_path / "pictures")
+    without = dataset(tmp_path / "b", captions())
+    (tmp_path / "images.tar").write_bytes(tar_of({f"{key}.JPEG": data for key, data in pictures.items()}))
+    settings = ExportSettings("webdataset", shard_size=10)
+    export(with_images, tmp_path / "own", settings)
+    for source in ("pictures", "images.tar"):
+        export(without, tmp_path / "other", ExportSettings("webdataset", tmp_path / source, shard_size=10))
+        for path in (tmp_path / "own").iterdir():
+            assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
+
+
+def test_rows_without_caption_or_image_have_no_sample(tmp_path: Path, pictures: dict[str, bytes]) -> None:
+    folder = tmp_path / "pictures" / "Data/CLS-LOC/train" / "n01440764"
+    (folder / f"{ids(COUNT)[0]}.JPEG").unlink()
+    (folder / f"{ids(COUNT)[1]}.JPEG").write_bytes(b"<html>429</html>")
+    (folder / f"{ids(COUNT)[2]}.JPEG").write_bytes(image("x", "GIF", "L"))
+    texts = captions()
+    texts[5] = " "
+    made = dataset(tmp_path, texts)
+    deny = Denylist(images=(ids(COUNT)[6],))
+    exported = export(made, tmp_path / "wds", ExportSettings("webdataset", tmp_path / "pictures", deny=deny))
+    assert exported.counts == {
+        "rows": COUNT,
+        "denied": 1,
+        "empty": 1,
+        "no_image": 1,
+        "broken_image": 2,
+        "exported": COUNT - 5,
+    }
+    assert json.loads((tmp_path / "wds/sizes.json").read_text()) == {"00000.tar": COUNT - 5}
+    assert not {ids(COUNT)[i] for i in (0, 1, 2, 5, 6)} & {sample["__key__"] for sample in read(tmp_path / "wds")}
+
+
+def test_an_empty_caption_stays_if_the_recipe_says_so(tmp_path: Path, pictures: dict[str, bytes]) -> None:
+    made = dataset(tmp_path, captions(), columns={"title": ["", *["t"] * (COUNT - 1)]})
+    recipe = CaptionRecipe.parse("title empty=keep")
+    settings = ExportSettings("webdataset", tmp_path / "pictures", recipe)
+    assert export(made, tmp_path / "wds", settings).counts == {"rows": COUNT, "exported": COUNT}
+
+
+def test_a_dataset_without_images_needs_them(tmp_path: Path, pictures: dict[str, bytes]) -> None:
+    made = dataset(tmp_path, captions())
+    with pytest.raises(InputError, match="say where they lie with --images"):
+        export(made, tmp_path / "wds", ExportSettings("webdataset"))
+    train_folder(tmp_path / "others", images(["n02687172_17"]))
+    with pytest.raises(InputError, match="none of the 25 rows' images"):
+        export(made, tmp_path / "wds", ExportSettings("webdataset", tmp_path / "others"))
+    assert not (tmp_path / "wds").exists()
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 123_456_789])
+def test_a_header_is_what_tarfile_writes(size: int) -> None:
+    info = tarfile.TarInfo("n01440764_10026.jpg")
+    info.size = size
+    (read_back,) = [tarfile.TarInfo.frombuf(header(b"n01440764_10026.jpg", size), "ascii", "strict")]
+    assert (read_back.name, read_back.size, read_back.mtime, read_back.uid) == ("n01440764_10026.jpg", size, 0, 0)
+    assert header(b"n01440764_10026.jpg", size)[:156] == info.tobuf(tarfile.USTAR_FORMAT)[:156]
+
+
+def test_open_clips_own_loader(tmp_path: Path, pictures: dict[str, bytes]) -> None:
+    """What training with open_clip would see, of the CSV, the captions, and the JSON's fields."""
+    data = pytest.importorskip("open_clip_train.data")
+    made = dataset(tmp_path, captions(), columns={"title": [f"title {number}" for number in range(COUNT)]})
+    export(made, tmp_path / "t.tsv", ExportSettings("open-clip-csv", tmp_path / "pictures"))
+    table = data.CsvDataset(str(tmp_path / "t.tsv"), lambda picture: picture.size, "filepath", "title", "\t", list)
+    assert [table[number][1] for number in range(len(table))] == captions()
+    assert all(table[number][0] for number in range(len(table)))
+    export(made, tmp_path / "wds", ExportSettings("webdataset", tmp_path / "pictures", shard_size=5))
+    for json_text_key, expected in ((None, captions()), ("title", [f"title {number}" for number in range(COUNT)])):
+        settings = Namespace(
+            train_data=str(tmp_path / "wds" / "{00000..00004}.tar"), val_data=None, dataset_resampled=False, seed=0,
+            train_num_samples=None, val_num_samples=None, train_data_upsampling_factors=None, workers=1, batch_size=5,
+            world_size=1, image_key="jpg;png;jpeg;webp", text_key="txt", json_text_key=json_text_key,
+            json_text_key_probs=None, max_image_pixels=25_000_000, distributed=False, local_rank=0, rank=0,
+        )  # fmt: skip
+        info = data.get_wds_dataset(settings, lambda picture: len(picture.mode), True, tokenizer=lambda text: [text])
+        assert info.dataloader.num_samples == COUNT
+        seen = [text for _, texts in info.dataloader for text in texts]
+        assert sorted(seen) == sorted(expected)
+
+
+def test_pillow_opens_every_image(tmp_path: Path, pictures: dict[str, bytes]) -> None:
+    export(dataset(tmp_path, captions()), tmp_path / "w", ExportSettings("webdataset", tmp_path / "pictures"))
+    forms = Counter(
+        Image.open(io.BytesIO(sample.get("jpg") or sample["png"])).format for sample in read(tmp_path / "w")
+    )
+    assert forms == {"JPEG": COUNT - 1, "PNG": 1}
