@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from imagenet_captions.commands import labels, rebuild
+from imagenet_captions.commands import filtering, labels, rebuild
 from imagenet_captions.commands.app import app
 
-__all__ = ["app", "labels", "main", "rebuild"]  # importing a module of commands registers them
+__all__ = ["app", "filtering", "labels", "main", "rebuild"]  # importing a module of commands registers them
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
 from tests.chain import answerable_photos, build_arguments, run_cli
 
-COMMANDS = ("demo", "build", "match", "crawl", "clean", "package", "verify", "label-by-text")
+COMMANDS = ("demo", "build", "match", "crawl", "clean", "package", "verify", "label-by-text", "filter")
 
 
 def test_help_names_every_command() -> None:
