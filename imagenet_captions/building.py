@@ -44,6 +44,7 @@ _CODE: dict[str, tuple[str, ...]] = {
     "clean": (
         "cleaner",
         "mentions.py",
+        "normal_text.py",
         "class_names.py",
         "camera_names.py",
         "compose.py",
