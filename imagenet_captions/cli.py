@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from imagenet_captions.commands import filtering, labels, rebuild
+from imagenet_captions.commands import experiments, export, filtering, labels, rebuild
 from imagenet_captions.commands.app import app
 
-__all__ = ["app", "filtering", "labels", "main", "rebuild"]  # importing a module of commands registers them
+# Importing a module of commands registers them.
+__all__ = [
+    "app",
+    "experiments",
+    "export",
+    "filtering",
+    "labels",
+    "main",
+    "rebuild",
+]
 
 
 def main() -> None:

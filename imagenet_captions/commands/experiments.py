@@ -1,0 +1,91 @@
+"""The paper's experiments: effective robustness."""
+
+from __future__ import annotations
+
+import logging
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imagenet_captions.commands.app import command
+
+log = logging.getLogger(__name__)
+
+
+class Baseline(str, Enum):
+    """Over which ImageNet models the line is fitted."""
+
+    STANDARD = "standard"
+    IMAGENET_ONLY = "imagenet-only"
+
+
+class Units(str, Enum):
+    """How the accuracies of a table are written."""
+
+    PERCENT = "percent"
+    FRACTION = "fraction"
+
+
+@command
+def robustness(
+    results: Annotated[
+        str,
+        typer.Argument(
+            metavar="RESULTS.csv",
+            help="A table with model, imagenet and any of imagenet-v2, imagenet-r, imagenet-sketch, objectnet, "
+            "imagenet-a; or `published`, for CLIP, ALIGN and BASIC as they were published.",
+        ),
+    ],
+    baseline: Annotated[
+        Baseline | None,
+        typer.Option(
+            help="Fit over standard models of at least 55 %, or over all that saw ImageNet only. "
+            "Default: standard if every model has 55 %."
+        ),
+    ] = None,
+    units: Annotated[Units | None, typer.Option(help="Unit of the accuracies. Default: found out.")] = None,
+    all_classes: Annotated[
+        bool, typer.Option("--all-classes", help="Compare R, A and ObjectNet on all 1000 classes for every model.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Write the table with effective robustness: ER.csv.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the figure: a .png or .svg file.")] = None,
+    with_published: Annotated[
+        bool,
+        typer.Option(
+            "--with-published/--without-published",
+            help="Whether CLIP, ALIGN and BASIC stand in the figure beside yours.",
+        ),
+    ] = True,
+) -> None:
+    """Measure how far models are above the line that ImageNet accuracy predicts under natural shifts."""
+    from imagenet_captions.evaluation import results as tables
+    from imagenet_captions.evaluation.intervals import exact_intervals_possible
+    from imagenet_captions.evaluation.robustness import measure
+    from imagenet_captions.evaluation.robustness_table import format_robustness, write_robustness
+
+    shipped = results == "published"
+    table = tables.read_published() if shipped else tables.read_results(Path(results), units and units.value)
+    if plot is not None:
+        from imagenet_captions.evaluation.figures import check_figure_path
+
+        check_figure_path(plot)
+    if units is None and not shipped:
+        log.info("the accuracies are taken as %s", "percent" if table.units == "percent" else "fractions")
+    report = measure(table.rows, baseline and baseline.value, all_classes)
+    for note in report.notes:
+        log.warning("note: %s", note)
+    if out is not None:
+        possible = exact_intervals_possible()
+        if not possible:
+            log.warning("note: scipy is not installed, so %s has no intervals of the accuracies", out)
+        write_robustness(out, table, report, possible)
+    if plot is not None:
+        from imagenet_captions.evaluation.figures import draw_robustness
+
+        draw_robustness(report, plot, () if shipped or not with_published else tables.read_published().rows)
+    typer.echo(format_robustness(report))
+    for written in (out, plot):
+        if written is not None:
+            typer.echo(written)

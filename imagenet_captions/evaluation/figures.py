@@ -1,0 +1,190 @@
+"""The figure of effective robustness: a panel a shift, logit axes, the baseline's line, models by family."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.baseline import baseline_models, inverse_logit, logit
+from imagenet_captions.evaluation.figure_panels import PUBLISHED_SUFFIX, Panel, group_families, make_panels, to_logits
+from imagenet_captions.evaluation.results import Result, readable
+from imagenet_captions.evaluation.robustness import Report
+from imagenet_captions.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = (".png", ".svg")
+
+# Colours of Okabe and Ito, which the colour-blind tell apart; markers differ as well.
+_PUBLISHED_STYLES = {
+    "CLIP": ("o", "#0072B2"),
+    "CLIP, open data": ("^", "#56B4E9"),
+    "ALIGN": ("D", "#009E73"),
+    "BASIC": ("s", "#CC79A7"),
+}
+_OTHER_STYLES = tuple(zip("*PXvph", ("#D55E00", "#E69F00", "#000000", "#8C564B", "#7F3FBF", "#B22222"), strict=True))
+_SIZES = {"*": 9.5, "P": 8, "X": 8}
+_TESTBED, _LINE, _IDENTITY = "#B8B8B8", "#444444", "#888888"
+_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.9)
+_STYLE: dict[str, Any] = {
+    "svg.hashsalt": "imagenet-captions",
+    "font.size": 9,
+    "axes.titlesize": 10.5,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+}
+
+
+def check_figure_path(path: Path) -> None:
+    """Refuse a figure that could not be drawn in the end: a wrong suffix, or no matplotlib."""
+    if path.suffix.lower() not in FORMATS:
+        raise InputError(f"--plot {path} is no {' or '.join(FORMATS)} file; give it one of these suffixes")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise InputError("a figure needs matplotlib: pip install 'imagenet-captions[report]'") from None
+
+
+def draw_robustness(report: Report, path: Path, published: Sequence[Result] = ()) -> None:
+    """Draw the figure of a report, with published models beside, as PNG or SVG; the same input gives the same bytes."""
+    check_figure_path(path)
+    import matplotlib.style
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    families = group_families([model.result for model in report.models], published)
+    shown = [result for family in families.values() for result in family]
+    panels = make_panels(report, shown)
+    if not panels:
+        raise InputError("no model has both an ImageNet accuracy and one under a shift, so there is nothing to draw")
+    with matplotlib.style.context(["default", _STYLE]):
+        layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+        columns = min(3, len(panels))
+        rows = -(-len(panels) // columns)
+        figure = Figure(figsize=(4.0 * columns + 0.4, 3.75 * rows + 1.0), layout=layout)
+        all_axes = figure.subplots(rows, columns, squeeze=False)
+        handles: dict[str, Artist] = {}
+        for axes, panel in zip(all_axes.flat, panels, strict=False):
+            handles |= _draw_panel(axes, panel, families)
+        for axes in all_axes.flat[len(panels) :]:
+            axes.set_axis_off()
+        _add_legend(figure, handles)
+        _save(figure, path)
+
+
+def _draw_panel(axes: Axes, panel: Panel, families: Mapping[str, Sequence[Result]]) -> dict[str, Artist]:
+    """Draw one panel, and give what the legend shows, by its name there."""
+    places = {
+        name: [place for place in map(panel.place, family) if place is not None] for name, family in families.items()
+    }
+    x_limits, y_limits = panel.limits([place for family in places.values() for place in family])
+    _set_axes(axes, x_limits, y_limits)
+    handles: dict[str, Artist] = {}
+    for name, marker, color in _styles(families):
+        for ends in filter(None, map(panel.exact_interval, families[name])):
+            axes.plot(*to_logits(ends), color=color, linewidth=1, zorder=3.9)
+        look: dict[str, Any] = {
+            "color": color,
+            "markersize": _SIZES.get(marker, 6),
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.7,
+        }
+        (handles[name],) = axes.plot(*to_logits(places[name]), marker, zorder=4, **look)
+    handles |= _draw_baseline(axes, panel, x_limits)
+    axes.set_title(panel.label, fontweight="bold")
+    axes.set_xlabel("ImageNet, same classes (top-1, %)" if panel.fits[0].same_classes else "ImageNet (top-1, %)")
+    axes.set_ylabel(f"{'mean accuracy' if len(panel.fits) > 1 else panel.label} (top-1, %)")
+    return handles
+
+
+def _draw_baseline(axes: Axes, panel: Panel, x_limits: tuple[float, float]) -> dict[str, Artist]:
+    baseline = panel.fits[0].baseline
+    left_out = [model for fit in panel.fits for model in fit.left_out]
+    fitted = [model for model in baseline_models(baseline) if model.model not in left_out]
+    testbed = [place for place in map(panel.place, fitted) if place is not None]
+    left, right = (float(end) for end in logit(x_limits))
+    grid = np.linspace(left, right, 60)
+    x = inverse_logit(grid)
+    low, high = panel.band(x)
+    band = axes.fill_between(grid, logit(low), logit(high), color=_LINE, alpha=0.22, linewidth=0, zorder=2)
+    (line,) = axes.plot(grid, logit(panel.predict(x)), color=_LINE, linewidth=1.4, zorder=3)
+    (points,) = axes.plot(*to_logits(testbed), ".", color=_TESTBED, markersize=4.5, zorder=1.5)
+    (identity,) = axes.plot(grid, grid, color=_IDENTITY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    if len(panel.fits) == 1:
+        text = f"fit: n = {panel.fits[0].n}, r = {panel.fits[0].r:.4f}"
+        axes.annotate(text, (0.97, 0.04), xycoords="axes fraction", ha="right", color=_LINE, size=8)
+    return {
+        f"baseline '{baseline}'": line,
+        "its 95 % band": band,
+        "ImageNet models in the fit": points,
+        "y = x": identity,
+    }
+
+
+def _styles(families: Mapping[str, Sequence[Result]]) -> list[tuple[str, str, str]]:
+    """Legend name, marker and colour of every family; the ones we know keep theirs."""
+    styles = []
+    others = itertools.cycle(_OTHER_STYLES)
+    for name in families:
+        known = _PUBLISHED_STYLES.get(name.removesuffix(PUBLISHED_SUFFIX))
+        styles.append((name, *(known or next(others))))
+    return styles
+
+
+def _set_axes(axes: Axes, x_limits: tuple[float, float], y_limits: tuple[float, float]) -> None:
+    for axis, limits in ((axes.xaxis, x_limits), (axes.yaxis, y_limits)):
+        ticks = choose_ticks(*limits)
+        axis.set_ticks(list(logit(ticks)), [f"{tick:g}" for tick in ticks])
+    axes.set_xlim(*(float(end) for end in logit(x_limits)))
+    axes.set_ylim(*(float(end) for end in logit(y_limits)))
+    axes.grid(color="#E6E6E6", linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def choose_ticks(low: float, high: float) -> list[float]:
+    """Round percentages between two ends, evenly spread on a logit axis, and finer ones where the axis is short.
+
+    >>> choose_ticks(3, 60), choose_ticks(63, 84)
+    ([5, 10, 20, 30, 40, 50, 60], [65, 70, 75, 80])
+    """
+    ticks: list[float] = []
+    for choice in (_TICKS, range(5, 100, 5), range(2, 100, 2), range(1, 100)):
+        ticks = [tick for tick in choice if low <= tick <= high]
+        if len(ticks) >= 4:
+            break
+    return ticks
+
+
+def _add_legend(figure: Figure, handles: Mapping[str, Artist]) -> None:
+    figure.legend(
+        list(handles.values()),
+        [_legend_text(name) for name in handles],
+        loc="outside lower center",
+        ncols=4,
+        frameon=False,
+        fontsize=9,
+    )
+
+
+def _legend_text(name: str) -> str:
+    """A family's name as it is: matplotlib takes dollars for formulas, and a leading underscore for "do not show"."""
+    short = readable(name, 40)
+    return ("\u2009" if short.startswith("_") else "") + short.replace("$", r"\$")
+
+
+def _save(figure: Figure, path: Path) -> None:
+    kind = path.suffix.lower().removeprefix(".")
+    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    with replacing(path) as partial:
+        figure.savefig(partial, format=kind, dpi=160, metadata=metadata)

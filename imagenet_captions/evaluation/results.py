@@ -1,0 +1,236 @@
+"""Tables of accuracies: RESULTS.csv, and the published ones that come with the package."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS, accuracy_columns
+from imagenet_captions.files import require_file
+
+DATA = Path(__file__).parent.parent / "data"  # data/SOURCES.md says where its tables come from
+TESTBED = DATA / "testbed_top1.csv"
+PUBLISHED = DATA / "published_results.csv"
+
+TEXT_COLUMNS = ("model", "family", "training", "source")
+UNITS = ("percent", "fraction")
+_ABSENT = ("", "na", "nan", "n/a", "none", "null", "-")
+_SURELY_ABOVE_ONE_PERCENT = 20.0  # a model this good on ImageNet has more than 1 % on every shift but ImageNet-A
+_LARGEST = 64 << 20
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model's accuracies in percent, by column; a missing one is not there.
+
+    `images` holds the sizes of test sets that the table names itself (column `imagenet-v2_n`, for example), `cells`
+    the row as it was written.
+    """
+
+    model: str
+    accuracies: Mapping[str, float]
+    family: str = ""
+    training: str = ""
+    images: Mapping[str, int] = field(default_factory=dict)
+    cells: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Results:
+    """A table of results, and in which unit it was written."""
+
+    rows: tuple[Result, ...]
+    columns: tuple[str, ...]
+    units: str
+
+
+def read_results(path: Path, units: str | None = None) -> Results:
+    """Read a table of accuracies, all in percent or all fractions; `units` says which, or else they are detected."""
+    require_file(path, "the results")
+    if path.stat().st_size > _LARGEST:
+        raise InputError(f"{path} has {path.stat().st_size:,} bytes; a table of results has one row a model")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text; save it as a CSV file in UTF-8") from None
+    return parse_results(text, str(path), units)
+
+
+@cache
+def read_testbed() -> Results:
+    """The 338 models of the imagenet-testbed (Taori et al. 2020)."""
+    return read_results(TESTBED, "percent")
+
+
+@cache
+def read_published() -> Results:
+    """Published zero-shot results of CLIP, ALIGN and BASIC."""
+    return read_results(PUBLISHED, "percent")
+
+
+def readable(name: str, longest: int = 60) -> str:
+    """A name out of a table, safe for a terminal and short enough for a sentence.
+
+    >>> readable("net\\x1b[31m", longest=6)
+    'net�[…'
+    """
+    printable = "".join(letter if letter.isprintable() else "�" for letter in name)
+    return printable if len(printable) <= longest else printable[: longest - 1] + "…"
+
+
+def parse_results(text: str, name: str = "the results", units: str | None = None) -> Results:
+    """Read a table of accuracies from its text.
+
+    >>> table = parse_results("model,imagenet,imagenet-v2\\nresnet50,0.76,0.63\\n")
+    >>> table.units, dict(table.rows[0].accuracies)
+    ('fraction', {'imagenet': 76.0, 'imagenet-v2': 63.0})
+    """
+    if units is not None and units not in UNITS:
+        raise InputError(f"--units {units!r:.40} is not known; say percent or fraction")
+    columns, rows = _read_cells(text, name)
+    _check_columns(columns, name)
+    _check_models(rows, name)
+    numbers = [_read_numbers(row, name) for row in rows]
+    units = _settle_units([row["model"] for row in rows], numbers, name, units)
+    factor = 1.0 if units == "percent" else 100.0
+    results = tuple(
+        Result(
+            model=row["model"],
+            accuracies={column: value * factor for column, value in values.items()},
+            family=row.get("family", ""),
+            training=row.get("training", ""),
+            images=_read_sizes(row, name),
+            cells=row,
+        )
+        for row, values in zip(rows, numbers, strict=True)
+    )
+    return Results(results, tuple(columns), units)
+
+
+def _read_cells(text: str, name: str) -> tuple[list[str], list[dict[str, str]]]:
+    if "\0" in text:
+        raise InputError(f"{name} holds null characters; it is no CSV file")
+    try:
+        lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if any(map(str.strip, line))]
+    except csv.Error as error:
+        raise InputError(f"{name} is no CSV file: {error}") from None
+    if len(lines) < 2:
+        raise InputError(f"{name} has no rows; give a header and one row a model")
+    columns = [cell.strip() for cell in lines[0]]
+    rows = []
+    for number, line in enumerate(lines[1:], start=1):
+        if len(line) != len(columns):
+            raise InputError(f"{name}, row {number} has {len(line)} cells and the header {len(columns)}; mend the row")
+        rows.append(dict(zip(columns, map(str.strip, line), strict=True)))
+    return columns, rows
+
+
+def _check_columns(columns: Sequence[str], name: str) -> None:
+    accuracies = accuracy_columns()
+    known = {*TEXT_COLUMNS, *accuracies, *(f"{column}_n" for column in accuracies)}
+    repeated = _first_repeated(columns)
+    if repeated is not None:
+        raise InputError(f"{name} has the column {_shown(repeated)} twice; keep one")
+    for column in columns:
+        if column not in known:
+            raise InputError(
+                f"{name} has an unknown column {_shown(column)}; there are {', '.join((*TEXT_COLUMNS, *accuracies))}, "
+                f"and an accuracy's column with _n for the number of images"
+            )
+    for column in ("model", IMAGENET):
+        if column not in columns:
+            raise InputError(f"{name} has no column {column!r}; a table of results has model, imagenet and shifts")
+    if not any(shift.column in columns for shift in SHIFTS):
+        raise InputError(f"{name} has no shift; give a column of {', '.join(shift.column for shift in SHIFTS)}")
+
+
+def _check_models(rows: Sequence[Mapping[str, str]], name: str) -> None:
+    for number, row in enumerate(rows, start=1):
+        if not row["model"]:
+            raise InputError(f"{name}, row {number} names no model; fill the column 'model'")
+    repeated = _first_repeated([row["model"] for row in rows])
+    if repeated is not None:
+        raise InputError(f"{name} has the model {_shown(repeated)} twice; keep one row or rename one")
+
+
+def _read_numbers(row: Mapping[str, str], name: str) -> dict[str, float]:
+    values = {}
+    for column in accuracy_columns():
+        cell = row.get(column, "")
+        if cell.lower() in _ABSENT:
+            continue
+        try:
+            value = float(cell)
+        except ValueError:
+            value = math.nan
+        if not 0 <= value <= 100:
+            raise InputError(
+                f"{name}: {_shown(row['model'])} has {_shown(cell)} in {column}; an accuracy is a number "
+                f"from 0 to 100 percent, or from 0 to 1, and an empty cell where it is missing"
+            )
+        values[column] = value
+    return values
+
+
+def _read_sizes(row: Mapping[str, str], name: str) -> dict[str, int]:
+    sizes = {}
+    for column in accuracy_columns():
+        cell = row.get(f"{column}_n", "")
+        if cell.lower() in _ABSENT:
+            continue
+        if not (cell.isascii() and cell.isdigit()) or not 0 < int(cell[:12]) <= 10**9:
+            raise InputError(
+                f"{name}: {_shown(row['model'])} has {_shown(cell)} in {column}_n; give a number of images"
+            )
+        sizes[column] = int(cell)
+    return sizes
+
+
+def _settle_units(models: Sequence[str], numbers: Sequence[Mapping[str, float]], name: str, asked: str | None) -> str:
+    largest = max((value for row in numbers for value in row.values()), default=0.0)
+    if asked == "fraction" and largest > 1:
+        raise InputError(f"{name} has an accuracy of {largest:g}, which is no fraction; say --units percent")
+    if asked is not None or largest <= 1:
+        return asked or "fraction"
+    for model, row in zip(models, numbers, strict=True):
+        odd = _looks_like_a_fraction(row)
+        if odd is not None:
+            raise InputError(
+                f"{name} seems to mix percent and fractions: {_shown(model)} has {row[odd]:g} in {odd}, while the "
+                f"largest accuracy is {largest:g}; use one unit, or say --units percent if this is right"
+            )
+    return "percent"
+
+
+def _looks_like_a_fraction(row: Mapping[str, float]) -> str | None:
+    """The column of a row in a table of percent whose value must rather be a fraction, if there is one."""
+    imagenet = row.get(IMAGENET)
+    above = [value for value in row.values() if value > 1]
+    if row and not above and max(row.values()) > 0:
+        return max(row, key=row.__getitem__)
+    if imagenet is None:
+        return None
+    if 0 < imagenet <= 1:  # right for a model at chance, which has a few percent at most on a test set of fewer classes
+        return IMAGENET if max(above, default=0.0) > _SURELY_ABOVE_ONE_PERCENT else None
+    if imagenet < _SURELY_ABOVE_ONE_PERCENT:
+        return None
+    return next((column for column, value in row.items() if 0 < value <= 1 and column != "imagenet-a"), None)
+
+
+def _first_repeated(names: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 80 else text[:79] + "…")

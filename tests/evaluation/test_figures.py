@@ -1,0 +1,117 @@
+"""The figure: what its panels show, its bytes, and hostile names."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.baseline import logit
+from imagenet_captions.evaluation.figure_panels import MEAN_LABEL, make_panels, to_logits
+from imagenet_captions.evaluation.figures import check_figure_path, choose_ticks, draw_robustness
+from imagenet_captions.evaluation.results import Result, read_published
+from imagenet_captions.evaluation.robustness import measure
+from imagenet_captions.evaluation.shifts import IMAGENET
+
+RN50 = read_published().rows[0]
+
+
+@pytest.mark.parametrize("suffix", ["svg", "png"])
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path, suffix: str) -> None:
+    report = measure(read_published().rows)
+    for name in ("a", "b"):
+        draw_robustness(report, tmp_path / f"{name}.{suffix}")
+    drawn = (tmp_path / f"a.{suffix}").read_bytes()
+    assert drawn == (tmp_path / f"b.{suffix}").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"a.{suffix}", f"b.{suffix}"]
+    if suffix == "svg":
+        assert ElementTree.fromstring(drawn).tag.endswith("svg")
+        assert b"<dc:date>" not in drawn
+    else:
+        with Image.open(tmp_path / "a.png") as image:
+            assert min(image.size) > 1000
+
+
+def test_panels_are_the_mean_and_every_shift() -> None:
+    report = measure(read_published().rows)
+    labels = [panel.label for panel in make_panels(report, read_published().rows)]
+    assert labels == [MEAN_LABEL, "ImageNetV2", "ImageNet-R", "ImageNet-Sketch", "ObjectNet", "ImageNet-A"]
+
+
+def test_a_panel_has_the_same_classes_only_if_all_its_models_do() -> None:
+    report = measure([RN50])
+    alone = {panel.label: panel.fits[0].x_column for panel in make_panels(report, [RN50])}
+    beside = {panel.label: panel.fits[0].x_column for panel in make_panels(report, read_published().rows)}
+    forced = {panel.label: panel.fits[0].x_column for panel in make_panels(measure([RN50], all_classes=True), [RN50])}
+    assert alone["ImageNet-R"] == "imagenet_on_r_classes"
+    assert beside["ImageNet-R"] == forced["ImageNet-R"] == IMAGENET
+    assert alone["ImageNetV2"] == IMAGENET
+
+
+def test_the_distance_to_the_curve_is_effective_robustness() -> None:
+    report = measure(read_published().rows, all_classes=True)
+    for panel in make_panels(report, read_published().rows):
+        for model in report.models:
+            place = panel.place(model.result)
+            assert place is not None
+            above = place[1] - float(panel.predict(np.array(place[0])))
+            value = model.mean if len(panel.fits) > 1 else model.shifts[panel.fits[0].shift.column].value
+            assert above == pytest.approx(value, abs=1e-9)
+
+
+def test_the_band_holds_the_line() -> None:
+    x = np.array([30.0, 60.0, 80.0])
+    for panel in make_panels(measure(read_published().rows), read_published().rows):
+        low, high = panel.band(x)
+        assert (low < panel.predict(x)).all()
+        assert (panel.predict(x) < high).all()
+
+
+def test_models_lie_within_the_axes() -> None:
+    models = [(0.0, 5.0), (40.0, 100.0)]
+    (panel,) = make_panels(measure([Result("a", {IMAGENET: 40.0, "imagenet-v2": 5.0})]), [])
+    (left, right), (bottom, top) = panel.limits(models)
+    x, y = to_logits(models)
+    assert np.isfinite([*x, *y]).all()
+    assert logit(left) < x.min() < x.max() < logit(right)
+    assert logit(bottom) < y.min() < y.max() < logit(top)
+
+
+@pytest.mark.parametrize("ends", [(0.01, 99.99), (3, 60), (63, 84), (88, 97), (97.0, 99.9), (40, 49)])
+def test_an_axis_has_four_ticks_to_twenty(ends: tuple[float, float]) -> None:
+    ticks = choose_ticks(*ends)
+    assert 3 <= len(ticks) <= 20
+    assert ticks == sorted(set(ticks))
+    assert all(ends[0] <= tick <= ends[1] for tick in ticks)
+
+
+def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
+    names = ["$\\frac{", "_hidden", "x^2 <script>", "a" * 300, "$", "\\", "{}%s"]
+    results = [Result(name, {IMAGENET: 40.0, "imagenet-v2": 0.0}, family=name) for name in names]
+    draw_robustness(measure(results), tmp_path / "figure.svg", read_published().rows)
+    elements = ElementTree.parse(tmp_path / "figure.svg").iter()
+    assert not [element.tag for element in elements if element.tag.endswith("script")]
+
+
+def test_accuracies_at_the_ends_are_drawn(tmp_path: Path) -> None:
+    cells = {IMAGENET: 40.0, "imagenet-v2": 0.0, "imagenet-r": 100.0, "imagenet_on_r_classes": 99.0}
+    draw_robustness(measure([Result("a", cells)]), tmp_path / "figure.png")
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+def test_nothing_to_draw(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to draw"):
+        draw_robustness(measure([Result("a", {IMAGENET: 40.0})]), tmp_path / "figure.svg")
+
+
+def test_what_cannot_be_drawn_is_refused_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"is no \.png or \.svg file"):
+        check_figure_path(Path("figure.jpg"))
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(InputError, match=r"pip install 'imagenet-captions\[report\]'"):
+        check_figure_path(Path("figure.svg"))
