@@ -45,8 +45,8 @@ def main(images: Path, scratch: Path) -> list[dict[str, object]]:
     """`images` is a train folder, whose files are repeated under new names up to 10,000."""
     folder = scratch / "package"
     shutil.rmtree(folder, ignore_errors=True)
-    ids = _repeat(images, folder / "train")
-    captions = _write_captions(folder / "captions.parquet", ids)
+    ids = repeat_images(images, folder / "train")
+    captions = write_captions(folder / "captions.parquet", ids)
     given = [str(folder / "train"), str(captions)]
     seen = race(
         {
@@ -70,7 +70,8 @@ def _row(what: str, ours: Measured, theirs: Measured) -> dict[str, object]:
     }
 
 
-def _repeat(images: Path, root: Path) -> list[str]:
+def repeat_images(images: Path, root: Path) -> list[str]:
+    """Link the images under new names up to 10,000, and return the ids."""
     found = sorted(path for path in images.rglob("*") if path.suffix.lower() in (".jpeg", ".jpg"))
     ids = []
     for number in range(_FILES):
@@ -88,7 +89,8 @@ def _repeat(images: Path, root: Path) -> list[str]:
     return sorted(ids)
 
 
-def _write_captions(path: Path, ids: list[str]) -> Path:
+def write_captions(path: Path, ids: list[str]) -> Path:
+    """Write a captions file for these ids."""
     rows = [
         {
             "image_id": image_id,

@@ -19,6 +19,7 @@ from imagenet_captions.compose import draw
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import remove_tree, sha256, write_json
 from imagenet_captions.licenses import LICENSES
+from imagenet_captions.packager.exports.own_images import places_in_shards
 from imagenet_captions.packager.exports.rows import Job
 from imagenet_captions.packager.exports.settings import SAMPLES_A_SHARD
 from imagenet_captions.packager.exports.tars import TarWriter
@@ -62,10 +63,10 @@ def write_webdataset(job: Job, folder: Path) -> dict[str, str]:
     table = job.read_captioned(_COLUMNS, empty_too=True)
     scratch = folder / _SCRATCH
     scratch.mkdir()
-    located = job.locate(table, _images(job), scratch)
+    places = _places(job, table, scratch)
     shards = []
     with tqdm(total=len(table), desc="export", unit=" samples", unit_scale=True, disable=None) as progress:
-        jobs = list(_jobs(job, table, located.places, folder))
+        jobs = list(_jobs(job, table, places, folder))
         for shard in engine.run(write_shard, jobs, min(job.settings.workers, len(jobs))):
             shards.append(shard)
             progress.update(shard.samples)
@@ -79,12 +80,19 @@ def write_webdataset(job: Job, folder: Path) -> dict[str, str]:
     return {**{shard.name: shard.sha256 for shard in shards}, sizes.name: sha256(sizes)}
 
 
-def _images(job: Job) -> Path:
+def _places(job: Job, table: pa.Table, scratch: Path) -> Sequence[Place | None]:
+    """Where each row's image lies: in the images given, else in the dataset itself."""
     if job.settings.images is not None:
-        return job.settings.images
+        return job.locate(table, job.settings.images, scratch).places
     if not job.manifest.images:
         raise InputError(f"{job.dataset} has no images; say where they lie with --images")
-    return job.dataset / "data"
+    shards = [job.dataset / name for name in sorted(job.manifest.files) if name.startswith("data/")]
+    own = places_in_shards(shards)
+    places = [own.get(image_id) for image_id in table["image_id"].to_pylist()]
+    job.count("no_image", places.count(None))
+    if len(places) == places.count(None):
+        raise InputError(f"none of the {len(places):,} rows that are left has an image in {job.dataset}; give --images")
+    return places
 
 
 def _jobs(job: Job, table: pa.Table, places: Sequence[Place | None], folder: Path) -> Iterator[ShardJob]:

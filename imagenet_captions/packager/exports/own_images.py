@@ -1,0 +1,61 @@
+"""The images that a dataset itself holds, where they can be read one by one in any order."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.packager.exports.parquet_pages import UnreadablePages, values_in
+from imagenet_captions.packager.images import Place
+
+_COLUMN = "image.bytes"
+
+
+def places_in_shards(shards: Sequence[Path]) -> dict[str, Place]:
+    """Where in a dataset's shards the bytes of each image lie, by image id.
+
+    A shuffled order would otherwise decode a row group of hundreds of images for each one, or copy all of them first.
+    Raises InputError for shards that this package did not write.
+    """
+    places: dict[str, Place] = {}
+    for shard in shards:
+        with shard.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            try:
+                places |= _places_in(shard, mapped)
+            except (UnreadablePages, IndexError, KeyError):
+                raise InputError(
+                    f"the images in {shard} are not stored as this version stores them; package the dataset again, "
+                    "or say with --images where they lie"
+                ) from None
+    return places
+
+
+def _places_in(shard: Path, mapped: mmap.mmap) -> dict[str, Place]:
+    found: dict[str, Place] = {}
+    with pq.ParquetFile(shard) as opened:
+        metadata = opened.metadata
+        (column,) = [at for at in range(metadata.num_columns) if metadata.schema.column(at).path == _COLUMN]
+        nullable = metadata.schema.column(column).max_definition_level > 0
+        for number in range(metadata.num_row_groups):
+            chunk = metadata.row_group(number).column(column)
+            if chunk.compression != "UNCOMPRESSED" or chunk.has_dictionary_page:
+                raise UnreadablePages
+            ids = _with_image(opened.read_row_group(number, columns=["image_id", "image.path"]))
+            values = list(values_in(mapped, chunk.data_page_offset, chunk.total_compressed_size, nullable))
+            if len(ids) != len(values):
+                raise UnreadablePages
+            name = str(shard)
+            found |= {image_id: Place(name, *value) for image_id, value in zip(ids, values, strict=True)}
+    return found
+
+
+def _with_image(rows: pa.Table) -> list[str]:
+    """The ids of the rows that have an image: those that have its name."""
+    ids: list[str] = rows.filter(pc.struct_field(rows["image"], "path").is_valid())["image_id"].to_pylist()
+    return ids

@@ -1,0 +1,92 @@
+"""Where the values of an uncompressed Parquet column lie in the file, so that any one of them can be read alone.
+
+A library decodes whole row groups. In our shards an image's bytes stand as they are (no compression, no dictionary),
+each behind its length, so it is enough to walk over the pages' headers and the lengths. The format:
+https://parquet.apache.org/docs/file-format/data-pages/ and Thrift's compact protocol for the headers.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from typing import Any
+
+# Field ids of a PageHeader, and the kinds of Thrift's compact protocol.
+_PAGE_TYPE, _COMPRESSED_SIZE, _DATA_PAGE_HEADER = 1, 3, 5
+_DATA_PAGE = 0
+_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _STRUCT = 1, 2, 3, 7, 8, 12
+_INTEGERS = frozenset({4, 5, 6})
+_ENCODING, _PLAIN = 2, 0
+_LENGTH = 4
+
+
+class UnreadablePages(Exception):
+    """The column is not stored in the one way that is understood here."""
+
+
+def values_in(file: mmap.mmap, start: int, size: int, nullable: bool) -> Iterator[tuple[int, int]]:
+    """Yield offset and size of every value of a column chunk that is not null, in order.
+
+    `start` and `size` are those of the chunk; `nullable` says whether its pages begin with levels. Raises
+    UnreadablePages for pages of another kind than plain ones of the first version.
+    """
+    at, end = start, start + size
+    while at < end:
+        header, at = _struct(file, at)
+        page = header.get(_DATA_PAGE_HEADER)
+        if header.get(_PAGE_TYPE) != _DATA_PAGE or not isinstance(page, dict) or page.get(_ENCODING) != _PLAIN:
+            raise UnreadablePages
+        stop = at + int(header[_COMPRESSED_SIZE])
+        if nullable:
+            at += _LENGTH + _length(file, at)
+        while at < stop:
+            length = _length(file, at)
+            yield at + _LENGTH, length
+            at += _LENGTH + length
+        if at != stop:
+            raise UnreadablePages
+
+
+def _length(file: mmap.mmap, at: int) -> int:
+    return int.from_bytes(file[at : at + _LENGTH], "little")
+
+
+def _struct(file: mmap.mmap, at: int) -> tuple[dict[int, Any], int]:
+    """A Thrift struct's fields by id, and where it ends; texts in it are passed over."""
+    fields: dict[int, Any] = {}
+    number = 0
+    while kind := file[at] & 15:
+        step, at = file[at] >> 4, at + 1
+        if step:
+            number += step
+        else:
+            number, at = _integer(file, at)
+        if kind in (_TRUE, _FALSE):
+            fields[number] = kind == _TRUE
+        elif kind in _INTEGERS:
+            fields[number], at = _integer(file, at)
+        elif kind == _STRUCT:
+            fields[number], at = _struct(file, at)
+        elif kind == _BINARY:
+            length, at = _varint(file, at)
+            at += length
+        elif kind in (_BYTE, _DOUBLE):
+            at += 1 if kind == _BYTE else 8
+        else:
+            raise UnreadablePages
+    return fields, at + 1
+
+
+def _integer(file: mmap.mmap, at: int) -> tuple[int, int]:
+    value, at = _varint(file, at)
+    return (value >> 1) ^ -(value & 1), at
+
+
+def _varint(file: mmap.mmap, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte, at = file[at], at + 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+        shift += 7
