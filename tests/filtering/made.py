@@ -1,0 +1,78 @@
+"""A dataset of varied rows for the tests of loading and filtering, with what each row holds as plain Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from imagenet_captions import classes
+from imagenet_captions.packager.package import PackageSettings, package
+from imagenet_captions.records import CAPTIONS, OUTCOMES, Outcome, outcomes_path, with_provenance
+from tests.packager.made import image, train_folder
+
+TITLES = ["", "A Dog at the beach", "DOGMA", "hot dog stand", "Café straße", "line\tone", "price: 5.00 (five)", "дом"]
+TAGS = [[], ["dog", "new york"], ["do", "g"], ["Beach", "two words"], ["a|b", "x.y"], ["猫", "dogs"], ["new", "york"]]
+WNIDS = ("n01440764", "n02099601", "n02113799", "n03000684", "n15075141")
+LANGUAGES = ["en", "de", "und", None]
+LICENSES = [0, 4, 11, None, 9]
+
+Row = dict[str, Any]
+
+
+def rows(per_class: int = 40) -> list[Row]:
+    """Rows of five classes, as `clean` leaves them, sorted."""
+    ids = [f"{wnid}_{17 * number + 3}" for wnid in WNIDS for number in range(per_class)]
+    return [_row(image_id, number) for number, image_id in enumerate(sorted(ids))]
+
+
+def _row(image_id: str, number: int) -> Row:
+    class_ = classes.by_wnid(image_id[:9])
+    title, tags = TITLES[number % len(TITLES)], TAGS[number % len(TAGS)]
+    labels = sorted({class_.index, 207}) if number % 3 == 0 else ([5] if number % 3 == 1 else [])
+    return {
+        "image_id": image_id,
+        "filename": f"{image_id}.JPEG",
+        "wnid": class_.wnid,
+        "label": class_.index,
+        "class_name": class_.name,
+        "title": title,
+        "description": "" if number % 2 else "beach",
+        "tags": tags,
+        "caption": " ".join([title, *tags, "x"]).strip(),
+        "language": LANGUAGES[number % 4],
+        "language_score": None if LANGUAGES[number % 4] is None else 0.5,
+        "photo_id": str(10**9 + number),
+        "owner": f"{10000 + number}@N01",
+        "license": LICENSES[number % 5],
+        "source": "flickr",
+        "mentions": f" {' '.join(map(str, labels))} " if labels else "",
+        "names_class": class_.index in labels,
+        "raw_title": f"<{title}>",
+        "raw_description": "",
+        "raw_tags": [*tags, "ns:a=b"],
+        "detail": "a remark" if number == 0 else None,
+    }
+
+
+def write_captions(path: Path, made: Iterable[Row]) -> Path:
+    """A captions file of these rows, and one earlier drop beside it."""
+    provenance = {"inputs": {"release": "ab" * 32}, "settings": {"caption": "title tags description"}}
+    pq.write_table(pa.Table.from_pylist(list(made), schema=with_provenance(CAPTIONS, provenance)), path)
+    drops = [{"image_id": None, "wnid": "n00004475", "outcome": Outcome.UNKNOWN_CLASS.value, "count": 7}]
+    pq.write_table(pa.Table.from_pylist(drops, schema=OUTCOMES), outcomes_path(path))
+    return path
+
+
+def make_dataset(folder: Path, made: list[Row], images: bool = False) -> Path:
+    """A dataset of these rows; `images` gives each row one, but for every tenth."""
+    captions = write_captions(folder / "captions.parquet", made)
+    source = None
+    if images:
+        held = {row["image_id"]: image(row["image_id"]) for number, row in enumerate(made) if number % 10}
+        source = train_folder(folder / "train", held)
+    package(captions, folder / "dataset", PackageSettings(images=source, workers=1))
+    return folder / "dataset"

@@ -1,0 +1,247 @@
+"""The filter command: ids and datasets, what they say of their parent, and that the counts add up."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+import imagenet_captions as ic
+from imagenet_captions.cli import app
+from imagenet_captions.filtering.filter import filter_to_dataset, filter_to_ids
+from imagenet_captions.filtering.settings import FilterSettings, Wanted
+from imagenet_captions.funnel import read_funnel
+from imagenet_captions.packager.verify import verify
+from imagenet_captions.records import Outcome
+from tests.chain import run_cli
+from tests.filtering.made import WNIDS, make_dataset, rows
+from tests.packager.made import contents
+
+ROWS = rows()
+
+
+def ids_of(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def filtered(dataset: Path, out: Path, **settings: Any) -> Path:
+    wanted = {name: settings.pop(name) for name in list(settings) if name in Wanted.__dataclass_fields__}
+    filter_to_dataset(dataset, out, FilterSettings(Wanted(**wanted), **settings), workers=1)
+    verify(out)
+    return out
+
+
+def invoke(*arguments: str | Path) -> Result:
+    """The filter command, in this process."""
+    return CliRunner().invoke(app, ["filter", *map(str, arguments)])
+
+
+def test_every_flag(text_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("counts.tsv").write_text("wnid\tcount\nn01440764\t3\nn02099601\t2\n")
+    Path("classes.txt").write_text("tench\ngolden retriever\n")
+    cases: dict[str, Any] = {
+        "--class tench --class 999": lambda r: r["wnid"] in ("n01440764", "n15075141"),
+        "--class-list imagenette": lambda r: r["wnid"] in ("n01440764", "n03000684"),
+        "--class-list classes.txt --class 999": lambda r: r["wnid"] in (WNIDS[0], WNIDS[1], WNIDS[4]),
+        "--contains title=dog": lambda r: "dog" in r["title"].lower(),
+        "--contains title=dog --contains title=beach": lambda r: r["title"] == "A Dog at the beach",
+        "--contains tags=a|b": lambda r: "a|b" in r["tags"],
+        "--matches title=^h": lambda r: r["title"].startswith("h"),
+        "--matches title=[a-z]=?": lambda r: any("a" <= c <= "z" for c in r["title"]),
+        "--has tags": lambda r: bool(r["tags"]),
+        "--language en --language de": lambda r: r["language"] in ("en", "de"),
+        "--license by --license cc0": lambda r: r["license"] in (4, 9, 11),
+        "--names-class": lambda r: r["names_class"],
+        "--class dog --language en --has tags": lambda r: (
+            r["wnid"] in WNIDS[1:3] and r["language"] == "en" and r["tags"]
+        ),
+    }
+    for flags, wanted in cases.items():
+        done = invoke(text_dataset, *flags.split(" "), "--ids", "ids.txt")
+        assert done.exit_code == 0, done.output
+        assert ids_of(Path("ids.txt")) == [row["image_id"] for row in ROWS if wanted(row)], flags
+    counts = {
+        "--sample 7": 7,
+        "--sample 0.1": 20,
+        "--per-class 3": 15,
+        "--trim-tail 2:1": 122,
+        "--like counts.tsv": 5,
+        "--class dog --per-class 3 --sample 5 --seed 4": 5,
+    }
+    for flags, count in counts.items():
+        done = invoke(text_dataset, *flags.split(), "--ids", "ids.txt")
+        assert done.exit_code == 0, done.output
+        assert len(ids_of(Path("ids.txt"))) == count, flags
+    parts = []
+    for split in ("train", "val"):
+        assert invoke(text_dataset, "--split", split, "--ids", split).exit_code == 0
+        parts += ids_of(Path(split))
+    assert sorted(parts) == [row["image_id"] for row in ROWS]
+    assert 8 <= len(ids_of(Path("val"))) <= 35
+
+
+def test_a_list_of_ids_says_how_it_was_made(text_dataset: Path, tmp_path: Path) -> None:
+    out = tmp_path / "lists" / "ids.txt"
+    settings = FilterSettings(Wanted(classes=["dog"], lists=["imagewoof"], contains=["title=dog"]), per_class=2)
+    counts = filter_to_ids(text_dataset, out, settings)
+    record = json.loads(out.with_name("ids.txt.json").read_text())
+    assert record == {
+        "parent": digest(text_dataset / "manifest.json"),
+        "filter": {"class": ["dog"], "class-list": ["imagewoof"], "contains": ["title=dog"], "per-class": 2, "seed": 0},
+        "counts": counts,
+        "ids": digest(out),
+    }
+    assert sum(counts.values()) == len(ROWS)
+    assert ids_of(out) == sorted(ids_of(out))
+
+
+def test_a_dataset_of_a_dataset(image_dataset: Path, tmp_path: Path) -> None:
+    child = filtered(image_dataset, tmp_path / "child", classes=["dog"], per_class=5)
+    manifest = json.loads((child / "manifest.json").read_text())
+    parent = json.loads((image_dataset / "manifest.json").read_text())
+    assert manifest["inputs"] == {**parent["inputs"], "parent": digest(image_dataset / "manifest.json")}
+    assert manifest["settings"]["filter"] == [{"class": ["dog"], "per-class": 5, "seed": 0}]
+    assert manifest["settings"]["caption"] == parent["settings"]["caption"]
+    card = (child / "README.md").read_text()
+    assert manifest["inputs"]["parent"] in card
+    assert "`[{'class': ['dog'], 'per-class': 5, 'seed': 0}]`" in card
+    assert "| `filtered` | 90 |" in card
+
+    funnel, before = (read_funnel(each / "outcomes.parquet") for each in (child, image_dataset))
+    assert funnel == {Outcome.KEPT: 10, Outcome.UNKNOWN_CLASS: 7, Outcome.FILTERED: 90}
+    assert sum(funnel.values()) == sum(before.values())
+    details = pq.read_table(child / "outcomes.parquet").to_pylist()
+    assert [row["detail"] for row in details if row["image_id"] == ROWS[0]["image_id"]] == [
+        "a remark; no image in the source; condition"
+    ]
+
+    # Rows, bytes of images and both configs are the parent's; a class has row groups of its own.
+    for config in ("data", "raw"):
+        kept, all_rows = (pq.read_table(each / config).to_pylist() for each in (child, image_dataset))
+        ids = {row["image_id"] for row in kept}
+        assert kept == [row for row in all_rows if row["image_id"] in ids]
+    file = pq.ParquetFile(next((child / "data").iterdir()))
+    for number in range(file.num_row_groups):
+        assert len(set(file.read_row_group(number, columns=["wnid"])["wnid"].to_pylist())) == 1
+    assert ic.load(child).features == ic.load(image_dataset).features
+
+
+def test_the_same_filter_gives_the_same_bytes(image_dataset: Path, tmp_path: Path) -> None:
+    for name, workers in (("one", 1), ("two", 2)):
+        settings = FilterSettings(Wanted(languages=["en"]), sample="9")
+        filter_to_dataset(image_dataset, tmp_path / name / "out", settings, workers)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_ids_and_dataset_agree_and_ids_lead_to_the_dataset(text_dataset: Path, tmp_path: Path) -> None:
+    settings = FilterSettings(Wanted(has=["title"]), sample="0.5", seed=3)
+    filter_to_ids(text_dataset, tmp_path / "ids", settings)
+    direct = filtered(text_dataset, tmp_path / "direct", has=["title"], sample="0.5", seed=3)
+    by_ids = filtered(text_dataset, tmp_path / "by_ids", only_ids=tmp_path / "ids")
+    assert list(ic.load(direct)["image_id"]) == list(ic.load(by_ids)["image_id"]) == ids_of(tmp_path / "ids")
+
+
+def test_local_labels_keep_the_original(text_dataset: Path, tmp_path: Path) -> None:
+    plain = filtered(text_dataset, tmp_path / "plain", classes=["dog", "999"])
+    assert set(ic.load(plain)["label"]) == {207, 267, 999}
+    assert "label_original" not in ic.load(plain).column_names
+    local = ic.load(filtered(text_dataset, tmp_path / "local", classes=["dog", "999"], local_labels=True))
+    assert local.features["label"].names == [WNIDS[1], WNIDS[2], WNIDS[4]]
+    assert len(local.features["label_original"].names) == 1000
+    for row in local:
+        assert local.features["label"].int2str(row["label"]) == row["wnid"]
+        assert local.features["label_original"].int2str(row["label_original"]) == row["wnid"]
+    assert "label_original" in ic.load(tmp_path / "local", config="raw").column_names
+    again = ic.load(filtered(tmp_path / "local", tmp_path / "again", classes=["999"]))
+    assert set(again["label"]) == {0}
+    assert set(again["label_original"]) == {999}
+
+
+def test_filters_of_filters_are_listed(text_dataset: Path, tmp_path: Path) -> None:
+    first = filtered(text_dataset, tmp_path / "a", classes=["dog"])
+    second = filtered(first, tmp_path / "b", contains=["title=dog"])
+    manifest = json.loads((second / "manifest.json").read_text())
+    assert manifest["settings"]["filter"] == [{"class": ["dog"]}, {"contains": ["title=dog"]}]
+    assert sum(manifest["counts"].values()) == len(ROWS) + 7
+    whole = filtered(text_dataset, tmp_path / "c", classes=["dog"], contains=["title=dog"])
+    assert list(ic.load(second)["image_id"]) == list(ic.load(whole)["image_id"])
+
+
+def test_a_denylist(text_dataset: Path, tmp_path: Path) -> None:
+    deny = tmp_path / "deny.txt"
+    deny.write_text(f"{ROWS[0]['photo_id']}\n{ROWS[1]['owner']}\n{ROWS[2]['filename']}\n")
+    child = filtered(text_dataset, tmp_path / "child", deny=deny)
+    assert list(ic.load(child)["image_id"]) == [row["image_id"] for row in ROWS[3:]]
+    outcomes = {row["image_id"]: row for row in pq.read_table(child / "outcomes.parquet").to_pylist()}
+    assert [outcomes[row["image_id"]]["outcome"] for row in ROWS[:4]] == ["denied"] * 3 + ["kept"]
+    assert "3 entries" in json.loads((child / "manifest.json").read_text())["settings"]["filter"][0]["deny"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ("--ids x --class tench --contains title=zebra", "no row of .* is left"),
+        ("--out x --class teddy.bear", "no class is called"),
+        ("--out x --class 850", "no row of .* is left"),
+        ("--ids x --matches title=(?<=a)b", "invalid perl operator: (?<"),
+        ("--ids x --contains title", "--contains 'title' is not possible; give FIELD=TEXT"),
+        ("--ids x --has subtitle", "no field 'subtitle'"),
+        ("--ids x --class-list in100", "several lists go by the name"),
+        ("--ids x --sample lots", "--sample 'lots' is not possible"),
+        ("--ids x --trim-tail 5", "--trim-tail '5' is not possible"),
+        ("--ids x --like nothing.tsv", "nothing.tsv does not exist"),
+        ("--ids x --only-ids nothing.txt", "nothing.txt does not exist"),
+        ("--ids x --only-ids words.txt", "line 1: 'hello' is no image id"),
+        ("--ids x --split test", "no split 'test'"),
+        ("--ids x --split val --val-fraction 2", "share of 2.0"),
+        ("--ids x --has image", "does not fit"),
+        ("--ids x --local-labels", "goes with --out"),
+        ("--ids x --out y", "give --out DATASET, or --ids FILE"),
+        ("--class tench", "give --out DATASET, or --ids FILE"),
+        ("--ids folder", "folder is a folder"),
+        ("--out folder", "holds something else"),
+        ("--out DATASET", "is the dataset itself"),
+        ("--out DATASET/child", "lie inside"),
+        ("--ids DATASET/data/ids.parquet", "lie inside"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(
+    text_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: str, sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    Path("folder/thesis.tex").write_text("do not lose me")
+    Path("words.txt").write_text("hello\n")
+    before, parent = contents(tmp_path), contents(text_dataset)
+    arguments = [argument.replace("DATASET", str(text_dataset)) for argument in flags.split()]
+    done = invoke(text_dataset, *arguments)
+    assert done.exit_code == 2, done.output
+    assert done.output.startswith("imagenet-captions: ")
+    assert all(part in done.output for part in sentence.split(".*")), done.output
+    assert contents(tmp_path) == before
+    assert contents(text_dataset) == parent
+
+
+def test_a_table_that_asks_for_more_is_said(text_dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "counts.tsv").write_text("tench\t5\ngoldfish\t9\n")
+    done = run_cli("filter", text_dataset, "--like", tmp_path / "counts.tsv", "--ids", tmp_path / "ids")
+    assert "1 of 2 classes have fewer rows than the table asks for" in done.stderr
+    done = run_cli("filter", text_dataset, "--class", "dog", "--sample", "1000", "--ids", tmp_path / "ids")
+    assert "only 80 rows are there for a sample of 1,000" in done.stderr
+
+
+def test_a_small_parent_with_no_rows_of_a_shard(tmp_path: Path) -> None:
+    parent = make_dataset(tmp_path, rows(1))
+    child = filtered(parent, tmp_path / "child", classes=["999"])
+    assert len(ic.load(child)) == 1
