@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -64,10 +64,15 @@ def write_webdataset(job: Job, folder: Path) -> dict[str, str]:
     scratch = folder / _SCRATCH
     scratch.mkdir()
     places = _places(job, table, scratch)
+    order, size = _order(job, table, places), job.settings.shard_size or SAMPLES_A_SHARD
+    workers = min(job.settings.workers, -(-len(order) // size))
+    jobs = (
+        _shard_job(folder, number, table, places, order[start : start + size])
+        for number, start in enumerate(range(0, len(order), size))
+    )
     shards = []
-    with tqdm(total=len(table), desc="export", unit=" samples", unit_scale=True, disable=None) as progress:
-        jobs = list(_jobs(job, table, places, folder))
-        for shard in engine.run(write_shard, jobs, min(job.settings.workers, len(jobs))):
+    with tqdm(total=len(order), desc="export", unit=" samples", unit_scale=True, disable=None) as progress:
+        for shard in engine.run(write_shard, jobs, workers):
             shards.append(shard)
             progress.update(shard.samples)
     remove_tree(scratch)
@@ -95,16 +100,18 @@ def _places(job: Job, table: pa.Table, scratch: Path) -> Sequence[Place | None]:
     return places
 
 
-def _jobs(job: Job, table: pa.Table, places: Sequence[Place | None], folder: Path) -> Iterator[ShardJob]:
-    ids = table["image_id"].to_pylist()
+def _order(job: Job, table: pa.Table, places: Sequence[Place | None]) -> list[int]:
+    """The rows that have an image, in the order of the seed."""
     seed = job.settings.seed or 0
-    numbers = np.array([draw(seed, "order", image_id) for image_id in ids], np.uint64)
-    order = [row for row in np.argsort(numbers, kind="stable").tolist() if places[row] is not None]
-    size = job.settings.shard_size or SAMPLES_A_SHARD
-    for number, start in enumerate(range(0, len(order), size)):
-        chosen = order[start : start + size]
-        rows = table.take(pa.array(chosen)).combine_chunks()
-        yield ShardJob(folder / f"{number:05d}.tar", rows, [place for row in chosen if (place := places[row])])
+    numbers = np.array([draw(seed, "order", image_id) for image_id in table["image_id"].to_pylist()], np.uint64)
+    return [row for row in np.argsort(numbers, kind="stable").tolist() if places[row] is not None]
+
+
+def _shard_job(
+    folder: Path, number: int, table: pa.Table, places: Sequence[Place | None], chosen: list[int]
+) -> ShardJob:
+    rows = table.take(pa.array(chosen)).combine_chunks()
+    return ShardJob(folder / f"{number:05d}.tar", rows, [place for row in chosen if (place := places[row])])
 
 
 def write_shard(job: ShardJob) -> Written:
