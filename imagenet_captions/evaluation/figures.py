@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
+import logging
+import math
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+log = logging.getLogger(__name__)
+
 FORMATS = (".png", ".svg")
 
 # Colours of Okabe and Ito, which the colour-blind tell apart; markers differ as well.
@@ -30,7 +34,8 @@ _PUBLISHED_STYLES = {
     "ALIGN": ("D", "#009E73"),
     "BASIC": ("s", "#CC79A7"),
 }
-_OTHER_STYLES = tuple(zip("*PXvph", ("#D55E00", "#E69F00", "#000000", "#8C564B", "#7F3FBF", "#B22222"), strict=True))
+_OTHER_MARKERS = "*PXvph"
+_OTHER_COLORS = ("#D55E00", "#E69F00", "#000000", "#8C564B", "#7F3FBF", "#B22222")
 _SIZES = {"*": 9.5, "P": 8, "X": 8}
 _TESTBED, _LINE, _IDENTITY = "#B8B8B8", "#444444", "#888888"
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.9)
@@ -71,15 +76,18 @@ def draw_robustness(report: Report, path: Path, published: Sequence[Result] = ()
     with matplotlib.style.context(["default", _STYLE]):
         layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
         columns = min(3, len(panels))
-        rows = -(-len(panels) // columns)
-        figure = Figure(figsize=(4.0 * columns + 0.4, 3.75 * rows + 1.0), layout=layout)
+        rows = math.ceil(len(panels) / columns)
+        width = max(4.0 * columns + 0.4, 6.4)
+        legend_columns = _count_legend_columns(families, width)
+        height = 3.75 * rows + 0.4 + 0.2 * math.ceil((len(families) + 4) / legend_columns)
+        figure = Figure(figsize=(width, height), layout=layout)
         all_axes = figure.subplots(rows, columns, squeeze=False)
         handles: dict[str, Artist] = {}
         for axes, panel in zip(all_axes.flat, panels, strict=False):
             handles |= _draw_panel(axes, panel, families)
         for axes in all_axes.flat[len(panels) :]:
             axes.set_axis_off()
-        _add_legend(figure, handles)
+        _add_legend(figure, handles, legend_columns)
         _save(figure, path)
 
 
@@ -123,7 +131,8 @@ def _draw_baseline(axes: Axes, panel: Panel, x_limits: tuple[float, float]) -> d
     (identity,) = axes.plot(grid, grid, color=_IDENTITY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     if len(panel.fits) == 1:
         text = f"fit: n = {panel.fits[0].n}, r = {panel.fits[0].r:.4f}"
-        axes.annotate(text, (0.97, 0.04), xycoords="axes fraction", ha="right", color=_LINE, size=8)
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
+        axes.annotate(text, (0.97, 0.04), xycoords="axes fraction", ha="right", color=_LINE, size=8, bbox=box)
     return {
         f"baseline '{baseline}'": line,
         "its 95 % band": band,
@@ -135,10 +144,14 @@ def _draw_baseline(axes: Axes, panel: Panel, x_limits: tuple[float, float]) -> d
 def _styles(families: Mapping[str, Sequence[Result]]) -> list[tuple[str, str, str]]:
     """Legend name, marker and colour of every family; the ones we know keep theirs."""
     styles = []
-    others = itertools.cycle(_OTHER_STYLES)
+    others = 0
     for name in families:
-        known = _PUBLISHED_STYLES.get(name.removesuffix(PUBLISHED_SUFFIX))
-        styles.append((name, *(known or next(others))))
+        style = _PUBLISHED_STYLES.get(name.removesuffix(PUBLISHED_SUFFIX))
+        if style is None:  # the second round pairs every marker with another colour
+            kinds = len(_OTHER_MARKERS)
+            style = (_OTHER_MARKERS[others % kinds], _OTHER_COLORS[(others + others // kinds) % kinds])
+            others += 1
+        styles.append((name, *style))
     return styles
 
 
@@ -166,12 +179,18 @@ def choose_ticks(low: float, high: float) -> list[float]:
     return ticks
 
 
-def _add_legend(figure: Figure, handles: Mapping[str, Artist]) -> None:
+def _count_legend_columns(families: Mapping[str, Sequence[Result]], width: float) -> int:
+    """As many as fit into so many inches, by the longest text in them."""
+    longest = max(len(_legend_text(name)) for name in (*families, "ImageNet models in the fit"))
+    return max(1, min(4, int(width / (0.65 + 0.075 * longest))))
+
+
+def _add_legend(figure: Figure, handles: Mapping[str, Artist], columns: int) -> None:
     figure.legend(
         list(handles.values()),
         [_legend_text(name) for name in handles],
         loc="outside lower center",
-        ncols=4,
+        ncols=columns,
         frameon=False,
         fontsize=9,
     )
@@ -186,5 +205,8 @@ def _legend_text(name: str) -> str:
 def _save(figure: Figure, path: Path) -> None:
     kind = path.suffix.lower().removeprefix(".")
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    with replacing(path) as partial:
+    with replacing(path) as partial, warnings.catch_warnings(record=True) as raised:
+        warnings.filterwarnings("always", message="Glyph .* missing")
         figure.savefig(partial, format=kind, dpi=160, metadata=metadata)
+    if raised:
+        log.warning("note: the font of the figure lacks letters of a family's name, which are drawn as boxes")

@@ -135,8 +135,7 @@ def _notes(models: Sequence[ModelRobustness], fits: Sequence[Fit]) -> Iterable[s
                 f"outside the fitted range of {column} ({fit.lowest:.1f} to {fit.highest:.1f} %), where the line "
                 f"extrapolates: {_listed(outside)}"
             )
-    for model in models:
-        yield from _notes_on_cells(model)
+    yield from _notes_on_cells(models)
     for shift in SHIFTS:
         forms = {model.shifts[shift.column].fit.x_column for model in models if shift.column in model.shifts}
         if len(forms) > 1:
@@ -146,20 +145,23 @@ def _notes(models: Sequence[ModelRobustness], fits: Sequence[Fit]) -> Iterable[s
             )
 
 
-def _notes_on_cells(model: ModelRobustness) -> Iterable[str]:
-    name, accuracies = readable(model.result.model), model.result.accuracies
-    if IMAGENET not in accuracies:
-        yield f"{name} has no ImageNet accuracy"
-    edges = [column for column, value in accuracies.items() if value in (0, 100)]
-    for column in edges:
-        is_shift = any(shift.column == column for shift in SHIFTS)
-        consequence = (
-            "drawn at the edge of the figure" if is_shift else "a line in logit space predicts nothing from it"
-        )
-        yield f"{name} has {accuracies[column]:g} % in {column}: {consequence}"
-    missing = [shift.label for shift in SHIFTS if shift.averaged and shift.column not in model.shifts]
-    if missing and IMAGENET in accuracies:
-        yield f"{name} has no mean, for want of {_listed(missing)}"
+def _notes_on_cells(models: Sequence[ModelRobustness]) -> Iterable[str]:
+    for model in models:
+        for column, value in model.result.accuracies.items():
+            if value in (0, 100):
+                is_shift = any(shift.column == column for shift in SHIFTS)
+                so = "drawn at the edge of the figure" if is_shift else "a line in logit space predicts nothing from it"
+                yield f"{readable(model.result.model)} has {value:g} % in {column}: {so}"
+    without_imagenet = [model.result.model for model in models if IMAGENET not in model.result.accuracies]
+    if without_imagenet:
+        yield f"no ImageNet accuracy: {_listed(without_imagenet)}"
+    without_mean: dict[str, list[str]] = {}
+    for model in models:
+        missing = [shift.label for shift in SHIFTS if shift.averaged and shift.column not in model.shifts]
+        if missing and IMAGENET in model.result.accuracies:
+            without_mean.setdefault(_listed(missing), []).append(model.result.model)
+    for wanted, names in without_mean.items():
+        yield f"no mean, for want of {wanted}: {_listed(names)}"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from imagenet_captions.errors import InputError
@@ -96,6 +97,29 @@ def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
     draw_robustness(measure(results), tmp_path / "figure.svg", read_published().rows)
     elements = ElementTree.parse(tmp_path / "figure.svg").iter()
     assert not [element.tag for element in elements if element.tag.endswith("script")]
+
+
+def test_letters_that_the_font_lacks_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    draw_robustness(measure([Result("a", RN50.accuracies, family="\u540d")]), tmp_path / "figure.svg")
+    assert "lacks letters" in caplog.text
+
+
+@pytest.mark.parametrize(("models", "published"), [(1, False), (9, True), (40, True)])
+def test_the_legend_stays_inside_the_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, models: int, published: bool
+) -> None:
+    legends = []
+    add = Figure.legend
+    monkeypatch.setattr(Figure, "legend", lambda self, *args, **more: legends.append(add(self, *args, **more)))
+    cells = {IMAGENET: 40.0, "imagenet-v2": 30.0}
+    results = [Result(str(number), cells, family=f"a family with the number {number:04}") for number in range(models)]
+    draw_robustness(measure(results), tmp_path / "figure.png", read_published().rows if published else ())
+    (legend,) = legends
+    assert len(legend.get_texts()) == models + 4 + 4 * published
+    box, whole = legend.get_window_extent(), legend.figure.bbox
+    assert whole.x0 <= box.x0
+    assert box.x1 <= whole.x1
+    assert whole.y0 <= box.y0
 
 
 def test_accuracies_at_the_ends_are_drawn(tmp_path: Path) -> None:

@@ -82,8 +82,8 @@ def test_missing_accuracies_are_left_out_and_said() -> None:
     )
     assert [dict(model.shifts) for model in report.models] == [{}, {}, {}]
     assert [model.mean for model in report.models] == [None, None, None]
-    assert "no imagenet has no ImageNet accuracy" in report.notes
-    assert "no shift has no mean, for want of ImageNetV2, ImageNet-R, ImageNet-Sketch, ObjectNet" in report.notes
+    assert "no ImageNet accuracy: no imagenet, nothing" in report.notes
+    assert "no mean, for want of ImageNetV2, ImageNet-R, ImageNet-Sketch, ObjectNet: no shift" in report.notes
 
 
 def test_zero_and_hundred_percent() -> None:
