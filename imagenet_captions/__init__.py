@@ -53,6 +53,13 @@ if TYPE_CHECKING:
         names_class as names_class,
     )
     from imagenet_captions.loading import load as load
+    from imagenet_captions.packager.exports import (
+        ExportSettings as ExportSettings,
+    )
+    from imagenet_captions.packager.exports import (
+        export as export,
+    )
+    from imagenet_captions.recipe import CaptionRecipe as CaptionRecipe
 
 # A name of a module in here would hide the module, or be hidden by it: hence `loading` for `load`.
 _MODULES = {
@@ -72,6 +79,9 @@ _MODULES = {
     "matches": "filters",
     "names_class": "filters",
     "load": "loading",
+    "ExportSettings": "packager.exports",
+    "export": "packager.exports",
+    "CaptionRecipe": "recipe",
 }
 
 
