@@ -1,6 +1,6 @@
 """The bench: every bar of the project as a row, ours and a peer's figure from the same run.
 
-tools/bench                      everything, on made-up inputs (some minutes, 3 GB of scratch space)
+tools/bench                      everything, on made-up inputs (some minutes, 5 GB of scratch space)
 tools/bench clean match          some of it
 tools/bench --release F --urls F --images DIR     on your own files
 """
@@ -8,14 +8,32 @@ tools/bench --release F --urls F --images DIR     on your own files
 from __future__ import annotations
 
 import argparse
+import importlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import inputs
 
-Row = dict[str, Any]
+# What each bench's `main` takes before the scratch folder; a bench is the module of its name beside this file.
+_BENCHES: dict[str, tuple[str, ...]] = {
+    "build": ("release",),
+    "clean": ("release",),
+    "match": ("urls",),
+    "crawl": (),
+    "package": ("images",),
+    "load": ("release", "images"),
+    "mentions": ("release",),
+    "export": ("release", "images"),
+    "robustness": (),
+    "help": (),
+}
+
+_INPUTS: dict[str, Callable[[Path], Path]] = {
+    "release": inputs.make_release,
+    "urls": inputs.make_urls,
+    "images": inputs.make_images,
+}
 
 
 def main() -> None:
@@ -30,71 +48,16 @@ def main() -> None:
     if unknown:
         parser.error(f"no bench is called {sorted(unknown)[0]}; there are {', '.join(_BENCHES)}")
     with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
+        scratch = Path(folder)
         for name in given.names or _BENCHES:
-            for row in _BENCHES[name](given, Path(folder)):
+            paths = [getattr(given, role) or _made(scratch / f"made_{role}", role) for role in _BENCHES[name]]
+            for row in importlib.import_module(name).main(*paths, scratch):
                 print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
 
 
-def _release(given: argparse.Namespace, scratch: Path) -> Path:
-    return given.release or _made(scratch / "release.json", inputs.make_release)
+def _made(path: Path, role: str) -> Path:
+    return path if path.exists() else _INPUTS[role](path)
 
-
-def _urls(given: argparse.Namespace, scratch: Path) -> Path:
-    return given.urls or _made(scratch / "urls.txt", inputs.make_urls)
-
-
-def _images(given: argparse.Namespace, scratch: Path) -> Path:
-    return given.images or _made(scratch / "images", inputs.make_images)
-
-
-def _made(path: Path, make: Callable[[Path], Path]) -> Path:
-    return path if path.exists() else make(path)
-
-
-def _clean(given: argparse.Namespace, scratch: Path) -> list[Row]:
-    import clean
-
-    return clean.main(_release(given, scratch), scratch)
-
-
-def _match(given: argparse.Namespace, scratch: Path) -> list[Row]:
-    import match
-
-    return match.main(_urls(given, scratch), scratch)
-
-
-def _crawl(given: argparse.Namespace, scratch: Path) -> list[Row]:
-    import crawl
-
-    return crawl.main(scratch)
-
-
-def _package(given: argparse.Namespace, scratch: Path) -> list[Row]:
-    import package
-
-    return package.main(_images(given, scratch), scratch)
-
-
-def _build(given: argparse.Namespace, scratch: Path) -> list[Row]:
-    import build
-
-    return build.main(_release(given, scratch), scratch)
-
-
-def _help(given: argparse.Namespace, scratch: Path) -> list[Row]:
-    import help
-
-    return help.main(scratch)
-
-
-_BENCHES: dict[str, Callable[[argparse.Namespace, Path], list[Row]]] = {
-    "build": _build,
-    "clean": _clean,
-    "match": _match,
-    "crawl": _crawl,
-    "package": _package,
-    "help": _help,
-}
 
 if __name__ == "__main__":
     main()
