@@ -13,53 +13,45 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imagenet_captions.building import BuildSettings as BuildSettings
-    from imagenet_captions.building import build as build
-    from imagenet_captions.classes import resolve as resolve
-    from imagenet_captions.errors import (
-        ImagenetCaptionsError as ImagenetCaptionsError,
-    )
-    from imagenet_captions.errors import (
-        InputError as InputError,
-    )
-    from imagenet_captions.errors import (
-        StoppedEarly as StoppedEarly,
-    )
+    from imagenet_captions.building import BuildSettings, build
+    from imagenet_captions.classes import resolve
+    from imagenet_captions.errors import ImagenetCaptionsError, InputError, StoppedEarly
     from imagenet_captions.filters import (
-        contains as contains,
+        contains,
+        has,
+        in_class,
+        in_list,
+        in_split,
+        language,
+        license_in,
+        matches,
+        names_class,
     )
-    from imagenet_captions.filters import (
-        has as has,
-    )
-    from imagenet_captions.filters import (
-        in_class as in_class,
-    )
-    from imagenet_captions.filters import (
-        in_list as in_list,
-    )
-    from imagenet_captions.filters import (
-        in_split as in_split,
-    )
-    from imagenet_captions.filters import (
-        language as language,
-    )
-    from imagenet_captions.filters import (
-        license_in as license_in,
-    )
-    from imagenet_captions.filters import (
-        matches as matches,
-    )
-    from imagenet_captions.filters import (
-        names_class as names_class,
-    )
-    from imagenet_captions.loading import load as load
-    from imagenet_captions.packager.exports import (
-        ExportSettings as ExportSettings,
-    )
-    from imagenet_captions.packager.exports import (
-        export as export,
-    )
-    from imagenet_captions.recipe import CaptionRecipe as CaptionRecipe
+    from imagenet_captions.loading import load
+    from imagenet_captions.packager.exports import ExportSettings, export
+    from imagenet_captions.recipe import CaptionRecipe
+
+__all__ = [
+    "BuildSettings",
+    "CaptionRecipe",
+    "ExportSettings",
+    "ImagenetCaptionsError",
+    "InputError",
+    "StoppedEarly",
+    "build",
+    "contains",
+    "export",
+    "has",
+    "in_class",
+    "in_list",
+    "in_split",
+    "language",
+    "license_in",
+    "load",
+    "matches",
+    "names_class",
+    "resolve",
+]
 
 # A name of a module in here would hide the module, or be hidden by it: hence `loading` for `load`.
 _MODULES = {
