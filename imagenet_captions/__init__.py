@@ -28,7 +28,8 @@ if TYPE_CHECKING:
         names_class,
     )
     from imagenet_captions.loading import load
-    from imagenet_captions.packager.exports import ExportSettings, export
+    from imagenet_captions.packager.exports.export import export
+    from imagenet_captions.packager.exports.settings import ExportSettings
     from imagenet_captions.recipe import CaptionRecipe
 
 __all__ = [
