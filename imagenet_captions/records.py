@@ -31,7 +31,7 @@ class Outcome(str, Enum):
     NOT_FOUND = "not_found"  # code 1: deleted, private or never there; Flickr does not tell
     PRIVATE = "private"  # code 2
     UNREACHABLE = "unreachable"  # Flickr gave no usable answer, however often it was asked
-    NOT_ASKED = "not_asked"  # the crawl was limited before its turn came
+    NOT_ASKED = "not_asked"  # the crawl was limited before its turn came, or there was none
     NO_TEXT = "no_text"  # nothing left to make a caption of
     UNKNOWN_CLASS = "unknown_class"  # outside the wanted classes
     BAD_RECORD = "bad_record"  # a line or entry that is not of its format

@@ -17,6 +17,7 @@ COMMANDS = (
     "demo",
     "build",
     "match",
+    "extract-yfcc",
     "crawl",
     "clean",
     "package",

@@ -52,6 +52,13 @@ KeyFile = Annotated[
 Tries = Annotated[int, typer.Option(help="Ask at most so often for one photo in a run, with growing waits.")]
 Matches = Annotated[Path, typer.Option(help="What `match` wrote.")]
 OptionalMatches = Annotated[Path | None, typer.Option(help="What `match` wrote, for captions from a crawl.")]
+Yfcc = Annotated[
+    Path | None,
+    typer.Option(
+        help="YFCC100M's metadata: yfcc100m_dataset, plain, .bz2 or .gz, a folder of its parts, or "
+        "yfcc100m_dataset.sql. Flickr is asked only for what it does not have."
+    ),
+]
 Store = Annotated[Path, typer.Option(help="The SQLite file that keeps Flickr's answers.")]
 OptionalStore = Annotated[Path | None, typer.Option(help="What `crawl` wrote, for captions from a crawl.")]
 Caption = Annotated[

@@ -31,6 +31,7 @@ from imagenet_captions.commands.options import (
     Tries,
     Urls,
     Workers,
+    Yfcc,
     count_workers,
 )
 from imagenet_captions.errors import StoppedEarly
@@ -55,6 +56,10 @@ def build(
     release: Release = None,
     urls: Urls = None,
     ids: Ids = None,
+    yfcc: Yfcc = None,
+    no_crawl: Annotated[
+        bool, typer.Option("--no-crawl", help="Ask Flickr for nothing; photos that --yfcc lacks end as not_asked.")
+    ] = False,
     work: Annotated[
         Path | None, typer.Option(help="Where intermediate files are kept. Default: OUT.work beside the dataset.")
     ] = None,
@@ -81,6 +86,8 @@ def build(
     settings = building.BuildSettings(
         release=release,
         urls=tuple(urls or ()),
+        yfcc=yfcc,
+        ask_flickr=not no_crawl,
         match=MatchSettings(ids, denied),
         crawl=CrawlSettings(rate, limit, refresh, endpoint, key_file, tries, denied),
         clean=_clean_settings(caption, denied),
@@ -102,6 +109,18 @@ def match(urls: RequiredUrls, out: Out = Path("matches.parquet"), ids: Ids = Non
 
 
 @command
+def extract_yfcc(
+    yfcc: Annotated[Path, typer.Argument(help="YFCC100M's metadata, in any form that --yfcc takes.")],
+    matches: Matches = Path("matches.parquet"),
+    out: Out = Path("yfcc.parquet"),
+) -> None:
+    """Take out of YFCC100M's metadata what it has about the matched photos: yfcc.parquet, for --yfcc."""
+    from imagenet_captions.sources.yfcc import extract_photos
+
+    typer.echo(f"{extract_photos(yfcc, matches, out):,} photos\n{out}")
+
+
+@command
 def crawl(
     matches: Matches = Path("matches.parquet"),
     store: Store = Path("photos.sqlite"),
@@ -111,14 +130,17 @@ def crawl(
     refresh: Refresh = None,
     key_file: KeyFile = None,
     tries: Tries = 12,
+    yfcc: Yfcc = None,
     deny: Deny = None,
 ) -> None:
     """Ask Flickr for the photos of matches.parquet and keep every answer in photos.sqlite."""
     from imagenet_captions.crawler import crawl as crawling
     from imagenet_captions.denylist import read_denylist
+    from imagenet_captions.sources.yfcc import photo_ids
 
     settings = crawling.CrawlSettings(rate, limit, refresh, endpoint, key_file, tries, read_denylist(deny))
-    report = crawling.crawl(matches, store, settings)
+    elsewhere = None if yfcc is None else photo_ids(yfcc, matches)
+    report = crawling.crawl(matches, store, settings, elsewhere=elsewhere)
     typer.echo(f"store: {store}")
     if limit is not None and report.left > report.unreachable:
         raise StoppedEarly(
@@ -132,17 +154,18 @@ def clean(
     release: Release = None,
     matches: OptionalMatches = None,
     store: OptionalStore = None,
+    yfcc: Yfcc = None,
     caption: Caption = "title tags description",
     deny: Deny = None,
     workers: Workers = None,
 ) -> None:
-    """Turn titles, descriptions and tags into captions: captions.parquet, from a release or from a crawl."""
-    from imagenet_captions.building import open_source
+    """Turn titles, descriptions and tags into captions: captions.parquet, from a release, a crawl, or YFCC100M."""
+    from imagenet_captions.building import SourceFiles, open_source
     from imagenet_captions.cleaner import clean as cleaning
     from imagenet_captions.denylist import read_denylist
 
     denied = read_denylist(deny)
-    source = open_source(release, matches, store, denied)
+    source = open_source(SourceFiles(release, matches, store, yfcc), denied)
     _show(cleaning.clean(source, out, _clean_settings(caption, denied), count_workers(workers)), out)
 
 

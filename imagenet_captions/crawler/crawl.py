@@ -11,6 +11,7 @@ import os
 from contextlib import closing
 from pathlib import Path
 
+import pyarrow as pa
 from tqdm import tqdm
 
 from imagenet_captions.crawler.asking import Asking
@@ -33,8 +34,16 @@ __all__ = ["CrawlReport", "CrawlSettings", "Tools", "crawl"]
 log = logging.getLogger(__name__)
 
 
-def crawl(matches: Path, store: Path, settings: CrawlSettings, tools: Tools | None = None) -> CrawlReport:
+def crawl(
+    matches: Path,
+    store: Path,
+    settings: CrawlSettings,
+    tools: Tools | None = None,
+    elsewhere: pa.Array | None = None,
+) -> CrawlReport:
     """Ask for every photo of `matches` that `store` has no final answer for, and say how it went.
+
+    Photos in `elsewhere` are known from another source, and not asked for.
 
     Raises InputError for a wrong key and the like, StoppedEarly if too many calls failed in a row, and
     KeyboardInterrupt when interrupted; the answers so far are kept each time, and the same call goes on from there.
@@ -45,7 +54,7 @@ def crawl(matches: Path, store: Path, settings: CrawlSettings, tools: Tools | No
     report = CrawlReport()
     with Store(store) as opened, Interrupts() as interrupts:
         older_than = None if settings.refresh_days is None else tools.wall() - settings.refresh_days * 86400
-        photos = without_denied_owners(photos_to_ask(wanted, opened, older_than), store, settings.deny)
+        photos = without_denied_owners(photos_to_ask(wanted, opened, older_than, elsewhere), store, settings.deny)
         report.left = len(photos)
         photos = photos.slice(0, settings.limit)
         if len(photos):

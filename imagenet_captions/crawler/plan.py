@@ -46,14 +46,18 @@ def wanted_photos(matches: Path, deny: Denylist = NOTHING_DENIED) -> pa.Array:
         return pc.unique(wanted["photo_id"])
 
 
-def photos_to_ask(wanted: pa.Array, store: Store, older_than: float | None) -> pa.ChunkedArray:
+def photos_to_ask(
+    wanted: pa.Array, store: Store, older_than: float | None, elsewhere: pa.Array | None = None
+) -> pa.ChunkedArray:
     """Those to ask for: never answered ones, then answers older than that Unix time, then failures of earlier runs.
 
-    Failures come last so that they cannot hold up the rest.
+    Failures come last so that they cannot hold up the rest. Photos known from elsewhere are left out, unless an answer
+    about them is there that has to be asked for again: whoever reads the store believes it first.
     """
     final, failed = _ids(store.ids(FINAL_STATES)), _ids(store.ids([State.UNREACHABLE]))
-    fresh = wanted.filter(pc.invert(pc.or_(pc.is_in(wanted, final), pc.is_in(wanted, failed))))
-    again = wanted.filter(pc.is_in(wanted, failed))
+    missing = wanted if elsewhere is None else wanted.filter(pc.invert(pc.is_in(wanted, elsewhere)))
+    fresh = missing.filter(pc.invert(pc.or_(pc.is_in(missing, final), pc.is_in(missing, failed))))
+    again = missing.filter(pc.is_in(missing, failed))
     old = _ids(store.ids([State.OK], older_than) if older_than is not None else iter(()))
     return pa.chunked_array([fresh, wanted.filter(pc.is_in(wanted, old)), again], pa.string())
 

@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 from imagenet_captions import files, records
 from imagenet_captions.crawler.answers import PhotoRecord, parse_photo
 from imagenet_captions.crawler.plan import open_matches
-from imagenet_captions.crawler.policy import State, parse_body, shorten
+from imagenet_captions.crawler.policy import FINAL_STATES, State, parse_body, shorten
 from imagenet_captions.crawler.store import Stored, StoreReader, store_revision
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.records import Outcome
 
-__all__ = ["CrawlSource", "store_revision"]
+__all__ = ["CrawlSource", "answered_photos", "store_revision"]
 
 _ROWS_AT_ONCE = 900  # answers of a few kilobytes each
 
@@ -32,10 +32,16 @@ _OUTCOMES = {
 
 
 class CrawlSource:
-    """Raw records from `matches.parquet` and the store of its crawl, in the order of the matches."""
+    """Raw records from `matches.parquet` and the store of its crawl, in the order of the matches.
 
-    def __init__(self, matches: Path, store: Path, deny: Denylist = NOTHING_DENIED) -> None:
+    Photos in `elsewhere` are another source's, unless the store has an answer about them.
+    """
+
+    def __init__(
+        self, matches: Path, store: Path, deny: Denylist = NOTHING_DENIED, elsewhere: pa.Array | None = None
+    ) -> None:
         self._matches, self._store, self._deny = matches, store, deny
+        self._elsewhere = frozenset(() if elsewhere is None else elsewhere.to_pylist())
         self._drops: list[pa.RecordBatch] = []
         self._digest: str | None = None
 
@@ -44,11 +50,12 @@ class CrawlSource:
         self._drops, digest = [], hashlib.sha256()
         with closing(StoreReader(self._store)) as store, open_matches(self._matches) as opened:
             for batch in opened.iter_batches(_ROWS_AT_ONCE, columns=["image_id", "wnid", "photo_id", "url", "detail"]):
-                permitted, denied = self._deny.drop(batch)
+                answers = store.get(batch["photo_id"].unique().to_pylist())
+                ours = [self._has(photo_id, answers) for photo_id in batch["photo_id"].to_pylist()]
+                permitted, denied = self._deny.drop(batch.filter(pa.array(ours, pa.bool_())))
                 if len(denied):
                     self._drops += self._deny.outcomes(denied).to_batches()
                 rows = permitted.to_pylist()
-                answers = store.get(list({row["photo_id"] for row in rows}))
                 raw, dropped = _Columns(records.RAW), _Columns(records.OUTCOMES)
                 for row in rows:
                     stored = answers.get(row["photo_id"])
@@ -75,6 +82,15 @@ class CrawlSource:
             for _ in self.batches():
                 pass
         return {"matches": files.sha256(self._matches), "crawl": str(self._digest)}
+
+    def _has(self, photo_id: str, answers: dict[str, Stored]) -> bool:
+        return photo_id not in self._elsewhere or (photo_id in answers and answers[photo_id].state in FINAL_STATES)
+
+
+def answered_photos(store: Path) -> pa.Array:
+    """The photos that a store has a final answer about."""
+    with closing(StoreReader(store)) as reader:
+        return pa.array(reader.ids(FINAL_STATES), pa.string())
 
 
 class _Columns:

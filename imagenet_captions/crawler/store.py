@@ -195,6 +195,12 @@ class StoreReader:
                     found[photo_id] = Stored(State(state), body, retrieved_at, last_error)
         return found
 
+    def ids(self, states: Sequence[State]) -> list[str]:
+        """The photos in these states."""
+        query = f"SELECT photo_id FROM photos WHERE state IN ({', '.join('?' * len(states))})"
+        with _in_words(self.path):
+            return [row[0] for row in self._connection.execute(query, [state.value for state in states])]
+
     def revision(self) -> str:
         """A short text that changes whenever the store does."""
         with _in_words(self.path):

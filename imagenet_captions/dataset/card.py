@@ -18,7 +18,7 @@ _MEANINGS = {
     Outcome.NOT_FOUND: "Flickr has it no longer, or it is private",
     Outcome.PRIVATE: "its owner made it private",
     Outcome.UNREACHABLE: "Flickr gave no usable answer",
-    Outcome.NOT_ASKED: "the crawl was limited before its turn",
+    Outcome.NOT_ASKED: "Flickr was not asked: the crawl was limited, or there was none",
     Outcome.NO_TEXT: "its photographer wrote nothing that is left after cleaning",
     Outcome.UNKNOWN_CLASS: "outside the 1000 classes, or not asked for",
     Outcome.BAD_RECORD: "its record is not of the source's format",
@@ -29,6 +29,10 @@ _MEANINGS = {
     Outcome.FILTERED: "left out by the filter that made this dataset of a larger one",
 }
 _FLICKR = "\nThis product uses the Flickr API but is not endorsed or certified by SmugMug, Inc.\n"
+_YFCC = """\
+- rows whose `source` is `yfcc100m` have what YFCC100M's metadata of 2014 says of the photo: the licence is that of
+  then, and tags may be normalised (Flickr makes "newyorkcity" of "New York City"); `outcomes.parquet` marks the rows
+  whose tags all are"""
 _RIGHTS = """\
 ## Licence and removal
 
@@ -163,6 +167,8 @@ def _how(facts: CardFacts) -> str:
     lines = ["## How it was made", ""]
     sources = ", ".join(f"`{name}` {count:,}" for name, count in sorted(facts.sources.items()))
     lines.append(f"- texts from: {sources or 'nowhere'}")
+    if "yfcc100m" in facts.sources:
+        lines.append(_YFCC)
     lines += [f"- input `{role}`: SHA-256 `{digest}`" for role, digest in sorted(facts.inputs.items())]
     lines += [f"- setting `{name}`: `{value}`" for name, value in sorted(facts.settings.items())]
     lines += [f"- made with {name} {version}" for name, version in sorted(facts.made_with.items())]

@@ -1,0 +1,228 @@
+"""YFCC100M's metadata as a source of raw records: the matches joined with it on the photo's id, without any call.
+
+    YfccSource(path, matches)         raw records of the matched photos that YFCC100M has
+    extract_photos(path, matches, to) the metadata of those photos alone, so that 60 GB are read once
+    photo_ids(path, matches)          which photos those are, so that nobody asks Flickr for them
+
+`path` is the text, plain or compressed, in either layout; the SQLite file; a folder with parts of the text; or what
+`extract_photos` wrote.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from imagenet_captions.denylist import NOTHING_DENIED, Denylist
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import replacing, require_file, sha256
+from imagenet_captions.photo_ids import MAX_DIGITS
+from imagenet_captions.records import MATCHES, OUTCOMES, RAW, Outcome, outcomes_path
+from imagenet_captions.sources.yfcc_bad import BadRows
+from imagenet_captions.sources.yfcc_lines import Numbers, read_lines
+from imagenet_captions.sources.yfcc_photos import PHOTOS, Photo, photo_batches
+from imagenet_captions.sources.yfcc_sqlite import is_sqlite, read_table
+
+LACKING = "YFCC100M does not have it, and Flickr was not asked"
+_PARTS = "yfcc100m_dataset*"
+
+
+class YfccSource:
+    """A `RawSource` of the matched photos that YFCC100M has.
+
+    Without `answered` it stands alone: a photo that YFCC100M lacks is `not_asked`. With it, another source stands for
+    all photos but those that this one has, and for those in `answered`, whatever this one has about them.
+    """
+
+    def __init__(
+        self, path: Path, matches: Path, deny: Denylist = NOTHING_DENIED, answered: pa.Array | None = None
+    ) -> None:
+        self._path, self._matches, self._deny, self._answered = path, matches, deny, answered
+        self._dropped: list[pa.RecordBatch] = []
+        self._photos: list[pa.Array] = []
+        self._digest: str | None = None
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield RAW batches in the order of the metadata; videos, denied and lacking photos go to the drops."""
+        self._dropped, self._photos, digest, bad = [], [], hashlib.sha256(), BadRows()
+        matched = _read_matches(self._matches, self._answered)
+        found = np.zeros(len(matched.numbers), np.bool_)
+        for batch in _photos(self._path, np.unique(matched.numbers), bad, self._dropped):
+            for row in batch.to_pylist():
+                digest.update(f"{list(row.values())}\n".encode("utf-8", "backslashreplace"))
+            self._photos.append(batch["photo_id"])
+            joined, rows = _join(batch, matched)
+            found[rows] = True
+            joined, denied = self._deny.drop(joined)
+            self._drop_denied(denied)
+            videos = joined["is_video"]
+            self._drop(joined.filter(videos), Outcome.NOT_A_PHOTO, "a video, as YFCC100M has it")
+            records = joined.filter(pc.invert(videos))
+            if len(records):
+                yield pa.RecordBatch.from_arrays([_column(records, field) for field in RAW], schema=RAW)
+        if self._answered is None:
+            lacking, denied = self._deny.drop(matched.rows.filter(pa.array(~found)))
+            self._drop_denied(denied)
+            self._drop(lacking, Outcome.NOT_ASKED, LACKING)
+        self._dropped.append(bad.outcomes())
+        self._digest = digest.hexdigest()
+
+    def drops(self) -> Iterator[pa.RecordBatch]:
+        """Yield what became of the others, what matching dropped included where this source stands alone."""
+        if self._answered is None:
+            earlier = require_file(outcomes_path(self._matches), "the outcomes of matching")
+            with pq.ParquetFile(earlier) as opened:
+                for batch in opened.iter_batches():
+                    yield batch.cast(OUTCOMES)
+        yield from self._dropped
+
+    def inputs(self) -> dict[str, str]:
+        """SHA-256 of the matches file, and of the metadata used: the same from any form of the file."""
+        self._read_whole()
+        return {"matches": sha256(self._matches), "yfcc100m": str(self._digest)}
+
+    def photo_ids(self) -> pa.Array:
+        """The matched photos, and videos, that YFCC100M has."""
+        self._read_whole()
+        return pa.concat_arrays([pa.array([], pa.string()), *self._photos])
+
+    def _read_whole(self) -> None:
+        if self._digest is None:
+            for _ in self.batches():
+                pass
+
+    def _drop(self, rows: pa.Table | pa.RecordBatch, outcome: Outcome, why: str) -> None:
+        details = pa.array(
+            [f"{why}; {more}" if more else why for more in rows["match_detail"].to_pylist()], pa.string()
+        )
+        kinds = pa.array([outcome.value] * len(rows), pa.string())
+        ones = pa.array([1] * len(rows), pa.int64())
+        dropped = pa.table([rows["image_id"], rows["wnid"], kinds, details, ones], schema=OUTCOMES)
+        self._dropped += dropped.to_batches()
+
+    def _drop_denied(self, rows: pa.Table | pa.RecordBatch) -> None:
+        if len(rows):
+            self._dropped += self._deny.outcomes(rows).to_batches()
+
+
+def extract_photos(path: Path, matches: Path, out: Path) -> int:
+    """Write the metadata of the matched photos to `out`, one row a photo, and return their number.
+
+    Rows that cannot be read are counted in `records.outcomes_path(out)`.
+    """
+    bad, count = BadRows(), 0
+    dropped: list[pa.RecordBatch] = []
+    with replacing(out) as product, replacing(outcomes_path(out)) as beside:
+        with pq.ParquetWriter(product, PHOTOS, compression="zstd") as writer:
+            wanted = np.unique(_read_matches(matches, None).numbers)
+            for batch in _photos(path, wanted, bad, dropped):
+                writer.write_batch(batch)
+                count += len(batch)
+        rows = pa.Table.from_batches([bad.outcomes(), *dropped], OUTCOMES)
+        pq.write_table(rows, beside, compression="zstd")
+    return count
+
+
+def photo_ids(path: Path, matches: Path) -> pa.Array:
+    """The matched photos, and videos, that YFCC100M has."""
+    wanted = np.unique(_read_matches(matches, None).numbers)
+    found = [batch["photo_id"] for batch in _photos(path, wanted, BadRows(), [])]
+    return pa.concat_arrays([pa.array([], pa.string()), *found])
+
+
+class _Matches(NamedTuple):
+    """The matches by ascending number of their photo."""
+
+    rows: pa.Table
+    numbers: Numbers
+
+
+def _read_matches(path: Path, answered: pa.Array | None) -> _Matches:
+    require_file(path, "the matches file")
+    names = ["image_id", "wnid", "photo_id", "url", "detail"]
+    try:
+        rows = pq.read_table(path, columns=names)
+    except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError):
+        rows = None
+    if rows is None or rows.schema.names != names or rows["photo_id"].type != MATCHES.field("photo_id").type:
+        raise InputError(f"{path} is not what matching wrote; give its matches.parquet")
+    rows = rows.rename_columns(["image_id", "wnid", "photo_id", "url", "match_detail"])
+    if answered is not None:
+        rows = rows.filter(pc.invert(pc.is_in(rows["photo_id"], value_set=answered)))
+    number = pc.match_substring_regex(rows["photo_id"], rf"^[1-9][0-9]{{0,{MAX_DIGITS - 1}}}$")
+    # An id that is no number is none of YFCC100M's.
+    numbers = pc.cast(pc.if_else(number, rows["photo_id"], "0"), pa.int64()).to_numpy()
+    order = np.argsort(numbers, kind="stable")
+    return _Matches(rows.take(pa.array(order)), numbers[order])
+
+
+def _join(photos: pa.RecordBatch, matched: _Matches) -> tuple[pa.Table, Numbers]:
+    """One row an image of these photos, and which of the matches they are."""
+    numbers = pc.cast(photos["photo_id"], pa.int64()).to_numpy()
+    first = np.searchsorted(matched.numbers, numbers, side="left")
+    counts = np.searchsorted(matched.numbers, numbers, side="right") - first
+    of_photo = np.repeat(np.arange(len(numbers)), counts)
+    rows = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(int(counts.sum()))
+    images = matched.rows.select(["image_id", "wnid", "url", "match_detail"]).take(pa.array(rows))
+    joined = pa.Table.from_batches([photos]).take(pa.array(of_photo))
+    for name in images.column_names:
+        joined = joined.append_column(name, images[name])
+    return joined, rows
+
+
+def _column(records: pa.Table, field: pa.Field) -> pa.Array:
+    if field.name == "source":
+        return pa.array(["yfcc100m"] * len(records), field.type)
+    if field.name == "retrieved_at":  # YFCC100M is of 2014, and says no more than that
+        return pa.nulls(len(records), field.type)
+    if field.name == "detail":
+        both = zip(records["detail"].to_pylist(), records["match_detail"].to_pylist(), strict=True)
+        return pa.array(["; ".join(filter(None, pair)) or None for pair in both], field.type)
+    return pa.concat_arrays([pa.array([], field.type), *records[field.name].chunks])
+
+
+def _photos(path: Path, wanted: Numbers, bad: BadRows, dropped: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield PHOTOS batches of the photos with these numbers (sorted)."""
+    if path.is_file() and _is_parquet(path):
+        yield from _extracted(path, wanted, dropped)
+    else:
+        yield from photo_batches(_read(path, wanted, bad))
+
+
+def _read(path: Path, wanted: Numbers, bad: BadRows) -> Iterator[Photo]:
+    if not path.is_dir():
+        require_file(path, "YFCC100M's metadata")
+        yield from read_table(path, wanted, bad) if is_sqlite(path) else read_lines(path, wanted, bad)
+        return
+    parts = sorted(part for part in path.glob(_PARTS) if part.is_file())
+    if not parts:
+        raise InputError(f"the folder {path} has no file called {_PARTS}; give the file with YFCC100M's metadata")
+    for number, part in enumerate(parts, 1):
+        if is_sqlite(part):
+            raise InputError(f"the folder {path} has the SQLite file {part.name} in it; give that file itself")
+        yield from read_lines(part, wanted, bad, f"part {number}, ")
+
+
+def _is_parquet(path: Path) -> bool:
+    with path.open("rb") as opened:
+        return opened.read(4) == b"PAR1"
+
+
+def _extracted(path: Path, wanted: Numbers, dropped: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    ids = pa.array(wanted).cast(pa.string())
+    with pq.ParquetFile(path) as opened:
+        if opened.schema_arrow.names != PHOTOS.names:
+            raise InputError(f"{path} is a Parquet file, but not one that extract-yfcc wrote; give YFCC100M's metadata")
+        for batch in opened.iter_batches():
+            kept = batch.cast(PHOTOS).filter(pc.is_in(batch["photo_id"], value_set=ids))
+            if len(kept):
+                yield kept
+    if outcomes_path(path).is_file():
+        dropped += pq.read_table(outcomes_path(path)).cast(OUTCOMES).to_batches()

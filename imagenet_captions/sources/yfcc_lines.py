@@ -1,0 +1,178 @@
+"""Find the lines of some photos in YFCC100M's text: 100 million lines, 60 GB, plain or compressed.
+
+Only the tabs and line ends of a block are looked at, all of them at once; a line is split and decoded only if its photo
+is wanted. Lines end at a newline and nowhere else.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from imagenet_captions import yfcc
+from imagenet_captions.errors import InputError
+from imagenet_captions.photo_ids import MAX_DIGITS
+from imagenet_captions.sources.yfcc_bad import BadRows
+from imagenet_captions.sources.yfcc_photos import Photo, read_photo, shown
+
+Numbers = npt.NDArray[np.int64]
+
+_BLOCK_BYTES = 8 << 20
+_LONGEST_LINE = 64 << 20
+_TAB, _NEWLINE = 9, 10
+
+
+def read_lines(path: Path, wanted: Numbers, bad: BadRows, name: str = "") -> Iterator[Photo]:
+    """Yield the photos with these numbers (sorted) in the order of the file; what cannot be read goes to `bad`.
+
+    The first block says which layout the file has, and all of it has that one: with 23 fields, a line that lost two of
+    25 would else pass its line number off as a photo.
+    """
+    layout: yfcc.Layout | None = None
+    line_number = 0
+    for block in _whole_lines(path):
+        lines = _find_lines(block)
+        layout = layout or _layout(lines)
+        if layout is None:
+            raise InputError(
+                f"{path} is no YFCC100M metadata: no line has 25 fields between tabs, or 23, and a photo's id in its "
+                "place; give yfcc100m_dataset, plain or as .bz2 or .gz, or yfcc100m_dataset.sql"
+            )
+        numbers = lines.numbers(layout)
+        for line in np.flatnonzero((numbers == 0) & ~lines.blank).tolist():
+            bad.add(f"{name}line {line_number + line + 1}", shown(lines.text(line)))
+        for line in np.flatnonzero(_are_among(numbers, wanted)).tolist():
+            photo = read_photo(yfcc.named(lines.text(line).split("\t")))
+            if isinstance(photo, Photo):
+                yield photo
+            else:
+                bad.add(f"{name}line {line_number + line + 1}", photo)
+        line_number += len(lines.starts)
+    if layout is None:
+        raise InputError(f"{path} is empty; give YFCC100M's metadata")
+
+
+class _Lines(NamedTuple):
+    """A block of whole lines, and where its separators are."""
+
+    block: bytes
+    separators: Numbers  # the places of tabs and newlines
+    newlines: Numbers  # which of the separators are newlines
+    starts: Numbers
+    ends: Numbers
+
+    @property
+    def blank(self) -> npt.NDArray[np.bool_]:
+        """Which lines are empty."""
+        first = np.frombuffer(self.block, np.uint8)[self.starts]
+        length = self.ends - self.starts
+        empty: npt.NDArray[np.bool_] = (length == 0) | ((length == 1) & (first == ord("\r")))
+        return empty
+
+    def text(self, line: int) -> str:
+        """A line without its end."""
+        return self.block[self.starts[line] : self.ends[line]].decode("utf-8", "replace").removesuffix("\r")
+
+    def numbers(self, layout: yfcc.Layout) -> Numbers:
+        """The id of each line's photo; 0 for a line that is not of this layout."""
+        first = np.append(0, self.newlines[:-1] + 1)  # each line's first separator
+        fits = np.flatnonzero(self.newlines - first == layout.fields - 1)
+        end = self.separators[first[fits] + layout.photo_id]
+        start = self.starts[fits] if layout.photo_id == 0 else self.separators[first[fits] + layout.photo_id - 1] + 1
+        numbers = np.zeros(len(self.starts), np.int64)
+        numbers[fits] = _parse(np.frombuffer(self.block, np.uint8), start, end)
+        return numbers
+
+
+def _find_lines(block: bytes) -> _Lines:
+    data = np.frombuffer(block, np.uint8)
+    separators = np.flatnonzero(data <= _NEWLINE)
+    kinds = data[separators]
+    if kinds.min() < _TAB:  # other control characters
+        separators = separators[kinds >= _TAB]
+        kinds = data[separators]
+    newlines = np.flatnonzero(kinds == _NEWLINE)
+    ends = separators[newlines]
+    return _Lines(block, separators, newlines, np.append(0, ends[:-1] + 1), ends)
+
+
+def _parse(data: npt.NDArray[np.uint8], start: Numbers, end: Numbers) -> Numbers:
+    """The decimal numbers between these places; 0 for what is none, has a leading zero, or too many digits."""
+    length = end - start
+    good = (length >= 1) & (length <= MAX_DIGITS)
+    good &= data[np.minimum(start, end - 1)] != ord("0")
+    numbers = np.zeros(len(start), np.int64)
+    for place in range(int(length[good].max(initial=0))):
+        inside = good & (place < length)
+        digits = data[end[inside] - 1 - place] - np.uint8(ord("0"))
+        good[inside] &= digits <= 9
+        numbers[inside] += digits.astype(np.int64) * 10**place
+    numbers[~good] = 0
+    return numbers
+
+
+def _layout(lines: _Lines) -> yfcc.Layout | None:
+    counts = {layout: int(np.count_nonzero(lines.numbers(layout))) for layout in yfcc.LAYOUTS}
+    best = max(counts, key=lambda layout: counts[layout])
+    return best if counts[best] else None
+
+
+def _are_among(numbers: Numbers, wanted: Numbers) -> npt.NDArray[np.bool_]:
+    if not len(wanted):
+        return np.zeros(len(numbers), np.bool_)
+    places = np.minimum(np.searchsorted(wanted, numbers), len(wanted) - 1)
+    found: npt.NDArray[np.bool_] = wanted[places] == numbers
+    return found
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    """Yield the file in blocks of whole lines, each line with its newline."""
+    with (
+        path.open("rb") as raw,
+        closing(_unpacked(raw)) as stream,
+        tqdm(total=path.stat().st_size, desc="yfcc", unit="B", unit_scale=True, disable=None) as progress,
+    ):
+        rest = b""
+        while block := _read(stream, path):
+            end = block.rfind(b"\n") + 1
+            if end:
+                yield rest + block[:end]
+                rest = block[end:]
+            else:
+                rest += block
+            if len(rest) > _LONGEST_LINE:
+                raise InputError(f"{path} is no YFCC100M metadata: it has a line of over 64 MB; check the file")
+            progress.update(raw.tell() - progress.n)
+        if rest:
+            yield rest + b"\n"
+
+
+def _unpacked(raw: IO[bytes]) -> IO[bytes]:
+    """The stream of what is in a file, told by its first bytes."""
+    start = raw.read(3)
+    raw.seek(0)
+    if start == b"BZh":
+        return bz2.open(raw, "rb")
+    if start[:2] == b"\x1f\x8b":
+        return gzip.open(raw, "rb")  # type: ignore[return-value]
+    return raw
+
+
+def _read(stream: IO[bytes], path: Path) -> bytes:
+    try:
+        return stream.read(_BLOCK_BYTES)
+    except (EOFError, zlib.error) as error:
+        raise InputError(f"{path} is damaged ({error}); download it again") from None
+    except OSError as error:
+        if error.errno is not None:  # the disk's trouble, not the file's
+            raise
+        raise InputError(f"{path} is damaged ({error}); download it again") from None

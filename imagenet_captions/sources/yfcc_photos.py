@@ -1,0 +1,141 @@
+"""From a row of YFCC100M's metadata to what a raw record needs of the photo."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+from imagenet_captions import yfcc
+from imagenet_captions.licenses import LICENSES
+from imagenet_captions.photo_ids import read_address
+from imagenet_captions.records import RAW
+
+_BATCH_ROWS = 2048
+_LATEST_POSIX_TIME = 253402300799  # the end of the year 9999
+_LICENSES = {
+    (parts.netloc, parts.path.rstrip("/")): entry.id for entry in LICENSES if (parts := urlsplit(entry.url or "")).path
+}
+_MOMENT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]+)?")
+NORMALISED = "tags in Flickr's normalised form"
+_OF_PHOTO = (
+    "photo_id", "title", "description", "tags", "owner", "owner_name", "license", "date_taken", "date_posted",
+    "photo_page", "detail",
+)  # fmt: skip
+
+# One row a photo; the columns are those of a raw record, and whether it is a video.
+PHOTOS = pa.schema([RAW.field(name) for name in _OF_PHOTO] + [pa.field("is_video", pa.bool_(), nullable=False)])
+
+
+class Photo(NamedTuple):
+    """A photo, or video, of YFCC100M; texts decoded, and else as they are."""
+
+    photo_id: str
+    title: str
+    description: str
+    tags: list[str]
+    owner: str | None
+    owner_name: str | None
+    license: int | None
+    date_taken: datetime | None
+    date_posted: int | None
+    photo_page: str | None
+    detail: str | None
+    is_video: bool
+
+
+class BadRow(NamedTuple):
+    """Where a row stands that cannot be used, and why not."""
+
+    where: str
+    why: str
+
+
+def read_photo(row: Mapping[str, str]) -> Photo | str:
+    """Read a row with the fields of `yfcc.COLUMNS`, or say why it is none.
+
+    Machine tags have a field of their own and are left there: cleaning would take them out.
+    """
+    photo_id, page, marker = row["photo_id"], row["photo_page"], row["marker"]
+    if marker not in ("0", yfcc.VIDEO):
+        return f"the marker is {shown(marker)}, neither 0 nor 1"
+    if read_address(page).photo_id not in (None, photo_id):
+        return f"the page {shown(page)} is not that of photo {photo_id}"
+    owner = row["owner"] or None
+    if not page.startswith(("http://", "https://")):
+        page = f"https://www.flickr.com/photos/{owner}/{photo_id}/" if owner else ""
+    tags = yfcc.decoded_tags(row["tags"])
+    return Photo(
+        photo_id=photo_id,
+        title=yfcc.decoded(row["title"]),
+        description=yfcc.decoded(row["description"]),
+        tags=tags,
+        owner=owner,
+        owner_name=yfcc.decoded(row["owner_name"]) or None,
+        license=license_number(row["license_url"]),
+        date_taken=_moment(row["date_taken"]),
+        date_posted=_posted(row["date_posted"]),
+        photo_page=page or None,
+        detail=NORMALISED if tags and all(map(is_normalised, tags)) else None,
+        is_video=marker == yfcc.VIDEO,
+    )
+
+
+def photo_batches(photos: Iterable[Photo]) -> Iterator[pa.RecordBatch]:
+    """Photos as PHOTOS batches."""
+    held: list[Photo] = []
+    for photo in photos:
+        held.append(photo)
+        if len(held) == _BATCH_ROWS:
+            yield _batch(held)
+            held = []
+    if held:
+        yield _batch(held)
+
+
+def _batch(photos: list[Photo]) -> pa.RecordBatch:
+    columns = dict(zip(Photo._fields, zip(*photos, strict=True), strict=True))
+    return pa.RecordBatch.from_arrays([pa.array(columns[field.name], field.type) for field in PHOTOS], schema=PHOTOS)
+
+
+def license_number(url: str) -> int | None:
+    """Flickr's number of the licence at an address; None for one that Flickr does not have.
+
+    >>> license_number("http://creativecommons.org/licenses/by-nc/2.0/"), license_number("")
+    (2, None)
+    """
+    parts = urlsplit(url) if url.isascii() and "[" not in url else urlsplit("")
+    return _LICENSES.get((parts.netloc.lower().removeprefix("www."), parts.path.rstrip("/").lower()))
+
+
+def is_normalised(tag: str) -> bool:
+    """Whether a tag looks as Flickr shortens it for its addresses: "New York City" becomes "newyorkcity".
+
+    >>> is_normalised("newyorkcity"), is_normalised("new york"), is_normalised("Heron")
+    (True, False, False)
+    """
+    return tag.isalnum() and tag == tag.lower()
+
+
+def shown(text: str) -> str:
+    """A text of unknown origin for a message: short, and in ASCII."""
+    return ascii(text if len(text) <= 60 else text[:57] + "...")
+
+
+def _moment(text: str) -> datetime | None:
+    # 2010-07-16 20:47:02.0, the camera's clock; "null" where it was not set
+    found = _MOMENT.fullmatch(text)
+    try:
+        return datetime.fromisoformat(found[1]) if found else None
+    except ValueError:
+        return None
+
+
+def _posted(text: str) -> int | None:
+    if not (text.isascii() and text.isdigit() and len(text) <= 12):
+        return None
+    return int(text) if int(text) <= _LATEST_POSIX_TIME else None

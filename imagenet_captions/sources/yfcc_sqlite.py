@@ -1,0 +1,87 @@
+"""Find the rows of some photos in YFCC100M's SQLite file, which is called yfcc100m_dataset.sql and has 65 GB."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from imagenet_captions import yfcc
+from imagenet_captions.errors import InputError
+from imagenet_captions.sources.yfcc_bad import BadRows
+from imagenet_captions.sources.yfcc_lines import Numbers
+from imagenet_captions.sources.yfcc_photos import Photo, read_photo
+
+_MAGIC = b"SQLite format 3\0"
+_ROWS_AT_ONCE = 1000
+
+
+def is_sqlite(path: Path) -> bool:
+    """Whether a file is an SQLite database, whatever its name."""
+    with path.open("rb") as opened:
+        return opened.read(len(_MAGIC)) == _MAGIC
+
+
+def read_table(path: Path, wanted: Numbers, bad: BadRows) -> Iterator[Photo]:
+    """Yield the photos with these numbers (sorted) by ascending id; what cannot be read goes to `bad`.
+
+    With an index on photoid each photo is looked up; without one the table is read once, in its own order, past a table
+    of the wanted ids, so that no row of it comes to Python in vain. The file is opened as one that nobody changes.
+    """
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+        connection.text_factory = lambda value: value.decode("utf-8", "replace")
+        with _in_words(path):
+            kind = _check(connection, path)
+            _add_wanted(connection, wanted, kind)
+            tables = ("wanted AS w", f"{yfcc.TABLE} AS y")
+            # SQLite reads the tables of a CROSS JOIN in the order given.
+            joined = " CROSS JOIN ".join(tables if _has_index(connection) else reversed(tables))
+            names = ", ".join(f"y.{column}" for column in yfcc.COLUMNS.values())
+            rows = connection.execute(f"SELECT {names} FROM {joined} WHERE y.photoid = w.photo_id")
+        while True:
+            with _in_words(path):
+                found = rows.fetchmany(_ROWS_AT_ONCE)
+            if not found:
+                return
+            for row in found:
+                photo = read_photo(dict(zip(yfcc.COLUMNS, map(_text, row), strict=True)))
+                if isinstance(photo, Photo):
+                    yield photo
+                else:
+                    bad.add(f"photo {_text(row[0])}", photo)
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> str:
+    """The type that photoid is declared with; an InputError if the table is not there as it should be."""
+    columns = {row[1].lower(): row[2] for row in connection.execute(f"PRAGMA table_info({yfcc.TABLE})")}
+    missing = [name for name in yfcc.COLUMNS.values() if name not in columns]
+    if missing:
+        lacks = f"a table {yfcc.TABLE}" if not columns else f"the columns {', '.join(missing)} in {yfcc.TABLE}"
+        raise InputError(f"the SQLite file {path} lacks {lacks}; give yfcc100m_dataset.sql as it was published")
+    return "TEXT" if any(part in columns["photoid"].upper() for part in ("CHAR", "TEXT", "CLOB")) else "INTEGER"
+
+
+def _add_wanted(connection: sqlite3.Connection, wanted: Numbers, kind: str) -> None:
+    """Put the wanted ids beside the table, in memory, as the type that its index can be asked with."""
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute(f"CREATE TEMP TABLE wanted (photo_id {kind} PRIMARY KEY)")
+    connection.executemany("INSERT INTO wanted VALUES (?)", ((number,) for number in wanted.tolist()))
+
+
+def _has_index(connection: sqlite3.Connection) -> bool:
+    """Whether SQLite can look a photo up."""
+    plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT 1 FROM {yfcc.TABLE} WHERE photoid = ?", (1,)).fetchall()
+    return any("SEARCH" in row[-1] for row in plan)
+
+
+def _text(value: object) -> str:
+    return "" if value is None else value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+@contextmanager
+def _in_words(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise InputError(f"the SQLite file {path} cannot be read ({error}); download it again") from None

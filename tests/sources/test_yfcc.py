@@ -1,0 +1,334 @@
+"""YFCC100M's metadata: every form gives the same records, and every input ends in one outcome."""
+
+from __future__ import annotations
+
+import bz2
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from imagenet_captions import yfcc
+from imagenet_captions.denylist import Denylist
+from imagenet_captions.errors import InputError
+from imagenet_captions.records import MATCHES, RAW
+from imagenet_captions.sources import yfcc_lines
+from imagenet_captions.sources.yfcc import YfccSource, extract_photos, photo_ids
+from imagenet_captions.sources.yfcc_bad import MOST_LISTED, BadRows
+from imagenet_captions.sources.yfcc_photos import license_number, photo_batches, read_photo
+from tests.crawler.crawl_tools import write_matches
+from tests.sources.made_yfcc import CC, FORMS, line, row, text, write
+
+ROWS = [
+    row("7", "C++ & 100%", description='At <b>dawn</b>, see <a href="http://x.org">this</a>', tags="heron,grey heron"),
+    row("1", "not wanted"),
+    row("33", "a video", marker="1"),
+    row("14200000000", "Graureiher ü", tags="newyorkcity,heron", license_url=f"{CC}/by-nc-sa/2.0/"),
+    row("8", "", tags="", date_taken="null", date_posted="", license_url="", photo_page=""),
+]
+MATCHED = ["14200000000", "7", "33", "99", "7", "8"]
+
+
+def rows_of(batches: Iterable[pa.RecordBatch]) -> list[dict[str, Any]]:
+    return [row for batch in batches for row in batch.to_pylist()]
+
+
+def ended(source: YfccSource) -> list[tuple[str | None, str, str | None, int]]:
+    return [(row["image_id"], row["outcome"], row["detail"], row["count"]) for row in rows_of(source.drops())]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_gives_the_same_records(tmp_path: Path, form: str) -> None:
+    matches = write_matches(tmp_path, MATCHED, [("n01440764_90", "no_url")])
+    path = write(tmp_path, form, ROWS)
+    source = YfccSource(path, matches)
+    batches = list(source.batches())
+    assert all(batch.schema.equals(RAW) for batch in batches)
+    records = sorted(rows_of(batches), key=lambda record: str(record["image_id"]))
+    assert [record["image_id"] for record in records] == [f"n01440764_{n}" for n in (0, 1, 4, 5)]
+    german, first, second, bare = records
+    assert first == {
+        "image_id": "n01440764_1",
+        "wnid": "n01440764",
+        "title": "C++ & 100%",
+        "description": 'At <b>dawn</b>, see <a href="http://x.org">this</a>',
+        "tags": ["heron", "grey heron"],
+        "photo_id": "7",
+        "owner": "11632020@N00",
+        "owner_name": "Hans",
+        "license": 4,
+        "date_taken": datetime(2010, 7, 16, 20, 47, 2),
+        "date_posted": datetime.fromtimestamp(1279341000, timezone.utc),
+        "photo_page": "http://www.flickr.com/photos/11632020@N00/7/",
+        "source": "yfcc100m",
+        "retrieved_at": None,
+        "detail": None,
+    }
+    assert second == {**first, "image_id": "n01440764_4"}
+    assert (german["title"], german["license"]) == ("Graureiher ü", 1)
+    assert german["detail"] == "tags in Flickr's normalised form"
+    assert (bare["title"], bare["tags"], bare["license"], bare["date_taken"], bare["date_posted"]) == (
+        ("", [], None, None, None)
+    )
+    assert bare["photo_page"] == "https://www.flickr.com/photos/11632020@N00/8/"
+    assert ended(source) == [
+        ("n01440764_90", "no_url", None, 1),
+        ("n01440764_2", "not_a_photo", "a video, as YFCC100M has it", 1),
+        ("n01440764_3", "not_asked", "YFCC100M does not have it, and Flickr was not asked", 1),
+    ]
+    assert sorted(source.photo_ids().to_pylist()) == ["14200000000", "33", "7", "8"]
+    assert set(source.inputs()) == {"matches", "yfcc100m"}
+    assert len(rows_of(source.batches())) == 4, "a source can be read twice"
+    assert len(ended(source)) == 3
+
+
+def test_the_digest_is_that_of_what_was_used(tmp_path: Path) -> None:
+    matches = write_matches(tmp_path, MATCHED)
+
+    def digest(name: str, form: str, rows: list[dict[str, str]]) -> str:
+        (tmp_path / name).mkdir()
+        return YfccSource(write(tmp_path / name, form, rows), matches).inputs()["yfcc100m"]
+
+    first = digest("1", "plain", ROWS)
+    assert digest("2", "bz2", ROWS) == digest("3", "old", ROWS) == digest("4", "sqlite no index", ROWS) == first
+    assert digest("5", "plain", [*ROWS, row("1000")]) == first
+    assert digest("6", "plain", [*ROWS[:-1], row("8", "another title")]) != first
+
+
+@pytest.mark.parametrize("form", ["bz2", "sqlite"])
+def test_an_extract_stands_for_the_file(tmp_path: Path, form: str) -> None:
+    matches = write_matches(tmp_path, MATCHED)
+    path, out = write(tmp_path, form, ROWS), tmp_path / "yfcc.parquet"
+    assert extract_photos(path, matches, out) == 4
+    whole, part = YfccSource(path, matches), YfccSource(out, matches)
+    assert rows_of(whole.batches()) == rows_of(part.batches())
+    assert ended(whole) == ended(part)
+    assert whole.inputs() == part.inputs()
+    assert sorted(photo_ids(out, matches).to_pylist()) == sorted(photo_ids(path, matches).to_pylist())
+
+
+def test_beside_a_crawl_it_leaves_the_rest_alone(tmp_path: Path) -> None:
+    matches = write_matches(tmp_path, MATCHED, [("n01440764_90", "no_url")])
+    source = YfccSource(write(tmp_path, "plain", ROWS), matches, answered=pa.array(["7", "99"]))
+    assert [record["photo_id"] for record in rows_of(source.batches())] == ["14200000000", "8"]
+    assert [(image, outcome) for image, outcome, _, _ in ended(source)] == [("n01440764_2", "not_a_photo")]
+
+
+def test_what_is_denied_is_counted_as_such(tmp_path: Path) -> None:
+    matches = write_matches(tmp_path, ["7", "8", "99", "98"])
+    path = write(tmp_path, "plain", [row("7", owner="999@N01", photo_page=""), row("8")])
+    source = YfccSource(path, matches, Denylist(photos=("99",), owners=("999@n01",)))
+    assert [record["photo_id"] for record in rows_of(source.batches())] == ["8"]
+    assert sorted((str(image), outcome) for image, outcome, _, _ in ended(source)) == [
+        ("n01440764_0", "denied"),
+        ("n01440764_2", "denied"),
+        ("n01440764_3", "not_asked"),
+    ]
+
+
+def test_bad_lines_are_listed_with_their_numbers(tmp_path: Path) -> None:
+    lines = [line(number, values) for number, values in enumerate(ROWS)]
+    bad = [
+        "",
+        "\r",
+        "7",
+        lines[0].replace("\t", " ", 2),  # 23 fields, and the first one is a number
+        lines[0] + "\t",
+        lines[0].replace("\t7\t", "\t07\t"),
+        lines[0].replace("\t7\t", "\t7x\t"),
+        lines[0].replace("\t7\t", "\t\t"),
+        lines[0].replace("\t7\t", "\t" + "9" * 30 + "\t"),
+        lines[0][:-1] + "2",  # the marker
+        lines[0].replace("/7/", "/8/"),
+    ]
+    path = tmp_path / "yfcc100m_dataset"
+    path.write_bytes("\n".join([*lines[:2], *bad, lines[3] + "\r"]).encode() + b"\n\xff\xfe\x00\x01 binary")
+    matches = write_matches(tmp_path, ["7", "14200000000"])
+    source = YfccSource(path, matches)
+    assert sorted(record["photo_id"] for record in rows_of(source.batches())) == ["14200000000", "7"]
+    dropped = [detail or "" for image, outcome, detail, _ in ended(source) if outcome == "bad_record" and image is None]
+    numbers = [int(detail.removeprefix("YFCC100M, line ").partition(":")[0]) for detail in dropped]
+    assert sorted(numbers) == [5, 6, 7, 8, 9, 10, 11, 12, 13, 15]
+    assert all(len(detail) < 200 and detail.isascii() for detail in dropped)
+    assert any("the marker is '2', neither 0 nor 1" in detail for detail in dropped)
+    assert any("is not that of photo 7" in detail for detail in dropped)
+
+
+def test_of_many_bad_lines_the_first_are_listed() -> None:
+    bad = BadRows()
+    for number in range(MOST_LISTED + 5):
+        bad.add(f"line {number}", "x" * 1000)
+    outcomes = bad.outcomes().to_pylist()
+    assert len(outcomes) == MOST_LISTED + 1
+    assert sum(row["count"] for row in outcomes) == bad.count == MOST_LISTED + 5
+    assert outcomes[-1]["count"] == 5
+
+
+def test_a_bad_row_of_the_sqlite_file_is_named_by_its_photo(tmp_path: Path) -> None:
+    path = write(tmp_path, "sqlite", [row("7", marker="x"), row("8")])
+    source = YfccSource(path, write_matches(tmp_path, ["7", "8"]))
+    assert [record["photo_id"] for record in rows_of(source.batches())] == ["8"]
+    assert [(outcome, detail) for _, outcome, detail, _ in ended(source)] == [
+        ("not_asked", "YFCC100M does not have it, and Flickr was not asked"),
+        ("bad_record", "YFCC100M, photo 7: the marker is 'x', neither 0 nor 1"),
+    ]
+
+
+def test_the_sqlite_file_is_left_as_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "read-only"
+    folder.mkdir()
+    path = write(folder, "sqlite no index", ROWS)
+    before = path.read_bytes()
+    path.chmod(0o444)
+    folder.chmod(0o555)
+    try:
+        assert len(photo_ids(path, write_matches(tmp_path, MATCHED))) == 4
+        assert list(folder.iterdir()) == [path]
+    finally:
+        folder.chmod(0o755)
+    assert path.read_bytes() == before
+
+
+def test_what_the_sqlite_file_holds_may_be_of_any_type(tmp_path: Path) -> None:
+    path = write(tmp_path, "sqlite", [row("7")])
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE yfcc100m_dataset SET title = NULL, description = X'C3BC', marker = 0")
+        connection.execute("UPDATE yfcc100m_dataset SET usertags = CAST(X'EDA080' AS TEXT)")  # half of a pair
+        connection.commit()
+    (record,) = rows_of(YfccSource(path, write_matches(tmp_path, ["7"])).batches())
+    assert (record["title"], record["description"], record["tags"]) == ("", "ü", ["\ufffd\ufffd\ufffd"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("nothing", None, "does not exist"),
+        ("empty", b"", "is empty"),
+        ("hash", b"1\tabc\n2\tdef\n", "no line has 25 fields"),
+        ("image", bytes(range(256)) * 10, "no line has 25 fields"),
+        ("not.bz2", b"BZh9 and no more", "is damaged"),
+        ("short.bz2", bz2.compress(text(ROWS))[:-20], "is damaged"),
+        ("short.gz", b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03abc", "is damaged"),
+        ("broken.sql", b"SQLite format 3\0" + b"x" * 200, "cannot be read"),
+    ],
+)
+def test_what_is_no_metadata_is_refused(tmp_path: Path, name: str, content: bytes | None, sentence: str) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=sentence):
+        photo_ids(path, write_matches(tmp_path, MATCHED))
+
+
+def test_other_files_are_refused_in_words(tmp_path: Path) -> None:
+    matches = write_matches(tmp_path, MATCHED)
+    with closing(sqlite3.connect(tmp_path / "other.sql")) as connection:
+        connection.execute("CREATE TABLE yfcc100m_hash (photoid integer)")
+    with pytest.raises(InputError, match="lacks a table yfcc100m_dataset"):
+        photo_ids(tmp_path / "other.sql", matches)
+    with closing(sqlite3.connect(tmp_path / "less.sql")) as connection:
+        connection.execute("CREATE TABLE yfcc100m_dataset (photoid integer)")
+    with pytest.raises(InputError, match="lacks the columns uid, unickname"):
+        photo_ids(tmp_path / "less.sql", matches)
+    with pytest.raises(InputError, match="not one that extract-yfcc wrote"):
+        photo_ids(matches, matches)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(InputError, match="has no file called yfcc100m_dataset"):
+        photo_ids(tmp_path / "folder", matches)
+    write(tmp_path / "folder", "sqlite", ROWS)
+    with pytest.raises(InputError, match="give that file itself"):
+        photo_ids(tmp_path / "folder", matches)
+    yfcc_path = write(tmp_path, "plain", ROWS)
+    pq.write_table(pa.table({"image_id": ["x"]}), tmp_path / "other.parquet")
+    for wrong in (yfcc_path, tmp_path / "other.parquet"):
+        with pytest.raises(InputError, match="is not what matching wrote"):
+            photo_ids(yfcc_path, wrong)
+
+
+def test_nothing_is_left_where_extracting_fails(tmp_path: Path) -> None:
+    matches = write_matches(tmp_path, MATCHED)
+    path = tmp_path / "short.bz2"
+    path.write_bytes(bz2.compress(text(ROWS))[:-20])
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError):
+        extract_photos(path, matches, tmp_path / "yfcc.parquet")
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_matches_that_no_photo_id_of_yfcc_can_be(tmp_path: Path) -> None:
+    matches = tmp_path / "matches.parquet"
+    ids = ["", "0", "007", "x", "9" * 40, "7"]
+    rows = [
+        {"image_id": f"n01440764_{number}", "wnid": "n01440764", "photo_id": photo_id, "url": ""}
+        for number, photo_id in enumerate(ids)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, MATCHES), matches)
+    assert photo_ids(write(tmp_path, "plain", ROWS), matches).to_pylist() == ["7"]
+
+
+@pytest.mark.parametrize(
+    ("url", "number"),
+    [
+        (f"{CC}/by-nc-sa/2.0/", 1),
+        (f"{CC}/by-nc/2.0/", 2),
+        (f"{CC}/by-nc-nd/2.0/", 3),
+        (f"{CC}/by/2.0/", 4),
+        (f"{CC}/by-sa/2.0/", 5),
+        (f"{CC}/by-nd/2.0", 6),
+        ("https://www.creativecommons.org/licenses/BY/2.0/", 4),
+        (f"{CC}/by/3.0/", None),
+        ("http://creativecommons.org.evil.org/licenses/by/2.0/", None),
+        ("http://[broken", None),
+        ("null", None),
+        ("", None),
+    ],
+)
+def test_licences(url: str, number: int | None) -> None:
+    assert license_number(url) == number
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 40), TEXT, TEXT, st.lists(TEXT.filter(bool), max_size=3), st.sampled_from("01")),
+        max_size=12,
+    ),
+    st.sampled_from(yfcc.LAYOUTS),
+    st.sampled_from([40, 300, 8 << 20]),
+    st.sets(st.integers(1, 40)),
+)
+def test_lines_are_found_as_a_plain_reader_finds_them(
+    tmp_path_factory: pytest.TempPathFactory,
+    photos: list[tuple[int, str, str, list[str], str]],
+    layout: yfcc.Layout,
+    block_bytes: int,
+    wanted: set[int],
+) -> None:
+    rows = [row("1000", "always there")]
+    for number, title, description, tags, marker in photos:
+        joined = ",".join(tag.replace(",", "") for tag in tags)
+        rows.append(row(str(number), title, description=description, tags=joined, marker=marker))
+    path = tmp_path_factory.mktemp("yfcc") / "yfcc100m_dataset"
+    path.write_bytes(text(rows, layout)[: -1 if len(rows) % 2 else None])
+    bad = BadRows()
+    with patch.object(yfcc_lines, "_BLOCK_BYTES", block_bytes):
+        found = list(yfcc_lines.read_lines(path, pa.array(sorted(wanted), pa.int64()).to_numpy(), bad))
+    expected = [read_photo(values) for values in rows if int(values["photo_id"]) in wanted]
+    assert found == expected
+    assert bad.count == 0
+    assert [(photo.title, photo.description) for photo in found] == [
+        photo[1:3] for photo in photos if photo[0] in wanted
+    ]
+    assert sum(len(batch) for batch in photo_batches(found)) == len(found)

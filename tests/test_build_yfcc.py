@@ -1,0 +1,184 @@
+"""YFCC100M beside the crawl: only what it lacks is asked for, and without a crawl nothing is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
+from imagenet_captions.demo.run import SAMPLE
+from tests.chain import answerable_photos, build_arguments, run_cli
+from tests.sources.made_yfcc import FORMS, row, write
+
+
+def sample_matches(folder: Path) -> dict[str, list[str]]:
+    """The sample's photos with the images that they stand for."""
+    out = folder / "sample-matches.parquet"
+    done = run_cli("match", "--urls", SAMPLE / "urls.txt", "--ids", SAMPLE / "ids.txt", "--out", out)
+    assert done.returncode == 0, done.stderr
+    images: dict[str, list[str]] = {}
+    for match in pq.read_table(out).to_pylist():
+        images.setdefault(match["photo_id"], []).append(match["image_id"])
+    return images
+
+
+def manifest(dataset: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((dataset / "manifest.json").read_text())
+    return found
+
+
+def rows(dataset: Path) -> dict[str, dict[str, Any]]:
+    columns = ["image_id", "photo_id", "title", "source", "license", "retrieved_at"]
+    return {row["image_id"]: row for row in pq.read_table(dataset / "data", columns=columns).to_pylist()}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    return sample_matches(tmp_path_factory.mktemp("matches"))
+
+
+def offline(out: Path, *more: str | Path) -> list[str | Path]:
+    return ["build", "--urls", SAMPLE / "urls.txt", "--ids", SAMPLE / "ids.txt", "--out", out, *more]
+
+
+@pytest.mark.parametrize("form", ["plain", "bz2", "sqlite"])
+def test_only_missing_photos_are_asked_for(tmp_path: Path, images: dict[str, list[str]], form: str) -> None:
+    assert form in FORMS
+    photos = sorted(images)
+    known, videos = photos[: len(photos) // 2], photos[:1]
+    made = [row(i, f"yfcc {i}", marker="1" if i in videos else "0") for i in [*known, "1"]]
+    path, out = write(tmp_path, form, made), tmp_path / "out"
+    with FlickrStandIn(answerable_photos()) as flickr:
+        arguments = build_arguments(out, flickr.endpoint, "--yfcc", str(path))
+        done = run_cli(*arguments)
+        assert done.returncode == 0, done.stderr
+        asked = {request.photo_id for request in flickr.requests}
+        assert asked == set(photos) - set(known)
+        first = manifest(out)
+        again = run_cli(*arguments)
+        assert again.returncode == 0, again.stderr
+        assert {request.photo_id for request in flickr.requests} == asked
+    assert "yfcc: nothing changed, kept" in again.stderr
+    found = rows(out)
+    sources = {row["photo_id"]: row["source"] for row in found.values()}
+    assert {photo for photo, source in sources.items() if source == "yfcc100m"} <= set(known) - set(videos)
+    assert {photo for photo, source in sources.items() if source == "flickr"} <= asked
+    assert set(sources.values()) == {"yfcc100m", "flickr"}
+    for found_row in found.values():
+        if found_row["source"] == "yfcc100m":
+            assert found_row["title"] == f"yfcc {found_row['photo_id']}"
+            assert (found_row["license"], found_row["retrieved_at"]) == (4, None)
+    outcomes = pq.read_table(out / "outcomes.parquet").to_pylist()
+    for image in images[videos[0]]:
+        (ended,) = [(row["outcome"], row["detail"]) for row in outcomes if row["image_id"] == image]
+        assert ended == ("not_a_photo", "a video, as YFCC100M has it")
+    assert {"matches", "crawl", "yfcc100m"} <= set(first["inputs"])
+    card = (out / "README.md").read_text()
+    assert "tags may be normalised" in card
+
+
+def test_the_counts_are_those_of_a_build_without(tmp_path: Path, images: dict[str, list[str]]) -> None:
+    path = write(tmp_path, "plain", [row(photo) for photo in list(images)[::2]])
+    with FlickrStandIn(answerable_photos()) as flickr:
+        for name, more in (("with", ["--yfcc", str(path)]), ("without", [])):
+            done = run_cli(*build_arguments(tmp_path / name, flickr.endpoint, *more))
+            assert done.returncode == 0, done.stderr
+    total = sum(manifest(tmp_path / "without")["counts"].values())
+    assert sum(manifest(tmp_path / "with")["counts"].values()) == total
+    ids = [r["image_id"] for r in pq.read_table(tmp_path / "with" / "outcomes.parquet").to_pylist() if r["image_id"]]
+    assert len(ids) == len(set(ids))
+
+
+def test_without_a_crawl_no_key_is_needed(tmp_path: Path, images: dict[str, list[str]]) -> None:
+    known = sorted(images)[:3]
+    path, out = write(tmp_path, "old", [row(photo) for photo in known]), tmp_path / "out"
+    done = run_cli(*offline(out, "--yfcc", path, "--no-crawl"), FLICKR_API_KEY="", FLICKR_API_SECRET="")
+    assert done.returncode == 0, done.stderr
+    assert sorted(rows(out)) == sorted(image for photo in known for image in images[photo])
+    outcomes = {r["image_id"]: r for r in pq.read_table(out / "outcomes.parquet").to_pylist()}
+    for photo in set(images) - set(known):
+        for image in images[photo]:
+            assert outcomes[image]["outcome"] == "not_asked"
+            assert "YFCC100M does not have it, and Flickr was not asked" in outcomes[image]["detail"]
+    assert not (tmp_path / "out.work" / "photos.sqlite").exists()
+    assert "This product uses the Flickr API" not in (out / "README.md").read_text()
+
+
+def test_an_answer_of_flickr_counts_more_than_yfcc(tmp_path: Path, images: dict[str, list[str]]) -> None:
+    out = tmp_path / "out"
+    with FlickrStandIn(answerable_photos()) as flickr:
+        assert run_cli(*build_arguments(out, flickr.endpoint)).returncode == 0
+        before, counts = rows(out), manifest(out)["counts"]
+        asked = len(flickr.requests)
+        path = write(tmp_path, "plain", [row(photo, "older") for photo in images])
+        done = run_cli(*build_arguments(out, flickr.endpoint, "--yfcc", str(path), "--no-crawl"), FLICKR_API_KEY="")
+        assert done.returncode == 0, done.stderr
+        assert len(flickr.requests) == asked
+        assert rows(out) == before, "a photo that is gone does not come back, and a newer text stays"
+        assert manifest(out)["counts"] == counts
+        refreshed = run_cli(*build_arguments(out, flickr.endpoint, "--yfcc", str(path), "--refresh", "0"))
+        assert refreshed.returncode == 0, refreshed.stderr
+        assert len(flickr.requests) > asked, "what Flickr said once is asked again, or a removal would go unseen"
+
+
+def test_the_stages_one_by_one_give_what_build_gives(
+    tmp_path: Path, images: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path, "gz", [row(photo) for photo in sorted(images)[::2]])
+    with FlickrStandIn(answerable_photos()) as flickr:
+        built = run_cli(*build_arguments(tmp_path / "built", flickr.endpoint, "--yfcc", str(path)))
+        assert built.returncode == 0, built.stderr
+        asked = {request.photo_id for request in flickr.requests}
+        flickr.requests.clear()
+        for arguments in (
+            ["match", "--urls", SAMPLE / "urls.txt", "--ids", SAMPLE / "ids.txt"],
+            ["extract-yfcc", path],
+            ["crawl", "--yfcc", path, "--endpoint", flickr.endpoint, "--rate", "50/s"],
+            ["clean", "--matches", "matches.parquet", "--store", "photos.sqlite", "--yfcc", "yfcc.parquet"],
+            ["package", "--out", "staged", "--images", SAMPLE / "train", "--missing", "skip"],
+        ):
+            done = run_cli(*arguments)
+            assert done.returncode == 0, done.stderr
+        assert {request.photo_id for request in flickr.requests} == asked
+        clean = ["clean", "--matches", "matches.parquet", "--yfcc", path]
+        whole = run_cli(*clean, "--store", "photos.sqlite", "--out", "2.parquet")
+        assert whole.returncode == 0, whole.stderr
+    assert pq.read_table("2.parquet").equals(pq.read_table("captions.parquet"))
+    assert (tmp_path / "2.outcomes.parquet").read_bytes() == (tmp_path / "captions.outcomes.parquet").read_bytes()
+    staged, first = rows(tmp_path / "staged"), rows(tmp_path / "built")
+    for found in (*staged.values(), *first.values()):
+        found["retrieved_at"] = None
+    assert staged == first
+    alone = run_cli(*clean, "--out", "3.parquet")
+    assert alone.returncode == 0, alone.stderr
+    assert set(pq.read_table("3.parquet")["source"].to_pylist()) == {"yfcc100m"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--yfcc", "nowhere", "--no-crawl"], "--yfcc nowhere does not exist"),
+        (["--no-crawl"], "with --no-crawl the texts come from YFCC100M (--yfcc), or from an earlier crawl"),
+        (["--no-crawl", "--limit", "3"], "--limit and --refresh are about a crawl"),
+        (["--no-crawl", "--refresh", "3"], "--limit and --refresh are about a crawl"),
+        (["--yfcc", str(SAMPLE / "urls.txt"), "--no-crawl"], "is no YFCC100M metadata"),
+        (["--yfcc", str(SAMPLE / "urls.txt")], "no Flickr key is set"),
+    ],
+)
+def test_wrong_input(tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    done = run_cli(*offline(tmp_path / "out", *arguments), FLICKR_API_KEY="")
+    assert done.returncode == 2
+    assert sentence in done.stderr.strip().splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_release_has_its_own_texts(tmp_path: Path) -> None:
+    for flag in (["--yfcc", SAMPLE / "urls.txt"], ["--no-crawl"]):
+        done = run_cli("build", "--release", SAMPLE / "release.json", "--out", tmp_path / "x", *flag)
+        assert done.returncode == 2
+        assert "--yfcc and --no-crawl go with --urls" in done.stderr
