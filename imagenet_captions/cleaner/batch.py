@@ -35,12 +35,9 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
     A record that has no title, tags or description is `no_text`, whatever the recipe; a camera's file name is no title.
     The denylist is not looked at here: what is on it does not come this far.
     """
-    titles = clean_titles(batch["title"])
+    texts = clean_texts(batch, settings.caption)
+    titles, descriptions, tags = texts["title"], texts["description"], texts["tags"]
     telling = without_camera_names(titles)
-    descriptions = clean_descriptions(batch["description"])
-    tags = clean_tags(batch["tags"])
-    texts = {"title": titles, "tags": tags, "description": descriptions}
-    captions = compose_captions(settings.caption, {"image_id": batch["image_id"], **texts})
     nothing = pc.and_(pc.equal(telling, ""), pc.equal(descriptions, ""))
     nothing = pc.and_(nothing, pc.equal(pc.list_value_length(tags), 0))
     labels, names = _classes(batch["wnid"])
@@ -54,7 +51,6 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
         "label": labels,
         "class_name": names,
         **texts,
-        "caption": captions,
         "language": languages,
         "language_score": scores,
         "mentions": mentions.as_text(mentioned),
@@ -69,6 +65,16 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
     return pa.RecordBatch.from_arrays(
         [column.cast(field.type) for column, field in zip(columns, CLEANED, strict=True)], schema=CLEANED
     )
+
+
+def clean_texts(batch: pa.RecordBatch, recipe: CaptionRecipe) -> dict[str, pa.Array]:
+    """The columns `title`, `description`, `tags` and `caption` of a RAW batch: every rule, and nothing else."""
+    texts = {
+        "title": clean_titles(batch["title"]),
+        "description": clean_descriptions(batch["description"]),
+        "tags": clean_tags(batch["tags"]),
+    }
+    return {**texts, "caption": compose_captions(recipe, {"image_id": batch["image_id"], **texts})}
 
 
 def _classes(wnids: pa.Array) -> tuple[pa.Array, pa.Array]:
