@@ -19,7 +19,7 @@ from imagenet_captions.dataset.finish import finish_dataset
 from imagenet_captions.dataset.folder import check_inside, check_output, replacing_folder
 from imagenet_captions.dataset.manifest import NAME, Manifest, read_manifest
 from imagenet_captions.dataset.outcomes import write_outcomes
-from imagenet_captions.dataset.plan import plan_groups, plan_shards
+from imagenet_captions.dataset.plan import TEXT_ROWS, plan_groups, plan_shards
 from imagenet_captions.dataset.shard import ShardFile, shard_name
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import replacing, sha256, write_json
@@ -96,7 +96,8 @@ class _Child:
         parents = [self.dataset / name for name in sorted(self.parent.files) if name.startswith(config)]
         sizes = np.concatenate([np.full(count, size) for count, size in ParentRows(parents).sizes()])[rows].tolist()
         schema = self._schema(parents[0])
-        shards = plan_shards(plan_groups([wnid_of(image_id) for image_id in kept], sizes))
+        fill = 1 if "image" in schema.names else TEXT_ROWS
+        shards = plan_shards(plan_groups([wnid_of(image_id) for image_id in kept], sizes, fill))
         for number, groups in enumerate(shards):
             part = rows[groups[0].start : groups[-1].stop]
             yield CopyJob(parents, self.folder, shard_name(raw, number, len(shards)), schema, groups, part)

@@ -17,7 +17,7 @@ from imagenet_captions import engine
 from imagenet_captions.dataset.finish import finish_dataset
 from imagenet_captions.dataset.folder import check_inside, check_output, replacing_folder
 from imagenet_captions.dataset.outcomes import outcome_table, write_outcomes
-from imagenet_captions.dataset.plan import Group, plan_groups, plan_shards
+from imagenet_captions.dataset.plan import TEXT_ROWS, Group, plan_groups, plan_shards
 from imagenet_captions.dataset.shard import shard_name
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import remove_tree, require_file
@@ -131,7 +131,7 @@ def _plan(captions: Path, table: pa.Table, folder: Path, settings: PackageSettin
             )
     skipped = frozenset(located.missing if located and settings.missing == "skip" else ())
     text = _text_bytes(captions, len(rows))
-    texts = plan_groups(rows.wnids, [text] * len(rows))
+    texts = plan_groups(rows.wnids, [text] * len(rows), TEXT_ROWS)
     groups = texts
     if located is not None:
         sizes = [
