@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imagenet_captions.commands import experiments, export, filtering, labels, rebuild
+from imagenet_captions.commands import experiments, export, filtering, labels, rebuild, statistics
 from imagenet_captions.commands.app import app
 
 # Importing a module of commands registers them.
@@ -14,6 +14,7 @@ __all__ = [
     "labels",
     "main",
     "rebuild",
+    "statistics",
 ]
 
 

@@ -26,6 +26,7 @@ COMMANDS = (
     "export",
     "filter",
     "robustness",
+    "stats",
 )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from imagenet_captions.packager.images.index import ImageIndex
 from imagenet_captions.packager.images.opening import open_images
 from imagenet_captions.packager.images.source import Found, ImageSource, Place, Wanted
 
-__all__ = ["Found", "ImageSource", "Place", "Wanted", "open_images"]
+__all__ = ["Found", "ImageIndex", "ImageSource", "Place", "Wanted", "open_images"]

@@ -39,6 +39,7 @@ class Wanted:
 
     keys: Container[str]
     photo_ids: bool  # whether photo ids are among the keys
+    bytes: bool = True  # whether images are read, or only their names; without it the places may be empty
 
 
 class ImageSource(Protocol):

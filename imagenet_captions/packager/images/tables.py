@@ -43,6 +43,8 @@ class ParquetImages:
                     joined = True
                     if data is not None:
                         yield Found(key, None, _append(spool, data))
+                    elif not wanted.bytes and key in wanted.keys:
+                        yield Found(key, None, Place(str(table), 0, 0))
         if not joined:
             raise no_names(self.path, example) if example else InputError(f"{self.path} holds no images")
 
@@ -68,7 +70,7 @@ def _images(table: Path, column: str, wanted: Wanted) -> Iterator[tuple[str | No
         for group in range(opened.num_row_groups):
             named = opened.read_row_group(group, columns=[f"{column}.path"])
             paths: list[str | None] = named[column].combine_chunks().field("path").to_pylist()
-            if not any(path is not None and image_id(path) in wanted.keys for path in paths):
+            if not wanted.bytes or not any(path is not None and image_id(path) in wanted.keys for path in paths):
                 yield from ((path, None) for path in paths)
                 continue
             rows = opened.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=[f"{column}.bytes"])

@@ -1,0 +1,58 @@
+"""stats: what is in a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imagenet_captions.commands.app import command
+
+
+@command
+def stats(
+    dataset: Annotated[Path, typer.Argument(help="A dataset folder.")],
+    images: Annotated[
+        Path | None,
+        typer.Option(help="ImageNet as you have it, to count the images that have captions. Default: those inside."),
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write a line per class there.", metavar="FILE")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables there as Markdown.", metavar="FILE")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write one page there, with plots and a searchable gallery.", metavar="FILE")
+    ] = None,
+    counts: Annotated[
+        Path | None, typer.Option(help="Write wnid and rows per class there, for `filter --like`.", metavar="FILE")
+    ] = None,
+    frequencies: Annotated[
+        Path | None, typer.Option(help="Write name and rows per class there, without a header.", metavar="FILE")
+    ] = None,
+) -> None:
+    """Tell what a dataset holds: coverage by class and field, frequencies, languages, lengths, licences, duplicates."""
+    from imagenet_captions.files import write_text
+    from imagenet_captions.packager.images import ImageIndex
+    from imagenet_captions.stats import render
+    from imagenet_captions.stats.collect import check_outputs, collect
+    from imagenet_captions.stats.report import check_installed, report
+    from imagenet_captions.stats.sections import sections
+
+    check_outputs(dataset, [path for path in (csv, markdown, html, counts, frequencies) if path])
+    if html:
+        check_installed()
+    index = None if images is None else ImageIndex(images)
+    measured = collect(dataset, index)
+    told = sections(measured)
+    typer.echo(render.as_text(told))
+    texts: list[tuple[Path | None, Callable[[], str]]] = [
+        (csv, lambda: render.per_class_csv(measured)),
+        (markdown, lambda: render.as_markdown(told)),
+        (counts, lambda: render.counts_tsv(measured)),
+        (frequencies, lambda: render.frequencies_tsv(measured)),
+        (html, lambda: report(dataset, measured, index)),
+    ]
+    for path, text in texts:
+        if path is not None:
+            write_text(path, text())
+            typer.echo(path)

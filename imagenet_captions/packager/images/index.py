@@ -1,0 +1,58 @@
+"""A source of images seen from outside packaging: the names in it, and the bytes of a few."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+
+from imagenet_captions.image_ids import wnid_of
+from imagenet_captions.packager.images.opening import open_images
+from imagenet_captions.packager.images.source import Wanted
+
+_BATCH = 1 << 16
+
+
+class _Everything:
+    """A container of all keys."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+
+class ImageIndex:
+    """The images at a path, by name."""
+
+    def __init__(self, path: Path) -> None:
+        self._source = open_images(path)
+
+    @cached_property
+    def keys(self) -> pa.StringArray:
+        """The image ids, or Flickr photo ids, of all images, each once; no image is read for it.
+
+        An image that lies in a folder of another class is left out, as in packaging.
+        """
+        found = self._keys()
+        batches = [pa.array([], pa.string())]
+        while batch := list(islice(found, _BATCH)):
+            batches.append(pa.array(batch, pa.string()))
+        return pa.chunked_array(batches).unique()
+
+    def read(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield the images of these names, in the order of the source; a name may come twice."""
+        wanted = frozenset(keys)
+        with tempfile.TemporaryDirectory() as scratch:
+            for found in self._source.find(Wanted(wanted, photo_ids=True), Path(scratch)):
+                with Path(found.place.path).open("rb") as opened:
+                    opened.seek(found.place.offset)
+                    yield found.key, opened.read(found.place.size)
+
+    def _keys(self) -> Iterator[str]:
+        with tempfile.TemporaryDirectory() as scratch:
+            for found in self._source.find(Wanted(_Everything(), photo_ids=True, bytes=False), Path(scratch)):
+                if found.folder is None or not found.key.startswith("n") or found.folder == wnid_of(found.key):
+                    yield found.key

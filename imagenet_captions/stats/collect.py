@@ -1,0 +1,80 @@
+"""Measure a dataset folder: the rows in one pass over the row groups, and how its inputs ended."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from imagenet_captions.dataset.manifest import read_manifest
+from imagenet_captions.errors import InputError
+from imagenet_captions.funnel import read_funnel
+from imagenet_captions.stats.measure import COLUMNS, measure
+from imagenet_captions.stats.result import Stats
+
+
+class ImageHolder(Protocol):
+    """Images held outside the dataset, by image id or Flickr photo id."""
+
+    @property
+    def keys(self) -> pa.StringArray:
+        """The names of all of them, each once."""
+        ...
+
+    def read(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield those of these names; a name may come twice."""
+        ...
+
+
+def collect(dataset: Path, images: ImageHolder | None = None) -> Stats:
+    """Measure a dataset, and with `images` how many of its rows have an image there.
+
+    Raises InputError for a folder that is no dataset of ours.
+    """
+    files = shards(dataset)
+    columns = [*COLUMNS, "names_class", *(["image_id", "photo_id"] if images else ["image.path"])]
+    with whole(dataset):
+        stats = measure(read_tables(files, columns), None if images is None else images.keys)
+        return dataclasses.replace(stats, funnel=read_funnel(dataset / "outcomes.parquet"))
+
+
+def check_outputs(dataset: Path, outputs: Sequence[Path]) -> None:
+    """Refuse a file that would lie inside the dataset, or two under one name, before anything is measured."""
+    if len({path.resolve() for path in outputs}) < len(outputs):
+        raise InputError("two of the files to write have the same name; give each its own")
+    for path in outputs:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; give the name of a file")
+        if dataset.resolve() in path.resolve().parents:
+            raise InputError(f"{path} lies inside the dataset, which stays as its manifest says; give a place outside")
+
+
+def shards(dataset: Path) -> list[Path]:
+    """The shards of a dataset's default config, in order."""
+    return [dataset / name for name in sorted(read_manifest(dataset).files) if name.startswith("data/")]
+
+
+def read_tables(files: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Yield row group by row group, in those of the columns that there are."""
+    for file in files:
+        with pq.ParquetFile(file) as opened:
+            known = {opened.schema.column(at).path.removesuffix(".list.element") for at in range(len(opened.schema))}
+            here = [name for name in columns if name in known]
+            groups = range(opened.num_row_groups)
+            for group in tqdm(groups, desc=file.name, unit=" row groups", disable=None, leave=False):
+                yield opened.read_row_group(group, columns=here)
+
+
+@contextmanager
+def whole(dataset: Path) -> Iterator[None]:
+    """Turn what pyarrow says of a damaged or missing file into one sentence."""
+    try:
+        yield
+    except (pa.ArrowInvalid, pa.ArrowKeyError, FileNotFoundError):
+        raise InputError(f"{dataset} is damaged; `imagenet-captions verify` says where") from None

@@ -1,0 +1,81 @@
+"""Distributions of whole numbers: exact quantiles, and bins that double in width."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """How often each number occurs.
+
+    >>> words = Distribution({1: 3, 2: 1, 7: 1})
+    >>> words.total, words.mean, words.quantile(0.5), words.largest
+    (5, 2.4, 1.0, 7)
+    """
+
+    counts: Mapping[int, int]
+
+    @cached_property
+    def total(self) -> int:
+        """How many numbers there are."""
+        return sum(self.counts.values())
+
+    @property
+    def mean(self) -> float:
+        """Their mean; 0 without any."""
+        return sum(value * count for value, count in self.counts.items()) / self.total if self.total else 0.0
+
+    @property
+    def largest(self) -> int:
+        """The largest; 0 without any."""
+        return max(self.counts, default=0)
+
+    def quantile(self, share: float) -> float:
+        """The number below which a share of all lies, interpolated as numpy's percentile does; 0 without any."""
+        if not self.total:
+            return 0.0
+        place = share * (self.total - 1)
+        low = self._at(int(place))
+        return low + (self._at(min(int(place) + 1, self.total - 1)) - low) * (place - int(place))
+
+    def bins(self) -> tuple[Bin, ...]:
+        """The numbers in bins 0, 1, 2 to 3, 4 to 7 and so on, from the first to the last that has any.
+
+        >>> [(bin.label, bin.count) for bin in Distribution({1: 3, 2: 1, 7: 1}).bins()]
+        [('1', 3), ('2 to 3', 1), ('4 to 7', 1)]
+        """
+        binned: dict[int, int] = {}
+        for value, count in self.counts.items():
+            binned[value.bit_length()] = binned.get(value.bit_length(), 0) + count
+        return tuple(
+            Bin(bits, binned.get(bits, 0)) for bits in range(min(binned, default=1), max(binned, default=0) + 1)
+        )
+
+    def _at(self, place: int) -> int:
+        before = 0
+        for value in self._values:
+            before += self.counts[value]
+            if place < before:
+                return value
+        return self.largest
+
+    @cached_property
+    def _values(self) -> list[int]:
+        return sorted(self.counts)
+
+
+@dataclass(frozen=True)
+class Bin:
+    """The numbers that take so many bits, and how many there are."""
+
+    bits: int
+    count: int
+
+    @property
+    def label(self) -> str:
+        """Its bounds, such as "4 to 7"."""
+        low, high = (1 << self.bits) >> 1, (1 << self.bits) - 1
+        return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -1,0 +1,124 @@
+"""The page: one file that asks the network for nothing, whatever the texts in it say."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagenet_captions.dataset.manifest import read_manifest
+from imagenet_captions.errors import InputError
+from imagenet_captions.stats.collect import ImageHolder
+from imagenet_captions.stats.gallery import Card, gallery
+from imagenet_captions.stats.plots import Columns, Curve, columns, curve
+from imagenet_captions.stats.render import right_columns
+from imagenet_captions.stats.result import Stats
+from imagenet_captions.stats.sections import Section, sections, share
+
+_PAGE = Path(__file__).with_name("page")
+_CARDS = 200
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the page shows."""
+
+    name: str  # of the dataset's folder
+    stats: Stats
+    cards: Sequence[Card]
+    made_with: str
+
+
+def report(dataset: Path, stats: Stats, images: ImageHolder | None = None) -> str:
+    """The page about a dataset, with a sample of its rows and, where there are images, small pictures of them.
+
+    Raises InputError where jinja2 is not installed.
+    """
+    check_installed()
+    version = read_manifest(dataset).made_with.get("imagenet-captions", "")
+    return render(Report(dataset.resolve().name, stats, gallery(dataset, images, _CARDS), version))
+
+
+def check_installed() -> None:
+    """Refuse to go on without what the page is made with."""
+    try:
+        import jinja2  # noqa: F401
+    except ImportError:
+        raise InputError("--html needs jinja2; install it with: pip install 'imagenet-captions[report]'") from None
+
+
+def render(shown: Report) -> str:
+    """The page, as HTML.
+
+    All texts are escaped by jinja2, and a policy in the page's head lets nothing run or load but what is in it.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    style, script = ((_PAGE / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_PAGE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["share"] = share
+    made = {section.key: section for section in sections(shown.stats)}
+    page = environment.get_template("report.html").render(
+        report=shown,
+        stats=shown.stats,
+        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'",
+        style=Markup(style),
+        script=Markup(script),
+        first=[_Shown(made[key]) for key in made if key in _FIRST],
+        classes=_Shown(made["frequencies"]),
+        last=[_Shown(made[key]) for key in made if key not in (*_FIRST, *_PLOTTED)],
+        frequencies=_frequencies(shown.stats),
+        lengths=[
+            _Length("words", "Words in a caption", columns(shown.stats.words), made["words"].note),
+            _Length("characters", "Characters in a caption", columns(shown.stats.characters), made["characters"].note),
+        ],
+    )
+    return page + "\n"
+
+
+_FIRST = ("funnel", "coverage", "images", "published")
+_PLOTTED = ("frequencies", "words", "characters")
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A section with what its table needs to be drawn."""
+
+    section: Section
+
+    @property
+    def right(self) -> Sequence[bool]:
+        return right_columns(self.section)
+
+
+@dataclass(frozen=True)
+class _Length:
+    """A histogram with its words."""
+
+    key: str
+    title: str
+    plot: Columns
+    note: str
+
+
+def _frequencies(stats: Stats) -> Curve:
+    spread = stats.per_class
+    marked = [
+        (1 - at, f"{name} {spread.quantile(at):,.0f}") for name, at in (("p90", 0.9), ("median", 0.5), ("p10", 0.1))
+    ]
+    return curve([entry.rows for entry in stats.classes], marked)
+
+
+def _hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"

@@ -1,0 +1,191 @@
+"""What is told about a dataset, as titled tables, for whatever shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from imagenet_captions.licenses import LICENSES
+from imagenet_captions.records import Outcome
+from imagenet_captions.stats.lengths import Distribution
+from imagenet_captions.stats.result import ClassStats, Stats
+
+Cell = str | int
+
+_MOST_LANGUAGES = 12
+_MOST_CLASSES = 5
+_MOST_EMPTY = 3
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table with a title; a cell that is a number stands to the right."""
+
+    key: str  # short and stable: the funnel, the languages …
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+    whole: int = 0  # what the numbers of the second column are parts of, for bars; 0 where they are not
+
+
+def sections(stats: Stats) -> list[Section]:
+    """All there is to tell, in the order of reading."""
+    made = [
+        _funnel(stats.funnel) if stats.funnel else None,
+        _coverage(stats),
+        _images(stats) if stats.on_disk is not None else None,
+        _frequencies(stats),
+        _languages(stats),
+        _lengths("words", "Words in a caption", stats.words),
+        _lengths("characters", "Characters in a caption", stats.characters),
+        _licenses(stats),
+        _tags(stats),
+        _duplicates(stats),
+        _markup(stats),
+    ]
+    return [section for section in made if section is not None]
+
+
+def share(count: int, total: int) -> str:
+    """A share in percent, as text.
+
+    >>> share(1, 3), share(0, 0)
+    ('33.3 %', '0.0 %')
+    """
+    return f"{100 * count / total if total else 0:.1f} %"
+
+
+def _counted(counts: Iterable[tuple[str, int]], total: int) -> tuple[tuple[Cell, ...], ...]:
+    return tuple((name, count, share(count, total)) for name, count in counts)
+
+
+def _funnel(funnel: Mapping[Outcome, int]) -> Section:
+    total = sum(funnel.values())
+    counts = [(outcome.value, count) for outcome, count in funnel.items()]
+    return Section(
+        "funnel",
+        "How the inputs ended",
+        ("outcome", "inputs", "share"),
+        (*_counted(counts, total), ("input", total, share(total, total))),
+        whole=total,
+    )
+
+
+def _coverage(stats: Stats) -> Section:
+    counts = [*stats.filled.items()]
+    notes = []
+    if stats.images is not None:
+        counts.append(("image", stats.images))
+    if stats.names_class is None:
+        notes.append("This dataset was made before rows told whether they name their class; package it again for that.")
+    else:
+        counts.append(("names its class", stats.names_class))
+    return Section(
+        "coverage",
+        f"What the {stats.rows:,} rows have",
+        ("field", "rows", "share"),
+        _counted(counts, stats.rows),
+        " ".join(notes),
+        whole=stats.rows,
+    )
+
+
+def _images(stats: Stats) -> Section:
+    on_disk, images = stats.on_disk or 0, stats.images or 0
+    classes = sum(1 for entry in stats.classes if entry.on_disk)
+    rows: tuple[tuple[Cell, ...], ...] = (
+        ("images given", on_disk, ""),
+        ("classes among them", classes, ""),
+        ("images with a caption", images, share(images, on_disk)),
+        ("rows without an image", stats.rows - images, share(stats.rows - images, stats.rows)),
+    )
+    return Section("images", "Images and captions", ("", "count", "share"), rows)
+
+
+def _frequencies(stats: Stats) -> Section:
+    spread, ordered = stats.per_class, stats.rarest_first
+    rows: list[tuple[Cell, ...]] = [
+        ("classes with rows", len(ordered), ""),
+        ("classes without any", len(stats.classes) - len(ordered), _some_names(stats)),
+        *((f"{name} of all classes", round(spread.quantile(at)), "") for name, at in _QUANTILES),
+    ]
+    rows += [("rarest", entry.rows, _named(entry)) for entry in ordered[:_MOST_CLASSES]]
+    rows += [("most frequent", entry.rows, _named(entry)) for entry in reversed(ordered[-_MOST_CLASSES:])]
+    return Section("frequencies", "Rows per class", ("", "rows", "class"), tuple(rows))
+
+
+_QUANTILES = (("p10", 0.1), ("median", 0.5), ("p90", 0.9))
+
+
+def _some_names(stats: Stats) -> str:
+    empty = [_named(entry) for entry in stats.classes if not entry.rows]
+    more = f" and {len(empty) - _MOST_EMPTY:,} more" if len(empty) > _MOST_EMPTY else ""
+    return ", ".join(empty[:_MOST_EMPTY]) + more
+
+
+def _named(entry: ClassStats) -> str:
+    return f"{entry.name} ({entry.wnid})"
+
+
+def _languages(stats: Stats) -> Section:
+    if set(stats.languages) <= {None}:
+        note = "The languages were not told when this dataset was made." if stats.rows else ""
+        return Section("languages", "Languages", ("language", "rows", "share"), (), note)
+    counts = [("not told" if code is None else code, count) for code, count in stats.languages.items()]
+    shown, rest = counts[:_MOST_LANGUAGES], counts[_MOST_LANGUAGES:]
+    if rest:
+        shown.append((f"{len(rest):,} others", sum(count for _, count in rest)))
+    note = "und: title and description have under three letters."
+    return Section(
+        "languages", "Languages", ("language", "rows", "share"), _counted(shown, stats.rows), note, whole=stats.rows
+    )
+
+
+def _lengths(key: str, title: str, lengths: Distribution) -> Section:
+    figures = [("mean", lengths.mean), *((name, lengths.quantile(at)) for name, at in _QUANTILES)]
+    told = ", ".join(f"{name} {value:,.1f}" for name, value in figures) + f", most {lengths.largest:,}."
+    rows = _counted(((each.label, each.count) for each in lengths.bins()), lengths.total)
+    return Section(key, title, (key, "rows", "share"), rows, told.capitalize(), whole=lengths.total)
+
+
+def _licenses(stats: Stats) -> Section:
+    names: dict[Any, str] = {entry.id: entry.name for entry in LICENSES}
+    counts = [
+        ("not known" if number is None else names.get(number, f"Flickr's number {number}"), count)
+        for number, count in stats.licenses.items()
+    ]
+    note = "As Flickr stated them when it was asked." if set(stats.licenses) - {None} else ""
+    return Section(
+        "licenses", "Licences", ("licence", "rows", "share"), _counted(counts, stats.rows), note, whole=stats.rows
+    )
+
+
+def _tags(stats: Stats) -> Section:
+    average = stats.all_tags / stats.rows if stats.rows else 0.0
+    rows: tuple[tuple[Cell, ...], ...] = (
+        ("tags in all", stats.all_tags),
+        ("different tags", stats.unique_tags),
+        ("tags a row, on average", f"{average:.2f}"),
+    )
+    return Section("tags", "Tags", ("", "count"), rows, "Different tags: upper and lower case are the same.")
+
+
+def _duplicates(stats: Stats) -> Section:
+    found = stats.duplicates
+    note = (
+        f"{found.rows:,} rows ({share(found.rows, stats.rows)}) share their caption with another row; "
+        f"captions that occur more than once: {found.texts:,}."
+    )
+    return Section("duplicates", "Duplicate captions", ("caption", "rows"), found.most, note)
+
+
+def _markup(stats: Stats) -> Section:
+    rows: list[tuple[Cell, ...]] = []
+    for field in stats.markup:
+        counts = (field.html, field.entities, field.addresses)
+        rows.append((field.field, *(f"{count:,} ({share(count, stats.rows)})" for count in counts)))
+    columns = ("field", "like HTML tags", "entities", "addresses")
+    note = "Rows with something that looks like it; in titles and tags <b> stays as it was typed."
+    return Section("markup", "Markup left over", columns, tuple(rows), note)

@@ -1,0 +1,36 @@
+"""The commands and examples of docs/stats.md, run as they are written."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import shutil
+from pathlib import Path
+
+from imagenet_captions.demo.run import SAMPLE, run_demo
+from tests.test_readme import run
+
+PAGE = Path(__file__).parent.parent.parent / "docs" / "stats.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+
+
+def test_every_command(tmp_path: Path) -> None:
+    shutil.copytree(SAMPLE / "train", tmp_path / "ILSVRC2012_img_train")
+    run_demo(tmp_path / "rebuilt")
+    blocks = re.findall(r"^```bash\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+    for block in blocks:
+        commands = [line for line in block.splitlines() if not line.startswith("pip install")]
+        shown = run("\n".join(commands), tmp_path)
+    assert shown.endswith("report.html\n")
+    assert (tmp_path / "coverage.csv").read_text().startswith("wnid,label,name,rows,title,")
+    assert (tmp_path / "stats.md").read_text().startswith("# ImageNet-Captions: statistics\n")
+    assert (tmp_path / "alike" / "manifest.json").is_file()
+
+
+def test_every_example() -> None:
+    assert doctest.testfile(str(PAGE), module_relative=False) == (0, 4)
+
+
+def test_every_flag_is_named() -> None:
+    for flag in ("--csv", "--markdown", "--html", "--counts", "--frequencies", "--images"):
+        assert f"`{flag}" in TEXT

@@ -1,0 +1,151 @@
+"""Text, Markdown, CSV and counts, and the command that writes them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from imagenet_captions.sampling import read_counts
+from imagenet_captions.stats import render
+from imagenet_captions.stats.collect import collect
+from imagenet_captions.stats.gallery import choose, gallery, picture
+from imagenet_captions.stats.plots import columns, curve
+from imagenet_captions.stats.report import report
+from imagenet_captions.stats.result import Stats
+from imagenet_captions.stats.sections import Section, sections
+from tests.chain import run_cli
+from tests.packager.made import IDS, image
+
+
+@pytest.fixture(scope="module")
+def stats(dataset: Path) -> Stats:
+    return collect(dataset)
+
+
+def test_text(stats: Stats) -> None:
+    text = render.as_text(sections(stats))
+    assert (
+        "What the 12 rows have\n  field                 rows    share\n  title                   11   91.7 %\n" in text
+    )
+    assert "  input        13  100.0 %\n" in text
+    assert "names its class          4   33.3 %" in text
+    assert "2 rows (16.7 %) share their caption with another row; captions that occur more than once: 1." in text
+    assert "\n  CC BY 2.0    12  100.0 %\n" in text
+    assert "classes without any" in text
+
+
+def test_every_line_of_text_is_clean_of_control_characters() -> None:
+    section = Section("duplicates", "T", ("caption", "rows"), (("a\x1b[31m\u202eb\r", 2),))
+    assert render.as_text([section]) == "T\n  caption    rows\n  a [31m b      2"
+
+
+def test_markdown_lets_no_text_through_as_markup() -> None:
+    section = Section("duplicates", "T", ("caption", "rows"), (("<b>*x*|`y` [a](http://b)", 1234),), "n <b>")
+    expected = r"| \<b\>\*x\*\|\`y\` \[a\](http://b) | 1,234 |"
+    assert expected in render.as_markdown([section]).splitlines()
+    assert r"n \<b\>" in render.as_markdown([section])
+
+
+def test_csv_has_a_line_per_class(stats: Stats) -> None:
+    rows = list(csv.DictReader(io.StringIO(render.per_class_csv(stats))))
+    assert len(rows) == 1000
+    assert rows[0] | {"wnid": "n01440764", "name": "tench", "rows": "3", "images": "3", "on_disk": ""} == rows[0]
+    assert rows[1]["rows"] == "0"
+    assert sum(int(row["rows"]) for row in rows) == 12
+
+
+def test_counts_are_what_filter_reads(stats: Stats, tmp_path: Path) -> None:
+    path = tmp_path / "counts.tsv"
+    path.write_text(render.counts_tsv(stats), encoding="utf-8")
+    assert read_counts(path) == {entry.wnid: entry.rows for entry in stats.classes}
+
+
+def test_frequencies_are_names_in_the_order_of_labels(stats: Stats) -> None:
+    lines = render.frequencies_tsv(stats).splitlines()
+    assert len(lines) == 1000
+    assert lines[:2] == ["tench\t3", "goldfish\t0"]
+
+
+def test_plots_lie_inside_their_drawing(stats: Stats) -> None:
+    plot = columns(stats.words)
+    assert all(40 <= x < x + width <= 392 and 14 <= y <= 188 for x, y, width, _ in plot.bars)
+    assert len(plot.bars) == len(stats.words.bins())
+    drawn = curve([5, 0, 3], [(0.5, "median")])
+    assert drawn.area == "M40,188V14H157.3V83.6H274.7V188H392V188Z"
+    assert [mark[2] for mark in drawn.marks] == ["median"]
+
+
+def test_the_choice_is_spread_over_classes_and_stays() -> None:
+    chosen = choose(IDS, 8)
+    assert sorted({image_id[:9] for image_id in chosen[:4]}) == sorted({image_id[:9] for image_id in IDS})
+    assert chosen[:4] == choose(IDS, 4)
+    assert chosen[:3] == ["n15075141_17", "n03888257_10026", "n02687172_17"]
+
+
+def test_the_gallery_prefers_rows_with_images(dataset: Path) -> None:
+    cards = gallery(dataset, None, 200)
+    assert len(cards) == 11
+    assert all(card.picture is not None for card in cards)
+    assert {card.page for card in cards} == {None, "https://www.flickr.com/photos/11632020@N00/1/"}
+
+
+@pytest.mark.parametrize("data", [b"", b"no image", image("n01440764_1")[:200], b"\x89PNG\r\n\x1a\n" + bytes(40)])
+def test_what_is_no_image_makes_no_picture(data: bytes) -> None:
+    assert picture(data) is None
+
+
+def test_an_image_that_unpacks_to_too_much_makes_no_picture() -> None:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.new("1", (20_000, 10_000)).save(out, "PNG")
+    assert len(out.getvalue()) < 100_000
+    assert picture(out.getvalue()) is None
+
+
+def test_a_page_without_images_or_rows_that_tell(dataset: Path) -> None:
+    from imagenet_captions.stats.measure import measure
+
+    page = report(dataset, measure([]))
+    assert "<dt>rows</dt><dd>0</dd>" in page
+
+
+def test_the_command(dataset: Path, tmp_path: Path) -> None:
+    names = ["classes.csv", "stats.md", "report.html", "counts.tsv", "names.tsv"]
+    flags = ["--csv", "--markdown", "--html", "--counts", "--frequencies"]
+    given = [part for flag, name in zip(flags, names, strict=True) for part in (flag, str(tmp_path / name))]
+    done = run_cli("stats", dataset, *given)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("How the inputs ended\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    again = run_cli("stats", dataset, "--html", tmp_path / "again.html")
+    assert again.returncode == 0
+    assert (tmp_path / "again.html").read_bytes() == (tmp_path / "report.html").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["nowhere"], "nowhere has no manifest.json"),
+        (["DATASET", "--images", "nowhere"], "the images nowhere do not exist"),
+        (["DATASET", "--csv", "DATASET/classes.csv"], "lies inside the dataset"),
+        (["DATASET", "--csv", "x", "--markdown", "x"], "two of the files to write have the same name"),
+        (["DATASET", "--html", "."], ". is a folder"),
+    ],
+)
+def test_wrong_input(given: list[str], sentence: str, dataset: Path) -> None:
+    done = run_cli("stats", *(part.replace("DATASET", str(dataset)) for part in given))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_without_jinja2_a_page_is_refused_before_anything_is_measured(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "jinja2.py").write_text("raise ImportError('gone')")
+    done = run_cli("stats", dataset, "--html", tmp_path / "r.html", PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "pip install 'imagenet-captions[report]'" in done.stderr
+    assert not (tmp_path / "r.html").exists()
