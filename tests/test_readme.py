@@ -90,14 +90,19 @@ def test_install() -> None:
     assert "imagenet-captions" in listed
 
 
-def test_from_the_release_and_on_to_python(folder: Path) -> None:
+def test_from_the_release_and_on_to_python_and_to_the_exports(folder: Path) -> None:
     shown = run(only("You have the published JSON and ImageNet", "bash"), folder)
     assert re.search(r"^kept +\d+", shown, re.MULTILINE)
-    script = only("You study robustness", "python") + "\nprint(len(with_text), len(as_written))"
-    with_text, as_written = map(int, run(f"python - <<'EOF'\n{script}\nEOF", folder).split())
-    manifest = json.loads((folder / "imagenet-captions" / "manifest.json").read_text())
-    assert 0 < with_text < as_written
-    assert manifest["files"]
+    (_, python), (_, bash) = BLOCKS["You study robustness"]
+    script = f"{python}\nprint(len(dogs), len(named), len(as_written))"
+    dogs, named, as_written = map(int, run(f"python - <<'EOF'\n{script}\nEOF", folder).split())
+    assert 0 < dogs < as_written
+    assert 0 < named < as_written
+    run(bash, folder)
+    assert json.loads((folder / "subset" / "manifest.json").read_text())["files"]
+    assert list((folder / "shards").glob("*.tar"))
+    assert (folder / "captions.csv").read_text(encoding="utf-8").startswith("filepath\ttitle\n")
+    assert (folder / "figure.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
 
 
 def test_from_flickr(folder: Path) -> None:
