@@ -86,7 +86,7 @@ def render(shown: Report) -> str:
     return page + "\n"
 
 
-_FIRST = ("funnel", "coverage", "images", "published")
+_FIRST = ("funnel", "coverage", "images")
 _PLOTTED = ("frequencies", "words", "characters")
 
 

@@ -36,6 +36,7 @@ PHONE = """<!doctype html><link rel="icon" href="data:,">
 <iframe id="phone" src="report.html" width="390" height="800"></iframe><script>
 document.getElementById("phone").addEventListener("load", (event) => {
   const inside = event.target.contentDocument;
+  for (const details of inside.querySelectorAll("details")) details.open = true;
   const small = [...inside.querySelectorAll("nav a, button, summary, input")].filter((node) => {
     const box = node.getBoundingClientRect();
     return box.height > 0 && box.height < 24;
