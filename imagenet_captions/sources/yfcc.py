@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -23,10 +22,10 @@ import pyarrow.parquet as pq
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import replacing, require_file, sha256
-from imagenet_captions.photo_ids import MAX_DIGITS
-from imagenet_captions.records import MATCHES, OUTCOMES, RAW, Outcome, outcomes_path
+from imagenet_captions.records import OUTCOMES, RAW, Outcome, outcomes_path
 from imagenet_captions.sources.yfcc_bad import BadRows
 from imagenet_captions.sources.yfcc_lines import Numbers, read_lines
+from imagenet_captions.sources.yfcc_matches import join, read_matches, wanted_numbers
 from imagenet_captions.sources.yfcc_photos import PHOTOS, Photo, photo_batches
 from imagenet_captions.sources.yfcc_sqlite import is_sqlite, read_table
 
@@ -52,13 +51,13 @@ class YfccSource:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield RAW batches in the order of the metadata; videos, denied and lacking photos go to the drops."""
         self._dropped, self._photos, digest, bad = [], [], hashlib.sha256(), BadRows()
-        matched = _read_matches(self._matches, self._answered)
+        matched = read_matches(self._matches, self._answered)
         found = np.zeros(len(matched.numbers), np.bool_)
-        for batch in _photos(self._path, np.unique(matched.numbers), bad, self._dropped):
+        for batch in _photos(self._path, matched.wanted, bad, self._dropped):
             for row in batch.to_pylist():
                 digest.update(f"{list(row.values())}\n".encode("utf-8", "backslashreplace"))
             self._photos.append(batch["photo_id"])
-            joined, rows = _join(batch, matched)
+            joined, rows = join(batch, matched)
             found[rows] = True
             joined, denied = self._deny.drop(joined)
             self._drop_denied(denied)
@@ -121,8 +120,7 @@ def extract_photos(path: Path, matches: Path, out: Path) -> int:
     dropped: list[pa.RecordBatch] = []
     with replacing(out) as product, replacing(outcomes_path(out)) as beside:
         with pq.ParquetWriter(product, PHOTOS, compression="zstd") as writer:
-            wanted = np.unique(_read_matches(matches, None).numbers)
-            for batch in _photos(path, wanted, bad, dropped):
+            for batch in _photos(path, wanted_numbers(matches), bad, dropped):
                 writer.write_batch(batch)
                 count += len(batch)
         rows = pa.Table.from_batches([bad.outcomes(), *dropped], OUTCOMES)
@@ -132,49 +130,8 @@ def extract_photos(path: Path, matches: Path, out: Path) -> int:
 
 def photo_ids(path: Path, matches: Path) -> pa.Array:
     """The matched photos, and videos, that YFCC100M has."""
-    wanted = np.unique(_read_matches(matches, None).numbers)
-    found = [batch["photo_id"] for batch in _photos(path, wanted, BadRows(), [])]
+    found = [batch["photo_id"] for batch in _photos(path, wanted_numbers(matches), BadRows(), [])]
     return pa.concat_arrays([pa.array([], pa.string()), *found])
-
-
-class _Matches(NamedTuple):
-    """The matches by ascending number of their photo."""
-
-    rows: pa.Table
-    numbers: Numbers
-
-
-def _read_matches(path: Path, answered: pa.Array | None) -> _Matches:
-    require_file(path, "the matches file")
-    names = ["image_id", "wnid", "photo_id", "url", "detail"]
-    try:
-        rows = pq.read_table(path, columns=names)
-    except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError):
-        rows = None
-    if rows is None or rows.schema.names != names or rows["photo_id"].type != MATCHES.field("photo_id").type:
-        raise InputError(f"{path} is not what matching wrote; give its matches.parquet")
-    rows = rows.rename_columns(["image_id", "wnid", "photo_id", "url", "match_detail"])
-    if answered is not None:
-        rows = rows.filter(pc.invert(pc.is_in(rows["photo_id"], value_set=answered)))
-    number = pc.match_substring_regex(rows["photo_id"], rf"^[1-9][0-9]{{0,{MAX_DIGITS - 1}}}$")
-    # An id that is no number is none of YFCC100M's.
-    numbers = pc.cast(pc.if_else(number, rows["photo_id"], "0"), pa.int64()).to_numpy()
-    order = np.argsort(numbers, kind="stable")
-    return _Matches(rows.take(pa.array(order)), numbers[order])
-
-
-def _join(photos: pa.RecordBatch, matched: _Matches) -> tuple[pa.Table, Numbers]:
-    """One row an image of these photos, and which of the matches they are."""
-    numbers = pc.cast(photos["photo_id"], pa.int64()).to_numpy()
-    first = np.searchsorted(matched.numbers, numbers, side="left")
-    counts = np.searchsorted(matched.numbers, numbers, side="right") - first
-    of_photo = np.repeat(np.arange(len(numbers)), counts)
-    rows = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(int(counts.sum()))
-    images = matched.rows.select(["image_id", "wnid", "url", "match_detail"]).take(pa.array(rows))
-    joined = pa.Table.from_batches([photos]).take(pa.array(of_photo))
-    for name in images.column_names:
-        joined = joined.append_column(name, images[name])
-    return joined, rows
 
 
 def _column(records: pa.Table, field: pa.Field) -> pa.Array:

@@ -11,6 +11,8 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -18,16 +20,17 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from imagenet_captions import yfcc
+from imagenet_captions import engine, yfcc
 from imagenet_captions.errors import InputError
 from imagenet_captions.photo_ids import MAX_DIGITS
-from imagenet_captions.sources.yfcc_bad import BadRows
+from imagenet_captions.sources.yfcc_bad import MOST_LISTED, BadRows
 from imagenet_captions.sources.yfcc_photos import Photo, read_photo, shown
 
 Numbers = npt.NDArray[np.int64]
 
 _BLOCK_BYTES = 8 << 20
 _LONGEST_LINE = 64 << 20
+_MOST_THREADS = 4
 _TAB, _NEWLINE = 9, 10
 
 
@@ -37,28 +40,71 @@ def read_lines(path: Path, wanted: Numbers, bad: BadRows, name: str = "") -> Ite
     The first block says which layout the file has, and all of it has that one: with 23 fields, a line that lost two of
     25 would else pass its line number off as a photo.
     """
-    layout: yfcc.Layout | None = None
-    line_number = 0
-    for block in _whole_lines(path):
-        lines = _find_lines(block)
-        layout = layout or _layout(lines)
-        if layout is None:
-            raise InputError(
-                f"{path} is no YFCC100M metadata: no line has 25 fields between tabs, or 23, and a photo's id in its "
-                "place; give yfcc100m_dataset, plain or as .bz2 or .gz, or yfcc100m_dataset.sql"
-            )
-        numbers = lines.numbers(layout)
-        for line in np.flatnonzero((numbers == 0) & ~lines.blank).tolist():
-            bad.add(f"{name}line {line_number + line + 1}", shown(lines.text(line)))
-        for line in np.flatnonzero(_are_among(numbers, wanted)).tolist():
-            photo = read_photo(yfcc.named(lines.text(line).split("\t")))
+    blocks = _whole_lines(path)
+    first = next(blocks, None)
+    if first is None:
+        raise InputError(f"{path} is empty; give YFCC100M's metadata")
+    layout = _layout(_find_lines(first))
+    if layout is None:
+        raise InputError(
+            f"{path} is no YFCC100M metadata: no line has 25 fields between tabs, or 23, and a photo's id in its "
+            "place; give yfcc100m_dataset, plain or as .bz2 or .gz, or yfcc100m_dataset.sql"
+        )
+    before = 0
+    search = partial(_search, layout, Wanted(wanted))
+    for part in engine.run(search, chain([first], blocks), min(engine.default_workers(), _MOST_THREADS), threads=True):
+        for line, text in part.unreadable:
+            bad.add(f"{name}line {before + line + 1}", text)
+        bad.count += part.more_unreadable
+        for line, text in part.found:
+            photo = read_photo(yfcc.named(text.split("\t")))
             if isinstance(photo, Photo):
                 yield photo
             else:
-                bad.add(f"{name}line {line_number + line + 1}", photo)
-        line_number += len(lines.starts)
-    if layout is None:
-        raise InputError(f"{path} is empty; give YFCC100M's metadata")
+                bad.add(f"{name}line {before + line + 1}", photo)
+        before += part.lines
+
+
+class Wanted:
+    """Tells which numbers are among some, most of which are not."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        self._numbers = numbers
+        self._marks = np.zeros(1 << 23, np.bool_)  # which ends the wanted numbers have: spares most of the searches
+        self._marks[self._ends(numbers)] = True
+
+    def places(self, numbers: Numbers) -> Numbers:
+        """Where in `numbers` a wanted one stands."""
+        likely = np.flatnonzero(self._marks[self._ends(numbers)])
+        if not len(likely):
+            return likely
+        at = np.minimum(np.searchsorted(self._numbers, numbers[likely]), len(self._numbers) - 1)
+        found: Numbers = likely[self._numbers[at] == numbers[likely]]
+        return found
+
+    def _ends(self, numbers: Numbers) -> Numbers:
+        return np.bitwise_and(numbers, len(self._marks) - 1)
+
+
+class _Part(NamedTuple):
+    """What one block holds; lines are counted from its start."""
+
+    lines: int
+    found: list[tuple[int, str]]
+    unreadable: list[tuple[int, str]]
+    more_unreadable: int
+
+
+def _search(layout: yfcc.Layout, wanted: Wanted, block: bytes) -> _Part:
+    lines = _find_lines(block)
+    numbers = lines.numbers(layout)
+    odd = np.flatnonzero((numbers == 0) & ~lines.blank)
+    return _Part(
+        len(lines.starts),
+        [(line, lines.text(line)) for line in wanted.places(numbers).tolist()],
+        [(line, shown(lines.text(line))) for line in odd[:MOST_LISTED].tolist()],
+        max(len(odd) - MOST_LISTED, 0),
+    )
 
 
 class _Lines(NamedTuple):
@@ -124,14 +170,6 @@ def _layout(lines: _Lines) -> yfcc.Layout | None:
     counts = {layout: int(np.count_nonzero(lines.numbers(layout))) for layout in yfcc.LAYOUTS}
     best = max(counts, key=lambda layout: counts[layout])
     return best if counts[best] else None
-
-
-def _are_among(numbers: Numbers, wanted: Numbers) -> npt.NDArray[np.bool_]:
-    if not len(wanted):
-        return np.zeros(len(numbers), np.bool_)
-    places = np.minimum(np.searchsorted(wanted, numbers), len(wanted) - 1)
-    found: npt.NDArray[np.bool_] = wanted[places] == numbers
-    return found
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:

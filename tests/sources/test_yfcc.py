@@ -272,7 +272,9 @@ def test_matches_that_no_photo_id_of_yfcc_can_be(tmp_path: Path) -> None:
         for number, photo_id in enumerate(ids)
     ]
     pq.write_table(pa.Table.from_pylist(rows, MATCHES), matches)
-    assert photo_ids(write(tmp_path, "plain", ROWS), matches).to_pylist() == ["7"]
+    path = write(tmp_path, "plain", ROWS)
+    path.write_bytes(path.read_bytes() + b"a bad line\n")
+    assert photo_ids(path, matches).to_pylist() == ["7"]
 
 
 @pytest.mark.parametrize(

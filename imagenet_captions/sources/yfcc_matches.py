@@ -1,0 +1,82 @@
+"""The matches by the number of their photo, to be joined with YFCC100M."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import require_file
+from imagenet_captions.photo_ids import MAX_DIGITS
+from imagenet_captions.records import MATCHES
+from imagenet_captions.sources.yfcc_lines import Numbers
+
+
+class Matches(NamedTuple):
+    """The matches by ascending number of their photo."""
+
+    rows: pa.Table  # `detail` is called match_detail here: photos have one, too
+    numbers: Numbers
+
+    @property
+    def wanted(self) -> Numbers:
+        """Their distinct numbers, sorted."""
+        return _distinct(self.numbers)
+
+
+def read_matches(path: Path, answered: pa.Array | None) -> Matches:
+    """The matches but for those whose photo is among `answered`."""
+    rows = _open_matches(path, MATCHES.names)
+    rows = rows.rename_columns(["match_detail" if name == "detail" else name for name in MATCHES.names])
+    if answered is not None:
+        rows = rows.filter(pc.invert(pc.is_in(rows["photo_id"], value_set=answered)))
+    numbers = _numbers(rows["photo_id"])
+    order = np.argsort(numbers, kind="stable")
+    return Matches(rows.take(pa.array(order)), numbers[order])
+
+
+def wanted_numbers(path: Path) -> Numbers:
+    """The distinct numbers of the matched photos, sorted."""
+    return _distinct(_numbers(_open_matches(path, ["photo_id"])["photo_id"]))
+
+
+def join(photos: pa.RecordBatch, matched: Matches) -> tuple[pa.Table, Numbers]:
+    """One row an image of these photos, and which of the matches they are."""
+    numbers = pc.cast(photos["photo_id"], pa.int64()).to_numpy()
+    first = np.searchsorted(matched.numbers, numbers, side="left")
+    counts = np.searchsorted(matched.numbers, numbers, side="right") - first
+    of_photo = np.repeat(np.arange(len(numbers)), counts)
+    rows = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(int(counts.sum()))
+    images = matched.rows.select(["image_id", "wnid", "url", "match_detail"]).take(pa.array(rows))
+    joined = pa.Table.from_batches([photos]).take(pa.array(of_photo))
+    for name in images.column_names:
+        joined = joined.append_column(name, images[name])
+    return joined, rows
+
+
+def _open_matches(path: Path, columns: list[str]) -> pa.Table:
+    require_file(path, "the matches file")
+    try:
+        rows = pq.read_table(path, columns=columns)
+    except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError):
+        rows = None
+    if rows is None or rows.schema.names != columns or rows["photo_id"].type != MATCHES.field("photo_id").type:
+        raise InputError(f"{path} is not what matching wrote; give its matches.parquet")
+    return rows
+
+
+def _numbers(photo_ids: pa.ChunkedArray) -> Numbers:
+    """Ids as numbers; 0 for one that is none of YFCC100M's, since it is no number."""
+    number = pc.match_substring_regex(photo_ids, rf"^[1-9][0-9]{{0,{MAX_DIGITS - 1}}}$")
+    found: Numbers = pc.cast(pc.if_else(number, photo_ids, "0"), pa.int64()).to_numpy()
+    return found
+
+
+def _distinct(numbers: Numbers) -> Numbers:
+    ordered = np.sort(numbers[numbers > 0])  # a tenth of what np.unique takes
+    return ordered[np.append(True, ordered[1:] != ordered[:-1])] if len(ordered) else ordered
