@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from imagenet_captions.commands import experiments, export, filtering, labels, rebuild, statistics
+from imagenet_captions.commands import comparing, experiments, export, filtering, labels, rebuild, statistics
 from imagenet_captions.commands.app import app
 
 # Importing a module of commands registers them.
 __all__ = [
     "app",
+    "comparing",
     "experiments",
     "export",
     "filtering",

@@ -22,6 +22,7 @@ COMMANDS = (
     "clean",
     "package",
     "verify",
+    "diff",
     "label-by-text",
     "export",
     "filter",

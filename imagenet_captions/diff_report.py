@@ -1,0 +1,165 @@
+"""What two datasets differ in, as a table for the terminal, and as files with the ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from imagenet_captions import classes
+from imagenet_captions.dataset.manifest import NAME, is_dataset
+from imagenet_captions.diff import FIELDS, RAW_FIELDS, Change, ClassDiff, Counts, diff
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import replacing, sha256, write_json
+
+_CLASSES_SHOWN = 20
+_COUNTED = ("lost", "gained", "changed")
+
+
+@dataclass
+class DiffSummary:
+    """The counts of a whole diff, and of every class that differs."""
+
+    fields: tuple[str, ...]
+    total: Counts = field(default_factory=Counts)
+    classes: dict[str, Counts] = field(default_factory=dict)
+
+    @property
+    def equal(self) -> bool:
+        """Whether both datasets have the same ids with the same texts."""
+        return not self.total.differing
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a JSON file."""
+        return {
+            "equal": self.equal,
+            "rows": {"a": self.total.a, "b": self.total.b, "in_both": self.total.in_both},
+            **_row(self.total, self.fields),
+            "classes": {wnid: _row(counts, self.fields) for wnid, counts in self.classes.items()},
+        }
+
+
+def compare(a: Path, b: Path, raw: bool = False, out: Path | None = None) -> DiffSummary:
+    """Compare two dataset folders, and write what differs to `out`.
+
+    A name that ends in .tsv gets one line for each id that differs; one in .json the counts and the ids; any other name
+    becomes a folder with changes.tsv, classes.tsv and summary.json. The same datasets give the same bytes.
+    """
+    if out is not None:
+        _check_out(out, a, b)
+    summary = DiffSummary(FIELDS + (RAW_FIELDS if raw else ()))
+    found = _counted(diff(a, b, raw), summary)
+    if out is None:
+        for _ in found:
+            pass
+    elif out.suffix == ".tsv":
+        _write_changes(out, found)
+    else:
+        manifests = {"a": sha256(a / NAME), "b": sha256(b / NAME)}
+        if out.suffix == ".json":
+            ids = _ids(found)  # before the counts are told: they are complete when all classes have passed
+            write_json(out, {"manifests": manifests, **summary.as_dict(), "ids": ids})
+        else:
+            _write_changes(out / "changes.tsv", found)
+            _write_classes(out / "classes.tsv", summary)
+            write_json(out / "summary.json", {"manifests": manifests, **summary.as_dict()})
+    return summary
+
+
+def format_summary(summary: DiffSummary, a: str, b: str) -> str:
+    """The table for the terminal: rows, fields, and the classes that differ most."""
+    total, names = summary.total, [name.replace("raw_", "raw ") for name in summary.fields]
+    if summary.equal:
+        what = ", ".join(names[:-1]) + f" and {names[-1]}"
+        return f"equal: {a} and {b} have the same {total.a:,} rows, with the same {what}"
+    lines = [
+        ("rows in A", total.a, a),
+        ("rows in B", total.b, b),
+        ("in both", total.in_both, ""),
+        ("lost: only in A", total.lost, ""),
+        ("gained: only in B", total.gained, ""),
+        ("changed", total.changed, _share(total.changed, total.in_both)),
+        *((f"  {name}", total.fields[key], "") for name, key in zip(names, summary.fields, strict=True)),
+    ]
+    width = max(len(f"{count:,}") for _, count, _ in lines)
+    text = [f"{name:<19}{count:>{width},}  {remark}".rstrip() for name, count, remark in lines]
+    return "\n".join([*text, "", *_class_lines(summary)])
+
+
+def _class_lines(summary: DiffSummary) -> Iterator[str]:
+    ordered = sorted(summary.classes.items(), key=lambda item: (-item[1].differing, item[0]))
+    columns = [*_COUNTED, *summary.fields]
+    yield f"{'class':<32}" + "".join(f"{name:>{max(len(name), 7) + 2}}" for name in columns)
+    for wnid, counts in ordered[:_CLASSES_SHOWN]:
+        row = _row(counts, summary.fields)
+        values = [row[name] for name in _COUNTED] + [row["fields"][name] for name in summary.fields]
+        cells = (f"{value:>{max(len(name), 7) + 2},}" for name, value in zip(columns, values, strict=True))
+        yield f"{wnid} {_name(wnid)[:20]:<22}" + "".join(cells)
+    if len(ordered) > _CLASSES_SHOWN:
+        yield f"and {len(ordered) - _CLASSES_SHOWN:,} more classes that differ; --out DIR has them all"
+
+
+def _counted(found: Iterable[ClassDiff], summary: DiffSummary) -> Iterator[Change]:
+    for of_class in found:
+        summary.total.add(of_class.counts)
+        if of_class.counts.differing:
+            summary.classes[of_class.wnid] = of_class.counts
+        yield from of_class.changes
+
+
+def _ids(found: Iterable[Change]) -> dict[str, Any]:
+    ids: dict[str, Any] = {"lost": [], "gained": [], "changed": {}}
+    for change in found:
+        if change.kind == "changed":
+            ids["changed"][change.image_id] = list(change.fields)
+        else:
+            ids[change.kind].append(change.image_id)
+    return ids
+
+
+def _write_changes(path: Path, found: Iterable[Change]) -> None:
+    with ExitStack() as stack:
+        opened: IO[str] = stack.enter_context(stack.enter_context(replacing(path)).open("w", encoding="utf-8"))
+        opened.write("image_id\twnid\tchange\tfields\n")
+        for change in found:
+            opened.write("\t".join([change.image_id, change.wnid, change.kind, ",".join(change.fields)]) + "\n")
+
+
+def _write_classes(path: Path, summary: DiffSummary) -> None:
+    lines = ["\t".join(["wnid", "class_name", "a", "b", *_COUNTED, *summary.fields])]
+    for wnid, counts in summary.classes.items():
+        row = _row(counts, summary.fields)
+        numbers = [counts.a, counts.b, *(row[name] for name in _COUNTED), *row["fields"].values()]
+        lines.append("\t".join([wnid, _name(wnid), *map(str, numbers)]))
+    with replacing(path) as partial:
+        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _row(counts: Counts, fields: tuple[str, ...]) -> Mapping[str, Any]:
+    return {
+        **{name: getattr(counts, name) for name in _COUNTED},
+        "fields": {name: counts.fields[name] for name in fields},
+    }
+
+
+def _name(wnid: str) -> str:
+    return classes.by_wnid(wnid).name if classes.is_class(wnid) else ""
+
+
+def _share(count: int, whole: int) -> str:
+    return f"{100 * count / whole:.1f} % of the rows in both" if whole else ""
+
+
+def _check_out(out: Path, a: Path, b: Path) -> None:
+    if out.suffix in (".tsv", ".json"):
+        if out.is_dir():
+            raise InputError(f"--out {out} is a folder; give a file, or a name without .tsv or .json")
+    elif out.is_file():
+        raise InputError(f"--out {out} is a file; give a folder, or a name that ends in .tsv or .json")
+    for dataset in (a, b):
+        if dataset.resolve() in (out.resolve(), *out.resolve().parents):
+            raise InputError(f"--out {out} lies inside the dataset {dataset}; give a place outside")
+    if is_dataset(out):
+        raise InputError(f"--out {out} is a dataset; give another place")

@@ -1,0 +1,106 @@
+"""How many images of each class the published captions have, to hold a dataset against.
+
+the paper                   463,622 images
+a count of the public file  448,896 entries, in 999 classes
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+
+from imagenet_captions import classes
+from imagenet_captions.funnel import read_funnel
+from imagenet_captions.loading import open_parquet
+from imagenet_captions.records import Outcome
+
+PAPER_ROWS = 463_622  # Fang et al. 2022
+COUNTED_ROWS = 448_896  # the sum of `published_counts`
+
+
+@dataclass(frozen=True)
+class ClassCount:
+    """The rows of one class, here and in the published file."""
+
+    wnid: str
+    class_name: str
+    ours: int
+    published: int
+
+    @property
+    def difference(self) -> int:
+        """Ours less the published."""
+        return self.ours - self.published
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """A dataset beside the published counts: every class in the order of the labels, and what is known of the gaps."""
+
+    classes: tuple[ClassCount, ...]
+    reasons: tuple[str, ...]
+
+    @property
+    def ours(self) -> int:
+        """The rows of the dataset."""
+        return sum(count.ours for count in self.classes)
+
+    @property
+    def beyond_paper(self) -> int:
+        """The rows more than the paper says; below zero if fewer."""
+        return self.ours - PAPER_ROWS
+
+    @property
+    def beyond_counted(self) -> int:
+        """The rows more than were counted in the public file; below zero if fewer."""
+        return self.ours - COUNTED_ROWS
+
+
+@cache
+def published_counts() -> dict[str, int]:
+    """The entries of the public file by wnid, as counted by one of its users; all 1000 classes.
+
+    >>> counts = published_counts()
+    >>> sum(counts.values()), counts["n04399382"]
+    (448896, 0)
+    """
+    text = (resources.files("imagenet_captions.data") / "published_class_counts.tsv").read_text(encoding="utf-8")
+    rows = (line.split("\t") for line in text.splitlines()[1:])
+    return {wnid: int(images) for wnid, _, images in rows}
+
+
+def reconcile(dataset: Path) -> Reconciliation:
+    """Hold a dataset's rows against the published counts, class by class.
+
+    Raises InputError for a folder that is no dataset.
+    """
+    found: Counter[str] = Counter()
+    for batch in open_parquet(dataset, "default").to_batches(columns=["wnid"]):
+        for entry in batch["wnid"].value_counts().to_pylist():
+            found[entry["values"]] += entry["counts"]
+    counts = tuple(
+        ClassCount(wnid, classes.by_wnid(wnid).name, found[wnid], published)
+        for wnid, published in sorted(published_counts().items())
+    )
+    return Reconciliation(counts, tuple(_reasons(counts, read_funnel(dataset / "outcomes.parquet"))))
+
+
+def _reasons(counts: tuple[ClassCount, ...], funnel: dict[Outcome, int]) -> list[str]:
+    """What explains a difference, as far as anyone knows."""
+    reasons = [
+        f"the paper says {PAPER_ROWS:,} images; the public file was counted to have {COUNTED_ROWS:,} entries, "
+        f"{PAPER_ROWS - COUNTED_ROWS:,} fewer, and its authors do not say why",
+    ]
+    empty = [count for count in counts if not count.published]
+    reasons += [
+        f"the public file has no entry of {count.class_name} ({count.wnid}); here are {count.ours:,}" for count in empty
+    ]
+    reasons += [
+        f"{count:,} inputs of this dataset ended as {outcome.value}"
+        for outcome, count in funnel.items()
+        if outcome not in (Outcome.KEPT, Outcome.UNKNOWN_CLASS)
+    ]
+    return reasons

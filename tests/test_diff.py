@@ -1,0 +1,199 @@
+"""Comparing two datasets: against a naive comparison, class by class, and what is written of it."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagenet_captions import diff as diffing
+from imagenet_captions.building import BuildSettings, build
+from imagenet_captions.demo.run import SAMPLE
+from imagenet_captions.diff import FIELDS, RAW_FIELDS, diff
+from imagenet_captions.diff_report import compare, format_summary
+from imagenet_captions.errors import InputError
+from imagenet_captions.packager.package import PackageSettings
+from tests.chain import run_cli
+
+Entries = list[dict[str, Any]]
+
+
+def make(folder: Path, name: str, entries: Entries) -> Path:
+    """A dataset of these entries of a release."""
+    release = folder / f"{name}.json"
+    release.write_text(json.dumps(entries), encoding="utf-8")
+    build(folder / name, BuildSettings(release=release, workers=1, package=PackageSettings(workers=1)))
+    return folder / name
+
+
+def entries() -> Entries:
+    found: Entries = json.loads((SAMPLE / "release.json").read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The sample, and a version of it with a class less, a class more, rows lost and gained, texts changed."""
+    folder = tmp_path_factory.mktemp("pair")
+    chosen = random.Random(0)
+    first = entries()
+    wnids = sorted({entry["wnid"] for entry in first})
+    second = [dict(entry) for entry in first if entry["wnid"] != wnids[2]]
+    second = [entry for entry in second if chosen.random() > 0.2]
+    for number, entry in enumerate(second):
+        if number % 5 == 0:
+            entry["title"] = f"{entry['title']} again"
+        if number % 7 == 0:
+            entry["tags"] = [*entry["tags"], "one more"]
+        if number % 11 == 0:
+            entry["description"] = f"<b>{entry['description']}</b>"  # the same text once it is cleaned
+    second.append(
+        {"filename": "n15075141_1.JPEG", "wnid": "n15075141", "title": "paper", "description": "", "tags": []}
+    )
+    second.append({"filename": f"{wnids[0]}_0.JPEG", "wnid": wnids[0], "title": "x", "description": "", "tags": []})
+    return make(folder, "a", first), make(folder, "b", second)
+
+
+def naive(a: Path, b: Path, raw: bool) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """What differs, the slow way."""
+
+    def texts(dataset: Path) -> dict[str, dict[str, Any]]:
+        rows = {row["image_id"]: dict(row) for row in pq.read_table(dataset / "data").to_pylist()}
+        for row in pq.read_table(dataset / "raw").to_pylist():
+            rows[row["image_id"]].update({f"raw_{name}": row[name] for name in ("title", "description", "tags")})
+        return rows
+
+    one, other = texts(a), texts(b)
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for image_id in {*one, *other}:
+        if image_id not in other:
+            found[image_id] = ("lost", ())
+        elif image_id not in one:
+            found[image_id] = ("gained", ())
+        else:
+            fields = FIELDS + (RAW_FIELDS if raw else ())
+            changed = tuple(name for name in fields if one[image_id][name] != other[image_id][name])
+            if changed:
+                found[image_id] = ("changed", changed)
+    return found
+
+
+@pytest.mark.parametrize("raw", [False, True])
+def test_what_differs_is_what_a_naive_comparison_finds(pair: tuple[Path, Path], raw: bool) -> None:
+    expected = naive(*pair, raw)
+    found = list(diff(*pair, raw))
+    changes = [change for of_class in found for change in of_class.changes]
+    assert {change.image_id: (change.kind, change.fields) for change in changes} == expected
+    assert len(changes) == len(expected)
+    kinds = Counter(kind for kind, _ in expected.values())
+    assert all(kinds[kind] for kind in ("lost", "gained", "changed"))
+    assert [of_class.wnid for of_class in found] == sorted(of_class.wnid for of_class in found)
+    summary = compare(*pair, raw)
+    assert (summary.total.lost, summary.total.gained, summary.total.changed) == (
+        (kinds["lost"], kinds["gained"], kinds["changed"])
+    )
+    assert summary.total.fields == Counter(name for _, names in expected.values() for name in names)
+    assert summary.total.a == pq.read_table(pair[0] / "data").num_rows
+    assert summary.total.b == pq.read_table(pair[1] / "data").num_rows
+    assert ("raw_description" in summary.total.fields) == raw
+    by_class = {wnid: counts.differing for wnid, counts in summary.classes.items()}
+    assert by_class == Counter(image_id.partition("_")[0] for image_id in expected)
+
+
+def test_the_other_way_round_lost_is_gained(pair: tuple[Path, Path]) -> None:
+    there, back = compare(*pair).total, compare(pair[1], pair[0]).total
+    assert (there.lost, there.gained) == (back.gained, back.lost)
+    assert (there.changed, there.fields) == (back.changed, back.fields)
+
+
+def test_equal_datasets_are_called_equal(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    twin = make(tmp_path, "twin", entries())
+    summary = compare(pair[0], twin, raw=True, out=tmp_path / "equal.tsv")
+    assert summary.equal
+    assert not summary.classes
+    assert (tmp_path / "equal.tsv").read_text() == "image_id\twnid\tchange\tfields\n"
+    text = format_summary(summary, "A", "B")
+    assert text.startswith(f"equal: A and B have the same {summary.total.a:,} rows, with the same title, description")
+
+
+def test_every_form_of_output_has_the_ids(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    expected = naive(*pair, False)
+    compare(*pair, out=tmp_path / "ids.tsv")
+    lines = [line.split("\t") for line in (tmp_path / "ids.tsv").read_text().splitlines()]
+    assert lines[0] == ["image_id", "wnid", "change", "fields"]
+    assert {line[0]: (line[2], tuple(filter(None, line[3].split(",")))) for line in lines[1:]} == expected
+    compare(*pair, out=tmp_path / "ids.json")
+    told = json.loads((tmp_path / "ids.json").read_text())
+    assert told["ids"]["changed"] == {i: list(fields) for i, (kind, fields) in expected.items() if kind == "changed"}
+    assert sorted([*told["ids"]["lost"], *told["ids"]["gained"], *told["ids"]["changed"]]) == sorted(expected)
+    assert told["equal"] is False
+    assert (told["lost"], told["rows"]["a"]) == (len(told["ids"]["lost"]), pq.read_table(pair[0] / "data").num_rows)
+    compare(*pair, out=tmp_path / "folder")
+    assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == [
+        "changes.tsv",
+        "classes.tsv",
+        "summary.json",
+    ]
+    assert (tmp_path / "folder" / "changes.tsv").read_bytes() == (tmp_path / "ids.tsv").read_bytes()
+    rows = [line.split("\t") for line in (tmp_path / "folder" / "classes.tsv").read_text().splitlines()]
+    assert rows[0] == ["wnid", "class_name", "a", "b", "lost", "gained", "changed", *FIELDS]
+    assert sum(int(row[6]) for row in rows[1:]) == told["changed"]
+    assert json.loads((tmp_path / "folder" / "summary.json").read_text())["classes"] == told["classes"]
+    before = (tmp_path / "ids.json").read_bytes()
+    compare(*pair, out=tmp_path / "ids.json")
+    assert (tmp_path / "ids.json").read_bytes() == before
+
+
+TAGS = st.lists(st.text(st.sampled_from("ab\0,"), max_size=3), max_size=3)
+
+
+@given(st.lists(st.tuples(TAGS, TAGS), max_size=8))
+def test_lists_of_tags_are_compared_exactly(pairs: list[tuple[list[str], list[str]]]) -> None:
+    kind = pa.list_(pa.string())
+    a, b = pa.array([one for one, _ in pairs], kind), pa.array([other for _, other in pairs], kind)
+    assert diffing._differs(a, b).tolist() == [one != other for one, other in pairs]
+
+
+def test_the_command(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    done = run_cli("diff", *pair, "--raw", "--out", tmp_path / "d")
+    assert done.returncode == 0, done.stderr
+    for words in ("lost: only in A", "gained: only in B", "raw description", "n15075141 toilet paper"):
+        assert words in done.stdout
+    same = run_cli("diff", pair[0], pair[0])
+    assert same.returncode == 0
+    assert same.stdout.startswith("equal: ")
+
+
+@pytest.mark.parametrize(
+    ("out", "sentence"),
+    [
+        ("file", "is a file"),
+        ("folder.tsv", "is a folder"),
+        ("a/x.tsv", "lies inside the dataset"),
+        ("b", "lies inside the dataset"),
+        ("c", "is a dataset"),
+    ],
+)
+def test_a_bad_place_for_the_result_is_refused(
+    pair: tuple[Path, Path], tmp_path: Path, out: str, sentence: str
+) -> None:
+    for name, target in (("a", pair[0]), ("b", pair[1]), ("c", pair[0])):
+        (tmp_path / name).symlink_to(target)
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.tsv").mkdir()
+    other = pair[1] if out == "c" else tmp_path / "a"
+    with pytest.raises(InputError, match=sentence):
+        compare(other, pair[1], out=tmp_path / out)
+
+
+def test_what_is_no_dataset_is_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no manifest\.json"):
+        compare(pair[0], tmp_path)
