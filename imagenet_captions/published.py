@@ -6,15 +6,12 @@ a count of the public file  448,896 entries, in 999 classes
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from pathlib import Path
 
 from imagenet_captions import classes
-from imagenet_captions.funnel import read_funnel
-from imagenet_captions.loading import open_parquet
 from imagenet_captions.records import Outcome
 
 PAPER_ROWS = 463_622  # Fang et al. 2022
@@ -72,23 +69,21 @@ def published_counts() -> dict[str, int]:
     return {wnid: int(images) for wnid, _, images in rows}
 
 
-def reconcile(dataset: Path) -> Reconciliation:
-    """Hold a dataset's rows against the published counts, class by class.
+def reconcile(rows: Mapping[str, int], funnel: Mapping[Outcome, int]) -> Reconciliation:
+    """Hold a dataset's rows per wnid, and how its inputs ended, against the published counts, class by class.
 
-    Raises InputError for a folder that is no dataset.
+    >>> found = reconcile({"n01440764": 200}, {})
+    >>> found.classes[0].difference, found.beyond_counted
+    (-19, -448696)
     """
-    found: Counter[str] = Counter()
-    for batch in open_parquet(dataset, "default").to_batches(columns=["wnid"]):
-        for entry in batch["wnid"].value_counts().to_pylist():
-            found[entry["values"]] += entry["counts"]
     counts = tuple(
-        ClassCount(wnid, classes.by_wnid(wnid).name, found[wnid], published)
+        ClassCount(wnid, classes.by_wnid(wnid).name, rows.get(wnid, 0), published)
         for wnid, published in sorted(published_counts().items())
     )
-    return Reconciliation(counts, tuple(_reasons(counts, read_funnel(dataset / "outcomes.parquet"))))
+    return Reconciliation(counts, tuple(_reasons(counts, funnel)))
 
 
-def _reasons(counts: tuple[ClassCount, ...], funnel: dict[Outcome, int]) -> list[str]:
+def _reasons(counts: tuple[ClassCount, ...], funnel: Mapping[Outcome, int]) -> list[str]:
     """What explains a difference, as far as anyone knows."""
     reasons = [
         f"the paper says {PAPER_ROWS:,} images; the public file was counted to have {COUNTED_ROWS:,} entries, "

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
+from imagenet_captions.published import published_counts
 from imagenet_captions.stats.result import ClassStats, Stats
 from imagenet_captions.stats.sections import Cell, Section
 
@@ -31,11 +32,12 @@ def per_class_csv(stats: Stats) -> str:
     names = [field.name for field in fields(ClassStats)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*names, "average_tags", "captioned"])
+    writer.writerow([*names, "average_tags", "captioned", "published"])
     for entry in stats.classes:
         average = f"{entry.all_tags / entry.rows:.2f}" if entry.rows else ""
         captioned = f"{(entry.images or 0) / entry.on_disk:.4f}" if entry.on_disk else ""
-        writer.writerow([*(getattr(entry, name) for name in names), average, captioned])
+        published = published_counts()[entry.wnid]
+        writer.writerow([*(getattr(entry, name) for name in names), average, captioned, published])
     return out.getvalue()
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imagenet_captions.licenses import LICENSES
+from imagenet_captions.published import COUNTED_ROWS, PAPER_ROWS, reconcile
 from imagenet_captions.records import Outcome
 from imagenet_captions.stats.lengths import Distribution
 from imagenet_captions.stats.result import ClassStats, Stats
@@ -35,6 +36,7 @@ def sections(stats: Stats) -> list[Section]:
     made = [
         _funnel(stats.funnel) if stats.funnel else None,
         _coverage(stats),
+        _published(stats),
         _images(stats) if stats.on_disk is not None else None,
         _frequencies(stats),
         _languages(stats),
@@ -70,6 +72,27 @@ def _funnel(funnel: Mapping[Outcome, int]) -> Section:
         ("outcome", "inputs", "share"),
         (*_counted(counts, total), ("input", total, share(total, total))),
         whole=total,
+    )
+
+
+def _published(stats: Stats) -> Section:
+    """Beside the paper's number and a user's count, with the classes that differ most."""
+    found = reconcile({entry.wnid: entry.rows for entry in stats.classes}, stats.funnel or {})
+    furthest = sorted(found.classes, key=lambda count: (-abs(count.difference), count.wnid))[:_MOST_CLASSES]
+    totals = (("the paper's images", PAPER_ROWS), ("entries that a user counted in the public file", COUNTED_ROWS))
+    return Section(
+        "published",
+        "Beside the published captions",
+        ("what", "published", "here", "difference"),
+        (
+            *((name, count, stats.rows, f"{stats.rows - count:+,}") for name, count in totals),
+            *(
+                (f"{count.class_name} ({count.wnid})", count.published, count.ours, f"{count.difference:+,}")
+                for count in furthest
+                if count.difference
+            ),
+        ),
+        note="; ".join(found.reasons) + ". All classes are in the CSV.",
     )
 
 
