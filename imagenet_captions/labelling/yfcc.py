@@ -8,28 +8,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import unquote_plus
 
 import pyarrow as pa
 
-# Where the columns stand in a line of 25; the older file lacks the line number and the hash, and so has 23.
-_PLACES = {
-    "photo_id": 1, "owner": 3, "owner_name": 4, "date_taken": 5, "title": 8, "description": 9, "tags": 10,
-    "photo_page": 15, "download_url": 16, "license_name": 17, "marker": 24,
-}  # fmt: skip
+from imagenet_captions import yfcc
+
+_COLUMNS = (
+    "photo_id", "owner", "owner_name", "date_taken", "title", "description", "tags", "photo_page", "download_url",
+    "license_name",
+)  # fmt: skip
+_FIELDS = frozenset(layout.fields for layout in yfcc.LAYOUTS)
 _ENCODED = frozenset({"owner_name", "title", "description"})
 
 
 class YfccTable:
     """The photos of the file with their texts decoded; videos are skipped and counted."""
 
-    schema = pa.schema(
-        [
-            pa.field(name, pa.list_(pa.string()) if name == "tags" else pa.string())
-            for name in _PLACES
-            if name != "marker"
-        ]
-    )
+    schema = pa.schema([pa.field(name, pa.list_(pa.string()) if name == "tags" else pa.string()) for name in _COLUMNS])
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -41,14 +36,14 @@ class YfccTable:
         with _opened(self._path) as opened:
             for line in opened:
                 fields = line.rstrip(b"\r\n").decode("utf-8", "replace").split("\t")
-                if len(fields) not in (25, 23):
+                if len(fields) not in _FIELDS:
                     self.skipped["not a line of 25 or 23 fields"] += 1
                     continue
-                row = _row(fields)
-                if row.pop("marker") == "1":
+                row = yfcc.named(fields)
+                if row["marker"] == yfcc.VIDEO:
                     self.skipped["a video"] += 1
                     continue
-                held.append(row)
+                held.append({name: _value(name, row[name]) for name in _COLUMNS})
                 if len(held) == rows:
                     yield pa.RecordBatch.from_pylist(held, schema=self.schema)
                     held = []
@@ -63,7 +58,7 @@ def is_yfcc(path: Path) -> bool:
             fields = opened.readline(1 << 20).split(b"\t")
         except (OSError, EOFError):  # called .bz2, but is none
             return False
-    return (len(fields) == 25 and fields[1].isdigit()) or (len(fields) == 23 and fields[0].isdigit())
+    return any(len(fields) == layout.fields and fields[layout.photo_id].isdigit() for layout in yfcc.LAYOUTS)
 
 
 @contextmanager
@@ -76,18 +71,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             yield plain
 
 
-def _row(fields: list[str]) -> dict[str, str | list[str]]:
-    if len(fields) == 23:
-        fields = ["", fields[0], "", *fields[1:]]
-    row: dict[str, str | list[str]] = {}
-    for name, place in _PLACES.items():
-        value = fields[place]
-        if name == "tags":
-            row[name] = [_decoded(tag) for tag in value.split(",") if tag]
-        else:
-            row[name] = _decoded(value) if name in _ENCODED else value
-    return row
-
-
-def _decoded(value: str) -> str:
-    return unquote_plus(value, errors="replace")
+def _value(name: str, value: str) -> str | list[str]:
+    if name == "tags":
+        return yfcc.decoded_tags(value)
+    return yfcc.decoded(value) if name in _ENCODED else value
