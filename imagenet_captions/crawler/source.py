@@ -73,7 +73,7 @@ class CrawlSource:
         files.require_file(earlier, "the outcomes of matching")
         with pq.ParquetFile(earlier) as opened:
             for batch in opened.iter_batches():
-                yield batch.cast(records.OUTCOMES)
+                yield from pa.Table.from_batches([batch]).cast(records.OUTCOMES).to_batches()
         yield from self._drops
 
     def inputs(self) -> dict[str, str]:

@@ -79,7 +79,7 @@ class YfccSource:
             earlier = require_file(outcomes_path(self._matches), "the outcomes of matching")
             with pq.ParquetFile(earlier) as opened:
                 for batch in opened.iter_batches():
-                    yield batch.cast(OUTCOMES)
+                    yield from pa.Table.from_batches([batch]).cast(OUTCOMES).to_batches()
         yield from self._dropped
 
     def inputs(self) -> dict[str, str]:
@@ -178,8 +178,7 @@ def _extracted(path: Path, wanted: Numbers, dropped: list[pa.RecordBatch]) -> It
         if opened.schema_arrow.names != PHOTOS.names:
             raise InputError(f"{path} is a Parquet file, but not one that extract-yfcc wrote; give YFCC100M's metadata")
         for batch in opened.iter_batches():
-            kept = batch.cast(PHOTOS).filter(pc.is_in(batch["photo_id"], value_set=ids))
-            if len(kept):
-                yield kept
+            photos = pa.Table.from_batches([batch]).cast(PHOTOS)
+            yield from photos.filter(pc.is_in(photos["photo_id"], value_set=ids)).to_batches()
     if outcomes_path(path).is_file():
         dropped += pq.read_table(outcomes_path(path)).cast(OUTCOMES).to_batches()
