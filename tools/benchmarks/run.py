@@ -25,6 +25,7 @@ _BENCHES: dict[str, tuple[str, ...]] = {
     "load": ("release", "images"),
     "mentions": ("release",),
     "export": ("release", "images"),
+    "yfcc": (),
     "robustness": (),
     "help": (),
 }
