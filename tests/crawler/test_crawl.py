@@ -102,9 +102,9 @@ def test_every_fault_is_tried_again_until_the_answer_comes(tmp_path: Path, fault
 
 def test_all_faults_together_lose_nothing(tmp_path: Path) -> None:
     matches, store = write_matches(tmp_path, numbers(80)), tmp_path / "photos.sqlite"
-    settings = StandInSettings(faults=FAULTS, fault_rate=0.3, hang_seconds=0.3)
+    settings = StandInSettings(faults=FAULTS, fault_rate=0.3, hang_seconds=6.0)
     with FlickrStandIn({photo_id: ok(photo_id) for photo_id in numbers(80)}, settings) as flickr:
-        tools = real_tools(timeout=0.1, skip_waits=True)
+        tools = real_tools(timeout=2.0, skip_waits=True)  # no ordinary answer takes so long
         report = crawl(matches, store, CrawlSettings(rate="unlimited", endpoint=flickr.endpoint), tools)
     assert (report.found, report.left) == (80, 0)
     assert Counter(request.photo_id for request in flickr.requests if request.outcome == "ok") == dict.fromkeys(
