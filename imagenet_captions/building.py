@@ -32,6 +32,7 @@ from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.engine import check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import digest, locked, require_file, sha256, write_json
+from imagenet_captions.imports import imported_files
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.records import RawSource, outcomes_path
 from imagenet_captions.sources.joined import JoinedSource
@@ -40,28 +41,13 @@ from imagenet_captions.sources.yfcc import YfccSource, extract_photos, photo_ids
 
 log = logging.getLogger(__name__)
 
-# What a stage's result depends on beside its inputs and settings: our files, and libraries whose version shows.
-_SHARED_CODE = ("records.py", "classes.py", "image_ids.py", "photo_ids.py", "denylist.py", "data")
-_CODE: dict[str, tuple[str, ...]] = {
-    "match": ("crawler",),
-    "yfcc": ("sources", "yfcc.py", "licenses.py"),
-    "clean": (
-        "cleaner",
-        "mentions.py",
-        "normal_text.py",
-        "class_names.py",
-        "camera_names.py",
-        "compose.py",
-        "recipe.py",
-        "sources",
-        "yfcc.py",
-        "licenses.py",
-        "crawler/source.py",
-        "crawler/answers.py",
-        "crawler/policy.py",
-        "crawler/store.py",
-    ),
-    "package": ("dataset", "packager"),
+# What a stage's result depends on beside its inputs and settings: the modules that it begins in, with all that they
+# import, and libraries whose version shows.
+_ENTRIES: dict[str, tuple[str, ...]] = {
+    "match": ("crawler/match.py",),
+    "yfcc": ("sources/yfcc.py",),
+    "clean": ("cleaner/clean.py", "sources/release.py", "sources/joined.py", "sources/yfcc.py", "crawler/source.py"),
+    "package": ("packager/package.py",),
 }
 _LIBRARIES: dict[str, tuple[str, ...]] = {
     "match": ("pyarrow",),
@@ -276,12 +262,9 @@ def code_version(stage: str) -> str:
     """
     root = Path(__file__).parent
     found = hashlib.sha256()
-    for name in (*_SHARED_CODE, *_CODE[stage]):
-        path = root / name
-        files: Iterable[Path] = [path] if path.is_file() else sorted(path.rglob("*"))
-        for file in files:
-            if file.is_file() and file.suffix != ".pyc":
-                found.update(f"{file.relative_to(root).as_posix()}\0{sha256(file)}\n".encode())
+    files = {*imported_files(root, _ENTRIES[stage]), *(root / "data").rglob("*.t*"), *(root / "data").rglob("*.csv")}
+    for file in sorted(files):
+        found.update(f"{file.relative_to(root).as_posix()}\0{sha256(file)}\n".encode())
     for library in _LIBRARIES[stage]:
         try:
             found.update(f"{library} {importlib.metadata.version(library)}\n".encode())

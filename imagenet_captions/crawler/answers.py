@@ -7,27 +7,10 @@ Flickr's types drift: numbers come as text, nulls and missing keys stand for eac
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-_LATEST_POSIX_TIME = 253402300799  # the end of the year 9999
-
-
-@dataclass(frozen=True)
-class PhotoRecord:
-    """What a dataset needs of a photo; texts exactly as Flickr gave them."""
-
-    title: str
-    description: str
-    tags: list[str]
-    owner: str | None
-    owner_name: str | None
-    license: int | None
-    date_taken: datetime | None
-    date_posted: int | None
-    photo_page: str | None
-    is_video: bool
+from imagenet_captions.photo_record import LATEST_POSIX_TIME, PhotoRecord
 
 
 def parse_photo(photo_id: str, photo: dict[str, Any]) -> PhotoRecord:
@@ -46,7 +29,7 @@ def parse_photo(photo_id: str, photo: dict[str, Any]) -> PhotoRecord:
         owner_name=_text(owner.get("username")) or None,
         license=_number(photo.get("license"), 127),
         date_taken=None if _text(dates.get("takenunknown")) == "1" else _moment(dates.get("taken")),
-        date_posted=_number(dates.get("posted") or photo.get("dateuploaded"), _LATEST_POSIX_TIME),
+        date_posted=_number(dates.get("posted") or photo.get("dateuploaded"), LATEST_POSIX_TIME),
         photo_page=_photo_page(photo_id, nsid, photo.get("urls")),
         is_video=_text(photo.get("media")) == "video",
     )

@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imagenet_captions import files, records
-from imagenet_captions.crawler.answers import PhotoRecord, parse_photo
+from imagenet_captions.crawler.answers import parse_photo
 from imagenet_captions.crawler.plan import open_matches
 from imagenet_captions.crawler.policy import FINAL_STATES, State, parse_body, shorten
 from imagenet_captions.crawler.store import Stored, StoreReader, store_revision
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
+from imagenet_captions.photo_record import PhotoRecord
 from imagenet_captions.records import Outcome
 
 __all__ = ["CrawlSource", "answered_photos", "store_revision"]

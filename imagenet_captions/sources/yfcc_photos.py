@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -13,10 +14,10 @@ import pyarrow as pa
 from imagenet_captions import yfcc
 from imagenet_captions.licenses import LICENSES
 from imagenet_captions.photo_ids import read_address
+from imagenet_captions.photo_record import LATEST_POSIX_TIME, PhotoRecord
 from imagenet_captions.records import RAW
 
 _BATCH_ROWS = 2048
-_LATEST_POSIX_TIME = 253402300799  # the end of the year 9999
 _LICENSES = {
     (parts.netloc, parts.path.rstrip("/")): entry.id for entry in LICENSES if (parts := urlsplit(entry.url or "")).path
 }
@@ -31,21 +32,12 @@ _OF_PHOTO = (
 PHOTOS = pa.schema([RAW.field(name) for name in _OF_PHOTO] + [pa.field("is_video", pa.bool_(), nullable=False)])
 
 
-class Photo(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Photo(PhotoRecord):
     """A photo, or video, of YFCC100M; texts decoded, and else as they are."""
 
     photo_id: str
-    title: str
-    description: str
-    tags: list[str]
-    owner: str | None
-    owner_name: str | None
-    license: int | None
-    date_taken: datetime | None
-    date_posted: int | None
-    photo_page: str | None
     detail: str | None
-    is_video: bool
 
 
 class BadRow(NamedTuple):
@@ -98,8 +90,8 @@ def photo_batches(photos: Iterable[Photo]) -> Iterator[pa.RecordBatch]:
 
 
 def _batch(photos: list[Photo]) -> pa.RecordBatch:
-    columns = dict(zip(Photo._fields, zip(*photos, strict=True), strict=True))
-    return pa.RecordBatch.from_arrays([pa.array(columns[field.name], field.type) for field in PHOTOS], schema=PHOTOS)
+    columns = [pa.array([getattr(photo, field.name) for photo in photos], field.type) for field in PHOTOS]
+    return pa.RecordBatch.from_arrays(columns, schema=PHOTOS)
 
 
 def license_number(url: str) -> int | None:
@@ -138,4 +130,4 @@ def _moment(text: str) -> datetime | None:
 def _posted(text: str) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) <= 12):
         return None
-    return int(text) if int(text) <= _LATEST_POSIX_TIME else None
+    return int(text) if int(text) <= LATEST_POSIX_TIME else None

@@ -1,0 +1,24 @@
+"""What a dataset needs of a Flickr photo, whoever tells it: Flickr itself, or YFCC100M's metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+LATEST_POSIX_TIME = 253402300799  # the end of the year 9999
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoRecord:
+    """A photo, or a video; texts exactly as they were given, None where nothing is known."""
+
+    title: str
+    description: str
+    tags: list[str]
+    owner: str | None  # NSID
+    owner_name: str | None
+    license: int | None  # Flickr's number
+    date_taken: datetime | None  # the camera's clock
+    date_posted: int | None  # POSIX seconds
+    photo_page: str | None
+    is_video: bool
