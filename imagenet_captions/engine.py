@@ -1,4 +1,4 @@
-"""Run one function over many inputs, in processes on this machine, results in the order of the inputs.
+"""Run one function over many inputs, in processes or threads of this machine, results in the order of the inputs.
 
 The engine knows nothing of captions: a stage hands it a pure, picklable function and gets back what the function
 returns, in order, with a bounded number of inputs under way. The number of workers never shows in a result.

@@ -65,8 +65,7 @@ def open_parquet(path: Path, config: str) -> pads.FileSystemDataset:
 
 
 def _of_shards(shards: Sequence[Path]) -> pads.FileSystemDataset:
-    # `pads.dataset` reads the first footer once for the schema and once more to scan, which for one class of
-    # published-size data is a third of the time.
+    # `pads.dataset` reads the first footer once for the schema and once more to scan.
     parquet, local = pads.ParquetFileFormat(), pafs.LocalFileSystem()
     fragments = [parquet.make_fragment(str(shard.absolute()), local) for shard in shards]
     return pads.FileSystemDataset(fragments, fragments[0].physical_schema, parquet, local)

@@ -84,7 +84,7 @@ Images = Annotated[
 MissingImages = Annotated[
     Missing, typer.Option("--missing", help="A row without its image: keep it and count it, skip it, or fail.")
 ]
-Workers = Annotated[int | None, typer.Option(help="Processes to use. Default: one a core.")]
+Workers = Annotated[int | None, typer.Option(help="Processes or threads to use. Default: one a core.")]
 Out = Annotated[Path, typer.Option(help="Where the result goes.")]
 
 

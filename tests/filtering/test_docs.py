@@ -57,4 +57,4 @@ def test_filter(folder: Path) -> None:
 
 def test_load(folder: Path) -> None:
     script = blocks("load.md", "python") + "\nprint(len(dogs), len(tagged), len(raw), len(rows))"
-    run([sys.executable, "-c", script], folder)
+    assert run([sys.executable, "-c", script], folder).split()[-4:] == ["0", "19", "7", "1"]
