@@ -1,0 +1,14 @@
+"""Leaves out, where an extra is not installed, the modules that are of no use without it, and their tests."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+_ROOT = Path(__file__).parent
+_NEEDS_TORCH = (
+    *(f"imagenet_captions/{name}" for name in ("pixels", "models", "training", "ablations")),
+    "imagenet_captions/evaluation/testsets",
+    "imagenet_captions/evaluation/classifiers",
+    *(f"tests/{name}" for name in ("pixels", "models", "training", "ablations", "evaluation_models")),
+)
+
+collect_ignore = [] if find_spec("torch") else [str(_ROOT / path) for path in _NEEDS_TORCH]
