@@ -1,4 +1,8 @@
-"""The 1000 classes of ILSVRC-2012: wnid ↔ index ↔ names ↔ WordNet ancestors.
+"""The classes of ImageNet: wnid ↔ index ↔ names ↔ WordNet ancestors.
+
+There are two sets of them: the 1000 of ILSVRC-2012, which everything means that does not say otherwise, and all 21,841
+synsets of ImageNet's release of fall 2011. A class that is in both has an index in each; the teddy bear, n04399382, is
+one of the 1000 alone.
 
 The wnid is the key. Names are for people: two classes are called "missile", "crane" is a bird and a machine, and
 `resolve` refuses to guess which one was meant. A class's index is the rank of its wnid among the sorted wnids, the
@@ -11,20 +15,42 @@ import difflib
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from pathlib import Path
 
 from imagenet_captions.errors import InputError
 
-_TABLE = Path(__file__).with_name("data") / "classes.tsv"  # data/SOURCES.md says where it comes from
+_DATA = Path(__file__).with_name("data")  # data/SOURCES.md says where the tables come from
 _LONGEST_SHOWN = 80
+
+
+class ClassSet(str, Enum):
+    """Which classes are meant."""
+
+    ILSVRC2012 = "ilsvrc2012"
+    ALL = "all"
+
+    @property
+    def shown(self) -> str:
+        """The set in words.
+
+        >>> ClassSet.ALL.shown
+        'the 21,841 classes'
+        """
+        return f"the {_NUMBER[self]} classes"
+
+
+_NUMBER = {ClassSet.ILSVRC2012: "1000", ClassSet.ALL: "21,841"}
+_TABLES = {ClassSet.ILSVRC2012: "classes.tsv", ClassSet.ALL: "classes_all.tsv"}
+_ONE = ClassSet.ILSVRC2012
 
 
 @dataclass(frozen=True)
 class ImageNetClass:
-    """One of the 1000 classes.
+    """One of the classes of a set.
 
-    `name` is open_clip's curated name, `lemmas` and `gloss` are WordNet's, and `ancestors` are the wnids of all
+    `name` is open_clip's curated name where the class is one of the 1000, else WordNet's first; `lemmas` and `gloss` are WordNet's, and `ancestors` are the wnids of all
     synsets above the class, nearest first.
     """
 
@@ -36,54 +62,55 @@ class ImageNetClass:
     ancestors: tuple[str, ...]
 
 
-def wnids() -> tuple[str, ...]:
-    """The wnids of the 1000 classes, sorted, so that a class's index is its place here.
+def wnids(among: ClassSet = _ONE) -> tuple[str, ...]:
+    """The wnids of the classes, sorted, so that a class's index is its place here.
 
-    >>> wnids()[0], len(wnids())
-    ('n01440764', 1000)
+    >>> wnids()[0], len(wnids()), len(wnids(ClassSet.ALL))
+    ('n01440764', 1000, 21841)
     """
-    return _tables().wnids
+    return _tables(among).wnids
 
 
-def by_wnid(wnid: str) -> ImageNetClass:
+def by_wnid(wnid: str, among: ClassSet = _ONE) -> ImageNetClass:
     """The class with this wnid.
 
     >>> by_wnid("n02012849").name
     'crane bird'
     """
-    found = _tables().classes.get(wnid)
+    found = _tables(among).classes.get(wnid)
     if found is None:
-        raise InputError(f"{_shown(wnid)} is not the wnid of one of the 1000 classes; give one such as 'n01440764'")
+        raise InputError(f"{_shown(wnid)} is not the wnid of one of {among.shown}; give one such as 'n01440764'")
     return found
 
 
-def by_index(index: int) -> ImageNetClass:
-    """The class with this index, 0 to 999.
+def by_index(index: int, among: ClassSet = _ONE) -> ImageNetClass:
+    """The class with this index, 0 to 999 among the 1000.
 
     >>> by_index(850).name
     'teddy bear'
     """
-    if not 0 <= index < len(wnids()):
-        raise InputError(f"there is no class with index {_shown(index)}; the classes are 0 to {len(wnids()) - 1}")
-    return by_wnid(wnids()[index])
+    last = len(wnids(among)) - 1
+    if not 0 <= index <= last:
+        raise InputError(f"there is no class with index {_shown(index)}; the classes are 0 to {last}")
+    return by_wnid(wnids(among)[index], among)
 
 
-def index_of(wnid: str) -> int | None:
+def index_of(wnid: str, among: ClassSet = _ONE) -> int | None:
     """The index of a class, or None if the wnid is not a class's.
 
-    >>> index_of("n01440764"), index_of("n02084071")
-    (0, None)
+    >>> index_of("n01440764"), index_of("n02084071"), index_of("n02084071", ClassSet.ALL)
+    (0, None, 2077)
     """
-    found = _tables().classes.get(wnid)
+    found = _tables(among).classes.get(wnid)
     return None if found is None else found.index
 
 
-def is_class(wnid: str) -> bool:
-    """Whether a wnid is one of the 1000 classes; the wnid of an ancestor such as "dog" is not."""
-    return wnid in _tables().classes
+def is_class(wnid: str, among: ClassSet = _ONE) -> bool:
+    """Whether a wnid is one of the classes; that of "dog" is an ancestor of some of the 1000, and one of all."""
+    return wnid in _tables(among).classes
 
 
-def resolve(name: str | int) -> tuple[str, ...]:
+def resolve(name: str | int, among: ClassSet = _ONE) -> tuple[str, ...]:
     """The sorted wnids of the classes that a name stands for.
 
     A name may be the wnid of a class or of an ancestor, an index as number or digits, or any curated name or
@@ -98,13 +125,13 @@ def resolve(name: str | int) -> tuple[str, ...]:
     differ in their classes, with their wnids: give the wnid to say which one is meant.
     """
     if isinstance(name, int):
-        return (by_index(name).wnid,)
-    tables = _tables()
+        return (by_index(name, among).wnid,)
+    tables = _tables(among)
     folded = _folded(name)
     if folded in tables.covered:
         return tables.covered[folded]
     if folded.isascii() and folded.isdigit() and len(folded) <= _LONGEST_SHOWN:
-        return (by_index(int(folded)).wnid,)
+        return (by_index(int(folded), among).wnid,)
     candidates = tables.named.get(folded, ())
     if not candidates:
         raise InputError(_unknown(name, folded, tables))
@@ -131,8 +158,8 @@ class _Tables:
 
 
 @cache
-def _tables() -> _Tables:
-    synsets = _read(_TABLE)
+def _tables(among: ClassSet) -> _Tables:
+    synsets = _read(_DATA / _TABLES[among])
     order = tuple(wnid for wnid, synset in synsets.items() if synset.name)
     classes = {wnid: _class(wnid, index, synsets) for index, wnid in enumerate(order)}
     covered: dict[str, list[str]] = {wnid: [] for wnid in synsets}

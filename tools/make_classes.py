@@ -1,11 +1,12 @@
-"""Make imagenet_captions/data/classes.tsv: the 1000 classes and their WordNet ancestors.
+"""Make imagenet_captions/data/classes.tsv and classes_all.tsv: the classes and their WordNet ancestors.
 
     apt-get download wordnet-base && dpkg -x wordnet-base_*.deb wordnet      # WordNet 3.0
     pip download --no-deps open_clip_torch                                   # the curated names
-    python tools/make_classes.py wordnet/usr/share/wordnet open_clip_torch-*.whl wnids.txt
+    pip download --no-deps timm                                              # which synsets ImageNet has images of
+    python tools/make_classes.py wordnet/usr/share/wordnet open_clip_torch-*.whl timm-*.whl wnids.txt
 
 `wnids.txt` has the 1000 wnids, one a line (the folder names of an ImageNet training set will do). The licences of
-both sources are written beside the table.
+WordNet and of open_clip are written beside the tables.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import ast
 import csv
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 DATA = Path(__file__).parent.parent / "imagenet_captions" / "data"
@@ -93,10 +94,11 @@ def write_table(synsets: list[Synset], names: dict[str, str], path: Path) -> Non
 
 
 def main() -> None:
-    """Read the sources, check the 1000 wnids, write the table and the licences."""
+    """Read the sources, check the wnids, write the tables and the licences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("wordnet", type=Path, help="folder with WordNet 3.0's data.noun")
     parser.add_argument("open_clip", type=Path, help="wheel of open_clip_torch")
+    parser.add_argument("timm", type=Path, help="wheel of timm")
     parser.add_argument("wnids", type=Path, help="text file of the 1000 wnids")
     arguments = parser.parse_args()
 
@@ -105,15 +107,24 @@ def main() -> None:
         names = read_curated_names(wheel)
         (licence,) = [name for name in wheel.namelist() if name.endswith("LICENSE") and ".dist-info/" in name]
         open_clip_licence = wheel.read(licence).decode()
+    with zipfile.ZipFile(arguments.timm) as wheel:
+        every = wheel.read("timm/data/_info/imagenet22k_synsets.txt").decode("ascii").split()
+    # All of ImageNet, as it was published in 2011, has no teddy bear.
+    if len(set(every)) != 21841 or set(wnids) - set(every) != {"n04399382"}:
+        raise SystemExit(f"expected 21,841 synsets with 999 of the 1000 among them, found {len(set(every))}")
     if len(wnids) != 1000 or len(names) != 1000:
         raise SystemExit(f"expected 1000 wnids and 1000 names, found {len(wnids)} and {len(names)}")
 
     data_noun = arguments.wordnet / "data.noun"
-    synsets = with_ancestors(read_synsets(data_noun), wnids)
-    write_table(synsets, dict(zip(wnids, names, strict=True)), DATA / "classes.tsv")
+    wordnet = read_synsets(data_noun)
+    curated = dict(zip(wnids, names, strict=True))
+    write_table(with_ancestors(wordnet, wnids), curated, DATA / "classes.tsv")
+    # Their examples of use are left out, which saves a third.
+    with_all = [replace(each, gloss=each.gloss.partition('; "')[0]) for each in with_ancestors(wordnet, every)]
+    write_table(with_all, {each: curated.get(each, wordnet[each].lemmas[0]) for each in every}, DATA / "classes_all.tsv")
     (DATA / "LICENSE.wordnet").write_text("\n".join(wordnet_licence(data_noun)) + "\n", encoding="ascii")
     (DATA / "LICENSE.open_clip").write_text(open_clip_licence, encoding="utf-8")
-    print(f"{len(synsets)} synsets, {len(wnids)} of them classes, in {DATA / 'classes.tsv'}")
+    print(f"{len(wnids)} and {len(every)} classes, in {DATA / 'classes.tsv'} and classes_all.tsv")
 
 
 if __name__ == "__main__":
