@@ -100,3 +100,28 @@ def locked(path: Path, what: str) -> Iterator[None]:
         except OSError:
             raise InputError(f"{what} is in use by another run; wait for it to end, or stop it") from None
         yield
+
+
+def walk(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield every file below a folder with its name in there, in the order of the names.
+
+    Links are followed, but no folder is entered twice on one way down, and a link that leads nowhere is no file.
+    Raises InputError for a folder that may not be read, since its images would be missing without a word.
+    """
+    yield from _walk(str(path), "", frozenset())
+
+
+def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, str]]:
+    try:
+        stat = os.stat(folder)  # noqa: PTH116
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise InputError(f"the folder {folder} cannot be read: {error.strerror}; check its permissions") from None
+    here = (stat.st_dev, stat.st_ino)
+    if here in above:
+        return
+    for entry in entries:
+        if entry.is_dir():
+            yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {here})
+        elif entry.is_file():
+            yield entry.path, prefix + entry.name

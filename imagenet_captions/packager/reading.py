@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.packager.headers import fault_of
+from imagenet_captions.image_headers import fault_of
 from imagenet_captions.packager.images import Place
 
 

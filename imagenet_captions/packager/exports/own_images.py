@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from imagenet_captions.dataset.parquet_pages import UnreadablePages, values_in
 from imagenet_captions.errors import InputError
-from imagenet_captions.packager.exports.parquet_pages import UnreadablePages, values_in
 from imagenet_captions.packager.images import Place
 
 _COLUMN = "image.bytes"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.files import walk
 from imagenet_captions.image_ids import image_id
-from imagenet_captions.packager.images.folders import FolderImages, walk
+from imagenet_captions.packager.images.folders import FolderImages
 from imagenet_captions.packager.images.source import ImageSource, is_image_name, no_names, photo_id
 from imagenet_captions.packager.images.tables import ParquetImages
 from imagenet_captions.packager.images.tars import TarImages
