@@ -1,0 +1,101 @@
+"""The table of recipes, what it prints, and the learning rates that follow from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.training.optimisers import make_optimiser
+from imagenet_captions.training.recipes import RECIPES, find_recipe, show_recipe
+from imagenet_captions.training.schedule import Length, learning_rate
+
+
+def test_the_papers_rows() -> None:
+    contrastive, supervised = find_recipe("contrastive"), find_recipe("supervised")
+    assert (contrastive.optimiser, contrastive.lr, contrastive.schedule, contrastive.warmup_steps) == (
+        "adamw",
+        1e-3,
+        "cosine",
+        500,
+    )
+    assert (contrastive.betas, contrastive.eps) == ((0.9, 0.999), 1e-8)
+    assert (contrastive.batch_size, contrastive.epochs) == (1024, 32)
+    assert (supervised.optimiser, supervised.momentum, supervised.weight_decay) == ("sgd", 0.9, 1e-4)
+    assert (supervised.batch_size, supervised.lr) == (256, 0.1)
+    assert (supervised.milestones, supervised.epochs) == ((30, 50, 70), 90)
+    assert contrastive.crop_scale == supervised.crop_scale == (0.9, 1.0)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_shown_with_all_its_values_and_their_sources(name: str) -> None:
+    shown = show_recipe(name)
+    for value, source in RECIPES[name].sources.items():
+        (line,) = [line for line in shown.splitlines() if line.startswith(f"{value:15} ")]
+        assert line.endswith(source)
+    assert f"lr              {RECIPES[name].lr:g}" in shown
+
+
+def test_an_unknown_recipe_lists_what_there_is() -> None:
+    with pytest.raises(InputError, match=r"'contrastiv'; did you mean 'contrastive'\?; there are contrastive, superv"):
+        show_recipe("contrastiv")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"batch_size": 0}, "--batch-size 0 is not possible"),
+        ({"lr": float("nan")}, "--lr nan is not possible"),
+        ({"weight_decay": -1.0}, "--weight-decay -1.0 is not possible"),
+        ({"accumulate": 3}, "cannot be split into 3 equal micro-batches"),
+        ({"precision": "8"}, "precision '8' is not possible; give one of 32, bf16-mixed"),
+        ({"clip_norm": 0.0}, "--clip-norm 0.0 is not possible"),
+        ({"objective": "supervised", "lock": "image"}, "--lock image is for the contrastive objective"),
+    ],
+)
+def test_a_recipe_that_cannot_be_is_refused(change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        replace(find_recipe("contrastive"), **change)
+
+
+def test_cosine_and_warm_up_are_open_clips() -> None:
+    from open_clip_train.scheduler import cosine_lr
+
+    theirs = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    adjust = cosine_lr(theirs, 1e-3, 500, 14_000)
+    recipe = find_recipe("contrastive")
+    for step in (0, 1, 499, 500, 7_000, 13_999):
+        assert learning_rate(recipe, Length(14_000, 450), step) == pytest.approx(adjust(step), rel=1e-12)
+
+
+def test_steps_cut_the_rate_by_ten_at_their_epochs() -> None:
+    recipe, length = find_recipe("supervised"), Length(900, 10)
+    rates = [learning_rate(recipe, length, step) for step in (0, 299, 300, 499, 500, 699, 700, 899)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 1e-3, 1e-3, 1e-4, 1e-4])
+
+
+def test_a_warm_up_in_epochs_and_a_linear_end() -> None:
+    recipe = replace(find_recipe("simclr"), schedule="linear", lr=1.0, warmup_epochs=2)
+    rates = [learning_rate(recipe, Length(24, 2), step) for step in (0, 3, 4, 14, 23)]
+    assert rates == pytest.approx([0.25, 1.0, 1.0, 0.5, 0.05])
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Linear(3, 3)
+        self.norm = nn.LayerNorm(3)
+        self.frozen = nn.Linear(3, 3).requires_grad_(False)
+        self.logit_scale = nn.Parameter(torch.ones(()))
+
+
+@pytest.mark.parametrize(("name", "spared"), [("contrastive", 4), ("simclr", 4), ("align", 4), ("supervised", 0)])
+def test_weight_decay_spares_gains_biases_and_the_logit_scale(name: str, spared: int) -> None:
+    optimiser = make_optimiser(find_recipe(name), Small().named_parameters())
+    counts = {group["weight_decay"]: len(group["params"]) for group in optimiser.param_groups}
+    assert sum(counts.values()) == 5, "the frozen layer has no place in the optimiser"
+    assert counts.get(0.0, 0) == spared
