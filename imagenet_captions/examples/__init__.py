@@ -1,0 +1,25 @@
+"""What training and evaluation read: images as they are stored, with labels and texts, one by one in any order."""
+
+from __future__ import annotations
+
+from imagenet_captions.examples.example import (
+    Class,
+    Examples,
+    Texts,
+    classes_without_images,
+    only_ids,
+    require_classes,
+    select,
+)
+from imagenet_captions.examples.opening import open_examples
+
+__all__ = [
+    "Class",
+    "Examples",
+    "Texts",
+    "classes_without_images",
+    "only_ids",
+    "open_examples",
+    "require_classes",
+    "select",
+]

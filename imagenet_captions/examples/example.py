@@ -1,0 +1,158 @@
+"""One image with what is known of it, many of them, and a part of many."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from imagenet_captions.errors import InputError
+
+Rows = npt.NDArray[np.int64]
+_SHOWN = 5
+
+
+class Class(NamedTuple):
+    """What a label stands for: `key` is a wnid or a folder's name, `name` is for people and captions."""
+
+    key: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of one image; empty where there is none."""
+
+    title: str = ""
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    caption: str = ""
+
+
+class Examples(Protocol):
+    """Images by row, each with its label and texts. Can be sent to worker processes, which open the files anew.
+
+    `classes` says what the labels mean, None where there are none; `labels` are places in `classes`, -1 where one is
+    unknown. `left_out` counts rows of the source that have no image.
+    """
+
+    @property
+    def source(self) -> Path: ...
+    @property
+    def classes(self) -> tuple[Class, ...] | None: ...
+    @property
+    def labels(self) -> Rows: ...
+    @property
+    def left_out(self) -> int: ...
+    def __len__(self) -> int: ...
+
+    def image_id(self, index: int) -> str:
+        """The image's id: ImageNet's where its name is one, else its path or key."""
+        ...
+
+    def image(self, index: int) -> bytes:
+        """The image as it is stored, not decoded."""
+        ...
+
+    def texts(self, index: int) -> Texts:
+        """The image's texts."""
+        ...
+
+
+@dataclass(frozen=True)
+class Selected:
+    """Some rows of other examples, in the order given."""
+
+    whole: Examples
+    rows: Rows
+
+    @property
+    def source(self) -> Path:
+        return self.whole.source
+
+    @property
+    def classes(self) -> tuple[Class, ...] | None:
+        return self.whole.classes
+
+    @property
+    def labels(self) -> Rows:
+        return self.whole.labels[self.rows]
+
+    @property
+    def left_out(self) -> int:
+        return self.whole.left_out
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def image_id(self, index: int) -> str:
+        return self.whole.image_id(int(self.rows[index]))
+
+    def image(self, index: int) -> bytes:
+        return self.whole.image(int(self.rows[index]))
+
+    def texts(self, index: int) -> Texts:
+        return self.whole.texts(int(self.rows[index]))
+
+
+def select(examples: Examples, rows: Sequence[int] | Rows) -> Examples:
+    """The examples of these rows, in this order; classes and their numbers stay as they are."""
+    chosen = np.asarray(rows, np.int64)
+    if len(chosen) and not (chosen.min() >= 0 and chosen.max() < len(examples)):
+        raise IndexError(f"rows are 0 to {len(examples) - 1}")
+    return Selected(examples, chosen)
+
+
+def only_ids(examples: Examples, ids: Collection[str]) -> Examples:
+    """The examples with these image ids, in the order that they have; each id has to be there.
+
+    Raises InputError for ids that no image has: a list made of another set would else train on less without a word.
+    """
+    wanted = frozenset(ids)
+    rows = [row for row in range(len(examples)) if examples.image_id(row) in wanted]
+    missing = wanted.difference(examples.image_id(row) for row in rows)
+    if missing:
+        raise InputError(
+            f"{len(missing):,} of {len(wanted):,} ids are not in {examples.source}, such as {min(missing)[:80]!r}; "
+            "give a list of ids that was made from it"
+        )
+    return select(examples, rows)
+
+
+def require_classes(examples: Examples) -> tuple[Class, ...]:
+    """The classes of examples that have them, every image with one.
+
+    Raises InputError where labels are missing, as they are for texts alone.
+    """
+    unknown = int(np.count_nonzero(examples.labels < 0))
+    if examples.classes is None or unknown == len(examples):
+        raise InputError(
+            f"{examples.source} has no labels; give a set with a column label or class_name, .cls members, "
+            "or folders named for the classes"
+        )
+    if unknown:
+        raise InputError(f"{unknown:,} images of {examples.source} have no label; leave them out, with --ids for one")
+    return examples.classes
+
+
+def classes_without_images(examples: Examples) -> tuple[Class, ...]:
+    """The classes that no image has."""
+    if examples.classes is None:
+        return ()
+    labels = examples.labels
+    counts = np.bincount(labels[labels >= 0], minlength=len(examples.classes))
+    return tuple(class_ for class_, count in zip(examples.classes, counts, strict=True) if not count)
+
+
+def named(classes: Sequence[Class]) -> str:
+    """Some classes for a message, the first few of many.
+
+    >>> named([Class("n01440764", "tench")])
+    'n01440764 (tench)'
+    """
+    shown = [f"{key[:40]} ({name[:40]})" if name != key else key[:40] for key, name in classes[:_SHOWN]]
+    return ", ".join(shown) + (" …" if len(classes) > _SHOWN else "")

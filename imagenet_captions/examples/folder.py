@@ -1,0 +1,76 @@
+"""A folder of images: folders named for classes (torchvision's ImageFolder), or files alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.examples.classes_of import by_key
+from imagenet_captions.examples.stored import FileImages, StoredExamples, TextColumns, ids_of
+from imagenet_captions.files import walk
+
+IMAGE_ENDINGS = (".jpeg", ".jpg", ".png", ".webp")
+_WNID = re.compile(r"n[0-9]{8}")
+_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "dev"})
+_BATCH = 1 << 16
+
+
+def is_image(name: str) -> bool:
+    """Whether a file's name is that of an image."""
+    return name.lower().endswith(IMAGE_ENDINGS)
+
+
+def open_folder(source: Path) -> StoredExamples:
+    """The images below a folder, in the order of their names.
+
+    An image's class is the nearest folder above it that is named by a wnid, else the outermost folder; of images
+    without folders the wnid in the file's name, and else none. The classes are those of the folders there are, sorted,
+    a folder without images included.
+    """
+    found = _images(source)
+    batches = []
+    while batch := list(islice(found, _BATCH)):
+        batches.append(pa.RecordBatch.from_pylist(batch, schema=_SCHEMA))
+    table = pa.Table.from_batches(batches, _SCHEMA)
+    if not len(table):
+        raise InputError(f"the folder {source} holds no images ({', '.join(IMAGE_ENDINGS)}); check the path")
+    keys = pc.unique(table["key"]).drop_null().to_pylist()
+    if len(keys) > 1 and set(map(str.lower, keys)) <= _SPLITS:
+        raise InputError(f"{source} holds the folders {' and '.join(sorted(keys))}; give one of them")
+    empty = () if table["key"].null_count else _folders_without(source, keys)
+    classes, labels = by_key(table["key"], empty)
+    images = FileImages(table["path"])
+    return StoredExamples(source, classes, labels, ids_of(table["name"]), images, TextColumns({}))
+
+
+_SCHEMA = pa.schema([pa.field(name, pa.string()) for name in ("path", "name", "key")])
+
+
+def _images(source: Path) -> Iterator[dict[str, str | None]]:
+    around = source.resolve().name
+    inside = around if _WNID.fullmatch(around) else None
+    for path, name in walk(source):
+        if is_image(name):
+            yield {"path": path, "name": name, "key": _key(name) or inside}
+
+
+def _key(name: str) -> str | None:
+    folders = name.split("/")[:-1]
+    for folder in reversed(folders):
+        if _WNID.fullmatch(folder):
+            return folder
+    if folders:
+        return folders[0]
+    return name[:9] if _WNID.fullmatch(name[:9]) and name[9:10] == "_" else None
+
+
+def _folders_without(source: Path, keys: list[str]) -> list[str]:
+    """Folders of classes in which no image lies; they count where the classes are the outermost folders."""
+    outer = [entry.name for entry in source.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    return [name for name in outer if name not in keys] if set(keys) <= set(outer) else []

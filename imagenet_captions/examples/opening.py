@@ -1,0 +1,116 @@
+"""Tell in which layout a folder, file or pattern holds images."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from imagenet_captions.dataset.manifest import is_dataset
+from imagenet_captions.errors import InputError
+from imagenet_captions.examples.example import Examples
+from imagenet_captions.examples.folder import is_image, open_folder
+from imagenet_captions.examples.parquet import dataset_files, open_parquet
+from imagenet_captions.examples.separated import open_separated
+from imagenet_captions.examples.shards import open_shards
+from imagenet_captions.files import walk
+
+_KINDS = (
+    "a dataset folder of ours, Parquet with an image column, WebDataset .tar shards, open_clip's .csv or .tsv, "
+    "or a folder of images"
+)
+_TABLES = (".csv", ".tsv", ".txt")
+_RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
+_MOST_FILES = 1_000_000
+_SPLIT = re.compile(r"(train|test|val|validation|dev)[-_.].*", re.IGNORECASE)
+
+
+def open_examples(source: Path) -> Examples:
+    """The images at `source`, whatever layout they are in: it shows in the files themselves.
+
+    A dataset folder of ours; Parquet (a file, or a folder of one split's files) with an image column; WebDataset
+    shards (a .tar, a folder of them, or a pattern such as shards/{00000..00012}.tar); open_clip's CSV or TSV; a folder
+    of images, in folders named for their classes or not.
+
+    Raises InputError if it is none of these, or has no images.
+    """
+    text = str(source)
+    if any(mark in text for mark in "{*?[") and not source.exists():
+        return _open_files(source, _matching(text))
+    if source.is_dir():
+        return _open_directory(source)
+    if not source.exists():
+        raise InputError(f"the images {source} do not exist; check the path")
+    return _open_files(source, [source])
+
+
+def _open_directory(source: Path) -> Examples:
+    if is_dataset(source):
+        return open_parquet(source, dataset_files(source))
+    found: dict[str, list[Path]] = {".parquet": [], ".tar": []}
+    for file, name in walk(source):
+        if is_image(name):
+            return open_folder(source)
+        if (suffix := Path(name).suffix.lower()) in found:
+            found[suffix].append(Path(file))
+    files = found[".parquet"] or found[".tar"]
+    if not files:
+        raise InputError(f"the folder {source} holds no images that can be read; give {_KINDS}")
+    splits = sorted({split[1].lower() for file in files if (split := _SPLIT.fullmatch(file.name))})
+    if len(splits) > 1:
+        ending = files[0].suffix
+        raise InputError(
+            f"{source} holds the splits {' and '.join(splits)}; give one of them, such as {splits[0]}-*{ending}"
+        )
+    return _open_files(source, files)
+
+
+def _open_files(source: Path, files: Sequence[Path]) -> Examples:
+    first = files[0]
+    with first.open("rb") as opened:
+        start = opened.read(512)
+    name = first.name.lower()
+    if start.startswith(b"PAR1"):
+        return open_parquet(source, files)
+    if start[257:262] == b"ustar" or name.endswith((".tar", ".tar.gz", ".tgz")):
+        return open_shards(source, files)
+    if name.endswith(_TABLES) and len(files) == 1:
+        return open_separated(first)
+    raise InputError(f"{first} is nothing that images can be read from; give {_KINDS}")
+
+
+def _matching(pattern: str) -> list[Path]:
+    files: list[Path] = []
+    for text in expand_braces(pattern):
+        matched = sorted(glob.glob(text)) if any(mark in text for mark in "*?[") else [text]  # noqa: PTH207
+        files += map(Path, matched)
+    missing = [file for file in files if not file.is_file()]
+    if missing or not files:
+        what = f"{missing[0]}, one of {len(missing):,} that are missing" if missing else "no file"
+        raise InputError(f"the pattern {pattern[:200]} stands for {what}; check the path")
+    return files
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """The names that a pattern with braces stands for, as a shell has it.
+
+    >>> expand_braces("a/{08..10}.tar")
+    ['a/08.tar', 'a/09.tar', 'a/10.tar']
+    >>> expand_braces("{x,y}{0..1}")
+    ['x0', 'x1', 'y0', 'y1']
+    """
+    before, opening, rest = pattern.partition("{")
+    inner, closing, after = rest.partition("}")
+    if not (opening and closing):
+        return [pattern]
+    choices = inner.split(",")
+    if found := _RANGE.fullmatch(inner):
+        first, last, width = int(found[1]), int(found[2]), len(found[1])
+        if last - first >= _MOST_FILES:
+            raise InputError(f"the pattern {pattern[:200]} stands for more than {_MOST_FILES:,} files; give fewer")
+        choices = [f"{number:0{width}d}" for number in range(first, last + 1)]
+    endings = expand_braces(after)
+    if len(choices) * len(endings) > _MOST_FILES:
+        raise InputError(f"the pattern {pattern[:200]} stands for more than {_MOST_FILES:,} files; give fewer")
+    return [before + choice + ending for choice in choices for ending in endings]

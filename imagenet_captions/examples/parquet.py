@@ -1,0 +1,231 @@
+"""Parquet with an image column: our datasets, imagenet-1k, or anybody's."""
+
+from __future__ import annotations
+
+import json
+import mmap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from imagenet_captions.dataset.manifest import is_dataset, read_manifest
+from imagenet_captions.dataset.parquet_pages import UnreadablePages, values_in
+from imagenet_captions.errors import InputError
+from imagenet_captions.examples.classes_of import Labelled, by_key, by_number, class_of
+from imagenet_captions.examples.stored import (
+    TEXTS,
+    ColumnImages,
+    FileImages,
+    Images,
+    StoredExamples,
+    ids_of,
+    joined,
+    text_columns,
+)
+
+_IDS = ("image_id", "__key__", "key")
+_LABELS = ("label", "labels", "cls")
+_NAMES = ("wnid", "class_name")
+_LARGEST_IN_MEMORY = 1 << 30
+_RENAMED = {"txt": "caption", "text": "caption"}
+
+
+def open_parquet(source: Path, files: Sequence[Path]) -> StoredExamples:
+    """The images of Parquet files that have an image column, rows without an image left out and counted.
+
+    Labels are those of a ClassLabel, or numbers with `class_name` beside them; without numbers the classes are the
+    wnids or names there are. A dataset of ours has the classes that its labels count over, with or without images.
+    """
+    schema = _schema(source, files)
+    image = _image_column(source, schema)
+    table = _without_images(files, schema, image)
+    found = _images(files, image)
+    kept = np.flatnonzero(np.asarray(found.has))
+    if not len(kept):
+        raise InputError(f"no row of {source} has an image stored in it; build it with the images, not their paths")
+    if len(kept) < len(table):
+        table = table.take(pa.array(kept))
+    classes, labels = _labels(table)
+    ids = _ids(table, found.paths.take(pa.array(kept)), kept)
+    left_out = len(found.has) - len(kept)
+    return StoredExamples(source, classes, labels, ids, found.images(kept), text_columns(table), left_out)
+
+
+def dataset_files(folder: Path) -> list[Path]:
+    """The shards of a dataset of ours."""
+    return [folder / name for name in sorted(read_manifest(folder).files) if name.startswith("data/")]
+
+
+def _schema(source: Path, files: Sequence[Path]) -> pa.Schema:
+    schemas = []
+    for file in files:
+        try:
+            schemas.append(pq.read_schema(file))
+        except (pa.ArrowInvalid, OSError):
+            raise InputError(f"{file} is no Parquet file, or a damaged one; give a whole one") from None
+        if schemas[-1].names != schemas[0].names:
+            raise InputError(f"{file} has other columns than {files[0]}; give the files of one table")
+    return schemas[0]
+
+
+def _image_column(source: Path, schema: pa.Schema) -> str:
+    for field in schema:
+        kind = field.type
+        if pa.types.is_struct(kind) and "bytes" in {kind.field(at).name for at in range(kind.num_fields)}:
+            return str(field.name)
+    for name in ("image", "jpg", "png", "webp"):
+        if name in schema.names and _is_bytes(schema.field(name).type):
+            return name
+    if is_dataset(source):
+        raise InputError(f"{source} holds texts without images; build it again with --images")
+    raise InputError(f"{source} has no column of images (bytes, or bytes and path); it has {', '.join(schema.names)}")
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _without_images(files: Sequence[Path], schema: pa.Schema, image: str) -> pa.Table:
+    wanted = [name for name in (*_IDS, *_LABELS, *_NAMES, *TEXTS, *_RENAMED) if name in schema.names and name != image]
+    parts = [pq.read_table(file, columns=wanted) for file in files]
+    table = pa.concat_tables([part.replace_schema_metadata(schema.metadata) for part in parts])
+    names = [
+        _RENAMED[name] if name in _RENAMED and _RENAMED[name] not in table.column_names else name
+        for name in table.column_names
+    ]
+    return table.rename_columns(names)
+
+
+def _ids(table: pa.Table, paths: pa.Array, kept: Any) -> pa.Array:
+    for name in _IDS:
+        if name in table.column_names:
+            return ids_of(table[name].cast(pa.string()))
+    if paths.null_count == 0:
+        return ids_of(paths)
+    return pa.array([f"{row:08d}" for row in kept.tolist()], pa.string())
+
+
+def _labels(table: pa.Table) -> Labelled:
+    numbers = next((name for name in _LABELS if name in table.column_names), None)
+    keys = next((name for name in _NAMES if name in table.column_names), None)
+    if numbers is not None and pa.types.is_integer(table[numbers].type):
+        names = _class_label(table.schema, numbers)
+        classes, labels = by_number(table[numbers], names)
+        if names is None and classes is not None and keys is not None:
+            classes = tuple(
+                class_of(*named) for named in _named_beside(labels, table[keys], len(classes), keys == "wnid")
+            )
+        return classes, labels
+    if keys is not None or numbers is not None:
+        return by_key(table[keys or numbers].cast(pa.string()))
+    return by_number(pa.nulls(len(table), pa.int64()), None)
+
+
+def _named_beside(labels: Any, keys: pa.ChunkedArray, count: int, wnids: bool) -> list[tuple[str, str | None]]:
+    """For every label the key that stands beside it first, and the number itself where none does."""
+    numbers, first = np.unique(labels, return_index=True)
+    beside = dict(zip(numbers.tolist(), keys.take(pa.array(first)).to_pylist(), strict=True))
+    return [(beside.get(label) or str(label), None) for label in range(count)]
+
+
+def _class_label(schema: pa.Schema, column: str) -> list[str] | None:
+    """The names of a ClassLabel, from what `datasets` writes into the schema."""
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        names = features[column]["names"]
+    except (KeyError, TypeError, ValueError):
+        return None
+    return list(map(str, names)) if isinstance(names, list) else None
+
+
+class _Found:
+    """Which rows have an image, how it is called, and how it is read."""
+
+    def __init__(self, has: pa.Array, paths: pa.Array, where: FileImages | pa.ChunkedArray) -> None:
+        self.has, self.paths, self._where = has, paths, where
+
+    def images(self, kept: Any) -> Images:
+        if isinstance(self._where, FileImages):
+            return self._where  # has the rows with an image alone
+        return ColumnImages(self._where.filter(self.has) if len(kept) < len(self.has) else self._where)
+
+
+def _images(files: Sequence[Path], image: str) -> _Found:
+    """In the files themselves if they are stored so; else in memory, or, if large, in the cache of `datasets`."""
+    try:
+        return _in_place(files, image)
+    except (UnreadablePages, IndexError, KeyError):
+        pass
+    sizes = [_uncompressed(file, image) for file in files]
+    if sum(sizes) <= _LARGEST_IN_MEMORY:
+        column = pa.chunked_array([c for file in files for c in pq.read_table(file, columns=[image])[image].chunks])
+    else:
+        import datasets
+
+        column = datasets.Dataset.from_parquet(list(map(str, files)), columns=[image]).data[image]
+    if not pa.types.is_struct(column.type):
+        return _Found(column.is_valid().combine_chunks(), pa.nulls(len(column), pa.string()), column)
+    data = _field(column, "bytes")
+    names = {column.type.field(at).name for at in range(column.type.num_fields)}
+    paths = _field(column, "path").combine_chunks() if "path" in names else pa.nulls(len(column), pa.string())
+    return _Found(data.is_valid().combine_chunks(), paths.cast(pa.string()), data)
+
+
+def _field(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    kind = column.type.field(name).type
+    # struct_field, unlike Array.field, is null where the whole image is.
+    return pa.chunked_array([pc.struct_field(chunk, name) for chunk in column.chunks], kind)
+
+
+def _uncompressed(file: Path, image: str) -> int:
+    metadata = pq.read_metadata(file)
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    columns = [group.column(at) for group in groups for at in range(metadata.num_columns)]
+    return sum(column.total_uncompressed_size for column in columns if column.path_in_schema.split(".")[0] == image)
+
+
+def _in_place(files: Sequence[Path], image: str) -> _Found:
+    """Where the images lie in files that have them uncompressed; UnreadablePages for others.
+
+    Copying ImageNet's 51 GB of captioned images into a cache, to read them in another order, is what this spares.
+    """
+    has, paths, number, offsets, sizes = [], [], [], [], []
+    for at, file in enumerate(files):
+        places = _places(file, f"{image}.bytes")
+        column = pq.read_table(file, columns=[f"{image}.path"])[image]
+        path = _field(column, "path")
+        has += path.is_valid().chunks
+        paths += path.chunks
+        if pc.sum(path.is_valid()).as_py() != len(places):
+            raise UnreadablePages  # an image without a name: which row it is of is not known
+        number.append(np.full(len(places), at, np.int32))
+        offsets.append(places[:, 0])
+        sizes.append(places[:, 1])
+    images = FileImages(
+        pa.array(map(str, files), pa.string()),
+        joined(number, np.int32),
+        joined(offsets, np.int64),
+        joined(sizes, np.int64),
+    )
+    return _Found(pa.chunked_array(has, pa.bool_()).combine_chunks(), pa.chunked_array(paths, pa.string()), images)
+
+
+def _places(file: Path, column: str) -> np.typing.NDArray[np.int64]:
+    found: list[tuple[int, int]] = []
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        metadata = pq.read_metadata(file)
+        leaves = [at for at in range(metadata.num_columns) if metadata.schema.column(at).path == column]
+        if not leaves:
+            raise UnreadablePages
+        nullable = metadata.schema.column(leaves[0]).max_definition_level > 0
+        for group in range(metadata.num_row_groups):
+            chunk = metadata.row_group(group).column(leaves[0])
+            if chunk.compression != "UNCOMPRESSED" or chunk.has_dictionary_page:
+                raise UnreadablePages
+            found += values_in(mapped, chunk.data_page_offset, chunk.total_compressed_size, nullable)
+    return np.array(found, np.int64).reshape(-1, 2)

@@ -1,0 +1,98 @@
+"""open_clip's CSV and TSV: a file of paths and captions, of any origin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.examples.classes_of import Labelled, by_key, by_number
+from imagenet_captions.examples.stored import FileImages, StoredExamples, TextColumns, ids_of
+
+_IMAGE = ("filepath", "image_path", "file_name", "filename", "image", "path")
+_CAPTION = ("title", "caption", "text")
+_LABEL = ("label", "labels", "cls", "target")
+_CLASS = ("wnid", "class_name", "class")
+_ROWS_AT_ONCE = 200_000
+_LOOKED_AT = 1000
+
+
+def open_separated(source: Path) -> StoredExamples:
+    """The images that a CSV or TSV file names, with the captions beside them.
+
+    The separator shows in the header: a tab, as open_clip has it, else a comma. Paths are absolute or relative to the
+    file. The caption is `title`, as open_clip calls it, whatever it was made of.
+    """
+    table = _read(source)
+    paths = _column(table, _IMAGE)
+    if paths is None:
+        raise InputError(f"{source} has no column of images; call one of its columns filepath, as open_clip does")
+    folder = source.resolve().parent.as_posix().rstrip("/")
+    absolute = pc.starts_with(paths, "/")
+    full = pc.if_else(absolute, paths, pc.binary_join_element_wise(folder, paths, "/"))
+    _check_files(source, full)
+    caption = _column(table, _CAPTION)
+    texts = TextColumns({} if caption is None else {"caption": caption})
+    classes, labels = _labels(table)
+    return StoredExamples(source, classes, labels, ids_of(paths), FileImages(full), texts)
+
+
+def _read(source: Path) -> pa.Table:
+    parts = list(_parts(source))
+    if not parts or not sum(map(len, parts)):
+        raise InputError(f"{source} holds no rows; give a file with a header and a row an image")
+    return pa.concat_tables(parts)
+
+
+def _parts(source: Path) -> Iterator[pa.Table]:
+    import pandas as pd
+
+    with source.open(encoding="utf-8-sig", errors="replace") as opened:
+        separator = "\t" if "\t" in opened.readline() else ","
+    try:
+        frames = pd.read_csv(
+            source,
+            sep=separator,
+            dtype=str,
+            keep_default_na=False,  # a caption may be "NA"
+            encoding="utf-8-sig",
+            encoding_errors="replace",
+            chunksize=_ROWS_AT_ONCE,
+        )
+        for frame in frames:
+            wanted = [name for name in frame.columns if name in (*_IMAGE, *_CAPTION, *_LABEL, *_CLASS)]
+            columns = [pa.array(frame[name].fillna(""), pa.string(), from_pandas=True) for name in wanted]
+            yield pa.table([pc.utf8_trim_whitespace(pc.fill_null(column, "")) for column in columns], names=wanted)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise InputError(f"{source} cannot be read as a table: {str(error).strip()[:200]}") from None
+
+
+def _column(table: pa.Table, names: tuple[str, ...]) -> pa.ChunkedArray | None:
+    return next((table[name] for name in names if name in table.column_names), None)
+
+
+def _labels(table: pa.Table) -> Labelled:
+    numbers, keys = _column(table, _LABEL), _column(table, _CLASS)
+    if keys is not None:
+        return by_key(keys)
+    if numbers is None:
+        return None, np.full(len(table), -1, np.int64)
+    if pc.all(pc.match_substring_regex(numbers, r"^(?:[0-9]{1,9})?$")).as_py():
+        return by_number(pc.if_else(pc.equal(numbers, ""), None, numbers).cast(pa.int64()), None)
+    return by_key(numbers)
+
+
+def _check_files(source: Path, paths: pa.ChunkedArray) -> None:
+    """Look whether files are there, all of a few and a thousand of many; the rest shows when it is read."""
+    rows = np.unique(np.linspace(0, len(paths) - 1, min(len(paths), _LOOKED_AT)).astype(np.int64))
+    missing = [row for row in rows.tolist() if not Path(paths[row].as_py()).is_file()]
+    if missing:
+        first = missing[0]
+        raise InputError(
+            f"{source} names {paths[first].as_py()[:200]} in row {first + 1:,}, which is no file "
+            f"({len(missing):,} of {len(rows):,} looked at are missing); paths are relative to the file's folder"
+        )

@@ -1,0 +1,176 @@
+"""WebDataset shards: samples that share a key, read in any order from plain tars."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from tqdm import tqdm
+
+from imagenet_captions import classes as imagenet
+from imagenet_captions import engine
+from imagenet_captions.errors import InputError
+from imagenet_captions.examples.classes_of import Labels, by_number, named_classes
+from imagenet_captions.examples.example import Class, Rows, Texts
+from imagenet_captions.examples.stored import FileImages, OpenFiles, StoredExamples, ids_of, joined
+from imagenet_captions.examples.tar_headers import TarFile
+from imagenet_captions.image_ids import image_id, wnid_of
+
+_IMAGES = frozenset({"jpg", "jpeg", "png", "webp"})
+_TEXT, _JSON, _LABEL = "txt", "json", "cls"
+_NAMES_FILES = ("classnames.txt", "classes.txt")
+_AT_ONCE = 8  # shards; the time goes into waiting for a disk
+_ABSENT = (0, -1)
+
+
+def open_shards(source: Path, tars: Sequence[Path]) -> StoredExamples:
+    """The samples of the shards, in order, that have an image; those that have none are left out and counted.
+
+    One pass over the headers finds where everything lies; images and texts are read when they are asked for.
+    """
+    shards = list(
+        tqdm(
+            engine.run(_index, tars, min(_AT_ONCE, len(tars)), threads=True),
+            desc="index",
+            unit=" shards",
+            total=len(tars),
+            disable=None if len(tars) > 1 else True,
+        )
+    )
+    places = joined([shard.places for shard in shards], np.int64).reshape(-1, 6)
+    if not len(places):
+        raise InputError(f"{source} holds no sample with an image (.jpg, .jpeg, .png, .webp); check the path")
+    files = joined([np.full(len(shard.places), at, np.int32) for at, shard in enumerate(shards)], np.int32)
+    keys = pa.chunked_array([shard.keys for shard in shards], pa.string())
+    numbers = joined([shard.labels for shard in shards], np.int64)
+    paths = pa.array(map(str, tars), pa.string())
+    texts = SampleTexts(paths, files, places[:, 2:])
+    ids = ids_of(keys)
+    classes, labels = _classes(tars[0].parent, numbers, ids, texts)
+    images = FileImages(paths, files, places[:, 0].copy(), places[:, 1].copy())
+    return StoredExamples(source, classes, labels, ids, images, texts, sum(shard.left_out for shard in shards))
+
+
+@dataclass(frozen=True)
+class _Shard:
+    keys: pa.Array
+    places: Rows  # offset and size of image, .txt and .json
+    labels: Labels
+    left_out: int
+
+
+@dataclass
+class _Sample:
+    key: str
+    places: dict[str, tuple[int, int]] = field(default_factory=dict)
+    label: int = -1
+
+
+def _index(path: Path) -> _Shard:
+    keys, labels, left_out = [], [], 0
+    places: list[tuple[int, ...]] = []
+    with TarFile(path) as tar:
+        for sample in _samples(tar):
+            if "image" not in sample.places:
+                left_out += 1
+                continue
+            keys.append(sample.key)
+            labels.append(sample.label)
+            places.append(sum((sample.places.get(name, _ABSENT) for name in ("image", _TEXT, _JSON)), ()))
+    return _Shard(
+        pa.array(keys, pa.string()),
+        np.array(places, np.int64).reshape(-1, 6),
+        np.array(labels, np.int64),
+        left_out,
+    )
+
+
+def _samples(tar: TarFile) -> Iterator[_Sample]:
+    sample = _Sample("")
+    for member in tar.members():
+        base = member.name.rfind("/") + 1
+        dot = member.name.find(".", base)
+        # A key ends at the first dot of the file's name, as in the library; hidden files such as ._x are no samples.
+        if dot <= base:
+            continue
+        key, suffix = member.name[:dot], member.name[dot + 1 :].lower()
+        if key != sample.key:
+            if sample.places:
+                yield sample
+            sample = _Sample(key)
+        if suffix == _LABEL and member.size <= 20:
+            digits = tar.read(member.offset, member.size).strip()
+            sample.label = int(digits) if digits.isdigit() else -1
+        sample.places.setdefault("image" if suffix in _IMAGES else suffix, (member.offset, member.size))
+    if sample.places:
+        yield sample
+
+
+class SampleTexts:
+    """The texts of samples, from .txt (the caption) and .json (title, description, tags, caption)."""
+
+    def __init__(self, paths: pa.Array, files: npt.NDArray[np.int32], places: Rows) -> None:
+        self._paths, self._files, self._places = paths, files, places
+        self._open = OpenFiles()
+
+    def read(self, row: int) -> Texts:
+        said = self.said(row)
+        text = self._member(row, 0)
+        caption = _string(said.get("caption")) if text is None else text.decode("utf-8", "replace").strip()
+        tags = said.get("tags")
+        if isinstance(tags, str):
+            tags = [tags] if tags else []
+        return Texts(
+            _string(said.get("title")),
+            _string(said.get("description")),
+            tuple(map(str, tags)) if isinstance(tags, list) else (),
+            caption,
+        )
+
+    def said(self, row: int) -> dict[str, Any]:
+        """What the sample's .json says; nothing if it has none that can be read."""
+        try:
+            value = json.loads(self._member(row, 2) or b"{}")
+        except (ValueError, RecursionError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def _member(self, row: int, at: int) -> bytes | None:
+        offset, size = self._places[row, at : at + 2].tolist()
+        if size < 0:
+            return None
+        return self._open.read(self._paths[int(self._files[row])].as_py(), offset, size)
+
+
+def _string(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _classes(
+    folder: Path, numbers: Labels, ids: pa.ChunkedArray, texts: SampleTexts
+) -> tuple[tuple[Class, ...] | None, Labels]:
+    """What the numbers in .cls mean: a list of names beside the shards, ImageNet's classes if samples say so, or no
+    more than their number."""
+    listed = next((path for name in _NAMES_FILES if (path := folder / name).is_file()), None)
+    if listed is not None:
+        names = listed.read_text(encoding="utf-8").splitlines()
+        return by_number(pa.array(numbers), names)
+    labelled = np.flatnonzero(numbers >= 0)
+    # Samples of several classes: class 0 alone is called so in many sets.
+    _, first = np.unique(numbers[labelled], return_index=True)
+    looked_at = labelled[first[:: max(1, len(first) // 8)]].tolist()
+    wnids = {int(numbers[row]): _wnid(ids[row].as_py(), texts.said(row)) for row in looked_at}
+    if wnids and all(wnid and imagenet.index_of(wnid) == number for number, wnid in wnids.items()):
+        return named_classes(imagenet.wnids()), numbers
+    return by_number(pa.array(np.where(numbers < 0, -1, numbers)), None)
+
+
+def _wnid(key: str, said: dict[str, Any]) -> str:
+    named = image_id(key) or image_id(_string(said.get("filename")))
+    return wnid_of(named) if named else _string(said.get("wnid"))

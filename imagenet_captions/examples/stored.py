@@ -1,0 +1,172 @@
+"""Examples out of columns and of stretches of files, which is what every layout comes down to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.examples.example import Class, Rows, Texts
+
+TEXTS = ("title", "description", "tags", "caption")
+_MOST_OPEN = 256
+_WHOLE = -1
+# A canonical id anywhere below folders, and the class repeated behind it as in ILSVRC/imagenet-1k.
+_IMAGENET_NAME = r"^(?:.*[/\\])?(n[0-9]{8}_[0-9]{1,9})(?:_n[0-9]{8})?(?i:\.(?:jpe?g|png|webp))?$"
+_ENDING = r"(?i)\.(?:jpe?g|png|webp)$"
+
+
+class Images(Protocol):
+    """Where the bytes of the images are, by row."""
+
+    def read(self, row: int) -> bytes:
+        """The bytes of one image."""
+        ...
+
+
+class TextsOf(Protocol):
+    """Where the texts are, by row."""
+
+    def read(self, row: int) -> Texts:
+        """The texts of one image."""
+        ...
+
+
+@dataclass(frozen=True)
+class StoredExamples:
+    """Examples with their ids in Arrow, and images and texts read when they are asked for."""
+
+    source: Path
+    classes: tuple[Class, ...] | None
+    labels: Rows
+    ids: pa.Array | pa.ChunkedArray
+    images: Images
+    stored_texts: TextsOf
+    left_out: int = 0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image_id(self, index: int) -> str:
+        return str(self.ids[index].as_py())
+
+    def image(self, index: int) -> bytes:
+        return self.images.read(index)
+
+    def texts(self, index: int) -> Texts:
+        return self.stored_texts.read(index)
+
+
+@dataclass(frozen=True)
+class TextColumns:
+    """Texts in columns of Arrow, any of TEXTS; tags are a list or one text."""
+
+    columns: dict[str, Any]
+
+    def read(self, row: int) -> Texts:
+        found = {name: value for name, column in self.columns.items() if (value := column[row].as_py())}
+        if "tags" in found:
+            found["tags"] = (found["tags"],) if isinstance(found["tags"], str) else tuple(found["tags"])
+        return Texts(**found)
+
+
+class FileImages:
+    """Images as files, or stretches of files: row i is `sizes[i]` bytes at `offsets[i]` of `paths[files[i]]`.
+
+    Without `files` row i is the whole file `paths[i]`. Few files are kept open, a process opening its own.
+    """
+
+    def __init__(
+        self,
+        paths: pa.Array | pa.ChunkedArray,
+        files: npt.NDArray[np.int32] | None = None,
+        offsets: Rows | None = None,
+        sizes: Rows | None = None,
+    ) -> None:
+        self._paths, self._files, self._offsets, self._sizes = paths, files, offsets, sizes
+        self._open = OpenFiles()
+
+    def read(self, row: int) -> bytes:
+        if self._files is None or self._offsets is None or self._sizes is None:
+            return _whole_file(self._paths[row].as_py())
+        path = self._paths[int(self._files[row])].as_py()
+        return self._open.read(path, int(self._offsets[row]), int(self._sizes[row]))
+
+
+class OpenFiles:
+    """Reads stretches of files, which stay open for the next one; never shared between processes by pickling."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, int] = {}
+
+    def read(self, path: str, offset: int, size: int) -> bytes:
+        """So many bytes from there; InputError if the file is gone or shorter."""
+        try:
+            data = os.pread(self._handle(path), size, offset)
+        except OSError as error:
+            raise InputError(f"{path} cannot be read: {error.strerror}; check the path") from None
+        if len(data) != size:
+            raise InputError(f"{path} became shorter since it was opened; start again")
+        return data
+
+    def _handle(self, path: str) -> int:
+        if path not in self._open:
+            if len(self._open) >= _MOST_OPEN:
+                self.close()
+            self._open[path] = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        return self._open[path]
+
+    def close(self) -> None:
+        """Close all files."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[type[OpenFiles], tuple[()]]:
+        return OpenFiles, ()
+
+
+class ColumnImages:
+    """Images in an Arrow column of bytes."""
+
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        self._column = column
+
+    def read(self, row: int) -> bytes:
+        return bytes(self._column[row].as_buffer())
+
+
+def ids_of(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """The ids in paths or keys: ImageNet's where a name has one, else the name without an image's ending.
+
+    >>> ids_of(pa.array(["train/n01440764/n01440764_10026.JPEG", "dogs/1.png", "00017"])).to_pylist()
+    ['n01440764_10026', 'dogs/1', '00017']
+    """
+    return pc.replace_substring_regex(pc.replace_substring_regex(names, _IMAGENET_NAME, r"\1"), _ENDING, "")
+
+
+def text_columns(table: pa.Table) -> TextColumns:
+    """The texts in a table that has any of TEXTS."""
+    return TextColumns({name: table[name] for name in TEXTS if name in table.column_names})
+
+
+def _whole_file(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"the image {path} cannot be read: {error.strerror}; check the path") from None
+
+
+def joined(parts: Sequence[npt.NDArray[Any]], kind: Any) -> npt.NDArray[Any]:
+    """Arrays one behind the other, an empty one of none."""
+    return np.concatenate([np.empty(0, kind), *parts]).astype(kind)
