@@ -1,0 +1,20 @@
+"""From the bytes of an image to what a model takes."""
+
+from __future__ import annotations
+
+from imagenet_captions.pixels.decoding import BrokenImage, decode
+from imagenet_captions.pixels.spec import CLIP_224, IMAGENET_224, ImageSpec, normalise
+from imagenet_captions.pixels.transforms import EvalTransform, TrainTransform
+from imagenet_captions.pixels.views import TwoViews
+
+__all__ = [
+    "CLIP_224",
+    "IMAGENET_224",
+    "BrokenImage",
+    "EvalTransform",
+    "ImageSpec",
+    "TrainTransform",
+    "TwoViews",
+    "decode",
+    "normalise",
+]

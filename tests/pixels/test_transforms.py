@@ -1,0 +1,154 @@
+"""Crops and sizes beside torchvision's on Pillow images."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import transforms
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as F  # noqa: N812
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.pixels import (
+    CLIP_224,
+    IMAGENET_224,
+    BrokenImage,
+    EvalTransform,
+    ImageSpec,
+    TrainTransform,
+    TwoViews,
+    decode,
+    normalise,
+)
+from imagenet_captions.pixels.transforms import crop_box
+from tests.pixels.pictures import encoded, photos, picture
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("scale", [(0.9, 1.0), (0.08, 1.0), (1.0, 1.0)])
+@pytest.mark.parametrize("size", [(500, 375), (333, 500), (600, 40), (40, 600)])
+def test_crop_boxes_are_torchvisions(scale: tuple[float, float], size: tuple[int, int]) -> None:
+    image = torch.zeros(3, size[1], size[0], dtype=torch.uint8)
+    for seed in range(50):
+        torch.manual_seed(seed)
+        theirs = transforms.RandomResizedCrop.get_params(image, list(scale), [3 / 4, 4 / 3])
+        following = torch.rand(1).item()
+        generator = seeded(seed)
+        assert crop_box(image, scale, generator) == tuple(theirs)
+        assert torch.rand(1, generator=generator).item() == following
+
+
+def test_training_images_are_near_pillows() -> None:
+    pillows = transforms.Compose(
+        [
+            transforms.RandomResizedCrop(224, scale=(0.9, 1.0), interpolation=InterpolationMode.BICUBIC),
+            transforms.ToTensor(),
+        ]
+    )
+    ours = TrainTransform(CLIP_224)
+    differences = []
+    for seed, data in enumerate(photos(12)):
+        torch.manual_seed(seed)
+        theirs = pillows(Image.open(io.BytesIO(data)).convert("RGB"))
+        made = ours(data, seeded(seed))
+        assert made.shape == (3, 224, 224)
+        assert made.dtype == torch.uint8
+        differences.append((made / 255 - theirs).abs().mean().item())
+    assert np.mean(differences) <= 2 / 255
+    assert max(differences) <= 4 / 255
+
+
+@pytest.mark.parametrize("spec", [CLIP_224, IMAGENET_224, ImageSpec(64, resize_mode="squash"), ImageSpec(32)])
+def test_test_images_are_near_pillows(spec: ImageSpec) -> None:
+    mode = InterpolationMode(spec.interpolation)
+    for data in photos(6):
+        image = Image.open(io.BytesIO(data)).convert("RGB")
+        if spec.resize_mode == "squash":
+            image = F.resize(image, [spec.size, spec.size], mode)
+        else:
+            image = F.center_crop(F.resize(image, [int(spec.size / spec.crop_fraction)], mode), [spec.size])
+        made = EvalTransform(spec)(data)
+        assert made.shape == (3, spec.size, spec.size)
+        assert (made / 255 - F.to_tensor(image)).abs().mean() <= 2 / 255
+
+
+def test_a_border_is_cut_off_first() -> None:
+    inner = picture(100, 80)
+    framed = Image.new("RGB", (104, 84), (255, 0, 0))
+    framed.paste(inner, (2, 2))
+    spec = ImageSpec(64)
+    with_border = EvalTransform(spec, border=2)(encoded(framed, "PNG"))
+    assert torch.equal(with_border, EvalTransform(spec)(encoded(inner, "PNG")))
+
+
+def test_the_generator_alone_decides() -> None:
+    data = photos(1)[0]
+    for transform in (TrainTransform(CLIP_224, (0.5, 1.0), flip=True), TwoViews(ImageSpec(32))):
+        torch.manual_seed(1)
+        first = transform(data, seeded(3))
+        torch.manual_seed(2)
+        again, other = transform(data, seeded(3)), transform(data, seeded(4))
+        same = [torch.equal(one, two) for one, two in zip(first, again, strict=True)]
+        assert all(same)
+        assert not torch.equal(first[0], other[0])
+
+
+def test_half_of_the_images_are_flipped() -> None:
+    data = encoded(picture(32, 32), "PNG")
+    plain = decode(data)
+    made = [TrainTransform(ImageSpec(32), (1.0, 1.0), flip=True)(data, seeded(seed)) for seed in range(100)]
+    flipped = sum(torch.equal(image, plain.flip(-1)) for image in made)
+    whole = sum(torch.equal(image, plain) for image in made)
+    assert 25 < flipped < 75
+    assert flipped + whole >= 60  # the others are cropped to another shape
+
+
+def test_two_views_differ_in_place_and_colour() -> None:
+    data = photos(1)[0]
+    one, two = TwoViews(ImageSpec(64))(data, seeded(0))
+    assert one.shape == two.shape == (3, 64, 64)
+    assert (one.float() - two.float()).abs().mean() > 5
+    views = [view for seed in range(60) for view in TwoViews(ImageSpec(16), blur=False)(data, seeded(seed))]
+    grey = sum(torch.equal(view[0], view[1]) and torch.equal(view[0], view[2]) for view in views)
+    assert 10 < grey < 45
+
+
+def test_two_views_without_colours_keep_them() -> None:
+    plain = encoded(Image.new("RGB", (40, 40), (200, 100, 50)), "PNG")
+    for view in TwoViews(ImageSpec(16), strength=0, blur=False)(plain, seeded(0)):
+        assert view.flatten(1).T.unique(dim=0).tolist() == [[200, 100, 50]]
+
+
+def test_normalising_a_batch_is_what_torchvision_does() -> None:
+    batch = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
+    theirs = F.normalize(batch / 255, list(CLIP_224.mean), list(CLIP_224.std))
+    torch.testing.assert_close(normalise(batch, CLIP_224), theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_a_thread_of_an_image_is_not_blown_up() -> None:
+    with pytest.raises(BrokenImage, match="long and thin"):
+        EvalTransform(CLIP_224)(encoded(Image.new("RGB", (60_000, 1)), "PNG"))
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: TrainTransform(CLIP_224, (0.0, 1.0)), "crop of 0.0"),
+        (lambda: TwoViews(CLIP_224, strength=2), "jitter"),
+        (lambda: ImageSpec(0), "0 pixels"),
+        (lambda: ImageSpec(crop_fraction=1.5), "1.5"),
+        (lambda: ImageSpec(interpolation="lanczos"), "lanczos"),
+        (lambda: ImageSpec(resize_mode="longest"), "longest"),
+        (lambda: ImageSpec(std=(1, 0, 1)), "deviation"),
+    ],
+)
+def test_settings_that_are_not_possible(make: object, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        make()  # type: ignore[operator]
