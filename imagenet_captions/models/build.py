@@ -1,0 +1,96 @@
+"""Models with random weights: by name, or from a description."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.models.config import ModelConfig, TowerConfig, config_from_dict
+from imagenet_captions.models.model import Model
+from imagenet_captions.models.names import unknown_name
+from imagenet_captions.models.presets import PRESETS
+from imagenet_captions.models.tokenizing import build_tokenizer
+
+_TOWERS = ("open_clip", "timm", "align", "clip", "micro")
+
+
+def build_model(name: str, seed: int) -> Model:
+    """A model with random weights, the same for the same name and seed.
+
+    The name is a preset's, `open_clip:NAME` for any of open_clip's configurations, or `timm:NAME` for images alone.
+    """
+    config = config_of(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build(config)
+
+
+def config_of(name: str) -> ModelConfig:
+    """What a name stands for."""
+    library, _, rest = name.partition(":")
+    if library == "timm" and rest:
+        from imagenet_captions.models import timm_towers
+
+        return timm_towers.named_config(rest)
+    preset = PRESETS.get(name)
+    if preset is not None and preset.config is not None:
+        return preset.config
+    if preset is None and library != "open_clip":
+        raise unknown_name("model to build", name, PRESETS)
+    from imagenet_captions.models import open_clip_configs
+
+    return open_clip_configs.named_config(rest or str(preset and preset.open_clip), name)
+
+
+def build_from_config(values: Mapping[str, Any]) -> Model:
+    """A model of the dictionary that `model_config_of` gave, with weights to be loaded into it."""
+    return build(config_from_dict(values))
+
+
+def build(config: ModelConfig) -> Model:
+    """A model of a description, with random weights from torch's own generator."""
+    image, projection, text = _towers(config)
+    tokenizer = None if config.tokenizer is None else build_tokenizer(config.tokenizer)
+    return Model(config, image, projection, text, tokenizer)
+
+
+def _towers(config: ModelConfig) -> tuple[nn.Module, nn.Module | None, nn.Module | None]:
+    if config.image.kind in ("align", "clip"):
+        from imagenet_captions.models.transformers_towers import build_both
+
+        image, projection, text = build_both(config.image.kind, config.image.options)
+        return (image, None, None) if config.text is None else (image, projection, text)
+    image, free = _image(config.image, config.dim)
+    if config.text is None or config.dim is None:
+        return image, None, None
+    return image, free, _text(config.text, config.dim)
+
+
+def _image(tower: TowerConfig, dim: int | None) -> tuple[nn.Module, nn.Module | None]:
+    if tower.kind == "open_clip":
+        from imagenet_captions.models import open_clip_towers
+
+        return open_clip_towers.build_image(tower.options)
+    if tower.kind == "timm":
+        from imagenet_captions.models import timm_towers
+
+        return timm_towers.build_image(tower.options, dim)
+    if tower.kind == "micro":
+        from imagenet_captions.models import micro_tower
+
+        return micro_tower.build_image(tower.options, dim)
+    raise InputError(f"a model's description names the tower {tower.kind[:40]!r}; known are {', '.join(_TOWERS)}")
+
+
+def _text(tower: TowerConfig, dim: int) -> nn.Module:
+    if tower.kind == "open_clip":
+        from imagenet_captions.models import open_clip_towers
+
+        return open_clip_towers.build_text(tower.options, dim)
+    raise InputError(
+        f"a model's description names the text tower {tower.kind[:40]!r}; known are open_clip, align, clip"
+    )

@@ -1,0 +1,117 @@
+"""What a model is made of: everything that is needed to build it again, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.pixels.spec import ImageSpec
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class TowerConfig:
+    """One tower: which library's code it is, and that code's own settings."""
+
+    kind: str
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """How texts become numbers.
+
+    Kind `clip` is CLIP's byte pairs, which come with open_clip. Kind `json` is any other: `json` holds the text of its
+    `tokenizer.json`, and `pad_id` the token that fills a short text up.
+    """
+
+    kind: str = "clip"
+    context_length: int = 77
+    pad_id: int = 0
+    json: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ProjectorConfig:
+    """The two layers that SimCLR puts on an image tower, and that nothing else uses."""
+
+    hidden: int = 2048
+    dim: int = 128
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A model, without its weights.
+
+    `dim` is the width of the space that images and texts share, None for a model of images alone. `temperature` is
+    what similarities are divided by before training has changed it.
+    """
+
+    name: str
+    spec: ImageSpec
+    image: TowerConfig
+    text: TowerConfig | None = None
+    tokenizer: TokenizerConfig | None = None
+    dim: int | None = None
+    temperature: float = 0.07
+    head_classes: tuple[str, ...] | None = None
+    projector: ProjectorConfig | None = None
+
+    def __post_init__(self) -> None:
+        if (self.text is None) != (self.tokenizer is None) or (self.text is not None and self.dim is None):
+            raise InputError(
+                f"model {self.name}: a text tower needs a tokenizer and a shared dimension; give all three"
+            )
+
+    def image_only(self) -> ModelConfig:
+        """The same images, no texts."""
+        return replace(self, text=None, tokenizer=None, dim=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As values that JSON, YAML and a checkpoint's hyperparameters hold."""
+        return {"format": _FORMAT, **_plain(asdict(self))}
+
+
+def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
+    """A model's description from what `to_dict` gave.
+
+    Raises InputError where something is missing or unknown, as in a file of a later version.
+    """
+    if values.get("format") != _FORMAT:
+        raise InputError(
+            f"the model's description has format {str(values.get('format'))[:20]!r} where this version reads {_FORMAT};"
+            " use the version that wrote it"
+        )
+    fields = {key: value for key, value in values.items() if key != "format"}
+    try:
+        spec = dict(fields.pop("spec"))
+        spec.update(mean=tuple(spec["mean"]), std=tuple(spec["std"]))
+        classes = fields.pop("head_classes")
+        return ModelConfig(
+            spec=ImageSpec(**spec),
+            image=TowerConfig(**fields.pop("image")),
+            text=_maybe(TowerConfig, fields.pop("text")),
+            tokenizer=_maybe(TokenizerConfig, fields.pop("tokenizer")),
+            head_classes=None if classes is None else tuple(classes),
+            projector=_maybe(ProjectorConfig, fields.pop("projector")),
+            **fields,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"the model's description is not whole ({str(error)[:80]}); write the model again") from None
+
+
+def _maybe(kind: type[Any], values: Mapping[str, Any] | None) -> Any:
+    return None if values is None else kind(**values)
+
+
+def _plain(value: Any) -> Any:
+    """Mappings as dicts, sequences as lists: what a JSON file gives back equals what went in."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return value

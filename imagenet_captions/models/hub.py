@@ -1,0 +1,55 @@
+"""Weights that would come from a hub: where it cannot be reached, one sentence instead of a page of tracebacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.error import HTTPError, URLError
+
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+
+from imagenet_captions.errors import InputError
+
+# The hub's client is requests, httpx or httpx2, as its version has it: the base of its own error is its client's.
+_CLIENT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
+_UNREACHED = (URLError, ConnectionError, TimeoutError, LocalEntryNotFoundError, OfflineModeIsEnabled)
+_UNREACHED_BY_NAME = {"TransportError", "ConnectionError", "Timeout", "RequestError"}
+_INSTEAD = "give a file or a folder that is on this machine"
+
+
+@contextmanager
+def reaching(what: str) -> Iterator[None]:
+    """Turn a hub's failures into one sentence about what was wanted from it.
+
+    The libraries raise a dozen kinds of error, and wrap them in an OSError or RuntimeError of their own: the chain of
+    causes says whether the network was the reason. Everything else goes on as it is.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, _CLIENT_ERROR) as error:
+        causes = list(_causes(error))
+        if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
+            raise InputError(f"the hub has no {what}, or wants a login for it; check the name, or {_INSTEAD}") from None
+        if any(isinstance(cause, (HfHubHTTPError, HTTPError)) for cause in causes):
+            raise InputError(f"the hub refused {what} ({str(error)[:100]}); {_INSTEAD}") from None
+        if any(_is_unreached(cause) for cause in causes):
+            raise InputError(f"{what} would come from a hub that cannot be reached from here; {_INSTEAD}") from None
+        raise
+
+
+def _is_unreached(error: BaseException) -> bool:
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return isinstance(error, _UNREACHED) or bool(names & _UNREACHED_BY_NAME)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

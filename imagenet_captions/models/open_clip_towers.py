@@ -1,0 +1,57 @@
+"""Towers of open_clip, from its own configurations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+# open_clip builds whole models in public and single towers in these two alone; CLIP and CoCa are made of them.
+from open_clip.model import CLIPTextCfg, CLIPVisionCfg, _build_text_tower, _build_vision_tower
+from open_clip.timm_model import TimmModel
+from open_clip.transformer import VisionTransformer
+from torch import Tensor, nn
+
+
+class FirstOutput(nn.Module):
+    """A tower of open_clip, whose first output is what we want where it gives several (CoCa's do)."""
+
+    def __init__(self, trunk: nn.Module, width: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.width = width
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The pooled features, or the texts' points."""
+        out = self.trunk(inputs)
+        first: Tensor = out[0] if isinstance(out, tuple) else out
+        return first
+
+
+def split_visual(visual: nn.Module, dim: int) -> tuple[nn.Module, nn.Module]:
+    """An image tower of open_clip as features, and the projection of features to the shared space.
+
+    A ResNet's attention pool ends with its projection, so its features are the shared space's points, as in what
+    open_clip gives out; a Vision Transformer and a timm model are cut before the last layer.
+    """
+    if isinstance(visual, VisionTransformer) and isinstance(visual.proj, nn.Parameter):
+        weight = visual.proj.detach().T.contiguous()
+        projection = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+        projection.weight = nn.Parameter(weight)
+        visual.proj = None
+        return FirstOutput(visual, weight.shape[1]), projection
+    if isinstance(visual, TimmModel) and len(visual.head) and "pool" not in visual.head._modules:
+        last = visual.head._modules.get("proj") or visual.head._modules["mlp"].fc1
+        return FirstOutput(visual.trunk, last.in_features), visual.head
+    return FirstOutput(visual, dim), nn.Identity()
+
+
+def build_image(options: Mapping[str, Any]) -> tuple[nn.Module, nn.Module]:
+    """An image tower of open_clip with random weights, and its projection."""
+    config, dim = CLIPVisionCfg(**options["vision_cfg"]), options["embed_dim"]
+    return split_visual(_build_vision_tower(dim, config, options["quick_gelu"]), dim)
+
+
+def build_text(options: Mapping[str, Any], dim: int) -> nn.Module:
+    """A text tower of open_clip with random weights, its projection included."""
+    config = CLIPTextCfg(**options["text_cfg"])
+    return FirstOutput(_build_text_tower(dim, config, options["quick_gelu"]), dim)

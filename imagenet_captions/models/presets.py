@@ -1,0 +1,169 @@
+"""The models that this package names: one table.
+
+To change a model, change its row; whatever a row says is written into model.json beside trained weights, so that
+older runs load as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from imagenet_captions.models.config import ModelConfig, TokenizerConfig, TowerConfig
+from imagenet_captions.pixels.spec import ImageSpec
+
+_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+_HALF = (0.5, 0.5, 0.5)
+_BYTE_PAIRS = 49408
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named model: what it is in words, and either open_clip's name of it or its own description."""
+
+    about: str
+    open_clip: str | None = None
+    config: ModelConfig | None = None
+
+
+def _spec(size: int, mean: tuple[float, float, float] = _CLIP_MEAN, std: tuple[float, float, float] = _CLIP_STD) -> Any:
+    return ImageSpec(size=size, mean=mean, std=std, interpolation="bicubic")
+
+
+def _text(width: int, heads: int, layers: int, context: int) -> dict[str, Any]:
+    """open_clip's text transformer, and CLIP's byte pairs for it."""
+    sizes = {"width": width, "heads": heads, "layers": layers, "context_length": context, "vocab_size": _BYTE_PAIRS}
+    return {
+        "text": TowerConfig("open_clip", {"text_cfg": sizes, "quick_gelu": False}),
+        "tokenizer": TokenizerConfig(context_length=context),
+    }
+
+
+def _timm(architecture: str, **arguments: Any) -> TowerConfig:
+    return TowerConfig("timm", {"architecture": architecture, "arguments": arguments})
+
+
+def _align(vision: Mapping[str, Any], text: Mapping[str, Any], dim: int, context: int) -> dict[str, Any]:
+    """transformers' ALIGN, its BERT with CLIP's byte pairs in place of WordPieces, which come only from a hub.
+
+    transformers gives torch the momentum that TensorFlow means (0.99 of the old), which torch takes for 0.99 of the
+    new; 0.01 is what was meant.
+    """
+    config = {
+        "projection_dim": dim,
+        "vision_config": {"batch_norm_momentum": 0.01, **vision},
+        "text_config": {"vocab_size": _BYTE_PAIRS, "max_position_embeddings": context, **text},
+    }
+    return {
+        "image": TowerConfig("align", {"config": config, "mask": "end", "pad_id": 0}),
+        "text": TowerConfig("align", {}),
+        "tokenizer": TokenizerConfig(context_length=context),
+        "dim": dim,
+    }
+
+
+_ALIGN = ModelConfig(
+    name="align",
+    spec=_spec(289, _HALF, _HALF),
+    temperature=1.0,
+    **_align({"image_size": 289}, {}, dim=640, context=64),
+)
+_ALIGN_LARGE = ModelConfig(
+    name="align-large",
+    spec=_spec(289, _HALF, _HALF),
+    temperature=1.0,
+    **_align(
+        {"image_size": 289, "width_coefficient": 4.3, "depth_coefficient": 5.3},
+        {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
+        dim=1376,
+        context=64,
+    ),
+)
+_ALIGN_MICRO = ModelConfig(
+    name="align-micro",
+    spec=_spec(32, _HALF, _HALF),
+    **_align(
+        {
+            "image_size": 32,
+            "width_coefficient": 0.4,
+            "depth_coefficient": 0.4,
+            "strides": [1, 1, 2, 2, 1, 2, 1],
+            "drop_connect_rate": 0.0,
+        },
+        {
+            "hidden_size": 128,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "intermediate_size": 512,
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+        },
+        dim=128,
+        context=32,
+    ),
+)
+_BASIC = ModelConfig(
+    name="basic", spec=_spec(224), image=_timm("coatnet_0_224", head_hidden_size=0), dim=1024, **_text(1024, 16, 6, 64)
+)
+_BASIC_MEDIUM = ModelConfig(
+    name="basic-medium",
+    spec=_spec(224),
+    image=_timm("coatnet_3_224", head_hidden_size=0),
+    dim=1024,
+    **_text(1024, 8, 12, 64),
+)
+_BASIC_MICRO = ModelConfig(
+    name="basic-micro",
+    spec=_spec(32),
+    image=_timm(
+        "coatnet_0_224",
+        img_size=32,
+        head_hidden_size=0,
+        stem_width=[16, 32],
+        embed_dim=[32, 64, 128, 128],
+        depths=[1, 1, 2, 1],
+    ),
+    dim=128,
+    **_text(128, 4, 2, 32),
+)
+_MICRO = ModelConfig(
+    name="micro",
+    spec=_spec(32),
+    image=TowerConfig("micro", {"widths": [32, 64, 128, 256], "blocks": 1}),
+    dim=128,
+    **_text(128, 4, 2, 32),
+)
+_VIT_MICRO = ModelConfig(
+    name="vit-micro",
+    spec=_spec(32),
+    image=TowerConfig(
+        "open_clip",
+        {
+            "embed_dim": 128,
+            "vision_cfg": {"image_size": 32, "patch_size": 4, "width": 128, "layers": 4, "head_width": 32},
+            "quick_gelu": False,
+        },
+    ),
+    dim=128,
+    **_text(128, 4, 2, 32),
+)
+_RESNET50 = ModelConfig(name="resnet50", spec=_spec(224), image=_timm("resnet50"))
+
+PRESETS: dict[str, Preset] = {
+    "RN50": Preset("CLIP's ResNet-50", open_clip="RN50"),
+    "RN101": Preset("CLIP's ResNet-101", open_clip="RN101"),
+    "ViT-B-32": Preset("CLIP's ViT-B/32", open_clip="ViT-B-32"),
+    "ViT-B-16": Preset("CLIP's ViT-B/16", open_clip="ViT-B-16"),
+    "ViT-L-14": Preset("CLIP's ViT-L/14", open_clip="ViT-L-14"),
+    "resnet50": Preset("the ResNet-50 of torchvision and timm, images alone", config=_RESNET50),
+    "align": Preset("ALIGN-style, EfficientNet-B7 and BERT-Base", config=_ALIGN),
+    "align-large": Preset("ALIGN-style at the paper's size, EfficientNet-L2 and BERT-Large", config=_ALIGN_LARGE),
+    "align-micro": Preset("ALIGN-style for a CPU, 32 x 32", config=_ALIGN_MICRO),
+    "basic": Preset("BASIC-S: CoAtNet-0 and a transformer of 6 layers", config=_BASIC),
+    "basic-medium": Preset("BASIC-M: CoAtNet-3 and a transformer of 12 layers", config=_BASIC_MEDIUM),
+    "basic-micro": Preset("BASIC-style for a CPU, 32 x 32", config=_BASIC_MICRO),
+    "micro": Preset("a small residual network and text transformer for a CPU, 32 x 32", config=_MICRO),
+    "vit-micro": Preset("a small Vision Transformer and text transformer for a CPU, 32 x 32", config=_VIT_MICRO),
+}

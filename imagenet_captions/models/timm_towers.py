@@ -1,0 +1,54 @@
+"""Image towers of timm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import timm
+from timm.data.config import resolve_data_config
+from torch import Tensor, nn
+
+from imagenet_captions.models import preprocess
+from imagenet_captions.models.config import ModelConfig, TowerConfig
+from imagenet_captions.models.names import unknown_name
+
+
+class TimmImage(nn.Module):
+    """A timm model without its classifier."""
+
+    def __init__(self, trunk: nn.Module, width: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.width = width
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """The features that timm's own classifier would see."""
+        features: Tensor = self.trunk(pixels)
+        return features
+
+
+def build_image(options: Mapping[str, Any], dim: int | None) -> tuple[nn.Module, nn.Module | None]:
+    """A timm model with random weights as an image tower, and a linear projection where a shared space is wanted."""
+    name = options["architecture"]
+    if not timm.is_model(name):
+        raise unknown_name("timm model", name, timm.list_models())
+    given: dict[str, Any] = options["arguments"]
+    arguments: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
+    trunk: Any = timm.create_model(name, pretrained=False, num_classes=0, **arguments)
+    tower = TimmImage(trunk, width_of(trunk))
+    return tower, None if dim is None else nn.Linear(tower.width, dim, bias=False)
+
+
+def width_of(trunk: Any) -> int:
+    """How many features a timm model gives to its classifier, of which some have a layer before it."""
+    return int(getattr(trunk, "head_hidden_size", None) or trunk.num_features)
+
+
+def named_config(name: str) -> ModelConfig:
+    """The description of a timm model, images alone, with the pixels that timm gives it."""
+    if not timm.is_model(name):
+        raise unknown_name("timm model", name, timm.list_models())
+    pretrained: Any = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    spec = preprocess.from_timm(resolve_data_config(pretrained_cfg=pretrained.to_dict()))  # type: ignore[no-untyped-call]
+    return ModelConfig(f"timm:{name}", spec, TowerConfig("timm", {"architecture": name, "arguments": {}}))

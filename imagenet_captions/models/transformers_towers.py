@@ -1,0 +1,96 @@
+"""Towers of transformers: ALIGN's (EfficientNet and BERT) and CLIP's, from a configuration or a whole model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AlignConfig, AlignModel, CLIPConfig, CLIPModel, PreTrainedModel
+
+KINDS: dict[str, tuple[Any, Any]] = {"align": (AlignConfig, AlignModel), "clip": (CLIPConfig, CLIPModel)}
+
+
+class PooledImage(nn.Module):
+    """An image tower whose pooled output is wanted."""
+
+    def __init__(self, trunk: nn.Module, width: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.width = width
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """The pooled features, [n, width]."""
+        features: Tensor = self.trunk(pixel_values=pixels).pooler_output
+        return features
+
+
+class BertText(nn.Module):
+    """ALIGN's text tower: BERT, of which the first token is taken, and a projection."""
+
+    def __init__(self, trunk: Any, projection: nn.Module, mask: str, pad_id: int) -> None:
+        super().__init__()
+        trunk.pooler = None  # ALIGN takes the first token as it is; weights without a gradient would stop DDP
+        self.trunk = trunk
+        self.projection = projection
+        self._mask = mask
+        self._pad_id = pad_id
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """The texts' points, [n, dim]."""
+        hidden = self.trunk(input_ids=tokens, attention_mask=attention_mask(tokens, self._mask, self._pad_id))
+        out: Tensor = self.projection(hidden.last_hidden_state[:, 0, :])
+        return out
+
+
+class ClipText(nn.Module):
+    """CLIP's text tower, pooled where the text ends, and a projection."""
+
+    def __init__(self, trunk: nn.Module, projection: nn.Module, mask: str, pad_id: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.projection = projection
+        self._mask = mask
+        self._pad_id = pad_id
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """The texts' points, [n, dim]."""
+        hidden = self.trunk(input_ids=tokens, attention_mask=attention_mask(tokens, self._mask, self._pad_id))
+        out: Tensor = self.projection(hidden.pooler_output)
+        return out
+
+
+def attention_mask(tokens: Tensor, mask: str, pad_id: int) -> Tensor:
+    """Which tokens are text: up to the end mark, or all but the padding.
+
+    CLIP's byte pairs fill up with 0, which is also the token of "!", but their end mark is the highest number.
+
+    >>> attention_mask(torch.tensor([[9, 0, 10, 0, 0]]), "end", 0).tolist()
+    [[1, 1, 1, 0, 0]]
+    >>> attention_mask(torch.tensor([[9, 4, 10, 1, 1]]), "padding", 1).tolist()
+    [[1, 1, 1, 0, 0]]
+    """
+    if mask == "padding":
+        return (tokens != pad_id).long()
+    places = torch.arange(tokens.shape[1], device=tokens.device)
+    return (places[None, :] <= tokens.argmax(dim=1)[:, None]).long()
+
+
+def split_model(kind: str, model: PreTrainedModel, mask: str, pad_id: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """A whole model as an image tower, its projection, and a text tower."""
+    whole: Any = model
+    if kind == "align":
+        width = whole.text_projection.out_features
+        text: nn.Module = BertText(whole.text_model, whole.text_projection, mask, pad_id)
+        return PooledImage(whole.vision_model, width), nn.Identity(), text
+    width = whole.visual_projection.in_features
+    text = ClipText(whole.text_model, whole.text_projection, mask, pad_id)
+    return PooledImage(whole.vision_model, width), whole.visual_projection, text
+
+
+def build_both(kind: str, options: Mapping[str, Any]) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """Both towers and the image projection, with random weights from a configuration."""
+    config_class, model_class = KINDS[kind]
+    config = config_class.from_dict(dict(options["config"]))
+    return split_model(kind, model_class(config), options["mask"], options["pad_id"])

@@ -1,0 +1,82 @@
+"""Weights of a file into a model that fits them, or one sentence that says why not."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import require_file
+
+_NAMED = 3
+
+
+def read_weights(path: Path, what: str = "weights") -> Any:
+    """What a weights file holds: safetensors, or torch's own form with nothing but values in it.
+
+    Raises InputError for a file that is no such thing; code in a pickle is never run.
+    """
+    require_file(path, what)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path} holds no weights that can be read ({_first_line(error)}); give a .safetensors file or one that"
+            " torch.load(weights_only=True) reads"
+        ) from None
+
+
+def state_of(loaded: Any, path: Path) -> dict[str, Tensor]:
+    """The weights in what a file holds, whether it is them or a training's checkpoint around them.
+
+    >>> state_of({"epoch": 3, "state_dict": {"module.fc.bias": torch.zeros(2)}}, Path("epoch_3.pt"))
+    {'fc.bias': tensor([0., 0.])}
+    """
+    for key in ("state_dict", "model_state_dict", "state_dict_ema", "model"):
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
+            loaded = loaded[key]
+            break
+    if not isinstance(loaded, Mapping) or not loaded or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise InputError(f"{path} holds no weights by name; give the file of a model's state_dict")
+    state = {str(key): value for key, value in loaded.items()}
+    if all(key.startswith("module.") for key in state):
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    return state
+
+
+def put_weights(module: nn.Module, state: Mapping[str, Tensor], source: object) -> None:
+    """Weights into a module, every one, and nothing else.
+
+    Raises InputError that names the first weights which are missing, unknown or of another shape.
+    """
+    wanted = module.state_dict()
+    missing = [key for key in wanted if key not in state]
+    unknown = [key for key in state if key not in wanted]
+    shapes = [
+        f"{key} {tuple(state[key].shape)} for {tuple(wanted[key].shape)}"
+        for key in wanted
+        if key in state and state[key].shape != wanted[key].shape
+    ]
+    faults = [
+        f"{len(keys)} {word} ({', '.join(keys[:_NAMED])}{', …' if len(keys) > _NAMED else ''})"
+        for word, keys in (("missing", missing), ("unknown", unknown), ("of another shape", shapes))
+        if keys
+    ]
+    if faults:
+        raise InputError(
+            f"the weights of {source} do not fit the model: {'; '.join(faults)}; give the model they were made for"
+        )
+    module.load_state_dict(dict(state))
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
