@@ -24,7 +24,6 @@ from imagenet_captions.examples.stored import (
     Images,
     StoredExamples,
     ids_of,
-    joined,
     text_columns,
 )
 
@@ -93,12 +92,12 @@ def _is_bytes(kind: pa.DataType) -> bool:
 def _without_images(files: Sequence[Path], schema: pa.Schema, image: str) -> pa.Table:
     wanted = [name for name in (*_IDS, *_LABELS, *_NAMES, *TEXTS, *_RENAMED) if name in schema.names and name != image]
     parts = [pq.read_table(file, columns=wanted) for file in files]
-    table = pa.concat_tables([part.replace_schema_metadata(schema.metadata) for part in parts])
+    table = pa.concat_tables([part.replace_schema_metadata() for part in parts])
     names = [
         _RENAMED[name] if name in _RENAMED and _RENAMED[name] not in table.column_names else name
         for name in table.column_names
     ]
-    return table.rename_columns(names)
+    return table.rename_columns(names).replace_schema_metadata(schema.metadata)
 
 
 def _ids(table: pa.Table, paths: pa.Array, kept: Any) -> pa.Array:
@@ -208,9 +207,9 @@ def _in_place(files: Sequence[Path], image: str) -> _Found:
         sizes.append(places[:, 1])
     images = FileImages(
         pa.array(map(str, files), pa.string()),
-        joined(number, np.int32),
-        joined(offsets, np.int64),
-        joined(sizes, np.int64),
+        np.concatenate(number),
+        np.concatenate(offsets),
+        np.concatenate(sizes),
     )
     return _Found(pa.chunked_array(has, pa.bool_()).combine_chunks(), pa.chunked_array(paths, pa.string()), images)
 

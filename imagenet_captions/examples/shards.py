@@ -18,7 +18,7 @@ from imagenet_captions import engine
 from imagenet_captions.errors import InputError
 from imagenet_captions.examples.classes_of import Labels, by_number, named_classes
 from imagenet_captions.examples.example import Class, Rows, Texts
-from imagenet_captions.examples.stored import FileImages, OpenFiles, StoredExamples, ids_of, joined
+from imagenet_captions.examples.stored import FileImages, OpenFiles, StoredExamples, ids_of
 from imagenet_captions.examples.tar_headers import TarFile
 from imagenet_captions.image_ids import image_id, wnid_of
 
@@ -43,12 +43,12 @@ def open_shards(source: Path, tars: Sequence[Path]) -> StoredExamples:
             disable=None if len(tars) > 1 else True,
         )
     )
-    places = joined([shard.places for shard in shards], np.int64).reshape(-1, 6)
+    places = np.concatenate([shard.places for shard in shards])
     if not len(places):
         raise InputError(f"{source} holds no sample with an image (.jpg, .jpeg, .png, .webp); check the path")
-    files = joined([np.full(len(shard.places), at, np.int32) for at, shard in enumerate(shards)], np.int32)
+    files = np.concatenate([np.full(len(shard.places), at, np.int32) for at, shard in enumerate(shards)])
     keys = pa.chunked_array([shard.keys for shard in shards], pa.string())
-    numbers = joined([shard.labels for shard in shards], np.int64)
+    numbers = np.concatenate([shard.labels for shard in shards])
     paths = pa.array(map(str, tars), pa.string())
     texts = SampleTexts(paths, files, places[:, 2:])
     ids = ids_of(keys)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -165,8 +164,3 @@ def _whole_file(path: str) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"the image {path} cannot be read: {error.strerror}; check the path") from None
-
-
-def joined(parts: Sequence[npt.NDArray[Any]], kind: Any) -> npt.NDArray[Any]:
-    """Arrays one behind the other, an empty one of none."""
-    return np.concatenate([np.empty(0, kind), *parts]).astype(kind)

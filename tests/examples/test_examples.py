@@ -1,0 +1,363 @@
+"""Images in every layout, as training reads them."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from imagenet_captions import classes
+from imagenet_captions.errors import InputError
+from imagenet_captions.examples import (
+    Class,
+    Examples,
+    Texts,
+    classes_without_images,
+    only_ids,
+    open_examples,
+    require_classes,
+    select,
+)
+from imagenet_captions.examples import parquet as in_parquet
+from imagenet_captions.packager.exports.export import export
+from imagenet_captions.packager.exports.settings import ExportSettings
+from tests.filtering.made import make_dataset, rows
+from tests.packager.made import IDS, image, images, tar_of, train_folder
+
+FROG, TRUCK = Class("frog", "frog"), Class("truck", "truck")
+
+
+def all_of(examples: Examples) -> list[tuple[str, bytes, Texts, str | None]]:
+    """Every row as plain values, its class by key; and that a copy sent to another process says the same."""
+    copy = pickle.loads(pickle.dumps(examples))
+    found = []
+    for row in range(len(examples)):
+        label = int(examples.labels[row])
+        key = examples.classes[label].key if examples.classes and label >= 0 else None
+        found.append((examples.image_id(row), examples.image(row), examples.texts(row), key))
+        assert (copy.image_id(row), copy.image(row), copy.texts(row)) == found[-1][:3]
+    return found
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_dataset(tmp_path_factory.mktemp("dataset"), rows(7), images=True)
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_a_dataset_of_ours(dataset: Path, in_place: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not in_place:
+        monkeypatch.setattr(in_parquet, "_in_place", _unreadable)
+    wanted = [
+        (row["image_id"], image(row["image_id"]), _texts(row), row["wnid"])
+        for number, row in enumerate(rows(7))
+        if number % 10
+    ]
+    examples = open_examples(dataset)
+    assert all_of(examples) == wanted
+    assert examples.left_out == 4
+    assert [class_.key for class_ in examples.classes or ()] == list(classes.wnids())
+    assert len(classes_without_images(examples)) == 995
+
+
+def _unreadable(*_: object) -> None:
+    raise in_parquet.UnreadablePages
+
+
+def _texts(row: dict[str, object]) -> Texts:
+    return Texts(row["title"], row["description"], tuple(row["tags"]), row["caption"])  # type: ignore[arg-type]
+
+
+def test_large_parquet_is_read_from_the_cache_of_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(in_parquet, "_LARGEST_IN_MEMORY", 0)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    file = write_parquet(tmp_path / "x.parquet", label=[0, 1, 1])
+    examples = open_examples(file)
+    assert [each[1] for each in all_of(examples)] == [image("a"), image("b"), image("c")]
+    assert len(pickle.dumps(examples)) < 20_000
+
+
+def write_parquet(path: Path, **columns: object) -> Path:
+    held = [{"bytes": image(name), "path": f"some/{name}.png"} for name in "abc"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({"image": held, **columns}), path, compression="zstd")
+    return path
+
+
+def test_parquet_with_numbers_and_names(tmp_path: Path) -> None:
+    file = write_parquet(tmp_path / "x.parquet", label=[1, 0, 1], class_name=["truck", "frog", "truck"])
+    examples = open_examples(file)
+    assert examples.classes == (FROG, TRUCK)
+    assert examples.labels.tolist() == [1, 0, 1]
+    assert [examples.image_id(row) for row in range(3)] == ["some/a", "some/b", "some/c"]
+
+
+def test_parquet_with_names_alone(tmp_path: Path) -> None:
+    examples = open_examples(write_parquet(tmp_path / "x.parquet", class_name=["truck", "frog", None]))
+    assert examples.classes == (FROG, TRUCK)
+    assert examples.labels.tolist() == [1, 0, -1]
+    with pytest.raises(InputError, match=r"1 images of .* have no label"):
+        require_classes(examples)
+
+
+def test_parquet_with_a_caption_and_no_label(tmp_path: Path) -> None:
+    examples = open_examples(write_parquet(tmp_path / "x.parquet", text=["a", None, "NA"], key=["k1", "k2", "k3"]))
+    assert [each[2].caption for each in all_of(examples)] == ["a", "", "NA"]
+    assert examples.image_id(0) == "k1"
+    assert examples.classes is None
+    with pytest.raises(InputError, match="has no labels"):
+        require_classes(examples)
+
+
+def test_the_parquet_of_imagenet_1k(tmp_path: Path) -> None:
+    # ILSVRC/imagenet-1k names its classes by WordNet's words, and repeats the class in the path.
+    names = [", ".join(classes.by_index(number).lemmas) for number in range(1000)]
+    features = {"label": {"names": names, "_type": "ClassLabel"}, "image": {"_type": "Image"}}
+    held = [{"bytes": image(each), "path": f"{each}_{each[:9]}.JPEG"} for each in IDS]
+    labels = [classes.index_of(each[:9]) for each in IDS]
+    table = pa.table({"image": held, "label": labels})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    (tmp_path / "data").mkdir()
+    for number, part in enumerate((table[:5], table[5:])):
+        pq.write_table(part, tmp_path / f"data/train-{number:05d}-of-00002.parquet")
+    pq.write_table(table[:1], tmp_path / "data/validation-00000-of-00001.parquet")
+    with pytest.raises(InputError, match="splits train and validation"):
+        open_examples(tmp_path)
+    examples = open_examples(tmp_path / "data/train-*.parquet")
+    assert [(each[0], each[3]) for each in all_of(examples)] == [(each, each[:9]) for each in IDS]
+    assert examples.classes is not None
+    assert examples.classes[0] == Class("n01440764", "tench")
+
+
+def test_webdataset_that_we_wrote(dataset: Path, tmp_path: Path) -> None:
+    export(dataset, tmp_path / "wds", ExportSettings(to="webdataset", shard_size=10))
+    examples = open_examples(tmp_path / "wds")
+    from_dataset = {each[0]: each for each in all_of(open_examples(dataset))}
+    found = {each[0]: each for each in all_of(examples)}
+    assert set(found) <= set(from_dataset)
+    assert len(found) > 20
+    for image_id, (_, data, texts, key) in found.items():
+        row = from_dataset[image_id]
+        assert (data, key) == (row[1], row[3])
+        assert (texts.title, texts.description, texts.caption) == (row[2].title, row[2].description, row[2].caption)
+        assert " ".join(texts.tags) == " ".join(row[2].tags)
+    assert len(examples.classes or ()) == 1000
+
+
+def write_shards(folder: Path, **more: bytes) -> Path:
+    folder.mkdir(parents=True)
+    for number in range(3):
+        members = {}
+        for sample in range(2):
+            key = f"{number}{sample:04d}"
+            members[f"{key}.cls"] = str(sample).encode()
+            members[f"{key}.PNG" if sample else f"{key}.jpg"] = image(key)
+            members[f"{key}.txt"] = f"text of {key}\n".encode()
+        (folder / f"{number:05d}.tar").write_bytes(tar_of({**members, **more}))
+    return folder
+
+
+@pytest.mark.parametrize("pattern", ["", "{00000..00002}.tar", "*.tar", "{00000,00001,00002}.tar"])
+def test_webdataset_shards_of_any_origin(tmp_path: Path, pattern: str) -> None:
+    folder = write_shards(tmp_path / "wds")
+    examples = open_examples(folder / pattern if pattern else folder)
+    keys = ["00000", "00001", "10000", "10001", "20000", "20001"]
+    assert [each[0] for each in all_of(examples)] == keys
+    assert [each[1] for each in all_of(examples)] == [image(key) for key in keys]
+    assert [each[2] for each in all_of(examples)] == [Texts(caption=f"text of {key}") for key in keys]
+    assert examples.classes == (Class("0", "0"), Class("1", "1"))
+    assert examples.labels.tolist() == [0, 1] * 3
+
+
+def test_webdataset_with_names_beside_it(tmp_path: Path) -> None:
+    folder = write_shards(tmp_path / "wds")
+    (folder / "classnames.txt").write_text("frog\ntruck\n")
+    assert open_examples(folder).classes == (FROG, TRUCK)
+
+
+def test_samples_without_an_image_are_counted(tmp_path: Path) -> None:
+    folder = write_shards(tmp_path / "wds", **{"zz.txt": b"alone", "._x.jpg": b"", "z/a.b.jpg": b"no ending of ours"})
+    examples = open_examples(folder / "00000.tar")
+    assert len(examples) == 2
+    assert examples.left_out == 2
+
+
+def test_long_names_in_tars(tmp_path: Path) -> None:
+    import io
+    import tarfile
+
+    name = "deep/" * 40 + "00001.jpg"
+    for number, form in enumerate((tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w", format=form) as tar:
+            for each in (name, "ü/00002.jpg", "00003.jpg"):
+                info = tarfile.TarInfo(each)
+                info.size = 700
+                tar.addfile(info, io.BytesIO(bytes([number + 1]) * 700))
+        path = tmp_path / f"{number}.tar"
+        path.write_bytes(out.getvalue())
+        examples = open_examples(path)
+        assert [examples.image_id(row) for row in range(3)] == [name[:-4], "ü/00002", "00003"]
+        assert examples.image(2) == bytes([number + 1]) * 700
+
+
+@pytest.mark.parametrize(("damage", "words"), [("cut", "cut off or damaged"), ("header", "damaged at byte")])
+def test_damaged_tars_are_refused(tmp_path: Path, damage: str, words: str) -> None:
+    path = write_shards(tmp_path / "wds") / "00001.tar"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:2048] if damage == "cut" else whole[:1024] + b"x" * 100 + whole[1124:])
+    with pytest.raises(InputError, match=words):
+        open_examples(tmp_path / "wds")
+
+
+def test_compressed_tars_are_refused(tmp_path: Path) -> None:
+    import gzip
+
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(tar_of({"a.jpg": b"x"})))
+    with pytest.raises(InputError, match="is compressed"):
+        open_examples(tmp_path / "a.tar.gz")
+
+
+@pytest.mark.parametrize("separator", ["\t", ","])
+def test_open_clips_csv(tmp_path: Path, separator: str) -> None:
+    folder = tmp_path / "cc12m"
+    folder.mkdir()
+    for name in "ab":
+        (folder / f"{name}.jpg").write_bytes(image(name))
+    lines = [["filepath", "title", "label"], ["a.jpg", '"say ""NA"""', "1"], [str(folder / "b.jpg"), "NA ", "0"]]
+    (folder / "train.csv").write_text("".join(separator.join(line) + "\n" for line in lines))
+    examples = open_examples(folder / "train.csv")
+    assert [each[1:3] for each in all_of(examples)] == [
+        (image("a"), Texts(caption='say "NA"')),
+        (image("b"), Texts(caption="NA")),
+    ]
+    assert examples.labels.tolist() == [1, 0]
+
+
+def test_a_csv_names_a_file_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "x.tsv").write_text("filepath\ttitle\ngone.jpg\ttext\n")
+    with pytest.raises(InputError, match=r"gone.jpg in row 1, which is no file \(1 of 1"):
+        open_examples(tmp_path / "x.tsv")
+
+
+def test_a_file_that_goes_later_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(image("a"))
+    (tmp_path / "x.tsv").write_text("filepath\ttitle\na.jpg\ttext\n")
+    examples = open_examples(tmp_path / "x.tsv")
+    (tmp_path / "a.jpg").unlink()
+    with pytest.raises(InputError, match=r"a\.jpg cannot be read: No such file"):
+        examples.image(0)
+
+
+def test_an_imagenet_folder(tmp_path: Path) -> None:
+    examples = open_examples(train_folder(tmp_path))
+    assert {each[0]: each[1] for each in all_of(examples)} == images()
+    assert [each[3] for each in all_of(examples)] == [each[0][:9] for each in all_of(examples)]
+    assert [class_.key for class_ in examples.classes or ()] == sorted({each[:9] for each in IDS})
+    one_class = open_examples(tmp_path / "Data/CLS-LOC/train/n01440764")
+    assert one_class.classes == (Class("n01440764", "tench"),)
+    assert set(one_class.labels.tolist()) == {0}
+
+
+def test_folders_of_other_classes(tmp_path: Path) -> None:
+    for name in ("truck/1.png", "frog/deep/2.jpg", "frog/1.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(image(name))
+    (tmp_path / "ant").mkdir()
+    examples = open_examples(tmp_path)
+    assert [each[0] for each in all_of(examples)] == ["frog/1", "frog/deep/2", "truck/1"]
+    assert examples.classes == (Class("ant", "ant"), FROG, TRUCK)
+    assert classes_without_images(examples) == (Class("ant", "ant"),)
+
+
+def test_folders_of_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
+    # ImageNetV2's folders; sorted as texts, "10" would be class 2.
+    for number in range(12):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "x.jpg").write_bytes(image(str(number)))
+    examples = open_examples(tmp_path)
+    assert [(examples.image(row), int(examples.labels[row])) for row in (2, 3)] == [
+        (image("10"), 10),
+        (image("11"), 11),
+    ]
+
+
+def test_a_flat_folder_has_no_classes_but_those_in_its_names(tmp_path: Path) -> None:
+    (tmp_path / "1.jpg").write_bytes(image("1"))
+    examples = open_examples(tmp_path)
+    assert (examples.classes, examples.labels.tolist()) == (None, [-1])
+    (tmp_path / "1.jpg").rename(tmp_path / "n01440764_1.JPEG")
+    assert open_examples(tmp_path).classes == (Class("n01440764", "tench"),)
+
+
+def test_some_of_many(tmp_path: Path) -> None:
+    folder = write_shards(tmp_path / "wds")
+    whole = open_examples(folder)
+    part = select(whole, [4, 1])
+    assert all_of(part) == [all_of(whole)[4], all_of(whole)[1]]
+    assert part.labels.tolist() == [0, 1]
+    assert all_of(only_ids(whole, {"20000", "00001"})) == [all_of(whole)[1], all_of(whole)[4]]
+    with pytest.raises(InputError, match="1 of 2 ids are not in"):
+        only_ids(whole, ["20000", "nobody"])
+    with pytest.raises(IndexError):
+        select(whole, [6])
+
+
+def _texts_only(folder: Path) -> Path:
+    return make_dataset(folder, rows(2))
+
+
+def _empty(folder: Path) -> Path:
+    return folder
+
+
+def _splits(folder: Path) -> Path:
+    for name in ("train/frog/1.jpg", "val/frog/2.jpg"):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(image(name))
+    return folder
+
+
+def _paths_only(folder: Path) -> Path:
+    pq.write_table(pa.table({"image": [{"bytes": None, "path": "/x/a.jpg"}] * 2}), folder / "x.parquet")
+    return folder
+
+
+def _no_column(folder: Path) -> Path:
+    (folder / "x.csv").write_text("url,title\nhttp://x,y\n")
+    return folder / "x.csv"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (_texts_only, "texts without images; build it again with --images"),
+        (_empty, "holds no images that can be read"),
+        (_splits, "holds the folders train and val; give one of them"),
+        (_paths_only, "no row of .* has an image stored in it"),
+        (_no_column, "no column of images; call one of its columns filepath"),
+        (lambda folder: folder / "nothing", "do not exist"),
+        (lambda folder: folder / "{0..2}.tar", "3 that are missing"),
+    ],
+)
+def test_what_cannot_be_read_is_said(tmp_path: Path, make: Callable[[Path], Path], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        open_examples(make(tmp_path))
+
+
+def test_labels_that_no_class_has(tmp_path: Path) -> None:
+    folder = write_shards(tmp_path / "wds")
+    (folder / "classnames.txt").write_text("frog\n")
+    with pytest.raises(InputError, match="the label 1 is that of no class"):
+        open_examples(folder)
+
+
+def test_labels_are_whole_numbers_of_64_bits(dataset: Path) -> None:
+    assert open_examples(dataset).labels.dtype == np.int64
