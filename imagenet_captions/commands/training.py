@@ -1,0 +1,191 @@
+"""train: one run of the experiments."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from imagenet_captions.commands.app import command
+from imagenet_captions.errors import InputError
+
+
+class ObjectiveName(str, Enum):
+    """What is learned."""
+
+    CONTRASTIVE = "contrastive"
+    SUPERVISED = "supervised"
+    SIMCLR = "simclr"
+
+
+class Preset(str, Enum):
+    """At which size."""
+
+    PAPER = "paper"
+    MICRO = "micro"
+
+
+class Precision(str, Enum):
+    """In which numbers the device computes."""
+
+    FULL = "32"
+    BF16 = "bf16-mixed"
+    FP16 = "16-mixed"
+
+
+class Lock(str, Enum):
+    """Which tower is kept as it is."""
+
+    IMAGE = "image"
+    TEXT = "text"
+
+
+class EmptyClasses(str, Enum):
+    """What a head does with a class that has no images."""
+
+    FAIL = "fail"
+    DROP = "drop"
+    KEEP = "keep"
+
+
+class LogTo(str, Enum):
+    """Where losses are written."""
+
+    CSV = "csv"
+    TENSORBOARD = "tensorboard"
+    WANDB = "wandb"
+
+
+class Accelerator(str, Enum):
+    """What computes."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+@command
+def train(
+    data: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A dataset folder, Parquet with images, WebDataset shards, an open_clip CSV, or a folder of images."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder.", metavar="RUN")] = None,
+    objective: Annotated[ObjectiveName | None, typer.Option(help="What is learned.")] = None,
+    preset: Annotated[Preset, typer.Option(help="The paper's recipe, or a small one for 32 x 32 on a CPU.")] = (
+        Preset.PAPER
+    ),
+    recipe: Annotated[
+        str | None, typer.Option(help="A recipe by name, in place of --objective and --preset.", metavar="NAME")
+    ] = None,
+    show: Annotated[
+        str | None, typer.Option(help="Print a recipe, with the source of each value, and do nothing.", metavar="NAME")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="The model to build: a preset, open_clip:NAME or timm:NAME.")
+    ] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Start from this model's weights: a run, a checkpoint, open_clip:NAME@FILE …")
+    ] = None,
+    init_image: Annotated[
+        str | None, typer.Option(help="Take the image tower of this run, as BASIC does.", metavar="RUN")
+    ] = None,
+    lock: Annotated[Lock | None, typer.Option(help="Keep this tower as it is, its batch statistics too.")] = None,
+    ids: Annotated[
+        Path | None, typer.Option(help="Train on these images: a file of ids, as `filter --ids` writes.")
+    ] = (None),
+    caption: Annotated[
+        str | None, typer.Option(help="What makes a caption, drawn anew each epoch; docs/export.md has the language.")
+    ] = None,
+    empty_classes: Annotated[
+        EmptyClasses, typer.Option(help="A class without images: refuse, or make a head without or with it.")
+    ] = EmptyClasses.FAIL,
+    epochs: Annotated[int | None, typer.Option(help="How often each image is seen.")] = None,
+    steps: Annotated[int | None, typer.Option(help="End at so many steps; the schedule ends there too.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step, over all devices.")] = None,
+    lr: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Weight decay.")] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Split a step's images into so many parts; images are compared within one.")
+    ] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="Scale gradients down to this norm.")] = None,
+    precision: Annotated[Precision | None, typer.Option(help="In which numbers to compute.")] = None,
+    seed: Annotated[int, typer.Option(help="Weights, order, crops and captions follow from it.")] = 0,
+    devices: Annotated[int, typer.Option(help="Processes on this machine, one a GPU.")] = 1,
+    nodes: Annotated[int, typer.Option(help="Machines, started by torchrun.")] = 1,
+    accelerator: Annotated[Accelerator, typer.Option(help="What computes.")] = Accelerator.AUTO,
+    workers: Annotated[int, typer.Option(help="Processes that read images, for each device; 0: none.")] = 2,
+    save_every: Annotated[int | None, typer.Option(help="Write last.ckpt every so many steps too.")] = None,
+    keep_every: Annotated[int | None, typer.Option(help="Keep a checkpoint every so many epochs.")] = None,
+    log: Annotated[list[LogTo] | None, typer.Option(help="Where losses go; may be given often.")] = None,
+    log_every: Annotated[int, typer.Option(help="Write the loss every so many steps.")] = 10,
+) -> None:
+    """Train a model, or go on with a run that was stopped."""
+    from imagenet_captions.training.recipes import show_recipe
+
+    if show is not None:
+        typer.echo(show_recipe(show))
+        return
+    if data is None or out is None:
+        raise InputError("training needs DATA and --out RUN; give both, or --show RECIPE to read a recipe")
+    chosen = _recipe(objective, preset, recipe)
+    changes: dict[str, Any] = {
+        "model": model,
+        "lock": lock and lock.value,
+        "caption": caption,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "weight_decay": weight_decay,
+        "accumulate": accumulate,
+        "clip_norm": clip_norm,
+        "precision": precision and precision.value,
+    }
+    chosen = replace(chosen, **{name: value for name, value in changes.items() if value is not None})
+
+    from imagenet_captions.extras import require
+
+    require("train", "training")
+    from imagenet_captions.training.settings import TrainSettings
+    from imagenet_captions.training.train import train as run
+
+    result = run(
+        TrainSettings(
+            data=data,
+            out=out,
+            recipe=chosen,
+            init=init,
+            init_image=init_image,
+            ids=ids,
+            seed=seed,
+            steps=steps,
+            empty_classes=empty_classes.value,
+            devices=devices,
+            nodes=nodes,
+            accelerator=accelerator.value,
+            workers=workers,
+            save_every=save_every,
+            keep_every=keep_every,
+            log=tuple(each.value for each in log) if log else ("csv", "tensorboard"),
+            log_every=log_every,
+        )
+    )
+    if result is not None:
+        typer.echo(f"{result.model}: {result.steps} steps, loss {result.loss:.4f}, {result.seconds:.0f} s")
+
+
+def _recipe(objective: ObjectiveName | None, preset: Preset, name: str | None) -> Any:
+    from imagenet_captions.training.recipes import find_recipe
+
+    if name is not None:
+        if objective is not None:
+            raise InputError(f"--recipe {name[:40]} says the objective too; leave --objective out")
+        return find_recipe(name)
+    if objective is None:
+        raise InputError("training needs --objective contrastive, supervised or simclr, or a --recipe by name")
+    return find_recipe(objective.value if preset is Preset.PAPER else f"micro-{objective.value}")

@@ -1,0 +1,113 @@
+"""The images and the model of a run, checked against what its objective needs before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.examples import (
+    Class,
+    Examples,
+    classes_without_images,
+    only_ids,
+    open_examples,
+    require_classes,
+)
+from imagenet_captions.files import require_file
+from imagenet_captions.models.build import build_model
+from imagenet_captions.models.config import ProjectorConfig
+from imagenet_captions.models.load import load_model
+from imagenet_captions.models.model import Model
+from imagenet_captions.models.weights import put_weights
+from imagenet_captions.training.recipe import CONTRASTIVE, SUPERVISED
+from imagenet_captions.training.settings import TrainSettings
+
+_SHOWN = 3
+
+
+def open_training_set(settings: TrainSettings) -> tuple[Examples, tuple[Class, ...]]:
+    """The images to train on, and the classes of a supervised run's head.
+
+    Raises InputError where there are fewer images than a batch, or where labels are missing that the loss needs.
+    """
+    examples = open_examples(settings.data)
+    if settings.ids is not None:
+        lines = require_file(settings.ids, "the list of ids").read_text(encoding="utf-8").split()
+        if not lines:
+            raise InputError(f"the list of ids {settings.ids} is empty; give one id a line")
+        examples = only_ids(examples, lines)
+    recipe = settings.recipe
+    if len(examples) < recipe.batch_size:
+        raise InputError(
+            f"{settings.data} has {len(examples):,} images, fewer than a batch of {recipe.batch_size:,}; give "
+            f"--batch-size {max(settings.processes * recipe.accumulate, 2)} to {len(examples)}"
+        )
+    return examples, _head_classes(examples, settings) if recipe.objective == SUPERVISED else ()
+
+
+def _head_classes(examples: Examples, settings: TrainSettings) -> tuple[Class, ...]:
+    classes = require_classes(examples)
+    empty = classes_without_images(examples)
+    if not empty or settings.empty_classes == "keep":
+        return classes
+    if settings.empty_classes == "drop":
+        return tuple(class_ for class_ in classes if class_ not in set(empty))
+    named = ", ".join(f"{class_.key[:40]} ({class_.name[:40]})" for class_ in empty[:_SHOWN])
+    more = f" and {len(empty) - _SHOWN} more" if len(empty) > _SHOWN else ""
+    raise InputError(
+        f"no image of {settings.data} is of class {named}{more}; give --empty-classes drop for a head without "
+        f"{'it' if len(empty) == 1 else 'them'}, or keep for one with all {len(classes):,}"
+    )
+
+
+def head_labels(examples: Examples, head: Sequence[Class]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Where each of the data's labels stands among the head's classes, -1 for one without images."""
+    places = {class_: place for place, class_ in enumerate(head)}
+    return np.array([places.get(class_, -1) for class_ in examples.classes or ()], np.int64)
+
+
+def make_model(settings: TrainSettings, head: Sequence[Class]) -> Model:
+    """The model that training starts from, with what its objective needs and nothing that it would leave unused."""
+    recipe = settings.recipe
+    model = build_model(recipe.model, settings.seed) if settings.init is None else load_model(settings.init)
+    if recipe.objective == CONTRASTIVE:
+        return _contrastive(model, settings)
+    if model.has_text:
+        model.drop_text()
+    if recipe.objective == SUPERVISED:
+        if model.projector is not None:
+            model.drop_projector()
+        model.set_head([class_.key for class_ in head], settings.seed)
+    else:
+        model.head = None
+        model.config = replace(model.config, head_classes=None)
+        model.set_projector(ProjectorConfig(hidden=model.width), settings.seed)
+    return model
+
+
+def _contrastive(model: Model, settings: TrainSettings) -> Model:
+    if not model.has_text:
+        raise InputError(
+            f"{settings.init or settings.recipe.model} has no text tower, and the contrastive objective needs one; "
+            f"give its image tower with --init-image and a model with both as --model"
+        )
+    if settings.init_image is not None:
+        source = load_model(settings.init_image)
+        if source.spec != model.spec:
+            raise InputError(
+                f"the images of {settings.init_image} are made by other rules than those of {model.name} "
+                f"({source.spec.size} pixels and {model.spec.size}, or other colours); give the --model it was made of"
+            )
+        put_weights(model.image, source.image.state_dict(), settings.init_image)
+    model.head = None
+    model.config = replace(model.config, head_classes=None)
+    if model.projector is not None:
+        model.drop_projector()
+    if settings.recipe.lock == "image":
+        model.lock_image()
+    elif settings.recipe.lock == "text":
+        model.lock_text()
+    return model

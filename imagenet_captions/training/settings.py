@@ -1,0 +1,158 @@
+"""What a training run is asked to do, and the record of it that a resumed run is compared with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import sha256, write_json
+from imagenet_captions.training.recipe import CONTRASTIVE, Recipe, recipe_values
+
+SETTINGS_FILE = "settings.json"
+EMPTY_CLASSES = ("fail", "drop", "keep")
+LOGGERS = ("csv", "tensorboard", "wandb")
+ACCELERATORS = ("auto", "cpu", "gpu")
+
+# What a resumed run may change: none of it changes what is learned.
+_FREE = frozenset({"out", "workers", "save_every", "keep_every", "log", "log_every"})
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """A run: data, recipe, where it goes, and how it is run.
+
+    `init` is the model to start from, `init_image` a run whose image tower alone is taken; without them the weights are
+    random, by `seed`. `ids` is a file with the image ids to train on. `steps` ends the run, and the schedule, at so
+    many steps. `empty_classes` says what a supervised run does with a class that has no images. `devices` counts the
+    processes of a machine, `nodes` the machines.
+    """
+
+    data: Path
+    out: Path
+    recipe: Recipe
+    init: str | None = None
+    init_image: str | None = None
+    ids: Path | None = None
+    seed: int = 0
+    steps: int | None = None
+    empty_classes: str = "fail"
+    devices: int = 1
+    nodes: int = 1
+    accelerator: str = "auto"
+    workers: int = 2
+    save_every: int | None = None
+    keep_every: int | None = None
+    log: tuple[str, ...] = ("csv", "tensorboard")
+    log_every: int = 10
+
+    def __post_init__(self) -> None:
+        for name in ("devices", "nodes", "log_every"):
+            self._check_at_least(name, 1)
+        for name in ("seed", "workers"):
+            self._check_at_least(name, 0)
+        for name in ("steps", "save_every", "keep_every"):
+            if getattr(self, name) is not None:
+                self._check_at_least(name, 1)
+        _check_choice("--empty-classes", self.empty_classes, EMPTY_CLASSES)
+        _check_choice("--accelerator", self.accelerator, ACCELERATORS)
+        for name in self.log:
+            _check_choice("--log", name, LOGGERS)
+        if self.init is not None and self.init_image is not None:
+            raise InputError("--init and --init-image both say where weights come from; give one of them")
+        if self.init_image is not None and self.recipe.objective != CONTRASTIVE:
+            raise InputError(
+                f"--init-image is for the contrastive objective, and this is {self.recipe.objective}; give --init"
+            )
+        share = self.processes * self.recipe.accumulate
+        if self.recipe.batch_size % share:
+            raise InputError(
+                f"--batch-size {self.recipe.batch_size} cannot be shared by {self.processes} processes with "
+                f"{self.recipe.accumulate} micro-batches each; give a multiple of {share}"
+            )
+
+    @property
+    def processes(self) -> int:
+        """How many processes train together."""
+        return self.devices * self.nodes
+
+    @property
+    def micro_batch(self) -> int:
+        """How many images a process sees at a time."""
+        return self.recipe.batch_size // (self.processes * self.recipe.accumulate)
+
+    def _check_at_least(self, name: str, least: int) -> None:
+        value = getattr(self, name)
+        if value < least:
+            raise InputError(f"--{name.replace('_', '-')} {value} is not possible; give {least} or more")
+
+
+def _check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{flag} {value[:40]!r} is not possible; give one of {', '.join(choices)}")
+
+
+def settings_record(settings: TrainSettings) -> dict[str, Any]:
+    """The settings as settings.json holds them: plain values, the recipe's own among them.
+
+    A list of ids stands there with the digest of its content, so that a run is not resumed with another list.
+    """
+    record = {part.name: getattr(settings, part.name) for part in fields(settings) if part.name != "recipe"}
+    record["recipe"] = recipe_values(settings.recipe)
+    if settings.ids is not None:
+        record["ids"] = {"file": str(settings.ids), "sha256": sha256(settings.ids)}
+    plain: dict[str, Any] = json.loads(json.dumps(record, default=str))
+    return plain
+
+
+def keep_settings(settings: TrainSettings) -> None:
+    """Write settings.json beside a new run's output, or check it against an old one's.
+
+    Raises InputError that names the first setting which differs, since weights of two recipes are of neither.
+    """
+    path, now = settings.out / SETTINGS_FILE, settings_record(settings)
+    if not path.exists():
+        write_json(path, now)
+        return
+    try:
+        before = json.loads(path.read_bytes())
+    except ValueError:
+        raise InputError(f"{path} cannot be read; remove {settings.out} or give another --out") from None
+    difference = first_difference(before, now)
+    if difference is not None:
+        name, old, new = difference
+        raise InputError(
+            f"{settings.out} holds a run with {name} {_shown(old)}, and this one has {_shown(new)}; run it with the "
+            f"same settings to go on with it, or give another --out"
+        )
+
+
+def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first setting in which two records differ and may not, with both values.
+
+    >>> first_difference({"seed": 1, "workers": 2}, {"seed": 2, "workers": 8})
+    ('seed', 1, 2)
+    """
+    old, new = _flat(before), _flat(now)
+    for name in [*new, *(name for name in old if name not in new)]:
+        if name not in _FREE and old.get(name) != new.get(name):
+            return name, old.get(name), new.get(name)
+    return None
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        if name in ("recipe", "ids") and isinstance(value, Mapping):
+            flat.update({f"{name}.{key}" if name == "ids" else key: entry for key, entry in value.items()})
+        else:
+            flat[name] = value
+    return flat
+
+
+def _shown(value: Any) -> str:
+    text = str(value)
+    return "none" if value is None else text if len(text) <= 60 else text[:59] + "…"

@@ -1,0 +1,179 @@
+"""A training run: from settings to a model folder, stopped and resumed at will."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+
+from imagenet_captions.errors import InputError, StoppedEarly
+from imagenet_captions.files import locked
+from imagenet_captions.models.save import save_model
+from imagenet_captions.training.checkpoints import FOLDER, LAST, Checkpoints, WholeFiles, read_checkpoint_step
+from imagenet_captions.training.done import MODEL_FOLDER, TrainResult, read_done, write_done
+from imagenet_captions.training.faults import in_words
+from imagenet_captions.training.feed import Feed
+from imagenet_captions.training.module import TrainingModule
+from imagenet_captions.training.prepare import make_model, open_training_set
+from imagenet_captions.training.processes import process_rank
+from imagenet_captions.training.progress import Progress
+from imagenet_captions.training.schedule import Length, warmup_steps
+from imagenet_captions.training.settings import SETTINGS_FILE, TrainSettings, keep_settings
+from imagenet_captions.training.stopping import StopOnSignal, Stopped
+
+log = logging.getLogger(__name__)
+
+_LOCK = ".lock"
+_QUIET = ("lightning.pytorch", "lightning.fabric", "lightning_fabric")
+
+
+def train(settings: TrainSettings) -> TrainResult | None:
+    """Train a model, or go on with a run that was stopped; a finished run is left as it is.
+
+    The run's folder has settings.json, checkpoints/last.ckpt, logs/, model/ and, last of all, done.json. Of several
+    processes all call this, and the first one alone has the result. Raises InputError for what the user has to mend,
+    StoppedEarly after SIGTERM.
+    """
+    first = process_rank() == 0
+    _refuse_foreign(settings.out)
+    with locked(settings.out / _LOCK, f"the run {settings.out}") if first else nullcontext():
+        if first:
+            keep_settings(settings)
+        done = read_done(settings.out)
+        if done is not None:
+            log.info("%s is finished: %d steps, loss %.4f", settings.out, done.steps, done.loss)
+            return done if first else None
+        with in_words(settings), _quiet():
+            return _train(settings)
+
+
+def _train(settings: TrainSettings) -> TrainResult | None:
+    examples, head = open_training_set(settings)
+    model = make_model(settings, head)
+    last = settings.out / FOLDER / LAST
+    start = read_checkpoint_step(last) if last.exists() else 0
+    feed = Feed(examples, head, model, settings, start)
+    length = Length(settings.steps or settings.recipe.epochs * feed.steps_per_epoch, feed.steps_per_epoch)
+    _say(settings, len(examples), length, start)
+    module = TrainingModule(model, settings.recipe, length, settings.seed, settings.log_every)
+    trainer = _trainer(settings, length)
+    _fit(trainer, module, feed, last if start else None)
+    module.check_losses()
+    module.check_weights()
+    if not trainer.is_global_zero:
+        return None
+    save_model(module.model, settings.out / MODEL_FOLDER)
+    images = length.steps * settings.recipe.batch_size
+    result = TrainResult(settings.out, module.last_loss, length.steps, images, module.seconds())
+    write_done(result)
+    return result
+
+
+def _trainer(settings: TrainSettings, length: Length) -> Trainer:
+    """Lightning's trainer: one long epoch of its own, since ours, and what is resumed, are counted in steps."""
+    recipe = settings.recipe
+    checkpoints = Checkpoints(settings.out / FOLDER, length.steps_per_epoch, settings.save_every, settings.keep_every)
+    return Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.nodes,
+        strategy="auto" if settings.processes == 1 else "ddp",
+        precision=recipe.precision,  # type: ignore[arg-type]
+        max_steps=length.steps,
+        max_epochs=-1,
+        accumulate_grad_batches=recipe.accumulate,
+        gradient_clip_val=recipe.clip_norm,
+        sync_batchnorm=recipe.sync_batchnorm and settings.processes > 1,
+        use_distributed_sampler=False,
+        logger=_loggers(settings),
+        callbacks=[Progress(length.steps), checkpoints, StopOnSignal(checkpoints)],
+        plugins=[WholeFiles()],
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+
+
+def _loggers(settings: TrainSettings) -> list[Logger]:
+    """Where losses are written: a CSV file and a TensorBoard file a start, and W&B if asked for."""
+    folder = settings.out / "logs"
+    loggers: list[Logger] = []
+    if "csv" in settings.log:
+        loggers.append(CSVLogger(folder, name="csv", flush_logs_every_n_steps=1))
+    if "tensorboard" in settings.log:
+        loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
+    if "wandb" in settings.log:
+        from importlib.util import find_spec
+
+        if find_spec("wandb") is None:
+            raise InputError("--log wandb needs wandb; install it with: pip install wandb")
+        from lightning.pytorch.loggers import WandbLogger
+
+        loggers.append(WandbLogger(name=settings.out.name, save_dir=folder))
+    return loggers
+
+
+def _fit(trainer: Trainer, module: TrainingModule, feed: Feed, checkpoint: Path | None) -> None:
+    try:
+        trainer.fit(module, train_dataloaders=feed, ckpt_path=checkpoint, weights_only=True)
+    except Stopped as stopped:
+        if stopped.number == signal.SIGINT:
+            raise KeyboardInterrupt from None
+        raise StoppedEarly(
+            f"stopped by a signal after step {stopped.step}, which is kept; run the same command to go on"
+        ) from None
+    except SystemExit:
+        if trainer.interrupted:  # Lightning's answer to a second Ctrl-C
+            raise KeyboardInterrupt from None
+        raise
+
+
+def _refuse_foreign(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give a folder for the run as --out")
+    if out.is_dir() and not (out / SETTINGS_FILE).exists():
+        others = sorted(path.name for path in out.iterdir() if path.name != _LOCK)
+        if others:
+            raise InputError(f"{out} holds {others[0][:60]!r} and is no run; give a new folder as --out")
+
+
+def _say(settings: TrainSettings, images: int, length: Length, start: int) -> None:
+    recipe = settings.recipe
+    if start:
+        log.info("going on at step %d of %d", start, length.steps)
+    else:
+        log.info(
+            "%s: %d images, %d steps an epoch, %d in all, %d images a step",
+            recipe.objective,
+            images,
+            length.steps_per_epoch,
+            length.steps,
+            recipe.batch_size,
+        )
+    warmup = warmup_steps(recipe, length)
+    if warmup >= length.steps:
+        log.warning("note: the warm-up of %d steps is as long as the run; the rate never reaches %g", warmup, recipe.lr)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Lightning's notes on hardware and habits, which are not for this program's users."""
+    loggers: list[tuple[Any, int]] = [(logger := logging.getLogger(name), logger.level) for name in _QUIET]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"lightning(\.|_)")
+        # open_clip's loss gathers by a function that torch 2.13 has marked as old.
+        warnings.filterwarnings("ignore", message=r"torch\.distributed\.nn\.functional", category=FutureWarning)
+        try:
+            for logger, _ in loggers:
+                logger.setLevel(logging.ERROR)
+            yield
+        finally:
+            for logger, level in loggers:
+                logger.setLevel(level)
