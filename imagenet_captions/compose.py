@@ -1,9 +1,10 @@
-"""Captions of whole columns by a recipe: the one place where a caption is put together."""
+"""Captions of whole columns by a recipe: the one place where a caption is put together, for export and training."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,13 +15,16 @@ from imagenet_captions.image_ids import wnid_of
 from imagenet_captions.recipe import CLASS_NAME, OPEN_CLIP_80, CaptionRecipe, open_clip_templates
 
 
-def compose_captions(recipe: CaptionRecipe, rows: Mapping[str, pa.Array]) -> pa.Array:
+def compose_captions(recipe: CaptionRecipe, rows: Mapping[str, pa.Array], epoch: int | None = None) -> pa.Array:
     """The caption of every row, "" for a row that has none.
 
     `rows` are columns: image_id, and title, tags (lists) and description as far as the recipe names them, cleaned. A
-    title that is a camera's file name says nothing.
+    title that is a camera's file name says nothing. Names of classes are those of the image ids, unless there is a
+    column `class_names` with a list of names a row.
+
+    What the recipe leaves to chance is chosen once and for all, or anew for each `epoch` of a training run.
     """
-    words = [_field(recipe, group, rows) for group in recipe.fields]
+    words = [_field(recipe, group, rows, epoch) for group in recipe.fields]
     captions = join_filled(words, recipe.separator)
     if recipe.empty == "drop" and recipe.text_fields and CLASS_NAME in recipe.fields:
         texts = [column for group, column in zip(recipe.fields, words, strict=True) if group != CLASS_NAME]
@@ -35,6 +39,19 @@ def draw(seed: int, purpose: str, image_id: str) -> int:
     46
     """
     return int.from_bytes(hashlib.blake2b(f"{seed} {purpose} {image_id}".encode(), digest_size=8).digest(), "big")
+
+
+@cache
+def names_of(wnid: str, names: str) -> tuple[str, ...]:
+    """The names that a recipe may take for a class, none for what is no class of ImageNet's.
+
+    >>> names_of("n01440764", "wordnet")
+    ('tench', 'Tinca tinca')
+    """
+    class_ = classes.find(wnid)
+    if class_ is None:
+        return ()
+    return (class_.name,) if names == "curated" else class_.lemmas
 
 
 def join_filled(columns: list[pa.Array], separator: str = " ") -> pa.Array:
@@ -54,9 +71,9 @@ def without(column: pa.Array, mask: pa.Array) -> pa.Array:
     return pc.replace_with_mask(column, mask, pa.scalar(None, pa.string()))
 
 
-def _field(recipe: CaptionRecipe, group: str, rows: Mapping[str, pa.Array]) -> pa.Array:
+def _field(recipe: CaptionRecipe, group: str, rows: Mapping[str, pa.Array], epoch: int | None) -> pa.Array:
     if group == CLASS_NAME:
-        return _class_names(recipe, rows["image_id"])
+        return _class_names(recipe, rows, epoch)
     columns = [_text(name, rows) for name in group.split("|")]
     if len(columns) == 1:
         return columns[0]
@@ -64,7 +81,7 @@ def _field(recipe: CaptionRecipe, group: str, rows: Mapping[str, pa.Array]) -> p
     chosen = []
     for image_id, candidates in zip(rows["image_id"].to_pylist(), texts, strict=True):
         filled = [text for text in candidates if text]
-        chosen.append(filled[draw(recipe.seed, group, image_id) % len(filled)] if filled else "")
+        chosen.append(filled[_draw(recipe, group, image_id, epoch) % len(filled)] if filled else "")
     return pa.array(chosen, pa.string())
 
 
@@ -74,25 +91,27 @@ def _text(name: str, rows: Mapping[str, pa.Array]) -> pa.Array:
     return without_camera_names(rows[name]) if name == "title" else rows[name]
 
 
-def _class_names(recipe: CaptionRecipe, image_ids: pa.Array) -> pa.Array:
-    """The class's name in its sentence, "" outside the 1000 classes."""
+def _class_names(recipe: CaptionRecipe, rows: Mapping[str, pa.Array], epoch: int | None) -> pa.Array:
+    """The class's name in its sentence, "" for what is no class."""
     templates = open_clip_templates() if recipe.template == OPEN_CLIP_80 else (recipe.template,)
-    names = {wnid: _names_of(wnid, recipe.names) for wnid in classes.wnids()}
+    image_ids = rows["image_id"].to_pylist()
+    if "class_names" in rows:
+        names = rows["class_names"].to_pylist()
+    else:
+        names = [names_of(wnid_of(image_id), recipe.names) for image_id in image_ids]
     made = []
-    for image_id in image_ids.to_pylist():
-        known = names.get(wnid_of(image_id))
-        if known is None:
+    for image_id, known in zip(image_ids, names, strict=True):
+        if not known:
             made.append("")
             continue
-        name = known[draw(recipe.seed, "name", image_id) % len(known)] if len(known) > 1 else known[0]
-        template = templates[draw(recipe.seed, "template", image_id) % 80] if len(templates) > 1 else templates[0]
+        name = known[_draw(recipe, "name", image_id, epoch) % len(known)] if len(known) > 1 else known[0]
+        template = templates[_draw(recipe, "template", image_id, epoch) % 80] if len(templates) > 1 else templates[0]
         made.append(template.replace("{}", name))
     return pa.array(made, pa.string())
 
 
-def _names_of(wnid: str, names: str) -> tuple[str, ...]:
-    class_ = classes.by_wnid(wnid)
-    return (class_.name,) if names == "curated" else class_.lemmas
+def _draw(recipe: CaptionRecipe, purpose: str, image_id: str, epoch: int | None) -> int:
+    return draw(recipe.seed, purpose if epoch is None else f"{purpose} in epoch {epoch}", image_id)
 
 
 def _cut(recipe: CaptionRecipe, captions: pa.Array) -> pa.Array:

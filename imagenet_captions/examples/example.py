@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -78,7 +79,7 @@ class Selected:
     def classes(self) -> tuple[Class, ...] | None:
         return self.whole.classes
 
-    @property
+    @cached_property
     def labels(self) -> Rows:
         return self.whole.labels[self.rows]
 

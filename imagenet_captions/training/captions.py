@@ -1,0 +1,139 @@
+"""The captions that a model is trained on: put together by the language of exports, drawn anew in every epoch.
+
+A recipe is a `CaptionRecipe`, and `compose_captions` makes the captions, so that a column and a training batch follow
+the same rules. Classes are given as `examples.Class`, since a name alone has no other names.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+from tqdm import tqdm
+
+from imagenet_captions.compose import compose_captions, names_of
+from imagenet_captions.errors import InputError
+from imagenet_captions.examples import Class, Examples, Texts, select
+from imagenet_captions.image_ids import wnid_of
+from imagenet_captions.recipe import CLASS_NAME, OPEN_CLIP_80, CaptionRecipe
+
+log = logging.getLogger(__name__)
+
+CLASS_NAMES_ONLY = CaptionRecipe((CLASS_NAME,), template=OPEN_CLIP_80)
+_LOOKED_AT = 1000
+_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class CaptionSampler:
+    """Captions by a recipe, or with None those that are stored; all chance follows from the seed, the id and the epoch.
+
+    A recipe's own seed is added to `seed`. A row that has nothing but a caption, as in an open_clip CSV, has it in the
+    place of the recipe's first text field.
+
+    >>> sampler = CaptionSampler(CaptionRecipe.parse("title|description"), seed=0)
+    >>> texts = Texts(title="A fish", description="caught by me")
+    >>> [sampler(texts, None, "n01440764_17", epoch) for epoch in range(3)]
+    ['caught by me', 'A fish', 'caught by me']
+    """
+
+    recipe: CaptionRecipe | None
+    seed: int
+
+    def __call__(self, texts: Texts, class_: Class | None, image_id: str, epoch: int) -> str:
+        """The caption of one image, "" if it has none."""
+        return self.batch([texts], [class_], [image_id], epoch)[0]
+
+    def batch(
+        self, texts: Sequence[Texts], classes: Sequence[Class | None], image_ids: Sequence[str], epoch: int
+    ) -> list[str]:
+        """The captions of several images, a few microseconds each."""
+        if self.recipe is None:
+            return [text.caption for text in texts]
+        recipe = replace(self.recipe, seed=self.recipe.seed + self.seed)
+        wanted = [_standing_in(text, recipe) for text in texts]
+        rows = {
+            "image_id": pa.array(image_ids, pa.string()),
+            "title": pa.array([text.title for text in wanted], pa.string()),
+            "tags": pa.array([text.tags for text in wanted], pa.list_(pa.string())),
+            "description": pa.array([text.description for text in wanted], pa.string()),
+        }
+        if CLASS_NAME in recipe.fields:
+            names = list(map(_names, classes, image_ids, [recipe.names] * len(wanted)))
+            rows["class_names"] = pa.array(names, pa.list_(pa.string()))
+        captions: list[str] = compose_captions(recipe, rows, epoch).to_pylist()
+        return captions
+
+
+def make_sampler(examples: Examples, recipe: CaptionRecipe | None, seed: int) -> CaptionSampler:
+    """The captions for some examples: by the recipe, or, without one, as they are stored, or of the texts there are.
+
+    Where there are no texts at all, the names of the classes are put into open_clip's sentences, and a line says so.
+    Raises InputError where there are no classes either.
+    """
+    looked_at = np.unique(np.linspace(0, len(examples) - 1, min(len(examples), _LOOKED_AT)).astype(np.int64))
+    texts = [examples.texts(row) for row in looked_at.tolist()]
+    if not any(text != Texts() for text in texts):
+        if recipe is not None and CLASS_NAME in recipe.fields:
+            return CaptionSampler(recipe, seed)
+        if examples.classes is None:
+            raise InputError(f"{examples.source} has neither texts nor labels, so there is nothing to make captions of")
+        log.info("%s has no texts; captions are made of its class names: %s", examples.source, CLASS_NAMES_ONLY)
+        return CaptionSampler(CLASS_NAMES_ONLY, seed)
+    if recipe is None and not any(text.caption for text in texts):
+        recipe = CaptionRecipe()
+    return CaptionSampler(recipe, seed)
+
+
+def with_captions(examples: Examples, sampler: CaptionSampler) -> Examples:
+    """The examples that have a caption; which ones do not is the same in every epoch.
+
+    Says how many are left out. Raises InputError if none has one.
+    """
+    kept = np.flatnonzero(np.fromiter(_has_caption(examples, sampler), bool, len(examples)))
+    if not len(kept):
+        recipe = "its own captions" if sampler.recipe is None else f"the caption {sampler.recipe}"
+        raise InputError(f"no image of {examples.source} has a text by {recipe}; give other fields with --caption")
+    if len(kept) == len(examples):
+        return examples
+    log.info("%s of %s images have no caption and are left out", f"{len(examples) - len(kept):,}", f"{len(examples):,}")
+    return select(examples, kept)
+
+
+def captions_of(examples: Examples, sampler: CaptionSampler, rows: Sequence[int], epoch: int) -> list[str]:
+    """The captions of some rows in an epoch."""
+    classes, labels = examples.classes, examples.labels
+    return sampler.batch(
+        [examples.texts(row) for row in rows],
+        [classes[labels[row]] if classes is not None and labels[row] >= 0 else None for row in rows],
+        [examples.image_id(row) for row in rows],
+        epoch,
+    )
+
+
+def _has_caption(examples: Examples, sampler: CaptionSampler) -> Iterator[bool]:
+    with tqdm(total=len(examples), desc="captions", unit=" images", unit_scale=True, disable=None) as progress:
+        for start in range(0, len(examples), _AT_ONCE):
+            rows = range(start, min(start + _AT_ONCE, len(examples)))
+            for caption in captions_of(examples, sampler, rows, 0):
+                yield caption.strip() != ""
+            progress.update(len(rows))
+
+
+def _standing_in(texts: Texts, recipe: CaptionRecipe) -> Texts:
+    """The texts, with the caption as the recipe's first text field where there is nothing else."""
+    if not texts.caption or texts.title or texts.description or texts.tags or not recipe.text_fields:
+        return texts
+    first = recipe.text_fields[0]
+    if first == "tags":
+        return Texts(tags=(texts.caption,))
+    return Texts(title=texts.caption) if first == "title" else Texts(description=texts.caption)
+
+
+def _names(class_: Class | None, image_id: str, names: str) -> tuple[str, ...]:
+    if class_ is None:
+        return names_of(wnid_of(image_id), names)
+    return (names_of(class_.key, names) if names == "wordnet" else ()) or (class_.name,)

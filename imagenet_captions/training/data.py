@@ -1,0 +1,231 @@
+"""Batches of images, captions and labels, made by worker processes and the same with any number of them."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from imagenet_captions.errors import InputError, StoppedEarly
+from imagenet_captions.examples import Examples
+from imagenet_captions.pixels import BrokenImage
+from imagenet_captions.training.captions import CaptionSampler, captions_of
+from imagenet_captions.training.sampler import ShardedSampler, Share
+
+# A training transform: one image, or two views of it, of a generator that is seeded for the sample.
+Transform = Callable[[bytes, torch.Generator], "torch.Tensor | tuple[torch.Tensor, torch.Tensor]"]
+Tokens = torch.Tensor | dict[str, torch.Tensor]
+Tokenize = Callable[[Sequence[str]], Tokens]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's images and what goes with them.
+
+    `images` are bytes [n, 3, size, size], for `pixels.normalise`; `other` is the second view, where there are two.
+    `texts` and `tokens` are there with captions, `labels` are -1 where unknown. `shares` says how many images each
+    process has in this step, and `weight` what this process's mean loss counts for (see `sampler.Share`).
+    """
+
+    images: torch.Tensor
+    other: torch.Tensor | None
+    texts: tuple[str, ...]
+    tokens: Tokens | None
+    labels: torch.Tensor
+    indices: torch.Tensor
+    epoch: int
+    step: int
+    shares: tuple[int, ...]
+    weight: float
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def to(self, device: Any, non_blocking: bool = False) -> Batch:
+        """The batch on a device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """The batch in memory that a GPU reads directly; called by torch's loader."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        tokens = self.tokens
+        if tokens is not None:
+            tokens = (
+                {name: change(part) for name, part in tokens.items()} if isinstance(tokens, dict) else change(tokens)
+            )
+        other = None if self.other is None else change(self.other)
+        images, labels, indices = change(self.images), change(self.labels), change(self.indices)
+        return replace(self, images=images, other=other, tokens=tokens, labels=labels, indices=indices)
+
+
+@dataclass(frozen=True)
+class LoaderSettings:
+    """How batches are made: `batch_size` images over all processes, in the order of `seed`, by so many workers."""
+
+    batch_size: int
+    seed: int = 0
+    rank: int = 0
+    world_size: int = 1
+    workers: int = 2
+    prefetch: int = 2
+    pin_memory: bool = False
+
+    def __post_init__(self) -> None:
+        if self.workers < 0:
+            raise InputError(f"--workers {self.workers} is not possible; give 0 (none beside this process) or more")
+
+
+class Loader:
+    """The batches of one epoch after another, for a loop over them or for Lightning.
+
+    `sampler` says which epoch and step come next. A broken image ends the run with an InputError that names it, at the
+    step that it belongs to: nothing is left out without a word.
+    """
+
+    def __init__(self, samples: Samples, sampler: ShardedSampler, settings: LoaderSettings) -> None:
+        self.sampler = sampler
+        workers: dict[str, Any] = {}
+        if settings.workers:
+            # Forked where that is possible: nothing is sent, and the columns of the examples are in memory once.
+            methods = multiprocessing.get_all_start_methods()
+            workers = {
+                "num_workers": settings.workers,
+                "prefetch_factor": settings.prefetch,
+                "persistent_workers": True,
+                "multiprocessing_context": "fork" if "fork" in methods else None,
+            }
+        self._loader: DataLoader[Any] = DataLoader(
+            samples,  # type: ignore[arg-type]
+            batch_sampler=sampler,  # type: ignore[arg-type]
+            collate_fn=_as_it_is,
+            pin_memory=settings.pin_memory,
+            **workers,
+        )
+
+    def __len__(self) -> int:
+        """The steps of a whole epoch."""
+        return len(self.sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches from where the sampler is to the end of its epoch."""
+        try:
+            with warnings.catch_warnings():
+                # Python 3.12 warns of threads at a fork; these are torch's and Arrow's, which see to it.
+                warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
+                batches = iter(self._loader)
+            for batch in batches:
+                if isinstance(batch, Failed):
+                    raise InputError(batch.message)
+                yield batch
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise StoppedEarly(
+                "a worker process of the loader was killed, most often for lack of memory; run the same command "
+                "again, with fewer --workers if it happens twice"
+            ) from None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Why a batch could not be made; sent in its place, since torch would put a traceback around an error."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The examples as batches; what a sample looks like follows from seed, epoch and row alone."""
+
+    examples: Examples
+    transform: Transform
+    seed: int
+    captions: CaptionSampler | None = None
+    tokenize: Tokenize | None = None
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitems__(self, share: Share) -> Batch | Failed:
+        """The batch of a share; called by torch's loader, in a worker."""
+        try:
+            return self.batch(share)
+        except InputError as error:
+            return Failed(str(error))
+
+    def batch(self, share: Share) -> Batch:
+        """The batch of a share; InputError for an image that cannot be read."""
+        rows: list[int] = share.rows.tolist()
+        images, other = self._images(rows, share.epoch)
+        texts: tuple[str, ...] = ()
+        tokens: Tokens | None = None
+        if self.captions is not None:
+            texts = tuple(captions_of(self.examples, self.captions, rows, share.epoch))
+            tokens = None if self.tokenize is None else self.tokenize(texts)
+        labels = torch.from_numpy(self.examples.labels[share.rows])
+        indices = torch.from_numpy(np.array(share.rows))
+        where = (share.epoch, share.step, share.shares, share.weight)
+        return Batch(images, other, texts, tokens, labels, indices, *where)
+
+    def _images(self, rows: Sequence[int], epoch: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        generator = torch.Generator()
+        filled: list[torch.Tensor] = []
+        for place, row in enumerate(rows):
+            generator.manual_seed(sample_seed(self.seed, epoch, row))
+            made = self._image(row, generator)
+            views = made if isinstance(made, tuple) else (made,)
+            if not filled:
+                filled = [_empty(len(rows), view) for view in views]
+            for target, view in zip(filled, views, strict=True):
+                target[place] = view
+        return filled[0], filled[1] if len(filled) > 1 else None
+
+    def _image(self, row: int, generator: torch.Generator) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+        try:
+            return self.transform(self.examples.image(row), generator)
+        except BrokenImage as error:
+            raise InputError(
+                f"the image {self.examples.image_id(row)[:200]} of {self.examples.source} cannot be used ({error}); "
+                "repair it, or leave it out with --ids"
+            ) from None
+
+
+def make_loader(
+    examples: Examples,
+    transform: Transform,
+    settings: LoaderSettings,
+    captions: CaptionSampler | None = None,
+    tokenize: Tokenize | None = None,
+) -> Loader:
+    """The training batches of some examples for one process; with `captions` they have texts, with `tokenize` tokens.
+
+    Texts are tokenized by the workers. For captions the examples have to be those of `captions.with_captions`.
+    """
+    sampler = ShardedSampler(len(examples), settings.batch_size, settings.seed, settings.rank, settings.world_size)
+    return Loader(Samples(examples, transform, settings.seed, captions, tokenize), sampler, settings)
+
+
+def sample_seed(seed: int, epoch: int, row: int) -> int:
+    """The seed of everything that is random about one sample.
+
+    >>> sample_seed(0, 1, 2) == sample_seed(0, 1, 2), sample_seed(0, 1, 2) == sample_seed(0, 2, 1)
+    (True, False)
+    """
+    return int.from_bytes(hashlib.blake2b(f"{seed} {epoch} {row}".encode(), digest_size=7).digest(), "big")
+
+
+def _empty(count: int, like: torch.Tensor) -> torch.Tensor:
+    return torch.empty((count, *like.shape), dtype=like.dtype, memory_format=torch.channels_last)
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

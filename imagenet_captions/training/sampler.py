@@ -1,0 +1,115 @@
+"""Who gets which image: every one once in an epoch, whatever the number of processes and workers.
+
+Lightning's own DistributedSampler repeats images so that all processes have as many; it is switched off for this one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from imagenet_captions.errors import InputError
+
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one process gets of one step: `rows` of the examples, `shares[rank]` of them; others have the other shares.
+
+    With unequal shares, the mean of the processes' mean losses is not that of the whole batch; it is so for losses
+    that are multiplied by `weight`.
+    """
+
+    epoch: int
+    step: int
+    rank: int
+    rows: Rows
+    shares: tuple[int, ...]
+
+    @property
+    def weight(self) -> float:
+        """This process's number of images, divided by the average of all processes."""
+        return self.shares[self.rank] * len(self.shares) / sum(self.shares)
+
+
+class ShardedSampler:
+    """Batches of an epoch, as the share of one of `world_size` processes.
+
+    The order follows from seed and epoch. `batch_size` counts the images of all processes together, and step b's are
+    the same ones for any number of processes, cut among them in order: run with two, a batch is that of one process,
+    its first half here and its second half there.
+
+    An epoch has every image once. What is left at its end, fewer images than a batch, shares the last two batches
+    evenly with what was there, so that none is tiny and none is larger than the others. There a process may have one
+    image more than another (`Share.shares` says so); each has at least one, and all take the same number of steps.
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        if batch_size < 1 or batch_size % world_size:
+            raise InputError(
+                f"a batch of {batch_size} images cannot be shared out evenly to {world_size} processes; "
+                f"give a --batch-size that {world_size} divides"
+            )
+        if count < world_size:
+            raise InputError(f"{count} images are too few for {world_size} processes; use fewer processes")
+        self._count, self._seed, self._rank, self._world_size = count, seed, rank, world_size
+        self._bounds = batch_bounds(count, batch_size, world_size)
+        self.epoch, self.first_step = 0, 0
+
+    def __len__(self) -> int:
+        """The steps of a whole epoch."""
+        return len(self._bounds)
+
+    def start(self, epoch: int, step: int = 0) -> None:
+        """Go on with this step of this epoch, as a run does that was broken off there."""
+        self.epoch, self.first_step = epoch, step
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch; the epoch that `start` named goes on where it said."""
+        if epoch != self.epoch:
+            self.start(epoch)
+
+    def __iter__(self) -> Iterator[Share]:
+        epoch, order = self.epoch, epoch_order(self._count, self._seed, self.epoch)
+        for step in range(self.first_step, len(self._bounds)):
+            first, last = self._bounds[step]
+            cuts = [(last - first) * rank // self._world_size for rank in range(self._world_size + 1)]
+            mine = order[first + cuts[self._rank] : first + cuts[self._rank + 1]]
+            yield Share(epoch, step, self._rank, mine, tuple(b - a for a, b in pairwise(cuts)))
+
+
+def epoch_order(count: int, seed: int, epoch: int) -> Rows:
+    """All rows in the order of an epoch.
+
+    >>> epoch_order(5, seed=0, epoch=1).tolist() == epoch_order(5, seed=0, epoch=1).tolist()
+    True
+    """
+    order: Rows = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(count)
+    return order
+
+
+def batch_bounds(count: int, batch_size: int, at_least: int = 1) -> list[tuple[int, int]]:
+    """Where each batch of an epoch starts and ends, the last two of even sizes if one would be incomplete.
+
+    No batch has fewer than `at_least` images, so that each process has one: then the last batch takes the rest in.
+
+    >>> batch_bounds(20, 8)
+    [(0, 8), (8, 14), (14, 20)]
+    >>> batch_bounds(9, 4, at_least=4)
+    [(0, 4), (4, 9)]
+    """
+    whole, rest = divmod(count, batch_size)
+    ends = [batch_size * number for number in range(whole + 1)]
+    if rest and whole:
+        ends.pop()
+        together = batch_size + rest
+        if together // 2 >= at_least:
+            ends.append(ends[-1] + (together + 1) // 2)
+    if rest:
+        ends.append(count)
+    return list(pairwise(ends))
