@@ -1,7 +1,8 @@
 """Run one function over many inputs, in processes or threads of this machine, results in the order of the inputs.
 
-The engine knows nothing of captions: a stage hands it a pure, picklable function and gets back what the function
-returns, in order, with a bounded number of inputs under way. The number of workers never shows in a result.
+An engine knows nothing of captions: a stage hands it a pure, picklable function and gets back what the function
+returns, in order, with a bounded number of inputs under way. Neither the number of workers nor the engine shows in a
+result. This one is the machine's own; `ray_engine` has the other.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from multiprocessing.connection import wait
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -23,6 +24,21 @@ from imagenet_captions.errors import InputError, StoppedEarly
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+class Engine(Protocol):
+    """Where a stage's work is done."""
+
+    def run(self, function: Callable[[T], R], items: Iterable[T], workers: int, threads: bool = False) -> Iterator[R]:
+        """Yield function(item) for every item, in order, with at most two items a worker under way.
+
+        `threads` says that threads are as good as processes for this function, and cheaper to start.
+        """
+
+    def map_batches(
+        self, function: Callable[[pa.RecordBatch], pa.RecordBatch], batches: Iterable[pa.RecordBatch], workers: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield function(batch) for every batch, in order."""
 
 
 def default_workers() -> int:
@@ -100,22 +116,34 @@ def map_batches(
     if workers == 1:
         yield from map(function, batches)
         return
-    for result in run(partial(_apply, function), map(_pack, batches), workers):
-        yield _unpack(result)
+    for result in run(partial(apply_packed, function), map(pack, batches), workers):
+        yield unpack(result)
 
 
-def _apply(function: Callable[[pa.RecordBatch], pa.RecordBatch], packed: bytes) -> bytes:
-    return _pack(function(_unpack(packed)))
+def apply_packed(function: Callable[[pa.RecordBatch], pa.RecordBatch], packed: pa.Buffer) -> pa.Buffer:
+    """function(batch) for a batch that travels as Arrow IPC."""
+    return pack(function(unpack(packed)))
 
 
-def _pack(batch: pa.RecordBatch) -> bytes:
+def pack(batch: pa.RecordBatch) -> pa.Buffer:
+    """A batch as Arrow IPC."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
-    packed: bytes = sink.getvalue().to_pybytes()
-    return packed
+    return sink.getvalue()
 
 
-def _unpack(packed: bytes) -> pa.RecordBatch:
+def unpack(packed: pa.Buffer) -> pa.RecordBatch:
+    """The batch that `pack` made this of."""
     with pa.ipc.open_stream(packed) as reader:
         return reader.read_next_batch()
+
+
+class LocalEngine:
+    """Processes and threads of this machine."""
+
+    run = staticmethod(run)
+    map_batches = staticmethod(map_batches)
+
+
+LOCAL: Engine = LocalEngine()

@@ -1,16 +1,14 @@
 """Everything that URL lists say about the ids that count, and how many others they hold.
 
-Blocks are read on a few threads at once (the work is numpy's and Arrow's, which let go of Python's lock) and put
-together in order, so that neither threads nor the size of a block show in the result. What is kept grows with the ids,
-not with the lists.
+A few blocks are read at once (on threads, where the engine is this machine: the work is numpy's and Arrow's, which let
+go of Python's lock) and put together in order, so that neither workers nor the size of a block show in the result. What
+is kept grows with the ids, not with the lists.
 """
 
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,11 +23,11 @@ from imagenet_captions.crawler.id_keys import Keys, wnid_numbers
 from imagenet_captions.crawler.key_counter import KeyCounter
 from imagenet_captions.crawler.url_lines import BLANK, NO_ID, Lines, read_lines
 from imagenet_captions.crawler.url_lists import read_blocks
-from imagenet_captions.engine import default_workers
+from imagenet_captions.engine import LOCAL, Engine, default_workers
 from imagenet_captions.errors import InputError
 
 MOST_LISTED = 1000  # unreadable lines that get a row of their own
-_MOST_THREADS = 4
+_MOST_WORKERS = 4  # reading the list is what takes the time from here on
 
 # Only asks whether a list has anything of Flickr's: the ids that count may be few, and have none.
 _FLICKR = re.compile(rb"(?://|[ \t])(?:[a-z0-9-]+\.)*(?:(?:static)?flickr\.com|flic\.kr)[:/]", re.IGNORECASE)
@@ -76,22 +74,23 @@ class _Part(NamedTuple):
     has_flickr: bool
 
 
-def gather(urls: Sequence[Path], wanted: Wanted) -> Gathered:
+def gather(urls: Sequence[Path], wanted: Wanted, engine: Engine = LOCAL) -> Gathered:
     """Read every list once, in the order given.
 
     Raises InputError for a list that is missing, damaged, empty, or without any address of Flickr's.
     """
     gathered = Gathered()
     for number, path in enumerate(urls, 1):
-        _gather_list(path, number, wanted, gathered)
+        _gather_list(path, number, wanted, gathered, engine)
     return gathered
 
 
-def _gather_list(path: Path, number: int, wanted: Wanted, gathered: Gathered) -> None:
+def _gather_list(path: Path, number: int, wanted: Wanted, gathered: Gathered, engine: Engine) -> None:
     lines = readable = 0
     has_flickr = False
     blocks = read_blocks(path, "the URL list")
-    for part in _in_order(partial(_read_block, wanted), blocks, min(default_workers(), _MOST_THREADS)):
+    workers = min(default_workers(), _MOST_WORKERS)
+    for part in engine.run(partial(_read_block, wanted), blocks, workers, threads=True):
         gathered.candidates.add(part.table)
         gathered.outside.add(part.outside)
         gathered.unreadable += part.unreadable
@@ -131,18 +130,3 @@ def contains(sorted_keys: Keys, keys: Keys) -> npt.NDArray[np.bool_]:
     places = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
     found: npt.NDArray[np.bool_] = sorted_keys[places] == keys
     return found
-
-
-def _in_order(function: Callable[[bytes], _Part], blocks: Iterable[bytes], threads: int) -> Iterator[_Part]:
-    """Yield function(block) in order, with at most one block more than threads in memory."""
-    pending: deque[Future[_Part]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        try:
-            for block in blocks:
-                pending.append(pool.submit(function, block))
-                if len(pending) > threads:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)

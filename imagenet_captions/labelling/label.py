@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from imagenet_captions import engine
+from imagenet_captions.engine import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import replacing, write_json
 from imagenet_captions.labelling.batch import (
@@ -40,10 +40,11 @@ class LabelSettings:
     mode: Mode = Mode.SINGLE
     texts: tuple[str, ...] = ()
     case_sensitive: bool = False
-    workers: int = field(default_factory=engine.default_workers)
+    workers: int = field(default_factory=default_workers)
+    engine: Engine = LOCAL
 
     def __post_init__(self) -> None:
-        engine.check_workers(self.workers)
+        check_workers(self.workers)
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def label_by_text(table: Path, out: Path, settings: LabelSettings) -> Report:
     """Write the rows of a table that name a class to `out`, each with the label that it names.
 
     Beside `out` stand OUT.report.json, with the counts and with precision and recall where the table has the true
-    class, and OUT.report.tsv with the same for each class. The result is the same with any number of workers.
+    class, and OUT.report.tsv with the same for each class. The result is the same with any number of workers, and
+    with either engine.
     """
     check_name(out)
     _refuse_inside(table, out)
@@ -73,7 +75,8 @@ def label_by_text(table: Path, out: Path, settings: LabelSettings) -> Report:
     labelling = Labelling(settings.mode, texts, settings.case_sensitive, truth_column(source.schema))
     schema = labelled_schema(source.schema, settings.mode)
     score = Score(settings.mode)
-    found = engine.map_batches(partial(label_batch, labelling=labelling), source.batches(_BATCH_ROWS), settings.workers)
+    label = partial(label_batch, labelling=labelling)
+    found = settings.engine.map_batches(label, source.batches(_BATCH_ROWS), settings.workers)
     with replacing(out) as partial_out:
         with (
             open_writer(partial_out, out.suffix.lower(), schema) as writer,

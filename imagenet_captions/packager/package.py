@@ -13,12 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from imagenet_captions import engine
 from imagenet_captions.dataset.finish import finish_dataset
 from imagenet_captions.dataset.folder import check_inside, check_output, replacing_folder
 from imagenet_captions.dataset.outcomes import outcome_table, write_outcomes
 from imagenet_captions.dataset.plan import TEXT_ROWS, Group, plan_groups, plan_shards
 from imagenet_captions.dataset.shard import shard_name
+from imagenet_captions.engine import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import remove_tree, require_file
 from imagenet_captions.packager.images import open_images
@@ -37,10 +37,11 @@ class PackageSettings:
 
     images: Path | None = None
     missing: str = "report"
-    workers: int = field(default_factory=engine.default_workers)
+    workers: int = field(default_factory=default_workers)
+    engine: Engine = LOCAL
 
     def __post_init__(self) -> None:
-        engine.check_workers(self.workers)
+        check_workers(self.workers)
         if self.missing not in MISSING:
             raise InputError(f"--missing {self.missing!r} is not possible; give one of {', '.join(MISSING)}")
 
@@ -67,7 +68,7 @@ def package(captions: Path, out: Path, settings: PackageSettings) -> Packaged:
     check_inside(captions, out, "the captions")
     with replacing_folder(out) as folder:
         plan = _plan(captions, table, folder, settings)
-        shards = list(_write_shards(plan, settings.workers))
+        shards = list(_write_shards(plan, settings))
         remove_tree(folder / _SCRATCH)
         _check_faults(plan, settings, shards)
         return _finish(plan, folder, shards, settings)
@@ -148,7 +149,7 @@ def _text_bytes(captions: Path, rows: int) -> int:
     return max(1, int(total) // max(1, 2 * rows))  # the captions file has the texts twice, a config has them once
 
 
-def _write_shards(plan: _Plan, workers: int) -> Iterator[Shard]:
+def _write_shards(plan: _Plan, settings: PackageSettings) -> Iterator[Shard]:
     """Write both configs; `raw` leaves out what turns out to be broken while `default` is written."""
     with tqdm(total=2 * len(plan.ids), desc="package", unit=" rows", unit_scale=True, disable=None) as progress:
         dropped = plan.skipped
@@ -159,7 +160,8 @@ def _write_shards(plan: _Plan, workers: int) -> Iterator[Shard]:
         for number, jobs in enumerate(stages):
             if number:
                 jobs = list(plan.jobs(True, dropped))
-            for shard in engine.run(write_shard, jobs, min(workers, max(1, len(jobs))), threads=True):
+            workers = min(settings.workers, max(1, len(jobs)))
+            for shard in settings.engine.run(write_shard, jobs, workers, threads=True):
                 dropped |= shard.faults.keys()
                 progress.update(shard.file.rows)
                 yield shard

@@ -47,13 +47,13 @@ def after(owner, name):
 if moment == "before the join": before(stage, "locate")
 if moment == "after the join": after(stage, "locate")
 if moment == "between shards":
-    run = stage.engine.run
+    run = stage.LOCAL.run
     def stopping(*args, **kwargs):
         for number, shard in enumerate(run(*args, **kwargs)):
             if number == 2:
                 stop()
             yield shard
-    stage.engine.run = stopping
+    stage.LOCAL.run = stopping
 if moment == "before the outcomes": before(stage, "write_outcomes")
 if moment == "before the card": before(finish, "card")
 if moment == "before the manifest": before(finish.Manifest, "write")

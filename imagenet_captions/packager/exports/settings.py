@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions import engine
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
+from imagenet_captions.engine import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.recipe import CaptionRecipe
 
@@ -46,10 +46,11 @@ class ExportSettings:
     path_prefix: str | None = None
     seed: int | None = None
     shard_size: int | None = None
-    workers: int = field(default_factory=engine.default_workers)
+    workers: int = field(default_factory=default_workers)
+    engine: Engine = LOCAL
 
     def __post_init__(self) -> None:
-        engine.check_workers(self.workers)
+        check_workers(self.workers)
         if self.to not in TARGETS:
             raise InputError(f"--to {self.to[:40]!r} is not possible; give one of {', '.join(TARGETS)}")
         for name, targets in _WITH.items():
@@ -58,6 +59,10 @@ class ExportSettings:
                 raise InputError(
                     f"{flag} means nothing for --to {self.to}; leave it out ({flag}: {', '.join(targets)})"
                 )
+        if self.engine is not LOCAL and self.to != WEBDATASET:
+            raise InputError(
+                f"--engine ray means nothing for --to {self.to}, which is written in one piece; leave it out"
+            )
         if self.shard_size is not None and self.shard_size < 1:
             raise InputError(f"--shard-size {self.shard_size} is not possible; give 1 or more")
 

@@ -1,0 +1,131 @@
+"""The Ray cluster that tasks run on: joined at an address, or started on this machine and ended again."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from imagenet_captions.engine import check_workers, default_workers
+from imagenet_captions.errors import InputError
+
+log = logging.getLogger(__name__)
+
+# The objects of a local cluster: per worker two tasks are under way, with batches and results of some 10 MB each.
+_STORE_BYTES, _STORE_BYTES_A_WORKER = 512 << 20, 128 << 20
+_SECONDS_TO_ANSWER = 10.0
+
+
+class Cluster:
+    """Ray as this process knows it; it is started when it is first needed, and says nothing of its own.
+
+    A process that has begun Ray by itself is left with it.
+    """
+
+    def __init__(self, address: str | None, workers: int | None) -> None:
+        self._address = address
+        self._workers = None if workers is None else check_workers(workers)
+        self._ray: Any = None
+        self._own = ExitStack()  # what ends with a connection that was made here
+        if importlib.util.find_spec("ray") is None:
+            raise InputError('--engine ray needs Ray; install it with: pip install "imagenet-captions[ray]"')
+
+    @property
+    def workers(self) -> int:
+        """The workers asked for; else one for each CPU of the cluster, or of this machine."""
+        if self._workers is None and self._address is not None:
+            self._workers = int(self.started().cluster_resources().get("CPU", 0))
+            if not self._workers:
+                raise InputError(f"the Ray cluster at {self._address[:80]!r} has no CPUs; add a node that has some")
+        return self._workers or default_workers()
+
+    def started(self) -> Any:
+        """The module `ray`, connected."""
+        if self._ray is None:
+            # Ray asks the environment, not its caller, whether to report its use to its makers.
+            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+            ray = importlib.import_module("ray")
+            if not ray.is_initialized():
+                self._own.enter_context(_silence())
+                if self._address is None:
+                    self._start(ray)
+                else:
+                    _join(ray, self._address)
+                self._own.callback(ray.shutdown)
+            self._ray = ray
+        return self._ray
+
+    def give_up(self, references: Sequence[Any]) -> None:
+        """Cancel tasks, and wait until none of them writes any more."""
+        if references and self._ray is not None and self._ray.is_initialized():
+            for reference in references:
+                self._ray.cancel(reference)
+            self._ray.wait(list(references), num_returns=len(references), fetch_local=False)
+
+    def stop(self) -> None:
+        """Leave the cluster; one that was started here ends."""
+        self._ray = None
+        self._own.close()
+
+    def _start(self, ray: Any) -> None:
+        # In the system's own place: Ray puts sockets there, whose paths may have 107 bytes at most.
+        folder = tempfile.mkdtemp(prefix="ic-ray-", dir="/tmp")
+        self._own.callback(shutil.rmtree, folder, ignore_errors=True)
+        ray.init(
+            address="local",  # whatever RAY_ADDRESS says
+            num_cpus=self.workers,
+            num_gpus=0,
+            include_dashboard=False,
+            object_store_memory=_STORE_BYTES + self.workers * _STORE_BYTES_A_WORKER,
+            _temp_dir=folder,
+            **_QUIET,
+        )
+
+
+_QUIET = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Log what Ray prints on stdout of workers that died, for which it has no setting; what comes of it, we tell."""
+    module: Any = importlib.import_module("ray._private.worker")
+    printing = getattr(module, "print_to_stdstream", None)
+    if printing is None:
+        yield
+        return
+    module.print_to_stdstream = lambda data, *_, **__: log.debug("%s", data["lines"])
+    try:
+        yield
+    finally:
+        module.print_to_stdstream = printing
+
+
+def _join(ray: Any, address: str) -> None:
+    """Connect to a cluster, or say at once what Ray takes two minutes for, and then ends the process."""
+    host, _, port = address.rpartition(":")
+    if address != "auto":
+        if not host or "/" in host or not port.isdigit():
+            raise InputError(
+                f"--ray-address {address[:80]!r} is not possible; give HOST:PORT of the cluster's head, or auto on one "
+                "of its machines"
+            )
+        try:
+            socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
+        except (OSError, OverflowError) as error:
+            raise InputError(
+                f"no Ray cluster answers at --ray-address {address[:80]!r} ({str(error)[:80]}); "
+                "check it, or start one with `ray start --head`"
+            ) from None
+    try:
+        ray.init(address=address, **_QUIET)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"the Ray cluster at --ray-address {address[:80]!r} cannot be joined: {str(error).strip()[:200]}"
+        ) from None

@@ -1,0 +1,133 @@
+"""Run one function over many inputs as tasks of Ray, here or on a cluster, results in the order of the inputs.
+
+One task an input, over the functions that the local engine runs: no rule is written twice. (Measured for this work:
+Ray Data's operators reach 0.4 to 0.75 of a process pool's speed, plain tasks all of it.) A task whose worker or node
+dies is run again by Ray, so whatever a task writes has to be whole or not there; what it returns is taken in the order
+of the inputs, whoever ends first.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import pickle
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+import pyarrow as pa
+
+from imagenet_captions.engine import apply_packed, pack, unpack
+from imagenet_captions.errors import ImagenetCaptionsError, InputError, StoppedEarly
+from imagenet_captions.ray_cluster import Cluster
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_TRIES = 5
+
+
+@dataclass(frozen=True)
+class Work(Generic[T, R]):
+    """What a task does, and what has to hold where it runs."""
+
+    function: Callable[[T], R]
+    folder: Path  # what relative paths start from
+    code: str
+
+
+def do(work: Work[T, R], item: T) -> bytes:
+    """The body of every task; returns the pickled result.
+
+    A result that came out of the object store as it is would be read-only, and keep its place there.
+    """
+    if work.code != code_digest():
+        raise InputError(
+            "a node of the Ray cluster has another version of imagenet-captions or pyarrow than this machine; "
+            "install the same on every node"
+        )
+    if work.folder.is_dir():
+        os.chdir(work.folder)
+    return pickle.dumps(work.function(item), protocol=5)
+
+
+@functools.cache
+def code_digest() -> str:
+    """A digest of this package's code and of pyarrow's version, which the bytes of a dataset depend on."""
+    found = hashlib.sha256(f"pyarrow {pa.__version__}".encode())
+    root = Path(__file__).parent
+    for file in sorted(root.rglob("*.py")):
+        found.update(f"\0{file.relative_to(root).as_posix()}\0".encode() + file.read_bytes())
+    return found.hexdigest()
+
+
+class RayEngine:
+    """An `engine.Engine` of Ray tasks, for the length of a `with` block.
+
+    With `address` the tasks run on that cluster, which has to see the same files under the same paths; without, on a
+    cluster of this machine's, which ends with the block. Ray is started by the first work that there is.
+    """
+
+    def __init__(self, address: str | None = None, workers: int | None = None) -> None:
+        self._cluster = Cluster(address, workers)
+
+    def __enter__(self) -> RayEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._cluster.stop()
+
+    @property
+    def workers(self) -> int:
+        """The workers asked for, or all CPUs of the cluster."""
+        return self._cluster.workers
+
+    def run(self, function: Callable[[T], R], items: Iterable[T], workers: int, threads: bool = False) -> Iterator[R]:
+        """Yield function(item) for every item, in order, with at most two items a worker under way.
+
+        An error that the function raises arrives as it is. Raises StoppedEarly where a task was killed too often.
+        """
+        ray = self._cluster.started()
+        task = ray.remote(num_cpus=1, max_retries=_TRIES)(do)
+        work = ray.put(Work(function, Path.cwd(), code_digest()))  # once for all tasks
+        pending: deque[Any] = deque()
+        try:
+            for item in items:
+                pending.append(task.remote(work, item))
+                if len(pending) >= 2 * workers:
+                    yield _result(ray, pending.popleft())
+            while pending:
+                yield _result(ray, pending.popleft())
+        finally:
+            self._cluster.give_up(list(pending))
+
+    def map_batches(
+        self, function: Callable[[pa.RecordBatch], pa.RecordBatch], batches: Iterable[pa.RecordBatch], workers: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield function(batch) for every batch, in order; a task reads its batch where it lies in the object store."""
+        for result in self.run(partial(apply_packed, function), map(pack, batches), workers):
+            yield unpack(result)
+
+
+def _result(ray: Any, reference: Any) -> Any:
+    try:
+        return pickle.loads(ray.get(reference))
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, ImagenetCaptionsError):
+            raise cause from None
+        if isinstance(cause, Exception):
+            raise cause from error  # which tells where in the task it came from
+        raise
+    except ray.exceptions.RayError as error:
+        raise StoppedEarly(
+            f"Ray gave a task up after {_TRIES} more tries ({type(error).__name__}), most often for lack of memory; "
+            "run the same command again, with fewer --workers if it happens twice"
+        ) from None
