@@ -1,0 +1,162 @@
+"""Micro captions say what is so about the image, vary, and follow from image, class, id and seed alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from imagenet_captions.ablations import micro_words as words
+from imagenet_captions.ablations.micro_attributes import read_attributes
+from imagenet_captions.ablations.micro_captions import NAMED, MicroTexts, micro_texts, names_class
+from imagenet_captions.errors import InputError
+
+Pixels = npt.NDArray[np.uint8]
+CLASSES = tuple(words.SYNONYMS)
+
+
+def plain(red: int, green: int, blue: int, side: int = 32) -> Pixels:
+    return np.full((side, side, 3), (red, green, blue), np.uint8)
+
+
+def square(ground: Pixels, start: int, end: int, colour: tuple[int, int, int]) -> Pixels:
+    drawn = ground.copy()
+    drawn[start:end, start:end] = colour
+    return drawn
+
+
+def photo(number: int) -> Pixels:
+    """An image that differs from the others in light, colour and busyness."""
+    rng = np.random.default_rng(number)
+    drawn = rng.integers(0, 256, (4, 4, 3)).astype(np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+    return (drawn * rng.uniform(0.3, 1.0)).astype(np.uint8)
+
+
+def made(count: int, class_name: str = "cat", seed: int = 0) -> list[MicroTexts]:
+    return [micro_texts(photo(number), class_name, f"{class_name}_{number:04d}", seed) for number in range(count)]
+
+
+def whole(texts: MicroTexts) -> str:
+    return " ".join([texts.title, texts.description, *texts.tags])
+
+
+@pytest.mark.parametrize(
+    ("rgb", "colour"),
+    [
+        ((250, 20, 20), "red"),
+        ((250, 140, 20), "orange"),
+        ((120, 70, 30), "brown"),
+        ((250, 240, 20), "yellow"),
+        ((20, 200, 40), "green"),
+        ((30, 200, 190), "turquoise"),
+        ((20, 40, 250), "blue"),
+        ((150, 30, 240), "purple"),
+        ((250, 60, 180), "pink"),
+        ((250, 20, 60), "red"),
+        ((128, 128, 128), "grey"),
+        ((250, 250, 250), "white"),
+        ((5, 5, 5), "black"),
+        ((0, 0, 40), "black"),
+    ],
+)
+def test_colour_of_a_plain_image(rgb: tuple[int, int, int], colour: str) -> None:
+    assert read_attributes(plain(*rgb)).colour == colour
+
+
+def test_no_colour_is_named_where_none_has_a_third() -> None:
+    stripes = np.concatenate([plain(*rgb, side=8) for rgb in [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)]])
+    assert read_attributes(stripes).colour == ""
+
+
+@pytest.mark.parametrize(("level", "light"), [(20, "dark"), (120, ""), (240, "bright")])
+def test_light(level: int, light: str) -> None:
+    assert read_attributes(plain(level, level, level)).light == light
+
+
+def test_a_bright_red_square_in_the_middle_is_small_and_one_beyond_the_frame_is_close() -> None:
+    small = square(plain(255, 255, 255), 12, 20, (250, 0, 0))
+    assert read_attributes(small).framing == "small"
+    assert read_attributes(small).light == "bright"
+    assert read_attributes(square(plain(255, 255, 255), 2, 30, (250, 0, 0))).framing == "close"
+    assert read_attributes(square(plain(255, 255, 255), 2, 30, (250, 0, 0))).colour == "red"
+    assert read_attributes(plain(90, 90, 90)).framing == ""
+
+
+def test_contrast() -> None:
+    halves = np.concatenate([plain(0, 0, 0), plain(255, 255, 255)])
+    assert read_attributes(halves).contrast == "crisp"
+    assert read_attributes(plain(99, 99, 99)).contrast == "soft"
+    assert read_attributes((halves * 0.4).astype(np.uint8)).contrast == ""
+
+
+def test_texts_say_only_what_the_image_looks_like() -> None:
+    night = plain(5, 5, 5)
+    seen = {phrase for number in range(300) for phrase in words_of_light(micro_texts(night, "dog", f"dog_{number}"))}
+    assert seen == {"dark", "at night", "in the shade"}
+
+
+def words_of_light(texts: MicroTexts) -> set[str]:
+    text = whole(texts).lower()
+    return {phrase for group in words.LIGHT.values() for phrase in group if phrase in text}
+
+
+def test_the_same_image_id_class_and_seed_give_the_same_texts() -> None:
+    assert made(30) == made(30)
+    assert made(30) != made(30, seed=1)
+    first, second = (micro_texts(photo(0), "cat", name) for name in ("cat_0001", "cat_0002"))
+    assert first != second
+
+
+@pytest.mark.parametrize("class_name", CLASSES)
+def test_texts_of_a_class_vary_and_most_name_it(class_name: str) -> None:
+    texts = made(200, class_name)
+    full = [whole(each) for each in texts]
+    assert len(set(full)) > 190
+    named = [text for text in full if names_class(text, class_name)]
+    assert abs(len(named) / 200 - NAMED) < 0.1
+    for word in (class_name, *words.SYNONYMS[class_name]):
+        assert any(word in text.lower() for text in full)
+    others = [name for name in CLASSES if name != class_name]
+    assert not any(names_class(text, other) for text in full for other in others)
+
+
+def test_every_image_has_a_title_and_some_have_no_description_or_no_tags() -> None:
+    texts = made(400)
+    assert all(each.title for each in texts)
+    assert 0.25 < sum(not each.description for each in texts) / 400 < 0.45
+    assert 0.04 < sum(not each.tags for each in texts) / 400 < 0.25
+    assert all(len(set(each.tags)) == len(each.tags) <= 6 for each in texts)
+
+
+def test_an_unknown_class_is_called_by_its_name() -> None:
+    texts = [whole(each) for each in made(60, "hermit crab")]
+    assert sum("hermit crab" in text.lower() for text in texts) > 35
+
+
+def test_a_template_in_a_name_is_a_name() -> None:
+    assert any("{look}" in whole(each) for each in made(40, "{look} x{0.__class__}"))
+
+
+@pytest.mark.parametrize("class_name", ["", " \n\t", "x" * 81])
+def test_names_that_are_none_are_refused(class_name: str) -> None:
+    with pytest.raises(InputError, match="class name"):
+        micro_texts(photo(0), class_name, "a")
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        np.zeros((32, 32), np.uint8),
+        np.zeros((32, 32, 4), np.uint8),
+        np.zeros((3, 32, 32), np.uint8),
+        np.zeros((0, 32, 3), np.uint8),
+        np.zeros((32, 32, 3), np.float32),
+    ],
+)
+def test_what_is_no_rgb_image_is_refused(pixels: Pixels) -> None:
+    with pytest.raises(InputError, match="cannot be described"):
+        read_attributes(pixels)
+
+
+def test_an_image_of_one_pixel_has_attributes() -> None:
+    assert read_attributes(plain(250, 20, 20, side=1)).colour == "red"
