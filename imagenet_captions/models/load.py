@@ -2,71 +2,137 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import require_file
 from imagenet_captions.models.build import build, build_from_config
 from imagenet_captions.models.config import config_from_dict
+from imagenet_captions.models.files_of_models import read_object
 from imagenet_captions.models.model import Model
+from imagenet_captions.models.names import unknown_name
+from imagenet_captions.models.presets import PRESETS
 from imagenet_captions.models.save import MODEL_FILE, TOKENIZER_FILE, WEIGHTS_FILE
 from imagenet_captions.models.weights import put_weights, read_weights
 
 HYPERPARAMETER = "model_config"
+_LIBRARIES = ("open_clip", "timm", "transformers")
+_PREFIX = "model."
+_LONGEST_SHOWN = 100
 
 
 def load_model(source: str) -> Model:
-    """A model with its weights, on the CPU, in evaluation mode."""
+    """A model with its weights, on the CPU, in evaluation mode.
+
+    The source is a folder (a run's, a model's of ours, or one of open_clip, timm or transformers, told by its files), a
+    Lightning checkpoint of ours, or a library and a name: `open_clip:NAME@TAG`, `open_clip:NAME@FILE`, `timm:NAME`,
+    `timm:NAME@FILE`, `transformers:NAME`. What a library would get from a hub is asked for there.
+
+    Raises InputError, in one sentence, for whatever is not there or does not fit. No code of a checkpoint is run.
+    """
+    library, colon, rest = source.partition(":")
+    if colon and library in _LIBRARIES and rest:
+        return _of_library(library, rest, source).eval()
     path = Path(source)
     if path.is_dir():
         return _folder(path).eval()
-    if path.suffix == ".ckpt" or path.is_file():
+    if path.is_file():
         return load_checkpoint(path).eval()
-    raise InputError(f"{source[:100]!r} is no model; give a folder")
+    raise _nothing(source)
 
 
-def _folder(folder: Path) -> Model:
-    if (folder / MODEL_FILE).is_file():
-        return load_ours(folder)
-    if (folder / "model" / MODEL_FILE).is_file():
-        return load_ours(folder / "model")
-    raise InputError(f"{folder} holds no model; give a folder that has {MODEL_FILE}")
+def take_image_tower(model: Model, source: Model) -> None:
+    """Put another model's image tower into this one, as BASIC does after the supervised stage.
+
+    The way to the shared space, the text tower and the temperature stay as they are. Raises InputError where the two
+    towers are not built alike.
+    """
+    put_weights(model.image, source.image.state_dict(), f"{source.name}'s image tower")
 
 
 def load_ours(folder: Path) -> Model:
     """What `save_model` wrote."""
-    values = _json(folder / MODEL_FILE)
-    if values.get("tokenizer") and values["tokenizer"]["kind"] == "json":
+    values = read_object(folder / MODEL_FILE)
+    tokenizer = values.get("tokenizer")
+    if isinstance(tokenizer, dict) and tokenizer.get("kind") == "json":
         text = require_file(folder / TOKENIZER_FILE, "the model's tokenizer").read_text(encoding="utf-8")
-        values["tokenizer"] = {**values["tokenizer"], "json": text}
+        values["tokenizer"] = {**tokenizer, "json": text}
     model = build(config_from_dict(values))
     put_weights(model, read_weights(folder / WEIGHTS_FILE, "the model's weights"), folder)
     return model
 
 
 def load_checkpoint(path: Path) -> Model:
-    """A Lightning checkpoint of this package's training, its projector left out."""
+    """A Lightning checkpoint of this package's training, without SimCLR's projector."""
     loaded = read_weights(path, "the checkpoint")
-    values = loaded.get("hyper_parameters", {}).get(HYPERPARAMETER) if isinstance(loaded, Mapping) else None
-    if values is None:
+    about = loaded.get("hyper_parameters") if isinstance(loaded, Mapping) else None
+    if not isinstance(about, Mapping) or HYPERPARAMETER not in about:
         raise InputError(
-            f"{path} is no checkpoint of this package's training; name its library, as in timm:NAME@{path}"
+            f"{path} is no checkpoint of this package's training; say what it is of, as in open_clip:NAME@{path.name}"
         )
-    model = build_from_config(values)
-    state = loaded["state_dict"]
-    put_weights(model, {key[6:]: value for key, value in state.items() if key.startswith("model.")}, path)
+    model = build_from_config(about[HYPERPARAMETER])
+    state = {key.removeprefix(_PREFIX): value for key, value in loaded["state_dict"].items() if key.startswith(_PREFIX)}
+    put_weights(model, state, path)
     model.drop_projector()
     return model
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(require_file(path, "the model's description").read_bytes())
-    except ValueError as error:
-        raise InputError(f"{path} is no JSON ({str(error)[:80]}); write the model again") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path} holds no description of a model; write the model again")
-    return values
+def _of_library(library: str, rest: str, source: str) -> Model:
+    if library == "transformers":
+        from imagenet_captions.models import from_transformers
+
+        return from_transformers.load(rest, source)
+    if Path(rest).is_dir():
+        return _foreign_folder(library, Path(rest), source)
+    name, _, weights = rest.partition("@")
+    if library == "timm":
+        from imagenet_captions.models import from_timm
+
+        return from_timm.load(name, weights)
+    from imagenet_captions.models import from_open_clip
+
+    return from_open_clip.load(name, weights)
+
+
+def _folder(folder: Path) -> Model:
+    for ours in (folder, folder / "model"):
+        if (ours / MODEL_FILE).is_file():
+            return load_ours(ours)
+    if (folder / "open_clip_config.json").is_file():
+        return _foreign_folder("open_clip", folder, str(folder))
+    if (folder / "config.json").is_file():
+        known = read_object(folder / "config.json")
+        return _foreign_folder("timm" if "architecture" in known else "transformers", folder, str(folder))
+    last = folder / "checkpoints" / "last.ckpt"
+    if last.is_file():
+        raise InputError(f"the run {folder} is not done; finish it, or give its last checkpoint {last}")
+    raise InputError(
+        f"{folder} holds no model: it has no {MODEL_FILE} (ours), no open_clip_config.json and no config.json"
+    )
+
+
+def _foreign_folder(library: str, folder: Path, source: str) -> Model:
+    if library == "open_clip":
+        from imagenet_captions.models import from_open_clip
+
+        return from_open_clip.load_folder(folder, source)
+    if library == "timm":
+        from imagenet_captions.models import from_timm
+
+        return from_timm.load_folder(folder, source)
+    from imagenet_captions.models import from_transformers
+
+    return from_transformers.load(str(folder), source)
+
+
+def _nothing(source: str) -> InputError:
+    library, colon, rest = source.partition(":")
+    shown = repr(source[:_LONGEST_SHOWN])
+    if colon and rest and "/" not in library:
+        return unknown_name("library of models", library, _LIBRARIES)
+    if source in PRESETS:
+        return InputError(f"{shown} is a model without weights; give a run's folder, or a checkpoint")
+    return InputError(
+        f"model {shown} does not exist; give a folder, a .ckpt file, open_clip:NAME@TAG, timm:NAME or transformers:NAME"
+    )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.config import ModelConfig, ProjectorConfig
+from imagenet_captions.pixels.spec import ImageSpec
 
 _HEAD_STD = 0.01
 
@@ -53,7 +54,7 @@ class Model(nn.Module):
         return self.config.name
 
     @property
-    def spec(self) -> Any:
+    def spec(self) -> ImageSpec:
         """The size and the normalisation of the pixels that the image tower wants."""
         return self.config.spec
 
@@ -133,6 +134,11 @@ class Model(nn.Module):
             )
         self.projector = layers.to(self._device())
         self.config = replace(self.config, projector=projector)
+
+    def drop_head(self) -> None:
+        """Leave the head of classes."""
+        self.head = None
+        self.config = replace(self.config, head_classes=None)
 
     def drop_text(self) -> None:
         """Leave the text tower and the way to it: a supervised run has no use for them, and DDP wants none unused."""

@@ -11,6 +11,8 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
+from imagenet_captions.models.hub import reaching
+
 
 class FirstOutput(nn.Module):
     """A tower of open_clip, whose first output is what we want where it gives several (CoCa's do)."""
@@ -35,7 +37,8 @@ def split_visual(visual: nn.Module, dim: int) -> tuple[nn.Module, nn.Module]:
     """
     if isinstance(visual, VisionTransformer) and isinstance(visual.proj, nn.Parameter):
         weight = visual.proj.detach().T.contiguous()
-        projection = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+        # On no device at first: random weights for it would shift those that come after from open_clip's own.
+        projection = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
         projection.weight = nn.Parameter(weight)
         visual.proj = None
         return FirstOutput(visual, weight.shape[1]), projection
@@ -54,4 +57,5 @@ def build_image(options: Mapping[str, Any]) -> tuple[nn.Module, nn.Module]:
 def build_text(options: Mapping[str, Any], dim: int) -> nn.Module:
     """A text tower of open_clip with random weights, its projection included."""
     config = CLIPTextCfg(**options["text_cfg"])
-    return FirstOutput(_build_text_tower(dim, config, options["quick_gelu"]), dim)
+    with reaching(f"the text tower {config.hf_model_name}"):
+        return FirstOutput(_build_text_tower(dim, config, options["quick_gelu"]), dim)

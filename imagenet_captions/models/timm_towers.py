@@ -30,14 +30,17 @@ class TimmImage(nn.Module):
 
 def build_image(options: Mapping[str, Any], dim: int | None) -> tuple[nn.Module, nn.Module | None]:
     """A timm model with random weights as an image tower, and a linear projection where a shared space is wanted."""
-    name = options["architecture"]
-    if not timm.is_model(name):
-        raise unknown_name("timm model", name, timm.list_models())
-    given: dict[str, Any] = options["arguments"]
-    arguments: Any = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
-    trunk: Any = timm.create_model(name, pretrained=False, num_classes=0, **arguments)
+    known_name(options["architecture"])
+    trunk: Any = timm.create_model(
+        options["architecture"], pretrained=False, num_classes=0, **with_tuples(options["arguments"])
+    )
     tower = TimmImage(trunk, width_of(trunk))
     return tower, None if dim is None else nn.Linear(tower.width, dim, bias=False)
+
+
+def with_tuples(arguments: Mapping[str, Any]) -> Any:
+    """A model's arguments as timm takes them, where JSON has lists."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
 
 
 def width_of(trunk: Any) -> int:
@@ -45,10 +48,15 @@ def width_of(trunk: Any) -> int:
     return int(getattr(trunk, "head_hidden_size", None) or trunk.num_features)
 
 
-def named_config(name: str) -> ModelConfig:
-    """The description of a timm model, images alone, with the pixels that timm gives it."""
+def known_name(name: str) -> None:
+    """Refuse a name that timm does not have, with the nearest that it has."""
     if not timm.is_model(name):
         raise unknown_name("timm model", name, timm.list_models())
+
+
+def named_config(name: str) -> ModelConfig:
+    """The description of a timm model, images alone, with the pixels that timm gives it."""
+    known_name(name)
     pretrained: Any = timm.get_pretrained_cfg(name, allow_unregistered=False)
     spec = preprocess.from_timm(resolve_data_config(pretrained_cfg=pretrained.to_dict()))  # type: ignore[no-untyped-call]
     return ModelConfig(f"timm:{name}", spec, TowerConfig("timm", {"architecture": name, "arguments": {}}))

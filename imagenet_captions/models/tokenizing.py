@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,9 +12,11 @@ from open_clip import SimpleTokenizer
 from open_clip.tokenizer import get_clean_fn
 from tokenizers import Tokenizer
 from torch import Tensor
+from transformers import AutoTokenizer
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.config import TokenizerConfig
+from imagenet_captions.models.hub import reaching
 
 
 class JsonTokenizer:
@@ -24,25 +28,29 @@ class JsonTokenizer:
         except Exception as error:  # noqa: BLE001  the Rust side raises nothing more special than Exception
             raise InputError(f"the model's tokenizer.json cannot be read ({str(error)[:80]}); get it again") from None
         self._tokenizer.enable_truncation(config.context_length)
-        self._tokenizer.enable_padding(length=config.context_length, pad_id=config.pad_id)
+        side = str(config.options.get("padding_side", "right"))
+        self._tokenizer.enable_padding(direction=side, length=config.context_length, pad_id=config.pad_id)
         clean = config.options.get("clean")
         self._clean: Callable[[str], str] = get_clean_fn(clean) if clean else str
+        self._stripped: int | None = config.options.get("stripped_id")
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """[n, context length], filled up with the tokenizer's own padding."""
         encoded = self._tokenizer.encode_batch([self._clean(text) for text in texts])
-        return torch.tensor([entry.ids for entry in encoded], dtype=torch.long).reshape(len(encoded), -1)
+        tokens = torch.tensor([entry.ids for entry in encoded], dtype=torch.long).reshape(len(encoded), -1)
+        return tokens if self._stripped is None else tokens.masked_fill(tokens == self._stripped, 0)
 
 
 class ClipTokenizer:
     """CLIP's byte pairs: start, the text's tokens, end, zeros; a text that is too long keeps its end mark."""
 
     def __init__(self, config: TokenizerConfig) -> None:
-        self._tokenizer: Any = SimpleTokenizer(context_length=config.context_length, **config.options)
+        self._context_length = config.context_length
+        self._tokenizer = _byte_pairs(tuple(sorted(config.options.items())))
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """[n, context length]."""
-        tokens: Tensor = self._tokenizer(list(texts))
+        tokens: Tensor = self._tokenizer(list(texts), context_length=self._context_length)
         return tokens
 
 
@@ -55,15 +63,37 @@ def build_tokenizer(config: TokenizerConfig) -> Callable[[Sequence[str]], Tensor
     raise InputError(f"a model's description names the tokenizer {config.kind[:40]!r}; known are clip and json")
 
 
-def config_of_tokenizer(tokenizer: Any, context_length: int, options: dict[str, Any]) -> TokenizerConfig:
-    """A tokenizer of transformers as a description that needs no files.
+@cache
+def _byte_pairs(options: tuple[tuple[str, Any], ...]) -> Any:
+    """open_clip's tokenizer; reading its table takes a tenth of a second."""
+    return SimpleTokenizer(**dict(options))
 
+
+def tokenizer_of(source: str, context_length: int, options: Mapping[str, Any]) -> TokenizerConfig:
+    """A tokenizer of transformers, in a folder or on the hub, as a description that needs no files.
+
+    `options` are open_clip's: `clean` names what is done to a text first, `strip_end` takes the end marks out again.
     Raises InputError for one that is not described by a tokenizer.json.
     """
+    with reaching(f"the tokenizer of {source}"):
+        try:
+            tokenizer: Any = AutoTokenizer.from_pretrained(source)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if Path(source).is_dir():
+                raise InputError(f"{source} has no tokenizer that can be read; put its tokenizer.json there") from error
+            raise
+    if set(tokenizer.get_vocab()) <= set(
+        tokenizer.all_special_tokens
+    ):  # transformers makes one up of its special tokens
+        raise InputError(f"{source} has no tokenizer; put its tokenizer.json there")
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or tokenizer.pad_token_id is None:
         raise InputError(
-            f"the tokenizer {type(tokenizer).__name__} has no tokenizer.json with a padding token;"
-            " save it as a fast tokenizer of transformers first"
+            f"the tokenizer of {source} has no tokenizer.json with a padding token; save it so with transformers first"
         )
-    return TokenizerConfig("json", context_length, int(tokenizer.pad_token_id), backend.to_str(), options)
+    kept: dict[str, Any] = {"padding_side": tokenizer.padding_side}
+    if options.get("clean"):
+        kept["clean"] = options["clean"]
+    if options.get("strip_end"):
+        kept["stripped_id"] = int(tokenizer.sep_token_id)
+    return TokenizerConfig("json", context_length, int(tokenizer.pad_token_id), backend.to_str(), kept)

@@ -1,0 +1,126 @@
+"""Models of timm with weights: images alone, with a head of their own where the weights have one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.data.config import resolve_data_config
+from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+from torch import Tensor, nn
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.models import preprocess
+from imagenet_captions.models.config import ModelConfig, TowerConfig
+from imagenet_captions.models.files_of_models import find_weights, read_object
+from imagenet_captions.models.hub import reaching
+from imagenet_captions.models.model import Model
+from imagenet_captions.models.timm_towers import TimmImage, known_name, width_of, with_tuples
+from imagenet_captions.models.weights import put_weights, read_weights, state_of
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
+
+log = logging.getLogger(__name__)
+
+
+def load(name: str, weights: str) -> Model:
+    """One of timm's models with timm's own weights, or with those of a file; `org/repository` is one of the hub.
+
+    A file of torchvision's resnet50 is one of timm's: the names of the weights are the same.
+    """
+    if weights:
+        known_name(name)
+        state = state_of(read_weights(Path(weights)), Path(weights))
+        return _with_state(name, {}, state, weights, f"timm:{name}@{weights}")
+    shown = f"timm:{name}"
+    if "/" in name:
+        name = f"hf-hub:{name}"
+    else:
+        known_name(name)
+    with reaching(shown):
+        try:
+            trunk: Any = timm.create_model(name, pretrained=True)
+        except RuntimeError as error:
+            if "pretrained" not in str(error).lower():
+                raise
+            raise InputError(
+                f"timm has no weights of {shown} ({str(error)[:100]}); give a file, as timm:NAME@FILE"
+            ) from error
+    arguments = {key: value for key, value in trunk._model_args.items() if key not in ("num_classes", "cache_dir")}
+    return _as_model(trunk, trunk.pretrained_cfg["architecture"], arguments, shown)
+
+
+def load_folder(folder: Path, shown: str) -> Model:
+    """A folder as timm writes it for the hub: config.json with an `architecture`, and weights."""
+    whole = read_object(folder / CONFIG_FILE)
+    if "architecture" not in whole:
+        raise InputError(f"{folder / CONFIG_FILE} names no architecture of timm; get the model again")
+    known_name(str(whole["architecture"]))
+    path = find_weights(folder, WEIGHTS_FILES)
+    pretrained = whole.get("pretrained_cfg") or {}
+    overlay = {**pretrained, **{key: whole[key] for key in ("num_classes", "label_names") if key in whole}}
+    arguments = {**(whole.get("model_args") or {}), "pretrained_cfg_overlay": overlay}
+    return _with_state(str(whole["architecture"]), arguments, state_of(read_weights(path), path), path, shown)
+
+
+def _with_state(
+    name: str, arguments: Mapping[str, Any], state: Mapping[str, Tensor], source: object, shown: str
+) -> Model:
+    """The model that the weights are of: the classifier among them says how many classes there are."""
+    options = {key: value for key, value in arguments.items() if key not in ("num_classes", "pretrained_cfg_overlay")}
+    overlay = arguments.get("pretrained_cfg_overlay")
+    classifier = _classifier_name(name)
+    weight = state.get(f"{classifier}.weight") if classifier else None
+    classes = 0 if weight is None else len(weight)
+    trunk: Any = timm.create_model(
+        name, pretrained=False, num_classes=classes, pretrained_cfg_overlay=overlay, **with_tuples(options)
+    )
+    put_weights(trunk, state, source)
+    return _as_model(trunk, name, options, shown)
+
+
+def _classifier_name(name: str) -> str | None:
+    config: Any = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    classifier = config.classifier
+    return classifier if isinstance(classifier, str) else None
+
+
+def _as_model(trunk: Any, architecture: str, arguments: Mapping[str, Any], shown: str) -> Model:
+    pretrained: dict[str, Any] = trunk.pretrained_cfg
+    spec = preprocess.from_timm(resolve_data_config(pretrained_cfg=pretrained))  # type: ignore[no-untyped-call]
+    classifier = trunk.get_classifier()
+    width = width_of(trunk)
+    trunk.reset_classifier(0)
+    config = ModelConfig(shown, spec, TowerConfig("timm", {"architecture": architecture, "arguments": dict(arguments)}))
+    model = Model(config, TimmImage(trunk, width), None, None, None)
+    if isinstance(classifier, nn.Linear) and classifier.in_features == width:
+        _take_head(model, classifier, _class_names(pretrained, classifier.out_features))
+    elif not isinstance(classifier, nn.Identity):
+        log.info("%s: its classifier is no single linear layer on its features, so it is read without a head", shown)
+    return model
+
+
+def _take_head(model: Model, classifier: nn.Linear, names: Sequence[str]) -> None:
+    model.set_head(names)
+    assert model.head is not None
+    with torch.no_grad():
+        model.head.weight.copy_(classifier.weight)
+        if classifier.bias is not None:
+            model.head.bias.copy_(classifier.bias)
+
+
+def _class_names(pretrained: Mapping[str, Any], count: int) -> Sequence[str]:
+    """The wnids of ImageNet's subsets, the names that came with the weights, else the labels' numbers."""
+    names = pretrained.get("label_names")
+    if isinstance(names, (list, tuple)) and len(names) == count == len(set(names)):
+        return [str(name) for name in names]
+    subset = infer_imagenet_subset({"num_classes": count})
+    if subset is not None:
+        wnids: list[str] = ImageNetInfo(subset).label_names()  # type: ignore[no-untyped-call]
+        return wnids
+    return [str(label) for label in range(count)]

@@ -1,0 +1,126 @@
+"""Models of transformers with weights: ALIGN and CLIP, from a folder or the hub."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.models import preprocess
+from imagenet_captions.models.config import ModelConfig, TowerConfig
+from imagenet_captions.models.files_of_models import read_object
+from imagenet_captions.models.hub import reaching
+from imagenet_captions.models.model import Model
+from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of
+from imagenet_captions.models.transformers_towers import KINDS, split_model
+from imagenet_captions.pixels.spec import ImageSpec
+
+CONFIG_FILE = "config.json"
+_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+_ALIGN_CONTEXT = 64  # what ALIGN's own processor cuts texts to
+_NAMED = 3
+
+
+def load(name: str, shown: str) -> Model:
+    """An ALIGN or CLIP of transformers: a folder, or `org/repository` of the hub.
+
+    Raises InputError for another kind of model, weights that do not fit, or a hub that is not reached.
+    """
+    with reaching(shown):
+        config = read_object(_file(name, CONFIG_FILE))
+    kind = str(config.get("model_type"))
+    if kind not in KINDS:
+        raise InputError(f"{shown} is a model of type {kind[:40]!r}; of transformers, align and clip are read")
+    whole = _weights(kind, name, shown)
+    context = _context(kind, whole.config.text_config)
+    tokenizer = tokenizer_of(name, context, {})
+    mask = "end" if kind == "clip" else "padding"
+    options = {"config": _settings(whole.config.to_dict()), "mask": mask, "pad_id": tokenizer.pad_id}
+    described = ModelConfig(
+        name=shown,
+        spec=_pixels(name, shown, whole.config.vision_config),
+        image=TowerConfig(kind, options),
+        text=TowerConfig(kind, {}),
+        tokenizer=tokenizer,
+        dim=int(whole.config.projection_dim),
+    )
+    scale = -math.log(whole.temperature.item()) if kind == "align" else whole.logit_scale.item()
+    model = Model(described, *split_model(kind, whole, mask, tokenizer.pad_id), build_tokenizer(tokenizer))
+    assert model.logit_scale is not None
+    model.logit_scale.data.fill_(scale)
+    return model
+
+
+def _file(name: str, file: str) -> Path:
+    return Path(name) / file if Path(name).is_dir() else Path(hf_hub_download(name, file))
+
+
+def _weights(kind: str, name: str, shown: str) -> Any:
+    """The whole model; transformers itself only warns of weights that are missing."""
+    model_class = KINDS[kind][1]
+    with reaching(shown):
+        try:
+            whole, about = model_class.from_pretrained(name, output_loading_info=True)
+        except (OSError, RuntimeError, ValueError) as error:
+            if Path(name).is_dir():
+                raise InputError(
+                    f"{shown} has no weights that fit ({_first_line(error)}); get the model again"
+                ) from error
+            raise
+    faults = [str(entry) for entry in [*about["missing_keys"], *about["mismatched_keys"]]]
+    if faults:
+        some = ", ".join(sorted(faults)[:_NAMED])
+        raise InputError(
+            f"the weights of {shown} lack or misshape {len(faults)} of the model's ({some}); get them again"
+        )
+    whole.float()
+    # As read, weights lie at odd places of the file's memory, and sums over them differ in the last bit from a copy's.
+    for tensor in [*whole.parameters(), *whole.buffers()]:
+        tensor.data = tensor.data.clone()
+    return whole
+
+
+def _context(kind: str, text: Any) -> int:
+    longest = int(text.max_position_embeddings)
+    return min(longest, _ALIGN_CONTEXT) if kind == "align" else longest
+
+
+def _pixels(name: str, shown: str, vision: Any) -> ImageSpec:
+    """The pixels of the processor that came with the model."""
+    for file in _PROCESSOR_FILES:
+        path = _file_if_there(name, file, shown)
+        if path is not None:
+            values = read_object(path)
+            return preprocess.from_transformers(values.get("image_processor", values))
+    raise InputError(
+        f"{shown} does not say how its images of {vision.image_size} pixels are made;"
+        f" put its {_PROCESSOR_FILES[0]} there"
+    )
+
+
+def _file_if_there(name: str, file: str, shown: str) -> Path | None:
+    with reaching(f"the image processor of {shown}"):
+        try:
+            path = _file(name, file)
+        except EntryNotFoundError as error:
+            if isinstance(error, LocalEntryNotFoundError):
+                raise
+            return None
+    return path if path.is_file() else None
+
+
+def _settings(values: Any) -> Any:
+    """A configuration without what belongs to a file of weights: their precision, and the version that wrote them."""
+    if isinstance(values, Mapping):
+        left_out = ("dtype", "torch_dtype", "transformers_version", "_name_or_path")
+        return {key: _settings(value) for key, value in values.items() if key not in left_out}
+    return values
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

@@ -1,0 +1,90 @@
+"""Small folders of models with random weights, as the libraries themselves write them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+TINY_TEXT = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
+TINY_VIT = {"image_size": 32, "patch_size": 8, "width": 32, "layers": 1, "head_width": 16}
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "photo", "of", "dog", "cat"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """The models are too small to share."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def pixels(count: int = 4, size: int = 32) -> torch.Tensor:
+    """The same random images every time."""
+    return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(7))
+
+
+def open_clip_folder(folder: Path, vision: dict[str, Any], preprocess: dict[str, Any] | None = None) -> Any:
+    """A folder as open_clip's push_to_hub writes it; gives back open_clip's own model."""
+    import open_clip
+
+    config = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": TINY_TEXT}
+    torch.manual_seed(3)
+    whole = open_clip.CLIP(**config)
+    with torch.no_grad():
+        whole.logit_scale.fill_(3.25)
+    folder.mkdir(parents=True, exist_ok=True)
+    pixels_config = preprocess or {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bilinear"}
+    about = {"model_cfg": config, "preprocess_cfg": pixels_config}
+    (folder / "open_clip_config.json").write_text(json.dumps(about))
+    torch.save(whole.state_dict(), folder / "open_clip_pytorch_model.bin")
+    return whole.eval()
+
+
+def write_bert_tokenizer(folder: Path) -> None:
+    """BERT's tokenizer with nine words, as a checkpoint of ALIGN brings it."""
+    from transformers import BertTokenizerFast
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+
+
+def align_folder(folder: Path) -> Any:
+    """A folder of ALIGN as transformers writes it, EfficientNet's image processor included."""
+    from transformers import AlignConfig, AlignModel
+
+    torch.manual_seed(4)
+    config = AlignConfig(
+        projection_dim=80,
+        text_config={
+            "vocab_size": len(WORDS),
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "max_position_embeddings": 12,
+        },
+        vision_config={"image_size": 32, "width_coefficient": 0.25, "depth_coefficient": 0.2},
+    )
+    whole = AlignModel(config)
+    with torch.no_grad():
+        whole.temperature.fill_(0.05)
+        whole.vision_model(pixels(16))  # batch statistics: without any, the features fade to 0 from block to block
+    whole.save_pretrained(folder)
+    write_bert_tokenizer(folder)
+    processor = {
+        "size": {"height": 36, "width": 36},
+        "crop_size": {"height": 32, "width": 32},
+        "do_normalize": False,
+        "rescale_factor": 1 / 127.5,
+        "rescale_offset": True,
+        "resample": 2,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    return whole.eval()

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.models.build import build_model
+from imagenet_captions.models.load import load_model
+from imagenet_captions.models.open_clip_configs import config_named, named_config
+from imagenet_captions.models.save import save_model
+from tests.models.conftest import TINY_TEXT, TINY_VIT, open_clip_folder, pixels
+
+TINY_RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}
+TINY_TIMM = {"image_size": 32, "timm_model_name": "resnet10t", "timm_pool": "", "timm_proj": "linear"}
+TEXTS = ["a photo of a dog", "cat, cat, cat, cat, cat, cat, cat, cat, cat, cat, cat, cat, cat"]
+
+
+@pytest.mark.parametrize(
+    ("vision", "width"), [(TINY_VIT, 32), (TINY_RESNET, 24), (TINY_TIMM, 512)], ids=["vit", "resnet", "timm"]
+)
+def test_folder_gives_what_open_clip_gives(tmp_path: Path, vision: dict[str, Any], width: int) -> None:
+    import open_clip
+
+    whole = open_clip_folder(tmp_path, vision)
+    model = load_model(str(tmp_path))
+    tokens = open_clip.SimpleTokenizer(context_length=16)(TEXTS)
+    with torch.no_grad():
+        images, texts, scale = whole(pixels(), tokens)
+        assert torch.equal(model.tokenize(TEXTS), tokens)
+        torch.testing.assert_close(model.embed_images(pixels()), images)
+        torch.testing.assert_close(model.embed_texts(tokens), texts)
+        assert model.logit_scale.exp() == scale  # type: ignore[union-attr]
+        assert model.image_features(pixels()).shape == (4, width)
+    assert (model.width, model.spec.size, model.spec.interpolation) == (width, 32, "bilinear")
+    assert (model.spec.mean, model.spec.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A configuration of open_clip's, called tiny."""
+    import open_clip
+
+    config = {"embed_dim": 24, "vision_cfg": TINY_VIT, "text_cfg": TINY_TEXT}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny", config)
+    return config
+
+
+@pytest.mark.parametrize("vision", [TINY_VIT, TINY_RESNET], ids=["vit", "resnet"])
+def test_a_model_starts_where_open_clip_starts(tiny: dict[str, Any], vision: dict[str, Any]) -> None:
+    """The same seed gives open_clip's weights, so that steps can be compared with its own training's."""
+    import open_clip
+
+    tiny["vision_cfg"] = vision
+    torch.manual_seed(11)
+    theirs = open_clip.create_model("tiny", pretrained=None).eval()
+    ours = build_model("open_clip:tiny", 11).eval()
+    tokens = ours.tokenize(TEXTS)
+    with torch.no_grad():
+        torch.testing.assert_close(ours.embed_images(pixels()), theirs.encode_image(pixels(), normalize=True))
+        torch.testing.assert_close(ours.embed_texts(tokens), theirs.encode_text(tokens, normalize=True))
+    assert theirs.logit_scale == ours.logit_scale
+    count = sum(parameter.numel() for parameter in theirs.parameters())
+    assert sum(parameter.numel() for parameter in ours.parameters()) == count
+
+
+def test_name_with_a_file_of_weights(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    """As open_clip's own training writes them: under state_dict, with DDP's prefix."""
+    whole = open_clip_folder(tmp_path, tiny["vision_cfg"])
+    state = {f"module.{key}": value for key, value in whole.state_dict().items()}
+    torch.save({"epoch": 3, "name": "tiny", "state_dict": state}, tmp_path / "epoch_3.pt")
+    model = load_model(f"open_clip:tiny@{tmp_path / 'epoch_3.pt'}")
+    with torch.no_grad():
+        torch.testing.assert_close(model.embed_images(pixels()), whole.encode_image(pixels(), normalize=True))
+    assert model.spec.mean == pytest.approx((0.48145466, 0.4578275, 0.40821073))
+
+
+def test_openai_weights_bring_their_activation(
+    tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tags that were trained with QuickGELU get it without being asked, where open_clip only warns."""
+    import open_clip
+
+    whole = open_clip.CLIP(**tiny, quick_gelu=True).eval()
+    torch.save(whole.state_dict(), tmp_path / "weights.pt")
+    tags = {"openai": {"quick_gelu": True, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25)}}
+    monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny", tags)
+    monkeypatch.setattr(open_clip, "download_pretrained", lambda tag: str(tmp_path / "weights.pt"))
+    model = load_model("open_clip:tiny@openai")
+    with torch.no_grad():
+        torch.testing.assert_close(model.embed_images(pixels()), whole.encode_image(pixels(), normalize=True))
+    assert model.spec.mean == (0.5, 0.5, 0.5)
+    save_model(model, tmp_path / "ours")
+    with torch.no_grad():
+        assert torch.equal(load_model(str(tmp_path / "ours")).embed_images(pixels()), model.embed_images(pixels()))
+
+
+def test_a_text_tower_of_another_tokenizer(tmp_path: Path) -> None:
+    """A folder whose configuration names a tokenizer brings it; open_clip cleans its texts first."""
+    import json
+
+    from tests.models.conftest import write_bert_tokenizer
+
+    open_clip_folder(tmp_path, TINY_VIT)
+    write_bert_tokenizer(tmp_path)
+    about = json.loads((tmp_path / "open_clip_config.json").read_text())
+    about["model_cfg"]["text_cfg"] |= {
+        "hf_tokenizer_name": "somebody/words",
+        "tokenizer_kwargs": {"strip_sep_token": True},
+    }
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(about))
+    tokens = load_model(str(tmp_path)).tokenize(["a   photo&amp;of dog"])
+    assert tokens.tolist() == [[2, 4, 5, 1, 6, 7, *[0] * 10]]
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("open_clip:ViT-B32@openai", "no open_clip model is called 'ViT-B32'; did you mean ViT-B-32"),
+        ("open_clip:RN50@opena", "called 'opena'; did you mean openai"),
+        ("open_clip:RN50", "names no weights; name some, as in open_clip:RN50@openai"),
+        ("open_clip:RN50@missing/file.pt", "the weights missing/file.pt of open_clip:RN50 do not exist"),
+        ("open_clipp:RN50", "no library of models is called 'open_clipp'; did you mean open_clip"),
+    ],
+)
+def test_wrong_names(source: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_model(source)
+    assert said in str(caught.value)
+
+
+def test_weights_of_another_model_are_named(tmp_path: Path) -> None:
+    open_clip_folder(tmp_path, TINY_VIT)
+    open_clip_folder(tmp_path / "other", {**TINY_VIT, "layers": 2, "width": 48})
+    (tmp_path / "other" / "open_clip_pytorch_model.bin").rename(tmp_path / "open_clip_pytorch_model.bin")
+    with pytest.raises(
+        InputError, match=r"do not fit the model: 12 unknown .*; \d+ of another shape \(visual.class_em"
+    ):
+        load_model(str(tmp_path))
+
+
+def test_descriptions_of_all_of_open_clips_presets() -> None:
+    for name, dim in {"RN50": 1024, "RN101": 512, "ViT-B-32": 512, "ViT-B-16": 512, "ViT-L-14": 768}.items():
+        config = named_config(name, name)
+        assert (config.dim, config.spec.size, config.image.options["vision_cfg"]["image_size"]) == (dim, 224, 224)
+        assert config_named(name)["embed_dim"] == dim

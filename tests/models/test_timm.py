@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+
+from imagenet_captions.classes import wnids
+from imagenet_captions.errors import InputError
+from imagenet_captions.models.build import build_model
+from imagenet_captions.models.load import load_model
+from imagenet_captions.models.save import save_model
+from tests.models.conftest import pixels
+
+# One of each kind of head: linear on the pooled map, on a token, on a normed map, after a layer of its own.
+ARCHITECTURES = ["resnet18", "vit_tiny_patch16_224", "test_convnext", "mobilenetv3_small_050", "test_efficientnet"]
+
+
+def saved(folder: Path, name: str, **arguments: Any) -> Any:
+    torch.manual_seed(2)
+    model = timm.create_model(name, pretrained=False, **arguments).eval()
+    torch.save(model.state_dict(), folder / "weights.pth")
+    return model
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_file_gives_what_timm_gives(tmp_path: Path, name: str) -> None:
+    theirs = saved(tmp_path, name)
+    model = load_model(f"timm:{name}@{tmp_path / 'weights.pth'}")
+    images = pixels(2, model.spec.size)
+    with torch.no_grad():
+        torch.testing.assert_close(model.class_logits(images), theirs(images))
+        features = theirs.forward_head(theirs.forward_features(images), pre_logits=True)
+        torch.testing.assert_close(model.image_features(images), features)
+    assert model.image_features(images).shape == (2, model.width)
+    save_model(model, tmp_path / "ours")
+    with torch.no_grad():
+        assert torch.equal(load_model(str(tmp_path / "ours")).class_logits(images), model.class_logits(images))
+
+
+def test_a_thousand_classes_are_imagenets_by_wnid(tmp_path: Path) -> None:
+    saved(tmp_path, "resnet18")
+    model = load_model(f"timm:resnet18@{tmp_path / 'weights.pth'}")
+    assert model.head_classes == wnids()
+    assert not model.has_text
+    with pytest.raises(InputError, match="has no text tower; use a classifier that needs none"):
+        model.embed_images(pixels())
+
+
+def test_torchvisions_resnet50_is_timms(tmp_path: Path) -> None:
+    import torchvision
+
+    torch.manual_seed(1)
+    theirs = torchvision.models.resnet50().eval()
+    torch.save(theirs.state_dict(), tmp_path / "resnet50.pth")
+    model = load_model(f"timm:resnet50@{tmp_path / 'resnet50.pth'}")
+    with torch.no_grad():
+        torch.testing.assert_close(model.class_logits(pixels(1, 64)), theirs(pixels(1, 64)))
+    assert build_model("resnet50", 0).image.state_dict().keys() == model.image.state_dict().keys()
+
+
+def test_folder_brings_pixels_and_names(tmp_path: Path) -> None:
+    theirs = saved(tmp_path, "resnet18", num_classes=3)
+    (tmp_path / "weights.pth").rename(tmp_path / "pytorch_model.bin")
+    pretrained = {"input_size": [3, 96, 96], "mean": [0.1] * 3, "std": [0.2] * 3, "interpolation": "bilinear"}
+    config = {
+        "architecture": "resnet18",
+        "num_classes": 3,
+        "label_names": ["dog", "cat", "fish"],
+        "pretrained_cfg": {**pretrained, "crop_pct": 0.75, "crop_mode": "center"},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = load_model(str(tmp_path))
+    assert (model.spec.size, model.spec.crop_fraction, model.spec.mean) == (96, 0.75, (0.1, 0.1, 0.1))
+    assert model.head_classes == ("dog", "cat", "fish")
+    with torch.no_grad():
+        torch.testing.assert_close(model.class_logits(pixels()), theirs(pixels()))
+
+
+def test_features_without_a_classifier(tmp_path: Path) -> None:
+    saved(tmp_path, "resnet18", num_classes=0)
+    model = load_model(f"timm:resnet18@{tmp_path / 'weights.pth'}")
+    assert not model.has_head
+    with pytest.raises(InputError, match="has no head of classes; train one"):
+        model.class_logits(pixels())
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("timm:resnet5", "no timm model is called 'resnet5'; did you mean resnet50"),
+        ("timm:resnet18@nowhere.pth", "weights nowhere.pth does not exist"),
+    ],
+)
+def test_wrong_names(source: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_model(source)
+    assert said in str(caught.value)
+
+
+def test_weights_of_another_architecture(tmp_path: Path) -> None:
+    saved(tmp_path, "resnet18")
+    with pytest.raises(InputError, match=r"do not fit the model: \d+ missing \(.*\); \d+ unknown"):
+        load_model(f"timm:vit_tiny_patch16_224@{tmp_path / 'weights.pth'}")

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.models.load import load_model
+from imagenet_captions.models.save import save_model
+from tests.models.conftest import align_folder, pixels
+
+TEXTS = ["a photo of a dog", "cat"]
+
+
+def test_align_folder_gives_what_transformers_gives(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    whole = align_folder(tmp_path / "align")
+    model = load_model(str(tmp_path / "align"))
+    tokens = AutoTokenizer.from_pretrained(tmp_path / "align")(
+        TEXTS, padding="max_length", max_length=12, truncation=True, return_tensors="pt"
+    )
+    with torch.no_grad():
+        theirs = whole(**tokens, pixel_values=pixels())
+        ours = model.embed_images(pixels()) @ model.embed_texts(model.tokenize(TEXTS)).T * model.logit_scale.exp()
+    torch.testing.assert_close(ours, theirs.logits_per_image, rtol=1e-4, atol=1e-4)
+    assert math.isclose(model.logit_scale.item(), -math.log(0.05), rel_tol=1e-5)
+
+
+def test_align_brings_its_pixels(tmp_path: Path) -> None:
+    align_folder(tmp_path / "align")
+    spec = load_model(f"transformers:{tmp_path / 'align'}").spec
+    assert (spec.size, spec.interpolation, spec.resize_mode) == (32, "bilinear", "squash")
+    assert spec.crop_fraction == pytest.approx(32 / 36)
+    assert spec.mean == pytest.approx((0.5, 0.5, 0.5))
+    assert spec.std == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_align_folder_saved_as_ours_brings_its_tokenizer(tmp_path: Path) -> None:
+    align_folder(tmp_path / "align")
+    model = load_model(str(tmp_path / "align"))
+    save_model(model, tmp_path / "ours")
+    again = load_model(str(tmp_path / "ours"))
+    assert "json" in json.loads((tmp_path / "ours" / "model.json").read_text())["tokenizer"]["kind"]
+    assert torch.equal(again.tokenize(TEXTS), model.tokenize(TEXTS))
+    with torch.no_grad():
+        assert torch.equal(again.embed_texts(again.tokenize(TEXTS)), model.embed_texts(model.tokenize(TEXTS)))
+        assert torch.equal(again.embed_images(pixels()), model.embed_images(pixels()))
+
+
+def test_clip_folder_gives_what_transformers_gives(tmp_path: Path) -> None:
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
+    torch.manual_seed(5)
+    tower = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**tower, "vocab_size": 9, "max_position_embeddings": 10, "eos_token_id": 3, "pad_token_id": 0}
+    config = CLIPConfig(projection_dim=12, text_config=text, vision_config={**tower, "image_size": 32, "patch_size": 8})
+    whole = CLIPModel(config).eval()
+    whole.save_pretrained(tmp_path)
+    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(tmp_path)
+    from tests.models.conftest import write_bert_tokenizer
+
+    write_bert_tokenizer(tmp_path)
+    model = load_model(str(tmp_path))
+    # The end mark is the highest number of CLIP's own vocabulary; here the tokens are made so by hand.
+    tokens = torch.tensor([[1, 2, 8, 0, 0, 0, 0, 0, 0, 0]])
+    whole.text_model.eos_token_id = 8
+    model.text.trunk.eos_token_id = 8  # type: ignore[union-attr]
+    with torch.no_grad():
+        theirs = whole(input_ids=tokens, attention_mask=(tokens != 0).long(), pixel_values=pixels())
+        ours = model.embed_images(pixels()) @ model.embed_texts(tokens).T * model.logit_scale.exp()
+    torch.testing.assert_close(ours, theirs.logits_per_image, rtol=1e-4, atol=1e-4)
+    assert (model.spec.size, model.spec.resize_mode, model.width) == (32, "shortest", 16)
+
+
+def test_a_folder_without_its_parts_is_refused(tmp_path: Path) -> None:
+    align_folder(tmp_path)
+    (tmp_path / "preprocessor_config.json").rename(tmp_path / "kept")
+    with pytest.raises(InputError, match="does not say how its images"):
+        load_model(str(tmp_path))
+    (tmp_path / "kept").rename(tmp_path / "preprocessor_config.json")
+    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt"):
+        (tmp_path / name).unlink(missing_ok=True)
+    with pytest.raises(InputError, match="has no tokenizer"):
+        load_model(str(tmp_path))
+
+
+def test_weights_that_are_missing_are_an_error_and_no_warning(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    align_folder(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    del weights["text_projection.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=r"text_projection\.weight"):
+        load_model(str(tmp_path))
+
+
+def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(InputError, match="of type 'bert'; of transformers, align and clip are read"):
+        load_model(str(tmp_path))
