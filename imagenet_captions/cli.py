@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from imagenet_captions.commands import comparing, experiments, export, filtering, labels, rebuild, statistics
+from imagenet_captions.commands import comparing, evaluating, experiments, export, filtering, labels, rebuild, statistics
 from imagenet_captions.commands.app import app
 
 # Importing a module of commands registers them.
 __all__ = [
     "app",
     "comparing",
+    "evaluating",
     "experiments",
     "export",
     "filtering",

@@ -26,6 +26,7 @@ COMMANDS = (
     "label-by-text",
     "export",
     "filter",
+    "evaluate",
     "robustness",
     "stats",
 )

@@ -1,0 +1,109 @@
+"""Measure a model on ImageNet and its shifts, or on test sets of one's own."""
+
+from __future__ import annotations
+
+import logging
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imagenet_captions.commands.app import command
+from imagenet_captions.errors import InputError
+from imagenet_captions.extras import require
+
+log = logging.getLogger(__name__)
+
+
+class Kind(str, Enum):
+    """How images are sorted into classes."""
+
+    ZERO_SHOT = "zero-shot"
+    LINEAR_PROBE = "linear-probe"
+    K_SHOT = "k-shot"
+    PROTOTYPES = "prototypes"
+    HEAD = "head"
+
+
+@command
+def evaluate(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A run or model folder of ours, a .ckpt, open_clip:NAME[@weights], timm:NAME[@weights], or "
+            "transformers:FOLDER."
+        ),
+    ],
+    on: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=PATH",
+            help="A test set: imagenet, imagenet-v2, imagenet-r, imagenet-a, imagenet-sketch or objectnet, as folders, "
+            "a tar or Parquet; any other name is a set with classes of its own. May be given often.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Where metrics.json goes.")],
+    classifier: Annotated[
+        Kind, typer.Option(help="By class names, by labelled images (--train), or the model's own head.")
+    ] = Kind.ZERO_SHOT,
+    prompts: Annotated[
+        str | None,
+        typer.Option(help="Zero-shot: none, one, 80, or a file of sentences with {} for the name. Default: 80."),
+    ] = None,
+    names: Annotated[
+        str | None,
+        typer.Option(help="Zero-shot: curated, wordnet, or a file with a line a class. Default: curated."),
+    ] = None,
+    train: Annotated[
+        Path | None, typer.Option(help="Labelled images for linear-probe, k-shot and prototypes, in any layout.")
+    ] = None,
+    k: Annotated[int | None, typer.Option("--k", help="k-shot: images a class.")] = None,
+    seed: Annotated[int, typer.Option(help="Which images are the k, and which are held out.")] = 0,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Labels of flat ImageNet validation images: the devkit, LOC_val_solution.csv or val.txt."),
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="Add the model's row to this table, which `robustness` reads: RESULTS.csv.")
+    ] = None,
+    called: Annotated[
+        str | None, typer.Option("--as", help="What the model is called in that table. Default: as it was given.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Images at once.")] = 256,
+    workers: Annotated[int, typer.Option(help="Processes that decode images; 0 decodes in this one.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: a GPU if there is one.")] = None,
+) -> None:
+    """Measure a model's accuracy on test sets: zero-shot, by a classifier made of images, or by its own head."""
+    require("train", "evaluate")
+    from imagenet_captions.evaluation import evaluate as evaluation
+    from imagenet_captions.evaluation.classifiers.making import ClassifierSettings
+    from imagenet_captions.evaluation.extract import Reading
+    from imagenet_captions.evaluation.results_row import add_row, check_results
+    from imagenet_captions.evaluation.summary import format_metrics
+
+    settings = evaluation.EvaluateSettings(
+        model=model,
+        test_sets=tuple(map(_named_path, on)),
+        classifier=ClassifierSettings(classifier.value, prompts, names, train, k, seed),
+        reading=Reading(batch_size, workers, device),
+        labels=labels,
+    )
+    if called is not None and results is None:
+        raise InputError("--as names the model in a table of results; give --results too")
+    if results is not None:
+        check_results(results, dict(settings.test_sets))
+    metrics = evaluation.evaluate(settings, out)
+    if results is not None:
+        add_row(results, called or model, evaluation.results_of(metrics))
+    typer.echo(format_metrics(metrics))
+    for written in (out, results):
+        if written is not None:
+            typer.echo(written)
+
+
+def _named_path(text: str) -> tuple[str, Path]:
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise InputError(f"--on {text[:80]!r} names no test set; give NAME=PATH, such as imagenet=val")
+    return name, Path(path)

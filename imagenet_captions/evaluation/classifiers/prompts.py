@@ -1,0 +1,85 @@
+"""The sentences that a class's name is put into, and the names themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from imagenet_captions import classes as imagenet
+from imagenet_captions.errors import InputError
+from imagenet_captions.examples import Class
+from imagenet_captions.recipe import open_clip_templates
+
+PROMPT_SETS = ("none", "one", "80")
+NAMES = ("curated", "wordnet")
+_ONE = "a photo of a {}."
+
+
+def read_prompts(prompts: str) -> tuple[str, ...]:
+    """The sentences of a prompt set: none, one, 80 (open_clip's), or a file with a sentence a line.
+
+    >>> read_prompts("none"), read_prompts("one"), len(read_prompts("80"))
+    (('{}',), ('a photo of a {}.',), 80)
+    """
+    if prompts in PROMPT_SETS:
+        return {"none": ("{}",), "one": (_ONE,), "80": open_clip_templates()}[prompts]
+    path = Path(prompts)
+    if not path.is_file():
+        raise InputError(f"--prompts {prompts[:80]!r} is no file and none of {', '.join(PROMPT_SETS)}")
+    sentences = tuple(line for line in _lines(path) if line)
+    if not sentences:
+        raise InputError(f"{path} has no sentence; give one a line, with {{}} in the place of the class's name")
+    for number, sentence in enumerate(sentences, 1):
+        if sentence.count("{}") != 1:
+            raise InputError(
+                f"{path}, sentence {number}: {sentence[:60]!r} has no place for the class's name, or several; "
+                "give {} once"
+            )
+    return sentences
+
+
+def read_names(names: str, classes: Sequence[Class]) -> tuple[Class, ...]:
+    """The classes under other names: WordNet's first, or those of a file.
+
+    A file has a line a class: its wnid or key, a tab and the name; or names alone, one for each class in order.
+    """
+    if names == "curated":
+        return tuple(classes)
+    if names == "wordnet":
+        return tuple(
+            each._replace(name=imagenet.by_wnid(each.key).lemmas[0]) if imagenet.is_class(each.key) else each
+            for each in classes
+        )
+    path = Path(names)
+    if not path.is_file():
+        raise InputError(f"--names {names[:80]!r} is no file and none of {', '.join(NAMES)}")
+    lines = [line for line in _lines(path) if line]
+    by_key = dict(_pair(line) for line in lines if "\t" in line)
+    if not by_key:
+        by_key = _in_order(lines, classes, path)
+    missing = [each.key for each in classes if each.key not in by_key]
+    if missing:
+        raise InputError(f"{path} has no name for {len(missing)} classes, such as {missing[0][:40]!r}")
+    return tuple(each._replace(name=by_key[each.key]) for each in classes)
+
+
+def _in_order(lines: Sequence[str], classes: Sequence[Class], path: Path) -> dict[str, str]:
+    every = imagenet.wnids()
+    keys = every if len(lines) == len(every) else [each.key for each in classes]
+    if len(lines) != len(keys):
+        raise InputError(
+            f"{path} has {len(lines)} names for {len(keys)} classes; give one for each, or lines of key, tab and name"
+        )
+    return dict(zip(keys, lines, strict=True))
+
+
+def _pair(line: str) -> tuple[str, str]:
+    key, _, name = line.partition("\t")
+    return key.strip(), name.strip()
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip(" \r") for line in path.read_text(encoding="utf-8-sig").split("\n")]
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is no text file; give one in UTF-8") from None

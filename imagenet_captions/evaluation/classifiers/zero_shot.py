@@ -1,0 +1,73 @@
+"""Classes by their names: an image goes where its embedding is nearest to those of sentences with the class's name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.accuracy import Scores
+from imagenet_captions.evaluation.classifiers.classifier import JOINT
+from imagenet_captions.evaluation.classifiers.prompts import read_names, read_prompts
+from imagenet_captions.evaluation.classifiers.prototypes import Cosine
+from imagenet_captions.examples import Class
+from imagenet_captions.models.model import Model
+
+_TEXTS_AT_ONCE = 256
+
+
+class ZeroShot:
+    """A class is the mean of its sentences' embeddings, each of length one, scaled to length one again."""
+
+    view = JOINT
+
+    def __init__(self, model: Model, prompts: str = "80", names: str = "curated") -> None:
+        if not model.has_text:
+            raise InputError(
+                f"model {model.name} has no text tower, which a zero-shot classifier needs; "
+                "give --classifier linear-probe, k-shot, prototypes or head"
+            )
+        self._model, self._prompts, self._names = model, prompts, names
+        self._templates = read_prompts(prompts)
+        self._embedded: dict[str, npt.NDArray[np.float32]] = {}  # name → its direction
+
+    def prepare(self, classes: Sequence[Class]) -> None:
+        """Embed the sentences of classes that are new; refuse classes without names."""
+        named = read_names(self._names, classes)
+        if all(each.name.isdigit() for each in named):
+            raise InputError("the test set's classes are numbers without names; give their names with --names FILE")
+        missing = list(dict.fromkeys(each.name for each in named if each.name not in self._embedded))
+        if missing:
+            self._embedded.update(zip(missing, embed_names(self._model, missing, self._templates), strict=True))
+
+    def scores(self, features: npt.NDArray[np.float32], classes: Sequence[Class]) -> Scores:
+        """Cosines `[images, classes]` between images and the classes' sentences."""
+        self.prepare(classes)
+        named = read_names(self._names, classes)
+        return Cosine(np.stack([self._embedded[each.name] for each in named])).scores(features)
+
+    def describe(self) -> dict[str, Any]:
+        """How it was made."""
+        return {"prompts": self._prompts, "sentences": len(self._templates), "names": self._names}
+
+
+@torch.inference_mode()
+def embed_names(model: Model, names: Sequence[str], templates: Sequence[str]) -> npt.NDArray[np.float32]:
+    """The direction `[names, dim]` of each name, over all templates."""
+    device = next(model.parameters()).device
+    at_once = max(1, _TEXTS_AT_ONCE // len(templates))
+    directions = []
+    for start in range(0, len(names), at_once):
+        some = names[start : start + at_once]
+        texts = [template.replace("{}", name) for name in some for template in templates]
+        parts = [
+            model.embed_texts(model.tokenize(texts[at : at + _TEXTS_AT_ONCE]).to(device))
+            for at in range(0, len(texts), _TEXTS_AT_ONCE)
+        ]
+        mean = torch.cat(parts).float().reshape(len(some), len(templates), -1).mean(dim=1)
+        directions.append(torch.nn.functional.normalize(mean, dim=-1).cpu().numpy())
+    return np.concatenate(directions)

@@ -1,0 +1,177 @@
+"""Measure a model on test sets: which classifier, which images, and what metrics.json says of it."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.accuracy import Accuracy, Labels, group_maximum, measure_accuracy
+from imagenet_captions.evaluation.classifiers.classifier import FEATURES, Classifier
+from imagenet_captions.evaluation.classifiers.making import ClassifierSettings, make_classifier
+from imagenet_captions.evaluation.extract import Extracted, Reading, extract
+from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS
+from imagenet_captions.evaluation.testsets import KNOWN, TestSet, open_test_set
+from imagenet_captions.evaluation.testsets.class_keys import answers_of
+from imagenet_captions.examples import Examples
+from imagenet_captions.files import write_json
+from imagenet_captions.models.load import load_model
+from imagenet_captions.models.model import Model
+
+log = logging.getLogger(__name__)
+
+_BROKEN_LISTED = 1000
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Which model (anything that `load_model` takes), on which test sets by name, with which classifier.
+
+    `labels` says where the labels of flat ImageNet validation images are, if not beside them.
+    """
+
+    model: str
+    test_sets: tuple[tuple[str, Path], ...]
+    classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
+    reading: Reading = field(default_factory=Reading)
+    labels: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_test_sets(self.test_sets)
+        if self.labels is not None and IMAGENET not in dict(self.test_sets):
+            raise InputError("--labels are those of ImageNet's validation images; give --on imagenet=PATH with them")
+
+
+def check_test_sets(test_sets: Sequence[tuple[str, Path]]) -> None:
+    """Refuse no test set, one named twice, and a name that metrics.json has another use for."""
+    if not test_sets:
+        raise InputError("there is nothing to evaluate on; give --on NAME=PATH")
+    names = [name for name, _ in test_sets]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"--on {name[:40]} is given twice; give each test set a name of its own")
+        if name in {shift.same_classes for shift in SHIFTS}:
+            raise InputError(f"--on {name} is what ImageNet's accuracy on a part of its classes is called; rename it")
+
+
+def evaluate(settings: EvaluateSettings, out: Path | None = None) -> dict[str, Any]:
+    """Load the model, measure it, and write metrics.json if `out` is given."""
+    metrics = evaluate_model(load_model(settings.model), settings)
+    if out is not None:
+        write_json(out, metrics)
+    return metrics
+
+
+def evaluate_model(model: Model, settings: EvaluateSettings) -> dict[str, Any]:
+    """The metrics of a model that is in memory already; test sets are all opened before anything is computed."""
+    reading = settings.reading
+    device = reading.torch_device()
+    model.to(device).eval()
+    with tempfile.TemporaryDirectory() as scratch:
+        opened = [
+            open_test_set(name, path, Path(scratch), settings.labels if name == IMAGENET else None)
+            for name, path in settings.test_sets
+        ]
+        for test_set in opened:
+            _say_what_is_missing(test_set)
+
+        def features_of(examples: Examples) -> tuple[npt.NDArray[np.float32], Labels]:
+            found = extract(model, examples, FEATURES, reading, what="training images")
+            return found.values, found.indices
+
+        classifier = make_classifier(settings.classifier, model, features_of, str(device))
+        for test_set in opened:
+            classifier.prepare(test_set.classes)
+        measured: dict[str, Any] = {}
+        for test_set in opened:
+            found = extract(
+                model, test_set.images, classifier.view, reading, border=test_set.border, what=test_set.name
+            )
+            measured |= measure_test_set(classifier, test_set, found)
+    return {
+        "model": settings.model,
+        "classifier": settings.classifier.kind,
+        **classifier.describe(),
+        "test_sets": measured,
+    }
+
+
+def measure_test_set(classifier: Classifier, test_set: TestSet, found: Extracted) -> dict[str, Any]:
+    """The entries of one test set in metrics.json: its own, and ImageNet's also on the classes of R, A, ObjectNet."""
+    labels = test_set.labels[found.indices]
+    entries = {
+        test_set.name: {
+            **_accuracy(classifier, test_set, found.values, labels).as_json(),
+            **test_set.completeness(),
+            "broken": len(found.broken),
+            "broken_images": {each.image_id: each.reason for each in found.broken[:_BROKEN_LISTED]},
+        }
+    }
+    if test_set.name == IMAGENET:
+        for shift in SHIFTS:
+            part = _on_classes_of(test_set, labels, shift.column) if shift.same_classes else None
+            if part is not None and shift.same_classes is not None:
+                restricted, rows = part
+                values = found.values[rows]
+                entries[shift.same_classes] = _accuracy(classifier, restricted, values, restricted.labels).as_json()
+    return entries
+
+
+def _accuracy(classifier: Classifier, test_set: TestSet, values: npt.NDArray[np.float32], labels: Labels) -> Accuracy:
+    scores = classifier.scores(values, test_set.classes)
+    if len(test_set.answers) < len(test_set.classes):
+        scores = group_maximum(scores, test_set.groups, len(test_set.answers))
+    return measure_accuracy(scores, labels, test_set.answers)
+
+
+def _on_classes_of(imagenet: TestSet, labels: Labels, column: str) -> tuple[TestSet, Labels] | None:
+    """ImageNet's images of the classes that another test set has, with that set's answers; None if there are none."""
+    answers = answers_of(KNOWN[column])
+    order = {answer: index for index, answer in enumerate(answers)}
+    group_of = {wnid: order[answer] for answer, wnids in answers.items() for wnid in wnids}
+    groups = np.array([group_of.get(key, -1) for key in imagenet.answers], np.int64)
+    rows = np.flatnonzero(groups[labels] >= 0)
+    if not len(rows):
+        return None
+    columns = np.flatnonzero(groups >= 0)
+    part = TestSet(
+        name=column,
+        images=imagenet.images,
+        labels=groups[labels[rows]],
+        classes=tuple(imagenet.classes[at] for at in columns),
+        answers=tuple(answers),
+        groups=groups[columns],
+    )
+    return part, rows
+
+
+def _say_what_is_missing(test_set: TestSet) -> None:
+    for note in test_set.notes:
+        log.warning("%s", note)
+    for reason, count in test_set.left_out.items():
+        log.info("%s: %s images left out (%s)", test_set.name, f"{count:,}", reason)
+    gaps, count = test_set.gaps(), len(test_set.labels)
+    if gaps.missing or gaps.empty:
+        log.warning(
+            "%s is incomplete: %s of %s images, %d of %d classes",
+            test_set.name,
+            f"{count:,}",
+            f"{test_set.expected:,}",
+            len(test_set.answers) - len(gaps.empty),
+            len(test_set.answers),
+        )
+    elif test_set.expected and count > test_set.expected:
+        log.warning("%s has %s images more than published", test_set.name, f"{count - test_set.expected:,}")
+
+
+def results_of(metrics: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
+    """Top-1 and number of images for each test set that effective robustness is measured on."""
+    columns = {IMAGENET, *(shift.column for shift in SHIFTS), *(shift.same_classes for shift in SHIFTS)}
+    return {name: (entry["top1"], entry["n"]) for name, entry in metrics["test_sets"].items() if name in columns}

@@ -1,0 +1,139 @@
+"""Run a model over images, a batch at a time: encoded bytes in, one row of numbers an image out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.accuracy import Labels
+from imagenet_captions.evaluation.classifiers.classifier import FEATURES, HEAD, JOINT
+from imagenet_captions.evaluation.testsets.test_set import Images
+from imagenet_captions.models.model import Model
+from imagenet_captions.pixels import BrokenImage, EvalTransform, normalise
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How images are read: so many at once, by so many worker processes (0 reads in this one), to a device.
+
+    Without a device it is the first GPU, or the CPU where there is none.
+    """
+
+    batch_size: int = 256
+    workers: int = 0
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InputError(f"--batch-size {self.batch_size} is not possible; give 1 or more")
+        if self.workers < 0:
+            raise InputError(f"--workers {self.workers} is not possible; give 0 or more")
+
+    def torch_device(self) -> torch.device:
+        """The device, or an InputError if this machine has none of that name."""
+        name = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            torch.empty(1, device=name)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).split("\n", 1)[0][:100]
+            raise InputError(f"--device {name[:40]!r} cannot be used ({reason}); give cpu, cuda or cuda:N") from None
+        return torch.device(name)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An image that could not be decoded, and why."""
+
+    image_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Extracted:
+    """Numbers `[images, width]` of the images that could be read; `indices` says which those are."""
+
+    values: npt.NDArray[np.float32]
+    indices: Labels
+    broken: tuple[Broken, ...]
+
+
+def view_of(model: Model, view: str) -> Callable[[Tensor], Tensor]:
+    """The method of the model that gives a view of images: its features, the joint space, or its head's logits."""
+    return {FEATURES: model.image_features, JOINT: model.embed_images, HEAD: model.class_logits}[view]
+
+
+@torch.inference_mode()
+def extract(
+    model: Model, images: Images, view: str, reading: Reading, *, border: int = 0, what: str = "images"
+) -> Extracted:
+    """One row for each image that can be decoded, in order; the model stays on the device, in evaluation mode."""
+    device = reading.torch_device()
+    model.to(device).eval()
+    see = view_of(model, view)
+    values, indices, broken = [], [], []
+    with tqdm(total=len(images), desc=what, unit=" images", disable=None) as progress:
+        for pixels, good, bad in _loader(images, EvalTransform(model.spec, border), reading):
+            if len(good):
+                values.append(see(normalise(pixels.to(device), model.spec)).float().cpu().numpy())
+            indices += good
+            broken += [Broken(images.image_id(index), reason) for index, reason in bad]
+            progress.update(len(good) + len(bad))
+    if not values:
+        raise InputError(f"none of the {len(images):,} images of {what} can be decoded; {_first(broken)}")
+    if broken:
+        log.warning("%s: %d images cannot be decoded and do not count; %s", what, len(broken), _first(broken))
+    return Extracted(np.concatenate(values), np.array(indices, np.int64), tuple(broken))
+
+
+def _first(broken: list[Broken]) -> str:
+    shown = "; ".join(f"{each.image_id[-80:]}: {each.reason[:80]}" for each in broken[:_SHOWN])
+    return shown if len(broken) <= _SHOWN else f"{shown}; …"
+
+
+_Item = tuple[int, Tensor | None, str]
+_Batch = tuple[Tensor, list[int], list[tuple[int, str]]]
+
+
+class _Decoded(Dataset[_Item]):
+    def __init__(self, images: Images, transform: EvalTransform) -> None:
+        self._images, self._transform = images, transform
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> _Item:
+        try:
+            return index, self._transform(self._images.image(index)), ""
+        except BrokenImage as error:
+            return index, None, str(error)
+
+
+def _loader(images: Images, transform: EvalTransform, reading: Reading) -> DataLoader[_Item]:
+    return DataLoader(
+        _Decoded(images, transform),
+        batch_size=reading.batch_size,
+        num_workers=min(reading.workers, -(-len(images) // reading.batch_size)),
+        collate_fn=_collate,
+        # Arrow's threads and torch's do not survive a fork.
+        multiprocessing_context="spawn" if reading.workers else None,
+    )
+
+
+def _collate(items: list[_Item]) -> _Batch:
+    good = [(index, pixels) for index, pixels, _ in items if pixels is not None]
+    pixels = torch.stack([pixels for _, pixels in good]) if good else torch.empty(0)
+    bad = [(index, reason) for index, image, reason in items if image is None]
+    return pixels, [index for index, _ in good], bad

@@ -1,0 +1,55 @@
+"""One model's accuracies as a row of RESULTS.csv, which `robustness` reads."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.results import Results, read_results
+from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS, accuracy_columns
+from imagenet_captions.files import write_text
+
+
+def check_results(path: Path, test_sets: Mapping[str, Path]) -> None:
+    """Refuse, before anything is computed, a table that cannot take the row, and a row without what it needs."""
+    if IMAGENET not in test_sets or not any(shift.column in test_sets for shift in SHIFTS):
+        raise InputError(
+            f"--results {path} needs ImageNet and a shift; give --on imagenet=PATH and one of "
+            f"{', '.join(shift.column for shift in SHIFTS)}"
+        )
+    if path.exists():
+        read_results(path)
+
+
+def add_row(path: Path, model: str, accuracies: Mapping[str, tuple[float, int]]) -> None:
+    """Write a model's accuracies, as fractions with their numbers of images, into a table.
+
+    A new table holds fractions; one that is there keeps its unit and its other rows and columns, and a row of the same
+    model is replaced, so that a measurement that is run again stands there once.
+    """
+    table = read_results(path) if path.exists() else None
+    written = [dict(row.cells) for row in table.rows if row.model != model] if table else []
+    row = {"model": model} | _cells(accuracies, table)
+    columns = list(table.columns) if table else ["model"]
+    columns += [column for column in _order() if column in row and column not in columns]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([*written, row])
+    write_text(path, text.getvalue())
+
+
+def _cells(accuracies: Mapping[str, tuple[float, int]], table: Results | None) -> dict[str, str]:
+    percent = table is not None and table.units == "percent"
+    cells = {}
+    for column, (top1, images) in accuracies.items():
+        cells[column] = f"{100 * top1:.4f}" if percent else f"{top1:.6f}"
+        cells[f"{column}_n"] = str(images)
+    return cells
+
+
+def _order() -> list[str]:
+    return [*accuracy_columns(), *(f"{column}_n" for column in accuracy_columns())]

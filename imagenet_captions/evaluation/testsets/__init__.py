@@ -1,0 +1,9 @@
+"""Test sets, in the layouts in which people have them."""
+
+from __future__ import annotations
+
+from imagenet_captions.evaluation.testsets.known import KNOWN, KnownSet
+from imagenet_captions.evaluation.testsets.opening import open_test_set
+from imagenet_captions.evaluation.testsets.test_set import Gaps, Images, TestSet
+
+__all__ = ["KNOWN", "Gaps", "Images", "KnownSet", "TestSet", "open_test_set"]

@@ -1,0 +1,137 @@
+"""Tell how a test set is held, and open it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from imagenet_captions import classes
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.accuracy import Labels
+from imagenet_captions.evaluation.testsets.class_keys import answers_of, read_keys
+from imagenet_captions.evaluation.testsets.known import KNOWN, KnownSet
+from imagenet_captions.evaluation.testsets.pictures import Pictures, pictures_in_folder, pictures_in_tar
+from imagenet_captions.evaluation.testsets.test_set import Chosen, Images, TestSet, one_answer_a_class
+from imagenet_captions.evaluation.testsets.val_labels import flat_labels
+from imagenet_captions.examples import Class, Examples, open_examples
+
+_TARS = (".tar", ".tar.gz", ".tgz")
+_VARIANTS = {"threshold": "imagenet-v2-threshold", "top-images": "imagenet-v2-top-images"}
+_OUTSIDE = "no class of ImageNet's"
+_UNLABELLED = "no label"
+
+
+def open_test_set(name: str, path: Path, scratch: Path, labels: Path | None = None) -> TestSet:
+    """Open a test set by its name: one of `KNOWN`, or any other, which then has classes of its own.
+
+    `scratch` is a folder that lasts as long as the test set is used: a tar in gzip is unpacked there. `labels` says
+    where the labels of flat validation images are, if not beside them.
+
+    Raises InputError for a place that is not there or has no images, and for classes that are not the set's.
+    """
+    if not path.exists() and "{" not in path.name and "*" not in path.name:
+        raise InputError(f"--on {name}={path} does not exist; check the path")
+    if path.name.lower().endswith(".zip"):
+        raise InputError(f"--on {name}={path} is a zip; unpack it and give the folder")
+    known = KNOWN.get(name)
+    if known is None:
+        return _own_classes(name, open_examples(path))
+    pictures = _pictures(path, scratch)
+    if pictures is None:
+        return _from_examples(known, open_examples(path), path)
+    return _from_pictures(known, pictures, path, labels)
+
+
+def _pictures(path: Path, scratch: Path) -> Pictures | None:
+    """Images in folders or a plain tar; None where Parquet, shards or a table hold them."""
+    if path.is_dir():
+        found = pictures_in_folder(path)
+        if not found.names and not any(path.rglob("*.parquet")) and not any(path.rglob("*.tar")):
+            raise InputError(f"{path} has no images in it; give a folder of images, a tar, or Parquet")
+        return found if found.names else None
+    if not path.name.lower().endswith(_TARS) or not path.is_file():
+        return None
+    found = pictures_in_tar(path, scratch)
+    if not found.names:
+        raise InputError(f"{path} has no images in it; give the tar of a test set")
+    return None if found.shard else found
+
+
+def _from_pictures(known: KnownSet, pictures: Pictures, path: Path, labels: Path | None) -> TestSet:
+    folders = [pictures.folder(index) or path.name for index in range(len(pictures))]
+    keys = sorted(set(folders))
+    flat = known.name == "imagenet" and not any(classes.is_class(key) or key.isdigit() for key in keys)
+    if flat:
+        return _known_set(known, pictures, flat_labels(pictures, path, labels), path)
+    answers = read_keys(keys, known, str(path))
+    return _known_set(known, pictures, [answers[folder] for folder in folders], path)
+
+
+def _from_examples(known: KnownSet, examples: Examples, path: Path) -> TestSet:
+    if examples.classes is None or not len(examples):
+        raise InputError(f"{path} has no labels, and a test set needs them; give one with a label for each image")
+    by_key = read_keys([each.key for each in examples.classes], known, str(path))
+    by_label = [by_key[each.key] for each in examples.classes]
+    answers = [by_label[label] if label >= 0 else "" for label in examples.labels.tolist()]
+    return _known_set(known, examples, answers, path)
+
+
+def _known_set(known: KnownSet, images: Images, answers: Sequence[str | None], path: Path) -> TestSet:
+    """A test set out of each image's answer: None outside ImageNet's classes, "" where there is no label."""
+    groups_of = answers_of(known)
+    order = {answer: index for index, answer in enumerate(groups_of)}
+    pairs = sorted((wnid, order[answer]) for answer, wnids in groups_of.items() for wnid in wnids)
+    kept = np.array([index for index, answer in enumerate(answers) if answer], np.int64)
+    if not len(kept):
+        raise InputError(f"{path} has no image with a label of {known.label}; check the path")
+    return TestSet(
+        name=known.name,
+        images=Chosen(images, kept),
+        labels=np.array([order[answer] for answer in answers if answer], np.int64),
+        classes=tuple(Class(wnid, classes.by_wnid(wnid).name) for wnid, _ in pairs),
+        answers=tuple(order),
+        groups=np.array([group for _, group in pairs], np.int64),
+        expected=known.images,
+        per_class=known.per_class,
+        border=known.border,
+        left_out=_left_out(Counter({_OUTSIDE: answers.count(None), _UNLABELLED: list(answers).count("")})),
+        notes=_notes(known, path),
+    )
+
+
+def _own_classes(name: str, examples: Examples) -> TestSet:
+    if examples.classes is None or not len(examples):
+        raise InputError(
+            f"--on {name}={examples.source} has no labels, and a test set needs them; give one with a label for each "
+            f"image, or one of {', '.join(KNOWN)}"
+        )
+    kept: Labels = np.flatnonzero(examples.labels >= 0)
+    if not len(kept):
+        raise InputError(f"--on {name}={examples.source} has no image with a label; check the path")
+    own = tuple(Class(each.key, each.name) for each in examples.classes)
+    answers, groups = one_answer_a_class(own)
+    return TestSet(
+        name=name,
+        images=Chosen(examples, kept),
+        labels=examples.labels[kept],
+        classes=own,
+        answers=answers,
+        groups=groups,
+        left_out=_left_out(Counter({_UNLABELLED: len(examples) - len(kept)})),
+    )
+
+
+def _left_out(counts: Mapping[str, int]) -> dict[str, int]:
+    return {reason: count for reason, count in counts.items() if count}
+
+
+def _notes(known: KnownSet, path: Path) -> tuple[str, ...]:
+    """What is odd about the place that was named: another variant of ImageNetV2 than the one that is compared."""
+    where = path.resolve().as_posix().lower().replace("_", "-")
+    for word, variant in _VARIANTS.items():
+        if known.name == "imagenet-v2" and word in where.rsplit("/", 1)[-1]:
+            return (f"{path} looks like {KNOWN[variant].label}; name it {variant}, robustness compares the other",)
+    return ()
