@@ -1,4 +1,4 @@
-"""What goes wrong in training, in words: memory, disks, workers."""
+"""What goes wrong in training, in words: memory and disks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from imagenet_captions.training.settings import TrainSettings
 
 _NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _NO_SPACE = ("PytorchStreamWriter failed", "No space left on device", "unexpected pos")
-_NO_WORKER = ("DataLoader worker", "bus error", "shared memory")
 
 
 @contextmanager
@@ -24,11 +23,6 @@ def in_words(settings: TrainSettings) -> Iterator[None]:
         raise _out_of_memory(settings) from None
     except RuntimeError as error:
         said = str(error)
-        if any(words in said for words in _NO_WORKER):
-            raise InputError(
-                f"a process that reads images ended ({_first_line(said)}): memory or shared memory ran out; give fewer "
-                f"--workers than {settings.workers}, or a larger /dev/shm"
-            ) from None
         if any(words in said for words in _NO_MEMORY):
             raise _out_of_memory(settings) from None
         if any(words in said for words in _NO_SPACE):
@@ -46,7 +40,3 @@ def _out_of_memory(settings: TrainSettings) -> InputError:
         f"{settings.processes} processes, --accumulate {recipe.accumulate}, {recipe.precision} bits); lower "
         f"--batch-size, raise --accumulate or --devices, or try --precision bf16-mixed"
     )
-
-
-def _first_line(said: str) -> str:
-    return (said.strip().splitlines() or [""])[0][:80]

@@ -3,60 +3,120 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 
 from imagenet_captions.examples import Class, Examples
 from imagenet_captions.models.model import Model
 from imagenet_captions.pixels import TrainTransform, TwoViews
+from imagenet_captions.recipe import CaptionRecipe
+from imagenet_captions.training.captions import make_sampler, with_captions
+from imagenet_captions.training.data import Batch, Loader, LoaderSettings, Samples, Transform
 from imagenet_captions.training.prepare import head_labels
 from imagenet_captions.training.processes import process_rank
-from imagenet_captions.training.recipe import CONTRASTIVE, SIMCLR
+from imagenet_captions.training.recipe import CONTRASTIVE, SIMCLR, Recipe
+from imagenet_captions.training.sampler import ShardedSampler, Share, batch_bounds
 from imagenet_captions.training.settings import TrainSettings
+
+_SMALLEST_BLURRED = 64  # SimCLR's blur is left out for CIFAR's 32 pixels, appendix B.9 of the paper
 
 
 class Feed:
-    """Iterable over the batches of this process."""
+    """Iterable over this process's batches, one a micro-batch, all epochs after one another.
+
+    One stream of all epochs, so that workers read ahead over an epoch's end and a run goes on at any step.
+    """
 
     def __init__(
         self, examples: Examples, head: Sequence[Class], model: Model, settings: TrainSettings, start: int
     ) -> None:
-        self._examples = examples
-        self._labels = head_labels(examples, head)
-        self._model = model
-        self._settings = settings
-        self._start = start
-        self.steps_per_epoch = len(examples) // settings.recipe.batch_size
+        recipe = settings.recipe
+        captions = None
+        if recipe.objective == CONTRASTIVE:
+            wanted = None if recipe.caption is None else CaptionRecipe.parse(recipe.caption)
+            captions = make_sampler(examples, wanted, settings.seed)
+            examples = with_captions(examples, captions)
+        self._micro_batches = recipe.accumulate
+        self._labels = None if not head else torch.from_numpy(head_labels(examples, head))
+        self._sampler = ShardedSampler(
+            len(examples), recipe.batch_size, settings.seed, process_rank(), settings.processes
+        )
+        tokenize = None if captions is None else model.tokenize
+        samples = Samples(examples, _transform(recipe, model), settings.seed, captions, tokenize)
+        loading = LoaderSettings(recipe.batch_size, workers=settings.workers, pin_memory=torch.cuda.is_available())
+        self._loader = Loader(samples, _Stream(self._sampler, start), loading)  # type: ignore[arg-type]
+        self.images = len(examples)
+        self.steps_per_epoch = len(self._sampler)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        rank = process_rank()
-        recipe, spec = self._settings.recipe, self._model.spec
-        one = TrainTransform(spec, recipe.crop_scale, recipe.flip)
-        two = TwoViews(spec, recipe.crop_scale, recipe.colour, blur=spec.size > 64)
-        step = self._start
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._loader:
+            if self._labels is not None:
+                batch = replace(batch, labels=self._labels[batch.labels])
+            yield from micro_batches(batch, process_rank(), self._micro_batches)
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """The shares of one epoch after another, without an end."""
+
+    sampler: ShardedSampler
+    start: int
+
+    def __iter__(self) -> Iterator[Share]:
+        epoch, step = divmod(self.start, len(self.sampler))
         while True:
-            epoch, place = divmod(step, self.steps_per_epoch)
-            order = torch.randperm(len(self._examples), generator=torch.Generator().manual_seed(epoch)).tolist()
-            share = self._settings.micro_batch
-            for micro in range(recipe.accumulate):
-                at = place * recipe.batch_size + (micro * self._settings.processes + rank) * share
-                rows = order[at : at + share]
-                generators = [torch.Generator().manual_seed(epoch * 1_000_003 + row) for row in rows]
-                images = [self._examples.image(row) for row in rows]
-                batch: dict[str, Any] = {}
-                if recipe.objective == SIMCLR:
-                    views = [two(image, generator) for image, generator in zip(images, generators, strict=True)]
-                    batch["pixels"] = torch.stack([view for view, _ in views])
-                    batch["other_pixels"] = torch.stack([view for _, view in views])
-                else:
-                    batch["pixels"] = torch.stack(
-                        [one(image, generator) for image, generator in zip(images, generators, strict=True)]
-                    )
-                    if recipe.objective == CONTRASTIVE:
-                        texts = [self._examples.texts(row) for row in rows]
-                        batch["tokens"] = self._model.tokenize([text.caption or text.title for text in texts])
-                    else:
-                        batch["labels"] = torch.tensor(self._labels[self._examples.labels[rows]])
-                yield batch
-            step += 1
+            self.sampler.start(epoch, step)
+            yield from self.sampler
+            epoch, step = epoch + 1, 0
+
+
+def micro_batches(batch: Batch, rank: int, count: int) -> Iterator[Batch]:
+    """A step's images in `count` parts, each with the weight that makes the parts' mean that of the whole.
+
+    All processes cut their share at the same fractions, so that part k is over the same images for any loss that
+    gathers from all.
+    """
+    if count == 1:
+        yield batch
+        return
+    cuts = [[share * part // count for part in range(count + 1)] for share in batch.shares]
+    for part, (start, end) in enumerate(pairwise(cuts[rank])):
+        shares = tuple(cut[part + 1] - cut[part] for cut in cuts)
+        weight = shares[rank] * len(shares) * count / sum(batch.shares)
+        yield _part(batch, slice(start, end), shares, weight)
+
+
+def _part(batch: Batch, rows: slice, shares: tuple[int, ...], weight: float) -> Batch:
+    tokens = batch.tokens
+    if tokens is not None:
+        tokens = {name: part[rows] for name, part in tokens.items()} if isinstance(tokens, dict) else tokens[rows]
+    return replace(
+        batch,
+        images=batch.images[rows],
+        other=None if batch.other is None else batch.other[rows],
+        texts=batch.texts[rows],
+        tokens=tokens,
+        labels=batch.labels[rows],
+        indices=batch.indices[rows],
+        shares=shares,
+        weight=weight,
+    )
+
+
+def _transform(recipe: Recipe, model: Model) -> Transform:
+    if recipe.objective == SIMCLR:
+        return TwoViews(model.spec, recipe.crop_scale, recipe.colour, blur=model.spec.size >= _SMALLEST_BLURRED)
+    return TrainTransform(model.spec, recipe.crop_scale, recipe.flip)
+
+
+def images_seen(steps: int, images: int, batch_size: int, processes: int = 1) -> int:
+    """How many images so many steps have seen, each as often as it came.
+
+    >>> images_seen(3, images=20, batch_size=8), images_seen(4, images=20, batch_size=8)
+    (20, 28)
+    """
+    bounds = batch_bounds(images, batch_size, processes)
+    epochs, rest = divmod(steps, len(bounds))
+    return epochs * images + (bounds[rest - 1][1] if rest else 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from torch.optim import Optimizer
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.model import Model, model_config_of
 from imagenet_captions.pixels import normalise
+from imagenet_captions.training.data import Batch
 from imagenet_captions.training.objectives import Objective, make_objective
 from imagenet_captions.training.optimisers import make_optimiser
 from imagenet_captions.training.recipe import Recipe
@@ -52,14 +54,15 @@ class TrainingModule(LightningModule):
         self._objective = make_objective(self._recipe, self.global_rank, self.trainer.world_size)
         self._started = time.monotonic()
 
-    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         micro = batch_idx % self._recipe.accumulate
         torch.manual_seed(_mixed(self._seed, self.global_step, micro, self.global_rank))
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        pixels = {name: normalise(batch[name], self.model.spec) for name in _PIXELS if name in batch}
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         assert self._objective is not None
-        loss = self._objective(self.model, {**batch, **pixels})
+        other = None if batch.other is None else normalise(batch.other, self.model.spec)
+        ready = replace(batch, images=normalise(batch.images, self.model.spec), other=other)
+        loss = self._objective(self.model, ready) * batch.weight
         self._note_bad(loss.detach())
         last = self.global_step == self._length.steps - 1
         if (self.global_step % self._log_every == 0 or last) and batch_idx % self._recipe.accumulate == 0:
@@ -140,9 +143,6 @@ class TrainingModule(LightningModule):
             facts["logit_scale"] = float(self.model.logit_scale.detach().exp())
         for logger in self.loggers:
             logger.log_metrics(facts, step=self.global_step)
-
-
-_PIXELS = ("pixels", "other_pixels")
 
 
 def _mixed(seed: int, step: int, micro: int, rank: int) -> int:

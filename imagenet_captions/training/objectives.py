@@ -6,16 +6,17 @@ from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from imagenet_captions.training.data import Batch
 from imagenet_captions.training.recipe import CONTRASTIVE, SUPERVISED, Recipe
 
 
 class Towers(Protocol):
     """What of a model the losses use; `imagenet_captions.models.Model` is one."""
 
-    logit_scale: Any
+    logit_scale: nn.Parameter | None
 
     def embed_images(self, pixels: Tensor) -> Tensor:
         """Unit vectors in the space of images and texts."""
@@ -35,10 +36,10 @@ class Towers(Protocol):
 
 
 class Objective(Protocol):
-    """A loss of a model on one batch, as `data.collate` makes it and with its pixels normalised."""
+    """A loss of a model on the batch of one process, its images normalised."""
 
-    def __call__(self, model: Towers, batch: dict[str, Any]) -> Tensor:
-        """The mean loss over this process's images."""
+    def __call__(self, model: Towers, batch: Batch) -> Tensor:
+        """The mean over this process's images; times `batch.weight`, the processes' mean is that of all."""
         ...
 
 
@@ -48,62 +49,75 @@ def make_objective(recipe: Recipe, rank: int = 0, world_size: int = 1) -> Object
         return ContrastiveObjective(rank, world_size)
     if recipe.objective == SUPERVISED:
         return SupervisedObjective()
-    return SimclrObjective(recipe.temperature)
+    return SimclrObjective(recipe.temperature, rank)
 
 
 class ContrastiveObjective:
     """CLIP's loss, open_clip's code: each image among all texts and each text among all images.
 
     With several processes each computes the rows of its own images and texts, with features gathered from all and
-    gradients flowing back to them, so that the mean of the losses is the loss of one process with all images.
+    gradients flowing back to them. open_clip's code takes it that all have as many; at the end of an epoch, where some
+    have one more, `uneven_loss` is the same loss.
     """
 
     def __init__(self, rank: int = 0, world_size: int = 1) -> None:
         from open_clip.loss import ClipLoss
 
-        self._loss = ClipLoss(
-            local_loss=True, gather_with_grad=True, cache_labels=True, rank=rank, world_size=world_size
-        )
+        self._rank = rank
+        self._loss = ClipLoss(local_loss=True, gather_with_grad=True, rank=rank, world_size=world_size)
 
-    def __call__(self, model: Towers, batch: dict[str, Any]) -> Tensor:
-        loss: Tensor = self._loss(
-            model.embed_images(batch["pixels"]), model.embed_texts(batch["tokens"]), model.logit_scale.exp()
-        )
+    def __call__(self, model: Towers, batch: Batch) -> Tensor:
+        assert model.logit_scale is not None
+        images, texts = model.embed_images(batch.images), model.embed_texts(batch.tokens)
+        scale = model.logit_scale.exp()
+        if len(set(batch.shares)) > 1:
+            return uneven_loss(images, texts, scale, self._rank, batch.shares)
+        loss: Tensor = self._loss(images, texts, scale)
         return loss
+
+
+def uneven_loss(images: Tensor, texts: Tensor, scale: Tensor, rank: int, shares: tuple[int, ...]) -> Tensor:
+    """CLIP's loss of this process's rows, where process k has `shares[k]` of them."""
+    own = torch.arange(len(images), device=images.device) + sum(shares[:rank])
+    to_texts = scale * images @ gather(texts, shares).T
+    to_images = scale * texts @ gather(images, shares).T
+    return (functional.cross_entropy(to_texts, own) + functional.cross_entropy(to_images, own)) / 2
 
 
 class SupervisedObjective:
     """Cross-entropy of the model's own head, without label smoothing."""
 
-    def __call__(self, model: Towers, batch: dict[str, Any]) -> Tensor:
-        return functional.cross_entropy(model.class_logits(batch["pixels"]), batch["labels"])
+    def __call__(self, model: Towers, batch: Batch) -> Tensor:
+        return functional.cross_entropy(model.class_logits(batch.images), batch.labels)
 
 
 class SimclrObjective:
     """NT-Xent on two views of each image, among the views of all processes."""
 
-    def __init__(self, temperature: float) -> None:
+    def __init__(self, temperature: float, rank: int = 0) -> None:
         self._temperature = temperature
+        self._rank = rank
 
-    def __call__(self, model: Towers, batch: dict[str, Any]) -> Tensor:
-        both = model.embed_views(torch.cat([batch["pixels"], batch["other_pixels"]]))
-        one, other = both.chunk(2)
-        return nt_xent(one, other, self._temperature)
+    def __call__(self, model: Towers, batch: Batch) -> Tensor:
+        assert batch.other is not None
+        one, other = model.embed_views(torch.cat([batch.images, batch.other])).chunk(2)
+        return nt_xent(one, other, self._temperature, self._rank, batch.shares)
 
 
-def nt_xent(one: Tensor, other: Tensor, temperature: float) -> Tensor:
+def nt_xent(
+    one: Tensor, other: Tensor, temperature: float, rank: int = 0, shares: tuple[int, ...] | None = None
+) -> Tensor:
     """SimCLR's loss (Chen et al. 2020, algorithm 1): find an image's other view among all views but itself.
 
-    `one` and `other` are [n, dim], this process's views in the same order; they are made unit vectors here. The mean
-    over processes is the loss of one process with all views.
+    `one` and `other` are [n, dim], this process's views in the same order; they are made unit vectors here. `shares`
+    are the images of all processes; None is this one alone.
     """
+    shares = shares or (len(one),)
     one, other = functional.normalize(one.float(), dim=1), functional.normalize(other.float(), dim=1)
-    all_one, all_other = gather(one), gather(other)
-    count, total = len(one), len(all_one)
-    rank = dist.get_rank() if total > count else 0
-    mine = torch.arange(count, device=one.device)
-    own = mine + rank * count
-    itself = torch.zeros(count, total, dtype=torch.bool, device=one.device)
+    all_one, all_other = gather(one, shares), gather(other, shares)
+    mine = torch.arange(len(one), device=one.device)
+    own = mine + sum(shares[:rank])
+    itself = torch.zeros(len(one), len(all_one), dtype=torch.bool, device=one.device)
     itself[mine, own] = True
     losses = []
     for views, same, opposite in ((one, all_one, all_other), (other, all_other, all_one)):
@@ -113,11 +127,11 @@ def nt_xent(one: Tensor, other: Tensor, temperature: float) -> Tensor:
     return (losses[0] + losses[1]) / 2
 
 
-def gather(features: Tensor) -> Tensor:
+def gather(features: Tensor, shares: tuple[int, ...]) -> Tensor:
     """The features of all processes, one below the other, through which gradients flow back to each."""
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+    if len(shares) == 1:
         return features
-    gathered: Tensor = _Gather.apply(features)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _Gather.apply(features, shares)  # type: ignore[no-untyped-call]
     return gathered
 
 
@@ -125,15 +139,16 @@ class _Gather(torch.autograd.Function):
     """all_gather whose gradient is the sum over processes of what each wants of this process's features."""
 
     @staticmethod
-    def forward(ctx: Any, features: Tensor) -> Tensor:
-        pieces = [torch.empty_like(features) for _ in range(dist.get_world_size())]
-        dist.all_gather(pieces, features.contiguous())
-        ctx.count = len(features)
-        return torch.cat(pieces)
+    def forward(ctx: Any, features: Tensor, shares: tuple[int, ...]) -> Tensor:
+        ctx.start, ctx.count = sum(shares[: dist.get_rank()]), len(features)
+        filled = features.new_zeros(max(shares), features.shape[1])
+        filled[: len(features)] = features
+        pieces = [torch.empty_like(filled) for _ in shares]
+        dist.all_gather(pieces, filled)
+        return torch.cat([piece[:count] for piece, count in zip(pieces, shares, strict=True)])
 
     @staticmethod
-    def backward(ctx: Any, *wanted: Tensor) -> Tensor:
+    def backward(ctx: Any, *wanted: Tensor) -> tuple[Tensor, None]:
         total = wanted[0].contiguous().clone()
         dist.all_reduce(total)
-        start = dist.get_rank() * ctx.count
-        return total[start : start + ctx.count]
+        return total[ctx.start : ctx.start + ctx.count], None

@@ -35,7 +35,8 @@ def open_training_set(settings: TrainSettings) -> tuple[Examples, tuple[Class, .
     """
     examples = open_examples(settings.data)
     if settings.ids is not None:
-        lines = require_file(settings.ids, "the list of ids").read_text(encoding="utf-8").split()
+        lines = require_file(settings.ids, "the list of ids").read_text(encoding="utf-8").splitlines()
+        lines = [line.strip() for line in lines if line.strip()]
         if not lines:
             raise InputError(f"the list of ids {settings.ids} is empty; give one id a line")
         examples = only_ids(examples, lines)

@@ -23,6 +23,7 @@ class Recipe:
     linearly over the warm-up and then follows `schedule`; `milestones` are the epochs at which "steps" cuts it by ten.
     `accumulate` splits a step's images into so many micro-batches; the contrastive losses compare within one of them.
     `crop_scale` is the share of an image that a random crop covers. `temperature` is SimCLR's, CLIP learns its own.
+    `caption` is a caption recipe, drawn anew each epoch; without one, captions are those that the data has.
     """
 
     objective: str
@@ -48,7 +49,7 @@ class Recipe:
     temperature: float = 0.1
     lock: str = "none"
     sync_batchnorm: bool = False
-    caption: str = "title tags description"
+    caption: str | None = None
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -74,6 +74,12 @@ class TrainSettings:
                 f"{self.recipe.accumulate} micro-batches each; give a multiple of {share}"
             )
 
+        if self.recipe.accumulate > 1 and self.micro_batch < 2:
+            raise InputError(
+                f"--accumulate {self.recipe.accumulate} leaves one image a part; give a larger --batch-size than "
+                f"{self.recipe.batch_size}, or a smaller --accumulate"
+            )
+
     @property
     def processes(self) -> int:
         """How many processes train together."""

@@ -19,7 +19,7 @@ from imagenet_captions.models.save import save_model
 from imagenet_captions.training.checkpoints import FOLDER, LAST, Checkpoints, WholeFiles, read_checkpoint_step
 from imagenet_captions.training.done import MODEL_FOLDER, TrainResult, read_done, write_done
 from imagenet_captions.training.faults import in_words
-from imagenet_captions.training.feed import Feed
+from imagenet_captions.training.feed import Feed, images_seen
 from imagenet_captions.training.module import TrainingModule
 from imagenet_captions.training.prepare import make_model, open_training_set
 from imagenet_captions.training.processes import process_rank
@@ -61,7 +61,7 @@ def _train(settings: TrainSettings) -> TrainResult | None:
     start = read_checkpoint_step(last) if last.exists() else 0
     feed = Feed(examples, head, model, settings, start)
     length = Length(settings.steps or settings.recipe.epochs * feed.steps_per_epoch, feed.steps_per_epoch)
-    _say(settings, len(examples), length, start)
+    _say(settings, feed.images, length, start)
     module = TrainingModule(model, settings.recipe, length, settings.seed, settings.log_every)
     trainer = _trainer(settings, length)
     _fit(trainer, module, feed, last if start else None)
@@ -70,7 +70,7 @@ def _train(settings: TrainSettings) -> TrainResult | None:
     if not trainer.is_global_zero:
         return None
     save_model(module.model, settings.out / MODEL_FOLDER)
-    images = length.steps * settings.recipe.batch_size
+    images = images_seen(length.steps, feed.images, settings.recipe.batch_size, settings.processes)
     result = TrainResult(settings.out, module.last_loss, length.steps, images, module.seconds())
     write_done(result)
     return result

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from imagenet_captions.training.data import Batch
+from imagenet_captions.training.feed import micro_batches
 from imagenet_captions.training.objectives import make_objective, nt_xent
 from imagenet_captions.training.recipes import find_recipe
 from tests.training import naive
@@ -37,6 +39,19 @@ class Given(nn.Module):
         return pixels
 
 
+def batch_of(images: Tensor, **more: Any) -> Batch:
+    count = len(images)
+    values: dict[str, Any] = {
+        "other": None,
+        "tokens": None,
+        "labels": torch.full((count,), -1),
+        "shares": (count,),
+        "weight": 1.0,
+    }
+    values.update(more)
+    return Batch(images=images, texts=(), indices=torch.arange(count), epoch=0, step=0, **values)
+
+
 def two(seed: int = 0, rows: int = 6, width: int = 5) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     one, other = torch.randn(2, rows, width, generator=generator, dtype=torch.float64)
@@ -49,15 +64,14 @@ def unit(features: Tensor) -> Any:
 
 def test_the_contrastive_loss_is_clips() -> None:
     images, texts = two()
-    batch = {"pixels": images, "tokens": texts}
-    loss = make_objective(find_recipe("contrastive"))(Given(), batch)
+    loss = make_objective(find_recipe("contrastive"))(Given(), batch_of(images, tokens=texts))
     assert loss.item() == pytest.approx(naive.contrastive(unit(images), unit(texts), 1 / 0.07), rel=1e-6)
 
 
 def test_cross_entropy_has_no_label_smoothing() -> None:
     logits, _ = two()
     labels = [0, 4, 2, 2, 1, 3]
-    loss = make_objective(find_recipe("supervised"))(Given(), {"pixels": logits, "labels": torch.tensor(labels)})
+    loss = make_objective(find_recipe("supervised"))(Given(), batch_of(logits, labels=torch.tensor(labels)))
     assert loss.item() == pytest.approx(naive.cross_entropy(logits.numpy(), labels), rel=1e-9)
 
 
@@ -70,31 +84,57 @@ def test_nt_xent_is_simclrs(temperature: float) -> None:
 
 def test_simclr_compares_the_two_views_of_the_batch() -> None:
     one, other = two()
-    loss = make_objective(find_recipe("simclr"))(Given(), {"pixels": one, "other_pixels": other})
+    loss = make_objective(find_recipe("simclr"))(Given(), batch_of(one, other=other))
     assert loss.item() == pytest.approx(naive.nt_xent(one.numpy(), other.numpy(), 0.1), rel=1e-5)
 
 
-def _loss_and_gradients(rank: int, world_size: int, name: str) -> tuple[float, Tensor, Tensor, Tensor]:
-    """The loss of this process's share of the rows, and what it sends back to them and to the logit scale."""
-    one, other = (each.chunk(world_size)[rank].clone().requires_grad_() for each in two(rows=8))
+def _loss_and_gradients(rank: int, shares: tuple[int, ...], name: str) -> tuple[Tensor, ...]:
+    """The weighted loss of this process's share of the rows, and what it sends back to them and to the logit scale."""
+    start, weight = sum(shares[:rank]), shares[rank] * len(shares) / sum(shares)
+    one, other = (each[start : start + shares[rank]].clone().requires_grad_() for each in two(rows=sum(shares)))
     model = Given()
-    batch = {"pixels": one, "tokens" if name == "contrastive" else "other_pixels": other}
-    loss = make_objective(find_recipe(name), rank, world_size)(model, batch)
+    texts = {"tokens" if name == "contrastive" else "other": other}
+    batch = batch_of(one, shares=shares, weight=weight, **texts)
+    loss = make_objective(find_recipe(name), rank, len(shares))(model, batch) * batch.weight
     loss.backward()  # type: ignore[no-untyped-call]
     scale = model.logit_scale.grad if model.logit_scale.grad is not None else torch.zeros(())
     assert one.grad is not None
     assert other.grad is not None
-    return loss.item(), one.grad, other.grad, scale
+    return loss.detach(), scale, one.grad, other.grad
+
+
+def _both_losses(rank: int, world_size: int, shares: tuple[int, ...]) -> list[tuple[Tensor, ...]]:
+    return [_loss_and_gradients(rank, shares, name) for name in ("contrastive", "simclr")]
 
 
 @pytest.mark.filterwarnings("ignore:torch.distributed.nn.functional:FutureWarning")
-@pytest.mark.parametrize("name", ["contrastive", "simclr"])
-def test_two_processes_have_the_loss_and_the_gradients_of_one(tmp_path: Path, name: str) -> None:
-    whole = _loss_and_gradients(0, 1, name)
-    parts = run_together(_loss_and_gradients, 2, tmp_path, name)
-    assert sum(part[0] for part in parts) / 2 == pytest.approx(whole[0], rel=1e-6)
-    for place in (1, 2):
-        # DDP averages the gradients of the processes, so each one's features carry half of what they send back.
-        together = torch.cat([part[place] for part in parts]) / 2
-        torch.testing.assert_close(together, whole[place], rtol=1e-5, atol=1e-8)
-    torch.testing.assert_close((parts[0][3] + parts[1][3]) / 2, whole[3], rtol=1e-5, atol=1e-8)
+@pytest.mark.parametrize("shares", [(4, 4), (4, 3)])
+def test_two_processes_have_the_loss_and_the_gradients_of_one(tmp_path: Path, shares: tuple[int, ...]) -> None:
+    apart = run_together(_both_losses, 2, tmp_path, shares)
+    for place, name in enumerate(("contrastive", "simclr")):
+        loss, scale, *features = _loss_and_gradients(0, (sum(shares),), name)
+        parts = [results[place] for results in apart]
+        # DDP averages over processes, so each one's features carry half of what they send back.
+        torch.testing.assert_close((parts[0][0] + parts[1][0]) / 2, loss, rtol=1e-6, atol=0)
+        torch.testing.assert_close((parts[0][1] + parts[1][1]) / 2, scale, rtol=1e-5, atol=1e-8)
+        for kind, whole in enumerate(features, start=2):
+            together = torch.cat([part[kind] for part in parts]) / 2
+            torch.testing.assert_close(together, whole, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("shares", [(8,), (5, 4)])
+def test_the_parts_of_a_batch_weigh_as_the_whole(shares: tuple[int, ...]) -> None:
+    logits, _ = two(rows=sum(shares))
+    labels = torch.arange(len(logits)) % 5
+    objective = make_objective(find_recipe("supervised"))
+    whole = objective(Given(), batch_of(logits, labels=labels))
+    total, start = 0.0, 0
+    for rank, share in enumerate(shares):
+        rows = slice(start, start + share)
+        batch = batch_of(logits[rows], labels=labels[rows], shares=shares)
+        parts = list(micro_batches(batch, rank, 3))
+        assert [len(part) for part in parts] == [part.shares[rank] for part in parts]
+        assert torch.equal(torch.cat([part.images for part in parts]), batch.images)
+        total += sum(float(objective(Given(), part) * part.weight) for part in parts) / 3 / len(shares)
+        start += share
+    assert total == pytest.approx(float(whole), rel=1e-6)
