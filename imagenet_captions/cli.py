@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from imagenet_captions.commands import comparing, evaluating, experiments, export, filtering, labels, rebuild, statistics
+from imagenet_captions.commands import (
+    comparing,
+    evaluating,
+    experiments,
+    export,
+    filtering,
+    labels,
+    rebuild,
+    statistics,
+    training,
+)
 from imagenet_captions.commands.app import app
 
 # Importing a module of commands registers them.
@@ -17,6 +27,7 @@ __all__ = [
     "main",
     "rebuild",
     "statistics",
+    "training",
 ]
 
 

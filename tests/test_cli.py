@@ -29,6 +29,7 @@ COMMANDS = (
     "evaluate",
     "robustness",
     "stats",
+    "train",
 )
 
 
@@ -98,7 +99,7 @@ def write_release(path: Path, content: bytes = b"") -> Path:
         ("match --urls nothing.txt", "nothing.txt"),
         ("crawl", "matches.parquet"),
         ("clean", "cleaning needs one source"),
-        ("clean --matches m.parquet --store s.sqlite", "the store s.sqlite does not exist"),
+        ("clean --matches m.parquet --store s.sqlite", "the matches file m.parquet does not exist"),
         ("package --out x", "captions.parquet"),
         ("verify nowhere", "nowhere"),
         ("verify full", "full"),
