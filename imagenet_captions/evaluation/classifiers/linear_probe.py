@@ -25,11 +25,16 @@ log = logging.getLogger(__name__)
 STRENGTHS = tuple(10.0**exponent for exponent in range(1, -8, -1))
 _HALF_A_STEP = 10**0.5
 _BLOCK = 16_384
+_PATIENCE = 2
 
 
 @dataclass(frozen=True)
 class ProbeSettings:
-    """How a probe is fitted. `strengths` go from strong to weak; the steps beside the best one are halved once more."""
+    """How a probe is fitted.
+
+    `strengths` are tried from strong to weak until two in a row are worse than the best, and then half a step to either
+    side of the best. `held_out` is the share of every class that they are compared on.
+    """
 
     strengths: tuple[float, ...] = STRENGTHS
     held_out: float = 0.2
@@ -99,10 +104,13 @@ def _choose(
         tried[strength] = float((_logits(held_x, weights[strength]).argmax(dim=1) == held_y).float().mean())
         log.info("linear probe: strength %.3g, held-out top-1 %.2f %%", strength, 100 * tried[strength])
 
-    start = None
+    start, since_best = None, 0
     for strength in settings.strengths:
         try_strength(strength, start)
         start = weights[strength]
+        since_best = 0 if tried[strength] == max(tried.values()) else since_best + 1
+        if since_best == _PATIENCE:  # ever weaker ones take ever more steps
+            break
     middle = max(tried, key=lambda strength: (tried[strength], strength))
     for strength in (middle * _HALF_A_STEP, middle / _HALF_A_STEP):
         try_strength(strength, weights[middle])

@@ -1,0 +1,44 @@
+"""Rows of RESULTS.csv, as `evaluate` adds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.results import read_results
+from imagenet_captions.evaluation.results_row import add_row, check_results
+
+MEASURED = {"imagenet": (0.25, 50_000), "imagenet-r": (0.5, 29_000), "imagenet_on_r_classes": (0.75, 10_000)}
+
+
+def test_a_new_table_holds_fractions_and_sizes(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    add_row(path, "mine, small", MEASURED)
+    table = read_results(path)
+    assert table.units == "fraction"
+    assert dict(table.rows[0].accuracies) == {"imagenet": 25.0, "imagenet-r": 50.0, "imagenet_on_r_classes": 75.0}
+    assert table.rows[0].images == {"imagenet": 50_000, "imagenet-r": 29_000, "imagenet_on_r_classes": 10_000}
+    assert table.rows[0].model == "mine, small"
+
+
+def test_a_table_keeps_its_unit_rows_and_columns(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    path.write_text("model,family,imagenet,imagenet-v2\nold,CNN,70.5,60.25\nmine,x,1,2\n")
+    add_row(path, "mine", MEASURED)
+    table = read_results(path)
+    assert table.units == "percent"
+    old, mine = table.rows
+    assert (old.model, old.family, dict(old.accuracies)) == ("old", "CNN", {"imagenet": 70.5, "imagenet-v2": 60.25})
+    assert dict(mine.accuracies) == {"imagenet": 25.0, "imagenet-r": 50.0, "imagenet_on_r_classes": 75.0}
+
+
+def test_what_robustness_needs_is_asked_for_first(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    with pytest.raises(InputError, match="needs ImageNet and a shift"):
+        check_results(path, {"imagenet": path})
+    check_results(path, {"imagenet": path, "imagenet-a": path})
+    path.write_text("nonsense")
+    with pytest.raises(InputError):
+        check_results(path, {"imagenet": path, "imagenet-a": path})

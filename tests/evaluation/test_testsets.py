@@ -1,0 +1,319 @@
+"""Test sets in every layout: which images, with which labels, over which classes, and what is missing."""
+
+from __future__ import annotations
+
+import gzip
+import pickle
+from pathlib import Path
+
+import pytest
+
+from imagenet_captions import class_lists, classes
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.testsets import KNOWN, TestSet, open_test_set
+from imagenet_captions.evaluation.testsets.known import objectnet_folders
+from imagenet_captions.evaluation.testsets.val_labels import devkit_order, read_labels
+from tests.evaluation.made_sets import (
+    GOLDFISH,
+    GROUND_TRUTH,
+    SHARK,
+    TENCH,
+    flat_val,
+    ground_truth,
+    hugging_face_names,
+    picture,
+    write_files,
+    write_parquet,
+    write_tar,
+)
+
+VAL = [SHARK, TENCH, GOLDFISH, TENCH]
+BY_WNID = {f"{wnid}/{number}.JPEG": picture(number) for number, wnid in enumerate(VAL)}
+
+
+def found_in(test_set: TestSet) -> dict[bytes, str]:
+    """What each image, by its bytes, is said to show."""
+    keys = [test_set.answers[label] for label in test_set.labels]
+    return {test_set.images.image(index): key for index, key in enumerate(keys)}
+
+
+VAL_ANSWERS = {picture(number): wnid for number, wnid in enumerate(VAL, 1)}
+
+
+def test_folders_by_wnid(tmp_path: Path) -> None:
+    found = open_test_set("imagenet", write_files(tmp_path / "val", BY_WNID), tmp_path)
+    assert found_in(found) == {picture(number): wnid for number, wnid in enumerate(VAL)}
+    assert tuple(each.key for each in found.classes) == found.answers == classes.wnids()
+    assert found.classes[0].name == "tench"
+    assert (found.groups == range(1000)).all()
+
+
+def test_a_folder_around_and_files_that_are_no_images_change_nothing(tmp_path: Path) -> None:
+    root = write_files(tmp_path / "in", {f"a/val/{name}": data for name, data in BY_WNID.items()})
+    write_files(root, {"a/README.txt": b"x", f"a/val/{TENCH}/._0.JPEG": b"x", "__MACOSX/n01440764/1.JPEG": b"x"})
+    assert len(open_test_set("imagenet", root, tmp_path).labels) == len(VAL)
+
+
+def test_the_folder_of_one_class_is_that_class(tmp_path: Path) -> None:
+    write_files(tmp_path, {f"{TENCH}/1.JPEG": picture(1)})
+    assert found_in(open_test_set("imagenet", tmp_path / TENCH, tmp_path)) == {picture(1): TENCH}
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_tar_of_folders(tmp_path: Path, compressed: bool) -> None:
+    name, mode = ("r.tar.gz", "w:gz") if compressed else ("r.tar", "w")
+    wnids = class_lists.read_list("imagenet-r")[:3]
+    files = {f"./imagenet-r/{wnid}/{number}.jpg": picture(number) for number, wnid in enumerate(wnids)}
+    path = write_tar(tmp_path / name, files, mode)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    found = open_test_set("imagenet-r", path, scratch)
+    assert found_in(found) == {picture(number): wnid for number, wnid in enumerate(wnids)}
+    assert found_in(pickle.loads(pickle.dumps(found))) == found_in(found)
+    assert found.answers == class_lists.read_list("imagenet-r")
+
+
+@pytest.mark.parametrize("tar", [False, True])
+@pytest.mark.parametrize(
+    ("place", "data"),
+    [
+        (GROUND_TRUTH, ground_truth(VAL)),
+        (f"ILSVRC2012_devkit_t12/data/{GROUND_TRUTH}", ground_truth(VAL)),
+        (
+            "LOC_val_solution.csv",
+            b"ImageId,PredictionString\n"
+            + b"".join(
+                f"ILSVRC2012_val_{number:08d},{wnid} 85 1 499 272 {wnid} 0 0 9 9 \n".encode()
+                for number, wnid in sorted(enumerate(VAL, 1), reverse=True)
+            ),
+        ),
+        (
+            "val.txt",
+            "".join(
+                f"ILSVRC2012_val_{number:08d}.JPEG {classes.index_of(wnid)}\n" for number, wnid in enumerate(VAL, 1)
+            ).encode(),
+        ),
+    ],
+    ids=["ground truth", "devkit", "Kaggle", "Caffe"],
+)
+def test_flat_validation_images(tmp_path: Path, place: str, data: bytes, tar: bool) -> None:
+    write_files(tmp_path, {place: data})
+    if tar:
+        path = write_tar(tmp_path / "ILSVRC2012_img_val.tar", flat_val(4))
+    else:
+        path = write_files(tmp_path / "ILSVRC" / "Data" / "CLS-LOC" / "val", flat_val(4))
+    assert found_in(open_test_set("imagenet", path, tmp_path)) == VAL_ANSWERS
+
+
+def test_labels_from_the_packed_devkit(tmp_path: Path) -> None:
+    val = write_files(tmp_path / "val", flat_val(4))
+    devkit = tmp_path / "elsewhere" / "devkit.tar.gz"
+    devkit.parent.mkdir()
+    write_tar(devkit, {f"ILSVRC2012_devkit_t12/data/{GROUND_TRUTH}": ground_truth(VAL)}, "w:gz")
+    with pytest.raises(InputError, match=r"no labels lie beside it.*--labels"):
+        open_test_set("imagenet", val, tmp_path)
+    assert found_in(open_test_set("imagenet", val, tmp_path, devkit)) == VAL_ANSWERS
+    devkit.rename(tmp_path / "ILSVRC2012_devkit_t12.tar.gz")
+    assert found_in(open_test_set("imagenet", val, tmp_path)) == VAL_ANSWERS
+
+
+def test_labels_in_the_names_of_unpacked_parquet(tmp_path: Path) -> None:
+    files = {f"ILSVRC2012_val_{number:08d}_{wnid}.JPEG": picture(number) for number, wnid in enumerate(VAL, 1)}
+    assert found_in(open_test_set("imagenet", write_files(tmp_path / "val", files), tmp_path)) == VAL_ANSWERS
+
+
+def test_the_devkit_has_an_order_of_its_own() -> None:
+    assert sorted(devkit_order()) == list(classes.wnids())
+    # ILSVRC2012_ID of some validation images, and the index of their classes in Caffe's val.txt
+    for number, index in ((490, 65), (361, 970), (171, 230), (822, 809), (297, 516), (482, 57), (13, 334)):
+        assert classes.index_of(devkit_order()[number - 1]) == index
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (b"490\n361\n", "no label for 2 images.*00000003"),
+        (b"490\n1001\n3\n4\n", "line 2: '1001'"),
+        (b"0\n1\n1\n1\n", "line 1: '0'"),
+        (b"", "no labels"),
+        (b"ILSVRC2012_val_00000001.JPEG n00000000\n", "n00000000"),
+        (b"ILSVRC2012_val_00000001.JPEG 0\nnonsense\n", "line 2: 'nonsense'"),
+        (b"\xff\xfe\x00", "no text file"),
+    ],
+)
+def test_labels_that_do_not_fit(tmp_path: Path, labels: bytes, message: str) -> None:
+    val = write_files(tmp_path / "val", flat_val(4))
+    write_files(tmp_path, {"labels.txt": labels})
+    with pytest.raises(InputError, match=message):
+        open_test_set("imagenet", val, tmp_path, tmp_path / "labels.txt")
+
+
+def test_labels_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="do not exist"):
+        read_labels(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="holds no labels"):
+        read_labels(tmp_path)
+    (tmp_path / "devkit.tar.gz").write_bytes(gzip.compress(b"x" * 5000)[:100])
+    with pytest.raises(InputError, match="no whole devkit"):
+        read_labels(tmp_path / "devkit.tar.gz")
+    with pytest.raises(InputError, match=f"no {GROUND_TRUTH}"):
+        read_labels(write_tar(tmp_path / "other.tar", {"x": b""}))
+
+
+def test_imagenet_v2_has_folders_by_number(tmp_path: Path) -> None:
+    # "10" comes before "2" in the order of ImageFolder, which shifts every label.
+    numbers = [0, 2, 10, 999]
+    files = {f"v2/{number}/{number}.jpeg": picture(number % 256, number // 256) for number in numbers}
+    found = open_test_set("imagenet-v2", write_files(tmp_path, files), tmp_path)
+    assert found_in(found) == {
+        picture(number % 256, number // 256): classes.by_index(number).wnid for number in numbers
+    }
+    by_wnid = {f"format/{classes.by_index(number).wnid}/{number}.jpeg": picture(number % 256) for number in numbers}
+    found = open_test_set("imagenet-v2", write_files(tmp_path / "format", by_wnid), tmp_path)
+    assert set(found_in(found).values()) == {classes.by_index(number).wnid for number in numbers}
+
+
+def test_another_variant_of_imagenet_v2_is_said(tmp_path: Path) -> None:
+    files = {"imagenetv2-threshold0.7/0/x.jpeg": picture(0)}
+    path = write_files(tmp_path, files) / "imagenetv2-threshold0.7"
+    assert "threshold" in open_test_set("imagenet-v2", path, tmp_path).notes[0]
+    assert not open_test_set("imagenet-v2-threshold", path, tmp_path).notes
+
+
+def test_objectnet_groups_its_classes(tmp_path: Path) -> None:
+    files = {
+        "objectnet-1.0/images/bicycle/a.png": picture(1, kind="PNG"),
+        "objectnet-1.0/images/air_freshener/b.png": picture(2, kind="PNG"),
+        "objectnet-1.0/images/plate/c.png": picture(3, kind="PNG"),
+        "objectnet-1.0/mappings/folder_to_objectnet_label.json": b"{}",
+    }
+    found = open_test_set("objectnet", write_files(tmp_path / "o", files), tmp_path)
+    assert found_in(found) == {picture(1, kind="PNG"): "bicycle", picture(3, kind="PNG"): "plate"}
+    assert found.left_out == {"no class of ImageNet's": 1}
+    assert (len(found.classes), len(found.answers), found.border) == (125, 113, 2)
+    group = found.answers.index("bicycle")
+    members = [each.key for each, of in zip(found.classes, found.groups, strict=True) if of == group]
+    assert members == ["n02835271", "n03792782"] == sorted(objectnet_folders()["bicycle"])
+
+
+def test_objectnet_by_its_written_labels(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "o.parquet", [0, 1, 2], ["Butcher's knife", "Air freshener", "T-shirt"])
+    assert set(found_in(open_test_set("objectnet", path, tmp_path)).values()) == {"butchers_knife", "t-shirt"}
+
+
+@pytest.mark.parametrize("name", ["imagenet", "imagenet-r", "imagenet-a", "imagenet-sketch", "imagenet-v2"])
+def test_parquet_with_names_of_classes(tmp_path: Path, name: str) -> None:
+    own = KNOWN[name].wnids
+    path = write_parquet(tmp_path / "set.parquet", [3, len(own) - 1, 0], hugging_face_names(own))
+    found = open_test_set(name, path, tmp_path)
+    assert found_in(found) == {picture(0): own[3], picture(1): own[-1], picture(2): own[0]}
+
+
+def test_parquet_with_wnids_in_another_order(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "set.parquet", [0, 1, 0], [SHARK, TENCH])
+    assert found_in(open_test_set("imagenet", path, tmp_path)) == dict(
+        zip(map(picture, range(3)), (SHARK, TENCH, SHARK), strict=True)
+    )
+
+
+def test_parquet_with_numbers(tmp_path: Path) -> None:
+    own = class_lists.read_list("imagenet-a")
+    path = write_parquet(tmp_path / "set.parquet", [0, 1, 5], None)  # 0 is no index of ImageNet-A's
+    assert list(found_in(open_test_set("imagenet-a", path, tmp_path)).values()) == [own[0], own[1], own[5]]
+    path = write_parquet(tmp_path / "set.parquet", [0, 999], None)
+    assert set(found_in(open_test_set("imagenet-sketch", path, tmp_path)).values()) == {TENCH, classes.wnids()[-1]}
+
+
+def test_rows_without_a_label_are_counted(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "set.parquet", [0, -1, 1], [TENCH, SHARK])
+    found = open_test_set("imagenet", path, tmp_path)
+    assert found.left_out == {"no label": 1}
+    assert len(found_in(found)) == len(found.images) == 2
+    assert open_test_set("mine", path, tmp_path).left_out == {"no label": 1}
+
+
+def test_webdataset_shards_of_clip_benchmark(tmp_path: Path) -> None:
+    samples = {}
+    for number, label in enumerate((1, 0, 199)):
+        samples |= {f"s{number}.cls": str(label).encode(), f"s{number}.jpg": picture(number)}
+    (tmp_path / "test").mkdir()
+    path = write_tar(tmp_path / "test" / "0.tar", samples)
+    (tmp_path / "classnames.txt").write_text("\n".join(hugging_face_names(KNOWN["imagenet-r"].wnids)))
+    own = KNOWN["imagenet-r"].wnids
+    expected = {picture(0): own[1], picture(1): own[0], picture(2): own[199]}
+    assert found_in(open_test_set("imagenet-r", path, tmp_path)) == expected
+    assert found_in(open_test_set("imagenet-r", path.parent, tmp_path)) == expected
+
+
+def test_any_other_name_is_a_set_of_its_own(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "micro.parquet", [1, 0, 1], ["cat", "dog"])
+    found = open_test_set("micro", path, tmp_path)
+    assert found_in(found) == {picture(0): "dog", picture(1): "cat", picture(2): "dog"}
+    assert [tuple(each) for each in found.classes] == [("cat", "cat"), ("dog", "dog")]
+    assert found.completeness() == {
+        "expected": None,
+        "missing": 0,
+        "empty_classes": [],
+        "short_classes": {},
+        "left_out": {},
+    }
+    folders = write_files(tmp_path / "shapes", {"disc/1.png": picture(1), "ring/2.png": picture(2)})
+    assert open_test_set("shapes", folders, tmp_path).answers == ("disc", "ring")
+
+
+def test_what_is_missing_is_counted(tmp_path: Path) -> None:
+    gaps = open_test_set("imagenet", write_files(tmp_path / "val", BY_WNID), tmp_path).gaps()
+    assert gaps.missing == 50_000 - 4
+    assert len(gaps.empty) == 997
+    assert gaps.short == {TENCH: 2, GOLDFISH: 1, SHARK: 1}
+
+
+def test_published_sizes() -> None:
+    sizes = {known.name: (known.images, len(known.wnids)) for known in KNOWN.values()}
+    assert sizes == {
+        "imagenet": (50_000, 1000),
+        "imagenet-v2": (10_000, 1000),
+        "imagenet-v2-threshold": (10_000, 1000),
+        "imagenet-v2-top-images": (10_000, 1000),
+        "imagenet-r": (30_000, 200),
+        "imagenet-sketch": (50_889, 1000),
+        "objectnet": (18_574, 125),
+        "imagenet-a": (7_500, 200),
+    }
+    assert len(objectnet_folders()) == 113
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "message"),
+    [
+        ("imagenet-r", BY_WNID | {"n02107312/x.JPEG": b"x", "n01440765/x.JPEG": b"x"}, "'n01440765'"),
+        ("imagenet-r", {"n01495701/x.JPEG": b"x"}, "'n01495701'.*the 200 classes of ImageNet-R"),
+        ("imagenet", {"cat/x.JPEG": b"x"}, "names? as a validation image|lies in no folder of a class"),
+        ("imagenet-sketch", {"cat/x.JPEG": b"x", "dog/x.JPEG": b"x"}, "not those of ImageNet-Sketch: 'cat', 'dog'"),
+        ("imagenet-v2", {"1000/x.JPEG": b"x"}, "label 1000"),
+        ("imagenet-a", {"11/x.JPEG": b"x", "13/x.JPEG": b"x"}, "give the set with wnids"),
+        ("objectnet", {"air_freshener/x.png": b"x"}, "no folder of ObjectNet's"),
+        ("imagenet", {"README": b"x"}, "no images in it"),
+        ("micro", {"1.png": b"x", "2.png": b"x"}, "no labels"),
+    ],
+)
+def test_places_that_are_not_the_set(tmp_path: Path, name: str, files: dict[str, bytes], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        open_test_set(name, write_files(tmp_path / "set", files), tmp_path)
+
+
+def test_archives_that_cannot_be_used(tmp_path: Path) -> None:
+    whole = write_tar(tmp_path / "whole.tar.gz", BY_WNID, "w:gz").read_bytes()
+    (tmp_path / "half.tar.gz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "none.tar").write_bytes(b"no tar" * 1000)
+    (tmp_path / "o.zip").write_bytes(b"PK")
+    for name, message in (
+        ("half.tar.gz", "no whole gzip"),
+        ("none.tar", "no whole tar"),
+        ("o.zip", "unpack it"),
+        ("nowhere", "does not exist"),
+    ):
+        with pytest.raises(InputError, match=message):
+            open_test_set("imagenet-r", tmp_path / name, tmp_path)
+    with pytest.raises(InputError, match="no images in it"):
+        open_test_set("imagenet-r", write_tar(tmp_path / "empty.tar", {"x.txt": b""}), tmp_path)

@@ -1,0 +1,240 @@
+"""Each classifier against a plain version of itself, or against scikit-learn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from imagenet_captions import classes
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.classifiers.classifier import Trained, find_columns
+from imagenet_captions.evaluation.classifiers.head import Head
+from imagenet_captions.evaluation.classifiers.linear_probe import ProbeSettings, fit_logistic, fit_probe
+from imagenet_captions.evaluation.classifiers.making import ClassifierSettings
+from imagenet_captions.evaluation.classifiers.prompts import read_names, read_prompts
+from imagenet_captions.evaluation.classifiers.prototypes import fit_prototypes
+from imagenet_captions.evaluation.classifiers.shots import choose_shots, hold_out
+from imagenet_captions.evaluation.classifiers.zero_shot import ZeroShot
+from imagenet_captions.examples import Class
+from imagenet_captions.recipe import open_clip_templates
+from tests.evaluation_models.made_model import DIM, MadeModel, text_by_hand, unit_by_hand
+
+CLASSES = tuple(Class(wnid, classes.by_wnid(wnid).name) for wnid in classes.wnids()[:7])
+
+
+def blobs(count: int, classes_: int = 4, width: int = 10, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Features of overlapping classes, on scales that differ by a thousand, with labels and ids."""
+    random = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).normal(size=(classes_, width))
+    labels = random.integers(0, classes_, count)
+    features = (centres[labels] + 1.5 * random.normal(size=(count, width))) * 10.0 ** np.linspace(-1, 2, width) + 3
+    return features.astype(np.float32), labels, [f"{seed}/{number}" for number in range(count)]
+
+
+@pytest.mark.parametrize("prompts", ["none", "one", "80"])
+def test_zero_shot_by_hand(prompts: str) -> None:
+    model = MadeModel()
+    images = unit_by_hand(np.random.default_rng(1).normal(size=(20, DIM)))
+    found = ZeroShot(model, prompts).scores(images.astype(np.float32), CLASSES)
+    templates = {"none": ["{}"], "one": ["a photo of a {}."], "80": open_clip_templates()}[prompts]
+    for column, class_ in enumerate(CLASSES):
+        sentences = [text_by_hand(model, template.format(class_.name)) for template in templates]
+        direction = unit_by_hand(sum(sentences) / len(sentences))
+        for row, image in enumerate(images):
+            assert found[row, column] == pytest.approx(sum(image * direction), abs=1e-5)
+
+
+def test_zero_shot_with_other_names_and_sentences(tmp_path: Path) -> None:
+    model = MadeModel()
+    (tmp_path / "prompts.txt").write_text("a drawing of {}\n\nno {}!\n")
+    (tmp_path / "names.txt").write_text("".join(f"{each.key}\tthing {each.key}\n" for each in CLASSES))
+    images = unit_by_hand(np.random.default_rng(1).normal(size=(5, DIM))).astype(np.float32)
+    classifier = ZeroShot(model, str(tmp_path / "prompts.txt"), str(tmp_path / "names.txt"))
+    found = classifier.scores(images, CLASSES[:3])
+    for column, class_ in enumerate(CLASSES[:3]):
+        sentences = [
+            text_by_hand(model, f"a drawing of thing {class_.key}"),
+            text_by_hand(model, f"no thing {class_.key}!"),
+        ]
+        assert found[:, column] == pytest.approx(images @ unit_by_hand(sentences[0] + sentences[1]), abs=1e-5)
+    assert classifier.describe()["sentences"] == 2
+
+
+def test_names_of_classes(tmp_path: Path) -> None:
+    assert read_names("curated", CLASSES) == CLASSES
+    assert [each.name for each in read_names("wordnet", CLASSES)][:3] == ["tench", "goldfish", "great white shark"]
+    in_order = tmp_path / "names.txt"
+    in_order.write_text("\n".join(f"name {number}" for number in range(1000)))
+    assert read_names(str(in_order), CLASSES[2:4])[0] == Class(CLASSES[2].key, "name 2")
+    in_order.write_text("one\ntwo\n")
+    assert [each.name for each in read_names(str(in_order), CLASSES[:2])] == ["one", "two"]
+    with pytest.raises(InputError, match="2 names for 3 classes"):
+        read_names(str(in_order), CLASSES[:3])
+    in_order.write_text(f"{CLASSES[0].key}\tone\n")
+    with pytest.raises(InputError, match=f"no name for 1 classes, such as '{CLASSES[1].key}'"):
+        read_names(str(in_order), CLASSES[:2])
+    with pytest.raises(InputError, match="is no file"):
+        read_names("latin", CLASSES)
+
+
+def test_prompts_that_cannot_be_used(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    for text, message in (("", "no sentence"), ("{}\na photo\n", "sentence 2: 'a photo'"), ("{} {}", "or several")):
+        file.write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_prompts(str(file))
+    file.write_bytes(b"\xff")
+    with pytest.raises(InputError, match="no text file"):
+        read_prompts(str(file))
+    with pytest.raises(InputError, match="'eighty' is no file"):
+        read_prompts("eighty")
+
+
+def test_zero_shot_needs_texts_and_names() -> None:
+    with pytest.raises(InputError, match="no text tower"):
+        ZeroShot(MadeModel(has_text=False))
+    with pytest.raises(InputError, match="--names FILE"):
+        ZeroShot(MadeModel(), "none").prepare([Class("0", "0"), Class("1", "1")])
+
+
+def test_prototypes_by_hand() -> None:
+    features, labels, _ = blobs(60)
+    test = blobs(20, seed=5)[0]
+    found = fit_prototypes(features, labels, 5).scores(test)
+    for column in range(4):
+        own = [features[row] for row in range(60) if labels[row] == column]
+        mean = sum(unit_by_hand(each.astype(np.float64)) for each in own) / len(own)
+        for row in range(20):
+            expected = sum(unit_by_hand(test[row].astype(np.float64)) * unit_by_hand(mean))
+            assert found[row, column] == pytest.approx(expected, abs=1e-5)
+    assert np.isneginf(found[:, 4]).all()
+
+
+def sklearn_probe(x: np.ndarray, y: np.ndarray, strength: float):  # type: ignore[no-untyped-def]
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=1 / (strength * len(x)), max_iter=5000, tol=1e-8).fit(x, y)
+
+
+@pytest.mark.parametrize("strength", [10.0, 0.1, 1e-3])
+def test_the_probe_is_scikit_learns(strength: float) -> None:
+    features, labels, _ = blobs(300)
+    x = (features - features.mean(axis=0)) / features.std(axis=0)
+    weights = fit_logistic(torch.from_numpy(x), torch.from_numpy(labels), 4, strength).numpy()
+    theirs = sklearn_probe(x.astype(np.float64), labels, strength)
+    logits = x @ weights[:, :-1].T + weights[:, -1]
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert np.abs(shares - theirs.predict_proba(x)).max() < 2e-3
+    assert (logits.argmax(axis=1) == theirs.predict(x)).mean() > 0.99
+
+
+def test_the_probes_strength_is_the_best_on_images_held_out() -> None:
+    features, labels, ids = blobs(240, width=30)
+    settings = ProbeSettings(strengths=(10.0, 1.0, 0.1, 0.01), seed=3)
+    found = fit_probe(features, labels, ids, 4, settings)
+    held = hold_out(ids, labels, 0.2, 3)
+    assert found.about["held_out_images"] == held.sum() == sum(int(0.2 * n) for n in np.bincount(labels))
+    x = ((features - features.mean(axis=0)) / features.std(axis=0)).astype(np.float64)
+    best = max(found.about["held_out_top1"].values())
+    for strength, top1 in found.about["held_out_top1"].items():
+        theirs = sklearn_probe(x[~held], labels[~held], float(strength))
+        assert top1 == pytest.approx(theirs.score(x[held], labels[held]), abs=1.01 / held.sum())
+        if top1 == best:
+            assert float(strength) <= found.about["strength"] * 1.01
+    whole = sklearn_probe(x, labels, found.about["strength"])
+    test, own, _ = blobs(500, width=30, seed=8)
+    theirs = whole.predict((test - features.mean(axis=0)) / features.std(axis=0))
+    assert (found.scores(test).argmax(axis=1) == theirs).mean() > 0.99
+    assert (theirs == own).mean() > 0.5
+
+
+def test_a_probe_with_one_image_a_class_and_one_class_without() -> None:
+    features = np.array([[1, 0, 5], [0, 1, 5]], np.float32)
+    found = fit_probe(features, np.array([0, 2]), ["a", "b"], 3, ProbeSettings())
+    assert found.about == {"strength": 0.5, "held_out_images": 0, "held_out_top1": {}}
+    assert found.scores(features).argmax(axis=1).tolist() == [0, 2]
+    assert np.isneginf(found.scores(features)[:, 1]).all()
+
+
+def test_a_probe_does_not_depend_on_the_order_of_its_images() -> None:
+    features, labels, ids = blobs(80)
+    other = np.random.default_rng(1).permutation(80)
+    settings = ProbeSettings(strengths=(1.0, 0.1))
+    first = fit_probe(features, labels, ids, 4, settings)
+    second = fit_probe(features[other], labels[other], [ids[row] for row in other], 4, settings)
+    assert first.about == second.about
+    assert first.scores(features) == pytest.approx(second.scores(features), abs=1e-2)
+
+
+def test_shots_are_seeded_nested_and_of_every_class() -> None:
+    ids = [f"image {number}" for number in range(200)]
+    labels = np.array([number % 3 for number in range(190)] + [3] * 2 + [-1] * 8)
+    chosen = {k: set(choose_shots(ids, labels, k, seed=1).tolist()) for k in (1, 2, 4, 8)}
+    assert chosen[1] < chosen[2] < chosen[4] < chosen[8]
+    for k, rows in chosen.items():
+        assert np.bincount(labels[sorted(rows)]).tolist() == [k, k, k, min(k, 2)]
+    assert chosen[8] != set(choose_shots(ids, labels, 8, seed=2).tolist())
+    turned = choose_shots(ids[::-1], labels[::-1], 8, seed=1)
+    assert {199 - row for row in turned.tolist()} == chosen[8]
+
+
+def test_held_out_images_are_a_share_of_every_class() -> None:
+    labels = np.array([0] * 10 + [1] * 4 + [2])
+    ids = [f"image {number}" for number in range(15)]
+    held = hold_out(ids, labels, 0.25, seed=0)
+    assert np.bincount(labels[held], minlength=3).tolist() == [2, 1, 0]
+    assert (held != hold_out(ids, labels, 0.25, seed=1)).any()
+
+
+def test_the_head_is_asked_for_its_own_columns() -> None:
+    keys = [each.key for each in CLASSES]
+    logits = np.random.default_rng(0).normal(size=(6, 7)).astype(np.float32)
+    wanted = (CLASSES[5], CLASSES[0], CLASSES[2])
+    found = Head(MadeModel(keys)).scores(logits, wanted)
+    assert found.tolist() == [[row[5], row[0], row[2]] for row in logits]
+    by_name = Head(MadeModel(["frog", "Great_White Shark", "tench"]))
+    assert by_name.scores(logits[:, :3], (CLASSES[0], CLASSES[2])).tolist() == logits[:, [2, 1]].tolist()
+
+
+def test_a_head_without_the_test_sets_classes_is_refused() -> None:
+    with pytest.raises(InputError, match="no head"):
+        Head(MadeModel())
+    with pytest.raises(InputError, match=r"2 classes \(tench, frog\), and 1 of the test set's 2 .*\(goldfish\)"):
+        Head(MadeModel([CLASSES[0].key, "frog"])).prepare(CLASSES[:2])
+
+
+def test_a_trained_classifier_never_chooses_classes_it_has_not_seen() -> None:
+    features, labels, _ = blobs(60)
+    trained = Trained(fit_prototypes(features, labels, 4), CLASSES[:4], {})
+    found = trained.scores(features, (CLASSES[6], CLASSES[1]))
+    assert np.isneginf(found[:, 0]).all()
+    assert np.isfinite(found[:, 1]).all()
+    with pytest.raises(InputError, match="are not those of the test set"):
+        trained.prepare([Class("cat", "cat")])
+
+
+def test_numbers_are_matched_by_name() -> None:
+    own = [Class("0", "cat"), Class("1", "dog"), Class("2", "dog")]
+    wanted = [Class("0", "Dog"), Class("5", "cat"), Class("1", "bird")]
+    assert find_columns(own, wanted).tolist() == [-1, 0, -1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "nearest"}, "no classifier 'nearest'"),
+        ({"kind": "linear-probe"}, "--train DATA"),
+        ({"kind": "k-shot", "train": Path("x")}, "--k N"),
+        ({"kind": "k-shot", "train": Path("x"), "k": 0}, "--k N"),
+        ({"kind": "head", "prompts": "one"}, "--prompts has no effect"),
+        ({"kind": "prototypes", "train": Path("x"), "k": 2}, "--k has no effect"),
+        ({"train": Path("x")}, "--train has no effect"),
+        ({"kind": "head", "names": "wordnet"}, "--names has no effect"),
+    ],
+)
+def test_settings_that_make_no_classifier(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ClassifierSettings(**settings)  # type: ignore[arg-type]
