@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from imagenet_captions.commands.app import command
 from imagenet_captions.errors import InputError
+from imagenet_captions.extras import require
+
+if TYPE_CHECKING:
+    from imagenet_captions.evaluation.evaluate import EvaluateSettings
+    from imagenet_captions.training.settings import TrainSettings
 
 
 class ObjectiveName(str, Enum):
@@ -105,6 +111,14 @@ def train(
     empty_classes: Annotated[
         EmptyClasses, typer.Option(help="A class without images: refuse, or make a head without or with it.")
     ] = EmptyClasses.FAIL,
+    test: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[NAME=]DATA",
+            help="Then measure the model here: zero-shot, by its head, or by a linear probe after SimCLR. May be given "
+            "often; `evaluate` has the names and more ways.",
+        ),
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="How often each image is seen.")] = None,
     steps: Annotated[int | None, typer.Option(help="End at so many steps; the schedule ends there too.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step, over all devices.")] = None,
@@ -125,7 +139,7 @@ def train(
     log: Annotated[list[LogTo] | None, typer.Option(help="Where losses go; may be given often.")] = None,
     log_every: Annotated[int, typer.Option(help="Write the loss every so many steps.")] = 10,
 ) -> None:
-    """Train a model, or go on with a run that was stopped."""
+    """Train a model, or go on with a run that was stopped. The same command does both."""
     from imagenet_captions.training.recipes import show_recipe
 
     if show is not None:
@@ -148,35 +162,64 @@ def train(
     }
     chosen = replace(chosen, **{name: value for name, value in changes.items() if value is not None})
 
-    from imagenet_captions.extras import require
-
-    require("train", "training")
+    require("train", "train")
     from imagenet_captions.training.settings import TrainSettings
     from imagenet_captions.training.train import train as run
 
-    result = run(
-        TrainSettings(
-            data=data,
-            out=out,
-            recipe=chosen,
-            init=init,
-            init_image=init_image,
-            ids=ids,
-            seed=seed,
-            steps=steps,
-            empty_classes=empty_classes.value,
-            devices=devices,
-            nodes=nodes,
-            accelerator=accelerator.value,
-            workers=workers,
-            save_every=save_every,
-            keep_every=keep_every,
-            log=tuple(each.value for each in log) if log else ("csv", "tensorboard"),
-            log_every=log_every,
-        )
+    settings = TrainSettings(
+        data=data,
+        out=out,
+        recipe=chosen,
+        init=init,
+        init_image=init_image,
+        ids=ids,
+        seed=seed,
+        steps=steps,
+        empty_classes=empty_classes.value,
+        devices=devices,
+        nodes=nodes,
+        accelerator=accelerator.value,
+        workers=workers,
+        save_every=save_every,
+        keep_every=keep_every,
+        log=tuple(each.value for each in log) if log else ("csv", "tensorboard"),
+        log_every=log_every,
     )
-    if result is not None:
-        typer.echo(f"{result.model}: {result.steps} steps, loss {result.loss:.4f}, {result.seconds:.0f} s")
+    measured = _measurement(settings, test or [])
+    result = run(settings)
+    if result is None:
+        return
+    typer.echo(f"{result.model}: {result.steps} steps, loss {result.loss:.4f}, {result.seconds:.0f} s")
+    if measured is not None:
+        from imagenet_captions.evaluation.evaluate import evaluate
+        from imagenet_captions.evaluation.summary import format_metrics
+
+        typer.echo(format_metrics(evaluate(measured, out / "metrics.json")))
+        typer.echo(out / "metrics.json")
+
+
+def _measurement(settings: TrainSettings, tests: list[str]) -> EvaluateSettings | None:
+    """How the trained model will be measured, checked before hours of training; None where nothing was asked."""
+    from imagenet_captions.training.processes import process_rank
+
+    if not tests or process_rank() != 0:
+        return None
+    from imagenet_captions.evaluation.classifiers.making import ClassifierSettings
+    from imagenet_captions.evaluation.evaluate import EvaluateSettings
+    from imagenet_captions.evaluation.testsets import open_test_set
+
+    pairs = [
+        (name, Path(path)) if path else ("test", Path(name))
+        for name, _, path in (each.partition("=") for each in tests)
+    ]
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, path in pairs:
+            open_test_set(name, path, Path(scratch), None)
+    kind = {"contrastive": "zero-shot", "supervised": "head", "simclr": "linear-probe"}[settings.recipe.objective]
+    train = settings.data if kind == "linear-probe" else None
+    return EvaluateSettings(
+        model=str(settings.out), test_sets=tuple(pairs), classifier=ClassifierSettings(kind, train=train)
+    )
 
 
 def _recipe(objective: ObjectiveName | None, preset: Preset, name: str | None) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from imagenet_captions.errors import InputError, StoppedEarly
 from imagenet_captions.files import locked
 from imagenet_captions.models.save import save_model
 from imagenet_captions.training.checkpoints import FOLDER, LAST, Checkpoints, WholeFiles, read_checkpoint_step
+from imagenet_captions.training.data import Batch
 from imagenet_captions.training.done import MODEL_FOLDER, TrainResult, read_done, write_done
 from imagenet_captions.training.faults import in_words
 from imagenet_captions.training.feed import Feed, images_seen
@@ -63,8 +64,8 @@ def _train(settings: TrainSettings) -> TrainResult | None:
     length = Length(settings.steps or settings.recipe.epochs * feed.steps_per_epoch, feed.steps_per_epoch)
     _say(settings, feed.images, length, start)
     module = TrainingModule(model, settings.recipe, length, settings.seed, settings.log_every)
-    trainer = _trainer(settings, length)
-    _fit(trainer, module, feed, last if start else None)
+    trainer = make_trainer(settings, length)
+    fit(trainer, module, feed, last if start else None)
     module.check_losses()
     module.check_weights()
     if not trainer.is_global_zero:
@@ -76,7 +77,7 @@ def _train(settings: TrainSettings) -> TrainResult | None:
     return result
 
 
-def _trainer(settings: TrainSettings, length: Length) -> Trainer:
+def make_trainer(settings: TrainSettings, length: Length) -> Trainer:
     """Lightning's trainer: one long epoch of its own, since ours, and what is resumed, are counted in steps."""
     recipe = settings.recipe
     checkpoints = Checkpoints(settings.out / FOLDER, length.steps_per_epoch, settings.save_every, settings.keep_every)
@@ -120,7 +121,8 @@ def _loggers(settings: TrainSettings) -> list[Logger]:
     return loggers
 
 
-def _fit(trainer: Trainer, module: TrainingModule, feed: Feed, checkpoint: Path | None) -> None:
+def fit(trainer: Trainer, module: TrainingModule, feed: Iterable[Batch], checkpoint: Path | None = None) -> None:
+    """Take the steps, and turn what stopped them into this package's words."""
     try:
         trainer.fit(module, train_dataloaders=feed, ckpt_path=checkpoint, weights_only=True)
     except Stopped as stopped:

@@ -1,0 +1,211 @@
+"""What a user reads when a run cannot start or cannot go on: one sentence, and the last checkpoint kept."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from imagenet_captions.errors import InputError, StoppedEarly
+from imagenet_captions.training.checkpoints import WholeFiles, read_checkpoint_step
+from imagenet_captions.training.module import TrainingModule
+from imagenet_captions.training.train import train
+from tests.training.made import settings, write_images
+
+LAST = Path("checkpoints") / "last.ckpt"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("data") / "data.parquet")
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, step: int, happens: Callable[[TrainingModule], Any]) -> None:
+    """Let something happen within the forward pass of a step."""
+    kept = TrainingModule.training_step
+
+    def training_step(self: TrainingModule, batch: Any, batch_idx: int) -> Any:
+        if self.global_step == step:
+            happens(self)
+        return kept(self, batch, batch_idx)
+
+    monkeypatch.setattr(TrainingModule, "training_step", training_step)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried to"),
+    ],
+)
+def test_memory_that_ran_out(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def happens(_: TrainingModule) -> None:
+        raise error
+
+    at_step(monkeypatch, 1, happens)
+    with pytest.raises(InputError, match=r"with 8 images a process at a time \(--batch-size 8.*; lower --batch-size"):
+        train(settings(data, tmp_path / "run"))
+
+
+def test_memory_that_really_ran_out(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_step(monkeypatch, 0, lambda _: torch.empty(1 << 60))
+    with pytest.raises(InputError, match="memory ran out with 8 images"):
+        train(settings(data, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float) -> None:
+    def happens(module: TrainingModule) -> None:
+        assert module.model.logit_scale is not None
+        module.model.logit_scale.data.fill_(value)
+
+    at_step(monkeypatch, 4, happens)
+    run = settings(data, tmp_path / "run", log_every=100)
+    with pytest.raises(InputError, match=r"the loss at step 4 is not a number, at learning rate 0\.0.*a lower --lr"):
+        train(run)
+    assert read_checkpoint_step(run.out / LAST) == 3
+    assert not (run.out / "done.json").exists()
+
+
+def test_weights_that_are_no_numbers_are_not_written_over_good_ones(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = TrainingModule.optimizer_step
+
+    def optimizer_step(self: TrainingModule, *arguments: Any) -> None:
+        kept(self, *arguments)
+        if self.global_step == 5:
+            next(self.model.image.parameters()).data.fill_(float("nan"))
+
+    monkeypatch.setattr(TrainingModule, "optimizer_step", optimizer_step)
+    run = settings(data, tmp_path / "run")
+    with pytest.raises(InputError, match=r"after step 6 the weights image\..* are not numbers"):
+        train(run)
+    assert read_checkpoint_step(run.out / LAST) == 3
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = settings(data, tmp_path / "run")
+    partial = run.out / "checkpoints" / ".last.ckpt.partial"
+
+    def happens(_: TrainingModule) -> None:
+        partial.symlink_to("/dev/full")
+
+    at_step(monkeypatch, 4, happens)
+    with pytest.raises((OSError, InputError)) as caught:
+        train(run)
+    assert isinstance(caught.value, InputError) or caught.value.errno == errno.ENOSPC
+    assert read_checkpoint_step(run.out / LAST) == 3
+
+
+def test_sigterm_keeps_the_step_and_the_same_command_goes_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = settings(data, tmp_path / "run")
+    with monkeypatch.context() as patch:
+        at_step(patch, 4, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(StoppedEarly, match="after step 5, which is kept"):
+            train(run)
+    assert read_checkpoint_step(run.out / LAST) == 5
+    with monkeypatch.context() as patch:
+        at_step(patch, 6, lambda _: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            train(run)
+    assert read_checkpoint_step(run.out / LAST) == 7
+    result = train(run)
+    assert result is not None
+    assert result.steps == 9
+    assert train(run) == replace(result, seconds=round(result.seconds, 3)), "a finished run is left as it is"
+    with pytest.raises(InputError, match=r"holds a run with lr 0\.\d+, and this one has 0\.5; run it with the same"):
+        train(settings(data, run.out, lr=0.5))
+
+
+@pytest.mark.parametrize("broken", [b"", b"no checkpoint", b"PK\x03\x04half"])
+def test_a_broken_checkpoint(data: Path, tmp_path: Path, broken: bytes) -> None:
+    run = settings(data, tmp_path / "run")
+    (run.out / LAST).parent.mkdir(parents=True)
+    (run.out / LAST).write_bytes(broken)
+    (run.out / "settings.json").unlink(missing_ok=True)
+    from imagenet_captions.training.settings import keep_settings
+
+    keep_settings(run)
+    with pytest.raises(InputError, match=r"the checkpoint .*last\.ckpt is broken .*; remove it to start this run anew"):
+        train(run)
+    assert (run.out / LAST).read_bytes() == broken
+
+
+@pytest.mark.parametrize(
+    ("recipe", "columns", "changes", "sentence"),
+    [
+        ("micro-contrastive", (), {}, r"has neither texts nor labels"),
+        ("micro-supervised", ("caption",), {}, r"has no labels"),
+        ("micro-supervised", ("label",), {"batch_size": 25}, r"has 24 images, fewer than a batch of 25; give --batch"),
+        ("micro-supervised", ("label",), {"init": "nowhere"}, r"nowhere"),
+        ("micro-supervised", ("label",), {"model": "RN5"}, r"'RN5'"),
+        ("micro-contrastive", ("caption",), {"model": "resnet50"}, r"resnet50 has no text tower, and the contrastive"),
+        ("micro-contrastive", ("caption",), {"caption": "subtitle"}, r"there is no caption field 'subtitle'"),
+        ("micro-contrastive", ("caption",), {"log": ("wandb",)}, r"--log wandb needs wandb"),
+    ],
+)
+def test_a_run_that_cannot_start(
+    tmp_path: Path, recipe: str, columns: tuple[str, ...], changes: dict[str, Any], sentence: str
+) -> None:
+    data = write_images(tmp_path / "data.parquet", columns=columns)
+    with pytest.raises(InputError, match=sentence):
+        train(settings(data, tmp_path / "run", recipe, **changes))
+
+
+def test_a_class_without_images(tmp_path: Path) -> None:
+    data = write_images(tmp_path / "data.parquet")
+    ids = tmp_path / "ids.txt"
+    ids.write_text("".join(f"image_{row:03}\n" for row in range(24) if row % 3 != 1))
+    changes: dict[str, Any] = {"ids": ids, "model": "micro", "epochs": 1}
+    with pytest.raises(InputError, match=r"no image of .* is of class \S+ \(goldfish\); give --empty-classes drop"):
+        train(settings(data, tmp_path / "fail", "micro-supervised", **changes))
+    from imagenet_captions.models.load import load_model
+
+    for choice, classes in (("drop", 2), ("keep", 3)):
+        train(settings(data, tmp_path / choice, "micro-supervised", empty_classes=choice, **changes))
+        assert len(load_model(str(tmp_path / choice)).head_classes or ()) == classes
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"batch_size": 9, "devices": 2}, "--batch-size 9 cannot be shared by 2 processes"),
+        ({"devices": 0}, "--devices 0 is not possible"),
+        ({"workers": -1}, "--workers -1 is not possible"),
+        ({"steps": 0}, "--steps 0 is not possible"),
+        ({"accumulate": 8}, "--accumulate 8 leaves one image a part"),
+        ({"init": "a", "init_image": "b"}, "--init and --init-image both"),
+        ({"init_image": "b", "recipe": "micro-simclr"}, "--init-image is for the contrastive objective"),
+        ({"log": ("paper",)}, "--log 'paper' is not possible"),
+    ],
+)
+def test_settings_that_cannot_be(tmp_path: Path, change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        settings(tmp_path, tmp_path / "run", **change)
+
+
+def test_a_folder_that_is_no_run_is_left_alone(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("do not lose me")
+    with pytest.raises(InputError, match=r"holds 'thesis\.tex' and is no run"):
+        train(settings(data, tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_checkpoint_is_whole_or_the_one_before(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    WholeFiles().save_checkpoint({"global_step": 3}, path)
+    with pytest.raises(AttributeError):
+        WholeFiles().save_checkpoint({"global_step": 4, "unpicklable": lambda: None}, path)
+    assert read_checkpoint_step(path) == 3
+    assert [found.name for found in tmp_path.iterdir()] == ["last.ckpt"]
