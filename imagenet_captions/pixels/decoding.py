@@ -30,16 +30,12 @@ def decode(data: bytes) -> torch.Tensor:
         raise BrokenImage(fault)
     if data.startswith(_JPEG) and _components(data) in (1, 3):
         try:
-            return decode_jpeg(_tensor_of(data), mode=ImageReadMode.RGB)
+            # A copy, since torch warns of bytes, which cannot be written to.
+            copied = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+            return decode_jpeg(copied, mode=ImageReadMode.RGB)
         except RuntimeError:
             pass  # Pillow reads some files that libjpeg's defaults do not, and says more about the others
     return _by_pillow(data)
-
-
-def _tensor_of(data: bytes) -> torch.Tensor:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that bytes cannot be written to; nobody does
-        return torch.frombuffer(data, dtype=torch.uint8)
 
 
 def _by_pillow(data: bytes) -> torch.Tensor:

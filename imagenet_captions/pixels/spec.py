@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from imagenet_captions.errors import InputError
@@ -55,8 +56,24 @@ def normalise(images: torch.Tensor, spec: ImageSpec) -> torch.Tensor:
 
     Done here and not for each image: bytes are a quarter of what floats would take between processes and to a GPU.
     """
-    scale = torch.tensor([1 / (255 * std) for std in spec.std], device=images.device).view(1, 3, 1, 1)
-    shift = torch.tensor(
-        [-mean / std for mean, std in zip(spec.mean, spec.std, strict=True)], device=images.device
-    ).view(1, 3, 1, 1)
-    return torch.addcmul(shift, images.to(torch.float32), scale)
+    scale = torch.tensor([1 / (255 * std) for std in spec.std], device=images.device)
+    shift = torch.tensor([-mean / std for mean, std in zip(spec.mean, spec.std, strict=True)], device=images.device)
+    if images.device.type == "cpu" and images.is_contiguous(memory_format=torch.channels_last):
+        return _normalise_rows(images, scale, shift)
+    return torch.addcmul(shift.view(1, 3, 1, 1), images.to(torch.float32), scale.view(1, 3, 1, 1))
+
+
+def _normalise_rows(images: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """The same in a quarter of the time, an image at once while it is in the cache, and in whole rows.
+
+    By numpy, which asks the kernel for large pages (half of torch's time goes into the 77 MB of a batch being new
+    memory) and starts no threads, for which workers that are busy would have to wait.
+    """
+    count, _, height, width = images.shape
+    stored = images.permute(0, 2, 3, 1).reshape(count, height, width * 3).numpy()
+    made = np.empty(stored.shape, np.float32)
+    scales, shifts = scale.repeat(width).numpy(), shift.repeat(width).numpy()
+    for source, target in zip(stored, made, strict=True):
+        np.multiply(source, scales, out=target)
+        target += shifts
+    return torch.from_numpy(made).view(count, height, width, 3).permute(0, 3, 1, 2)
