@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import get_all_start_methods
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, StoppedEarly
 from imagenet_captions.evaluation.accuracy import Labels
 from imagenet_captions.evaluation.classifiers.classifier import FEATURES, HEAD, JOINT
 from imagenet_captions.evaluation.testsets.test_set import Images
@@ -85,7 +87,7 @@ def extract(
     see = view_of(model, view)
     values, indices, broken = [], [], []
     with tqdm(total=len(images), desc=what, unit=" images", disable=None) as progress:
-        for pixels, good, bad in _loader(images, EvalTransform(model.spec, border), reading):
+        for pixels, good, bad in _batches(images, EvalTransform(model.spec, border), reading):
             if len(good):
                 values.append(see(normalise(pixels.to(device), model.spec)).float().cpu().numpy())
             indices += good
@@ -107,33 +109,58 @@ _Item = tuple[int, Tensor | None, str]
 _Batch = tuple[Tensor, list[int], list[tuple[int, str]]]
 
 
-class _Decoded(Dataset[_Item]):
+class _Decoded(Dataset[_Item | InputError]):
+    """Each image with its index and its pixels, or why it has none; a file that cannot be read is an InputError."""
+
     def __init__(self, images: Images, transform: EvalTransform) -> None:
         self._images, self._transform = images, transform
 
     def __len__(self) -> int:
         return len(self._images)
 
-    def __getitem__(self, index: int) -> _Item:
+    def __getitem__(self, index: int) -> _Item | InputError:
         try:
             return index, self._transform(self._images.image(index)), ""
         except BrokenImage as error:
             return index, None, str(error)
+        except InputError as error:  # raised in a worker, it would arrive with that one's traceback in its message
+            return error
 
 
-def _loader(images: Images, transform: EvalTransform, reading: Reading) -> DataLoader[_Item]:
-    return DataLoader(
+def _batches(images: Images, transform: EvalTransform, reading: Reading) -> Iterator[_Batch]:
+    """Pixels with their indices, and the indices of broken images with what is wrong."""
+    forked = reading.workers and "fork" in get_all_start_methods()
+    loader = DataLoader(
         _Decoded(images, transform),
         batch_size=reading.batch_size,
-        num_workers=min(reading.workers, -(-len(images) // reading.batch_size)),
+        num_workers=reading.workers,
         collate_fn=_collate,
-        # Arrow's threads and torch's do not survive a fork.
-        multiprocessing_context="spawn" if reading.workers else None,
+        multiprocessing_context="fork" if forked else None,
     )
+    try:
+        with warnings.catch_warnings():
+            # Python 3.12 warns of threads at a fork; these are torch's and Arrow's, which see to it.
+            warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
+            batches = iter(loader)
+        for batch in batches:
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise StoppedEarly(
+            "a worker process was killed, most often for lack of memory; run the same command again, with fewer "
+            "--workers if it happens twice"
+        ) from None
 
 
-def _collate(items: list[_Item]) -> _Batch:
-    good = [(index, pixels) for index, pixels, _ in items if pixels is not None]
+def _collate(items: list[_Item | InputError]) -> _Batch | InputError:
+    fault = next((item for item in items if isinstance(item, InputError)), None)
+    if fault is not None:
+        return fault
+    decoded = [item for item in items if not isinstance(item, InputError)]
+    good = [(index, pixels) for index, pixels, _ in decoded if pixels is not None]
     pixels = torch.stack([pixels for _, pixels in good]) if good else torch.empty(0)
-    bad = [(index, reason) for index, image, reason in items if image is None]
+    bad = [(index, reason) for index, image, reason in decoded if image is None]
     return pixels, [index for index, _ in good], bad

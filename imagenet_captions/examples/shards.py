@@ -157,7 +157,9 @@ def _classes(
 ) -> tuple[tuple[Class, ...] | None, Labels]:
     """What the numbers in .cls mean: a list of names beside the shards, ImageNet's classes if samples say so, or no
     more than their number."""
-    listed = next((path for name in _NAMES_FILES if (path := folder / name).is_file()), None)
+    # CLIP_benchmark has classnames.txt one folder above the shards of a split.
+    places = [*(folder / name for name in _NAMES_FILES), folder.resolve().parent / _NAMES_FILES[0]]
+    listed = next((path for path in places if path.is_file()), None)
     if listed is not None:
         names = listed.read_text(encoding="utf-8").splitlines()
         return by_number(pa.array(numbers), names)

@@ -151,7 +151,7 @@ def test_labels_that_do_not_fit(tmp_path: Path, labels: bytes, message: str) -> 
 def test_labels_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="do not exist"):
         read_labels(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="holds no labels"):
+    with pytest.raises(InputError, match="has no labels"):
         read_labels(tmp_path)
     (tmp_path / "devkit.tar.gz").write_bytes(gzip.compress(b"x" * 5000)[:100])
     with pytest.raises(InputError, match="no whole devkit"):
@@ -241,6 +241,7 @@ def test_webdataset_shards_of_clip_benchmark(tmp_path: Path) -> None:
     (tmp_path / "classnames.txt").write_text("\n".join(hugging_face_names(KNOWN["imagenet-r"].wnids)))
     own = KNOWN["imagenet-r"].wnids
     expected = {picture(0): own[1], picture(1): own[0], picture(2): own[199]}
+    assert open_test_set("mine", path, tmp_path).classes[0].name == ", ".join(classes.by_wnid(own[0]).lemmas)
     assert found_in(open_test_set("imagenet-r", path, tmp_path)) == expected
     assert found_in(open_test_set("imagenet-r", path.parent, tmp_path)) == expected
 

@@ -234,6 +234,16 @@ def test_workers_and_batches_change_nothing(tmp_path: Path) -> None:
     assert alone.values == pytest.approx(spread.values, abs=1e-4)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_is_gone_is_one_sentence(tmp_path: Path, workers: int) -> None:
+    write_folders(tmp_path / "in", ["a", "b"], 0)
+    examples = open_examples(tmp_path / "in")
+    (tmp_path / "in" / "b" / "1.png").unlink()
+    with pytest.raises(InputError, match=r"1\.png cannot be read") as raised:
+        extract(MadeModel(), examples, "features", Reading(1, workers, "cpu"))
+    assert "\n" not in str(raised.value)
+
+
 def test_a_model_that_gives_no_numbers(tmp_path: Path) -> None:
     model = MadeModel()
     model.join.data[0, 0] = float("nan")

@@ -39,12 +39,16 @@ class Pictures:
 
     def image(self, index: int) -> bytes:
         """The bytes of its file."""
-        if not self.places:
-            return (self.path / self.names[index]).read_bytes()
-        offset, size = self.places[index]
-        with self.path.open("rb") as opened:
-            opened.seek(offset)
-            return opened.read(size)
+        file, (offset, size) = (self.path, self.places[index]) if self.places else (self._file(index), (0, -1))
+        try:
+            with file.open("rb") as opened:
+                opened.seek(offset)
+                return opened.read(size)
+        except OSError as error:
+            raise InputError(f"the image {file} cannot be read: {error.strerror}; check the path") from None
+
+    def _file(self, index: int) -> Path:
+        return self.path / self.names[index]
 
     def folder(self, index: int) -> str:
         """The folder that an image lies in directly, or "" if it lies in none.
