@@ -1,58 +1,54 @@
-"""A small residual network for 32 x 32 pixels, made for two CPU cores and a few minutes."""
+"""A small convolutional network for 32 x 32 pixels, made for two CPU cores and a few minutes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
-class Block(nn.Module):
-    """Two 3 x 3 convolutions beside a short cut."""
+class Convolution(nn.Sequential):
+    """A 3 x 3 convolution, halved in size if wanted, then normalised.
 
-    def __init__(self, wide_in: int, wide_out: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(wide_in, wide_out, 3, stride, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(wide_out)
-        self.conv2 = nn.Conv2d(wide_out, wide_out, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(wide_out)
-        self.relu = nn.ReLU(inplace=True)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride > 1 or wide_in != wide_out:
-            self.shortcut = nn.Sequential(nn.Conv2d(wide_in, wide_out, 1, stride, bias=False), nn.BatchNorm2d(wide_out))
+    The pool stands before the norm, which then has a quarter of the work.
+    """
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Half the size where the stride is two."""
-        inner = self.relu(self.norm1(self.conv1(x)))
-        out: Tensor = self.relu(self.norm2(self.conv2(inner)) + self.shortcut(x))
-        return out
-
-
-class MicroResNet(nn.Module):
-    """A stem, one stage a width, the mean over places; each stage after the first halves the size."""
-
-    def __init__(self, widths: tuple[int, ...], blocks: int) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)
+    def __init__(self, wide_in: int, wide_out: int, halve: bool = False) -> None:
+        super().__init__(
+            nn.Conv2d(wide_in, wide_out, 3, padding=1, bias=False),
+            nn.MaxPool2d(2) if halve else nn.Identity(),
+            nn.BatchNorm2d(wide_out),
+            nn.ReLU(inplace=True),
         )
-        stages: list[nn.Module] = []
-        before = widths[0]
-        for number, wide in enumerate(widths):
-            for block in range(blocks):
-                stages.append(Block(before, wide, 2 if number and not block else 1))
-                before = wide
-        self.stages = nn.Sequential(*stages)
-        self.width = before
+
+
+class MicroNet(nn.Module):
+    """A convolution a width, a residual block after the last, the mean over places: a shortened "ResNet-9".
+
+    The sizes are 32 to 16, 16, 16 to 8, 8 to 4. Such nets learn CIFAR's classes in a fifth of the work of a ResNet that
+    keeps 32 x 32 for a stage.
+    """
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.stem = Convolution(3, widths[0], halve=True)
+        steps = [Convolution(before, wide, halve=number > 0) for number, (before, wide) in enumerate(pairwise(widths))]
+        self.steps = nn.Sequential(*steps)
+        self.width = widths[-1]
+        self.block = nn.Sequential(Convolution(self.width, self.width), Convolution(self.width, self.width))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """[n, 3, 32, 32] to [n, the last width]."""
-        features: Tensor = self.stages(self.stem(pixels)).mean(dim=(2, 3))
+        # Channels last: convolutions on a CPU take two thirds of the time so.
+        before = self.steps(self.stem(pixels.contiguous(memory_format=torch.channels_last)))
+        features: Tensor = (before + self.block(before)).mean(dim=(2, 3))
         return features
 
 
 def build_image(options: Mapping[str, Any], dim: int | None) -> tuple[nn.Module, nn.Module | None]:
     """The network with random weights, and a linear projection where a shared space is wanted."""
-    tower = MicroResNet(tuple(options["widths"]), options["blocks"])
+    tower = MicroNet(tuple(options["widths"]))
     return tower, None if dim is None else nn.Linear(tower.width, dim, bias=False)

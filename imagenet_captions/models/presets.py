@@ -17,6 +17,8 @@ _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _HALF = (0.5, 0.5, 0.5)
 _BYTE_PAIRS = 49408
+_MICRO_TOKENS = 4096
+_MICRO_CONTEXT = 24
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,16 @@ def _text(width: int, heads: int, layers: int, context: int) -> dict[str, Any]:
     return {
         "text": TowerConfig("open_clip", {"text_cfg": sizes, "quick_gelu": False}),
         "tokenizer": TokenizerConfig(context_length=context),
+    }
+
+
+def _micro_text() -> dict[str, Any]:
+    """A text transformer for a CPU, with the 3,582 most frequent of CLIP's byte pairs: 4,096 tokens in all."""
+    sizes = {"width": 64, "heads": 2, "layers": 2, "context_length": _MICRO_CONTEXT, "vocab_size": _MICRO_TOKENS}
+    merges = _MICRO_TOKENS - 512 - 2  # the bytes, within a word and at its end; start and end of a text
+    return {
+        "text": TowerConfig("open_clip", {"text_cfg": sizes, "quick_gelu": False}),
+        "tokenizer": TokenizerConfig(context_length=_MICRO_CONTEXT, options={"merges": merges}),
     }
 
 
@@ -126,14 +138,14 @@ _BASIC_MICRO = ModelConfig(
         depths=[1, 1, 2, 1],
     ),
     dim=128,
-    **_text(128, 4, 2, 32),
+    **_micro_text(),
 )
 _MICRO = ModelConfig(
     name="micro",
     spec=_spec(32),
-    image=TowerConfig("micro", {"widths": [32, 64, 128, 256], "blocks": 1}),
+    image=TowerConfig("micro", {"widths": [16, 32, 64, 128]}),
     dim=128,
-    **_text(128, 4, 2, 32),
+    **_micro_text(),
 )
 _VIT_MICRO = ModelConfig(
     name="vit-micro",
@@ -147,7 +159,7 @@ _VIT_MICRO = ModelConfig(
         },
     ),
     dim=128,
-    **_text(128, 4, 2, 32),
+    **_micro_text(),
 )
 _RESNET50 = ModelConfig(name="resnet50", spec=_spec(224), image=_timm("resnet50"))
 
@@ -164,6 +176,6 @@ PRESETS: dict[str, Preset] = {
     "basic": Preset("BASIC-S: CoAtNet-0 and a transformer of 6 layers", config=_BASIC),
     "basic-medium": Preset("BASIC-M: CoAtNet-3 and a transformer of 12 layers", config=_BASIC_MEDIUM),
     "basic-micro": Preset("BASIC-style for a CPU, 32 x 32", config=_BASIC_MICRO),
-    "micro": Preset("a small residual network and text transformer for a CPU, 32 x 32", config=_MICRO),
+    "micro": Preset("a small convolutional network and text transformer for a CPU, 32 x 32", config=_MICRO),
     "vit-micro": Preset("a small Vision Transformer and text transformer for a CPU, 32 x 32", config=_VIT_MICRO),
 }

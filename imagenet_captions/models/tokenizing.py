@@ -42,7 +42,11 @@ class JsonTokenizer:
 
 
 class ClipTokenizer:
-    """CLIP's byte pairs: start, the text's tokens, end, zeros; a text that is too long keeps its end mark."""
+    """CLIP's byte pairs: start, the text's tokens, end, zeros; a text that is too long keeps its end mark.
+
+    The option `merges` takes so many of the most frequent pairs alone. Any text can still be written with them, in
+    more tokens; a small model has no 49,408 tokens to learn, nor the time to update them all in every step.
+    """
 
     def __init__(self, config: TokenizerConfig) -> None:
         self._context_length = config.context_length
@@ -66,7 +70,26 @@ def build_tokenizer(config: TokenizerConfig) -> Callable[[Sequence[str]], Tensor
 @cache
 def _byte_pairs(options: tuple[tuple[str, Any], ...]) -> Any:
     """open_clip's tokenizer; reading its table takes a tenth of a second."""
-    return SimpleTokenizer(**dict(options))
+    given = dict(options)
+    merges = given.pop("merges", None)
+    tokenizer = SimpleTokenizer(**given)
+    if merges is not None:
+        _shorten(tokenizer, int(merges))
+    return tokenizer
+
+
+def _shorten(tokenizer: Any, merges: int) -> None:
+    """Leave a tokenizer of open_clip the letters, the first merges, and the special tokens as the highest numbers."""
+    letters = list(tokenizer.encoder)[: 2 * len(tokenizer.byte_encoder)]
+    kept = list(tokenizer.bpe_ranks)[:merges]
+    special = [tokenizer.decoder[number] for number in tokenizer.all_special_ids]
+    tokens = [*letters, *("".join(pair) for pair in kept), *special]
+    tokenizer.encoder = {token: number for number, token in enumerate(tokens)}
+    tokenizer.decoder = dict(enumerate(tokens))
+    tokenizer.bpe_ranks = {pair: rank for rank, pair in enumerate(kept)}
+    tokenizer.vocab_size = len(tokens)
+    tokenizer.all_special_ids = [tokenizer.encoder[token] for token in special]
+    tokenizer.sot_token_id, tokenizer.eot_token_id = tokenizer.all_special_ids[:2]
 
 
 def tokenizer_of(source: str, context_length: int, options: Mapping[str, Any]) -> TokenizerConfig:
