@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imagenet_captions.commands import (
+    ablating,
     comparing,
     evaluating,
     experiments,
@@ -17,6 +18,7 @@ from imagenet_captions.commands.app import app
 
 # Importing a module of commands registers them.
 __all__ = [
+    "ablating",
     "app",
     "comparing",
     "evaluating",

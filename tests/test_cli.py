@@ -30,6 +30,7 @@ COMMANDS = (
     "robustness",
     "stats",
     "train",
+    "ablate",
 )
 
 

@@ -1,0 +1,103 @@
+"""An ablation from settings to its report: prepare, check, run what is missing, report."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+from imagenet_captions.ablations.factors import FACTORS
+from imagenet_captions.ablations.planning import Amount, check_fairness
+from imagenet_captions.ablations.report import ReportFacts, write_report
+from imagenet_captions.ablations.results import FactorResult, RunResult, Sample
+from imagenet_captions.ablations.run import Experiment, is_tested, prepare, run_missing
+from imagenet_captions.ablations.samples import test_samples, training_samples
+from imagenet_captions.ablations.settings import AblateSettings, keep_record
+from imagenet_captions.ablations.table import FROM_TEXT, Run, Table
+from imagenet_captions.ablations.testing import METRICS, read_answers
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import locked
+
+log = logging.getLogger(__name__)
+
+REPORT = "report.md"
+
+
+def ablate(settings: AblateSettings) -> Path:
+    """Run an ablation, or what is missing of it, and give the path of its report.
+
+    Raises InputError if runs failed, after the others are done and the report is written.
+    """
+    with locked(settings.out / ".lock", f"the ablation {settings.out}"):
+        before = keep_record(settings)
+        experiment = prepare(settings)
+        amounts = experiment.amounts()
+        for table in experiment.tables:
+            check_fairness(table, amounts)
+        failed = run_missing(experiment, amounts)
+        shown = _with_finished(experiment, before)
+        amounts = shown.amounts()
+        factors = [_collect(shown, table, amounts, failed) for table in shown.tables]
+        report = settings.out / REPORT
+        write_report(report, factors, ReportFacts.of(shown))
+    if failed:
+        name, reason = next(iter(failed.items()))
+        raise InputError(
+            f"{len(failed)} of {len(experiment.runs())} runs failed, {name} because {reason}; {report} has the others, "
+            f"and the same command tries the failed ones again"
+        )
+    return report
+
+
+def _with_finished(experiment: Experiment, factors: tuple[str, ...]) -> Experiment:
+    """The experiment with other factors' tables, as far as all of their runs are finished in the same folder."""
+    if not factors:
+        return experiment
+    wider = prepare(replace(experiment.settings, factors=factors))
+    finished = [
+        table
+        for table in wider.tables
+        if all(is_tested(wider.folder(run.name)) for run in table.runs if run.classifier)
+    ]
+    tables = sorted((*experiment.tables, *finished), key=lambda table: FACTORS.index(table.factor))
+    return replace(experiment, tables=tuple(tables))
+
+
+def _collect(experiment: Experiment, table: Table, amounts: dict[str, Amount], failed: dict[str, str]) -> FactorResult:
+    results = {run.name: _result(experiment, run, amounts, failed.get(run.name, "")) for run in table.runs}
+    first = {arm: runs[0] for arm, runs in table.arms().items()}
+    samples = {arm: _samples(experiment, run) for arm, run in first.items() if not results[run.name].failure}
+    return FactorResult(table, results, samples, check_fairness(table, amounts), _notes(experiment, table))
+
+
+def _notes(experiment: Experiment, table: Table) -> list[str]:
+    """How good the labels are that were read off texts."""
+    found = {experiment.rows(run) for run in table.runs if run.pick.labels == FROM_TEXT}
+    return [
+        f"{rows.count:,} of {rows.asked:,} texts name exactly one class"
+        + (f", and {rows.right:,} of these name their image's own" if rows.right is not None else "")
+        + ": these images, with these labels, are what text-matched arms train on."
+        for rows in found
+        if rows.asked is not None
+    ]
+
+
+def _result(experiment: Experiment, run: Run, amounts: dict[str, Amount], failure: str) -> RunResult:
+    model = experiment.train_settings(run).recipe.model
+    amount = amounts[run.model_of or run.name]
+    folder = experiment.folder(run.name)
+    if failure or not run.classifier:
+        return RunResult(run, amount, model, failure=failure)
+    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    return RunResult(run, amount, model, metrics, read_answers(folder))
+
+
+def _samples(experiment: Experiment, run: Run) -> list[Sample]:
+    folder = experiment.settings.out / "samples"
+    if run.trains:
+        return training_samples(run, experiment.train_settings(run), folder)
+    fitting = experiment.fitting(run)
+    classes = experiment.inputs.examples(next(iter(experiment.tests.values()))).classes or ()
+    labelled = None if fitting is None else (experiment.inputs.examples(fitting.data), fitting)
+    return test_samples(run, classes, labelled, folder)

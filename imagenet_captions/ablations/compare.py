@@ -1,0 +1,92 @@
+"""Is one arm better than another? Differences on the same test images, with their intervals, as sentences.
+
+All arms are tested on the same images, so what counts is the images on which they differ. The interval is Bonett and
+Price's for paired proportions (2012): Wald's after one image more for either side, which keeps its 95 % for small
+numbers of images and for arms that hardly differ. The same formula takes means, over seeds or over several shifts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from imagenet_captions.errors import InputError
+
+Floats = npt.NDArray[np.float64]
+Answers = Mapping[str, npt.NDArray[np.bool_]]  # test set → for each of its images, whether the run was right
+
+_Z = 1.959963984540054  # the normal distribution's 97.5 %
+_SIDES = np.array([1.0, -1.0])  # one image more that only the one arm gets right, and one that only the other does
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far one arm is above another, in percentage points; `by_seed` holds the differences of the single seeds."""
+
+    value: float
+    low: float
+    high: float
+    images: int
+    by_seed: tuple[float, ...]
+
+    @property
+    def settled(self) -> bool:
+        """Whether the numbers tell the arms apart: the interval leaves 0 out, and all seeds point the same way."""
+        same_way = all(value > 0 for value in self.by_seed) or all(value < 0 for value in self.by_seed)
+        return (self.low > 0 or self.high < 0) and same_way
+
+
+def difference(first: Sequence[Floats], second: Sequence[Floats]) -> Difference:
+    """The mean difference of what two arms score on the same images, one row of scores a seed.
+
+    >>> right, wrong = np.ones(100), np.zeros(100)
+    >>> found = difference([right], [np.concatenate([right[:90], wrong[:10]])])
+    >>> round(found.value, 1), round(found.low, 1), round(found.high, 1), found.settled
+    (10.0, 3.4, 16.2, True)
+    """
+    if len(first) != len(second) or not first:
+        raise InputError(f"{len(first)} seeds cannot be compared with {len(second)}; run both arms with the same seeds")
+    if {len(scores) for scores in (*first, *second)} != {len(first[0])} or not len(first[0]):
+        raise InputError("arms that were tested on different images cannot be compared; evaluate both on the same sets")
+    gaps = np.stack([np.asarray(a, np.float64) - np.asarray(b, np.float64) for a, b in zip(first, second, strict=True)])
+    by_image = gaps.mean(axis=0)
+    padded = np.concatenate([by_image, _SIDES])
+    half = _Z * float(padded.std()) / np.sqrt(len(padded))
+    middle = float(padded.mean())
+    low, high, value = (100 * float(number) for number in (middle - half, middle + half, by_image.mean()))
+    return Difference(value, low, high, len(by_image), tuple(100 * float(gap.mean()) for gap in gaps))
+
+
+def mean_score(answers: Answers, sets: Sequence[str]) -> Floats:
+    """For each image, the share of so many test sets in which it was recognised; they hold the same images in order."""
+    if len({len(answers[name]) for name in sets}) != 1:
+        raise InputError(f"the test sets {', '.join(sets)} hold different images, so they have no mean over images")
+    stacked = np.stack([np.asarray(answers[name], np.float64) for name in sets])
+    return np.asarray(stacked.mean(axis=0), dtype=np.float64)
+
+
+def sentence(first: str, second: str, quantity: str, found: Difference) -> str:
+    """What a difference says, and no more.
+
+    >>> sentence("captions", "labels", "accuracy on clean", Difference(1.0, -0.7, 2.7, 1000, (1.0,)))
+    'captions and labels: the difference of +1.0 points in accuracy on clean has an interval of -0.7 to +2.7 \
+(n = 1,000), which includes 0: this run does not tell them apart.'
+    """
+    numbers = f"{found.low:+.1f} to {found.high:+.1f} (n = {found.images:,})"
+    seeds = f"; by seed {', '.join(f'{value:+.1f}' for value in found.by_seed)}" if len(found.by_seed) > 1 else ""
+    runs = "these runs do" if seeds else "this run does"
+    if found.settled:
+        way = "above" if found.value > 0 else "below"
+        return (
+            f"{first} is {abs(found.value):.1f} points {way} {second} in {quantity}, "
+            f"with an interval of {numbers}{seeds}."
+        )
+    gap = (
+        f"{first} and {second}: the difference of {found.value:+.1f} points in {quantity} has an interval of {numbers}"
+    )
+    if found.low <= 0 <= found.high:
+        return f"{gap}, which includes 0: {runs} not tell them apart{seeds}."
+    return f"{gap}, which leaves 0 out, but not all seeds point the same way: {runs} not tell them apart{seeds}."

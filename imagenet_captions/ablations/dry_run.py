@@ -1,0 +1,121 @@
+"""What an ablation would do: its runs, how many images they see, how long that takes, what was published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from imagenet_captions.ablations.estimate import Measured, in_words, measure_step
+from imagenet_captions.ablations.planning import Amount, amount_of, make_recipe
+from imagenet_captions.ablations.published import published_for, throughput_of
+from imagenet_captions.ablations.run import make_ask, make_tables
+from imagenet_captions.ablations.settings import AblateSettings
+from imagenet_captions.ablations.table import FROM_TEXT, Run, Table
+from imagenet_captions.examples import open_examples
+
+_COLUMNS = (
+    "run",
+    "data",
+    "images",
+    "steps",
+    "images seen",
+    "objective",
+    "recipe",
+    "model",
+    "starts from",
+    "classifier",
+    "estimate here",
+    "GPU, reported",
+)
+_RIGHT = (2, 3, 4)
+
+
+def describe(settings: AblateSettings) -> str:
+    """The tables of all factors as text; nothing is written, and the data is opened and not read."""
+    examples = {name: open_examples(path) for name, path in settings.data.items()}
+    ask = make_ask(settings, examples)
+    tables = make_tables(settings.factors, ask)
+    runs = list({run.name: run for table in tables for run in table.runs}.values())
+    rows = {name: len(found) for name, found in examples.items()}
+    amounts = {run.name: _amount(run, rows) for run in runs if run.trains}
+    steps = _measure(runs, settings)
+    parts = [_table(table, settings, amounts, steps) + _published(table, settings, rows) for table in tables]
+    return "\n\n".join([*parts, _notes(runs, settings, amounts, steps)])
+
+
+def _amount(run: Run, rows: dict[str, int]) -> Amount:
+    return amount_of(run, min(run.pick.rows or rows[run.data], rows[run.data]))
+
+
+def _measure(runs: Sequence[Run], settings: AblateSettings) -> dict[tuple[str, str], Measured]:
+    """A measured step for each pair of objective and model."""
+    recipes = [make_recipe(run, settings.model) for run in runs if run.trains]
+    wanted = {(recipe.objective, recipe.model): recipe for recipe in recipes}
+    return {key: measure_step(replace(recipe, accumulate=1)) for key, recipe in wanted.items()}
+
+
+def _table(
+    table: Table, settings: AblateSettings, amounts: dict[str, Amount], steps: dict[tuple[str, str], Measured]
+) -> str:
+    rows = [_row(run, settings, amounts, steps) for run in table.runs]
+    widths = [max(len(row[at]) for row in (_COLUMNS, *rows)) for at in range(len(_COLUMNS))]
+    lines = [f"{table.factor}: {len(table.runs)} runs"]
+    for row in (_COLUMNS, *rows):
+        cells = [
+            cell.rjust(width) if at in _RIGHT else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(f"  {'  '.join(cells)}".rstrip())
+    return "\n".join(lines)
+
+
+def _row(
+    run: Run, settings: AblateSettings, amounts: dict[str, Amount], steps: dict[tuple[str, str], Measured]
+) -> tuple[str, ...]:
+    how = " ".join(filter(None, (run.classifier, run.prompts))) or "-"
+    recipe = make_recipe(run, settings.model)
+    if not run.trains:
+        return (run.name, run.data, "-", "-", "-", "-", "-", recipe.model, run.model_of or "", how, "a test only", "")
+    amount = amounts[run.name]
+    here, gpu = in_words(run.objective, recipe.model, steps[run.objective, recipe.model], amount.seen)
+    most = "up to " if run.pick.labels == FROM_TEXT else ""
+    sizes = (f"{most}{amount.images:,}", f"{most}{amount.steps:,}", f"{most}{amount.seen:,}")
+    return (run.name, run.data, *sizes, run.objective, run.recipe, recipe.model, run.init or "-", how, here, gpu or "-")
+
+
+def _published(table: Table, settings: AblateSettings, rows: dict[str, int]) -> str:
+    """A line for each run that there is a published number for."""
+    lines = []
+    for run in table.runs:
+        if run.pick.rows is None or run.pick.rows >= rows[run.data]:
+            found = published_for(run.data, run.stem, make_recipe(run, settings.model).model)
+            lines += [f"  {run.name} will be compared with: {'; '.join(map(str, found))}"] if found else []
+    return "\n" + "\n".join(lines) if lines else "\n  no number was published for any of these runs"
+
+
+def _notes(
+    runs: Sequence[Run], settings: AblateSettings, amounts: dict[str, Amount], steps: dict[tuple[str, str], Measured]
+) -> str:
+    trained = [run for run in runs if run.trains]
+    models = {run.name: make_recipe(run, settings.model).model for run in trained}
+    hours = sum(steps[run.objective, models[run.name]].hours(amounts[run.name].seen) for run in trained)
+    lines = [
+        f"{len(trained)} trainings, {sum(amounts[run.name].seen for run in trained):,} images seen, "
+        f"{hours:,.1f} hours on {next(iter(steps.values())).device}",
+        f"estimated from a step measured here, now, without reading images: {_steps_in_words(steps)}",
+    ]
+    found = [throughput_of(run.objective, models[run.name]) for run in trained]
+    sources = {each.source: f"{each.images_per_second:,.0f} images/s on a {each.gpu}" for each in found if each}
+    lines += [f"GPU hours from what others reported, on one GPU: {rate} ({source})" for source, rate in sources.items()]
+    if sources:
+        lines.append("  nothing was found for the other objectives; on a machine with a GPU the step is measured there")
+    if any(run.pick.labels == FROM_TEXT for run in runs):
+        lines.append("up to: how many texts name exactly one class is known only when the texts are read")
+    return "\n".join(lines)
+
+
+def _steps_in_words(steps: dict[tuple[str, str], Measured]) -> str:
+    return "; ".join(
+        f"{objective} {model} {measured.seconds:.3g} s an image at {measured.batch_size} images a step"
+        for (objective, model), measured in steps.items()
+    )

@@ -1,0 +1,127 @@
+"""How long will it take? Steps of the real model measured here, and what others reported for GPUs."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from imagenet_captions.ablations.published import throughput_of
+from imagenet_captions.models.build import build_model
+from imagenet_captions.models.config import ProjectorConfig
+from imagenet_captions.models.model import Model
+from imagenet_captions.training.data import Batch
+from imagenet_captions.training.objectives import make_objective
+from imagenet_captions.training.optimisers import make_optimiser
+from imagenet_captions.training.recipe import CONTRASTIVE, SIMCLR, SUPERVISED, Recipe
+
+_CLASSES = 1000
+_MOST_IMAGES = {"cpu": 4, "cuda": 128}
+_SMALL = 64  # pixels a side; models of so small images are measured at their own batch
+_STEPS = 2
+_TEXT = "a photographer's title, some tags and a description of what is to be seen"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds an image of a training step, and on what they were measured."""
+
+    seconds: float
+    batch_size: int
+    device: str
+    gpu: bool
+
+    def hours(self, images: int) -> float:
+        """Hours for so many images."""
+        return self.seconds * images / 3600
+
+
+def measure_step(recipe: Recipe, clock: Callable[[], float] = time.perf_counter) -> Measured:
+    """Train the recipe's model for a few steps on noise, and take the fastest: forward, backward, optimiser.
+
+    The batch is small, for memory's sake; reading images is not in it. A real step of a large batch takes a little
+    less an image, and a run that waits for its images more.
+    """
+    kind = "cuda" if torch.cuda.is_available() else "cpu"
+    size = min(recipe.batch_size, _MOST_IMAGES[kind] if _side(recipe) > _SMALL else recipe.batch_size)
+    model = _ready(recipe).to(kind).train()
+    batch = _batch(model, recipe, size).to(kind)
+    objective = make_objective(recipe)
+    optimiser = make_optimiser(recipe, model.named_parameters())
+    times = []
+    for _ in range(_STEPS):
+        start = clock()
+        loss = objective(model, batch)
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        float(loss.detach())  # waits for the device
+        times.append(clock() - start)
+    return Measured(min(times) / size, size, _device_name(kind), kind == "cuda")
+
+
+def _side(recipe: Recipe) -> int:
+    """The side of the images that the recipe's model takes."""
+    from imagenet_captions.models.build import config_of
+
+    return int(config_of(recipe.model).spec.size)
+
+
+def in_words(objective: str, model: str, measured: Measured, images: int) -> tuple[str, str]:
+    """Hours here, and GPU hours by what others reported ("" where nothing was), for so many images."""
+    here = f"{_hours(measured.hours(images))} on {measured.device}"
+    if measured.gpu:
+        return f"{here} (GPU hours)", ""
+    found = throughput_of(objective, model)
+    if found is None:
+        return here, ""
+    return here, f"{_hours(images / found.images_per_second / 3600)} {found.gpu} GPU"
+
+
+def _hours(hours: float) -> str:
+    """A time that a person can read.
+
+    >>> _hours(0.02), _hours(3.04), _hours(1234)
+    ('1.2 min', '3.0 h', '1,234 h')
+    """
+    if hours < 1:
+        return f"{60 * hours:.1f} min"
+    return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
+
+
+def _ready(recipe: Recipe) -> Model:
+    model = build_model(recipe.model, seed=0)
+    if recipe.objective == SUPERVISED:
+        model.drop_text()
+        model.set_head([str(number) for number in range(_CLASSES)])
+    elif recipe.objective == SIMCLR:
+        model.drop_text()
+        model.set_projector(ProjectorConfig(hidden=model.width))
+    return model
+
+
+def _batch(model: Model, recipe: Recipe, size: int) -> Batch:
+    def noise() -> torch.Tensor:
+        return torch.randn(size, 3, model.spec.size, model.spec.size)
+
+    return Batch(
+        images=noise(),
+        other=noise() if recipe.objective == SIMCLR else None,
+        texts=(),
+        tokens=model.tokenize([_TEXT] * size) if recipe.objective == CONTRASTIVE else None,
+        labels=torch.arange(size) % _CLASSES,
+        indices=torch.arange(size),
+        epoch=0,
+        step=0,
+        shares=(size,),
+        weight=1.0,
+    )
+
+
+def _device_name(kind: str) -> str:
+    if kind == "cuda":
+        return torch.cuda.get_device_name()
+    return f"this CPU ({platform.machine()}, {torch.get_num_threads()} threads)"

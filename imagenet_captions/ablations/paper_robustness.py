@@ -1,0 +1,48 @@
+"""Effective robustness of an ablation's arms by the testbed's line, where they were tested on ImageNet's sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imagenet_captions.ablations.markdown import escape
+from imagenet_captions.ablations.results import FactorResult, RunResult
+from imagenet_captions.evaluation.evaluate import results_of
+from imagenet_captions.evaluation.figures import draw_robustness
+from imagenet_captions.evaluation.results import Result, read_published
+from imagenet_captions.evaluation.robustness import measure
+from imagenet_captions.evaluation.robustness_table import format_robustness
+from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS
+
+
+def draw_paper(factor: FactorResult, folder: Path) -> list[str]:
+    """Draw the figure of a factor beside the report, and give the lines that show it and the table."""
+    results = [as_result(result) for arm in factor.tested_arms().values() for result in arm]
+    columns = set.intersection(*(set(result.accuracies) for result in results))
+    if IMAGENET not in columns or not any(shift.column in columns for shift in SHIFTS):
+        wanted = ", ".join(shift.column for shift in SHIFTS)
+        return [f"Not measured: that takes --test {IMAGENET}=PATH and at least one of {escape(wanted)}.", ""]
+    figure = f"figure-{factor.table.factor}.svg"
+    report = measure(results)
+    draw_robustness(report, folder / figure, read_published().rows)
+    table = format_robustness(report).replace("```", "'''")
+    return [
+        f"![effective robustness]({figure})",
+        "",
+        *(f"- {escape(note)}" for note in report.notes),
+        "",
+        "```text",
+        table,
+        "```",
+        "",
+    ]
+
+
+def as_result(result: RunResult) -> Result:
+    """One run as a row of a results table, in percent; seeds are models of their own, in the arm's family."""
+    found = results_of(result.metrics)
+    return Result(
+        model=f"{result.run.arm} (seed {result.run.seed})",
+        accuracies={name: 100 * top1 for name, (top1, _) in found.items()},
+        family=result.run.arm,
+        images={name: images for name, (_, images) in found.items()},
+    )

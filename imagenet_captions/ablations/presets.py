@@ -1,0 +1,124 @@
+"""The two sizes at which an experiment is run: the paper's, and one for a CPU in minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from imagenet_captions.ablations.table import ALL_TEXT
+from imagenet_captions.errors import InputError
+from imagenet_captions.training.recipes import find_recipe
+
+ROLES = ("contrastive", "supervised", "simclr", "finetune")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Images a step, and how often each image is seen."""
+
+    batch_size: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Recipes by role, and how the factors are varied.
+
+    With `equal_steps`, arms of fewer images see each of them more often, so that all take as many steps and only the
+    data differs; without it every arm keeps its recipe's epochs, as published. `shares` are the sizes, `part` how much
+    of the data each distribution gets where one data set is redistributed. `k` is the number of images a class for
+    k-shot classification.
+    """
+
+    name: str
+    recipes: Mapping[str, str]
+    budgets: Mapping[str, Budget]
+    shares: tuple[float, ...]
+    equal_steps: bool
+    redistributes: bool
+    part: float
+    field_need: str
+    model: str | None = None
+    k: int = 16
+
+    def full_rows(self, rows: int) -> int:
+        """How many of so many rows a full arm takes: all, or as many as the smallest size divides into whole steps."""
+        return self.part_rows(rows, 1.0) if self.equal_steps else rows
+
+    def part_rows(self, rows: int, share: float) -> int:
+        """How many rows a share is; whole steps where steps have to be equal."""
+        if not self.equal_steps:
+            return round(rows * share)
+        step = self.budgets["contrastive"].batch_size * (round(1 / min(self.shares)) if share == 1 else 1)
+        return max(1, int(rows * share) // step) * step
+
+    def budget(self, role: str, like: str | None = None, share: float = 1.0) -> Budget:
+        """Batches and epochs of a role, or those of another one that it has to equal, on a share of the rows."""
+        found = self.budgets[like or role]
+        return replace(found, epochs=round(found.epochs / share)) if self.equal_steps else found
+
+    def for_rows(self, rows: int) -> Preset:
+        """The preset for a small data set: batches so small that the smallest size still fills one."""
+        most = rows // round(1 / min(self.shares))
+        if most < 2:
+            raise InputError(
+                f"{rows} images are too few for an ablation of sizes; give {2 * round(1 / min(self.shares))} or more"
+            )
+        if not self.equal_steps or most >= self.budgets["contrastive"].batch_size:
+            return self
+        budgets = {role: replace(each, batch_size=min(each.batch_size, most)) for role, each in self.budgets.items()}
+        return replace(self, budgets=budgets)
+
+    def with_epochs(self, epochs: int | None) -> Preset:
+        """The preset with so many epochs for every recipe."""
+        if epochs is None:
+            return self
+        if epochs < 1:
+            raise InputError(f"--epochs {epochs} is not possible; give 1 or more")
+        return replace(self, budgets={role: replace(each, epochs=epochs) for role, each in self.budgets.items()})
+
+
+def _published(role: str) -> Budget:
+    recipe = find_recipe(role)
+    return Budget(recipe.batch_size, recipe.epochs)
+
+
+PRESETS: Mapping[str, Preset] = {
+    "paper": Preset(
+        name="paper",
+        recipes={role: role for role in ROLES},
+        budgets={role: _published(role) for role in ROLES},
+        shares=(1, 0.5, 0.25, 0.125),
+        equal_steps=False,
+        redistributes=False,
+        part=1.0,
+        field_need="title",
+    ),
+    # Five experiments, 15 trainings, in about 25 minutes on two cores.
+    "micro": Preset(
+        name="micro",
+        recipes={role: f"micro-{role}" for role in ROLES},
+        budgets={
+            "contrastive": Budget(125, 20),
+            "supervised": Budget(125, 20),
+            "simclr": Budget(125, 20),
+            "finetune": Budget(125, 15),
+        },
+        shares=(1, 0.5, 0.25),
+        equal_steps=True,
+        redistributes=True,
+        part=0.4,
+        field_need=ALL_TEXT,
+    ),
+}
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of this name.
+
+    >>> find_preset("paper").budget("contrastive")
+    Budget(batch_size=1024, epochs=32)
+    """
+    if name not in PRESETS:
+        raise InputError(f"there is no preset {name[:80]!r}; give {' or '.join(PRESETS)}")
+    return PRESETS[name]

@@ -1,0 +1,193 @@
+"""report.md: for each factor its table, figure, samples, and a sentence for each comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imagenet_captions.ablations.markdown import escape, table
+from imagenet_captions.ablations.micro_figure import Point, draw_shifts
+from imagenet_captions.ablations.micro_robustness import FEWEST, above_line
+from imagenet_captions.ablations.paper_robustness import draw_paper
+from imagenet_captions.ablations.published import published_for
+from imagenet_captions.ablations.results import FactorResult, RunResult, Sample
+from imagenet_captions.ablations.sentences import comparison_lines
+from imagenet_captions.evaluation.intervals import clopper_pearson
+from imagenet_captions.files import write_text
+
+if TYPE_CHECKING:
+    from imagenet_captions.ablations.run import Experiment
+
+_MICRO = (
+    "This is the micro preset: small images, a small model, minutes. **The shift is made by blur, noise and less "
+    "contrast on the test images themselves; it stands in for the natural shifts of the paper and is none.** The "
+    "captions are made up by a seeded function from the class and from what can be read off each image. What comes out "
+    "here shows that the experiment works, and is no evidence on the paper's claims."
+)
+_INTERVALS = (
+    "Brackets are 95 % intervals: of an accuracy Clopper and Pearson's, of a difference Bonett and Price's for the "
+    "same test images. They say how sure the test set makes a number, not how it would vary with another training"
+)
+_QUESTIONS = {
+    "size": "Does the number of training images matter?",
+    "distribution": "Does it matter where the training images come from?",
+    "train-language": "Does language at training time matter?",
+    "test-language": "Does language at test time matter?",
+    "loss": "Does the contrastive loss matter?",
+}
+
+
+@dataclass(frozen=True)
+class ReportFacts:
+    """What the report says once: the preset, the data, the test sets in order, and how often arms were trained."""
+
+    preset: str
+    data: Mapping[str, int]
+    tests: tuple[str, ...]
+    seeds: int
+    samples: str = "samples"
+
+    @property
+    def micro(self) -> bool:
+        """Whether the shifts are the clean set's own images."""
+        return self.preset == "micro"
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> ReportFacts:
+        """The facts of an experiment."""
+        settings = experiment.settings
+        data = {name: len(experiment.inputs.examples(path)) for name, path in experiment.inputs.sources.items()}
+        return cls(settings.preset, data, tuple(experiment.tests), settings.seeds)
+
+
+def write_report(path: Path, factors: Sequence[FactorResult], facts: ReportFacts) -> None:
+    """Write the report, and its figures beside it."""
+    lines = ["# Ablation report", ""]
+    if facts.micro:
+        lines += [_MICRO, ""]
+    data = ", ".join(f"{escape(name)} ({rows:,} images)" for name, rows in facts.data.items())
+    lines += [f"Data: {data}. Test sets: {escape(', '.join(facts.tests))}. Trainings an arm: {facts.seeds}.", ""]
+    spread = "" if facts.seeds > 1 else "; with one training an arm, nothing here says that"
+    lines += [f"{_INTERVALS}{spread}.", ""]
+    baseline = _baseline(factors) if facts.micro else {}
+    for factor in factors:
+        lines += _section(factor, facts, path.parent, baseline)
+    write_text(path, "\n".join(lines).rstrip() + "\n")
+
+
+def _section(factor: FactorResult, facts: ReportFacts, folder: Path, baseline: Mapping[str, RunResult]) -> list[str]:
+    name = factor.table.factor
+    lines = [f"## {name}: {_QUESTIONS[name]}", "", f"### {name}: runs", "", _runs(factor, facts), ""]
+    lines += [*factor.notes, ""] if factor.notes else []
+    failures = [result for result in factor.results.values() if result.failure]
+    lines += [f"- **{escape(result.run.name)} failed:** {escape(result.failure)}" for result in failures]
+    lines += ["" for _ in failures[:1]]
+    if factor.tested_arms():
+        lines += [f"### {name}: effective robustness", ""]
+        lines += _micro_robustness(factor, facts, folder, baseline) if facts.micro else draw_paper(factor, folder)
+    lines += [f"### {name}: what the models were given", "", _samples(factor.samples, facts), ""]
+    clean, *shifts = facts.tests
+    lines += [f"### {name}: comparisons", *comparison_lines(factor, clean, shifts, facts.micro), ""]
+    return lines
+
+
+def _runs(factor: FactorResult, facts: ReportFacts) -> str:
+    columns = ["arm", "seed", "images", "steps", "images seen", "objective", "starts from", "classifier"]
+    columns += [escape(name) for name in facts.tests] + ["published"]
+    rows = []
+    for result in factor.results.values():
+        run, amount = result.run, result.amount
+        how = " ".join(filter(None, (run.classifier, run.prompts))) or "none: a stage"
+        row = [run.arm, str(run.seed), f"{amount.images:,}"]
+        row += [
+            f"{amount.steps:,}",
+            f"{amount.seen:,}",
+            run.objective,
+            run.init or run.model_of or "random weights",
+            how,
+        ]
+        rows.append([*map(escape, row), *(_accuracy(result, each) for each in facts.tests), _published(result, facts)])
+    return table(columns, rows, right=(1, 2, 3, 4))
+
+
+def _accuracy(result: RunResult, test_set: str) -> str:
+    if not result.tested:
+        return "failed" if result.failure else "—"
+    value, images = result.top1(test_set)
+    low, high = clopper_pearson(value, images)
+    return f"{value:.1f} \\[{low:.1f}, {high:.1f}\\]"
+
+
+def _published(result: RunResult, facts: ReportFacts) -> str:
+    run = result.run
+    if run.pick.rows is not None and run.pick.rows < facts.data.get(run.data, 0):
+        return "—"
+    return escape("; ".join(map(str, published_for(run.data, run.stem, result.model)))) or "—"
+
+
+def _baseline(factors: Sequence[FactorResult]) -> dict[str, RunResult]:
+    """The runs on labels alone, of all factors, by name: those that a micro line goes through."""
+    return {
+        result.run.name: result
+        for factor in factors
+        for result in factor.results.values()
+        if result.tested and result.run.stem.startswith("supervised")
+    }
+
+
+def _micro_robustness(
+    factor: FactorResult, facts: ReportFacts, folder: Path, baseline: Mapping[str, RunResult]
+) -> list[str]:
+    clean, *shifts = facts.tests
+    tested = {result.run.name: result for arm in factor.tested_arms().values() for result in arm}
+    points = [_point(result, facts, result.run.arm, name in baseline) for name, result in tested.items()]
+    others = [result for name, result in baseline.items() if name not in tested]
+    points += [_point(result, facts, f"{result.run.arm} (other factor)", True) for result in others]
+    figure = f"figure-{factor.table.factor}.svg"
+    draw_shifts(points, clean, shifts, folder / figure)
+    lines = [f"![accuracy under the shifts against accuracy without]({figure})", ""]
+    answers = {name: result.answers for name, result in {**baseline, **tested}.items()}
+    above = above_line(answers, list(baseline), clean, shifts)
+    if not above:
+        return [
+            *lines,
+            f"No line to measure effective robustness from: that takes {FEWEST} supervised runs of different accuracy, "
+            f"and there are {len(baseline)} (ablate size has them; run it into the same --out).",
+            "",
+        ]
+    rows = []
+    for name, result in tested.items():
+        found = above[name]
+        note = "outside the line's runs" if found.outside else "in the line" if name in baseline else ""
+        rows.append(
+            [
+                escape(result.run.arm),
+                str(result.run.seed),
+                f"{found.value:+.1f} \\[{found.low:+.1f}, {found.high:+.1f}\\]",
+                note,
+            ]
+        )
+    return [
+        *lines,
+        f"Points above the line through the {len(baseline)} supervised runs, mean over {len(shifts)} shifts; the "
+        "interval is that of test images drawn anew. One that includes 0 does not tell the arm from the line.",
+        "",
+        table(["arm", "seed", "effective robustness, in miniature", ""], rows, right=(1,)),
+        "",
+    ]
+
+
+def _point(result: RunResult, facts: ReportFacts, arm: str, baseline: bool) -> Point:
+    accuracies = {name: result.top1(name)[0] for name in facts.tests}
+    return Point(arm, accuracies, result.top1(facts.tests[0])[1], baseline)
+
+
+def _samples(samples: Mapping[str, Sequence[Sample]], facts: ReportFacts) -> str:
+    rows = []
+    for arm, found in samples.items():
+        for sample in found:
+            pictures = " ".join(f'<img src="{facts.samples}/{name}" width="96">' for name in sample.pictures)
+            rows.append([escape(arm), pictures or "—", escape(sample.text) or "—", escape(sample.label) or "—"])
+    return table(["arm", "image", "text", "class"], rows)

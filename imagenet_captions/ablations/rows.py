@@ -1,0 +1,101 @@
+"""Which rows a pick takes: seeded samples in which a smaller one lies within a larger one, and skewed ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from imagenet_captions.ablations.table import LONG_TAIL, UNIFORM
+from imagenet_captions.errors import InputError
+from imagenet_captions.splits import sampling_key
+
+Ints = npt.NDArray[np.int64]
+
+
+def nested_order(ids: Sequence[str], labels: Ints, seed: int) -> list[int]:
+    """All rows in an order whose every beginning is a sample with the classes' own shares, the same for the same seed.
+
+    >>> nested_order(["a", "b", "c", "d"], np.array([0, 0, 0, 1]), seed=0)
+    [2, 0, 3, 1]
+    """
+    by_key = sorted(range(len(ids)), key=lambda at: (sampling_key(ids[at], seed), ids[at]))
+    totals = {int(label): int(count) for label, count in zip(*np.unique(labels, return_counts=True), strict=True)}
+    taken = dict.fromkeys(totals, 0)
+    place: dict[int, float] = {}
+    for at in by_key:
+        label = int(labels[at])
+        taken[label] += 1
+        place[at] = (taken[label] - 0.5) / totals[label]
+    rank = {at: number for number, at in enumerate(by_key)}
+    return sorted(by_key, key=lambda at: (place[at], rank[at]))
+
+
+def choose_rows(
+    ids: Sequence[str], labels: Ints, kind: str, rows: int | None, luma: Callable[[int], float], seed: int = 0
+) -> list[int]:
+    """The rows of a pick, ascending; `luma` gives the mean brightness of a row's image.
+
+    Raises InputError where there are too few, or where a skewed sample has no classes to keep even.
+    """
+    order = nested_order(ids, labels, seed)
+    if rows is None or (kind == UNIFORM and rows >= len(ids)):
+        return sorted(order)
+    if rows > len(ids):
+        raise InputError(f"{rows:,} rows are asked for and {len(ids):,} can be trained on; give more data")
+    if kind == UNIFORM:
+        return sorted(order[:rows])
+    if (labels < 0).any():
+        raise InputError(f"a {kind} sample is taken class by class, and the data has no labels; give labelled data")
+    if kind == LONG_TAIL:
+        return sorted(_per_class(order, labels, long_tail_counts(labels, rows, seed)))
+    darkest_first = sorted(order, key=lambda at: (luma(at), ids[at]))
+    return sorted(_per_class(darkest_first, labels, _even_counts(labels, rows)))
+
+
+def long_tail_counts(labels: Ints, rows: int, seed: int) -> dict[int, int]:
+    """Images per class that fall by the same factor from class to class, as many as there are in the first.
+
+    Which class comes first is left to the seed.
+
+    >>> sorted(long_tail_counts(np.repeat(np.arange(4), 100), 150, seed=0).values())
+    [4, 12, 34, 100]
+    """
+    found, available = np.unique(labels, return_counts=True)
+    order = sorted(range(len(found)), key=lambda at: sampling_key(f"class {found[at]}", seed))
+    ranks = np.empty(len(found))
+    ranks[order] = np.arange(len(found))
+    low, high = 0.0, 1.0  # the factor; 1 gives all images of all classes
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (available * middle**ranks).sum() < rows else (low, middle)
+    exact = available * high**ranks
+    return dict(zip(map(int, found), _rounded(exact, rows, available), strict=True))
+
+
+def _even_counts(labels: Ints, rows: int) -> dict[int, int]:
+    """Images per class in the classes' own shares."""
+    found, available = np.unique(labels, return_counts=True)
+    return dict(zip(map(int, found), _rounded(available * rows / len(labels), rows, available), strict=True))
+
+
+def _rounded(exact: npt.NDArray[np.float64], total: int, most: Ints) -> list[int]:
+    """Whole numbers near to these with this sum: the largest remainders are rounded up."""
+    counts = np.minimum(np.floor(exact).astype(np.int64), most)
+    for at in sorted(range(len(exact)), key=lambda at: counts[at] - exact[at]):
+        if counts.sum() == total:
+            break
+        counts[at] += counts[at] < most[at]
+    return [int(count) for count in counts]
+
+
+def _per_class(order: Sequence[int], labels: Ints, counts: dict[int, int]) -> list[int]:
+    left = dict(counts)
+    kept = []
+    for at in order:
+        label = int(labels[at])
+        if left[label]:
+            left[label] -= 1
+            kept.append(at)
+    return kept

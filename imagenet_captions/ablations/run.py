@@ -1,0 +1,212 @@
+"""Run what is missing of an ablation, each run in a folder of its own, and write the report.
+
+OUT/runs/NAME holds one training (settings, checkpoints, model, done.json) and its test (metrics.json, answers.npz);
+OUT/inputs what was made for them. All of these are whole or not there, so that a killed ablation goes on with the same
+command. Several factors may share OUT: a run that two of them need is trained once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from imagenet_captions.ablations.factors import Ask, Source, make_table
+from imagenet_captions.ablations.inputs import Inputs, Rows
+from imagenet_captions.ablations.micro_dataset import write_micro_dataset, write_micro_shifts
+from imagenet_captions.ablations.planning import Amount, amount_of, make_recipe
+from imagenet_captions.ablations.settings import AblateSettings
+from imagenet_captions.ablations.table import Run, Table
+from imagenet_captions.ablations.testing import ANSWERS, METRICS, Fitting, needs_fitting, test_run
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.extract import Reading
+from imagenet_captions.examples import Examples
+from imagenet_captions.files import digest, write_json
+from imagenet_captions.training.done import read_done
+from imagenet_captions.training.settings import TrainSettings
+from imagenet_captions.training.train import train
+
+log = logging.getLogger(__name__)
+
+CLEAN = "clean"
+_RUN_FILE = "run.json"
+_TEXTS = {"title", "description", "tags", "caption"}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The tables of an ablation with what they are made of; `tests` are the test sets by name, the clean one first."""
+
+    settings: AblateSettings
+    inputs: Inputs
+    tables: tuple[Table, ...]
+    tests: Mapping[str, Path]
+
+    def folder(self, name: str) -> Path:
+        """Where a run is."""
+        return self.settings.out / "runs" / name
+
+    def rows(self, run: Run) -> Rows:
+        """The rows that a run trains on, or that its classifier is made of."""
+        return self.inputs.rows(run)
+
+    def amounts(self) -> dict[str, Amount]:
+        """What each run that trains is trained on."""
+        found = {}
+        for run in self.runs():
+            if run.trains:
+                rows = self.rows(run)
+                found[run.name] = amount_of(run, rows.count, rows.digest)
+        return found
+
+    def runs(self) -> list[Run]:
+        """All runs of all tables, each once, in an order in which what a run needs comes before it."""
+        return list({run.name: run for table in self.tables for run in table.runs}.values())
+
+    def train_settings(self, run: Run) -> TrainSettings:
+        """How a run is trained."""
+        rows = self.rows(run)
+        return TrainSettings(
+            data=rows.data.resolve(),
+            out=self.folder(run.name),
+            recipe=make_recipe(run, self.settings.model),
+            init=None if run.init is None else str(self.folder(run.init).resolve()),
+            ids=rows.ids.resolve(),
+            seed=run.seed,
+            empty_classes="keep",
+            workers=self.settings.workers,
+            log=("csv",),
+        )
+
+    def fitting(self, run: Run) -> Fitting | None:
+        """The labelled images that a run's classifier is made of, if it is made of any."""
+        if not needs_fitting(run):
+            return None
+        rows = self.rows(run)
+        return Fitting(rows.data, frozenset(rows.ids.read_text(encoding="utf-8").split()), self.settings.sized.k)
+
+
+def prepare(settings: AblateSettings) -> Experiment:
+    """Make what the runs train and are tested on, and the tables."""
+    folder = settings.out / "inputs"
+    micro = settings.preset == "micro"
+    if not settings.tests:
+        raise InputError("an ablation needs a test set; give --test NAME=PATH, and --test PATH with --preset micro")
+    sources = {
+        name: _with_texts(path, folder / f"{name}.parquet") if micro else path for name, path in settings.data.items()
+    }
+    tests = dict(settings.tests)
+    if micro:
+        clean = next(iter(tests.values()))
+        shifts = {name: folder / f"{name}.parquet" for name in _shift_names()}
+        if not all(path.is_file() for path in shifts.values()):
+            write_micro_shifts(clean, folder)
+        tests = {CLEAN: clean, **shifts}
+    inputs = Inputs(folder, sources)
+    ask = make_ask(settings, {name: inputs.examples(path) for name, path in sources.items()})
+    return Experiment(settings, inputs, make_tables(settings.factors, ask), tests)
+
+
+def make_tables(factors: Sequence[str], ask: Ask) -> tuple[Table, ...]:
+    """The tables of the factors; where several are asked for, all but the distribution are about the first data set."""
+    first = replace(ask, sources=ask.sources[:1])
+    return tuple(make_table(each, ask if each == "distribution" or len(factors) == 1 else first) for each in factors)
+
+
+def make_ask(settings: AblateSettings, data: Mapping[str, Examples]) -> Ask:
+    """What tables are made for, of examples by name."""
+    sources = tuple(Source(name, len(found), found.classes is not None) for name, found in data.items())
+    if not sources:
+        raise InputError("an ablation needs data; give DATASET, or NAME=DATASET")
+    preset = settings.sized.for_rows(min(source.rows for source in sources))
+    return Ask(sources, preset, tuple(range(settings.seeds)))
+
+
+def run_missing(experiment: Experiment, amounts: Mapping[str, Amount]) -> dict[str, str]:
+    """Train and test every run that is not done, and give the reason for each one that failed.
+
+    A run that fails, for a loss that is no number, say, stops none but those that need it.
+    """
+    runs = experiment.runs()
+    failed: dict[str, str] = {}
+    for number, run in enumerate(runs, start=1):
+        without = next((name for name in run.needs if name in failed), None)
+        if without is not None:
+            failed[run.name] = f"it needs {without}, which failed"
+            continue
+        try:
+            _run(experiment, run, amounts, f"run {number} of {len(runs)}")
+        except InputError as error:
+            log.warning("%s failed: %s", run.name, error)
+            failed[run.name] = str(error)
+    return failed
+
+
+def _run(experiment: Experiment, run: Run, amounts: Mapping[str, Amount], where: str) -> None:
+    folder = experiment.folder(run.name)
+    if run.trains:
+        settings, planned = experiment.train_settings(run), amounts[run.name]
+        finished = read_done(folder) is not None
+        log.info("%s, %s: %s", where, run.name, "trained" if finished else f"{planned.steps:,} steps")
+        done = train(settings)
+        if done is not None and (done.steps, done.images) != (planned.steps, planned.seen):
+            raise InputError(
+                f"{run.name} was trained for {done.steps:,} steps on {done.images:,} images, and {planned.steps:,} on "
+                f"{planned.seen:,} were planned; some of its rows have no caption, leave them out of the data"
+            )
+    if run.classifier:
+        _test(experiment, run, folder)
+
+
+def _test(experiment: Experiment, run: Run, folder: Path) -> None:
+    """Test a run, unless it was tested on the same sets with the same classifier."""
+    asked = _asked(experiment, run)
+    told = folder / _RUN_FILE
+    if is_tested(folder) and json.loads(told.read_text(encoding="utf-8")) == asked:
+        return
+    log.info("testing %s on %s", run.name, ", ".join(experiment.tests))
+    (folder / METRICS).unlink(missing_ok=True)
+    write_json(told, asked)
+    model = experiment.folder(run.model_of or run.name)
+    test_run(
+        run, model, folder, experiment.tests, experiment.fitting(run), Reading(workers=experiment.settings.workers)
+    )
+
+
+def is_tested(folder: Path) -> bool:
+    """Whether a run's folder has all of a test's results."""
+    return all((folder / name).is_file() for name in (_RUN_FILE, METRICS, ANSWERS))
+
+
+def _asked(experiment: Experiment, run: Run) -> dict[str, Any]:
+    """What a test's result depends on, beside the model."""
+    asked = {**asdict(run), "tests": {name: digest(path) for name, path in experiment.tests.items()}}
+    plain: dict[str, Any] = json.loads(json.dumps(asked))
+    return plain
+
+
+def _shift_names() -> Iterable[str]:
+    from imagenet_captions.ablations.micro_shift import SHIFTS
+
+    return [f"micro-{name}" for name in SHIFTS]
+
+
+def _with_texts(source: Path, made: Path) -> Path:
+    """A micro data set as it is, if it has texts of its own, else with texts made for it."""
+    if not source.is_file():
+        raise InputError(f"--preset micro trains on a Parquet file with image, label and class_name; {source} is none")
+    if made.is_file():
+        return made
+    try:
+        columns = set(pq.read_schema(source).names)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{source} is no Parquet file ({str(error)[:80]}); give one with image and label") from None
+    if columns & _TEXTS:
+        return source
+    write_micro_dataset(source, made)
+    return made

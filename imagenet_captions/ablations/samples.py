@@ -1,0 +1,98 @@
+"""Three samples of an arm as its model got them: pictures out of the loader that trains it, and the texts."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from imagenet_captions.ablations.results import Sample
+from imagenet_captions.ablations.table import Run
+from imagenet_captions.ablations.testing import Fitting
+from imagenet_captions.evaluation.classifiers.prompts import read_prompts
+from imagenet_captions.examples import Class, Examples, select
+from imagenet_captions.files import replacing, write_json
+from imagenet_captions.pixels import CLIP_224, EvalTransform, ImageSpec
+from imagenet_captions.training.feed import Feed
+from imagenet_captions.training.prepare import make_model, open_training_set
+from imagenet_captions.training.settings import TrainSettings
+
+SHOWN = 3
+
+
+def training_samples(run: Run, settings: TrainSettings, folder: Path) -> list[Sample]:
+    """The first images of a run's first step; written beside the report once, and read from there after that."""
+    told = folder / f"{run.name}.json"
+    if not told.is_file():
+        examples, head = open_training_set(settings)
+        batch = next(iter(Feed(examples, head, make_model(settings, head), settings, start=0)))
+        samples = [
+            Sample(
+                pictures=tuple(
+                    _write_picture(views[at], folder / f"{run.name}-{at}{end}.png")
+                    for views, end in ((batch.images, ""), (batch.other, "-other-view"))
+                    if views is not None
+                ),
+                text=batch.texts[at] if batch.texts else "",
+                label=head[int(batch.labels[at])].name if head else "",
+            )
+            for at in range(min(SHOWN, len(batch)))
+        ]
+        write_json(told, [asdict(sample) for sample in samples])
+    return _read(told)
+
+
+def test_samples(
+    run: Run, classes: Sequence[Class], fitting: tuple[Examples, Fitting] | None, folder: Path
+) -> list[Sample]:
+    """What a classifier of another run's model is made of: sentences, or labelled images."""
+    told = folder / f"{run.name}.json"
+    if not told.is_file():
+        if fitting is None:
+            sentences = read_prompts(run.prompts)
+            shown = [(sentences[at % len(sentences)], each.name) for at, each in enumerate(classes[:SHOWN])]
+            samples = [Sample((), sentence.replace("{}", name), name) for sentence, name in shown]
+        else:
+            samples = _labelled(run, *fitting, folder)
+        write_json(told, [asdict(sample) for sample in samples])
+    return _read(told)
+
+
+def _labelled(run: Run, examples: Examples, fitting: Fitting, folder: Path) -> list[Sample]:
+    rows = [row for row in range(len(examples)) if examples.image_id(row) in fitting.ids][:SHOWN]
+    some, transform = select(examples, rows), EvalTransform(_spec_of(examples))
+    return [
+        Sample(
+            (_write_picture(transform(some.image(at)), folder / f"{run.name}-{at}.png"),),
+            "",
+            some.classes[int(some.labels[at])].name if some.classes else "",
+        )
+        for at in range(len(some))
+    ]
+
+
+def _spec_of(examples: Examples) -> ImageSpec:
+    """At most 224 pixels a side, as they are where they are smaller."""
+    with Image.open(io.BytesIO(examples.image(0))) as picture:
+        return ImageSpec(size=min(CLIP_224.size, *picture.size))
+
+
+def _write_picture(pixels: torch.Tensor, path: Path) -> str:
+    """Write uint8 [3, h, w] as a PNG, pixel by pixel, and give the file's name."""
+    shown = Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
+    with replacing(path) as partial:
+        shown.save(partial, "PNG")
+    return path.name
+
+
+def _read(told: Path) -> list[Sample]:
+    return [
+        Sample(tuple(each["pictures"]), each["text"], each["label"])
+        for each in json.loads(told.read_text(encoding="utf-8"))
+    ]

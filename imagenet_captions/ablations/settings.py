@@ -1,0 +1,121 @@
+"""What an ablation is asked to do, and the record that keeps two of them from being mixed in one folder."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imagenet_captions.ablations.factors import FACTORS
+from imagenet_captions.ablations.presets import Preset, find_preset
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.shifts import SHIFTS
+from imagenet_captions.files import digest, write_json
+
+RECORD = "settings.json"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
+
+
+@dataclass(frozen=True)
+class AblateSettings:
+    """One or more factors on one preset: `data` and `tests` are places by name, `seeds` how often each arm is trained.
+
+    `epochs` takes the place of every recipe's epochs, `model` of every recipe's model.
+    """
+
+    factors: tuple[str, ...]
+    data: Mapping[str, Path]
+    out: Path
+    preset: str = "paper"
+    tests: Mapping[str, Path] | None = None
+    seeds: int = 1
+    epochs: int | None = None
+    model: str | None = None
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        for factor in self.factors:
+            if factor not in FACTORS:
+                raise InputError(f"there is no factor {factor[:80]!r}; give one of {', '.join(FACTORS)}, or all")
+        if not 1 <= self.seeds <= 100:
+            raise InputError(f"--seeds {self.seeds} is not possible; give 1 to 100")
+        if self.workers < 0:
+            raise InputError(f"--workers {self.workers} is not possible; give 0 or more")
+        for name, path in (self.tests or {}).items():
+            if not path.exists():
+                raise InputError(f"--test {name}={path} does not exist; check the path")
+            if name in {shift.same_classes for shift in SHIFTS}:
+                raise InputError(f"--test {name} is what ImageNet's accuracy on some classes is called; rename it")
+        if self.preset == "micro" and len(self.tests or {}) > 1:
+            raise InputError("--preset micro makes its shifts of one test set; give --test once")
+        _ = self.sized
+
+    @property
+    def sized(self) -> Preset:
+        """The preset with what was asked for in place of its own."""
+        return find_preset(self.preset).with_epochs(self.epochs)
+
+
+def parse_places(given: list[str], what: str) -> dict[str, Path]:
+    """Places as users write them, NAME=PATH or PATH alone, which is named for its file or folder.
+
+    >>> parse_places(["yfcc15m=/data/y.csv", "In Caps.parquet"], "DATASET")
+    {'yfcc15m': PosixPath('/data/y.csv'), 'in-caps': PosixPath('In Caps.parquet')}
+    """
+    places: dict[str, Path] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not equals:
+            path = text
+            name = (
+                re.sub(r"[^a-z0-9._-]+", "-", Path(text).name.lower().removesuffix(".parquet")).strip("-._") or "data"
+            )
+        if not _NAME.fullmatch(name):
+            raise InputError(
+                f"{what} {text[:80]!r} has the name {name[:60]!r}; "
+                f"name it in small letters and digits, such as mine=PATH"
+            )
+        if name in places:
+            raise InputError(f"{what} {name} is given twice; name one of them otherwise, such as other=PATH")
+        places[name] = Path(path)
+    return places
+
+
+def keep_record(settings: AblateSettings) -> tuple[str, ...]:
+    """Write what the folder's runs have in common, or check it against what stands there.
+
+    Factors, seeds, test sets and data sets may be added; what was there has to be the same. Gives the factors that were
+    asked for before on the same data, which belong into the report too.
+    """
+    path = settings.out / RECORD
+    now: dict[str, Any] = {
+        "preset": settings.preset,
+        "epochs": settings.epochs,
+        "model": settings.model,
+        "factors": {factor: sorted(settings.data) for factor in settings.factors},
+        "data": {name: digest(place) if place.exists() else str(place) for name, place in settings.data.items()},
+    }
+    if path.is_file():
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise InputError(f"{path} cannot be read; give another --out") from None
+        for name in ("preset", "epochs", "model"):
+            if before[name] != now[name]:
+                raise InputError(
+                    f"{settings.out} holds runs with {name} {before[name]}, and this is {now[name]}; "
+                    f"give another --out, or the same settings to go on"
+                )
+        for name, found in now["data"].items():
+            if before["data"].get(name, found) != found:
+                raise InputError(
+                    f"the data {name} is not what the runs in {settings.out} were trained on; give another --out"
+                )
+        for name in ("data", "factors"):
+            now[name] = {**before[name], **now[name]}
+    write_json(path, now)
+    asked = sorted(settings.data)
+    return tuple(each for each in FACTORS if each not in settings.factors and now["factors"].get(each) == asked)

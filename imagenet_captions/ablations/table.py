@@ -1,0 +1,97 @@
+"""What an experiment is made of: runs, the rows each trains on, and which of them are compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+ALL_TEXT = "title tags description"  # the caption of the dataset, as docs/export.md writes it
+UNIFORM, LONG_TAIL, DARK = "uniform", "long-tail", "dark"
+OWN, FROM_TEXT = "own", "text"  # a class as the data names it, or as the row's text names it
+
+# What arms can be asked to share; `planning.check_fairness` looks at each.
+IMAGES, STEPS, SEED, MODEL = "images", "steps", "seed", "model"
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Which of a data set's rows are trained on.
+
+    `need` is the recipe of a caption that every row has, "" for none. `rows` limits their number by a seeded
+    sample, even over the classes, in which a smaller one lies within a larger one; `kind` takes another sample of the
+    same size: few classes with many images ("long-tail"), or each class's darkest images. `labels` says
+    which class a row counts as: `FROM_TEXT` keeps the rows whose text names exactly one.
+    """
+
+    need: str = ALL_TEXT
+    rows: int | None = None
+    kind: str = UNIFORM
+    labels: str = OWN
+
+    def key(self) -> str:
+        """A short name that tells picks apart, for files."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:10]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One line of the table: what is trained, on what, and how it is asked for a class.
+
+    `arm` is what it stands for in this table; `stem` what it is in any, without data and seed, such as "clip".
+
+    `caption` is the recipe of the texts that a contrastive run sees. `init` names the run whose weights this one starts
+    from; `model_of` the run whose model this one classifies with, without training of its own.
+    """
+
+    name: str
+    arm: str
+    stem: str
+    data: str
+    pick: Pick
+    objective: str
+    recipe: str
+    batch_size: int
+    epochs: int
+    seed: int
+    caption: str = ""
+    init: str | None = None
+    model_of: str | None = None
+    classifier: str = "zero-shot"
+    prompts: str = ""
+
+    @property
+    def trains(self) -> bool:
+        """Whether the run has a training of its own."""
+        return self.model_of is None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The runs that have to be done before."""
+        return tuple(name for name in (self.init, self.model_of) if name is not None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two arms, the question that their difference answers, and what they must share for it to be that answer."""
+
+    first: str
+    second: str
+    question: str
+    equal: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One factor's experiment."""
+
+    factor: str
+    runs: tuple[Run, ...]
+    comparisons: tuple[Comparison, ...]
+
+    def arms(self) -> dict[str, list[Run]]:
+        """The runs of each arm, one a seed, in the table's order."""
+        found: dict[str, list[Run]] = {}
+        for run in self.runs:
+            found.setdefault(run.arm, []).append(run)
+        return found

@@ -1,0 +1,76 @@
+"""Labels read off texts, as the paper's NoCLIP has them: a row counts for a class if its text names that one alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from imagenet_captions import classes as imagenet
+from imagenet_captions import mentions
+from imagenet_captions.class_names import plurals
+from imagenet_captions.examples import Class, Texts
+
+Ints = npt.NDArray[np.int64]
+
+_AT_ONCE = 10_000
+
+
+def text_labels(texts: Iterable[Texts], classes: Sequence[Class]) -> Ints:
+    """For each row the one class that it names, or -1: none, or several.
+
+    ImageNet's classes are found by all their names, as `label-by-text` finds them; other ones by their own name.
+
+    >>> animals = [Class("cat", "cat"), Class("dog", "dog")]
+    >>> text_labels([Texts(title="My cats"), Texts(title="cat", tags=("dog",)), Texts(caption="a Dog!")], animals)
+    array([ 0, -1,  1])
+    """
+    known = {wnid: label for label, wnid in enumerate(imagenet.wnids())}
+    if all(each.key in known for each in classes):
+        find = _imagenet_finder({known[each.key]: place for place, each in enumerate(classes)})
+    else:
+        find = _plain_finder(classes)
+    rows = iter(texts)
+    found = [find(batch) for batch in _batches(rows)]
+    return np.concatenate([np.empty(0, np.int64), *found])
+
+
+def _batches(rows: Iterator[Texts]) -> Iterator[list[Texts]]:
+    while batch := list(islice(rows, _AT_ONCE)):
+        yield batch
+
+
+def _imagenet_finder(place: dict[int, int]) -> Callable[[list[Texts]], Ints]:
+    """Of a set with some of the classes, the others' names say nothing."""
+
+    def find(batch: list[Texts]) -> Ints:
+        fields = [
+            pa.array([text.title or text.caption for text in batch], pa.string()),
+            pa.array([text.description for text in batch], pa.string()),
+            pa.array([list(text.tags) for text in batch], pa.list_(pa.string())),
+        ]
+        named = mentions.matcher().find(mentions.join_fields(fields)).to_pylist()
+        return _single([[place[label] for label in labels if label in place] for labels in named])
+
+    return find
+
+
+def _plain_finder(classes: Sequence[Class]) -> Callable[[list[Texts]], Ints]:
+    patterns = [
+        re.compile(r"\b(?:" + "|".join(map(re.escape, (each.name, *plurals(each.name)))) + r")\b", re.IGNORECASE)
+        for each in classes
+    ]
+
+    def find(batch: list[Texts]) -> Ints:
+        joined = ["\n".join((text.title, text.description, *text.tags, text.caption)) for text in batch]
+        return _single([[at for at, pattern in enumerate(patterns) if pattern.search(text)] for text in joined])
+
+    return find
+
+
+def _single(named: list[list[int]]) -> Ints:
+    return np.array([labels[0] if len(labels) == 1 else -1 for labels in named], np.int64)

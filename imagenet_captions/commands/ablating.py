@@ -1,0 +1,85 @@
+"""ablate: the paper's five experiments."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from imagenet_captions.commands.app import command
+
+
+class Factor(str, Enum):
+    """What is varied."""
+
+    SIZE = "size"
+    DISTRIBUTION = "distribution"
+    TRAIN_LANGUAGE = "train-language"
+    TEST_LANGUAGE = "test-language"
+    LOSS = "loss"
+    ALL = "all"
+
+
+class Scale(str, Enum):
+    """At which size."""
+
+    PAPER = "paper"
+    MICRO = "micro"
+
+
+@command
+def ablate(
+    factor: Annotated[
+        Factor,
+        typer.Argument(help="What is varied; `all` does the five, all but the distribution on the first data set."),
+    ],
+    data: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]DATASET...", help="What `train` reads; a name such as yfcc15m finds its numbers."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Runs and report.md; the same folder again goes on, or adds a factor.")],
+    preset: Annotated[Scale, typer.Option(help="The paper's size, or 32 x 32 images on a CPU in minutes.")] = (
+        Scale.PAPER
+    ),
+    test: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=PATH", help="A test set, as for `evaluate`; with micro one Parquet file."),
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="How often each arm is trained.")] = 1,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of every training, in place of the recipes'.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model, in place of the recipes'.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes that read images, beside this one.")] = 2,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the runs, what they take and what was published; do nothing.")
+    ] = False,
+) -> None:
+    """Run one of the paper's five experiments, or what is missing of it, and write a report."""
+    from imagenet_captions import extras
+
+    extras.require("train", "ablate")
+    from imagenet_captions.ablations.factors import FACTORS
+    from imagenet_captions.ablations.settings import AblateSettings, parse_places
+
+    settings = AblateSettings(
+        factors=FACTORS if factor is Factor.ALL else (factor.value,),
+        data=parse_places(data, "DATASET"),
+        out=out,
+        preset=preset.value,
+        tests=parse_places(test or [], "--test"),
+        seeds=seeds,
+        epochs=epochs,
+        model=model,
+        workers=workers,
+    )
+    if dry_run:
+        from imagenet_captions.ablations.dry_run import describe
+
+        typer.echo(describe(settings))
+        return
+    from imagenet_captions.ablations.ablate import ablate as run
+
+    typer.echo(run(settings))

@@ -1,0 +1,190 @@
+"""The five tables: what varies in each really does, and what has to stand still does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from imagenet_captions.ablations.factors import FACTORS, Ask, Source, make_table
+from imagenet_captions.ablations.planning import Amount, amount_of, check_fairness, make_recipe
+from imagenet_captions.ablations.presets import find_preset
+from imagenet_captions.ablations.published import published_for
+from imagenet_captions.ablations.table import DARK, FROM_TEXT, LONG_TAIL, UNIFORM, Run, Table
+from imagenet_captions.errors import InputError
+
+LABELLED = Source("micro", 4000, True)
+TEXTS_ONLY = Source("yfcc15m", 14_829_396, False)
+
+
+def ask(*sources: Source, preset: str = "micro", seeds: tuple[int, ...] = (0,)) -> Ask:
+    return Ask(sources, find_preset(preset).for_rows(min(source.rows for source in sources)), seeds)
+
+
+def amounts(table: Table, rows: int) -> dict[str, Amount]:
+    """As many rows as each run asks for, with the pick in place of the ids' digest."""
+    return {
+        run.name: amount_of(run, min(run.pick.rows or rows, rows), repr(replace(run.pick, rows=None)))
+        for run in table.runs
+        if run.trains
+    }
+
+
+def by_arm(table: Table) -> dict[str, Run]:
+    return {arm: runs[0] for arm, runs in table.arms().items()}
+
+
+@pytest.mark.parametrize("preset", ["micro", "paper"])
+@pytest.mark.parametrize("factor", FACTORS)
+def test_every_table_is_in_order_and_compares_its_own_arms(factor: str, preset: str) -> None:
+    sources = (LABELLED, Source("other", 5000, True)) if factor == "distribution" and preset == "paper" else (LABELLED,)
+    table = make_table(factor, ask(*sources, preset=preset, seeds=(0, 1)))
+    names = [run.name for run in table.runs]
+    assert len(set(names)) == len(names)
+    for at, run in enumerate(table.runs):
+        assert all(need in names[:at] for need in run.needs), f"{run.name} comes before what it needs"
+    arms = table.arms()
+    assert all([run.seed for run in runs] == [0, 1] for runs in arms.values())
+    assert table.comparisons
+    for comparison in table.comparisons:
+        assert {comparison.first, comparison.second} <= arms.keys()
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_micro_arms_share_what_their_question_needs(factor: str) -> None:
+    table = make_table(factor, ask(LABELLED, seeds=(0, 1)))
+    lines = check_fairness(table, amounts(table, 4000))
+    assert len(lines) == len(table.comparisons)
+
+
+def test_the_size_table_changes_the_images_and_not_the_steps() -> None:
+    table = make_table("size", ask(LABELLED))
+    made = amounts(table, 4000)
+    arms = by_arm(table)
+    assert [made[arms[arm].name].images for arm in ("clip", "clip-2000", "clip-1000")] == [4000, 2000, 1000]
+    assert len({made[run.name].steps for run in table.runs}) == 1
+    assert len({made[run.name].seen for run in table.runs}) == 1
+    assert {run.objective for run in table.runs} == {"contrastive", "supervised"}
+
+
+def test_the_paper_keeps_its_recipes_epochs() -> None:
+    table = make_table("size", ask(TEXTS_ONLY, preset="paper"))
+    assert {run.objective for run in table.runs} == {"contrastive"}, "no labels, no supervised runs"
+    assert {(run.batch_size, run.epochs) for run in table.runs} == {(1024, 32)}
+    assert [run.pick.rows for run in table.runs] == [14_829_396, 7_414_698, 3_707_349, 1_853_674]
+
+
+def test_the_distribution_table_changes_which_images_and_not_how_many() -> None:
+    table = make_table("distribution", ask(LABELLED))
+    assert [run.pick.kind for run in table.runs] == [UNIFORM, LONG_TAIL, DARK]
+    assert len({run.pick.rows for run in table.runs}) == 1
+    assert len({(run.caption, run.recipe, run.epochs) for run in table.runs}) == 1
+    two = make_table("distribution", ask(LABELLED, Source("other", 3000, False), preset="paper"))
+    assert [(run.data, run.pick.rows) for run in two.runs] == [("micro", 3000), ("other", 3000)]
+    with pytest.raises(InputError, match="give two data sets or more"):
+        make_table("distribution", ask(LABELLED, preset="paper"))
+
+
+def test_the_train_language_table_changes_the_text_and_not_the_images() -> None:
+    for preset in ("micro", "paper"):
+        table = make_table("train-language", ask(LABELLED, preset=preset))
+        arms = by_arm(table)
+        captions = [arms[arm].caption for arm in ("clip", "clip-title", "clip-title-tags", "clip-templates")]
+        assert len(set(captions)) == 4
+        assert len({run.pick for run in table.runs}) == 1
+        equal = arms["supervised" if preset == "micro" else "supervised-equal"]
+        clip = arms["clip"]
+        assert (equal.objective, equal.caption) == ("supervised", "")
+        assert (equal.batch_size, equal.epochs, equal.seed) == (clip.batch_size, clip.epochs, clip.seed)
+    with pytest.raises(InputError, match="label-by-text"):
+        make_table("train-language", ask(TEXTS_ONLY, preset="paper"))
+
+
+def test_the_test_language_table_has_one_training() -> None:
+    table = make_table("test-language", ask(LABELLED))
+    assert [run.name for run in table.runs if run.trains] == ["micro-clip-s0"]
+    asked = [(run.classifier, run.prompts) for run in table.runs]
+    assert asked[:3] == [("zero-shot", "one"), ("zero-shot", "none"), ("zero-shot", "80")]
+    assert {classifier for classifier, _ in asked[3:]} == {"linear-probe", "prototypes", "k-shot"}
+    two = make_table("test-language", ask(TEXTS_ONLY, LABELLED, preset="paper"))
+    assert {run.data for run in two.runs if run.classifier != "zero-shot"} == {"micro"}
+    with pytest.raises(InputError, match="give a labelled data set"):
+        make_table("test-language", ask(TEXTS_ONLY, preset="paper"))
+
+
+def test_the_loss_table_has_noclip() -> None:
+    arms = by_arm(make_table("loss", ask(TEXTS_ONLY, preset="paper")))
+    assert list(arms) == ["clip", "simclr", "noclip", "text-matched"]
+    assert arms["simclr"].pick == arms["clip"].pick
+    assert arms["noclip"].init == arms["simclr"].name
+    assert arms["noclip"].pick.labels == arms["text-matched"].pick.labels == FROM_TEXT
+    assert (arms["noclip"].recipe, arms["text-matched"].init) == ("finetune", None)
+
+
+def test_the_same_training_has_the_same_name_in_every_table() -> None:
+    for preset in ("micro", "paper"):
+        found: dict[str, Run] = {}
+        for factor in FACTORS:
+            sources = (
+                (LABELLED, Source("b", 3000, True)) if (factor, preset) == ("distribution", "paper") else (LABELLED,)
+            )
+            for run in make_table(factor, ask(*sources, preset=preset)).runs:
+                same = replace(run, arm="")
+                assert found.setdefault(run.name, same) == same
+
+
+def test_unequal_arms_are_refused() -> None:
+    table = make_table("train-language", ask(LABELLED))
+    made = amounts(table, 4000)
+    made["micro-supervised-s0"] = replace(made["micro-supervised-s0"], digest="other ids")
+    with pytest.raises(InputError, match="have to share their images and do not"):
+        check_fairness(table, made)
+    made = amounts(table, 4000)
+    made["micro-clip-title-s0"] = replace(made["micro-clip-title-s0"], steps=1)
+    with pytest.raises(InputError, match="have to share their steps and do not"):
+        check_fairness(table, made)
+
+
+def test_what_arms_share_is_said() -> None:
+    table = make_table("loss", ask(LABELLED))
+    made = amounts(table, 4000)
+    lines = check_fairness(table, made)
+    assert lines[0] == "clip and supervised share images, steps, seed"
+    assert lines[1] == "clip and noclip share seed; not images, steps"
+
+
+def test_a_table_of_wrong_data_is_refused() -> None:
+    with pytest.raises(InputError, match="takes one data set, and 2 data sets were given"):
+        make_table("size", ask(LABELLED, LABELLED))
+    with pytest.raises(InputError, match="needs data"):
+        make_table("size", Ask((), find_preset("micro"), (0,)))
+    with pytest.raises(InputError, match="6 images are too few"):
+        find_preset("micro").for_rows(6)
+
+
+def test_a_small_set_gets_small_batches() -> None:
+    table = make_table("size", ask(Source("tiny", 40, True)))
+    assert {run.batch_size for run in table.runs} == {10}
+    assert len({amount.steps for amount in amounts(table, 40).values()}) == 1
+
+
+def test_recipes_keep_what_they_are_and_take_the_runs_sizes() -> None:
+    arms = by_arm(make_table("train-language", ask(LABELLED, preset="paper")))
+    equal = make_recipe(arms["supervised-equal"])
+    assert (equal.batch_size, equal.epochs, equal.lr, equal.milestones) == (1024, 32, 0.4, (11, 18, 25))
+    own = make_recipe(arms["supervised"])
+    assert (own.batch_size, own.epochs, own.lr, own.milestones) == (256, 90, 0.1, (30, 50, 70))
+    assert make_recipe(arms["clip-title"]).caption == "title"
+    assert make_recipe(arms["clip"], "ViT-B-32").model == "ViT-B-32"
+
+
+def test_published_numbers_are_for_the_papers_model_on_known_data() -> None:
+    assert [found.top1 for found in published_for("yfcc15m", "clip", "RN50") if found.test_set == "imagenet"] == [
+        32.7,
+        31.3,
+    ]
+    assert [found.top1 for found in published_for("yfcc", "noclip", "RN50")] == [35.7]
+    assert [found.top1 for found in published_for("imagenet-captions", "supervised", "RN50")] == [18.7]
+    assert not published_for("yfcc15m", "clip-1853674", "RN50")
+    assert not published_for("mine", "clip", "RN50")
+    assert not published_for("yfcc15m", "clip", "micro")

@@ -1,0 +1,95 @@
+"""Which rows runs train on: nested samples, skewed ones, and labels read off texts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from imagenet_captions.ablations.rows import choose_rows, long_tail_counts, nested_order
+from imagenet_captions.ablations.table import DARK, LONG_TAIL, UNIFORM
+from imagenet_captions.ablations.text_labels import text_labels
+from imagenet_captions.errors import InputError
+from imagenet_captions.examples import Class, Texts
+
+LABELS = np.repeat(np.arange(4), [100, 100, 50, 10])
+IDS = [f"image_{number:04d}" for number in range(len(LABELS))]
+
+
+def no_light(row: int) -> float:
+    raise AssertionError("brightness is not needed here")
+
+
+def test_a_smaller_sample_lies_within_a_larger_one() -> None:
+    order = nested_order(IDS, LABELS, seed=0)
+    assert sorted(order) == list(range(len(IDS)))
+    small, large = (set(choose_rows(IDS, LABELS, UNIFORM, rows, no_light)) for rows in (26, 130))
+    assert small < large
+    assert (len(small), len(large)) == (26, 130)
+    assert nested_order(IDS, LABELS, seed=1) != order
+
+
+@pytest.mark.parametrize("rows", [26, 52, 130])
+def test_a_sample_keeps_the_classes_shares(rows: int) -> None:
+    counts = np.bincount(LABELS[choose_rows(IDS, LABELS, UNIFORM, rows, no_light)], minlength=4)
+    assert np.abs(counts - np.array([100, 100, 50, 10]) * rows / 260).max() <= 1
+
+
+def test_unlabelled_rows_are_sampled_too() -> None:
+    unlabelled = np.full(len(IDS), -1)
+    assert len(choose_rows(IDS, unlabelled, UNIFORM, 7, no_light)) == 7
+    with pytest.raises(InputError, match="the data has no labels"):
+        choose_rows(IDS, unlabelled, LONG_TAIL, 7, no_light)
+
+
+def test_a_long_tail_really_is_one() -> None:
+    labels = np.repeat(np.arange(10), 400)
+    counts = sorted(long_tail_counts(labels, 1500, seed=0).values(), reverse=True)
+    assert sum(counts) == 1500
+    assert counts[0] == 400
+    ratios = [later / earlier for earlier, later in zip(counts, counts[1:], strict=False)]
+    assert max(ratios) - min(ratios) < 0.05, "each class has the same share of the one before"
+    ids = [f"i{number}" for number in range(4000)]
+    chosen = labels[choose_rows(ids, labels, LONG_TAIL, 1500, no_light)]
+    assert sorted(np.bincount(chosen), reverse=True) == counts
+
+
+def test_the_darkest_of_each_class_are_taken() -> None:
+    light = np.random.default_rng(0).uniform(0, 255, len(IDS))
+    chosen = choose_rows(IDS, LABELS, DARK, 130, lambda row: float(light[row]))
+    for label, size in enumerate([50, 50, 25, 5]):
+        own = np.flatnonzero(LABELS == label)
+        darkest = own[np.argsort(light[own])[:size]]
+        assert set(darkest) == {row for row in chosen if LABELS[row] == label}
+
+
+def test_more_rows_than_there_are_is_refused_or_all() -> None:
+    assert choose_rows(IDS, LABELS, UNIFORM, None, no_light) == list(range(260))
+    assert choose_rows(IDS, LABELS, UNIFORM, 300, no_light) == list(range(260))
+    with pytest.raises(InputError, match="300 rows are asked for and 260 can be trained on"):
+        choose_rows(IDS, LABELS, LONG_TAIL, 300, no_light)
+
+
+ANIMALS = [Class("cat", "cat"), Class("dog", "dog"), Class("sea lion", "sea lion")]
+
+
+@pytest.mark.parametrize(
+    ("texts", "label"),
+    [
+        (Texts(title="A Cat."), 0),
+        (Texts(title="two dogs"), 1),
+        (Texts(description="category"), -1),
+        (Texts(tags=("sea lion",)), 2),
+        (Texts(tags=("sea", "lion")), -1),
+        (Texts(title="cat and dog"), -1),
+        (Texts(title="cat", caption="my dog"), -1),
+        (Texts(), -1),
+    ],
+)
+def test_a_text_counts_for_the_one_class_that_it_names(texts: Texts, label: int) -> None:
+    assert text_labels([texts], ANIMALS).tolist() == [label]
+
+
+def test_imagenets_classes_go_by_all_their_names() -> None:
+    some = [Class("n01440764", "tench"), Class("n02012849", "crane bird")]
+    rows = [Texts(title="Tinca tinca"), Texts(title="a tench and a goldfish"), Texts(title="restaurant")]
+    assert text_labels(rows, some).tolist() == [0, 0, -1]
