@@ -103,9 +103,10 @@ def _load(found: _Found) -> Model:
     spec = preprocess.from_open_clip(
         {**defaults, **pixels, "size": found.config["vision_cfg"].get("image_size", found.pixels.get("size", 224))}
     )
-    with reaching(found.shown):
+    loaded = read_weights(found.weights)
+    with reaching(found.shown, not found.config["text_cfg"].get("hf_model_name")):
         whole = _whole(found.config)
-    put_weights(whole, _fitting(whole, read_weights(found.weights), found.weights), found.weights)
+    put_weights(whole, _fitting(whole, loaded, found.weights), found.weights)
     config = describe(found.config, spec, found.shown, found.tokenizer)
     assert config.tokenizer is not None
     image, projection = split_visual(whole.visual, dim)

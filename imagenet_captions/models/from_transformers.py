@@ -31,7 +31,7 @@ def load(name: str, shown: str) -> Model:
 
     Raises InputError for another kind of model, weights that do not fit, or a hub that is not reached.
     """
-    with reaching(shown):
+    with reaching(shown, Path(name).is_dir()):
         config = read_object(_file(name, CONFIG_FILE))
     kind = str(config.get("model_type"))
     if kind not in KINDS:
@@ -63,7 +63,7 @@ def _file(name: str, file: str) -> Path:
 def _weights(kind: str, name: str, shown: str) -> Any:
     """The whole model; transformers itself only warns of weights that are missing."""
     model_class = KINDS[kind][1]
-    with reaching(shown):
+    with reaching(shown, Path(name).is_dir()):
         try:
             whole, about = model_class.from_pretrained(name, output_loading_info=True)
         except (OSError, RuntimeError, ValueError) as error:
@@ -104,7 +104,7 @@ def _pixels(name: str, shown: str, vision: Any) -> ImageSpec:
 
 
 def _file_if_there(name: str, file: str, shown: str) -> Path | None:
-    with reaching(f"the image processor of {shown}"):
+    with reaching(f"the image processor of {shown}", Path(name).is_dir()):
         try:
             path = _file(name, file)
         except EntryNotFoundError as error:

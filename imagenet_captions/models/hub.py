@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.error import HTTPError, URLError
 
+from huggingface_hub import constants, get_session
 from huggingface_hub.errors import (
     HfHubHTTPError,
     LocalEntryNotFoundError,
@@ -22,15 +23,19 @@ _UNREACHED_BY_NAME = {"TransportError", "ConnectionError", "Timeout", "RequestEr
 _INSTEAD = "give a file or a folder that is on this machine"
 
 
+_PATIENCE = 5.0
+
+
 @contextmanager
-def reaching(what: str) -> Iterator[None]:
-    """Turn a hub's failures into one sentence about what was wanted from it.
+def reaching(what: str, local: bool = False) -> Iterator[None]:
+    """Turn a hub's failures into one sentence about what was wanted from it; `local` says that it lies in a folder.
 
     The libraries raise a dozen kinds of error, and wrap them in an OSError or RuntimeError of their own: the chain of
     causes says whether the network was the reason. Everything else goes on as it is.
     """
     try:
-        yield
+        with _only_what_is_here(not local and not _answers()):
+            yield
     except (OSError, RuntimeError, ValueError, _CLIENT_ERROR) as error:
         causes = list(_causes(error))
         if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
@@ -40,6 +45,28 @@ def reaching(what: str) -> Iterator[None]:
         if any(_is_unreached(cause) for cause in causes):
             raise InputError(f"{what} would come from a hub that cannot be reached from here; {_INSTEAD}") from None
         raise
+
+
+def _answers() -> bool:
+    """Whether the hub says anything at all. Its client asks for 23 seconds a file before it gives up."""
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
+    except (OSError, _CLIENT_ERROR):
+        return False
+    return True
+
+
+@contextmanager
+def _only_what_is_here(offline: bool) -> Iterator[None]:
+    """With a hub that does not answer, what was fetched before is still used, and nothing else asked for."""
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or offline
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _is_unreached(error: BaseException) -> bool:

@@ -35,9 +35,13 @@ def load_model(source: str) -> Model:
     if colon and library in _LIBRARIES and rest:
         return _of_library(library, rest, source).eval()
     path = Path(source)
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError:  # a name too long for a file
+        is_folder = is_file = False
+    if is_folder:
         return _folder(path).eval()
-    if path.is_file():
+    if is_file:
         return load_checkpoint(path).eval()
     raise _nothing(source)
 

@@ -15,7 +15,7 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> InputError:
     """The error for an unknown name; a short list of known ones is given whole.
 
     >>> str(unknown_name("preset", "RN5", ["RN50", "RN101"]))
-    "no preset is called 'RN5'; did you mean RN50, RN101?"
+    "no preset is called 'RN5'; did you mean RN50?"
     >>> str(unknown_name("preset", "unlike", ["RN50", "RN101"]))
     "no preset is called 'unlike'; known are RN50, RN101"
     """

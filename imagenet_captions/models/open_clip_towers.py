@@ -57,5 +57,5 @@ def build_image(options: Mapping[str, Any]) -> tuple[nn.Module, nn.Module]:
 def build_text(options: Mapping[str, Any], dim: int) -> nn.Module:
     """A text tower of open_clip with random weights, its projection included."""
     config = CLIPTextCfg(**options["text_cfg"])
-    with reaching(f"the text tower {config.hf_model_name}"):
+    with reaching(f"the text tower {config.hf_model_name}", not config.hf_model_name):
         return FirstOutput(_build_text_tower(dim, config, options["quick_gelu"]), dim)

@@ -100,7 +100,7 @@ _ALIGN_MICRO = ModelConfig(
         {
             "image_size": 32,
             "width_coefficient": 0.4,
-            "depth_coefficient": 0.4,
+            "depth_coefficient": 0.25,
             "strides": [1, 1, 2, 2, 1, 2, 1],
             "drop_connect_rate": 0.0,
         },

@@ -98,7 +98,7 @@ def tokenizer_of(source: str, context_length: int, options: Mapping[str, Any]) -
     `options` are open_clip's: `clean` names what is done to a text first, `strip_end` takes the end marks out again.
     Raises InputError for one that is not described by a tokenizer.json.
     """
-    with reaching(f"the tokenizer of {source}"):
+    with reaching(f"the tokenizer of {source}", Path(source).is_dir()):
         try:
             tokenizer: Any = AutoTokenizer.from_pretrained(source)
         except (OSError, ValueError, KeyError, TypeError) as error:

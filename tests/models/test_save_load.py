@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.models.build import build_model
+from imagenet_captions.models.config import ProjectorConfig
+from imagenet_captions.models.load import load_model
+from imagenet_captions.models.model import Model, model_config_of
+from imagenet_captions.models.save import MODEL_FILE, WEIGHTS_FILE, save_model
+from tests.models.conftest import pixels
+
+
+def model_with_everything() -> Model:
+    model = build_model("micro", 3)
+    model.set_head(["dog", "cat"])
+    model.set_projector(ProjectorConfig(hidden=16, dim=8))
+    model.image_features(pixels())  # batch statistics are part of what is kept
+    return model.eval()
+
+
+def test_a_run_folder_and_its_model_folder_give_the_model(tmp_path: Path) -> None:
+    model = model_with_everything()
+    save_model(model, tmp_path / "run" / "model")
+    for source in (tmp_path / "run", tmp_path / "run" / "model"):
+        again = load_model(str(source))
+        assert (again.name, again.spec, again.head_classes) == (model.name, model.spec, ("dog", "cat"))
+        assert not again.training
+        assert again.projector is None
+        with torch.no_grad():
+            assert torch.equal(again.embed_images(pixels()), model.embed_images(pixels()))
+            assert torch.equal(again.class_logits(pixels()), model.class_logits(pixels()))
+            tokens = again.tokenize(["a photo of a dog"])
+            assert torch.equal(again.embed_texts(tokens), model.embed_texts(tokens))
+    assert not any(key.startswith("projector") for key in again.state_dict())
+
+
+def test_a_model_of_images_alone(tmp_path: Path) -> None:
+    model = model_with_everything()
+    model.drop_text()
+    save_model(model, tmp_path)
+    again = load_model(str(tmp_path))
+    assert (again.has_text, again.logit_scale) == (False, None)
+    with torch.no_grad():
+        assert torch.equal(again.class_logits(pixels()), model.class_logits(pixels()))
+
+
+def checkpoint(model: Model, **changes: Any) -> dict[str, Any]:
+    """As Lightning writes one: the module's weights under `model.`, and hyperparameters."""
+    state = {f"model.{key}": value for key, value in model.state_dict().items()}
+    return {
+        "epoch": 1,
+        "global_step": 20,
+        "pytorch-lightning_version": "2.6.0",
+        "state_dict": {**state, "_loss.weight": torch.zeros(1)},
+        "hyper_parameters": {"model_config": model_config_of(model)},
+        **changes,
+    }
+
+
+def test_a_lightning_checkpoint_gives_the_model(tmp_path: Path) -> None:
+    model = model_with_everything()
+    torch.save(checkpoint(model), tmp_path / "last.ckpt")
+    again = load_model(str(tmp_path / "last.ckpt"))
+    assert again.projector is None
+    with torch.no_grad():
+        assert torch.equal(again.embed_images(pixels()), model.embed_images(pixels()))
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that is written over an older one, and a disk that is full in the middle: no mixture of the two."""
+    save_model(build_model("micro", 1), tmp_path)
+
+    def full(_: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("imagenet_captions.models.save.save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_model(build_model("vit-micro", 2), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [WEIGHTS_FILE]
+    with pytest.raises(InputError, match="holds no model"):
+        load_model(str(tmp_path))
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("ran"),)
+
+
+@pytest.mark.parametrize("source", ["evil.ckpt", "timm:resnet18@evil.ckpt", "open_clip:RN50@evil.ckpt"])
+def test_no_code_of_a_checkpoint_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {}, "evil": Evil()}, "evil.ckpt")
+    with pytest.raises(InputError, match="holds no weights that can be read"):
+        load_model(source)
+    assert not Path("ran").exists()
+    with Path("evil.ckpt").open("wb") as opened:
+        pickle.dump(Evil(), opened)
+    with pytest.raises(InputError, match="holds no weights that can be read"):
+        load_model(source)
+    assert not Path("ran").exists()
+
+
+def _break_weights(folder: Path) -> None:
+    path = folder / WEIGHTS_FILE
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def _other_weights(folder: Path) -> None:
+    config = (folder / MODEL_FILE).read_text()
+    save_model(build_model("vit-micro", 0), folder)
+    (folder / MODEL_FILE).write_text(config)
+
+
+def _wider(folder: Path) -> None:
+    values = json.loads((folder / MODEL_FILE).read_text())
+    values["image"]["options"]["widths"][-1] += 8
+    (folder / MODEL_FILE).write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda folder: (folder / WEIGHTS_FILE).unlink(), "does not exist; check the path"),
+        (_break_weights, "holds no weights that can be read"),
+        (_other_weights, "do not fit the model"),
+        (_wider, r"of another shape (image."),
+        (lambda folder: (folder / MODEL_FILE).write_text("{"), "is no JSON"),
+        (lambda folder: (folder / MODEL_FILE).write_text("[1]"), "describes no model"),
+        (lambda folder: (folder / MODEL_FILE).write_text('{"format": 1}'), "is not whole"),
+        (lambda folder: (folder / MODEL_FILE).unlink(), "holds no model"),
+    ],
+)
+def test_a_spoiled_folder_is_one_sentence(tmp_path: Path, spoil: Any, said: str) -> None:
+    save_model(build_model("micro", 0), tmp_path)
+    spoil(tmp_path)
+    with pytest.raises(InputError) as caught:
+        load_model(str(tmp_path))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("nowhere", "model 'nowhere' does not exist; give a folder"),
+        ("micro", "'micro' is a model without weights; give a run's folder"),
+        ("runs/missing/checkpoints/last.ckpt", "does not exist"),
+        ("x" * 5000, "does not exist"),
+    ],
+)
+def test_what_is_not_there_is_one_sentence(source: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_model(source)
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+def test_a_checkpoint_of_something_else(tmp_path: Path) -> None:
+    torch.save({"state_dict": {"weight": torch.zeros(1)}}, tmp_path / "other.ckpt")
+    with pytest.raises(InputError, match=r"is no checkpoint of this package's training; say what it is of"):
+        load_model(str(tmp_path / "other.ckpt"))
+
+
+def test_a_run_that_is_not_done_names_its_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(InputError, match=r"is not done; finish it, or give its last checkpoint .*last\.ckpt"):
+        load_model(str(tmp_path))
