@@ -106,4 +106,4 @@ def _named_path(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if not (name and equals and path):
         raise InputError(f"--on {text[:80]!r} names no test set; give NAME=PATH, such as imagenet=val")
-    return name, Path(path)
+    return name, Path(path).expanduser()  # a shell leaves ~ as it is behind a name and =

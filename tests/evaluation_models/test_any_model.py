@@ -1,0 +1,81 @@
+"""Models of open_clip, timm and transformers, measured, and their scores beside those libraries' own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import timm
+import torch
+
+from imagenet_captions import classes
+from imagenet_captions.evaluation.classifiers.making import ClassifierSettings
+from imagenet_captions.evaluation.classifiers.zero_shot import embed_names
+from imagenet_captions.evaluation.evaluate import EvaluateSettings, evaluate
+from imagenet_captions.evaluation.extract import Reading, extract
+from imagenet_captions.evaluation.testsets import open_test_set
+from imagenet_captions.models.load import load_model
+from imagenet_captions.pixels import EvalTransform, normalise
+from imagenet_captions.recipe import open_clip_templates
+from tests.evaluation.made_sets import picture, write_files
+from tests.models.conftest import TINY_VIT, align_folder, open_clip_folder
+
+CPU = Reading(4, 0, "cpu")
+WNIDS = classes.wnids()[:3]
+
+
+@pytest.fixture
+def val(tmp_path: Path) -> Path:
+    """Six images of three classes."""
+    files = {f"{wnid}/{number}.png": picture(90 * number, 50, 40, "PNG") for wnid in WNIDS for number in range(2)}
+    return write_files(tmp_path / "val", files)
+
+
+def test_a_zero_shot_classifier_is_open_clips(tmp_path: Path) -> None:
+    theirs = open_clip_folder(tmp_path / "model", TINY_VIT)
+    names = [classes.by_wnid(wnid).name for wnid in classes.wnids()[:9]]
+    found = embed_names(load_model(str(tmp_path / "model")), names, open_clip_templates())
+    tokenizer = open_clip.SimpleTokenizer(context_length=16)
+    templates = open_clip.OPENAI_IMAGENET_TEMPLATES
+    with torch.no_grad():
+        expected = open_clip.build_zero_shot_classifier(theirs, tokenizer, names, templates, device="cpu")
+    np.testing.assert_allclose(found.T, expected.numpy(), atol=1e-5)
+
+
+def test_scores_of_open_clips_model(tmp_path: Path, val: Path) -> None:
+    theirs = open_clip_folder(tmp_path / "model", TINY_VIT)
+    model = load_model(str(tmp_path / "model"))
+    test_set = open_test_set("imagenet", val, tmp_path)
+    found = extract(model, test_set.images, "joint", CPU)
+    transform = EvalTransform(model.spec)
+    pixels = torch.stack([transform(test_set.images.image(index)) for index in range(6)])
+    with torch.no_grad():
+        expected = theirs.encode_image(normalise(pixels, model.spec), normalize=True).numpy()
+    assert found.values == pytest.approx(expected, abs=1e-5)
+
+
+def test_align_by_folder(tmp_path: Path, val: Path) -> None:
+    align_folder(tmp_path / "align")
+    settings = EvaluateSettings(str(tmp_path / "align"), (("imagenet", val),), ClassifierSettings(prompts="one"), CPU)
+    assert evaluate(settings)["test_sets"]["imagenet"]["n"] == 6
+
+
+def test_the_head_of_a_timm_model(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    theirs = timm.create_model("test_resnet", num_classes=1000).eval()
+    torch.save(theirs.state_dict(), tmp_path / "weights.pt")
+    source = f"timm:test_resnet@{tmp_path / 'weights.pt'}"
+    model = load_model(source)
+    images = [picture(200 - 25 * number, 30 * number, 40, "PNG") for number in range(8)]
+    pixels = torch.stack([EvalTransform(model.spec)(image) for image in images])
+    with torch.no_grad():
+        chosen = theirs(normalise(pixels, model.spec)).argmax(dim=1).tolist()
+    # Every other image has the label that timm's model gives it, the rest the one after that.
+    labels = [(label + number % 2) % 1000 for number, label in enumerate(chosen)]
+    files = {f"{classes.by_index(label).wnid}/{number}.png": images[number] for number, label in enumerate(labels)}
+    write_files(tmp_path / "val", files)
+    found = evaluate(EvaluateSettings(source, (("imagenet", tmp_path / "val"),), ClassifierSettings("head"), CPU))
+    assert found["test_sets"]["imagenet"]["top1"] == 0.5
+    assert found["head_classes"] == 1000
