@@ -103,13 +103,16 @@ class Loader:
                 "persistent_workers": True,
                 "multiprocessing_context": "fork" if "fork" in methods else None,
             }
-        self._loader: DataLoader[Any] = DataLoader(
-            samples,  # type: ignore[arg-type]
-            batch_sampler=sampler,  # type: ignore[arg-type]
-            collate_fn=_as_it_is,
-            pin_memory=settings.pin_memory,
-            **workers,
-        )
+        with warnings.catch_warnings():
+            # More workers than cores is for the user to say; they may wait for a disk.
+            warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
+            self._loader: DataLoader[Any] = DataLoader(
+                samples,  # type: ignore[arg-type]
+                batch_sampler=sampler,  # type: ignore[arg-type]
+                collate_fn=_as_it_is,
+                pin_memory=settings.pin_memory,
+                **workers,
+            )
 
     def __len__(self) -> int:
         """The steps of a whole epoch."""

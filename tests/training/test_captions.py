@@ -1,0 +1,130 @@
+"""Captions for training beside those of exports."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import replace
+
+import pyarrow as pa
+import pytest
+
+from imagenet_captions.compose import compose_captions
+from imagenet_captions.errors import InputError
+from imagenet_captions.examples import Class, Texts
+from imagenet_captions.recipe import CaptionRecipe, open_clip_templates
+from imagenet_captions.training.captions import CaptionSampler, captions_of, make_sampler, with_captions
+from tests.test_recipe import ROWS
+from tests.training.made import Made
+
+TENCH = Class("n01440764", "tench")
+TEXTS = Texts("A fish", "caught by me", ("fish", "new york"), "stored")
+
+
+def sampler(recipe: str, seed: int = 0) -> CaptionSampler:
+    return CaptionSampler(CaptionRecipe.parse(recipe), seed)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "caption"),
+    [
+        ("title tags description", "A fish fish new york caught by me"),
+        ('tags title separator="; "', "fish new york; A fish"),
+        ('tags template="a photo of a {}"', "a photo of a tench fish new york"),
+        ("class_name", "tench"),
+        ("title max_words=1", "A"),
+    ],
+)
+def test_a_caption_is_that_of_the_recipe(recipe: str, caption: str) -> None:
+    assert sampler(recipe)(TEXTS, TENCH, "n01440764_1", 0) == caption
+
+
+def test_a_batch_has_the_captions_that_an_export_of_that_epoch_would_have() -> None:
+    columns = {name: pa.array(values) for name, values in ROWS.items()}
+    texts = [
+        Texts(title, description, tuple(tags))
+        for title, description, tags in zip(ROWS["title"], ROWS["description"], ROWS["tags"], strict=True)
+    ]
+    recipe = CaptionRecipe.parse("title|description tags template=open_clip-80 names=wordnet")
+    for epoch in range(3):
+        ours = CaptionSampler(recipe, seed=4).batch(texts, [None] * len(texts), ROWS["image_id"], epoch)
+        assert ours == compose_captions(replace(recipe, seed=4), columns, epoch).to_pylist()
+        rows = zip(texts, ROWS["image_id"], strict=True)
+        assert ours == [CaptionSampler(recipe, 4)(text, None, image_id, epoch) for text, image_id in rows]
+
+
+def test_choices_are_drawn_anew_in_every_epoch() -> None:
+    draws = sampler("title|description template=open_clip-80")
+    frog = Class("frog", "frog")
+    captions = [draws(TEXTS, frog, "x", epoch) for epoch in range(400)]
+    assert captions[:50] == [draws(TEXTS, frog, "x", epoch) for epoch in range(50)]
+    templates = Counter(caption.replace(" A fish", "").replace(" caught by me", "") for caption in captions)
+    assert set(templates) <= {template.replace("{}", "frog") for template in open_clip_templates()}
+    assert len(templates) > 70
+    assert max(templates.values()) < 20
+    assert abs(sum("A fish" in caption for caption in captions) - 200) < 60
+    other = sampler("title|description template=open_clip-80", seed=1)
+    assert sum(other(TEXTS, frog, "x", epoch) == captions[epoch] for epoch in range(100)) < 10
+
+
+def test_wordnets_names_are_those_of_the_classs_wnid() -> None:
+    draws = sampler("class_name names=wordnet")
+    assert {draws(Texts(), TENCH, "any name", epoch) for epoch in range(50)} == {"tench", "Tinca tinca"}
+    assert {draws(Texts(), Class("frog", "tree frog"), "y", epoch) for epoch in range(9)} == {"tree frog"}
+
+
+@pytest.mark.parametrize("fields", ["title", "description tags", "tags title", "title|description"])
+def test_a_row_with_nothing_but_a_caption_has_it_once(fields: str) -> None:
+    assert sampler(fields)(Texts(caption="a red door"), None, "x", 0) == "a red door"
+    with_name = sampler(f'{fields} template="a {{}}:"')
+    assert with_name(Texts(caption="a red door"), TENCH, "x", 0) == "a tench: a red door"
+
+
+def test_stored_captions_as_they_are() -> None:
+    assert CaptionSampler(None, 0)(TEXTS, TENCH, "x", 3) == "stored"
+
+
+@pytest.mark.parametrize(
+    ("fields", "recipe", "first"),
+    [
+        (("caption",), None, "caption 0"),
+        (("title", "description", "tags"), None, "title 0 tag0 x about 0"),
+        (("title", "caption"), None, "caption 0"),
+        (("caption",), "title tags", "caption 0"),
+        ((), "class_name", "tree frog"),
+    ],
+)
+def test_what_a_set_has_decides_what_is_taken(fields: tuple[str, ...], recipe: str | None, first: str) -> None:
+    examples = Made(4, fields=fields)
+    made = make_sampler(examples, CaptionRecipe.parse(recipe) if recipe else None, 0)
+    assert captions_of(examples, made, [0], 0) == [first]
+
+
+def test_a_set_of_labels_alone_has_its_class_names_in_sentences(caplog: pytest.LogCaptureFixture) -> None:
+    examples = Made(4, fields=())
+    with caplog.at_level(logging.INFO):
+        made = make_sampler(examples, CaptionRecipe(), 0)
+    assert "made of its class names" in caplog.text
+    templates = {template.replace("{}", "tree frog") for template in open_clip_templates()}
+    assert {captions_of(examples, made, [0], epoch)[0] for epoch in range(30)} <= templates
+
+
+def test_a_set_of_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match="neither texts nor labels"):
+        make_sampler(Made(4, classes=None, fields=()), None, 0)
+
+
+def test_images_without_a_caption_are_left_out_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    class Half(Made):
+        def texts(self, index: int) -> Texts:
+            return super().texts(index) if index % 2 else Texts(title="DSC_0139.JPG")
+
+    examples = Half(6, fields=("title",))
+    with caplog.at_level(logging.INFO):
+        kept = with_captions(examples, sampler("title"))
+    assert [kept.image_id(row) for row in range(len(kept))] == ["image-1", "image-3", "image-5"]
+    assert "3 of 6 images have no caption" in caplog.text
+    whole = Made(6)
+    assert with_captions(whole, sampler("title")) is whole
+    with pytest.raises(InputError, match="no image of made has a text by the caption description"):
+        with_captions(examples, sampler("description"))

@@ -1,0 +1,132 @@
+"""Batches: what is in them, and that workers change nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from itertools import takewhile
+
+import pytest
+import torch
+
+from imagenet_captions.errors import InputError, StoppedEarly
+from imagenet_captions.pixels import ImageSpec, TrainTransform, TwoViews, decode
+from imagenet_captions.recipe import CaptionRecipe
+from imagenet_captions.training.captions import CaptionSampler
+from imagenet_captions.training.data import Batch, LoaderSettings, make_loader
+from tests.training.made import Made
+
+SPEC = ImageSpec(16)
+CAPTIONS = CaptionSampler(CaptionRecipe.parse("title|description"), 0)
+
+
+def lengths(texts: Sequence[str]) -> torch.Tensor:
+    return torch.tensor([[len(text)] for text in texts])
+
+
+def two_tensors(texts: Sequence[str]) -> dict[str, torch.Tensor]:
+    return {"input_ids": lengths(texts), "attention_mask": torch.ones(len(texts), 1)}
+
+
+def test_a_batch_has_each_images_own_things() -> None:
+    examples = Made(20, size=16)
+    whole = TrainTransform(SPEC, (1.0, 1.0))
+    for batch in make_loader(examples, whole, LoaderSettings(8, workers=0), CAPTIONS, lengths):
+        assert batch.images.dtype == torch.uint8
+        for place, row in enumerate(batch.indices.tolist()):
+            assert batch.texts[place] in (f"title {row}", f"about {row}")
+            assert batch.labels[place] == row % 2
+            assert torch.is_tensor(batch.tokens)
+            assert batch.tokens[place].item() == len(batch.texts[place])
+            if torch.equal(batch.images[place], decode(examples.image(row))):
+                break
+        else:
+            pytest.fail("no image of the batch is one of the examples")
+
+
+@pytest.mark.parametrize("transform", [TrainTransform(SPEC, (0.3, 1.0), flip=True), TwoViews(SPEC)])
+def test_workers_change_nothing(transform: TrainTransform | TwoViews) -> None:
+    made = []
+    for workers in (0, 1, 2):
+        loader = make_loader(Made(21), transform, LoaderSettings(6, 2, workers=workers), CAPTIONS, two_tensors)
+        made.append([])
+        for epoch in range(2):
+            loader.sampler.set_epoch(epoch)
+            made[-1] += [_plain(batch) for batch in loader]
+    assert made[0] == made[1] == made[2]
+    assert made[0][0] != made[0][4]
+
+
+def _plain(batch: Batch) -> tuple[object, ...]:
+    tensors = [batch.images, *([] if batch.other is None else [batch.other]), batch.labels, batch.indices]
+    tokens = batch.tokens if isinstance(batch.tokens, dict) else {}
+    return *[tensor.tolist() for tensor in (*tensors, *tokens.values())], batch.texts, batch.epoch, batch.step
+
+
+def test_a_sample_depends_on_seed_epoch_and_row_alone() -> None:
+    def sample(row: int, epoch: int, seed: int = 0, batch_size: int = 4) -> torch.Tensor:
+        transform = TrainTransform(SPEC, (0.2, 0.6))
+        loader = make_loader(Made(12), transform, LoaderSettings(batch_size, seed, workers=0))
+        loader.sampler.start(epoch)
+        return next(batch.images[batch.indices.tolist().index(row)] for batch in loader if row in batch.indices)
+
+    assert torch.equal(sample(3, 0), sample(3, 0, batch_size=12))
+    assert not torch.equal(sample(3, 0), sample(3, 1))
+    assert not torch.equal(sample(3, 0), sample(3, 0, seed=1))
+
+
+def test_a_resumed_loader_goes_on_with_the_same_batches() -> None:
+    settings = LoaderSettings(4, 9, workers=2)
+    whole = [_plain(batch) for batch in make_loader(Made(22), TrainTransform(SPEC), settings)]
+    resumed = make_loader(Made(22), TrainTransform(SPEC), settings)
+    resumed.sampler.start(0, 3)
+    assert [_plain(batch) for batch in resumed] == whole[3:]
+    assert len(resumed) == len(whole) == 6
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_image_ends_the_run_and_is_named(workers: int) -> None:
+    loader = make_loader(Made(30, broken=7), TrainTransform(SPEC), LoaderSettings(5, workers=workers))
+    seen: list[int] = []
+    with pytest.raises(InputError) as raised:
+        seen.extend(row for batch in loader for row in batch.indices.tolist())
+    assert str(raised.value) == (
+        "the image image-7 of made cannot be used (not an image); repair it, or leave it out with --ids"
+    )
+    order = make_loader(Made(30), TrainTransform(SPEC), LoaderSettings(5, workers=0))
+    before = takewhile(lambda share: 7 not in share.rows, order.sampler)
+    assert seen == [row for share in before for row in share.rows.tolist()]
+
+
+def test_a_killed_worker_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = os.getpid()
+
+    def killing(data: bytes, generator: torch.Generator) -> torch.Tensor:
+        if os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return decode(data)
+
+    with pytest.raises(StoppedEarly, match="a worker process of the loader was killed"):
+        list(make_loader(Made(8), killing, LoaderSettings(4, workers=1)))
+
+
+def test_a_batch_goes_to_a_device_whole() -> None:
+    loader = make_loader(Made(4), TwoViews(SPEC), LoaderSettings(4, workers=0), CAPTIONS, two_tensors)
+    batch = next(iter(loader))
+    moved = batch.to("meta")
+    assert isinstance(moved.tokens, dict)
+    tensors = [moved.images, moved.other, moved.labels, moved.indices, *moved.tokens.values()]
+    assert {tensor.device.type for tensor in tensors if tensor is not None} == {"meta"}
+    assert (moved.texts, moved.step, len(moved)) == (batch.texts, 0, 4)
+
+
+def test_examples_without_labels_or_captions() -> None:
+    batch = next(iter(make_loader(Made(4, classes=None), TrainTransform(SPEC), LoaderSettings(4, workers=0))))
+    assert batch.labels.tolist() == [-1] * 4
+    assert (batch.texts, batch.tokens, batch.other) == ((), None, None)
+
+
+def test_negative_workers() -> None:
+    with pytest.raises(InputError, match="--workers -1"):
+        LoaderSettings(4, workers=-1)
