@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from imagenet_captions.packager.exports.export import export
     from imagenet_captions.packager.exports.settings import ExportSettings
     from imagenet_captions.recipe import CaptionRecipe
+    from imagenet_captions.storage.places import place
 
 __all__ = [
     "BuildSettings",
@@ -51,6 +52,7 @@ __all__ = [
     "load",
     "matches",
     "names_class",
+    "place",
     "resolve",
 ]
 
@@ -75,6 +77,7 @@ _MODULES = {
     "ExportSettings": "packager.exports",
     "export": "packager.exports",
     "CaptionRecipe": "recipe",
+    "place": "storage.places",
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from imagenet_captions import classes
 from imagenet_captions.errors import InputError
+from imagenet_captions.storage.places import place
 
 _LISTS = Path(__file__).with_name("data") / "lists"
 _WNID_FIRST = re.compile(r"(n[0-9]{8})(?:[\s,]|$)")
@@ -34,8 +35,8 @@ def read_list(name: str | Path) -> tuple[str, ...]:
     shipped = _LISTS / f"{name}.txt"
     if str(name) in list_names():
         return _read(shipped)
-    if Path(name).is_file():
-        return _read(Path(name))
+    if (file := place(name)).is_file():
+        return _read(file)
     if str(name).lower().replace("_", "-") in _SHARED_NAMES:
         several = [each for each in list_names() if each.startswith("imagenet-100-")]
         raise InputError(f"several lists go by the name {str(name)!r}; give one of {', '.join(several)}")
@@ -56,7 +57,7 @@ def _read(path: Path) -> tuple[str, ...]:
         if text and not text.startswith("#"):
             wnid = _WNID_FIRST.match(text)
             try:
-                found.update(classes.resolve(wnid[1] if wnid else text))
+                found.update([wnid[1]] if wnid and classes.find(wnid[1]) else classes.resolve(text))
             except InputError as error:
                 raise InputError(f"{path}, line {number}: {error}") from None
     if not found:

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.loading import open_parquet
+from imagenet_captions.storage.parquet import parquet_file
 
 FIELDS = ("title", "description", "tags", "caption")
 RAW_FIELDS = ("raw_title", "raw_description", "raw_tags")
@@ -178,7 +178,7 @@ def _classes_of(dataset: Path, config: str, columns: Sequence[str]) -> Iterator[
 def _batches(shards: Sequence[str], columns: list[str]) -> Iterator[pa.RecordBatch]:
     for shard in shards:
         # Not the dataset's own scanner, which reads far ahead: 700 MB for a published-size dataset without images.
-        with pq.ParquetFile(shard) as opened:
+        with parquet_file(shard) as opened:
             yield from opened.iter_batches(_ROWS_AT_ONCE, columns=columns)
 
 

@@ -6,23 +6,33 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.storage.places import is_remote
+from imagenet_captions.storage.remote import RemotePath, remove_all
 
 _LARGEST_READ_WHOLE = 4 << 30
+_OWN = ".half"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a name to write to, and move what was written there to `path` if nothing went wrong.
 
-    A process that is killed leaves a `.partial` file, which the next run overwrites, and never a half `path`.
+    A process that is killed leaves a `.partial` file, which the next run overwrites, and never a half `path`. Behind a
+    URL there is no renaming: the file is made here, and put there in one request, which a store takes whole or not.
     """
+    if is_remote(path):
+        with _to_put(path) as local:
+            yield local
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -33,6 +43,64 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """Give a name to write a file of a folder to that is itself replaced as a whole; no earlier file is there."""
+    if is_remote(path):
+        with _to_put(path) as local:
+            yield local
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A name of its own: a task whose worker was taken for dead is done again, while the first may yet write on.
+        own = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_OWN}")
+        try:
+            yield own
+            own.replace(path)
+        except BaseException:
+            own.unlink(missing_ok=True)
+            raise
+
+
+def remove_half_written(folder: Path) -> None:
+    """Remove what workers that were killed left of `new_file`."""
+    for left in folder.rglob(f".*{_OWN}"):
+        left.unlink()
+
+
+@contextmanager
+def _to_put(path: RemotePath) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="imagenet-captions-") as scratch:
+        local = Path(scratch) / "new"
+        yield local
+        path.put(local)
+
+
+@contextmanager
+def scratch_in(folder: Path) -> Iterator[Path]:
+    """Give an empty folder on this machine, inside `folder` if that is on it, and remove it at the end."""
+    if is_remote(folder):
+        with tempfile.TemporaryDirectory(prefix="imagenet-captions-") as name:
+            yield Path(name)
+        return
+    scratch = folder / "scratch"
+    remove_tree(scratch)
+    scratch.mkdir(parents=True)
+    try:
+        yield scratch
+    finally:
+        remove_tree(scratch)
+
+
+@contextmanager
+def scratch_beside(product: Path) -> Iterator[Path]:
+    """Give the name of a folder for whoever makes and removes it: beside a product, or on this machine for a URL."""
+    if is_remote(product):
+        with tempfile.TemporaryDirectory(prefix="imagenet-captions-") as name:
+            yield Path(name) / "spool"
+    else:
+        yield product.with_name(f".{product.name}.spool")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -67,7 +135,9 @@ def require_file(path: Path, what: str) -> Path:
 
 def remove_tree(path: Path) -> None:
     """Remove a folder of ours, if it is there."""
-    if path.exists():
+    if is_remote(path):
+        remove_all(path)
+    elif path.exists():
         shutil.rmtree(path)
 
 
@@ -75,8 +145,12 @@ def digest(path: Path) -> str:
     """A digest that changes when an input does.
 
     A file's is that of its bytes. A folder's, and that of a file over 4 GB (ImageNet's tar has 138), is of the names,
-    sizes and times in it: reading all of ImageNet to learn that nothing changed would take longer than most stages.
+    sizes and times in it: reading all of ImageNet to learn that nothing changed would take longer than most stages. So
+    is that of what is behind a URL, where a store's own word for an object's content (ETag) stands for its time.
     """
+    if is_remote(path):
+        lines = (f"{name}\0{size}\0{version}\n" for _, name, size, version in path.below())
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
     if path.is_file() and path.stat().st_size <= _LARGEST_READ_WHOLE:
         return sha256(path)
     listing = hashlib.sha256()
@@ -103,12 +177,15 @@ def locked(path: Path, what: str) -> Iterator[None]:
 
 
 def walk(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield every file below a folder with its name in there, in the order of the names.
+    """Yield every file below a folder, as a path or URL, with its name in there, in the order of the names.
 
     Links are followed, but no folder is entered twice on one way down, and a link that leads nowhere is no file.
     Raises InputError for a folder that may not be read, since its images would be missing without a word.
     """
-    yield from _walk(str(path), "", frozenset())
+    if is_remote(path):
+        yield from ((str(file), name) for file, name, _, _ in path.below())
+    else:
+        yield from _walk(str(path), "", frozenset())
 
 
 def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, str]]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from imagenet_captions.records import Outcome
+from imagenet_captions.storage.parquet import parquet_file
 
 
 def read_funnel(outcomes: Path) -> dict[Outcome, int]:
     """The number of inputs per outcome in an outcomes file, in the order of the enum, without zeros."""
-    table = pq.read_table(outcomes, columns=["outcome", "count"]).group_by("outcome").aggregate([("count", "sum")])
-    counts = dict(zip(table["outcome"].to_pylist(), table["count_sum"].to_pylist(), strict=True))
+    counts: Counter[str] = Counter()
+    with parquet_file(outcomes) as opened:
+        for batch in opened.iter_batches(columns=["outcome", "count"]):
+            found = pa.Table.from_batches([batch]).group_by("outcome").aggregate([("count", "sum")])
+            counts.update(dict(zip(found["outcome"].to_pylist(), found["count_sum"].to_pylist(), strict=True)))
     return {outcome: counts[outcome.value] for outcome in Outcome if outcome.value in counts}
 
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
-import pyarrow.fs as pafs
 
 from imagenet_captions.dataset.manifest import NAME, read_manifest
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import sha256
+from imagenet_captions.storage.parquet import arrow_name, file_system
+from imagenet_captions.storage.places import place
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -40,7 +41,7 @@ def load(
 
     Raises InputError for a folder that is no dataset of ours, or a column that it does not have.
     """
-    folder = Path(path)
+    folder = place(path)
     parquet = open_parquet(folder, config)
     names = _columns(parquet, columns, folder)
     if streaming:
@@ -66,9 +67,9 @@ def open_parquet(path: Path, config: str) -> pads.FileSystemDataset:
 
 def _of_shards(shards: Sequence[Path]) -> pads.FileSystemDataset:
     # `pads.dataset` reads the first footer once for the schema and once more to scan.
-    parquet, local = pads.ParquetFileFormat(), pafs.LocalFileSystem()
-    fragments = [parquet.make_fragment(str(shard.absolute()), local) for shard in shards]
-    return pads.FileSystemDataset(fragments, fragments[0].physical_schema, parquet, local)
+    parquet, system = pads.ParquetFileFormat(), file_system(shards[0])
+    fragments = [parquet.make_fragment(arrow_name(shard), system) for shard in shards]
+    return pads.FileSystemDataset(fragments, fragments[0].physical_schema, parquet, system)
 
 
 def _columns(parquet: pads.FileSystemDataset, columns: Sequence[str] | None, path: Path) -> list[str]:
@@ -92,7 +93,7 @@ def check_condition(schema: pa.Schema, condition: Expression | None, path: Path)
 
 def _is_large(parquet: pads.FileSystemDataset, condition: Expression | None, names: Sequence[str]) -> bool:
     """Whether the row groups that may have a row that the condition keeps are too large, in the columns asked for."""
-    if sum(Path(file).stat().st_size for file in parquet.files) * _PACKED <= _LARGEST_IN_MEMORY:
+    if sum(place(file).stat().st_size for file in parquet.files) * _PACKED <= _LARGEST_IN_MEMORY:
         return False
     total = 0
     for fragment in parquet.get_fragments(condition):
@@ -155,7 +156,7 @@ class _Rows:
     names: tuple[str, ...]
 
     def __call__(self, shards: list[str]) -> Iterator[dict[str, Any]]:
-        scanned = _of_shards([Path(shard) for shard in shards]).scanner(
+        scanned = _of_shards([place(shard) for shard in shards]).scanner(
             columns=list(self.names),
             filter=self.condition,
             batch_size=_BATCH_ROWS,

@@ -7,10 +7,11 @@ import functools
 import logging
 import sys
 from collections.abc import Callable
-from typing import Annotated, ParamSpec
+from typing import Annotated, Any, ParamSpec
 
 import typer
 
+from imagenet_captions.commands.given import Given
 from imagenet_captions.errors import ImagenetCaptionsError
 
 P = ParamSpec("P")
@@ -35,14 +36,19 @@ _USERS_TO_MEND = {
 }
 
 
+_TALKATIVE = ("botocore", "aiobotocore", "s3fs", "gcsfs", "httpx")  # of where they found credentials, for one
+
+
 def command(function: Callable[P, None]) -> Callable[P, None]:
     """Register a command that answers a user's mistake with one sentence and its exit code, never a traceback."""
 
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        for library in _TALKATIVE:
+            logging.getLogger(library).setLevel(logging.WARNING)
         try:
-            function(*args, **kwargs)
+            function(*args, **{name: _opened(value) for name, value in kwargs.items()})
         except ImagenetCaptionsError as error:
             typer.echo(f"imagenet-captions: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
@@ -59,6 +65,15 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(2) from None
 
     return app.command()(run)
+
+
+def _opened(value: Any) -> Any:
+    """The place that a path or URL names; whatever else a command takes as it is."""
+    if isinstance(value, Given):
+        from imagenet_captions.storage.places import place
+
+        return place(str(value))
+    return [_opened(each) for each in value] if isinstance(value, list) else value
 
 
 def _version(wanted: bool) -> None:

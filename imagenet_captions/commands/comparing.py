@@ -8,16 +8,21 @@ from typing import Annotated
 import typer
 
 from imagenet_captions.commands.app import command
+from imagenet_captions.commands.given import path
 
 
 @command
 def diff(
-    a: Annotated[Path, typer.Argument(help="A dataset folder, such as one made from the release.")],
-    b: Annotated[Path, typer.Argument(help="Another one, such as a rebuild.")],
+    a: Annotated[Path, typer.Argument(parser=path, help="A dataset folder, such as one made from the release.")],
+    b: Annotated[Path, typer.Argument(parser=path, help="Another one, such as a rebuild.")],
     raw: Annotated[bool, typer.Option("--raw", help="Compare the texts as the source gave them, too.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Write the ids: a .tsv or .json file, or a folder that gets counts and ids.", metavar="PATH"),
+        typer.Option(
+            parser=path,
+            help="Write the ids: a .tsv or .json file, or a folder that gets counts and ids.",
+            metavar="PATH",
+        ),
     ] = None,
 ) -> None:
     """Compare two datasets: ids lost and gained, texts changed, by field and class."""

@@ -9,25 +9,33 @@ from typing import Annotated
 import typer
 
 from imagenet_captions.commands.app import command
+from imagenet_captions.commands.given import path
 
 
 @command
 def stats(
-    dataset: Annotated[Path, typer.Argument(help="A dataset folder.")],
+    dataset: Annotated[Path, typer.Argument(parser=path, help="A dataset folder.")],
     images: Annotated[
         Path | None,
-        typer.Option(help="ImageNet as you have it, to count the images that have captions. Default: those inside."),
+        typer.Option(
+            parser=path, help="ImageNet as you have it, to count the images that have captions. Default: those inside."
+        ),
     ] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write a line per class there.", metavar="FILE")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write the tables there as Markdown.", metavar="FILE")] = None,
+    csv: Annotated[Path | None, typer.Option(parser=path, help="Write a line per class there.", metavar="FILE")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(parser=path, help="Write the tables there as Markdown.", metavar="FILE")
+    ] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write one page there, with plots and a searchable gallery.", metavar="FILE")
+        Path | None,
+        typer.Option(parser=path, help="Write one page there, with plots and a searchable gallery.", metavar="FILE"),
     ] = None,
     counts: Annotated[
-        Path | None, typer.Option(help="Write wnid and rows per class there, for `filter --like`.", metavar="FILE")
+        Path | None,
+        typer.Option(parser=path, help="Write wnid and rows per class there, for `filter --like`.", metavar="FILE"),
     ] = None,
     frequencies: Annotated[
-        Path | None, typer.Option(help="Write name and rows per class there, without a header.", metavar="FILE")
+        Path | None,
+        typer.Option(parser=path, help="Write name and rows per class there, without a header.", metavar="FILE"),
     ] = None,
 ) -> None:
     """Tell what a dataset holds: coverage by class and field, frequencies, languages, lengths, licences, duplicates."""
@@ -38,7 +46,7 @@ def stats(
     from imagenet_captions.stats.report import check_installed, report
     from imagenet_captions.stats.sections import sections
 
-    check_outputs(dataset, [path for path in (csv, markdown, html, counts, frequencies) if path])
+    check_outputs(dataset, [file for file in (csv, markdown, html, counts, frequencies) if file])
     if html:
         check_installed()
     index = None if images is None else ImageIndex(images)
@@ -52,7 +60,7 @@ def stats(
         (frequencies, lambda: render.frequencies_tsv(measured)),
         (html, lambda: report(dataset, measured, index)),
     ]
-    for path, text in texts:
-        if path is not None:
-            write_text(path, text())
-            typer.echo(path)
+    for file, text in texts:
+        if file is not None:
+            write_text(file, text())
+            typer.echo(file)

@@ -26,7 +26,7 @@ from imagenet_captions.crawler.crawl_settings import (
 from imagenet_captions.crawler.interrupts import Interrupts
 from imagenet_captions.crawler.plan import photos_to_ask, wanted_photos, without_denied_owners
 from imagenet_captions.crawler.policy import StopRun
-from imagenet_captions.crawler.store import Store
+from imagenet_captions.crawler.store import Store, local_store
 from imagenet_captions.errors import InputError, StoppedEarly
 
 __all__ = ["CrawlReport", "CrawlSettings", "Tools", "crawl"]
@@ -48,6 +48,7 @@ def crawl(
     Raises InputError for a wrong key and the like, StoppedEarly if too many calls failed in a row, and
     KeyboardInterrupt when interrupted; the answers so far are kept each time, and the same call goes on from there.
     """
+    local_store(store)
     tools = tools or Tools(_connect)
     wanted = wanted_photos(matches, settings.deny)
     client = None if store.exists() else tools.connect(settings)  # no store is left behind when there is no key

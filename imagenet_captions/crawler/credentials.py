@@ -8,6 +8,7 @@ from pathlib import Path
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import require_file
+from imagenet_captions.storage.places import require_local
 
 _KEY, _SECRET = "FLICKR_API_KEY", "FLICKR_API_SECRET"
 _HELP = f"set {_KEY} and {_SECRET}, or give --key-file with the lines {_KEY}=… and {_SECRET}=…"
@@ -47,6 +48,7 @@ def read_credentials(key_file: Path | None, environment: Mapping[str, str]) -> C
 
 def _read_file(path: Path) -> dict[str, str]:
     try:
+        path = require_local(path, "the key file", "a key does not travel")
         text = require_file(path, "the key file").read_text(encoding="utf-8-sig")
     except (UnicodeDecodeError, OSError):
         raise InputError(f"the key file {path} cannot be read as text; {_HELP}") from None

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from imagenet_captions.crawler.url_lines import as_text
 from imagenet_captions.crawler.url_lists import is_tar, read_blocks, tar_files
 from imagenet_captions.errors import InputError
+from imagenet_captions.storage.parquet import parquet_file
+from imagenet_captions.storage.places import is_remote
 
 _BATCH = 1 << 16
 _DEEPEST = 8  # ILSVRC/Data/CLS-LOC/train/n01440764/n01440764_10026.JPEG is five folders down
@@ -59,6 +60,10 @@ def _batched(names: Iterable[str]) -> Iterator[pa.StringArray]:
 
 
 def _in_folder(folder: Path) -> Iterator[str]:
+    if is_remote(folder):
+        yield from (file.name for file, _, _, _ in folder.below())
+        return
+
     def refuse(error: OSError) -> None:
         raise InputError(f"the folder {error.filename} cannot be read ({error.strerror}); check its permissions")
 
@@ -72,16 +77,19 @@ def _in_folder(folder: Path) -> Iterator[str]:
 def _parquet_files(folder: Path) -> list[Path]:
     """The Parquet files of a folder or of its `data` folder; those of the training split if the names tell."""
     places = [place for place in (folder, folder / "data") if place.is_dir()]
-    found = sorted(
-        Path(entry.path) for place in places for entry in os.scandir(place) if entry.name.endswith(".parquet")
-    )
+    if is_remote(folder):
+        found = [path for place in places for path in place.glob("*.parquet")]
+    else:
+        found = sorted(
+            Path(entry.path) for place in places for entry in os.scandir(place) if entry.name.endswith(".parquet")
+        )
     return [path for path in found if path.name.startswith("train")] or found
 
 
 def _in_parquet(tables: Iterable[Path]) -> Iterator[pa.StringArray]:
     for path in tables:
         try:
-            table = pq.ParquetFile(path)
+            table = parquet_file(path)
             columns = {table.schema.column(place).path for place in range(len(table.schema))}
             if _PARQUET_COLUMN not in columns:
                 raise InputError(f"{path} has no column {_PARQUET_COLUMN}, so its images have no names to join on")
@@ -97,7 +105,7 @@ def _in_tar(path: Path) -> Iterator[str]:
     Only headers are read: the images are skipped, also those of the inner tars.
     """
     try:
-        with tarfile.open(path, mode="r:") as outer:
+        with path.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:") as outer:
             for member in tar_files(outer):
                 inner = outer.extractfile(member) if member.name.endswith(".tar") else None
                 if inner is None:

@@ -17,6 +17,7 @@ from imagenet_captions.crawler.store import Store, StoreReader
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import require_file
+from imagenet_captions.storage.parquet import parquet_file
 
 _ANSWERS_AT_ONCE = 900
 
@@ -25,7 +26,7 @@ def open_matches(path: Path) -> pq.ParquetFile:
     """The file that matching left; an InputError if it is none."""
     require_file(path, "the matches file")
     try:
-        opened = pq.ParquetFile(path)
+        opened = parquet_file(path)
     except pa.ArrowInvalid:
         raise InputError(f"{path} is no Parquet file; give the matches.parquet that matching wrote") from None
     schema = opened.schema_arrow

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from imagenet_captions import files, records
 from imagenet_captions.crawler.answers import parse_photo
@@ -19,6 +18,7 @@ from imagenet_captions.crawler.store import Stored, StoreReader, store_revision
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.photo_record import PhotoRecord
 from imagenet_captions.records import Outcome
+from imagenet_captions.storage.parquet import parquet_file
 
 __all__ = ["CrawlSource", "answered_photos", "store_revision"]
 
@@ -72,7 +72,7 @@ class CrawlSource:
         """Yield what matching dropped and what the crawl did not get."""
         earlier = records.outcomes_path(self._matches)
         files.require_file(earlier, "the outcomes of matching")
-        with pq.ParquetFile(earlier) as opened:
+        with parquet_file(earlier) as opened:
             for batch in opened.iter_batches():
                 yield from pa.Table.from_batches([batch]).cast(records.OUTCOMES).to_batches()
         yield from self._drops

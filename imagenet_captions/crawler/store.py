@@ -18,6 +18,7 @@ from types import TracebackType
 
 from imagenet_captions.crawler.policy import FINAL_STATES, State
 from imagenet_captions.errors import InputError
+from imagenet_captions.storage.places import require_local
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x49434331  # "ICC1": tells our stores from other applications' databases
@@ -50,6 +51,7 @@ _SAVE_FAILURE = f"""
         state = CASE WHEN state IN {tuple(state.value for state in FINAL_STATES)} THEN state ELSE excluded.state END,
         attempts = attempts + 1, failures = failures + 1, last_error = excluded.last_error"""
 
+
 _READ_AT_ONCE = 900  # below the 999 parameters that old builds of SQLite take
 
 
@@ -63,11 +65,16 @@ class Stored:
     last_error: str | None
 
 
+def local_store(path: Path) -> Path:
+    """The path itself; InputError for a URL."""
+    return require_local(path, "the store", "SQLite works on files of this machine alone")
+
+
 class Store:
     """The store of the one crawl that may write to it; made if it is not there."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path = local_store(path)
         if path.is_dir():
             raise InputError(f"the store {path} is a folder; give a file name such as {path / 'photos.sqlite'}")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -164,6 +171,7 @@ class StoreReader:
     """A store opened to be read."""
 
     def __init__(self, path: Path) -> None:
+        local_store(path)
         if not path.is_file():
             raise InputError(f"the store {path} does not exist; run the crawl first, or check the path")
         self.path = path

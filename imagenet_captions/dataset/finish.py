@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from imagenet_captions.dataset.card import CardFacts, card
 from imagenet_captions.dataset.manifest import FileEntry, Manifest
 from imagenet_captions.dataset.shard import ShardFile
-from imagenet_captions.files import sha256
+from imagenet_captions.files import sha256, write_text
 from imagenet_captions.funnel import read_funnel
+from imagenet_captions.storage.parquet import read_metadata
 
 
 def finish_dataset(
@@ -44,12 +44,10 @@ def finish_dataset(
         },
     )
     readme = folder / "README.md"
-    readme.write_text(card(facts), encoding="utf-8")
+    write_text(readme, card(facts))
     files = {shard.name: FileEntry(shard.sha256, shard.bytes, shard.rows) for shard in shards}
     files["README.md"] = FileEntry(sha256(readme), readme.stat().st_size, None)
-    files["outcomes.parquet"] = FileEntry(
-        sha256(outcomes), outcomes.stat().st_size, pq.read_metadata(outcomes).num_rows
-    )
+    files["outcomes.parquet"] = FileEntry(sha256(outcomes), outcomes.stat().st_size, read_metadata(outcomes).num_rows)
     counts = {outcome.value: count for outcome, count in facts.funnel.items()}
     Manifest(facts.made_with, inputs, settings, counts, facts.images, files).write(folder)
     return facts

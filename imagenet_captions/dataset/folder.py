@@ -11,8 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from imagenet_captions.dataset.manifest import is_dataset
+from imagenet_captions.dataset.objects import replacing_objects
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import remove_tree
+from imagenet_captions.files import remove_half_written, remove_tree
+from imagenet_captions.storage.places import is_remote
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -23,9 +25,14 @@ def replacing_folder(out: Path) -> Iterator[Path]:
 
     What a killed run left is cleared away first. Whenever a run is killed, `out` is the old folder, the new one, or
     for the moment of the swap not there while the old one waits in `.NAME.old`, from where the next run takes it.
+    Behind a URL, where nothing can be renamed, `objects` says how it is done.
 
     Raises InputError if another run works on `out`, or if the disk is full; then nothing is left behind.
     """
+    if is_remote(out):
+        with _room_for(out), replacing_objects(out) as folder:
+            yield folder
+        return
     out.parent.mkdir(parents=True, exist_ok=True)
     partial, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
     with _locked(partial, out):
@@ -33,22 +40,33 @@ def replacing_folder(out: Path) -> Iterator[Path]:
             old.rename(out)
         remove_tree(old)
         try:
-            yield partial
-            if out.exists():
-                out.rename(old)
-            partial.rename(out)
-            remove_tree(old)
-        except BaseException as error:
+            with _room_for(out):
+                yield partial
+                remove_half_written(partial)
+                if out.exists():
+                    out.rename(old)
+                partial.rename(out)
+                remove_tree(old)
+        except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
-            if isinstance(error, OSError) and error.errno in _FULL:
-                raise InputError(
-                    f"no space left to write {out} ({error.strerror}); free some and run it again"
-                ) from None
             raise
+
+
+@contextmanager
+def _room_for(out: Path) -> Iterator[None]:
+    """Say in one sentence that a disk is full, this machine's temporary one included."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise InputError(f"no space left to write {out} ({error.strerror}); free some and run it again") from None
 
 
 def check_output(out: Path, images: Path | None) -> None:
     """Refuse an output folder that holds something else, or that and the images lie one in the other."""
+    if is_remote(out) and out.parent == out:
+        raise InputError(f"the output {out} is a whole bucket; give a folder in it, such as {out / 'dataset'}")
     if out.exists() and not out.is_dir():
         raise InputError(f"the output {out} is a file; give a folder")
     if out.is_dir() and any(out.iterdir()) and not is_dataset(out):

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from imagenet_captions.classes import ClassSet
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import write_json
 
@@ -36,13 +37,29 @@ class Manifest:
     images: int | None  # rows that have an image; None without an image column
     files: Mapping[str, FileEntry]
 
+    @property
+    def classes(self) -> ClassSet:
+        """The set that `label` counts over."""
+        return ClassSet.recorded(self.settings)
+
     def write(self, folder: Path) -> None:
         """Write it into a dataset folder."""
         write_json(folder / NAME, {"format": FORMAT, "version": VERSION, **asdict(self)})
 
 
+def mark_unfinished(folder: Path, run: str) -> None:
+    """Say of a folder that a run is replacing its files, one by one, so that nobody takes it for a dataset."""
+    write_json(folder / NAME, {"format": FORMAT, "version": VERSION, "unfinished": run})
+
+
+def is_unfinished_by(folder: Path, run: str) -> bool:
+    """Whether this run was the last to say so."""
+    content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    return isinstance(content, dict) and content.get("unfinished") == run
+
+
 def is_dataset(folder: Path) -> bool:
-    """Whether a folder is a dataset of ours, of whatever version."""
+    """Whether a folder is a dataset of ours, of whatever version, or was to become one."""
     try:
         content = json.loads((folder / NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -55,6 +72,8 @@ def read_manifest(folder: Path) -> Manifest:
     if not is_dataset(folder):
         raise InputError(f"{folder} has no {NAME} of a dataset made by `imagenet-captions package`; check the path")
     content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    if "unfinished" in content:
+        raise InputError(f"{folder} is not finished: a run is writing it, or was stopped; run the same command again")
     if content.get("version") != VERSION:
         raise InputError(f"{folder} was made by another version of imagenet-captions; package it again")
     del content["format"], content["version"]

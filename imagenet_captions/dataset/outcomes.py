@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,40 +10,50 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.files import new_file
 from imagenet_captions.records import OUTCOMES, Outcome
 
 # A list may name an id twice; the entries after the first are counted on their own.
 REPEATED = Outcome.DUPLICATE_ID.value
 
+_AT_ONCE = 100_000  # rows, and those of the last of their classes
+_ORDER = [(name, "ascending") for name in ("wnid", "image_id", "outcome", "detail", "count")]
 
-def outcome_table(ids: pa.Table, details: Mapping[int, str], dropped: Mapping[int, tuple[Outcome, str]]) -> pa.Table:
-    """The outcomes of the rows of a captions file, from its image_id, wnid and detail.
 
-    `details` are remarks on kept rows; `dropped` says how and why others ended.
+def outcome_table(
+    rows: pa.Table, start: int, details: Mapping[int, str], dropped: Mapping[int, tuple[Outcome, str]]
+) -> pa.Table:
+    """The outcomes of rows of a captions file from row `start` on, from their image_id, wnid and detail.
+
+    `details` are remarks on kept rows, by the number of the row; `dropped` says how and why others ended.
     """
-    kinds = [Outcome.KEPT.value] * len(ids)
-    remarks: list[str | None] = ids["detail"].to_pylist()
-    for row, remark in details.items():
-        remarks[row] = _joined(remarks[row], remark)
-    for row, (outcome, remark) in dropped.items():
-        kinds[row] = outcome.value
-        remarks[row] = _joined(remarks[row], remark)
-    columns = [ids["image_id"], ids["wnid"], kinds, remarks, [1] * len(ids)]
+    kinds = [Outcome.KEPT.value] * len(rows)
+    remarks: list[str | None] = rows["detail"].to_pylist()
+    for at in range(len(rows)) if details or dropped else ():
+        if (remark := details.get(start + at)) is not None:
+            remarks[at] = _joined(remarks[at], remark)
+        if (ended := dropped.get(start + at)) is not None:
+            kinds[at] = ended[0].value
+            remarks[at] = _joined(remarks[at], ended[1])
+    columns = [rows["image_id"], rows["wnid"], kinds, remarks, [1] * len(rows)]
     return pa.table(columns, schema=OUTCOMES)
 
 
-def write_outcomes(path: Path, rows: pa.Table, earlier: pa.Table) -> None:
+def write_outcomes(path: Path, rows: Iterable[pa.Table], earlier: Iterable[pa.RecordBatch]) -> None:
     """Write the outcomes of the captions' rows and of what was dropped before, sorted, each id once.
 
-    Raises InputError if an id is among both: then the two files are not of one run.
+    Both come sorted by wnid and image id, and are held for a few classes at a time. Raises InputError if an id is
+    among both: then the two files are not of one run.
     """
-    together = pa.concat_tables([rows, earlier.select(OUTCOMES.names).cast(OUTCOMES)])
-    if (twice := first_repeated(together)) is not None:
-        raise InputError(
-            f"{twice!r} is in the captions file and among the drops beside it, so they are not of one run; clean again"
-        )
-    order = [(name, "ascending") for name in ("wnid", "image_id", "outcome", "detail", "count")]
-    pq.write_table(together.sort_by(order), path, compression="zstd", row_group_size=100_000)
+    with new_file(path) as local, pq.ParquetWriter(local, OUTCOMES, compression="zstd") as writer:
+        for table in _merged(rows, _Drops(earlier)):
+            if (twice := first_repeated(table)) is not None:
+                raise InputError(
+                    f"{twice!r} is in the captions file and among the drops beside it, so they are not of one run; "
+                    "clean again"
+                )
+            if len(table):
+                writer.write_table(table.sort_by(_ORDER))
 
 
 def first_repeated(outcomes: pa.Table) -> str | None:
@@ -55,6 +65,54 @@ def first_repeated(outcomes: pa.Table) -> str | None:
     counted = ids.value_counts()
     repeated = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
     return str(pc.min(repeated).as_py())
+
+
+def _merged(rows: Iterable[pa.Table], drops: _Drops) -> Iterator[pa.Table]:
+    """Both together, in stretches that end with a class; those without a class come last."""
+    for table in _whole_classes(rows):
+        yield pa.concat_tables([table, *drops.until(table["wnid"][-1].as_py())])
+    while (rest := drops.next()) is not None:
+        yield rest
+
+
+def _whole_classes(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    held: list[pa.Table] = []
+    for table in tables:
+        held.append(table)
+        if sum(map(len, held)) >= _AT_ONCE:
+            together = pa.concat_tables(held).combine_chunks()
+            last = pc.index(together["wnid"], together["wnid"][-1]).as_py()
+            if last:
+                yield together.slice(0, last)
+            held = [together.slice(last)]
+    together = pa.concat_tables(held) if held else OUTCOMES.empty_table()
+    if len(together):
+        yield together
+
+
+class _Drops:
+    """Sorted outcomes that are taken away from the front."""
+
+    def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
+        self._batches = iter(batches)
+        self._rest: pa.Table | None = None
+
+    def next(self) -> pa.Table | None:
+        """What is left of the batch at hand, else the next one; None at the end."""
+        rest, self._rest = self._rest, None
+        if rest is None and (batch := next(self._batches, None)) is not None:
+            rest = pa.Table.from_batches([batch]).select(OUTCOMES.names).cast(OUTCOMES)
+        return rest
+
+    def until(self, wnid: str) -> Iterator[pa.Table]:
+        """What stands before the end of this class."""
+        while (table := self.next()) is not None:
+            # Nulls, which stand behind everything else, are not less or equal.
+            inside = pc.sum(pc.less_equal(table["wnid"], wnid)).as_py() or 0
+            yield table.slice(0, inside)
+            if inside < len(table):
+                self._rest = table.slice(inside)
+                return
 
 
 def _joined(first: str | None, second: str) -> str:

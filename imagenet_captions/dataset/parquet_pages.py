@@ -24,7 +24,7 @@ class UnreadablePages(Exception):
     """The column is not stored in the one way that is understood here."""
 
 
-def values_in(file: mmap.mmap, start: int, size: int, nullable: bool) -> Iterator[tuple[int, int]]:
+def values_in(file: mmap.mmap | bytes, start: int, size: int, nullable: bool) -> Iterator[tuple[int, int]]:
     """Yield offset and size of every value of a column chunk that is not null, in order.
 
     `start` and `size` are those of the chunk; `nullable` says whether its pages begin with levels. Raises
@@ -47,11 +47,11 @@ def values_in(file: mmap.mmap, start: int, size: int, nullable: bool) -> Iterato
             raise UnreadablePages
 
 
-def _length(file: mmap.mmap, at: int) -> int:
+def _length(file: mmap.mmap | bytes, at: int) -> int:
     return int.from_bytes(file[at : at + _LENGTH], "little")
 
 
-def _struct(file: mmap.mmap, at: int) -> tuple[dict[int, Any], int]:
+def _struct(file: mmap.mmap | bytes, at: int) -> tuple[dict[int, Any], int]:
     """A Thrift struct's fields by id, and where it ends; texts in it are passed over."""
     fields: dict[int, Any] = {}
     number = 0
@@ -77,12 +77,12 @@ def _struct(file: mmap.mmap, at: int) -> tuple[dict[int, Any], int]:
     return fields, at + 1
 
 
-def _integer(file: mmap.mmap, at: int) -> tuple[int, int]:
+def _integer(file: mmap.mmap | bytes, at: int) -> tuple[int, int]:
     value, at = _varint(file, at)
     return (value >> 1) ^ -(value & 1), at
 
 
-def _varint(file: mmap.mmap, at: int) -> tuple[int, int]:
+def _varint(file: mmap.mmap | bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte, at = file[at], at + 1

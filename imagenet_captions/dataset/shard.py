@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from imagenet_captions.files import new_file
+
 TEXTS = frozenset({"title", "description", "caption", "tags"})
 # Values that repeat within a class; anything else would make a dictionary that is built and thrown away.
 _REPEATING = frozenset({
@@ -77,11 +79,9 @@ class ShardWriter:
 @contextmanager
 def open_shard(folder: Path, name: str, schema: pa.Schema) -> Iterator[ShardWriter]:
     """Give a writer of the shard `name` of the dataset in `folder`; its `file` is complete once the block has ended."""
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
     file = ShardFile(name)
     # "x": a worker that outlives its killed run for a moment must not write into the file of the next run.
-    with path.open("xb") as opened:
+    with new_file(folder / name) as path, path.open("xb") as opened:
         hashing = _Hashing(opened)
         with pq.ParquetWriter(hashing, schema, **_layout(schema)) as writer:
             yield ShardWriter(writer, schema, file)

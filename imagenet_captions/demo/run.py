@@ -14,6 +14,7 @@ from imagenet_captions.crawler.match import MatchSettings
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.funnel import format_funnel, read_funnel
 from imagenet_captions.packager.package import PackageSettings
+from imagenet_captions.storage.places import require_local
 
 SAMPLE = Path(__file__).parent / "sample"
 
@@ -24,6 +25,7 @@ def run_demo(out: Path) -> str:
     Nothing leaves this machine: the sample's photos are answered for by a stand-in on 127.0.0.1. The work folder is
     thrown away, so that every run shows every stage.
     """
+    require_local(out, "the output", "the demo ends by loading a folder of this machine")
     with tempfile.TemporaryDirectory() as folder, FlickrStandIn(_photos()) as flickr:
         key_file = Path(folder) / "key"
         key_file.write_text("FLICKR_API_KEY=demo\n", encoding="utf-8")

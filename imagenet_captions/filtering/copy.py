@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from imagenet_captions.dataset.features import local_labels
 from imagenet_captions.dataset.plan import Group
 from imagenet_captions.dataset.shard import ShardFile, open_shard
+from imagenet_captions.storage.parquet import parquet_file
 
 Rows = npt.NDArray[np.int64]
 
@@ -49,7 +49,7 @@ class ParentRows:
     """Gives rows of a dataset by their number, in ascending order, and reads each row group at most once."""
 
     def __init__(self, shards: Sequence[Path]) -> None:
-        self._files = [pq.ParquetFile(shard) for shard in shards]
+        self._files = [parquet_file(shard) for shard in shards]
         self._groups = [(file, at) for file in self._files for at in range(file.metadata.num_row_groups)]
         self._starts = [0, *accumulate(file.metadata.row_group(at).num_rows for file, at in self._groups)]
         self._held: tuple[int, pa.Table] | None = None

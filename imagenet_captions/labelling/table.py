@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.labelling.separated import SeparatedTable
 from imagenet_captions.labelling.tars import TarTable
 from imagenet_captions.labelling.yfcc import YfccTable, is_yfcc
+from imagenet_captions.storage.parquet import parquet_file, read_schema
 
 _IMAGE = "image"
 
@@ -80,7 +80,7 @@ class ParquetTable:
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield batches of all files."""
         for path in self._paths:
-            with pq.ParquetFile(path) as opened:
+            with parquet_file(path) as opened:
                 for batch in opened.iter_batches(rows, columns=self.schema.names):
                     columns = [batch[field.name].cast(field.type) for field in self.schema]
                     yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
@@ -88,7 +88,7 @@ class ParquetTable:
 
 def _schema(path: Path) -> pa.Schema:
     try:
-        schema = pq.read_schema(path)
+        schema = read_schema(path)
     except (pa.ArrowInvalid, OSError):
         raise InputError(f"{path} is no Parquet file, or a damaged one; give a whole one") from None
     return pa.schema([field.with_type(_plain(field.type)) for field in schema if field.name != _IMAGE])

@@ -55,7 +55,7 @@ class TarTable:
     def _samples(self, path: Path) -> Iterator[dict[str, Any]]:
         key, members = "", dict[str, bytes]()
         try:
-            with tarfile.open(path, "r:") as tar:
+            with path.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
                 for member in tar:
                     if not member.isfile():
                         continue

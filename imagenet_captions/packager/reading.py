@@ -10,18 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.image_headers import fault_of
 from imagenet_captions.packager.images import Place
+from imagenet_captions.storage.parquet import parquet_file
+from imagenet_captions.storage.places import is_url
+from imagenet_captions.storage.remote import fetch_together, open_url
 
 
 class RowReader:
     """Reads stretches of a Parquet file in ascending order, each of its row groups once."""
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self._file = pq.ParquetFile(path)
+        self._file = parquet_file(path)
         self._columns = list(columns)
         meta = self._file.metadata
         self._starts = [0, *accumulate(meta.row_group(at).num_rows for at in range(meta.num_row_groups))]
@@ -65,10 +67,16 @@ class ImageReader:
         buffer = pa.allocate_buffer(int(ends[-1]))
         view = memoryview(buffer).cast("B")
         faults = {}
+        fetched = _fetched(places)
         for number, place in enumerate(places):
             if place is not None:
                 target = view[int(ends[number]) : int(ends[number + 1])]
-                if fault := self._fill(target, place) or fault_of(target):
+                fault = None
+                if number in fetched:
+                    target[:] = fetched.pop(number)
+                else:
+                    fault = self._fill(target, place)
+                if fault := fault or fault_of(target):
                     faults[number] = fault
         present = pa.array([place is not None for place in places], pa.bool_())
         offsets = pa.py_buffer(ends.astype(np.int32))
@@ -82,6 +90,8 @@ class ImageReader:
         self._path = self._opened = None
 
     def _fill(self, target: memoryview, place: Place) -> str | None:
+        if not place.size:
+            return None
         try:
             opened = self._open(place.path)
             opened.seek(place.offset)
@@ -91,7 +101,7 @@ class ImageReader:
         except OSError as error:
             return f"cannot be read: {error.strerror}"
         if done < len(target):
-            raise InputError(f"{place.path} became shorter while it was read; let nothing write to it and run again")
+            raise _changed(place)
         return None
 
     def _open(self, path: str) -> io.FileIO:
@@ -99,3 +109,19 @@ class ImageReader:
             self.close()
             self._opened, self._path = io.FileIO(path), path
         return self._opened
+
+
+def _fetched(places: Sequence[Place | None]) -> dict[int, bytes]:
+    """The images that lie behind URLs, requested together."""
+    remote = {at: place for at, place in enumerate(places) if place is not None and place.size and is_url(place.path)}
+    files = {path: open_url(path) for path in {place.path for place in remote.values()}}
+    ranges = [(files[place.path], place.offset, place.offset + place.size) for place in remote.values()]
+    fetched = dict(zip(remote, fetch_together(ranges), strict=True))
+    for number, data in fetched.items():
+        if len(data) != remote[number].size:
+            raise _changed(remote[number])
+    return fetched
+
+
+def _changed(place: Place) -> InputError:
+    return InputError(f"{place.path} changed while it was read; let nothing write to it and run again")

@@ -28,6 +28,7 @@ from imagenet_captions.sources.yfcc_lines import Numbers, read_lines
 from imagenet_captions.sources.yfcc_matches import join, read_matches, wanted_numbers
 from imagenet_captions.sources.yfcc_photos import PHOTOS, Photo, photo_batches
 from imagenet_captions.sources.yfcc_sqlite import is_sqlite, read_table
+from imagenet_captions.storage.parquet import parquet_file
 
 LACKING = "YFCC100M does not have it, and Flickr was not asked"
 _PARTS = "yfcc100m_dataset*"
@@ -77,7 +78,7 @@ class YfccSource:
         """Yield what became of the others, what matching dropped included where this source stands alone."""
         if self._answered is None:
             earlier = require_file(outcomes_path(self._matches), "the outcomes of matching")
-            with pq.ParquetFile(earlier) as opened:
+            with parquet_file(earlier) as opened:
                 for batch in opened.iter_batches():
                     yield from pa.Table.from_batches([batch]).cast(OUTCOMES).to_batches()
         yield from self._dropped
@@ -174,11 +175,12 @@ def _is_parquet(path: Path) -> bool:
 
 def _extracted(path: Path, wanted: Numbers, dropped: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     ids = pa.array(wanted).cast(pa.string())
-    with pq.ParquetFile(path) as opened:
+    with parquet_file(path) as opened:
         if opened.schema_arrow.names != PHOTOS.names:
             raise InputError(f"{path} is a Parquet file, but not one that extract-yfcc wrote; give YFCC100M's metadata")
         for batch in opened.iter_batches():
             photos = pa.Table.from_batches([batch]).cast(PHOTOS)
             yield from photos.filter(pc.is_in(photos["photo_id"], value_set=ids)).to_batches()
     if outcomes_path(path).is_file():
-        dropped += pq.read_table(outcomes_path(path)).cast(OUTCOMES).to_batches()
+        with parquet_file(outcomes_path(path)) as opened:
+            dropped += opened.read().cast(OUTCOMES).to_batches()

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import require_file
 from imagenet_captions.photo_ids import MAX_DIGITS
 from imagenet_captions.records import MATCHES
 from imagenet_captions.sources.yfcc_lines import Numbers
+from imagenet_captions.storage.parquet import read_table
 
 
 class Matches(NamedTuple):
@@ -62,7 +62,7 @@ def join(photos: pa.RecordBatch, matched: Matches) -> tuple[pa.Table, Numbers]:
 def _open_matches(path: Path, columns: list[str]) -> pa.Table:
     require_file(path, "the matches file")
     try:
-        rows = pq.read_table(path, columns=columns)
+        rows = read_table(path, columns=columns)
     except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError):
         rows = None
     if rows is None or rows.schema.names != columns or rows["photo_id"].type != MATCHES.field("photo_id").type:

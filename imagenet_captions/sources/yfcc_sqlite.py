@@ -12,6 +12,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.sources.yfcc_bad import BadRows
 from imagenet_captions.sources.yfcc_lines import Numbers
 from imagenet_captions.sources.yfcc_photos import Photo, read_photo
+from imagenet_captions.storage.places import require_local
 
 _MAGIC = b"SQLite format 3\0"
 _ROWS_AT_ONCE = 1000
@@ -29,6 +30,7 @@ def read_table(path: Path, wanted: Numbers, bad: BadRows) -> Iterator[Photo]:
     With an index on photoid each photo is looked up; without one the table is read once, in its own order, past a table
     of the wanted ids, so that no row of it comes to Python in vain. The file is opened as one that nobody changes.
     """
+    require_local(path, "the SQLite file", "SQLite reads files of this machine alone")
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
         connection.text_factory = lambda value: value.decode("utf-8", "replace")
         with _in_words(path):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from imagenet_captions.dataset.manifest import read_manifest
@@ -17,6 +16,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.funnel import read_funnel
 from imagenet_captions.stats.measure import COLUMNS, measure
 from imagenet_captions.stats.result import Stats
+from imagenet_captions.storage.parquet import parquet_file
 
 
 class ImageHolder(Protocol):
@@ -40,7 +40,9 @@ def collect(dataset: Path, images: ImageHolder | None = None) -> Stats:
     files = shards(dataset)
     columns = [*COLUMNS, "names_class", *(["image_id", "photo_id"] if images else ["image.path"])]
     with whole(dataset):
-        stats = measure(read_tables(files, columns), None if images is None else images.keys)
+        stats = measure(
+            read_tables(files, columns), None if images is None else images.keys, read_manifest(dataset).classes
+        )
         return dataclasses.replace(stats, funnel=read_funnel(dataset / "outcomes.parquet"))
 
 
@@ -63,7 +65,7 @@ def shards(dataset: Path) -> list[Path]:
 def read_tables(files: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Table]:
     """Yield row group by row group, in those of the columns that there are."""
     for file in files:
-        with pq.ParquetFile(file) as opened:
+        with parquet_file(file) as opened:
             known = {opened.schema.column(at).path.removesuffix(".list.element") for at in range(len(opened.schema))}
             here = [name for name in columns if name in known]
             groups = range(opened.num_row_groups)

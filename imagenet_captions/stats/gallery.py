@@ -15,13 +15,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from PIL import Image, ImageOps
 
 from imagenet_captions.image_ids import wnid_of
 from imagenet_captions.licenses import LICENSES, License
 from imagenet_captions.splits import sampling_key
 from imagenet_captions.stats.collect import ImageHolder, read_tables, shards, whole
+from imagenet_captions.storage.parquet import parquet_file
 
 _COLUMNS = tuple(
     "image_id wnid class_name title description tags language photo_id owner_name license photo_page".split()
@@ -146,7 +146,7 @@ def _in_dataset(files: Sequence[Path], image_ids: Iterable[str]) -> Iterator[tup
     """Yield the images of these rows; of each row group only what comes before the last one wanted is read."""
     wanted = pa.array(list(image_ids), pa.string())
     for file in files:
-        with pq.ParquetFile(file) as opened:
+        with parquet_file(file) as opened:
             if "image" not in opened.schema_arrow.names:
                 return
             for group in range(opened.num_row_groups):

@@ -13,7 +13,7 @@ from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import replacing, sha256
 from imagenet_captions.packager.exports.attribution import write_attribution
-from imagenet_captions.packager.exports.receipt import check_place, write_receipt
+from imagenet_captions.packager.exports.receipt import check_place, mark_unfinished, write_receipt
 from imagenet_captions.packager.exports.release_json import write_release
 from imagenet_captions.packager.exports.rows import Job
 from imagenet_captions.packager.exports.settings import (
@@ -73,14 +73,17 @@ def export(dataset: Path, out: Path, settings: ExportSettings) -> Exported:
             raise InputError(f"the output {out} is a file, and a WebDataset is a folder; give another name")
         with replacing_folder(out) as folder:
             files = write_webdataset(job, folder)
-            write_receipt(out, dataset, recorded, dict(job.counts), files)
+            mark_unfinished(out)
+        write_receipt(out, dataset, recorded, dict(job.counts), files)
         return Exported(dict(job.counts))
     if out.is_dir():
         raise InputError(f"the output {out} is a folder, and --to {settings.to} writes a file; give another name")
     write = _attribution(out) if settings.to == ATTRIBUTION else _FILES[settings.to]
     with replacing(out) as file:
         write(job, file)
-        write_receipt(out, dataset, recorded, dict(job.counts), {out.name: sha256(file)})
+        files = {out.name: sha256(file)}
+        mark_unfinished(out)
+    write_receipt(out, dataset, recorded, dict(job.counts), files)
     return Exported(dict(job.counts))
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from imagenet_captions.dataset.parquet_pages import UnreadablePages, values_in
 from imagenet_captions.errors import InputError
 from imagenet_captions.packager.images import Place
+from imagenet_captions.storage.parquet import parquet_file
+from imagenet_captions.storage.places import is_remote
+from imagenet_captions.storage.remote import RemotePath
 
 _COLUMN = "image.bytes"
 
@@ -25,20 +28,29 @@ def places_in_shards(shards: Sequence[Path]) -> dict[str, Place]:
     """
     places: dict[str, Place] = {}
     for shard in shards:
-        with shard.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            try:
-                places |= _places_in(shard, mapped)
-            except (UnreadablePages, IndexError, KeyError):
-                raise InputError(
-                    f"the images in {shard} are not stored as this version stores them; package the dataset again, "
-                    "or say with --images where they lie"
-                ) from None
+        try:
+            if is_remote(shard):
+                places |= _places_in(shard, partial(_values_in_object, shard))
+                continue
+            with shard.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                places |= _places_in(shard, partial(values_in, mapped))
+        except (UnreadablePages, IndexError, KeyError):
+            raise InputError(
+                f"the images in {shard} are not stored as this version stores them; package the dataset again, "
+                "or say with --images where they lie"
+            ) from None
     return places
 
 
-def _places_in(shard: Path, mapped: mmap.mmap) -> dict[str, Place]:
+def _values_in_object(shard: RemotePath, start: int, size: int, nullable: bool) -> Iterator[tuple[int, int]]:
+    """The same for a shard behind a URL: the lengths lie between the images, so the chunk is read for them."""
+    chunk = shard.fetch(start, start + size)
+    return ((start + offset, length) for offset, length in values_in(chunk, 0, size, nullable))
+
+
+def _places_in(shard: Path, values_of: Callable[[int, int, bool], Iterator[tuple[int, int]]]) -> dict[str, Place]:
     found: dict[str, Place] = {}
-    with pq.ParquetFile(shard) as opened:
+    with parquet_file(shard) as opened:
         metadata = opened.metadata
         (column,) = [at for at in range(metadata.num_columns) if metadata.schema.column(at).path == _COLUMN]
         nullable = metadata.schema.column(column).max_definition_level > 0
@@ -47,7 +59,7 @@ def _places_in(shard: Path, mapped: mmap.mmap) -> dict[str, Place]:
             if chunk.compression != "UNCOMPRESSED" or chunk.has_dictionary_page:
                 raise UnreadablePages
             ids = _with_image(opened.read_row_group(number, columns=["image_id", "image.path"]))
-            values = list(values_in(mapped, chunk.data_page_offset, chunk.total_compressed_size, nullable))
+            values = list(values_of(chunk.data_page_offset, chunk.total_compressed_size, nullable))
             if len(ids) != len(values):
                 raise UnreadablePages
             name = str(shard)

@@ -42,13 +42,18 @@ def check_place(out: Path, dataset: Path, images: Path | None) -> None:
         raise InputError(f"{out} is there and is no earlier export; give another name, or remove it")
 
 
+def mark_unfinished(out: Path) -> None:
+    """Say that the files of an export are about to take their place.
+
+    So a killed run leaves nothing that the next one would refuse, nor anything that passes for whole.
+    """
+    write_json(receipt_path(out), {"format": FORMAT, "version": VERSION, "unfinished": True})
+
+
 def write_receipt(
     out: Path, dataset: Path, settings: Mapping[str, Any], counts: Mapping[str, int], files: Mapping[str, str]
 ) -> None:
-    """Write the receipt; `files` are the SHA-256 of what is exported, by name.
-
-    It comes before the export takes its place, so that a killed run leaves nothing that the next one would refuse.
-    """
+    """Write the receipt; `files` are the SHA-256 of what is exported, by name."""
     write_json(
         receipt_path(out),
         {

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from imagenet_captions.compose import compose_captions
 from imagenet_captions.dataset.manifest import Manifest
@@ -20,6 +19,7 @@ from imagenet_captions.packager.exports.settings import ExportSettings
 from imagenet_captions.packager.images import open_images
 from imagenet_captions.packager.locate import Located, locate
 from imagenet_captions.packager.locate import Rows as Keys
+from imagenet_captions.storage.parquet import read_table
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Job:
         deny = self.settings.deny
         wanted = list(dict.fromkeys([*columns, *(_DENIED_BY if deny else ())]))
         shards = sorted(name for name in self.manifest.files if name.startswith(config + "/"))
-        tables = [pq.read_table(self.dataset / name, columns=wanted) for name in shards]
+        tables = [read_table(self.dataset / name, columns=wanted) for name in shards]
         table = pa.concat_tables([part.replace_schema_metadata() for part in tables])
         self.counts["rows"] = len(table)
         _warn_of_blindness(deny, table)

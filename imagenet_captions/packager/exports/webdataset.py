@@ -14,10 +14,9 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from imagenet_captions import engine
 from imagenet_captions.compose import draw
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import remove_tree, sha256, write_json
+from imagenet_captions.files import new_file, scratch_in, sha256, write_json
 from imagenet_captions.licenses import LICENSES
 from imagenet_captions.packager.exports.own_images import places_in_shards
 from imagenet_captions.packager.exports.rows import Job
@@ -25,13 +24,14 @@ from imagenet_captions.packager.exports.settings import SAMPLES_A_SHARD
 from imagenet_captions.packager.exports.tars import TarWriter
 from imagenet_captions.packager.images import Place
 from imagenet_captions.packager.reading import ImageReader
+from imagenet_captions.storage.places import is_only_here
 
 _COLUMNS = [
     *("image_id", "filename", "wnid", "label", "class_name", "title", "description", "tags", "language"),
     *("photo_id", "owner", "owner_name", "license", "date_taken", "date_posted", "photo_page", "source"),
     "retrieved_at",
 ]
-_SCRATCH = "scratch"
+
 _IMAGES_AT_ONCE = 64
 _LICENSES = {license.id: license.name for license in LICENSES}
 
@@ -60,9 +60,19 @@ def write_webdataset(job: Job, folder: Path) -> dict[str, str]:
 
     Samples are shared out by chance that the seed and the images' ids alone decide.
     """
+    with scratch_in(folder) as scratch:
+        shards = _write_shards(job, folder, scratch)
+    job.count("broken_image", sum(shard.broken for shard in shards))
+    job.count("exported", sum(shard.samples for shard in shards))
+    if not job.counts["exported"]:
+        raise InputError("none of the images can be used; check them")
+    sizes = folder / "sizes.json"
+    write_json(sizes, {shard.name: shard.samples for shard in shards})
+    return {**{shard.name: shard.sha256 for shard in shards}, sizes.name: sha256(sizes)}
+
+
+def _write_shards(job: Job, folder: Path, scratch: Path) -> list[Written]:
     table = job.read_captioned(_COLUMNS, empty_too=True)
-    scratch = folder / _SCRATCH
-    scratch.mkdir()
     places = _places(job, table, scratch)
     order, size = _order(job, table, places), job.settings.shard_size or SAMPLES_A_SHARD
     workers = min(job.settings.workers, -(-len(order) // size))
@@ -72,17 +82,11 @@ def write_webdataset(job: Job, folder: Path) -> dict[str, str]:
     )
     shards = []
     with tqdm(total=len(order), desc="export", unit=" samples", unit_scale=True, disable=None) as progress:
-        for shard in engine.run(write_shard, jobs, workers):
+        alone = any(is_only_here(path) for path in (job.dataset, folder, job.settings.images) if path is not None)
+        for shard in job.settings.engine.run(write_shard, jobs, workers, threads=alone):
             shards.append(shard)
             progress.update(shard.samples)
-    remove_tree(scratch)
-    job.count("broken_image", sum(shard.broken for shard in shards))
-    job.count("exported", sum(shard.samples for shard in shards))
-    if not job.counts["exported"]:
-        raise InputError("none of the images can be used; check them")
-    sizes = folder / "sizes.json"
-    write_json(sizes, {shard.name: shard.samples for shard in shards})
-    return {**{shard.name: shard.sha256 for shard in shards}, sizes.name: sha256(sizes)}
+    return shards
 
 
 def _places(job: Job, table: pa.Table, scratch: Path) -> Sequence[Place | None]:
@@ -117,7 +121,7 @@ def _shard_job(
 def write_shard(job: ShardJob) -> Written:
     """Write one tar; an image that cannot be used leaves no sample behind."""
     samples = broken = 0
-    with TarWriter(job.path) as tar, closing(ImageReader()) as reader:
+    with new_file(job.path) as path, TarWriter(path) as tar, closing(ImageReader()) as reader:
         for start in range(0, len(job.places), _IMAGES_AT_ONCE):
             images, faults = reader.read(job.places[start : start + _IMAGES_AT_ONCE])
             rows = job.rows.slice(start, _IMAGES_AT_ONCE).to_pylist()

@@ -18,6 +18,7 @@ from imagenet_captions.packager.images.source import (
     photo_id,
     wnid_in,
 )
+from imagenet_captions.storage.places import is_remote
 
 
 class FolderImages:
@@ -30,7 +31,7 @@ class FolderImages:
         """Yield the wanted files, folder by folder in the order of their names."""
         around = wnid_in(self.path.resolve().name)
         example, joined = "", False
-        for file, name in walk(self.path):
+        for file, name, size in _files(self.path):
             if not is_image_name(name):
                 continue
             key = image_id(name)
@@ -41,9 +42,18 @@ class FolderImages:
                 continue
             joined = True
             if key in wanted.keys:
-                yield Found(key, nearest_wnid(name, around), Place(file, 0, Path(file).stat().st_size))
+                size = Path(file).stat().st_size if size is None else size
+                yield Found(key, nearest_wnid(name, around), Place(file, 0, size))
         if not joined and example:
             raise _photo_ids_only(self.path) if photo_id(Path(example).name) else no_names(self.path, example)
+
+
+def _files(path: Path) -> Iterator[tuple[str, str, int | None]]:
+    """Every file with its name, and with its size where that comes with the listing."""
+    if is_remote(path):
+        yield from ((str(file), name, size) for file, name, size, _ in path.below())
+    else:
+        yield from ((file, name, None) for file, name in walk(path))
 
 
 def _photo_ids_only(path: Path) -> InputError:

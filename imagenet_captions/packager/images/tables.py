@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.image_ids import image_id
 from imagenet_captions.packager.images.source import Found, Place, Wanted, no_names
+from imagenet_captions.storage.parquet import parquet_file
 
 _ROWS_AT_ONCE = 64  # images in memory at a time, about 7 MB of ImageNet
 
@@ -56,7 +56,7 @@ def _append(spool: BinaryIO, data: bytes) -> Place:
 
 
 def _image_column(table: Path) -> str | None:
-    with _reading(table), pq.ParquetFile(table) as opened:
+    with _reading(table), parquet_file(table) as opened:
         for field in opened.schema_arrow:
             kind = field.type
             if pa.types.is_struct(kind) and {"bytes", "path"} <= {kind.field(i).name for i in range(kind.num_fields)}:
@@ -66,7 +66,7 @@ def _image_column(table: Path) -> str | None:
 
 def _images(table: Path, column: str, wanted: Wanted) -> Iterator[tuple[str | None, bytes | None]]:
     """Yield every row's path, and its bytes if it is wanted; a row group without wanted rows is not read."""
-    with _reading(table), pq.ParquetFile(table) as opened:
+    with _reading(table), parquet_file(table) as opened:
         for group in range(opened.num_row_groups):
             named = opened.read_row_group(group, columns=[f"{column}.path"])
             paths: list[str | None] = named[column].combine_chunks().field("path").to_pylist()

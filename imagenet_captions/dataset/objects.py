@@ -1,0 +1,52 @@
+"""A folder behind a URL that is replaced as a whole, where nothing can be renamed and no name can be locked.
+
+A store takes an object whole or not at all, but a folder is many objects. So the new ones are made beside their place,
+under a name of this run's own, and copied within the store at the end. A dataset's manifest is what says that it is
+whole, so that it is marked unfinished before the first object of the old dataset is touched, and written last:
+
+    killed while the new one is made      the old dataset, whole
+    killed while it is copied             a manifest that says `unfinished`, which no reader takes for a dataset
+    killed after the manifest             the new dataset, whole
+
+The same command, run again, ends with the new one in each case. What a killed run left beside is removed by the next.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from imagenet_captions.dataset.manifest import NAME, is_unfinished_by, mark_unfinished
+from imagenet_captions.errors import InputError
+from imagenet_captions.storage.remote import RemotePath, copy_all, remove_all
+
+
+@contextmanager
+def replacing_objects(out: RemotePath) -> Iterator[RemotePath]:
+    """Give an empty folder to write to, and put its objects in the place of those of `out` if nothing went wrong."""
+    beside = out.with_name(f".{out.name}.partial")
+    remove_all(beside)
+    run = secrets.token_hex(8)
+    try:
+        yield beside / run
+        _take_place(beside / run, out, run)
+    finally:
+        with suppress(InputError):  # what went wrong before counts more
+            remove_all(beside / run)
+
+
+def _take_place(new: RemotePath, out: RemotePath, run: str) -> None:
+    sizes = {name: size for _, name, size, _ in new.below()}
+    has_manifest = sizes.pop(NAME, None) is not None
+    if has_manifest:
+        mark_unfinished(out, run)
+    copy_all([(new / name, out / name) for name in sizes])
+    found = {name: size for _, name, size, _ in out.below() if name != NAME}
+    for name in found.keys() - sizes.keys():
+        (out / name).unlink(missing_ok=True)
+    alone = not has_manifest or is_unfinished_by(out, run)
+    if not alone or any(found.get(name) != size for name, size in sizes.items()):
+        raise InputError(f"another run wrote to {out} at the same time; run the same command again, alone")
+    if has_manifest:
+        (new / NAME).copy_to(out / NAME)

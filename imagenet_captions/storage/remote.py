@@ -1,0 +1,288 @@
+"""A file or folder behind a URL, with the methods of `pathlib.Path` that this package uses."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatchcase
+from functools import total_ordering
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Any
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.storage.faults import MissingObject, in_words
+from imagenet_captions.storage.ranges import Ranges
+
+# For the type checker it is a Path, whose methods it overrides with the same signatures. At run time it is none: what
+# it lacks fails, rather than touch a file of this machine by the name of a URL.
+if TYPE_CHECKING:
+    from pathlib import Path as _Base
+else:
+    _Base = object
+_COPIES_AT_ONCE = 8
+# What tells that an object was written anew, by whatever name a store gives it.
+_VERSIONS = ("ETag", "etag", "md5Hash", "blob_id", "mtime", "LastModified", "last_modified", "updated", "created")
+
+
+def open_url(url: str) -> RemotePath:
+    """The place that a URL names; InputError for a kind of URL that nothing installed can read."""
+    from fsspec.core import url_to_fs
+
+    scheme = url.partition("://")[0].lower()
+    with in_words(url):
+        try:
+            # Without a cache of listings: workers and other machines write what this process has to see.
+            system, _ = url_to_fs(url, use_listings_cache=False)
+        except ImportError:
+            raise InputError(
+                f"{scheme}:// needs a package that is not installed; s3:// comes with: "
+                "pip install 'imagenet-captions[cloud]', gs:// with gcsfs, abfs:// with adlfs"
+            ) from None
+        except ValueError as error:
+            if "rotocol" not in str(error):
+                raise
+            raise InputError(f"{scheme}:// is no kind of URL that fsspec knows; give one such as s3://") from None
+    return RemotePath(url, system)
+
+
+@total_ordering
+class RemotePath(_Base):
+    """A place behind a URL. Folders are what names have in common: nothing makes or removes them.
+
+    All requests go out when they are needed and nothing is remembered. Every fault is an InputError that names the
+    URL. Objects are written whole, by `put` and `write_text`: there is no opening to write.
+    """
+
+    def __init__(self, url: str, system: Any) -> None:
+        scheme, _, rest = url.partition("://")
+        self.scheme = scheme.lower()
+        self._parts = tuple(part for part in rest.split("/") if part)
+        self.system = system
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{'/'.join(self._parts)}"
+
+    def __repr__(self) -> str:
+        return f"RemotePath({str(self)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_url, (str(self),)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemotePath) and self._identity == other._identity
+
+    def __lt__(self, other: Any) -> bool:
+        return bool(self._identity < other._identity)
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    @property
+    def _identity(self) -> tuple[str, tuple[str, ...]]:
+        kind = self.system.protocol
+        return (kind if isinstance(kind, str) else kind[0]), self._parts
+
+    @property
+    def key(self) -> str:
+        """The name by which fsspec's file system knows it: s3://bucket/a is bucket/a."""
+        name: str = self.system._strip_protocol(str(self))  # what every file system implements for this
+        return name
+
+    # Names, without a request.
+
+    @property
+    def name(self) -> str:
+        return self._parts[-1] if self._parts else ""
+
+    @property
+    def suffix(self) -> str:
+        return PurePosixPath(self.name).suffix
+
+    @property
+    def parent(self) -> RemotePath:
+        """The folder around it; of a bucket, or the root of a store without buckets, itself."""
+        return self._with(self._parts[:-1]) if len(self._parts) > self._roots else self
+
+    @property
+    def parents(self) -> Sequence[RemotePath]:
+        return [self._with(self._parts[:end]) for end in range(len(self._parts) - 1, self._roots - 1, -1)]
+
+    def __truediv__(self, name: Any) -> RemotePath:
+        return self._with((*self._parts, *(part for part in str(name).split("/") if part)))
+
+    def with_name(self, name: str) -> RemotePath:
+        return self._with((*self._parts[:-1], name))
+
+    def with_suffix(self, suffix: str) -> RemotePath:
+        return self.with_name(PurePosixPath(self.name).with_suffix(suffix).name)
+
+    def relative_to(self, *other: Any) -> PurePosixPath:  # type: ignore[override]  # a name, not a place
+        (folder,) = other
+        if self._parts[: len(folder._parts)] != folder._parts:
+            raise ValueError(f"{self} is not below {folder}")
+        return PurePosixPath(*self._parts[len(folder._parts) :])
+
+    def as_posix(self) -> str:
+        return str(self)
+
+    def resolve(self, strict: bool = False) -> RemotePath:
+        return self
+
+    @property
+    def _roots(self) -> int:
+        return 0 if self.scheme == "memory" else 1
+
+    def _with(self, parts: Sequence[str]) -> RemotePath:
+        return RemotePath(f"{self.scheme}://{'/'.join(parts)}", self.system)
+
+    # What is there.
+
+    def exists(self, *, follow_symlinks: bool = True) -> bool:
+        return self._info() is not None
+
+    def is_file(self, *, follow_symlinks: bool = True) -> bool:
+        return (self._info() or {}).get("type") == "file"
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        return (self._info() or {}).get("type") == "directory"
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        """Its size; nothing else that a store says is worth a place here."""
+        return os.stat_result((stat.S_IFREG, 0, 0, 0, 0, 0, self._size(), 0, 0, 0))
+
+    def rglob(  # what the interpreters' own signatures have in common
+        self, pattern: Any, *, case_sensitive: bool | None = None, recurse_symlinks: bool = False
+    ) -> Generator[RemotePath, None, None]:
+        """Every file at any depth whose name fits."""
+        yield from (file for file, _, _, _ in self.below() if fnmatchcase(file.name, pattern))
+
+    def iterdir(self) -> Generator[RemotePath, None, None]:
+        with in_words(str(self)):
+            names = [str(entry["name"]) for entry in self.system.ls(self.key, detail=True)]
+        for name in sorted({name.rstrip("/").rpartition("/")[2] for name in names} - {"", self.name}):
+            yield self / name
+
+    def glob(  # what the interpreters' own signatures have in common
+        self, pattern: Any, *, case_sensitive: bool | None = None, recurse_symlinks: bool = False
+    ) -> Generator[RemotePath, None, None]:
+        """The entries of this folder whose name fits; a pattern has no slash here."""
+        yield from (entry for entry in self.iterdir() if fnmatchcase(entry.name, pattern))
+
+    def below(self) -> list[tuple[RemotePath, str, int, str]]:
+        """Every file at any depth, or the file itself: its place, name in here, size and version.
+
+        In the order of the names folder by folder, as on a disk. A version changes when the object is written anew.
+        """
+        with in_words(str(self)):
+            found = self.system.find(self.key, detail=True)
+        listed = []
+        for key, info in found.items():
+            inside = key[len(self.key) :].strip("/")
+            if not key.endswith("/"):  # an object of this name stands for a folder that somebody made
+                version = next((str(info[name]) for name in _VERSIONS if info.get(name) is not None), "")
+                listed.append((self / inside, inside, int(info["size"] or 0), version))
+        return sorted(listed, key=lambda entry: entry[1].split("/"))
+
+    # Bytes.
+
+    def open(  # type: ignore[override]  # one signature for what Path has eight overloads
+        self,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> IO[Any]:
+        """A reader; with `buffering=0` one that requests exactly what is read from it."""
+        if mode not in ("r", "rb"):
+            raise ValueError(f"{self} cannot be opened with mode {mode!r}; objects are written whole")
+        ranges = Ranges(self.fetch, self._size(), str(self), exact=buffering == 0)
+        if buffering == 0:
+            return ranges  # type: ignore[return-value]
+        buffered = io.BufferedReader(ranges)
+        return buffered if mode == "rb" else io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline)
+
+    def fetch(self, start: int, stop: int) -> bytes:
+        """Bytes `start` to `stop`, in one request."""
+        with in_words(str(self)):
+            data: bytes = self.system.cat_file(self.key, start=start, end=stop)
+        return data
+
+    def read_bytes(self) -> bytes:
+        with in_words(str(self)):
+            data: bytes = self.system.cat_file(self.key)
+        return data
+
+    def read_text(self, encoding: str | None = None, errors: str | None = None, newline: str | None = None) -> str:
+        with io.TextIOWrapper(io.BytesIO(self.read_bytes()), encoding or "utf-8", errors or "strict", newline) as text:
+            return text.read()
+
+    def put(self, local: Path) -> None:
+        """Make this object of a file of this machine; readers see the old one until all of the new one is there."""
+        with in_words(str(self)):
+            self.system.put_file(str(local), self.key)
+
+    def copy_to(self, other: RemotePath) -> None:
+        """Copy this object within its store, without its bytes coming here."""
+        with in_words(str(other)):
+            self.system.cp_file(self.key, other.key)
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        with in_words(str(self)):
+            try:
+                self.system.rm_file(self.key)
+            except FileNotFoundError:
+                if not missing_ok:
+                    raise
+
+    def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        """Nothing: a folder is there when something is in it."""
+
+    def _size(self) -> int:
+        info = self._info()
+        if info is None:
+            raise MissingObject(str(self))
+        if info.get("size") is None:
+            raise InputError(f"the server does not say how large {self} is; download it first")
+        return int(info["size"])
+
+    def _info(self) -> dict[str, Any] | None:
+        with in_words(str(self)):
+            try:
+                info: dict[str, Any] = self.system.info(self.key)
+            except FileNotFoundError:
+                return None
+        return info
+
+
+def fetch_together(ranges: Sequence[tuple[RemotePath, int, int]]) -> list[bytes]:
+    """Bytes `start` to `stop` of several files of one store, requested together where it takes that."""
+    if not ranges:
+        return []
+    first = ranges[0][0]
+    with in_words(str(first)):
+        keys = [file.key for file, _, _ in ranges]
+        starts, stops = [start for _, start, _ in ranges], [stop for _, _, stop in ranges]
+        found = first.system.cat_ranges(keys, starts, stops, on_error="return")
+    for (file, _, _), data in zip(ranges, found, strict=True):
+        if isinstance(data, BaseException):
+            with in_words(str(file)):
+                raise data
+    return [bytes(data) for data in found]
+
+
+def copy_all(pairs: Sequence[tuple[RemotePath, RemotePath]]) -> None:
+    """Copy objects within their store, several at a time."""
+    with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
+        for _ in pool.map(lambda pair: pair[0].copy_to(pair[1]), pairs):
+            pass
+
+
+def remove_all(folder: RemotePath) -> None:
+    """Remove every object below a folder, several at a time."""
+    with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
+        for _ in pool.map(lambda entry: entry[0].unlink(missing_ok=True), folder.below()):
+            pass

@@ -1,0 +1,90 @@
+"""An S3 server on this machine, and what is put there for the tests to read."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SECRET = "NeverToBeSeen/4q7"
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket of its own for a test."""
+
+    url: str
+    system: Any  # s3fs, asked without our own code
+
+    @property
+    def name(self) -> str:
+        return self.url.removeprefix("s3://")
+
+    def upload(self, local: Path, name: str) -> str:
+        """Put a file or folder there and return its URL."""
+        self.system.put(str(local), f"{self.name}/{name}", recursive=local.is_dir())
+        return f"{self.url}/{name}"
+
+    def files(self, folder: str = "") -> dict[str, bytes]:
+        """The content of everything below a folder, by the name in there."""
+        self.system.invalidate_cache()
+        root = f"{self.name}/{folder}".rstrip("/")
+        return {key.removeprefix(root + "/"): self.system.cat_file(key) for key in self.system.find(root)}
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The address of an S3 server; fsspec finds it, and the keys, in the environment as anywhere else."""
+    moto = pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    address = f"http://{host}:{port}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", address)
+        patch.setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        yield address
+    running.stop()
+
+
+@pytest.fixture
+def bucket(server: str) -> Bucket:
+    import fsspec
+
+    system = fsspec.filesystem("s3")
+    name = "test-" + secrets.token_hex(6)
+    system.mkdir(name)
+    return Bucket(f"s3://{name}", system)
+
+
+def local_files(folder: Path) -> dict[str, bytes]:
+    """The content of everything below a folder of this machine, by the name in there."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def aws_environment() -> dict[str, str]:
+    """What a process of its own needs to find the server."""
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+
+
+def invoke(*arguments: str) -> tuple[int, str]:
+    """Run a command of ours in this process; return its exit code, and all that it says."""
+    from typer.testing import CliRunner
+
+    from imagenet_captions.cli import app
+
+    told = CliRunner().invoke(app, list(arguments))
+    if told.exception is not None and not isinstance(told.exception, SystemExit):
+        raise told.exception
+    return told.exit_code, told.output
