@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import mmap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,17 @@ from imagenet_captions.dataset.manifest import is_dataset, read_manifest
 from imagenet_captions.dataset.parquet_pages import UnreadablePages, values_in
 from imagenet_captions.errors import InputError
 from imagenet_captions.examples.classes_of import Labelled, by_key, by_number, class_of
+from imagenet_captions.examples.example import Rows
 from imagenet_captions.examples.stored import (
     TEXTS,
+    CachedImages,
     ColumnImages,
     FileImages,
     Images,
     StoredExamples,
+    bytes_in,
     ids_of,
+    struct_field,
     text_columns,
 )
 
@@ -142,16 +148,13 @@ def _class_label(schema: pa.Schema, column: str) -> list[str] | None:
     return list(map(str, names)) if isinstance(names, list) else None
 
 
+@dataclass(frozen=True)
 class _Found:
-    """Which rows have an image, how it is called, and how it is read."""
+    """Which rows have an image, how it is called, and how those are read, given the rows that have one."""
 
-    def __init__(self, has: pa.Array, paths: pa.Array, where: FileImages | pa.ChunkedArray) -> None:
-        self.has, self.paths, self._where = has, paths, where
-
-    def images(self, kept: Any) -> Images:
-        if isinstance(self._where, FileImages):
-            return self._where  # has the rows with an image alone
-        return ColumnImages(self._where.filter(self.has) if len(kept) < len(self.has) else self._where)
+    has: pa.Array
+    paths: pa.Array
+    images: Callable[[Rows], Images]
 
 
 def _images(files: Sequence[Path], image: str) -> _Found:
@@ -160,25 +163,19 @@ def _images(files: Sequence[Path], image: str) -> _Found:
         return _in_place(files, image)
     except (UnreadablePages, IndexError, KeyError):
         pass
-    sizes = [_uncompressed(file, image) for file in files]
-    if sum(sizes) <= _LARGEST_IN_MEMORY:
+    if sum(_uncompressed(file, image) for file in files) <= _LARGEST_IN_MEMORY:
         column = pa.chunked_array([c for file in files for c in pq.read_table(file, columns=[image])[image].chunks])
+        images: Callable[[Rows], Images] = partial(ColumnImages, bytes_in(column))
     else:
         import datasets
 
-        column = datasets.Dataset.from_parquet(list(map(str, files)), columns=[image]).data[image]
-    if not pa.types.is_struct(column.type):
-        return _Found(column.is_valid().combine_chunks(), pa.nulls(len(column), pa.string()), column)
-    data = _field(column, "bytes")
-    names = {column.type.field(at).name for at in range(column.type.num_fields)}
-    paths = _field(column, "path").combine_chunks() if "path" in names else pa.nulls(len(column), pa.string())
-    return _Found(data.is_valid().combine_chunks(), paths.cast(pa.string()), data)
-
-
-def _field(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    kind = column.type.field(name).type
-    # struct_field, unlike Array.field, is null where the whole image is.
-    return pa.chunked_array([pc.struct_field(chunk, name) for chunk in column.chunks], kind)
+        cached = datasets.Dataset.from_parquet(list(map(str, files)), columns=[image])
+        column = cached.data[image]
+        images = partial(CachedImages, cached)
+    paths = pa.nulls(len(column), pa.string())
+    if pa.types.is_struct(column.type) and column.type.get_field_index("path") >= 0:
+        paths = struct_field(column, "path").cast(pa.string()).combine_chunks()
+    return _Found(bytes_in(column).is_valid().combine_chunks(), paths, images)
 
 
 def _uncompressed(file: Path, image: str) -> int:
@@ -197,7 +194,7 @@ def _in_place(files: Sequence[Path], image: str) -> _Found:
     for at, file in enumerate(files):
         places = _places(file, f"{image}.bytes")
         column = pq.read_table(file, columns=[f"{image}.path"])[image]
-        path = _field(column, "path")
+        path = struct_field(column, "path")
         has += path.is_valid().chunks
         paths += path.chunks
         if pc.sum(path.is_valid()).as_py() != len(places):
@@ -211,7 +208,9 @@ def _in_place(files: Sequence[Path], image: str) -> _Found:
         np.concatenate(offsets),
         np.concatenate(sizes),
     )
-    return _Found(pa.chunked_array(has, pa.bool_()).combine_chunks(), pa.chunked_array(paths, pa.string()), images)
+    return _Found(
+        pa.chunked_array(has, pa.bool_()).combine_chunks(), pa.chunked_array(paths, pa.string()), lambda _: images
+    )
 
 
 def _places(file: Path, column: str) -> np.typing.NDArray[np.int64]:

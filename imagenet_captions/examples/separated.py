@@ -24,21 +24,26 @@ _LOOKED_AT = 1000
 def open_separated(source: Path) -> StoredExamples:
     """The images that a CSV or TSV file names, with the captions beside them.
 
-    The separator shows in the header: a tab, as open_clip has it, else a comma. Paths are absolute or relative to the
-    file. The caption is `title`, as open_clip calls it, whatever it was made of.
+    The separator shows in the header: a tab, as open_clip has it, else a comma. Paths are absolute, or relative to the
+    file; or, as open_clip takes them, to the working directory, if the first image is there and not beside the file.
+    The caption is `title`, as open_clip calls it, whatever it was made of.
     """
     table = _read(source)
     paths = _column(table, _IMAGE)
     if paths is None:
         raise InputError(f"{source} has no column of images; call one of its columns filepath, as open_clip does")
-    folder = source.resolve().parent.as_posix().rstrip("/")
-    absolute = pc.starts_with(paths, "/")
-    full = pc.if_else(absolute, paths, pc.binary_join_element_wise(folder, paths, "/"))
+    folder = _folder(source, paths[0].as_py()).as_posix().rstrip("/")
+    full = pc.if_else(pc.starts_with(paths, "/"), paths, pc.binary_join_element_wise(folder, paths, "/"))
     _check_files(source, full)
     caption = _column(table, _CAPTION)
     texts = TextColumns({} if caption is None else {"caption": caption})
     classes, labels = _labels(table)
     return StoredExamples(source, classes, labels, ids_of(paths), FileImages(full), texts)
+
+
+def _folder(source: Path, first: str) -> Path:
+    beside = source.resolve().parent
+    return Path.cwd() if not (beside / first).is_file() and (Path.cwd() / first).is_file() else beside
 
 
 def _read(source: Path) -> pa.Table:
@@ -94,5 +99,6 @@ def _check_files(source: Path, paths: pa.ChunkedArray) -> None:
         first = missing[0]
         raise InputError(
             f"{source} names {paths[first].as_py()[:200]} in row {first + 1:,}, which is no file "
-            f"({len(missing):,} of {len(rows):,} looked at are missing); paths are relative to the file's folder"
+            f"({len(missing):,} of {len(rows):,} looked at are missing); paths are relative "
+            "to the file's folder or the working directory"
         )

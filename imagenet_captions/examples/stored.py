@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -136,13 +137,42 @@ class OpenFiles:
 
 
 class ColumnImages:
-    """Images in an Arrow column of bytes."""
+    """Images in an Arrow column of bytes, in memory; row i is `column[rows[i]]`."""
 
-    def __init__(self, column: pa.ChunkedArray) -> None:
-        self._column = column
+    def __init__(self, column: pa.ChunkedArray, rows: Rows) -> None:
+        self._column, self._rows = column, rows
 
     def read(self, row: int) -> bytes:
-        return bytes(self._column[row].as_buffer())
+        return bytes(self._column[int(self._rows[row])].as_buffer())
+
+
+class CachedImages:
+    """The same in the cache of `datasets`, a file that every process maps: to send it is to send its name."""
+
+    def __init__(self, dataset: Any, rows: Rows) -> None:
+        self._dataset, self._rows = dataset, rows
+
+    @cached_property
+    def _column(self) -> pa.ChunkedArray:
+        (name,) = self._dataset.column_names
+        return bytes_in(self._dataset.data[name])
+
+    def read(self, row: int) -> bytes:
+        return bytes(self._column[int(self._rows[row])].as_buffer())
+
+    def __reduce__(self) -> tuple[type[CachedImages], tuple[Any, Rows]]:
+        return CachedImages, (self._dataset, self._rows)
+
+
+def bytes_in(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The bytes in a column of images, which may have their paths beside them."""
+    return struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
+
+
+def struct_field(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """One field of a column of structs, null where the whole struct is (unlike `Array.field`)."""
+    kind = column.type.field(name).type
+    return pa.chunked_array([pc.struct_field(chunk, name) for chunk in column.chunks], kind)
 
 
 def ids_of(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:

@@ -32,7 +32,8 @@ def decode(data: bytes) -> torch.Tensor:
         try:
             # A copy, since torch warns of bytes, which cannot be written to.
             copied = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-            return decode_jpeg(copied, mode=ImageReadMode.RGB)
+            pixels: torch.Tensor = decode_jpeg(copied, mode=ImageReadMode.RGB)
+            return pixels
         except RuntimeError:
             pass  # Pillow reads some files that libjpeg's defaults do not, and says more about the others
     return _by_pillow(data)

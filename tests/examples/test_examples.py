@@ -78,10 +78,14 @@ def test_large_parquet_is_read_from_the_cache_of_datasets(tmp_path: Path, monkey
     monkeypatch.setattr(in_parquet, "_LARGEST_IN_MEMORY", 0)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    file = write_parquet(tmp_path / "x.parquet", label=[0, 1, 1])
-    examples = open_examples(file)
-    assert [each[1] for each in all_of(examples)] == [image("a"), image("b"), image("c")]
-    assert len(pickle.dumps(examples)) < 20_000
+    held = [{"bytes": bytes([number]) * 100_000, "path": None} if number != 2 else None for number in range(5)]
+    pq.write_table(pa.table({"image": held, "label": range(5)}), tmp_path / "x.parquet", compression="zstd")
+    examples = open_examples(tmp_path / "x.parquet")
+    assert [(each[0], each[1][:3], each[3]) for each in all_of(examples)] == [
+        (f"{number:08d}", bytes([number]) * 3, str(number)) for number in (0, 1, 3, 4)
+    ]
+    assert examples.left_out == 1
+    assert len(pickle.dumps(examples)) < 20_000  # the name of the cache, not what is in it
 
 
 def write_parquet(path: Path, **columns: object) -> Path:
@@ -239,6 +243,22 @@ def test_open_clips_csv(tmp_path: Path, separator: str) -> None:
         (image("b"), Texts(caption="NA")),
     ]
     assert examples.labels.tolist() == [1, 0]
+
+
+def test_a_csv_as_open_clip_reads_it_names_files_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "made").mkdir()
+    dataset = make_dataset(tmp_path / "made", rows(2))
+    held = {row["image_id"]: image(row["image_id"]) for row in rows(2)}
+    train_folder(tmp_path / "work/images", held)
+    monkeypatch.chdir(tmp_path / "work")
+    export(dataset, tmp_path / "train.csv", ExportSettings(to="open-clip-csv", images=Path("images")))
+    examples = open_examples(tmp_path / "train.csv")
+    captions = {row["image_id"]: row["caption"] for row in rows(2)}
+    assert {each[0]: (each[1], each[2].caption) for each in all_of(examples)} == {
+        key: (data, " ".join(captions[key].split())) for key, data in held.items()
+    }
 
 
 def test_a_csv_names_a_file_that_is_not_there(tmp_path: Path) -> None:
