@@ -43,13 +43,18 @@ def _text(width: int, heads: int, layers: int, context: int) -> dict[str, Any]:
     }
 
 
-def _micro_text() -> dict[str, Any]:
-    """A text transformer for a CPU, with the 3,582 most frequent of CLIP's byte pairs: 4,096 tokens in all."""
-    sizes = {"width": 64, "heads": 2, "layers": 2, "context_length": _MICRO_CONTEXT, "vocab_size": _MICRO_TOKENS}
+def _micro_tokenizer() -> TokenizerConfig:
+    """The 3,582 most frequent of CLIP's byte pairs: 4,096 tokens in all."""
     merges = _MICRO_TOKENS - 512 - 2  # the bytes, within a word and at its end; start and end of a text
+    return TokenizerConfig(context_length=_MICRO_CONTEXT, options={"merges": merges})
+
+
+def _micro_text() -> dict[str, Any]:
+    """A text transformer for a CPU, and the tokens for it."""
+    sizes = {"width": 64, "heads": 2, "layers": 2, "context_length": _MICRO_CONTEXT, "vocab_size": _MICRO_TOKENS}
     return {
         "text": TowerConfig("open_clip", {"text_cfg": sizes, "quick_gelu": False}),
-        "tokenizer": TokenizerConfig(context_length=_MICRO_CONTEXT, options={"merges": merges}),
+        "tokenizer": _micro_tokenizer(),
     }
 
 
@@ -57,21 +62,18 @@ def _timm(architecture: str, **arguments: Any) -> TowerConfig:
     return TowerConfig("timm", {"architecture": architecture, "arguments": arguments})
 
 
-def _align(vision: Mapping[str, Any], text: Mapping[str, Any], dim: int, context: int) -> dict[str, Any]:
-    """transformers' ALIGN, its BERT with CLIP's byte pairs in place of WordPieces, which come only from a hub.
-
-    transformers gives torch the momentum that TensorFlow means (0.99 of the old), which torch takes for 0.99 of the
-    new; 0.01 is what was meant.
-    """
+def _align(vision: Mapping[str, Any], text: Mapping[str, Any], dim: int, tokenizer: TokenizerConfig) -> dict[str, Any]:
+    """transformers' ALIGN, its BERT with CLIP's byte pairs in place of WordPieces, which come only from a hub."""
+    context = tokenizer.context_length
     config = {
         "projection_dim": dim,
-        "vision_config": {"batch_norm_momentum": 0.01, **vision},
+        "vision_config": dict(vision),
         "text_config": {"vocab_size": _BYTE_PAIRS, "max_position_embeddings": context, **text},
     }
     return {
         "image": TowerConfig("align", {"config": config, "mask": "end", "pad_id": 0}),
         "text": TowerConfig("align", {}),
-        "tokenizer": TokenizerConfig(context_length=context),
+        "tokenizer": tokenizer,
         "dim": dim,
     }
 
@@ -80,7 +82,7 @@ _ALIGN = ModelConfig(
     name="align",
     spec=_spec(289, _HALF, _HALF),
     temperature=1.0,
-    **_align({"image_size": 289}, {}, dim=640, context=64),
+    **_align({"image_size": 289}, {}, dim=640, tokenizer=TokenizerConfig(context_length=64)),
 )
 _ALIGN_LARGE = ModelConfig(
     name="align-large",
@@ -90,7 +92,7 @@ _ALIGN_LARGE = ModelConfig(
         {"image_size": 289, "width_coefficient": 4.3, "depth_coefficient": 5.3},
         {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
         dim=1376,
-        context=64,
+        tokenizer=TokenizerConfig(context_length=64),
     ),
 )
 _ALIGN_MICRO = ModelConfig(
@@ -103,17 +105,19 @@ _ALIGN_MICRO = ModelConfig(
             "depth_coefficient": 0.25,
             "strides": [1, 1, 2, 2, 1, 2, 1],
             "drop_connect_rate": 0.0,
+            "batch_norm_momentum": 0.1,
         },
         {
-            "hidden_size": 128,
+            "vocab_size": _MICRO_TOKENS,
+            "hidden_size": 64,
             "num_hidden_layers": 2,
-            "num_attention_heads": 4,
-            "intermediate_size": 512,
+            "num_attention_heads": 2,
+            "intermediate_size": 256,
             "hidden_dropout_prob": 0.0,
             "attention_probs_dropout_prob": 0.0,
         },
         dim=128,
-        context=32,
+        tokenizer=_micro_tokenizer(),
     ),
 )
 _BASIC = ModelConfig(

@@ -12,6 +12,9 @@ from transformers import AlignConfig, AlignModel, CLIPConfig, CLIPModel, PreTrai
 KINDS: dict[str, tuple[Any, Any]] = {"align": (AlignConfig, AlignModel), "clip": (CLIPConfig, CLIPModel)}
 
 
+_MOST_OF_THE_NEW = 0.5
+
+
 class PooledImage(nn.Module):
     """An image tower whose pooled output is wanted."""
 
@@ -82,11 +85,22 @@ def split_model(kind: str, model: PreTrainedModel, mask: str, pad_id: int) -> tu
     whole: Any = model
     if kind == "align":
         width = whole.text_projection.out_features
+        _mend_momentum(whole.vision_model)
         text: nn.Module = BertText(whole.text_model, whole.text_projection, mask, pad_id)
         return PooledImage(whole.vision_model, width), nn.Identity(), text
     width = whole.visual_projection.in_features
     text = ClipText(whole.text_model, whole.text_projection, mask, pad_id)
     return PooledImage(whole.vision_model, width), whole.visual_projection, text
+
+
+def _mend_momentum(vision: nn.Module) -> None:
+    """ALIGN's momentum is TensorFlow's, 0.99 of the old; transformers gives it to torch, which takes it for the new's.
+
+    Evaluation does not change; training would forget all but the last batch's statistics.
+    """
+    for module in vision.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None and module.momentum > _MOST_OF_THE_NEW:
+            module.momentum = 1 - module.momentum
 
 
 def build_both(kind: str, options: Mapping[str, Any]) -> tuple[nn.Module, nn.Module, nn.Module]:

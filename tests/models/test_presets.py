@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import doctest
+from pathlib import Path
+
+from imagenet_captions.models.build import config_of
+from imagenet_captions.models.config import config_from_dict
+from imagenet_captions.models.presets import PRESETS
+from imagenet_captions.models.table import preset_table
+
+PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+
+
+def test_the_page_shows_the_table() -> None:
+    """Every preset can be built, at its full size too, and the page says what comes out."""
+    assert preset_table() in PAGE.read_text(encoding="utf-8"), "write preset_table() into docs/models.md"
+
+
+def test_every_description_survives_a_file() -> None:
+    for name in PRESETS:
+        config = config_of(name)
+        assert config.name == name
+        assert config_from_dict(config.to_dict()).to_dict() == config.to_dict()
+
+
+def test_aligns_batch_statistics_are_of_many_batches() -> None:
+    import torch
+    from torch import nn
+
+    from imagenet_captions.models.build import build
+
+    with torch.device("meta"):
+        model = build(config_of("align"))
+    momenta = {module.momentum for module in model.image.modules() if isinstance(module, nn.BatchNorm2d)}
+    assert max(momenta) <= 0.1  # transformers has some at torch's own 0.1, and gives 0.99 to the others
+
+
+def test_the_pages_example() -> None:
+    results = doctest.testfile(str(PAGE), module_relative=False)
+    assert results.attempted == 4
+    assert results.failed == 0
