@@ -51,7 +51,11 @@ def load(name: str, weights: str) -> Model:
             raise InputError(
                 f"timm has no weights of {shown} ({str(error)[:100]}); give a file, as timm:NAME@FILE"
             ) from error
-    arguments = {key: value for key, value in trunk._model_args.items() if key not in ("num_classes", "cache_dir")}
+    arguments = {
+        key: value
+        for key, value in getattr(trunk, "_model_args", {}).items()
+        if key not in ("num_classes", "cache_dir")
+    }
     return _as_model(trunk, trunk.pretrained_cfg["architecture"], arguments, shown)
 
 

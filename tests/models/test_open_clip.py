@@ -146,3 +146,27 @@ def test_descriptions_of_all_of_open_clips_presets() -> None:
         config = named_config(name, name)
         assert (config.dim, config.spec.size, config.image.options["vision_cfg"]["image_size"]) == (dim, 224, 224)
         assert config_named(name)["embed_dim"] == dim
+
+
+def test_coca_is_read_without_its_decoder(tmp_path: Path) -> None:
+    """Its towers give several outputs, of which the first is the contrastive one."""
+    import json
+
+    import open_clip
+
+    vision = {**TINY_VIT, "attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True}
+    text = {**TINY_TEXT, "embed_cls": True, "output_tokens": True}
+    decoder = {"context_length": 16, "vocab_size": 49408, "width": 24, "heads": 2, "layers": 1, "attn_pooler_heads": 2}
+    config = {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text, "multimodal_cfg": decoder}
+    torch.manual_seed(6)
+    whole = open_clip.CoCa(**config).eval()
+    torch.save(whole.state_dict(), tmp_path / "open_clip_pytorch_model.bin")
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    model = load_model(str(tmp_path))
+    tokens = model.tokenize(TEXTS)
+    with torch.no_grad():
+        torch.testing.assert_close(model.embed_images(pixels()), whole.encode_image(pixels()))
+        torch.testing.assert_close(model.embed_texts(tokens), whole.encode_text(tokens))
+    save_model(model, tmp_path / "ours")
+    with torch.no_grad():
+        assert torch.equal(load_model(str(tmp_path / "ours")).embed_images(pixels()), model.embed_images(pixels()))

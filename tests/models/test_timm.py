@@ -105,3 +105,11 @@ def test_weights_of_another_architecture(tmp_path: Path) -> None:
     saved(tmp_path, "resnet18")
     with pytest.raises(InputError, match=r"do not fit the model: \d+ missing \(.*\); \d+ unknown"):
         load_model(f"timm:vit_tiny_patch16_224@{tmp_path / 'weights.pth'}")
+
+
+def test_any_timm_model_can_be_trained_from_scratch() -> None:
+    model = build_model("timm:resnet10t", 0)
+    model.set_head(["dog", "cat"])
+    assert (model.name, model.class_logits(pixels()).shape) == ("timm:resnet10t", (4, 2))
+    with pytest.raises(InputError, match="did you mean resnet10t"):
+        build_model("timm:resnet10", 0)

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from pathlib import Path
 
 import pytest
 import torch
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.models.build import build_model
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.save import save_model
 from tests.models.conftest import align_folder, pixels
@@ -103,3 +105,10 @@ def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(InputError, match="of type 'bert'; of transformers, align and clip are read"):
         load_model(str(tmp_path))
+
+
+def test_tokenizers_go_to_worker_processes(tmp_path: Path) -> None:
+    align_folder(tmp_path)
+    for model in (load_model(str(tmp_path)), build_model("micro", 0)):
+        again = pickle.loads(pickle.dumps(model.tokenizer))
+        assert torch.equal(again(TEXTS), model.tokenize(TEXTS))
