@@ -1,7 +1,7 @@
 """The members of a plain tar: names and places, from the headers alone.
 
-tarfile takes 60 us a member, which for a set of 15 million images with two texts each is 45 minutes; this takes a
-tenth. The format: https://www.gnu.org/software/tar/manual/html_node/Standard.html and POSIX.1-2001 for pax.
+tarfile takes 18 us a member, 18 minutes for 15 million images with three more members each; this takes a quarter of it.
+The format: https://www.gnu.org/software/tar/manual/html_node/Standard.html and POSIX.1-2001 for pax.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class TarFile:
     def _size_in(self, header: bytes, at: int) -> int:
         field = header[124:136]
         try:
-            if int(header[148:156].strip(b" \0"), 8) != sum(header[:148]) + 256 + sum(header[156:]):
+            if int(header[148:156].strip(b" \0"), 8) != sum(header) - sum(header[148:156]) + 256:
                 raise ValueError
             if field[0] & 0x80:  # base 256, for members of 8 GB and more
                 return int.from_bytes(field[1:], "big")
