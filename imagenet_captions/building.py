@@ -17,27 +17,29 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from imagenet_captions.classes import ClassSet
 from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.cleaner.clean import clean
 from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 from imagenet_captions.crawler.credentials import read_credentials
 from imagenet_captions.crawler.match import MatchSettings, match
+from imagenet_captions.crawler.plan import open_matches
 from imagenet_captions.crawler.source import CrawlSource, answered_photos, store_revision
 from imagenet_captions.dataset.folder import check_output
-from imagenet_captions.denylist import NOTHING_DENIED, Denylist
-from imagenet_captions.engine import check_workers, default_workers
+from imagenet_captions.engine import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import digest, locked, require_file, sha256, write_json
 from imagenet_captions.imports import imported_files
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.records import RawSource, outcomes_path
+from imagenet_captions.records import RawSource, outcomes_path, provenance
 from imagenet_captions.sources.joined import JoinedSource
 from imagenet_captions.sources.release import ReleaseSource
 from imagenet_captions.sources.yfcc import YfccSource, extract_photos, photo_ids
+from imagenet_captions.storage.places import is_remote, require_local
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +82,7 @@ class BuildSettings:
     package: PackageSettings = field(default_factory=PackageSettings)
     work: Path | None = None
     workers: int = field(default_factory=default_workers)
+    engine: Engine = LOCAL  # for all stages that use one, whatever their own settings say
 
     def __post_init__(self) -> None:
         check_workers(self.workers)
@@ -98,22 +101,24 @@ class BuildSettings:
 def build(out: Path, settings: BuildSettings) -> None:
     """Make a dataset, running what is not done yet, and doing nothing where nothing changed.
 
-    What lies between the stages is kept in `settings.work`, by default OUT.work beside the dataset: remove it to
-    start over, keep it to build again with other settings without asking Flickr again.
+    What lies between the stages is kept in `settings.work`, by default OUT.work beside the dataset, or in the current
+    folder for a dataset behind a URL: remove it to start over, keep it to build again with other settings without
+    asking Flickr again.
     """
-    work = settings.work or out.with_name(out.name + ".work")
+    work = settings.work or default_work(out)
+    require_local(work, "the work folder", "what lies between the stages, a crawl's store and a lock need a disk")
     _check_first(out, work, settings)
     with locked(work / "lock", f"the work folder {work}"):
         captions = work / "captions.parquet"
         if settings.release is not None:
-            source = open_source(SourceFiles(release=settings.release))
+            source = open_source(SourceFiles(release=settings.release), settings.clean)
             inputs = {"release": digest(settings.release)}
         else:
             source, inputs = _from_flickr(work, settings)
         run_stage(
             work,
             Stage("clean", inputs, asdict(settings.clean), _with_outcomes(captions)),
-            lambda: clean(source, captions, settings.clean, settings.workers),
+            lambda: clean(source, captions, settings.clean, settings.workers, settings.engine),
         )
         run_stage(
             work,
@@ -127,8 +132,18 @@ def build(out: Path, settings: BuildSettings) -> None:
                 {"missing": settings.package.missing},
                 (out / "manifest.json",),
             ),
-            lambda: package(captions, out, settings.package),
+            lambda: package(captions, out, replace(settings.package, engine=settings.engine)),
         )
+
+
+def default_work(out: Path) -> Path:
+    """The work folder of a build that was not given one: OUT.work, on this machine.
+
+    >>> default_work(Path("data/captions")).as_posix()
+    'data/captions.work'
+    """
+    name = out.name + ".work"
+    return Path(name) if is_remote(out) else out.with_name(name)
 
 
 def _check_first(out: Path, work: Path, settings: BuildSettings) -> None:
@@ -159,10 +174,10 @@ def _from_flickr(work: Path, settings: BuildSettings) -> tuple[RawSource, dict[s
                 **{f"urls {number}": digest(path) for number, path in enumerate(settings.urls)},
                 **_digest_of("ids", settings.match.ids),
             },
-            settings.match.deny.settings(),
+            settings.match.recorded(),
             _with_outcomes(matches),
         ),
-        lambda: match(settings.urls, matches, settings.match),
+        lambda: match(settings.urls, matches, replace(settings.match, engine=settings.engine)),
     )
     inputs = {"matches": sha256(matches), "outcomes": sha256(outcomes_path(matches))}
     yfcc = None if settings.yfcc is None else _from_yfcc(work, settings.yfcc, matches)
@@ -174,7 +189,7 @@ def _from_flickr(work: Path, settings: BuildSettings) -> tuple[RawSource, dict[s
     if store.exists():
         inputs["store"] = store_revision(store)
     sources = SourceFiles(matches=matches, store=store if store.exists() else None, yfcc=yfcc)
-    return open_source(sources, settings.clean.deny), inputs
+    return open_source(sources, settings.clean), inputs
 
 
 def _from_yfcc(work: Path, path: Path, matches: Path) -> Path:
@@ -198,15 +213,17 @@ class SourceFiles:
     yfcc: Path | None = None
 
 
-def open_source(files: SourceFiles, deny: Denylist = NOTHING_DENIED) -> RawSource:
-    """The raw records of a release, of a crawl, of YFCC100M, or of these two together.
+def open_source(files: SourceFiles, settings: CleanSettings) -> RawSource:
+    """The raw records of a release, of a crawl, of YFCC100M, or of these two together, as far as cleaning wants them.
 
     Where both have a photo, the crawl's answer counts: Flickr was asked for it, later, and by its raw tags.
     """
     release, matches, store, yfcc = files.release, files.matches, files.store, files.yfcc
+    deny = settings.deny
     if release is not None and matches is None and store is None and yfcc is None:
-        return ReleaseSource(release)
+        return ReleaseSource(release, settings.classes)
     if release is None and matches is not None:
+        _check_classes(matches, settings.classes)
         if store is not None and yfcc is not None:
             first = YfccSource(yfcc, matches, deny, answered_photos(store))
             return JoinedSource(first, lambda photos: CrawlSource(matches, store, deny, elsewhere=photos))
@@ -215,6 +232,14 @@ def open_source(files: SourceFiles, deny: Denylist = NOTHING_DENIED) -> RawSourc
         if yfcc is not None:
             return YfccSource(yfcc, matches, deny)
     raise InputError("cleaning needs one source: give --release, or --matches with --store, --yfcc or both")
+
+
+def _check_classes(matches: Path, wanted: ClassSet) -> None:
+    """Refuse to lose what was matched for other classes than cleaning wants."""
+    with open_matches(matches) as opened:
+        found = ClassSet.recorded(provenance(opened.schema_arrow).get("settings", {}))
+    if found is not wanted:
+        raise InputError(f"{matches} was made with --classes {found.value}; give the same here, or match again")
 
 
 @dataclass(frozen=True)

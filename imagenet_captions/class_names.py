@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from imagenet_captions import classes
+from imagenet_captions.classes import ClassSet
 
 _TABLE = Path(__file__).with_name("data") / "ambiguous_names.tsv"
 _REMARK = re.compile(r"\s*\(.*?\)")  # "kite (bird of prey)"
@@ -47,8 +48,10 @@ class Vocabulary:
 
 
 @cache
-def vocabulary(curated_only: bool = False) -> Vocabulary:
-    """All spellings of the names of the 1000 classes, or of open_clip's curated names alone.
+def vocabulary(curated_only: bool = False, among: ClassSet = ClassSet.ILSVRC2012) -> Vocabulary:
+    """All spellings of the names of a set's classes, or of their first names alone (open_clip's curated ones).
+
+    The rules were written for the 1000; a class outside them is named by each of its names, whatever stands beside it.
 
     >>> sorted(vocabulary().readings["cranes"])
     [134, 517]
@@ -58,8 +61,8 @@ def vocabulary(curated_only: bool = False) -> Vocabulary:
     rules, also, decoys = _rules()
     exact: dict[str, dict[int, Rule]] = {}
     derived: dict[str, dict[int, Rule]] = {}
-    for wnid in classes.wnids():
-        class_ = classes.by_wnid(wnid)
+    for wnid in classes.wnids(among):
+        class_ = classes.by_wnid(wnid, among)
         for name in dict.fromkeys(_written(class_.name) + ([] if curated_only else list(class_.lemmas))):
             key = (name.casefold(), wnid)
             rule = rules.get(key, Rule())

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from imagenet_captions.errors import InputError
 
@@ -40,6 +41,11 @@ class ClassSet(str, Enum):
         """
         return f"the {_NUMBER[self]} classes"
 
+    @classmethod
+    def recorded(cls, settings: Mapping[str, Any]) -> ClassSet:
+        """The set that the settings beside a file name; what names none was made of the 1000."""
+        return cls(settings.get("classes", cls.ILSVRC2012))
+
 
 _NUMBER = {ClassSet.ILSVRC2012: "1000", ClassSet.ALL: "21,841"}
 _TABLES = {ClassSet.ILSVRC2012: "classes.tsv", ClassSet.ALL: "classes_all.tsv"}
@@ -50,8 +56,8 @@ _ONE = ClassSet.ILSVRC2012
 class ImageNetClass:
     """One of the classes of a set.
 
-    `name` is open_clip's curated name where the class is one of the 1000, else WordNet's first; `lemmas` and `gloss` are WordNet's, and `ancestors` are the wnids of all
-    synsets above the class, nearest first.
+    `name` is open_clip's curated name where the class is one of the 1000, else WordNet's first; `lemmas` and `gloss`
+    are WordNet's, and `ancestors` are the wnids of all synsets above the class, nearest first.
     """
 
     wnid: str
@@ -83,6 +89,18 @@ def by_wnid(wnid: str, among: ClassSet = _ONE) -> ImageNetClass:
     return found
 
 
+def find(wnid: str) -> ImageNetClass | None:
+    """The class with this wnid, of whichever set has it: one of the 1000 if it is one of them.
+
+    >>> find("n02084071").name, find("n00000000")
+    ('dog', None)
+    """
+    for among in ClassSet:
+        if is_class(wnid, among):
+            return by_wnid(wnid, among)
+    return None
+
+
 def by_index(index: int, among: ClassSet = _ONE) -> ImageNetClass:
     """The class with this index, 0 to 999 among the 1000.
 
@@ -99,7 +117,7 @@ def index_of(wnid: str, among: ClassSet = _ONE) -> int | None:
     """The index of a class, or None if the wnid is not a class's.
 
     >>> index_of("n01440764"), index_of("n02084071"), index_of("n02084071", ClassSet.ALL)
-    (0, None, 2077)
+    (0, None, 2167)
     """
     found = _tables(among).classes.get(wnid)
     return None if found is None else found.index

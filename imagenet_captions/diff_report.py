@@ -145,7 +145,8 @@ def _row(counts: Counts, fields: tuple[str, ...]) -> Mapping[str, Any]:
 
 
 def _name(wnid: str) -> str:
-    return classes.by_wnid(wnid).name if classes.is_class(wnid) else ""
+    found = classes.find(wnid)
+    return found.name if found else ""
 
 
 def _share(count: int, whole: int) -> str:

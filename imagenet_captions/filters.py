@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions import classes
 from imagenet_captions.class_lists import read_list
+from imagenet_captions.classes import ClassSet
 from imagenet_captions.errors import InputError
 from imagenet_captions.licenses import resolve_license
 from imagenet_captions.records import PROVENANCE_COLUMNS
@@ -27,8 +28,10 @@ _ESCAPES_IN_A_TAG = frozenset("dwSbBQE")
 _GROUPS = re.compile(r"\(\?(?::|i\)|i:|P?<[A-Za-z_])")
 
 
-def in_class(*names: str | int) -> pc.Expression:
+def in_class(*names: str | int, among: ClassSet | str = ClassSet.ILSVRC2012) -> pc.Expression:
     """Rows of these classes, each given as wnid, index, any of its names, or an ancestor.
+
+    Names and indices are those of the 1000 classes; for a dataset made with `--classes all`, give among="all".
 
     >>> in_class("tench")
     <pyarrow.compute.Expression (wnid == "n01440764")>
@@ -37,7 +40,7 @@ def in_class(*names: str | int) -> pc.Expression:
     """
     if not names:
         raise InputError("in_class needs a class; give a wnid, an index or a name")
-    return _wnid_in({wnid for name in names for wnid in classes.resolve(name)})
+    return _wnid_in({wnid for name in names for wnid in classes.resolve(name, _set(among))})
 
 
 def in_list(name: str | Path) -> pc.Expression:
@@ -116,11 +119,15 @@ def license_in(*names: str | int) -> pc.Expression:
     return pc.field("license").isin(pa.array(numbers, pa.int8()))
 
 
-def names_class(*names: str | int) -> pc.Expression:
-    """Rows whose title, description or tags name the row's own class, or any of the classes given."""
+def names_class(*names: str | int, among: ClassSet | str = ClassSet.ILSVRC2012) -> pc.Expression:
+    """Rows whose title, description or tags name the row's own class, or any of the classes given.
+
+    `among` is as for `in_class`.
+    """
     if not names:
         return pc.field("names_class").isin([True])
-    labels = sorted({str(classes.index_of(wnid)) for name in names for wnid in classes.resolve(name)})
+    found = _set(among)
+    labels = sorted({str(classes.index_of(wnid, found)) for name in names for wnid in classes.resolve(name, found)})
     return pc.match_substring_regex(pc.field("mentions"), f" (?:{'|'.join(labels)}) ")
 
 
@@ -131,6 +138,13 @@ def in_split(split: str, fraction: float = 0.1) -> pc.Expression:
     and the rows of a smaller validation share are among those of a larger one.
     """
     return split_condition(split, fraction)
+
+
+def _set(among: ClassSet | str) -> ClassSet:
+    try:
+        return ClassSet(among)
+    except ValueError:
+        raise InputError(f"there is no set of classes {str(among)[:80]!r}; give ilsvrc2012 or all") from None
 
 
 def _wnid_in(wnids: set[str]) -> pc.Expression:

@@ -1,4 +1,4 @@
-"""Which of the 1000 classes does a text name? All names at once, a column at a time.
+"""Which classes does a text name? All names at once, a column at a time.
 
 Texts and names are brought into the form of `normal_text`; one automaton over plain bytes then finds every name on word
 boundaries. A second one looks for the words that ambiguous names depend on, only in the texts where one stands.
@@ -20,6 +20,7 @@ from ahocorasick_rs import BytesAhoCorasick, Implementation
 
 from imagenet_captions import classes
 from imagenet_captions.class_names import Rule, plurals, vocabulary
+from imagenet_captions.classes import ClassSet
 from imagenet_captions.normal_text import join_fields, normal_lines, patterns
 
 __all__ = ["Matcher", "as_text", "contains", "join_fields", "matcher"]
@@ -27,7 +28,7 @@ __all__ = ["Matcher", "as_text", "contains", "join_fields", "matcher"]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-_CLASSES = len(classes.wnids())
+_MOST_NAMES = 20_000  # names; the fast form of an automaton over more of them takes too much memory
 _NOTHING = -1  # the number of a set of words that asks for nothing
 
 
@@ -36,7 +37,7 @@ class _Search:
 
     def __init__(self, values: Mapping[bytes, Iterable[tuple[int, ...]]], width: int) -> None:
         ordered = sorted(values)
-        self._automaton = BytesAhoCorasick(ordered, implementation=Implementation.DFA)
+        self._automaton = BytesAhoCorasick(ordered, implementation=_form(len(ordered)))
         listed = [sorted(values[pattern]) for pattern in ordered]
         self._starts = np.cumsum([0, *map(len, listed)])
         self._values = np.array([value for each in listed for value in each], np.int64).reshape(-1, width)
@@ -63,6 +64,7 @@ class Matcher:
     _cues: _Search  # numbers of the sets that a word belongs to
     _sets: int
     _fold: bool
+    _classes: int
 
     def find(self, texts: pa.Array) -> pa.ListArray:
         """The labels whose names stand in each text, ascending; an empty list for none, and for a null.
@@ -77,11 +79,11 @@ class Matcher:
         line_ends = _line_ends(buffer)
         lines = _lines_of(starts[outer], line_ends)[at]
         keep = self._conditions_hold(buffer, line_ends, lines, values[:, 1:])
-        pairs = np.sort(row_of[lines[keep]] * _CLASSES + values[keep, 0])
+        pairs = np.sort(row_of[lines[keep]] * self._classes + values[keep, 0])
         pairs = pairs[np.diff(pairs, prepend=-1) != 0]
-        counts = np.bincount(pairs // _CLASSES, minlength=len(texts))
+        counts = np.bincount(pairs // self._classes, minlength=len(texts))
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        return pa.ListArray.from_arrays(pa.array(offsets), pa.array((pairs % _CLASSES).astype(np.int16)))
+        return pa.ListArray.from_arrays(pa.array(offsets), pa.array((pairs % self._classes).astype(np.int16)))
 
     def _conditions_hold(self, buffer: bytes, line_ends: Ints, lines: Ints, conditions: Ints) -> Flags:
         """Whether each reading has what it needs in its line, and nothing that forbids it."""
@@ -102,10 +104,10 @@ class Matcher:
 
 
 @cache
-def matcher(case_sensitive: bool = False, curated_only: bool = False) -> Matcher:
-    """The matcher over all names of all classes, or over open_clip's curated names alone."""
+def matcher(case_sensitive: bool = False, curated_only: bool = False, among: ClassSet = ClassSet.ILSVRC2012) -> Matcher:
+    """The matcher over all names of a set's classes, or over their first names alone (open_clip's curated ones)."""
     fold = not case_sensitive
-    words = vocabulary(curated_only)
+    words = vocabulary(curated_only, among)
     readings: dict[bytes, dict[int, Rule]] = {}
     for spelling, found in words.readings.items():
         for pattern in patterns(spelling, fold):
@@ -123,7 +125,7 @@ def matcher(case_sensitive: bool = False, curated_only: bool = False) -> Matcher
         for cue in chain.from_iterable((word, *plurals(word)) for word in together):
             for pattern in patterns(cue, fold):
                 cues.setdefault(pattern, set()).add((number,))
-    return Matcher(_Search(names, 3), _Search(cues, 1), len(sets), fold)
+    return Matcher(_Search(names, 3), _Search(cues, 1), len(sets), fold, len(classes.wnids(among)))
 
 
 def as_text(labels: pa.ListArray) -> pa.Array:
@@ -132,8 +134,8 @@ def as_text(labels: pa.ListArray) -> pa.Array:
     >>> as_text(pa.array([[5, 17], []], pa.list_(pa.int16()))).to_pylist()
     [' 5 17 ', '']
     """
-    numbers = pa.array([f" {label}" for label in range(len(classes.wnids()))], pa.string())
-    written = pa.ListArray.from_arrays(labels.offsets, numbers.take(labels.values))
+    numbers = pc.binary_join_element_wise("", labels.values.cast(pa.string()), " ")
+    written = pa.ListArray.from_arrays(labels.offsets, numbers)
     joined = pc.binary_join(written, "")
     return pc.binary_join_element_wise(joined, pc.if_else(pc.equal(joined, ""), "", " "), "")
 
@@ -157,6 +159,10 @@ def _numbered(rules: Iterable[Rule]) -> dict[frozenset[str], int]:
             if words:
                 sets.setdefault(words, len(sets))
     return sets
+
+
+def _form(names: int) -> Implementation:
+    return Implementation.DFA if names <= _MOST_NAMES else Implementation.ContiguousNFA
 
 
 def _line_ends(buffer: bytes) -> Ints:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagenet_captions import classes
+from imagenet_captions.classes import ClassSet
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import require_file
 from imagenet_captions.image_ids import wnid_of
@@ -49,6 +50,11 @@ class Sampling:
     per_class: int | None = None
     sample: int | float | None = None  # a number of rows, or a share of them
     seed: int = 0
+
+    @property
+    def samples(self) -> bool:
+        """Whether it takes anything away."""
+        return any(part is not None for part in (self.trim_tail, self.like, self.per_class, self.sample))
 
     def __post_init__(self) -> None:
         if self.per_class is not None and self.per_class < 1:
@@ -130,7 +136,7 @@ def short_of(ids: Sequence[str], like: Mapping[str, int]) -> int:
     return sum(counts[wnid] < wanted for wnid, wanted in like.items())
 
 
-def read_counts(path: Path) -> dict[str, int]:
+def read_counts(path: Path, among: ClassSet = ClassSet.ILSVRC2012) -> dict[str, int]:
     """Rows wanted per class from a tab-separated table.
 
     With a header, the columns `wnid` and `count` (or `images`, or `rows`) count; without one, the first two columns
@@ -152,7 +158,7 @@ def read_counts(path: Path) -> dict[str, int]:
         rows = rows[1:]
     wanted: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
-        wnid, count = _counted(row, columns, f"{path}, row {number}")
+        wnid, count = _counted(row, columns, among, f"{path}, row {number}")
         if wnid in wanted:
             raise InputError(f"{path}, row {number}: {wnid} is there twice; give each class one count")
         wanted[wnid] = count
@@ -161,10 +167,10 @@ def read_counts(path: Path) -> dict[str, int]:
     return wanted
 
 
-def _counted(row: Sequence[str], columns: tuple[int, int], where: str) -> tuple[str, int]:
+def _counted(row: Sequence[str], columns: tuple[int, int], among: ClassSet, where: str) -> tuple[str, int]:
     name, count = (row[at].strip() if at < len(row) else "" for at in columns)
     try:
-        found = classes.resolve(name)
+        found = (name,) if classes.is_class(name, among) else classes.resolve(name, among)
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     if len(found) != 1:

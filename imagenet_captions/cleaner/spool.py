@@ -11,24 +11,30 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions import classes
 from imagenet_captions.files import remove_tree
 
-_BUCKETS = 16  # published size: about 29,000 rows and 25 MB each
+# A bucket is sorted in memory: about 3 MB at the published size, 50 MB at sixteen times that. Some systems allow a
+# process to have no more than 256 files open at once.
+_BUCKETS = 128
+_HELD_ROWS = 32_000  # put aside together, so that a bucket does not get a handful of rows at a time
 
 
 class Spool:
     """A folder of temporary files that rows go into in any order and come out of by (wnid, image_id).
 
-    Rows are told apart by `label`, the rank of the sorted wnids, so that one bucket's rows all stand before the next
-    one's. The folder is gone at the end of the `with` block; what a killed process left is overwritten.
+    Rows are told apart by `label`, the rank of the sorted wnids, one of `labels` numbers, so that one bucket's rows all
+    stand before the next one's. The folder is gone at the end of the `with` block; what a killed process left is
+    overwritten.
     """
 
-    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+    def __init__(self, folder: Path, schema: pa.Schema, labels: int) -> None:
         self._folder = folder
         self._schema = schema
+        self._labels = labels
         self._open = ExitStack()
         self._writers: list[pa.ipc.RecordBatchStreamWriter] = []
+        self._held: list[pa.RecordBatch] = []
+        self._held_rows = 0
 
     def __enter__(self) -> Spool:
         remove_tree(self._folder)
@@ -49,16 +55,27 @@ class Spool:
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Put rows aside."""
-        buckets = batch["label"].to_numpy(zero_copy_only=False) * _BUCKETS // len(classes.wnids())
+        self._held.append(batch)
+        self._held_rows += len(batch)
+        if self._held_rows >= _HELD_ROWS:
+            self._write_held()
+
+    def _write_held(self) -> None:
+        if not self._held_rows:
+            return
+        table = pa.Table.from_batches(self._held, self._schema)
+        self._held, self._held_rows = [], 0
+        buckets = table["label"].to_numpy() * _BUCKETS // self._labels
         order = np.argsort(buckets, kind="stable")
-        by_bucket = batch.take(pa.array(order))
+        by_bucket = table.take(pa.array(order)).combine_chunks()
         starts = np.searchsorted(buckets[order], np.arange(_BUCKETS + 1))
         for writer, start, end in zip(self._writers, starts, starts[1:], strict=False):
             if start < end:
-                writer.write_batch(by_bucket.slice(int(start), int(end - start)))
+                writer.write_table(by_bucket.slice(int(start), int(end - start)))
 
     def sorted_tables(self) -> Iterator[pa.Table]:
         """Yield the rows by (wnid, image_id), those of one id in the order in which they were added."""
+        self._write_held()
         self._open.close()
         for bucket in range(_BUCKETS):
             with pa.OSFile(str(self._path(bucket)), "rb") as file, pa.ipc.open_stream(file) as reader:
@@ -67,7 +84,7 @@ class Spool:
             yield table.take(pc.sort_indices(table, [("wnid", "ascending"), ("image_id", "ascending")]))
 
     def _path(self, bucket: int) -> Path:
-        return self._folder / f"{bucket:02d}.arrow"
+        return self._folder / f"{bucket:03d}.arrow"
 
 
 def split_repeated(table: pa.Table) -> tuple[pa.Table, pa.Table]:

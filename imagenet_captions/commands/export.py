@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from imagenet_captions.commands.app import command
-from imagenet_captions.commands.options import Deny, Workers, count_workers
+from imagenet_captions.commands.given import path
+from imagenet_captions.commands.options import Deny, Engine, EngineName, RayAddress, Workers, open_engine
 
 
 class Target(str, Enum):
@@ -24,14 +25,17 @@ class Target(str, Enum):
 
 @command
 def export(
-    dataset: Annotated[Path, typer.Argument(help="A dataset folder.")],
+    dataset: Annotated[Path, typer.Argument(parser=path, help="A dataset folder.")],
     to: Annotated[Target, typer.Option(help="The form to write.")],
-    out: Annotated[Path, typer.Option(help="The file, or for webdataset the folder. OUT.json says what is in it.")],
+    out: Annotated[
+        Path, typer.Option(parser=path, help="The file, or for webdataset the folder. OUT.json says what is in it.")
+    ],
     images: Annotated[
         Path | None,
         typer.Option(
+            parser=path,
             help="open-clip-csv: the folder of image files to name. webdataset: the images, in any form that build "
-            "takes; default: the dataset's own."
+            "takes; default: the dataset's own.",
         ),
     ] = None,
     caption: Annotated[
@@ -45,20 +49,25 @@ def export(
     seed: Annotated[int | None, typer.Option(help="webdataset: sets the order of the samples. Default: 0.")] = None,
     shard_size: Annotated[int | None, typer.Option(help="webdataset: samples a shard. Default: 1000.")] = None,
     workers: Workers = None,
+    engine: Engine = EngineName.LOCAL,
+    ray_address: RayAddress = None,
 ) -> None:
     """Write a dataset as open_clip CSV, WebDataset, slim CSV, attribution list or the published JSON."""
     from imagenet_captions.denylist import read_denylist
     from imagenet_captions.packager import exports
     from imagenet_captions.recipe import CaptionRecipe
 
-    settings = exports.ExportSettings(
-        to=to.value,
-        images=images,
-        caption=None if caption is None else CaptionRecipe.parse(caption),
-        deny=read_denylist(deny),
-        path_prefix=path_prefix,
-        seed=seed,
-        shard_size=shard_size,
-        workers=count_workers(workers),
-    )
-    typer.echo(f"{exports.export(dataset, out, settings)}\n{out}")
+    with open_engine(engine, ray_address, workers) as (running, count):
+        settings = exports.ExportSettings(
+            to=to.value,
+            images=images,
+            caption=None if caption is None else CaptionRecipe.parse(caption),
+            deny=read_denylist(deny),
+            path_prefix=path_prefix,
+            seed=seed,
+            shard_size=shard_size,
+            workers=count,
+            engine=running,
+        )
+        exported = exports.export(dataset, out, settings)
+    typer.echo(f"{exported}\n{out}")

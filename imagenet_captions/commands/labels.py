@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from imagenet_captions.commands.app import command
-from imagenet_captions.commands.options import Workers, count_workers
+from imagenet_captions.commands.given import path
+from imagenet_captions.commands.options import Engine, EngineName, RayAddress, Workers, open_engine
 from imagenet_captions.labelling.modes import Mode
 
 
@@ -18,11 +19,12 @@ def label_by_text(
     table: Annotated[
         Path,
         typer.Argument(
+            parser=path,
             help="Captions: a .parquet, .csv or .tsv file, WebDataset tars or a folder of them, one of our datasets, "
-            "or YFCC100M's metadata."
+            "or YFCC100M's metadata.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The labelled table: a .parquet, .csv or .tsv file.")],
+    out: Annotated[Path, typer.Option(parser=path, help="The labelled table: a .parquet, .csv or .tsv file.")],
     mode: Annotated[
         Mode,
         typer.Option(
@@ -42,13 +44,16 @@ def label_by_text(
         typer.Option("--case-sensitive", help="Take a name only as WordNet writes it, as the paper did with YFCC."),
     ] = False,
     workers: Workers = None,
+    engine: Engine = EngineName.LOCAL,
+    ray_address: RayAddress = None,
 ) -> None:
     """Label captions by the classes that they name, and say how often that is right where the class is known."""
     from imagenet_captions.labelling.label import LabelSettings
     from imagenet_captions.labelling.label import label_by_text as label
 
-    settings = LabelSettings(mode, tuple(text or ()), case_sensitive, count_workers(workers))
-    report = label(table, out, settings)
+    with open_engine(engine, ray_address, workers) as (running, count):
+        settings = LabelSettings(mode, tuple(text or ()), case_sensitive, count, running)
+        report = label(table, out, settings)
     typer.echo(_table(report.as_dict(settings)))
     typer.echo(out)
 

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from imagenet_captions.classes import ClassSet
+from imagenet_captions.commands.given import path
+
+if TYPE_CHECKING:
+    from imagenet_captions import engine
+
+
+class EngineName(str, Enum):
+    """What does the work."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 class Missing(str, Enum):
@@ -17,21 +32,30 @@ class Missing(str, Enum):
     FAIL = "fail"
 
 
-Release = Annotated[Path | None, typer.Option(help="imagenet_captions.json, or the zip that holds it.")]
+Release = Annotated[Path | None, typer.Option(parser=path, help="imagenet_captions.json, or the zip that holds it.")]
 Urls = Annotated[
     list[Path] | None,
-    typer.Option(help="ImageNet's URL list (fall11_urls.txt), plain or in a .tgz, .gz or .zip. May be given often."),
+    typer.Option(
+        parser=path, help="ImageNet's URL list (fall11_urls.txt), plain or in a .tgz, .gz or .zip. May be given often."
+    ),
 ]
 RequiredUrls = Annotated[
     list[Path],
-    typer.Option("--urls", help="ImageNet's URL list, plain or in a .tgz, .gz or .zip. May be given often."),
+    typer.Option(
+        "--urls", parser=path, help="ImageNet's URL list, plain or in a .tgz, .gz or .zip. May be given often."
+    ),
 ]
 Ids = Annotated[
     Path | None,
     typer.Option(
+        parser=path,
         help="The images that count: an ILSVRC train folder or tar, LOC_train_solution.csv, train_cls.txt, a folder "
-        "of imagenet-1k Parquet, or a text file. Default: every id of the list."
+        "of imagenet-1k Parquet, or a text file. Default: every id of the list.",
     ),
+]
+Classes = Annotated[
+    ClassSet,
+    typer.Option(help="The classes that count: the 1000 of ILSVRC-2012, or all 21,841 of ImageNet's fall 2011."),
 ]
 Endpoint = Annotated[
     str | None, typer.Option(help="Address of the Flickr API, for a stand-in. Default: Flickr's own.", metavar="URL")
@@ -47,20 +71,23 @@ Refresh = Annotated[
 ]
 KeyFile = Annotated[
     Path | None,
-    typer.Option(help="File with FLICKR_API_KEY=... and FLICKR_API_SECRET=...; default: the environment."),
+    typer.Option(parser=path, help="File with FLICKR_API_KEY=... and FLICKR_API_SECRET=...; default: the environment."),
 ]
 Tries = Annotated[int, typer.Option(help="Ask at most so often for one photo in a run, with growing waits.")]
-Matches = Annotated[Path, typer.Option(help="What `match` wrote.")]
-OptionalMatches = Annotated[Path | None, typer.Option(help="What `match` wrote, for captions from a crawl.")]
+Matches = Annotated[Path, typer.Option(parser=path, help="What `match` wrote.")]
+OptionalMatches = Annotated[
+    Path | None, typer.Option(parser=path, help="What `match` wrote, for captions from a crawl.")
+]
 Yfcc = Annotated[
     Path | None,
     typer.Option(
+        parser=path,
         help="YFCC100M's metadata: yfcc100m_dataset, plain, .bz2 or .gz, a folder of its parts, or "
-        "yfcc100m_dataset.sql. Flickr is asked only for what it does not have."
+        "yfcc100m_dataset.sql. Flickr is asked only for what it does not have.",
     ),
 ]
-Store = Annotated[Path, typer.Option(help="The SQLite file that keeps Flickr's answers.")]
-OptionalStore = Annotated[Path | None, typer.Option(help="What `crawl` wrote, for captions from a crawl.")]
+Store = Annotated[Path, typer.Option(parser=path, help="The SQLite file that keeps Flickr's answers.")]
+OptionalStore = Annotated[Path | None, typer.Option(parser=path, help="What `crawl` wrote, for captions from a crawl.")]
 Caption = Annotated[
     str,
     typer.Option(
@@ -71,21 +98,42 @@ Caption = Annotated[
 Deny = Annotated[
     Path | None,
     typer.Option(
-        help="Denylist: a photo id, an owner's NSID, the address of a photo's or owner's page, or a file name per line."
+        parser=path,
+        help="Denylist: a photo id, an owner's NSID, the address of a photo's or owner's page, or a file name a line.",
     ),
 ]
 Images = Annotated[
     Path | None,
     typer.Option(
+        parser=path,
         help="ImageNet as you have it: train folder, ILSVRC2012_img_train.tar, imagenet-1k Parquet, WebDataset tars, "
-        "or files named by Flickr photo id. Without it the dataset has text only."
+        "or files named by Flickr photo id. Without it the dataset has text only.",
     ),
 ]
 MissingImages = Annotated[
     Missing, typer.Option("--missing", help="A row without its image: keep it and count it, skip it, or fail.")
 ]
 Workers = Annotated[int | None, typer.Option(help="Processes or threads to use. Default: one a core.")]
-Out = Annotated[Path, typer.Option(help="Where the result goes.")]
+Engine = Annotated[
+    EngineName,
+    typer.Option("--engine", help="What does the work: processes of this machine, or tasks of Ray, here or elsewhere."),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(metavar="HOST:PORT", help="The Ray cluster to use. Default: one of this machine's, for the run."),
+]
+Out = Annotated[
+    Path, typer.Option(parser=path, help="Where the result goes: a path, or a URL such as s3://bucket/name.")
+]
+
+
+@contextmanager
+def open_engine(name: EngineName, ray_address: str | None, workers: int | None) -> Iterator[tuple[engine.Engine, int]]:
+    """Give the engine that the flags name, and its number of workers."""
+    from imagenet_captions import engines
+
+    with engines.open_engine(engines.EngineSettings(name.value, ray_address, workers)) as opened:
+        yield opened
 
 
 def count_workers(workers: int | None) -> int:

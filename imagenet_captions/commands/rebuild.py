@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imagenet_captions.classes import ClassSet
 from imagenet_captions.commands.app import command
+from imagenet_captions.commands.given import path
 from imagenet_captions.commands.options import (
     Caption,
+    Classes,
     Deny,
     Endpoint,
+    Engine,
+    EngineName,
     Ids,
     Images,
     KeyFile,
@@ -24,6 +29,7 @@ from imagenet_captions.commands.options import (
     OptionalStore,
     Out,
     Rate,
+    RayAddress,
     Refresh,
     Release,
     RequiredUrls,
@@ -32,7 +38,7 @@ from imagenet_captions.commands.options import (
     Urls,
     Workers,
     Yfcc,
-    count_workers,
+    open_engine,
 )
 from imagenet_captions.errors import StoppedEarly
 
@@ -56,12 +62,17 @@ def build(
     release: Release = None,
     urls: Urls = None,
     ids: Ids = None,
+    classes: Classes = ClassSet.ILSVRC2012,
     yfcc: Yfcc = None,
     no_crawl: Annotated[
         bool, typer.Option("--no-crawl", help="Ask Flickr for nothing; photos that --yfcc lacks end as not_asked.")
     ] = False,
     work: Annotated[
-        Path | None, typer.Option(help="Where intermediate files are kept. Default: OUT.work beside the dataset.")
+        Path | None,
+        typer.Option(
+            parser=path,
+            help="Where intermediate files are kept. Default: OUT.work beside the dataset, or here for a URL.",
+        ),
     ] = None,
     endpoint: Endpoint = None,
     rate: Rate = "3600/h",
@@ -74,6 +85,8 @@ def build(
     caption: Caption = "title tags description",
     deny: Deny = None,
     workers: Workers = None,
+    engine: Engine = EngineName.LOCAL,
+    ray_address: RayAddress = None,
 ) -> None:
     """Make the dataset in one command, from the published JSON (--release) or from Flickr (--urls)."""
     from imagenet_captions import building
@@ -83,34 +96,47 @@ def build(
     from imagenet_captions.packager.package import PackageSettings
 
     denied = read_denylist(deny)
-    settings = building.BuildSettings(
-        release=release,
-        urls=tuple(urls or ()),
-        yfcc=yfcc,
-        ask_flickr=not no_crawl,
-        match=MatchSettings(ids, denied),
-        crawl=CrawlSettings(rate, limit, refresh, endpoint, key_file, tries, denied),
-        clean=_clean_settings(caption, denied),
-        package=PackageSettings(images=images, missing=missing.value, workers=count_workers(workers)),
-        work=work,
-        workers=count_workers(workers),
-    )
-    building.build(out, settings)
+    with open_engine(engine, ray_address, workers) as (running, count):
+        settings = building.BuildSettings(
+            release=release,
+            urls=tuple(urls or ()),
+            yfcc=yfcc,
+            ask_flickr=not no_crawl,
+            match=MatchSettings(ids, denied, classes),
+            crawl=CrawlSettings(rate, limit, refresh, endpoint, key_file, tries, denied),
+            clean=_clean_settings(caption, denied, classes),
+            package=PackageSettings(images=images, missing=missing.value, workers=count),
+            work=work,
+            workers=count,
+            engine=running,
+        )
+        building.build(out, settings)
     _show_dataset(out)
 
 
 @command
-def match(urls: RequiredUrls, out: Out = Path("matches.parquet"), ids: Ids = None, deny: Deny = None) -> None:
+def match(
+    urls: RequiredUrls,
+    out: Out = Path("matches.parquet"),
+    ids: Ids = None,
+    classes: Classes = ClassSet.ILSVRC2012,
+    deny: Deny = None,
+    engine: Engine = EngineName.LOCAL,
+    ray_address: RayAddress = None,
+) -> None:
     """Find the Flickr photo of every image in ImageNet's URL lists: matches.parquet."""
     from imagenet_captions.crawler import match as matching
     from imagenet_captions.denylist import read_denylist
 
-    _show(matching.match(urls, out, matching.MatchSettings(ids, read_denylist(deny))), out)
+    denied = read_denylist(deny)
+    with open_engine(engine, ray_address, None) as (running, _):
+        counts = matching.match(urls, out, matching.MatchSettings(ids, denied, classes, running))
+    _show(counts, out)
 
 
 @command
 def extract_yfcc(
-    yfcc: Annotated[Path, typer.Argument(help="YFCC100M's metadata, in any form that --yfcc takes.")],
+    yfcc: Annotated[Path, typer.Argument(parser=path, help="YFCC100M's metadata, in any form that --yfcc takes.")],
     matches: Matches = Path("matches.parquet"),
     out: Out = Path("yfcc.parquet"),
 ) -> None:
@@ -155,50 +181,57 @@ def clean(
     matches: OptionalMatches = None,
     store: OptionalStore = None,
     yfcc: Yfcc = None,
+    classes: Classes = ClassSet.ILSVRC2012,
     caption: Caption = "title tags description",
     deny: Deny = None,
     workers: Workers = None,
+    engine: Engine = EngineName.LOCAL,
+    ray_address: RayAddress = None,
 ) -> None:
     """Turn titles, descriptions and tags into captions: captions.parquet, from a release, a crawl, or YFCC100M."""
     from imagenet_captions.building import SourceFiles, open_source
     from imagenet_captions.cleaner import clean as cleaning
     from imagenet_captions.denylist import read_denylist
 
-    denied = read_denylist(deny)
-    source = open_source(SourceFiles(release, matches, store, yfcc), denied)
-    _show(cleaning.clean(source, out, _clean_settings(caption, denied), count_workers(workers)), out)
+    settings = _clean_settings(caption, read_denylist(deny), classes)
+    source = open_source(SourceFiles(release, matches, store, yfcc), settings)
+    with open_engine(engine, ray_address, workers) as (running, count):
+        counts = cleaning.clean(source, out, settings, count, running)
+    _show(counts, out)
 
 
 @command
 def package(
     out: Out,
-    captions: Annotated[Path, typer.Option(help="What `clean` wrote.")] = Path("captions.parquet"),
+    captions: Annotated[Path, typer.Option(parser=path, help="What `clean` wrote.")] = Path("captions.parquet"),
     images: Images = None,
     missing: MissingImages = Missing.REPORT,
     workers: Workers = None,
+    engine: Engine = EngineName.LOCAL,
+    ray_address: RayAddress = None,
 ) -> None:
     """Write captions and images as a dataset folder of Parquet shards that load_dataset reads."""
     from imagenet_captions.packager import package as packaging
 
-    packaging.package(
-        captions, out, packaging.PackageSettings(images=images, missing=missing.value, workers=count_workers(workers))
-    )
+    with open_engine(engine, ray_address, workers) as (running, count):
+        settings = packaging.PackageSettings(images, missing.value, count, running)
+        packaging.package(captions, out, settings)
     _show_dataset(out)
 
 
 @command
-def verify(dataset: Annotated[Path, typer.Argument(help="A dataset folder.")]) -> None:
+def verify(dataset: Annotated[Path, typer.Argument(parser=path, help="A dataset folder.")]) -> None:
     """Check a dataset against its manifest: every file's bytes, the schema, the order, and that the counts add up."""
     from imagenet_captions.packager.verify import verify as check
 
     typer.echo(check(dataset))
 
 
-def _clean_settings(caption: str, deny: Denylist) -> CleanSettings:
+def _clean_settings(caption: str, deny: Denylist, classes: ClassSet) -> CleanSettings:
     from imagenet_captions.cleaner.batch import CleanSettings
     from imagenet_captions.recipe import CaptionRecipe
 
-    return CleanSettings(caption=CaptionRecipe.parse(caption), deny=deny)
+    return CleanSettings(caption=CaptionRecipe.parse(caption), deny=deny, classes=classes)
 
 
 def _show(counts: Mapping[Outcome, int], out: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.crawler.id_keys import Keys
 from imagenet_captions.crawler.photo_columns import read_addresses
+from imagenet_captions.crawler.runs import BATCH_ROWS, Run, merged
 
 # An address of a wanted id, read; rows stand in the order of the lists.
 CANDIDATES = pa.schema(
@@ -31,7 +32,7 @@ CANDIDATES = pa.schema(
 _SHOWN_LENGTH = 200
 _MOST_OTHERS = 5
 _BETWEEN = " | "
-_COMPACT_AT = 1_500_000
+_MOST_IN_MEMORY = 400_000  # candidates, of about a hundred bytes
 _SLICE = 1 << 16
 
 
@@ -67,45 +68,52 @@ def candidates(keys: Keys, urls: pa.StringArray) -> pa.Table:
 
 
 class Collector:
-    """Candidates as they come; repeated ones are dropped whenever many have come together, to bound the memory."""
+    """Candidates as they come; when many have come together, they go to a temporary file in `folder`, sorted."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
         self._tables: list[pa.Table] = []
         self._rows = 0
-        self._compact_at = _COMPACT_AT
+        self._runs: list[Run] = []
 
     def add(self, table: pa.Table) -> None:
         self._tables.append(table)
         self._rows += table.num_rows
-        if self._rows > self._compact_at:
-            compact = pa.concat_tables(self._sorted())
-            self._tables, self._rows = [compact], compact.num_rows
-            self._compact_at = self._rows + max(_COMPACT_AT, self._rows // 2)
+        if self._rows > _MOST_IN_MEMORY:
+            self._put_aside()
 
     def settle(self) -> Iterator[Settled]:
         """Yield all ids in order, some ten thousand at a time, each with the address that counts.
 
         That is the first Flickr photo in the order of the lists, else the first of the best outcome.
         """
-        for table in self._sorted():
-            yield _settle(table)
+        self._put_aside()
+        for table in merged(self._runs, _SLICE):
+            yield _settle(_in_order(table))
 
-    def _sorted(self) -> Iterator[pa.Table]:
-        """Yield all candidates by id, then from best to worst, then in the order of the lists; repeated ones once.
+    def _put_aside(self) -> None:
+        if not self._rows:
+            return
+        table = pa.concat_tables(self._tables).combine_chunks()
+        self._tables, self._rows = [], 0
+        order = _order(table)
+        parts = (table.take(pa.array(order[at : at + BATCH_ROWS])) for at in range(0, len(order), BATCH_ROWS))
+        batches = (batch for part in parts for batch in part.combine_chunks().to_batches())
+        self._runs.append(Run(batches, CANDIDATES, self._folder))
 
-        A slice ends where an id does, and only one slice at a time is copied.
-        """
-        table = pa.concat_tables([CANDIDATES.empty_table(), *self._tables]).combine_chunks()
-        self._tables = [table]
-        order = np.lexsort((table["rank"].to_numpy(), table["key"].to_numpy()))
-        firsts = np.flatnonzero(~_same_as_before(table["key"].to_numpy()[order]))
-        bounds = [*firsts[::_SLICE].tolist(), len(order)]
-        for start, end in pairwise(bounds):
-            part = table.take(pa.array(order[start:end]))
-            urls = _column(part, "url")
-            repeated = _same_as_before(part["key"].to_numpy())
-            repeated[1:] &= pc.equal(urls[1:], urls[:-1]).to_numpy(zero_copy_only=False)
-            yield part.filter(pa.array(~repeated)) if repeated.any() else part
+
+def _order(table: pa.Table) -> npt.NDArray[np.int64]:
+    """By id, then from best to worst, then as they stand."""
+    return np.lexsort((table["rank"].to_numpy(), table["key"].to_numpy()))
+
+
+def _in_order(table: pa.Table) -> pa.Table:
+    """The candidates in their order; of neighbours that are the same, the first."""
+    table = table.take(pa.array(_order(table))).combine_chunks()
+    urls = _column(table, "url")
+    repeated = _same_as_before(table["key"].to_numpy())
+    repeated[1:] &= pc.equal(urls[1:], urls[:-1]).to_numpy(zero_copy_only=False)
+    return table.filter(pa.array(~repeated)) if repeated.any() else table
 
 
 def _settle(table: pa.Table) -> Settled:

@@ -1,7 +1,7 @@
 """Everything that URL lists say about the ids that count, and how many others they hold.
 
-A few blocks are read at once (on threads, where the engine is this machine: the work is numpy's and Arrow's, which let
-go of Python's lock) and put together in order, so that neither workers nor the size of a block show in the result. What
+A few pieces are read at once (on threads, where the engine is this machine: the work is numpy's and Arrow's, which let
+go of Python's lock) and put together in order, so that neither workers nor the size of a piece show in the result. What
 is kept grows with the ids, not with the lists.
 """
 
@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from imagenet_captions.crawler.candidates import Collector, candidates, shown
 from imagenet_captions.crawler.id_keys import Keys, wnid_numbers
 from imagenet_captions.crawler.key_counter import KeyCounter
 from imagenet_captions.crawler.url_lines import BLANK, NO_ID, Lines, read_lines
-from imagenet_captions.crawler.url_lists import read_blocks
+from imagenet_captions.crawler.url_lists import Stretch, read_pieces
 from imagenet_captions.engine import LOCAL, Engine, default_workers
 from imagenet_captions.errors import InputError
 
@@ -56,7 +57,7 @@ class Wanted:
 class Gathered:
     """What the lists hold: candidates for the ids that count, ids of other classes, lines that cannot be read."""
 
-    candidates: Collector = field(default_factory=Collector)
+    candidates: Collector
     outside: KeyCounter = field(default_factory=KeyCounter)
     unreadable: int = 0
     listed: list[str] = field(default_factory=list)  # the first unreadable lines, one remark each
@@ -74,12 +75,12 @@ class _Part(NamedTuple):
     has_flickr: bool
 
 
-def gather(urls: Sequence[Path], wanted: Wanted, engine: Engine = LOCAL) -> Gathered:
-    """Read every list once, in the order given.
+def gather(urls: Sequence[Path], wanted: Wanted, engine: Engine = LOCAL, scratch: Path | None = None) -> Gathered:
+    """Read every list once, in the order given; what is too much for the memory goes to files in `scratch`.
 
     Raises InputError for a list that is missing, damaged, empty, or without any address of Flickr's.
     """
-    gathered = Gathered()
+    gathered = Gathered(Collector(scratch))
     for number, path in enumerate(urls, 1):
         _gather_list(path, number, wanted, gathered, engine)
     return gathered
@@ -88,9 +89,9 @@ def gather(urls: Sequence[Path], wanted: Wanted, engine: Engine = LOCAL) -> Gath
 def _gather_list(path: Path, number: int, wanted: Wanted, gathered: Gathered, engine: Engine) -> None:
     lines = readable = 0
     has_flickr = False
-    blocks = read_blocks(path, "the URL list")
+    pieces = read_pieces(path, "the URL list")
     workers = min(default_workers(), _MOST_WORKERS)
-    for part in engine.run(partial(_read_block, wanted), blocks, workers, threads=True):
+    for part in chain.from_iterable(engine.run(partial(_read_piece, wanted), pieces, workers, threads=True)):
         gathered.candidates.add(part.table)
         gathered.outside.add(part.outside)
         gathered.unreadable += part.unreadable
@@ -104,6 +105,11 @@ def _gather_list(path: Path, number: int, wanted: Wanted, gathered: Gathered, en
         raise InputError(f"the URL list {path} {found}; give a list such as ImageNet's fall11_urls.txt")
     if not has_flickr:
         raise InputError(f"the URL list {path} has no Flickr address at all; check that it is the right file")
+
+
+def _read_piece(wanted: Wanted, piece: Stretch | bytes) -> list[_Part]:
+    blocks = [piece] if isinstance(piece, bytes) else piece.blocks()
+    return [_read_block(wanted, block) for block in blocks]
 
 
 def _read_block(wanted: Wanted, block: bytes) -> _Part:

@@ -14,15 +14,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imagenet_captions import classes, records
+from imagenet_captions.classes import ClassSet
 from imagenet_captions.crawler.candidates import NONE_SETTLED, Settled, joined_columns, shown, shown_column
 from imagenet_captions.crawler.gather import Gathered, Wanted, contains, gather
 from imagenet_captions.crawler.id_keys import Keys, digest, image_ids, wnid_numbers, wnids
 from imagenet_captions.crawler.photo_columns import RANKED
 from imagenet_captions.crawler.wanted_ids import read_ids
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
+from imagenet_captions.engine import LOCAL, Engine
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import replacing, require_file, sha256
 from imagenet_captions.records import Outcome
+from imagenet_captions.storage.places import is_remote
+
+_GROUP_ROWS = 1 << 16
 
 log = logging.getLogger(__name__)
 
@@ -31,19 +36,25 @@ log = logging.getLogger(__name__)
 class MatchSettings:
     """Which images count: those of `ids` (any form of an ImageNet training set), or all that the lists have.
 
-    Those on the denylist find no photo.
+    Only those of the wanted classes; those on the denylist find no photo.
     """
 
     ids: Path | None = None
     deny: Denylist = NOTHING_DENIED
+    classes: ClassSet = ClassSet.ILSVRC2012
+    engine: Engine = LOCAL
+
+    def recorded(self) -> dict[str, str | None]:
+        """The settings for the record, but for the ids, which are an input."""
+        return {"classes": self.classes.value, **self.deny.settings()}
 
 
 def match(urls: Sequence[Path], out: Path, settings: MatchSettings | None = None) -> dict[Outcome, int]:
     """Write `out` (MATCHES) and what found no photo beside it (OUTCOMES); return how many ids ended where.
 
-    The inputs are the ids of `settings.ids`, or without it all ids of the lists. Ids of other classes than the 1000
-    are counted, one row a class. Of several addresses for an id the first that shows a Flickr photo wins, in the order
-    of the lists. Raises InputError, with nothing written, for lists or ids that cannot be used.
+    The inputs are the ids of `settings.ids`, or without it all ids of the lists. Ids of other classes than those
+    wanted are counted, one row a class. Of several addresses for an id the first that shows a Flickr photo wins, in the
+    order of the lists. Raises InputError, with nothing written, for lists or ids that cannot be used.
     """
     settings = settings or MatchSettings()
     if not urls:
@@ -52,22 +63,30 @@ def match(urls: Sequence[Path], out: Path, settings: MatchSettings | None = None
         require_file(path, "the URL list")
     wanted = None if settings.ids is None else read_ids(settings.ids)
     ids = None if wanted is None else wanted.keys
-    known = np.array([int(wnid[1:]) for wnid in classes.wnids()], np.int64)
+    known = np.array([int(wnid[1:]) for wnid in classes.wnids(settings.classes)], np.int64)
     inside = None if ids is None else ids[contains(known, wnid_numbers(ids))]
     with ThreadPoolExecutor(1) as pool:
         digests = pool.map(sha256, urls)  # beside the reading, which leaves the file in the page cache
-        gathered = gather(urls, Wanted(known, inside))
+        gathered = gather(urls, Wanted(known, inside), settings.engine, _scratch(out))
         inputs = {f"urls_{number}" if number > 1 else "urls": found for number, found in enumerate(digests, 1)}
     if wanted is not None and ids is not None:
         inputs["ids"] = digest(ids)
         gathered.unreadable += wanted.unreadable
         gathered.listed += [f"ids: {shown(entry)}" for entry in wanted.listed]
         gathered.outside.add(ids[~contains(known, wnid_numbers(ids))])
-    provenance = {"inputs": inputs, "settings": {"classes": "ilsvrc2012", **settings.deny.settings()}}
+    provenance = {"inputs": inputs, "settings": settings.recorded()}
     pieces = _pieces(gathered, np.empty(0, np.int64) if inside is None else inside)
     counts = _write(out, provenance, (_permitted(piece, settings.deny) for piece in pieces))
     _report(counts)
     return counts
+
+
+def _scratch(out: Path) -> Path | None:
+    """Where temporary files go: beside the product, which has a disk for what is as large."""
+    if is_remote(out):
+        return None
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return out.parent
 
 
 def _pieces(gathered: Gathered, inside: Keys) -> Iterator[tuple[pa.Table, pa.Table]]:
@@ -149,14 +168,35 @@ def _write(
         pq.ParquetWriter(product, schemas[0], compression="zstd") as matches,
         pq.ParquetWriter(beside, schemas[1], compression="zstd") as outcomes,
     ):
+        writers = _Groups(matches, schemas[0]), _Groups(outcomes, schemas[1])
         for matched, others in pieces:
             counts[Outcome.KEPT] += matched.num_rows
             for row in others.group_by("outcome").aggregate([("count", "sum")]).to_pylist():
                 counts[Outcome(row["outcome"])] += row["count_sum"]
-            for writer, schema, rows in ((matches, schemas[0], matched), (outcomes, schemas[1], others)):
-                if rows.num_rows:
-                    writer.write_table(rows.cast(schema))
+            for writer, rows in zip(writers, (matched, others), strict=True):
+                writer.add(rows)
+        for writer in writers:
+            writer.end()
     return dict(counts)
+
+
+class _Groups:
+    """Writes row groups of one size, however the rows come."""
+
+    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
+        self._writer = writer
+        self._held = schema.empty_table()
+
+    def add(self, rows: pa.Table) -> None:
+        self._held = pa.concat_tables([self._held, rows.cast(self._held.schema)])
+        whole = len(self._held) // _GROUP_ROWS * _GROUP_ROWS
+        if whole:
+            self._writer.write_table(self._held.slice(0, whole), row_group_size=_GROUP_ROWS)
+            self._held = self._held.slice(whole).combine_chunks()
+
+    def end(self) -> None:
+        if len(self._held):
+            self._writer.write_table(self._held)
 
 
 def _report(counts: dict[Outcome, int]) -> None:

@@ -7,19 +7,24 @@ are all passed around as "the ImageNet URLs".
 from __future__ import annotations
 
 import gzip
+import io
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import require_file
+from imagenet_captions.storage.places import is_only_here
 
 _Readable = IO[bytes] | gzip.GzipFile
 
 BLOCK = 1 << 22  # what the caches of a core hold; four times as much takes twice as long
+STRETCH = 4 * BLOCK  # what is worth the sending of a task
 
 _GZIP = b"\x1f\x8b"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
@@ -37,9 +42,62 @@ def read_blocks(path: Path, what: str, size: int = BLOCK) -> Iterator[bytes]:
     missing, damaged or cut short.
     """
     require_file(path, what)
-    try:
+    with _damage_in_words(path, what):
         for stream in _texts(path):
             yield from _whole_lines(stream, size)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Whole lines of a plain list, which whoever works on them reads for himself."""
+
+    path: Path
+    start: int
+    stop: int
+    what: str
+
+    def blocks(self, size: int = BLOCK) -> Iterator[bytes]:
+        """Yield its text as `read_blocks` does."""
+        with _damage_in_words(self.path, self.what), self.path.open("rb") as opened:
+            opened.seek(self.start)
+            yield from _whole_lines(_Limited(opened, self.stop - self.start), size)
+
+
+def read_pieces(path: Path, what: str, length: int = STRETCH) -> Iterator[Stretch | bytes]:
+    """Yield a list as stretches of about `length` bytes; an archive, which has to be unpacked in order, as blocks.
+
+    What the pieces hold are the lines that `read_blocks` yields. So the bytes of a plain list pass through no process
+    but the one that reads the lines in them.
+    """
+    require_file(path, what)
+    with _damage_in_words(path, what), path.open("rb") as opened:
+        if not _is_packed(opened.read(512)) and not is_only_here(path):
+            size = opened.seek(0, io.SEEK_END)
+            start = 0
+            while start < size:
+                stop = _line_end(opened, start + length, size)
+                yield Stretch(path, start, stop, what)
+                start = stop
+            return
+    yield from read_blocks(path, what)
+
+
+def _line_end(opened: IO[bytes], at: int, size: int) -> int:
+    """Where the line ends that has the byte before `at`."""
+    if at < size:
+        at = opened.seek(at - 1)
+        while data := opened.read(1 << 16):
+            end = data.find(b"\n") + 1
+            if end:
+                return at + end
+            at += len(data)
+    return size
+
+
+@contextmanager
+def _damage_in_words(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
     except _DAMAGE as error:
         raise InputError(
             f"{what} {path} is damaged or cut short ({type(error).__name__}: {str(error)[:80]}); get it again"
@@ -103,6 +161,10 @@ def tar_files(archive: Any) -> Iterator[tarfile.TarInfo]:
         raise tarfile.ReadError("a tar has no end")
 
 
+def _is_packed(head: bytes) -> bool:
+    return head.startswith((*_ZIP, _GZIP)) or is_tar(head)
+
+
 def is_tar(head: bytes) -> bool:
     """Whether a file that begins with these 512 bytes is a tar."""
     return head[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR
@@ -118,7 +180,20 @@ def _is_junk(name: str) -> bool:
     return "__MACOSX" in path.parts or path.name.startswith("._") or path.name in (".DS_Store", "Thumbs.db")
 
 
-def _whole_lines(stream: _Readable, size: int) -> Iterator[bytes]:
+class _Limited:
+    """The next bytes of a file, up to a limit."""
+
+    def __init__(self, opened: IO[bytes], left: int) -> None:
+        self._opened = opened
+        self._left = left
+
+    def read(self, size: int) -> bytes:
+        data = self._opened.read(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+
+def _whole_lines(stream: _Readable | _Limited, size: int) -> Iterator[bytes]:
     rest = b""
     while data := stream.read(size):
         end = data.rfind(b"\n") + 1

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from imagenet_captions.classes import ClassSet
 from imagenet_captions.records import Outcome
 
 _SIZES = (("n<1K", 1_000), ("1K<n<10K", 10_000), ("10K<n<100K", 100_000), ("100K<n<1M", 1_000_000))
@@ -20,7 +21,7 @@ _MEANINGS = {
     Outcome.UNREACHABLE: "Flickr gave no usable answer",
     Outcome.NOT_ASKED: "Flickr was not asked: the crawl was limited, or there was none",
     Outcome.NO_TEXT: "its photographer wrote nothing that is left after cleaning",
-    Outcome.UNKNOWN_CLASS: "outside the 1000 classes, or not asked for",
+    Outcome.UNKNOWN_CLASS: "outside the wanted classes, or not asked for",
     Outcome.BAD_RECORD: "its record is not of the source's format",
     Outcome.DUPLICATE_ID: "an earlier record has the same id",
     Outcome.NO_IMAGE: "the images given do not have it",
@@ -119,19 +120,21 @@ def _header(facts: CardFacts) -> str:
 
 
 def _summary(facts: CardFacts) -> str:
+    among = ClassSet.recorded(facts.settings)
+    origin = "the ILSVRC-2012 training set" if among is ClassSet.ILSVRC2012 else "ImageNet (fall 2011)"
     images = "no images" if facts.images is None else f"{facts.images:,} images"
     image = "" if facts.images is None else ", the image"
     lacking = 0 if facts.images is None else facts.rows - facts.images
     return f"""\
 # ImageNet-Captions
 
-Images of the ILSVRC-2012 training set with what their photographers wrote about them on Flickr: title, description
-and tags. {facts.rows:,} rows with {images}, in {facts.classes:,} of the 1000 classes.
+Images of {origin} with what their photographers wrote about them on Flickr: title, description
+and tags. {facts.rows:,} rows with {images}, in {facts.classes:,} of {among.shown}.
 {f"{lacking:,} rows have no image: the images given did not have it." if lacking else ""}
 - config `default`: the texts cleaned, a `caption` made of them, the language{image}
 - config `raw`: the same rows, the texts exactly as the source gave them
 
-`label` is the rank of the sorted wnids, and its names are the wnids, since two of the classes' names occur twice;
+`label` is the rank of the sorted wnids, and its names are the wnids, since several classes may have one name;
 `class_name` is the name for people. `outcomes.parquet` says of every input how it ended, `manifest.json` holds the
 SHA-256 of every file.
 """

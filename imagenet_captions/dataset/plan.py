@@ -5,7 +5,7 @@ Both follow from the classes and sizes of the rows alone, never from the number 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 _SHARD_BYTES = 500_000_000
@@ -28,7 +28,7 @@ class Group:
     bytes: int
 
 
-def plan_groups(wnids: Sequence[str], sizes: Sequence[int], fill: int = 1, most: int = _GROUP_BYTES) -> list[Group]:
+def plan_groups(wnids: Iterable[str], sizes: Iterable[int], fill: int = 1, most: int = _GROUP_BYTES) -> list[Group]:
     """Cut rows, sorted by class, into row groups that end with a class; a class that is too large fills several.
 
     A group takes another class in as long as it has fewer than `fill` rows: with 1 each class has its own, so that a
@@ -40,14 +40,15 @@ def plan_groups(wnids: Sequence[str], sizes: Sequence[int], fill: int = 1, most:
     [(0, 3), (3, 5)]
     """
     groups: list[Group] = []
-    start, held = 0, 0
-    for row, (wnid, size) in enumerate(zip(wnids, sizes, strict=True)):
-        full = wnid != wnids[row - 1] and row - start >= fill
+    start, held, row, before = 0, 0, 0, ""
+    for wnid, size in zip(wnids, sizes, strict=True):
+        full = wnid != before and row - start >= fill
         if row > start and (full or held + size > most):
             groups.append(Group(start, row, held))
             start, held = row, 0
         held += size
-    return [*groups, Group(start, len(wnids), held)] if len(wnids) else groups
+        row, before = row + 1, wnid
+    return [*groups, Group(start, row, held)] if row else groups
 
 
 def plan_shards(groups: Sequence[Group]) -> list[list[Group]]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from imagenet_captions import engine
@@ -23,11 +24,12 @@ from imagenet_captions.dataset.plan import TEXT_ROWS, plan_groups, plan_shards
 from imagenet_captions.dataset.shard import ShardFile, shard_name
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import replacing, sha256, write_json
-from imagenet_captions.filtering.copy import CopyJob, ParentRows, Rows, copy_shard
-from imagenet_captions.filtering.select import Selection, select
+from imagenet_captions.filtering.copy import CopyJob, ParentRows, copy_shard
+from imagenet_captions.filtering.select import DENIED, STEPS, Selection, select
 from imagenet_captions.filtering.settings import FilterSettings
-from imagenet_captions.image_ids import wnid_of
 from imagenet_captions.records import OUTCOMES, Outcome
+from imagenet_captions.storage.parquet import parquet_file, read_schema
+from imagenet_captions.storage.places import is_only_here
 
 
 def filter_to_ids(dataset: Path, out: Path, settings: FilterSettings) -> dict[str, int]:
@@ -41,8 +43,8 @@ def filter_to_ids(dataset: Path, out: Path, settings: FilterSettings) -> dict[st
         raise InputError("--local-labels goes with --out; a list of ids has no labels")
     check_inside(out, dataset, "the ids")
     selection = select(dataset, settings)
-    with replacing(out) as partial:
-        partial.write_text("\n".join(selection.kept) + "\n", encoding="utf-8")
+    with replacing(out) as partial, partial.open("w", encoding="utf-8", newline="") as opened:
+        opened.writelines(f"{image_id}\n" for ids in selection.kept_ids() for image_id in ids.to_pylist())
     counts = selection.counts()
     record = {"parent": sha256(dataset / NAME), "filter": settings.as_given(), "counts": counts, "ids": sha256(out)}
     write_json(out.with_name(out.name + ".json"), record)
@@ -65,7 +67,7 @@ def filter_to_dataset(dataset: Path, out: Path, settings: FilterSettings, worker
     with replacing_folder(out) as folder:
         child = _Child(dataset, folder, parent, selection, settings.local_labels)
         jobs = [*child.jobs(raw=False), *child.jobs(raw=True)]
-        shards = list(_written(jobs, len(selection.kept), workers))
+        shards = list(_written(jobs, selection.kept, workers))
         _write_outcomes(dataset, folder, selection)
         earlier = parent.settings.get("filter", [])
         finish_dataset(
@@ -76,6 +78,12 @@ def filter_to_dataset(dataset: Path, out: Path, settings: FilterSettings, worker
             parent.images is not None,
         )
     return selection.counts()
+
+
+_WNID_LENGTH = 9
+_ROWS_AT_ONCE = 50_000  # of a few short columns
+_OUTCOMES = [Outcome.KEPT.value, Outcome.DENIED.value, Outcome.FILTERED.value]
+_WHY = [None, None, *STEPS[DENIED + 1 :]]  # why one is denied stands on the list
 
 
 @dataclass(frozen=True)
@@ -90,59 +98,71 @@ class _Child:
 
     def jobs(self, raw: bool) -> Iterator[CopyJob]:
         """The shards of one config, in row groups of their own size, as packaging would make them."""
-        kept = self.selection.kept
-        rows = self._rows()
+        rows, classes = self.selection.rows(), self._classes()
         config = "raw/" if raw else "data/"
         parents = [self.dataset / name for name in sorted(self.parent.files) if name.startswith(config)]
-        sizes = np.concatenate([np.full(count, size) for count, size in ParentRows(parents).sizes()])[rows].tolist()
+        counts, each = zip(*ParentRows(parents).sizes(), strict=True)
+        sizes = np.repeat(each, counts)[rows]
         schema = self._schema(parents[0])
         fill = 1 if "image" in schema.names else TEXT_ROWS
-        shards = plan_shards(plan_groups([wnid_of(image_id) for image_id in kept], sizes, fill))
+        wnids = chain.from_iterable(repeat(wnid, count) for wnid, count in classes.items())
+        shards = plan_shards(plan_groups(wnids, map(int, sizes), fill))
         for number, groups in enumerate(shards):
             part = rows[groups[0].start : groups[-1].stop]
             yield CopyJob(parents, self.folder, shard_name(raw, number, len(shards)), schema, groups, part)
 
-    def _rows(self) -> Rows:
-        kept = pa.array(self.selection.kept, pa.string())
-        stays = pc.is_in(pa.array(self.selection.ids, pa.string()), kept)
-        return np.flatnonzero(stays.to_numpy(zero_copy_only=False))
+    def _classes(self) -> dict[str, int]:
+        """The number of rows of each class that has any, in the order of the rows."""
+        found: Counter[str] = Counter()
+        for ids in self.selection.kept_ids():
+            counted = pc.utf8_slice_codeunits(ids, 0, _WNID_LENGTH).value_counts()
+            found.update(
+                dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
+            )
+        return dict(found)
 
     def _schema(self, parent: Path) -> pa.Schema:
-        schema = pq.read_schema(parent)
-        present = {wnid_of(image_id) for image_id in self.selection.kept}
+        schema = read_schema(parent)
         # Labels that are local already would else have classes that are no longer there.
         local = self.local_labels or local_labels(schema) is not None
-        return with_local_labels(schema, sorted(present)) if local else schema
+        return with_local_labels(schema, sorted(self._classes())) if local else schema
 
 
 def _written(jobs: list[CopyJob], rows: int, workers: int) -> Iterator[ShardFile]:
     with tqdm(total=2 * rows, desc="filter", unit=" rows", unit_scale=True, disable=None) as progress:
-        for shard in engine.run(copy_shard, jobs, min(workers, len(jobs))):
+        alone = any(is_only_here(path) for job in jobs[:1] for path in (job.folder, *job.parent))
+        for shard in engine.run(copy_shard, jobs, min(workers, len(jobs)), threads=alone):
             progress.update(shard.rows)
             yield shard
 
 
 def _write_outcomes(dataset: Path, folder: Path, selection: Selection) -> None:
     """The parent's outcomes, with the rows that were left out as such."""
-    outcomes = pq.read_table(dataset / "outcomes.parquet").select(OUTCOMES.names)
-    kept = pc.equal(outcomes["outcome"], Outcome.KEPT.value)
-    rows = outcomes.filter(kept)
-    kinds: list[str] = []
-    details: list[str | None] = []
-    for image_id, detail in zip(rows["image_id"].to_pylist(), rows["detail"].to_pylist(), strict=True):
-        outcome, why = _ended(image_id, selection)
-        kinds.append(outcome.value)
-        details.append("; ".join(filter(None, (detail, why))) or None)
-    columns = [rows["image_id"], rows["wnid"], kinds, details, rows["count"]]
-    write_outcomes(folder / "outcomes.parquet", pa.table(columns, schema=OUTCOMES), outcomes.filter(pc.invert(kept)))
+    with parquet_file(dataset / "outcomes.parquet") as parent, parquet_file(dataset / "outcomes.parquet") as again:
+        rows = _ended(parent.iter_batches(_ROWS_AT_ONCE), selection)
+        others = (batch.filter(pc.invert(_was_kept(batch))) for batch in again.iter_batches(_ROWS_AT_ONCE))
+        write_outcomes(folder / "outcomes.parquet", rows, others)
 
 
-def _ended(image_id: str, selection: Selection) -> tuple[Outcome, str | None]:
-    if (why := selection.denied.get(image_id)) is not None:
-        return Outcome.DENIED, why
-    if (step := selection.left_out.get(image_id)) is not None:
-        return Outcome.FILTERED, step
-    return Outcome.KEPT, None
+def _ended(batches: Iterable[pa.RecordBatch], selection: Selection) -> Iterator[pa.Table]:
+    """The outcomes of the parent's rows, which stand in the order of the rows."""
+    start = 0
+    for batch in batches:
+        rows = batch.filter(_was_kept(batch))
+        codes = selection.ended[start : start + len(rows)]
+        kinds = pa.array(_OUTCOMES).take(pa.array(np.minimum(codes, DENIED + 1)))
+        reasons = pa.array(_WHY).take(pa.array(codes)).to_pylist()
+        for row in np.flatnonzero(codes == DENIED):
+            reasons[row] = selection.denied[start + int(row)]
+        details = [
+            "; ".join(filter(None, both)) or None for both in zip(rows["detail"].to_pylist(), reasons, strict=True)
+        ]
+        start += len(rows)
+        yield pa.table([rows["image_id"], rows["wnid"], kinds, details, rows["count"]], schema=OUTCOMES)
+
+
+def _was_kept(batch: pa.RecordBatch) -> pa.Array:
+    return pc.equal(batch["outcome"], Outcome.KEPT.value)
 
 
 def format_counts(counts: Mapping[str, Any]) -> str:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
+from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.denylist import read_denylist
 from imagenet_captions.errors import InputError
 from imagenet_captions.filtering.settings import FilterSettings, read_ids
@@ -21,24 +22,41 @@ from imagenet_captions.sampling import Sampling, choose, short_of
 
 log = logging.getLogger(__name__)
 
+KEPT, DENIED = 0, 1
+STEPS = ("kept", "denied", "condition", "only-ids", "trim-tail", "like", "per-class", "sample")
+
+Flags = npt.NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class Selection:
-    """The parent's ids in their order, why some are denied, and the step that left out each of the others that go."""
+    """For every row of a dataset how it ended, as its place in `STEPS`; and why those denied are, by row.
 
-    ids: tuple[str, ...]
-    denied: dict[str, str]
-    left_out: dict[str, str]
+    A dataset may have millions of rows, so their ids are not held.
+    """
 
-    @cached_property
-    def kept(self) -> list[str]:
-        """The ids that stay, sorted."""
-        return [image_id for image_id in self.ids if image_id not in self.left_out and image_id not in self.denied]
+    dataset: pads.FileSystemDataset
+    ended: npt.NDArray[np.int8]
+    denied: Mapping[int, str]
+
+    @property
+    def kept(self) -> int:
+        """The number of rows that stay."""
+        return int(np.count_nonzero(self.ended == KEPT))
+
+    def rows(self) -> npt.NDArray[np.int64]:
+        """The numbers of the rows that stay."""
+        return np.flatnonzero(self.ended == KEPT)
+
+    def kept_ids(self) -> Iterator[pa.Array]:
+        """The ids of the rows that stay, sorted, some at a time."""
+        for start, ids in _ids(self.dataset):
+            yield ids.filter(pa.array(self.ended[start : start + len(ids)] == KEPT))
 
     def counts(self) -> dict[str, int]:
         """The number of rows kept, denied, and left out by each step."""
-        counts = {"kept": len(self.kept), "denied": len(self.denied), **Counter(self.left_out.values())}
-        return {name: count for name, count in counts.items() if count}
+        found = np.bincount(self.ended, minlength=len(STEPS))
+        return {name: int(count) for name, count in zip(STEPS, found, strict=True) if count}
 
 
 def select(dataset: Path, settings: FilterSettings) -> Selection:
@@ -46,46 +64,80 @@ def select(dataset: Path, settings: FilterSettings) -> Selection:
 
     Raises InputError if no row is left.
     """
-    condition, sampling = settings.wanted.condition(), settings.sampling()
+    among = read_manifest(dataset).classes
+    condition, sampling = settings.wanted.condition(among), settings.sampling(among)
     parquet = open_parquet(dataset, "default")
+    denied = _denied(parquet, settings.deny)
+    ended = np.zeros(parquet.count_rows(), np.int8)
+    ended[list(denied)] = DENIED
     if condition is not None:
         check_condition(parquet.schema, condition, dataset)
-    ids = parquet.to_table(columns=["image_id"])["image_id"]
-    denied = _denied(parquet, settings.deny)
-    left_out: dict[str, str] = {}
-    left = ids.filter(pc.invert(pc.is_in(ids, pa.array(denied, pa.string()))))
-    if condition is not None:
-        passing = parquet.to_table(columns=["image_id"], filter=condition)["image_id"]
-        left = _only(left, passing.combine_chunks(), "condition", left_out)
+        _leave_out(ended, ~_passing(parquet, condition), "condition")
     if settings.only_ids is not None:
-        left = _only(left, pa.array(sorted(read_ids(settings.only_ids)), pa.string()), "only-ids", left_out)
-    before = left.to_pylist()
-    left_out |= choose(before, sampling)
-    selection = Selection(tuple(ids.to_pylist()), denied, left_out)
+        wanted = pa.array(sorted(read_ids(settings.only_ids)), pa.string())
+        listed = [pc.is_in(ids, value_set=wanted) for _, ids in _ids(parquet)]
+        _leave_out(ended, ~pa.chunked_array(listed, pa.bool_()).to_numpy(), "only-ids")
+    selection = Selection(parquet, ended, denied)
+    if sampling.samples:
+        _sample(selection, sampling)
     if not selection.kept:
         steps = ", ".join(f"{step} {count:,}" for step, count in selection.counts().items())
         raise InputError(f"no row of {dataset} is left (left out by {steps or 'nothing: it has none'}); ask for less")
-    _tell_what_is_short(before, selection, sampling)
     return selection
 
 
-def _denied(parquet: pads.FileSystemDataset, deny: Path | None) -> dict[str, str]:
+def _leave_out(ended: npt.NDArray[np.int8], rows: Flags, step: str) -> None:
+    ended[rows & (ended == KEPT)] = STEPS.index(step)
+
+
+def _ids(parquet: pads.FileSystemDataset) -> Iterator[tuple[int, pa.Array]]:
+    """The ids in their order, with the number of the first one."""
+    start = 0
+    for batch in parquet.to_batches(columns=["image_id"], batch_readahead=2, fragment_readahead=1):
+        yield start, batch["image_id"]
+        start += len(batch)
+
+
+def _passing(parquet: pads.FileSystemDataset, condition: pc.Expression) -> Flags:
+    """Whether each row passes; row groups whose statistics rule it out are not read."""
+    flags = np.zeros(parquet.count_rows(), bool)
+    start = 0
+    for fragment in parquet.get_fragments():
+        possible = {group.id for group in fragment.subset(condition).row_groups}
+        for group in fragment.row_groups:
+            if group.id in possible:
+                # One group at a time, since a scanner does not say which rows it left out.
+                found = fragment.subset(row_group_ids=[group.id]).to_table(
+                    schema=parquet.schema, columns={"keep": condition}
+                )
+                keep = pc.fill_null(found["keep"], False).to_numpy()
+                flags[start : start + len(keep)] = keep
+            start += group.num_rows
+    return flags
+
+
+def _denied(parquet: pads.FileSystemDataset, deny: Path | None) -> dict[int, str]:
     denylist = read_denylist(deny)
+    denied: dict[int, str] = {}
     if not denylist:
-        return {}
-    table = parquet.to_table(columns=["image_id", "photo_id", "owner", "photo_page"])
-    reasons = denylist.reasons(table).to_pylist()
-    return {image_id: why for image_id, why in zip(table["image_id"].to_pylist(), reasons, strict=True) if why}
+        return denied
+    start = 0
+    for batch in parquet.to_batches(columns=["image_id", "photo_id", "owner", "photo_page"]):
+        reasons = denylist.reasons(batch).to_pylist()
+        denied |= {start + at: why for at, why in enumerate(reasons) if why}
+        start += len(batch)
+    return denied
 
 
-def _only(before: pa.ChunkedArray, wanted: pa.Array, step: str, left_out: dict[str, str]) -> pa.ChunkedArray:
-    stay = pc.is_in(before, wanted)
-    left_out.update(dict.fromkeys(before.filter(pc.invert(stay)).to_pylist(), step))
-    return before.filter(stay)
-
-
-def _tell_what_is_short(before: Sequence[str], selection: Selection, sampling: Sampling) -> None:
+def _sample(selection: Selection, sampling: Sampling) -> None:
+    """Leave out what a sample does not take; the ids of what is left by then are held, as text."""
+    rows = selection.rows()
+    before = [image_id for ids in selection.kept_ids() for image_id in ids.to_pylist()]
+    left_out = choose(before, sampling)
+    for row, image_id in zip(rows, before, strict=True):
+        if (step := left_out.get(image_id)) is not None:
+            selection.ended[row] = STEPS.index(step)
     if sampling.like is not None and (short := short_of(before, sampling.like)):
         log.info("%s of %s classes have fewer rows than the table asks for", f"{short:,}", f"{len(sampling.like):,}")
-    if isinstance(sampling.sample, int) and len(selection.kept) < sampling.sample:
-        log.info("only %s rows are there for a sample of %s", f"{len(selection.kept):,}", f"{sampling.sample:,}")
+    if isinstance(sampling.sample, int) and (kept := selection.kept) and kept < sampling.sample:
+        log.info("only %s rows are there for a sample of %s", f"{kept:,}", f"{sampling.sample:,}")

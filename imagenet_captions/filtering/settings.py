@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from imagenet_captions import filters
 from imagenet_captions.class_lists import list_names
+from imagenet_captions.classes import ClassSet
 from imagenet_captions.denylist import read_denylist
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import require_file, sha256
 from imagenet_captions.image_ids import image_id
 from imagenet_captions.sampling import Sampling, TailTrim, parse_sample, read_counts
+from imagenet_captions.storage.places import place
 
 if TYPE_CHECKING:
     from pyarrow.compute import Expression
@@ -39,12 +41,12 @@ class Wanted:
     split: str | None = None
     val_fraction: float = 0.1
 
-    def condition(self) -> Expression | None:
-        """All of it as one condition; None if nothing is asked for."""
+    def condition(self, among: ClassSet = ClassSet.ILSVRC2012) -> Expression | None:
+        """All of it as one condition, on a dataset with these classes; None if nothing is asked for."""
         parts: list[Expression] = []
         if self.classes or self.lists:
             some = [filters.in_list(name) for name in self.lists]
-            some += [filters.in_class(*self.classes)] if self.classes else []
+            some += [filters.in_class(*self.classes, among=among)] if self.classes else []
             parts.append(reduce(lambda left, right: left | right, some))
         parts += [filters.contains(*_pair(text, "--contains", "title=dog")) for text in self.contains]
         parts += [filters.matches(*_pair(text, "--matches", "title=^IMG")) for text in self.matches]
@@ -70,11 +72,11 @@ class FilterSettings:
     deny: Path | None = None
     local_labels: bool = False
 
-    def sampling(self) -> Sampling:
-        """What is taken, with the files read."""
+    def sampling(self, among: ClassSet = ClassSet.ILSVRC2012) -> Sampling:
+        """What is taken of a dataset with these classes, with the files read."""
         return Sampling(
             trim_tail=None if self.trim_tail is None else TailTrim.parse(self.trim_tail),
-            like=None if self.like is None else read_counts(self.like),
+            like=None if self.like is None else read_counts(self.like, among),
             per_class=self.per_class,
             sample=None if self.sample is None else parse_sample(self.sample),
             seed=self.seed,
@@ -84,7 +86,7 @@ class FilterSettings:
         """The settings that were given, for the record; files by their SHA-256, since a path is another elsewhere."""
         given: dict[str, Any] = {
             "class": list(self.wanted.classes),
-            "class-list": [name if name in list_names() else _digest(Path(name)) for name in self.wanted.lists],
+            "class-list": [name if name in list_names() else _digest(place(name)) for name in self.wanted.lists],
             "contains": list(self.wanted.contains),
             "matches": list(self.wanted.matches),
             "has": list(self.wanted.has),

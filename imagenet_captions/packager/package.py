@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from imagenet_captions.classes import ClassSet
 from imagenet_captions.dataset.finish import finish_dataset
 from imagenet_captions.dataset.folder import check_inside, check_output, replacing_folder
 from imagenet_captions.dataset.outcomes import outcome_table, write_outcomes
@@ -20,15 +22,18 @@ from imagenet_captions.dataset.plan import TEXT_ROWS, Group, plan_groups, plan_s
 from imagenet_captions.dataset.shard import shard_name
 from imagenet_captions.engine import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import remove_tree, require_file
+from imagenet_captions.files import require_file, scratch_in
 from imagenet_captions.packager.images import open_images
 from imagenet_captions.packager.locate import Located, Rows, locate
+from imagenet_captions.packager.reading import RowReader
 from imagenet_captions.packager.shards import Shard, ShardJob, write_shard
 from imagenet_captions.records import CAPTIONS, Outcome, outcomes_path, provenance
+from imagenet_captions.storage.parquet import parquet_file, read_metadata, read_table
 
 log = logging.getLogger(__name__)
 
 MISSING = ("report", "skip", "fail")
+_ROWS_AT_ONCE = 50_000  # of a few short columns
 
 
 @dataclass(frozen=True)
@@ -63,95 +68,126 @@ def package(captions: Path, out: Path, settings: PackageSettings) -> Packaged:
 
     Raises InputError for what the user gave, and for a full disk; then `out` is as it was.
     """
-    table = _read_ids(captions)
+    rows = _read_rows(captions)
     check_output(out, settings.images)
     check_inside(captions, out, "the captions")
     with replacing_folder(out) as folder:
-        plan = _plan(captions, table, folder, settings)
-        shards = list(_write_shards(plan, settings))
-        remove_tree(folder / _SCRATCH)
+        with scratch_in(folder) as scratch:
+            plan = _plan(rows, folder, settings, scratch)
+            shards = list(_write_shards(plan, settings))
         _check_faults(plan, settings, shards)
         return _finish(plan, folder, shards, settings)
 
 
-_SCRATCH = "scratch"
+@dataclass(frozen=True)
+class _Captions:
+    """What is kept in memory of a captions file, which may have millions of rows."""
+
+    path: Path
+    rows: int
+    classes: Sequence[tuple[str, int]]  # wnid and number of rows, in the order of the rows
+    made: Mapping[str, Any]  # provenance
+
+    def wnids(self) -> Iterator[str]:
+        """The wnid of every row."""
+        return chain.from_iterable(repeat(wnid, count) for wnid, count in self.classes)
 
 
 @dataclass(frozen=True)
 class _Plan:
-    captions: Path
+    captions: _Captions
     folder: Path
-    ids: pa.Table
     located: Located | None
     skipped: frozenset[int]
     shards: list[list[Group]]
     text_shards: list[list[Group]]
-    made: Mapping[str, Any]  # provenance of the captions
 
     def jobs(self, raw: bool, dropped: frozenset[int]) -> Iterator[ShardJob]:
         """The shards of one config."""
         located = None if raw else self.located
         shards = self.text_shards if raw else self.shards
+        classes = ClassSet.recorded(self.captions.made.get("settings", {}))
         for number, groups in enumerate(shards):
             start, stop = (groups[0].start, groups[-1].stop) if groups else (0, 0)
             name = shard_name(raw, number, len(shards))
             places = None if located is None else located.places[start:stop]
             here = dropped.intersection(range(start, stop))
-            yield ShardJob(self.captions, self.folder, name, raw, groups, places, here)
+            yield ShardJob(self.captions.path, self.folder, name, raw, groups, places, here, classes)
 
 
-def _read_ids(captions: Path) -> pa.Table:
+def _read_rows(captions: Path) -> _Captions:
     require_file(captions, "the captions file")
     require_file(outcomes_path(captions), "the file of drops beside the captions")
+    found: list[tuple[str, int]] = []
+    last = ""
     try:
-        schema = pq.read_schema(captions)
-        if schema.names != CAPTIONS.names:
-            raise InputError(f"{captions} is not a captions file; give what `imagenet-captions clean` wrote")
-        table = pq.read_table(captions, columns=["image_id", "wnid", "photo_id", "detail"])
+        with parquet_file(captions) as opened:
+            if opened.schema_arrow.names != CAPTIONS.names:
+                raise InputError(f"{captions} is not a captions file; give what `imagenet-captions clean` wrote")
+            for batch in opened.iter_batches(_ROWS_AT_ONCE, columns=["image_id", "wnid"]):
+                ids = pa.concat_arrays([pa.array([last]), batch["image_id"]])
+                if not pc.all(pc.less(ids[:-1], ids[1:])).as_py():
+                    raise InputError(f"{captions} is not sorted by image id, or has one twice; clean again")
+                last = ids[-1].as_py()
+                counted = batch["wnid"].value_counts()
+                found += zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
+            return _Captions(captions, opened.metadata.num_rows, found, provenance(opened.schema_arrow))
     except pa.ArrowInvalid:
         raise InputError(f"{captions} is no Parquet file, or a damaged one; clean again") from None
-    ids = table["image_id"].combine_chunks()
-    if not pc.all(pc.less(ids[:-1], ids[1:])).as_py() and len(ids) > 1:
-        raise InputError(f"{captions} is not sorted by image id, or has one twice; clean again")
-    return table.replace_schema_metadata(schema.metadata)
 
 
-def _plan(captions: Path, table: pa.Table, folder: Path, settings: PackageSettings) -> _Plan:
-    rows = Rows(table["image_id"].to_pylist(), table["wnid"].to_pylist(), table["photo_id"].to_pylist())
-    located = None
-    if settings.images is not None:
-        source = open_images(settings.images)
-        scratch = folder / _SCRATCH
-        scratch.mkdir()
-        located = locate(rows, source, scratch)
-        if located.missing and settings.missing == "fail":
-            first = located.missing[0]
-            raise InputError(
-                f"{len(located.missing):,} of {len(rows):,} rows have no image, the first is {rows.image_ids[first]}: "
-                f"{located.remarks[first]}; add the images, or choose --missing report or skip"
-            )
+def _plan(captions: _Captions, folder: Path, settings: PackageSettings, scratch: Path) -> _Plan:
+    located = None if settings.images is None else _located(captions, settings.images, settings.missing, scratch)
     skipped = frozenset(located.missing if located and settings.missing == "skip" else ())
-    text = _text_bytes(captions, len(rows))
-    texts = plan_groups(rows.wnids, [text] * len(rows), TEXT_ROWS)
+    text = _text_bytes(captions.path, captions.rows)
+    texts = plan_groups(captions.wnids(), repeat(text, captions.rows), TEXT_ROWS)
     groups = texts
     if located is not None:
         sizes = [
             0 if row in skipped else text + (place.size if place else 0) for row, place in enumerate(located.places)
         ]
-        groups = plan_groups(rows.wnids, sizes)
-    made = provenance(table.schema)
-    return _Plan(captions, folder, table, located, skipped, plan_shards(groups), plan_shards(texts), made)
+        groups = plan_groups(captions.wnids(), sizes)
+    return _Plan(captions, folder, located, skipped, plan_shards(groups), plan_shards(texts))
+
+
+def _located(captions: _Captions, images: Path, missing: str, scratch: Path) -> Located:
+    table = read_table(captions.path, columns=["image_id", "wnid", "photo_id"])
+    rows = Rows(table["image_id"].to_pylist(), table["wnid"].to_pylist(), table["photo_id"].to_pylist())
+    located = locate(rows, open_images(images), scratch)
+    if located.missing and missing == "fail":
+        first = located.missing[0]
+        raise InputError(
+            f"{len(located.missing):,} of {len(rows):,} rows have no image, the first is {rows.image_ids[first]}: "
+            f"{located.remarks[first]}; add the images, or choose --missing report or skip"
+        )
+    return located
+
+
+def _outcomes(
+    captions: Path, remarks: Mapping[int, str], dropped: Mapping[int, tuple[Outcome, str]]
+) -> Iterator[pa.Table]:
+    """The outcomes of the captions' rows, some at a time."""
+    start = 0
+    with parquet_file(captions) as opened:
+        for batch in opened.iter_batches(_ROWS_AT_ONCE, columns=["image_id", "wnid", "detail"]):
+            yield outcome_table(pa.Table.from_batches([batch]), start, remarks, dropped)
+            start += len(batch)
+
+
+def _image_id(captions: Path, row: int) -> str:
+    with closing(RowReader(captions, ["image_id"])) as reader:
+        return str(reader.read(row, row + 1)["image_id"][0])
 
 
 def _text_bytes(captions: Path, rows: int) -> int:
-    metadata = pq.read_metadata(captions)
+    metadata = read_metadata(captions)
     total = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
     return max(1, int(total) // max(1, 2 * rows))  # the captions file has the texts twice, a config has them once
 
 
 def _write_shards(plan: _Plan, settings: PackageSettings) -> Iterator[Shard]:
     """Write both configs; `raw` leaves out what turns out to be broken while `default` is written."""
-    with tqdm(total=2 * len(plan.ids), desc="package", unit=" rows", unit_scale=True, disable=None) as progress:
+    with tqdm(total=2 * plan.captions.rows, desc="package", unit=" rows", unit_scale=True, disable=None) as progress:
         dropped = plan.skipped
         if plan.located is None:
             stages = [[*plan.jobs(False, dropped), *plan.jobs(True, dropped)]]
@@ -172,7 +208,7 @@ def _check_faults(plan: _Plan, settings: PackageSettings, shards: Sequence[Shard
     if faults and settings.missing == "fail":
         first = min(faults)
         raise InputError(
-            f"{len(faults):,} images cannot be used, the first is that of {plan.ids['image_id'][first]}: "
+            f"{len(faults):,} images cannot be used, the first is that of {_image_id(plan.captions.path, first)}: "
             f"{faults[first]}; replace them, or choose --missing report or skip"
         )
 
@@ -181,17 +217,17 @@ def _finish(plan: _Plan, folder: Path, shards: Sequence[Shard], settings: Packag
     dropped = {row: (Outcome.BROKEN_IMAGE, fault) for shard in shards for row, fault in shard.faults.items()}
     remarks = dict(plan.located.remarks) if plan.located else {}
     dropped |= {row: (Outcome.NO_IMAGE, remarks.pop(row)) for row in plan.skipped}
-    outcomes = folder / "outcomes.parquet"
-    earlier = pq.read_table(outcomes_path(plan.captions))
-    write_outcomes(outcomes, outcome_table(plan.ids, remarks, dropped), earlier)
+    with parquet_file(outcomes_path(plan.captions.path)) as earlier:
+        tables = _outcomes(plan.captions.path, remarks, dropped)
+        write_outcomes(folder / "outcomes.parquet", tables, earlier.iter_batches(_ROWS_AT_ONCE))
     has_images = plan.located is not None
     facts = finish_dataset(
         folder,
         [shard.file for shard in shards],
-        plan.made.get("inputs", {}),
+        plan.captions.made.get("inputs", {}),
         {
-            **plan.made.get("settings", {}),
-            "language": plan.made.get("language"),
+            **plan.captions.made.get("settings", {}),
+            "language": plan.captions.made.get("language"),
             "missing": settings.missing if has_images else None,
         },
         has_images,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imagenet_captions.classes import ClassSet
 from imagenet_captions.dataset.features import dataset_schema
 from imagenet_captions.dataset.plan import Group
 from imagenet_captions.dataset.shard import TEXTS, ShardFile, open_shard
@@ -30,6 +31,7 @@ class ShardJob:
     groups: Sequence[Group]  # one row group each
     places: Sequence[Place | None] | None  # of the rows from the first group's start on; None: no image column
     dropped: frozenset[int]  # rows of the captions file that are left out
+    classes: ClassSet
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ def write_shard(job: ShardJob) -> Shard:
     """Write a shard and say what is in it; rows with a broken image are left out and reported."""
     row = RAW_ROW if job.raw else ROW
     all_faults: dict[int, str] = {}
-    with open_shard(job.folder, job.name, dataset_schema(row, images=job.places is not None)) as writer:
+    schema = dataset_schema(row, job.places is not None, job.classes)
+    with open_shard(job.folder, job.name, schema) as writer:
         for table, faults in _tables(job, row):
             all_faults |= faults
             writer.write(table)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from imagenet_captions.dataset.features import dataset_schema, local_labels, with_local_labels
@@ -18,6 +17,7 @@ from imagenet_captions.dataset.outcomes import first_repeated
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import sha256
 from imagenet_captions.records import OUTCOMES, RAW_ROW, ROW, Outcome
+from imagenet_captions.storage.parquet import read_schema, read_table
 
 _SHARD = re.compile(r"(?:data|raw)/train-[0-9]{5}-of-[0-9]{5}\.parquet")
 _OTHERS = frozenset({"README.md", "outcomes.parquet"})
@@ -96,16 +96,20 @@ def _contradictions(dataset: Path, manifest: Manifest) -> Iterator[_Problem]:
     """What does not fit together although every byte is as it was written."""
     images = manifest.images is not None
     ids = {}
-    for config, schema in (("data", dataset_schema(ROW, images)), ("raw", dataset_schema(RAW_ROW, images=False))):
+    wanted = {
+        "data": dataset_schema(ROW, images, manifest.classes),
+        "raw": dataset_schema(RAW_ROW, False, manifest.classes),
+    }
+    for config, schema in wanted.items():
         names = sorted(name for name in manifest.files if name.startswith(config + "/"))
         tables = []
         for name in names:
-            found = pq.read_schema(dataset / name)
+            found = read_schema(dataset / name)
             local = local_labels(found)
             if not _same(found, schema if local is None else with_local_labels(schema, local)):
                 yield _Problem(name, "has another schema than this version writes")
                 return
-            tables.append(pq.read_table(dataset / name, columns=["image_id"]))
+            tables.append(read_table(dataset / name, columns=["image_id"]))
             if len(tables[-1]) != manifest.files[name].rows:
                 yield _Problem(name, "has another number of rows than the manifest says")
         ids[config] = _column(tables)
@@ -113,7 +117,7 @@ def _contradictions(dataset: Path, manifest: Manifest) -> Iterator[_Problem]:
             yield _Problem(names[0], "and its other shards are not sorted by image id")
     if not ids["data"].equals(ids["raw"]):
         yield _Problem("raw/", "has other ids than data/")
-    yield from _uncounted(pq.read_table(dataset / "outcomes.parquet"), ids["data"], manifest)
+    yield from _uncounted(read_table(dataset / "outcomes.parquet"), ids["data"], manifest)
 
 
 def _same(found: pa.Schema, schema: pa.Schema) -> bool:

@@ -20,6 +20,7 @@ from typing import IO, Any, NamedTuple, Protocol
 import pyarrow as pa
 
 from imagenet_captions import classes
+from imagenet_captions.classes import ClassSet
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import require_file
 from imagenet_captions.image_ids import image_id as read_image_id
@@ -58,10 +59,11 @@ class BadEntry(NamedTuple):
 class ReleaseSource:
     """A `RawSource` over the published file.
 
-    Bad entries and entries outside the 1000 classes become drops, with the entry's number in the detail.
+    Bad entries and entries outside the wanted classes become drops, with the entry's number in the detail.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, among: ClassSet = ClassSet.ILSVRC2012) -> None:
+        self.among = among
         self.path = require_file(path, "the release")
         self._bad: list[tuple[int, BadEntry]] = []
         self._outside: Counter[str] = Counter()
@@ -81,7 +83,7 @@ class ReleaseSource:
                     self._bad.append((number, entry))
                     continue
                 found += 1
-                if not classes.is_class(entry.wnid):
+                if not classes.is_class(entry.wnid, self.among):
                     self._outside[entry.wnid] += 1
                     continue
                 good.append(entry)
@@ -245,14 +247,19 @@ class _Hashing:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
-    if not zipfile.is_zipfile(path):
-        if path.suffix.lower() == ".zip":
-            raise InputError(f"{path} is not a whole zip file; download it again")
-        with path.open("rb") as stream:
+    with path.open("rb") as stream:
+        if not zipfile.is_zipfile(stream):
+            if path.suffix.lower() == ".zip":
+                raise InputError(f"{path} is not a whole zip file; download it again")
+            stream.seek(0)
             yield stream
-        return
+            return
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(_json_member(archive, path)) as stream:
+        with (
+            path.open("rb") as raw,
+            zipfile.ZipFile(raw) as archive,
+            archive.open(_json_member(archive, path)) as stream,
+        ):
             yield stream
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(f"{path} is damaged ({error}); download it again") from None

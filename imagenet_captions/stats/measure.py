@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions import classes
+from imagenet_captions.classes import ClassSet
 from imagenet_captions.stats.lengths import Distribution
 from imagenet_captions.stats.result import TEXT_FIELDS, ClassStats, Duplicates, Markup, Stats
 
@@ -24,20 +25,23 @@ _SHOWN_DUPLICATES, _LONGEST_SHOWN = 10, 120
 _WNID_LENGTH = 9
 
 
-def measure(tables: Iterable[pa.Table], on_disk: pa.StringArray | None = None) -> Stats:
+def measure(
+    tables: Iterable[pa.Table], on_disk: pa.StringArray | None = None, among: ClassSet = ClassSet.ILSVRC2012
+) -> Stats:
     """Measure tables that have `COLUMNS` and, where the dataset has them, `names_class` and `image`.
 
     `on_disk` are the names of images held elsewhere, image ids or Flickr photo ids; with it the tables need
     `image_id` and `photo_id` too. Tables may be cut anywhere and come in any order.
     """
-    tally = _Tally(on_disk)
+    tally = _Tally(on_disk, among)
     for table in tables:
         tally.add(table)
     return tally.result()
 
 
 class _Tally:
-    def __init__(self, on_disk: pa.StringArray | None) -> None:
+    def __init__(self, on_disk: pa.StringArray | None, among: ClassSet) -> None:
+        self.among = among
         self.on_disk = on_disk
         self.image_source = None if on_disk is None else "given"
         self.per_class: dict[str, Counter[str]] = {}
@@ -120,7 +124,7 @@ class _Tally:
         everywhere = np.unique(np.concatenate([*unique.values(), np.empty(0, np.int64)]))
         on_disk = self._on_disk()
         return Stats(
-            classes=tuple(self._class(wnid, len(unique.get(wnid, ())), on_disk) for wnid in classes.wnids()),
+            classes=tuple(self._class(wnid, len(unique.get(wnid, ())), on_disk) for wnid in classes.wnids(self.among)),
             filled=dict(self.filled),
             languages=_most_first(self.languages),
             licenses=_most_first(self.licenses),
@@ -137,7 +141,7 @@ class _Tally:
         )
 
     def _class(self, wnid: str, unique_tags: int, on_disk: Mapping[str, int] | None) -> ClassStats:
-        found, class_ = self.per_class.get(wnid, Counter()), classes.by_wnid(wnid)
+        found, class_ = self.per_class.get(wnid, Counter()), classes.by_wnid(wnid, self.among)
         return ClassStats(
             wnid=wnid,
             label=class_.index,

@@ -28,7 +28,7 @@ def as_markdown(sections: Iterable[Section]) -> str:
 
 
 def per_class_csv(stats: Stats) -> str:
-    """A line for each of the 1000 classes, with a header; a count that is not known is empty."""
+    """A line for each class, with a header; a count that is not known is empty."""
     names = [field.name for field in fields(ClassStats)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

@@ -13,7 +13,7 @@ TEXT_FIELDS = ("title", "description", "tags", "caption")
 
 @dataclass(frozen=True)
 class ClassStats:
-    """What one of the 1000 classes has. Counts are rows, unless they say otherwise."""
+    """What one of the classes has. Counts are rows, unless they say otherwise."""
 
     wnid: str
     label: int
@@ -53,7 +53,7 @@ class Duplicates:
 class Stats:
     """All that `measure` tells about a dataset; `collect` adds what lies beside the rows."""
 
-    classes: tuple[ClassStats, ...]  # all 1000, in the order of their labels
+    classes: tuple[ClassStats, ...]  # all of the dataset's set, in the order of their labels
     filled: Mapping[str, int]  # "title", or "title or tags" → rows with at least one of them
     languages: Mapping[str | None, int]  # most frequent first, as the next two
     licenses: Mapping[int | None, int]

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions import records
-from imagenet_captions.crawler import candidates, gather, key_counter, url_lists
+from imagenet_captions.crawler import candidates, gather, key_counter, runs, url_lists
 from imagenet_captions.crawler.match import MatchSettings, match
 from imagenet_captions.errors import InputError
 from imagenet_captions.records import Outcome
@@ -249,9 +249,13 @@ def test_the_same_bytes_whatever_the_blocks_threads_and_folder(tmp_path: Path, m
     for name, chosen in (("all", None), ("some", ids)):
         run(tmp_path / f"{name} a", *lists, ids=chosen)
         with monkeypatch.context() as patched:
-            patched.setattr(url_lists.read_blocks, "__defaults__", (500,))
+            patched.setattr(url_lists.Stretch.blocks, "__defaults__", (500,))
+            patched.setattr(url_lists.read_pieces, "__defaults__", (1700,))
             patched.setattr(gather, "default_workers", lambda: 3)
-            patched.setattr(candidates, "_COMPACT_AT", 50)
+            patched.setattr(candidates, "_MOST_IN_MEMORY", 50)
+            patched.setattr(candidates, "_SLICE", 40)
+            patched.setattr(candidates, "BATCH_ROWS", 7)
+            patched.setattr(runs, "BATCH_ROWS", 7)
             patched.setattr(key_counter, "_FOLD_AT", 50)
             run(tmp_path / f"{name} b", *lists, ids=chosen)
         for file in ("matches.parquet", "matches.outcomes.parquet"):

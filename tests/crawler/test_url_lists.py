@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from imagenet_captions.crawler.id_keys import image_ids
 from imagenet_captions.crawler.url_lines import BLANK, NO_ID, read_lines
-from imagenet_captions.crawler.url_lists import read_blocks
+from imagenet_captions.crawler.url_lists import Stretch, read_blocks, read_pieces
 from imagenet_captions.errors import InputError
 
 TEXT = b"".join(b"n01440764_%d\thttp://farm1.static.flickr.com/1/%d_ab.jpg\n" % (n, n + 1) for n in range(5000))
@@ -142,6 +142,25 @@ def test_blocks_are_whole_lines_of_any_size(tmp_path: Path, size: int) -> None:
     blocks = list(read_blocks(path, "the URL list", size))
     assert b"".join(blocks) == TEXT
     assert all(block.endswith(b"\n") for block in blocks)
+
+
+@pytest.mark.parametrize("text", [TEXT, TEXT + b"n01440764_1\ta line without an end", TEXT.replace(b"\n", b"\n\n")])
+@pytest.mark.parametrize("length", [100, 4096, 1 << 24])
+def test_stretches_are_whole_lines_that_each_reads_for_himself(tmp_path: Path, length: int, text: bytes) -> None:
+    path = tmp_path / "urls.txt"
+    path.write_bytes(text)
+    pieces = list(read_pieces(path, "the URL list", length))
+    blocks = [block for piece in pieces if isinstance(piece, Stretch) for block in piece.blocks(300)]
+    assert b"".join(blocks) == read(path)
+    assert all(block.endswith(b"\n") for block in blocks)
+    assert len(pieces) > 1 or length > len(text)
+
+
+def test_an_archive_comes_in_blocks(tmp_path: Path) -> None:
+    path = tmp_path / "urls.txt.gz"
+    path.write_bytes(gzip.compress(TEXT))
+    pieces = [piece for piece in read_pieces(path, "the URL list") if isinstance(piece, bytes)]
+    assert b"".join(pieces) == TEXT
 
 
 def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_every_image_ends_once(tmp_path: Path, deny: Denylist) -> None:
                 opened.save_answer(photo_id, state, json.dumps(answer).encode(), 1_700_000_000)
     known = [row(i, marker="1" if kind == "video" else "0") for i, (kind, _) in PHOTOS.items() if kind]
     path = write(tmp_path, "plain", known)
-    source = open_source(SourceFiles(matches=matches, store=store, yfcc=path), deny)
+    source = open_source(SourceFiles(matches=matches, store=store, yfcc=path), CleanSettings(deny=deny))
     counts = clean(source, tmp_path / "captions.parquet", CleanSettings(language=False, deny=deny), 1)
     assert sum(counts.values()) == len(PHOTOS) + 2
 

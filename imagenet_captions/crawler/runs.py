@@ -1,0 +1,65 @@
+"""More candidates than fit into memory: sorted runs of them in temporary files, merged a stretch of ids at a time."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import pyarrow as pa
+
+BATCH_ROWS = 1 << 13
+
+
+class Run:
+    """Candidates sorted by key, in a file that is gone with the process; they are taken from its front."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch], schema: pa.Schema, folder: Path | None) -> None:
+        self.firsts: list[int] = []  # the first key of each batch
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder, prefix=".candidates-")  # noqa: SIM115
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with pa.ipc.new_stream(pa.PythonFile(self._file, "w"), schema, options=options) as writer:
+            for batch in batches:
+                self.firsts.append(batch["key"][0].as_py())
+                writer.write_batch(batch)
+        self._file.seek(0)
+        self._batches: Iterator[pa.RecordBatch] = iter(pa.ipc.open_stream(pa.PythonFile(self._file, "r")))
+        self._rest: pa.RecordBatch | None = None
+
+    def until(self, bound: int | None) -> Iterator[pa.RecordBatch]:
+        """What stands before a key, or all that is left."""
+        while (batch := self._next()) is not None:
+            inside = len(batch) if bound is None else int(np.searchsorted(batch["key"].to_numpy(), bound))
+            if inside:
+                yield batch.slice(0, inside)
+            if inside < len(batch):
+                self._rest = batch.slice(inside)
+                return
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def _next(self) -> pa.RecordBatch | None:
+        rest, self._rest = self._rest, None
+        return next(self._batches, None) if rest is None else rest
+
+
+def merged(runs: Sequence[Run], rows: int) -> Iterator[pa.Table]:
+    """The candidates of all runs, about so many at a time and never an id in two parts, each part in the runs' order.
+
+    >>> batches = [pa.record_batch({"key": pa.array(keys, pa.int64())}) for keys in ([1, 4, 9], [4, 5])]
+    >>> runs = [Run(iter([batch]), batch.schema, None) for batch in batches]
+    >>> [part["key"].to_pylist() for part in merged(runs, 1)]
+    [[1], [4, 9, 4, 5]]
+    """
+    firsts = sorted({first for run in runs for first in run.firsts})
+    # A batch of each run may begin anywhere between two bounds, so that a part is at most so much larger than asked.
+    bounds = firsts[:: max(1, rows // BATCH_ROWS)][1:]
+    for bound in [*bounds, None]:
+        if batches := [batch for run in runs for batch in run.until(bound)]:
+            yield pa.Table.from_batches(batches)
+    for run in runs:
+        run.close()

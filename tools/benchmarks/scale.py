@@ -1,0 +1,123 @@
+"""How time and memory grow: every text stage at 1, 4 and 16 times the published size, one after the other.
+
+The larger inputs are the given release over and over, under new image ids, and a URL list of as many lines. Each stage
+runs in a process of its own, as its command does. With --plot, the figure is drawn as well.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from common import Measured, race
+
+SIZES = (1, 4, 16)
+_ID = re.compile(rb"_(\d+)(\.JPEG\")")
+
+# What each stage runs, given the folder of one size; the order is that of the files.
+STAGES = {
+    "match": (
+        "from imagenet_captions.crawler.match import match\n"
+        "match([here / 'urls.txt'], here / 'matches.parquet')"
+    ),
+    "clean": (
+        "from imagenet_captions.cleaner.batch import CleanSettings\n"
+        "from imagenet_captions.cleaner.clean import clean\n"
+        "from imagenet_captions.engine import default_workers\n"
+        "from imagenet_captions.sources.release import ReleaseSource\n"
+        "clean(ReleaseSource(here / 'release.json'), here / 'captions.parquet', CleanSettings(), default_workers())"
+    ),
+    "mentions": (
+        "import pyarrow.parquet as pq\n"
+        "from imagenet_captions import mentions\n"
+        "finder = mentions.matcher()\n"
+        "for batch in pq.ParquetFile(here / 'captions.parquet').iter_batches(10_000, columns=['caption']):\n"
+        "    finder.find(batch['caption'])"
+    ),
+    "package": (
+        "from imagenet_captions.packager.package import PackageSettings, package\n"
+        "package(here / 'captions.parquet', here / 'dataset', PackageSettings())"
+    ),
+    "load one class": (
+        "import imagenet_captions as ic\n"
+        "assert len(ic.load(here / 'dataset', ic.in_class('tench')))"
+    ),
+    "filter by words": (
+        "from imagenet_captions.filtering.filter import filter_to_dataset\n"
+        "from imagenet_captions.filtering.settings import FilterSettings, Wanted\n"
+        "filter_to_dataset(here / 'dataset', here / 'filtered', FilterSettings(Wanted(contains=['title=river'])), 1)"
+    ),
+}  # fmt: skip
+
+
+def main(release: Path, scratch: Path) -> list[dict[str, Any]]:
+    """Time and peak memory of every stage at every size, beside those at the published size."""
+    seen: dict[tuple[str, int], Measured] = {}
+    for size in SIZES:
+        here = scratch / f"scale_{size}"
+        here.mkdir(parents=True)
+        _write_inputs(release, here, size)
+        for stage, code in STAGES.items():
+            body = "\n    ".join(f"import sys\nfrom pathlib import Path\nhere = Path(sys.argv[1])\n{code}".splitlines())
+            arguments = ["-c", f"if __name__ == '__main__':\n    {body}", str(here)]
+            seen[stage, size] = race({stage: arguments}, rounds=1)[stage]
+        shutil.rmtree(here)
+    return [
+        {
+            "what": f"{stage}, {size} x the published size",
+            "ours_s": round(found.seconds, 2),
+            "peak_mb": round(found.peak_mb),
+            "time_per_data": round(found.seconds / seen[stage, 1].seconds / size, 2),
+            "memory": round(found.peak_mb / seen[stage, 1].peak_mb, 2),
+            "bar": "time_per_data <= 1.15, memory <= 1.3",
+        }
+        for (stage, size), found in seen.items()
+    ]
+
+
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
+    """Time and memory over size, a line a stage."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for stage in STAGES:
+        found = [row for row in rows if row["what"].startswith(stage + ",")]
+        left.plot(SIZES, [row["ours_s"] for row in found], "o-", label=stage)
+        right.plot(SIZES, [row["peak_mb"] for row in found], "o-", label=stage)
+    left.set(xscale="log", yscale="log", xlabel="times the published size", ylabel="seconds", title="time")
+    right.set(xscale="log", ylim=(0, None), xlabel="times the published size", ylabel="MB", title="peak memory")
+    for axes in (left, right):
+        axes.set_xticks(SIZES, [str(size) for size in SIZES])
+        axes.minorticks_off()
+        axes.grid(alpha=0.3)
+    right.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def _write_inputs(release: Path, here: Path, size: int) -> None:
+    with (here / "release.json").open("wb") as entries, (here / "urls.txt").open("wb") as urls:
+        entries.write(b"[")
+        for number, (line, name) in enumerate(_entries(release, size)):
+            entries.write(b",\n" + line if number else line)
+            photo = 1_000_000 + number
+            urls.write(name + f"\thttp://farm{photo % 8 + 1}.static.flickr.com/{photo % 4200}/{photo}_ab.jpg\n".encode())
+        entries.write(b"]\n")
+
+
+def _entries(release: Path, size: int) -> Iterator[tuple[bytes, bytes]]:
+    """The entries of the release `size` times over, each time under other image ids, with their ids."""
+    for copy in range(size):
+        with release.open("rb") as lines:
+            for line in lines:
+                entry = line.strip().lstrip(b"[").rstrip(b"],")
+                named = _ID.sub(lambda found: b"_%d%s" % (int(found[1]) + copy * 10_000_000, found[2]), entry, count=1)
+                wnid = entry.partition(b'"filename": "')[2][:9]
+                name = _ID.search(named)
+                if name is not None:
+                    yield named, wnid + b"_" + name[1]
