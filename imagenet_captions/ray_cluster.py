@@ -38,6 +38,11 @@ class Cluster:
             raise InputError('--engine ray needs Ray; install it with: pip install "imagenet-captions[ray]"')
 
     @property
+    def has_other_machines(self) -> bool:
+        """Whether it was there before, and may have nodes elsewhere."""
+        return self._address is not None
+
+    @property
     def workers(self) -> int:
         """The workers asked for; else one for each CPU of the cluster, or of this machine."""
         if self._workers is None and self._address is not None:

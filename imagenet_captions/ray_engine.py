@@ -38,7 +38,7 @@ class Work(Generic[T, R]):
 
     function: Callable[[T], R]
     folder: Path  # what relative paths start from
-    code: str
+    code: str | None  # on this machine it is the same
 
 
 def do(work: Work[T, R], item: T) -> bytes:
@@ -46,7 +46,7 @@ def do(work: Work[T, R], item: T) -> bytes:
 
     A result that came out of the object store as it is would be read-only, and keep its place there.
     """
-    if work.code != code_digest():
+    if work.code not in (None, code_digest()):
         raise InputError(
             "a node of the Ray cluster has another version of imagenet-captions or pyarrow than this machine; "
             "install the same on every node"
@@ -96,7 +96,9 @@ class RayEngine:
         """
         ray = self._cluster.started()
         task = ray.remote(num_cpus=1, max_retries=_TRIES)(do)
-        work = ray.put(Work(function, Path.cwd(), code_digest()))  # once for all tasks
+        work = ray.put(
+            Work(function, Path.cwd(), code_digest() if self._cluster.has_other_machines else None)
+        )  # once for all tasks
         pending: deque[Any] = deque()
         try:
             for item in items:
