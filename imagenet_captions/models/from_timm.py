@@ -89,9 +89,10 @@ def _with_state(
 
 
 def _classifier_name(name: str) -> str | None:
+    """Where the classifier's weights are, the first of two where a model was distilled with a second one."""
     config: Any = timm.get_pretrained_cfg(name, allow_unregistered=False)
-    classifier = config.classifier
-    return classifier if isinstance(classifier, str) else None
+    names: str | tuple[str, ...] | None = config.classifier
+    return names if names is None or isinstance(names, str) else names[0]
 
 
 def _as_model(trunk: Any, architecture: str, arguments: Mapping[str, Any], shown: str) -> Model:

@@ -113,3 +113,14 @@ def test_any_timm_model_can_be_trained_from_scratch() -> None:
     assert (model.name, model.class_logits(pixels()).shape) == ("timm:resnet10t", (4, 2))
     with pytest.raises(InputError, match="did you mean resnet10t"):
         build_model("timm:resnet10", 0)
+
+
+def test_a_head_that_is_not_one_layer_is_left_out(tmp_path: Path) -> None:
+    """A distilled model has two heads on two tokens; its features are read all the same."""
+    theirs = saved(tmp_path, "deit_tiny_distilled_patch16_224", num_classes=5)
+    model = load_model(f"timm:deit_tiny_distilled_patch16_224@{tmp_path / 'weights.pth'}")
+    assert not model.has_head
+    images = pixels(1, 224)
+    with torch.no_grad():
+        features = theirs.forward_head(theirs.forward_features(images), pre_logits=True)
+        torch.testing.assert_close(model.image_features(images), features)
