@@ -19,7 +19,7 @@ class ImageSpec:
     """The images that a model takes.
 
     `crop_fraction` is the part of the resized shorter side that the centre crop keeps at test time (CLIP: all of it);
-    with the resize mode "squash" the image is brought to its size whatever its shape, and nothing is cropped.
+    with the resize mode "squash" the image is made square whatever its shape, and then cropped likewise.
     """
 
     size: int = 224
@@ -51,27 +51,37 @@ IMAGENET_224 = ImageSpec(
 )
 
 
-def normalise(images: torch.Tensor, spec: ImageSpec) -> torch.Tensor:
+def normalise(images: torch.Tensor, spec: ImageSpec, out: torch.Tensor | None = None) -> torch.Tensor:
     """A batch of bytes [n, 3, h, w] as the floats that a model takes, on the device where the batch lies.
 
     Done here and not for each image: bytes are a quarter of what floats would take between processes and to a GPU.
+    With `out`, floats for as many images or more, the result is written there, for a loop that is done with the last
+    batch: on a CPU, new memory of 77 MB costs more than the arithmetic.
     """
     scale = torch.tensor([1 / (255 * std) for std in spec.std], device=images.device)
     shift = torch.tensor([-mean / std for mean, std in zip(spec.mean, spec.std, strict=True)], device=images.device)
-    if images.device.type == "cpu" and images.is_contiguous(memory_format=torch.channels_last):
-        return _normalise_rows(images, scale, shift)
-    return torch.addcmul(shift.view(1, 3, 1, 1), images.to(torch.float32), scale.view(1, 3, 1, 1))
+    made = None if out is None else out[: len(images)]
+    if images.device.type == "cpu" and all(map(_channels_last, (images, images if made is None else made))):
+        return _normalise_rows(images, scale, shift, made)
+    return torch.addcmul(shift.view(1, 3, 1, 1), images.to(torch.float32), scale.view(1, 3, 1, 1), out=made)
 
 
-def _normalise_rows(images: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+def _channels_last(images: torch.Tensor) -> bool:
+    return images.is_contiguous(memory_format=torch.channels_last)
+
+
+def _normalise_rows(
+    images: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, out: torch.Tensor | None
+) -> torch.Tensor:
     """The same in a quarter of the time, an image at once while it is in the cache, and in whole rows.
 
-    By numpy, which asks the kernel for large pages (half of torch's time goes into the 77 MB of a batch being new
-    memory) and starts no threads, for which workers that are busy would have to wait.
+    By numpy, which asks the kernel for large pages and starts no threads, for which workers that are busy would have
+    to wait.
     """
     count, _, height, width = images.shape
-    stored = images.permute(0, 2, 3, 1).reshape(count, height, width * 3).numpy()
-    made = np.empty(stored.shape, np.float32)
+    rows = (count, height, width * 3)
+    stored = images.permute(0, 2, 3, 1).reshape(rows).numpy()
+    made = np.empty(rows, np.float32) if out is None else out.permute(0, 2, 3, 1).reshape(rows).numpy()
     scales, shifts = scale.repeat(width).numpy(), shift.repeat(width).numpy()
     for source, target in zip(stored, made, strict=True):
         np.multiply(source, scales, out=target)

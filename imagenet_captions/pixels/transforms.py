@@ -59,10 +59,10 @@ class EvalTransform:
             image = image[:, self.border : -self.border, self.border : -self.border]
         height, width = image.shape[1:]
         size = self.spec.size
-        if self.spec.resize_mode == "squash":
-            return resize(image, size, size, self.spec.interpolation)
         shorter = math.floor(size / self.spec.crop_fraction)
-        if width <= height:
+        if self.spec.resize_mode == "squash":
+            resized = resize(image, shorter, shorter, self.spec.interpolation)
+        elif width <= height:
             resized = resize(image, int(shorter * height / width), shorter, self.spec.interpolation)
         else:
             resized = resize(image, shorter, int(shorter * width / height), self.spec.interpolation)

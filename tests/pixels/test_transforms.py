@@ -65,15 +65,16 @@ def test_training_images_are_near_pillows() -> None:
     assert max(differences) <= 4 / 255
 
 
-@pytest.mark.parametrize("spec", [CLIP_224, IMAGENET_224, ImageSpec(64, resize_mode="squash"), ImageSpec(32)])
+@pytest.mark.parametrize(
+    "spec", [CLIP_224, IMAGENET_224, ImageSpec(64, crop_fraction=0.8, resize_mode="squash"), ImageSpec(32)]
+)
 def test_test_images_are_near_pillows(spec: ImageSpec) -> None:
     mode = InterpolationMode(spec.interpolation)
     for data in photos(6):
         image = Image.open(io.BytesIO(data)).convert("RGB")
-        if spec.resize_mode == "squash":
-            image = F.resize(image, [spec.size, spec.size], mode)
-        else:
-            image = F.center_crop(F.resize(image, [int(spec.size / spec.crop_fraction)], mode), [spec.size])
+        side = int(spec.size / spec.crop_fraction)
+        resized = F.resize(image, [side, side] if spec.resize_mode == "squash" else [side], mode)
+        image = F.center_crop(resized, [spec.size])
         made = EvalTransform(spec)(data)
         assert made.shape == (3, spec.size, spec.size)
         assert (made / 255 - F.to_tensor(image)).abs().mean() <= 2 / 255
@@ -131,6 +132,12 @@ def test_normalising_a_batch_is_what_torchvision_does() -> None:
     theirs = F.normalize(batch / 255, list(CLIP_224.mean), list(CLIP_224.std))
     for stored in (batch, batch.contiguous(memory_format=torch.channels_last)):
         torch.testing.assert_close(normalise(stored, CLIP_224), theirs, rtol=1e-5, atol=1e-5)
+        for order in (torch.contiguous_format, torch.channels_last):
+            out = torch.zeros(6, 3, 8, 8).contiguous(memory_format=order)
+            made = normalise(stored, CLIP_224, out)
+            torch.testing.assert_close(made, theirs, rtol=1e-5, atol=1e-5)
+            assert made.data_ptr() == out.data_ptr()
+            assert not out[4:].any()
 
 
 def test_a_thread_of_an_image_is_not_blown_up() -> None:
