@@ -21,7 +21,7 @@ _ROUNDS = 5
 
 _OURS = f"""
 from pathlib import Path
-import open_clip
+import open_clip, torch
 from imagenet_captions.examples import open_examples
 from imagenet_captions.pixels import CLIP_224, TrainTransform, normalise
 from imagenet_captions.training.captions import CaptionSampler
@@ -29,7 +29,8 @@ from imagenet_captions.training.data import LoaderSettings, make_loader
 tokenizer = open_clip.get_tokenizer("ViT-B-32")
 loader = make_loader(open_examples(Path(table)), TrainTransform(CLIP_224), LoaderSettings({_BATCH}, workers=2),
                      CaptionSampler(None, 0), tokenizer)
-batches = ((normalise(batch.images, CLIP_224), batch.tokens) for batch in loader)
+floats = torch.empty({_BATCH}, 3, 224, 224).contiguous(memory_format=torch.channels_last)
+batches = ((normalise(batch.images, CLIP_224, floats), batch.tokens) for batch in loader)
 """
 _OPEN_CLIP = f"""
 import open_clip, torch
