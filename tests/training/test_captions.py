@@ -15,7 +15,7 @@ from imagenet_captions.examples import Class, Texts
 from imagenet_captions.recipe import CaptionRecipe, open_clip_templates
 from imagenet_captions.training.captions import CaptionSampler, captions_of, make_sampler, with_captions
 from tests.test_recipe import ROWS
-from tests.training.made import Made
+from tests.training.in_memory import Made
 
 TENCH = Class("n01440764", "tench")
 TEXTS = Texts("A fish", "caught by me", ("fish", "new york"), "stored")

@@ -15,7 +15,7 @@ from imagenet_captions.pixels import ImageSpec, TrainTransform, TwoViews, decode
 from imagenet_captions.recipe import CaptionRecipe
 from imagenet_captions.training.captions import CaptionSampler
 from imagenet_captions.training.data import Batch, LoaderSettings, make_loader
-from tests.training.made import Made
+from tests.training.in_memory import Made
 
 SPEC = ImageSpec(16)
 CAPTIONS = CaptionSampler(CaptionRecipe.parse("title|description"), 0)

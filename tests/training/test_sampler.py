@@ -18,7 +18,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.pixels import ImageSpec, TrainTransform
 from imagenet_captions.training.data import LoaderSettings, make_loader
 from imagenet_captions.training.sampler import ShardedSampler, batch_bounds
-from tests.training.made import Made
+from tests.training.in_memory import Made
 
 
 def epoch_of(sampler: ShardedSampler, epoch: int) -> list[list[int]]:
