@@ -123,6 +123,9 @@ def train(
     steps: Annotated[int | None, typer.Option(help="End at so many steps; the schedule ends there too.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step, over all devices.")] = None,
     lr: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
+    warmup: Annotated[
+        int | None, typer.Option(help="Steps over which the learning rate grows to its highest.", metavar="STEPS")
+    ] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Weight decay.")] = None,
     accumulate: Annotated[
         int | None, typer.Option(help="Split a step's images into so many parts; images are compared within one.")
@@ -155,6 +158,8 @@ def train(
         "epochs": epochs,
         "batch_size": batch_size,
         "lr": lr,
+        "warmup_steps": warmup,
+        "warmup_epochs": None if warmup is None else 0,
         "weight_decay": weight_decay,
         "accumulate": accumulate,
         "clip_norm": clip_norm,

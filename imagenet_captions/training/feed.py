@@ -29,9 +29,7 @@ class Feed:
     One stream of all epochs, so that workers read ahead over an epoch's end and a run goes on at any step.
     """
 
-    def __init__(
-        self, examples: Examples, head: Sequence[Class], model: Model, settings: TrainSettings, start: int
-    ) -> None:
+    def __init__(self, examples: Examples, head: Sequence[Class], model: Model, settings: TrainSettings) -> None:
         recipe = settings.recipe
         captions = None
         if recipe.objective == CONTRASTIVE:
@@ -45,10 +43,20 @@ class Feed:
         )
         tokenize = None if captions is None else model.tokenize
         samples = Samples(examples, _transform(recipe, model), settings.seed, captions, tokenize)
+        self._stream = _Stream(self._sampler)
         loading = LoaderSettings(recipe.batch_size, workers=settings.workers, pin_memory=torch.cuda.is_available())
-        self._loader = Loader(samples, _Stream(self._sampler, start), loading)  # type: ignore[arg-type]
+        self._loader = Loader(samples, self._stream, loading)  # type: ignore[arg-type]
         self.images = len(examples)
         self.steps_per_epoch = len(self._sampler)
+
+    @property
+    def start(self) -> int:
+        """The step of the run with which the batches begin."""
+        return self._stream.start
+
+    @start.setter
+    def start(self, step: int) -> None:
+        self._stream.start = step
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._loader:
@@ -57,12 +65,12 @@ class Feed:
             yield from micro_batches(batch, process_rank(), self._micro_batches)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Stream:
     """The shares of one epoch after another, without an end."""
 
     sampler: ShardedSampler
-    start: int
+    start: int = 0
 
     def __iter__(self) -> Iterator[Share]:
         epoch, step = divmod(self.start, len(self.sampler))

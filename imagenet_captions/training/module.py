@@ -37,7 +37,7 @@ class TrainingModule(LightningModule):
         super().__init__()
         self.model = model
         self._recipe = recipe
-        self._length = length
+        self.length = length
         self._seed = seed
         self._log_every = log_every
         self._objective: Objective | None = None
@@ -64,7 +64,7 @@ class TrainingModule(LightningModule):
         ready = replace(batch, images=normalise(batch.images, self.model.spec), other=other)
         loss = self._objective(self.model, ready) * batch.weight
         self._note_bad(loss.detach())
-        last = self.global_step == self._length.steps - 1
+        last = self.global_step == self.length.steps - 1
         if (self.global_step % self._log_every == 0 or last) and batch_idx % self._recipe.accumulate == 0:
             self._log(loss.detach())
         return loss
@@ -98,7 +98,7 @@ class TrainingModule(LightningModule):
 
     def rate(self) -> float:
         """The learning rate of the step under way."""
-        return learning_rate(self._recipe, self._length, self.global_step)
+        return learning_rate(self._recipe, self.length, self.global_step)
 
     def check_losses(self) -> None:
         """Raise InputError if a loss since the start was no number.
@@ -112,7 +112,7 @@ class TrainingModule(LightningModule):
             torch.distributed.all_reduce(bad, torch.distributed.ReduceOp.MIN)
         step = int(bad)
         if step < _NEVER:
-            rate = learning_rate(self._recipe, self._length, step)
+            rate = learning_rate(self._recipe, self.length, step)
             raise InputError(
                 f"the loss at step {step} is not a number, at learning rate {rate:.2g}; the last checkpoint is from "
                 f"before; try a lower --lr, --clip-norm 1, or --precision 32, in another --out"
@@ -138,7 +138,7 @@ class TrainingModule(LightningModule):
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(mean)
         self.last_loss = float(mean) / self.trainer.world_size
-        facts = {"loss": self.last_loss, "lr": self.rate(), "epoch": self.global_step // self._length.steps_per_epoch}
+        facts = {"loss": self.last_loss, "lr": self.rate(), "epoch": self.global_step // self.length.steps_per_epoch}
         if self.model.logit_scale is not None:
             facts["logit_scale"] = float(self.model.logit_scale.detach().exp())
         for logger in self.loggers:

@@ -22,7 +22,8 @@ class Recipe:
     `batch_size` is the images of one step of the optimiser, over all devices and accumulated micro-batches. `lr` grows
     linearly over the warm-up and then follows `schedule`; `milestones` are the epochs at which "steps" cuts it by ten.
     `accumulate` splits a step's images into so many micro-batches; the contrastive losses compare within one of them.
-    `crop_scale` is the share of an image that a random crop covers. `temperature` is SimCLR's, CLIP learns its own.
+    `crop_scale` is the share of an image that a random crop covers. `colour` is the strength of SimCLR's changes of
+    colour and `temperature` its loss's; CLIP learns its own temperature, and SimCLR always flips.
     `caption` is a caption recipe, drawn anew each epoch; without one, captions are those that the data has.
     """
 
@@ -59,6 +60,9 @@ class Recipe:
         for name in ("batch_size", "epochs", "accumulate"):
             if getattr(self, name) < 1:
                 raise InputError(f"{_flag(name)} {getattr(self, name)} is not possible; give 1 or more")
+        for name in ("warmup_steps", "warmup_epochs"):
+            if getattr(self, name) < 0:
+                raise InputError(f"--warmup {getattr(self, name)} is not possible; give 0 or more")
         for name in ("lr", "weight_decay"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise InputError(f"{_flag(name)} {getattr(self, name)} is not possible; give 0 or more")
@@ -85,6 +89,20 @@ _CHOICES = {
 def recipe_values(recipe: Recipe) -> dict[str, object]:
     """The recipe's values by name, without their sources."""
     return {part.name: getattr(recipe, part.name) for part in fields(recipe) if part.name != "sources"}
+
+
+def unread_values(recipe: Recipe) -> frozenset[str]:
+    """The values that this recipe's objective, optimiser and schedule do not look at.
+
+    >>> sorted(unread_values(Recipe("supervised", "RN50", "sgd", lr=0.1, batch_size=256, epochs=90)))
+    ['betas', 'caption', 'colour', 'eps', 'lock', 'milestones', 'temperature']
+    """
+    unread = {"betas", "eps"} if recipe.optimiser in ("sgd", "lars") else {"momentum"}
+    if recipe.schedule != "steps":
+        unread.add("milestones")
+    if recipe.objective != CONTRASTIVE:
+        unread |= {"caption", "lock"}
+    return frozenset(unread | ({"flip"} if recipe.objective == SIMCLR else {"colour", "temperature"}))
 
 
 def _flag(name: str) -> str:

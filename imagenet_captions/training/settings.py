@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import sha256, write_json
+from imagenet_captions.files import require_file, sha256, write_json
 from imagenet_captions.training.recipe import CONTRASTIVE, Recipe, recipe_values
 
 SETTINGS_FILE = "settings.json"
@@ -109,19 +109,24 @@ def settings_record(settings: TrainSettings) -> dict[str, Any]:
     record = {part.name: getattr(settings, part.name) for part in fields(settings) if part.name != "recipe"}
     record["recipe"] = recipe_values(settings.recipe)
     if settings.ids is not None:
-        record["ids"] = {"file": str(settings.ids), "sha256": sha256(settings.ids)}
+        record["ids"] = {"file": str(settings.ids), "sha256": sha256(require_file(settings.ids, "the list of ids"))}
     plain: dict[str, Any] = json.loads(json.dumps(record, default=str))
     return plain
 
 
-def keep_settings(settings: TrainSettings) -> None:
-    """Write settings.json beside a new run's output, or check it against an old one's.
+def write_settings(settings: TrainSettings) -> None:
+    """Write settings.json beside a new run's output; one that is there stays."""
+    if not (settings.out / SETTINGS_FILE).exists():
+        write_json(settings.out / SETTINGS_FILE, settings_record(settings))
+
+
+def check_settings(settings: TrainSettings) -> None:
+    """Check the settings against those of the run that is there already, if one is.
 
     Raises InputError that names the first setting which differs, since weights of two recipes are of neither.
     """
     path, now = settings.out / SETTINGS_FILE, settings_record(settings)
     if not path.exists():
-        write_json(path, now)
         return
     try:
         before = json.loads(path.read_bytes())

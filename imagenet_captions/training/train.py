@@ -26,7 +26,7 @@ from imagenet_captions.training.prepare import make_model, open_training_set
 from imagenet_captions.training.processes import process_rank
 from imagenet_captions.training.progress import Progress
 from imagenet_captions.training.schedule import Length, warmup_steps
-from imagenet_captions.training.settings import SETTINGS_FILE, TrainSettings, keep_settings
+from imagenet_captions.training.settings import SETTINGS_FILE, TrainSettings, check_settings, write_settings
 from imagenet_captions.training.stopping import StopOnSignal, Stopped
 
 log = logging.getLogger(__name__)
@@ -44,35 +44,40 @@ def train(settings: TrainSettings) -> TrainResult | None:
     """
     first = process_rank() == 0
     _refuse_foreign(settings.out)
-    with locked(settings.out / _LOCK, f"the run {settings.out}") if first else nullcontext():
-        if first:
-            keep_settings(settings)
-        done = read_done(settings.out)
-        if done is not None:
-            log.info("%s is finished: %d steps, loss %.4f", settings.out, done.steps, done.loss)
-            return done if first else None
-        with in_words(settings), _quiet():
-            return _train(settings)
+    check_settings(settings)
+    done = read_done(settings.out)
+    if done is not None:
+        log.info("%s is finished: %d steps, loss %.4f", settings.out, done.steps, done.loss)
+        return done if first else None
+    with in_words(settings), _quiet(first):
+        return _train(settings, first)
 
 
-def _train(settings: TrainSettings) -> TrainResult | None:
+def _train(settings: TrainSettings, first: bool) -> TrainResult | None:
+    """Prepare everything that can be wrong before anything is written, then take the steps."""
     examples, head = open_training_set(settings)
     model = make_model(settings, head)
-    last = settings.out / FOLDER / LAST
-    start = read_checkpoint_step(last) if last.exists() else 0
-    feed = Feed(examples, head, model, settings, start)
+    feed = Feed(examples, head, model, settings)
     length = Length(settings.steps or settings.recipe.epochs * feed.steps_per_epoch, feed.steps_per_epoch)
-    _say(settings, feed.images, length, start)
     module = TrainingModule(model, settings.recipe, length, settings.seed, settings.log_every)
     trainer = make_trainer(settings, length)
-    fit(trainer, module, feed, last if start else None)
-    module.check_losses()
-    module.check_weights()
-    if not trainer.is_global_zero:
-        return None
+    with locked(settings.out / _LOCK, f"the run {settings.out}") if first else nullcontext():
+        if first:
+            write_settings(settings)
+        last = settings.out / FOLDER / LAST
+        feed.start = read_checkpoint_step(last) if last.exists() else 0
+        _say(settings, feed.images, length, feed.start)
+        fit(trainer, module, feed, last if feed.start else None)
+        module.check_losses()
+        module.check_weights()
+        return _finish(settings, module, feed) if trainer.is_global_zero else None
+
+
+def _finish(settings: TrainSettings, module: TrainingModule, feed: Feed) -> TrainResult:
     save_model(module.model, settings.out / MODEL_FOLDER)
-    images = images_seen(length.steps, feed.images, settings.recipe.batch_size, settings.processes)
-    result = TrainResult(settings.out, module.last_loss, length.steps, images, module.seconds())
+    steps = module.length.steps
+    images = images_seen(steps, feed.images, settings.recipe.batch_size, settings.processes)
+    result = TrainResult(settings.out, module.last_loss, steps, images, module.seconds())
     write_done(result)
     return result
 
@@ -165,9 +170,10 @@ def _say(settings: TrainSettings, images: int, length: Length, start: int) -> No
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Lightning's notes on hardware and habits, which are not for this program's users."""
-    loggers: list[tuple[Any, int]] = [(logger := logging.getLogger(name), logger.level) for name in _QUIET]
+def _quiet(first: bool) -> Iterator[None]:
+    """Without Lightning's notes on hardware and habits, and with ours from the first process alone."""
+    names = _QUIET if first else (*_QUIET, __package__)
+    loggers: list[tuple[Any, int]] = [(logger := logging.getLogger(name), logger.level) for name in names]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning(\.|_)")
         # open_clip's loss gathers by a function that torch 2.13 has marked as old.

@@ -11,6 +11,7 @@ from torch import nn
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.training.optimisers import make_optimiser
+from imagenet_captions.training.recipe import unread_values
 from imagenet_captions.training.recipes import RECIPES, find_recipe, show_recipe
 from imagenet_captions.training.schedule import Length, learning_rate
 
@@ -40,6 +41,14 @@ def test_a_recipe_is_shown_with_all_its_values_and_their_sources(name: str) -> N
     assert f"lr              {RECIPES[name].lr:g}" in shown
 
 
+def test_what_a_recipe_does_not_look_at_is_said_and_has_no_source() -> None:
+    shown = show_recipe("supervised").splitlines()
+    unused = [line.split()[0] for line in shown if line.endswith("not used here")]
+    assert unused == ["betas", "eps", "colour", "temperature", "lock", "caption"]
+    for name, recipe in RECIPES.items():
+        assert not unread_values(recipe) & recipe.sources.keys(), name
+
+
 def test_an_unknown_recipe_lists_what_there_is() -> None:
     with pytest.raises(InputError, match=r"'contrastiv'; did you mean 'contrastive'\?; there are contrastive, superv"):
         show_recipe("contrastiv")
@@ -51,6 +60,7 @@ def test_an_unknown_recipe_lists_what_there_is() -> None:
         ({"batch_size": 0}, "--batch-size 0 is not possible"),
         ({"lr": float("nan")}, "--lr nan is not possible"),
         ({"weight_decay": -1.0}, "--weight-decay -1.0 is not possible"),
+        ({"warmup_steps": -1}, "--warmup -1 is not possible"),
         ({"accumulate": 3}, "cannot be split into 3 equal micro-batches"),
         ({"precision": "8"}, "precision '8' is not possible; give one of 32, bf16-mixed"),
         ({"clip_norm": 0.0}, "--clip-norm 0.0 is not possible"),

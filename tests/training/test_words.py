@@ -16,6 +16,7 @@ import torch
 from imagenet_captions.errors import InputError, StoppedEarly
 from imagenet_captions.training.checkpoints import WholeFiles, read_checkpoint_step
 from imagenet_captions.training.module import TrainingModule
+from imagenet_captions.training.settings import write_settings
 from imagenet_captions.training.train import train
 from tests.training.made import settings, write_images
 
@@ -133,10 +134,7 @@ def test_a_broken_checkpoint(data: Path, tmp_path: Path, broken: bytes) -> None:
     run = settings(data, tmp_path / "run")
     (run.out / LAST).parent.mkdir(parents=True)
     (run.out / LAST).write_bytes(broken)
-    (run.out / "settings.json").unlink(missing_ok=True)
-    from imagenet_captions.training.settings import keep_settings
-
-    keep_settings(run)
+    write_settings(run)
     with pytest.raises(InputError, match=r"the checkpoint .*last\.ckpt is broken .*; remove it to start this run anew"):
         train(run)
     assert (run.out / LAST).read_bytes() == broken
@@ -149,6 +147,7 @@ def test_a_broken_checkpoint(data: Path, tmp_path: Path, broken: bytes) -> None:
         ("micro-supervised", ("caption",), {}, r"has no labels"),
         ("micro-supervised", ("label",), {"batch_size": 25}, r"has 24 images, fewer than a batch of 25; give --batch"),
         ("micro-supervised", ("label",), {"init": "nowhere"}, r"nowhere"),
+        ("micro-supervised", ("label",), {"ids": Path("nowhere.txt")}, r"the list of ids nowhere\.txt does not exist"),
         ("micro-supervised", ("label",), {"model": "RN5"}, r"'RN5'"),
         ("micro-contrastive", ("caption",), {"model": "resnet50"}, r"resnet50 has no text tower, and the contrastive"),
         ("micro-contrastive", ("caption",), {"caption": "subtitle"}, r"there is no caption field 'subtitle'"),
@@ -161,6 +160,7 @@ def test_a_run_that_cannot_start(
     data = write_images(tmp_path / "data.parquet", columns=columns)
     with pytest.raises(InputError, match=sentence):
         train(settings(data, tmp_path / "run", recipe, **changes))
+    assert not (tmp_path / "run").exists(), "nothing was half-written"
 
 
 def test_a_class_without_images(tmp_path: Path) -> None:

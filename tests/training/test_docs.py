@@ -1,0 +1,63 @@
+"""What docs/train.md shows: its small commands, run as they are written, and the names and flags that it lists."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+
+from imagenet_captions.training.recipes import RECIPES
+from tests.chain import run_cli
+
+PAGE = (Path(__file__).parents[2] / "docs" / "train.md").read_text(encoding="utf-8")
+
+
+def test_the_small_commands(tmp_path: Path) -> None:
+    for name, colour in (("red", (200, 10, 10)), ("green", (10, 200, 10))):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for number in range(8):
+            Image.new("RGB", (32, 32), colour).save(tmp_path / "pictures" / name / f"{number}.png")
+    (script,) = re.findall(r"```bash small\n(.*?)```", PAGE, re.DOTALL)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "warmup_steps    500" in done.stdout
+    for run, test in (("clip", "test"), ("noclip", "own")):
+        assert json.loads((tmp_path / run / "metrics.json").read_text())["test_sets"][test]["n"] == 16
+        assert (tmp_path / run / "done.json").exists()
+    assert "Traceback" not in done.stderr
+    assert "step/s" not in done.stderr, "a bar is for a terminal"
+
+
+def test_every_recipe_and_flag_is_on_the_page() -> None:
+    assert all(f"`{name}`" in PAGE for name in RECIPES)
+    flags = set(re.findall(r"--[a-z-]+", run_cli("train", "--help", COLUMNS="200").stdout))
+    missing = {flag for flag in flags - {"--help"} if flag not in PAGE}
+    assert not missing
+
+
+def test_mistakes_on_the_command_line_are_one_sentence(tmp_path: Path) -> None:
+    for arguments, sentence in (
+        (["train"], "training needs DATA and --out RUN"),
+        (["train", "--show", "papr"], "there is no recipe 'papr'"),
+        (["train", "x", "--out", "y"], "training needs --objective"),
+        (["train", "x", "--out", "y", "--recipe", "finetune", "--objective", "simclr"], "says the objective too"),
+        (["train", str(tmp_path / "x"), "--out", str(tmp_path / "y"), "--recipe", "finetune"], "do not exist"),
+        (["train", "x", "--out", "y", "--recipe", "align", "--test", "gone"], "gone does not exist"),
+    ):
+        done = run_cli(*arguments)
+        assert done.returncode == 2
+        assert sentence in done.stderr.strip().splitlines()[-1]
+        assert "Traceback" not in done.stderr
