@@ -57,7 +57,11 @@ class Cluster:
             # Ray asks the environment, not its caller, whether to report its use to its makers.
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             ray = importlib.import_module("ray")
-            if not ray.is_initialized():
+            if self._address is not None:
+                _check_address(self._address)
+            if ray.is_initialized():
+                _check_same(ray, self._address)
+            else:
                 self._own.enter_context(_silence())
                 if self._address is None:
                     self._start(ray)
@@ -112,22 +116,33 @@ def _silence() -> Iterator[None]:
         module.print_to_stdstream = printing
 
 
-def _join(ray: Any, address: str) -> None:
-    """Connect to a cluster, or say at once what Ray takes two minutes for, and then ends the process."""
+def _check_address(address: str) -> None:
+    """Say at once what Ray takes two minutes for, and then ends the process."""
+    if address == "auto":
+        return
     host, _, port = address.rpartition(":")
-    if address != "auto":
-        if not host or "/" in host or not port.isdigit():
-            raise InputError(
-                f"--ray-address {address[:80]!r} is not possible; give HOST:PORT of the cluster's head, or auto on one "
-                "of its machines"
-            )
-        try:
-            socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
-        except (OSError, OverflowError) as error:
-            raise InputError(
-                f"no Ray cluster answers at --ray-address {address[:80]!r} ({str(error)[:80]}); "
-                "check it, or start one with `ray start --head`"
-            ) from None
+    if not host or "/" in host or not port.isdigit():
+        raise InputError(
+            f"--ray-address {address[:80]!r} is not possible; give HOST:PORT of the cluster's head, or auto on one of "
+            "its machines"
+        )
+    try:
+        socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
+    except (OSError, OverflowError, UnicodeError) as error:
+        raise InputError(
+            f"no Ray cluster answers at --ray-address {address[:80]!r} ({str(error)[:80]}); "
+            "check it, or start one with `ray start --head`"
+        ) from None
+
+
+def _check_same(ray: Any, address: str | None) -> None:
+    """Refuse a cluster other than the one that this process has joined by itself."""
+    joined = ray.get_runtime_context().gcs_address
+    if address not in (None, "auto", joined):
+        raise InputError(f"this process has joined the Ray cluster at {joined}; leave --ray-address out, or give that")
+
+
+def _join(ray: Any, address: str) -> None:
     try:
         ray.init(address=address, **_QUIET)
     except (ConnectionError, RuntimeError, ValueError) as error:

@@ -1,0 +1,270 @@
+"""The Ray engine: the local one's order, bounds and errors, and the same bytes from every stage."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from imagenet_captions import ray_engine
+from imagenet_captions.cleaner.batch import CleanSettings
+from imagenet_captions.cleaner.clean import clean
+from imagenet_captions.crawler.match import MatchSettings, match
+from imagenet_captions.demo.run import SAMPLE
+from imagenet_captions.engine import LOCAL, Engine
+from imagenet_captions.engines import EngineSettings, open_engine
+from imagenet_captions.errors import InputError, StoppedEarly
+from imagenet_captions.labelling.label import LabelSettings, label_by_text
+from imagenet_captions.labelling.modes import Mode
+from imagenet_captions.packager.exports import ExportSettings, export
+from imagenet_captions.packager.package import PackageSettings, package
+from imagenet_captions.packager.shards import Shard, ShardJob, write_shard
+from imagenet_captions.ray_engine import RayEngine
+from tests.chain import run_cli
+from tests.cleaner.raw import FakeSource, record
+from tests.packager.made import IDS, contents, train_folder, write_captions
+
+TENCH = "n01440764"
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[RayEngine]:
+    pytest.importorskip("ray")
+    with RayEngine(workers=2) as engine:
+        yield engine
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def fail_on_three(error: Exception, number: int) -> int:
+    if number == 3:
+        raise error
+    return number
+
+
+def die_once(folder: Path, number: int) -> int:
+    if number in (2, 9) and not (folder / f"{number}").exists():
+        (folder / f"{number}").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def die(number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def reverse(batch: pa.RecordBatch) -> pa.RecordBatch:
+    return batch.take(pa.array(range(batch.num_rows - 1, -1, -1)))
+
+
+def first_word(path: Path) -> str:
+    return path.read_text(encoding="utf-8").split()[0]
+
+
+def mark_and_wait(folder: Path, number: int) -> int:
+    (folder / f"begun {number}").touch()
+    if number:
+        time.sleep(60)
+    return number
+
+
+def test_results_come_in_the_order_of_the_items(ray: RayEngine) -> None:
+    assert list(ray.run(square, range(40), 2)) == [n * n for n in range(40)]
+
+
+def test_few_items_are_under_way_at_once(ray: RayEngine) -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(50):
+            taken.append(number)
+            yield number
+
+    for done, _ in enumerate(ray.run(square, items(), 2), start=1):
+        assert len(taken) - done <= 4
+
+
+@pytest.mark.parametrize("error", [InputError("3 is not possible"), OSError(28, "No space left", "/x"), KeyError("3")])
+def test_an_error_of_the_function_arrives_as_it_is(ray: RayEngine, error: Exception) -> None:
+    with pytest.raises(type(error)) as caught:
+        list(ray.run(partial(fail_on_three, error), range(10), 2))
+    assert type(caught.value) is type(error)
+    assert caught.value.args == error.args
+
+
+def test_batches_travel_whole_and_slices_travel_alone(ray: RayEngine) -> None:
+    whole = pa.RecordBatch.from_pydict({"n": list(range(30)), "text": [f"row {n}" for n in range(30)]})
+    slices = [whole.slice(at, 10) for at in range(0, 30, 10)]
+    results = list(ray.map_batches(reverse, slices, 2))
+    expected = [*range(9, -1, -1), *range(19, 9, -1), *range(29, 19, -1)]
+    assert [row for batch in results for row in batch["n"].to_pylist()] == expected
+
+
+def test_relative_paths_mean_what_they_mean_here(
+    ray: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.txt").write_text("here it is", encoding="utf-8")
+    assert list(ray.run(first_word, [Path("a.txt")], 2)) == ["here"]
+
+
+def test_what_killed_workers_did_is_done_again(ray: RayEngine, tmp_path: Path) -> None:
+    assert list(ray.run(partial(die_once, tmp_path), range(12), 2)) == list(range(12))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2", "9"]
+
+
+def test_a_task_that_kills_every_worker_is_one_clear_sentence(
+    ray: RayEngine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ray_engine, "_TRIES", 1)
+    with pytest.raises(StoppedEarly, match="gave a task up after 1 more tries"):
+        list(ray.run(die, range(10), 2))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_run_that_is_given_up_leaves_no_task_behind(ray: RayEngine, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    running = ray.run(partial(mark_and_wait, tmp_path), range(10), 2)
+    assert next(running) == 0
+    running.close()
+    left = sorted(tmp_path.iterdir())
+    assert time.monotonic() - begun < 50
+    assert list(ray.run(square, range(4), 2)) == [0, 1, 4, 9]
+    assert sorted(tmp_path.iterdir()) == left
+
+
+class Faulty(RayEngine):
+    """Loses a worker with a half-written shard, and one that had written all of it."""
+
+    def __init__(self, ray: RayEngine, folder: Path) -> None:
+        self._cluster = ray._cluster
+        self._folder = folder
+
+    def run(self, function, items, workers, threads=False):  # type: ignore[no-untyped-def]
+        assert function is write_shard
+        return super().run(partial(write_faultily, self._folder), items, workers, threads)
+
+
+def write_faultily(folder: Path, job: ShardJob) -> Shard:
+    mark = folder / job.name.replace("/", " ")
+    if mark.exists():
+        return write_shard(job)
+    mark.touch()
+    if "-00000-" in job.name:
+        half = job.folder / job.name
+        half.parent.mkdir(parents=True, exist_ok=True)
+        half.with_name(f".{half.name}.0123456789abcdef.half").write_bytes(b"PAR1")
+    else:
+        write_shard(job)
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def test_workers_killed_while_packaging_leave_the_same_dataset(
+    ray: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imagenet_captions.dataset.plan._SMALL_SHARD", 1000)
+    captions = write_captions(tmp_path / "captions.parquet")
+    images = train_folder(tmp_path / "images")
+    package(captions, tmp_path / "local", PackageSettings(images, workers=2))
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    package(captions, tmp_path / "ray", PackageSettings(images, workers=2, engine=Faulty(ray, marks)))
+    assert len(list(marks.iterdir())) > 3
+    assert contents(tmp_path / "ray") == contents(tmp_path / "local")
+
+
+def every_stage(folder: Path, engine: Engine) -> None:
+    """Everything that an engine does, from the sample."""
+    folder.mkdir()
+    match([SAMPLE / "urls.txt"], folder / "matches.parquet", MatchSettings(engine=engine))
+    raw = [record(f"{TENCH}_{n}", ["a tench", "two <b>goldfish</b>", ""][n % 3], "&amp;", ["x"]) for n in range(300)]
+    clean(FakeSource(raw, rows_a_batch=37), folder / "clean.parquet", CleanSettings(), 2, engine)
+    label_by_text(folder / "clean.parquet", folder / "labels.csv", LabelSettings(Mode.MULTI, workers=2, engine=engine))
+    captions = write_captions(folder / "captions.parquet")
+    settings = PackageSettings(train_folder(folder / "images"), workers=2, engine=engine)
+    package(captions, folder / "dataset", settings)
+    exported = ExportSettings("webdataset", shard_size=3, workers=2, engine=engine)
+    export(folder / "dataset", folder / "shards", exported)
+
+
+def test_every_stage_gives_the_same_bytes(ray: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagenet_captions.dataset.plan._SMALL_SHARD", 1000)
+    every_stage(tmp_path / "local", LOCAL)
+    every_stage(tmp_path / "ray", ray)
+    local, with_ray = contents(tmp_path / "local"), contents(tmp_path / "ray")
+    assert len(local) > len(IDS)
+    assert with_ray == local
+
+
+def test_the_engine_is_no_reason_to_build_again_and_ray_says_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    given = ["build", "--release", SAMPLE / "release.json", "--images", SAMPLE / "train", "--missing", "skip"]
+    here = run_cli(*given, "--out", tmp_path / "here" / "out", "--workers", "2")
+    there = run_cli(*given, "--out", tmp_path / "there" / "out", "--workers", "2", "--engine", "ray")
+    assert (there.returncode, there.stderr) == (here.returncode, here.stderr) == (0, "clean ...\npackage ...\n")
+    assert there.stdout == here.stdout.replace("here", "there")
+    assert contents(tmp_path / "there" / "out") == contents(tmp_path / "here" / "out")
+    assert b'"ray' not in (tmp_path / "there" / "out" / "manifest.json").read_bytes()
+    again = run_cli(*given, "--out", tmp_path / "here" / "out", "--engine", "ray")
+    assert again.stderr == "clean: nothing changed, kept\npackage: nothing changed, kept\n"
+    compared = run_cli("diff", tmp_path / "here" / "out", tmp_path / "there" / "out")
+    assert compared.stdout.startswith("equal") or "equal:" in compared.stdout
+
+
+def test_without_ray_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with (
+        pytest.raises(InputError, match=r'pip install "imagenet-captions\[ray\]"'),
+        open_engine(EngineSettings("ray", workers=2)),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("127.0.0.1:1", "no Ray cluster answers at --ray-address '127.0.0.1:1'"),
+        ("127.0.0.1:99999", "no Ray cluster answers"),
+        ("somewhere", "give HOST:PORT"),
+        ("ray://127.0.0.1:10001", "give HOST:PORT"),
+        ("a" * 5000 + ":1", "no Ray cluster answers"),
+    ],
+)
+def test_an_address_without_a_cluster_is_one_sentence_at_once(address: str, sentence: str) -> None:
+    pytest.importorskip("ray")
+    begun = time.monotonic()
+    with pytest.raises(InputError, match=sentence) as caught, open_engine(EngineSettings("ray", address)):
+        pass
+    assert len(str(caught.value)) < 400
+    assert time.monotonic() - begun < 15
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"ray_address": "head:6379"}, "--ray-address means nothing without --engine ray"),
+        ({"name": "spark"}, "--engine 'spark' is not possible; give one of local, ray"),
+        ({"workers": 0}, "--workers 0 is not possible"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(settings: dict[str, str | int], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        EngineSettings(**settings)  # type: ignore[arg-type]
+
+
+def test_an_export_in_one_piece_refuses_the_engine(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    with RayEngine(workers=2) as engine, pytest.raises(InputError, match="--engine ray means nothing for --to slim"):
+        ExportSettings("slim", engine=engine)
