@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from imagenet_captions.errors import InputError
 
 # Errors of the packages behind fsspec that are no OSError; looked up only in what has been imported.
 _FOREIGN = (
+    ("asyncio", "TimeoutError"),  # an OSError only from Python 3.11 on
     ("botocore.exceptions", "BotoCoreError"),
     ("botocore.exceptions", "ClientError"),
     ("aiohttp", "ClientError"),
@@ -66,7 +66,7 @@ def in_words(url: str) -> Iterator[None]:
 
 def _faults() -> tuple[type[BaseException], ...]:
     foreign = [getattr(sys.modules[module], name) for module, name in _FOREIGN if module in sys.modules]
-    return (OSError, ValueError, asyncio.TimeoutError, *foreign)
+    return (OSError, ValueError, *foreign)
 
 
 def _code(error: BaseException) -> str:

@@ -17,6 +17,7 @@ import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.dataset.manifest import NAME
+from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.errors import InputError
 from imagenet_captions.packager.exports import ExportSettings, export
 from imagenet_captions.packager.package import PackageSettings, package
@@ -24,7 +25,7 @@ from imagenet_captions.packager.verify import verify
 from imagenet_captions.storage.places import place
 from imagenet_captions.storage.remote import RemotePath
 from tests.packager.made import IDS, images, train_folder, write_captions
-from tests.storage.conftest import Bucket, local_files
+from tests.storage.conftest import Bucket, invoke, local_files
 
 CHANGES = ("put", "copy_to", "unlink")
 
@@ -193,9 +194,7 @@ main()
 """
 
 
-@pytest.mark.parametrize(
-    ("change", "number", "left"), [("put", 2, "old"), ("copy_to", 2, "refused"), ("copy_to", 5, "refused")]
-)
+@pytest.mark.parametrize(("change", "number", "left"), [("put", 2, "old"), ("copy_to", 5, "refused")])
 def test_sigkill(
     change: str, number: int, left: str, captions: dict[str, Path], bucket: Bucket, tmp_path: Path
 ) -> None:
@@ -214,3 +213,27 @@ def test_sigkill(
     package(captions["new"], out, PackageSettings(workers=1))
     package(captions["new"], tmp_path / "expected", PackageSettings(workers=1))
     assert bucket.files() == {f"ours/{name}": data for name, data in local_files(tmp_path / "expected").items()}
+
+
+def test_a_killed_build_ends_as_one_that_was_left_alone(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("release.json", "train"):
+        bucket.upload(SAMPLE / name, name)
+    url = bucket.url
+    build = ["build", "--release", f"{url}/release.json", "--images", f"{url}/train", "--out", f"{url}/ours"]
+    killed = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "copy_to", "3", *build, "--workers", "1"],
+        capture_output=True,
+        timeout=100,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    with pytest.raises(InputError, match="not finished"):
+        ic.load(f"{url}/ours")
+    assert invoke(*build, "--workers", "1")[0] == 0
+    local = ["build", "--release", str(SAMPLE / "release.json"), "--images", str(SAMPLE / "train"), "--out", "local"]
+    assert invoke(*local)[0] == 0
+    assert bucket.files("ours") == local_files(tmp_path / "local")
+    assert not any(name.startswith(".") for name in bucket.files())

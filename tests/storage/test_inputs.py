@@ -1,0 +1,146 @@
+"""Every kind of input from a URL, against the same from a path."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import sqlite3
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow.parquet as pq
+import pytest
+
+from imagenet_captions.demo.run import SAMPLE
+from imagenet_captions.errors import InputError
+from imagenet_captions.packager.exports import ExportSettings
+from tests.sources.made_yfcc import row, text
+from tests.storage.conftest import Bucket, invoke
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+MEMORY = "memory://inputs"
+
+
+@pytest.fixture
+def memory() -> Iterator[Any]:
+    system = fsspec.filesystem("memory")
+    yield system
+    if system.exists("/inputs"):
+        system.rm("/inputs", recursive=True)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All that a user may have, in one folder."""
+    folder = tmp_path_factory.mktemp("inputs")
+    urls = (SAMPLE / "urls.txt").read_bytes()
+    (folder / "urls.txt").write_bytes(urls)
+    (folder / "urls.gz").write_bytes(gzip.compress(urls))
+    with zipfile.ZipFile(folder / "urls.zip", "w") as packed:
+        packed.writestr("fall11_urls.txt", urls)
+    with zipfile.ZipFile(folder / "release.zip", "w") as packed:
+        packed.write(SAMPLE / "release.json", "imagenet_captions.json")
+    with tarfile.open(folder / "train.tar", "w") as tar:
+        tar.add(SAMPLE / "train", "train")
+    with tarfile.open(folder / "urls.tgz", "w:gz") as tar:
+        tar.add(folder / "urls.txt", "fall11_urls.txt")
+    for command in (
+        ["build", "--release", str(SAMPLE / "release.json"), "--images", str(SAMPLE / "train"), "--workers", "1"],
+        ["match", "--urls", str(folder / "urls.txt")],
+        ["export", str(folder / "dataset"), "--to", "open-clip-csv"],
+    ):
+        out = {"build": "dataset", "match": "matches.parquet", "export": "oc.tsv"}[command[0]]
+        assert invoke(*command, "--out", str(folder / out))[0] == 0
+    photos = sorted(set(pq.read_table(folder / "matches.parquet")["photo_id"].to_pylist()))[::2]
+    (folder / "yfcc100m_dataset").write_text(text(row(photo) for photo in photos).decode())
+    (folder / "parts").mkdir()
+    (folder / "parts" / "yfcc100m_dataset-1.gz").write_bytes(gzip.compress(text(row(photo) for photo in photos)))
+    (folder / "classes.txt").write_text("golden retriever\nn01440764\n")
+    (folder / "deny.txt").write_text("n01440764_10026\n")
+    (folder / "counts.tsv").write_text("wnid\tcount\nn01440764\t1\nn02099601\t1\n")
+    return folder
+
+
+KINDS = [
+    *(["match", "--urls", "{in}/" + name, "--out", "{out}.parquet"] for name in ("urls.gz", "urls.zip", "urls.tgz")),
+    *(
+        ["match", "--urls", "{in}/urls.txt", "--ids", "{in}/" + ids, "--out", "{out}.parquet"]
+        for ids in ("train.tar", "dataset", "dataset/data/train-00000-of-00001.parquet")
+    ),
+    ["clean", "--release", "{in}/release.zip", "--out", "{out}.parquet", "--workers", "1"],
+    [
+        "clean",
+        "--matches",
+        "{in}/matches.parquet",
+        "--yfcc",
+        "{in}/yfcc100m_dataset",
+        "--out",
+        "{out}.parquet",
+        "--workers",
+        "1",
+    ],
+    ["clean", "--matches", "{in}/matches.parquet", "--yfcc", "{in}/parts", "--out", "{out}.parquet", "--workers", "1"],
+    ["extract-yfcc", "{in}/parts", "--matches", "{in}/matches.parquet", "--out", "{out}.parquet"],
+    ["filter", "{in}/dataset", "--class-list", "{in}/classes.txt", "--deny", "{in}/deny.txt", "--ids", "{out}.txt"],
+    ["filter", "{in}/dataset", "--like", "{in}/counts.tsv", "--ids", "{out}.txt"],
+    ["label-by-text", "{in}/oc.tsv", "--out", "{out}.tsv", "--workers", "1"],
+    ["label-by-text", "{in}/yfcc100m_dataset", "--out", "{out}.csv", "--workers", "1"],
+    ["export", "{in}/dataset", "--to", "attribution", "--out", "{out}.md"],
+    ["export", "{in}/dataset", "--to", "webdataset", "--images", "{in}/train.tar", "--out", "{out}"],
+    ["stats", "{in}/dataset", "--images", "{in}/train.tar", "--counts", "{out}.tsv"],
+]
+
+
+@pytest.mark.parametrize("command", KINDS, ids=lambda command: " ".join(command)[:60])
+def test_an_input_is_the_same_from_a_url(command: list[str], inputs: Path, memory: Any, tmp_path: Path) -> None:
+    memory.put(str(inputs), "/inputs/in", recursive=True)
+    said = {}
+    for kind, places in {
+        "local": {"in": str(inputs), "out": str(tmp_path / "out" / "made")},
+        "url": {"in": f"{MEMORY}/in", "out": f"{MEMORY}/out/made"},
+    }.items():
+        code, output = invoke(*(part.format(**places) for part in command))
+        said[kind] = (code, re.sub(r"\S*(made|dataset)\b", r"\1", output))
+    assert said["url"] == said["local"]
+    local = {path.relative_to(tmp_path).as_posix(): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert {name.removeprefix("/inputs/"): memory.cat_file(name) for name in memory.find("/inputs/out")} == local
+
+
+def test_what_has_to_be_on_this_machine(memory: Any, inputs: Path, tmp_path: Path) -> None:
+    sqlite3.connect(tmp_path / "yfcc").execute("CREATE TABLE yfcc100m_dataset (photoid)").connection.close()
+    memory.put(str(tmp_path / "yfcc"), "/inputs/yfcc100m_dataset.sql")
+    code, said = invoke(
+        *("extract-yfcc", f"{MEMORY}/yfcc100m_dataset.sql", "--matches", str(inputs / "matches.parquet")),
+        *("--out", str(tmp_path / "out.parquet")),
+    )
+    assert (code, "SQLite reads files of this machine alone" in said) == (2, True)
+
+
+def test_a_prefix_of_paths_holds_no_password() -> None:
+    with pytest.raises(InputError, match="holds credentials"):
+        ExportSettings(to="open-clip-csv", path_prefix="https://me:sesame@host/train")
+
+
+def test_the_page_as_it_is_written(
+    bucket: Bucket, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.upload(inputs / "release.zip", "imagenet_captions.zip")
+    bucket.upload(SAMPLE / "train", "train")
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "urls.md").read_text(encoding="utf-8").replace("s3://bucket", bucket.url)
+    _, commands = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    monkeypatch.setattr("imagenet_captions.engine.default_workers", lambda: 1)
+    for line in commands.splitlines():
+        code, said = invoke(*line.split()[1:])
+        assert code == 0, (line, said)
+    (python,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(python, names)
+    assert len(names["rows"]) == 3
+    assert Path("captions.work").is_dir()
+    assert Path("classes.csv").is_file()
+    assert bucket.files()["slim.csv"].startswith(b"filename,caption\n")
