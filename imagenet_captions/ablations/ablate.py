@@ -55,11 +55,7 @@ def _with_finished(experiment: Experiment, factors: tuple[str, ...]) -> Experime
     if not factors:
         return experiment
     wider = prepare(replace(experiment.settings, factors=factors))
-    finished = [
-        table
-        for table in wider.tables
-        if all(is_tested(wider.folder(run.name)) for run in table.runs if run.classifier)
-    ]
+    finished = [table for table in wider.tables if all(is_tested(wider, run) for run in table.runs if run.classifier)]
     tables = sorted((*experiment.tables, *finished), key=lambda table: FACTORS.index(table.factor))
     return replace(experiment, tables=tuple(tables))
 

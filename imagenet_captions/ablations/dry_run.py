@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from imagenet_captions.ablations.estimate import Measured, in_words, measure_step
+from imagenet_captions.ablations.factors import Source
 from imagenet_captions.ablations.planning import Amount, amount_of, make_recipe
-from imagenet_captions.ablations.published import published_for, throughput_of
-from imagenet_captions.ablations.run import make_ask, make_tables
+from imagenet_captions.ablations.published import LABELLED, common_name, published_for, throughput_of
+from imagenet_captions.ablations.run import make_ask, make_tables, source_of
 from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.ablations.table import FROM_TEXT, Run, Table
 from imagenet_captions.examples import open_examples
@@ -31,16 +33,24 @@ _RIGHT = (2, 3, 4)
 
 
 def describe(settings: AblateSettings) -> str:
-    """The tables of all factors as text; nothing is written, and the data is opened and not read."""
-    examples = {name: open_examples(path) for name, path in settings.data.items()}
-    ask = make_ask(settings, examples)
+    """The tables of all factors as text; nothing is written, and the data is opened and not read.
+
+    A number in the place of a data set's path plans for so many images that are not there yet.
+    """
+    ask = make_ask(settings, [_source(name, path) for name, path in settings.data.items()])
     tables = make_tables(settings.factors, ask)
     runs = list({run.name: run for table in tables for run in table.runs}.values())
-    rows = {name: len(found) for name, found in examples.items()}
+    rows = {source.name: source.rows for source in ask.sources}
     amounts = {run.name: _amount(run, rows) for run in runs if run.trains}
     steps = _measure(runs, settings)
     parts = [_table(table, settings, amounts, steps) + _published(table, settings, rows) for table in tables]
     return "\n\n".join([*parts, _notes(runs, settings, amounts, steps)])
+
+
+def _source(name: str, path: Path) -> Source:
+    if path.exists() or not path.name.isdecimal():
+        return source_of(name, open_examples(path))
+    return Source(name, int(path.name[:12]), labelled=common_name(name) == LABELLED)
 
 
 def _amount(run: Run, rows: dict[str, int]) -> Amount:
@@ -105,8 +115,8 @@ def _notes(
         f"estimated from a step measured here, now, without reading images: {_steps_in_words(steps)}",
     ]
     found = [throughput_of(run.objective, models[run.name]) for run in trained]
-    sources = {each.source: f"{each.images_per_second:,.0f} images/s on a {each.gpu}" for each in found if each}
-    lines += [f"GPU hours from what others reported, on one GPU: {rate} ({source})" for source, rate in sources.items()]
+    sources = {each.source: f"{each.gpu}: {each.images_per_second:,.0f} images/s" for each in found if each}
+    lines += [f"GPU hours from what others reported of one {rate} ({source})" for source, rate in sources.items()]
     if sources:
         lines.append("  nothing was found for the other objectives; on a machine with a GPU the step is measured there")
     if any(run.pick.labels == FROM_TEXT for run in runs):

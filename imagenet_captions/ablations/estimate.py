@@ -78,7 +78,7 @@ def in_words(objective: str, model: str, measured: Measured, images: int) -> tup
     found = throughput_of(objective, model)
     if found is None:
         return here, ""
-    return here, f"{_hours(images / found.images_per_second / 3600)} {found.gpu} GPU"
+    return here, f"{_hours(images / found.images_per_second / 3600)} {found.gpu}"
 
 
 def _hours(hours: float) -> str:

@@ -47,9 +47,9 @@ def make_recipe(run: Run, model: str | None = None) -> Recipe:
     return replace(changed, caption=run.caption) if run.caption else changed
 
 
-def amount_of(run: Run, images: int, digest: str = "") -> Amount:
+def amount_of(run: Run, images: int, digest: str = "", processes: int = 1) -> Amount:
     """The steps of a run over so many images, each of which is in every epoch once."""
-    steps = run.epochs * len(batch_bounds(images, run.batch_size))
+    steps = run.epochs * len(batch_bounds(images, run.batch_size, processes))
     return Amount(images, digest, steps, run.epochs * images)
 
 

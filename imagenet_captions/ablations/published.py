@@ -40,6 +40,8 @@ PUBLISHED = (
     Published("imagenet-captions", "supervised", "objectnet", 18.7, _FANG),
 )
 
+LABELLED = "imagenet-captions"  # whose images have ImageNet's labels; the others have texts alone
+
 # Names that people give to the sets above.
 _ALSO = {
     "yfcc": "yfcc15m",
@@ -50,6 +52,15 @@ _ALSO = {
 }
 
 
+def common_name(data: str) -> str:
+    """The name under which a data set's numbers stand here.
+
+    >>> common_name("YFCC"), common_name("mine")
+    ('yfcc15m', 'mine')
+    """
+    return _ALSO.get(data.lower(), data.lower())
+
+
 def published_for(data: str, arm: str, model: str) -> tuple[Published, ...]:
     """What was published for an arm on all of a data set, with the paper's model; nothing for any other model.
 
@@ -58,8 +69,7 @@ def published_for(data: str, arm: str, model: str) -> tuple[Published, ...]:
     >>> published_for("yfcc15m", "clip", "micro")
     ()
     """
-    name = data.lower()
-    name = _ALSO.get(name, name)
+    name = common_name(data)
     if model != "RN50":
         return ()
     return tuple(row for row in PUBLISHED if row.data == name and row.arm == arm)

@@ -62,7 +62,8 @@ def long_tail_counts(labels: Ints, rows: int, seed: int) -> dict[int, int]:
     >>> sorted(long_tail_counts(np.repeat(np.arange(4), 100), 150, seed=0).values())
     [4, 12, 34, 100]
     """
-    found, available = np.unique(labels, return_counts=True)
+    found, counts = np.unique(labels, return_counts=True)
+    available = np.minimum(counts, (rows + 1) // 2)  # of few rows the first class gets half and not all
     order = sorted(range(len(found)), key=lambda at: sampling_key(f"class {found[at]}", seed))
     ranks = np.empty(len(found))
     ranks[order] = np.arange(len(found))

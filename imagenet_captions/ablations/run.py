@@ -11,6 +11,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,19 @@ from imagenet_captions.ablations.planning import Amount, amount_of, make_recipe
 from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.ablations.table import Run, Table
 from imagenet_captions.ablations.testing import ANSWERS, METRICS, Fitting, needs_fitting, test_run
+from imagenet_captions.ablations.train_apart import train_apart
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.extract import Reading
 from imagenet_captions.examples import Examples
 from imagenet_captions.files import digest, write_json
-from imagenet_captions.training.done import read_done
+from imagenet_captions.training.recipe import recipe_values
 from imagenet_captions.training.settings import TrainSettings
 from imagenet_captions.training.train import train
 
 log = logging.getLogger(__name__)
 
 CLEAN = "clean"
-_RUN_FILE = "run.json"
+_RUN_FILE, _TRAINED_FILE = "run.json", "trained.json"
 _TEXTS = {"title", "description", "tags", "caption"}
 
 
@@ -46,6 +48,11 @@ class Experiment:
     inputs: Inputs
     tables: tuple[Table, ...]
     tests: Mapping[str, Path]
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """What tells the test sets from others of the same names."""
+        return {name: digest(path) for name, path in self.tests.items()}
 
     def folder(self, name: str) -> Path:
         """Where a run is."""
@@ -61,7 +68,7 @@ class Experiment:
         for run in self.runs():
             if run.trains:
                 rows = self.rows(run)
-                found[run.name] = amount_of(run, rows.count, rows.digest)
+                found[run.name] = amount_of(run, rows.count, rows.digest, self.settings.devices)
         return found
 
     def runs(self) -> list[Run]:
@@ -79,6 +86,7 @@ class Experiment:
             ids=rows.ids.resolve(),
             seed=run.seed,
             empty_classes="keep",
+            devices=self.settings.devices,
             workers=self.settings.workers,
             log=("csv",),
         )
@@ -103,12 +111,13 @@ def prepare(settings: AblateSettings) -> Experiment:
     tests = dict(settings.tests)
     if micro:
         clean = next(iter(tests.values()))
-        shifts = {name: folder / f"{name}.parquet" for name in _shift_names()}
+        shifted = folder / f"shifts-{digest(clean)[:10]}"
+        shifts = {name: shifted / f"{name}.parquet" for name in _shift_names()}
         if not all(path.is_file() for path in shifts.values()):
-            write_micro_shifts(clean, folder)
+            write_micro_shifts(clean, shifted)
         tests = {CLEAN: clean, **shifts}
     inputs = Inputs(folder, sources)
-    ask = make_ask(settings, {name: inputs.examples(path) for name, path in sources.items()})
+    ask = make_ask(settings, [source_of(name, inputs.examples(path)) for name, path in sources.items()])
     return Experiment(settings, inputs, make_tables(settings.factors, ask), tests)
 
 
@@ -118,13 +127,17 @@ def make_tables(factors: Sequence[str], ask: Ask) -> tuple[Table, ...]:
     return tuple(make_table(each, ask if each == "distribution" or len(factors) == 1 else first) for each in factors)
 
 
-def make_ask(settings: AblateSettings, data: Mapping[str, Examples]) -> Ask:
-    """What tables are made for, of examples by name."""
-    sources = tuple(Source(name, len(found), found.classes is not None) for name, found in data.items())
+def source_of(name: str, examples: Examples) -> Source:
+    """What tables have to know of a data set."""
+    return Source(name, len(examples), examples.classes is not None)
+
+
+def make_ask(settings: AblateSettings, sources: Sequence[Source]) -> Ask:
+    """What tables are made for."""
     if not sources:
         raise InputError("an ablation needs data; give DATASET, or NAME=DATASET")
     preset = settings.sized.for_rows(min(source.rows for source in sources))
-    return Ask(sources, preset, tuple(range(settings.seeds)))
+    return Ask(tuple(sources), preset, tuple(range(settings.seeds)))
 
 
 def run_missing(experiment: Experiment, amounts: Mapping[str, Amount]) -> dict[str, str]:
@@ -150,42 +163,64 @@ def run_missing(experiment: Experiment, amounts: Mapping[str, Amount]) -> dict[s
 def _run(experiment: Experiment, run: Run, amounts: Mapping[str, Amount], where: str) -> None:
     folder = experiment.folder(run.name)
     if run.trains:
-        settings, planned = experiment.train_settings(run), amounts[run.name]
-        finished = read_done(folder) is not None
-        log.info("%s, %s: %s", where, run.name, "trained" if finished else f"{planned.steps:,} steps")
-        done = train(settings)
-        if done is not None and (done.steps, done.images) != (planned.steps, planned.seen):
-            raise InputError(
-                f"{run.name} was trained for {done.steps:,} steps on {done.images:,} images, and {planned.steps:,} on "
-                f"{planned.seen:,} were planned; some of its rows have no caption, leave them out of the data"
-            )
+        _train(experiment, run, amounts[run.name], where)
     if run.classifier:
         _test(experiment, run, folder)
 
 
+def _train(experiment: Experiment, run: Run, planned: Amount, where: str) -> None:
+    """Train a run, or go on with it, unless it is trained.
+
+    What a finished one was trained on is told by digests, not by places, so that an ablation's folder can be moved.
+    """
+    settings, told = experiment.train_settings(run), experiment.folder(run.name) / _TRAINED_FILE
+    asked = {"ids": planned.digest, "init": run.init, "seed": run.seed, **recipe_values(settings.recipe)}
+    asked = json.loads(json.dumps(asked))
+    if told.is_file():
+        before = json.loads(told.read_text(encoding="utf-8"))
+        differing = next((name for name in asked if before.get(name) != asked[name]), None)
+        if differing is not None:
+            raise InputError(
+                f"{run.name} was trained with {differing} {str(before.get(differing))[:60]}, and this is "
+                f"{str(asked[differing])[:60]}; give another --out"
+            )
+        log.info("%s, %s: trained", where, run.name)
+        return
+    log.info("%s, %s: %s steps", where, run.name, f"{planned.steps:,}")
+    apart = experiment.inputs.folder / f"{run.name}.train.json"
+    done = train(settings) if settings.devices == 1 else train_apart(settings, apart)
+    if done is not None and (done.steps, done.images) != (planned.steps, planned.seen):
+        raise InputError(
+            f"{run.name} was trained for {done.steps:,} steps on {done.images:,} images, and {planned.steps:,} on "
+            f"{planned.seen:,} were planned; some of its rows have no caption, leave them out of the data"
+        )
+    write_json(told, asked)
+
+
 def _test(experiment: Experiment, run: Run, folder: Path) -> None:
     """Test a run, unless it was tested on the same sets with the same classifier."""
-    asked = _asked(experiment, run)
-    told = folder / _RUN_FILE
-    if is_tested(folder) and json.loads(told.read_text(encoding="utf-8")) == asked:
+    if is_tested(experiment, run):
         return
     log.info("testing %s on %s", run.name, ", ".join(experiment.tests))
     (folder / METRICS).unlink(missing_ok=True)
-    write_json(told, asked)
+    write_json(folder / _RUN_FILE, _asked(experiment, run))
     model = experiment.folder(run.model_of or run.name)
-    test_run(
-        run, model, folder, experiment.tests, experiment.fitting(run), Reading(workers=experiment.settings.workers)
-    )
+    reading = Reading(workers=experiment.settings.workers)
+    test_run(run, model, folder, experiment.tests, experiment.fitting(run), reading)
 
 
-def is_tested(folder: Path) -> bool:
-    """Whether a run's folder has all of a test's results."""
-    return all((folder / name).is_file() for name in (_RUN_FILE, METRICS, ANSWERS))
+def is_tested(experiment: Experiment, run: Run) -> bool:
+    """Whether a run has all of its test's results, on the same test sets and with the same classifier."""
+    folder = experiment.folder(run.name)
+    if not all((folder / name).is_file() for name in (_RUN_FILE, METRICS, ANSWERS)):
+        return False
+    before: dict[str, Any] = json.loads((folder / _RUN_FILE).read_text(encoding="utf-8"))
+    return before == _asked(experiment, run)
 
 
 def _asked(experiment: Experiment, run: Run) -> dict[str, Any]:
     """What a test's result depends on, beside the model."""
-    asked = {**asdict(run), "tests": {name: digest(path) for name, path in experiment.tests.items()}}
+    asked = {**asdict(run), "arm": run.stem, "tests": experiment.digests}
     plain: dict[str, Any] = json.loads(json.dumps(asked))
     return plain
 

@@ -31,7 +31,7 @@ def training_samples(run: Run, settings: TrainSettings, folder: Path) -> list[Sa
     told = folder / f"{run.name}.json"
     if not told.is_file():
         examples, head = open_training_set(settings)
-        batch = next(iter(Feed(examples, head, make_model(settings, head), settings, start=0)))
+        batch = next(iter(Feed(examples, head, make_model(settings, head), settings)))
         samples = [
             Sample(
                 pictures=tuple(

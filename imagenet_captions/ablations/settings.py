@@ -23,7 +23,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 class AblateSettings:
     """One or more factors on one preset: `data` and `tests` are places by name, `seeds` how often each arm is trained.
 
-    `epochs` takes the place of every recipe's epochs, `model` of every recipe's model.
+    `epochs` takes the place of every recipe's epochs, `model` of every recipe's model. `devices` train together.
     """
 
     factors: tuple[str, ...]
@@ -35,6 +35,7 @@ class AblateSettings:
     epochs: int | None = None
     model: str | None = None
     workers: int = 2
+    devices: int = 1
 
     def __post_init__(self) -> None:
         for factor in self.factors:
@@ -42,6 +43,8 @@ class AblateSettings:
                 raise InputError(f"there is no factor {factor[:80]!r}; give one of {', '.join(FACTORS)}, or all")
         if not 1 <= self.seeds <= 100:
             raise InputError(f"--seeds {self.seeds} is not possible; give 1 to 100")
+        if self.devices < 1:
+            raise InputError(f"--devices {self.devices} is not possible; give 1 or more")
         if self.workers < 0:
             raise InputError(f"--workers {self.workers} is not possible; give 0 or more")
         for name, path in (self.tests or {}).items():

@@ -38,7 +38,9 @@ def ablate(
     data: Annotated[
         list[str],
         typer.Argument(
-            metavar="[NAME=]DATASET...", help="What `train` reads; a name such as yfcc15m finds its numbers."
+            metavar="[NAME=]DATASET...",
+            help="What `train` reads; as yfcc15m, cc12m or imagenet-captions it has published numbers beside it. With "
+            "--dry-run also a number of images, such as yfcc15m=14829396.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Runs and report.md; the same folder again goes on, or adds a factor.")],
@@ -53,6 +55,7 @@ def ablate(
     epochs: Annotated[int | None, typer.Option(help="Epochs of every training, in place of the recipes'.")] = None,
     model: Annotated[str | None, typer.Option(help="The model, in place of the recipes'.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that read images, beside this one.")] = 2,
+    devices: Annotated[int, typer.Option(help="GPUs that train together, a process each.")] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the runs, what they take and what was published; do nothing.")
     ] = False,
@@ -74,6 +77,7 @@ def ablate(
         epochs=epochs,
         model=model,
         workers=workers,
+        devices=devices,
     )
     if dry_run:
         from imagenet_captions.ablations.dry_run import describe

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -46,18 +48,25 @@ def test_a_long_tail_really_is_one() -> None:
     counts = sorted(long_tail_counts(labels, 1500, seed=0).values(), reverse=True)
     assert sum(counts) == 1500
     assert counts[0] == 400
-    ratios = [later / earlier for earlier, later in zip(counts, counts[1:], strict=False)]
+    ratios = [later / earlier for earlier, later in pairwise(counts)]
     assert max(ratios) - min(ratios) < 0.05, "each class has the same share of the one before"
     ids = [f"i{number}" for number in range(4000)]
     chosen = labels[choose_rows(ids, labels, LONG_TAIL, 1500, no_light)]
     assert sorted(np.bincount(chosen), reverse=True) == counts
 
 
+@pytest.mark.parametrize("rows", [2, 5, 6, 12, 23])
+def test_a_long_tail_of_few_rows_has_as_many_as_asked_for(rows: int) -> None:
+    counts = long_tail_counts(np.repeat(np.arange(3), 8), rows, seed=0)
+    assert sum(counts.values()) == rows
+    assert max(counts.values()) <= 8
+
+
 def test_the_darkest_of_each_class_are_taken() -> None:
     light = np.random.default_rng(0).uniform(0, 255, len(IDS))
     chosen = choose_rows(IDS, LABELS, DARK, 130, lambda row: float(light[row]))
     for label, size in enumerate([50, 50, 25, 5]):
-        own = np.flatnonzero(LABELS == label)
+        own = np.array([row for row, own_label in enumerate(LABELS) if own_label == label])
         darkest = own[np.argsort(light[own])[:size]]
         assert set(darkest) == {row for row in chosen if LABELS[row] == label}
 

@@ -1,0 +1,260 @@
+"""Whole ablations on a few coloured squares: every factor from data to report, killed, resumed, refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from imagenet_captions.ablations import ablate as ablating
+from imagenet_captions.ablations import run as running
+from imagenet_captions.ablations.ablate import ablate
+from imagenet_captions.ablations.factors import FACTORS
+from imagenet_captions.ablations.settings import AblateSettings, parse_places
+from imagenet_captions.ablations.testing import read_answers
+from imagenet_captions.ablations.train_apart import read_settings, train_apart
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import sha256
+from imagenet_captions.training.settings import TrainSettings
+from imagenet_captions.training.train import TrainResult, train
+from tests.ablations.made import COLOURS, write_micro_set
+
+EPOCHS = 2
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> AblateSettings:
+    folder = tmp_path_factory.mktemp("ablate")
+    data = write_micro_set(folder / "squares.parquet", per_class=8)
+    test = write_micro_set(folder / "test.parquet", per_class=6, seed=1)
+    return AblateSettings(FACTORS, {"squares": data}, folder / "out", "micro", {"test": test}, epochs=EPOCHS, workers=0)
+
+
+@pytest.fixture(scope="module")
+def done(asked: AblateSettings) -> AblateSettings:
+    """All five factors, run once."""
+    assert ablate(asked) == asked.out / "report.md"
+    return asked
+
+
+@pytest.fixture
+def copied(done: AblateSettings, tmp_path: Path) -> AblateSettings:
+    """The same in a folder that a test may change."""
+    shutil.copytree(done.out, tmp_path / "out")
+    return replace(done, out=tmp_path / "out")
+
+
+def run_folder(settings: AblateSettings, name: str) -> Path:
+    return settings.out / "runs" / f"squares-{name}-s0"
+
+
+def test_the_report_has_every_factor_with_figure_and_sentences(done: AblateSettings) -> None:
+    report = (done.out / "report.md").read_text(encoding="utf-8")
+    assert "made by blur, noise and less contrast" in report
+    assert "stands in for the natural shifts" in report
+    for factor in FACTORS:
+        assert f"## {factor}: " in report
+        assert (done.out / f"figure-{factor}.svg").read_text(encoding="utf-8").startswith("<?xml")
+    assert "share images, steps, seed" in report
+    assert "line through the 3 supervised runs" in report
+    assert "texts name exactly one class, and" in report
+    assert report.count("this run does not tell them apart") + len(re.findall(r"points (above|below)", report)) >= 50
+
+
+def test_every_accuracy_in_the_report_is_that_of_metrics_json(done: AblateSettings) -> None:
+    report = (done.out / "report.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in report.splitlines() if line.startswith("| supervised | 0 | 24 |")]
+    assert len(rows) == 3, "in size, train-language and loss"
+    metrics = json.loads((run_folder(done, "supervised") / "metrics.json").read_text())["test_sets"]
+    for cell, name in zip(rows[0][8:12], ("clean", "micro-blur", "micro-noise", "micro-contrast"), strict=True):
+        assert cell.startswith(f"{100 * metrics[name]['top1']:.1f} ")
+        answers = read_answers(run_folder(done, "supervised"))[name]
+        assert answers.mean() == pytest.approx(metrics[name]["top1"])
+        assert len(answers) == metrics[name]["n"] == 18
+
+
+def test_three_samples_an_arm_are_what_the_model_got(done: AblateSettings) -> None:
+    shown = {path.stem: json.loads(path.read_text()) for path in (done.out / "samples").glob("*.json")}
+    assert all(len(samples) == 3 for samples in shown.values())
+    texts = {name: [sample["text"] for sample in shown[f"squares-{name}-s0"]] for name in ("clip", "clip-title")}
+    by_id = {row["image_id"]: row for row in pq.read_table(done.out / "inputs" / "squares.parquet").to_pylist()}
+    assert set(texts["clip"]) <= {row["caption"] for row in by_id.values()}
+    assert set(texts["clip-title"]) <= {row["title"] for row in by_id.values()}
+    templates = [sample["text"] for sample in shown["squares-clip-templates-s0"]]
+    assert all(any(name in text for name in COLOURS) for text in templates)
+    assert not set(templates) & set(texts["clip"])
+    labels = [(sample["text"], sample["label"]) for sample in shown["squares-supervised-s0"]]
+    assert all(text == "" and label in COLOURS for text, label in labels)
+    views = shown["squares-simclr-s0"][0]["pictures"]
+    pixels = [np.asarray(Image.open(done.out / "samples" / name)) for name in views]
+    assert len(pixels) == 2
+    assert pixels[0].shape == (32, 32, 3)
+    assert (pixels[0] != pixels[1]).any()
+    prompts = [sample["text"] for sample in shown["squares-clip.no-prompt-s0"]]
+    assert prompts == list(COLOURS)
+
+
+def test_arms_were_trained_as_planned(done: AblateSettings) -> None:
+    took = {path.parent.name: json.loads(path.read_text()) for path in (done.out / "runs").glob("*/done.json")}
+    assert len(took) == 15
+    same = [took[f"squares-{name}-s0"] for name in ("clip", "clip-title", "supervised", "supervised-12", "clip-6")]
+    assert len({(run["steps"], run["images_seen"]) for run in same}) == 1
+    settings = {
+        name: json.loads((run_folder(done, name) / "settings.json").read_text()) for name in ("clip", "supervised")
+    }
+    assert settings["clip"]["ids"]["sha256"] == settings["supervised"]["ids"]["sha256"]
+    assert settings["clip"]["seed"] == settings["supervised"]["seed"]
+
+
+def test_the_same_command_again_changes_nothing(done: AblateSettings) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (done.out / "runs").rglob("*") if path.is_file()}
+    report = (done.out / "report.md").read_bytes()
+    ablate(done)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert (done.out / "report.md").read_bytes() == report
+
+
+def test_one_factor_into_the_same_folder_keeps_the_others_in_the_report(copied: AblateSettings) -> None:
+    ablate(replace(copied, factors=("size",)))
+    report = (copied.out / "report.md").read_text(encoding="utf-8")
+    assert all(f"## {factor}: " in report for factor in FACTORS)
+
+
+def test_a_killed_ablation_goes_on_to_the_same_weights(done: AblateSettings, tmp_path: Path) -> None:
+    out = tmp_path / "killed"
+    tests = next(iter((done.tests or {}).values()))
+    arguments = f"ablate test-language squares={done.data['squares']} --test {tests} --preset micro --out {out}"
+    command = [sys.executable, "-m", "imagenet_captions.cli", *arguments.split(), "--epochs", str(EPOCHS)]
+    checkpoint = out / "runs" / "squares-clip-s0" / "checkpoints" / "last.ckpt"
+    with subprocess.Popen([*command, "--workers", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        until = time.monotonic() + 300
+        while not checkpoint.exists():
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        with pytest.raises(InputError, match="is in use by another run"):
+            ablate(replace(done, factors=("test-language",), out=out))
+        process.send_signal(signal.SIGKILL)
+    assert not (out / "report.md").exists()
+    ablate(replace(done, factors=("test-language",), out=out))
+    for name in ("clip", "clip.80-prompts", "clip.linear-probe"):
+        found, unbroken = (read_answers(folder / "runs" / f"squares-{name}-s0") for folder in (out, done.out))
+        assert all((found[each] == unbroken[each]).all() for each in unbroken)
+    weights = [folder / "runs" / "squares-clip-s0" / "model" / "weights.safetensors" for folder in (out, done.out)]
+    assert sha256(weights[0]) == sha256(weights[1])
+
+
+def test_a_failed_run_stops_only_those_that_need_it(copied: AblateSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(run_folder(copied, "simclr"))
+
+    def diverge(settings: TrainSettings) -> TrainResult | None:
+        if settings.out.name == "squares-simclr-s0":
+            raise InputError("the loss at step 1 is not a number <b>")
+        return train(settings)
+
+    monkeypatch.setattr(running, "train", diverge)
+    with pytest.raises(InputError, match=r"2 of 5 runs failed, squares-simclr-s0 because the loss at step 1"):
+        ablate(replace(copied, factors=("loss",)))
+    report = (copied.out / "report.md").read_text(encoding="utf-8")
+    assert "**squares-simclr-s0 failed:** the loss at step 1 is not a number &lt;b&gt;" in report
+    assert "it needs squares-simclr-s0, which failed" in report
+    assert "Not compared: one of the arms failed." in report
+    assert "clip and supervised" in report or "clip is" in report
+    monkeypatch.setattr(running, "train", train)
+    shutil.rmtree(run_folder(copied, "noclip"))
+    ablate(replace(copied, factors=("loss",)))
+    assert "failed" not in (copied.out / "report.md").read_text(encoding="utf-8")
+
+
+def test_other_settings_in_the_same_folder_are_refused(copied: AblateSettings, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds runs with epochs 2, and this is 3"):
+        ablate(replace(copied, epochs=3))
+    other = write_micro_set(tmp_path / "other.parquet", per_class=8, seed=5)
+    with pytest.raises(InputError, match=r"is not what the runs in .* were trained on"):
+        ablate(replace(copied, data={"squares": other}))
+
+
+def test_another_test_set_is_tested_again_and_nothing_trained(copied: AblateSettings, tmp_path: Path) -> None:
+    other = write_micro_set(tmp_path / "more.parquet", per_class=9, seed=3)
+    trained = (run_folder(copied, "clip") / "done.json").stat().st_mtime_ns
+    ablate(replace(copied, factors=("test-language",), tests={"more": other}))
+    assert (run_folder(copied, "clip") / "done.json").stat().st_mtime_ns == trained
+    assert all(len(each) == 27 for each in read_answers(run_folder(copied, "clip")).values())
+
+
+def test_two_processes_train_a_run_together(done: AblateSettings, tmp_path: Path) -> None:
+    settings = replace(done, factors=("test-language",), devices=2, out=tmp_path / "two")
+    experiment = running.prepare(settings)
+    run = experiment.runs()[0]
+    wanted = experiment.train_settings(run)
+    told = tmp_path / "settings.json"
+    result = train_apart(wanted, told)
+    assert read_settings(told) == wanted
+    planned = experiment.amounts()[run.name]
+    assert result is not None
+    assert (result.steps, result.images) == (planned.steps, planned.seen)
+    (wanted.ids or tmp_path).write_text("")
+    with pytest.raises(InputError, match=r"ended with exit code 2: .*two/runs"):
+        train_apart(wanted, told)
+
+
+def test_an_interrupt_is_passed_on(copied: AblateSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> dict[str, str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ablating, "run_missing", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        ablate(copied)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"tests": None}, "needs a test set"),
+        ({"seeds": 0}, "--seeds 0 is not possible"),
+        ({"epochs": 0}, "--epochs 0 is not possible"),
+        ({"devices": 0}, "--devices 0 is not possible"),
+        ({"workers": -1}, "--workers -1 is not possible"),
+        ({"factors": ("colour",)}, "there is no factor 'colour'"),
+        ({"preset": "huge"}, "there is no preset 'huge'"),
+        ({"tests": {"a": Path("nowhere")}}, "--test a=nowhere does not exist"),
+        ({"data": {"a": Path("nowhere")}}, "nowhere is none"),
+        ({"data": {}}, "needs data"),
+    ],
+)
+def test_wrong_settings_are_one_sentence(
+    asked: AblateSettings, tmp_path: Path, change: dict[str, object], sentence: str
+) -> None:
+    with pytest.raises(InputError, match=sentence):
+        ablate(replace(asked, out=tmp_path / "out", **change))  # type: ignore[arg-type]
+
+
+def test_places_need_names_of_their_own() -> None:
+    assert parse_places(["a=/x/y.csv", "/x/Some File.parquet"], "DATASET") == {
+        "a": Path("/x/y.csv"),
+        "some-file": Path("/x/Some File.parquet"),
+    }
+    for given in (["a=/x", "a=/y"], ["../a=/x"], ["A B=/x"]):
+        with pytest.raises(InputError):
+            parse_places(given, "DATASET")

@@ -1,0 +1,137 @@
+"""What a dry run prints, and the report of the paper's preset, without training a ResNet-50."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imagenet_captions.ablations import dry_run
+from imagenet_captions.ablations.dry_run import describe
+from imagenet_captions.ablations.estimate import Measured, in_words, measure_step
+from imagenet_captions.ablations.factors import FACTORS, Ask, Source, make_table
+from imagenet_captions.ablations.planning import amount_of, check_fairness
+from imagenet_captions.ablations.presets import find_preset
+from imagenet_captions.ablations.report import ReportFacts, write_report
+from imagenet_captions.ablations.results import FactorResult, RunResult, Sample
+from imagenet_captions.ablations.settings import AblateSettings
+from imagenet_captions.training.recipe import Recipe
+from imagenet_captions.training.recipes import find_recipe
+from tests.ablations.made import write_micro_set
+
+
+def half_a_second(recipe: Recipe) -> Measured:
+    return Measured(0.5, 4, "this CPU (test)", gpu=False)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> AblateSettings:
+    return AblateSettings(("loss",), {"yfcc15m": write_micro_set(tmp_path / "y.parquet", 8)}, tmp_path / "out")
+
+
+def test_the_papers_dry_run_has_runs_hours_and_published_numbers(
+    settings: AblateSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dry_run, "measure_step", half_a_second)
+    shown = describe(settings)
+    assert not settings.out.exists()
+    lines = shown.splitlines()
+    assert lines[0] == "loss: 6 runs"
+    for column in (
+        "images",
+        "steps",
+        "images seen",
+        "objective",
+        "recipe",
+        "starts from",
+        "classifier",
+        "estimate here",
+    ):
+        assert column in lines[1]
+    clip = next(line for line in lines if line.startswith("  yfcc15m-clip-s0 ")).split()
+    assert clip[2:5] == ["24", "32", "768"]  # 24 images, fewer than a batch, in 32 epochs
+    assert "6.4 min on this CPU (test)" in shown
+    assert "up to 24" in shown
+    assert "yfcc15m-clip-s0 will be compared with: imagenet 32.7 % (open_clip's README); imagenet 31.3 %" in shown
+    assert "yfcc15m-noclip-s0 will be compared with: imagenet 35.7 % (Fang et al. 2022" in shown
+    assert "estimated from a step measured here, now, without reading images: contrastive RN50 0.5 s an image" in shown
+    assert "GPU hours from what others reported of one V100: 252 images/s (open_clip issue 15" in shown
+    assert "the texts are read" in shown
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_every_factor_has_a_dry_run(
+    settings: AblateSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, factor: str
+) -> None:
+    monkeypatch.setattr(dry_run, "measure_step", half_a_second)
+    data = {**settings.data}
+    if factor == "distribution":
+        data["cc12m"] = write_micro_set(tmp_path / "c.parquet", 9)
+    shown = describe(AblateSettings((factor,), data, settings.out))
+    assert shown.startswith(f"{factor}: ")
+    assert "imagenet 32.7 %" in shown or factor == "train-language", "there the run needs titles, and is another"
+
+
+def test_images_that_are_not_there_yet_can_be_planned_for(
+    settings: AblateSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dry_run, "measure_step", half_a_second)
+    shown = describe(AblateSettings(("loss",), {"yfcc15m": Path("14829396")}, settings.out))
+    clip = next(line for line in shown.splitlines() if line.startswith("  yfcc15m-clip-s0 ")).split()
+    assert clip[2:5] == ["14,829,396", "463,424", "474,540,672"]
+    shown = describe(AblateSettings(("train-language",), {"imagenet-captions": Path("463622")}, settings.out))
+    assert "supervised-equal" in shown, "these have labels"
+
+
+def test_a_step_of_each_objective_is_measured() -> None:
+    ticks = iter(np.arange(0, 100, 0.25))
+    for name in ("micro-contrastive", "micro-supervised", "micro-simclr"):
+        recipe = find_recipe(name)
+        found = measure_step(recipe, clock=lambda: float(next(ticks)))
+        assert found.seconds == pytest.approx(0.25 / found.batch_size)
+        assert found.batch_size == recipe.batch_size
+
+
+def test_hours_are_said_with_what_they_are_hours_of() -> None:
+    cpu, gpu = (Measured(0.01, 4, name, gpu=name == "H100") for name in ("this CPU", "H100"))
+    assert in_words("contrastive", "RN50", cpu, 3_600_000) == ("10.0 h on this CPU", "4.0 h V100")
+    assert in_words("simclr", "RN50", cpu, 3_600_000) == ("10.0 h on this CPU", "")
+    assert in_words("contrastive", "RN50", gpu, 3_600_000) == ("10.0 h on H100 (GPU hours)", "")
+
+
+def test_the_papers_report_measures_by_the_testbeds_line(tmp_path: Path) -> None:
+    ask = Ask((Source("imagenet-captions", 448_896, True),), find_preset("paper"), (0,))
+    table = make_table("train-language", ask)
+    sets = ("imagenet", "imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet")
+    generator = np.random.default_rng(0)
+    results = {}
+    for run in table.runs:
+        answers = {name: generator.random(2000) < 0.3 / (at + 1) for at, name in enumerate(sets)}
+        entries = {name: {"top1": float(each.mean()), "n": len(each)} for name, each in answers.items()}
+        results[run.name] = RunResult(run, amount_of(run, 448_896, "ids"), "RN50", {"test_sets": entries}, answers)
+    amounts = {name: result.amount for name, result in results.items()}
+    hostile = Sample((), "<img src=x onerror=alert(1)> | [a](http://b)\n# c", "")
+    factor = FactorResult(table, results, {"clip": [hostile] * 3}, check_fairness(table, amounts))
+    write_report(tmp_path / "report.md", [factor], ReportFacts("paper", {"imagenet-captions": 448_896}, sets, 1))
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "This is the micro preset" not in report
+    assert "<img src=x" not in report
+    assert "\n# c" not in report
+    assert (tmp_path / "figure-train-language.svg").is_file()
+    assert "baseline" in report
+    assert "objectnet 18.7 % (Fang et al. 2022" in report
+    assert "clip and supervised share images, seed; not steps" in report
+    assert "in accuracy on imagenet-v2" in report
+    assert "mean accuracy under the shifts" not in report, "the natural shifts are other images"
+
+
+def test_without_imagenets_sets_the_paper_report_says_what_it_takes(tmp_path: Path) -> None:
+    table = make_table("size", Ask((Source("a", 100, False),), find_preset("paper"), (0,)))
+    answers = {"mine": np.ones(10, bool)}
+    metrics = {"test_sets": {"mine": {"top1": 1.0, "n": 10}}}
+    results = {run.name: RunResult(run, amount_of(run, 10), "RN50", metrics, answers) for run in table.runs}
+    factor = FactorResult(table, results, {}, [""] * len(table.comparisons))
+    write_report(tmp_path / "report.md", [factor], ReportFacts("paper", {"a": 100}, ("mine",), 1))
+    report = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "Not measured: that takes --test imagenet=PATH" in report
