@@ -49,7 +49,14 @@ class StopOnSignal(Callback):
                 self._checkpoints.write(trainer, pl_module)
             raise Stopped(self._taken, trainer.global_step)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._give_back()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Put back the handlers that were there: Lightning's, before it puts back those that it found."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}

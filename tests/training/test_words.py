@@ -111,6 +111,7 @@ def test_sigterm_keeps_the_step_and_the_same_command_goes_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = settings(data, tmp_path / "run")
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with monkeypatch.context() as patch:
         at_step(patch, 4, lambda _: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(StoppedEarly, match="after step 5, which is kept"):
@@ -121,7 +122,9 @@ def test_sigterm_keeps_the_step_and_the_same_command_goes_on(
         with pytest.raises(KeyboardInterrupt):
             train(run)
     assert read_checkpoint_step(run.out / LAST) == 7
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     result = train(run)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert result is not None
     assert result.steps == 9
     assert train(run) == replace(result, seconds=round(result.seconds, 3)), "a finished run is left as it is"
