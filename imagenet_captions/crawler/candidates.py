@@ -32,7 +32,7 @@ CANDIDATES = pa.schema(
 _SHOWN_LENGTH = 200
 _MOST_OTHERS = 5
 _BETWEEN = " | "
-_MOST_IN_MEMORY = 400_000  # candidates, of about a hundred bytes
+_MOST_IN_MEMORY = 200_000  # candidates, of about a hundred bytes
 _SLICE = 1 << 16
 
 

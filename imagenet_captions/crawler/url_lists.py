@@ -23,7 +23,7 @@ from imagenet_captions.storage.places import is_only_here
 
 _Readable = IO[bytes] | gzip.GzipFile
 
-BLOCK = 1 << 22  # what the caches of a core hold; four times as much takes twice as long
+BLOCK = 1 << 20  # what the caches of a core hold
 STRETCH = 4 * BLOCK  # what is worth the sending of a task
 
 _GZIP = b"\x1f\x8b"
