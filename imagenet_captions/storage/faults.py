@@ -20,6 +20,7 @@ _FOREIGN = (
     ("huggingface_hub.errors", "HfHubHTTPError"),
     ("huggingface_hub.errors", "OfflineModeIsEnabled"),
     ("httpx", "HTTPError"),
+    ("httpx2", "HTTPError"),  # which huggingface_hub 2 uses
 )
 _CODE = re.compile(r"[A-Za-z0-9.]{1,40}")
 

@@ -38,8 +38,8 @@ def open_url(url: str) -> RemotePath:
             system, _ = url_to_fs(url, use_listings_cache=False)
         except ImportError:
             raise InputError(
-                f"{scheme}:// needs a package that is not installed; s3:// comes with: "
-                "pip install 'imagenet-captions[cloud]', gs:// with gcsfs, abfs:// with adlfs"
+                f"{scheme}:// needs a package that is not installed; s3:// and gs:// come with: "
+                "pip install 'imagenet-captions[cloud]', others as fsspec's documentation says"
             ) from None
         except ValueError as error:
             if "rotocol" not in str(error):
@@ -69,6 +69,8 @@ class RemotePath(_Base):
         return f"RemotePath({str(self)!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if self.scheme == "memory":
+            raise InputError(f"{self} is in the memory of one process, where no worker sees it; give another place")
         return open_url, (str(self),)
 
     def __eq__(self, other: object) -> bool:
@@ -179,9 +181,12 @@ class RemotePath(_Base):
         with in_words(str(self)):
             found = self.system.find(self.key, detail=True)
         listed = []
+        # Some tools make an empty object a/ for a folder; s3fs calls it a/, or a before 2024.5.
+        empty = {key for key, info in found.items() if not info["size"]}
+        folders = {str(folder) for key in found for folder in PurePosixPath(key).parents} if empty else set()
         for key, info in found.items():
             inside = key[len(self.key) :].strip("/")
-            if not key.endswith("/"):  # an object of this name stands for a folder that somebody made
+            if not key.endswith("/") and not (key in empty and key in folders):
                 version = next((str(info[name]) for name in _VERSIONS if info.get(name) is not None), "")
                 listed.append((self / inside, inside, int(info["size"] or 0), version))
         return sorted(listed, key=lambda entry: entry[1].split("/"))

@@ -47,10 +47,17 @@ def test_names_are_those_of_pathlib() -> None:
     assert str(there.parent / "x" / "y/z") == "memory://bucket/a/x/y/z"
     assert [str(parent) for parent in there.parents] == ["memory://bucket/a", "memory://bucket", "memory://"]
     assert there.relative_to(there.parent.parent).as_posix() == "a/b.tar.gz"
-    assert there == place("memory://bucket//a/b.tar.gz/") == pickle.loads(pickle.dumps(there))
+    assert there == place("memory://bucket//a/b.tar.gz/")
     assert there != here
     assert len({there, place("memory://bucket/a/b.tar.gz"), here}) == 2
     assert sorted([there, there.parent]) == [there.parent, there]
+
+
+def test_a_place_travels_to_workers_unless_they_cannot_see_it(server: str) -> None:
+    there = place("s3://bucket/a")
+    assert pickle.loads(pickle.dumps(there)) == there
+    with pytest.raises(InputError, match="in the memory of one process"):
+        pickle.dumps(place("memory://bucket/a"))
 
 
 def test_a_url_is_never_a_file_of_this_machine() -> None:

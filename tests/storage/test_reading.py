@@ -75,6 +75,8 @@ def test_the_rows_are_those_of_the_local_dataset(dataset: Path, bucket: Bucket) 
 def test_load_dataset_reads_the_shards(dataset: Path, bucket: Bucket, tmp_path: Path) -> None:
     import datasets
 
+    if int(datasets.__version__.split(".")[0]) < 3:
+        pytest.skip("datasets 2 gives s3fs arguments that it does not know")
     url = bucket.upload(dataset, "dataset")
     rows = datasets.load_dataset(
         "parquet", data_files=f"{url}/data/*.parquet", split="train", cache_dir=str(tmp_path), columns=["image_id"]
