@@ -26,6 +26,7 @@ _BENCHES: dict[str, tuple[str, ...]] = {
     "mentions": ("release",),
     "export": ("release", "images"),
     "yfcc": (),
+    "engines": ("release", "urls"),
     "robustness": (),
     "help": (),
 }
