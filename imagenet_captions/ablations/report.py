@@ -172,7 +172,8 @@ def _micro_robustness(
     return [
         *lines,
         f"Points above the line through the {len(baseline)} supervised runs, mean over {len(shifts)} shifts; the "
-        "interval is that of test images drawn anew. One that includes 0 does not tell the arm from the line.",
+        "interval is that of test images drawn anew. One that includes 0 does not tell the arm from the line; "
+        "outside the line's runs the line is drawn on, and says less.",
         "",
         table(["arm", "seed", "effective robustness, in miniature", ""], rows, right=(1,)),
         "",
