@@ -84,7 +84,9 @@ def _shared(comparison: Comparison, pair: tuple[Run, Run], amounts: Mapping[str,
     same = [kind for kind in (MODEL, IMAGES, STEPS, SEED) if _same(kind, pair, amounts)]
     apart = [kind for kind in (IMAGES, STEPS) if kind not in same]
     text = f"{comparison.first} and {comparison.second} share {', '.join(same) or 'nothing'}"
-    return f"{text}; not {', '.join(apart)}" if apart else text
+    parts = [text, *([f"not {', '.join(apart)}"] if apart else [])]
+    parts += [f"{run.arm} starts from {run.init}, whose steps come on top" for run in pair if run.init]
+    return "; ".join(parts)
 
 
 def _same(kind: str, pair: tuple[Run, Run], amounts: Mapping[str, Amount]) -> bool:
