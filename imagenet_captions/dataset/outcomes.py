@@ -16,7 +16,7 @@ from imagenet_captions.records import OUTCOMES, Outcome
 # A list may name an id twice; the entries after the first are counted on their own.
 REPEATED = Outcome.DUPLICATE_ID.value
 
-_AT_ONCE = 100_000  # rows, and those of the last of their classes
+_AT_ONCE = 30_000  # rows, and those of the last of their classes
 _ORDER = [(name, "ascending") for name in ("wnid", "image_id", "outcome", "detail", "count")]
 
 

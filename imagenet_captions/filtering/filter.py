@@ -81,7 +81,7 @@ def filter_to_dataset(dataset: Path, out: Path, settings: FilterSettings, worker
 
 
 _WNID_LENGTH = 9
-_ROWS_AT_ONCE = 50_000  # of a few short columns
+_ROWS_AT_ONCE = 20_000  # of a few short columns
 _OUTCOMES = [Outcome.KEPT.value, Outcome.DENIED.value, Outcome.FILTERED.value]
 _WHY = [None, None, *STEPS[DENIED + 1 :]]  # why one is denied stands on the list
 

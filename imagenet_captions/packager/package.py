@@ -33,7 +33,7 @@ from imagenet_captions.storage.parquet import parquet_file, read_metadata, read_
 log = logging.getLogger(__name__)
 
 MISSING = ("report", "skip", "fail")
-_ROWS_AT_ONCE = 50_000  # of a few short columns
+_ROWS_AT_ONCE = 20_000  # of a few short columns
 
 
 @dataclass(frozen=True)
