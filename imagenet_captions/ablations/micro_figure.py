@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagenet_captions.ablations.micro_robustness import line_through, on_line
+from imagenet_captions.ablations.micro_robustness import FEWEST, Floats, line_through, on_line
 from imagenet_captions.evaluation.baseline import logit
 from imagenet_captions.evaluation.figures import check_figure_path, choose_ticks
 from imagenet_captions.evaluation.intervals import clopper_pearson
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
+MEAN = "mean of the shifts"
 _MARKERS = "os^Dv<>PX*ph"
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B")  # Okabe and Ito's
 _LINE, _IDENTITY = "#444444", "#888888"
@@ -38,7 +39,7 @@ class Point:
 
 
 def draw_shifts(points: Sequence[Point], clean: str, shifts: Sequence[str], path: Path) -> None:
-    """Draw a panel for each shift, as PNG or SVG; the same points give the same bytes.
+    """Draw a panel for each shift and one for their mean, as PNG or SVG; the same points give the same bytes.
 
     The line through the baseline's points is drawn where there are three of them or more.
     """
@@ -50,15 +51,22 @@ def draw_shifts(points: Sequence[Point], clean: str, shifts: Sequence[str], path
     style: dict[str, Any] = {"svg.hashsalt": "imagenet-captions", "font.size": 9}
     style |= {"axes.spines.top": False, "axes.spines.right": False}
     with matplotlib.style.context(["default", style]):
+        panels = [*shifts, MEAN] if len(shifts) > 1 else list(shifts)
         arms = list(dict.fromkeys(point.arm for point in points))
         columns = 3 if max(map(len, arms)) < 34 else 2
         rows = math.ceil((len(arms) + 2) / columns)
         figure = Figure(
-            figsize=(4.0 * len(shifts) + 0.4, 4.2 + 0.2 * rows), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+            figsize=(4.0 * len(panels) + 0.4, 4.2 + 0.2 * rows), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
         )
         handles: dict[str, Artist] = {}
-        for axes, shift in zip(figure.subplots(1, len(shifts), squeeze=False).flat, shifts, strict=True):
-            handles |= _draw_panel(axes, points, arms, (clean, shift))
+        for axes, shift in zip(figure.subplots(1, len(panels), squeeze=False).flat, panels, strict=True):
+            handles |= _draw_panel(
+                axes,
+                [_with_mean(point, shifts) for point in points],
+                arms,
+                (clean, shift),
+                shifts if shift == MEAN else [shift],
+            )
         figure.legend(
             list(handles.values()),
             [readable(name, 60).replace("$", r"\$") for name in handles],
@@ -72,7 +80,10 @@ def draw_shifts(points: Sequence[Point], clean: str, shifts: Sequence[str], path
             figure.savefig(partial, format=kind, dpi=160, metadata=metadata)
 
 
-def _draw_panel(axes: Axes, points: Sequence[Point], arms: Sequence[str], sets: tuple[str, str]) -> dict[str, Artist]:
+def _draw_panel(
+    axes: Axes, points: Sequence[Point], arms: Sequence[str], sets: tuple[str, str], parts: Sequence[str]
+) -> dict[str, Artist]:
+    """Draw one panel, whose second set is `parts` or their mean, and give what the legend shows."""
     clean, shift = sets
     places = {id(point): (point.accuracies[clean], point.accuracies[shift]) for point in points}
     x_limits, y_limits = (_limits([place[axis] for place in places.values()]) for axis in (0, 1))
@@ -85,7 +96,7 @@ def _draw_panel(axes: Axes, points: Sequence[Point], arms: Sequence[str], sets: 
             "markersize": 6.5,
         }
         x, y = places[id(point)]
-        ends = clopper_pearson(y, point.images)
+        ends = clopper_pearson(y, point.images) if shift != MEAN else (y, y)
         axes.plot(_logits([x, x]), _logits(ends), color=look["color"], linewidth=1, alpha=0.6, zorder=3)
         (handles[point.arm],) = axes.plot(
             _logits([x]), _logits([y]), linestyle="", markeredgecolor="white", zorder=4, **look
@@ -93,12 +104,9 @@ def _draw_panel(axes: Axes, points: Sequence[Point], arms: Sequence[str], sets: 
     left, right = (float(end) for end in logit(x_limits))
     grid = np.linspace(left, right, 60)
     (handles["y = x: nothing is lost"],) = axes.plot(grid, grid, color=_IDENTITY, linewidth=1, linestyle=(0, (4, 3)))
-    base = np.array([places[id(point)] for point in points if point.baseline]).reshape(-1, 2) / 100
-    if len(base) >= 3 and np.ptp(base[:, 0]) > 0:
-        line = on_line(line_through(base[:, 0], base[:, 1]), 1 / (1 + np.exp(-grid)))
-        (handles["line through the supervised runs"],) = axes.plot(
-            grid, _logits(100 * line), color=_LINE, linewidth=1.4
-        )
+    line = _line([point for point in points if point.baseline], clean, parts, 1 / (1 + np.exp(-grid)))
+    if line is not None:
+        (handles["line through the supervised runs"],) = axes.plot(grid, _logits(line), color=_LINE, linewidth=1.4)
     for axis, limits in ((axes.xaxis, x_limits), (axes.yaxis, y_limits)):
         ticks = choose_ticks(*limits)
         axis.set_ticks(list(logit(ticks)), [f"{tick:g}" for tick in ticks])
@@ -110,6 +118,20 @@ def _draw_panel(axes: Axes, points: Sequence[Point], arms: Sequence[str], sets: 
     axes.set_xlabel(f"{clean} (top-1, %)")
     axes.set_ylabel(f"{shift} (top-1, %)")
     return handles
+
+
+def _line(baseline: Sequence[Point], clean: str, shifts: Sequence[str], x: Floats) -> Floats | None:
+    """The line through the baseline's points in percent; of several shifts the mean of their lines."""
+    at = np.array([point.accuracies[clean] for point in baseline]) / 100
+    if len(at) < FEWEST or np.ptp(at) == 0:
+        return None
+    lines = [line_through(at, np.array([point.accuracies[shift] for point in baseline]) / 100) for shift in shifts]
+    return np.asarray(100 * np.mean([on_line(line, x) for line in lines], axis=0), dtype=np.float64)
+
+
+def _with_mean(point: Point, shifts: Sequence[str]) -> Point:
+    mean = sum(point.accuracies[shift] for shift in shifts) / len(shifts)
+    return replace(point, accuracies={**point.accuracies, MEAN: mean})
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
