@@ -124,4 +124,5 @@ def _batch(model: Model, recipe: Recipe, size: int) -> Batch:
 def _device_name(kind: str) -> str:
     if kind == "cuda":
         return torch.cuda.get_device_name()
-    return f"this CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"this CPU ({platform.machine()}, {threads} {'thread' if threads == 1 else 'threads'})"
