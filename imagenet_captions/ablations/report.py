@@ -28,7 +28,8 @@ _MICRO = (
 )
 _INTERVALS = (
     "Brackets are 95 % intervals: of an accuracy Clopper and Pearson's, of a difference Bonett and Price's for the "
-    "same test images; one in twenty leaves 0 out where there is no difference. They say how sure the test set makes a number, not how it would vary with another training"
+    "same test images; one in twenty leaves 0 out where there is no difference. They say "
+    "how sure the test set makes a number, not how it would vary with another training"
 )
 _QUESTIONS = {
     "size": "Does the number of training images matter?",
