@@ -121,7 +121,8 @@ def main() -> None:
     write_table(with_ancestors(wordnet, wnids), curated, DATA / "classes.tsv")
     # Their examples of use are left out, which saves a third.
     with_all = [replace(each, gloss=each.gloss.partition('; "')[0]) for each in with_ancestors(wordnet, every)]
-    write_table(with_all, {each: curated.get(each, wordnet[each].lemmas[0]) for each in every}, DATA / "classes_all.tsv")
+    names_of_all = {each: curated.get(each, wordnet[each].lemmas[0]) for each in every}
+    write_table(with_all, names_of_all, DATA / "classes_all.tsv")
     (DATA / "LICENSE.wordnet").write_text("\n".join(wordnet_licence(data_noun)) + "\n", encoding="ascii")
     (DATA / "LICENSE.open_clip").write_text(open_clip_licence, encoding="utf-8")
     print(f"{len(wnids)} and {len(every)} classes, in {DATA / 'classes.tsv'} and classes_all.tsv")

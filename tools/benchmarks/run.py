@@ -29,6 +29,11 @@ _BENCHES: dict[str, tuple[str, ...]] = {
     "engines": ("release", "urls"),
     "robustness": (),
     "help": (),
+    "loader": ("images",),
+    "step": (),
+    "micro": ("micro_train", "micro_test"),
+    "engines": ("release", "urls"),
+    "scale": ("release",),
 }
 
 _INPUTS: dict[str, Callable[[Path], Path]] = {

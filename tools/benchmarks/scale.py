@@ -1,7 +1,7 @@
 """How time and memory grow: every text stage at 1, 4 and 16 times the published size, one after the other.
 
 The larger inputs are the given release over and over, under new image ids, and a URL list of as many lines. Each stage
-runs in a process of its own, as its command does. With --plot, the figure is drawn as well.
+runs in a process of its own, as its command does. The figure lies beside the inputs, or where --plot says.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,8 @@ def _write_inputs(release: Path, here: Path, size: int) -> None:
         for number, (line, name) in enumerate(_entries(release, size)):
             entries.write(b",\n" + line if number else line)
             photo = 1_000_000 + number
-            urls.write(name + f"\thttp://farm{photo % 8 + 1}.static.flickr.com/{photo % 4200}/{photo}_ab.jpg\n".encode())
+            url = f"http://farm{photo % 8 + 1}.static.flickr.com/{photo % 4200}/{photo}_ab.jpg"
+            urls.write(name + f"\t{url}\n".encode())
         entries.write(b"]\n")
 
 
@@ -116,8 +118,12 @@ def _entries(release: Path, size: int) -> Iterator[tuple[bytes, bytes]]:
         with release.open("rb") as lines:
             for line in lines:
                 entry = line.strip().lstrip(b"[").rstrip(b"],")
-                named = _ID.sub(lambda found: b"_%d%s" % (int(found[1]) + copy * 10_000_000, found[2]), entry, count=1)
+                named = _ID.sub(partial(_renamed, copy), entry, count=1)
                 wnid = entry.partition(b'"filename": "')[2][:9]
                 name = _ID.search(named)
                 if name is not None:
                     yield named, wnid + b"_" + name[1]
+
+
+def _renamed(copy: int, found: re.Match[bytes]) -> bytes:
+    return b"_%d%s" % (int(found[1]) + copy * 10_000_000, found[2])
