@@ -32,7 +32,6 @@ _BENCHES: dict[str, tuple[str, ...]] = {
     "loader": ("images",),
     "step": (),
     "micro": ("micro_train", "micro_test"),
-    "engines": ("release", "urls"),
     "scale": ("release",),
 }
 
@@ -49,6 +48,8 @@ def main() -> None:
     parser.add_argument("--release", type=Path, help="a file in the form of imagenet_captions.json")
     parser.add_argument("--urls", type=Path, help="a file in the form of fall11_urls.txt")
     parser.add_argument("--images", type=Path, help="a train folder; its files are repeated under new names")
+    parser.add_argument("--micro-train", type=Path, help="Parquet with image, label, class_name: some of CIFAR-10's")
+    parser.add_argument("--micro-test", type=Path, help="the same of its test images")
     parser.add_argument("--scratch", type=Path, help="where to write; default: a temporary folder")
     given = parser.parse_args()
     unknown = set(given.names) - set(_BENCHES)
@@ -57,6 +58,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
         scratch = Path(folder)
         for name in given.names or _BENCHES:
+            lacking = [role for role in _BENCHES[name] if role not in _INPUTS and getattr(given, role) is None]
+            if lacking:
+                print(f"{name} is left out: it needs --{lacking[0].replace('_', '-')}", flush=True)
+                continue
             paths = [getattr(given, role) or _made(scratch / f"made_{role}", role) for role in _BENCHES[name]]
             for row in importlib.import_module(name).main(*paths, scratch):
                 print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
