@@ -14,6 +14,7 @@ import pytest
 
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
+from tests.ablations.made import write_micro_set
 from tests.chain import answerable_photos
 
 ROOT = Path(__file__).parent.parent
@@ -68,6 +69,7 @@ def test_no_block_is_left_out() -> None:
         "You have the published JSON and ImageNet",
         "You want to rebuild it from Flickr",
         "You study robustness",
+        "You repeat the paper's experiments",
     }
 
 
@@ -111,3 +113,15 @@ def test_from_flickr(folder: Path) -> None:
         shown = run(f"{script} --endpoint {flickr.endpoint}", folder)
     assert re.search(r"^kept +[1-6] ", shown, re.MULTILINE)
     assert (folder / "rebuilt" / "README.md").exists()
+
+
+def test_the_experiments(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    install, show, paper, micro = only("You repeat the paper's experiments", "bash").splitlines()
+    assert install == "pip install '.[train]'"
+    assert re.search(r"^lr +0.001 +", run(show, tmp_path), re.MULTILINE)
+    assert paper.startswith("imagenet-captions ablate all ")  # tests/ablations has this one
+    for name, per_class in (("cifar10_train.parquet", 40), ("cifar10_test.parquet", 4)):
+        write_micro_set(tmp_path / name, per_class)
+    shown = run(f"{micro} --dry-run", tmp_path)
+    assert "micro-clip" in shown
