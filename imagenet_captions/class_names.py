@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from imagenet_captions import classes
-from imagenet_captions.classes import ClassSet
+from imagenet_captions.class_sets import ClassSet
 
 _TABLE = Path(__file__).with_name("data") / "ambiguous_names.tsv"
 _REMARK = re.compile(r"\s*\(.*?\)")  # "kite (bird of prey)"

@@ -15,39 +15,16 @@ import difflib
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
 from functools import cache
 from pathlib import Path
-from typing import Any
 
+from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.errors import InputError
 
 _DATA = Path(__file__).with_name("data")  # data/SOURCES.md says where the tables come from
 _LONGEST_SHOWN = 80
 
 
-class ClassSet(str, Enum):
-    """Which classes are meant."""
-
-    ILSVRC2012 = "ilsvrc2012"
-    ALL = "all"
-
-    @property
-    def shown(self) -> str:
-        """The set in words.
-
-        >>> ClassSet.ALL.shown
-        'the 21,841 classes'
-        """
-        return f"the {_NUMBER[self]} classes"
-
-    @classmethod
-    def recorded(cls, settings: Mapping[str, Any]) -> ClassSet:
-        """The set that the settings beside a file name; what names none was made of the 1000."""
-        return cls(settings.get("classes", cls.ILSVRC2012))
-
-
-_NUMBER = {ClassSet.ILSVRC2012: "1000", ClassSet.ALL: "21,841"}
 _TABLES = {ClassSet.ILSVRC2012: "classes.tsv", ClassSet.ALL: "classes_all.tsv"}
 _ONE = ClassSet.ILSVRC2012
 

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions import classes
 from imagenet_captions.class_lists import read_list
-from imagenet_captions.classes import ClassSet
+from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.errors import InputError
 from imagenet_captions.licenses import resolve_license
 from imagenet_captions.records import PROVENANCE_COLUMNS

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagenet_captions import classes
-from imagenet_captions.classes import ClassSet
+from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import require_file
 from imagenet_captions.image_ids import wnid_of

@@ -12,7 +12,7 @@ import pytest
 
 import imagenet_captions as ic
 from imagenet_captions import classes
-from imagenet_captions.classes import ClassSet
+from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.errors import InputError
 from tests.chain import run_cli

@@ -65,7 +65,8 @@ def test_samples(
 
 
 def _labelled(run: Run, examples: Examples, fitting: Fitting, folder: Path) -> list[Sample]:
-    rows = [row for row in range(len(examples)) if examples.image_id(row) in fitting.ids][:SHOWN]
+    rows = [row for row in range(len(examples)) if examples.image_id(row) in fitting.ids]
+    rows = rows[:: max(1, len(rows) // SHOWN)][:SHOWN]  # most sets are sorted by class
     some, transform = select(examples, rows), EvalTransform(_spec_of(examples))
     return [
         Sample(

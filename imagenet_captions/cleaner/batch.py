@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions import classes, mentions
 from imagenet_captions.camera_names import without_camera_names
-from imagenet_captions.classes import ClassSet
+from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.cleaner.columns import clean_descriptions, clean_tags, clean_titles
 from imagenet_captions.cleaner.language import detect_languages
 from imagenet_captions.compose import compose_captions, join_filled

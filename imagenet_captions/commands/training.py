@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -209,6 +208,8 @@ def _measurement(settings: TrainSettings, tests: list[str]) -> EvaluateSettings 
 
     if not tests or process_rank() != 0:
         return None
+    import tempfile
+
     from imagenet_captions.evaluation.classifiers.making import ClassifierSettings
     from imagenet_captions.evaluation.evaluate import EvaluateSettings
     from imagenet_captions.evaluation.testsets import open_test_set

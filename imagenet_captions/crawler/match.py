@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imagenet_captions import classes, records
-from imagenet_captions.classes import ClassSet
+from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.crawler.candidates import NONE_SETTLED, Settled, joined_columns, shown, shown_column
 from imagenet_captions.crawler.gather import Gathered, Wanted, contains, gather
 from imagenet_captions.crawler.id_keys import Keys, digest, image_ids, wnid_numbers, wnids

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagenet_captions import filters
 from imagenet_captions.class_lists import list_names
-from imagenet_captions.classes import ClassSet
+from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.denylist import read_denylist
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import require_file, sha256

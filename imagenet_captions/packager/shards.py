@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.classes import ClassSet
+from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.dataset.features import dataset_schema
 from imagenet_captions.dataset.plan import Group
 from imagenet_captions.dataset.shard import TEXTS, ShardFile, open_shard

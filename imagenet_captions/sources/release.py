@@ -20,7 +20,7 @@ from typing import IO, Any, NamedTuple, Protocol
 import pyarrow as pa
 
 from imagenet_captions import classes
-from imagenet_captions.classes import ClassSet
+from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import require_file
 from imagenet_captions.image_ids import image_id as read_image_id
