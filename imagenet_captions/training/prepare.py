@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -19,9 +18,8 @@ from imagenet_captions.examples import (
 from imagenet_captions.files import require_file
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.config import ProjectorConfig
-from imagenet_captions.models.load import load_model
+from imagenet_captions.models.load import load_model, take_image_tower
 from imagenet_captions.models.model import Model
-from imagenet_captions.models.weights import put_weights
 from imagenet_captions.training.recipe import CONTRASTIVE, SUPERVISED
 from imagenet_captions.training.settings import TrainSettings
 
@@ -83,8 +81,7 @@ def make_model(settings: TrainSettings, head: Sequence[Class]) -> Model:
             model.drop_projector()
         model.set_head([class_.key for class_ in head], settings.seed)
     else:
-        model.head = None
-        model.config = replace(model.config, head_classes=None)
+        model.drop_head()
         model.set_projector(ProjectorConfig(hidden=model.width), settings.seed)
     return model
 
@@ -102,9 +99,8 @@ def _contrastive(model: Model, settings: TrainSettings) -> Model:
                 f"the images of {settings.init_image} are made by other rules than those of {model.name} "
                 f"({source.spec.size} pixels and {model.spec.size}, or other colours); give the --model it was made of"
             )
-        put_weights(model.image, source.image.state_dict(), settings.init_image)
-    model.head = None
-    model.config = replace(model.config, head_classes=None)
+        take_image_tower(model, source)
+    model.drop_head()
     if model.projector is not None:
         model.drop_projector()
     if settings.recipe.lock == "image":
