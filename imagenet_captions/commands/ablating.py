@@ -1,7 +1,5 @@
 """ablate: the paper's five experiments."""
 
-from __future__ import annotations
-
 from enum import Enum
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """diff: what two datasets differ in."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

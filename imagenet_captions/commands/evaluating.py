@@ -1,7 +1,5 @@
 """Measure a model on ImageNet and its shifts, or on test sets of one's own."""
 
-from __future__ import annotations
-
 import logging
 from enum import Enum
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The paper's experiments: effective robustness."""
 
-from __future__ import annotations
-
 import logging
 from enum import Enum
 from pathlib import Path

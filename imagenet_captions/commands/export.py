@@ -1,7 +1,5 @@
 """export: a dataset in the forms that other tools read."""
 
-from __future__ import annotations
-
 from enum import Enum
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """filter: some rows of a dataset, as a list of ids or as a dataset."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

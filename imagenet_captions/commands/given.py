@@ -1,7 +1,5 @@
 """Paths and URLs as they are typed."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 

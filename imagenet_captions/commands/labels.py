@@ -1,7 +1,5 @@
 """label-by-text: class labels from what texts say."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,7 +1,5 @@
 """The flags that several commands share, each with its one help text."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -128,7 +126,9 @@ Out = Annotated[
 
 
 @contextmanager
-def open_engine(name: EngineName, ray_address: str | None, workers: int | None) -> Iterator[tuple[engine.Engine, int]]:
+def open_engine(
+    name: EngineName, ray_address: str | None, workers: int | None
+) -> Iterator[tuple["engine.Engine", int]]:
     """Give the engine that the flags name, and its number of workers."""
     from imagenet_captions import engines
 

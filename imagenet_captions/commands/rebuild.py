@@ -1,7 +1,5 @@
 """demo, build, and the stages of a build one by one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -227,14 +225,14 @@ def verify(dataset: Annotated[Path, typer.Argument(parser=path, help="A dataset 
     typer.echo(check(dataset))
 
 
-def _clean_settings(caption: str, deny: Denylist, classes: ClassSet) -> CleanSettings:
+def _clean_settings(caption: str, deny: "Denylist", classes: ClassSet) -> "CleanSettings":
     from imagenet_captions.cleaner.batch import CleanSettings
     from imagenet_captions.recipe import CaptionRecipe
 
     return CleanSettings(caption=CaptionRecipe.parse(caption), deny=deny, classes=classes)
 
 
-def _show(counts: Mapping[Outcome, int], out: Path) -> None:
+def _show(counts: Mapping["Outcome", int], out: Path) -> None:
     from imagenet_captions.funnel import format_funnel
 
     typer.echo(f"{format_funnel(counts)}\n{out}")

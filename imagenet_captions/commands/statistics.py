@@ -1,7 +1,5 @@
 """stats: what is in a dataset."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """train: one run of the experiments."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
@@ -202,7 +200,7 @@ def train(
         typer.echo(out / "metrics.json")
 
 
-def _measurement(settings: TrainSettings, tests: list[str]) -> EvaluateSettings | None:
+def _measurement(settings: "TrainSettings", tests: list[str]) -> "EvaluateSettings | None":
     """How the trained model will be measured, checked before hours of training; None where nothing was asked."""
     from imagenet_captions.training.processes import process_rank
 

@@ -32,7 +32,7 @@ _BENCHES: dict[str, tuple[str, ...]] = {
     "loader": ("images",),
     "step": (),
     "micro": ("micro_train", "micro_test"),
-    "scale": ("release",),
+    "scale": ("release", "figure"),
 }
 
 _INPUTS: dict[str, Callable[[Path], Path]] = {
@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--images", type=Path, help="a train folder; its files are repeated under new names")
     parser.add_argument("--micro-train", type=Path, help="Parquet with image, label, class_name: some of CIFAR-10's")
     parser.add_argument("--micro-test", type=Path, help="the same of its test images")
+    parser.add_argument("--figure", type=Path, default=Path("scale.svg"), help="where scale draws what it measured")
     parser.add_argument("--scratch", type=Path, help="where to write; default: a temporary folder")
     given = parser.parse_args()
     unknown = set(given.names) - set(_BENCHES)
