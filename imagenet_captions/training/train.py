@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import warnings
@@ -50,7 +51,11 @@ def train(settings: TrainSettings) -> TrainResult | None:
         log.info("%s is finished: %d steps, loss %.4f", settings.out, done.steps, done.loss)
         return done if first else None
     with in_words(settings), _quiet(first):
-        return _train(settings, first)
+        result = _train(settings, first)
+    # Lightning's trainer is in a circle with the loader. Found later, by a process that was forked meanwhile, it would
+    # try to end workers that are not that process's.
+    gc.collect()
+    return result
 
 
 def _train(settings: TrainSettings, first: bool) -> TrainResult | None:

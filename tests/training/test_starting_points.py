@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import multiprocessing
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,15 @@ def test_twenty_steps_saved_reloaded_and_evaluated(data: Path, tmp_path: Path, m
     metrics = evaluate(EvaluateSettings(str(result.run), (("own", data),), ClassifierSettings("zero-shot", "one")))
     assert metrics["test_sets"]["own"]["n"] == 24
     assert 0 <= metrics["test_sets"]["own"]["top1"] <= 1
+
+
+def test_no_worker_outlives_its_run(data: Path, tmp_path: Path) -> None:
+    gc.disable()
+    try:
+        train(settings(data, tmp_path / "run", steps=2, workers=2))
+        assert multiprocessing.active_children() == []
+    finally:
+        gc.enable()
 
 
 def test_basic_is_supervised_first_and_then_learns_texts_with_its_image_tower_held_still(
