@@ -12,7 +12,7 @@ import numpy as np
 
 from imagenet_captions.ablations.micro_robustness import FEWEST, Floats, line_through, on_line
 from imagenet_captions.evaluation.baseline import logit
-from imagenet_captions.evaluation.figures import check_figure_path, choose_ticks
+from imagenet_captions.evaluation.figures import check_figure_path, set_axes
 from imagenet_captions.evaluation.intervals import clopper_pearson
 from imagenet_captions.evaluation.results import readable
 from imagenet_captions.files import replacing
@@ -107,13 +107,7 @@ def _draw_panel(
     line = _line([point for point in points if point.baseline], clean, parts, 1 / (1 + np.exp(-grid)))
     if line is not None:
         (handles["line through the supervised runs"],) = axes.plot(grid, _logits(line), color=_LINE, linewidth=1.4)
-    for axis, limits in ((axes.xaxis, x_limits), (axes.yaxis, y_limits)):
-        ticks = choose_ticks(*limits)
-        axis.set_ticks(list(logit(ticks)), [f"{tick:g}" for tick in ticks])
-    axes.set_xlim(*(float(end) for end in logit(x_limits)))
-    axes.set_ylim(*(float(end) for end in logit(y_limits)))
-    axes.grid(color="#E6E6E6", linewidth=0.6)
-    axes.set_axisbelow(True)
+    set_axes(axes, x_limits, y_limits)
     axes.set_title(shift, fontweight="bold")
     axes.set_xlabel(f"{clean} (top-1, %)")
     axes.set_ylabel(f"{shift} (top-1, %)")

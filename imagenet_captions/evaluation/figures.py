@@ -97,7 +97,7 @@ def _draw_panel(axes: Axes, panel: Panel, families: Mapping[str, Sequence[Result
         name: [place for place in map(panel.place, family) if place is not None] for name, family in families.items()
     }
     x_limits, y_limits = panel.limits([place for family in places.values() for place in family])
-    _set_axes(axes, x_limits, y_limits)
+    set_axes(axes, x_limits, y_limits)
     handles: dict[str, Artist] = {}
     for name, marker, color in _styles(families):
         for ends in filter(None, map(panel.exact_interval, families[name])):
@@ -155,7 +155,8 @@ def _styles(families: Mapping[str, Sequence[Result]]) -> list[tuple[str, str, st
     return styles
 
 
-def _set_axes(axes: Axes, x_limits: tuple[float, float], y_limits: tuple[float, float]) -> None:
+def set_axes(axes: Axes, x_limits: tuple[float, float], y_limits: tuple[float, float]) -> None:
+    """Give both axes, which are logits, round percentages as ticks, their ends and a grid."""
     for axis, limits in ((axes.xaxis, x_limits), (axes.yaxis, y_limits)):
         ticks = choose_ticks(*limits)
         axis.set_ticks(list(logit(ticks)), [f"{tick:g}" for tick in ticks])

@@ -1,16 +1,7 @@
-"""One thread: the models are too small to share."""
+"""One thread, as in the tests of the models."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from tests.models.conftest import one_thread
 
-import pytest
-import torch
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+__all__ = ["one_thread"]

@@ -6,15 +6,14 @@ Every contender is a fresh process that has imported what it needs; the time is 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import package as packaging
 import pyarrow.parquet as pq
+from common import run_program
 
 from imagenet_captions.building import BuildSettings, build
 from imagenet_captions.packager.package import PackageSettings, package
@@ -87,7 +86,7 @@ def _race(contenders: dict[str, str], dataset: Path, release: Path, cache: Path)
                 continue
             shutil.rmtree(cache, ignore_errors=True)
             program = _PROGRAM.format(imports=_IMPORTS[name], work=work)
-            seconds = float(_run(program, dataset, release, cache)[0])
+            seconds = float(run_program(program, dataset, release, cache)[0])
             best[name] = min(best[name], seconds)
     return best
 
@@ -115,7 +114,7 @@ def _one_class_with_images(images: Path, scratch: Path) -> dict[str, Any]:
     captions = packaging.write_captions(folder / "captions.parquet", ids)
     package(captions, folder / "dataset", PackageSettings(folder / "train"))
     wnid = ids[len(ids) // 2][:9]
-    read, _ = _run(_BYTES, folder / "dataset", Path(wnid))
+    read, _ = run_program(_BYTES, folder / "dataset", Path(wnid))
     own = _bytes_of(folder / "dataset", wnid)
     ratio = round(int(read) / own, 3)
     return {"what": f"one class with images, of {len(ids):,}: MB read", "ours_s": round(int(read) / 1e6, 2),
@@ -138,23 +137,10 @@ def _bytes_of(dataset: Path, wnid: str) -> int:
 def _import_time() -> dict[str, Any]:
     program = "import time; start = time.perf_counter(); import {}; print(time.perf_counter() - start)"
     ours, peer = (
-        min(float(_run(program.format(name))[0]) for _ in range(5)) for name in ("imagenet_captions", "datasets")
+        min(float(run_program(program.format(name))[0]) for _ in range(5)) for name in ("imagenet_captions", "datasets")
     )
     return {"what": "import", "ours_s": round(ours, 4), "peer": "datasets", "peer_s": round(peer, 2),
             "ratio": round(ours / peer, 4), "bar": "<= 0.1 s"}  # fmt: skip
-
-
-def _run(program: str, *arguments: Path) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"a contender failed:\n{done.stderr[-2000:]}")
-    return done.stdout.split()
 
 
 if __name__ == "__main__":

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from common import run_program
 
 _IMAGES = 3000
 _BATCH = 128
@@ -98,7 +98,7 @@ def main(images: Path, scratch: Path) -> list[dict[str, Any]]:
     seen: dict[str, list[float]] = {name: [] for name in _CONTENDERS}
     for _ in range(_ROUNDS):
         for name, setup in _CONTENDERS.items():
-            seen[name].append(float(_run(_PROGRAM.format(setup=setup), table, folder)[0]))
+            seen[name].append(float(run_program(_PROGRAM.format(setup=setup), table, folder)[0]))
     speed = {name: statistics.median(all_) for name, all_ in seen.items()}
     bars = {"open_clip CSV": ">= 1.6", "torchvision ImageFolder": ""}
     rows = [
@@ -112,26 +112,13 @@ def main(images: Path, scratch: Path) -> list[dict[str, Any]]:
         }
         for peer, bar in bars.items()
     ]
-    count, boxes, difference = _run(_LIKENESS, images)
+    count, boxes, difference = run_program(_LIKENESS, images)
     return [
         *rows,
         {"what": "same crop boxes as torchvision", "ours": int(boxes), "peer": "images", "peers": int(count),
          "ratio": int(boxes) / int(count), "bar": "= 1"},
         {"what": "mean difference to Pillow's pipeline, of 255", "ours": round(float(difference), 3), "bar": "<= 2"},
     ]  # fmt: skip
-
-
-def _run(program: str, *arguments: Path) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"a contender failed:\n{done.stderr[-2000:]}")
-    return done.stdout.split()
 
 
 if __name__ == "__main__":
