@@ -1,22 +1,21 @@
 """How time and memory grow: every text stage at 1, 4 and 16 times the published size, one after the other.
 
-The larger inputs are the given release over and over, under new image ids, and a URL list of as many lines. Each stage
-runs in a process of its own, as its command does. At 16 times the scratch space needed is 25 GB.
+The larger inputs are the given release, an entry a line, over and over, under new image ids and with the words of its
+texts in another order, and a URL list of as many lines. Each stage runs in a process of its own, as its command does.
 """
 
 from __future__ import annotations
 
-import re
+import json
+import random
 import shutil
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from common import Measured, race
 
 SIZES = (1, 4, 16)
-_ID = re.compile(rb"_(\d+)(\.JPEG\")")
 
 # What each stage runs, given the folder of one size; the order is that of the files.
 STAGES = {
@@ -57,6 +56,7 @@ STAGES = {
 def main(release: Path, figure: Path, scratch: Path) -> list[dict[str, Any]]:
     """Time and peak memory of every stage at every size, beside those at the published size; `figure` shows both."""
     seen: dict[tuple[str, int], Measured] = {}
+    written: dict[tuple[str, int], int] = {}
     for size in SIZES:
         here = scratch / f"scale_{size}"
         here.mkdir(parents=True)
@@ -64,12 +64,16 @@ def main(release: Path, figure: Path, scratch: Path) -> list[dict[str, Any]]:
         for stage, code in STAGES.items():
             body = "\n    ".join(f"import sys\nfrom pathlib import Path\nhere = Path(sys.argv[1])\n{code}".splitlines())
             arguments = ["-c", f"if __name__ == '__main__':\n    {body}", str(here)]
+            before = _bytes(here)
             seen[stage, size] = race({stage: arguments}, rounds=1)[stage]
+            written[stage, size] = _bytes(here) - before
         shutil.rmtree(here)
     rows = [
         {
             "what": f"{stage}, {size} x the published size",
             "ours_s": round(found.seconds, 2),
+            "cpu_s": round(found.cpu, 2),
+            "written_mb": round(written[stage, size] / 1e6),
             "peak_mb": round(found.peak_mb),
             "time_per_data": round(found.seconds / seen[stage, 1].seconds / size, 2),
             "memory": round(found.peak_mb / seen[stage, 1].peak_mb, 2),
@@ -79,6 +83,10 @@ def main(release: Path, figure: Path, scratch: Path) -> list[dict[str, Any]]:
     ]
     _plot(rows, figure)
     return rows
+
+
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def _plot(rows: list[dict[str, Any]], path: Path) -> None:
@@ -104,28 +112,27 @@ def _plot(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def _write_inputs(release: Path, here: Path, size: int) -> None:
-    with (here / "release.json").open("wb") as entries, (here / "urls.txt").open("wb") as urls:
-        entries.write(b"[")
-        for number, (line, name) in enumerate(_entries(release, size)):
-            entries.write(b",\n" + line if number else line)
+    with (here / "release.json").open("w", encoding="utf-8") as entries, (here / "urls.txt").open("w") as urls:
+        for number, entry in enumerate(_entries(release, size)):
+            entries.write((",\n" if number else "[") + json.dumps(entry))
             photo = 1_000_000 + number
             url = f"http://farm{photo % 8 + 1}.static.flickr.com/{photo % 4200}/{photo}_ab.jpg"
-            urls.write(name + f"\t{url}\n".encode())
-        entries.write(b"]\n")
+            urls.write(entry["filename"].removesuffix(".JPEG") + f"\t{url}\n")
+        entries.write("]\n")
 
 
-def _entries(release: Path, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """The entries of the release `size` times over, each time under other image ids, with their ids."""
+def _entries(release: Path, size: int) -> Iterator[dict[str, Any]]:
+    """The entries of the release `size` times over: later copies under other image ids, the words in another order."""
     for copy in range(size):
-        with release.open("rb") as lines:
+        shuffle = random.Random(copy).shuffle
+        with release.open(encoding="utf-8") as lines:
             for line in lines:
-                entry = line.strip().lstrip(b"[").rstrip(b"],")
-                named = _ID.sub(partial(_renamed, copy), entry, count=1)
-                wnid = entry.partition(b'"filename": "')[2][:9]
-                name = _ID.search(named)
-                if name is not None:
-                    yield named, wnid + b"_" + name[1]
-
-
-def _renamed(copy: int, found: re.Match[bytes]) -> bytes:
-    return b"_%d%s" % (int(found[1]) + copy * 10_000_000, found[2])
+                entry = json.loads(line.strip().lstrip("[").rstrip("],"))
+                if copy:
+                    wnid, _, number = entry["filename"].removesuffix(".JPEG").partition("_")
+                    entry["filename"] = f"{wnid}_{int(number) + copy * 10_000_000}.JPEG"
+                    for field in ("title", "description"):
+                        words = entry[field].split(" ")
+                        shuffle(words)
+                        entry[field] = " ".join(words)
+                yield entry
