@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.loading import open_parquet
-from imagenet_captions.storage.parquet import parquet_file
+from imagenet_captions.storage.parquet import parquet_file, read_batches
 
 FIELDS = ("title", "description", "tags", "caption")
 RAW_FIELDS = ("raw_title", "raw_description", "raw_tags")
@@ -179,7 +179,7 @@ def _batches(shards: Sequence[str], columns: list[str]) -> Iterator[pa.RecordBat
     for shard in shards:
         # Not the dataset's own scanner, which reads far ahead: 700 MB for a published-size dataset without images.
         with parquet_file(shard) as opened:
-            yield from opened.iter_batches(_ROWS_AT_ONCE, columns=columns)
+            yield from read_batches(opened, _ROWS_AT_ONCE, columns)
 
 
 def _damaged(dataset: Path) -> InputError:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from imagenet_captions.crawler.url_lines import as_text
 from imagenet_captions.crawler.url_lists import is_tar, read_blocks, tar_files
 from imagenet_captions.errors import InputError
-from imagenet_captions.storage.parquet import parquet_file
+from imagenet_captions.storage.parquet import parquet_file, read_batches
 from imagenet_captions.storage.places import is_remote
 
 _BATCH = 1 << 16
@@ -93,7 +93,7 @@ def _in_parquet(tables: Iterable[Path]) -> Iterator[pa.StringArray]:
             columns = {table.schema.column(place).path for place in range(len(table.schema))}
             if _PARQUET_COLUMN not in columns:
                 raise InputError(f"{path} has no column {_PARQUET_COLUMN}, so its images have no names to join on")
-            for batch in table.iter_batches(_BATCH, columns=[_PARQUET_COLUMN]):
+            for batch in read_batches(table, _BATCH, [_PARQUET_COLUMN]):
                 yield pc.struct_field(batch.column(0), [0]).cast(pa.string()).drop_null()
         except (pa.ArrowInvalid, OSError) as error:
             raise InputError(f"{path} is no whole Parquet file ({str(error)[:80]}); get it again") from None

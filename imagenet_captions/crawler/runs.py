@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 import pyarrow as pa
 
-BATCH_ROWS = 1 << 13
+BATCH_ROWS = 1 << 11
 
 
 class Run:

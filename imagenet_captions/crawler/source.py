@@ -18,7 +18,7 @@ from imagenet_captions.crawler.store import Stored, StoreReader, store_revision
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.photo_record import PhotoRecord
 from imagenet_captions.records import Outcome
-from imagenet_captions.storage.parquet import parquet_file
+from imagenet_captions.storage.parquet import parquet_file, read_batches
 
 __all__ = ["CrawlSource", "answered_photos", "store_revision"]
 
@@ -50,7 +50,7 @@ class CrawlSource:
         """Yield RAW batches; every photo that has no text to give goes to the drops."""
         self._drops, digest = [], hashlib.sha256()
         with closing(StoreReader(self._store)) as store, open_matches(self._matches) as opened:
-            for batch in opened.iter_batches(_ROWS_AT_ONCE, columns=["image_id", "wnid", "photo_id", "url", "detail"]):
+            for batch in read_batches(opened, _ROWS_AT_ONCE, ["image_id", "wnid", "photo_id", "url", "detail"]):
                 answers = store.get(batch["photo_id"].unique().to_pylist())
                 ours = [self._has(photo_id, answers) for photo_id in batch["photo_id"].to_pylist()]
                 permitted, denied = self._deny.drop(batch.filter(pa.array(ours, pa.bool_())))
@@ -73,7 +73,7 @@ class CrawlSource:
         earlier = records.outcomes_path(self._matches)
         files.require_file(earlier, "the outcomes of matching")
         with parquet_file(earlier) as opened:
-            for batch in opened.iter_batches():
+            for batch in read_batches(opened):
                 yield from pa.Table.from_batches([batch]).cast(records.OUTCOMES).to_batches()
         yield from self._drops
 

@@ -28,7 +28,7 @@ from imagenet_captions.filtering.copy import CopyJob, ParentRows, copy_shard
 from imagenet_captions.filtering.select import DENIED, STEPS, Selection, select
 from imagenet_captions.filtering.settings import FilterSettings
 from imagenet_captions.records import OUTCOMES, Outcome
-from imagenet_captions.storage.parquet import parquet_file, read_schema
+from imagenet_captions.storage.parquet import parquet_file, read_batches, read_schema
 from imagenet_captions.storage.places import is_only_here
 
 
@@ -139,8 +139,8 @@ def _written(jobs: list[CopyJob], rows: int, workers: int) -> Iterator[ShardFile
 def _write_outcomes(dataset: Path, folder: Path, selection: Selection) -> None:
     """The parent's outcomes, with the rows that were left out as such."""
     with parquet_file(dataset / "outcomes.parquet") as parent, parquet_file(dataset / "outcomes.parquet") as again:
-        rows = _ended(parent.iter_batches(_ROWS_AT_ONCE), selection)
-        others = (batch.filter(pc.invert(_was_kept(batch))) for batch in again.iter_batches(_ROWS_AT_ONCE))
+        rows = _ended(read_batches(parent, _ROWS_AT_ONCE), selection)
+        others = (batch.filter(pc.invert(_was_kept(batch))) for batch in read_batches(again, _ROWS_AT_ONCE))
         write_outcomes(folder / "outcomes.parquet", rows, others)
 
 

@@ -16,7 +16,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.labelling.separated import SeparatedTable
 from imagenet_captions.labelling.tars import TarTable
 from imagenet_captions.labelling.yfcc import YfccTable, is_yfcc
-from imagenet_captions.storage.parquet import parquet_file, read_schema
+from imagenet_captions.storage.parquet import parquet_file, read_batches, read_schema
 
 _IMAGE = "image"
 
@@ -81,7 +81,7 @@ class ParquetTable:
         """Yield batches of all files."""
         for path in self._paths:
             with parquet_file(path) as opened:
-                for batch in opened.iter_batches(rows, columns=self.schema.names):
+                for batch in read_batches(opened, rows, self.schema.names):
                     columns = [batch[field.name].cast(field.type) for field in self.schema]
                     yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
 

@@ -28,7 +28,7 @@ from imagenet_captions.packager.locate import Located, Rows, locate
 from imagenet_captions.packager.reading import RowReader
 from imagenet_captions.packager.shards import Shard, ShardJob, write_shard
 from imagenet_captions.records import CAPTIONS, Outcome, outcomes_path, provenance
-from imagenet_captions.storage.parquet import parquet_file, read_metadata, read_table
+from imagenet_captions.storage.parquet import parquet_file, read_batches, read_metadata, read_table
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +124,7 @@ def _read_rows(captions: Path) -> _Captions:
         with parquet_file(captions) as opened:
             if opened.schema_arrow.names != CAPTIONS.names:
                 raise InputError(f"{captions} is not a captions file; give what `imagenet-captions clean` wrote")
-            for batch in opened.iter_batches(_ROWS_AT_ONCE, columns=["image_id", "wnid"]):
+            for batch in read_batches(opened, _ROWS_AT_ONCE, ["image_id", "wnid"]):
                 ids = pa.concat_arrays([pa.array([last]), batch["image_id"]])
                 if not pc.all(pc.less(ids[:-1], ids[1:])).as_py():
                     raise InputError(f"{captions} is not sorted by image id, or has one twice; clean again")
@@ -169,7 +169,7 @@ def _outcomes(
     """The outcomes of the captions' rows, some at a time."""
     start = 0
     with parquet_file(captions) as opened:
-        for batch in opened.iter_batches(_ROWS_AT_ONCE, columns=["image_id", "wnid", "detail"]):
+        for batch in read_batches(opened, _ROWS_AT_ONCE, ["image_id", "wnid", "detail"]):
             yield outcome_table(pa.Table.from_batches([batch]), start, remarks, dropped)
             start += len(batch)
 
@@ -219,7 +219,7 @@ def _finish(plan: _Plan, folder: Path, shards: Sequence[Shard], settings: Packag
     dropped |= {row: (Outcome.NO_IMAGE, remarks.pop(row)) for row in plan.skipped}
     with parquet_file(outcomes_path(plan.captions.path)) as earlier:
         tables = _outcomes(plan.captions.path, remarks, dropped)
-        write_outcomes(folder / "outcomes.parquet", tables, earlier.iter_batches(_ROWS_AT_ONCE))
+        write_outcomes(folder / "outcomes.parquet", tables, read_batches(earlier, _ROWS_AT_ONCE))
     has_images = plan.located is not None
     facts = finish_dataset(
         folder,

@@ -28,7 +28,7 @@ from imagenet_captions.sources.yfcc_lines import Numbers, read_lines
 from imagenet_captions.sources.yfcc_matches import join, read_matches, wanted_numbers
 from imagenet_captions.sources.yfcc_photos import PHOTOS, Photo, photo_batches
 from imagenet_captions.sources.yfcc_sqlite import is_sqlite, read_table
-from imagenet_captions.storage.parquet import parquet_file
+from imagenet_captions.storage.parquet import parquet_file, read_batches
 
 LACKING = "YFCC100M does not have it, and Flickr was not asked"
 _PARTS = "yfcc100m_dataset*"
@@ -79,7 +79,7 @@ class YfccSource:
         if self._answered is None:
             earlier = require_file(outcomes_path(self._matches), "the outcomes of matching")
             with parquet_file(earlier) as opened:
-                for batch in opened.iter_batches():
+                for batch in read_batches(opened):
                     yield from pa.Table.from_batches([batch]).cast(OUTCOMES).to_batches()
         yield from self._dropped
 
@@ -178,7 +178,7 @@ def _extracted(path: Path, wanted: Numbers, dropped: list[pa.RecordBatch]) -> It
     with parquet_file(path) as opened:
         if opened.schema_arrow.names != PHOTOS.names:
             raise InputError(f"{path} is a Parquet file, but not one that extract-yfcc wrote; give YFCC100M's metadata")
-        for batch in opened.iter_batches():
+        for batch in read_batches(opened):
             photos = pa.Table.from_batches([batch]).cast(PHOTOS)
             yield from photos.filter(pc.is_in(photos["photo_id"], value_set=ids)).to_batches()
     if outcomes_path(path).is_file():

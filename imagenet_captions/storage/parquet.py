@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,13 +11,26 @@ import pyarrow.parquet as pq
 
 from imagenet_captions.storage.places import is_remote, place
 
+_ROWS_AT_ONCE = 1 << 16
+
 
 def parquet_file(path: str | Path) -> pq.ParquetFile:
-    """The open file; its columns are requested together, a stretch of the file at a time."""
+    """The open file; behind a URL the columns of what is asked for are requested together."""
     found = place(path)
     if is_remote(found):
         return pq.ParquetFile(found.open("rb", buffering=0), pre_buffer=True)
-    return pq.ParquetFile(found)
+    return pq.ParquetFile(found, pre_buffer=False)
+
+
+def read_batches(
+    opened: pq.ParquetFile, rows: int = _ROWS_AT_ONCE, columns: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """All rows of a file, at most so many at a time, in memory that does not grow with the file.
+
+    Asked for the whole file at once, Arrow may hold all that it has read of it until the end.
+    """
+    for group in range(opened.num_row_groups):
+        yield from opened.iter_batches(rows, row_groups=[group], columns=None if columns is None else list(columns))
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

@@ -31,10 +31,10 @@ STAGES = {
         "clean(ReleaseSource(here / 'release.json'), here / 'captions.parquet', CleanSettings(), default_workers())"
     ),
     "mentions": (
-        "import pyarrow.parquet as pq\n"
         "from imagenet_captions import mentions\n"
+        "from imagenet_captions.storage.parquet import parquet_file, read_batches\n"
         "finder = mentions.matcher()\n"
-        "for batch in pq.ParquetFile(here / 'captions.parquet').iter_batches(10_000, columns=['caption']):\n"
+        "for batch in read_batches(parquet_file(here / 'captions.parquet'), 10_000, ['caption']):\n"
         "    finder.find(batch['caption'])"
     ),
     "package": (
@@ -130,7 +130,7 @@ def _entries(release: Path, size: int) -> Iterator[dict[str, Any]]:
                 entry = json.loads(line.strip().lstrip("[").rstrip("],"))
                 if copy:
                     wnid, _, number = entry["filename"].removesuffix(".JPEG").partition("_")
-                    entry["filename"] = f"{wnid}_{int(number) + copy * 10_000_000}.JPEG"
+                    entry["filename"] = f"{wnid}_{int(number) + copy * 1_000_000}.JPEG"
                     for field in ("title", "description"):
                         words = entry[field].split(" ")
                         shuffle(words)
