@@ -185,3 +185,21 @@ def test_a_limited_crawl_says_that_work_is_left(tmp_path: Path, monkeypatch: pyt
         second = run_cli("crawl", "--endpoint", flickr.endpoint, "--rate", "50/s")
         assert second.returncode == 0
         assert len({request.photo_id for request in flickr.requests}) == len(flickr.requests)
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "system"), ("mimalloc", "mimalloc")])
+def test_commands_read_into_memory_that_is_given_back(
+    given: str | None, used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the allocator that Arrow would take by itself a command holds twice the memory; a user's choice stays."""
+    if given is None:
+        monkeypatch.delenv("ARROW_DEFAULT_MEMORY_POOL", raising=False)
+    else:
+        monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", given)
+    program = (
+        "from imagenet_captions import cli\n"
+        "cli.app = lambda: print(__import__('pyarrow').default_memory_pool().backend_name)\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == used

@@ -24,8 +24,8 @@ class Measured:
     peak_mb: float
 
 
-def race(contenders: dict[str, list[str]], rounds: int = 3) -> dict[str, Measured]:
-    """Run each command `rounds` times, taking turns, and keep each one's best time and highest peak.
+def race(contenders: dict[str, list[str]], rounds: int = 3, folder: Path | None = None) -> dict[str, Measured]:
+    """Run each command `rounds` times, taking turns, in `folder`, and keep each one's best time and highest peak.
 
     A command is a Python program as arguments of the interpreter, such as ["-c", "import json"]. Peak memory is the
     largest sum of PSS over the process and its children, sampled every 20 ms.
@@ -33,7 +33,7 @@ def race(contenders: dict[str, list[str]], rounds: int = 3) -> dict[str, Measure
     seen: dict[str, list[Measured]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, arguments in contenders.items():
-            seen[name].append(_once(name, arguments))
+            seen[name].append(_once(name, arguments, folder))
     return {
         name: Measured(
             name, min(m.seconds for m in all_), statistics.median(m.cpu for m in all_), max(m.peak_mb for m in all_)
@@ -56,10 +56,10 @@ def run_program(program: str, *arguments: Path) -> list[str]:
     return done.stdout.split()
 
 
-def _once(name: str, arguments: list[str]) -> Measured:
+def _once(name: str, arguments: list[str], folder: Path | None) -> Measured:
     start = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=folder
     )
     peak = [0.0]
     done = threading.Event()

@@ -1,7 +1,7 @@
 """How time and memory grow: every text stage at 1, 4 and 16 times the published size, one after the other.
 
 The larger inputs are the given release, an entry a line, over and over, under new image ids and with the words of its
-texts in another order, and a URL list of as many lines. Each stage runs in a process of its own, as its command does.
+texts in another order, and a URL list of as many lines. The stages are run as a user runs them: by their commands.
 """
 
 from __future__ import annotations
@@ -17,40 +17,16 @@ from common import Measured, race
 
 SIZES = (1, 4, 16)
 
-# What each stage runs, given the folder of one size; the order is that of the files.
+# The arguments of each stage's command, in the folder of one size; the order is that of the files.
 STAGES = {
-    "match": (
-        "from imagenet_captions.crawler.match import match\n"
-        "match([here / 'urls.txt'], here / 'matches.parquet')"
-    ),
-    "clean": (
-        "from imagenet_captions.cleaner.batch import CleanSettings\n"
-        "from imagenet_captions.cleaner.clean import clean\n"
-        "from imagenet_captions.engine import default_workers\n"
-        "from imagenet_captions.sources.release import ReleaseSource\n"
-        "clean(ReleaseSource(here / 'release.json'), here / 'captions.parquet', CleanSettings(), default_workers())"
-    ),
-    "mentions": (
-        "from imagenet_captions import mentions\n"
-        "from imagenet_captions.storage.parquet import parquet_file, read_batches\n"
-        "finder = mentions.matcher()\n"
-        "for batch in read_batches(parquet_file(here / 'captions.parquet'), 10_000, ['caption']):\n"
-        "    finder.find(batch['caption'])"
-    ),
-    "package": (
-        "from imagenet_captions.packager.package import PackageSettings, package\n"
-        "package(here / 'captions.parquet', here / 'dataset', PackageSettings())"
-    ),
-    "load one class": (
-        "import imagenet_captions as ic\n"
-        "assert len(ic.load(here / 'dataset', ic.in_class('tench')))"
-    ),
-    "filter by words": (
-        "from imagenet_captions.filtering.filter import filter_to_dataset\n"
-        "from imagenet_captions.filtering.settings import FilterSettings, Wanted\n"
-        "filter_to_dataset(here / 'dataset', here / 'filtered', FilterSettings(Wanted(contains=['title=river'])), 1)"
-    ),
-}  # fmt: skip
+    "match": "match --urls urls.txt --out matches.parquet",
+    "clean": "clean --release release.json --out captions.parquet",
+    "package": "package --captions captions.parquet --out dataset",
+    "mentions (label-by-text)": "label-by-text dataset --out labelled.parquet",
+    "load one class": None,
+    "filter by words": "filter dataset --contains title=river --out filtered",
+}
+LOAD = "import imagenet_captions as ic; assert len(ic.load('dataset', ic.in_class('tench')))"
 
 
 def main(release: Path, figure: Path, scratch: Path) -> list[dict[str, Any]]:
@@ -61,11 +37,10 @@ def main(release: Path, figure: Path, scratch: Path) -> list[dict[str, Any]]:
         here = scratch / f"scale_{size}"
         here.mkdir(parents=True)
         _write_inputs(release, here, size)
-        for stage, code in STAGES.items():
-            body = "\n    ".join(f"import sys\nfrom pathlib import Path\nhere = Path(sys.argv[1])\n{code}".splitlines())
-            arguments = ["-c", f"if __name__ == '__main__':\n    {body}", str(here)]
+        for stage, command in STAGES.items():
+            arguments = ["-m", "imagenet_captions.cli", *command.split()] if command else ["-c", LOAD]
             before = _bytes(here)
-            seen[stage, size] = race({stage: arguments}, rounds=1)[stage]
+            seen[stage, size] = race({stage: arguments}, rounds=1, folder=here)[stage]
             written[stage, size] = _bytes(here) - before
         shutil.rmtree(here)
     rows = [
