@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.loading import open_parquet
-from imagenet_captions.storage.parquet import parquet_file, read_batches
+from imagenet_captions.storage.parquet import read_files
 
 FIELDS = ("title", "description", "tags", "caption")
 RAW_FIELDS = ("raw_title", "raw_description", "raw_tags")
@@ -159,7 +159,8 @@ def _classes_of(dataset: Path, config: str, columns: Sequence[str]) -> Iterator[
         raise _damaged(dataset)
     held: list[pa.RecordBatch] = []
     last = ""
-    for batch in _batches(parquet.files, names):
+    # Not the dataset's own scanner, which reads far ahead: 700 MB for a published-size dataset without images.
+    for batch in read_files(parquet.files, _ROWS_AT_ONCE, names):
         wnids = batch["wnid"].to_numpy(zero_copy_only=False)
         starts = np.flatnonzero(np.append(len(wnids) > 0, wnids[1:] != wnids[:-1])).tolist()
         for start, end in zip(starts, [*starts[1:], len(wnids)], strict=True):
@@ -173,13 +174,6 @@ def _classes_of(dataset: Path, config: str, columns: Sequence[str]) -> Iterator[
             held.append(batch.slice(start, end - start))
     if held:
         yield _Class(last, pa.Table.from_batches(held))
-
-
-def _batches(shards: Sequence[str], columns: list[str]) -> Iterator[pa.RecordBatch]:
-    for shard in shards:
-        # Not the dataset's own scanner, which reads far ahead: 700 MB for a published-size dataset without images.
-        with parquet_file(shard) as opened:
-            yield from read_batches(opened, _ROWS_AT_ONCE, columns)
 
 
 def _damaged(dataset: Path) -> InputError:

@@ -57,15 +57,15 @@ def open_parquet(path: Path, config: str) -> pads.FileSystemDataset:
     """The shards of one config of a dataset folder, in order, as an Arrow dataset."""
     if config not in CONFIGS:
         raise InputError(f"there is no config {config[:80]!r}; give default or raw")
-    manifest = read_manifest(path)
-    shards = [path / name for name in sorted(manifest.files) if name.startswith(CONFIGS[config] + "/")]
+    shards = [path / name for name in read_manifest(path).shards(CONFIGS[config])]
     try:
-        return _of_shards(shards)
+        return of_shards(shards)
     except (OSError, pa.ArrowInvalid):
         raise InputError(f"{path} is damaged; `imagenet-captions verify` says where") from None
 
 
-def _of_shards(shards: Sequence[Path]) -> pads.FileSystemDataset:
+def of_shards(shards: Sequence[Path]) -> pads.FileSystemDataset:
+    """Some shards of one config as an Arrow dataset, which holds the footers of those that were scanned."""
     # `pads.dataset` reads the first footer once for the schema and once more to scan.
     parquet, system = pads.ParquetFileFormat(), file_system(shards[0])
     fragments = [parquet.make_fragment(arrow_name(shard), system) for shard in shards]
@@ -156,7 +156,7 @@ class _Rows:
     names: tuple[str, ...]
 
     def __call__(self, shards: list[str]) -> Iterator[dict[str, Any]]:
-        scanned = _of_shards([place(shard) for shard in shards]).scanner(
+        scanned = of_shards([place(shard) for shard in shards]).scanner(
             columns=list(self.names),
             filter=self.condition,
             batch_size=_BATCH_ROWS,

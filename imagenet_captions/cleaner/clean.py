@@ -26,7 +26,8 @@ from imagenet_captions.records import CAPTIONS, Outcome, RawSource, outcomes_pat
 
 log = logging.getLogger(__name__)
 
-_ROW_GROUP = 10_000
+# Each row group adds to the footer, 50 kB that every reader holds; and a reader of a few rows reads one of them.
+_ROW_GROUP = 32_000
 # Texts hardly repeat; a dictionary of them would be built and thrown away.
 _REPEATING = [
     "wnid", "label", "class_name", "tags.list.element", "language", "owner", "owner_name", "license", "source",
@@ -114,13 +115,19 @@ def _write(spool: Spool, path: Path, schema: pa.Schema, dropped: pa.Array) -> _W
     """Write what was put aside; of the ids only those that were dropped too are held, since all are millions."""
     count, both, repeated = 0, [pa.array([], pa.string())], []
     with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=_REPEATING) as writer:
+        held = [CAPTIONS.empty_table()]
         for table in spool.sorted_tables():
             rows, repeats = split_repeated(table)
-            if len(rows):
-                writer.write_table(rows.cast(schema), row_group_size=_ROW_GROUP)
             count += len(rows)
             both += rows["image_id"].filter(pc.is_in(rows["image_id"], value_set=dropped)).chunks
             repeated += repeats_of(repeats).to_batches()
+            held.append(rows)
+            if sum(map(len, held)) >= _ROW_GROUP:
+                together = pa.concat_tables(held)
+                writer.write_table(together.slice(0, _ROW_GROUP).cast(schema))
+                held = [together.slice(_ROW_GROUP)]
+        if len(rest := pa.concat_tables(held)):
+            writer.write_table(rest.cast(schema))
     return _Written(count, pa.concat_arrays(both), repeated)
 
 

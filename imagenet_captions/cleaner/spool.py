@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,6 +18,7 @@ from imagenet_captions.files import remove_tree
 # A bucket is sorted in memory: about 3 MB at the published size, 50 MB at sixteen times that. Some systems allow a
 # process to have no more than 256 files open at once.
 _BUCKETS = 128
+_ROWS_AT_ONCE = 16_000  # taken out of a bucket together, so that not all of it is there twice
 _HELD_ROWS = 32_000  # put aside together, so that a bucket does not get a handful of rows at a time
 
 
@@ -74,14 +77,19 @@ class Spool:
                 writer.write_table(by_bucket.slice(int(start), int(end - start)))
 
     def sorted_tables(self) -> Iterator[pa.Table]:
-        """Yield the rows by (wnid, image_id), those of one id in the order in which they were added."""
+        """Yield the rows by (wnid, image_id), some at a time: those of one id together, as they were added."""
         self._write_held()
         self._open.close()
         for bucket in range(_BUCKETS):
-            with pa.OSFile(str(self._path(bucket)), "rb") as file, pa.ipc.open_stream(file) as reader:
-                table = reader.read_all()
-            # Arrow's sort is stable.
-            yield table.take(pc.sort_indices(table, [("wnid", "ascending"), ("image_id", "ascending")]))
+            yield from self._sorted(bucket)
+
+    def _sorted(self, bucket: int) -> Iterator[pa.Table]:
+        with pa.OSFile(str(self._path(bucket)), "rb") as file, pa.ipc.open_stream(file) as reader:
+            table = reader.read_all().combine_chunks()
+        # Arrow's sort is stable.
+        order = pc.sort_indices(table, [("wnid", "ascending"), ("image_id", "ascending")])
+        for start, stop in _stretches(table["image_id"].take(order).combine_chunks()):
+            yield table.take(order.slice(start, stop - start))
 
     def _path(self, bucket: int) -> Path:
         return self._folder / f"{bucket:03d}.arrow"
@@ -89,9 +97,22 @@ class Spool:
 
 def split_repeated(table: pa.Table) -> tuple[pa.Table, pa.Table]:
     """Part a sorted table into the first row of each image id, and the rows that repeat one."""
-    if len(table) < 2:
+    first = _first_of_id(table["image_id"].combine_chunks())
+    if first.all():
         return table, table.slice(0, 0)
-    ids = table["image_id"].combine_chunks()
-    repeats = pc.equal(ids.slice(1), ids.slice(0, len(ids) - 1))
-    repeated = pa.concat_arrays([pa.array([False]), repeats])
-    return table.filter(pc.invert(repeated)), table.filter(repeated)
+    return table.filter(pa.array(first)), table.filter(pa.array(~first))
+
+
+def _stretches(ids: pa.Array) -> Iterator[tuple[int, int]]:
+    """Cut a sorted column between two ids, after every `_ROWS_AT_ONCE` rows or as soon as one ends."""
+    begins = np.append(np.flatnonzero(_first_of_id(ids)), len(ids))
+    cuts = begins[np.searchsorted(begins, np.arange(0, len(ids), _ROWS_AT_ONCE))]
+    yield from pairwise(np.unique(np.append(cuts, len(ids))).tolist())
+
+
+def _first_of_id(ids: pa.Array) -> npt.NDArray[np.bool_]:
+    """Whether each row of a sorted column has another id than the one before it."""
+    first = np.ones(len(ids), bool)
+    if len(ids) > 1:
+        first[1:] = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy(zero_copy_only=False)
+    return first

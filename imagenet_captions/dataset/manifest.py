@@ -42,6 +42,11 @@ class Manifest:
         """The set that `label` counts over."""
         return ClassSet.recorded(self.settings)
 
+    def shards(self, folder: str) -> dict[str, int]:
+        """The shards in `data` or `raw` of a dataset, in order, and the number of their rows."""
+        found = {name: entry.rows or 0 for name, entry in self.files.items() if name.startswith(folder + "/")}
+        return dict(sorted(found.items()))
+
     def write(self, folder: Path) -> None:
         """Write it into a dataset folder."""
         write_json(folder / NAME, {"format": FORMAT, "version": VERSION, **asdict(self)})

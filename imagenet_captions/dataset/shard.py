@@ -86,6 +86,7 @@ def open_shard(folder: Path, name: str, schema: pa.Schema) -> Iterator[ShardWrit
         with pq.ParquetWriter(hashing, schema, **_layout(schema)) as writer:
             yield ShardWriter(writer, schema, file)
     file.sha256, file.bytes = hashing.hexdigest(), hashing.tell()
+    pa.default_memory_pool().release_unused()  # or each shard's scraps add to those of the one before
 
 
 def shard_name(raw: bool, number: int, count: int) -> str:

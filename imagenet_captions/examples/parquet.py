@@ -63,7 +63,7 @@ def open_parquet(source: Path, files: Sequence[Path]) -> StoredExamples:
 
 def dataset_files(folder: Path) -> list[Path]:
     """The shards of a dataset of ours."""
-    return [folder / name for name in sorted(read_manifest(folder).files) if name.startswith("data/")]
+    return [folder / name for name in read_manifest(folder).shards("data")]
 
 
 def _schema(source: Path, files: Sequence[Path]) -> pa.Schema:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -12,20 +13,34 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from imagenet_captions.dataset.features import local_labels
 from imagenet_captions.dataset.plan import Group
 from imagenet_captions.dataset.shard import ShardFile, open_shard
-from imagenet_captions.storage.parquet import parquet_file
+from imagenet_captions.storage.parquet import parquet_file, read_metadata
 
 Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ParentShard:
+    """A shard of the parent's config, and which of its rows stand in there."""
+
+    path: Path
+    start: int
+    stop: int
+
+    def has_any(self, rows: Rows) -> bool:
+        """Whether one of these rows, ascending, stands in there."""
+        return bool(np.searchsorted(rows, self.start) < np.searchsorted(rows, self.stop))
 
 
 @dataclass(frozen=True)
 class CopyJob:
     """All that a worker needs to write a shard."""
 
-    parent: Sequence[Path]  # the shards of the parent's config
+    parents: Sequence[ParentShard]  # those that have its rows
     folder: Path  # of the dataset being built
     name: str  # data/train-00000-of-00012.parquet
     schema: pa.Schema
@@ -33,49 +48,77 @@ class CopyJob:
     rows: Rows  # the parent's rows from the first group's start on
 
 
+def parent_shards(dataset: Path, rows: Mapping[str, int]) -> list[ParentShard]:
+    """The shards of one config, whose names and numbers of rows these are."""
+    stops = accumulate(rows.values())
+    return [ParentShard(dataset / name, stop - rows[name], stop) for name, stop in zip(rows, stops, strict=True)]
+
+
+def row_sizes(parents: Sequence[ParentShard], rows: Rows) -> npt.NDArray[np.int64]:
+    """About how many bytes each of these rows takes: what a row of its row group takes on average."""
+    stops, sizes = [0], [0]
+    for parent in parents:
+        metadata = read_metadata(parent.path)
+        for group in map(metadata.row_group, range(metadata.num_row_groups)):
+            stops.append(stops[-1] + group.num_rows)
+            sizes.append(max(1, group.total_byte_size // max(1, group.num_rows)))
+    return np.array(sizes, np.int64)[np.searchsorted(stops, rows, side="right")]
+
+
 def copy_shard(job: CopyJob) -> ShardFile:
     """Write a shard and say what is in it."""
     first = job.groups[0].start if job.groups else 0
     wnids = local_labels(job.schema)
-    with open_shard(job.folder, job.name, job.schema) as writer:
-        reader = ParentRows(job.parent)
+    with open_shard(job.folder, job.name, job.schema) as writer, closing(ParentRows(job.parents)) as parents:
         for group in job.groups:
-            table = reader.take(job.rows[group.start - first : group.stop - first])
+            table = parents.take(job.rows[group.start - first : group.stop - first])
             writer.write((table if wnids is None else _relabelled(table, wnids)).select(job.schema.names))
     return writer.file
 
 
 class ParentRows:
-    """Gives rows of a dataset by their number, in ascending order, and reads each row group at most once."""
+    """Gives rows of a dataset by their number, in ascending order, and reads each row group at most once.
 
-    def __init__(self, shards: Sequence[Path]) -> None:
-        self._files = [parquet_file(shard) for shard in shards]
-        self._groups = [(file, at) for file in self._files for at in range(file.metadata.num_row_groups)]
-        self._starts = [0, *accumulate(file.metadata.row_group(at).num_rows for file, at in self._groups)]
+    One shard is open at a time: the footers of all would take more room than the rows.
+    """
+
+    def __init__(self, shards: Sequence[ParentShard]) -> None:
+        self._shards = iter(shards)
+        self._file: pq.ParquetFile | None = None
+        self._starts = [0, 0]  # of the row groups of the open file, and the end of the last one
         self._held: tuple[int, pa.Table] | None = None
-
-    def sizes(self) -> Iterator[tuple[int, int]]:
-        """For each row group, its rows, and the bytes of one of them."""
-        for file, at in self._groups:
-            group = file.metadata.row_group(at)
-            if group.num_rows:
-                yield group.num_rows, max(1, group.total_byte_size // group.num_rows)
 
     def take(self, rows: Rows) -> pa.Table:
         """These rows, of which there is at least one."""
         parts = []
         at = 0
         while at < len(rows):
+            while rows[at] >= self._starts[-1]:
+                self._open_next()
             number = bisect_right(self._starts, int(rows[at])) - 1
             end = int(np.searchsorted(rows, self._starts[number + 1]))
             parts.append(self._group(number).take(pa.array(rows[at:end] - self._starts[number])))
             at = end
         return pa.concat_tables(parts)
 
+    def close(self) -> None:
+        """Close the file that is open."""
+        if self._file is not None:
+            self._file.close()
+
+    def _open_next(self) -> None:
+        self.close()
+        shard = next(self._shards)
+        self._file, self._held = parquet_file(shard.path), None
+        metadata = self._file.metadata
+        counts = (metadata.row_group(at).num_rows for at in range(metadata.num_row_groups))
+        self._starts = list(accumulate(counts, initial=shard.start))
+
     def _group(self, number: int) -> pa.Table:
         if self._held is None or self._held[0] != number:
-            file, at = self._groups[number]
-            self._held = (number, file.read_row_group(at))
+            assert self._file is not None
+            self._held = None  # before the next one is there too
+            self._held = (number, self._file.read_row_group(number))
         return self._held[1]
 
 

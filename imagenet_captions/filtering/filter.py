@@ -24,7 +24,7 @@ from imagenet_captions.dataset.plan import TEXT_ROWS, plan_groups, plan_shards
 from imagenet_captions.dataset.shard import ShardFile, shard_name
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import replacing, sha256, write_json
-from imagenet_captions.filtering.copy import CopyJob, ParentRows, copy_shard
+from imagenet_captions.filtering.copy import CopyJob, copy_shard, parent_shards, row_sizes
 from imagenet_captions.filtering.select import DENIED, STEPS, Selection, select
 from imagenet_captions.filtering.settings import FilterSettings
 from imagenet_captions.records import OUTCOMES, Outcome
@@ -99,17 +99,16 @@ class _Child:
     def jobs(self, raw: bool) -> Iterator[CopyJob]:
         """The shards of one config, in row groups of their own size, as packaging would make them."""
         rows, classes = self.selection.rows(), self._classes()
-        config = "raw/" if raw else "data/"
-        parents = [self.dataset / name for name in sorted(self.parent.files) if name.startswith(config)]
-        counts, each = zip(*ParentRows(parents).sizes(), strict=True)
-        sizes = np.repeat(each, counts)[rows]
-        schema = self._schema(parents[0])
+        parents = parent_shards(self.dataset, self.parent.shards("raw" if raw else "data"))
+        sizes = row_sizes(parents, rows)
+        schema = self._schema(parents[0].path)
         fill = 1 if "image" in schema.names else TEXT_ROWS
         wnids = chain.from_iterable(repeat(wnid, count) for wnid, count in classes.items())
         shards = plan_shards(plan_groups(wnids, map(int, sizes), fill))
         for number, groups in enumerate(shards):
             part = rows[groups[0].start : groups[-1].stop]
-            yield CopyJob(parents, self.folder, shard_name(raw, number, len(shards)), schema, groups, part)
+            needed = [parent for parent in parents if parent.has_any(part)]
+            yield CopyJob(needed, self.folder, shard_name(raw, number, len(shards)), schema, groups, part)
 
     def _classes(self) -> dict[str, int]:
         """The number of rows of each class that has any, in the order of the rows."""
@@ -130,7 +129,7 @@ class _Child:
 
 def _written(jobs: list[CopyJob], rows: int, workers: int) -> Iterator[ShardFile]:
     with tqdm(total=2 * rows, desc="filter", unit=" rows", unit_scale=True, disable=None) as progress:
-        alone = any(is_only_here(path) for job in jobs[:1] for path in (job.folder, *job.parent))
+        alone = any(is_only_here(path) for job in jobs[:1] for path in (job.folder, job.parents[0].path))
         for shard in engine.run(copy_shard, jobs, min(workers, len(jobs)), threads=alone):
             progress.update(shard.rows)
             yield shard

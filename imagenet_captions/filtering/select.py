@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,10 @@ from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.denylist import read_denylist
 from imagenet_captions.errors import InputError
 from imagenet_captions.filtering.settings import FilterSettings, read_ids
-from imagenet_captions.loading import check_condition, open_parquet
+from imagenet_captions.loading import check_condition, of_shards, open_parquet
 from imagenet_captions.sampling import Sampling, choose, short_of
+from imagenet_captions.storage.parquet import read_files
+from imagenet_captions.storage.places import place
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,7 @@ class Selection:
     A dataset may have millions of rows, so their ids are not held.
     """
 
-    dataset: pads.FileSystemDataset
+    shards: Sequence[str]
     ended: npt.NDArray[np.int8]
     denied: Mapping[int, str]
 
@@ -50,7 +52,7 @@ class Selection:
 
     def kept_ids(self) -> Iterator[pa.Array]:
         """The ids of the rows that stay, sorted, some at a time."""
-        for start, ids in _ids(self.dataset):
+        for start, ids in _ids(self.shards):
             yield ids.filter(pa.array(self.ended[start : start + len(ids)] == KEPT))
 
     def counts(self) -> dict[str, int]:
@@ -64,20 +66,20 @@ def select(dataset: Path, settings: FilterSettings) -> Selection:
 
     Raises InputError if no row is left.
     """
-    among = read_manifest(dataset).classes
-    condition, sampling = settings.wanted.condition(among), settings.sampling(among)
+    manifest = read_manifest(dataset)
+    condition, sampling = settings.wanted.condition(manifest.classes), settings.sampling(manifest.classes)
     parquet = open_parquet(dataset, "default")
-    denied = _denied(parquet, settings.deny)
-    ended = np.zeros(parquet.count_rows(), np.int8)
+    denied = _denied(parquet.files, settings.deny)
+    ended = np.zeros(sum(manifest.shards("data").values()), np.int8)
     ended[list(denied)] = DENIED
     if condition is not None:
         check_condition(parquet.schema, condition, dataset)
-        _leave_out(ended, ~_passing(parquet, condition), "condition")
+        _leave_out(ended, ~_passing(parquet, condition, len(ended)), "condition")
     if settings.only_ids is not None:
         wanted = pa.array(sorted(read_ids(settings.only_ids)), pa.string())
-        listed = [pc.is_in(ids, value_set=wanted) for _, ids in _ids(parquet)]
+        listed = [pc.is_in(ids, value_set=wanted) for _, ids in _ids(parquet.files)]
         _leave_out(ended, ~pa.chunked_array(listed, pa.bool_()).to_numpy(), "only-ids")
-    selection = Selection(parquet, ended, denied)
+    selection = Selection(parquet.files, ended, denied)
     if sampling.samples:
         _sample(selection, sampling)
     if not selection.kept:
@@ -90,19 +92,21 @@ def _leave_out(ended: npt.NDArray[np.int8], rows: Flags, step: str) -> None:
     ended[rows & (ended == KEPT)] = STEPS.index(step)
 
 
-def _ids(parquet: pads.FileSystemDataset) -> Iterator[tuple[int, pa.Array]]:
+def _ids(shards: Sequence[str]) -> Iterator[tuple[int, pa.Array]]:
     """The ids in their order, with the number of the first one."""
     start = 0
-    for batch in parquet.to_batches(columns=["image_id"], batch_readahead=2, fragment_readahead=1):
+    for batch in read_files(shards, columns=["image_id"]):
         yield start, batch["image_id"]
         start += len(batch)
 
 
-def _passing(parquet: pads.FileSystemDataset, condition: pc.Expression) -> Flags:
+def _passing(parquet: pads.FileSystemDataset, condition: pc.Expression, rows: int) -> Flags:
     """Whether each row passes; row groups whose statistics rule it out are not read."""
-    flags = np.zeros(parquet.count_rows(), bool)
+    flags = np.zeros(rows, bool)
     start = 0
-    for fragment in parquet.get_fragments():
+    for shard in parquet.files:
+        # Made anew, since a fragment keeps its footer: those of millions of rows add up.
+        (fragment,) = of_shards([place(shard)]).get_fragments()
         possible = {group.id for group in fragment.subset(condition).row_groups}
         for group in fragment.row_groups:
             if group.id in possible:
@@ -116,13 +120,13 @@ def _passing(parquet: pads.FileSystemDataset, condition: pc.Expression) -> Flags
     return flags
 
 
-def _denied(parquet: pads.FileSystemDataset, deny: Path | None) -> dict[int, str]:
+def _denied(shards: Sequence[str], deny: Path | None) -> dict[int, str]:
     denylist = read_denylist(deny)
     denied: dict[int, str] = {}
     if not denylist:
         return denied
     start = 0
-    for batch in parquet.to_batches(columns=["image_id", "photo_id", "owner", "photo_page"]):
+    for batch in read_files(shards, columns=["image_id", "photo_id", "owner", "photo_page"]):
         reasons = denylist.reasons(batch).to_pylist()
         denied |= {start + at: why for at, why in enumerate(reasons) if why}
         start += len(batch)

@@ -46,6 +46,7 @@ class RowReader:
 
     def _group(self, number: int) -> pa.Table:
         if self._held is None or self._held[0] != number:
+            self._held = None  # before the next one is there too
             self._held = (number, self._file.read_row_group(number, columns=self._columns).select(self._columns))
         return self._held[1]
 

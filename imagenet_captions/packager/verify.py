@@ -56,7 +56,7 @@ def verify(dataset: Path) -> Verified:
         others = len({problem.file for problem in problems} - {first.file})
         more = f", and {others} more files are bad" if others else ""
         raise InputError(f"{dataset} is damaged: {first.file} {first.what}{more}; package it again")
-    rows = sum(entry.rows or 0 for name, entry in manifest.files.items() if name.startswith("data/"))
+    rows = sum(manifest.shards("data").values())
     return Verified(len(manifest.files), rows, manifest.images)
 
 

@@ -59,7 +59,7 @@ def check_outputs(dataset: Path, outputs: Sequence[Path]) -> None:
 
 def shards(dataset: Path) -> list[Path]:
     """The shards of a dataset's default config, in order."""
-    return [dataset / name for name in sorted(read_manifest(dataset).files) if name.startswith("data/")]
+    return [dataset / name for name in read_manifest(dataset).shards("data")]
 
 
 def read_tables(files: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Table]:

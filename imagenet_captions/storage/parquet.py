@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,6 +31,15 @@ def read_batches(
     """
     for group in range(opened.num_row_groups):
         yield from opened.iter_batches(rows, row_groups=[group], columns=None if columns is None else list(columns))
+
+
+def read_files(
+    paths: Iterable[str | Path], rows: int = _ROWS_AT_ONCE, columns: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """All rows of several files, one file after the other and no other one open."""
+    for path in paths:
+        with parquet_file(path) as opened:
+            yield from read_batches(opened, rows, columns)
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:

@@ -86,6 +86,21 @@ def test_the_first_of_a_repeated_id_counts(tmp_path: Path) -> None:
     assert counts == {Outcome.KEPT: 2, Outcome.NO_TEXT: 3, Outcome.DUPLICATE_ID: 2}
 
 
+def test_what_is_sorted_in_pieces_is_sorted_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Repeats of an id may fall on both sides of where a piece ends, and pieces do not end where row groups do."""
+    rng = random.Random(1)
+    raw = [record(f"{rng.choice((TENCH, GOLDFISH))}_{rng.randrange(30)}", f"a dog and {n} cats") for n in range(120)]
+    clean(FakeSource(raw), tmp_path / "whole.parquet", FAST, 1)
+    monkeypatch.setattr("imagenet_captions.cleaner.spool._ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(stage, "_ROW_GROUP", 7)
+    clean(FakeSource(raw), tmp_path / "pieces.parquet", FAST, 1)
+    assert read(tmp_path / "pieces.parquet") == read(tmp_path / "whole.parquet")
+    metadata = pq.read_metadata(tmp_path / "pieces.parquet")
+    sizes = [metadata.row_group(at).num_rows for at in range(metadata.num_row_groups)]
+    assert set(sizes[:-1]) == {7}
+    assert 0 < sizes[-1] <= 7
+
+
 def test_the_sources_drops_come_first(tmp_path: Path) -> None:
     raw = [record(f"{TENCH}_1", "x"), record("n02084071_1", "y"), record("n02084071_2", "z"), record(f"{TENCH}_2")]
     given = [

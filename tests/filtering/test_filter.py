@@ -245,3 +245,19 @@ def test_a_small_parent_with_no_rows_of_a_shard(tmp_path: Path) -> None:
     parent = make_dataset(tmp_path, rows(1))
     child = filtered(parent, tmp_path / "child", classes=["999"])
     assert len(ic.load(child)) == 1
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_a_parent_of_many_shards_gives_its_rows(images: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole shards and whole row groups may be left out between those with rows; labels and row groups are new."""
+    monkeypatch.setattr("imagenet_captions.dataset.plan._SMALL_SHARD", 300)
+    monkeypatch.setattr("imagenet_captions.dataset.plan.TEXT_ROWS", 1)
+    monkeypatch.setattr("imagenet_captions.packager.package.TEXT_ROWS", 1)
+    parent = make_dataset(tmp_path, rows(20), images)
+    assert len(list(parent.glob("data/*"))) > 3
+    for number, classes in enumerate((["n01440764", "n15075141"], ["n03000684"], ["n02099601", "n02113799"])):
+        child = filtered(parent, tmp_path / str(number), classes=classes)
+        for config in ("default", "raw"):
+            expected = ic.load(parent, config=config).to_pandas()
+            expected = expected[expected["wnid"].isin(classes)].reset_index(drop=True)
+            assert ic.load(child, config=config).to_pandas().equals(expected)

@@ -95,7 +95,7 @@ def _places(job: Job, table: pa.Table, scratch: Path) -> Sequence[Place | None]:
         return job.locate(table, job.settings.images, scratch).places
     if not job.manifest.images:
         raise InputError(f"{job.dataset} has no images; say where they lie with --images")
-    shards = [job.dataset / name for name in sorted(job.manifest.files) if name.startswith("data/")]
+    shards = [job.dataset / name for name in job.manifest.shards("data")]
     own = places_in_shards(shards)
     places = [own.get(image_id) for image_id in table["image_id"].to_pylist()]
     job.count("no_image", places.count(None))
