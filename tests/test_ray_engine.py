@@ -74,8 +74,9 @@ def first_word(path: Path) -> str:
 
 def mark_and_wait(folder: Path, number: int) -> int:
     (folder / f"begun {number}").touch()
-    if number:
-        time.sleep(60)
+    until = time.monotonic() + (60 if number else 0)
+    while time.monotonic() < until:
+        time.sleep(0.1)  # not all of it at once: not every Ray interrupts what the system is asked to wait for
     return number
 
 
