@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from imagenet_captions.dataset.manifest import NAME, read_manifest
+from imagenet_captions.dataset.manifest import NAME, shard_files
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import sha256
 from imagenet_captions.storage.parquet import arrow_name, file_system
@@ -57,7 +57,7 @@ def open_parquet(path: Path, config: str) -> pads.FileSystemDataset:
     """The shards of one config of a dataset folder, in order, as an Arrow dataset."""
     if config not in CONFIGS:
         raise InputError(f"there is no config {config[:80]!r}; give default or raw")
-    shards = [path / name for name in read_manifest(path).shards(CONFIGS[config])]
+    shards = shard_files(path, CONFIGS[config])
     try:
         return of_shards(shards)
     except (OSError, pa.ArrowInvalid):

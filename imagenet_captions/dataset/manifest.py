@@ -11,6 +11,7 @@ from typing import Any
 from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import write_json
+from imagenet_captions.storage.places import is_remote
 
 NAME = "manifest.json"
 FORMAT = "imagenet-captions dataset"
@@ -42,7 +43,7 @@ class Manifest:
         """The set that `label` counts over."""
         return ClassSet.recorded(self.settings)
 
-    def shards(self, folder: str) -> dict[str, int]:
+    def shards(self, folder: str = "data") -> dict[str, int]:
         """The shards in `data` or `raw` of a dataset, in order, and the number of their rows."""
         found = {name: entry.rows or 0 for name, entry in self.files.items() if name.startswith(folder + "/")}
         return dict(sorted(found.items()))
@@ -90,3 +91,13 @@ def read_manifest(folder: Path) -> Manifest:
     except (KeyError, TypeError, AttributeError):
         raise InputError(f"{folder / NAME} is damaged; package the dataset again") from None
     return manifest
+
+
+def shard_files(dataset: Path, folder: str = "data") -> list[Path]:
+    """The shards in `data` or `raw` of a dataset, in order; InputError if one was lost or cut short on its way here."""
+    manifest = read_manifest(dataset)
+    found = {name: dataset / name for name in manifest.shards(folder)}
+    for name, path in found.items() if not is_remote(dataset) else ():  # a store has an object whole or not at all
+        if not path.is_file() or path.stat().st_size != manifest.files[name].bytes:
+            raise InputError(f"{dataset} is damaged: {name} is not there whole; copy or package it again")
+    return list(found.values())

@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from imagenet_captions.dataset.manifest import is_dataset
+from imagenet_captions.dataset.manifest import is_dataset, shard_files
 from imagenet_captions.errors import InputError
 from imagenet_captions.examples.example import Examples
 from imagenet_captions.examples.folder import is_image, open_folder
-from imagenet_captions.examples.parquet import dataset_files, open_parquet
+from imagenet_captions.examples.parquet import open_parquet
 from imagenet_captions.examples.separated import open_separated
 from imagenet_captions.examples.shards import open_shards
 from imagenet_captions.files import walk
@@ -47,7 +47,7 @@ def open_examples(source: Path) -> Examples:
 
 def _open_directory(source: Path) -> Examples:
     if is_dataset(source):
-        return open_parquet(source, dataset_files(source))
+        return open_parquet(source, shard_files(source))
     found: dict[str, list[Path]] = {".parquet": [], ".tar": []}
     for file, name in walk(source):
         if is_image(name):

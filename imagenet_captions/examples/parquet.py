@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from imagenet_captions.dataset.manifest import is_dataset, read_manifest
+from imagenet_captions.dataset.manifest import is_dataset
 from imagenet_captions.dataset.parquet_pages import UnreadablePages, values_in
 from imagenet_captions.errors import InputError
 from imagenet_captions.examples.classes_of import Labelled, by_key, by_number, class_of
@@ -59,11 +59,6 @@ def open_parquet(source: Path, files: Sequence[Path]) -> StoredExamples:
     ids = _ids(table, found.paths.take(pa.array(kept)), kept)
     left_out = len(found.has) - len(kept)
     return StoredExamples(source, classes, labels, ids, found.images(kept), text_columns(table), left_out)
-
-
-def dataset_files(folder: Path) -> list[Path]:
-    """The shards of a dataset of ours."""
-    return [folder / name for name in read_manifest(folder).shards("data")]
 
 
 def _schema(source: Path, files: Sequence[Path]) -> pa.Schema:

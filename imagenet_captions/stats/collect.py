@@ -11,7 +11,7 @@ from typing import Protocol
 import pyarrow as pa
 from tqdm import tqdm
 
-from imagenet_captions.dataset.manifest import read_manifest
+from imagenet_captions.dataset.manifest import read_manifest, shard_files
 from imagenet_captions.errors import InputError
 from imagenet_captions.funnel import read_funnel
 from imagenet_captions.stats.measure import COLUMNS, measure
@@ -37,7 +37,7 @@ def collect(dataset: Path, images: ImageHolder | None = None) -> Stats:
 
     Raises InputError for a folder that is no dataset of ours.
     """
-    files = shards(dataset)
+    files = shard_files(dataset)
     columns = [*COLUMNS, "names_class", *(["image_id", "photo_id"] if images else ["image.path"])]
     with whole(dataset):
         stats = measure(
@@ -55,11 +55,6 @@ def check_outputs(dataset: Path, outputs: Sequence[Path]) -> None:
             raise InputError(f"{path} is a folder; give the name of a file")
         if dataset.resolve() in path.resolve().parents:
             raise InputError(f"{path} lies inside the dataset, which stays as its manifest says; give a place outside")
-
-
-def shards(dataset: Path) -> list[Path]:
-    """The shards of a dataset's default config, in order."""
-    return [dataset / name for name in read_manifest(dataset).shards("data")]
 
 
 def read_tables(files: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Table]:

@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image, ImageOps
 
+from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.image_ids import wnid_of
 from imagenet_captions.licenses import LICENSES, License
 from imagenet_captions.splits import sampling_key
-from imagenet_captions.stats.collect import ImageHolder, read_tables, shards, whole
+from imagenet_captions.stats.collect import ImageHolder, read_tables, whole
 from imagenet_captions.storage.parquet import parquet_file
 
 _COLUMNS = tuple(
@@ -67,7 +68,7 @@ class Card:
 def gallery(dataset: Path, images: ImageHolder | None, count: int) -> list[Card]:
     """Choose rows by a hash of their ids, spread over the classes; only such with an image, if any has one."""
     with whole(dataset):
-        files = shards(dataset)
+        files = shard_files(dataset)
         chosen = choose(_with_image(files, images), count) or choose(_ids(files), count)
         rows = _rows(files, chosen)
         pictures = _pictures(files, rows, images)

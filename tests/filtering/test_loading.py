@@ -15,6 +15,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 import imagenet_captions as ic
 from imagenet_captions import loading
+from imagenet_captions.errors import InputError
+from tests.chain import run_cli
 from tests.filtering.made import WNIDS, make_dataset, rows
 
 
@@ -217,3 +219,29 @@ print(len(ic.load({str(text_dataset)!r}, ic.in_class("tench"))))
 print(sum(1 for _ in ic.load({str(text_dataset)!r}, ic.in_class("tench"), streaming=True)))
 """
     assert python(script).split() == ["40", "40"]
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+def test_a_shard_that_did_not_arrive_whole_is_one_sentence(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the first one, whose schema every reader looks at anyway."""
+    monkeypatch.setattr("imagenet_captions.dataset.plan._SMALL_SHARD", 300)
+    monkeypatch.setattr("imagenet_captions.packager.package.TEXT_ROWS", 1)
+    dataset = make_dataset(tmp_path, rows(20))
+    last = sorted((dataset / "data").iterdir())[-1]
+    whole = last.read_bytes()
+    last.unlink()
+    if damage == "cut":
+        last.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=f"is damaged: data/{last.name} is not there whole"):
+        ic.load(dataset)
+    for command in (
+        ["filter", dataset, "--class", "dog", "--out", tmp_path / "child"],
+        ["export", dataset, "--to", "slim", "--out", tmp_path / "slim.csv"],
+        ["stats", dataset],
+    ):
+        done = run_cli(*command)
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        assert f"data/{last.name} is not there whole; copy or package it again" in done.stderr

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.compose import compose_captions
-from imagenet_captions.dataset.manifest import Manifest
+from imagenet_captions.dataset.manifest import Manifest, shard_files
 from imagenet_captions.denylist import Denylist
 from imagenet_captions.errors import InputError
 from imagenet_captions.packager.exports.settings import ExportSettings
@@ -40,8 +40,7 @@ class Job:
         """Columns of the rows that are not denied, in the dataset's order."""
         deny = self.settings.deny
         wanted = list(dict.fromkeys([*columns, *(_DENIED_BY if deny else ())]))
-        shards = sorted(name for name in self.manifest.files if name.startswith(config + "/"))
-        tables = [read_table(self.dataset / name, columns=wanted) for name in shards]
+        tables = [read_table(shard, columns=wanted) for shard in shard_files(self.dataset, config)]
         table = pa.concat_tables([part.replace_schema_metadata() for part in tables])
         self.counts["rows"] = len(table)
         _warn_of_blindness(deny, table)

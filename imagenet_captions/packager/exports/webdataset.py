@@ -15,6 +15,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from imagenet_captions.compose import draw
+from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import new_file, scratch_in, sha256, write_json
 from imagenet_captions.licenses import LICENSES
@@ -95,8 +96,7 @@ def _places(job: Job, table: pa.Table, scratch: Path) -> Sequence[Place | None]:
         return job.locate(table, job.settings.images, scratch).places
     if not job.manifest.images:
         raise InputError(f"{job.dataset} has no images; say where they lie with --images")
-    shards = [job.dataset / name for name in job.manifest.shards("data")]
-    own = places_in_shards(shards)
+    own = places_in_shards(shard_files(job.dataset))
     places = [own.get(image_id) for image_id in table["image_id"].to_pylist()]
     job.count("no_image", places.count(None))
     if len(places) == places.count(None):
