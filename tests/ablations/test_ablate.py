@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -147,7 +148,10 @@ def test_a_killed_ablation_goes_on_to_the_same_weights(done: AblateSettings, tmp
     arguments = f"ablate test-language squares={done.data['squares']} --test {tests} --preset micro --out {out}"
     command = [sys.executable, "-m", "imagenet_captions.cli", *arguments.split(), "--epochs", str(EPOCHS)]
     checkpoint = out / "runs" / "squares-clip-s0" / "checkpoints" / "last.ckpt"
-    with subprocess.Popen([*command, "--workers", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    threads = {**os.environ, "OMP_NUM_THREADS": "1"}  # as many as here: sums in another order are other sums
+    with subprocess.Popen(
+        [*command, "--workers", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=threads
+    ) as process:
         until = time.monotonic() + 300
         while not checkpoint.exists():
             assert process.poll() is None, process.communicate()[0]
