@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 # The objects of a local cluster: per worker two tasks are under way, with batches and results of some 10 MB each.
 _STORE_BYTES, _STORE_BYTES_A_WORKER = 512 << 20, 128 << 20
 _SECONDS_TO_ANSWER = 10.0
+_SECONDS_TO_END = 2.0  # for a task that is cancelled, before it is told again
 
 
 class Cluster:
@@ -73,10 +74,13 @@ class Cluster:
 
     def give_up(self, references: Sequence[Any]) -> None:
         """Cancel tasks, and wait until none of them writes any more."""
-        if references and self._ray is not None and self._ray.is_initialized():
-            for reference in references:
+        if self._ray is None or not self._ray.is_initialized():
+            return
+        left = list(references)
+        while left:
+            for reference in left:  # more than once: one that was just about to begin may not hear of it
                 self._ray.cancel(reference)
-            self._ray.wait(list(references), num_returns=len(references), fetch_local=False)
+            _, left = self._ray.wait(left, num_returns=len(left), timeout=_SECONDS_TO_END, fetch_local=False)
 
     def stop(self) -> None:
         """Leave the cluster; one that was started here ends."""
