@@ -6,8 +6,7 @@ from pathlib import Path
 _ROOT = Path(__file__).parent
 _NEEDS_TORCH = (
     *(f"imagenet_captions/{name}" for name in ("pixels", "models", "training", "ablations")),
-    "imagenet_captions/evaluation/testsets",
-    "imagenet_captions/evaluation/classifiers",
+    *(f"imagenet_captions/evaluation/{name}" for name in ("testsets", "classifiers", "evaluate.py", "extract.py")),
     *(f"tests/{name}" for name in ("pixels", "models", "training", "ablations", "evaluation_models")),
 )
 
