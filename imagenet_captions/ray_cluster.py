@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 # The objects of a local cluster: per worker two tasks are under way, with batches and results of some 10 MB each.
 _STORE_BYTES, _STORE_BYTES_A_WORKER = 512 << 20, 128 << 20
 _SECONDS_TO_ANSWER = 10.0
-_SECONDS_TO_END = 2.0  # for a task that is cancelled, before it is told again
+_SECONDS_TO_END = 5.0
 
 
 class Cluster:
@@ -73,14 +73,18 @@ class Cluster:
         return self._ray
 
     def give_up(self, references: Sequence[Any]) -> None:
-        """Cancel tasks, and wait until none of them writes any more."""
+        """Cancel tasks, and wait until none of them writes any more.
+
+        One that was just about to begin may miss that it is asked to end; those left after a while are ended.
+        """
         if self._ray is None or not self._ray.is_initialized():
             return
-        left = list(references)
+        left, force = list(references), False
         while left:
-            for reference in left:  # more than once: one that was just about to begin may not hear of it
-                self._ray.cancel(reference)
+            for reference in left:
+                self._ray.cancel(reference, force=force)
             _, left = self._ray.wait(left, num_returns=len(left), timeout=_SECONDS_TO_END, fetch_local=False)
+            force = True
 
     def stop(self) -> None:
         """Leave the cluster; one that was started here ends."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -141,6 +142,29 @@ def test_a_run_that_is_given_up_leaves_no_task_behind(ray: RayEngine, tmp_path: 
     running.close()
     left = sorted(tmp_path.iterdir())
     assert time.monotonic() - begun < 50
+    assert list(ray.run(square, range(4), 2)) == [0, 1, 4, 9]
+    assert sorted(tmp_path.iterdir()) == left
+
+
+def mark_and_stay(folder: Path, number: int) -> int:
+    """What does not hear that it is asked to end, as one that is just beginning."""
+    (folder / f"begun {number}").touch()
+    until = time.monotonic() + (60 if number else 0)
+    while time.monotonic() < until:
+        with contextlib.suppress(KeyboardInterrupt):
+            time.sleep(0.1)
+    return number
+
+
+def test_a_task_that_does_not_hear_that_the_run_is_given_up_is_ended(ray: RayEngine, tmp_path: Path) -> None:
+    begun = time.monotonic()
+    running = ray.run(partial(mark_and_stay, tmp_path), range(10), 2)
+    assert next(running) == 0
+    while len(list(tmp_path.iterdir())) < 3:
+        time.sleep(0.1)
+    running.close()
+    assert time.monotonic() - begun < 40
+    left = sorted(tmp_path.iterdir())
     assert list(ray.run(square, range(4), 2)) == [0, 1, 4, 9]
     assert sorted(tmp_path.iterdir()) == left
 

@@ -29,8 +29,24 @@ def read_batches(
 
     Asked for the whole file at once, Arrow may hold all that it has read of it until the end.
     """
-    for group in range(opened.num_row_groups):
-        yield from opened.iter_batches(rows, row_groups=[group], columns=None if columns is None else list(columns))
+    names = None if columns is None else list(columns)
+    for groups in _together(opened.metadata, rows):
+        yield from opened.iter_batches(rows, row_groups=groups, columns=names)
+
+
+def _together(metadata: pq.FileMetaData, rows: int) -> Iterator[list[int]]:
+    """Row groups that follow one another: one, or as many small ones as have that many rows."""
+    groups: list[int] = []
+    held = 0
+    for number in range(metadata.num_row_groups):
+        count = metadata.row_group(number).num_rows
+        if groups and held + count > rows:
+            yield groups
+            groups, held = [], 0
+        groups.append(number)
+        held += count
+    if groups:
+        yield groups
 
 
 def read_files(
