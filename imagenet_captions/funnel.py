@@ -9,16 +9,15 @@ from pathlib import Path
 import pyarrow as pa
 
 from imagenet_captions.records import Outcome
-from imagenet_captions.storage.parquet import parquet_file, read_batches
+from imagenet_captions.storage.parquet import read_files
 
 
 def read_funnel(outcomes: Path) -> dict[Outcome, int]:
     """The number of inputs per outcome in an outcomes file, in the order of the enum, without zeros."""
     counts: Counter[str] = Counter()
-    with parquet_file(outcomes) as opened:
-        for batch in read_batches(opened, columns=["outcome", "count"]):
-            found = pa.Table.from_batches([batch]).group_by("outcome").aggregate([("count", "sum")])
-            counts.update(dict(zip(found["outcome"].to_pylist(), found["count_sum"].to_pylist(), strict=True)))
+    for batch in read_files([outcomes], columns=["outcome", "count"]):
+        found = pa.Table.from_batches([batch]).group_by("outcome").aggregate([("count", "sum")])
+        counts.update(dict(zip(found["outcome"].to_pylist(), found["count_sum"].to_pylist(), strict=True)))
     return {outcome: counts[outcome.value] for outcome in Outcome if outcome.value in counts}
 
 

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 # The objects of a local cluster: per worker two tasks are under way, with batches and results of some 10 MB each.
 _STORE_BYTES, _STORE_BYTES_A_WORKER = 512 << 20, 128 << 20
 _SECONDS_TO_ANSWER = 10.0
-_SECONDS_TO_END = 5.0
+_SECONDS_TO_END = 5.0  # for a task that is asked to, before its process is ended
 
 
 class Cluster:

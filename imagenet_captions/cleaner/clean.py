@@ -26,7 +26,7 @@ from imagenet_captions.records import CAPTIONS, Outcome, RawSource, outcomes_pat
 
 log = logging.getLogger(__name__)
 
-# Each row group adds to the footer, 50 kB that every reader holds; and a reader of a few rows reads one of them.
+# Each row group adds to the footer that every reader holds; and whoever reads a row reads its whole row group.
 _ROW_GROUP = 32_000
 # Texts hardly repeat; a dictionary of them would be built and thrown away.
 _REPEATING = [

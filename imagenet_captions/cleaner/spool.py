@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 
 from imagenet_captions.files import remove_tree
 
-# A bucket is sorted in memory: about 3 MB at the published size, 50 MB at sixteen times that. Some systems allow a
-# process to have no more than 256 files open at once.
+# A bucket is sorted in memory: 8 MB at four times the published size, so about 32 MB at sixteen times. Some systems
+# allow a process to have no more than 256 files open at once.
 _BUCKETS = 128
 _ROWS_AT_ONCE = 16_000  # taken out of a bucket together, so that not all of it is there twice
 _HELD_ROWS = 32_000  # put aside together, so that a bucket does not get a handful of rows at a time

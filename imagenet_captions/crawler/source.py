@@ -18,7 +18,7 @@ from imagenet_captions.crawler.store import Stored, StoreReader, store_revision
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.photo_record import PhotoRecord
 from imagenet_captions.records import Outcome
-from imagenet_captions.storage.parquet import parquet_file, read_batches
+from imagenet_captions.storage.parquet import read_batches, read_files
 
 __all__ = ["CrawlSource", "answered_photos", "store_revision"]
 
@@ -72,9 +72,8 @@ class CrawlSource:
         """Yield what matching dropped and what the crawl did not get."""
         earlier = records.outcomes_path(self._matches)
         files.require_file(earlier, "the outcomes of matching")
-        with parquet_file(earlier) as opened:
-            for batch in read_batches(opened):
-                yield from pa.Table.from_batches([batch]).cast(records.OUTCOMES).to_batches()
+        for batch in read_files([earlier]):
+            yield from pa.Table.from_batches([batch]).cast(records.OUTCOMES).to_batches()
         yield from self._drops
 
     def inputs(self) -> dict[str, str]:

@@ -43,7 +43,7 @@ class Manifest:
         """The set that `label` counts over."""
         return ClassSet.recorded(self.settings)
 
-    def shards(self, folder: str = "data") -> dict[str, int]:
+    def shards(self, folder: str) -> dict[str, int]:
         """The shards in `data` or `raw` of a dataset, in order, and the number of their rows."""
         found = {name: entry.rows or 0 for name, entry in self.files.items() if name.startswith(folder + "/")}
         return dict(sorted(found.items()))

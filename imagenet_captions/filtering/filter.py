@@ -28,7 +28,7 @@ from imagenet_captions.filtering.copy import CopyJob, copy_shard, parent_shards,
 from imagenet_captions.filtering.select import DENIED, STEPS, Selection, select
 from imagenet_captions.filtering.settings import FilterSettings
 from imagenet_captions.records import OUTCOMES, Outcome
-from imagenet_captions.storage.parquet import parquet_file, read_batches, read_schema
+from imagenet_captions.storage.parquet import read_files, read_schema
 from imagenet_captions.storage.places import is_only_here
 
 
@@ -137,10 +137,10 @@ def _written(jobs: list[CopyJob], rows: int, workers: int) -> Iterator[ShardFile
 
 def _write_outcomes(dataset: Path, folder: Path, selection: Selection) -> None:
     """The parent's outcomes, with the rows that were left out as such."""
-    with parquet_file(dataset / "outcomes.parquet") as parent, parquet_file(dataset / "outcomes.parquet") as again:
-        rows = _ended(read_batches(parent, _ROWS_AT_ONCE), selection)
-        others = (batch.filter(pc.invert(_was_kept(batch))) for batch in read_batches(again, _ROWS_AT_ONCE))
-        write_outcomes(folder / "outcomes.parquet", rows, others)
+    parent = [dataset / "outcomes.parquet"]
+    rows = _ended(read_files(parent, _ROWS_AT_ONCE), selection)
+    others = (batch.filter(pc.invert(_was_kept(batch))) for batch in read_files(parent, _ROWS_AT_ONCE))
+    write_outcomes(folder / "outcomes.parquet", rows, others)
 
 
 def _ended(batches: Iterable[pa.RecordBatch], selection: Selection) -> Iterator[pa.Table]:

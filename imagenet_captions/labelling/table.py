@@ -16,7 +16,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.labelling.separated import SeparatedTable
 from imagenet_captions.labelling.tars import TarTable
 from imagenet_captions.labelling.yfcc import YfccTable, is_yfcc
-from imagenet_captions.storage.parquet import parquet_file, read_batches, read_schema
+from imagenet_captions.storage.parquet import read_files, read_schema
 
 _IMAGE = "image"
 
@@ -79,11 +79,9 @@ class ParquetTable:
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield batches of all files."""
-        for path in self._paths:
-            with parquet_file(path) as opened:
-                for batch in read_batches(opened, rows, self.schema.names):
-                    columns = [batch[field.name].cast(field.type) for field in self.schema]
-                    yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
+        for batch in read_files(self._paths, rows, self.schema.names):
+            columns = [batch[field.name].cast(field.type) for field in self.schema]
+            yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
 
 def _schema(path: Path) -> pa.Schema:

@@ -28,7 +28,7 @@ from imagenet_captions.packager.locate import Located, Rows, locate
 from imagenet_captions.packager.reading import RowReader
 from imagenet_captions.packager.shards import Shard, ShardJob, write_shard
 from imagenet_captions.records import CAPTIONS, Outcome, outcomes_path, provenance
-from imagenet_captions.storage.parquet import parquet_file, read_batches, read_metadata, read_table
+from imagenet_captions.storage.parquet import parquet_file, read_batches, read_files, read_metadata, read_table
 
 log = logging.getLogger(__name__)
 
@@ -168,10 +168,9 @@ def _outcomes(
 ) -> Iterator[pa.Table]:
     """The outcomes of the captions' rows, some at a time."""
     start = 0
-    with parquet_file(captions) as opened:
-        for batch in read_batches(opened, _ROWS_AT_ONCE, ["image_id", "wnid", "detail"]):
-            yield outcome_table(pa.Table.from_batches([batch]), start, remarks, dropped)
-            start += len(batch)
+    for batch in read_files([captions], _ROWS_AT_ONCE, ["image_id", "wnid", "detail"]):
+        yield outcome_table(pa.Table.from_batches([batch]), start, remarks, dropped)
+        start += len(batch)
 
 
 def _image_id(captions: Path, row: int) -> str:
@@ -217,9 +216,9 @@ def _finish(plan: _Plan, folder: Path, shards: Sequence[Shard], settings: Packag
     dropped = {row: (Outcome.BROKEN_IMAGE, fault) for shard in shards for row, fault in shard.faults.items()}
     remarks = dict(plan.located.remarks) if plan.located else {}
     dropped |= {row: (Outcome.NO_IMAGE, remarks.pop(row)) for row in plan.skipped}
-    with parquet_file(outcomes_path(plan.captions.path)) as earlier:
-        tables = _outcomes(plan.captions.path, remarks, dropped)
-        write_outcomes(folder / "outcomes.parquet", tables, read_batches(earlier, _ROWS_AT_ONCE))
+    tables = _outcomes(plan.captions.path, remarks, dropped)
+    earlier = read_files([outcomes_path(plan.captions.path)], _ROWS_AT_ONCE)
+    write_outcomes(folder / "outcomes.parquet", tables, earlier)
     has_images = plan.located is not None
     facts = finish_dataset(
         folder,

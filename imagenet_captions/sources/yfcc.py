@@ -28,7 +28,7 @@ from imagenet_captions.sources.yfcc_lines import Numbers, read_lines
 from imagenet_captions.sources.yfcc_matches import join, read_matches, wanted_numbers
 from imagenet_captions.sources.yfcc_photos import PHOTOS, Photo, photo_batches
 from imagenet_captions.sources.yfcc_sqlite import is_sqlite, read_table
-from imagenet_captions.storage.parquet import parquet_file, read_batches
+from imagenet_captions.storage.parquet import parquet_file, read_batches, read_files
 
 LACKING = "YFCC100M does not have it, and Flickr was not asked"
 _PARTS = "yfcc100m_dataset*"
@@ -78,9 +78,8 @@ class YfccSource:
         """Yield what became of the others, what matching dropped included where this source stands alone."""
         if self._answered is None:
             earlier = require_file(outcomes_path(self._matches), "the outcomes of matching")
-            with parquet_file(earlier) as opened:
-                for batch in read_batches(opened):
-                    yield from pa.Table.from_batches([batch]).cast(OUTCOMES).to_batches()
+            for batch in read_files([earlier]):
+                yield from pa.Table.from_batches([batch]).cast(OUTCOMES).to_batches()
         yield from self._dropped
 
     def inputs(self) -> dict[str, str]:

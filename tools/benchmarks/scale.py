@@ -17,16 +17,16 @@ from common import Measured, race
 
 SIZES = (1, 4, 16)
 
-# The arguments of each stage's command, in the folder of one size; the order is that of the files.
+_COMMAND = ("-m", "imagenet_captions.cli")
+# What the interpreter gets for each stage, in the folder of one size; the order is that of the files.
 STAGES = {
-    "match": "match --urls urls.txt --out matches.parquet",
-    "clean": "clean --release release.json --out captions.parquet",
-    "package": "package --captions captions.parquet --out dataset",
-    "mentions (label-by-text)": "label-by-text dataset --out labelled.parquet",
-    "load one class": None,
-    "filter by words": "filter dataset --contains title=river --out filtered",
+    "match": [*_COMMAND, "match", "--urls", "urls.txt", "--out", "matches.parquet"],
+    "clean": [*_COMMAND, "clean", "--release", "release.json", "--out", "captions.parquet"],
+    "package": [*_COMMAND, "package", "--captions", "captions.parquet", "--out", "dataset"],
+    "mentions (label-by-text)": [*_COMMAND, "label-by-text", "dataset", "--out", "labelled.parquet"],
+    "load one class": ["-c", "import imagenet_captions as ic; assert len(ic.load('dataset', ic.in_class('tench')))"],
+    "filter by words": [*_COMMAND, "filter", "dataset", "--contains", "title=river", "--out", "filtered"],
 }
-LOAD = "import imagenet_captions as ic; assert len(ic.load('dataset', ic.in_class('tench')))"
 
 
 def main(release: Path, figure: Path, scratch: Path) -> list[dict[str, Any]]:
@@ -37,8 +37,7 @@ def main(release: Path, figure: Path, scratch: Path) -> list[dict[str, Any]]:
         here = scratch / f"scale_{size}"
         here.mkdir(parents=True)
         _write_inputs(release, here, size)
-        for stage, command in STAGES.items():
-            arguments = ["-m", "imagenet_captions.cli", *command.split()] if command else ["-c", LOAD]
+        for stage, arguments in STAGES.items():
             before = _bytes(here)
             seen[stage, size] = race({stage: arguments}, rounds=1, folder=here)[stage]
             written[stage, size] = _bytes(here) - before
