@@ -14,6 +14,7 @@ from imagenet_captions.ablations.presets import Preset, find_preset
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.shifts import SHIFTS
 from imagenet_captions.files import digest, write_json
+from imagenet_captions.storage.places import local_place
 
 RECORD = "settings.json"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
@@ -83,7 +84,7 @@ def parse_places(given: list[str], what: str) -> dict[str, Path]:
             )
         if name in places:
             raise InputError(f"{what} {name} is given twice; name one of them otherwise, such as other=PATH")
-        places[name] = Path(path)
+        places[name] = local_place(path)
     return places
 
 

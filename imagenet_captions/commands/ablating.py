@@ -1,12 +1,12 @@
 """ablate: the paper's five experiments."""
 
 from enum import Enum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from imagenet_captions.commands.app import command
+from imagenet_captions.commands.given import PlaceHere, local_path
 
 
 class Factor(str, Enum):
@@ -41,7 +41,10 @@ def ablate(
             "--dry-run also a number of images, such as yfcc15m=14829396.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Runs and report.md; the same folder again goes on, or adds a factor.")],
+    out: Annotated[
+        PlaceHere,
+        typer.Option(parser=local_path, help="Runs and report.md; the same folder again goes on, or adds a factor."),
+    ],
     preset: Annotated[Scale, typer.Option(help="The paper's size, or 32 x 32 images on a CPU in minutes.")] = (
         Scale.PAPER
     ),

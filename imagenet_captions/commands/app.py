@@ -13,7 +13,7 @@ from typing import Annotated, Any, ParamSpec
 
 import typer
 
-from imagenet_captions.commands.given import Given
+from imagenet_captions.commands.given import Given, GivenHere
 from imagenet_captions.errors import ImagenetCaptionsError
 
 P = ParamSpec("P")
@@ -72,9 +72,9 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 def _opened(value: Any) -> Any:
     """The place that a path or URL names; whatever else a command takes as it is."""
     if isinstance(value, Given):
-        from imagenet_captions.storage.places import place
+        from imagenet_captions.storage.places import local_place, place
 
-        return place(str(value))
+        return local_place(value) if isinstance(value, GivenHere) else place(str(value))
     return [_opened(each) for each in value] if isinstance(value, list) else value
 
 

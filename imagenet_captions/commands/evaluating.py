@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from imagenet_captions.commands.app import command
+from imagenet_captions.commands.given import PlaceHere, local_path
 from imagenet_captions.errors import InputError
 from imagenet_captions.extras import require
+from imagenet_captions.storage.places import local_place
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ def evaluate(
             "a tar or Parquet; any other name is a set with classes of its own. May be given often.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Where metrics.json goes.")],
+    out: Annotated[PlaceHere, typer.Option(parser=local_path, help="Where metrics.json goes.")],
     classifier: Annotated[
         Kind, typer.Option(help="By class names, by labelled images (--train), or the model's own head.")
     ] = Kind.ZERO_SHOT,
@@ -54,16 +56,23 @@ def evaluate(
         typer.Option(help="Zero-shot: curated, wordnet, or a file with a line a class. Default: curated."),
     ] = None,
     train: Annotated[
-        Path | None, typer.Option(help="Labelled images for linear-probe, k-shot and prototypes, in any layout.")
+        PlaceHere | None,
+        typer.Option(parser=local_path, help="Labelled images for linear-probe, k-shot and prototypes, in any layout."),
     ] = None,
     k: Annotated[int | None, typer.Option("--k", help="k-shot: images a class.")] = None,
     seed: Annotated[int, typer.Option(help="Which images are the k, and which are held out.")] = 0,
     labels: Annotated[
-        Path | None,
-        typer.Option(help="Labels of flat ImageNet validation images: the devkit, LOC_val_solution.csv or val.txt."),
+        PlaceHere | None,
+        typer.Option(
+            parser=local_path,
+            help="Labels of flat ImageNet validation images: the devkit, LOC_val_solution.csv or val.txt.",
+        ),
     ] = None,
     results: Annotated[
-        Path | None, typer.Option(help="Add the model's row to this table, which `robustness` reads: RESULTS.csv.")
+        PlaceHere | None,
+        typer.Option(
+            parser=local_path, help="Add the model's row to this table, which `robustness` reads: RESULTS.csv."
+        ),
     ] = None,
     called: Annotated[
         str | None, typer.Option("--as", help="What the model is called in that table. Default: as it was given.")
@@ -104,4 +113,4 @@ def _named_path(text: str) -> tuple[str, Path]:
     name, equals, path = text.partition("=")
     if not (name and equals and path):
         raise InputError(f"--on {text[:80]!r} names no test set; give NAME=PATH, such as imagenet=val")
-    return name, Path(path).expanduser()  # a shell leaves ~ as it is behind a name and =
+    return name, local_place(path).expanduser()  # a shell leaves ~ as it is behind a name and =

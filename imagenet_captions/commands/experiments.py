@@ -2,12 +2,12 @@
 
 import logging
 from enum import Enum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from imagenet_captions.commands.app import command
+from imagenet_captions.commands.given import PlaceHere, local_path
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +29,9 @@ class Units(str, Enum):
 @command
 def robustness(
     results: Annotated[
-        str,
+        PlaceHere,
         typer.Argument(
+            parser=local_path,
             metavar="RESULTS.csv",
             help="A table with model, imagenet and any of imagenet-v2, imagenet-r, imagenet-sketch, objectnet, "
             "imagenet-a; or `published`, for CLIP, ALIGN and BASIC as they were published.",
@@ -47,8 +48,12 @@ def robustness(
     all_classes: Annotated[
         bool, typer.Option("--all-classes", help="Compare R, A and ObjectNet on all 1000 classes for every model.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Write the table with effective robustness: ER.csv.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw the figure: a .png or .svg file.")] = None,
+    out: Annotated[
+        PlaceHere | None, typer.Option(parser=local_path, help="Write the table with effective robustness: ER.csv.")
+    ] = None,
+    plot: Annotated[
+        PlaceHere | None, typer.Option(parser=local_path, help="Draw the figure: a .png or .svg file.")
+    ] = None,
     with_published: Annotated[
         bool,
         typer.Option(
@@ -63,8 +68,8 @@ def robustness(
     from imagenet_captions.evaluation.robustness import measure
     from imagenet_captions.evaluation.robustness_table import format_robustness, write_robustness
 
-    shipped = results == "published"
-    table = tables.read_published() if shipped else tables.read_results(Path(results), units and units.value)
+    shipped = str(results) == "published"
+    table = tables.read_published() if shipped else tables.read_results(results, units and units.value)
     if plot is not None:
         from imagenet_captions.evaluation.figures import check_figure_path
 

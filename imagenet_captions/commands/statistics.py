@@ -7,32 +7,34 @@ from typing import Annotated
 import typer
 
 from imagenet_captions.commands.app import command
-from imagenet_captions.commands.given import path
+from imagenet_captions.commands.given import Place, path
 
 
 @command
 def stats(
-    dataset: Annotated[Path, typer.Argument(parser=path, help="A dataset folder.")],
+    dataset: Annotated[Place, typer.Argument(parser=path, help="A dataset folder.")],
     images: Annotated[
-        Path | None,
+        Place | None,
         typer.Option(
             parser=path, help="ImageNet as you have it, to count the images that have captions. Default: those inside."
         ),
     ] = None,
-    csv: Annotated[Path | None, typer.Option(parser=path, help="Write a line per class there.", metavar="FILE")] = None,
+    csv: Annotated[
+        Place | None, typer.Option(parser=path, help="Write a line per class there.", metavar="FILE")
+    ] = None,
     markdown: Annotated[
-        Path | None, typer.Option(parser=path, help="Write the tables there as Markdown.", metavar="FILE")
+        Place | None, typer.Option(parser=path, help="Write the tables there as Markdown.", metavar="FILE")
     ] = None,
     html: Annotated[
-        Path | None,
+        Place | None,
         typer.Option(parser=path, help="Write one page there, with plots and a searchable gallery.", metavar="FILE"),
     ] = None,
     counts: Annotated[
-        Path | None,
+        Place | None,
         typer.Option(parser=path, help="Write wnid and rows per class there, for `filter --like`.", metavar="FILE"),
     ] = None,
     frequencies: Annotated[
-        Path | None,
+        Place | None,
         typer.Option(parser=path, help="Write name and rows per class there, without a header.", metavar="FILE"),
     ] = None,
 ) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imagenet_captions.commands.app import command
+from imagenet_captions.commands.given import PlaceHere, local_path
 from imagenet_captions.errors import InputError
 from imagenet_captions.extras import require
 
@@ -73,12 +74,13 @@ class Accelerator(str, Enum):
 @command
 def train(
     data: Annotated[
-        Path | None,
+        PlaceHere | None,
         typer.Argument(
-            help="A dataset folder, Parquet with images, WebDataset shards, an open_clip CSV, or a folder of images."
+            parser=local_path,
+            help="A dataset folder, Parquet with images, WebDataset shards, an open_clip CSV, or a folder of images.",
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run's folder.", metavar="RUN")] = None,
+    out: Annotated[PlaceHere | None, typer.Option(parser=local_path, help="The run's folder.", metavar="RUN")] = None,
     objective: Annotated[ObjectiveName | None, typer.Option(help="What is learned.")] = None,
     preset: Annotated[Preset, typer.Option(help="The paper's recipe, or a small one for 32 x 32 on a CPU.")] = (
         Preset.PAPER
@@ -100,7 +102,8 @@ def train(
     ] = None,
     lock: Annotated[Lock | None, typer.Option(help="Keep this tower as it is, its batch statistics too.")] = None,
     ids: Annotated[
-        Path | None, typer.Option(help="Train on these images: a file of ids, as `filter --ids` writes.")
+        PlaceHere | None,
+        typer.Option(parser=local_path, help="Train on these images: a file of ids, as `filter --ids` writes."),
     ] = (None),
     caption: Annotated[
         str | None, typer.Option(help="What makes a caption, drawn anew each epoch; docs/export.md has the language.")
@@ -211,9 +214,10 @@ def _measurement(settings: "TrainSettings", tests: list[str]) -> "EvaluateSettin
     from imagenet_captions.evaluation.classifiers.making import ClassifierSettings
     from imagenet_captions.evaluation.evaluate import EvaluateSettings
     from imagenet_captions.evaluation.testsets import open_test_set
+    from imagenet_captions.storage.places import local_place
 
     pairs = [
-        (name, Path(path)) if path else ("test", Path(name))
+        (name, local_place(path)) if path else ("test", local_place(name))
         for name, _, path in (each.partition("=") for each in tests)
     ]
     with tempfile.TemporaryDirectory() as scratch:

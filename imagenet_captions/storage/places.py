@@ -49,6 +49,15 @@ def place(given: str | os.PathLike[str]) -> Path:
     return open_url(given)
 
 
+def local_place(given: str) -> Path:
+    """The path that a text names, for a command that reads and writes on this machine alone.
+
+    >>> local_place("runs//clip").as_posix()
+    'runs/clip'
+    """
+    return require_local(place(str(given)), "the place", "this command reads and writes on this machine alone")
+
+
 def is_url(text: str) -> bool:
     """Whether a text is a URL rather than a path.
 
