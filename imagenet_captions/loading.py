@@ -15,7 +15,7 @@ from imagenet_captions.dataset.manifest import NAME, shard_files
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import sha256
 from imagenet_captions.storage.parquet import arrow_name, file_system
-from imagenet_captions.storage.places import place
+from imagenet_captions.storage.places import place, reopen
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -93,7 +93,7 @@ def check_condition(schema: pa.Schema, condition: Expression | None, path: Path)
 
 def _is_large(parquet: pads.FileSystemDataset, condition: Expression | None, names: Sequence[str]) -> bool:
     """Whether the row groups that may have a row that the condition keeps are too large, in the columns asked for."""
-    if sum(place(file).stat().st_size for file in parquet.files) * _PACKED <= _LARGEST_IN_MEMORY:
+    if sum(reopen(file).stat().st_size for file in parquet.files) * _PACKED <= _LARGEST_IN_MEMORY:
         return False
     total = 0
     for fragment in parquet.get_fragments(condition):
@@ -156,7 +156,7 @@ class _Rows:
     names: tuple[str, ...]
 
     def __call__(self, shards: list[str]) -> Iterator[dict[str, Any]]:
-        scanned = of_shards([place(shard) for shard in shards]).scanner(
+        scanned = of_shards([reopen(shard) for shard in shards]).scanner(
             columns=list(self.names),
             filter=self.condition,
             batch_size=_BATCH_ROWS,

@@ -14,12 +14,14 @@ from typing import Annotated, Any, ParamSpec
 import typer
 
 from imagenet_captions.commands.given import Given, GivenHere
+from imagenet_captions.commands.secrets import Commands
 from imagenet_captions.errors import ImagenetCaptionsError
 
 P = ParamSpec("P")
 
 app = typer.Typer(
     name="imagenet-captions",
+    cls=Commands,
     help="Rebuild ImageNet-Captions: ImageNet training images with the text their photographers wrote on Flickr.",
     no_args_is_help=True,
     add_completion=False,

@@ -25,6 +25,7 @@ from imagenet_captions.crawler.crawl_settings import FLICKR_ENDPOINT
 from imagenet_captions.crawler.credentials import Credentials
 from imagenet_captions.crawler.policy import Attempt
 from imagenet_captions.errors import InputError
+from imagenet_captions.storage.places import refuse_secrets
 
 _CONNECTIONS = 16
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
@@ -112,19 +113,21 @@ def _session(remember: Callable[..., None]) -> requests.Session:
 
 
 def check_endpoint(endpoint: str) -> str:
-    """The endpoint itself if it is an address of the form http(s)://host[:port]/path.
+    """Return the endpoint if it is an address of the form http(s)://host[:port]/path; an error never quotes it.
 
     >>> check_endpoint("http://127.0.0.1:8000/services/rest/")
     'http://127.0.0.1:8000/services/rest/'
     """
+    refuse_secrets(endpoint)
     try:
         parts = urlsplit(endpoint)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc
-        usable = usable and parts.port != 0 and not parts.query and not parts.fragment
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
     if not usable:
-        raise InputError(f"--endpoint {endpoint[:80]!r} is no address of a service; give one such as {FLICKR_ENDPOINT}")
+        raise InputError(
+            f"the endpoint is not an address of the form http(s)://host[:port]/path; give one such as {FLICKR_ENDPOINT}"
+        )
     return endpoint
 
 

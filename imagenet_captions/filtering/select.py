@@ -20,7 +20,7 @@ from imagenet_captions.filtering.settings import FilterSettings, read_ids
 from imagenet_captions.loading import check_condition, of_shards, open_parquet
 from imagenet_captions.sampling import Sampling, choose, short_of
 from imagenet_captions.storage.parquet import read_files
-from imagenet_captions.storage.places import place
+from imagenet_captions.storage.places import reopen
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def _passing(parquet: pads.FileSystemDataset, condition: pc.Expression, rows: in
     start = 0
     for shard in parquet.files:
         # Made anew, since a fragment keeps its footer: those of millions of rows add up.
-        (fragment,) = of_shards([place(shard)]).get_fragments()
+        (fragment,) = of_shards([reopen(shard)]).get_fragments()
         possible = {group.id for group in fragment.subset(condition).row_groups}
         for group in fragment.row_groups:
             if group.id in possible:

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from imagenet_captions.storage.places import is_remote, place
+from imagenet_captions.storage.places import is_remote, reopen
 
 _ROWS_AT_ONCE = 1 << 16
 
 
 def parquet_file(path: str | Path) -> pq.ParquetFile:
     """The open file; behind a URL the columns of what is asked for are requested together."""
-    found = place(path)
+    found = reopen(path) if isinstance(path, str) else path
     if is_remote(found):
         return pq.ParquetFile(found.open("rb", buffering=0), pre_buffer=True)
     return pq.ParquetFile(found, pre_buffer=False)
@@ -90,4 +90,4 @@ class _ByUrl(pafs.FSSpecHandler):  # type: ignore[misc]
     """Opens files by their URLs. Arrow's own handler would request 50 MB of an S3 object to read its footer."""
 
     def open_input_file(self, path: str) -> pa.PythonFile:
-        return pa.PythonFile(place(path).open("rb", buffering=0), mode="r")
+        return pa.PythonFile(reopen(path).open("rb", buffering=0), mode="r")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeGuard
 from urllib.parse import unquote
@@ -17,36 +18,34 @@ from imagenet_captions.storage.remote import RemotePath, open_url
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://", re.ASCII)
 _LOCAL = re.compile(r"(?:file|local)://", re.IGNORECASE)
-# NAME:PASSWORD@, where a password may hold slashes, as S3's do; but the 8080/ of http://host:8080/a@b begins none.
-_PASSWORD = re.compile(
-    r"(?:(?<=https://)|(?<=http://))[^/?#@:\s]*:(?!\d{1,5}/)[^\s]*@"
-    r"|(?<=://)(?<!https://)(?<!http://)[^/?#@:\s]*:[^\s]*@"
-)
-# Parameters of signed URLs of S3, Google and Azure, and what else people put behind a question mark.
-_SECRET = re.compile(
-    r"(?i)([?&;](?:sig|[^=&;\s]*(?:signature|credential|token|secret|password|accesskey|api_?key)[^=&;\s]*)=)[^&;#\s]*"
-)
+# A URL anywhere in a text, such as NAME=https://…; a slash or two, either way round, as some readers forgive it.
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):[/\\]+([^/\\]*)(.*)", re.ASCII | re.DOTALL)
+_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
+_HAS_PORT = re.compile(r".*:[0-9]{1,5}", re.DOTALL)
+_ROUNDS = 3  # %2540 is @ after two
 
 
 def place(given: str | os.PathLike[str]) -> Path:
     """The place that a path or URL names; a `Path` or an earlier result comes back as it is.
 
-    Raises InputError for a URL with credentials in it, since it would get into shell histories and process lists: they
-    belong where fsspec looks for them. And for a kind of URL that nothing installed can read.
+    Raises InputError for a URL that may hold a secret, and for a kind of URL that nothing installed can read.
 
     >>> place("work/captions.parquet").as_posix(), place("file:///data/a%20b").as_posix()
     ('work/captions.parquet', '/data/a b')
     """
     if not isinstance(given, str):
         return given  # type: ignore[return-value]  # of the path-like objects, only paths get here
+    refuse_secrets(given)
     if "::" in given and "://" in given:
-        raise InputError(f"{redacted(given)[:200]} chains several URLs; give a single one")
-    if not is_url(given):
-        return Path(given)
-    refuse_credentials(given)
+        raise InputError(f"{given[:200]} chains several URLs; give a single one")
     if local := _LOCAL.match(given):
         return Path(unquote(given[local.end() :].removeprefix("localhost")))
-    return open_url(given)
+    return reopen(given)
+
+
+def reopen(name: str) -> Path:
+    """The place of a file that a listing named; an object's name may have any character."""
+    return open_url(name) if is_url(name) else Path(name)
 
 
 def local_place(given: str) -> Path:
@@ -77,23 +76,55 @@ def is_only_here(path: Path) -> bool:
     return is_remote(path) and path.scheme == "memory"
 
 
-def redacted(url: str) -> str:
-    """A URL without user names, passwords and signatures, fit to be shown.
+def refuse_secrets(text: str) -> str:
+    """The text, if no URL in it has user-info, a query or a fragment, percent-encoded or not.
 
-    >>> redacted("https://me:pw@host/a.zip?X-Amz-Signature=abc&part=1")
-    'https://***@host/a.zip?X-Amz-Signature=***&part=1'
+    Passwords, tokens and signatures stand there, and would get into shell histories, process lists and messages. Raises
+    InputError that shows a URL's scheme and host alone.
+
+    >>> refuse_secrets("NAME=s3://bucket/a@b"), refuse_secrets("data/a?b#c")
+    ('NAME=s3://bucket/a@b', 'data/a?b#c')
     """
-    return _SECRET.sub(r"\1***", _PASSWORD.sub("***@", url))
+    plain = text
+    for encoded in range(_ROUNDS):
+        for scheme, authority, rest in _addresses(plain):
+            part = _secret_part(authority, rest)
+            # In a file:// URL an encoded ? or # belongs to the name.
+            if part and not (encoded and _LOCAL.match(f"{scheme}://")):
+                shown = f"{scheme.lower()}://{_host(authority, rest)}"
+                raise InputError(
+                    f"the URL {shown} has {part}, where secrets stand; leave it out, and give credentials in the "
+                    "environment (such as AWS_ACCESS_KEY_ID) or fsspec's configuration; download what a signed link "
+                    "gives first"
+                )
+        plain = unquote(plain)
+    return text
 
 
-def refuse_credentials(url: str) -> str:
-    """The URL itself if no password or signature is in it."""
-    if redacted(url) != url:
-        raise InputError(
-            f"{redacted(url)[:200]} holds credentials; leave them out, and give them as fsspec takes them: in the "
-            "environment (AWS_ACCESS_KEY_ID and the like) or its configuration"
-        )
-    return url
+def _addresses(text: str) -> Iterator[tuple[str, str, str]]:
+    """Scheme, host with what is around it, and the rest, of every URL in a text."""
+    while found := _ADDRESS.search(text):
+        yield found[1], found[2], found[3]
+        text = text[found.end(1) :]
+
+
+def _secret_part(authority: str, rest: str) -> str | None:
+    before_path = re.split("[?#]", authority)[0]
+    # The password of s3://NAME:PASSWORD@bucket may hold slashes.
+    cut_short = ":" in before_path and not _HAS_PORT.fullmatch(before_path) and not before_path.startswith("[")
+    if "@" in before_path or (cut_short and "@" in authority + rest):
+        return "a user name or password (@)"
+    if "?" in authority + rest:
+        return "a query (?)"
+    return "a fragment (#)" if "#" in authority + rest else None
+
+
+def _host(authority: str, rest: str) -> str:
+    """The host, or a mark where a piece of a secret may look like one."""
+    before, at, after = authority.rpartition("@")
+    host = after if at else re.split("[?#]", authority)[0]
+    unsure = "@" in before + rest or (at and re.search("[?#]", before))
+    return host if _HOST.fullmatch(host) and not unsure else "…"
 
 
 def require_local(path: Path, what: str, why: str) -> Path:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 else:
     _Base = object
 _COPIES_AT_ONCE = 8
+_OF_BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 # What tells that an object was written anew, by whatever name a store gives it.
 _VERSIONS = ("ETag", "etag", "md5Hash", "blob_id", "mtime", "LastModified", "last_modified", "updated", "created")
 
@@ -31,7 +32,11 @@ def open_url(url: str) -> RemotePath:
     """The place that a URL names; InputError for a kind of URL that nothing installed can read."""
     from fsspec.core import url_to_fs
 
-    scheme = url.partition("://")[0].lower()
+    given, _, rest = url.partition("://")
+    scheme = given.lower()
+    url = f"{scheme}://{rest}"
+    if scheme in _OF_BUCKETS and not rest.strip("/"):
+        raise InputError(f"{url} names no bucket; give one, as in {scheme}://bucket/name")
     with in_words(url):
         try:
             # Without a cache of listings: workers and other machines write what this process has to see.
@@ -44,7 +49,9 @@ def open_url(url: str) -> RemotePath:
         except ValueError as error:
             if "rotocol" not in str(error):
                 raise
-            raise InputError(f"{scheme}:// is no kind of URL that fsspec knows; give one such as s3://") from None
+            raise InputError(
+                f"{scheme}:// is not a kind of URL that fsspec knows; give another one, such as s3://bucket/name"
+            ) from None
     return RemotePath(url, system)
 
 

@@ -13,7 +13,7 @@ from imagenet_captions.demo.run import SAMPLE as SAMPLE_FOLDER
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import digest, replacing, walk
 from imagenet_captions.records import MATCHES
-from imagenet_captions.storage.places import is_remote, place, redacted
+from imagenet_captions.storage.places import is_remote, place, refuse_secrets
 from imagenet_captions.storage.ranges import Ranges
 from imagenet_captions.storage.remote import RemotePath
 from tests.chain import run_cli
@@ -68,32 +68,80 @@ def test_a_url_is_never_a_file_of_this_machine() -> None:
         there.open("w")
 
 
+URLS_WITH_SECRETS = [
+    ("https://sesame@host/x", "https://host"),
+    ("https://me:sesame@host:8080/x", "https://host:8080"),
+    ("https://:sesame@host/x", "https://host"),
+    ("HTTPS://sesame@[::1]:80/x", "https://[::1]:80"),
+    ("s3://AKIA:sesame@bucket/x", "s3://bucket"),
+    ("s3://AKIA:se/sa@me/sesame@bucket/x", "s3://…"),
+    ("https://host/x?key=sesame", "https://host"),
+    ("https://host/x?auth=sesame", "https://host"),
+    ("https://host/x?pwd=sesame", "https://host"),
+    ("https://host/x?sesame", "https://host"),
+    ("https://host?key=me@sesame", "https://…"),
+    ("https://h/x.zip?X-Amz-Signature=sesame&part=1", "https://h"),
+    ("https://h/x?part=1&X-Goog-Credential=sesame", "https://h"),
+    ("https://h/x?sv=1&sig=sesame", "https://h"),
+    ("https://h/x?AWSAccessKeyId=sesame&Signature=sesame", "https://h"),
+    ("https://host/x#token=sesame", "https://host"),
+    ("https://host/x#sesame", "https://host"),
+    ("https://me:se#sesame@host/x", "https://…"),
+    ("https://sesame/sesame@host/x?y", "https://…"),
+    ("https://sesame%40host/x", "https://host"),
+    ("https://me%3Asesame%40host/x", "https://host"),
+    ("https://host/x%3Fkey=sesame", "https://host"),
+    ("https://host/x%3fkey%3dsesame", "https://host"),
+    ("https://host/x%23token=sesame", "https://host"),
+    ("https://host/x%253Fkey=sesame", "https://host"),
+    ("https%3A%2F%2Fsesame@host/x", "https://host"),
+    ("https:/sesame@host/x", "https://host"),
+    (r"https:\\sesame@host\x", "https://host"),
+    ("file://me:sesame@host/x", "file://host"),
+    ("simplecache::https://sesame@host/x", "https://host"),
+    ("imagenet=https://host/x?key=sesame", "https://host"),
+    ("open_clip:RN50@https://sesame@host/x.pt", "https://host"),
+    (" https://sesame@host/x", "https://host"),
+]
+
+
+@pytest.mark.parametrize(("url", "shown"), URLS_WITH_SECRETS)
+def test_a_url_that_may_hold_a_secret_is_refused_and_not_shown(url: str, shown: str) -> None:
+    for refuse in (refuse_secrets, place):
+        with pytest.raises(InputError, match="secrets") as caught:
+            refuse(url)
+        assert f"the URL {shown} " in str(caught.value)
+        assert not any(part in str(caught.value) for part in ("sesame", "AKIA", "me@", "Signature", "/x"))
+
+
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    "url",
     [
-        ("s3://AKIA:sesame@bucket/x", "s3://***@bucket/x"),
-        ("s3://AKIA:se/sa@me@bucket/x", "***@bucket/x"),
-        ("https://h/x.zip?X-Amz-Signature=sesame&part=1", "https://h/x.zip?X-Amz-Signature=***&part=1"),
-        ("https://h/x?part=1&X-Goog-Credential=sesame", "https://h/x?part=1&X-Goog-Credential=***"),
-        ("https://h/x?sv=1&sig=sesame", "https://h/x?sv=1&sig=***"),
-        ("https://h/x?access_token=sesame#a", "https://h/x?access_token=***#a"),
-        ("https://h/x?AWSAccessKeyId=sesame&Signature=sesame", "https://h/x?AWSAccessKeyId=***&Signature=***"),
+        "s3://bucket/a b/c@d:e.parquet",
+        "https://host:8080/photos/1@N00/x%20y",
+        "http://[::1]:8000/services/rest/",
+        "hf://datasets/org/name@refs%2Fconvert%2Fparquet/x.parquet",
+        "file:///data/a%23b%3Fc@d",
+        "ray://host:10001",
+        "/data/a?b#c@d",
+        "C:/data/a@b?c#d",
+        "NAME=data/x@y#z",
+        "open_clip:ViT-B-32@laion2b_s34b_b79k",
     ],
 )
-def test_credentials_in_a_url_are_refused_and_not_shown(url: str, shown: str) -> None:
-    with pytest.raises(InputError, match="holds credentials") as caught:
-        place(url)
-    assert shown in str(caught.value)
-    assert "sesame" not in str(caught.value)
-    assert "sesame" not in redacted(f"see {url} there")
+def test_other_urls_and_paths_are_taken(url: str) -> None:
+    assert refuse_secrets(url) == url
 
 
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("foo://bucket/x", "no kind of URL"),
+        ("foo://bucket/x", "not a kind of URL"),
         ("simplecache::s3://bucket/x", "chains several"),
-        ("tosfs://bucket/x", "package that is not installed|no kind of URL"),
+        ("S3://", "names no bucket"),
+        ("s3:///", "names no bucket"),
+        ("Foo://bucket", "foo:// is not a kind of URL that fsspec knows"),
+        ("tosfs://bucket/x", "package that is not installed|not a kind of URL"),
     ],
 )
 def test_urls_that_nothing_reads(url: str, says: str) -> None:
@@ -170,12 +218,53 @@ def test_a_server_without_ranges_is_told_from_one_with() -> None:
         reader.read(5)
 
 
+def _flags() -> list[tuple[str, str]]:
+    """Every command with each of its flags that take a value, "" for an argument."""
+    from typer.main import get_command
+
+    from imagenet_captions.cli import app
+
+    group = get_command(app)
+    flags = [(name, "") for name in group.commands]  # type: ignore[attr-defined]
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        flags += [(name, each.opts[0]) for each in command.params if each.opts[0].startswith("--")]
+    return [(name, flag) for name, flag in flags if flag not in ("--contains", "--matches", "--caption")]
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in _flags()}))
+def test_no_command_shows_a_secret_in_a_url(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = [flag for command, flag in _flags() if command == name]
+    for number, (url, shown) in enumerate(URLS_WITH_SECRETS):
+        flag = flags[number % len(flags)]
+        for arguments in ([flag, url], [f"{flag}={url}"]) if flag else ([url], ["x", "y", url]):
+            code, said = invoke(name, *arguments)
+            assert (code, f"imagenet-captions: the URL {shown} " in said) == (2, True), (arguments, said)
+            assert len(said.splitlines()) == 1
+            assert "sesame" not in said + caplog.text
+    for flag in flags:
+        assert invoke(name, flag or "x", "https://host/x?key=sesame")[1].startswith(
+            "imagenet-captions: the URL https://host "
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_texts_to_look_for_may_be_urls() -> None:
+    for flag in ("--contains", "--matches"):
+        code, said = invoke("filter", "nowhere", flag, "title=https://me@host/?x#y", "--ids", "x")
+        assert (code, "nowhere" in said) == (2, True), said
+        assert (2, said) == invoke("filter", "nowhere", f"{flag}=title=https://me@host/?x#y", "--ids", "x")
+
+
 MISTAKES = [
     (["verify", "s3://no-such-bucket-here/x"], "no manifest.json"),
     (["build", "--release", "{bucket}/no.json", "--out", "{tmp}/x"], "no.json does not exist"),
     (["clean", "--release", "{sample}", "--out", "s3://no-such-bucket-here/y"], "or its bucket does not"),
-    (["verify", "s3://AKIA:{secret}@bucket/x"], "holds credentials"),
-    (["match", "--urls", "https://host/x?X-Amz-Signature={secret}"], "holds credentials"),
+    (["verify", "s3://AKIA:{secret}@bucket/x"], "secrets"),
+    (["match", "--urls", "https://host/x?X-Amz-Signature={secret}"], "secrets"),
+    (["verify", "S3://"], "names no bucket"),
     (["verify", "gs://bucket/x"], "gs:// needs a package"),
     (["build", "--release", "{sample}", "--out", "{bucket}/x", "--work", "{bucket}/work"], "need a disk"),
     (["crawl", "--matches", "{bucket}/m.parquet", "--store", "{bucket}/photos.sqlite"], "SQLite works on files"),

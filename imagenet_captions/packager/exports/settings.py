@@ -10,7 +10,7 @@ from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.engine import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.recipe import CaptionRecipe
-from imagenet_captions.storage.places import refuse_credentials
+from imagenet_captions.storage.places import refuse_secrets
 
 OPEN_CLIP_CSV, WEBDATASET, SLIM, ATTRIBUTION, RELEASE_JSON = TARGETS = (
     "open-clip-csv",
@@ -65,7 +65,7 @@ class ExportSettings:
                 f"--engine ray means nothing for --to {self.to}, which is written in one piece; leave it out"
             )
         if self.path_prefix is not None:
-            refuse_credentials(self.path_prefix)  # it would stand in every line
+            refuse_secrets(self.path_prefix)  # it would stand in every line
         if self.shard_size is not None and self.shard_size < 1:
             raise InputError(f"--shard-size {self.shard_size} is not possible; give 1 or more")
 

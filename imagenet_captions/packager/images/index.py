@@ -13,7 +13,7 @@ import pyarrow as pa
 from imagenet_captions.image_ids import wnid_of
 from imagenet_captions.packager.images.opening import open_images
 from imagenet_captions.packager.images.source import Wanted
-from imagenet_captions.storage.places import place
+from imagenet_captions.storage.places import reopen
 
 _BATCH = 1 << 16
 
@@ -48,7 +48,7 @@ class ImageIndex:
         wanted = frozenset(keys)
         with tempfile.TemporaryDirectory() as scratch:
             for found in self._source.find(Wanted(wanted, photo_ids=True), Path(scratch)):
-                with place(found.place.path).open("rb") as opened:
+                with reopen(found.place.path).open("rb") as opened:
                     opened.seek(found.place.offset)
                     yield found.key, opened.read(found.place.size)
 

@@ -11,7 +11,7 @@ from imagenet_captions.packager.images.folders import FolderImages
 from imagenet_captions.packager.images.source import ImageSource, is_image_name, no_names, photo_id
 from imagenet_captions.packager.images.tables import ParquetImages
 from imagenet_captions.packager.images.tars import TarImages
-from imagenet_captions.storage.places import place
+from imagenet_captions.storage.places import reopen
 
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
 
@@ -38,9 +38,9 @@ def _open_folder(path: Path) -> ImageSource:
     for file, name in walk(path):
         suffix = Path(name).suffix.lower()
         if suffix == ".tar":
-            tars.append(place(file))
+            tars.append(reopen(file))
         elif suffix == ".parquet":
-            tables.append(place(file))
+            tables.append(reopen(file))
         elif is_image_name(name):
             if image_id(name) or photo_id(name.rpartition("/")[2]):
                 return FolderImages(path)
