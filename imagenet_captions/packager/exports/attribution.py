@@ -27,6 +27,10 @@ on the day given; a photographer may have changed them since.
 |---|---|---|---|---|
 """
 _BY_ID = {license.id: license for license in LICENSES}
+_SPACES = "[\t-\r\x1c-\x1f\x85\u2028\u2029]+"
+# Control characters, direction marks and other invisible ones; the joiners of emoji, Persian and Indic names stay.
+_INVISIBLE = "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0001]"
+_FORMULA = "^[=+@-]"  # a tab or a carriage return in front is gone by then
 # Everything that Markdown or HTML could read as more than text.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+.!|~$:@^=/-])")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
@@ -38,7 +42,7 @@ def write_attribution(job: Job, path: Path, markdown: bool) -> None:
 
     Raises InputError for a dataset that knows nobody: a release names no photographer.
     """
-    table = job.read(_COLUMNS)
+    table = _visible(job.read(_COLUMNS))
     nobody = pc.and_(pc.is_null(table["owner"]), pc.is_null(table["photo_page"]))
     unknown = pc.sum(nobody).as_py() or 0
     if unknown == len(table):
@@ -57,6 +61,15 @@ def write_attribution(job: Job, path: Path, markdown: bool) -> None:
         _write_csv(job, table, path)
 
 
+def _visible(table: pa.Table) -> pa.Table:
+    """The table with what can be seen of its texts: a name must not turn around the text that follows it."""
+    for at, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            folded = pc.replace_substring_regex(table[at], _SPACES, " ")
+            table = table.set_column(at, field, pc.replace_substring_regex(folded, _INVISIBLE, ""))
+    return table
+
+
 def _write_csv(job: Job, table: pa.Table, path: Path) -> None:
     licenses = [_license(number) for number in table["license"].to_pylist()]
     texts = {
@@ -70,11 +83,18 @@ def _write_csv(job: Job, table: pa.Table, path: Path) -> None:
     }
     columns = {}
     for name, column in texts.items():
-        protected = protect(pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), UNKNOWN, column))
+        protected = protect(_guarded(pc.utf8_trim_whitespace(column)))
         columns[name] = protected.column
         job.count("marked", protected.marked)
     write_delimited(path, columns, ",")
     verify_delimited(path, columns, ",")
+
+
+def _guarded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Texts of which a spreadsheet computes none; an apostrophe in front makes text of a formula."""
+    filled = pc.if_else(pc.equal(column, ""), UNKNOWN, column)
+    guard = pc.if_else(pc.match_substring_regex(filled, _FORMULA), "'", "")
+    return pc.binary_join_element_wise(guard, filled, "")
 
 
 def _markdown_rows(table: pa.Table) -> Iterator[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -159,6 +161,59 @@ def test_attribution_in_csv(tmp_path: Path) -> None:
         "unknown",
     )
     assert third["owner"] == third["photo_page"] == third["license"] == "unknown"
+
+
+FORMULAS = [
+    "=1+1",
+    "+1",
+    "-1+cmd|' /C calc'!A0",
+    "@SUM(1)",
+    "\t=1",
+    "\r=1",
+    " =1",
+    "\u202e=1",
+    "\x00=1",
+    "\ufeff\u200b=1",
+]
+
+
+def test_no_cell_of_the_csv_is_a_formula(tmp_path: Path) -> None:
+    columns = {"owner_name": [*FORMULAS, "heron", "a=b"], "photo_page": [*FORMULAS, "x", "y"]}
+    count = len(columns["owner_name"])
+    made = dataset(tmp_path, ["a"] * count, columns={**columns, "owner": [*FORMULAS, "1@N00", None]})
+    export(made, tmp_path / "a.csv", ExportSettings("attribution"))
+    with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as opened:
+        rows = list(csv.DictReader(opened))
+    assert len(rows) == count
+    assert not [cell for row in rows for cell in row.values() if cell[0] in "=+-@\t\r"]
+    for row, formula in zip(rows, FORMULAS, strict=False):
+        guarded = "'" + re.sub("[^=+@-]*", "", formula, count=1)
+        assert (row["owner_name"], row["photo_page"], row["owner"]) == (guarded,) * 3
+    assert (rows[-1]["owner_name"], rows[-2]["owner"]) == ("a=b", "1@N00")
+
+
+@pytest.mark.parametrize("form", ["csv", "md"])
+def test_an_owners_name_cannot_turn_the_text_around(tmp_path: Path, form: str) -> None:
+    marks = "".join(map(chr, [*range(32), *range(127, 160), 0x61C, 0x200B, 0x200E, 0x200F, 0x2028, 0x2029]))
+    marks += "".join(map(chr, [*range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF, 0xFFF9, 0xFFFA, 0xFFFB]))
+    name = "".join(f"a{mark}" for mark in marks)
+    kept = "\U0001f469\u200d\U0001f692 \u0646\u0645\u06cc\u200c\u062f\u0627\u0646\u0645"  # joiners of emoji and Persian
+    made = dataset(tmp_path, ["a", "b"], columns={"owner_name": [name, kept], "owner": [f"1{marks}@N00", None]})
+    export(made, tmp_path / f"a.{form}", ExportSettings("attribution"))
+    text = (tmp_path / f"a.{form}").read_text(encoding="utf-8")
+    assert not set(marks.replace("\n", "")) & set(text)
+    assert "a a" in text
+    assert kept in text
+    assert re.search(r"1 *\\?@N00", text)
+
+
+def test_programs_read_the_other_tables_back_exactly(tmp_path: Path) -> None:
+    texts = [f"{formula.strip()} fish" for formula in FORMULAS[:4]]
+    made = dataset(tmp_path, texts)
+    for to, separator, column in (("slim", ",", "caption"), ("open-clip-csv", "\t", "title")):
+        export(made, tmp_path / to, ExportSettings(to))
+        with (tmp_path / to).open(newline="", encoding="utf-8") as opened:
+            assert [row[column] for row in csv.DictReader(opened, delimiter=separator)] == texts
 
 
 def test_a_release_names_nobody(tmp_path: Path) -> None:
