@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import logging
 import os
 import shutil
@@ -15,6 +14,7 @@ from typing import Any
 
 from imagenet_captions.engine import check_workers, default_workers
 from imagenet_captions.errors import InputError
+from imagenet_captions.extras import require
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,7 @@ class Cluster:
         self._workers = None if workers is None else check_workers(workers)
         self._ray: Any = None
         self._own = ExitStack()  # what ends with a connection that was made here
-        if importlib.util.find_spec("ray") is None:
-            raise InputError('--engine ray needs Ray; install it with: pip install "imagenet-captions[ray]"')
+        require("ray", "--engine ray")
 
     @property
     def has_other_machines(self) -> bool:

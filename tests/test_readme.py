@@ -87,7 +87,9 @@ def test_try_it(tmp_path: Path) -> None:
 
 
 def test_install() -> None:
-    assert only("Install", "bash").strip() == "pip install ."
+    clone, folder, install = only("Install", "bash").splitlines()
+    assert (clone, folder) == ("git clone REPOSITORY imagenet-captions", "cd imagenet-captions")
+    assert install == "pip install ."
     listed = run("python -m pip list", ROOT)
     assert "imagenet-captions" in listed
 

@@ -67,6 +67,7 @@ def robustness(
     from imagenet_captions.evaluation.intervals import exact_intervals_possible
     from imagenet_captions.evaluation.robustness import measure
     from imagenet_captions.evaluation.robustness_table import format_robustness, write_robustness
+    from imagenet_captions.extras import how_to_install
 
     shipped = str(results) == "published"
     table = tables.read_published() if shipped else tables.read_results(results, units and units.value)
@@ -82,7 +83,11 @@ def robustness(
     if out is not None:
         possible = exact_intervals_possible()
         if not possible:
-            log.warning("note: scipy is not installed, so %s has no intervals of the accuracies", out)
+            log.warning(
+                "note: scipy is not installed, so %s has no intervals of the accuracies; %s",
+                out,
+                how_to_install("report"),
+            )
         write_robustness(out, table, report, possible)
     if plot is not None:
         from imagenet_captions.evaluation.figures import draw_robustness

@@ -16,6 +16,7 @@ from imagenet_captions.evaluation.baseline import baseline_models, inverse_logit
 from imagenet_captions.evaluation.figure_panels import PUBLISHED_SUFFIX, Panel, group_families, make_panels, to_logits
 from imagenet_captions.evaluation.results import Result, readable
 from imagenet_captions.evaluation.robustness import Report
+from imagenet_captions.extras import require
 from imagenet_captions.files import replacing
 
 if TYPE_CHECKING:
@@ -55,10 +56,7 @@ def check_figure_path(path: Path) -> None:
     """Refuse a figure that could not be drawn in the end: a wrong suffix, or no matplotlib."""
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"--plot {path} is no {' or '.join(FORMATS)} file; give it one of these suffixes")
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise InputError("a figure needs matplotlib: pip install 'imagenet-captions[report]'") from None
+    require("report", "a figure", "matplotlib")
 
 
 def draw_robustness(report: Report, path: Path, published: Sequence[Result] = ()) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagenet_captions.dataset.manifest import read_manifest
-from imagenet_captions.errors import InputError
+from imagenet_captions.extras import require
 from imagenet_captions.stats.collect import ImageHolder
 from imagenet_captions.stats.gallery import Card, gallery
 from imagenet_captions.stats.plots import Columns, Curve, columns, curve
@@ -43,10 +43,7 @@ def report(dataset: Path, stats: Stats, images: ImageHolder | None = None) -> st
 
 def check_installed() -> None:
     """Refuse to go on without what the page is made with."""
-    try:
-        import jinja2  # noqa: F401
-    except ImportError:
-        raise InputError("--html needs jinja2; install it with: pip install 'imagenet-captions[report]'") from None
+    require("report", "--html", "jinja2")
 
 
 def render(shown: Report) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.extras import how_to_install
 from imagenet_captions.storage.faults import MissingObject, in_words
 from imagenet_captions.storage.ranges import Ranges
 
@@ -24,6 +25,7 @@ else:
     _Base = object
 _COPIES_AT_ONCE = 8
 _OF_BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
+_SCHEMES_OF_CLOUD = ("s3", "s3a", "gs", "gcs")  # what the packages of that extra read
 # What tells that an object was written anew, by whatever name a store gives it.
 _VERSIONS = ("ETag", "etag", "md5Hash", "blob_id", "mtime", "LastModified", "last_modified", "updated", "created")
 
@@ -42,10 +44,7 @@ def open_url(url: str) -> RemotePath:
             # Without a cache of listings: workers and other machines write what this process has to see.
             system, _ = url_to_fs(url, use_listings_cache=False)
         except ImportError:
-            raise InputError(
-                f"{scheme}:// needs a package that is not installed; s3:// and gs:// come with: "
-                "pip install 'imagenet-captions[cloud]', others as fsspec's documentation says"
-            ) from None
+            raise InputError(f"{scheme}:// needs a package that is not installed; {_how_to_read(scheme)}") from None
         except ValueError as error:
             if "rotocol" not in str(error):
                 raise
@@ -53,6 +52,12 @@ def open_url(url: str) -> RemotePath:
                 f"{scheme}:// is not a kind of URL that fsspec knows; give another one, such as s3://bucket/name"
             ) from None
     return RemotePath(url, system)
+
+
+def _how_to_read(scheme: str) -> str:
+    if scheme in _SCHEMES_OF_CLOUD:
+        return how_to_install("cloud")
+    return "fsspec's documentation says which one"
 
 
 @total_ordering

@@ -16,6 +16,7 @@ from imagenet_captions.evaluation.intervals import clopper_pearson
 from imagenet_captions.evaluation.results import parse_results, read_published
 from imagenet_captions.evaluation.robustness import measure
 from imagenet_captions.evaluation.robustness_table import format_robustness, write_robustness
+from imagenet_captions.extras import how_to_install
 from tests.chain import run_cli
 
 DOCS = Path(__file__).parents[2] / "docs" / "robustness.md"
@@ -93,10 +94,12 @@ def test_the_fit_runs_without_the_extras(tmp_path: Path) -> None:
     done = subprocess.run([*arguments, "--out", "ER.csv"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "scipy is not installed" in done.stderr
+    assert how_to_install("report") in done.stderr
     assert read_csv(tmp_path / "ER.csv")[0]["imagenet-v2_effective_robustness"] != ""
     done = subprocess.run([*arguments, "--plot", "f.svg"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.strip().endswith("pip install 'imagenet-captions[report]'")
+    assert "a figure needs matplotlib" in done.stderr
+    assert done.stderr.strip().endswith(how_to_install("report"))
 
 
 def test_values_on_all_classes_are_marked() -> None:
