@@ -5,6 +5,7 @@
     python tools/make_robustness_data.py imagenet-testbed open_clip/docs/openclip_results.csv
 
 Accuracies in percent. The figures of ALIGN and BASIC, which stand in papers only, are typed in below.
+A `reference` is "file; row; column, column …", with a column for each accuracy of the row, in the order of the table.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ OPEN_CLIP_COLUMNS = {
     "objectnet": "ObjectNet",
     "imagenet-a": "ImageNet-A",
 }
+TESTBED_FILE = "modestyachts/imagenet-testbed@0170eec robustness_top1s.csv"
+OPEN_CLIP_FILE = "mlfoundations/open_clip@89fb801 docs/openclip_results.csv"
+TESTBED_OBJECTNET = "18514"  # of its 18,574 images; every ObjectNet accuracy of the testbed is a whole number of these
 OPENAI, WEB = "400 million web pairs (OpenAI)", "open_clip docs/openclip_results.csv"
 FROM_TESTBED = {"CLIP RN50": "resnet50_clip_zeroshot", "CLIP ViT-B/32": "vit_b_32_clip_zeroshot"}
 FROM_OPEN_CLIP = {  # our name: (open_clip's model, its weights, family, training data)
@@ -45,19 +49,25 @@ FROM_OPEN_CLIP = {  # our name: (open_clip's model, its weights, family, trainin
     "CLIP ViT-B/16": ("ViT-B-16", "openai", "CLIP", OPENAI),
     "CLIP ViT-L/14": ("ViT-L-14", "openai", "CLIP", OPENAI),
     "CLIP ViT-L/14-336": ("ViT-L-14-336", "openai", "CLIP", OPENAI),
-    "OpenCLIP RN50 YFCC-15M": ("RN50", "yfcc15m", "CLIP, open data", "YFCC-15M"),
-    "OpenCLIP RN101 YFCC-15M": ("RN101", "yfcc15m", "CLIP, open data", "YFCC-15M"),
-    "OpenCLIP RN50 CC-12M": ("RN50", "cc12m", "CLIP, open data", "CC-12M"),
+    # These weights were trained with QuickGELU; the rows without -quickgelu evaluate them with another activation.
+    "OpenCLIP RN50 YFCC-15M": ("RN50-quickgelu", "yfcc15m", "CLIP, open data", "YFCC-15M"),
+    "OpenCLIP RN101 YFCC-15M": ("RN101-quickgelu", "yfcc15m", "CLIP, open data", "YFCC-15M"),
+    "OpenCLIP RN50 CC-12M": ("RN50-quickgelu", "cc12m", "CLIP, open data", "CC-12M"),
     "OpenCLIP ViT-B/32 LAION-400M": ("ViT-B-32-quickgelu", "laion400m_e32", "CLIP, open data", "LAION-400M"),
     "OpenCLIP ViT-B/16 LAION-2B": ("ViT-B-16", "laion2b_s34b_b88k", "CLIP, open data", "LAION-2B"),
     "OpenCLIP ViT-L/14 LAION-2B": ("ViT-L-14", "laion2b_s32b_b82k", "CLIP, open data", "LAION-2B"),
 }
 WISE_FT = "Wortsman et al. 2022 (arXiv 2109.01903)"
 EVA = "Sun et al. 2024 (arXiv 2402.04252), Table 6b, as reported by Pham et al. 2021 (arXiv 2111.10050)"
-TYPED = [  # zero-shot; the columns of OPEN_CLIP_COLUMNS in their order, then the source
-    ("ALIGN", "ALIGN", "1.8 billion web pairs", "76.4 70.1 92.1 67.9 67.2 75.9", f"{WISE_FT}, Table 9, alpha = 0"),
-    ("BASIC-M", "BASIC", "6.6 billion web pairs", "81.4 74.1 90.6 67.4 73.5 66.7", f"{WISE_FT}, Table 11, alpha = 0"),
-    ("BASIC-L", "BASIC", "6.6 billion web pairs", "85.7 80.6 95.7 76.1 82.3 85.6", EVA),
+WISE_FT_COLUMNS = "IN (reference), IN-V2, IN-R, IN-Sketch, ObjectNet, IN-A"
+EVA_COLUMNS = "ImageNet-1K, ImageNet-V2, ImageNet-Ren., ImageNet-Ske., ObjectNet, ImageNet-Adv."
+TYPED = [  # zero-shot; the columns of OPEN_CLIP_COLUMNS in their order, then the source and the reference
+    ("ALIGN", "ALIGN", "1.8 billion web pairs", "76.4 70.1 92.1 67.9 67.2 75.9", f"{WISE_FT}, Table 9, alpha = 0",
+     f"arXiv 2109.01903v3 Table 9; WiSE-FT end-to-end alpha=0.00; {WISE_FT_COLUMNS}"),
+    ("BASIC-M", "BASIC", "6.6 billion web pairs", "81.4 74.1 90.6 67.4 73.5 66.7", f"{WISE_FT}, Table 11, alpha = 0",
+     f"arXiv 2109.01903v3 Table 11; alpha=0.00; {WISE_FT_COLUMNS}"),
+    ("BASIC-L", "BASIC", "6.6 billion web pairs", "85.7 80.6 95.7 76.1 82.3 85.6", EVA,
+     f"arXiv 2402.04252 Table 6b; BASIC-L (reported); {EVA_COLUMNS}"),
 ]  # fmt: skip
 
 
@@ -100,7 +110,10 @@ def published(testbed: list[dict[str, str]], open_clip: Path) -> list[dict[str, 
     """CLIP from the testbed (with same-class accuracies) and from open_clip, ALIGN and BASIC from papers."""
     by_name = {row["model"]: row for row in testbed}
     rows = [
-        by_name[theirs] | {"model": ours, "family": "CLIP", "training": OPENAI, "source": f"imagenet-testbed, {theirs}"}
+        by_name[theirs]
+        | {"model": ours, "family": "CLIP", "training": OPENAI, "source": f"imagenet-testbed, {theirs}"}
+        | {"objectnet_n": TESTBED_OBJECTNET}
+        | {"reference": f"{TESTBED_FILE}; model={theirs}; {', '.join(TESTBED_COLUMNS.values())}"}
         for ours, theirs in FROM_TESTBED.items()
     ]
     with open_clip.open(encoding="utf-8", newline="") as opened:
@@ -109,11 +122,14 @@ def published(testbed: list[dict[str, str]], open_clip: Path) -> list[dict[str, 
         percent = {
             ours: f"{100 * float(results[name, weights][theirs]):.2f}" for ours, theirs in OPEN_CLIP_COLUMNS.items()
         }
-        source = f"{WEB}, {name} {weights}"
-        rows.append({"model": model, "family": family, "training": training, "source": source} | percent)
-    for model, family, training, figures, source in TYPED:
+        texts = {"model": model, "family": family, "training": training, "source": f"{WEB}, {name} {weights}"}
+        columns = ", ".join(OPEN_CLIP_COLUMNS.values())
+        reference = f"{OPEN_CLIP_FILE}; name={name}, pretrained={weights}; {columns}"
+        rows.append(texts | {"reference": reference} | percent)
+    for model, family, training, figures, source, reference in TYPED:
         percent = dict(zip(OPEN_CLIP_COLUMNS, figures.split(), strict=True))
-        rows.append({"model": model, "family": family, "training": training, "source": source} | percent)
+        texts = {"model": model, "family": family, "training": training, "source": source, "reference": reference}
+        rows.append(texts | percent)
     return rows
 
 
@@ -136,7 +152,9 @@ def main() -> None:
     accuracies = list(TESTBED_COLUMNS)
     write(DATA / "testbed_top1.csv", ["model", "training", *accuracies], testbed)
     rows = published(testbed, given.open_clip)
-    write(DATA / "published_results.csv", ["model", "family", "training", *accuracies, "source"], rows)
+    at = accuracies.index("objectnet") + 1
+    with_sizes = [*accuracies[:at], "objectnet_n", *accuracies[at:]]
+    write(DATA / "published_results.csv", ["model", "family", "training", *with_sizes, "source", "reference"], rows)
 
 
 if __name__ == "__main__":

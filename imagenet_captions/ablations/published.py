@@ -2,43 +2,61 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
-_OPEN_CLIP = "open_clip's README"
-_RESULTS = "open_clip docs/openclip_results.csv at 89fb801"
-_FANG = "Fang et al. 2022 (arXiv 2205.01397)"
+from imagenet_captions.evaluation.results import DATA, read_published
+from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS
+
+PUBLISHED_ARMS = DATA / "published_arms.csv"
+
+# The rows of published_results.csv that are a ResNet-50 trained with CLIP's loss on all of a data set.
+_CLIP_RN50 = {"yfcc15m": "OpenCLIP RN50 YFCC-15M", "cc12m": "OpenCLIP RN50 CC-12M"}
 
 
 @dataclass(frozen=True)
 class Published:
-    """One accuracy in percent, as somebody published it for a ResNet-50 trained in the way of `arm` on `data`."""
+    """One accuracy in percent, as somebody published it for a ResNet-50 trained in the way of `arm` on `data`.
+
+    `source` names who published it, `reference` the file, row and column that hold it.
+    """
 
     data: str
     arm: str
     test_set: str
     top1: float
     source: str
+    reference: str
 
     def __str__(self) -> str:
         return f"{self.test_set} {self.top1:g} % ({self.source})"
 
 
-# Arms by the names that `factors` gives them; a run on a sample of the data has no number to be held against.
-PUBLISHED = (
-    Published("yfcc15m", "clip", "imagenet", 32.7, _OPEN_CLIP),
-    Published("yfcc15m", "clip", "imagenet", 31.3, f"OpenAI, quoted by {_OPEN_CLIP}"),
-    Published("yfcc15m", "clip", "imagenet-v2", 28.06, _RESULTS),
-    Published("yfcc15m", "clip", "imagenet-r", 22.31, _RESULTS),
-    Published("yfcc15m", "clip", "imagenet-sketch", 7.29, _RESULTS),
-    Published("yfcc15m", "clip", "objectnet", 18.24, _RESULTS),
-    Published("yfcc15m", "noclip", "imagenet", 35.7, _FANG),
-    Published("cc12m", "clip", "imagenet", 35.91, _RESULTS),
-    Published("cc12m", "clip", "imagenet-v2", 30.65, _RESULTS),
-    Published("cc12m", "clip", "imagenet-r", 44.66, _RESULTS),
-    Published("cc12m", "clip", "imagenet-sketch", 23.54, _RESULTS),
-    Published("cc12m", "clip", "objectnet", 23.26, _RESULTS),
-    Published("imagenet-captions", "supervised", "objectnet", 18.7, _FANG),
-)
+@cache
+def published_numbers() -> tuple[Published, ...]:
+    """Return all of them; arms have the names that `factors` gives them."""
+    return (*_clip_numbers(), *_other_numbers())
+
+
+def _clip_numbers() -> Iterator[Published]:
+    by_model = {row.model: row for row in read_published().rows}
+    for data, model in _CLIP_RN50.items():
+        row = by_model[model]
+        for test_set in (IMAGENET, *(shift.column for shift in SHIFTS)):
+            yield Published(
+                data, "clip", test_set, row.accuracies[test_set], row.cells["source"], row.cells["reference"]
+            )
+
+
+def _other_numbers() -> Iterator[Published]:
+    with PUBLISHED_ARMS.open(encoding="utf-8", newline="") as opened:
+        for row in csv.DictReader(opened):
+            yield Published(
+                row["data"], row["arm"], row["test_set"], float(row["top1"]), row["source"], row["reference"]
+            )
+
 
 LABELLED = "imagenet-captions"  # whose images have ImageNet's labels; the others have texts alone
 
@@ -65,14 +83,14 @@ def published_for(data: str, arm: str, model: str) -> tuple[Published, ...]:
     """What was published for an arm on all of a data set, with the paper's model; nothing for any other model.
 
     >>> [str(found) for found in published_for("YFCC15M", "noclip", "RN50")]
-    ['imagenet 35.7 % (Fang et al. 2022 (arXiv 2205.01397))']
+    ['imagenet 35.7 % (README of mlfoundations/imagenet-captions)']
     >>> published_for("yfcc15m", "clip", "micro")
     ()
     """
     name = common_name(data)
     if model != "RN50":
         return ()
-    return tuple(row for row in PUBLISHED if row.data == name and row.arm == arm)
+    return tuple(row for row in published_numbers() if row.data == name and row.arm == arm)
 
 
 @dataclass(frozen=True)

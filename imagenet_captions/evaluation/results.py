@@ -18,7 +18,7 @@ DATA = Path(__file__).parent.parent / "data"  # data/SOURCES.md says where its t
 TESTBED = DATA / "testbed_top1.csv"
 PUBLISHED = DATA / "published_results.csv"
 
-TEXT_COLUMNS = ("model", "family", "training", "source")
+TEXT_COLUMNS = ("model", "family", "training", "source", "reference")
 UNITS = ("percent", "fraction")
 _ABSENT = ("", "na", "nan", "n/a", "none", "null", "-")
 _SURELY_ABOVE_ONE_PERCENT = 20.0  # a model this good on ImageNet has more than 1 % on every shift but ImageNet-A

@@ -185,7 +185,7 @@ def test_recipes_keep_what_they_are_and_take_the_runs_sizes() -> None:
 
 def test_published_numbers_are_for_the_papers_model_on_known_data() -> None:
     assert [found.top1 for found in published_for("yfcc15m", "clip", "RN50") if found.test_set == "imagenet"] == [
-        32.7,
+        32.75,
         31.3,
     ]
     assert [found.top1 for found in published_for("yfcc", "noclip", "RN50")] == [35.7]

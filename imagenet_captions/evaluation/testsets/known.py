@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from imagenet_captions import class_lists, classes
+from imagenet_captions.evaluation.shifts import images_of
 
 OBJECTNET = "objectnet"
 _OBJECTNET_TABLE = Path(class_lists.__file__).with_name("data") / "lists" / "objectnet.txt"
@@ -41,11 +42,11 @@ KNOWN: Mapping[str, KnownSet] = {
         KnownSet("imagenet-v2", "ImageNetV2 (matched frequency)", 10_000, per_class=10),
         KnownSet("imagenet-v2-threshold", "ImageNetV2 (threshold 0.7)", 10_000, per_class=10),
         KnownSet("imagenet-v2-top-images", "ImageNetV2 (top images)", 10_000, per_class=10),
-        KnownSet("imagenet-r", "ImageNet-R", 30_000, "imagenet-r"),
-        KnownSet("imagenet-sketch", "ImageNet-Sketch", 50_889),
+        KnownSet("imagenet-r", "ImageNet-R", images_of("imagenet-r"), "imagenet-r"),
+        KnownSet("imagenet-sketch", "ImageNet-Sketch", images_of("imagenet-sketch")),
         # The authors framed every image in red, two pixels wide, so that it can be told from a training image.
-        KnownSet(OBJECTNET, "ObjectNet", 18_574, "objectnet", border=2),
-        KnownSet("imagenet-a", "ImageNet-A", 7_500, "imagenet-a"),
+        KnownSet(OBJECTNET, "ObjectNet", images_of(OBJECTNET), "objectnet", border=2),
+        KnownSet("imagenet-a", "ImageNet-A", images_of("imagenet-a"), "imagenet-a"),
     )
 }
 

@@ -1,0 +1,107 @@
+"""Where every published number that ships comes from: a file, a row and a column, or a mark that none was found."""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+
+from imagenet_captions.ablations.published import PUBLISHED_ARMS, published_numbers
+from imagenet_captions.evaluation.results import DATA, PUBLISHED, TESTBED, read_published, read_testbed
+from imagenet_captions.evaluation.shifts import accuracy_columns, images_of
+
+REFERENCES = DATA / "references.csv"
+NOT_FOUND = "not found in a public file"
+# A file of a repository at a commit, a table of a paper, or a page.
+FILE = re.compile(r"[\w.-]+/[\w.-]+@[0-9a-f]{7} \S+|arXiv \d{4}\.\d{5}(v\d+)? Table \d+[a-z]?|[\w-]+(\.[\w-]+)+/\S+")
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as opened:
+        return list(csv.DictReader(opened, delimiter="\t" if path.suffix == ".tsv" else ","))
+
+
+def parse_reference(text: str) -> tuple[str, str, list[str]]:
+    """`file; row; column, column` into its parts."""
+    file, row, columns = text.split("; ")
+    return file, row, columns.split(", ")
+
+
+@pytest.mark.parametrize("row", read_rows(PUBLISHED), ids=lambda row: row["model"])
+def test_every_published_result_names_its_file_row_and_columns(row: dict[str, str]) -> None:
+    file, where, columns = parse_reference(row["reference"])
+    assert FILE.fullmatch(file), file
+    assert where
+    assert len(columns) == len([column for column in accuracy_columns() if row[column]])
+    assert len(set(columns)) == len(columns)
+
+
+def test_weights_that_were_trained_with_quickgelu_are_cited_by_their_evaluation_with_it() -> None:
+    """open_clip evaluates these weights twice; the rows without -quickgelu have another activation."""
+    rows = {row["model"]: row for row in read_rows(PUBLISHED)}
+    expected = {"OpenCLIP RN50 YFCC-15M": 32.75, "OpenCLIP RN101 YFCC-15M": 34.87, "OpenCLIP RN50 CC-12M": 36.47}
+    for model, imagenet in expected.items():
+        assert "-quickgelu, pretrained=" in rows[model]["reference"]
+        assert float(rows[model]["imagenet"]) == imagenet
+    assert [float(rows[model]["imagenet-v2"]) for model in expected] == [27.93, 30.03, 30.98]
+
+
+def test_rows_of_the_testbed_are_those_that_their_reference_names() -> None:
+    testbed = {row.model: row.accuracies for row in read_testbed().rows}
+    cited = [row for row in read_published().rows if "imagenet-testbed" in row.cells["reference"]]
+    assert len(cited) == 2
+    for row in cited:
+        _, where, _ = parse_reference(row.cells["reference"])
+        assert row.accuracies == testbed[where.removeprefix("model=")]
+        assert row.images == {"objectnet": 18_514}, "the testbed counted fewer images than ObjectNet has"
+
+
+def test_every_column_of_the_other_tables_has_a_reference() -> None:
+    rows = read_rows(REFERENCES)
+    for row in rows:
+        file, where, columns = parse_reference(row["reference"])
+        assert FILE.fullmatch(file), file
+        assert where
+        assert len(columns) == 1
+    by_table: dict[str, set[str]] = {}
+    for row in rows:
+        by_table.setdefault(row["table"], set()).add(row["column"])
+    assert by_table["testbed_top1.csv"] == {"training", *accuracy_columns()}
+    assert by_table["published_class_counts.tsv"] == {"images"}
+    for table, columns in by_table.items():
+        assert columns <= set(read_rows(DATA / table)[0]), table
+    assert set(read_rows(TESTBED)[0]) == {"model"} | by_table["testbed_top1.csv"]
+
+
+def test_every_number_that_a_run_is_held_against_has_a_reference_or_the_mark() -> None:
+    for row in read_rows(PUBLISHED_ARMS):
+        if row["reference"] != NOT_FOUND:
+            file, _, columns = parse_reference(row["reference"])
+            assert FILE.fullmatch(file), file
+            assert len(columns) == 1
+    shipped = {number.reference for number in published_numbers()}
+    assert shipped >= {row["reference"] for row in read_rows(PUBLISHED_ARMS)}
+    assert all(number.source and number.reference for number in published_numbers())
+
+
+def test_a_run_is_held_against_the_numbers_of_the_published_table() -> None:
+    published = {row.model: row.accuracies for row in read_published().rows}
+    for data, model in (("yfcc15m", "OpenCLIP RN50 YFCC-15M"), ("cc12m", "OpenCLIP RN50 CC-12M")):
+        found = {
+            number.test_set: number.top1
+            for number in published_numbers()
+            if (number.data, number.arm) == (data, "clip") and "OpenAI" not in number.source
+        }
+        assert found == published[model]
+
+
+def test_objectnet_has_one_size() -> None:
+    """The 113 folders hold 18,574 images; only the testbed's own accuracies are counted over 18,514 of them."""
+    from imagenet_captions.evaluation.testsets.known import KNOWN
+
+    for name, known in KNOWN.items():
+        if name in accuracy_columns():
+            assert known.images == images_of(name), name
+    assert images_of("objectnet") == 18_574
