@@ -61,7 +61,7 @@ def _measure(runs: Sequence[Run], settings: AblateSettings) -> dict[tuple[str, s
     """A measured step for each pair of objective and model."""
     recipes = [make_recipe(run, settings.model) for run in runs if run.trains]
     wanted = {(recipe.objective, recipe.model): recipe for recipe in recipes}
-    return {key: measure_step(replace(recipe, accumulate=1)) for key, recipe in wanted.items()}
+    return {key: measure_step(replace(recipe, accumulate=1), settings.threads) for key, recipe in wanted.items()}
 
 
 def _table(

@@ -13,6 +13,7 @@ from imagenet_captions.ablations.published import throughput_of
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.config import ProjectorConfig
 from imagenet_captions.models.model import Model
+from imagenet_captions.models.threads import SMALL, computing_threads
 from imagenet_captions.training.data import Batch
 from imagenet_captions.training.objectives import make_objective
 from imagenet_captions.training.optimisers import make_optimiser
@@ -20,7 +21,6 @@ from imagenet_captions.training.recipe import CONTRASTIVE, SIMCLR, SUPERVISED, R
 
 _CLASSES = 1000
 _MOST_IMAGES = {"cpu": 4, "cuda": 128}
-_SMALL = 64  # pixels a side; models of so small images are measured at their own batch
 _STEPS = 2
 _TEXT = "a photographer's title, some tags and a description of what is to be seen"
 
@@ -39,14 +39,21 @@ class Measured:
         return self.seconds * images / 3600
 
 
-def measure_step(recipe: Recipe, clock: Callable[[], float] = time.perf_counter) -> Measured:
+def measure_step(
+    recipe: Recipe, threads: int | None = None, clock: Callable[[], float] = time.perf_counter
+) -> Measured:
     """Train the recipe's model for a few steps on noise, and take the fastest: forward, backward, optimiser.
 
-    The batch is small, for memory's sake; reading images is not in it. A real step of a large batch takes a little
-    less an image, and a run that waits for its images more.
+    Models of larger images are measured on a small batch, to save memory: a step of a large batch takes a little less
+    an image. Reading images is not measured; a run that waits for its images takes longer.
     """
+    with computing_threads(_side(recipe), threads):
+        return _measure(recipe, clock)
+
+
+def _measure(recipe: Recipe, clock: Callable[[], float]) -> Measured:
     kind = "cuda" if torch.cuda.is_available() else "cpu"
-    size = min(recipe.batch_size, _MOST_IMAGES[kind] if _side(recipe) > _SMALL else recipe.batch_size)
+    size = min(recipe.batch_size, _MOST_IMAGES[kind] if _side(recipe) > SMALL else recipe.batch_size)
     model = _ready(recipe).to(kind).train()
     batch = _batch(model, recipe, size).to(kind)
     objective = make_objective(recipe)

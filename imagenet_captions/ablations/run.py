@@ -88,6 +88,7 @@ class Experiment:
             empty_classes="keep",
             devices=self.settings.devices,
             workers=self.settings.workers,
+            threads=self.settings.threads,
             log=("csv",),
         )
 
@@ -205,7 +206,7 @@ def _test(experiment: Experiment, run: Run, folder: Path) -> None:
     (folder / METRICS).unlink(missing_ok=True)
     write_json(folder / _RUN_FILE, _asked(experiment, run))
     model = experiment.folder(run.model_of or run.name)
-    reading = Reading(workers=experiment.settings.workers)
+    reading = Reading(workers=experiment.settings.workers, threads=experiment.settings.threads)
     test_run(run, model, folder, experiment.tests, experiment.fitting(run), reading)
 
 

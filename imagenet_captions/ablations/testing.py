@@ -26,6 +26,7 @@ from imagenet_captions.evaluation.testsets import TestSet, open_test_set
 from imagenet_captions.examples import Examples, select
 from imagenet_captions.files import replacing, write_json
 from imagenet_captions.models.load import load_model
+from imagenet_captions.models.threads import computing_threads
 
 METRICS, ANSWERS = "metrics.json", "answers.npz"
 _FITTED = ("linear-probe", "prototypes", "k-shot")
@@ -70,7 +71,7 @@ def test_run(
         found = extract(loaded, select(examples, rows), FEATURES, reading, what="training images")
         return found.values, np.asarray(rows, np.int64)[found.indices]
 
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, computing_threads(loaded.spec.size, reading.threads):
         opened = [open_test_set(name, path, Path(scratch)) for name, path in test_sets.items()]
         classifier = make_classifier(
             classifier_settings(run, fitting), loaded.to(device).eval(), features_of, str(device)

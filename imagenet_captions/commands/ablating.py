@@ -56,6 +56,10 @@ def ablate(
     epochs: Annotated[int | None, typer.Option(help="Epochs of every training, in place of the recipes'.")] = None,
     model: Annotated[str | None, typer.Option(help="The model, in place of the recipes'.")] = None,
     workers: Annotated[int, typer.Option(help="Processes that read images, beside this one.")] = 2,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Threads that compute on a CPU, for each device. Default: 1 for images up to 64 pixels."),
+    ] = None,
     devices: Annotated[int, typer.Option(help="GPUs that train together, a process each.")] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the runs, what they take and what was published; do nothing.")
@@ -78,6 +82,7 @@ def ablate(
         epochs=epochs,
         model=model,
         workers=workers,
+        threads=threads,
         devices=devices,
     )
     if dry_run:

@@ -79,6 +79,9 @@ def evaluate(
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Images at once.")] = 256,
     workers: Annotated[int, typer.Option(help="Processes that decode images; 0 decodes in this one.")] = 0,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads that compute on a CPU. Default: 1 for images up to 64 pixels.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: a GPU if there is one.")] = None,
 ) -> None:
     """Measure a model's accuracy on test sets: zero-shot, by a classifier made of images, or by its own head."""
@@ -93,7 +96,7 @@ def evaluate(
         model=model,
         test_sets=tuple(map(_named_path, on)),
         classifier=ClassifierSettings(classifier.value, prompts, names, train, k, seed),
-        reading=Reading(batch_size, workers, device),
+        reading=Reading(batch_size, workers, device, threads),
         labels=labels,
     )
     if called is not None and results is None:

@@ -137,6 +137,10 @@ def train(
     nodes: Annotated[int, typer.Option(help="Machines, started by torchrun.")] = 1,
     accelerator: Annotated[Accelerator, typer.Option(help="What computes.")] = Accelerator.AUTO,
     workers: Annotated[int, typer.Option(help="Processes that read images, for each device; 0: none.")] = 2,
+    threads: Annotated[
+        int | None,
+        typer.Option(help="Threads that compute on a CPU, for each device. Default: 1 for images up to 64 pixels."),
+    ] = None,
     save_every: Annotated[int | None, typer.Option(help="Write last.ckpt every so many steps too.")] = None,
     keep_every: Annotated[int | None, typer.Option(help="Keep a checkpoint every so many epochs.")] = None,
     log: Annotated[list[LogTo] | None, typer.Option(help="Where losses go; may be given often.")] = None,
@@ -185,6 +189,7 @@ def train(
         nodes=nodes,
         accelerator=accelerator.value,
         workers=workers,
+        threads=threads,
         save_every=save_every,
         keep_every=keep_every,
         log=tuple(each.value for each in log) if log else ("csv", "tensorboard"),
@@ -213,6 +218,7 @@ def _measurement(settings: "TrainSettings", tests: list[str]) -> "EvaluateSettin
 
     from imagenet_captions.evaluation.classifiers.making import ClassifierSettings
     from imagenet_captions.evaluation.evaluate import EvaluateSettings
+    from imagenet_captions.evaluation.extract import Reading
     from imagenet_captions.evaluation.testsets import open_test_set
     from imagenet_captions.storage.places import local_place
 
@@ -223,10 +229,14 @@ def _measurement(settings: "TrainSettings", tests: list[str]) -> "EvaluateSettin
     with tempfile.TemporaryDirectory() as scratch:
         for name, path in pairs:
             open_test_set(name, path, Path(scratch), None)
+    reading = Reading(threads=settings.threads)
     kind = {"contrastive": "zero-shot", "supervised": "head", "simclr": "linear-probe"}[settings.recipe.objective]
     train = settings.data if kind == "linear-probe" else None
     return EvaluateSettings(
-        model=str(settings.out), test_sets=tuple(pairs), classifier=ClassifierSettings(kind, train=train)
+        model=str(settings.out),
+        test_sets=tuple(pairs),
+        classifier=ClassifierSettings(kind, train=train),
+        reading=reading,
     )
 
 

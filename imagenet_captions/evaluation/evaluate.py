@@ -24,6 +24,7 @@ from imagenet_captions.examples import Examples
 from imagenet_captions.files import write_json
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.model import Model
+from imagenet_captions.models.threads import computing_threads
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def evaluate_model(model: Model, settings: EvaluateSettings) -> dict[str, Any]:
     reading = settings.reading
     device = reading.torch_device()
     model.to(device).eval()
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, computing_threads(model.spec.size, reading.threads):
         opened = [
             open_test_set(name, path, Path(scratch), settings.labels if name == IMAGENET else None)
             for name, path in settings.test_sets

@@ -31,18 +31,22 @@ _SHOWN = 5
 class Reading:
     """How images are read: so many at once, by so many worker processes (0 reads in this one), to a device.
 
-    Without a device it is the first GPU, or the CPU where there is none.
+    Without a device it is the first GPU, or the CPU where there is none. `threads` are those that compute on a CPU;
+    without it, models of small images get one.
     """
 
     batch_size: int = 256
     workers: int = 0
     device: str | None = None
+    threads: int | None = None
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise InputError(f"--batch-size {self.batch_size} is not possible; give 1 or more")
         if self.workers < 0:
             raise InputError(f"--workers {self.workers} is not possible; give 0 or more")
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"--threads {self.threads} is not possible; give 1 or more")
 
     def torch_device(self) -> torch.device:
         """The device, or an InputError if this machine has none of that name."""

@@ -18,7 +18,7 @@ LOGGERS = ("csv", "tensorboard", "wandb")
 ACCELERATORS = ("auto", "cpu", "gpu")
 
 # What a resumed run may change: none of it changes what is learned.
-_FREE = frozenset({"out", "workers", "save_every", "keep_every", "log", "log_every"})
+_FREE = frozenset({"out", "workers", "threads", "save_every", "keep_every", "log", "log_every"})
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class TrainSettings:
     `init` is the model to start from, `init_image` a run whose image tower alone is taken; without them the weights are
     random, by `seed`. `ids` is a file with the image ids to train on. `steps` ends the run, and the schedule, at so
     many steps. `empty_classes` says what a supervised run does with a class that has no images. `devices` counts the
-    processes of a machine, `nodes` the machines.
+    processes of a machine, `nodes` the machines. `threads` are those of one process; without it, models of small images
+    get one.
     """
 
     data: Path
@@ -44,6 +45,7 @@ class TrainSettings:
     nodes: int = 1
     accelerator: str = "auto"
     workers: int = 2
+    threads: int | None = None
     save_every: int | None = None
     keep_every: int | None = None
     log: tuple[str, ...] = ("csv", "tensorboard")
@@ -54,7 +56,7 @@ class TrainSettings:
             self._check_at_least(name, 1)
         for name in ("seed", "workers"):
             self._check_at_least(name, 0)
-        for name in ("steps", "save_every", "keep_every"):
+        for name in ("steps", "save_every", "keep_every", "threads"):
             if getattr(self, name) is not None:
                 self._check_at_least(name, 1)
         _check_choice("--empty-classes", self.empty_classes, EMPTY_CLASSES)

@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 from imagenet_captions.errors import InputError, StoppedEarly
 from imagenet_captions.files import locked
 from imagenet_captions.models.save import save_model
+from imagenet_captions.models.threads import computing_threads
 from imagenet_captions.training.checkpoints import FOLDER, LAST, Checkpoints, WholeFiles, read_checkpoint_step
 from imagenet_captions.training.data import Batch
 from imagenet_captions.training.done import MODEL_FOLDER, TrainResult, read_done, write_done
 from imagenet_captions.training.faults import in_words
 from imagenet_captions.training.feed import Feed, images_seen
+from imagenet_captions.training.loggers import make_loggers, wandb_run
 from imagenet_captions.training.module import TrainingModule
 from imagenet_captions.training.prepare import make_model, open_training_set
 from imagenet_captions.training.processes import process_rank
@@ -72,7 +73,9 @@ def _train(settings: TrainSettings, first: bool) -> TrainResult | None:
         last = settings.out / FOLDER / LAST
         feed.start = read_checkpoint_step(last) if last.exists() else 0
         _say(settings, feed.images, length, feed.start)
-        fit(trainer, module, feed, last if feed.start else None)
+        tracked = wandb_run(trainer.loggers, settings) if first else nullcontext()
+        with tracked, computing_threads(model.spec.size, settings.threads):
+            fit(trainer, module, feed, last if feed.start else None)
         module.check_losses()
         module.check_weights()
         return _finish(settings, module, feed) if trainer.is_global_zero else None
@@ -103,32 +106,13 @@ def make_trainer(settings: TrainSettings, length: Length) -> Trainer:
         gradient_clip_val=recipe.clip_norm,
         sync_batchnorm=recipe.sync_batchnorm and settings.processes > 1,
         use_distributed_sampler=False,
-        logger=_loggers(settings),
+        logger=make_loggers(settings),
         callbacks=[Progress(length.steps), checkpoints, StopOnSignal(checkpoints)],
         plugins=[WholeFiles()],
         enable_checkpointing=False,
         enable_model_summary=False,
         enable_progress_bar=False,
     )
-
-
-def _loggers(settings: TrainSettings) -> list[Logger]:
-    """Where losses are written: a CSV file and a TensorBoard file a start, and W&B if asked for."""
-    folder = settings.out / "logs"
-    loggers: list[Logger] = []
-    if "csv" in settings.log:
-        loggers.append(CSVLogger(folder, name="csv", flush_logs_every_n_steps=1))
-    if "tensorboard" in settings.log:
-        loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
-    if "wandb" in settings.log:
-        from importlib.util import find_spec
-
-        if find_spec("wandb") is None:
-            raise InputError("--log wandb needs wandb; install it with: pip install wandb")
-        from lightning.pytorch.loggers import WandbLogger
-
-        loggers.append(WandbLogger(name=settings.out.name, save_dir=folder))
-    return loggers
 
 
 def fit(trainer: Trainer, module: TrainingModule, feed: Iterable[Batch], checkpoint: Path | None = None) -> None:

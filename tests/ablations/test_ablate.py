@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 from PIL import Image
 
 from imagenet_captions.ablations import ablate as ablating
@@ -34,14 +31,6 @@ from imagenet_captions.training.train import TrainResult, train
 from tests.ablations.made import COLOURS, write_micro_set
 
 EPOCHS = 2
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -148,10 +137,7 @@ def test_a_killed_ablation_goes_on_to_the_same_weights(done: AblateSettings, tmp
     arguments = f"ablate test-language squares={done.data['squares']} --test {tests} --preset micro --out {out}"
     command = [sys.executable, "-m", "imagenet_captions.cli", *arguments.split(), "--epochs", str(EPOCHS)]
     checkpoint = out / "runs" / "squares-clip-s0" / "checkpoints" / "last.ckpt"
-    threads = {**os.environ, "OMP_NUM_THREADS": "1"}  # as many as here: sums in another order are other sums
-    with subprocess.Popen(
-        [*command, "--workers", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=threads
-    ) as process:
+    with subprocess.Popen([*command, "--workers", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         until = time.monotonic() + 300
         while not checkpoint.exists():
             assert process.poll() is None, process.communicate()[0]
@@ -208,10 +194,11 @@ def test_another_test_set_is_tested_again_and_nothing_trained(copied: AblateSett
 
 
 def test_two_processes_train_a_run_together(done: AblateSettings, tmp_path: Path) -> None:
-    settings = replace(done, factors=("test-language",), devices=2, out=tmp_path / "two")
+    settings = replace(done, factors=("test-language",), devices=2, threads=1, out=tmp_path / "two")
     experiment = running.prepare(settings)
     run = experiment.runs()[0]
     wanted = experiment.train_settings(run)
+    assert wanted.threads == 1
     told = tmp_path / "settings.json"
     result = train_apart(wanted, told)
     assert read_settings(told) == wanted
@@ -240,6 +227,7 @@ def test_an_interrupt_is_passed_on(copied: AblateSettings, monkeypatch: pytest.M
         ({"epochs": 0}, "--epochs 0 is not possible"),
         ({"devices": 0}, "--devices 0 is not possible"),
         ({"workers": -1}, "--workers -1 is not possible"),
+        ({"threads": 0}, "--threads 0 is not possible"),
         ({"factors": ("colour",)}, "there is no factor 'colour'"),
         ({"preset": "huge"}, "there is no preset 'huge'"),
         ({"tests": {"a": Path("nowhere")}}, "--test a=nowhere does not exist"),

@@ -21,7 +21,7 @@ from imagenet_captions.training.recipes import find_recipe
 from tests.ablations.made import write_micro_set
 
 
-def half_a_second(recipe: Recipe) -> Measured:
+def half_a_second(recipe: Recipe, threads: int | None = None) -> Measured:
     return Measured(0.5, 4, "this CPU (test)", gpu=False)
 
 

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from imagenet_captions.training.module import TrainingModule
 from imagenet_captions.training.recipes import find_recipe
 from imagenet_captions.training.settings import TrainSettings
 
@@ -81,14 +84,14 @@ def losses(run: Path) -> dict[int, float]:
 
 
 def run_python(code: str, *arguments: str | Path, timeout: float = 200) -> subprocess.CompletedProcess[str]:
-    """Python in a process of its own, with as many threads as this one, so that sums come out alike."""
+    """Python in a process of its own."""
     return subprocess.run(
         [sys.executable, *(["-c", code] if "\n" in code else [code]), *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=timeout,
         check=False,
-        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "PYTHONPATH": str(_ROOT)},
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
     )
 
 
@@ -96,6 +99,18 @@ def run_until_killed(run: TrainSettings, step: int) -> None:
     """Train in a process of its own that is killed, as by the kernel, in the middle of step `step`."""
     done = run_python(_KILLED, repr_settings(run), str(step))
     assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, step: int, happens: Callable[[TrainingModule], Any]) -> None:
+    """Let something happen within the forward pass of a step."""
+    kept = TrainingModule.training_step
+
+    def training_step(self: TrainingModule, batch: Any, batch_idx: int) -> Any:
+        if self.global_step == step:
+            happens(self)
+        return kept(self, batch, batch_idx)
+
+    monkeypatch.setattr(TrainingModule, "training_step", training_step)
 
 
 def repr_settings(run: TrainSettings) -> str:

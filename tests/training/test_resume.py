@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType, SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 
+from imagenet_captions.errors import InputError, StoppedEarly
+from imagenet_captions.training import loggers
 from imagenet_captions.training.train import train
-from tests.training.made import losses, run_until_killed, same_weights, settings, write_images
+from tests.training.made import at_step, losses, run_until_killed, same_weights, settings, write_images
 
 
 @pytest.mark.parametrize(
@@ -36,3 +42,59 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(
     assert losses(broken.out) == losses(unbroken.out)
     done, whole = (json.loads((run.out / "done.json").read_text()) for run in (broken, unbroken))
     assert (done["steps"], done["images_seen"], done["loss"]) == (9, 72, whole["loss"])
+
+
+class Wandb:
+    """Stands in for Lightning's logger of W&B, which needs an account; keeps what it was given."""
+
+    started: ClassVar[list[Wandb]] = []
+
+    def __init__(self, **given: Any) -> None:
+        self.given = given
+        self.version = given["id"]
+        self.params: dict[str, Any] = {}
+        self.losses: dict[int, float] = {}
+        self.finished = False
+        self.experiment = self
+        self.started.append(self)
+
+    def log_hyperparams(self, params: dict[str, Any]) -> None:
+        self.params |= params
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        self.losses[step] = metrics["loss"]
+
+    def finish(self) -> None:
+        self.finished = True
+
+    def __getattr__(self, name: str) -> Any:  # what else Lightning calls
+        return lambda *_, **__: None
+
+
+def test_a_resumed_run_goes_on_as_the_same_wandb_run_with_its_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loggers, "WandbLogger", Wandb)
+    monkeypatch.setattr(loggers, "find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "wandb", ModuleType("wandb"))
+    monkeypatch.setitem(sys.modules, "wandb.errors", SimpleNamespace(Error=RuntimeError))  # type: ignore[arg-type]
+    monkeypatch.setattr(Wandb, "started", [])
+    run = settings(write_images(tmp_path / "data.parquet"), tmp_path / "run", log=("wandb",), model="micro", steps=4)
+    with monkeypatch.context() as patch:
+        at_step(patch, 1, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(StoppedEarly):
+            train(run)
+    train(run)
+    other = replace(run, out=tmp_path / "other")
+    train(other)
+    first, second, third = Wandb.started
+    assert first.given["id"] == second.given["id"] != third.given["id"]
+    assert first.given["resume"] == "allow"
+    assert first.params["recipe"]["lr"] == run.recipe.lr
+    assert first.params["seed"] == 0
+    assert (set(first.losses), set(second.losses)) == ({0, 1}, {2, 3})
+    assert first.finished, "a later run of this process is a W&B run of its own"
+    (other.out / "done.json").unlink()
+    (other.out / "logs" / "wandb.json").write_text("[")
+    with pytest.raises(InputError, match=r"wandb\.json cannot be read; remove it to start a new W&B run"):
+        train(other)

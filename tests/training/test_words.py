@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from imagenet_captions.training.checkpoints import WholeFiles, read_checkpoint_s
 from imagenet_captions.training.module import TrainingModule
 from imagenet_captions.training.settings import write_settings
 from imagenet_captions.training.train import train
-from tests.training.made import settings, write_images
+from tests.training.made import at_step, settings, write_images
 
 LAST = Path("checkpoints") / "last.ckpt"
 
@@ -26,18 +25,6 @@ LAST = Path("checkpoints") / "last.ckpt"
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_images(tmp_path_factory.mktemp("data") / "data.parquet")
-
-
-def at_step(monkeypatch: pytest.MonkeyPatch, step: int, happens: Callable[[TrainingModule], Any]) -> None:
-    """Let something happen within the forward pass of a step."""
-    kept = TrainingModule.training_step
-
-    def training_step(self: TrainingModule, batch: Any, batch_idx: int) -> Any:
-        if self.global_step == step:
-            happens(self)
-        return kept(self, batch, batch_idx)
-
-    monkeypatch.setattr(TrainingModule, "training_step", training_step)
 
 
 @pytest.mark.parametrize(
