@@ -17,9 +17,11 @@ from imagenet_captions.commands import (
     training,
 )
 from imagenet_captions.commands.app import app
+from imagenet_captions.commands.group import SPECS
 
 # Importing a module of commands registers them.
 __all__ = [
+    "SPECS",
     "ablating",
     "app",
     "comparing",

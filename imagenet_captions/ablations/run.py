@@ -105,7 +105,7 @@ def prepare(settings: AblateSettings) -> Experiment:
     folder = settings.out / "inputs"
     micro = settings.preset == "micro"
     if not settings.tests:
-        raise InputError("an ablation needs a test set; give --test NAME=PATH, and --test PATH with --preset micro")
+        raise InputError("an ablation needs a test set; give --on NAME=PATH, and --on PATH with --preset micro")
     sources = {
         name: _with_texts(path, folder / f"{name}.parquet") if micro else path for name, path in settings.data.items()
     }

@@ -54,11 +54,11 @@ class AblateSettings:
             raise InputError(f"--workers {self.workers} is not possible; give 0 or more")
         for name, path in (self.tests or {}).items():
             if not path.exists():
-                raise InputError(f"--test {name}={path} does not exist; check the path")
+                raise InputError(f"--on {name}={path} does not exist; check the path")
             if name in {shift.same_classes for shift in SHIFTS}:
-                raise InputError(f"--test {name} is what ImageNet's accuracy on some classes is called; rename it")
+                raise InputError(f"--on {name} is what ImageNet's accuracy on some classes is called; rename it")
         if self.preset == "micro" and len(self.tests or {}) > 1:
-            raise InputError("--preset micro makes its shifts of one test set; give --test once")
+            raise InputError("--preset micro makes its shifts of one test set; give --on once")
         _ = self.sized
 
     @property

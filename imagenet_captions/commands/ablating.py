@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from imagenet_captions.commands.app import command
-from imagenet_captions.commands.given import PlaceHere, local_path
+from imagenet_captions.commands.flags import LocalPath
 
 
 class Factor(str, Enum):
@@ -42,15 +42,17 @@ def ablate(
         ),
     ],
     out: Annotated[
-        PlaceHere,
-        typer.Option(parser=local_path, help="Runs and report.md; the same folder again goes on, or adds a factor."),
+        LocalPath, typer.Option(help="Runs and report.md; the same folder again goes on, or adds a factor.")
     ],
     preset: Annotated[Scale, typer.Option(help="The paper's size, or 32 x 32 images on a CPU in minutes.")] = (
         Scale.PAPER
     ),
-    test: Annotated[
+    on: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=PATH", help="A test set, as for `evaluate`; with micro one Parquet file."),
+        typer.Option(
+            metavar="[NAME=]PATH",
+            help="A test set, as for `evaluate`; with micro one Parquet file. May be given often.",
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(help="How often each arm is trained.")] = 1,
     epochs: Annotated[int | None, typer.Option(help="Epochs of every training, in place of the recipes'.")] = None,
@@ -77,7 +79,7 @@ def ablate(
         data=parse_places(data, "DATASET"),
         out=out,
         preset=preset.value,
-        tests=parse_places(test or [], "--test"),
+        tests=parse_places(on or [], "--on"),
         seeds=seeds,
         epochs=epochs,
         model=model,

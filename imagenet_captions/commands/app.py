@@ -1,29 +1,25 @@
 """The typer application, and what every command has in common: one sentence for a mistake, and its exit code.
 
-The modules of this package do without `from __future__ import annotations`: typer would read the flags of all commands
-out of strings, twice, at every start.
+The modules of this package do without `from __future__ import annotations`: `flags` reads the types in a signature.
 """
 
 import errno
-import functools
+import inspect
 import logging
 import sys
 from collections.abc import Callable
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any
 
 import typer
 
-from imagenet_captions.commands.given import Given, GivenHere
-from imagenet_captions.commands.secrets import Commands
+from imagenet_captions.commands.flags import read_values
+from imagenet_captions.commands.group import Command, Group, Spec, add_spec
+from imagenet_captions.commands.help import PROGRAM
 from imagenet_captions.errors import ImagenetCaptionsError
 
-P = ParamSpec("P")
-
 app = typer.Typer(
-    name="imagenet-captions",
-    cls=Commands,
-    help="Rebuild ImageNet-Captions: ImageNet training images with the text their photographers wrote on Flickr.",
-    no_args_is_help=True,
+    name=PROGRAM,
+    cls=Group,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -43,16 +39,16 @@ _USERS_TO_MEND = {
 _TALKATIVE = ("botocore", "aiobotocore", "s3fs", "gcsfs", "httpx")  # of where they found credentials, for one
 
 
-def command(function: Callable[P, None]) -> Callable[P, None]:
+def command(function: Callable[..., None]) -> Callable[..., None]:
     """Register a command that answers a user's mistake with one sentence and its exit code, never a traceback."""
+    spec = add_spec(function)
 
-    @functools.wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+    def run(**texts: Any) -> None:
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
         for library in _TALKATIVE:
             logging.getLogger(library).setLevel(logging.WARNING)
         try:
-            function(*args, **{name: _opened(value) for name, value in kwargs.items()})
+            function(**read_values(spec.flags, texts))
         except ImagenetCaptionsError as error:
             typer.echo(f"imagenet-captions: {error}", err=True)
             raise typer.Exit(error.exit_code) from None
@@ -68,16 +64,16 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             typer.echo(f"imagenet-captions: {where}{_USERS_TO_MEND[error.errno]}", err=True)
             raise typer.Exit(2) from None
 
-    return app.command()(run)
+    _declare(run, spec)
+    app.command(spec.name, cls=Command)(run)
+    return function
 
 
-def _opened(value: Any) -> Any:
-    """The place that a path or URL names; whatever else a command takes as it is."""
-    if isinstance(value, Given):
-        from imagenet_captions.storage.places import local_place, place
-
-        return local_place(value) if isinstance(value, GivenHere) else place(str(value))
-    return [_opened(each) for each in value] if isinstance(value, list) else value
+def _declare(run: Callable[..., None], spec: Spec) -> None:
+    """Tell typer the command's flags by the signature of the function that it calls."""
+    parameters = [flag.for_typer() for flag in spec.flags]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
 
 
 def _version(wanted: bool) -> None:

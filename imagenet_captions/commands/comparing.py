@@ -1,22 +1,21 @@
 """diff: what two datasets differ in."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from imagenet_captions.commands.app import command
-from imagenet_captions.commands.given import Place, path
 
 
 @command
 def diff(
-    a: Annotated[Place, typer.Argument(parser=path, help="A dataset folder, such as one made from the release.")],
-    b: Annotated[Place, typer.Argument(parser=path, help="Another one, such as a rebuild.")],
+    a: Annotated[Path, typer.Argument(help="A dataset folder, such as one made from the release.")],
+    b: Annotated[Path, typer.Argument(help="Another one, such as a rebuild.")],
     raw: Annotated[bool, typer.Option("--raw", help="Compare the texts as the source gave them, too.")] = False,
     out: Annotated[
-        Place | None,
+        Path | None,
         typer.Option(
-            parser=path,
             help="Write the ids: a .tsv or .json file, or a folder that gets counts and ids.",
             metavar="PATH",
         ),

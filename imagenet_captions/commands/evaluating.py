@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 
 from imagenet_captions.commands.app import command
-from imagenet_captions.commands.given import PlaceHere, local_path
+from imagenet_captions.commands.flags import LocalPath
 from imagenet_captions.errors import InputError
 from imagenet_captions.extras import require
-from imagenet_captions.storage.places import local_place
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ def evaluate(
             "a tar or Parquet; any other name is a set with classes of its own. May be given often.",
         ),
     ],
-    out: Annotated[PlaceHere, typer.Option(parser=local_path, help="Where metrics.json goes.")],
+    out: Annotated[LocalPath, typer.Option(help="Where metrics.json goes.")],
     classifier: Annotated[
         Kind, typer.Option(help="By class names, by labelled images (--train), or the model's own head.")
     ] = Kind.ZERO_SHOT,
@@ -56,23 +55,16 @@ def evaluate(
         typer.Option(help="Zero-shot: curated, wordnet, or a file with a line a class. Default: curated."),
     ] = None,
     train: Annotated[
-        PlaceHere | None,
-        typer.Option(parser=local_path, help="Labelled images for linear-probe, k-shot and prototypes, in any layout."),
+        LocalPath | None, typer.Option(help="Labelled images for linear-probe, k-shot and prototypes, in any layout.")
     ] = None,
     k: Annotated[int | None, typer.Option("--k", help="k-shot: images a class.")] = None,
     seed: Annotated[int, typer.Option(help="Which images are the k, and which are held out.")] = 0,
     labels: Annotated[
-        PlaceHere | None,
-        typer.Option(
-            parser=local_path,
-            help="Labels of flat ImageNet validation images: the devkit, LOC_val_solution.csv or val.txt.",
-        ),
+        LocalPath | None,
+        typer.Option(help="Labels of flat ImageNet validation images: the devkit, LOC_val_solution.csv or val.txt."),
     ] = None,
     results: Annotated[
-        PlaceHere | None,
-        typer.Option(
-            parser=local_path, help="Add the model's row to this table, which `robustness` reads: RESULTS.csv."
-        ),
+        LocalPath | None, typer.Option(help="Add the model's row to this table, which `robustness` reads: RESULTS.csv.")
     ] = None,
     called: Annotated[
         str | None, typer.Option("--as", help="What the model is called in that table. Default: as it was given.")
@@ -113,6 +105,8 @@ def evaluate(
 
 
 def _named_path(text: str) -> tuple[str, Path]:
+    from imagenet_captions.storage.places import local_place
+
     name, equals, path = text.partition("=")
     if not (name and equals and path):
         raise InputError(f"--on {text[:80]!r} names no test set; give NAME=PATH, such as imagenet=val")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from imagenet_captions.commands.app import command
-from imagenet_captions.commands.given import PlaceHere, local_path
+from imagenet_captions.commands.flags import LocalPath
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +29,8 @@ class Units(str, Enum):
 @command
 def robustness(
     results: Annotated[
-        PlaceHere,
+        LocalPath,
         typer.Argument(
-            parser=local_path,
             metavar="RESULTS.csv",
             help="A table with model, imagenet and any of imagenet-v2, imagenet-r, imagenet-sketch, objectnet, "
             "imagenet-a; or `published`, for CLIP, ALIGN and BASIC as they were published.",
@@ -48,12 +47,8 @@ def robustness(
     all_classes: Annotated[
         bool, typer.Option("--all-classes", help="Compare R, A and ObjectNet on all 1000 classes for every model.")
     ] = False,
-    out: Annotated[
-        PlaceHere | None, typer.Option(parser=local_path, help="Write the table with effective robustness: ER.csv.")
-    ] = None,
-    plot: Annotated[
-        PlaceHere | None, typer.Option(parser=local_path, help="Draw the figure: a .png or .svg file.")
-    ] = None,
+    out: Annotated[LocalPath | None, typer.Option(help="Write the table with effective robustness: ER.csv.")] = None,
+    plot: Annotated[LocalPath | None, typer.Option(help="Draw the figure: a .png or .svg file.")] = None,
     with_published: Annotated[
         bool,
         typer.Option(

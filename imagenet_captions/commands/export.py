@@ -1,12 +1,12 @@
 """export: a dataset in the forms that other tools read."""
 
 from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from imagenet_captions.commands.app import command
-from imagenet_captions.commands.given import Place, path
 from imagenet_captions.commands.options import Deny, Engine, EngineName, RayAddress, Workers, open_engine
 
 
@@ -22,15 +22,12 @@ class Target(str, Enum):
 
 @command
 def export(
-    dataset: Annotated[Place, typer.Argument(parser=path, help="A dataset folder.")],
+    dataset: Annotated[Path, typer.Argument(help="A dataset folder.")],
     to: Annotated[Target, typer.Option(help="The form to write.")],
-    out: Annotated[
-        Place, typer.Option(parser=path, help="The file, or for webdataset the folder. OUT.json says what is in it.")
-    ],
+    out: Annotated[Path, typer.Option(help="The file, or for webdataset the folder. OUT.json says what is in it.")],
     images: Annotated[
-        Place | None,
+        Path | None,
         typer.Option(
-            parser=path,
             help="open-clip-csv: the folder of image files to name. webdataset: the images, in any form that build "
             "takes; default: the dataset's own.",
         ),

@@ -1,11 +1,11 @@
 """filter: some rows of a dataset, as a list of ids or as a dataset."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from imagenet_captions.commands.app import command
-from imagenet_captions.commands.given import Place, path
 from imagenet_captions.commands.options import Deny, Workers, count_workers
 from imagenet_captions.errors import InputError
 
@@ -14,7 +14,7 @@ Many = list[str] | None
 
 @command
 def filter(
-    dataset: Annotated[Place, typer.Argument(parser=path, help="A dataset folder.")],
+    dataset: Annotated[Path, typer.Argument(help="A dataset folder.")],
     class_: Annotated[
         Many, typer.Option("--class", help="A wnid, index, name or ancestor such as dog; any of those given.")
     ] = None,
@@ -36,15 +36,14 @@ def filter(
     split: Annotated[str | None, typer.Option(help="train or val, by a hash of the id.")] = None,
     val_fraction: Annotated[float, typer.Option(help="The share of all rows that is val.")] = 0.1,
     only_ids: Annotated[
-        Place | None, typer.Option(parser=path, help="Only the image ids in this file, such as one that --ids wrote.")
+        Path | None, typer.Option(help="Only the image ids in this file, such as one that --ids wrote.")
     ] = None,
     deny: Deny = None,
     trim_tail: Annotated[
         str | None, typer.Option(help="At most N rows for each of the K rarest classes.", metavar="K:N")
     ] = None,
     like: Annotated[
-        Place | None,
-        typer.Option(parser=path, help="As many rows a class as a table with columns wnid and count says."),
+        Path | None, typer.Option(help="As many rows a class as a table with columns wnid and count says.")
     ] = None,
     per_class: Annotated[int | None, typer.Option(help="At most so many rows a class.")] = None,
     sample: Annotated[
@@ -54,10 +53,8 @@ def filter(
     local_labels: Annotated[
         bool, typer.Option("--local-labels", help="Count labels over the classes left; the old ones stay beside them.")
     ] = False,
-    out: Annotated[Place | None, typer.Option(parser=path, help="Write a dataset folder.")] = None,
-    ids: Annotated[
-        Place | None, typer.Option(parser=path, help="Write a list of image ids, and FILE.json beside it.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a dataset folder.")] = None,
+    ids: Annotated[Path | None, typer.Option(help="Write a list of image ids, and FILE.json beside it.")] = None,
     workers: Workers = None,
 ) -> None:
     """Keep some rows of a dataset: as a smaller dataset (--out), or as a list of their ids (--ids)."""

@@ -1,12 +1,12 @@
 """label-by-text: class labels from what texts say."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from imagenet_captions.commands.app import command
-from imagenet_captions.commands.given import Place, path
 from imagenet_captions.commands.options import Engine, EngineName, RayAddress, Workers, open_engine
 from imagenet_captions.labelling.modes import Mode
 
@@ -14,14 +14,13 @@ from imagenet_captions.labelling.modes import Mode
 @command
 def label_by_text(
     table: Annotated[
-        Place,
+        Path,
         typer.Argument(
-            parser=path,
             help="Captions: a .parquet, .csv or .tsv file, WebDataset tars or a folder of them, one of our datasets, "
             "or YFCC100M's metadata.",
         ),
     ],
-    out: Annotated[Place, typer.Option(parser=path, help="The labelled table: a .parquet, .csv or .tsv file.")],
+    out: Annotated[Path, typer.Option(help="The labelled table: a .parquet, .csv or .tsv file.")],
     mode: Annotated[
         Mode,
         typer.Option(

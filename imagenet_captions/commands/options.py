@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imagenet_captions.class_sets import ClassSet
-from imagenet_captions.commands.given import Place, path
 
 if TYPE_CHECKING:
     from imagenet_captions import engine
@@ -29,23 +29,18 @@ class Missing(str, Enum):
     FAIL = "fail"
 
 
-Release = Annotated[Place | None, typer.Option(parser=path, help="imagenet_captions.json, or the zip that holds it.")]
+Release = Annotated[Path | None, typer.Option(help="imagenet_captions.json, or the zip that holds it.")]
 Urls = Annotated[
-    list[Place] | None,
-    typer.Option(
-        parser=path, help="ImageNet's URL list (fall11_urls.txt), plain or in a .tgz, .gz or .zip. May be given often."
-    ),
+    list[Path] | None,
+    typer.Option(help="ImageNet's URL list (fall11_urls.txt), plain or in a .tgz, .gz or .zip. May be given often."),
 ]
 RequiredUrls = Annotated[
-    list[Place],
-    typer.Option(
-        "--urls", parser=path, help="ImageNet's URL list, plain or in a .tgz, .gz or .zip. May be given often."
-    ),
+    list[Path],
+    typer.Option("--urls", help="ImageNet's URL list, plain or in a .tgz, .gz or .zip. May be given often."),
 ]
 Ids = Annotated[
-    Place | None,
+    Path | None,
     typer.Option(
-        parser=path,
         help="The images that count: an ILSVRC train folder or tar, LOC_train_solution.csv, train_cls.txt, a folder "
         "of imagenet-1k Parquet, or a text file. Default: every id of the list.",
     ),
@@ -67,26 +62,21 @@ Refresh = Annotated[
     typer.Option(help="Ask again for answers older than so many days, and drop photos that are gone.", metavar="DAYS"),
 ]
 KeyFile = Annotated[
-    Place | None,
-    typer.Option(parser=path, help="File with FLICKR_API_KEY=... and FLICKR_API_SECRET=...; default: the environment."),
+    Path | None,
+    typer.Option(help="File with FLICKR_API_KEY=... and FLICKR_API_SECRET=...; default: the environment."),
 ]
 Tries = Annotated[int, typer.Option(help="Ask at most so often for one photo in a run, with growing waits.")]
-Matches = Annotated[Place, typer.Option(parser=path, help="What `match` wrote.")]
-OptionalMatches = Annotated[
-    Place | None, typer.Option(parser=path, help="What `match` wrote, for captions from a crawl.")
-]
+Matches = Annotated[Path, typer.Option(help="What `match` wrote.")]
+OptionalMatches = Annotated[Path | None, typer.Option(help="What `match` wrote, for captions from a crawl.")]
 Yfcc = Annotated[
-    Place | None,
+    Path | None,
     typer.Option(
-        parser=path,
         help="YFCC100M's metadata: yfcc100m_dataset, plain, .bz2 or .gz, a folder of its parts, or "
         "yfcc100m_dataset.sql. Flickr is asked only for what it does not have.",
     ),
 ]
-Store = Annotated[Place, typer.Option(parser=path, help="The SQLite file that keeps Flickr's answers.")]
-OptionalStore = Annotated[
-    Place | None, typer.Option(parser=path, help="What `crawl` wrote, for captions from a crawl.")
-]
+Store = Annotated[Path, typer.Option(help="The SQLite file that keeps Flickr's answers.")]
+OptionalStore = Annotated[Path | None, typer.Option(help="What `crawl` wrote, for captions from a crawl.")]
 Caption = Annotated[
     str,
     typer.Option(
@@ -95,16 +85,14 @@ Caption = Annotated[
     ),
 ]
 Deny = Annotated[
-    Place | None,
+    Path | None,
     typer.Option(
-        parser=path,
         help="Denylist: a photo id, an owner's NSID, the address of a photo's or owner's page, or a file name a line.",
     ),
 ]
 Images = Annotated[
-    Place | None,
+    Path | None,
     typer.Option(
-        parser=path,
         help="ImageNet as you have it: train folder, ILSVRC2012_img_train.tar, imagenet-1k Parquet, WebDataset tars, "
         "or files named by Flickr photo id. Without it the dataset has text only.",
     ),
@@ -121,9 +109,7 @@ RayAddress = Annotated[
     str | None,
     typer.Option(metavar="HOST:PORT", help="The Ray cluster to use. Default: one of this machine's, for the run."),
 ]
-Out = Annotated[
-    Place, typer.Option(parser=path, help="Where the result goes: a path, or a URL such as s3://bucket/name.")
-]
+Out = Annotated[Path, typer.Option(help="Where the result goes: a path, or a URL such as s3://bucket/name.")]
 
 
 @contextmanager

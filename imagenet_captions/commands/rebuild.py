@@ -8,7 +8,6 @@ import typer
 
 from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.commands.app import command
-from imagenet_captions.commands.given import Place, path
 from imagenet_captions.commands.options import (
     Caption,
     Classes,
@@ -66,9 +65,8 @@ def build(
         bool, typer.Option("--no-crawl", help="Ask Flickr for nothing; photos that --yfcc lacks end as not_asked.")
     ] = False,
     work: Annotated[
-        Place | None,
+        Path | None,
         typer.Option(
-            parser=path,
             help="Where intermediate files are kept. Default: OUT.work beside the dataset, or here for a URL.",
         ),
     ] = None,
@@ -134,7 +132,7 @@ def match(
 
 @command
 def extract_yfcc(
-    yfcc: Annotated[Place, typer.Argument(parser=path, help="YFCC100M's metadata, in any form that --yfcc takes.")],
+    yfcc: Annotated[Path, typer.Argument(help="YFCC100M's metadata, in any form that --yfcc takes.")],
     matches: Matches = Path("matches.parquet"),
     out: Out = Path("yfcc.parquet"),
 ) -> None:
@@ -201,7 +199,7 @@ def clean(
 @command
 def package(
     out: Out,
-    captions: Annotated[Place, typer.Option(parser=path, help="What `clean` wrote.")] = Path("captions.parquet"),
+    captions: Annotated[Path, typer.Option(help="What `clean` wrote.")] = Path("captions.parquet"),
     images: Images = None,
     missing: MissingImages = Missing.REPORT,
     workers: Workers = None,
@@ -218,7 +216,7 @@ def package(
 
 
 @command
-def verify(dataset: Annotated[Place, typer.Argument(parser=path, help="A dataset folder.")]) -> None:
+def verify(dataset: Annotated[Path, typer.Argument(help="A dataset folder.")]) -> None:
     """Check a dataset against its manifest: every file's bytes, the schema, the order, and that the counts add up."""
     from imagenet_captions.packager.verify import verify as check
 

@@ -7,35 +7,28 @@ from typing import Annotated
 import typer
 
 from imagenet_captions.commands.app import command
-from imagenet_captions.commands.given import Place, path
 
 
 @command
 def stats(
-    dataset: Annotated[Place, typer.Argument(parser=path, help="A dataset folder.")],
+    dataset: Annotated[Path, typer.Argument(help="A dataset folder.")],
     images: Annotated[
-        Place | None,
-        typer.Option(
-            parser=path, help="ImageNet as you have it, to count the images that have captions. Default: those inside."
-        ),
+        Path | None,
+        typer.Option(help="ImageNet as you have it, to count the images that have captions. Default: those inside."),
     ] = None,
-    csv: Annotated[
-        Place | None, typer.Option(parser=path, help="Write a line per class there.", metavar="FILE")
-    ] = None,
-    markdown: Annotated[
-        Place | None, typer.Option(parser=path, help="Write the tables there as Markdown.", metavar="FILE")
-    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write a line per class there.", metavar="FILE")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables there as Markdown.", metavar="FILE")] = None,
     html: Annotated[
-        Place | None,
-        typer.Option(parser=path, help="Write one page there, with plots and a searchable gallery.", metavar="FILE"),
+        Path | None,
+        typer.Option(help="Write one page there, with plots and a searchable gallery.", metavar="FILE"),
     ] = None,
     counts: Annotated[
-        Place | None,
-        typer.Option(parser=path, help="Write wnid and rows per class there, for `filter --like`.", metavar="FILE"),
+        Path | None,
+        typer.Option(help="Write wnid and rows per class there, for `filter --like`.", metavar="FILE"),
     ] = None,
     frequencies: Annotated[
-        Place | None,
-        typer.Option(parser=path, help="Write name and rows per class there, without a header.", metavar="FILE"),
+        Path | None,
+        typer.Option(help="Write name and rows per class there, without a header.", metavar="FILE"),
     ] = None,
 ) -> None:
     """Tell what a dataset holds: coverage by class and field, frequencies, languages, lengths, licences, duplicates."""

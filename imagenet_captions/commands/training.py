@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imagenet_captions.commands.app import command
-from imagenet_captions.commands.given import PlaceHere, local_path
+from imagenet_captions.commands.flags import LocalPath
 from imagenet_captions.errors import InputError
 from imagenet_captions.extras import require
 
@@ -74,13 +74,12 @@ class Accelerator(str, Enum):
 @command
 def train(
     data: Annotated[
-        PlaceHere | None,
+        LocalPath | None,
         typer.Argument(
-            parser=local_path,
-            help="A dataset folder, Parquet with images, WebDataset shards, an open_clip CSV, or a folder of images.",
+            help="A dataset folder, Parquet with images, WebDataset shards, an open_clip CSV, or a folder of images."
         ),
     ] = None,
-    out: Annotated[PlaceHere | None, typer.Option(parser=local_path, help="The run's folder.", metavar="RUN")] = None,
+    out: Annotated[LocalPath | None, typer.Option(help="The run's folder.", metavar="RUN")] = None,
     objective: Annotated[ObjectiveName | None, typer.Option(help="What is learned.")] = None,
     preset: Annotated[Preset, typer.Option(help="The paper's recipe, or a small one for 32 x 32 on a CPU.")] = (
         Preset.PAPER
@@ -102,8 +101,7 @@ def train(
     ] = None,
     lock: Annotated[Lock | None, typer.Option(help="Keep this tower as it is, its batch statistics too.")] = None,
     ids: Annotated[
-        PlaceHere | None,
-        typer.Option(parser=local_path, help="Train on these images: a file of ids, as `filter --ids` writes."),
+        LocalPath | None, typer.Option(help="Train on these images: a file of ids, as `filter --ids` writes.")
     ] = (None),
     caption: Annotated[
         str | None, typer.Option(help="What makes a caption, drawn anew each epoch; docs/export.md has the language.")
@@ -111,10 +109,10 @@ def train(
     empty_classes: Annotated[
         EmptyClasses, typer.Option(help="A class without images: refuse, or make a head without or with it.")
     ] = EmptyClasses.FAIL,
-    test: Annotated[
+    on: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="[NAME=]DATA",
+            metavar="[NAME=]PATH",
             help="Then measure the model here: zero-shot, by its head, or by a linear probe after SimCLR. May be given "
             "often; `evaluate` has the names and more ways.",
         ),
@@ -195,7 +193,7 @@ def train(
         log=tuple(each.value for each in log) if log else ("csv", "tensorboard"),
         log_every=log_every,
     )
-    measured = _measurement(settings, test or [])
+    measured = _measurement(settings, on or [])
     result = run(settings)
     if result is None:
         return

@@ -134,7 +134,7 @@ def test_one_factor_into_the_same_folder_keeps_the_others_in_the_report(copied: 
 def test_a_killed_ablation_goes_on_to_the_same_weights(done: AblateSettings, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     tests = next(iter((done.tests or {}).values()))
-    arguments = f"ablate test-language squares={done.data['squares']} --test {tests} --preset micro --out {out}"
+    arguments = f"ablate test-language squares={done.data['squares']} --on {tests} --preset micro --out {out}"
     command = [sys.executable, "-m", "imagenet_captions.cli", *arguments.split(), "--epochs", str(EPOCHS)]
     checkpoint = out / "runs" / "squares-clip-s0" / "checkpoints" / "last.ckpt"
     with subprocess.Popen([*command, "--workers", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
@@ -230,7 +230,7 @@ def test_an_interrupt_is_passed_on(copied: AblateSettings, monkeypatch: pytest.M
         ({"threads": 0}, "--threads 0 is not possible"),
         ({"factors": ("colour",)}, "there is no factor 'colour'"),
         ({"preset": "huge"}, "there is no preset 'huge'"),
-        ({"tests": {"a": Path("nowhere")}}, "--test a=nowhere does not exist"),
+        ({"tests": {"a": Path("nowhere")}}, "--on a=nowhere does not exist"),
         ({"data": {"a": Path("nowhere")}}, "nowhere is none"),
         ({"data": {}}, "needs data"),
     ],

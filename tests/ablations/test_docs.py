@@ -11,7 +11,8 @@ import typer
 
 from imagenet_captions.ablations.factors import FACTORS
 from imagenet_captions.ablations.settings import parse_places
-from imagenet_captions.cli import app
+from imagenet_captions.cli import SPECS, app
+from imagenet_captions.commands.flags import read_values
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.glob("ablate*.md"), key=lambda page: page.stem)
@@ -36,11 +37,11 @@ def test_the_commands_of_a_page_are_understood(page: Path) -> None:
     for program, name, *arguments in found:
         assert program == "imagenet-captions"
         command = group.commands[name]  # type: ignore[attr-defined]
-        values = command.make_context(name, arguments).params
+        values = read_values(SPECS[name].flags, command.make_context(name, arguments).params)
         assert name == "ablate"
         assert page.stem in ("ablate", f"ablate-{values['factor'].value}")
         assert parse_places(values["data"], "DATASET")
-        assert values["dry_run"] or parse_places(values["test"], "--test")
+        assert values["dry_run"] or parse_places(values["on"], "--on")
 
 
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)

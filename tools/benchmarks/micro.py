@@ -81,7 +81,7 @@ def _some_of_each_class(data: Path, ids: Path, seed: int) -> Path:
 def _trained(data: Path, test: Path, out: Path, seed: int, *flags: str) -> tuple[float, float]:
     """Top-1 accuracy on the test set and the wall seconds of the whole command, measuring included."""
     preset = [] if "--recipe" in flags else ["--preset", "micro"]
-    seconds = _train(data, out, seed, *flags, *preset, "--test", f"{TEST}={test}")
+    seconds = _train(data, out, seed, *flags, *preset, "--on", f"{TEST}={test}")
     metrics = json.loads((out / "metrics.json").read_bytes())
     return metrics["test_sets"][TEST]["top1"], seconds
 

@@ -1,0 +1,161 @@
+"""The flags and arguments of a command: what typer is told of them, and how their text becomes a value.
+
+typer only splits the command line; every value reaches this module as text. So neither the words of a mistake nor the
+meaning of a path or URL depends on typer's version.
+"""
+
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, NewType, Union, get_args, get_origin
+
+import typer
+from typer.models import ArgumentInfo
+
+from imagenet_captions.errors import InputError
+
+LocalPath = NewType("LocalPath", Path)  # a path on this machine, where a URL is refused
+
+_given: ContextVar[Mapping[str, str]] = ContextVar("_given")
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A flag (`--out`) or argument (`DATASET`) of a command, as the command's signature declares it."""
+
+    name: str  # the parameter's
+    kind: Any  # of one value: str, int, float, bool, Path, LocalPath or an Enum
+    many: bool
+    default: Any  # inspect.Parameter.empty where it is required
+    declared: Any  # typer's Option or Argument, with the help
+
+    @property
+    def is_argument(self) -> bool:
+        """Whether it is given by its position and not by its name."""
+        return isinstance(self.declared, ArgumentInfo)
+
+    @property
+    def required(self) -> bool:
+        """Whether the command cannot do without it."""
+        return self.default is inspect.Parameter.empty
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every way to write the flag, those that switch it off included; an argument in capitals."""
+        if self.is_argument:
+            return (str(self.declared.metavar or self.name.upper()),)
+        return tuple(name for each in self._declarations or self._default_names for name in each.split("/"))
+
+    @property
+    def _declarations(self) -> tuple[str, ...]:
+        """The names as the signature gives them; typer keeps the first where a default would be."""
+        first = self.declared.default
+        return (*([first] if isinstance(first, str) else []), *(self.declared.param_decls or ()))
+
+    @property
+    def _default_names(self) -> tuple[str, ...]:
+        return (f"--{self.name.replace('_', '-')}",)
+
+    @property
+    def spelled(self) -> str:
+        """The flag as a user types it."""
+        return self.names[0]
+
+    @property
+    def value_name(self) -> str:
+        """What stands for the value in the help: its metavar, the words to choose from, or its kind."""
+        if self.declared.metavar:
+            return str(self.declared.metavar)
+        if issubclass(self._class, Enum):
+            return "|".join(each.value for each in self._class)
+        return {int: "N", float: "X", Path: "PATH"}.get(self._class, "TEXT")
+
+    @property
+    def _class(self) -> Any:
+        return getattr(self.kind, "__supertype__", self.kind)
+
+    def for_typer(self) -> inspect.Parameter:
+        """The parameter that typer is told of: text or a switch, and never required."""
+        one: Any = bool if self.kind is bool else str
+        declared = typer.Argument() if self.is_argument else typer.Option(*self._declarations)
+        annotation = Annotated[Union[list[one] if self.many else one, None], declared]  # type: ignore[valid-type]  # noqa: UP007
+        return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+    def read(self, text: Any) -> Any:
+        """The value of what was typed, or the default where nothing was."""
+        if not was_typed(text):
+            if self.required:
+                raise InputError(f"{self.spelled} is missing; give {self._example()}")
+            return self.default
+        return [self._read_one(each) for each in text] if self.many else self._read_one(text)
+
+    def _example(self) -> str:
+        return f"a {self.spelled}" if self.is_argument else f"{self.spelled} {self.value_name}"
+
+    def _read_one(self, text: Any) -> Any:
+        if self.kind is bool or self.kind is str:
+            return text
+        if self._class is Path:
+            return self._read_path(text)
+        if issubclass(self._class, Enum):
+            return self._read_choice(text)
+        try:
+            return self._class(text)
+        except ValueError:
+            kind = "a whole number" if self._class is int else "a number"
+            raise InputError(f"{self.spelled} must be {kind}, not {text[:80]!r}") from None
+
+    def _read_path(self, text: str) -> Path:
+        from imagenet_captions.storage.places import local_place, place
+
+        return place(text) if self.kind is Path else local_place(text)
+
+    def _read_choice(self, text: str) -> Any:
+        choices = {each.value: each for each in self._class}
+        if text not in choices:
+            raise InputError(f"{self.spelled} must be one of {', '.join(choices)}, not {text[:80]!r}")
+        return choices[text]
+
+
+def flags_of(function: Callable[..., None]) -> tuple[Flag, ...]:
+    """The flags that a command's signature declares as `Annotated[type, typer.Option(...)]`, in its order."""
+    return tuple(_flag(parameter) for parameter in inspect.signature(function).parameters.values())
+
+
+def _flag(parameter: inspect.Parameter) -> Flag:
+    kind, declared = get_args(parameter.annotation)
+    if get_origin(kind) in (Union, types.UnionType):
+        (kind,) = (each for each in get_args(kind) if each is not type(None))
+    many = get_origin(kind) is list
+    return Flag(parameter.name, get_args(kind)[0] if many else kind, many, parameter.default, declared)
+
+
+def was_typed(text: Any) -> bool:
+    """Whether typer found a value on the command line: it gives None or an empty list where there was none."""
+    return text is not None and text not in ([], ())
+
+
+def read_values(flags: tuple[Flag, ...], texts: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a command's parameters; remembers which of them were given, for `refuse_without_effect`."""
+    _given.set({flag.name: flag.spelled for flag in flags if was_typed(texts[flag.name])})
+    return {flag.name: flag.read(texts[flag.name]) for flag in flags}
+
+
+def refuse_without_effect(when: str, *names: str) -> None:
+    """Refuse those of the parameters that were given on the command line, since they have no effect `when`.
+
+    `when` ends the sentence: "with --release, which asks Flickr for nothing".
+    """
+    given = _given.get()
+    found = [given[name] for name in names if name in given]
+    if found:
+        flags = " and ".join(filter(None, [", ".join(found[:-1]), found[-1]]))
+        raise InputError(f"{flags} {'has' if len(found) == 1 else 'have'} no effect {when}; leave {_them(found)} out")
+
+
+def _them(found: list[str]) -> str:
+    return "it" if len(found) == 1 else "them"

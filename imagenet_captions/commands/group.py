@@ -1,0 +1,134 @@
+"""The command line as typer sees it: one line for a usage error, and help that is the same with every typer."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from imagenet_captions.commands.flags import Flag, flags_of
+from imagenet_captions.commands.help import PROGRAM, command_help, program_help
+from imagenet_captions.commands.secrets import refuse_secrets_in
+from imagenet_captions.errors import ImagenetCaptionsError, InputError
+
+# The class of click's that every version of typer raises, some out of a copy of click of their own.
+_UsageError: type[Any] = typer.BadParameter.__mro__[1]
+
+# The commands in the order in which a user meets them.
+SECTIONS = {
+    "Make a dataset": ("demo", "build", "match", "extract-yfcc", "crawl", "clean", "package", "verify"),
+    "Use a dataset": ("filter", "export", "stats", "diff", "label-by-text"),
+    "Repeat the experiments": ("train", "evaluate", "ablate", "robustness"),
+}
+
+# (command, old name of a flag): its name now. CHANGELOG.md has the same table.
+RENAMED = {("train", "--test"): "--on", ("ablate", "--test"): "--on"}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A command: its name, what it does, and its flags."""
+
+    name: str
+    about: str
+    flags: tuple[Flag, ...]
+
+    def find(self, name: str) -> Flag | None:
+        """The flag of that name, such as --out."""
+        return next((flag for flag in self.flags if name in flag.names and not flag.is_argument), None)
+
+
+SPECS: dict[str, Spec] = {}  # by the command's name; `app.command` fills it
+
+
+def add_spec(function: Callable[..., None]) -> Spec:
+    """Remember a command by the name of its function."""
+    name = function.__name__.replace("_", "-")
+    return SPECS.setdefault(name, Spec(name, function.__doc__ or "", flags_of(function)))
+
+
+class Command(TyperCommand):
+    """One command."""
+
+    allow_extra_args = True  # they are refused below, in our words
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        spec = SPECS[str(self.name)]
+        formatter.write(command_help(spec.name, spec.about, spec.flags))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Split the arguments, and refuse those that the command has no place for."""
+        try:
+            rest = super().parse_args(ctx, args)
+        except _UsageError as error:
+            raise InputError(_usage_error(error, SPECS[str(self.name)])) from None
+        if rest:
+            raise InputError(
+                f"{self.name} takes no argument {rest[0][:80]!r}; `{PROGRAM} {self.name} --help` lists what it takes"
+            )
+        return rest
+
+
+class Group(TyperGroup):
+    """All commands."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, with the commands in the order of the flow."""
+        about = {name: " ".join(spec.about.split()) for name, spec in SPECS.items()}
+        sections = {title: [(name, about[name]) for name in names] for title, names in SECTIONS.items()}
+        formatter.write(program_help(self.help or "", sections))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that the arguments begin with."""
+        name = args[0]
+        if name not in self.commands:
+            meant = _did_you_mean(name, list(self.commands))
+            raise InputError(f"there is no command {name[:40]!r}{meant}; `{PROGRAM} --help` lists them all")
+        return name, self.commands[name], args[1:]
+
+    def main(  # type: ignore[override]  # typer passes everything by name
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **settings: Any
+    ) -> Any:
+        """Run the command line; a usage error is one line and exit code 2."""
+        texts = list(sys.argv[1:] if args is None else args)
+        try:
+            refuse_secrets_in(texts)
+            code = super().main(texts or ["--help"], PROGRAM, **{**settings, "standalone_mode": False})
+        except typer.Abort:
+            code = 130
+        except _UsageError as error:
+            code = _tell(_usage_error(error, Spec(PROGRAM, "", ())), 2)
+        except ImagenetCaptionsError as error:
+            code = _tell(str(error), error.exit_code)
+        sys.exit(code or 0)
+
+
+def _tell(sentence: str, code: int) -> int:
+    typer.echo(f"{PROGRAM}: {sentence}", err=True)
+    return code
+
+
+def _usage_error(error: Any, spec: Spec) -> str:
+    """One sentence, in our own words, for what typer could not split."""
+    given = getattr(error, "option_name", None)
+    if given is None:
+        return f"give a command; `{PROGRAM} --help` lists them"
+    if not hasattr(error, "possibilities"):  # of the flags that are near: this one is known, and its value is wrong
+        flag = spec.find(given)
+        if flag is None or flag.kind is bool:
+            return f"{given} takes no value; give {given} alone, or leave it out"
+        return f"{given} needs a value; give {given} {flag.value_name}"
+    if renamed := RENAMED.get((spec.name, given)):
+        return f"{given} of {spec.name} is called {renamed} now"
+    meant = _did_you_mean(given, [name for each in spec.flags if not each.is_argument for name in each.names])
+    command = PROGRAM if spec.name == PROGRAM else f"{PROGRAM} {spec.name}"
+    return f"{spec.name} has no flag {given[:40]}{meant}; `{command} --help` lists what it takes"
+
+
+def _did_you_mean(name: str, names: list[str]) -> str:
+    found = get_close_matches(name, names, n=1)
+    return f" (did you mean {found[0]}?)" if found else ""

@@ -1,0 +1,98 @@
+"""What the command line says to a user who typed something wrong, and its help."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from imagenet_captions.cli import SPECS, app
+from imagenet_captions.commands.group import RENAMED, SECTIONS
+
+LISTED = [name for names in SECTIONS.values() for name in names]
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    told = CliRunner().invoke(app, list(arguments))
+    return told.exit_code, told.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("bild", "there is no command 'bild' (did you mean build?); `imagenet-captions --help` lists them all"),
+        ("--foo", "imagenet-captions has no flag --foo; `imagenet-captions --help` lists what it takes"),
+        ("--", "give a command; `imagenet-captions --help` lists them"),
+        (
+            "build --ot x",
+            "build has no flag --ot (did you mean --out?); `imagenet-captions build --help` lists what it takes",
+        ),
+        ("build -x", "build has no flag -x; `imagenet-captions build --help` lists what it takes"),
+        ("build", "--out is missing; give --out PATH"),
+        ("build --out", "--out needs a value; give --out PATH"),
+        ("evaluate m --as", "--as needs a value; give --as TEXT"),
+        ("verify", "DATASET is missing; give a DATASET"),
+        ("verify a b", "verify takes no argument 'b'; `imagenet-captions verify --help` lists what it takes"),
+        (
+            "filter d --names-class=yes",
+            "--names-class takes no value; give --names-class alone, or leave it out",
+        ),
+        (
+            "robustness published --without-published=1",
+            "--without-published takes no value; give --without-published alone, or leave it out",
+        ),
+        ("crawl --limit many", "--limit must be a whole number, not 'many'"),
+        ("filter d --val-fraction much", "--val-fraction must be a number, not 'much'"),
+        ("package --out x --missing keep", "--missing must be one of report, skip, fail, not 'keep'"),
+        ("train d --out x --log csv --log xml", "--log must be one of csv, tensorboard, wandb, not 'xml'"),
+        (
+            "train d --out memory://bucket/run",
+            "the place memory://bucket/run is a URL, and this command reads and writes on this machine alone; give a "
+            "path on this machine",
+        ),
+    ],
+)
+def test_a_usage_error_is_one_line_in_our_words(arguments: str, sentence: str) -> None:
+    assert run(*arguments.split()) == (2, f"imagenet-captions: {sentence}\n")
+
+
+@pytest.mark.parametrize(("command", "old"), RENAMED)
+def test_a_renamed_flag_is_named(command: str, old: str) -> None:
+    new = RENAMED[command, old]
+    assert run(command, old, "x") == (2, f"imagenet-captions: {old} of {command} is called {new} now\n")
+    assert SPECS[command].find(new) is not None
+    assert SPECS[command].find(old) is None
+
+
+def test_the_help_lists_every_command_in_the_order_of_the_flow() -> None:
+    code, told = run("--help")
+    assert code == 0
+    assert sorted(LISTED) == sorted(SPECS)
+    assert re.findall(r"^  ([a-z-]+)  +[A-Z]", told, re.MULTILINE) == LISTED
+    assert LISTED[:6] == ["demo", "build", "match", "extract-yfcc", "crawl", "clean"]
+
+
+def test_the_help_cuts_no_description() -> None:
+    words = " ".join(run("--help")[1].split())
+    for spec in SPECS.values():
+        assert " ".join(spec.about.split()) in words
+    assert "..." not in words
+
+
+def test_no_arguments_show_the_help() -> None:
+    assert run() == run("--help")
+
+
+@pytest.mark.parametrize("command", LISTED)
+def test_a_commands_help_has_every_flag_with_its_text(command: str) -> None:
+    code, told = run(command, "--help")
+    assert code == 0
+    assert told.startswith(f"Usage: imagenet-captions {command} ")
+    words = " ".join(told.split())
+    for flag in SPECS[command].flags:
+        assert flag.spelled in words
+        assert len(flag.declared.help) > 8
+        assert " ".join(flag.declared.help.split()) in words
+    assert "<" not in told, "a type's name in place of a word"
+    assert max(map(len, told.splitlines())) <= 100
