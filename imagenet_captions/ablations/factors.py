@@ -19,6 +19,7 @@ from imagenet_captions.ablations.table import (
     SEED,
     STEPS,
     UNIFORM,
+    ZERO_SHOT,
     Comparison,
     Pick,
     Run,
@@ -28,7 +29,16 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.training.recipes import find_recipe
 
 TEMPLATES = "class_name template=open_clip-80"
-ONE_PROMPT = "one"
+_PROMPTS = {
+    "none": ("no-prompt", "names without a sentence"),
+    "one": ("one-prompt", "names in one sentence"),
+    "80": ("80-prompts", "names in 80 sentences"),
+}
+_LABELLED_QUESTIONS = {
+    "linear-probe": "Does language at test time beat a linear probe on the same encoder?",
+    "prototypes": "Does language at test time beat the classes' mean images?",
+    "k-shot": "Does language at test time beat a few labelled images a class?",
+}
 
 
 @dataclass(frozen=True)
@@ -76,8 +86,8 @@ class _Arm:
     caption: str = ""
     init: str | None = None
     model_of: str | None = None
-    classifier: str = "zero-shot"
-    prompts: str = ONE_PROMPT
+    classifier: str = ZERO_SHOT
+    prompts: str = ""  # of a zero-shot arm, where they are not the preset's
     like: str | None = None  # the role whose batches and epochs it has, where steps have to be equal
     share: float = 1.0  # of the rows that a full arm has, for as many steps as that
     stem: str = ""  # what the run is called where that is not the arm
@@ -177,27 +187,17 @@ def _test_language(ask: Ask) -> tuple[list[_Arm], list[Comparison]]:
         )
     pick = Pick(rows=ask.preset.full_rows(source.rows))
     fitted = pick if labelled is source else Pick(need="", rows=ask.preset.full_rows(labelled.rows))
-    arms = [_clip("clip", source, pick)]
-    for arm, classifier, prompts in (
-        ("no-prompt", "zero-shot", "none"),
-        ("80-prompts", "zero-shot", "80"),
-        ("linear-probe", "linear-probe", ""),
-        ("prototypes", "prototypes", ""),
-        ("k-shot", "k-shot", ""),
-    ):
-        rows = (source, pick) if prompts else (labelled, fitted)
-        arms.append(_Arm(f"clip.{arm}", *rows, "contrastive", model_of="clip", classifier=classifier, prompts=prompts))
-    comparisons = [
-        Comparison("clip", f"clip.{arm}", question, (MODEL,))
-        for arm, question in (
-            ("no-prompt", "Does a sentence around the class's name help?"),
-            ("80-prompts", "Do 80 sentences do more than one?"),
-            ("linear-probe", "Does language at test time beat a linear probe on the same encoder?"),
-            ("prototypes", "Does language at test time beat the classes' mean images?"),
-            ("k-shot", "Does language at test time beat a few labelled images a class?"),
-        )
+    own = ask.preset.prompts
+    prompts = [each for each in _PROMPTS if each != own]
+    arms = [
+        _clip("clip", source, pick),
+        *(_reading("clip", _PROMPTS[each][0], source, pick, prompts=each) for each in prompts),
+        *(_reading("clip", each, labelled, fitted, classifier=each) for each in _LABELLED_QUESTIONS),
     ]
-    return arms, comparisons
+    asked = _PROMPTS[own][1] if own in _PROMPTS else "these sentences"
+    questions = {_PROMPTS[each][0]: f"Do {asked} do better than {_PROMPTS[each][1]}?" for each in prompts}
+    questions |= _LABELLED_QUESTIONS
+    return arms, [Comparison("clip", f"clip.{arm}", question, (MODEL,)) for arm, question in questions.items()]
 
 
 def _loss(ask: Ask) -> tuple[list[_Arm], list[Comparison]]:
@@ -208,9 +208,9 @@ def _loss(ask: Ask) -> tuple[list[_Arm], list[Comparison]]:
     arms = [
         _clip("clip", source, pick),
         *labels,
-        _Arm("simclr", source, pick, "simclr", classifier="", prompts=""),
-        _Arm("noclip", source, matched, "finetune", init="simclr", classifier="head", prompts=""),
-        _Arm("text-matched", source, matched, "finetune", classifier="head", prompts=""),
+        _Arm("simclr", source, pick, "simclr", classifier=""),
+        _Arm("noclip", source, matched, "finetune", init="simclr", classifier="head"),
+        _Arm("text-matched", source, matched, "finetune", classifier="head"),
     ]
     comparisons = [
         *on_labels,
@@ -224,9 +224,14 @@ def _clip(arm: str, source: Source, pick: Pick, caption: str = ALL_TEXT, share: 
     return _Arm(arm, source, pick, "contrastive", caption=caption, share=share)
 
 
+def _reading(of: str, arm: str, source: Source, pick: Pick, classifier: str = ZERO_SHOT, prompts: str = "") -> _Arm:
+    """Another classifier of a trained arm's model."""
+    return _Arm(f"{of}.{arm}", source, pick, "contrastive", model_of=of, classifier=classifier, prompts=prompts)
+
+
 def _supervised(arm: str, source: Source, pick: Pick, ask: Ask, share: float = 1.0) -> _Arm:
     like = "contrastive" if ask.preset.equal_steps else None
-    return _Arm(arm, source, pick, "supervised", classifier="head", prompts="", like=like, share=share)
+    return _Arm(arm, source, pick, "supervised", classifier="head", like=like, share=share)
 
 
 def _by_seed(arms: Sequence[_Arm], ask: Ask) -> tuple[Run, ...]:
@@ -251,7 +256,7 @@ def _make_run(arm: _Arm, names: Mapping[str, str], preset: Preset, seed: int) ->
         init=f"{names[arm.init]}-s{seed}" if arm.init else None,
         model_of=f"{names[arm.model_of]}-s{seed}" if arm.model_of else None,
         classifier=arm.classifier,
-        prompts=arm.prompts,
+        prompts=arm.prompts or (preset.prompts if arm.classifier == ZERO_SHOT else ""),
     )
 
 

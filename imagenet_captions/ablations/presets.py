@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from imagenet_captions.ablations.table import ALL_TEXT
 from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.classifiers.prompts import read_prompts
 from imagenet_captions.training.recipes import find_recipe
 
 ROLES = ("contrastive", "supervised", "simclr", "finetune")
@@ -26,8 +27,8 @@ class Preset:
 
     With `equal_steps`, arms of fewer images see each of them more often, so that all take as many steps and only the
     data differs; without it every arm keeps its recipe's epochs, as published. `shares` are the sizes, `part` how much
-    of the data each distribution gets where one data set is redistributed. `k` is the number of images a class for
-    k-shot classification.
+    of the data each distribution gets where one data set is redistributed. `prompts` are the sentences with which
+    zero-shot arms are asked, and `k` is the number of images a class for k-shot classification.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Preset:
     redistributes: bool
     part: float
     field_need: str
-    model: str | None = None
+    prompts: str
     k: int = 16
 
     def full_rows(self, rows: int) -> int:
@@ -77,6 +78,13 @@ class Preset:
             raise InputError(f"--epochs {epochs} is not possible; give 1 or more")
         return replace(self, budgets={role: replace(each, epochs=epochs) for role, each in self.budgets.items()})
 
+    def with_prompts(self, prompts: str | None) -> Preset:
+        """The preset with other prompts for its zero-shot arms; raises InputError for prompts that cannot be read."""
+        if prompts is None:
+            return self
+        read_prompts(prompts)
+        return replace(self, prompts=prompts)
+
 
 def _published(role: str) -> Budget:
     recipe = find_recipe(role)
@@ -93,6 +101,7 @@ PRESETS: Mapping[str, Preset] = {
         redistributes=False,
         part=1.0,
         field_need="title",
+        prompts="80",
     ),
     # Five experiments, 15 trainings of 46,000 to 64,000 images: planned for 25 minutes on two idle cores.
     "micro": Preset(
@@ -109,6 +118,7 @@ PRESETS: Mapping[str, Preset] = {
         redistributes=True,
         part=0.4,
         field_need=ALL_TEXT,
+        prompts="one",
     ),
 }
 

@@ -26,6 +26,7 @@ from imagenet_captions.ablations.table import Run, Table
 from imagenet_captions.ablations.testing import ANSWERS, METRICS, Fitting, needs_fitting, test_run
 from imagenet_captions.ablations.train_apart import train_apart
 from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.classifiers.prompts import PROMPT_SETS
 from imagenet_captions.evaluation.extract import Reading
 from imagenet_captions.examples import Examples
 from imagenet_captions.files import digest, write_json
@@ -222,6 +223,8 @@ def is_tested(experiment: Experiment, run: Run) -> bool:
 def _asked(experiment: Experiment, run: Run) -> dict[str, Any]:
     """What a test's result depends on, beside the model."""
     asked = {**asdict(run), "arm": run.stem, "tests": experiment.digests}
+    if run.prompts and run.prompts not in PROMPT_SETS:
+        asked["sentences"] = digest(Path(run.prompts))
     plain: dict[str, Any] = json.loads(json.dumps(asked))
     return plain
 

@@ -24,7 +24,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 class AblateSettings:
     """One or more factors on one preset: `data` and `tests` are places by name, `seeds` how often each arm is trained.
 
-    `epochs` takes the place of every recipe's epochs, `model` of every recipe's model. `devices` train together,
+    `epochs` takes the place of every recipe's epochs, `model` of every recipe's model, and `prompts` of the
+    preset's. `devices` train together,
     each with `threads` threads on a CPU; without a number, models of small images get one.
     """
 
@@ -36,6 +37,7 @@ class AblateSettings:
     seeds: int = 1
     epochs: int | None = None
     model: str | None = None
+    prompts: str | None = None
     workers: int = 2
     threads: int | None = None
     devices: int = 1
@@ -64,7 +66,7 @@ class AblateSettings:
     @property
     def sized(self) -> Preset:
         """The preset with what was asked for in place of its own."""
-        return find_preset(self.preset).with_epochs(self.epochs)
+        return find_preset(self.preset).with_epochs(self.epochs).with_prompts(self.prompts)
 
 
 def parse_places(given: list[str], what: str) -> dict[str, Path]:

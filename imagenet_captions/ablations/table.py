@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 
 ALL_TEXT = "title tags description"  # the caption of the dataset, as docs/export.md writes it
 UNIFORM, LONG_TAIL, DARK = "uniform", "long-tail", "dark"
+ZERO_SHOT = "zero-shot"
 OWN, FROM_TEXT = "own", "text"  # a class as the data names it, or as the row's text names it
 
 # What arms can be asked to share; `planning.check_fairness` looks at each.
@@ -57,7 +58,7 @@ class Run:
     caption: str = ""
     init: str | None = None
     model_of: str | None = None
-    classifier: str = "zero-shot"
+    classifier: str = ZERO_SHOT
     prompts: str = ""
 
     @property

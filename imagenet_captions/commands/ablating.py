@@ -57,6 +57,13 @@ def ablate(
     seeds: Annotated[int, typer.Option(help="How often each arm is trained.")] = 1,
     epochs: Annotated[int | None, typer.Option(help="Epochs of every training, in place of the recipes'.")] = None,
     model: Annotated[str | None, typer.Option(help="The model, in place of the recipes'.")] = None,
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            help="How zero-shot arms are asked: none, one, 80, or a file of sentences with {} for the name. Default: "
+            "80, as published models are; one with micro."
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes that read images, beside this one.")] = 2,
     threads: Annotated[
         int | None,
@@ -83,6 +90,7 @@ def ablate(
         seeds=seeds,
         epochs=epochs,
         model=model,
+        prompts=prompts,
         workers=workers,
         threads=threads,
         devices=devices,

@@ -25,7 +25,7 @@ from imagenet_captions.ablations.settings import AblateSettings, parse_places
 from imagenet_captions.ablations.testing import read_answers
 from imagenet_captions.ablations.train_apart import read_settings, train_apart
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import sha256
+from imagenet_captions.files import digest, sha256
 from imagenet_captions.training.settings import TrainSettings
 from imagenet_captions.training.train import TrainResult, train
 from tests.ablations.made import COLOURS, write_micro_set
@@ -193,6 +193,21 @@ def test_another_test_set_is_tested_again_and_nothing_trained(copied: AblateSett
     assert all(len(each) == 27 for each in read_answers(run_folder(copied, "clip")).values())
 
 
+def test_other_prompts_are_tested_again_and_nothing_trained(copied: AblateSettings, tmp_path: Path) -> None:
+    own = tmp_path / "sentences.txt"
+    own.write_text("a {}\n")
+    trained = (run_folder(copied, "clip") / "done.json").stat().st_mtime_ns
+    settings = replace(copied, factors=("test-language",), prompts=str(own))
+    for sentence in ("a {}", "no {} at all"):
+        own.write_text(f"{sentence}\n")
+        ablate(settings)
+        assert (run_folder(copied, "clip") / "done.json").stat().st_mtime_ns == trained
+        metrics = json.loads((run_folder(copied, "clip") / "metrics.json").read_text())
+        assert metrics["prompts"] == str(own)
+        asked = json.loads((run_folder(copied, "clip") / "run.json").read_text())
+        assert asked["sentences"] == digest(own)
+
+
 def test_two_processes_train_a_run_together(done: AblateSettings, tmp_path: Path) -> None:
     settings = replace(done, factors=("test-language",), devices=2, threads=1, out=tmp_path / "two")
     experiment = running.prepare(settings)
@@ -230,6 +245,7 @@ def test_an_interrupt_is_passed_on(copied: AblateSettings, monkeypatch: pytest.M
         ({"threads": 0}, "--threads 0 is not possible"),
         ({"factors": ("colour",)}, "there is no factor 'colour'"),
         ({"preset": "huge"}, "there is no preset 'huge'"),
+        ({"prompts": "many"}, "--prompts 'many' is no file"),
         ({"tests": {"a": Path("nowhere")}}, "--on a=nowhere does not exist"),
         ({"data": {"a": Path("nowhere")}}, "nowhere is none"),
         ({"data": {}}, "needs data"),

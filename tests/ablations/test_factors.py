@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -108,11 +109,29 @@ def test_the_test_language_table_has_one_training() -> None:
     assert [run.name for run in table.runs if run.trains] == ["micro-clip-s0"]
     asked = [(run.classifier, run.prompts) for run in table.runs]
     assert asked[:3] == [("zero-shot", "one"), ("zero-shot", "none"), ("zero-shot", "80")]
+    assert table.comparisons[1].question == "Do names in one sentence do better than names in 80 sentences?"
     assert {classifier for classifier, _ in asked[3:]} == {"linear-probe", "prototypes", "k-shot"}
     two = make_table("test-language", ask(TEXTS_ONLY, LABELLED, preset="paper"))
     assert {run.data for run in two.runs if run.classifier != "zero-shot"} == {"micro"}
     with pytest.raises(InputError, match="give a labelled data set"):
         make_table("test-language", ask(TEXTS_ONLY, preset="paper"))
+
+
+def test_zero_shot_arms_have_the_prompts_of_published_models_unless_told_otherwise(tmp_path: Path) -> None:
+    for factor in FACTORS:
+        source = (LABELLED, Source("other", 5000, True)) if factor == "distribution" else (LABELLED,)
+        table = make_table(factor, ask(*source, preset="paper"))
+        clip = [run for run in table.runs if run.classifier == "zero-shot" and run.trains]
+        assert {run.prompts for run in clip} == {"80"}
+    arms = by_arm(make_table("test-language", ask(LABELLED, preset="paper")))
+    assert [arms[f"clip.{arm}-prompt"].prompts for arm in ("no", "one")] == ["none", "one"]
+    own = tmp_path / "sentences.txt"
+    own.write_text("a sketch of a {}\n")
+    preset = find_preset("micro").with_prompts(str(own))
+    table = make_table("test-language", Ask((LABELLED,), preset, (0,)))
+    assert [run.prompts for run in table.runs if run.classifier == "zero-shot"] == [str(own), "none", "one", "80"]
+    with pytest.raises(InputError, match=r"--prompts 'ninety' is no file and none of none, one, 80"):
+        find_preset("paper").with_prompts("ninety")
 
 
 def test_the_loss_table_has_noclip() -> None:
