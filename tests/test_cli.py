@@ -92,6 +92,8 @@ def write_release(path: Path, content: bytes = b"") -> Path:
         ("build --out train/x --release r.json --images train", "train"),
         ("build --out train --release r.json --images train", "train"),
         ("build --out x --urls u.txt --rate -1/s", "'-1/s' is no pace"),
+        ("build --out x --urls u.txt --rate 100000/h", "--rate 100000/h is more than the 3600 calls an hour"),
+        ("crawl --rate 3601/h", "--rate 3601/h is more than the 3600 calls an hour"),
         ("build --out x --urls u.txt --limit -1", "--limit -1 is not possible"),
         ("build --out x --urls nothing.txt", "nothing.txt"),
         ("match --out x --urls empty.txt", "empty"),

@@ -15,14 +15,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from imagenet_captions.crawler.asking import Asking
-from imagenet_captions.crawler.crawl_settings import (
-    FLICKR_ENDPOINT,
-    FLICKR_RATE,
-    Client,
-    CrawlReport,
-    CrawlSettings,
-    Tools,
-)
+from imagenet_captions.crawler.crawl_settings import FLICKR_ENDPOINT, Client, CrawlReport, CrawlSettings, Tools
 from imagenet_captions.crawler.interrupts import Interrupts
 from imagenet_captions.crawler.plan import photos_to_ask, wanted_photos, without_denied_owners
 from imagenet_captions.crawler.policy import StopRun
@@ -91,6 +84,4 @@ def _connect(settings: CrawlSettings) -> Client:
     from imagenet_captions.crawler.credentials import read_credentials
     from imagenet_captions.crawler.flickr import FlickrClient
 
-    if settings.asks_flickr and settings.calls_a_second > FLICKR_RATE:
-        log.warning("--rate %s is more than the 3600 calls an hour that Flickr allows for a key", settings.rate)
     return FlickrClient(read_credentials(settings.key_file, os.environ), settings.endpoint or FLICKR_ENDPOINT)

@@ -38,8 +38,11 @@ class CrawlSettings:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be done, before anything is asked."""
-        if math.isinf(parse_rate(self.rate)) and self.asks_flickr:
-            raise InputError("--rate unlimited is for a service of your own; Flickr allows 3600 calls an hour")
+        if self.calls_a_second > FLICKR_RATE and self.asks_flickr:
+            raise InputError(
+                f"--rate {self.rate} is more than the 3600 calls an hour that Flickr allows for a key; "
+                "give --rate 3600/h or less, or the --endpoint of a service of your own"
+            )
         if self.limit is not None and self.limit < 0:
             raise InputError(f"--limit {self.limit} is not possible; give 0 or more")
         if self.refresh_days is not None and not 0 <= self.refresh_days < math.inf:
@@ -49,8 +52,14 @@ class CrawlSettings:
 
     @property
     def asks_flickr(self) -> bool:
-        """Whether it is Flickr itself that is asked."""
-        return self.endpoint is None or (urlsplit(self.endpoint).hostname or "").endswith("flickr.com")
+        """Whether Flickr itself is asked, and not a service of one's own."""
+        if self.endpoint is None:
+            return True
+        try:
+            host = urlsplit(self.endpoint).hostname or ""
+        except ValueError:  # not a URL, which `check_endpoint` says
+            return False
+        return f".{host.rstrip('.')}".endswith(".flickr.com")
 
     @property
     def calls_a_second(self) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
@@ -79,9 +79,10 @@ class RetrySettings:
 
     def __post_init__(self) -> None:
         """Refuse values that would hammer the host or never ask it."""
-        for name in ("first_wait", "first_pause", "tries", "tries_again", "failures_in_a_row", "pauses_in_a_row"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name} {getattr(self, name)} is not possible; give more than 0")
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not value > 0:
+                raise InputError(f"{field.name} {value} must be more than 0")
 
 
 @dataclass(frozen=True)
@@ -172,9 +173,10 @@ def read_answer(photo_id: str, attempt: Attempt) -> Answer:
     """
     if attempt.status is None:
         return Answer(Meaning.UNUSABLE, attempt.failure or "no answer")
-    if attempt.status == 429 or (attempt.status == 503 and attempt.retry_after) or _TOO_MANY in attempt.body[:2000]:
-        return Answer(Meaning.BUSY, f"HTTP {attempt.status}", attempt.retry_after)
     parsed = parse_body(attempt.body)
+    too_many = parsed is None and _TOO_MANY in attempt.body[:2000]  # which may also be a photo's title
+    if too_many or attempt.status == 429 or (attempt.status == 503 and attempt.retry_after):
+        return Answer(Meaning.BUSY, f"HTTP {attempt.status}", attempt.retry_after)
     if parsed is not None and parsed.get("stat") == "fail":
         return _read_failure(parsed, attempt.status)
     if attempt.status != 200:
@@ -224,7 +226,8 @@ def decide(answer: Answer, failures: Failures, settings: RetrySettings, now: flo
     if failures.photo_in_run + 1 >= tries:
         return SetAside(answer.reason)
     wait = settings.first_wait * 2.0 ** min(failures.photo_in_run, 60)
-    return RetryAfter(min(wait, settings.longest_wait) * (0.75 + chance / 2), answer.reason)
+    spread = min(wait, settings.longest_wait) * (0.75 + chance / 2)
+    return RetryAfter(min(spread, settings.longest_wait), answer.reason)
 
 
 def _pause(answer: Answer, failures: Failures, settings: RetrySettings, now: float) -> Decision:

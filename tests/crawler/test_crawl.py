@@ -346,11 +346,33 @@ def test_what_is_no_matches_file_is_refused(tmp_path: Path) -> None:
         {"rate": "unlimited"},
         {"tries": 0},
         {"rate": "unlimited", "endpoint": "https://api.flickr.com/x"},
+        {"rate": "3601/h"},
+        {"rate": "100000/h"},
+        {"rate": "1.01/s"},
+        {"rate": "61/min", "endpoint": "https://api.flickr.com/services/rest/"},
+        {"rate": "2/s", "endpoint": "https://API.Flickr.com./services/rest/"},
+        {"rate": "2/s", "endpoint": "https://flickr.com:443/services/rest/"},
     ],
 )
 def test_wrong_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InputError):
         CrawlSettings(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("rate", "endpoint"),
+    [
+        ("3600/h", None),
+        ("60/min", None),
+        ("1/s", "https://www.flickr.com/services/rest/"),
+        ("100000/h", "http://127.0.0.1:8000/services/rest/"),
+        ("2/s", "https://notflickr.com/services/rest/"),
+        ("2/s", "https://flickr.com.example.org/services/rest/"),
+        ("2/s", "http://["),  # refused where the client is made
+    ],
+)
+def test_flickrs_pace_is_the_most_that_flickr_is_asked_at(rate: str, endpoint: str | None) -> None:
+    CrawlSettings(rate=rate, endpoint=endpoint)
 
 
 def test_the_key_is_in_nothing_that_is_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from imagenet_captions.crawler import policy
 from imagenet_captions.crawler.policy import Answer, Attempt, Failures, Meaning, RetrySettings, State
+from imagenet_captions.errors import InputError
 
 SORRY = "Sorry, the Flickr API service is not currently available."
 PAGE_429 = (
@@ -59,6 +60,9 @@ def fail(code: object, message: str = "…") -> bytes:
         *[(Attempt(200, fail(code)), Meaning.REFUSED) for code in (95, 96, 97, 98, 111, 112, 114, 115)],
         (Attempt(429, b""), Meaning.BUSY),
         (Attempt(200, PAGE_429), Meaning.BUSY),
+        (Attempt(200, b'{"photo":{"id":"7","title":"429 Too Many Requests"},"stat":"ok"}'), Meaning.FOUND),
+        (Attempt(200, fail(1, "429 Too Many Requests")), Meaning.GONE),
+        (Attempt(200, b'"429 Too Many Requests"'), Meaning.BUSY),
         (Attempt(503, b"", retry_after="3"), Meaning.BUSY),
         (Attempt(503, b""), Meaning.UNUSABLE),
     ],
@@ -94,6 +98,23 @@ def test_waits_double_up_to_a_bound_and_are_spread() -> None:
     ]
     spread = [decide(Answer(Meaning.UNUSABLE), chance=chance) for chance in (0.0, 0.999)]
     assert [round(wait.seconds, 2) for wait in spread if isinstance(wait, policy.RetryAfter)] == [0.38, 0.62]
+
+
+@pytest.mark.parametrize("longest", [300.0, 7.0, 0.1])
+def test_no_wait_is_longer_than_the_longest_one(longest: float) -> None:
+    settings = RetrySettings(longest_wait=longest)
+    for failed in range(11):
+        for chance in (0.0, 0.5, 0.999999):
+            wait = policy.decide(Answer(Meaning.UNUSABLE), Failures(photo_in_run=failed), settings, 0.0, chance)
+            assert isinstance(wait, policy.RetryAfter)
+            assert 0 < wait.seconds <= longest
+
+
+@pytest.mark.parametrize("name", ["first_wait", "longest_wait", "first_pause", "longest_pause", "tries"])
+@pytest.mark.parametrize("value", [0, -1, float("nan")])
+def test_settings_that_would_hammer_the_host_are_refused(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=f"{name} {value} must be more than 0"):
+        RetrySettings(**{name: value})  # type: ignore[arg-type]
 
 
 def test_a_photo_is_set_aside_after_its_tries() -> None:
