@@ -1,7 +1,9 @@
 """The loop of a crawl: send when pace, pause and waits allow, keep each answer, until nothing is left to ask.
 
 It is the thin shell around `policy` and `pace`. One call is under way at a time as long as answers come faster than
-the pace; where they take longer, threads keep several under way. The store is used by this thread alone.
+the pace; where they take longer, several are. Each call has a thread of its own, and the loop gives up a call that
+takes too long: a client that hangs (a name server that does not answer) stops neither the crawl nor its end. Only the
+loop's thread uses the store.
 """
 
 from __future__ import annotations
@@ -9,9 +11,10 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from itertools import count
+from threading import Thread
 from typing import Any
 
 from imagenet_captions.crawler import policy
@@ -25,11 +28,14 @@ log = logging.getLogger(__name__)
 
 CALLS_AT_ONCE = 16
 
-# Several calls at once pay off only where answers take their time: on loopback, where the work of this process is what
-# takes the time, eight threads are slower than one.
+# Threads pay off only where answers take their time: on loopback, where the work of this process takes the time, eight
+# are slower than one, and one is slower than none.
 _SHORTEST_SPACING = 0.01
 
 _SECONDS_A_LINE = 600
+
+# A client keeps to the same deadline by itself, and says more about it.
+_GRACE = 1.0
 
 # A wait is cut into pieces of this length, to see an interrupt in time.
 _LONGEST_NAP = 0.2
@@ -74,21 +80,17 @@ class Asking:
     def run(self, photos: Iterator[str]) -> None:
         """Ask for the photos; return when each has its answer or is set aside, or when the run has to stop."""
         self._fresh, self._next = photos, next(photos, None)
-        self._threads = ThreadPoolExecutor(CALLS_AT_ONCE, "flickr")  # starts no thread before one is needed
-        try:
-            while not (self.stop or self.interrupts.wanted):
-                now = self.tools.clock()
-                moment = self._moment(now)
-                if moment is None and not self._under_way:
-                    return
-                if moment is not None and moment <= now and len(self._under_way) < self._at_once():
-                    self._send(now)
-                else:
-                    self._wait(now, moment)
-            while self._under_way:
-                self._collect(None)
-        finally:
-            self._threads.shutdown(wait=False, cancel_futures=True)
+        while not (self.stop or self.interrupts.wanted):
+            now = self.tools.clock()
+            moment = self._moment(now)
+            if moment is None and not self._under_way:
+                return
+            if moment is not None and moment <= now and len(self._under_way) < self._at_once():
+                self._send(now)
+            else:
+                self._wait(now, moment)
+        while self._under_way and not self.interrupts.leaving:
+            self._collect(_LONGEST_NAP)
 
     def _moment(self, now: float) -> float | None:
         """The moment at which the next call may go out; None if no photo needs one."""
@@ -111,11 +113,23 @@ class Asking:
             # Kept before the call goes out: a run that is killed and started again keeps to the pace too.
             self.store.save_call(self.tools.wall() + self._pace.next_call - self._pace.interval - now)
         self.report.calls += 1
-        if self._at_once() == 1:
-            attempt = self.client.get_info(photo_id)
-            self._handle(photo_id, now, attempt)
+        if self._pace.interval < _SHORTEST_SPACING and self._at_once() == 1:
+            self._handle(photo_id, now, self.client.get_info(photo_id))
         else:
-            self._under_way[self._threads.submit(self.client.get_info, photo_id)] = photo_id, now
+            self._under_way[self._start(photo_id)] = photo_id, now
+
+    def _start(self, photo_id: str) -> Future[Attempt]:
+        """Ask in a thread that does not keep the program from ending."""
+        future: Future[Attempt] = Future()
+
+        def ask() -> None:
+            try:
+                future.set_result(self.client.get_info(photo_id))
+            except BaseException as error:  # noqa: BLE001  # raised again where the answer is collected
+                future.set_exception(error)
+
+        Thread(target=ask, name="flickr", daemon=True).start()
+        return future
 
     def _take(self, now: float) -> str:
         """The photo whose turn it is: one that has waited long enough, else a fresh one."""
@@ -133,11 +147,17 @@ class Asking:
         else:
             self.tools.sleep(nap)
 
-    def _collect(self, seconds: float | None) -> None:
-        """Handle the answers that have arrived, waiting for the first one."""
+    def _collect(self, seconds: float) -> None:
+        """Handle the answers that have arrived, waiting for the first one, and give up those that are overdue."""
         for future in wait(self._under_way, seconds, FIRST_COMPLETED).done:
             photo_id, sent = self._under_way.pop(future)
             self._handle(photo_id, sent, future.result())
+        longest = self.settings.call_seconds
+        overdue = self.tools.clock() - longest - _GRACE
+        for future, (photo_id, sent) in list(self._under_way.items()):
+            if sent < overdue:
+                del self._under_way[future]
+                self._handle(photo_id, sent, Attempt(failure=f"no answer within {longest:g} seconds"))
 
     def _handle(self, photo_id: str, sent: float, attempt: Attempt) -> None:
         """Do what the policy says about an attempt."""

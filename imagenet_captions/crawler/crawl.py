@@ -84,4 +84,5 @@ def _connect(settings: CrawlSettings) -> Client:
     from imagenet_captions.crawler.credentials import read_credentials
     from imagenet_captions.crawler.flickr import FlickrClient
 
-    return FlickrClient(read_credentials(settings.key_file, os.environ), settings.endpoint or FLICKR_ENDPOINT)
+    credentials = read_credentials(settings.key_file, os.environ)
+    return FlickrClient(credentials, settings.endpoint or FLICKR_ENDPOINT, seconds=settings.call_seconds)

@@ -18,6 +18,7 @@ from imagenet_captions.errors import InputError
 
 FLICKR_ENDPOINT = "https://api.flickr.com/services/rest/"
 FLICKR_RATE = 1.0  # "under 3600 queries per hour across the whole key", https://www.flickr.com/services/developer/api/
+CALL_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class CrawlSettings:
     key_file: Path | None = None  # None: the environment
     tries: int = 12  # calls for one photo in a run, before the run goes on without it
     deny: Denylist = NOTHING_DENIED  # never asked for
+    call_seconds: float = CALL_SECONDS  # from the beginning of a call to the last byte of its answer
 
     def __post_init__(self) -> None:
         """Refuse what cannot be done, before anything is asked."""
@@ -49,6 +51,8 @@ class CrawlSettings:
             raise InputError(f"--refresh {self.refresh_days} is not possible; give a number of days, 0 or more")
         if self.tries < 1:
             raise InputError(f"--tries {self.tries} is not possible; give 1 or more")
+        if not 0 < self.call_seconds < math.inf:
+            raise InputError(f"call_seconds {self.call_seconds} must be a number of seconds above 0")
 
     @property
     def asks_flickr(self) -> bool:

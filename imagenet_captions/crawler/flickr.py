@@ -1,15 +1,15 @@
 """One call to Flickr, through flickrapi: the only module that knows it, so that it can be replaced in an hour.
 
 flickrapi has no timeout, hides the HTTP status in its error's text, signs every call with OAuth (which needs a secret
-and a clock that is right) and logs what it sends. So it gets a session of ours that remembers the response, and adds
-the key by itself, after flickrapi has logged the call: photos that everyone may see need no signature.
+and a clock that is right) and logs what it sends. So it gets a session of ours, which keeps the answer and adds the key
+after flickrapi has logged the call: photos that everyone may see need no signature.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import threading
-from collections.abc import Callable
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
@@ -17,68 +17,64 @@ from urllib.parse import quote, urlsplit
 
 import flickrapi
 import requests
-import urllib3
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 
-from imagenet_captions.crawler.crawl_settings import FLICKR_ENDPOINT
+from imagenet_captions.crawler.bounded_http import BoundedSession, UnusableAnswerError
+from imagenet_captions.crawler.crawl_settings import CALL_SECONDS, FLICKR_ENDPOINT
 from imagenet_captions.crawler.credentials import Credentials
 from imagenet_captions.crawler.policy import Attempt
+from imagenet_captions.crawler.scrub import Scrubber
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.places import refuse_secrets
 
 _CONNECTIONS = 16
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
-
-# Shorter ones stand in an answer by chance; Flickr's keys have 32 characters and its secrets 16.
-_SHORTEST_SCRUBBED = 16
+_TALKATIVE = ("flickrapi", "urllib3")  # they log every call, and tracebacks
 
 
 class FlickrClient:
-    """Asks for one photo at a time and says exactly what came back; safe to use from several threads."""
+    """Asks for one photo at a time and says exactly what came back; safe to use from several threads.
+
+    `timeout` is how long to wait for a connection and for the next byte, `seconds` for the whole answer.
+    """
 
     def __init__(
         self,
         credentials: Credentials,
         endpoint: str = FLICKR_ENDPOINT,
         timeout: tuple[float, float] = (10.0, 30.0),
+        seconds: float = CALL_SECONDS,
     ) -> None:
-        self._secrets = [
-            text.encode() for text in (credentials.key, credentials.secret) if len(text) >= _SHORTEST_SCRUBBED
-        ]
-        self._latest = threading.local()
-        logging.getLogger("flickrapi").setLevel(logging.WARNING)  # it logs every call as INFO
-        self._api = flickrapi.FlickrAPI("-", "-", format="json", store_token=False, timeout=timeout)
-        self._api.REST_URL = check_endpoint(endpoint)
-        self._api.flickr_oauth.oauth = _KeyInBody(credentials.key)
-        self._api.flickr_oauth.session = _session(self._remember)
+        self._scrub = Scrubber([credentials.key, credentials.secret])
+        api = flickrapi.FlickrAPI("-", "-", format="json", store_token=False, timeout=timeout)
+        api.REST_URL = check_endpoint(endpoint)
+        api.flickr_oauth.oauth = _KeyInBody(credentials.key)
+        self._session = api.flickr_oauth.session = _Session(seconds)
         # A proxy of the environment cannot reach a service on this machine.
-        self._api.flickr_oauth.session.trust_env = urlsplit(endpoint).hostname not in _THIS_MACHINE
-        self._api.flickr_oauth.log = logging.Logger("silent", level=logging.CRITICAL + 1)
-        self._get_info = self._api.photos.getInfo
+        self._session.trust_env = urlsplit(endpoint).hostname not in _THIS_MACHINE
+        self._get_info = api.photos.getInfo
+        self._levels = {name: logging.getLogger(name).level for name in _TALKATIVE}
+        for name in _TALKATIVE:
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
     def get_info(self, photo_id: str) -> Attempt:
         """Ask for a photo once; whatever goes wrong is told in the attempt, never raised."""
-        self._latest.response = None
         try:
             self._get_info(photo_id=photo_id)
-        except flickrapi.FlickrError:
-            pass  # it stands for a status other than 200, which the response tells better
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+        except UnusableAnswerError as error:
+            return Attempt(failure=str(error))
+        except Exception as error:  # noqa: BLE001
+            # Of an answer that is not HTTP, http.client and urllib3 raise ValueError (a chunk of length -5),
+            # OverflowError, AttributeError and more. None of them says anything about the next call.
             return Attempt(failure=_name(error))
-        response = self._latest.response
-        body = response.content
-        for secret in self._secrets:
-            if secret in body:
-                body = body.replace(secret, b"[removed]")
-        return Attempt(response.status_code, body, response.headers.get("Retry-After"))
+        status, body, retry_after = self._session.latest.answer
+        return Attempt(status, self._scrub(body), retry_after)
 
     def close(self) -> None:
-        """Close the connections."""
-        self._api.flickr_oauth.session.close()
-
-    def _remember(self, response: requests.Response, **_: Any) -> None:
-        self._latest.response = response
+        """Close the connections, and let the libraries log again."""
+        self._session.close()
+        for name, level in self._levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 class _KeyInBody(AuthBase):
@@ -95,21 +91,23 @@ class _KeyInBody(AuthBase):
         return request
 
 
-class _Session(requests.Session):
-    """A session that follows no redirect: the key would go to another host with it."""
+class _Session(BoundedSession):
+    """A session that keeps the answer of each thread's latest call, and gives flickrapi an empty one.
 
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        return None
+    flickrapi guesses the encoding of an error page and logs its text, which can take minutes.
+    """
 
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds, _CONNECTIONS)
+        self.headers["User-Agent"] = f"imagenet-captions/{version('imagenet-captions')}"
+        self.latest = threading.local()
 
-def _session(remember: Callable[..., None]) -> requests.Session:
-    session = _Session()
-    session.headers["User-Agent"] = f"imagenet-captions/{version('imagenet-captions')}"
-    session.hooks["response"].append(remember)
-    adapter = HTTPAdapter(pool_connections=1, pool_maxsize=_CONNECTIONS, max_retries=0)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        response = super().send(request, **kwargs)
+        self.latest.answer = response.status_code, response.content, response.headers.get("Retry-After")
+        shown = requests.Response()
+        shown.status_code, shown.raw = 200, io.BytesIO()
+        return shown
 
 
 def check_endpoint(endpoint: str) -> str:
@@ -133,5 +131,5 @@ def check_endpoint(endpoint: str) -> str:
 
 def _name(error: Exception) -> str:
     """A word for what went wrong; the text of such an error can hold the whole request."""
-    cause = error.args[0] if error.args else None
-    return type(getattr(cause, "reason", None) or error).__name__
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    return type(reason if isinstance(reason, Exception) else error).__name__

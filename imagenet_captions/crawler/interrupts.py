@@ -12,13 +12,15 @@ log = logging.getLogger(__name__)
 
 
 class Interrupts:
-    """While entered, the first signal sets `wanted`; a second one raises KeyboardInterrupt at once.
+    """While entered, the first signal sets `wanted`; a second one sets `leaving` and raises KeyboardInterrupt at once.
+
+    Python swallows an exception that is raised while it deletes an object; whoever waits looks at `leaving` too.
 
     Only the main thread of a program can take signals; in another one nothing is changed.
     """
 
     def __init__(self) -> None:
-        self.wanted = False
+        self.wanted = self.leaving = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -35,6 +37,7 @@ class Interrupts:
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self.wanted:
+            self.leaving = True
             raise KeyboardInterrupt
         self.wanted = True
         log.info("finishing the calls under way; interrupt again to leave at once")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 import traceback
 from collections import Counter
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions.crawler.crawl import CrawlSettings, crawl
+from imagenet_captions.crawler.crawl import CrawlSettings, Tools, crawl
 from imagenet_captions.crawler.policy import Attempt, State
 from imagenet_captions.crawler.store import Store, StoreReader
 from imagenet_captions.demo.flickr_stand_in import FAULTS, FlickrStandIn, StandInSettings, failure
@@ -299,6 +300,34 @@ def test_a_crawl_says_where_it_stands(tmp_path: Path, caplog: pytest.LogCaptureF
         "crawl: 1200 found, 1 gone, 299 left",
         "crawl: asked for 1500 photos: 1499 found, 1 not found, 0 private, 0 unreachable; 0 left",
     ]
+
+
+def test_a_call_that_never_returns_is_given_up(tmp_path: Path) -> None:
+    matches, store, stuck = write_matches(tmp_path, numbers(3)), tmp_path / "photos.sqlite", threading.Event()
+
+    def respond(photo_id: str) -> Attempt:
+        if photo_id == "1":
+            stuck.wait(60)
+        return attempt(ok(photo_id))
+
+    class Client:
+        def get_info(self, photo_id: str) -> Attempt:
+            return respond(photo_id)
+
+        def close(self) -> None:
+            stuck.set()
+
+    settings = CrawlSettings(rate="50/s", endpoint="http://127.0.0.1:9/", tries=1, call_seconds=0.2)
+    report = crawl(matches, store, settings, Tools(lambda _: Client()))
+    assert (report.found, report.unreachable) == (2, 1)
+    with closing(StoreReader(store)) as reader:
+        assert reader.get(["1"])["1"].last_error == "no answer within 0.2 seconds"
+
+
+@pytest.mark.parametrize("seconds", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_call_takes_a_time(seconds: float) -> None:
+    with pytest.raises(InputError, match=r"call_seconds .* must be a number of seconds above 0"):
+        CrawlSettings(call_seconds=seconds)
 
 
 def test_two_crawls_on_one_store(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from imagenet_captions.crawler.policy import State
 from imagenet_captions.crawler.store import Store, StoreReader
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn, StandInSettings
 from tests.crawler.crawl_tools import KEY, SECRET, most_in_a_window, ok, real_tools, write_matches
+from tests.crawler.hostile_server import HostileServer, hostile, http
 
 SCRIPT = """
 import logging, sys
@@ -44,7 +46,7 @@ def crawling(matches: Path, store: Path, rate: str, endpoint: str) -> Iterator[s
             run.kill()
 
 
-def wait_for(flickr: FlickrStandIn, requests: int) -> None:
+def wait_for(flickr: FlickrStandIn | HostileServer, requests: int) -> None:
     deadline = time.monotonic() + 30
     while len(flickr.requests) < requests:
         assert time.monotonic() < deadline
@@ -111,6 +113,57 @@ def test_a_second_interrupt_leaves_at_once(tmp_path: Path) -> None:
     assert "interrupt again to leave at once" in output
     assert "the same command goes on" not in output  # the calls under way were not waited for
     Store(store).close()
+
+
+def test_a_second_interrupt_ends_a_crawl_whose_answers_drip(tmp_path: Path) -> None:
+    matches, store = write_matches(tmp_path, ids(200)), tmp_path / "photos.sqlite"
+
+    def respond(server: HostileServer, connection: socket.socket) -> None:
+        if len(server.requests) > 20:
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            server.drip(connection, b"x", 0.5)
+        server.stopping.wait(0.2)
+        connection.sendall(http(b"busy").replace(b"200 OK", b"500 No"))
+
+    with hostile(respond) as server, crawling(matches, store, "40/s", server.endpoint) as run:
+        wait_for(server, 26)
+        run.send_signal(signal.SIGINT)
+        time.sleep(1.0)
+        assert run.poll() is None  # it waits for the calls under way
+        run.send_signal(signal.SIGINT)
+        sent = time.monotonic()
+        output, _ = run.communicate(timeout=30)
+    assert time.monotonic() - sent < 5
+    assert run.returncode == 130
+    assert "Traceback" not in output
+    Store(store).close()
+
+
+HANG = """
+import sys, time
+from pathlib import Path
+from imagenet_captions.crawler.crawl import CrawlSettings, Tools, crawl
+class Hanging:
+    def get_info(self, photo_id):
+        print("asked", flush=True)
+        time.sleep(3600)
+    def close(self): pass
+try:
+    crawl(Path(sys.argv[1]), Path(sys.argv[2]), CrawlSettings(), Tools(lambda settings: Hanging()))
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_a_second_interrupt_ends_a_crawl_whose_client_hangs(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HANG, str(write_matches(tmp_path, ids(5))), str(tmp_path / "photos.sqlite")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "asked\n"
+        for _ in range(2):
+            run.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+        assert run.wait(timeout=5) == 130
 
 
 def test_slow_answers_do_not_slow_the_pace(tmp_path: Path) -> None:

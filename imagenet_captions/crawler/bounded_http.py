@@ -1,0 +1,182 @@
+"""An HTTP session with a deadline for the whole call and a limit on the answer's size; `flickr` sends through it.
+
+requests and urllib3 limit the time between two bytes but not that of a whole answer, and unpack an answer of any size.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import threading
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+
+LARGEST_ANSWER = 8 << 20  # Flickr's have a few kilobytes
+_ON_THE_WIRE = LARGEST_ANSWER + (1 << 20)  # status, headers and the framing of chunks included
+_PIECE = 1 << 16
+_GZIP = ("gzip", "x-gzip")
+
+# The headers that are passed on. The others are not needed, and do harm: requests sends cookies back, and urllib3 logs
+# a traceback about a header that it cannot read.
+_HEADERS = ("Content-Encoding", "Content-Length", "Retry-After", "Transfer-Encoding")
+
+_call = threading.local()  # `deadline` of the call that this thread makes
+
+
+class UnusableAnswerError(Exception):
+    """An answer that is not read to its end; the text says why.
+
+    It is neither an OSError nor an HTTPException, so urllib3 and requests let it pass as it is.
+    """
+
+
+class BoundedSession(requests.Session):
+    """A session that reads each answer within `seconds` and up to `LARGEST_ANSWER` bytes, on the wire and unpacked.
+
+    It follows no redirect, since a request's key would go to another host with it.
+    """
+
+    def __init__(self, seconds: float, connections: int) -> None:
+        super().__init__()
+        self._seconds = seconds
+        self.headers["Accept-Encoding"] = "gzip"
+        adapter = _Adapter(pool_connections=1, pool_maxsize=connections, max_retries=0)
+        self.mount("https://", adapter)
+        self.mount("http://", adapter)
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return None, the target of no redirect."""
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send a request and read its whole answer.
+
+        Raises UnusableAnswerError for an answer that takes too long, is too long, or is packed in an unknown way.
+        """
+        _call.deadline = _Deadline(self._seconds)
+        response = super().send(request, **{**kwargs, "stream": True})
+        try:
+            body = _read_body(response)
+        finally:
+            response.close()
+        response.raw = io.BytesIO(body)
+        return response
+
+
+def _read_body(response: requests.Response) -> bytes:
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding in _GZIP:
+        pieces = _unpacked(response.raw)
+    elif encoding in ("", "identity"):
+        pieces = iter(lambda: response.raw.read(_PIECE), b"")
+    else:
+        raise UnusableAnswerError("an answer that is packed in an unknown way")
+    body = bytearray()
+    for piece in pieces:
+        body += piece
+        if len(body) > LARGEST_ANSWER:
+            raise _too_long()
+    return bytes(body)
+
+
+def _unpacked(packed: Any) -> Iterator[bytes]:
+    """Yield the content of a gzip stream in pieces, none of them large."""
+    unpacker = zlib.decompressobj(wbits=31)
+    while piece := packed.read(_PIECE):
+        while piece and not unpacker.eof:
+            yield unpacker.decompress(piece, _PIECE)
+            piece = unpacker.unconsumed_tail
+    if not unpacker.eof:
+        raise UnusableAnswerError("half an answer")
+
+
+def _too_long() -> UnusableAnswerError:
+    return UnusableAnswerError(f"an answer of more than {LARGEST_ANSWER >> 20} MB")
+
+
+class _Deadline:
+    """The moment at which a call ends, however little of its answer has come."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Return the seconds that are left; raises UnusableAnswerError if there are none."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise UnusableAnswerError(f"no whole answer within {self._seconds:g} seconds")
+        return left
+
+
+class _BoundedReader(io.RawIOBase):
+    """The bytes of a socket, up to the call's deadline and the limit on the wire."""
+
+    def __init__(self, raw: io.RawIOBase, connection: socket.socket) -> None:
+        self._raw, self._socket = raw, connection
+        self._patience = connection.gettimeout()  # between two bytes
+        self._deadline: _Deadline = _call.deadline
+        self._left = _ON_THE_WIRE
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline.left()
+        self._socket.settimeout(left if self._patience is None else min(left, self._patience))
+        try:
+            count = self._raw.readinto(buffer)
+        except TimeoutError:
+            self._deadline.left()
+            raise
+        self._left -= count or 0
+        if self._left < 0:
+            raise _too_long()
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    """A response that reads through a `_BoundedReader`, and passes on the headers that are needed."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_BoundedReader(self.fp.detach(), sock))
+
+    def begin(self) -> None:
+        super().begin()
+        needed = http.client.HTTPMessage()
+        for name in _HEADERS:
+            if name in self.headers:
+                needed[name] = self.headers[name]
+        self.headers = self.msg = needed
+
+
+class _BoundedConnection:
+    """A base class for connections whose answers are bounded."""
+
+    response_class = _Response
+
+
+class _Adapter(HTTPAdapter):
+    """An adapter with bounded connections, through a proxy too."""
+
+    def get_connection_with_tls_context(
+        self,
+        request: requests.PreparedRequest,
+        verify: bool | str | None,
+        proxies: Mapping[str, str] | None = None,
+        cert: Any = None,
+    ) -> Any:
+        pool: Any = super().get_connection_with_tls_context(request, verify, proxies, cert)
+        if not issubclass(pool.ConnectionCls, _BoundedConnection):
+            pool.ConnectionCls = type("BoundedConnection", (_BoundedConnection, pool.ConnectionCls), {})
+        return pool
