@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from imagenet_captions.commands.app import command
-from imagenet_captions.commands.flags import LocalPath
+from imagenet_captions.commands.flags import LocalPath, refuse_without_effect
 from imagenet_captions.errors import InputError
 from imagenet_captions.extras import require
 
@@ -77,6 +77,8 @@ def evaluate(
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: a GPU if there is one.")] = None,
 ) -> None:
     """Measure a model's accuracy on test sets: zero-shot, by a classifier made of images, or by its own head."""
+    if classifier not in (Kind.LINEAR_PROBE, Kind.K_SHOT):
+        refuse_without_effect(f"on the classifier {classifier.value}", "seed")
     require("train", "evaluate")
     from imagenet_captions.evaluation import evaluate as evaluation
     from imagenet_captions.evaluation.classifiers.making import ClassifierSettings

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from imagenet_captions.commands.app import command
-from imagenet_captions.commands.flags import LocalPath
+from imagenet_captions.commands.flags import LocalPath, refuse_without_effect
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +65,10 @@ def robustness(
     from imagenet_captions.extras import how_to_install
 
     shipped = str(results) == "published"
+    if shipped:
+        refuse_without_effect("for the published results", "units", "with_published")
+    if plot is None:
+        refuse_without_effect("without --plot", "with_published")
     table = tables.read_published() if shipped else tables.read_results(results, units and units.value)
     if plot is not None:
         from imagenet_captions.evaluation.figures import check_figure_path

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from imagenet_captions.commands.app import command
+from imagenet_captions.commands.flags import refuse_without_effect
 from imagenet_captions.commands.options import Deny, Engine, EngineName, RayAddress, Workers, open_engine
 
 
@@ -51,6 +52,8 @@ def export(
     from imagenet_captions.packager import exports
     from imagenet_captions.recipe import CaptionRecipe
 
+    if to is not Target.WEBDATASET:
+        refuse_without_effect(f"for --to {to.value}, which is written in one piece", "workers", "engine", "ray_address")
     with open_engine(engine, ray_address, workers) as (running, count):
         settings = exports.ExportSettings(
             to=to.value,

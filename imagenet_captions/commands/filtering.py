@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from imagenet_captions.commands.app import command
+from imagenet_captions.commands.flags import refuse_without_effect
 from imagenet_captions.commands.options import Deny, Workers, count_workers
 from imagenet_captions.errors import InputError
 
@@ -73,6 +74,12 @@ def filter(
         split=split,
         val_fraction=val_fraction,
     )
+    if split is None:
+        refuse_without_effect("without --split", "val_fraction")
+    if not any((trim_tail, like, per_class is not None, sample)):
+        refuse_without_effect("without --sample, --per-class, --trim-tail or --like", "seed")
+    if out is None:
+        refuse_without_effect("without --out DATASET", "workers")
     settings = FilterSettings(wanted, only_ids, trim_tail, like, per_class, sample, seed, deny, local_labels)
     if out is not None and ids is None:
         counts = filter_to_dataset(dataset, out, settings, count_workers(workers))

@@ -141,8 +141,12 @@ def was_typed(text: Any) -> bool:
 
 def read_values(flags: tuple[Flag, ...], texts: Mapping[str, Any]) -> dict[str, Any]:
     """The values of a command's parameters; remembers which of them were given, for `refuse_without_effect`."""
-    _given.set({flag.name: flag.spelled for flag in flags if was_typed(texts[flag.name])})
+    _given.set({flag.name: _as_typed(flag, texts[flag.name]) for flag in flags if was_typed(texts[flag.name])})
     return {flag.name: flag.read(texts[flag.name]) for flag in flags}
+
+
+def _as_typed(flag: Flag, text: Any) -> str:
+    return flag.names[-1] if text is False else flag.spelled
 
 
 def refuse_without_effect(when: str, *names: str) -> None:
@@ -152,10 +156,12 @@ def refuse_without_effect(when: str, *names: str) -> None:
     """
     given = _given.get()
     found = [given[name] for name in names if name in given]
+    if len(found) == 1:
+        raise InputError(f"{found[0]} has no effect {when}; leave it out")
     if found:
-        flags = " and ".join(filter(None, [", ".join(found[:-1]), found[-1]]))
-        raise InputError(f"{flags} {'has' if len(found) == 1 else 'have'} no effect {when}; leave {_them(found)} out")
+        raise InputError(f"{', '.join(found[:-1])} and {found[-1]} have no effect {when}; leave them out")
 
 
-def _them(found: list[str]) -> str:
-    return "it" if len(found) == 1 else "them"
+def refuse_all_but(name: str, when: str) -> None:
+    """Refuse whatever else was given on the command line, since it has no effect `when`."""
+    refuse_without_effect(when, *(other for other in _given.get() if other != name))

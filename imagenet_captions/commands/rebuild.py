@@ -8,6 +8,7 @@ import typer
 
 from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.commands.app import command
+from imagenet_captions.commands.flags import refuse_without_effect
 from imagenet_captions.commands.options import (
     Caption,
     Classes,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from imagenet_captions.cleaner.batch import CleanSettings
     from imagenet_captions.denylist import Denylist
     from imagenet_captions.records import Outcome
+
+_CRAWL = ("endpoint", "rate", "limit", "refresh", "key_file", "tries")
 
 
 @command
@@ -91,6 +94,11 @@ def build(
     from imagenet_captions.denylist import read_denylist
     from imagenet_captions.packager.package import PackageSettings
 
+    if release is not None:
+        refuse_without_effect("with --release, which asks Flickr for nothing", *_CRAWL)
+    if no_crawl:
+        refuse_without_effect("with --no-crawl", *_CRAWL)
+    _refuse_missing(images)
     denied = read_denylist(deny)
     with open_engine(engine, ray_address, workers) as (running, count):
         settings = building.BuildSettings(
@@ -209,6 +217,7 @@ def package(
     """Write captions and images as a dataset folder of Parquet shards that load_dataset reads."""
     from imagenet_captions.packager import package as packaging
 
+    _refuse_missing(images)
     with open_engine(engine, ray_address, workers) as (running, count):
         settings = packaging.PackageSettings(images, missing.value, count, running)
         packaging.package(captions, out, settings)
@@ -221,6 +230,11 @@ def verify(dataset: Annotated[Path, typer.Argument(help="A dataset folder.")]) -
     from imagenet_captions.packager.verify import verify as check
 
     typer.echo(check(dataset))
+
+
+def _refuse_missing(images: Path | None) -> None:
+    if images is None:
+        refuse_without_effect("without --images", "missing")
 
 
 def _clean_settings(caption: str, deny: "Denylist", classes: ClassSet) -> "CleanSettings":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imagenet_captions.commands.app import command
-from imagenet_captions.commands.flags import LocalPath
+from imagenet_captions.commands.flags import LocalPath, refuse_all_but, refuse_without_effect
 from imagenet_captions.errors import InputError
 from imagenet_captions.extras import require
 
@@ -148,6 +148,7 @@ def train(
     from imagenet_captions.training.recipes import show_recipe
 
     if show is not None:
+        refuse_all_but("show", "with --show, which only prints a recipe")
         typer.echo(show_recipe(show))
         return
     if data is None or out is None:
@@ -167,6 +168,7 @@ def train(
         "clip_norm": clip_norm,
         "precision": precision and precision.value,
     }
+    _refuse_what_has_no_effect(chosen.objective, recipe, steps)
     chosen = replace(chosen, **{name: value for name, value in changes.items() if value is not None})
 
     require("train", "train")
@@ -204,6 +206,17 @@ def train(
 
         typer.echo(format_metrics(evaluate(measured, out / "metrics.json")))
         typer.echo(out / "metrics.json")
+
+
+def _refuse_what_has_no_effect(objective: str, recipe: str | None, steps: int | None) -> None:
+    if recipe is not None:
+        refuse_without_effect("with --recipe, which names one recipe", "preset")
+    if steps is not None:
+        refuse_without_effect("with --steps, which ends the run", "epochs")
+    if objective != "contrastive":
+        refuse_without_effect(f"for the objective {objective}, which reads no captions", "caption")
+    if objective != "supervised":
+        refuse_without_effect(f"for the objective {objective}, which has no classes", "empty_classes")
 
 
 def _measurement(settings: "TrainSettings", tests: list[str]) -> "EvaluateSettings | None":
