@@ -15,12 +15,16 @@ from typing import Any
 from imagenet_captions.engine import check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.extras import require
+from imagenet_captions.ray_token import own_token, quiet_stderr, token_of_user
 
 log = logging.getLogger(__name__)
 
 # The objects of a local cluster: per worker two tasks are under way, with batches and results of some 10 MB each.
 _STORE_BYTES, _STORE_BYTES_A_WORKER = 512 << 20, 128 << 20
 _SECONDS_TO_ANSWER = 10.0
+# RFC 9113, section 3.4. A frame begins with three bytes of length and one of type.
+_SETTINGS_FRAME = b"\4"
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS_FRAME + b"\0\0\0\0\0"
 _SECONDS_TO_END = 5.0  # for a task that is asked to, before its process is ended
 
 
@@ -66,7 +70,7 @@ class Cluster:
                 if self._address is None:
                     self._start(ray)
                 else:
-                    _join(ray, self._address)
+                    self._join(ray, self._address)
                 self._own.callback(ray.shutdown)
             self._ray = ray
         return self._ray
@@ -92,6 +96,7 @@ class Cluster:
 
     def _start(self, ray: Any) -> None:
         # In the system's own place: Ray puts sockets there, whose paths may have 107 bytes at most.
+        self._own.enter_context(own_token(ray))
         folder = tempfile.mkdtemp(prefix="ic-ray-", dir="/tmp")
         self._own.callback(shutil.rmtree, folder, ignore_errors=True)
         ray.init(
@@ -103,6 +108,17 @@ class Cluster:
             _temp_dir=folder,
             **_QUIET,
         )
+
+    def _join(self, ray: Any, address: str) -> None:
+        if address != "auto":  # for which Ray sends the user's token by itself
+            self._own.enter_context(token_of_user(ray, address))
+        try:
+            with quiet_stderr():
+                ray.init(address=address, **_QUIET)
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            raise InputError(
+                f"the Ray cluster at --ray-address {address[:80]!r} cannot be joined: {str(error).strip()[:200]}"
+            ) from None
 
 
 _QUIET = {"log_to_driver": False, "logging_level": logging.CRITICAL}
@@ -134,12 +150,23 @@ def _check_address(address: str) -> None:
             "its machines"
         )
     try:
-        socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
+        speaks = _speaks_http2(host, int(port))
     except (OSError, OverflowError, UnicodeError) as error:
         raise InputError(
             f"no Ray cluster answers at --ray-address {address[:80]!r} ({str(error)[:80]}); "
             "check it, or start one with `ray start --head`"
         ) from None
+    if not speaks:
+        raise InputError(f"what answers at --ray-address {address[:80]!r} is not a Ray cluster; check host and port")
+
+
+def _speaks_http2(host: str, port: int) -> bool:
+    """Whether a server answers the preface of HTTP/2, over which Ray talks, with a frame of settings."""
+    with socket.create_connection((host, port), _SECONDS_TO_ANSWER) as connection:
+        if os.environ.get("RAY_USE_TLS", "0") != "0":
+            return True
+        connection.sendall(_PREFACE)
+        return connection.recv(4, socket.MSG_WAITALL)[3:] == _SETTINGS_FRAME
 
 
 def _check_same(ray: Any, address: str | None) -> None:
@@ -147,12 +174,3 @@ def _check_same(ray: Any, address: str | None) -> None:
     joined = ray.get_runtime_context().gcs_address
     if address not in (None, "auto", joined):
         raise InputError(f"this process has joined the Ray cluster at {joined}; leave --ray-address out, or give that")
-
-
-def _join(ray: Any, address: str) -> None:
-    try:
-        ray.init(address=address, **_QUIET)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise InputError(
-            f"the Ray cluster at --ray-address {address[:80]!r} cannot be joined: {str(error).strip()[:200]}"
-        ) from None

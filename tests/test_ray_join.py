@@ -1,0 +1,186 @@
+"""Clusters that somebody else started with `ray start`, with and without a token, and what a run of our own leaves."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from imagenet_captions.demo.run import SAMPLE
+from imagenet_captions.engines import EngineSettings, open_engine
+from imagenet_captions.errors import InputError
+from tests.chain import run_cli
+
+pytest.importorskip("ray")
+
+TOKEN = "0123456789abcdef" * 4
+BUILD = ["build", "--release", SAMPLE / "release.json", "--workers", "1", "--engine", "ray"]
+
+
+@dataclass(frozen=True)
+class Head:
+    """A cluster of one node, and the home that its user has."""
+
+    address: str
+    home: Path
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def started_head(folder: Path, token: str | None) -> Iterator[Head]:
+    """A head started by the `ray` command, in a session of its own that ends as one."""
+    home = folder / "home"
+    home.mkdir()
+    if token is not None:
+        (home / ".ray").mkdir()
+        (home / ".ray" / "auth_token").write_text(token)
+    port = free_port()
+    temporary = tempfile.mkdtemp(prefix="ic-head-", dir="/tmp")  # short: sockets lie there
+    ray = str(Path(sys.executable).with_name("ray"))
+    arguments = [ray, "start", "--head", "--block", "--num-cpus", "1", "--port", str(port), "--temp-dir", temporary]
+    arguments += ["--ray-client-server-port", str(free_port()), "--dashboard-agent-listen-port", str(free_port())]
+    arguments += ["--include-dashboard", "false", "--disable-usage-stats"]
+    with (folder / "head.log").open("w") as log:
+        head = subprocess.Popen(
+            arguments, stdout=log, stderr=log, start_new_session=True, env={**os.environ, "HOME": str(home)}
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while "Ray runtime started" not in (told := (folder / "head.log").read_text()):
+            assert head.poll() is None, told
+            assert time.monotonic() < deadline, told
+            time.sleep(0.2)
+        yield Head(f"127.0.0.1:{port}", home)
+    finally:
+        head.terminate()
+        try:
+            head.wait(20)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(head.pid, signal.SIGKILL)
+            head.wait(20)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """A cluster that asks for a token, where Ray has tokens: one lay in the home of its user."""
+    with started_head(tmp_path_factory.mktemp("head"), TOKEN) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def open_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    with started_head(tmp_path_factory.mktemp("open"), None) as running:
+        yield running
+
+
+def has_tokens() -> bool:
+    import ray
+
+    return hasattr(ray.exceptions, "AuthenticationError")
+
+
+def test_a_cluster_with_a_token_is_joined_with_the_users_token(head: Head, tmp_path: Path) -> None:
+    done = run_cli(*BUILD, "--out", tmp_path / "out", "--ray-address", head.address, HOME=str(head.home))
+    assert (done.returncode, done.stderr) == (0, "clean ...\npackage ...\n")
+    assert (tmp_path / "out" / "manifest.json").is_file()
+
+
+def test_a_cluster_without_a_token_is_joined_by_a_user_who_has_one(open_head: Head, tmp_path: Path) -> None:
+    done = run_cli(*BUILD, "--out", tmp_path / "out", "--ray-address", open_head.address, RAY_AUTH_TOKEN=TOKEN)
+    assert (done.returncode, done.stderr) == (0, "clean ...\npackage ...\n")
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({}, "asks for a token, and there is none here"),
+        ({"RAY_AUTH_MODE": "token"}, "asks for a token, and there is none here"),
+        ({"RAY_AUTH_TOKEN_PATH": "/nowhere"}, "asks for a token, and there is none here"),
+        ({"RAY_AUTH_TOKEN": "f" * 64}, "refuses the token of RAY_AUTH_TOKEN or ~/.ray/auth_token"),
+        ({"RAY_AUTH_TOKEN": "f" * 64, "RAY_AUTH_MODE": "token"}, "refuses the token"),
+    ],
+)
+def test_a_cluster_that_asks_for_another_token_is_one_sentence(
+    head: Head,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    environment: dict[str, str],
+    sentence: str,
+) -> None:
+    if not has_tokens():
+        pytest.skip("this Ray has no tokens")
+    for name, value in ({"HOME": str(tmp_path)} | environment).items():
+        monkeypatch.setenv(name, value)
+    begun = time.monotonic()
+    with (
+        pytest.raises(InputError, match=r"the Ray cluster at --ray-address '127\.0\.0\.1:") as caught,
+        open_engine(EngineSettings("ray", head.address)),
+    ):
+        pass
+    assert sentence in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+    assert time.monotonic() - begun < 15
+
+
+def test_a_run_of_our_own_leaves_nothing_at_home_and_nothing_for_the_next(open_head: Head, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    program = (
+        "import os\n"
+        "from imagenet_captions.engines import EngineSettings, open_engine\n"
+        "before = dict(os.environ)\n"
+        f"for address in (None, {open_head.address!r}, None):\n"
+        "    with open_engine(EngineSettings('ray', address, workers=1)) as (engine, workers):\n"
+        "        print(list(engine.run(abs, [-1, -2], workers)))\n"
+        "changed = {name for name in os.environ if os.environ[name] != before.get(name)}\n"
+        "print(sorted(name for name in changed if 'AUTH' in name))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HOME": str(home)},
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "[1, 2]\n" * 3 + "[]\n"
+    assert list(home.rglob("*")) == []
+
+
+def test_what_is_not_a_cluster_is_one_sentence_at_once() -> None:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    begun = time.monotonic()
+    try:
+        address = f"127.0.0.1:{server.server_address[1]}"
+        with (
+            pytest.raises(InputError, match="is not a Ray cluster; check host and port"),
+            open_engine(EngineSettings("ray", address)),
+        ):
+            pass
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert time.monotonic() - begun < 15
