@@ -29,16 +29,18 @@ from imagenet_captions.crawler.credentials import read_credentials
 from imagenet_captions.crawler.match import MatchSettings, match
 from imagenet_captions.crawler.plan import open_matches
 from imagenet_captions.crawler.source import CrawlSource, answered_photos, store_revision
-from imagenet_captions.dataset.folder import check_output
+from imagenet_captions.dataset.folder import check_dataset_output
 from imagenet_captions.engine import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import digest, locked, require_file, sha256, write_json
+from imagenet_captions.files import digest, require_file, sha256, write_json
 from imagenet_captions.imports import imported_files
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.records import RawSource, outcomes_path, provenance
 from imagenet_captions.sources.joined import JoinedSource
 from imagenet_captions.sources.release import ReleaseSource
 from imagenet_captions.sources.yfcc import YfccSource, extract_photos, photo_ids
+from imagenet_captions.storage.locks import holding, locked
+from imagenet_captions.storage.outputs import check_place
 from imagenet_captions.storage.places import is_remote, require_local
 
 log = logging.getLogger(__name__)
@@ -84,6 +86,11 @@ class BuildSettings:
     workers: int = field(default_factory=default_workers)
     engine: Engine = LOCAL  # for all stages that use one, whatever their own settings say
 
+    def files(self) -> list[Path | None]:
+        """The files and folders that it reads; None for what is not given."""
+        texts = [self.release, *self.urls, self.yfcc, self.match.ids, self.clean.deny.file]
+        return [*texts, self.package.images, self.crawl.key_file]
+
     def __post_init__(self) -> None:
         check_workers(self.workers)
         if (self.release is None) == (not self.urls):
@@ -105,10 +112,11 @@ def build(out: Path, settings: BuildSettings) -> None:
     folder for a dataset behind a URL: remove it to start over, keep it to build again with other settings without
     asking Flickr again.
     """
+    check_dataset_output(out, settings.files())
     work = settings.work or default_work(out)
     require_local(work, "the work folder", "what lies between the stages, a crawl's store and a lock need a disk")
     _check_first(out, work, settings)
-    with locked(work / "lock", f"the work folder {work}"):
+    with holding([out]), locked(work / "lock", f"the work folder {work}"):
         captions = work / "captions.parquet"
         if settings.release is not None:
             source = open_source(SourceFiles(release=settings.release), settings.clean)
@@ -117,7 +125,7 @@ def build(out: Path, settings: BuildSettings) -> None:
             source, inputs = _from_flickr(work, settings)
         run_stage(
             work,
-            Stage("clean", inputs, asdict(settings.clean), _with_outcomes(captions)),
+            Stage("clean", inputs, _recorded(settings.clean), _with_outcomes(captions)),
             lambda: clean(source, captions, settings.clean, settings.workers, settings.engine),
         )
         run_stage(
@@ -148,7 +156,11 @@ def default_work(out: Path) -> Path:
 
 def _check_first(out: Path, work: Path, settings: BuildSettings) -> None:
     """Refuse at once what would be refused after a crawl of ten days."""
-    check_output(out, settings.package.images)
+    check_place(work, [path for path in settings.files() if path is not None])
+    if work.exists() and not work.is_dir():
+        raise InputError(f"the work folder {work} is a file; give a folder")
+    if out.resolve() in (work.resolve(), *work.resolve().parents):
+        raise InputError(f"the work folder {work} lies in the output {out}, which is replaced as a whole; give another")
     if settings.package.images is not None and not settings.package.images.exists():
         raise InputError(f"--images {settings.package.images} does not exist; check the path")
     for path in settings.urls:
@@ -296,6 +308,11 @@ def code_version(stage: str) -> str:
         except importlib.metadata.PackageNotFoundError:
             found.update(f"{library} is not installed\n".encode())
     return found.hexdigest()
+
+
+def _recorded(settings: CleanSettings) -> dict[str, Any]:
+    """The settings of a stage, with the digest of its denylist and not the file that it was read from."""
+    return {**asdict(settings), "deny": settings.deny.digest()}
 
 
 def _digests(paths: Iterable[Path]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -41,11 +41,15 @@ _SHOWN = 60
 
 @dataclass(frozen=True)
 class Denylist:
-    """Photos, owners (NSIDs and the names in their pages' addresses, lower case) and images to leave out; sorted."""
+    """Photos, owners (NSIDs and the names in their pages' addresses, lower case) and images to leave out; sorted.
+
+    `file` is where they were read from, so that no output takes its place.
+    """
 
     photos: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
+    file: Path | None = field(default=None, compare=False)
 
     def __bool__(self) -> bool:
         return bool(self.photos or self.owners or self.images)
@@ -138,7 +142,8 @@ def read_denylist(path: Path | None) -> Denylist:
                 "such as 11632020@N00, the address of a photo's or owner's page, or a file name, one a line"
             )
         found[entry[0]].add(entry[1])
-    return Denylist(*(tuple(sorted(part)) for part in found.values()))
+    photos, owners, images = (tuple(sorted(part)) for part in found.values())
+    return Denylist(photos, owners, images, path)
 
 
 def parse_entry(text: str) -> tuple[str, str] | None:

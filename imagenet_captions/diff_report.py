@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from imagenet_captions import classes
-from imagenet_captions.dataset.manifest import NAME, is_dataset
+from imagenet_captions.dataset.folder import check_folder
+from imagenet_captions.dataset.manifest import NAME
 from imagenet_captions.diff import FIELDS, RAW_FIELDS, Change, ClassDiff, Counts, diff
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import replacing, sha256, write_json
+from imagenet_captions.files import sha256, write_json
+from imagenet_captions.storage.outputs import producing
+from imagenet_captions.storage.receipts import is_dataset, receipt_path
 
 _CLASSES_SHOWN = 20
+_IN_A_FOLDER = ("changes.tsv", "classes.tsv", "summary.json")
 _COUNTED = ("lost", "gained", "changed")
 
 
@@ -41,31 +44,40 @@ class DiffSummary:
         }
 
 
-def compare(a: Path, b: Path, raw: bool = False, out: Path | None = None) -> DiffSummary:
+def compare(a: Path, b: Path, raw: bool = False, out: Path | None = None, overwrite: bool = False) -> DiffSummary:
     """Compare two dataset folders, and write what differs to `out`.
 
     A name that ends in .tsv gets one line for each id that differs; one in .json the counts and the ids; any other name
-    becomes a folder with changes.tsv, classes.tsv and summary.json. The same datasets give the same bytes.
+    becomes a folder with changes.tsv, classes.tsv and summary.json. The same datasets give the same bytes. `overwrite`
+    replaces a file that something else wrote.
     """
-    if out is not None:
-        _check_out(out, a, b)
     summary = DiffSummary(FIELDS + (RAW_FIELDS if raw else ()))
     found = _counted(diff(a, b, raw), summary)
     if out is None:
         for _ in found:
             pass
-    elif out.suffix == ".tsv":
-        _write_changes(out, found)
-    else:
-        manifests = {"a": sha256(a / NAME), "b": sha256(b / NAME)}
-        if out.suffix == ".json":
-            ids = _ids(found)  # before the counts are told: they are complete when all classes have passed
-            write_json(out, {"manifests": manifests, **summary.as_dict(), "ids": ids})
-        else:
-            _write_changes(out / "changes.tsv", found)
-            _write_classes(out / "classes.tsv", summary)
-            write_json(out / "summary.json", {"manifests": manifests, **summary.as_dict()})
+        return summary
+    outputs = [out] if out.suffix in (".tsv", ".json") else [out / name for name in _IN_A_FOLDER]
+    if len(outputs) > 1:
+        check_folder(out, [a, b])
+    if is_dataset(out):
+        raise InputError(f"the output {out} is a dataset; give another place")
+    with producing(outputs, [a, b], overwrite, receipt_path(outputs[0])) as new:
+        _write(new.files, out.suffix, found, summary, {"a": sha256(a / NAME), "b": sha256(b / NAME)})
     return summary
+
+
+def _write(
+    files: Sequence[Path], ending: str, found: Iterable[Change], summary: DiffSummary, manifests: Mapping[str, str]
+) -> None:
+    if ending == ".json":
+        ids = _ids(found)  # before the counts are told: they are complete when all classes have passed
+        write_json(files[0], {"manifests": manifests, **summary.as_dict(), "ids": ids})
+        return
+    _write_changes(files[0], found)
+    if len(files) > 1:
+        _write_classes(files[1], summary)
+        write_json(files[2], {"manifests": manifests, **summary.as_dict()})
 
 
 def format_summary(summary: DiffSummary, a: str, b: str) -> str:
@@ -120,8 +132,7 @@ def _ids(found: Iterable[Change]) -> dict[str, Any]:
 
 
 def _write_changes(path: Path, found: Iterable[Change]) -> None:
-    with ExitStack() as stack:
-        opened: IO[str] = stack.enter_context(stack.enter_context(replacing(path)).open("w", encoding="utf-8"))
+    with path.open("w", encoding="utf-8") as opened:
         opened.write("image_id\twnid\tchange\tfields\n")
         for change in found:
             opened.write("\t".join([change.image_id, change.wnid, change.kind, ",".join(change.fields)]) + "\n")
@@ -133,8 +144,7 @@ def _write_classes(path: Path, summary: DiffSummary) -> None:
         row = _row(counts, summary.fields)
         numbers = [counts.a, counts.b, *(row[name] for name in _COUNTED), *row["fields"].values()]
         lines.append("\t".join([wnid, _name(wnid), *map(str, numbers)]))
-    with replacing(path) as partial:
-        partial.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _row(counts: Counts, fields: tuple[str, ...]) -> Mapping[str, Any]:
@@ -151,16 +161,3 @@ def _name(wnid: str) -> str:
 
 def _share(count: int, whole: int) -> str:
     return f"{100 * count / whole:.1f} % of the rows in both" if whole else ""
-
-
-def _check_out(out: Path, a: Path, b: Path) -> None:
-    if out.suffix in (".tsv", ".json"):
-        if out.is_dir():
-            raise InputError(f"--out {out} is a folder; give a file, or a name without .tsv or .json")
-    elif out.is_file():
-        raise InputError(f"--out {out} is a file; give a folder, or a name that ends in .tsv or .json")
-    for dataset in (a, b):
-        if dataset.resolve() in (out.resolve(), *out.resolve().parents):
-            raise InputError(f"--out {out} lies inside the dataset {dataset}; give a place outside")
-    if is_dataset(out):
-        raise InputError(f"--out {out} is a dataset; give another place")

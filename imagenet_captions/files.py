@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -19,48 +19,63 @@ from imagenet_captions.storage.places import is_remote
 from imagenet_captions.storage.remote import RemotePath, remove_all
 
 _LARGEST_READ_WHOLE = 4 << 30
-_OWN = ".half"
+_PARTIAL, _OWN = ".partial", ".half"
+_TOKEN = 8  # bytes
+_SQLITE = b"SQLite format 3\0"
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a name to write to, and move what was written there to `path` if nothing went wrong.
+    """Give a private name to write to, and move what was written there to `path` if nothing went wrong.
 
-    A process that is killed leaves a `.partial` file, which the next run overwrites, and never a half `path`. Behind a
-    URL there is no renaming: the file is made here, and put there in one request, which a store takes whole or not.
+    A process that is killed leaves a `.partial` file, which the next run removes, and never a half `path`. Runs that
+    write to one path at the same time each publish a whole file. Behind a URL there is no renaming: the file is made
+    here, and put there in one request, which a store takes whole or not.
     """
     if is_remote(path):
         with _to_put(path) as local:
             yield local
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    remove_partial(path)
+    with _private(path, _PARTIAL) as partial:
         yield partial
         with partial.open("rb") as written:
             os.fsync(written.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Give a name to write a file of a folder to that is itself replaced as a whole; no earlier file is there."""
+    """Give a private name to write a file of a folder to that is itself replaced as a whole.
+
+    A task whose worker was taken for dead is done again, while the first may yet write on.
+    """
     if is_remote(path):
         with _to_put(path) as local:
             yield local
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # A name of its own: a task whose worker was taken for dead is done again, while the first may yet write on.
-        own = path.with_name(f".{path.name}.{secrets.token_hex(8)}{_OWN}")
-        try:
+        with _private(path, _OWN) as own:
             yield own
-            own.replace(path)
-        except BaseException:
-            own.unlink(missing_ok=True)
-            raise
+
+
+@contextmanager
+def _private(path: Path, ending: str) -> Iterator[Path]:
+    own = path.with_name(f".{path.name}.{secrets.token_hex(_TOKEN)}{ending}")
+    try:
+        yield own
+        own.replace(path)
+    except BaseException:
+        own.unlink(missing_ok=True)
+        raise
+
+
+def remove_partial(path: Path) -> None:
+    """Remove what killed runs left of `replacing`."""
+    left = re.compile(rf"\.{re.escape(path.name)}(\.[0-9a-f]{{{2 * _TOKEN}}})?{re.escape(_PARTIAL)}")
+    for entry in os.scandir(path.parent):
+        if left.fullmatch(entry.name) and not entry.is_dir(follow_symlinks=False):
+            Path(entry.path).unlink(missing_ok=True)
 
 
 def remove_half_written(folder: Path) -> None:
@@ -161,19 +176,10 @@ def digest(path: Path) -> str:
     return listing.hexdigest()
 
 
-@contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
-    """Hold a lock file while a run works on `what`; a second run is refused, a killed one leaves nothing behind.
-
-    The lock is the kernel's, on the open file, so it ends with the process however that ends.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise InputError(f"{what} is in use by another run; wait for it to end, or stop it") from None
-        yield
+def is_sqlite(path: Path) -> bool:
+    """Whether a file is an SQLite database, whatever its name."""
+    with path.open("rb") as opened:
+        return opened.read(len(_SQLITE)) == _SQLITE
 
 
 def walk(path: Path) -> Iterator[tuple[str, str]]:

@@ -79,6 +79,14 @@ _DETAIL = [pa.field("detail", pa.string())]  # a remark that goes to the row's o
 # What every source yields: texts exactly as the source gave them.
 RAW = pa.schema(_IDENTITY + _TEXTS + _PROVENANCE + _DETAIL)
 
+_OF_PHOTO = (
+    "photo_id", "title", "description", "tags", "owner", "owner_name", "license", "date_taken", "date_posted",
+    "photo_page", "detail",
+)  # fmt: skip
+
+# What `extract-yfcc` leaves: one row a photo, with the columns of a raw record, and whether it is a video.
+PHOTOS = pa.schema([RAW.field(name) for name in _OF_PHOTO] + [pa.field("is_video", pa.bool_(), nullable=False)])
+
 # A dataset row without its image, in the order of the dataset's columns.
 ROW = pa.schema(
     [
@@ -130,6 +138,10 @@ class RawSource(Protocol):
 
     def drops(self) -> Iterator[pa.RecordBatch]:
         """Yield OUTCOMES batches of what did not become a record; complete once `batches` is used up."""
+        ...
+
+    def files(self) -> list[Path]:
+        """The files that it reads, which no output may replace."""
         ...
 
     def inputs(self) -> dict[str, str]:

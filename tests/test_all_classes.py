@@ -105,7 +105,7 @@ print(rows.features["label"].num_classes, rows.features["label"].int2str(rows[1]
 def test_a_filter_means_its_classes(dataset: Path, tmp_path: Path) -> None:
     for given, kept in ((DOG, 2), ("andiron", 1), (str(classes.index_of(TENCH, ClassSet.ALL)), 1)):
         ids = tmp_path / f"{given}.txt"
-        done = run_cli("filter", dataset, "--class", given, "--ids", ids)
+        done = run_cli("filter", dataset, "--class", given, "--out-ids", ids)
         assert done.returncode == 0, done.stderr
         assert len(ids.read_text().split()) == kept
     out = tmp_path / "dogs"
@@ -116,7 +116,7 @@ def test_a_filter_means_its_classes(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_an_ambiguous_name_is_refused_with_its_candidates(dataset: Path, tmp_path: Path) -> None:
-    done = run_cli("filter", dataset, "--class", "dog", "--ids", tmp_path / "ids.txt")
+    done = run_cli("filter", dataset, "--class", "dog", "--out-ids", tmp_path / "ids.txt")
     assert done.returncode == 2
     assert DOG in done.stderr
     assert ANDIRON in done.stderr

@@ -139,6 +139,7 @@ def test_every_form_of_output_has_the_ids(pair: tuple[Path, Path], tmp_path: Pat
     compare(*pair, out=tmp_path / "folder")
     assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == [
         "changes.tsv",
+        "changes.tsv.json",
         "classes.tsv",
         "summary.json",
     ]
@@ -178,7 +179,7 @@ def test_the_command(pair: tuple[Path, Path], tmp_path: Path) -> None:
         ("file", "is a file"),
         ("folder.tsv", "is a folder"),
         ("a/x.tsv", "lies inside the dataset"),
-        ("b", "lies inside the dataset"),
+        ("b", "is the input"),
         ("c", "is a dataset"),
     ],
 )

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 import zlib
 from pathlib import Path
 
@@ -68,19 +65,3 @@ def test_what_must_be_a_file(tmp_path: Path) -> None:
         files.require_file(tmp_path, "the list")
     with pytest.raises(InputError, match=r"the list .* does not exist"):
         files.require_file(tmp_path / "x", "the list")
-
-
-def test_a_lock_refuses_a_second_run_and_ends_with_a_killed_one(tmp_path: Path) -> None:
-    lock = tmp_path / "lock"
-    holder = "import sys, time, pathlib; from imagenet_captions.files import locked\n" + (
-        "with locked(pathlib.Path(sys.argv[1]), 'it'):\n    print('held', flush=True)\n    time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", holder, str(lock)], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match="the store is in use by another run"), files.locked(lock, "the store"):
-            pass
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    with files.locked(lock, "the store"):
-        assert lock.exists()

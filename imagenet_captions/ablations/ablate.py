@@ -13,11 +13,11 @@ from imagenet_captions.ablations.report import ReportFacts, write_report
 from imagenet_captions.ablations.results import FactorResult, RunResult, Sample
 from imagenet_captions.ablations.run import Experiment, is_tested, prepare, run_missing
 from imagenet_captions.ablations.samples import test_samples, training_samples
-from imagenet_captions.ablations.settings import AblateSettings, keep_record
+from imagenet_captions.ablations.settings import LOCK, AblateSettings, check_settings, recorded
 from imagenet_captions.ablations.table import FROM_TEXT, Run, Table
 from imagenet_captions.ablations.testing import METRICS, read_answers
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import locked
+from imagenet_captions.storage.locks import locked
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +29,13 @@ def ablate(settings: AblateSettings) -> Path:
 
     Raises InputError if runs failed, after the others are done and the report is written.
     """
-    with locked(settings.out / ".lock", f"the ablation {settings.out}"):
-        before = keep_record(settings)
-        experiment = prepare(settings)
-        amounts = experiment.amounts()
-        for table in experiment.tables:
-            check_fairness(table, amounts)
+    check_settings(settings)
+    with locked(settings.out / LOCK, f"the ablation {settings.out}"):
+        with recorded(settings) as before:
+            experiment = prepare(settings)
+            amounts = experiment.amounts()
+            for table in experiment.tables:
+                check_fairness(table, amounts)
         failed = run_missing(experiment, amounts)
         shown = _with_finished(experiment, before)
         amounts = shown.amounts()

@@ -21,7 +21,7 @@ from imagenet_captions.ablations.factors import Ask, Source, make_table
 from imagenet_captions.ablations.inputs import Inputs, Rows
 from imagenet_captions.ablations.micro_dataset import write_micro_dataset, write_micro_shifts
 from imagenet_captions.ablations.planning import Amount, amount_of, make_recipe
-from imagenet_captions.ablations.settings import AblateSettings
+from imagenet_captions.ablations.settings import INPUTS, AblateSettings
 from imagenet_captions.ablations.table import Run, Table
 from imagenet_captions.ablations.testing import ANSWERS, METRICS, Fitting, needs_fitting, test_run
 from imagenet_captions.ablations.train_apart import train_apart
@@ -103,14 +103,12 @@ class Experiment:
 
 def prepare(settings: AblateSettings) -> Experiment:
     """Make what the runs train and are tested on, and the tables."""
-    folder = settings.out / "inputs"
+    folder = settings.out / INPUTS
     micro = settings.preset == "micro"
-    if not settings.tests:
-        raise InputError("an ablation needs a test set; give --on NAME=PATH, and --on PATH with --preset micro")
     sources = {
         name: _with_texts(path, folder / f"{name}.parquet") if micro else path for name, path in settings.data.items()
     }
-    tests = dict(settings.tests)
+    tests = dict(settings.tests or {})
     if micro:
         clean = next(iter(tests.values()))
         shifted = folder / f"shifts-{digest(clean)[:10]}"

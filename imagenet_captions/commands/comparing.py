@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from imagenet_captions.commands.app import command
+from imagenet_captions.commands.flags import refuse_without_effect
+from imagenet_captions.commands.options import Overwrite
 
 
 @command
@@ -20,10 +22,13 @@ def diff(
             metavar="PATH",
         ),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Compare two datasets: ids lost and gained, texts changed, by field and class."""
     from imagenet_captions.diff_report import compare, format_summary
 
-    typer.echo(format_summary(compare(a, b, raw, out), str(a), str(b)))
+    if out is None:
+        refuse_without_effect("without --out", "overwrite")
+    typer.echo(format_summary(compare(a, b, raw, out, overwrite), str(a), str(b)))
     if out is not None:
         typer.echo(out)

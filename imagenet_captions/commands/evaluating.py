@@ -9,6 +9,7 @@ import typer
 
 from imagenet_captions.commands.app import command
 from imagenet_captions.commands.flags import LocalPath, refuse_without_effect
+from imagenet_captions.commands.options import Overwrite
 from imagenet_captions.errors import InputError
 from imagenet_captions.extras import require
 
@@ -66,6 +67,7 @@ def evaluate(
     results: Annotated[
         LocalPath | None, typer.Option(help="Add the model's row to this table, which `robustness` reads: RESULTS.csv.")
     ] = None,
+    overwrite: Overwrite = False,
     called: Annotated[
         str | None, typer.Option("--as", help="What the model is called in that table. Default: as it was given.")
     ] = None,
@@ -96,8 +98,8 @@ def evaluate(
     if called is not None and results is None:
         raise InputError("--as names the model in a table of results; give --results too")
     if results is not None:
-        check_results(results, dict(settings.test_sets))
-    metrics = evaluation.evaluate(settings, out)
+        check_results(results, dict(settings.test_sets), settings.files(), out)
+    metrics = evaluation.evaluate(settings, out, overwrite)
     if results is not None:
         add_row(results, called or model, evaluation.results_of(metrics))
     typer.echo(format_metrics(metrics))

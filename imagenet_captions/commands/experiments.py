@@ -8,6 +8,7 @@ import typer
 
 from imagenet_captions.commands.app import command
 from imagenet_captions.commands.flags import LocalPath, refuse_without_effect
+from imagenet_captions.commands.options import Overwrite
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,7 @@ def robustness(
             help="Whether CLIP, ALIGN and BASIC stand in the figure beside yours.",
         ),
     ] = True,
+    overwrite: Overwrite = False,
 ) -> None:
     """Measure how far models are above the line that ImageNet accuracy predicts under natural shifts."""
     from imagenet_captions.evaluation import results as tables
@@ -63,6 +65,7 @@ def robustness(
     from imagenet_captions.evaluation.robustness import measure
     from imagenet_captions.evaluation.robustness_table import format_robustness, write_robustness
     from imagenet_captions.extras import how_to_install
+    from imagenet_captions.storage.outputs import producing_each
 
     shipped = str(results) == "published"
     if shipped:
@@ -79,20 +82,25 @@ def robustness(
     report = measure(table.rows, baseline and baseline.value, all_classes)
     for note in report.notes:
         log.warning("note: %s", note)
-    if out is not None:
-        possible = exact_intervals_possible()
-        if not possible:
-            log.warning(
-                "note: scipy is not installed, so %s has no intervals of the accuracies; %s",
-                out,
-                how_to_install("report"),
-            )
-        write_robustness(out, table, report, possible)
-    if plot is not None:
-        from imagenet_captions.evaluation.figures import draw_robustness
+    written = [path for path in (out, plot) if path is not None]
+    if not written:
+        refuse_without_effect("without --out or --plot", "overwrite")
+    with producing_each(written, [None if shipped else results], overwrite) as partials:
+        new = dict(zip(written, partials, strict=True))
+        if out is not None:
+            possible = exact_intervals_possible()
+            if not possible:
+                log.warning(
+                    "note: scipy is not installed, so %s has no intervals of the accuracies; %s",
+                    out,
+                    how_to_install("report"),
+                )
+            write_robustness(new[out], table, report, possible)
+        if plot is not None:
+            from imagenet_captions.evaluation.figures import draw_robustness
 
-        draw_robustness(report, plot, () if shipped or not with_published else tables.read_published().rows)
+            others = () if shipped or not with_published else tables.read_published().rows
+            draw_robustness(report, new[plot], others, kind=plot.suffix)
     typer.echo(format_robustness(report))
-    for written in (out, plot):
-        if written is not None:
-            typer.echo(written)
+    for path in written:
+        typer.echo(path)

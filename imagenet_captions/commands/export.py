@@ -8,7 +8,7 @@ import typer
 
 from imagenet_captions.commands.app import command
 from imagenet_captions.commands.flags import refuse_without_effect
-from imagenet_captions.commands.options import Deny, Engine, EngineName, RayAddress, Workers, open_engine
+from imagenet_captions.commands.options import Deny, Engine, EngineName, Overwrite, RayAddress, Workers, open_engine
 
 
 class Target(str, Enum):
@@ -43,6 +43,7 @@ def export(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="webdataset: sets the order of the samples. Default: 0.")] = None,
     shard_size: Annotated[int | None, typer.Option(help="webdataset: samples a shard. Default: 1000.")] = None,
+    overwrite: Overwrite = False,
     workers: Workers = None,
     engine: Engine = EngineName.LOCAL,
     ray_address: RayAddress = None,
@@ -54,6 +55,8 @@ def export(
 
     if to is not Target.WEBDATASET:
         refuse_without_effect(f"for --to {to.value}, which is written in one piece", "workers", "engine", "ray_address")
+    else:
+        refuse_without_effect("for --to webdataset, which replaces an earlier export and nothing else", "overwrite")
     with open_engine(engine, ray_address, workers) as (running, count):
         settings = exports.ExportSettings(
             to=to.value,
@@ -66,5 +69,5 @@ def export(
             workers=count,
             engine=running,
         )
-        exported = exports.export(dataset, out, settings)
+        exported = exports.export(dataset, out, settings, overwrite)
     typer.echo(f"{exported}\n{out}")

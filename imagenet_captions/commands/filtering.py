@@ -7,7 +7,7 @@ import typer
 
 from imagenet_captions.commands.app import command
 from imagenet_captions.commands.flags import refuse_without_effect
-from imagenet_captions.commands.options import Deny, Workers, count_workers
+from imagenet_captions.commands.options import Deny, Overwrite, Workers, count_workers
 from imagenet_captions.errors import InputError
 
 Many = list[str] | None
@@ -36,8 +36,8 @@ def filter(
     names_class: Annotated[bool, typer.Option("--names-class", help="The texts name the row's own class.")] = False,
     split: Annotated[str | None, typer.Option(help="train or val, by a hash of the id.")] = None,
     val_fraction: Annotated[float, typer.Option(help="The share of all rows that is val.")] = 0.1,
-    only_ids: Annotated[
-        Path | None, typer.Option(help="Only the image ids in this file, such as one that --ids wrote.")
+    ids: Annotated[
+        Path | None, typer.Option(help="Only the image ids in this file, such as one that --out-ids wrote.")
     ] = None,
     deny: Deny = None,
     trim_tail: Annotated[
@@ -55,10 +55,13 @@ def filter(
         bool, typer.Option("--local-labels", help="Count labels over the classes left; the old ones stay beside them.")
     ] = False,
     out: Annotated[Path | None, typer.Option(help="Write a dataset folder.")] = None,
-    ids: Annotated[Path | None, typer.Option(help="Write a list of image ids, and FILE.json beside it.")] = None,
+    out_ids: Annotated[
+        Path | None, typer.Option(help="Write a list of image ids, and FILE.json beside it.", metavar="FILE")
+    ] = None,
+    overwrite: Overwrite = False,
     workers: Workers = None,
 ) -> None:
-    """Keep some rows of a dataset: as a smaller dataset (--out), or as a list of their ids (--ids)."""
+    """Keep some rows of a dataset: as a smaller dataset (--out), or as a list of their ids (--out-ids)."""
     from imagenet_captions.filtering.filter import filter_to_dataset, filter_to_ids, format_counts
     from imagenet_captions.filtering.settings import FilterSettings, Wanted
 
@@ -80,11 +83,15 @@ def filter(
         refuse_without_effect("without --sample, --per-class, --trim-tail or --like", "seed")
     if out is None:
         refuse_without_effect("without --out DATASET", "workers")
-    settings = FilterSettings(wanted, only_ids, trim_tail, like, per_class, sample, seed, deny, local_labels)
-    if out is not None and ids is None:
+    if out_ids is None:
+        refuse_without_effect("without --out-ids FILE", "overwrite")
+    settings = FilterSettings(wanted, ids, trim_tail, like, per_class, sample, seed, deny, local_labels)
+    if out is not None and out_ids is None:
         counts = filter_to_dataset(dataset, out, settings, count_workers(workers))
-    elif ids is not None and out is None:
-        counts = filter_to_ids(dataset, ids, settings)
+    elif out_ids is not None and out is None:
+        counts = filter_to_ids(dataset, out_ids, settings, overwrite)
     else:
-        raise InputError("a filter writes one thing: give --out DATASET, or --ids FILE")
-    typer.echo(f"{format_counts(counts)}\n{out or ids}")
+        raise InputError(
+            "a filter writes one thing: give --out DATASET, or --out-ids FILE for a list of ids (--ids reads one)"
+        )
+    typer.echo(f"{format_counts(counts)}\n{out or out_ids}")

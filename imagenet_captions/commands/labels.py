@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from imagenet_captions.commands.app import command
-from imagenet_captions.commands.options import Engine, EngineName, RayAddress, Workers, open_engine
+from imagenet_captions.commands.options import Engine, EngineName, Overwrite, RayAddress, Workers, open_engine
 from imagenet_captions.labelling.modes import Mode
 
 
@@ -39,6 +39,7 @@ def label_by_text(
         bool,
         typer.Option("--case-sensitive", help="Take a name only as WordNet writes it, as the paper did with YFCC."),
     ] = False,
+    overwrite: Overwrite = False,
     workers: Workers = None,
     engine: Engine = EngineName.LOCAL,
     ray_address: RayAddress = None,
@@ -49,7 +50,7 @@ def label_by_text(
 
     with open_engine(engine, ray_address, workers) as (running, count):
         settings = LabelSettings(mode, tuple(text or ()), case_sensitive, count, running)
-        report = label(table, out, settings)
+        report = label(table, out, settings, overwrite)
     typer.echo(_table(report.as_dict(settings)))
     typer.echo(out)
 

@@ -111,6 +111,10 @@ RayAddress = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="Where the result goes: a path, or a URL such as s3://bucket/name.")]
 
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace a file that this tool did not write. Inputs are never replaced.")
+]
+
 
 @contextmanager
 def open_engine(

@@ -26,6 +26,7 @@ from imagenet_captions.commands.options import (
     OptionalMatches,
     OptionalStore,
     Out,
+    Overwrite,
     Rate,
     RayAddress,
     Refresh,
@@ -127,6 +128,7 @@ def match(
     deny: Deny = None,
     engine: Engine = EngineName.LOCAL,
     ray_address: RayAddress = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Find the Flickr photo of every image in ImageNet's URL lists: matches.parquet."""
     from imagenet_captions.crawler import match as matching
@@ -134,7 +136,7 @@ def match(
 
     denied = read_denylist(deny)
     with open_engine(engine, ray_address, None) as (running, _):
-        counts = matching.match(urls, out, matching.MatchSettings(ids, denied, classes, running))
+        counts = matching.match(urls, out, matching.MatchSettings(ids, denied, classes, running), overwrite)
     _show(counts, out)
 
 
@@ -143,11 +145,12 @@ def extract_yfcc(
     yfcc: Annotated[Path, typer.Argument(help="YFCC100M's metadata, in any form that --yfcc takes.")],
     matches: Matches = Path("matches.parquet"),
     out: Out = Path("yfcc.parquet"),
+    overwrite: Overwrite = False,
 ) -> None:
     """Take out of YFCC100M's metadata what it has about the matched photos: yfcc.parquet, for --yfcc."""
     from imagenet_captions.sources.yfcc import extract_photos
 
-    typer.echo(f"{extract_photos(yfcc, matches, out):,} photos\n{out}")
+    typer.echo(f"{extract_photos(yfcc, matches, out, overwrite):,} photos\n{out}")
 
 
 @command
@@ -191,6 +194,7 @@ def clean(
     workers: Workers = None,
     engine: Engine = EngineName.LOCAL,
     ray_address: RayAddress = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Turn titles, descriptions and tags into captions: captions.parquet, from a release, a crawl, or YFCC100M."""
     from imagenet_captions.building import SourceFiles, open_source
@@ -200,7 +204,7 @@ def clean(
     settings = _clean_settings(caption, read_denylist(deny), classes)
     source = open_source(SourceFiles(release, matches, store, yfcc), settings)
     with open_engine(engine, ray_address, workers) as (running, count):
-        counts = cleaning.clean(source, out, settings, count, running)
+        counts = cleaning.clean(source, out, settings, count, running, overwrite)
     _show(counts, out)
 
 

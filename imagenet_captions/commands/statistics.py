@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from imagenet_captions.commands.app import command
+from imagenet_captions.commands.flags import refuse_without_effect
+from imagenet_captions.commands.options import Overwrite
 
 
 @command
@@ -30,30 +32,35 @@ def stats(
         Path | None,
         typer.Option(help="Write name and rows per class there, without a header.", metavar="FILE"),
     ] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Tell what a dataset holds: coverage by class and field, frequencies, languages, lengths, licences, duplicates."""
-    from imagenet_captions.files import write_text
     from imagenet_captions.packager.images import ImageIndex
     from imagenet_captions.stats import render
-    from imagenet_captions.stats.collect import check_outputs, collect
+    from imagenet_captions.stats.collect import collect
     from imagenet_captions.stats.report import check_installed, report
     from imagenet_captions.stats.sections import sections
+    from imagenet_captions.storage.outputs import producing_each
 
-    check_outputs(dataset, [file for file in (csv, markdown, html, counts, frequencies) if file])
     if html:
         check_installed()
-    index = None if images is None else ImageIndex(images)
-    measured = collect(dataset, index)
-    told = sections(measured)
-    typer.echo(render.as_text(told))
-    texts: list[tuple[Path | None, Callable[[], str]]] = [
-        (csv, lambda: render.per_class_csv(measured)),
-        (markdown, lambda: render.as_markdown(told)),
-        (counts, lambda: render.counts_tsv(measured)),
-        (frequencies, lambda: render.frequencies_tsv(measured)),
-        (html, lambda: report(dataset, measured, index)),
-    ]
-    for file, text in texts:
-        if file is not None:
-            write_text(file, text())
-            typer.echo(file)
+    outputs = [file for file in (csv, markdown, counts, frequencies, html) if file is not None]
+    if not outputs:
+        refuse_without_effect("without a file to write", "overwrite")
+    with producing_each(outputs, [dataset, images], overwrite) as partials:
+        index = None if images is None else ImageIndex(images)
+        measured = collect(dataset, index)
+        told = sections(measured)
+        typer.echo(render.as_text(told))
+        texts: list[tuple[Path | None, Callable[[], str]]] = [
+            (csv, lambda: render.per_class_csv(measured)),
+            (markdown, lambda: render.as_markdown(told)),
+            (counts, lambda: render.counts_tsv(measured)),
+            (frequencies, lambda: render.frequencies_tsv(measured)),
+            (html, lambda: report(dataset, measured, index)),
+        ]
+        asked = [text for file, text in texts if file is not None]
+        for partial, text in zip(partials, asked, strict=True):
+            partial.write_text(text(), encoding="utf-8", newline="")
+    for file in outputs:
+        typer.echo(file)

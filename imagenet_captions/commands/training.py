@@ -101,7 +101,7 @@ def train(
     ] = None,
     lock: Annotated[Lock | None, typer.Option(help="Keep this tower as it is, its batch statistics too.")] = None,
     ids: Annotated[
-        LocalPath | None, typer.Option(help="Train on these images: a file of ids, as `filter --ids` writes.")
+        LocalPath | None, typer.Option(help="Train on these images: a file of ids, as `filter --out-ids` writes.")
     ] = (None),
     caption: Annotated[
         str | None, typer.Option(help="What makes a caption, drawn anew each epoch; docs/export.md has the language.")

@@ -23,8 +23,9 @@ from imagenet_captions.crawler.wanted_ids import read_ids
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.engine import LOCAL, Engine
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import replacing, require_file, sha256
+from imagenet_captions.files import require_file, sha256
 from imagenet_captions.records import Outcome
+from imagenet_captions.storage.outputs import Production, producing
 from imagenet_captions.storage.places import is_remote
 
 _GROUP_ROWS = 1 << 16
@@ -49,25 +50,38 @@ class MatchSettings:
         return {"classes": self.classes.value, **self.deny.settings()}
 
 
-def match(urls: Sequence[Path], out: Path, settings: MatchSettings | None = None) -> dict[Outcome, int]:
+def match(
+    urls: Sequence[Path], out: Path, settings: MatchSettings | None = None, overwrite: bool = False
+) -> dict[Outcome, int]:
     """Write `out` (MATCHES) and what found no photo beside it (OUTCOMES); return how many ids ended where.
 
     The inputs are the ids of `settings.ids`, or without it all ids of the lists. Ids of other classes than those
     wanted are counted, one row a class. Of several addresses for an id the first that shows a Flickr photo wins, in the
-    order of the lists. Raises InputError, with nothing written, for lists or ids that cannot be used.
+    order of the lists. `overwrite` replaces a file that something else wrote.
+
+    Raises InputError, with nothing written, for lists or ids that cannot be used, and for an output that must not be
+    written.
     """
     settings = settings or MatchSettings()
     if not urls:
         raise InputError("no URL list was given; give one such as ImageNet's fall11_urls.txt")
     for path in urls:
         require_file(path, "the URL list")
+    inputs = [*urls, settings.ids, settings.deny.file]
+    with producing([records.outcomes_path(out), out], inputs, overwrite) as new:
+        counts = _match(urls, new, settings, _scratch(out))
+    _report(counts)
+    return counts
+
+
+def _match(urls: Sequence[Path], new: Production, settings: MatchSettings, scratch: Path | None) -> dict[Outcome, int]:
     wanted = None if settings.ids is None else read_ids(settings.ids)
     ids = None if wanted is None else wanted.keys
     known = np.array([int(wnid[1:]) for wnid in classes.wnids(settings.classes)], np.int64)
     inside = None if ids is None else ids[contains(known, wnid_numbers(ids))]
     with ThreadPoolExecutor(1) as pool:
         digests = pool.map(sha256, urls)  # beside the reading, which leaves the file in the page cache
-        gathered = gather(urls, Wanted(known, inside), settings.engine, _scratch(out))
+        gathered = gather(urls, Wanted(known, inside), settings.engine, scratch)
         inputs = {f"urls_{number}" if number > 1 else "urls": found for number, found in enumerate(digests, 1)}
     if wanted is not None and ids is not None:
         inputs["ids"] = digest(ids)
@@ -76,9 +90,7 @@ def match(urls: Sequence[Path], out: Path, settings: MatchSettings | None = None
         gathered.outside.add(ids[~contains(known, wnid_numbers(ids))])
     provenance = {"inputs": inputs, "settings": settings.recorded()}
     pieces = _pieces(gathered, np.empty(0, np.int64) if inside is None else inside)
-    counts = _write(out, provenance, (_permitted(piece, settings.deny) for piece in pieces))
-    _report(counts)
-    return counts
+    return _write(new, provenance, (_permitted(piece, settings.deny) for piece in pieces))
 
 
 def _scratch(out: Path) -> Path | None:
@@ -157,14 +169,13 @@ def _outcomes(*columns: object) -> pa.Table:
 
 
 def _write(
-    out: Path, provenance: Mapping[str, object], pieces: Iterable[tuple[pa.Table, pa.Table]]
+    new: Production, provenance: Mapping[str, object], pieces: Iterable[tuple[pa.Table, pa.Table]]
 ) -> dict[Outcome, int]:
-    """Write both files and count; the outcomes come to their place first, so that `out` is never there without them."""
+    """Write both files and count."""
     counts: Counter[Outcome] = Counter()
     schemas = [records.with_provenance(schema, provenance) for schema in (records.MATCHES, records.OUTCOMES)]
+    beside, product = new.files
     with (
-        replacing(out) as product,
-        replacing(records.outcomes_path(out)) as beside,
         pq.ParquetWriter(product, schemas[0], compression="zstd") as matches,
         pq.ParquetWriter(beside, schemas[1], compression="zstd") as outcomes,
     ):

@@ -76,6 +76,10 @@ class CrawlSource:
             yield from pa.Table.from_batches([batch]).cast(records.OUTCOMES).to_batches()
         yield from self._drops
 
+    def files(self) -> list[Path]:
+        """The store, and the matches with their outcomes."""
+        return [self._store, self._matches, records.outcomes_path(self._matches)]
+
     def inputs(self) -> dict[str, str]:
         """SHA-256 of the matches file, and of the answers used: what was answered, not when."""
         if self._digest is None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from imagenet_captions.dataset.manifest import is_dataset
+from imagenet_captions.dataset.manifest import NAME
 from imagenet_captions.dataset.objects import replacing_objects
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import remove_half_written, remove_tree
+from imagenet_captions.files import remove_half_written, remove_tree, walk
+from imagenet_captions.storage.locks import holding
+from imagenet_captions.storage.outputs import check_place
 from imagenet_captions.storage.places import is_remote
+from imagenet_captions.storage.receipts import has_receipt, is_dataset, is_receipt, names_in
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -30,22 +32,25 @@ def replacing_folder(out: Path) -> Iterator[Path]:
     Raises InputError if another run works on `out`, or if the disk is full; then nothing is left behind.
     """
     if is_remote(out):
-        with _room_for(out), replacing_objects(out) as folder:
+        with holding([out]), _room_for(out), replacing_objects(out) as folder:
             yield folder
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial, old = out.with_name(f".{out.name}.partial"), out.with_name(f".{out.name}.old")
-    with _locked(partial, out):
-        if not out.exists() and old.exists():
-            old.rename(out)
+    here = Path(os.path.realpath(out))  # a link to a folder stays, and the folder is replaced
+    here.parent.mkdir(parents=True, exist_ok=True)
+    partial, old = here.with_name(f".{here.name}.partial"), here.with_name(f".{here.name}.old")
+    with holding([out]):
+        if not here.exists() and old.exists():
+            old.rename(here)
         remove_tree(old)
+        remove_tree(partial)
+        partial.mkdir()
         try:
             with _room_for(out):
                 yield partial
                 remove_half_written(partial)
-                if out.exists():
-                    out.rename(old)
-                partial.rename(out)
+                if here.exists():
+                    here.rename(old)
+                partial.rename(here)
                 remove_tree(old)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
@@ -63,45 +68,49 @@ def _room_for(out: Path) -> Iterator[None]:
         raise InputError(f"no space left to write {out} ({error.strerror}); free some and run it again") from None
 
 
-def check_output(out: Path, images: Path | None) -> None:
-    """Refuse an output folder that holds something else, or that and the images lie one in the other."""
+def check_dataset_output(out: Path, inputs: Iterable[Path | None]) -> None:
+    """Refuse a place for a dataset that is an input, lies in one or around one, or holds anything but a dataset."""
+    check_folder(out, inputs)
+    if not _holds_something(out):
+        return
+    if not is_dataset(out):
+        raise InputError(f"the output folder {out} holds something else than a dataset; give a new or empty one")
+    _check_only(out, names_in(out / NAME) | {NAME})
+
+
+def check_export_output(out: Path, receipt: Path, inputs: Iterable[Path | None]) -> None:
+    """Refuse a place for an exported folder, likewise; one that is there must be the receipt's."""
+    check_folder(out, inputs)
+    check_place(receipt, [path for path in inputs if path is not None])
+    if receipt.exists() and not is_receipt(receipt):
+        raise InputError(f"{receipt} is not a receipt of an export and would be lost; give another name")
+    if not _holds_something(out):
+        return
+    if not has_receipt(out, receipt):
+        raise InputError(f"the output folder {out} holds other files than an earlier export; give a new or empty one")
+    _check_only(out, names_in(receipt))
+
+
+def check_folder(out: Path, inputs: Iterable[Path | None]) -> None:
+    """Refuse a folder that cannot be there, or that is an input or lies in one or around one."""
     if is_remote(out) and out.parent == out:
         raise InputError(f"the output {out} is a whole bucket; give a folder in it, such as {out / 'dataset'}")
+    given = [path for path in inputs if path is not None]
+    check_place(out, given)
     if out.exists() and not out.is_dir():
         raise InputError(f"the output {out} is a file; give a folder")
-    if out.is_dir() and any(out.iterdir()) and not is_dataset(out):
-        raise InputError(f"the output folder {out} holds something else than a dataset; give a new or empty one")
-    if images is None:
-        return
-    if out.resolve() == images.resolve():
-        raise InputError(f"the output folder {out} is the images; give another one")
-    if images.resolve() in out.resolve().parents:
-        raise InputError(f"the output folder {out} lies inside the images {images}; give one outside")
-    check_inside(images, out, "the images")
+    for path in given:
+        if out.resolve() in path.resolve().parents:
+            raise InputError(f"the input {path} lies inside the output {out}; give another place")
 
 
-def check_inside(path: Path, out: Path, what: str) -> None:
-    """Refuse an output folder that would take an input away when it is replaced."""
-    if out.resolve() in path.resolve().parents:
-        raise InputError(f"{what} {path} lie inside the output folder {out}; give another output folder")
+def _check_only(out: Path, known: frozenset[str]) -> None:
+    """Refuse a folder of ours that somebody put a file into; the folder would be replaced with it."""
+    if len(known) > 1:
+        for _, name in walk(out):
+            if name not in known:
+                raise InputError(f"the output folder {out} holds {name}, which is not ours; move it elsewhere")
 
 
-@contextmanager
-def _locked(partial: Path, out: Path) -> Iterator[None]:
-    """Hold the partial folder, emptied, for this run alone; the kernel ends the lock with the process."""
-    while True:
-        partial.mkdir(exist_ok=True)
-        opened = os.open(partial, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise InputError(f"{out} is being written by another run; wait for it to end, or stop it") from None
-            # Another run may have moved its folder into place between our two calls: then the lock is on that one.
-            if partial.exists() and os.path.samestat(os.fstat(opened), partial.stat()):
-                for left in partial.iterdir():
-                    shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
-                yield
-                return
-        finally:
-            os.close(opened)
+def _holds_something(out: Path) -> bool:
+    return out.is_dir() and any(out.iterdir())

@@ -12,9 +12,9 @@ from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import write_json
 from imagenet_captions.storage.places import is_remote
+from imagenet_captions.storage.receipts import DATASET_FORMAT, MANIFEST, is_dataset
 
-NAME = "manifest.json"
-FORMAT = "imagenet-captions dataset"
+NAME = MANIFEST
 VERSION = 1
 
 
@@ -50,27 +50,18 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write it into a dataset folder."""
-        write_json(folder / NAME, {"format": FORMAT, "version": VERSION, **asdict(self)})
+        write_json(folder / NAME, {"format": DATASET_FORMAT, "version": VERSION, **asdict(self)})
 
 
 def mark_unfinished(folder: Path, run: str) -> None:
     """Say of a folder that a run is replacing its files, one by one, so that nobody takes it for a dataset."""
-    write_json(folder / NAME, {"format": FORMAT, "version": VERSION, "unfinished": run})
+    write_json(folder / NAME, {"format": DATASET_FORMAT, "version": VERSION, "unfinished": run})
 
 
 def is_unfinished_by(folder: Path, run: str) -> bool:
     """Whether this run was the last to say so."""
     content = json.loads((folder / NAME).read_text(encoding="utf-8"))
     return isinstance(content, dict) and content.get("unfinished") == run
-
-
-def is_dataset(folder: Path) -> bool:
-    """Whether a folder is a dataset of ours, of whatever version, or was to become one."""
-    try:
-        content = json.loads((folder / NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and content.get("format") == FORMAT
 
 
 def read_manifest(folder: Path) -> Manifest:

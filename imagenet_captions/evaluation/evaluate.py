@@ -25,10 +25,13 @@ from imagenet_captions.files import write_json
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.threads import computing_threads
+from imagenet_captions.storage.outputs import producing
+from imagenet_captions.storage.receipts import receipt_path
 
 log = logging.getLogger(__name__)
 
 _BROKEN_LISTED = 1000
+METRICS_FILE = "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,13 @@ class EvaluateSettings:
     classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
     reading: Reading = field(default_factory=Reading)
     labels: Path | None = None
+
+    def files(self) -> list[Path]:
+        """The files and folders that it reads, as far as they are on this machine."""
+        classifier = self.classifier
+        texts = [self.model, self.model.partition("@")[2], classifier.prompts, classifier.names]
+        paths = [path for _, path in self.test_sets] + [Path(text) for text in texts if text]
+        return [*paths, *(path for path in (classifier.train, self.labels) if path is not None)]
 
     def __post_init__(self) -> None:
         check_test_sets(self.test_sets)
@@ -62,11 +72,20 @@ def check_test_sets(test_sets: Sequence[tuple[str, Path]]) -> None:
             raise InputError(f"--on {name} is what ImageNet's accuracy on a part of its classes is called; rename it")
 
 
-def evaluate(settings: EvaluateSettings, out: Path | None = None) -> dict[str, Any]:
-    """Load the model, measure it, and write metrics.json if `out` is given."""
-    metrics = evaluate_model(load_model(settings.model), settings)
-    if out is not None:
+def evaluate(settings: EvaluateSettings, out: Path | None = None, overwrite: bool = False) -> dict[str, Any]:
+    """Load the model, measure it, and write metrics.json if `out` is given.
+
+    `overwrite` replaces a file that something else wrote. RUN/metrics.json is replaced without it, for it is the run's.
+    """
+    if out is None:
+        return evaluate_model(load_model(settings.model), settings)
+    if out.resolve() == (Path(settings.model) / METRICS_FILE).resolve() and Path(settings.model).is_dir():
+        metrics = evaluate_model(load_model(settings.model), settings)
         write_json(out, metrics)
+        return metrics
+    with producing([out], settings.files(), overwrite, receipt_path(out)) as new:
+        metrics = evaluate_model(load_model(settings.model), settings)
+        write_json(new.files[0], metrics)
     return metrics
 
 

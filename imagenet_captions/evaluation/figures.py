@@ -59,9 +59,13 @@ def check_figure_path(path: Path) -> None:
     require("report", "a figure", "matplotlib")
 
 
-def draw_robustness(report: Report, path: Path, published: Sequence[Result] = ()) -> None:
-    """Draw the figure of a report, with published models beside, as PNG or SVG; the same input gives the same bytes."""
-    check_figure_path(path)
+def draw_robustness(report: Report, path: Path, published: Sequence[Result] = (), kind: str | None = None) -> None:
+    """Draw the figure of a report, with published models beside; the same input gives the same bytes.
+
+    `kind` is the format, .png or .svg, of a path whose suffix does not say it.
+    """
+    if kind is None:
+        check_figure_path(path)
     import matplotlib.style
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -86,7 +90,7 @@ def draw_robustness(report: Report, path: Path, published: Sequence[Result] = ()
         for axes in all_axes.flat[len(panels) :]:
             axes.set_axis_off()
         _add_legend(figure, handles, legend_columns)
-        _save(figure, path)
+        _save(figure, path, kind or path.suffix)
 
 
 def _draw_panel(axes: Axes, panel: Panel, families: Mapping[str, Sequence[Result]]) -> dict[str, Artist]:
@@ -201,8 +205,8 @@ def _legend_text(name: str) -> str:
     return ("\u2009" if short.startswith("_") else "") + short.replace("$", r"\$")
 
 
-def _save(figure: Figure, path: Path) -> None:
-    kind = path.suffix.lower().removeprefix(".")
+def _save(figure: Figure, path: Path, suffix: str) -> None:
+    kind = suffix.lower().removeprefix(".")
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with replacing(path) as partial, warnings.catch_warnings(record=True) as raised:
         warnings.filterwarnings("always", message="Glyph .* missing")

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.results import Results, read_results
 from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS, accuracy_columns
 from imagenet_captions.files import write_text
+from imagenet_captions.storage.locks import holding
+from imagenet_captions.storage.outputs import check_distinct, check_place
+
+_LONGEST_WAIT = 600.0  # seconds; a row is written in a moment
 
 
-def check_results(path: Path, test_sets: Mapping[str, Path]) -> None:
+def check_results(
+    path: Path, test_sets: Mapping[str, Path], inputs: Iterable[Path] = (), out: Path | None = None
+) -> None:
     """Refuse, before anything is computed, a table that cannot take the row, and a row without what it needs."""
     if IMAGENET not in test_sets or not any(shift.column in test_sets for shift in SHIFTS):
         raise InputError(
             f"--results {path} needs ImageNet and a shift; give --on imagenet=PATH and one of "
             f"{', '.join(shift.column for shift in SHIFTS)}"
         )
+    check_place(path, inputs)
+    check_distinct([path] if out is None else [path, out])
     if path.exists():
         read_results(path)
 
@@ -28,8 +36,14 @@ def add_row(path: Path, model: str, accuracies: Mapping[str, tuple[float, int]])
     """Write a model's accuracies, as fractions with their numbers of images, into a table.
 
     A new table holds fractions; one that is there keeps its unit and its other rows and columns, and a row of the same
-    model is replaced, so that a measurement that is run again stands there once.
+    model is replaced, so that a measurement that is run again stands there once. Several evaluations may write to one
+    table: each waits for the one before it.
     """
+    with holding([path], _LONGEST_WAIT):
+        _add_row(path, model, accuracies)
+
+
+def _add_row(path: Path, model: str, accuracies: Mapping[str, tuple[float, int]]) -> None:
     table = read_results(path) if path.exists() else None
     written = [dict(row.cells) for row in table.rows if row.model != model] if table else []
     row = {"model": model} | _cells(accuracies, table)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from imagenet_captions.dataset.manifest import is_dataset, shard_files
+from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.errors import InputError
 from imagenet_captions.examples.example import Examples
 from imagenet_captions.examples.folder import is_image, open_folder
@@ -15,6 +15,7 @@ from imagenet_captions.examples.parquet import open_parquet
 from imagenet_captions.examples.separated import open_separated
 from imagenet_captions.examples.shards import open_shards
 from imagenet_captions.files import walk
+from imagenet_captions.storage.receipts import is_dataset
 
 _KINDS = (
     "a dataset folder of ours, Parquet with an image column, WebDataset .tar shards, open_clip's .csv or .tsv, "

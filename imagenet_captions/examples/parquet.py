@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from imagenet_captions.dataset.manifest import is_dataset
 from imagenet_captions.dataset.parquet_pages import UnreadablePages, values_in
 from imagenet_captions.errors import InputError
 from imagenet_captions.examples.classes_of import Labelled, by_key, by_number, class_of
@@ -32,6 +31,7 @@ from imagenet_captions.examples.stored import (
     struct_field,
     text_columns,
 )
+from imagenet_captions.storage.receipts import is_dataset
 
 _IDS = ("image_id", "__key__", "key")
 _LABELS = ("label", "labels", "cls")

@@ -17,37 +17,36 @@ from tqdm import tqdm
 from imagenet_captions import engine
 from imagenet_captions.dataset.features import local_labels, with_local_labels
 from imagenet_captions.dataset.finish import finish_dataset
-from imagenet_captions.dataset.folder import check_inside, check_output, replacing_folder
+from imagenet_captions.dataset.folder import check_dataset_output, replacing_folder
 from imagenet_captions.dataset.manifest import NAME, Manifest, read_manifest
 from imagenet_captions.dataset.outcomes import write_outcomes
 from imagenet_captions.dataset.plan import TEXT_ROWS, plan_groups, plan_shards
 from imagenet_captions.dataset.shard import ShardFile, shard_name
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import replacing, sha256, write_json
+from imagenet_captions.files import sha256
 from imagenet_captions.filtering.copy import CopyJob, copy_shard, parent_shards, row_sizes
 from imagenet_captions.filtering.select import DENIED, STEPS, Selection, select
 from imagenet_captions.filtering.settings import FilterSettings
 from imagenet_captions.records import OUTCOMES, Outcome
+from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import read_files, read_schema
 from imagenet_captions.storage.places import is_only_here
+from imagenet_captions.storage.receipts import receipt_path
 
 
-def filter_to_ids(dataset: Path, out: Path, settings: FilterSettings) -> dict[str, int]:
+def filter_to_ids(dataset: Path, out: Path, settings: FilterSettings, overwrite: bool = False) -> dict[str, int]:
     """Write the ids that a filter keeps, sorted, one a line; and beside them, as OUT.json, how they were chosen.
 
     Returns the number of rows kept, and left out by each step.
     """
-    if out.is_dir():
-        raise InputError(f"--ids {out} is a folder; give a file")
     if settings.local_labels:
         raise InputError("--local-labels goes with --out; a list of ids has no labels")
-    check_inside(out, dataset, "the ids")
-    selection = select(dataset, settings)
-    with replacing(out) as partial, partial.open("w", encoding="utf-8", newline="") as opened:
-        opened.writelines(f"{image_id}\n" for ids in selection.kept_ids() for image_id in ids.to_pylist())
-    counts = selection.counts()
-    record = {"parent": sha256(dataset / NAME), "filter": settings.as_given(), "counts": counts, "ids": sha256(out)}
-    write_json(out.with_name(out.name + ".json"), record)
+    with producing([out], [dataset, *settings.files()], overwrite, receipt_path(out)) as new:
+        selection = select(dataset, settings)
+        with new.files[0].open("w", encoding="utf-8", newline="") as opened:
+            opened.writelines(f"{image_id}\n" for ids in selection.kept_ids() for image_id in ids.to_pylist())
+        counts = selection.counts()
+        new.about.update(parent=sha256(dataset / NAME), filter=settings.as_given(), counts=counts)
     return counts
 
 
@@ -57,11 +56,7 @@ def filter_to_dataset(dataset: Path, out: Path, settings: FilterSettings, worker
     It names its parent by the SHA-256 of the parent's manifest, and has the parent's outcomes, in which the rows left
     out are `filtered`. Returns the number of rows kept, and left out by each step.
     """
-    check_output(out, None)
-    if out.resolve() == dataset.resolve():
-        raise InputError(f"the output folder {out} is the dataset itself; give another one")
-    check_inside(dataset, out, "the dataset")
-    check_inside(out, dataset, "the output")
+    check_dataset_output(out, [dataset, *settings.files()])
     parent = read_manifest(dataset)
     selection = select(dataset, settings)
     with replacing_folder(out) as folder:

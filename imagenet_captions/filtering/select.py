@@ -25,7 +25,7 @@ from imagenet_captions.storage.places import reopen
 log = logging.getLogger(__name__)
 
 KEPT, DENIED = 0, 1
-STEPS = ("kept", "denied", "condition", "only-ids", "trim-tail", "like", "per-class", "sample")
+STEPS = ("kept", "denied", "condition", "ids", "trim-tail", "like", "per-class", "sample")
 
 Flags = npt.NDArray[np.bool_]
 
@@ -62,7 +62,7 @@ class Selection:
 
 
 def select(dataset: Path, settings: FilterSettings) -> Selection:
-    """Apply a filter in its order: denylist, condition, only-ids, trim-tail, like, per-class, sample.
+    """Apply a filter in its order: denylist, condition, ids, trim-tail, like, per-class, sample.
 
     Raises InputError if no row is left.
     """
@@ -75,10 +75,10 @@ def select(dataset: Path, settings: FilterSettings) -> Selection:
     if condition is not None:
         check_condition(parquet.schema, condition, dataset)
         _leave_out(ended, ~_passing(parquet, condition, len(ended)), "condition")
-    if settings.only_ids is not None:
-        wanted = pa.array(sorted(read_ids(settings.only_ids)), pa.string())
+    if settings.ids is not None:
+        wanted = pa.array(sorted(read_ids(settings.ids)), pa.string())
         listed = [pc.is_in(ids, value_set=wanted) for _, ids in _ids(parquet.files)]
-        _leave_out(ended, ~pa.chunked_array(listed, pa.bool_()).to_numpy(), "only-ids")
+        _leave_out(ended, ~pa.chunked_array(listed, pa.bool_()).to_numpy(), "ids")
     selection = Selection(parquet.files, ended, denied)
     if sampling.samples:
         _sample(selection, sampling)

@@ -63,7 +63,7 @@ class FilterSettings:
     """All of a filter: the condition, ids that a file names, and what is taken of the rest."""
 
     wanted: Wanted = field(default_factory=Wanted)
-    only_ids: Path | None = None
+    ids: Path | None = None
     trim_tail: str | None = None  # K:N
     like: Path | None = None
     per_class: int | None = None
@@ -82,6 +82,11 @@ class FilterSettings:
             seed=self.seed,
         )
 
+    def files(self) -> list[Path]:
+        """The files that it reads."""
+        lists = [place(name) for name in self.wanted.lists if name not in list_names()]
+        return [path for path in (*lists, self.ids, self.like, self.deny) if path is not None]
+
     def as_given(self) -> dict[str, Any]:
         """The settings that were given, for the record; files by their SHA-256, since a path is another elsewhere."""
         given: dict[str, Any] = {
@@ -96,7 +101,7 @@ class FilterSettings:
             "split": self.wanted.split,
             "val-fraction": self.wanted.val_fraction if self.wanted.split else None,
             **read_denylist(self.deny).settings(),
-            "only-ids": None if self.only_ids is None else _digest(self.only_ids),
+            "ids": None if self.ids is None else _digest(self.ids),
             "trim-tail": self.trim_tail,
             "like": None if self.like is None else _digest(self.like),
             "per-class": self.per_class,

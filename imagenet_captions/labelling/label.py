@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,8 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from imagenet_captions.engine import LOCAL, Engine, check_workers, default_workers
-from imagenet_captions.errors import InputError
-from imagenet_captions.files import replacing, write_json
+from imagenet_captions.files import write_json
 from imagenet_captions.labelling.batch import (
     Labelling,
     label_batch,
@@ -26,6 +25,8 @@ from imagenet_captions.labelling.modes import Mode
 from imagenet_captions.labelling.score import Score
 from imagenet_captions.labelling.table import open_table
 from imagenet_captions.labelling.writing import check_name, open_writer
+from imagenet_captions.storage.outputs import producing
+from imagenet_captions.storage.receipts import receipt_path
 
 _BATCH_ROWS = 10_000
 
@@ -61,15 +62,21 @@ class Report:
         return {"settings": how, **self.score.summary(), "skipped": dict(sorted(self.skipped.items()))}
 
 
-def label_by_text(table: Path, out: Path, settings: LabelSettings) -> Report:
+def label_by_text(table: Path, out: Path, settings: LabelSettings, overwrite: bool = False) -> Report:
     """Write the rows of a table that name a class to `out`, each with the label that it names.
 
     Beside `out` stand OUT.report.json, with the counts and with precision and recall where the table has the true
     class, and OUT.report.tsv with the same for each class. The result is the same with any number of workers, and
-    with either engine.
+    with either engine. `overwrite` replaces files that something else wrote.
     """
     check_name(out)
-    _refuse_inside(table, out)
+    outputs = [report_path(out, ".json"), report_path(out, ".tsv"), out]
+    with producing(outputs, [table], overwrite, receipt_path(out)) as new:
+        return _label(table, new.files, out.suffix.lower(), settings)
+
+
+def _label(table: Path, files: Sequence[Path], ending: str, settings: LabelSettings) -> Report:
+    summary, classes, product = files
     source = open_table(table)
     texts = text_columns(source.schema, settings.texts)
     labelling = Labelling(settings.mode, texts, settings.case_sensitive, truth_column(source.schema))
@@ -77,20 +84,19 @@ def label_by_text(table: Path, out: Path, settings: LabelSettings) -> Report:
     score = Score(settings.mode)
     label = partial(label_batch, labelling=labelling)
     found = settings.engine.map_batches(label, source.batches(_BATCH_ROWS), settings.workers)
-    with replacing(out) as partial_out:
-        with (
-            open_writer(partial_out, out.suffix.lower(), schema) as writer,
-            tqdm(desc="label", unit=" rows", unit_scale=True, disable=None) as progress,
-        ):
-            for batch in found:
-                score.add(batch)
-                rows = labelled(batch, settings.mode)
-                if len(rows):
-                    writer.write_batch(rows)
-                progress.update(len(batch))
-        report = Report(score, texts, source.skipped)
-        write_json(report_path(out, ".json"), report.as_dict(settings))
-        _write_classes(report_path(out, ".tsv"), score)
+    with (
+        open_writer(product, ending, schema) as writer,
+        tqdm(desc="label", unit=" rows", unit_scale=True, disable=None) as progress,
+    ):
+        for batch in found:
+            score.add(batch)
+            rows = labelled(batch, settings.mode)
+            if len(rows):
+                writer.write_batch(rows)
+            progress.update(len(batch))
+    report = Report(score, texts, source.skipped)
+    write_json(summary, report.as_dict(settings))
+    _write_classes(classes, score)
     return report
 
 
@@ -103,15 +109,8 @@ def report_path(out: Path, ending: str) -> Path:
     return out.with_suffix(f".report{ending}")
 
 
-def _refuse_inside(table: Path, out: Path) -> None:
-    if out.resolve() == table.resolve():
-        raise InputError(f"--out {out} is the table itself; give another name")
-    if table.is_dir() and table.resolve() in out.resolve().parents:
-        raise InputError(f"--out {out} lies in the folder that is read; choose another place")
-
-
 def _write_classes(path: Path, score: Score) -> None:
-    with replacing(path) as partial_path, partial_path.open("w", encoding="utf-8", newline="") as opened:
+    with path.open("w", encoding="utf-8", newline="") as opened:
         rows = list(score.per_class())
         writer = csv.DictWriter(opened, list(rows[0]), delimiter="\t", lineterminator="\n")
         writer.writeheader()

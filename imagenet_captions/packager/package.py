@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.dataset.finish import finish_dataset
-from imagenet_captions.dataset.folder import check_inside, check_output, replacing_folder
+from imagenet_captions.dataset.folder import check_dataset_output, replacing_folder
 from imagenet_captions.dataset.outcomes import outcome_table, write_outcomes
 from imagenet_captions.dataset.plan import TEXT_ROWS, Group, plan_groups, plan_shards
 from imagenet_captions.dataset.shard import shard_name
@@ -28,6 +28,7 @@ from imagenet_captions.packager.locate import Located, Rows, locate
 from imagenet_captions.packager.reading import RowReader
 from imagenet_captions.packager.shards import Shard, ShardJob, write_shard
 from imagenet_captions.records import CAPTIONS, Outcome, outcomes_path, provenance
+from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.parquet import parquet_file, read_batches, read_files, read_metadata, read_table
 
 log = logging.getLogger(__name__)
@@ -68,9 +69,13 @@ def package(captions: Path, out: Path, settings: PackageSettings) -> Packaged:
 
     Raises InputError for what the user gave, and for a full disk; then `out` is as it was.
     """
+    check_dataset_output(out, [captions, settings.images])
+    with holding([out]):
+        return _package(captions, out, settings)
+
+
+def _package(captions: Path, out: Path, settings: PackageSettings) -> Packaged:
     rows = _read_rows(captions)
-    check_output(out, settings.images)
-    check_inside(captions, out, "the captions")
     with replacing_folder(out) as folder:
         with scratch_in(folder) as scratch:
             plan = _plan(rows, folder, settings, scratch)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
@@ -19,10 +20,10 @@ class WithPhotos(RawSource, Protocol):
 
 
 class JoinedSource:
-    """A `RawSource` of two; the second is made when the first has told which photos it has."""
+    """A `RawSource` of two; the second, which reads `files`, is made when it is known which photos the first has."""
 
-    def __init__(self, first: WithPhotos, rest: Callable[[pa.Array], RawSource]) -> None:
-        self._first, self._make_rest = first, rest
+    def __init__(self, first: WithPhotos, rest: Callable[[pa.Array], RawSource], files: Sequence[Path] = ()) -> None:
+        self._first, self._make_rest, self._files = first, rest, files
         self._rest: RawSource | None = None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -34,6 +35,10 @@ class JoinedSource:
         """Yield the drops of both."""
         yield from self._first.drops()
         yield from self._made().drops()
+
+    def files(self) -> list[Path]:
+        """The files that both read."""
+        return [*self._first.files(), *self._files]
 
     def inputs(self) -> dict[str, str]:
         """The digests of both."""

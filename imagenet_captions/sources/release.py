@@ -110,6 +110,10 @@ class ReleaseSource:
             [pa.array(column, field.type) for column, field in zip(columns, OUTCOMES, strict=True)], schema=OUTCOMES
         )
 
+    def files(self) -> list[Path]:
+        """The release."""
+        return [self.path]
+
     def inputs(self) -> dict[str, str]:
         """SHA-256 of the JSON itself, the same whether it lies in a zip or not."""
         if self._sha256 is None:

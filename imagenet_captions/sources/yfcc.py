@@ -21,13 +21,14 @@ import pyarrow.parquet as pq
 
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import replacing, require_file, sha256
-from imagenet_captions.records import OUTCOMES, RAW, Outcome, outcomes_path
+from imagenet_captions.files import is_sqlite, require_file, sha256
+from imagenet_captions.records import OUTCOMES, PHOTOS, RAW, Outcome, outcomes_path
 from imagenet_captions.sources.yfcc_bad import BadRows
 from imagenet_captions.sources.yfcc_lines import Numbers, read_lines
 from imagenet_captions.sources.yfcc_matches import join, read_matches, wanted_numbers
-from imagenet_captions.sources.yfcc_photos import PHOTOS, Photo, photo_batches
-from imagenet_captions.sources.yfcc_sqlite import is_sqlite, read_table
+from imagenet_captions.sources.yfcc_photos import Photo, photo_batches
+from imagenet_captions.sources.yfcc_sqlite import read_table
+from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import parquet_file, read_batches, read_files
 
 LACKING = "YFCC100M does not have it, and Flickr was not asked"
@@ -82,6 +83,10 @@ class YfccSource:
                 yield from pa.Table.from_batches([batch]).cast(OUTCOMES).to_batches()
         yield from self._dropped
 
+    def files(self) -> list[Path]:
+        """The metadata, and the matches with their outcomes."""
+        return [self._path, self._matches, outcomes_path(self._matches)]
+
     def inputs(self) -> dict[str, str]:
         """SHA-256 of the matches file, and of the metadata used: the same from any form of the file."""
         self._read_whole()
@@ -111,14 +116,16 @@ class YfccSource:
             self._dropped += self._deny.outcomes(rows).to_batches()
 
 
-def extract_photos(path: Path, matches: Path, out: Path) -> int:
+def extract_photos(path: Path, matches: Path, out: Path, overwrite: bool = False) -> int:
     """Write the metadata of the matched photos to `out`, one row a photo, and return their number.
 
     Rows that cannot be read are counted in `records.outcomes_path(out)`.
     """
     bad, count = BadRows(), 0
     dropped: list[pa.RecordBatch] = []
-    with replacing(out) as product, replacing(outcomes_path(out)) as beside:
+    inputs = [path, matches, outcomes_path(matches)]
+    with producing([outcomes_path(out), out], inputs, overwrite) as new:
+        beside, product = new.files
         with pq.ParquetWriter(product, PHOTOS, compression="zstd") as writer:
             for batch in _photos(path, wanted_numbers(matches), bad, dropped):
                 writer.write_batch(batch)

@@ -15,7 +15,7 @@ from imagenet_captions import yfcc
 from imagenet_captions.licenses import LICENSES
 from imagenet_captions.photo_ids import read_address
 from imagenet_captions.photo_record import LATEST_POSIX_TIME, PhotoRecord
-from imagenet_captions.records import RAW
+from imagenet_captions.records import PHOTOS
 
 _BATCH_ROWS = 2048
 _LICENSES = {
@@ -23,13 +23,6 @@ _LICENSES = {
 }
 _MOMENT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]+)?")
 NORMALISED = "tags in Flickr's normalised form"
-_OF_PHOTO = (
-    "photo_id", "title", "description", "tags", "owner", "owner_name", "license", "date_taken", "date_posted",
-    "photo_page", "detail",
-)  # fmt: skip
-
-# One row a photo; the columns are those of a raw record, and whether it is a video.
-PHOTOS = pa.schema([RAW.field(name) for name in _OF_PHOTO] + [pa.field("is_video", pa.bool_(), nullable=False)])
 
 
 @dataclass(frozen=True, kw_only=True)

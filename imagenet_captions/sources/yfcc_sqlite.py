@@ -14,14 +14,7 @@ from imagenet_captions.sources.yfcc_lines import Numbers
 from imagenet_captions.sources.yfcc_photos import Photo, read_photo
 from imagenet_captions.storage.places import require_local
 
-_MAGIC = b"SQLite format 3\0"
 _ROWS_AT_ONCE = 1000
-
-
-def is_sqlite(path: Path) -> bool:
-    """Whether a file is an SQLite database, whatever its name."""
-    with path.open("rb") as opened:
-        return opened.read(len(_MAGIC)) == _MAGIC
 
 
 def read_table(path: Path, wanted: Numbers, bad: BadRows) -> Iterator[Photo]:

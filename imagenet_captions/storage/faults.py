@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -22,6 +24,21 @@ _FOREIGN = (
     ("httpx", "HTTPError"),
     ("httpx2", "HTTPError"),  # which huggingface_hub 2 uses
 )
+# What the operating system can answer, and what a user can do about it.
+_REASONS = {
+    errno.ENOSPC: "no space is left on the disk; free some and run the same command again, finished work is kept",
+    errno.EDQUOT: "your disk quota is used up; free some and run the same command again, finished work is kept",
+    errno.EACCES: "permission denied; check who may read and write there",
+    errno.EPERM: "permission denied; check who may read and write there",
+    errno.EROFS: "the file system is read-only; choose another place",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+    errno.ELOOP: "its links lead in a circle; correct them, or give another path",
+    errno.ENOENT: "it does not exist, or was removed meanwhile; check the path and run the same command again",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; check the path",
+    errno.EISDIR: "it is a folder; give the file itself",
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n) and run the same command again",
+    errno.EIO: "the disk failed (input/output error); check it and run the same command again",
+}
 _CODE = re.compile(r"[A-Za-z0-9.]{1,40}")
 
 
@@ -63,6 +80,24 @@ def in_words(url: str) -> Iterator[None]:
             f"{url} cannot be used: {type(error).__name__}{_code(error)}; check the network, the endpoint, the "
             "bucket's name and the credentials, and run the same command again"
         ) from None
+
+
+def reason_of(error: OSError) -> str:
+    """What the operating system refused, and what to do about it.
+
+    >>> reason_of(PermissionError(errno.EACCES, "Permission denied", "a"))
+    'permission denied; check who may read and write there'
+    """
+    known = _REASONS.get(error.errno or 0)
+    return known or f"{error.strerror or type(error).__name__}; check the path and run the same command again"
+
+
+def sentence_of(error: OSError) -> str:
+    """The same with the file that it is about, if the operating system named one."""
+    files = [
+        os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes | os.PathLike)
+    ]
+    return f"{' and '.join(files)}: {reason_of(error)}" if files else reason_of(error)
 
 
 def _faults() -> tuple[type[BaseException], ...]:

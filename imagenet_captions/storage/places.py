@@ -35,6 +35,8 @@ def place(given: str | os.PathLike[str]) -> Path:
     """
     if not isinstance(given, str):
         return given  # type: ignore[return-value]  # of the path-like objects, only paths get here
+    if not given:
+        raise InputError("an empty path was given; give the path of a file or folder")
     refuse_secrets(given)
     if "::" in given and "://" in given:
         raise InputError(f"{given[:200]} chains several URLs; give a single one")

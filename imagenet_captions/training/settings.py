@@ -92,6 +92,11 @@ class TrainSettings:
         """How many images a process sees at a time."""
         return self.recipe.batch_size // (self.processes * self.recipe.accumulate)
 
+    def files(self) -> list[Path]:
+        """The files and folders that it reads, as far as they are on this machine."""
+        places = [self.data, *(Path(text) for text in (self.init, self.init_image) if text)]
+        return [*places, self.ids] if self.ids is not None else places
+
     def _check_at_least(self, name: str, least: int) -> None:
         value = getattr(self, name)
         if value < least:

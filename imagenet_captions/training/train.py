@@ -14,9 +14,10 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from imagenet_captions.errors import InputError, StoppedEarly
-from imagenet_captions.files import locked
 from imagenet_captions.models.save import save_model
 from imagenet_captions.models.threads import computing_threads
+from imagenet_captions.storage.locks import locked
+from imagenet_captions.storage.outputs import check_place
 from imagenet_captions.training.checkpoints import FOLDER, LAST, Checkpoints, WholeFiles, read_checkpoint_step
 from imagenet_captions.training.data import Batch
 from imagenet_captions.training.done import MODEL_FOLDER, TrainResult, read_done, write_done
@@ -46,6 +47,7 @@ def train(settings: TrainSettings) -> TrainResult | None:
     """
     first = process_rank() == 0
     _refuse_foreign(settings.out)
+    check_place(settings.out, settings.files())
     check_settings(settings)
     done = read_done(settings.out)
     if done is not None:

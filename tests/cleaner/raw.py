@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -68,6 +69,9 @@ class FakeSource:
 
     def drops(self) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_pylist(list(self._drops), schema=OUTCOMES)
+
+    def files(self) -> list[Path]:
+        return []
 
     def inputs(self) -> dict[str, str]:
         return {"fake": "00"}

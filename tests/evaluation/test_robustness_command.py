@@ -160,7 +160,9 @@ def test_the_commands_of_the_docs(tmp_path: Path) -> None:
             check=False,
         )
         assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["ER.csv", "RESULTS.csv", "figure.png", "figure.svg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("ER.csv", "ER.csv.json", "RESULTS.csv", "figure.png", "figure.png.json", "figure.svg", "figure.svg.json")
+    ]
 
 
 def test_the_examples_of_the_docs() -> None:

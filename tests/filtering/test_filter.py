@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def test_every_flag(text_dataset: Path, tmp_path: Path, monkeypatch: pytest.Monk
         ),
     }
     for flags, wanted in cases.items():
-        done = invoke(text_dataset, *flags.split(" "), "--ids", "ids.txt")
+        done = invoke(text_dataset, *flags.split(" "), "--out-ids", "ids.txt")
         assert done.exit_code == 0, done.output
         assert ids_of(Path("ids.txt")) == [row["image_id"] for row in ROWS if wanted(row)], flags
     counts = {
@@ -80,12 +81,12 @@ def test_every_flag(text_dataset: Path, tmp_path: Path, monkeypatch: pytest.Monk
         "--class dog --per-class 3 --sample 5 --seed 4": 5,
     }
     for flags, count in counts.items():
-        done = invoke(text_dataset, *flags.split(), "--ids", "ids.txt")
+        done = invoke(text_dataset, *flags.split(), "--out-ids", "ids.txt")
         assert done.exit_code == 0, done.output
         assert len(ids_of(Path("ids.txt"))) == count, flags
     parts = []
     for split in ("train", "val"):
-        assert invoke(text_dataset, "--split", split, "--ids", split).exit_code == 0
+        assert invoke(text_dataset, "--split", split, "--out-ids", split).exit_code == 0
         parts += ids_of(Path(split))
     assert sorted(parts) == [row["image_id"] for row in ROWS]
     assert 8 <= len(ids_of(Path("val"))) <= 35
@@ -97,10 +98,13 @@ def test_a_list_of_ids_says_how_it_was_made(text_dataset: Path, tmp_path: Path) 
     counts = filter_to_ids(text_dataset, out, settings)
     record = json.loads(out.with_name("ids.txt.json").read_text())
     assert record == {
+        "format": "imagenet-captions receipt",
+        "version": 1,
+        "made_with": {"imagenet-captions": version("imagenet-captions")},
         "parent": digest(text_dataset / "manifest.json"),
         "filter": {"class": ["dog"], "class-list": ["imagewoof"], "contains": ["title=dog"], "per-class": 2, "seed": 0},
         "counts": counts,
-        "ids": digest(out),
+        "files": {"ids.txt": digest(out)},
     }
     assert sum(counts.values()) == len(ROWS)
     assert ids_of(out) == sorted(ids_of(out))
@@ -148,7 +152,7 @@ def test_ids_and_dataset_agree_and_ids_lead_to_the_dataset(text_dataset: Path, t
     settings = FilterSettings(Wanted(has=["title"]), sample="0.5", seed=3)
     filter_to_ids(text_dataset, tmp_path / "ids", settings)
     direct = filtered(text_dataset, tmp_path / "direct", has=["title"], sample="0.5", seed=3)
-    by_ids = filtered(text_dataset, tmp_path / "by_ids", only_ids=tmp_path / "ids")
+    by_ids = filtered(text_dataset, tmp_path / "by_ids", ids=tmp_path / "ids")
     assert list(ic.load(direct)["image_id"]) == list(ic.load(by_ids)["image_id"]) == ids_of(tmp_path / "ids")
 
 
@@ -191,29 +195,30 @@ def test_a_denylist(text_dataset: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        ("--ids x --class tench --contains title=zebra", "no row of .* is left"),
+        ("--out-ids x --class tench --contains title=zebra", "no row of .* is left"),
         ("--out x --class teddy.bear", "no class is called"),
         ("--out x --class 850", "no row of .* is left"),
-        ("--ids x --matches title=(?<=a)b", "invalid perl operator: (?<"),
-        ("--ids x --contains title", "--contains 'title' is not possible; give FIELD=TEXT"),
-        ("--ids x --has subtitle", "no field 'subtitle'"),
-        ("--ids x --class-list in100", "several lists go by the name"),
-        ("--ids x --sample lots", "--sample 'lots' is not possible"),
-        ("--ids x --trim-tail 5", "--trim-tail '5' is not possible"),
-        ("--ids x --like nothing.tsv", "nothing.tsv does not exist"),
-        ("--ids x --only-ids nothing.txt", "nothing.txt does not exist"),
-        ("--ids x --only-ids words.txt", "line 1: 'hello' is no image id"),
-        ("--ids x --split test", "no split 'test'"),
-        ("--ids x --split val --val-fraction 2", "share of 2.0"),
-        ("--ids x --has image", "does not fit"),
-        ("--ids x --local-labels", "goes with --out"),
-        ("--ids x --out y", "give --out DATASET, or --ids FILE"),
-        ("--class tench", "give --out DATASET, or --ids FILE"),
-        ("--ids folder", "folder is a folder"),
+        ("--out-ids x --matches title=(?<=a)b", "invalid perl operator: (?<"),
+        ("--out-ids x --contains title", "--contains 'title' is not possible; give FIELD=TEXT"),
+        ("--out-ids x --has subtitle", "no field 'subtitle'"),
+        ("--out-ids x --class-list in100", "several lists go by the name"),
+        ("--out-ids x --sample lots", "--sample 'lots' is not possible"),
+        ("--out-ids x --trim-tail 5", "--trim-tail '5' is not possible"),
+        ("--out-ids x --like nothing.tsv", "nothing.tsv does not exist"),
+        ("--out-ids x --ids nothing.txt", "nothing.txt does not exist"),
+        ("--out-ids x --ids words.txt", "line 1: 'hello' is no image id"),
+        ("--out-ids x --split test", "no split 'test'"),
+        ("--out-ids x --split val --val-fraction 2", "share of 2.0"),
+        ("--out-ids x --has image", "does not fit"),
+        ("--out-ids x --local-labels", "goes with --out"),
+        ("--out-ids x --out y", "give --out DATASET, or --out-ids FILE"),
+        ("--class tench", "give --out DATASET, or --out-ids FILE"),
+        ("--out-ids folder", "folder is a folder"),
         ("--out folder", "holds something else"),
-        ("--out DATASET", "is the dataset itself"),
-        ("--out DATASET/child", "lie inside"),
-        ("--ids DATASET/data/ids.parquet", "lie inside"),
+        ("--out x --overwrite", "--overwrite has no effect without --out-ids FILE"),
+        ("--out DATASET", "is the input .* itself"),
+        ("--out DATASET/child", "lies inside"),
+        ("--out-ids DATASET/data/ids.parquet", "lies inside"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(
@@ -235,9 +240,9 @@ def test_what_cannot_be_done_is_one_sentence(
 
 def test_a_table_that_asks_for_more_is_said(text_dataset: Path, tmp_path: Path) -> None:
     (tmp_path / "counts.tsv").write_text("tench\t5\ngoldfish\t9\n")
-    done = run_cli("filter", text_dataset, "--like", tmp_path / "counts.tsv", "--ids", tmp_path / "ids")
+    done = run_cli("filter", text_dataset, "--like", tmp_path / "counts.tsv", "--out-ids", tmp_path / "ids")
     assert "1 of 2 classes have fewer rows than the table asks for" in done.stderr
-    done = run_cli("filter", text_dataset, "--class", "dog", "--sample", "1000", "--ids", tmp_path / "ids")
+    done = run_cli("filter", text_dataset, "--class", "dog", "--sample", "1000", "--out-ids", tmp_path / "ids")
     assert "only 80 rows are there for a sample of 1,000" in done.stderr
 
 

@@ -143,7 +143,7 @@ def test_the_same_with_any_number_of_workers(tmp_path: Path, ending: str) -> Non
         label_by_text(table, out, LabelSettings(mode=Mode.MULTI, workers=workers))
         written.append({path.name: path.read_bytes() for path in out.parent.iterdir()})
     assert written[0] == written[1]
-    assert set(written[0]) == {f"out{ending}", "out.report.json", "out.report.tsv"}
+    assert set(written[0]) == {f"out{ending}", f"out{ending}.json", "out.report.json", "out.report.tsv"}
 
 
 def test_texts_stored_in_other_ways(tmp_path: Path) -> None:
@@ -280,8 +280,8 @@ def test_yfcc_metadata(tmp_path: Path, name: str, old: bool) -> None:
     [
         ("nothing.parquet --out x.parquet", "nothing.parquet does not exist"),
         ("t.parquet --out x.json", "should end in .parquet, .csv or .tsv"),
-        ("t.parquet --out t.parquet", "is the table itself"),
-        (". --out x.parquet", "lies in the folder that is read"),
+        ("t.parquet --out t.parquet", "is the input t.parquet itself"),
+        (". --out x.parquet", "lies inside the input"),
         ("t.parquet --out x.parquet --text subtitle", "'subtitle' is no column of the table; it has 'key'"),
         ("t.parquet --out x.parquet --text key", "'key' holds no text"),
         ("t.parquet --out x.parquet --workers 0", "--workers 0 is not possible"),

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -122,8 +123,12 @@ def test_a_run_that_fails_after_a_kill_within_the_swap_gives_the_old_folder_back
 
 
 def test_two_runs_on_one_folder_are_refused(tmp_path: Path) -> None:
-    with replacing_folder(tmp_path / "out") as first:
-        (first / "a").write_text("mine")
-        with pytest.raises(InputError, match="another run"), replacing_folder(tmp_path / "out"):
+    def second() -> str:
+        with pytest.raises(InputError, match="another run") as refused, replacing_folder(tmp_path / "out"):
             pass
+        return str(refused.value)
+
+    with replacing_folder(tmp_path / "out") as first, ThreadPoolExecutor(1) as pool:
+        (first / "a").write_text("mine")
+        assert "another run" in pool.submit(second).result()
     assert contents(tmp_path / "out") == {"a": b"mine"}

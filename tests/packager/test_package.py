@@ -221,21 +221,21 @@ def test_outputs_that_would_harm_something_are_refused(tmp_path: Path) -> None:
     (tmp_path / "other/thesis.tex").write_text("years of work")
     (tmp_path / "a file").write_text("")
     before = contents(tmp_path)
-    refused(captions, source, source, "holds something else")
-    refused(captions, source / "new", source, "lies inside the images")
-    refused(captions, tmp_path / "link/new", source, "lies inside the images")
+    refused(captions, source, source, "is the input")
+    refused(captions, source / "new", source, "lies inside the input")
+    refused(captions, tmp_path / "link/new", source, "lies inside the input")
     refused(captions, tmp_path / "other", None, "holds something else")
     refused(captions, tmp_path / "a file", None, "is a file")
     refused(tmp_path / "none.parquet", tmp_path / "out", None, "does not exist")
     refused(captions, tmp_path / "out", tmp_path / "nowhere", "do not exist")
     empty = tmp_path / "empty"
     empty.mkdir()
-    refused(captions, empty, empty, "is the images")
+    refused(captions, empty, empty, "is the input")
     assert contents(tmp_path) == before
     make(tmp_path / "d")
-    refused(captions, tmp_path / "d/out", tmp_path / "d/out/data", "lie inside the output folder")
+    refused(captions, tmp_path / "d/out", tmp_path / "d/out/data", "lies inside the output")
     moved = write_captions(tmp_path / "d/out/captions.parquet")
-    refused(moved, tmp_path / "d/out", None, "lie inside the output folder")
+    refused(moved, tmp_path / "d/out", None, "lies inside the output")
 
 
 def test_files_that_are_no_captions_are_refused(tmp_path: Path) -> None:

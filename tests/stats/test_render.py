@@ -123,7 +123,7 @@ def test_the_command(dataset: Path, tmp_path: Path) -> None:
     done = run_cli("stats", dataset, *given)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("How the inputs ended\n")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, *(f"{name}.json" for name in names)])
     again = run_cli("stats", dataset, "--html", tmp_path / "again.html")
     assert again.returncode == 0
     assert (tmp_path / "again.html").read_bytes() == (tmp_path / "report.html").read_bytes()
@@ -135,8 +135,8 @@ def test_the_command(dataset: Path, tmp_path: Path) -> None:
         (["nowhere"], "nowhere has no manifest.json"),
         (["DATASET", "--images", "nowhere"], "the images nowhere do not exist"),
         (["DATASET", "--csv", "DATASET/classes.csv"], "lies inside the dataset"),
-        (["DATASET", "--csv", "x", "--markdown", "x"], "two of the files to write have the same name"),
-        (["DATASET", "--html", "."], ". is a folder"),
+        (["DATASET", "--csv", "x", "--markdown", "x"], "x is to be written twice"),
+        (["DATASET", "--html", "."], "has no name of its own"),
     ],
 )
 def test_wrong_input(given: list[str], sentence: str, dataset: Path) -> None:

@@ -19,8 +19,8 @@ def steps(inputs: str, out: str) -> list[list[str]]:
     dataset = f"{out}/dataset"
     return [
         ["build", "--release", f"{inputs}/release.json", "--images", f"{inputs}/train", "--out", dataset],
-        ["filter", dataset, "--has", "title", "--ids", f"{out}/ids.txt"],
-        ["filter", dataset, "--class", "dog", "--only-ids", f"{out}/ids.txt", "--out", f"{out}/dogs"],
+        ["filter", dataset, "--has", "title", "--out-ids", f"{out}/ids.txt"],
+        ["filter", dataset, "--class", "dog", "--ids", f"{out}/ids.txt", "--out", f"{out}/dogs"],
         ["export", dataset, "--to", "webdataset", "--shard-size", "10", "--out", f"{out}/shards"],
         ["export", dataset, "--to", "open-clip-csv", "--out", f"{out}/open_clip.csv"],
         ["export", dataset, "--to", "release-json", "--out", f"{out}/again.json"],
@@ -69,7 +69,7 @@ def test_commands_that_compare_and_tell(here: Path, bucket: Bucket, tmp_path: Pa
     dataset = bucket.upload(here / "dataset", "dataset")
     said = run_all([["diff", str(here / "dataset"), dataset, "--raw", "--out", f"{bucket.url}/diff"]], tmp_path)
     assert said.startswith("equal: ")
-    assert set(bucket.files("diff")) == {"changes.tsv", "classes.tsv", "summary.json"}
+    assert set(bucket.files("diff")) == {"changes.tsv", "classes.tsv", "summary.json", "changes.tsv.json"}
     for place, out in ((dataset, f"{bucket.url}/stats"), (str(here / "dataset"), str(tmp_path / "stats"))):
         told = ["stats", place, "--images", str(SAMPLE / "train"), "--csv", out + ".csv", "--markdown", out + ".md"]
         run_all([told], tmp_path)

@@ -253,9 +253,9 @@ def test_no_command_shows_a_secret_in_a_url(
 
 def test_texts_to_look_for_may_be_urls() -> None:
     for flag in ("--contains", "--matches"):
-        code, said = invoke("filter", "nowhere", flag, "title=https://me@host/?x#y", "--ids", "x")
+        code, said = invoke("filter", "nowhere", flag, "title=https://me@host/?x#y", "--out-ids", "x")
         assert (code, "nowhere" in said) == (2, True), said
-        assert (2, said) == invoke("filter", "nowhere", f"{flag}=title=https://me@host/?x#y", "--ids", "x")
+        assert (2, said) == invoke("filter", "nowhere", f"{flag}=title=https://me@host/?x#y", "--out-ids", "x")
 
 
 MISTAKES = [

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from imagenet_captions.dataset.folder import replacing_folder
+from imagenet_captions.dataset.folder import check_export_output, replacing_folder
 from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import replacing, sha256
 from imagenet_captions.packager.exports.attribution import write_attribution
-from imagenet_captions.packager.exports.receipt import check_place, mark_unfinished, write_receipt
+from imagenet_captions.packager.exports.receipt import about, mark_unfinished
 from imagenet_captions.packager.exports.release_json import write_release
 from imagenet_captions.packager.exports.rows import Job
 from imagenet_captions.packager.exports.settings import (
@@ -26,6 +25,9 @@ from imagenet_captions.packager.exports.settings import (
 )
 from imagenet_captions.packager.exports.tables import write_open_clip, write_slim
 from imagenet_captions.packager.exports.webdataset import write_webdataset
+from imagenet_captions.storage.locks import holding
+from imagenet_captions.storage.outputs import producing
+from imagenet_captions.storage.receipts import receipt_path, write_receipt
 
 log = logging.getLogger(__name__)
 
@@ -58,32 +60,29 @@ class Exported:
         return "\n".join(f"{number:>{width}}  {text}" for number, text in shown)
 
 
-def export(dataset: Path, out: Path, settings: ExportSettings) -> Exported:
+def export(dataset: Path, out: Path, settings: ExportSettings, overwrite: bool = False) -> Exported:
     """Write `out`, a file or for a WebDataset a folder, and its receipt `out`.json.
 
-    The same dataset, images and settings give the same bytes. An earlier export is replaced; anything else is refused,
-    and so is a place inside the dataset or the images. Raises InputError, with nothing written.
+    The same dataset, images and settings give the same bytes. An earlier export is replaced. Anything else that is
+    there is refused, and so is a place inside the dataset or the images; `overwrite` allows a file of something else.
+    Raises InputError, with nothing written.
     """
     manifest = read_manifest(dataset)
-    check_place(out, dataset, settings.images)
     job = Job(dataset, manifest, settings)
-    recorded = settings.recorded(str(manifest.settings.get("caption")))
+    told = about(dataset, out, settings.recorded(str(manifest.settings.get("caption"))))
+    inputs, receipt = [dataset, settings.images, settings.deny.file], receipt_path(out)
     if settings.to == WEBDATASET:
-        if out.is_file():
-            raise InputError(f"the output {out} is a file, and a WebDataset is a folder; give another name")
-        with replacing_folder(out) as folder:
-            files = write_webdataset(job, folder)
-            mark_unfinished(out)
-        write_receipt(out, dataset, recorded, dict(job.counts), files)
+        check_export_output(out, receipt, inputs)
+        with holding([out, receipt]):
+            with replacing_folder(out) as folder:
+                files = write_webdataset(job, folder)
+                mark_unfinished(receipt)
+            write_receipt(receipt, files, {**told, "counts": dict(job.counts)})
         return Exported(dict(job.counts))
-    if out.is_dir():
-        raise InputError(f"the output {out} is a folder, and --to {settings.to} writes a file; give another name")
     write = _attribution(out) if settings.to == ATTRIBUTION else _FILES[settings.to]
-    with replacing(out) as file:
-        write(job, file)
-        files = {out.name: sha256(file)}
-        mark_unfinished(out)
-    write_receipt(out, dataset, recorded, dict(job.counts), files)
+    with producing([out], inputs, overwrite, receipt) as new:
+        write(job, new.files[0])
+        new.about.update(told, counts=dict(job.counts))
     return Exported(dict(job.counts))
 
 

@@ -1,0 +1,91 @@
+"""How this package knows its own outputs: a dataset by its manifest, other files by a receipt beside them.
+
+The receipt of an output NAME is NAME.json. It holds the SHA-256 of what was written.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from imagenet_captions.files import sha256, write_json
+
+FORMAT = "imagenet-captions receipt"
+_FORMATS = (FORMAT, "imagenet-captions export")  # the latter until November 2026
+VERSION = 1
+MANIFEST, DATASET_FORMAT = "manifest.json", "imagenet-captions dataset"
+
+
+def receipt_path(out: Path) -> Path:
+    """The receipt of an output.
+
+    >>> receipt_path(Path("work/train.tsv")).as_posix()
+    'work/train.tsv.json'
+    """
+    return out.parent / f"{out.name}.json"
+
+
+def write_receipt(
+    path: Path, files: Mapping[str, str], about: Mapping[str, Any], replaced: Mapping[str, str] | None = None
+) -> None:
+    """Write a receipt: the SHA-256 of each file by name, and what else there is to say about them.
+
+    `replaced` holds the SHA-256 of the files that the new ones are about to replace. A run that is killed between the
+    receipt and the files then leaves nothing that the next run takes for somebody else's.
+    """
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "made_with": {"imagenet-captions": importlib.metadata.version("imagenet-captions")},
+        **about,
+        "files": dict(files),
+    }
+    if replaced:
+        content["replaces"] = dict(replaced)
+    write_json(path, content)
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether a folder is a dataset of ours, of whatever version, or was to become one."""
+    return _read_json(folder / MANIFEST).get("format") == DATASET_FORMAT
+
+
+def names_in(record: Path) -> frozenset[str]:
+    """The files that a manifest or a receipt names; empty where a run was killed before it could name them."""
+    return frozenset(_read_json(record).get("files", ()))
+
+
+def is_receipt(path: Path) -> bool:
+    """Whether a file is a receipt that this package wrote."""
+    return bool(_read(path))
+
+
+def has_receipt(out: Path, receipt: Path) -> bool:
+    """Whether a receipt vouches for an output: a file as it is now, or a folder."""
+    content = _read(receipt)
+    if not content:
+        return False
+    if out.is_dir() or content.get("unfinished"):
+        return True
+    known = {content.get(part, {}).get(out.name) for part in ("files", "replaces")}
+    known.add(content.get("ids"))  # of a list of ids, until November 2026
+    return sha256(out) in known
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a receipt holds; empty if the file is not a receipt."""
+    content = _read_json(path)
+    is_ours = content.get("format") in _FORMATS or {"parent", "filter", "counts", "ids"} == content.keys()
+    return content if is_ours else {}
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty if there is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,207 @@
+"""Every command that writes: never over an input, never over somebody else's file, and its own again and again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner, Result
+
+from imagenet_captions.cli import app
+from imagenet_captions.crawler.policy import State
+from imagenet_captions.crawler.store import Store
+from imagenet_captions.demo.run import SAMPLE
+from tests.packager.made import contents
+from tests.sources.made_yfcc import row, text
+
+RESULTS = "model,imagenet,imagenet-v2\na,76.1,63.2\nb,70.0,57.1\n"
+
+
+def cli(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Inputs of every kind in one folder."""
+    folder = tmp_path_factory.mktemp("made")
+    for name in ("release.json", "urls.txt", "ids.txt"):
+        shutil.copy(SAMPLE / name, folder / name)
+    shutil.copytree(SAMPLE / "train", folder / "train")
+    (folder / "deny.txt").write_text("n01440764_10026\n")
+    (folder / "results.csv").write_text(RESULTS)
+    (folder / "yfcc100m_dataset").write_bytes(text([row("2737866473")]))
+    with Store(folder / "photos.sqlite") as store:
+        store.save_answer("1", State.NOT_FOUND, b'{"stat": "fail", "code": 1}', 1_700_000_000)
+    for command in (
+        ["build", "--release", folder / "release.json", "--images", folder / "train", "--out", folder / "dataset"],
+        ["match", "--urls", folder / "urls.txt", "--ids", folder / "ids.txt", "--out", folder / "matches.parquet"],
+        ["clean", "--release", folder / "release.json", "--out", folder / "captions.parquet"],
+    ):
+        assert cli(*command).exit_code == 0
+    ids = pq.read_table(folder / "captions.parquet", columns=["image_id"])["image_id"].to_pylist()
+    (folder / "keep.txt").write_text("\n".join(ids[:9]))
+    return folder
+
+
+# A command, the flag of its output, and the name that the output may have.
+FILES = [
+    ("match --urls urls.txt --ids ids.txt --deny deny.txt", "--out", "new.parquet"),
+    ("extract-yfcc yfcc100m_dataset --matches matches.parquet", "--out", "new.parquet"),
+    ("clean --release release.json --deny deny.txt", "--out", "new.parquet"),
+    ("clean --matches matches.parquet --store photos.sqlite", "--out", "new.parquet"),
+    ("filter dataset --has title --ids keep.txt --deny deny.txt", "--out-ids", "new.txt"),
+    ("export dataset --to slim --deny deny.txt", "--out", "new.csv"),
+    ("export dataset --to open-clip-csv --images train", "--out", "new.tsv"),
+    ("export dataset --to release-json", "--out", "new.json"),
+    ("label-by-text dataset", "--out", "new.csv"),
+    ("diff dataset dataset", "--out", "new.tsv"),
+    ("diff dataset dataset", "--out", "new.json"),
+    *(("stats dataset --images train", flag, "new") for flag in ("--csv", "--markdown", "--html", "--counts")),
+    ("stats dataset", "--frequencies", "new"),
+    ("robustness results.csv", "--out", "new.csv"),
+    ("robustness results.csv", "--plot", "new.svg"),
+]
+FOLDERS = [
+    ("build --release release.json --images train", "--out", "new"),
+    ("package --captions captions.parquet --images train", "--out", "new"),
+    ("filter dataset --has title --ids keep.txt", "--out", "new"),
+    ("export dataset --to webdataset --images train", "--out", "new"),
+]
+INPUTS = frozenset(
+    "release.json urls.txt ids.txt keep.txt deny.txt results.csv photos.sqlite matches.parquet captions.parquet "
+    "yfcc100m_dataset train dataset".split()
+)
+
+
+@pytest.fixture
+def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(made, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"
+
+
+def refused(words: list[str], here: Path) -> str:
+    """Run a command that must be refused in one sentence and change nothing; give the sentence."""
+    before = contents(here)
+    done = cli(*words)
+    assert done.exit_code == 2, (words, done.output)
+    assert done.output.count("\n") == 1, done.output
+    assert done.output.startswith("imagenet-captions: ")
+    assert contents(here) == before
+    assert not isinstance(done.exception, OSError)
+    return done.output
+
+
+def inputs_of(words: list[str]) -> list[str]:
+    return [word for word in dict.fromkeys(words) if word in INPUTS]
+
+
+@pytest.mark.parametrize(("command", "flag", "name"), FILES)
+def test_a_file(here: Path, command: str, flag: str, name: str) -> None:
+    words, ending = command.split(), Path(name).suffix
+    for given in inputs_of(words):
+        os.link(given, "linked" + ending) if Path(given).is_file() else Path("linked" + ending).mkdir()
+        for overwrite in ([], ["--overwrite"]):
+            # The ending decides in some commands what is written, so the input is also given another name.
+            refused([*words, flag, given, *overwrite], here)
+            if Path(given).is_dir():
+                refused([*words, flag, f"{given}/inside{ending}", *overwrite], here)
+            else:
+                refused([*words, flag, "linked" + ending, *overwrite], here)
+        Path("linked" + ending).unlink() if Path(given).is_file() else Path("linked" + ending).rmdir()
+
+    Path(name).write_text("my thesis")
+    assert "was not written by imagenet-captions" in refused([*words, flag, name], here)
+    for overwrite in ([], ["--overwrite"]):
+        refused([*words, flag, "", *overwrite], here)
+        refused([*words, flag, f"{name}/deep{ending}", *overwrite], here)
+        Path("folder" + ending).mkdir(exist_ok=True)
+        if (command, ending) != ("diff dataset dataset", ""):
+            assert "is a folder" in refused([*words, flag, "folder" + ending, *overwrite], here)
+        Path("full" + ending).unlink(missing_ok=True)
+        Path("full" + ending).symlink_to("/dev/full")
+        assert "is a device" in refused([*words, flag, "full" + ending, *overwrite], here)
+        Path("loop" + ending).unlink(missing_ok=True)
+        Path("loop" + ending).symlink_to("loop" + ending)
+        assert "in a circle" in refused([*words, flag, "loop" + ending, *overwrite], here)
+
+    assert cli(*words, flag, name, "--overwrite").exit_code == 0
+    again = cli(*words, flag, name)
+    assert again.exit_code == 0, again.output
+    first = Path(name).read_bytes()
+    Path(name).write_bytes(first if ending == ".parquet" else first + b"edited")
+    if ending != ".parquet":
+        assert "was changed since" in refused([*words, flag, name], here)
+    assert not list(here.glob("**/.*.lock"))
+    assert not list(here.glob("**/*.partial"))
+
+
+@pytest.mark.parametrize(("command", "flag", "name"), FOLDERS)
+def test_a_folder(here: Path, command: str, flag: str, name: str) -> None:
+    words = command.split()
+    Path("mine").mkdir()
+    Path("mine/thesis.tex").write_text("do not lose me")
+    Path("a-file").write_text("mine")
+    Path("loop").symlink_to("loop")
+    for given in (*inputs_of(words), "mine", "a-file", "a-file/deep", "", ".", "..", "/dev/full", "loop", "/proc/x/y"):
+        refused([*words, flag, given], here)
+        if given in ("train", "dataset"):
+            refused([*words, flag, f"{given}/inside"], here)
+    assert cli(*words, flag, name).exit_code == 0
+    again = cli(*words, flag, name)
+    assert again.exit_code == 0, again.output
+
+
+@pytest.mark.parametrize("work", ["release.json", "a-file/deep", "train", "train/work", "new", "new/work"])
+def test_the_work_folder(here: Path, work: str) -> None:
+    Path("a-file").write_text("mine")
+    refused(["build", "--release", "release.json", "--images", "train", "--out", "new", "--work", work], here)
+
+
+def test_a_store_is_never_replaced(here: Path) -> None:
+    """Also where it is no input: ten days of answers lie in it."""
+    for overwrite in ([], ["--overwrite"]):
+        words = ["match", "--urls", "urls.txt", "--out", "photos.sqlite", *overwrite]
+        assert "is an SQLite database" in refused(words, here)
+
+
+def test_a_dataset_stays_as_its_manifest_says(here: Path) -> None:
+    """Its outcomes are Parquet of ours, too."""
+    for out in ("dataset/outcomes.parquet", "dataset/data/new.parquet"):
+        words = ["match", "--urls", "urls.txt", "--out", out, "--overwrite"]
+        assert "lies inside the dataset" in refused(words, here)
+    Path("dataset/notes.txt").write_text("mine")
+    words = ["build", "--release", "release.json", "--out", "dataset"]
+    assert "holds notes.txt, which is not ours" in refused(words, here)
+
+
+def test_files_of_one_run_have_names_of_their_own(here: Path) -> None:
+    assert "written twice" in refused(["stats", "dataset", "--csv", "a", "--markdown", "a"], here)
+    assert "written twice" in refused(["stats", "dataset", "--csv", "a", "--markdown", "a.json"], here)
+    assert "written twice" in refused(["robustness", "results.csv", "--out", "a.svg", "--plot", "a.svg"], here)
+
+
+def test_a_folder_that_may_not_be_written_is_one_sentence(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(self: Path, *rest: object, **more: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "touch", denied)
+    for command, flag, name in FILES:
+        assert "cannot be written: permission denied" in refused([*command.split(), flag, name], here)
+
+
+@pytest.mark.parametrize("number", [5, 13, 20, 24, 36, 40, 122])
+def test_every_answer_of_the_operating_system_is_one_sentence(
+    here: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number), "some/file")
+
+    failing: Callable[..., None] = fail
+    monkeypatch.setattr("imagenet_captions.packager.verify.verify", failing)
+    assert "some/file: " in refused(["verify", "dataset"], here)
