@@ -10,6 +10,7 @@ from imagenet_captions.evaluation.evaluate import results_of
 from imagenet_captions.evaluation.figures import draw_robustness
 from imagenet_captions.evaluation.results import Result, read_published
 from imagenet_captions.evaluation.robustness import measure
+from imagenet_captions.evaluation.robustness_notes import write_notes
 from imagenet_captions.evaluation.robustness_table import format_robustness
 from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS
 
@@ -22,13 +23,13 @@ def draw_paper(factor: FactorResult, folder: Path) -> list[str]:
         wanted = ", ".join(shift.column for shift in SHIFTS)
         return [f"Not measured: that takes --on {IMAGENET}=PATH and at least one of {escape(wanted)}.", ""]
     figure = f"figure-{factor.table.factor}.svg"
-    report = measure(results)
+    report = measure(results, all_classes=True)  # as the published models in the figure are measured
     draw_robustness(report, folder / figure, read_published().rows)
     table = format_robustness(report).replace("```", "'''")
     return [
         f"![effective robustness]({figure})",
         "",
-        *(f"- {escape(note)}" for note in report.notes),
+        *(f"- {escape(note)}" for note in write_notes(report)),
         "",
         "```text",
         table,

@@ -2,20 +2,28 @@
 
 import logging
 from enum import Enum
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imagenet_captions.commands.app import command
 from imagenet_captions.commands.flags import LocalPath, refuse_without_effect
 from imagenet_captions.commands.options import Overwrite
+from imagenet_captions.errors import InputError
+
+if TYPE_CHECKING:
+    from imagenet_captions.evaluation.baseline_members import Baseline as Members
+    from imagenet_captions.evaluation.results import Results
+    from imagenet_captions.evaluation.robustness import Report
 
 log = logging.getLogger(__name__)
 
 
 class Baseline(str, Enum):
-    """Over which ImageNet models the line is fitted."""
+    """What ordinary ImageNet models have under shift."""
 
+    AUTO = "auto"
     STANDARD = "standard"
     IMAGENET_ONLY = "imagenet-only"
 
@@ -40,10 +48,17 @@ def robustness(
     baseline: Annotated[
         Baseline | None,
         typer.Option(
-            help="Fit over standard models of at least 55 %, or over all that saw ImageNet only. "
-            "Default: standard if every model has 55 %."
+            help="auto: one curve for models of any accuracy. standard: the published line over models of at least "
+            "55 %. imagenet-only: the line over all that saw ImageNet only. Default: auto."
         ),
     ] = None,
+    baseline_from: Annotated[
+        LocalPath | None,
+        typer.Option(metavar="RESULTS.csv", help="Fit the baseline over the models of this table instead."),
+    ] = None,
+    explain_fit: Annotated[
+        bool, typer.Option("--explain-fit", help="Print how well the baseline describes ordinary ImageNet models.")
+    ] = False,
     units: Annotated[Units | None, typer.Option(help="Unit of the accuracies. Default: found out.")] = None,
     all_classes: Annotated[
         bool, typer.Option("--all-classes", help="Compare R, A and ObjectNet on all 1000 classes for every model.")
@@ -59,14 +74,15 @@ def robustness(
     ] = True,
     overwrite: Overwrite = False,
 ) -> None:
-    """Measure how far models are above the line that ImageNet accuracy predicts under natural shifts."""
+    """Measure how far models are above what ImageNet accuracy predicts under natural shifts."""
     from imagenet_captions.evaluation import results as tables
-    from imagenet_captions.evaluation.intervals import exact_intervals_possible
     from imagenet_captions.evaluation.robustness import measure
-    from imagenet_captions.evaluation.robustness_table import format_robustness, write_robustness
-    from imagenet_captions.extras import how_to_install
+    from imagenet_captions.evaluation.robustness_notes import write_notes
+    from imagenet_captions.evaluation.robustness_table import format_robustness
     from imagenet_captions.storage.outputs import producing_each
 
+    if baseline is not None and baseline_from is not None:
+        raise InputError("--baseline names models of the testbed and --baseline-from your own; give one of the two")
     shipped = str(results) == "published"
     if shipped:
         refuse_without_effect("for the published results", "units", "with_published")
@@ -79,28 +95,47 @@ def robustness(
         check_figure_path(plot)
     if units is None and not shipped:
         log.info("the accuracies are taken as %s", "percent" if table.units == "percent" else "fractions")
-    report = measure(table.rows, baseline and baseline.value, all_classes)
-    for note in report.notes:
+    chosen = (baseline or Baseline.AUTO).value if baseline_from is None else _read_baseline(baseline_from)
+    report = measure(table.rows, chosen, all_classes)
+    for note in write_notes(report):
         log.warning("note: %s", note)
     written = [path for path in (out, plot) if path is not None]
     if not written:
         refuse_without_effect("without --out or --plot", "overwrite")
-    with producing_each(written, [None if shipped else results], overwrite) as partials:
+    with producing_each(written, [None if shipped else results, baseline_from], overwrite) as partials:
         new = dict(zip(written, partials, strict=True))
         if out is not None:
-            possible = exact_intervals_possible()
-            if not possible:
-                log.warning(
-                    "note: scipy is not installed, so %s has no intervals of the accuracies; %s",
-                    out,
-                    how_to_install("report"),
-                )
-            write_robustness(new[out], table, report, possible)
+            _write(out, new[out], table, report)
         if plot is not None:
             from imagenet_captions.evaluation.figures import draw_robustness
 
             others = () if shipped or not with_published else tables.read_published().rows
             draw_robustness(report, new[plot], others, kind=plot.suffix)
     typer.echo(format_robustness(report))
+    if explain_fit:
+        from imagenet_captions.evaluation.residuals import format_residuals
+
+        typer.echo("\n" + format_residuals(report))
     for path in written:
         typer.echo(path)
+
+
+def _read_baseline(path: Path) -> "Members":
+    from imagenet_captions.evaluation.baseline_members import own_baseline
+    from imagenet_captions.evaluation.results import read_results
+
+    return own_baseline(read_results(path), path.name)
+
+
+def _write(out: Path, partial: Path, table: "Results", report: "Report") -> None:
+    """Write ER.csv under its private name."""
+    from imagenet_captions.evaluation.intervals import exact_intervals_possible
+    from imagenet_captions.evaluation.robustness_table import write_robustness
+    from imagenet_captions.extras import how_to_install
+
+    possible = exact_intervals_possible()
+    if not possible:
+        log.warning(
+            "note: scipy is not installed, so %s has no intervals of the accuracies; %s", out, how_to_install("report")
+        )
+    write_robustness(partial, table, report, possible)

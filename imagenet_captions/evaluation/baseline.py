@@ -1,143 +1,163 @@
-"""The baseline: lines in logit space through ImageNet models of the imagenet-testbed (Taori et al. 2020).
+"""The baseline: what ordinary ImageNet models of an accuracy have under shift, as a curve in logit space.
 
-logit(shift) = slope * logit(ImageNet) + intercept, fitted by least squares. Accuracies are in percent throughout.
+Accuracies are in percent throughout.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.baseline_members import Baseline, named_baseline
+from imagenet_captions.evaluation.curves import Shape, fit_lines, inverse_logit, logit, shape_line, shape_local
 from imagenet_captions.evaluation.intervals import DRAWS, Floats
-from imagenet_captions.evaluation.results import Result, read_testbed
+from imagenet_captions.evaluation.results import Result
 from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS, Shift
 
-BASELINES = ("standard", "imagenet-only")
-LEAST_STANDARD = 55.0  # the testbed's own plots fit the models of at least so many percent
-_REPEATED_RUNS = ("aws", "batch64", "subsample")  # retrained or cut-down copies, which the testbed leaves out too
+BIN = 10  # points of the x axis over which the residuals of a fit are averaged
+LEAST_IN_BIN = 5  # models from which a bin tells how well a curve fits there
+SPARSE, EXTRAPOLATED = "sparse", "extrapolated"
+_LEAST_FOR_A_LINE = 5
+_LEAST_FOR_A_CURVE = 50
+
+
+class NoFitError(InputError):
+    """The models of a baseline do not determine a curve for a shift."""
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A baseline's line for one shift, with what it rests on.
+    """A baseline's curve for one shift, with what it rests on.
 
-    `x_column` is the ImageNet accuracy that it predicts from, `lowest` and `highest` the range of it in the fit.
-    `slopes` and `intercepts` hold the lines of the bootstrap; draw k is the same sample of models in every fit of a
-    baseline. `left_out` names models at 0 % or 100 %, which have no logit.
+    `x_column` is the ImageNet accuracy that it predicts from, and `models` are those of the fit; draw k of its shape is
+    the same sample of models in every fit of a baseline. `left_out` names models at 0 % or 100 %, which have no logit.
     """
 
     baseline: str
     shift: Shift
     x_column: str
-    slope: float
-    intercept: float
-    r: float
-    n: int
-    lowest: float
-    highest: float
-    slopes: Floats
-    intercepts: Floats
+    models: tuple[Result, ...]
     left_out: tuple[str, ...]
+    shape: Shape
 
     def predict(self, imagenet: float) -> float:
-        """The accuracy under shift of an ImageNet model with this ImageNet accuracy."""
-        return float(inverse_logit(self.slope * logit(imagenet) + self.intercept))
+        """Return the accuracy under shift of an ordinary model with this ImageNet accuracy."""
+        return inverse_logit(self.shape.curve.at(logit(imagenet))).item()
+
+    def predict_all(self, imagenet: Floats) -> Floats:
+        """Return the same for many accuracies."""
+        return inverse_logit(self.shape.curve.at(logit(imagenet)))
 
     def predict_draws(self, imagenet: npt.ArrayLike) -> Floats:
-        """The same by every line of the bootstrap; `imagenet` is one accuracy, or one a draw."""
-        return inverse_logit(self.slopes * logit(imagenet) + self.intercepts)
+        """Return the same by every curve of the bootstrap; `imagenet` is one accuracy, or one for each draw.
+
+        Where a local curve has few models in a bin or none, the draws also carry the standard error of the mean of so
+        few: no more than these say where the curve must pass.
+        """
+        doubt = self._doubt(np.asarray(imagenet, dtype=np.float64))
+        return inverse_logit(self.shape.draws.at(logit(imagenet)) + _errors() * doubt)
+
+    def mark(self, imagenet: float) -> str:
+        """Return `extrapolated` beyond the models of the fit, `sparse` where a local curve has few of them, or ''."""
+        if not self.lowest <= imagenet <= self.highest:
+            return EXTRAPOLATED
+        few = self.shape.scatter is not None and self.bin_counts[bin_of(imagenet)] < LEAST_IN_BIN
+        return SPARSE if few else ""
+
+    @property
+    def n(self) -> int:
+        """How many models are in the fit."""
+        return len(self.models)
+
+    @property
+    def local(self) -> bool:
+        """Whether it is a local curve; else it is a straight line."""
+        return self.shape.scatter is not None
 
     @property
     def same_classes(self) -> bool:
         """Whether it predicts from the ImageNet accuracy on the shift's own classes."""
         return self.x_column != IMAGENET
 
+    @cached_property
+    def lowest(self) -> float:
+        """The least ImageNet accuracy in the fit."""
+        return min(model.accuracies[self.x_column] for model in self.models)
 
-def logit(percent: npt.ArrayLike) -> Floats:
-    """The natural logarithm of p / (100 - p).
+    @cached_property
+    def highest(self) -> float:
+        """The greatest ImageNet accuracy in the fit."""
+        return max(model.accuracies[self.x_column] for model in self.models)
 
-    >>> float(logit(50.0))
-    0.0
+    @cached_property
+    def bin_counts(self) -> Sequence[int]:
+        """How many models of the fit each 10-point bin of the x axis holds."""
+        bins = [bin_of(model.accuracies[self.x_column]) for model in self.models]
+        return [bins.count(number) for number in range(100 // BIN)]
+
+    def _doubt(self, imagenet: Floats) -> Floats:
+        """Return the standard error in logits that the number of models in a bin leaves."""
+        if self.shape.scatter is None:
+            return np.zeros_like(imagenet)
+        inside = (imagenet >= self.lowest) & (imagenet <= self.highest)
+        bins = np.minimum(imagenet // BIN, 100 // BIN - 1).astype(int)
+        models = np.where(inside, np.array(self.bin_counts)[bins], 0)
+        scatter = self.shape.scatter.at(logit(np.clip(imagenet, self.lowest, self.highest))).reshape(imagenet.shape)
+        return np.where(models >= LEAST_IN_BIN, 0.0, scatter / np.sqrt(np.maximum(models, 1)))
+
+
+def bin_of(imagenet: float) -> int:
+    """Return the number of the 10-point bin that an accuracy falls into.
+
+    >>> bin_of(79.9), bin_of(80.0), bin_of(100.0)
+    (7, 8, 9)
     """
-    values = np.asarray(percent, dtype=np.float64)
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.log(values) - np.log(100.0 - values), dtype=np.float64)
-
-
-def inverse_logit(value: npt.ArrayLike) -> Floats:
-    """The percent whose logit this is; minus and plus infinity give 0 and 100."""
-    with np.errstate(over="ignore"):
-        return np.asarray(100.0 / (1.0 + np.exp(-np.asarray(value, dtype=np.float64))), dtype=np.float64)
-
-
-def fit_lines(x: Floats, y: Floats, weights: Floats) -> tuple[Floats, Floats]:
-    """Slopes and intercepts of weighted least squares, one line for each row of `weights`."""
-    total = weights.sum(axis=1)
-    x_mean, y_mean = weights @ x / total, weights @ y / total
-    covariance = weights @ (x * y) / total - x_mean * y_mean
-    variance = weights @ (x * x) / total - x_mean * x_mean
-    slopes = covariance / variance
-    return slopes, y_mean - slopes * x_mean
-
-
-def choose_baseline(results: Iterable[Result]) -> str:
-    """`standard` where every model is in its reach (55 % on ImageNet), else `imagenet-only`, which goes down to 0."""
-    known = [result.accuracies[IMAGENET] for result in results if IMAGENET in result.accuracies]
-    return "standard" if all(value >= LEAST_STANDARD for value in known) else "imagenet-only"
+    return min(int(imagenet // BIN), 100 // BIN - 1)
 
 
 @cache
-def fit_baseline(baseline: str, shift: Shift, x_column: str) -> Fit:
-    """Fit one line over the testbed's models of a baseline."""
-    members = baseline_models(baseline)
-    known = [x_column in result.accuracies and shift.column in result.accuracies for result in members]
-    x = np.array([result.accuracies.get(x_column, 0.0) for result in members])
-    y = np.array([result.accuracies.get(shift.column, 0.0) for result in members])
-    usable = np.array(known) & (x > 0) & (x < 100) & (y > 0) & (y < 100)
-    at_the_edge = tuple(
-        result.model for result, there, used in zip(members, known, usable, strict=True) if there and not used
-    )
-    logit_x, logit_y = logit(x[usable]), logit(y[usable])
-    slope, intercept = fit_lines(logit_x, logit_y, np.ones((1, len(logit_x))))
-    slopes, intercepts = fit_lines(logit_x, logit_y, _resamples(len(members))[:, usable])
+def fit_baseline(name: str, shift: Shift, x_column: str) -> Fit:
+    """Fit one curve of a baseline of the testbed."""
+    return fit_models(named_baseline(name), shift, x_column)
+
+
+def fit_models(baseline: Baseline, shift: Shift, x_column: str) -> Fit:
+    """Fit one curve of a baseline; raises NoFitError where its models do not determine one."""
+    members = baseline.models
+    columns = (x_column, shift.column)
+    known = [all(column in model.accuracies for column in columns) for model in members]
+    used = [all(0 < model.accuracies.get(column, 0.0) < 100 for column in columns) for model in members]
+    models = tuple(model for model, use in zip(members, used, strict=True) if use)
+    x, y = (logit([model.accuracies[column] for model in models]) for column in columns)
+    _check(baseline, columns, x, y)
+    shape_of = shape_local if baseline.local and len(models) >= _LEAST_FOR_A_CURVE else shape_line
     return Fit(
-        baseline=baseline,
+        baseline=baseline.name,
         shift=shift,
         x_column=x_column,
-        slope=float(slope[0]),
-        intercept=float(intercept[0]),
-        r=float(np.corrcoef(logit_x, logit_y)[0, 1]),
-        n=int(usable.sum()),
-        lowest=float(x[usable].min()),
-        highest=float(x[usable].max()),
-        slopes=slopes,
-        intercepts=intercepts,
-        left_out=at_the_edge,
+        models=models,
+        left_out=tuple(
+            model.model for model, there, use in zip(members, known, used, strict=True) if there and not use
+        ),
+        shape=shape_of(x, y, _resamples(len(members))[:, used]),
     )
 
 
-def baseline_models(baseline: str) -> tuple[Result, ...]:
-    """The testbed's models that a baseline is fitted over.
-
-    >>> len(baseline_models("standard"))
-    85
-    """
-    if baseline not in BASELINES:
-        raise InputError(f"there is no baseline {baseline!r:.40}; there are {' and '.join(BASELINES)}")
-    types = ("standard",) if baseline == "standard" else ("standard", "low_accuracy_cnn")
-    least = LEAST_STANDARD if baseline == "standard" else 0.0
-    return tuple(
-        result
-        for result in read_testbed().rows
-        if result.training in types
-        and not any(word in result.model for word in _REPEATED_RUNS)
-        and result.accuracies.get(IMAGENET, -1.0) >= least
-    )
+def _check(baseline: Baseline, columns: tuple[str, str], x: Floats, y: Floats) -> None:
+    """Refuse models that give no baseline; those of the testbed always do."""
+    x_column, column = columns
+    if len(x) < _LEAST_FOR_A_LINE:
+        raise NoFitError(
+            f"{baseline.name} has {len(x)} models with {x_column} and {column} above 0 and below 100 %; a baseline "
+            f"takes {_LEAST_FOR_A_LINE}"
+        )
+    if np.ptp(x) < 1e-9 or fit_lines(x, y, np.ones((1, len(x))))[0].item() <= 0:
+        raise NoFitError(f"{column} does not rise with {x_column} in {baseline.name}; it gives no baseline for it")
 
 
 @cache
@@ -145,6 +165,12 @@ def _resamples(models: int) -> Floats:
     """How often each model is drawn, in each of the bootstrap's draws (seeded)."""
     generator = np.random.default_rng(0)
     return generator.multinomial(models, np.full(models, 1 / models), size=DRAWS).astype(np.float64)
+
+
+@cache
+def _errors() -> Floats:
+    """How many standard errors each draw's curve is off where it has few models; the same in every fit."""
+    return np.random.default_rng(2).standard_normal(DRAWS)
 
 
 # The standard baseline's lines, of which Sketch's coefficients stand in public code too: slope, intercept, r, n.
@@ -166,13 +192,9 @@ def check_reference() -> None:
     by_column = {shift.column: shift for shift in SHIFTS}
     for (x_column, column), (slope, intercept, r, n) in REFERENCE.items():
         fit = fit_baseline("standard", by_column[column], x_column)
-        if (
-            abs(fit.slope - slope) > 1e-5
-            or abs(fit.intercept - intercept) > 1e-5
-            or abs(fit.r - r) > 1e-4
-            or fit.n != n
-        ):
+        found = np.array([fit.shape.slope, fit.shape.intercept, fit.shape.r, fit.n])
+        if (abs(found - [slope, intercept, r, n]) > [1e-5, 1e-5, 1e-4, 0]).any():
             raise InputError(
-                f"the testbed that came with the package gives a wrong line for {column} (slope {fit.slope:.6f} "
+                f"the testbed that came with the package gives a wrong line for {column} (slope {found[0]:.6f} "
                 f"instead of {slope}); its file is damaged, install the package again"
             )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from imagenet_captions.evaluation.baseline import Fit, fit_baseline, inverse_logit, logit
+from imagenet_captions.evaluation.baseline import EXTRAPOLATED, SPARSE, Fit
+from imagenet_captions.evaluation.curves import inverse_logit, logit
 from imagenet_captions.evaluation.intervals import Floats, clopper_pearson, exact_intervals_possible, middle
 from imagenet_captions.evaluation.results import Result
-from imagenet_captions.evaluation.robustness import Report
-from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS, Shift, images_of
+from imagenet_captions.evaluation.robustness import ALL, SAME, Report
+from imagenet_captions.evaluation.shifts import images_of
 
 MEAN_LABEL = "Mean of V2, R, Sketch, ObjectNet"
 YOURS = "your models"
@@ -21,43 +22,48 @@ _EDGE = (0.05, 99.95)  # where 0 % and 100 %, which have no logit, are drawn
 
 @dataclass(frozen=True)
 class Panel:
-    """What one panel shows: its lines' fits (several make the mean), and where a model stands in it."""
+    """One panel: the fits whose curves it shows (four make the mean), and the models in it by family."""
 
     label: str
     fits: tuple[Fit, ...]
+    families: Mapping[str, Sequence[Result]]
 
-    def place(self, result: Result) -> tuple[float, float] | None:
-        """ImageNet accuracy and accuracy under shift, or None where one is missing."""
-        columns = [fit.shift.column for fit in self.fits]
-        x_column = self.fits[0].x_column
-        if x_column not in result.accuracies or any(column not in result.accuracies for column in columns):
-            return None
-        return result.accuracies[x_column], float(np.mean([result.accuracies[column] for column in columns]))
+    def place(self, result: Result) -> tuple[float, float]:
+        """Return ImageNet accuracy and accuracy under shift of a model in it, or of one of the fits'."""
+        shifted = [result.accuracies[fit.shift.column] for fit in self.fits]
+        return result.accuracies[self.fits[0].x_column], float(np.mean(shifted))
+
+    def fitted(self) -> list[Result]:
+        """Return the models that all of its curves are fitted over."""
+        return [model for model in self.fits[0].models if all(model in fit.models for fit in self.fits)]
+
+    def mark(self, imagenet: float) -> str:
+        """Return how far the curve can be relied on there: `extrapolated`, `sparse` or nothing."""
+        marks = {fit.mark(imagenet) for fit in self.fits}
+        return next((mark for mark in (EXTRAPOLATED, SPARSE) if mark in marks), "")
 
     def predict(self, x: Floats) -> Floats:
-        """The baseline's curve; the mean's is the mean of the lines, so that distances to it are the mean's values."""
-        curves = [inverse_logit(fit.slope * logit(x) + fit.intercept) for fit in self.fits]
-        return np.asarray(np.mean(curves, axis=0), dtype=np.float64)
+        """Return the baseline's curve; that of the mean is the mean of four, so heights above it are its values."""
+        return np.asarray(np.mean([fit.predict_all(x) for fit in self.fits], axis=0), dtype=np.float64)
 
     def band(self, x: Floats) -> tuple[Floats, Floats]:
-        """The middle 95 % of the bootstrap's curves."""
+        """Return the ends of the middle 95 % of the bootstrap's curves."""
         ends = [middle(np.mean([fit.predict_draws(value) for fit in self.fits], axis=0)) for value in x]
         return np.array([low for low, _ in ends]), np.array([high for _, high in ends])
 
     def exact_interval(self, result: Result) -> list[tuple[float, float]] | None:
-        """The ends of the accuracy's Clopper-Pearson interval, as places; none for the mean, or without scipy."""
-        place = self.place(result)
-        if place is None or len(self.fits) > 1 or not exact_intervals_possible():
+        """Return the ends of the accuracy's Clopper-Pearson interval as places; none for the mean, or without scipy."""
+        if len(self.fits) > 1 or not exact_intervals_possible():
             return None
-        column = self.fits[0].shift.column
+        place, column = self.place(result), self.fits[0].shift.column
         return [(place[0], end) for end in clopper_pearson(place[1], result.images.get(column, images_of(column)))]
 
     def limits(self, models: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], tuple[float, float]]:
-        """The axes' ends in percent: all models with a margin, and the line over the same range."""
+        """Return the axes' ends in percent: all models with a margin, and the curve over the same range."""
         x, y = to_logits(models)
         x_low, x_high = x.min() - 0.35, x.max() + 0.35
-        line = logit(self.predict(inverse_logit([x_low, x_high])))
-        y_low, y_high = min(y.min(), line.min()) - 0.25, max(y.max(), line.max()) + 0.25
+        curve = logit(self.predict(inverse_logit([x_low, x_high])))
+        y_low, y_high = min(y.min(), curve.min()) - 0.25, max(y.max(), curve.max()) + 0.25
         left, right, bottom, top = inverse_logit([x_low, x_high, y_low, y_high])
         return (float(left), float(right)), (float(bottom), float(top))
 
@@ -72,29 +78,31 @@ def group_families(results: Sequence[Result], published: Sequence[Result]) -> di
     return families
 
 
-def make_panels(report: Report, shown: Sequence[Result]) -> list[Panel]:
-    """The mean, where a model of the report has one, and every shift that its models have.
+def make_panels(report: Report, published: Sequence[Result] = ()) -> list[Panel]:
+    """Return a panel for each fit of the report, with the models whose values rest on it and published ones beside.
 
-    A panel has one ImageNet axis: that of the shift's own classes only if every model shown in it has that accuracy.
+    The mean comes first where the table has one on all 1000 classes; on the shifts' own classes a model has no single
+    ImageNet accuracy to stand at.
     """
     panels = []
-    averaged = [shift for shift in SHIFTS if shift.averaged]
-    if any(model.mean is not None for model in report.models):
-        panels.append(Panel(MEAN_LABEL, tuple(fit_baseline(report.baseline, shift, IMAGENET) for shift in averaged)))
-    for shift in SHIFTS:
-        if any(shift.column in model.shifts for model in report.models):
-            x_column = IMAGENET if report.all_classes else _axis_column(shift, shown)
-            panels.append(Panel(shift.label, (fit_baseline(report.baseline, shift, x_column),)))
+    averaged = [model.result for model in report.models if model.mean and model.mean.compared_on == ALL]
+    if averaged:
+        fits = tuple(fit for fit in report.fits if fit.shift.averaged and not fit.same_classes)
+        panels.append(_make_panel(MEAN_LABEL, fits, averaged, published))
+    shifts = [fit.shift for fit in report.fits]
+    for fit in report.fits:
+        label = fit.shift.label
+        if shifts.count(fit.shift) > 1:
+            label += f", {SAME if fit.same_classes else ALL}"
+        measured = [model.result for model in report.models if any(found.fit is fit for found in model.shifts.values())]
+        panels.append(_make_panel(label, (fit,), measured, published))
     return panels
 
 
-def _axis_column(shift: Shift, shown: Sequence[Result]) -> str:
-    if shift.same_classes is None:
-        return IMAGENET
-    for result in shown:
-        if {shift.column, IMAGENET} <= result.accuracies.keys() and shift.same_classes not in result.accuracies:
-            return IMAGENET
-    return shift.same_classes
+def _make_panel(label: str, fits: tuple[Fit, ...], results: Sequence[Result], published: Sequence[Result]) -> Panel:
+    columns = {fits[0].x_column, *(fit.shift.column for fit in fits)}
+    beside = [result for result in published if columns <= result.accuracies.keys()]
+    return Panel(label, fits, group_families(results, beside))
 
 
 def to_logits(places: Sequence[tuple[float, float]]) -> tuple[Floats, Floats]:

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.baseline import baseline_models, inverse_logit, logit
+from imagenet_captions.evaluation.baseline import EXTRAPOLATED, LEAST_IN_BIN, SPARSE
+from imagenet_captions.evaluation.curves import inverse_logit, logit
 from imagenet_captions.evaluation.figure_panels import PUBLISHED_SUFFIX, Panel, group_families, make_panels, to_logits
+from imagenet_captions.evaluation.intervals import Floats
 from imagenet_captions.evaluation.results import Result, readable
 from imagenet_captions.evaluation.robustness import Report
 from imagenet_captions.extras import require
@@ -39,6 +42,12 @@ _OTHER_MARKERS = "*PXvph"
 _OTHER_COLORS = ("#D55E00", "#E69F00", "#000000", "#8C564B", "#7F3FBF", "#B22222")
 _SIZES = {"*": 9.5, "P": 8, "X": 8}
 _TESTBED, _LINE, _IDENTITY = "#B8B8B8", "#444444", "#888888"
+_FITTED = "ImageNet models in the fit"
+_CURVES = {
+    "": ("baseline '{baseline}'", "-"),
+    SPARSE: (f"sparse: under {LEAST_IN_BIN} models in 10 points (hollow)", (0, (1.6, 1))),
+    EXTRAPOLATED: ("extrapolated (hollow)", (0, (0.8, 1.6))),
+}
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.9)
 _STYLE: dict[str, Any] = {
     "svg.hashsalt": "imagenet-captions",
@@ -71,8 +80,7 @@ def draw_robustness(report: Report, path: Path, published: Sequence[Result] = ()
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     families = group_families([model.result for model in report.models], published)
-    shown = [result for family in families.values() for result in family]
-    panels = make_panels(report, shown)
+    panels = make_panels(report, published)
     if not panels:
         raise InputError("no model has both an ImageNet accuracy and one under a shift, so there is nothing to draw")
     with matplotlib.style.context(["default", _STYLE]):
@@ -81,7 +89,7 @@ def draw_robustness(report: Report, path: Path, published: Sequence[Result] = ()
         rows = math.ceil(len(panels) / columns)
         width = max(4.0 * columns + 0.4, 6.4)
         legend_columns = _count_legend_columns(families, width)
-        height = 3.75 * rows + 0.4 + 0.2 * math.ceil((len(families) + 4) / legend_columns)
+        height = 3.75 * rows + 0.4 + 0.2 * math.ceil((len(families) + 6) / legend_columns)
         figure = Figure(figsize=(width, height), layout=layout)
         all_axes = figure.subplots(rows, columns, squeeze=False)
         handles: dict[str, Artist] = {}
@@ -94,53 +102,59 @@ def draw_robustness(report: Report, path: Path, published: Sequence[Result] = ()
 
 
 def _draw_panel(axes: Axes, panel: Panel, families: Mapping[str, Sequence[Result]]) -> dict[str, Artist]:
-    """Draw one panel, and give what the legend shows, by its name there."""
-    places = {
-        name: [place for place in map(panel.place, family) if place is not None] for name, family in families.items()
-    }
-    x_limits, y_limits = panel.limits([place for family in places.values() for place in family])
+    """Draw one panel, and return what the legend shows, by its name there."""
+    shown = [result for family in panel.families.values() for result in family]
+    x_limits, y_limits = panel.limits([panel.place(result) for result in shown])
     set_axes(axes, x_limits, y_limits)
     handles: dict[str, Artist] = {}
     for name, marker, color in _styles(families):
-        for ends in filter(None, map(panel.exact_interval, families[name])):
-            axes.plot(*to_logits(ends), color=color, linewidth=1, zorder=3.9)
-        look: dict[str, Any] = {
-            "color": color,
-            "markersize": _SIZES.get(marker, 6),
-            "markeredgecolor": "white",
-            "markeredgewidth": 0.7,
-        }
-        (handles[name],) = axes.plot(*to_logits(places[name]), marker, zorder=4, **look)
+        handles[name] = _draw_family(axes, panel, panel.families.get(name, ()), marker, color)
     handles |= _draw_baseline(axes, panel, x_limits)
     axes.set_title(panel.label, fontweight="bold")
     axes.set_xlabel("ImageNet, same classes (top-1, %)" if panel.fits[0].same_classes else "ImageNet (top-1, %)")
-    axes.set_ylabel(f"{'mean accuracy' if len(panel.fits) > 1 else panel.label} (top-1, %)")
+    axes.set_ylabel("mean accuracy (top-1, %)" if len(panel.fits) > 1 else f"{panel.fits[0].shift.label} (top-1, %)")
     return handles
 
 
+def _draw_family(axes: Axes, panel: Panel, results: Sequence[Result], marker: str, color: str) -> Artist:
+    """Draw the models of a family, hollow where the curve under them is sparse or extrapolated."""
+    for ends in filter(None, map(panel.exact_interval, results)):
+        axes.plot(*to_logits(ends), color=color, linewidth=1, zorder=3.9)
+    places = [panel.place(result) for result in results]
+    sure, doubtful = ([place for place in places if bool(panel.mark(place[0])) == doubt] for doubt in (False, True))
+    look: dict[str, Any] = {"color": color, "markersize": _SIZES.get(marker, 6), "zorder": 4}
+    axes.plot(*to_logits(doubtful), marker, markerfacecolor="white", markeredgewidth=1.1, **look)
+    (handle,) = axes.plot(*to_logits(sure), marker, markeredgecolor="white", markeredgewidth=0.7, **look)
+    return handle
+
+
 def _draw_baseline(axes: Axes, panel: Panel, x_limits: tuple[float, float]) -> dict[str, Artist]:
-    baseline = panel.fits[0].baseline
-    left_out = [model for fit in panel.fits for model in fit.left_out]
-    fitted = [model for model in baseline_models(baseline) if model.model not in left_out]
-    testbed = [place for place in map(panel.place, fitted) if place is not None]
     left, right = (float(end) for end in logit(x_limits))
-    grid = np.linspace(left, right, 60)
+    grid = np.linspace(left, right, 240)
     x = inverse_logit(grid)
     low, high = panel.band(x)
     band = axes.fill_between(grid, logit(low), logit(high), color=_LINE, alpha=0.22, linewidth=0, zorder=2)
-    (line,) = axes.plot(grid, logit(panel.predict(x)), color=_LINE, linewidth=1.4, zorder=3)
-    (points,) = axes.plot(*to_logits(testbed), ".", color=_TESTBED, markersize=4.5, zorder=1.5)
+    curve, marks = logit(panel.predict(x)), np.array([panel.mark(value) for value in x])
+    handles: dict[str, Artist] = {}
+    for mark, (text, dashes) in _CURVES.items():
+        if mark and not (marks == mark).any():
+            continue
+        (line,) = axes.plot(grid, _only(curve, marks == mark), color=_LINE, linewidth=1.4, linestyle=dashes, zorder=3)
+        handles[text.format(baseline=readable(panel.fits[0].baseline, 24))] = line
+    fitted = [panel.place(result) for result in panel.fitted()]
+    (points,) = axes.plot(*to_logits(fitted), ".", color=_TESTBED, markersize=4.5, zorder=1.5)
     (identity,) = axes.plot(grid, grid, color=_IDENTITY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     if len(panel.fits) == 1:
-        text = f"fit: n = {panel.fits[0].n}, r = {panel.fits[0].r:.4f}"
+        text = f"fit: n = {panel.fits[0].n}, r = {panel.fits[0].shape.r:.4f}"
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
         axes.annotate(text, (0.97, 0.04), xycoords="axes fraction", ha="right", color=_LINE, size=8, bbox=box)
-    return {
-        f"baseline '{baseline}'": line,
-        "its 95 % band": band,
-        "ImageNet models in the fit": points,
-        "y = x": identity,
-    }
+    return {**handles, "its 95 % band": band, _FITTED: points, "y = x": identity}
+
+
+def _only(curve: Floats, where: npt.NDArray[np.bool_]) -> Floats:
+    """Return the part of a curve that is drawn in one style, with one step beyond it, so that parts meet."""
+    wider = where | np.roll(where, 1) & (np.arange(len(where)) > 0)
+    return np.where(wider, curve, np.nan)
 
 
 def _styles(families: Mapping[str, Sequence[Result]]) -> list[tuple[str, str, str]]:
@@ -184,7 +198,7 @@ def choose_ticks(low: float, high: float) -> list[float]:
 
 def _count_legend_columns(families: Mapping[str, Sequence[Result]], width: float) -> int:
     """As many as fit into so many inches, by the longest text in them."""
-    longest = max(len(_legend_text(name)) for name in (*families, "ImageNet models in the fit"))
+    longest = max(len(_legend_text(name)) for name in (*families, _FITTED, _CURVES[SPARSE][0]))
     return max(1, min(4, int(width / (0.65 + 0.075 * longest))))
 
 

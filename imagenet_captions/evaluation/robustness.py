@@ -1,21 +1,31 @@
 """Effective robustness (Taori et al. 2020): how much better a model is under shift than its ImageNet accuracy predicts.
 
-It is the accuracy under shift less what the baseline's line predicts from the ImageNet accuracy, in percentage points.
+It is the accuracy under shift less what the baseline's curve predicts from the ImageNet accuracy, in percentage points.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from imagenet_captions.evaluation.baseline import Fit, check_reference, choose_baseline, fit_baseline
+from imagenet_captions.evaluation.baseline import (
+    EXTRAPOLATED,
+    SPARSE,
+    Fit,
+    NoFitError,
+    check_reference,
+    fit_baseline,
+    fit_models,
+)
+from imagenet_captions.evaluation.baseline_members import Baseline, named_baseline
 from imagenet_captions.evaluation.intervals import Floats, draw_accuracies, middle
-from imagenet_captions.evaluation.results import Result, readable
+from imagenet_captions.evaluation.results import Result
 from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS, Shift, accuracy_columns, images_of
 
-_LEAST_CORRELATION = 0.9
+SAME, ALL = "same classes", "all classes"
 
 
 @dataclass(frozen=True)
@@ -34,78 +44,156 @@ class ShiftRobustness:
         return self.accuracy - self.predicted
 
     @property
-    def outside(self) -> bool:
-        """Whether the line is used where no model of the fit is."""
-        return not self.fit.lowest <= self.imagenet <= self.fit.highest
+    def mark(self) -> str:
+        """`sparse` or `extrapolated` where the fit has few models or none, else nothing."""
+        return self.fit.mark(self.imagenet)
+
+    @property
+    def compared_on(self) -> str | None:
+        """The classes that its ImageNet accuracy counts; None for a shift that has all 1000."""
+        if self.fit.shift.same_classes is None:
+            return None
+        return SAME if self.fit.same_classes else ALL
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean over V2, R, Sketch and ObjectNet; `compared_on` holds for both R and ObjectNet."""
+
+    value: float
+    interval: tuple[float, float]
+    compared_on: str
+    mark: str
 
 
 @dataclass(frozen=True)
 class ModelRobustness:
-    """One model under every shift for which it has accuracies; the mean is over V2, R, Sketch and ObjectNet."""
+    """One model under every shift for which it has accuracies; without a mean, `no_mean` says why."""
 
     result: Result
     shifts: Mapping[str, ShiftRobustness]
-    mean: float | None
-    mean_interval: tuple[float, float] | None
+    mean: Mean | None
+    no_mean: str = ""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `measure` found, and the sentences that a reader should know with it."""
+    """What `measure` found; the values of the table and the curves of the figure are those of its `fits`."""
 
-    baseline: str
+    baseline: Baseline
     all_classes: bool
     models: tuple[ModelRobustness, ...]
     fits: tuple[Fit, ...]
-    notes: tuple[str, ...]
+    unfit: tuple[str, ...]
 
 
-def measure(results: Sequence[Result], baseline: str | None = None, all_classes: bool = False) -> Report:
-    """Effective robustness of every model under every shift that it has accuracies for.
+class _Fits:
+    """The fits of one baseline, each made once, and why others cannot be made."""
+
+    def __init__(self, make: Callable[[Shift, str], Fit], all_classes: bool) -> None:
+        self._make = make
+        self._all_classes = all_classes
+        self.made: dict[tuple[str, str], Fit] = {}
+        self.unfit: dict[tuple[str, str], str] = {}
+
+    def choose(self, result: Result, shift: Shift) -> Fit | None:
+        """Return the fit on the shift's own classes if there is one for this model, else the one on all classes."""
+        for x_column in (None if self._all_classes else shift.same_classes, IMAGENET):
+            if x_column is not None and 0 < result.accuracies.get(x_column, 0.0) < 100:
+                fit = self._find(shift, x_column)
+                if fit is not None:
+                    return fit
+        return None
+
+    def _find(self, shift: Shift, x_column: str) -> Fit | None:
+        key = (shift.column, x_column)
+        if key not in self.made and key not in self.unfit:
+            try:
+                self.made[key] = self._make(shift, x_column)
+            except NoFitError as error:
+                self.unfit[key] = str(error)
+        return self.made.get(key)
+
+
+def measure(results: Sequence[Result], baseline: str | Baseline = "auto", all_classes: bool = False) -> Report:
+    """Return the effective robustness of every model under every shift that it has accuracies for.
 
     For R, A and ObjectNet it compares on the same classes where the model has that ImageNet accuracy, unless
     `all_classes` asks to compare every model on all 1000.
     """
     check_reference()
-    baseline = baseline or choose_baseline(results)
-    models = tuple(_measure_model(result, baseline, all_classes) for result in results)
-    found = {
-        (robustness.fit.shift.column, robustness.fit.x_column): robustness.fit
-        for model in models
-        for robustness in model.shifts.values()
-    }
+    if isinstance(baseline, str):
+        fits = _Fits(partial(fit_baseline, baseline), all_classes)
+        baseline = named_baseline(baseline)
+    else:
+        fits = _Fits(partial(fit_models, baseline), all_classes)
+    models = _keep_comparable_means([_measure_model(result, fits) for result in results])
     order = [(shift.column, x) for shift in SHIFTS for x in (shift.same_classes, IMAGENET)]
-    fits = tuple(found[key] for key in order if key in found)
-    return Report(baseline, all_classes, models, fits, tuple(dict.fromkeys(_notes(models, fits))))
+    used = tuple(fits.made[key] for key in order if key in fits.made)
+    if fits.unfit and not used:
+        raise NoFitError(f"nothing can be measured: {next(iter(fits.unfit.values()))}")
+    return Report(baseline, all_classes, models, used, tuple(fits.unfit.values()))
 
 
-def _measure_model(result: Result, baseline: str, all_classes: bool) -> ModelRobustness:
+def _measure_model(result: Result, fits: _Fits) -> ModelRobustness:
     shifts, draws = {}, {}
     for shift in SHIFTS:
-        x_column = _x_column(result, shift, all_classes)
-        imagenet, accuracy = result.accuracies.get(x_column), result.accuracies.get(shift.column)
-        if imagenet is None or accuracy is None or not 0 < imagenet < 100:
+        accuracy = result.accuracies.get(shift.column)
+        fit = None if accuracy is None else fits.choose(result, shift)
+        if accuracy is None or fit is None:
             continue
-        fit = fit_baseline(baseline, shift, x_column)
+        imagenet = result.accuracies[fit.x_column]
         draws[shift.column] = _draw(result, fit)
         shifts[shift.column] = ShiftRobustness(
             fit, imagenet, accuracy, fit.predict(imagenet), middle(draws[shift.column])
         )
-    averaged = [shift.column for shift in SHIFTS if shift.averaged]
-    if not all(column in shifts for column in averaged):
-        return ModelRobustness(result, shifts, None, None)
-    mean = float(np.mean([shifts[column].value for column in averaged]))
-    return ModelRobustness(result, shifts, mean, middle(np.mean([draws[column] for column in averaged], axis=0)))
+    no_mean = _why_no_mean(result, shifts)
+    return ModelRobustness(result, shifts, None if no_mean else _mean(shifts, draws), no_mean)
 
 
-def _x_column(result: Result, shift: Shift, all_classes: bool) -> str:
-    if shift.same_classes is None or all_classes or shift.same_classes not in result.accuracies:
-        return IMAGENET
-    return shift.same_classes
+def _why_no_mean(result: Result, shifts: Mapping[str, ShiftRobustness]) -> str:
+    """Return why the cells of a model have no mean, or nothing if they have one."""
+    if IMAGENET not in result.accuracies:
+        return "no ImageNet accuracy"
+    missing = [shift.label for shift in SHIFTS if shift.averaged and shift.column not in shifts]
+    if missing:
+        return f"for want of {', '.join(missing)}"
+    if len({found.compared_on for found in _averaged(shifts)} - {None}) > 1:
+        return "since of its R and ObjectNet one is compared on its own classes and the other on all 1000"
+    return ""
+
+
+def _mean(shifts: Mapping[str, ShiftRobustness], draws: Mapping[str, Floats]) -> Mean:
+    averaged = _averaged(shifts)
+    marks = {found.mark for found in averaged}
+    return Mean(
+        value=float(np.mean([found.value for found in averaged])),
+        interval=middle(np.mean([draws[found.fit.shift.column] for found in averaged], axis=0)),
+        compared_on=next(found.compared_on for found in averaged if found.compared_on),
+        mark=next((mark for mark in (EXTRAPOLATED, SPARSE) if mark in marks), ""),
+    )
+
+
+def _averaged(shifts: Mapping[str, ShiftRobustness]) -> list[ShiftRobustness]:
+    return [shifts[shift.column] for shift in SHIFTS if shift.averaged and shift.column in shifts]
+
+
+def _keep_comparable_means(models: Sequence[ModelRobustness]) -> tuple[ModelRobustness, ...]:
+    """Leave the means of one form in a table: of two, those on all classes, which every model can be brought to."""
+    forms = {model.mean.compared_on for model in models if model.mean is not None}
+    if len(forms) < 2:
+        return tuple(models)
+    reason = "since its R and ObjectNet are compared on their own classes and those of other models on all 1000"
+    return tuple(
+        replace(model, mean=None, no_mean=reason)
+        if model.mean is not None and model.mean.compared_on == SAME
+        else model
+        for model in models
+    )
 
 
 def _draw(result: Result, fit: Fit) -> Floats:
-    """Effective robustness by every line of the bootstrap, each with test sets drawn anew."""
+    """Return effective robustness by every curve of the bootstrap, each with test sets drawn anew."""
     imagenet, shifted = (
         draw_accuracies(
             result.accuracies[column],
@@ -115,54 +203,3 @@ def _draw(result: Result, fit: Fit) -> Floats:
         for column in (fit.x_column, fit.shift.column)
     )
     return shifted - fit.predict_draws(imagenet)
-
-
-def _notes(models: Sequence[ModelRobustness], fits: Sequence[Fit]) -> Iterable[str]:
-    for fit in fits:
-        if fit.left_out:
-            yield f"{fit.shift.label}: the fit leaves out {_listed(fit.left_out)}, at 0 % or 100 %, without a logit"
-        if fit.r < _LEAST_CORRELATION:
-            yield f"{fit.shift.label}: the line fits badly (r {fit.r:.2f}), so read what lies above it with care"
-    for column in dict.fromkeys(fit.x_column for fit in fits):
-        outside = [
-            model.result.model
-            for model in models
-            if any(found.outside and found.fit.x_column == column for found in model.shifts.values())
-        ]
-        if outside:
-            fit = next(fit for fit in fits if fit.x_column == column)
-            yield (
-                f"outside the fitted range of {column} ({fit.lowest:.1f} to {fit.highest:.1f} %), where the line "
-                f"extrapolates: {_listed(outside)}"
-            )
-    yield from _notes_on_cells(models)
-    for shift in SHIFTS:
-        forms = {model.shifts[shift.column].fit.x_column for model in models if shift.column in model.shifts}
-        if len(forms) > 1:
-            yield (
-                f"{shift.label}: some models are compared on its own classes and some on all 1000 (marked *), by two "
-                f"different lines; --all-classes compares all alike"
-            )
-
-
-def _notes_on_cells(models: Sequence[ModelRobustness]) -> Iterable[str]:
-    for model in models:
-        for column, value in model.result.accuracies.items():
-            if value in (0, 100):
-                is_shift = any(shift.column == column for shift in SHIFTS)
-                so = "drawn at the edge of the figure" if is_shift else "a line in logit space predicts nothing from it"
-                yield f"{readable(model.result.model)} has {value:g} % in {column}: {so}"
-    without_imagenet = [model.result.model for model in models if IMAGENET not in model.result.accuracies]
-    if without_imagenet:
-        yield f"no ImageNet accuracy: {_listed(without_imagenet)}"
-    without_mean: dict[str, list[str]] = {}
-    for model in models:
-        missing = [shift.label for shift in SHIFTS if shift.averaged and shift.column not in model.shifts]
-        if missing and IMAGENET in model.result.accuracies:
-            without_mean.setdefault(_listed(missing), []).append(model.result.model)
-    for wanted, names in without_mean.items():
-        yield f"no mean, for want of {wanted}: {_listed(names)}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(readable, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -7,13 +7,20 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from imagenet_captions.evaluation.baseline import EXTRAPOLATED, LEAST_IN_BIN, SPARSE, Fit
 from imagenet_captions.evaluation.intervals import clopper_pearson
 from imagenet_captions.evaluation.results import Result, Results, readable
-from imagenet_captions.evaluation.robustness import ModelRobustness, Report, ShiftRobustness
+from imagenet_captions.evaluation.robustness import ALL, Mean, ModelRobustness, Report, ShiftRobustness
 from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS, accuracy_columns, images_of
 from imagenet_captions.files import replacing
 
 _LONGEST_NAME = 36
+_SIGNS = {SPARSE: "~", EXTRAPOLATED: "^", "": ""}
+_LEGEND = {
+    "*": "* against the accuracy on all 1000 classes; without it, on the shift's own classes",
+    "~": f"~ sparse: the fit has fewer than {LEAST_IN_BIN} models in these 10 points of ImageNet accuracy",
+    "^": "^ extrapolated: the fit has no model of so low or so high an ImageNet accuracy",
+}
 
 
 def write_robustness(path: Path, results: Results, report: Report, exact_intervals: bool = True) -> None:
@@ -26,7 +33,7 @@ def write_robustness(path: Path, results: Results, report: Report, exact_interva
             **model.result.cells,
             **(_accuracy_intervals(model.result, results.units) if exact_intervals else {}),
             **_robustness_cells(model),
-            "baseline": report.baseline,
+            "baseline": report.baseline.name,
         }
         for model in report.models
     ]
@@ -48,7 +55,9 @@ def _columns(results: Results, exact_intervals: bool) -> list[str]:
             columns += _with_interval(f"{shift.column}_effective_robustness")
             columns += [f"{shift.column}_predicted"]
             columns += [f"{shift.column}_compared_on"] if shift.same_classes else []
-    return [*columns, *_with_interval("mean_effective_robustness"), "baseline"]
+            columns += [f"{shift.column}_mark"]
+    mean = [*_with_interval("mean_effective_robustness"), "mean_compared_on", "mean_mark", "mean_note"]
+    return [*columns, *mean, "baseline"]
 
 
 def _with_interval(name: str) -> list[str]:
@@ -59,12 +68,13 @@ def _robustness_cells(model: ModelRobustness) -> dict[str, str]:
     cells: dict[str, str] = {}
     for column, found in model.shifts.items():
         cells |= _value_cells(f"{column}_effective_robustness", found.value, found.interval)
-        cells[f"{column}_predicted"] = f"{found.predicted:.4f}"
-        if found.fit.shift.same_classes:
-            cells[f"{column}_compared_on"] = "same classes" if found.fit.same_classes else "all classes"
-    if model.mean is not None and model.mean_interval is not None:
-        cells |= _value_cells("mean_effective_robustness", model.mean, model.mean_interval)
-    return cells
+        cells |= {f"{column}_predicted": f"{found.predicted:.4f}", f"{column}_mark": found.mark}
+        if found.compared_on:
+            cells[f"{column}_compared_on"] = found.compared_on
+    if model.mean is None:
+        return {**cells, "mean_note": f"no mean, {model.no_mean}"}
+    cells |= _value_cells("mean_effective_robustness", model.mean.value, model.mean.interval)
+    return {**cells, "mean_compared_on": model.mean.compared_on, "mean_mark": model.mean.mark}
 
 
 def _value_cells(name: str, value: float, interval: tuple[float, float]) -> dict[str, str]:
@@ -81,45 +91,45 @@ def _accuracy_intervals(result: Result, units: str) -> dict[str, str]:
 
 
 def format_robustness(report: Report) -> str:
-    """The table for the terminal: percentage points above the line, a column a shift, then the lines themselves."""
+    """Return the table for the terminal: points above the baseline, a column for each shift, then the fits."""
     shifts = [shift for shift in SHIFTS if any(shift.column in model.shifts for model in report.models)]
-    header = ["model", "ImageNet", *(shift.label.removeprefix("ImageNet").lstrip("-") for shift in shifts), "mean"]
+    names = (shift.label.removeprefix("ImageNet").lstrip("-") for shift in shifts)
     rows = [
         [
             readable(model.result.model, _LONGEST_NAME),
             _percent(model.result.accuracies.get(IMAGENET)),
             *(_points(model.shifts.get(shift.column)) for shift in shifts),
-            "-" if model.mean is None else f"{model.mean:+.2f}",
+            _points(model.mean),
+            readable(report.baseline.name, _LONGEST_NAME),
         ]
         for model in report.models
     ]
-    starred = any(cell.endswith("*") for row in rows for cell in row)
-    lines = ["Effective robustness in percentage points", *_align([header, *rows]), ""]
-    if starred:
-        lines += ["* against the accuracy on all 1000 classes; without it, on the shift's own classes"]
-    lines += ["mean: over ImageNetV2, ImageNet-R, ImageNet-Sketch and ObjectNet"]
-    return "\n".join([*lines, *_format_fits(report)])
+    cells = "".join(cell for row in rows for cell in row[2:-1])
+    table = _align([["model", "ImageNet", *names, "mean", "baseline"], *rows])
+    legend = [text for sign, text in _LEGEND.items() if sign in cells]
+    mean = "mean: over ImageNetV2, ImageNet-R, ImageNet-Sketch and ObjectNet, where R and ObjectNet are compared alike"
+    return "\n".join(["Effective robustness in percentage points", *table, "", *legend, mean, *_format_fits(report)])
 
 
 def _format_fits(report: Report) -> Iterable[str]:
-    over = (
-        "standard ImageNet models of at least 55 %"
-        if report.baseline == "standard"
-        else "standard and low-accuracy ImageNet models, down to 0 %"
-    )
-    yield f"baseline {report.baseline}: lines in logit space over {over}"
+    yield f"baseline {readable(report.baseline.name)}: {readable(report.baseline.over, 100)}"
     for fit in report.fits:
         yield (
-            f"  {fit.shift.column} from {fit.x_column}: slope {fit.slope:.4f}, intercept {fit.intercept:.4f}, "
-            f"r {fit.r:.4f}, n {fit.n}, from {fit.lowest:.1f} to {fit.highest:.1f} %"
+            f"  {fit.shift.column} from {fit.x_column}: {_format_shape(fit)}, r {fit.shape.r:.4f}, n {fit.n}, "
+            f"from {fit.lowest:.1f} to {fit.highest:.1f} %"
         )
 
 
-def _points(found: ShiftRobustness | None) -> str:
+def _format_shape(fit: Fit) -> str:
+    if fit.local:
+        return "local curve"
+    return f"slope {fit.shape.slope:.4f}, intercept {fit.shape.intercept:.4f}"
+
+
+def _points(found: ShiftRobustness | Mean | None) -> str:
     if found is None:
         return "-"
-    other_classes = found.fit.shift.same_classes is not None and not found.fit.same_classes
-    return f"{found.value:+.2f}{'*' if other_classes else ''}"
+    return f"{found.value:+.2f}{'*' if found.compared_on == ALL else ''}{_SIGNS[found.mark]}"
 
 
 def _percent(value: float | None) -> str:

@@ -46,3 +46,22 @@ def line(pairs: list[tuple[float, float]]) -> tuple[float, float, float]:
 def predict(baseline: str, x_column: str, y_column: str, imagenet: float) -> float:
     slope, intercept, _ = line(points(baseline, x_column, y_column))
     return 100 / (1 + math.exp(-(slope * logit(imagenet) + intercept)))
+
+
+def local(pairs: list[tuple[float, float]], x: float, counts: list[float] | None = None) -> float:
+    """Loess of degree 1 at one place: a line over the nearest 30 %, weighted by tricube, drawn `counts` times."""
+    away = [abs(x - each) for each, _ in pairs]
+    reach = sorted(away)[math.ceil(0.3 * len(pairs)) - 1]
+    weights = [max(0.0, 1 - (distance / reach) ** 3) ** 3 for distance in away]
+    if counts is not None:
+        weights = [weight * count for weight, count in zip(weights, counts, strict=True)]
+    total = sum(weights)
+    x_mean = sum(weight * each for weight, (each, _) in zip(weights, pairs, strict=True)) / total
+    y_mean = sum(weight * each for weight, (_, each) in zip(weights, pairs, strict=True)) / total
+    xx = sum(weight * (each - x_mean) ** 2 for weight, (each, _) in zip(weights, pairs, strict=True))
+    xy = sum(weight * (a - x_mean) * (b - y_mean) for weight, (a, b) in zip(weights, pairs, strict=True))
+    return y_mean + (xy / xx if xx else 0.0) * (x - x_mean)
+
+
+def percent(logit_value: float) -> float:
+    return 100 / (1 + math.exp(-logit_value))

@@ -1,8 +1,6 @@
-"""The baseline's lines: reference coefficients, a naive fit, and properties."""
+"""The baseline's fits: reference coefficients, naive fits, where models are few, and properties."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import pytest
@@ -12,20 +10,23 @@ from hypothesis import strategies as st
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation import baseline as baselines
 from imagenet_captions.evaluation.baseline import (
-    BASELINES,
-    baseline_models,
+    EXTRAPOLATED,
+    SPARSE,
+    Fit,
+    NoFitError,
     check_reference,
-    choose_baseline,
     fit_baseline,
-    fit_lines,
-    inverse_logit,
-    logit,
+    fit_models,
 )
-from imagenet_captions.evaluation.results import Result
+from imagenet_captions.evaluation.baseline_members import BASELINES, named_baseline, own_baseline
+from imagenet_captions.evaluation.curves import logit
+from imagenet_captions.evaluation.intervals import middle
+from imagenet_captions.evaluation.results import Result, Results, read_testbed
 from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS
 from tests.evaluation import naive
 
 BY_COLUMN = {shift.column: shift for shift in SHIFTS}
+LINES = BASELINES[1:]
 PAIRS = [(x, shift.column) for shift in SHIFTS for x in (IMAGENET, shift.same_classes) if x]
 
 # As recomputed from the testbed's own file, with more digits than the shipped table (natural-log logit of percent).
@@ -41,9 +42,9 @@ REFERENCE = [
 @pytest.mark.parametrize(("x", "y", "slope", "intercept", "r", "n"), REFERENCE)
 def test_the_reference_coefficients(x: str, y: str, slope: float, intercept: float, r: float, n: int) -> None:
     fit = fit_baseline("standard", BY_COLUMN[y], x)
-    assert fit.slope == pytest.approx(slope, abs=1e-5)
-    assert fit.intercept == pytest.approx(intercept, abs=1e-5)
-    assert fit.r == pytest.approx(r, abs=5.1e-5)
+    assert fit.shape.slope == pytest.approx(slope, abs=1e-5)
+    assert fit.shape.intercept == pytest.approx(intercept, abs=1e-5)
+    assert fit.shape.r == pytest.approx(r, abs=5.1e-5)
     assert fit.n == n
 
 
@@ -57,33 +58,47 @@ def test_the_reference_coefficients(x: str, y: str, slope: float, intercept: flo
 )
 def test_the_reference_coefficients_of_all_classes(y: str, slope: float, intercept: float, r: float, n: int) -> None:
     fit = fit_baseline("standard", BY_COLUMN[y], IMAGENET)
-    assert (round(fit.slope, 4), round(fit.intercept, 4), round(fit.r, 3), fit.n) == (slope, intercept, r, n)
+    found = (round(fit.shape.slope or 0, 4), round(fit.shape.intercept or 0, 4), round(fit.shape.r, 3), fit.n)
+    assert found == (slope, intercept, r, n)
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("name", LINES)
 @pytest.mark.parametrize(("x", "y"), PAIRS)
 def test_the_fit_is_the_naive_one_and_numpys(name: str, x: str, y: str) -> None:
     fit = fit_baseline(name, BY_COLUMN[y], x)
     pairs = naive.points(name, x, y)
     slope, intercept, r = naive.line(pairs)
     assert fit.n == len(pairs)
-    assert (fit.slope, fit.intercept, fit.r) == pytest.approx((slope, intercept, r), rel=1e-9)
-    assert (fit.slope, fit.intercept) == pytest.approx(tuple(np.polyfit(*np.array(pairs).T, 1)), rel=1e-9)
+    line = (fit.shape.slope, fit.shape.intercept)
+    assert (*line, fit.shape.r) == pytest.approx((slope, intercept, r), rel=1e-9)
+    assert line == pytest.approx(tuple(np.polyfit(*np.array(pairs).T, 1)), rel=1e-9)
+    assert logit(fit.predict(60.0)) == pytest.approx(slope * naive.logit(60.0) + intercept, rel=1e-9)
     assert (logit(fit.lowest), logit(fit.highest)) == pytest.approx((min(pairs)[0], max(pairs)[0]))
 
 
-def test_the_two_baselines_differ_at_low_accuracy() -> None:
+def test_the_baselines_differ_at_low_accuracy() -> None:
     predictions = [fit_baseline(name, BY_COLUMN["objectnet"], IMAGENET).predict(30.0) for name in BASELINES]
-    assert [round(value, 1) for value in predictions] == [4.6, 8.8]
+    assert [round(value, 1) for value in predictions] == [6.7, 4.6, 8.8]
+
+
+@pytest.mark.parametrize(("x", "y"), PAIRS)
+def test_the_default_curve_is_a_naive_local_one(x: str, y: str) -> None:
+    fit = fit_baseline("auto", BY_COLUMN[y], x)
+    pairs = naive.points("auto", x, y)
+    assert fit.n == len(pairs)
+    for place in np.linspace(logit(fit.lowest), logit(fit.highest), 25).tolist():
+        predicted = fit.predict(naive.percent(place))
+        expected = naive.percent(naive.local(pairs, place))
+        assert predicted == pytest.approx(expected, abs=0.1 if y == "imagenet-a" else 0.005)
 
 
 def test_who_is_in_a_baseline() -> None:
-    assert (len(baseline_models("standard")), len(baseline_models("imagenet-only"))) == (85, 195)
-    assert min(result.accuracies[IMAGENET] for result in baseline_models("standard")) >= 55
-    names = [result.model for result in baseline_models("imagenet-only")]
+    assert [len(named_baseline(name).models) for name in BASELINES] == [195, 85, 195]
+    assert min(result.accuracies[IMAGENET] for result in named_baseline("standard").models) >= 55
+    names = [result.model for result in named_baseline("auto").models]
     assert not [name for name in names if "aws" in name or "batch64" in name or "subsample" in name]
-    with pytest.raises(InputError, match="there are standard and imagenet-only"):
-        baseline_models("imagenet")
+    with pytest.raises(InputError, match="there are auto, standard, imagenet-only"):
+        named_baseline("imagenet")
 
 
 def test_a_model_without_a_logit_is_left_out_and_named() -> None:
@@ -96,7 +111,7 @@ def test_the_bootstrap_is_the_naive_one() -> None:
     counts = baselines._resamples(85)
     assert counts.shape == (1000, 85)
     assert (counts.sum(axis=1) == 85).all()
-    members = list(baseline_models("standard"))
+    members = list(named_baseline("standard").models)
     for draw in (0, 7, 999):
         pairs = [
             (naive.logit(member.accuracies[IMAGENET]), naive.logit(member.accuracies["imagenet-r"]))
@@ -105,8 +120,18 @@ def test_the_bootstrap_is_the_naive_one() -> None:
             for _ in range(int(times))
         ]
         slope, intercept, _ = naive.line(pairs)
-        assert (fit.slopes[draw], fit.intercepts[draw]) == pytest.approx((slope, intercept), rel=1e-7)
-    assert fit.slopes.mean() == pytest.approx(fit.slope, abs=0.01)
+        for imagenet in (60.0, 90.0):
+            expected = naive.percent(slope * naive.logit(imagenet) + intercept)
+            assert fit.predict_draws(imagenet)[draw] == pytest.approx(expected, rel=1e-7)
+
+
+def test_the_bootstrap_of_a_local_curve_is_the_naive_one() -> None:
+    fit = fit_baseline("auto", BY_COLUMN["imagenet-sketch"], IMAGENET)
+    counts = baselines._resamples(195)
+    pairs = naive.points("auto", IMAGENET, "imagenet-sketch")
+    for draw in (0, 999):
+        expected = naive.percent(naive.local(pairs, naive.logit(75.0), counts[draw].tolist()))
+        assert fit.predict_draws(75.0)[draw] == pytest.approx(expected, abs=0.1)
 
 
 def test_a_damaged_testbed_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,41 +142,7 @@ def test_a_damaged_testbed_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         check_reference.__wrapped__()
 
 
-@pytest.mark.parametrize(
-    ("accuracies", "expected"),
-    [([55.0, 90.0], "standard"), ([54.999, 90.0], "imagenet-only"), ([], "standard"), ([0.0], "imagenet-only")],
-)
-def test_the_default_baseline(accuracies: list[float], expected: str) -> None:
-    results = [Result(str(number), {IMAGENET: value}) for number, value in enumerate(accuracies)]
-    assert choose_baseline([*results, Result("unknown", {})]) == expected
-
-
 percents = st.floats(0.01, 99.99)
-
-
-@given(percents)
-def test_the_logit_has_an_inverse_and_is_odd(percent: float) -> None:
-    assert float(inverse_logit(logit(percent))) == pytest.approx(percent, rel=1e-9)
-    assert float(logit(percent)) == pytest.approx(-float(logit(100 - percent)), abs=1e-8)
-    assert float(logit(percent)) == pytest.approx(math.log(percent / (100 - percent)), abs=1e-8)
-
-
-def test_the_ends_of_the_logit() -> None:
-    assert logit([0, 100]).tolist() == [-math.inf, math.inf]
-    assert inverse_logit([-math.inf, math.inf]).tolist() == [0, 100]
-
-
-@given(st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=3, max_size=20))
-def test_weighted_lines_are_those_of_repeated_points(pairs: list[tuple[float, float]]) -> None:
-    x, y = np.array(pairs).T
-    if np.ptp(x) < 0.1 or np.ptp(x[1:]) < 0.1:
-        return
-    weights = np.ones((1, len(pairs)))
-    weights[0, 0] = 3
-    slopes, intercepts = fit_lines(x, y, weights)
-    slope, intercept, _ = naive.line([*pairs, pairs[0], pairs[0]])
-    assert slopes[0] == pytest.approx(slope, abs=1e-6)
-    assert intercepts[0] == pytest.approx(intercept, abs=1e-6)
 
 
 @given(percents, percents, st.sampled_from(BASELINES), st.sampled_from(PAIRS))
@@ -159,3 +150,77 @@ def test_predictions_rise_with_imagenet_accuracy(one: float, other: float, name:
     fit = fit_baseline(name, BY_COLUMN[pair[1]], pair[0])
     low, high = sorted((one, other))
     assert 0 <= fit.predict(low) <= fit.predict(high) <= 100
+    if not fit.mark(low) and not fit.mark(high):
+        assert (fit.predict_draws(low) <= fit.predict_draws(high) + 1e-9).all() or not fit.local
+
+
+@pytest.mark.parametrize(("x", "y"), PAIRS)
+def test_the_default_curve_is_continuous(x: str, y: str) -> None:
+    fit = fit_baseline("auto", BY_COLUMN[y], x)
+    places = np.linspace(0.1, 99.5, 20_000)
+    steps = np.abs(np.diff(fit.predict_all(places)))
+    assert steps.max() < 0.2  # ImageNet-A rises by up to 30 points in one of ImageNet
+
+
+def test_where_models_are_few_a_value_is_marked() -> None:
+    fit = fit_baseline("auto", BY_COLUMN["imagenet-v2"], IMAGENET)
+    assert list(fit.bin_counts) == [36, 37, 32, 1, 3, 4, 10, 53, 19, 0]
+    marks = {value: fit.mark(value) for value in (0.1, 5.0, 29.9, 30.0, 59.9, 60.0, 84.7, 84.8, 89.0)}
+    assert [value for value, mark in marks.items() if mark == SPARSE] == [30.0, 59.9]
+    assert [value for value, mark in marks.items() if mark == EXTRAPOLATED] == [0.1, 84.8, 89.0]
+    assert [fit_baseline("standard", fit.shift, IMAGENET).mark(value) for value in (50.0, 59.0, 84.8)] == [
+        EXTRAPOLATED,
+        "",
+        EXTRAPOLATED,
+    ]
+
+
+@pytest.mark.parametrize("imagenet", [35.0, 45.0, 55.0, 86.0])
+@pytest.mark.parametrize("y", ["imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet"])
+def test_where_models_are_few_the_interval_is_wider(y: str, imagenet: float) -> None:
+    """By the standard error of as few models as there are, on top of the bootstrap's."""
+    fit = fit_baseline("auto", BY_COLUMN[y], IMAGENET)
+    bootstrap = middle(fit.shape.draws.at(logit(imagenet)))
+    doubtful = middle(logit(fit.predict_draws(imagenet)))
+    assert fit.mark(imagenet)
+    assert doubtful[1] - doubtful[0] > 1.2 * (bootstrap[1] - bootstrap[0])
+    dense = middle(logit(fit.predict_draws(75.0)))
+    assert dense == pytest.approx(middle(fit.shape.draws.at(logit(75.0))), rel=1e-9)
+
+
+def own(pairs: list[tuple[float, float]]) -> Results:
+    rows = [Result(str(number), {IMAGENET: x, "imagenet-v2": y}) for number, (x, y) in enumerate(pairs)]
+    return Results(tuple(rows), ("model", IMAGENET, "imagenet-v2"), "percent")
+
+
+def fit_own(pairs: list[tuple[float, float]]) -> Fit:
+    return fit_models(own_baseline(own(pairs), "mine.csv"), BY_COLUMN["imagenet-v2"], IMAGENET)
+
+
+def test_a_baseline_of_ones_own_models() -> None:
+    pairs = [(20.0 + 3 * number, 15.0 + 2.9 * number) for number in range(20)]
+    fit = fit_own(pairs)
+    slope, intercept, _ = naive.line([(naive.logit(x), naive.logit(y)) for x, y in pairs])
+    assert not fit.local
+    assert (fit.shape.slope, fit.shape.intercept) == pytest.approx((slope, intercept))
+    assert fit.baseline == "mine.csv"
+
+
+def test_fifty_models_of_ones_own_have_a_local_curve() -> None:
+    rows = [row for row in read_testbed().rows if row.training == "standard"]
+    table = Results(tuple(rows), read_testbed().columns, "percent")
+    assert fit_models(own_baseline(table, "mine.csv"), BY_COLUMN["imagenet-v2"], IMAGENET).local
+
+
+@pytest.mark.parametrize(
+    ("pairs", "sentence"),
+    [
+        ([(70.0, 60.0)] * 4, "mine.csv has 4 models"),
+        ([(70.0, 0.0), (71.0, 60.0), (72.0, 61.0), (73.0, 62.0), (74.0, 63.0)], "mine.csv has 4 models"),
+        ([(70.0, 60.0), (70.0, 61.0), (70.0, 62.0), (70.0, 63.0), (70.0, 64.0)], "does not rise with imagenet"),
+        ([(70.0, 64.0), (71.0, 63.0), (72.0, 62.0), (73.0, 61.0), (74.0, 60.0)], "does not rise with imagenet"),
+    ],
+)
+def test_models_that_give_no_baseline_are_refused(pairs: list[tuple[float, float]], sentence: str) -> None:
+    with pytest.raises(NoFitError, match=sentence):
+        fit_own(pairs)

@@ -8,11 +8,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.baseline import logit
+from imagenet_captions.evaluation.baseline_members import BASELINES
+from imagenet_captions.evaluation.curves import logit
 from imagenet_captions.evaluation.figure_panels import MEAN_LABEL, make_panels, to_logits
 from imagenet_captions.evaluation.figures import check_figure_path, choose_ticks, draw_robustness
 from imagenet_captions.evaluation.results import Result, read_published
@@ -38,44 +40,98 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path, suffix: str) -> Non
             assert min(image.size) > 1000
 
 
-def test_panels_are_the_mean_and_every_shift() -> None:
-    report = measure(read_published().rows)
-    labels = [panel.label for panel in make_panels(report, read_published().rows)]
-    assert labels == [MEAN_LABEL, "ImageNetV2", "ImageNet-R", "ImageNet-Sketch", "ObjectNet", "ImageNet-A"]
-
-
-def test_a_panel_has_the_same_classes_only_if_all_its_models_do() -> None:
-    report = measure([RN50])
-    alone = {panel.label: panel.fits[0].x_column for panel in make_panels(report, [RN50])}
-    beside = {panel.label: panel.fits[0].x_column for panel in make_panels(report, read_published().rows)}
-    forced = {panel.label: panel.fits[0].x_column for panel in make_panels(measure([RN50], all_classes=True), [RN50])}
-    assert alone["ImageNet-R"] == "imagenet_on_r_classes"
-    assert beside["ImageNet-R"] == forced["ImageNet-R"] == IMAGENET
-    assert alone["ImageNetV2"] == IMAGENET
-
-
-def test_the_distance_to_the_curve_is_effective_robustness() -> None:
+def test_panels_are_the_mean_and_every_fit() -> None:
     report = measure(read_published().rows, all_classes=True)
-    for panel in make_panels(report, read_published().rows):
-        for model in report.models:
-            place = panel.place(model.result)
-            assert place is not None
-            above = place[1] - float(panel.predict(np.array(place[0])))
-            value = model.mean if len(panel.fits) > 1 else model.shifts[panel.fits[0].shift.column].value
-            assert above == pytest.approx(value, abs=1e-9)
+    panels = make_panels(report)
+    labels = [panel.label for panel in panels]
+    assert labels == [MEAN_LABEL, "ImageNetV2", "ImageNet-R", "ImageNet-Sketch", "ObjectNet", "ImageNet-A"]
+    mixed = [panel.label for panel in make_panels(measure(read_published().rows))]
+    assert mixed == [
+        MEAN_LABEL,
+        "ImageNetV2",
+        "ImageNet-R, same classes",
+        "ImageNet-R, all classes",
+        "ImageNet-Sketch",
+        "ObjectNet, same classes",
+        "ObjectNet, all classes",
+        "ImageNet-A, same classes",
+        "ImageNet-A, all classes",
+    ]
 
 
-def test_the_band_holds_the_line() -> None:
-    x = np.array([30.0, 60.0, 80.0])
-    for panel in make_panels(measure(read_published().rows), read_published().rows):
+@pytest.mark.parametrize("baseline", BASELINES)
+@pytest.mark.parametrize("all_classes", [False, True])
+def test_the_figure_and_the_table_have_the_same_fits(baseline: str, all_classes: bool) -> None:
+    """Not fits that are alike: the same objects, and heights above the curves that are the values of the table."""
+    report = measure(read_published().rows, baseline, all_classes)
+    panels = make_panels(report)
+    assert [id(fit) for panel in panels if len(panel.fits) == 1 for fit in panel.fits] == [
+        id(fit) for fit in report.fits
+    ]
+    by_name = {model.result.model: model for model in report.models}
+    drawn = 0
+    for panel in panels:
+        for result in (result for family in panel.families.values() for result in family):
+            model = by_name[result.model]
+            x, y = panel.place(result)
+            above = y - float(panel.predict(np.array([x]))[0])
+            if len(panel.fits) > 1:
+                assert model.mean is not None
+                assert above == pytest.approx(model.mean.value, abs=1e-9)
+                assert panel.mark(x) == model.mean.mark
+            else:
+                found = model.shifts[panel.fits[0].shift.column]
+                assert found.fit is panel.fits[0]
+                assert above == pytest.approx(found.value, abs=1e-9)
+                assert panel.mark(x) == found.mark
+                drawn += 1
+    assert drawn == sum(len(model.shifts) for model in report.models)
+
+
+def test_published_models_stand_beside_where_they_have_the_accuracies() -> None:
+    own = Result("own", RN50.accuracies)
+    panels = {panel.label: panel for panel in make_panels(measure([own]), read_published().rows)}
+    assert MEAN_LABEL not in panels, "the table's mean is over R and ObjectNet on their own classes"
+    assert panels["ImageNet-R"].fits[0].x_column == "imagenet_on_r_classes"
+    beside = [result.model for name, family in panels["ImageNet-R"].families.items() for result in family]
+    assert beside == ["CLIP RN50", "CLIP ViT-B/32", "own"]
+    everywhere = make_panels(measure([own], all_classes=True), read_published().rows)
+    assert {len([one for family in panel.families.values() for one in family]) for panel in everywhere} == {19}
+
+
+def test_the_band_holds_the_curve() -> None:
+    x = np.array([30.0, 60.0, 80.0, 86.0])
+    for panel in make_panels(measure(read_published().rows)):
         low, high = panel.band(x)
         assert (low < panel.predict(x)).all()
         assert (panel.predict(x) < high).all()
 
 
+def test_doubtful_curves_and_models_look_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    legends: list[list[str]] = []
+    markers: list[str] = []
+    plot = Axes.plot
+
+    def watch(self: Axes, *args: object, **more: object) -> object:
+        lines = plot(self, *args, **more)
+        markers.extend("hollow" if more.get("markerfacecolor") == "white" else "" for _ in lines[0].get_xdata())
+        return lines
+
+    add = Figure.legend
+    monkeypatch.setattr(Axes, "plot", watch)
+    monkeypatch.setattr(Figure, "legend", lambda *args, **more: legends.append(args[2]) or add(*args, **more))
+    for imagenet, baseline in ((35.0, "auto"), (75.0, "auto"), (75.0, "standard"), (90.0, "standard")):
+        markers.clear()
+        report = measure([Result("m", {IMAGENET: imagenet, "imagenet-v2": 30.0})], baseline)
+        draw_robustness(report, tmp_path / "figure.svg")
+        assert markers.count("hollow") == (report.models[0].shifts["imagenet-v2"].mark != "")
+    assert [any("sparse" in text for text in texts) for texts in legends] == [True, False, False, False]
+    assert [any("extrapolated" in text for text in texts) for texts in legends] == [False, False, False, True]
+
+
 def test_models_lie_within_the_axes() -> None:
     models = [(0.0, 5.0), (40.0, 100.0)]
-    (panel,) = make_panels(measure([Result("a", {IMAGENET: 40.0, "imagenet-v2": 5.0})]), [])
+    (panel,) = make_panels(measure([Result("a", {IMAGENET: 40.0, "imagenet-v2": 5.0})]))
     (left, right), (bottom, top) = panel.limits(models)
     x, y = to_logits(models)
     assert np.isfinite([*x, *y]).all()
@@ -115,7 +171,7 @@ def test_the_legend_stays_inside_the_figure(
     results = [Result(str(number), cells, family=f"a family with the number {number:04}") for number in range(models)]
     draw_robustness(measure(results), tmp_path / "figure.png", read_published().rows if published else ())
     (legend,) = legends
-    assert len(legend.get_texts()) == models + 4 + 4 * published
+    assert len(legend.get_texts()) == models + 5 + 5 * published  # without published models, no dotted curve
     box, whole = legend.get_window_extent(), legend.figure.bbox
     assert whole.x0 <= box.x0
     assert box.x1 <= whole.x1

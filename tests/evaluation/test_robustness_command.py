@@ -15,6 +15,7 @@ import pytest
 from imagenet_captions.evaluation.intervals import clopper_pearson
 from imagenet_captions.evaluation.results import parse_results, read_published
 from imagenet_captions.evaluation.robustness import measure
+from imagenet_captions.evaluation.robustness_notes import write_notes
 from imagenet_captions.evaluation.robustness_table import format_robustness, write_robustness
 from imagenet_captions.extras import how_to_install
 from tests.chain import run_cli
@@ -33,7 +34,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 def test_clip_rn50_from_a_users_table(tmp_path: Path) -> None:
     (tmp_path / "RESULTS.csv").write_text(RN50)
-    done = run_cli("robustness", tmp_path / "RESULTS.csv", "--out", tmp_path / "ER.csv")
+    done = run_cli("robustness", tmp_path / "RESULTS.csv", "--baseline", "standard", "--out", tmp_path / "ER.csv")
     assert done.returncode == 0, done.stderr
     (row,) = read_csv(tmp_path / "ER.csv")
     values = {name: float(row[f"{name}_effective_robustness"]) for name in ("imagenet-v2", "imagenet-sketch")}
@@ -55,10 +56,65 @@ def test_the_published_figure_in_one_command(tmp_path: Path) -> None:
     assert (tmp_path / "figure.svg").read_bytes().startswith(b"<?xml")
     rows = {row["model"]: row for row in read_csv(tmp_path / "ER.csv")}
     assert {"CLIP RN50", "CLIP ViT-L/14-336", "ALIGN", "BASIC-L"} <= set(rows)
-    assert {row["baseline"] for row in rows.values()} == {"imagenet-only"}
-    assert "outside the fitted range" in done.stderr
-    assert "BASIC-L" in done.stderr
-    assert all(float(row["mean_effective_robustness"]) > 5 for row in rows.values())
+    assert {row["baseline"] for row in rows.values()} == {"auto"}
+    assert "extrapolated: outside the fitted range of imagenet (0.3 to 84.7 %): BASIC-L" in done.stderr
+    without = {name for name, row in rows.items() if not row["mean_effective_robustness"]}
+    assert without == {"CLIP RN50", "CLIP ViT-B/32"}
+    for name, row in rows.items():
+        if name in without:
+            assert "R and ObjectNet are compared on their own classes" in row["mean_note"]
+        else:
+            assert float(row["mean_effective_robustness"]) > 5
+            assert (row["mean_compared_on"], row["mean_note"]) == ("all classes", "")
+    marks = {name: row["mean_mark"] for name, row in rows.items() if name not in without}
+    assert [name for name, mark in marks.items() if mark == "extrapolated"] == ["BASIC-L"]
+    assert [name for name, mark in marks.items() if mark == "sparse"] == [
+        "OpenCLIP RN50 YFCC-15M",
+        "OpenCLIP RN101 YFCC-15M",
+        "OpenCLIP RN50 CC-12M",
+    ]
+
+
+def test_the_table_says_which_baseline_and_where_it_is_doubtful() -> None:
+    done = run_cli("robustness", "published")
+    lines = {re.split("  +", line)[0]: line for line in done.stdout.splitlines()}
+    assert lines["BASIC-L"].count("^") == 6
+    assert lines["OpenCLIP RN50 YFCC-15M"].count("~") == 6
+    assert "~ sparse: " in done.stdout
+    assert "^ extrapolated: " in done.stdout
+    assert all(lines[model].endswith("auto") for model in ("ALIGN", "CLIP RN50"))
+    assert "imagenet-v2 from imagenet: local curve, r 0.9999, n 195" in done.stdout
+    by_line = run_cli("robustness", "published", "--baseline", "imagenet-only").stdout
+    assert "imagenet-v2 from imagenet: slope 0.9327" in by_line
+    assert "sparse" not in by_line
+
+
+def test_explain_fit_is_the_table_of_the_docs() -> None:
+    done = run_cli("robustness", "published", "--explain-fit")
+    assert done.returncode == 0, done.stderr
+    table = done.stdout[done.stdout.index("Residuals of ordinary") :].strip()
+    (shown,) = re.findall(r"```text\n(Residuals of ordinary.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    assert shown.strip() == table
+
+
+def write_own(path: Path, models: int) -> None:
+    rows = (f"own {number},{30 + 2 * number},{24 + 1.9 * number}\n" for number in range(models))
+    path.write_text("model,imagenet,imagenet-v2\n" + "".join(rows))
+
+
+def test_a_baseline_of_ones_own_models(tmp_path: Path) -> None:
+    write_own(tmp_path / "own.csv", 12)
+    (tmp_path / "RESULTS.csv").write_text("model,imagenet,imagenet-v2,objectnet\nm,40,40,20\n")
+    asked = ["robustness", tmp_path / "RESULTS.csv", "--baseline-from", tmp_path / "own.csv", "--explain-fit"]
+    done = run_cli(*asked, "--out", tmp_path / "ER.csv", "--plot", tmp_path / "figure.svg")
+    assert done.returncode == 0, done.stderr
+    (row,) = read_csv(tmp_path / "ER.csv")
+    assert row["baseline"] == "own.csv"
+    assert float(row["imagenet-v2_effective_robustness"]) == pytest.approx(40 - (24 + 1.9 * 5), abs=0.2)
+    assert row["objectnet_effective_robustness"] == ""
+    assert "own.csv has 0 models with imagenet and objectnet" in done.stderr
+    assert "baseline own.csv: in logit space over the models of own.csv" in done.stdout
+    assert "imagenet-v2 from imagenet: at most " in done.stdout
 
 
 def test_er_csv_has_what_was_measured(tmp_path: Path) -> None:
@@ -72,6 +128,7 @@ def test_er_csv_has_what_was_measured(tmp_path: Path) -> None:
             assert float(row[f"{column}_effective_robustness_low"]) == pytest.approx(found.interval[0], abs=1e-4)
             assert float(row[f"{column}_effective_robustness_high"]) == pytest.approx(found.interval[1], abs=1e-4)
             assert float(row[f"{column}_predicted"]) == pytest.approx(found.predicted, abs=1e-4)
+            assert row[f"{column}_mark"] == found.mark
         same = "same classes" if "imagenet_on_r_classes" in model.result.accuracies else "all classes"
         assert row["imagenet-r_compared_on"] == same
 
@@ -106,14 +163,14 @@ def test_values_on_all_classes_are_marked() -> None:
     text = format_robustness(measure(read_published().rows[:3], "standard"))
     lines = {line.split("  ")[0]: line for line in text.splitlines()}
     assert "*" not in lines["CLIP RN50"]
-    assert lines["CLIP RN101"].count("*") == 3
+    assert lines["CLIP RN101"].count("*") == 4, "R, ObjectNet, A and the mean"
     assert "* against the accuracy on all 1000 classes" in text
 
 
 def test_a_hostile_name_cannot_write_to_the_terminal() -> None:
     table = parse_results("model,imagenet,imagenet-v2\n\x1b[31mred\x07" + "x" * 500 + ",76,63\n")
     report = measure(table.rows)
-    assert not re.search(r"[\x00-\x09\x0b-\x1f]", format_robustness(report) + "\n".join(report.notes))
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", format_robustness(report) + "\n".join(write_notes(report)))
     assert max(map(len, format_robustness(report).splitlines())) < 140
 
 
@@ -127,6 +184,9 @@ def test_a_hostile_name_cannot_write_to_the_terminal() -> None:
         ("robustness percent.csv --plot figure.jpg", "is no .png or .svg file"),
         ("robustness percent.csv --plot figure", "is no .png or .svg file"),
         ("robustness alone.csv --plot figure.svg", "nothing to draw"),
+        ("robustness percent.csv --baseline-from percent.csv", "percent.csv has 1 models with imagenet and"),
+        ("robustness percent.csv --baseline auto --baseline-from own.csv", "give one of the two"),
+        ("robustness percent.csv --baseline-from bad.csv", "unknown column 'top1'"),
     ],
 )
 def test_wrong_input_is_one_sentence_and_exit_code_2(
@@ -136,6 +196,7 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(
     (tmp_path / "bad.csv").write_text("model,imagenet,top1\na,76,63\n")
     (tmp_path / "mixed.csv").write_text("model,imagenet,imagenet-v2\na,0.76,0.63\nb,70,58\n")
     (tmp_path / "percent.csv").write_text("model,imagenet,imagenet-v2\na,76,63\n")
+    write_own(tmp_path / "own.csv", 12)
     (tmp_path / "alone.csv").write_text("model,imagenet,imagenet-v2\na,76,\n")
     before = sorted(path.name for path in tmp_path.iterdir())
     done = run_cli(*arguments.split())
