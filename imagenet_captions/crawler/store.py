@@ -77,11 +77,13 @@ class Store:
         self.path = local_store(path)
         if path.is_dir():
             raise InputError(f"the store {path} is a folder; give a file name such as {path / 'photos.sqlite'}")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        file = _file_of(path)
+        _refuse_hard_links(file)
+        file.parent.mkdir(parents=True, exist_ok=True)
         with _in_words(path):
-            self._lock = _lock(path)
+            self._lock = _lock(file)
             try:
-                self._connection = sqlite3.connect(path, isolation_level=None)
+                self._connection = sqlite3.connect(file, isolation_level=None)
                 self._prepare()
             except BaseException:
                 self.close()
@@ -176,7 +178,7 @@ class StoreReader:
             raise InputError(f"the store {path} does not exist; run the crawl first, or check the path")
         self.path = path
         with _in_words(path):
-            self._connection = _open_to_read(path)
+            self._connection = _open_to_read(_file_of(path))
             try:
                 if _check(self._connection, path):
                     raise InputError(f"the store {path} is empty; run the crawl first")
@@ -222,6 +224,23 @@ def store_revision(path: Path) -> str:
         return reader.revision()
 
 
+def _file_of(path: Path) -> Path:
+    """Return the name of the file that a path leads to, over any links; the lock and SQLite's log stand beside it."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):  # the second up to Python 3.12
+        raise InputError(f"the store {path} is a link that leads back to itself; give the file") from None
+
+
+def _refuse_hard_links(file: Path) -> None:
+    names = file.stat().st_nlink if file.exists() else 1
+    if names > 1:
+        raise InputError(
+            f"the store {file} has {names} names (hard links), and SQLite keeps a log beside each; "
+            "copy it to a file of its own, and use the copy"
+        )
+
+
 def _open_to_read(path: Path) -> sqlite3.Connection:
     """Open a store that is not going to be changed.
 
@@ -229,14 +248,14 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
     that nobody changes; that is right only where no log is left.
     """
     log = path.with_name(path.name + "-wal")
-    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.Error as error:
         connection.close()
         if not isinstance(error, sqlite3.OperationalError) or (log.exists() and log.stat().st_size):
             raise
-        return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+        return sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)
     return connection
 
 

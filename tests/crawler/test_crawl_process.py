@@ -139,6 +139,21 @@ def test_a_second_interrupt_ends_a_crawl_whose_answers_drip(tmp_path: Path) -> N
     Store(store).close()
 
 
+def test_a_link_does_not_let_a_second_crawl_in(tmp_path: Path) -> None:
+    matches, store, link = write_matches(tmp_path, ids(60)), tmp_path / "photos.sqlite", tmp_path / "link.sqlite"
+    link.symlink_to(store)
+    photos = {photo_id: ok(photo_id) for photo_id in ids(60)}
+    with FlickrStandIn(photos) as flickr, crawling(matches, link, "20/s", flickr.endpoint) as first:
+        wait_for(flickr, 3)
+        with crawling(matches, store, "20/s", flickr.endpoint) as second:
+            output, _ = second.communicate(timeout=30)
+        first.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (0, 1)
+    assert "another crawl is using the store" in output
+    times = [request.time for request in flickr.requests]
+    assert (len(times), most_in_a_window(times, 1.0)) <= (60, 20)
+
+
 HANG = """
 import sys, time
 from pathlib import Path

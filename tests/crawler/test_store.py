@@ -114,6 +114,76 @@ def test_a_second_crawl_is_refused_and_a_reader_is_not(path: Path) -> None:
         pass
 
 
+def other_names(path: Path) -> list[Path]:
+    """Names of a store and of its folder that lead to the same file."""
+    top = path.parent.parent
+    (top / "link.sqlite").symlink_to(path)
+    (top / "link to link").symlink_to("link.sqlite")
+    (top / "folder").symlink_to(path.parent.name)
+    links = [top / "link.sqlite", top / "link to link", top / "folder" / path.name]
+    return [*links, path.parent / ".." / path.parent.name / path.name, Path(os.path.relpath(path))]
+
+
+def test_a_second_crawl_is_refused_under_every_name_of_the_store(path: Path) -> None:
+    with Store(path) as store:
+        store.save_answer("7", State.OK, b"{}", 1)
+        for name in other_names(path):
+            with pytest.raises(InputError, match="another crawl is using the store"):
+                Store(name)
+            assert set(read(name, "7")) == {"7"}
+    for name in (path.parent.parent / "link.sqlite", path.parent.parent / "folder" / path.name):
+        with Store(name), pytest.raises(InputError, match="another crawl"):
+            Store(path)
+
+
+def test_a_link_to_a_store_that_is_not_there_yet_makes_it_where_it_leads(path: Path) -> None:
+    link = path.parent.parent / "photos.sqlite"
+    link.symlink_to(path)
+    with Store(link) as store:
+        store.save_answer("7", State.OK, b"{}", 1)
+        with pytest.raises(InputError, match="another crawl"):
+            Store(path)
+    assert link.is_symlink()
+    assert set(read(path, "7")) == {"7"}
+    assert sorted(file.name for file in path.parent.iterdir()) == ["photos.sqlite", "photos.sqlite.lock"]
+
+
+def test_a_store_with_two_hard_links_is_refused(path: Path) -> None:
+    with Store(path) as store:
+        store.save_answer("7", State.OK, b"{}", 1)
+    other = path.with_name("other.sqlite")
+    other.hardlink_to(path)
+    for name in (path, other):
+        with pytest.raises(InputError, match=r"has 2 names \(hard links\).*copy"):
+            Store(name)
+    assert set(read(other, "7")) == {"7"}
+    other.unlink()
+    Store(path).close()
+
+
+def test_a_link_that_leads_to_itself_is_one_sentence(tmp_path: Path) -> None:
+    for name, target in (("a", "b"), ("b", "a"), ("c", "c")):
+        (tmp_path / name).symlink_to(target)
+    for name in ("a", "c", "a/photos.sqlite"):
+        with pytest.raises(InputError, match=r"leads back to itself|cannot be"):
+            Store(tmp_path / name)
+        with pytest.raises(InputError, match=r"leads back to itself|does not exist"):
+            StoreReader(tmp_path / name)
+
+
+def test_a_read_only_folder_is_read_through_a_link(path: Path) -> None:
+    with Store(path) as store:
+        store.save_answer("7", State.OK, b"{}", 1)
+    link = path.parent.parent / "link.sqlite"
+    link.symlink_to(path)
+    path.chmod(0o444)
+    path.parent.chmod(0o555)
+    try:
+        assert set(read(link, "7")) == {"7"}
+    finally:
+        path.parent.chmod(0o755)
+
+
 HOLD = """
 import sys, time
 from pathlib import Path
