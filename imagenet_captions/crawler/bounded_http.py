@@ -17,7 +17,8 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
-LARGEST_ANSWER = 8 << 20  # Flickr's have a few kilobytes
+from imagenet_captions.crawler.policy import LARGEST_ANSWER
+
 _ON_THE_WIRE = LARGEST_ANSWER + (1 << 20)  # status, headers and the framing of chunks included
 _PIECE = 1 << 16
 _GZIP = ("gzip", "x-gzip")

@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 
 from imagenet_captions import records
 from imagenet_captions.crawler.answers import parse_photo
-from imagenet_captions.crawler.policy import FINAL_STATES, State, parse_body
+from imagenet_captions.crawler.known import read_answers, read_stored, warn_of_damage
+from imagenet_captions.crawler.policy import FINAL_STATES, State
 from imagenet_captions.crawler.store import Store, StoreReader
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.errors import InputError
@@ -53,14 +54,24 @@ def photos_to_ask(
     """Those to ask for: never answered ones, then answers older than that Unix time, then failures of earlier runs.
 
     Failures come last so that they cannot hold up the rest. Photos known from elsewhere are left out, unless an answer
-    about them is there that has to be asked for again: whoever reads the store believes it first.
+    about them is there that has to be asked for again: whoever reads the store believes it first. A damaged answer is
+    none.
     """
-    final, failed = _ids(store.ids(FINAL_STATES)), _ids(store.ids([State.UNREACHABLE]))
+    damaged = _damaged(store.path)
+    final = _ids(store.ids(FINAL_STATES))
+    final, failed = final.filter(pc.invert(pc.is_in(final, damaged))), _ids(store.ids([State.UNREACHABLE]))
     missing = wanted if elsewhere is None else wanted.filter(pc.invert(pc.is_in(wanted, elsewhere)))
     fresh = missing.filter(pc.invert(pc.or_(pc.is_in(missing, final), pc.is_in(missing, failed))))
     again = missing.filter(pc.is_in(missing, failed))
+    warn_of_damage(fresh.filter(pc.is_in(fresh, damaged)).to_pylist(), "asked for again")
     old = _ids(store.ids([State.OK], older_than) if older_than is not None else iter(()))
+    old = old.filter(pc.is_in(old, final))
     return pa.chunked_array([fresh, wanted.filter(pc.is_in(wanted, old)), again], pa.string())
+
+
+def _damaged(store: Path) -> pa.Array:
+    with closing(StoreReader(store)) as reader:
+        return _ids(photo_id for photo_id, known in read_answers(reader) if known.state is State.DAMAGED)
 
 
 def without_denied_owners(photos: pa.ChunkedArray, store: Path, deny: Denylist) -> pa.ChunkedArray:
@@ -75,8 +86,9 @@ def without_denied_owners(photos: pa.ChunkedArray, store: Path, deny: Denylist) 
         for start in range(0, len(photos), _ANSWERS_AT_ONCE):
             answers = reader.get(photos.slice(start, _ANSWERS_AT_ONCE).to_pylist())
             for photo_id, stored in answers.items():
-                if stored.state is State.OK and stored.answer is not None:
-                    record = parse_photo(photo_id, (parse_body(stored.answer) or {}).get("photo") or {})
+                known = read_stored(photo_id, stored)
+                if known.state is State.OK:
+                    record = parse_photo(photo_id, known.answer["photo"])
                     if deny.denies_owner(record.owner, record.photo_page):
                         denied.append(photo_id)
     return photos.filter(pc.invert(pc.is_in(photos, _ids(iter(denied)))))

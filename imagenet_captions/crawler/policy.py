@@ -24,9 +24,12 @@ class State(str, Enum):
     PRIVATE = "private"
     WAITING = "waiting"  # asked in vain, to be asked again
     UNREACHABLE = "unreachable"  # asked in vain so often that the run went on without it
+    DAMAGED = "damaged"  # in no store: what is read from a row that no crawl has written
 
 
 FINAL_STATES = (State.OK, State.NOT_FOUND, State.PRIVATE)
+
+LARGEST_ANSWER = 8 << 20  # bytes, unpacked; Flickr's have a few kilobytes
 
 
 @dataclass(frozen=True)
@@ -177,12 +180,29 @@ def read_answer(photo_id: str, attempt: Attempt) -> Answer:
     too_many = parsed is None and _TOO_MANY in attempt.body[:2000]  # which may also be a photo's title
     if too_many or attempt.status == 429 or (attempt.status == 503 and attempt.retry_after):
         return Answer(Meaning.BUSY, f"HTTP {attempt.status}", attempt.retry_after)
-    if parsed is not None and parsed.get("stat") == "fail":
-        return _read_failure(parsed, attempt.status)
-    if attempt.status != 200:
+    if attempt.status != 200 and (parsed is None or parsed.get("stat") != "fail"):
         return Answer(Meaning.UNUSABLE, f"HTTP {attempt.status}")
     if parsed is None:
         return Answer(Meaning.UNUSABLE, "an answer that is not JSON")
+    return _read_parsed(photo_id, parsed, attempt.status)
+
+
+def parse_stored(photo_id: str, state: State, body: bytes) -> dict[str, Any] | None:
+    """Parse an answer that was kept as final; None if it is none, or not about the photo, or not of such a state.
+
+    >>> parse_stored("7", State.OK, b'{"photo":{"id":"8"},"stat":"ok"}') is None
+    True
+    """
+    parsed = parse_body(body)
+    if parsed is None:
+        return None
+    said = _FINAL.get(_read_parsed(photo_id, parsed, 200).meaning)
+    return parsed if said and (said is State.OK) == (state is State.OK) else None
+
+
+def _read_parsed(photo_id: str, parsed: dict[str, Any], status: int) -> Answer:
+    if parsed.get("stat") == "fail":
+        return _read_failure(parsed, status)
     if parsed.get("stat") != "ok":
         return Answer(Meaning.UNUSABLE, "an answer without stat")
     photo = parsed.get("photo")

@@ -12,11 +12,11 @@ import pyarrow as pa
 
 from imagenet_captions import files, records
 from imagenet_captions.crawler.answers import parse_photo
+from imagenet_captions.crawler.known import Known, read_answers, read_stored, warn_of_damage
 from imagenet_captions.crawler.plan import open_matches
-from imagenet_captions.crawler.policy import FINAL_STATES, State, parse_body, shorten
+from imagenet_captions.crawler.policy import FINAL_STATES, State
 from imagenet_captions.crawler.store import Stored, StoreReader, store_revision
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
-from imagenet_captions.photo_record import PhotoRecord
 from imagenet_captions.records import Outcome
 from imagenet_captions.storage.parquet import read_batches, read_files
 
@@ -49,24 +49,28 @@ class CrawlSource:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield RAW batches; every photo that has no text to give goes to the drops."""
         self._drops, digest = [], hashlib.sha256()
+        damaged: dict[str, None] = {}
         with closing(StoreReader(self._store)) as store, open_matches(self._matches) as opened:
             for batch in read_batches(opened, _ROWS_AT_ONCE, ["image_id", "wnid", "photo_id", "url", "detail"]):
-                answers = store.get(batch["photo_id"].unique().to_pylist())
-                ours = [self._has(photo_id, answers) for photo_id in batch["photo_id"].to_pylist()]
+                stored = store.get(batch["photo_id"].unique().to_pylist())
+                known = {photo_id: read_stored(photo_id, each) for photo_id, each in stored.items()}
+                ours = [self._has(photo_id, known) for photo_id in batch["photo_id"].to_pylist()]
                 permitted, denied = self._deny.drop(batch.filter(pa.array(ours, pa.bool_())))
                 if len(denied):
                     self._drops += self._deny.outcomes(denied).to_batches()
                 rows = permitted.to_pylist()
                 raw, dropped = _Columns(records.RAW), _Columns(records.OUTCOMES)
                 for row in rows:
-                    stored = answers.get(row["photo_id"])
-                    _update(digest, row, stored)
-                    _add(row, stored, raw, dropped)
+                    photo_id = row["photo_id"]
+                    _update(digest, row, stored.get(photo_id))
+                    _add(row, known.get(photo_id), raw, dropped)
+                damaged.update((photo_id, None) for photo_id, each in known.items() if each.state is State.DAMAGED)
                 if dropped:
                     self._drops.append(dropped.batch())
                 if raw:
                     yield raw.batch()
         self._digest = digest.hexdigest()
+        warn_of_damage([*damaged], "left out as bad_record until a crawl asks for it again")
 
     def drops(self) -> Iterator[pa.RecordBatch]:
         """Yield what matching dropped and what the crawl did not get."""
@@ -87,14 +91,15 @@ class CrawlSource:
                 pass
         return {"matches": files.sha256(self._matches), "crawl": str(self._digest)}
 
-    def _has(self, photo_id: str, answers: dict[str, Stored]) -> bool:
-        return photo_id not in self._elsewhere or (photo_id in answers and answers[photo_id].state in FINAL_STATES)
+    def _has(self, photo_id: str, known: dict[str, Known]) -> bool:
+        return photo_id not in self._elsewhere or (photo_id in known and known[photo_id].state in FINAL_STATES)
 
 
 def answered_photos(store: Path) -> pa.Array:
-    """The photos that a store has a final answer about."""
+    """The photos that a store has a final answer about, and not a damaged one."""
     with closing(StoreReader(store)) as reader:
-        return pa.array(reader.ids(FINAL_STATES), pa.string())
+        sound = [photo_id for photo_id, known in read_answers(reader) if known.state in FINAL_STATES]
+    return pa.array(sound, pa.string())
 
 
 class _Columns:
@@ -114,11 +119,11 @@ class _Columns:
         return pa.RecordBatch.from_pylist(self._rows, self._schema)
 
 
-def _add(row: dict[str, Any], stored: Stored | None, raw: _Columns, dropped: _Columns) -> None:
+def _add(row: dict[str, Any], known: Known | None, raw: _Columns, dropped: _Columns) -> None:
     """Put a matched image where it belongs."""
-    record = _record(row["photo_id"], stored)
-    if record is None or record.is_video:
-        outcome, reason = _outcome(stored)
+    record = parse_photo(row["photo_id"], known.answer["photo"]) if known and known.state is State.OK else None
+    if known is None or record is None or record.is_video:
+        outcome, reason = _outcome(row["photo_id"], known)
         detail = "; ".join(text for text in (reason, row["detail"]) if text) or None
         dropped.add(image_id=row["image_id"], wnid=row["wnid"], outcome=outcome.value, detail=detail, count=1)
         return
@@ -136,27 +141,20 @@ def _add(row: dict[str, Any], stored: Stored | None, raw: _Columns, dropped: _Co
         date_posted=record.date_posted,
         photo_page=record.photo_page,
         source="flickr",
-        retrieved_at=stored.retrieved_at if stored else None,
+        retrieved_at=known.retrieved_at,
         detail=row["detail"],
     )
 
 
-def _record(photo_id: str, stored: Stored | None) -> PhotoRecord | None:
-    if stored is None or stored.state is not State.OK or stored.answer is None:
-        return None
-    return parse_photo(photo_id, (parse_body(stored.answer) or {}).get("photo") or {})
-
-
-def _outcome(stored: Stored | None) -> tuple[Outcome, str]:
+def _outcome(photo_id: str, known: Known | None) -> tuple[Outcome, str]:
     """Why a matched image gives no record."""
-    if stored is None:
+    if known is None:
         return Outcome.NOT_ASKED, ""
-    if stored.state is State.OK:
+    if known.state is State.OK:
         return Outcome.NOT_A_PHOTO, "a video"
-    if stored.answer is not None:
-        message = (parse_body(stored.answer) or {}).get("message", "")
-        return _OUTCOMES[stored.state], shorten(str(message))
-    return _OUTCOMES[stored.state], stored.last_error or ""
+    if known.state is State.DAMAGED:
+        return Outcome.BAD_RECORD, f"the store's answer about photo {photo_id} is damaged: {known.remark}"
+    return _OUTCOMES[known.state], known.remark
 
 
 def _update(digest: Any, row: dict[str, Any], stored: Stored | None) -> None:

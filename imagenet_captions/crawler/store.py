@@ -7,6 +7,7 @@ runs; only a second crawl is kept out.
 
 from __future__ import annotations
 
+import math
 import secrets
 import sqlite3
 import zlib
@@ -16,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from imagenet_captions.crawler.policy import FINAL_STATES, State
+from imagenet_captions.crawler.policy import FINAL_STATES, LARGEST_ANSWER, State, shorten
 from imagenet_captions.errors import InputError
+from imagenet_captions.photo_record import LATEST_POSIX_TIME
 from imagenet_captions.storage.places import require_local
 
 SCHEMA_VERSION = 1
@@ -52,7 +54,12 @@ _SAVE_FAILURE = f"""
         attempts = attempts + 1, failures = failures + 1, last_error = excluded.last_error"""
 
 
+# A row that was lost to damage; the pace is then that of a first run.
+_RESTORE_CRAWL = "INSERT INTO crawl SELECT ?, 0, NULL, NULL WHERE NOT EXISTS (SELECT * FROM crawl)"
+
+_COLUMNS = "photo_id, state, answer, retrieved_at, last_error"
 _READ_AT_ONCE = 900  # below the 999 parameters that old builds of SQLite take
+_STORED_STATES = {state.value: state for state in State if state is not State.DAMAGED}
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Stored:
     state: State
     answer: bytes | None
     retrieved_at: int | None
-    last_error: str | None
+    last_error: str | None  # of a DAMAGED row: what is wrong with it
 
 
 def local_store(path: Path) -> Path:
@@ -84,6 +91,7 @@ class Store:
             self._lock = _lock(file)
             try:
                 self._connection = sqlite3.connect(file, isolation_level=None)
+                self._connection.text_factory = _text
                 self._prepare()
             except BaseException:
                 self.close()
@@ -127,13 +135,13 @@ class Store:
         """The last call and the end of the host's pause."""
         with _in_words(self.path):
             last_call, pause_until = self._connection.execute("SELECT last_call, pause_until FROM crawl").fetchone()
-        return last_call, pause_until
+        return _moment(last_call), _moment(pause_until)
 
     def failures(self, photo_id: str) -> int:
         """How often a photo was asked for in vain since its last final answer."""
         with _in_words(self.path):
             row = self._connection.execute("SELECT failures FROM photos WHERE photo_id = ?", (photo_id,)).fetchone()
-        return row[0] if row else 0
+        return row[0] if row and isinstance(row[0], int) else 0
 
     def ids(self, states: Sequence[State], before: float | None = None) -> Iterator[str]:
         """The photos in these states, those with an older answer only if `before` is given."""
@@ -163,10 +171,10 @@ class Store:
             self._connection.execute("BEGIN IMMEDIATE")
             for table in _TABLES:
                 self._connection.execute(table)
-            self._connection.execute("INSERT INTO crawl VALUES (?, 0, NULL, NULL)", (secrets.token_hex(8),))
             self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             self._connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             self._connection.execute("COMMIT")
+        self._connection.execute(_RESTORE_CRAWL, (secrets.token_hex(8),))
 
 
 class StoreReader:
@@ -179,6 +187,7 @@ class StoreReader:
         self.path = path
         with _in_words(path):
             self._connection = _open_to_read(_file_of(path))
+            self._connection.text_factory = _text
             try:
                 if _check(self._connection, path):
                     raise InputError(f"the store {path} is empty; run the crawl first")
@@ -195,27 +204,30 @@ class StoreReader:
         found = {}
         for start in range(0, len(photo_ids), _READ_AT_ONCE):
             part = photo_ids[start : start + _READ_AT_ONCE]
-            query = (
-                "SELECT photo_id, state, answer, retrieved_at, last_error FROM photos "
-                f"WHERE photo_id IN ({', '.join('?' * len(part))})"
-            )
+            query = f"SELECT {_COLUMNS} FROM photos WHERE photo_id IN ({', '.join('?' * len(part))})"
             with _in_words(self.path):
-                for photo_id, state, answer, retrieved_at, last_error in self._connection.execute(query, part):
-                    body = None if answer is None else zlib.decompress(answer)
-                    found[photo_id] = Stored(State(state), body, retrieved_at, last_error)
+                found.update({row[0]: _stored(*row[1:]) for row in self._connection.execute(query, part)})
         return found
 
-    def ids(self, states: Sequence[State]) -> list[str]:
-        """The photos in these states."""
-        query = f"SELECT photo_id FROM photos WHERE state IN ({', '.join('?' * len(states))})"
+    def answers(self) -> Iterator[tuple[str, Stored]]:
+        """Yield every photo that has an answer, or a state that no crawl has written, and what is known about it."""
+        query = f"SELECT {_COLUMNS} FROM photos WHERE state NOT IN (?, ?)"
         with _in_words(self.path):
-            return [row[0] for row in self._connection.execute(query, [state.value for state in states])]
+            for row in self._connection.execute(query, (State.WAITING.value, State.UNREACHABLE.value)):
+                yield row[0], _stored(*row[1:])
+
+    def count(self) -> int:
+        """How many photos have a row."""
+        with _in_words(self.path):
+            return int(self._connection.execute("SELECT count(*) FROM photos").fetchone()[0])
 
     def revision(self) -> str:
         """A short text that changes whenever the store does."""
         with _in_words(self.path):
-            store_id, revision = self._connection.execute("SELECT store_id, revision FROM crawl").fetchone()
-        return f"{store_id}-{revision}"
+            row = self._connection.execute("SELECT store_id, revision FROM crawl").fetchone()
+            # The next crawl gives the store its row again; until then the number of all calls stands for it.
+            row = row or self._connection.execute("SELECT 'lost', total(attempts) FROM photos").fetchone()
+        return f"{row[0]}-{row[1]}"
 
 
 def store_revision(path: Path) -> str:
@@ -239,6 +251,43 @@ def _refuse_hard_links(file: Path) -> None:
             f"the store {file} has {names} names (hard links), and SQLite keeps a log beside each; "
             "copy it to a file of its own, and use the copy"
         )
+
+
+def _stored(state: object, answer: object, retrieved_at: object, last_error: object) -> Stored:
+    """Read a row; one that no crawl has written is DAMAGED."""
+    known = _STORED_STATES.get(state)
+    if known is None:
+        return _damaged(f"the state is {state!r}")
+    error = None if last_error is None else str(last_error)
+    if known not in FINAL_STATES:
+        return Stored(known, None, None, error)
+    body = _unpacked(answer)
+    if body is None:
+        return _damaged("the answer is missing" if answer is None else "the answer cannot be unpacked")
+    if type(retrieved_at) is not int or not 0 <= retrieved_at <= LATEST_POSIX_TIME:
+        return _damaged(f"the date of the answer is {retrieved_at!r}")
+    return Stored(known, body, retrieved_at, error)
+
+
+def _damaged(why: str) -> Stored:
+    return Stored(State.DAMAGED, None, None, shorten(why))
+
+
+def _unpacked(answer: object) -> bytes | None:
+    unpacker = zlib.decompressobj()
+    try:
+        body = unpacker.decompress(answer, LARGEST_ANSWER + 1)  # type: ignore[arg-type]
+    except (TypeError, zlib.error):
+        return None
+    return body if unpacker.eof and len(body) <= LARGEST_ANSWER else None
+
+
+def _moment(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
