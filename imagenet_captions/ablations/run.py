@@ -30,7 +30,7 @@ from imagenet_captions.evaluation.classifiers.prompts import PROMPT_SETS
 from imagenet_captions.evaluation.extract import Reading
 from imagenet_captions.examples import Examples
 from imagenet_captions.files import digest, write_json
-from imagenet_captions.training.recipe import recipe_values
+from imagenet_captions.training.recipe import recipe_defaults, recipe_values
 from imagenet_captions.training.settings import TrainSettings
 from imagenet_captions.training.train import train
 
@@ -177,7 +177,7 @@ def _train(experiment: Experiment, run: Run, planned: Amount, where: str) -> Non
     asked = {"ids": planned.digest, "init": run.init, "seed": run.seed, **recipe_values(settings.recipe)}
     asked = json.loads(json.dumps(asked))
     if told.is_file():
-        before = json.loads(told.read_text(encoding="utf-8"))
+        before = {**recipe_defaults(), **json.loads(told.read_text(encoding="utf-8"))}
         differing = next((name for name in asked if before.get(name) != asked[name]), None)
         if differing is not None:
             raise InputError(

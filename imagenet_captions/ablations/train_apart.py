@@ -23,7 +23,6 @@ from imagenet_captions.training.train import train
 
 _FAILURES = {error.exit_code: error for error in (InputError, StoppedEarly)}
 _PATHS = ("data", "out", "ids")
-_LISTS = ("betas", "milestones", "crop_scale")
 
 
 def train_apart(settings: TrainSettings, told: Path) -> TrainResult | None:
@@ -43,7 +42,7 @@ def read_settings(told: Path) -> TrainSettings:
     """The settings that `train_apart` wrote."""
     values: dict[str, Any] = json.loads(told.read_text(encoding="utf-8"))
     recipe = values.pop("recipe")
-    recipe |= {name: tuple(recipe[name]) for name in _LISTS}
+    recipe = {name: tuple(value) if isinstance(value, list) else value for name, value in recipe.items()}
     paths = {name: None if values[name] is None else Path(values[name]) for name in _PATHS}
     return TrainSettings(**{**values, **paths, "log": tuple(values["log"]), "recipe": Recipe(**recipe)})
 

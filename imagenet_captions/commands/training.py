@@ -128,6 +128,7 @@ def train(
     accumulate: Annotated[
         int | None, typer.Option(help="Split a step's images into so many parts; images are compared within one.")
     ] = None,
+    drop_path: Annotated[float | None, typer.Option(help="Rate of stochastic depth, for timm's models.")] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Scale gradients down to this norm.")] = None,
     precision: Annotated[Precision | None, typer.Option(help="In which numbers to compute.")] = None,
     seed: Annotated[int, typer.Option(help="Weights, order, crops and captions follow from it.")] = 0,
@@ -165,6 +166,7 @@ def train(
         "warmup_epochs": None if warmup is None else 0,
         "weight_decay": weight_decay,
         "accumulate": accumulate,
+        "drop_path": drop_path,
         "clip_norm": clip_norm,
         "precision": precision and precision.value,
     }

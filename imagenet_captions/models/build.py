@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -56,6 +57,29 @@ def build(config: ModelConfig) -> Model:
     image, projection, text = _towers(config)
     tokenizer = None if config.tokenizer is None else build_tokenizer(config.tokenizer)
     return Model(config, image, projection, text, tokenizer)
+
+
+def with_drop_path(model: Model, rate: float) -> Model:
+    """The same model, weights included, with stochastic depth at this rate in its image tower.
+
+    Raises InputError for towers that have none; of those that this package builds, timm's have it.
+    """
+    tower = model.config.image
+    fault = InputError(
+        f"--drop-path {rate:g} is not possible with {model.name}, which has no stochastic depth; give --drop-path 0, "
+        f"or a model of timm's, such as basic"
+    )
+    if tower.kind != "timm":
+        raise fault
+    arguments = {**tower.options["arguments"], "drop_path_rate": rate}
+    config = replace(model.config, image=TowerConfig("timm", {**tower.options, "arguments": arguments}))
+    try:
+        with torch.random.fork_rng(devices=[]):
+            changed = build(config)
+    except TypeError:  # timm hands the rate to a model that does not take it
+        raise fault from None
+    changed.load_state_dict(model.state_dict())
+    return changed
 
 
 def _towers(config: ModelConfig) -> tuple[nn.Module, nn.Module | None, nn.Module | None]:

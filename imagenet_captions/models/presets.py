@@ -78,15 +78,18 @@ def _align(vision: Mapping[str, Any], text: Mapping[str, Any], dim: int, tokeniz
     }
 
 
+# ALIGN makes every image a square of 346 pixels and takes 289 of them (section 5; transformers' image processor).
+_ALIGN_SPEC = ImageSpec(289, _HALF, _HALF, "bilinear", crop_fraction=289 / 346, resize_mode="squash")
+
 _ALIGN = ModelConfig(
     name="align",
-    spec=_spec(289, _HALF, _HALF),
+    spec=_ALIGN_SPEC,
     temperature=1.0,
     **_align({"image_size": 289}, {}, dim=640, tokenizer=TokenizerConfig(context_length=64)),
 )
 _ALIGN_LARGE = ModelConfig(
     name="align-large",
-    spec=_spec(289, _HALF, _HALF),
+    spec=_ALIGN_SPEC,
     temperature=1.0,
     **_align(
         {"image_size": 289, "width_coefficient": 4.3, "depth_coefficient": 5.3},

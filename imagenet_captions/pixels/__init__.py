@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imagenet_captions.pixels.augment import RandAugment
 from imagenet_captions.pixels.decoding import BrokenImage, decode
 from imagenet_captions.pixels.spec import CLIP_224, IMAGENET_224, ImageSpec, normalise
 from imagenet_captions.pixels.transforms import EvalTransform, TrainTransform
@@ -13,6 +14,7 @@ __all__ = [
     "BrokenImage",
     "EvalTransform",
     "ImageSpec",
+    "RandAugment",
     "TrainTransform",
     "TwoViews",
     "decode",

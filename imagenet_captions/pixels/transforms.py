@@ -14,9 +14,11 @@ from torch.nn.functional import interpolate
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.image_headers import MOST_PIXELS
+from imagenet_captions.pixels.augment import RandAugment
 from imagenet_captions.pixels.decoding import BrokenImage, decode
 from imagenet_captions.pixels.spec import ImageSpec
 
+CROPS = ("resized", "placed")
 _RATIO = (3 / 4, 4 / 3)
 _LOG_RATIO = (-0.28768205642700195, 0.28768211603164673)  # in single precision, as torchvision has them
 _TRIES = 10
@@ -26,20 +28,33 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """A random part of the image, resized: `scale` says how much of its area, as in torchvision's RandomResizedCrop."""
+    """A random part of the image, at the size that the model takes.
+
+    The crop "resized" takes a part of any size between the shares of the area in `scale` and resizes it, as
+    torchvision's RandomResizedCrop does. The crop "placed" resizes the image as for testing and takes a square of the
+    model's size at a random place.
+    """
 
     spec: ImageSpec
     scale: tuple[float, float] = (0.9, 1.0)
     flip: bool = False
+    crop: str = "resized"
+    augment: RandAugment | None = None
 
     def __post_init__(self) -> None:
         check_scale(self.scale)
+        if self.crop not in CROPS:
+            raise InputError(f"there is no crop {self.crop[:40]!r}; give {' or '.join(CROPS)}")
 
     def __call__(self, data: bytes, generator: torch.Generator) -> torch.Tensor:
         """uint8 [3, size, size]; the generator alone decides, and two in the same state give the same."""
         image = decode(data)
-        image = resized_crop(image, crop_box(image, self.scale, generator), self.spec)
-        return image.flip(-1) if self.flip and chance(generator) < 0.5 else image
+        if self.crop == "placed":
+            image = _placed_crop(resize_for(self.spec, image), self.spec.size, generator)
+        else:
+            image = resized_crop(image, crop_box(image, self.scale, generator), self.spec)
+        image = image.flip(-1) if self.flip and chance(generator) < 0.5 else image
+        return image if self.augment is None else self.augment(image, generator)
 
 
 @dataclass(frozen=True)
@@ -57,17 +72,26 @@ class EvalTransform:
         image = decode(data)
         if self.border and min(image.shape[1:]) > 2 * self.border:
             image = image[:, self.border : -self.border, self.border : -self.border]
-        height, width = image.shape[1:]
-        size = self.spec.size
-        shorter = math.floor(size / self.spec.crop_fraction)
-        if self.spec.resize_mode == "squash":
-            resized = resize(image, shorter, shorter, self.spec.interpolation)
-        elif width <= height:
-            resized = resize(image, int(shorter * height / width), shorter, self.spec.interpolation)
-        else:
-            resized = resize(image, shorter, int(shorter * width / height), self.spec.interpolation)
+        resized, size = resize_for(self.spec, image), self.spec.size
         top, left = round((resized.shape[1] - size) / 2.0), round((resized.shape[2] - size) / 2.0)
         return resized[:, top : top + size, left : left + size]
+
+
+def resize_for(spec: ImageSpec, image: torch.Tensor) -> torch.Tensor:
+    """The whole image at the size of which a model is given a part."""
+    height, width = image.shape[1:]
+    shorter = math.floor(spec.size / spec.crop_fraction)
+    if spec.resize_mode == "squash":
+        return resize(image, shorter, shorter, spec.interpolation)
+    if width <= height:
+        return resize(image, int(shorter * height / width), shorter, spec.interpolation)
+    return resize(image, shorter, int(shorter * width / height), spec.interpolation)
+
+
+def _placed_crop(image: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
+    """A square at a random place."""
+    top, left = (int(torch.randint(0, side - size + 1, (1,), generator=generator).item()) for side in image.shape[1:])
+    return image[:, top : top + size, left : left + size]
 
 
 def check_scale(scale: tuple[float, float]) -> None:

@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import replacing
+from imagenet_captions.models.model import Model, model_config_of
 from imagenet_captions.training.module import TrainingModule
 
 FOLDER = "checkpoints"
@@ -74,11 +75,28 @@ def read_checkpoint_step(path: Path) -> int:
 
     Raises InputError for a file that is no whole checkpoint.
     """
+    return int(_read(path)["global_step"])
+
+
+def check_pixels(path: Path, model: Model) -> None:
+    """Raise InputError if a checkpoint's model was given other pixels than this model of the same name takes."""
+    before = _read(path)["hyper_parameters"]["model_config"]["spec"]
+    now = model_config_of(model)["spec"]
+    differing = next((name for name in now if before.get(name) != now[name]), None)
+    if differing is not None:
+        raise InputError(
+            f"the checkpoint {path} is of a model whose images have {differing} {before.get(differing)}, and those of "
+            f"{model.name} now have {now[differing]}; give another --out, or go on with the version that wrote it"
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return int(checkpoint["global_step"])
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        int(checkpoint["global_step"])
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:80]
         raise InputError(
             f"the checkpoint {path} is broken ({first}); remove it to start this run anew, or give another --out"
         ) from None
+    return checkpoint

@@ -10,7 +10,7 @@ import torch
 
 from imagenet_captions.examples import Class, Examples
 from imagenet_captions.models.model import Model
-from imagenet_captions.pixels import TrainTransform, TwoViews
+from imagenet_captions.pixels import RandAugment, TrainTransform, TwoViews
 from imagenet_captions.recipe import CaptionRecipe
 from imagenet_captions.training.captions import make_sampler, with_captions
 from imagenet_captions.training.data import Batch, Loader, LoaderSettings, Samples, Transform
@@ -116,7 +116,12 @@ def _part(batch: Batch, rows: slice, shares: tuple[int, ...], weight: float) -> 
 def _transform(recipe: Recipe, model: Model) -> Transform:
     if recipe.objective == SIMCLR:
         return TwoViews(model.spec, recipe.crop_scale, recipe.colour, blur=model.spec.size >= _SMALLEST_BLURRED)
-    return TrainTransform(model.spec, recipe.crop_scale, recipe.flip)
+    augment = None
+    if recipe.randaugment:
+        operations, strength = recipe.randaugment
+        red, green, blue = (round(255 * value) for value in model.spec.mean)
+        augment = RandAugment(operations, strength, model.spec.size, (red, green, blue))
+    return TrainTransform(model.spec, recipe.crop_scale, recipe.flip, recipe.crop, augment)
 
 
 def images_seen(steps: int, images: int, batch_size: int, processes: int = 1) -> int:

@@ -46,9 +46,9 @@ class Objective(Protocol):
 def make_objective(recipe: Recipe, rank: int = 0, world_size: int = 1) -> Objective:
     """The recipe's loss for one of `world_size` processes."""
     if recipe.objective == CONTRASTIVE:
-        return ContrastiveObjective(rank, world_size)
+        return ContrastiveObjective(rank, world_size, recipe.label_smoothing)
     if recipe.objective == SUPERVISED:
-        return SupervisedObjective()
+        return SupervisedObjective(recipe.label_smoothing, recipe.mixup)
     return SimclrObjective(recipe.temperature, rank)
 
 
@@ -57,38 +57,57 @@ class ContrastiveObjective:
 
     With several processes each computes the rows of its own images and texts, with features gathered from all and
     gradients flowing back to them. open_clip's code takes it that all have as many; at the end of an epoch, where some
-    have one more, `uneven_loss` is the same loss.
+    have one more, and with label smoothing, `gathered_loss` is the same loss.
     """
 
-    def __init__(self, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(self, rank: int = 0, world_size: int = 1, label_smoothing: float = 0.0) -> None:
         from open_clip.loss import ClipLoss
 
         self._rank = rank
+        self._smoothing = label_smoothing
         self._loss = ClipLoss(local_loss=True, gather_with_grad=True, rank=rank, world_size=world_size)
 
     def __call__(self, model: Towers, batch: Batch) -> Tensor:
         assert model.logit_scale is not None
         images, texts = model.embed_images(batch.images), model.embed_texts(batch.tokens)
         scale = model.logit_scale.exp()
-        if len(set(batch.shares)) > 1:
-            return uneven_loss(images, texts, scale, self._rank, batch.shares)
+        if self._smoothing or len(set(batch.shares)) > 1:
+            return gathered_loss(images, texts, scale, self._rank, batch.shares, self._smoothing)
         loss: Tensor = self._loss(images, texts, scale)
         return loss
 
 
-def uneven_loss(images: Tensor, texts: Tensor, scale: Tensor, rank: int, shares: tuple[int, ...]) -> Tensor:
+def gathered_loss(
+    images: Tensor, texts: Tensor, scale: Tensor, rank: int, shares: tuple[int, ...], label_smoothing: float = 0.0
+) -> Tensor:
     """CLIP's loss of this process's rows, where process k has `shares[k]` of them."""
     own = torch.arange(len(images), device=images.device) + sum(shares[:rank])
     to_texts = scale * images @ gather(texts, shares).T
     to_images = scale * texts @ gather(images, shares).T
-    return (functional.cross_entropy(to_texts, own) + functional.cross_entropy(to_images, own)) / 2
+    losses = [functional.cross_entropy(each, own, label_smoothing=label_smoothing) for each in (to_texts, to_images)]
+    return (losses[0] + losses[1]) / 2
 
 
 class SupervisedObjective:
-    """Cross-entropy of the model's own head, without label smoothing."""
+    """Cross-entropy of the model's own head, with label smoothing and mixup (Zhang et al. 2018) if the recipe has them.
+
+    Mixup lays each image of the batch over the one at the same place from the end, by a share that is drawn for the
+    batch from torch's own generator.
+    """
+
+    def __init__(self, label_smoothing: float = 0.0, mixup: float = 0.0) -> None:
+        self._smoothing = label_smoothing
+        self._mixup = mixup
 
     def __call__(self, model: Towers, batch: Batch) -> Tensor:
-        return functional.cross_entropy(model.class_logits(batch.images), batch.labels)
+        if not self._mixup:
+            return self._loss(model.class_logits(batch.images), batch.labels)
+        share = float(torch.distributions.Beta(self._mixup, self._mixup).sample())
+        logits = model.class_logits(share * batch.images + (1 - share) * batch.images.flip(0))
+        return share * self._loss(logits, batch.labels) + (1 - share) * self._loss(logits, batch.labels.flip(0))
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(logits, labels, label_smoothing=self._smoothing)
 
 
 class SimclrObjective:

@@ -20,7 +20,8 @@ def make_optimiser(recipe: Recipe, named: Iterable[tuple[str, nn.Parameter]]) ->
     if recipe.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps)
     if recipe.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.momentum > 0)
+        nesterov = recipe.nesterov and recipe.momentum > 0
+        return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov)
     if recipe.optimiser == "lars":
         from timm.optim.lars import Lars
 

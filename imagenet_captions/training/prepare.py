@@ -16,7 +16,7 @@ from imagenet_captions.examples import (
     require_classes,
 )
 from imagenet_captions.files import require_file
-from imagenet_captions.models.build import build_model
+from imagenet_captions.models.build import build_model, with_drop_path
 from imagenet_captions.models.config import ProjectorConfig
 from imagenet_captions.models.load import load_model, take_image_tower
 from imagenet_captions.models.model import Model
@@ -72,6 +72,8 @@ def make_model(settings: TrainSettings, head: Sequence[Class]) -> Model:
     """The model that training starts from, with what its objective needs and nothing that it would leave unused."""
     recipe = settings.recipe
     model = build_model(recipe.model, settings.seed) if settings.init is None else load_model(settings.init)
+    if recipe.drop_path:
+        model = with_drop_path(model, recipe.drop_path)
     if recipe.objective == CONTRASTIVE:
         return _contrastive(model, settings)
     if model.has_text:

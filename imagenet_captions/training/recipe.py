@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 
 from imagenet_captions.errors import InputError
 
@@ -13,17 +13,25 @@ OPTIMISERS = ("adamw", "sgd", "lars", "lamb")
 SCHEDULES = ("cosine", "linear", "steps", "constant")
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
 LOCKS = ("none", "image", "text")
+CROPS = ("resized", "placed")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """One way to train. `sources` says of each value where it is from; a value without a source is ours.
 
+    `differences` says, a sentence each, where a recipe that is named for a publication is not as published.
+
     `batch_size` is the images of one step of the optimiser, over all devices and accumulated micro-batches. `lr` grows
-    linearly over the warm-up and then follows `schedule`; `milestones` are the epochs at which "steps" cuts it by ten.
-    `accumulate` splits a step's images into so many micro-batches; the contrastive losses compare within one of them.
-    `crop_scale` is the share of an image that a random crop covers. `colour` is the strength of SimCLR's changes of
-    colour and `temperature` its loss's; CLIP learns its own temperature, and SimCLR always flips.
+    linearly over the warm-up and then follows `schedule` down to `min_lr`; `milestones` are the epochs at which "steps"
+    cuts it by ten. `accumulate` splits a step's images into so many micro-batches; the contrastive losses compare
+    within one of them.
+
+    The crop "resized" takes a random part of the image, whose share of it lies within `crop_scale`; "placed" takes a
+    square of the model's size at a random place of the image, resized as for testing. `randaugment` is the number of
+    random operations and their strength, or empty; `mixup` is the alpha of the share to which two images are mixed.
+    `drop_path` is the rate of stochastic depth. `colour` is the strength of SimCLR's changes of colour and
+    `temperature` its loss's; CLIP learns its own temperature, and SimCLR always flips.
     `caption` is a caption recipe, drawn anew each epoch; without one, captions are those that the data has.
     """
 
@@ -37,21 +45,29 @@ class Recipe:
     warmup_steps: int = 0
     warmup_epochs: int = 0
     milestones: tuple[int, ...] = ()
+    min_lr: float = 0.0
     momentum: float = 0.9
+    nesterov: bool = True
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
     weight_decay: float = 0.0
     clip_norm: float | None = None
     accumulate: int = 1
     precision: str = "32"
+    crop: str = "resized"
     crop_scale: tuple[float, float] = (0.9, 1.0)
     flip: bool = False
+    randaugment: tuple[int, ...] = ()
+    mixup: float = 0.0
+    label_smoothing: float = 0.0
+    drop_path: float = 0.0
     colour: float = 0.0
     temperature: float = 0.1
     lock: str = "none"
     sync_batchnorm: bool = False
     caption: str | None = None
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    differences: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -66,6 +82,7 @@ class Recipe:
         for name in ("lr", "weight_decay"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise InputError(f"{_flag(name)} {getattr(self, name)} is not possible; give 0 or more")
+        self._check_regularisation()
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise InputError(f"{_flag('clip_norm')} {self.clip_norm} is not possible; give a number above 0")
         if self.batch_size % self.accumulate:
@@ -76,6 +93,17 @@ class Recipe:
         if self.objective != CONTRASTIVE and self.lock != "none":
             raise InputError(f"--lock {self.lock} is for the contrastive objective; leave it out for {self.objective}")
 
+    def _check_regularisation(self) -> None:
+        if not 0 <= self.min_lr <= self.lr:
+            raise InputError(f"min_lr {self.min_lr} is not possible; give 0 to the learning rate of {self.lr}")
+        for name in ("label_smoothing", "drop_path"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{_flag(name)} {getattr(self, name)} is not possible; give 0 or more, below 1")
+        if not (math.isfinite(self.mixup) and self.mixup >= 0):
+            raise InputError(f"mixup {self.mixup} is not possible; give 0 or more")
+        if len(self.randaugment) not in (0, 2):
+            raise InputError(f"randaugment {self.randaugment} is not possible; give operations and strength, or none")
+
 
 _CHOICES = {
     "objective": OBJECTIVES,
@@ -83,12 +111,19 @@ _CHOICES = {
     "schedule": SCHEDULES,
     "precision": PRECISIONS,
     "lock": LOCKS,
+    "crop": CROPS,
 }
 
 
 def recipe_values(recipe: Recipe) -> dict[str, object]:
-    """The recipe's values by name, without their sources."""
-    return {part.name: getattr(recipe, part.name) for part in fields(recipe) if part.name != "sources"}
+    """The recipe's values by name, without what is said about them."""
+    return {part.name: getattr(recipe, part.name) for part in fields(recipe) if part.compare}
+
+
+def recipe_defaults() -> dict[str, object]:
+    """The values that a record leaves out which is older than they are, as JSON holds them."""
+    given = {part.name: part.default for part in fields(Recipe) if part.compare and part.default is not MISSING}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
 
 def unread_values(recipe: Recipe) -> frozenset[str]:
@@ -98,11 +133,13 @@ def unread_values(recipe: Recipe) -> frozenset[str]:
     ['betas', 'caption', 'colour', 'eps', 'lock', 'milestones', 'temperature']
     """
     unread = {"betas", "eps"} if recipe.optimiser in ("sgd", "lars") else {"momentum"}
-    if recipe.schedule != "steps":
-        unread.add("milestones")
-    if recipe.objective != CONTRASTIVE:
-        unread |= {"caption", "lock"}
-    return frozenset(unread | ({"flip"} if recipe.objective == SIMCLR else {"colour", "temperature"}))
+    unread |= set() if recipe.optimiser == "sgd" else {"nesterov"}
+    unread |= {"min_lr"} if recipe.schedule == "steps" else {"milestones"}
+    unread |= set() if recipe.objective == CONTRASTIVE else {"caption", "lock"}
+    unread |= set() if recipe.objective == SUPERVISED else {"mixup"}
+    if recipe.objective == SIMCLR:
+        return frozenset(unread | {"flip", "crop", "randaugment", "label_smoothing"})
+    return frozenset(unread | {"colour", "temperature"} | ({"crop_scale"} if recipe.crop == "placed" else set()))
 
 
 def _flag(name: str) -> str:

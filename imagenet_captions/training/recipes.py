@@ -12,9 +12,10 @@ _CLIP = "CLIP (Radford et al. 2021), table 18; open_clip's default"
 _SIMCLR = "SimCLR (Chen et al. 2020), section 2.2 and appendix B.6"
 _SIMCLR_A = "SimCLR (Chen et al. 2020), appendix A"
 _SIMCLR_TUNE = "SimCLR (Chen et al. 2020), appendix B.5: 0.05 x batch / 256, no regularisation, 30 epochs on 10 %"
-_ALIGN = "ALIGN (Jia et al. 2021), section 5.1"
-_COATNET = "CoAtNet (Dai et al. 2021), appendix A.2, on ImageNet"
+_ALIGN = "ALIGN (Jia et al. 2021), section 5"
+_COATNET = "CoAtNet (Dai et al. 2021), table 10, pre-training on ImageNet-1K"
 _BASIC = "BASIC (Pham et al. 2021): a supervised image tower, held still while the text tower learns"
+_NESTEROV = "ours; the paper names SGD with a momentum of 0.9, and whether it is Nesterov's could not be looked up"
 
 _CROPS = {"crop_scale": _PAPER}
 _CONTRASTIVE = {
@@ -58,6 +59,7 @@ RECIPES: dict[str, Recipe] = {
                 ("optimiser", "lr", "batch_size", "epochs", "schedule", "milestones", "momentum", "weight_decay"),
                 _PAPER,
             ),
+            "nesterov": _NESTEROV,
             **_CROPS,
         },
     ),
@@ -107,8 +109,12 @@ RECIPES: dict[str, Recipe] = {
         crop_scale=(0.08, 1.0),
         flip=True,
         sources=dict.fromkeys(
-            ("optimiser", "lr", "batch_size", "epochs", "momentum", "weight_decay", "crop_scale", "flip"),
+            ("optimiser", "lr", "batch_size", "epochs", "momentum", "nesterov", "weight_decay", "crop_scale", "flip"),
             _SIMCLR_TUNE,
+        ),
+        differences=(
+            "SimCLR fine-tunes on 1 or 10 % of ImageNet's labels; the labels here are read off captions",
+            "the schedule is ours: the appendix names none",
         ),
     ),
     # ALIGN's own values are for 1.8 billion pairs; on fewer, give --batch-size, --epochs and --warmup that fit.
@@ -123,41 +129,81 @@ RECIPES: dict[str, Recipe] = {
         warmup_steps=10_000,
         eps=1e-6,
         weight_decay=1e-5,
-        sources={
-            **dict.fromkeys(
-                ("model", "optimiser", "lr", "batch_size", "epochs", "schedule", "warmup_steps", "weight_decay"), _ALIGN
+        crop="placed",
+        flip=True,
+        label_smoothing=0.1,
+        sources=dict.fromkeys(
+            (
+                "optimiser",
+                "lr",
+                "batch_size",
+                "epochs",
+                "schedule",
+                "warmup_steps",
+                "weight_decay",
+                "crop",
+                "flip",
+                "label_smoothing",
             ),
-            **_CROPS,
-        },
+            _ALIGN,
+        )
+        | {"model": f"{_ALIGN}, with EfficientNet-B7 and BERT-Base for its L2 and Large"},
+        differences=(
+            "the paper's results are of EfficientNet-L2 and BERT-Large: --model align-large has these",
+            "texts are CLIP's byte pairs, since ALIGN's 100,000 WordPieces are not public",
+            "12 epochs are the paper's for 1.8 billion pairs in 1.2 million steps; the schedule here ends with the run",
+            "weight decay and LAMB's scaling spare gains, biases and the temperature; the paper does not say",
+            "betas and eps are those of LAMB's paper; ALIGN names none",
+            "the temperature is kept at 0.01 or more, as in CLIP; ALIGN names no bound",
+        ),
     ),
     "basic-supervised": Recipe(
         objective=SUPERVISED,
         model="basic",
         optimiser="adamw",
         lr=1e-3,
+        min_lr=1e-5,
         batch_size=4096,
         epochs=300,
         schedule="cosine",
         warmup_steps=10_000,
         weight_decay=0.05,
         clip_norm=1.0,
+        crop_scale=(0.08, 1.0),
+        flip=True,
+        randaugment=(2, 15),
+        mixup=0.8,
+        label_smoothing=0.1,
+        drop_path=0.2,
         sources={
             "model": _BASIC,
             **dict.fromkeys(
                 (
                     "optimiser",
                     "lr",
+                    "min_lr",
                     "batch_size",
                     "epochs",
                     "schedule",
                     "warmup_steps",
                     "weight_decay",
                     "clip_norm",
+                    "randaugment",
+                    "mixup",
+                    "label_smoothing",
                 ),
                 _COATNET,
             ),
-            **_CROPS,
+            "drop_path": f"{_COATNET}: 0.2 for CoAtNet-0, 0.7 for CoAtNet-3",
+            **dict.fromkeys(("crop_scale", "flip"), "ours: usual for ImageNet; CoAtNet's table does not say"),
         },
+        differences=(
+            "BASIC trains this tower on JFT, which is not public; these are CoAtNet's values for ImageNet",
+            "RandAugment is timm's: each operation is applied to half of the images, and Cutout is not among them",
+            "mixup draws one share for a process's batch and mixes it with itself in reverse, as timm does",
+            "the table's `center crop: True` is not followed, since the paper does not say what it means in training",
+            "--model basic-medium (CoAtNet-3) needs --drop-path 0.7 to have the table's rate",
+        ),
     ),
     "basic-contrastive": Recipe(
         objective=CONTRASTIVE,
@@ -170,7 +216,18 @@ RECIPES: dict[str, Recipe] = {
         warmup_steps=500,
         weight_decay=0.2,
         lock="image",
-        sources={"model": _BASIC, "lock": _BASIC, **_CONTRASTIVE},
+        sources={
+            "model": _BASIC,
+            "lock": _BASIC,
+            **{name: f"{source}, not BASIC" for name, source in _CONTRASTIVE.items()},
+        },
+        differences=(
+            "BASIC's own optimizer (AdaFactorW), batch (65,536) and steps are from memory and not used: the values are "
+            "those of the recipe contrastive, so that its runs can be compared with these",
+            "BASIC accumulates gradients through memory over its whole batch; --accumulate compares within a part",
+            "BASIC trains both towers together after this stage; train again with --init RUN and without --lock",
+            "texts are CLIP's byte pairs, read at their end; BASIC takes the mean over SentencePieces",
+        ),
     ),
     # The micro rows train on 32 x 32 images on a CPU in minutes; their values were chosen by a few
     # runs on CIFAR's 4,000 micro images, judged on the micro test set: accuracies on it are a little too kind.
@@ -245,7 +302,7 @@ def find_recipe(name: str) -> Recipe:
 
 
 def show_recipe(name: str) -> str:
-    """A recipe as a table of every value and where it is from.
+    """A recipe as a table of every value and where it is from, and what is not as published.
 
     >>> print(show_recipe("supervised").splitlines()[4])
     lr              0.1                     the paper (Fang et al. 2022)
@@ -257,7 +314,8 @@ def show_recipe(name: str) -> str:
         f"{'not used here' if value in unread else recipe.sources.get(value, 'ours')}"
         for value, number in recipe_values(recipe).items()
     ]
-    return "\n".join([f"recipe          {name}", *lines])
+    apart = [f"not as published: {each}" for each in recipe.differences]
+    return "\n".join([f"recipe          {name}", *lines, *apart])
 
 
 def _readable(value: object) -> str:

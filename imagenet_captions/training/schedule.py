@@ -30,9 +30,10 @@ def learning_rate(recipe: Recipe, length: Length, step: int) -> float:
         cuts = sum(step >= epoch * length.steps_per_epoch for epoch in recipe.milestones)
         return float(recipe.lr * 0.1**cuts)
     done = (step - warmup) / max(1, length.steps - warmup)
+    span = recipe.lr - recipe.min_lr
     if recipe.schedule == "cosine":
-        return recipe.lr * 0.5 * (1 + math.cos(math.pi * done))
-    return recipe.lr * (1 - done) if recipe.schedule == "linear" else recipe.lr
+        return recipe.min_lr + span * 0.5 * (1 + math.cos(math.pi * done))
+    return recipe.min_lr + span * (1 - done) if recipe.schedule == "linear" else recipe.lr
 
 
 def warmup_steps(recipe: Recipe, length: Length) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import require_file, sha256, write_json
-from imagenet_captions.training.recipe import CONTRASTIVE, Recipe, recipe_values
+from imagenet_captions.training.recipe import CONTRASTIVE, Recipe, recipe_defaults, recipe_values
 
 SETTINGS_FILE = "settings.json"
 EMPTY_CLASSES = ("fail", "drop", "keep")
@@ -139,6 +139,8 @@ def check_settings(settings: TrainSettings) -> None:
         before = json.loads(path.read_bytes())
     except ValueError:
         raise InputError(f"{path} cannot be read; remove {settings.out} or give another --out") from None
+    if isinstance(before.get("recipe"), Mapping):
+        before["recipe"] = {**recipe_defaults(), **before["recipe"]}
     difference = first_difference(before, now)
     if difference is not None:
         name, old, new = difference

@@ -18,7 +18,14 @@ from imagenet_captions.models.save import save_model
 from imagenet_captions.models.threads import computing_threads
 from imagenet_captions.storage.locks import locked
 from imagenet_captions.storage.outputs import check_place
-from imagenet_captions.training.checkpoints import FOLDER, LAST, Checkpoints, WholeFiles, read_checkpoint_step
+from imagenet_captions.training.checkpoints import (
+    FOLDER,
+    LAST,
+    Checkpoints,
+    WholeFiles,
+    check_pixels,
+    read_checkpoint_step,
+)
 from imagenet_captions.training.data import Batch
 from imagenet_captions.training.done import MODEL_FOLDER, TrainResult, read_done, write_done
 from imagenet_captions.training.faults import in_words
@@ -73,7 +80,9 @@ def _train(settings: TrainSettings, first: bool) -> TrainResult | None:
         if first:
             write_settings(settings)
         last = settings.out / FOLDER / LAST
-        feed.start = read_checkpoint_step(last) if last.exists() else 0
+        if last.exists():
+            feed.start = read_checkpoint_step(last)
+            check_pixels(last, model)
         _say(settings, feed.images, length, feed.start)
         tracked = wandb_run(trainer.loggers, settings) if first else nullcontext()
         with tracked, computing_threads(model.spec.size, settings.threads):

@@ -7,6 +7,7 @@ from imagenet_captions.models.build import config_of
 from imagenet_captions.models.config import config_from_dict
 from imagenet_captions.models.presets import PRESETS
 from imagenet_captions.models.table import preset_table
+from imagenet_captions.pixels.transforms import resize_for
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 
@@ -33,6 +34,16 @@ def test_aligns_batch_statistics_are_of_many_batches() -> None:
         model = build(config_of("align"))
     momenta = {module.momentum for module in model.image.modules() if isinstance(module, nn.BatchNorm2d)}
     assert max(momenta) <= 0.1  # transformers has some at torch's own 0.1, and gives 0.99 to the others
+
+
+def test_aligns_images_are_squares_of_346_pixels_of_which_it_takes_289() -> None:
+    import torch
+
+    image = torch.zeros(3, 400, 700, dtype=torch.uint8)
+    for name in ("align", "align-large"):
+        spec = config_of(name).spec
+        assert resize_for(spec, image).shape == (3, 346, 346)
+        assert (spec.size, spec.interpolation, spec.mean) == (289, "bilinear", (0.5, 0.5, 0.5))
 
 
 def test_the_pages_example() -> None:

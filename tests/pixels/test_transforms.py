@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from imagenet_captions.pixels import (
     BrokenImage,
     EvalTransform,
     ImageSpec,
+    RandAugment,
     TrainTransform,
     TwoViews,
     decode,
@@ -160,3 +163,55 @@ def test_a_thread_of_an_image_is_not_blown_up() -> None:
 def test_settings_that_are_not_possible(make: object, words: str) -> None:
     with pytest.raises(InputError, match=words):
         make()  # type: ignore[operator]
+
+
+def test_a_placed_crop_is_a_square_of_the_image_as_it_is_resized_for_testing() -> None:
+    spec = ImageSpec(28, interpolation="bilinear", crop_fraction=28 / 34, resize_mode="squash")
+    data = encoded(picture(60, 40), "PNG")
+    whole = EvalTransform(replace(spec, size=34, crop_fraction=1.0))(data)
+    placed = TrainTransform(spec, crop="placed")
+    places = set()
+    for seed in range(40):
+        found = placed(data, torch.Generator().manual_seed(seed))
+        here = [
+            (top, left)
+            for top in range(7)
+            for left in range(7)
+            if torch.equal(found, whole[:, top : top + 28, left : left + 28])
+        ]
+        assert len(here) == 1
+        places |= set(here)
+    assert len(places) > 20
+    assert {top for top, _ in places} == {left for _, left in places} == set(range(7)), "the edges too"
+
+
+def test_randaugment_follows_the_generator_alone_and_is_as_strong_as_asked() -> None:
+    data = encoded(picture(64, 64), "PNG")
+    strong, weak = (TrainTransform(ImageSpec(64), augment=RandAugment(2, at, 64, (124, 116, 104))) for at in (15, 3))
+    plain = TrainTransform(ImageSpec(64))
+
+    def changes(transform: TrainTransform) -> float:
+        apart = [
+            (
+                transform(data, torch.Generator().manual_seed(at)).float()
+                - plain(data, torch.Generator().manual_seed(at))
+            )
+            for at in range(60)
+        ]
+        return float(torch.stack(apart).abs().mean())
+
+    random.seed(5)
+    np.random.seed(5)
+    before = random.getstate(), np.random.get_state()[1].tolist()
+    one, again = (strong(data, torch.Generator().manual_seed(7)) for _ in range(2))
+    assert torch.equal(one, again)
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+    assert one.shape == (3, 64, 64)
+    assert one.dtype == torch.uint8
+    ten = TrainTransform(ImageSpec(64), augment=RandAugment(2, 10, 64, (124, 116, 104)))
+    assert changes(strong) > changes(ten) > changes(weak) > 0, "a strength above 10 is not cut down to it"
+    for operations, strength in ((0, 5), (2, 2), (2, 31)):
+        with pytest.raises(InputError, match="RandAugment with"):
+            RandAugment(operations, strength, 64, (0, 0, 0))
+    with pytest.raises(InputError, match="there is no crop 'left'"):
+        TrainTransform(ImageSpec(64), crop="left")

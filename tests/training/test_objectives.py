@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,3 +139,28 @@ def test_the_parts_of_a_batch_weigh_as_the_whole(shares: tuple[int, ...]) -> Non
         total += sum(float(objective(Given(), part) * part.weight) for part in parts) / 3 / len(shares)
         start += share
     assert total == pytest.approx(float(whole), rel=1e-6)
+
+
+def test_clips_loss_with_smoothed_labels_is_that_of_soft_targets() -> None:
+    images, texts = (functional.normalize(each, dim=1) for each in two())
+    recipe = replace(find_recipe("align"), label_smoothing=0.1)
+    found = make_objective(recipe)(Given(), batch_of(images, tokens=texts))
+    logits = images @ texts.T / 0.07
+    wanted = torch.full((6, 6), 0.1 / 6, dtype=torch.float64) + 0.9 * torch.eye(6, dtype=torch.float64)
+    both = [-(wanted * each.log_softmax(dim=1)).sum(dim=1).mean() for each in (logits, logits.T)]
+    assert float(found.detach()) == pytest.approx(float(sum(both)) / 2, rel=1e-6)
+
+
+def test_mixup_with_smoothed_labels_is_cross_entropy_with_soft_targets() -> None:
+    images, _ = two(width=4)
+    labels = torch.tensor([0, 1, 2, 3, 0, 1])
+    recipe = replace(find_recipe("basic-supervised"), mixup=0.8, label_smoothing=0.1)
+    torch.manual_seed(3)
+    share = float(torch.distributions.Beta(0.8, 0.8).sample())
+    torch.manual_seed(3)
+    found = make_objective(recipe)(Given(), batch_of(images, labels=labels))
+    one_hot = functional.one_hot(labels, 4).double() * 0.9 + 0.1 / 4
+    wanted = share * one_hot + (1 - share) * one_hot.flip(0)
+    logits = share * images + (1 - share) * images.flip(0)
+    assert float(found) == pytest.approx(float(-(wanted * logits.log_softmax(dim=1)).sum(dim=1).mean()))
+    assert 0 < share < 1

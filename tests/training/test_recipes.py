@@ -44,9 +44,31 @@ def test_a_recipe_is_shown_with_all_its_values_and_their_sources(name: str) -> N
 def test_what_a_recipe_does_not_look_at_is_said_and_has_no_source() -> None:
     shown = show_recipe("supervised").splitlines()
     unused = [line.split()[0] for line in shown if line.endswith("not used here")]
-    assert unused == ["betas", "eps", "colour", "temperature", "lock", "caption"]
+    assert unused == ["min_lr", "betas", "eps", "colour", "temperature", "lock", "caption"]
     for name, recipe in RECIPES.items():
         assert not unread_values(recipe) & recipe.sources.keys(), name
+
+
+def test_what_is_not_as_published_is_printed_with_the_recipe() -> None:
+    for name, words in (
+        ("align", "CLIP's byte pairs"),
+        ("basic-supervised", "JFT, which is not public"),
+        ("basic-contrastive", "AdaFactorW"),
+        ("finetune", "the schedule is ours"),
+    ):
+        found = [line for line in show_recipe(name).splitlines() if line.startswith("not as published: ")]
+        assert len(found) == len(find_recipe(name).differences)
+        assert any(words in line for line in found)
+    assert "nesterov        yes                     ours; the paper names SGD" in show_recipe("supervised")
+
+
+def test_the_rows_of_align_and_coatnet_are_the_papers() -> None:
+    align, basic = find_recipe("align"), find_recipe("basic-supervised")
+    assert (align.optimiser, align.lr, align.weight_decay, align.batch_size) == ("lamb", 1e-3, 1e-5, 16384)
+    assert (align.crop, align.flip, align.label_smoothing) == ("placed", True, 0.1)
+    assert (basic.optimiser, basic.lr, basic.min_lr, basic.weight_decay) == ("adamw", 1e-3, 1e-5, 0.05)
+    assert (basic.randaugment, basic.mixup, basic.label_smoothing, basic.drop_path) == ((2, 15), 0.8, 0.1, 0.2)
+    assert (basic.batch_size, basic.epochs, basic.warmup_steps, basic.clip_norm) == (4096, 300, 10_000, 1.0)
 
 
 def test_an_unknown_recipe_lists_what_there_is() -> None:
@@ -64,6 +86,12 @@ def test_an_unknown_recipe_lists_what_there_is() -> None:
         ({"accumulate": 3}, "cannot be split into 3 equal micro-batches"),
         ({"precision": "8"}, "precision '8' is not possible; give one of 32, bf16-mixed"),
         ({"clip_norm": 0.0}, "--clip-norm 0.0 is not possible"),
+        ({"min_lr": 1.0}, r"min_lr 1.0 is not possible; give 0 to the learning rate of 0.001"),
+        ({"drop_path": 1.0}, "--drop-path 1.0 is not possible; give 0 or more, below 1"),
+        ({"label_smoothing": -0.1}, "--label-smoothing -0.1 is not possible"),
+        ({"mixup": float("inf")}, "mixup inf is not possible"),
+        ({"randaugment": (2,)}, "give operations and strength, or none"),
+        ({"crop": "left"}, "crop 'left' is not possible; give one of resized, placed"),
         ({"objective": "supervised", "lock": "image"}, "--lock image is for the contrastive objective"),
     ],
 )
@@ -92,6 +120,24 @@ def test_a_warm_up_in_epochs_and_a_linear_end() -> None:
     recipe = replace(find_recipe("simclr"), schedule="linear", lr=1.0, warmup_epochs=2)
     rates = [learning_rate(recipe, Length(24, 2), step) for step in (0, 3, 4, 14, 23)]
     assert rates == pytest.approx([0.25, 1.0, 1.0, 0.5, 0.05])
+
+
+def test_the_lowest_rate_is_where_cosine_and_linear_end() -> None:
+    for schedule in ("cosine", "linear"):
+        recipe = replace(find_recipe("simclr"), schedule=schedule, lr=1.0, min_lr=0.2, warmup_epochs=0)
+        rates = [learning_rate(recipe, Length(100, 10), step) for step in (0, 50, 100)]
+        assert rates == pytest.approx([1.0, 0.6, 0.2])
+
+
+def test_nesterovs_momentum_can_be_left_out() -> None:
+    steps = []
+    for nesterov in (True, False):
+        weight = nn.Parameter(torch.ones(1))
+        optimiser = make_optimiser(replace(find_recipe("supervised"), nesterov=nesterov), [("weight", weight)])
+        weight.grad = torch.ones(1)
+        optimiser.step()
+        steps.append(1 - float(weight.detach()))
+    assert steps == pytest.approx([0.1 * 1.0001 * 1.9, 0.1 * 1.0001], rel=1e-4)
 
 
 class Small(nn.Module):

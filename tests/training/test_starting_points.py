@@ -69,6 +69,20 @@ def test_basic_is_supervised_first_and_then_learns_texts_with_its_image_tower_he
     assert evaluate(EvaluateSettings(str(second.out), (("own", data),)))["test_sets"]["own"]["n"] == 24
 
 
+def test_stochastic_depth_is_for_the_image_towers_that_have_it(data: Path, tmp_path: Path) -> None:
+    run = settings(data, tmp_path / "run", "basic-supervised", model="basic-micro", steps=2, drop_path=0.5)
+    train(run)
+    model = load_model(str(run.out))
+    assert model.config.image.options["arguments"]["drop_path_rate"] == 0.5
+    drops = [module.drop_prob for module in model.image.modules() if type(module).__name__ == "DropPath"]
+    assert max(drops) == 0.5
+    again = settings(data, tmp_path / "again", "basic-supervised", model="basic-micro", steps=1, init=str(run.out))
+    train(again)
+    assert load_model(str(again.out)).config.image.options["arguments"]["drop_path_rate"] == 0.2
+    with pytest.raises(InputError, match=r"--drop-path 0\.2 is not possible with micro, which has no stochastic depth"):
+        train(settings(data, tmp_path / "none", "basic-supervised", model="micro", steps=1))
+
+
 def test_simclr_then_a_head_on_labels(data: Path, tmp_path: Path) -> None:
     first = settings(data, tmp_path / "first", "micro-simclr", model="micro", steps=4)
     train(first)
