@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 
+IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp"})
+
 # Nine digits are far above ImageNet's five or six, and keep a hostile name from growing into an id.
 _NAME = re.compile(r"((n[0-9]{8})_[0-9]{1,9})(?:_\2)?(?i:\.(?:jpe?g|png|webp))?")
 _WNID_LENGTH = 9

@@ -14,7 +14,7 @@ import pyarrow.dataset as pads
 from imagenet_captions.dataset.manifest import NAME, shard_files
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import sha256
-from imagenet_captions.storage.parquet import arrow_name, file_system
+from imagenet_captions.storage.parquet import arrow_name, check_rows, check_schema, file_system, reading, through_cache
 from imagenet_captions.storage.places import place, reopen
 
 if TYPE_CHECKING:
@@ -47,10 +47,11 @@ def load(
     if streaming:
         check_condition(parquet.schema, condition, folder)
         return _streamed(parquet, condition, names)
-    if _is_large(parquet, condition, names):
-        check_condition(parquet.schema, condition, folder)
-        return _cached(parquet, condition, names)
-    return _in_memory(parquet, condition, names, folder)
+    with reading(*map(reopen, parquet.files)):
+        if _is_large(parquet, condition, names):
+            check_condition(parquet.schema, condition, folder)
+            return _cached(parquet, condition, names)
+        return _in_memory(parquet, condition, names, folder)
 
 
 def open_parquet(path: Path, config: str) -> pads.FileSystemDataset:
@@ -58,18 +59,16 @@ def open_parquet(path: Path, config: str) -> pads.FileSystemDataset:
     if config not in CONFIGS:
         raise InputError(f"there is no config {config[:80]!r}; give default or raw")
     shards = shard_files(path, CONFIGS[config])
-    try:
-        return of_shards(shards)
-    except (OSError, pa.ArrowInvalid):
-        raise InputError(f"{path} is damaged; `imagenet-captions verify` says where") from None
+    return of_shards(shards)
 
 
 def of_shards(shards: Sequence[Path]) -> pads.FileSystemDataset:
     """Some shards of one config as an Arrow dataset, which holds the footers of those that were scanned."""
     # `pads.dataset` reads the first footer once for the schema and once more to scan.
     parquet, system = pads.ParquetFileFormat(), file_system(shards[0])
-    fragments = [parquet.make_fragment(arrow_name(shard), system) for shard in shards]
-    return pads.FileSystemDataset(fragments, fragments[0].physical_schema, parquet, system)
+    with reading(shards[0]):
+        fragments = [parquet.make_fragment(arrow_name(shard), system) for shard in shards]
+        return pads.FileSystemDataset(fragments, check_schema(fragments[0].physical_schema), parquet, system)
 
 
 def _columns(parquet: pads.FileSystemDataset, columns: Sequence[str] | None, path: Path) -> list[str]:
@@ -117,6 +116,7 @@ def _in_memory(
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError):
         check_condition(parquet.schema, condition, path)
         raise
+    check_rows(table)
     # Given, since datasets would else hash every byte of the table to make one.
     parts = [sha256(path / NAME), *map(str, (condition, *names, *parquet.files))]
     fingerprint = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
@@ -133,7 +133,7 @@ def _cached(parquet: pads.FileSystemDataset, condition: Expression | None, names
             f"datasets {datasets.__version__} cannot filter more than {_LARGEST_IN_MEMORY:,} bytes on disk; "
             "update it (3.2 or newer), or give streaming=True"
         )
-    return datasets.Dataset.from_parquet(parquet.files, columns=list(names), **filters)
+    return through_cache([reopen(file) for file in parquet.files], names, **filters)
 
 
 def _streamed(parquet: pads.FileSystemDataset, condition: Expression | None, names: Sequence[str]) -> IterableDataset:
@@ -156,12 +156,15 @@ class _Rows:
     names: tuple[str, ...]
 
     def __call__(self, shards: list[str]) -> Iterator[dict[str, Any]]:
-        scanned = of_shards([reopen(shard) for shard in shards]).scanner(
-            columns=list(self.names),
-            filter=self.condition,
-            batch_size=_BATCH_ROWS,
-            batch_readahead=2,
-            fragment_readahead=1,
-        )
-        for batch in scanned.to_batches():
-            yield from batch.to_pylist()
+        places = [reopen(shard) for shard in shards]
+        with reading(*places):
+            scanned = of_shards(places).scanner(
+                columns=list(self.names),
+                filter=self.condition,
+                batch_size=_BATCH_ROWS,
+                batch_readahead=2,
+                fragment_readahead=1,
+            )
+            for batch in scanned.to_batches():
+                check_rows(batch)
+                yield from batch.to_pylist()

@@ -28,6 +28,7 @@ from imagenet_captions.examples import Class, Examples, open_examples, select
 from imagenet_captions.examples.classes_of import named_classes
 from imagenet_captions.files import replacing, write_json, write_text
 from imagenet_captions.recipe import CaptionRecipe
+from imagenet_captions.storage.parquet import read_table
 from imagenet_captions.training.captions import make_sampler, with_captions
 
 _AT_ONCE = 1000
@@ -92,10 +93,8 @@ class Inputs:
         made = None
         if run.pick.labels == FROM_TEXT:
             made = self._with_text_labels(run.data, examples)
-            told_more = _agreement(
-                pq.read_table(self.folder / made, columns=["image_id", "label"]), wanted, ids, examples
-            )
-            wanted &= set(pq.read_table(self.folder / made, columns=["image_id"])["image_id"].to_pylist())
+            told_more = _agreement(read_table(self.folder / made, ["image_id", "label"]), wanted, ids, examples)
+            wanted &= set(read_table(self.folder / made, ["image_id"])["image_id"].to_pylist())
             if not wanted:
                 raise InputError(
                     f"no text of {run.data} names exactly one class, so there are no labels to fine-tune on"

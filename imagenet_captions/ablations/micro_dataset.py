@@ -19,6 +19,8 @@ from imagenet_captions.ablations.micro_shift import SHIFTS
 from imagenet_captions.dataset.features import IMAGE
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import replacing, require_file
+from imagenet_captions.image_columns import find_image_column, image_file, paths_only
+from imagenet_captions.storage.parquet import parquet_file, read_schema, read_table
 
 _ROWS = 1000  # a row group; a set is a few of them
 _SIDE = 256  # pixels; a larger image is no micro image, and would be described slowly
@@ -84,11 +86,13 @@ def _write(
 
 def _class_names(source: Path) -> list[str]:
     """The classes' names in the order of their labels, which count from 0."""
-    schema = pq.read_schema(require_file(source, "the micro set"))
+    schema = read_schema(require_file(source, "the micro set"))
     missing = {"image", "label", "class_name"} - set(schema.names)
+    if not missing and find_image_column(schema, source) != "image":
+        missing = {"image"}
     if missing:
         raise InputError(f"{source} has no column {sorted(missing)[0]}; give a Parquet with image, label, class_name")
-    pairs = pq.read_table(source, columns=["label", "class_name"]).group_by(["label", "class_name"]).aggregate([])
+    pairs = read_table(source, ["label", "class_name"]).group_by(["label", "class_name"]).aggregate([])
     names = sorted((pair["label"], pair["class_name"]) for pair in pairs.to_pylist() if None not in pair.values())
     if pairs.num_rows == 0 or [label for label, _ in names] != list(range(pairs.num_rows)):
         raise InputError(
@@ -99,14 +103,23 @@ def _class_names(source: Path) -> list[str]:
 
 def _batches(source: Path) -> Iterator[list[dict[str, Any]]]:
     at = 0
-    for batch in pq.ParquetFile(source).iter_batches(_ROWS, columns=["image", "label", "class_name"]):
-        rows = batch.to_pylist()
-        for row in rows:
-            if not row["image"] or not row["image"].get("bytes"):
-                raise InputError(f"row {at} of {source} has no image; leave it out")
-            row["image_id"] = Path(row["image"].get("path") or f"{at:06d}").stem
-            at += 1
-        yield rows
+    with parquet_file(source) as opened:
+        for batch in opened.iter_batches(_ROWS, columns=["image", "label", "class_name"]):
+            rows = batch.to_pylist()
+            for row in rows:
+                row["image"] = _image(source, row["image"] or {}, at)
+                row["image_id"] = Path(row["image"]["path"] or f"{at:06d}").stem
+                at += 1
+            yield rows
+
+
+def _image(source: Path, image: dict[str, Any], at: int) -> dict[str, Any]:
+    path, data = image.get("path"), image.get("bytes")
+    if not data and (file := image_file(source, path)) is not None:
+        data = file.read_bytes()
+    if not data:
+        raise paths_only(source, path) if path else InputError(f"row {at} of {source} has no image; leave it out")
+    return {"bytes": data, "path": path}
 
 
 def _pixels(data: bytes, image_id: str) -> Pixels:

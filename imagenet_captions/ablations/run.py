@@ -15,8 +15,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from imagenet_captions.ablations.factors import Ask, Source, make_table
 from imagenet_captions.ablations.inputs import Inputs, Rows
 from imagenet_captions.ablations.micro_dataset import write_micro_dataset, write_micro_shifts
@@ -30,6 +28,7 @@ from imagenet_captions.evaluation.classifiers.prompts import PROMPT_SETS
 from imagenet_captions.evaluation.extract import Reading
 from imagenet_captions.examples import Examples
 from imagenet_captions.files import digest, write_json
+from imagenet_captions.storage.parquet import read_schema
 from imagenet_captions.training.recipe import recipe_defaults, recipe_values
 from imagenet_captions.training.settings import TrainSettings
 from imagenet_captions.training.train import train
@@ -239,11 +238,7 @@ def _with_texts(source: Path, made: Path) -> Path:
         raise InputError(f"--preset micro trains on a Parquet file with image, label and class_name; {source} is none")
     if made.is_file():
         return made
-    try:
-        columns = set(pq.read_schema(source).names)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{source} is no Parquet file ({str(error)[:80]}); give one with image and label") from None
-    if columns & _TEXTS:
+    if _TEXTS & {*read_schema(source).names}:
         return source
     write_micro_dataset(source, made)
     return made

@@ -88,15 +88,12 @@ def _parquet_files(folder: Path) -> list[Path]:
 
 def _in_parquet(tables: Iterable[Path]) -> Iterator[pa.StringArray]:
     for path in tables:
-        try:
-            table = parquet_file(path)
+        with parquet_file(path) as table:
             columns = {table.schema.column(place).path for place in range(len(table.schema))}
             if _PARQUET_COLUMN not in columns:
                 raise InputError(f"{path} has no column {_PARQUET_COLUMN}, so its images have no names to join on")
             for batch in read_batches(table, _BATCH, [_PARQUET_COLUMN]):
                 yield pc.struct_field(batch.column(0), [0]).cast(pa.string()).drop_null()
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(f"{path} is no whole Parquet file ({str(error)[:80]}); get it again") from None
 
 
 def _in_tar(path: Path) -> Iterator[str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from imagenet_captions import records
 from imagenet_captions.crawler.answers import parse_photo
@@ -18,18 +17,15 @@ from imagenet_captions.crawler.store import Store, StoreReader
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import require_file
-from imagenet_captions.storage.parquet import parquet_file
+from imagenet_captions.storage.parquet import ParquetFile, parquet_file
 
 _ANSWERS_AT_ONCE = 900
 
 
-def open_matches(path: Path) -> pq.ParquetFile:
+def open_matches(path: Path) -> ParquetFile:
     """The file that matching left; an InputError if it is none."""
     require_file(path, "the matches file")
-    try:
-        opened = parquet_file(path)
-    except pa.ArrowInvalid:
-        raise InputError(f"{path} is no Parquet file; give the matches.parquet that matching wrote") from None
+    opened = parquet_file(path)
     schema = opened.schema_arrow
     for wanted in records.MATCHES:
         if wanted.name not in schema.names or not schema.field(wanted.name).type.equals(wanted.type):

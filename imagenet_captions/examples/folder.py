@@ -14,8 +14,9 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.examples.classes_of import by_key
 from imagenet_captions.examples.stored import FileImages, StoredExamples, TextColumns, ids_of
 from imagenet_captions.files import walk
+from imagenet_captions.image_ids import IMAGE_SUFFIXES
 
-IMAGE_ENDINGS = (".jpeg", ".jpg", ".png", ".webp")
+IMAGE_ENDINGS = tuple(sorted(IMAGE_SUFFIXES))
 _WNID = re.compile(r"n[0-9]{8}")
 _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "dev"})
 _BATCH = 1 << 16

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from imagenet_captions.dataset.parquet_pages import UnreadablePages, values_in
 from imagenet_captions.errors import InputError
@@ -21,6 +20,7 @@ from imagenet_captions.examples.classes_of import Labelled, by_key, by_number, c
 from imagenet_captions.examples.example import Rows
 from imagenet_captions.examples.stored import (
     TEXTS,
+    BesideImages,
     CachedImages,
     ColumnImages,
     FileImages,
@@ -31,6 +31,8 @@ from imagenet_captions.examples.stored import (
     struct_field,
     text_columns,
 )
+from imagenet_captions.image_columns import find_image_column, image_file, is_bytes, paths_only
+from imagenet_captions.storage.parquet import read_metadata, read_schema, read_table, through_cache
 from imagenet_captions.storage.receipts import is_dataset
 
 _IDS = ("image_id", "__key__", "key")
@@ -50,49 +52,48 @@ def open_parquet(source: Path, files: Sequence[Path]) -> StoredExamples:
     image = _image_column(source, schema)
     table = _without_images(files, schema, image)
     found = _images(files, image)
-    kept = np.flatnonzero(np.asarray(found.has))
+    beside = _files_beside(files, found)
+    kept = np.flatnonzero(np.asarray(found.has) | pc.is_valid(beside).to_numpy(zero_copy_only=False))
     if not len(kept):
-        raise InputError(f"no row of {source} has an image stored in it; build it with the images, not their paths")
+        paths = found.paths.drop_null()
+        raise paths_only(source, paths[0].as_py()) if len(paths) else InputError(f"no row of {source} has an image")
     if len(kept) < len(table):
         table = table.take(pa.array(kept))
     classes, labels = _labels(table)
     ids = _ids(table, found.paths.take(pa.array(kept)), kept)
     left_out = len(found.has) - len(kept)
-    return StoredExamples(source, classes, labels, ids, found.images(kept), text_columns(table), left_out)
+    stored = kept[np.asarray(found.has)[kept]]
+    images = found.images(stored)
+    if len(stored) < len(kept):
+        images = BesideImages(images, beside.take(pa.array(kept)))
+    return StoredExamples(source, classes, labels, ids, images, text_columns(table), left_out)
 
 
 def _schema(source: Path, files: Sequence[Path]) -> pa.Schema:
-    schemas = []
+    schemas: list[pa.Schema] = []
     for file in files:
-        try:
-            schemas.append(pq.read_schema(file))
-        except (pa.ArrowInvalid, OSError):
-            raise InputError(f"{file} is no Parquet file, or a damaged one; give a whole one") from None
+        schemas.append(read_schema(file))
         if schemas[-1].names != schemas[0].names:
             raise InputError(f"{file} has other columns than {files[0]}; give the files of one table")
     return schemas[0]
 
 
 def _image_column(source: Path, schema: pa.Schema) -> str:
-    for field in schema:
-        kind = field.type
-        if pa.types.is_struct(kind) and "bytes" in {kind.field(at).name for at in range(kind.num_fields)}:
-            return str(field.name)
+    if (column := find_image_column(schema, source)) is not None:
+        return column
     for name in ("image", "jpg", "png", "webp"):
-        if name in schema.names and _is_bytes(schema.field(name).type):
+        if name in schema.names and is_bytes(schema.field(name).type):
             return name
     if is_dataset(source):
         raise InputError(f"{source} holds texts without images; build it again with --images")
     raise InputError(f"{source} has no column of images (bytes, or bytes and path); it has {', '.join(schema.names)}")
 
 
-def _is_bytes(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
-
-
 def _without_images(files: Sequence[Path], schema: pa.Schema, image: str) -> pa.Table:
     wanted = [name for name in (*_IDS, *_LABELS, *_NAMES, *TEXTS, *_RENAMED) if name in schema.names and name != image]
-    parts = [pq.read_table(file, columns=wanted) for file in files]
+    if not wanted:  # a table without columns has no rows
+        return pa.table({"row": pa.nulls(sum(read_metadata(file).num_rows for file in files))})
+    parts = [read_table(file, wanted) for file in files]
     table = pa.concat_tables([part.replace_schema_metadata() for part in parts])
     names = [
         _RENAMED[name] if name in _RENAMED and _RENAMED[name] not in table.column_names else name
@@ -159,12 +160,10 @@ def _images(files: Sequence[Path], image: str) -> _Found:
     except (UnreadablePages, IndexError, KeyError):
         pass
     if sum(_uncompressed(file, image) for file in files) <= _LARGEST_IN_MEMORY:
-        column = pa.chunked_array([c for file in files for c in pq.read_table(file, columns=[image])[image].chunks])
+        column = pa.chunked_array([c for file in files for c in read_table(file, [image])[image].chunks])
         images: Callable[[Rows], Images] = partial(ColumnImages, bytes_in(column))
     else:
-        import datasets
-
-        cached = datasets.Dataset.from_parquet(list(map(str, files)), columns=[image])
+        cached = through_cache(files, [image])
         column = cached.data[image]
         images = partial(CachedImages, cached)
     paths = pa.nulls(len(column), pa.string())
@@ -173,8 +172,22 @@ def _images(files: Sequence[Path], image: str) -> _Found:
     return _Found(bytes_in(column).is_valid().combine_chunks(), paths, images)
 
 
+def _files_beside(files: Sequence[Path], found: _Found) -> pa.Array:
+    """The image files at the paths of the rows that hold no bytes, null for all other rows."""
+    beside: list[str | None] = [None] * len(found.has)
+    start = 0
+    for file in files:
+        stop = start + read_metadata(file).num_rows
+        lacking = pc.and_not(found.paths[start:stop].is_valid(), found.has[start:stop])
+        for row in np.flatnonzero(lacking.to_numpy(zero_copy_only=False)).tolist():
+            there = image_file(file, found.paths[start + row].as_py())
+            beside[start + row] = None if there is None else str(there)
+        start = stop
+    return pa.array(beside, pa.string())
+
+
 def _uncompressed(file: Path, image: str) -> int:
-    metadata = pq.read_metadata(file)
+    metadata = read_metadata(file)
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     columns = [group.column(at) for group in groups for at in range(metadata.num_columns)]
     return sum(column.total_uncompressed_size for column in columns if column.path_in_schema.split(".")[0] == image)
@@ -188,7 +201,7 @@ def _in_place(files: Sequence[Path], image: str) -> _Found:
     has, paths, number, offsets, sizes = [], [], [], [], []
     for at, file in enumerate(files):
         places = _places(file, f"{image}.bytes")
-        column = pq.read_table(file, columns=[f"{image}.path"])[image]
+        column = read_table(file, [f"{image}.path"])[image]
         path = struct_field(column, "path")
         has += path.is_valid().chunks
         paths += path.chunks
@@ -211,7 +224,7 @@ def _in_place(files: Sequence[Path], image: str) -> _Found:
 def _places(file: Path, column: str) -> np.typing.NDArray[np.int64]:
     found: list[tuple[int, int]] = []
     with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        metadata = pq.read_metadata(file)
+        metadata = read_metadata(file)
         leaves = [at for at in range(metadata.num_columns) if metadata.schema.column(at).path == column]
         if not leaves:
             raise UnreadablePages

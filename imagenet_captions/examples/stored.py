@@ -101,6 +101,18 @@ class FileImages:
         return self._open.read(path, int(self._offsets[row]), int(self._sizes[row]))
 
 
+class BesideImages:
+    """Images of which some are files of their own, and the others stored, in the order of the rows."""
+
+    def __init__(self, stored: Images, files: pa.Array) -> None:
+        self._stored, self._files = stored, files
+        self._places = np.cumsum(np.asarray(files.is_null())) - 1
+
+    def read(self, row: int) -> bytes:
+        file = self._files[row].as_py()
+        return self._stored.read(int(self._places[row])) if file is None else _whole_file(file)
+
+
 class OpenFiles:
     """Reads stretches of files, which stay open for the next one; never shared between processes by pickling."""
 

@@ -13,12 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from imagenet_captions.dataset.features import local_labels
 from imagenet_captions.dataset.plan import Group
 from imagenet_captions.dataset.shard import ShardFile, open_shard
-from imagenet_captions.storage.parquet import parquet_file, read_metadata
+from imagenet_captions.storage.parquet import ParquetFile, parquet_file, read_metadata
 
 Rows = npt.NDArray[np.int64]
 
@@ -84,7 +83,7 @@ class ParentRows:
 
     def __init__(self, shards: Sequence[ParentShard]) -> None:
         self._shards = iter(shards)
-        self._file: pq.ParquetFile | None = None
+        self._file: ParquetFile | None = None
         self._starts = [0, 0]  # of the row groups of the open file, and the end of the last one
         self._held: tuple[int, pa.Table] | None = None
 

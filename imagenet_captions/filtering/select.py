@@ -19,7 +19,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.filtering.settings import FilterSettings, read_ids
 from imagenet_captions.loading import check_condition, of_shards, open_parquet
 from imagenet_captions.sampling import Sampling, choose, short_of
-from imagenet_captions.storage.parquet import read_files
+from imagenet_captions.storage.parquet import read_files, reading
 from imagenet_captions.storage.places import reopen
 
 log = logging.getLogger(__name__)
@@ -104,19 +104,20 @@ def _passing(parquet: pads.FileSystemDataset, condition: pc.Expression, rows: in
     """Whether each row passes; row groups whose statistics rule it out are not read."""
     flags = np.zeros(rows, bool)
     start = 0
-    for shard in parquet.files:
+    for shard in map(reopen, parquet.files):
         # Made anew, since a fragment keeps its footer: those of millions of rows add up.
-        (fragment,) = of_shards([reopen(shard)]).get_fragments()
-        possible = {group.id for group in fragment.subset(condition).row_groups}
-        for group in fragment.row_groups:
-            if group.id in possible:
-                # One group at a time, since a scanner does not say which rows it left out.
-                found = fragment.subset(row_group_ids=[group.id]).to_table(
-                    schema=parquet.schema, columns={"keep": condition}
-                )
-                keep = pc.fill_null(found["keep"], False).to_numpy()
-                flags[start : start + len(keep)] = keep
-            start += group.num_rows
+        with reading(shard):
+            (fragment,) = of_shards([shard]).get_fragments()
+            possible = {group.id for group in fragment.subset(condition).row_groups}
+            for group in fragment.row_groups:
+                if group.id in possible:
+                    # One group at a time, since a scanner does not say which rows it left out.
+                    found = fragment.subset(row_group_ids=[group.id]).to_table(
+                        schema=parquet.schema, columns={"keep": condition}
+                    )
+                    keep = pc.fill_null(found["keep"], False).to_numpy()
+                    flags[start : start + len(keep)] = keep
+                start += group.num_rows
     return flags
 
 

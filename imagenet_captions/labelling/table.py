@@ -85,11 +85,7 @@ class ParquetTable:
 
 
 def _schema(path: Path) -> pa.Schema:
-    try:
-        schema = read_schema(path)
-    except (pa.ArrowInvalid, OSError):
-        raise InputError(f"{path} is no Parquet file, or a damaged one; give a whole one") from None
-    return pa.schema([field.with_type(_plain(field.type)) for field in schema if field.name != _IMAGE])
+    return pa.schema([field.with_type(_plain(field.type)) for field in read_schema(path) if field.name != _IMAGE])
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

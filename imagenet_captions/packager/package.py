@@ -125,20 +125,17 @@ def _read_rows(captions: Path) -> _Captions:
     require_file(outcomes_path(captions), "the file of drops beside the captions")
     found: list[tuple[str, int]] = []
     last = ""
-    try:
-        with parquet_file(captions) as opened:
-            if opened.schema_arrow.names != CAPTIONS.names:
-                raise InputError(f"{captions} is not a captions file; give what `imagenet-captions clean` wrote")
-            for batch in read_batches(opened, _ROWS_AT_ONCE, ["image_id", "wnid"]):
-                ids = pa.concat_arrays([pa.array([last]), batch["image_id"]])
-                if not pc.all(pc.less(ids[:-1], ids[1:])).as_py():
-                    raise InputError(f"{captions} is not sorted by image id, or has one twice; clean again")
-                last = ids[-1].as_py()
-                counted = batch["wnid"].value_counts()
-                found += zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
-            return _Captions(captions, opened.metadata.num_rows, found, provenance(opened.schema_arrow))
-    except pa.ArrowInvalid:
-        raise InputError(f"{captions} is no Parquet file, or a damaged one; clean again") from None
+    with parquet_file(captions) as opened:
+        if opened.schema_arrow.names != CAPTIONS.names:
+            raise InputError(f"{captions} is not a captions file; give what `imagenet-captions clean` wrote")
+        for batch in read_batches(opened, _ROWS_AT_ONCE, ["image_id", "wnid"]):
+            ids = pa.concat_arrays([pa.array([last]), batch["image_id"]])
+            if not pc.all(pc.less(ids[:-1], ids[1:])).as_py():
+                raise InputError(f"{captions} is not sorted by image id, or has one twice; clean again")
+            last = ids[-1].as_py()
+            counted = batch["wnid"].value_counts()
+            found += zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
+        return _Captions(captions, opened.metadata.num_rows, found, provenance(opened.schema_arrow))
 
 
 def _plan(captions: _Captions, folder: Path, settings: PackageSettings, scratch: Path) -> _Plan:

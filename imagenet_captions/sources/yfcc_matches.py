@@ -14,7 +14,7 @@ from imagenet_captions.files import require_file
 from imagenet_captions.photo_ids import MAX_DIGITS
 from imagenet_captions.records import MATCHES
 from imagenet_captions.sources.yfcc_lines import Numbers
-from imagenet_captions.storage.parquet import read_table
+from imagenet_captions.storage.parquet import read_schema, read_table
 
 
 class Matches(NamedTuple):
@@ -61,13 +61,10 @@ def join(photos: pa.RecordBatch, matched: Matches) -> tuple[pa.Table, Numbers]:
 
 def _open_matches(path: Path, columns: list[str]) -> pa.Table:
     require_file(path, "the matches file")
-    try:
-        rows = read_table(path, columns=columns)
-    except (pa.ArrowInvalid, pa.ArrowKeyError, KeyError):
-        rows = None
-    if rows is None or rows.schema.names != columns or rows["photo_id"].type != MATCHES.field("photo_id").type:
+    schema = read_schema(path)
+    if not {*columns} <= {*schema.names} or schema.field("photo_id").type != MATCHES.field("photo_id").type:
         raise InputError(f"{path} is not what matching wrote; give its matches.parquet")
-    return rows
+    return read_table(path, columns).select(columns)
 
 
 def _numbers(photo_ids: pa.ChunkedArray) -> Numbers:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -12,7 +11,6 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from imagenet_captions.dataset.manifest import read_manifest, shard_files
-from imagenet_captions.errors import InputError
 from imagenet_captions.funnel import read_funnel
 from imagenet_captions.stats.measure import COLUMNS, measure
 from imagenet_captions.stats.result import Stats
@@ -39,11 +37,10 @@ def collect(dataset: Path, images: ImageHolder | None = None) -> Stats:
     """
     files = shard_files(dataset)
     columns = [*COLUMNS, "names_class", *(["image_id", "photo_id"] if images else ["image.path"])]
-    with whole(dataset):
-        stats = measure(
-            read_tables(files, columns), None if images is None else images.keys, read_manifest(dataset).classes
-        )
-        return dataclasses.replace(stats, funnel=read_funnel(dataset / "outcomes.parquet"))
+    stats = measure(
+        read_tables(files, columns), None if images is None else images.keys, read_manifest(dataset).classes
+    )
+    return dataclasses.replace(stats, funnel=read_funnel(dataset / "outcomes.parquet"))
 
 
 def read_tables(files: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -55,12 +52,3 @@ def read_tables(files: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Ta
             groups = range(opened.num_row_groups)
             for group in tqdm(groups, desc=file.name, unit=" row groups", disable=None, leave=False):
                 yield opened.read_row_group(group, columns=here)
-
-
-@contextmanager
-def whole(dataset: Path) -> Iterator[None]:
-    """Turn what pyarrow says of a damaged or missing file into one sentence."""
-    try:
-        yield
-    except (pa.ArrowInvalid, pa.ArrowKeyError, FileNotFoundError):
-        raise InputError(f"{dataset} is damaged; `imagenet-captions verify` says where") from None

@@ -21,7 +21,7 @@ from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.image_ids import wnid_of
 from imagenet_captions.licenses import LICENSES, License
 from imagenet_captions.splits import sampling_key
-from imagenet_captions.stats.collect import ImageHolder, read_tables, whole
+from imagenet_captions.stats.collect import ImageHolder, read_tables
 from imagenet_captions.storage.parquet import parquet_file
 
 _COLUMNS = tuple(
@@ -67,12 +67,11 @@ class Card:
 
 def gallery(dataset: Path, images: ImageHolder | None, count: int) -> list[Card]:
     """Choose rows by a hash of their ids, spread over the classes; only such with an image, if any has one."""
-    with whole(dataset):
-        files = shard_files(dataset)
-        chosen = choose(_with_image(files, images), count) or choose(_ids(files), count)
-        rows = _rows(files, chosen)
-        pictures = _pictures(files, rows, images)
-        return [_card(rows[image_id], pictures.get(image_id)) for image_id in chosen if image_id in rows]
+    files = shard_files(dataset)
+    chosen = choose(_with_image(files, images), count) or choose(_ids(files), count)
+    rows = _rows(files, chosen)
+    pictures = _pictures(files, rows, images)
+    return [_card(rows[image_id], pictures.get(image_id)) for image_id in chosen if image_id in rows]
 
 
 def choose(image_ids: Iterable[str], count: int) -> list[str]:

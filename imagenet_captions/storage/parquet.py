@@ -1,29 +1,144 @@
-"""Parquet files wherever they lie; of those behind a URL only the bytes that a reader needs are requested."""
+"""Parquet files wherever they lie; of those behind a URL only the bytes that a reader needs are requested.
+
+What Arrow says of a file that is cut off, or whose bits were flipped, becomes one sentence here, for every reader.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import errno
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from imagenet_captions.errors import InputError
 from imagenet_captions.storage.places import is_remote, reopen
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+
 _ROWS_AT_ONCE = 1 << 16
+_Rows = TypeVar("_Rows", pa.Table, pa.RecordBatch)
 
 
-def parquet_file(path: str | Path) -> pq.ParquetFile:
+class ParquetFile(pq.ParquetFile):  # type: ignore[misc]
+    """An open file whose reading methods raise an InputError that names it if it is damaged."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with reading(path):
+            if is_remote(path):
+                super().__init__(path.open("rb", buffering=0), pre_buffer=True)
+            else:
+                super().__init__(path, pre_buffer=False)
+
+    @property
+    def schema_arrow(self) -> pa.Schema:
+        with reading(self._path):
+            return check_schema(super().schema_arrow)
+
+    def read(self, columns: Sequence[str] | None = None, **options: Any) -> pa.Table:
+        return self._checked(lambda: super(ParquetFile, self).read(columns, **options), columns)
+
+    def read_row_group(self, i: int, columns: Sequence[str] | None = None, **options: Any) -> pa.Table:
+        return self._checked(lambda: super(ParquetFile, self).read_row_group(i, columns, **options), columns)
+
+    def iter_batches(
+        self,
+        batch_size: int = _ROWS_AT_ONCE,
+        row_groups: Sequence[int] | None = None,
+        columns: Sequence[str] | None = None,
+        **options: Any,
+    ) -> Iterator[pa.RecordBatch]:
+        with reading(self._path):
+            batches = super().iter_batches(batch_size, row_groups, columns, **options)
+        while (batch := self._checked(lambda: next(batches, None), columns)) is not None:
+            yield batch
+
+    def _checked(self, read: Callable[[], _Rows], columns: Sequence[str] | None) -> _Rows:
+        with reading(self._path):
+            rows = read()
+            if rows is not None:
+                check_rows(rows, columns)
+        return rows
+
+
+def check_rows(rows: pa.Table | pa.RecordBatch, columns: Sequence[str] | None = None) -> None:
+    """Raise ArrowInvalid for rows that only a damaged file gives: text that is not UTF-8, or a column that is gone."""
+    rows.validate(full=True)
+    if columns is not None and not {name.split(".")[0] for name in columns} <= set(rows.schema.names):
+        raise pa.ArrowInvalid("a column is gone")
+
+
+def check_schema(schema: pa.Schema) -> pa.Schema:
+    """The schema; ArrowInvalid if what `datasets` noted in it about the columns cannot be read."""
+    noted = (schema.metadata or {}).get(b"huggingface")
+    try:
+        readable = noted is None or isinstance(json.loads(noted), dict)
+    except ValueError:
+        readable = False
+    if not readable:
+        raise pa.ArrowInvalid("the metadata of datasets is no JSON")
+    return schema
+
+
+@contextmanager
+def reading(*paths: Path) -> Iterator[None]:
+    """Turn what Arrow says of damaged files into an InputError that names the first of them.
+
+    An error of the operating system gets the file's name, which Arrow leaves out. Where none of several files is
+    damaged, the error goes on as it is.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise OSError(error.errno, os.strerror(error.errno), error.filename or str(paths[0])) from None
+        if (path := paths[0] if len(paths) == 1 else _first_damaged(paths)) is None:
+            raise
+        raise damaged(path) from None
+
+
+def _first_damaged(paths: Sequence[Path]) -> Path | None:
+    for path in paths:
+        try:
+            for _ in read_files([path]):
+                pass
+        except InputError:
+            return path
+    return None
+
+
+def damaged(path: Path) -> InputError:
+    """The error for a Parquet file that is not as it was written."""
+    dataset = path.parent if path.name == "outcomes.parquet" else path.parent.parent
+    if not path.exists():
+        return InputError(f"{path} does not exist; if its dataset was replaced meanwhile, run the same command again")
+    if (dataset / "manifest.json").is_file():
+        return InputError(
+            f"the shard {path} is damaged; `imagenet-captions verify {dataset}` says what else is, "
+            "copy or package the dataset again"
+        )
+    return InputError(
+        f"{path} is not a Parquet file, is cut off or damaged, or holds text that is not UTF-8; get it or make it again"
+    )
+
+
+def parquet_file(path: str | Path) -> ParquetFile:
     """The open file; behind a URL the columns of what is asked for are requested together."""
-    found = reopen(path) if isinstance(path, str) else path
-    if is_remote(found):
-        return pq.ParquetFile(found.open("rb", buffering=0), pre_buffer=True)
-    return pq.ParquetFile(found, pre_buffer=False)
+    return ParquetFile(reopen(path) if isinstance(path, str) else path)
 
 
 def read_batches(
-    opened: pq.ParquetFile, rows: int = _ROWS_AT_ONCE, columns: Sequence[str] | None = None
+    opened: ParquetFile, rows: int = _ROWS_AT_ONCE, columns: Sequence[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
     """All rows of a file, at most so many at a time, in memory that does not grow with the file.
 
@@ -60,8 +175,19 @@ def read_files(
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """The whole file, or some of its columns."""
-    source = path.open("rb", buffering=0) if is_remote(path) else path
-    return pq.read_table(source, columns=None if columns is None else list(columns))
+    with parquet_file(path) as opened:
+        return opened.read(None if columns is None else list(columns))
+
+
+def through_cache(paths: Sequence[Path], columns: Sequence[str], **filters: Any) -> Dataset:
+    """Rows by way of the cache of `datasets` on disk."""
+    import datasets
+
+    with reading(*paths):
+        try:
+            return datasets.Dataset.from_parquet(list(map(str, paths)), columns=list(columns), **filters)
+        except datasets.exceptions.DatasetGenerationError as error:  # whatever went wrong is its cause
+            raise error.__cause__ or error from None
 
 
 def read_schema(path: Path) -> pa.Schema:

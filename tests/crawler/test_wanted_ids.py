@@ -194,7 +194,7 @@ def test_only_a_lists_entries_are_inputs(tmp_path: Path) -> None:
         (b"00000000\n00000001\n", "no image id"),
         (b"\0" * 4096, "no image id"),
         (b"\x1f\x8b\x08\0 not gzip", "damaged"),
-        (b"PAR1 not Parquet", "no whole Parquet file"),
+        (b"PAR1 not Parquet", "not a Parquet file"),
         (bytes(257) + b"ustar" + bytes(1000), "damaged"),
     ],
 )

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import re
+import shutil
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +29,7 @@ from imagenet_captions.examples import (
     select,
 )
 from imagenet_captions.examples import parquet as in_parquet
+from imagenet_captions.examples.stored import ColumnImages, FileImages, StoredExamples
 from imagenet_captions.packager.exports.export import export
 from imagenet_captions.packager.exports.settings import ExportSettings
 from tests.filtering.made import make_dataset, rows
@@ -60,6 +65,8 @@ def test_a_dataset_of_ours(dataset: Path, in_place: bool, monkeypatch: pytest.Mo
         if number % 10
     ]
     examples = open_examples(dataset)
+    assert isinstance(examples, StoredExamples)
+    assert isinstance(examples.images, FileImages if in_place else ColumnImages)
     assert all_of(examples) == wanted
     assert examples.left_out == 4
     assert [class_.key for class_ in examples.classes or ()] == list(classes.wnids())
@@ -350,6 +357,11 @@ def _paths_only(folder: Path) -> Path:
     return folder
 
 
+def _text_bytes(folder: Path) -> Path:
+    pq.write_table(pa.table({"image": [{"bytes": "/9j/4AAQ", "path": "a.jpg"}]}), folder / "x.parquet")
+    return folder
+
+
 def _no_column(folder: Path) -> Path:
     (folder / "x.csv").write_text("url,title\nhttp://x,y\n")
     return folder / "x.csv"
@@ -361,7 +373,8 @@ def _no_column(folder: Path) -> Path:
         (_texts_only, "texts without images; build it again with --images"),
         (_empty, "holds no images that can be read"),
         (_splits, "holds the folders train and val; give one of them"),
-        (_paths_only, "no row of .* has an image stored in it"),
+        (_paths_only, "holds paths of images and not the images, and '/x/a.jpg' is not an image file"),
+        (_text_bytes, "the column 'image' of .* has string where the bytes of images belong"),
         (_no_column, "no column of images; call one of its columns filepath"),
         (lambda folder: folder / "nothing", "do not exist"),
         (lambda folder: folder / "{0..2}.tar", "3 that are missing"),
@@ -370,6 +383,65 @@ def _no_column(folder: Path) -> Path:
 def test_what_cannot_be_read_is_said(tmp_path: Path, make: Callable[[Path], Path], words: str) -> None:
     with pytest.raises(InputError, match=words):
         open_examples(make(tmp_path))
+
+
+@pytest.mark.parametrize("at", ["absolute", "beside", "here"])
+@pytest.mark.parametrize("stored", [False, True])
+def test_paths_of_images_are_read_where_the_files_are(
+    tmp_path: Path, at: str, stored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `Dataset.to_parquet` writes of a folder of images; and with some images stored beside the paths."""
+    monkeypatch.chdir(tmp_path)
+    files = {name: (tmp_path / name if at != "beside" else tmp_path / "set" / name) for name in "a.png b.png".split()}
+    (tmp_path / "set").mkdir()
+    for name, file in files.items():
+        file.write_bytes(name.encode())
+    named = {name: str(file) if at == "absolute" else name for name, file in files.items()}
+    rows = [
+        {"image": {"bytes": None, "path": named["a.png"]}, "label": 0},
+        {"image": {"bytes": None, "path": "lost.png"}, "label": 1},
+        {"image": {"bytes": b"c" if stored else None, "path": "c.png"}, "label": 2},
+        {"image": {"bytes": None, "path": named["b.png"]}, "label": 3},
+        {"image": None, "label": 4},
+    ]
+    schema = pa.schema({"image": pa.struct({"bytes": pa.binary(), "path": pa.string()}), "label": pa.int64()})
+    for number, part in enumerate((rows[:2], rows[2:])):
+        pq.write_table(pa.Table.from_pylist(part, schema), tmp_path / "set" / f"{number}.parquet")
+    found = pickle.loads(pickle.dumps(open_examples(tmp_path / "set" / "*.parquet")))
+    expected = [(b"a.png", 0), *([(b"c", 2)] if stored else []), (b"b.png", 3)]
+    assert [(found.image(row), found.labels[row]) for row in range(len(found))] == expected
+    assert found.left_out == 5 - len(expected)
+
+
+def test_what_datasets_writes_and_how_docs_data_embeds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    monkeypatch.chdir(tmp_path)
+    train_folder(tmp_path / "train")
+    files = sorted(map(str, (tmp_path / "train").rglob("*.JPEG")))
+    rows = datasets.Dataset.from_dict({"image": files}).cast_column("image", datasets.Image())
+    rows.to_parquet("paths.parquet")
+    page = (Path(__file__).parent.parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
+    (embed,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(textwrap.dedent(embed), {"rows": rows})
+    expected = [Path(file).read_bytes() for file in files]
+    assert pq.read_table("paths.parquet")["image"][0]["bytes"].as_py() is None
+    for name in ("paths.parquet", "images.parquet"):
+        found = open_examples(tmp_path / name)
+        assert [found.image(row) for row in range(len(found))] == expected
+    shutil.rmtree(tmp_path / "train")
+    assert len(open_examples(tmp_path / "images.parquet")) == len(files)
+    with pytest.raises(InputError, match="put the files in that place, give the folder of the images, or embed them"):
+        open_examples(tmp_path / "paths.parquet")
+
+
+def test_only_images_are_read_at_the_paths_of_a_table(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("not for you")
+    os.mkfifo(tmp_path / "pipe.png")
+    rows = [{"bytes": None, "path": str(tmp_path / name)} for name in ("secret.txt", "pipe.png")]
+    pq.write_table(pa.table({"image": rows}), tmp_path / "x.parquet")
+    with pytest.raises(InputError, match="holds paths of images"):
+        open_examples(tmp_path / "x.parquet")
 
 
 def test_labels_that_no_class_has(tmp_path: Path) -> None:

@@ -285,7 +285,7 @@ def test_yfcc_metadata(tmp_path: Path, name: str, old: bool) -> None:
         ("t.parquet --out x.parquet --text subtitle", "'subtitle' is no column of the table; it has 'key'"),
         ("t.parquet --out x.parquet --text key", "'key' holds no text"),
         ("t.parquet --out x.parquet --workers 0", "--workers 0 is not possible"),
-        ("bad.parquet --out x.parquet", "no Parquet file, or a damaged one"),
+        ("bad.parquet --out x.parquet", "is not a Parquet file"),
         ("bad.tar --out x.parquet", "no tar, or a damaged one"),
         ("bad.bin --out x.parquet", "is no table that can be read"),
         ("numbers.parquet --out x.parquet", "say with --text which one to use"),

@@ -87,6 +87,16 @@ def imagenet_1k(root: Path) -> Path:
     return root
 
 
+def paths_in_parquet(root: Path) -> Path:
+    """What `Dataset.to_parquet` writes of a folder of images: whole paths, or relative ones, and no bytes."""
+    root.mkdir()
+    files = sorted(flat(root / "train").iterdir())
+    rows = [{"bytes": None, "path": str(file)} for file in files[::2]]
+    rows += [{"bytes": None, "path": f"train/{file.name}"} for file in files[1::2]]
+    pq.write_table(pa.table({"image": rows}), root / "images.parquet", row_group_size=5)
+    return root / "images.parquet"
+
+
 def our_dataset(root: Path) -> Path:
     captions = write_captions(root / "captions.parquet")
     package(captions, root / "dataset", PackageSettings(train_folder(root / "train"), workers=1))
@@ -138,6 +148,7 @@ SOURCES = [
     inner_tars,
     tar_of_a_folder,
     imagenet_1k,
+    paths_in_parquet,
     our_dataset,
     webdataset,
     webdataset_with_folders,
@@ -201,6 +212,12 @@ def damaged(name: str, root: Path) -> Path:
         ),
         "parquet cut": lambda: (imagenet_1k(root / "p") / "data/train-00000-of-00002.parquet").write_bytes(b"PAR1PAR1"),
         "parquet without images": lambda: pq.write_table(pa.table({"a": [1]}), root / "a.parquet"),
+        "parquet with text": lambda: pq.write_table(
+            pa.table({"image": [{"bytes": "/9j/4A", "path": f"{IDS[0]}.JPEG"}]}), root / "a.parquet"
+        ),
+        "parquet with paths": lambda: pq.write_table(
+            pa.table({"image": [{"bytes": None, "path": f"{image_id}.JPEG"} for image_id in IDS]}), root / "a.parquet"
+        ),
         "parquet without names": lambda: pq.write_table(
             pa.table({"image": [{"bytes": image("x"), "path": "00000000.jpg"}]}), root / "a.parquet"
         ),
@@ -225,6 +242,8 @@ def damaged(name: str, root: Path) -> Path:
         ("parquet cut", "cut off or damaged"),
         ("parquet without images", "no column of images"),
         ("parquet without names", "no names to join on"),
+        ("parquet with text", "'image' of .* has string where the bytes of images belong"),
+        ("parquet with paths", r"holds paths of images and not the images, and 'n01440764_10026\.JPEG' is not"),
     ],
 )
 def test_a_source_that_cannot_be_used_is_refused(tmp_path: Path, name: str, message: str) -> None:

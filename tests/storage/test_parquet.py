@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from imagenet_captions.storage.parquet import parquet_file, read_batches, read_files
+from imagenet_captions.errors import InputError
+from imagenet_captions.storage.parquet import (
+    parquet_file,
+    read_batches,
+    read_files,
+    read_metadata,
+    read_schema,
+    read_table,
+    reading,
+)
 
 
 @pytest.mark.parametrize(
@@ -34,3 +44,44 @@ def test_batches_have_as_many_rows_as_fit(row_group: int, rows: int, sizes: list
 def test_a_file_without_rows_has_no_batches(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": pa.array([], pa.int64())}), tmp_path / "t.parquet")
     assert sum(map(len, read_files([tmp_path / "t.parquet"]))) == 0
+
+
+def _read(path: Path) -> list[object]:
+    with parquet_file(path) as opened:
+        return [opened.read(["text"]), opened.read_row_group(0, ["text"]), *opened.iter_batches(columns=["text"])]
+
+
+@pytest.mark.parametrize("read", [_read, lambda path: list(read_files([path], columns=["text"])), read_table])
+def test_text_that_is_not_utf8_is_damage(read: Callable[[Path], object], tmp_path: Path) -> None:
+    """Flipped bits may leave pages that unpack; Arrow itself would hand on whatever bytes they hold."""
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"text": pa.array([b"a", b"\xff\xfe"], pa.binary()).view(pa.string())}), path)
+    with pytest.raises(InputError, match=f"{path} is not a Parquet file, is cut off or damaged"):
+        read(path)
+
+
+def test_a_column_that_is_gone_is_damage(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"tekt": ["a"]}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match="is cut off or damaged"):
+        _read(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1PAR1", b"PAR1" + b"x" * 100 + b"PAR1", b"text\n" * 9])
+def test_what_is_not_parquet(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    path.write_bytes(content)
+    for read in (parquet_file, read_schema, read_metadata, read_table):
+        with pytest.raises(InputError, match=f"{path} is not a Parquet file"):
+            read(path)
+    with pytest.raises(InputError, match=r"t\.parquet does not exist"):
+        read_table(tmp_path / "gone" / "t.parquet")
+
+
+def test_what_the_operating_system_says_has_the_name_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": [1]}), path)
+    with pytest.raises(PermissionError) as caught, reading(path):
+        raise PermissionError(13, f"Failed to open local file '{path}'")
+    assert caught.value.filename == str(path)
+    with pytest.raises(pa.ArrowInvalid), reading(path, path):
+        raise pa.ArrowInvalid("the condition is wrong, and no file")

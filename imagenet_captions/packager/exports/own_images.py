@@ -36,8 +36,8 @@ def places_in_shards(shards: Sequence[Path]) -> dict[str, Place]:
                 places |= _places_in(shard, partial(values_in, mapped))
         except (UnreadablePages, IndexError, KeyError):
             raise InputError(
-                f"the images in {shard} are not stored as this version stores them; package the dataset again, "
-                "or say with --images where they lie"
+                f"the images in {shard} are damaged, which `imagenet-captions verify {shard.parent.parent}` tells, or "
+                "not stored as this version stores them; package the dataset again, or give --images"
             ) from None
     return places
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import pyarrow as pa
-
 from imagenet_captions.errors import InputError
+from imagenet_captions.image_columns import find_image_column, image_file, is_text, paths_only
 from imagenet_captions.image_ids import image_id
 from imagenet_captions.packager.images.source import Found, Place, Wanted, no_names
 from imagenet_captions.storage.parquet import parquet_file
@@ -33,7 +31,7 @@ class ParquetImages:
         columns = {table: column for table in self.tables if (column := _image_column(table))}
         if not columns:
             raise InputError(f"{self.path} has no column of images (bytes and path); check the path")
-        example, joined = "", False
+        example, absent, joined, found = "", "", False, False
         with (scratch / "images").open("wb") as spool:
             for table, column in columns.items():
                 for path, data in _images(table, column, wanted):
@@ -41,32 +39,41 @@ class ParquetImages:
                         example = example or path or "null"
                         continue
                     joined = True
-                    if data is not None:
-                        yield Found(key, None, _append(spool, data))
-                    elif not wanted.bytes and key in wanted.keys:
-                        yield Found(key, None, Place(str(table), 0, 0))
+                    if key not in wanted.keys:
+                        continue
+                    if (place := _place(table, path, data, spool) if wanted.bytes else Place(str(table), 0, 0)) is None:
+                        absent = absent or path
+                    else:
+                        found = True
+                        yield Found(key, None, place)
+        if absent and not found:
+            raise paths_only(self.path, absent)
         if not joined:
             raise no_names(self.path, example) if example else InputError(f"{self.path} holds no images")
 
 
-def _append(spool: BinaryIO, data: bytes) -> Place:
+def _place(table: Path, path: str, data: bytes | None, spool: BinaryIO) -> Place | None:
+    """Where the bytes are from now on, or the file at the path that stands in the table without them."""
+    if data is None:
+        file = image_file(table, path)
+        return None if file is None else Place(str(file), 0, file.stat().st_size)
     offset = spool.tell()
     spool.write(data)
     return Place(spool.name, offset, len(data))
 
 
 def _image_column(table: Path) -> str | None:
-    with _reading(table), parquet_file(table) as opened:
-        for field in opened.schema_arrow:
-            kind = field.type
-            if pa.types.is_struct(kind) and {"bytes", "path"} <= {kind.field(i).name for i in range(kind.num_fields)}:
-                return str(field.name)
-    return None
+    with parquet_file(table) as opened:
+        schema = opened.schema_arrow
+    column = find_image_column(schema, table)
+    kind = None if column is None else schema.field(column).type
+    named = kind is not None and (at := kind.get_field_index("path")) >= 0 and is_text(kind.field(at).type)
+    return column if named else None
 
 
 def _images(table: Path, column: str, wanted: Wanted) -> Iterator[tuple[str | None, bytes | None]]:
     """Yield every row's path, and its bytes if it is wanted; a row group without wanted rows is not read."""
-    with _reading(table), parquet_file(table) as opened:
+    with parquet_file(table) as opened:
         for group in range(opened.num_row_groups):
             named = opened.read_row_group(group, columns=[f"{column}.path"])
             paths: list[str | None] = named[column].combine_chunks().field("path").to_pylist()
@@ -81,14 +88,3 @@ def _images(table: Path, column: str, wanted: Wanted) -> Iterator[tuple[str | No
                     take = path is not None and image_id(path) in wanted.keys
                     yield path, images[number].as_py() if take else None
                 at += len(batch)
-
-
-@contextmanager
-def _reading(table: Path) -> Iterator[None]:
-    """Turn what pyarrow says of a damaged file into one sentence."""
-    try:
-        yield
-    except (pa.ArrowInvalid, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the system's, such as a full disk; pyarrow's own word for damage has no number
-        raise InputError(f"the Parquet file {table} is cut off or damaged; get it again") from None

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.image_ids import image_id
+from imagenet_captions.image_ids import IMAGE_SUFFIXES, image_id
 from imagenet_captions.packager.images.source import (
-    IMAGE_SUFFIXES,
     Found,
     Place,
     Wanted,

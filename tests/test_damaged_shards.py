@@ -1,0 +1,142 @@
+"""A shard with flipped bits and its right size: every command that reads it says which one it is, and names verify."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import imagenet_captions as ic
+from imagenet_captions.errors import InputError
+from tests.filtering.made import make_dataset, rows
+from tests.storage.conftest import invoke
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset with images, and its captions file beside it."""
+    return make_dataset(tmp_path_factory.mktemp("whole"), rows(10), images=True)
+
+
+def flip(shard: Path, column: str) -> Path:
+    """Turn around bytes within a column's first pages.
+
+    With "footer" it is the columns' names in the footer, with "huggingface" what `datasets` noted of them.
+    """
+    data = bytearray(shard.read_bytes())
+    start, size = len(data) - 8 - int.from_bytes(data[-8:-4], "little"), 60
+    if column == "huggingface":
+        stored = pq.read_metadata(shard).metadata[b"ARROW:schema"]
+        changed = base64.b64encode(base64.b64decode(stored).replace(b'{"info"', b"{\x01info}"))
+        shard.write_bytes(data.replace(stored, changed))
+        return shard
+    if column != "footer":
+        group = pq.read_metadata(shard).row_group(0)
+        chunks = [group.column(at) for at in range(group.num_columns)]
+        chunk = [chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] == column][-1]
+        start = chunk.dictionary_page_offset or chunk.data_page_offset
+        size = chunk.total_compressed_size
+    for at in range(start + size // 3, start + size // 3 + max(4, min(64, size // 2))):
+        data[at] ^= 0xFF
+    shard.write_bytes(data)
+    return shard
+
+
+COMMANDS = [
+    ("data", "image_id", ["filter", "{ds}", "--class", "tench", "--out", "{out}/f"]),
+    ("data", "title", ["filter", "{ds}", "--contains", "title=dog", "--out", "{out}/f"]),
+    ("data", "title", ["filter", "{ds}", "--sample", "0.9", "--out", "{out}/f"]),
+    ("raw", "title", ["filter", "{ds}", "--sample", "0.9", "--out", "{out}/f"]),
+    ("data", "caption", ["export", "{ds}", "--to", "open-clip-csv", "--out", "{out}/x.tsv"]),
+    ("data", "caption", ["export", "{ds}", "--to", "slim", "--out", "{out}/x.csv"]),
+    ("data", "title", ["export", "{ds}", "--to", "slim", "--caption", "title", "--out", "{out}/x.csv"]),
+    ("raw", "title", ["export", "{ds}", "--to", "release-json", "--out", "{out}/x.json"]),
+    ("data", "owner", ["export", "{ds}", "--to", "attribution", "--out", "{out}/x.md"]),
+    ("data", "image_id", ["export", "{ds}", "--to", "webdataset", "--out", "{out}/wds"]),
+    ("data", "title", ["stats", "{ds}"]),
+    ("data", "image", ["stats", "{whole}", "--images", "{ds}/data"]),
+    ("data", "title", ["diff", "{ds}", "{whole}"]),
+    ("data", "caption", ["diff", "{whole}", "{ds}"]),
+    ("raw", "title", ["diff", "{whole}", "{ds}", "--raw"]),
+    ("data", "title", ["label-by-text", "{ds}", "--out", "{out}/x.parquet"]),
+    ("data", "image", ["package", "--captions", "{captions}", "--images", "{ds}/data", "--out", "{out}/p"]),
+    ("data", "image", ["match", "--urls", "{urls}", "--ids", "{ds}", "--out", "{out}/m.parquet"]),
+    ("data", "label", ["train", "{ds}", "--out", "{out}/run", "--objective", "supervised", "--preset", "micro"]),
+    ("data", "image", ["train", "{ds}", "--out", "{out}/run", "--objective", "simclr", "--preset", "micro"]),
+    ("data", "huggingface", ["filter", "{ds}", "--sample", "0.9", "--out", "{out}/f"]),
+    ("data", "label", ["evaluate", "{model}", "--on", "test={ds}", "--out", "{out}/m.json"]),
+]
+
+
+@pytest.mark.parametrize("where", ["column", "footer"])
+@pytest.mark.parametrize(("config", "column", "command"), COMMANDS, ids=lambda part: str(part)[:60])
+def test_a_damaged_shard_is_named(
+    config: str, column: str, command: list[str], where: str, whole: Path, tmp_path: Path
+) -> None:
+    if command[0] in ("train", "evaluate"):
+        pytest.importorskip("torch")
+    dataset = tmp_path / "ds"
+    shutil.copytree(whole, dataset)
+    shard = flip(next((dataset / config).iterdir()), "footer" if where == "footer" else column)
+    (tmp_path / "urls.txt").write_text("n01440764_3\thttp://farm1.static.flickr.com/1/1000000000_aa.jpg\n")
+    names = {
+        "ds": dataset,
+        "whole": whole,
+        "out": tmp_path / "out",
+        "captions": whole.parent / "captions.parquet",
+        "urls": tmp_path / "urls.txt",
+        "model": tmp_path / "model",
+    }
+    if command[0] == "evaluate":
+        _write_model(tmp_path / "model")
+    code, said = invoke(*(part.format(**names) for part in command))
+    sentence = (
+        f"imagenet-captions: the shard {shard} is damaged; `imagenet-captions verify {dataset}` says what else is"
+    )
+    assert code == 2, said
+    assert said.splitlines()[-1].startswith(sentence), said
+    assert not (tmp_path / "out").exists() or not [path for path in (tmp_path / "out").iterdir() if path.is_file()]
+    assert invoke("verify", str(dataset))[0] == 2
+
+
+def _write_model(folder: Path) -> None:
+    from imagenet_captions.models.build import build_model
+    from imagenet_captions.models.save import save_model
+
+    save_model(build_model("vit-micro", 0), folder)
+
+
+LOADING: list[tuple[str, str, Callable[[Path], object]]] = [
+    ("data", "title", lambda ds: ic.load(ds)),
+    ("data", "title", lambda ds: ic.load(ds, ic.contains("title", "dog"), columns=["image_id"])),
+    ("data", "caption", lambda ds: list(ic.load(ds, streaming=True))),
+    ("raw", "title", lambda ds: ic.load(ds, config="raw")),
+    ("data", "huggingface", lambda ds: ic.load(ds)),
+]
+
+
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize("where", ["column", "footer"])
+@pytest.mark.parametrize(("config", "column", "load"), LOADING)
+def test_loading_names_a_damaged_shard(
+    config: str,
+    column: str,
+    load: Callable[[Path], object],
+    where: str,
+    large: bool,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if large:
+        monkeypatch.setattr("imagenet_captions.loading._LARGEST_IN_MEMORY", 1)
+        monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    dataset = tmp_path / "ds"
+    shutil.copytree(whole, dataset)
+    shard = flip(next((dataset / config).iterdir()), "footer" if where == "footer" else column)
+    with pytest.raises(InputError, match=f"the shard {shard} is damaged; `imagenet-captions verify {dataset}`"):
+        load(dataset)
