@@ -14,7 +14,7 @@ from importlib import resources
 from imagenet_captions import classes
 from imagenet_captions.records import Outcome
 
-PAPER_ROWS = 463_622  # Fang et al. 2022
+PAPER_ROWS = 463_622  # Fang et al. 2022 (arXiv 2205.01397), Introduction
 COUNTED_ROWS = 448_896  # the sum of `published_counts`
 
 

@@ -75,8 +75,9 @@ def fit_local(x: Floats, y: Floats, weights: Floats, points: int) -> Curves:
     grid = np.linspace(x.min(), x.max(), points)
     away = x - grid[:, None]
     near = _nearness(x, grid)
-    total, first, second = (weights @ (near * away**power).T for power in range(3))
-    level, tilt = (weights @ (near * away**power * y).T for power in range(2))
+    moment = near * away
+    total, first, second = (weights @ part.T for part in (near, moment, moment * away))
+    level, tilt = weights @ (near * y).T, weights @ (moment * y).T
     spread = second * total - first**2
     with np.errstate(divide="ignore", invalid="ignore"):
         lines = (second * level - first * tilt) / spread
@@ -91,7 +92,9 @@ def _nearness(x: Floats, grid: Floats) -> Floats:
     neighbors = int(np.ceil(SPAN * len(x)))
     reach = np.partition(away, neighbors - 1, axis=1)[:, neighbors - 1 : neighbors]
     reach = np.maximum(reach * (1 + 1e-6), 1e-9)  # a hair farther, so that neighbors at one distance all count
-    return np.asarray(np.clip(1 - (away / reach) ** 3, 0, None) ** 3, dtype=np.float64)
+    share = away / reach
+    height = np.maximum(1 - share**2 * share, 0)
+    return np.asarray(height**2 * height, dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)

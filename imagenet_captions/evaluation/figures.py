@@ -45,7 +45,7 @@ _TESTBED, _LINE, _IDENTITY = "#B8B8B8", "#444444", "#888888"
 _FITTED = "ImageNet models in the fit"
 _CURVES = {
     "": ("baseline '{baseline}'", "-"),
-    SPARSE: (f"sparse: under {LEAST_IN_BIN} models in 10 points (hollow)", (0, (1.6, 1))),
+    SPARSE: (f"sparse: under {LEAST_IN_BIN} models (hollow)", (0, (1.6, 1))),
     EXTRAPOLATED: ("extrapolated (hollow)", (0, (0.8, 1.6))),
 }
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.9)
@@ -130,7 +130,7 @@ def _draw_family(axes: Axes, panel: Panel, results: Sequence[Result], marker: st
 
 def _draw_baseline(axes: Axes, panel: Panel, x_limits: tuple[float, float]) -> dict[str, Artist]:
     left, right = (float(end) for end in logit(x_limits))
-    grid = np.linspace(left, right, 240)
+    grid = np.linspace(left, right, 160)
     x = inverse_logit(grid)
     low, high = panel.band(x)
     band = axes.fill_between(grid, logit(low), logit(high), color=_LINE, alpha=0.22, linewidth=0, zorder=2)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation import figures
 from imagenet_captions.evaluation.baseline_members import BASELINES
 from imagenet_captions.evaluation.curves import logit
 from imagenet_captions.evaluation.figure_panels import MEAN_LABEL, make_panels, to_logits
@@ -195,3 +196,8 @@ def test_what_cannot_be_drawn_is_refused_before(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError, match="a figure needs matplotlib, which is not installed"):
         check_figure_path(Path("figure.svg"))
+
+
+def test_the_legend_holds_our_own_texts_uncut() -> None:
+    for text, _ in figures._CURVES.values():
+        assert figures._legend_text(text.format(baseline="imagenet-only")) == text.format(baseline="imagenet-only")

@@ -187,6 +187,7 @@ def test_a_hostile_name_cannot_write_to_the_terminal() -> None:
         ("robustness percent.csv --baseline-from percent.csv", "percent.csv has 1 models with imagenet and"),
         ("robustness percent.csv --baseline auto --baseline-from own.csv", "give one of the two"),
         ("robustness percent.csv --baseline-from bad.csv", "unknown column 'top1'"),
+        ("robustness percent.csv --baseline-from own.csv --out own.csv", "is the input own.csv itself"),
     ],
 )
 def test_wrong_input_is_one_sentence_and_exit_code_2(
