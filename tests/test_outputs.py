@@ -170,6 +170,15 @@ def test_a_store_is_never_replaced(here: Path) -> None:
         assert "is an SQLite database" in refused(words, here)
 
 
+@pytest.mark.parametrize(
+    "store", ["/dev/full", "matches.parquet", "loop", "dataset/photos.sqlite", "", "matches.parquet/x"]
+)
+def test_the_store_of_a_crawl(here: Path, store: str) -> None:
+    Path("loop").symlink_to("loop")
+    Path("keys").write_text("FLICKR_API_KEY=secret")
+    refused(["crawl", "--matches", "matches.parquet", "--key-file", "keys", "--store", store], here)
+
+
 def test_a_dataset_stays_as_its_manifest_says(here: Path) -> None:
     """Its outcomes are Parquet of ours, too."""
     for out in ("dataset/outcomes.parquet", "dataset/data/new.parquet"):

@@ -162,7 +162,7 @@ def recorded(settings: AblateSettings) -> Iterator[tuple[str, ...]]:
     asked = sorted(settings.data)
     try:
         yield tuple(each for each in FACTORS if each not in settings.factors and record["factors"].get(each) == asked)
-    except ImagenetCaptionsError:
+    except (ImagenetCaptionsError, OSError):
         _take_back(settings, before)
         raise
 

@@ -21,6 +21,7 @@ from imagenet_captions.crawler.plan import photos_to_ask, wanted_photos, without
 from imagenet_captions.crawler.policy import StopRun
 from imagenet_captions.crawler.store import Store, local_store
 from imagenet_captions.errors import InputError, StoppedEarly
+from imagenet_captions.storage.outputs import check_place
 
 __all__ = ["CrawlReport", "CrawlSettings", "Tools", "crawl"]
 
@@ -41,7 +42,7 @@ def crawl(
     Raises InputError for a wrong key and the like, StoppedEarly if too many calls failed in a row, and
     KeyboardInterrupt when interrupted; the answers so far are kept each time, and the same call goes on from there.
     """
-    local_store(store)
+    check_place(local_store(store), [matches])
     tools = tools or Tools(_connect)
     wanted = wanted_photos(matches, settings.deny)
     client = None if store.exists() else tools.connect(settings)  # no store is left behind when there is no key

@@ -21,7 +21,7 @@ from imagenet_captions.ablations import ablate as ablating
 from imagenet_captions.ablations import run as running
 from imagenet_captions.ablations.ablate import ablate
 from imagenet_captions.ablations.factors import FACTORS
-from imagenet_captions.ablations.settings import AblateSettings, parse_places
+from imagenet_captions.ablations.settings import AblateSettings, parse_places, recorded
 from imagenet_captions.ablations.testing import read_answers
 from imagenet_captions.ablations.train_apart import read_settings, train_apart
 from imagenet_captions.errors import InputError
@@ -247,7 +247,7 @@ def test_an_interrupt_is_passed_on(copied: AblateSettings, monkeypatch: pytest.M
         ({"preset": "huge"}, "there is no preset 'huge'"),
         ({"prompts": "many"}, "--prompts 'many' is no file"),
         ({"tests": {"a": Path("nowhere")}}, "--on a=nowhere does not exist"),
-        ({"data": {"a": Path("nowhere")}}, "nowhere is none"),
+        ({"data": {"a": Path("nowhere")}}, "the data a=nowhere does not exist"),
         ({"data": {}}, "needs data"),
     ],
 )
@@ -256,6 +256,35 @@ def test_wrong_settings_are_one_sentence(
 ) -> None:
     with pytest.raises(InputError, match=sentence):
         ablate(replace(asked, out=tmp_path / "out", **change))  # type: ignore[arg-type]
+    assert not any((tmp_path / "out").rglob("*.json"))
+
+
+def test_a_refused_ablation_leaves_nothing_for_the_corrected_one_to_stumble_over(
+    asked: AblateSettings, tmp_path: Path
+) -> None:
+    """Whether the mistake is seen at once or while inputs are made; a folder with earlier runs stays as it was."""
+    out, wrong = tmp_path / "out", tmp_path / "wrong.parquet"
+    wrong.write_bytes(b"PAR1 and no more")
+    for change in ({"data": {"squares": wrong}}, {"tests": {"test": wrong}}):
+        with pytest.raises(InputError):
+            ablate(replace(asked, out=out, **change))  # type: ignore[arg-type]
+        assert [path.name for path in out.iterdir()] == [".lock"]
+    with recorded(replace(asked, out=out)):
+        pass
+    before = (out / "settings.json").read_bytes()
+    with pytest.raises(InputError):
+        ablate(replace(asked, out=out, data={"squares": asked.data["squares"], "wrong": wrong}))
+    assert (out / "settings.json").read_bytes() == before
+    assert not list(out.glob("inputs/wrong*"))
+
+
+def test_an_ablation_goes_into_a_folder_of_its_own(asked: AblateSettings, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("do not lose me")
+    with pytest.raises(InputError, match=r"holds 'thesis.tex' and is not an ablation's"):
+        ablate(replace(asked, out=tmp_path))
+    with pytest.raises(InputError, match="is the input"):
+        ablate(replace(asked, out=asked.data["squares"]))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_places_need_names_of_their_own() -> None:
