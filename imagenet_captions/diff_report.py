@@ -9,7 +9,7 @@ from typing import Any
 
 from imagenet_captions import classes
 from imagenet_captions.dataset.folder import check_folder
-from imagenet_captions.dataset.manifest import NAME
+from imagenet_captions.dataset.manifest import NAME, unchanged
 from imagenet_captions.diff import FIELDS, RAW_FIELDS, Change, ClassDiff, Counts, diff
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import sha256, write_json
@@ -54,15 +54,16 @@ def compare(a: Path, b: Path, raw: bool = False, out: Path | None = None, overwr
     summary = DiffSummary(FIELDS + (RAW_FIELDS if raw else ()))
     found = _counted(diff(a, b, raw), summary)
     if out is None:
-        for _ in found:
-            pass
+        with unchanged(a), unchanged(b):
+            for _ in found:
+                pass
         return summary
     outputs = [out] if out.suffix in (".tsv", ".json") else [out / name for name in _IN_A_FOLDER]
     if len(outputs) > 1:
         check_folder(out, [a, b])
     if is_dataset(out):
         raise InputError(f"the output {out} is a dataset; give another place")
-    with producing(outputs, [a, b], overwrite, receipt_path(outputs[0])) as new:
+    with producing(outputs, [a, b], overwrite, receipt_path(outputs[0])) as new, unchanged(a), unchanged(b):
         _write(new.files, out.suffix, found, summary, {"a": sha256(a / NAME), "b": sha256(b / NAME)})
     return summary
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from imagenet_captions.class_sets import ClassSet
-from imagenet_captions.errors import InputError
-from imagenet_captions.files import write_json
+from imagenet_captions.errors import ImagenetCaptionsError, InputError
+from imagenet_captions.files import sha256, write_json
 from imagenet_captions.storage.places import is_remote
 from imagenet_captions.storage.receipts import DATASET_FORMAT, MANIFEST, is_dataset
 
 NAME = MANIFEST
 VERSION = 1
+_SWAP_LOOKS, _SWAP_PAUSE = 20, 0.05  # seconds
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,53 @@ def is_unfinished_by(folder: Path, run: str) -> bool:
     return isinstance(content, dict) and content.get("unfinished") == run
 
 
+class Replaced(InputError):
+    """A dataset was replaced by another one while it was read."""
+
+    def __init__(self, dataset: Path) -> None:
+        super().__init__(f"{dataset} was replaced while it was read; run the same command again")
+
+
+@contextmanager
+def unchanged(dataset: Path) -> Iterator[None]:
+    """Read a dataset as one and the same throughout: raises Replaced if it was replaced meanwhile.
+
+    Shards are opened one after the other, so without this the rows could be those of two datasets.
+    """
+    before = _revision(dataset)
+    try:
+        yield
+    except (ImagenetCaptionsError, OSError, pa.ArrowException):
+        if _revision(dataset) != before:
+            raise Replaced(dataset) from None
+        raise
+    if _revision(dataset) != before:
+        raise Replaced(dataset)
+
+
+def _revision(dataset: Path) -> str | None:
+    """The SHA-256 of the manifest, None without one; waits for the moment in which one dataset replaces another."""
+    _wait_for_swap(dataset)
+    try:
+        return sha256(dataset / NAME)
+    except OSError:
+        return None
+
+
+def _wait_for_swap(dataset: Path) -> None:
+    """Wait until a dataset is in place, for a second at most: `dataset.folder` says what lies where meanwhile."""
+    if is_remote(dataset):
+        return
+    here = Path(os.path.realpath(dataset))
+    for _ in range(_SWAP_LOOKS):
+        if here.exists() or not here.with_name(f".{here.name}.old").exists():
+            return
+        time.sleep(_SWAP_PAUSE)
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read a dataset's manifest; InputError if there is none that this version can read."""
+    _wait_for_swap(folder)
     if not is_dataset(folder):
         raise InputError(f"{folder} has no {NAME} of a dataset made by `imagenet-captions package`; check the path")
     content = json.loads((folder / NAME).read_text(encoding="utf-8"))

@@ -18,7 +18,7 @@ from imagenet_captions import engine
 from imagenet_captions.dataset.features import local_labels, with_local_labels
 from imagenet_captions.dataset.finish import finish_dataset
 from imagenet_captions.dataset.folder import check_dataset_output, replacing_folder
-from imagenet_captions.dataset.manifest import NAME, Manifest, read_manifest
+from imagenet_captions.dataset.manifest import NAME, Manifest, read_manifest, unchanged
 from imagenet_captions.dataset.outcomes import write_outcomes
 from imagenet_captions.dataset.plan import TEXT_ROWS, plan_groups, plan_shards
 from imagenet_captions.dataset.shard import ShardFile, shard_name
@@ -41,7 +41,7 @@ def filter_to_ids(dataset: Path, out: Path, settings: FilterSettings, overwrite:
     """
     if settings.local_labels:
         raise InputError("--local-labels goes with --out; a list of ids has no labels")
-    with producing([out], [dataset, *settings.files()], overwrite, receipt_path(out)) as new:
+    with producing([out], [dataset, *settings.files()], overwrite, receipt_path(out)) as new, unchanged(dataset):
         selection = select(dataset, settings)
         with new.files[0].open("w", encoding="utf-8", newline="") as opened:
             opened.writelines(f"{image_id}\n" for ids in selection.kept_ids() for image_id in ids.to_pylist())
@@ -57,9 +57,9 @@ def filter_to_dataset(dataset: Path, out: Path, settings: FilterSettings, worker
     out are `filtered`. Returns the number of rows kept, and left out by each step.
     """
     check_dataset_output(out, [dataset, *settings.files()])
-    parent = read_manifest(dataset)
-    selection = select(dataset, settings)
-    with replacing_folder(out) as folder:
+    with replacing_folder(out) as folder, unchanged(dataset):
+        parent = read_manifest(dataset)
+        selection = select(dataset, settings)
         child = _Child(dataset, folder, parent, selection, settings.local_labels)
         jobs = [*child.jobs(raw=False), *child.jobs(raw=True)]
         shards = list(_written(jobs, selection.kept, workers))

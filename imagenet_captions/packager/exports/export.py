@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from imagenet_captions.dataset.folder import check_export_output, replacing_folder
-from imagenet_captions.dataset.manifest import read_manifest
+from imagenet_captions.dataset.manifest import read_manifest, unchanged
 from imagenet_captions.errors import InputError
 from imagenet_captions.packager.exports.attribution import write_attribution
 from imagenet_captions.packager.exports.receipt import about, mark_unfinished
@@ -67,23 +68,28 @@ def export(dataset: Path, out: Path, settings: ExportSettings, overwrite: bool =
     there is refused, and so is a place inside the dataset or the images; `overwrite` allows a file of something else.
     Raises InputError, with nothing written.
     """
-    manifest = read_manifest(dataset)
-    job = Job(dataset, manifest, settings)
-    told = about(dataset, out, settings.recorded(str(manifest.settings.get("caption"))))
     inputs, receipt = [dataset, settings.images, settings.deny.file], receipt_path(out)
     if settings.to == WEBDATASET:
         check_export_output(out, receipt, inputs)
         with holding([out, receipt]):
-            with replacing_folder(out) as folder:
+            with replacing_folder(out) as folder, unchanged(dataset):
+                job, told = _begin(dataset, out, settings)
                 files = write_webdataset(job, folder)
                 mark_unfinished(receipt)
             write_receipt(receipt, files, {**told, "counts": dict(job.counts)})
         return Exported(dict(job.counts))
     write = _attribution(out) if settings.to == ATTRIBUTION else _FILES[settings.to]
-    with producing([out], inputs, overwrite, receipt) as new:
+    with producing([out], inputs, overwrite, receipt) as new, unchanged(dataset):
+        job, told = _begin(dataset, out, settings)
         write(job, new.files[0])
         new.about.update(told, counts=dict(job.counts))
     return Exported(dict(job.counts))
+
+
+def _begin(dataset: Path, out: Path, settings: ExportSettings) -> tuple[Job, dict[str, Any]]:
+    manifest = read_manifest(dataset)
+    told = about(dataset, out, settings.recorded(str(manifest.settings.get("caption"))))
+    return Job(dataset, manifest, settings), told
 
 
 def _attribution(out: Path) -> Callable[[Job, Path], None]:

@@ -1,0 +1,120 @@
+"""Readers of a dataset that is replaced meanwhile: they give the one or the other, or one sentence; never a mixture."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import imagenet_captions as ic
+from imagenet_captions.dataset.folder import replacing_folder
+from imagenet_captions.dataset.manifest import Replaced, unchanged
+from imagenet_captions.diff_report import compare
+from imagenet_captions.filtering.filter import filter_to_dataset, filter_to_ids
+from imagenet_captions.filtering.settings import FilterSettings
+from imagenet_captions.packager.exports import ExportSettings, export
+from imagenet_captions.packager.package import PackageSettings, package
+from imagenet_captions.stats.collect import collect
+from tests.packager.made import contents, write_captions
+
+READERS: dict[str, Callable[[Path, Path], object]] = {
+    "load": lambda dataset, out: list(ic.load(dataset)),
+    "stream": lambda dataset, out: list(ic.load(dataset, streaming=True)),
+    "stats": lambda dataset, out: collect(dataset),
+    "filter": lambda dataset, out: filter_to_dataset(dataset, out, FilterSettings(), 1),
+    "ids": lambda dataset, out: filter_to_ids(dataset, out, FilterSettings()),
+    "slim": lambda dataset, out: export(dataset, out, ExportSettings("slim")),
+    "diff": lambda dataset, out: compare(dataset, dataset, out=out.with_suffix(".tsv")),
+}
+
+
+@pytest.fixture
+def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """Two datasets of the same shards with other texts."""
+    monkeypatch.setattr("imagenet_captions.dataset.plan._SMALL_SHARD", 300)
+    monkeypatch.setattr("imagenet_captions.packager.package.TEXT_ROWS", 1)
+    for title in ("old", "new"):
+        captions = write_captions(tmp_path / f"{title}.parquet", title=title)
+        package(captions, tmp_path / title, PackageSettings(workers=1))
+    shutil.copytree(tmp_path / "old", tmp_path / "ours")
+    assert len(list((tmp_path / "ours" / "data").iterdir())) > 1
+    return {name: tmp_path / name for name in ("old", "new", "ours")}
+
+
+def replace_with(new: Path, out: Path) -> None:
+    with replacing_folder(out) as folder:
+        shutil.copytree(new, folder, dirs_exist_ok=True)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_dataset_replaced_between_two_shards(
+    both: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: str
+) -> None:
+    """What is read in the end is one dataset, or nothing is written and the sentence says why."""
+    opened = 0
+    real = Path.open
+
+    def counting(self: Path, *args: Any, **kwargs: Any) -> Any:
+        nonlocal opened
+        if self.name == "manifest.json":
+            opened += 1
+            if opened == 2:  # the reader has looked at the manifest once, and goes on to the shards
+                threading.Thread(target=replace_with, args=(both["new"], both["ours"])).run()
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", counting)
+    before = contents(tmp_path / "old")
+    try:
+        found = READERS[reader](both["ours"], tmp_path / "out" / "made")
+    except Replaced as error:
+        assert "was replaced while it was read" in str(error)
+        assert not list((tmp_path / "out").glob("[!.]*")) or reader == "ids"
+    else:
+        if reader in ("load", "stream"):
+            assert len({row["title"] for row in found}) == 1  # type: ignore[attr-defined]
+    assert contents(tmp_path / "old") == before
+
+
+def test_rows_of_two_datasets_are_never_given_together(both: dict[str, Path]) -> None:
+    rows: Iterator[dict[str, Any]] = iter(ic.load(both["ours"], streaming=True))
+    assert next(rows)["title"] == "old"
+    replace_with(both["new"], both["ours"])
+    with pytest.raises(Replaced):
+        for row in rows:
+            assert row["title"] == "old"
+
+
+def test_readers_while_a_dataset_is_replaced_again_and_again(both: dict[str, Path]) -> None:
+    stop = threading.Event()
+
+    def replace_all_the_time() -> None:
+        while not stop.is_set():
+            for name in ("new", "old"):
+                replace_with(both[name], both["ours"])
+
+    writer = threading.Thread(target=replace_all_the_time)
+    writer.start()
+    try:
+        ends = time.monotonic() + 3
+        whole = 0
+        while time.monotonic() < ends:
+            try:
+                titles = {row["title"] for row in ic.load(both["ours"])}
+            except Replaced:
+                continue
+            assert len(titles) == 1
+            whole += 1
+    finally:
+        stop.set()
+        writer.join()
+    assert whole
+
+
+def test_an_error_of_another_kind_stays_as_it_is(both: dict[str, Path]) -> None:
+    with pytest.raises(FileNotFoundError), unchanged(both["ours"]):
+        (both["ours"] / "nothing").read_bytes()
