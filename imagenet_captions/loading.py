@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from imagenet_captions.dataset.manifest import NAME, shard_files
+from imagenet_captions.dataset.manifest import NAME, Replaced, manifest_digest, shard_files, unchanged
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import sha256
 from imagenet_captions.storage.parquet import arrow_name, check_rows, check_schema, file_system, reading, through_cache
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CONFIGS = {"default": "data", "raw": "raw"}
 _LARGEST_IN_MEMORY = 1 << 30
 _PACKED = 10  # texts take this much more room in memory than in their file, at the very most
+_TRIES = 3
 _BATCH_ROWS = 256  # of a streamed dataset: about 30 MB with images
 
 
@@ -39,19 +40,32 @@ def load(
     What fits into a gigabyte is read straight into memory; more goes through the cache of `datasets` on disk, and with
     `streaming` nothing is kept. The features are those that `load_dataset` gives, and nothing asks the hub.
 
-    Raises InputError for a folder that is no dataset of ours, or a column that it does not have.
+    Rows are those of one dataset: if another one takes its place meanwhile, it is read again, and a stream ends with
+    an error. Raises InputError for a folder that is no dataset of ours, or a column that it does not have.
     """
     folder = place(path)
-    parquet = open_parquet(folder, config)
-    names = _columns(parquet, columns, folder)
-    if streaming:
-        check_condition(parquet.schema, condition, folder)
-        return _streamed(parquet, condition, names)
-    with reading(*map(reopen, parquet.files)):
-        if _is_large(parquet, condition, names):
+    for _ in range(_TRIES - 1):
+        try:
+            return _load(folder, condition, config, columns, streaming)
+        except Replaced:
+            continue
+    return _load(folder, condition, config, columns, streaming)
+
+
+def _load(
+    folder: Path, condition: Expression | None, config: str, columns: Sequence[str] | None, streaming: bool
+) -> Dataset | IterableDataset:
+    with unchanged(folder):
+        parquet = open_parquet(folder, config)
+        names = _columns(parquet, columns, folder)
+        if streaming:
             check_condition(parquet.schema, condition, folder)
-            return _cached(parquet, condition, names)
-        return _in_memory(parquet, condition, names, folder)
+            return _streamed(parquet, _Rows(folder, manifest_digest(folder), condition, tuple(names)))
+        with reading(*map(reopen, parquet.files)):
+            if _is_large(parquet, condition, names):
+                check_condition(parquet.schema, condition, folder)
+                return _cached(parquet, condition, names)
+            return _in_memory(parquet, condition, names, folder)
 
 
 def open_parquet(path: Path, config: str) -> pads.FileSystemDataset:
@@ -136,12 +150,12 @@ def _cached(parquet: pads.FileSystemDataset, condition: Expression | None, names
     return through_cache([reopen(file) for file in parquet.files], names, **filters)
 
 
-def _streamed(parquet: pads.FileSystemDataset, condition: Expression | None, names: Sequence[str]) -> IterableDataset:
+def _streamed(parquet: pads.FileSystemDataset, rows: _Rows) -> IterableDataset:
     import datasets
 
-    schema = pa.schema([parquet.schema.field(name) for name in names], metadata=parquet.schema.metadata)
+    schema = pa.schema([parquet.schema.field(name) for name in rows.names], metadata=parquet.schema.metadata)
     return datasets.IterableDataset.from_generator(
-        _Rows(condition, tuple(names)),
+        rows,
         features=datasets.Features.from_arrow_schema(schema),
         gen_kwargs={"shards": list(parquet.files)},  # a list, which datasets shares out to the workers of a loader
         split=datasets.Split.TRAIN,
@@ -152,19 +166,27 @@ def _streamed(parquet: pads.FileSystemDataset, condition: Expression | None, nam
 class _Rows:
     """Yields the rows of some shards; an object, so that it can be sent to worker processes."""
 
+    dataset: Path
+    digest: str | None  # of the manifest of the dataset that was opened
     condition: Expression | None
     names: tuple[str, ...]
 
     def __call__(self, shards: list[str]) -> Iterator[dict[str, Any]]:
-        places = [reopen(shard) for shard in shards]
-        with reading(*places):
-            scanned = of_shards(places).scanner(
-                columns=list(self.names),
-                filter=self.condition,
-                batch_size=_BATCH_ROWS,
-                batch_readahead=2,
-                fragment_readahead=1,
+        for shard in map(reopen, shards):
+            batches = self._batches(shard)
+            while True:
+                # The shard is read here, and the rows are given once it is known whose they are.
+                with unchanged(self.dataset, self.digest):
+                    batch = next(batches, None)
+                if batch is None:
+                    break
+                yield from batch.to_pylist()
+
+    def _batches(self, shard: Path) -> Iterator[pa.RecordBatch]:
+        with reading(shard):
+            scanned = of_shards([shard]).scanner(
+                columns=list(self.names), filter=self.condition, batch_size=_BATCH_ROWS, batch_readahead=2
             )
             for batch in scanned.to_batches():
                 check_rows(batch)
-                yield from batch.to_pylist()
+                yield batch

@@ -71,9 +71,8 @@ def test_a_dataset_replaced_between_two_shards(
     before = contents(tmp_path / "old")
     try:
         found = READERS[reader](both["ours"], tmp_path / "out" / "made")
-    except Replaced as error:
-        assert "was replaced while it was read" in str(error)
-        assert not list((tmp_path / "out").glob("[!.]*")) or reader == "ids"
+    except Replaced:
+        assert not list((tmp_path / "out").glob("[!.]*"))
     else:
         if reader in ("load", "stream"):
             assert len({row["title"] for row in found}) == 1  # type: ignore[attr-defined]
@@ -84,9 +83,10 @@ def test_rows_of_two_datasets_are_never_given_together(both: dict[str, Path]) ->
     rows: Iterator[dict[str, Any]] = iter(ic.load(both["ours"], streaming=True))
     assert next(rows)["title"] == "old"
     replace_with(both["new"], both["ours"])
-    with pytest.raises(Replaced):
-        for row in rows:
-            assert row["title"] == "old"
+    titles: list[str] = []
+    with pytest.raises(Replaced, match="was replaced while it was read; run the same command again"):
+        titles.extend(row["title"] for row in rows)
+    assert set(titles) <= {"old"}
 
 
 def test_readers_while_a_dataset_is_replaced_again_and_again(both: dict[str, Path]) -> None:

@@ -78,24 +78,38 @@ class Replaced(InputError):
 
 
 @contextmanager
-def unchanged(dataset: Path) -> Iterator[None]:
+def unchanged(dataset: Path, digest: str | None = None) -> Iterator[None]:
     """Read a dataset as one and the same throughout: raises Replaced if it was replaced meanwhile.
 
-    Shards are opened one after the other, so without this the rows could be those of two datasets.
+    Shards are opened one after the other, so without this the rows could be those of two datasets. `digest` is the
+    manifest's at an earlier moment from which on the dataset has to be the same.
     """
-    before = _revision(dataset)
+    look = manifest_digest if digest else _revision
+    before = digest or look(dataset)
     try:
         yield
     except (ImagenetCaptionsError, OSError, pa.ArrowException):
-        if _revision(dataset) != before:
+        if look(dataset) != before:
             raise Replaced(dataset) from None
         raise
-    if _revision(dataset) != before:
+    if look(dataset) != before:
         raise Replaced(dataset)
 
 
 def _revision(dataset: Path) -> str | None:
-    """The SHA-256 of the manifest, None without one; waits for the moment in which one dataset replaces another."""
+    """What changes whenever a dataset is replaced, even by one with the same bytes."""
+    digest = manifest_digest(dataset)
+    if digest is None or is_remote(dataset):
+        return digest
+    try:
+        found = (dataset / NAME).stat()
+    except OSError:
+        return None
+    return f"{digest} {found.st_ino} {found.st_ctime_ns}"
+
+
+def manifest_digest(dataset: Path) -> str | None:
+    """The SHA-256 of a dataset's manifest, None without one; waits while one dataset takes another's place."""
     _wait_for_swap(dataset)
     try:
         return sha256(dataset / NAME)
