@@ -10,7 +10,7 @@ from typing import Protocol
 import pyarrow as pa
 from tqdm import tqdm
 
-from imagenet_captions.dataset.manifest import read_manifest, shard_files
+from imagenet_captions.dataset.manifest import read_manifest, shard_files, unchanged
 from imagenet_captions.funnel import read_funnel
 from imagenet_captions.stats.measure import COLUMNS, measure
 from imagenet_captions.stats.result import Stats
@@ -35,12 +35,11 @@ def collect(dataset: Path, images: ImageHolder | None = None) -> Stats:
 
     Raises InputError for a folder that is no dataset of ours.
     """
-    files = shard_files(dataset)
     columns = [*COLUMNS, "names_class", *(["image_id", "photo_id"] if images else ["image.path"])]
-    stats = measure(
-        read_tables(files, columns), None if images is None else images.keys, read_manifest(dataset).classes
-    )
-    return dataclasses.replace(stats, funnel=read_funnel(dataset / "outcomes.parquet"))
+    keys = None if images is None else images.keys
+    with unchanged(dataset):
+        stats = measure(read_tables(shard_files(dataset), columns), keys, read_manifest(dataset).classes)
+        return dataclasses.replace(stats, funnel=read_funnel(dataset / "outcomes.parquet"))
 
 
 def read_tables(files: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Table]:
