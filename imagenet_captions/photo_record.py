@@ -7,6 +7,9 @@ from datetime import datetime
 
 LATEST_POSIX_TIME = 253402300799  # the end of the year 9999
 
+# The remark on an image whose photo is a video: ImageNet lists the picture that Flickr shows for it.
+STILL = "a still of a video"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoRecord:

@@ -17,6 +17,7 @@ from imagenet_captions.crawler.plan import open_matches
 from imagenet_captions.crawler.policy import FINAL_STATES, State
 from imagenet_captions.crawler.store import Stored, StoreReader, store_revision
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
+from imagenet_captions.photo_record import STILL
 from imagenet_captions.records import Outcome
 from imagenet_captions.storage.parquet import read_batches, read_files
 
@@ -122,9 +123,9 @@ class _Columns:
 def _add(row: dict[str, Any], known: Known | None, raw: _Columns, dropped: _Columns) -> None:
     """Put a matched image where it belongs."""
     record = parse_photo(row["photo_id"], known.answer["photo"]) if known and known.state is State.OK else None
-    if known is None or record is None or record.is_video:
+    if known is None or record is None:
         outcome, reason = _outcome(row["photo_id"], known)
-        detail = "; ".join(text for text in (reason, row["detail"]) if text) or None
+        detail = _joined(reason, row["detail"])
         dropped.add(image_id=row["image_id"], wnid=row["wnid"], outcome=outcome.value, detail=detail, count=1)
         return
     raw.add(
@@ -142,16 +143,18 @@ def _add(row: dict[str, Any], known: Known | None, raw: _Columns, dropped: _Colu
         photo_page=record.photo_page,
         source="flickr",
         retrieved_at=known.retrieved_at,
-        detail=row["detail"],
+        detail=_joined(STILL if record.is_video else "", row["detail"]),
     )
+
+
+def _joined(*remarks: str | None) -> str | None:
+    return "; ".join(filter(None, remarks)) or None
 
 
 def _outcome(photo_id: str, known: Known | None) -> tuple[Outcome, str]:
     """Why a matched image gives no record."""
     if known is None:
         return Outcome.NOT_ASKED, ""
-    if known.state is State.OK:
-        return Outcome.NOT_A_PHOTO, "a video"
     if known.state is State.DAMAGED:
         return Outcome.BAD_RECORD, f"the store's answer about photo {photo_id} is damaged: {known.remark}"
     return _OUTCOMES[known.state], known.remark

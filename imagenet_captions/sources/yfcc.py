@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import is_sqlite, require_file, sha256
+from imagenet_captions.photo_record import STILL
 from imagenet_captions.records import OUTCOMES, PHOTOS, RAW, Outcome, outcomes_path
 from imagenet_captions.sources.yfcc_bad import BadRows
 from imagenet_captions.sources.yfcc_lines import Numbers, read_lines
@@ -51,7 +52,7 @@ class YfccSource:
         self._digest: str | None = None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield RAW batches in the order of the metadata; videos, denied and lacking photos go to the drops."""
+        """Yield RAW batches in the order of the metadata; denied and lacking photos go to the drops."""
         self._dropped, self._photos, digest, bad = [], [], hashlib.sha256(), BadRows()
         matched = read_matches(self._matches, self._answered)
         found = np.zeros(len(matched.numbers), np.bool_)
@@ -61,17 +62,14 @@ class YfccSource:
             self._photos.append(batch["photo_id"])
             joined, rows = join(batch, matched)
             found[rows] = True
-            joined, denied = self._deny.drop(joined)
+            records, denied = self._deny.drop(joined)
             self._drop_denied(denied)
-            videos = joined["is_video"]
-            self._drop(joined.filter(videos), Outcome.NOT_A_PHOTO, "a video, as YFCC100M has it")
-            records = joined.filter(pc.invert(videos))
             if len(records):
                 yield pa.RecordBatch.from_arrays([_column(records, field) for field in RAW], schema=RAW)
         if self._answered is None:
             lacking, denied = self._deny.drop(matched.rows.filter(pa.array(~found)))
             self._drop_denied(denied)
-            self._drop(lacking, Outcome.NOT_ASKED, LACKING)
+            self._drop_lacking(lacking)
         self._dropped.append(bad.outcomes())
         self._digest = digest.hexdigest()
 
@@ -102,11 +100,11 @@ class YfccSource:
             for _ in self.batches():
                 pass
 
-    def _drop(self, rows: pa.Table | pa.RecordBatch, outcome: Outcome, why: str) -> None:
+    def _drop_lacking(self, rows: pa.Table) -> None:
         details = pa.array(
-            [f"{why}; {more}" if more else why for more in rows["match_detail"].to_pylist()], pa.string()
+            [f"{LACKING}; {more}" if more else LACKING for more in rows["match_detail"].to_pylist()], pa.string()
         )
-        kinds = pa.array([outcome.value] * len(rows), pa.string())
+        kinds = pa.array([Outcome.NOT_ASKED.value] * len(rows), pa.string())
         ones = pa.array([1] * len(rows), pa.int64())
         dropped = pa.table([rows["image_id"], rows["wnid"], kinds, details, ones], schema=OUTCOMES)
         self._dropped += dropped.to_batches()
@@ -147,8 +145,9 @@ def _column(records: pa.Table, field: pa.Field) -> pa.Array:
     if field.name == "retrieved_at":  # YFCC100M is of 2014, and says no more than that
         return pa.nulls(len(records), field.type)
     if field.name == "detail":
-        both = zip(records["detail"].to_pylist(), records["match_detail"].to_pylist(), strict=True)
-        return pa.array(["; ".join(filter(None, pair)) or None for pair in both], field.type)
+        stills = [STILL if video else None for video in records["is_video"].to_pylist()]
+        remarks = zip(stills, records["detail"].to_pylist(), records["match_detail"].to_pylist(), strict=True)
+        return pa.array(["; ".join(filter(None, each)) or None for each in remarks], field.type)
     return pa.concat_arrays([pa.array([], field.type), *records[field.name].chunks])
 
 

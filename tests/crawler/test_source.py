@@ -140,13 +140,16 @@ def test_every_image_ends_in_one_outcome(tmp_path: Path) -> None:
     source = CrawlSource(matches, store)
     kept = rows(source.batches())
     dropped = rows(source.drops())
-    assert [row["image_id"] for row in kept] == ["n01440764_0", "n01440764_5"]
+    assert [(row["image_id"], row["title"], row["detail"]) for row in kept] == [
+        ("n01440764_0", "photo ok", None),
+        ("n01440764_3", "photo video", "a still of a video"),
+        ("n01440764_5", "photo ok", None),
+    ]
     assert [(row["image_id"][10:], row["outcome"], row["detail"], row["count"]) for row in dropped] == [
         ("90", "no_url", None, 1),
         ("91", "not_flickr", None, 1),
         ("1", "not_found", "Photo not found", 1),
         ("2", "private", "Permission denied", 1),
-        ("3", "not_a_photo", "a video", 1),
         ("4", "unreachable", "code 105: Service currently unavailable", 1),
         ("6", "unreachable", "HTTP 500", 1),
         ("7", "not_asked", None, 1),

@@ -37,7 +37,7 @@ ENDS = {
     "12": "flickr",
     "13": "not_found",
     "14": "yfcc100m",
-    "15": "not_a_photo",
+    "15": "yfcc100m",
     "16": "flickr",
     "17": "not_asked",
     "18": "flickr",
