@@ -18,6 +18,7 @@ from imagenet_captions.models.hub import reaching
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of
 from imagenet_captions.models.transformers_towers import KINDS, split_model
+from imagenet_captions.models.weights import UNREADABLE, any_pickle_protocol, reason
 from imagenet_captions.pixels.spec import ImageSpec
 
 CONFIG_FILE = "config.json"
@@ -65,13 +66,14 @@ def _weights(kind: str, name: str, shown: str) -> Any:
     model_class = KINDS[kind][1]
     with reaching(shown, Path(name).is_dir()):
         try:
-            whole, about = model_class.from_pretrained(name, output_loading_info=True)
-        except (OSError, RuntimeError, ValueError) as error:
-            if Path(name).is_dir():
-                raise InputError(
-                    f"{shown} has no weights that fit ({_first_line(error)}); get the model again"
-                ) from error
-            raise
+            with any_pickle_protocol():
+                whole, about = model_class.from_pretrained(name, output_loading_info=True)
+        except UNREADABLE as error:
+            if not Path(name).is_dir() and isinstance(error, (OSError, RuntimeError, ValueError)):
+                raise  # the hub may not have been reached
+            raise InputError(
+                f"{shown} has no weights that can be read and fit ({reason(error)}); get the model again"
+            ) from None
     faults = [str(entry) for entry in [*about["missing_keys"], *about["mismatched_keys"]]]
     if faults:
         some = ", ".join(sorted(faults)[:_NAMED])
@@ -120,7 +122,3 @@ def _settings(values: Any) -> Any:
         left_out = ("dtype", "torch_dtype", "transformers_version", "_name_or_path")
         return {key: _settings(value) for key, value in values.items() if key not in left_out}
     return values
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

@@ -100,7 +100,7 @@ def tokenizer_of(source: str, context_length: int, options: Mapping[str, Any]) -
     """
     with reaching(f"the tokenizer of {source}", Path(source).is_dir()):
         try:
-            tokenizer: Any = AutoTokenizer.from_pretrained(source)
+            tokenizer: Any = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
         except (OSError, ValueError, KeyError, TypeError) as error:
             if Path(source).is_dir():
                 raise InputError(f"{source} has no tokenizer that can be read; put its tokenizer.json there") from error

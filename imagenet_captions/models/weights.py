@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,11 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.files import require_file
 
 _NAMED = 3
+# What torch and transformers raise for files that are no weights. A pickle that would run code is an UnpicklingError.
+UNREADABLE = (
+    *(SafetensorError, pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError),
+    *(KeyError, IndexError, TypeError, AttributeError, AssertionError),
+)
 
 
 def read_weights(path: Path, what: str = "weights") -> Any:
@@ -28,15 +35,21 @@ def read_weights(path: Path, what: str = "weights") -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with warnings.catch_warnings():
-            # torch asks for a report on other protocols of pickle; what it cannot read is an error of its own.
-            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+        with any_pickle_protocol():
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         raise InputError(
-            f"{path} holds no weights that can be read ({_first_line(error)}); give a .safetensors file or one that"
+            f"{path} holds no weights that can be read ({reason(error)}); give a .safetensors file or one that"
             " torch.load(weights_only=True) reads"
         ) from None
+
+
+@contextmanager
+def any_pickle_protocol() -> Iterator[None]:
+    """Let torch not ask for a report on other protocols of pickle; what it cannot read is an error of its own."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+        yield
 
 
 def state_of(loaded: Any, path: Path) -> dict[str, Tensor]:
@@ -82,5 +95,8 @@ def put_weights(module: nn.Module, state: Mapping[str, Tensor], source: object) 
     module.load_state_dict(dict(state))
 
 
-def _first_line(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """Why weights could not be read, in a few words."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "they are no values, or come with code, which is never run"
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]

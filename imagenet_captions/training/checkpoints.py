@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import replacing
 from imagenet_captions.models.model import Model, model_config_of
+from imagenet_captions.models.weights import UNREADABLE, reason
 from imagenet_captions.training.module import TrainingModule
 
 FOLDER = "checkpoints"
@@ -94,9 +94,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         int(checkpoint["global_step"])
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0][:80]
+    except UNREADABLE as error:
         raise InputError(
-            f"the checkpoint {path} is broken ({first}); remove it to start this run anew, or give another --out"
+            f"the checkpoint {path} is broken ({reason(error)}); remove it to start this run anew, or give another "
+            "--out"
         ) from None
     return checkpoint

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import io
 import json
 import math
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.save import save_model
+from imagenet_captions.models.tokenizing import tokenizer_of
 from tests.models.conftest import align_folder, pixels
 
 TEXTS = ["a photo of a dog", "cat"]
@@ -99,6 +102,64 @@ def test_weights_that_are_missing_are_an_error_and_no_warning(tmp_path: Path) ->
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(InputError, match=r"text_projection\.weight"):
         load_model(str(tmp_path))
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("ran"),)
+
+
+def _saved(value: object, zipped: bool = True) -> bytes:
+    written = io.BytesIO()
+    torch.save(value, written, _use_new_zipfile_serialization=zipped)
+    return written.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        _saved({"x": Evil()}),
+        _saved({"x": Evil()}, zipped=False),
+        pickle.dumps(Evil()),
+        b"",
+        b"version https://git-lfs.github.com/spec/v1\n",
+        _saved(None),
+        _saved([1, 2]),
+        _saved({1: torch.zeros(2)}),
+        _saved({"text_projection.weight": "text"}),
+        pickle.dumps(1)[:-1] + b"(" * 1000 + b".",
+        _saved({"x": torch.zeros(2)})[:-30],
+    ],
+    ids=lambda content: repr(content[:12]),
+)
+def test_no_code_in_weights_is_run_and_their_fault_is_one_sentence(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    align_folder(tmp_path / "align")
+    (tmp_path / "align" / "model.safetensors").unlink()
+    (tmp_path / "align" / "pytorch_model.bin").write_bytes(content)
+    for source in (str(tmp_path / "align"), f"transformers:{tmp_path / 'align'}"):
+        with pytest.raises(InputError, match="has no weights that can be read and fit") as caught:
+            load_model(source)
+        assert "\n" not in str(caught.value)
+    (tmp_path / "x.ckpt").write_bytes(content)
+    with pytest.raises(InputError):
+        load_model("x.ckpt")
+    assert not Path("ran").exists()
+
+
+def test_no_code_of_a_tokenizer_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """transformers would ask on the terminal whether to run it."""
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked whether to run code"))
+    auto_map = {"AutoTokenizer": ["evil.EvilTokenizer", None]}
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "EvilTokenizer", "auto_map": auto_map})
+    )
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass EvilTokenizer: pass\n")
+    with pytest.raises(InputError, match="has no tokenizer"):
+        tokenizer_of(str(tmp_path), 8, {})
+    assert not (tmp_path / "ran").exists()
 
 
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
