@@ -18,8 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import is_sqlite, replacing, sha256
 from imagenet_captions.records import OUTCOMES, PHOTOS, provenance
@@ -198,6 +196,6 @@ def _is_ours(path: Path, receipt: Path | None) -> bool:
         return is_receipt(path) if path == receipt else has_receipt(path, receipt)
     try:
         schema = read_schema(path)
-    except (pa.ArrowException, ValueError):
+    except InputError:  # not Parquet
         return False
     return bool(provenance(schema)) or schema.names in _UNMARKED

@@ -54,6 +54,17 @@ def test_a_file_of_something_else_stays(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("content", [b"mine", b"", b"PAR1 cut off"])
+def test_a_file_that_is_not_parquet_stays_where_parquet_goes(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(content)
+    with (
+        pytest.raises(InputError, match=r"the output .* was not written by imagenet-captions"),
+        producing([tmp_path / "out"]),
+    ):
+        pytest.fail("not refused")
+    assert (tmp_path / "out").read_bytes() == content
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_an_input_stays(tmp_path: Path, overwrite: bool) -> None:
     given, folder = tmp_path / "given.txt", tmp_path / "folder"
