@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,11 +13,15 @@ from typing import Any
 
 from imagenet_captions.ablations.factors import FACTORS
 from imagenet_captions.ablations.presets import Preset, find_preset
+from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import ImagenetCaptionsError, InputError
 from imagenet_captions.evaluation.shifts import SHIFTS
 from imagenet_captions.files import digest, remove_tree, write_json, write_text
 from imagenet_captions.storage.outputs import check_place
 from imagenet_captions.storage.places import local_place
+from imagenet_captions.storage.receipts import is_dataset
+
+log = logging.getLogger(__name__)
 
 RECORD, LOCK, INPUTS = "settings.json", ".lock", "inputs"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
@@ -146,6 +151,18 @@ def check_settings(settings: AblateSettings) -> None:
         if others:
             raise InputError(f"{out} holds {others[0][:60]!r} and is not an ablation's; give a new folder as --out")
     make_record(settings)
+    if settings.preset == "paper":
+        _say_what_was_cleaned(settings.data)
+
+
+def _say_what_was_cleaned(data: Mapping[str, Path]) -> None:
+    for name, path in data.items():
+        if is_dataset(path) and not read_manifest(path).settings.get("as_published"):
+            log.warning(
+                "note: the texts of %s are cleaned, and the paper trained on them as they were published; "
+                "to repeat it, make the dataset with `build --as-published`",
+                name,
+            )
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,6 +15,7 @@ from imagenet_captions.cleaner.columns import clean_descriptions, clean_tags, cl
 from imagenet_captions.cleaner.language import detect_languages
 from imagenet_captions.compose import compose_captions, join_filled
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
+from imagenet_captions.errors import InputError
 from imagenet_captions.recipe import CaptionRecipe
 from imagenet_captions.records import CAPTIONS, Outcome
 
@@ -25,26 +27,40 @@ CLEANED = CAPTIONS.append(pa.field("outcome", pa.string(), nullable=False))
 class CleanSettings:
     """How records are cleaned: what makes a caption, whether languages are told, and which records are left out.
 
-    Records of other classes than those of `classes` are left out too.
+    Records of other classes than those of `classes` are left out too. With `as_published` nothing is cleaned, and an
+    entry without texts keeps its row: the caption is the raw title, tags and description, as in the paper.
     """
 
     caption: CaptionRecipe = field(default_factory=CaptionRecipe)
     language: bool = True
     deny: Denylist = NOTHING_DENIED
     classes: ClassSet = ClassSet.ILSVRC2012
+    as_published: bool = False
+
+    def __post_init__(self) -> None:
+        if self.as_published and self.caption != CaptionRecipe():
+            raise InputError(
+                "--as-published makes the caption of the raw title, tags and description; leave --caption out"
+            )
+
+    def recorded(self) -> dict[str, Any]:
+        """The settings that stand in the file that cleaning makes."""
+        published = {"as_published": True} if self.as_published else {}
+        return {"caption": str(self.caption), "classes": self.classes.value, **published, **self.deny.settings()}
 
 
 def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatch:
     """Clean a RAW batch into a CLEANED one, row by row in the same order.
 
     A record that has no title, tags or description is `no_text`, whatever the recipe; a camera's file name is no title.
-    The denylist is not looked at here: what is on it does not come this far.
+    As published, every record has its row. The denylist is not looked at here: what is on it does not come this far.
     """
-    texts = clean_texts(batch, settings.caption)
+    texts = _published_texts(batch) if settings.as_published else clean_texts(batch, settings.caption)
     titles, descriptions, tags = texts["title"], texts["description"], texts["tags"]
     telling = without_camera_names(titles)
     nothing = pc.and_(pc.equal(telling, ""), pc.equal(descriptions, ""))
     nothing = pc.and_(nothing, pc.equal(pc.list_value_length(tags), 0))
+    nothing = pc.and_(nothing, not settings.as_published)
     labels, names = _classes(batch["wnid"], settings.classes)
     mentioned = mentions.matcher(among=settings.classes).find(mentions.join_fields([titles, descriptions, tags]))
     if settings.language:
@@ -80,6 +96,13 @@ def clean_texts(batch: pa.RecordBatch, recipe: CaptionRecipe) -> dict[str, pa.Ar
         "tags": clean_tags(batch["tags"]),
     }
     return {**texts, "caption": compose_captions(recipe, {"image_id": batch["image_id"], **texts})}
+
+
+def _published_texts(batch: pa.RecordBatch) -> dict[str, pa.Array]:
+    """The texts of a RAW batch as they are, and the filled ones joined by one space."""
+    texts = {"title": batch["title"], "description": batch["description"], "tags": batch["tags"]}
+    tags = pa.array([" ".join(filter(None, each)) for each in batch["tags"].to_pylist()], pa.string())
+    return {**texts, "caption": join_filled([texts["title"], tags, texts["description"]])}
 
 
 def _classes(wnids: pa.Array, among: ClassSet) -> tuple[pa.Array, pa.Array]:

@@ -70,11 +70,7 @@ def _clean(
             dropped.append(drops_of(batch.filter(pc.invert(keep))))
         made = {
             "inputs": source.inputs(),
-            "settings": {
-                "caption": str(settings.caption),
-                "classes": settings.classes.value,
-                **settings.deny.settings(),
-            },
+            "settings": settings.recorded(),
             "language": model,
         }
         beside, product = new.files

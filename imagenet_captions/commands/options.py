@@ -84,6 +84,13 @@ Caption = Annotated[
         'template="a photo of a {}", separator="; ", max_words=20, seed=1; docs/export.md has them all.'
     ),
 ]
+AsPublished = Annotated[
+    bool,
+    typer.Option(
+        "--as-published",
+        help="Clean nothing and keep every entry: captions of the raw title, tags and description, as in the paper.",
+    ),
+]
 Deny = Annotated[
     Path | None,
     typer.Option(

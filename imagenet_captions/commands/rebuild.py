@@ -10,6 +10,7 @@ from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.commands.app import command
 from imagenet_captions.commands.flags import refuse_without_effect
 from imagenet_captions.commands.options import (
+    AsPublished,
     Caption,
     Classes,
     Deny,
@@ -83,6 +84,7 @@ def build(
     images: Images = None,
     missing: MissingImages = Missing.REPORT,
     caption: Caption = "title tags description",
+    as_published: AsPublished = False,
     deny: Deny = None,
     workers: Workers = None,
     engine: Engine = EngineName.LOCAL,
@@ -109,7 +111,7 @@ def build(
             ask_flickr=not no_crawl,
             match=MatchSettings(ids, denied, classes),
             crawl=CrawlSettings(rate, limit, refresh, endpoint, key_file, tries, denied),
-            clean=_clean_settings(caption, denied, classes),
+            clean=_clean_settings(caption, as_published, denied, classes),
             package=PackageSettings(images=images, missing=missing.value, workers=count),
             work=work,
             workers=count,
@@ -190,6 +192,7 @@ def clean(
     yfcc: Yfcc = None,
     classes: Classes = ClassSet.ILSVRC2012,
     caption: Caption = "title tags description",
+    as_published: AsPublished = False,
     deny: Deny = None,
     workers: Workers = None,
     engine: Engine = EngineName.LOCAL,
@@ -201,7 +204,7 @@ def clean(
     from imagenet_captions.cleaner import clean as cleaning
     from imagenet_captions.denylist import read_denylist
 
-    settings = _clean_settings(caption, read_denylist(deny), classes)
+    settings = _clean_settings(caption, as_published, read_denylist(deny), classes)
     source = open_source(SourceFiles(release, matches, store, yfcc), settings)
     with open_engine(engine, ray_address, workers) as (running, count):
         counts = cleaning.clean(source, out, settings, count, running, overwrite)
@@ -241,11 +244,13 @@ def _refuse_missing(images: Path | None) -> None:
         refuse_without_effect("without --images", "missing")
 
 
-def _clean_settings(caption: str, deny: "Denylist", classes: ClassSet) -> "CleanSettings":
+def _clean_settings(caption: str, as_published: bool, deny: "Denylist", classes: ClassSet) -> "CleanSettings":
     from imagenet_captions.cleaner.batch import CleanSettings
     from imagenet_captions.recipe import CaptionRecipe
 
-    return CleanSettings(caption=CaptionRecipe.parse(caption), deny=deny, classes=classes)
+    if as_published:
+        refuse_without_effect("with --as-published, whose captions are the raw texts", "caption")
+    return CleanSettings(caption=CaptionRecipe.parse(caption), deny=deny, classes=classes, as_published=as_published)
 
 
 def _show(counts: Mapping["Outcome", int], out: Path) -> None:

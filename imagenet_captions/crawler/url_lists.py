@@ -194,8 +194,12 @@ class _Limited:
 
 
 def _whole_lines(stream: _Readable | _Limited, size: int) -> Iterator[bytes]:
-    rest = b""
+    rest, line_feeds = b"", True
     while data := stream.read(size):
+        if not rest and b"\n" not in data and b"\r" in data.rstrip(b"\r"):
+            line_feeds = False  # a list whose lines end in carriage returns alone, as on old Macs
+        if not line_feeds:
+            data = data.replace(b"\r", b"\n")
         end = data.rfind(b"\n") + 1
         if end:
             yield rest + data[:end]

@@ -159,12 +159,15 @@ def iter_json_list(stream: Readable, name: str) -> Iterator[Any]:
         raise InputError(f"{name} does not hold a JSON list, so it is not imagenet_captions.json; check the file")
     reader.at += 1
     if reader.skip_blanks() == "]":
+        reader.at += 1
+        reader.refuse_more()
         return
     while True:
         yield reader.value()
         after = reader.skip_blanks()
         reader.at += 1
         if after == "]":
+            reader.refuse_more()
             return
         if after != ",":
             raise reader.error("is not valid JSON")
@@ -202,6 +205,16 @@ class _Text:
                 self.at += 1
             if not self.more():
                 raise self.error("ends too early: it is not whole")
+
+    def refuse_more(self) -> None:
+        """Refuse anything but blanks up to the end of the file."""
+        while True:
+            found = self.text[self.at :].lstrip(" \t\r\n")
+            if found:
+                raise self.error(f"has {_short(found[:20])} behind the end of its list, and should hold one list alone")
+            self.at = len(self.text)
+            if not self.more():
+                return
 
     def value(self) -> Any:
         """Decode the value that starts here, reading on as long as it is not whole."""

@@ -217,3 +217,34 @@ def test_no_workers_are_not_possible(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--workers 0"):
         clean(FakeSource([FULL]), tmp_path / "captions.parquet", FAST, 0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_as_published_every_entry_has_its_row_and_its_raw_texts(tmp_path: Path) -> None:
+    raw = [
+        FULL,
+        record(f"{TENCH}_2", "IMG_1234.JPG"),
+        record(f"{TENCH}_3"),
+        record(f"{TENCH}_4", "", "R&amp;D <b>x</b>\r\n ", ["geo:lat=5", "a", "A", ""]),
+        record(f"{TENCH}_4", "again"),
+        record("n00000001_1", "no class of ours"),
+    ]
+    out = tmp_path / "captions.parquet"
+    counts = clean(FakeSource(raw), out, CleanSettings(as_published=True), 1)
+    rows, _ = read(out)
+    assert counts == {Outcome.KEPT: 4, Outcome.UNKNOWN_CLASS: 1, Outcome.DUPLICATE_ID: 1}
+    for row, source in zip(rows, raw, strict=False):
+        for name in ("title", "description", "tags"):
+            assert row[name] == row[f"raw_{name}"] == source[name]
+    assert [row["caption"] for row in rows] == [
+        "A  tench fish Fish caught <b>today</b>",
+        "IMG_1234.JPG",
+        "",
+        "geo:lat=5 a A R&amp;D <b>x</b>\r\n ",
+    ]
+    assert rows[0]["mentions"] == " 0 "
+    assert provenance(pq.read_schema(out))["settings"]["as_published"] is True
+
+
+def test_as_published_goes_with_no_other_caption() -> None:
+    with pytest.raises(InputError, match="--as-published makes the caption of the raw title"):
+        CleanSettings(CaptionRecipe(("title",)), as_published=True)

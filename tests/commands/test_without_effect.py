@@ -13,11 +13,11 @@ from tests.storage.conftest import invoke
 # Flags that have an effect whatever else is given, or that a command takes apart from all others.
 ALWAYS = {
     "demo": "out",
-    "build": "out release urls classes work images caption deny workers engine",
+    "build": "out release urls classes work images caption as_published deny workers engine",
     "match": "urls out ids classes deny engine overwrite",
     "extract-yfcc": "yfcc matches out overwrite",
     "crawl": "matches store endpoint rate limit refresh key_file tries yfcc deny",
-    "clean": "out release matches store yfcc classes caption deny workers engine overwrite",
+    "clean": "out release matches store yfcc classes caption as_published deny workers engine overwrite",
     "package": "out captions images workers engine",
     "verify": "dataset",
     "filter": "dataset class_ class_list contains matches has language license_ names_class split ids deny "
@@ -26,12 +26,12 @@ ALWAYS = {
     "stats": "dataset images csv markdown html counts frequencies",
     "diff": "a b raw out",
     "label-by-text": "table out mode text case_sensitive workers engine overwrite",
-    "train": "data out objective recipe show model init lock ids on steps batch_size lr warmup weight_decay accumulate "
+    "train": "data out objective recipe show model init lock ids on steps batch_size lr warmup weight_decay drop_path accumulate "
     "clip_norm precision seed devices nodes accelerator workers threads save_every keep_every log log_every",
     "evaluate": "model on out classifier results batch_size workers threads device overwrite",
     # A dry run takes the command line of the run that it tells about.
     "ablate": "factor data out preset on prompts seeds epochs model workers threads devices dry_run",
-    "robustness": "results baseline all_classes out plot",
+    "robustness": "results baseline baseline_from explain_fit all_classes out plot",
 }
 
 CRAWL = {

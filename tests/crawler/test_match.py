@@ -52,7 +52,7 @@ def run(folder: Path, *lists: str | bytes, ids: Iterable[str] | None = None) -> 
     chosen = None
     if ids is not None:
         chosen = folder / "ids.txt"
-        chosen.write_text("\n".join(ids))
+        chosen.write_bytes("\n".join(ids).encode())
     return Matched(folder, match(paths, folder / "matches.parquet", MatchSettings(chosen)))
 
 
@@ -63,6 +63,22 @@ def test_a_match_has_id_class_photo_and_address(tmp_path: Path) -> None:
     ]
     assert matched.outcomes == []
     assert matched.counts == {Outcome.KEPT: 1}
+
+
+@pytest.mark.parametrize("end", ["\r", "\r\n"])
+@pytest.mark.parametrize("lines", [3, 60_000])
+def test_lines_that_end_as_on_another_system(tmp_path: Path, end: str, lines: int) -> None:
+    """The lists and the ids; with 60,000 lines several blocks of them."""
+    urls = [f"{TENCH}_{number}\t{FLICKR.format(number)}" for number in range(1, lines)]
+    ids = [f"{TENCH}_{number}" for number in range(1, lines + 1)]
+    expected = run(tmp_path / "expected", "\n".join(urls) + "\n", ids=ids)
+    packed = gzip.compress((end.join(urls) + end).encode())
+    for number, text in enumerate((end.join(urls) + end, end.join(urls), packed)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        found = run(folder, text, ids=[end.join(ids)])
+        assert (found.matches, found.outcomes) == (expected.matches, expected.outcomes)
+    assert expected.counts == {Outcome.KEPT: lines - 1, Outcome.NO_URL: 1}
 
 
 def test_files_have_the_schemas_of_the_contract(tmp_path: Path) -> None:

@@ -130,6 +130,12 @@ def test_the_zip_gives_what_the_file_gives(tmp_path: Path) -> None:
     assert ReleaseSource(packed).inputs() == ReleaseSource(plain).inputs()
 
 
+def test_blanks_and_a_byte_order_mark_are_no_more_than_that(tmp_path: Path) -> None:
+    path = tmp_path / "release.json"
+    path.write_bytes(b"\xef\xbb\xbf\n " + json.dumps([GOOD]).encode() + b" \r\n\t" * (1 << 19))
+    assert len(read(path)[0]) == 1
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -142,6 +148,11 @@ def test_the_zip_gives_what_the_file_gives(tmp_path: Path) -> None:
         (json.dumps([GOOD]).encode()[:-20], "ends too early"),
         (json.dumps([GOOD]).encode()[:-1], "ends too early"),
         (json.dumps([GOOD]).encode().replace(b"}]", b"} {}]"), "is not valid JSON"),
+        (json.dumps([GOOD]).encode() * 2, r"has '\[\{\"filename.* behind the end of its list"),
+        (json.dumps([GOOD]).encode() + b"\n" + json.dumps([GOOD, GOOD]).encode(), "behind the end of its list"),
+        (json.dumps([GOOD]).encode() + b" " * (3 << 20) + b"]", "has ']' behind the end of its list"),
+        (json.dumps([GOOD]).encode() + b"\0", "behind the end of its list"),
+        (b"[] {}", "behind the end of its list"),
         (b"[" * 100_000, "nested too deeply"),
         (b'[{"filename": "\xff\xfe"}]', "is not UTF-8"),
         (b"\x89PNG\r\n\x1a\n", "is not UTF-8"),
