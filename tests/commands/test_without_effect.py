@@ -26,8 +26,8 @@ ALWAYS = {
     "stats": "dataset images csv markdown html counts frequencies",
     "diff": "a b raw out",
     "label-by-text": "table out mode text case_sensitive workers engine overwrite",
-    "train": "data out objective recipe show model init lock ids on steps batch_size lr warmup weight_decay drop_path accumulate "
-    "clip_norm precision seed devices nodes accelerator workers threads save_every keep_every log log_every",
+    "train": "data out objective recipe show model init lock ids on steps batch_size lr warmup weight_decay drop_path "
+    "accumulate clip_norm precision seed devices nodes accelerator workers threads save_every keep_every log log_every",
     "evaluate": "model on out classifier results batch_size workers threads device overwrite",
     # A dry run takes the command line of the run that it tells about.
     "ablate": "factor data out preset on prompts seeds epochs model workers threads devices dry_run",
