@@ -13,8 +13,8 @@ from imagenet_captions.cleaner.text import clean_description, clean_title
 # Flickr's machine tags, such as "geo:lat=52.1" or "dc:identifier=http://...", are data for programs.
 MACHINE_TAG = r"^[A-Za-z][A-Za-z0-9_]*:[A-Za-z][A-Za-z0-9_]*="
 
-# What no rule would change: printable ASCII with single blanks, no escapes, no addresses. For RE2.
-_NOT_PLAIN = r"[^ -~]|  |^ | $|&[#A-Za-z]|://|[wW][wW][wW]\.|@"
+# What no rule would change: printable ASCII with single blanks, no escapes, no addresses, no links. For RE2.
+_NOT_PLAIN = r"[^ -~]|  |^ | $|&[#A-Za-z]|://|[wW][wW][wW]\.|@|<[aA] |(?i:\[(?:url|link|img|email))"
 _NOT_PLAIN_HTML = _NOT_PLAIN + r"|<[A-Za-z/!?]"
 
 

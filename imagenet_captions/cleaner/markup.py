@@ -7,6 +7,8 @@ import re
 
 from selectolax.lexbor import LexborHTMLParser
 
+from imagenet_captions.cleaner.links import ends_in_address
+
 # "<3", "a < b" and "<-" open no tag in HTML, so they are text.
 _MARKUP = re.compile(r"<[A-Za-z/!?]")
 _TAG = re.compile(r"<[A-Za-z/!?][^<>]*>|<!--")
@@ -16,6 +18,7 @@ _INLINE = re.compile(
     r'</?(?:a|b|i|u|s|em|strong|strike|del|ins|small|big|sub|sup|span|font|cite|code|q)(?:\s+[a-z-]+="[^"<>]*")*\s*/?>',
     re.IGNORECASE,
 )
+_ANCHOR_BEFORE_WORD = re.compile(r"</[aA]\s*>(?=\w)")
 # The parser puts nothing between two texts: "one<br>two" would become "onetwo", and a blank between all of them would
 # tear "un<b>believ</b>able" apart.
 _BREAK = re.compile(
@@ -26,6 +29,14 @@ _BREAK = re.compile(
 _UNSEEN = re.compile(r"<(?:script|style)", re.IGNORECASE)
 _END = "\uf8ff"  # private use; stands behind the text while it is parsed
 _MOST_TAGS = 1000  # 100,000 nested tags take the parser 12 s; no real description has a thousand
+# One tag with 100,000 attributes takes the parser 116 s. So a longer text is parsed only if all of its tags are like
+# these, which have few attributes and end at their ">" for every reader.
+_LONG = 10_000
+_TIDY = re.compile(
+    r"<(?:[!?][^<>]*|/?[a-z][a-z0-9:-]*"
+    r"""(?:\s+[a-z][a-z0-9:_-]*(?:=(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>]+))?){0,30}\s*/?)>""",
+    re.IGNORECASE | re.ASCII,
+)
 
 # "&copy 2006" is an entity that lacks its semicolon; "paper&paragliding" is none, though it begins with "&para".
 _ENTITY = re.compile(
@@ -62,11 +73,17 @@ def strip_markup(text: str) -> str:
     return decode_entities(_without_tags(text)) if _MARKUP.search(text) else decode_entities(text)
 
 
+def _apart(end: re.Match[str]) -> str:
+    """Return the end of an anchor, with a blank if the anchor's text is an address."""
+    return end[0] + " " if ends_in_address(end.string, end.start()) else end[0]
+
+
 def _without_tags(text: str) -> str:
+    text = _ANCHOR_BEFORE_WORD.sub(_apart, text)
     without = _INLINE.sub("", text)
     if not _MARKUP.search(without):
         return without
-    if text.count("<") <= _MOST_TAGS:
+    if text.count("<") <= _MOST_TAGS and (len(text) <= _LONG or not _MARKUP.search(_TIDY.sub("", text))):
         # Ampersands are hidden, so that entities are decoded by one rule for descriptions and titles alike.
         shown = _BREAK.sub(r" \g<0>", text).replace("&", "&amp;")
         tree = LexborHTMLParser(f"<body>{shown}{_END}")

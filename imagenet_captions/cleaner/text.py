@@ -1,6 +1,8 @@
 """The rules for one string, one pure function a rule, in a fixed order.
 
-    surrogates ─► entities (titles, tags) or markup (descriptions) ─► encoding ─► controls ─► NFC ─► addresses ─► space
+    surrogates ─► entities (titles, tags) or markup (descriptions) ─► links ─┐
+    ┌────────────────────────────────────────────────────────────────────────┘
+    └─► encoding ─► controls ─► NFC ─► addresses ─► space
 
 One rule can make work for another ("&lt;b&gt;" becomes a tag, a control character can split an address), so the rules
 run until nothing changes. What is clean already passes through as it is: case, punctuation, quotes, ligatures, widths,
@@ -14,6 +16,7 @@ import unicodedata
 from collections.abc import Callable
 
 from imagenet_captions.cleaner.encoding import repair_encoding
+from imagenet_captions.cleaner.links import unwrap_links
 from imagenet_captions.cleaner.markup import decode_entities, strip_markup
 
 Rule = Callable[[str], str]
@@ -53,10 +56,15 @@ _LOCAL = r"[A-Za-z0-9._%+-]"
 _DOMAIN = r"(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9])"
 _MAIL = re.compile(rf"(?<!{_LOCAL})(?:[mM]ailto:)?(?:{_LOCAL}{{1,64}}@{_DOMAIN})+[.,;:!?\u2026]*")
 _MARK = "\x1e"  # stands for an address
-_GAP = re.compile(rf"\(\s*{_MARK}\s*\)|{_MARK}")
+_GAP = re.compile(rf"\(\s*{_MARK}\s*\)|<\s*{_MARK}\s*>|\[\s*{_MARK}\s*\]|{_MARK}")
 
 _EDGES = " \u200b\u200c\u200d"  # joiners with nothing to join
-_ESCAPES = re.compile("[&<]")
+_JOINERS = ("\u200c", "\u200d")
+# Arabic, Syriac, N'Ko, Mandaic, the Indic scripts from Devanagari to Sinhala, Khmer, Mongolian: a joiner behind a
+# letter sets its form. Malayalam's chillus were written so before they had code points (U+0D28 U+0D4D U+200D).
+_WRITTEN_WITH_JOINERS = re.compile("[\u0600-\u077f\u07c0-\u07ff\u0840-\u0dff\u1780-\u18af]")
+_VIRAMA = 9  # the combining class of every script's sign that a letter has no vowel
+_ESCAPES = re.compile(r"[&<\[]")
 
 
 def join_surrogates(text: str) -> str:
@@ -76,7 +84,7 @@ def drop_controls(text: str) -> str:
     >>> drop_controls("so\x00ft\u00adly")
     'softly'
     """
-    if text.isascii() and text.isprintable():
+    if text.isprintable() and "\ufffc" not in text and "\ufffd" not in text:  # the only ones of them that Python prints
         return text
     text = _CONTROL.sub("", text)
     return _ZERO_WIDTH_SPACE.sub("", text) if "\u200b" in text else text
@@ -122,30 +130,46 @@ def drop_addresses(text: str) -> str:
 
 
 def fold_space(text: str) -> str:
-    r"""One blank for any white space, none at the ends.
+    r"""Fold any white space to one blank, with none at the ends.
 
-    >>> fold_space(" a\r\n\u3000b ")
+    Joiners at the ends go too, except one that gives the last letter its form.
+
+    >>> fold_space(" a\r\n\u3000b\u200d ")
     'a b'
     """
-    return " ".join(text.split()).strip(_EDGES)
+    folded = " ".join(text.split())
+    if folded.isascii():
+        return folded
+    bare = folded.strip(_EDGES)
+    if not bare or len(bare) == len(folded):
+        return bare
+    end = folded.index(bare) + len(bare)
+    return bare + folded[end] if folded[end:].startswith(_JOINERS) and _takes_joiner(bare[-1]) else bare
 
 
+def _takes_joiner(character: str) -> bool:
+    """Whether a joiner behind a character sets its form: a virama's, a letter's or a mark's of some scripts."""
+    if unicodedata.combining(character) == _VIRAMA:
+        return True
+    return bool(_WRITTEN_WITH_JOINERS.match(character)) and unicodedata.category(character)[0] in "LM"
+
+
+_TYPED: tuple[Rule, ...] = (decode_entities, unwrap_links)
+_HTML: tuple[Rule, ...] = (strip_markup, unwrap_links)
 _TAIL: tuple[Rule, ...] = (repair_encoding, drop_controls, compose, drop_addresses, fold_space)
-_TYPED: tuple[Rule, ...] = (join_surrogates, decode_entities, *_TAIL)
-_HTML: tuple[Rule, ...] = (join_surrogates, strip_markup, *_TAIL)
 
 
 def clean_title(text: str) -> str:
-    """A title or a tag as its author meant it; these are plain text on Flickr, so "<b>" in them was typed.
+    """Return a title or a tag as its author meant it; these are plain text on Flickr, so "<b>" in them was typed.
 
-    >>> clean_title("I &lt;3  cafÃ©s http://example.org")
-    'I <3 cafés'
+    >>> clean_title('I &lt;3  cafÃ©s in <a href="http://example.org">Lyon</a> http://example.org')
+    'I <3 cafés in Lyon'
     """
     return _settled(text, _TYPED)
 
 
 def clean_description(text: str) -> str:
-    """A description as its reader saw it; these are HTML on Flickr.
+    """Return a description as its reader saw it; these are HTML on Flickr.
 
     >>> clean_description("My <b>dog</b> &amp; me &lt;3<br/>")
     'My dog & me <3'
@@ -153,18 +177,25 @@ def clean_description(text: str) -> str:
     return _settled(text, _HTML)
 
 
-def _settled(text: str, rules: tuple[Rule, ...]) -> str:
+def _settled(text: str, markup: tuple[Rule, ...]) -> str:
     """Run the rules until nothing changes.
 
-    ASCII without escapes is done after one round: nothing in it is left that one rule could make for another. A text
-    that still changes after the last round loses what escapes and tags begin with; from there on every round shortens
-    it, so that this ends.
+    An address ends at markup, so the tail waits until there is no markup left to find. ASCII without escapes is done
+    after one round: nothing in it is left that one rule could make for another. A text that still changes after the
+    last round loses what escapes and tags begin with; from there on every round shortens it, so that this ends.
     """
     while True:
         for _ in range(_ROUNDS + 1):
             before = text
-            for rule in rules:
-                text = rule(text)
-            if text == before or (text.isascii() and not _ESCAPES.search(text)):
+            text = join_surrogates(text)
+            marked = _ESCAPES.search(text) is not None
+            if marked:
+                for rule in markup:
+                    text = rule(text)
+                marked = text == before or _ESCAPES.search(text) is not None
+            if text == before or not marked:
+                for rule in _TAIL:
+                    text = rule(text)
+            if text == before or (not marked and text.isascii()):
                 return text
         text = _ESCAPES.sub(" ", text)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 from hypothesis import strategies as st
 
 PIECES = [
     *["<b>", "</b>", "<br/>", '<a href="http://x.org/?a=1&amp;b=2">', "</a>"],
     *["<", ">", "</", "<!--", "-->", "<3"],
+    *["<a href='http://x.org/", '<A\nHREF=x>', '<a href="http://x.org/">', "</A >", "<a href", '"', "'"],
+    *["[url=http://x.org/]", "[url]", "[/url]", "[URL=", "[img]", "[/img]", "[link=", "[", "]", "&#91;url="],
     *["a < b"],
     *["<script>", "</script>", "<style>", "<plaintext>", "<textarea>"],
     *["<table>", "<td>", "<svg>", "<template>", "<select>"],
@@ -33,3 +37,8 @@ arrow_texts = texts.map(lambda text: text.encode("utf-8", "ignore").decode())  #
 plain_ascii = st.lists(
     st.text([chr(code) for code in range(33, 127) if chr(code) not in "&<@:"], min_size=1), max_size=8
 ).map(lambda words: " ".join(word for word in words if "www." not in word.lower()))
+
+# Words of letters and digits, in any language.
+words = st.lists(
+    st.text(st.characters(categories=["Ll", "Lo", "Nd"], max_codepoint=0x4FFF), min_size=1), min_size=1
+).map(lambda words: unicodedata.normalize("NFC", " ".join(words)))
