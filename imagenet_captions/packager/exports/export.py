@@ -88,7 +88,7 @@ def export(dataset: Path, out: Path, settings: ExportSettings, overwrite: bool =
 
 def _begin(dataset: Path, out: Path, settings: ExportSettings) -> tuple[Job, dict[str, Any]]:
     manifest = read_manifest(dataset)
-    told = about(dataset, out, settings.recorded(str(manifest.settings.get("caption"))))
+    told = about(dataset, out, settings, str(manifest.settings.get("caption")))
     return Job(dataset, manifest, settings), told
 
 

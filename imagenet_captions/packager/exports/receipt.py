@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
 from pathlib import Path
 from typing import Any
 
 from imagenet_captions.dataset.manifest import NAME
 from imagenet_captions.files import sha256, write_json
+from imagenet_captions.packager.exports.settings import ExportSettings
 from imagenet_captions.storage.receipts import FORMAT, VERSION
 
 
@@ -19,27 +20,19 @@ def mark_unfinished(receipt: Path) -> None:
     write_json(receipt, {"format": FORMAT, "version": VERSION, "unfinished": True})
 
 
-def about(dataset: Path, out: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+def about(dataset: Path, out: Path, settings: ExportSettings, own_caption: str) -> dict[str, Any]:
     """What the receipt of an export says beside counts and hashes."""
     return {
         "inputs": {"dataset": sha256(dataset / NAME)},
-        "settings": settings,
+        "settings": settings.recorded(own_caption),
         "command": command(out, settings),
     }
 
 
-def command(out: Path, settings: Mapping[str, Any]) -> str:
-    """The command that makes it again from the same dataset.
+def command(out: Path, settings: ExportSettings) -> str:
+    """The command that makes it again from the same dataset; the paths of images and denylist are as they were given.
 
-    >>> command(Path("work/slim.csv"), {"to": "slim", "caption": "title"})
-    "imagenet-captions export DATASET --to slim --caption 'title' --out slim.csv"
+    >>> command(Path("work/slim.csv"), ExportSettings("slim"))
+    'imagenet-captions export DATASET --to slim --out slim.csv'
     """
-    flags = {"caption": "--caption", "seed": "--seed", "shard_size": "--shard-size", "path_prefix": "--path-prefix"}
-    words = ["imagenet-captions export DATASET --to", str(settings["to"])]
-    for name, flag in flags.items():
-        if name in settings:
-            value = settings[name]
-            words += [flag, "'" + value.replace("'", "'\\''") + "'" if isinstance(value, str) else str(value)]
-    if "deny" in settings:
-        words.append("--deny FILE")
-    return " ".join([*words, "--out", out.name])
+    return shlex.join(["imagenet-captions", "export", "DATASET", *settings.flags(), "--out", out.name])

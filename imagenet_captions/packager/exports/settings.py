@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +80,17 @@ class ExportSettings:
         if self.path_prefix is not None:
             told["path_prefix"] = self.path_prefix
         return told
+
+    def flags(self) -> list[str]:
+        """The flags of the command that makes the same export again."""
+        webdataset = self.to == WEBDATASET
+        values = {
+            "--images": self.images,
+            "--caption": self.caption,
+            "--deny": (self.deny.file or "FILE") if self.deny else None,
+            "--path-prefix": self.path_prefix,
+            "--seed": self.seed or 0 if webdataset else None,
+            "--shard-size": self.shard_size or SAMPLES_A_SHARD if webdataset else None,
+        }
+        given = ((flag, str(value)) for flag, value in values.items() if value is not None)
+        return ["--to", self.to, *chain.from_iterable(given)]

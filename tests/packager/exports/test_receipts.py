@@ -1,0 +1,84 @@
+"""The command in every receipt makes the same files again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from imagenet_captions.packager.exports import TARGETS
+from imagenet_captions.packager.exports.settings import ExportSettings
+from tests.packager.exports.datasets import dataset, ids
+from tests.packager.made import contents, images, tar_of, train_folder
+from tests.storage.conftest import invoke
+
+COUNT = 12
+CAPTION = """title tags separator="; " template="it's a {}" seed=3"""
+EXPORTS = [
+    ["--to", "open-clip-csv", "--out", "t.tsv"],
+    ["--to", "open-clip-csv", "--out", "new/my table.tsv", "--images", "pictures"],
+    ["--to", "open-clip-csv", "--out", "t.tsv", "--images", "{here}/pictures"],
+    ["--to", "open-clip-csv", "--out", "t.tsv", "--images", "pictures", "--path-prefix", ""],
+    ["--to", "open-clip-csv", "--out", "t.tsv", "--path-prefix", "it's -here/"],
+    ["--to", "open-clip-csv", "--out", "t.tsv", "--caption", CAPTION, "--deny", "deny.txt"],
+    ["--to", "webdataset", "--out", "wds"],
+    ["--to", "webdataset", "--out", "new/w ds", "--images", "pictures", "--deny", "deny.txt"],
+    ["--to", "webdataset", "--out", "wds", "--images", "pictures.tar", "--seed", "7", "--shard-size", "3"],
+    ["--to", "webdataset", "--out", "wds", "--caption", CAPTION, "--workers", "2"],
+    ["--to", "slim", "--out", "s.csv"],
+    ["--to", "slim", "--out", "-s.csv", "--caption", CAPTION, "--deny", "{here}/deny.txt"],
+    ["--to", "release-json", "--out", "r.json"],
+    ["--to", "release-json", "--out", "r.json", "--deny", "deny.txt"],
+    ["--to", "attribution", "--out", "a.md", "--deny", "deny.txt"],
+    ["--to", "attribution", "--out", "a.csv"],
+]
+
+
+@pytest.fixture(name="here")
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A dataset whose own captions are none that its recipe makes, and folders of which each lacks some images."""
+    held = images(ids(COUNT))
+    own = train_folder(tmp_path / "own", {name: held[name] for name in ids(COUNT)[1:]})
+    made = dataset(tmp_path, [f"caption {number}" for number in range(COUNT)], images=own)
+    made.rename(tmp_path / "dataset of mine")
+    train_folder(tmp_path / "pictures", {name: held[name] for name in ids(COUNT)[2:]})
+    members = {f"{name}.JPEG": held[name] for name in ids(COUNT)[4:]}
+    (tmp_path / "pictures.tar").write_bytes(tar_of(members))
+    (tmp_path / "deny.txt").write_text(f"{ids(COUNT)[-1]}.JPEG\n")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def made_by(arguments: list[str], out: str) -> tuple[dict[str, bytes], dict[str, object]]:
+    code, said = invoke(*arguments)
+    assert code == 0, said
+    path = Path(out)
+    receipt = Path(f"{out}.json")
+    found = contents(path) if path.is_dir() else {path.name: path.read_bytes()}
+    content = json.loads(receipt.read_text(encoding="utf-8"))
+    receipt.unlink()
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return found, content
+
+
+@pytest.mark.parametrize("flags", EXPORTS, ids=" ".join)
+def test_the_command_in_a_receipt_makes_the_same_again(flags: list[str], here: Path) -> None:
+    flags = [flag.format(here=here) if flag != CAPTION else flag for flag in flags]
+    out = flags[flags.index("--out") + 1]
+    first, receipt = made_by(["export", "dataset of mine", *flags], out)
+    command = shlex.split(str(receipt["command"]))
+    assert command[:3] == ["imagenet-captions", "export", "DATASET"]
+    again, second = made_by(["export", "dataset of mine", *command[3:]], Path(out).name)
+    assert again == first
+    assert second == receipt
+
+
+def test_every_target_and_every_setting_that_shows_is_replayed() -> None:
+    used = {flag for flags in EXPORTS for flag in flags if flag.startswith("--")}
+    silent = {"workers", "engine"}
+    names = {"--" + name.replace("_", "-") for name in vars(ExportSettings("slim")).keys() - silent}
+    assert names <= used
+    assert {flags[1] for flags in EXPORTS} == set(TARGETS)
