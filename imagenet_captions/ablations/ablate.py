@@ -7,6 +7,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+from imagenet_captions.ablations.differences import table_differences
 from imagenet_captions.ablations.factors import FACTORS
 from imagenet_captions.ablations.planning import Amount, check_fairness
 from imagenet_captions.ablations.report import ReportFacts, write_report
@@ -65,18 +66,19 @@ def _collect(experiment: Experiment, table: Table, amounts: dict[str, Amount], f
     results = {run.name: _result(experiment, run, amounts, failed.get(run.name, "")) for run in table.runs}
     first = {arm: runs[0] for arm, runs in table.arms().items()}
     samples = {arm: _samples(experiment, run) for arm, run in first.items() if not results[run.name].failure}
-    return FactorResult(table, results, samples, check_fairness(table, amounts), _notes(experiment, table))
+    shared = check_fairness(table, amounts)
+    apart = table_differences(table, amounts, experiment.settings.model)
+    return FactorResult(table, results, samples, shared, apart, _notes(experiment, table))
 
 
 def _notes(experiment: Experiment, table: Table) -> list[str]:
     """How good the labels are that were read off texts."""
-    found = {experiment.rows(run) for run in table.runs if run.pick.labels == FROM_TEXT}
+    arms = {run.arm: experiment.rows(run) for run in table.runs if run.pick.labels == FROM_TEXT}
     return [
-        f"{rows.count:,} of {rows.asked:,} texts name exactly one class"
-        + (f", and {rows.right:,} of these name their image's own" if rows.right is not None else "")
-        + ": these images, with these labels, are what text-matched arms train on."
-        for rows in found
-        if rows.asked is not None
+        f"{arm} trains on {rows.count:,} images and the classes that their texts name: {rows.named:,} of "
+        f"{rows.asked:,} texts name exactly one class"
+        + (f", and {rows.right:,} of these name their image's own." if rows.right is not None else ".")
+        for arm, rows in arms.items()
     ]
 
 

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from imagenet_captions.ablations.arms import Source
+from imagenet_captions.ablations.differences import in_words as differ
+from imagenet_captions.ablations.differences import table_differences
 from imagenet_captions.ablations.estimate import Measured, in_words, measure_step
-from imagenet_captions.ablations.factors import Source
 from imagenet_captions.ablations.planning import Amount, amount_of, make_recipe
 from imagenet_captions.ablations.published import LABELLED, common_name, published_for, throughput_of
 from imagenet_captions.ablations.run import make_ask, make_tables, source_of
 from imagenet_captions.ablations.settings import AblateSettings
-from imagenet_captions.ablations.table import FROM_TEXT, Run, Table
+from imagenet_captions.ablations.table import Run, Table
 from imagenet_captions.examples import open_examples
 
 _COLUMNS = (
@@ -41,9 +43,17 @@ def describe(settings: AblateSettings) -> str:
     tables = make_tables(settings.factors, ask)
     runs = list({run.name: run for table in tables for run in table.runs}.values())
     rows = {source.name: source.rows for source in ask.sources}
-    amounts = {run.name: _amount(run, rows) for run in runs if run.trains}
+    amounts: dict[str, Amount] = {}
+    for run in runs:
+        if run.trains:
+            amounts[run.name] = _amount(run, rows, amounts)
     steps = _measure(runs, settings)
-    parts = [_table(table, settings, amounts, steps) + _published(table, settings, rows) for table in tables]
+    parts = [
+        _table(table, settings, amounts, steps)
+        + _published(table, settings, rows)
+        + _comparisons(table, amounts, settings)
+        for table in tables
+    ]
     return "\n\n".join([*parts, _notes(runs, settings, amounts, steps)])
 
 
@@ -53,8 +63,10 @@ def _source(name: str, path: Path) -> Source:
     return Source(name, int(path.name[:12]), labelled=common_name(name) == LABELLED)
 
 
-def _amount(run: Run, rows: dict[str, int]) -> Amount:
-    return amount_of(run, min(run.pick.rows or rows[run.data], rows[run.data]))
+def _amount(run: Run, rows: dict[str, int], others: dict[str, Amount]) -> Amount:
+    """What a run would train on; the run whose steps it takes comes before it in the tables."""
+    steps = None if run.steps_of is None else others[run.steps_of].steps
+    return amount_of(run, min(run.pick.rows or rows[run.data], rows[run.data]), steps=steps)
 
 
 def _measure(runs: Sequence[Run], settings: AblateSettings) -> dict[tuple[str, str], Measured]:
@@ -88,7 +100,7 @@ def _row(
         return (run.name, run.data, "-", "-", "-", "-", "-", recipe.model, run.model_of or "", how, "a test only", "")
     amount = amounts[run.name]
     here, gpu = in_words(run.objective, recipe.model, steps[run.objective, recipe.model], amount.seen)
-    most = "up to " if run.pick.labels == FROM_TEXT else ""
+    most = "up to " if run.pick.reads_texts else ""
     sizes = (f"{most}{amount.images:,}", f"{most}{amount.steps:,}", f"{most}{amount.seen:,}")
     return (run.name, run.data, *sizes, run.objective, run.recipe, recipe.model, run.init or "-", how, here, gpu or "-")
 
@@ -101,6 +113,15 @@ def _published(table: Table, settings: AblateSettings, rows: dict[str, int]) -> 
             found = published_for(run.data, run.stem, make_recipe(run, settings.model).model)
             lines += [f"  {run.name} will be compared with: {'; '.join(map(str, found))}"] if found else []
     return "\n" + "\n".join(lines) if lines else "\n  no number was published for any of these runs"
+
+
+def _comparisons(table: Table, amounts: dict[str, Amount], settings: AblateSettings) -> str:
+    """A line for each comparison: in what its arms differ."""
+    found = table_differences(table, amounts, settings.model)
+    return "".join(
+        f"\n  {comparison.first} and {comparison.second}: {comparison.question} {differ(apart)}"
+        for comparison, apart in zip(table.comparisons, found, strict=True)
+    )
 
 
 def _notes(
@@ -119,7 +140,7 @@ def _notes(
     lines += [f"GPU hours from what others reported of one {rate} ({source})" for source, rate in sources.items()]
     if sources:
         lines.append("  nothing was found for the other objectives; on a machine with a GPU the step is measured there")
-    if any(run.pick.labels == FROM_TEXT for run in runs):
+    if any(run.pick.reads_texts for run in runs):
         lines.append("up to: how many texts name exactly one class is known only when the texts are read")
     return "\n".join(lines)
 

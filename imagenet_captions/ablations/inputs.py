@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from imagenet_captions import classes as imagenet
-from imagenet_captions.ablations.rows import Ints, choose_rows
-from imagenet_captions.ablations.table import FROM_TEXT, Run
+from imagenet_captions.ablations.rows import Ints, choose_rows, nested_order
+from imagenet_captions.ablations.table import FROM_TEXT, Pick
 from imagenet_captions.ablations.text_labels import text_labels
 from imagenet_captions.dataset.features import IMAGE
 from imagenet_captions.errors import InputError
@@ -38,8 +38,8 @@ _AT_ONCE = 1000
 class Rows:
     """The rows that a run trains on: where they are, the list of their ids, how many, and a digest of the list.
 
-    Of rows that are labelled by their texts, `asked` says out of how many, and `right` how many of the labels are the
-    rows' own, if they have some.
+    Where texts are looked at, `named` of `asked` rows name exactly one class, and `right` of these name the row's own,
+    if it has one.
     """
 
     data: Path
@@ -47,12 +47,13 @@ class Rows:
     count: int
     digest: str
     asked: int | None = None
+    named: int | None = None
     right: int | None = None
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The rows of all runs; `sources` are the data sets by name, `seed` decides the samples."""
+    """The rows that runs train on; `sources` are the data sets by name, `seed` decides the samples."""
 
     folder: Path
     sources: Mapping[str, Path]
@@ -65,44 +66,61 @@ class Inputs:
             self._opened[path] = open_examples(path)
         return self._opened[path]
 
-    def rows(self, run: Run) -> Rows:
-        """The rows of a run, chosen now or before."""
-        stem = f"{run.data}-{run.pick.key()}"
+    def rows(self, name: str, pick: Pick) -> Rows:
+        """The rows of a data set that a pick takes, chosen now or before."""
+        stem = f"{name}-{pick.key()}"
         ids_file, told = self.folder / "rows" / f"{stem}.txt", self.folder / "rows" / f"{stem}.json"
         if not told.is_file():
-            self._choose(run, ids_file, told)
+            self._choose(name, pick, ids_file, told)
         found = json.loads(told.read_text(encoding="utf-8"))
-        data = self.folder / found["data"] if found["made"] else self.sources[run.data]
-        return Rows(data, ids_file, found["count"], found["digest"], found.get("asked"), found.get("right"))
+        data = self.folder / found["data"] if found["made"] else self.sources[name]
+        named = found.get("named", found["count"] if "asked" in found else None)
+        return Rows(data, ids_file, found["count"], found["digest"], found.get("asked"), named, found.get("right"))
 
-    def _choose(self, run: Run, ids_file: Path, told: Path) -> None:
-        examples = self.examples(self.sources[run.data])
+    def _choose(self, name: str, pick: Pick, ids_file: Path, told: Path) -> None:
+        examples = self.examples(self.sources[name])
         ids = [examples.image_id(row) for row in range(len(examples))]
         if len(set(ids)) != len(ids):
             raise InputError(f"{examples.source} has image ids twice, so its rows cannot be told apart; correct it")
-        usable = _usable(examples, run.pick.need, ids)
-        kept_ids, labels = [ids[row] for row in usable], examples.labels[usable]
-        try:
-            chosen = choose_rows(
-                kept_ids, labels, run.pick.kind, run.pick.rows, lambda at: _luma(examples.image(usable[at])), self.seed
-            )
-        except InputError as error:
-            raise InputError(f"{run.data}: {error}") from None
-        wanted = {kept_ids[at] for at in chosen}
+        wanted = self._sample(name, pick, examples, ids)
         told_more: dict[str, Any] = {}
         made = None
-        if run.pick.labels == FROM_TEXT:
-            made = self._with_text_labels(run.data, examples)
-            told_more = _agreement(read_table(self.folder / made, ["image_id", "label"]), wanted, ids, examples)
-            wanted &= set(read_table(self.folder / made, ["image_id"])["image_id"].to_pylist())
-            if not wanted:
-                raise InputError(
-                    f"no text of {run.data} names exactly one class, so there are no labels to fine-tune on"
-                )
+        if pick.reads_texts:
+            made = self._with_text_labels(name, examples)
+            wanted, told_more = self._named(name, pick, made, examples, wanted)
         listed = "".join(f"{image_id}\n" for image_id in sorted(wanted))
         write_text(ids_file, listed)
         digest = hashlib.sha256(listed.encode()).hexdigest()
-        write_json(told, {"count": len(wanted), "digest": digest, "made": made is not None, "data": made, **told_more})
+        used = made if pick.labels == FROM_TEXT else None
+        write_json(told, {"count": len(wanted), "digest": digest, "made": used is not None, "data": used, **told_more})
+
+    def _sample(self, name: str, pick: Pick, examples: Examples, ids: Sequence[str]) -> set[str]:
+        """The ids of the rows that a pick takes before texts are looked at."""
+        usable = _usable(examples, pick.need, ids)
+        kept_ids, labels = [ids[row] for row in usable], examples.labels[usable]
+        try:
+            chosen = choose_rows(
+                kept_ids, labels, pick.kind, pick.rows, lambda at: _luma(examples.image(usable[at])), self.seed
+            )
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
+        return {kept_ids[at] for at in chosen}
+
+    def _named(
+        self, name: str, pick: Pick, made: str, examples: Examples, wanted: set[str]
+    ) -> tuple[set[str], dict[str, Any]]:
+        """Of these ids those whose text names one class, or `named_rows` of them, and what is known of their labels."""
+        table = read_table(self.folder / made, ["image_id", "label"])
+        pairs = zip(table["image_id"].to_pylist(), table["label"].to_pylist(), strict=True)
+        label_of = {image_id: label for image_id, label in pairs if image_id in wanted}
+        if not label_of:
+            raise InputError(f"no text of {name} names exactly one class, so there are no labels to train on")
+        facts = {"asked": len(wanted), "named": len(label_of), "right": _right(label_of, examples)}
+        if pick.named_rows is None:
+            return set(label_of), facts
+        ids = sorted(label_of)
+        order = nested_order(ids, np.array([label_of[image_id] for image_id in ids], np.int64), self.seed)
+        return {ids[at] for at in order[: pick.named_rows]}, facts
 
     def _with_text_labels(self, name: str, examples: Examples) -> str:
         """Write the rows whose text names one class, with that class as their label; the images are copied."""
@@ -115,17 +133,12 @@ class Inputs:
         return made
 
 
-def _agreement(labelled: pa.Table, wanted: set[str], ids: Sequence[str], examples: Examples) -> dict[str, Any]:
-    """How many of the rows asked for name exactly one class, and how many of these have it as their own."""
-    named = {
-        image_id: label
-        for image_id, label in zip(labelled["image_id"].to_pylist(), labelled["label"].to_pylist(), strict=True)
-        if image_id in wanted
-    }
+def _right(label_of: Mapping[str, int], examples: Examples) -> int | None:
+    """How many images have the label that their text gives them; None where the data has no labels."""
     if examples.classes is None:
-        return {"asked": len(wanted), "right": None}
-    own = dict(zip(ids, examples.labels.tolist(), strict=True))
-    return {"asked": len(wanted), "right": sum(own[image_id] == label for image_id, label in named.items())}
+        return None
+    own = {examples.image_id(row): int(label) for row, label in enumerate(examples.labels)}
+    return sum(own[image_id] == label for image_id, label in label_of.items())
 
 
 def _usable(examples: Examples, need: str, ids: Sequence[str]) -> list[int]:

@@ -9,7 +9,7 @@ from imagenet_captions.ablations.table import IMAGES, MODEL, SEED, STEPS, Compar
 from imagenet_captions.errors import InputError
 from imagenet_captions.training.recipe import Recipe
 from imagenet_captions.training.recipes import find_recipe
-from imagenet_captions.training.sampler import batch_bounds
+from imagenet_captions.training.sampler import batch_bounds, images_seen
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,10 @@ def make_recipe(run: Run, model: str | None = None) -> Recipe:
     return replace(changed, caption=run.caption) if run.caption else changed
 
 
-def amount_of(run: Run, images: int, digest: str = "", processes: int = 1) -> Amount:
-    """The steps of a run over so many images, each of which is in every epoch once."""
+def amount_of(run: Run, images: int, digest: str = "", processes: int = 1, steps: int | None = None) -> Amount:
+    """The steps of a run over so many images, each of which is in every epoch once, or so many steps over them."""
+    if steps is not None:
+        return Amount(images, digest, steps, images_seen(steps, images, run.batch_size, processes))
     steps = run.epochs * len(batch_bounds(images, run.batch_size, processes))
     return Amount(images, digest, steps, run.epochs * images)
 
@@ -74,7 +76,7 @@ def _kind(kind: str, run: Run, amounts: Mapping[str, Amount]) -> object:
     amount = amounts[run.model_of or run.name]
     return {
         IMAGES: (amount.images, amount.digest),
-        STEPS: (amount.steps, amount.seen),
+        STEPS: amount.steps,
         SEED: run.seed,
         MODEL: run.model_of or run.name,
     }[kind]

@@ -10,7 +10,13 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.classifiers.prompts import read_prompts
 from imagenet_captions.training.recipes import find_recipe
 
-ROLES = ("contrastive", "supervised", "simclr", "finetune")
+ROLES = {
+    "contrastive": "contrastive",
+    "supervised": "supervised",
+    "matched": "supervised-matched",
+    "simclr": "simclr",
+    "finetune": "finetune",
+}
 
 
 @dataclass(frozen=True)
@@ -86,16 +92,16 @@ class Preset:
         return replace(self, prompts=prompts)
 
 
-def _published(role: str) -> Budget:
-    recipe = find_recipe(role)
+def _published(name: str) -> Budget:
+    recipe = find_recipe(name)
     return Budget(recipe.batch_size, recipe.epochs)
 
 
 PRESETS: Mapping[str, Preset] = {
     "paper": Preset(
         name="paper",
-        recipes={role: role for role in ROLES},
-        budgets={role: _published(role) for role in ROLES},
+        recipes=ROLES,
+        budgets={role: _published(recipe) for role, recipe in ROLES.items()},
         shares=(1, 0.5, 0.25, 0.125),
         equal_steps=False,
         redistributes=False,
@@ -103,13 +109,14 @@ PRESETS: Mapping[str, Preset] = {
         field_need="title",
         prompts="80",
     ),
-    # Five experiments, 15 trainings of 46,000 to 64,000 images: planned for 25 minutes on two idle cores.
+    # Five experiments, 23 trainings of 46,000 to 64,000 images.
     "micro": Preset(
         name="micro",
-        recipes={role: f"micro-{role}" for role in ROLES},
+        recipes={role: f"micro-{recipe}" for role, recipe in ROLES.items()},
         budgets={
             "contrastive": Budget(50, 16),
             "supervised": Budget(50, 16),
+            "matched": Budget(50, 16),
             "simclr": Budget(100, 16),
             "finetune": Budget(50, 16),
         },

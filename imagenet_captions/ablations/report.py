@@ -129,12 +129,12 @@ def _published(result: RunResult, facts: ReportFacts) -> str:
 
 
 def _baseline(factors: Sequence[FactorResult]) -> dict[str, RunResult]:
-    """The runs on labels alone, of all factors, by name: those that a micro line goes through."""
+    """The runs on labels by their own recipe, of all factors, by name: those that a micro line goes through."""
     return {
         result.run.name: result
         for factor in factors
         for result in factor.results.values()
-        if result.tested and result.run.stem.startswith("supervised")
+        if result.tested and result.run.recipe == "micro-supervised"
     }
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imagenet_captions.ablations.compare import Answers
+from imagenet_captions.ablations.differences import Apart
 from imagenet_captions.ablations.planning import Amount
 from imagenet_captions.ablations.table import Run, Table
 
@@ -44,13 +45,17 @@ class RunResult:
 
 @dataclass(frozen=True)
 class FactorResult:
-    """One factor's table with its results; `shared` says what the arms of each comparison share,
-    `notes` what else a reader should know."""
+    """One factor's table with its results.
+
+    For each comparison `shared` says what its arms share and `apart` in what they differ; `notes` are what else a
+    reader should know.
+    """
 
     table: Table
     results: Mapping[str, RunResult]
     samples: Mapping[str, Sequence[Sample]]
     shared: Sequence[str]
+    apart: Sequence[Sequence[Apart]]
     notes: Sequence[str] = ()
 
     def arm(self, name: str) -> list[RunResult]:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.ablations.factors import Ask, Source, make_table
+from imagenet_captions.ablations.arms import Ask, Source
+from imagenet_captions.ablations.factors import make_table, named_picks
 from imagenet_captions.ablations.inputs import Inputs, Rows
 from imagenet_captions.ablations.micro_dataset import write_micro_dataset, write_micro_shifts
 from imagenet_captions.ablations.planning import Amount, amount_of, make_recipe
@@ -60,16 +61,18 @@ class Experiment:
 
     def rows(self, run: Run) -> Rows:
         """The rows that a run trains on, or that its classifier is made of."""
-        return self.inputs.rows(run)
+        return self.inputs.rows(run.data, run.pick)
 
     def amounts(self) -> dict[str, Amount]:
         """What each run that trains is trained on."""
-        found = {}
-        for run in self.runs():
-            if run.trains:
-                rows = self.rows(run)
-                found[run.name] = amount_of(run, rows.count, rows.digest, self.settings.devices)
-        return found
+        return {run.name: self.amount(run) for run in self.runs() if run.trains}
+
+    def amount(self, run: Run) -> Amount:
+        """What a run is trained on."""
+        rows, steps = self.rows(run), None
+        if run.steps_of is not None:
+            steps = self.amount(next(other for other in self.runs() if other.name == run.steps_of)).steps
+        return amount_of(run, rows.count, rows.digest, self.settings.devices, steps)
 
     def runs(self) -> list[Run]:
         """All runs of all tables, each once, in an order in which what a run needs comes before it."""
@@ -85,6 +88,7 @@ class Experiment:
             init=None if run.init is None else str(self.folder(run.init).resolve()),
             ids=rows.ids.resolve(),
             seed=run.seed,
+            steps=None if run.steps_of is None else self.amount(run).steps,
             empty_classes="keep",
             devices=self.settings.devices,
             workers=self.settings.workers,
@@ -117,13 +121,20 @@ def prepare(settings: AblateSettings) -> Experiment:
         tests = {CLEAN: clean, **shifts}
     inputs = Inputs(folder, sources)
     ask = make_ask(settings, [source_of(name, inputs.examples(path)) for name, path in sources.items()])
+    if "distribution" in settings.factors:
+        ask = replace(ask, named=min(inputs.rows(name, pick).count for name, pick in named_picks(ask)))
     return Experiment(settings, inputs, make_tables(settings.factors, ask), tests)
 
 
 def make_tables(factors: Sequence[str], ask: Ask) -> tuple[Table, ...]:
-    """The tables of the factors; where several are asked for, all but the distribution are about the first data set."""
+    """The tables of the factors.
+
+    Where several are asked for, the distribution is about all data sets, the size about the largest, and the others are
+    about the first.
+    """
     first = replace(ask, sources=ask.sources[:1])
-    return tuple(make_table(each, ask if each == "distribution" or len(factors) == 1 else first) for each in factors)
+    whole = [each for each in factors if each in ("size", "distribution") or len(factors) == 1]
+    return tuple(make_table(each, ask if each in whole else first) for each in factors)
 
 
 def source_of(name: str, examples: Examples) -> Source:
@@ -174,6 +185,8 @@ def _train(experiment: Experiment, run: Run, planned: Amount, where: str) -> Non
     """
     settings, told = experiment.train_settings(run), experiment.folder(run.name) / _TRAINED_FILE
     asked = {"ids": planned.digest, "init": run.init, "seed": run.seed, **recipe_values(settings.recipe)}
+    if settings.steps is not None:
+        asked["steps"] = settings.steps
     asked = json.loads(json.dumps(asked))
     if told.is_file():
         before = {**recipe_defaults(), **json.loads(told.read_text(encoding="utf-8"))}
@@ -219,7 +232,7 @@ def is_tested(experiment: Experiment, run: Run) -> bool:
 
 def _asked(experiment: Experiment, run: Run) -> dict[str, Any]:
     """What a test's result depends on, beside the model."""
-    asked = {**asdict(run), "arm": run.stem, "tests": experiment.digests}
+    asked = {**run.record(), "arm": run.stem, "tests": experiment.digests}
     if run.prompts and run.prompts not in PROMPT_SETS:
         asked["sentences"] = digest(Path(run.prompts))
     plain: dict[str, Any] = json.loads(json.dumps(asked))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from imagenet_captions.ablations.compare import Floats, difference, mean_score, sentence
+from imagenet_captions.ablations.differences import in_words
+from imagenet_captions.ablations.markdown import escape
 from imagenet_captions.ablations.results import FactorResult, RunResult
 from imagenet_captions.ablations.table import Comparison
 
@@ -16,8 +18,8 @@ def comparison_lines(factor: FactorResult, clean: str, shifts: Sequence[str], sa
     """
     tested = factor.tested_arms()
     lines: list[str] = []
-    for comparison, shared in zip(factor.table.comparisons, factor.shared, strict=True):
-        lines += ["", f"**{comparison.question}** ({shared}.)", ""]
+    for comparison, shared, apart in zip(factor.table.comparisons, factor.shared, factor.apart, strict=True):
+        lines += ["", f"**{comparison.question}** ({shared}.)", "", escape(in_words(apart), longest=4000), ""]
         if comparison.first in tested and comparison.second in tested:
             lines += [f"- {line}" for line in _sentences(comparison, factor, clean, shifts, same_images)]
         else:

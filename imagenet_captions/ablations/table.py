@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 ALL_TEXT = "title tags description"  # the caption of the dataset, as docs/export.md writes it
 UNIFORM, LONG_TAIL, DARK = "uniform", "long-tail", "dark"
@@ -14,6 +15,8 @@ OWN, FROM_TEXT = "own", "text"  # a class as the data names it, or as the row's 
 # What arms can be asked to share; `planning.check_fairness` looks at each.
 IMAGES, STEPS, SEED, MODEL = "images", "steps", "seed", "model"
 
+_NEW_IN_PICK = ("named", "named_rows")
+
 
 @dataclass(frozen=True)
 class Pick:
@@ -22,17 +25,29 @@ class Pick:
     `need` is the recipe of a caption that every row has, "" for none. `rows` limits their number by a seeded
     sample, even over the classes, in which a smaller one lies within a larger one; `kind` takes another sample of the
     same size: few classes with many images ("long-tail"), or each class's darkest images. `labels` says
-    which class a row counts as: `FROM_TEXT` keeps the rows whose text names exactly one.
+    which class a row counts as: `FROM_TEXT` keeps of these rows those whose text names exactly one. `named` keeps the
+    same rows with their own labels, and `named_rows` so many of them.
     """
 
     need: str = ALL_TEXT
     rows: int | None = None
     kind: str = UNIFORM
     labels: str = OWN
+    named: bool = False
+    named_rows: int | None = None
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the texts have to be read to know the rows."""
+        return self.named or self.labels == FROM_TEXT
 
     def key(self) -> str:
         """A short name that tells picks apart, for files."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:10]
+        return hashlib.sha256(json.dumps(self.record(), sort_keys=True).encode()).hexdigest()[:10]
+
+    def record(self) -> dict[str, Any]:
+        """The pick as files hold it; what older folders do not know is left out where it is not used."""
+        return {name: value for name, value in asdict(self).items() if name not in _NEW_IN_PICK or value}
 
 
 @dataclass(frozen=True)
@@ -42,7 +57,8 @@ class Run:
     `arm` is what it stands for in this table; `stem` what it is in any, without data and seed, such as "clip".
 
     `caption` is the recipe of the texts that a contrastive run sees. `init` names the run whose weights this one starts
-    from; `model_of` the run whose model this one classifies with, without training of its own.
+    from; `model_of` the run whose model this one classifies with, without training of its own; `steps_of` the run whose
+    number of steps it takes in place of its epochs.
     """
 
     name: str
@@ -60,6 +76,12 @@ class Run:
     model_of: str | None = None
     classifier: str = ZERO_SHOT
     prompts: str = ""
+    steps_of: str | None = None
+
+    def record(self) -> dict[str, Any]:
+        """The run as files hold it; what older folders do not know is left out where it is not used."""
+        values = {**asdict(self), "pick": self.pick.record()}
+        return {name: value for name, value in values.items() if name != "steps_of" or value}
 
     @property
     def trains(self) -> bool:

@@ -17,7 +17,7 @@ from imagenet_captions.training.data import Batch, Loader, LoaderSettings, Sampl
 from imagenet_captions.training.prepare import head_labels
 from imagenet_captions.training.processes import process_rank
 from imagenet_captions.training.recipe import CONTRASTIVE, SIMCLR, Recipe
-from imagenet_captions.training.sampler import ShardedSampler, Share, batch_bounds
+from imagenet_captions.training.sampler import ShardedSampler, Share
 from imagenet_captions.training.settings import TrainSettings
 
 _SMALLEST_BLURRED = 64  # SimCLR's blur is left out for CIFAR's 32 pixels, appendix B.9 of the paper
@@ -122,14 +122,3 @@ def _transform(recipe: Recipe, model: Model) -> Transform:
         red, green, blue = (round(255 * value) for value in model.spec.mean)
         augment = RandAugment(operations, strength, model.spec.size, (red, green, blue))
     return TrainTransform(model.spec, recipe.crop_scale, recipe.flip, recipe.crop, augment)
-
-
-def images_seen(steps: int, images: int, batch_size: int, processes: int = 1) -> int:
-    """How many images so many steps have seen, each as often as it came.
-
-    >>> images_seen(3, images=20, batch_size=8), images_seen(4, images=20, batch_size=8)
-    (20, 28)
-    """
-    bounds = batch_bounds(images, batch_size, processes)
-    epochs, rest = divmod(steps, len(bounds))
-    return epochs * images + (bounds[rest - 1][1] if rest else 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import replace
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.training.recipe import CONTRASTIVE, SIMCLR, SUPERVISED, Recipe, recipe_values, unread_values
@@ -287,6 +288,20 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
+def _with_labels(name: str) -> Recipe:
+    """A contrastive recipe with cross-entropy on labels in the place of its loss, and nothing else changed."""
+    recipe = RECIPES[name]
+    changed = replace(recipe, objective=SUPERVISED, caption=None)
+    read = recipe_values(changed).keys() - unread_values(changed) - {"objective"}
+    return replace(changed, sources=dict.fromkeys(read, f"that of {name}, so that the loss alone differs"))
+
+
+RECIPES |= {
+    "supervised-matched": _with_labels("contrastive"),
+    "micro-supervised-matched": _with_labels("micro-contrastive"),
+}
+
+
 def find_recipe(name: str) -> Recipe:
     """The recipe of this name.
 
@@ -310,7 +325,7 @@ def show_recipe(name: str) -> str:
     recipe = find_recipe(name)
     unread = unread_values(recipe)
     lines = [
-        f"{value:15} {'-' if value in unread else _readable(number):23} "
+        f"{value:15} {'-' if value in unread else readable(number):23} "
         f"{'not used here' if value in unread else recipe.sources.get(value, 'ours')}"
         for value, number in recipe_values(recipe).items()
     ]
@@ -318,9 +333,14 @@ def show_recipe(name: str) -> str:
     return "\n".join([f"recipe          {name}", *lines, *apart])
 
 
-def _readable(value: object) -> str:
+def readable(value: object) -> str:
+    """A recipe's value as it is shown.
+
+    >>> readable((0.9, 1.0)), readable(True), readable(None)
+    ('0.9 1', 'yes', 'none')
+    """
     if isinstance(value, tuple):
-        return " ".join(map(_readable, value)) or "none"
+        return " ".join(map(readable, value)) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

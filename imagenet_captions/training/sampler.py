@@ -113,3 +113,14 @@ def batch_bounds(count: int, batch_size: int, at_least: int = 1) -> list[tuple[i
     if rest:
         ends.append(count)
     return list(pairwise(ends))
+
+
+def images_seen(steps: int, images: int, batch_size: int, processes: int = 1) -> int:
+    """How many images so many steps have seen, each as often as it came.
+
+    >>> images_seen(3, images=20, batch_size=8), images_seen(4, images=20, batch_size=8)
+    (20, 28)
+    """
+    bounds = batch_bounds(images, batch_size, processes)
+    epochs, rest = divmod(steps, len(bounds))
+    return epochs * images + (bounds[rest - 1][1] if rest else 0)

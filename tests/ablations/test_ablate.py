@@ -107,9 +107,14 @@ def test_three_samples_an_arm_are_what_the_model_got(done: AblateSettings) -> No
 
 def test_arms_were_trained_as_planned(done: AblateSettings) -> None:
     took = {path.parent.name: json.loads(path.read_text()) for path in (done.out / "runs").glob("*/done.json")}
-    assert len(took) == 15
+    assert len(took) == 23
     same = [took[f"squares-{name}-s0"] for name in ("clip", "clip-title", "supervised", "supervised-12", "clip-6")]
     assert len({(run["steps"], run["images_seen"]) for run in same}) == 1
+    same = [took[f"squares-{name}-s0"] for name in ("clip", "clip-named", "text-matched-scratch")]
+    assert len({run["steps"] for run in same}) == 1
+    cells = [path for path in took if path.startswith("squares-text-labels-")]
+    assert len(cells) == 3
+    assert len({(took[path]["steps"], path.rpartition("-s")[0].rpartition("-")[2]) for path in cells}) == 1
     settings = {
         name: json.loads((run_folder(done, name) / "settings.json").read_text()) for name in ("clip", "supervised")
     }
@@ -164,7 +169,7 @@ def test_a_failed_run_stops_only_those_that_need_it(copied: AblateSettings, monk
         return train(settings)
 
     monkeypatch.setattr(running, "train", diverge)
-    with pytest.raises(InputError, match=r"2 of 5 runs failed, squares-simclr-s0 because the loss at step 1"):
+    with pytest.raises(InputError, match=r"2 of 7 runs failed, squares-simclr-s0 because the loss at step 1"):
         ablate(replace(copied, factors=("loss",)))
     report = (copied.out / "report.md").read_text(encoding="utf-8")
     assert "**squares-simclr-s0 failed:** the loss at step 1 is not a number &lt;b&gt;" in report
@@ -175,6 +180,19 @@ def test_a_failed_run_stops_only_those_that_need_it(copied: AblateSettings, monk
     shutil.rmtree(run_folder(copied, "noclip"))
     ablate(replace(copied, factors=("loss",)))
     assert "failed" not in (copied.out / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_folder_from_before_some_values_of_recipes_is_gone_on_with(copied: AblateSettings) -> None:
+    added = ("min_lr", "nesterov", "crop", "randaugment", "mixup", "label_smoothing", "drop_path")
+    for told in (copied.out / "runs").glob("*/trained.json"):
+        values = json.loads(told.read_text())
+        told.write_text(json.dumps({name: value for name, value in values.items() if name not in added}))
+    for told in (copied.out / "inputs" / "rows").glob("*.json"):
+        values = json.loads(told.read_text())
+        told.write_text(json.dumps({name: value for name, value in values.items() if name != "named"}))
+    before = {path: path.stat().st_mtime_ns for path in (copied.out / "runs").rglob("*") if path.is_file()}
+    ablate(replace(copied, factors=("loss",)))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 def test_other_settings_in_the_same_folder_are_refused(copied: AblateSettings, tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from imagenet_captions.ablations import dry_run
+from imagenet_captions.ablations.arms import Ask, Source
+from imagenet_captions.ablations.differences import table_differences
 from imagenet_captions.ablations.dry_run import describe
 from imagenet_captions.ablations.estimate import Measured, in_words, measure_step
-from imagenet_captions.ablations.factors import FACTORS, Ask, Source, make_table
+from imagenet_captions.ablations.factors import FACTORS, make_table
 from imagenet_captions.ablations.planning import amount_of, check_fairness
 from imagenet_captions.ablations.presets import find_preset
 from imagenet_captions.ablations.report import ReportFacts, write_report
@@ -37,7 +39,7 @@ def test_the_papers_dry_run_has_runs_hours_and_published_numbers(
     shown = describe(settings)
     assert not settings.out.exists()
     lines = shown.splitlines()
-    assert lines[0] == "loss: 6 runs"
+    assert lines[0] == "loss: 7 runs"
     for column in (
         "images",
         "steps",
@@ -81,7 +83,9 @@ def test_images_that_are_not_there_yet_can_be_planned_for(
     clip = next(line for line in shown.splitlines() if line.startswith("  yfcc15m-clip-s0 ")).split()
     assert clip[2:5] == ["14,829,396", "463,424", "474,540,672"]
     shown = describe(AblateSettings(("train-language",), {"imagenet-captions": Path("463622")}, settings.out))
-    assert "supervised-equal" in shown, "these have labels"
+    assert "supervised-matched" in shown, "these have labels"
+    assert "clip and supervised-matched: Do captions" in shown
+    assert "They differ in one thing: objective: contrastive on captions" in shown
 
 
 def test_a_step_of_each_objective_is_measured() -> None:
@@ -112,7 +116,8 @@ def test_the_papers_report_measures_by_the_testbeds_line(tmp_path: Path) -> None
         results[run.name] = RunResult(run, amount_of(run, 448_896, "ids"), "RN50", {"test_sets": entries}, answers)
     amounts = {name: result.amount for name, result in results.items()}
     hostile = Sample((), "<img src=x onerror=alert(1)> | [a](http://b)\n# c", "")
-    factor = FactorResult(table, results, {"clip": [hostile] * 3}, check_fairness(table, amounts))
+    shared, apart = check_fairness(table, amounts), table_differences(table, amounts)
+    factor = FactorResult(table, results, {"clip": [hostile] * 3}, shared, apart)
     write_report(tmp_path / "report.md", [factor], ReportFacts("paper", {"imagenet-captions": 448_896}, sets, 1))
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "This is the micro preset" not in report
@@ -131,7 +136,7 @@ def test_without_imagenets_sets_the_paper_report_says_what_it_takes(tmp_path: Pa
     answers = {"mine": np.ones(10, bool)}
     metrics = {"test_sets": {"mine": {"top1": 1.0, "n": 10}}}
     results = {run.name: RunResult(run, amount_of(run, 10), "RN50", metrics, answers) for run in table.runs}
-    factor = FactorResult(table, results, {}, [""] * len(table.comparisons))
+    factor = FactorResult(table, results, {}, [""] * len(table.comparisons), [()] * len(table.comparisons))
     write_report(tmp_path / "report.md", [factor], ReportFacts("paper", {"a": 100}, ("mine",), 1))
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "Not measured: that takes --on imagenet=PATH" in report

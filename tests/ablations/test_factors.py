@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions.ablations.factors import FACTORS, Ask, Source, make_table
+from imagenet_captions.ablations.arms import Ask, Source
+from imagenet_captions.ablations.differences import Apart, in_words, table_differences
+from imagenet_captions.ablations.factors import FACTORS, make_table
 from imagenet_captions.ablations.planning import Amount, amount_of, check_fairness, make_recipe
 from imagenet_captions.ablations.presets import find_preset
 from imagenet_captions.ablations.published import published_for
-from imagenet_captions.ablations.table import DARK, FROM_TEXT, LONG_TAIL, UNIFORM, Run, Table
+from imagenet_captions.ablations.run import make_tables
+from imagenet_captions.ablations.table import DARK, FROM_TEXT, LONG_TAIL, OWN, UNIFORM, Pick, Run, Table
 from imagenet_captions.errors import InputError
 
 LABELLED = Source("micro", 4000, True)
@@ -19,7 +22,7 @@ TEXTS_ONLY = Source("yfcc15m", 14_829_396, False)
 
 
 def ask(*sources: Source, preset: str = "micro", seeds: tuple[int, ...] = (0,)) -> Ask:
-    return Ask(sources, find_preset(preset).for_rows(min(source.rows for source in sources)), seeds)
+    return Ask(sources, find_preset(preset).for_rows(min(source.rows for source in sources)), seeds, named=1200)
 
 
 def amounts(table: Table, rows: int) -> dict[str, Amount]:
@@ -27,11 +30,16 @@ def amounts(table: Table, rows: int) -> dict[str, Amount]:
 
     def images(run: Run) -> int:
         asked = min(run.pick.rows or rows, rows)
-        return asked * 3 // 4 if run.pick.labels == FROM_TEXT else asked
+        return run.pick.named_rows or (asked * 3 // 4 if run.pick.labels == FROM_TEXT or run.pick.named else asked)
 
-    return {
-        run.name: amount_of(run, images(run), repr(replace(run.pick, rows=None))) for run in table.runs if run.trains
-    }
+    found: dict[str, Amount] = {}
+    for run in table.runs:
+        if run.trains:
+            named = run.pick.labels == FROM_TEXT or run.pick.named
+            digest = repr(replace(run.pick, rows=None, labels=OWN, named=named))
+            steps = found[run.steps_of].steps if run.steps_of else None
+            found[run.name] = amount_of(run, images(run), digest, steps=steps)
+    return found
 
 
 def by_arm(table: Table) -> dict[str, Run]:
@@ -75,16 +83,40 @@ def test_the_paper_keeps_its_recipes_epochs() -> None:
     table = make_table("size", ask(TEXTS_ONLY, preset="paper"))
     assert {run.objective for run in table.runs} == {"contrastive"}, "no labels, no supervised runs"
     assert {(run.batch_size, run.epochs) for run in table.runs} == {(1024, 32)}
-    assert [run.pick.rows for run in table.runs] == [14_829_396, 7_414_698, 3_707_349, 1_853_674]
+    assert [run.pick.rows for run in table.runs[:4]] == [14_829_396, 7_414_698, 3_707_349, 1_853_674]
+    half = table.runs[4]
+    assert (half.pick.rows, half.steps_of) == (7_414_698, "yfcc15m-clip-s0")
+    made = amounts(table, 14_829_396)
+    assert made[half.name].steps == made["yfcc15m-clip-s0"].steps
+
+
+def test_the_size_varies_on_the_largest_of_several_data_sets() -> None:
+    tables = make_tables(FACTORS, ask(LABELLED, TEXTS_ONLY, preset="paper"))
+    about = {table.factor: {run.data for run in table.runs} for table in tables}
+    assert about == {
+        "size": {"yfcc15m"},
+        "distribution": {"micro", "yfcc15m"},
+        "train-language": {"micro"},
+        "test-language": {"micro"},
+        "loss": {"micro"},
+    }
 
 
 def test_the_distribution_table_changes_which_images_and_not_how_many() -> None:
     table = make_table("distribution", ask(LABELLED))
-    assert [run.pick.kind for run in table.runs] == [UNIFORM, LONG_TAIL, DARK]
-    assert len({run.pick.rows for run in table.runs}) == 1
-    assert len({(run.caption, run.recipe, run.epochs) for run in table.runs}) == 1
+    for kind in ("clip", "labels", "text-labels"):
+        runs = [run for run in table.runs if run.arm.startswith(f"{kind}-")]
+        assert [run.pick.kind for run in runs] == [UNIFORM, LONG_TAIL, DARK]
+        assert len({(run.pick.rows, run.pick.named_rows) for run in runs}) == 1
+        assert len({(run.caption, run.recipe, run.epochs, run.objective) for run in runs}) == 1
     two = make_table("distribution", ask(LABELLED, Source("other", 3000, False), preset="paper"))
-    assert [(run.data, run.pick.rows) for run in two.runs] == [("micro", 3000), ("other", 3000)]
+    assert [(run.arm, run.data, run.pick.rows, run.pick.named_rows) for run in two.runs] == [
+        ("clip-micro", "micro", 3000, None),
+        ("labels-micro", "micro", 3000, None),
+        ("text-labels-micro", "micro", 3000, 1200),
+        ("clip-other", "other", 3000, None),
+        ("text-labels-other", "other", 3000, 1200),
+    ]
     with pytest.raises(InputError, match="give two data sets or more"):
         make_table("distribution", ask(LABELLED, preset="paper"))
 
@@ -96,7 +128,7 @@ def test_the_train_language_table_changes_the_text_and_not_the_images() -> None:
         captions = [arms[arm].caption for arm in ("clip", "clip-title", "clip-title-tags", "clip-templates")]
         assert len(set(captions)) == 4
         assert len({run.pick for run in table.runs}) == 1
-        equal = arms["supervised" if preset == "micro" else "supervised-equal"]
+        equal = arms["supervised-matched"]
         clip = arms["clip"]
         assert (equal.objective, equal.caption) == ("supervised", "")
         assert (equal.batch_size, equal.epochs, equal.seed) == (clip.batch_size, clip.epochs, clip.seed)
@@ -136,11 +168,64 @@ def test_zero_shot_arms_have_the_prompts_of_published_models_unless_told_otherwi
 
 def test_the_loss_table_has_noclip() -> None:
     arms = by_arm(make_table("loss", ask(TEXTS_ONLY, preset="paper")))
-    assert list(arms) == ["clip", "simclr", "noclip", "text-matched"]
+    assert list(arms) == ["clip", "simclr", "noclip", "clip-named", "text-matched"]
     assert arms["simclr"].pick == arms["clip"].pick
     assert arms["noclip"].init == arms["simclr"].name
     assert arms["noclip"].pick.labels == arms["text-matched"].pick.labels == FROM_TEXT
-    assert (arms["noclip"].recipe, arms["text-matched"].init) == ("finetune", None)
+    assert arms["clip-named"].pick == replace(arms["clip"].pick, named=True)
+    assert arms["noclip"].recipe == "finetune"
+    scratch = arms["text-matched"]
+    assert (scratch.recipe, scratch.init, scratch.steps_of) == ("supervised-matched", None, arms["clip"].name)
+
+
+@pytest.mark.parametrize("preset", ["micro", "paper"])
+@pytest.mark.parametrize("factor", FACTORS)
+def test_a_comparison_of_every_factor_differs_in_one_thing_only(factor: str, preset: str) -> None:
+    sources = (LABELLED, Source("other", 5000, True)) if factor == "distribution" and preset == "paper" else (LABELLED,)
+    table = make_table(factor, ask(*sources, preset=preset))
+    made = amounts(table, 4000)
+    check_fairness(table, made)
+    found = table_differences(table, made)
+    assert len(found) == len(table.comparisons)
+    assert all(found), "no comparison is of an arm with itself"
+    assert any(len(apart) == 1 for apart in found)
+
+
+def differences_of(factor: str) -> dict[tuple[str, str], dict[str, tuple[str, str]]]:
+    """What differs in each comparison at the paper's size, by the comparison's arms."""
+    table = make_table(factor, ask(LABELLED, preset="paper"))
+    found = table_differences(table, amounts(table, 4000))
+    return {
+        (comparison.first, comparison.second): {each.what: (each.first, each.second) for each in apart}
+        for comparison, apart in zip(table.comparisons, found, strict=True)
+    }
+
+
+def test_what_differs_is_read_off_the_recipes() -> None:
+    language = differences_of("train-language")
+    ((what, (first, second)),) = language["clip", "supervised-matched"].items()
+    assert in_words([Apart(what, first, second)]) == (
+        "They differ in one thing: objective: contrastive on captions (title tags description), zero-shot (80) and "
+        "supervised on labels, head."
+    )
+    own = language["clip", "supervised"]
+    assert own["optimiser"] == ("adamw", "sgd")
+    assert own["batch_size"] == ("1024", "256")
+    assert own["schedule"] == ("cosine", "steps")
+    assert own["weight_decay"] == ("0.2", "0.0001")
+    assert own["nesterov"] == ("-", "yes")
+    assert own["images"] == ("4,000, each seen 32 times", "4,000, each seen 90 times")
+    assert not {"crop", "crop_scale", "flip", "mixup", "label_smoothing", "data", "rows"} & own.keys()
+    noclip = differences_of("loss")["clip", "noclip"]
+    assert noclip["starts from"] == ("random weights", "micro-simclr-s0")
+    assert noclip["crop_scale"] == ("0.9 1", "0.08 1")
+    assert noclip["flip"] == ("no", "yes")
+
+
+def test_what_older_folders_hold_has_the_same_names() -> None:
+    assert Pick().key() == "3dd0496630"
+    assert Pick(rows=4000, labels=FROM_TEXT).key() == "837ed8fe96"
+    assert "steps_of" not in make_table("size", ask(LABELLED)).runs[0].record()
 
 
 def test_the_same_training_has_the_same_name_in_every_table() -> None:
@@ -171,15 +256,15 @@ def test_what_arms_share_is_said() -> None:
     table = make_table("loss", ask(LABELLED))
     made = amounts(table, 4000)
     lines = check_fairness(table, made)
-    assert lines[0] == "clip and supervised share images, steps, seed"
-    assert lines[1] == (
+    assert lines[0] == "clip and supervised-matched share images, steps, seed"
+    assert lines[2] == (
         "clip and noclip share seed; not images, steps; noclip starts from micro-simclr-s0, whose steps come on top"
     )
 
 
 def test_a_table_of_wrong_data_is_refused() -> None:
-    with pytest.raises(InputError, match="takes one data set, and 2 data sets were given"):
-        make_table("size", ask(LABELLED, LABELLED))
+    with pytest.raises(InputError, match="takes one labelled data set with captions, and 2 data sets were given"):
+        make_table("train-language", ask(LABELLED, LABELLED))
     with pytest.raises(InputError, match="needs data"):
         make_table("size", Ask((), find_preset("micro"), (0,)))
     with pytest.raises(InputError, match="6 images are too few"):
@@ -194,8 +279,10 @@ def test_a_small_set_gets_small_batches() -> None:
 
 def test_recipes_keep_what_they_are_and_take_the_runs_sizes() -> None:
     arms = by_arm(make_table("train-language", ask(LABELLED, preset="paper")))
-    equal = make_recipe(arms["supervised-equal"])
-    assert (equal.batch_size, equal.epochs, equal.lr, equal.milestones) == (1024, 32, 0.4, (11, 18, 25))
+    equal, clip = make_recipe(arms["supervised-matched"]), make_recipe(arms["clip"])
+    assert replace(equal, objective="contrastive", caption=clip.caption) == clip
+    shorter = make_recipe(replace(arms["supervised"], batch_size=1024, epochs=32))
+    assert (shorter.lr, shorter.milestones) == (0.4, (11, 18, 25))
     own = make_recipe(arms["supervised"])
     assert (own.batch_size, own.epochs, own.lr, own.milestones) == (256, 90, 0.1, (30, 50, 70))
     assert make_recipe(arms["clip-title"]).caption == "title"

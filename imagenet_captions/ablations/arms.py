@@ -1,0 +1,123 @@
+"""Arms: the runs of a factor's table before they have a seed, and the runs that they become."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from imagenet_captions.ablations.presets import Preset
+from imagenet_captions.ablations.table import ALL_TEXT, ZERO_SHOT, Pick, Run
+from imagenet_captions.training.recipes import find_recipe
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a table has to know of a data set: its name, its rows, and whether they have classes."""
+
+    name: str
+    rows: int
+    labelled: bool
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a table is made for.
+
+    `named` is the number of rows whose text names exactly one class that each distribution has, None while the texts
+    are not read.
+    """
+
+    sources: tuple[Source, ...]
+    preset: Preset
+    seeds: tuple[int, ...]
+    named: int | None = None
+
+    @property
+    def first(self) -> Source:
+        """The data that most factors vary on."""
+        return self.sources[0]
+
+    @property
+    def largest(self) -> Source:
+        """The data with the most rows, which the size factor varies on."""
+        return max(self.sources, key=lambda source: source.rows)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A run before it has a seed; `init`, `model_of` and `steps_of` name arms."""
+
+    arm: str
+    source: Source
+    pick: Pick
+    role: str  # one of the preset's recipes
+    caption: str = ""
+    init: str | None = None
+    model_of: str | None = None
+    classifier: str = ZERO_SHOT
+    prompts: str = ""  # of a zero-shot arm, where they are not the preset's
+    like: str | None = None  # the role whose batches and epochs it has, where steps have to be equal
+    share: float = 1.0  # of the rows that a full arm has, for as many steps as that
+    stem: str = ""  # what the run is called where that is not the arm
+    steps_of: str | None = None  # the arm whose number of steps it takes, whatever its own rows and epochs give
+
+
+def clip(arm: str, source: Source, pick: Pick, caption: str = ALL_TEXT, share: float = 1.0) -> Arm:
+    """CLIP on captions."""
+    return Arm(arm, source, pick, "contrastive", caption=caption, share=share)
+
+
+def supervised(arm: str, source: Source, pick: Pick, preset: Preset, share: float = 1.0) -> Arm:
+    """Cross-entropy on labels by its own recipe; in CLIP's steps where the preset wants equal ones."""
+    like = "contrastive" if preset.equal_steps else None
+    return Arm(arm, source, pick, "supervised", classifier="head", like=like, share=share)
+
+
+def matched(arm: str, source: Source, pick: Pick, share: float = 1.0, steps_of: str | None = None) -> Arm:
+    """Cross-entropy on labels by CLIP's own recipe: crops, optimizer, schedule and steps are CLIP's."""
+    return Arm(arm, source, pick, "matched", classifier="head", share=share, steps_of=steps_of)
+
+
+def reading(of: str, arm: str, source: Source, pick: Pick, classifier: str = ZERO_SHOT, prompts: str = "") -> Arm:
+    """Another classifier of a trained arm's model."""
+    return Arm(f"{of}.{arm}", source, pick, "contrastive", model_of=of, classifier=classifier, prompts=prompts)
+
+
+def runs_of(arms: Sequence[Arm], ask: Ask) -> tuple[Run, ...]:
+    """The runs of the arms, one a seed each."""
+    names = {arm.arm: _name(arm) for arm in arms}
+    return tuple(_make_run(arm, names, ask.preset, seed) for arm in arms for seed in ask.seeds)
+
+
+def _make_run(arm: Arm, names: dict[str, str], preset: Preset, seed: int) -> Run:
+    def run_of(other: str | None) -> str | None:
+        return f"{names[other]}-s{seed}" if other else None
+
+    budget = preset.budget(arm.role, arm.like, arm.share)
+    few = arm.pick.named_rows
+    if few is not None:
+        budget = replace(budget, batch_size=min(budget.batch_size, few))
+    return Run(
+        name=f"{names[arm.arm]}-s{seed}",
+        arm=arm.arm,
+        stem=arm.stem or arm.arm,
+        data=arm.source.name,
+        pick=arm.pick,
+        objective=find_recipe(preset.recipes[arm.role]).objective,
+        recipe=preset.recipes[arm.role],
+        batch_size=budget.batch_size,
+        epochs=budget.epochs,
+        seed=seed,
+        caption=arm.caption,
+        init=run_of(arm.init),
+        model_of=run_of(arm.model_of),
+        classifier=arm.classifier,
+        prompts=arm.prompts or (preset.prompts if arm.classifier == ZERO_SHOT else ""),
+        steps_of=run_of(arm.steps_of),
+    )
+
+
+def _name(arm: Arm) -> str:
+    """What the run's folder is called, without the seed: the same for the same training in another factor's table."""
+    need = "" if arm.pick.need in ("", ALL_TEXT) else f"-with-{arm.pick.need}"
+    return f"{arm.source.name}-{arm.stem or arm.arm}{need}"
