@@ -120,7 +120,7 @@ def build(out: Path, settings: BuildSettings) -> None:
         captions = work / "captions.parquet"
         if settings.release is not None:
             source = open_source(SourceFiles(release=settings.release), settings.clean)
-            inputs = {"release": digest(settings.release)}
+            inputs = _digest_of("release", settings.release)
         else:
             source, inputs = _from_flickr(work, settings)
         run_stage(
@@ -183,7 +183,7 @@ def _from_flickr(work: Path, settings: BuildSettings) -> tuple[RawSource, dict[s
         Stage(
             "match",
             {
-                **{f"urls {number}": digest(path) for number, path in enumerate(settings.urls)},
+                **{f"urls {number}": _digest("urls", path) for number, path in enumerate(settings.urls)},
                 **_digest_of("ids", settings.match.ids),
             },
             settings.match.recorded(),
@@ -324,7 +324,12 @@ def _digest_of(role: str, path: Path | None) -> dict[str, str]:
         return {}
     if not path.exists():
         raise InputError(f"--{role} {path} does not exist; check the path")
-    return {role: digest(path)}
+    return {role: _digest(role, path)}
+
+
+def _digest(role: str, path: Path) -> str:
+    log.info("checking whether --%s %s changed ...", role, path)  # reads a list, and lists all of ImageNet
+    return digest(path)
 
 
 def _with_outcomes(product: Path) -> tuple[Path, ...]:

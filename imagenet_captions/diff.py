@@ -15,8 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import InputError
 from imagenet_captions.loading import open_parquet
+from imagenet_captions.progress import progress
 from imagenet_captions.storage.parquet import read_files
 
 FIELDS = ("title", "description", "tags", "caption")
@@ -87,14 +89,20 @@ def diff(a: Path, b: Path, raw: bool = False) -> Iterator[ClassDiff]:
     """
     fields = FIELDS + (RAW_FIELDS if raw else ())
     left, right = _by_class(a, raw), _by_class(b, raw)
-    one, other = next(left, None), next(right, None)
-    while one is not None or other is not None:
-        wnid = min(found.wnid for found in (one, other) if found is not None)
-        here = one.rows if one is not None and one.wnid == wnid else None
-        there = other.rows if other is not None and other.wnid == wnid else None
-        yield _compare(wnid, here, there, fields)
-        one = one if here is None else next(left, None)
-        other = other if there is None else next(right, None)
+    with progress("compare", _rows(a) + _rows(b), "rows") as bar:
+        one, other = next(left, None), next(right, None)
+        while one is not None or other is not None:
+            wnid = min(found.wnid for found in (one, other) if found is not None)
+            here = one.rows if one is not None and one.wnid == wnid else None
+            there = other.rows if other is not None and other.wnid == wnid else None
+            yield _compare(wnid, here, there, fields)
+            bar.update(sum(len(rows) for rows in (here, there) if rows is not None))
+            one = one if here is None else next(left, None)
+            other = other if there is None else next(right, None)
+
+
+def _rows(dataset: Path) -> int:
+    return sum(read_manifest(dataset).shards("data").values())
 
 
 class _Class(NamedTuple):

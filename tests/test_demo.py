@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.demo.run import SAMPLE, run_demo
+from tests.chain import run_cli
 
 
 @pytest.fixture(scope="module")
@@ -37,3 +38,10 @@ def test_counts_add_up_to_ids_and_unreadable_lines(dataset: Path) -> None:
     lines = [row for row in rows if (row["detail"] or "").startswith("list 1, line ")]
     assert len(lines) == 3
     assert sum(row["count"] for row in rows) == len(ids) + len(lines)
+
+
+def test_the_demo_shows_no_bar_of_datasets(tmp_path: Path) -> None:
+    done = run_cli("demo", "--out", tmp_path / "dataset", HF_DATASETS_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 0, done.stderr
+    assert "Generating" not in done.stderr
+    assert "load_dataset" in done.stdout

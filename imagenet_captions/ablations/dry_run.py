@@ -16,6 +16,7 @@ from imagenet_captions.ablations.run import make_ask, make_tables, source_of
 from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.ablations.table import Run, Table
 from imagenet_captions.examples import open_examples
+from imagenet_captions.progress import track
 
 _COLUMNS = (
     "run",
@@ -73,7 +74,8 @@ def _measure(runs: Sequence[Run], settings: AblateSettings) -> dict[tuple[str, s
     """A measured step for each pair of objective and model."""
     recipes = [make_recipe(run, settings.model) for run in runs if run.trains]
     wanted = {(recipe.objective, recipe.model): recipe for recipe in recipes}
-    return {key: measure_step(replace(recipe, accumulate=1), settings.threads) for key, recipe in wanted.items()}
+    measured = track(wanted.items(), "measure a training step", len(wanted), "models")
+    return {key: measure_step(replace(recipe, accumulate=1), settings.threads) for key, recipe in measured}
 
 
 def _table(

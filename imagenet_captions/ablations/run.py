@@ -26,7 +26,7 @@ from imagenet_captions.ablations.testing import ANSWERS, METRICS, Fitting, needs
 from imagenet_captions.ablations.train_apart import train_apart
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.classifiers.prompts import PROMPT_SETS
-from imagenet_captions.evaluation.extract import Reading
+from imagenet_captions.evaluation.settings import Reading
 from imagenet_captions.examples import Examples
 from imagenet_captions.files import digest, write_json
 from imagenet_captions.storage.parquet import read_schema

@@ -19,9 +19,10 @@ from imagenet_captions.ablations.table import Run
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.accuracy import Labels, group_maximum, rank_of_label
 from imagenet_captions.evaluation.classifiers.classifier import FEATURES, Classifier
-from imagenet_captions.evaluation.classifiers.making import ClassifierSettings, make_classifier
+from imagenet_captions.evaluation.classifiers.making import make_classifier
 from imagenet_captions.evaluation.evaluate import measure_test_set
-from imagenet_captions.evaluation.extract import Extracted, Reading, extract
+from imagenet_captions.evaluation.extract import Extracted, extract
+from imagenet_captions.evaluation.settings import ClassifierSettings, Reading
 from imagenet_captions.evaluation.testsets import TestSet, open_test_set
 from imagenet_captions.examples import Examples, select
 from imagenet_captions.files import replacing, write_json

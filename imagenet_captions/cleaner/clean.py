@@ -12,7 +12,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from imagenet_captions import classes
 from imagenet_captions.cleaner.batch import CleanSettings, clean_batch
@@ -22,6 +21,7 @@ from imagenet_captions.cleaner.spool import Spool, split_repeated
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.engine import LOCAL, Engine, check_workers
 from imagenet_captions.files import scratch_beside
+from imagenet_captions.progress import progress
 from imagenet_captions.records import CAPTIONS, Outcome, RawSource, outcomes_path, with_provenance
 from imagenet_captions.storage.outputs import Production, producing
 
@@ -103,11 +103,7 @@ def _cleaned(
 ) -> Iterator[pa.RecordBatch]:
     # The list would else travel to the workers with every batch.
     settings = replace(settings, deny=NOTHING_DENIED)
-    cleaned = engine.map_batches(partial(clean_batch, settings=settings), batches, workers)
-    with tqdm(desc="clean", unit=" records", unit_scale=True, disable=None) as progress:
-        for batch in cleaned:
-            yield batch
-            progress.update(len(batch))
+    return engine.map_batches(partial(clean_batch, settings=settings), batches, workers)
 
 
 @dataclass(frozen=True)
@@ -124,9 +120,13 @@ def _ids_of(drops: Iterable[pa.RecordBatch]) -> pa.Array:
 def _write(spool: Spool, path: Path, schema: pa.Schema, dropped: pa.Array) -> _Written:
     """Write what was put aside; of the ids only those that were dropped too are held, since all are millions."""
     count, both, repeated = 0, [pa.array([], pa.string())], []
-    with pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=_REPEATING) as writer:
+    with (
+        pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=_REPEATING) as writer,
+        progress("write", spool.rows, "rows") as bar,
+    ):
         held = [CAPTIONS.empty_table()]
         for table in spool.sorted_tables():
+            bar.update(len(table))
             rows, repeats = split_repeated(table)
             count += len(rows)
             both += rows["image_id"].filter(pc.is_in(rows["image_id"], value_set=dropped)).chunks

@@ -38,6 +38,7 @@ class Spool:
         self._writers: list[pa.ipc.RecordBatchStreamWriter] = []
         self._held: list[pa.RecordBatch] = []
         self._held_rows = 0
+        self.rows = 0  # put aside so far
 
     def __enter__(self) -> Spool:
         remove_tree(self._folder)
@@ -60,6 +61,7 @@ class Spool:
         """Put rows aside."""
         self._held.append(batch)
         self._held_rows += len(batch)
+        self.rows += len(batch)
         if self._held_rows >= _HELD_ROWS:
             self._write_held()
 

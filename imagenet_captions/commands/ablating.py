@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from imagenet_captions.commands.app import command
+from imagenet_captions.commands.app import command, say_that_torch_is_loaded
 from imagenet_captions.commands.flags import LocalPath
 
 
@@ -95,6 +95,7 @@ def ablate(
         threads=threads,
         devices=devices,
     )
+    say_that_torch_is_loaded("ablate")
     if dry_run:
         from imagenet_captions.ablations.dry_run import describe
 

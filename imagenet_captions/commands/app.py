@@ -25,6 +25,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+log = logging.getLogger(__name__)
+
 _TALKATIVE = ("botocore", "aiobotocore", "s3fs", "gcsfs", "httpx")  # of where they found credentials, for one
 
 
@@ -64,6 +66,11 @@ def _declare(run: Callable[..., None], spec: Spec) -> None:
     parameters = [flag.for_typer() for flag in spec.flags]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
+
+
+def say_that_torch_is_loaded(what: str) -> None:
+    """Say a word before seconds of imports."""
+    log.info("%s: loading PyTorch ...", what)
 
 
 def _version(wanted: bool) -> None:

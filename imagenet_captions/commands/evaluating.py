@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from imagenet_captions.commands.app import command
+from imagenet_captions.commands.app import command, say_that_torch_is_loaded
 from imagenet_captions.commands.flags import LocalPath, refuse_without_effect
 from imagenet_captions.commands.options import Overwrite
 from imagenet_captions.errors import InputError
@@ -82,13 +82,11 @@ def evaluate(
     if classifier not in (Kind.LINEAR_PROBE, Kind.K_SHOT):
         refuse_without_effect(f"on the classifier {classifier.value}", "seed")
     require("train", "evaluate")
-    from imagenet_captions.evaluation import evaluate as evaluation
-    from imagenet_captions.evaluation.classifiers.making import ClassifierSettings
-    from imagenet_captions.evaluation.extract import Reading
     from imagenet_captions.evaluation.results_row import add_row, check_results
+    from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, Reading
     from imagenet_captions.evaluation.summary import format_metrics
 
-    settings = evaluation.EvaluateSettings(
+    settings = EvaluateSettings(
         model=model,
         test_sets=tuple(map(_named_path, on)),
         classifier=ClassifierSettings(classifier.value, prompts, names, train, k, seed),
@@ -99,6 +97,9 @@ def evaluate(
         raise InputError("--as names the model in a table of results; give --results too")
     if results is not None:
         check_results(results, dict(settings.test_sets), settings.files(), out)
+    say_that_torch_is_loaded("evaluate")
+    from imagenet_captions.evaluation import evaluate as evaluation
+
     metrics = evaluation.evaluate(settings, out, overwrite)
     if results is not None:
         add_row(results, called or model, evaluation.results_of(metrics))

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imagenet_captions.commands.app import command
+from imagenet_captions.commands.app import command, say_that_torch_is_loaded
 from imagenet_captions.commands.flags import LocalPath, refuse_all_but, refuse_without_effect
 from imagenet_captions.errors import InputError
 from imagenet_captions.extras import require
 
 if TYPE_CHECKING:
-    from imagenet_captions.evaluation.evaluate import EvaluateSettings
+    from imagenet_captions.evaluation.settings import EvaluateSettings
     from imagenet_captions.training.settings import TrainSettings
 
 
@@ -175,7 +175,6 @@ def train(
 
     require("train", "train")
     from imagenet_captions.training.settings import TrainSettings
-    from imagenet_captions.training.train import train as run
 
     settings = TrainSettings(
         data=data,
@@ -198,6 +197,9 @@ def train(
         log_every=log_every,
     )
     measured = _measurement(settings, on or [])
+    say_that_torch_is_loaded("train")
+    from imagenet_captions.training.train import train as run
+
     result = run(settings)
     if result is None:
         return
@@ -229,9 +231,7 @@ def _measurement(settings: "TrainSettings", tests: list[str]) -> "EvaluateSettin
         return None
     import tempfile
 
-    from imagenet_captions.evaluation.classifiers.making import ClassifierSettings
-    from imagenet_captions.evaluation.evaluate import EvaluateSettings
-    from imagenet_captions.evaluation.extract import Reading
+    from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, Reading
     from imagenet_captions.evaluation.testsets import open_test_set
     from imagenet_captions.storage.places import local_place
 

@@ -15,7 +15,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from itertools import count
 from threading import Thread
-from typing import Any
 
 from imagenet_captions.crawler import policy
 from imagenet_captions.crawler.crawl_settings import Client, CrawlReport, CrawlSettings, Tools
@@ -23,6 +22,7 @@ from imagenet_captions.crawler.interrupts import Interrupts
 from imagenet_captions.crawler.pace import Pace
 from imagenet_captions.crawler.policy import Answer, Attempt, Failures, Meaning, State, StopRun
 from imagenet_captions.crawler.store import Store
+from imagenet_captions.progress import Bar
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Asking:
     settings: CrawlSettings
     tools: Tools
     interrupts: Interrupts
-    bar: Any  # tqdm
+    bar: Bar
     report: CrawlReport
     stop: StopRun | None = None  # why the run ended before its work did
     _waiting: list[tuple[float, int, str]] = field(default_factory=list)  # heap: when to ask again, number, photo

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from imagenet_captions.crawler.id_keys import Keys
 from imagenet_captions.crawler.photo_columns import read_addresses
 from imagenet_captions.crawler.runs import BATCH_ROWS, Run, merged
+from imagenet_captions.progress import progress
 
 # An address of a wanted id, read; rows stand in the order of the lists.
 CANDIDATES = pa.schema(
@@ -73,12 +74,14 @@ class Collector:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._tables: list[pa.Table] = []
-        self._rows = 0
+        self._rows = 0  # in memory
+        self._total = 0
         self._runs: list[Run] = []
 
     def add(self, table: pa.Table) -> None:
         self._tables.append(table)
         self._rows += table.num_rows
+        self._total += table.num_rows
         if self._rows > _MOST_IN_MEMORY:
             self._put_aside()
 
@@ -88,8 +91,10 @@ class Collector:
         That is the first Flickr photo in the order of the lists, else the first of the best outcome.
         """
         self._put_aside()
-        for table in merged(self._runs, _SLICE):
-            yield _settle(_in_order(table))
+        with progress("sort", self._total, "addresses") as bar:
+            for table in merged(self._runs, _SLICE):
+                yield _settle(_in_order(table))
+                bar.update(len(table))
 
     def _put_aside(self) -> None:
         if not self._rows:

@@ -12,7 +12,6 @@ from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
-from tqdm import tqdm
 
 from imagenet_captions.crawler.asking import Asking
 from imagenet_captions.crawler.crawl_settings import FLICKR_ENDPOINT, Client, CrawlReport, CrawlSettings, Tools
@@ -21,6 +20,7 @@ from imagenet_captions.crawler.plan import photos_to_ask, wanted_photos, without
 from imagenet_captions.crawler.policy import StopRun
 from imagenet_captions.crawler.store import Store, local_store
 from imagenet_captions.errors import InputError, StoppedEarly
+from imagenet_captions.progress import progress
 from imagenet_captions.storage.outputs import check_place
 
 __all__ = ["CrawlReport", "CrawlSettings", "Tools", "crawl"]
@@ -55,7 +55,7 @@ def crawl(
         if len(photos):
             with (
                 closing(client or tools.connect(settings)) as connected,
-                tqdm(total=len(photos), unit="photo", desc="crawl", disable=None) as bar,
+                progress("crawl", len(photos), "photos") as bar,
             ):
                 asking = Asking(connected, opened, settings, tools, interrupts, bar, report)
                 asking.run(photo_id.as_py() for photo_id in photos)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,8 +28,6 @@ from imagenet_captions.storage.outputs import Production, producing
 from imagenet_captions.storage.places import is_remote
 
 _GROUP_ROWS = 1 << 16
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -69,9 +66,7 @@ def match(
         require_file(path, "the URL list")
     inputs = [*urls, settings.ids, settings.deny.file]
     with producing([records.outcomes_path(out), out], inputs, overwrite) as new:
-        counts = _match(urls, new, settings, _scratch(out))
-    _report(counts)
-    return counts
+        return _match(urls, new, settings, _scratch(out))
 
 
 def _match(urls: Sequence[Path], new: Production, settings: MatchSettings, scratch: Path | None) -> dict[Outcome, int]:
@@ -208,8 +203,3 @@ class _Groups:
     def end(self) -> None:
         if len(self._held):
             self._writer.write_table(self._held)
-
-
-def _report(counts: dict[Outcome, int]) -> None:
-    rest = ", ".join(f"{outcome.value} {counts[outcome]:,}" for outcome in Outcome if counts.get(outcome))
-    log.info("matched %s ids and lines: %s", f"{sum(counts.values()):,}", rest)

@@ -18,6 +18,7 @@ from imagenet_captions.crawler.policy import FINAL_STATES, State
 from imagenet_captions.crawler.store import Stored, StoreReader, store_revision
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.photo_record import STILL
+from imagenet_captions.progress import progress
 from imagenet_captions.records import Outcome
 from imagenet_captions.storage.parquet import read_batches, read_files
 
@@ -51,7 +52,11 @@ class CrawlSource:
         """Yield RAW batches; every photo that has no text to give goes to the drops."""
         self._drops, digest = [], hashlib.sha256()
         damaged: dict[str, None] = {}
-        with closing(StoreReader(self._store)) as store, open_matches(self._matches) as opened:
+        with (
+            closing(StoreReader(self._store)) as store,
+            open_matches(self._matches) as opened,
+            progress("read answers", opened.metadata.num_rows, "images") as bar,
+        ):
             for batch in read_batches(opened, _ROWS_AT_ONCE, ["image_id", "wnid", "photo_id", "url", "detail"]):
                 stored = store.get(batch["photo_id"].unique().to_pylist())
                 known = {photo_id: read_stored(photo_id, each) for photo_id, each in stored.items()}
@@ -70,6 +75,7 @@ class CrawlSource:
                     self._drops.append(dropped.batch())
                 if raw:
                     yield raw.batch()
+                bar.update(len(batch))
         self._digest = digest.hexdigest()
         warn_of_damage([*damaged], "left out as bad_record until a crawl asks for it again")
 

@@ -19,6 +19,7 @@ from typing import IO, Any, BinaryIO
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import require_file
+from imagenet_captions.progress import open_watched, progress
 from imagenet_captions.storage.places import is_only_here
 
 _Readable = IO[bytes] | gzip.GzipFile
@@ -72,14 +73,19 @@ def read_pieces(path: Path, what: str, length: int = STRETCH) -> Iterator[Stretc
     require_file(path, what)
     with _damage_in_words(path, what), path.open("rb") as opened:
         if not _is_packed(opened.read(512)) and not is_only_here(path):
-            size = opened.seek(0, io.SEEK_END)
-            start = 0
-            while start < size:
-                stop = _line_end(opened, start + length, size)
-                yield Stretch(path, start, stop, what)
-                start = stop
+            yield from _stretches(path, what, opened, length)
             return
     yield from read_blocks(path, what)
+
+
+def _stretches(path: Path, what: str, opened: IO[bytes], length: int) -> Iterator[Stretch]:
+    start, size = 0, opened.seek(0, io.SEEK_END)
+    with progress(f"read {path.name}", size, "B") as bar:
+        while start < size:
+            stop = _line_end(opened, start + length, size)
+            yield Stretch(path, start, stop, what)
+            bar.update(stop - start)
+            start = stop
 
 
 def _line_end(opened: IO[bytes], at: int, size: int) -> int:
@@ -106,7 +112,7 @@ def _damage_in_words(path: Path, what: str) -> Iterator[None]:
 
 def _texts(path: Path) -> Iterator[_Readable]:
     """Yield every text in the file, one after the other."""
-    with path.open("rb") as opened:
+    with open_watched(path, f"read {path.name}") as opened:
         head = opened.read(512)
         opened.seek(0)
         if head.startswith(_ZIP):

@@ -56,5 +56,12 @@ def _photos() -> dict[str, Any]:
 def _load(dataset: Path) -> Any:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a local folder needs no hub, and load_dataset would ask it
     from datasets import load_dataset
+    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-    return load_dataset(str(dataset), split="train")
+    silent = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        return load_dataset(str(dataset), split="train")
+    finally:
+        if not silent:
+            enable_progress_bars()

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.accuracy import Accuracy, Labels, group_maximum, measure_accuracy
 from imagenet_captions.evaluation.classifiers.classifier import FEATURES, Classifier
-from imagenet_captions.evaluation.classifiers.making import ClassifierSettings, make_classifier
-from imagenet_captions.evaluation.extract import Extracted, Reading, extract
+from imagenet_captions.evaluation.classifiers.making import make_classifier
+from imagenet_captions.evaluation.extract import Extracted, extract
+from imagenet_captions.evaluation.settings import EvaluateSettings
 from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS
 from imagenet_captions.evaluation.testsets import KNOWN, TestSet, open_test_set
 from imagenet_captions.evaluation.testsets.class_keys import answers_of
@@ -32,44 +31,6 @@ log = logging.getLogger(__name__)
 
 _BROKEN_LISTED = 1000
 METRICS_FILE = "metrics.json"
-
-
-@dataclass(frozen=True)
-class EvaluateSettings:
-    """Which model (anything that `load_model` takes), on which test sets by name, with which classifier.
-
-    `labels` says where the labels of flat ImageNet validation images are, if not beside them.
-    """
-
-    model: str
-    test_sets: tuple[tuple[str, Path], ...]
-    classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
-    reading: Reading = field(default_factory=Reading)
-    labels: Path | None = None
-
-    def files(self) -> list[Path]:
-        """The files and folders that it reads, as far as they are on this machine."""
-        classifier = self.classifier
-        texts = [self.model, self.model.partition("@")[2], classifier.prompts, classifier.names]
-        paths = [path for _, path in self.test_sets] + [Path(text) for text in texts if text]
-        return [*paths, *(path for path in (classifier.train, self.labels) if path is not None)]
-
-    def __post_init__(self) -> None:
-        check_test_sets(self.test_sets)
-        if self.labels is not None and IMAGENET not in dict(self.test_sets):
-            raise InputError("--labels are those of ImageNet's validation images; give --on imagenet=PATH with them")
-
-
-def check_test_sets(test_sets: Sequence[tuple[str, Path]]) -> None:
-    """Refuse no test set, one named twice, and a name that metrics.json has another use for."""
-    if not test_sets:
-        raise InputError("there is nothing to evaluate on; give --on NAME=PATH")
-    names = [name for name, _ in test_sets]
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"--on {name[:40]} is given twice; give each test set a name of its own")
-        if name in {shift.same_classes for shift in SHIFTS}:
-            raise InputError(f"--on {name} is what ImageNet's accuracy on a part of its classes is called; rename it")
 
 
 def evaluate(settings: EvaluateSettings, out: Path | None = None, overwrite: bool = False) -> dict[str, Any]:

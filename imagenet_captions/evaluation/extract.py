@@ -13,50 +13,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from imagenet_captions.errors import InputError, StoppedEarly
 from imagenet_captions.evaluation.accuracy import Labels
 from imagenet_captions.evaluation.classifiers.classifier import FEATURES, HEAD, JOINT
+from imagenet_captions.evaluation.settings import Reading
 from imagenet_captions.evaluation.testsets.test_set import Images
 from imagenet_captions.models.model import Model
 from imagenet_captions.pixels import BrokenImage, EvalTransform, normalise
+from imagenet_captions.progress import progress
 
 log = logging.getLogger(__name__)
 
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How images are read: so many at once, by so many worker processes (0 reads in this one), to a device.
-
-    Without a device it is the first GPU, or the CPU where there is none. `threads` are those that compute on a CPU;
-    without it, models of small images get one.
-    """
-
-    batch_size: int = 256
-    workers: int = 0
-    device: str | None = None
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise InputError(f"--batch-size {self.batch_size} is not possible; give 1 or more")
-        if self.workers < 0:
-            raise InputError(f"--workers {self.workers} is not possible; give 0 or more")
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"--threads {self.threads} is not possible; give 1 or more")
-
-    def torch_device(self) -> torch.device:
-        """The device, or an InputError if this machine has none of that name."""
-        name = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            torch.empty(1, device=name)
-        except (RuntimeError, AssertionError) as error:
-            reason = str(error).split("\n", 1)[0][:100]
-            raise InputError(f"--device {name[:40]!r} cannot be used ({reason}); give cpu, cuda or cuda:N") from None
-        return torch.device(name)
 
 
 @dataclass(frozen=True)
@@ -90,13 +59,13 @@ def extract(
     model.to(device).eval()
     see = view_of(model, view)
     values, indices, broken = [], [], []
-    with tqdm(total=len(images), desc=what, unit=" images", disable=None) as progress:
+    with progress(what, len(images), "images") as bar:
         for pixels, good, bad in _batches(images, EvalTransform(model.spec, border), reading):
             if len(good):
                 values.append(see(normalise(pixels.to(device), model.spec)).float().cpu().numpy())
             indices += good
             broken += [Broken(images.image_id(index), reason) for index, reason in bad]
-            progress.update(len(good) + len(bad))
+            bar.update(len(good) + len(bad))
     if not values:
         raise InputError(f"none of the {len(images):,} images of {what} can be decoded; {_first(broken)}")
     if broken:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from tqdm import tqdm
 
 from imagenet_captions import classes as imagenet
 from imagenet_captions import engine
@@ -21,6 +20,7 @@ from imagenet_captions.examples.example import Class, Rows, Texts
 from imagenet_captions.examples.stored import FileImages, OpenFiles, StoredExamples, ids_of
 from imagenet_captions.examples.tar_headers import TarFile
 from imagenet_captions.image_ids import image_id, wnid_of
+from imagenet_captions.progress import track
 
 _IMAGES = frozenset({"jpg", "jpeg", "png", "webp"})
 _TEXT, _JSON, _LABEL = "txt", "json", "cls"
@@ -34,15 +34,8 @@ def open_shards(source: Path, tars: Sequence[Path]) -> StoredExamples:
 
     One pass over the headers finds where everything lies; images and texts are read when they are asked for.
     """
-    shards = list(
-        tqdm(
-            engine.run(_index, tars, min(_AT_ONCE, len(tars)), threads=True),
-            desc="index",
-            unit=" shards",
-            total=len(tars),
-            disable=None if len(tars) > 1 else True,
-        )
-    )
+    indexed = engine.run(_index, tars, min(_AT_ONCE, len(tars)), threads=True)
+    shards = list(track(indexed, "index", len(tars), "shards"))
     places = np.concatenate([shard.places for shard in shards])
     if not len(places):
         raise InputError(f"{source} holds no sample with an image (.jpg, .jpeg, .png, .webp); check the path")

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from tqdm import tqdm
 
 from imagenet_captions import engine
 from imagenet_captions.dataset.features import local_labels, with_local_labels
@@ -27,6 +26,7 @@ from imagenet_captions.files import sha256
 from imagenet_captions.filtering.copy import CopyJob, copy_shard, parent_shards, row_sizes
 from imagenet_captions.filtering.select import DENIED, STEPS, Selection, select
 from imagenet_captions.filtering.settings import FilterSettings
+from imagenet_captions.progress import progress
 from imagenet_captions.records import OUTCOMES, Outcome
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import read_files, read_schema
@@ -123,10 +123,10 @@ class _Child:
 
 
 def _written(jobs: list[CopyJob], rows: int, workers: int) -> Iterator[ShardFile]:
-    with tqdm(total=2 * rows, desc="filter", unit=" rows", unit_scale=True, disable=None) as progress:
+    with progress("write", rows, "rows") as bar:
         alone = any(is_only_here(path) for job in jobs[:1] for path in (job.folder, job.parents[0].path))
         for shard in engine.run(copy_shard, jobs, min(workers, len(jobs)), threads=alone):
-            progress.update(shard.rows)
+            bar.update(shard.rows / 2)  # both configs have each row
             yield shard
 
 

@@ -18,6 +18,7 @@ from imagenet_captions.denylist import read_denylist
 from imagenet_captions.errors import InputError
 from imagenet_captions.filtering.settings import FilterSettings, read_ids
 from imagenet_captions.loading import check_condition, of_shards, open_parquet
+from imagenet_captions.progress import Bar, progress
 from imagenet_captions.sampling import Sampling, choose, short_of
 from imagenet_captions.storage.parquet import read_files, reading
 from imagenet_captions.storage.places import reopen
@@ -69,19 +70,20 @@ def select(dataset: Path, settings: FilterSettings) -> Selection:
     manifest = read_manifest(dataset)
     condition, sampling = settings.wanted.condition(manifest.classes), settings.sampling(manifest.classes)
     parquet = open_parquet(dataset, "default")
-    denied = _denied(parquet.files, settings.deny)
     ended = np.zeros(sum(manifest.shards("data").values()), np.int8)
-    ended[list(denied)] = DENIED
-    if condition is not None:
-        check_condition(parquet.schema, condition, dataset)
-        _leave_out(ended, ~_passing(parquet, condition, len(ended)), "condition")
-    if settings.ids is not None:
-        wanted = pa.array(sorted(read_ids(settings.ids)), pa.string())
-        listed = [pc.is_in(ids, value_set=wanted) for _, ids in _ids(parquet.files)]
-        _leave_out(ended, ~pa.chunked_array(listed, pa.bool_()).to_numpy(), "ids")
-    selection = Selection(parquet.files, ended, denied)
-    if sampling.samples:
-        _sample(selection, sampling)
+    with progress("select", len(ended), "rows") as bar:
+        denied = _denied(parquet.files, settings.deny)
+        ended[list(denied)] = DENIED
+        if condition is not None:
+            check_condition(parquet.schema, condition, dataset)
+            _leave_out(ended, ~_passing(parquet, condition, len(ended), bar), "condition")
+        if settings.ids is not None:
+            wanted = pa.array(sorted(read_ids(settings.ids)), pa.string())
+            listed = [pc.is_in(ids, value_set=wanted) for _, ids in _ids(parquet.files)]
+            _leave_out(ended, ~pa.chunked_array(listed, pa.bool_()).to_numpy(), "ids")
+        selection = Selection(parquet.files, ended, denied)
+        if sampling.samples:
+            _sample(selection, sampling)
     if not selection.kept:
         steps = ", ".join(f"{step} {count:,}" for step, count in selection.counts().items())
         raise InputError(f"no row of {dataset} is left (left out by {steps or 'nothing: it has none'}); ask for less")
@@ -100,7 +102,7 @@ def _ids(shards: Sequence[str]) -> Iterator[tuple[int, pa.Array]]:
         start += len(batch)
 
 
-def _passing(parquet: pads.FileSystemDataset, condition: pc.Expression, rows: int) -> Flags:
+def _passing(parquet: pads.FileSystemDataset, condition: pc.Expression, rows: int, bar: Bar) -> Flags:
     """Whether each row passes; row groups whose statistics rule it out are not read."""
     flags = np.zeros(rows, bool)
     start = 0
@@ -118,6 +120,7 @@ def _passing(parquet: pads.FileSystemDataset, condition: pc.Expression, rows: in
                     keep = pc.fill_null(found["keep"], False).to_numpy()
                     flags[start : start + len(keep)] = keep
                 start += group.num_rows
+                bar.update(group.num_rows)
     return flags
 
 

@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from imagenet_captions.engine import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.files import write_json
 from imagenet_captions.labelling.batch import (
@@ -84,16 +82,12 @@ def _label(table: Path, files: Sequence[Path], ending: str, settings: LabelSetti
     score = Score(settings.mode)
     label = partial(label_batch, labelling=labelling)
     found = settings.engine.map_batches(label, source.batches(_BATCH_ROWS), settings.workers)
-    with (
-        open_writer(product, ending, schema) as writer,
-        tqdm(desc="label", unit=" rows", unit_scale=True, disable=None) as progress,
-    ):
+    with open_writer(product, ending, schema) as writer:
         for batch in found:
             score.add(batch)
             rows = labelled(batch, settings.mode)
             if len(rows):
                 writer.write_batch(rows)
-            progress.update(len(batch))
     report = Report(score, texts, source.skipped)
     write_json(summary, report.as_dict(settings))
     _write_classes(classes, score)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import TextIO
 import pyarrow as pa
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.progress import open_watched
 
 _LONGEST_FIELD = 1 << 20  # a quote that is never closed would else take in the rest of the file
 
@@ -48,7 +50,10 @@ class SeparatedTable:
     def _rows(self) -> Iterator[list[str]]:
         before = csv.field_size_limit(_LONGEST_FIELD)
         try:
-            with _lines(self._path) as opened:
+            with (
+                open_watched(self._path, f"read {self._path.name}") as raw,
+                io.TextIOWrapper(raw, "utf-8-sig", "replace", newline="") as opened,
+            ):
                 reader = csv.reader((line.replace("\0", "") for line in opened), delimiter=self._separator)
                 next(reader)
                 yield from reader

@@ -16,7 +16,8 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.labelling.separated import SeparatedTable
 from imagenet_captions.labelling.tars import TarTable
 from imagenet_captions.labelling.yfcc import YfccTable, is_yfcc
-from imagenet_captions.storage.parquet import read_files, read_schema
+from imagenet_captions.progress import progress
+from imagenet_captions.storage.parquet import read_files, read_metadata, read_schema
 
 _IMAGE = "image"
 
@@ -79,9 +80,12 @@ class ParquetTable:
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield batches of all files."""
-        for batch in read_files(self._paths, rows, self.schema.names):
-            columns = [batch[field.name].cast(field.type) for field in self.schema]
-            yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
+        total = sum(read_metadata(path).num_rows for path in self._paths)
+        with progress("label", total, "rows") as bar:
+            for batch in read_files(self._paths, rows, self.schema.names):
+                columns = [batch[field.name].cast(field.type) for field in self.schema]
+                yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
+                bar.update(len(batch))
 
 
 def _schema(path: Path) -> pa.Schema:

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.progress import open_watched
 
 _TEXTS = ("title", "description", "caption")
 _MEMBERS = frozenset({"txt", "json", "cls"})
@@ -55,7 +56,7 @@ class TarTable:
     def _samples(self, path: Path) -> Iterator[dict[str, Any]]:
         key, members = "", dict[str, bytes]()
         try:
-            with path.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
+            with open_watched(path, f"read {path.name}") as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
                 for member in tar:
                     if not member.isfile():
                         continue

@@ -12,6 +12,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from imagenet_captions import yfcc
+from imagenet_captions.progress import open_watched
 
 _COLUMNS = (
     "photo_id", "owner", "owner_name", "date_taken", "title", "description", "tags", "photo_page", "download_url",
@@ -33,7 +34,7 @@ class YfccTable:
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield batches; a line of another number of fields is skipped and counted."""
         held: list[dict[str, str | list[str]]] = []
-        with _opened(self._path) as opened:
+        with open_watched(self._path, f"read {self._path.name}") as plain, _unpacked(plain, self._path) as opened:
             for line in opened:
                 fields = line.rstrip(b"\r\n").decode("utf-8", "replace").split("\t")
                 if len(fields) not in _FIELDS:
@@ -53,7 +54,7 @@ class YfccTable:
 
 def is_yfcc(path: Path) -> bool:
     """Whether a file's first line has the number of fields of YFCC100M, and a photo's number in its place."""
-    with _opened(path) as opened:
+    with path.open("rb") as plain, _unpacked(plain, path) as opened:
         try:
             fields = opened.readline(1 << 20).split(b"\t")
         except (OSError, EOFError):  # called .bz2, but is none
@@ -62,13 +63,12 @@ def is_yfcc(path: Path) -> bool:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[BinaryIO]:
-    with path.open("rb") as plain:
-        if path.name.lower().endswith(".bz2"):
-            with bz2.BZ2File(plain) as unpacked:
-                yield unpacked  # type: ignore[misc]  # reads as a BinaryIO does
-        else:
-            yield plain
+def _unpacked(plain: BinaryIO, path: Path) -> Iterator[BinaryIO]:
+    if path.name.lower().endswith(".bz2"):
+        with bz2.BZ2File(plain) as unpacked:
+            yield unpacked  # type: ignore[misc]  # reads as a BinaryIO does
+    else:
+        yield plain
 
 
 def _value(name: str, value: str) -> str | list[str]:

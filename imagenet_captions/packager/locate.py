@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from imagenet_captions.packager.images import ImageSource, Place, Wanted
+from imagenet_captions.progress import track
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def locate(rows: Rows, source: ImageSource, scratch: Path) -> Located:
     places: list[Place | None] = [None] * len(rows)
     astray: dict[int, str] = {}
     wanted = Wanted(keys, photo_ids=any(rows.photo_ids))
-    for found in tqdm(source.find(wanted, scratch), desc="find images", unit=" images", disable=None):
+    for found in track(source.find(wanted, scratch), "find images", len(rows), "images"):
         for row in keys[found.key]:
             if found.folder is not None and found.folder != rows.wnids[row]:
                 astray[row] = f"its image lies among those of {found.folder}, so it is not used"

@@ -12,7 +12,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from tqdm import tqdm
 
 from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.dataset.finish import finish_dataset
@@ -27,6 +26,7 @@ from imagenet_captions.packager.images import open_images
 from imagenet_captions.packager.locate import Located, Rows, locate
 from imagenet_captions.packager.reading import RowReader
 from imagenet_captions.packager.shards import Shard, ShardJob, write_shard
+from imagenet_captions.progress import progress
 from imagenet_captions.records import CAPTIONS, Outcome, outcomes_path, provenance
 from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.parquet import parquet_file, read_batches, read_files, read_metadata, read_table
@@ -188,7 +188,7 @@ def _text_bytes(captions: Path, rows: int) -> int:
 
 def _write_shards(plan: _Plan, settings: PackageSettings) -> Iterator[Shard]:
     """Write both configs; `raw` leaves out what turns out to be broken while `default` is written."""
-    with tqdm(total=2 * plan.captions.rows, desc="package", unit=" rows", unit_scale=True, disable=None) as progress:
+    with progress("package", plan.captions.rows, "rows") as bar:
         dropped = plan.skipped
         if plan.located is None:
             stages = [[*plan.jobs(False, dropped), *plan.jobs(True, dropped)]]
@@ -200,7 +200,7 @@ def _write_shards(plan: _Plan, settings: PackageSettings) -> Iterator[Shard]:
             workers = min(settings.workers, max(1, len(jobs)))
             for shard in settings.engine.run(write_shard, jobs, workers, threads=True):
                 dropped |= shard.faults.keys()
-                progress.update(shard.file.rows)
+                bar.update(shard.file.rows / 2)  # both configs have each row
                 yield shard
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from tqdm import tqdm
 
 from imagenet_captions.dataset.features import dataset_schema, local_labels, with_local_labels
 from imagenet_captions.dataset.manifest import FileEntry, Manifest, read_manifest
 from imagenet_captions.dataset.outcomes import first_repeated
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import sha256
+from imagenet_captions.progress import progress
 from imagenet_captions.records import OUTCOMES, RAW_ROW, ROW, Outcome
 from imagenet_captions.storage.parquet import read_schema, read_table
 
@@ -77,11 +77,11 @@ def _strangers(dataset: Path, manifest: Manifest) -> Iterator[_Problem]:
 def _damaged(dataset: Path, manifest: Manifest) -> Iterator[_Problem]:
     known = {name: entry for name, entry in manifest.files.items() if _SHARD.fullmatch(name) or name in _OTHERS}
     total = sum(entry.bytes for entry in known.values())
-    with tqdm(total=total, desc="verify", unit="B", unit_scale=True, disable=None) as progress:
+    with progress("verify", total, "B") as bar:
         for name, entry in sorted(known.items()):
             if (what := _damage(dataset / name, entry)) is not None:
                 yield _Problem(name, what)
-            progress.update(entry.bytes)
+            bar.update(entry.bytes)
 
 
 def _damage(path: Path, entry: FileEntry) -> str | None:

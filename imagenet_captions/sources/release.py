@@ -25,6 +25,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.files import require_file
 from imagenet_captions.image_ids import image_id as read_image_id
 from imagenet_captions.image_ids import wnid_of
+from imagenet_captions.progress import open_watched
 from imagenet_captions.records import OUTCOMES, RAW, Outcome
 
 _BATCH_ROWS = 4096
@@ -265,15 +266,16 @@ class _Hashing:
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[bytes]]:
     with path.open("rb") as stream:
-        if not zipfile.is_zipfile(stream):
-            if path.suffix.lower() == ".zip":
-                raise InputError(f"{path} is not a whole zip file; download it again")
-            stream.seek(0)
+        is_zip = zipfile.is_zipfile(stream)
+    if not is_zip:
+        if path.suffix.lower() == ".zip":
+            raise InputError(f"{path} is not a whole zip file; download it again")
+        with open_watched(path, f"read {path.name}") as stream:
             yield stream
-            return
+        return
     try:
         with (
-            path.open("rb") as raw,
+            open_watched(path, f"read {path.name}") as raw,
             zipfile.ZipFile(raw) as archive,
             archive.open(_json_member(archive, path)) as stream,
         ):

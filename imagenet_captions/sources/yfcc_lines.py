@@ -18,11 +18,11 @@ from typing import IO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from imagenet_captions import engine, yfcc
 from imagenet_captions.errors import InputError
 from imagenet_captions.photo_ids import MAX_DIGITS
+from imagenet_captions.progress import open_watched
 from imagenet_captions.sources.yfcc_bad import MOST_LISTED, BadRows
 from imagenet_captions.sources.yfcc_photos import Photo, read_photo, shown
 
@@ -175,9 +175,8 @@ def _layout(lines: _Lines) -> yfcc.Layout | None:
 def _whole_lines(path: Path) -> Iterator[bytes]:
     """Yield the file in blocks of whole lines, each line with its newline."""
     with (
-        path.open("rb") as raw,
+        open_watched(path, f"read {path.name}") as raw,
         closing(_unpacked(raw)) as stream,
-        tqdm(total=path.stat().st_size, desc="yfcc", unit="B", unit_scale=True, disable=None) as progress,
     ):
         rest = b""
         while block := _read(stream, path):
@@ -189,7 +188,6 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
                 rest += block
             if len(rest) > _LONGEST_LINE:
                 raise InputError(f"{path} is no YFCC100M metadata: it has a line of over 64 MB; check the file")
-            progress.update(raw.tell() - progress.n)
         if rest:
             yield rest + b"\n"
 

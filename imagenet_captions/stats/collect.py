@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
-from tqdm import tqdm
 
 from imagenet_captions.dataset.manifest import read_manifest, shard_files, unchanged
 from imagenet_captions.funnel import read_funnel
+from imagenet_captions.progress import Bar, progress
 from imagenet_captions.stats.measure import COLUMNS, measure
 from imagenet_captions.stats.result import Stats
 from imagenet_captions.storage.parquet import parquet_file
@@ -38,8 +38,17 @@ def collect(dataset: Path, images: ImageHolder | None = None) -> Stats:
     columns = [*COLUMNS, "names_class", *(["image_id", "photo_id"] if images else ["image.path"])]
     keys = None if images is None else images.keys
     with unchanged(dataset):
-        stats = measure(read_tables(shard_files(dataset), columns), keys, read_manifest(dataset).classes)
+        manifest = read_manifest(dataset)
+        with progress("stats", sum(manifest.shards("data").values()), "rows") as bar:
+            tables = _counted(read_tables(shard_files(dataset), columns), bar)
+            stats = measure(tables, keys, manifest.classes)
         return dataclasses.replace(stats, funnel=read_funnel(dataset / "outcomes.parquet"))
+
+
+def _counted(tables: Iterable[pa.Table], bar: Bar) -> Iterator[pa.Table]:
+    for table in tables:
+        yield table
+        bar.update(len(table))
 
 
 def read_tables(files: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -48,6 +57,5 @@ def read_tables(files: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Ta
         with parquet_file(file) as opened:
             known = {opened.schema.column(at).path.removesuffix(".list.element") for at in range(len(opened.schema))}
             here = [name for name in columns if name in known]
-            groups = range(opened.num_row_groups)
-            for group in tqdm(groups, desc=file.name, unit=" row groups", disable=None, leave=False):
+            for group in range(opened.num_row_groups):
                 yield opened.read_row_group(group, columns=here)

@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.image_ids import wnid_of
 from imagenet_captions.licenses import LICENSES, License
+from imagenet_captions.progress import progress
 from imagenet_captions.splits import sampling_key
 from imagenet_captions.stats.collect import ImageHolder, read_tables
 from imagenet_captions.storage.parquet import parquet_file
@@ -136,9 +137,11 @@ def _pictures(files: Sequence[Path], rows: dict[str, dict[str, Any]], images: Im
         keys = {key: image_id for image_id, row in rows.items() for key in (row["photo_id"], image_id) if key}
         held = ((keys[key], data) for key, data in images.read(keys))
     made: dict[str, Picture] = {}
-    for image_id, data in held:
-        if image_id not in made and (small := picture(data)) is not None:
-            made[image_id] = small
+    with progress("pictures", len(rows), "images") as bar:
+        for image_id, data in held:
+            if image_id not in made and (small := picture(data)) is not None:
+                made[image_id] = small
+                bar.update()
     return made
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
 from imagenet_captions.compose import compose_captions, names_of
 from imagenet_captions.errors import InputError
 from imagenet_captions.examples import Class, Examples, Texts, select
 from imagenet_captions.image_ids import wnid_of
+from imagenet_captions.progress import progress
 from imagenet_captions.recipe import CLASS_NAME, OPEN_CLIP_80, CaptionRecipe
 
 log = logging.getLogger(__name__)
@@ -115,12 +115,12 @@ def captions_of(examples: Examples, sampler: CaptionSampler, rows: Sequence[int]
 
 
 def _has_caption(examples: Examples, sampler: CaptionSampler) -> Iterator[bool]:
-    with tqdm(total=len(examples), desc="captions", unit=" images", unit_scale=True, disable=None) as progress:
+    with progress("captions", len(examples), "images") as bar:
         for start in range(0, len(examples), _AT_ONCE):
             rows = range(start, min(start + _AT_ONCE, len(examples)))
             for caption in captions_of(examples, sampler, rows, 0):
                 yield caption.strip() != ""
-            progress.update(len(rows))
+            bar.update(len(rows))
 
 
 def _standing_in(texts: Texts, recipe: CaptionRecipe) -> Texts:

@@ -1,12 +1,13 @@
-"""What a person sees of a run: a bar at a terminal, and nothing elsewhere."""
+"""What a person sees of a run: a bar at a terminal, and elsewhere one line at its start."""
 
 from __future__ import annotations
 
-import sys
+from contextlib import ExitStack
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from tqdm import tqdm
+
+from imagenet_captions.progress import Bar, progress
 
 
 class Progress(Callback):
@@ -14,13 +15,12 @@ class Progress(Callback):
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
-        self._bar: tqdm[Any] | None = None
+        self._bar: Bar | None = None
+        self._stack = ExitStack()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        shown = trainer.is_global_zero and sys.stderr.isatty()
-        self._bar = tqdm(
-            total=self._steps, initial=trainer.global_step, unit="step", file=sys.stderr, disable=not shown
-        )
+        if trainer.is_global_zero:
+            self._bar = self._stack.enter_context(progress("train", self._steps, "steps", trainer.global_step))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -33,5 +33,4 @@ class Progress(Callback):
             self._bar.set_postfix(loss=f"{float(loss):.3f}")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._stack.close()

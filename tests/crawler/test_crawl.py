@@ -296,6 +296,7 @@ def test_a_crawl_says_where_it_stands(tmp_path: Path, caplog: pytest.LogCaptureF
     world = World(lambda photo_id: GONE if photo_id == "7" else attempt(ok(photo_id)))
     crawl(write_matches(tmp_path, numbers(1500)), tmp_path / "photos.sqlite", CrawlSettings(), world.tools())
     assert [record.getMessage() for record in caplog.records] == [
+        "crawl: 1,500 photos",
         "crawl: 600 found, 1 gone, 899 left",
         "crawl: 1200 found, 1 gone, 299 left",
         "crawl: asked for 1500 photos: 1499 found, 1 not found, 0 private, 0 unreachable; 0 left",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import logging
 import random
 import tarfile
 from collections import Counter
@@ -20,6 +19,7 @@ from imagenet_captions.crawler import candidates, gather, key_counter, runs, url
 from imagenet_captions.crawler.match import MatchSettings, match
 from imagenet_captions.errors import InputError
 from imagenet_captions.records import Outcome
+from tests.chain import run_cli
 
 FLICKR = "http://farm4.static.flickr.com/3175/{}_7958dc8760.jpg"
 ELSEWHERE = "http://www.example.com/images/{}.jpg"
@@ -328,7 +328,9 @@ def test_no_list_and_a_missing_list_are_errors(tmp_path: Path) -> None:
         match([tmp_path / "urls.txt"], tmp_path / "matches.parquet")
 
 
-def test_one_line_of_log_says_how_it_went(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    run(tmp_path, f"{TENCH}_1\t{FLICKR.format(1)}\n{TENCH}_2\t{ELSEWHERE.format(1)}\n")
-    assert caplog.messages == ["matched 2 ids and lines: kept 1, not_flickr 1"]
+def test_the_command_says_once_how_the_ids_ended(tmp_path: Path) -> None:
+    (tmp_path / "urls.txt").write_text(f"{TENCH}_1\t{FLICKR.format(1)}\n{TENCH}_2\t{ELSEWHERE.format(1)}\n")
+    done = run_cli("match", "--urls", tmp_path / "urls.txt", "--out", tmp_path / "matches.parquet")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("kept")
+    assert (done.stdout + done.stderr).count("not_flickr") == 1

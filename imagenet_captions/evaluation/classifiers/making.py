@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.accuracy import Labels
 from imagenet_captions.evaluation.classifiers.classifier import Classifier, Scorer, Trained, shown
 from imagenet_captions.evaluation.classifiers.head import Head
@@ -19,45 +17,11 @@ from imagenet_captions.evaluation.classifiers.linear_probe import ProbeSettings,
 from imagenet_captions.evaluation.classifiers.prototypes import fit_prototypes
 from imagenet_captions.evaluation.classifiers.shots import choose_shots
 from imagenet_captions.evaluation.classifiers.zero_shot import ZeroShot
+from imagenet_captions.evaluation.settings import ClassifierSettings
 from imagenet_captions.examples import Class, Examples, open_examples, require_classes, select
 from imagenet_captions.models.model import Model
 
 log = logging.getLogger(__name__)
-
-KINDS = ("zero-shot", "linear-probe", "k-shot", "prototypes", "head")
-_TRAINED = ("linear-probe", "k-shot", "prototypes")
-
-
-@dataclass(frozen=True)
-class ClassifierSettings:
-    """Which classifier, and what it needs: `prompts` and `names` zero-shot, `train` those made of images, `k` k-shot.
-
-    A setting that the classifier has no use for is refused, so that nobody believes it had an effect.
-    """
-
-    kind: str = "zero-shot"
-    prompts: str | None = None
-    names: str | None = None
-    train: Path | None = None
-    k: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InputError(f"there is no classifier {self.kind[:40]!r}; give one of {', '.join(KINDS)}")
-        if self.kind in _TRAINED and self.train is None:
-            raise InputError(f"the classifier {self.kind} is made of labelled images; give them with --train DATA")
-        if self.kind == "k-shot" and (self.k is None or self.k < 1):
-            raise InputError("the classifier k-shot needs the number of images a class; give --k N, 1 or more")
-        useless = {
-            "--prompts": self.prompts is not None and self.kind != "zero-shot",
-            "--names": self.names is not None and self.kind != "zero-shot",
-            "--train": self.train is not None and self.kind not in _TRAINED,
-            "--k": self.k is not None and self.kind != "k-shot",
-        }
-        for flag, given in useless.items():
-            if given:
-                raise InputError(f"{flag} has no effect on the classifier {self.kind}; leave it out")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from imagenet_captions.evaluation.classifiers.prompts import read_names, read_pr
 from imagenet_captions.evaluation.classifiers.prototypes import Cosine
 from imagenet_captions.examples import Class
 from imagenet_captions.models.model import Model
+from imagenet_captions.progress import progress
 
 _TEXTS_AT_ONCE = 256
 
@@ -61,13 +62,15 @@ def embed_names(model: Model, names: Sequence[str], templates: Sequence[str]) ->
     device = next(model.parameters()).device
     at_once = max(1, _TEXTS_AT_ONCE // len(templates))
     directions = []
-    for start in range(0, len(names), at_once):
-        some = names[start : start + at_once]
-        texts = [template.replace("{}", name) for name in some for template in templates]
-        parts = [
-            model.embed_texts(model.tokenize(texts[at : at + _TEXTS_AT_ONCE]).to(device))
-            for at in range(0, len(texts), _TEXTS_AT_ONCE)
-        ]
-        mean = torch.cat(parts).float().reshape(len(some), len(templates), -1).mean(dim=1)
-        directions.append(torch.nn.functional.normalize(mean, dim=-1).cpu().numpy())
+    with progress("class names", len(names) * len(templates), "sentences") as bar:
+        for start in range(0, len(names), at_once):
+            some = names[start : start + at_once]
+            texts = [template.replace("{}", name) for name in some for template in templates]
+            parts = [
+                model.embed_texts(model.tokenize(texts[at : at + _TEXTS_AT_ONCE]).to(device))
+                for at in range(0, len(texts), _TEXTS_AT_ONCE)
+            ]
+            mean = torch.cat(parts).float().reshape(len(some), len(templates), -1).mean(dim=1)
+            directions.append(torch.nn.functional.normalize(mean, dim=-1).cpu().numpy())
+            bar.update(len(texts))
     return np.concatenate(directions)

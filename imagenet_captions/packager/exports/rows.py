@@ -19,6 +19,7 @@ from imagenet_captions.packager.exports.settings import ExportSettings
 from imagenet_captions.packager.images import open_images
 from imagenet_captions.packager.locate import Located, locate
 from imagenet_captions.packager.locate import Rows as Keys
+from imagenet_captions.progress import track
 from imagenet_captions.storage.parquet import read_table
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,9 @@ class Job:
         """Columns of the rows that are not denied, in the dataset's order."""
         deny = self.settings.deny
         wanted = list(dict.fromkeys([*columns, *(_DENIED_BY if deny else ())]))
-        tables = [read_table(shard, columns=wanted) for shard in shard_files(self.dataset, config)]
+        shards = shard_files(self.dataset, config)
+        read = track(shards, "read", len(shards), "shards")
+        tables = [read_table(shard, columns=wanted) for shard in read]
         table = pa.concat_tables([part.replace_schema_metadata() for part in tables])
         self.counts["rows"] = len(table)
         _warn_of_blindness(deny, table)

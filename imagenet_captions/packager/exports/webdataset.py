@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
 from imagenet_captions.compose import draw
 from imagenet_captions.dataset.manifest import shard_files
@@ -25,6 +24,7 @@ from imagenet_captions.packager.exports.settings import SAMPLES_A_SHARD
 from imagenet_captions.packager.exports.tars import TarWriter
 from imagenet_captions.packager.images import Place
 from imagenet_captions.packager.reading import ImageReader
+from imagenet_captions.progress import progress
 from imagenet_captions.storage.places import is_only_here
 
 _COLUMNS = [
@@ -82,11 +82,11 @@ def _write_shards(job: Job, folder: Path, scratch: Path) -> list[Written]:
         for number, start in enumerate(range(0, len(order), size))
     )
     shards = []
-    with tqdm(total=len(order), desc="export", unit=" samples", unit_scale=True, disable=None) as progress:
+    with progress("export", len(order), "samples") as bar:
         alone = any(is_only_here(path) for path in (job.dataset, folder, job.settings.images) if path is not None)
         for shard in job.settings.engine.run(write_shard, jobs, workers, threads=alone):
             shards.append(shard)
-            progress.update(shard.samples)
+            bar.update(shard.samples)
     return shards
 
 

@@ -1,0 +1,121 @@
+"""What an evaluation is asked to do; read and checked before PyTorch is loaded, which takes seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS
+
+if TYPE_CHECKING:
+    import torch
+
+KINDS = ("zero-shot", "linear-probe", "k-shot", "prototypes", "head")
+_TRAINED = ("linear-probe", "k-shot", "prototypes")
+
+
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """Which classifier, and what it needs: `prompts` and `names` zero-shot, `train` those made of images, `k` k-shot.
+
+    A setting that the classifier has no use for is refused, so that nobody believes it had an effect.
+    """
+
+    kind: str = "zero-shot"
+    prompts: str | None = None
+    names: str | None = None
+    train: Path | None = None
+    k: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"there is no classifier {self.kind[:40]!r}; give one of {', '.join(KINDS)}")
+        if self.kind in _TRAINED and self.train is None:
+            raise InputError(f"the classifier {self.kind} is made of labelled images; give them with --train DATA")
+        if self.kind == "k-shot" and (self.k is None or self.k < 1):
+            raise InputError("the classifier k-shot needs the number of images a class; give --k N, 1 or more")
+        useless = {
+            "--prompts": self.prompts is not None and self.kind != "zero-shot",
+            "--names": self.names is not None and self.kind != "zero-shot",
+            "--train": self.train is not None and self.kind not in _TRAINED,
+            "--k": self.k is not None and self.kind != "k-shot",
+        }
+        for flag, given in useless.items():
+            if given:
+                raise InputError(f"{flag} has no effect on the classifier {self.kind}; leave it out")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How images are read: so many at once, by so many worker processes (0 reads in this one), to a device.
+
+    Without a device it is the first GPU, or the CPU where there is none. `threads` are those that compute on a CPU;
+    without it, models of small images get one.
+    """
+
+    batch_size: int = 256
+    workers: int = 0
+    device: str | None = None
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise InputError(f"--batch-size {self.batch_size} is not possible; give 1 or more")
+        if self.workers < 0:
+            raise InputError(f"--workers {self.workers} is not possible; give 0 or more")
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"--threads {self.threads} is not possible; give 1 or more")
+
+    def torch_device(self) -> torch.device:
+        """The device, or an InputError if this machine has none of that name."""
+        import torch
+
+        name = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            torch.empty(1, device=name)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).split("\n", 1)[0][:100]
+            raise InputError(f"--device {name[:40]!r} cannot be used ({reason}); give cpu, cuda or cuda:N") from None
+        return torch.device(name)
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """Which model (anything that `load_model` takes), on which test sets by name, with which classifier.
+
+    `labels` says where the labels of flat ImageNet validation images are, if not beside them.
+    """
+
+    model: str
+    test_sets: tuple[tuple[str, Path], ...]
+    classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
+    reading: Reading = field(default_factory=Reading)
+    labels: Path | None = None
+
+    def files(self) -> list[Path]:
+        """The files and folders that it reads, as far as they are on this machine."""
+        classifier = self.classifier
+        texts = [self.model, self.model.partition("@")[2], classifier.prompts, classifier.names]
+        paths = [path for _, path in self.test_sets] + [Path(text) for text in texts if text]
+        return [*paths, *(path for path in (classifier.train, self.labels) if path is not None)]
+
+    def __post_init__(self) -> None:
+        check_test_sets(self.test_sets)
+        if self.labels is not None and IMAGENET not in dict(self.test_sets):
+            raise InputError("--labels are those of ImageNet's validation images; give --on imagenet=PATH with them")
+
+
+def check_test_sets(test_sets: Sequence[tuple[str, Path]]) -> None:
+    """Refuse no test set, one named twice, and a name that metrics.json has another use for."""
+    if not test_sets:
+        raise InputError("there is nothing to evaluate on; give --on NAME=PATH")
+    names = [name for name, _ in test_sets]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"--on {name[:40]} is given twice; give each test set a name of its own")
+        if name in {shift.same_classes for shift in SHIFTS}:
+            raise InputError(f"--on {name} is what ImageNet's accuracy on a part of its classes is called; rename it")

@@ -1,0 +1,156 @@
+"""Bars at a terminal, one line elsewhere, and files that tell how far they have been read."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import logging
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+import zipfile
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from imagenet_captions.diff import diff
+from imagenet_captions.filtering.filter import filter_to_dataset
+from imagenet_captions.filtering.settings import FilterSettings, Wanted
+from imagenet_captions.labelling.label import LabelSettings, label_by_text
+from imagenet_captions.packager.exports import ExportSettings, export
+from imagenet_captions.packager.package import PackageSettings, package
+from imagenet_captions.progress import open_watched, progress, track
+from imagenet_captions.stats.collect import collect
+from tests.packager.made import images, train_folder, write_captions
+
+FOUR_MB = 4 << 20
+
+
+def at_a_terminal(program: str) -> str:
+    """What a program writes to a stderr that is a terminal."""
+    reader, writer = pty.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    child = subprocess.Popen([sys.executable, "-c", program], stderr=writer)
+    os.close(writer)
+    told = b""
+    while True:
+        try:
+            block = os.read(reader, 1 << 16)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        told += block
+    assert child.wait() == 0
+    return told.decode()
+
+
+def test_a_terminal_has_a_bar_with_the_time_left_and_no_line() -> None:
+    program = """
+import logging, sys, time
+logging.basicConfig(level=logging.INFO)
+from imagenet_captions.progress import progress
+with progress("package", 4, "rows") as bar:
+    for _ in range(4):
+        time.sleep(0.15)
+        bar.update()
+"""
+    told = at_a_terminal(program)
+    assert "package:   0%" in told
+    assert re.search(r"package:  \d\d%.*[123]/4 \[00:0\d<00:0\d", told), told
+    assert "4/4" in told
+    assert "INFO" not in told
+
+
+def test_elsewhere_a_line_is_logged_at_the_start(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.INFO)
+    with progress("package", 12_345, "rows"):
+        assert caplog.messages == ["package: 12,345 rows"]
+    assert list(track("ab", "verify", None, "files")) == ["a", "b"]
+    assert caplog.messages == ["package: 12,345 rows", "verify: ..."]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_small_file_shows_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    (tmp_path / "small").write_bytes(b"a\nb\n")
+    with open_watched(tmp_path / "small", "read") as opened:
+        assert opened.read() == b"a\nb\n"
+    assert caplog.messages == []
+
+
+def test_a_large_file_is_counted_to_its_end_even_as_a_zip(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data", os.urandom(FOUR_MB + 17))
+    with open_watched(path, "read a.zip") as opened, zipfile.ZipFile(opened) as archive:
+        assert len(archive.read("data")) == FOUR_MB + 17
+    assert caplog.messages == ["read a.zip: 4 MB"]
+    told = at_a_terminal(f"""
+import zipfile
+from pathlib import Path
+from imagenet_captions.progress import open_watched
+with open_watched(Path({str(path)!r}), "read a.zip") as opened, zipfile.ZipFile(opened) as archive:
+    archive.read("data")
+""")
+    assert re.search(r"100%.*4\.19M/4\.19M", told)
+    assert "?B/s]" not in told.rsplit("\r", 1)[-1]
+
+
+def test_a_watched_file_reads_as_any_other(tmp_path: Path) -> None:
+    path = tmp_path / "lines"
+    path.write_text("Zürich\nDog\n", encoding="utf-8")
+    with open_watched(path, "read") as opened, io.TextIOWrapper(opened, "utf-8") as text:
+        assert list(text) == ["Zürich\n", "Dog\n"]
+
+
+class Recorder:
+    """Stands for every bar, and remembers of what total it counted how much."""
+
+    counted: ClassVar[list[tuple[str, int | None, float]]] = []
+
+    def __init__(self, total: int | None, desc: str, **_: object) -> None:
+        self.total, self.what, self.n, self.disable = total, desc, 0.0, True
+
+    def update(self, n: float = 1) -> None:
+        self.n += n
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.counted.append((self.what, self.total, self.n))
+
+
+def test_every_stage_counts_to_its_total(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("imagenet_captions.progress.tqdm", Recorder)
+    monkeypatch.setattr(Recorder, "counted", [])
+    captions, dataset = write_captions(tmp_path / "captions.parquet"), tmp_path / "dataset"
+    source = train_folder(tmp_path / "train", images())
+    package(captions, dataset, PackageSettings(images=source, workers=1))
+    filter_to_dataset(dataset, tmp_path / "part", FilterSettings(Wanted(has=["title"])), 1)
+    list(diff(dataset, tmp_path / "part"))
+    collect(dataset)
+    label_by_text(dataset, tmp_path / "labelled.parquet", LabelSettings(workers=1))
+    export(dataset, tmp_path / "slim.csv", ExportSettings("slim", workers=1))
+    counts = {what: (total, done) for what, total, done in Recorder.counted}
+    assert counts == {
+        "find images": (12, 12),
+        "package": (12, 12),
+        "select": (12, 12),
+        "write": (12, 12),
+        "compare": (24, 24),
+        "stats": (12, 12),
+        "label": (12, 12),
+        "read": (1, 1),
+    }
+    assert caplog.messages[0] == "find images: 12 images"
