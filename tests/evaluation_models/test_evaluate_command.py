@@ -68,17 +68,18 @@ def test_a_set_of_its_own_by_head_and_by_k_shots(model: Path, tmp_path: Path) ->
     [
         ("MODEL --on micro --out m.json", "give NAME=PATH"),
         ("MODEL --on imagenet=nowhere --out m.json", "--on imagenet=nowhere does not exist"),
-        ("nowhere --on imagenet=. --out m.json", "nowhere"),
-        ("MODEL --on imagenet=. --out m.json --results r.csv", "one of imagenet-v2"),
-        ("MODEL --on imagenet=. --out m.json --as x", "give --results too"),
-        ("MODEL --on imagenet=. --out m.json --classifier k-shot", "--train DATA"),
-        ("MODEL --on imagenet=. --out m.json --device abacus", "--device 'abacus'"),
+        ("nowhere --on imagenet=val --out m.json", "nowhere"),
+        ("MODEL --on imagenet=val --out m.json --results r.csv", "one of imagenet-v2"),
+        ("MODEL --on imagenet=val --out m.json --as x", "give --results too"),
+        ("MODEL --on imagenet=val --out m.json --classifier k-shot", "--train DATA"),
+        ("MODEL --on imagenet=val --out m.json --device abacus", "--device 'abacus'"),
     ],
 )
 def test_mistakes_are_one_sentence(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("val").mkdir()
     code, output = run(*arguments.replace("MODEL", str(model)).split())
     assert code == 2
     assert output.count("\n") == 1, output
