@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -78,6 +79,9 @@ class TextColumns:
         return Texts(**found)
 
 
+_Stamp = tuple[int, int, int]  # what tells a file from one that took its place
+
+
 class FileImages:
     """Images as files, or stretches of files: row i is `sizes[i]` bytes at `offsets[i]` of `paths[files[i]]`.
 
@@ -92,7 +96,7 @@ class FileImages:
         sizes: Rows | None = None,
     ) -> None:
         self._paths, self._files, self._offsets, self._sizes = paths, files, offsets, sizes
-        self._open = OpenFiles()
+        self._open = OpenFiles(() if files is None else paths.to_pylist())
 
     def read(self, row: int) -> bytes:
         if self._files is None or self._offsets is None or self._sizes is None:
@@ -114,10 +118,14 @@ class BesideImages:
 
 
 class OpenFiles:
-    """Reads stretches of files, which stay open for the next one; never shared between processes by pickling."""
+    """Reads stretches of files, which stay open for the next one; never shared between processes by pickling.
 
-    def __init__(self) -> None:
+    A file that was replaced after its stretches were found is refused: others would be at the same places.
+    """
+
+    def __init__(self, paths: Iterable[str] = (), stamps: Mapping[str, _Stamp] | None = None) -> None:
         self._open: dict[str, int] = {}
+        self._stamps = {path: _stamp(os.stat(path)) for path in paths} if stamps is None else dict(stamps)  # noqa: PTH116
 
     def read(self, path: str, offset: int, size: int) -> bytes:
         """So many bytes from there; InputError if the file is gone or shorter."""
@@ -134,6 +142,8 @@ class OpenFiles:
             if len(self._open) >= _MOST_OPEN:
                 self.close()
             self._open[path] = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            if self._stamps.get(path) not in (None, _stamp(os.fstat(self._open[path]))):
+                raise InputError(f"{path} was replaced since it was opened; run the same command again")
         return self._open[path]
 
     def close(self) -> None:
@@ -144,8 +154,12 @@ class OpenFiles:
     def __del__(self) -> None:
         self.close()
 
-    def __reduce__(self) -> tuple[type[OpenFiles], tuple[()]]:
-        return OpenFiles, ()
+    def __reduce__(self) -> tuple[type[OpenFiles], tuple[tuple[()], dict[str, _Stamp]]]:
+        return OpenFiles, ((), self._stamps)
+
+
+def _stamp(found: os.stat_result) -> _Stamp:
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 class ColumnImages:

@@ -453,3 +453,17 @@ def test_labels_that_no_class_has(tmp_path: Path) -> None:
 
 def test_labels_are_whole_numbers_of_64_bits(dataset: Path) -> None:
     assert open_examples(dataset).labels.dtype == np.int64
+
+
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_file_that_was_replaced_gives_no_image_of_another_place(dataset: Path, tmp_path: Path, sent: bool) -> None:
+    """In this process, and in a worker that opens the file later."""
+    ours = shutil.copytree(dataset, tmp_path / "ours")
+    opened = open_examples(ours)
+    shard = next((ours / "data").iterdir())
+    other = shard.with_name("other")
+    other.write_bytes(shard.read_bytes()[::-1])
+    other.replace(shard)
+    read = pickle.loads(pickle.dumps(opened)) if sent else opened
+    with pytest.raises(InputError, match="was replaced since it was opened; run the same command again"):
+        read.image(0)
