@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import Any
 
 import pytest
@@ -143,3 +144,18 @@ def test_an_empty_batch() -> None:
 def test_null_tags_are_none() -> None:
     raw = batch([record("n01440764_1", "x", tags=["a", None, "b"])])
     assert clean_batch(raw, CleanSettings(language=False))["tags"].to_pylist() == [["a", "b"]]
+
+
+HOSTILE = [
+    *["IMG_1", "IMG_1234-edit-copy", "a:b", "a1:b=", "A", "Ab ", "é ", "\u0e01", "\u4e00"],
+    *["crane ", "great white shark-", "tench's ", "-'_|", "<a href=x", "[url="],
+]
+
+
+@pytest.mark.parametrize("unit", HOSTILE)
+def test_hostile_records_take_no_more_than_their_length(unit: str) -> None:
+    text = unit * (100_000 // len(unit))
+    began = time.process_time()
+    pieces = [text[start : start + 9] for start in range(0, len(text), 9)]
+    clean_batch(batch([record(f"{TENCH}_1", text, text, [text, *pieces])]), CleanSettings())
+    assert time.process_time() - began < 30  # a few seconds, where nothing is quadratic
