@@ -1,4 +1,4 @@
-"""Is one arm better than another? Differences on the same test images, with their intervals, as sentences.
+"""Is one arm better than another? Differences on the same test images, with their intervals.
 
 All arms are tested on the same images, so what counts is the images on which they differ. The interval is Bonett and
 Price's for paired proportions (2012): Wald's after one image more for either side, which keeps its 95 % for small
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.intervals import DRAWS, middle
 
 Floats = npt.NDArray[np.float64]
 Answers = Mapping[str, npt.NDArray[np.bool_]]  # test set → for each of its images, whether the run was right
@@ -68,25 +69,20 @@ def mean_score(answers: Answers, sets: Sequence[str]) -> Floats:
     return np.asarray(stacked.mean(axis=0), dtype=np.float64)
 
 
-def sentence(first: str, second: str, quantity: str, found: Difference) -> str:
-    """What a difference says, and no more.
+def drawn_difference(
+    values: Sequence[tuple[float, float]], draws: Sequence[tuple[Floats, Floats]], images: int
+) -> Difference:
+    """The mean difference of two arms in a quantity that has bootstrap draws, a pair for each seed.
 
-    >>> sentence("captions", "labels", "accuracy on clean", Difference(1.0, -0.7, 2.7, 1000, (1.0,)))
-    'captions and labels: the difference of +1.0 points in accuracy on clean has an interval of -0.7 to +2.7 \
-(n = 1,000), which includes 0: this run does not tell them apart.'
+    The interval is the middle 95 % of the draws, in each of which seeds are drawn anew too; a draw is the same images,
+    and the same fit of the baseline, for both arms.
     """
-    numbers = f"{found.low:+.1f} to {found.high:+.1f} (n = {found.images:,})"
-    seeds = f"; by seed {', '.join(f'{value:+.1f}' for value in found.by_seed)}" if len(found.by_seed) > 1 else ""
-    runs = "these runs do" if seeds else "this run does"
-    if found.settled:
-        way = "above" if found.value > 0 else "below"
-        return (
-            f"{first} is {abs(found.value):.1f} points {way} {second} in {quantity}, "
-            f"with an interval of {numbers}{seeds}."
-        )
-    gap = (
-        f"{first} and {second}: the difference of {found.value:+.1f} points in {quantity} has an interval of {numbers}"
-    )
-    if found.low <= 0 <= found.high:
-        return f"{gap}, which includes 0: {runs} not tell them apart{seeds}."
-    return f"{gap}, which leaves 0 out, but not all seeds point the same way: {runs} not tell them apart{seeds}."
+    by_seed = tuple(first - second for first, second in values)
+    gaps = np.stack([first - second for first, second in draws], axis=1)
+    low, high = middle((draw_seeds(len(by_seed)) * gaps).sum(axis=1) / len(by_seed))
+    return Difference(float(np.mean(by_seed)), low, high, images, by_seed)
+
+
+def draw_seeds(count: int) -> Floats:
+    """How often each of so many seeds is drawn in each draw of a bootstrap."""
+    return np.random.default_rng(4).multinomial(count, np.full(count, 1 / count), size=DRAWS).astype(np.float64)

@@ -1,7 +1,7 @@
 """Effective robustness in miniature: how far above the line through the supervised runs, as the paper has it.
 
-The testbed's line is about ImageNet models and says nothing about 32 x 32 images. Where an ablation has supervised runs
-of three sizes or more, a line through them (logit against logit, as in Taori et al. 2020) is its counterpart here.
+The testbed's curves are about ImageNet models and say nothing about 32 x 32 images. Where an ablation has supervised
+runs of three sizes or more, a line through them (logit against logit, as in Taori et al. 2020) is their counterpart.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from imagenet_captions.ablations.compare import Answers
+from imagenet_captions.ablations.compare import Answers, draw_seeds
 from imagenet_captions.evaluation.intervals import DRAWS, middle
 
 Floats = npt.NDArray[np.float64]
@@ -30,30 +30,55 @@ class Above:
     outside: bool
 
 
-def above_line(
-    answers: Mapping[str, Answers], baseline: Sequence[str], clean: str, shifts: Sequence[str], seed: int = 0
-) -> dict[str, Above]:
-    """Each run's effective robustness; the interval is that of test images drawn anew, for the line and all runs alike.
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A quantity of each run, by name, and the same in every draw of the bootstrap, [draws]."""
+
+    values: Mapping[str, float]
+    draws: Mapping[str, Floats]
+
+
+def above_line(answers: Mapping[str, Answers], baseline: Sequence[str], clean: str, shifts: Sequence[str]) -> Measured:
+    """Each run's effective robustness; draws are of test images and, where there are several, of the line's seeds.
 
     Nothing, where the baseline has fewer than `FEWEST` runs, or all of them the same accuracy.
     """
-    if len(baseline) < FEWEST:
-        return {}
     names = list(answers)
-    right = np.stack([[np.asarray(answers[name][each], np.float64) for each in (clean, *shifts)] for name in names])
     base = [names.index(name) for name in baseline]
-    found = _above(right.mean(axis=2), base)
-    if found is None:
-        return {}
-    generator = np.random.default_rng(seed)
-    images = right.shape[2]
-    draws = [_above(right[:, :, generator.integers(0, images, images)].mean(axis=2), base) for _ in range(DRAWS)]
-    spread = np.stack([draw for draw in draws if draw is not None])
-    accuracies = right[:, 0].mean(axis=1)
-    lowest, highest = accuracies[base].min(), accuracies[base].max()
+    exact, drawn = _accuracies(answers, (clean, *shifts))
+    if len(base) < FEWEST or np.ptp(exact[:, base, 0]) == 0:
+        return Measured({}, {})
+    weights = np.ones((1, len(base)))
+    found = _above(exact, base, weights)[0]
+    spread = _above(drawn, base, _seed_weights(baseline))
+    return Measured(
+        {name: float(found[at]) for at, name in enumerate(names)},
+        {name: spread[:, at] for at, name in enumerate(names)},
+    )
+
+
+def kept_log_odds(answers: Mapping[str, Answers], clean: str, shifts: Sequence[str]) -> Measured:
+    """What each run keeps of its log-odds under the shifts, on their mean; it needs no line, and no raw drop.
+
+    A weak model has less to lose in points, and not in log-odds.
+    """
+    exact, drawn = _accuracies(answers, (clean, *shifts))
+    found, spread = (_logit(each[..., 1:]).mean(axis=-1) - _logit(each[..., 0]) for each in (exact, drawn))
+    return Measured(
+        {name: float(found[0, at]) for at, name in enumerate(answers)},
+        {name: spread[:, at] for at, name in enumerate(answers)},
+    )
+
+
+def intervals(
+    measured: Measured, answers: Mapping[str, Answers], baseline: Sequence[str], clean: str
+) -> dict[str, Above]:
+    """The runs' values with their intervals, and whether the line has runs of their accuracy."""
+    accuracies = {name: float(np.mean(answers[name][clean])) for name in measured.values}
+    ends = [accuracies[name] for name in baseline if name in accuracies]
     return {
-        name: Above(float(found[at]), *middle(spread[:, at]), bool(not lowest <= accuracies[at] <= highest))
-        for at, name in enumerate(names)
+        name: Above(value, *middle(measured.draws[name]), not min(ends) <= accuracies[name] <= max(ends))
+        for name, value in measured.values.items()
     }
 
 
@@ -69,15 +94,41 @@ def on_line(line: tuple[float, float], x: Floats) -> Floats:
     return np.asarray(1 / (1 + np.exp(-(slope * _logit(x) + intercept))), dtype=np.float64)
 
 
-def _above(accuracies: Floats, base: Sequence[int]) -> Floats | None:
-    """Points above the line, the mean over the shifts, of accuracies [runs, 1 + shifts]."""
-    clean = accuracies[:, 0]
-    if np.ptp(clean[list(base)]) == 0:
-        return None
-    gaps = [
-        accuracies[:, at] - on_line(line_through(clean[list(base)], accuracies[list(base), at]), clean)
-        for at in range(1, accuracies.shape[1])
-    ]
+def _accuracies(answers: Mapping[str, Answers], sets: Sequence[str]) -> tuple[Floats, Floats]:
+    """The runs' accuracies on the test sets, [1, runs, sets], and [draws, runs, sets] with images drawn anew.
+
+    The sets hold the same images in order, so that a draw takes the same ones of each.
+    """
+    right = np.stack([[np.asarray(each[name], np.float64) for name in sets] for each in answers.values()])
+    runs, count, images = right.shape
+    generator = np.random.default_rng(0)
+    counts = generator.multinomial(images, np.full(images, 1 / images), size=DRAWS).astype(np.float64)
+    drawn = counts @ right.reshape(runs * count, images).T / images
+    return right.mean(axis=2)[None], drawn.reshape(DRAWS, runs, count)
+
+
+def _seed_weights(baseline: Sequence[str]) -> Floats:
+    """How often each of the line's runs counts in each draw; runs of one seed are drawn together."""
+    seeds = [name.rpartition("-s")[2] for name in baseline]
+    drawn = draw_seeds(len(set(seeds)))
+    place = {seed: at for at, seed in enumerate(dict.fromkeys(seeds))}
+    return drawn[:, [place[seed] for seed in seeds]]
+
+
+def _above(accuracies: Floats, base: Sequence[int], weights: Floats) -> Floats:
+    """Points above the line, the mean over the shifts, [draws, runs], of accuracies [draws, runs, 1 + shifts]."""
+    logits = _logit(accuracies)
+    x = logits[:, base, 0]
+    total = weights.sum(axis=1, keepdims=True)
+    x_mean = (weights * x).sum(axis=1, keepdims=True) / total
+    variance = (weights * (x - x_mean) ** 2).sum(axis=1)
+    gaps = []
+    for at in range(1, accuracies.shape[2]):
+        y = logits[:, base, at]
+        y_mean = (weights * y).sum(axis=1, keepdims=True) / total
+        slope = (weights * (x - x_mean) * (y - y_mean)).sum(axis=1) / np.maximum(variance, 1e-12)
+        predicted = y_mean + slope[:, None] * (logits[:, :, 0] - x_mean)
+        gaps.append(accuracies[:, :, at] - 1 / (1 + np.exp(-predicted)))
     return np.asarray(100 * np.mean(gaps, axis=0), dtype=np.float64)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from imagenet_captions.ablations.markdown import escape
+from imagenet_captions.ablations.paper_effective import BASELINE
 from imagenet_captions.ablations.results import FactorResult, RunResult
 from imagenet_captions.evaluation.evaluate import results_of
 from imagenet_captions.evaluation.figures import draw_robustness
@@ -23,7 +24,7 @@ def draw_paper(factor: FactorResult, folder: Path) -> list[str]:
         wanted = ", ".join(shift.column for shift in SHIFTS)
         return [f"Not measured: that takes --on {IMAGENET}=PATH and at least one of {escape(wanted)}.", ""]
     figure = f"figure-{factor.table.factor}.svg"
-    report = measure(results, all_classes=True)  # as the published models in the figure are measured
+    report = measure(results, BASELINE, all_classes=True)  # as the published models in the figure are measured
     draw_robustness(report, folder / figure, read_published().rows)
     table = format_robustness(report).replace("```", "'''")
     return [

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imagenet_captions.ablations.comparisons import compare_arms, comparison_lines
 from imagenet_captions.ablations.markdown import escape, table
 from imagenet_captions.ablations.micro_figure import Point, draw_shifts
-from imagenet_captions.ablations.micro_robustness import FEWEST, above_line
+from imagenet_captions.ablations.micro_robustness import FEWEST, above_line, intervals
 from imagenet_captions.ablations.paper_robustness import draw_paper
 from imagenet_captions.ablations.published import published_for
 from imagenet_captions.ablations.results import FactorResult, RunResult, Sample
-from imagenet_captions.ablations.sentences import comparison_lines
+from imagenet_captions.ablations.sentences import Row, write_rows
 from imagenet_captions.evaluation.intervals import clopper_pearson
 from imagenet_captions.files import write_text
 
@@ -27,10 +28,14 @@ _MICRO = (
     "here shows that the experiment works, and is no evidence on the paper's claims."
 )
 _INTERVALS = (
-    "Brackets are 95 % intervals: of an accuracy Clopper and Pearson's, of a difference Bonett and Price's for the "
-    "same test images; one in twenty leaves 0 out where there is no difference. They say "
-    "how sure the test set makes a number, not how it would vary with another training"
+    "Intervals are at 95 %, so that one in twenty leaves 0 out where there is no difference: of an accuracy Clopper "
+    "and Pearson's; of a difference in accuracy Bonett and Price's for the same test images; of a difference in "
+    "effective robustness that of a bootstrap which draws test images, seeds and the baseline's fit together. "
+    "comparisons.csv has every number. Accuracy alone says nothing of robustness: it stands beside. "
+    "Intervals say how sure the test images and the fit make a number; how much it would vary with another training "
+    "only several seeds say"
 )
+COMPARISONS = "comparisons.csv"
 _QUESTIONS = {
     "size": "Does the number of training images matter?",
     "distribution": "Does it matter where the training images come from?",
@@ -64,21 +69,27 @@ class ReportFacts:
 
 
 def write_report(path: Path, factors: Sequence[FactorResult], facts: ReportFacts) -> None:
-    """Write the report, and its figures beside it."""
+    """Write the report, and beside it its figures and comparisons.csv, of which its sentences are made."""
     lines = ["# Ablation report", ""]
     if facts.micro:
         lines += [_MICRO, ""]
     data = ", ".join(f"{escape(name)} ({rows:,} images)" for name, rows in facts.data.items())
     lines += [f"Data: {data}. Test sets: {escape(', '.join(facts.tests))}. Trainings an arm: {facts.seeds}.", ""]
-    spread = "" if facts.seeds > 1 else "; with one training an arm, nothing here says that"
+    spread = "" if facts.seeds > 1 else ", and there is one training an arm"
     lines += [f"{_INTERVALS}{spread}.", ""]
     baseline = _baseline(factors) if facts.micro else {}
+    rows: list[Row] = []
     for factor in factors:
-        lines += _section(factor, facts, path.parent, baseline)
+        found = compare_arms(factor, facts.tests, facts.micro, baseline)
+        lines += _section(factor, facts, path.parent, baseline, found)
+        rows += found
+    write_text(path.with_name(COMPARISONS), write_rows(rows))
     write_text(path, "\n".join(lines).rstrip() + "\n")
 
 
-def _section(factor: FactorResult, facts: ReportFacts, folder: Path, baseline: Mapping[str, RunResult]) -> list[str]:
+def _section(
+    factor: FactorResult, facts: ReportFacts, folder: Path, baseline: Mapping[str, RunResult], rows: Sequence[Row]
+) -> list[str]:
     name = factor.table.factor
     lines = [f"## {name}: {_QUESTIONS[name]}", "", f"### {name}: runs", "", _runs(factor, facts), ""]
     lines += [*factor.notes, ""] if factor.notes else []
@@ -89,8 +100,7 @@ def _section(factor: FactorResult, facts: ReportFacts, folder: Path, baseline: M
         lines += [f"### {name}: effective robustness", ""]
         lines += _micro_robustness(factor, facts, folder, baseline) if facts.micro else draw_paper(factor, folder)
     lines += [f"### {name}: what the models were given", "", _samples(factor.samples, facts), ""]
-    clean, *shifts = facts.tests
-    lines += [f"### {name}: comparisons", *comparison_lines(factor, clean, shifts, facts.micro), ""]
+    lines += [f"### {name}: comparisons", *comparison_lines(factor, rows), ""]
     return lines
 
 
@@ -150,7 +160,8 @@ def _micro_robustness(
     draw_shifts(points, clean, shifts, folder / figure)
     lines = [f"![accuracy under the shifts against accuracy without]({figure})", ""]
     answers = {name: result.answers for name, result in {**baseline, **tested}.items()}
-    above = above_line(answers, list(baseline), clean, shifts)
+    measured = above_line(answers, list(baseline), clean, shifts)
+    above = intervals(measured, answers, list(baseline), clean)
     if not above:
         return [
             *lines,
@@ -173,8 +184,8 @@ def _micro_robustness(
     return [
         *lines,
         f"Points above the line through the {len(baseline)} supervised runs, mean over {len(shifts)} shifts; the "
-        "interval is that of test images drawn anew. One that includes 0 does not tell the arm from the line; "
-        "outside the line's runs the line is drawn on, and says less.",
+        "interval is that of test images, and of seeds where there are several, drawn anew. One that includes 0 does "
+        "not tell the arm from the line; outside the line's runs the line is drawn on, and says less.",
         "",
         table(["arm", "seed", "effective robustness, in miniature", ""], rows, right=(1,)),
         "",

@@ -1,47 +1,121 @@
-"""The comparisons of a factor in sentences: each quantity with its interval, never stronger than the numbers."""
+"""comparisons.csv and the report's sentences, which are made of its rows and of nothing else."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
 
-from imagenet_captions.ablations.compare import Floats, difference, mean_score, sentence
-from imagenet_captions.ablations.differences import in_words
-from imagenet_captions.ablations.markdown import escape
-from imagenet_captions.ablations.results import FactorResult, RunResult
-from imagenet_captions.ablations.table import Comparison
+from imagenet_captions.ablations.compare import Difference
+
+POINTS, LOG_ODDS = "points", "log-odds"
+EFFECTIVE, ACCURACY = "effective robustness", "accuracy"
 
 
-def comparison_lines(factor: FactorResult, clean: str, shifts: Sequence[str], same_images: bool) -> list[str]:
-    """A question, and a sentence for each quantity, for every comparison whose arms were tested.
+@dataclass(frozen=True)
+class Row:
+    """One quantity of one comparison: how far the first arm is above the second, with the interval at 95 %.
 
-    Where the shifts are the clean set's own images, what an arm loses under them is compared image by image too.
+    `kind` is effective robustness or accuracy, `quantity` says on what, and `headline` marks the rows that a factor's
+    sentence is about. `by_seed` holds the differences of the single seeds.
     """
-    tested = factor.tested_arms()
-    lines: list[str] = []
-    for comparison, shared, apart in zip(factor.table.comparisons, factor.shared, factor.apart, strict=True):
-        lines += ["", f"**{comparison.question}** ({shared}.)", "", escape(in_words(apart), longest=4000), ""]
-        if comparison.first in tested and comparison.second in tested:
-            lines += [f"- {line}" for line in _sentences(comparison, factor, clean, shifts, same_images)]
-        else:
-            lines.append("- Not compared: one of the arms failed.")
-    return lines
+
+    factor: str
+    first: str
+    second: str
+    kind: str
+    quantity: str
+    unit: str
+    headline: bool
+    value: float
+    low: float
+    high: float
+    images: int
+    by_seed: tuple[float, ...]
+
+    @property
+    def settled(self) -> bool:
+        """Whether the numbers tell the arms apart."""
+        return Difference(self.value, self.low, self.high, self.images, self.by_seed).settled
 
 
-def _sentences(
-    comparison: Comparison, factor: FactorResult, clean: str, shifts: Sequence[str], same_images: bool
-) -> Iterable[str]:
-    arms = factor.arm(comparison.first), factor.arm(comparison.second)
-    quantities: list[tuple[str, tuple[str, ...]]] = [(f"accuracy on {name}", (name,)) for name in (clean, *shifts)]
-    if same_images and shifts:
-        quantities = [quantities[0], ("mean accuracy under the shifts", tuple(shifts))]
-    for words, sets in quantities:
-        scores = [[mean_score(result.answers, sets) for result in arm] for arm in arms]
-        yield sentence(comparison.first, comparison.second, words, difference(*scores))
-    if same_images and shifts:
-        kept = [[_change(result, clean, shifts) for result in arm] for arm in arms]
-        words = "what the shifts change (mean accuracy under them less that on the same images without)"
-        yield sentence(comparison.first, comparison.second, words, difference(*kept))
+def sentence(row: Row) -> str:
+    """What a row says, and no more.
+
+    >>> numbers = {"value": 1.0, "low": -0.7, "high": 2.7, "images": 1000, "by_seed": (1.0,)}
+    >>> sentence(Row("size", "clip", "labels", ACCURACY, "accuracy on clean", POINTS, headline=False, **numbers))
+    'clip and labels: the difference of +1.0 points in accuracy on clean has an interval of -0.7 to +2.7 (n = 1,000), \
+which includes 0: this run does not tell them apart.'
+    """
+    numbers = f"{_signed(row, row.low)} to {_signed(row, row.high)} (n = {row.images:,})"
+    several = len(row.by_seed) > 1
+    seeds = f"; by seed {', '.join(_signed(row, value) for value in row.by_seed)}" if several else ""
+    runs = "these runs do" if several else "this run does"
+    if row.settled:
+        return f"{_above(row)} in {row.quantity}, with an interval of {numbers}{seeds}."
+    gap = (
+        f"{row.first} and {row.second}: the difference of {_signed(row, row.value)} {row.unit} in {row.quantity} has "
+        f"an interval of {numbers}"
+    )
+    if row.low <= 0 <= row.high:
+        return f"{gap}, which includes 0: {runs} not tell them apart{seeds}."
+    return f"{gap}, which leaves 0 out, but not all seeds point the same way: {runs} not tell them apart{seeds}."
 
 
-def _change(result: RunResult, clean: str, shifts: Sequence[str]) -> Floats:
-    return mean_score(result.answers, shifts) - mean_score(result.answers, (clean,))
+def factor_sentence(rows: Sequence[Row]) -> str:
+    """What a factor's comparisons say of effective robustness, in one sentence; nothing where none was measured."""
+    headlines = [row for row in rows if row.headline]
+    if not headlines:
+        return ""
+    settled = [row for row in headlines if row.settled]
+    start = f"In {headlines[0].quantity}, {len(settled)} of {len(headlines)} comparisons are told apart"
+    told = f": {'; '.join(map(_above, settled))}" if settled else ""
+    others = [row for row in headlines if not row.settled]
+    if not others:
+        return f"{start}{told}."
+    low, high = min(row.low for row in others), max(row.high for row in others)
+    rest = f"the intervals of the {'others' if settled else 'differences'} lie within"
+    return f"{start}{told}; {rest} {_signed(others[0], low)} and {_signed(others[0], high)} {others[0].unit}."
+
+
+def write_rows(rows: Iterable[Row]) -> str:
+    """comparisons.csv: every number to its last digit."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([part.name for part in fields(Row)])
+    for row in rows:
+        values = {part.name: getattr(row, part.name) for part in fields(Row)}
+        values |= {"headline": "yes" if row.headline else "no", "by_seed": " ".join(map(repr, row.by_seed))}
+        writer.writerow(values.values())
+    return text.getvalue()
+
+
+def read_rows(text: str) -> list[Row]:
+    """The rows of a comparisons.csv."""
+    return [
+        Row(
+            factor=values["factor"],
+            first=values["first"],
+            second=values["second"],
+            kind=values["kind"],
+            quantity=values["quantity"],
+            unit=values["unit"],
+            headline=values["headline"] == "yes",
+            value=float(values["value"]),
+            low=float(values["low"]),
+            high=float(values["high"]),
+            images=int(values["images"]),
+            by_seed=tuple(map(float, values["by_seed"].split())),
+        )
+        for values in csv.DictReader(io.StringIO(text))
+    ]
+
+
+def _above(row: Row) -> str:
+    way = "above" if row.value > 0 else "below"
+    return f"{row.first} is {_signed(row, abs(row.value)).lstrip('+')} {row.unit} {way} {row.second}"
+
+
+def _signed(row: Row, value: float) -> str:
+    return f"{value:+.1f}" if row.unit == POINTS else f"{value:+.2f}"

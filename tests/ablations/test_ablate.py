@@ -20,7 +20,11 @@ from PIL import Image
 from imagenet_captions.ablations import ablate as ablating
 from imagenet_captions.ablations import run as running
 from imagenet_captions.ablations.ablate import ablate
+from imagenet_captions.ablations.comparisons import ON_LINE
 from imagenet_captions.ablations.factors import FACTORS
+from imagenet_captions.ablations.markdown import escape
+from imagenet_captions.ablations.micro_robustness import line_through, on_line
+from imagenet_captions.ablations.sentences import factor_sentence, read_rows, sentence
 from imagenet_captions.ablations.settings import AblateSettings, parse_places, recorded
 from imagenet_captions.ablations.testing import read_answers
 from imagenet_captions.ablations.train_apart import read_settings, train_apart
@@ -70,6 +74,39 @@ def test_the_report_has_every_factor_with_figure_and_sentences(done: AblateSetti
     assert "line through the 3 supervised runs" in report
     assert "texts name exactly one class, and" in report
     assert report.count("this run does not tell them apart") + len(re.findall(r"points (above|below)", report)) >= 50
+
+
+def test_every_sentence_of_the_report_is_made_of_comparisons_csv(done: AblateSettings) -> None:
+    report = (done.out / "report.md").read_text(encoding="utf-8")
+    rows = read_rows((done.out / "comparisons.csv").read_text(encoding="utf-8"))
+    for factor in FACTORS:
+        own = [row for row in rows if row.factor == factor]
+        section = report.partition(f"### {factor}: comparisons")[2].partition("\n## ")[0]
+        bullets = [line.removeprefix("- ") for line in section.splitlines() if line.startswith("- ")]
+        assert bullets == [sentence(row) for row in own]
+        assert escape(factor_sentence(own), longest=4000) in section.splitlines()
+        assert {row.quantity for row in own if row.headline} == {ON_LINE}
+    assert "what the shifts change" not in report, "the raw drop is no robustness"
+
+
+def test_the_numbers_of_comparisons_csv_are_those_of_the_answers(done: AblateSettings) -> None:
+    rows = read_rows((done.out / "comparisons.csv").read_text(encoding="utf-8"))
+    by_key = {(row.factor, row.first, row.second, row.quantity): row for row in rows}
+    clip, labels = (read_answers(run_folder(done, name)) for name in ("clip", "supervised-matched"))
+    row = by_key["loss", "clip", "supervised-matched", "accuracy on clean"]
+    assert row.value == pytest.approx(100 * (clip["clean"].mean() - labels["clean"].mean()))
+    line = [read_answers(run_folder(done, name)) for name in ("supervised", "supervised-12", "supervised-6")]
+    x = np.array([each["clean"].mean() for each in line])
+    above = []
+    for arm in (clip, labels):
+        own = np.array([arm["clean"].mean()])
+        gaps = []
+        for name in ("micro-blur", "micro-noise", "micro-contrast"):
+            fitted = line_through(x, np.array([each[name].mean() for each in line]))
+            gaps.append(arm[name].mean() - on_line(fitted, own)[0])
+        above.append(np.mean(gaps))
+    found = by_key["loss", "clip", "supervised-matched", ON_LINE].value
+    assert found == pytest.approx(100 * (above[0] - above[1]))
 
 
 def test_every_accuracy_in_the_report_is_that_of_metrics_json(done: AblateSettings) -> None:
@@ -216,8 +253,8 @@ def test_other_prompts_are_tested_again_and_nothing_trained(copied: AblateSettin
     own.write_text("a {}\n")
     trained = (run_folder(copied, "clip") / "done.json").stat().st_mtime_ns
     settings = replace(copied, factors=("test-language",), prompts=str(own))
-    for sentence in ("a {}", "no {} at all"):
-        own.write_text(f"{sentence}\n")
+    for prompt in ("a {}", "no {} at all"):
+        own.write_text(f"{prompt}\n")
         ablate(settings)
         assert (run_folder(copied, "clip") / "done.json").stat().st_mtime_ns == trained
         metrics = json.loads((run_folder(copied, "clip") / "metrics.json").read_text())

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
-from imagenet_captions.ablations.compare import Difference, difference, mean_score, sentence
+from imagenet_captions.ablations.compare import Difference, difference, draw_seeds, drawn_difference, mean_score
 from imagenet_captions.ablations.markdown import escape, table
-from imagenet_captions.ablations.micro_robustness import above_line
+from imagenet_captions.ablations.micro_robustness import above_line, intervals, kept_log_odds, line_through, on_line
+from imagenet_captions.ablations.paper_effective import effective_robustness
+from imagenet_captions.ablations.sentences import ACCURACY, LOG_ODDS, POINTS, Row, factor_sentence, sentence
 from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.results import Result
+from imagenet_captions.evaluation.robustness import measure
+
+
+def row(found: Difference, first: str = "a", second: str = "b", unit: str = POINTS, headline: bool = False) -> Row:
+    numbers = (found.value, found.low, found.high, found.images, found.by_seed)
+    return Row("size", first, second, ACCURACY, "accuracy on clean", unit, headline, *numbers)
 
 
 def bonett_and_price(only_first: int, only_second: int, images: int) -> tuple[float, float]:
@@ -53,9 +63,8 @@ def test_seeds_are_averaged_and_have_to_agree() -> None:
     apart = difference([right, half], [half, np.concatenate([right[:240], wrong[:160]])])
     assert apart.low > 0
     assert not apart.settled
-    assert "not all seeds point the same way: these runs do not tell them apart; by seed +50.0, -10.0" in sentence(
-        "a", "b", "accuracy", apart
-    )
+    words = "not all seeds point the same way: these runs do not tell them apart; by seed +50.0, -10.0"
+    assert words in sentence(row(apart))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +77,7 @@ def test_seeds_are_averaged_and_have_to_agree() -> None:
     ],
 )
 def test_a_sentence_is_never_stronger_than_its_interval(found: Difference, said: str) -> None:
-    text = sentence("a", "b", "accuracy on clean", found)
+    text = sentence(row(found))
     assert said in text
     assert f"{found.low:+.1f} to {found.high:+.1f} (n = 1,000)" in text
     assert ("above" in text or "below" in text) == (found.low > 0 or found.high < 0)
@@ -83,21 +92,110 @@ def test_other_images_and_other_seeds_cannot_be_compared() -> None:
         mean_score({"a": np.ones(3, bool), "b": np.ones(4, bool)}, ["a", "b"])
 
 
+def runs_at(accuracies: dict[str, tuple[float, float]], images: int = 4000, seed: int = 0) -> dict[str, dict[str, Any]]:
+    """Runs by name with these shares right without shift and under each of two shifts, on the same images."""
+    hard = np.random.default_rng(seed).random(images)
+    return {
+        name: {"clean": hard < clean, **dict.fromkeys(("blur", "noise"), hard < shifted)}
+        for name, (clean, shifted) in accuracies.items()
+    }
+
+
+LINE = {"s1-s0": (0.4, 0.3), "s2-s0": (0.5, 0.39), "s3-s0": (0.6, 0.49)}
+
+
 def test_the_line_goes_through_the_baseline_and_tells_what_is_above() -> None:
-    generator = np.random.default_rng(0)
-    hard = generator.random(4000)
-    shifts = ("blur", "noise")
-    answers = {}
-    for name, clean, shifted in (("s1", 0.4, 0.3), ("s2", 0.5, 0.39), ("s3", 0.6, 0.49), ("robust", 0.5, 0.49)):
-        answers[name] = {"clean": hard < clean, **dict.fromkeys(shifts, hard < shifted)}
-    found = above_line(answers, ["s1", "s2", "s3"], "clean", shifts)
-    assert all(abs(found[name].value) < 0.5 for name in ("s1", "s2", "s3"))
-    assert found["robust"].value == pytest.approx(10, abs=0.7)
-    assert found["robust"].low > 0
+    answers = runs_at({**LINE, "robust-s0": (0.5, 0.49)})
+    measured = above_line(answers, list(LINE), "clean", ("blur", "noise"))
+    found = intervals(measured, answers, list(LINE), "clean")
+    assert all(abs(found[name].value) < 0.5 for name in LINE)
+    assert found["robust-s0"].value == pytest.approx(10, abs=0.7)
+    assert found["robust-s0"].low > 0
     assert not any(each.outside for each in found.values())
-    assert above_line(answers, ["s1", "s2"], "clean", shifts) == {}
-    same = dict.fromkeys(("a", "b", "c"), answers["s1"])
-    assert above_line(same, ["a", "b", "c"], "clean", shifts) == {}
+    assert above_line(answers, list(LINE)[:2], "clean", ("blur", "noise")).values == {}
+    same = dict.fromkeys(("a", "b", "c"), answers["s1-s0"])
+    assert above_line(same, ["a", "b", "c"], "clean", ("blur", "noise")).values == {}
+
+
+def test_the_line_is_the_naive_one() -> None:
+    answers = runs_at({**LINE, "other-s0": (0.45, 0.44)}, images=300)
+    measured = above_line(answers, list(LINE), "clean", ("blur", "noise"))
+    x, y = (np.array([answers[name][each].mean() for name in LINE]) for each in ("clean", "blur"))
+    other = {each: np.array([answers["other-s0"][each].mean()]) for each in ("clean", "blur")}
+    gap = other["blur"] - on_line(line_through(x, y), other["clean"])
+    assert measured.values["other-s0"] == pytest.approx(100 * float(gap[0]))
+    draws = measured.draws["other-s0"]
+    assert abs(float(draws.mean()) - measured.values["other-s0"]) < 1
+    assert 1 < float(draws.std()) < 6
+
+
+def test_a_weak_model_that_loses_less_in_points_is_not_called_robust() -> None:
+    """The raw drop of a weak model is small because it has little to lose; the line and the log-odds know that."""
+    on_it = {"weak-s0": (0.2, 0.138), "strong-s0": (0.6, 0.49)}
+    answers = runs_at({**LINE, **on_it})
+    lost = {name: answers[name]["clean"].mean() - answers[name]["blur"].mean() for name in on_it}
+    assert lost["weak-s0"] < lost["strong-s0"] - 0.03
+    measured = above_line(answers, list(LINE), "clean", ("blur", "noise"))
+    assert abs(measured.values["weak-s0"] - measured.values["strong-s0"]) < 1.5
+    kept = kept_log_odds(answers, "clean", ("blur", "noise")).values
+    assert abs(kept["weak-s0"] - kept["strong-s0"]) < 0.1
+
+
+def test_a_joint_interval_carries_images_seeds_and_fit() -> None:
+    generator = np.random.default_rng(0)
+    images, fits = generator.normal(0, 1, 1000), generator.normal(0, 2, 1000)
+    paired = drawn_difference([(10.0, 8.0)], [(10 + images + fits, 8 + images + fits)], 100)
+    assert (paired.value, round(paired.low, 6), round(paired.high, 6)) == (2.0, 2.0, 2.0), "one draw for both arms"
+    alone = drawn_difference([(10.0, 8.0)], [(10 + fits, np.full(1000, 8.0))], 100)
+    assert alone.high - alone.low == pytest.approx(2 * 1.96 * 2, rel=0.1)
+    other = [(np.full(1000, at), np.full(1000, 8.0)) for at in (10.0, 14.0)]
+    spread = drawn_difference([(10.0, 8.0), (14.0, 8.0)], other, 100)
+    assert (spread.value, spread.by_seed) == (4.0, (2.0, 6.0))
+    assert (spread.low, spread.high) == (2.0, 6.0), "with two seeds a draw may hold one of them twice"
+    assert draw_seeds(3).sum(axis=1).tolist() == [3] * 1000
+
+
+def test_the_papers_differences_rest_on_the_fits_of_its_table() -> None:
+    generator = np.random.default_rng(0)
+    hard = {name: generator.random(2000) for name in ("imagenet", "imagenet-v2", "imagenet-r", "imagenet-a")}
+    shares = {"a-s0": (0.5, 0.42, 0.3, 0.1), "b-s0": (0.5, 0.37, 0.3, 0.1)}
+    answers = {
+        run: {name: hard[name] < share for name, share in zip(hard, given, strict=True)}
+        for run, given in shares.items()
+    }
+    found = effective_robustness(answers, list(hard))
+    assert list(found) == ["imagenet-v2", "imagenet-r", "imagenet-a", "the mean of imagenet-v2, imagenet-r"]
+    results = [
+        Result(run, {name: 100 * float(each.mean()) for name, each in given.items()}, images=dict.fromkeys(given, 2000))
+        for run, given in answers.items()
+    ]
+    for model in measure(results, all_classes=True).models:
+        for column, shift in model.shifts.items():
+            assert found[column].values[model.result.model] == pytest.approx(shift.value)
+            low, high = np.quantile(found[column].draws[model.result.model], [0.025, 0.975])
+            assert (low, high) == pytest.approx(shift.interval, abs=0.6)
+    v2 = found["imagenet-v2"]
+    draws = [(v2.draws["a-s0"], v2.draws["b-s0"])]
+    paired = drawn_difference([(v2.values["a-s0"], v2.values["b-s0"])], draws, 2000)
+    gap = answers["a-s0"]["imagenet-v2"].mean() - answers["b-s0"]["imagenet-v2"].mean()
+    assert paired.value == pytest.approx(100 * float(gap))
+    assert paired.high - paired.low < 3, "both arms have the images and the fit of a draw"
+
+
+def test_a_factors_sentence_is_made_of_its_headlines() -> None:
+    above, unclear = Difference(3.0, 0.4, 5.6, 1000, (3.0,)), Difference(1.0, -2.0, 4.0, 1000, (1.0,))
+    told = [row(above, "a", "b", headline=True), row(unclear, "a", "c", headline=True), row(above, "a", "d")]
+    assert factor_sentence(told) == (
+        "In accuracy on clean, 1 of 2 comparisons are told apart: a is 3.0 points above b; the intervals of the others "
+        "lie within -2.0 and +4.0 points."
+    )
+    assert factor_sentence([row(unclear, headline=True)]) == (
+        "In accuracy on clean, 0 of 1 comparisons are told apart; the intervals of the differences lie within -2.0 and "
+        "+4.0 points."
+    )
+    assert factor_sentence([row(above)]) == ""
+    odds = Difference(-0.5, -0.75, -0.25, 1000, (-0.5,))
+    assert sentence(row(odds, unit=LOG_ODDS)).startswith("a is 0.50 log-odds below b in accuracy on clean")
 
 
 HOSTILE = (

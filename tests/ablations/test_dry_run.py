@@ -17,6 +17,7 @@ from imagenet_captions.ablations.planning import amount_of, check_fairness
 from imagenet_captions.ablations.presets import find_preset
 from imagenet_captions.ablations.report import ReportFacts, write_report
 from imagenet_captions.ablations.results import FactorResult, RunResult, Sample
+from imagenet_captions.ablations.sentences import factor_sentence, read_rows, sentence
 from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.training.recipe import Recipe
 from imagenet_captions.training.recipes import find_recipe
@@ -128,6 +129,11 @@ def test_the_papers_report_measures_by_the_testbeds_line(tmp_path: Path) -> None
     assert "objectnet 18.7 % (Fang et al. 2022" in report
     assert "clip and supervised share images, seed; not steps" in report
     assert "in accuracy on imagenet-v2" in report
+    assert "in effective robustness on imagenet-v2" in report
+    assert "In effective robustness, the mean of imagenet-v2, imagenet-r, imagenet-sketch, objectnet, " in report
+    rows = read_rows((tmp_path / "comparisons.csv").read_text(encoding="utf-8"))
+    assert all(sentence(row) in report for row in rows)
+    assert factor_sentence(rows) in report
     assert "mean accuracy under the shifts" not in report, "the natural shifts are other images"
 
 

@@ -1,0 +1,130 @@
+"""The comparisons of a factor as rows: differences in effective robustness, and in accuracy beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from imagenet_captions.ablations.compare import Difference, difference, drawn_difference, mean_score
+from imagenet_captions.ablations.differences import in_words
+from imagenet_captions.ablations.markdown import escape
+from imagenet_captions.ablations.micro_robustness import Measured, above_line, kept_log_odds
+from imagenet_captions.ablations.paper_effective import MEAN, effective_robustness
+from imagenet_captions.ablations.results import FactorResult, RunResult
+from imagenet_captions.ablations.sentences import (
+    ACCURACY,
+    EFFECTIVE,
+    LOG_ODDS,
+    POINTS,
+    Row,
+    factor_sentence,
+    sentence,
+)
+from imagenet_captions.ablations.table import Comparison
+
+ON_LINE = "effective robustness (above the micro line, mean of the shifts)"
+IN_LOG_ODDS = "what is kept of the log-odds under the shifts (their mean; there is no line to measure from)"
+
+
+def compare_arms(
+    factor: FactorResult, tests: Sequence[str], micro: bool, baseline: Mapping[str, RunResult]
+) -> list[Row]:
+    """The rows of every comparison whose arms were tested."""
+    tested = factor.tested_arms()
+    rows: list[Row] = []
+    for comparison in factor.table.comparisons:
+        if comparison.first in tested and comparison.second in tested:
+            pairs = list(zip(factor.arm(comparison.first), factor.arm(comparison.second), strict=True))
+            measured = _micro(pairs, tests, baseline) if micro else _paper(pairs, tests)
+            rows += _effective(factor.table.factor, comparison, pairs, measured)
+            rows += _accuracies(factor.table.factor, comparison, pairs, tests, micro)
+    return rows
+
+
+def comparison_lines(factor: FactorResult, rows: Sequence[Row]) -> list[str]:
+    """One sentence on the factor; for each comparison its question, in what its arms differ, and a sentence a row."""
+    summary = factor_sentence(rows)
+    lines = ["", escape(summary, longest=4000)] if summary else []
+    for comparison, shared, apart in zip(factor.table.comparisons, factor.shared, factor.apart, strict=True):
+        lines += ["", f"**{comparison.question}** ({shared}.)", "", escape(in_words(apart), longest=4000), ""]
+        arms = comparison.first, comparison.second
+        found = [sentence(row) for row in rows if (row.first, row.second) == arms]
+        lines += [f"- {line}" for line in found] or ["- Not compared: one of the arms failed."]
+    return lines
+
+
+_Pairs = Sequence[tuple[RunResult, RunResult]]
+_Quantity = tuple[str, str, bool, int, Measured]  # in words, unit, whether the factor's sentence is about it, images
+
+
+def _micro(pairs: _Pairs, tests: Sequence[str], baseline: Mapping[str, RunResult]) -> list[_Quantity]:
+    """Against the line through the micro's own supervised runs, or in log-odds where there is none."""
+    clean, *shifts = tests
+    if not shifts:
+        return []
+    runs = {result.run.name: result for pair in pairs for result in pair}
+    answers = {name: result.answers for name, result in {**baseline, **runs}.items()}
+    images = len(next(iter(answers.values()))[clean])
+    measured = above_line(answers, list(baseline), clean, shifts)
+    if measured.values:
+        return [(ON_LINE, POINTS, True, images, measured)]
+    return [(IN_LOG_ODDS, LOG_ODDS, True, images, kept_log_odds(answers, clean, shifts))]
+
+
+def _paper(pairs: _Pairs, tests: Sequence[str]) -> list[_Quantity]:
+    """By the curves of the report's table and figure; the factor's sentence is about the mean, or a single shift."""
+    answers = {result.run.name: result.answers for pair in pairs for result in pair}
+    found = effective_robustness(answers, tests)
+    headline = next((name for name in found if name.startswith(MEAN)), next(iter(found), ""))
+    sizes = {name: len(next(iter(answers.values()))[name]) for name in tests}
+    return [
+        (
+            f"{EFFECTIVE}, {name}" if name.startswith(MEAN) else f"{EFFECTIVE} on {name}",
+            POINTS,
+            name == headline,
+            sizes.get(name, sum(sizes[each] for each in found if each in sizes)),
+            measured,
+        )
+        for name, measured in found.items()
+    ]
+
+
+def _effective(factor: str, comparison: Comparison, pairs: _Pairs, measured: Iterable[_Quantity]) -> Iterable[Row]:
+    for words, unit, headline, images, quantity in measured:
+        names = [(first.run.name, second.run.name) for first, second in pairs]
+        found = drawn_difference(
+            [(quantity.values[first], quantity.values[second]) for first, second in names],
+            [(quantity.draws[first], quantity.draws[second]) for first, second in names],
+            images,
+        )
+        yield _row(factor, comparison, EFFECTIVE, words, unit, headline, found)
+
+
+def _accuracies(
+    factor: str, comparison: Comparison, pairs: _Pairs, tests: Sequence[str], same_images: bool
+) -> Iterable[Row]:
+    """Accuracy on each test set; on shifts that are the clean set's own images, their mean."""
+    quantities: list[tuple[str, tuple[str, ...]]] = [(f"accuracy on {name}", (name,)) for name in tests]
+    if same_images and len(tests) > 1:
+        quantities = [quantities[0], ("mean accuracy under the shifts", tuple(tests[1:]))]
+    for words, sets in quantities:
+        first, second = ([mean_score(pair[side].answers, sets) for pair in pairs] for side in (0, 1))
+        yield _row(factor, comparison, ACCURACY, words, POINTS, False, difference(first, second))
+
+
+def _row(
+    factor: str, comparison: Comparison, kind: str, words: str, unit: str, headline: bool, found: Difference
+) -> Row:
+    return Row(
+        factor=factor,
+        first=comparison.first,
+        second=comparison.second,
+        kind=kind,
+        quantity=words,
+        unit=unit,
+        headline=headline,
+        value=found.value,
+        low=found.low,
+        high=found.high,
+        images=found.images,
+        by_seed=found.by_seed,
+    )
