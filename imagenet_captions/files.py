@@ -9,10 +9,11 @@ import re
 import secrets
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.places import is_remote
@@ -22,6 +23,7 @@ _LARGEST_READ_WHOLE = 4 << 30
 _PARTIAL, _OWN = ".partial", ".half"
 _TOKEN = 8  # bytes
 _SQLITE = b"SQLite format 3\0"
+_ZIP_END, _ZIP_END_SIZE = b"PK\5\6", 22
 
 
 @contextmanager
@@ -180,6 +182,21 @@ def is_sqlite(path: Path) -> bool:
     """Whether a file is an SQLite database, whatever its name."""
     with path.open("rb") as opened:
         return opened.read(len(_SQLITE)) == _SQLITE
+
+
+@contextmanager
+def open_zip(opened: IO[bytes]) -> Iterator[zipfile.ZipFile]:
+    """Open a file that is one zip and nothing else.
+
+    `zipfile` reads the last of two zips in one file, and skips anything else before or behind it. Raises
+    zipfile.BadZipFile for such a file.
+    """
+    with zipfile.ZipFile(opened) as archive:
+        first = min((member.header_offset for member in archive.infolist()), default=0)
+        opened.seek(-_ZIP_END_SIZE - len(archive.comment), os.SEEK_END)
+        if first or opened.read(len(_ZIP_END)) != _ZIP_END:
+            raise zipfile.BadZipFile("something stands before or behind the zip in it")
+        yield archive
 
 
 def walk(path: Path) -> Iterator[tuple[str, str]]:

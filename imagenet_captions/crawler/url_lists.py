@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import require_file
+from imagenet_captions.files import open_zip, require_file
 from imagenet_captions.progress import open_watched, progress
 from imagenet_captions.storage.places import is_only_here
 
@@ -145,7 +145,7 @@ def _tar_members(opened: _Readable) -> Iterator[_Readable]:
 
 
 def _zip_members(opened: BinaryIO) -> Iterator[_Readable]:
-    with zipfile.ZipFile(opened) as archive:
+    with open_zip(opened) as archive:
         for member in archive.infolist():
             if not member.is_dir() and not _is_junk(member.filename):
                 with archive.open(member) as content:

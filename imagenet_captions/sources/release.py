@@ -22,7 +22,7 @@ import pyarrow as pa
 from imagenet_captions import classes
 from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import require_file
+from imagenet_captions.files import open_zip, require_file
 from imagenet_captions.image_ids import image_id as read_image_id
 from imagenet_captions.image_ids import wnid_of
 from imagenet_captions.progress import open_watched
@@ -276,7 +276,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
     try:
         with (
             open_watched(path, f"read {path.name}") as raw,
-            zipfile.ZipFile(raw) as archive,
+            open_zip(raw) as archive,
             archive.open(_json_member(archive, path)) as stream,
         ):
             yield stream
