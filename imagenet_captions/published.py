@@ -12,7 +12,6 @@ from functools import cache
 from importlib import resources
 
 from imagenet_captions import classes
-from imagenet_captions.records import Outcome
 
 PAPER_ROWS = 463_622  # Fang et al. 2022 (arXiv 2205.01397), Introduction
 COUNTED_ROWS = 448_896  # the sum of `published_counts`
@@ -69,10 +68,10 @@ def published_counts() -> dict[str, int]:
     return {wnid: int(images) for wnid, _, images in rows}
 
 
-def reconcile(rows: Mapping[str, int], funnel: Mapping[Outcome, int]) -> Reconciliation:
-    """Hold a dataset's rows per wnid, and how its inputs ended, against the published counts, class by class.
+def reconcile(rows: Mapping[str, int]) -> Reconciliation:
+    """Hold a dataset's rows per wnid against the published counts, class by class.
 
-    >>> found = reconcile({"n01440764": 200}, {})
+    >>> found = reconcile({"n01440764": 200})
     >>> found.classes[0].difference, found.beyond_counted
     (-19, -448696)
     """
@@ -80,10 +79,10 @@ def reconcile(rows: Mapping[str, int], funnel: Mapping[Outcome, int]) -> Reconci
         ClassCount(wnid, classes.by_wnid(wnid).name, rows.get(wnid, 0), published)
         for wnid, published in sorted(published_counts().items())
     )
-    return Reconciliation(counts, tuple(_reasons(counts, funnel)))
+    return Reconciliation(counts, tuple(_reasons(counts)))
 
 
-def _reasons(counts: tuple[ClassCount, ...], funnel: Mapping[Outcome, int]) -> list[str]:
+def _reasons(counts: tuple[ClassCount, ...]) -> list[str]:
     """What explains a difference, as far as anyone knows."""
     reasons = [
         f"the paper says {PAPER_ROWS:,} images; the public file was counted to have {COUNTED_ROWS:,} entries, "
@@ -92,10 +91,5 @@ def _reasons(counts: tuple[ClassCount, ...], funnel: Mapping[Outcome, int]) -> l
     empty = [count for count in counts if not count.published]
     reasons += [
         f"the public file has no entry of {count.class_name} ({count.wnid}); here are {count.ours:,}" for count in empty
-    ]
-    reasons += [
-        f"{count:,} inputs of this dataset ended as {outcome.value}"
-        for outcome, count in funnel.items()
-        if outcome not in (Outcome.KEPT, Outcome.UNKNOWN_CLASS)
     ]
     return reasons

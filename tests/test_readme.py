@@ -108,7 +108,7 @@ def test_from_the_release_and_on_to_python_and_to_the_exports(folder: Path) -> N
     run(bash, folder)
     assert json.loads((folder / "subset" / "manifest.json").read_text())["files"]
     assert list((folder / "shards").glob("*.tar"))
-    assert (folder / "captions.csv").read_text(encoding="utf-8").startswith("filepath\ttitle\n")
+    assert (folder / "captions.tsv").read_text(encoding="utf-8").startswith("filepath\ttitle\n")
     assert (folder / "figure.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,21 +19,9 @@ from imagenet_captions.ablations.table import Run, Table
 from imagenet_captions.examples import open_examples
 from imagenet_captions.progress import track
 
-_COLUMNS = (
-    "run",
-    "data",
-    "images",
-    "steps",
-    "images seen",
-    "objective",
-    "recipe",
-    "model",
-    "starts from",
-    "classifier",
-    "estimate here",
-    "GPU, reported",
-)
-_RIGHT = (2, 3, 4)
+_COLUMNS = ("run", "images", "steps", "images seen", "estimate here", "GPU, reported")
+_RIGHT = (1, 2, 3)
+_WIDEST = 100
 
 
 def describe(settings: AblateSettings) -> str:
@@ -55,7 +44,18 @@ def describe(settings: AblateSettings) -> str:
         + _comparisons(table, amounts, settings)
         for table in tables
     ]
-    return "\n\n".join([*parts, _notes(runs, settings, amounts, steps)])
+    return _wrapped("\n\n".join([*parts, _notes(runs, settings, amounts, steps)]))
+
+
+def _wrapped(text: str) -> str:
+    """The text with its long lines broken, the rest of each further to the right than its beginning."""
+    lines = []
+    for line in text.split("\n"):
+        before = line[: len(line) - len(line.lstrip())]
+        lines += textwrap.wrap(
+            line, _WIDEST, subsequent_indent=before + "    ", break_long_words=False, break_on_hyphens=False
+        ) or [""]
+    return "\n".join(lines)
 
 
 def _source(name: str, path: Path) -> Source:
@@ -81,30 +81,41 @@ def _measure(runs: Sequence[Run], settings: AblateSettings) -> dict[tuple[str, s
 def _table(
     table: Table, settings: AblateSettings, amounts: dict[str, Amount], steps: dict[tuple[str, str], Measured]
 ) -> str:
+    """A row of figures for each run, and below it how it is trained and tested."""
     rows = [_row(run, settings, amounts, steps) for run in table.runs]
     widths = [max(len(row[at]) for row in (_COLUMNS, *rows)) for at in range(len(_COLUMNS))]
     lines = [f"{table.factor}: {len(table.runs)} runs"]
-    for row in (_COLUMNS, *rows):
+    for row, below in zip((_COLUMNS, *rows), ("", *(_how(run, settings) for run in table.runs)), strict=True):
         cells = [
             cell.rjust(width) if at in _RIGHT else cell.ljust(width)
             for at, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append(f"  {'  '.join(cells)}".rstrip())
+        lines += [f"      {below}"] if below else []
     return "\n".join(lines)
 
 
 def _row(
     run: Run, settings: AblateSettings, amounts: dict[str, Amount], steps: dict[tuple[str, str], Measured]
 ) -> tuple[str, ...]:
-    how = " ".join(filter(None, (run.classifier, run.prompts))) or "-"
-    recipe = make_recipe(run, settings.model)
     if not run.trains:
-        return (run.name, run.data, "-", "-", "-", "-", "-", recipe.model, run.model_of or "", how, "a test only", "")
-    amount = amounts[run.name]
+        return (run.name, "-", "-", "-", "a test only", "-")
+    recipe, amount = make_recipe(run, settings.model), amounts[run.name]
     here, gpu = in_words(run.objective, recipe.model, steps[run.objective, recipe.model], amount.seen)
     most = "up to " if run.pick.reads_texts else ""
     sizes = (f"{most}{amount.images:,}", f"{most}{amount.steps:,}", f"{most}{amount.seen:,}")
-    return (run.name, run.data, *sizes, run.objective, run.recipe, recipe.model, run.init or "-", how, here, gpu or "-")
+    return (run.name, *sizes, here.partition(" on ")[0], gpu or "-")  # the notes name the device
+
+
+def _how(run: Run, settings: AblateSettings) -> str:
+    """How a run is trained, from what, and how it is tested."""
+    test = " ".join(filter(None, (run.classifier, run.prompts)))
+    parts = [f"test {test}" if test else "no test of its own", f"of {run.model_of}" if run.model_of else ""]
+    if run.trains:
+        recipe = make_recipe(run, settings.model)
+        start = f"from {run.init}" if run.init else ""
+        parts = [f"{run.objective} {recipe.model}", f"recipe {run.recipe}", f"data {run.data}", start, *parts]
+    return ", ".join(filter(None, parts))
 
 
 def _published(table: Table, settings: AblateSettings, rows: dict[str, int]) -> str:

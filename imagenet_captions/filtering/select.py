@@ -86,7 +86,10 @@ def select(dataset: Path, settings: FilterSettings) -> Selection:
             _sample(selection, sampling)
     if not selection.kept:
         steps = ", ".join(f"{step} {count:,}" for step, count in selection.counts().items())
-        raise InputError(f"no row of {dataset} is left (left out by {steps or 'nothing: it has none'}); ask for less")
+        raise InputError(
+            f"nothing in {dataset} matches (left out by {steps or 'nothing: it has no rows'}); take back a condition, "
+            "or check its spelling"
+        )
     return selection
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
@@ -13,6 +14,7 @@ from imagenet_captions.stats.result import ClassStats, Stats
 from imagenet_captions.stats.sections import Cell, Section
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]{}<>|#~$&])")
+_WIDEST = 100  # of a line of text
 _FIGURE = re.compile(r"(?:[0-9.,]+(?: %)?(?: \(.*\))?)?")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -62,7 +64,7 @@ def _text(section: Section) -> str:
             line = "  ".join(cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in cells)
             lines.append(f"  {line}".rstrip())
     if section.note:
-        lines.append(f"  {section.note}")
+        lines.append(textwrap.fill(section.note, _WIDEST, initial_indent="  ", subsequent_indent="  "))
     return "\n".join(lines)
 
 

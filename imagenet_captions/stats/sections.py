@@ -77,7 +77,7 @@ def _funnel(funnel: Mapping[Outcome, int]) -> Section:
 
 def _published(stats: Stats) -> Section:
     """Beside the paper's number and a user's count, with the classes that differ most."""
-    found = reconcile({entry.wnid: entry.rows for entry in stats.classes}, stats.funnel or {})
+    found = reconcile({entry.wnid: entry.rows for entry in stats.classes})
     furthest = sorted(found.classes, key=lambda count: (-abs(count.difference), count.wnid))[:_MOST_CLASSES]
     totals = (("the paper's images", PAPER_ROWS), ("entries that a user counted in the public file", COUNTED_ROWS))
     return Section(

@@ -195,9 +195,9 @@ def test_a_denylist(text_dataset: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        ("--out-ids x --class tench --contains title=zebra", "no row of .* is left"),
+        ("--out-ids x --class tench --contains title=zebra", "nothing in .* matches"),
         ("--out x --class teddy.bear", "no class is called"),
-        ("--out x --class 850", "no row of .* is left"),
+        ("--out x --class 850", "nothing in .* matches"),
         ("--out-ids x --matches title=(?<=a)b", "invalid perl operator: (?<"),
         ("--out-ids x --contains title", "--contains 'title' is not possible; give FIELD=TEXT"),
         ("--out-ids x --has subtitle", "no field 'subtitle'"),
