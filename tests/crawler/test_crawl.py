@@ -359,7 +359,7 @@ def test_what_is_no_matches_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         crawl(tmp_path / "nowhere.parquet", store, CrawlSettings(), world.tools())
     (tmp_path / "text.parquet").write_text("image_id,photo_id")
-    with pytest.raises(InputError, match="no Parquet file"):
+    with pytest.raises(InputError, match="not a Parquet file"):
         crawl(tmp_path / "text.parquet", store, CrawlSettings(), world.tools())
     drops = write_matches(tmp_path, []).with_suffix(".outcomes.parquet")
     with pytest.raises(InputError, match="no text column photo_id"):
