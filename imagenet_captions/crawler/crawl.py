@@ -47,7 +47,7 @@ def crawl(
     wanted = wanted_photos(matches, settings.deny)
     client = None if store.exists() else tools.connect(settings)  # no store is left behind when there is no key
     report = CrawlReport()
-    with Store(store) as opened, Interrupts() as interrupts:
+    with Store(store) as opened:
         older_than = None if settings.refresh_days is None else tools.wall() - settings.refresh_days * 86400
         photos = without_denied_owners(photos_to_ask(wanted, opened, older_than, elsewhere), store, settings.deny)
         report.left = len(photos)
@@ -55,6 +55,7 @@ def crawl(
         if len(photos):
             with (
                 closing(client or tools.connect(settings)) as connected,
+                Interrupts() as interrupts,
                 progress("crawl", len(photos), "photos") as bar,
             ):
                 asking = Asking(connected, opened, settings, tools, interrupts, bar, report)

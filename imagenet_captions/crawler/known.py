@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from tqdm import tqdm
-
+from imagenet_captions.crawler.answers import parse_photo
 from imagenet_captions.crawler.policy import FINAL_STATES, State, parse_stored, shorten
 from imagenet_captions.crawler.store import Stored, StoreReader
+from imagenet_captions.photo_record import PhotoRecord
+from imagenet_captions.progress import track
 
 log = logging.getLogger(__name__)
 
 _MOST_NAMED = 5
-_WORTH_A_LINE = 50_000  # answers, which take a few seconds
+_WORTH_A_BAR = 20_000  # answers, which take half a second
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is known about a photo: its state, and a remark; of a final state the parsed answer, and when it came."""
+    """What is known about a photo: its state, a remark on it, and the record where Flickr has the photo."""
 
     state: State
-    remark: str
-    answer: dict[str, Any] = field(default_factory=dict)
+    remark: str = ""
+    record: PhotoRecord | None = None
     retrieved_at: int | None = None
 
 
@@ -35,18 +35,18 @@ def read_stored(photo_id: str, stored: Stored) -> Known:
     parsed = parse_stored(photo_id, stored.state, stored.answer)
     if parsed is None:
         return Known(State.DAMAGED, f"it does not say that the photo is {stored.state.value!r}")
-    return Known(stored.state, shorten(str(parsed.get("message", ""))), parsed, stored.retrieved_at)
+    if stored.state is State.OK:
+        return Known(State.OK, record=parse_photo(photo_id, parsed["photo"]), retrieved_at=stored.retrieved_at)
+    return Known(stored.state, shorten(str(parsed.get("message", ""))))
 
 
-def read_answers(reader: StoreReader) -> Iterator[tuple[str, Known]]:
-    """Yield every photo that has an answer, sound or damaged, and what is known about it, under a progress bar."""
+def read_states(reader: StoreReader) -> Iterator[tuple[str, State]]:
+    """Yield every photo that has an answer, and its state, DAMAGED included."""
     count = reader.count()
-    if count > _WORTH_A_LINE:
-        log.info("reading %d answers of the store", count)
-    with tqdm(total=count, unit="answer", desc="read the store", delay=1, disable=None) as bar:
-        for photo_id, stored in reader.answers():
-            yield photo_id, read_stored(photo_id, stored)
-            bar.update()
+    rows = reader.answers()
+    for photo_id, stored in track(rows, "read the store", count, "answers") if count > _WORTH_A_BAR else rows:
+        sound = stored.answer is not None and parse_stored(photo_id, stored.state, stored.answer) is not None
+        yield photo_id, stored.state if sound else State.DAMAGED
 
 
 def warn_of_damage(photo_ids: Sequence[str], then: str) -> None:

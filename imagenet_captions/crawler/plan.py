@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions import records
-from imagenet_captions.crawler.answers import parse_photo
-from imagenet_captions.crawler.known import read_answers, read_stored, warn_of_damage
+from imagenet_captions.crawler.known import read_states, read_stored, warn_of_damage
 from imagenet_captions.crawler.policy import FINAL_STATES, State
 from imagenet_captions.crawler.store import Store, StoreReader
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
@@ -67,7 +66,7 @@ def photos_to_ask(
 
 def _damaged(store: Path) -> pa.Array:
     with closing(StoreReader(store)) as reader:
-        return _ids(photo_id for photo_id, known in read_answers(reader) if known.state is State.DAMAGED)
+        return _ids(photo_id for photo_id, state in read_states(reader) if state is State.DAMAGED)
 
 
 def without_denied_owners(photos: pa.ChunkedArray, store: Path, deny: Denylist) -> pa.ChunkedArray:
@@ -80,13 +79,10 @@ def without_denied_owners(photos: pa.ChunkedArray, store: Path, deny: Denylist) 
     denied = []
     with closing(StoreReader(store)) as reader:
         for start in range(0, len(photos), _ANSWERS_AT_ONCE):
-            answers = reader.get(photos.slice(start, _ANSWERS_AT_ONCE).to_pylist())
-            for photo_id, stored in answers.items():
-                known = read_stored(photo_id, stored)
-                if known.state is State.OK:
-                    record = parse_photo(photo_id, known.answer["photo"])
-                    if deny.denies_owner(record.owner, record.photo_page):
-                        denied.append(photo_id)
+            for photo_id, stored in reader.each(photos.slice(start, _ANSWERS_AT_ONCE).to_pylist()):
+                record = read_stored(photo_id, stored).record
+                if record and deny.denies_owner(record.owner, record.photo_page):
+                    denied.append(photo_id)
     return photos.filter(pc.invert(pc.is_in(photos, _ids(iter(denied)))))
 
 

@@ -11,8 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from imagenet_captions import files, records
-from imagenet_captions.crawler.answers import parse_photo
-from imagenet_captions.crawler.known import Known, read_answers, read_stored, warn_of_damage
+from imagenet_captions.crawler.known import Known, read_states, read_stored, warn_of_damage
 from imagenet_captions.crawler.plan import open_matches
 from imagenet_captions.crawler.policy import FINAL_STATES, State
 from imagenet_captions.crawler.store import Stored, StoreReader, store_revision
@@ -20,11 +19,12 @@ from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.photo_record import STILL
 from imagenet_captions.progress import progress
 from imagenet_captions.records import Outcome
-from imagenet_captions.storage.parquet import read_batches, read_files
+from imagenet_captions.storage.parquet import ParquetFile, read_batches, read_files
 
 __all__ = ["CrawlSource", "answered_photos", "store_revision"]
 
 _ROWS_AT_ONCE = 900  # answers of a few kilobytes each
+_MOST_HELD = 64 << 20  # bytes of answers, which may be as long as `policy.LARGEST_ANSWER`
 
 _OUTCOMES = {
     State.NOT_FOUND: Outcome.NOT_FOUND,
@@ -57,20 +57,16 @@ class CrawlSource:
             open_matches(self._matches) as opened,
             progress("read answers", opened.metadata.num_rows, "images") as bar,
         ):
-            for batch in read_batches(opened, _ROWS_AT_ONCE, ["image_id", "wnid", "photo_id", "url", "detail"]):
-                stored = store.get(batch["photo_id"].unique().to_pylist())
-                known = {photo_id: read_stored(photo_id, each) for photo_id, each in stored.items()}
-                ours = [self._has(photo_id, known) for photo_id in batch["photo_id"].to_pylist()]
-                permitted, denied = self._deny.drop(batch.filter(pa.array(ours, pa.bool_())))
-                if len(denied):
-                    self._drops += self._deny.outcomes(denied).to_batches()
-                rows = permitted.to_pylist()
+            for batch, answers in _with_answers(store, opened):
                 raw, dropped = _Columns(records.RAW), _Columns(records.OUTCOMES)
-                for row in rows:
+                for row in self._permitted(batch, answers):
                     photo_id = row["photo_id"]
-                    _update(digest, row, stored.get(photo_id))
-                    _add(row, known.get(photo_id), raw, dropped)
-                damaged.update((photo_id, None) for photo_id, each in known.items() if each.state is State.DAMAGED)
+                    stored = answers.get(photo_id)
+                    known = None if stored is None else read_stored(photo_id, stored)
+                    _update(digest, row, stored)
+                    _add(row, known, raw, dropped)
+                    if known and known.state is State.DAMAGED:
+                        damaged[photo_id] = None
                 if dropped:
                     self._drops.append(dropped.batch())
                 if raw:
@@ -98,14 +94,46 @@ class CrawlSource:
                 pass
         return {"matches": files.sha256(self._matches), "crawl": str(self._digest)}
 
-    def _has(self, photo_id: str, known: dict[str, Known]) -> bool:
-        return photo_id not in self._elsewhere or (photo_id in known and known[photo_id].state in FINAL_STATES)
+    def _permitted(self, batch: pa.RecordBatch, answers: dict[str, Stored]) -> list[dict[str, Any]]:
+        """The rows that are this source's and not denied; the denied ones are counted."""
+        ours = [self._has(photo_id, answers) for photo_id in batch["photo_id"].to_pylist()]
+        permitted, denied = self._deny.drop(batch.filter(pa.array(ours, pa.bool_())))
+        if len(denied):
+            self._drops += self._deny.outcomes(denied).to_batches()
+        rows: list[dict[str, Any]] = permitted.to_pylist()
+        return rows
+
+    def _has(self, photo_id: str, answers: dict[str, Stored]) -> bool:
+        if photo_id not in self._elsewhere:
+            return True
+        return photo_id in answers and read_stored(photo_id, answers[photo_id]).state in FINAL_STATES
+
+
+def _with_answers(store: StoreReader, matches: ParquetFile) -> Iterator[tuple[pa.RecordBatch, dict[str, Stored]]]:
+    """Yield the matches in batches, with the answers about their photos."""
+    for batch in read_batches(matches, _ROWS_AT_ONCE, ["image_id", "wnid", "photo_id", "url", "detail"]):
+        yield from _in_parts(store, batch)
+
+
+def _in_parts(store: StoreReader, batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, dict[str, Stored]]]:
+    """Yield a batch with its answers, in halves where these are too long to be held together."""
+    answers, size = {}, 0
+    for photo_id, stored in store.each(batch["photo_id"].unique().to_pylist()):
+        answers[photo_id] = stored
+        size += len(stored.answer or b"")
+        if size > _MOST_HELD and len(batch) > 1:
+            half = len(batch) // 2
+            answers.clear()
+            yield from _in_parts(store, batch.slice(0, half))
+            yield from _in_parts(store, batch.slice(half))
+            return
+    yield batch, answers
 
 
 def answered_photos(store: Path) -> pa.Array:
     """The photos that a store has a final answer about, and not a damaged one."""
     with closing(StoreReader(store)) as reader:
-        sound = [photo_id for photo_id, known in read_answers(reader) if known.state in FINAL_STATES]
+        sound = [photo_id for photo_id, state in read_states(reader) if state is not State.DAMAGED]
     return pa.array(sound, pa.string())
 
 
@@ -128,12 +156,12 @@ class _Columns:
 
 def _add(row: dict[str, Any], known: Known | None, raw: _Columns, dropped: _Columns) -> None:
     """Put a matched image where it belongs."""
-    record = parse_photo(row["photo_id"], known.answer["photo"]) if known and known.state is State.OK else None
-    if known is None or record is None:
+    if known is None or known.record is None:
         outcome, reason = _outcome(row["photo_id"], known)
         detail = _joined(reason, row["detail"])
         dropped.add(image_id=row["image_id"], wnid=row["wnid"], outcome=outcome.value, detail=detail, count=1)
         return
+    record = known.record
     raw.add(
         image_id=row["image_id"],
         wnid=row["wnid"],

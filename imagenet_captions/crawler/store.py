@@ -201,13 +201,16 @@ class StoreReader:
 
     def get(self, photo_ids: Sequence[str]) -> dict[str, Stored]:
         """What is known about these photos; those never asked for are left out."""
-        found = {}
+        return dict(self.each(photo_ids))
+
+    def each(self, photo_ids: Sequence[str]) -> Iterator[tuple[str, Stored]]:
+        """Yield what `get` returns, photo by photo in any order, for callers that must not hold all answers at once."""
         for start in range(0, len(photo_ids), _READ_AT_ONCE):
             part = photo_ids[start : start + _READ_AT_ONCE]
             query = f"SELECT {_COLUMNS} FROM photos WHERE photo_id IN ({', '.join('?' * len(part))})"
             with _in_words(self.path):
-                found.update({row[0]: _stored(*row[1:]) for row in self._connection.execute(query, part)})
-        return found
+                for row in self._connection.execute(query, part):
+                    yield row[0], _stored(*row[1:])
 
     def answers(self) -> Iterator[tuple[str, Stored]]:
         """Yield every photo that has an answer, or a state that no crawl has written, and what is known about it."""

@@ -141,6 +141,7 @@ def test_a_second_interrupt_ends_a_crawl_whose_answers_drip(tmp_path: Path) -> N
 
 def test_a_link_does_not_let_a_second_crawl_in(tmp_path: Path) -> None:
     matches, store, link = write_matches(tmp_path, ids(60)), tmp_path / "photos.sqlite", tmp_path / "link.sqlite"
+    Store(store).close()
     link.symlink_to(store)
     photos = {photo_id: ok(photo_id) for photo_id in ids(60)}
     with FlickrStandIn(photos) as flickr, crawling(matches, link, "20/s", flickr.endpoint) as first:

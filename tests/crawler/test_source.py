@@ -169,6 +169,23 @@ def test_order_and_batches_of_a_larger_crawl(tmp_path: Path) -> None:
     assert pa.Table.from_batches(batches)["photo_id"].to_pylist() == ids
 
 
+def test_long_answers_are_not_held_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [str(number) for number in range(300)]
+    matches, store = write_matches(tmp_path, [*ids, *ids[::7]]), tmp_path / "photos.sqlite"
+    with Store(store) as opened:
+        for photo_id in ids:
+            long = "x" * 50_000 * (photo_id in ("0", "150", "151", "299"))
+            opened.save_answer(photo_id, State.OK, json.dumps(ok(photo_id, description=long)).encode(), 1)
+    source = CrawlSource(matches, store)
+    whole, digests = list(source.batches()), source.inputs()
+    monkeypatch.setattr("imagenet_captions.crawler.source._MOST_HELD", 60_000)
+    parts = list(source.batches())
+    assert len(whole) == 1
+    assert max(batch.nbytes for batch in parts) < 100_000
+    assert pa.Table.from_batches(parts).equals(pa.Table.from_batches(whole))
+    assert source.inputs() == digests
+
+
 def test_digests_tell_what_was_answered_and_not_when(tmp_path: Path) -> None:
     matches = write_matches(tmp_path, ["7", "8"])
 
