@@ -124,6 +124,9 @@ def _summary(facts: CardFacts) -> str:
     origin = "the ILSVRC-2012 training set" if among is ClassSet.ILSVRC2012 else "ImageNet (fall 2011)"
     images = "no images" if facts.images is None else f"{facts.images:,} images"
     image = "" if facts.images is None else ", the image"
+    made = "the texts cleaned, a `caption` made of them"
+    if facts.settings.get("as_published"):
+        made = "the texts as the source gave them, a `caption` joined of them"
     lacking = 0 if facts.images is None else facts.rows - facts.images
     return f"""\
 # ImageNet-Captions
@@ -131,7 +134,7 @@ def _summary(facts: CardFacts) -> str:
 Images of {origin} with what their photographers wrote about them on Flickr: title, description
 and tags. {facts.rows:,} rows with {images}, in {facts.classes:,} of {among.shown}.
 {f"{lacking:,} rows have no image: the images given did not have it." if lacking else ""}
-- config `default`: the texts cleaned, a `caption` made of them, the language{image}
+- config `default`: {made}, the language{image}
 - config `raw`: the same rows, the texts exactly as the source gave them
 
 `label` is the rank of the sorted wnids, and its names are the wnids, since several classes may have one name;
