@@ -233,7 +233,7 @@ def open_source(files: SourceFiles, settings: CleanSettings) -> RawSource:
     release, matches, store, yfcc = files.release, files.matches, files.store, files.yfcc
     deny = settings.deny
     if release is not None and matches is None and store is None and yfcc is None:
-        return ReleaseSource(release, settings.classes)
+        return ReleaseSource(release, settings.classes, settings.as_published)
     if release is None and matches is not None:
         _check_classes(matches, settings.classes)
         if store is not None and yfcc is not None:

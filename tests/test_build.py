@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions import building
@@ -150,3 +152,17 @@ def test_a_stage_depends_on_what_it_imports_and_on_nothing_else() -> None:
     package = {path.relative_to(root).as_posix() for path in imported_files(root, ["packager/package.py"])}
     assert {"packager/images/tars.py", "dataset/shard.py"} <= package
     assert not any(name.startswith(("cleaner/", "packager/exports/")) for name in package)
+
+
+def test_as_published_an_entry_with_a_field_that_is_no_text_has_its_row(tmp_path: Path) -> None:
+    entries = json.loads((SAMPLE / "release.json").read_text(encoding="utf-8"))
+    first = next(entry for entry in entries if entry["title"])
+    whole = release_settings(tmp_path)
+    assert whole.release is not None
+    whole.release.write_text(json.dumps([{**first, "description": None, "tags": None}]), encoding="utf-8")
+    build(tmp_path / "out", replace(whole, clean=CleanSettings(as_published=True)))
+    (row,) = pq.read_table(tmp_path / "out/data").to_pylist()
+    assert (row["caption"], row["description"], row["tags"]) == (first["title"], "", [])
+    (outcome,) = pq.read_table(tmp_path / "out/outcomes.parquet").to_pylist()
+    assert (outcome["outcome"], outcome["count"]) == ("kept", 1)
+    assert outcome["detail"] == "description is null, not text; tags is null, not a list"

@@ -40,13 +40,14 @@ class Readable(Protocol):
 
 
 class Entry(NamedTuple):
-    """One good entry of the release."""
+    """One good entry of the release; the detail names the fields that were taken for empty."""
 
     image_id: str
     wnid: str
     title: str
     description: str
     tags: list[str]
+    detail: str | None = None
 
 
 class BadEntry(NamedTuple):
@@ -60,11 +61,13 @@ class BadEntry(NamedTuple):
 class ReleaseSource:
     """A `RawSource` over the published file.
 
-    Bad entries and entries outside the wanted classes become drops, with the entry's number in the detail.
+    Bad entries and entries outside the wanted classes become drops, with the entry's number in the detail. With
+    `as_published` a title, description or tags that hold no text make no entry bad.
     """
 
-    def __init__(self, path: Path, among: ClassSet = ClassSet.ILSVRC2012) -> None:
+    def __init__(self, path: Path, among: ClassSet = ClassSet.ILSVRC2012, as_published: bool = False) -> None:
         self.among = among
+        self._check = check_published_entry if as_published else check_entry
         self.path = require_file(path, "the release")
         self._bad: list[tuple[int, BadEntry]] = []
         self._outside: Counter[str] = Counter()
@@ -79,7 +82,7 @@ class ReleaseSource:
         with _opened(self.path) as stream:
             hashing = _Hashing(stream)
             for number, value in enumerate(iter_json_list(hashing, str(self.path)), start=1):
-                entry = check_entry(value)
+                entry = self._check(value)
                 if isinstance(entry, BadEntry):
                     self._bad.append((number, entry))
                     continue
@@ -138,19 +141,30 @@ def check_entry(value: object) -> Entry | BadEntry:
     image_id = read_image_id(filename) if isinstance(filename, str) else None
     wnid = wnid_of(image_id) if image_id else None
     for name in ("filename", "wnid", "title", "description"):
-        if not isinstance(value.get(name), str):
-            return BadEntry(image_id, wnid, f"{name} is {_found(value, name)}, not text")
+        if fault := _text_fault(value, name):
+            return BadEntry(image_id, wnid, fault)
     if image_id is None or wnid is None:
         return BadEntry(None, None, f"filename {_short(filename)} is not of the form n01440764_10026.JPEG")
     if value["wnid"] != wnid:
         return BadEntry(image_id, wnid, f"wnid {_short(value['wnid'])} is not the one of the file name {image_id}")
-    tags = value.get("tags")
-    if not isinstance(tags, list):
-        return BadEntry(image_id, wnid, f"tags is {_found(value, 'tags')}, not a list")
-    for tag in tags:
-        if not isinstance(tag, str):
-            return BadEntry(image_id, wnid, f"tags holds {_kind(tag)}, not only text")
-    return Entry(image_id, wnid, value["title"], value["description"], tags)
+    if fault := _tags_fault(value):
+        return BadEntry(image_id, wnid, fault)
+    return Entry(image_id, wnid, value["title"], value["description"], value["tags"])
+
+
+def check_published_entry(value: object) -> Entry | BadEntry:
+    """Read one element of the list; a title, description or tag that is no text is left out, and the detail says so.
+
+    >>> check_published_entry({"filename": "n01440764_10.JPEG", "wnid": "n01440764", "title": "x", "tags": ["a", 3]})[2:]
+    ('x', '', ['a'], 'description is missing, not text; tags holds the number 3, not only text')
+    """
+    if not isinstance(value, dict):
+        return check_entry(value)
+    faults = [_text_fault(value, "title"), _text_fault(value, "description"), _tags_fault(value)]
+    texts = {name: text if isinstance(text := value.get(name), str) else "" for name in ("title", "description")}
+    tags = value["tags"] if isinstance(value.get("tags"), list) else []
+    entry = check_entry({**value, **texts, "tags": [tag for tag in tags if isinstance(tag, str)]})
+    return entry if isinstance(entry, BadEntry) else entry._replace(detail="; ".join(filter(None, faults)) or None)
 
 
 def iter_json_list(stream: Readable, name: str) -> Iterator[Any]:
@@ -326,6 +340,17 @@ def _not_the_release(path: Path, bad: list[tuple[int, BadEntry]]) -> str:
         f"{path} is not imagenet_captions.json: none of its {len(bad):,} entries has filename, wnid, title, "
         f"description and tags{first}; check the file"
     )
+
+
+def _text_fault(value: dict[str, Any], name: str) -> str | None:
+    return None if isinstance(value.get(name), str) else f"{name} is {_found(value, name)}, not text"
+
+
+def _tags_fault(value: dict[str, Any]) -> str | None:
+    tags = value.get("tags")
+    if not isinstance(tags, list):
+        return f"tags is {_found(value, 'tags')}, not a list"
+    return next((f"tags holds {_kind(tag)}, not only text" for tag in tags if not isinstance(tag, str)), None)
 
 
 def _found(value: dict[str, Any], name: str) -> str:

@@ -112,6 +112,44 @@ def test_every_entry_ends_somewhere(tmp_path: Path) -> None:
     ]
 
 
+UNUSABLE: list[tuple[dict[str, Any], str]] = [
+    ({"title": None}, "title is null, not text"),
+    ({"description": 42}, "description is the number 42, not text"),
+    ({"tags": "dog beach"}, "tags is text, not a list"),
+    ({"tags": [None, "dog", 3]}, "tags holds null, not only text"),
+    ({"title": [], "tags": {}}, "title is a list, not text; tags is an object, not a list"),
+]
+
+
+@pytest.mark.parametrize(("change", "detail"), UNUSABLE)
+def test_as_published_a_field_without_text_is_empty(tmp_path: Path, change: dict[str, Any], detail: str) -> None:
+    path = write(tmp_path / "release.json", [{**GOOD, **change}])
+    source = ReleaseSource(path, as_published=True)
+    (row,) = [row for batch in source.batches() for row in batch.to_pylist()]
+    assert [drop for batch in source.drops() for drop in batch.to_pylist()] == []
+    empty = {"title": "", "description": "", "tags": ["dog"] if change.get("tags") == [None, "dog", 3] else []}
+    for name in ("title", "description", "tags"):
+        assert row[name] == (empty[name] if name in change else GOOD[name])
+    assert row["detail"] == detail
+    with pytest.raises(InputError, match="none of its 1 entries"):
+        read(path)
+
+
+def test_as_published_an_entry_without_fields_has_its_row_and_a_bad_one_none(tmp_path: Path) -> None:
+    named = {"filename": GOOD["filename"], "wnid": GOOD["wnid"]}
+    bad: list[Any] = [{**GOOD, "wnid": "n02084071", "title": None}, {**GOOD, "filename": 7}, {**GOOD, "wnid": None}, 3]
+    source = ReleaseSource(write(tmp_path / "release.json", [GOOD, named, *bad]), as_published=True)
+    rows = [row for batch in source.batches() for row in batch.to_pylist()]
+    missing = "title is missing, not text; description is missing, not text; tags is missing, not a list"
+    assert [row["detail"] for row in rows] == [None, missing]
+    assert [row["detail"] for batch in source.drops() for row in batch.to_pylist()] == [
+        "entry 3: wnid 'n02084071' is not the one of the file name n01440764_10026",
+        "entry 4: filename is the number 7, not text",
+        "entry 5: wnid is null, not text",
+        "entry 6: the number 3, not an object",
+    ]
+
+
 def test_half_a_surrogate_pair_is_marked_and_loses_nothing_else(tmp_path: Path) -> None:
     text = json.dumps([{**GOOD, "title": "half \ud83d of it \U0001f41f", "tags": ["a\ude00b"]}])
     (tmp_path / "release.json").write_text(text)
