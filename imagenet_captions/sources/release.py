@@ -155,8 +155,8 @@ def check_entry(value: object) -> Entry | BadEntry:
 def check_published_entry(value: object) -> Entry | BadEntry:
     """Read one element of the list; a title, description or tag that is no text is left out, and the detail says so.
 
-    >>> check_published_entry({"filename": "n01440764_10.JPEG", "wnid": "n01440764", "title": "x", "tags": ["a", 3]})[2:]
-    ('x', '', ['a'], 'description is missing, not text; tags holds the number 3, not only text')
+    >>> check_published_entry({"filename": "n01440764_10.JPEG", "wnid": "n01440764", "title": None, "tags": []}).detail
+    'title is null, not text; description is missing, not text'
     """
     if not isinstance(value, dict):
         return check_entry(value)
