@@ -41,6 +41,15 @@ LICENSES = (
 )
 
 
+def allows_sharing(number: int | None) -> bool:
+    """Whether a photo whose licence has this number may be passed on: not if all rights are reserved, or unknown.
+
+    >>> allows_sharing(4), allows_sharing(0), allows_sharing(None)
+    (True, False, False)
+    """
+    return any(entry.id == number and entry.url is not None for entry in LICENSES)
+
+
 def resolve_license(name: str | int) -> tuple[int, ...]:
     """Flickr's numbers for a licence given as number, short name or full name; without a version, all versions.
 

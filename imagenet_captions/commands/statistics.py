@@ -9,6 +9,7 @@ import typer
 from imagenet_captions.commands.app import command
 from imagenet_captions.commands.flags import refuse_without_effect
 from imagenet_captions.commands.options import Overwrite
+from imagenet_captions.stats.thumbnails import Thumbnails
 
 
 @command
@@ -24,6 +25,10 @@ def stats(
         Path | None,
         typer.Option(help="Write one page there, with plots and a searchable gallery.", metavar="FILE"),
     ] = None,
+    thumbnails: Annotated[
+        Thumbnails,
+        typer.Option(help="Photos in the page: those whose licence allows sharing, all (for a page you keep) or none."),
+    ] = Thumbnails.OPEN,
     counts: Annotated[
         Path | None,
         typer.Option(help="Write wnid and rows per class there, for `filter --like`.", metavar="FILE"),
@@ -44,6 +49,8 @@ def stats(
 
     if html:
         check_installed()
+    else:
+        refuse_without_effect("without --html", "thumbnails")
     outputs = [file for file in (csv, markdown, counts, frequencies, html) if file is not None]
     if not outputs:
         refuse_without_effect("without a file to write", "overwrite")
@@ -57,7 +64,7 @@ def stats(
             (markdown, lambda: render.as_markdown(told)),
             (counts, lambda: render.counts_tsv(measured)),
             (frequencies, lambda: render.frequencies_tsv(measured)),
-            (html, lambda: report(dataset, measured, index)),
+            (html, lambda: report(dataset, measured, index, thumbnails)),
         ]
         asked = [text for file, text in texts if file is not None]
         for partial, text in zip(partials, asked, strict=True):

@@ -23,6 +23,7 @@ from imagenet_captions.licenses import LICENSES, License
 from imagenet_captions.progress import progress
 from imagenet_captions.splits import sampling_key
 from imagenet_captions.stats.collect import ImageHolder, read_tables
+from imagenet_captions.stats.thumbnails import Thumbnails
 from imagenet_captions.storage.parquet import parquet_file
 
 _COLUMNS = tuple(
@@ -59,6 +60,7 @@ class Card:
     license: License | None
     page: str | None  # the photo's page on Flickr
     picture: Picture | None
+    left_out: str = ""  # why an image that is there is not shown
 
     @property
     def alt(self) -> str:
@@ -66,13 +68,19 @@ class Card:
         return f"{self.class_name}: {self.title[:120]}" if self.title else f"Photo of class {self.class_name}"
 
 
-def gallery(dataset: Path, images: ImageHolder | None, count: int) -> list[Card]:
-    """Choose rows by a hash of their ids, spread over the classes; only such with an image, if any has one."""
+def gallery(dataset: Path, images: ImageHolder | None, count: int, thumbnails: Thumbnails) -> list[Card]:
+    """Choose rows by a hash of their ids, spread over the classes; only such with an image, if any has one.
+
+    Which of them are shown with their photo, `thumbnails` says; the others say why not.
+    """
     files = shard_files(dataset)
-    chosen = choose(_with_image(files, images), count) or choose(_ids(files), count)
+    pictured = choose(_with_image(files, images), count)
+    chosen = pictured or choose(_ids(files), count)
     rows = _rows(files, chosen)
-    pictures = _pictures(files, rows, images)
-    return [_card(rows[image_id], pictures.get(image_id)) for image_id in chosen if image_id in rows]
+    left_out = {image_id: thumbnails.refuses(row["license"]) for image_id, row in rows.items() if pictured}
+    shown = {image_id: row for image_id, row in rows.items() if left_out.get(image_id) == ""}
+    pictures = _pictures(files, shown, images)
+    return [_card(rows[each], pictures.get(each), left_out.get(each, "")) for each in chosen if each in rows]
 
 
 def choose(image_ids: Iterable[str], count: int) -> list[str]:
@@ -167,7 +175,7 @@ def _in_dataset(files: Sequence[Path], image_ids: Iterable[str]) -> Iterator[tup
                     )
 
 
-def _card(row: dict[str, Any], small: Picture | None) -> Card:
+def _card(row: dict[str, Any], small: Picture | None, left_out: str) -> Card:
     page, description = row["photo_page"], row["description"]
     return Card(
         image_id=row["image_id"],
@@ -181,4 +189,5 @@ def _card(row: dict[str, Any], small: Picture | None) -> Card:
         license=next((entry for entry in LICENSES if entry.id == row["license"]), None),
         page=page if page and _PAGE.fullmatch(page) else None,
         picture=small,
+        left_out=left_out,
     )

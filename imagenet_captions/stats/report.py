@@ -16,6 +16,7 @@ from imagenet_captions.stats.plots import Columns, Curve, columns, curve
 from imagenet_captions.stats.render import right_columns
 from imagenet_captions.stats.result import Stats
 from imagenet_captions.stats.sections import Section, sections, share
+from imagenet_captions.stats.thumbnails import Thumbnails, note
 
 _PAGE = Path(__file__).with_name("page")
 _CARDS = 200
@@ -31,14 +32,18 @@ class Report:
     made_with: str
 
 
-def report(dataset: Path, stats: Stats, images: ImageHolder | None = None) -> str:
+def report(
+    dataset: Path, stats: Stats, images: ImageHolder | None = None, thumbnails: Thumbnails = Thumbnails.OPEN
+) -> str:
     """The page about a dataset, with a sample of its rows and, where there are images, small pictures of them.
+
+    A page is a copy of the photos that it shows. By default these are those whose licence allows that.
 
     Raises InputError where jinja2 is not installed.
     """
     check_installed()
     version = read_manifest(dataset).made_with.get("imagenet-captions", "")
-    return render(Report(dataset.resolve().name, stats, gallery(dataset, images, _CARDS), version))
+    return render(Report(dataset.resolve().name, stats, gallery(dataset, images, _CARDS, thumbnails), version))
 
 
 def check_installed() -> None:
@@ -67,6 +72,7 @@ def render(shown: Report) -> str:
     page = environment.get_template("report.html").render(
         report=shown,
         stats=shown.stats,
+        left_out=note(card.left_out for card in shown.cards),
         policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
         "base-uri 'none'; form-action 'none'",
         style=Markup(style),

@@ -93,6 +93,7 @@ WITHOUT_EFFECT = [
     ("evaluate", "k", "evaluate m --on a=b --out x --classifier prototypes --train t --k 4"),
     ("evaluate", "labels", "evaluate m --on a=b --out x --labels l"),
     ("evaluate", "called", "evaluate m --on a=b --out x --as clip"),
+    ("stats", "thumbnails", "stats d --thumbnails open"),
     ("robustness", "units", "robustness published --units fraction"),
     ("robustness", "with_published", "robustness r.csv --without-published"),
     ("robustness", "with_published", "robustness published --plot f.svg --with-published"),

@@ -14,11 +14,16 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.stats.collect import collect
+from imagenet_captions.stats.gallery import gallery
 from imagenet_captions.stats.report import report
-from tests.packager.made import IDS
+from imagenet_captions.stats.thumbnails import Thumbnails
+from tests.packager.made import IDS, images, train_folder, write_captions
 from tests.stats.conftest import HOSTILE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -69,6 +74,13 @@ document.getElementById("page").addEventListener("load", (event) => {
   inside.querySelectorAll("#classes thead button")[1].click();
   note("most", inside.querySelector("#classes tbody tr td").textContent);
   note("title", inside.title);
+  const box = (node) => node.getBoundingClientRect();
+  type("");
+  const cards = [...inside.querySelectorAll(".card")].filter((card) => box(card).height > 0);
+  const rows = Map.groupBy(cards, (card) => box(card).top);
+  note("ragged", [...rows.values()].filter((row) => new Set(row.map((card) => box(card).height)).size > 1).length);
+  note("rows", rows.size > 1);
+  note("apart", box(inside.querySelector("footer")).top - box(inside.querySelector("main")).bottom >= 48);
 });</script>"""
 
 
@@ -164,6 +176,9 @@ def test_search_keys_and_sorting(served: str, tmp_path: Path) -> None:
         "none": "0 true",
         "most": "3",
         "title": "dataset · ImageNet-Captions",
+        "ragged": "0",
+        "rows": "true",
+        "apart": "true",
     }
     assert seen.console == []
     assert seen.asked == [f"{served}/report.html"]  # of the page around it, so what a page asks for is seen
@@ -211,3 +226,49 @@ def test_the_page_names_nothing_outside_and_labels_what_it_draws(dataset: Path) 
     )
     assert str(policy).startswith("default-src 'none'; img-src data:; style-src 'sha256-")
     assert "http://" not in re.sub(r">[^<]*<", "><", page).replace("http-equiv", "")
+
+
+def test_no_two_parts_share_a_title(dataset: Path) -> None:
+    page = report(dataset, collect(dataset))
+    titles = re.findall(r"<(?:caption|figcaption><h3)>(.*?)<", page.split('id="gallery"')[0])
+    assert len(titles) > 8
+    assert len(set(titles)) == len(titles)
+
+
+@pytest.fixture(scope="module")
+def licensed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four classes of three rows: all rights reserved, licence not known, and two that may be shown."""
+    folder = tmp_path_factory.mktemp("licences")
+    captions = write_captions(folder / "captions.parquet")
+    table = pq.read_table(captions)
+    numbers = pa.array([0] * 3 + [None] * 3 + [4] * 3 + [9] * 3, pa.int32())
+    column = table.schema.get_field_index("license")
+    pq.write_table(
+        table.set_column(column, table.schema.field(column), numbers.cast(table.schema.field(column).type)), captions
+    )
+    source = train_folder(folder / "train", images())
+    package(captions, folder / "dataset", PackageSettings(images=source, workers=1))
+    return folder / "dataset"
+
+
+@pytest.mark.parametrize(
+    ("thumbnails", "shown", "note"),
+    [
+        (Thumbnails.OPEN, 6, "Photos not shown: 6 of 12 (3 all rights reserved, 3 licence not known)."),
+        (Thumbnails.ALL, 12, None),
+        (Thumbnails.NONE, 0, "Photos are not shown, as --thumbnails none asks."),
+    ],
+)
+def test_photos_are_shown_by_licence(licensed: Path, thumbnails: Thumbnails, shown: int, note: str | None) -> None:
+    page = report(licensed, collect(licensed), thumbnails=thumbnails)
+    assert page.count("data:image/jpeg;base64,") == shown
+    assert ("not shown" in page) is (note is not None)
+    assert note is None or note in page
+    assert page.count("Not shown: all rights reserved") == (3 if thumbnails is Thumbnails.OPEN else 0)
+
+
+def test_photos_of_an_unknown_licence_are_left_out_by_default(licensed: Path) -> None:
+    cards = {card.image_id: card for card in gallery(licensed, None, 200, Thumbnails.OPEN)}
+    assert len(cards) == 12
+    for card in cards.values():
+        assert (card.picture is None) == (card.license is None or card.license.id == 0)

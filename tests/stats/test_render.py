@@ -19,6 +19,7 @@ from imagenet_captions.stats.plots import columns, curve
 from imagenet_captions.stats.report import report
 from imagenet_captions.stats.result import Stats
 from imagenet_captions.stats.sections import Section, sections
+from imagenet_captions.stats.thumbnails import Thumbnails
 from tests.chain import run_cli
 from tests.packager.made import IDS, image
 
@@ -89,7 +90,7 @@ def test_the_choice_is_spread_over_classes_and_stays() -> None:
 
 
 def test_the_gallery_prefers_rows_with_images(dataset: Path) -> None:
-    cards = gallery(dataset, None, 200)
+    cards = gallery(dataset, None, 200, Thumbnails.OPEN)
     assert len(cards) == 11
     assert all(card.picture is not None for card in cards)
     assert {card.page for card in cards} == {None, "https://www.flickr.com/photos/11632020@N00/1/"}
