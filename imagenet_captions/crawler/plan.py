@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions import records
-from imagenet_captions.crawler.known import read_states, read_stored, warn_of_damage
+from imagenet_captions.crawler.photo_status import read_states, read_status, warn_of_damage
 from imagenet_captions.crawler.policy import FINAL_STATES, State
 from imagenet_captions.crawler.store import Store, StoreReader
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
@@ -80,7 +80,7 @@ def without_denied_owners(photos: pa.ChunkedArray, store: Path, deny: Denylist) 
     with closing(StoreReader(store)) as reader:
         for start in range(0, len(photos), _ANSWERS_AT_ONCE):
             for photo_id, stored in reader.each(photos.slice(start, _ANSWERS_AT_ONCE).to_pylist()):
-                record = read_stored(photo_id, stored).record
+                record = read_status(photo_id, stored).record
                 if record and deny.denies_owner(record.owner, record.photo_page):
                     denied.append(photo_id)
     return photos.filter(pc.invert(pc.is_in(photos, _ids(iter(denied)))))

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from imagenet_captions import files, records
-from imagenet_captions.crawler.known import Known, read_states, read_stored, warn_of_damage
+from imagenet_captions.crawler.photo_status import PhotoStatus, read_states, read_status, warn_of_damage
 from imagenet_captions.crawler.plan import open_matches
 from imagenet_captions.crawler.policy import FINAL_STATES, State
 from imagenet_captions.crawler.store import Stored, StoreReader, store_revision
@@ -62,10 +62,10 @@ class CrawlSource:
                 for row in self._permitted(batch, answers):
                     photo_id = row["photo_id"]
                     stored = answers.get(photo_id)
-                    known = None if stored is None else read_stored(photo_id, stored)
+                    status = None if stored is None else read_status(photo_id, stored)
                     _update(digest, row, stored)
-                    _add(row, known, raw, dropped)
-                    if known and known.state is State.DAMAGED:
+                    _add(row, status, raw, dropped)
+                    if status and status.state is State.DAMAGED:
                         damaged[photo_id] = None
                 if dropped:
                     self._drops.append(dropped.batch())
@@ -106,7 +106,7 @@ class CrawlSource:
     def _has(self, photo_id: str, answers: dict[str, Stored]) -> bool:
         if photo_id not in self._elsewhere:
             return True
-        return photo_id in answers and read_stored(photo_id, answers[photo_id]).state in FINAL_STATES
+        return photo_id in answers and read_status(photo_id, answers[photo_id]).state in FINAL_STATES
 
 
 def _with_answers(store: StoreReader, matches: ParquetFile) -> Iterator[tuple[pa.RecordBatch, dict[str, Stored]]]:
@@ -154,14 +154,14 @@ class _Columns:
         return pa.RecordBatch.from_pylist(self._rows, self._schema)
 
 
-def _add(row: dict[str, Any], known: Known | None, raw: _Columns, dropped: _Columns) -> None:
+def _add(row: dict[str, Any], status: PhotoStatus | None, raw: _Columns, dropped: _Columns) -> None:
     """Put a matched image where it belongs."""
-    if known is None or known.record is None:
-        outcome, reason = _outcome(row["photo_id"], known)
+    if status is None or status.record is None:
+        outcome, reason = _outcome(row["photo_id"], status)
         detail = _joined(reason, row["detail"])
         dropped.add(image_id=row["image_id"], wnid=row["wnid"], outcome=outcome.value, detail=detail, count=1)
         return
-    record = known.record
+    record = status.record
     raw.add(
         image_id=row["image_id"],
         wnid=row["wnid"],
@@ -176,7 +176,7 @@ def _add(row: dict[str, Any], known: Known | None, raw: _Columns, dropped: _Colu
         date_posted=record.date_posted,
         photo_page=record.photo_page,
         source="flickr",
-        retrieved_at=known.retrieved_at,
+        retrieved_at=status.retrieved_at,
         detail=_joined(STILL if record.is_video else "", row["detail"]),
     )
 
@@ -185,13 +185,13 @@ def _joined(*remarks: str | None) -> str | None:
     return "; ".join(filter(None, remarks)) or None
 
 
-def _outcome(photo_id: str, known: Known | None) -> tuple[Outcome, str]:
+def _outcome(photo_id: str, status: PhotoStatus | None) -> tuple[Outcome, str]:
     """Why a matched image gives no record."""
-    if known is None:
+    if status is None:
         return Outcome.NOT_ASKED, ""
-    if known.state is State.DAMAGED:
-        return Outcome.BAD_RECORD, f"the store's answer about photo {photo_id} is damaged: {known.remark}"
-    return _OUTCOMES[known.state], known.remark
+    if status.state is State.DAMAGED:
+        return Outcome.BAD_RECORD, f"the store's answer about photo {photo_id} is damaged: {status.remark}"
+    return _OUTCOMES[status.state], status.remark
 
 
 def _update(digest: Any, row: dict[str, Any], stored: Stored | None) -> None:

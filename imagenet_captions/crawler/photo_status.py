@@ -19,7 +19,7 @@ _WORTH_A_BAR = 20_000  # answers, which take half a second
 
 
 @dataclass(frozen=True)
-class Known:
+class PhotoStatus:
     """What is known about a photo: its state, a remark on it, and the record where Flickr has the photo."""
 
     state: State
@@ -28,16 +28,16 @@ class Known:
     retrieved_at: int | None = None
 
 
-def read_stored(photo_id: str, stored: Stored) -> Known:
+def read_status(photo_id: str, stored: Stored) -> PhotoStatus:
     """Return what a row says about its photo; DAMAGED where its answer does not say what its state says."""
     if stored.state not in FINAL_STATES or stored.answer is None:
-        return Known(stored.state, stored.last_error or "")
+        return PhotoStatus(stored.state, stored.last_error or "")
     parsed = parse_stored(photo_id, stored.state, stored.answer)
     if parsed is None:
-        return Known(State.DAMAGED, f"it does not say that the photo is {stored.state.value!r}")
+        return PhotoStatus(State.DAMAGED, f"it does not say that the photo is {stored.state.value!r}")
     if stored.state is State.OK:
-        return Known(State.OK, record=parse_photo(photo_id, parsed["photo"]), retrieved_at=stored.retrieved_at)
-    return Known(stored.state, shorten(str(parsed.get("message", ""))))
+        return PhotoStatus(State.OK, record=parse_photo(photo_id, parsed["photo"]), retrieved_at=stored.retrieved_at)
+    return PhotoStatus(stored.state, shorten(str(parsed.get("message", ""))))
 
 
 def read_states(reader: StoreReader) -> Iterator[tuple[str, State]]:
