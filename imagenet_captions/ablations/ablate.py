@@ -37,6 +37,8 @@ def ablate(settings: AblateSettings) -> Path:
             amounts = experiment.amounts()
             for table in experiment.tables:
                 check_fairness(table, amounts)
+            for run in experiment.runs():
+                experiment.train_settings(run)  # refuses batches that the devices cannot share
         failed = run_missing(experiment, amounts)
         shown = _with_finished(experiment, before)
         amounts = shown.amounts()

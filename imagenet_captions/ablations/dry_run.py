@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from imagenet_captions.ablations.arms import Source
 from imagenet_captions.ablations.differences import in_words as differ
 from imagenet_captions.ablations.differences import table_differences
 from imagenet_captions.ablations.estimate import Measured, in_words, measure_step
-from imagenet_captions.ablations.planning import Amount, amount_of, make_recipe
-from imagenet_captions.ablations.published import LABELLED, common_name, published_for, throughput_of
+from imagenet_captions.ablations.planning import Amount, amount_of
+from imagenet_captions.ablations.published import (
+    LABELLED,
+    REPORTED_PRECISION,
+    common_name,
+    published_for,
+    throughput_of,
+)
 from imagenet_captions.ablations.run import make_ask, make_tables, source_of
 from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.ablations.table import Run, Table
@@ -72,10 +77,10 @@ def _amount(run: Run, rows: dict[str, int], others: dict[str, Amount]) -> Amount
 
 def _measure(runs: Sequence[Run], settings: AblateSettings) -> dict[tuple[str, str], Measured]:
     """A measured step for each pair of objective and model."""
-    recipes = [make_recipe(run, settings.model) for run in runs if run.trains]
+    recipes = [settings.recipe_of(run) for run in runs if run.trains]
     wanted = {(recipe.objective, recipe.model): recipe for recipe in recipes}
     measured = track(wanted.items(), "measure a training step", len(wanted), "models")
-    return {key: measure_step(replace(recipe, accumulate=1), settings.threads) for key, recipe in measured}
+    return {key: measure_step(recipe, settings.threads, settings.grad_checkpointing) for key, recipe in measured}
 
 
 def _table(
@@ -100,8 +105,8 @@ def _row(
 ) -> tuple[str, ...]:
     if not run.trains:
         return (run.name, "-", "-", "-", "a test only", "-")
-    recipe, amount = make_recipe(run, settings.model), amounts[run.name]
-    here, gpu = in_words(run.objective, recipe.model, steps[run.objective, recipe.model], amount.seen)
+    recipe, amount = settings.recipe_of(run), amounts[run.name]
+    here, gpu = in_words(recipe, steps[run.objective, recipe.model], amount.seen)
     most = "up to " if run.pick.reads_texts else ""
     sizes = (f"{most}{amount.images:,}", f"{most}{amount.steps:,}", f"{most}{amount.seen:,}")
     return (run.name, *sizes, here.partition(" on ")[0], gpu or "-")  # the notes name the device
@@ -112,7 +117,7 @@ def _how(run: Run, settings: AblateSettings) -> str:
     test = " ".join(filter(None, (run.classifier, run.prompts)))
     parts = [f"test {test}" if test else "no test of its own", f"of {run.model_of}" if run.model_of else ""]
     if run.trains:
-        recipe = make_recipe(run, settings.model)
+        recipe = settings.recipe_of(run)
         start = f"from {run.init}" if run.init else ""
         parts = [f"{run.objective} {recipe.model}", f"recipe {run.recipe}", f"data {run.data}", start, *parts]
     return ", ".join(filter(None, parts))
@@ -123,7 +128,7 @@ def _published(table: Table, settings: AblateSettings, rows: dict[str, int]) -> 
     lines = []
     for run in table.runs:
         if run.pick.rows is None or run.pick.rows >= rows[run.data]:
-            found = published_for(run.data, run.stem, make_recipe(run, settings.model).model)
+            found = published_for(run.data, run.stem, settings.recipe_of(run).model)
             lines += [f"  {run.name} will be compared with: {'; '.join(map(str, found))}"] if found else []
     return "\n" + "\n".join(lines) if lines else "\n  no number was published for any of these runs"
 
@@ -141,16 +146,20 @@ def _notes(
     runs: Sequence[Run], settings: AblateSettings, amounts: dict[str, Amount], steps: dict[tuple[str, str], Measured]
 ) -> str:
     trained = [run for run in runs if run.trains]
-    models = {run.name: make_recipe(run, settings.model).model for run in trained}
+    models = {run.name: settings.recipe_of(run).model for run in trained}
     hours = sum(steps[run.objective, models[run.name]].hours(amounts[run.name].seen) for run in trained)
     lines = [
         f"{len(trained)} trainings, {sum(amounts[run.name].seen for run in trained):,} images seen, "
         f"{hours:,.1f} hours on {next(iter(steps.values())).device}",
         f"estimated from a step measured here, now, without reading images: {_steps_in_words(steps)}",
     ]
-    found = [throughput_of(run.objective, models[run.name]) for run in trained]
+    found = [throughput_of(run.objective, models[run.name], settings.recipe_of(run).precision) for run in trained]
     sources = {each.source: f"{each.gpu}: {each.images_per_second:,.0f} images/s" for each in found if each}
     lines += [f"GPU hours from what others reported of one {rate} ({source})" for source, rate in sources.items()]
+    if settings.devices > 1:
+        lines.append(f"on {settings.devices} devices together {hours / settings.devices:,.1f} hours, if none waits")
+    if not sources and next(iter(steps.values())).device.startswith("this CPU"):
+        lines.append(f"throughputs of GPUs were reported for --precision {REPORTED_PRECISION} and a ResNet-50 alone")
     if sources:
         lines.append("  nothing was found for the other objectives; on a machine with a GPU the step is measured there")
     if any(run.pick.reads_texts for run in runs):

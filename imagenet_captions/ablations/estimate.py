@@ -5,16 +5,19 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 
 from imagenet_captions.ablations.published import throughput_of
 from imagenet_captions.models.build import build_model
+from imagenet_captions.models.checkpointing import checkpoint_blocks
 from imagenet_captions.models.config import ProjectorConfig
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.threads import SMALL, computing_threads
 from imagenet_captions.training.data import Batch
+from imagenet_captions.training.gpu import tuned_for
 from imagenet_captions.training.objectives import make_objective
 from imagenet_captions.training.optimisers import make_optimiser
 from imagenet_captions.training.recipe import CONTRASTIVE, SIMCLR, SUPERVISED, Recipe
@@ -40,34 +43,53 @@ class Measured:
 
 
 def measure_step(
-    recipe: Recipe, threads: int | None = None, clock: Callable[[], float] = time.perf_counter
+    recipe: Recipe,
+    threads: int | None = None,
+    grad_checkpointing: bool = False,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Measured:
     """Train the recipe's model for a few steps on noise, and take the fastest: forward, backward, optimiser.
+
+    It computes as the run will: in the recipe's precision, on a GPU with channels last and TF32, and with gradient
+    checkpointing where that is asked for.
 
     Models of larger images are measured on a small batch, to save memory: a step of a large batch takes a little less
     an image. Reading images is not measured; a run that waits for its images takes longer.
     """
     with computing_threads(_side(recipe), threads):
-        return _measure(recipe, clock)
+        return _measure(recipe, grad_checkpointing, clock)
 
 
-def _measure(recipe: Recipe, clock: Callable[[], float]) -> Measured:
+def _measure(recipe: Recipe, grad_checkpointing: bool, clock: Callable[[], float]) -> Measured:
     kind = "cuda" if torch.cuda.is_available() else "cpu"
-    size = min(recipe.batch_size, _MOST_IMAGES[kind] if _side(recipe) > SMALL else recipe.batch_size)
+    part = recipe.batch_size // recipe.accumulate
+    size = min(part, _MOST_IMAGES[kind] if _side(recipe) > SMALL else part)
     model = _ready(recipe).to(kind).train()
+    if grad_checkpointing:
+        checkpoint_blocks(model)
     batch = _batch(model, recipe, size).to(kind)
     objective = make_objective(recipe)
     optimiser = make_optimiser(recipe, model.named_parameters())
     times = []
-    for _ in range(_STEPS):
-        start = clock()
-        loss = objective(model, batch)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        float(loss.detach())  # waits for the device
-        times.append(clock() - start)
+    with tuned_for(torch.device(kind), model):
+        for _ in range(_STEPS):
+            start = clock()
+            with _in_precision(recipe.precision, kind):
+                loss = objective(model, batch)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            float(loss.detach())  # waits for the device
+            times.append(clock() - start)
     return Measured(min(times) / size, size, _device_name(kind), kind == "cuda")
+
+
+def _in_precision(precision: str, kind: str) -> AbstractContextManager[None]:
+    """Compute as Lightning does in this precision."""
+    if precision == "32":
+        return nullcontext()
+    numbers = torch.bfloat16 if precision == "bf16-mixed" else torch.float16
+    return torch.autocast(kind, dtype=numbers)
 
 
 def _side(recipe: Recipe) -> int:
@@ -77,12 +99,12 @@ def _side(recipe: Recipe) -> int:
     return int(config_of(recipe.model).spec.size)
 
 
-def in_words(objective: str, model: str, measured: Measured, images: int) -> tuple[str, str]:
-    """Hours here, and GPU hours by what others reported ("" where nothing was), for so many images."""
+def in_words(recipe: Recipe, measured: Measured, images: int) -> tuple[str, str]:
+    """Hours here for so many images, and GPU hours by what others reported in this precision ("" for nothing)."""
     here = f"{_hours(measured.hours(images))} on {measured.device}"
     if measured.gpu:
         return f"{here} (GPU hours)", ""
-    found = throughput_of(objective, model)
+    found = throughput_of(recipe.objective, recipe.model, recipe.precision)
     if found is None:
         return here, ""
     return here, f"{_hours(images / found.images_per_second / 3600)} {found.gpu}"

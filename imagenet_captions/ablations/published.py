@@ -103,6 +103,8 @@ class Throughput:
     source: str
 
 
+REPORTED_PRECISION = "16-mixed"  # open_clip's default then (amp), and timm's with channels last
+
 # For a ResNet-50 at 224 pixels; a rough guide, since no two machines feed a GPU alike.
 THROUGHPUTS = (
     Throughput(
@@ -120,12 +122,13 @@ THROUGHPUTS = (
 )
 
 
-def throughput_of(objective: str, model: str) -> Throughput | None:
-    """The throughput that was reported for an objective with a ResNet-50, if one was.
+def throughput_of(objective: str, model: str, precision: str) -> Throughput | None:
+    """The throughput that was reported for an objective with a ResNet-50 in this precision, if one was.
 
-    >>> round(throughput_of("contrastive", "RN50").images_per_second)
+    >>> round(throughput_of("contrastive", "RN50", "16-mixed").images_per_second)
     252
+    >>> throughput_of("contrastive", "RN50", "32")
     """
-    if model != "RN50":
+    if model != "RN50" or precision != REPORTED_PRECISION:
         return None
     return next((found for found in THROUGHPUTS if found.objective == objective), None)

@@ -19,7 +19,7 @@ from imagenet_captions.ablations.arms import Ask, Source
 from imagenet_captions.ablations.factors import make_table, named_picks
 from imagenet_captions.ablations.inputs import Inputs, Rows
 from imagenet_captions.ablations.micro_dataset import write_micro_dataset, write_micro_shifts
-from imagenet_captions.ablations.planning import Amount, amount_of, make_recipe
+from imagenet_captions.ablations.planning import Amount, amount_of
 from imagenet_captions.ablations.settings import INPUTS, AblateSettings
 from imagenet_captions.ablations.table import Run, Table
 from imagenet_captions.ablations.testing import ANSWERS, METRICS, Fitting, needs_fitting, test_run
@@ -84,7 +84,7 @@ class Experiment:
         return TrainSettings(
             data=rows.data.resolve(),
             out=self.folder(run.name),
-            recipe=make_recipe(run, self.settings.model),
+            recipe=self.settings.recipe_of(run),
             init=None if run.init is None else str(self.folder(run.init).resolve()),
             ids=rows.ids.resolve(),
             seed=run.seed,
@@ -93,6 +93,7 @@ class Experiment:
             devices=self.settings.devices,
             workers=self.settings.workers,
             threads=self.settings.threads,
+            grad_checkpointing=self.settings.grad_checkpointing,
             log=("csv",),
         )
 

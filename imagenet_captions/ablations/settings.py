@@ -7,12 +7,14 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from imagenet_captions.ablations.factors import FACTORS
+from imagenet_captions.ablations.planning import make_recipe
 from imagenet_captions.ablations.presets import Preset, find_preset
+from imagenet_captions.ablations.table import Run
 from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import ImagenetCaptionsError, InputError
 from imagenet_captions.evaluation.shifts import SHIFTS
@@ -20,6 +22,7 @@ from imagenet_captions.files import digest, remove_tree, write_json, write_text
 from imagenet_captions.storage.outputs import check_place
 from imagenet_captions.storage.places import local_place
 from imagenet_captions.storage.receipts import is_dataset
+from imagenet_captions.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +34,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 class AblateSettings:
     """One or more factors on one preset: `data` and `tests` are places by name, `seeds` how often each arm is trained.
 
-    `epochs` takes the place of every recipe's epochs, `model` of every recipe's model, and `prompts` of the
-    preset's. `devices` train together,
-    each with `threads` threads on a CPU; without a number, models of small images get one.
+    `epochs`, `model`, `precision` and `accumulate` take the place of every recipe's, and `prompts` of the preset's.
+    `devices` train together, each with `threads` threads on a CPU; without a number, models of small images get one.
     """
 
     factors: tuple[str, ...]
@@ -48,6 +50,9 @@ class AblateSettings:
     workers: int = 2
     threads: int | None = None
     devices: int = 1
+    precision: str | None = None
+    accumulate: int | None = None
+    grad_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         for factor in self.factors:
@@ -59,6 +64,8 @@ class AblateSettings:
             raise InputError(f"--devices {self.devices} is not possible; give 1 or more")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"--threads {self.threads} is not possible; give 1 or more")
+        if self.accumulate is not None and self.accumulate < 1:
+            raise InputError(f"--accumulate {self.accumulate} is not possible; give 1 or more")
         if self.workers < 0:
             raise InputError(f"--workers {self.workers} is not possible; give 0 or more")
         for name, path in (self.tests or {}).items():
@@ -69,6 +76,12 @@ class AblateSettings:
         if self.preset == "micro" and len(self.tests or {}) > 1:
             raise InputError("--preset micro makes its shifts of one test set; give --on once")
         _ = self.sized
+
+    def recipe_of(self, run: Run) -> Recipe:
+        """A run's recipe, with what was asked for in place of its own values."""
+        recipe = make_recipe(run, self.model)
+        precision, accumulate = self.precision or recipe.precision, self.accumulate or recipe.accumulate
+        return replace(recipe, precision=precision, accumulate=accumulate)
 
     @property
     def sized(self) -> Preset:

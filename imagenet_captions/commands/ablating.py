@@ -7,6 +7,7 @@ import typer
 
 from imagenet_captions.commands.app import command, say_that_torch_is_loaded
 from imagenet_captions.commands.flags import LocalPath
+from imagenet_captions.commands.training import Precision
 
 
 class Factor(str, Enum):
@@ -70,6 +71,16 @@ def ablate(
         typer.Option(help="Threads that compute on a CPU, for each device. Default: 1 for images up to 64 pixels."),
     ] = None,
     devices: Annotated[int, typer.Option(help="GPUs that train together, a process each.")] = 1,
+    precision: Annotated[
+        Precision | None, typer.Option(help="In which numbers to compute, in place of the recipes'.")
+    ] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Split a step's images into so many parts; images are compared within one.")
+    ] = None,
+    grad_checkpointing: Annotated[
+        bool,
+        typer.Option("--grad-checkpointing", help="Compute blocks again in the backward pass: less memory, more time."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the runs, what they take and what was published; do nothing.")
     ] = False,
@@ -94,6 +105,9 @@ def ablate(
         workers=workers,
         threads=threads,
         devices=devices,
+        precision=precision and precision.value,
+        accumulate=accumulate,
+        grad_checkpointing=grad_checkpointing,
     )
     say_that_torch_is_loaded("ablate")
     if dry_run:

@@ -140,6 +140,10 @@ def train(
         int | None,
         typer.Option(help="Threads that compute on a CPU, for each device. Default: 1 for images up to 64 pixels."),
     ] = None,
+    grad_checkpointing: Annotated[
+        bool,
+        typer.Option("--grad-checkpointing", help="Compute blocks again in the backward pass: less memory, more time."),
+    ] = False,
     save_every: Annotated[int | None, typer.Option(help="Write last.ckpt every so many steps too.")] = None,
     keep_every: Annotated[int | None, typer.Option(help="Keep a checkpoint every so many epochs.")] = None,
     log: Annotated[list[LogTo] | None, typer.Option(help="Where losses go; may be given often.")] = None,
@@ -191,6 +195,7 @@ def train(
         accelerator=accelerator.value,
         workers=workers,
         threads=threads,
+        grad_checkpointing=grad_checkpointing,
         save_every=save_every,
         keep_every=keep_every,
         log=tuple(each.value for each in log) if log else ("csv", "tensorboard"),

@@ -38,5 +38,5 @@ def _out_of_memory(settings: TrainSettings) -> InputError:
     return InputError(
         f"memory ran out with {settings.micro_batch} images a process at a time (--batch-size {recipe.batch_size}, "
         f"{settings.processes} processes, --accumulate {recipe.accumulate}, {recipe.precision} bits); lower "
-        f"--batch-size, raise --accumulate or --devices, or try --precision bf16-mixed"
+        f"--batch-size, raise --accumulate or --devices, or try --precision bf16-mixed or --grad-checkpointing"
     )

@@ -18,7 +18,7 @@ LOGGERS = ("csv", "tensorboard", "wandb")
 ACCELERATORS = ("auto", "cpu", "gpu")
 
 # What a resumed run may change: none of it changes what is learned.
-_FREE = frozenset({"out", "workers", "threads", "save_every", "keep_every", "log", "log_every"})
+_FREE = frozenset({"out", "workers", "threads", "grad_checkpointing", "save_every", "keep_every", "log", "log_every"})
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class TrainSettings:
     random, by `seed`. `ids` is a file with the image ids to train on. `steps` ends the run, and the schedule, at so
     many steps. `empty_classes` says what a supervised run does with a class that has no images. `devices` counts the
     processes of a machine, `nodes` the machines. `threads` are those of one process; without it, models of small images
-    get one.
+    get one. `grad_checkpointing` computes blocks twice to save memory.
     """
 
     data: Path
@@ -46,6 +46,7 @@ class TrainSettings:
     accelerator: str = "auto"
     workers: int = 2
     threads: int | None = None
+    grad_checkpointing: bool = False
     save_every: int | None = None
     keep_every: int | None = None
     log: tuple[str, ...] = ("csv", "tensorboard")

@@ -14,6 +14,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 
 from imagenet_captions.errors import InputError, StoppedEarly
+from imagenet_captions.models.checkpointing import checkpoint_blocks
 from imagenet_captions.models.save import save_model
 from imagenet_captions.models.threads import computing_threads
 from imagenet_captions.storage.locks import locked
@@ -30,6 +31,7 @@ from imagenet_captions.training.data import Batch
 from imagenet_captions.training.done import MODEL_FOLDER, TrainResult, read_done, write_done
 from imagenet_captions.training.faults import in_words
 from imagenet_captions.training.feed import Feed
+from imagenet_captions.training.gpu import tuned_for
 from imagenet_captions.training.loggers import make_loggers, wandb_run
 from imagenet_captions.training.module import TrainingModule
 from imagenet_captions.training.prepare import make_model, open_training_set
@@ -73,6 +75,8 @@ def _train(settings: TrainSettings, first: bool) -> TrainResult | None:
     """Prepare everything that can be wrong before anything is written, then take the steps."""
     examples, head = open_training_set(settings)
     model = make_model(settings, head)
+    if settings.grad_checkpointing:
+        checkpoint_blocks(model)
     feed = Feed(examples, head, model, settings)
     length = Length(settings.steps or settings.recipe.epochs * feed.steps_per_epoch, feed.steps_per_epoch)
     module = TrainingModule(model, settings.recipe, length, settings.seed, settings.log_every)
@@ -86,7 +90,8 @@ def _train(settings: TrainSettings, first: bool) -> TrainResult | None:
             check_pixels(last, model)
         _say(settings, feed.images, length, feed.start)
         tracked = wandb_run(trainer.loggers, settings) if first else nullcontext()
-        with tracked, computing_threads(model.spec.size, settings.threads):
+        device = trainer.strategy.root_device
+        with tracked, tuned_for(device, model), computing_threads(model.spec.size, settings.threads):
             fit(trainer, module, feed, last if feed.start else None)
         module.check_losses()
         module.check_weights()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from imagenet_captions.ablations import dry_run
 from imagenet_captions.ablations.arms import Ask, Source
@@ -13,18 +15,20 @@ from imagenet_captions.ablations.differences import table_differences
 from imagenet_captions.ablations.dry_run import describe
 from imagenet_captions.ablations.estimate import Measured, in_words, measure_step
 from imagenet_captions.ablations.factors import FACTORS, make_table
-from imagenet_captions.ablations.planning import amount_of, check_fairness
+from imagenet_captions.ablations.planning import amount_of, check_fairness, make_recipe
 from imagenet_captions.ablations.presets import find_preset
 from imagenet_captions.ablations.report import ReportFacts, write_report
 from imagenet_captions.ablations.results import FactorResult, RunResult, Sample
 from imagenet_captions.ablations.sentences import factor_sentence, read_rows, sentence
 from imagenet_captions.ablations.settings import AblateSettings
+from imagenet_captions.errors import InputError
+from imagenet_captions.models.model import Model
 from imagenet_captions.training.recipe import Recipe
 from imagenet_captions.training.recipes import find_recipe
 from tests.ablations.made import write_micro_set
 
 
-def half_a_second(recipe: Recipe, threads: int | None = None) -> Measured:
+def half_a_second(recipe: Recipe, threads: int | None = None, grad_checkpointing: bool = False) -> Measured:
     return Measured(0.5, 4, "this CPU (test)", gpu=False)
 
 
@@ -37,7 +41,9 @@ def test_the_papers_dry_run_has_runs_hours_and_published_numbers(
     settings: AblateSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dry_run, "measure_step", half_a_second)
-    shown = describe(settings)
+    shown = describe(replace(settings, precision="16-mixed", devices=2))
+    assert "on 2 devices together" in shown
+    assert "V100" not in describe(settings), "the throughputs are of another precision"
     assert not settings.out.exists()
     lines = shown.splitlines()
     assert max(map(len, lines)) <= 100
@@ -98,9 +104,36 @@ def test_a_step_of_each_objective_is_measured() -> None:
 
 def test_hours_are_said_with_what_they_are_hours_of() -> None:
     cpu, gpu = (Measured(0.01, 4, name, gpu=name == "H100") for name in ("this CPU", "H100"))
-    assert in_words("contrastive", "RN50", cpu, 3_600_000) == ("10.0 h on this CPU", "4.0 h V100")
-    assert in_words("simclr", "RN50", cpu, 3_600_000) == ("10.0 h on this CPU", "")
-    assert in_words("contrastive", "RN50", gpu, 3_600_000) == ("10.0 h on H100 (GPU hours)", "")
+    contrastive = replace(find_recipe("contrastive"), precision="16-mixed")
+    simclr = replace(find_recipe("simclr"), precision="16-mixed")
+    assert in_words(contrastive, cpu, 3_600_000) == ("10.0 h on this CPU", "4.0 h V100")
+    assert in_words(find_recipe("contrastive"), cpu, 3_600_000) == ("10.0 h on this CPU", ""), "another precision"
+    assert in_words(simclr, cpu, 3_600_000) == ("10.0 h on this CPU", "")
+    assert in_words(contrastive, gpu, 3_600_000) == ("10.0 h on H100 (GPU hours)", "")
+
+
+def test_the_step_that_is_measured_is_the_one_that_will_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, torch.dtype]] = []
+    kept = Model.class_logits
+
+    def class_logits(self: Model, pixels: torch.Tensor) -> torch.Tensor:
+        logits = kept(self, pixels)
+        seen.append((len(pixels), logits.dtype))
+        return logits
+
+    monkeypatch.setattr(Model, "class_logits", class_logits)
+    recipe = replace(find_recipe("micro-supervised"), accumulate=4, precision="bf16-mixed")
+    assert measure_step(recipe).batch_size == 16
+    assert set(seen) == {(16, torch.bfloat16)}
+    with pytest.raises(InputError, match="--grad-checkpointing has no effect on this model"):
+        measure_step(recipe, grad_checkpointing=True)
+
+
+def test_what_was_asked_for_takes_the_place_of_the_recipes_values(tmp_path: Path) -> None:
+    data = {"yfcc15m": write_micro_set(tmp_path / "y.parquet", 8)}
+    settings = AblateSettings(("loss",), data, tmp_path / "out", precision="bf16-mixed", accumulate=2)
+    run = make_table("loss", Ask((Source("yfcc15m", 100, False),), find_preset("paper"), (0,))).runs[0]
+    assert settings.recipe_of(run) == replace(make_recipe(run), precision="bf16-mixed", accumulate=2)
 
 
 def test_the_papers_report_measures_by_the_testbeds_line(tmp_path: Path) -> None:
