@@ -27,10 +27,12 @@ ALWAYS = {
     "diff": "a b raw out",
     "label-by-text": "table out mode text case_sensitive workers engine overwrite",
     "train": "data out objective recipe show model init lock ids on steps batch_size lr warmup weight_decay drop_path "
-    "accumulate clip_norm precision seed devices nodes accelerator workers threads save_every keep_every log log_every",
+    "accumulate clip_norm precision seed devices nodes accelerator workers threads grad_checkpointing save_every "
+    "keep_every log log_every",
     "evaluate": "model on out classifier results batch_size workers threads device overwrite",
     # A dry run takes the command line of the run that it tells about.
-    "ablate": "factor data out preset on prompts seeds epochs model workers threads devices dry_run",
+    "ablate": "factor data out preset on prompts seeds epochs model workers threads devices precision accumulate "
+    "grad_checkpointing dry_run",
     "robustness": "results baseline baseline_from explain_fit all_classes out plot",
 }
 
