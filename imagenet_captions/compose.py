@@ -18,9 +18,9 @@ from imagenet_captions.recipe import CLASS_NAME, OPEN_CLIP_80, CaptionRecipe, op
 def compose_captions(recipe: CaptionRecipe, rows: Mapping[str, pa.Array], epoch: int | None = None) -> pa.Array:
     """The caption of every row, "" for a row that has none.
 
-    `rows` are columns: image_id, and title, tags (lists) and description as far as the recipe names them, cleaned. A
-    title that is a camera's file name says nothing. Names of classes are those of the image ids, unless there is a
-    column `class_names` with a list of names a row.
+    `rows` are columns: image_id, and title, tags (lists) and description as far as the recipe names them. A title
+    that is a camera's file name says nothing, unless the recipe keeps it. Names of classes are those of the image ids,
+    unless there is a column `class_names` with a list of names a row.
 
     What the recipe leaves to chance is chosen once and for all, or anew for each `epoch` of a training run.
     """
@@ -74,7 +74,7 @@ def without(column: pa.Array, mask: pa.Array) -> pa.Array:
 def _field(recipe: CaptionRecipe, group: str, rows: Mapping[str, pa.Array], epoch: int | None) -> pa.Array:
     if group == CLASS_NAME:
         return _class_names(recipe, rows, epoch)
-    columns = [_text(name, rows) for name in group.split("|")]
+    columns = [_text(recipe, name, rows) for name in group.split("|")]
     if len(columns) == 1:
         return columns[0]
     texts = zip(*(column.to_pylist() for column in columns), strict=True)
@@ -85,10 +85,20 @@ def _field(recipe: CaptionRecipe, group: str, rows: Mapping[str, pa.Array], epoc
     return pa.array(chosen, pa.string())
 
 
-def _text(name: str, rows: Mapping[str, pa.Array]) -> pa.Array:
+def _text(recipe: CaptionRecipe, name: str, rows: Mapping[str, pa.Array]) -> pa.Array:
     if name == "tags":
-        return pc.binary_join(rows["tags"], " ")
-    return without_camera_names(rows[name]) if name == "title" else rows[name]
+        return _joined_tags(rows["tags"])
+    if name == "title" and recipe.camera_names == "drop":
+        return without_camera_names(rows[name])
+    return rows[name]
+
+
+def _joined_tags(tags: pa.Array) -> pa.Array:
+    """The tags of each row with a blank between them; raw tags may be empty, and then leave no blank."""
+    each = pc.list_flatten(tags)
+    if each.null_count or pc.any(pc.equal(each, "")).as_py():
+        return pa.array([" ".join(filter(None, row or ())) for row in tags.to_pylist()], pa.string())
+    return pc.binary_join(tags, " ")
 
 
 def _class_names(recipe: CaptionRecipe, rows: Mapping[str, pa.Array], epoch: int | None) -> pa.Array:

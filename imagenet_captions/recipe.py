@@ -6,12 +6,13 @@ title tags template="a photo of a {}"       the class's name in front
 title class_name template=open_clip-80      in its place among the fields, in one of open_clip's 80 sentences
 title names=wordnet seed=7                  any of WordNet's names for the class instead of the curated one
 tags separator="; " max_words=20            another separator, and no more than so many words
+title camera_names=keep                     a title such as IMG_1234 stays
 """
 
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +23,7 @@ FIELDS = ("title", "tags", "description", CLASS_NAME)
 DEFAULT_FIELDS = ("title", "tags", "description")
 OPEN_CLIP_80 = "open_clip-80"
 NAMES = ("curated", "wordnet")
-EMPTY = ("drop", "keep")
+EMPTY = CAMERA_NAMES = ("drop", "keep")
 
 _TEMPLATES = Path(__file__).with_name("data") / "templates.txt"  # data/SOURCES.md says where it comes from
 _MOST = 1000
@@ -36,7 +37,8 @@ class CaptionRecipe:
     A field may be several, joined by "|": one of those that are filled. `template` is the sentence that the class's
     name is put into, with `{}` in its place, or "open_clip-80" for one of 80. `names` says which name it is:
     open_clip's curated one, or any of WordNet's. A row without any text of its photographer's has no caption, unless
-    `empty` is "keep". At last, `max_words` and `max_chars` cut what is longer.
+    `empty` is "keep". A title that is a camera's file name counts as empty, unless `camera_names` is "keep". At last,
+    `max_words` and `max_chars` cut what is longer.
     """
 
     fields: tuple[str, ...] = DEFAULT_FIELDS
@@ -44,6 +46,7 @@ class CaptionRecipe:
     template: str = "{}"
     names: str = "curated"
     empty: str = "drop"
+    camera_names: str = "drop"
     max_words: int | None = None
     max_chars: int | None = None
     seed: int = 0
@@ -57,16 +60,23 @@ class CaptionRecipe:
             )
         _check_choice("names", self.names, NAMES)
         _check_choice("empty", self.empty, EMPTY)
+        _check_choice("camera_names", self.camera_names, CAMERA_NAMES)
         for name, limit in (("max_words", self.max_words), ("max_chars", self.max_chars)):
             if limit is not None and limit < 1:
                 raise InputError(f"a caption with {name}={limit} is not possible; give 1 or more")
         if CLASS_NAME not in self.fields and (self.template != "{}" or self.names != "curated"):
             raise InputError(f"a caption template and names= are for the class's name; add {CLASS_NAME} to the fields")
+        if self.camera_names == "keep" and "title" not in self.text_fields:
+            raise InputError("camera_names=keep is for the title; add title to the fields")
 
     @property
     def text_fields(self) -> tuple[str, ...]:
         """The fields that hold the photographer's words."""
         return tuple(name for group in self.fields for name in group.split("|") if name != CLASS_NAME)
+
+    def with_camera_names(self) -> CaptionRecipe:
+        """The recipe for texts as they were published: a camera's file name is a title like any other."""
+        return replace(self, camera_names="keep") if "title" in self.text_fields else self
 
     @classmethod
     def parse(cls, text: str) -> CaptionRecipe:

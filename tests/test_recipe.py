@@ -49,6 +49,7 @@ def test_an_impossible_recipe_names_the_fields(text: str, told: str) -> None:
         ("tags names=wordnet seed=7", CaptionRecipe(("class_name", "tags"), names="wordnet", seed=7)),
         (r'tags separator=", \"" empty=keep', CaptionRecipe(("tags",), separator=', "', empty="keep")),
         ("tags separator= max_words=20 max_chars=50", CaptionRecipe(("tags",), "", max_words=20, max_chars=50)),
+        ("title camera_names=keep", CaptionRecipe(("title",), camera_names="keep")),
         ('tags template="photographer\'s {}"', CaptionRecipe(("class_name", "tags"), template="photographer's {}")),
     ],
 )
@@ -69,6 +70,7 @@ def test_a_recipe_with_settings(text: str, recipe: CaptionRecipe) -> None:
         ('title template="{} and {}"', "no place for the class's name"),
         ("title names=latin", "give one of curated, wordnet"),
         ("title empty=no", "give one of drop, keep"),
+        ("title camera_names=yes", "give one of drop, keep"),
         ("title|class_name", "no caption field 'class_name'"),
         ("title|tags title", "'title' is named twice"),
         ("title|", "no caption field ''"),
@@ -83,6 +85,13 @@ def test_an_impossible_setting_is_told(text: str, told: str) -> None:
 def test_a_template_without_the_class_name_has_no_effect_and_is_refused() -> None:
     with pytest.raises(InputError, match="add class_name"):
         CaptionRecipe(("title",), template="a {}")
+
+
+def test_camera_names_without_a_title_have_no_effect_and_are_refused() -> None:
+    with pytest.raises(InputError, match="camera_names=keep is for the title; add title to the fields"):
+        CaptionRecipe.parse("tags camera_names=keep")
+    assert CaptionRecipe(("tags",)).with_camera_names() == CaptionRecipe(("tags",))
+    assert str(CaptionRecipe.parse("tags|title seed=1").with_camera_names()) == "tags|title camera_names=keep seed=1"
 
 
 groups = st.permutations(["title", "tags|description", "class_name"]).flatmap(
@@ -145,6 +154,12 @@ def composed(text: str) -> list[str]:
             "title class_name empty=keep",
             ["A fish tench", "tench", "crane bird", "Two cranes in a field crane bird", "?"],
         ),
+        ("title camera_names=keep", ["A fish", "IMG_1234", "", "Two cranes in a field", "?"]),
+        ("title|tags camera_names=keep max_words=1", ["A", "IMG_1234", "", "bird", "?"]),
+        (
+            'title template="a {}:" camera_names=keep',
+            ["a tench: A fish", "a tench: IMG_1234", "", "a crane bird: Two cranes in a field", "?"],
+        ),
         ("title max_words=2", ["A fish", "", "", "Two cranes", "?"]),
         ("title max_chars=4", ["A fi", "", "", "Two", "?"]),
         ("title tags max_words=3 max_chars=8", ["A fish f", "", "", "Two cran", "?"]),
@@ -152,6 +167,14 @@ def composed(text: str) -> list[str]:
 )
 def test_captions_of_columns(text: str, captions: list[str]) -> None:
     assert composed(text) == captions
+
+
+def test_an_empty_tag_adds_no_separator() -> None:
+    tags = [["", "a", ""], ["b", None, "c"], [], [""], None]
+    columns = {"image_id": pa.array(ROWS["image_id"]), "tags": pa.array(tags, pa.list_(pa.string()))}
+    assert compose_captions(CaptionRecipe(("tags",)), columns).to_pylist()[:4] == ["a", "b c", "", ""]
+    sliced = {name: column.slice(1, 3) for name, column in columns.items()}
+    assert compose_captions(CaptionRecipe(("tags",)), sliced).to_pylist() == ["b c", "", ""]
 
 
 def test_chance_depends_on_the_seed_and_the_image_alone() -> None:

@@ -170,7 +170,7 @@ def check_settings(settings: AblateSettings) -> None:
 
 def _say_what_was_cleaned(data: Mapping[str, Path]) -> None:
     for name, path in data.items():
-        if is_dataset(path) and not read_manifest(path).settings.get("as_published"):
+        if is_dataset(path) and not read_manifest(path).as_published:
             log.warning(
                 "note: the texts of %s are cleaned, and the paper trained on them as they were published; "
                 "to repeat it, make the dataset with `build --as-published`",

@@ -43,10 +43,15 @@ class CleanSettings:
                 "--as-published makes the caption of the raw title, tags and description; leave --caption out"
             )
 
+    @property
+    def recipe(self) -> CaptionRecipe:
+        """What makes the caption: as published, a camera's file name is a title too."""
+        return self.caption.with_camera_names() if self.as_published else self.caption
+
     def recorded(self) -> dict[str, Any]:
         """The settings that stand in the file that cleaning makes."""
         published = {"as_published": True} if self.as_published else {}
-        return {"caption": str(self.caption), "classes": self.classes.value, **published, **self.deny.settings()}
+        return {"caption": str(self.recipe), "classes": self.classes.value, **published, **self.deny.settings()}
 
 
 def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatch:
@@ -55,7 +60,7 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
     A record that has no title, tags or description is `no_text`, whatever the recipe; a camera's file name is no title.
     As published, every record has its row. The denylist is not looked at here: what is on it does not come this far.
     """
-    texts = _published_texts(batch) if settings.as_published else clean_texts(batch, settings.caption)
+    texts = (_published_texts if settings.as_published else clean_texts)(batch, settings.recipe)
     titles, descriptions, tags = texts["title"], texts["description"], texts["tags"]
     telling = without_camera_names(titles)
     nothing = pc.and_(pc.equal(telling, ""), pc.equal(descriptions, ""))
@@ -98,11 +103,10 @@ def clean_texts(batch: pa.RecordBatch, recipe: CaptionRecipe) -> dict[str, pa.Ar
     return {**texts, "caption": compose_captions(recipe, {"image_id": batch["image_id"], **texts})}
 
 
-def _published_texts(batch: pa.RecordBatch) -> dict[str, pa.Array]:
+def _published_texts(batch: pa.RecordBatch, recipe: CaptionRecipe) -> dict[str, pa.Array]:
     """The texts of a RAW batch as they are, and the filled ones joined by one space."""
     texts = {"title": batch["title"], "description": batch["description"], "tags": batch["tags"]}
-    tags = pa.array([" ".join(filter(None, each)) for each in batch["tags"].to_pylist()], pa.string())
-    return {**texts, "caption": join_filled([texts["title"], tags, texts["description"]])}
+    return {**texts, "caption": compose_captions(recipe, {"image_id": batch["image_id"], **texts})}
 
 
 def _classes(wnids: pa.Array, among: ClassSet) -> tuple[pa.Array, pa.Array]:

@@ -49,6 +49,11 @@ class Manifest:
         """The set that `label` counts over."""
         return ClassSet.recorded(self.settings)
 
+    @property
+    def as_published(self) -> bool:
+        """Whether the texts are those that were published, with nothing cleaned."""
+        return bool(self.settings.get("as_published"))
+
     def shards(self, folder: str) -> dict[str, int]:
         """The shards in `data` or `raw` of a dataset, in order, and the number of their rows."""
         found = {name: entry.rows or 0 for name, entry in self.files.items() if name.startswith(folder + "/")}

@@ -14,11 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from imagenet_captions.compose import compose_captions, names_of
+from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import InputError
 from imagenet_captions.examples import Class, Examples, Texts, select
 from imagenet_captions.image_ids import wnid_of
 from imagenet_captions.progress import progress
 from imagenet_captions.recipe import CLASS_NAME, OPEN_CLIP_80, CaptionRecipe
+from imagenet_captions.storage.receipts import is_dataset
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ class CaptionSampler:
 def make_sampler(examples: Examples, recipe: CaptionRecipe | None, seed: int) -> CaptionSampler:
     """The captions for some examples: by the recipe, or, without one, as they are stored, or of the texts there are.
 
+    Where the examples are a dataset as published, a title that is a camera's file name is part of its captions too.
     Where there are no texts at all, the names of the classes are put into open_clip's sentences, and a line says so.
     Raises InputError where there are no classes either.
     """
@@ -85,6 +88,8 @@ def make_sampler(examples: Examples, recipe: CaptionRecipe | None, seed: int) ->
         return CaptionSampler(CLASS_NAMES_ONLY, seed)
     if recipe is None and not any(text.caption for text in texts):
         recipe = CaptionRecipe()
+    if recipe is not None and is_dataset(examples.source) and read_manifest(examples.source).as_published:
+        recipe = recipe.with_camera_names()
     return CaptionSampler(recipe, seed)
 
 

@@ -14,6 +14,7 @@ from imagenet_captions.classes import wnids
 from imagenet_captions.cleaner import clean as stage
 from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.cleaner.clean import clean
+from imagenet_captions.compose import compose_captions
 from imagenet_captions.errors import InputError
 from imagenet_captions.recipe import CaptionRecipe
 from imagenet_captions.records import CAPTIONS, OUTCOMES, Outcome, outcomes_path, provenance
@@ -242,7 +243,12 @@ def test_as_published_every_entry_has_its_row_and_its_raw_texts(tmp_path: Path) 
         "geo:lat=5 a A R&amp;D <b>x</b>\r\n ",
     ]
     assert rows[0]["mentions"] == " 0 "
-    assert provenance(pq.read_schema(out))["settings"]["as_published"] is True
+    recorded = provenance(pq.read_schema(out))["settings"]
+    assert recorded["as_published"] is True
+    assert recorded["caption"] == "title tags description camera_names=keep"
+    columns = {name: pq.read_table(out)[name].combine_chunks() for name in ("image_id", "title", "tags", "description")}
+    again = compose_captions(CaptionRecipe.parse(recorded["caption"]), columns)
+    assert again.to_pylist() == [row["caption"] for row in rows]
 
 
 def test_as_published_goes_with_no_other_caption() -> None:

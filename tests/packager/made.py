@@ -17,7 +17,7 @@ from imagenet_captions.records import CAPTIONS, OUTCOMES, Outcome, outcomes_path
 
 IDS = [f"{wnid}_{number}" for wnid in ("n01440764", "n02687172", "n03888257", "n15075141") for number in (10026, 17, 4)]
 PHOTO_IDS = {image_id: str(2737866470 + number) for number, image_id in enumerate(IDS)}
-PROVENANCE = {
+PROVENANCE: dict[str, Any] = {
     "inputs": {"release": "ab" * 32},
     "settings": {"caption": "title tags description"},
     "language": "lid.176.ftz",
@@ -52,6 +52,15 @@ def write_captions(path: Path, ids: Iterable[str] = IDS, **columns: Any) -> Path
     pq.write_table(table, path, row_group_size=5)
     drops = [dict(zip(OUTCOMES.names, drop, strict=True)) for drop in DROPS]
     pq.write_table(pa.Table.from_pylist(drops, schema=OUTCOMES), outcomes_path(path))
+    return path
+
+
+def write_published(path: Path, ids: Iterable[str] = IDS, **columns: Any) -> Path:
+    """The same, as `clean --as-published` does it."""
+    write_captions(path, ids, **columns)
+    settings = {**PROVENANCE["settings"], "as_published": True}
+    table = pq.read_table(path).cast(with_provenance(CAPTIONS, {**PROVENANCE, "settings": settings}))
+    pq.write_table(table, path, row_group_size=5)
     return path
 
 

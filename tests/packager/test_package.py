@@ -21,8 +21,18 @@ from imagenet_captions.dataset import shard as shard_file
 from imagenet_captions.errors import InputError
 from imagenet_captions.packager.package import Packaged, PackageSettings, package
 from imagenet_captions.packager.verify import verify
-from imagenet_captions.records import CAPTIONS, RAW_ROW, ROW, Outcome, with_provenance
-from tests.packager.made import DROPS, IDS, PROVENANCE, contents, image, images, train_folder, write_captions
+from imagenet_captions.records import RAW_ROW, ROW, Outcome
+from tests.packager.made import (
+    DROPS,
+    IDS,
+    PROVENANCE,
+    contents,
+    image,
+    images,
+    train_folder,
+    write_captions,
+    write_published,
+)
 
 
 def make(root: Path, held: dict[str, bytes] | None = None, missing: str = "report", workers: int = 1) -> Packaged:
@@ -82,12 +92,8 @@ def test_manifest_says_what_went_in_and_came_out(tmp_path: Path) -> None:
 
 
 def test_the_card_says_whether_the_texts_were_cleaned(tmp_path: Path) -> None:
-    published = {**PROVENANCE["settings"], "as_published": True}
-    for name, settings in (("cleaned", PROVENANCE["settings"]), ("published", published)):
-        captions = write_captions(tmp_path / name / "captions.parquet")
-        schema = with_provenance(CAPTIONS, {**PROVENANCE, "settings": settings})
-        pq.write_table(pq.read_table(captions).cast(schema), captions)
-        package(captions, tmp_path / name / "out", PackageSettings(workers=1))
+    for name, write in (("cleaned", write_captions), ("published", write_published)):
+        package(write(tmp_path / name / "captions.parquet"), tmp_path / name / "out", PackageSettings(workers=1))
     cleaned, raw = ((tmp_path / name / "out/README.md").read_text() for name in ("cleaned", "published"))
     assert "- config `default`: the texts cleaned, a `caption` made of them, the language\n" in cleaned
     assert "- config `default`: the texts as the source gave them, a `caption` joined of them, the language\n" in raw

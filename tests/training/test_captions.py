@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from imagenet_captions.compose import compose_captions
 from imagenet_captions.errors import InputError
-from imagenet_captions.examples import Class, Texts
+from imagenet_captions.examples import Class, Texts, only_ids, open_examples
+from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.recipe import CaptionRecipe, open_clip_templates
 from imagenet_captions.training.captions import CaptionSampler, captions_of, make_sampler, with_captions
+from tests.packager.made import IDS, train_folder, write_captions, write_published
 from tests.test_recipe import ROWS
 from tests.training.in_memory import Made
 
@@ -128,3 +132,21 @@ def test_images_without_a_caption_are_left_out_and_counted(caplog: pytest.LogCap
     assert with_captions(whole, sampler("title")) is whole
     with pytest.raises(InputError, match="no image of made has a text by the caption description"):
         with_captions(examples, sampler("description"))
+
+
+@pytest.mark.parametrize(("write", "kept"), [(write_captions, 0), (write_published, 12)])
+def test_a_camera_name_is_a_caption_where_the_texts_are_as_published(
+    tmp_path: Path, write: Callable[..., Path], kept: int
+) -> None:
+    captions = write(tmp_path / "captions.parquet", title="IMG_1234")
+    package(captions, tmp_path / "dataset", PackageSettings(train_folder(tmp_path / "images"), workers=1))
+    examples = open_examples(tmp_path / "dataset")
+    made = make_sampler(only_ids(examples, IDS), CaptionRecipe.parse("title"), 0)
+    if not kept:
+        with pytest.raises(InputError, match="by the caption title;"):
+            with_captions(examples, made)
+        return
+    assert len(with_captions(examples, made)) == kept
+    assert captions_of(examples, made, [0], 0) == ["IMG_1234"]
+    assert captions_of(examples, make_sampler(examples, CaptionRecipe.parse("tags"), 0), [0], 0) != [""]
+    assert captions_of(examples, make_sampler(examples, None, 0), [0], 0) == [examples.texts(0).caption]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,8 @@ def export(dataset: Path, out: Path, settings: ExportSettings, overwrite: bool =
 
 def _begin(dataset: Path, out: Path, settings: ExportSettings) -> tuple[Job, dict[str, Any]]:
     manifest = read_manifest(dataset)
+    if manifest.as_published and settings.caption is not None:
+        settings = replace(settings, caption=settings.caption.with_camera_names())
     told = about(dataset, out, settings, str(manifest.settings.get("caption")))
     return Job(dataset, manifest, settings), told
 

@@ -15,11 +15,13 @@ from imagenet_captions.denylist import Denylist
 from imagenet_captions.errors import InputError
 from imagenet_captions.packager.exports import TARGETS, ExportSettings, export
 from imagenet_captions.packager.exports.attribution import escape, link
+from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.recipe import CaptionRecipe
 from imagenet_captions.sources.release import ReleaseSource
+from imagenet_captions.storage.receipts import receipt_path
 from tests.chain import run_cli
 from tests.packager.exports.datasets import dataset, ids
-from tests.packager.made import contents, images, train_folder
+from tests.packager.made import IDS, contents, images, train_folder, write_published
 
 
 def names(to: str) -> str:
@@ -253,3 +255,19 @@ def test_the_command_line(tmp_path: Path) -> None:
         done = run_cli("export", made, *arguments)
         assert done.returncode == 2
         assert told in done.stderr
+
+
+@pytest.mark.parametrize("to", ["slim", "open-clip-csv", "webdataset"])
+def test_a_caption_of_an_as_published_dataset_has_its_camera_names(tmp_path: Path, to: str) -> None:
+    made = tmp_path / "dataset"
+    captions = write_published(tmp_path / "captions.parquet", title="IMG_1234")
+    package(captions, made, PackageSettings(train_folder(tmp_path / "images"), workers=1))
+    out, again = tmp_path / "one" / names(to), tmp_path / "two" / names(to)
+    assert export(made, out, ExportSettings(to, caption=CaptionRecipe(("title",)))).counts["exported"] == len(IDS)
+    receipt = json.loads(receipt_path(out).read_text(encoding="utf-8"))
+    assert receipt["settings"]["caption"] == "title camera_names=keep"
+    assert "--caption 'title camera_names=keep'" in receipt["command"]
+    export(made, again, ExportSettings(to, caption=CaptionRecipe(("title",), camera_names="keep")))
+    assert contents(out.parent) == contents(again.parent)
+    only_tags = ExportSettings(to, caption=CaptionRecipe(("tags",)))
+    assert export(made, tmp_path / "tags" / names(to), only_tags).counts["exported"] == len(IDS)
