@@ -47,7 +47,7 @@ def commands(release: Path | None, train: Path | None) -> Iterator[Command]:
     yield "diff", "diff images filtered --out diff" if release is None else "diff texts filtered --out diff"
     data = "images" if train is None else str(train)
     for objective in ("contrastive", "supervised", "simclr"):
-        flags = f"--objective {objective} --preset micro --steps 3 --batch-size 8 --workers 0 --log csv"
+        flags = f"--objective {objective} --preset micro --steps 3 --batch-size 8 --workers 1 --log csv"
         empty = " --empty-classes drop" if objective == "supervised" else ""
         yield f"train {objective}", f"train {data} {flags}{empty} --out run-{objective}"
 

@@ -7,6 +7,7 @@ import typer
 
 from imagenet_captions.commands.app import command, say_that_torch_is_loaded
 from imagenet_captions.commands.flags import LocalPath
+from imagenet_captions.commands.options import Workers, count_readers
 from imagenet_captions.commands.training import Precision
 
 
@@ -65,7 +66,7 @@ def ablate(
             "80, as published models are; one with micro."
         ),
     ] = None,
-    workers: Annotated[int, typer.Option(help="Processes that read images, beside this one.")] = 2,
+    workers: Workers = None,
     threads: Annotated[
         int | None,
         typer.Option(help="Threads that compute on a CPU, for each device. Default: 1 for images up to 64 pixels."),
@@ -102,7 +103,7 @@ def ablate(
         epochs=epochs,
         model=model,
         prompts=prompts,
-        workers=workers,
+        workers=count_readers(workers, devices),
         threads=threads,
         devices=devices,
         precision=precision and precision.value,

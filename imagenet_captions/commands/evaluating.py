@@ -9,7 +9,7 @@ import typer
 
 from imagenet_captions.commands.app import command, say_that_torch_is_loaded
 from imagenet_captions.commands.flags import LocalPath, refuse_without_effect
-from imagenet_captions.commands.options import Overwrite
+from imagenet_captions.commands.options import Overwrite, Workers, count_readers
 from imagenet_captions.errors import InputError
 from imagenet_captions.extras import require
 
@@ -72,7 +72,7 @@ def evaluate(
         str | None, typer.Option("--as", help="What the model is called in that table. Default: as it was given.")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Images at once.")] = 256,
-    workers: Annotated[int, typer.Option(help="Processes that decode images; 0 decodes in this one.")] = 0,
+    workers: Workers = None,
     threads: Annotated[
         int | None, typer.Option(help="Threads that compute on a CPU. Default: 1 for images up to 64 pixels.")
     ] = None,
@@ -90,7 +90,7 @@ def evaluate(
         model=model,
         test_sets=tuple(map(_named_path, on)),
         classifier=ClassifierSettings(classifier.value, prompts, names, train, k, seed),
-        reading=Reading(batch_size, workers, device, threads),
+        reading=Reading(batch_size, count_readers(workers), device, threads),
         labels=labels,
     )
     if called is not None and results is None:

@@ -107,7 +107,10 @@ Images = Annotated[
 MissingImages = Annotated[
     Missing, typer.Option("--missing", help="A row without its image: keep it and count it, skip it, or fail.")
 ]
-Workers = Annotated[int | None, typer.Option(help="Processes or threads to use. Default: one a core.")]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="How many processes or threads do the work; 1 is this process alone. Default: one a core."),
+]
 Engine = Annotated[
     EngineName,
     typer.Option("--engine", help="What does the work: processes of this machine, or tasks of Ray, here or elsewhere."),
@@ -139,3 +142,14 @@ def count_workers(workers: int | None) -> int:
     from imagenet_captions import engine
 
     return engine.default_workers() if workers is None else engine.check_workers(workers)
+
+
+def count_readers(workers: int | None, devices: int = 1) -> int:
+    """The processes beside this one that read images for each device: as many as given, or the cores shared out.
+
+    One worker is this process, which then reads images itself.
+    """
+    from imagenet_captions import engine
+
+    number = engine.default_workers() // max(1, devices) if workers is None else engine.check_workers(workers)
+    return number if number > 1 else 0

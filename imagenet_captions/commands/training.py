@@ -9,6 +9,7 @@ import typer
 
 from imagenet_captions.commands.app import command, say_that_torch_is_loaded
 from imagenet_captions.commands.flags import LocalPath, refuse_all_but, refuse_without_effect
+from imagenet_captions.commands.options import Workers, count_readers
 from imagenet_captions.errors import InputError
 from imagenet_captions.extras import require
 
@@ -135,7 +136,7 @@ def train(
     devices: Annotated[int, typer.Option(help="Processes on this machine, one a GPU.")] = 1,
     nodes: Annotated[int, typer.Option(help="Machines, started by torchrun.")] = 1,
     accelerator: Annotated[Accelerator, typer.Option(help="What computes.")] = Accelerator.AUTO,
-    workers: Annotated[int, typer.Option(help="Processes that read images, for each device; 0: none.")] = 2,
+    workers: Workers = None,
     threads: Annotated[
         int | None,
         typer.Option(help="Threads that compute on a CPU, for each device. Default: 1 for images up to 64 pixels."),
@@ -193,7 +194,7 @@ def train(
         devices=devices,
         nodes=nodes,
         accelerator=accelerator.value,
-        workers=workers,
+        workers=count_readers(workers, devices),
         threads=threads,
         grad_checkpointing=grad_checkpointing,
         save_every=save_every,

@@ -179,7 +179,7 @@ def test_a_killed_ablation_goes_on_to_the_same_weights(done: AblateSettings, tmp
     arguments = f"ablate test-language squares={done.data['squares']} --on {tests} --preset micro --out {out}"
     command = [sys.executable, "-m", "imagenet_captions.cli", *arguments.split(), "--epochs", str(EPOCHS)]
     checkpoint = out / "runs" / "squares-clip-s0" / "checkpoints" / "last.ckpt"
-    with subprocess.Popen([*command, "--workers", "0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+    with subprocess.Popen([*command, "--workers", "1"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         until = time.monotonic() + 300
         while not checkpoint.exists():
             assert process.poll() is None, process.communicate()[0]

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from imagenet_captions.cli import SPECS, app
 from imagenet_captions.commands.group import RENAMED, SECTIONS
+from imagenet_captions.commands.options import count_readers, count_workers
 
 LISTED = [name for names in SECTIONS.values() for name in names]
 
@@ -96,3 +97,22 @@ def test_a_commands_help_has_every_flag_with_its_text(command: str) -> None:
         assert " ".join(flag.declared.help.split()) in words
     assert "<" not in told, "a type's name in place of a word"
     assert max(map(len, told.splitlines())) <= 100
+
+
+def test_workers_mean_one_thing_and_default_to_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagenet_captions.engine.default_workers", lambda: 8)
+    flags = {name: spec.find("--workers") for name, spec in SPECS.items()}
+    assert len({(flag.declared.help, flag.default) for flag in flags.values() if flag is not None}) == 1
+    assert {name for name, flag in flags.items() if flag is not None} == {
+        *("build", "clean", "package", "filter", "export", "label-by-text", "train", "evaluate", "ablate")
+    }
+    assert (count_workers(None), count_workers(3)) == (8, 3)
+    assert [count_readers(number) for number in (None, 1, 3)] == [8, 0, 3]
+    assert [count_readers(None, devices) for devices in (2, 8, 16)] == [4, 0, 0]
+
+
+@pytest.mark.parametrize("arguments", ["train d --objective simclr", "evaluate m --on a=b", "ablate size d"])
+def test_no_worker_at_all_is_refused(arguments: str) -> None:
+    pytest.importorskip("torch")
+    told = "imagenet-captions: --workers 0 is not possible; give 1 or more\n"
+    assert run(*arguments.split(), "--out", "x", "--workers", "0") == (2, told)
