@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from imagenet_captions.ablations.compare import Difference, difference, drawn_difference, mean_score
 from imagenet_captions.ablations.differences import in_words
 from imagenet_captions.ablations.markdown import escape
 from imagenet_captions.ablations.micro_robustness import Measured, above_line, kept_log_odds
-from imagenet_captions.ablations.paper_effective import MEAN, effective_robustness
+from imagenet_captions.ablations.paper_effective import MEAN, effective_robustness, worst
 from imagenet_captions.ablations.results import FactorResult, RunResult
 from imagenet_captions.ablations.sentences import (
     ACCURACY,
@@ -96,7 +97,8 @@ def _effective(factor: str, comparison: Comparison, pairs: _Pairs, measured: Ite
             [(quantity.draws[first], quantity.draws[second]) for first, second in names],
             images,
         )
-        yield _row(factor, comparison, EFFECTIVE, words, unit, headline, found)
+        mark = worst([quantity.marks.get(name, "") for pair in names for name in pair])
+        yield replace(_row(factor, comparison, EFFECTIVE, words, unit, headline, found), mark=mark)
 
 
 def _accuracies(

@@ -7,12 +7,13 @@ runs of three sizes or more, a line through them (logit against logit, as in Tao
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.ablations.compare import Answers, draw_seeds
+from imagenet_captions.evaluation.baseline import EXTRAPOLATED
 from imagenet_captions.evaluation.intervals import DRAWS, middle
 
 Floats = npt.NDArray[np.float64]
@@ -32,10 +33,14 @@ class Above:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A quantity of each run, by name, and the same in every draw of the bootstrap, [draws]."""
+    """A quantity of each run, by name, and the same in every draw of the bootstrap, [draws].
+
+    `marks` says `extrapolated` or `sparse` of runs whose accuracy the baseline has no models of, or few.
+    """
 
     values: Mapping[str, float]
     draws: Mapping[str, Floats]
+    marks: Mapping[str, str] = field(default_factory=dict)
 
 
 def above_line(answers: Mapping[str, Answers], baseline: Sequence[str], clean: str, shifts: Sequence[str]) -> Measured:
@@ -54,7 +59,14 @@ def above_line(answers: Mapping[str, Answers], baseline: Sequence[str], clean: s
     return Measured(
         {name: float(found[at]) for at, name in enumerate(names)},
         {name: spread[:, at] for at, name in enumerate(names)},
+        _marks(dict(zip(names, exact[0, :, 0].tolist(), strict=True)), baseline),
     )
+
+
+def _marks(accuracies: Mapping[str, float], baseline: Sequence[str]) -> dict[str, str]:
+    """Which runs are beyond those of the line."""
+    ends = [accuracies[name] for name in baseline]
+    return {name: "" if min(ends) <= at <= max(ends) else EXTRAPOLATED for name, at in accuracies.items()}
 
 
 def kept_log_odds(answers: Mapping[str, Answers], clean: str, shifts: Sequence[str]) -> Measured:
@@ -70,14 +82,10 @@ def kept_log_odds(answers: Mapping[str, Answers], clean: str, shifts: Sequence[s
     )
 
 
-def intervals(
-    measured: Measured, answers: Mapping[str, Answers], baseline: Sequence[str], clean: str
-) -> dict[str, Above]:
-    """The runs' values with their intervals, and whether the line has runs of their accuracy."""
-    accuracies = {name: float(np.mean(answers[name][clean])) for name in measured.values}
-    ends = [accuracies[name] for name in baseline if name in accuracies]
+def intervals(measured: Measured) -> dict[str, Above]:
+    """The runs' values with their intervals, and whether they are beyond the line's runs."""
     return {
-        name: Above(value, *middle(measured.draws[name]), not min(ends) <= accuracies[name] <= max(ends))
+        name: Above(value, *middle(measured.draws[name]), bool(measured.marks[name]))
         for name, value in measured.values.items()
     }
 

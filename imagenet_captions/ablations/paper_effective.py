@@ -12,7 +12,7 @@ import numpy as np
 
 from imagenet_captions.ablations.compare import Answers
 from imagenet_captions.ablations.micro_robustness import Floats, Measured
-from imagenet_captions.evaluation.baseline import fit_baseline
+from imagenet_captions.evaluation.baseline import EXTRAPOLATED, SPARSE, fit_baseline
 from imagenet_captions.evaluation.intervals import DRAWS
 from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS, Shift
 
@@ -20,7 +20,7 @@ BASELINE = "auto"
 MEAN = "the mean of"
 
 
-def tested_shifts(tests: Sequence[str]) -> list[Shift]:
+def shifts_among(tests: Sequence[str]) -> list[Shift]:
     """The shifts among test sets, if ImageNet is there too."""
     return [shift for shift in SHIFTS if shift.column in tests] if IMAGENET in tests else []
 
@@ -30,7 +30,7 @@ def effective_robustness(answers: Mapping[str, Answers], tests: Sequence[str]) -
 
     All are compared on all 1000 classes, as the report's table and figure are.
     """
-    shifts = tested_shifts(tests)
+    shifts = shifts_among(tests)
     exact = {name: {run: _percent(each[name]) for run, each in answers.items()} for name in tests}
     drawn = {name: _drawn(answers, name, seed) for seed, name in enumerate(tests)}
     found: dict[str, Measured] = {}
@@ -39,14 +39,25 @@ def effective_robustness(answers: Mapping[str, Answers], tests: Sequence[str]) -
         found[shift.column] = Measured(
             {run: exact[shift.column][run] - fit.predict(exact[IMAGENET][run]) for run in answers},
             {run: drawn[shift.column][run] - fit.predict_draws(drawn[IMAGENET][run]) for run in answers},
+            {run: fit.mark(exact[IMAGENET][run]) for run in answers},
         )
     averaged = [shift.column for shift in shifts if shift.averaged]
     if len(averaged) > 1:
         found[f"{MEAN} {', '.join(averaged)}"] = Measured(
             {run: float(np.mean([found[name].values[run] for name in averaged])) for run in answers},
             {run: np.mean([found[name].draws[run] for name in averaged], axis=0) for run in answers},
+            {run: worst([found[name].marks[run] for name in averaged]) for run in answers},
         )
     return found
+
+
+def worst(marks: Sequence[str]) -> str:
+    """The mark that says most against a value.
+
+    >>> worst(["", "sparse", "extrapolated"]), worst([""])
+    ('extrapolated', '')
+    """
+    return next((mark for mark in (EXTRAPOLATED, SPARSE) if mark in marks), "")
 
 
 def _percent(right: object) -> float:

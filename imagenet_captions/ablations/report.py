@@ -161,7 +161,7 @@ def _micro_robustness(
     lines = [f"![accuracy under the shifts against accuracy without]({figure})", ""]
     answers = {name: result.answers for name, result in {**baseline, **tested}.items()}
     measured = above_line(answers, list(baseline), clean, shifts)
-    above = intervals(measured, answers, list(baseline), clean)
+    above = intervals(measured)
     if not above:
         return [
             *lines,

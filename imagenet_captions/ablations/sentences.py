@@ -10,6 +10,10 @@ from dataclasses import dataclass, fields
 from imagenet_captions.ablations.compare import Difference
 
 POINTS, LOG_ODDS = "points", "log-odds"
+_MARKS = {
+    "extrapolated": "an arm is beyond the baseline's models, where its curve is only drawn on",
+    "sparse": "the baseline has few models of an arm's accuracy",
+}
 EFFECTIVE, ACCURACY = "effective robustness", "accuracy"
 
 
@@ -18,7 +22,8 @@ class Row:
     """One quantity of one comparison: how far the first arm is above the second, with the interval at 95 %.
 
     `kind` is effective robustness or accuracy, `quantity` says on what, and `headline` marks the rows that a factor's
-    sentence is about. `by_seed` holds the differences of the single seeds.
+    sentence is about. `by_seed` holds the differences of the single seeds, and `mark` says `extrapolated` or `sparse`
+    where the baseline has no models of an arm's accuracy, or few.
     """
 
     factor: str
@@ -33,6 +38,7 @@ class Row:
     high: float
     images: int
     by_seed: tuple[float, ...]
+    mark: str = ""
 
     @property
     def settled(self) -> bool:
@@ -50,7 +56,9 @@ which includes 0: this run does not tell them apart.'
     """
     numbers = f"{_signed(row, row.low)} to {_signed(row, row.high)} (n = {row.images:,})"
     several = len(row.by_seed) > 1
+    mark = f"; {_MARKS[row.mark]}" if row.mark else ""
     seeds = f"; by seed {', '.join(_signed(row, value) for value in row.by_seed)}" if several else ""
+    seeds += mark
     runs = "these runs do" if several else "this run does"
     if row.settled:
         return f"{_above(row)} in {row.quantity}, with an interval of {numbers}{seeds}."
@@ -107,6 +115,7 @@ def read_rows(text: str) -> list[Row]:
             high=float(values["high"]),
             images=int(values["images"]),
             by_seed=tuple(map(float, values["by_seed"].split())),
+            mark=values["mark"],
         )
         for values in csv.DictReader(io.StringIO(text))
     ]

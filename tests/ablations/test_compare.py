@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,16 @@ from imagenet_captions.ablations.compare import Difference, difference, draw_see
 from imagenet_captions.ablations.markdown import escape, table
 from imagenet_captions.ablations.micro_robustness import above_line, intervals, kept_log_odds, line_through, on_line
 from imagenet_captions.ablations.paper_effective import effective_robustness
-from imagenet_captions.ablations.sentences import ACCURACY, LOG_ODDS, POINTS, Row, factor_sentence, sentence
+from imagenet_captions.ablations.sentences import (
+    ACCURACY,
+    LOG_ODDS,
+    POINTS,
+    Row,
+    factor_sentence,
+    read_rows,
+    sentence,
+    write_rows,
+)
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.results import Result
 from imagenet_captions.evaluation.robustness import measure
@@ -107,7 +117,7 @@ LINE = {"s1-s0": (0.4, 0.3), "s2-s0": (0.5, 0.39), "s3-s0": (0.6, 0.49)}
 def test_the_line_goes_through_the_baseline_and_tells_what_is_above() -> None:
     answers = runs_at({**LINE, "robust-s0": (0.5, 0.49)})
     measured = above_line(answers, list(LINE), "clean", ("blur", "noise"))
-    found = intervals(measured, answers, list(LINE), "clean")
+    found = intervals(measured)
     assert all(abs(found[name].value) < 0.5 for name in LINE)
     assert found["robust-s0"].value == pytest.approx(10, abs=0.7)
     assert found["robust-s0"].low > 0
@@ -196,6 +206,16 @@ def test_a_factors_sentence_is_made_of_its_headlines() -> None:
     assert factor_sentence([row(above)]) == ""
     odds = Difference(-0.5, -0.75, -0.25, 1000, (-0.5,))
     assert sentence(row(odds, unit=LOG_ODDS)).startswith("a is 0.50 log-odds below b in accuracy on clean")
+
+
+def test_a_sentence_says_where_the_baseline_has_no_models() -> None:
+    answers = runs_at({**LINE, "weak-s0": (0.2, 0.138), "within-s0": (0.45, 0.35)})
+    marks = above_line(answers, list(LINE), "clean", ("blur", "noise")).marks
+    assert (marks["weak-s0"], marks["within-s0"]) == ("extrapolated", "")
+    for mark, words in (("extrapolated", "beyond the baseline's models"), ("sparse", "has few models")):
+        told = replace(row(Difference(3.0, 0.4, 5.6, 1000, (3.0,))), mark=mark)
+        assert words in sentence(told)
+        assert read_rows(write_rows([told])) == [told]
 
 
 HOSTILE = (
