@@ -65,6 +65,21 @@ with progress("package", 4, "rows") as bar:
     assert "INFO" not in told
 
 
+def test_a_line_of_log_stands_above_the_bar() -> None:
+    program = """
+import logging, sys
+from imagenet_captions.commands.app import _BesideBars
+logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_BesideBars(sys.stderr)])
+from imagenet_captions.progress import progress
+with progress("package", 4, "rows") as bar:
+    logging.info("a word")
+"""
+    told = at_a_terminal(program)
+    line = next(line for line in re.split(r"[\r\n]+", told) if "a word" in line)
+    assert line.strip() == "a word"
+    assert "package:   0%" in told.split("a word")[1]
+
+
 def test_elsewhere_a_line_is_logged_at_the_start(
     caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -30,12 +30,22 @@ log = logging.getLogger(__name__)
 _TALKATIVE = ("botocore", "aiobotocore", "s3fs", "gcsfs", "httpx")  # of where they found credentials, for one
 
 
+class _BesideBars(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 takes no argument there
+    """Writes a line above the bars of a terminal, which are drawn again below it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        with tqdm.external_write_mode(file=self.stream):
+            super().emit(record)
+
+
 def command(function: Callable[..., None]) -> Callable[..., None]:
     """Register a command that answers a user's mistake with one sentence and its exit code, never a traceback."""
     spec = add_spec(function)
 
     def run(**texts: Any) -> None:
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_BesideBars(sys.stderr)])
         for library in _TALKATIVE:
             logging.getLogger(library).setLevel(logging.WARNING)
         try:
