@@ -25,7 +25,7 @@ SECTIONS = {
 }
 
 # (command, old name of a flag): its name now. CHANGELOG.md has the same table.
-RENAMED = {("train", "--test"): "--on", ("ablate", "--test"): "--on"}
+RENAMED = {("filter", "--only-ids"): "--ids", ("train", "--test"): "--on", ("ablate", "--test"): "--on"}
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -64,6 +65,8 @@ def test_a_renamed_flag_is_named(command: str, old: str) -> None:
     assert run(command, old, "x") == (2, f"imagenet-captions: {old} of {command} is called {new} now\n")
     assert SPECS[command].find(new) is not None
     assert SPECS[command].find(old) is None
+    table = (Path(__file__).parents[2] / "CHANGELOG.md").read_text(encoding="utf-8").split("### Renamed flags")[1]
+    assert any(f"`{command}`" in line and old in line and new in line for line in table.splitlines())
 
 
 def test_the_help_lists_every_command_in_the_order_of_the_flow() -> None:
