@@ -107,7 +107,7 @@ def test_each_shift_is_a_test_set_of_its_own(source: Path, tmp_path: Path) -> No
     ("change", "message"),
     [
         (lambda row: row | {"image": {"bytes": b"GIF89a no image", "path": "a.png"}}, "cannot be read"),
-        (lambda row: row | {"image": {"bytes": b"", "path": "a.png"}}, "row 0 of .* has no image"),
+        (lambda row: row | {"image": {"bytes": b"", "path": "a.png"}}, "holds paths of images and not the images"),
         (lambda row: row | {"image": None}, "row 0 of .* has no image"),
         (lambda row: row | {"label": 7}, "do not count its classes from 0"),
         (lambda row: row | {"class_name": None}, "do not count its classes from 0"),
