@@ -115,7 +115,8 @@ def test_an_answer_of_flickr_counts_more_than_yfcc(tmp_path: Path, images: dict[
         before, counts = rows(out), manifest(out)["counts"]
         asked = len(flickr.requests)
         path = write(tmp_path, "plain", [row(photo, "older") for photo in images])
-        done = run_cli(*build_arguments(out, flickr.endpoint, "--yfcc", str(path), "--no-crawl"), FLICKR_API_KEY="")
+        again = ["--images", SAMPLE / "train", "--missing", "skip", "--yfcc", path, "--no-crawl"]
+        done = run_cli(*offline(out, *again), FLICKR_API_KEY="")
         assert done.returncode == 0, done.stderr
         assert len(flickr.requests) == asked
         assert rows(out) == before, "a photo that is gone does not come back, and a newer text stays"
@@ -164,8 +165,8 @@ def test_the_stages_one_by_one_give_what_build_gives(
     [
         (["--yfcc", "nowhere", "--no-crawl"], "--yfcc nowhere does not exist"),
         (["--no-crawl"], "with --no-crawl the texts come from YFCC100M (--yfcc), or from an earlier crawl"),
-        (["--no-crawl", "--limit", "3"], "--limit and --refresh are about a crawl"),
-        (["--no-crawl", "--refresh", "3"], "--limit and --refresh are about a crawl"),
+        (["--no-crawl", "--limit", "3"], "--limit has no effect with --no-crawl"),
+        (["--no-crawl", "--refresh", "3"], "--refresh has no effect with --no-crawl"),
         (["--yfcc", str(SAMPLE / "urls.txt"), "--no-crawl"], "is no YFCC100M metadata"),
         (["--yfcc", str(SAMPLE / "urls.txt")], "no Flickr key is set"),
     ],
