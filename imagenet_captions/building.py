@@ -32,7 +32,7 @@ from imagenet_captions.crawler.source import CrawlSource, answered_photos, store
 from imagenet_captions.dataset.folder import check_dataset_output
 from imagenet_captions.engine import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import digest, require_file, sha256, write_json
+from imagenet_captions.files import digest, require_file, require_there, sha256, write_json
 from imagenet_captions.imports import imported_files
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.records import RawSource, outcomes_path, provenance
@@ -41,7 +41,8 @@ from imagenet_captions.sources.release import ReleaseSource
 from imagenet_captions.sources.yfcc import YfccSource, extract_photos, photo_ids
 from imagenet_captions.storage.locks import holding, locked
 from imagenet_captions.storage.outputs import check_place
-from imagenet_captions.storage.places import is_remote, require_local
+from imagenet_captions.storage.patterns import files_of
+from imagenet_captions.storage.places import end_of_links, is_remote, require_local
 
 log = logging.getLogger(__name__)
 
@@ -159,14 +160,14 @@ def _check_first(out: Path, work: Path, settings: BuildSettings) -> None:
     check_place(work, [path for path in settings.files() if path is not None])
     if work.exists() and not work.is_dir():
         raise InputError(f"the work folder {work} is a file; give a folder")
-    if out.resolve() in (work.resolve(), *work.resolve().parents):
+    if end_of_links(out) in (end_of_links(work), *end_of_links(work).parents):
         raise InputError(f"the work folder {work} lies in the output {out}, which is replaced as a whole; give another")
-    if settings.package.images is not None and not settings.package.images.exists():
-        raise InputError(f"--images {settings.package.images} does not exist; check the path")
+    if (images := settings.package.images) is not None and files_of(images) is None:
+        require_there(images, "--images")
     for path in settings.urls:
         require_file(path, "the URL list")
-    if settings.yfcc is not None and not settings.yfcc.exists():
-        raise InputError(f"--yfcc {settings.yfcc} does not exist; check the path")
+    if settings.yfcc is not None:
+        require_there(settings.yfcc, "--yfcc")
     if settings.urls and not (work / _STORE).exists():
         if settings.ask_flickr:
             read_credentials(settings.crawl.key_file, os.environ)
@@ -322,8 +323,8 @@ def _digests(paths: Iterable[Path]) -> dict[str, str]:
 def _digest_of(role: str, path: Path | None) -> dict[str, str]:
     if path is None:
         return {}
-    if not path.exists():
-        raise InputError(f"--{role} {path} does not exist; check the path")
+    if files_of(path) is None:
+        require_there(path, f"--{role}")
     return {role: _digest(role, path)}
 
 

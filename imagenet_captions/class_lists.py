@@ -6,11 +6,13 @@ is called that here.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from imagenet_captions import classes
 from imagenet_captions.errors import InputError
+from imagenet_captions.files import require_file
 from imagenet_captions.storage.places import place
 
 _LISTS = Path(__file__).with_name("data") / "lists"
@@ -35,8 +37,8 @@ def read_list(name: str | Path) -> tuple[str, ...]:
     shipped = _LISTS / f"{name}.txt"
     if str(name) in list_names():
         return _read(shipped)
-    if (file := place(name)).is_file():
-        return _read(file)
+    if (file := place(name)).exists() or os.path.lexists(str(name)):
+        return _read(require_file(file, "the class list"))
     if str(name).lower().replace("_", "-") in _SHARED_NAMES:
         several = [each for each in list_names() if each.startswith("imagenet-100-")]
         raise InputError(f"several lists go by the name {str(name)!r}; give one of {', '.join(several)}")

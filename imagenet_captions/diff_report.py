@@ -9,7 +9,7 @@ from typing import Any
 
 from imagenet_captions import classes
 from imagenet_captions.dataset.folder import check_folder
-from imagenet_captions.dataset.manifest import NAME, unchanged
+from imagenet_captions.dataset.manifest import NAME, read_manifest, unchanged
 from imagenet_captions.diff import FIELDS, RAW_FIELDS, Change, ClassDiff, Counts, diff
 from imagenet_captions.errors import InputError
 from imagenet_captions.files import sha256, write_json
@@ -51,6 +51,8 @@ def compare(a: Path, b: Path, raw: bool = False, out: Path | None = None, overwr
     becomes a folder with changes.tsv, classes.tsv and summary.json. The same datasets give the same bytes. `overwrite`
     replaces a file that something else wrote.
     """
+    for dataset in (a, b):
+        read_manifest(dataset)  # before an output is made for what cannot be compared
     summary = DiffSummary(FIELDS + (RAW_FIELDS if raw else ()))
     found = _counted(diff(a, b, raw), summary)
     if out is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -13,15 +14,19 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import IO, Any
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.storage.faults import MissingObject, reason_of
+from imagenet_captions.storage.patterns import files_of
 from imagenet_captions.storage.places import is_remote
 from imagenet_captions.storage.remote import RemotePath, remove_all
 
 _LARGEST_READ_WHOLE = 4 << 30
 _PARTIAL, _OWN = ".partial", ".half"
 _TOKEN = 8  # bytes
+_MADE_UP = ("/proc/", "/sys/")
 _SQLITE = b"SQLite format 3\0"
 _ZIP_END, _ZIP_END_SIZE = b"PK\5\6", 22
 
@@ -141,13 +146,39 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def require_file(path: Path, what: str) -> Path:
-    """The path if a file is there, else an InputError that says what was looked for."""
-    if path.is_dir():
-        raise InputError(f"{what} {path} is a folder; give the file itself")
-    if not path.is_file():
-        raise InputError(f"{what} {path} does not exist; check the path")
+def require_there(path: Path, what: str) -> Path:
+    """The path if a regular file or a folder is there, else an InputError that says what was looked for.
+
+    Inputs are read more than once, by a digest of them for one, so that a pipe is refused: so is <(...) of a shell.
+    """
+    if is_remote(path):
+        if not path.exists():
+            raise MissingObject(str(path))
+        return path
+    try:
+        found = os.stat(path)  # noqa: PTH116
+    except FileNotFoundError:
+        raise InputError(f"{what} {path} {_why_missing(path)}; check the path") from None
+    except OSError as error:
+        raise InputError(f"{what} {path} cannot be read: {reason_of(error)}") from None
+    if not (S_ISREG(found.st_mode) or S_ISDIR(found.st_mode)):
+        raise InputError(
+            f"{what} {path} is a pipe, device or socket, and is read more than once; write it to a file, and give that"
+        )
+    if os.path.realpath(path).startswith(_MADE_UP):
+        raise InputError(f"{what} {path} is made up by the kernel, and no file of a disk; give another path")
     return path
+
+
+def require_file(path: Path, what: str) -> Path:
+    """The path if a regular file is there, else an InputError that says what was looked for."""
+    if require_there(path, what).is_dir():
+        raise InputError(f"{what} {path} is a folder; give the file itself")
+    return path
+
+
+def _why_missing(path: Path) -> str:
+    return "is a link to nothing" if path.is_symlink() else "does not exist"
 
 
 def remove_tree(path: Path) -> None:
@@ -159,12 +190,14 @@ def remove_tree(path: Path) -> None:
 
 
 def digest(path: Path) -> str:
-    """A digest that changes when an input does.
+    """A digest that changes when an input does; of a pattern, when one of its files does.
 
     A file's is that of its bytes. A folder's, and that of a file over 4 GB (ImageNet's tar has 138), is of the names,
     sizes and times in it: reading all of ImageNet to learn that nothing changed would take longer than most stages. So
     is that of what is behind a URL, where a store's own word for an object's content (ETag) stands for its time.
     """
+    if (files := files_of(path)) is not None:
+        return hashlib.sha256("".join(map(digest, files)).encode()).hexdigest()
     if is_remote(path):
         lines = (f"{name}\0{size}\0{version}\n" for _, name, size, version in path.below())
         return hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -202,7 +235,8 @@ def open_zip(opened: IO[bytes]) -> Iterator[zipfile.ZipFile]:
 def walk(path: Path) -> Iterator[tuple[str, str]]:
     """Yield every file below a folder, as a path or URL, with its name in there, in the order of the names.
 
-    Links are followed, but no folder is entered twice on one way down, and a link that leads nowhere is no file.
+    Links are followed, but no folder is entered twice on one way down; a link that leads nowhere, or in a circle, is no
+    file.
     Raises InputError for a folder that may not be read, since its images would be missing without a word.
     """
     if is_remote(path):
@@ -221,7 +255,13 @@ def _walk(folder: str, prefix: str, above: frozenset[tuple[int, int]]) -> Iterat
     if here in above:
         return
     for entry in entries:
-        if entry.is_dir():
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+            continue
+        if is_folder:
             yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {here})
-        elif entry.is_file():
+        elif is_file:
             yield entry.path, prefix + entry.name

@@ -18,8 +18,9 @@ from imagenet_captions.ablations.table import Run
 from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import ImagenetCaptionsError, InputError
 from imagenet_captions.evaluation.shifts import SHIFTS
-from imagenet_captions.files import digest, remove_tree, write_json, write_text
+from imagenet_captions.files import digest, remove_tree, require_there, write_json, write_text
 from imagenet_captions.storage.outputs import check_place
+from imagenet_captions.storage.patterns import files_of
 from imagenet_captions.storage.places import local_place
 from imagenet_captions.storage.receipts import is_dataset
 from imagenet_captions.training.recipe import Recipe
@@ -69,8 +70,8 @@ class AblateSettings:
         if self.workers < 0:
             raise InputError(f"--workers {self.workers} is not possible; give 0 or more")
         for name, path in (self.tests or {}).items():
-            if not path.exists():
-                raise InputError(f"--on {name}={path} does not exist; check the path")
+            if files_of(path) is None:
+                require_there(path, f"--on {name}:")
             if name in {shift.same_classes for shift in SHIFTS}:
                 raise InputError(f"--on {name} is what ImageNet's accuracy on some classes is called; rename it")
         if self.preset == "micro" and len(self.tests or {}) > 1:
@@ -154,8 +155,8 @@ def check_settings(settings: AblateSettings) -> None:
     if not tests:
         raise InputError("an ablation needs a test set; give --on NAME=PATH, and --on PATH with --preset micro")
     for name, path in settings.data.items():
-        if not path.exists():
-            raise InputError(f"the data {name}={path} does not exist; check the path")
+        if files_of(path) is None:
+            require_there(path, f"the data {name}:")
     check_place(out, [*settings.data.values(), *tests.values()])
     if out.exists() and not out.is_dir():
         raise InputError(f"the output {out} is a file; give a folder")

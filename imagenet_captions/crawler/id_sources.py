@@ -111,6 +111,8 @@ def _in_tar(path: Path) -> Iterator[str]:
                 with tarfile.open(fileobj=inner, mode="r:") as images:
                     yield from (image.name for image in tar_files(images))
     except (tarfile.TarError, OSError, EOFError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise InputError(f"{path} is damaged or cut short ({str(error)[:80]}); get it again") from None
 
 

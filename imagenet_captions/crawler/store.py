@@ -19,6 +19,7 @@ from types import TracebackType
 
 from imagenet_captions.crawler.policy import FINAL_STATES, LARGEST_ANSWER, State, shorten
 from imagenet_captions.errors import InputError
+from imagenet_captions.files import require_file
 from imagenet_captions.photo_record import LATEST_POSIX_TIME
 from imagenet_captions.storage.places import require_local
 
@@ -182,8 +183,7 @@ class StoreReader:
 
     def __init__(self, path: Path) -> None:
         local_store(path)
-        if not path.is_file():
-            raise InputError(f"the store {path} does not exist; run the crawl first, or check the path")
+        require_file(path, "the crawl's store")
         self.path = path
         with _in_words(path):
             self._connection = _open_to_read(_file_of(path))

@@ -105,6 +105,8 @@ def _damage_in_words(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the operating system's; archives have no number
+            raise
         raise InputError(
             f"{what} {path} is damaged or cut short ({type(error).__name__}: {str(error)[:80]}); get it again"
         ) from None

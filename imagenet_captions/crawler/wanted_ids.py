@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from imagenet_captions.crawler.id_keys import Keys, keys_of_names
 from imagenet_captions.crawler.id_sources import is_list, names_in
 from imagenet_captions.errors import InputError
+from imagenet_captions.files import require_there
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +39,7 @@ def read_ids(path: Path) -> WantedIds:
     other files lie too (a README, the validation images), names without an id are only mentioned in the log. Raises
     InputError if the path does not exist, is damaged, or has no id at all.
     """
-    if not path.exists():
-        raise InputError(f"the ids {path} do not exist; {_FORMS}")
+    require_there(path, "the source of ids")
     chunks: list[Keys] = [np.empty(0, np.int64)]
     others = 0
     listed: list[str] = []

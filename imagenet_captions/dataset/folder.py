@@ -15,7 +15,8 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.files import remove_half_written, remove_tree, walk
 from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.outputs import check_place
-from imagenet_captions.storage.places import is_remote
+from imagenet_captions.storage.patterns import each_file
+from imagenet_captions.storage.places import end_of_links, is_remote
 from imagenet_captions.storage.receipts import has_receipt, is_dataset, is_receipt, names_in
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -95,12 +96,12 @@ def check_folder(out: Path, inputs: Iterable[Path | None]) -> None:
     """Refuse a folder that cannot be there, or that is an input or lies in one or around one."""
     if is_remote(out) and out.parent == out:
         raise InputError(f"the output {out} is a whole bucket; give a folder in it, such as {out / 'dataset'}")
-    given = [path for path in inputs if path is not None]
+    given = list(each_file(path for path in inputs if path is not None))
     check_place(out, given)
     if out.exists() and not out.is_dir():
         raise InputError(f"the output {out} is a file; give a folder")
     for path in given:
-        if out.resolve() in path.resolve().parents:
+        if end_of_links(out) in end_of_links(path).parents:
             raise InputError(f"the input {path} lies inside the output {out}; give another place")
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.errors import ImagenetCaptionsError, InputError
-from imagenet_captions.files import sha256, write_json
+from imagenet_captions.files import require_there, sha256, write_json
 from imagenet_captions.storage.places import is_remote
 from imagenet_captions.storage.receipts import DATASET_FORMAT, MANIFEST, is_dataset
 
@@ -137,6 +137,8 @@ def read_manifest(folder: Path) -> Manifest:
     """Read a dataset's manifest; InputError if there is none that this version can read."""
     _wait_for_swap(folder)
     if not is_dataset(folder):
+        if not is_remote(folder) and (require_there(folder, "the dataset") / NAME).is_file():
+            (folder / NAME).read_bytes()  # where it may not be read, this says so
         raise InputError(f"{folder} has no {NAME} of a dataset made by `imagenet-captions package`; check the path")
     content = json.loads((folder / NAME).read_text(encoding="utf-8"))
     if "unfinished" in content:

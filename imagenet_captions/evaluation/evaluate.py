@@ -25,6 +25,7 @@ from imagenet_captions.models.load import load_model
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.threads import computing_threads
 from imagenet_captions.storage.outputs import producing
+from imagenet_captions.storage.places import end_of_links
 from imagenet_captions.storage.receipts import receipt_path
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ def evaluate(settings: EvaluateSettings, out: Path | None = None, overwrite: boo
     """
     if out is None:
         return evaluate_model(load_model(settings.model), settings)
-    if out.resolve() == (Path(settings.model) / METRICS_FILE).resolve() and Path(settings.model).is_dir():
+    if end_of_links(out) == end_of_links(Path(settings.model) / METRICS_FILE) and Path(settings.model).is_dir():
         metrics = evaluate_model(load_model(settings.model), settings)
         write_json(out, metrics)
         return metrics

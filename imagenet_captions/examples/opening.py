@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,8 @@ from imagenet_captions.examples.folder import is_image, open_folder
 from imagenet_captions.examples.parquet import open_parquet
 from imagenet_captions.examples.separated import open_separated
 from imagenet_captions.examples.shards import open_shards
-from imagenet_captions.files import walk
+from imagenet_captions.files import require_there, walk
+from imagenet_captions.storage.patterns import files_of
 from imagenet_captions.storage.receipts import is_dataset
 
 _KINDS = (
@@ -22,8 +22,6 @@ _KINDS = (
     "or a folder of images"
 )
 _TABLES = (".csv", ".tsv", ".txt")
-_RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
-_MOST_FILES = 1_000_000
 _SPLIT = re.compile(r"(train|test|val|validation|dev)[-_.].*", re.IGNORECASE)
 
 
@@ -36,13 +34,10 @@ def open_examples(source: Path) -> Examples:
 
     Raises InputError if it is none of these, or has no images.
     """
-    text = str(source)
-    if any(mark in text for mark in "{*?[") and not source.exists():
-        return _open_files(source, _matching(text))
-    if source.is_dir():
+    if (files := files_of(source)) is not None:
+        return _open_files(source, files)
+    if require_there(source, "the source of images").is_dir():
         return _open_directory(source)
-    if not source.exists():
-        raise InputError(f"the images {source} do not exist; check the path")
     return _open_files(source, [source])
 
 
@@ -79,39 +74,3 @@ def _open_files(source: Path, files: Sequence[Path]) -> Examples:
     if name.endswith(_TABLES) and len(files) == 1:
         return open_separated(first)
     raise InputError(f"{first} is nothing that images can be read from; give {_KINDS}")
-
-
-def _matching(pattern: str) -> list[Path]:
-    files: list[Path] = []
-    for text in expand_braces(pattern):
-        matched = sorted(glob.glob(text)) if any(mark in text for mark in "*?[") else [text]  # noqa: PTH207
-        files += map(Path, matched)
-    missing = [file for file in files if not file.is_file()]
-    if missing or not files:
-        what = f"{missing[0]}, one of {len(missing):,} that are missing" if missing else "no file"
-        raise InputError(f"the pattern {pattern[:200]} stands for {what}; check the path")
-    return files
-
-
-def expand_braces(pattern: str) -> list[str]:
-    """The names that a pattern with braces stands for, as a shell has it.
-
-    >>> expand_braces("a/{08..10}.tar")
-    ['a/08.tar', 'a/09.tar', 'a/10.tar']
-    >>> expand_braces("{x,y}{0..1}")
-    ['x0', 'x1', 'y0', 'y1']
-    """
-    before, opening, rest = pattern.partition("{")
-    inner, closing, after = rest.partition("}")
-    if not (opening and closing):
-        return [pattern]
-    choices = inner.split(",")
-    if found := _RANGE.fullmatch(inner):
-        first, last, width = int(found[1]), int(found[2]), len(found[1])
-        if last - first >= _MOST_FILES:
-            raise InputError(f"the pattern {pattern[:200]} stands for more than {_MOST_FILES:,} files; give fewer")
-        choices = [f"{number:0{width}d}" for number in range(first, last + 1)]
-    endings = expand_braces(after)
-    if len(choices) * len(endings) > _MOST_FILES:
-        raise InputError(f"the pattern {pattern[:200]} stands for more than {_MOST_FILES:,} files; give fewer")
-    return [before + choice + ending for choice in choices for ending in endings]

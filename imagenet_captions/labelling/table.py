@@ -13,11 +13,13 @@ from typing import Protocol
 import pyarrow as pa
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.files import require_there
 from imagenet_captions.labelling.separated import SeparatedTable
 from imagenet_captions.labelling.tars import TarTable
 from imagenet_captions.labelling.yfcc import YfccTable, is_yfcc
 from imagenet_captions.progress import progress
 from imagenet_captions.storage.parquet import read_files, read_metadata, read_schema
+from imagenet_captions.storage.patterns import files_of
 
 _IMAGE = "image"
 
@@ -39,15 +41,14 @@ def open_table(path: Path) -> CaptionTable:
     A folder stands for all Parquet files or all tars in it, in the order of their names; one of our datasets is such a
     folder, of which `data/` counts.
     """
-    if not path.exists():
-        raise InputError(f"{path} does not exist; check the path")
+    files = files_of(path) or [require_there(path, "the table")]
     if path.is_dir():
         return _open_folder(path)
     name = path.name.lower()
     if name.endswith(".parquet"):
-        return ParquetTable([path])
+        return ParquetTable(files)
     if name.endswith(".tar"):
-        return TarTable([path])
+        return TarTable(files)
     if is_yfcc(path):
         return YfccTable(path)
     if name.endswith((".csv", ".tsv", ".txt")):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import require_file
+from imagenet_captions.files import require_file, require_there
 from imagenet_captions.models.build import build, build_from_config
 from imagenet_captions.models.config import config_from_dict
 from imagenet_captions.models.files_of_models import read_object
@@ -35,15 +36,11 @@ def load_model(source: str) -> Model:
     if colon and library in _LIBRARIES and rest:
         return _of_library(library, rest, source).eval()
     path = Path(source)
-    try:
-        is_folder, is_file = path.is_dir(), path.is_file()
-    except OSError:  # a name too long for a file
-        is_folder = is_file = False
-    if is_folder:
+    if not os.path.lexists(path):
+        raise _nothing(source)
+    if require_there(path, "the model").is_dir():
         return _folder(path).eval()
-    if is_file:
-        return load_checkpoint(path).eval()
-    raise _nothing(source)
+    return load_checkpoint(path).eval()
 
 
 def take_image_tower(model: Model, source: Model) -> None:

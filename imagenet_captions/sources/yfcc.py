@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import is_sqlite, require_file, sha256
+from imagenet_captions.files import is_sqlite, require_file, require_there, sha256
 from imagenet_captions.photo_record import STILL
 from imagenet_captions.records import OUTCOMES, PHOTOS, RAW, Outcome, outcomes_path
 from imagenet_captions.sources.yfcc_bad import BadRows
@@ -153,6 +153,7 @@ def _column(records: pa.Table, field: pa.Field) -> pa.Array:
 
 def _photos(path: Path, wanted: Numbers, bad: BadRows, dropped: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Yield PHOTOS batches of the photos with these numbers (sorted)."""
+    require_there(path, "YFCC100M's metadata")
     if path.is_file() and _is_parquet(path):
         yield from _extracted(path, wanted, dropped)
     else:
@@ -161,7 +162,6 @@ def _photos(path: Path, wanted: Numbers, bad: BadRows, dropped: list[pa.RecordBa
 
 def _read(path: Path, wanted: Numbers, bad: BadRows) -> Iterator[Photo]:
     if not path.is_dir():
-        require_file(path, "YFCC100M's metadata")
         yield from read_table(path, wanted, bad) if is_sqlite(path) else read_lines(path, wanted, bad)
         return
     parts = sorted(part for part in path.glob(_PARTS) if part.is_file())

@@ -24,7 +24,8 @@ from imagenet_captions.records import OUTCOMES, PHOTOS, provenance
 from imagenet_captions.storage.faults import reason_of
 from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.parquet import read_schema
-from imagenet_captions.storage.places import is_remote
+from imagenet_captions.storage.patterns import each_file
+from imagenet_captions.storage.places import end_of_links, is_remote
 from imagenet_captions.storage.receipts import has_receipt, is_dataset, is_receipt, receipt_path, write_receipt
 
 # Parquet files of ours that carry no metadata, known by their columns.
@@ -85,16 +86,11 @@ def producing_each(
 def _begin(path: Path, stack: ExitStack) -> Path:
     """Make the private file that will take the place of an output, so that a place without rights is found out now."""
     try:
-        partial = stack.enter_context(replacing(_end_of_links(path)))
+        partial = stack.enter_context(replacing(end_of_links(path)))
         partial.touch()
     except OSError as error:
         raise InputError(f"the output {path} cannot be written: {reason_of(error)}") from None
     return partial
-
-
-def _end_of_links(path: Path) -> Path:
-    """The file that a link leads to: it is replaced, and the link stays."""
-    return path if is_remote(path) else Path(os.path.realpath(path))
 
 
 def check_files(
@@ -119,7 +115,7 @@ def check_distinct(outputs: Iterable[Path]) -> None:
     """Refuse two outputs under one name."""
     seen: dict[str, Path] = {}
     for path in outputs:
-        first = seen.setdefault(str(_end_of_links(path)), path)
+        first = seen.setdefault(str(end_of_links(path)), path)
         if first is not path:
             raise InputError(f"the output {path} is to be written twice; give each output a name of its own")
 
@@ -134,13 +130,13 @@ def check_place(out: Path, inputs: Iterable[Path]) -> None:
         for folder in Path(os.path.realpath(out)).parents:
             if is_dataset(folder):
                 raise InputError(f"the output {out} lies inside the dataset {folder}; give a place outside")
-    for given in inputs:
+    for given in each_file(inputs):
         try:
             if is_remote(out) != is_remote(given) or not (is_remote(given) or given.exists()):
                 continue
-            here, there = out.resolve(), given.resolve()
+            here, there = end_of_links(out), end_of_links(given)
             same = here == there or (not is_remote(out) and out.exists() and out.samefile(given))
-        except (OSError, RuntimeError):  # an input that cannot be followed is refused where it is read
+        except OSError:  # an input that cannot be followed is refused where it is read
             continue
         if same:
             raise InputError(f"the output {out} is the input {given} itself; give another name")

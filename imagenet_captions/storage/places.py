@@ -68,6 +68,11 @@ def is_url(text: str) -> bool:
     return _URL.match(text) is not None
 
 
+def end_of_links(path: Path) -> Path:
+    """The place that links lead to; a link that leads to itself stays as it is."""
+    return path if is_remote(path) else Path(os.path.realpath(path))
+
+
 def is_remote(path: Path) -> TypeGuard[RemotePath]:
     """Whether a place is behind a URL and not on this machine."""
     return isinstance(path, RemotePath)

@@ -207,7 +207,7 @@ def test_a_file_without_ids_is_an_error(tmp_path: Path, content: bytes, says: st
 def test_an_empty_or_missing_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no image id"):
         read_ids(tmp_path)
-    with pytest.raises(InputError, match="do not exist"):
+    with pytest.raises(InputError, match="does not exist"):
         read_ids(tmp_path / "train")
 
 

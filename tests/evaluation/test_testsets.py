@@ -149,7 +149,7 @@ def test_labels_that_do_not_fit(tmp_path: Path, labels: bytes, message: str) -> 
 
 
 def test_labels_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="do not exist"):
+    with pytest.raises(InputError, match="does not exist"):
         read_labels(tmp_path / "nowhere")
     with pytest.raises(InputError, match="has no labels"):
         read_labels(tmp_path)

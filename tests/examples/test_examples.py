@@ -376,7 +376,7 @@ def _no_column(folder: Path) -> Path:
         (_paths_only, "holds paths of images and not the images, and '/x/a.jpg' is not an image file"),
         (_text_bytes, "the column 'image' of .* has string where the bytes of images belong"),
         (_no_column, "no column of images; call one of its columns filepath"),
-        (lambda folder: folder / "nothing", "do not exist"),
+        (lambda folder: folder / "nothing", "does not exist"),
         (lambda folder: folder / "{0..2}.tar", "3 that are missing"),
     ],
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 from imagenet_captions import classes as imagenet
 from imagenet_captions.errors import InputError
 from imagenet_captions.examples import Class
+from imagenet_captions.files import require_file
 from imagenet_captions.recipe import open_clip_templates
 
 PROMPT_SETS = ("none", "one", "80")
@@ -23,9 +24,7 @@ def read_prompts(prompts: str) -> tuple[str, ...]:
     """
     if prompts in PROMPT_SETS:
         return {"none": ("{}",), "one": (_ONE,), "80": open_clip_templates()}[prompts]
-    path = Path(prompts)
-    if not path.is_file():
-        raise InputError(f"--prompts {prompts[:80]!r} is no file and none of {', '.join(PROMPT_SETS)}")
+    path = require_file(Path(prompts), f"--prompts is none of {', '.join(PROMPT_SETS)}, and the file")
     sentences = tuple(line for line in _lines(path) if line)
     if not sentences:
         raise InputError(f"{path} has no sentence; give one a line, with {{}} in the place of the class's name")
@@ -50,9 +49,7 @@ def read_names(names: str, classes: Sequence[Class]) -> tuple[Class, ...]:
             each._replace(name=imagenet.by_wnid(each.key).lemmas[0]) if imagenet.is_class(each.key) else each
             for each in classes
         )
-    path = Path(names)
-    if not path.is_file():
-        raise InputError(f"--names {names[:80]!r} is no file and none of {', '.join(NAMES)}")
+    path = require_file(Path(names), f"--names is none of {', '.join(NAMES)}, and the file")
     lines = [line for line in _lines(path) if line]
     by_key = dict(_pair(line) for line in lines if "\t" in line)
     if not by_key:

@@ -17,6 +17,8 @@ from imagenet_captions.evaluation.testsets.pictures import Pictures, pictures_in
 from imagenet_captions.evaluation.testsets.test_set import Chosen, Images, TestSet, one_answer_a_class
 from imagenet_captions.evaluation.testsets.val_labels import flat_labels
 from imagenet_captions.examples import Class, Examples, open_examples
+from imagenet_captions.files import require_there
+from imagenet_captions.storage.patterns import files_of
 
 _TARS = (".tar", ".tar.gz", ".tgz")
 _VARIANTS = {"threshold": "imagenet-v2-threshold", "top-images": "imagenet-v2-top-images"}
@@ -32,8 +34,8 @@ def open_test_set(name: str, path: Path, scratch: Path, labels: Path | None = No
 
     Raises InputError for a place that is not there or has no images, and for classes that are not the set's.
     """
-    if not path.exists() and "{" not in path.name and "*" not in path.name:
-        raise InputError(f"--on {name}={path} does not exist; check the path")
+    if files_of(path) is None:
+        require_there(path, f"--on {name}:")
     if path.name.lower().endswith(".zip"):
         raise InputError(f"--on {name}={path} is a zip; unpack it and give the folder")
     known = KNOWN.get(name)

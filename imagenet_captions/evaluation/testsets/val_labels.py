@@ -21,6 +21,7 @@ from pathlib import Path
 from imagenet_captions import classes
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.testsets.pictures import Pictures
+from imagenet_captions.files import require_file
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 # Where labels are looked for, below the images' folder and those above it; Kaggle's lie four folders above.
@@ -76,8 +77,7 @@ def read_labels(path: Path) -> Mapping[str, str]:
                 f"{path} has no labels of the validation images; give the devkit, with data/{GROUND_TRUTH}"
             )
         path = inside[0]
-    if not path.is_file():
-        raise InputError(f"the labels {path} do not exist; check the path")
+    require_file(path, "the file of labels")
     if path.name.endswith((".tar.gz", ".tgz", ".tar")):
         return _from_ground_truth(_in_devkit(path), path)
     try:

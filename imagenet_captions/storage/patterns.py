@@ -1,0 +1,79 @@
+"""Paths that stand for many files, such as shards/{00000..00012}.tar: one meaning for every command that takes them."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.storage.places import is_remote, reopen
+
+_MARKS, _WILDCARDS = "{*?[", "*?["
+_RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
+_MOST_FILES = 1_000_000
+
+
+def files_of(path: Path) -> list[Path] | None:
+    """The files that a path with braces or wildcards stands for, in order; None for any other path.
+
+    A file or folder that has such a name itself is no pattern. Behind a URL wildcards stand in the last name alone.
+    Raises InputError if a file is missing, or if there is none.
+    """
+    text = str(path)
+    if not any(mark in text for mark in _MARKS) or path.exists():
+        return None
+    files = [file for name in expand_braces(text) for file in _matching(name)]
+    missing = _missing(files)
+    if missing or not files:
+        what = f"{missing[0]}, one of {len(missing):,} that are missing" if missing else "no file"
+        raise InputError(f"the pattern {text[:200]} stands for {what}; check the path")
+    return files
+
+
+def each_file(paths: Iterable[Path]) -> Iterator[Path]:
+    """The paths, with the files that patterns among them stand for in their place."""
+    for path in paths:
+        files = files_of(path)
+        yield from [path] if files is None else files
+
+
+def _matching(name: str) -> list[Path]:
+    path = reopen(name)
+    if not any(mark in name for mark in _WILDCARDS):
+        return [path]
+    if is_remote(path):
+        return sorted(path.parent.glob(path.name))
+    return [Path(found) for found in sorted(glob.glob(name))]  # noqa: PTH207
+
+
+def _missing(files: Sequence[Path]) -> list[Path]:
+    if not files or not is_remote(files[0]):
+        return [file for file in files if not file.is_file()]
+    there = {entry for folder in {file.parent for file in files} for entry in folder.iterdir()}
+    return [file for file in files if file not in there]
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """The names that a pattern with braces stands for, as a shell has it.
+
+    >>> expand_braces("a/{08..10}.tar")
+    ['a/08.tar', 'a/09.tar', 'a/10.tar']
+    >>> expand_braces("{x,y}{0..1}")
+    ['x0', 'x1', 'y0', 'y1']
+    """
+    before, opening, rest = pattern.partition("{")
+    inner, closing, after = rest.partition("}")
+    if not (opening and closing):
+        return [pattern]
+    choices = inner.split(",")
+    if found := _RANGE.fullmatch(inner):
+        first, last, width = int(found[1]), int(found[2]), len(found[1])
+        if last - first >= _MOST_FILES:
+            raise InputError(f"the pattern {pattern[:200]} stands for more than {_MOST_FILES:,} files; give fewer")
+        choices = [f"{number:0{width}d}" for number in range(first, last + 1)]
+    endings = expand_braces(after)
+    if len(choices) * len(endings) > _MOST_FILES:
+        raise InputError(f"the pattern {pattern[:200]} stands for more than {_MOST_FILES:,} files; give fewer")
+    return [before + choice + ending for choice in choices for ending in endings]

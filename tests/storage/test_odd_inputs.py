@@ -1,0 +1,208 @@
+"""What is not a file or folder, given as an input: one sentence that names it, from every command, before any work."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import imagenet_captions
+from imagenet_captions.demo.run import SAMPLE
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import require_file, require_there, walk
+from tests.filtering.made import make_dataset, rows
+from tests.packager.made import images, tar_of
+from tests.storage.conftest import invoke
+
+LONG = "x" * 300
+
+
+@pytest.fixture(name="there", scope="module")
+def _there(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The odd things, and the inputs that the commands need besides."""
+    folder = tmp_path_factory.mktemp("odd")
+    (folder / "loop").symlink_to("loop")
+    (folder / "link to nothing").symlink_to("gone")
+    os.mkfifo(folder / "pipe")
+    make_dataset(folder, rows(4), images=True)
+    assert invoke("match", "--urls", str(SAMPLE / "urls.txt"), "--out", str(folder / "matches.parquet"))[0] == 0
+    (folder / "yfcc100m_dataset").write_text("")
+    return folder
+
+
+ODD = {
+    "{there}/loop": "links lead in a circle",
+    "{there}/link to nothing": "is a link to nothing",
+    "{there}/pipe": "is a pipe, device or socket",
+    "/dev/zero": "is a pipe, device or socket",
+    "/proc/self/mem": "is made up by the kernel",
+    "{there}/dataset/manifest.json/x": "a part of the path is a file|does not exist|there is no class list",
+    "{there}/" + LONG: "the name is too long|does not exist|' has the name 'xxx",
+}
+INPUTS = [
+    "match --urls ODD --out OUT",
+    "match --urls {urls} --ids ODD --out OUT",
+    "match --urls {urls} --deny ODD --out OUT",
+    "extract-yfcc ODD --matches {matches} --out OUT",
+    "extract-yfcc {yfcc} --matches ODD --out OUT",
+    "crawl --matches ODD --store OUT",
+    "crawl --matches {matches} --store OUT --key-file ODD",
+    "clean --release ODD --out OUT",
+    "clean --matches ODD --store {yfcc} --out OUT",
+    "clean --matches {matches} --store ODD --out OUT",
+    "clean --matches {matches} --yfcc ODD --out OUT",
+    "package --captions ODD --out OUT",
+    "package --captions {captions} --images ODD --out OUT",
+    "build --release ODD --out OUT",
+    "build --release {release} --images ODD --out OUT",
+    "build --urls ODD --out OUT",
+    "build --urls {urls} --ids ODD --no-crawl --yfcc {yfcc} --out OUT",
+    "build --urls {urls} --no-crawl --yfcc ODD --out OUT",
+    "filter ODD --class dog --out OUT",
+    "filter {ds} --class-list ODD --out OUT",
+    "filter {ds} --ids ODD --out OUT",
+    "filter {ds} --like ODD --out OUT",
+    "filter {ds} --deny ODD --out OUT",
+    "export ODD --to slim --out OUT",
+    "export {ds} --to open-clip-csv --images ODD --out OUT",
+    "export {ds} --to webdataset --images ODD --out OUT",
+    "stats ODD --csv OUT",
+    "stats {ds} --images ODD --csv OUT",
+    "diff ODD {ds} --out OUT",
+    "diff {ds} ODD --out OUT",
+    "verify ODD",
+    "label-by-text ODD --out OUT.csv",
+    "robustness ODD --out OUT",
+    "train ODD --objective supervised --out OUT",
+    "train {ds} --objective supervised --ids ODD --out OUT",
+    "train {ds} --objective simclr --preset micro --batch-size 8 --init ODD --out OUT",
+    "evaluate ODD --on imagenet={ds} --out OUT",
+    "evaluate {model} --on imagenet=ODD --out OUT",
+    "evaluate {model} --on own=ODD --out OUT",
+    "ablate size ODD --on {ds} --out OUT",
+    "ablate size {ds} --on ODD --preset micro --out OUT",
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd.rpartition("/")[2][:20])
+@pytest.mark.parametrize("command", INPUTS)
+def test_what_is_no_file_is_one_sentence(
+    command: str, odd: str, there: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLICKR_API_KEY", "a-test-key")
+    if command.startswith(("train", "evaluate", "ablate")):
+        pytest.importorskip("torch")
+        _write_model(there / "model")
+    names = {
+        "urls": SAMPLE / "urls.txt",
+        "release": SAMPLE / "release.json",
+        "matches": there / "matches.parquet",
+        "captions": there / "captions.parquet",
+        "yfcc": there / "yfcc100m_dataset",
+        "ds": there / "dataset",
+        "model": there / "model",
+    }
+    path = odd.format(there=there)
+    arguments = [
+        part.format(**names).replace("ODD", path).replace("OUT", str(tmp_path / "out")) for part in command.split()
+    ]
+    signal.alarm(60)
+    try:
+        code, said = invoke(*arguments)
+    finally:
+        signal.alarm(0)
+    assert code == 2, said
+    last = said.splitlines()[-1]
+    assert last.startswith("imagenet-captions: "), said
+    assert path[:70] in last, said
+    assert re.search(ODD[odd], last), said
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["out.work"])
+
+
+def _write_model(folder: Path) -> None:
+    from imagenet_captions.models.build import build_model
+    from imagenet_captions.models.save import save_model
+
+    if not folder.exists():
+        save_model(build_model("vit-micro", 0), folder)
+
+
+def test_what_is_there_is_required(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("text")
+    (tmp_path / "link").symlink_to("file")
+    for name in ("folder", "file", "link"):
+        assert require_there(tmp_path / name, "the input") == tmp_path / name
+    assert require_file(tmp_path / "link", "the input") == tmp_path / "link"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"/proc/self/fd/{os.open(tmp_path, os.O_RDONLY)}/s")  # the name of a socket may not be long
+        for path, said in {
+            tmp_path / "gone": "the input .*gone does not exist; check the path",
+            tmp_path / "s": "is a pipe, device or socket, and is read more than once; write it to a file",
+            Path("/dev/null"): "the input /dev/null is a pipe, device or socket",
+            Path("/proc/self/environ"): "is made up by the kernel",
+        }.items():
+            with pytest.raises(InputError, match=said):
+                require_file(path, "the input")
+    with pytest.raises(InputError, match="is a folder; give the file itself"):
+        require_file(tmp_path / "folder", "the input")
+
+
+def test_links_in_a_folder_that_lead_nowhere_are_no_files(tmp_path: Path) -> None:
+    (tmp_path / "loop.JPEG").symlink_to("loop.JPEG")
+    (tmp_path / "nothing.JPEG").symlink_to("gone")
+    (tmp_path / "image.JPEG").write_bytes(b"x")
+    (tmp_path / "round").symlink_to(tmp_path)
+    assert [name for _, name in walk(tmp_path)] == ["image.JPEG"]
+
+
+DENIED = ["urls.txt", "release.json", "captions.parquet", "dataset/manifest.json", "images.tar"]
+
+
+def test_permission_denied_names_its_file(there: Path, tmp_path: Path) -> None:
+    setpriv = shutil.which("setpriv") if os.geteuid() == 0 else ""
+    if setpriv is None:
+        pytest.skip("root may read everything")
+    for name in ("urls.txt", "release.json"):
+        shutil.copy(SAMPLE / name, tmp_path / name)
+    shutil.copytree(there / "dataset", tmp_path / "dataset")
+    shutil.copy(there / "captions.parquet", tmp_path / "captions.parquet")
+    shutil.copy(there / "captions.outcomes.parquet", tmp_path / "captions.outcomes.parquet")
+    (tmp_path / "images.tar").write_bytes(tar_of(images()))
+    for name in DENIED:
+        (tmp_path / name).chmod(0)
+    commands = {
+        "match --urls urls.txt --out x": "urls.txt",
+        f"match --urls {SAMPLE / 'urls.txt'} --ids images.tar --out x": "images.tar",
+        "clean --release release.json --out x": "release.json",
+        "package --captions captions.parquet --out x": "captions.parquet",
+        f"package --captions {there / 'captions.parquet'} --images images.tar --out x": "images.tar",
+        "filter dataset --class dog --out x": "dataset/manifest.json",
+        f"filter {there / 'dataset'} --deny urls.txt --class dog --out x": "urls.txt",
+    }
+    without_power = [setpriv, "--bounding-set=-dac_override,-dac_read_search"] if setpriv else []
+    for command, name in commands.items():
+        done = subprocess.run(
+            [*without_power, sys.executable, "-m", "imagenet_captions.cli", *command.split()],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(imagenet_captions.__file__).parent.parent)},
+        )
+        assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+        assert done.stderr.splitlines()[-1].endswith(f"{name}: permission denied; check who may read and write there")
+
+
+def test_a_list_out_of_a_shells_substitution_is_refused(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m imagenet_captions.cli match --urls <(cat {SAMPLE / 'urls.txt'}) --out {tmp_path}/m"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "is a pipe, device or socket, and is read more than once; write it to a file" in done.stderr

@@ -1,0 +1,130 @@
+"""Paths that stand for many files, and that every command takes them alike."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.files import digest
+from imagenet_captions.storage.patterns import each_file, files_of
+from imagenet_captions.storage.places import place
+from tests.packager.made import IDS, images, tar_of, train_folder, write_captions
+from tests.storage.conftest import invoke
+
+
+@pytest.fixture(name="shards")
+def _shards(tmp_path: Path) -> Path:
+    """Every image in WebDataset shards, and in Parquet, three files each."""
+    folder = tmp_path / "wds"
+    folder.mkdir()
+    held = images()
+    for number in range(3):
+        part = {name: held[name] for name in IDS[4 * number : 4 * number + 4]}
+        members = {f"{name}.jpg": data for name, data in part.items()}
+        (folder / f"{number:05}.tar").write_bytes(tar_of({**members, **{f"{name}.txt": b"a" for name in part}}))
+        rows = [{"image": {"bytes": data, "path": f"{name}.JPEG"}, "label": number} for name, data in part.items()]
+        pq.write_table(pa.Table.from_pylist(rows), folder / f"part-{number}.parquet")
+    return folder
+
+
+def test_braces_and_wildcards(shards: Path, tmp_path: Path) -> None:
+    tars = [shards / f"0000{number}.tar" for number in range(3)]
+    assert files_of(shards / "{00000..00002}.tar") == tars
+    assert files_of(shards / "*.tar") == tars
+    assert files_of(shards / "0000[02].tar") == tars[::2]
+    assert files_of(shards) is None
+    (tmp_path / "odd{1,2}[x]").mkdir()
+    assert files_of(tmp_path / "odd{1,2}[x]") is None
+    assert list(each_file([shards, shards / "0000{0,1}.tar"])) == [shards, *tars[:2]]
+    for pattern, said in {
+        "{0..3}.tar": r"stands for .*0\.tar, one of 4 that are missing",
+        "x*.tar": "stands for no file",
+        "{0..9999999}.tar": "more than 1,000,000 files",
+    }.items():
+        with pytest.raises(InputError, match=said):
+            files_of(shards / pattern)
+
+
+def test_patterns_behind_a_url(shards: Path) -> None:
+    system: Any = fsspec.filesystem("memory")
+    system.put(str(shards), "/patterns", recursive=True)
+    try:
+        there = place("memory://patterns")
+        tars = [there / f"0000{number}.tar" for number in range(3)]
+        assert files_of(place("memory://patterns/{00000..00002}.tar")) == tars
+        assert files_of(place("memory://patterns/*.tar")) == tars
+        with pytest.raises(InputError, match=r"memory://patterns/00003\.tar, one of 1 that are missing"):
+            files_of(place("memory://patterns/{00000..00003}.tar"))
+    finally:
+        system.rm("/patterns", recursive=True)
+
+
+def test_a_digest_changes_with_any_of_the_files(shards: Path) -> None:
+    before = digest(shards / "{00000..00002}.tar")
+    assert digest(shards / "{00000..00002}.tar") == before != digest(shards / "{00000..00001}.tar")
+    (shards / "00002.tar").write_bytes(b"other")
+    assert digest(shards / "{00000..00002}.tar") != before
+
+
+COMMANDS = [
+    "build --release {release} --images IMAGES --out {out} --workers 1",
+    "package --captions {captions} --images IMAGES --out {out} --workers 1",
+    "stats {dataset} --images IMAGES --csv {out}",
+    "export {dataset} --to webdataset --images IMAGES --out {out} --workers 1",
+]
+
+
+@pytest.mark.parametrize("pattern", ["{00000..00002}.tar", "*.tar", "part-{0..2}.parquet", "part-*.parquet"])
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.split()[0])
+def test_every_command_takes_patterns_of_images(command: str, pattern: str, shards: Path, tmp_path: Path) -> None:
+    captions = write_captions(tmp_path / "captions.parquet")
+    train_folder(tmp_path / "train")
+    dataset = tmp_path / "dataset"
+    made = ["package", "--captions", str(captions), "--out", str(dataset), "--workers", "1"]
+    assert invoke(*made)[0] == 0
+    if command.startswith("build"):
+        texts = {"title": "a", "tags": [], "description": ""}
+        entries = [{"filename": f"{name}.JPEG", "wnid": name[:9], **texts} for name in IDS]
+        (tmp_path / "release.json").write_text(json.dumps(entries))
+    names = {"captions": captions, "dataset": dataset, "release": tmp_path / "release.json"}
+    results = {}
+    for kind, given in {"folder": tmp_path / "train", "pattern": shards / pattern}.items():
+        out = tmp_path / kind
+        arguments = [part.format(**names, out=out).replace("IMAGES", str(given)) for part in command.split()]
+        code, said = invoke(*arguments)
+        assert code == 0, said
+        files = [out] if out.is_file() else sorted(path for path in out.rglob("*") if path.is_file())
+        results[kind] = [path.read_bytes() for path in files]
+    assert results["pattern"] == results["folder"]
+
+
+def test_training_and_labelling_take_the_same_patterns(shards: Path, tmp_path: Path) -> None:
+    from imagenet_captions.examples import open_examples
+
+    for pattern in ("{00000..00002}.tar", "part-{0..2}.parquet"):
+        assert len(open_examples(shards / pattern)) == len(IDS)
+    code, said = invoke("label-by-text", str(shards / "{00000..00002}.tar"), "--out", str(tmp_path / "out.csv"))
+    assert (code, f"rows           {len(IDS):>12,}" in said) == (0, True), said
+
+
+def test_an_output_that_a_pattern_names_is_refused(shards: Path, tmp_path: Path) -> None:
+    captions = write_captions(tmp_path / "captions.parquet")
+    before = (shards / "00001.tar").read_bytes()
+    for out, said in {
+        shards / "00001.tar": "is the input .*00001.tar itself",
+        tmp_path: "lies inside the output|is a folder|holds something else",
+    }.items():
+        code, told = invoke(
+            *("package", "--captions", str(captions), "--images", str(shards / "{00000..00002}.tar"), "--out", str(out))
+        )
+        assert code == 2
+        assert re.search(said, told), told
+    assert (shards / "00001.tar").read_bytes() == before
