@@ -155,7 +155,7 @@ def outcomes_path(product: Path) -> Path:
     >>> outcomes_path(Path("work/captions.parquet")).as_posix()
     'work/captions.outcomes.parquet'
     """
-    return product.with_suffix(".outcomes.parquet")
+    return product.parent / f"{product.stem}.outcomes.parquet"
 
 
 def with_provenance(schema: pa.Schema, provenance: Mapping[str, Any]) -> pa.Schema:

@@ -118,8 +118,8 @@ def test_a_file(here: Path, command: str, flag: str, name: str) -> None:
     Path(name).write_text("my thesis")
     assert "was not written by imagenet-captions" in refused([*words, flag, name], here)
     for overwrite in ([], ["--overwrite"]):
-        refused([*words, flag, "", *overwrite], here)
-        refused([*words, flag, f"{name}/deep{ending}", *overwrite], here)
+        for place in ("", ".", "..", "/", "/dev/stdout", "/proc/self/fd/1", f"{name}/deep{ending}"):
+            refused([*words, flag, place, *overwrite], here)
         Path("folder" + ending).mkdir(exist_ok=True)
         if (command, ending) != ("diff dataset dataset", ""):
             assert "is a folder" in refused([*words, flag, "folder" + ending, *overwrite], here)

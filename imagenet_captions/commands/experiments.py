@@ -95,14 +95,14 @@ def robustness(
         check_figure_path(plot)
     if units is None and not shipped:
         log.info("the accuracies are taken as %s", "percent" if table.units == "percent" else "fractions")
-    chosen = (baseline or Baseline.AUTO).value if baseline_from is None else _read_baseline(baseline_from)
-    report = measure(table.rows, chosen, all_classes)
-    for note in write_notes(report):
-        log.warning("note: %s", note)
     written = [path for path in (out, plot) if path is not None]
     if not written:
         refuse_without_effect("without --out or --plot", "overwrite")
     with producing_each(written, [None if shipped else results, baseline_from], overwrite) as partials:
+        chosen = (baseline or Baseline.AUTO).value if baseline_from is None else _read_baseline(baseline_from)
+        report = measure(table.rows, chosen, all_classes)
+        for note in write_notes(report):
+            log.warning("note: %s", note)
         new = dict(zip(written, partials, strict=True))
         if out is not None:
             _write(out, new[out], table, report)

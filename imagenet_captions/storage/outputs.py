@@ -28,6 +28,7 @@ from imagenet_captions.storage.patterns import each_file
 from imagenet_captions.storage.places import end_of_links, is_remote
 from imagenet_captions.storage.receipts import has_receipt, is_dataset, is_receipt, receipt_path, write_receipt
 
+_OF_THE_SYSTEM = (("dev",), ("proc",), ("sys",))
 # Parquet files of ours that carry no metadata, known by their columns.
 _UNMARKED = (OUTCOMES.names, PHOTOS.names)
 
@@ -148,6 +149,8 @@ def _check_path(out: Path) -> None:
     """Refuse a path that no file or folder of ours can have."""
     if out.name in ("", ".."):
         raise InputError(f"the output {str(out)!r} has no name of its own; give one, such as {out / 'new'}")
+    if Path(os.path.abspath(out)).parts[1:2] in _OF_THE_SYSTEM and not str(out).startswith("/dev/shm/"):  # noqa: PTH100
+        raise InputError(f"the output {out} is the system's, not a place for files; give another name")
     try:
         found = os.stat(out)  # noqa: PTH116
     except FileNotFoundError:
@@ -179,8 +182,10 @@ def _check_replaceable(path: Path, overwrite: bool, receipt: Path | None) -> Non
             f"the output {path} is an SQLite database, such as a crawl's store, and these are never replaced; "
             "give another name"
         )
-    if overwrite or _is_ours(path, receipt):
+    if (overwrite and path != receipt) or _is_ours(path, receipt):
         return
+    if path == receipt:
+        raise InputError(f"{path} is there, where the receipt of the output would lie; give the output another name")
     raise InputError(
         f"the output {path} is there and was not written by imagenet-captions, or was changed since; "
         "give another name, or --overwrite to replace it"

@@ -46,11 +46,16 @@ def test_our_own_file_is_replaced_and_an_edited_one_is_not(tmp_path: Path) -> No
 
 def test_a_file_of_something_else_stays(tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
-    for path in (out, receipt_path(out)):
-        path.write_text("mine")
-        refused(out, "was not written by imagenet-captions")
-        assert path.read_text() == "mine"
-        path.unlink()
+    out.write_text("mine")
+    refused(out, "was not written by imagenet-captions")
+    assert out.read_text() == "mine"
+    out.unlink()
+    # A file that the user did not name is never replaced.
+    receipt_path(out).write_text("mine")
+    for overwrite in (False, True):
+        refused(out, "is there, where the receipt of the output would lie", overwrite=overwrite)
+    assert receipt_path(out).read_text() == "mine"
+    receipt_path(out).unlink()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -102,13 +107,21 @@ def test_only_regular_files_are_replaced(tmp_path: Path, overwrite: bool) -> Non
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(tmp_path / "socket"))
-        for name in ("fifo", "socket", "/dev/null", "/dev/full"):
+        for name in ("fifo", "socket"):
             refused(tmp_path / name, "is a device, pipe or socket", overwrite=overwrite)
     refused(folder, "is a folder; give the name of a file", overwrite=overwrite)
     refused(nothing, "is a link to nothing", overwrite=overwrite)
     refused(tmp_path / "loop", "its links lead in a circle", overwrite=overwrite)
-    refused(Path(f"/proc/{os.getpid()}/cmdline"), r"cannot be written|was not written", overwrite=overwrite)
-    refused(Path("/proc/nothing/out"), "cannot be written", overwrite=overwrite)
+    for name in (
+        "/dev/null",
+        "/dev/full",
+        "/dev/new",
+        "/proc/version",
+        "/proc/nothing/out",
+        "/sys/x",
+        "/tmp/../dev/stdout",
+    ):
+        refused(Path(name), "is the system's, not a place for files", overwrite=overwrite)
     refused(Path(), "has no name of its own", overwrite=overwrite)
     refused(tmp_path / "..", "has no name of its own", overwrite=overwrite)
     refused(tmp_path / "fifo" / "out", "fifo is not a folder", overwrite=overwrite)

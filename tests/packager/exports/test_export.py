@@ -52,7 +52,7 @@ def test_an_earlier_export_is_replaced_and_nothing_else(tmp_path: Path, pictures
     assert out.read_text() == "my thesis"
     out.unlink()
     (tmp_path / f"{out.name}.json").write_text('{"mine": 1}')
-    with pytest.raises(InputError, match=r"not written by imagenet-captions|is not a receipt of an export"):
+    with pytest.raises(InputError, match=r"where the receipt of the output would lie|is not a receipt of an export"):
         export(made, out, ExportSettings(to))
     assert (tmp_path / f"{out.name}.json").read_text() == '{"mine": 1}'
     (tmp_path / f"{out.name}.json").unlink()
