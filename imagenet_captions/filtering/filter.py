@@ -123,10 +123,12 @@ class _Child:
 
 
 def _written(jobs: list[CopyJob], rows: int, workers: int) -> Iterator[ShardFile]:
+    written = 0
     with progress("write", rows, "rows") as bar:
         alone = any(is_only_here(path) for job in jobs[:1] for path in (job.folder, job.parents[0].path))
         for shard in engine.run(copy_shard, jobs, min(workers, len(jobs)), threads=alone):
-            bar.update(shard.rows / 2)  # both configs have each row
+            written += shard.rows
+            bar.update(written // 2 - bar.n)  # both configs have each row
             yield shard
 
 

@@ -188,19 +188,21 @@ def _text_bytes(captions: Path, rows: int) -> int:
 
 def _write_shards(plan: _Plan, settings: PackageSettings) -> Iterator[Shard]:
     """Write both configs; `raw` leaves out what turns out to be broken while `default` is written."""
-    with progress("package", plan.captions.rows, "rows") as bar:
+    with progress("package", plan.captions.rows - len(plan.skipped), "rows") as bar:
         dropped = plan.skipped
         if plan.located is None:
             stages = [[*plan.jobs(False, dropped), *plan.jobs(True, dropped)]]
         else:
             stages = [list(plan.jobs(False, dropped)), []]
+        written = 0
         for number, jobs in enumerate(stages):
             if number:
                 jobs = list(plan.jobs(True, dropped))
             workers = min(settings.workers, max(1, len(jobs)))
             for shard in settings.engine.run(write_shard, jobs, workers, threads=True):
                 dropped |= shard.faults.keys()
-                bar.update(shard.file.rows / 2)  # both configs have each row
+                written += shard.file.rows
+                bar.update(written // 2 - bar.n)  # both configs have each row
                 yield shard
 
 
