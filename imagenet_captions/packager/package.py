@@ -156,6 +156,8 @@ def _located(captions: _Captions, images: Path, missing: str, scratch: Path) -> 
     table = read_table(captions.path, columns=["image_id", "wnid", "photo_id"])
     rows = Rows(table["image_id"].to_pylist(), table["wnid"].to_pylist(), table["photo_id"].to_pylist())
     located = locate(rows, open_images(images), scratch)
+    if len(rows) and not any(located.places):
+        log.warning("none of the rows has an image in %s; check the path, or leave --images out", images)
     if located.missing and missing == "fail":
         first = located.missing[0]
         raise InputError(

@@ -317,3 +317,13 @@ def test_label_names_are_wnids(tmp_path: Path) -> None:
     assert features["label"]["names"] == list(classes.wnids())
     assert features["tags"] == [{"dtype": "string", "_type": "Value"}]
     assert list(features) == schema.names
+
+
+def test_images_of_none_of_the_rows_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    captions = write_captions(tmp_path / "captions.parquet")
+    others = train_folder(tmp_path / "others", {"n15075141_1": image("n15075141_1")})
+    package(captions, tmp_path / "out", PackageSettings(others, workers=1))
+    assert "none of the rows has an image in" in caplog.text
+    caplog.clear()
+    package(captions, tmp_path / "out", PackageSettings(train_folder(tmp_path / "images"), workers=1))
+    assert "none of the rows" not in caplog.text
