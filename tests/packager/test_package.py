@@ -246,7 +246,7 @@ def test_outputs_that_would_harm_something_are_refused(tmp_path: Path) -> None:
     refused(captions, tmp_path / "other", None, "holds something else")
     refused(captions, tmp_path / "a file", None, "is a file")
     refused(tmp_path / "none.parquet", tmp_path / "out", None, "does not exist")
-    refused(captions, tmp_path / "out", tmp_path / "nowhere", "do not exist")
+    refused(captions, tmp_path / "out", tmp_path / "nowhere", "does not exist")
     empty = tmp_path / "empty"
     empty.mkdir()
     refused(captions, empty, empty, "is the input")
