@@ -134,7 +134,7 @@ def test_the_command(dataset: Path, tmp_path: Path) -> None:
     ("given", "sentence"),
     [
         (["nowhere"], "nowhere has no manifest.json"),
-        (["DATASET", "--images", "nowhere"], "the images nowhere do not exist"),
+        (["DATASET", "--images", "nowhere"], "nowhere does not exist"),
         (["DATASET", "--csv", "DATASET/classes.csv"], "lies inside the dataset"),
         (["DATASET", "--csv", "x", "--markdown", "x"], "x is to be written twice"),
         (["DATASET", "--html", "."], "has no name of its own"),

@@ -54,7 +54,7 @@ def test_mistakes_on_the_command_line_are_one_sentence(tmp_path: Path) -> None:
         (["train", "--show", "papr"], "there is no recipe 'papr'"),
         (["train", "x", "--out", "y"], "training needs --objective"),
         (["train", "x", "--out", "y", "--recipe", "finetune", "--objective", "simclr"], "says the objective too"),
-        (["train", str(tmp_path / "x"), "--out", str(tmp_path / "y"), "--recipe", "finetune"], "do not exist"),
+        (["train", str(tmp_path / "x"), "--out", str(tmp_path / "y"), "--recipe", "finetune"], "does not exist"),
         (["train", "x", "--out", "y", "--recipe", "align", "--on", "gone"], "gone does not exist"),
     ):
         done = run_cli(*arguments)
