@@ -133,7 +133,7 @@ def test_the_command(dataset: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        (["nowhere"], "nowhere has no manifest.json"),
+        (["nowhere"], "the dataset nowhere does not exist"),
         (["DATASET", "--images", "nowhere"], "nowhere does not exist"),
         (["DATASET", "--csv", "DATASET/classes.csv"], "lies inside the dataset"),
         (["DATASET", "--csv", "x", "--markdown", "x"], "x is to be written twice"),
