@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from enum import Enum
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -155,7 +155,7 @@ def outcomes_path(product: Path) -> Path:
     >>> outcomes_path(Path("work/captions.parquet")).as_posix()
     'work/captions.outcomes.parquet'
     """
-    return product.parent / f"{product.stem}.outcomes.parquet"
+    return product.parent / f"{PurePath(product.name).stem}.outcomes.parquet"
 
 
 def with_provenance(schema: pa.Schema, provenance: Mapping[str, Any]) -> pa.Schema:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,15 @@ def run_cli(*arguments: str | Path, **environment: str) -> subprocess.CompletedP
         timeout=300,
         check=False,
     )
+
+
+def stages_said(stderr: str) -> list[str]:
+    """What a build said of its stages; every other line must be one of progress, and nobody else's."""
+    lines = stderr.splitlines()
+    others = [line for line in lines if not re.fullmatch(r"(clean|package)( \.\.\.|: nothing changed, kept)", line)]
+    progress = r"checking whether .*|(write|package|find images): [0-9,]+ (rows|images)"
+    assert all(re.fullmatch(progress, line) for line in others), stderr
+    return [line for line in lines if line not in others]
 
 
 def dataset_tables(dataset: Path) -> dict[str, pa.Table]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.error import HTTPError, URLError
 
-from huggingface_hub import constants, get_session
+from huggingface_hub import constants, get_session, utils
 from huggingface_hub.errors import (
     HfHubHTTPError,
     LocalEntryNotFoundError,
@@ -40,7 +40,7 @@ def reaching(what: str, local: bool = False) -> Iterator[None]:
         causes = list(_causes(error))
         if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
             raise InputError(f"the hub has no {what}, or wants a login for it; check the name, or {_INSTEAD}") from None
-        if any(isinstance(cause, (HfHubHTTPError, HTTPError)) for cause in causes):
+        if any(_is_refusal(cause) for cause in causes):
             raise InputError(f"the hub refused {what} ({str(error)[:100]}); {_INSTEAD}") from None
         if any(_is_unreached(cause) for cause in causes):
             raise InputError(f"{what} would come from a hub that cannot be reached from here; {_INSTEAD}") from None
@@ -63,10 +63,24 @@ def _only_what_is_here(offline: bool) -> Iterator[None]:
     """With a hub that does not answer, what was fetched before is still used, and nothing else asked for."""
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = before or offline
+    _forget_sessions()
     try:
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
+        _forget_sessions()
+
+
+def _forget_sessions() -> None:
+    """Drop connections that were made with another setting; only clients before version 1 keep it in them."""
+    reset = getattr(utils, "reset_sessions", None)
+    if reset is not None:
+        reset()
+
+
+def _is_refusal(error: BaseException) -> bool:
+    # Before version 1 of the hub's client, a file that is not here was an error of HTTP too.
+    return isinstance(error, (HfHubHTTPError, HTTPError)) and not isinstance(error, LocalEntryNotFoundError)
 
 
 def _is_unreached(error: BaseException) -> bool:

@@ -39,8 +39,9 @@ def collect(dataset: Path, images: ImageHolder | None = None) -> Stats:
     keys = None if images is None else images.keys
     with unchanged(dataset):
         manifest = read_manifest(dataset)
+        files = shard_files(dataset)
         with progress("stats", sum(manifest.shards("data").values()), "rows") as bar:
-            tables = _counted(read_tables(shard_files(dataset), columns), bar)
+            tables = _counted(read_tables(files, columns), bar)
             stats = measure(tables, keys, manifest.classes)
         return dataclasses.replace(stats, funnel=read_funnel(dataset / "outcomes.parquet"))
 

@@ -19,7 +19,7 @@ def in_words(settings: TrainSettings) -> Iterator[None]:
     """Turn the faults that a user can mend into one sentence; everything else stays as it is."""
     try:
         yield
-    except torch.OutOfMemoryError:
+    except torch.cuda.OutOfMemoryError:
         raise _out_of_memory(settings) from None
     except RuntimeError as error:
         said = str(error)

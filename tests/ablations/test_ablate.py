@@ -303,9 +303,9 @@ def test_an_interrupt_is_passed_on(copied: AblateSettings, monkeypatch: pytest.M
         ({"threads": 0}, "--threads 0 is not possible"),
         ({"factors": ("colour",)}, "there is no factor 'colour'"),
         ({"preset": "huge"}, "there is no preset 'huge'"),
-        ({"prompts": "many"}, "--prompts 'many' is no file"),
-        ({"tests": {"a": Path("nowhere")}}, "--on a=nowhere does not exist"),
-        ({"data": {"a": Path("nowhere")}}, "the data a=nowhere does not exist"),
+        ({"prompts": "many"}, "the file many does not exist"),
+        ({"tests": {"a": Path("nowhere")}}, "--on a: nowhere does not exist"),
+        ({"data": {"a": Path("nowhere")}}, "the data a: nowhere does not exist"),
         ({"data": {}}, "needs data"),
     ],
 )

@@ -205,7 +205,7 @@ def test_digests_tell_what_was_answered_and_not_when(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     matches, store = write_matches(tmp_path, ["7"]), tmp_path / "photos.sqlite"
-    with pytest.raises(InputError, match=r"the store .* does not exist"):
+    with pytest.raises(InputError, match=r"the crawl's store .* does not exist"):
         list(CrawlSource(matches, store).batches())
     Store(store).close()
     with pytest.raises(InputError, match=r"the matches file .* does not exist"):

@@ -76,7 +76,7 @@ def test_names_of_classes(tmp_path: Path) -> None:
     in_order.write_text(f"{CLASSES[0].key}\tone\n")
     with pytest.raises(InputError, match=f"no name for 1 classes, such as '{CLASSES[1].key}'"):
         read_names(str(in_order), CLASSES[:2])
-    with pytest.raises(InputError, match="is no file"):
+    with pytest.raises(InputError, match="the file latin does not exist"):
         read_names("latin", CLASSES)
 
 
@@ -89,7 +89,7 @@ def test_prompts_that_cannot_be_used(tmp_path: Path) -> None:
     file.write_bytes(b"\xff")
     with pytest.raises(InputError, match="no text file"):
         read_prompts(str(file))
-    with pytest.raises(InputError, match="'eighty' is no file"):
+    with pytest.raises(InputError, match="the file eighty does not exist"):
         read_prompts("eighty")
 
 

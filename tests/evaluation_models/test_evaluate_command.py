@@ -67,7 +67,7 @@ def test_a_set_of_its_own_by_head_and_by_k_shots(model: Path, tmp_path: Path) ->
     ("arguments", "message"),
     [
         ("MODEL --on micro --out m.json", "give NAME=PATH"),
-        ("MODEL --on imagenet=nowhere --out m.json", "--on imagenet=nowhere does not exist"),
+        ("MODEL --on imagenet=nowhere --out m.json", "--on imagenet: nowhere does not exist"),
         ("nowhere --on imagenet=val --out m.json", "nowhere"),
         ("MODEL --on imagenet=val --out m.json --results r.csv", "one of imagenet-v2"),
         ("MODEL --on imagenet=val --out m.json --as x", "give --results too"),

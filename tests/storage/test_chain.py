@@ -43,7 +43,7 @@ def run_all(commands: Sequence[list[str]], folder: Path) -> str:
     os.chdir(folder)  # contextlib.chdir is there from Python 3.11 on
     try:
         for command in commands:
-            workers = [] if command[0] in ("verify", "diff", "stats") else ["--workers", "1"]
+            workers = ["--workers", "1"] if command[0] in ("build", "label-by-text") else []
             code, output = invoke(*command, *workers)
             assert code == 0, (command, output)
             said += output

@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "error",
     [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
         RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory: you tried to"),
     ],
 )
@@ -82,9 +82,11 @@ def test_weights_that_are_no_numbers_are_not_written_over_good_ones(
 
 def test_a_full_disk_leaves_the_checkpoint_before(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = settings(data, tmp_path / "run")
-    partial = run.out / "checkpoints" / ".last.ckpt.partial"
+    token = "not hex"
+    partial = run.out / "checkpoints" / f".last.ckpt.{token}.partial"
 
     def happens(_: TrainingModule) -> None:
+        monkeypatch.setattr("imagenet_captions.files.secrets.token_hex", lambda _: token)
         partial.symlink_to("/dev/full")
 
     at_step(monkeypatch, 4, happens)
