@@ -17,6 +17,8 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.storage.remote import RemotePath, open_url
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://", re.ASCII)
+# What is left of a URL when pathlib or a slip took a slash.
+_ONE_SLASH = re.compile(r"(s3a?|gs|gcs|hf|https?|az|abfss?|s?ftp|memory|file):/(?!/)", re.IGNORECASE)
 _LOCAL = re.compile(r"(?:file|local)://", re.IGNORECASE)
 # A URL anywhere in a text, such as NAME=https://…; a slash or two, either way round, as some readers forgive it.
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):[/\\]+([^/\\]*)(.*)", re.ASCII | re.DOTALL)
@@ -40,6 +42,8 @@ def place(given: str | os.PathLike[str]) -> Path:
     refuse_secrets(given)
     if "::" in given and "://" in given:
         raise InputError(f"{given[:200]} chains several URLs; give a single one")
+    if cut := _ONE_SLASH.match(given):
+        raise InputError(f"{given[:200]} has one slash behind {cut[1]}: and would be a folder here; write {cut[1]}://")
     if local := _LOCAL.match(given):
         return Path(unquote(given[local.end() :].removeprefix("localhost")))
     return reopen(given)

@@ -323,3 +323,10 @@ def test_denied_access_is_told_without_the_key(server: str, monkeypatch: pytest.
         there.read_bytes()
     assert SECRET not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("given", ["s3:/bucket/x", "S3:/bucket/x", "gs:/b", "https:/host/x", "file:/x"])
+def test_a_url_that_lost_a_slash_makes_no_folder(given: str) -> None:
+    with pytest.raises(InputError, match="has one slash behind"):
+        place(given)
+    assert place(f"./{given}") == Path(given)
