@@ -32,13 +32,13 @@ from imagenet_captions.crawler.source import CrawlSource, answered_photos, store
 from imagenet_captions.dataset.folder import check_dataset_output
 from imagenet_captions.engine import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import digest, require_file, require_there, sha256, write_json
 from imagenet_captions.imports import imported_files
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.records import RawSource, outcomes_path, provenance
 from imagenet_captions.sources.joined import JoinedSource
 from imagenet_captions.sources.release import ReleaseSource
 from imagenet_captions.sources.yfcc import YfccSource, extract_photos, photo_ids
+from imagenet_captions.storage.files import digest, require_file, require_there, sha256, write_json
 from imagenet_captions.storage.locks import holding, locked
 from imagenet_captions.storage.outputs import check_place
 from imagenet_captions.storage.patterns import files_of

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from imagenet_captions import classes
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import require_file
+from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.places import place
 
 _LISTS = Path(__file__).with_name("data") / "lists"

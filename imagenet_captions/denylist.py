@@ -23,10 +23,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import require_file
 from imagenet_captions.image_ids import image_id
 from imagenet_captions.photo_ids import MAX_DIGITS, read_address
 from imagenet_captions.records import OUTCOMES, Outcome
+from imagenet_captions.storage.files import require_file
 
 _PHOTO = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}")
 _OWNER = re.compile(r"[0-9]{5,11}@[Nn][0-9]{2}")

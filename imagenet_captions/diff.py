@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import InputError
 from imagenet_captions.loading import open_parquet
-from imagenet_captions.progress import progress
 from imagenet_captions.storage.parquet import read_files
+from imagenet_captions.storage.progress import progress
 
 FIELDS = ("title", "description", "tags", "caption")
 RAW_FIELDS = ("raw_title", "raw_description", "raw_tags")

@@ -13,7 +13,7 @@ import pyarrow.dataset as pads
 
 from imagenet_captions.dataset.manifest import NAME, Replaced, manifest_digest, shard_files, unchanged
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import sha256
+from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.parquet import arrow_name, check_rows, check_schema, file_system, reading, through_cache
 from imagenet_captions.storage.places import place, reopen
 

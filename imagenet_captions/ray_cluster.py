@@ -14,8 +14,8 @@ from typing import Any
 
 from imagenet_captions.engine import check_workers, default_workers
 from imagenet_captions.errors import InputError
-from imagenet_captions.extras import require
 from imagenet_captions.ray_token import own_token, quiet_stderr, token_of_user
+from imagenet_captions.storage.extras import require
 
 log = logging.getLogger(__name__)
 

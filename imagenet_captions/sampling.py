@@ -14,9 +14,9 @@ from pathlib import Path
 from imagenet_captions import classes
 from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import require_file
 from imagenet_captions.image_ids import wnid_of
 from imagenet_captions.splits import sampling_key
+from imagenet_captions.storage.files import require_file
 
 _COUNT_COLUMNS = ("count", "images", "rows")
 

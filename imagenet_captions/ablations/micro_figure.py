@@ -15,7 +15,7 @@ from imagenet_captions.evaluation.curves import logit
 from imagenet_captions.evaluation.figures import check_figure_path, set_axes
 from imagenet_captions.evaluation.intervals import clopper_pearson
 from imagenet_captions.evaluation.results import readable
-from imagenet_captions.files import replacing
+from imagenet_captions.storage.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

@@ -16,7 +16,7 @@ from imagenet_captions.ablations.published import published_for
 from imagenet_captions.ablations.results import FactorResult, RunResult, Sample
 from imagenet_captions.ablations.sentences import Row, write_rows
 from imagenet_captions.evaluation.intervals import clopper_pearson
-from imagenet_captions.files import write_text
+from imagenet_captions.storage.files import write_text
 
 if TYPE_CHECKING:
     from imagenet_captions.ablations.run import Experiment

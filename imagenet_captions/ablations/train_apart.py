@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, StoppedEarly
-from imagenet_captions.files import write_json, write_text
+from imagenet_captions.storage.files import write_json, write_text
 from imagenet_captions.training.done import TrainResult, read_done
 from imagenet_captions.training.recipe import Recipe
 from imagenet_captions.training.settings import TrainSettings

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.files import remove_tree
+from imagenet_captions.storage.files import remove_tree
 
 # A bucket is sorted in memory: 8 MB at four times the published size, so about 32 MB at sixteen times. Some systems
 # allow a process to have no more than 256 files open at once.

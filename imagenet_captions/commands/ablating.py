@@ -87,7 +87,7 @@ def ablate(
     ] = False,
 ) -> None:
     """Run one of the paper's five experiments, or what is missing of it, and write a report."""
-    from imagenet_captions import extras
+    from imagenet_captions.storage import extras
 
     extras.require("train", "ablate")
     from imagenet_captions.ablations.factors import FACTORS

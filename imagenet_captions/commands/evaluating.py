@@ -11,7 +11,7 @@ from imagenet_captions.commands.app import command, say_that_torch_is_loaded
 from imagenet_captions.commands.flags import LocalPath, refuse_without_effect
 from imagenet_captions.commands.options import Overwrite, Workers, count_readers
 from imagenet_captions.errors import InputError
-from imagenet_captions.extras import require
+from imagenet_captions.storage.extras import require
 
 log = logging.getLogger(__name__)
 

@@ -131,7 +131,7 @@ def _write(out: Path, partial: Path, table: "Results", report: "Report") -> None
     """Write ER.csv under its private name."""
     from imagenet_captions.evaluation.intervals import exact_intervals_possible
     from imagenet_captions.evaluation.robustness_table import write_robustness
-    from imagenet_captions.extras import how_to_install
+    from imagenet_captions.storage.extras import how_to_install
 
     possible = exact_intervals_possible()
     if not possible:

@@ -22,7 +22,7 @@ from imagenet_captions.crawler.interrupts import Interrupts
 from imagenet_captions.crawler.pace import Pace
 from imagenet_captions.crawler.policy import Answer, Attempt, Failures, Meaning, State, StopRun
 from imagenet_captions.crawler.store import Store
-from imagenet_captions.progress import Bar
+from imagenet_captions.storage.progress import Bar
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from imagenet_captions.crawler.id_keys import Keys
 from imagenet_captions.crawler.photo_columns import read_addresses
 from imagenet_captions.crawler.runs import BATCH_ROWS, Run, merged
-from imagenet_captions.progress import progress
+from imagenet_captions.storage.progress import progress
 
 # An address of a wanted id, read; rows stand in the order of the lists.
 CANDIDATES = pa.schema(

@@ -20,8 +20,8 @@ from imagenet_captions.crawler.plan import photos_to_ask, wanted_photos, without
 from imagenet_captions.crawler.policy import StopRun
 from imagenet_captions.crawler.store import Store, local_store
 from imagenet_captions.errors import InputError, StoppedEarly
-from imagenet_captions.progress import progress
 from imagenet_captions.storage.outputs import check_place
+from imagenet_captions.storage.progress import progress
 
 __all__ = ["CrawlReport", "CrawlSettings", "Tools", "crawl"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import require_file
+from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.places import require_local
 
 _KEY, _SECRET = "FLICKR_API_KEY", "FLICKR_API_SECRET"

@@ -22,8 +22,8 @@ from imagenet_captions.crawler.wanted_ids import read_ids
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.engine import LOCAL, Engine
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import require_file, sha256
 from imagenet_captions.records import Outcome
+from imagenet_captions.storage.files import require_file, sha256
 from imagenet_captions.storage.outputs import Production, producing
 from imagenet_captions.storage.places import is_remote
 

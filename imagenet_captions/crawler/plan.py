@@ -15,7 +15,7 @@ from imagenet_captions.crawler.policy import FINAL_STATES, State
 from imagenet_captions.crawler.store import Store, StoreReader
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import require_file
+from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.parquet import ParquetFile, parquet_file
 
 _ANSWERS_AT_ONCE = 900

@@ -18,9 +18,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import open_zip, require_file
-from imagenet_captions.progress import open_watched, progress
+from imagenet_captions.storage.files import open_zip, require_file
 from imagenet_captions.storage.places import is_only_here
+from imagenet_captions.storage.progress import open_watched, progress
 
 _Readable = IO[bytes] | gzip.GzipFile
 

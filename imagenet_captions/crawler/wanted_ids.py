@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from imagenet_captions.crawler.id_keys import Keys, keys_of_names
 from imagenet_captions.crawler.id_sources import is_list, names_in
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import require_there
+from imagenet_captions.storage.files import require_there
 
 log = logging.getLogger(__name__)
 

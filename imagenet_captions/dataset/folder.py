@@ -12,7 +12,7 @@ from pathlib import Path
 from imagenet_captions.dataset.manifest import NAME
 from imagenet_captions.dataset.objects import replacing_objects
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import remove_half_written, remove_tree, walk
+from imagenet_captions.storage.files import remove_half_written, remove_tree, walk
 from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.outputs import check_place
 from imagenet_captions.storage.patterns import each_file

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from imagenet_captions.files import new_file
+from imagenet_captions.storage.files import new_file
 
 TEXTS = frozenset({"title", "description", "caption", "tags"})
 # Values that repeat within a class; anything else would make a dictionary that is built and thrown away.

@@ -20,10 +20,10 @@ from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS
 from imagenet_captions.evaluation.testsets import KNOWN, TestSet, open_test_set
 from imagenet_captions.evaluation.testsets.class_keys import answers_of
 from imagenet_captions.examples import Examples
-from imagenet_captions.files import write_json
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.threads import computing_threads
+from imagenet_captions.storage.files import write_json
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.places import end_of_links
 from imagenet_captions.storage.receipts import receipt_path

@@ -21,7 +21,7 @@ from imagenet_captions.evaluation.settings import Reading
 from imagenet_captions.evaluation.testsets.test_set import Images
 from imagenet_captions.models.model import Model
 from imagenet_captions.pixels import BrokenImage, EvalTransform, normalise
-from imagenet_captions.progress import progress
+from imagenet_captions.storage.progress import progress
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from imagenet_captions.evaluation.figure_panels import PUBLISHED_SUFFIX, Panel, 
 from imagenet_captions.evaluation.intervals import Floats
 from imagenet_captions.evaluation.results import Result, readable
 from imagenet_captions.evaluation.robustness import Report
-from imagenet_captions.extras import require
-from imagenet_captions.files import replacing
+from imagenet_captions.storage.extras import require
+from imagenet_captions.storage.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

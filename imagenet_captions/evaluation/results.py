@@ -12,7 +12,7 @@ from pathlib import Path
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS, accuracy_columns
-from imagenet_captions.files import require_file
+from imagenet_captions.storage.files import require_file
 
 DATA = Path(__file__).parent.parent / "data"  # data/SOURCES.md says where its tables come from
 TESTBED = DATA / "testbed_top1.csv"

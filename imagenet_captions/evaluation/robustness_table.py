@@ -12,7 +12,7 @@ from imagenet_captions.evaluation.intervals import clopper_pearson
 from imagenet_captions.evaluation.results import Result, Results, readable
 from imagenet_captions.evaluation.robustness import ALL, Mean, ModelRobustness, Report, ShiftRobustness
 from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS, accuracy_columns, images_of
-from imagenet_captions.files import replacing
+from imagenet_captions.storage.files import replacing
 
 _LONGEST_NAME = 36
 _SIGNS = {SPARSE: "~", EXTRAPOLATED: "^", "": ""}

@@ -13,7 +13,7 @@ from imagenet_captions.examples.folder import is_image, open_folder
 from imagenet_captions.examples.parquet import open_parquet
 from imagenet_captions.examples.separated import open_separated
 from imagenet_captions.examples.shards import open_shards
-from imagenet_captions.files import require_there, walk
+from imagenet_captions.storage.files import require_there, walk
 from imagenet_captions.storage.patterns import files_of
 from imagenet_captions.storage.receipts import is_dataset
 

@@ -20,7 +20,7 @@ from imagenet_captions.examples.example import Class, Rows, Texts
 from imagenet_captions.examples.stored import FileImages, OpenFiles, StoredExamples, ids_of
 from imagenet_captions.examples.tar_headers import TarFile
 from imagenet_captions.image_ids import image_id, wnid_of
-from imagenet_captions.progress import track
+from imagenet_captions.storage.progress import track
 
 _IMAGES = frozenset({"jpg", "jpeg", "png", "webp"})
 _TEXT, _JSON, _LABEL = "txt", "json", "cls"

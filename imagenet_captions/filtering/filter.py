@@ -22,15 +22,15 @@ from imagenet_captions.dataset.outcomes import write_outcomes
 from imagenet_captions.dataset.plan import TEXT_ROWS, plan_groups, plan_shards
 from imagenet_captions.dataset.shard import ShardFile, shard_name
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import sha256
 from imagenet_captions.filtering.copy import CopyJob, copy_shard, parent_shards, row_sizes
 from imagenet_captions.filtering.select import DENIED, STEPS, Selection, select
 from imagenet_captions.filtering.settings import FilterSettings
-from imagenet_captions.progress import progress
 from imagenet_captions.records import OUTCOMES, Outcome
+from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import read_files, read_schema
 from imagenet_captions.storage.places import is_only_here
+from imagenet_captions.storage.progress import progress
 from imagenet_captions.storage.receipts import receipt_path
 
 

@@ -18,10 +18,10 @@ from imagenet_captions.denylist import read_denylist
 from imagenet_captions.errors import InputError
 from imagenet_captions.filtering.settings import FilterSettings, read_ids
 from imagenet_captions.loading import check_condition, of_shards, open_parquet
-from imagenet_captions.progress import Bar, progress
 from imagenet_captions.sampling import Sampling, choose, short_of
 from imagenet_captions.storage.parquet import read_files, reading
 from imagenet_captions.storage.places import reopen
+from imagenet_captions.storage.progress import Bar, progress
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from imagenet_captions.engine import LOCAL, Engine, check_workers, default_workers
-from imagenet_captions.files import write_json
 from imagenet_captions.labelling.batch import (
     Labelling,
     label_batch,
@@ -23,6 +22,7 @@ from imagenet_captions.labelling.modes import Mode
 from imagenet_captions.labelling.score import Score
 from imagenet_captions.labelling.table import open_table
 from imagenet_captions.labelling.writing import check_name, open_writer
+from imagenet_captions.storage.files import write_json
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.receipts import receipt_path
 

@@ -13,7 +13,7 @@ from typing import TextIO
 import pyarrow as pa
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.progress import open_watched
+from imagenet_captions.storage.progress import open_watched
 
 _LONGEST_FIELD = 1 << 20  # a quote that is never closed would else take in the rest of the file
 

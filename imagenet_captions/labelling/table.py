@@ -13,13 +13,13 @@ from typing import Protocol
 import pyarrow as pa
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import require_there
 from imagenet_captions.labelling.separated import SeparatedTable
 from imagenet_captions.labelling.tars import TarTable
 from imagenet_captions.labelling.yfcc import YfccTable, is_yfcc
-from imagenet_captions.progress import progress
+from imagenet_captions.storage.files import require_there
 from imagenet_captions.storage.parquet import read_files, read_metadata, read_schema
 from imagenet_captions.storage.patterns import files_of
+from imagenet_captions.storage.progress import progress
 
 _IMAGE = "image"
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.progress import open_watched
+from imagenet_captions.storage.progress import open_watched
 
 _TEXTS = ("title", "description", "caption")
 _MEMBERS = frozenset({"txt", "json", "cls"})

@@ -12,7 +12,7 @@ from typing import BinaryIO
 import pyarrow as pa
 
 from imagenet_captions import yfcc
-from imagenet_captions.progress import open_watched
+from imagenet_captions.storage.progress import open_watched
 
 _COLUMNS = (
     "photo_id", "owner", "owner_name", "date_taken", "title", "description", "tags", "photo_page", "download_url",

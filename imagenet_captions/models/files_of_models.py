@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import require_file
+from imagenet_captions.storage.files import require_file
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import require_file, require_there
 from imagenet_captions.models.build import build, build_from_config
 from imagenet_captions.models.config import config_from_dict
 from imagenet_captions.models.files_of_models import read_object
@@ -16,6 +15,7 @@ from imagenet_captions.models.names import unknown_name
 from imagenet_captions.models.presets import PRESETS
 from imagenet_captions.models.save import MODEL_FILE, TOKENIZER_FILE, WEIGHTS_FILE
 from imagenet_captions.models.weights import put_weights, read_weights
+from imagenet_captions.storage.files import require_file, require_there
 
 HYPERPARAMETER = "model_config"
 _LIBRARIES = ("open_clip", "timm", "transformers")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from imagenet_captions.files import replacing, write_json, write_text
 from imagenet_captions.models.model import Model, model_config_of
+from imagenet_captions.storage.files import replacing, write_json, write_text
 
 MODEL_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"

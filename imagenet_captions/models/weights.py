@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import require_file
+from imagenet_captions.storage.files import require_file
 
 _NAMED = 3
 # What torch and transformers raise for files that are no weights. A pickle that would run code is an UnpicklingError.

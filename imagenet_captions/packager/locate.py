@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagenet_captions.packager.images import ImageSource, Place, Wanted
-from imagenet_captions.progress import track
+from imagenet_captions.storage.progress import track
 
 
 @dataclass(frozen=True)

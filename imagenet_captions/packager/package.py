@@ -21,15 +21,15 @@ from imagenet_captions.dataset.plan import TEXT_ROWS, Group, plan_groups, plan_s
 from imagenet_captions.dataset.shard import shard_name
 from imagenet_captions.engine import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import require_file, scratch_in
 from imagenet_captions.packager.images import open_images
 from imagenet_captions.packager.locate import Located, Rows, locate
 from imagenet_captions.packager.reading import RowReader
 from imagenet_captions.packager.shards import Shard, ShardJob, write_shard
-from imagenet_captions.progress import progress
 from imagenet_captions.records import CAPTIONS, Outcome, outcomes_path, provenance
+from imagenet_captions.storage.files import require_file, scratch_in
 from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.parquet import parquet_file, read_batches, read_files, read_metadata, read_table
+from imagenet_captions.storage.progress import progress
 
 log = logging.getLogger(__name__)
 

@@ -22,11 +22,11 @@ import pyarrow as pa
 from imagenet_captions import classes
 from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import open_zip, require_file
 from imagenet_captions.image_ids import image_id as read_image_id
 from imagenet_captions.image_ids import wnid_of
-from imagenet_captions.progress import open_watched
 from imagenet_captions.records import OUTCOMES, RAW, Outcome
+from imagenet_captions.storage.files import open_zip, require_file
+from imagenet_captions.storage.progress import open_watched
 
 _BATCH_ROWS = 4096
 _READ_BYTES = 1 << 20

@@ -22,9 +22,9 @@ import numpy.typing as npt
 from imagenet_captions import engine, yfcc
 from imagenet_captions.errors import InputError
 from imagenet_captions.photo_ids import MAX_DIGITS
-from imagenet_captions.progress import open_watched
 from imagenet_captions.sources.yfcc_bad import MOST_LISTED, BadRows
 from imagenet_captions.sources.yfcc_photos import Photo, read_photo, shown
+from imagenet_captions.storage.progress import open_watched
 
 Numbers = npt.NDArray[np.int64]
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from imagenet_captions.dataset.manifest import read_manifest, shard_files, unchanged
 from imagenet_captions.funnel import read_funnel
-from imagenet_captions.progress import Bar, progress
 from imagenet_captions.stats.measure import COLUMNS, measure
 from imagenet_captions.stats.result import Stats
 from imagenet_captions.storage.parquet import parquet_file
+from imagenet_captions.storage.progress import Bar, progress
 
 
 class ImageHolder(Protocol):

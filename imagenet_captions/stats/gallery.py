@@ -20,11 +20,11 @@ from PIL import Image, ImageOps
 from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.image_ids import wnid_of
 from imagenet_captions.licenses import LICENSES, License
-from imagenet_captions.progress import progress
 from imagenet_captions.splits import sampling_key
 from imagenet_captions.stats.collect import ImageHolder, read_tables
 from imagenet_captions.stats.thumbnails import Thumbnails
 from imagenet_captions.storage.parquet import parquet_file
+from imagenet_captions.storage.progress import progress
 
 _COLUMNS = tuple(
     "image_id wnid class_name title description tags language photo_id owner_name license photo_page".split()

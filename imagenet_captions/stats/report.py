@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagenet_captions.dataset.manifest import read_manifest
-from imagenet_captions.extras import require
 from imagenet_captions.stats.collect import ImageHolder
 from imagenet_captions.stats.gallery import Card, gallery
 from imagenet_captions.stats.plots import Columns, Curve, columns, curve
@@ -17,6 +16,7 @@ from imagenet_captions.stats.render import right_columns
 from imagenet_captions.stats.result import Stats
 from imagenet_captions.stats.sections import Section, sections, share
 from imagenet_captions.stats.thumbnails import Thumbnails, note
+from imagenet_captions.storage.extras import require
 
 _PAGE = Path(__file__).with_name("page")
 _CARDS = 200

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.files import sha256, write_json
+from imagenet_captions.storage.files import sha256, write_json
 
 FORMAT = "imagenet-captions receipt"
 _FORMATS = (FORMAT, "imagenet-captions export")  # the latter until November 2026

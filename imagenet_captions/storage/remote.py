@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.extras import how_to_install
+from imagenet_captions.storage.extras import how_to_install
 from imagenet_captions.storage.faults import MissingObject, in_words
 from imagenet_captions.storage.ranges import Ranges
 

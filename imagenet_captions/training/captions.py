@@ -18,8 +18,8 @@ from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import InputError
 from imagenet_captions.examples import Class, Examples, Texts, select
 from imagenet_captions.image_ids import wnid_of
-from imagenet_captions.progress import progress
 from imagenet_captions.recipe import CLASS_NAME, OPEN_CLIP_80, CaptionRecipe
+from imagenet_captions.storage.progress import progress
 from imagenet_captions.storage.receipts import is_dataset
 
 log = logging.getLogger(__name__)

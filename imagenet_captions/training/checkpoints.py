@@ -11,9 +11,9 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import replacing
 from imagenet_captions.models.model import Model, model_config_of
 from imagenet_captions.models.weights import UNREADABLE, reason
+from imagenet_captions.storage.files import replacing
 from imagenet_captions.training.module import TrainingModule
 
 FOLDER = "checkpoints"

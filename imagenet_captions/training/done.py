@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import write_json
+from imagenet_captions.storage.files import write_json
 
 DONE_FILE = "done.json"
 MODEL_FOLDER = "model"

@@ -12,7 +12,7 @@ from pathlib import Path
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import write_json
+from imagenet_captions.storage.files import write_json
 from imagenet_captions.training.settings import TrainSettings, settings_record
 
 _FOLDER = "logs"

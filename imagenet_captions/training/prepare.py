@@ -15,11 +15,11 @@ from imagenet_captions.examples import (
     open_examples,
     require_classes,
 )
-from imagenet_captions.files import require_file
 from imagenet_captions.models.build import build_model, with_drop_path
 from imagenet_captions.models.config import ProjectorConfig
 from imagenet_captions.models.load import load_model, take_image_tower
 from imagenet_captions.models.model import Model
+from imagenet_captions.storage.files import require_file
 from imagenet_captions.training.recipe import CONTRASTIVE, SUPERVISED
 from imagenet_captions.training.settings import TrainSettings
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from imagenet_captions.progress import Bar, progress
+from imagenet_captions.storage.progress import Bar, progress
 
 
 class Progress(Callback):

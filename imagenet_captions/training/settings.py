@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import require_file, sha256, write_json
+from imagenet_captions.storage.files import require_file, sha256, write_json
 from imagenet_captions.training.recipe import CONTRASTIVE, Recipe, recipe_defaults, recipe_values
 
 SETTINGS_FILE = "settings.json"

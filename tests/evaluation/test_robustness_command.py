@@ -17,7 +17,7 @@ from imagenet_captions.evaluation.results import parse_results, read_published
 from imagenet_captions.evaluation.robustness import measure
 from imagenet_captions.evaluation.robustness_notes import write_notes
 from imagenet_captions.evaluation.robustness_table import format_robustness, write_robustness
-from imagenet_captions.extras import how_to_install
+from imagenet_captions.storage.extras import how_to_install
 from tests.chain import run_cli
 
 DOCS = Path(__file__).parents[2] / "docs" / "robustness.md"

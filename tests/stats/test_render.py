@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions.extras import how_to_install
 from imagenet_captions.sampling import read_counts
 from imagenet_captions.stats import render
 from imagenet_captions.stats.collect import collect
@@ -20,6 +19,7 @@ from imagenet_captions.stats.report import report
 from imagenet_captions.stats.result import Stats
 from imagenet_captions.stats.sections import Section, sections
 from imagenet_captions.stats.thumbnails import Thumbnails
+from imagenet_captions.storage.extras import how_to_install
 from tests.chain import run_cli
 from tests.packager.made import IDS, image
 

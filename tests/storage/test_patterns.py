@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import digest
+from imagenet_captions.storage.files import digest
 from imagenet_captions.storage.patterns import each_file, files_of
 from imagenet_captions.storage.places import place
 from tests.packager.made import IDS, images, tar_of, train_folder, write_captions

@@ -11,8 +11,8 @@ import pytest
 
 from imagenet_captions.demo.run import SAMPLE as SAMPLE_FOLDER
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import digest, replacing, walk
 from imagenet_captions.records import MATCHES
+from imagenet_captions.storage.files import digest, replacing, walk
 from imagenet_captions.storage.places import is_remote, place, refuse_secrets
 from imagenet_captions.storage.ranges import Ranges
 from imagenet_captions.storage.remote import RemotePath

@@ -86,7 +86,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(data: Path, tmp_path: Path, mo
     partial = run.out / "checkpoints" / f".last.ckpt.{token}.partial"
 
     def happens(_: TrainingModule) -> None:
-        monkeypatch.setattr("imagenet_captions.files.secrets.token_hex", lambda _: token)
+        monkeypatch.setattr("imagenet_captions.storage.files.secrets.token_hex", lambda _: token)
         partial.symlink_to("/dev/full")
 
     at_step(monkeypatch, 4, happens)

@@ -8,8 +8,8 @@ from pathlib import Path
 from imagenet_captions import classes as imagenet
 from imagenet_captions.errors import InputError
 from imagenet_captions.examples import Class
-from imagenet_captions.files import require_file
 from imagenet_captions.recipe import open_clip_templates
+from imagenet_captions.storage.files import require_file
 
 PROMPT_SETS = ("none", "one", "80")
 NAMES = ("curated", "wordnet")

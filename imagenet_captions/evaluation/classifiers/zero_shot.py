@@ -16,7 +16,7 @@ from imagenet_captions.evaluation.classifiers.prompts import read_names, read_pr
 from imagenet_captions.evaluation.classifiers.prototypes import Cosine
 from imagenet_captions.examples import Class
 from imagenet_captions.models.model import Model
-from imagenet_captions.progress import progress
+from imagenet_captions.storage.progress import progress
 
 _TEXTS_AT_ONCE = 256
 

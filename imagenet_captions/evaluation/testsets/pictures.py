@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import walk
+from imagenet_captions.storage.files import walk
 
 _SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".gif", ".bmp")
 _LABELS = (".cls",)

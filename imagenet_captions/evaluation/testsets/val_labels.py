@@ -21,7 +21,7 @@ from pathlib import Path
 from imagenet_captions import classes
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.testsets.pictures import Pictures
-from imagenet_captions.files import require_file
+from imagenet_captions.storage.files import require_file
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 # Where labels are looked for, below the images' folder and those above it; Kaggle's lie four folders above.

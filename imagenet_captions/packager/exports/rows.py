@@ -19,8 +19,8 @@ from imagenet_captions.packager.exports.settings import ExportSettings
 from imagenet_captions.packager.images import open_images
 from imagenet_captions.packager.locate import Located, locate
 from imagenet_captions.packager.locate import Rows as Keys
-from imagenet_captions.progress import track
 from imagenet_captions.storage.parquet import read_table
+from imagenet_captions.storage.progress import track
 
 log = logging.getLogger(__name__)
 

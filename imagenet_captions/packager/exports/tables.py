@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import remove_tree
 from imagenet_captions.packager.exports.delimited import protect, verify_delimited, write_delimited
 from imagenet_captions.packager.exports.rows import Job
 from imagenet_captions.packager.images import open_images
 from imagenet_captions.packager.images.folders import FolderImages
+from imagenet_captions.storage.files import remove_tree
 
 
 def write_open_clip(job: Job, path: Path) -> None:

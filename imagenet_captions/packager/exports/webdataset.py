@@ -16,7 +16,6 @@ import pyarrow as pa
 from imagenet_captions.compose import draw
 from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import new_file, scratch_in, sha256, write_json
 from imagenet_captions.licenses import LICENSES
 from imagenet_captions.packager.exports.own_images import places_in_shards
 from imagenet_captions.packager.exports.rows import Job
@@ -24,8 +23,9 @@ from imagenet_captions.packager.exports.settings import SAMPLES_A_SHARD
 from imagenet_captions.packager.exports.tars import TarWriter
 from imagenet_captions.packager.images import Place
 from imagenet_captions.packager.reading import ImageReader
-from imagenet_captions.progress import progress
+from imagenet_captions.storage.files import new_file, scratch_in, sha256, write_json
 from imagenet_captions.storage.places import is_only_here
+from imagenet_captions.storage.progress import progress
 
 _COLUMNS = [
     *("image_id", "filename", "wnid", "label", "class_name", "title", "description", "tags", "language"),

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.files import walk
 from imagenet_captions.image_ids import image_id
 from imagenet_captions.packager.images.source import (
     Found,
@@ -18,6 +17,7 @@ from imagenet_captions.packager.images.source import (
     photo_id,
     wnid_in,
 )
+from imagenet_captions.storage.files import walk
 from imagenet_captions.storage.places import is_remote
 
 

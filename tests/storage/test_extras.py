@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions import extras
 from imagenet_captions.errors import InputError
+from imagenet_captions.storage import extras
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions import files
 from imagenet_captions.errors import InputError
+from imagenet_captions.storage import files
 
 
 def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:

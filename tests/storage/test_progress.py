@@ -24,8 +24,8 @@ from imagenet_captions.filtering.settings import FilterSettings, Wanted
 from imagenet_captions.labelling.label import LabelSettings, label_by_text
 from imagenet_captions.packager.exports import ExportSettings, export
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.progress import open_watched, progress, track
 from imagenet_captions.stats.collect import collect
+from imagenet_captions.storage.progress import open_watched, progress, track
 from tests.packager.made import images, train_folder, write_captions
 
 FOUR_MB = 4 << 20
@@ -52,7 +52,7 @@ def test_a_terminal_has_a_bar_with_the_time_left_and_no_line() -> None:
     program = """
 import logging, sys, time
 logging.basicConfig(level=logging.INFO)
-from imagenet_captions.progress import progress
+from imagenet_captions.storage.progress import progress
 with progress("package", 4, "rows") as bar:
     for _ in range(4):
         time.sleep(0.15)
@@ -70,7 +70,7 @@ def test_a_line_of_log_stands_above_the_bar() -> None:
 import logging, sys
 from imagenet_captions.commands.app import _BesideBars
 logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_BesideBars(sys.stderr)])
-from imagenet_captions.progress import progress
+from imagenet_captions.storage.progress import progress
 with progress("package", 4, "rows") as bar:
     logging.info("a word")
 """
@@ -110,7 +110,7 @@ def test_a_large_file_is_counted_to_its_end_even_as_a_zip(tmp_path: Path, caplog
     told = at_a_terminal(f"""
 import zipfile
 from pathlib import Path
-from imagenet_captions.progress import open_watched
+from imagenet_captions.storage.progress import open_watched
 with open_watched(Path({str(path)!r}), "read a.zip") as opened, zipfile.ZipFile(opened) as archive:
     archive.read("data")
 """)
@@ -147,7 +147,7 @@ def test_every_stage_counts_to_its_total(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr("imagenet_captions.progress.tqdm", Recorder)
+    monkeypatch.setattr("imagenet_captions.storage.progress.tqdm", Recorder)
     monkeypatch.setattr(Recorder, "counted", [])
     captions, dataset = write_captions(tmp_path / "captions.parquet"), tmp_path / "dataset"
     source = train_folder(tmp_path / "train", images())
