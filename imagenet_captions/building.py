@@ -30,7 +30,7 @@ from imagenet_captions.crawler.match import MatchSettings, match
 from imagenet_captions.crawler.plan import open_matches
 from imagenet_captions.crawler.source import CrawlSource, answered_photos, store_revision
 from imagenet_captions.dataset.folder import check_dataset_output
-from imagenet_captions.engine import LOCAL, Engine, check_workers, default_workers
+from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.imports import imported_files
 from imagenet_captions.packager.package import PackageSettings, package

@@ -11,7 +11,7 @@ import typer
 from imagenet_captions.class_sets import ClassSet
 
 if TYPE_CHECKING:
-    from imagenet_captions import engine
+    from imagenet_captions.engines import local as engine
 
 
 class EngineName(str, Enum):
@@ -131,7 +131,7 @@ def open_engine(
     name: EngineName, ray_address: str | None, workers: int | None
 ) -> Iterator[tuple["engine.Engine", int]]:
     """Give the engine that the flags name, and its number of workers."""
-    from imagenet_captions import engines
+    from imagenet_captions.engines import choose as engines
 
     with engines.open_engine(engines.EngineSettings(name.value, ray_address, workers)) as opened:
         yield opened
@@ -139,7 +139,7 @@ def open_engine(
 
 def count_workers(workers: int | None) -> int:
     """The number given, or one a core."""
-    from imagenet_captions import engine
+    from imagenet_captions.engines import local as engine
 
     return engine.default_workers() if workers is None else engine.check_workers(workers)
 
@@ -149,7 +149,7 @@ def count_readers(workers: int | None, devices: int = 1) -> int:
 
     One worker is this process, which then reads images itself.
     """
-    from imagenet_captions import engine
+    from imagenet_captions.engines import local as engine
 
     number = engine.default_workers() // max(1, devices) if workers is None else engine.check_workers(workers)
     return number if number > 1 else 0

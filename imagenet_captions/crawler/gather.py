@@ -24,7 +24,7 @@ from imagenet_captions.crawler.id_keys import Keys, wnid_numbers
 from imagenet_captions.crawler.key_counter import KeyCounter
 from imagenet_captions.crawler.url_lines import BLANK, NO_ID, Lines, read_lines
 from imagenet_captions.crawler.url_lists import Stretch, read_pieces
-from imagenet_captions.engine import LOCAL, Engine, default_workers
+from imagenet_captions.engines.local import LOCAL, Engine, default_workers
 from imagenet_captions.errors import InputError
 
 MOST_LISTED = 1000  # unreadable lines that get a row of their own

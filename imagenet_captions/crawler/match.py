@@ -20,7 +20,7 @@ from imagenet_captions.crawler.id_keys import Keys, digest, image_ids, wnid_numb
 from imagenet_captions.crawler.photo_columns import RANKED
 from imagenet_captions.crawler.wanted_ids import read_ids
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
-from imagenet_captions.engine import LOCAL, Engine
+from imagenet_captions.engines.local import LOCAL, Engine
 from imagenet_captions.errors import InputError
 from imagenet_captions.records import Outcome
 from imagenet_captions.storage.files import require_file, sha256

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from imagenet_captions import classes as imagenet
-from imagenet_captions import engine
+from imagenet_captions.engines import local as engine
 from imagenet_captions.errors import InputError
 from imagenet_captions.examples.classes_of import Labels, by_number, named_classes
 from imagenet_captions.examples.example import Class, Rows, Texts

@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions import engine
 from imagenet_captions.dataset.features import local_labels, with_local_labels
 from imagenet_captions.dataset.finish import finish_dataset
 from imagenet_captions.dataset.folder import check_dataset_output, replacing_folder
@@ -21,6 +20,7 @@ from imagenet_captions.dataset.manifest import NAME, Manifest, read_manifest, un
 from imagenet_captions.dataset.outcomes import write_outcomes
 from imagenet_captions.dataset.plan import TEXT_ROWS, plan_groups, plan_shards
 from imagenet_captions.dataset.shard import ShardFile, shard_name
+from imagenet_captions.engines import local as engine
 from imagenet_captions.errors import InputError
 from imagenet_captions.filtering.copy import CopyJob, copy_shard, parent_shards, row_sizes
 from imagenet_captions.filtering.select import DENIED, STEPS, Selection, select

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.engine import LOCAL, Engine, check_workers, default_workers
+from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.labelling.batch import (
     Labelling,
     label_batch,

@@ -19,7 +19,7 @@ from imagenet_captions.dataset.folder import check_dataset_output, replacing_fol
 from imagenet_captions.dataset.outcomes import outcome_table, write_outcomes
 from imagenet_captions.dataset.plan import TEXT_ROWS, Group, plan_groups, plan_shards
 from imagenet_captions.dataset.shard import shard_name
-from imagenet_captions.engine import LOCAL, Engine, check_workers, default_workers
+from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.packager.images import open_images
 from imagenet_captions.packager.locate import Located, Rows, locate

@@ -19,7 +19,8 @@ from typing import IO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from imagenet_captions import engine, yfcc
+from imagenet_captions import yfcc
+from imagenet_captions.engines import local as engine
 from imagenet_captions.errors import InputError
 from imagenet_captions.photo_ids import MAX_DIGITS
 from imagenet_captions.sources.yfcc_bad import MOST_LISTED, BadRows

@@ -103,7 +103,7 @@ def test_a_commands_help_has_every_flag_with_its_text(command: str) -> None:
 
 
 def test_workers_mean_one_thing_and_default_to_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagenet_captions.engine.default_workers", lambda: 8)
+    monkeypatch.setattr("imagenet_captions.engines.local.default_workers", lambda: 8)
     flags = {name: spec.find("--workers") for name, spec in SPECS.items()}
     assert len({(flag.declared.help, flag.default) for flag in flags.values() if flag is not None}) == 1
     assert {name for name, flag in flags.items() if flag is not None} == {

@@ -138,7 +138,7 @@ def test_the_page_as_it_is_written(
     monkeypatch.chdir(tmp_path)
     page = (DOCS / "urls.md").read_text(encoding="utf-8").replace("s3://bucket", bucket.url)
     _, commands = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
-    monkeypatch.setattr("imagenet_captions.engine.default_workers", lambda: 1)
+    monkeypatch.setattr("imagenet_captions.engines.local.default_workers", lambda: 1)
     for line in commands.splitlines():
         code, said = invoke(*line.split()[1:])
         assert code == 0, (line, said)

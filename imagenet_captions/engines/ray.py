@@ -22,9 +22,9 @@ from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
-from imagenet_captions.engine import apply_packed, pack, unpack
+from imagenet_captions.engines.local import apply_packed, pack, unpack
+from imagenet_captions.engines.ray_cluster import Cluster
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, StoppedEarly
-from imagenet_captions.ray_cluster import Cluster
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -60,7 +60,7 @@ def do(work: Work[T, R], item: T) -> bytes:
 def code_digest() -> str:
     """A digest of this package's code and of pyarrow's version, which the bytes of a dataset depend on."""
     found = hashlib.sha256(f"pyarrow {pa.__version__}".encode())
-    root = Path(__file__).parent
+    root = Path(__file__).parents[1]
     for file in sorted(root.rglob("*.py")):
         found.update(f"\0{file.relative_to(root).as_posix()}\0".encode() + file.read_bytes())
     return found.hexdigest()

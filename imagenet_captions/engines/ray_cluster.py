@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from imagenet_captions.engine import check_workers, default_workers
+from imagenet_captions.engines.local import check_workers, default_workers
+from imagenet_captions.engines.ray_token import own_token, quiet_stderr, token_of_user
 from imagenet_captions.errors import InputError
-from imagenet_captions.ray_token import own_token, quiet_stderr, token_of_user
 from imagenet_captions.storage.extras import require
 
 log = logging.getLogger(__name__)

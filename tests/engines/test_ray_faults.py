@@ -17,9 +17,9 @@ import pytest
 
 from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.cleaner.clean import clean
-from imagenet_captions.engines import EngineSettings, open_engine
+from imagenet_captions.engines.choose import EngineSettings, open_engine
+from imagenet_captions.engines.ray import RayEngine
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.ray_engine import RayEngine
 from tests.chain import CLI, ENVIRONMENT, run_cli, stages_said
 from tests.cleaner.raw import FakeSource, record
 from tests.packager.made import contents, train_folder, write_captions

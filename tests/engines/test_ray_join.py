@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.demo.run import SAMPLE
-from imagenet_captions.engines import EngineSettings, open_engine
+from imagenet_captions.engines.choose import EngineSettings, open_engine
 from imagenet_captions.errors import InputError
 from tests.chain import run_cli, stages_said
 
@@ -148,7 +148,7 @@ def test_a_run_of_our_own_leaves_nothing_at_home_and_nothing_for_the_next(open_h
     home.mkdir()
     program = (
         "import os\n"
-        "from imagenet_captions.engines import EngineSettings, open_engine\n"
+        "from imagenet_captions.engines.choose import EngineSettings, open_engine\n"
         "before = dict(os.environ)\n"
         f"for address in (None, {open_head.address!r}, None):\n"
         "    with open_engine(EngineSettings('ray', address, workers=1)) as (engine, workers):\n"

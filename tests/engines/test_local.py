@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pytest
 
-from imagenet_captions import engine
+from imagenet_captions.engines import local as engine
 from imagenet_captions.errors import InputError, StoppedEarly
 
 

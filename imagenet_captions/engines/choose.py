@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from imagenet_captions.engine import LOCAL, Engine, check_workers, default_workers
+from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
 
 NAMES = ("local", "ray")
@@ -40,7 +40,7 @@ def open_engine(settings: EngineSettings) -> Iterator[tuple[Engine, int]]:
     if settings.name == "local":
         yield LOCAL, settings.workers or default_workers()
         return
-    from imagenet_captions.ray_engine import RayEngine
+    from imagenet_captions.engines.ray import RayEngine
 
     with RayEngine(settings.ray_address, settings.workers) as engine:
         yield engine, engine.workers

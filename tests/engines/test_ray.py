@@ -14,20 +14,20 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from imagenet_captions import ray_engine
 from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.cleaner.clean import clean
 from imagenet_captions.crawler.match import MatchSettings, match
 from imagenet_captions.demo.run import SAMPLE
-from imagenet_captions.engine import LOCAL, Engine
-from imagenet_captions.engines import EngineSettings, open_engine
+from imagenet_captions.engines import ray as ray_engine
+from imagenet_captions.engines.choose import EngineSettings, open_engine
+from imagenet_captions.engines.local import LOCAL, Engine
+from imagenet_captions.engines.ray import RayEngine
 from imagenet_captions.errors import InputError, StoppedEarly
 from imagenet_captions.labelling.label import LabelSettings, label_by_text
 from imagenet_captions.labelling.modes import Mode
 from imagenet_captions.packager.exports import ExportSettings, export
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.packager.shards import Shard, ShardJob, write_shard
-from imagenet_captions.ray_engine import RayEngine
 from tests.chain import run_cli, stages_said
 from tests.cleaner.raw import FakeSource, record
 from tests.packager.made import IDS, contents, train_folder, write_captions
