@@ -34,7 +34,7 @@ from imagenet_captions.engines.local import LOCAL, Engine, check_workers, defaul
 from imagenet_captions.errors import InputError
 from imagenet_captions.imports import imported_files
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.records import RawSource, outcomes_path, provenance
+from imagenet_captions.schema import RawSource, outcomes_path, provenance
 from imagenet_captions.sources.joined import JoinedSource
 from imagenet_captions.sources.release import ReleaseSource
 from imagenet_captions.sources.yfcc import YfccSource, extract_photos, photo_ids

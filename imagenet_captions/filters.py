@@ -17,7 +17,7 @@ from imagenet_captions.class_lists import read_list
 from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.errors import InputError
 from imagenet_captions.licenses import resolve_license
-from imagenet_captions.records import PROVENANCE_COLUMNS
+from imagenet_captions.schema import PROVENANCE_COLUMNS
 from imagenet_captions.splits import split_condition
 
 TEXT_FIELDS = ("title", "description", "tags", "caption")

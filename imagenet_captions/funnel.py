@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from imagenet_captions.records import Outcome
+from imagenet_captions.schema import Outcome
 from imagenet_captions.storage.parquet import read_files
 
 

@@ -147,7 +147,7 @@ def test_two_builds_in_two_folders_are_the_same(tmp_path: Path) -> None:
 def test_a_stage_depends_on_what_it_imports_and_on_nothing_else() -> None:
     root = Path(building.__file__).parent
     clean = {path.relative_to(root).as_posix() for path in imported_files(root, ["cleaner/clean.py"])}
-    assert {"cleaner/clean.py", "cleaner/text.py", "recipe.py", "mentions.py", "records.py"} <= clean
+    assert {"cleaner/clean.py", "cleaner/text.py", "recipe.py", "mentions.py", "schema.py"} <= clean
     assert not any(name.startswith(("packager/", "crawler/", "commands/", "stats/")) for name in clean)
     package = {path.relative_to(root).as_posix() for path in imported_files(root, ["packager/package.py"])}
     assert {"packager/images/tars.py", "dataset/shard.py"} <= package

@@ -16,7 +16,7 @@ from PIL import Image
 import imagenet_captions
 from imagenet_captions import classes
 from imagenet_captions.image_ids import image_id
-from imagenet_captions.records import Outcome
+from imagenet_captions.schema import Outcome
 
 SAMPLE = Path(imagenet_captions.__file__).parent / "demo" / "sample"
 MAKE = Path(__file__).parent.parent / "tools" / "sample" / "make_sample.py"

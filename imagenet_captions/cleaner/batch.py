@@ -17,7 +17,7 @@ from imagenet_captions.compose import compose_captions, join_filled
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.errors import InputError
 from imagenet_captions.recipe import CaptionRecipe
-from imagenet_captions.records import CAPTIONS, Outcome
+from imagenet_captions.schema import CAPTIONS, Outcome
 
 # A dataset row, or one that becomes a drop: `outcome` tells.
 CLEANED = CAPTIONS.append(pa.field("outcome", pa.string(), nullable=False))

@@ -20,7 +20,7 @@ from imagenet_captions.cleaner.language import MODEL, is_available
 from imagenet_captions.cleaner.spool import Spool, split_repeated
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers
-from imagenet_captions.records import CAPTIONS, Outcome, RawSource, outcomes_path, with_provenance
+from imagenet_captions.schema import CAPTIONS, Outcome, RawSource, outcomes_path, with_provenance
 from imagenet_captions.storage.files import scratch_beside
 from imagenet_captions.storage.outputs import Production, producing
 from imagenet_captions.storage.progress import progress

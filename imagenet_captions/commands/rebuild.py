@@ -45,7 +45,7 @@ from imagenet_captions.errors import StoppedEarly
 if TYPE_CHECKING:
     from imagenet_captions.cleaner.batch import CleanSettings
     from imagenet_captions.denylist import Denylist
-    from imagenet_captions.records import Outcome
+    from imagenet_captions.schema import Outcome
 
 _CRAWL = ("endpoint", "rate", "limit", "refresh", "key_file", "tries")
 
@@ -262,7 +262,7 @@ def _show(counts: Mapping["Outcome", int], out: Path) -> None:
 def _show_dataset(out: Path) -> None:
     from imagenet_captions.dataset.manifest import read_manifest
     from imagenet_captions.funnel import read_funnel
-    from imagenet_captions.records import Outcome
+    from imagenet_captions.schema import Outcome
 
     counts = read_funnel(out / "outcomes.parquet")
     _show(counts, out)

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.records import OUTCOMES, Outcome
+from imagenet_captions.schema import OUTCOMES, Outcome
 from imagenet_captions.storage.files import new_file
 
 # A list may name an id twice; the entries after the first are counted on their own.

@@ -25,7 +25,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.filtering.copy import CopyJob, copy_shard, parent_shards, row_sizes
 from imagenet_captions.filtering.select import DENIED, STEPS, Selection, select
 from imagenet_captions.filtering.settings import FilterSettings
-from imagenet_captions.records import OUTCOMES, Outcome
+from imagenet_captions.schema import OUTCOMES, Outcome
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import read_files, read_schema

@@ -25,7 +25,7 @@ from imagenet_captions.packager.images import open_images
 from imagenet_captions.packager.locate import Located, Rows, locate
 from imagenet_captions.packager.reading import RowReader
 from imagenet_captions.packager.shards import Shard, ShardJob, write_shard
-from imagenet_captions.records import CAPTIONS, Outcome, outcomes_path, provenance
+from imagenet_captions.schema import CAPTIONS, Outcome, outcomes_path, provenance
 from imagenet_captions.storage.files import require_file, scratch_in
 from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.parquet import parquet_file, read_batches, read_files, read_metadata, read_table

@@ -17,7 +17,7 @@ from imagenet_captions.dataset.plan import Group
 from imagenet_captions.dataset.shard import TEXTS, ShardFile, open_shard
 from imagenet_captions.packager.images import Place
 from imagenet_captions.packager.reading import ImageReader, RowReader
-from imagenet_captions.records import RAW_ROW, ROW
+from imagenet_captions.schema import RAW_ROW, ROW
 
 
 @dataclass(frozen=True)

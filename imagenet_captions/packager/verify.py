@@ -14,7 +14,7 @@ from imagenet_captions.dataset.features import dataset_schema, local_labels, wit
 from imagenet_captions.dataset.manifest import FileEntry, Manifest, read_manifest
 from imagenet_captions.dataset.outcomes import first_repeated
 from imagenet_captions.errors import InputError
-from imagenet_captions.records import OUTCOMES, RAW_ROW, ROW, Outcome
+from imagenet_captions.schema import OUTCOMES, RAW_ROW, ROW, Outcome
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.parquet import read_schema, read_table
 from imagenet_captions.storage.progress import progress

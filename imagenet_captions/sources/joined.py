@@ -8,7 +8,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from imagenet_captions.records import RawSource
+from imagenet_captions.schema import RawSource
 
 
 class WithPhotos(RawSource, Protocol):

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.errors import InputError
 from imagenet_captions.photo_record import STILL
-from imagenet_captions.records import OUTCOMES, PHOTOS, RAW, Outcome, outcomes_path
+from imagenet_captions.schema import OUTCOMES, PHOTOS, RAW, Outcome, outcomes_path
 from imagenet_captions.sources.yfcc_bad import BadRows
 from imagenet_captions.sources.yfcc_lines import Numbers, read_lines
 from imagenet_captions.sources.yfcc_matches import join, read_matches, wanted_numbers

@@ -15,7 +15,7 @@ from imagenet_captions import yfcc
 from imagenet_captions.licenses import LICENSES
 from imagenet_captions.photo_ids import read_address
 from imagenet_captions.photo_record import LATEST_POSIX_TIME, PhotoRecord
-from imagenet_captions.records import PHOTOS
+from imagenet_captions.schema import PHOTOS
 
 _BATCH_ROWS = 2048
 _LICENSES = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from imagenet_captions.licenses import LICENSES
 from imagenet_captions.published import COUNTED_ROWS, PAPER_ROWS, reconcile
-from imagenet_captions.records import Outcome
+from imagenet_captions.schema import Outcome
 from imagenet_captions.stats.lengths import Distribution
 from imagenet_captions.stats.result import ClassStats, Stats
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from imagenet_captions.records import OUTCOMES, RAW
+from imagenet_captions.schema import OUTCOMES, RAW
 
 TENCH, GOLDFISH, TOILET_TISSUE = "n01440764", "n01443537", "n15075141"
 

@@ -17,7 +17,7 @@ from imagenet_captions.cleaner.clean import clean
 from imagenet_captions.compose import compose_captions
 from imagenet_captions.errors import InputError
 from imagenet_captions.recipe import CaptionRecipe
-from imagenet_captions.records import CAPTIONS, OUTCOMES, Outcome, outcomes_path, provenance
+from imagenet_captions.schema import CAPTIONS, OUTCOMES, Outcome, outcomes_path, provenance
 from tests.cleaner.raw import FULL, GOLDFISH, TENCH, FakeSource, drop, record
 
 FAST = CleanSettings(language=False)

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from imagenet_captions import records
+from imagenet_captions import schema as records
 from imagenet_captions.crawler.crawl import CrawlSettings, Tools
 from imagenet_captions.crawler.credentials import Credentials
 from imagenet_captions.crawler.flickr import FlickrClient

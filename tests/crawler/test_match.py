@@ -14,11 +14,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from imagenet_captions import records
+from imagenet_captions import schema as records
 from imagenet_captions.crawler import candidates, gather, key_counter, runs, url_lists
 from imagenet_captions.crawler.match import MatchSettings, match
 from imagenet_captions.errors import InputError
-from imagenet_captions.records import Outcome
+from imagenet_captions.schema import Outcome
 from tests.chain import run_cli
 
 FLICKR = "http://farm4.static.flickr.com/3175/{}_7958dc8760.jpg"

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from imagenet_captions import records
+from imagenet_captions import schema as records
 from imagenet_captions.crawler.answers import parse_photo
 from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 from imagenet_captions.crawler.policy import State

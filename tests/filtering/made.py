@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from imagenet_captions import classes
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.records import CAPTIONS, OUTCOMES, Outcome, outcomes_path, with_provenance
+from imagenet_captions.schema import CAPTIONS, OUTCOMES, Outcome, outcomes_path, with_provenance
 from tests.packager.made import image, train_folder
 
 TITLES = ["", "A Dog at the beach", "DOGMA", "hot dog stand", "Café straße", "line\tone", "price: 5.00 (five)", "дом"]

@@ -19,7 +19,7 @@ from imagenet_captions.filtering.filter import filter_to_dataset, filter_to_ids
 from imagenet_captions.filtering.settings import FilterSettings, Wanted
 from imagenet_captions.funnel import read_funnel
 from imagenet_captions.packager.verify import verify
-from imagenet_captions.records import Outcome
+from imagenet_captions.schema import Outcome
 from tests.chain import run_cli
 from tests.filtering.made import WNIDS, make_dataset, rows
 from tests.packager.made import contents

@@ -12,7 +12,7 @@ import pytest
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.records import Outcome
+from imagenet_captions.schema import Outcome
 from tests.packager.made import (
     IDS,
     PHOTO_IDS,

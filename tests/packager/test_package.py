@@ -21,7 +21,7 @@ from imagenet_captions.dataset import shard as shard_file
 from imagenet_captions.errors import InputError
 from imagenet_captions.packager.package import Packaged, PackageSettings, package
 from imagenet_captions.packager.verify import verify
-from imagenet_captions.records import RAW_ROW, ROW, Outcome
+from imagenet_captions.schema import RAW_ROW, ROW, Outcome
 from tests.packager.made import (
     DROPS,
     IDS,

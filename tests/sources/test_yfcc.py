@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from imagenet_captions import yfcc
 from imagenet_captions.denylist import Denylist
 from imagenet_captions.errors import InputError
-from imagenet_captions.records import MATCHES, RAW
+from imagenet_captions.schema import MATCHES, RAW
 from imagenet_captions.sources import yfcc_lines
 from imagenet_captions.sources.yfcc import YfccSource, extract_photos, photo_ids
 from imagenet_captions.sources.yfcc_bad import MOST_LISTED, BadRows

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.records import CAPTIONS, OUTCOMES, Outcome, outcomes_path
+from imagenet_captions.schema import CAPTIONS, OUTCOMES, Outcome, outcomes_path
 from tests.packager.made import IDS, images, train_folder, write_captions
 
 HOSTILE = '<script>document.title="owned";alert(1)</script>'

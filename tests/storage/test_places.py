@@ -11,7 +11,7 @@ import pytest
 
 from imagenet_captions.demo.run import SAMPLE as SAMPLE_FOLDER
 from imagenet_captions.errors import InputError
-from imagenet_captions.records import MATCHES
+from imagenet_captions.schema import MATCHES
 from imagenet_captions.storage.files import digest, replacing, walk
 from imagenet_captions.storage.places import is_remote, place, refuse_secrets
 from imagenet_captions.storage.ranges import Ranges

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from common import Measured, race
 
 from imagenet_captions import classes
-from imagenet_captions.records import CAPTIONS, OUTCOMES, outcomes_path, with_provenance
+from imagenet_captions.schema import CAPTIONS, OUTCOMES, outcomes_path, with_provenance
 
 _FILES = 10_000
 _ROUNDS = 3

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from common import race
 
-from imagenet_captions import records, yfcc
+from imagenet_captions import schema as records
+from imagenet_captions import yfcc
 
 ROWS, WANTED = 2_000_000, 830_022
 _HIGHEST = 6_000_000_000
