@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imagenet_captions.building import BuildSettings, build
-    from imagenet_captions.classes import resolve
     from imagenet_captions.errors import ImagenetCaptionsError, InputError, StoppedEarly
     from imagenet_captions.filters import (
         contains,
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
         matches,
         names_class,
     )
+    from imagenet_captions.imagenet.classes import resolve
     from imagenet_captions.loading import load
     from imagenet_captions.packager.exports.export import export
     from imagenet_captions.packager.exports.settings import ExportSettings
@@ -60,7 +60,7 @@ __all__ = [
 _MODULES = {
     "BuildSettings": "building",
     "build": "building",
-    "resolve": "classes",
+    "resolve": "imagenet.classes",
     "ImagenetCaptionsError": "errors",
     "InputError": "errors",
     "StoppedEarly": "errors",

@@ -21,7 +21,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.cleaner.clean import clean
 from imagenet_captions.crawler.crawl import CrawlSettings, crawl
@@ -32,6 +31,7 @@ from imagenet_captions.crawler.source import CrawlSource, answered_photos, store
 from imagenet_captions.dataset.folder import check_dataset_output
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
+from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.imports import imported_files
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.schema import RawSource, outcomes_path, provenance

@@ -9,9 +9,9 @@ from functools import cache
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions import classes
 from imagenet_captions.camera_names import without_camera_names
-from imagenet_captions.image_ids import wnid_of
+from imagenet_captions.imagenet import classes
+from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.recipe import CLASS_NAME, OPEN_CLIP_80, CaptionRecipe, open_clip_templates
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.image_ids import IMAGE_SUFFIXES
+from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
 from imagenet_captions.storage.places import is_remote
 
 

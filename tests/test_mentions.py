@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_captions import classes
-from imagenet_captions.class_names import plurals, rows, vocabulary
+from imagenet_captions.imagenet import classes
+from imagenet_captions.imagenet.class_names import plurals, rows, vocabulary
 from imagenet_captions.mentions import as_text, contains, join_fields, matcher
 from tests.naive_mentions import naive_labels, words_of
 

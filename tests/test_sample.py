@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 import imagenet_captions
-from imagenet_captions import classes
-from imagenet_captions.image_ids import image_id
+from imagenet_captions.imagenet import classes
+from imagenet_captions.imagenet.image_ids import image_id
 from imagenet_captions.schema import Outcome
 
 SAMPLE = Path(imagenet_captions.__file__).parent / "demo" / "sample"

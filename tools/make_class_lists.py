@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from imagenet_captions import classes
+from imagenet_captions.imagenet import classes
 
 LISTS = Path(__file__).parent.parent / "imagenet_captions" / "data" / "lists"
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from imagenet_captions import classes
+from imagenet_captions.imagenet import classes
 
 DATA = Path(__file__).parent.parent / "imagenet_captions" / "data"
 

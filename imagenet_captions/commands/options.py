@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imagenet_captions.class_sets import ClassSet
+from imagenet_captions.imagenet.class_sets import ClassSet
 
 if TYPE_CHECKING:
     from imagenet_captions.engines import local as engine

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.commands.app import command
 from imagenet_captions.commands.flags import refuse_without_effect
 from imagenet_captions.commands.options import (
@@ -41,6 +40,7 @@ from imagenet_captions.commands.options import (
     open_engine,
 )
 from imagenet_captions.errors import StoppedEarly
+from imagenet_captions.imagenet.class_sets import ClassSet
 
 if TYPE_CHECKING:
     from imagenet_captions.cleaner.batch import CleanSettings

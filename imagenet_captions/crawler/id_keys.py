@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.image_ids import image_id
+from imagenet_captions.imagenet.image_ids import image_id
 
 Keys = npt.NDArray[np.int64]
 

@@ -12,9 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from imagenet_captions import classes
 from imagenet_captions import schema as records
-from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.crawler.candidates import NONE_SETTLED, Settled, joined_columns, shown, shown_column
 from imagenet_captions.crawler.gather import Gathered, Wanted, contains, gather
 from imagenet_captions.crawler.id_keys import Keys, digest, image_ids, wnid_numbers, wnids
@@ -23,6 +21,8 @@ from imagenet_captions.crawler.wanted_ids import read_ids
 from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.engines.local import LOCAL, Engine
 from imagenet_captions.errors import InputError
+from imagenet_captions.imagenet import classes
+from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.schema import Outcome
 from imagenet_captions.storage.files import require_file, sha256
 from imagenet_captions.storage.outputs import Production, producing

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.crawler.id_keys import Keys, key_of, pack
-from imagenet_captions.image_ids import image_id
+from imagenet_captions.imagenet.image_ids import image_id
 
 Words = npt.NDArray[np.uint64]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from imagenet_captions.class_sets import ClassSet
+from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.schema import Outcome
 
 _SIZES = (("n<1K", 1_000), ("1K<n<10K", 10_000), ("10K<n<100K", 100_000), ("100K<n<1M", 1_000_000))

@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from imagenet_captions import classes
-from imagenet_captions.class_sets import ClassSet
+from imagenet_captions.imagenet import classes
+from imagenet_captions.imagenet.class_sets import ClassSet
 
 IMAGE = pa.field("image", pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]))
 

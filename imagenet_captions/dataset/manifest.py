@@ -13,8 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.errors import ImagenetCaptionsError, InputError
+from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.storage.files import require_there, sha256, write_json
 from imagenet_captions.storage.places import is_remote
 from imagenet_captions.storage.receipts import DATASET_FORMAT, MANIFEST, is_dataset

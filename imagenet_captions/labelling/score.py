@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions import classes
+from imagenet_captions.imagenet import classes
 from imagenet_captions.labelling.batch import NAMED, TRUTH
 from imagenet_captions.labelling.modes import Mode
 

@@ -13,7 +13,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.dataset.finish import finish_dataset
 from imagenet_captions.dataset.folder import check_dataset_output, replacing_folder
 from imagenet_captions.dataset.outcomes import outcome_table, write_outcomes
@@ -21,6 +20,7 @@ from imagenet_captions.dataset.plan import TEXT_ROWS, Group, plan_groups, plan_s
 from imagenet_captions.dataset.shard import shard_name
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
+from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.packager.images import open_images
 from imagenet_captions.packager.locate import Located, Rows, locate
 from imagenet_captions.packager.reading import RowReader

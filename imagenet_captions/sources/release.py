@@ -19,11 +19,11 @@ from typing import IO, Any, NamedTuple, Protocol
 
 import pyarrow as pa
 
-from imagenet_captions import classes
-from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.errors import InputError
-from imagenet_captions.image_ids import image_id as read_image_id
-from imagenet_captions.image_ids import wnid_of
+from imagenet_captions.imagenet import classes
+from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.imagenet.image_ids import image_id as read_image_id
+from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.schema import OUTCOMES, RAW, Outcome
 from imagenet_captions.storage.files import open_zip, require_file
 from imagenet_captions.storage.progress import open_watched

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions import classes
-from imagenet_captions.class_sets import ClassSet
+from imagenet_captions.imagenet import classes
+from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.stats.lengths import Distribution
 from imagenet_captions.stats.result import TEXT_FIELDS, ClassStats, Duplicates, Markup, Stats
 

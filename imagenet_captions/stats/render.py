@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
-from imagenet_captions.published import published_counts
+from imagenet_captions.imagenet.published_counts import published_counts
 from imagenet_captions.stats.result import ClassStats, Stats
 from imagenet_captions.stats.sections import Cell, Section
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from imagenet_captions import classes
 from imagenet_captions.evaluation.testsets.val_labels import devkit_order
+from imagenet_captions.imagenet import classes
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 TENCH, GOLDFISH, SHARK = "n01440764", "n01443537", "n01484850"

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions import class_lists, classes
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.testsets import KNOWN, TestSet, open_test_set
 from imagenet_captions.evaluation.testsets.known import objectnet_folders
 from imagenet_captions.evaluation.testsets.val_labels import devkit_order, read_labels
+from imagenet_captions.imagenet import class_lists, classes
 from tests.evaluation.made_sets import (
     GOLDFISH,
     GROUND_TRUTH,

@@ -10,12 +10,12 @@ import pytest
 import timm
 import torch
 
-from imagenet_captions import classes
 from imagenet_captions.evaluation.classifiers.making import ClassifierSettings
 from imagenet_captions.evaluation.classifiers.zero_shot import embed_names
 from imagenet_captions.evaluation.evaluate import EvaluateSettings, evaluate
 from imagenet_captions.evaluation.extract import Reading, extract
 from imagenet_captions.evaluation.testsets import open_test_set
+from imagenet_captions.imagenet import classes
 from imagenet_captions.models.load import load_model
 from imagenet_captions.pixels import EvalTransform, normalise
 from imagenet_captions.recipe import open_clip_templates

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from imagenet_captions import classes
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.classifiers.classifier import Trained, find_columns
 from imagenet_captions.evaluation.classifiers.head import Head
@@ -19,6 +18,7 @@ from imagenet_captions.evaluation.classifiers.prototypes import fit_prototypes
 from imagenet_captions.evaluation.classifiers.shots import choose_shots, hold_out
 from imagenet_captions.evaluation.classifiers.zero_shot import ZeroShot
 from imagenet_captions.examples import Class
+from imagenet_captions.imagenet import classes
 from imagenet_captions.recipe import open_clip_templates
 from tests.evaluation_models.made_model import DIM, MadeModel, text_by_hand, unit_by_hand
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from imagenet_captions import class_lists
 from imagenet_captions.cli import app
+from imagenet_captions.imagenet import class_lists
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.save import save_model
 from tests.evaluation.made_sets import flat_val, ground_truth, picture, write_files, write_tar

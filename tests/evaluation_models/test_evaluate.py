@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagenet_captions import class_lists, classes
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation import evaluate as evaluation
 from imagenet_captions.evaluation.classifiers.making import ClassifierSettings
@@ -20,6 +19,7 @@ from imagenet_captions.evaluation.evaluate import EvaluateSettings, evaluate_mod
 from imagenet_captions.evaluation.extract import Reading, extract
 from imagenet_captions.evaluation.testsets.known import objectnet_folders
 from imagenet_captions.examples import open_examples
+from imagenet_captions.imagenet import class_lists, classes
 from tests.evaluation.made_sets import write_files, write_parquet
 from tests.evaluation_models.made_model import SIZE, MadeModel, features_by_hand, joint_by_hand, text_by_hand
 

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from imagenet_captions import classes
 from imagenet_captions.errors import InputError
 from imagenet_captions.examples import (
     Class,
@@ -30,6 +29,7 @@ from imagenet_captions.examples import (
 )
 from imagenet_captions.examples import parquet as in_parquet
 from imagenet_captions.examples.stored import ColumnImages, FileImages, StoredExamples
+from imagenet_captions.imagenet import classes
 from imagenet_captions.packager.exports.export import export
 from imagenet_captions.packager.exports.settings import ExportSettings
 from tests.filtering.made import make_dataset, rows

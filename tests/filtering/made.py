@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from imagenet_captions import classes
+from imagenet_captions.imagenet import classes
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.schema import CAPTIONS, OUTCOMES, Outcome, outcomes_path, with_provenance
 from tests.packager.made import image, train_folder

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.building import BuildSettings, build
-from imagenet_captions.class_lists import list_names
 from imagenet_captions.demo.run import SAMPLE
+from imagenet_captions.imagenet.class_lists import list_names
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.image_ids import wnid_of
+from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.sampling import Sampling, TailTrim, choose, parse_sample, read_counts, short_of
 from imagenet_captions.splits import sampling_key
 

@@ -8,8 +8,8 @@ import pytest
 import timm
 import torch
 
-from imagenet_captions.classes import wnids
 from imagenet_captions.errors import InputError
+from imagenet_captions.imagenet.classes import wnids
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.save import save_model

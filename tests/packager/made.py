@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from imagenet_captions import classes
+from imagenet_captions.imagenet import classes
 from imagenet_captions.schema import CAPTIONS, OUTCOMES, Outcome, outcomes_path, with_provenance
 
 IDS = [f"{wnid}_{number}" for wnid in ("n01440764", "n02687172", "n03888257", "n15075141") for number in (10026, 17, 4)]

@@ -15,10 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from imagenet_captions import classes
 from imagenet_captions.dataset import plan
 from imagenet_captions.dataset import shard as shard_file
 from imagenet_captions.errors import InputError
+from imagenet_captions.imagenet import classes
 from imagenet_captions.packager.package import Packaged, PackageSettings, package
 from imagenet_captions.packager.verify import verify
 from imagenet_captions.schema import RAW_ROW, ROW, Outcome

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pytest
 
 import imagenet_captions as ic
-from imagenet_captions import classes
+from imagenet_captions.imagenet import classes
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.storage.places import place
 from imagenet_captions.storage.remote import RemotePath

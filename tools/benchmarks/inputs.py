@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from imagenet_captions import classes
+from imagenet_captions.imagenet import classes
 
 WORDS = """a the of in at with my from river bridge garden window morning winter harbour market street museum old
 new red blue green little wild two three portrait macro detail shadow light rain snow dog cat bird fish flower tree

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common import Measured, race
 
-from imagenet_captions import classes
+from imagenet_captions.imagenet import classes
 
 _TRAINING_IMAGES = 1_281_167
 _ROUNDS = 3

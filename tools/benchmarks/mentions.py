@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imagenet_captions import mentions
-from imagenet_captions.class_names import vocabulary
+from imagenet_captions.imagenet.class_names import vocabulary
 from imagenet_captions.sources.release import ReleaseSource
 
 _SLOW_EVERY, _SLOW_ROWS = 10, 200  # the regular expression gets a few rows of every tenth batch, between ours

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from common import Measured, race
 
-from imagenet_captions import classes
+from imagenet_captions.imagenet import classes
 from imagenet_captions.schema import CAPTIONS, OUTCOMES, outcomes_path, with_provenance
 
 _FILES = 10_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from imagenet_captions import classes as imagenet
 from imagenet_captions.errors import InputError
 from imagenet_captions.examples import Class
+from imagenet_captions.imagenet import classes as imagenet
 from imagenet_captions.recipe import open_clip_templates
 from imagenet_captions.storage.files import require_file
 

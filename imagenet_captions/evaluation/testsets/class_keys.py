@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
-from imagenet_captions import classes
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.testsets.known import OBJECTNET, KnownSet, objectnet_folders, objectnet_labels
+from imagenet_captions.imagenet import classes
 
 _WNID = re.compile(r"n[0-9]{8}")
 _SHOWN = 3

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from imagenet_captions import class_lists, classes
 from imagenet_captions.evaluation.shifts import images_of
+from imagenet_captions.imagenet import class_lists, classes
 
 OBJECTNET = "objectnet"
-_OBJECTNET_TABLE = Path(class_lists.__file__).with_name("data") / "lists" / "objectnet.txt"
+_OBJECTNET_TABLE = Path(class_lists.__file__).parent.parent / "data" / "lists" / "objectnet.txt"
 
 
 @dataclass(frozen=True)

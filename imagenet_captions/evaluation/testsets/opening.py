@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from imagenet_captions import classes
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.accuracy import Labels
 from imagenet_captions.evaluation.testsets.class_keys import answers_of, read_keys
@@ -17,6 +16,7 @@ from imagenet_captions.evaluation.testsets.pictures import Pictures, pictures_in
 from imagenet_captions.evaluation.testsets.test_set import Chosen, Images, TestSet, one_answer_a_class
 from imagenet_captions.evaluation.testsets.val_labels import flat_labels
 from imagenet_captions.examples import Class, Examples, open_examples
+from imagenet_captions.imagenet import classes
 from imagenet_captions.storage.files import require_there
 from imagenet_captions.storage.patterns import files_of
 

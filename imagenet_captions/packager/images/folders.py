@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.image_ids import image_id
+from imagenet_captions.imagenet.image_ids import image_id
 from imagenet_captions.packager.images.source import (
     Found,
     Place,

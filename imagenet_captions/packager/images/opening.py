@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.image_ids import image_id
+from imagenet_captions.imagenet.image_ids import image_id
 from imagenet_captions.packager.images.folders import FolderImages
 from imagenet_captions.packager.images.source import ImageSource, is_image_name, no_names, photo_id
 from imagenet_captions.packager.images.tables import ParquetImages

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.image_ids import IMAGE_SUFFIXES, image_id
+from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, image_id
 
 _WNID = re.compile(r"n[0-9]{8}")
 _PHOTO_ID = re.compile(r"[1-9][0-9]{0,19}")  # no leading zero, so a running number such as 00000017 is none

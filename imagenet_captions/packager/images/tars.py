@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.image_ids import IMAGE_SUFFIXES, image_id
+from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, image_id
 from imagenet_captions.packager.images.source import (
     Found,
     Place,

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.errors import InputError
+from imagenet_captions.imagenet.class_sets import ClassSet
 
-_DATA = Path(__file__).with_name("data")  # data/SOURCES.md says where the tables come from
+_DATA = Path(__file__).parent.parent / "data"  # data/SOURCES.md says where the tables come from
 _LONGEST_SHOWN = 80
 
 

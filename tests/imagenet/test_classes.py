@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions import classes
 from imagenet_captions.errors import InputError
+from imagenet_captions.imagenet import classes
 
 
 def test_there_are_1000_classes_in_the_order_of_their_wnids() -> None:
@@ -192,7 +192,7 @@ def test_what_is_not_a_class_has_no_index(wnid: str) -> None:
 
 
 def test_the_examples_of_the_page_hold() -> None:
-    page = Path(__file__).parent.parent / "docs" / "classes.md"
+    page = Path(__file__).parents[2] / "docs" / "classes.md"
     failed, attempted = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
     assert failed == 0
     assert attempted > 5

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_captions.image_ids import image_id, wnid_of
+from imagenet_captions.imagenet.image_ids import image_id, wnid_of
 
 # How people hold the images, and what they call one of them.
 NAMES = [

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import imagenet_captions as ic
-from imagenet_captions import classes
-from imagenet_captions.class_sets import ClassSet
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.errors import InputError
+from imagenet_captions.imagenet import classes
+from imagenet_captions.imagenet.class_sets import ClassSet
 from tests.chain import run_cli
 
 TENCH, DOG, ANDIRON, TEDDY, POODLE = "n01440764", "n02084071", "n02710044", "n04399382", "n02113335"

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from imagenet_captions import classes
-from imagenet_captions.class_sets import ClassSet
+from imagenet_captions.imagenet import classes
+from imagenet_captions.imagenet.class_sets import ClassSet
 
-_TABLE = Path(__file__).with_name("data") / "ambiguous_names.tsv"
+_TABLE = Path(__file__).parent.parent / "data" / "ambiguous_names.tsv"
 _REMARK = re.compile(r"\s*\(.*?\)")  # "kite (bird of prey)"
 _ALREADY_PLURAL = re.compile(r"(?:[^suio']s)$")
 

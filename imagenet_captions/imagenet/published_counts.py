@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from imagenet_captions import classes
+from imagenet_captions.imagenet import classes
 
 PAPER_ROWS = 463_622  # Fang et al. 2022 (arXiv 2205.01397), Introduction
 COUNTED_ROWS = 448_896  # the sum of `published_counts`

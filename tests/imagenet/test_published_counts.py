@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from imagenet_captions import classes
-from imagenet_captions.published import COUNTED_ROWS, PAPER_ROWS, published_counts, reconcile
+from imagenet_captions.imagenet import classes
+from imagenet_captions.imagenet.published_counts import COUNTED_ROWS, PAPER_ROWS, published_counts, reconcile
 
 
 def test_the_counts_are_those_of_the_1000_classes() -> None:
