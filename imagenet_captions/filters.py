@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.flickr.licenses import resolve_license
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_lists import read_list
 from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.licenses import resolve_license
 from imagenet_captions.schema import PROVENANCE_COLUMNS
 from imagenet_captions.splits import split_condition
 

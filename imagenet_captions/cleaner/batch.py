@@ -13,8 +13,8 @@ from imagenet_captions.camera_names import without_camera_names
 from imagenet_captions.cleaner.columns import clean_descriptions, clean_tags, clean_titles
 from imagenet_captions.cleaner.language import detect_languages
 from imagenet_captions.compose import compose_captions, join_filled
-from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.errors import InputError
+from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.recipe import CaptionRecipe

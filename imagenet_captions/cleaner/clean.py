@@ -17,8 +17,8 @@ from imagenet_captions.cleaner.batch import CleanSettings, clean_batch
 from imagenet_captions.cleaner.drops import drops_of, repeats_of, settle_drops
 from imagenet_captions.cleaner.language import MODEL, is_available
 from imagenet_captions.cleaner.spool import Spool, split_repeated
-from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers
+from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet import classes
 from imagenet_captions.schema import CAPTIONS, Outcome, RawSource, outcomes_path, with_provenance
 from imagenet_captions.storage.files import scratch_beside

@@ -49,7 +49,7 @@ def export(
     ray_address: RayAddress = None,
 ) -> None:
     """Write a dataset as open_clip CSV, WebDataset, slim CSV, attribution list or the published JSON."""
-    from imagenet_captions.denylist import read_denylist
+    from imagenet_captions.flickr.denylist import read_denylist
     from imagenet_captions.packager import exports
     from imagenet_captions.recipe import CaptionRecipe
 

@@ -44,7 +44,7 @@ from imagenet_captions.imagenet.class_sets import ClassSet
 
 if TYPE_CHECKING:
     from imagenet_captions.cleaner.batch import CleanSettings
-    from imagenet_captions.denylist import Denylist
+    from imagenet_captions.flickr.denylist import Denylist
     from imagenet_captions.schema import Outcome
 
 _CRAWL = ("endpoint", "rate", "limit", "refresh", "key_file", "tries")
@@ -94,7 +94,7 @@ def build(
     from imagenet_captions import building
     from imagenet_captions.crawler.crawl import CrawlSettings
     from imagenet_captions.crawler.match import MatchSettings
-    from imagenet_captions.denylist import read_denylist
+    from imagenet_captions.flickr.denylist import read_denylist
     from imagenet_captions.packager.package import PackageSettings
 
     if release is not None:
@@ -134,7 +134,7 @@ def match(
 ) -> None:
     """Find the Flickr photo of every image in ImageNet's URL lists: matches.parquet."""
     from imagenet_captions.crawler import match as matching
-    from imagenet_captions.denylist import read_denylist
+    from imagenet_captions.flickr.denylist import read_denylist
 
     denied = read_denylist(deny)
     with open_engine(engine, ray_address, None) as (running, _):
@@ -170,7 +170,7 @@ def crawl(
 ) -> None:
     """Ask Flickr for the photos of matches.parquet and keep every answer in photos.sqlite."""
     from imagenet_captions.crawler import crawl as crawling
-    from imagenet_captions.denylist import read_denylist
+    from imagenet_captions.flickr.denylist import read_denylist
     from imagenet_captions.sources.yfcc import photo_ids
 
     settings = crawling.CrawlSettings(rate, limit, refresh, endpoint, key_file, tries, read_denylist(deny))
@@ -202,7 +202,7 @@ def clean(
     """Turn titles, descriptions and tags into captions: captions.parquet, from a release, a crawl, or YFCC100M."""
     from imagenet_captions.building import SourceFiles, open_source
     from imagenet_captions.cleaner import clean as cleaning
-    from imagenet_captions.denylist import read_denylist
+    from imagenet_captions.flickr.denylist import read_denylist
 
     settings = _clean_settings(caption, as_published, read_denylist(deny), classes)
     source = open_source(SourceFiles(release, matches, store, yfcc), settings)

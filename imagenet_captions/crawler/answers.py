@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from imagenet_captions.photo_record import LATEST_POSIX_TIME, PhotoRecord
+from imagenet_captions.flickr.photo_record import LATEST_POSIX_TIME, PhotoRecord
 
 
 def parse_photo(photo_id: str, photo: dict[str, Any]) -> PhotoRecord:

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from imagenet_captions.crawler.pace import parse_rate
 from imagenet_captions.crawler.policy import Attempt, RetrySettings
-from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.errors import InputError
+from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 
 FLICKR_ENDPOINT = "https://api.flickr.com/services/rest/"
 FLICKR_RATE = 1.0  # "under 3600 queries per hour across the whole key", https://www.flickr.com/services/developer/api/

@@ -18,9 +18,9 @@ from imagenet_captions.crawler.gather import Gathered, Wanted, contains, gather
 from imagenet_captions.crawler.id_keys import Keys, digest, image_ids, wnid_numbers, wnids
 from imagenet_captions.crawler.photo_columns import RANKED
 from imagenet_captions.crawler.wanted_ids import read_ids
-from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.engines.local import LOCAL, Engine
 from imagenet_captions.errors import InputError
+from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.schema import Outcome

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.photo_ids import MAX_DIGITS, MAX_LENGTH, read_address
+from imagenet_captions.flickr.addresses import MAX_DIGITS, MAX_LENGTH, read_address
 from imagenet_captions.schema import Outcome
 
 # From best to worst: of several addresses for one id, the one that comes first here tells what became of it.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from imagenet_captions.crawler.answers import parse_photo
 from imagenet_captions.crawler.policy import FINAL_STATES, State, parse_stored, shorten
 from imagenet_captions.crawler.store import Stored, StoreReader
-from imagenet_captions.photo_record import PhotoRecord
+from imagenet_captions.flickr.photo_record import PhotoRecord
 from imagenet_captions.storage.progress import track
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from imagenet_captions import schema as records
 from imagenet_captions.crawler.photo_status import read_states, read_status, warn_of_damage
 from imagenet_captions.crawler.policy import FINAL_STATES, State
 from imagenet_captions.crawler.store import Store, StoreReader
-from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.errors import InputError
+from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.parquet import ParquetFile, parquet_file
 

@@ -15,8 +15,8 @@ from imagenet_captions.crawler.photo_status import PhotoStatus, read_states, rea
 from imagenet_captions.crawler.plan import open_matches
 from imagenet_captions.crawler.policy import FINAL_STATES, State
 from imagenet_captions.crawler.store import Stored, StoreReader, store_revision
-from imagenet_captions.denylist import NOTHING_DENIED, Denylist
-from imagenet_captions.photo_record import STILL
+from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
+from imagenet_captions.flickr.photo_record import STILL
 from imagenet_captions.schema import Outcome
 from imagenet_captions.storage import files
 from imagenet_captions.storage.parquet import ParquetFile, read_batches, read_files

@@ -19,7 +19,7 @@ from types import TracebackType
 
 from imagenet_captions.crawler.policy import FINAL_STATES, LARGEST_ANSWER, State, shorten
 from imagenet_captions.errors import InputError
-from imagenet_captions.photo_record import LATEST_POSIX_TIME
+from imagenet_captions.flickr.photo_record import LATEST_POSIX_TIME
 from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.places import require_local
 

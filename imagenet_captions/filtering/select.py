@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from imagenet_captions.dataset.manifest import read_manifest
-from imagenet_captions.denylist import read_denylist
 from imagenet_captions.errors import InputError
 from imagenet_captions.filtering.settings import FilterSettings, read_ids
+from imagenet_captions.flickr.denylist import read_denylist
 from imagenet_captions.loading import check_condition, of_shards, open_parquet
 from imagenet_captions.sampling import Sampling, choose, short_of
 from imagenet_captions.storage.parquet import read_files, reading

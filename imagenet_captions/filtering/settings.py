@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagenet_captions import filters
-from imagenet_captions.denylist import read_denylist
 from imagenet_captions.errors import InputError
+from imagenet_captions.flickr.denylist import read_denylist
 from imagenet_captions.imagenet.class_lists import list_names
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from imagenet_captions.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.errors import InputError
-from imagenet_captions.photo_record import STILL
+from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
+from imagenet_captions.flickr.photo_record import STILL
 from imagenet_captions.schema import OUTCOMES, PHOTOS, RAW, Outcome, outcomes_path
 from imagenet_captions.sources.yfcc_bad import BadRows
 from imagenet_captions.sources.yfcc_lines import Numbers, read_lines

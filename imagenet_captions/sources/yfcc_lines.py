@@ -22,7 +22,7 @@ import numpy.typing as npt
 from imagenet_captions import yfcc
 from imagenet_captions.engines import local as engine
 from imagenet_captions.errors import InputError
-from imagenet_captions.photo_ids import MAX_DIGITS
+from imagenet_captions.flickr.addresses import MAX_DIGITS
 from imagenet_captions.sources.yfcc_bad import MOST_LISTED, BadRows
 from imagenet_captions.sources.yfcc_photos import Photo, read_photo, shown
 from imagenet_captions.storage.progress import open_watched

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from imagenet_captions.flickr.licenses import LICENSES
 from imagenet_captions.imagenet.published_counts import COUNTED_ROWS, PAPER_ROWS, reconcile
-from imagenet_captions.licenses import LICENSES
 from imagenet_captions.schema import Outcome
 from imagenet_captions.stats.lengths import Distribution
 from imagenet_captions.stats.result import ClassStats, Stats

@@ -20,7 +20,7 @@ from imagenet_captions.crawler.policy import LARGEST_ANSWER, State
 from imagenet_captions.crawler.source import CrawlSource, answered_photos
 from imagenet_captions.crawler.store import Store, StoreReader, store_revision
 from imagenet_captions.demo.flickr_stand_in import failure
-from imagenet_captions.denylist import Denylist
+from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.schema import outcomes_path
 from tests.chain import run_cli
 from tests.crawler import crawl_tools

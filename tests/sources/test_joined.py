@@ -14,7 +14,7 @@ from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.cleaner.clean import clean
 from imagenet_captions.crawler.policy import State
 from imagenet_captions.crawler.store import Store
-from imagenet_captions.denylist import NOTHING_DENIED, Denylist
+from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.schema import outcomes_path
 from tests.crawler.crawl_tools import ok, write_matches
 from tests.sources.made_yfcc import row, write

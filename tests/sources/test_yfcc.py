@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagenet_captions import yfcc
-from imagenet_captions.denylist import Denylist
 from imagenet_captions.errors import InputError
+from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.schema import MATCHES, RAW
 from imagenet_captions.sources import yfcc_lines
 from imagenet_captions.sources.yfcc import YfccSource, extract_photos, photo_ids

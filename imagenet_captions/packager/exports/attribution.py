@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.licenses import LICENSES
+from imagenet_captions.flickr.licenses import LICENSES
 from imagenet_captions.packager.exports.delimited import protect, verify_delimited, write_delimited
 from imagenet_captions.packager.exports.rows import Job
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from imagenet_captions.compose import draw
 from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.errors import InputError
-from imagenet_captions.licenses import LICENSES
+from imagenet_captions.flickr.licenses import LICENSES
 from imagenet_captions.packager.exports.own_images import places_in_shards
 from imagenet_captions.packager.exports.rows import Job
 from imagenet_captions.packager.exports.settings import SAMPLES_A_SHARD

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.dataset.manifest import read_manifest
-from imagenet_captions.denylist import Denylist
 from imagenet_captions.errors import InputError
+from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.packager.exports import TARGETS, ExportSettings, export
 from imagenet_captions.packager.exports.attribution import escape, link
 from imagenet_captions.packager.package import PackageSettings, package

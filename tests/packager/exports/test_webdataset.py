@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from imagenet_captions.denylist import Denylist
 from imagenet_captions.errors import InputError
+from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.packager.exports import ExportSettings, export
 from imagenet_captions.packager.exports.tars import header
 from imagenet_captions.recipe import CaptionRecipe

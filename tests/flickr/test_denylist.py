@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from imagenet_captions.denylist import NOTHING_DENIED, Denylist, parse_entry, read_denylist
 from imagenet_captions.errors import InputError
+from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist, parse_entry, read_denylist
 
 ENTRIES = [
     ("2737866473", ("photo", "2737866473")),

@@ -23,8 +23,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.flickr.addresses import MAX_DIGITS, read_address
 from imagenet_captions.imagenet.image_ids import image_id
-from imagenet_captions.photo_ids import MAX_DIGITS, read_address
 from imagenet_captions.schema import OUTCOMES, Outcome
 from imagenet_captions.storage.files import require_file
 
