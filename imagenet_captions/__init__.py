@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imagenet_captions.building import BuildSettings, build
+    from imagenet_captions.captions.caption_template import CaptionRecipe
     from imagenet_captions.errors import ImagenetCaptionsError, InputError, StoppedEarly
     from imagenet_captions.filters import (
         contains,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from imagenet_captions.loading import load
     from imagenet_captions.packager.exports.export import export
     from imagenet_captions.packager.exports.settings import ExportSettings
-    from imagenet_captions.recipe import CaptionRecipe
     from imagenet_captions.storage.places import place
 
 __all__ = [
@@ -76,7 +76,7 @@ _MODULES = {
     "load": "loading",
     "ExportSettings": "packager.exports",
     "export": "packager.exports",
-    "CaptionRecipe": "recipe",
+    "CaptionRecipe": "captions.caption_template",
     "place": "storage.places",
 }
 

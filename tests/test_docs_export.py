@@ -10,9 +10,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from imagenet_captions.captions.caption_template import CaptionRecipe
 from imagenet_captions.demo.run import SAMPLE, run_demo
 from imagenet_captions.packager.exports import TARGETS
-from imagenet_captions.recipe import CaptionRecipe
 from tests.test_readme import run
 
 PAGE = Path(__file__).parent.parent / "docs" / "export.md"

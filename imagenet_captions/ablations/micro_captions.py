@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from imagenet_captions.ablations import micro_words as words
 from imagenet_captions.ablations.micro_attributes import Attributes, Pixels, read_attributes
-from imagenet_captions.compose import draw
+from imagenet_captions.captions.compose import draw
 from imagenet_captions.errors import InputError
 
 # Shares, each of all images unless it says otherwise. They were set by trial so that a micro model learns in

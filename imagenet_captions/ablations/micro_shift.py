@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFilter
 
 from imagenet_captions.ablations.micro_attributes import Pixels
-from imagenet_captions.compose import draw
+from imagenet_captions.captions.compose import draw
 
 # Strengths that cost a micro model a part of its accuracy and not all of it.
 BLUR_RADIUS = 1.2  # of the Gaussian, in pixels

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from imagenet_captions import mentions
+from imagenet_captions.captions import mentions
 from imagenet_captions.examples import Class, Texts
 from imagenet_captions.imagenet import classes as imagenet
 from imagenet_captions.imagenet.class_names import plurals

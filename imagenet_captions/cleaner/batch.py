@@ -8,16 +8,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions import mentions
-from imagenet_captions.camera_names import without_camera_names
+from imagenet_captions.captions import mentions
+from imagenet_captions.captions.camera_names import without_camera_names
+from imagenet_captions.captions.caption_template import CaptionRecipe
+from imagenet_captions.captions.compose import compose_captions, join_filled
 from imagenet_captions.cleaner.columns import clean_descriptions, clean_tags, clean_titles
 from imagenet_captions.cleaner.language import detect_languages
-from imagenet_captions.compose import compose_captions, join_filled
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.recipe import CaptionRecipe
 from imagenet_captions.schema import CAPTIONS, Outcome
 
 # A dataset row, or one that becomes a drop: `outcome` tells.

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.compose import join_filled, without
+from imagenet_captions.captions.compose import join_filled, without
 from imagenet_captions.schema import OUTCOMES, Outcome
 
 _ORDER = ["wnid", "image_id", "outcome", "detail"]

@@ -245,8 +245,8 @@ def _refuse_missing(images: Path | None) -> None:
 
 
 def _clean_settings(caption: str, as_published: bool, deny: "Denylist", classes: ClassSet) -> "CleanSettings":
+    from imagenet_captions.captions.caption_template import CaptionRecipe
     from imagenet_captions.cleaner.batch import CleanSettings
-    from imagenet_captions.recipe import CaptionRecipe
 
     if as_published:
         refuse_without_effect("with --as-published, whose captions are the raw texts", "caption")

@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from imagenet_captions.captions.caption_template import CaptionRecipe
+from imagenet_captions.captions.compose import compose_captions
 from imagenet_captions.cleaner import clean as stage
 from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.cleaner.clean import clean
-from imagenet_captions.compose import compose_captions
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.classes import wnids
-from imagenet_captions.recipe import CaptionRecipe
 from imagenet_captions.schema import CAPTIONS, OUTCOMES, Outcome, outcomes_path, provenance
 from tests.cleaner.raw import FULL, GOLDFISH, TENCH, FakeSource, drop, record
 

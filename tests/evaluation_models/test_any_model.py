@@ -10,6 +10,7 @@ import pytest
 import timm
 import torch
 
+from imagenet_captions.captions.caption_template import open_clip_templates
 from imagenet_captions.evaluation.classifiers.making import ClassifierSettings
 from imagenet_captions.evaluation.classifiers.zero_shot import embed_names
 from imagenet_captions.evaluation.evaluate import EvaluateSettings, evaluate
@@ -18,7 +19,6 @@ from imagenet_captions.evaluation.testsets import open_test_set
 from imagenet_captions.imagenet import classes
 from imagenet_captions.models.load import load_model
 from imagenet_captions.pixels import EvalTransform, normalise
-from imagenet_captions.recipe import open_clip_templates
 from tests.evaluation.made_sets import picture, write_files
 from tests.models.conftest import TINY_VIT, align_folder, open_clip_folder
 

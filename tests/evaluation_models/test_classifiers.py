@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from imagenet_captions.captions.caption_template import open_clip_templates
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.classifiers.classifier import Trained, find_columns
 from imagenet_captions.evaluation.classifiers.head import Head
@@ -19,7 +20,6 @@ from imagenet_captions.evaluation.classifiers.shots import choose_shots, hold_ou
 from imagenet_captions.evaluation.classifiers.zero_shot import ZeroShot
 from imagenet_captions.examples import Class
 from imagenet_captions.imagenet import classes
-from imagenet_captions.recipe import open_clip_templates
 from tests.evaluation_models.made_model import DIM, MadeModel, text_by_hand, unit_by_hand
 
 CLASSES = tuple(Class(wnid, classes.by_wnid(wnid).name) for wnid in classes.wnids()[:7])

@@ -11,14 +11,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from imagenet_captions.compose import compose_captions
+from imagenet_captions.captions.caption_template import CaptionRecipe, open_clip_templates
+from imagenet_captions.captions.compose import compose_captions
 from imagenet_captions.errors import InputError
 from imagenet_captions.examples import Class, Texts, only_ids, open_examples
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.recipe import CaptionRecipe, open_clip_templates
 from imagenet_captions.training.captions import CaptionSampler, captions_of, make_sampler, with_captions
+from tests.captions.test_caption_template import ROWS
 from tests.packager.made import IDS, train_folder, write_captions, write_published
-from tests.test_recipe import ROWS
 from tests.training.in_memory import Made
 
 TENCH = Class("n01440764", "tench")

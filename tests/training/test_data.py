@@ -10,9 +10,9 @@ from itertools import takewhile
 import pytest
 import torch
 
+from imagenet_captions.captions.caption_template import CaptionRecipe
 from imagenet_captions.errors import InputError, StoppedEarly
 from imagenet_captions.pixels import ImageSpec, TrainTransform, TwoViews, decode
-from imagenet_captions.recipe import CaptionRecipe
 from imagenet_captions.training.captions import CaptionSampler
 from imagenet_captions.training.data import Batch, LoaderSettings, make_loader
 from tests.training.in_memory import Made

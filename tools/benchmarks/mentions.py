@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from imagenet_captions import mentions
+from imagenet_captions.captions import mentions
 from imagenet_captions.imagenet.class_names import vocabulary
 from imagenet_captions.sources.release import ReleaseSource
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.compose import compose_captions
+from imagenet_captions.captions.compose import compose_captions
 from imagenet_captions.dataset.manifest import Manifest, shard_files
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import Denylist

@@ -10,13 +10,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from imagenet_captions.captions.caption_template import CaptionRecipe
 from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.packager.exports import TARGETS, ExportSettings, export
 from imagenet_captions.packager.exports.attribution import escape, link
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.recipe import CaptionRecipe
 from imagenet_captions.sources.release import ReleaseSource
 from imagenet_captions.storage.receipts import receipt_path
 from tests.chain import run_cli

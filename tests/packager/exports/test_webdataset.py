@@ -19,11 +19,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from imagenet_captions.captions.caption_template import CaptionRecipe
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.packager.exports import ExportSettings, export
 from imagenet_captions.packager.exports.tars import header
-from imagenet_captions.recipe import CaptionRecipe
 from imagenet_captions.storage.files import sha256
 from tests.packager.exports.datasets import dataset, ids
 from tests.packager.made import image, images, tar_of, train_folder

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagenet_captions.captions.mentions import as_text, contains, join_fields, matcher
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_names import plurals, rows, vocabulary
-from imagenet_captions.mentions import as_text, contains, join_fields, matcher
-from tests.naive_mentions import naive_labels, words_of
+from tests.captions.naive_mentions import naive_labels, words_of
 
 MARKS = [" "] * 30 + ["-"] * 4 + list("_'.,|/(\"\n\t1") + [
     "  ", "", ", ", ". ", " - ", "--", "'s ", "\u2019s ", "\u2019", "\u2014", "\u201c", "\u00a0", "\u3000", "\u2011",

@@ -25,7 +25,7 @@ OPEN_CLIP_80 = "open_clip-80"
 NAMES = ("curated", "wordnet")
 EMPTY = CAMERA_NAMES = ("drop", "keep")
 
-_TEMPLATES = Path(__file__).with_name("data") / "templates.txt"  # data/SOURCES.md says where it comes from
+_TEMPLATES = Path(__file__).parent.parent / "data" / "templates.txt"  # data/SOURCES.md says where it comes from
 _MOST = 1000
 _SHOWN = 40
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_captions.compose import compose_captions
+from imagenet_captions.captions.caption_template import CaptionRecipe, open_clip_templates
+from imagenet_captions.captions.compose import compose_captions
 from imagenet_captions.errors import InputError
-from imagenet_captions.recipe import CaptionRecipe, open_clip_templates
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from functools import cache
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.camera_names import without_camera_names
+from imagenet_captions.captions.camera_names import without_camera_names
+from imagenet_captions.captions.caption_template import CLASS_NAME, OPEN_CLIP_80, CaptionRecipe, open_clip_templates
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.image_ids import wnid_of
-from imagenet_captions.recipe import CLASS_NAME, OPEN_CLIP_80, CaptionRecipe, open_clip_templates
 
 
 def compose_captions(recipe: CaptionRecipe, rows: Mapping[str, pa.Array], epoch: int | None = None) -> pa.Array:
