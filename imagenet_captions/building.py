@@ -25,7 +25,7 @@ from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.cleaner.clean import clean
 from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 from imagenet_captions.crawler.credentials import read_credentials
-from imagenet_captions.crawler.match import MatchSettings, match
+from imagenet_captions.crawler.matching.match import MatchSettings, match
 from imagenet_captions.crawler.plan import open_matches
 from imagenet_captions.crawler.source import CrawlSource, answered_photos, store_revision
 from imagenet_captions.dataset.folder import check_dataset_output
@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 # What a stage's result depends on beside its inputs and settings: the modules that it begins in, with all that they
 # import, and libraries whose version shows.
 _ENTRIES: dict[str, tuple[str, ...]] = {
-    "match": ("crawler/match.py",),
+    "match": ("crawler/matching/match.py",),
     "yfcc": ("sources/yfcc.py",),
     "clean": ("cleaner/clean.py", "sources/release.py", "sources/joined.py", "sources/yfcc.py", "crawler/source.py"),
     "package": ("packager/package.py",),

@@ -15,7 +15,7 @@ from imagenet_captions.building import BuildSettings, Stage, build, run_stage
 from imagenet_captions.captions.caption_template import CaptionRecipe
 from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.crawler.crawl import CrawlSettings
-from imagenet_captions.crawler.match import MatchSettings
+from imagenet_captions.crawler.matching.match import MatchSettings
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.imports import imported_files

@@ -93,7 +93,7 @@ def build(
     """Make the dataset in one command, from the published JSON (--release) or from Flickr (--urls)."""
     from imagenet_captions import building
     from imagenet_captions.crawler.crawl import CrawlSettings
-    from imagenet_captions.crawler.match import MatchSettings
+    from imagenet_captions.crawler.matching.match import MatchSettings
     from imagenet_captions.flickr.denylist import read_denylist
     from imagenet_captions.packager.package import PackageSettings
 
@@ -133,7 +133,7 @@ def match(
     overwrite: Overwrite = False,
 ) -> None:
     """Find the Flickr photo of every image in ImageNet's URL lists: matches.parquet."""
-    from imagenet_captions.crawler import match as matching
+    from imagenet_captions.crawler.matching import match as matching
     from imagenet_captions.flickr.denylist import read_denylist
 
     denied = read_denylist(deny)

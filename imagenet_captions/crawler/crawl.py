@@ -83,8 +83,8 @@ def _raise_if_stopped(stop: StopRun | None, interrupts: Interrupts, report: Craw
 
 
 def _connect(settings: CrawlSettings) -> Client:
+    from imagenet_captions.crawler.client import FlickrClient
     from imagenet_captions.crawler.credentials import read_credentials
-    from imagenet_captions.crawler.flickr import FlickrClient
 
     credentials = read_credentials(settings.key_file, os.environ)
     return FlickrClient(credentials, settings.endpoint or FLICKR_ENDPOINT, seconds=settings.call_seconds)

@@ -10,7 +10,7 @@ from typing import Any
 
 from imagenet_captions.building import BuildSettings, build
 from imagenet_captions.crawler.crawl import CrawlSettings
-from imagenet_captions.crawler.match import MatchSettings
+from imagenet_captions.crawler.matching.match import MatchSettings
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.funnel import format_funnel, read_funnel
 from imagenet_captions.packager.package import PackageSettings

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imagenet_captions import schema as records
+from imagenet_captions.crawler.client import FlickrClient
 from imagenet_captions.crawler.crawl import CrawlSettings, Tools
 from imagenet_captions.crawler.credentials import Credentials
-from imagenet_captions.crawler.flickr import FlickrClient
 from imagenet_captions.crawler.policy import Attempt
 
 KEY, SECRET = "5ec2e7c0ffee5ec2e7c0ffee5ec2e7c0", "ba5eba11ba5eba11"

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from imagenet_captions.crawler.client import FlickrClient
 from imagenet_captions.crawler.credentials import Credentials
-from imagenet_captions.crawler.flickr import FlickrClient
 from imagenet_captions.crawler.policy import LARGEST_ANSWER, Attempt, Meaning, read_answer
 from tests.crawler.crawl_tools import KEY, SECRET, ok
 from tests.crawler.hostile_server import HostileServer, answering, chunks, closing, hostile, http

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions import schema as records
-from imagenet_captions.crawler import candidates, gather, key_counter, runs, url_lists
-from imagenet_captions.crawler.match import MatchSettings, match
+from imagenet_captions.crawler.matching import candidates, gather, key_counter, runs, url_lists
+from imagenet_captions.crawler.matching.match import MatchSettings, match
 from imagenet_captions.errors import InputError
 from imagenet_captions.schema import Outcome
 from tests.chain import run_cli

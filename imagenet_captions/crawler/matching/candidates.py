@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.crawler.id_keys import Keys
+from imagenet_captions.crawler.matching.id_keys import Keys
+from imagenet_captions.crawler.matching.runs import BATCH_ROWS, Run, merged
 from imagenet_captions.crawler.photo_columns import read_addresses
-from imagenet_captions.crawler.runs import BATCH_ROWS, Run, merged
 from imagenet_captions.storage.progress import progress
 
 # An address of a wanted id, read; rows stand in the order of the lists.

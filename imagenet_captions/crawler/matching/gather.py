@@ -19,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from imagenet_captions.crawler.candidates import Collector, candidates, shown
-from imagenet_captions.crawler.id_keys import Keys, wnid_numbers
-from imagenet_captions.crawler.key_counter import KeyCounter
-from imagenet_captions.crawler.url_lines import BLANK, NO_ID, Lines, read_lines
-from imagenet_captions.crawler.url_lists import Stretch, read_pieces
+from imagenet_captions.crawler.matching.candidates import Collector, candidates, shown
+from imagenet_captions.crawler.matching.id_keys import Keys, wnid_numbers
+from imagenet_captions.crawler.matching.key_counter import KeyCounter
+from imagenet_captions.crawler.matching.url_lines import BLANK, NO_ID, Lines, read_lines
+from imagenet_captions.crawler.matching.url_lists import Stretch, read_pieces
 from imagenet_captions.engines.local import LOCAL, Engine, default_workers
 from imagenet_captions.errors import InputError
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.crawler.id_keys import Keys, key_of, pack
+from imagenet_captions.crawler.matching.id_keys import Keys, key_of, pack
 from imagenet_captions.imagenet.image_ids import image_id
 
 Words = npt.NDArray[np.uint64]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from imagenet_captions.crawler.id_keys import Keys, wnid_numbers
+from imagenet_captions.crawler.matching.id_keys import Keys, wnid_numbers
 
 _DRAWER = 100_000  # wnids; WordNet's go up to 15,300,358, so that some 150 drawers hold 22,000 classes
 _FOLD_AT = 1 << 22

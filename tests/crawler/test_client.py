@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
+from imagenet_captions.crawler.client import FlickrClient
 from imagenet_captions.crawler.credentials import Credentials
-from imagenet_captions.crawler.flickr import FlickrClient
 from imagenet_captions.crawler.policy import Attempt, Meaning, read_answer
 from imagenet_captions.demo.flickr_stand_in import FAULTS, FlickrStandIn, StandInSettings, failure
 from imagenet_captions.errors import InputError

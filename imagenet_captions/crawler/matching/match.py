@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imagenet_captions import schema as records
-from imagenet_captions.crawler.candidates import NONE_SETTLED, Settled, joined_columns, shown, shown_column
-from imagenet_captions.crawler.gather import Gathered, Wanted, contains, gather
-from imagenet_captions.crawler.id_keys import Keys, digest, image_ids, wnid_numbers, wnids
+from imagenet_captions.crawler.matching.candidates import NONE_SETTLED, Settled, joined_columns, shown, shown_column
+from imagenet_captions.crawler.matching.gather import Gathered, Wanted, contains, gather
+from imagenet_captions.crawler.matching.id_keys import Keys, digest, image_ids, wnid_numbers, wnids
+from imagenet_captions.crawler.matching.wanted_ids import read_ids
 from imagenet_captions.crawler.photo_columns import RANKED
-from imagenet_captions.crawler.wanted_ids import read_ids
 from imagenet_captions.engines.local import LOCAL, Engine
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow.compute as pc
 
-from imagenet_captions.crawler.id_keys import Keys, keys_of_names
-from imagenet_captions.crawler.id_sources import is_list, names_in
+from imagenet_captions.crawler.matching.id_keys import Keys, keys_of_names
+from imagenet_captions.crawler.matching.id_sources import is_list, names_in
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import require_there
 

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from imagenet_captions.crawler.id_keys import digest, image_ids
-from imagenet_captions.crawler.wanted_ids import read_ids
+from imagenet_captions.crawler.matching.id_keys import digest, image_ids
+from imagenet_captions.crawler.matching.wanted_ids import read_ids
 from imagenet_captions.errors import InputError
 
 IDS = ["n01440764_10026", "n01440764_10027", "n01440764_7", "n02017213_4263", "n02017213_95"]

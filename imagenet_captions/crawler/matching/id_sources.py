@@ -14,8 +14,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.crawler.url_lines import as_text
-from imagenet_captions.crawler.url_lists import is_tar, read_blocks, tar_files
+from imagenet_captions.crawler.matching.url_lines import as_text
+from imagenet_captions.crawler.matching.url_lists import is_tar, read_blocks, tar_files
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.parquet import parquet_file, read_batches
 from imagenet_captions.storage.places import is_remote

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_captions.crawler.id_keys import image_ids
-from imagenet_captions.crawler.url_lines import BLANK, NO_ID, read_lines
-from imagenet_captions.crawler.url_lists import Stretch, read_blocks, read_pieces
+from imagenet_captions.crawler.matching.id_keys import image_ids
+from imagenet_captions.crawler.matching.url_lines import BLANK, NO_ID, read_lines
+from imagenet_captions.crawler.matching.url_lists import Stretch, read_blocks, read_pieces
 from imagenet_captions.errors import InputError
 
 TEXT = b"".join(b"n01440764_%d\thttp://farm1.static.flickr.com/1/%d_ab.jpg\n" % (n, n + 1) for n in range(5000))
