@@ -37,7 +37,7 @@ from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.schema import RawSource, outcomes_path, provenance
 from imagenet_captions.sources.joined import JoinedSource
 from imagenet_captions.sources.release import ReleaseSource
-from imagenet_captions.sources.yfcc import YfccSource, extract_photos, photo_ids
+from imagenet_captions.sources.yfcc.source import YfccSource, extract_photos, photo_ids
 from imagenet_captions.storage.files import digest, require_file, require_there, sha256, write_json
 from imagenet_captions.storage.locks import holding, locked
 from imagenet_captions.storage.outputs import check_place
@@ -50,8 +50,14 @@ log = logging.getLogger(__name__)
 # import, and libraries whose version shows.
 _ENTRIES: dict[str, tuple[str, ...]] = {
     "match": ("crawler/matching/match.py",),
-    "yfcc": ("sources/yfcc.py",),
-    "clean": ("cleaner/clean.py", "sources/release.py", "sources/joined.py", "sources/yfcc.py", "crawler/source.py"),
+    "yfcc": ("sources/yfcc/source.py",),
+    "clean": (
+        "cleaner/clean.py",
+        "sources/release.py",
+        "sources/joined.py",
+        "sources/yfcc/source.py",
+        "crawler/source.py",
+    ),
     "package": ("packager/package.py",),
 }
 _LIBRARIES: dict[str, tuple[str, ...]] = {

@@ -11,7 +11,7 @@ import pytest
 import imagenet_captions
 
 ROOT = Path(imagenet_captions.__file__).parent
-STAGES = {"crawler", "sources", "cleaner", "packager", "filtering", "labelling", "stats", "training", "evaluation"}
+STAGES = {"crawler", "cleaner", "packager", "filtering", "labelling", "stats", "training", "evaluation"}
 COMPOSING = {"ablations", "demo"}  # they know the stages, as `building` does
 ABOVE = {"cli", "commands", "building", *COMPOSING}
 

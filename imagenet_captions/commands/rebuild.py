@@ -150,7 +150,7 @@ def extract_yfcc(
     overwrite: Overwrite = False,
 ) -> None:
     """Take out of YFCC100M's metadata what it has about the matched photos: yfcc.parquet, for --yfcc."""
-    from imagenet_captions.sources.yfcc import extract_photos
+    from imagenet_captions.sources.yfcc.source import extract_photos
 
     typer.echo(f"{extract_photos(yfcc, matches, out, overwrite):,} photos\n{out}")
 
@@ -171,7 +171,7 @@ def crawl(
     """Ask Flickr for the photos of matches.parquet and keep every answer in photos.sqlite."""
     from imagenet_captions.crawler import crawl as crawling
     from imagenet_captions.flickr.denylist import read_denylist
-    from imagenet_captions.sources.yfcc import photo_ids
+    from imagenet_captions.sources.yfcc.source import photo_ids
 
     settings = crawling.CrawlSettings(rate, limit, refresh, endpoint, key_file, tries, read_denylist(deny))
     elsewhere = None if yfcc is None else photo_ids(yfcc, matches)

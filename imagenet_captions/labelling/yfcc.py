@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from imagenet_captions import yfcc
+from imagenet_captions.sources.yfcc import layout as yfcc
 from imagenet_captions.storage.progress import open_watched
 
 _COLUMNS = (

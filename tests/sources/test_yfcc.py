@@ -17,14 +17,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagenet_captions import yfcc
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.schema import MATCHES, RAW
-from imagenet_captions.sources import yfcc_lines
-from imagenet_captions.sources.yfcc import YfccSource, extract_photos, photo_ids
-from imagenet_captions.sources.yfcc_bad import MOST_LISTED, BadRows
-from imagenet_captions.sources.yfcc_photos import license_number, photo_batches, read_photo
+from imagenet_captions.sources.yfcc import layout as yfcc
+from imagenet_captions.sources.yfcc import lines as yfcc_lines
+from imagenet_captions.sources.yfcc.bad import MOST_LISTED, BadRows
+from imagenet_captions.sources.yfcc.photos import license_number, photo_batches, read_photo
+from imagenet_captions.sources.yfcc.source import YfccSource, extract_photos, photo_ids
 from tests.crawler.crawl_tools import write_matches
 from tests.sources.made_yfcc import CC, FORMS, line, row, text, write
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from imagenet_captions import yfcc
 from imagenet_captions.errors import InputError
-from imagenet_captions.sources.yfcc_bad import BadRows
-from imagenet_captions.sources.yfcc_lines import Numbers
-from imagenet_captions.sources.yfcc_photos import Photo, read_photo
+from imagenet_captions.sources.yfcc import layout as yfcc
+from imagenet_captions.sources.yfcc.bad import BadRows
+from imagenet_captions.sources.yfcc.lines import Numbers
+from imagenet_captions.sources.yfcc.photos import Photo, read_photo
 from imagenet_captions.storage.places import require_local
 
 _ROWS_AT_ONCE = 1000

@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from imagenet_captions import yfcc
 from imagenet_captions.flickr.addresses import read_address
 from imagenet_captions.flickr.licenses import LICENSES
 from imagenet_captions.flickr.photo_record import LATEST_POSIX_TIME, PhotoRecord
 from imagenet_captions.schema import PHOTOS
+from imagenet_captions.sources.yfcc import layout as yfcc
 
 _BATCH_ROWS = 2048
 _LICENSES = {

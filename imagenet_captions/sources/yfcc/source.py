@@ -23,11 +23,11 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.flickr.photo_record import STILL
 from imagenet_captions.schema import OUTCOMES, PHOTOS, RAW, Outcome, outcomes_path
-from imagenet_captions.sources.yfcc_bad import BadRows
-from imagenet_captions.sources.yfcc_lines import Numbers, read_lines
-from imagenet_captions.sources.yfcc_matches import join, read_matches, wanted_numbers
-from imagenet_captions.sources.yfcc_photos import Photo, photo_batches
-from imagenet_captions.sources.yfcc_sqlite import read_table
+from imagenet_captions.sources.yfcc.bad import BadRows
+from imagenet_captions.sources.yfcc.lines import Numbers, read_lines
+from imagenet_captions.sources.yfcc.matches import join, read_matches, wanted_numbers
+from imagenet_captions.sources.yfcc.photos import Photo, photo_batches
+from imagenet_captions.sources.yfcc.sqlite import read_table
 from imagenet_captions.storage.files import is_sqlite, require_file, require_there, sha256
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import parquet_file, read_batches, read_files

@@ -19,12 +19,12 @@ from typing import IO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from imagenet_captions import yfcc
 from imagenet_captions.engines import local as engine
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.addresses import MAX_DIGITS
-from imagenet_captions.sources.yfcc_bad import MOST_LISTED, BadRows
-from imagenet_captions.sources.yfcc_photos import Photo, read_photo, shown
+from imagenet_captions.sources.yfcc import layout as yfcc
+from imagenet_captions.sources.yfcc.bad import MOST_LISTED, BadRows
+from imagenet_captions.sources.yfcc.photos import Photo, read_photo, shown
 from imagenet_captions.storage.progress import open_watched
 
 Numbers = npt.NDArray[np.int64]

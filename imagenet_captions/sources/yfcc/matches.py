@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.addresses import MAX_DIGITS
 from imagenet_captions.schema import MATCHES
-from imagenet_captions.sources.yfcc_lines import Numbers
+from imagenet_captions.sources.yfcc.lines import Numbers
 from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.parquet import read_schema, read_table
 
