@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from imagenet_captions.building import BuildSettings, build
     from imagenet_captions.captions.caption_template import CaptionRecipe
-    from imagenet_captions.errors import ImagenetCaptionsError, InputError, StoppedEarly
-    from imagenet_captions.filters import (
+    from imagenet_captions.dataset.filters import (
         contains,
         has,
         in_class,
@@ -27,8 +26,9 @@ if TYPE_CHECKING:
         matches,
         names_class,
     )
+    from imagenet_captions.dataset.loading import load
+    from imagenet_captions.errors import ImagenetCaptionsError, InputError, StoppedEarly
     from imagenet_captions.imagenet.classes import resolve
-    from imagenet_captions.loading import load
     from imagenet_captions.packager.exports.export import export
     from imagenet_captions.packager.exports.settings import ExportSettings
     from imagenet_captions.storage.places import place
@@ -64,16 +64,16 @@ _MODULES = {
     "ImagenetCaptionsError": "errors",
     "InputError": "errors",
     "StoppedEarly": "errors",
-    "contains": "filters",
-    "has": "filters",
-    "in_class": "filters",
-    "in_list": "filters",
-    "in_split": "filters",
-    "language": "filters",
-    "license_in": "filters",
-    "matches": "filters",
-    "names_class": "filters",
-    "load": "loading",
+    "contains": "dataset.filters",
+    "has": "dataset.filters",
+    "in_class": "dataset.filters",
+    "in_list": "dataset.filters",
+    "in_split": "dataset.filters",
+    "language": "dataset.filters",
+    "license_in": "dataset.filters",
+    "matches": "dataset.filters",
+    "names_class": "dataset.filters",
+    "load": "dataset.loading",
     "ExportSettings": "packager.exports",
     "export": "packager.exports",
     "CaptionRecipe": "captions.caption_template",

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.ablations.table import LONG_TAIL, UNIFORM
+from imagenet_captions.dataset.splits import sampling_key
 from imagenet_captions.errors import InputError
-from imagenet_captions.splits import sampling_key
 
 Ints = npt.NDArray[np.int64]
 

@@ -62,8 +62,8 @@ def filter(
     workers: Workers = None,
 ) -> None:
     """Keep some rows of a dataset: as a smaller dataset (--out), or as a list of their ids (--out-ids)."""
-    from imagenet_captions.filtering.filter import filter_to_dataset, filter_to_ids, format_counts
-    from imagenet_captions.filtering.settings import FilterSettings, Wanted
+    from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids, format_counts
+    from imagenet_captions.dataset.filtering.settings import FilterSettings, Wanted
 
     wanted = Wanted(
         classes=class_ or (),

@@ -254,14 +254,14 @@ def _clean_settings(caption: str, as_published: bool, deny: "Denylist", classes:
 
 
 def _show(counts: Mapping["Outcome", int], out: Path) -> None:
-    from imagenet_captions.funnel import format_funnel
+    from imagenet_captions.dataset.funnel import format_funnel
 
     typer.echo(f"{format_funnel(counts)}\n{out}")
 
 
 def _show_dataset(out: Path) -> None:
+    from imagenet_captions.dataset.funnel import read_funnel
     from imagenet_captions.dataset.manifest import read_manifest
-    from imagenet_captions.funnel import read_funnel
     from imagenet_captions.schema import Outcome
 
     counts = read_funnel(out / "outcomes.parquet")

@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from imagenet_captions.dataset.card import CardFacts, card
+from imagenet_captions.dataset.funnel import read_funnel
 from imagenet_captions.dataset.manifest import FileEntry, Manifest
 from imagenet_captions.dataset.shard import ShardFile
-from imagenet_captions.funnel import read_funnel
 from imagenet_captions.storage.files import sha256, write_text
 from imagenet_captions.storage.parquet import read_metadata
 

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import pyarrow as pa
 
+from imagenet_captions.dataset.funnel import read_funnel
 from imagenet_captions.dataset.manifest import read_manifest, shard_files, unchanged
-from imagenet_captions.funnel import read_funnel
 from imagenet_captions.stats.measure import COLUMNS, measure
 from imagenet_captions.stats.result import Stats
 from imagenet_captions.storage.parquet import parquet_file

@@ -32,7 +32,7 @@ from imagenet_captions.examples.stored import ColumnImages, FileImages, StoredEx
 from imagenet_captions.imagenet import classes
 from imagenet_captions.packager.exports.export import export
 from imagenet_captions.packager.exports.settings import ExportSettings
-from tests.filtering.made import make_dataset, rows
+from tests.dataset.made import make_dataset, rows
 from tests.packager.made import IDS, image, images, tar_of, train_folder
 
 FROG, TRUCK = Class("frog", "frog"), Class("truck", "truck")

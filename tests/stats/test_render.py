@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions.sampling import read_counts
+from imagenet_captions.dataset.sampling import read_counts
 from imagenet_captions.stats import render
 from imagenet_captions.stats.collect import collect
 from imagenet_captions.stats.gallery import choose, gallery, picture

@@ -18,9 +18,9 @@ from typing import ClassVar
 
 import pytest
 
-from imagenet_captions.diff import diff
-from imagenet_captions.filtering.filter import filter_to_dataset
-from imagenet_captions.filtering.settings import FilterSettings, Wanted
+from imagenet_captions.dataset.diff import diff
+from imagenet_captions.dataset.filtering.filter import filter_to_dataset
+from imagenet_captions.dataset.filtering.settings import FilterSettings, Wanted
 from imagenet_captions.labelling.label import LabelSettings, label_by_text
 from imagenet_captions.packager.exports import ExportSettings, export
 from imagenet_captions.packager.package import PackageSettings, package

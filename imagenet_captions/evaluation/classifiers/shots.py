@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from imagenet_captions.dataset.splits import sampling_key
 from imagenet_captions.evaluation.accuracy import Labels
-from imagenet_captions.splits import sampling_key
 
 
 def choose_shots(ids: Sequence[str], labels: Labels, k: int, seed: int) -> Labels:

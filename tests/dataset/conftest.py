@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.filtering.made import make_dataset, rows
+from tests.dataset.made import make_dataset, rows
 
 
 @pytest.fixture(scope="session")

@@ -12,13 +12,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imagenet_captions.dataset.splits import split_condition
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.licenses import resolve_license
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_lists import read_list
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.schema import PROVENANCE_COLUMNS
-from imagenet_captions.splits import split_condition
 
 TEXT_FIELDS = ("title", "description", "tags", "caption")
 FIELDS = (*TEXT_FIELDS, "language", *PROVENANCE_COLUMNS, "image")

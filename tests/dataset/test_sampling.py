@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagenet_captions.dataset.sampling import Sampling, TailTrim, choose, parse_sample, read_counts, short_of
+from imagenet_captions.dataset.splits import sampling_key
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import wnid_of
-from imagenet_captions.sampling import Sampling, TailTrim, choose, parse_sample, read_counts, short_of
-from imagenet_captions.splits import sampling_key
 
 SIZES = {"n01440764": 30, "n01443537": 5, "n01484850": 5, "n02099601": 100, "n15075141": 1}
 IDS = [f"{wnid}_{7 * number}" for wnid, size in SIZES.items() for number in range(size)]

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 import imagenet_captions as ic
+from imagenet_captions.dataset.diff_report import compare
+from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids
+from imagenet_captions.dataset.filtering.settings import FilterSettings
 from imagenet_captions.dataset.folder import replacing_folder
 from imagenet_captions.dataset.manifest import Replaced, unchanged
-from imagenet_captions.diff_report import compare
-from imagenet_captions.filtering.filter import filter_to_dataset, filter_to_ids
-from imagenet_captions.filtering.settings import FilterSettings
 from imagenet_captions.packager.exports import ExportSettings, export
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.stats.collect import collect

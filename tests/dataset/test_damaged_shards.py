@@ -12,7 +12,7 @@ import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.errors import InputError
-from tests.filtering.made import make_dataset, rows
+from tests.dataset.made import make_dataset, rows
 from tests.storage.conftest import invoke
 
 
@@ -133,7 +133,7 @@ def test_loading_names_a_damaged_shard(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if large:
-        monkeypatch.setattr("imagenet_captions.loading._LARGEST_IN_MEMORY", 1)
+        monkeypatch.setattr("imagenet_captions.dataset.loading._LARGEST_IN_MEMORY", 1)
         monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     dataset = tmp_path / "ds"
     shutil.copytree(whole, dataset)

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
+from imagenet_captions.dataset.filtering.settings import FilterSettings, read_ids
+from imagenet_captions.dataset.loading import check_condition, of_shards, open_parquet
 from imagenet_captions.dataset.manifest import read_manifest
+from imagenet_captions.dataset.sampling import Sampling, choose, short_of
 from imagenet_captions.errors import InputError
-from imagenet_captions.filtering.settings import FilterSettings, read_ids
 from imagenet_captions.flickr.denylist import read_denylist
-from imagenet_captions.loading import check_condition, of_shards, open_parquet
-from imagenet_captions.sampling import Sampling, choose, short_of
 from imagenet_captions.storage.parquet import read_files, reading
 from imagenet_captions.storage.places import reopen
 from imagenet_captions.storage.progress import Bar, progress

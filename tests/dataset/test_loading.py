@@ -14,10 +14,10 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 import imagenet_captions as ic
-from imagenet_captions import loading
+from imagenet_captions.dataset import loading
 from imagenet_captions.errors import InputError
 from tests.chain import run_cli
-from tests.filtering.made import WNIDS, make_dataset, rows
+from tests.dataset.made import WNIDS, make_dataset, rows
 
 
 def reference(dataset: Path, cache: Path) -> Any:
@@ -196,7 +196,7 @@ def test_every_public_name_is_there_and_nothing_else() -> None:
         assert name in dir(ic)
     with pytest.raises(AttributeError, match="has no attribute 'lode'"):
         _ = ic.lode
-    script = "import imagenet_captions.loading, imagenet_captions.building, imagenet_captions as ic"
+    script = "import imagenet_captions.dataset.loading, imagenet_captions.building, imagenet_captions as ic"
     assert python(f"{script}; print(callable(ic.load), callable(ic.build))").split() == ["True", "True"]
 
 

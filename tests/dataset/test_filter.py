@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 
 import imagenet_captions as ic
 from imagenet_captions.cli import app
-from imagenet_captions.filtering.filter import filter_to_dataset, filter_to_ids
-from imagenet_captions.filtering.settings import FilterSettings, Wanted
-from imagenet_captions.funnel import read_funnel
+from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids
+from imagenet_captions.dataset.filtering.settings import FilterSettings, Wanted
+from imagenet_captions.dataset.funnel import read_funnel
 from imagenet_captions.packager.verify import verify
 from imagenet_captions.schema import Outcome
 from tests.chain import run_cli
-from tests.filtering.made import WNIDS, make_dataset, rows
+from tests.dataset.made import WNIDS, make_dataset, rows
 from tests.packager.made import contents
 
 ROWS = rows()

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from imagenet_captions.dataset.splits import sampling_key
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.imagenet.image_ids import wnid_of
-from imagenet_captions.splits import sampling_key
 from imagenet_captions.storage.files import require_file
 
 _COUNT_COLUMNS = ("count", "images", "rows")

@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imagenet_captions.dataset.loading import open_parquet
 from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import InputError
-from imagenet_captions.loading import open_parquet
 from imagenet_captions.storage.parquet import read_files
 from imagenet_captions.storage.progress import progress
 

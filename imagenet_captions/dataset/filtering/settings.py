@@ -9,13 +9,13 @@ from operator import and_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imagenet_captions import filters
+from imagenet_captions.dataset import filters
+from imagenet_captions.dataset.sampling import Sampling, TailTrim, parse_sample, read_counts
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import read_denylist
 from imagenet_captions.imagenet.class_lists import list_names
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id
-from imagenet_captions.sampling import Sampling, TailTrim, parse_sample, read_counts
 from imagenet_captions.storage.files import require_file, sha256
 from imagenet_captions.storage.places import place
 

@@ -14,6 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.dataset.features import local_labels, with_local_labels
+from imagenet_captions.dataset.filtering.copy import CopyJob, copy_shard, parent_shards, row_sizes
+from imagenet_captions.dataset.filtering.select import DENIED, STEPS, Selection, select
+from imagenet_captions.dataset.filtering.settings import FilterSettings
 from imagenet_captions.dataset.finish import finish_dataset
 from imagenet_captions.dataset.folder import check_dataset_output, replacing_folder
 from imagenet_captions.dataset.manifest import NAME, Manifest, read_manifest, unchanged
@@ -22,9 +25,6 @@ from imagenet_captions.dataset.plan import TEXT_ROWS, plan_groups, plan_shards
 from imagenet_captions.dataset.shard import ShardFile, shard_name
 from imagenet_captions.engines import local as engine
 from imagenet_captions.errors import InputError
-from imagenet_captions.filtering.copy import CopyJob, copy_shard, parent_shards, row_sizes
-from imagenet_captions.filtering.select import DENIED, STEPS, Selection, select
-from imagenet_captions.filtering.settings import FilterSettings
 from imagenet_captions.schema import OUTCOMES, Outcome
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.outputs import producing

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from imagenet_captions.dataset.diff import FIELDS, RAW_FIELDS, Change, ClassDiff, Counts, diff
 from imagenet_captions.dataset.folder import check_folder
 from imagenet_captions.dataset.manifest import NAME, read_manifest, unchanged
-from imagenet_captions.diff import FIELDS, RAW_FIELDS, Change, ClassDiff, Counts, diff
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.storage.files import sha256, write_json
