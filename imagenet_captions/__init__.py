@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     )
     from imagenet_captions.dataset.loading import load
     from imagenet_captions.errors import ImagenetCaptionsError, InputError, StoppedEarly
+    from imagenet_captions.exports.export import export
+    from imagenet_captions.exports.settings import ExportSettings
     from imagenet_captions.imagenet.classes import resolve
-    from imagenet_captions.packager.exports.export import export
-    from imagenet_captions.packager.exports.settings import ExportSettings
     from imagenet_captions.storage.places import place
 
 __all__ = [
@@ -74,8 +74,8 @@ _MODULES = {
     "matches": "dataset.filters",
     "names_class": "dataset.filters",
     "load": "dataset.loading",
-    "ExportSettings": "packager.exports",
-    "export": "packager.exports",
+    "ExportSettings": "exports",
+    "export": "exports",
     "CaptionRecipe": "captions.caption_template",
     "place": "storage.places",
 }

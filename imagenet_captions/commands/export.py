@@ -49,9 +49,9 @@ def export(
     ray_address: RayAddress = None,
 ) -> None:
     """Write a dataset as open_clip CSV, WebDataset, slim CSV, attribution list or the published JSON."""
+    from imagenet_captions import exports
     from imagenet_captions.captions.caption_template import CaptionRecipe
     from imagenet_captions.flickr.denylist import read_denylist
-    from imagenet_captions.packager import exports
 
     if to is not Target.WEBDATASET:
         refuse_without_effect(f"for --to {to.value}, which is written in one piece", "workers", "engine", "ray_address")

@@ -29,9 +29,9 @@ from imagenet_captions.examples import (
 )
 from imagenet_captions.examples import parquet as in_parquet
 from imagenet_captions.examples.stored import ColumnImages, FileImages, StoredExamples
+from imagenet_captions.exports.export import export
+from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.imagenet import classes
-from imagenet_captions.packager.exports.export import export
-from imagenet_captions.packager.exports.settings import ExportSettings
 from tests.dataset.made import make_dataset, rows
 from tests.packager.made import IDS, image, images, tar_of, train_folder
 

@@ -19,7 +19,7 @@ import imagenet_captions as ic
 from imagenet_captions.dataset.manifest import NAME
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.errors import InputError
-from imagenet_captions.packager.exports import ExportSettings, export
+from imagenet_captions.exports import ExportSettings, export
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.packager.verify import verify
 from imagenet_captions.storage.places import place

@@ -21,8 +21,8 @@ import pytest
 from imagenet_captions.dataset.diff import diff
 from imagenet_captions.dataset.filtering.filter import filter_to_dataset
 from imagenet_captions.dataset.filtering.settings import FilterSettings, Wanted
+from imagenet_captions.exports import ExportSettings, export
 from imagenet_captions.labelling.label import LabelSettings, label_by_text
-from imagenet_captions.packager.exports import ExportSettings, export
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.stats.collect import collect
 from imagenet_captions.storage.progress import open_watched, progress, track

@@ -21,7 +21,7 @@ _ROUNDS = 3
 _EXPORT = """
 import shutil, sys
 from pathlib import Path
-from imagenet_captions.packager.exports import ExportSettings, export
+from imagenet_captions.exports import ExportSettings, export
 if __name__ == "__main__":
     dataset, out, to, images = sys.argv[1:5]
     for path in Path(out).parent.glob(Path(out).name + "*"):

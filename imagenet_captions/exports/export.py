@@ -12,11 +12,11 @@ from typing import Any
 from imagenet_captions.dataset.folder import check_export_output, replacing_folder
 from imagenet_captions.dataset.manifest import read_manifest, unchanged
 from imagenet_captions.errors import InputError
-from imagenet_captions.packager.exports.attribution import write_attribution
-from imagenet_captions.packager.exports.receipt import about, mark_unfinished
-from imagenet_captions.packager.exports.release_json import write_release
-from imagenet_captions.packager.exports.rows import Job
-from imagenet_captions.packager.exports.settings import (
+from imagenet_captions.exports.attribution import write_attribution
+from imagenet_captions.exports.receipt import about, mark_unfinished
+from imagenet_captions.exports.release_json import write_release
+from imagenet_captions.exports.rows import Job
+from imagenet_captions.exports.settings import (
     ATTRIBUTION,
     OPEN_CLIP_CSV,
     RELEASE_JSON,
@@ -24,8 +24,8 @@ from imagenet_captions.packager.exports.settings import (
     WEBDATASET,
     ExportSettings,
 )
-from imagenet_captions.packager.exports.tables import write_open_clip, write_slim
-from imagenet_captions.packager.exports.webdataset import write_webdataset
+from imagenet_captions.exports.tables import write_open_clip, write_slim
+from imagenet_captions.exports.webdataset import write_webdataset
 from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.receipts import receipt_path, write_receipt

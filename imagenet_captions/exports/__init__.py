@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imagenet_captions.packager.exports.export import Exported, export
-from imagenet_captions.packager.exports.settings import TARGETS, ExportSettings
+from imagenet_captions.exports.export import Exported, export
+from imagenet_captions.exports.settings import TARGETS, ExportSettings
 
 __all__ = ["TARGETS", "ExportSettings", "Exported", "export"]

@@ -16,11 +16,11 @@ import pyarrow as pa
 from imagenet_captions.captions.compose import draw
 from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.errors import InputError
+from imagenet_captions.exports.own_images import places_in_shards
+from imagenet_captions.exports.rows import Job
+from imagenet_captions.exports.settings import SAMPLES_A_SHARD
+from imagenet_captions.exports.tars import TarWriter
 from imagenet_captions.flickr.licenses import LICENSES
-from imagenet_captions.packager.exports.own_images import places_in_shards
-from imagenet_captions.packager.exports.rows import Job
-from imagenet_captions.packager.exports.settings import SAMPLES_A_SHARD
-from imagenet_captions.packager.exports.tars import TarWriter
 from imagenet_captions.packager.images import Place
 from imagenet_captions.packager.reading import ImageReader
 from imagenet_captions.storage.files import new_file, scratch_in, sha256, write_json

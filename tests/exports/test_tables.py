@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from imagenet_captions.captions.caption_template import CaptionRecipe
 from imagenet_captions.errors import InputError
+from imagenet_captions.exports import ExportSettings, delimited, export
+from imagenet_captions.exports.delimited import protect, verify_delimited, write_delimited
 from imagenet_captions.flickr.denylist import Denylist
-from imagenet_captions.packager.exports import ExportSettings, delimited, export
-from imagenet_captions.packager.exports.delimited import protect, verify_delimited, write_delimited
 from imagenet_captions.storage.files import sha256
-from tests.packager.exports.datasets import TENCH, dataset, ids
+from tests.exports.datasets import TENCH, dataset, ids
 from tests.packager.made import image, images, train_folder
 
 MISSING = [

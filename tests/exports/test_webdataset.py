@@ -21,11 +21,11 @@ from PIL import Image
 
 from imagenet_captions.captions.caption_template import CaptionRecipe
 from imagenet_captions.errors import InputError
+from imagenet_captions.exports import ExportSettings, export
+from imagenet_captions.exports.tars import header
 from imagenet_captions.flickr.denylist import Denylist
-from imagenet_captions.packager.exports import ExportSettings, export
-from imagenet_captions.packager.exports.tars import header
 from imagenet_captions.storage.files import sha256
-from tests.packager.exports.datasets import dataset, ids
+from tests.exports.datasets import dataset, ids
 from tests.packager.made import image, images, tar_of, train_folder
 
 COUNT = 25

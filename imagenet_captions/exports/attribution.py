@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.exports.delimited import protect, verify_delimited, write_delimited
+from imagenet_captions.exports.rows import Job
 from imagenet_captions.flickr.licenses import LICENSES
-from imagenet_captions.packager.exports.delimited import protect, verify_delimited, write_delimited
-from imagenet_captions.packager.exports.rows import Job
 
 UNKNOWN, NO_PAGE = "unknown", "none"
 _COLUMNS = ["filename", "photo_page", "owner", "owner_name", "license", "retrieved_at"]

@@ -13,14 +13,14 @@ import pytest
 from imagenet_captions.captions.caption_template import CaptionRecipe
 from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import InputError
+from imagenet_captions.exports import TARGETS, ExportSettings, export
+from imagenet_captions.exports.attribution import escape, link
 from imagenet_captions.flickr.denylist import Denylist
-from imagenet_captions.packager.exports import TARGETS, ExportSettings, export
-from imagenet_captions.packager.exports.attribution import escape, link
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.sources.release import ReleaseSource
 from imagenet_captions.storage.receipts import receipt_path
 from tests.chain import run_cli
-from tests.packager.exports.datasets import dataset, ids
+from tests.exports.datasets import dataset, ids
 from tests.packager.made import IDS, contents, images, train_folder, write_published
 
 

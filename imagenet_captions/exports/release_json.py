@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.packager.exports.rows import Job
+from imagenet_captions.exports.rows import Job
 
 _COLUMNS = ["filename", "wnid", "title", "description", "tags"]
 _ROWS_AT_ONCE = 10_000

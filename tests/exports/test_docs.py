@@ -12,10 +12,10 @@ import pytest
 
 from imagenet_captions.captions.caption_template import CaptionRecipe
 from imagenet_captions.demo.run import SAMPLE, run_demo
-from imagenet_captions.packager.exports import TARGETS
+from imagenet_captions.exports import TARGETS
 from tests.test_readme import run
 
-PAGE = Path(__file__).parent.parent / "docs" / "export.md"
+PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 

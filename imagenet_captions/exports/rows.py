@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from imagenet_captions.captions.compose import compose_captions
 from imagenet_captions.dataset.manifest import Manifest, shard_files
 from imagenet_captions.errors import InputError
+from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.flickr.denylist import Denylist
-from imagenet_captions.packager.exports.settings import ExportSettings
 from imagenet_captions.packager.images import open_images
 from imagenet_captions.packager.locate import Located, locate
 from imagenet_captions.packager.locate import Rows as Keys

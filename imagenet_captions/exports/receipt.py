@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from imagenet_captions.dataset.manifest import NAME
-from imagenet_captions.packager.exports.settings import ExportSettings
+from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.storage.files import sha256, write_json
 from imagenet_captions.storage.receipts import FORMAT, VERSION
 

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.packager.exports.own_images import places_in_shards
-from tests.packager.exports.datasets import dataset, ids
+from imagenet_captions.exports.own_images import places_in_shards
+from tests.exports.datasets import dataset, ids
 from tests.packager.made import images, train_folder
 
 
