@@ -156,7 +156,7 @@ def test_a_stage_depends_on_what_it_imports_and_on_nothing_else() -> None:
     } <= clean
     assert not any(name.startswith(("packager/", "crawler/", "commands/", "stats/")) for name in clean)
     package = {path.relative_to(root).as_posix() for path in imported_files(root, ["packager/package.py"])}
-    assert {"packager/images/tars.py", "dataset/shard.py"} <= package
+    assert {"images/sources/tars.py", "dataset/shard.py"} <= package
     assert not any(name.startswith(("cleaner/", "packager/exports/")) for name in package)
 
 

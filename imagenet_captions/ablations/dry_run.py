@@ -21,7 +21,7 @@ from imagenet_captions.ablations.published import (
 from imagenet_captions.ablations.run import make_ask, make_tables, source_of
 from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.ablations.table import Run, Table
-from imagenet_captions.examples import open_examples
+from imagenet_captions.images.examples import open_examples
 from imagenet_captions.storage.progress import track
 
 _COLUMNS = ("run", "images", "steps", "images seen", "estimate here", "GPU, reported")

@@ -24,9 +24,9 @@ from imagenet_captions.ablations.text_labels import text_labels
 from imagenet_captions.captions.caption_template import CaptionRecipe
 from imagenet_captions.dataset.features import IMAGE
 from imagenet_captions.errors import InputError
-from imagenet_captions.examples import Class, Examples, open_examples, select
-from imagenet_captions.examples.classes_of import named_classes
 from imagenet_captions.imagenet import classes as imagenet
+from imagenet_captions.images.examples import Class, Examples, open_examples, select
+from imagenet_captions.images.examples.classes_of import named_classes
 from imagenet_captions.storage.files import replacing, write_json, write_text
 from imagenet_captions.storage.parquet import read_table
 from imagenet_captions.training.captions import make_sampler, with_captions

@@ -18,7 +18,7 @@ from imagenet_captions.ablations.micro_captions import micro_texts
 from imagenet_captions.ablations.micro_shift import SHIFTS
 from imagenet_captions.dataset.features import IMAGE
 from imagenet_captions.errors import InputError
-from imagenet_captions.image_columns import find_image_column, image_file, paths_only
+from imagenet_captions.images.columns import find_image_column, image_file, paths_only
 from imagenet_captions.storage.files import replacing, require_file
 from imagenet_captions.storage.parquet import parquet_file, read_schema, read_table
 

@@ -27,7 +27,7 @@ from imagenet_captions.ablations.train_apart import train_apart
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.classifiers.prompts import PROMPT_SETS
 from imagenet_captions.evaluation.settings import Reading
-from imagenet_captions.examples import Examples
+from imagenet_captions.images.examples import Examples
 from imagenet_captions.storage.files import digest, write_json
 from imagenet_captions.storage.parquet import read_schema
 from imagenet_captions.training.recipe import recipe_defaults, recipe_values

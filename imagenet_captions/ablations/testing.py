@@ -24,7 +24,7 @@ from imagenet_captions.evaluation.evaluate import measure_test_set
 from imagenet_captions.evaluation.extract import Extracted, extract
 from imagenet_captions.evaluation.settings import ClassifierSettings, Reading
 from imagenet_captions.evaluation.testsets import TestSet, open_test_set
-from imagenet_captions.examples import Examples, select
+from imagenet_captions.images.examples import Examples, select
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.threads import computing_threads
 from imagenet_captions.storage.files import replacing, write_json

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from imagenet_captions.captions import mentions
-from imagenet_captions.examples import Class, Texts
 from imagenet_captions.imagenet import classes as imagenet
 from imagenet_captions.imagenet.class_names import plurals
+from imagenet_captions.images.examples import Class, Texts
 
 Ints = npt.NDArray[np.int64]
 

@@ -40,7 +40,7 @@ def stats(
     overwrite: Overwrite = False,
 ) -> None:
     """Tell what a dataset holds: coverage by class and field, frequencies, languages, lengths, licences, duplicates."""
-    from imagenet_captions.packager.images import ImageIndex
+    from imagenet_captions.images.sources import ImageIndex
     from imagenet_captions.stats import render
     from imagenet_captions.stats.collect import collect
     from imagenet_captions.stats.report import check_installed, report

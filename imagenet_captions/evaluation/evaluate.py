@@ -19,7 +19,7 @@ from imagenet_captions.evaluation.settings import EvaluateSettings
 from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS
 from imagenet_captions.evaluation.testsets import KNOWN, TestSet, open_test_set
 from imagenet_captions.evaluation.testsets.class_keys import answers_of
-from imagenet_captions.examples import Examples
+from imagenet_captions.images.examples import Examples
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.threads import computing_threads

@@ -19,8 +19,8 @@ from imagenet_captions.evaluation.accuracy import Labels
 from imagenet_captions.evaluation.classifiers.classifier import FEATURES, HEAD, JOINT
 from imagenet_captions.evaluation.settings import Reading
 from imagenet_captions.evaluation.testsets.test_set import Images
+from imagenet_captions.images.pixels import BrokenImage, EvalTransform, normalise
 from imagenet_captions.models.model import Model
-from imagenet_captions.pixels import BrokenImage, EvalTransform, normalise
 from imagenet_captions.storage.progress import progress
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.dataset.parquet_pages import UnreadablePages, values_in
 from imagenet_captions.errors import InputError
-from imagenet_captions.packager.images import Place
+from imagenet_captions.images.sources import Place
 from imagenet_captions.storage.parquet import parquet_file
 from imagenet_captions.storage.places import is_remote
 from imagenet_captions.storage.remote import RemotePath

@@ -16,9 +16,9 @@ from imagenet_captions.dataset.manifest import Manifest, shard_files
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.flickr.denylist import Denylist
-from imagenet_captions.packager.images import open_images
-from imagenet_captions.packager.locate import Located, locate
-from imagenet_captions.packager.locate import Rows as Keys
+from imagenet_captions.images.locate import Located, locate
+from imagenet_captions.images.locate import Rows as Keys
+from imagenet_captions.images.sources import open_images
 from imagenet_captions.storage.parquet import read_table
 from imagenet_captions.storage.progress import track
 

@@ -21,8 +21,8 @@ from imagenet_captions.exports.rows import Job
 from imagenet_captions.exports.settings import SAMPLES_A_SHARD
 from imagenet_captions.exports.tars import TarWriter
 from imagenet_captions.flickr.licenses import LICENSES
-from imagenet_captions.packager.images import Place
-from imagenet_captions.packager.reading import ImageReader
+from imagenet_captions.images.reading import ImageReader
+from imagenet_captions.images.sources import Place
 from imagenet_captions.storage.files import new_file, scratch_in, sha256, write_json
 from imagenet_captions.storage.places import is_only_here
 from imagenet_captions.storage.progress import progress

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.pixels.spec import ImageSpec
+from imagenet_captions.images.pixels.spec import ImageSpec
 
 _FORMAT = 1
 

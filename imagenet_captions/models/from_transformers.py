@@ -11,6 +11,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.images.pixels.spec import ImageSpec
 from imagenet_captions.models import preprocess
 from imagenet_captions.models.config import ModelConfig, TowerConfig
 from imagenet_captions.models.files_of_models import read_object
@@ -19,7 +20,6 @@ from imagenet_captions.models.model import Model
 from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of
 from imagenet_captions.models.transformers_towers import KINDS, split_model
 from imagenet_captions.models.weights import UNREADABLE, any_pickle_protocol, reason
-from imagenet_captions.pixels.spec import ImageSpec
 
 CONFIG_FILE = "config.json"
 _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")

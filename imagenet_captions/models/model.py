@@ -12,8 +12,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.images.pixels.spec import ImageSpec
 from imagenet_captions.models.config import ModelConfig, ProjectorConfig
-from imagenet_captions.pixels.spec import ImageSpec
 
 _HEAD_STD = 0.01
 

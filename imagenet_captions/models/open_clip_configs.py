@@ -10,11 +10,11 @@ import open_clip
 from open_clip.transform import PreprocessCfg
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.images.pixels.spec import ImageSpec
 from imagenet_captions.models import preprocess
 from imagenet_captions.models.config import ModelConfig, TokenizerConfig, TowerConfig
 from imagenet_captions.models.names import unknown_name
 from imagenet_captions.models.tokenizing import tokenizer_of
-from imagenet_captions.pixels.spec import ImageSpec
 
 
 def config_named(name: str) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from imagenet_captions.images.pixels.spec import ImageSpec
 from imagenet_captions.models.config import ModelConfig, TokenizerConfig, TowerConfig
-from imagenet_captions.pixels.spec import ImageSpec
 
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)

@@ -21,9 +21,9 @@ from imagenet_captions.dataset.shard import shard_name
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.packager.images import open_images
-from imagenet_captions.packager.locate import Located, Rows, locate
-from imagenet_captions.packager.reading import RowReader
+from imagenet_captions.images.locate import Located, Rows, locate
+from imagenet_captions.images.reading import RowReader
+from imagenet_captions.images.sources import open_images
 from imagenet_captions.packager.shards import Shard, ShardJob, write_shard
 from imagenet_captions.schema import CAPTIONS, Outcome, outcomes_path, provenance
 from imagenet_captions.storage.files import require_file, scratch_in

@@ -15,8 +15,8 @@ from imagenet_captions.dataset.features import dataset_schema
 from imagenet_captions.dataset.plan import Group
 from imagenet_captions.dataset.shard import TEXTS, ShardFile, open_shard
 from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.packager.images import Place
-from imagenet_captions.packager.reading import ImageReader, RowReader
+from imagenet_captions.images.reading import ImageReader, RowReader
+from imagenet_captions.images.sources import Place
 from imagenet_captions.schema import RAW_ROW, ROW
 
 

@@ -17,8 +17,8 @@ from imagenet_captions.captions.caption_template import CLASS_NAME, OPEN_CLIP_80
 from imagenet_captions.captions.compose import compose_captions, names_of
 from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import InputError
-from imagenet_captions.examples import Class, Examples, Texts, select
 from imagenet_captions.imagenet.image_ids import wnid_of
+from imagenet_captions.images.examples import Class, Examples, Texts, select
 from imagenet_captions.storage.progress import progress
 from imagenet_captions.storage.receipts import is_dataset
 

@@ -14,8 +14,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from imagenet_captions.errors import InputError, StoppedEarly
-from imagenet_captions.examples import Examples
-from imagenet_captions.pixels import BrokenImage
+from imagenet_captions.images.examples import Examples
+from imagenet_captions.images.pixels import BrokenImage
 from imagenet_captions.training.captions import CaptionSampler, captions_of
 from imagenet_captions.training.sampler import ShardedSampler, Share
 

@@ -9,9 +9,9 @@ from itertools import pairwise
 import torch
 
 from imagenet_captions.captions.caption_template import CaptionRecipe
-from imagenet_captions.examples import Class, Examples
+from imagenet_captions.images.examples import Class, Examples
+from imagenet_captions.images.pixels import RandAugment, TrainTransform, TwoViews
 from imagenet_captions.models.model import Model
-from imagenet_captions.pixels import RandAugment, TrainTransform, TwoViews
 from imagenet_captions.training.captions import make_sampler, with_captions
 from imagenet_captions.training.data import Batch, Loader, LoaderSettings, Samples, Transform
 from imagenet_captions.training.prepare import head_labels

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.images.pixels import normalise
 from imagenet_captions.models.model import Model, model_config_of
-from imagenet_captions.pixels import normalise
 from imagenet_captions.training.data import Batch
 from imagenet_captions.training.objectives import Objective, make_objective
 from imagenet_captions.training.optimisers import make_optimiser

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.examples import (
+from imagenet_captions.images.examples import (
     Class,
     Examples,
     classes_without_images,

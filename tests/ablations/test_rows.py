@@ -11,7 +11,7 @@ from imagenet_captions.ablations.rows import choose_rows, long_tail_counts, nest
 from imagenet_captions.ablations.table import DARK, LONG_TAIL, UNIFORM
 from imagenet_captions.ablations.text_labels import text_labels
 from imagenet_captions.errors import InputError
-from imagenet_captions.examples import Class, Texts
+from imagenet_captions.images.examples import Class, Texts
 
 LABELS = np.repeat(np.arange(4), [100, 100, 50, 10])
 IDS = [f"image_{number:04d}" for number in range(len(LABELS))]

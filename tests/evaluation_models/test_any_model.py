@@ -17,8 +17,8 @@ from imagenet_captions.evaluation.evaluate import EvaluateSettings, evaluate
 from imagenet_captions.evaluation.extract import Reading, extract
 from imagenet_captions.evaluation.testsets import open_test_set
 from imagenet_captions.imagenet import classes
+from imagenet_captions.images.pixels import EvalTransform, normalise
 from imagenet_captions.models.load import load_model
-from imagenet_captions.pixels import EvalTransform, normalise
 from tests.evaluation.made_sets import picture, write_files
 from tests.models.conftest import TINY_VIT, align_folder, open_clip_folder
 

@@ -18,8 +18,8 @@ from imagenet_captions.evaluation.classifiers.prompts import read_names, read_pr
 from imagenet_captions.evaluation.classifiers.prototypes import fit_prototypes
 from imagenet_captions.evaluation.classifiers.shots import choose_shots, hold_out
 from imagenet_captions.evaluation.classifiers.zero_shot import ZeroShot
-from imagenet_captions.examples import Class
 from imagenet_captions.imagenet import classes
+from imagenet_captions.images.examples import Class
 from tests.evaluation_models.made_model import DIM, MadeModel, text_by_hand, unit_by_hand
 
 CLASSES = tuple(Class(wnid, classes.by_wnid(wnid).name) for wnid in classes.wnids()[:7])

@@ -18,8 +18,8 @@ from imagenet_captions.evaluation.classifiers.making import ClassifierSettings
 from imagenet_captions.evaluation.evaluate import EvaluateSettings, evaluate_model, results_of
 from imagenet_captions.evaluation.extract import Reading, extract
 from imagenet_captions.evaluation.testsets.known import objectnet_folders
-from imagenet_captions.examples import open_examples
 from imagenet_captions.imagenet import class_lists, classes
+from imagenet_captions.images.examples import open_examples
 from tests.evaluation.made_sets import write_files, write_parquet
 from tests.evaluation_models.made_model import SIZE, MadeModel, features_by_hand, joint_by_hand, text_by_hand
 

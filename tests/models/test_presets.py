@@ -3,11 +3,11 @@ from __future__ import annotations
 import doctest
 from pathlib import Path
 
+from imagenet_captions.images.pixels.transforms import resize_for
 from imagenet_captions.models.build import config_of
 from imagenet_captions.models.config import config_from_dict
 from imagenet_captions.models.presets import PRESETS
 from imagenet_captions.models.table import preset_table
-from imagenet_captions.pixels.transforms import resize_for
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 

@@ -191,7 +191,7 @@ def test_usable_images_of_any_form_stay(tmp_path: Path, form: str) -> None:
 
 
 def test_an_image_that_cannot_be_read_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from imagenet_captions.packager import reading
+    from imagenet_captions.images import reading
 
     class Refusing(reading.io.FileIO):
         def __init__(self, path: str) -> None:

@@ -107,7 +107,7 @@ def test_every_command_takes_patterns_of_images(command: str, pattern: str, shar
 
 
 def test_training_and_labelling_take_the_same_patterns(shards: Path, tmp_path: Path) -> None:
-    from imagenet_captions.examples import open_examples
+    from imagenet_captions.images.examples import open_examples
 
     for pattern in ("{00000..00002}.tar", "part-{0..2}.parquet"):
         assert len(open_examples(shards / pattern)) == len(IDS)

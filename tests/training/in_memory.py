@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from imagenet_captions.examples import Class, Texts
+from imagenet_captions.images.examples import Class, Texts
 
 
 @dataclass(frozen=True)

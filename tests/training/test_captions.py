@@ -14,7 +14,7 @@ import pytest
 from imagenet_captions.captions.caption_template import CaptionRecipe, open_clip_templates
 from imagenet_captions.captions.compose import compose_captions
 from imagenet_captions.errors import InputError
-from imagenet_captions.examples import Class, Texts, only_ids, open_examples
+from imagenet_captions.images.examples import Class, Texts, only_ids, open_examples
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.training.captions import CaptionSampler, captions_of, make_sampler, with_captions
 from tests.captions.test_caption_template import ROWS

@@ -12,7 +12,7 @@ import torch
 
 from imagenet_captions.captions.caption_template import CaptionRecipe
 from imagenet_captions.errors import InputError, StoppedEarly
-from imagenet_captions.pixels import ImageSpec, TrainTransform, TwoViews, decode
+from imagenet_captions.images.pixels import ImageSpec, TrainTransform, TwoViews, decode
 from imagenet_captions.training.captions import CaptionSampler
 from imagenet_captions.training.data import Batch, LoaderSettings, make_loader
 from tests.training.in_memory import Made

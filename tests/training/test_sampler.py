@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.pixels import ImageSpec, TrainTransform
+from imagenet_captions.images.pixels import ImageSpec, TrainTransform
 from imagenet_captions.training.data import LoaderSettings, make_loader
 from imagenet_captions.training.sampler import ShardedSampler, batch_bounds
 from tests.training.in_memory import Made

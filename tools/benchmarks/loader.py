@@ -22,8 +22,8 @@ _ROUNDS = 5
 _OURS = f"""
 from pathlib import Path
 import open_clip, torch
-from imagenet_captions.examples import open_examples
-from imagenet_captions.pixels import CLIP_224, TrainTransform, normalise
+from imagenet_captions.images.examples import open_examples
+from imagenet_captions.images.pixels import CLIP_224, TrainTransform, normalise
 from imagenet_captions.training.captions import CaptionSampler
 from imagenet_captions.training.data import LoaderSettings, make_loader
 tokenizer = open_clip.get_tokenizer("ViT-B-32")
@@ -64,8 +64,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torchvision import transforms as T
-from imagenet_captions.pixels import CLIP_224, TrainTransform, decode
-from imagenet_captions.pixels.transforms import crop_box
+from imagenet_captions.images.pixels import CLIP_224, TrainTransform, decode
+from imagenet_captions.images.pixels.transforms import crop_box
 warnings.simplefilter("ignore")
 pipeline = T.Compose([T.RandomResizedCrop(224, (0.9, 1.0), interpolation=T.InterpolationMode.BICUBIC), T.ToTensor()])
 ours, boxes, differences = TrainTransform(CLIP_224), 0, []

@@ -23,8 +23,8 @@ from open_clip.loss import ClipLoss
 from open_clip_train.scheduler import cosine_lr
 from open_clip_train.train import train_one_epoch
 
+from imagenet_captions.images.pixels import normalise
 from imagenet_captions.models.build import build_model
-from imagenet_captions.pixels import normalise
 from imagenet_captions.training.data import Batch
 from imagenet_captions.training.module import TrainingModule
 from imagenet_captions.training.optimisers import make_optimiser

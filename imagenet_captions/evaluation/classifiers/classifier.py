@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.accuracy import Labels, Scores
-from imagenet_captions.examples import Class
+from imagenet_captions.images.examples import Class
 
 FEATURES = "features"  # what the image tower sees, before any projection
 JOINT = "joint"  # the space that images and texts share

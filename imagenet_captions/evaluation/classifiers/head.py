@@ -11,8 +11,8 @@ import numpy.typing as npt
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.accuracy import Scores
 from imagenet_captions.evaluation.classifiers.classifier import HEAD, find_columns, shown, take_columns
-from imagenet_captions.examples import Class
 from imagenet_captions.imagenet import classes as imagenet
+from imagenet_captions.images.examples import Class
 from imagenet_captions.models.model import Model
 
 

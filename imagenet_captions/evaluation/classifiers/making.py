@@ -18,7 +18,7 @@ from imagenet_captions.evaluation.classifiers.prototypes import fit_prototypes
 from imagenet_captions.evaluation.classifiers.shots import choose_shots
 from imagenet_captions.evaluation.classifiers.zero_shot import ZeroShot
 from imagenet_captions.evaluation.settings import ClassifierSettings
-from imagenet_captions.examples import Class, Examples, open_examples, require_classes, select
+from imagenet_captions.images.examples import Class, Examples, open_examples, require_classes, select
 from imagenet_captions.models.model import Model
 
 log = logging.getLogger(__name__)

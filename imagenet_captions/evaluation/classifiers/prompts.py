@@ -7,8 +7,8 @@ from pathlib import Path
 
 from imagenet_captions.captions.caption_template import open_clip_templates
 from imagenet_captions.errors import InputError
-from imagenet_captions.examples import Class
 from imagenet_captions.imagenet import classes as imagenet
+from imagenet_captions.images.examples import Class
 from imagenet_captions.storage.files import require_file
 
 PROMPT_SETS = ("none", "one", "80")

@@ -14,7 +14,7 @@ from imagenet_captions.evaluation.accuracy import Scores
 from imagenet_captions.evaluation.classifiers.classifier import JOINT
 from imagenet_captions.evaluation.classifiers.prompts import read_names, read_prompts
 from imagenet_captions.evaluation.classifiers.prototypes import Cosine
-from imagenet_captions.examples import Class
+from imagenet_captions.images.examples import Class
 from imagenet_captions.models.model import Model
 from imagenet_captions.storage.progress import progress
 

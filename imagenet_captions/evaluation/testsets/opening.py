@@ -15,8 +15,8 @@ from imagenet_captions.evaluation.testsets.known import KNOWN, KnownSet
 from imagenet_captions.evaluation.testsets.pictures import Pictures, pictures_in_folder, pictures_in_tar
 from imagenet_captions.evaluation.testsets.test_set import Chosen, Images, TestSet, one_answer_a_class
 from imagenet_captions.evaluation.testsets.val_labels import flat_labels
-from imagenet_captions.examples import Class, Examples, open_examples
 from imagenet_captions.imagenet import classes
+from imagenet_captions.images.examples import Class, Examples, open_examples
 from imagenet_captions.storage.files import require_there
 from imagenet_captions.storage.patterns import files_of
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from imagenet_captions.evaluation.accuracy import Labels
-from imagenet_captions.examples import Class
+from imagenet_captions.images.examples import Class
 
 
 class Images(Protocol):

@@ -14,12 +14,12 @@ import pyarrow as pa
 
 from imagenet_captions.engines import local as engine
 from imagenet_captions.errors import InputError
-from imagenet_captions.examples.classes_of import Labels, by_number, named_classes
-from imagenet_captions.examples.example import Class, Rows, Texts
-from imagenet_captions.examples.stored import FileImages, OpenFiles, StoredExamples, ids_of
-from imagenet_captions.examples.tar_headers import TarFile
 from imagenet_captions.imagenet import classes as imagenet
 from imagenet_captions.imagenet.image_ids import image_id, wnid_of
+from imagenet_captions.images.examples.classes_of import Labels, by_number, named_classes
+from imagenet_captions.images.examples.example import Class, Rows, Texts
+from imagenet_captions.images.examples.stored import FileImages, OpenFiles, StoredExamples, ids_of
+from imagenet_captions.images.examples.tar_headers import TarFile
 from imagenet_captions.storage.progress import track
 
 _IMAGES = frozenset({"jpg", "jpeg", "png", "webp"})

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.examples.classes_of import by_key
-from imagenet_captions.examples.stored import FileImages, StoredExamples, TextColumns, ids_of
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
+from imagenet_captions.images.examples.classes_of import by_key
+from imagenet_captions.images.examples.stored import FileImages, StoredExamples, TextColumns, ids_of
 from imagenet_captions.storage.files import walk
 
 IMAGE_ENDINGS = tuple(sorted(IMAGE_SUFFIXES))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import image_id
-from imagenet_captions.packager.images.source import (
+from imagenet_captions.images.sources.source import (
     Found,
     Place,
     Wanted,

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, image_id
-from imagenet_captions.packager.images.source import (
+from imagenet_captions.images.sources.source import (
     Found,
     Place,
     Wanted,

@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 
 from imagenet_captions.dataset.parquet_pages import UnreadablePages, values_in
 from imagenet_captions.errors import InputError
-from imagenet_captions.examples.classes_of import Labelled, by_key, by_number, class_of
-from imagenet_captions.examples.example import Rows
-from imagenet_captions.examples.stored import (
+from imagenet_captions.images.columns import find_image_column, image_file, is_bytes, paths_only
+from imagenet_captions.images.examples.classes_of import Labelled, by_key, by_number, class_of
+from imagenet_captions.images.examples.example import Rows
+from imagenet_captions.images.examples.stored import (
     TEXTS,
     BesideImages,
     CachedImages,
@@ -31,7 +32,6 @@ from imagenet_captions.examples.stored import (
     struct_field,
     text_columns,
 )
-from imagenet_captions.image_columns import find_image_column, image_file, is_bytes, paths_only
 from imagenet_captions.storage.parquet import read_metadata, read_schema, read_table, through_cache
 from imagenet_captions.storage.receipts import is_dataset
 

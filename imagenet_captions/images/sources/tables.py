@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.image_columns import find_image_column, image_file, is_text, paths_only
 from imagenet_captions.imagenet.image_ids import image_id
-from imagenet_captions.packager.images.source import Found, Place, Wanted, no_names
+from imagenet_captions.images.columns import find_image_column, image_file, is_text, paths_only
+from imagenet_captions.images.sources.source import Found, Place, Wanted, no_names
 from imagenet_captions.storage.parquet import parquet_file
 
 _ROWS_AT_ONCE = 64  # images in memory at a time, about 7 MB of ImageNet

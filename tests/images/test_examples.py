@@ -17,7 +17,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.examples import (
+from imagenet_captions.exports.export import export
+from imagenet_captions.exports.settings import ExportSettings
+from imagenet_captions.imagenet import classes
+from imagenet_captions.images.examples import (
     Class,
     Examples,
     Texts,
@@ -27,11 +30,8 @@ from imagenet_captions.examples import (
     require_classes,
     select,
 )
-from imagenet_captions.examples import parquet as in_parquet
-from imagenet_captions.examples.stored import ColumnImages, FileImages, StoredExamples
-from imagenet_captions.exports.export import export
-from imagenet_captions.exports.settings import ExportSettings
-from imagenet_captions.imagenet import classes
+from imagenet_captions.images.examples import parquet as in_parquet
+from imagenet_captions.images.examples.stored import ColumnImages, FileImages, StoredExamples
 from tests.dataset.made import make_dataset, rows
 from tests.packager.made import IDS, image, images, tar_of, train_folder
 

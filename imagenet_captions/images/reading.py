@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.image_headers import fault_of
-from imagenet_captions.packager.images import Place
+from imagenet_captions.images.headers import fault_of
+from imagenet_captions.images.sources import Place
 from imagenet_captions.storage.parquet import parquet_file
 from imagenet_captions.storage.places import is_url
 from imagenet_captions.storage.remote import fetch_together, open_url

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from imagenet_captions.image_headers import fault_of
+from imagenet_captions.images.headers import fault_of
 
 _JPEG = b"\xff\xd8"
 

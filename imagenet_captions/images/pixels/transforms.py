@@ -13,10 +13,10 @@ import torch
 from torch.nn.functional import interpolate
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.image_headers import MOST_PIXELS
-from imagenet_captions.pixels.augment import RandAugment
-from imagenet_captions.pixels.decoding import BrokenImage, decode
-from imagenet_captions.pixels.spec import ImageSpec
+from imagenet_captions.images.headers import MOST_PIXELS
+from imagenet_captions.images.pixels.augment import RandAugment
+from imagenet_captions.images.pixels.decoding import BrokenImage, decode
+from imagenet_captions.images.pixels.spec import ImageSpec
 
 CROPS = ("resized", "placed")
 _RATIO = (3 / 4, 4 / 3)

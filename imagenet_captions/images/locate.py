@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagenet_captions.packager.images import ImageSource, Place, Wanted
+from imagenet_captions.images.sources import ImageSource, Place, Wanted
 from imagenet_captions.storage.progress import track
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imagenet_captions.examples.example import (
+from imagenet_captions.images.examples.example import (
     Class,
     Examples,
     Texts,
@@ -11,7 +11,7 @@ from imagenet_captions.examples.example import (
     require_classes,
     select,
 )
-from imagenet_captions.examples.opening import open_examples
+from imagenet_captions.images.examples.opening import open_examples
 
 __all__ = [
     "Class",

@@ -15,7 +15,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F  # noqa: N812
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.pixels import (
+from imagenet_captions.images.pixels import (
     CLIP_224,
     IMAGENET_224,
     BrokenImage,
@@ -27,8 +27,8 @@ from imagenet_captions.pixels import (
     decode,
     normalise,
 )
-from imagenet_captions.pixels.transforms import crop_box
-from tests.pixels.pictures import encoded, photos, picture
+from imagenet_captions.images.pixels.transforms import crop_box
+from tests.images.pixels.pictures import encoded, photos, picture
 
 
 def seeded(seed: int) -> torch.Generator:

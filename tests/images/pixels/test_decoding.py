@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagenet_captions.pixels import BrokenImage, decode
-from tests.pixels.pictures import encoded, photos, picture
+from imagenet_captions.images.pixels import BrokenImage, decode
+from tests.images.pixels.pictures import encoded, photos, picture
 
 
 def by_pillow(data: bytes) -> np.ndarray:

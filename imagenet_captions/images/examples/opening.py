@@ -8,11 +8,11 @@ from pathlib import Path
 
 from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.errors import InputError
-from imagenet_captions.examples.example import Examples
-from imagenet_captions.examples.folder import is_image, open_folder
-from imagenet_captions.examples.parquet import open_parquet
-from imagenet_captions.examples.separated import open_separated
-from imagenet_captions.examples.shards import open_shards
+from imagenet_captions.images.examples.example import Examples
+from imagenet_captions.images.examples.folder import is_image, open_folder
+from imagenet_captions.images.examples.parquet import open_parquet
+from imagenet_captions.images.examples.separated import open_separated
+from imagenet_captions.images.examples.shards import open_shards
 from imagenet_captions.storage.files import require_there, walk
 from imagenet_captions.storage.patterns import files_of
 from imagenet_captions.storage.receipts import is_dataset

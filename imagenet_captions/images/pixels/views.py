@@ -10,9 +10,9 @@ import torchvision.transforms.functional as F  # noqa: N812
 from PIL import Image
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.pixels.decoding import decode
-from imagenet_captions.pixels.spec import ImageSpec
-from imagenet_captions.pixels.transforms import chance, check_scale, crop_box, resized_crop
+from imagenet_captions.images.pixels.decoding import decode
+from imagenet_captions.images.pixels.spec import ImageSpec
+from imagenet_captions.images.pixels.transforms import chance, check_scale, crop_box, resized_crop
 
 _JITTER = (0.8, 0.8, 0.8, 0.2)  # brightness, contrast, saturation, hue, times the strength
 _JITTERED, _GREY, _BLURRED = 0.8, 0.2, 0.5  # how often

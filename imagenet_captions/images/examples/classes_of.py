@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.examples.example import Class
 from imagenet_captions.imagenet import classes as imagenet
+from imagenet_captions.images.examples.example import Class
 
 Labels = npt.NDArray[np.int64]
 Labelled = tuple[tuple[Class, ...] | None, Labels]

@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from imagenet_captions.imagenet.image_ids import wnid_of
-from imagenet_captions.packager.images.opening import open_images
-from imagenet_captions.packager.images.source import Wanted
+from imagenet_captions.images.sources.opening import open_images
+from imagenet_captions.images.sources.source import Wanted
 from imagenet_captions.storage.places import reopen
 
 _BATCH = 1 << 16

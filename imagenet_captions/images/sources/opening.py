@@ -7,10 +7,10 @@ from pathlib import Path
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import image_id
-from imagenet_captions.packager.images.folders import FolderImages
-from imagenet_captions.packager.images.source import ImageSource, is_image_name, no_names, photo_id
-from imagenet_captions.packager.images.tables import ParquetImages
-from imagenet_captions.packager.images.tars import TarImages
+from imagenet_captions.images.sources.folders import FolderImages
+from imagenet_captions.images.sources.source import ImageSource, is_image_name, no_names, photo_id
+from imagenet_captions.images.sources.tables import ParquetImages
+from imagenet_captions.images.sources.tars import TarImages
 from imagenet_captions.storage.files import require_there, walk
 from imagenet_captions.storage.patterns import files_of
 from imagenet_captions.storage.places import reopen

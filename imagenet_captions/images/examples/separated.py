@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.examples.classes_of import Labelled, by_key, by_number
-from imagenet_captions.examples.stored import FileImages, StoredExamples, TextColumns, ids_of
+from imagenet_captions.images.examples.classes_of import Labelled, by_key, by_number
+from imagenet_captions.images.examples.stored import FileImages, StoredExamples, TextColumns, ids_of
 
 _IMAGE = ("filepath", "image_path", "file_name", "filename", "image", "path")
 _CAPTION = ("title", "caption", "text")

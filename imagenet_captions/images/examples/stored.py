@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.examples.example import Class, Rows, Texts
+from imagenet_captions.images.examples.example import Class, Rows, Texts
 
 TEXTS = ("title", "description", "tags", "caption")
 _MOST_OPEN = 256

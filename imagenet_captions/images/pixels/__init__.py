@@ -1,0 +1,22 @@
+"""From the bytes of an image to what a model takes."""
+
+from __future__ import annotations
+
+from imagenet_captions.images.pixels.augment import RandAugment
+from imagenet_captions.images.pixels.decoding import BrokenImage, decode
+from imagenet_captions.images.pixels.spec import CLIP_224, IMAGENET_224, ImageSpec, normalise
+from imagenet_captions.images.pixels.transforms import EvalTransform, TrainTransform
+from imagenet_captions.images.pixels.views import TwoViews
+
+__all__ = [
+    "CLIP_224",
+    "IMAGENET_224",
+    "BrokenImage",
+    "EvalTransform",
+    "ImageSpec",
+    "RandAugment",
+    "TrainTransform",
+    "TwoViews",
+    "decode",
+    "normalise",
+]

@@ -1,0 +1,9 @@
+"""Where the bytes of the images are, however people hold ImageNet."""
+
+from __future__ import annotations
+
+from imagenet_captions.images.sources.index import ImageIndex
+from imagenet_captions.images.sources.opening import open_images
+from imagenet_captions.images.sources.source import Found, ImageSource, Place, Wanted
+
+__all__ = ["Found", "ImageIndex", "ImageSource", "Place", "Wanted", "open_images"]
