@@ -34,7 +34,7 @@ def config_of(name: str) -> ModelConfig:
     """What a name stands for."""
     library, _, rest = name.partition(":")
     if library == "timm" and rest:
-        from imagenet_captions.models import timm_towers
+        from imagenet_captions.models.towers import timm as timm_towers
 
         return timm_towers.named_config(rest)
     preset = PRESETS.get(name)
@@ -84,7 +84,7 @@ def with_drop_path(model: Model, rate: float) -> Model:
 
 def _towers(config: ModelConfig) -> tuple[nn.Module, nn.Module | None, nn.Module | None]:
     if config.image.kind in ("align", "clip"):
-        from imagenet_captions.models.transformers_towers import build_both
+        from imagenet_captions.models.towers.transformers import build_both
 
         image, projection, text = build_both(config.image.kind, config.image.options)
         return (image, None, None) if config.text is None else (image, projection, text)
@@ -96,15 +96,15 @@ def _towers(config: ModelConfig) -> tuple[nn.Module, nn.Module | None, nn.Module
 
 def _image(tower: TowerConfig, dim: int | None) -> tuple[nn.Module, nn.Module | None]:
     if tower.kind == "open_clip":
-        from imagenet_captions.models import open_clip_towers
+        from imagenet_captions.models.towers import open_clip as open_clip_towers
 
         return open_clip_towers.build_image(tower.options)
     if tower.kind == "timm":
-        from imagenet_captions.models import timm_towers
+        from imagenet_captions.models.towers import timm as timm_towers
 
         return timm_towers.build_image(tower.options, dim)
     if tower.kind == "micro":
-        from imagenet_captions.models import micro_tower
+        from imagenet_captions.models.towers import micro as micro_tower
 
         return micro_tower.build_image(tower.options, dim)
     raise InputError(f"a model's description names the tower {tower.kind[:40]!r}; known are {', '.join(_TOWERS)}")
@@ -112,7 +112,7 @@ def _image(tower: TowerConfig, dim: int | None) -> tuple[nn.Module, nn.Module | 
 
 def _text(tower: TowerConfig, dim: int) -> nn.Module:
     if tower.kind == "open_clip":
-        from imagenet_captions.models import open_clip_towers
+        from imagenet_captions.models.towers import open_clip as open_clip_towers
 
         return open_clip_towers.build_text(tower.options, dim)
     raise InputError(

@@ -9,8 +9,8 @@ from pathlib import Path
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.build import build, build_from_config
 from imagenet_captions.models.config import config_from_dict
-from imagenet_captions.models.files_of_models import read_object
 from imagenet_captions.models.model import Model
+from imagenet_captions.models.model_files import read_object
 from imagenet_captions.models.names import unknown_name
 from imagenet_captions.models.presets import PRESETS
 from imagenet_captions.models.save import MODEL_FILE, TOKENIZER_FILE, WEIGHTS_FILE
@@ -81,17 +81,17 @@ def load_checkpoint(path: Path) -> Model:
 
 def _of_library(library: str, rest: str, source: str) -> Model:
     if library == "transformers":
-        from imagenet_captions.models import from_transformers
+        from imagenet_captions.models.pretrained import transformers as from_transformers
 
         return from_transformers.load(rest, source)
     if Path(rest).is_dir():
         return _foreign_folder(library, Path(rest), source)
     name, _, weights = rest.partition("@")
     if library == "timm":
-        from imagenet_captions.models import from_timm
+        from imagenet_captions.models.pretrained import timm as from_timm
 
         return from_timm.load(name, weights)
-    from imagenet_captions.models import from_open_clip
+    from imagenet_captions.models.pretrained import open_clip as from_open_clip
 
     return from_open_clip.load(name, weights)
 
@@ -115,14 +115,14 @@ def _folder(folder: Path) -> Model:
 
 def _foreign_folder(library: str, folder: Path, source: str) -> Model:
     if library == "open_clip":
-        from imagenet_captions.models import from_open_clip
+        from imagenet_captions.models.pretrained import open_clip as from_open_clip
 
         return from_open_clip.load_folder(folder, source)
     if library == "timm":
-        from imagenet_captions.models import from_timm
+        from imagenet_captions.models.pretrained import timm as from_timm
 
         return from_timm.load_folder(folder, source)
-    from imagenet_captions.models import from_transformers
+    from imagenet_captions.models.pretrained import transformers as from_transformers
 
     return from_transformers.load(str(folder), source)
 

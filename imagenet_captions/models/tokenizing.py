@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.config import TokenizerConfig
-from imagenet_captions.models.hub import reaching
+from imagenet_captions.models.pretrained.hub import reaching
 
 
 class JsonTokenizer:

@@ -11,8 +11,8 @@ import pytest
 from huggingface_hub import constants
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.models.hub import reaching
 from imagenet_captions.models.load import load_model
+from imagenet_captions.models.pretrained.hub import reaching
 
 NAMES = [
     "open_clip:RN50@openai",

@@ -14,11 +14,11 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.images.pixels.spec import ImageSpec
 from imagenet_captions.models import preprocess
 from imagenet_captions.models.config import ModelConfig, TowerConfig
-from imagenet_captions.models.files_of_models import read_object
-from imagenet_captions.models.hub import reaching
 from imagenet_captions.models.model import Model
+from imagenet_captions.models.model_files import read_object
+from imagenet_captions.models.pretrained.hub import reaching
 from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of
-from imagenet_captions.models.transformers_towers import KINDS, split_model
+from imagenet_captions.models.towers.transformers import KINDS, split_model
 from imagenet_captions.models.weights import UNREADABLE, any_pickle_protocol, reason
 
 CONFIG_FILE = "config.json"

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from imagenet_captions.errors import InputError
 from imagenet_captions.models import preprocess
 from imagenet_captions.models.config import ModelConfig, TowerConfig
-from imagenet_captions.models.files_of_models import find_weights, read_object
-from imagenet_captions.models.hub import reaching
 from imagenet_captions.models.model import Model
-from imagenet_captions.models.timm_towers import TimmImage, known_name, width_of, with_tuples
+from imagenet_captions.models.model_files import find_weights, read_object
+from imagenet_captions.models.pretrained.hub import reaching
+from imagenet_captions.models.towers.timm import TimmImage, known_name, width_of, with_tuples
 from imagenet_captions.models.weights import put_weights, read_weights, state_of
 
 CONFIG_FILE = "config.json"
