@@ -16,10 +16,10 @@ from imagenet_captions.models.checkpointing import checkpoint_blocks
 from imagenet_captions.models.config import ProjectorConfig
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.threads import SMALL, computing_threads
-from imagenet_captions.training.data import Batch
+from imagenet_captions.training.data.batches import Batch
 from imagenet_captions.training.gpu import tuned_for
 from imagenet_captions.training.objectives import make_objective
-from imagenet_captions.training.optimisers import make_optimiser
+from imagenet_captions.training.optimizers import make_optimiser
 from imagenet_captions.training.recipe import CONTRASTIVE, SIMCLR, SUPERVISED, Recipe
 
 _CLASSES = 1000

@@ -29,7 +29,7 @@ from imagenet_captions.images.examples import Class, Examples, open_examples, se
 from imagenet_captions.images.examples.classes_of import named_classes
 from imagenet_captions.storage.files import replacing, write_json, write_text
 from imagenet_captions.storage.parquet import read_table
-from imagenet_captions.training.captions import make_sampler, with_captions
+from imagenet_captions.training.data.captions import make_sampler, with_captions
 
 _AT_ONCE = 1000
 

@@ -19,7 +19,7 @@ from imagenet_captions.evaluation.classifiers.prompts import read_prompts
 from imagenet_captions.images.examples import Class, Examples, select
 from imagenet_captions.images.pixels import CLIP_224, EvalTransform, ImageSpec
 from imagenet_captions.storage.files import replacing, write_json
-from imagenet_captions.training.feed import Feed
+from imagenet_captions.training.data.feed import Feed
 from imagenet_captions.training.prepare import make_model, open_training_set
 from imagenet_captions.training.settings import TrainSettings
 

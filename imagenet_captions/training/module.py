@@ -16,9 +16,9 @@ from torch.optim import Optimizer
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.pixels import normalise
 from imagenet_captions.models.model import Model, model_config_of
-from imagenet_captions.training.data import Batch
+from imagenet_captions.training.data.batches import Batch
 from imagenet_captions.training.objectives import Objective, make_objective
-from imagenet_captions.training.optimisers import make_optimiser
+from imagenet_captions.training.optimizers import make_optimiser
 from imagenet_captions.training.recipe import Recipe
 from imagenet_captions.training.schedule import Length, learning_rate
 

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
-from imagenet_captions.training.data import Batch
+from imagenet_captions.training.data.batches import Batch
 from imagenet_captions.training.recipe import CONTRASTIVE, SUPERVISED, Recipe
 
 

@@ -27,17 +27,17 @@ from imagenet_captions.training.checkpoints import (
     check_pixels,
     read_checkpoint_step,
 )
-from imagenet_captions.training.data import Batch
+from imagenet_captions.training.data.batches import Batch
+from imagenet_captions.training.data.feed import Feed
+from imagenet_captions.training.data.sampler import images_seen
 from imagenet_captions.training.done import MODEL_FOLDER, TrainResult, read_done, write_done
 from imagenet_captions.training.faults import in_words
-from imagenet_captions.training.feed import Feed
 from imagenet_captions.training.gpu import tuned_for
 from imagenet_captions.training.loggers import make_loggers, wandb_run
 from imagenet_captions.training.module import TrainingModule
 from imagenet_captions.training.prepare import make_model, open_training_set
 from imagenet_captions.training.processes import process_rank
 from imagenet_captions.training.progress import Progress
-from imagenet_captions.training.sampler import images_seen
 from imagenet_captions.training.schedule import Length, warmup_steps
 from imagenet_captions.training.settings import SETTINGS_FILE, TrainSettings, check_settings, write_settings
 from imagenet_captions.training.stopping import StopOnSignal, Stopped

@@ -24,8 +24,8 @@ from pathlib import Path
 import open_clip, torch
 from imagenet_captions.images.examples import open_examples
 from imagenet_captions.images.pixels import CLIP_224, TrainTransform, normalise
-from imagenet_captions.training.captions import CaptionSampler
-from imagenet_captions.training.data import LoaderSettings, make_loader
+from imagenet_captions.training.data.captions import CaptionSampler
+from imagenet_captions.training.data.batches import LoaderSettings, make_loader
 tokenizer = open_clip.get_tokenizer("ViT-B-32")
 loader = make_loader(open_examples(Path(table)), TrainTransform(CLIP_224), LoaderSettings({_BATCH}, workers=2),
                      CaptionSampler(None, 0), tokenizer)

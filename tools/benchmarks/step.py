@@ -25,9 +25,9 @@ from open_clip_train.train import train_one_epoch
 
 from imagenet_captions.images.pixels import normalise
 from imagenet_captions.models.build import build_model
-from imagenet_captions.training.data import Batch
+from imagenet_captions.training.data.batches import Batch
 from imagenet_captions.training.module import TrainingModule
-from imagenet_captions.training.optimisers import make_optimiser
+from imagenet_captions.training.optimizers import make_optimiser
 from imagenet_captions.training.recipes import find_recipe
 from imagenet_captions.training.schedule import Length
 from imagenet_captions.training.settings import TrainSettings

@@ -12,12 +12,12 @@ from imagenet_captions.captions.caption_template import CaptionRecipe
 from imagenet_captions.images.examples import Class, Examples
 from imagenet_captions.images.pixels import RandAugment, TrainTransform, TwoViews
 from imagenet_captions.models.model import Model
-from imagenet_captions.training.captions import make_sampler, with_captions
-from imagenet_captions.training.data import Batch, Loader, LoaderSettings, Samples, Transform
+from imagenet_captions.training.data.batches import Batch, Loader, LoaderSettings, Samples, Transform
+from imagenet_captions.training.data.captions import make_sampler, with_captions
+from imagenet_captions.training.data.sampler import ShardedSampler, Share
 from imagenet_captions.training.prepare import head_labels
 from imagenet_captions.training.processes import process_rank
 from imagenet_captions.training.recipe import CONTRASTIVE, SIMCLR, Recipe
-from imagenet_captions.training.sampler import ShardedSampler, Share
 from imagenet_captions.training.settings import TrainSettings
 
 _SMALLEST_BLURRED = 64  # SimCLR's blur is left out for CIFAR's 32 pixels, appendix B.9 of the paper

@@ -13,8 +13,8 @@ import torch
 from imagenet_captions.captions.caption_template import CaptionRecipe
 from imagenet_captions.errors import InputError, StoppedEarly
 from imagenet_captions.images.pixels import ImageSpec, TrainTransform, TwoViews, decode
-from imagenet_captions.training.captions import CaptionSampler
-from imagenet_captions.training.data import Batch, LoaderSettings, make_loader
+from imagenet_captions.training.data.batches import Batch, LoaderSettings, make_loader
+from imagenet_captions.training.data.captions import CaptionSampler
 from tests.training.in_memory import Made
 
 SPEC = ImageSpec(16)

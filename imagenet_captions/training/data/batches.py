@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 from imagenet_captions.errors import InputError, StoppedEarly
 from imagenet_captions.images.examples import Examples
 from imagenet_captions.images.pixels import BrokenImage
-from imagenet_captions.training.captions import CaptionSampler, captions_of
-from imagenet_captions.training.sampler import ShardedSampler, Share
+from imagenet_captions.training.data.captions import CaptionSampler, captions_of
+from imagenet_captions.training.data.sampler import ShardedSampler, Share
 
 # A training transform: one image, or two views of it, of a generator that is seeded for the sample.
 Transform = Callable[[bytes, torch.Generator], "torch.Tensor | tuple[torch.Tensor, torch.Tensor]"]

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.pixels import ImageSpec, TrainTransform
-from imagenet_captions.training.data import LoaderSettings, make_loader
-from imagenet_captions.training.sampler import ShardedSampler, batch_bounds
+from imagenet_captions.training.data.batches import LoaderSettings, make_loader
+from imagenet_captions.training.data.sampler import ShardedSampler, batch_bounds
 from tests.training.in_memory import Made
 
 
