@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.ablations.compare import Answers, draw_seeds
-from imagenet_captions.evaluation.baseline import EXTRAPOLATED
 from imagenet_captions.evaluation.intervals import DRAWS, middle
+from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED
 
 Floats = npt.NDArray[np.float64]
 

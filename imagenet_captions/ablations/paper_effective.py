@@ -12,9 +12,9 @@ import numpy as np
 
 from imagenet_captions.ablations.compare import Answers
 from imagenet_captions.ablations.micro_robustness import Floats, Measured
-from imagenet_captions.evaluation.baseline import EXTRAPOLATED, SPARSE, fit_baseline
 from imagenet_captions.evaluation.intervals import DRAWS
-from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS, Shift
+from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, SPARSE, fit_baseline
+from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, Shift
 
 BASELINE = "auto"
 MEAN = "the mean of"

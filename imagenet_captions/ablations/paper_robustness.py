@@ -8,12 +8,12 @@ from imagenet_captions.ablations.markdown import escape
 from imagenet_captions.ablations.paper_effective import BASELINE
 from imagenet_captions.ablations.results import FactorResult, RunResult
 from imagenet_captions.evaluation.evaluate import results_of
-from imagenet_captions.evaluation.figures import draw_robustness
-from imagenet_captions.evaluation.results import Result, read_published
-from imagenet_captions.evaluation.robustness import measure
-from imagenet_captions.evaluation.robustness_notes import write_notes
-from imagenet_captions.evaluation.robustness_table import format_robustness
-from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS
+from imagenet_captions.evaluation.robustness.figures import draw_robustness
+from imagenet_captions.evaluation.robustness.notes import write_notes
+from imagenet_captions.evaluation.robustness.results import Result, read_published
+from imagenet_captions.evaluation.robustness.robustness import measure
+from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
+from imagenet_captions.evaluation.robustness.table import format_robustness
 
 
 def draw_paper(factor: FactorResult, folder: Path) -> list[str]:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from imagenet_captions.evaluation.results import DATA, read_published
-from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS
+from imagenet_captions.evaluation.robustness.results import DATA, read_published
+from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
 
 PUBLISHED_ARMS = DATA / "published_arms.csv"
 

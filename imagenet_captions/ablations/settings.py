@@ -17,7 +17,7 @@ from imagenet_captions.ablations.presets import Preset, find_preset
 from imagenet_captions.ablations.table import Run
 from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import ImagenetCaptionsError, InputError
-from imagenet_captions.evaluation.shifts import SHIFTS
+from imagenet_captions.evaluation.robustness.shifts import SHIFTS
 from imagenet_captions.storage.files import digest, remove_tree, require_there, write_json, write_text
 from imagenet_captions.storage.outputs import check_place
 from imagenet_captions.storage.patterns import files_of

@@ -13,9 +13,9 @@ from imagenet_captions.commands.options import Overwrite
 from imagenet_captions.errors import InputError
 
 if TYPE_CHECKING:
-    from imagenet_captions.evaluation.baseline_members import Baseline as Members
-    from imagenet_captions.evaluation.results import Results
-    from imagenet_captions.evaluation.robustness import Report
+    from imagenet_captions.evaluation.robustness.baseline_members import Baseline as Members
+    from imagenet_captions.evaluation.robustness.results import Results
+    from imagenet_captions.evaluation.robustness.robustness import Report
 
 log = logging.getLogger(__name__)
 
@@ -75,10 +75,10 @@ def robustness(
     overwrite: Overwrite = False,
 ) -> None:
     """Measure how far models are above what ImageNet accuracy predicts under natural shifts."""
-    from imagenet_captions.evaluation import results as tables
-    from imagenet_captions.evaluation.robustness import measure
-    from imagenet_captions.evaluation.robustness_notes import write_notes
-    from imagenet_captions.evaluation.robustness_table import format_robustness
+    from imagenet_captions.evaluation.robustness import results as tables
+    from imagenet_captions.evaluation.robustness.notes import write_notes
+    from imagenet_captions.evaluation.robustness.robustness import measure
+    from imagenet_captions.evaluation.robustness.table import format_robustness
     from imagenet_captions.storage.outputs import producing_each
 
     if baseline is not None and baseline_from is not None:
@@ -90,7 +90,7 @@ def robustness(
         refuse_without_effect("without --plot", "with_published")
     table = tables.read_published() if shipped else tables.read_results(results, units and units.value)
     if plot is not None:
-        from imagenet_captions.evaluation.figures import check_figure_path
+        from imagenet_captions.evaluation.robustness.figures import check_figure_path
 
         check_figure_path(plot)
     if units is None and not shipped:
@@ -107,13 +107,13 @@ def robustness(
         if out is not None:
             _write(out, new[out], table, report)
         if plot is not None:
-            from imagenet_captions.evaluation.figures import draw_robustness
+            from imagenet_captions.evaluation.robustness.figures import draw_robustness
 
             others = () if shipped or not with_published else tables.read_published().rows
             draw_robustness(report, new[plot], others, kind=plot.suffix)
     typer.echo(format_robustness(report))
     if explain_fit:
-        from imagenet_captions.evaluation.residuals import format_residuals
+        from imagenet_captions.evaluation.robustness.residuals import format_residuals
 
         typer.echo("\n" + format_residuals(report))
     for path in written:
@@ -121,8 +121,8 @@ def robustness(
 
 
 def _read_baseline(path: Path) -> "Members":
-    from imagenet_captions.evaluation.baseline_members import own_baseline
-    from imagenet_captions.evaluation.results import read_results
+    from imagenet_captions.evaluation.robustness.baseline_members import own_baseline
+    from imagenet_captions.evaluation.robustness.results import read_results
 
     return own_baseline(read_results(path), path.name)
 
@@ -130,7 +130,7 @@ def _read_baseline(path: Path) -> "Members":
 def _write(out: Path, partial: Path, table: "Results", report: "Report") -> None:
     """Write ER.csv under its private name."""
     from imagenet_captions.evaluation.intervals import exact_intervals_possible
-    from imagenet_captions.evaluation.robustness_table import write_robustness
+    from imagenet_captions.evaluation.robustness.table import write_robustness
     from imagenet_captions.storage.extras import how_to_install
 
     possible = exact_intervals_possible()

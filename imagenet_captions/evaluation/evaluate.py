@@ -15,8 +15,8 @@ from imagenet_captions.evaluation.accuracy import Accuracy, Labels, group_maximu
 from imagenet_captions.evaluation.classifiers.classifier import FEATURES, Classifier
 from imagenet_captions.evaluation.classifiers.making import make_classifier
 from imagenet_captions.evaluation.extract import Extracted, extract
+from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
 from imagenet_captions.evaluation.settings import EvaluateSettings
-from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS
 from imagenet_captions.evaluation.testsets import KNOWN, TestSet, open_test_set
 from imagenet_captions.evaluation.testsets.class_keys import answers_of
 from imagenet_captions.images.examples import Examples

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS
+from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
 
 if TYPE_CHECKING:
     import torch

@@ -24,8 +24,8 @@ from imagenet_captions.ablations.sentences import (
     write_rows,
 )
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.results import Result
-from imagenet_captions.evaluation.robustness import measure
+from imagenet_captions.evaluation.robustness.results import Result
+from imagenet_captions.evaluation.robustness.robustness import measure
 
 
 def row(found: Difference, first: str = "a", second: str = "b", unit: str = POINTS, headline: bool = False) -> Row:

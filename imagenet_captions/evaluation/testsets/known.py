@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from imagenet_captions.evaluation.shifts import images_of
+from imagenet_captions.evaluation.robustness.shifts import images_of
 from imagenet_captions.imagenet import class_lists, classes
 
 OBJECTNET = "objectnet"

@@ -13,11 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.baseline_members import Baseline, named_baseline
-from imagenet_captions.evaluation.curves import Shape, fit_lines, inverse_logit, logit, shape_line, shape_local
 from imagenet_captions.evaluation.intervals import DRAWS, Floats
-from imagenet_captions.evaluation.results import Result
-from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS, Shift
+from imagenet_captions.evaluation.robustness.baseline_members import Baseline, named_baseline
+from imagenet_captions.evaluation.robustness.curves import (
+    Shape,
+    fit_lines,
+    inverse_logit,
+    logit,
+    shape_line,
+    shape_local,
+)
+from imagenet_captions.evaluation.robustness.results import Result
+from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, Shift
 
 BIN = 10  # points of the x axis over which the residuals of a fit are averaged
 LEAST_IN_BIN = 5  # models from which a bin tells how well a curve fits there

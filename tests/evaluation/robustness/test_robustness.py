@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagenet_captions.evaluation.baseline import EXTRAPOLATED, SPARSE
-from imagenet_captions.evaluation.baseline_members import BASELINES, own_baseline
-from imagenet_captions.evaluation.results import Result, Results, read_published, read_testbed
-from imagenet_captions.evaluation.robustness import ALL, SAME, measure
-from imagenet_captions.evaluation.robustness_notes import write_notes
-from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS
-from tests.evaluation import naive
+from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, SPARSE
+from imagenet_captions.evaluation.robustness.baseline_members import BASELINES, own_baseline
+from imagenet_captions.evaluation.robustness.notes import write_notes
+from imagenet_captions.evaluation.robustness.results import Result, Results, read_published, read_testbed
+from imagenet_captions.evaluation.robustness.robustness import ALL, SAME, measure
+from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
+from tests.evaluation.robustness import naive
 
 RN50 = next(result for result in read_testbed().rows if result.model == "resnet50_clip_zeroshot")
 

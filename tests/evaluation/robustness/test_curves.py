@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_captions.evaluation.curves import (
+from imagenet_captions.evaluation.robustness.curves import (
     Curves,
     fit_lines,
     fit_local,
@@ -19,7 +19,7 @@ from imagenet_captions.evaluation.curves import (
     shape_line,
     shape_local,
 )
-from tests.evaluation import naive
+from tests.evaluation.robustness import naive
 
 percents = st.floats(0.01, 99.99)
 

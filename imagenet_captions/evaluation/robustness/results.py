@@ -11,10 +11,10 @@ from functools import cache
 from pathlib import Path
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS, accuracy_columns
+from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, accuracy_columns
 from imagenet_captions.storage.files import require_file
 
-DATA = Path(__file__).parent.parent / "data"  # data/SOURCES.md says where its tables come from
+DATA = Path(__file__).parents[2] / "data"  # data/SOURCES.md says where its tables come from
 TESTBED = DATA / "testbed_top1.csv"
 PUBLISHED = DATA / "published_results.csv"
 

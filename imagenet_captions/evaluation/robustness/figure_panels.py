@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from imagenet_captions.evaluation.baseline import EXTRAPOLATED, SPARSE, Fit
-from imagenet_captions.evaluation.curves import inverse_logit, logit
 from imagenet_captions.evaluation.intervals import Floats, clopper_pearson, exact_intervals_possible, middle
-from imagenet_captions.evaluation.results import Result
-from imagenet_captions.evaluation.robustness import ALL, SAME, Report
-from imagenet_captions.evaluation.shifts import images_of
+from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, SPARSE, Fit
+from imagenet_captions.evaluation.robustness.curves import inverse_logit, logit
+from imagenet_captions.evaluation.robustness.results import Result
+from imagenet_captions.evaluation.robustness.robustness import ALL, SAME, Report
+from imagenet_captions.evaluation.robustness.shifts import images_of
 
 MEAN_LABEL = "Mean of V2, R, Sketch, ObjectNet"
 YOURS = "your models"

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.results import Results, read_results
-from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS, accuracy_columns
+from imagenet_captions.evaluation.robustness.results import Results, read_results
+from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, accuracy_columns
 from imagenet_captions.storage.files import write_text
 from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.outputs import check_distinct, check_place

@@ -13,14 +13,14 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.evaluation.intervals import clopper_pearson
-from imagenet_captions.evaluation.results import parse_results, read_published
-from imagenet_captions.evaluation.robustness import measure
-from imagenet_captions.evaluation.robustness_notes import write_notes
-from imagenet_captions.evaluation.robustness_table import format_robustness, write_robustness
+from imagenet_captions.evaluation.robustness.notes import write_notes
+from imagenet_captions.evaluation.robustness.results import parse_results, read_published
+from imagenet_captions.evaluation.robustness.robustness import measure
+from imagenet_captions.evaluation.robustness.table import format_robustness, write_robustness
 from imagenet_captions.storage.extras import how_to_install
 from tests.chain import run_cli
 
-DOCS = Path(__file__).parents[2] / "docs" / "robustness.md"
+DOCS = Path(__file__).parents[3] / "docs" / "robustness.md"
 RN50 = """\
 model,imagenet,imagenet-v2,imagenet-sketch,imagenet-r,imagenet_on_r_classes,objectnet,imagenet_on_objectnet_classes
 RN50,0.59808,0.5253,0.35377,0.6046,0.8576,0.40283,0.66848

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from imagenet_captions.evaluation.baseline import EXTRAPOLATED, LEAST_IN_BIN, SPARSE, Fit
-from imagenet_captions.evaluation.results import readable
-from imagenet_captions.evaluation.robustness import Report
-from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS
+from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, LEAST_IN_BIN, SPARSE, Fit
+from imagenet_captions.evaluation.robustness.results import readable
+from imagenet_captions.evaluation.robustness.robustness import Report
+from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
 
 _LEAST_CORRELATION = 0.9
 

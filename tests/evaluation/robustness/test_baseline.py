@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation import baseline as baselines
-from imagenet_captions.evaluation.baseline import (
+from imagenet_captions.evaluation.intervals import middle
+from imagenet_captions.evaluation.robustness import baseline as baselines
+from imagenet_captions.evaluation.robustness.baseline import (
     EXTRAPOLATED,
     SPARSE,
     Fit,
@@ -18,12 +19,11 @@ from imagenet_captions.evaluation.baseline import (
     fit_baseline,
     fit_models,
 )
-from imagenet_captions.evaluation.baseline_members import BASELINES, named_baseline, own_baseline
-from imagenet_captions.evaluation.curves import logit
-from imagenet_captions.evaluation.intervals import middle
-from imagenet_captions.evaluation.results import Result, Results, read_testbed
-from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS
-from tests.evaluation import naive
+from imagenet_captions.evaluation.robustness.baseline_members import BASELINES, named_baseline, own_baseline
+from imagenet_captions.evaluation.robustness.curves import logit
+from imagenet_captions.evaluation.robustness.results import Result, Results, read_testbed
+from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
+from tests.evaluation.robustness import naive
 
 BY_COLUMN = {shift.column: shift for shift in SHIFTS}
 LINES = BASELINES[1:]

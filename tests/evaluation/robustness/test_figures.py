@@ -13,14 +13,14 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation import figures
-from imagenet_captions.evaluation.baseline_members import BASELINES
-from imagenet_captions.evaluation.curves import logit
-from imagenet_captions.evaluation.figure_panels import MEAN_LABEL, make_panels, to_logits
-from imagenet_captions.evaluation.figures import check_figure_path, choose_ticks, draw_robustness
-from imagenet_captions.evaluation.results import Result, read_published
-from imagenet_captions.evaluation.robustness import measure
-from imagenet_captions.evaluation.shifts import IMAGENET
+from imagenet_captions.evaluation.robustness import figures
+from imagenet_captions.evaluation.robustness.baseline_members import BASELINES
+from imagenet_captions.evaluation.robustness.curves import logit
+from imagenet_captions.evaluation.robustness.figure_panels import MEAN_LABEL, make_panels, to_logits
+from imagenet_captions.evaluation.robustness.figures import check_figure_path, choose_ticks, draw_robustness
+from imagenet_captions.evaluation.robustness.results import Result, read_published
+from imagenet_captions.evaluation.robustness.robustness import measure
+from imagenet_captions.evaluation.robustness.shifts import IMAGENET
 
 RN50 = read_published().rows[0]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.results import Result, Results, read_testbed
-from imagenet_captions.evaluation.shifts import IMAGENET
+from imagenet_captions.evaluation.robustness.results import Result, Results, read_testbed
+from imagenet_captions.evaluation.robustness.shifts import IMAGENET
 
 BASELINES = ("auto", "standard", "imagenet-only")
 LEAST_STANDARD = 55.0  # the testbed's own plots fit the models of at least so many percent

@@ -7,11 +7,11 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from imagenet_captions.evaluation.baseline import EXTRAPOLATED, LEAST_IN_BIN, SPARSE, Fit
 from imagenet_captions.evaluation.intervals import clopper_pearson
-from imagenet_captions.evaluation.results import Result, Results, readable
-from imagenet_captions.evaluation.robustness import ALL, Mean, ModelRobustness, Report, ShiftRobustness
-from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS, accuracy_columns, images_of
+from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, LEAST_IN_BIN, SPARSE, Fit
+from imagenet_captions.evaluation.robustness.results import Result, Results, readable
+from imagenet_captions.evaluation.robustness.robustness import ALL, Mean, ModelRobustness, Report, ShiftRobustness
+from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, accuracy_columns, images_of
 from imagenet_captions.storage.files import replacing
 
 _LONGEST_NAME = 36

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from imagenet_captions.evaluation.baseline import LEAST_IN_BIN, fit_baseline
-from imagenet_captions.evaluation.baseline_members import own_baseline
-from imagenet_captions.evaluation.residuals import BAR, Bin, format_residuals, residual_bins
-from imagenet_captions.evaluation.results import Results, read_published, read_testbed
-from imagenet_captions.evaluation.robustness import measure
-from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS, Shift
-from tests.evaluation import naive
+from imagenet_captions.evaluation.robustness.baseline import LEAST_IN_BIN, fit_baseline
+from imagenet_captions.evaluation.robustness.baseline_members import own_baseline
+from imagenet_captions.evaluation.robustness.residuals import BAR, Bin, format_residuals, residual_bins
+from imagenet_captions.evaluation.robustness.results import Results, read_published, read_testbed
+from imagenet_captions.evaluation.robustness.robustness import measure
+from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, Shift
+from tests.evaluation.robustness import naive
 
 PAIRS = [(x, shift) for shift in SHIFTS for x in (IMAGENET, shift.same_classes) if x]
 IDS = [f"{shift.column} from {x}" for x, shift in PAIRS]

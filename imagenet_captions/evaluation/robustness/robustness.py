@@ -11,7 +11,8 @@ from functools import partial
 
 import numpy as np
 
-from imagenet_captions.evaluation.baseline import (
+from imagenet_captions.evaluation.intervals import Floats, draw_accuracies, middle
+from imagenet_captions.evaluation.robustness.baseline import (
     EXTRAPOLATED,
     SPARSE,
     Fit,
@@ -20,10 +21,9 @@ from imagenet_captions.evaluation.baseline import (
     fit_baseline,
     fit_models,
 )
-from imagenet_captions.evaluation.baseline_members import Baseline, named_baseline
-from imagenet_captions.evaluation.intervals import Floats, draw_accuracies, middle
-from imagenet_captions.evaluation.results import Result
-from imagenet_captions.evaluation.shifts import IMAGENET, SHIFTS, Shift, accuracy_columns, images_of
+from imagenet_captions.evaluation.robustness.baseline_members import Baseline, named_baseline
+from imagenet_captions.evaluation.robustness.results import Result
+from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, Shift, accuracy_columns, images_of
 
 SAME, ALL = "same classes", "all classes"
 

@@ -13,12 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.baseline import EXTRAPOLATED, LEAST_IN_BIN, SPARSE
-from imagenet_captions.evaluation.curves import inverse_logit, logit
-from imagenet_captions.evaluation.figure_panels import PUBLISHED_SUFFIX, Panel, group_families, make_panels, to_logits
 from imagenet_captions.evaluation.intervals import Floats
-from imagenet_captions.evaluation.results import Result, readable
-from imagenet_captions.evaluation.robustness import Report
+from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, LEAST_IN_BIN, SPARSE
+from imagenet_captions.evaluation.robustness.curves import inverse_logit, logit
+from imagenet_captions.evaluation.robustness.figure_panels import (
+    PUBLISHED_SUFFIX,
+    Panel,
+    group_families,
+    make_panels,
+    to_logits,
+)
+from imagenet_captions.evaluation.robustness.results import Result, readable
+from imagenet_captions.evaluation.robustness.robustness import Report
 from imagenet_captions.storage.extras import require
 from imagenet_captions.storage.files import replacing
 
