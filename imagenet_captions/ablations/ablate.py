@@ -7,11 +7,11 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from imagenet_captions.ablations.differences import table_differences
 from imagenet_captions.ablations.factors import FACTORS
 from imagenet_captions.ablations.planning import Amount, check_fairness
-from imagenet_captions.ablations.report import ReportFacts, write_report
-from imagenet_captions.ablations.results import FactorResult, RunResult, Sample
+from imagenet_captions.ablations.reports.differences import table_differences
+from imagenet_captions.ablations.reports.report import ReportFacts, write_report
+from imagenet_captions.ablations.reports.results import FactorResult, RunResult, Sample
 from imagenet_captions.ablations.run import Experiment, is_tested, prepare, run_missing
 from imagenet_captions.ablations.samples import test_samples, training_samples
 from imagenet_captions.ablations.settings import LOCK, AblateSettings, check_settings, recorded

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imagenet_captions.ablations.arms import Source
-from imagenet_captions.ablations.differences import in_words as differ
-from imagenet_captions.ablations.differences import table_differences
 from imagenet_captions.ablations.estimate import Measured, in_words, measure_step
 from imagenet_captions.ablations.planning import Amount, amount_of
-from imagenet_captions.ablations.published import (
+from imagenet_captions.ablations.reports.differences import in_words as differ
+from imagenet_captions.ablations.reports.differences import table_differences
+from imagenet_captions.ablations.reports.published import (
     LABELLED,
     REPORTED_PRECISION,
     common_name,

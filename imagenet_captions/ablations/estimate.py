@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from imagenet_captions.ablations.published import throughput_of
+from imagenet_captions.ablations.reports.published import throughput_of
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.checkpointing import checkpoint_blocks
 from imagenet_captions.models.config import ProjectorConfig

@@ -18,7 +18,7 @@ from typing import Any
 from imagenet_captions.ablations.arms import Ask, Source
 from imagenet_captions.ablations.factors import make_table, named_picks
 from imagenet_captions.ablations.inputs import Inputs, Rows
-from imagenet_captions.ablations.micro_dataset import write_micro_dataset, write_micro_shifts
+from imagenet_captions.ablations.micro.dataset import write_micro_dataset, write_micro_shifts
 from imagenet_captions.ablations.planning import Amount, amount_of
 from imagenet_captions.ablations.settings import INPUTS, AblateSettings
 from imagenet_captions.ablations.table import Run, Table
@@ -241,7 +241,7 @@ def _asked(experiment: Experiment, run: Run) -> dict[str, Any]:
 
 
 def _shift_names() -> Iterable[str]:
-    from imagenet_captions.ablations.micro_shift import SHIFTS
+    from imagenet_captions.ablations.micro.shift import SHIFTS
 
     return [f"micro-{name}" for name in SHIFTS]
 

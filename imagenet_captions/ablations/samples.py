@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from imagenet_captions.ablations.results import Sample
+from imagenet_captions.ablations.reports.results import Sample
 from imagenet_captions.ablations.table import Run
 from imagenet_captions.ablations.testing import Fitting
 from imagenet_captions.evaluation.classifiers.prompts import read_prompts

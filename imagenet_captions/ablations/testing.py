@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from imagenet_captions.ablations.compare import Answers
+from imagenet_captions.ablations.reports.compare import Answers
 from imagenet_captions.ablations.table import Run
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.accuracy import Labels, group_maximum, rank_of_label

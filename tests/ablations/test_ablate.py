@@ -20,11 +20,11 @@ from PIL import Image
 from imagenet_captions.ablations import ablate as ablating
 from imagenet_captions.ablations import run as running
 from imagenet_captions.ablations.ablate import ablate
-from imagenet_captions.ablations.comparisons import ON_LINE
 from imagenet_captions.ablations.factors import FACTORS
-from imagenet_captions.ablations.markdown import escape
-from imagenet_captions.ablations.micro_robustness import line_through, on_line
-from imagenet_captions.ablations.sentences import factor_sentence, read_rows, sentence
+from imagenet_captions.ablations.micro.robustness import line_through, on_line
+from imagenet_captions.ablations.reports.comparisons import ON_LINE
+from imagenet_captions.ablations.reports.markdown import escape
+from imagenet_captions.ablations.reports.sentences import factor_sentence, read_rows, sentence
 from imagenet_captions.ablations.settings import AblateSettings, parse_places, recorded
 from imagenet_captions.ablations.testing import read_answers
 from imagenet_captions.ablations.train_apart import read_settings, train_apart

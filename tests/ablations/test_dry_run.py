@@ -11,15 +11,15 @@ import torch
 
 from imagenet_captions.ablations import dry_run
 from imagenet_captions.ablations.arms import Ask, Source
-from imagenet_captions.ablations.differences import table_differences
 from imagenet_captions.ablations.dry_run import describe
 from imagenet_captions.ablations.estimate import Measured, in_words, measure_step
 from imagenet_captions.ablations.factors import FACTORS, make_table
 from imagenet_captions.ablations.planning import amount_of, check_fairness, make_recipe
 from imagenet_captions.ablations.presets import find_preset
-from imagenet_captions.ablations.report import ReportFacts, write_report
-from imagenet_captions.ablations.results import FactorResult, RunResult, Sample
-from imagenet_captions.ablations.sentences import factor_sentence, read_rows, sentence
+from imagenet_captions.ablations.reports.differences import table_differences
+from imagenet_captions.ablations.reports.report import ReportFacts, write_report
+from imagenet_captions.ablations.reports.results import FactorResult, RunResult, Sample
+from imagenet_captions.ablations.reports.sentences import factor_sentence, read_rows, sentence
 from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.model import Model

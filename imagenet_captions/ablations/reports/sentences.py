@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
-from imagenet_captions.ablations.compare import Difference
+from imagenet_captions.ablations.reports.compare import Difference
 
 POINTS, LOG_ODDS = "points", "log-odds"
 _MARKS = {

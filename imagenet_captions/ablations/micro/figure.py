@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imagenet_captions.ablations.micro_robustness import FEWEST, Floats, line_through, on_line
+from imagenet_captions.ablations.micro.robustness import FEWEST, Floats, line_through, on_line
 from imagenet_captions.evaluation.intervals import clopper_pearson
 from imagenet_captions.evaluation.robustness.curves import logit
 from imagenet_captions.evaluation.robustness.figures import check_figure_path, set_axes

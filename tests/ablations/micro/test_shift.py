@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from imagenet_captions.ablations import micro_shift
-from imagenet_captions.ablations.micro_captions import micro_texts
-from imagenet_captions.ablations.micro_dataset import write_micro_dataset, write_micro_shifts
+from imagenet_captions.ablations.micro import shift as micro_shift
+from imagenet_captions.ablations.micro.captions import micro_texts
+from imagenet_captions.ablations.micro.dataset import write_micro_dataset, write_micro_shifts
 from imagenet_captions.errors import InputError
-from tests.ablations.test_micro_captions import photo
+from tests.ablations.micro.test_captions import photo
 
 
 def png(number: int) -> bytes:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imagenet_captions.ablations.compare import Difference, difference, draw_seeds, drawn_difference, mean_score
-from imagenet_captions.ablations.markdown import escape, table
-from imagenet_captions.ablations.micro_robustness import above_line, intervals, kept_log_odds, line_through, on_line
-from imagenet_captions.ablations.paper_effective import effective_robustness
-from imagenet_captions.ablations.sentences import (
+from imagenet_captions.ablations.micro.robustness import above_line, intervals, kept_log_odds, line_through, on_line
+from imagenet_captions.ablations.reports.compare import Difference, difference, draw_seeds, drawn_difference, mean_score
+from imagenet_captions.ablations.reports.markdown import escape, table
+from imagenet_captions.ablations.reports.paper_effective import effective_robustness
+from imagenet_captions.ablations.reports.sentences import (
     ACCURACY,
     LOG_ODDS,
     POINTS,

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from imagenet_captions.ablations import micro_words as words
-from imagenet_captions.ablations.micro_attributes import read_attributes
-from imagenet_captions.ablations.micro_captions import NAMED, MicroTexts, micro_texts, names_class
+from imagenet_captions.ablations.micro import words
+from imagenet_captions.ablations.micro.attributes import read_attributes
+from imagenet_captions.ablations.micro.captions import NAMED, MicroTexts, micro_texts, names_class
 from imagenet_captions.errors import InputError
 
 Pixels = npt.NDArray[np.uint8]

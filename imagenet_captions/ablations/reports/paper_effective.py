@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from imagenet_captions.ablations.compare import Answers
-from imagenet_captions.ablations.micro_robustness import Floats, Measured
+from imagenet_captions.ablations.micro.robustness import Floats, Measured
+from imagenet_captions.ablations.reports.compare import Answers
 from imagenet_captions.evaluation.intervals import DRAWS
 from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, SPARSE, fit_baseline
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, Shift

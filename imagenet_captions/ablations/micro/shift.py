@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
-from imagenet_captions.ablations.micro_attributes import Pixels
+from imagenet_captions.ablations.micro.attributes import Pixels
 from imagenet_captions.captions.compose import draw
 
 # Strengths that cost a micro model a part of its accuracy and not all of it.

@@ -12,8 +12,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from imagenet_captions.ablations import micro_words as words
-from imagenet_captions.ablations.micro_attributes import Attributes, Pixels, read_attributes
+from imagenet_captions.ablations.micro import words
+from imagenet_captions.ablations.micro.attributes import Attributes, Pixels, read_attributes
 from imagenet_captions.captions.compose import draw
 from imagenet_captions.errors import InputError
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from imagenet_captions.ablations.compare import Answers
-from imagenet_captions.ablations.differences import Apart
 from imagenet_captions.ablations.planning import Amount
+from imagenet_captions.ablations.reports.compare import Answers
+from imagenet_captions.ablations.reports.differences import Apart
 from imagenet_captions.ablations.table import Run, Table
 
 

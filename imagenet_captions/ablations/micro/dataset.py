@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from imagenet_captions.ablations.micro_attributes import Pixels
-from imagenet_captions.ablations.micro_captions import micro_texts
-from imagenet_captions.ablations.micro_shift import SHIFTS
+from imagenet_captions.ablations.micro.attributes import Pixels
+from imagenet_captions.ablations.micro.captions import micro_texts
+from imagenet_captions.ablations.micro.shift import SHIFTS
 from imagenet_captions.dataset.features import IMAGE
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.columns import find_image_column, image_file, paths_only

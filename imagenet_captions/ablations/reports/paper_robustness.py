@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imagenet_captions.ablations.markdown import escape
-from imagenet_captions.ablations.paper_effective import BASELINE
-from imagenet_captions.ablations.results import FactorResult, RunResult
+from imagenet_captions.ablations.reports.markdown import escape
+from imagenet_captions.ablations.reports.paper_effective import BASELINE
+from imagenet_captions.ablations.reports.results import FactorResult, RunResult
 from imagenet_captions.evaluation.evaluate import results_of
 from imagenet_captions.evaluation.robustness.figures import draw_robustness
 from imagenet_captions.evaluation.robustness.notes import write_notes

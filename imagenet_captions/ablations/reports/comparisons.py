@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from imagenet_captions.ablations.compare import Difference, difference, drawn_difference, mean_score
-from imagenet_captions.ablations.differences import in_words
-from imagenet_captions.ablations.markdown import escape
-from imagenet_captions.ablations.micro_robustness import Measured, above_line, kept_log_odds
-from imagenet_captions.ablations.paper_effective import MEAN, effective_robustness, worst
-from imagenet_captions.ablations.results import FactorResult, RunResult
-from imagenet_captions.ablations.sentences import (
+from imagenet_captions.ablations.micro.robustness import Measured, above_line, kept_log_odds
+from imagenet_captions.ablations.reports.compare import Difference, difference, drawn_difference, mean_score
+from imagenet_captions.ablations.reports.differences import in_words
+from imagenet_captions.ablations.reports.markdown import escape
+from imagenet_captions.ablations.reports.paper_effective import MEAN, effective_robustness, worst
+from imagenet_captions.ablations.reports.results import FactorResult, RunResult
+from imagenet_captions.ablations.reports.sentences import (
     ACCURACY,
     EFFECTIVE,
     LOG_ODDS,

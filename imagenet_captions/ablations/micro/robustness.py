@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from imagenet_captions.ablations.compare import Answers, draw_seeds
+from imagenet_captions.ablations.reports.compare import Answers, draw_seeds
 from imagenet_captions.evaluation.intervals import DRAWS, middle
 from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED
 

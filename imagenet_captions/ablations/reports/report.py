@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagenet_captions.ablations.comparisons import compare_arms, comparison_lines
-from imagenet_captions.ablations.markdown import escape, table
-from imagenet_captions.ablations.micro_figure import Point, draw_shifts
-from imagenet_captions.ablations.micro_robustness import FEWEST, above_line, intervals
-from imagenet_captions.ablations.paper_robustness import draw_paper
-from imagenet_captions.ablations.published import published_for
-from imagenet_captions.ablations.results import FactorResult, RunResult, Sample
-from imagenet_captions.ablations.sentences import Row, write_rows
+from imagenet_captions.ablations.micro.figure import Point, draw_shifts
+from imagenet_captions.ablations.micro.robustness import FEWEST, above_line, intervals
+from imagenet_captions.ablations.reports.comparisons import compare_arms, comparison_lines
+from imagenet_captions.ablations.reports.markdown import escape, table
+from imagenet_captions.ablations.reports.paper_robustness import draw_paper
+from imagenet_captions.ablations.reports.published import published_for
+from imagenet_captions.ablations.reports.results import FactorResult, RunResult, Sample
+from imagenet_captions.ablations.reports.sentences import Row, write_rows
 from imagenet_captions.evaluation.intervals import clopper_pearson
 from imagenet_captions.storage.files import write_text
 
