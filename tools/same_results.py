@@ -72,7 +72,7 @@ def run(code: Path, folder: Path, line: str) -> dict[str, str]:
     """Run a command with one checkout; return the SHA-256 of every file that is new or changed since, by name."""
     before = digests(folder)
     done = subprocess.run(
-        [sys.executable, "-m", "imagenet_captions.cli", *line.split()],
+        [sys.executable, "-m", "imagenet_captions.cli.main", *line.split()],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(code), "HF_HUB_OFFLINE": "1"},
         capture_output=True,

@@ -11,8 +11,8 @@ import typer
 
 from imagenet_captions.ablations.factors import FACTORS
 from imagenet_captions.ablations.settings import parse_places
-from imagenet_captions.cli import SPECS, app
-from imagenet_captions.commands.flags import read_values
+from imagenet_captions.cli.flags import read_values
+from imagenet_captions.cli.main import SPECS, app
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.glob("ablate*.md"), key=lambda page: page.stem)

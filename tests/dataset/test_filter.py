@@ -14,7 +14,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 import imagenet_captions as ic
-from imagenet_captions.cli import app
+from imagenet_captions.cli.main import app
 from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids
 from imagenet_captions.dataset.filtering.settings import FilterSettings, Wanted
 from imagenet_captions.dataset.funnel import read_funnel

@@ -148,7 +148,7 @@ def test_wrong_input(given: list[str], sentence: str, dataset: Path) -> None:
 
 
 def test_without_jinja2_a_page_is_refused_before_anything_is_measured(dataset: Path, tmp_path: Path) -> None:
-    run = "import sys\nsys.modules['jinja2'] = None\nfrom imagenet_captions.cli import main\nmain()"
+    run = "import sys\nsys.modules['jinja2'] = None\nfrom imagenet_captions.cli.main import main\nmain()"
     arguments = [sys.executable, "-c", run, "stats", str(dataset), "--html", str(tmp_path / "r.html")]
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")

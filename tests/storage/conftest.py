@@ -82,7 +82,7 @@ def invoke(*arguments: str) -> tuple[int, str]:
     """Run a command of ours in this process; return its exit code, and all that it says."""
     from typer.testing import CliRunner
 
-    from imagenet_captions.cli import app
+    from imagenet_captions.cli.main import app
 
     told = CliRunner().invoke(app, list(arguments))
     if told.exception is not None and not isinstance(told.exception, SystemExit):

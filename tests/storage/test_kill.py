@@ -191,7 +191,7 @@ def change(*args, **kwargs):
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*args, **kwargs)
 setattr(RemotePath, name, change)
-from imagenet_captions.cli import main
+from imagenet_captions.cli.main import main
 main()
 """
 

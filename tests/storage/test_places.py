@@ -222,7 +222,7 @@ def _flags() -> list[tuple[str, str]]:
     """Every command with each of its flags that take a value, "" for an argument."""
     from typer.main import get_command
 
-    from imagenet_captions.cli import app
+    from imagenet_captions.cli.main import app
 
     group = get_command(app)
     flags = [(name, "") for name in group.commands]  # type: ignore[attr-defined]

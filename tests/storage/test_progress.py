@@ -68,7 +68,7 @@ with progress("package", 4, "rows") as bar:
 def test_a_line_of_log_stands_above_the_bar() -> None:
     program = """
 import logging, sys
-from imagenet_captions.commands.app import _BesideBars
+from imagenet_captions.cli.app import _BesideBars
 logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_BesideBars(sys.stderr)])
 from imagenet_captions.storage.progress import progress
 with progress("package", 4, "rows") as bar:

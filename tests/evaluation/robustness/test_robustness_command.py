@@ -146,7 +146,7 @@ def test_the_fit_runs_without_the_extras(tmp_path: Path) -> None:
     """On an installation of the core alone the table and ER.csv come, and a figure is refused in one sentence."""
     (tmp_path / "RESULTS.csv").write_text("model,imagenet,imagenet-v2\na,76,63\n")
     hide = "import sys\nfor name in ('scipy', 'matplotlib'): sys.modules[name] = None\n"
-    run = hide + "from imagenet_captions.cli import main\nmain()"
+    run = hide + "from imagenet_captions.cli.main import main\nmain()"
     arguments = [sys.executable, "-c", run, "robustness", "RESULTS.csv"]
     done = subprocess.run([*arguments, "--out", "ER.csv"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

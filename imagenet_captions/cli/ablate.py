@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from imagenet_captions.commands.app import command, say_that_torch_is_loaded
-from imagenet_captions.commands.flags import LocalPath
-from imagenet_captions.commands.options import Workers, count_readers
-from imagenet_captions.commands.training import Precision
+from imagenet_captions.cli.app import command, say_that_torch_is_loaded
+from imagenet_captions.cli.flags import LocalPath
+from imagenet_captions.cli.options import Workers, count_readers
+from imagenet_captions.cli.train import Precision
 
 
 class Factor(str, Enum):

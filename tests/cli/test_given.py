@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions.cli import SPECS
-from imagenet_captions.commands.flags import LocalPath
+from imagenet_captions.cli.flags import LocalPath
+from imagenet_captions.cli.main import SPECS
 from tests.storage.conftest import invoke
 
 OTHERS = {"to": "slim", "on": "imagenet=val", "model": "m", "factor": "size", "data": "x", "results": "x"}

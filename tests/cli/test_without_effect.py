@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions.cli import SPECS
+from imagenet_captions.cli.main import SPECS
 from imagenet_captions.demo.run import SAMPLE
 from tests.storage.conftest import invoke
 

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from imagenet_captions.commands.flags import read_values
-from imagenet_captions.commands.group import Command, Group, Spec, add_spec
-from imagenet_captions.commands.help import PROGRAM
+from imagenet_captions.cli.flags import read_values
+from imagenet_captions.cli.group import Command, Group, Spec, add_spec
+from imagenet_captions.cli.help import PROGRAM
 from imagenet_captions.errors import ImagenetCaptionsError
 
 app = typer.Typer(

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from imagenet_captions.commands.app import command, say_that_torch_is_loaded
-from imagenet_captions.commands.flags import LocalPath, refuse_without_effect
-from imagenet_captions.commands.options import Overwrite, Workers, count_readers
+from imagenet_captions.cli.app import command, say_that_torch_is_loaded
+from imagenet_captions.cli.flags import LocalPath, refuse_without_effect
+from imagenet_captions.cli.options import Overwrite, Workers, count_readers
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.extras import require
 

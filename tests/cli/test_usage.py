@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from imagenet_captions.cli import SPECS, app
-from imagenet_captions.commands.group import RENAMED, SECTIONS
-from imagenet_captions.commands.options import count_readers, count_workers
+from imagenet_captions.cli.group import RENAMED, SECTIONS
+from imagenet_captions.cli.main import SPECS, app
+from imagenet_captions.cli.options import count_readers, count_workers
 
 LISTED = [name for names in SECTIONS.values() for name in names]
 

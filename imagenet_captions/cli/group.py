@@ -9,9 +9,9 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from imagenet_captions.commands.flags import Flag, flags_of
-from imagenet_captions.commands.help import PROGRAM, command_help, program_help
-from imagenet_captions.commands.secrets import refuse_secrets_in
+from imagenet_captions.cli.flags import Flag, flags_of
+from imagenet_captions.cli.help import PROGRAM, command_help, program_help
+from imagenet_captions.cli.secrets import refuse_secrets_in
 from imagenet_captions.errors import ImagenetCaptionsError, InputError
 
 # The class of click's that every version of typer raises, some out of a copy of click of their own.

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from imagenet_captions.commands.app import command
-from imagenet_captions.commands.flags import refuse_without_effect
-from imagenet_captions.commands.options import Overwrite
+from imagenet_captions.cli.app import command
+from imagenet_captions.cli.flags import refuse_without_effect
+from imagenet_captions.cli.options import Overwrite
 from imagenet_captions.stats.thumbnails import Thumbnails
 
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 
-from imagenet_captions.commands import (
-    ablating,
-    comparing,
-    evaluating,
-    experiments,
-    export,
-    filtering,
-    labels,
-    rebuild,
-    statistics,
-    training,
-)
-from imagenet_captions.commands.app import app
-from imagenet_captions.commands.group import SPECS
+from imagenet_captions.cli import ablate as ablating
+from imagenet_captions.cli import build as rebuild
+from imagenet_captions.cli import diff as comparing
+from imagenet_captions.cli import evaluate as evaluating
+from imagenet_captions.cli import export
+from imagenet_captions.cli import filter as filtering
+from imagenet_captions.cli import label_by_text as labels
+from imagenet_captions.cli import robustness as experiments
+from imagenet_captions.cli import stats as statistics
+from imagenet_captions.cli import train as training
+from imagenet_captions.cli.app import app
+from imagenet_captions.cli.group import SPECS
 
 # Importing a module of commands registers them.
 __all__ = [

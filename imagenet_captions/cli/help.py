@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 
-from imagenet_captions.commands.flags import Flag
+from imagenet_captions.cli.flags import Flag
 
 PROGRAM = "imagenet-captions"
 _WIDEST, _NAMES = 100, 28

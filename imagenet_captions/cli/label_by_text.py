@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from imagenet_captions.commands.app import command
-from imagenet_captions.commands.options import Engine, EngineName, Overwrite, RayAddress, Workers, open_engine
+from imagenet_captions.cli.app import command
+from imagenet_captions.cli.options import Engine, EngineName, Overwrite, RayAddress, Workers, open_engine
 from imagenet_captions.labelling.modes import Mode
 
 

@@ -62,7 +62,7 @@ def test_nothing_heavy_is_imported_for_help() -> None:
         "matplotlib",
         "scipy",
     ]
-    script = f"import sys, imagenet_captions.cli; print([name for name in {heavy} if name in sys.modules])"
+    script = f"import sys, imagenet_captions.cli.main; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
@@ -199,7 +199,7 @@ def test_commands_read_into_memory_that_is_given_back(
     else:
         monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", given)
     program = (
-        "from imagenet_captions import cli\n"
+        "from imagenet_captions.cli import main as cli\n"
         "cli.app = lambda: print(__import__('pyarrow').default_memory_pool().backend_name)\n"
         "cli.main()\n"
     )

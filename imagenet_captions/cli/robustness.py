@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imagenet_captions.commands.app import command
-from imagenet_captions.commands.flags import LocalPath, refuse_without_effect
-from imagenet_captions.commands.options import Overwrite
+from imagenet_captions.cli.app import command
+from imagenet_captions.cli.flags import LocalPath, refuse_without_effect
+from imagenet_captions.cli.options import Overwrite
 from imagenet_captions.errors import InputError
 
 if TYPE_CHECKING:
