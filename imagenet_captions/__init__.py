@@ -13,7 +13,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imagenet_captions.building import BuildSettings, build
     from imagenet_captions.captions.caption_template import CaptionRecipe
     from imagenet_captions.dataset.filters import (
         contains,
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from imagenet_captions.exports.export import export
     from imagenet_captions.exports.settings import ExportSettings
     from imagenet_captions.imagenet.classes import resolve
+    from imagenet_captions.pipeline.build import BuildSettings, build
     from imagenet_captions.storage.places import place
 
 __all__ = [
@@ -58,8 +58,8 @@ __all__ = [
 
 # A name of a module in here would hide the module, or be hidden by it: hence `loading` for `load`.
 _MODULES = {
-    "BuildSettings": "building",
-    "build": "building",
+    "BuildSettings": "pipeline.build",
+    "build": "pipeline.build",
     "resolve": "imagenet.classes",
     "ImagenetCaptionsError": "errors",
     "InputError": "errors",

@@ -91,11 +91,11 @@ def build(
     ray_address: RayAddress = None,
 ) -> None:
     """Make the dataset in one command, from the published JSON (--release) or from Flickr (--urls)."""
-    from imagenet_captions import building
     from imagenet_captions.crawler.crawl import CrawlSettings
     from imagenet_captions.crawler.matching.match import MatchSettings
     from imagenet_captions.flickr.denylist import read_denylist
     from imagenet_captions.packager.package import PackageSettings
+    from imagenet_captions.pipeline import build as building
 
     if release is not None:
         refuse_without_effect("with --release, which asks Flickr for nothing", *_CRAWL)
@@ -200,9 +200,9 @@ def clean(
     overwrite: Overwrite = False,
 ) -> None:
     """Turn titles, descriptions and tags into captions: captions.parquet, from a release, a crawl, or YFCC100M."""
-    from imagenet_captions.building import SourceFiles, open_source
     from imagenet_captions.cleaner import clean as cleaning
     from imagenet_captions.flickr.denylist import read_denylist
+    from imagenet_captions.pipeline.build import SourceFiles, open_source
 
     settings = _clean_settings(caption, as_published, read_denylist(deny), classes)
     source = open_source(SourceFiles(release, matches, store, yfcc), settings)

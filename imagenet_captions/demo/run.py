@@ -8,12 +8,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.building import BuildSettings, build
 from imagenet_captions.crawler.crawl import CrawlSettings
 from imagenet_captions.crawler.matching.match import MatchSettings
 from imagenet_captions.dataset.funnel import format_funnel, read_funnel
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.packager.package import PackageSettings
+from imagenet_captions.pipeline.build import BuildSettings, build
 from imagenet_captions.storage.places import require_local
 
 SAMPLE = Path(__file__).parent / "sample"

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_captions.building import BuildSettings, build
 from imagenet_captions.dataset import diff as diffing
 from imagenet_captions.dataset.diff import FIELDS, RAW_FIELDS, diff
 from imagenet_captions.dataset.diff_report import compare, format_summary
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.errors import InputError
 from imagenet_captions.packager.package import PackageSettings
+from imagenet_captions.pipeline.build import BuildSettings, build
 from tests.chain import run_cli
 
 Entries = list[dict[str, Any]]

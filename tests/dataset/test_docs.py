@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions.building import BuildSettings, build
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.imagenet.class_lists import list_names
+from imagenet_captions.pipeline.build import BuildSettings, build
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 

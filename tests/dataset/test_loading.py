@@ -196,7 +196,7 @@ def test_every_public_name_is_there_and_nothing_else() -> None:
         assert name in dir(ic)
     with pytest.raises(AttributeError, match="has no attribute 'lode'"):
         _ = ic.lode
-    script = "import imagenet_captions.dataset.loading, imagenet_captions.building, imagenet_captions as ic"
+    script = "import imagenet_captions.dataset.loading, imagenet_captions.pipeline.build, imagenet_captions as ic"
     assert python(f"{script}; print(callable(ic.load), callable(ic.build))").split() == ["True", "True"]
 
 

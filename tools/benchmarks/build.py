@@ -11,7 +11,9 @@ from common import race
 def main(release: Path, scratch: Path) -> list[dict[str, Any]]:
     out = scratch / "build"
     ours = (
-        "import shutil, sys; from pathlib import Path; from imagenet_captions.building import BuildSettings, build\n"
+        "import shutil, sys\n"
+        "from pathlib import Path\n"
+        "from imagenet_captions.pipeline.build import BuildSettings, build\n"
         "out = Path(sys.argv[2])\n"
         "for folder in (out, out.with_name(out.name + '.work')): shutil.rmtree(folder, ignore_errors=True)\n"
         "build(out, BuildSettings(release=Path(sys.argv[1])))"

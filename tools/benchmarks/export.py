@@ -12,8 +12,8 @@ from typing import Any
 from common import race
 from package import repeat_images, write_captions
 
-from imagenet_captions.building import BuildSettings, build
 from imagenet_captions.packager.package import PackageSettings, package
+from imagenet_captions.pipeline.build import BuildSettings, build
 
 _ROUNDS = 3
 

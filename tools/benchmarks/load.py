@@ -15,8 +15,8 @@ import package as packaging
 import pyarrow.parquet as pq
 from common import run_program
 
-from imagenet_captions.building import BuildSettings, build
 from imagenet_captions.packager.package import PackageSettings, package
+from imagenet_captions.pipeline.build import BuildSettings, build
 
 _ROUNDS = 9
 _CLASS, _WORD = "n02099601", "dog"

@@ -10,16 +10,16 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from imagenet_captions import building
-from imagenet_captions.building import BuildSettings, Stage, build, run_stage
 from imagenet_captions.captions.caption_template import CaptionRecipe
 from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.crawler.crawl import CrawlSettings
 from imagenet_captions.crawler.matching.match import MatchSettings
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
-from imagenet_captions.imports import imported_files
 from imagenet_captions.packager.package import PackageSettings
+from imagenet_captions.pipeline import build as building
+from imagenet_captions.pipeline.build import BuildSettings, Stage, build, run_stage
+from imagenet_captions.pipeline.code_version import imported_files
 from tests.chain import answerable_photos, dataset_tables
 
 
@@ -94,8 +94,8 @@ def test_changed_code_runs_its_stage(tmp_path: Path, ran: Ran, monkeypatch: pyte
 
 def test_the_code_version_follows_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "imagenet_captions"
-    shutil.copytree(Path(building.__file__).parent, copy)
-    monkeypatch.setattr(building, "__file__", str(copy / "building.py"))
+    shutil.copytree(Path(building.__file__).parents[1], copy)
+    monkeypatch.setattr(building, "__file__", str(copy / "pipeline/build.py"))
     before = {stage: building.code_version(stage) for stage in ("match", "clean", "package")}
     changed = copy / "cleaner" / "text.py"
     changed.write_text(changed.read_text() + "# changed\n")
@@ -145,7 +145,7 @@ def test_two_builds_in_two_folders_are_the_same(tmp_path: Path) -> None:
 
 
 def test_a_stage_depends_on_what_it_imports_and_on_nothing_else() -> None:
-    root = Path(building.__file__).parent
+    root = Path(building.__file__).parents[1]
     clean = {path.relative_to(root).as_posix() for path in imported_files(root, ["cleaner/clean.py"])}
     assert {
         "cleaner/clean.py",
@@ -154,10 +154,10 @@ def test_a_stage_depends_on_what_it_imports_and_on_nothing_else() -> None:
         "captions/mentions.py",
         "schema.py",
     } <= clean
-    assert not any(name.startswith(("packager/", "crawler/", "commands/", "stats/")) for name in clean)
+    assert not any(name.startswith(("packager/", "crawler/", "cli/", "stats/")) for name in clean)
     package = {path.relative_to(root).as_posix() for path in imported_files(root, ["packager/package.py"])}
     assert {"images/sources/tars.py", "dataset/shard.py"} <= package
-    assert not any(name.startswith(("cleaner/", "packager/exports/")) for name in package)
+    assert not any(name.startswith(("cleaner/", "exports/")) for name in package)
 
 
 def test_as_published_an_entry_with_a_field_that_is_no_text_has_its_row(tmp_path: Path) -> None:

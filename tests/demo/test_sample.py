@@ -19,7 +19,7 @@ from imagenet_captions.imagenet.image_ids import image_id
 from imagenet_captions.schema import Outcome
 
 SAMPLE = Path(imagenet_captions.__file__).parent / "demo" / "sample"
-MAKE = Path(__file__).parent.parent / "tools" / "sample" / "make_sample.py"
+MAKE = Path(__file__).parents[2] / "tools" / "sample" / "make_sample.py"
 
 # Outcomes of a run over ids.txt; the others belong to a release, a denylist, a crawl with a limit and a filter.
 REACHED = {

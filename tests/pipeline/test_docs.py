@@ -16,7 +16,7 @@ from tests.chain import answerable_photos, run_cli
 from tests.sources.made_yfcc import row, text
 from tests.test_readme import run
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def blocks(page: str, language: str) -> list[str]:

@@ -32,8 +32,8 @@ from imagenet_captions.dataset.folder import check_dataset_output
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.imports import imported_files
 from imagenet_captions.packager.package import PackageSettings, package
+from imagenet_captions.pipeline.code_version import imported_files
 from imagenet_captions.schema import RawSource, outcomes_path, provenance
 from imagenet_captions.sources.joined import JoinedSource
 from imagenet_captions.sources.release import ReleaseSource
@@ -304,7 +304,7 @@ def code_version(stage: str) -> str:
 
     Counted from the files themselves, so that no one has to remember to raise a number.
     """
-    root = Path(__file__).parent
+    root = Path(__file__).parents[1]
     found = hashlib.sha256()
     files = {*imported_files(root, _ENTRIES[stage]), *(root / "data").rglob("*.t*"), *(root / "data").rglob("*.csv")}
     for file in sorted(files):
