@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from imagenet_captions.demo.run import SAMPLE
 
-CLI = [sys.executable, "-m", "imagenet_captions.cli.main"]
+CLI = [sys.executable, "-m", "imagenet_captions"]
 ENVIRONMENT = {**os.environ, "FLICKR_API_KEY": "a-test-key", "HF_HUB_OFFLINE": "1"}
 
 

@@ -71,8 +71,9 @@ def checkout(name: str) -> Iterator[Path]:
 def run(code: Path, folder: Path, line: str) -> dict[str, str]:
     """Run a command with one checkout; return the SHA-256 of every file that is new or changed since, by name."""
     before = digests(folder)
+    start = "imagenet_captions" if (code / "imagenet_captions" / "__main__.py").is_file() else "imagenet_captions.cli"
     done = subprocess.run(
-        [sys.executable, "-m", "imagenet_captions.cli.main", *line.split()],
+        [sys.executable, "-m", start, *line.split()],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(code), "HF_HUB_OFFLINE": "1"},
         capture_output=True,

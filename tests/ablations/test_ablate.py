@@ -177,7 +177,7 @@ def test_a_killed_ablation_goes_on_to_the_same_weights(done: AblateSettings, tmp
     out = tmp_path / "killed"
     tests = next(iter((done.tests or {}).values()))
     arguments = f"ablate test-language squares={done.data['squares']} --on {tests} --preset micro --out {out}"
-    command = [sys.executable, "-m", "imagenet_captions.cli.main", *arguments.split(), "--epochs", str(EPOCHS)]
+    command = [sys.executable, "-m", "imagenet_captions", *arguments.split(), "--epochs", str(EPOCHS)]
     checkpoint = out / "runs" / "squares-clip-s0" / "checkpoints" / "last.ckpt"
     with subprocess.Popen([*command, "--workers", "1"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         until = time.monotonic() + 300

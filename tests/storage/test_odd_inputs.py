@@ -190,7 +190,7 @@ def test_permission_denied_names_its_file(there: Path, tmp_path: Path) -> None:
     without_power = [setpriv, "--bounding-set=-dac_override,-dac_read_search"] if setpriv else []
     for command, name in commands.items():
         done = subprocess.run(
-            [*without_power, sys.executable, "-m", "imagenet_captions.cli.main", *command.split()],
+            [*without_power, sys.executable, "-m", "imagenet_captions", *command.split()],
             capture_output=True,
             text=True,
             check=False,
@@ -202,9 +202,7 @@ def test_permission_denied_names_its_file(there: Path, tmp_path: Path) -> None:
 
 
 def test_a_list_out_of_a_shells_substitution_is_refused(tmp_path: Path) -> None:
-    command = (
-        f"{sys.executable} -m imagenet_captions.cli.main match --urls <(cat {SAMPLE / 'urls.txt'}) --out {tmp_path}/m"
-    )
+    command = f"{sys.executable} -m imagenet_captions match --urls <(cat {SAMPLE / 'urls.txt'}) --out {tmp_path}/m"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "is a pipe, device or socket, and is read more than once; write it to a file" in done.stderr

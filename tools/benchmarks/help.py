@@ -25,7 +25,7 @@ def main(scratch: Path) -> list[dict[str, Any]]:
 
     bare = scratch / "bare.py"
     bare.write_text(_BARE.format(count=len(app.registered_commands)), encoding="utf-8")
-    seen = race({"ours": ["-m", "imagenet_captions.cli.main", "--help"], "bare": [str(bare), "--help"]}, rounds=7)
+    seen = race({"ours": ["-m", "imagenet_captions", "--help"], "bare": [str(bare), "--help"]}, rounds=7)
     mine, peer = seen["ours"], seen["bare"]
     return [
         {

@@ -89,9 +89,7 @@ def _trained(data: Path, test: Path, out: Path, seed: int, *flags: str) -> tuple
 def _train(data: Path, out: Path, seed: int, *flags: str) -> float:
     command = ["train", str(data), "--out", str(out), "--seed", str(seed), "--workers", "1", *flags]
     start = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "imagenet_captions.cli.main", *command], capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-m", "imagenet_captions", *command], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed with {done.returncode}:\n{done.stderr[-2000:]}")
     return time.perf_counter() - start

@@ -9,7 +9,7 @@ from common import race
 
 
 def main(scratch: Path) -> list[dict[str, Any]]:
-    arguments = ["-m", "imagenet_captions.cli.main", "robustness", "published"]
+    arguments = ["-m", "imagenet_captions", "robustness", "published"]
     seen = race(
         {
             "ours": [*arguments, "--plot", str(scratch / "figure.svg"), "--out", str(scratch / "er.csv")],

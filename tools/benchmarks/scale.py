@@ -17,7 +17,7 @@ from common import Measured, race
 
 SIZES = (1, 4, 16)
 
-_COMMAND = ("-m", "imagenet_captions.cli.main")
+_COMMAND = ("-m", "imagenet_captions")
 # What the interpreter gets for each stage, in the folder of one size; the order is that of the files.
 STAGES = {
     "match": [*_COMMAND, "match", "--urls", "urls.txt", "--out", "matches.parquet"],
