@@ -72,11 +72,11 @@ def module_digest(file: Path) -> str:
 class _Bare(ast.NodeTransformer):
     """Remove docstrings and other loose strings, and imports of this package."""
 
-    def visit_Expr(self, node: ast.Expr) -> ast.AST:
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
         loose = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return None if loose else node
 
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom | None:
         return None if _is_ours(node) else node
 
 
