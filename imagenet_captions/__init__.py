@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from imagenet_captions.captions.caption_template import CaptionRecipe
+    from imagenet_captions.captions.caption_template import CaptionTemplate
     from imagenet_captions.dataset.filters import (
         contains,
         has,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BuildSettings",
-    "CaptionRecipe",
+    "CaptionTemplate",
     "ExportSettings",
     "ImagenetCaptionsError",
     "InputError",
@@ -75,7 +75,8 @@ _MODULES = {
     "load": "dataset.loading",
     "ExportSettings": "exports",
     "export": "exports",
-    "CaptionRecipe": "captions.caption_template",
+    "CaptionRecipe": "captions.caption_template",  # the earlier name of CaptionTemplate
+    "CaptionTemplate": "captions.caption_template",
     "place": "storage.places",
 }
 

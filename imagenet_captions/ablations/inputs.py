@@ -21,7 +21,7 @@ from PIL import Image
 from imagenet_captions.ablations.rows import Ints, choose_rows, nested_order
 from imagenet_captions.ablations.table import FROM_TEXT, Pick
 from imagenet_captions.ablations.text_labels import text_labels
-from imagenet_captions.captions.caption_template import CaptionRecipe
+from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.dataset.features import IMAGE
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes as imagenet
@@ -147,7 +147,7 @@ def _usable(examples: Examples, need: str, ids: Sequence[str]) -> list[int]:
     if not need:
         return list(rows)
     some = select(examples, list(rows))
-    captioned = with_captions(some, make_sampler(some, CaptionRecipe.parse(need), seed=0))
+    captioned = with_captions(some, make_sampler(some, CaptionTemplate.parse(need), seed=0))
     kept = {captioned.image_id(row) for row in range(len(captioned))}
     return [row for row in rows if ids[row] in kept]
 

@@ -22,7 +22,7 @@ _NEW_IN_PICK = ("named", "named_rows")
 class Pick:
     """Which of a data set's rows are trained on.
 
-    `need` is the recipe of a caption that every row has, "" for none. `rows` limits their number by a seeded
+    `need` is the template of a caption that every row has, "" for none. `rows` limits their number by a seeded
     sample, even over the classes, in which a smaller one lies within a larger one; `kind` takes another sample of the
     same size: few classes with many images ("long-tail"), or each class's darkest images. `labels` says
     which class a row counts as: `FROM_TEXT` keeps of these rows those whose text names exactly one. `named` keeps the
@@ -56,9 +56,9 @@ class Run:
 
     `arm` is what it stands for in this table; `stem` what it is in any, without data and seed, such as "clip".
 
-    `caption` is the recipe of the texts that a contrastive run sees. `init` names the run whose weights this one starts
-    from; `model_of` the run whose model this one classifies with, without training of its own; `steps_of` the run whose
-    number of steps it takes in place of its epochs.
+    `caption` is the template of the texts that a contrastive run sees. `init` names the run whose weights this one
+    starts from; `model_of` the run whose model this one classifies with, without training of its own; `steps_of` the
+    run whose number of steps it takes in place of its epochs.
     """
 
     name: str

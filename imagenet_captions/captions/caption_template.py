@@ -31,7 +31,7 @@ _SHOWN = 40
 
 
 @dataclass(frozen=True)
-class CaptionRecipe:
+class CaptionTemplate:
     """Which fields make a caption, and how; every choice left to chance follows from `seed` and the image's id.
 
     A field may be several, joined by "|": one of those that are filled. `template` is the sentence that the class's
@@ -74,19 +74,19 @@ class CaptionRecipe:
         """The fields that hold the photographer's words."""
         return tuple(name for group in self.fields for name in group.split("|") if name != CLASS_NAME)
 
-    def with_camera_names(self) -> CaptionRecipe:
-        """The recipe for texts as they were published: a camera's file name is a title like any other."""
+    def with_camera_names(self) -> CaptionTemplate:
+        """The template for texts as they were published: a camera's file name is a title like any other."""
         return replace(self, camera_names="keep") if "title" in self.text_fields else self
 
     @classmethod
-    def parse(cls, text: str) -> CaptionRecipe:
-        """Read a recipe as a user writes it: fields with blanks or commas between them, and settings.
+    def parse(cls, text: str) -> CaptionTemplate:
+        """Read a template as a user writes it: fields with blanks or commas between them, and settings.
 
         With a template or names and without class_name among the fields, the class's name comes first.
 
-        >>> CaptionRecipe.parse("title, description").fields
+        >>> CaptionTemplate.parse("title, description").fields
         ('title', 'description')
-        >>> CaptionRecipe.parse('tags template="a photo of a {}"').fields
+        >>> CaptionTemplate.parse('tags template="a photo of a {}"').fields
         ('class_name', 'tags')
         """
         words = [word.partition("=") for word in _words(text)]
@@ -106,9 +106,9 @@ class CaptionRecipe:
         return cls(tuple(chosen), **given, **numbers)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
-        """The recipe as `parse` reads it, with what is not the default.
+        """The template as `parse` reads it, with what is not the default.
 
-        >>> str(CaptionRecipe(("title", "class_name"), separator="; ", seed=3))
+        >>> str(CaptionTemplate(("title", "class_name"), separator="; ", seed=3))
         'title class_name separator="; " seed=3'
         """
         settings = [
@@ -119,8 +119,9 @@ class CaptionRecipe:
         return " ".join([*self.fields, *settings])
 
 
+CaptionRecipe = CaptionTemplate  # the class's name before 0.1.0
 _NUMBERS = ("max_words", "max_chars", "seed")
-_SETTINGS = tuple(part.name for part in fields(CaptionRecipe)[1:])
+_SETTINGS = tuple(part.name for part in fields(CaptionTemplate)[1:])
 
 
 @cache
@@ -161,7 +162,7 @@ def _words(text: str) -> list[str]:
     try:
         return list(lexer)
     except ValueError:
-        raise InputError(f"the caption recipe {_shown(text)} has an open quote; close it") from None
+        raise InputError(f"the caption template {_shown(text)} has an open quote; close it") from None
 
 
 def _quoted(value: str) -> str:

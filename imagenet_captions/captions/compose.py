@@ -1,4 +1,4 @@
-"""Captions of whole columns by a recipe: the one place where a caption is put together, for export and training."""
+"""Captions of whole columns by a template: the one place where a caption is put together, for export and training."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.captions.camera_names import without_camera_names
-from imagenet_captions.captions.caption_template import CLASS_NAME, OPEN_CLIP_80, CaptionRecipe, open_clip_templates
+from imagenet_captions.captions.caption_template import CLASS_NAME, OPEN_CLIP_80, CaptionTemplate, open_clip_templates
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.image_ids import wnid_of
 
 
-def compose_captions(recipe: CaptionRecipe, rows: Mapping[str, pa.Array], epoch: int | None = None) -> pa.Array:
+def compose_captions(template: CaptionTemplate, rows: Mapping[str, pa.Array], epoch: int | None = None) -> pa.Array:
     """The caption of every row, "" for a row that has none.
 
-    `rows` are columns: image_id, and title, tags (lists) and description as far as the recipe names them. A title
-    that is a camera's file name says nothing, unless the recipe keeps it. Names of classes are those of the image ids,
-    unless there is a column `class_names` with a list of names a row.
+    `rows` are columns: image_id, and those of title, tags (lists) and description that the template names. A title that
+    is a camera's file name counts as empty, unless the template keeps it. Class names are looked up by image id, unless
+    the column `class_names` gives a list of names for each row.
 
-    What the recipe leaves to chance is chosen once and for all, or anew for each `epoch` of a training run.
+    What the template leaves to chance is chosen once and for all, or anew for each `epoch` of a training run.
     """
-    words = [_field(recipe, group, rows, epoch) for group in recipe.fields]
-    captions = join_filled(words, recipe.separator)
-    if recipe.empty == "drop" and recipe.text_fields and CLASS_NAME in recipe.fields:
-        texts = [column for group, column in zip(recipe.fields, words, strict=True) if group != CLASS_NAME]
+    words = [_field(template, group, rows, epoch) for group in template.fields]
+    captions = join_filled(words, template.separator)
+    if template.empty == "drop" and template.text_fields and CLASS_NAME in template.fields:
+        texts = [column for group, column in zip(template.fields, words, strict=True) if group != CLASS_NAME]
         captions = pc.if_else(pc.equal(join_filled(texts), ""), "", captions)
-    return _cut(recipe, captions)
+    return _cut(template, captions)
 
 
 def draw(seed: int, purpose: str, image_id: str) -> int:
@@ -43,7 +43,7 @@ def draw(seed: int, purpose: str, image_id: str) -> int:
 
 @cache
 def names_of(wnid: str, names: str) -> tuple[str, ...]:
-    """The names that a recipe may take for a class, none for what is no class of ImageNet's.
+    """The names that a template may take for a class, none for what is no class of ImageNet's.
 
     >>> names_of("n01440764", "wordnet")
     ('tench', 'Tinca tinca')
@@ -71,24 +71,24 @@ def without(column: pa.Array, mask: pa.Array) -> pa.Array:
     return pc.replace_with_mask(column, mask, pa.scalar(None, pa.string()))
 
 
-def _field(recipe: CaptionRecipe, group: str, rows: Mapping[str, pa.Array], epoch: int | None) -> pa.Array:
+def _field(template: CaptionTemplate, group: str, rows: Mapping[str, pa.Array], epoch: int | None) -> pa.Array:
     if group == CLASS_NAME:
-        return _class_names(recipe, rows, epoch)
-    columns = [_text(recipe, name, rows) for name in group.split("|")]
+        return _class_names(template, rows, epoch)
+    columns = [_text(template, name, rows) for name in group.split("|")]
     if len(columns) == 1:
         return columns[0]
     texts = zip(*(column.to_pylist() for column in columns), strict=True)
     chosen = []
     for image_id, candidates in zip(rows["image_id"].to_pylist(), texts, strict=True):
         filled = [text for text in candidates if text]
-        chosen.append(filled[_draw(recipe, group, image_id, epoch) % len(filled)] if filled else "")
+        chosen.append(filled[_draw(template, group, image_id, epoch) % len(filled)] if filled else "")
     return pa.array(chosen, pa.string())
 
 
-def _text(recipe: CaptionRecipe, name: str, rows: Mapping[str, pa.Array]) -> pa.Array:
+def _text(template: CaptionTemplate, name: str, rows: Mapping[str, pa.Array]) -> pa.Array:
     if name == "tags":
         return _joined_tags(rows["tags"])
-    if name == "title" and recipe.camera_names == "drop":
+    if name == "title" and template.camera_names == "drop":
         return without_camera_names(rows[name])
     return rows[name]
 
@@ -101,34 +101,34 @@ def _joined_tags(tags: pa.Array) -> pa.Array:
     return pc.binary_join(tags, " ")
 
 
-def _class_names(recipe: CaptionRecipe, rows: Mapping[str, pa.Array], epoch: int | None) -> pa.Array:
+def _class_names(template: CaptionTemplate, rows: Mapping[str, pa.Array], epoch: int | None) -> pa.Array:
     """The class's name in its sentence, "" for what is no class."""
-    templates = open_clip_templates() if recipe.template == OPEN_CLIP_80 else (recipe.template,)
+    sentences = open_clip_templates() if template.template == OPEN_CLIP_80 else (template.template,)
     image_ids = rows["image_id"].to_pylist()
     if "class_names" in rows:
         names = rows["class_names"].to_pylist()
     else:
-        names = [names_of(wnid_of(image_id), recipe.names) for image_id in image_ids]
+        names = [names_of(wnid_of(image_id), template.names) for image_id in image_ids]
     made = []
     for image_id, known in zip(image_ids, names, strict=True):
         if not known:
             made.append("")
             continue
-        name = known[_draw(recipe, "name", image_id, epoch) % len(known)] if len(known) > 1 else known[0]
-        template = templates[_draw(recipe, "template", image_id, epoch) % 80] if len(templates) > 1 else templates[0]
-        made.append(template.replace("{}", name))
+        name = known[_draw(template, "name", image_id, epoch) % len(known)] if len(known) > 1 else known[0]
+        sentence = sentences[_draw(template, "template", image_id, epoch) % 80] if len(sentences) > 1 else sentences[0]
+        made.append(sentence.replace("{}", name))
     return pa.array(made, pa.string())
 
 
-def _draw(recipe: CaptionRecipe, purpose: str, image_id: str, epoch: int | None) -> int:
-    return draw(recipe.seed, purpose if epoch is None else f"{purpose} in epoch {epoch}", image_id)
+def _draw(template: CaptionTemplate, purpose: str, image_id: str, epoch: int | None) -> int:
+    return draw(template.seed, purpose if epoch is None else f"{purpose} in epoch {epoch}", image_id)
 
 
-def _cut(recipe: CaptionRecipe, captions: pa.Array) -> pa.Array:
-    """Cut what is longer than the recipe allows: at a word, then at a character; cut words are joined by one blank."""
-    if (most := recipe.max_words) is not None:
+def _cut(template: CaptionTemplate, captions: pa.Array) -> pa.Array:
+    """Cut captions to `max_words`, joined by one space, then to `max_chars`."""
+    if (most := template.max_words) is not None:
         captions = pa.array([_first_words(text, most) for text in captions.to_pylist()], pa.string())
-    if (most := recipe.max_chars) is not None:
+    if (most := template.max_chars) is not None:
         captions = pc.utf8_rtrim_whitespace(pc.utf8_slice_codeunits(captions, 0, most))
     return captions
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.captions import mentions
 from imagenet_captions.captions.camera_names import without_camera_names
-from imagenet_captions.captions.caption_template import CaptionRecipe
+from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.captions.compose import compose_captions, join_filled
 from imagenet_captions.cleaner.columns import clean_descriptions, clean_tags, clean_titles
 from imagenet_captions.cleaner.language import detect_languages
@@ -32,36 +32,36 @@ class CleanSettings:
     entry without texts keeps its row: the caption is the raw title, tags and description, as in the paper.
     """
 
-    caption: CaptionRecipe = field(default_factory=CaptionRecipe)
+    caption: CaptionTemplate = field(default_factory=CaptionTemplate)
     language: bool = True
     deny: Denylist = NOTHING_DENIED
     classes: ClassSet = ClassSet.ILSVRC2012
     as_published: bool = False
 
     def __post_init__(self) -> None:
-        if self.as_published and self.caption != CaptionRecipe():
+        if self.as_published and self.caption != CaptionTemplate():
             raise InputError(
                 "--as-published makes the caption of the raw title, tags and description; leave --caption out"
             )
 
     @property
-    def recipe(self) -> CaptionRecipe:
+    def template(self) -> CaptionTemplate:
         """What makes the caption: as published, a camera's file name is a title too."""
         return self.caption.with_camera_names() if self.as_published else self.caption
 
     def recorded(self) -> dict[str, Any]:
         """The settings that stand in the file that cleaning makes."""
         published = {"as_published": True} if self.as_published else {}
-        return {"caption": str(self.recipe), "classes": self.classes.value, **published, **self.deny.settings()}
+        return {"caption": str(self.template), "classes": self.classes.value, **published, **self.deny.settings()}
 
 
 def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatch:
     """Clean a RAW batch into a CLEANED one, row by row in the same order.
 
-    A record that has no title, tags or description is `no_text`, whatever the recipe; a camera's file name is no title.
-    As published, every record has its row. The denylist is not looked at here: what is on it does not come this far.
+    A record without title, tags and description is `no_text`, whatever the template; a camera's file name is not
+    a title here. As published, every record has its row. Records on the denylist are dropped before this function.
     """
-    texts = (_published_texts if settings.as_published else clean_texts)(batch, settings.recipe)
+    texts = (_published_texts if settings.as_published else clean_texts)(batch, settings.template)
     titles, descriptions, tags = texts["title"], texts["description"], texts["tags"]
     telling = without_camera_names(titles)
     nothing = pc.and_(pc.equal(telling, ""), pc.equal(descriptions, ""))
@@ -94,20 +94,20 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
     )
 
 
-def clean_texts(batch: pa.RecordBatch, recipe: CaptionRecipe) -> dict[str, pa.Array]:
+def clean_texts(batch: pa.RecordBatch, template: CaptionTemplate) -> dict[str, pa.Array]:
     """The columns `title`, `description`, `tags` and `caption` of a RAW batch: every rule, and nothing else."""
     texts = {
         "title": clean_titles(batch["title"]),
         "description": clean_descriptions(batch["description"]),
         "tags": clean_tags(batch["tags"]),
     }
-    return {**texts, "caption": compose_captions(recipe, {"image_id": batch["image_id"], **texts})}
+    return {**texts, "caption": compose_captions(template, {"image_id": batch["image_id"], **texts})}
 
 
-def _published_texts(batch: pa.RecordBatch, recipe: CaptionRecipe) -> dict[str, pa.Array]:
+def _published_texts(batch: pa.RecordBatch, template: CaptionTemplate) -> dict[str, pa.Array]:
     """The texts of a RAW batch as they are, and the filled ones joined by one space."""
     texts = {"title": batch["title"], "description": batch["description"], "tags": batch["tags"]}
-    return {**texts, "caption": compose_captions(recipe, {"image_id": batch["image_id"], **texts})}
+    return {**texts, "caption": compose_captions(template, {"image_id": batch["image_id"], **texts})}
 
 
 def _classes(wnids: pa.Array, among: ClassSet) -> tuple[pa.Array, pa.Array]:

@@ -245,12 +245,12 @@ def _refuse_missing(images: Path | None) -> None:
 
 
 def _clean_settings(caption: str, as_published: bool, deny: "Denylist", classes: ClassSet) -> "CleanSettings":
-    from imagenet_captions.captions.caption_template import CaptionRecipe
+    from imagenet_captions.captions.caption_template import CaptionTemplate
     from imagenet_captions.cleaner.batch import CleanSettings
 
     if as_published:
         refuse_without_effect("with --as-published, whose captions are the raw texts", "caption")
-    return CleanSettings(caption=CaptionRecipe.parse(caption), deny=deny, classes=classes, as_published=as_published)
+    return CleanSettings(caption=CaptionTemplate.parse(caption), deny=deny, classes=classes, as_published=as_published)
 
 
 def _show(counts: Mapping["Outcome", int], out: Path) -> None:

@@ -35,7 +35,7 @@ def export(
     ] = None,
     caption: Annotated[
         str | None,
-        typer.Option(help="Make captions by this recipe; docs/export.md has its words. Default: the dataset's own."),
+        typer.Option(help="Make captions by this template; docs/export.md has its words. Default: the dataset's own."),
     ] = None,
     deny: Deny = None,
     path_prefix: Annotated[
@@ -50,7 +50,7 @@ def export(
 ) -> None:
     """Write a dataset as open_clip CSV, WebDataset, slim CSV, attribution list or the published JSON."""
     from imagenet_captions import exports
-    from imagenet_captions.captions.caption_template import CaptionRecipe
+    from imagenet_captions.captions.caption_template import CaptionTemplate
     from imagenet_captions.flickr.denylist import read_denylist
 
     if to is not Target.WEBDATASET:
@@ -61,7 +61,7 @@ def export(
         settings = exports.ExportSettings(
             to=to.value,
             images=images,
-            caption=None if caption is None else CaptionRecipe.parse(caption),
+            caption=None if caption is None else CaptionTemplate.parse(caption),
             deny=read_denylist(deny),
             path_prefix=path_prefix,
             seed=seed,

@@ -25,7 +25,7 @@ from imagenet_captions.storage.progress import track
 log = logging.getLogger(__name__)
 
 _DENIED_BY = ("image_id", "photo_id", "owner", "photo_page")
-_RECIPE_COLUMNS = ("image_id", "title", "tags", "description")
+_TEMPLATE_COLUMNS = ("image_id", "title", "tags", "description")
 
 
 @dataclass(frozen=True)
@@ -54,22 +54,22 @@ class Job:
     def read_captioned(self, columns: Sequence[str], empty_too: bool = False) -> pa.Table:
         """The same, with the captions that are wanted, and without the rows that have none.
 
-        With `empty_too` an empty caption stays if the recipe says so.
+        With `empty_too` an empty caption stays if the template says so.
         """
-        recipe = self.settings.caption
-        needed = ("caption",) if recipe is None else _RECIPE_COLUMNS
+        template = self.settings.caption
+        needed = ("caption",) if template is None else _TEMPLATE_COLUMNS
         table = self.read(list(dict.fromkeys([*columns, *needed])))
-        if recipe is not None:
+        if template is not None:
             made = [
-                compose_captions(recipe, {name: batch[name] for name in _RECIPE_COLUMNS})
-                for batch in table.select(_RECIPE_COLUMNS).to_batches()
+                compose_captions(template, {name: batch[name] for name in _TEMPLATE_COLUMNS})
+                for batch in table.select(_TEMPLATE_COLUMNS).to_batches()
             ]
             captions = pa.chunked_array(made, pa.string())
             table = (table.drop_columns(["caption"]) if "caption" in table.column_names else table).append_column(
                 "caption", captions
             )
         empty = pc.equal(pc.utf8_trim_whitespace(table["caption"]), "")
-        if not (empty_too and recipe is not None and recipe.empty == "keep"):
+        if not (empty_too and template is not None and template.empty == "keep"):
             self.count("empty", pc.sum(empty).as_py() or 0)
             table = table.filter(pc.invert(empty))
         return self._filled(table).select(list(dict.fromkeys([*columns, "caption"])))

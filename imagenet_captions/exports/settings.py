@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.captions.caption_template import CaptionRecipe
+from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
@@ -43,7 +43,7 @@ class ExportSettings:
 
     to: str
     images: Path | None = None
-    caption: CaptionRecipe | None = None
+    caption: CaptionTemplate | None = None
     deny: Denylist = NOTHING_DENIED
     path_prefix: str | None = None
     seed: int | None = None

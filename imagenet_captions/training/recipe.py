@@ -32,7 +32,7 @@ class Recipe:
     random operations and their strength, or empty; `mixup` is the alpha of the share to which two images are mixed.
     `drop_path` is the rate of stochastic depth. `colour` is the strength of SimCLR's changes of colour and
     `temperature` its loss's; CLIP learns its own temperature, and SimCLR always flips.
-    `caption` is a caption recipe, drawn anew each epoch; without one, captions are those that the data has.
+    `caption` is a caption template, drawn anew each epoch; without one, captions are those that the data has.
     """
 
     objective: str

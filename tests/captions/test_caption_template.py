@@ -1,4 +1,4 @@
-"""Caption recipes: the line of text, and the captions that it makes."""
+"""Caption templates: the line of text, and the captions that it makes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_captions.captions.caption_template import CaptionRecipe, open_clip_templates
+import imagenet_captions
+from imagenet_captions.captions.caption_template import CaptionTemplate, open_clip_templates
 from imagenet_captions.captions.compose import compose_captions
 from imagenet_captions.errors import InputError
 
@@ -18,8 +19,8 @@ from imagenet_captions.errors import InputError
 @pytest.mark.parametrize(
     "text", ["description title", "description,title", " description , title ", "description\ttitle"]
 )
-def test_a_recipe_is_read_in_its_order(text: str) -> None:
-    assert CaptionRecipe.parse(text).fields == ("description", "title")
+def test_a_template_is_read_in_its_order(text: str) -> None:
+    assert CaptionTemplate.parse(text).fields == ("description", "title")
 
 
 @pytest.mark.parametrize(
@@ -33,28 +34,28 @@ def test_a_recipe_is_read_in_its_order(text: str) -> None:
         ("x" * 100_000, "…"),
     ],
 )
-def test_an_impossible_recipe_names_the_fields(text: str, told: str) -> None:
+def test_an_impossible_template_names_the_fields(text: str, told: str) -> None:
     with pytest.raises(InputError, match=r"title, tags, description") as raised:
-        CaptionRecipe.parse(text)
+        CaptionTemplate.parse(text)
     assert told in str(raised.value)
     assert len(str(raised.value)) < 250
 
 
 @pytest.mark.parametrize(
-    ("text", "recipe"),
+    ("text", "template"),
     [
-        ("title|description tags", CaptionRecipe(("title|description", "tags"))),
-        ('title template="a photo of a {}"', CaptionRecipe(("class_name", "title"), template="a photo of a {}")),
-        ("title, class_name, template=open_clip-80", CaptionRecipe(("title", "class_name"), template="open_clip-80")),
-        ("tags names=wordnet seed=7", CaptionRecipe(("class_name", "tags"), names="wordnet", seed=7)),
-        (r'tags separator=", \"" empty=keep', CaptionRecipe(("tags",), separator=', "', empty="keep")),
-        ("tags separator= max_words=20 max_chars=50", CaptionRecipe(("tags",), "", max_words=20, max_chars=50)),
-        ("title camera_names=keep", CaptionRecipe(("title",), camera_names="keep")),
-        ('tags template="photographer\'s {}"', CaptionRecipe(("class_name", "tags"), template="photographer's {}")),
+        ("title|description tags", CaptionTemplate(("title|description", "tags"))),
+        ('title template="a photo of a {}"', CaptionTemplate(("class_name", "title"), template="a photo of a {}")),
+        ("title, class_name, template=open_clip-80", CaptionTemplate(("title", "class_name"), template="open_clip-80")),
+        ("tags names=wordnet seed=7", CaptionTemplate(("class_name", "tags"), names="wordnet", seed=7)),
+        (r'tags separator=", \"" empty=keep', CaptionTemplate(("tags",), separator=', "', empty="keep")),
+        ("tags separator= max_words=20 max_chars=50", CaptionTemplate(("tags",), "", max_words=20, max_chars=50)),
+        ("title camera_names=keep", CaptionTemplate(("title",), camera_names="keep")),
+        ('tags template="photographer\'s {}"', CaptionTemplate(("class_name", "tags"), template="photographer's {}")),
     ],
 )
-def test_a_recipe_with_settings(text: str, recipe: CaptionRecipe) -> None:
-    assert CaptionRecipe.parse(text) == recipe
+def test_a_template_with_settings(text: str, template: CaptionTemplate) -> None:
+    assert CaptionTemplate.parse(text) == template
 
 
 @pytest.mark.parametrize(
@@ -78,20 +79,20 @@ def test_a_recipe_with_settings(text: str, recipe: CaptionRecipe) -> None:
 )
 def test_an_impossible_setting_is_told(text: str, told: str) -> None:
     with pytest.raises(InputError) as raised:
-        CaptionRecipe.parse(text)
+        CaptionTemplate.parse(text)
     assert told in str(raised.value)
 
 
 def test_a_template_without_the_class_name_has_no_effect_and_is_refused() -> None:
     with pytest.raises(InputError, match="add class_name"):
-        CaptionRecipe(("title",), template="a {}")
+        CaptionTemplate(("title",), template="a {}")
 
 
 def test_camera_names_without_a_title_have_no_effect_and_are_refused() -> None:
     with pytest.raises(InputError, match="camera_names=keep is for the title; add title to the fields"):
-        CaptionRecipe.parse("tags camera_names=keep")
-    assert CaptionRecipe(("tags",)).with_camera_names() == CaptionRecipe(("tags",))
-    assert str(CaptionRecipe.parse("tags|title seed=1").with_camera_names()) == "tags|title camera_names=keep seed=1"
+        CaptionTemplate.parse("tags camera_names=keep")
+    assert CaptionTemplate(("tags",)).with_camera_names() == CaptionTemplate(("tags",))
+    assert str(CaptionTemplate.parse("tags|title seed=1").with_camera_names()) == "tags|title camera_names=keep seed=1"
 
 
 groups = st.permutations(["title", "tags|description", "class_name"]).flatmap(
@@ -106,12 +107,16 @@ groups = st.permutations(["title", "tags|description", "class_name"]).flatmap(
     st.none() | st.integers(1, 99),
     st.integers(0, 9),
 )
-def test_the_text_of_a_recipe_is_the_recipe(
-    fields: tuple[str, ...], separator: str, template: str, most: int | None, seed: int
+def test_the_text_of_a_template_is_the_template(
+    fields: tuple[str, ...], separator: str, sentence: str, most: int | None, seed: int
 ) -> None:
-    template = template if "class_name" in fields else "{}"
-    recipe = CaptionRecipe(fields, separator, template, max_words=most, seed=seed)
-    assert CaptionRecipe.parse(str(recipe)) == recipe
+    sentence = sentence if "class_name" in fields else "{}"
+    made = CaptionTemplate(fields, separator, sentence, max_words=most, seed=seed)
+    assert CaptionTemplate.parse(str(made)) == made
+
+
+def test_the_class_has_its_earlier_name_too() -> None:
+    assert imagenet_captions.CaptionRecipe is CaptionTemplate
 
 
 def test_open_clips_templates() -> None:
@@ -131,7 +136,7 @@ ROWS = {
 
 def composed(text: str) -> list[str]:
     columns = {name: pa.array(values) for name, values in ROWS.items()}
-    captions: list[str] = compose_captions(CaptionRecipe.parse(text), columns).to_pylist()
+    captions: list[str] = compose_captions(CaptionTemplate.parse(text), columns).to_pylist()
     return captions
 
 
@@ -172,19 +177,19 @@ def test_captions_of_columns(text: str, captions: list[str]) -> None:
 def test_an_empty_tag_adds_no_separator() -> None:
     tags = [["", "a", ""], ["b", None, "c"], [], [""], None]
     columns = {"image_id": pa.array(ROWS["image_id"]), "tags": pa.array(tags, pa.list_(pa.string()))}
-    assert compose_captions(CaptionRecipe(("tags",)), columns).to_pylist()[:4] == ["a", "b c", "", ""]
+    assert compose_captions(CaptionTemplate(("tags",)), columns).to_pylist()[:4] == ["a", "b c", "", ""]
     sliced = {name: column.slice(1, 3) for name, column in columns.items()}
-    assert compose_captions(CaptionRecipe(("tags",)), sliced).to_pylist() == ["b c", "", ""]
+    assert compose_captions(CaptionTemplate(("tags",)), sliced).to_pylist() == ["b c", "", ""]
 
 
 def test_chance_depends_on_the_seed_and_the_image_alone() -> None:
     ids = [f"{TENCH}_{number}" for number in range(2000)]
     columns = {"image_id": pa.array(ids), "title": pa.array(["t"] * 2000), "description": pa.array(["d"] * 2000)}
-    recipe = CaptionRecipe.parse("title|description template=open_clip-80 names=wordnet seed=1")
-    captions = compose_captions(recipe, columns).to_pylist()
+    template = CaptionTemplate.parse("title|description template=open_clip-80 names=wordnet seed=1")
+    captions = compose_captions(template, columns).to_pylist()
     backwards = {name: column.take(pa.array(range(1999, -1, -1))) for name, column in columns.items()}
-    assert compose_captions(recipe, backwards).to_pylist() == captions[::-1]
-    again = compose_captions(replace(recipe, seed=2), columns).to_pylist()
+    assert compose_captions(template, backwards).to_pylist() == captions[::-1]
+    again = compose_captions(replace(template, seed=2), columns).to_pylist()
     assert sum(one != other for one, other in zip(captions, again, strict=True)) > 1900
     endings = Counter(caption[-1] for caption in captions)
     assert set(endings) == {"t", "d"}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagenet_captions.captions.camera_names import is_camera_name
-from imagenet_captions.captions.caption_template import DEFAULT_FIELDS, CaptionRecipe
+from imagenet_captions.captions.caption_template import DEFAULT_FIELDS, CaptionTemplate
 from imagenet_captions.cleaner.batch import CLEANED, CleanSettings, clean_batch
 from imagenet_captions.cleaner.columns import MACHINE_TAG
 from imagenet_captions.cleaner.text import clean_description, clean_title
@@ -31,8 +31,8 @@ records = st.lists(
     ),
     max_size=6,
 )
-recipes = st.permutations(DEFAULT_FIELDS).flatmap(
-    lambda fields: st.integers(1, 3).map(lambda n: CaptionRecipe(tuple(fields[:n])))
+templates = st.permutations(DEFAULT_FIELDS).flatmap(
+    lambda fields: st.integers(1, 3).map(lambda n: CaptionTemplate(tuple(fields[:n])))
 )
 
 
@@ -44,19 +44,19 @@ def cleaned_tags(tags: list[str]) -> list[str]:
     return list(kept.values())
 
 
-def one_by_one(raw: dict[str, Any], recipe: CaptionRecipe) -> dict[str, Any]:
+def one_by_one(raw: dict[str, Any], template: CaptionTemplate) -> dict[str, Any]:
     title = clean_title(raw["title"])
     made = {"title": title, "description": clean_description(raw["description"]), "tags": cleaned_tags(raw["tags"])}
     parts = {**made, "title": "" if is_camera_name(title) else title, "tags": " ".join(made["tags"])}
-    caption = " ".join(parts[field] for field in recipe.fields if parts[field])
+    caption = " ".join(parts[field] for field in template.fields if parts[field])
     return {**made, "caption": caption, "outcome": "kept" if any(parts.values()) else "no_text"}
 
 
-@given(records, recipes)
-def test_columns_are_cleaned_as_single_strings_are(raw: list[dict[str, Any]], recipe: CaptionRecipe) -> None:
-    cleaned = clean_batch(batch(raw), CleanSettings(recipe, language=False))
+@given(records, templates)
+def test_columns_are_cleaned_as_single_strings_are(raw: list[dict[str, Any]], template: CaptionTemplate) -> None:
+    cleaned = clean_batch(batch(raw), CleanSettings(template, language=False))
     names = ["title", "description", "tags", "caption", "outcome"]
-    assert cleaned.select(names).to_pylist() == [one_by_one(each, recipe) for each in raw]
+    assert cleaned.select(names).to_pylist() == [one_by_one(each, template) for each in raw]
 
 
 @given(records)
@@ -93,8 +93,8 @@ def test_every_column_of_a_row() -> None:
 def test_mentions_are_of_the_texts_and_not_of_the_caption() -> None:
     raw = [record(f"{TENCH}_1", "Goldfish", "and a tench", ["great white", "shark"]), record(f"{TENCH}_2", "tenches")]
     raw += [record(f"{TENCH}_3", "goldfish"), record("n02084071_1", "tench"), record(f"{TENCH}_4", "IMG_1234")]
-    for recipe in ("title tags description", "title"):
-        cleaned = clean_batch(batch(raw), CleanSettings(CaptionRecipe.parse(recipe), language=False))
+    for template in ("title tags description", "title"):
+        cleaned = clean_batch(batch(raw), CleanSettings(CaptionTemplate.parse(template), language=False))
         assert cleaned["mentions"].to_pylist() == [" 0 1 ", " 0 ", " 1 ", " 0 ", ""]
         assert cleaned["names_class"].to_pylist() == [True, True, False, False, False]
 
@@ -108,7 +108,7 @@ def test_classes_and_those_outside() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "recipe", "detail"),
+    ("raw", "template", "detail"),
     [
         (record("n01440764_1"), "title tags description", "nothing in title, tags, description"),
         (record("n01440764_1", " ", "<br>", ["", "geo:lat=1"], detail="a remark"), "title tags description",
@@ -117,14 +117,14 @@ def test_classes_and_those_outside() -> None:
         (record("n01440764_1", "IMG_1234"), "tags", "nothing but a camera's file name"),
     ],
 )  # fmt: skip
-def test_why_there_is_no_text(raw: dict[str, Any], recipe: str, detail: str) -> None:
-    cleaned = clean_batch(batch([raw]), CleanSettings(CaptionRecipe.parse(recipe), language=False))
+def test_why_there_is_no_text(raw: dict[str, Any], template: str, detail: str) -> None:
+    cleaned = clean_batch(batch([raw]), CleanSettings(CaptionTemplate.parse(template), language=False))
     assert (cleaned["outcome"][0].as_py(), cleaned["detail"][0].as_py()) == ("no_text", detail)
 
 
-def test_a_record_that_has_text_stays_whatever_the_recipe() -> None:
+def test_a_record_that_has_text_stays_whatever_the_template() -> None:
     raw = [record("n01440764_1", "IMG_1234", "text"), record("n01440764_2", "a tench")]
-    cleaned = clean_batch(batch(raw), CleanSettings(CaptionRecipe.parse("tags"), language=False))
+    cleaned = clean_batch(batch(raw), CleanSettings(CaptionTemplate.parse("tags"), language=False))
     assert cleaned["outcome"].to_pylist() == ["kept", "kept"]
     assert cleaned["caption"].to_pylist() == ["", ""]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from imagenet_captions.captions.caption_template import CaptionRecipe
+from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.captions.compose import compose_captions
 from imagenet_captions.cleaner import clean as stage
 from imagenet_captions.cleaner.batch import CleanSettings
@@ -50,7 +50,7 @@ def test_rows_are_sorted_and_counted(tmp_path: Path) -> None:
 
 def test_the_file_tells_what_it_was_made_of(tmp_path: Path) -> None:
     out = tmp_path / "captions.parquet"
-    clean(FakeSource([FULL]), out, CleanSettings(CaptionRecipe(("tags", "title"))), 1)
+    clean(FakeSource([FULL]), out, CleanSettings(CaptionTemplate(("tags", "title"))), 1)
     schema = pq.read_schema(out)
     assert schema.names == CAPTIONS.names
     assert pq.read_table(out).cast(CAPTIONS).validate(full=True) is None  # Parquet knows no seconds: they come as ms
@@ -247,10 +247,10 @@ def test_as_published_every_entry_has_its_row_and_its_raw_texts(tmp_path: Path) 
     assert recorded["as_published"] is True
     assert recorded["caption"] == "title tags description camera_names=keep"
     columns = {name: pq.read_table(out)[name].combine_chunks() for name in ("image_id", "title", "tags", "description")}
-    again = compose_captions(CaptionRecipe.parse(recorded["caption"]), columns)
+    again = compose_captions(CaptionTemplate.parse(recorded["caption"]), columns)
     assert again.to_pylist() == [row["caption"] for row in rows]
 
 
 def test_as_published_goes_with_no_other_caption() -> None:
     with pytest.raises(InputError, match="--as-published makes the caption of the raw title"):
-        CleanSettings(CaptionRecipe(("title",)), as_published=True)
+        CleanSettings(CaptionTemplate(("title",)), as_published=True)

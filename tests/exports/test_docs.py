@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from imagenet_captions.captions.caption_template import CaptionRecipe
+from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.demo.run import SAMPLE, run_demo
 from imagenet_captions.exports import TARGETS
 from tests.test_readme import run
@@ -52,4 +52,4 @@ def test_every_example() -> None:
 
 def test_every_target_and_setting_is_named() -> None:
     assert all(f"| `{target}` |" in TEXT for target in TARGETS)
-    assert all(f"{name}=" in TEXT for name in vars(CaptionRecipe()) if name != "fields")
+    assert all(f"{name}=" in TEXT for name in vars(CaptionTemplate()) if name != "fields")

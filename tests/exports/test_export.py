@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from imagenet_captions.captions.caption_template import CaptionRecipe
+from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports import TARGETS, ExportSettings, export
@@ -89,8 +89,8 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path, pictures: Path, to: str)
         ({"to": "slim", "shard_size": 1}, "--shard-size means nothing"),
         ({"to": "slim", "images": Path("x")}, "--images means nothing"),
         ({"to": "webdataset", "path_prefix": "x"}, "--path-prefix means nothing"),
-        ({"to": "release-json", "caption": CaptionRecipe()}, "--caption means nothing"),
-        ({"to": "attribution", "caption": CaptionRecipe()}, "--caption means nothing"),
+        ({"to": "release-json", "caption": CaptionTemplate()}, "--caption means nothing"),
+        ({"to": "attribution", "caption": CaptionTemplate()}, "--caption means nothing"),
         ({"to": "webdataset", "shard_size": 0}, "--shard-size 0 is not possible"),
     ],
 )
@@ -263,11 +263,11 @@ def test_a_caption_of_an_as_published_dataset_has_its_camera_names(tmp_path: Pat
     captions = write_published(tmp_path / "captions.parquet", title="IMG_1234")
     package(captions, made, PackageSettings(train_folder(tmp_path / "images"), workers=1))
     out, again = tmp_path / "one" / names(to), tmp_path / "two" / names(to)
-    assert export(made, out, ExportSettings(to, caption=CaptionRecipe(("title",)))).counts["exported"] == len(IDS)
+    assert export(made, out, ExportSettings(to, caption=CaptionTemplate(("title",)))).counts["exported"] == len(IDS)
     receipt = json.loads(receipt_path(out).read_text(encoding="utf-8"))
     assert receipt["settings"]["caption"] == "title camera_names=keep"
     assert "--caption 'title camera_names=keep'" in receipt["command"]
-    export(made, again, ExportSettings(to, caption=CaptionRecipe(("title",), camera_names="keep")))
+    export(made, again, ExportSettings(to, caption=CaptionTemplate(("title",), camera_names="keep")))
     assert contents(out.parent) == contents(again.parent)
-    only_tags = ExportSettings(to, caption=CaptionRecipe(("tags",)))
+    only_tags = ExportSettings(to, caption=CaptionTemplate(("tags",)))
     assert export(made, tmp_path / "tags" / names(to), only_tags).counts["exported"] == len(IDS)

@@ -39,7 +39,7 @@ EXPORTS = [
 
 @pytest.fixture(name="here")
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A dataset whose own captions are none that its recipe makes, and folders of which each lacks some images."""
+    """A dataset whose own captions are none that its template makes, and folders of which each lacks some images."""
     held = images(ids(COUNT))
     own = train_folder(tmp_path / "own", {name: held[name] for name in ids(COUNT)[1:]})
     made = dataset(tmp_path, [f"caption {number}" for number in range(COUNT)], images=own)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from imagenet_captions.captions.caption_template import CaptionRecipe
+from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports import ExportSettings, delimited, export
 from imagenet_captions.exports.delimited import protect, verify_delimited, write_delimited
@@ -181,20 +181,20 @@ def test_paths_of_the_files_that_are_there(tmp_path: Path, monkeypatch: pytest.M
     )
 
 
-def test_another_recipe(tmp_path: Path) -> None:
+def test_another_template(tmp_path: Path) -> None:
     made = dataset(tmp_path, ["x", "y"], columns={"title": ["A fish", "IMG_1234"], "tags": [["wet"], []]})
     out = tmp_path / "t.tsv"
-    recipe = CaptionRecipe.parse('title tags separator="; " template="a photo of a {}"')
-    exported = export(made, out, ExportSettings("open-clip-csv", caption=recipe))
+    template = CaptionTemplate.parse('title tags separator="; " template="a photo of a {}"')
+    exported = export(made, out, ExportSettings("open-clip-csv", caption=template))
     assert exported.counts == {"rows": 2, "empty": 1, "exported": 1}
     assert pd.read_csv(out, sep="\t")["title"].tolist() == ["a photo of a tench; A fish; wet"]
-    assert json.loads((tmp_path / "t.tsv.json").read_text())["settings"]["caption"] == str(recipe)
+    assert json.loads((tmp_path / "t.tsv.json").read_text())["settings"]["caption"] == str(template)
 
 
-def test_the_datasets_own_recipe_gives_its_own_captions(tmp_path: Path) -> None:
+def test_the_datasets_own_template_gives_its_own_captions(tmp_path: Path) -> None:
     made = dataset(tmp_path, [f"Photo {image_id} one zwei" for image_id in ids(3)])
     export(made, tmp_path / "own.csv", ExportSettings("slim"))
-    export(made, tmp_path / "made.csv", ExportSettings("slim", caption=CaptionRecipe()))
+    export(made, tmp_path / "made.csv", ExportSettings("slim", caption=CaptionTemplate()))
     assert (tmp_path / "own.csv").read_bytes() == (tmp_path / "made.csv").read_bytes()
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from imagenet_captions.captions.caption_template import CaptionRecipe
+from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports import ExportSettings, export
 from imagenet_captions.exports.tars import header
@@ -139,10 +139,10 @@ def test_rows_without_caption_or_image_have_no_sample(tmp_path: Path, pictures: 
     assert not {ids(COUNT)[i] for i in (0, 1, 2, 5, 6)} & {sample["__key__"] for sample in read(tmp_path / "wds")}
 
 
-def test_an_empty_caption_stays_if_the_recipe_says_so(tmp_path: Path, pictures: dict[str, bytes]) -> None:
+def test_an_empty_caption_stays_if_the_template_says_so(tmp_path: Path, pictures: dict[str, bytes]) -> None:
     made = dataset(tmp_path, captions(), columns={"title": ["", *["t"] * (COUNT - 1)]})
-    recipe = CaptionRecipe.parse("title empty=keep")
-    settings = ExportSettings("webdataset", tmp_path / "pictures", recipe)
+    template = CaptionTemplate.parse("title empty=keep")
+    settings = ExportSettings("webdataset", tmp_path / "pictures", template)
     assert export(made, tmp_path / "wds", settings).counts == {"rows": COUNT, "exported": COUNT}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from imagenet_captions.captions.caption_template import CaptionRecipe
+from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.crawler.crawl import CrawlSettings
 from imagenet_captions.crawler.matching.match import MatchSettings
@@ -78,7 +78,7 @@ def test_a_changed_setting_runs_its_stage(tmp_path: Path, ran: Ran) -> None:
     build(tmp_path / "out", replace(settings, package=PackageSettings(images=SAMPLE / "train", workers=1)))
     assert ran == ["package"]
     ran.clear()
-    build(tmp_path / "out", replace(settings, clean=CleanSettings(caption=CaptionRecipe(("title",)))))
+    build(tmp_path / "out", replace(settings, clean=CleanSettings(caption=CaptionTemplate(("title",)))))
     assert ran == ["clean", "package"]
 
 

@@ -1,7 +1,7 @@
 """The captions that a model is trained on: put together by the language of exports, drawn anew in every epoch.
 
-A recipe is a `CaptionRecipe`, and `compose_captions` makes the captions, so that a column and a training batch follow
-the same rules. Classes are given as `examples.Class`, since a name alone has no other names.
+A template is a `CaptionTemplate`, and `compose_captions` makes the captions, so that a column and a training batch
+follow the same rules. Classes are given as `examples.Class`, since a name alone has no other names.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
-from imagenet_captions.captions.caption_template import CLASS_NAME, OPEN_CLIP_80, CaptionRecipe
+from imagenet_captions.captions.caption_template import CLASS_NAME, OPEN_CLIP_80, CaptionTemplate
 from imagenet_captions.captions.compose import compose_captions, names_of
 from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import InputError
@@ -24,25 +24,25 @@ from imagenet_captions.storage.receipts import is_dataset
 
 log = logging.getLogger(__name__)
 
-CLASS_NAMES_ONLY = CaptionRecipe((CLASS_NAME,), template=OPEN_CLIP_80)
+CLASS_NAMES_ONLY = CaptionTemplate((CLASS_NAME,), template=OPEN_CLIP_80)
 _LOOKED_AT = 1000
 _AT_ONCE = 4096
 
 
 @dataclass(frozen=True)
 class CaptionSampler:
-    """Captions by a recipe, or with None those that are stored; all chance follows from the seed, the id and the epoch.
+    """Captions by a template, or the stored ones with None; random choices depend on the seed, the id and the epoch.
 
-    A recipe's own seed is added to `seed`. A row that has nothing but a caption, as in an open_clip CSV, has it in the
-    place of the recipe's first text field.
+    A template's own seed is added to `seed`. A row with nothing but a caption, as in an open_clip CSV, uses it for the
+    template's first text field.
 
-    >>> sampler = CaptionSampler(CaptionRecipe.parse("title|description"), seed=0)
+    >>> sampler = CaptionSampler(CaptionTemplate.parse("title|description"), seed=0)
     >>> texts = Texts(title="A fish", description="caught by me")
     >>> [sampler(texts, None, "n01440764_17", epoch) for epoch in range(3)]
     ['caught by me', 'A fish', 'caught by me']
     """
 
-    recipe: CaptionRecipe | None
+    template: CaptionTemplate | None
     seed: int
 
     def __call__(self, texts: Texts, class_: Class | None, image_id: str, epoch: int) -> str:
@@ -53,25 +53,25 @@ class CaptionSampler:
         self, texts: Sequence[Texts], classes: Sequence[Class | None], image_ids: Sequence[str], epoch: int
     ) -> list[str]:
         """The captions of several images, a few microseconds each."""
-        if self.recipe is None:
+        if self.template is None:
             return [text.caption for text in texts]
-        recipe = replace(self.recipe, seed=self.recipe.seed + self.seed)
-        wanted = [_standing_in(text, recipe) for text in texts]
+        template = replace(self.template, seed=self.template.seed + self.seed)
+        wanted = [_standing_in(text, template) for text in texts]
         rows = {
             "image_id": pa.array(image_ids, pa.string()),
             "title": pa.array([text.title for text in wanted], pa.string()),
             "tags": pa.array([text.tags for text in wanted], pa.list_(pa.string())),
             "description": pa.array([text.description for text in wanted], pa.string()),
         }
-        if CLASS_NAME in recipe.fields:
-            names = list(map(_names, classes, image_ids, [recipe.names] * len(wanted)))
+        if CLASS_NAME in template.fields:
+            names = list(map(_names, classes, image_ids, [template.names] * len(wanted)))
             rows["class_names"] = pa.array(names, pa.list_(pa.string()))
-        captions: list[str] = compose_captions(recipe, rows, epoch).to_pylist()
+        captions: list[str] = compose_captions(template, rows, epoch).to_pylist()
         return captions
 
 
-def make_sampler(examples: Examples, recipe: CaptionRecipe | None, seed: int) -> CaptionSampler:
-    """The captions for some examples: by the recipe, or, without one, as they are stored, or of the texts there are.
+def make_sampler(examples: Examples, template: CaptionTemplate | None, seed: int) -> CaptionSampler:
+    """The captions for some examples: by the template, or, without one, as they are stored, or of the texts there are.
 
     Where the examples are a dataset as published, a title that is a camera's file name is part of its captions too.
     Where there are no texts at all, the names of the classes are put into open_clip's sentences, and a line says so.
@@ -80,17 +80,17 @@ def make_sampler(examples: Examples, recipe: CaptionRecipe | None, seed: int) ->
     looked_at = np.unique(np.linspace(0, len(examples) - 1, min(len(examples), _LOOKED_AT)).astype(np.int64))
     texts = [examples.texts(row) for row in looked_at.tolist()]
     if not any(text != Texts() for text in texts):
-        if recipe is not None and CLASS_NAME in recipe.fields:
-            return CaptionSampler(recipe, seed)
+        if template is not None and CLASS_NAME in template.fields:
+            return CaptionSampler(template, seed)
         if examples.classes is None:
             raise InputError(f"{examples.source} has neither texts nor labels, so there is nothing to make captions of")
         log.info("%s has no texts; captions are made of its class names: %s", examples.source, CLASS_NAMES_ONLY)
         return CaptionSampler(CLASS_NAMES_ONLY, seed)
-    if recipe is None and not any(text.caption for text in texts):
-        recipe = CaptionRecipe()
-    if recipe is not None and is_dataset(examples.source) and read_manifest(examples.source).as_published:
-        recipe = recipe.with_camera_names()
-    return CaptionSampler(recipe, seed)
+    if template is None and not any(text.caption for text in texts):
+        template = CaptionTemplate()
+    if template is not None and is_dataset(examples.source) and read_manifest(examples.source).as_published:
+        template = template.with_camera_names()
+    return CaptionSampler(template, seed)
 
 
 def with_captions(examples: Examples, sampler: CaptionSampler) -> Examples:
@@ -100,8 +100,8 @@ def with_captions(examples: Examples, sampler: CaptionSampler) -> Examples:
     """
     kept = np.flatnonzero(np.fromiter(_has_caption(examples, sampler), bool, len(examples)))
     if not len(kept):
-        recipe = "its own captions" if sampler.recipe is None else f"the caption {sampler.recipe}"
-        raise InputError(f"no image of {examples.source} has a text by {recipe}; give other fields with --caption")
+        template = "its own captions" if sampler.template is None else f"the caption {sampler.template}"
+        raise InputError(f"no image of {examples.source} has a text by {template}; give other fields with --caption")
     if len(kept) == len(examples):
         return examples
     log.info("%s of %s images have no caption and are left out", f"{len(examples) - len(kept):,}", f"{len(examples):,}")
@@ -128,11 +128,11 @@ def _has_caption(examples: Examples, sampler: CaptionSampler) -> Iterator[bool]:
             bar.update(len(rows))
 
 
-def _standing_in(texts: Texts, recipe: CaptionRecipe) -> Texts:
-    """The texts, with the caption as the recipe's first text field where there is nothing else."""
-    if not texts.caption or texts.title or texts.description or texts.tags or not recipe.text_fields:
+def _standing_in(texts: Texts, template: CaptionTemplate) -> Texts:
+    """The texts, with the caption as the template's first text field where there is nothing else."""
+    if not texts.caption or texts.title or texts.description or texts.tags or not template.text_fields:
         return texts
-    first = recipe.text_fields[0]
+    first = template.text_fields[0]
     if first == "tags":
         return Texts(tags=(texts.caption,))
     return Texts(title=texts.caption) if first == "title" else Texts(description=texts.caption)

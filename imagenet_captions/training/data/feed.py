@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import torch
 
-from imagenet_captions.captions.caption_template import CaptionRecipe
+from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.images.examples import Class, Examples
 from imagenet_captions.images.pixels import RandAugment, TrainTransform, TwoViews
 from imagenet_captions.models.model import Model
@@ -33,7 +33,7 @@ class Feed:
         recipe = settings.recipe
         captions = None
         if recipe.objective == CONTRASTIVE:
-            wanted = None if recipe.caption is None else CaptionRecipe.parse(recipe.caption)
+            wanted = None if recipe.caption is None else CaptionTemplate.parse(recipe.caption)
             captions = make_sampler(examples, wanted, settings.seed)
             examples = with_captions(examples, captions)
         self._micro_batches = recipe.accumulate

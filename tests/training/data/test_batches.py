@@ -10,7 +10,7 @@ from itertools import takewhile
 import pytest
 import torch
 
-from imagenet_captions.captions.caption_template import CaptionRecipe
+from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.errors import InputError, StoppedEarly
 from imagenet_captions.images.pixels import ImageSpec, TrainTransform, TwoViews, decode
 from imagenet_captions.training.data.batches import Batch, LoaderSettings, make_loader
@@ -18,7 +18,7 @@ from imagenet_captions.training.data.captions import CaptionSampler
 from tests.training.in_memory import Made
 
 SPEC = ImageSpec(16)
-CAPTIONS = CaptionSampler(CaptionRecipe.parse("title|description"), 0)
+CAPTIONS = CaptionSampler(CaptionTemplate.parse("title|description"), 0)
 
 
 def lengths(texts: Sequence[str]) -> torch.Tensor:

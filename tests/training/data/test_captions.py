@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from imagenet_captions.captions.caption_template import CaptionRecipe, open_clip_templates
+from imagenet_captions.captions.caption_template import CaptionTemplate, open_clip_templates
 from imagenet_captions.captions.compose import compose_captions
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.examples import Class, Texts, only_ids, open_examples
@@ -25,12 +25,12 @@ TENCH = Class("n01440764", "tench")
 TEXTS = Texts("A fish", "caught by me", ("fish", "new york"), "stored")
 
 
-def sampler(recipe: str, seed: int = 0) -> CaptionSampler:
-    return CaptionSampler(CaptionRecipe.parse(recipe), seed)
+def sampler(template: str, seed: int = 0) -> CaptionSampler:
+    return CaptionSampler(CaptionTemplate.parse(template), seed)
 
 
 @pytest.mark.parametrize(
-    ("recipe", "caption"),
+    ("template", "caption"),
     [
         ("title tags description", "A fish fish new york caught by me"),
         ('tags title separator="; "', "fish new york; A fish"),
@@ -39,8 +39,8 @@ def sampler(recipe: str, seed: int = 0) -> CaptionSampler:
         ("title max_words=1", "A"),
     ],
 )
-def test_a_caption_is_that_of_the_recipe(recipe: str, caption: str) -> None:
-    assert sampler(recipe)(TEXTS, TENCH, "n01440764_1", 0) == caption
+def test_a_caption_is_that_of_the_template(template: str, caption: str) -> None:
+    assert sampler(template)(TEXTS, TENCH, "n01440764_1", 0) == caption
 
 
 def test_a_batch_has_the_captions_that_an_export_of_that_epoch_would_have() -> None:
@@ -49,12 +49,12 @@ def test_a_batch_has_the_captions_that_an_export_of_that_epoch_would_have() -> N
         Texts(title, description, tuple(tags))
         for title, description, tags in zip(ROWS["title"], ROWS["description"], ROWS["tags"], strict=True)
     ]
-    recipe = CaptionRecipe.parse("title|description tags template=open_clip-80 names=wordnet")
+    template = CaptionTemplate.parse("title|description tags template=open_clip-80 names=wordnet")
     for epoch in range(3):
-        ours = CaptionSampler(recipe, seed=4).batch(texts, [None] * len(texts), ROWS["image_id"], epoch)
-        assert ours == compose_captions(replace(recipe, seed=4), columns, epoch).to_pylist()
+        ours = CaptionSampler(template, seed=4).batch(texts, [None] * len(texts), ROWS["image_id"], epoch)
+        assert ours == compose_captions(replace(template, seed=4), columns, epoch).to_pylist()
         rows = zip(texts, ROWS["image_id"], strict=True)
-        assert ours == [CaptionSampler(recipe, 4)(text, None, image_id, epoch) for text, image_id in rows]
+        assert ours == [CaptionSampler(template, 4)(text, None, image_id, epoch) for text, image_id in rows]
 
 
 def test_choices_are_drawn_anew_in_every_epoch() -> None:
@@ -89,7 +89,7 @@ def test_stored_captions_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "recipe", "first"),
+    ("fields", "template", "first"),
     [
         (("caption",), None, "caption 0"),
         (("title", "description", "tags"), None, "title 0 tag0 x about 0"),
@@ -98,16 +98,16 @@ def test_stored_captions_as_they_are() -> None:
         ((), "class_name", "tree frog"),
     ],
 )
-def test_what_a_set_has_decides_what_is_taken(fields: tuple[str, ...], recipe: str | None, first: str) -> None:
+def test_what_a_set_has_decides_what_is_taken(fields: tuple[str, ...], template: str | None, first: str) -> None:
     examples = Made(4, fields=fields)
-    made = make_sampler(examples, CaptionRecipe.parse(recipe) if recipe else None, 0)
+    made = make_sampler(examples, CaptionTemplate.parse(template) if template else None, 0)
     assert captions_of(examples, made, [0], 0) == [first]
 
 
 def test_a_set_of_labels_alone_has_its_class_names_in_sentences(caplog: pytest.LogCaptureFixture) -> None:
     examples = Made(4, fields=())
     with caplog.at_level(logging.INFO):
-        made = make_sampler(examples, CaptionRecipe(), 0)
+        made = make_sampler(examples, CaptionTemplate(), 0)
     assert "made of its class names" in caplog.text
     templates = {template.replace("{}", "tree frog") for template in open_clip_templates()}
     assert {captions_of(examples, made, [0], epoch)[0] for epoch in range(30)} <= templates
@@ -141,12 +141,12 @@ def test_a_camera_name_is_a_caption_where_the_texts_are_as_published(
     captions = write(tmp_path / "captions.parquet", title="IMG_1234")
     package(captions, tmp_path / "dataset", PackageSettings(train_folder(tmp_path / "images"), workers=1))
     examples = open_examples(tmp_path / "dataset")
-    made = make_sampler(only_ids(examples, IDS), CaptionRecipe.parse("title"), 0)
+    made = make_sampler(only_ids(examples, IDS), CaptionTemplate.parse("title"), 0)
     if not kept:
         with pytest.raises(InputError, match="by the caption title;"):
             with_captions(examples, made)
         return
     assert len(with_captions(examples, made)) == kept
     assert captions_of(examples, made, [0], 0) == ["IMG_1234"]
-    assert captions_of(examples, make_sampler(examples, CaptionRecipe.parse("tags"), 0), [0], 0) != [""]
+    assert captions_of(examples, make_sampler(examples, CaptionTemplate.parse("tags"), 0), [0], 0) != [""]
     assert captions_of(examples, make_sampler(examples, None, 0), [0], 0) == [examples.texts(0).caption]
