@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.dataset.parquet_pages import UnreadablePages, values_in
 from imagenet_captions.errors import InputError
-from imagenet_captions.images.sources import Place
+from imagenet_captions.images.sources import ByteRange
 from imagenet_captions.storage.parquet import parquet_file
 from imagenet_captions.storage.places import is_remote
 from imagenet_captions.storage.remote import RemotePath
@@ -20,26 +20,26 @@ from imagenet_captions.storage.remote import RemotePath
 _COLUMN = "image.bytes"
 
 
-def places_in_shards(shards: Sequence[Path]) -> dict[str, Place]:
+def byte_ranges_in_shards(shards: Sequence[Path]) -> dict[str, ByteRange]:
     """Where in a dataset's shards the bytes of each image lie, by image id.
 
     A shuffled order would otherwise decode a row group of hundreds of images for each one, or copy all of them first.
     Raises InputError for shards that this package did not write.
     """
-    places: dict[str, Place] = {}
+    ranges: dict[str, ByteRange] = {}
     for shard in shards:
         try:
             if is_remote(shard):
-                places |= _places_in(shard, partial(_values_in_object, shard))
+                ranges |= _ranges_in(shard, partial(_values_in_object, shard))
                 continue
             with shard.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                places |= _places_in(shard, partial(values_in, mapped))
+                ranges |= _ranges_in(shard, partial(values_in, mapped))
         except (UnreadablePages, IndexError, KeyError):
             raise InputError(
                 f"the images in {shard} are damaged, which `imagenet-captions verify {shard.parent.parent}` tells, or "
                 "not stored as this version stores them; package the dataset again, or give --images"
             ) from None
-    return places
+    return ranges
 
 
 def _values_in_object(shard: RemotePath, start: int, size: int, nullable: bool) -> Iterator[tuple[int, int]]:
@@ -48,8 +48,8 @@ def _values_in_object(shard: RemotePath, start: int, size: int, nullable: bool) 
     return ((start + offset, length) for offset, length in values_in(chunk, 0, size, nullable))
 
 
-def _places_in(shard: Path, values_of: Callable[[int, int, bool], Iterator[tuple[int, int]]]) -> dict[str, Place]:
-    found: dict[str, Place] = {}
+def _ranges_in(shard: Path, values_of: Callable[[int, int, bool], Iterator[tuple[int, int]]]) -> dict[str, ByteRange]:
+    found: dict[str, ByteRange] = {}
     with parquet_file(shard) as opened:
         metadata = opened.metadata
         (column,) = [at for at in range(metadata.num_columns) if metadata.schema.column(at).path == _COLUMN]
@@ -63,7 +63,7 @@ def _places_in(shard: Path, values_of: Callable[[int, int, bool], Iterator[tuple
             if len(ids) != len(values):
                 raise UnreadablePages
             name = str(shard)
-            found |= {image_id: Place(name, *value) for image_id, value in zip(ids, values, strict=True)}
+            found |= {image_id: ByteRange(name, *value) for image_id, value in zip(ids, values, strict=True)}
     return found
 
 

@@ -60,7 +60,7 @@ def _file_paths(job: Job, table: pa.Table, path: Path) -> pa.ChunkedArray:
         remove_tree(scratch)
     root = str(images)
     start = _before(root if prefix is None else prefix)
-    paths = [None if place is None else start + place.path[len(root) :].lstrip("/") for place in located.places]
+    paths = [None if part is None else start + part.path[len(root) :].lstrip("/") for part in located.ranges]
     return pa.chunked_array([pa.array(paths, pa.string())])
 
 

@@ -16,13 +16,13 @@ import pyarrow as pa
 from imagenet_captions.captions.compose import draw
 from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.errors import InputError
-from imagenet_captions.exports.own_images import places_in_shards
+from imagenet_captions.exports.own_images import byte_ranges_in_shards
 from imagenet_captions.exports.rows import Job
 from imagenet_captions.exports.settings import SAMPLES_A_SHARD
 from imagenet_captions.exports.tars import TarWriter
 from imagenet_captions.flickr.licenses import LICENSES
 from imagenet_captions.images.reading import ImageReader
-from imagenet_captions.images.sources import Place
+from imagenet_captions.images.sources import ByteRange
 from imagenet_captions.storage.files import new_file, scratch_in, sha256, write_json
 from imagenet_captions.storage.places import is_only_here
 from imagenet_captions.storage.progress import progress
@@ -43,7 +43,7 @@ class ShardJob:
 
     path: Path
     rows: pa.Table
-    places: Sequence[Place]
+    ranges: Sequence[ByteRange]
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,11 @@ def write_webdataset(job: Job, folder: Path) -> dict[str, str]:
 
 def _write_shards(job: Job, folder: Path, scratch: Path) -> list[Written]:
     table = job.read_captioned(_COLUMNS, empty_too=True)
-    places = _places(job, table, scratch)
-    order, size = _order(job, table, places), job.settings.shard_size or SAMPLES_A_SHARD
+    ranges = _ranges(job, table, scratch)
+    order, size = _order(job, table, ranges), job.settings.shard_size or SAMPLES_A_SHARD
     workers = min(job.settings.workers, -(-len(order) // size))
     jobs = (
-        _shard_job(folder, number, table, places, order[start : start + size])
+        _shard_job(folder, number, table, ranges, order[start : start + size])
         for number, start in enumerate(range(0, len(order), size))
     )
     shards = []
@@ -90,40 +90,40 @@ def _write_shards(job: Job, folder: Path, scratch: Path) -> list[Written]:
     return shards
 
 
-def _places(job: Job, table: pa.Table, scratch: Path) -> Sequence[Place | None]:
+def _ranges(job: Job, table: pa.Table, scratch: Path) -> Sequence[ByteRange | None]:
     """Where each row's image lies: in the images given, else in the dataset itself."""
     if job.settings.images is not None:
-        return job.locate(table, job.settings.images, scratch).places
+        return job.locate(table, job.settings.images, scratch).ranges
     if not job.manifest.images:
         raise InputError(f"{job.dataset} has no images; say where they lie with --images")
-    own = places_in_shards(shard_files(job.dataset))
-    places = [own.get(image_id) for image_id in table["image_id"].to_pylist()]
-    job.count("no_image", places.count(None))
-    if len(places) == places.count(None):
-        raise InputError(f"none of the {len(places):,} rows that are left has an image in {job.dataset}; give --images")
-    return places
+    own = byte_ranges_in_shards(shard_files(job.dataset))
+    ranges = [own.get(image_id) for image_id in table["image_id"].to_pylist()]
+    job.count("no_image", ranges.count(None))
+    if len(ranges) == ranges.count(None):
+        raise InputError(f"none of the {len(ranges):,} rows that are left has an image in {job.dataset}; give --images")
+    return ranges
 
 
-def _order(job: Job, table: pa.Table, places: Sequence[Place | None]) -> list[int]:
+def _order(job: Job, table: pa.Table, ranges: Sequence[ByteRange | None]) -> list[int]:
     """The rows that have an image, in the order of the seed."""
     seed = job.settings.seed or 0
     numbers = np.array([draw(seed, "order", image_id) for image_id in table["image_id"].to_pylist()], np.uint64)
-    return [row for row in np.argsort(numbers, kind="stable").tolist() if places[row] is not None]
+    return [row for row in np.argsort(numbers, kind="stable").tolist() if ranges[row] is not None]
 
 
 def _shard_job(
-    folder: Path, number: int, table: pa.Table, places: Sequence[Place | None], chosen: list[int]
+    folder: Path, number: int, table: pa.Table, ranges: Sequence[ByteRange | None], chosen: list[int]
 ) -> ShardJob:
     rows = table.take(pa.array(chosen)).combine_chunks()
-    return ShardJob(folder / f"{number:05d}.tar", rows, [place for row in chosen if (place := places[row])])
+    return ShardJob(folder / f"{number:05d}.tar", rows, [part for row in chosen if (part := ranges[row])])
 
 
 def write_shard(job: ShardJob) -> Written:
     """Write one tar; an image that cannot be used leaves no sample behind."""
     samples = broken = 0
     with new_file(job.path) as path, TarWriter(path) as tar, closing(ImageReader()) as reader:
-        for start in range(0, len(job.places), _IMAGES_AT_ONCE):
-            images, faults = reader.read(job.places[start : start + _IMAGES_AT_ONCE])
+        for start in range(0, len(job.ranges), _IMAGES_AT_ONCE):
+            images, faults = reader.read(job.ranges[start : start + _IMAGES_AT_ONCE])
             rows = job.rows.slice(start, _IMAGES_AT_ONCE).to_pylist()
             for number, row in enumerate(rows):
                 image = memoryview(images[number].as_buffer())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagenet_captions.images.sources import ImageSource, Place, Wanted
+from imagenet_captions.images.sources import ByteRange, ImageSource, Wanted
 from imagenet_captions.storage.progress import track
 
 
@@ -26,13 +26,13 @@ class Rows:
 class Located:
     """Where each row's image lies, and for rows without one why."""
 
-    places: list[Place | None]
+    ranges: list[ByteRange | None]
     remarks: dict[int, str]
 
     @property
     def missing(self) -> list[int]:
         """The rows that have no image."""
-        return [row for row, place in enumerate(self.places) if place is None]
+        return [row for row, part in enumerate(self.ranges) if part is None]
 
 
 def locate(rows: Rows, source: ImageSource, scratch: Path) -> Located:
@@ -42,17 +42,17 @@ def locate(rows: Rows, source: ImageSource, scratch: Path) -> Located:
     folder or the name is wrong, and nothing tells which.
     """
     keys = _rows_by_key(rows)
-    places: list[Place | None] = [None] * len(rows)
+    ranges: list[ByteRange | None] = [None] * len(rows)
     astray: dict[int, str] = {}
     wanted = Wanted(keys, photo_ids=any(rows.photo_ids))
     for found in track(source.find(wanted, scratch), "find images", len(rows), "images"):
         for row in keys[found.key]:
             if found.folder is not None and found.folder != rows.wnids[row]:
                 astray[row] = f"its image lies among those of {found.folder}, so it is not used"
-            elif places[row] is None:
-                places[row] = found.place
-    remarks = {row: remark for row, remark in astray.items() if places[row] is None}
-    return Located(places, {row: remarks.get(row, "no image in the source") for row, p in enumerate(places) if not p})
+            elif ranges[row] is None:
+                ranges[row] = found.byte_range
+    remarks = {row: remark for row, remark in astray.items() if ranges[row] is None}
+    return Located(ranges, {row: remarks.get(row, "no image in the source") for row, p in enumerate(ranges) if not p})
 
 
 def _rows_by_key(rows: Rows) -> dict[str, list[int]]:

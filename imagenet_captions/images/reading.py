@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.headers import fault_of
-from imagenet_captions.images.sources import Place
+from imagenet_captions.images.sources import ByteRange
 from imagenet_captions.storage.parquet import parquet_file
 from imagenet_captions.storage.places import is_url
 from imagenet_captions.storage.remote import fetch_together, open_url
@@ -52,37 +52,37 @@ class RowReader:
 
 
 class ImageReader:
-    """Reads places, and keeps the last file open, since neighbours often lie in one tar."""
+    """Reads byte ranges, and keeps the last file open, since neighbours often lie in one tar."""
 
     def __init__(self) -> None:
         self._path: str | None = None
         self._opened: io.FileIO | None = None
 
-    def read(self, places: Sequence[Place | None]) -> tuple[pa.Array, dict[int, str]]:
-        """The images of these places (null where there is none), and what is wrong with those that are broken.
+    def read(self, ranges: Sequence[ByteRange | None]) -> tuple[pa.Array, dict[int, str]]:
+        """The images in these byte ranges (null where there is none), and what is wrong with those that are broken.
 
-        All go into one buffer of the size that the places add up to, from which the array is made as it is.
+        All go into one buffer of the size that the ranges add up to, from which the array is made as it is.
         """
-        sizes = [place.size if place else 0 for place in places]
+        sizes = [part.size if part else 0 for part in ranges]
         ends = np.cumsum([0, *sizes], dtype=np.int64)
         buffer = pa.allocate_buffer(int(ends[-1]))
         view = memoryview(buffer).cast("B")
         faults = {}
-        fetched = _fetched(places)
-        for number, place in enumerate(places):
-            if place is not None:
+        fetched = _fetched(ranges)
+        for number, part in enumerate(ranges):
+            if part is not None:
                 target = view[int(ends[number]) : int(ends[number + 1])]
                 fault = None
                 if number in fetched:
                     target[:] = fetched.pop(number)
                 else:
-                    fault = self._fill(target, place)
+                    fault = self._fill(target, part)
                 if fault := fault or fault_of(target):
                     faults[number] = fault
-        present = pa.array([place is not None for place in places], pa.bool_())
+        present = pa.array([part is not None for part in ranges], pa.bool_())
         offsets = pa.py_buffer(ends.astype(np.int32))
-        validity = present.buffers()[1] if None in places else None
-        return pa.Array.from_buffers(pa.binary(), len(places), [validity, offsets, buffer]), faults
+        validity = present.buffers()[1] if None in ranges else None
+        return pa.Array.from_buffers(pa.binary(), len(ranges), [validity, offsets, buffer]), faults
 
     def close(self) -> None:
         """Close the file that is open."""
@@ -90,19 +90,19 @@ class ImageReader:
             self._opened.close()
         self._path = self._opened = None
 
-    def _fill(self, target: memoryview, place: Place) -> str | None:
-        if not place.size:
+    def _fill(self, target: memoryview, part: ByteRange) -> str | None:
+        if not part.size:
             return None
         try:
-            opened = self._open(place.path)
-            opened.seek(place.offset)
+            opened = self._open(part.path)
+            opened.seek(part.offset)
             done = 0
             while done < len(target) and (count := opened.readinto(target[done:])):
                 done += count
         except OSError as error:
             return f"cannot be read: {error.strerror}"
         if done < len(target):
-            raise _changed(place)
+            raise _changed(part)
         return None
 
     def _open(self, path: str) -> io.FileIO:
@@ -112,17 +112,17 @@ class ImageReader:
         return self._opened
 
 
-def _fetched(places: Sequence[Place | None]) -> dict[int, bytes]:
+def _fetched(ranges: Sequence[ByteRange | None]) -> dict[int, bytes]:
     """The images that lie behind URLs, requested together."""
-    remote = {at: place for at, place in enumerate(places) if place is not None and place.size and is_url(place.path)}
-    files = {path: open_url(path) for path in {place.path for place in remote.values()}}
-    ranges = [(files[place.path], place.offset, place.offset + place.size) for place in remote.values()]
-    fetched = dict(zip(remote, fetch_together(ranges), strict=True))
+    remote = {at: part for at, part in enumerate(ranges) if part is not None and part.size and is_url(part.path)}
+    files = {path: open_url(path) for path in {part.path for part in remote.values()}}
+    requests = [(files[part.path], part.offset, part.offset + part.size) for part in remote.values()]
+    fetched = dict(zip(remote, fetch_together(requests), strict=True))
     for number, data in fetched.items():
         if len(data) != remote[number].size:
             raise _changed(remote[number])
     return fetched
 
 
-def _changed(place: Place) -> InputError:
-    return InputError(f"{place.path} changed while it was read; let nothing write to it and run again")
+def _changed(part: ByteRange) -> InputError:
+    return InputError(f"{part.path} changed while it was read; let nothing write to it and run again")

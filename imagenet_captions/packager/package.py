@@ -115,9 +115,9 @@ class _Plan:
         for number, groups in enumerate(shards):
             start, stop = (groups[0].start, groups[-1].stop) if groups else (0, 0)
             name = shard_name(raw, number, len(shards))
-            places = None if located is None else located.places[start:stop]
+            ranges = None if located is None else located.ranges[start:stop]
             here = dropped.intersection(range(start, stop))
-            yield ShardJob(self.captions.path, self.folder, name, raw, groups, places, here, classes)
+            yield ShardJob(self.captions.path, self.folder, name, raw, groups, ranges, here, classes)
 
 
 def _read_rows(captions: Path) -> _Captions:
@@ -145,9 +145,7 @@ def _plan(captions: _Captions, folder: Path, settings: PackageSettings, scratch:
     texts = plan_groups(captions.wnids(), repeat(text, captions.rows), TEXT_ROWS)
     groups = texts
     if located is not None:
-        sizes = [
-            0 if row in skipped else text + (place.size if place else 0) for row, place in enumerate(located.places)
-        ]
+        sizes = [0 if row in skipped else text + (part.size if part else 0) for row, part in enumerate(located.ranges)]
         groups = plan_groups(captions.wnids(), sizes)
     return _Plan(captions, folder, located, skipped, plan_shards(groups), plan_shards(texts))
 
@@ -156,7 +154,7 @@ def _located(captions: _Captions, images: Path, missing: str, scratch: Path) -> 
     table = read_table(captions.path, columns=["image_id", "wnid", "photo_id"])
     rows = Rows(table["image_id"].to_pylist(), table["wnid"].to_pylist(), table["photo_id"].to_pylist())
     located = locate(rows, open_images(images), scratch)
-    if len(rows) and not any(located.places):
+    if len(rows) and not any(located.ranges):
         log.warning("none of the rows has an image in %s; check the path, or leave --images out", images)
     if located.missing and missing == "fail":
         first = located.missing[0]

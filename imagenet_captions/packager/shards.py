@@ -16,7 +16,7 @@ from imagenet_captions.dataset.plan import Group
 from imagenet_captions.dataset.shard import TEXTS, ShardFile, open_shard
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.images.reading import ImageReader, RowReader
-from imagenet_captions.images.sources import Place
+from imagenet_captions.images.sources import ByteRange
 from imagenet_captions.schema import RAW_ROW, ROW
 
 
@@ -29,7 +29,7 @@ class ShardJob:
     name: str  # data/train-00000-of-00012.parquet
     raw: bool  # texts as the source gave them
     groups: Sequence[Group]  # one row group each
-    places: Sequence[Place | None] | None  # of the rows from the first group's start on; None: no image column
+    ranges: Sequence[ByteRange | None] | None  # of the rows from the first group's start on; None: no image column
     dropped: frozenset[int]  # rows of the captions file that are left out
     classes: ClassSet
 
@@ -46,7 +46,7 @@ def write_shard(job: ShardJob) -> Shard:
     """Write a shard and say what is in it; rows with a broken image are left out and reported."""
     row = RAW_ROW if job.raw else ROW
     all_faults: dict[int, str] = {}
-    schema = dataset_schema(row, job.places is not None, job.classes)
+    schema = dataset_schema(row, job.ranges is not None, job.classes)
     with open_shard(job.folder, job.name, schema) as writer:
         for table, faults in _tables(job, row):
             all_faults |= faults
@@ -63,8 +63,8 @@ def _tables(job: ShardJob, row: pa.Schema) -> Iterator[tuple[pa.Table, dict[int,
         def read(group: Group) -> tuple[pa.Table, dict[int, str]]:
             table = rows.read(group.start, group.stop).rename_columns(list(columns.values()))
             faults: dict[int, str] = {}
-            if job.places is not None:
-                data, faults = images.read(job.places[group.start - first : group.stop - first])
+            if job.ranges is not None:
+                data, faults = images.read(job.ranges[group.start - first : group.stop - first])
                 table = table.append_column("image", _image_column(data, table["filename"]))
             out = job.dropped.intersection(range(group.start, group.stop)).union(group.start + at for at in faults)
             if out:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.exports.own_images import places_in_shards
+from imagenet_captions.exports.own_images import byte_ranges_in_shards
 from tests.exports.datasets import dataset, ids
 from tests.packager.made import images, train_folder
 
@@ -20,9 +20,9 @@ def test_every_image_is_where_it_is_said_to_be(tmp_path: Path) -> None:
         del held[ids(40)[number]]
     made = dataset(tmp_path, ["x"] * 40, images=train_folder(tmp_path / "pictures", held))
     (shard,) = (made / "data").iterdir()
-    places = places_in_shards([shard])
+    ranges = byte_ranges_in_shards([shard])
     content = shard.read_bytes()
-    assert {key: content[place.offset : place.offset + place.size] for key, place in places.items()} == held
+    assert {key: content[part.offset : part.offset + part.size] for key, part in ranges.items()} == held
 
 
 @pytest.mark.parametrize("rows", [1, 17, 700])
@@ -39,7 +39,7 @@ def test_pages_of_every_size(tmp_path: Path, rows: int, page: int, statistics: b
         write_batch_size=4, row_group_size=300,
     )  # fmt: skip
     content = path.read_bytes()
-    found = {key: content[at : at + size] for key, (_, at, size) in places_in_shards([path]).items()}
+    found = {key: content[at : at + size] for key, (_, at, size) in byte_ranges_in_shards([path]).items()}
     assert found == {str(number): image for number, image in enumerate(data) if image is not None}
 
 
@@ -50,4 +50,4 @@ def test_another_way_of_storing_is_refused(tmp_path: Path, stored: dict[str, obj
     path = tmp_path / "shard.parquet"
     pq.write_table(table, path, **{"compression": "NONE", "use_dictionary": False, **stored})
     with pytest.raises(InputError, match="not stored as this version stores them"):
-        places_in_shards([path])
+        byte_ranges_in_shards([path])

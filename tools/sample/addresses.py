@@ -57,7 +57,7 @@ STRAY_LINES = (
 
 
 @dataclass(frozen=True)
-class Place:
+class PhotoAddress:
     """Where a photo lies on Flickr."""
 
     photo_id: str
@@ -67,7 +67,7 @@ class Place:
     owner: str
 
 
-def list_lines(image_id: str, shape: str, place: Place) -> list[str]:
+def list_lines(image_id: str, shape: str, place: PhotoAddress) -> list[str]:
     """The line or lines that the list has for an id; none for the shape "none"."""
     if shape == "none":
         return []
@@ -82,7 +82,7 @@ def list_lines(image_id: str, shape: str, place: Place) -> list[str]:
     }.get(shape, [f"{image_id}\t{url}\n"])
 
 
-def _url(template: str, place: Place) -> str:
+def _url(template: str, place: PhotoAddress) -> str:
     return template.format(
         i=place.photo_id, k=place.secret, f=place.farm, s=place.server, o=place.owner, b=_base58(int(place.photo_id))
     )

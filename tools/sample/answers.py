@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from addresses import Place
+from addresses import PhotoAddress
 from photos import Entry
 
 _LOCATION = {
@@ -15,7 +15,7 @@ _LOCATION = {
 _VIDEO = {"ready": "1", "failed": "0", "pending": "0", "duration": "11", "width": "500", "height": "281"}
 
 
-def answer(entry: Entry, place: Place, rng: random.Random) -> dict[str, Any]:
+def answer(entry: Entry, place: PhotoAddress, rng: random.Random) -> dict[str, Any]:
     """What Flickr answers about an entry's photo."""
     if entry.fails:
         code, message = entry.fails
@@ -26,7 +26,7 @@ def answer(entry: Entry, place: Place, rng: random.Random) -> dict[str, Any]:
     return {"photo": photo, "stat": "ok"}
 
 
-def _photo(entry: Entry, place: Place, rng: random.Random) -> dict[str, Any]:
+def _photo(entry: Entry, place: PhotoAddress, rng: random.Random) -> dict[str, Any]:
     posted = rng.randrange(1_136_073_600, 1_293_840_000)  # 2006 to 2010, the years of ImageNet's lists
     taken = (
         f"{rng.randrange(2005, 2011)}-{rng.randrange(1, 13):02d}-{rng.randrange(1, 29):02d} 1{rng.randrange(10)}:30:00"
@@ -73,7 +73,7 @@ def _photo(entry: Entry, place: Place, rng: random.Random) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _tag(text: str, place: Place, number: int) -> dict[str, Any]:
+def _tag(text: str, place: PhotoAddress, number: int) -> dict[str, Any]:
     viewer, raw = text.startswith("viewer: "), text.removeprefix("viewer: ")
     machine = ":" in raw and "=" in raw
     return {

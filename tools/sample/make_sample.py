@@ -14,7 +14,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-from addresses import STRAY_LINES, Place, list_lines
+from addresses import STRAY_LINES, PhotoAddress, list_lines
 from answers import answer
 from drawings import picture
 from photos import ENTRIES, WNIDS, Entry
@@ -31,12 +31,12 @@ def number_entries(rng: random.Random) -> dict[str, Entry]:
     return {f"{WNIDS[entry.thing]}_{number}": entry for entry, number in zip(ENTRIES, numbers, strict=True)}
 
 
-def place_photos(entries: dict[str, Entry], rng: random.Random) -> dict[str, Place]:
+def place_photos(entries: dict[str, Entry], rng: random.Random) -> dict[str, PhotoAddress]:
     """Give each image id a place on Flickr; the entries of shape "shared" have the same one."""
-    places: dict[str, Place] = {}
-    shared: Place | None = None
+    places: dict[str, PhotoAddress] = {}
+    shared: PhotoAddress | None = None
     for image_id, entry in entries.items():
-        place = Place(
+        place = PhotoAddress(
             photo_id=str(rng.randrange(99_000_001_000, 99_999_999_999)),
             secret=f"{rng.getrandbits(40):010x}",
             farm=rng.randrange(1, 8),
@@ -49,7 +49,7 @@ def place_photos(entries: dict[str, Entry], rng: random.Random) -> dict[str, Pla
     return places
 
 
-def write_lists(folder: Path, entries: dict[str, Entry], places: dict[str, Place], rng: random.Random) -> None:
+def write_lists(folder: Path, entries: dict[str, Entry], places: dict[str, PhotoAddress], rng: random.Random) -> None:
     """Write the URL list, the wanted ids, and where each of them must end."""
     groups = [list_lines(image_id, entry.shape, places[image_id]) for image_id, entry in entries.items()]
     lines = [[line.encode("latin-1") for line in group] for group in groups] + [[line] for line in STRAY_LINES]
@@ -65,7 +65,7 @@ def write_lists(folder: Path, entries: dict[str, Entry], places: dict[str, Place
     (folder / "expected.tsv").write_bytes("".join(["image_id\toutcome\n", *expected, "\tbad_record\n"]).encode())
 
 
-def write_answers(folder: Path, entries: dict[str, Entry], places: dict[str, Place], rng: random.Random) -> None:
+def write_answers(folder: Path, entries: dict[str, Entry], places: dict[str, PhotoAddress], rng: random.Random) -> None:
     """Write the stand-in's answers by photo id, one a line."""
     answers = {
         places[image_id].photo_id: answer(entry, places[image_id], rng)

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from imagenet_captions.images.sources.index import ImageIndex
 from imagenet_captions.images.sources.opening import open_images
-from imagenet_captions.images.sources.source import Found, ImageSource, Place, Wanted
+from imagenet_captions.images.sources.source import ByteRange, Found, ImageSource, Wanted
 
-__all__ = ["Found", "ImageIndex", "ImageSource", "Place", "Wanted", "open_images"]
+__all__ = ["ByteRange", "Found", "ImageIndex", "ImageSource", "Wanted", "open_images"]

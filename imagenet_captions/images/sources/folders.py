@@ -8,8 +8,8 @@ from pathlib import Path
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import image_id
 from imagenet_captions.images.sources.source import (
+    ByteRange,
     Found,
-    Place,
     Wanted,
     is_image_name,
     nearest_wnid,
@@ -43,7 +43,7 @@ class FolderImages:
             joined = True
             if key in wanted.keys:
                 size = Path(file).stat().st_size if size is None else size
-                yield Found(key, nearest_wnid(name, around), Place(file, 0, size))
+                yield Found(key, nearest_wnid(name, around), ByteRange(file, 0, size))
         if not joined and example:
             raise _photo_ids_only(self.path) if photo_id(Path(example).name) else no_names(self.path, example)
 

@@ -48,9 +48,9 @@ class ImageIndex:
         wanted = frozenset(keys)
         with tempfile.TemporaryDirectory() as scratch:
             for found in self._source.find(Wanted(wanted, photo_ids=True), Path(scratch)):
-                with reopen(found.place.path).open("rb") as opened:
-                    opened.seek(found.place.offset)
-                    yield found.key, opened.read(found.place.size)
+                with reopen(found.byte_range.path).open("rb") as opened:
+                    opened.seek(found.byte_range.offset)
+                    yield found.key, opened.read(found.byte_range.size)
 
     def _keys(self) -> Iterator[str]:
         with tempfile.TemporaryDirectory() as scratch:

@@ -15,7 +15,7 @@ _WNID = re.compile(r"n[0-9]{8}")
 _PHOTO_ID = re.compile(r"[1-9][0-9]{0,19}")  # no leading zero, so a running number such as 00000017 is none
 
 
-class Place(NamedTuple):
+class ByteRange(NamedTuple):
     """A stretch of a file that is one image, exactly as the source holds it."""
 
     path: str
@@ -28,7 +28,7 @@ class Found(NamedTuple):
 
     key: str  # an image id, or a Flickr photo id
     folder: str | None  # the wnid that the folder or inner tar around it is named for
-    place: Place
+    byte_range: ByteRange
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Wanted:
 
     keys: Container[str]
     photo_ids: bool  # whether photo ids are among the keys
-    bytes: bool = True  # whether images are read, or only their names; without it the places may be empty
+    bytes: bool = True  # whether images are read, or only their names; without it the ranges may be empty
 
 
 class ImageSource(Protocol):
@@ -47,7 +47,7 @@ class ImageSource(Protocol):
         """Yield the wanted images in an order that depends on the source alone; a key may come twice.
 
         A source whose images cannot be read in place copies them to a file in `scratch`, which has to last as long
-        as the places are used. Raises InputError if the source is damaged, or has no names to join on.
+        as the ranges are used. Raises InputError if the source is damaged, or has no names to join on.
         """
         ...
 

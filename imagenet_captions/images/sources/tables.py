@@ -9,7 +9,7 @@ from typing import BinaryIO
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import image_id
 from imagenet_captions.images.columns import find_image_column, image_file, is_text, paths_only
-from imagenet_captions.images.sources.source import Found, Place, Wanted, no_names
+from imagenet_captions.images.sources.source import ByteRange, Found, Wanted, no_names
 from imagenet_captions.storage.parquet import parquet_file
 
 _ROWS_AT_ONCE = 64  # images in memory at a time, about 7 MB of ImageNet
@@ -41,25 +41,27 @@ class ParquetImages:
                     joined = True
                     if key not in wanted.keys:
                         continue
-                    if (place := _place(table, path, data, spool) if wanted.bytes else Place(str(table), 0, 0)) is None:
+                    if (
+                        part := _byte_range(table, path, data, spool) if wanted.bytes else ByteRange(str(table), 0, 0)
+                    ) is None:
                         absent = absent or path
                     else:
                         found = True
-                        yield Found(key, None, place)
+                        yield Found(key, None, part)
         if absent and not found:
             raise paths_only(self.path, absent)
         if not joined:
             raise no_names(self.path, example) if example else InputError(f"{self.path} holds no images")
 
 
-def _place(table: Path, path: str, data: bytes | None, spool: BinaryIO) -> Place | None:
+def _byte_range(table: Path, path: str, data: bytes | None, spool: BinaryIO) -> ByteRange | None:
     """Where the bytes are from now on, or the file at the path that stands in the table without them."""
     if data is None:
         file = image_file(table, path)
-        return None if file is None else Place(str(file), 0, file.stat().st_size)
+        return None if file is None else ByteRange(str(file), 0, file.stat().st_size)
     offset = spool.tell()
     spool.write(data)
-    return Place(spool.name, offset, len(data))
+    return ByteRange(spool.name, offset, len(data))
 
 
 def _image_column(table: Path) -> str | None:

@@ -13,8 +13,8 @@ from typing import BinaryIO
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, image_id
 from imagenet_captions.images.sources.source import (
+    ByteRange,
     Found,
-    Place,
     Wanted,
     nearest_wnid,
     no_names,
@@ -64,7 +64,9 @@ class TarImages:
                             continue
                         joined = True
                         if key in wanted.keys:
-                            yield Found(key, nearest_wnid(name, around), Place(str(tar), member.offset, member.size))
+                            yield Found(
+                                key, nearest_wnid(name, around), ByteRange(str(tar), member.offset, member.size)
+                            )
         if not joined and example:
             raise no_names(self.path, example)
         if not joined:
