@@ -63,9 +63,9 @@ def filter(
 ) -> None:
     """Keep some rows of a dataset: as a smaller dataset (--out), or as a list of their ids (--out-ids)."""
     from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids, format_counts
-    from imagenet_captions.dataset.filtering.settings import FilterSettings, Wanted
+    from imagenet_captions.dataset.filtering.settings import FilterSettings, RowConditions
 
-    wanted = Wanted(
+    wanted = RowConditions(
         classes=class_ or (),
         lists=class_list or (),
         contains=contains or (),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagenet_captions.images.sources import ByteRange, ImageSource, Wanted
+from imagenet_captions.images.sources import ByteRange, ImageQuery, ImageSource
 from imagenet_captions.storage.progress import track
 
 
@@ -44,7 +44,7 @@ def locate(rows: Rows, source: ImageSource, scratch: Path) -> Located:
     keys = _rows_by_key(rows)
     ranges: list[ByteRange | None] = [None] * len(rows)
     astray: dict[int, str] = {}
-    wanted = Wanted(keys, photo_ids=any(rows.photo_ids))
+    wanted = ImageQuery(keys, photo_ids=any(rows.photo_ids))
     for found in track(source.find(wanted, scratch), "find images", len(rows), "images"):
         for row in keys[found.key]:
             if found.folder is not None and found.folder != rows.wnids[row]:

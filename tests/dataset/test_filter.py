@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import imagenet_captions as ic
 from imagenet_captions.cli.main import app
 from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids
-from imagenet_captions.dataset.filtering.settings import FilterSettings, Wanted
+from imagenet_captions.dataset.filtering.settings import FilterSettings, RowConditions
 from imagenet_captions.dataset.funnel import read_funnel
 from imagenet_captions.packager.verify import verify
 from imagenet_captions.schema import Outcome
@@ -36,8 +36,8 @@ def digest(path: Path) -> str:
 
 
 def filtered(dataset: Path, out: Path, **settings: Any) -> Path:
-    wanted = {name: settings.pop(name) for name in list(settings) if name in Wanted.__dataclass_fields__}
-    filter_to_dataset(dataset, out, FilterSettings(Wanted(**wanted), **settings), workers=1)
+    wanted = {name: settings.pop(name) for name in list(settings) if name in RowConditions.__dataclass_fields__}
+    filter_to_dataset(dataset, out, FilterSettings(RowConditions(**wanted), **settings), workers=1)
     verify(out)
     return out
 
@@ -94,7 +94,7 @@ def test_every_flag(text_dataset: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_list_of_ids_says_how_it_was_made(text_dataset: Path, tmp_path: Path) -> None:
     out = tmp_path / "lists" / "ids.txt"
-    settings = FilterSettings(Wanted(classes=["dog"], lists=["imagewoof"], contains=["title=dog"]), per_class=2)
+    settings = FilterSettings(RowConditions(classes=["dog"], lists=["imagewoof"], contains=["title=dog"]), per_class=2)
     counts = filter_to_ids(text_dataset, out, settings)
     record = json.loads(out.with_name("ids.txt.json").read_text())
     assert record == {
@@ -143,13 +143,13 @@ def test_a_dataset_of_a_dataset(image_dataset: Path, tmp_path: Path) -> None:
 
 def test_the_same_filter_gives_the_same_bytes(image_dataset: Path, tmp_path: Path) -> None:
     for name, workers in (("one", 1), ("two", 2)):
-        settings = FilterSettings(Wanted(languages=["en"]), sample="9")
+        settings = FilterSettings(RowConditions(languages=["en"]), sample="9")
         filter_to_dataset(image_dataset, tmp_path / name / "out", settings, workers)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
 
 def test_ids_and_dataset_agree_and_ids_lead_to_the_dataset(text_dataset: Path, tmp_path: Path) -> None:
-    settings = FilterSettings(Wanted(has=["title"]), sample="0.5", seed=3)
+    settings = FilterSettings(RowConditions(has=["title"]), sample="0.5", seed=3)
     filter_to_ids(text_dataset, tmp_path / "ids", settings)
     direct = filtered(text_dataset, tmp_path / "direct", has=["title"], sample="0.5", seed=3)
     by_ids = filtered(text_dataset, tmp_path / "by_ids", ids=tmp_path / "ids")

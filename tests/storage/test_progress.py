@@ -20,7 +20,7 @@ import pytest
 
 from imagenet_captions.dataset.diff import diff
 from imagenet_captions.dataset.filtering.filter import filter_to_dataset
-from imagenet_captions.dataset.filtering.settings import FilterSettings, Wanted
+from imagenet_captions.dataset.filtering.settings import FilterSettings, RowConditions
 from imagenet_captions.exports import ExportSettings, export
 from imagenet_captions.labelling.label import LabelSettings, label_by_text
 from imagenet_captions.packager.package import PackageSettings, package
@@ -152,7 +152,7 @@ def test_every_stage_counts_to_its_total(
     captions, dataset = write_captions(tmp_path / "captions.parquet"), tmp_path / "dataset"
     source = train_folder(tmp_path / "train", images())
     package(captions, dataset, PackageSettings(images=source, workers=1))
-    filter_to_dataset(dataset, tmp_path / "part", FilterSettings(Wanted(has=["title"])), 1)
+    filter_to_dataset(dataset, tmp_path / "part", FilterSettings(RowConditions(has=["title"])), 1)
     list(diff(dataset, tmp_path / "part"))
     collect(dataset)
     label_by_text(dataset, tmp_path / "labelled.parquet", LabelSettings(workers=1))

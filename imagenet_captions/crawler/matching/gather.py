@@ -35,7 +35,7 @@ _FLICKR = re.compile(rb"(?://|[ \t])(?:[a-z0-9-]+\.)*(?:(?:static)?flickr\.com|f
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedKeys:
     """The ids that count: all of some classes (sorted numbers of their wnids), or those of them in `ids` (sorted)."""
 
     classes: Keys
@@ -75,7 +75,7 @@ class _Part(NamedTuple):
     has_flickr: bool
 
 
-def gather(urls: Sequence[Path], wanted: Wanted, engine: Engine = LOCAL, scratch: Path | None = None) -> Gathered:
+def gather(urls: Sequence[Path], wanted: WantedKeys, engine: Engine = LOCAL, scratch: Path | None = None) -> Gathered:
     """Read every list once, in the order given; what is too much for the memory goes to files in `scratch`.
 
     Raises InputError for a list that is missing, damaged, empty, or without any address of Flickr's.
@@ -86,7 +86,7 @@ def gather(urls: Sequence[Path], wanted: Wanted, engine: Engine = LOCAL, scratch
     return gathered
 
 
-def _gather_list(path: Path, number: int, wanted: Wanted, gathered: Gathered, engine: Engine) -> None:
+def _gather_list(path: Path, number: int, wanted: WantedKeys, gathered: Gathered, engine: Engine) -> None:
     lines = readable = 0
     has_flickr = False
     pieces = read_pieces(path, "the URL list")
@@ -107,12 +107,12 @@ def _gather_list(path: Path, number: int, wanted: Wanted, gathered: Gathered, en
         raise InputError(f"the URL list {path} has no Flickr address at all; check that it is the right file")
 
 
-def _read_piece(wanted: Wanted, piece: Stretch | bytes) -> list[_Part]:
+def _read_piece(wanted: WantedKeys, piece: Stretch | bytes) -> list[_Part]:
     blocks = [piece] if isinstance(piece, bytes) else piece.blocks()
     return [_read_block(wanted, block) for block in blocks]
 
 
-def _read_block(wanted: Wanted, block: bytes) -> _Part:
+def _read_block(wanted: WantedKeys, block: bytes) -> _Part:
     lines = read_lines(block)
     chosen, outside = wanted.lines(lines.keys)
     table = candidates(lines.keys[chosen], lines.urls(chosen))

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from imagenet_captions import schema as records
 from imagenet_captions.crawler.matching.candidates import NONE_SETTLED, Settled, joined_columns, shown, shown_column
-from imagenet_captions.crawler.matching.gather import Gathered, Wanted, contains, gather
+from imagenet_captions.crawler.matching.gather import Gathered, WantedKeys, contains, gather
 from imagenet_captions.crawler.matching.id_keys import Keys, digest, image_ids, wnid_numbers, wnids
 from imagenet_captions.crawler.matching.wanted_ids import read_ids
 from imagenet_captions.crawler.photo_columns import RANKED
@@ -77,7 +77,7 @@ def _match(urls: Sequence[Path], new: Production, settings: MatchSettings, scrat
     inside = None if ids is None else ids[contains(known, wnid_numbers(ids))]
     with ThreadPoolExecutor(1) as pool:
         digests = pool.map(sha256, urls)  # beside the reading, which leaves the file in the page cache
-        gathered = gather(urls, Wanted(known, inside), settings.engine, scratch)
+        gathered = gather(urls, WantedKeys(known, inside), settings.engine, scratch)
         inputs = {f"urls_{number}" if number > 1 else "urls": found for number, found in enumerate(digests, 1)}
     if wanted is not None and ids is not None:
         inputs["ids"] = digest(ids)

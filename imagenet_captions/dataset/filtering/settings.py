@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a row has to be.
+class RowConditions:
+    """The conditions that a row must meet to be kept.
 
     Several classes, lists (also beside classes), languages or licences: any of them. Everything else: all of it.
     """
@@ -62,7 +62,7 @@ class Wanted:
 class FilterSettings:
     """All of a filter: the condition, ids that a file names, and what is taken of the rest."""
 
-    wanted: Wanted = field(default_factory=Wanted)
+    wanted: RowConditions = field(default_factory=RowConditions)
     ids: Path | None = None
     trim_tail: str | None = None  # K:N
     like: Path | None = None

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from imagenet_captions.images.sources.index import ImageIndex
 from imagenet_captions.images.sources.opening import open_images
-from imagenet_captions.images.sources.source import ByteRange, Found, ImageSource, Wanted
+from imagenet_captions.images.sources.source import ByteRange, Found, ImageQuery, ImageSource
 
-__all__ = ["ByteRange", "Found", "ImageIndex", "ImageSource", "Wanted", "open_images"]
+__all__ = ["ByteRange", "Found", "ImageIndex", "ImageQuery", "ImageSource", "open_images"]

@@ -10,7 +10,7 @@ from imagenet_captions.imagenet.image_ids import image_id
 from imagenet_captions.images.sources.source import (
     ByteRange,
     Found,
-    Wanted,
+    ImageQuery,
     is_image_name,
     nearest_wnid,
     no_names,
@@ -27,7 +27,7 @@ class FolderImages:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def find(self, wanted: Wanted, scratch: Path) -> Iterator[Found]:
+    def find(self, wanted: ImageQuery, scratch: Path) -> Iterator[Found]:
         """Yield the wanted files, folder by folder in the order of their names."""
         around = wnid_in(self.path.resolve().name)
         example, joined = "", False

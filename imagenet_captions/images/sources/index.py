@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.images.sources.opening import open_images
-from imagenet_captions.images.sources.source import Wanted
+from imagenet_captions.images.sources.source import ImageQuery
 from imagenet_captions.storage.places import reopen
 
 _BATCH = 1 << 16
@@ -47,13 +47,13 @@ class ImageIndex:
         """Yield the images of these names, in the order of the source; a name may come twice."""
         wanted = frozenset(keys)
         with tempfile.TemporaryDirectory() as scratch:
-            for found in self._source.find(Wanted(wanted, photo_ids=True), Path(scratch)):
+            for found in self._source.find(ImageQuery(wanted, photo_ids=True), Path(scratch)):
                 with reopen(found.byte_range.path).open("rb") as opened:
                     opened.seek(found.byte_range.offset)
                     yield found.key, opened.read(found.byte_range.size)
 
     def _keys(self) -> Iterator[str]:
         with tempfile.TemporaryDirectory() as scratch:
-            for found in self._source.find(Wanted(_Everything(), photo_ids=True, bytes=False), Path(scratch)):
+            for found in self._source.find(ImageQuery(_Everything(), photo_ids=True, bytes=False), Path(scratch)):
                 if found.folder is None or not found.key.startswith("n") or found.folder == wnid_of(found.key):
                     yield found.key

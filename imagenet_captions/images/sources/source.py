@@ -32,7 +32,7 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ImageQuery:
     """What to look for: image ids and Flickr photo ids, which never look alike, in one set of keys."""
 
     keys: Container[str]
@@ -43,7 +43,7 @@ class Wanted:
 class ImageSource(Protocol):
     """A folder, tar or Parquet that holds images."""
 
-    def find(self, wanted: Wanted, scratch: Path) -> Iterator[Found]:
+    def find(self, wanted: ImageQuery, scratch: Path) -> Iterator[Found]:
         """Yield the wanted images in an order that depends on the source alone; a key may come twice.
 
         A source whose images cannot be read in place copies them to a file in `scratch`, which has to last as long

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import image_id
 from imagenet_captions.images.columns import find_image_column, image_file, is_text, paths_only
-from imagenet_captions.images.sources.source import ByteRange, Found, Wanted, no_names
+from imagenet_captions.images.sources.source import ByteRange, Found, ImageQuery, no_names
 from imagenet_captions.storage.parquet import parquet_file
 
 _ROWS_AT_ONCE = 64  # images in memory at a time, about 7 MB of ImageNet
@@ -26,7 +26,7 @@ class ParquetImages:
         self.path = path
         self.tables = tables
 
-    def find(self, wanted: Wanted, scratch: Path) -> Iterator[Found]:
+    def find(self, wanted: ImageQuery, scratch: Path) -> Iterator[Found]:
         """Yield the wanted images in the order of files and rows; their bytes go to a file in `scratch`."""
         columns = {table: column for table in self.tables if (column := _image_column(table))}
         if not columns:
@@ -73,7 +73,7 @@ def _image_column(table: Path) -> str | None:
     return column if named else None
 
 
-def _images(table: Path, column: str, wanted: Wanted) -> Iterator[tuple[str | None, bytes | None]]:
+def _images(table: Path, column: str, wanted: ImageQuery) -> Iterator[tuple[str | None, bytes | None]]:
     """Yield every row's path, and its bytes if it is wanted; a row group without wanted rows is not read."""
     with parquet_file(table) as opened:
         for group in range(opened.num_row_groups):

@@ -15,7 +15,7 @@ from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, image_id
 from imagenet_captions.images.sources.source import (
     ByteRange,
     Found,
-    Wanted,
+    ImageQuery,
     nearest_wnid,
     no_names,
     shortened,
@@ -50,7 +50,7 @@ class TarImages:
         self.path = path
         self.tars = tars
 
-    def find(self, wanted: Wanted, scratch: Path) -> Iterator[Found]:
+    def find(self, wanted: ImageQuery, scratch: Path) -> Iterator[Found]:
         """Yield the wanted members, tar by tar, in their order."""
         example, joined = "", False
         for tar in self.tars:

@@ -52,7 +52,7 @@ def read_lines(path: Path, wanted: Numbers, bad: BadRows, name: str = "") -> Ite
             "place; give yfcc100m_dataset, plain or as .bz2 or .gz, or yfcc100m_dataset.sql"
         )
     before = 0
-    search = partial(_search, layout, Wanted(wanted))
+    search = partial(_search, layout, WantedNumbers(wanted))
     for part in engine.run(search, chain([first], blocks), min(engine.default_workers(), _MOST_THREADS), threads=True):
         for line, text in part.unreadable:
             bad.add(f"{name}line {before + line + 1}", text)
@@ -66,16 +66,16 @@ def read_lines(path: Path, wanted: Numbers, bad: BadRows, name: str = "") -> Ite
         before += part.lines
 
 
-class Wanted:
-    """Tells which numbers are among some, most of which are not."""
+class WantedNumbers:
+    """The photo numbers to look for, sorted; made for lists in which few numbers are wanted."""
 
     def __init__(self, numbers: Numbers) -> None:
         self._numbers = numbers
         self._marks = np.zeros(1 << 23, np.bool_)  # which ends the wanted numbers have: spares most of the searches
         self._marks[self._ends(numbers)] = True
 
-    def places(self, numbers: Numbers) -> Numbers:
-        """Where in `numbers` a wanted one stands."""
+    def positions(self, numbers: Numbers) -> Numbers:
+        """Return the positions in `numbers` of those that are wanted."""
         likely = np.flatnonzero(self._marks[self._ends(numbers)])
         if not len(likely):
             return likely
@@ -96,13 +96,13 @@ class _Part(NamedTuple):
     more_unreadable: int
 
 
-def _search(layout: yfcc.Layout, wanted: Wanted, block: bytes) -> _Part:
+def _search(layout: yfcc.Layout, wanted: WantedNumbers, block: bytes) -> _Part:
     lines = _find_lines(block)
     numbers = lines.numbers(layout)
     odd = np.flatnonzero((numbers == 0) & ~lines.blank)
     return _Part(
         len(lines.starts),
-        [(line, lines.text(line)) for line in wanted.places(numbers).tolist()],
+        [(line, lines.text(line)) for line in wanted.positions(numbers).tolist()],
         [(line, shown(lines.text(line))) for line in odd[:MOST_LISTED].tolist()],
         max(len(odd) - MOST_LISTED, 0),
     )
