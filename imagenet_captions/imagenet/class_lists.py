@@ -12,11 +12,12 @@ from pathlib import Path
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
+from imagenet_captions.imagenet.image_ids import WNID
 from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.places import place
 
 _LISTS = Path(__file__).parent.parent / "data" / "lists"
-_WNID_FIRST = re.compile(r"(n[0-9]{8})(?:[\s,]|$)")
+_WNID_FIRST = re.compile(rf"({WNID})(?:[\s,]|$)")
 _SHARED_NAMES = ("imagenet-100", "in-100", "imagenet100", "in100")
 
 

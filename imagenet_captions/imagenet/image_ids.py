@@ -9,11 +9,26 @@ from __future__ import annotations
 
 import re
 
-IMAGE_SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".webp"})
+# Files with these endings are images, wherever images are read; another format is one more entry here.
+IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"})
+
+# Patterns for `re` and for Arrow's columns.
+IMAGE_ENDING = rf"(?i:{'|'.join(map(re.escape, sorted(IMAGE_SUFFIXES)))})"
+WNID = "n[0-9]{8}"
 
 # Nine digits are far above ImageNet's five or six, and keep a hostile name from growing into an id.
-_NAME = re.compile(r"((n[0-9]{8})_[0-9]{1,9})(?:_\2)?(?i:\.(?:jpe?g|png|webp))?")
+_NAME = re.compile(rf"(({WNID})_[0-9]{{1,9}})(?:_\2)?{IMAGE_ENDING}?")
+_WNID = re.compile(WNID)
 _WNID_LENGTH = 9
+
+
+def is_wnid(text: str) -> bool:
+    """Whether a text has the form of a class's id, `n` and eight digits.
+
+    >>> is_wnid("n01440764"), is_wnid("tench")
+    (True, False)
+    """
+    return _WNID.fullmatch(text) is not None
 
 
 def image_id(name: str) -> str | None:

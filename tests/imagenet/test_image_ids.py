@@ -25,6 +25,8 @@ NAMES = [
     ("..\\train\\n01440764\\n01440764_10026.Jpeg", "a path from Windows"),
     ("n01440764_10026.png", "a PNG under its true name"),
     ("n01440764_10026.webp", "re-encoded"),
+    ("n01440764_10026.GIF", "re-encoded"),
+    ("n01440764_10026.bmp", "re-encoded"),
     ("n01440764_10026_n01440764", "suffix without an extension"),
 ]
 

@@ -17,9 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.testsets import open_test_set
 from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.imagenet import classes
+from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
 from imagenet_captions.images.examples import (
     Class,
     Examples,
@@ -32,6 +34,7 @@ from imagenet_captions.images.examples import (
 )
 from imagenet_captions.images.examples import parquet as in_parquet
 from imagenet_captions.images.examples.stored import ColumnImages, FileImages, StoredExamples
+from imagenet_captions.images.sources import ImageIndex
 from tests.dataset.made import make_dataset, rows
 from tests.packager.made import IDS, image, images, tar_of, train_folder
 
@@ -314,6 +317,22 @@ def test_folders_of_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
         (image("10"), 10),
         (image("11"), 11),
     ]
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+def test_all_endings_of_images_are_known_everywhere(tmp_path: Path, suffix: str) -> None:
+    name = f"n01440764/n01440764_1{suffix.upper()}"
+    (tmp_path / "n01440764").mkdir()
+    (tmp_path / name).write_bytes(image("x"))
+    (tmp_path / "x.tar").write_bytes(tar_of({name: image("x")}))
+    pq.write_table(pa.table({suffix[1:]: [image("x")], "key": [name]}), tmp_path / "x.parquet")
+    for source in (tmp_path / "n01440764", tmp_path / "x.tar", tmp_path / "x.parquet"):
+        examples = open_examples(source)
+        assert [examples.image_id(0), examples.image(0)] == ["n01440764_1", image("x")]
+    for source in (tmp_path / "n01440764", tmp_path / "x.tar"):
+        assert ImageIndex(source).keys.to_pylist() == ["n01440764_1"]
+    (tmp_path / "x.tar").unlink()
+    assert open_test_set("imagenet", tmp_path / "n01440764", tmp_path).images.image(0) == image("x")
 
 
 def test_a_flat_folder_has_no_classes_but_those_in_its_names(tmp_path: Path) -> None:

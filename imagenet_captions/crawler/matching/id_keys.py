@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.imagenet.image_ids import image_id
+from imagenet_captions.imagenet.image_ids import IMAGE_ENDING, image_id
 
 Keys = npt.NDArray[np.int64]
 
@@ -28,7 +28,7 @@ _WNID_DIGITS = 8
 # image_id() over a column, but for names whose folders hold line breaks.
 _NAME = (
     r"^(?:.*[/\\])?n(?P<wnid>[0-9]{8})_(?P<number>[0-9]{1,9})(?:_n(?P<again>[0-9]{8}))?"
-    r"(?i:\.(?:jpe?g|png|webp))?$"
+    rf"{IMAGE_ENDING}?$"
 )
 
 

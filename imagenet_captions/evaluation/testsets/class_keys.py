@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.testsets.known import OBJECTNET, KnownSet, objectnet_folders, objectnet_labels
 from imagenet_captions.imagenet import classes
+from imagenet_captions.imagenet.image_ids import is_wnid
 
-_WNID = re.compile(r"n[0-9]{8}")
 _SHOWN = 3
 
 
@@ -26,7 +25,7 @@ def read_keys(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str
     """
     if known.name == OBJECTNET:
         return _objectnet(keys, where)
-    if all(map(_WNID.fullmatch, keys)):
+    if all(map(is_wnid, keys)):
         return _checked({key: key for key in keys}, known, where)
     if all(key.isascii() and key.isdigit() for key in keys):
         return _checked(_numbers(keys, known, where), known, where)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
 from imagenet_captions.storage.files import walk
 
-_SUFFIXES = (".jpeg", ".jpg", ".png", ".webp", ".gif", ".bmp")
+_SUFFIXES = tuple(IMAGE_SUFFIXES)
 _LABELS = (".cls",)
 _GZIP = b"\x1f\x8b"
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.testsets.pictures import Pictures
 from imagenet_captions.imagenet import classes
+from imagenet_captions.imagenet.image_ids import WNID
 from imagenet_captions.storage.files import require_file
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
@@ -34,7 +35,7 @@ _PLACES = (
     "val.txt",
 )
 _FOLDERS_ABOVE = 4
-_VAL_NAME = re.compile(r"(ILSVRC2012_val_([0-9]{8}))(?:_(n[0-9]{8}))?(?:\.\w+)?")
+_VAL_NAME = re.compile(rf"(ILSVRC2012_val_([0-9]{{8}}))(?:_({WNID}))?(?:\.\w+)?")
 _ORDER = Path(classes.__file__).parent.parent / "data" / "devkit_order.txt"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -11,13 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
+from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, is_wnid
 from imagenet_captions.images.examples.classes_of import by_key
 from imagenet_captions.images.examples.stored import FileImages, StoredExamples, TextColumns, ids_of
 from imagenet_captions.storage.files import walk
 
 IMAGE_ENDINGS = tuple(sorted(IMAGE_SUFFIXES))
-_WNID = re.compile(r"n[0-9]{8}")
 _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "dev"})
 _BATCH = 1 << 16
 
@@ -55,7 +53,7 @@ _SCHEMA = pa.schema([pa.field(name, pa.string()) for name in ("path", "name", "k
 
 def _images(source: Path) -> Iterator[dict[str, str | None]]:
     around = source.resolve().name
-    inside = around if _WNID.fullmatch(around) else None
+    inside = around if is_wnid(around) else None
     for path, name in walk(source):
         if is_image(name):
             yield {"path": path, "name": name, "key": _key(name) or inside}
@@ -64,11 +62,11 @@ def _images(source: Path) -> Iterator[dict[str, str | None]]:
 def _key(name: str) -> str | None:
     folders = name.split("/")[:-1]
     for folder in reversed(folders):
-        if _WNID.fullmatch(folder):
+        if is_wnid(folder):
             return folder
     if folders:
         return folders[0]
-    return name[:9] if _WNID.fullmatch(name[:9]) and name[9:10] == "_" else None
+    return name[:9] if is_wnid(name[:9]) and name[9:10] == "_" else None
 
 
 def _folders_without(source: Path, keys: list[str]) -> list[str]:

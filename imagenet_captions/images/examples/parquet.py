@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.dataset.parquet_pages import UnreadablePages, values_in
 from imagenet_captions.errors import InputError
+from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
 from imagenet_captions.images.columns import find_image_column, image_file, is_bytes, paths_only
 from imagenet_captions.images.examples.classes_of import Labelled, by_key, by_number, class_of
 from imagenet_captions.images.examples.example import Rows
@@ -81,7 +82,7 @@ def _schema(source: Path, files: Sequence[Path]) -> pa.Schema:
 def _image_column(source: Path, schema: pa.Schema) -> str:
     if (column := find_image_column(schema, source)) is not None:
         return column
-    for name in ("image", "jpg", "png", "webp"):
+    for name in ("image", *sorted(suffix[1:] for suffix in IMAGE_SUFFIXES)):
         if name in schema.names and is_bytes(schema.field(name).type):
             return name
     if is_dataset(source):

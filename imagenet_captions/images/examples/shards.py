@@ -15,14 +15,13 @@ import pyarrow as pa
 from imagenet_captions.engines import local as engine
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes as imagenet
-from imagenet_captions.imagenet.image_ids import image_id, wnid_of
+from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, image_id, wnid_of
 from imagenet_captions.images.examples.classes_of import Labels, by_number, named_classes
 from imagenet_captions.images.examples.example import Class, Rows, Texts
 from imagenet_captions.images.examples.stored import FileImages, OpenFiles, StoredExamples, ids_of
 from imagenet_captions.images.examples.tar_headers import TarFile
 from imagenet_captions.storage.progress import track
 
-_IMAGES = frozenset({"jpg", "jpeg", "png", "webp"})
 _TEXT, _JSON, _LABEL = "txt", "json", "cls"
 _NAMES_FILES = ("classnames.txt", "classes.txt")
 _AT_ONCE = 8  # shards; the time goes into waiting for a disk
@@ -38,7 +37,9 @@ def open_shards(source: Path, tars: Sequence[Path]) -> StoredExamples:
     shards = list(track(indexed, "index", len(tars), "shards"))
     places = np.concatenate([shard.places for shard in shards])
     if not len(places):
-        raise InputError(f"{source} holds no sample with an image (.jpg, .jpeg, .png, .webp); check the path")
+        raise InputError(
+            f"{source} holds no sample with an image ({', '.join(sorted(IMAGE_SUFFIXES))}); check the path"
+        )
     files = np.concatenate([np.full(len(shard.places), at, np.int32) for at, shard in enumerate(shards)])
     keys = pa.chunked_array([shard.keys for shard in shards], pa.string())
     numbers = np.concatenate([shard.labels for shard in shards])
@@ -100,7 +101,7 @@ def _samples(tar: TarFile) -> Iterator[_Sample]:
         if suffix == _LABEL and member.size <= 20:
             digits = tar.read(member.offset, member.size).strip()
             sample.label = int(digits) if digits.isdigit() else -1
-        sample.places.setdefault("image" if suffix in _IMAGES else suffix, (member.offset, member.size))
+        sample.places.setdefault("image" if f".{suffix}" in IMAGE_SUFFIXES else suffix, (member.offset, member.size))
     if sample.places:
         yield sample
 

@@ -15,14 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.imagenet.image_ids import IMAGE_ENDING, WNID
 from imagenet_captions.images.examples.example import Class, Rows, Texts
 
 TEXTS = ("title", "description", "tags", "caption")
 _MOST_OPEN = 256
 _WHOLE = -1
 # A canonical id anywhere below folders, and the class repeated behind it as in ILSVRC/imagenet-1k.
-_IMAGENET_NAME = r"^(?:.*[/\\])?(n[0-9]{8}_[0-9]{1,9})(?:_n[0-9]{8})?(?i:\.(?:jpe?g|png|webp))?$"
-_ENDING = r"(?i)\.(?:jpe?g|png|webp)$"
+_IMAGENET_NAME = rf"^(?:.*[/\\])?({WNID}_[0-9]{{1,9}})(?:_{WNID})?{IMAGE_ENDING}?$"
+_ENDING = f"{IMAGE_ENDING}$"
 
 
 class Images(Protocol):

@@ -9,9 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, image_id
+from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, image_id, is_wnid
 
-_WNID = re.compile(r"n[0-9]{8}")
 _PHOTO_ID = re.compile(r"[1-9][0-9]{0,19}")  # no leading zero, so a running number such as 00000017 is none
 
 
@@ -78,7 +77,7 @@ def wnid_in(name: str) -> str | None:
     ('n01440764', None)
     """
     stem = name[: -len(".tar")] if name.lower().endswith(".tar") else name
-    return stem if _WNID.fullmatch(stem) else None
+    return stem if is_wnid(stem) else None
 
 
 def nearest_wnid(name: str, around: str | None) -> str | None:
