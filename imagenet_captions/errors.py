@@ -23,3 +23,24 @@ class StoppedEarly(ImagenetCaptionsError):
     """A run ended before its work did; the same command resumes it."""
 
     exit_code = 3
+
+
+def quoted(value: object, longest: int = 80) -> str:
+    """Return a value in quotes for an error message, cut to `longest` characters.
+
+    >>> quoted("n0144"), quoted("a" * 200, 8)
+    ("'n0144'", "'aaaaaaa…'")
+    """
+    text = str(value)
+    return repr(text if len(text) <= longest else text[: longest - 1] + "…")
+
+
+def shortened(value: object, longest: int = 80) -> str:
+    r"""Return a value on one line, without control characters, cut to `longest` characters.
+
+    >>> shortened("Photo\nnot found"), shortened("a" * 200, 8)
+    ('Photo not found', 'aaaaaaa…')
+    """
+    text = str(value)[: longest + 1]
+    line = "".join(character if character.isprintable() else " " for character in text)
+    return line if len(line) <= longest else line[: longest - 1] + "…"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from imagenet_captions.ablations.table import ALL_TEXT
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.evaluation.classifiers.prompts import read_prompts
 from imagenet_captions.training.recipes import find_recipe
 
@@ -137,5 +137,5 @@ def find_preset(name: str) -> Preset:
     Budget(batch_size=1024, epochs=32)
     """
     if name not in PRESETS:
-        raise InputError(f"there is no preset {name[:80]!r}; give {' or '.join(PRESETS)}")
+        raise InputError(f"there is no preset {quoted(name)}; give {' or '.join(PRESETS)}")
     return PRESETS[name]

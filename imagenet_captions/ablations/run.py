@@ -24,7 +24,7 @@ from imagenet_captions.ablations.settings import INPUTS, AblateSettings
 from imagenet_captions.ablations.table import Run, Table
 from imagenet_captions.ablations.testing import ANSWERS, METRICS, Fitting, needs_fitting, test_run
 from imagenet_captions.ablations.train_apart import train_apart
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.evaluation.classifiers.prompts import PROMPT_SETS
 from imagenet_captions.evaluation.settings import Reading
 from imagenet_captions.images.examples import Examples
@@ -194,8 +194,8 @@ def _train(experiment: Experiment, run: Run, planned: Amount, where: str) -> Non
         differing = next((name for name in asked if before.get(name) != asked[name]), None)
         if differing is not None:
             raise InputError(
-                f"{run.name} was trained with {differing} {str(before.get(differing))[:60]}, and this is "
-                f"{str(asked[differing])[:60]}; give another --out"
+                f"{run.name} was trained with {differing} {shortened(before.get(differing))}, and this is "
+                f"{shortened(asked[differing])}; give another --out"
             )
         log.info("%s, %s: trained", where, run.name)
         return

@@ -16,7 +16,7 @@ from imagenet_captions.ablations.planning import make_recipe
 from imagenet_captions.ablations.presets import Preset, find_preset
 from imagenet_captions.ablations.table import Run
 from imagenet_captions.dataset.manifest import read_manifest
-from imagenet_captions.errors import ImagenetCaptionsError, InputError
+from imagenet_captions.errors import ImagenetCaptionsError, InputError, quoted
 from imagenet_captions.evaluation.robustness.shifts import SHIFTS
 from imagenet_captions.storage.files import digest, remove_tree, require_there, write_json, write_text
 from imagenet_captions.storage.outputs import check_place
@@ -58,7 +58,7 @@ class AblateSettings:
     def __post_init__(self) -> None:
         for factor in self.factors:
             if factor not in FACTORS:
-                raise InputError(f"there is no factor {factor[:80]!r}; give one of {', '.join(FACTORS)}, or all")
+                raise InputError(f"there is no factor {quoted(factor)}; give one of {', '.join(FACTORS)}, or all")
         if not 1 <= self.seeds <= 100:
             raise InputError(f"--seeds {self.seeds} is not possible; give 1 to 100")
         if self.devices < 1:
@@ -106,7 +106,7 @@ def parse_places(given: list[str], what: str) -> dict[str, Path]:
             )
         if not _NAME.fullmatch(name):
             raise InputError(
-                f"{what} {text[:80]!r} has the name {name[:60]!r}; "
+                f"{what} {quoted(text)} has the name {quoted(name)}; "
                 f"name it in small letters and digits, such as mine=PATH"
             )
         if name in places:
@@ -163,7 +163,7 @@ def check_settings(settings: AblateSettings) -> None:
     if out.is_dir() and not (out / RECORD).exists():
         others = sorted(path.name for path in out.iterdir() if path.name not in (LOCK, INPUTS))
         if others:
-            raise InputError(f"{out} holds {others[0][:60]!r} and is not an ablation's; give a new folder as --out")
+            raise InputError(f"{out} holds {quoted(others[0])} and is not an ablation's; give a new folder as --out")
     make_record(settings)
     if settings.preset == "paper":
         _say_what_was_cleaned(settings.data)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from imagenet_captions.ablations.reports.compare import Answers
 from imagenet_captions.ablations.table import Run
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.evaluation.accuracy import Labels, group_maximum, rank_of_label
 from imagenet_captions.evaluation.classifiers.classifier import FEATURES, Classifier
 from imagenet_captions.evaluation.classifiers.making import make_classifier
@@ -108,5 +108,5 @@ def read_answers(folder: Path) -> Answers:
             return {name: np.asarray(stored[name], np.bool_) for name in stored.files}
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{folder / ANSWERS} cannot be read ({str(error)[:80]}); remove {folder / METRICS} and run again"
+            f"{folder / ANSWERS} cannot be read ({shortened(error)}); remove {folder / METRICS} and run again"
         ) from None

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 
 CLASS_NAME = "class_name"
 FIELDS = ("title", "tags", "description", CLASS_NAME)
@@ -27,7 +27,6 @@ EMPTY = CAMERA_NAMES = ("drop", "keep")
 
 _TEMPLATES = Path(__file__).parent.parent / "data" / "templates.txt"  # data/SOURCES.md says where it comes from
 _MOST = 1000
-_SHOWN = 40
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class CaptionTemplate:
         _check_fields(self.fields)
         if self.template != OPEN_CLIP_80 and self.template.count("{}") != 1:
             raise InputError(
-                f"the caption template {_shown(self.template)} has no place for the class's name, or several; "
+                f"the caption template {quoted(self.template)} has no place for the class's name, or several; "
                 f'give {{}} once, such as "a photo of a {{}}", or {OPEN_CLIP_80}'
             )
         _check_choice("names", self.names, NAMES)
@@ -99,7 +98,7 @@ class CaptionTemplate:
                 given[name] = value
         unknown = [name for name in given if name not in _SETTINGS]
         if unknown:
-            raise InputError(f"there is no caption setting {_shown(unknown[0])}; there are {', '.join(_SETTINGS)}")
+            raise InputError(f"there is no caption setting {quoted(unknown[0])}; there are {', '.join(_SETTINGS)}")
         if ("template" in given or "names" in given) and CLASS_NAME not in chosen:
             chosen.insert(0, CLASS_NAME)
         numbers = {name: _number(name, given.pop(name)) for name in _NUMBERS if name in given}
@@ -142,7 +141,7 @@ def _check_fields(chosen: tuple[str, ...]) -> None:
     for group in chosen:
         for name in group.split("|"):
             if name not in FIELDS or (name == CLASS_NAME and "|" in group):
-                raise InputError(f"there is no caption field {_shown(name)}; {known}")
+                raise InputError(f"there is no caption field {quoted(name)}; {known}")
             if name in seen:
                 raise InputError(f"the caption field {name!r} is named twice; {known}")
             seen.add(name)
@@ -150,7 +149,7 @@ def _check_fields(chosen: tuple[str, ...]) -> None:
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise InputError(f"a caption with {name}={_shown(value)} is not possible; give one of {', '.join(choices)}")
+        raise InputError(f"a caption with {name}={quoted(value)} is not possible; give one of {', '.join(choices)}")
 
 
 def _words(text: str) -> list[str]:
@@ -162,7 +161,7 @@ def _words(text: str) -> list[str]:
     try:
         return list(lexer)
     except ValueError:
-        raise InputError(f"the caption template {_shown(text)} has an open quote; close it") from None
+        raise InputError(f"the caption template {quoted(text)} has an open quote; close it") from None
 
 
 def _quoted(value: str) -> str:
@@ -173,9 +172,5 @@ def _quoted(value: str) -> str:
 
 def _number(name: str, value: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) <= 18):
-        raise InputError(f"the caption setting {name}={_shown(value)} is no whole number; give one such as {name}=20")
+        raise InputError(f"the caption setting {name}={quoted(value)} is no whole number; give one such as {name}=20")
     return int(value)
-
-
-def _shown(value: str) -> str:
-    return repr(value if len(value) <= _SHOWN else value[:_SHOWN] + "…")

@@ -10,7 +10,7 @@ import typer
 from imagenet_captions.cli.app import command, say_that_torch_is_loaded
 from imagenet_captions.cli.flags import LocalPath, refuse_without_effect
 from imagenet_captions.cli.options import Overwrite, Workers, count_readers
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.storage.extras import require
 
 log = logging.getLogger(__name__)
@@ -114,5 +114,5 @@ def _named_path(text: str) -> tuple[str, Path]:
 
     name, equals, path = text.partition("=")
     if not (name and equals and path):
-        raise InputError(f"--on {text[:80]!r} names no test set; give NAME=PATH, such as imagenet=val")
+        raise InputError(f"--on {quoted(text)} names no test set; give NAME=PATH, such as imagenet=val")
     return name, local_place(path).expanduser()  # a shell leaves ~ as it is behind a name and =

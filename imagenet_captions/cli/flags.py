@@ -16,7 +16,7 @@ from typing import Annotated, Any, NewType, Union, get_args, get_origin
 import typer
 from typer.models import ArgumentInfo
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 
 LocalPath = NewType("LocalPath", Path)  # a path on this machine, where a URL is refused
 
@@ -107,7 +107,7 @@ class Flag:
             return self._class(text)
         except ValueError:
             kind = "a whole number" if self._class is int else "a number"
-            raise InputError(f"{self.spelled} must be {kind}, not {text[:80]!r}") from None
+            raise InputError(f"{self.spelled} must be {kind}, not {quoted(text)}") from None
 
     def _read_path(self, text: str) -> Path:
         from imagenet_captions.storage.places import local_place, place
@@ -117,7 +117,7 @@ class Flag:
     def _read_choice(self, text: str) -> Any:
         choices = {each.value: each for each in self._class}
         if text not in choices:
-            raise InputError(f"{self.spelled} must be one of {', '.join(choices)}, not {text[:80]!r}")
+            raise InputError(f"{self.spelled} must be one of {', '.join(choices)}, not {quoted(text)}")
         return choices[text]
 
 

@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from imagenet_captions.cli.flags import Flag, flags_of
 from imagenet_captions.cli.help import PROGRAM, command_help, program_help
 from imagenet_captions.cli.secrets import refuse_secrets_in
-from imagenet_captions.errors import ImagenetCaptionsError, InputError
+from imagenet_captions.errors import ImagenetCaptionsError, InputError, quoted, shortened
 
 # The class of click's that every version of typer raises, some out of a copy of click of their own.
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]
@@ -68,7 +68,7 @@ class Command(TyperCommand):
             raise InputError(_usage_error(error, SPECS[str(self.name)])) from None
         if rest:
             raise InputError(
-                f"{self.name} takes no argument {rest[0][:80]!r}; `{PROGRAM} {self.name} --help` lists what it takes"
+                f"{self.name} takes no argument {quoted(rest[0])}; `{PROGRAM} {self.name} --help` lists what it takes"
             )
         return rest
 
@@ -87,7 +87,7 @@ class Group(TyperGroup):
         name = args[0]
         if name not in self.commands:
             meant = _did_you_mean(name, list(self.commands))
-            raise InputError(f"there is no command {name[:40]!r}{meant}; `{PROGRAM} --help` lists them all")
+            raise InputError(f"there is no command {quoted(name)}{meant}; `{PROGRAM} --help` lists them all")
         return name, self.commands[name], args[1:]
 
     def main(  # type: ignore[override]  # typer passes everything by name
@@ -126,7 +126,7 @@ def _usage_error(error: Any, spec: Spec) -> str:
         return f"{given} of {spec.name} is called {renamed} now"
     meant = _did_you_mean(given, [name for each in spec.flags if not each.is_argument for name in each.names])
     command = PROGRAM if spec.name == PROGRAM else f"{PROGRAM} {spec.name}"
-    return f"{spec.name} has no flag {given[:40]}{meant}; `{command} --help` lists what it takes"
+    return f"{spec.name} has no flag {shortened(given, 40)}{meant}; `{command} --help` lists what it takes"
 
 
 def _did_you_mean(name: str, names: list[str]) -> str:

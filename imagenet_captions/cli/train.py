@@ -10,7 +10,7 @@ import typer
 from imagenet_captions.cli.app import command, say_that_torch_is_loaded
 from imagenet_captions.cli.flags import LocalPath, refuse_all_but, refuse_without_effect
 from imagenet_captions.cli.options import Workers, count_readers
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.storage.extras import require
 
 if TYPE_CHECKING:
@@ -264,7 +264,7 @@ def _recipe(objective: ObjectiveName | None, preset: Preset, name: str | None) -
 
     if name is not None:
         if objective is not None:
-            raise InputError(f"--recipe {name[:40]} says the objective too; leave --objective out")
+            raise InputError(f"--recipe {shortened(name, 40)} says the objective too; leave --objective out")
         return find_recipe(name)
     if objective is None:
         raise InputError("training needs --objective contrastive, supervised or simclr, or a --recipe by name")

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from imagenet_captions.crawler.answers import parse_photo
-from imagenet_captions.crawler.policy import FINAL_STATES, State, parse_stored, shorten
+from imagenet_captions.crawler.policy import FINAL_STATES, State, parse_stored
 from imagenet_captions.crawler.store import Stored, StoreReader
+from imagenet_captions.errors import shortened
 from imagenet_captions.flickr.photo_record import PhotoRecord
 from imagenet_captions.storage.progress import track
 
@@ -37,7 +38,7 @@ def read_status(photo_id: str, stored: Stored) -> PhotoStatus:
         return PhotoStatus(State.DAMAGED, f"it does not say that the photo is {stored.state.value!r}")
     if stored.state is State.OK:
         return PhotoStatus(State.OK, record=parse_photo(photo_id, parsed["photo"]), retrieved_at=stored.retrieved_at)
-    return PhotoStatus(stored.state, shorten(str(parsed.get("message", ""))))
+    return PhotoStatus(stored.state, shortened(parsed.get("message", "")))
 
 
 def read_states(reader: StoreReader) -> Iterator[tuple[str, State]]:

@@ -13,7 +13,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, shortened
 
 
 class State(str, Enum):
@@ -213,7 +213,7 @@ def _read_parsed(photo_id: str, parsed: dict[str, Any], status: int) -> Answer:
 
 def _read_failure(parsed: dict[str, Any], status: int) -> Answer:
     code, message = _integer(parsed.get("code")), str(parsed.get("message", ""))
-    reason = f"code {code}: {shorten(message)}"
+    reason = f"code {code}: {shortened(message)}"
     if _UNAVAILABLE in message:
         return Answer(Meaning.UNUSABLE, reason)
     if code in _REFUSALS:
@@ -277,16 +277,6 @@ def retry_after_seconds(header: str | None, now: float) -> float | None:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-
-
-def shorten(text: str, longest: int = 80) -> str:
-    """The text on one line, without control characters and not longer than told.
-
-    >>> shorten("Photo\\nnot found")
-    'Photo not found'
-    """
-    line = "".join(character if character.isprintable() else " " for character in text[: longest + 1])
-    return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
 def _integer(value: Any) -> int | None:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from imagenet_captions.crawler.policy import FINAL_STATES, LARGEST_ANSWER, State, shorten
-from imagenet_captions.errors import InputError
+from imagenet_captions.crawler.policy import FINAL_STATES, LARGEST_ANSWER, State
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.flickr.photo_record import LATEST_POSIX_TIME
 from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.places import require_local
@@ -273,7 +273,7 @@ def _stored(state: object, answer: object, retrieved_at: object, last_error: obj
 
 
 def _damaged(why: str) -> Stored:
-    return Stored(State.DAMAGED, None, None, shorten(why))
+    return Stored(State.DAMAGED, None, None, shortened(why))
 
 
 def _unpacked(answer: object) -> bytes | None:

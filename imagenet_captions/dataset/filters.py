@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.dataset.splits import split_condition
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.flickr.licenses import resolve_license
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_lists import read_list
@@ -57,7 +57,7 @@ def has(field: str) -> pc.Expression:
     <pyarrow.compute.Expression (title != "")>
     """
     if field not in FIELDS:
-        raise InputError(f"there is no field {field[:80]!r} to have; give one of {', '.join(FIELDS)}")
+        raise InputError(f"there is no field {quoted(field)} to have; give one of {', '.join(FIELDS)}")
     if field == "tags":
         return pc.list_value_length(pc.field("tags")) > 0
     if field in TEXT_FIELDS:
@@ -97,7 +97,7 @@ def matches(field: str, regex: str) -> pc.Expression:
     try:
         pc.match_substring_regex(pa.array([""]), regex)
     except pa.ArrowInvalid as error:
-        raise InputError(f"the pattern {regex[:80]!r} cannot be used: {str(error)[:300]}") from None
+        raise InputError(f"the pattern {quoted(regex)} cannot be used: {shortened(error, 300)}") from None
     if field == "tags":
         return has("tags") & pc.match_substring_regex(_joined_tags("\n"), regex)
     return pc.match_substring_regex(pc.field(field), regex)
@@ -107,7 +107,7 @@ def language(*codes: str) -> pc.Expression:
     """Rows whose title and description are in one of these languages, given as code: "en", "de"; "und" is unknown."""
     for code in codes or ("",):
         if not re.fullmatch("[a-z]{2,3}", code):
-            raise InputError(f"{code[:80]!r} is no language code; give one such as 'en', or 'und' for undetermined")
+            raise InputError(f"{quoted(code)} is no language code; give one such as 'en', or 'und' for undetermined")
     return pc.field("language").isin(codes)
 
 
@@ -144,7 +144,7 @@ def _set(among: ClassSet | str) -> ClassSet:
     try:
         return ClassSet(among)
     except ValueError:
-        raise InputError(f"there is no set of classes {str(among)[:80]!r}; give ilsvrc2012 or all") from None
+        raise InputError(f"there is no set of classes {quoted(among)}; give ilsvrc2012 or all") from None
 
 
 def _wnid_in(wnids: set[str]) -> pc.Expression:
@@ -161,7 +161,7 @@ def _joined_tags(between: str) -> pc.Expression:
 
 def _check_text_field(field: str) -> None:
     if field not in TEXT_FIELDS:
-        raise InputError(f"{field[:80]!r} is no text field; give one of {', '.join(TEXT_FIELDS)}")
+        raise InputError(f"{quoted(field)} is no text field; give one of {', '.join(TEXT_FIELDS)}")
 
 
 def _check_within_tags(regex: str) -> None:
@@ -171,6 +171,6 @@ def _check_within_tags(regex: str) -> None:
     flags = re.sub(_GROUPS, "", rest).count("(?")
     if escapes or flags or "[^" in rest or "[:" in rest or min(rest, default=" ") < " ":
         raise InputError(
-            f"the pattern {regex[:80]!r} could match across two tags, which are matched one by one; "
+            f"the pattern {quoted(regex)} could match across two tags, which are matched one by one; "
             "leave out negated classes ([^…], \\W, \\D), \\s (write a blank), other escapes and flags but (?i)"
         )

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from imagenet_captions.dataset.manifest import NAME, Replaced, manifest_digest, shard_files, unchanged
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.parquet import arrow_name, check_rows, check_schema, file_system, reading, through_cache
 from imagenet_captions.storage.places import place, reopen
@@ -71,7 +71,7 @@ def _load(
 def open_parquet(path: Path, config: str) -> pads.FileSystemDataset:
     """The shards of one config of a dataset folder, in order, as an Arrow dataset."""
     if config not in CONFIGS:
-        raise InputError(f"there is no config {config[:80]!r}; give default or raw")
+        raise InputError(f"there is no config {quoted(config)}; give default or raw")
     shards = shard_files(path, CONFIGS[config])
     return of_shards(shards)
 
@@ -89,7 +89,7 @@ def _columns(parquet: pads.FileSystemDataset, columns: Sequence[str] | None, pat
     known = parquet.schema.names
     for name in columns or ():
         if name not in known:
-            raise InputError(f"{path} has no column {name[:80]!r}; it has {', '.join(known)}")
+            raise InputError(f"{path} has no column {quoted(name)}; it has {', '.join(known)}")
     return list(known if columns is None else columns)
 
 

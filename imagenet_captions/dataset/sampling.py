@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagenet_captions.dataset.splits import sampling_key
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.imagenet.image_ids import wnid_of
@@ -37,7 +37,7 @@ class TailTrim:
         """
         parts = text.split(":")
         if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
-            raise InputError(f"--trim-tail {text[:80]!r} is not possible; give classes and rows, such as 100:1")
+            raise InputError(f"--trim-tail {quoted(text)} is not possible; give classes and rows, such as 100:1")
         return cls(int(parts[0]), int(parts[1]))
 
 
@@ -75,7 +75,7 @@ def parse_sample(text: str) -> int | float:
         return float(text) if "." in text else int(text)
     except ValueError:
         raise InputError(
-            f"--sample {text[:80]!r} is not possible; give a number of rows such as 1000, or a share such as 0.1"
+            f"--sample {quoted(text)} is not possible; give a number of rows such as 1000, or a share such as 0.1"
         ) from None
 
 
@@ -174,7 +174,7 @@ def _counted(row: Sequence[str], columns: tuple[int, int], among: ClassSet, wher
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     if len(found) != 1:
-        raise InputError(f"{where}: {name[:80]!r} stands for {len(found)} classes; give the wnid of one")
+        raise InputError(f"{where}: {quoted(name)} stands for {len(found)} classes; give the wnid of one")
     if not (count.isascii() and count.isdigit() and len(count) < 10):
-        raise InputError(f"{where}: {count[:80]!r} is no count; give a whole number")
+        raise InputError(f"{where}: {quoted(count)} is no count; give a whole number")
     return found[0], int(count)

@@ -10,7 +10,7 @@ import hashlib
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 
 SPLITS = ("train", "val")
 _RANGE = 1 << 32
@@ -36,7 +36,7 @@ def split_condition(split: str, fraction: float) -> pc.Expression:
     Only arithmetic that every Arrow version does alike, on 64 bits without a sign, wrapping around.
     """
     if split not in SPLITS:
-        raise InputError(f"there is no split {split[:80]!r}; give train or val")
+        raise InputError(f"there is no split {quoted(split)}; give train or val")
     if not 0 < fraction < 1:
         raise InputError(f"a validation share of {fraction} is not possible; give one between 0 and 1, such as 0.1")
     image_id = pc.field("image_id")

@@ -27,7 +27,7 @@ from typing import Any, TextIO
 from urllib.parse import parse_qsl, urlsplit
 
 from imagenet_captions.demo.synthetic_photos import synthetic_answer, synthetic_photo
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 
 _SORRY = "Sorry, the Flickr API service is not currently available."
 _PAGE_429 = (
@@ -69,7 +69,7 @@ class StandInSettings:
         """Refuse faults that are not known."""
         for fault in self.faults:
             if fault not in FAULTS:
-                raise InputError(f"there is no fault {fault[:40]!r}; give some of {', '.join(FAULTS)}")
+                raise InputError(f"there is no fault {quoted(fault)}; give some of {', '.join(FAULTS)}")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 
 NAMES = ("local", "ray")
 
@@ -24,7 +24,7 @@ class EngineSettings:
         if self.workers is not None:
             check_workers(self.workers)
         if self.name not in NAMES:
-            raise InputError(f"--engine {self.name[:40]!r} is not possible; give one of {', '.join(NAMES)}")
+            raise InputError(f"--engine {quoted(self.name)} is not possible; give one of {', '.join(NAMES)}")
         if self.ray_address is not None and self.name != "ray":
             raise InputError("--ray-address means nothing without --engine ray; give both, or neither")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from imagenet_captions.engines.local import check_workers, default_workers
 from imagenet_captions.engines.ray_token import own_token, quiet_stderr, token_of_user
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.storage.extras import require
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Cluster:
         if self._workers is None and self._address is not None:
             self._workers = int(self.started().cluster_resources().get("CPU", 0))
             if not self._workers:
-                raise InputError(f"the Ray cluster at {self._address[:80]!r} has no CPUs; add a node that has some")
+                raise InputError(f"the Ray cluster at {quoted(self._address)} has no CPUs; add a node that has some")
         return self._workers or default_workers()
 
     def started(self) -> Any:
@@ -117,7 +117,7 @@ class Cluster:
                 ray.init(address=address, **_QUIET)
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise InputError(
-                f"the Ray cluster at --ray-address {address[:80]!r} cannot be joined: {str(error).strip()[:200]}"
+                f"the Ray cluster at --ray-address {quoted(address)} cannot be joined: {shortened(error, 200)}"
             ) from None
 
 
@@ -146,18 +146,18 @@ def _check_address(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdigit():
         raise InputError(
-            f"--ray-address {address[:80]!r} is not possible; give HOST:PORT of the cluster's head, or auto on one of "
+            f"--ray-address {quoted(address)} is not possible; give HOST:PORT of the cluster's head, or auto on one of "
             "its machines"
         )
     try:
         speaks = _speaks_http2(host, int(port))
     except (OSError, OverflowError, UnicodeError) as error:
         raise InputError(
-            f"no Ray cluster answers at --ray-address {address[:80]!r} ({str(error)[:80]}); "
+            f"no Ray cluster answers at --ray-address {quoted(address)} ({shortened(error)}); "
             "check it, or start one with `ray start --head`"
         ) from None
     if not speaks:
-        raise InputError(f"what answers at --ray-address {address[:80]!r} is not a Ray cluster; check host and port")
+        raise InputError(f"what answers at --ray-address {quoted(address)} is not a Ray cluster; check host and port")
 
 
 def _speaks_http2(host: str, port: int) -> bool:

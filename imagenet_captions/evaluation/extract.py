@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from imagenet_captions.errors import InputError, StoppedEarly
+from imagenet_captions.errors import InputError, StoppedEarly, shortened
 from imagenet_captions.evaluation.accuracy import Labels
 from imagenet_captions.evaluation.classifiers.classifier import FEATURES, HEAD, JOINT
 from imagenet_captions.evaluation.settings import Reading
@@ -74,7 +74,7 @@ def extract(
 
 
 def _first(broken: list[Broken]) -> str:
-    shown = "; ".join(f"{each.image_id[-80:]}: {each.reason[:80]}" for each in broken[:_SHOWN])
+    shown = "; ".join(f"{each.image_id[-80:]}: {shortened(each.reason)}" for each in broken[:_SHOWN])
     return shown if len(broken) <= _SHOWN else f"{shown}; …"
 
 

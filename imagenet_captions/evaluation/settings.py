@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class ClassifierSettings:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise InputError(f"there is no classifier {self.kind[:40]!r}; give one of {', '.join(KINDS)}")
+            raise InputError(f"there is no classifier {quoted(self.kind)}; give one of {', '.join(KINDS)}")
         if self.kind in _TRAINED and self.train is None:
             raise InputError(f"the classifier {self.kind} is made of labelled images; give them with --train DATA")
         if self.kind == "k-shot" and (self.k is None or self.k < 1):
@@ -79,7 +79,7 @@ class Reading:
             torch.empty(1, device=name)
         except (RuntimeError, AssertionError) as error:
             reason = str(error).split("\n", 1)[0][:100]
-            raise InputError(f"--device {name[:40]!r} cannot be used ({reason}); give cpu, cuda or cuda:N") from None
+            raise InputError(f"--device {quoted(name)} cannot be used ({reason}); give cpu, cuda or cuda:N") from None
         return torch.device(name)
 
 
@@ -116,6 +116,6 @@ def check_test_sets(test_sets: Sequence[tuple[str, Path]]) -> None:
     names = [name for name, _ in test_sets]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"--on {name[:40]} is given twice; give each test set a name of its own")
+            raise InputError(f"--on {shortened(name, 40)} is given twice; give each test set a name of its own")
         if name in {shift.same_classes for shift in SHIFTS}:
             raise InputError(f"--on {name} is what ImageNet's accuracy on a part of its classes is called; rename it")

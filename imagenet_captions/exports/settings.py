@@ -9,7 +9,7 @@ from typing import Any
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.storage.places import refuse_secrets
 
@@ -54,7 +54,7 @@ class ExportSettings:
     def __post_init__(self) -> None:
         check_workers(self.workers)
         if self.to not in TARGETS:
-            raise InputError(f"--to {self.to[:40]!r} is not possible; give one of {', '.join(TARGETS)}")
+            raise InputError(f"--to {quoted(self.to)} is not possible; give one of {', '.join(TARGETS)}")
         for name, targets in _WITH.items():
             if getattr(self, name) is not None and self.to not in targets:
                 flag = "--" + name.replace("_", "-")

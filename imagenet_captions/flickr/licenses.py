@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 
 _CC = "https://creativecommons.org"
 
@@ -65,7 +65,7 @@ def resolve_license(name: str | int) -> tuple[int, ...]:
     if not found:
         names = dict.fromkeys(_without_version(entry.short_name) for entry in LICENSES)
         raise InputError(
-            f"{str(name)[:80]!r} is no licence of Flickr's; give its number (0 to {LICENSES[-1].id}) or one of "
+            f"{quoted(name)} is no licence of Flickr's; give its number (0 to {LICENSES[-1].id}) or one of "
             f"{', '.join(names)}, with or without a version as in by-2.0"
         )
     return found

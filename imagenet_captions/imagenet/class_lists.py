@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.image_ids import WNID
 from imagenet_captions.storage.files import require_file
@@ -44,7 +44,7 @@ def read_list(name: str | Path) -> tuple[str, ...]:
         several = [each for each in list_names() if each.startswith("imagenet-100-")]
         raise InputError(f"several lists go by the name {str(name)!r}; give one of {', '.join(several)}")
     raise InputError(
-        f"there is no class list or file {str(name)[:80]!r}; the lists are {', '.join(list_names())}, "
+        f"there is no class list or file {quoted(name)}; the lists are {', '.join(list_names())}, "
         "and a file has one class a line"
     )
 

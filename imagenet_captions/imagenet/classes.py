@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.imagenet.class_sets import ClassSet
 
 _DATA = Path(__file__).parent.parent / "data"  # data/SOURCES.md says where the tables come from
@@ -62,7 +62,7 @@ def by_wnid(wnid: str, among: ClassSet = _ONE) -> ImageNetClass:
     """
     found = _tables(among).classes.get(wnid)
     if found is None:
-        raise InputError(f"{_shown(wnid)} is not the wnid of one of {among.shown}; give one such as 'n01440764'")
+        raise InputError(f"{quoted(wnid)} is not the wnid of one of {among.shown}; give one such as 'n01440764'")
     return found
 
 
@@ -86,7 +86,7 @@ def by_index(index: int, among: ClassSet = _ONE) -> ImageNetClass:
     """
     last = len(wnids(among)) - 1
     if not 0 <= index <= last:
-        raise InputError(f"there is no class with index {_shown(index)}; the classes are 0 to {last}")
+        raise InputError(f"there is no class with index {shortened(index)}; the classes are 0 to {last}")
     return by_wnid(wnids(among)[index], among)
 
 
@@ -202,22 +202,14 @@ def _unknown(name: str, folded: str, tables: _Tables) -> str:
     # The search takes time in proportion to the name's length, and no class has a name so long.
     nearest = difflib.get_close_matches(folded, tables.named, n=5) if len(folded) <= _LONGEST_SHOWN else []
     if not nearest:
-        return f"no class is called {_shown(name)}; give a wnid, an index, a class's name or a wider one such as 'dog'"
-    return f"no class is called {_shown(name)}; the nearest names are {', '.join(map(repr, nearest))}"
+        return f"no class is called {quoted(name)}; give a wnid, an index, a class's name or a wider one such as 'dog'"
+    return f"no class is called {quoted(name)}; the nearest names are {', '.join(map(repr, nearest))}"
 
 
 def _ambiguous(name: str, candidates: tuple[str, ...], tables: _Tables) -> str:
-    lines = [f"{_shown(name)} names {len(candidates)} different things; give the wnid of the one you mean:"]
+    lines = [f"{quoted(name)} names {len(candidates)} different things; give the wnid of the one you mean:"]
     for wnid in candidates:
         synset, count = tables.synsets[wnid], len(tables.covered[wnid])
         classes = "1 class" if count == 1 else f"{count} classes"
-        lines.append(f"  {wnid}  {synset.name or synset.lemmas[0]} ({classes}): {_shortened(synset.gloss)}")
+        lines.append(f"  {wnid}  {synset.name or synset.lemmas[0]} ({classes}): {shortened(synset.gloss)}")
     return "\n".join(lines)
-
-
-def _shown(value: str | int) -> str:
-    return _shortened(repr(value[: 2 * _LONGEST_SHOWN] if isinstance(value, str) else value))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 1] + "…"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
 from imagenet_captions.storage.places import is_remote
 
@@ -23,7 +23,7 @@ def find_image_column(schema: pa.Schema, source: Path) -> str | None:
         if pa.types.is_struct(column.type) and (at := column.type.get_field_index("bytes")) >= 0:
             if not is_bytes(kind := column.type.field(at).type):
                 raise InputError(
-                    f"the column {column.name[:80]!r} of {source} has {kind} where the bytes of images belong; "
+                    f"the column {quoted(column.name)} of {source} has {kind} where the bytes of images belong; "
                     "write the images themselves, as binary"
                 )
             return str(column.name)
@@ -53,6 +53,6 @@ def image_file(table: Path, path: str | None) -> Path | None:
 def paths_only(source: Path, path: str) -> InputError:
     """The error for Parquet that names images which are not there."""
     return InputError(
-        f"{source} holds paths of images and not the images, and {path[:200]!r} is not an image file here; put the "
+        f"{source} holds paths of images and not the images, and {quoted(path)} is not an image file here; put the "
         "files in that place, give the folder of the images, or embed them as docs/data.md shows"
     )

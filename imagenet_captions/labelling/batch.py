@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.captions import mentions
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet import classes
 from imagenet_captions.labelling.modes import Mode
 
@@ -35,9 +35,9 @@ def text_columns(schema: pa.Schema, wanted: tuple[str, ...]) -> tuple[str, ...]:
     readable = [field.name for field in schema if _is_text(field.type)]
     for name in wanted:
         if name not in schema.names:
-            raise InputError(f"--text {name[:80]!r} is no column of the table; it has {_listed(schema.names)}")
+            raise InputError(f"--text {quoted(name)} is no column of the table; it has {_listed(schema.names)}")
         if name not in readable:
-            raise InputError(f"--text {name[:80]!r} holds no text; columns with text are {_listed(readable)}")
+            raise InputError(f"--text {quoted(name)} holds no text; columns with text are {_listed(readable)}")
     if wanted:
         return wanted
     fields = tuple(name for name in (*_FIELDS, "txt") if name in readable)
@@ -106,7 +106,9 @@ def labelled_schema(schema: pa.Schema, mode: Mode) -> pa.Schema:
     ]
     names = [field.name for field in [*kept, *added]]
     if repeated := next((name for name in names if names.count(name) > 1), None):
-        raise InputError(f"the table has a column {repeated[:80]!r} already, as if it had been labelled; drop it first")
+        raise InputError(
+            f"the table has a column {quoted(repeated)} already, as if it had been labelled; drop it first"
+        )
     return pa.schema([*kept, *added])
 
 
@@ -144,9 +146,9 @@ def _check(column: pa.Array, name: str) -> None:
     try:
         column.validate(full=True)
     except pa.ArrowInvalid:
-        raise InputError(f"the column {name[:80]!r} holds text that is not UTF-8; write it again as UTF-8") from None
+        raise InputError(f"the column {quoted(name)} holds text that is not UTF-8; write it again as UTF-8") from None
 
 
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(repr(name[:40]) for name in names[:12])
+    shown = ", ".join(quoted(name, 40) for name in names[:12])
     return f"{shown} and {len(names) - 12} more" if len(names) > 12 else shown or "none"

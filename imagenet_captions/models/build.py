@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.models.config import ModelConfig, TowerConfig, config_from_dict
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.names import unknown_name
@@ -107,7 +107,7 @@ def _image(tower: TowerConfig, dim: int | None) -> tuple[nn.Module, nn.Module | 
         from imagenet_captions.models.towers import micro as micro_tower
 
         return micro_tower.build_image(tower.options, dim)
-    raise InputError(f"a model's description names the tower {tower.kind[:40]!r}; known are {', '.join(_TOWERS)}")
+    raise InputError(f"a model's description names the tower {quoted(tower.kind)}; known are {', '.join(_TOWERS)}")
 
 
 def _text(tower: TowerConfig, dim: int) -> nn.Module:
@@ -116,5 +116,5 @@ def _text(tower: TowerConfig, dim: int) -> nn.Module:
 
         return open_clip_towers.build_text(tower.options, dim)
     raise InputError(
-        f"a model's description names the text tower {tower.kind[:40]!r}; known are open_clip, align, clip"
+        f"a model's description names the text tower {quoted(tower.kind)}; known are open_clip, align, clip"
     )

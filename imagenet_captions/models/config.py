@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.images.pixels.spec import ImageSpec
 
 _FORMAT = 1
@@ -83,7 +83,7 @@ def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
     """
     if values.get("format") != _FORMAT:
         raise InputError(
-            f"the model's description has format {str(values.get('format'))[:20]!r} where this version reads {_FORMAT};"
+            f"the model's description has format {quoted(values.get('format'), 20)} where this version reads {_FORMAT};"
             " use the version that wrote it"
         )
     fields = {key: value for key, value in values.items() if key != "format"}
@@ -101,7 +101,7 @@ def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
             **fields,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"the model's description is not whole ({str(error)[:80]}); write the model again") from None
+        raise InputError(f"the model's description is not whole ({shortened(error)}); write the model again") from None
 
 
 def _maybe(kind: type[Any], values: Mapping[str, Any] | None) -> Any:

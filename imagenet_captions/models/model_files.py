@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.storage.files import require_file
 
 
@@ -19,7 +19,7 @@ def read_object(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(require_file(path, "the model's description").read_bytes())
     except ValueError as error:
-        raise InputError(f"{path} is no JSON ({str(error)[:80]}); get the model again") from None
+        raise InputError(f"{path} is no JSON ({shortened(error)}); get the model again") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} describes no model; get the model again")
     return values

@@ -9,7 +9,7 @@ from typing import Any
 import open_clip
 from open_clip.transform import PreprocessCfg
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.images.pixels.spec import ImageSpec
 from imagenet_captions.models import preprocess
 from imagenet_captions.models.config import ModelConfig, TokenizerConfig, TowerConfig
@@ -56,7 +56,7 @@ def _tokenizer(text: Mapping[str, Any], folder: str | None) -> TokenizerConfig:
         return TokenizerConfig("clip", context, options=options)
     if text.get("tokenizer_mode"):
         raise InputError(
-            f"the tokenizer's mode {str(text['tokenizer_mode'])[:40]!r} is not read here; use open_clip itself"
+            f"the tokenizer's mode {quoted(text['tokenizer_mode'])} is not read here; use open_clip itself"
         )
     options = {"clean": options.get("clean", "whitespace"), "strip_end": bool(options.get("strip_sep_token"))}
     return tokenizer_of(folder or text["hf_tokenizer_name"], context, options)

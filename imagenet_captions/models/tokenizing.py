@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from transformers import AutoTokenizer
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.models.config import TokenizerConfig
 from imagenet_captions.models.pretrained.hub import reaching
 
@@ -26,7 +26,7 @@ class JsonTokenizer:
         try:
             self._tokenizer = Tokenizer.from_str(config.json)
         except Exception as error:  # noqa: BLE001  the Rust side raises nothing more special than Exception
-            raise InputError(f"the model's tokenizer.json cannot be read ({str(error)[:80]}); get it again") from None
+            raise InputError(f"the model's tokenizer.json cannot be read ({shortened(error)}); get it again") from None
         self._tokenizer.enable_truncation(config.context_length)
         side = str(config.options.get("padding_side", "right"))
         self._tokenizer.enable_padding(direction=side, length=config.context_length, pad_id=config.pad_id)
@@ -64,7 +64,7 @@ def build_tokenizer(config: TokenizerConfig) -> Callable[[Sequence[str]], Tensor
         return ClipTokenizer(config)
     if config.kind == "json":
         return JsonTokenizer(config)
-    raise InputError(f"a model's description names the tokenizer {config.kind[:40]!r}; known are clip and json")
+    raise InputError(f"a model's description names the tokenizer {quoted(config.kind)}; known are clip and json")
 
 
 @cache

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from imagenet_captions.dataset.features import dataset_schema, local_labels, with_local_labels
 from imagenet_captions.dataset.manifest import FileEntry, Manifest, read_manifest
 from imagenet_captions.dataset.outcomes import first_repeated
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.schema import OUTCOMES, RAW_ROW, ROW, Outcome
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.parquet import read_schema, read_table
@@ -64,7 +64,7 @@ def _strangers(dataset: Path, manifest: Manifest) -> Iterator[_Problem]:
     """Files that do not belong there: load_dataset would take a further Parquet file in data/ for a shard."""
     for name in sorted(manifest.files):
         if not _SHARD.fullmatch(name) and name not in _OTHERS:
-            yield _Problem("manifest.json", f"lists {name[:80]!r}, which is no file of a dataset")
+            yield _Problem("manifest.json", f"lists {quoted(name)}, which is no file of a dataset")
     for name in sorted(_OTHERS - manifest.files.keys()):
         yield _Problem("manifest.json", f"does not list {name}")
     for path in sorted(dataset.rglob("*")):
@@ -131,7 +131,7 @@ def _uncounted(outcomes: pa.Table, ids: pa.Array, manifest: Manifest) -> Iterato
         yield _Problem(name, "has other columns than this version writes")
         return
     if (twice := first_repeated(outcomes)) is not None:
-        yield _Problem(name, f"has two outcomes for {twice[:80]!r}")
+        yield _Problem(name, f"has two outcomes for {quoted(twice)}")
     kept = outcomes.filter(pc.equal(outcomes["outcome"], Outcome.KEPT.value))["image_id"].combine_chunks()
     if not kept.equals(ids):
         yield _Problem(name, "keeps other ids than data/ has")

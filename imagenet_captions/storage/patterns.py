@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.storage.places import is_remote, reopen
 
 _MARKS, _WILDCARDS = "{*?[", "*?["
@@ -28,7 +28,7 @@ def files_of(path: Path) -> list[Path] | None:
     missing = _missing(files)
     if missing or not files:
         what = f"{missing[0]}, one of {len(missing):,} that are missing" if missing else "no file"
-        raise InputError(f"the pattern {text[:200]} stands for {what}; check the path")
+        raise InputError(f"the pattern {shortened(text)} stands for {what}; check the path")
     return files
 
 
@@ -71,9 +71,9 @@ def expand_braces(pattern: str) -> list[str]:
     if found := _RANGE.fullmatch(inner):
         first, last, width = int(found[1]), int(found[2]), len(found[1])
         if last - first >= _MOST_FILES:
-            raise InputError(f"the pattern {pattern[:200]} stands for more than {_MOST_FILES:,} files; give fewer")
+            raise InputError(f"the pattern {shortened(pattern)} stands for more than {_MOST_FILES:,} files; give fewer")
         choices = [f"{number:0{width}d}" for number in range(first, last + 1)]
     endings = expand_braces(after)
     if len(choices) * len(endings) > _MOST_FILES:
-        raise InputError(f"the pattern {pattern[:200]} stands for more than {_MOST_FILES:,} files; give fewer")
+        raise InputError(f"the pattern {shortened(pattern)} stands for more than {_MOST_FILES:,} files; give fewer")
     return [before + choice + ending for choice in choices for ending in endings]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeGuard
 from urllib.parse import unquote
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.storage.remote import RemotePath, open_url
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://", re.ASCII)
@@ -41,9 +41,11 @@ def place(given: str | os.PathLike[str]) -> Path:
         raise InputError("an empty path was given; give the path of a file or folder")
     refuse_secrets(given)
     if "::" in given and "://" in given:
-        raise InputError(f"{given[:200]} chains several URLs; give a single one")
+        raise InputError(f"{shortened(given, 200)} chains several URLs; give a single one")
     if cut := _ONE_SLASH.match(given):
-        raise InputError(f"{given[:200]} has one slash behind {cut[1]}: and would be a folder here; write {cut[1]}://")
+        raise InputError(
+            f"{shortened(given, 200)} has one slash behind {cut[1]}: and would be a folder here; write {cut[1]}://"
+        )
     if local := _LOCAL.match(given):
         return Path(unquote(given[local.end() :].removeprefix("localhost")))
     return reopen(given)

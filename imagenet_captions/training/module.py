@@ -13,7 +13,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.images.pixels import normalise
 from imagenet_captions.models.model import Model, model_config_of
 from imagenet_captions.training.data.batches import Batch
@@ -123,7 +123,7 @@ class TrainingModule(LightningModule):
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad and not torch.isfinite(parameter).all():
                 raise InputError(
-                    f"after step {self.global_step} the weights {name[:60]} are not numbers, at learning rate "
+                    f"after step {self.global_step} the weights {shortened(name)} are not numbers, at learning rate "
                     f"{self.rate():.2g}; the last checkpoint is from before; try a lower --lr, --clip-norm 1, or "
                     f"--precision 32, in another --out"
                 )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.images.examples import (
     Class,
     Examples,
@@ -54,7 +54,7 @@ def _head_classes(examples: Examples, settings: TrainSettings) -> tuple[Class, .
         return classes
     if settings.empty_classes == "drop":
         return tuple(class_ for class_ in classes if class_ not in set(empty))
-    named = ", ".join(f"{class_.key[:40]} ({class_.name[:40]})" for class_ in empty[:_SHOWN])
+    named = ", ".join(f"{shortened(class_.key, 40)} ({shortened(class_.name, 40)})" for class_ in empty[:_SHOWN])
     more = f" and {len(empty) - _SHOWN} more" if len(empty) > _SHOWN else ""
     raise InputError(
         f"no image of {settings.data} is of class {named}{more}; give --empty-classes drop for a head without "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import replace
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.training.recipe import CONTRASTIVE, SIMCLR, SUPERVISED, Recipe, recipe_values, unread_values
 
 _PAPER = "the paper (Fang et al. 2022)"
@@ -312,7 +312,7 @@ def find_recipe(name: str) -> Recipe:
     if found is None:
         near = difflib.get_close_matches(name[:80], RECIPES, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"there is no recipe {name[:80]!r}{hint}; there are {', '.join(RECIPES)}")
+        raise InputError(f"there is no recipe {quoted(name)}{hint}; there are {', '.join(RECIPES)}")
     return found
 
 

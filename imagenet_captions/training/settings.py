@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.storage.files import require_file, sha256, write_json
 from imagenet_captions.training.recipe import CONTRASTIVE, Recipe, recipe_defaults, recipe_values
 
@@ -106,7 +106,7 @@ class TrainSettings:
 
 def _check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise InputError(f"{flag} {value[:40]!r} is not possible; give one of {', '.join(choices)}")
+        raise InputError(f"{flag} {quoted(value)} is not possible; give one of {', '.join(choices)}")
 
 
 def settings_record(settings: TrainSettings) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from imagenet_captions.errors import InputError, StoppedEarly
+from imagenet_captions.errors import InputError, StoppedEarly, quoted
 from imagenet_captions.models.checkpointing import checkpoint_blocks
 from imagenet_captions.models.save import save_model
 from imagenet_captions.models.threads import computing_threads
@@ -154,7 +154,7 @@ def _refuse_foreign(out: Path) -> None:
     if out.is_dir() and not (out / SETTINGS_FILE).exists():
         others = sorted(path.name for path in out.iterdir() if path.name != _LOCK)
         if others:
-            raise InputError(f"{out} holds {others[0][:60]!r} and is no run; give a new folder as --out")
+            raise InputError(f"{out} holds {quoted(others[0])} and is no run; give a new folder as --out")
 
 
 def _say(settings: TrainSettings, images: int, length: Length, start: int) -> None:

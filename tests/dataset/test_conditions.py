@@ -126,7 +126,7 @@ def test_every_case_splits_the_rows_but_those_meant_to_be_empty() -> None:
         (lambda: ic.license_in(17), "'17' is no licence"),
         (lambda: ic.in_split("test"), "no split 'test'"),
         (lambda: ic.in_split("val", 1.0), "share of 1.0"),
-        (lambda: ic.contains("x" * 10_000, "x"), "'x{80}' is no text field"),
+        (lambda: ic.contains("x" * 10_000, "x"), "'x{79}…' is no text field"),
     ],
 )
 def test_what_cannot_be_asked(make: Callable[[], object], sentence: str) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from imagenet_captions.ablations.micro import words
 from imagenet_captions.ablations.micro.attributes import Attributes, Pixels, read_attributes
 from imagenet_captions.captions.compose import draw
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 
 # Shares, each of all images unless it says otherwise. They were set by trial so that a micro model learns in
 # minutes: with the class named less often, and looks and places more, zero-shot accuracy was lower.
@@ -54,7 +54,7 @@ def micro_texts(pixels: Pixels, class_name: str, image_id: str, seed: int = 0) -
     """
     name = " ".join(class_name.split())
     if not name or len(name) > _LONGEST_NAME:
-        raise InputError(f"the class name {class_name[:40]!r} is empty or too long; give 1 to {_LONGEST_NAME} letters")
+        raise InputError(f"the class name {quoted(class_name)} is empty or too long; give 1 to {_LONGEST_NAME} letters")
     chance = _Chance(seed, image_id)
     looks = _looks(read_attributes(pixels), chance)
     named = chance.happens("named", NAMED)

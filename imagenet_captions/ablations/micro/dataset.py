@@ -17,7 +17,7 @@ from imagenet_captions.ablations.micro.attributes import Pixels
 from imagenet_captions.ablations.micro.captions import micro_texts
 from imagenet_captions.ablations.micro.shift import SHIFTS
 from imagenet_captions.dataset.features import IMAGE
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.images.columns import find_image_column, image_file, paths_only
 from imagenet_captions.storage.files import replacing, require_file
 from imagenet_captions.storage.parquet import parquet_file, read_schema, read_table
@@ -127,11 +127,11 @@ def _pixels(data: bytes, image_id: str) -> Pixels:
         with Image.open(io.BytesIO(data)) as picture:
             if max(picture.size) > _SIDE:
                 raise InputError(
-                    f"the image {image_id[:80]!r} has {picture.size}; micro sets have {_SIDE} pixels a side at most"
+                    f"the image {quoted(image_id)} has {picture.size}; micro sets have {_SIDE} pixels a side at most"
                 )
             return np.asarray(picture.convert("RGB"))
     except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"the image {image_id[:80]!r} cannot be read ({str(error)[:80]}); leave it out") from None
+        raise InputError(f"the image {quoted(image_id)} cannot be read ({shortened(error)}); leave it out") from None
 
 
 def _png(pixels: Pixels) -> bytes:

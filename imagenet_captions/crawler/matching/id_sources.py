@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.crawler.matching.url_lines import as_text
 from imagenet_captions.crawler.matching.url_lists import is_tar, read_blocks, tar_files
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.storage.parquet import parquet_file, read_batches
 from imagenet_captions.storage.places import is_remote
 
@@ -113,7 +113,7 @@ def _in_tar(path: Path) -> Iterator[str]:
     except (tarfile.TarError, OSError, EOFError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise InputError(f"{path} is damaged or cut short ({str(error)[:80]}); get it again") from None
+        raise InputError(f"{path} is damaged or cut short ({shortened(error)}); get it again") from None
 
 
 def _in_text(path: Path) -> Iterator[pa.StringArray]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.storage.files import open_zip, require_file
 from imagenet_captions.storage.places import is_only_here
 from imagenet_captions.storage.progress import open_watched, progress
@@ -108,7 +108,7 @@ def _damage_in_words(path: Path, what: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:  # the operating system's; archives have no number
             raise
         raise InputError(
-            f"{what} {path} is damaged or cut short ({type(error).__name__}: {str(error)[:80]}); get it again"
+            f"{what} {path} is damaged or cut short ({type(error).__name__}: {shortened(error)}); get it again"
         ) from None
 
 

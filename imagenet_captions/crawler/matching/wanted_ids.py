@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.crawler.matching.id_keys import Keys, keys_of_names
 from imagenet_captions.crawler.matching.id_sources import is_list, names_in
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.storage.files import require_there
 
 log = logging.getLogger(__name__)
@@ -53,5 +53,5 @@ def read_ids(path: Path) -> WantedIds:
     if not len(found):
         raise InputError(f"the ids {path} hold no image id such as n01440764_10026; {_FORMS}")
     if others:
-        log.info("%d names among the ids are no id of a training image, %r for one", others, listed[0][:80])
+        log.info("%d names among the ids are no id of a training image, %s for one", others, quoted(listed[0]))
     return WantedIds(found, others, tuple(listed)) if is_list(path) else WantedIds(found)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagenet_captions.dataset import filters
 from imagenet_captions.dataset.sampling import Sampling, TailTrim, parse_sample, read_counts
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.flickr.denylist import read_denylist
 from imagenet_captions.imagenet.class_lists import list_names
 from imagenet_captions.imagenet.class_sets import ClassSet
@@ -125,7 +125,7 @@ def read_ids(path: Path) -> frozenset[str]:
             canonical = image_id(line.strip())
             if canonical is None:
                 raise InputError(
-                    f"{path}, line {number}: {line[:80]!r} is no image id; give one such as n01440764_10026"
+                    f"{path}, line {number}: {quoted(line)} is no image id; give one such as n01440764_10026"
                 )
             found.add(canonical)
     if not found:
@@ -136,7 +136,7 @@ def read_ids(path: Path) -> frozenset[str]:
 def _pair(text: str, flag: str, example: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise InputError(f"{flag} {text[:80]!r} is not possible; give FIELD=TEXT, such as {example}")
+        raise InputError(f"{flag} {quoted(text)} is not possible; give FIELD=TEXT, such as {example}")
     return name, value
 
 

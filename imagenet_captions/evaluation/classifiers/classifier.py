@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.evaluation.accuracy import Labels, Scores
 from imagenet_captions.images.examples import Class
 
@@ -100,7 +100,7 @@ def shown(classes: Sequence[Class]) -> str:
     >>> shown([Class("n01440764", "tench"), Class("1", "frog")])
     'tench, frog'
     """
-    names = ", ".join(each.name[:40] for each in classes[:_SHOWN])
+    names = ", ".join(shortened(each.name, 40) for each in classes[:_SHOWN])
     return names if len(classes) <= _SHOWN else f"{names} and {len(classes) - _SHOWN} more"
 
 

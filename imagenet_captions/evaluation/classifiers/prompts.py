@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imagenet_captions.captions.caption_template import open_clip_templates
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet import classes as imagenet
 from imagenet_captions.images.examples import Class
 from imagenet_captions.storage.files import require_file
@@ -31,7 +31,7 @@ def read_prompts(prompts: str) -> tuple[str, ...]:
     for number, sentence in enumerate(sentences, 1):
         if sentence.count("{}") != 1:
             raise InputError(
-                f"{path}, sentence {number}: {sentence[:60]!r} has no place for the class's name, or several; "
+                f"{path}, sentence {number}: {quoted(sentence)} has no place for the class's name, or several; "
                 "give {} once"
             )
     return sentences
@@ -56,7 +56,7 @@ def read_names(names: str, classes: Sequence[Class]) -> tuple[Class, ...]:
         by_key = _in_order(lines, classes, path)
     missing = [each.key for each in classes if each.key not in by_key]
     if missing:
-        raise InputError(f"{path} has no name for {len(missing)} classes, such as {missing[0][:40]!r}")
+        raise InputError(f"{path} has no name for {len(missing)} classes, such as {quoted(missing[0])}")
     return tuple(each._replace(name=by_key[each.key]) for each in classes)
 
 

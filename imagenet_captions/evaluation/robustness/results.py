@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, accuracy_columns
 from imagenet_captions.storage.files import require_file
 
@@ -136,11 +136,11 @@ def _check_columns(columns: Sequence[str], name: str) -> None:
     known = {*TEXT_COLUMNS, *accuracies, *(f"{column}_n" for column in accuracies)}
     repeated = _first_repeated(columns)
     if repeated is not None:
-        raise InputError(f"{name} has the column {_shown(repeated)} twice; keep one")
+        raise InputError(f"{name} has the column {quoted(repeated)} twice; keep one")
     for column in columns:
         if column not in known:
             raise InputError(
-                f"{name} has an unknown column {_shown(column)}; there are {', '.join((*TEXT_COLUMNS, *accuracies))}, "
+                f"{name} has an unknown column {quoted(column)}; there are {', '.join((*TEXT_COLUMNS, *accuracies))}, "
                 f"and an accuracy's column with _n for the number of images"
             )
     for column in ("model", IMAGENET):
@@ -156,7 +156,7 @@ def _check_models(rows: Sequence[Mapping[str, str]], name: str) -> None:
             raise InputError(f"{name}, row {number} names no model; fill the column 'model'")
     repeated = _first_repeated([row["model"] for row in rows])
     if repeated is not None:
-        raise InputError(f"{name} has the model {_shown(repeated)} twice; keep one row or rename one")
+        raise InputError(f"{name} has the model {quoted(repeated)} twice; keep one row or rename one")
 
 
 def _read_numbers(row: Mapping[str, str], name: str) -> dict[str, float]:
@@ -171,7 +171,7 @@ def _read_numbers(row: Mapping[str, str], name: str) -> dict[str, float]:
             value = math.nan
         if not 0 <= value <= 100:
             raise InputError(
-                f"{name}: {_shown(row['model'])} has {_shown(cell)} in {column}; an accuracy is a number "
+                f"{name}: {quoted(row['model'])} has {quoted(cell)} in {column}; an accuracy is a number "
                 f"from 0 to 100 percent, or from 0 to 1, and an empty cell where it is missing"
             )
         values[column] = value
@@ -186,7 +186,7 @@ def _read_sizes(row: Mapping[str, str], name: str) -> dict[str, int]:
             continue
         if not (cell.isascii() and cell.isdigit()) or not 0 < int(cell[:12]) <= 10**9:
             raise InputError(
-                f"{name}: {_shown(row['model'])} has {_shown(cell)} in {column}_n; give a number of images"
+                f"{name}: {quoted(row['model'])} has {quoted(cell)} in {column}_n; give a number of images"
             )
         sizes[column] = int(cell)
     return sizes
@@ -202,7 +202,7 @@ def _settle_units(models: Sequence[str], numbers: Sequence[Mapping[str, float]],
         odd = _looks_like_a_fraction(row)
         if odd is not None:
             raise InputError(
-                f"{name} seems to mix percent and fractions: {_shown(model)} has {row[odd]:g} in {odd}, while the "
+                f"{name} seems to mix percent and fractions: {quoted(model)} has {row[odd]:g} in {odd}, while the "
                 f"largest accuracy is {largest:g}; use one unit, or say --units percent if this is right"
             )
     return "percent"
@@ -230,7 +230,3 @@ def _first_repeated(names: Iterable[str]) -> str | None:
             return name
         seen.add(name)
     return None
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= 80 else text[:79] + "…")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.evaluation.testsets.known import OBJECTNET, KnownSet, objectnet_folders, objectnet_labels
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.image_ids import is_wnid
@@ -112,5 +112,5 @@ def _folded(name: str) -> str:
 
 def _some(keys: Iterable[str]) -> str:
     listed = list(keys)
-    shown = ", ".join(repr(key[:40]) for key in listed[:_SHOWN])
+    shown = ", ".join(quoted(key, 40) for key in listed[:_SHOWN])
     return shown if len(listed) <= _SHOWN else f"{shown} and {len(listed) - _SHOWN} more"

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.evaluation.testsets.pictures import Pictures
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.image_ids import WNID
@@ -122,7 +122,7 @@ def _from_ground_truth(lines: Sequence[str], path: Path) -> dict[str, str]:
     for number, line in enumerate(lines, 1):
         if not (line.isascii() and line.isdigit() and len(line) < 9 and 1 <= int(line) <= len(order)):
             raise InputError(
-                f"{path}, line {number}: {line[:40]!r} is no ILSVRC2012_ID; they go from 1 to {len(order)}"
+                f"{path}, line {number}: {quoted(line)} is no ILSVRC2012_ID; they go from 1 to {len(order)}"
             )
         labels[f"ILSVRC2012_val_{number:08d}"] = order[int(line) - 1]
     return labels
@@ -137,7 +137,7 @@ def _from_named_lines(lines: Sequence[str], path: Path) -> dict[str, str]:
         if match is None:
             if number == 1:  # a header: ImageId,PredictionString
                 continue
-            raise InputError(f"{path}, line {number}: {line[:60]!r} names no validation image and its class")
+            raise InputError(f"{path}, line {number}: {quoted(line)} names no validation image and its class")
         if label.isascii() and label.isdigit() and len(label) < 9:
             labels[match[1]] = classes.by_index(int(label)).wnid
         else:
@@ -151,5 +151,5 @@ def _from_named_lines(lines: Sequence[str], path: Path) -> dict[str, str]:
 def _checked(wnids: Sequence[str], path: Path) -> tuple[str, ...]:
     for wnid in wnids:
         if not classes.is_class(wnid):
-            raise InputError(f"{path} has the label {wnid[:40]!r}, which is not the wnid of one of the 1000 classes")
+            raise InputError(f"{path} has the label {quoted(wnid)}, which is not the wnid of one of the 1000 classes")
     return tuple(wnids)

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted, shortened
 
 Rows = npt.NDArray[np.int64]
 _SHOWN = 5
@@ -118,7 +118,7 @@ def only_ids(examples: Examples, ids: Collection[str]) -> Examples:
     missing = wanted.difference(examples.image_id(row) for row in rows)
     if missing:
         raise InputError(
-            f"{len(missing):,} of {len(wanted):,} ids are not in {examples.source}, such as {min(missing)[:80]!r}; "
+            f"{len(missing):,} of {len(wanted):,} ids are not in {examples.source}, such as {quoted(min(missing))}; "
             "give a list of ids that was made from it"
         )
     return select(examples, rows)
@@ -155,5 +155,8 @@ def named(classes: Sequence[Class]) -> str:
     >>> named([Class("n01440764", "tench")])
     'n01440764 (tench)'
     """
-    shown = [f"{key[:40]} ({name[:40]})" if name != key else key[:40] for key, name in classes[:_SHOWN]]
+    shown = [
+        f"{shortened(key, 40)} ({shortened(name, 40)})" if name != key else shortened(key, 40)
+        for key, name in classes[:_SHOWN]
+    ]
     return ", ".join(shown) + (" …" if len(classes) > _SHOWN else "")

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.images.examples.classes_of import Labelled, by_key, by_number
 from imagenet_captions.images.examples.stored import FileImages, StoredExamples, TextColumns, ids_of
 
@@ -73,7 +73,7 @@ def _parts(source: Path) -> Iterator[pa.Table]:
             columns = [pa.array(frame[name].fillna(""), pa.string(), from_pandas=True) for name in wanted]
             yield pa.table([pc.utf8_trim_whitespace(pc.fill_null(column, "")) for column in columns], names=wanted)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise InputError(f"{source} cannot be read as a table: {str(error).strip()[:200]}") from None
+        raise InputError(f"{source} cannot be read as a table: {shortened(error, 200)}") from None
 
 
 def _column(table: pa.Table, names: tuple[str, ...]) -> pa.ChunkedArray | None:
@@ -98,7 +98,7 @@ def _check_files(source: Path, paths: pa.ChunkedArray) -> None:
     if missing:
         first = missing[0]
         raise InputError(
-            f"{source} names {paths[first].as_py()[:200]} in row {first + 1:,}, which is no file "
+            f"{source} names {shortened(paths[first], 200)} in row {first + 1:,}, which is no file "
             f"({len(missing):,} of {len(rows):,} looked at are missing); paths are relative "
             "to the file's folder or the working directory"
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 
 Three = tuple[float, float, float]
 INTERPOLATIONS = ("bicubic", "bilinear")
@@ -36,10 +36,10 @@ class ImageSpec:
             raise InputError(f"a crop fraction of {self.crop_fraction} is not possible; give one above 0, up to 1")
         if self.interpolation not in INTERPOLATIONS:
             raise InputError(
-                f"there is no interpolation {self.interpolation[:40]!r}; give {' or '.join(INTERPOLATIONS)}"
+                f"there is no interpolation {quoted(self.interpolation)}; give {' or '.join(INTERPOLATIONS)}"
             )
         if self.resize_mode not in RESIZE_MODES:
-            raise InputError(f"there is no resize mode {self.resize_mode[:40]!r}; give {' or '.join(RESIZE_MODES)}")
+            raise InputError(f"there is no resize mode {quoted(self.resize_mode)}; give {' or '.join(RESIZE_MODES)}")
         if min(self.std) <= 0:
             raise InputError(f"a standard deviation of {min(self.std)} is not possible; give one above 0")
 

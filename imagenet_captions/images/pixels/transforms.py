@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import interpolate
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.images.headers import MOST_PIXELS
 from imagenet_captions.images.pixels.augment import RandAugment
 from imagenet_captions.images.pixels.decoding import BrokenImage, decode
@@ -44,7 +44,7 @@ class TrainTransform:
     def __post_init__(self) -> None:
         check_scale(self.scale)
         if self.crop not in CROPS:
-            raise InputError(f"there is no crop {self.crop[:40]!r}; give {' or '.join(CROPS)}")
+            raise InputError(f"there is no crop {quoted(self.crop)}; give {' or '.join(CROPS)}")
 
     def __call__(self, data: bytes, generator: torch.Generator) -> torch.Tensor:
         """uint8 [3, size, size]; the generator alone decides, and two in the same state give the same."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, image_id, is_wnid
 
 _PHOTO_ID = re.compile(r"[1-9][0-9]{0,19}")  # no leading zero, so a running number such as 00000017 is none
@@ -95,16 +95,6 @@ def nearest_wnid(name: str, around: str | None) -> str | None:
 def no_names(path: Path, example: str) -> InputError:
     """The error for images that nothing ties to a caption."""
     return InputError(
-        f"the images in {path} have no names to join on (such as {shortened(example)}); "
+        f"the images in {path} have no names to join on (such as {quoted(example)}); "
         "they have to be named like n01440764_10026.JPEG, or by Flickr photo id"
     )
-
-
-def shortened(text: str) -> str:
-    """A hostile or long text, safe to show.
-
-    >>> shortened("a" * 200)[-4:]
-    'aaa…'
-    """
-    shown = repr(text[:80])
-    return shown if len(text) <= 80 else shown[:79] + "…"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, image_id
 from imagenet_captions.images.sources.source import (
     ByteRange,
@@ -18,7 +18,6 @@ from imagenet_captions.images.sources.source import (
     ImageQuery,
     nearest_wnid,
     no_names,
-    shortened,
     wnid_in,
 )
 
@@ -104,7 +103,7 @@ def _samples(opened: BinaryIO, tar: Path) -> Iterator[tuple[str | None, _Sample]
     outside: list[Member] = []
     for member in members(opened, 0, size, f"the tar {tar}"):
         if member.name.lower().endswith(".tar"):
-            inner = members(opened, member.offset, member.size, f"the tar {shortened(member.name)} in {tar}")
+            inner = members(opened, member.offset, member.size, f"the tar {quoted(member.name)} in {tar}")
             wnid = wnid_in(member.name.rpartition("/")[2]) or around
             for sample in _grouped(inner):
                 yield wnid, sample

@@ -14,7 +14,7 @@ from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed,
 from open_clip.transform import PreprocessCfg
 from torch import Tensor, nn
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.models import preprocess
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.model_files import find_weights, read_object
@@ -126,7 +126,7 @@ def _whole(config: Mapping[str, Any]) -> Any:
         return kind(vision_cfg=vision, text_cfg=text, **options)
     except TypeError as error:
         raise InputError(
-            f"open_clip {open_clip.__version__} cannot build the model ({str(error)[:100]}); use the version it is of"
+            f"open_clip {open_clip.__version__} cannot build the model ({shortened(error)}); use the version it is of"
         ) from None
 
 

@@ -13,7 +13,7 @@ from timm.data.config import resolve_data_config
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from torch import Tensor, nn
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.models import preprocess
 from imagenet_captions.models.config import ModelConfig, TowerConfig
 from imagenet_captions.models.model import Model
@@ -49,7 +49,7 @@ def load(name: str, weights: str) -> Model:
             if "pretrained" not in str(error).lower():
                 raise
             raise InputError(
-                f"timm has no weights of {shown} ({str(error)[:100]}); give a file, as timm:NAME@FILE"
+                f"timm has no weights of {shown} ({shortened(error)}); give a file, as timm:NAME@FILE"
             ) from error
     arguments = {
         key: value

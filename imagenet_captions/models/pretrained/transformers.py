@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.images.pixels.spec import ImageSpec
 from imagenet_captions.models import preprocess
 from imagenet_captions.models.config import ModelConfig, TowerConfig
@@ -36,7 +36,7 @@ def load(name: str, shown: str) -> Model:
         config = read_object(_file(name, CONFIG_FILE))
     kind = str(config.get("model_type"))
     if kind not in KINDS:
-        raise InputError(f"{shown} is a model of type {kind[:40]!r}; of transformers, align and clip are read")
+        raise InputError(f"{shown} is a model of type {quoted(kind)}; of transformers, align and clip are read")
     whole = _weights(kind, name, shown)
     context = _context(kind, whole.config.text_config)
     tokenizer = tokenizer_of(name, context, {})

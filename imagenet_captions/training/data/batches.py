@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from imagenet_captions.errors import InputError, StoppedEarly
+from imagenet_captions.errors import InputError, StoppedEarly, shortened
 from imagenet_captions.images.examples import Examples
 from imagenet_captions.images.pixels import BrokenImage
 from imagenet_captions.training.data.captions import CaptionSampler, captions_of
@@ -197,8 +197,8 @@ class Samples:
             return self.transform(self.examples.image(row), generator)
         except BrokenImage as error:
             raise InputError(
-                f"the image {self.examples.image_id(row)[:200]} of {self.examples.source} cannot be used ({error}); "
-                "repair it, or leave it out with --ids"
+                f"the image {shortened(self.examples.image_id(row))} of {self.examples.source} cannot be used "
+                f"({error}); repair it, or leave it out with --ids"
             ) from None
 
 
