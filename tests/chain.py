@@ -1,12 +1,9 @@
-"""Running the real command line over the bundled sample, for the tests of whole chains."""
+"""Runs the real command line over the bundled sample, for the tests of whole chains."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imagenet_captions.demo.run import SAMPLE
-
-CLI = [sys.executable, "-m", "imagenet_captions"]
-ENVIRONMENT = {**os.environ, "FLICKR_API_KEY": "a-test-key", "HF_HUB_OFFLINE": "1"}
 
 
 def answerable_photos() -> dict[str, Any]:
@@ -33,18 +27,6 @@ def build_arguments(out: Path, endpoint: str, *more: str) -> list[str]:
     arguments = ["build", "--urls", SAMPLE / "urls.txt", "--ids", SAMPLE / "ids.txt", "--images", SAMPLE / "train"]
     arguments += ["--missing", "skip", "--endpoint", endpoint, "--rate", "50/s", "--out", out, *more]
     return [str(argument) for argument in arguments]
-
-
-def run_cli(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command line in a process of its own, output captured."""
-    return subprocess.run(
-        [*CLI, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**ENVIRONMENT, **environment},
-        timeout=300,
-        check=False,
-    )
 
 
 def stages_said(stderr: str) -> list[str]:

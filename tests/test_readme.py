@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
 from tests.ablations.made import write_micro_set
 from tests.chain import answerable_photos
+from tests.command_line import run_bash
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -29,22 +28,6 @@ def only(heading: str, language: str) -> str:
     ((found, text),) = BLOCKS[heading]
     assert found == language
     return str(text)
-
-
-def run(script: str, folder: Path, **environment: str) -> str:
-    """Run a block in bash, with the `imagenet-captions` of this environment first on the path."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1", **environment},
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.fixture
@@ -78,10 +61,10 @@ def test_try_it(tmp_path: Path) -> None:
     assert tests.split("#")[0].strip() == "tools/test"  # this very run, in CI
     script = f"{demo.split('#')[0].strip()} --out {tmp_path / 'dataset'}"
     # The environment of this run only if it is of this setup.cfg: of another one, the tools would make it anew.
-    made_of = run(f'cd {ROOT}; echo "$(python --version) $(cat setup.cfg pyproject.toml | cksum)"', tmp_path)
+    made_of = run_bash(f'cd {ROOT}; echo "$(python --version) $(cat setup.cfg pyproject.toml | cksum)"', tmp_path)
     stamp = Path(sys.prefix, ".installed")
     same = stamp.exists() and stamp.read_text(encoding="utf-8").startswith(made_of)
-    shown = run(f"cd {ROOT}; {script}", tmp_path, IC_ENV=sys.prefix if same else str(tmp_path / "env"))
+    shown = run_bash(f"cd {ROOT}; {script}", tmp_path, IC_ENV=sys.prefix if same else str(tmp_path / "env"))
     expected = (SAMPLE / "expected.tsv").read_text(encoding="utf-8")
     for outcome in {line.split("\t")[1] for line in expected.splitlines()[1:]}:
         assert re.search(rf"^{outcome} +\d", shown, re.MULTILINE), outcome
@@ -93,19 +76,19 @@ def test_install() -> None:
     clone, folder, install = only("Install", "bash").splitlines()
     assert (clone, folder) == ("git clone REPOSITORY imagenet-captions", "cd imagenet-captions")
     assert install == "pip install ."
-    listed = run("python -m pip list", ROOT)
+    listed = run_bash("python -m pip list", ROOT)
     assert "imagenet-captions" in listed
 
 
 def test_from_the_release_and_on_to_python_and_to_the_exports(folder: Path) -> None:
-    shown = run(only("You have the published JSON and ImageNet", "bash"), folder)
+    shown = run_bash(only("You have the published JSON and ImageNet", "bash"), folder)
     assert re.search(r"^kept +\d+", shown, re.MULTILINE)
     (_, python), (_, bash) = BLOCKS["You study robustness"]
     script = f"{python}\nprint(len(dogs), len(named), len(as_written))"
-    dogs, named, as_written = map(int, run(f"python - <<'EOF'\n{script}\nEOF", folder).split())
+    dogs, named, as_written = map(int, run_bash(f"python - <<'EOF'\n{script}\nEOF", folder).split())
     assert 0 < dogs < as_written
     assert 0 < named < as_written
-    run(bash, folder)
+    run_bash(bash, folder)
     assert json.loads((folder / "subset" / "manifest.json").read_text())["files"]
     assert list((folder / "shards").glob("*.tar"))
     assert (folder / "captions.tsv").read_text(encoding="utf-8").startswith("filepath\ttitle\n")
@@ -115,7 +98,7 @@ def test_from_the_release_and_on_to_python_and_to_the_exports(folder: Path) -> N
 def test_from_flickr(folder: Path) -> None:
     script = only("You want to rebuild it from Flickr", "bash").strip()
     with FlickrStandIn(answerable_photos()) as flickr:
-        shown = run(f"{script} --endpoint {flickr.endpoint}", folder)
+        shown = run_bash(f"{script} --endpoint {flickr.endpoint}", folder)
     assert re.search(r"^kept +[1-6] ", shown, re.MULTILINE)
     assert (folder / "rebuilt" / "README.md").exists()
 
@@ -124,9 +107,9 @@ def test_the_experiments(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     install, show, paper, micro = only("You repeat the paper's experiments", "bash").splitlines()
     assert install == "pip install '.[train]'"
-    assert re.search(r"^lr +0.001 +", run(show, tmp_path), re.MULTILINE)
+    assert re.search(r"^lr +0.001 +", run_bash(show, tmp_path), re.MULTILINE)
     assert paper.startswith("imagenet-captions ablate all ")  # tests/ablations has this one
     for name, per_class in (("cifar10_train.parquet", 40), ("cifar10_test.parquet", 4)):
         write_micro_set(tmp_path / name, per_class)
-    shown = run(f"{micro} --dry-run", tmp_path)
+    shown = run_bash(f"{micro} --dry-run", tmp_path)
     assert "micro-clip" in shown

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from imagenet_captions.imagenet import classes
-from tests.test_readme import run
+from tests.command_line import run_bash, run_lines
 
 PAGE = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text(encoding="utf-8")
 
@@ -37,8 +37,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_command_of_the_page(folder: Path) -> None:
     bash = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
     python = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    run("\n".join(bash), folder)
-    run("python - <<'EOF'\n" + "\n".join(python) + "\nEOF", folder)
+    run_lines("\n".join(bash), folder)
+    run_bash("python - <<'EOF'\n" + "\n".join(python) + "\nEOF", folder)
 
     def rows(name: str) -> int:
         return int(json.loads((folder / name / "manifest.json").read_text())["counts"]["kept"])

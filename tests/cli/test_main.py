@@ -11,7 +11,8 @@ import pytest
 
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
-from tests.chain import answerable_photos, build_arguments, run_cli
+from tests.chain import answerable_photos, build_arguments
+from tests.command_line import run_cli
 
 COMMANDS = (
     "demo",
@@ -135,7 +136,10 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(
 
 def test_a_bad_key_stops_at_the_first_answer_and_marks_nothing(tmp_path: Path) -> None:
     with FlickrStandIn(answerable_photos()) as flickr:
-        done = run_cli(*build_arguments(tmp_path / "x", flickr.endpoint), FLICKR_API_KEY="bad")
+        slowly = build_arguments(
+            tmp_path / "x", flickr.endpoint, "--rate", "1/s"
+        )  # a call before the answer is another
+        done = run_cli(*slowly, FLICKR_API_KEY="bad")
         assert done.returncode == 2
         assert "Invalid API Key" in done.stderr
         assert len(flickr.requests) == 1

@@ -21,7 +21,7 @@ from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.errors import InputError
 from imagenet_captions.packager.package import PackageSettings
 from imagenet_captions.pipeline.build import BuildSettings, build
-from tests.chain import run_cli
+from tests.command_line import run_cli
 
 Entries = list[dict[str, Any]]
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ import pytest
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.imagenet.class_lists import list_names
 from imagenet_captions.pipeline.build import BuildSettings, build
+from tests.command_line import run_bash, run_lines
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 
@@ -33,23 +31,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def run(script: list[str], folder: Path) -> str:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        script,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(folder / "cache")},
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def test_filter(folder: Path) -> None:
     script = blocks("filter.md", "bash")
-    shown = run(["bash", "-euo", "pipefail", "-c", script], folder)
+    shown = run_lines(script, folder).stdout
     assert shown.count("kept") == len(script.strip().splitlines())
     assert (folder / "dogs" / "manifest.json").exists()
     assert all(name in (DOCS / "filter.md").read_text(encoding="utf-8") for name in list_names())
@@ -57,4 +41,5 @@ def test_filter(folder: Path) -> None:
 
 def test_load(folder: Path) -> None:
     script = blocks("load.md", "python") + "\nprint(len(dogs), len(tagged), len(raw), len(rows))"
-    assert run([sys.executable, "-c", script], folder).split()[-4:] == ["0", "19", "7", "1"]
+    shown = run_bash(f"python - <<'EOF'\n{script}\nEOF", folder, HF_DATASETS_CACHE=str(folder / "cache"))
+    assert shown.split()[-4:] == ["0", "19", "7", "1"]

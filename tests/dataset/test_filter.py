@@ -20,7 +20,7 @@ from imagenet_captions.dataset.filtering.settings import FilterSettings, RowCond
 from imagenet_captions.dataset.funnel import read_funnel
 from imagenet_captions.packager.verify import verify
 from imagenet_captions.schema import Outcome
-from tests.chain import run_cli
+from tests.command_line import run_cli
 from tests.dataset.made import WNIDS, make_dataset, rows
 from tests.packager.made import contents
 

@@ -16,7 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 import imagenet_captions as ic
 from imagenet_captions.dataset import loading
 from imagenet_captions.errors import InputError
-from tests.chain import run_cli
+from tests.command_line import run_cli
 from tests.dataset.made import WNIDS, make_dataset, rows
 
 

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.demo.run import SAMPLE, run_demo
-from tests.chain import run_cli
+from tests.command_line import run_cli_apart
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def test_counts_add_up_to_ids_and_unreadable_lines(dataset: Path) -> None:
 
 
 def test_the_demo_shows_no_bar_of_datasets(tmp_path: Path) -> None:
-    done = run_cli("demo", "--out", tmp_path / "dataset", HF_DATASETS_CACHE=str(tmp_path / "cache"))
+    done = run_cli_apart("demo", "--out", tmp_path / "dataset", HF_DATASETS_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 0, done.stderr
     assert "Generating" not in done.stderr
     assert "load_dataset" in done.stdout

@@ -28,8 +28,9 @@ from imagenet_captions.labelling.label import LabelSettings, label_by_text
 from imagenet_captions.labelling.modes import Mode
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.packager.shards import Shard, ShardJob, write_shard
-from tests.chain import run_cli, stages_said
+from tests.chain import stages_said
 from tests.cleaner.raw import FakeSource, record
+from tests.command_line import run_cli, run_cli_apart
 from tests.packager.made import IDS, contents, train_folder, write_captions
 
 TENCH = "n01440764"
@@ -237,7 +238,7 @@ def test_the_engine_is_no_reason_to_build_again_and_ray_says_nothing(tmp_path: P
     pytest.importorskip("ray")
     given = ["build", "--release", SAMPLE / "release.json", "--images", SAMPLE / "train", "--missing", "skip"]
     here = run_cli(*given, "--out", tmp_path / "here" / "out", "--workers", "2")
-    there = run_cli(*given, "--out", tmp_path / "there" / "out", "--workers", "2", "--engine", "ray")
+    there = run_cli_apart(*given, "--out", tmp_path / "there" / "out", "--workers", "2", "--engine", "ray")
     assert (there.returncode, there.stderr) == (here.returncode, here.stderr)
     assert (here.returncode, stages_said(here.stderr)) == (0, ["clean ...", "package ..."])
     assert there.stdout == here.stdout.replace("here", "there")

@@ -20,8 +20,9 @@ from imagenet_captions.cleaner.clean import clean
 from imagenet_captions.engines.choose import EngineSettings, open_engine
 from imagenet_captions.engines.ray import RayEngine
 from imagenet_captions.packager.package import PackageSettings, package
-from tests.chain import CLI, ENVIRONMENT, run_cli, stages_said
+from tests.chain import stages_said
 from tests.cleaner.raw import FakeSource, record
+from tests.command_line import CLI, ENVIRONMENT, run_cli, run_cli_apart
 from tests.packager.made import contents, train_folder, write_captions
 
 pytest.importorskip("ray")
@@ -155,7 +156,7 @@ def test_workers_and_then_the_run_itself_are_killed(tmp_path: Path) -> None:
     assert not left
     for session in Path("/tmp").glob(f"ic-ray-*/session_*_{process.pid}"):
         shutil.rmtree(session.parent)
-    resumed = run_cli(*given, out, "--engine", "ray")
+    resumed = run_cli_apart(*given, out, "--engine", "ray")
     said = ["clean: nothing changed, kept", "package ..."]
     assert (resumed.returncode, stages_said(resumed.stderr)) == (0, said)
     assert contents(out) == contents(tmp_path / "local" / "out")

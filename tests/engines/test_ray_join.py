@@ -22,7 +22,8 @@ import pytest
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.engines.choose import EngineSettings, open_engine
 from imagenet_captions.errors import InputError
-from tests.chain import run_cli, stages_said
+from tests.chain import stages_said
+from tests.command_line import run_cli_apart
 
 pytest.importorskip("ray")
 
@@ -100,13 +101,13 @@ def has_tokens() -> bool:
 
 
 def test_a_cluster_with_a_token_is_joined_with_the_users_token(head: Head, tmp_path: Path) -> None:
-    done = run_cli(*BUILD, "--out", tmp_path / "out", "--ray-address", head.address, HOME=str(head.home))
+    done = run_cli_apart(*BUILD, "--out", tmp_path / "out", "--ray-address", head.address, HOME=str(head.home))
     assert (done.returncode, stages_said(done.stderr)) == (0, ["clean ...", "package ..."])
     assert (tmp_path / "out" / "manifest.json").is_file()
 
 
 def test_a_cluster_without_a_token_is_joined_by_a_user_who_has_one(open_head: Head, tmp_path: Path) -> None:
-    done = run_cli(*BUILD, "--out", tmp_path / "out", "--ray-address", open_head.address, RAY_AUTH_TOKEN=TOKEN)
+    done = run_cli_apart(*BUILD, "--out", tmp_path / "out", "--ray-address", open_head.address, RAY_AUTH_TOKEN=TOKEN)
     assert (done.returncode, stages_said(done.stderr)) == (0, ["clean ...", "package ..."])
 
 

@@ -13,7 +13,7 @@ import pytest
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.demo.run import SAMPLE, run_demo
 from imagenet_captions.exports import TARGETS
-from tests.test_readme import run
+from tests.command_line import run_lines
 
 PAGE = Path(__file__).parents[2] / "docs" / "export.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -36,9 +36,9 @@ def test_every_command(folder: Path) -> None:
     blocks = [block for language, block in BLOCKS if language == "bash"]
     build = blocks.pop()
     assert "build" in build
-    run(build, folder)
+    run_lines(build, folder)
     for block in blocks:
-        run(block, folder)
+        run_lines(block, folder)
     assert len(pd.read_csv(folder / "train.tsv", sep="\t")) > 0
     assert list((folder / "shards").glob("*.tar"))
     assert (folder / "ATTRIBUTION.md").read_text().startswith("# Attribution")

@@ -19,7 +19,7 @@ from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.sources.release import ReleaseSource
 from imagenet_captions.storage.receipts import receipt_path
-from tests.chain import run_cli
+from tests.command_line import run_cli
 from tests.exports.datasets import dataset, ids
 from tests.packager.made import IDS, contents, images, train_folder, write_published
 

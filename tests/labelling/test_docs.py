@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from imagenet_captions.demo.run import SAMPLE
-from tests.chain import run_cli
+from tests.command_line import run_cli
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 

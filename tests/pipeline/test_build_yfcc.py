@@ -11,7 +11,8 @@ import pytest
 
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
-from tests.chain import answerable_photos, build_arguments, run_cli
+from tests.chain import answerable_photos, build_arguments
+from tests.command_line import run_cli
 from tests.sources.made_yfcc import FORMS, row, write
 
 

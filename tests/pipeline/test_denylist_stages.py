@@ -19,8 +19,9 @@ from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.schema import Outcome, outcomes_path
 from imagenet_captions.sources.release import ReleaseSource
-from tests.chain import answerable_photos, build_arguments, run_cli
+from tests.chain import answerable_photos, build_arguments
 from tests.cleaner.raw import FULL, FakeSource, record
+from tests.command_line import run_cli
 from tests.crawler.crawl_tools import World, attempt, ok, write_matches
 
 HERON = "11632020@N00"

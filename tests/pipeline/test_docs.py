@@ -12,9 +12,9 @@ import pytest
 
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
-from tests.chain import answerable_photos, run_cli
+from tests.chain import answerable_photos
+from tests.command_line import run_bash, run_cli, run_lines
 from tests.sources.made_yfcc import row, text
-from tests.test_readme import run
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -30,7 +30,7 @@ def test_the_commands_of_the_page_on_yfcc(tmp_path: Path, monkeypatch: pytest.Mo
     photos = sorted(set(pq.read_table("sample.parquet")["photo_id"].to_pylist()))[::2]
     Path("yfcc100m_dataset.bz2").write_bytes(bz2.compress(text(row(photo) for photo in photos)))
     alone, with_crawl, stages = blocks("yfcc.md", "bash")
-    run(alone, tmp_path)
+    run_lines(alone, tmp_path)
     first = json.loads(Path("DATASET/manifest.json").read_text())["counts"]
     assert first["not_asked"] > 0
     with FlickrStandIn(answerable_photos()) as flickr:
@@ -41,7 +41,7 @@ def test_the_commands_of_the_page_on_yfcc(tmp_path: Path, monkeypatch: pytest.Mo
     second = json.loads(Path("DATASET/manifest.json").read_text())["counts"]
     assert "not_asked" not in second
     assert sum(first.values()) == sum(second.values())
-    run(stages, tmp_path)
+    run_lines(stages, tmp_path)
     third = json.loads(Path("FROM-YFCC/manifest.json").read_text())["counts"]
     assert third == first
 
@@ -52,7 +52,7 @@ def test_the_commands_of_the_page_on_diff(tmp_path: Path) -> None:
         (tmp_path / f"{name}.json").write_text(json.dumps(chosen), encoding="utf-8")
         built = run_cli("build", "--release", tmp_path / f"{name}.json", "--out", tmp_path / name)
         assert built.returncode == 0, built.stderr
-    run("\n".join(blocks("diff.md", "bash")), tmp_path)
+    run_lines("\n".join(blocks("diff.md", "bash")), tmp_path)
     assert (tmp_path / "differences.tsv").read_text().splitlines()[1:]
     assert json.loads((tmp_path / "differences" / "summary.json").read_text())["equal"] is False
-    run("python - <<'EOF'\n" + "\n".join(blocks("diff.md", "python")) + "\nEOF", tmp_path)
+    run_bash("python - <<'EOF'\n" + "\n".join(blocks("diff.md", "python")) + "\nEOF", tmp_path)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn, StandInSettings
-from tests.chain import CLI, ENVIRONMENT, answerable_photos, build_arguments, dataset_tables, run_cli
+from tests.chain import answerable_photos, build_arguments, dataset_tables
+from tests.command_line import CLI, ENVIRONMENT, run_cli
 
 FAULTS = ("429", "500", "503", "reset", "truncate", "html", "comma", "other", "nostat", "code0", "code105", "code201")
 # Seconds after a stage has begun, for each of its kills.

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 from imagenet_captions.demo.run import SAMPLE, run_demo
-from tests.test_readme import run
+from tests.command_line import run_lines
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "stats.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -20,7 +20,7 @@ def test_every_command(tmp_path: Path) -> None:
     blocks = re.findall(r"^```bash\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
     for block in blocks:
         commands = [line for line in block.splitlines() if not line.startswith("pip install")]
-        shown = run("\n".join(commands), tmp_path)
+        shown = run_lines("\n".join(commands), tmp_path).stdout
     assert shown.endswith("report.html\n")
     assert (tmp_path / "coverage.csv").read_text().startswith("wnid,label,name,rows,title,")
     assert (tmp_path / "stats.md").read_text().startswith("# ImageNet-Captions: statistics\n")

@@ -20,7 +20,7 @@ from imagenet_captions.stats.result import Stats
 from imagenet_captions.stats.sections import Section, sections
 from imagenet_captions.stats.thumbnails import Thumbnails
 from imagenet_captions.storage.extras import how_to_install
-from tests.chain import run_cli
+from tests.command_line import run_cli
 from tests.packager.made import IDS, image
 
 

@@ -16,7 +16,7 @@ from imagenet_captions.storage.files import digest, replacing, walk
 from imagenet_captions.storage.places import is_remote, place, refuse_secrets
 from imagenet_captions.storage.ranges import Ranges
 from imagenet_captions.storage.remote import RemotePath
-from tests.chain import run_cli
+from tests.command_line import run_cli_apart
 from tests.storage.conftest import SECRET, Bucket, aws_environment, invoke
 
 SAMPLE = SAMPLE_FOLDER / "release.json"
@@ -302,7 +302,7 @@ def test_a_mistake_is_one_sentence(arguments: list[str], says: str, bucket: Buck
 )
 def test_an_endpoint_that_does_not_answer(server: str, environment: dict[str, str], says: str, tmp_path: Path) -> None:
     nowhere = {"AWS_CONFIG_FILE": str(tmp_path / "no"), "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "no")}
-    told = run_cli("verify", "s3://bucket/x", **{**aws_environment(), **nowhere, **environment})
+    told = run_cli_apart("verify", "s3://bucket/x", **{**aws_environment(), **nowhere, **environment})
     assert told.returncode == 2
     assert says in told.stderr
     assert len(told.stderr.splitlines()) == 1

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 from PIL import Image
 
 from imagenet_captions.training.recipes import RECIPES
-from tests.chain import run_cli
+from tests.command_line import run_cli, run_lines
 
 PAGE = (Path(__file__).parents[2] / "docs" / "train.md").read_text(encoding="utf-8")
 
@@ -23,16 +20,7 @@ def test_the_small_commands(tmp_path: Path) -> None:
         for number in range(8):
             Image.new("RGB", (32, 32), colour).save(tmp_path / "pictures" / name / f"{number}.png")
     (script,) = re.findall(r"```bash small\n(.*?)```", PAGE, re.DOTALL)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_lines(script, tmp_path)
     assert "warmup_steps    500" in done.stdout
     for run, test in (("clip", "test"), ("noclip", "own")):
         assert json.loads((tmp_path / run / "metrics.json").read_text())["test_sets"][test]["n"] == 16

@@ -19,7 +19,7 @@ from imagenet_captions.crawler.matching import candidates, gather, key_counter, 
 from imagenet_captions.crawler.matching.match import MatchSettings, match
 from imagenet_captions.errors import InputError
 from imagenet_captions.schema import Outcome
-from tests.chain import run_cli
+from tests.command_line import run_cli
 
 FLICKR = "http://farm4.static.flickr.com/3175/{}_7958dc8760.jpg"
 ELSEWHERE = "http://www.example.com/images/{}.jpg"

@@ -18,7 +18,7 @@ from imagenet_captions.evaluation.robustness.results import parse_results, read_
 from imagenet_captions.evaluation.robustness.robustness import measure
 from imagenet_captions.evaluation.robustness.table import format_robustness, write_robustness
 from imagenet_captions.storage.extras import how_to_install
-from tests.chain import run_cli
+from tests.command_line import run_cli
 
 DOCS = Path(__file__).parents[3] / "docs" / "robustness.md"
 RN50 = """\
