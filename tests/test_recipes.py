@@ -1,4 +1,4 @@
-"""Every command of docs/recipes.md, run in the order of the page."""
+"""Every command of docs/how-to/recipes.md, run in the order of the page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 from imagenet_captions.imagenet import classes
 from tests.command_line import run_bash, run_lines
 
-PAGE = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parent.parent / "docs" / "how-to" / "recipes.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")

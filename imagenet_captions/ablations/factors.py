@@ -1,6 +1,6 @@
 """The paper's five factors, each as a table of runs in which it varies and the rest stands still.
 
-What the paper did is told in docs/ablate-*.md; where a table differs from it, the page says so.
+What the paper did is told in docs/how-to/ablate-*.md; where a table differs from it, the page says so.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Texts and names are brought into the form of `normal_text`; one automaton over plain bytes then finds every name on word
 boundaries. A second one looks for the words that ambiguous names depend on, only in the texts where one stands.
-docs/mentions.md says what counts as a name, and which of several that overlap.
+docs/reference/mentions.md says what counts as a name, and which of several that overlap.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     "Golden-Retriever's ball!"  ──►  " golden retriever ' s ball | "
 
 A name in the same form, with a blank at either end, then stands in a text only on word boundaries, so that a plain
-search for bytes finds it. docs/mentions.md says what counts as a word.
+search for bytes finds it. docs/reference/mentions.md says what counts as a word.
 """
 
 from __future__ import annotations

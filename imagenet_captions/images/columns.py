@@ -54,5 +54,5 @@ def paths_only(source: Path, path: str) -> InputError:
     """The error for Parquet that names images which are not there."""
     return InputError(
         f"{source} holds paths of images and not the images, and {quoted(path)} is not an image file here; put the "
-        "files in that place, give the folder of the images, or embed them as docs/data.md shows"
+        "files in that place, give the folder of the images, or embed them as docs/reference/data.md shows"
     )

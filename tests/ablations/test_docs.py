@@ -14,7 +14,7 @@ from imagenet_captions.ablations.settings import parse_places
 from imagenet_captions.cli.flags import read_values
 from imagenet_captions.cli.main import SPECS, app
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs" / "how-to"
 PAGES = sorted(DOCS.glob("ablate*.md"), key=lambda page: page.stem)
 
 

@@ -1,4 +1,4 @@
-"""What docs/filter.md and docs/load.md show, run as it is written on the bundled sample."""
+"""What docs/how-to/filter.md and docs/how-to/load.md show, run as it is written on the bundled sample."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imagenet_captions.imagenet.class_lists import list_names
 from imagenet_captions.pipeline.build import BuildSettings, build
 from tests.command_line import run_bash, run_lines
 
-DOCS = Path(__file__).parent.parent.parent / "docs"
+DOCS = Path(__file__).parent.parent.parent / "docs" / "how-to"
 
 
 def blocks(page: str, language: str) -> str:

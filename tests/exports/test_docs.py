@@ -1,4 +1,4 @@
-"""The commands and examples of docs/export.md, run as they are written."""
+"""The commands and examples of docs/how-to/export.md, run as they are written."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imagenet_captions.demo.run import SAMPLE, run_demo
 from imagenet_captions.exports import TARGETS
 from tests.command_line import run_lines
 
-PAGE = Path(__file__).parents[2] / "docs" / "export.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "export.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
 

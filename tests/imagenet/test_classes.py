@@ -192,7 +192,7 @@ def test_what_is_not_a_class_has_no_index(wnid: str) -> None:
 
 
 def test_the_examples_of_the_page_hold() -> None:
-    page = Path(__file__).parents[2] / "docs" / "classes.md"
+    page = Path(__file__).parents[2] / "docs" / "reference" / "classes.md"
     failed, attempted = doctest.testfile(str(page), module_relative=False, encoding="utf-8")
     assert failed == 0
     assert attempted > 5

@@ -440,7 +440,7 @@ def test_what_datasets_writes_and_how_docs_data_embeds_it(tmp_path: Path, monkey
     files = sorted(map(str, (tmp_path / "train").rglob("*.JPEG")))
     rows = datasets.Dataset.from_dict({"image": files}).cast_column("image", datasets.Image())
     rows.to_parquet("paths.parquet")
-    page = (Path(__file__).parent.parent.parent / "docs" / "data.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parent.parent.parent / "docs" / "reference" / "data.md").read_text(encoding="utf-8")
     (embed,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     exec(textwrap.dedent(embed), {"rows": rows})
     expected = [Path(file).read_bytes() for file in files]

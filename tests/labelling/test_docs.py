@@ -19,12 +19,12 @@ DOCS = Path(__file__).parent.parent.parent / "docs"
 
 
 def test_the_examples_of_the_page_on_mentions() -> None:
-    failed, tried = doctest.testfile(str(DOCS / "mentions.md"), module_relative=False, encoding="utf-8")
+    failed, tried = doctest.testfile(str(DOCS / "reference" / "mentions.md"), module_relative=False, encoding="utf-8")
     assert (failed, tried) == (0, 10)
 
 
 def test_the_commands_of_the_page_on_label_by_text(tmp_path: Path) -> None:
-    page = (DOCS / "label-by-text.md").read_text(encoding="utf-8")
+    page = (DOCS / "how-to" / "label-by-text.md").read_text(encoding="utf-8")
     commands = re.findall(r"```bash\nimagenet-captions (.*?)\n```", page)
     (tmp_path / "captions.tsv").write_text("filepath\ttitle\na.jpg\ta tench\nb.jpg\tnothing\n", encoding="utf-8")
     built = run_cli("build", "--release", SAMPLE / "release.json", "--out", tmp_path / "imagenet-captions")

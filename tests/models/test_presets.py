@@ -9,12 +9,12 @@ from imagenet_captions.models.config import config_from_dict
 from imagenet_captions.models.presets import PRESETS
 from imagenet_captions.models.table import preset_table
 
-PAGE = Path(__file__).parents[2] / "docs" / "models.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "models.md"
 
 
 def test_the_page_shows_the_table() -> None:
     """Every preset can be built, at its full size too, and the page says what comes out."""
-    assert preset_table() in PAGE.read_text(encoding="utf-8"), "write preset_table() into docs/models.md"
+    assert preset_table() in PAGE.read_text(encoding="utf-8"), "write preset_table() into docs/reference/models.md"
 
 
 def test_every_description_survives_a_file() -> None:

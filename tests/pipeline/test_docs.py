@@ -16,7 +16,7 @@ from tests.chain import answerable_photos
 from tests.command_line import run_bash, run_cli, run_lines
 from tests.sources.made_yfcc import row, text
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[2] / "docs" / "how-to"
 
 
 def blocks(page: str, language: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The commands and examples of docs/stats.md, run as they are written."""
+"""The commands and examples of docs/how-to/stats.md, run as they are written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from imagenet_captions.demo.run import SAMPLE, run_demo
 from tests.command_line import run_lines
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "stats.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "how-to" / "stats.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 
 

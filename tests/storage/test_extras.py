@@ -48,7 +48,7 @@ def test_every_extra_that_is_named_is_one_of_setup_cfg(known):
 
 
 def test_no_text_installs_the_project_from_an_index_that_does_not_have_it(known):
-    texts = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "imagenet_captions").rglob("*.py")]
+    texts = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "imagenet_captions").rglob("*.py")]
     found = {path: re.findall(r"pip install (?:-e )?([^\n`]+)", path.read_text(encoding="utf-8")) for path in texts}
     for path, installed in found.items():
         for what in installed:

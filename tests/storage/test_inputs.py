@@ -21,7 +21,7 @@ from imagenet_captions.exports import ExportSettings
 from tests.sources.made_yfcc import row, text
 from tests.storage.conftest import Bucket, invoke
 
-DOCS = Path(__file__).parent.parent.parent / "docs"
+DOCS = Path(__file__).parent.parent.parent / "docs" / "how-to"
 MEMORY = "memory://inputs"
 
 

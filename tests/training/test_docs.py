@@ -1,4 +1,4 @@
-"""What docs/train.md shows: its small commands, run as they are written, and the names and flags that it lists."""
+"""What docs/how-to/train.md shows: its small commands, run as written, and the names and flags that it lists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 from imagenet_captions.training.recipes import RECIPES
 from tests.command_line import run_cli, run_lines
 
-PAGE = (Path(__file__).parents[2] / "docs" / "train.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "train.md").read_text(encoding="utf-8")
 
 
 def test_the_small_commands(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from imagenet_captions.evaluation.robustness.table import format_robustness, wri
 from imagenet_captions.storage.extras import how_to_install
 from tests.command_line import run_cli
 
-DOCS = Path(__file__).parents[3] / "docs" / "robustness.md"
+DOCS = Path(__file__).parents[3] / "docs" / "how-to" / "robustness.md"
 RN50 = """\
 model,imagenet,imagenet-v2,imagenet-sketch,imagenet-r,imagenet_on_r_classes,objectnet,imagenet_on_objectnet_classes
 RN50,0.59808,0.5253,0.35377,0.6046,0.8576,0.40283,0.66848
