@@ -1,7 +1,10 @@
-"""Leaves out, where an extra is not installed, the modules that are of no use without it, and their tests."""
+"""What holds for all tests: the option --all, and which modules are left out where an extra is not installed."""
 
 from importlib.util import find_spec
 from pathlib import Path
+
+import pytest
+from hypothesis import settings
 
 _ROOT = Path(__file__).parent
 _NEEDS_TORCH = (
@@ -11,3 +14,22 @@ _NEEDS_TORCH = (
 )
 
 collect_ignore = [] if find_spec("torch") else [str(_ROOT / path) for path in _NEEDS_TORCH]
+
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("all", max_examples=100, deadline=None)
+settings.register_profile("few", max_examples=20, deadline=None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--all", action="store_true", help="Run the slow tests too, and try more examples of properties.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("all" if config.getoption("--all") else "few")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--all"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in slow]

@@ -33,6 +33,7 @@ from imagenet_captions.storage.files import digest, sha256
 from imagenet_captions.training.settings import TrainSettings
 from imagenet_captions.training.train import TrainResult, train
 from tests.ablations.made import COLOURS, write_micro_set
+from tests.command_line import HANGS_AFTER
 
 EPOCHS = 2
 
@@ -180,7 +181,7 @@ def test_a_killed_ablation_goes_on_to_the_same_weights(done: AblateSettings, tmp
     command = [sys.executable, "-m", "imagenet_captions", *arguments.split(), "--epochs", str(EPOCHS)]
     checkpoint = out / "runs" / "squares-clip-s0" / "checkpoints" / "last.ckpt"
     with subprocess.Popen([*command, "--workers", "1"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-        until = time.monotonic() + 300
+        until = time.monotonic() + HANGS_AFTER
         while not checkpoint.exists():
             assert process.poll() is None, process.communicate()[0]
             assert time.monotonic() < until

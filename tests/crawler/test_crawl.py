@@ -20,6 +20,7 @@ from imagenet_captions.crawler.policy import Attempt, State
 from imagenet_captions.crawler.store import Store, StoreReader
 from imagenet_captions.demo.flickr_stand_in import FAULTS, FlickrStandIn, StandInSettings, failure
 from imagenet_captions.errors import InputError, StoppedEarly
+from tests.command_line import HANGS_AFTER
 from tests.crawler.crawl_tools import KEY, SECRET, World, attempt, most_in_a_window, ok, real_tools, write_matches
 
 UNLIMITED = CrawlSettings(rate="unlimited", endpoint="http://127.0.0.1:9/")
@@ -308,7 +309,7 @@ def test_a_call_that_never_returns_is_given_up(tmp_path: Path) -> None:
 
     def respond(photo_id: str) -> Attempt:
         if photo_id == "1":
-            stuck.wait(60)
+            stuck.wait(HANGS_AFTER)
         return attempt(ok(photo_id))
 
     class Client:

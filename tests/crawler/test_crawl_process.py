@@ -19,6 +19,7 @@ from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 from imagenet_captions.crawler.policy import State
 from imagenet_captions.crawler.store import Store, StoreReader
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn, StandInSettings
+from tests.command_line import HANGS_AFTER
 from tests.crawler.crawl_tools import KEY, SECRET, most_in_a_window, ok, real_tools, write_matches
 from tests.crawler.hostile_server import HostileServer, hostile, http
 
@@ -47,7 +48,7 @@ def crawling(matches: Path, store: Path, rate: str, endpoint: str) -> Iterator[s
 
 
 def wait_for(flickr: FlickrStandIn | HostileServer, requests: int) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + HANGS_AFTER
     while len(flickr.requests) < requests:
         assert time.monotonic() < deadline
         time.sleep(0.005)
@@ -67,7 +68,7 @@ def test_the_pace_is_kept_at_the_server_over_kills_and_retries(tmp_path: Path) -
                 assert run.poll() is None
                 run.kill()
         with crawling(matches, store, "20/s", flickr.endpoint) as run:
-            output, _ = run.communicate(timeout=60)
+            output, _ = run.communicate(timeout=HANGS_AFTER)
     assert run.returncode == 0
     assert "0 left" in output
     assert KEY not in output
@@ -89,7 +90,7 @@ def test_a_signal_keeps_the_answers_under_way(tmp_path: Path, number: signal.Sig
         with crawling(matches, store, "40/s", flickr.endpoint) as run:
             wait_for(flickr, 15)
             run.send_signal(number)
-            output, _ = run.communicate(timeout=30)
+            output, _ = run.communicate(timeout=HANGS_AFTER)
         assert run.returncode == 130
         assert "the same command goes on" in output
         asked = {request.photo_id for request in flickr.requests}
@@ -108,7 +109,7 @@ def test_a_second_interrupt_leaves_at_once(tmp_path: Path) -> None:
         run.send_signal(signal.SIGINT)
         time.sleep(0.3)
         run.send_signal(signal.SIGINT)
-        output, _ = run.communicate(timeout=30)
+        output, _ = run.communicate(timeout=HANGS_AFTER)
     assert run.returncode == 130
     assert "interrupt again to leave at once" in output
     assert "the same command goes on" not in output  # the calls under way were not waited for
@@ -132,7 +133,7 @@ def test_a_second_interrupt_ends_a_crawl_whose_answers_drip(tmp_path: Path) -> N
         assert run.poll() is None  # it waits for the calls under way
         run.send_signal(signal.SIGINT)
         sent = time.monotonic()
-        output, _ = run.communicate(timeout=30)
+        output, _ = run.communicate(timeout=HANGS_AFTER)
     assert time.monotonic() - sent < 5
     assert run.returncode == 130
     assert "Traceback" not in output
@@ -147,8 +148,8 @@ def test_a_link_does_not_let_a_second_crawl_in(tmp_path: Path) -> None:
     with FlickrStandIn(photos) as flickr, crawling(matches, link, "20/s", flickr.endpoint) as first:
         wait_for(flickr, 3)
         with crawling(matches, store, "20/s", flickr.endpoint) as second:
-            output, _ = second.communicate(timeout=30)
-        first.communicate(timeout=60)
+            output, _ = second.communicate(timeout=HANGS_AFTER)
+        first.communicate(timeout=HANGS_AFTER)
     assert (first.returncode, second.returncode) == (0, 1)
     assert "another crawl is using the store" in output
     times = [request.time for request in flickr.requests]
@@ -179,7 +180,7 @@ def test_a_second_interrupt_ends_a_crawl_whose_client_hangs(tmp_path: Path) -> N
         for _ in range(2):
             run.send_signal(signal.SIGINT)
             time.sleep(0.5)
-        assert run.wait(timeout=5) == 130
+        assert run.wait(timeout=HANGS_AFTER) == 130
 
 
 def test_slow_answers_do_not_slow_the_pace(tmp_path: Path) -> None:

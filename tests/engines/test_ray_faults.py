@@ -22,7 +22,7 @@ from imagenet_captions.engines.ray import RayEngine
 from imagenet_captions.packager.package import PackageSettings, package
 from tests.chain import stages_said
 from tests.cleaner.raw import FakeSource, record
-from tests.command_line import CLI, ENVIRONMENT, run_cli, run_cli_apart
+from tests.command_line import CLI, ENVIRONMENT, HANGS_AFTER, run_cli, run_cli_apart
 from tests.packager.made import contents, train_folder, write_captions
 
 pytest.importorskip("ray")
@@ -150,7 +150,7 @@ def test_workers_and_then_the_run_itself_are_killed(tmp_path: Path) -> None:
         started = {pid for pid, name in below(process.pid).items() if "Agent" not in name}
         assert len(started) > 3
         process.kill()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + HANGS_AFTER
     while (left := started & processes().keys()) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not left

@@ -23,7 +23,7 @@ from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.engines.choose import EngineSettings, open_engine
 from imagenet_captions.errors import InputError
 from tests.chain import stages_said
-from tests.command_line import run_cli_apart
+from tests.command_line import HANGS_AFTER, run_cli_apart
 
 pytest.importorskip("ray")
 
@@ -64,7 +64,7 @@ def started_head(folder: Path, token: str | None) -> Iterator[Head]:
             arguments, stdout=log, stderr=log, start_new_session=True, env={**os.environ, "HOME": str(home)}
         )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + HANGS_AFTER
         while "Ray runtime started" not in (told := (folder / "head.log").read_text()):
             assert head.poll() is None, told
             assert time.monotonic() < deadline, told
@@ -73,11 +73,11 @@ def started_head(folder: Path, token: str | None) -> Iterator[Head]:
     finally:
         head.terminate()
         try:
-            head.wait(20)
+            head.wait(HANGS_AFTER)
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(head.pid, signal.SIGKILL)
-            head.wait(20)
+            head.wait(HANGS_AFTER)
         shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -162,7 +162,7 @@ def test_a_run_of_our_own_leaves_nothing_at_home_and_nothing_for_the_next(open_h
         capture_output=True,
         text=True,
         env={**os.environ, "HOME": str(home)},
-        timeout=120,
+        timeout=HANGS_AFTER,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")

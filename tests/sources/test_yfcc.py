@@ -14,7 +14,7 @@ from unittest.mock import patch
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from imagenet_captions.errors import InputError
@@ -301,7 +301,6 @@ def test_licences(url: str, number: int | None) -> None:
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
 
 
-@settings(max_examples=80, deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(1, 40), TEXT, TEXT, st.lists(TEXT.filter(bool), max_size=3), st.sampled_from("01")),

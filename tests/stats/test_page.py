@@ -23,6 +23,7 @@ from imagenet_captions.stats.collect import collect
 from imagenet_captions.stats.gallery import gallery
 from imagenet_captions.stats.report import report
 from imagenet_captions.stats.thumbnails import Thumbnails
+from tests.command_line import HANGS_AFTER
 from tests.packager.made import IDS, images, train_folder, write_captions
 from tests.stats.conftest import HOSTILE
 
@@ -121,7 +122,7 @@ def open_page(address: str, folder: Path) -> Seen:
         [CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}", "--dump-dom", address],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANGS_AFTER,
         check=True,
     )
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]

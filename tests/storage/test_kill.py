@@ -24,6 +24,7 @@ from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.packager.verify import verify
 from imagenet_captions.storage.places import place
 from imagenet_captions.storage.remote import RemotePath
+from tests.command_line import HANGS_AFTER
 from tests.packager.made import IDS, images, train_folder, write_captions
 from tests.storage.conftest import Bucket, invoke, local_files
 
@@ -207,7 +208,7 @@ def test_sigkill(
         [sys.executable, "-c", PROGRAM, change, str(number), *arguments],
         env=dict(os.environ),
         capture_output=True,
-        timeout=100,
+        timeout=HANGS_AFTER,
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
@@ -228,7 +229,7 @@ def test_a_killed_build_ends_as_one_that_was_left_alone(
     killed = subprocess.run(
         [sys.executable, "-c", PROGRAM, "copy_to", "3", *build, "--workers", "1"],
         capture_output=True,
-        timeout=100,
+        timeout=HANGS_AFTER,
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr

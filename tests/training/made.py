@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from imagenet_captions.training.module import TrainingModule
 from imagenet_captions.training.recipes import find_recipe
 from imagenet_captions.training.settings import TrainSettings
+from tests.command_line import HANGS_AFTER
 
 NAMES = ("tench", "goldfish", "husky")
 
@@ -83,13 +84,13 @@ def losses(run: Path) -> dict[int, float]:
     return found
 
 
-def run_python(code: str, *arguments: str | Path, timeout: float = 200) -> subprocess.CompletedProcess[str]:
+def run_python(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """Python in a process of its own."""
     return subprocess.run(
         [sys.executable, *(["-c", code] if "\n" in code else [code]), *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=HANGS_AFTER,
         check=False,
         env={**os.environ, "PYTHONPATH": str(_ROOT)},
     )

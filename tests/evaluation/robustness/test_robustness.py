@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, SPARSE
@@ -147,7 +147,6 @@ def test_one_model_without_same_classes_does_not_change_another() -> None:
     assert not any("--all-classes" in note for note in write_notes(measure([RN50, other], all_classes=True)))
 
 
-@settings(max_examples=40)
 @given(
     st.dictionaries(
         st.sampled_from([IMAGENET, *(shift.column for shift in SHIFTS), "imagenet_on_r_classes"]),

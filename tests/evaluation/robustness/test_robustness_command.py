@@ -18,7 +18,7 @@ from imagenet_captions.evaluation.robustness.results import parse_results, read_
 from imagenet_captions.evaluation.robustness.robustness import measure
 from imagenet_captions.evaluation.robustness.table import format_robustness, write_robustness
 from imagenet_captions.storage.extras import how_to_install
-from tests.command_line import run_cli
+from tests.command_line import HANGS_AFTER, run_cli
 
 DOCS = Path(__file__).parents[3] / "docs" / "how-to" / "robustness.md"
 RN50 = """\
@@ -218,7 +218,7 @@ def test_the_commands_of_the_docs(tmp_path: Path) -> None:
             env={**os.environ, "PATH": path},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=HANGS_AFTER,
             check=False,
         )
         assert done.returncode == 0, done.stderr
