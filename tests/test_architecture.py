@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,3 +46,19 @@ def test_what_lies_at_the_top_is_below_the_stages() -> None:
     for file in sorted(ROOT.glob("*.py")):
         if file.stem not in {"__init__", "__main__"}:
             assert not set(imported(file)) & (STAGES | ABOVE), file.name
+
+
+def test_a_wheel_holds_every_data_file() -> None:
+    """Every file of the package that is not Python, dot files left out, matches a pattern of setup.cfg."""
+    config = configparser.ConfigParser()
+    config.read(ROOT.parent / "setup.cfg")
+    shipped = {
+        path
+        for package, patterns in config["options.package_data"].items()
+        for pattern in patterns.split(",")
+        for path in ROOT.joinpath(*package.split(".")[1:]).glob(pattern.strip())
+    }
+    files = {path for path in ROOT.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}}
+    missing = {path for path in files - shipped if not path.name.startswith(".")}
+    assert not missing, sorted(missing)
+    assert ROOT / "ablations" / "micro" / "words.tsv" in files & shipped

@@ -1,4 +1,4 @@
-"""What a photographer could have said about a small image's looks, read off its pixels."""
+"""How a small image looks, read off its pixels; micro captions say some of it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from imagenet_captions.errors import InputError
 
 Pixels = npt.NDArray[np.uint8]
 
-# On CIFAR's photos each of these holds for about one image in six, so that a text that says so tells them apart.
+# On CIFAR's photos each of these holds for about one image in six, so that a word for it tells images apart.
 DARK, BRIGHT = 90.0, 150.0  # mean luma, of 255
 SOFT, CRISP = 35.0, 65.0  # standard deviation of the luma
 SMALL = 0.40  # share of the edges within the middle quarter of the area: a subject with little around it
 CLOSE = 0.39  # share of the edges in the outer eighth of each side: a subject that goes on beyond the frame
-COLOUR = 0.35  # share of the pixels that one colour needs to be named
+COLOR = 0.35  # share of the pixels that one color needs to be named
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 # Where a hue ends, in degrees; from 345 on it is red again.
@@ -27,21 +27,21 @@ _HUES_AFTER = ((300, "purple"), (345, "pink"), (361, "red"))
 
 @dataclass(frozen=True)
 class Attributes:
-    """How an image looks; "" where it is nothing out of the ordinary."""
+    """How an image looks; an attribute is "" if it is ordinary."""
 
     light: str  # "dark", "bright"
-    colour: str  # "red", "brown", "grey", …
+    color: str  # "red", "brown", "grey", …
     framing: str  # "close" (the subject goes beyond the frame), "small" (in the middle of a plain ground)
     contrast: str  # "soft", "crisp"
 
 
 def read_attributes(pixels: Pixels) -> Attributes:
-    """Light, dominant colour, framing and contrast of an RGB image, `uint8` of [height, width, 3].
+    """Return light, dominant color, framing and contrast of an RGB image, `uint8` of [height, width, 3].
 
     >>> red = np.zeros((32, 32, 3), np.uint8)
     >>> red[..., 0] = 250
     >>> read_attributes(red)
-    Attributes(light='dark', colour='red', framing='', contrast='soft')
+    Attributes(light='dark', color='red', framing='', contrast='soft')
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
         raise InputError(
@@ -51,7 +51,7 @@ def read_attributes(pixels: Pixels) -> Attributes:
     mean, spread = float(luma.mean()), float(luma.std())
     return Attributes(
         light="dark" if mean < DARK else "bright" if mean > BRIGHT else "",
-        colour=_colour(pixels),
+        color=_color(pixels),
         framing=_framing(luma),
         contrast="soft" if spread < SOFT else "crisp" if spread > CRISP else "",
     )
@@ -70,13 +70,13 @@ def _framing(luma: npt.NDArray[np.float64]) -> str:
 
 
 def _inside(edges: npt.NDArray[np.float64], part: int) -> float:
-    """The sum over what is left when 1/part of each side is cut off."""
+    """Return the sum over the image without 1/part of its size at each side."""
     down, across = edges.shape[0] // part, edges.shape[1] // part
     return float(edges[down : edges.shape[0] - down, across : edges.shape[1] - across].sum())
 
 
-def _colour(pixels: Pixels) -> str:
-    """The colour of most pixels, "" where none has a share worth a word."""
+def _color(pixels: Pixels) -> str:
+    """Return the most frequent color, or "" if it has less than `COLOR` of the pixels."""
     rgb = pixels.reshape(-1, 3).astype(np.float64) / 255
     value, low = rgb.max(axis=1), rgb.min(axis=1)
     chroma = value - low
@@ -93,7 +93,7 @@ def _colour(pixels: Pixels) -> str:
     names[value < 0.2] = "black"
     found, counts = np.unique(names, return_counts=True)
     most = int(counts.argmax())
-    return str(found[most]) if counts[most] >= COLOUR * len(rgb) else ""
+    return str(found[most]) if counts[most] >= COLOR * len(rgb) else ""
 
 
 def _hue(rgb: npt.NDArray[np.float64], value: Any, chroma: Any) -> npt.NDArray[np.float64]:

@@ -2,37 +2,65 @@
 
 The micro experiments run on CIFAR's photos, which have a class and no text. Language can only be varied, at training
 or at test time, where there is language; so each image gets texts that differ as Flickr's do: names and synonyms,
-looks that are really the image's (`micro_attributes`), scenes that hint at the class, and words that say nothing. One
-text in ten does not name the class anywhere. They are made up, and no result on them says anything about real text.
+looks that are really the image's (`attributes.py`), scenes that hint at the class, and words that say nothing. One
+text in ten does not name the class anywhere. The texts are made up, and no result on them says anything about real
+text.
+
+The words are in words.tsv. Every list there is our choice and is short, since a text tower of a million weights has to
+learn all of them. A row's second column is the class or the value of the attribute that the text goes with:
+
+- `synonym`: what photographers write instead of the class's name; a class without synonyms has its name alone.
+- `scene`: where a class is photographed, or, without a class, anything. Classes share most scenes, so that a scene is a
+  hint and not an answer.
+- `light`, `contrast`, `framing`: phrases for each value of the attribute; an image without the attribute has no phrase.
+- `place`, `camera`, `season`, `occasion`: words that have nothing to do with the image.
+- `title …`, `description …`: sentences. `{subject}` is the class's name or a synonym, `{look}` is an attribute of the
+  image, and the other fields are drawn from the list of that name.
 """
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
-from imagenet_captions.ablations.micro import words
 from imagenet_captions.ablations.micro.attributes import Attributes, Pixels, read_attributes
 from imagenet_captions.captions.compose import draw
 from imagenet_captions.errors import InputError, quoted
+
+_WORDS = Path(__file__).with_name("words.tsv")
 
 # Shares, each of all images unless it says otherwise. They were set by trial so that a micro model learns in
 # minutes: with the class named less often, and looks and places more, zero-shot accuracy was lower.
 NAMED = 0.9  # of the texts that name the class in at least one field, by its name or a synonym
 SYNONYM = 0.3  # of the mentions that use a synonym (independently in each field)
-TITLE_NAMES, DESCRIPTION_NAMES, TAGS_NAME = (
-    0.8,
-    0.75,
-    0.8,
-)  # of the named: which of the fields do; the title if none did
+# Of the texts that name the class: how many name it in this field. The title does if no other field did.
+TITLE_NAMES, DESCRIPTION_NAMES, TAGS_NAME = 0.8, 0.75, 0.8
 HAS_DESCRIPTION, HAS_TAGS = 0.65, 0.9  # a title is always there
 LOOK_SAID = 0.5  # of what could be said about the image's looks
 DISTRACTOR = 0.2  # of each kind of tag that has nothing to do with the image: place, camera, season, occasion
 SCENE_FITS = 0.6  # of the scenes that are one of the class's own, rather than anywhere
 
+_DISTRACTORS = ("place", "camera", "season", "occasion")
 _LONGEST_NAME = 80
 _BEFORE_VOWEL = re.compile(r"\ba (?=[aeiou])")
+
+
+@cache
+def read_words() -> dict[tuple[str, str], tuple[str, ...]]:
+    """Return the lists of words.tsv by name and by what they go with, in the order of the file.
+
+    >>> read_words()["synonym", "dog"]
+    ('puppy', 'pup', 'hound')
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    with _WORDS.open(encoding="utf-8", newline="") as opened:
+        for row in csv.DictReader(opened, delimiter="\t"):
+            found.setdefault((row["list"], row["of"]), []).append(row["text"])
+    return {key: tuple(texts) for key, texts in found.items()}
 
 
 @dataclass(frozen=True)
@@ -45,7 +73,7 @@ class MicroTexts:
 
 
 def micro_texts(pixels: Pixels, class_name: str, image_id: str, seed: int = 0) -> MicroTexts:
-    """The texts of an RGB image (`uint8`, [height, width, 3]): the same for the same image, id, class and seed.
+    """Return texts for an RGB image, `uint8` of [height, width, 3]; the same image, id, class and seed give the same.
 
     >>> import numpy as np
     >>> meadow = np.full((32, 32, 3), (40, 200, 40), np.uint8)
@@ -65,33 +93,25 @@ def micro_texts(pixels: Pixels, class_name: str, image_id: str, seed: int = 0) -
     others = description_names or tags_name
     title_names = named and (not others or chance.happens("title names", TITLE_NAMES))
     return MicroTexts(
-        title=_sentence("title", words.TITLES if title_names else words.TITLES_WITHOUT, name, looks, chance),
-        description=_sentence(
-            "description",
-            words.DESCRIPTIONS if description_names else words.DESCRIPTIONS_WITHOUT,
-            name,
-            looks,
-            chance,
-        )
-        if in_description
-        else "",
+        title=_sentence("title", title_names, name, looks, chance),
+        description=_sentence("description", description_names, name, looks, chance) if in_description else "",
         tags=_tags(name, tags_name, looks, chance) if in_tags else (),
     )
 
 
 def names_class(text: str, class_name: str) -> bool:
-    """Whether a text has the class's name or one of its synonyms as a word of its own.
+    """Return whether a text has the class's name or a synonym of it as a separate word.
 
     >>> names_class("Kitty in the garden", "cat"), names_class("a catalogue", "cat")
     (True, False)
     """
-    known = "|".join(re.escape(word) for word in (class_name, *words.SYNONYMS.get(class_name, ())))
+    known = "|".join(re.escape(word) for word in (class_name, *read_words().get(("synonym", class_name), ())))
     return re.search(rf"\b({known})\b", text, re.IGNORECASE) is not None
 
 
 @dataclass(frozen=True)
 class _Chance:
-    """Everything left to chance about one image, each decision by its own purpose."""
+    """Random decisions about one image; each follows from the seed, the image's id and the decision's name."""
 
     seed: int
     image_id: str
@@ -104,60 +124,53 @@ class _Chance:
 
 
 def _looks(seen: Attributes, chance: _Chance) -> tuple[str, ...]:
-    """A phrase for about half of the attributes that the image has."""
+    """Return a phrase for about half of the attributes that the image has."""
     found = [
-        chance.pick(kind, phrases[value])
-        for kind, phrases, value in (
-            ("light", words.LIGHT, seen.light),
-            ("contrast", words.CONTRAST, seen.contrast),
-            ("framing", words.FRAMING, seen.framing),
-        )
+        chance.pick(kind, read_words()[kind, value])
+        for kind, value in (("light", seen.light), ("contrast", seen.contrast), ("framing", seen.framing))
         if value and chance.happens(f"says {kind}", LOOK_SAID)
     ]
-    if seen.colour and chance.happens("says colour", LOOK_SAID):
-        found.append(chance.pick("colour", words.COLOUR_PHRASES).format(seen.colour))
+    # The purposes keep their spelling, since every draw depends on it.
+    if seen.color and chance.happens("says colour", LOOK_SAID):
+        found.append(chance.pick("colour", read_words()["color", ""]).format(seen.color))
     return tuple(found)
 
 
-def _sentence(field: str, patterns: Sequence[str], name: str, looks: tuple[str, ...], chance: _Chance) -> str:
-    pattern = chance.pick(f"{field} pattern", patterns)
+def _sentence(field: str, names: bool, name: str, looks: tuple[str, ...], chance: _Chance) -> str:
+    words = read_words()
+    pattern = chance.pick(f"{field} pattern", words[f"{field} {'with' if names else 'without'} class", ""])
     filled = pattern.format(
         subject=_subject(field, name, chance),
         look=chance.pick(f"{field} look", looks) if looks else "",
         scene=_scene(field, name, chance),
-        place=chance.pick("place", words.PLACES),
-        camera=chance.pick("camera", words.CAMERAS),
-        season=chance.pick("season", words.SEASONS),
-        occasion=chance.pick("occasion", words.OCCASIONS),
+        **{kind: chance.pick(kind, words[kind, ""]) for kind in _DISTRACTORS},
     )
     text = " ".join(filled.split()).replace(" ,", ",").replace(" .", "").strip(" ,")
     text = _BEFORE_VOWEL.sub("an ", text)
-    return text[:1].upper() + text[1:] if text else chance.pick("place", words.PLACES)
+    return text[:1].upper() + text[1:] if text else chance.pick("place", words["place", ""])
 
 
 def _subject(field: str, name: str, chance: _Chance) -> str:
-    synonyms = words.SYNONYMS.get(name, ())
+    synonyms = read_words().get(("synonym", name), ())
     if synonyms and chance.happens(f"{field} synonym", SYNONYM):
         return chance.pick(f"{field} which synonym", synonyms)
     return name
 
 
 def _scene(field: str, name: str, chance: _Chance) -> str:
-    fits = name in words.SCENES and chance.happens(f"{field} scene fits", SCENE_FITS)
-    return chance.pick(f"{field} scene", words.SCENES[name] if fits else words.ANY_SCENE)
+    words = read_words()
+    fits = ("scene", name) in words and chance.happens(f"{field} scene fits", SCENE_FITS)
+    return chance.pick(f"{field} scene", words["scene", name if fits else ""])
 
 
 def _tags(name: str, names: bool, looks: tuple[str, ...], chance: _Chance) -> tuple[str, ...]:
-    """Up to six tags, each once, in an order of their own."""
+    """Return up to six different tags in a random order."""
     candidates = [look for look in looks if chance.happens(f"tag {look}", 0.5)]
     candidates += [_scene("tags", name, chance)] if chance.happens("tag scene", 0.6) else []
-    for kind, options in (
-        ("place", words.PLACES),
-        ("camera", words.CAMERAS),
-        ("season", words.SEASONS),
-        ("occasion", words.OCCASIONS),
-    ):
-        candidates += [chance.pick(kind, options).lower()] if chance.happens(f"tag {kind}", DISTRACTOR) else []
+    for kind in _DISTRACTORS:
+        candidates += (
+            [chance.pick(kind, read_words()[kind, ""]).lower()] if chance.happens(f"tag {kind}", DISTRACTOR) else []
+        )
     if names:
         candidates.append(_subject("tags", name, chance))
     ordered = sorted(set(candidates), key=lambda tag: draw(chance.seed, f"micro order {tag}", chance.image_id))

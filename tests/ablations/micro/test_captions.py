@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from imagenet_captions.ablations.micro import words
 from imagenet_captions.ablations.micro.attributes import read_attributes
-from imagenet_captions.ablations.micro.captions import NAMED, MicroTexts, micro_texts, names_class
+from imagenet_captions.ablations.micro.captions import NAMED, MicroTexts, micro_texts, names_class, read_words
 from imagenet_captions.errors import InputError
 
 Pixels = npt.NDArray[np.uint8]
-CLASSES = tuple(words.SYNONYMS)
+WORDS = read_words()
+CLASSES = tuple(of for kind, of in WORDS if kind == "synonym")
 
 
 def plain(red: int, green: int, blue: int, side: int = 32) -> Pixels:
     return np.full((side, side, 3), (red, green, blue), np.uint8)
 
 
-def square(ground: Pixels, start: int, end: int, colour: tuple[int, int, int]) -> Pixels:
+def square(ground: Pixels, start: int, end: int, color: tuple[int, int, int]) -> Pixels:
     drawn = ground.copy()
-    drawn[start:end, start:end] = colour
+    drawn[start:end, start:end] = color
     return drawn
 
 
 def photo(number: int) -> Pixels:
-    """An image that differs from the others in light, colour and busyness."""
+    """An image that differs from the others in light, color and busyness."""
     rng = np.random.default_rng(number)
     drawn = rng.integers(0, 256, (4, 4, 3)).astype(np.uint8).repeat(8, axis=0).repeat(8, axis=1)
     return (drawn * rng.uniform(0.3, 1.0)).astype(np.uint8)
@@ -41,7 +43,7 @@ def whole(texts: MicroTexts) -> str:
 
 
 @pytest.mark.parametrize(
-    ("rgb", "colour"),
+    ("rgb", "color"),
     [
         ((250, 20, 20), "red"),
         ((250, 140, 20), "orange"),
@@ -59,13 +61,13 @@ def whole(texts: MicroTexts) -> str:
         ((0, 0, 40), "black"),
     ],
 )
-def test_colour_of_a_plain_image(rgb: tuple[int, int, int], colour: str) -> None:
-    assert read_attributes(plain(*rgb)).colour == colour
+def test_color_of_a_plain_image(rgb: tuple[int, int, int], color: str) -> None:
+    assert read_attributes(plain(*rgb)).color == color
 
 
-def test_no_colour_is_named_where_none_has_a_third() -> None:
+def test_no_color_is_named_where_none_has_a_third() -> None:
     stripes = np.concatenate([plain(*rgb, side=8) for rgb in [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)]])
-    assert read_attributes(stripes).colour == ""
+    assert read_attributes(stripes).color == ""
 
 
 @pytest.mark.parametrize(("level", "light"), [(20, "dark"), (120, ""), (240, "bright")])
@@ -78,7 +80,7 @@ def test_a_bright_red_square_in_the_middle_is_small_and_one_beyond_the_frame_is_
     assert read_attributes(small).framing == "small"
     assert read_attributes(small).light == "bright"
     assert read_attributes(square(plain(255, 255, 255), 2, 30, (250, 0, 0))).framing == "close"
-    assert read_attributes(square(plain(255, 255, 255), 2, 30, (250, 0, 0))).colour == "red"
+    assert read_attributes(square(plain(255, 255, 255), 2, 30, (250, 0, 0))).color == "red"
     assert read_attributes(plain(90, 90, 90)).framing == ""
 
 
@@ -97,7 +99,7 @@ def test_texts_say_only_what_the_image_looks_like() -> None:
 
 def words_of_light(texts: MicroTexts) -> set[str]:
     text = whole(texts).lower()
-    return {phrase for group in words.LIGHT.values() for phrase in group if phrase in text}
+    return {phrase for of in ("dark", "bright") for phrase in WORDS["light", of] if phrase in text}
 
 
 def test_the_same_image_id_class_and_seed_give_the_same_texts() -> None:
@@ -107,6 +109,15 @@ def test_the_same_image_id_class_and_seed_give_the_same_texts() -> None:
     assert first != second
 
 
+def test_texts_are_those_that_published_micro_results_were_made_with() -> None:
+    digest = hashlib.sha256()
+    for number in range(110):
+        class_name = (*CLASSES, "hermit")[number % 11]
+        texts = micro_texts(photo(number), class_name, f"{class_name}_{number:04d}", seed=7)
+        digest.update("\t".join((texts.title, texts.description, *texts.tags, "\n")).encode())
+    assert digest.hexdigest() == "4632fddd8e8581c6badb7b7b05893972cde19398cc0ad71744bf726b641c28d1"
+
+
 @pytest.mark.parametrize("class_name", CLASSES)
 def test_texts_of_a_class_vary_and_most_name_it(class_name: str) -> None:
     texts = made(200, class_name)
@@ -114,7 +125,7 @@ def test_texts_of_a_class_vary_and_most_name_it(class_name: str) -> None:
     assert len(set(full)) > 190
     named = [text for text in full if names_class(text, class_name)]
     assert abs(len(named) / 200 - NAMED) < 0.1
-    for word in (class_name, *words.SYNONYMS[class_name]):
+    for word in (class_name, *WORDS["synonym", class_name]):
         assert any(word in text.lower() for text in full)
     others = [name for name in CLASSES if name != class_name]
     assert not any(names_class(text, other) for text in full for other in others)
@@ -159,4 +170,4 @@ def test_what_is_no_rgb_image_is_refused(pixels: Pixels) -> None:
 
 
 def test_an_image_of_one_pixel_has_attributes() -> None:
-    assert read_attributes(plain(250, 20, 20, side=1)).colour == "red"
+    assert read_attributes(plain(250, 20, 20, side=1)).color == "red"
