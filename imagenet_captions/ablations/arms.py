@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from imagenet_captions.ablations.presets import Preset
+from imagenet_captions.ablations.presets import AblationPreset
 from imagenet_captions.ablations.table import ALL_TEXT, ZERO_SHOT, Pick, Run
 from imagenet_captions.training.recipes import find_recipe
 
@@ -28,7 +28,7 @@ class Ask:
     """
 
     sources: tuple[Source, ...]
-    preset: Preset
+    preset: AblationPreset
     seeds: tuple[int, ...]
     named: int | None = None
 
@@ -67,7 +67,7 @@ def clip(arm: str, source: Source, pick: Pick, caption: str = ALL_TEXT, share: f
     return Arm(arm, source, pick, "contrastive", caption=caption, share=share)
 
 
-def supervised(arm: str, source: Source, pick: Pick, preset: Preset, share: float = 1.0) -> Arm:
+def supervised(arm: str, source: Source, pick: Pick, preset: AblationPreset, share: float = 1.0) -> Arm:
     """Cross-entropy on labels by its own recipe; in CLIP's steps where the preset wants equal ones."""
     like = "contrastive" if preset.equal_steps else None
     return Arm(arm, source, pick, "supervised", classifier="head", like=like, share=share)
@@ -89,7 +89,7 @@ def runs_of(arms: Sequence[Arm], ask: Ask) -> tuple[Run, ...]:
     return tuple(_make_run(arm, names, ask.preset, seed) for arm in arms for seed in ask.seeds)
 
 
-def _make_run(arm: Arm, names: dict[str, str], preset: Preset, seed: int) -> Run:
+def _make_run(arm: Arm, names: dict[str, str], preset: AblationPreset, seed: int) -> Run:
     def run_of(other: str | None) -> str | None:
         return f"{names[other]}-s{seed}" if other else None
 

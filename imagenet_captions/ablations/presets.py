@@ -28,7 +28,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Preset:
+class AblationPreset:
     """Recipes by role, and how the factors are varied.
 
     With `equal_steps`, arms of fewer images see each of them more often, so that all take as many steps and only the
@@ -64,7 +64,7 @@ class Preset:
         found = self.budgets[like or role]
         return replace(found, epochs=round(found.epochs / share)) if self.equal_steps else found
 
-    def for_rows(self, rows: int) -> Preset:
+    def for_rows(self, rows: int) -> AblationPreset:
         """The preset for a small data set: batches so small that the smallest size still fills one."""
         most = rows // round(1 / min(self.shares))
         if most < 2:
@@ -76,7 +76,7 @@ class Preset:
         budgets = {role: replace(each, batch_size=min(each.batch_size, most)) for role, each in self.budgets.items()}
         return replace(self, budgets=budgets)
 
-    def with_epochs(self, epochs: int | None) -> Preset:
+    def with_epochs(self, epochs: int | None) -> AblationPreset:
         """The preset with so many epochs for every recipe."""
         if epochs is None:
             return self
@@ -84,7 +84,7 @@ class Preset:
             raise InputError(f"--epochs {epochs} is not possible; give 1 or more")
         return replace(self, budgets={role: replace(each, epochs=epochs) for role, each in self.budgets.items()})
 
-    def with_prompts(self, prompts: str | None) -> Preset:
+    def with_prompts(self, prompts: str | None) -> AblationPreset:
         """The preset with other prompts for its zero-shot arms; raises InputError for prompts that cannot be read."""
         if prompts is None:
             return self
@@ -97,8 +97,8 @@ def _published(name: str) -> Budget:
     return Budget(recipe.batch_size, recipe.epochs)
 
 
-PRESETS: Mapping[str, Preset] = {
-    "paper": Preset(
+PRESETS: Mapping[str, AblationPreset] = {
+    "paper": AblationPreset(
         name="paper",
         recipes=ROLES,
         budgets={role: _published(recipe) for role, recipe in ROLES.items()},
@@ -110,7 +110,7 @@ PRESETS: Mapping[str, Preset] = {
         prompts="80",
     ),
     # Five experiments, 23 trainings of 46,000 to 64,000 images.
-    "micro": Preset(
+    "micro": AblationPreset(
         name="micro",
         recipes={role: f"micro-{recipe}" for role, recipe in ROLES.items()},
         budgets={
@@ -130,7 +130,7 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 
-def find_preset(name: str) -> Preset:
+def find_preset(name: str) -> AblationPreset:
     """The preset of this name.
 
     >>> find_preset("paper").budget("contrastive")

@@ -13,7 +13,7 @@ from typing import Any
 
 from imagenet_captions.ablations.factors import FACTORS
 from imagenet_captions.ablations.planning import make_recipe
-from imagenet_captions.ablations.presets import Preset, find_preset
+from imagenet_captions.ablations.presets import AblationPreset, find_preset
 from imagenet_captions.ablations.table import Run
 from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, quoted
@@ -85,7 +85,7 @@ class AblateSettings:
         return replace(recipe, precision=precision, accumulate=accumulate)
 
     @property
-    def sized(self) -> Preset:
+    def sized(self) -> AblationPreset:
         """The preset with what was asked for in place of its own."""
         return find_preset(self.preset).with_epochs(self.epochs).with_prompts(self.prompts)
 

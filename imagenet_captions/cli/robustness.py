@@ -15,7 +15,7 @@ from imagenet_captions.errors import InputError
 if TYPE_CHECKING:
     from imagenet_captions.evaluation.robustness.baseline_members import Baseline as Members
     from imagenet_captions.evaluation.robustness.results import Results
-    from imagenet_captions.evaluation.robustness.robustness import Report
+    from imagenet_captions.evaluation.robustness.robustness import RobustnessReport
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ def _read_baseline(path: Path) -> "Members":
     return own_baseline(read_results(path), path.name)
 
 
-def _write(out: Path, partial: Path, table: "Results", report: "Report") -> None:
+def _write(out: Path, partial: Path, table: "Results", report: "RobustnessReport") -> None:
     """Write ER.csv under its private name."""
     from imagenet_captions.evaluation.intervals import exact_intervals_possible
     from imagenet_captions.evaluation.robustness.table import write_robustness

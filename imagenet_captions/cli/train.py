@@ -26,7 +26,7 @@ class ObjectiveName(str, Enum):
     SIMCLR = "simclr"
 
 
-class Preset(str, Enum):
+class PresetName(str, Enum):
     """At which size."""
 
     PAPER = "paper"
@@ -82,8 +82,8 @@ def train(
     ] = None,
     out: Annotated[LocalPath | None, typer.Option(help="The run's folder.", metavar="RUN")] = None,
     objective: Annotated[ObjectiveName | None, typer.Option(help="What is learned.")] = None,
-    preset: Annotated[Preset, typer.Option(help="The paper's recipe, or a small one for 32 x 32 on a CPU.")] = (
-        Preset.PAPER
+    preset: Annotated[PresetName, typer.Option(help="The paper's recipe, or a small one for 32 x 32 on a CPU.")] = (
+        PresetName.PAPER
     ),
     recipe: Annotated[
         str | None, typer.Option(help="A recipe by name, in place of --objective and --preset.", metavar="NAME")
@@ -259,7 +259,7 @@ def _measurement(settings: "TrainSettings", tests: list[str]) -> "EvaluateSettin
     )
 
 
-def _recipe(objective: ObjectiveName | None, preset: Preset, name: str | None) -> Any:
+def _recipe(objective: ObjectiveName | None, preset: PresetName, name: str | None) -> Any:
     from imagenet_captions.training.recipes import find_recipe
 
     if name is not None:
@@ -268,4 +268,4 @@ def _recipe(objective: ObjectiveName | None, preset: Preset, name: str | None) -
         return find_recipe(name)
     if objective is None:
         raise InputError("training needs --objective contrastive, supervised or simclr, or a --recipe by name")
-    return find_recipe(objective.value if preset is Preset.PAPER else f"micro-{objective.value}")
+    return find_recipe(objective.value if preset is PresetName.PAPER else f"micro-{objective.value}")

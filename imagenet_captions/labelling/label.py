@@ -47,7 +47,7 @@ class LabelSettings:
 
 
 @dataclass(frozen=True)
-class Report:
+class LabelReport:
     """What was found."""
 
     score: Score
@@ -60,7 +60,7 @@ class Report:
         return {"settings": how, **self.score.summary(), "skipped": dict(sorted(self.skipped.items()))}
 
 
-def label_by_text(table: Path, out: Path, settings: LabelSettings, overwrite: bool = False) -> Report:
+def label_by_text(table: Path, out: Path, settings: LabelSettings, overwrite: bool = False) -> LabelReport:
     """Write the rows of a table that name a class to `out`, each with the label that it names.
 
     Beside `out` stand OUT.report.json, with the counts and with precision and recall where the table has the true
@@ -73,7 +73,7 @@ def label_by_text(table: Path, out: Path, settings: LabelSettings, overwrite: bo
         return _label(table, new.files, out.suffix.lower(), settings)
 
 
-def _label(table: Path, files: Sequence[Path], ending: str, settings: LabelSettings) -> Report:
+def _label(table: Path, files: Sequence[Path], ending: str, settings: LabelSettings) -> LabelReport:
     summary, classes, product = files
     source = open_table(table)
     texts = text_columns(source.schema, settings.texts)
@@ -88,7 +88,7 @@ def _label(table: Path, files: Sequence[Path], ending: str, settings: LabelSetti
             rows = labelled(batch, settings.mode)
             if len(rows):
                 writer.write_batch(rows)
-    report = Report(score, texts, source.skipped)
+    report = LabelReport(score, texts, source.skipped)
     write_json(summary, report.as_dict(settings))
     _write_classes(classes, score)
     return report

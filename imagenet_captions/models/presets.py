@@ -22,7 +22,7 @@ _MICRO_CONTEXT = 24
 
 
 @dataclass(frozen=True)
-class Preset:
+class ModelPreset:
     """A named model: what it is in words, and either open_clip's name of it or its own description."""
 
     about: str
@@ -170,19 +170,19 @@ _VIT_MICRO = ModelConfig(
 )
 _RESNET50 = ModelConfig(name="resnet50", spec=_spec(224), image=_timm("resnet50"))
 
-PRESETS: dict[str, Preset] = {
-    "RN50": Preset("CLIP's ResNet-50", open_clip="RN50"),
-    "RN101": Preset("CLIP's ResNet-101", open_clip="RN101"),
-    "ViT-B-32": Preset("CLIP's ViT-B/32", open_clip="ViT-B-32"),
-    "ViT-B-16": Preset("CLIP's ViT-B/16", open_clip="ViT-B-16"),
-    "ViT-L-14": Preset("CLIP's ViT-L/14", open_clip="ViT-L-14"),
-    "resnet50": Preset("the ResNet-50 of torchvision and timm, images alone", config=_RESNET50),
-    "align": Preset("ALIGN-style, EfficientNet-B7 and BERT-Base", config=_ALIGN),
-    "align-large": Preset("ALIGN-style at the paper's size, EfficientNet-L2 and BERT-Large", config=_ALIGN_LARGE),
-    "align-micro": Preset("ALIGN-style for a CPU, 32 x 32", config=_ALIGN_MICRO),
-    "basic": Preset("BASIC-S: CoAtNet-0 and a transformer of 6 layers", config=_BASIC),
-    "basic-medium": Preset("BASIC-M: CoAtNet-3 and a transformer of 12 layers", config=_BASIC_MEDIUM),
-    "basic-micro": Preset("BASIC-style for a CPU, 32 x 32", config=_BASIC_MICRO),
-    "micro": Preset("a small convolutional network and text transformer for a CPU, 32 x 32", config=_MICRO),
-    "vit-micro": Preset("a small Vision Transformer and text transformer for a CPU, 32 x 32", config=_VIT_MICRO),
+PRESETS: dict[str, ModelPreset] = {
+    "RN50": ModelPreset("CLIP's ResNet-50", open_clip="RN50"),
+    "RN101": ModelPreset("CLIP's ResNet-101", open_clip="RN101"),
+    "ViT-B-32": ModelPreset("CLIP's ViT-B/32", open_clip="ViT-B-32"),
+    "ViT-B-16": ModelPreset("CLIP's ViT-B/16", open_clip="ViT-B-16"),
+    "ViT-L-14": ModelPreset("CLIP's ViT-L/14", open_clip="ViT-L-14"),
+    "resnet50": ModelPreset("the ResNet-50 of torchvision and timm, images alone", config=_RESNET50),
+    "align": ModelPreset("ALIGN-style, EfficientNet-B7 and BERT-Base", config=_ALIGN),
+    "align-large": ModelPreset("ALIGN-style at the paper's size, EfficientNet-L2 and BERT-Large", config=_ALIGN_LARGE),
+    "align-micro": ModelPreset("ALIGN-style for a CPU, 32 x 32", config=_ALIGN_MICRO),
+    "basic": ModelPreset("BASIC-S: CoAtNet-0 and a transformer of 6 layers", config=_BASIC),
+    "basic-medium": ModelPreset("BASIC-M: CoAtNet-3 and a transformer of 12 layers", config=_BASIC_MEDIUM),
+    "basic-micro": ModelPreset("BASIC-style for a CPU, 32 x 32", config=_BASIC_MICRO),
+    "micro": ModelPreset("a small convolutional network and text transformer for a CPU, 32 x 32", config=_MICRO),
+    "vit-micro": ModelPreset("a small Vision Transformer and text transformer for a CPU, 32 x 32", config=_VIT_MICRO),
 }

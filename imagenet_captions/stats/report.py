@@ -23,8 +23,8 @@ _CARDS = 200
 
 
 @dataclass(frozen=True)
-class Report:
-    """All that the page shows."""
+class ReportPage:
+    """The content of the HTML report."""
 
     name: str  # of the dataset's folder
     stats: Stats
@@ -43,7 +43,7 @@ def report(
     """
     check_installed()
     version = read_manifest(dataset).made_with.get("imagenet-captions", "")
-    return render(Report(dataset.resolve().name, stats, gallery(dataset, images, _CARDS, thumbnails), version))
+    return render(ReportPage(dataset.resolve().name, stats, gallery(dataset, images, _CARDS, thumbnails), version))
 
 
 def check_installed() -> None:
@@ -51,7 +51,7 @@ def check_installed() -> None:
     require("report", "--html", "jinja2")
 
 
-def render(shown: Report) -> str:
+def render(shown: ReportPage) -> str:
     """The page, as HTML.
 
     All texts are escaped by jinja2, and a policy in the page's head lets nothing run or load but what is in it.

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.labelling.label import LabelSettings, Report, label_by_text, report_path
+from imagenet_captions.labelling.label import LabelReport, LabelSettings, label_by_text, report_path
 from imagenet_captions.labelling.modes import Mode
 from tests.command_line import run_cli
 
@@ -44,7 +44,7 @@ def write_parquet(path: Path, rows: Sequence[tuple[str, str | None]], **columns:
     return path
 
 
-def label(table: Path, out: Path, mode: Mode = Mode.SINGLE, **more: Any) -> tuple[list[dict[str, Any]], Report]:
+def label(table: Path, out: Path, mode: Mode = Mode.SINGLE, **more: Any) -> tuple[list[dict[str, Any]], LabelReport]:
     report = label_by_text(table, out, LabelSettings(mode=mode, **{"workers": 1, **more}))
     return pq.read_table(out).to_pylist(), report
 

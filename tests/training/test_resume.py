@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pytest
 
 from imagenet_captions.errors import InputError, StoppedEarly
-from imagenet_captions.models.presets import PRESETS, Preset
+from imagenet_captions.models.presets import PRESETS, ModelPreset
 from imagenet_captions.training import loggers
 from imagenet_captions.training.train import train
 from tests.training.made import at_step, losses, run_until_killed, same_weights, settings, write_images
@@ -66,7 +66,7 @@ def test_a_run_from_before_some_values_of_its_recipe_goes_on_with_what_it_had(
     assert micro is not None
     squashed = replace(micro, spec=replace(micro.spec, resize_mode="squash"))
     with monkeypatch.context() as patch:
-        patch.setitem(PRESETS, "micro", Preset("micro", config=squashed))
+        patch.setitem(PRESETS, "micro", ModelPreset("micro", config=squashed))
         with pytest.raises(
             InputError, match=r"whose images have resize_mode shortest, and those of micro now have squash"
         ):

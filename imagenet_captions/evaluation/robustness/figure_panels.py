@@ -11,7 +11,7 @@ from imagenet_captions.evaluation.intervals import Floats, clopper_pearson, exac
 from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, SPARSE, Fit
 from imagenet_captions.evaluation.robustness.curves import inverse_logit, logit
 from imagenet_captions.evaluation.robustness.results import Result
-from imagenet_captions.evaluation.robustness.robustness import ALL, SAME, Report
+from imagenet_captions.evaluation.robustness.robustness import ALL, SAME, RobustnessReport
 from imagenet_captions.evaluation.robustness.shifts import images_of
 
 MEAN_LABEL = "Mean of V2, R, Sketch, ObjectNet"
@@ -78,7 +78,7 @@ def group_families(results: Sequence[Result], published: Sequence[Result]) -> di
     return families
 
 
-def make_panels(report: Report, published: Sequence[Result] = ()) -> list[Panel]:
+def make_panels(report: RobustnessReport, published: Sequence[Result] = ()) -> list[Panel]:
     """Return a panel for each fit of the report, with the models whose values rest on it and published ones beside.
 
     The mean comes first where the table has one on all 1000 classes; on the shifts' own classes a model has no single

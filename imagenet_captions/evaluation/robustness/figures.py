@@ -24,7 +24,7 @@ from imagenet_captions.evaluation.robustness.figure_panels import (
     to_logits,
 )
 from imagenet_captions.evaluation.robustness.results import Result, readable
-from imagenet_captions.evaluation.robustness.robustness import Report
+from imagenet_captions.evaluation.robustness.robustness import RobustnessReport
 from imagenet_captions.storage.extras import require
 from imagenet_captions.storage.files import replacing
 
@@ -74,7 +74,9 @@ def check_figure_path(path: Path) -> None:
     require("report", "a figure", "matplotlib")
 
 
-def draw_robustness(report: Report, path: Path, published: Sequence[Result] = (), kind: str | None = None) -> None:
+def draw_robustness(
+    report: RobustnessReport, path: Path, published: Sequence[Result] = (), kind: str | None = None
+) -> None:
     """Draw the figure of a report, with published models beside; the same input gives the same bytes.
 
     `kind` is the format, .png or .svg, of a path whose suffix does not say it.

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, LEAST_IN_BIN, SPARSE, Fit
 from imagenet_captions.evaluation.robustness.results import readable
-from imagenet_captions.evaluation.robustness.robustness import Report
+from imagenet_captions.evaluation.robustness.robustness import RobustnessReport
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
 
 _LEAST_CORRELATION = 0.9
 
 
-def write_notes(report: Report) -> tuple[str, ...]:
+def write_notes(report: RobustnessReport) -> tuple[str, ...]:
     """Return the notes on a report: on its fits, then on its values, then on its cells and means."""
     notes = [*report.unfit, *_notes_on_fits(report.fits), *_notes_on_marks(report), *_notes_on_cells(report)]
     return tuple(dict.fromkeys([*notes, *_notes_on_classes(report), *_notes_on_means(report)]))
@@ -26,7 +26,7 @@ def _notes_on_fits(fits: Sequence[Fit]) -> Iterable[str]:
             yield f"{fit.shift.label}: the line fits badly (r {fit.shape.r:.2f}), so read what lies above it with care"
 
 
-def _notes_on_marks(report: Report) -> Iterable[str]:
+def _notes_on_marks(report: RobustnessReport) -> Iterable[str]:
     for column in dict.fromkeys(fit.x_column for fit in report.fits):
         for mark in (SPARSE, EXTRAPOLATED):
             names = [
@@ -49,7 +49,7 @@ def _notes_on_marks(report: Report) -> Iterable[str]:
                 )
 
 
-def _notes_on_cells(report: Report) -> Iterable[str]:
+def _notes_on_cells(report: RobustnessReport) -> Iterable[str]:
     for model in report.models:
         for column, value in model.result.accuracies.items():
             if value in (0, 100):
@@ -61,7 +61,7 @@ def _notes_on_cells(report: Report) -> Iterable[str]:
         yield f"no ImageNet accuracy: {_listed(without_imagenet)}"
 
 
-def _notes_on_classes(report: Report) -> Iterable[str]:
+def _notes_on_classes(report: RobustnessReport) -> Iterable[str]:
     for shift in SHIFTS:
         forms = {model.shifts[shift.column].compared_on for model in report.models if shift.column in model.shifts}
         if len(forms) > 1:
@@ -71,7 +71,7 @@ def _notes_on_classes(report: Report) -> Iterable[str]:
             )
 
 
-def _notes_on_means(report: Report) -> Iterable[str]:
+def _notes_on_means(report: RobustnessReport) -> Iterable[str]:
     without: dict[str, list[str]] = {}
     for model in report.models:
         if model.no_mean and IMAGENET in model.result.accuracies:

@@ -12,7 +12,7 @@ from imagenet_captions.evaluation.robustness.baseline import BIN, LEAST_IN_BIN, 
 from imagenet_captions.evaluation.robustness.baseline_members import BASELINES, named_baseline
 from imagenet_captions.evaluation.robustness.curves import inverse_logit, leave_one_out, logit
 from imagenet_captions.evaluation.robustness.results import Result
-from imagenet_captions.evaluation.robustness.robustness import Report
+from imagenet_captions.evaluation.robustness.robustness import RobustnessReport
 
 BAR = 1.0  # points that the mean residual of a bin with enough models may have
 
@@ -55,7 +55,7 @@ def residual_bins(fit: Fit) -> tuple[Bin, ...]:
     )
 
 
-def format_residuals(report: Report) -> str:
+def format_residuals(report: RobustnessReport) -> str:
     """Return the residual table of a report's fits, one line for each kind of number."""
     lines = [
         f"Residuals of ordinary ImageNet models: accuracy less prediction, the mean in each {BIN} points of ImageNet",

@@ -77,7 +77,7 @@ class ModelRobustness:
 
 
 @dataclass(frozen=True)
-class Report:
+class RobustnessReport:
     """What `measure` found; the values of the table and the curves of the figure are those of its `fits`."""
 
     baseline: Baseline
@@ -115,7 +115,9 @@ class _Fits:
         return self.made.get(key)
 
 
-def measure(results: Sequence[Result], baseline: str | Baseline = "auto", all_classes: bool = False) -> Report:
+def measure(
+    results: Sequence[Result], baseline: str | Baseline = "auto", all_classes: bool = False
+) -> RobustnessReport:
     """Return the effective robustness of every model under every shift that it has accuracies for.
 
     For R, A and ObjectNet it compares on the same classes where the model has that ImageNet accuracy, unless
@@ -132,7 +134,7 @@ def measure(results: Sequence[Result], baseline: str | Baseline = "auto", all_cl
     used = tuple(fits.made[key] for key in order if key in fits.made)
     if fits.unfit and not used:
         raise NoFitError(f"nothing can be measured: {next(iter(fits.unfit.values()))}")
-    return Report(baseline, all_classes, models, used, tuple(fits.unfit.values()))
+    return RobustnessReport(baseline, all_classes, models, used, tuple(fits.unfit.values()))
 
 
 def _measure_model(result: Result, fits: _Fits) -> ModelRobustness:

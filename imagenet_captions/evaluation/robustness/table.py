@@ -10,7 +10,13 @@ from pathlib import Path
 from imagenet_captions.evaluation.intervals import clopper_pearson
 from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, LEAST_IN_BIN, SPARSE, Fit
 from imagenet_captions.evaluation.robustness.results import Result, Results, readable
-from imagenet_captions.evaluation.robustness.robustness import ALL, Mean, ModelRobustness, Report, ShiftRobustness
+from imagenet_captions.evaluation.robustness.robustness import (
+    ALL,
+    Mean,
+    ModelRobustness,
+    RobustnessReport,
+    ShiftRobustness,
+)
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, accuracy_columns, images_of
 from imagenet_captions.storage.files import replacing
 
@@ -23,7 +29,7 @@ _LEGEND = {
 }
 
 
-def write_robustness(path: Path, results: Results, report: Report, exact_intervals: bool = True) -> None:
+def write_robustness(path: Path, results: Results, report: RobustnessReport, exact_intervals: bool = True) -> None:
     """Write ER.csv: the results as they came, then effective robustness in percentage points, with its intervals.
 
     `exact_intervals` adds the exact interval of every accuracy, in the unit of the results; it needs scipy.
@@ -90,7 +96,7 @@ def _accuracy_intervals(result: Result, units: str) -> dict[str, str]:
     return cells
 
 
-def format_robustness(report: Report) -> str:
+def format_robustness(report: RobustnessReport) -> str:
     """Return the table for the terminal: points above the baseline, a column for each shift, then the fits."""
     shifts = [shift for shift in SHIFTS if any(shift.column in model.shifts for model in report.models)]
     names = (shift.label.removeprefix("ImageNet").lstrip("-") for shift in shifts)
@@ -111,7 +117,7 @@ def format_robustness(report: Report) -> str:
     return "\n".join(["Effective robustness in percentage points", *table, "", *legend, mean, *_format_fits(report)])
 
 
-def _format_fits(report: Report) -> Iterable[str]:
+def _format_fits(report: RobustnessReport) -> Iterable[str]:
     yield f"baseline {readable(report.baseline.name)}: {readable(report.baseline.over, 100)}"
     for fit in report.fits:
         yield (
