@@ -89,7 +89,7 @@ def train(
         str | None, typer.Option(help="A recipe by name, in place of --objective and --preset.", metavar="NAME")
     ] = None,
     show: Annotated[
-        str | None, typer.Option(help="Print a recipe, with the source of each value, and do nothing.", metavar="NAME")
+        str | None, typer.Option(help="Print a recipe, with the reference of each value, and stop.", metavar="NAME")
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="The model to build: a preset, open_clip:NAME or timm:NAME.")

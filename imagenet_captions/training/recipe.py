@@ -18,7 +18,7 @@ CROPS = ("resized", "placed")
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to train. `sources` says of each value where it is from; a value without a source is ours.
+    """One way to train. `references` names where each value was published; a value without one is our choice.
 
     `differences` says, a sentence each, where a recipe that is named for a publication is not as published.
 
@@ -66,7 +66,7 @@ class Recipe:
     lock: str = "none"
     sync_batchnorm: bool = False
     caption: str | None = None
-    sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    references: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     differences: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:

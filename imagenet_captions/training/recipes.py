@@ -41,7 +41,7 @@ RECIPES: dict[str, Recipe] = {
         betas=(0.9, 0.999),
         eps=1e-8,
         weight_decay=0.2,
-        sources={"model": _PAPER, **_CONTRASTIVE},
+        references={"model": _PAPER, **_CONTRASTIVE},
     ),
     "supervised": Recipe(
         objective=SUPERVISED,
@@ -54,7 +54,7 @@ RECIPES: dict[str, Recipe] = {
         milestones=(30, 50, 70),
         momentum=0.9,
         weight_decay=1e-4,
-        sources={
+        references={
             "model": "ours: CLIP's ResNet-50, so that only the loss differs; the paper says ResNet-50",
             **dict.fromkeys(
                 ("optimiser", "lr", "batch_size", "epochs", "schedule", "milestones", "momentum", "weight_decay"),
@@ -79,7 +79,7 @@ RECIPES: dict[str, Recipe] = {
         crop_scale=(0.08, 1.0),
         colour=1.0,
         sync_batchnorm=True,
-        sources={
+        references={
             **dict.fromkeys(
                 (
                     "optimiser",
@@ -109,7 +109,7 @@ RECIPES: dict[str, Recipe] = {
         momentum=0.9,
         crop_scale=(0.08, 1.0),
         flip=True,
-        sources=dict.fromkeys(
+        references=dict.fromkeys(
             ("optimiser", "lr", "batch_size", "epochs", "momentum", "nesterov", "weight_decay", "crop_scale", "flip"),
             _SIMCLR_TUNE,
         ),
@@ -133,7 +133,7 @@ RECIPES: dict[str, Recipe] = {
         crop="placed",
         flip=True,
         label_smoothing=0.1,
-        sources=dict.fromkeys(
+        references=dict.fromkeys(
             (
                 "optimiser",
                 "lr",
@@ -176,7 +176,7 @@ RECIPES: dict[str, Recipe] = {
         mixup=0.8,
         label_smoothing=0.1,
         drop_path=0.2,
-        sources={
+        references={
             "model": _BASIC,
             **dict.fromkeys(
                 (
@@ -217,10 +217,10 @@ RECIPES: dict[str, Recipe] = {
         warmup_steps=500,
         weight_decay=0.2,
         lock="image",
-        sources={
+        references={
             "model": _BASIC,
             "lock": _BASIC,
-            **{name: f"{source}, not BASIC" for name, source in _CONTRASTIVE.items()},
+            **{name: f"{reference}, not BASIC" for name, reference in _CONTRASTIVE.items()},
         },
         differences=(
             "BASIC's own optimizer (AdaFactorW), batch (65,536) and steps are from memory and not used: the values are "
@@ -293,7 +293,7 @@ def _with_labels(name: str) -> Recipe:
     recipe = RECIPES[name]
     changed = replace(recipe, objective=SUPERVISED, caption=None)
     read = recipe_values(changed).keys() - unread_values(changed) - {"objective"}
-    return replace(changed, sources=dict.fromkeys(read, f"that of {name}, so that the loss alone differs"))
+    return replace(changed, references=dict.fromkeys(read, f"that of {name}, so that the loss alone differs"))
 
 
 RECIPES |= {
@@ -326,7 +326,7 @@ def show_recipe(name: str) -> str:
     unread = unread_values(recipe)
     lines = [
         f"{value:15} {'-' if value in unread else readable(number):23} "
-        f"{'not used here' if value in unread else recipe.sources.get(value, 'ours')}"
+        f"{'not used here' if value in unread else recipe.references.get(value, 'ours')}"
         for value, number in recipe_values(recipe).items()
     ]
     apart = [f"not as published: {each}" for each in recipe.differences]

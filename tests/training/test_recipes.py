@@ -33,20 +33,20 @@ def test_the_papers_rows() -> None:
 
 
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_is_shown_with_all_its_values_and_their_sources(name: str) -> None:
+def test_a_recipe_is_shown_with_all_its_values_and_their_references(name: str) -> None:
     shown = show_recipe(name)
-    for value, source in RECIPES[name].sources.items():
+    for value, reference in RECIPES[name].references.items():
         (line,) = [line for line in shown.splitlines() if line.startswith(f"{value:15} ")]
-        assert line.endswith(source)
+        assert line.endswith(reference)
     assert f"lr              {RECIPES[name].lr:g}" in shown
 
 
-def test_what_a_recipe_does_not_look_at_is_said_and_has_no_source() -> None:
+def test_what_a_recipe_does_not_look_at_is_said_and_has_no_reference() -> None:
     shown = show_recipe("supervised").splitlines()
     unused = [line.split()[0] for line in shown if line.endswith("not used here")]
     assert unused == ["min_lr", "betas", "eps", "colour", "temperature", "lock", "caption"]
     for name, recipe in RECIPES.items():
-        assert not unread_values(recipe) & recipe.sources.keys(), name
+        assert not unread_values(recipe) & recipe.references.keys(), name
 
 
 def test_what_is_not_as_published_is_printed_with_the_recipe() -> None:
