@@ -11,8 +11,8 @@ from imagenet_captions.training.recipes import find_recipe
 
 
 @dataclass(frozen=True)
-class Source:
-    """What a table has to know of a data set: its name, its rows, and whether they have classes."""
+class TrainingSet:
+    """A data set that runs train on: its name, its number of rows, and whether they have classes."""
 
     name: str
     rows: int
@@ -27,20 +27,20 @@ class Ask:
     are not read.
     """
 
-    sources: tuple[Source, ...]
+    datasets: tuple[TrainingSet, ...]
     preset: AblationPreset
     seeds: tuple[int, ...]
     named: int | None = None
 
     @property
-    def first(self) -> Source:
+    def first(self) -> TrainingSet:
         """The data that most factors vary on."""
-        return self.sources[0]
+        return self.datasets[0]
 
     @property
-    def largest(self) -> Source:
+    def largest(self) -> TrainingSet:
         """The data with the most rows, which the size factor varies on."""
-        return max(self.sources, key=lambda source: source.rows)
+        return max(self.datasets, key=lambda data: data.rows)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Arm:
     """A run before it has a seed; `init`, `model_of` and `steps_of` name arms."""
 
     arm: str
-    source: Source
+    data: TrainingSet
     pick: Pick
     role: str  # one of the preset's recipes
     caption: str = ""
@@ -62,25 +62,25 @@ class Arm:
     steps_of: str | None = None  # the arm whose number of steps it takes, whatever its own rows and epochs give
 
 
-def clip(arm: str, source: Source, pick: Pick, caption: str = ALL_TEXT, share: float = 1.0) -> Arm:
+def clip(arm: str, data: TrainingSet, pick: Pick, caption: str = ALL_TEXT, share: float = 1.0) -> Arm:
     """CLIP on captions."""
-    return Arm(arm, source, pick, "contrastive", caption=caption, share=share)
+    return Arm(arm, data, pick, "contrastive", caption=caption, share=share)
 
 
-def supervised(arm: str, source: Source, pick: Pick, preset: AblationPreset, share: float = 1.0) -> Arm:
+def supervised(arm: str, data: TrainingSet, pick: Pick, preset: AblationPreset, share: float = 1.0) -> Arm:
     """Cross-entropy on labels by its own recipe; in CLIP's steps where the preset wants equal ones."""
     like = "contrastive" if preset.equal_steps else None
-    return Arm(arm, source, pick, "supervised", classifier="head", like=like, share=share)
+    return Arm(arm, data, pick, "supervised", classifier="head", like=like, share=share)
 
 
-def matched(arm: str, source: Source, pick: Pick, share: float = 1.0, steps_of: str | None = None) -> Arm:
+def matched(arm: str, data: TrainingSet, pick: Pick, share: float = 1.0, steps_of: str | None = None) -> Arm:
     """Cross-entropy on labels by CLIP's own recipe: crops, optimizer, schedule and steps are CLIP's."""
-    return Arm(arm, source, pick, "matched", classifier="head", share=share, steps_of=steps_of)
+    return Arm(arm, data, pick, "matched", classifier="head", share=share, steps_of=steps_of)
 
 
-def reading(of: str, arm: str, source: Source, pick: Pick, classifier: str = ZERO_SHOT, prompts: str = "") -> Arm:
+def reading(of: str, arm: str, data: TrainingSet, pick: Pick, classifier: str = ZERO_SHOT, prompts: str = "") -> Arm:
     """Another classifier of a trained arm's model."""
-    return Arm(f"{of}.{arm}", source, pick, "contrastive", model_of=of, classifier=classifier, prompts=prompts)
+    return Arm(f"{of}.{arm}", data, pick, "contrastive", model_of=of, classifier=classifier, prompts=prompts)
 
 
 def runs_of(arms: Sequence[Arm], ask: Ask) -> tuple[Run, ...]:
@@ -101,7 +101,7 @@ def _make_run(arm: Arm, names: dict[str, str], preset: AblationPreset, seed: int
         name=f"{names[arm.arm]}-s{seed}",
         arm=arm.arm,
         stem=arm.stem or arm.arm,
-        data=arm.source.name,
+        data=arm.data.name,
         pick=arm.pick,
         objective=find_recipe(preset.recipes[arm.role]).objective,
         recipe=preset.recipes[arm.role],
@@ -120,4 +120,4 @@ def _make_run(arm: Arm, names: dict[str, str], preset: AblationPreset, seed: int
 def _name(arm: Arm) -> str:
     """What the run's folder is called, without the seed: the same for the same training in another factor's table."""
     need = "" if arm.pick.need in ("", ALL_TEXT) else f"-with-{arm.pick.need}"
-    return f"{arm.source.name}-{arm.stem or arm.arm}{need}"
+    return f"{arm.data.name}-{arm.stem or arm.arm}{need}"

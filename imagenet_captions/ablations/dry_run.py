@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from imagenet_captions.ablations.arms import Source
+from imagenet_captions.ablations.arms import TrainingSet
 from imagenet_captions.ablations.estimate import Measured, in_words, measure_step
 from imagenet_captions.ablations.planning import Amount, amount_of
 from imagenet_captions.ablations.reports.differences import in_words as differ
@@ -18,7 +18,7 @@ from imagenet_captions.ablations.reports.published import (
     published_for,
     throughput_of,
 )
-from imagenet_captions.ablations.run import make_ask, make_tables, source_of
+from imagenet_captions.ablations.run import make_ask, make_tables, training_set
 from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.ablations.table import Run, Table
 from imagenet_captions.images.examples import open_examples
@@ -34,10 +34,10 @@ def describe(settings: AblateSettings) -> str:
 
     A number in the place of a data set's path plans for so many images that are not there yet.
     """
-    ask = make_ask(settings, [_source(name, path) for name, path in settings.data.items()])
+    ask = make_ask(settings, [_training_set(name, path) for name, path in settings.data.items()])
     tables = make_tables(settings.factors, ask)
     runs = list({run.name: run for table in tables for run in table.runs}.values())
-    rows = {source.name: source.rows for source in ask.sources}
+    rows = {each.name: each.rows for each in ask.datasets}
     amounts: dict[str, Amount] = {}
     for run in runs:
         if run.trains:
@@ -63,10 +63,10 @@ def _wrapped(text: str) -> str:
     return "\n".join(lines)
 
 
-def _source(name: str, path: Path) -> Source:
+def _training_set(name: str, path: Path) -> TrainingSet:
     if path.exists() or not path.name.isdecimal():
-        return source_of(name, open_examples(path))
-    return Source(name, int(path.name[:12]), labelled=common_name(name) == LABELLED)
+        return training_set(name, open_examples(path))
+    return TrainingSet(name, int(path.name[:12]), labelled=common_name(name) == LABELLED)
 
 
 def _amount(run: Run, rows: dict[str, int], others: dict[str, Amount]) -> Amount:

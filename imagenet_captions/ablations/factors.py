@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from imagenet_captions.ablations.arms import Arm, Ask, Source, clip, matched, reading, runs_of, supervised
+from imagenet_captions.ablations.arms import Arm, Ask, TrainingSet, clip, matched, reading, runs_of, supervised
 from imagenet_captions.ablations.table import (
     DARK,
     FROM_TEXT,
@@ -41,36 +41,36 @@ _LABELLED_QUESTIONS = {
 def make_table(factor: str, ask: Ask) -> Table:
     """The runs and comparisons of a factor."""
     make, most, what = _FACTORS[factor]
-    if not ask.sources:
+    if not ask.datasets:
         raise InputError(f"ablate {factor} needs data; give {what}")
-    if len(ask.sources) > most:
-        raise InputError(f"ablate {factor} takes {what}, and {len(ask.sources)} data sets were given")
+    if len(ask.datasets) > most:
+        raise InputError(f"ablate {factor} takes {what}, and {len(ask.datasets)} data sets were given")
     arms, comparisons = make(ask)
     return Table(factor, runs_of(arms, ask), tuple(comparisons))
 
 
 def _size(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
-    source, preset = ask.largest, ask.preset
-    full = preset.full_rows(source.rows)
+    data, preset = ask.largest, ask.preset
+    full = preset.full_rows(data.rows)
     shares = sorted(preset.shares, reverse=True)
     rows = {share: full if share == 1 else round(full * share) for share in shares}
     arms: list[Arm] = []
     for share in shares:
         end, pick = "" if share == 1 else f"-{rows[share]}", Pick(rows=rows[share])
-        arms.append(clip(f"clip{end}", source, pick, share=share))
-        if source.labelled:
-            arms.append(supervised(f"supervised{end}", source, pick, preset, share=share))
+        arms.append(clip(f"clip{end}", data, pick, share=share))
+        if data.labelled:
+            arms.append(supervised(f"supervised{end}", data, pick, preset, share=share))
     equal = (SEED, STEPS) if preset.equal_steps else (SEED,)
     comparisons = [
         Comparison(kind, f"{kind}-{rows[share]}", f"Do more images than {rows[share]:,} of the same kind help?", equal)
-        for kind in (("clip", "supervised") if source.labelled else ("clip",))
+        for kind in (("clip", "supervised") if data.labelled else ("clip",))
         for share in shares
         if share != 1
     ]
     if preset.equal_steps:
         return arms, comparisons
     some = rows[_STEP_MATCHED]
-    arms.append(replace(clip(f"clip-{some}-all-steps", source, Pick(rows=some)), steps_of="clip"))
+    arms.append(replace(clip(f"clip-{some}-all-steps", data, Pick(rows=some)), steps_of="clip"))
     question = f"Do more images than {some:,} help, in as many steps?"
     return arms, [*comparisons, Comparison("clip", arms[-1].arm, question, (SEED, STEPS))]
 
@@ -78,9 +78,7 @@ def _size(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
 def _distribution(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
     """Captions, labels and labels read off texts, each on every distribution, with as many images and steps."""
     cells = _distributions(ask)
-    arms = [
-        arm for name, (source, pick, share) in cells.items() for arm in _supervisions(name, source, pick, share, ask)
-    ]
+    arms = [arm for name, (data, pick, share) in cells.items() for arm in _supervisions(name, data, pick, share, ask)]
     first, *others = cells
     comparisons = [
         Comparison(f"{kind}-{first}", f"{kind}-{other}", f"Does it matter where the images come from, {how}?", equal)
@@ -92,8 +90,8 @@ def _distribution(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
         for other in others
         if {f"{kind}-{first}", f"{kind}-{other}"} <= {arm.arm for arm in arms}
     ]
-    for name, (source, _, _) in cells.items():
-        if source.labelled:
+    for name, (data, _, _) in cells.items():
+        if data.labelled:
             question = f"On {name}: do captions do better than labels, on the same images?"
             comparisons.append(Comparison(f"clip-{name}", f"labels-{name}", question, (IMAGES, STEPS, SEED)))
         question = f"On {name}: do captions do better than labels read off them, in as many steps?"
@@ -101,51 +99,51 @@ def _distribution(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
     return arms, comparisons
 
 
-def _distributions(ask: Ask) -> dict[str, tuple[Source, Pick, float]]:
-    """The distributions by name: sources of as many rows, or one pool redistributed; the share is of all rows."""
-    if len(ask.sources) > 1:
-        rows = ask.preset.part_rows(min(source.rows for source in ask.sources), 1.0)
-        return {
-            source.name: (source, Pick(rows=rows), rows / ask.preset.full_rows(source.rows)) for source in ask.sources
-        }
+def _distributions(ask: Ask) -> dict[str, tuple[TrainingSet, Pick, float]]:
+    """The distributions by name: data sets of as many rows, or one pool redistributed; the share is of all rows."""
+    if len(ask.datasets) > 1:
+        rows = ask.preset.part_rows(min(data.rows for data in ask.datasets), 1.0)
+        return {data.name: (data, Pick(rows=rows), rows / ask.preset.full_rows(data.rows)) for data in ask.datasets}
     if not ask.preset.redistributes:
-        raise InputError("ablate distribution compares sources; give two data sets or more, such as YFCC's beside ours")
+        raise InputError(
+            "ablate distribution compares data sets; give two data sets or more, such as YFCC's beside ours"
+        )
     rows = ask.preset.part_rows(ask.first.rows, ask.preset.part)
     share = rows / ask.preset.full_rows(ask.first.rows)
     return {f"{kind}-{rows}": (ask.first, Pick(rows=rows, kind=kind), share) for kind in (UNIFORM, LONG_TAIL, DARK)}
 
 
-def _supervisions(name: str, source: Source, pick: Pick, share: float, ask: Ask) -> list[Arm]:
+def _supervisions(name: str, data: TrainingSet, pick: Pick, share: float, ask: Ask) -> list[Arm]:
     """Three ways of learning from one distribution's images."""
-    end = f"-{name}" if len(ask.sources) == 1 else "" if share == 1 else f"-{pick.rows}"
-    arms = [replace(clip(f"clip-{name}", source, pick, share=share), stem=f"clip{end}")]
-    if source.labelled:
-        arms.append(replace(matched(f"labels-{name}", source, pick, share=share), stem=f"supervised-matched{end}"))
+    end = f"-{name}" if len(ask.datasets) == 1 else "" if share == 1 else f"-{pick.rows}"
+    arms = [replace(clip(f"clip-{name}", data, pick, share=share), stem=f"clip{end}")]
+    if data.labelled:
+        arms.append(replace(matched(f"labels-{name}", data, pick, share=share), stem=f"supervised-matched{end}"))
     named = replace(pick, labels=FROM_TEXT, named_rows=ask.named)
     few = f"-{ask.named}" if ask.named else ""
-    text = matched(f"text-labels-{name}", source, named, share=share, steps_of=f"clip-{name}")
+    text = matched(f"text-labels-{name}", data, named, share=share, steps_of=f"clip-{name}")
     return [*arms, replace(text, stem=f"text-labels{end}{few}")]
 
 
 def named_picks(ask: Ask) -> list[tuple[str, Pick]]:
     """The data and picks of the distributions' rows whose texts name one class; the fewest of them set `Ask.named`."""
-    return [(source.name, replace(pick, labels=FROM_TEXT)) for source, pick, _ in _distributions(ask).values()]
+    return [(data.name, replace(pick, labels=FROM_TEXT)) for data, pick, _ in _distributions(ask).values()]
 
 
 def _train_language(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
-    source = ask.first
-    if not source.labelled:
+    data = ask.first
+    if not data.labelled:
         raise InputError(
-            f"ablate train-language trains on labels too, and {source.name} has none; "
+            f"ablate train-language trains on labels too, and {data.name} has none; "
             f"label its rows first (imagenet-captions label-by-text)"
         )
-    pick = Pick(need=ask.preset.field_need, rows=ask.preset.full_rows(source.rows))
-    labels, on_labels = _against_labels(source, pick, ask)
+    pick = Pick(need=ask.preset.field_need, rows=ask.preset.full_rows(data.rows))
+    labels, on_labels = _against_labels(data, pick, ask)
     arms = [
-        clip("clip", source, pick),
-        clip("clip-title", source, pick, caption="title"),
-        clip("clip-title-tags", source, pick, caption="title tags"),
-        clip("clip-templates", source, pick, caption=TEMPLATES),
+        clip("clip", data, pick),
+        clip("clip-title", data, pick, caption="title"),
+        clip("clip-title-tags", data, pick, caption="title tags"),
+        clip("clip-templates", data, pick, caption=TEMPLATES),
         *labels,
     ]
     shared = (IMAGES, STEPS, SEED)
@@ -158,10 +156,10 @@ def _train_language(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
     return arms, comparisons
 
 
-def _against_labels(source: Source, pick: Pick, ask: Ask) -> tuple[list[Arm], list[Comparison]]:
+def _against_labels(data: TrainingSet, pick: Pick, ask: Ask) -> tuple[list[Arm], list[Comparison]]:
     """Cross-entropy on the images that CLIP sees: by CLIP's recipe, so that the loss alone differs, and by its own."""
     question = "Do captions and CLIP's loss do better than labels and cross-entropy, on the same images"
-    arms = [supervised("supervised", source, pick, ask.preset), matched("supervised-matched", source, pick)]
+    arms = [supervised("supervised", data, pick, ask.preset), matched("supervised-matched", data, pick)]
     own = (IMAGES, STEPS, SEED) if ask.preset.equal_steps else (IMAGES, SEED)
     return arms, [
         Comparison("clip", "supervised-matched", f"{question}, with one recipe?", (IMAGES, STEPS, SEED)),
@@ -170,19 +168,19 @@ def _against_labels(source: Source, pick: Pick, ask: Ask) -> tuple[list[Arm], li
 
 
 def _test_language(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
-    source, labelled = ask.first, ask.sources[-1]
+    data, labelled = ask.first, ask.datasets[-1]
     if not labelled.labelled:
         raise InputError(
             "ablate test-language fits classifiers without language too, and the data has no labels; "
             "give a labelled data set as the second one"
         )
-    pick = Pick(rows=ask.preset.full_rows(source.rows))
-    fitted = pick if labelled is source else Pick(need="", rows=ask.preset.full_rows(labelled.rows))
+    pick = Pick(rows=ask.preset.full_rows(data.rows))
+    fitted = pick if labelled is data else Pick(need="", rows=ask.preset.full_rows(labelled.rows))
     own = ask.preset.prompts
     prompts = [each for each in _PROMPTS if each != own]
     arms = [
-        clip("clip", source, pick),
-        *(reading("clip", _PROMPTS[each][0], source, pick, prompts=each) for each in prompts),
+        clip("clip", data, pick),
+        *(reading("clip", _PROMPTS[each][0], data, pick, prompts=each) for each in prompts),
         *(reading("clip", each, labelled, fitted, classifier=each) for each in _LABELLED_QUESTIONS),
     ]
     asked = _PROMPTS[own][1] if own in _PROMPTS else "these sentences"
@@ -192,17 +190,17 @@ def _test_language(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
 
 
 def _loss(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
-    source = ask.first
-    pick = Pick(rows=ask.preset.full_rows(source.rows))
+    data = ask.first
+    pick = Pick(rows=ask.preset.full_rows(data.rows))
     from_text = replace(pick, labels=FROM_TEXT)
-    labels, on_labels = _against_labels(source, pick, ask) if source.labelled else ([], [])
-    scratch = matched("text-matched", source, from_text, steps_of="clip")
+    labels, on_labels = _against_labels(data, pick, ask) if data.labelled else ([], [])
+    scratch = matched("text-matched", data, from_text, steps_of="clip")
     arms = [
-        clip("clip", source, pick),
+        clip("clip", data, pick),
         *labels,
-        Arm("simclr", source, pick, "simclr", classifier=""),
-        Arm("noclip", source, from_text, "finetune", init="simclr", classifier="head"),
-        replace(clip("clip-named", source, replace(pick, named=True)), steps_of="clip"),
+        Arm("simclr", data, pick, "simclr", classifier=""),
+        Arm("noclip", data, from_text, "finetune", init="simclr", classifier="head"),
+        replace(clip("clip-named", data, replace(pick, named=True)), steps_of="clip"),
         replace(scratch, stem="text-matched-scratch"),  # `text-matched` was fine-tuning from scratch in older folders
     ]
     comparisons = [

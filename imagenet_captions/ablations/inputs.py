@@ -53,10 +53,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The rows that runs train on; `sources` are the data sets by name, `seed` decides the samples."""
+    """The rows that runs train on; `datasets` are the data sets by name, `seed` decides the samples."""
 
     folder: Path
-    sources: Mapping[str, Path]
+    datasets: Mapping[str, Path]
     seed: int = 0
     _opened: dict[Path, Examples] = field(default_factory=dict, compare=False, repr=False)
 
@@ -73,12 +73,12 @@ class Inputs:
         if not told.is_file():
             self._choose(name, pick, ids_file, told)
         found = json.loads(told.read_text(encoding="utf-8"))
-        data = self.folder / found["data"] if found["made"] else self.sources[name]
+        data = self.folder / found["data"] if found["made"] else self.datasets[name]
         named = found.get("named", found["count"] if "asked" in found else None)
         return Rows(data, ids_file, found["count"], found["digest"], found.get("asked"), named, found.get("right"))
 
     def _choose(self, name: str, pick: Pick, ids_file: Path, told: Path) -> None:
-        examples = self.examples(self.sources[name])
+        examples = self.examples(self.datasets[name])
         ids = [examples.image_id(row) for row in range(len(examples))]
         if len(set(ids)) != len(ids):
             raise InputError(f"{examples.source} has image ids twice, so its rows cannot be told apart; correct it")

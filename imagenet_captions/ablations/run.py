@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.ablations.arms import Ask, Source
+from imagenet_captions.ablations.arms import Ask, TrainingSet
 from imagenet_captions.ablations.factors import make_table, named_picks
 from imagenet_captions.ablations.inputs import Inputs, Rows
 from imagenet_captions.ablations.micro.dataset import write_micro_dataset, write_micro_shifts
@@ -109,7 +109,7 @@ def prepare(settings: AblateSettings) -> Experiment:
     """Make what the runs train and are tested on, and the tables."""
     folder = settings.out / INPUTS
     micro = settings.preset == "micro"
-    sources = {
+    datasets = {
         name: _with_texts(path, folder / f"{name}.parquet") if micro else path for name, path in settings.data.items()
     }
     tests = dict(settings.tests or {})
@@ -120,8 +120,8 @@ def prepare(settings: AblateSettings) -> Experiment:
         if not all(path.is_file() for path in shifts.values()):
             write_micro_shifts(clean, shifted)
         tests = {CLEAN: clean, **shifts}
-    inputs = Inputs(folder, sources)
-    ask = make_ask(settings, [source_of(name, inputs.examples(path)) for name, path in sources.items()])
+    inputs = Inputs(folder, datasets)
+    ask = make_ask(settings, [training_set(name, inputs.examples(path)) for name, path in datasets.items()])
     if "distribution" in settings.factors:
         ask = replace(ask, named=min(inputs.rows(name, pick).count for name, pick in named_picks(ask)))
     return Experiment(settings, inputs, make_tables(settings.factors, ask), tests)
@@ -133,22 +133,22 @@ def make_tables(factors: Sequence[str], ask: Ask) -> tuple[Table, ...]:
     Where several are asked for, the distribution is about all data sets, the size about the largest, and the others are
     about the first.
     """
-    first = replace(ask, sources=ask.sources[:1])
+    first = replace(ask, datasets=ask.datasets[:1])
     whole = [each for each in factors if each in ("size", "distribution") or len(factors) == 1]
     return tuple(make_table(each, ask if each in whole else first) for each in factors)
 
 
-def source_of(name: str, examples: Examples) -> Source:
-    """What tables have to know of a data set."""
-    return Source(name, len(examples), examples.classes is not None)
+def training_set(name: str, examples: Examples) -> TrainingSet:
+    """Return the name, the number of rows and whether there are labels, for the tables."""
+    return TrainingSet(name, len(examples), examples.classes is not None)
 
 
-def make_ask(settings: AblateSettings, sources: Sequence[Source]) -> Ask:
+def make_ask(settings: AblateSettings, datasets: Sequence[TrainingSet]) -> Ask:
     """What tables are made for."""
-    if not sources:
+    if not datasets:
         raise InputError("an ablation needs data; give DATASET, or NAME=DATASET")
-    preset = settings.sized.for_rows(min(source.rows for source in sources))
-    return Ask(tuple(sources), preset, tuple(range(settings.seeds)))
+    preset = settings.sized.for_rows(min(each.rows for each in datasets))
+    return Ask(tuple(datasets), preset, tuple(range(settings.seeds)))
 
 
 def run_missing(experiment: Experiment, amounts: Mapping[str, Amount]) -> dict[str, str]:

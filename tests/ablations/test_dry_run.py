@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from imagenet_captions.ablations import dry_run
-from imagenet_captions.ablations.arms import Ask, Source
+from imagenet_captions.ablations.arms import Ask, TrainingSet
 from imagenet_captions.ablations.dry_run import describe
 from imagenet_captions.ablations.estimate import Measured, in_words, measure_step
 from imagenet_captions.ablations.factors import FACTORS, make_table
@@ -132,12 +132,12 @@ def test_the_step_that_is_measured_is_the_one_that_will_run(monkeypatch: pytest.
 def test_what_was_asked_for_takes_the_place_of_the_recipes_values(tmp_path: Path) -> None:
     data = {"yfcc15m": write_micro_set(tmp_path / "y.parquet", 8)}
     settings = AblateSettings(("loss",), data, tmp_path / "out", precision="bf16-mixed", accumulate=2)
-    run = make_table("loss", Ask((Source("yfcc15m", 100, False),), find_preset("paper"), (0,))).runs[0]
+    run = make_table("loss", Ask((TrainingSet("yfcc15m", 100, False),), find_preset("paper"), (0,))).runs[0]
     assert settings.recipe_of(run) == replace(make_recipe(run), precision="bf16-mixed", accumulate=2)
 
 
 def test_the_papers_report_measures_by_the_testbeds_line(tmp_path: Path) -> None:
-    ask = Ask((Source("imagenet-captions", 448_896, True),), find_preset("paper"), (0,))
+    ask = Ask((TrainingSet("imagenet-captions", 448_896, True),), find_preset("paper"), (0,))
     table = make_table("train-language", ask)
     sets = ("imagenet", "imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet")
     generator = np.random.default_rng(0)
@@ -169,7 +169,7 @@ def test_the_papers_report_measures_by_the_testbeds_line(tmp_path: Path) -> None
 
 
 def test_without_imagenets_sets_the_paper_report_says_what_it_takes(tmp_path: Path) -> None:
-    table = make_table("size", Ask((Source("a", 100, False),), find_preset("paper"), (0,)))
+    table = make_table("size", Ask((TrainingSet("a", 100, False),), find_preset("paper"), (0,)))
     answers = {"mine": np.ones(10, bool)}
     metrics = {"test_sets": {"mine": {"top1": 1.0, "n": 10}}}
     results = {run.name: RunResult(run, amount_of(run, 10), "RN50", metrics, answers) for run in table.runs}

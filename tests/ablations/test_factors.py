@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions.ablations.arms import Ask, Source
+from imagenet_captions.ablations.arms import Ask, TrainingSet
 from imagenet_captions.ablations.factors import FACTORS, make_table
 from imagenet_captions.ablations.planning import Amount, amount_of, check_fairness, make_recipe
 from imagenet_captions.ablations.presets import find_preset
@@ -17,12 +17,12 @@ from imagenet_captions.ablations.run import make_tables
 from imagenet_captions.ablations.table import DARK, FROM_TEXT, LONG_TAIL, OWN, UNIFORM, Pick, Run, Table
 from imagenet_captions.errors import InputError
 
-LABELLED = Source("micro", 4000, True)
-TEXTS_ONLY = Source("yfcc15m", 14_829_396, False)
+LABELLED = TrainingSet("micro", 4000, True)
+TEXTS_ONLY = TrainingSet("yfcc15m", 14_829_396, False)
 
 
-def ask(*sources: Source, preset: str = "micro", seeds: tuple[int, ...] = (0,)) -> Ask:
-    return Ask(sources, find_preset(preset).for_rows(min(source.rows for source in sources)), seeds, named=1200)
+def ask(*datasets: TrainingSet, preset: str = "micro", seeds: tuple[int, ...] = (0,)) -> Ask:
+    return Ask(datasets, find_preset(preset).for_rows(min(each.rows for each in datasets)), seeds, named=1200)
 
 
 def amounts(table: Table, rows: int) -> dict[str, Amount]:
@@ -49,8 +49,10 @@ def by_arm(table: Table) -> dict[str, Run]:
 @pytest.mark.parametrize("preset", ["micro", "paper"])
 @pytest.mark.parametrize("factor", FACTORS)
 def test_every_table_is_in_order_and_compares_its_own_arms(factor: str, preset: str) -> None:
-    sources = (LABELLED, Source("other", 5000, True)) if factor == "distribution" and preset == "paper" else (LABELLED,)
-    table = make_table(factor, ask(*sources, preset=preset, seeds=(0, 1)))
+    datasets = (
+        (LABELLED, TrainingSet("other", 5000, True)) if factor == "distribution" and preset == "paper" else (LABELLED,)
+    )
+    table = make_table(factor, ask(*datasets, preset=preset, seeds=(0, 1)))
     names = [run.name for run in table.runs]
     assert len(set(names)) == len(names)
     for at, run in enumerate(table.runs):
@@ -109,7 +111,7 @@ def test_the_distribution_table_changes_which_images_and_not_how_many() -> None:
         assert [run.pick.kind for run in runs] == [UNIFORM, LONG_TAIL, DARK]
         assert len({(run.pick.rows, run.pick.named_rows) for run in runs}) == 1
         assert len({(run.caption, run.recipe, run.epochs, run.objective) for run in runs}) == 1
-    two = make_table("distribution", ask(LABELLED, Source("other", 3000, False), preset="paper"))
+    two = make_table("distribution", ask(LABELLED, TrainingSet("other", 3000, False), preset="paper"))
     assert [(run.arm, run.data, run.pick.rows, run.pick.named_rows) for run in two.runs] == [
         ("clip-micro", "micro", 3000, None),
         ("labels-micro", "micro", 3000, None),
@@ -151,8 +153,8 @@ def test_the_test_language_table_has_one_training() -> None:
 
 def test_zero_shot_arms_have_the_prompts_of_published_models_unless_told_otherwise(tmp_path: Path) -> None:
     for factor in FACTORS:
-        source = (LABELLED, Source("other", 5000, True)) if factor == "distribution" else (LABELLED,)
-        table = make_table(factor, ask(*source, preset="paper"))
+        datasets = (LABELLED, TrainingSet("other", 5000, True)) if factor == "distribution" else (LABELLED,)
+        table = make_table(factor, ask(*datasets, preset="paper"))
         clip = [run for run in table.runs if run.classifier == "zero-shot" and run.trains]
         assert {run.prompts for run in clip} == {"80"}
     arms = by_arm(make_table("test-language", ask(LABELLED, preset="paper")))
@@ -181,8 +183,10 @@ def test_the_loss_table_has_noclip() -> None:
 @pytest.mark.parametrize("preset", ["micro", "paper"])
 @pytest.mark.parametrize("factor", FACTORS)
 def test_a_comparison_of_every_factor_differs_in_one_thing_only(factor: str, preset: str) -> None:
-    sources = (LABELLED, Source("other", 5000, True)) if factor == "distribution" and preset == "paper" else (LABELLED,)
-    table = make_table(factor, ask(*sources, preset=preset))
+    datasets = (
+        (LABELLED, TrainingSet("other", 5000, True)) if factor == "distribution" and preset == "paper" else (LABELLED,)
+    )
+    table = make_table(factor, ask(*datasets, preset=preset))
     made = amounts(table, 4000)
     check_fairness(table, made)
     found = table_differences(table, made)
@@ -232,10 +236,12 @@ def test_the_same_training_has_the_same_name_in_every_table() -> None:
     for preset in ("micro", "paper"):
         found: dict[str, Run] = {}
         for factor in FACTORS:
-            sources = (
-                (LABELLED, Source("b", 3000, True)) if (factor, preset) == ("distribution", "paper") else (LABELLED,)
+            datasets = (
+                (LABELLED, TrainingSet("b", 3000, True))
+                if (factor, preset) == ("distribution", "paper")
+                else (LABELLED,)
             )
-            for run in make_table(factor, ask(*sources, preset=preset)).runs:
+            for run in make_table(factor, ask(*datasets, preset=preset)).runs:
                 same = replace(run, arm="")
                 assert found.setdefault(run.name, same) == same
 
@@ -272,7 +278,7 @@ def test_a_table_of_wrong_data_is_refused() -> None:
 
 
 def test_a_small_set_gets_small_batches() -> None:
-    table = make_table("size", ask(Source("tiny", 40, True)))
+    table = make_table("size", ask(TrainingSet("tiny", 40, True)))
     assert {run.batch_size for run in table.runs} == {10}
     assert len({amount.steps for amount in amounts(table, 40).values()}) == 1
 

@@ -64,7 +64,7 @@ class ReportFacts:
     def of(cls, experiment: Experiment) -> ReportFacts:
         """The facts of an experiment."""
         settings = experiment.settings
-        data = {name: len(experiment.inputs.examples(path)) for name, path in experiment.inputs.sources.items()}
+        data = {name: len(experiment.inputs.examples(path)) for name, path in experiment.inputs.datasets.items()}
         return cls(settings.preset, data, tuple(experiment.tests), settings.seeds)
 
 
