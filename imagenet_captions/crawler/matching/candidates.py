@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.crawler.matching.id_keys import Keys
-from imagenet_captions.crawler.matching.runs import BATCH_ROWS, Run, merged
+from imagenet_captions.crawler.matching.runs import BATCH_ROWS, SortedRun, merged
 from imagenet_captions.crawler.photo_columns import read_addresses
 from imagenet_captions.storage.progress import progress
 
@@ -76,7 +76,7 @@ class Collector:
         self._tables: list[pa.Table] = []
         self._rows = 0  # in memory
         self._total = 0
-        self._runs: list[Run] = []
+        self._runs: list[SortedRun] = []
 
     def add(self, table: pa.Table) -> None:
         self._tables.append(table)
@@ -104,7 +104,7 @@ class Collector:
         order = _order(table)
         parts = (table.take(pa.array(order[at : at + BATCH_ROWS])) for at in range(0, len(order), BATCH_ROWS))
         batches = (batch for part in parts for batch in part.combine_chunks().to_batches())
-        self._runs.append(Run(batches, CANDIDATES, self._folder))
+        self._runs.append(SortedRun(batches, CANDIDATES, self._folder))
 
 
 def _order(table: pa.Table) -> npt.NDArray[np.int64]:

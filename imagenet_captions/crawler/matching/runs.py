@@ -13,7 +13,7 @@ import pyarrow as pa
 BATCH_ROWS = 1 << 11
 
 
-class Run:
+class SortedRun:
     """Candidates sorted by key, in a file that is gone with the process; they are taken from its front."""
 
     def __init__(self, batches: Iterator[pa.RecordBatch], schema: pa.Schema, folder: Path | None) -> None:
@@ -47,11 +47,11 @@ class Run:
         return next(self._batches, None) if rest is None else rest
 
 
-def merged(runs: Sequence[Run], rows: int) -> Iterator[pa.Table]:
+def merged(runs: Sequence[SortedRun], rows: int) -> Iterator[pa.Table]:
     """The candidates of all runs, about so many at a time and never an id in two parts, each part in the runs' order.
 
     >>> batches = [pa.record_batch({"key": pa.array(keys, pa.int64())}) for keys in ([1, 4, 9], [4, 5])]
-    >>> runs = [Run(iter([batch]), batch.schema, None) for batch in batches]
+    >>> runs = [SortedRun(iter([batch]), batch.schema, None) for batch in batches]
     >>> [part["key"].to_pylist() for part in merged(runs, 1)]
     [[1], [4, 9, 4, 5]]
     """
