@@ -1,46 +1,22 @@
-"""The contract between the stages: Arrow schemas and outcomes.
+"""The contract between the stages: the Arrow schemas of their files.
 
 Every stage reads a plain Parquet file and writes one, plus a file of what it dropped and why beside it:
 
     matches.parquet    MATCHES     an image id and the Flickr photo it came from
     captions.parquet   CAPTIONS    a dataset row without its image, cleaned and raw texts side by side
-    X.outcomes.parquet OUTCOMES    what has been dropped up to and including the stage that wrote X.parquet
+    X.outcomes.parquet OUTCOMES    what has been dropped up to and including the stage that wrote X.parquet (`outcomes`)
 
-and every source (a published release, a crawl, YFCC100M) yields RAW batches through the `RawSource` protocol.
+Every source (a published release, a crawl, YFCC100M) yields RAW batches through the `RawSource` protocol.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from enum import Enum
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
-
-
-class Outcome(str, Enum):
-    """Where an input id ended; each one ends in exactly one of these."""
-
-    KEPT = "kept"
-    NO_URL = "no_url"  # wanted, but no list has an address for it
-    BAD_URL = "bad_url"  # an address that cannot be read as one
-    NOT_FLICKR = "not_flickr"  # an address elsewhere, look-alike hosts too
-    NOT_A_PHOTO = "not_a_photo"  # Flickr's, but a video, a profile or the "photo unavailable" picture
-    NOT_FOUND = "not_found"  # code 1: deleted, private or never there; Flickr does not tell
-    PRIVATE = "private"  # code 2
-    UNREACHABLE = "unreachable"  # Flickr gave no usable answer, however often it was asked
-    NOT_ASKED = "not_asked"  # the crawl was limited before its turn came, or there was none
-    NO_TEXT = "no_text"  # nothing left to make a caption of
-    UNKNOWN_CLASS = "unknown_class"  # outside the wanted classes
-    BAD_RECORD = "bad_record"  # a line or entry that is not of its format
-    DUPLICATE_ID = "duplicate_id"  # an entry whose id an earlier entry has
-    NO_IMAGE = "no_image"  # the image source does not have it
-    BROKEN_IMAGE = "broken_image"  # the image source has it, but it is no usable image
-    DENIED = "denied"  # on the user's denylist
-    FILTERED = "filtered"  # a row of the parent dataset that a filter left out
-
 
 # What matching leaves: one row an image id that has a Flickr photo.
 MATCHES = pa.schema(
@@ -116,16 +92,6 @@ RAW_ROW = pa.schema([field for field in ROW if field.name not in _MADE])
 # What cleaning leaves: ROW, the raw texts, and the remark for the outcome; sorted by (wnid, image_id).
 CAPTIONS = pa.schema([*ROW, *[field.with_name("raw_" + field.name) for field in _TEXTS], *_DETAIL])
 
-OUTCOMES = pa.schema(
-    [
-        pa.field("image_id", pa.string()),  # null where a row stands for several ids, or for an entry without one
-        pa.field("wnid", pa.string()),
-        pa.field("outcome", pa.string(), nullable=False),
-        pa.field("detail", pa.string()),
-        pa.field("count", pa.int64(), nullable=False),
-    ]
-)
-
 _METADATA_KEY = b"imagenet_captions"
 
 
@@ -147,15 +113,6 @@ class RawSource(Protocol):
     def inputs(self) -> dict[str, str]:
         """Digest of every input by its role, such as {"release": "<sha256>"}."""
         ...
-
-
-def outcomes_path(product: Path) -> Path:
-    """The file beside a stage's product that holds what was dropped on the way to it.
-
-    >>> outcomes_path(Path("work/captions.parquet")).as_posix()
-    'work/captions.outcomes.parquet'
-    """
-    return product.parent / f"{PurePath(product.name).stem}.outcomes.parquet"
 
 
 def with_provenance(schema: pa.Schema, provenance: Mapping[str, Any]) -> pa.Schema:

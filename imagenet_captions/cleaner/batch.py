@@ -18,7 +18,8 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.schema import CAPTIONS, Outcome
+from imagenet_captions.outcomes import Outcome
+from imagenet_captions.schema import CAPTIONS
 
 # A dataset row, or one that becomes a drop: `outcome` tells.
 CLEANED = CAPTIONS.append(pa.field("outcome", pa.string(), nullable=False))

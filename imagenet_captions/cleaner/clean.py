@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +19,8 @@ from imagenet_captions.cleaner.spool import Spool, split_repeated
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet import classes
-from imagenet_captions.schema import CAPTIONS, Outcome, RawSource, outcomes_path, with_provenance
+from imagenet_captions.outcomes import Outcome, count_outcomes, outcomes_path
+from imagenet_captions.schema import CAPTIONS, RawSource, with_provenance
 from imagenet_captions.storage.files import scratch_beside
 from imagenet_captions.storage.outputs import Production, producing
 from imagenet_captions.storage.progress import progress
@@ -46,7 +46,7 @@ def clean(
 ) -> dict[Outcome, int]:
     """Clean what a source yields into `out` (CAPTIONS, sorted by wnid and image id), and count how the inputs ended.
 
-    What was dropped, by the source or here, goes to `records.outcomes_path(out)`, which is in place before `out` is.
+    What was dropped, by the source or here, goes to `outcomes_path(out)`, which is in place before `out` is.
     Of several entries with one id the first good one counts. `overwrite` replaces a file that something else wrote.
 
     Raises InputError, before any work, for an output that must not be written.
@@ -78,7 +78,7 @@ def _clean(
         written = _write(spool, product, with_provenance(CAPTIONS, made), _ids_of(dropped))
         drops = settle_drops([*dropped, *written.repeated], written.also_dropped)
         pq.write_table(drops, beside, compression="zstd")
-    return _counts(written.rows, drops)
+    return count_outcomes(drops.to_batches(), written.rows)
 
 
 def _permitted(source: RawSource, deny: Denylist, dropped: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -139,10 +139,3 @@ def _write(spool: Spool, path: Path, schema: pa.Schema, dropped: pa.Array) -> _W
         if len(rest := pa.concat_tables(held)):
             writer.write_table(rest.cast(schema))
     return _Written(count, pa.concat_arrays(both), repeated)
-
-
-def _counts(kept: int, drops: pa.Table) -> dict[Outcome, int]:
-    found = Counter({Outcome.KEPT.value: kept})
-    for outcome, count in zip(drops["outcome"].to_pylist(), drops["count"].to_pylist(), strict=True):
-        found[outcome] += count
-    return {outcome: found[outcome.value] for outcome in Outcome if found[outcome.value]}

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.captions.compose import join_filled, without
-from imagenet_captions.schema import OUTCOMES, Outcome
+from imagenet_captions.outcomes import OUTCOMES, Outcome
 
 _ORDER = ["wnid", "image_id", "outcome", "detail"]
 

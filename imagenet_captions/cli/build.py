@@ -45,7 +45,7 @@ from imagenet_captions.imagenet.class_sets import ClassSet
 if TYPE_CHECKING:
     from imagenet_captions.cleaner.batch import CleanSettings
     from imagenet_captions.flickr.denylist import Denylist
-    from imagenet_captions.schema import Outcome
+    from imagenet_captions.outcomes import Outcome
 
 _CRAWL = ("endpoint", "rate", "limit", "refresh", "key_file", "tries")
 
@@ -254,17 +254,17 @@ def _clean_settings(caption: str, as_published: bool, deny: "Denylist", classes:
 
 
 def _show(counts: Mapping["Outcome", int], out: Path) -> None:
-    from imagenet_captions.dataset.funnel import format_funnel
+    from imagenet_captions.outcomes import format_counts
 
-    typer.echo(f"{format_funnel(counts)}\n{out}")
+    typer.echo(f"{format_counts(counts)}\n{out}")
 
 
 def _show_dataset(out: Path) -> None:
-    from imagenet_captions.dataset.funnel import read_funnel
     from imagenet_captions.dataset.manifest import read_manifest
-    from imagenet_captions.schema import Outcome
+    from imagenet_captions.dataset.outcomes import read_outcome_counts
+    from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome
 
-    counts = read_funnel(out / "outcomes.parquet")
+    counts = read_outcome_counts(out / OUTCOMES_FILE)
     _show(counts, out)
     images, rows = read_manifest(out).images, counts.get(Outcome.KEPT, 0)
     if images is not None:

@@ -56,11 +56,13 @@ def label_by_text(
 
 
 def _table(found: Mapping[str, Any]) -> str:
+    from imagenet_captions.outcomes import share
+
     rows = found["rows"]
     lines = [f"text: {', '.join(found['settings']['text'])}"]
     for name in ("rows", "labelled", "named_none", "named_one", "named_several"):
-        share = f"{100 * found[name] / rows:6.1f} %" if rows else ""
-        lines.append(f"{name.replace('_', ' '):<15}{found[name]:>12,}{share}")
+        part = f"{share(found[name], rows):>8}" if rows else ""
+        lines.append(f"{name.replace('_', ' '):<15}{found[name]:>12,}{part}")
     lines += [f"skipped: {reason}: {count:,}" for reason, count in found["skipped"].items()]
     if found["known_class"]:
         shares = (

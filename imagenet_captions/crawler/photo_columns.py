@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.flickr.addresses import MAX_DIGITS, MAX_LENGTH, read_address
-from imagenet_captions.schema import Outcome
+from imagenet_captions.outcomes import Outcome
 
 # From best to worst: of several addresses for one id, the one that comes first here tells what became of it.
 RANKED = (Outcome.KEPT, Outcome.NOT_A_PHOTO, Outcome.NOT_FLICKR, Outcome.BAD_URL, Outcome.NO_URL)

@@ -17,7 +17,7 @@ from imagenet_captions.crawler.policy import FINAL_STATES, State
 from imagenet_captions.crawler.store import Stored, StoreReader, store_revision
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.flickr.photo_record import STILL
-from imagenet_captions.schema import Outcome
+from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
 from imagenet_captions.storage import files
 from imagenet_captions.storage.parquet import ParquetFile, read_batches, read_files
 from imagenet_captions.storage.progress import progress
@@ -59,7 +59,7 @@ class CrawlSource:
             progress("read answers", opened.metadata.num_rows, "images") as bar,
         ):
             for batch, answers in _with_answers(store, opened):
-                raw, dropped = _Columns(records.RAW), _Columns(records.OUTCOMES)
+                raw, dropped = _Columns(records.RAW), _Columns(OUTCOMES)
                 for row in self._permitted(batch, answers):
                     photo_id = row["photo_id"]
                     stored = answers.get(photo_id)
@@ -78,15 +78,15 @@ class CrawlSource:
 
     def drops(self) -> Iterator[pa.RecordBatch]:
         """Yield what matching dropped and what the crawl did not get."""
-        earlier = records.outcomes_path(self._matches)
+        earlier = outcomes_path(self._matches)
         files.require_file(earlier, "the outcomes of matching")
         for batch in read_files([earlier]):
-            yield from pa.Table.from_batches([batch]).cast(records.OUTCOMES).to_batches()
+            yield from pa.Table.from_batches([batch]).cast(OUTCOMES).to_batches()
         yield from self._drops
 
     def files(self) -> list[Path]:
         """The store, and the matches with their outcomes."""
-        return [self._store, self._matches, records.outcomes_path(self._matches)]
+        return [self._store, self._matches, outcomes_path(self._matches)]
 
     def inputs(self) -> dict[str, str]:
         """SHA-256 of the matches file, and of the answers used: what was answered, not when."""

@@ -7,28 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.schema import Outcome
+from imagenet_captions.outcomes import Outcome, share
 
 _SIZES = (("n<1K", 1_000), ("1K<n<10K", 10_000), ("10K<n<100K", 100_000), ("100K<n<1M", 1_000_000))
-_MEANINGS = {
-    Outcome.KEPT: "in the dataset",
-    Outcome.NO_URL: "the URL lists have no address for it",
-    Outcome.BAD_URL: "its address cannot be read",
-    Outcome.NOT_FLICKR: "its address is not Flickr's",
-    Outcome.NOT_A_PHOTO: "its address is Flickr's, but no photo's",
-    Outcome.NOT_FOUND: "Flickr has it no longer, or it is private",
-    Outcome.PRIVATE: "its owner made it private",
-    Outcome.UNREACHABLE: "Flickr gave no usable answer",
-    Outcome.NOT_ASKED: "Flickr was not asked: the crawl was limited, or there was none",
-    Outcome.NO_TEXT: "its photographer wrote nothing that is left after cleaning",
-    Outcome.UNKNOWN_CLASS: "outside the wanted classes, or not asked for",
-    Outcome.BAD_RECORD: "its record is not of the source's format",
-    Outcome.DUPLICATE_ID: "an earlier record has the same id",
-    Outcome.NO_IMAGE: "the images given do not have it",
-    Outcome.BROKEN_IMAGE: "its file is no usable image",
-    Outcome.DENIED: "on the denylist",
-    Outcome.FILTERED: "left out by the filter that made this dataset of a larger one",
-}
 _FLICKR = "\nThis product uses the Flickr API but is not endorsed or certified by SmugMug, Inc.\n"
 _YFCC = """\
 - rows whose `source` is `yfcc100m` have what YFCC100M's metadata of 2014 says of the photo: the licence is that of
@@ -146,7 +127,7 @@ SHA-256 of every file.
 def _columns(facts: CardFacts) -> str:
     lines = ["## What the columns hold", "", "| column | rows with a value | share |", "|---|---:|---:|"]
     filled = dict(facts.filled) if facts.images is None else {**facts.filled, "image": facts.images}
-    lines += [f"| `{name}` | {count:,} | {_share(count, facts.rows)} |" for name, count in filled.items()]
+    lines += [f"| `{name}` | {count:,} | {share(count, facts.rows)} |" for name, count in filled.items()]
     lines.append("")
     if facts.languages:
         common = sorted(facts.languages.items(), key=lambda item: (-item[1], item[0]))[:10]
@@ -163,10 +144,10 @@ def _funnel(facts: CardFacts) -> str:
     total = sum(facts.funnel.values())
     lines = ["## Where the inputs went", "", "| outcome | inputs | share | meaning |", "|---|---:|---:|---|"]
     lines += [
-        f"| `{outcome.value}` | {count:,} | {_share(count, total)} | {_MEANINGS[outcome]} |"
+        f"| `{outcome.value}` | {count:,} | {share(count, total)} | {outcome.meaning} |"
         for outcome, count in facts.funnel.items()
     ]
-    return "\n".join([*lines, f"| input | {total:,} | {_share(total, total)} | |", ""])
+    return "\n".join([*lines, f"| input | {total:,} | {share(total, total)} | |", ""])
 
 
 def _how(facts: CardFacts) -> str:
@@ -179,7 +160,3 @@ def _how(facts: CardFacts) -> str:
     lines += [f"- setting `{name}`: `{value}`" for name, value in sorted(facts.settings.items())]
     lines += [f"- made with {name} {version}" for name, version in sorted(facts.made_with.items())]
     return "\n".join([*lines, ""])
-
-
-def _share(count: int, total: int) -> str:
-    return f"{100 * count / total if total else 0:.1f} %"

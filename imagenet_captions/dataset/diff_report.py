@@ -12,6 +12,7 @@ from imagenet_captions.dataset.folder import check_folder
 from imagenet_captions.dataset.manifest import NAME, read_manifest, unchanged
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
+from imagenet_captions.outcomes import share
 from imagenet_captions.storage.files import sha256, write_json
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.receipts import is_dataset, receipt_path
@@ -163,4 +164,4 @@ def _name(wnid: str) -> str:
 
 
 def _share(count: int, whole: int) -> str:
-    return f"{100 * count / whole:.1f} % of the rows in both" if whole else ""
+    return f"{share(count, whole)} of the rows in both" if whole else ""

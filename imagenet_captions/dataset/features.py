@@ -15,7 +15,7 @@ IMAGE = pa.field("image", pa.struct([pa.field("bytes", pa.binary()), pa.field("p
 
 
 def dataset_schema(row: pa.Schema, images: bool, among: ClassSet = ClassSet.ILSVRC2012) -> pa.Schema:
-    """The schema in which rows of `records.ROW` or `records.RAW_ROW` are written, with an image column or without.
+    """The schema in which rows of `schema.ROW` or `schema.RAW_ROW` are written, with an image column or without.
 
     `datasets` believes the metadata only for a column whose Arrow field is exactly the one it would make itself:
     nullable, and with a type that Parquet gives back. So every column is nullable (else the label would load as a

@@ -11,9 +11,10 @@ from typing import Any
 import pyarrow as pa
 
 from imagenet_captions.dataset.card import CardFacts, card
-from imagenet_captions.dataset.funnel import read_funnel
 from imagenet_captions.dataset.manifest import FileEntry, Manifest
+from imagenet_captions.dataset.outcomes import read_outcome_counts
 from imagenet_captions.dataset.shard import ShardFile
+from imagenet_captions.outcomes import OUTCOMES_FILE
 from imagenet_captions.storage.files import sha256, write_text
 from imagenet_captions.storage.parquet import read_metadata
 
@@ -26,7 +27,7 @@ def finish_dataset(
     has_images: bool,
 ) -> CardFacts:
     """Write card and manifest of a folder that has all its shards and its outcomes."""
-    outcomes = folder / "outcomes.parquet"
+    outcomes = folder / OUTCOMES_FILE
     data = [shard for shard in shards if shard.name.startswith("data/")]
     facts = CardFacts(
         rows=sum(shard.rows for shard in data),
@@ -35,7 +36,7 @@ def finish_dataset(
         filled=_filled(data),
         languages=sum((shard.languages for shard in data), Counter()),
         sources=sum((shard.sources for shard in data), Counter()),
-        funnel=read_funnel(outcomes),
+        funnel=read_outcome_counts(outcomes),
         inputs=inputs,
         settings=settings,
         made_with={
@@ -47,7 +48,7 @@ def finish_dataset(
     write_text(readme, card(facts))
     files = {shard.name: FileEntry(shard.sha256, shard.bytes, shard.rows) for shard in shards}
     files["README.md"] = FileEntry(sha256(readme), readme.stat().st_size, None)
-    files["outcomes.parquet"] = FileEntry(sha256(outcomes), outcomes.stat().st_size, read_metadata(outcomes).num_rows)
+    files[OUTCOMES_FILE] = FileEntry(sha256(outcomes), outcomes.stat().st_size, read_metadata(outcomes).num_rows)
     counts = {outcome.value: count for outcome, count in facts.funnel.items()}
     Manifest(facts.made_with, inputs, settings, counts, facts.images, files).write(folder)
     return facts

@@ -10,14 +10,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.schema import OUTCOMES, Outcome
+from imagenet_captions.outcomes import OUTCOMES, Outcome, count_outcomes
 from imagenet_captions.storage.files import new_file
+from imagenet_captions.storage.parquet import read_files
 
 # A list may name an id twice; the entries after the first are counted on their own.
 REPEATED = Outcome.DUPLICATE_ID.value
 
 _AT_ONCE = 30_000  # rows, and those of the last of their classes
 _ORDER = [(name, "ascending") for name in ("wnid", "image_id", "outcome", "detail", "count")]
+
+
+def read_outcome_counts(outcomes: Path) -> dict[Outcome, int]:
+    """Return the number of inputs per outcome in an outcomes file."""
+    return count_outcomes(read_files([outcomes], columns=["outcome", "count"]))
 
 
 def outcome_table(

@@ -10,8 +10,9 @@ from typing import Any
 
 from imagenet_captions.crawler.crawl import CrawlSettings
 from imagenet_captions.crawler.matching.match import MatchSettings
-from imagenet_captions.dataset.funnel import format_funnel, read_funnel
+from imagenet_captions.dataset.outcomes import read_outcome_counts
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
+from imagenet_captions.outcomes import OUTCOMES_FILE, format_counts
 from imagenet_captions.packager.package import PackageSettings
 from imagenet_captions.pipeline.build import BuildSettings, build
 from imagenet_captions.storage.places import require_local
@@ -43,7 +44,7 @@ def run_demo(out: Path) -> str:
     rows = _load(out)
     captions = "\n".join(f"  {row['image_id']}  {row['caption']}" for row in rows.select(range(3)))
     return (
-        f"{format_funnel(read_funnel(out / 'outcomes.parquet'))}\n\ndataset: {out}\n"
+        f"{format_counts(read_outcome_counts(out / OUTCOMES_FILE))}\n\ndataset: {out}\n"
         f"load_dataset({str(out)!r}) gives {len(rows)} rows, such as\n{captions}"
     )
 

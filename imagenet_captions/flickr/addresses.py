@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from imagenet_captions.schema import Outcome
+from imagenet_captions.outcomes import Outcome
 
 # Longer than any address that a browser takes; one like that in a list is two lines glued together, or an attack.
 MAX_LENGTH = 4096

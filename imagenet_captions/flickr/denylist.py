@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.addresses import MAX_DIGITS, read_address
 from imagenet_captions.imagenet.image_ids import image_id
-from imagenet_captions.schema import OUTCOMES, Outcome
+from imagenet_captions.outcomes import OUTCOMES, Outcome
 from imagenet_captions.storage.files import require_file
 
 _PHOTO = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}")

@@ -24,8 +24,9 @@ from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.images.locate import Located, Rows, locate
 from imagenet_captions.images.reading import RowReader
 from imagenet_captions.images.sources import open_images
+from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome, outcomes_path
 from imagenet_captions.packager.shards import Shard, ShardJob, write_shard
-from imagenet_captions.schema import CAPTIONS, Outcome, outcomes_path, provenance
+from imagenet_captions.schema import CAPTIONS, provenance
 from imagenet_captions.storage.files import require_file, scratch_in
 from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.parquet import parquet_file, read_batches, read_files, read_metadata, read_table
@@ -222,7 +223,7 @@ def _finish(plan: _Plan, folder: Path, shards: Sequence[Shard], settings: Packag
     dropped |= {row: (Outcome.NO_IMAGE, remarks.pop(row)) for row in plan.skipped}
     tables = _outcomes(plan.captions.path, remarks, dropped)
     earlier = read_files([outcomes_path(plan.captions.path)], _ROWS_AT_ONCE)
-    write_outcomes(folder / "outcomes.parquet", tables, earlier)
+    write_outcomes(folder / OUTCOMES_FILE, tables, earlier)
     has_images = plan.located is not None
     facts = finish_dataset(
         folder,

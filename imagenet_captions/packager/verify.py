@@ -14,13 +14,14 @@ from imagenet_captions.dataset.features import dataset_schema, local_labels, wit
 from imagenet_captions.dataset.manifest import FileEntry, Manifest, read_manifest
 from imagenet_captions.dataset.outcomes import first_repeated
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.schema import OUTCOMES, RAW_ROW, ROW, Outcome
+from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome
+from imagenet_captions.schema import RAW_ROW, ROW
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.parquet import read_schema, read_table
 from imagenet_captions.storage.progress import progress
 
 _SHARD = re.compile(r"(?:data|raw)/train-[0-9]{5}-of-[0-9]{5}\.parquet")
-_OTHERS = frozenset({"README.md", "outcomes.parquet"})
+_OTHERS = frozenset({"README.md", OUTCOMES_FILE})
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def _contradictions(dataset: Path, manifest: Manifest) -> Iterator[_Problem]:
             yield _Problem(names[0], "and its other shards are not sorted by image id")
     if not ids["data"].equals(ids["raw"]):
         yield _Problem("raw/", "has other ids than data/")
-    yield from _uncounted(read_table(dataset / "outcomes.parquet"), ids["data"], manifest)
+    yield from _uncounted(read_table(dataset / OUTCOMES_FILE), ids["data"], manifest)
 
 
 def _same(found: pa.Schema, schema: pa.Schema) -> bool:
@@ -126,7 +127,7 @@ def _same(found: pa.Schema, schema: pa.Schema) -> bool:
 
 
 def _uncounted(outcomes: pa.Table, ids: pa.Array, manifest: Manifest) -> Iterator[_Problem]:
-    name = "outcomes.parquet"
+    name = OUTCOMES_FILE
     if outcomes.schema.names != OUTCOMES.names:
         yield _Problem(name, "has other columns than this version writes")
         return

@@ -31,9 +31,10 @@ from imagenet_captions.dataset.folder import check_dataset_output
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.outcomes import outcomes_path
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.pipeline.code_version import code_version
-from imagenet_captions.schema import RawSource, outcomes_path, provenance
+from imagenet_captions.schema import RawSource, provenance
 from imagenet_captions.sources.joined import JoinedSource
 from imagenet_captions.sources.release import ReleaseSource
 from imagenet_captions.sources.yfcc.source import YfccSource, extract_photos, photo_ids

@@ -24,7 +24,8 @@ from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id as read_image_id
 from imagenet_captions.imagenet.image_ids import wnid_of
-from imagenet_captions.schema import OUTCOMES, RAW, Outcome
+from imagenet_captions.outcomes import OUTCOMES, Outcome
+from imagenet_captions.schema import RAW
 from imagenet_captions.storage.files import open_zip, require_file
 from imagenet_captions.storage.progress import open_watched
 

@@ -9,8 +9,9 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from imagenet_captions.dataset.funnel import read_funnel
 from imagenet_captions.dataset.manifest import read_manifest, shard_files, unchanged
+from imagenet_captions.dataset.outcomes import read_outcome_counts
+from imagenet_captions.outcomes import OUTCOMES_FILE
 from imagenet_captions.stats.measure import COLUMNS, measure
 from imagenet_captions.stats.result import Stats
 from imagenet_captions.storage.parquet import parquet_file
@@ -43,7 +44,7 @@ def collect(dataset: Path, images: ImageHolder | None = None) -> Stats:
         with progress("stats", sum(manifest.shards("data").values()), "rows") as bar:
             tables = _counted(read_tables(files, columns), bar)
             stats = measure(tables, keys, manifest.classes)
-        return dataclasses.replace(stats, funnel=read_funnel(dataset / "outcomes.parquet"))
+        return dataclasses.replace(stats, funnel=read_outcome_counts(dataset / OUTCOMES_FILE))
 
 
 def _counted(tables: Iterable[pa.Table], bar: Bar) -> Iterator[pa.Table]:

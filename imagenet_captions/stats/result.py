@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from imagenet_captions.schema import Outcome
+from imagenet_captions.outcomes import Outcome
 from imagenet_captions.stats.lengths import Distribution
 
 TEXT_FIELDS = ("title", "description", "tags", "caption")

@@ -8,7 +8,7 @@ from typing import Any
 
 from imagenet_captions.flickr.licenses import LICENSES
 from imagenet_captions.imagenet.published_counts import COUNTED_ROWS, PAPER_ROWS, reconcile
-from imagenet_captions.schema import Outcome
+from imagenet_captions.outcomes import Outcome, share
 from imagenet_captions.stats.lengths import Distribution
 from imagenet_captions.stats.result import ClassStats, Stats
 
@@ -48,15 +48,6 @@ def sections(stats: Stats) -> list[Section]:
         _markup(stats),
     ]
     return [section for section in made if section is not None]
-
-
-def share(count: int, total: int) -> str:
-    """A share in percent, as text.
-
-    >>> share(1, 3), share(0, 0)
-    ('33.3 %', '0.0 %')
-    """
-    return f"{100 * count / total if total else 0:.1f} %"
 
 
 def _counted(counts: Iterable[tuple[str, int]], total: int) -> tuple[tuple[Cell, ...], ...]:

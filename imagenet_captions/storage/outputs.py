@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.schema import OUTCOMES, PHOTOS, provenance
+from imagenet_captions.outcomes import OUTCOMES
+from imagenet_captions.schema import PHOTOS, provenance
 from imagenet_captions.storage.faults import reason_of
 from imagenet_captions.storage.files import is_sqlite, replacing, sha256
 from imagenet_captions.storage.locks import holding

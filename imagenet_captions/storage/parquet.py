@@ -18,6 +18,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.outcomes import OUTCOMES_FILE
 from imagenet_captions.storage.places import is_remote, reopen
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _first_damaged(paths: Sequence[Path]) -> Path | None:
 
 def damaged(path: Path) -> InputError:
     """The error for a Parquet file that is not as it was written."""
-    dataset = path.parent if path.name == "outcomes.parquet" else path.parent.parent
+    dataset = path.parent if path.name == OUTCOMES_FILE else path.parent.parent
     if not path.exists():
         return InputError(f"{path} does not exist; if its dataset was replaced meanwhile, run the same command again")
     if (dataset / "manifest.json").is_file():

@@ -9,7 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from imagenet_captions.schema import OUTCOMES, RAW
+from imagenet_captions.outcomes import OUTCOMES
+from imagenet_captions.schema import RAW
 
 TENCH, GOLDFISH, TOILET_TISSUE = "n01440764", "n01443537", "n15075141"
 

@@ -17,7 +17,8 @@ from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.cleaner.clean import clean
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.classes import wnids
-from imagenet_captions.schema import CAPTIONS, OUTCOMES, Outcome, outcomes_path, provenance
+from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
+from imagenet_captions.schema import CAPTIONS, provenance
 from tests.cleaner.raw import FULL, GOLDFISH, TENCH, FakeSource, drop, record
 
 FAST = CleanSettings(language=False)

@@ -16,6 +16,7 @@ from imagenet_captions.crawler.client import FlickrClient
 from imagenet_captions.crawler.crawl import CrawlSettings, Tools
 from imagenet_captions.crawler.credentials import Credentials
 from imagenet_captions.crawler.policy import Attempt
+from imagenet_captions.outcomes import OUTCOMES, outcomes_path
 
 KEY, SECRET = "5ec2e7c0ffee5ec2e7c0ffee5ec2e7c0", "ba5eba11ba5eba11"
 
@@ -38,7 +39,7 @@ def write_matches(folder: Path, photo_ids: Sequence[str], drops: Sequence[tuple[
         {"image_id": image_id, "wnid": image_id[:9], "outcome": outcome, "detail": None, "count": 1}
         for image_id, outcome in drops
     ]
-    pq.write_table(pa.Table.from_pylist(dropped, records.OUTCOMES), records.outcomes_path(path))
+    pq.write_table(pa.Table.from_pylist(dropped, OUTCOMES), outcomes_path(path))
     return path
 
 

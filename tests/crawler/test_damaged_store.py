@@ -21,7 +21,7 @@ from imagenet_captions.crawler.source import CrawlSource, answered_photos
 from imagenet_captions.crawler.store import Store, StoreReader, store_revision
 from imagenet_captions.demo.flickr_stand_in import failure
 from imagenet_captions.flickr.denylist import Denylist
-from imagenet_captions.schema import outcomes_path
+from imagenet_captions.outcomes import outcomes_path
 from tests.command_line import run_cli
 from tests.crawler import crawl_tools
 from tests.crawler.crawl_tools import World, attempt, write_matches

@@ -19,6 +19,7 @@ from imagenet_captions.crawler.store import Store
 from imagenet_captions.demo.flickr_stand_in import failure
 from imagenet_captions.demo.synthetic_photos import synthetic_photo
 from imagenet_captions.errors import InputError
+from imagenet_captions.outcomes import Outcome, outcomes_path
 from tests.crawler.crawl_tools import World, attempt, ok, write_matches
 
 FULL = {
@@ -154,7 +155,7 @@ def test_every_image_ends_in_one_outcome(tmp_path: Path) -> None:
         ("6", "unreachable", "HTTP 500", 1),
         ("7", "not_asked", None, 1),
     ]
-    assert {row["outcome"] for row in dropped} <= {outcome.value for outcome in records.Outcome}
+    assert {row["outcome"] for row in dropped} <= {outcome.value for outcome in Outcome}
     assert len(rows(source.batches())) + len(rows(source.drops())) == len(ids) + 2  # twice the same
 
 
@@ -210,6 +211,6 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     Store(store).close()
     with pytest.raises(InputError, match=r"the matches file .* does not exist"):
         list(CrawlSource(tmp_path / "nowhere.parquet", store).batches())
-    records.outcomes_path(matches).unlink()
+    outcomes_path(matches).unlink()
     with pytest.raises(InputError, match=r"the outcomes of matching .* does not exist"):
         list(CrawlSource(matches, store).drops())

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imagenet_captions.imagenet import classes
+from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.schema import CAPTIONS, OUTCOMES, Outcome, outcomes_path, with_provenance
+from imagenet_captions.schema import CAPTIONS, with_provenance
 from tests.packager.made import image, train_folder
 
 TITLES = ["", "A Dog at the beach", "DOGMA", "hot dog stand", "Café straße", "line\tone", "price: 5.00 (five)", "дом"]

@@ -17,9 +17,9 @@ import imagenet_captions as ic
 from imagenet_captions.cli.main import app
 from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids
 from imagenet_captions.dataset.filtering.settings import FilterSettings, RowConditions
-from imagenet_captions.dataset.funnel import read_funnel
+from imagenet_captions.dataset.outcomes import read_outcome_counts
+from imagenet_captions.outcomes import Outcome
 from imagenet_captions.packager.verify import verify
-from imagenet_captions.schema import Outcome
 from tests.command_line import run_cli
 from tests.dataset.made import WNIDS, make_dataset, rows
 from tests.packager.made import contents
@@ -122,7 +122,7 @@ def test_a_dataset_of_a_dataset(image_dataset: Path, tmp_path: Path) -> None:
     assert "`[{'class': ['dog'], 'per-class': 5, 'seed': 0}]`" in card
     assert "| `filtered` | 90 |" in card
 
-    funnel, before = (read_funnel(each / "outcomes.parquet") for each in (child, image_dataset))
+    funnel, before = (read_outcome_counts(each / "outcomes.parquet") for each in (child, image_dataset))
     assert funnel == {Outcome.KEPT: 10, Outcome.UNKNOWN_CLASS: 7, Outcome.FILTERED: 90}
     assert sum(funnel.values()) == sum(before.values())
     details = pq.read_table(child / "outcomes.parquet").to_pylist()

@@ -16,7 +16,7 @@ from PIL import Image
 import imagenet_captions
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.image_ids import image_id
-from imagenet_captions.schema import Outcome
+from imagenet_captions.outcomes import Outcome
 
 SAMPLE = Path(imagenet_captions.__file__).parent / "demo" / "sample"
 MAKE = Path(__file__).parents[2] / "tools" / "sample" / "make_sample.py"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from imagenet_captions.crawler.photo_columns import RANKED, read_addresses
 from imagenet_captions.flickr.addresses import MAX_LENGTH, read_address
-from imagenet_captions.schema import Outcome
+from imagenet_captions.outcomes import Outcome
 
 # (address, photo id, where that shape was seen)
 PHOTOS = [

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.outcomes import Outcome
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.schema import Outcome
 from tests.packager.made import (
     IDS,
     PHOTO_IDS,

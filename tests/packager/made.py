@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from imagenet_captions.imagenet import classes
-from imagenet_captions.schema import CAPTIONS, OUTCOMES, Outcome, outcomes_path, with_provenance
+from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
+from imagenet_captions.schema import CAPTIONS, with_provenance
 
 IDS = [f"{wnid}_{number}" for wnid in ("n01440764", "n02687172", "n03888257", "n15075141") for number in (10026, 17, 4)]
 PHOTO_IDS = {image_id: str(2737866470 + number) for number, image_id in enumerate(IDS)}

@@ -19,9 +19,10 @@ from imagenet_captions.dataset import plan
 from imagenet_captions.dataset import shard as shard_file
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
+from imagenet_captions.outcomes import Outcome
 from imagenet_captions.packager.package import Packaged, PackageSettings, package
 from imagenet_captions.packager.verify import verify
-from imagenet_captions.schema import RAW_ROW, ROW, Outcome
+from imagenet_captions.schema import RAW_ROW, ROW
 from tests.packager.made import (
     DROPS,
     IDS,

@@ -17,7 +17,7 @@ from imagenet_captions.crawler.source import CrawlSource
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.flickr.denylist import Denylist
-from imagenet_captions.schema import Outcome, outcomes_path
+from imagenet_captions.outcomes import Outcome, outcomes_path
 from imagenet_captions.sources.release import ReleaseSource
 from tests.chain import answerable_photos, build_arguments
 from tests.cleaner.raw import FULL, FakeSource, record

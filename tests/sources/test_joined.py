@@ -14,8 +14,8 @@ from imagenet_captions.cleaner.clean import clean
 from imagenet_captions.crawler.policy import State
 from imagenet_captions.crawler.store import Store
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
+from imagenet_captions.outcomes import outcomes_path
 from imagenet_captions.pipeline.build import SourceFiles, open_source
-from imagenet_captions.schema import outcomes_path
 from tests.crawler.crawl_tools import ok, write_matches
 from tests.sources.made_yfcc import row, write
 

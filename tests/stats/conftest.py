@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.schema import CAPTIONS, OUTCOMES, Outcome, outcomes_path
+from imagenet_captions.schema import CAPTIONS
 from tests.packager.made import IDS, images, train_folder, write_captions
 
 HOSTILE = '<script>document.title="owned";alert(1)</script>'

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.sources import ImageIndex
-from imagenet_captions.schema import Outcome
+from imagenet_captions.outcomes import Outcome
 from imagenet_captions.stats.collect import collect
 from imagenet_captions.stats.lengths import Distribution
 from imagenet_captions.stats.measure import measure

@@ -16,7 +16,8 @@ import pytest
 
 from imagenet_captions.dataset.folder import check_dataset_output, replacing_folder
 from imagenet_captions.errors import InputError
-from imagenet_captions.schema import MATCHES, OUTCOMES, with_provenance
+from imagenet_captions.outcomes import OUTCOMES
+from imagenet_captions.schema import MATCHES, with_provenance
 from imagenet_captions.storage.outputs import producing, producing_each
 from imagenet_captions.storage.receipts import receipt_path
 

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 from common import Measured, race
 
 from imagenet_captions.imagenet import classes
-from imagenet_captions.schema import CAPTIONS, OUTCOMES, outcomes_path, with_provenance
+from imagenet_captions.outcomes import OUTCOMES, outcomes_path
+from imagenet_captions.schema import CAPTIONS, with_provenance
 
 _FILES = 10_000
 _ROUNDS = 3

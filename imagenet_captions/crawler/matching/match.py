@@ -23,7 +23,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.schema import Outcome
+from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
 from imagenet_captions.storage.files import require_file, sha256
 from imagenet_captions.storage.outputs import Production, producing
 from imagenet_captions.storage.places import is_remote
@@ -66,7 +66,7 @@ def match(
     for path in urls:
         require_file(path, "the URL list")
     inputs = [*urls, settings.ids, settings.deny.file]
-    with producing([records.outcomes_path(out), out], inputs, overwrite) as new:
+    with producing([outcomes_path(out), out], inputs, overwrite) as new:
         return _match(urls, new, settings, _scratch(out))
 
 
@@ -161,7 +161,7 @@ def _unreadable(gathered: Gathered) -> pa.Table:
 
 
 def _outcomes(*columns: object) -> pa.Table:
-    return pa.table(list(columns), schema=records.OUTCOMES)
+    return pa.table(list(columns), schema=OUTCOMES)
 
 
 def _write(
@@ -169,7 +169,7 @@ def _write(
 ) -> dict[Outcome, int]:
     """Write both files and count."""
     counts: Counter[Outcome] = Counter()
-    schemas = [records.with_provenance(schema, provenance) for schema in (records.MATCHES, records.OUTCOMES)]
+    schemas = [records.with_provenance(schema, provenance) for schema in (records.MATCHES, OUTCOMES)]
     beside, product = new.files
     with (
         pq.ParquetWriter(product, schemas[0], compression="zstd") as matches,

@@ -25,7 +25,7 @@ from imagenet_captions.dataset.plan import TEXT_ROWS, plan_groups, plan_shards
 from imagenet_captions.dataset.shard import ShardFile, shard_name
 from imagenet_captions.engines import local as engine
 from imagenet_captions.errors import InputError
-from imagenet_captions.schema import OUTCOMES, Outcome
+from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import read_files, read_schema
@@ -134,10 +134,10 @@ def _written(jobs: list[CopyJob], rows: int, workers: int) -> Iterator[ShardFile
 
 def _write_outcomes(dataset: Path, folder: Path, selection: Selection) -> None:
     """The parent's outcomes, with the rows that were left out as such."""
-    parent = [dataset / "outcomes.parquet"]
+    parent = [dataset / OUTCOMES_FILE]
     rows = _ended(read_files(parent, _ROWS_AT_ONCE), selection)
     others = (batch.filter(pc.invert(_was_kept(batch))) for batch in read_files(parent, _ROWS_AT_ONCE))
-    write_outcomes(folder / "outcomes.parquet", rows, others)
+    write_outcomes(folder / OUTCOMES_FILE, rows, others)
 
 
 def _ended(batches: Iterable[pa.RecordBatch], selection: Selection) -> Iterator[pa.Table]:

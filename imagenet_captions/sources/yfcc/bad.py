@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from imagenet_captions.schema import OUTCOMES, Outcome
+from imagenet_captions.outcomes import OUTCOMES, Outcome
 
 MOST_LISTED = 1000  # rows that get an outcome of their own
 

@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.flickr.photo_record import STILL
-from imagenet_captions.schema import OUTCOMES, PHOTOS, RAW, Outcome, outcomes_path
+from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
+from imagenet_captions.schema import PHOTOS, RAW
 from imagenet_captions.sources.yfcc.bad import BadRows
 from imagenet_captions.sources.yfcc.lines import Numbers, read_lines
 from imagenet_captions.sources.yfcc.matches import join, read_matches, wanted_numbers
@@ -117,7 +118,7 @@ class YfccSource:
 def extract_photos(path: Path, matches: Path, out: Path, overwrite: bool = False) -> int:
     """Write the metadata of the matched photos to `out`, one row a photo, and return their number.
 
-    Rows that cannot be read are counted in `records.outcomes_path(out)`.
+    Rows that cannot be read are counted in `outcomes_path(out)`.
     """
     bad, count = BadRows(), 0
     dropped: list[pa.RecordBatch] = []

@@ -18,7 +18,7 @@ from imagenet_captions import schema as records
 from imagenet_captions.crawler.matching import candidates, gather, key_counter, runs, url_lists
 from imagenet_captions.crawler.matching.match import MatchSettings, match
 from imagenet_captions.errors import InputError
-from imagenet_captions.schema import Outcome
+from imagenet_captions.outcomes import OUTCOMES, Outcome
 from tests.command_line import run_cli
 
 FLICKR = "http://farm4.static.flickr.com/3175/{}_7958dc8760.jpg"
@@ -84,7 +84,7 @@ def test_lines_that_end_as_on_another_system(tmp_path: Path, end: str, lines: in
 def test_files_have_the_schemas_of_the_contract(tmp_path: Path) -> None:
     run(tmp_path, f"{TENCH}_1\t{FLICKR.format(1)}\n{TENCH}_2\tjunk\n")
     assert pq.read_schema(tmp_path / "matches.parquet").equals(records.MATCHES)
-    assert pq.read_schema(tmp_path / "matches.outcomes.parquet").equals(records.OUTCOMES)
+    assert pq.read_schema(tmp_path / "matches.outcomes.parquet").equals(OUTCOMES)
 
 
 def test_every_kind_of_address_has_its_outcome(tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+"""How an input can end: the outcomes, what each means, and how they are counted and shown.
+
+Every input id ends in exactly one outcome. A stage writes what it dropped into `X.outcomes.parquet` beside its product
+`X.parquet`, everything dropped before included; packaging adds the kept rows in the dataset's `outcomes.parquet`. To
+add an outcome, add a line to `Outcome`: the table that `build` prints and the dataset card take it from there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from pathlib import Path, PurePath
+
+import pyarrow as pa
+
+
+class Outcome(str, Enum):
+    """Where an input id ended, and what that means to a reader of the dataset card.
+
+    >>> Outcome("private").meaning
+    'its owner made it private'
+    """
+
+    _value_: str
+    meaning: str
+
+    def __new__(cls, value: str, meaning: str = "") -> Outcome:
+        """Make an outcome whose value is its name in a file."""
+        outcome = str.__new__(cls, value)
+        outcome._value_ = value
+        outcome.meaning = meaning
+        return outcome
+
+    KEPT = "kept", "in the dataset"
+    NO_URL = "no_url", "the URL lists have no address for it"
+    BAD_URL = "bad_url", "its address cannot be read"
+    NOT_FLICKR = "not_flickr", "its address is not Flickr's"  # look-alike hosts too
+    NOT_A_PHOTO = "not_a_photo", "its address is Flickr's, but no photo's"  # a video, a profile, "photo unavailable"
+    NOT_FOUND = "not_found", "Flickr has it no longer, or it is private"  # code 1; Flickr does not say which
+    PRIVATE = "private", "its owner made it private"  # code 2
+    UNREACHABLE = "unreachable", "Flickr gave no usable answer"  # to any attempt
+    NOT_ASKED = "not_asked", "Flickr was not asked: the crawl was limited, or there was none"
+    NO_TEXT = "no_text", "its photographer wrote nothing that is left after cleaning"
+    UNKNOWN_CLASS = "unknown_class", "outside the wanted classes, or not asked for"
+    BAD_RECORD = "bad_record", "its record is not of the source's format"  # a line or an entry
+    DUPLICATE_ID = "duplicate_id", "an earlier record has the same id"
+    NO_IMAGE = "no_image", "the images given do not have it"
+    BROKEN_IMAGE = "broken_image", "its file is no usable image"
+    DENIED = "denied", "on the denylist"
+    FILTERED = "filtered", "left out by the filter that made this dataset of a larger one"
+
+
+OUTCOMES_FILE = "outcomes.parquet"  # of a dataset
+
+OUTCOMES = pa.schema(
+    [
+        pa.field("image_id", pa.string()),  # null where a row stands for several ids, or for an entry without one
+        pa.field("wnid", pa.string()),
+        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("detail", pa.string()),
+        pa.field("count", pa.int64(), nullable=False),
+    ]
+)
+
+
+def outcomes_path(product: Path) -> Path:
+    """Return the file beside a stage's product that holds what was dropped on the way to it.
+
+    >>> outcomes_path(Path("work/captions.parquet")).as_posix()
+    'work/captions.outcomes.parquet'
+    """
+    return product.parent / f"{PurePath(product.name).stem}.{OUTCOMES_FILE}"
+
+
+def count_outcomes(batches: Iterable[pa.RecordBatch], kept: int = 0) -> dict[Outcome, int]:
+    """Return the number of inputs per outcome in OUTCOMES batches, in the order of the enum and without zeros.
+
+    `kept` is the number of kept inputs that the batches leave out.
+    """
+    counts = Counter({Outcome.KEPT.value: kept})
+    for batch in batches:
+        found = pa.Table.from_batches([batch]).group_by("outcome").aggregate([("count", "sum")])
+        counts.update(dict(zip(found["outcome"].to_pylist(), found["count_sum"].to_pylist(), strict=True)))
+    return {outcome: counts[outcome.value] for outcome in Outcome if counts[outcome.value]}
+
+
+def format_counts(counts: Mapping[Outcome, int]) -> str:
+    """Return the counts as a text table whose last line is their sum.
+
+    >>> print(format_counts({Outcome.KEPT: 1200, Outcome.NO_URL: 34}))
+    kept    1,200   97.2 %
+    no_url     34    2.8 %
+    input   1,234  100.0 %
+    """
+    total = sum(counts.values())
+    rows = [(outcome.value, count) for outcome, count in counts.items()] + [("input", total)]
+    width = max(len(name) for name, _ in rows)
+    digits = max(len(f"{count:,}") for _, count in rows)
+    return "\n".join(f"{name:<{width}}  {count:>{digits},}  {share(count, total):>7}" for name, count in rows)
+
+
+def share(count: int, total: int) -> str:
+    """Return a share in percent, as text.
+
+    >>> share(1, 3), share(0, 0)
+    ('33.3 %', '0.0 %')
+    """
+    return f"{100 * count / total if total else 0:.1f} %"
