@@ -8,7 +8,7 @@ from imagenet_captions.errors import InputError
 
 # The modules by which an extra is known to be there; setup.cfg names the packages that bring them.
 _MODULES = {
-    "train": ("torch", "torchvision", "lightning", "open_clip", "timm", "transformers", "sklearn", "tensorboard"),
+    "train": ("torch", "torchvision", "lightning", "open_clip", "timm", "transformers", "tensorboard"),
     "ray": ("ray",),
 }
 

@@ -114,9 +114,8 @@ def test_prototypes_by_hand() -> None:
 
 
 def sklearn_probe(x: np.ndarray, y: np.ndarray, strength: float):  # type: ignore[no-untyped-def]
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(C=1 / (strength * len(x)), max_iter=5000, tol=1e-8).fit(x, y)
+    linear_model = pytest.importorskip("sklearn.linear_model", reason="needs scikit-learn, of the extra dev")
+    return linear_model.LogisticRegression(C=1 / (strength * len(x)), max_iter=5000, tol=1e-8).fit(x, y)
 
 
 @pytest.mark.parametrize("strength", [10.0, 0.1, 1e-3])
