@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,3 +63,24 @@ def test_a_wheel_holds_every_data_file() -> None:
     missing = {path for path in files - shipped if not path.name.startswith(".")}
     assert not missing, sorted(missing)
     assert ROOT / "ablations" / "micro" / "words.tsv" in files & shipped
+
+
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
+
+
+def test_no_test_imports_from_another() -> None:
+    """What two of them need lies in a module whose name does not begin with test_."""
+    for file in TESTS:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            module = node.module or "" if isinstance(node, ast.ImportFrom) else ""
+            assert not re.match(r"tests\.(.*\.)?test_", module), f"{file.name} imports from {module}"
+
+
+def test_no_test_patches_a_private_name() -> None:
+    """A name that tests change belongs to what its module offers."""
+    for file in TESTS:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "setattr":
+                texts = [str(each.value) for each in node.args[:2] if isinstance(each, ast.Constant)]
+                private = [text for text in texts if re.search(r"(^|\.)_(?!_)\w+$", text)]
+                assert not private, f"{file.name}:{node.lineno} patches {private}"

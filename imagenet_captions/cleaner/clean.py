@@ -28,7 +28,7 @@ from imagenet_captions.storage.progress import progress
 log = logging.getLogger(__name__)
 
 # Each row group adds to the footer that every reader holds; and whoever reads a row reads its whole row group.
-_ROW_GROUP = 32_000
+ROW_GROUP = 32_000
 # Texts hardly repeat; a dictionary of them would be built and thrown away.
 _REPEATING = [
     "wnid", "label", "class_name", "tags.list.element", "language", "owner", "owner_name", "license", "source",
@@ -132,10 +132,10 @@ def _write(spool: Spool, path: Path, schema: pa.Schema, dropped: pa.Array) -> _W
             both += rows["image_id"].filter(pc.is_in(rows["image_id"], value_set=dropped)).chunks
             repeated += repeats_of(repeats).to_batches()
             held.append(rows)
-            if sum(map(len, held)) >= _ROW_GROUP:
+            if sum(map(len, held)) >= ROW_GROUP:
                 together = pa.concat_tables(held)
-                writer.write_table(together.slice(0, _ROW_GROUP).cast(schema))
-                held = [together.slice(_ROW_GROUP)]
+                writer.write_table(together.slice(0, ROW_GROUP).cast(schema))
+                held = [together.slice(ROW_GROUP)]
         if len(rest := pa.concat_tables(held)):
             writer.write_table(rest.cast(schema))
     return _Written(count, pa.concat_arrays(both), repeated)

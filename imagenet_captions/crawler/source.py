@@ -25,7 +25,7 @@ from imagenet_captions.storage.progress import progress
 __all__ = ["CrawlSource", "answered_photos", "store_revision"]
 
 _ROWS_AT_ONCE = 900  # answers of a few kilobytes each
-_MOST_HELD = 64 << 20  # bytes of answers, which may be as long as `policy.LARGEST_ANSWER`
+MOST_HELD = 64 << 20  # bytes of answers, which may be as long as `policy.LARGEST_ANSWER`
 
 _OUTCOMES = {
     State.NOT_FOUND: Outcome.NOT_FOUND,
@@ -122,7 +122,7 @@ def _in_parts(store: StoreReader, batch: pa.RecordBatch) -> Iterator[tuple[pa.Re
     for photo_id, stored in store.each(batch["photo_id"].unique().to_pylist()):
         answers[photo_id] = stored
         size += len(stored.answer or b"")
-        if size > _MOST_HELD and len(batch) > 1:
+        if size > MOST_HELD and len(batch) > 1:
             half = len(batch) // 2
             answers.clear()
             yield from _in_parts(store, batch.slice(0, half))

@@ -76,7 +76,7 @@ def check_dataset_output(out: Path, inputs: Iterable[Path | None]) -> None:
         return
     if not is_dataset(out):
         raise InputError(f"the output folder {out} holds something else than a dataset; give a new or empty one")
-    _check_only(out, names_in(out / NAME) | {NAME})
+    check_only(out, names_in(out / NAME) | {NAME})
 
 
 def check_export_output(out: Path, receipt: Path, inputs: Iterable[Path | None]) -> None:
@@ -89,7 +89,7 @@ def check_export_output(out: Path, receipt: Path, inputs: Iterable[Path | None])
         return
     if not has_receipt(out, receipt):
         raise InputError(f"the output folder {out} holds other files than an earlier export; give a new or empty one")
-    _check_only(out, names_in(receipt))
+    check_only(out, names_in(receipt))
 
 
 def check_folder(out: Path, inputs: Iterable[Path | None]) -> None:
@@ -105,7 +105,7 @@ def check_folder(out: Path, inputs: Iterable[Path | None]) -> None:
             raise InputError(f"the input {path} lies inside the output {out}; give another place")
 
 
-def _check_only(out: Path, known: frozenset[str]) -> None:
+def check_only(out: Path, known: frozenset[str]) -> None:
     """Refuse a folder of ours that somebody put a file into; the folder would be replaced with it."""
     if len(known) > 1:
         for _, name in walk(out):

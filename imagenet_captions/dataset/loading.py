@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pyarrow.compute import Expression
 
 CONFIGS = {"default": "data", "raw": "raw"}
-_LARGEST_IN_MEMORY = 1 << 30
+LARGEST_IN_MEMORY = 1 << 30
 _PACKED = 10  # texts take this much more room in memory than in their file, at the very most
 _TRIES = 3
 _BATCH_ROWS = 256  # of a streamed dataset: about 30 MB with images
@@ -106,7 +106,7 @@ def check_condition(schema: pa.Schema, condition: Expression | None, path: Path)
 
 def _is_large(parquet: pads.FileSystemDataset, condition: Expression | None, names: Sequence[str]) -> bool:
     """Whether the row groups that may have a row that the condition keeps are too large, in the columns asked for."""
-    if sum(reopen(file).stat().st_size for file in parquet.files) * _PACKED <= _LARGEST_IN_MEMORY:
+    if sum(reopen(file).stat().st_size for file in parquet.files) * _PACKED <= LARGEST_IN_MEMORY:
         return False
     total = 0
     for fragment in parquet.get_fragments(condition):
@@ -117,7 +117,7 @@ def _is_large(parquet: pads.FileSystemDataset, condition: Expression | None, nam
                 for column in map(columns.column, range(fragment.metadata.num_columns))
                 if column.path_in_schema.split(".")[0] in names
             )
-    return total > _LARGEST_IN_MEMORY
+    return total > LARGEST_IN_MEMORY
 
 
 def _in_memory(
@@ -144,7 +144,7 @@ def _cached(parquet: pads.FileSystemDataset, condition: Expression | None, names
     filters: dict[str, Any] = {} if condition is None else {"filters": condition}
     if filters and not hasattr(ParquetConfig, "filters"):
         raise InputError(
-            f"datasets {datasets.__version__} cannot filter more than {_LARGEST_IN_MEMORY:,} bytes on disk; "
+            f"datasets {datasets.__version__} cannot filter more than {LARGEST_IN_MEMORY:,} bytes on disk; "
             "update it (3.2 or newer), or give streaming=True"
         )
     return through_cache([reopen(file) for file in parquet.files], names, **filters)

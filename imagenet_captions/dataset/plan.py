@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 _SHARD_BYTES = 500_000_000
 # A small dataset in a few more shards than its size asks for: they are what writers and readers share work by.
-_FEW_SHARDS, _SMALL_SHARD = 8, 64_000_000
+_FEW_SHARDS, SMALL_SHARD = 8, 64_000_000
 
 # What a writer holds at once, and a reader of one class fetches at most before it has a row.
 _GROUP_BYTES = 32_000_000
@@ -58,7 +58,7 @@ def plan_shards(groups: Sequence[Group]) -> list[list[Group]]:
     [2, 2, 2, 2, 2]
     """
     total = sum(group.bytes for group in groups)
-    count = max(1, round(total / _SHARD_BYTES), min(_FEW_SHARDS, total // _SMALL_SHARD))
+    count = max(1, round(total / _SHARD_BYTES), min(_FEW_SHARDS, total // SMALL_SHARD))
     shards: list[list[Group]] = [[] for _ in range(count)]
     before = 0
     for group in groups:

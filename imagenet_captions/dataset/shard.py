@@ -82,7 +82,7 @@ def open_shard(folder: Path, name: str, schema: pa.Schema) -> Iterator[ShardWrit
     file = ShardFile(name)
     # "x": a worker that outlives its killed run for a moment must not write into the file of the next run.
     with new_file(folder / name) as path, path.open("xb") as opened:
-        hashing = _Hashing(opened)
+        hashing = Hashing(opened)
         with pq.ParquetWriter(hashing, schema, **_layout(schema)) as writer:
             yield ShardWriter(writer, schema, file)
     file.sha256, file.bytes = hashing.hexdigest(), hashing.tell()
@@ -117,7 +117,7 @@ def _leaves(field: pa.Field) -> list[str]:
     return [f"{field.name}.list.element"] if pa.types.is_list(field.type) else [field.name]
 
 
-class _Hashing:
+class Hashing:
     """A file to write to that knows the SHA-256 of what was written, so that nothing is read again."""
 
     closed = False

@@ -29,7 +29,7 @@ from imagenet_captions.errors import ImagenetCaptionsError, InputError, StoppedE
 T = TypeVar("T")
 R = TypeVar("R")
 
-_TRIES = 5
+TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class RayEngine:
         An error that the function raises arrives as it is. Raises StoppedEarly where a task was killed too often.
         """
         ray = self._cluster.started()
-        task = ray.remote(num_cpus=1, max_retries=_TRIES)(do)
+        task = ray.remote(num_cpus=1, max_retries=TRIES)(do)
         work = ray.put(
             Work(function, Path.cwd(), code_digest() if self._cluster.has_other_machines else None)
         )  # once for all tasks
@@ -130,6 +130,6 @@ def _result(ray: Any, reference: Any) -> Any:
         raise
     except ray.exceptions.RayError as error:
         raise StoppedEarly(
-            f"Ray gave a task up after {_TRIES} more tries ({type(error).__name__}), most often for lack of memory; "
+            f"Ray gave a task up after {TRIES} more tries ({type(error).__name__}), most often for lack of memory; "
             "run the same command again, with fewer --workers if it happens twice"
         ) from None

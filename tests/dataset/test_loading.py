@@ -59,7 +59,7 @@ def test_what_is_too_large_for_memory_goes_through_the_cache(
     small = ic.load(image_dataset, condition)
     assert not small.cache_files
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.setattr(loading, "_LARGEST_IN_MEMORY", 1000)
+    monkeypatch.setattr(loading, "LARGEST_IN_MEMORY", 1000)
     large = ic.load(image_dataset, condition)
     assert large.cache_files
     assert large.features == small.features
@@ -214,7 +214,7 @@ def refuse(*args, **kwargs):
     raise SystemExit("the network was asked")
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
 import imagenet_captions as ic
-from imagenet_captions import loading
+import imagenet_captions.dataset.loading
 print(len(ic.load({str(text_dataset)!r}, ic.in_class("tench"))))
 print(sum(1 for _ in ic.load({str(text_dataset)!r}, ic.in_class("tench"), streaming=True)))
 """
@@ -226,7 +226,7 @@ def test_a_shard_that_did_not_arrive_whole_is_one_sentence(
     damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not the first one, whose schema every reader looks at anyway."""
-    monkeypatch.setattr("imagenet_captions.dataset.plan._SMALL_SHARD", 300)
+    monkeypatch.setattr("imagenet_captions.dataset.plan.SMALL_SHARD", 300)
     monkeypatch.setattr("imagenet_captions.packager.package.TEXT_ROWS", 1)
     dataset = make_dataset(tmp_path, rows(20))
     last = sorted((dataset / "data").iterdir())[-1]

@@ -130,7 +130,7 @@ def test_what_killed_workers_did_is_done_again(ray: RayEngine, tmp_path: Path) -
 def test_a_task_that_kills_every_worker_is_one_clear_sentence(
     ray: RayEngine, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ray_engine, "_TRIES", 1)
+    monkeypatch.setattr(ray_engine, "TRIES", 1)
     with pytest.raises(StoppedEarly, match="gave a task up after 1 more tries"):
         list(ray.run(die, range(10), 2))
     assert capfd.readouterr() == ("", "")
@@ -200,7 +200,7 @@ def write_faultily(folder: Path, job: ShardJob) -> Shard:
 def test_workers_killed_while_packaging_leave_the_same_dataset(
     ray: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imagenet_captions.dataset.plan._SMALL_SHARD", 1000)
+    monkeypatch.setattr("imagenet_captions.dataset.plan.SMALL_SHARD", 1000)
     captions = write_captions(tmp_path / "captions.parquet")
     images = train_folder(tmp_path / "images")
     package(captions, tmp_path / "local", PackageSettings(images, workers=2))
@@ -226,7 +226,7 @@ def every_stage(folder: Path, engine: Engine) -> None:
 
 
 def test_every_stage_gives_the_same_bytes(ray: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagenet_captions.dataset.plan._SMALL_SHARD", 1000)
+    monkeypatch.setattr("imagenet_captions.dataset.plan.SMALL_SHARD", 1000)
     every_stage(tmp_path / "local", LOCAL)
     every_stage(tmp_path / "ray", ray)
     local, with_ray = contents(tmp_path / "local"), contents(tmp_path / "ray")

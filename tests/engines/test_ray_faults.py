@@ -55,7 +55,7 @@ class Interrupted(RayEngine):
 def test_a_node_that_goes_in_the_middle_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setattr("imagenet_captions.dataset.plan._SMALL_SHARD", 300)
+    monkeypatch.setattr("imagenet_captions.dataset.plan.SMALL_SHARD", 300)
     raw = [record(f"n01440764_{n}", f"<b>photo</b> {n}", "with a dog " * 200, ["x"]) for n in range(400)]
     source = FakeSource(raw, rows_a_batch=10)
     captions, images = write_captions(tmp_path / "captions.parquet"), train_folder(tmp_path / "images")

@@ -61,7 +61,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("in_place", [True, False])
 def test_a_dataset_of_ours(dataset: Path, in_place: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not in_place:
-        monkeypatch.setattr(in_parquet, "_in_place", _unreadable)
+        monkeypatch.setattr(in_parquet, "in_place", _unreadable)
     wanted = [
         (row["image_id"], image(row["image_id"]), _texts(row), row["wnid"])
         for number, row in enumerate(rows(7))
@@ -85,7 +85,7 @@ def _texts(row: dict[str, object]) -> Texts:
 
 
 def test_large_parquet_is_read_from_the_cache_of_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(in_parquet, "_LARGEST_IN_MEMORY", 0)
+    monkeypatch.setattr(in_parquet, "LARGEST_IN_MEMORY", 0)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     held = [{"bytes": bytes([number]) * 100_000, "path": None} if number != 2 else None for number in range(5)]

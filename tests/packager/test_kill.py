@@ -22,7 +22,7 @@ from imagenet_captions.dataset import finish, folder, plan
 from imagenet_captions.packager import package as stage
 
 moment, workers = sys.argv[1], int(sys.argv[2])
-plan._SMALL_SHARD = 1000
+plan.SMALL_SHARD = 1000
 
 def stop():
     print("here", flush=True)
@@ -83,7 +83,7 @@ MOMENTS = [
     [*((True, moment) for moment in MOMENTS), (False, "between shards"), (False, "before the swap")],
 )
 def test_killed_and_run_again(tmp_path: Path, there: bool, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagenet_captions.dataset.plan._SMALL_SHARD", 1000)
+    monkeypatch.setattr("imagenet_captions.dataset.plan.SMALL_SHARD", 1000)
     captions = write_captions(tmp_path / "captions.parquet")
     settings = PackageSettings(train_folder(tmp_path / "images"), workers=1)
     package(captions, tmp_path / "whole", settings)

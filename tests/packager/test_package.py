@@ -65,7 +65,7 @@ def test_without_images_there_is_no_image_column(tmp_path: Path) -> None:
 
 @pytest.fixture
 def many_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "_SMALL_SHARD", 1000)
+    monkeypatch.setattr(plan, "SMALL_SHARD", 1000)
 
 
 @pytest.mark.usefixtures("many_shards")
@@ -281,7 +281,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
     def full(self: object, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shard_file._Hashing, "write", full)
+    monkeypatch.setattr(shard_file.Hashing, "write", full)
     with pytest.raises(InputError, match="no space left to write"):
         make(tmp_path)
     assert contents(tmp_path) == before
@@ -294,7 +294,7 @@ def test_a_file_limit_in_a_worker_is_a_full_disk(tmp_path: Path, workers: int) -
         "from pathlib import Path\n"
         "from imagenet_captions.packager.package import *\n"
         "from imagenet_captions.dataset import plan\n"
-        "plan._SMALL_SHARD = 100_000\n"
+        "plan.SMALL_SHARD = 100_000\n"
         f"package(Path('captions.parquet'), Path('out'), PackageSettings(Path('images'), workers={workers}))\n"
     )
     write_captions(tmp_path / "captions.parquet")

@@ -250,7 +250,7 @@ def test_no_such_file(tmp_path: Path) -> None:
 
 
 def test_values_that_straddle_a_read_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagenet_captions.sources.release._READ_BYTES", 3)
+    monkeypatch.setattr("imagenet_captions.sources.release.READ_BYTES", 3)
     values: list[Any] = [{"a": "é" * 5, "b": [1, 2]}, 12345, -1.5e3, "x", True, None, []]
     text = "\ufeff [ " + " ,\r\n".join(json.dumps(value, ensure_ascii=False) for value in values) + " ] "
     assert list(iter_json_list(io.BytesIO(text.encode()), "it")) == values

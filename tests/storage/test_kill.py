@@ -83,7 +83,7 @@ def test_at_every_moment_the_dataset_is_the_old_one_the_new_one_or_none(
     out = place("memory://kill/datasets/ours")
     settings = PackageSettings(workers=1)
     # As if somebody put the file there after the check.
-    monkeypatch.setattr("imagenet_captions.dataset.folder._check_only", lambda *_: None)
+    monkeypatch.setattr("imagenet_captions.dataset.folder.check_only", lambda *_: None)
     package(captions["new"], tmp_path / "expected", settings)
     expected = {f"/kill/datasets/ours/{name}": data for name, data in local_files(tmp_path / "expected").items()}
     states = []

@@ -33,8 +33,8 @@ CANDIDATES = pa.schema(
 _SHOWN_LENGTH = 200
 _MOST_OTHERS = 5
 _BETWEEN = " | "
-_MOST_IN_MEMORY = 200_000  # candidates, of about a hundred bytes
-_SLICE = 1 << 16
+MOST_IN_MEMORY = 200_000  # candidates, of about a hundred bytes
+SLICE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Collector:
         self._tables.append(table)
         self._rows += table.num_rows
         self._total += table.num_rows
-        if self._rows > _MOST_IN_MEMORY:
+        if self._rows > MOST_IN_MEMORY:
             self._put_aside()
 
     def settle(self) -> Iterator[Settled]:
@@ -92,7 +92,7 @@ class Collector:
         """
         self._put_aside()
         with progress("sort", self._total, "addresses") as bar:
-            for table in merged(self._runs, _SLICE):
+            for table in merged(self._runs, SLICE):
                 yield _settle(_in_order(table))
                 bar.update(len(table))
 

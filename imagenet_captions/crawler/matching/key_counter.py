@@ -7,7 +7,7 @@ import numpy as np
 from imagenet_captions.crawler.matching.id_keys import Keys, wnid_numbers
 
 _DRAWER = 100_000  # wnids; WordNet's go up to 15,300,358, so that some 150 drawers hold 22,000 classes
-_FOLD_AT = 1 << 22
+FOLD_AT = 1 << 22
 
 
 class KeyCounter:
@@ -16,7 +16,7 @@ class KeyCounter:
     def __init__(self) -> None:
         self._drawers: dict[int, list[Keys]] = {}
         self._keys = 0
-        self._fold_at = _FOLD_AT
+        self._fold_at = FOLD_AT
 
     def add(self, keys: Keys) -> None:
         """Add sorted keys."""
@@ -27,7 +27,7 @@ class KeyCounter:
         self._keys += len(keys)
         if self._keys > self._fold_at:
             self._keys = sum(len(self._fold(drawer)) for drawer in self._drawers)
-            self._fold_at = self._keys + max(_FOLD_AT, self._keys // 2)
+            self._fold_at = self._keys + max(FOLD_AT, self._keys // 2)
 
     def by_class(self) -> tuple[Keys, Keys]:
         """The numbers of the wnids, sorted, and how many different ids each has."""

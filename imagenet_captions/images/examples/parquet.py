@@ -39,7 +39,7 @@ from imagenet_captions.storage.receipts import is_dataset
 _IDS = ("image_id", "__key__", "key")
 _LABELS = ("label", "labels", "cls")
 _NAMES = ("wnid", "class_name")
-_LARGEST_IN_MEMORY = 1 << 30
+LARGEST_IN_MEMORY = 1 << 30
 _RENAMED = {"txt": "caption", "text": "caption"}
 
 
@@ -157,10 +157,10 @@ class _Found:
 def _images(files: Sequence[Path], image: str) -> _Found:
     """In the files themselves if they are stored so; else in memory, or, if large, in the cache of `datasets`."""
     try:
-        return _in_place(files, image)
+        return in_place(files, image)
     except (UnreadablePages, IndexError, KeyError):
         pass
-    if sum(_uncompressed(file, image) for file in files) <= _LARGEST_IN_MEMORY:
+    if sum(_uncompressed(file, image) for file in files) <= LARGEST_IN_MEMORY:
         column = pa.chunked_array([c for file in files for c in read_table(file, [image])[image].chunks])
         images: Callable[[Rows], Images] = partial(ColumnImages, bytes_in(column))
     else:
@@ -194,7 +194,7 @@ def _uncompressed(file: Path, image: str) -> int:
     return sum(column.total_uncompressed_size for column in columns if column.path_in_schema.split(".")[0] == image)
 
 
-def _in_place(files: Sequence[Path], image: str) -> _Found:
+def in_place(files: Sequence[Path], image: str) -> _Found:
     """Where the images lie in files that have them uncompressed; UnreadablePages for others.
 
     Copying ImageNet's 51 GB of captioned images into a cache, to read them in another order, is what this spares.

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from imagenet_captions.ablations.micro.attributes import read_attributes
 from imagenet_captions.ablations.micro.captions import NAMED, MicroTexts, micro_texts, names_class, read_words
 from imagenet_captions.errors import InputError
+from tests.ablations.micro.photos import Pixels, photo
 
-Pixels = npt.NDArray[np.uint8]
 WORDS = read_words()
 CLASSES = tuple(of for kind, of in WORDS if kind == "synonym")
 
@@ -25,13 +24,6 @@ def square(ground: Pixels, start: int, end: int, color: tuple[int, int, int]) ->
     drawn = ground.copy()
     drawn[start:end, start:end] = color
     return drawn
-
-
-def photo(number: int) -> Pixels:
-    """An image that differs from the others in light, color and busyness."""
-    rng = np.random.default_rng(number)
-    drawn = rng.integers(0, 256, (4, 4, 3)).astype(np.uint8).repeat(8, axis=0).repeat(8, axis=1)
-    return (drawn * rng.uniform(0.3, 1.0)).astype(np.uint8)
 
 
 def made(count: int, class_name: str = "cat", seed: int = 0) -> list[MicroTexts]:

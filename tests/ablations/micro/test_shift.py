@@ -15,7 +15,7 @@ from imagenet_captions.ablations.micro import shift as micro_shift
 from imagenet_captions.ablations.micro.captions import micro_texts
 from imagenet_captions.ablations.micro.dataset import write_micro_dataset, write_micro_shifts
 from imagenet_captions.errors import InputError
-from tests.ablations.micro.test_captions import photo
+from tests.ablations.micro.photos import photo
 
 
 def png(number: int) -> bytes:
