@@ -101,7 +101,8 @@ def check_damaged(matches: Path, store: Path, caplog: pytest.LogCaptureFixture) 
     caplog.clear()
     assert asked_again(matches, store) == ["7"]
     assert "1 answer of the store" in caplog.text
-    assert [cleaned(matches, store)[image][0] for image in "01234"] == ["kept", "kept", "kept", "not_found", "kept"]
+    ends = cleaned(matches, store)
+    assert [ends[image][0] for image in "01234"] == ["kept", "kept", "kept", "not_found", "kept"]
     assert asked_again(matches, store) == []
 
 

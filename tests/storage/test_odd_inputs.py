@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-import imagenet_captions
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import require_file, require_there, walk
@@ -163,6 +163,12 @@ def test_links_in_a_folder_that_lead_nowhere_are_no_files(tmp_path: Path) -> Non
     assert [name for _, name in walk(tmp_path)] == ["image.JPEG"]
 
 
+RUN_ALL = """
+import json, sys
+from tests.command_line import run_cli
+ended = [run_cli(*command.split()) for command in sys.argv[1:]]
+print(json.dumps([(done.returncode, done.stderr) for done in ended]))
+"""
 DENIED = ["urls.txt", "release.json", "captions.parquet", "dataset/manifest.json", "images.tar"]
 
 
@@ -188,17 +194,16 @@ def test_permission_denied_names_its_file(there: Path, tmp_path: Path) -> None:
         f"filter {there / 'dataset'} --deny urls.txt --class dog --out x": "urls.txt",
     }
     without_power = [setpriv, "--bounding-set=-dac_override,-dac_read_search"] if setpriv else []
-    for command, name in commands.items():
-        done = subprocess.run(
-            [*without_power, sys.executable, "-m", "imagenet_captions", *command.split()],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(Path(imagenet_captions.__file__).parent.parent)},
-        )
-        assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
-        assert done.stderr.splitlines()[-1].endswith(f"{name}: permission denied; check who may read and write there")
+    ended = subprocess.run(
+        [*without_power, sys.executable, "-c", RUN_ALL, *commands],
+        capture_output=True,
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    for (code, error), name in zip(json.loads(ended.stdout), commands.values(), strict=True):
+        assert code == 2, error
+        assert error.splitlines()[-1].endswith(f"{name}: permission denied; check who may read and write there")
 
 
 def test_a_list_out_of_a_shells_substitution_is_refused(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_losses_of_one_over_twenty_steps(tmp_path: Path) -> None:
     data = write_images(tmp_path / "data.parquet", 40)
     one = settings(data, tmp_path / "one", steps=20)

@@ -24,7 +24,11 @@ from tests.training.made import at_step, losses, run_until_killed, same_weights,
     ("recipe", "changes"),
     [
         ("micro-contrastive", {"save_every": 2}),
-        ("micro-supervised", {"save_every": 2, "accumulate": 2, "model": "micro", "workers": 2}),
+        pytest.param(
+            "micro-supervised",
+            {"save_every": 2, "accumulate": 2, "model": "micro", "workers": 2},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(
