@@ -80,6 +80,7 @@ def test_install() -> None:
     assert "imagenet-captions" in listed
 
 
+@pytest.mark.slow
 def test_from_the_release_and_on_to_python_and_to_the_exports(folder: Path) -> None:
     shown = run_bash(only("You have the published JSON and ImageNet", "bash"), folder)
     assert re.search(r"^kept +\d+", shown, re.MULTILINE)
@@ -103,6 +104,7 @@ def test_from_flickr(folder: Path) -> None:
     assert (folder / "rebuilt" / "README.md").exists()
 
 
+@pytest.mark.slow
 def test_the_experiments(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     install, show, paper, micro = only("You repeat the paper's experiments", "bash").splitlines()

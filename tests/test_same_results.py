@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 LINE = "match --urls sample/urls.txt --ids sample/ids.txt --out matches.parquet"
 
 
+@pytest.mark.slow
 def test_a_change_of_results_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -174,6 +174,7 @@ def test_one_factor_into_the_same_folder_keeps_the_others_in_the_report(copied: 
     assert all(f"## {factor}: " in report for factor in FACTORS)
 
 
+@pytest.mark.slow
 def test_a_killed_ablation_goes_on_to_the_same_weights(done: AblateSettings, tmp_path: Path) -> None:
     out = tmp_path / "killed"
     tests = next(iter((done.tests or {}).values()))
@@ -264,6 +265,7 @@ def test_other_prompts_are_tested_again_and_nothing_trained(copied: AblateSettin
         assert asked["sentences"] == digest(own)
 
 
+@pytest.mark.slow
 def test_two_processes_train_a_run_together(done: AblateSettings, tmp_path: Path) -> None:
     settings = replace(done, factors=("test-language",), devices=2, threads=1, out=tmp_path / "two")
     experiment = running.prepare(settings)

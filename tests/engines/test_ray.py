@@ -234,6 +234,7 @@ def test_every_stage_gives_the_same_bytes(ray: RayEngine, tmp_path: Path, monkey
     assert with_ray == local
 
 
+@pytest.mark.slow
 def test_the_engine_is_no_reason_to_build_again_and_ray_says_nothing(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     given = ["build", "--release", SAMPLE / "release.json", "--images", SAMPLE / "train", "--missing", "skip"]

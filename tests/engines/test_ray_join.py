@@ -100,17 +100,20 @@ def has_tokens() -> bool:
     return hasattr(ray.exceptions, "AuthenticationError")
 
 
+@pytest.mark.slow
 def test_a_cluster_with_a_token_is_joined_with_the_users_token(head: Head, tmp_path: Path) -> None:
     done = run_cli_apart(*BUILD, "--out", tmp_path / "out", "--ray-address", head.address, HOME=str(head.home))
     assert (done.returncode, stages_said(done.stderr)) == (0, ["clean ...", "package ..."])
     assert (tmp_path / "out" / "manifest.json").is_file()
 
 
+@pytest.mark.slow
 def test_a_cluster_without_a_token_is_joined_by_a_user_who_has_one(open_head: Head, tmp_path: Path) -> None:
     done = run_cli_apart(*BUILD, "--out", tmp_path / "out", "--ray-address", open_head.address, RAY_AUTH_TOKEN=TOKEN)
     assert (done.returncode, stages_said(done.stderr)) == (0, ["clean ...", "package ..."])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [
@@ -144,6 +147,7 @@ def test_a_cluster_that_asks_for_another_token_is_one_sentence(
     assert time.monotonic() - begun < 15
 
 
+@pytest.mark.slow
 def test_a_run_of_our_own_leaves_nothing_at_home_and_nothing_for_the_next(open_head: Head, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()

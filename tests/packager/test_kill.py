@@ -70,17 +70,21 @@ MOMENTS = [
     "between shards",
     "before the outcomes",
     "before the card",
-    "before the manifest",
     "after the manifest",
     "before the swap",
-    "within the swap",
     "before the old one goes",
 ]
 
 
 @pytest.mark.parametrize(
     ("there", "moment"),
-    [*((True, moment) for moment in MOMENTS), (False, "between shards"), (False, "before the swap")],
+    [
+        (True, "before the manifest"),
+        (True, "within the swap"),
+        (False, "between shards"),
+        *(pytest.param(True, moment, marks=pytest.mark.slow) for moment in MOMENTS),
+        pytest.param(False, "before the swap", marks=pytest.mark.slow),
+    ],
 )
 def test_killed_and_run_again(tmp_path: Path, there: bool, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("imagenet_captions.dataset.plan.SMALL_SHARD", 1000)

@@ -100,6 +100,7 @@ def check(found: dict[str, list[list[object]]]) -> None:
         assert [row[0] for row in default if row[4] is None] == [IDS[3]]
 
 
+@pytest.mark.slow
 def test_loads_with_nothing_of_ours(python: Path, dataset: Path, tmp_path: Path) -> None:
     found = read(python, ["-I"], dataset, tmp_path)
     check(found)

@@ -218,6 +218,7 @@ def test_sigkill(
     assert bucket.files() == {f"ours/{name}": data for name, data in local_files(tmp_path / "expected").items()}
 
 
+@pytest.mark.slow
 def test_a_killed_build_ends_as_one_that_was_left_alone(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
