@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from imagenet_captions.errors import InputError
-from imagenet_captions.storage.progress import open_watched
+from imagenet_captions.images.readers.tars import TarReader
+from imagenet_captions.storage.progress import track
 
 _TEXTS = ("title", "description", "caption")
 _MEMBERS = frozenset({"txt", "json", "cls"})
@@ -44,7 +43,7 @@ class TarTable:
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield batches of the samples of all tars, in order; a sample without any text is skipped and counted."""
         held: list[dict[str, Any]] = []
-        for path in self._paths:
+        for path in track(self._paths, "read", len(self._paths), "tars"):
             for sample in self._samples(path):
                 held.append(sample)
                 if len(held) == rows:
@@ -54,28 +53,9 @@ class TarTable:
             yield pa.RecordBatch.from_pylist(held, schema=self.schema)
 
     def _samples(self, path: Path) -> Iterator[dict[str, Any]]:
-        key, members = "", dict[str, bytes]()
-        try:
-            with open_watched(path, f"read {path.name}") as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
-                for member in tar:
-                    if not member.isfile():
-                        continue
-                    folder, _, base = member.name.rpartition("/")
-                    stem, _, suffix = base.partition(".")  # a key ends at the first dot, as in the library
-                    here = f"{folder}/{stem}" if folder else stem
-                    if here != key and key:
-                        yield from self._sample(key, path, members)
-                        members = {}
-                    key = here
-                    if (suffix := suffix.lower()) in _MEMBERS and member.size <= _LARGEST_MEMBER:
-                        opened = tar.extractfile(member)
-                        members[suffix] = opened.read() if opened else b""
-                    # tarfile keeps every member's header, a million of them in a large set.
-                    tar.members = []  # type: ignore[attr-defined]
-        except tarfile.TarError:
-            raise InputError(f"{path} is no tar, or a damaged one; give a whole one") from None
-        if key:
-            yield from self._sample(key, path, members)
+        with TarReader(path) as tar:
+            for sample in tar.samples(_MEMBERS, _LARGEST_MEMBER):
+                yield from self._sample(sample.key, path, sample.contents)
 
     def _sample(self, key: str, path: Path, members: dict[str, bytes]) -> Iterator[dict[str, Any]]:
         said = _object(members.get("json", b"{}"))

@@ -309,8 +309,8 @@ def test_archives_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "none.tar").write_bytes(b"no tar" * 1000)
     (tmp_path / "o.zip").write_bytes(b"PK")
     for name, message in (
-        ("half.tar.gz", "no whole gzip"),
-        ("none.tar", "no whole tar"),
+        ("half.tar.gz", "not a whole gzip"),
+        ("none.tar", "is not a tar"),
         ("o.zip", "unpack it"),
         ("nowhere", "does not exist"),
     ):

@@ -247,7 +247,7 @@ def test_webdataset_tars(tmp_path: Path) -> None:
     assert report.skipped == {"a .json that is no JSON object": 1, "a sample without text": 2}
     assert report.score.known == 1  # by wnid; where some samples have one, the others' class is not known
     (folder / "00001.tar").write_bytes(b"no tar at all" * 100)
-    with pytest.raises(InputError, match="no tar, or a damaged one"):
+    with pytest.raises(InputError, match="is not a tar, or is cut off or damaged"):
         label(folder, tmp_path / "out.parquet")
 
 
@@ -286,7 +286,7 @@ def test_yfcc_metadata(tmp_path: Path, name: str, old: bool) -> None:
         ("t.parquet --out x.parquet --text key", "'key' holds no text"),
         ("t.parquet --out x.parquet --workers 0", "--workers 0 is not possible"),
         ("bad.parquet --out x.parquet", "is not a Parquet file"),
-        ("bad.tar --out x.parquet", "no tar, or a damaged one"),
+        ("bad.tar --out x.parquet", "is not a tar, or is cut off or damaged"),
         ("bad.bin --out x.parquet", "is no table that can be read"),
         ("numbers.parquet --out x.parquet", "say with --text which one to use"),
         ("empty.csv --out x.parquet", "has no header"),

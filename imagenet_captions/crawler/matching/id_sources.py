@@ -6,7 +6,6 @@ Each function yields columns of names as they are found; none reads a pixel.
 from __future__ import annotations
 
 import os
-import tarfile
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.crawler.matching.url_lines import as_text
-from imagenet_captions.crawler.matching.url_lists import is_tar, read_blocks, tar_files
-from imagenet_captions.errors import InputError, shortened
+from imagenet_captions.crawler.matching.url_lists import is_tar, read_blocks
+from imagenet_captions.errors import InputError
+from imagenet_captions.images.readers.tars import TarReader
 from imagenet_captions.storage.parquet import parquet_file, read_batches
 from imagenet_captions.storage.places import is_remote
 
@@ -49,7 +49,7 @@ def is_list(path: Path) -> bool:
 
 def _head(path: Path) -> bytes:
     with path.open("rb") as opened:
-        return opened.read(tarfile.BLOCKSIZE)
+        return opened.read(512)
 
 
 def _batched(names: Iterable[str]) -> Iterator[pa.StringArray]:
@@ -97,23 +97,9 @@ def _in_parquet(tables: Iterable[Path]) -> Iterator[pa.StringArray]:
 
 
 def _in_tar(path: Path) -> Iterator[str]:
-    """Yield names out of a tar of images or of ILSVRC2012_img_train.tar, a tar of a tar for each class.
-
-    Only headers are read: the images are skipped, also those of the inner tars.
-    """
-    try:
-        with path.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:") as outer:
-            for member in tar_files(outer):
-                inner = outer.extractfile(member) if member.name.endswith(".tar") else None
-                if inner is None:
-                    yield member.name
-                    continue
-                with tarfile.open(fileobj=inner, mode="r:") as images:
-                    yield from (image.name for image in tar_files(images))
-    except (tarfile.TarError, OSError, EOFError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise InputError(f"{path} is damaged or cut short ({shortened(error)}); get it again") from None
+    """Yield the names in a tar of images or in ILSVRC2012_img_train.tar; only headers are read."""
+    with TarReader(path) as tar:
+        yield from (member.name for _, member in tar.members())
 
 
 def _in_text(path: Path) -> Iterator[pa.StringArray]:

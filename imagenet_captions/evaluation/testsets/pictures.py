@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gzip
 import shutil
-import tarfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
+from imagenet_captions.images.examples.stored import FileImages
+from imagenet_captions.images.readers.tars import TarReader
 from imagenet_captions.storage.files import walk
 
 _SUFFIXES = tuple(IMAGE_SUFFIXES)
@@ -20,69 +24,54 @@ _GZIP = b"\x1f\x8b"
 
 @dataclass(frozen=True)
 class Pictures:
-    """Images by name, which is the path below the folder or within the tar; a file holds them at (offset, size).
+    """Images by name, which is the path below the folder or within the tar.
 
-    In a folder every image has a file of its own, and there are no places. `shard` says that a tar holds labels as
-    well: it is a WebDataset shard, in which the folder of an image says nothing.
+    `shard` says that a tar holds labels as well: it is a WebDataset shard, and its folders are no classes.
     """
 
-    path: Path
     names: tuple[str, ...]
-    places: tuple[tuple[int, int], ...] = ()
+    images: FileImages
     shard: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
 
     def image_id(self, index: int) -> str:
-        """What to call an image when speaking of it."""
+        """Return the name to show for an image."""
         return self.names[index]
 
     def image(self, index: int) -> bytes:
-        """The bytes of its file."""
-        file, (offset, size) = (self.path, self.places[index]) if self.places else (self._file(index), (0, -1))
-        try:
-            with file.open("rb") as opened:
-                opened.seek(offset)
-                return opened.read(size)
-        except OSError as error:
-            raise InputError(f"the image {file} cannot be read: {error.strerror}; check the path") from None
-
-    def _file(self, index: int) -> Path:
-        return self.path / self.names[index]
+        """Return the bytes of an image's file."""
+        return self.images.read(index)
 
     def folder(self, index: int) -> str:
-        """The folder that an image lies in directly, or "" if it lies in none.
+        """Return the folder that an image lies in directly, or "" if it lies in none.
 
-        >>> Pictures(Path("val.tar"), ("./val/n01440764/1.JPEG", "2.JPEG")).folder(0)
+        >>> Pictures(("./val/n01440764/1.JPEG", "2.JPEG"), FileImages(pa.array([], pa.string()))).folder(0)
         'n01440764'
         """
         return self.names[index].rpartition("/")[0].rpartition("/")[2].removeprefix(".")
 
 
 def pictures_in_folder(path: Path) -> Pictures:
-    """The images at any depth below a folder, in the order of their names."""
-    found = (name for _, name in walk(path) if _is_image(name) and not name.startswith("__MACOSX/"))
-    return Pictures(path, tuple(sorted(found)))
+    """Return the images at any depth below a folder, in the order of their names."""
+    found = sorted((name, file) for file, name in walk(path) if _is_image(name) and not name.startswith("__MACOSX/"))
+    return Pictures(tuple(name for name, _ in found), FileImages(pa.array([file for _, file in found], pa.string())))
 
 
 def pictures_in_tar(path: Path, scratch: Path) -> Pictures:
-    """The images in a tar, which is read in place; one in gzip is taken out of it into `scratch` first."""
+    """Return the images in a tar, which is read in place; one in gzip is taken out of it into `scratch` first."""
     with path.open("rb") as opened:
         compressed = opened.read(2) == _GZIP
     plain = _without_gzip(path, scratch) if compressed else path
-    names, places, shard = [], [], False
-    try:
-        with tarfile.open(plain, "r:") as tar:
-            for member in tar:
-                shard = shard or member.name.endswith(_LABELS)
-                if member.isreg() and _is_image(member.name):
-                    names.append(member.name)
-                    places.append((member.offset_data, member.size))
-    except tarfile.TarError as error:
-        raise InputError(f"{path} is no whole tar: {error}; fetch it again") from None
-    order = sorted(range(len(names)), key=names.__getitem__)
-    return Pictures(plain, tuple(names[at] for at in order), tuple(places[at] for at in order), shard)
+    with TarReader(plain) as tar:
+        members = [member for _, member in tar.members()]
+    found = sorted(member for member in members if _is_image(member.name))
+    places = np.array([member[1:] for member in found], np.int64).reshape(-1, 2)
+    files = np.zeros(len(found), np.int32)
+    images = FileImages(pa.array([str(plain)]), files, places[:, 0].copy(), places[:, 1].copy())
+    shard = any(member.name.endswith(_LABELS) for member in members)
+    return Pictures(tuple(member.name for member in found), images, shard)
 
 
 def _without_gzip(path: Path, scratch: Path) -> Path:
@@ -91,7 +80,7 @@ def _without_gzip(path: Path, scratch: Path) -> Path:
         with gzip.open(path) as compressed, plain.open("wb") as written:
             shutil.copyfileobj(compressed, written, 1 << 20)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is no whole gzip file: {error}; fetch it again") from None
+        raise InputError(f"{path} is not a whole gzip file: {error}; fetch it again") from None
     return plain
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, image_id, wnid_
 from imagenet_captions.images.examples.classes_of import Labels, by_number, named_classes
 from imagenet_captions.images.examples.example import Class, Rows, Texts
 from imagenet_captions.images.examples.stored import FileImages, OpenFiles, StoredExamples, ids_of
-from imagenet_captions.images.examples.tar_headers import TarFile
+from imagenet_captions.images.readers.tars import Member, Sample, TarReader
 from imagenet_captions.storage.progress import track
 
 _TEXT, _JSON, _LABEL = "txt", "json", "cls"
 _NAMES_FILES = ("classnames.txt", "classes.txt")
 _AT_ONCE = 8  # shards; the time goes into waiting for a disk
-_ABSENT = (0, -1)
+_ABSENT = Member("", 0, -1)
+_LONGEST_LABEL = 20
 
 
 def open_shards(source: Path, tars: Sequence[Path]) -> StoredExamples:
@@ -59,24 +60,18 @@ class _Shard:
     left_out: int
 
 
-@dataclass
-class _Sample:
-    key: str
-    places: dict[str, tuple[int, int]] = field(default_factory=dict)
-    label: int = -1
-
-
 def _index(path: Path) -> _Shard:
     keys, labels, left_out = [], [], 0
     places: list[tuple[int, ...]] = []
-    with TarFile(path) as tar:
-        for sample in _samples(tar):
-            if "image" not in sample.places:
+    with TarReader(path) as tar:
+        for sample in tar.samples({_LABEL}, _LONGEST_LABEL):
+            if not (images := sample.images()):
                 left_out += 1
                 continue
             keys.append(sample.key)
-            labels.append(sample.label)
-            places.append(sum((sample.places.get(name, _ABSENT) for name in ("image", _TEXT, _JSON)), ()))
+            labels.append(_label(sample))
+            text, said = (sample.members.get(name, _ABSENT) for name in (_TEXT, _JSON))
+            places.append((*images[0][1:], *text[1:], *said[1:]))
     return _Shard(
         pa.array(keys, pa.string()),
         np.array(places, np.int64).reshape(-1, 6),
@@ -85,25 +80,9 @@ def _index(path: Path) -> _Shard:
     )
 
 
-def _samples(tar: TarFile) -> Iterator[_Sample]:
-    sample = _Sample("")
-    for member in tar.members():
-        base = member.name.rfind("/") + 1
-        dot = member.name.find(".", base)
-        # A key ends at the first dot of the file's name, as in the library; hidden files such as ._x are no samples.
-        if dot <= base:
-            continue
-        key, suffix = member.name[:dot], member.name[dot + 1 :].lower()
-        if key != sample.key:
-            if sample.places:
-                yield sample
-            sample = _Sample(key)
-        if suffix == _LABEL and member.size <= 20:
-            digits = tar.read(member.offset, member.size).strip()
-            sample.label = int(digits) if digits.isdigit() else -1
-        sample.places.setdefault("image" if f".{suffix}" in IMAGE_SUFFIXES else suffix, (member.offset, member.size))
-    if sample.places:
-        yield sample
+def _label(sample: Sample) -> int:
+    digits = sample.contents.get(_LABEL, b"").strip()
+    return int(digits) if digits.isdigit() else -1
 
 
 class SampleTexts:
