@@ -8,6 +8,11 @@ A message says what happened, shows the value, and says what to do. The command 
 with the class's code; anything else that escapes is a bug of ours and keeps its traceback.
 """
 
+import difflib
+from collections.abc import Iterable
+
+_MOST_LISTED = 30  # names that a message lists in full
+
 
 class ImagenetCaptionsError(Exception):
     """The base of every error that this package raises on purpose."""
@@ -44,3 +49,22 @@ def shortened(value: object, longest: int = 80) -> str:
     text = str(value)[: longest + 1]
     line = "".join(character if character.isprintable() else " " for character in text)
     return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def unknown_name(what: str, name: str, known: Iterable[str]) -> InputError:
+    """Build the error for an unknown name, with the closest known names, or all of them if they are few.
+
+    >>> str(unknown_name("preset", "RN5", ["RN50", "RN101"]))
+    "no preset is called 'RN5'; did you mean RN50?"
+    >>> str(unknown_name("preset", "unlike", ["RN50", "RN101"]))
+    "no preset is called 'unlike'; known are RN50, RN101"
+    """
+    names = list(known)
+    lower = {entry.lower(): entry for entry in names}
+    near = [lower[entry] for entry in difflib.get_close_matches(name.lower()[:200], list(lower), n=3, cutoff=0.6)]
+    said = f"no {what} is called {quoted(name)}"
+    if near:
+        return InputError(f"{said}; did you mean {', '.join(near)}?")
+    if len(names) <= _MOST_LISTED:
+        return InputError(f"{said}; known are {', '.join(names)}")
+    return InputError(f"{said}; it is like none of the {len(names)} known names")

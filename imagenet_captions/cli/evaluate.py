@@ -82,9 +82,9 @@ def evaluate(
     if classifier not in (Kind.LINEAR_PROBE, Kind.K_SHOT):
         refuse_without_effect(f"on the classifier {classifier.value}", "seed")
     require("train", "evaluate")
+    from imagenet_captions.evaluation.evaluate import format_metrics
     from imagenet_captions.evaluation.robustness.results_row import add_row, check_results
     from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, Reading
-    from imagenet_captions.evaluation.summary import format_metrics
 
     settings = EvaluateSettings(
         model=model,

@@ -14,8 +14,8 @@ from imagenet_captions.errors import InputError
 
 if TYPE_CHECKING:
     from imagenet_captions.evaluation.robustness.baseline_members import Baseline as Members
+    from imagenet_captions.evaluation.robustness.effective_robustness import RobustnessReport
     from imagenet_captions.evaluation.robustness.results import Results
-    from imagenet_captions.evaluation.robustness.robustness import RobustnessReport
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +76,8 @@ def robustness(
 ) -> None:
     """Measure how far models are above what ImageNet accuracy predicts under natural shifts."""
     from imagenet_captions.evaluation.robustness import results as tables
+    from imagenet_captions.evaluation.robustness.effective_robustness import measure_robustness
     from imagenet_captions.evaluation.robustness.notes import write_notes
-    from imagenet_captions.evaluation.robustness.robustness import measure
     from imagenet_captions.evaluation.robustness.table import format_robustness
     from imagenet_captions.storage.outputs import producing_each
 
@@ -100,7 +100,7 @@ def robustness(
         refuse_without_effect("without --out or --plot", "overwrite")
     with producing_each(written, [None if shipped else results, baseline_from], overwrite) as partials:
         chosen = (baseline or Baseline.AUTO).value if baseline_from is None else _read_baseline(baseline_from)
-        report = measure(table.rows, chosen, all_classes)
+        report = measure_robustness(table.rows, chosen, all_classes)
         for note in write_notes(report):
             log.warning("note: %s", note)
         new = dict(zip(written, partials, strict=True))

@@ -211,8 +211,7 @@ def train(
         return
     typer.echo(f"{result.model}: {result.steps} steps, loss {result.loss:.4f}, {result.seconds:.0f} s")
     if measured is not None:
-        from imagenet_captions.evaluation.evaluate import evaluate
-        from imagenet_captions.evaluation.summary import format_metrics
+        from imagenet_captions.evaluation.evaluate import evaluate, format_metrics
 
         typer.echo(format_metrics(evaluate(measured, out / "metrics.json")))
         typer.echo(out / "metrics.json")

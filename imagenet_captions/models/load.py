@@ -6,16 +6,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from imagenet_captions.errors import InputError
-from imagenet_captions.models.build import build, build_from_config
-from imagenet_captions.models.config import config_from_dict
+from imagenet_captions.errors import InputError, unknown_name
+from imagenet_captions.models.build import build_from_config
 from imagenet_captions.models.model import Model
-from imagenet_captions.models.model_files import read_object
-from imagenet_captions.models.names import unknown_name
 from imagenet_captions.models.presets import PRESETS
-from imagenet_captions.models.save import MODEL_FILE, TOKENIZER_FILE, WEIGHTS_FILE
-from imagenet_captions.models.weights import put_weights, read_weights
-from imagenet_captions.storage.files import require_file, require_there
+from imagenet_captions.models.save import MODEL_FILE, load_saved
+from imagenet_captions.models.weights import put_weights, read_object, read_weights
+from imagenet_captions.storage.files import require_there
 
 HYPERPARAMETER = "model_config"
 _LIBRARIES = ("open_clip", "timm", "transformers")
@@ -50,18 +47,6 @@ def take_image_tower(model: Model, source: Model) -> None:
     towers are not built alike.
     """
     put_weights(model.image, source.image.state_dict(), f"{source.name}'s image tower")
-
-
-def load_ours(folder: Path) -> Model:
-    """What `save_model` wrote."""
-    values = read_object(folder / MODEL_FILE)
-    tokenizer = values.get("tokenizer")
-    if isinstance(tokenizer, dict) and tokenizer.get("kind") == "json":
-        text = require_file(folder / TOKENIZER_FILE, "the model's tokenizer").read_text(encoding="utf-8")
-        values["tokenizer"] = {**tokenizer, "json": text}
-    model = build(config_from_dict(values))
-    put_weights(model, read_weights(folder / WEIGHTS_FILE, "the model's weights"), folder)
-    return model
 
 
 def load_checkpoint(path: Path) -> Model:
@@ -99,7 +84,7 @@ def _of_library(library: str, rest: str, source: str) -> Model:
 def _folder(folder: Path) -> Model:
     for ours in (folder, folder / "model"):
         if (ours / MODEL_FILE).is_file():
-            return load_ours(ours)
+            return load_saved(ours)
     if (folder / "open_clip_config.json").is_file():
         return _foreign_folder("open_clip", folder, str(folder))
     if (folder / "config.json").is_file():

@@ -1,4 +1,4 @@
-"""A model as a folder: what it is made of, and its weights."""
+"""Write a model to a folder in this package's own format, and read it back: model.json, weights and tokenizer."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from imagenet_captions.models.build import build
+from imagenet_captions.models.config import config_from_dict
 from imagenet_captions.models.model import Model, model_config_of
-from imagenet_captions.storage.files import replacing, write_json, write_text
+from imagenet_captions.models.weights import put_weights, read_object, read_weights
+from imagenet_captions.storage.files import replacing, require_file, write_json, write_text
 
 MODEL_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -29,3 +32,15 @@ def save_model(model: Model, folder: Path) -> None:
         write_text(folder / TOKENIZER_FILE, tokenizer["json"])
         config["tokenizer"] = {**tokenizer, "json": ""}
     write_json(folder / MODEL_FILE, config)
+
+
+def load_saved(folder: Path) -> Model:
+    """Return the model in a folder that `save_model` wrote."""
+    values = read_object(folder / MODEL_FILE)
+    tokenizer = values.get("tokenizer")
+    if isinstance(tokenizer, dict) and tokenizer.get("kind") == "json":
+        text = require_file(folder / TOKENIZER_FILE, "the model's tokenizer").read_text(encoding="utf-8")
+        values["tokenizer"] = {**tokenizer, "json": text}
+    model = build(config_from_dict(values))
+    put_weights(model, read_weights(folder / WEIGHTS_FILE, "the model's weights"), folder)
+    return model

@@ -1,11 +1,12 @@
-"""Weights of a file into a model that fits them, or one sentence that says why not."""
+"""Weights of a model: find and read their file, and load them into a module that fits them."""
 
 from __future__ import annotations
 
+import json
 import pickle
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.storage.files import require_file
 
 _NAMED = 3
@@ -100,3 +101,29 @@ def reason(error: BaseException) -> str:
     if isinstance(error, pickle.UnpicklingError):
         return "they are no values, or come with code, which is never run"
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object.
+
+    Raises InputError for a file that is not there, is no JSON or holds something else.
+    """
+    try:
+        values = json.loads(require_file(path, "the model's description").read_bytes())
+    except ValueError as error:
+        raise InputError(f"{path} is no JSON ({shortened(error)}); get the model again") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} describes no model; get the model again")
+    return values
+
+
+def find_weights(folder: Path, names: Sequence[str]) -> Path:
+    """The folder's weights: the first of the names that is there, else the one file that can be weights."""
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    others = sorted(path for path in folder.iterdir() if path.suffix in (".safetensors", ".bin", ".pt", ".pth"))
+    if len(others) == 1:
+        return others[0]
+    found = f"has {len(others)} files that could be" if others else "has no"
+    raise InputError(f"{folder} {found} weights; name them {names[0]}")

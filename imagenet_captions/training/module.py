@@ -18,9 +18,8 @@ from imagenet_captions.images.pixels import normalise
 from imagenet_captions.models.model import Model, model_config_of
 from imagenet_captions.training.data.batches import Batch
 from imagenet_captions.training.objectives import Objective, make_objective
-from imagenet_captions.training.optimizers import make_optimiser
+from imagenet_captions.training.optimizers import Length, learning_rate, make_optimiser
 from imagenet_captions.training.recipe import Recipe
-from imagenet_captions.training.schedule import Length, learning_rate
 
 _NEVER = 2**62
 _HIGHEST_LOGIT_SCALE = math.log(100)  # as in CLIP's paper

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 
-from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.errors import unknown_name
 from imagenet_captions.training.recipe import CONTRASTIVE, SIMCLR, SUPERVISED, Recipe, recipe_values, unread_values
 
 _PAPER = "the paper (Fang et al. 2022)"
@@ -308,12 +307,9 @@ def find_recipe(name: str) -> Recipe:
     >>> find_recipe("contrastive").warmup_steps
     500
     """
-    found = RECIPES.get(name)
-    if found is None:
-        near = difflib.get_close_matches(name[:80], RECIPES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError(f"there is no recipe {quoted(name)}{hint}; there are {', '.join(RECIPES)}")
-    return found
+    if name not in RECIPES:
+        raise unknown_name("recipe", name, RECIPES)
+    return RECIPES[name]
 
 
 def show_recipe(name: str) -> str:

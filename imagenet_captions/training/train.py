@@ -1,4 +1,4 @@
-"""A training run: from settings to a model folder, stopped and resumed at will."""
+"""Run a training: from settings to a model folder, stopped and resumed at any step."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 
 from imagenet_captions.errors import InputError, StoppedEarly, quoted
@@ -19,6 +20,7 @@ from imagenet_captions.models.save import save_model
 from imagenet_captions.models.threads import computing_threads
 from imagenet_captions.storage.locks import locked
 from imagenet_captions.storage.outputs import check_place
+from imagenet_captions.training.callbacks import Progress, StopOnSignal, Stopped
 from imagenet_captions.training.checkpoints import (
     FOLDER,
     LAST,
@@ -31,16 +33,13 @@ from imagenet_captions.training.data.batches import Batch
 from imagenet_captions.training.data.feed import Feed
 from imagenet_captions.training.data.sampler import images_seen
 from imagenet_captions.training.done import MODEL_FOLDER, TrainResult, read_done, write_done
-from imagenet_captions.training.faults import in_words
 from imagenet_captions.training.gpu import tuned_for
 from imagenet_captions.training.loggers import make_loggers, wandb_run
 from imagenet_captions.training.module import TrainingModule
+from imagenet_captions.training.optimizers import Length, warmup_steps
 from imagenet_captions.training.prepare import make_model, open_training_set
 from imagenet_captions.training.processes import process_rank
-from imagenet_captions.training.progress import Progress
-from imagenet_captions.training.schedule import Length, warmup_steps
 from imagenet_captions.training.settings import SETTINGS_FILE, TrainSettings, check_settings, write_settings
-from imagenet_captions.training.stopping import StopOnSignal, Stopped
 
 log = logging.getLogger(__name__)
 
@@ -191,3 +190,35 @@ def _quiet(first: bool) -> Iterator[None]:
         finally:
             for logger, level in loggers:
                 logger.setLevel(level)
+
+
+_NO_MEMORY = ("allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+_NO_SPACE = ("PytorchStreamWriter failed", "No space left on device", "unexpected pos")
+
+
+@contextmanager
+def in_words(settings: TrainSettings) -> Iterator[None]:
+    """Turn the faults that a user can mend into one sentence; everything else stays as it is."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise _out_of_memory(settings) from None
+    except RuntimeError as error:
+        said = str(error)
+        if any(words in said for words in _NO_MEMORY):
+            raise _out_of_memory(settings) from None
+        if any(words in said for words in _NO_SPACE):
+            raise InputError(
+                f"{settings.out}: no space is left on the disk; the checkpoint before is whole: free some space and "
+                f"run the same command again"
+            ) from None
+        raise
+
+
+def _out_of_memory(settings: TrainSettings) -> InputError:
+    recipe = settings.recipe
+    return InputError(
+        f"memory ran out with {settings.micro_batch} images a process at a time (--batch-size {recipe.batch_size}, "
+        f"{settings.processes} processes, --accumulate {recipe.accumulate}, {recipe.precision} bits); lower "
+        f"--batch-size, raise --accumulate or --devices, or try --precision bf16-mixed or --grad-checkpointing"
+    )

@@ -4,10 +4,9 @@ import doctest
 from pathlib import Path
 
 from imagenet_captions.images.pixels.transforms import resize_for
-from imagenet_captions.models.build import config_of
+from imagenet_captions.models.build import config_of, preset_table
 from imagenet_captions.models.config import config_from_dict
 from imagenet_captions.models.presets import PRESETS
-from imagenet_captions.models.table import preset_table
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "models.md"
 

@@ -39,7 +39,7 @@ def test_every_recipe_and_flag_is_on_the_page() -> None:
 def test_mistakes_on_the_command_line_are_one_sentence(tmp_path: Path) -> None:
     for arguments, sentence in (
         (["train"], "training needs DATA and --out RUN"),
-        (["train", "--show", "papr"], "there is no recipe 'papr'"),
+        (["train", "--show", "papr"], "no recipe is called 'papr'"),
         (["train", "x", "--out", "y"], "training needs --objective"),
         (["train", "x", "--out", "y", "--recipe", "finetune", "--objective", "simclr"], "says the objective too"),
         (["train", str(tmp_path / "x"), "--out", str(tmp_path / "y"), "--recipe", "finetune"], "does not exist"),

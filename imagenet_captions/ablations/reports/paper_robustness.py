@@ -8,10 +8,10 @@ from imagenet_captions.ablations.reports.markdown import escape
 from imagenet_captions.ablations.reports.paper_effective import BASELINE
 from imagenet_captions.ablations.reports.results import FactorResult, RunResult
 from imagenet_captions.evaluation.evaluate import results_of
+from imagenet_captions.evaluation.robustness.effective_robustness import measure_robustness
 from imagenet_captions.evaluation.robustness.figures import draw_robustness
 from imagenet_captions.evaluation.robustness.notes import write_notes
 from imagenet_captions.evaluation.robustness.results import Result, read_published
-from imagenet_captions.evaluation.robustness.robustness import measure
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
 from imagenet_captions.evaluation.robustness.table import format_robustness
 
@@ -24,7 +24,9 @@ def draw_paper(factor: FactorResult, folder: Path) -> list[str]:
         wanted = ", ".join(shift.column for shift in SHIFTS)
         return [f"Not measured: that takes --on {IMAGENET}=PATH and at least one of {escape(wanted)}.", ""]
     figure = f"figure-{factor.table.factor}.svg"
-    report = measure(results, BASELINE, all_classes=True)  # as the published models in the figure are measured
+    report = measure_robustness(
+        results, BASELINE, all_classes=True
+    )  # as the published models in the figure are measured
     draw_robustness(report, folder / figure, read_published().rows)
     table = format_robustness(report).replace("```", "'''")
     return [

@@ -10,8 +10,8 @@ import numpy as np
 from imagenet_captions.evaluation.intervals import Floats, clopper_pearson, exact_intervals_possible, middle
 from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, SPARSE, Fit
 from imagenet_captions.evaluation.robustness.curves import inverse_logit, logit
+from imagenet_captions.evaluation.robustness.effective_robustness import ALL, SAME, RobustnessReport
 from imagenet_captions.evaluation.robustness.results import Result
-from imagenet_captions.evaluation.robustness.robustness import ALL, SAME, RobustnessReport
 from imagenet_captions.evaluation.robustness.shifts import images_of
 
 MEAN_LABEL = "Mean of V2, R, Sketch, ObjectNet"

@@ -16,6 +16,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.intervals import Floats
 from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, LEAST_IN_BIN, SPARSE
 from imagenet_captions.evaluation.robustness.curves import inverse_logit, logit
+from imagenet_captions.evaluation.robustness.effective_robustness import RobustnessReport
 from imagenet_captions.evaluation.robustness.figure_panels import (
     PUBLISHED_SUFFIX,
     Panel,
@@ -24,7 +25,6 @@ from imagenet_captions.evaluation.robustness.figure_panels import (
     to_logits,
 )
 from imagenet_captions.evaluation.robustness.results import Result, readable
-from imagenet_captions.evaluation.robustness.robustness import RobustnessReport
 from imagenet_captions.storage.extras import require
 from imagenet_captions.storage.files import replacing
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, LEAST_IN_BIN, SPARSE, Fit
+from imagenet_captions.evaluation.robustness.effective_robustness import RobustnessReport
 from imagenet_captions.evaluation.robustness.results import readable
-from imagenet_captions.evaluation.robustness.robustness import RobustnessReport
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
 
 _LEAST_CORRELATION = 0.9

@@ -11,8 +11,8 @@ from imagenet_captions.evaluation.intervals import Floats
 from imagenet_captions.evaluation.robustness.baseline import BIN, LEAST_IN_BIN, Fit, bin_of
 from imagenet_captions.evaluation.robustness.baseline_members import BASELINES, named_baseline
 from imagenet_captions.evaluation.robustness.curves import inverse_logit, leave_one_out, logit
+from imagenet_captions.evaluation.robustness.effective_robustness import RobustnessReport
 from imagenet_captions.evaluation.robustness.results import Result
-from imagenet_captions.evaluation.robustness.robustness import RobustnessReport
 
 BAR = 1.0  # points that the mean residual of a bin with enough models may have
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 from imagenet_captions.evaluation.intervals import clopper_pearson
 from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, LEAST_IN_BIN, SPARSE, Fit
-from imagenet_captions.evaluation.robustness.results import Result, Results, readable
-from imagenet_captions.evaluation.robustness.robustness import (
+from imagenet_captions.evaluation.robustness.effective_robustness import (
     ALL,
     Mean,
     ModelRobustness,
     RobustnessReport,
     ShiftRobustness,
 )
+from imagenet_captions.evaluation.robustness.results import Result, Results, readable
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, accuracy_columns, images_of
 from imagenet_captions.storage.files import replacing
 

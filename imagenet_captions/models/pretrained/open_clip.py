@@ -14,16 +14,14 @@ from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed,
 from open_clip.transform import PreprocessCfg
 from torch import Tensor, nn
 
-from imagenet_captions.errors import InputError, shortened
+from imagenet_captions.errors import InputError, shortened, unknown_name
 from imagenet_captions.models import preprocess
 from imagenet_captions.models.model import Model
-from imagenet_captions.models.model_files import find_weights, read_object
-from imagenet_captions.models.names import unknown_name
 from imagenet_captions.models.open_clip_configs import config_named, describe
 from imagenet_captions.models.pretrained.hub import reaching
 from imagenet_captions.models.tokenizing import build_tokenizer
 from imagenet_captions.models.towers.open_clip import FirstOutput, split_visual
-from imagenet_captions.models.weights import put_weights, read_weights, state_of
+from imagenet_captions.models.weights import find_weights, put_weights, read_object, read_weights, state_of
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILES = (

@@ -9,9 +9,9 @@ import timm
 from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 
+from imagenet_captions.errors import unknown_name
 from imagenet_captions.models import preprocess
 from imagenet_captions.models.config import ModelConfig, TowerConfig
-from imagenet_captions.models.names import unknown_name
 
 
 class TimmImage(nn.Module):

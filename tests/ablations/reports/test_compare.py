@@ -24,8 +24,8 @@ from imagenet_captions.ablations.reports.sentences import (
     write_rows,
 )
 from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.robustness.effective_robustness import measure_robustness
 from imagenet_captions.evaluation.robustness.results import Result
-from imagenet_captions.evaluation.robustness.robustness import measure
 
 
 def row(found: Difference, first: str = "a", second: str = "b", unit: str = POINTS, headline: bool = False) -> Row:
@@ -179,7 +179,7 @@ def test_the_papers_differences_rest_on_the_fits_of_its_table() -> None:
         Result(run, {name: 100 * float(each.mean()) for name, each in given.items()}, images=dict.fromkeys(given, 2000))
         for run, given in answers.items()
     ]
-    for model in measure(results, all_classes=True).models:
+    for model in measure_robustness(results, all_classes=True).models:
         for column, shift in model.shifts.items():
             assert found[column].values[model.result.model] == pytest.approx(shift.value)
             low, high = np.quantile(found[column].draws[model.result.model], [0.025, 0.975])

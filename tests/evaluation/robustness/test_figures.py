@@ -16,10 +16,10 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.robustness import figures
 from imagenet_captions.evaluation.robustness.baseline_members import BASELINES
 from imagenet_captions.evaluation.robustness.curves import logit
+from imagenet_captions.evaluation.robustness.effective_robustness import measure_robustness
 from imagenet_captions.evaluation.robustness.figure_panels import MEAN_LABEL, make_panels, to_logits
 from imagenet_captions.evaluation.robustness.figures import check_figure_path, choose_ticks, draw_robustness
 from imagenet_captions.evaluation.robustness.results import Result, read_published
-from imagenet_captions.evaluation.robustness.robustness import measure
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET
 
 RN50 = read_published().rows[0]
@@ -27,7 +27,7 @@ RN50 = read_published().rows[0]
 
 @pytest.mark.parametrize("suffix", ["svg", "png"])
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path, suffix: str) -> None:
-    report = measure(read_published().rows)
+    report = measure_robustness(read_published().rows)
     for name in ("a", "b"):
         draw_robustness(report, tmp_path / f"{name}.{suffix}")
     drawn = (tmp_path / f"a.{suffix}").read_bytes()
@@ -42,11 +42,11 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path, suffix: str) -> Non
 
 
 def test_panels_are_the_mean_and_every_fit() -> None:
-    report = measure(read_published().rows, all_classes=True)
+    report = measure_robustness(read_published().rows, all_classes=True)
     panels = make_panels(report)
     labels = [panel.label for panel in panels]
     assert labels == [MEAN_LABEL, "ImageNetV2", "ImageNet-R", "ImageNet-Sketch", "ObjectNet", "ImageNet-A"]
-    mixed = [panel.label for panel in make_panels(measure(read_published().rows))]
+    mixed = [panel.label for panel in make_panels(measure_robustness(read_published().rows))]
     assert mixed == [
         MEAN_LABEL,
         "ImageNetV2",
@@ -64,7 +64,7 @@ def test_panels_are_the_mean_and_every_fit() -> None:
 @pytest.mark.parametrize("all_classes", [False, True])
 def test_the_figure_and_the_table_have_the_same_fits(baseline: str, all_classes: bool) -> None:
     """Not fits that are alike: the same objects, and heights above the curves that are the values of the table."""
-    report = measure(read_published().rows, baseline, all_classes)
+    report = measure_robustness(read_published().rows, baseline, all_classes)
     panels = make_panels(report)
     assert [id(fit) for panel in panels if len(panel.fits) == 1 for fit in panel.fits] == [
         id(fit) for fit in report.fits
@@ -91,18 +91,18 @@ def test_the_figure_and_the_table_have_the_same_fits(baseline: str, all_classes:
 
 def test_published_models_stand_beside_where_they_have_the_accuracies() -> None:
     own = Result("own", RN50.accuracies)
-    panels = {panel.label: panel for panel in make_panels(measure([own]), read_published().rows)}
+    panels = {panel.label: panel for panel in make_panels(measure_robustness([own]), read_published().rows)}
     assert MEAN_LABEL not in panels, "the table's mean is over R and ObjectNet on their own classes"
     assert panels["ImageNet-R"].fits[0].x_column == "imagenet_on_r_classes"
     beside = [result.model for name, family in panels["ImageNet-R"].families.items() for result in family]
     assert beside == ["CLIP RN50", "CLIP ViT-B/32", "own"]
-    everywhere = make_panels(measure([own], all_classes=True), read_published().rows)
+    everywhere = make_panels(measure_robustness([own], all_classes=True), read_published().rows)
     assert {len([one for family in panel.families.values() for one in family]) for panel in everywhere} == {19}
 
 
 def test_the_band_holds_the_curve() -> None:
     x = np.array([30.0, 60.0, 80.0, 86.0])
-    for panel in make_panels(measure(read_published().rows)):
+    for panel in make_panels(measure_robustness(read_published().rows)):
         low, high = panel.band(x)
         assert (low < panel.predict(x)).all()
         assert (panel.predict(x) < high).all()
@@ -123,7 +123,7 @@ def test_doubtful_curves_and_models_look_so(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(Figure, "legend", lambda *args, **more: legends.append(args[2]) or add(*args, **more))
     for imagenet, baseline in ((35.0, "auto"), (75.0, "auto"), (75.0, "standard"), (90.0, "standard")):
         markers.clear()
-        report = measure([Result("m", {IMAGENET: imagenet, "imagenet-v2": 30.0})], baseline)
+        report = measure_robustness([Result("m", {IMAGENET: imagenet, "imagenet-v2": 30.0})], baseline)
         draw_robustness(report, tmp_path / "figure.svg")
         assert markers.count("hollow") == (report.models[0].shifts["imagenet-v2"].mark != "")
     assert [any("sparse" in text for text in texts) for texts in legends] == [True, False, False, False]
@@ -132,7 +132,7 @@ def test_doubtful_curves_and_models_look_so(tmp_path: Path, monkeypatch: pytest.
 
 def test_models_lie_within_the_axes() -> None:
     models = [(0.0, 5.0), (40.0, 100.0)]
-    (panel,) = make_panels(measure([Result("a", {IMAGENET: 40.0, "imagenet-v2": 5.0})]))
+    (panel,) = make_panels(measure_robustness([Result("a", {IMAGENET: 40.0, "imagenet-v2": 5.0})]))
     (left, right), (bottom, top) = panel.limits(models)
     x, y = to_logits(models)
     assert np.isfinite([*x, *y]).all()
@@ -151,13 +151,13 @@ def test_an_axis_has_four_ticks_to_twenty(ends: tuple[float, float]) -> None:
 def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
     names = ["$\\frac{", "_hidden", "x^2 <script>", "a" * 300, "$", "\\", "{}%s"]
     results = [Result(name, {IMAGENET: 40.0, "imagenet-v2": 0.0}, family=name) for name in names]
-    draw_robustness(measure(results), tmp_path / "figure.svg", read_published().rows)
+    draw_robustness(measure_robustness(results), tmp_path / "figure.svg", read_published().rows)
     elements = ElementTree.parse(tmp_path / "figure.svg").iter()
     assert not [element.tag for element in elements if element.tag.endswith("script")]
 
 
 def test_letters_that_the_font_lacks_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    draw_robustness(measure([Result("a", RN50.accuracies, family="\u540d")]), tmp_path / "figure.svg")
+    draw_robustness(measure_robustness([Result("a", RN50.accuracies, family="\u540d")]), tmp_path / "figure.svg")
     assert "lacks letters" in caplog.text
 
 
@@ -170,7 +170,7 @@ def test_the_legend_stays_inside_the_figure(
     monkeypatch.setattr(Figure, "legend", lambda self, *args, **more: legends.append(add(self, *args, **more)))
     cells = {IMAGENET: 40.0, "imagenet-v2": 30.0}
     results = [Result(str(number), cells, family=f"a family with the number {number:04}") for number in range(models)]
-    draw_robustness(measure(results), tmp_path / "figure.png", read_published().rows if published else ())
+    draw_robustness(measure_robustness(results), tmp_path / "figure.png", read_published().rows if published else ())
     (legend,) = legends
     assert len(legend.get_texts()) == models + 5 + 5 * published  # without published models, no dotted curve
     box, whole = legend.get_window_extent(), legend.figure.bbox
@@ -181,13 +181,13 @@ def test_the_legend_stays_inside_the_figure(
 
 def test_accuracies_at_the_ends_are_drawn(tmp_path: Path) -> None:
     cells = {IMAGENET: 40.0, "imagenet-v2": 0.0, "imagenet-r": 100.0, "imagenet_on_r_classes": 99.0}
-    draw_robustness(measure([Result("a", cells)]), tmp_path / "figure.png")
+    draw_robustness(measure_robustness([Result("a", cells)]), tmp_path / "figure.png")
     assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
 def test_nothing_to_draw(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to draw"):
-        draw_robustness(measure([Result("a", {IMAGENET: 40.0})]), tmp_path / "figure.svg")
+        draw_robustness(measure_robustness([Result("a", {IMAGENET: 40.0})]), tmp_path / "figure.svg")
 
 
 def test_what_cannot_be_drawn_is_refused_before(monkeypatch: pytest.MonkeyPatch) -> None:

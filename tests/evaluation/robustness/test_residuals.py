@@ -6,9 +6,9 @@ import pytest
 
 from imagenet_captions.evaluation.robustness.baseline import LEAST_IN_BIN, fit_baseline
 from imagenet_captions.evaluation.robustness.baseline_members import own_baseline
+from imagenet_captions.evaluation.robustness.effective_robustness import measure_robustness
 from imagenet_captions.evaluation.robustness.residuals import BAR, Bin, format_residuals, residual_bins
 from imagenet_captions.evaluation.robustness.results import Results, read_published, read_testbed
-from imagenet_captions.evaluation.robustness.robustness import measure
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, Shift
 from tests.evaluation.robustness import naive
 
@@ -73,7 +73,7 @@ def test_a_bin_of_few_models_says_nothing() -> None:
 
 def test_the_table_marks_what_is_beyond_the_bar() -> None:
     rows = [row for row in read_published().rows if row.model == "ALIGN"]
-    auto, only = (format_residuals(measure(rows, name)) for name in ("auto", "imagenet-only"))
+    auto, only = (format_residuals(measure_robustness(rows, name)) for name in ("auto", "imagenet-only"))
     assert "!" not in auto.split("without it")[1]
     assert "+8.19!" in only
     assert "objectnet from imagenet: at most 8.19" in only
@@ -83,6 +83,6 @@ def test_of_an_own_baseline_its_own_models_count() -> None:
     testbed = read_testbed()
     table = Results(tuple(row for row in testbed.rows if row.training == "standard"), testbed.columns, "percent")
     own = own_baseline(table, "mine.csv")
-    report = measure(read_published().rows[:1], own)
+    report = measure_robustness(read_published().rows[:1], own)
     fit = report.fits[0]
     assert sum(each.models for each in residual_bins(fit)) == fit.n

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, SPARSE
 from imagenet_captions.evaluation.robustness.baseline_members import BASELINES, own_baseline
+from imagenet_captions.evaluation.robustness.effective_robustness import ALL, SAME, measure_robustness
 from imagenet_captions.evaluation.robustness.notes import write_notes
 from imagenet_captions.evaluation.robustness.results import Result, Results, read_published, read_testbed
-from imagenet_captions.evaluation.robustness.robustness import ALL, SAME, measure
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
 from tests.evaluation.robustness import naive
 
@@ -18,7 +18,7 @@ RN50 = next(result for result in read_testbed().rows if result.model == "resnet5
 
 
 def test_clip_rn50() -> None:
-    report = measure([RN50], "standard")
+    report = measure_robustness([RN50], "standard")
     (model,) = report.models
     values = {shift: round(found.value, 2) for shift, found in model.shifts.items()}
     assert report.baseline.name == "standard"
@@ -35,13 +35,13 @@ def test_clip_rn50() -> None:
 def test_a_models_value_does_not_depend_on_the_table_around_it(imagenet: float) -> None:
     """One weak model once moved all others to another line."""
     other = Result("other", {IMAGENET: imagenet, "imagenet-v2": 4.0})
-    assert measure([RN50]).models[0].shifts == measure([other, RN50]).models[1].shifts
-    assert measure([RN50]).baseline.name == "auto"
+    assert measure_robustness([RN50]).models[0].shifts == measure_robustness([other, RN50]).models[1].shifts
+    assert measure_robustness([RN50]).baseline.name == "auto"
 
 
 def test_a_model_of_the_fit_lies_near_its_line() -> None:
     inside = [result for result in read_testbed().rows if result.training == "standard"]
-    means = [model.mean.value for model in measure(inside, "standard").models if model.mean is not None]
+    means = [model.mean.value for model in measure_robustness(inside, "standard").models if model.mean is not None]
     assert len(means) > 70
     assert abs(sum(means) / len(means)) < 0.5
 
@@ -49,7 +49,7 @@ def test_a_model_of_the_fit_lies_near_its_line() -> None:
 @pytest.mark.parametrize("baseline", BASELINES[1:])
 @pytest.mark.parametrize("all_classes", [False, True])
 def test_every_published_value_is_the_naive_one(baseline: str, all_classes: bool) -> None:
-    for model in measure(read_published().rows, baseline, all_classes).models:
+    for model in measure_robustness(read_published().rows, baseline, all_classes).models:
         accuracies = model.result.accuracies
         assert len(model.shifts) == 5
         for shift in SHIFTS:
@@ -67,7 +67,7 @@ def test_every_published_value_is_the_naive_one(baseline: str, all_classes: bool
 def test_models_outside_the_fit_have_the_naive_value(baseline: str) -> None:
     """All models of the testbed that a baseline is not fitted over, one of them every few."""
     outside = [row for row in read_testbed().rows if row.training not in ("standard", "low_accuracy_cnn")][::4]
-    for model in measure(outside, baseline).models:
+    for model in measure_robustness(outside, baseline).models:
         for column, found in model.shifts.items():
             predicted = naive.predict(baseline, found.fit.x_column, column, found.imagenet)
             assert found.value == pytest.approx(model.result.accuracies[column] - predicted, abs=1e-3)
@@ -78,7 +78,7 @@ def test_intervals_hold_the_value_and_shrink_with_more_images() -> None:
     widths = []
     for images in sizes:
         few = Result("m", RN50.accuracies, images=dict.fromkeys(RN50.accuracies, images))
-        (model,) = measure([few]).models
+        (model,) = measure_robustness([few]).models
         assert model.mean is not None
         for value, (low, high) in [
             (model.mean.value, model.mean.interval),
@@ -87,13 +87,13 @@ def test_intervals_hold_the_value_and_shrink_with_more_images() -> None:
             assert low < value < high
         widths.append(model.mean.interval[1] - model.mean.interval[0])
     assert widths == sorted(widths, reverse=True)
-    assert measure([RN50]).models == measure([RN50]).models  # seeded
+    assert measure_robustness([RN50]).models == measure_robustness([RN50]).models  # seeded
 
 
 def test_test_sets_are_drawn_apart() -> None:
     """The mean's interval is narrower than the shifts': their sampling errors are independent."""
     images = dict.fromkeys(RN50.accuracies, 300)
-    (model,) = measure([Result("m", RN50.accuracies, images=images)], "standard").models
+    (model,) = measure_robustness([Result("m", RN50.accuracies, images=images)], "standard").models
     assert model.mean is not None
     averaged = [found for column, found in model.shifts.items() if column != "imagenet-a"]
     widths = [found.interval[1] - found.interval[0] for found in averaged]
@@ -101,7 +101,7 @@ def test_test_sets_are_drawn_apart() -> None:
 
 
 def test_missing_accuracies_are_left_out_and_said() -> None:
-    report = measure(
+    report = measure_robustness(
         [Result("no shift", {IMAGENET: 70.0}), Result("no imagenet", {"imagenet-v2": 50.0}), Result("nothing", {})]
     )
     assert [dict(model.shifts) for model in report.models] == [{}, {}, {}]
@@ -111,7 +111,7 @@ def test_missing_accuracies_are_left_out_and_said() -> None:
 
 
 def test_zero_and_hundred_percent() -> None:
-    report = measure(
+    report = measure_robustness(
         [
             Result("floor", {IMAGENET: 70.0, "imagenet-v2": 0.0}),
             Result("roof", {IMAGENET: 70.0, "imagenet-v2": 100.0}),
@@ -132,7 +132,7 @@ def test_a_model_outside_the_fitted_range_is_named() -> None:
     within, beyond = (
         Result(name, {IMAGENET: value, "imagenet-v2": 50.0}) for name, value in (("a", 70.0), ("b", 91.0))
     )
-    report = measure([within, beyond], "standard")
+    report = measure_robustness([within, beyond], "standard")
     assert [model.shifts["imagenet-v2"].mark for model in report.models] == ["", EXTRAPOLATED]
     (note,) = [note for note in write_notes(report) if "extrapolated" in note]
     assert note.endswith(": b")
@@ -141,10 +141,10 @@ def test_a_model_outside_the_fitted_range_is_named() -> None:
 
 def test_one_model_without_same_classes_does_not_change_another() -> None:
     other = Result("other", {IMAGENET: 60.0, "imagenet-r": 40.0})
-    alone, beside = measure([RN50]).models[0], measure([RN50, other]).models[0]
+    alone, beside = measure_robustness([RN50]).models[0], measure_robustness([RN50, other]).models[0]
     assert alone == beside
-    assert any("--all-classes" in note for note in write_notes(measure([RN50, other])))
-    assert not any("--all-classes" in note for note in write_notes(measure([RN50, other], all_classes=True)))
+    assert any("--all-classes" in note for note in write_notes(measure_robustness([RN50, other])))
+    assert not any("--all-classes" in note for note in write_notes(measure_robustness([RN50, other], all_classes=True)))
 
 
 @given(
@@ -155,7 +155,7 @@ def test_one_model_without_same_classes_does_not_change_another() -> None:
     st.sampled_from(BASELINES),
 )
 def test_any_accuracies_give_finite_values_in_range(accuracies: dict[str, float], baseline: str) -> None:
-    (model,) = measure([Result("m", accuracies)], baseline).models
+    (model,) = measure_robustness([Result("m", accuracies)], baseline).models
     for found in model.shifts.values():
         assert -100 <= found.interval[0] <= found.interval[1] <= 100
         assert found.value == pytest.approx(found.accuracy - found.predicted)
@@ -172,11 +172,11 @@ ON_OWN_CLASSES = {"imagenet_on_r_classes": 85.0, "imagenet_on_objectnet_classes"
 
 def test_the_mean_is_over_cells_of_one_form() -> None:
     half = {IMAGENET: 70.0, **FOUR, "imagenet_on_r_classes": 85.0}
-    (model,) = measure([Result("half", half)]).models
+    (model,) = measure_robustness([Result("half", half)]).models
     assert [model.shifts[name].compared_on for name in ("imagenet-r", "objectnet")] == [SAME, ALL]
     assert model.mean is None
     assert "one is compared on its own classes and the other on all 1000" in model.no_mean
-    (whole,) = measure([Result("half", half)], all_classes=True).models
+    (whole,) = measure_robustness([Result("half", half)], all_classes=True).models
     assert whole.mean is not None
     assert whole.mean.compared_on == ALL
 
@@ -184,32 +184,32 @@ def test_the_mean_is_over_cells_of_one_form() -> None:
 def test_a_table_has_means_of_one_form() -> None:
     own = Result("own classes", {IMAGENET: 70.0, **FOUR, **ON_OWN_CLASSES})
     all_of_them = Result("all classes", {IMAGENET: 70.0, **FOUR})
-    (alone,) = measure([own]).models
+    (alone,) = measure_robustness([own]).models
     assert alone.mean is not None
     assert alone.mean.compared_on == SAME
-    report = measure([own, all_of_them])
+    report = measure_robustness([own, all_of_them])
     assert [model.mean is None for model in report.models] == [True, False]
     assert report.models[0].shifts == alone.shifts, "only the mean is withheld"
     assert any(note.startswith("no mean, since its R and ObjectNet") for note in write_notes(report))
-    both = measure([own, all_of_them], all_classes=True)
+    both = measure_robustness([own, all_of_them], all_classes=True)
     assert {model.mean.value for model in both.models if model.mean} == {report.models[1].mean.value}  # type: ignore[union-attr]
 
 
 def test_a_mean_is_marked_as_its_worst_cell() -> None:
     marks = {}
     for imagenet in (35.0, 75.0, 86.0):
-        (model,) = measure([Result("m", {IMAGENET: imagenet, **FOUR})]).models
+        (model,) = measure_robustness([Result("m", {IMAGENET: imagenet, **FOUR})]).models
         assert model.mean is not None
         marks[imagenet] = model.mean.mark
         assert {found.mark for found in model.shifts.values()} == {model.mean.mark}
     assert marks == {35.0: SPARSE, 75.0: "", 86.0: EXTRAPOLATED}
-    notes = write_notes(measure([Result("few", {IMAGENET: 35.0, **FOUR})]))
+    notes = write_notes(measure_robustness([Result("few", {IMAGENET: 35.0, **FOUR})]))
     assert any(note.startswith("sparse: ") and note.endswith(": few") for note in notes)
 
 
 def test_a_value_of_60_to_89_percent_is_never_withheld() -> None:
     models = [Result(str(number), {IMAGENET: float(number), **FOUR, "imagenet-a": 20.0}) for number in range(60, 90)]
-    for model in measure(models).models:
+    for model in measure_robustness(models).models:
         assert len(model.shifts) == 5
         assert model.mean is not None
 
@@ -224,7 +224,7 @@ def own_table(columns: tuple[str, ...]) -> Results:
 
 def test_a_baseline_of_ones_own_models_is_used_for_what_it_has() -> None:
     own = own_baseline(own_table(("imagenet-v2", "imagenet-r")), "mine.csv")
-    report = measure([Result("m", {IMAGENET: 45.0, **FOUR, **ON_OWN_CLASSES})], own)
+    report = measure_robustness([Result("m", {IMAGENET: 45.0, **FOUR, **ON_OWN_CLASSES})], own)
     (model,) = report.models
     assert set(model.shifts) == {"imagenet-v2", "imagenet-r"}
     assert model.shifts["imagenet-r"].compared_on == ALL, "the own models have no accuracy on R's classes"
@@ -236,6 +236,8 @@ def test_a_baseline_of_ones_own_models_is_used_for_what_it_has() -> None:
 
 def test_the_models_of_an_own_baseline_lie_around_its_line() -> None:
     table = own_table(("imagenet-v2",))
-    values = [model.shifts["imagenet-v2"].value for model in measure(table.rows, own_baseline(table, "x")).models]
+    values = [
+        model.shifts["imagenet-v2"].value for model in measure_robustness(table.rows, own_baseline(table, "x")).models
+    ]
     assert abs(sum(values) / len(values)) < 0.5
     assert max(map(abs, values)) < 2

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.evaluation.intervals import clopper_pearson
+from imagenet_captions.evaluation.robustness.effective_robustness import measure_robustness
 from imagenet_captions.evaluation.robustness.notes import write_notes
 from imagenet_captions.evaluation.robustness.results import parse_results, read_published
-from imagenet_captions.evaluation.robustness.robustness import measure
 from imagenet_captions.evaluation.robustness.table import format_robustness, write_robustness
 from imagenet_captions.storage.extras import how_to_install
 from tests.command_line import HANGS_AFTER, run_cli
@@ -119,7 +119,7 @@ def test_a_baseline_of_ones_own_models(tmp_path: Path) -> None:
 
 def test_er_csv_has_what_was_measured(tmp_path: Path) -> None:
     table = read_published()
-    report = measure(table.rows, "standard")
+    report = measure_robustness(table.rows, "standard")
     write_robustness(tmp_path / "ER.csv", table, report)
     for row, model in zip(read_csv(tmp_path / "ER.csv"), report.models, strict=True):
         assert {column: row[column] for column in table.columns} == model.result.cells
@@ -135,7 +135,7 @@ def test_er_csv_has_what_was_measured(tmp_path: Path) -> None:
 
 def test_without_scipy_there_are_no_intervals_of_accuracies(tmp_path: Path) -> None:
     table = parse_results("model,imagenet,imagenet-v2\na,76,63\n")
-    write_robustness(tmp_path / "ER.csv", table, measure(table.rows), exact_intervals=False)
+    write_robustness(tmp_path / "ER.csv", table, measure_robustness(table.rows), exact_intervals=False)
     (row,) = read_csv(tmp_path / "ER.csv")
     assert "imagenet_low" not in row
     assert row["imagenet-v2_effective_robustness"]
@@ -160,7 +160,7 @@ def test_the_fit_runs_without_the_extras(tmp_path: Path) -> None:
 
 
 def test_values_on_all_classes_are_marked() -> None:
-    text = format_robustness(measure(read_published().rows[:3], "standard"))
+    text = format_robustness(measure_robustness(read_published().rows[:3], "standard"))
     lines = {line.split("  ")[0]: line for line in text.splitlines()}
     assert "*" not in lines["CLIP RN50"]
     assert lines["CLIP RN101"].count("*") == 4, "R, ObjectNet, A and the mean"
@@ -169,7 +169,7 @@ def test_values_on_all_classes_are_marked() -> None:
 
 def test_a_hostile_name_cannot_write_to_the_terminal() -> None:
     table = parse_results("model,imagenet,imagenet-v2\n\x1b[31mred\x07" + "x" * 500 + ",76,63\n")
-    report = measure(table.rows)
+    report = measure_robustness(table.rows)
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", format_robustness(report) + "\n".join(write_notes(report)))
     assert max(map(len, format_robustness(report).splitlines())) < 140
 

@@ -115,7 +115,7 @@ class _Fits:
         return self.made.get(key)
 
 
-def measure(
+def measure_robustness(
     results: Sequence[Result], baseline: str | Baseline = "auto", all_classes: bool = False
 ) -> RobustnessReport:
     """Return the effective robustness of every model under every shift that it has accuracies for.

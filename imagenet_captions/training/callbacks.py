@@ -1,15 +1,17 @@
-"""Ctrl-C and SIGTERM as a wish to stop: the step under way is finished, and a checkpoint written."""
+"""Lightning callbacks of a run: the progress bar, and a clean stop on Ctrl-C and SIGTERM."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import threading
+from contextlib import ExitStack
 from types import FrameType
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from imagenet_captions.storage.progress import Bar, progress
 from imagenet_captions.training.checkpoints import Checkpoints
 
 log = logging.getLogger(__name__)
@@ -66,3 +68,29 @@ class StopOnSignal(Callback):
             raise KeyboardInterrupt
         self._taken = number
         log.info("finishing the step under way; interrupt again to leave at once")
+
+
+class Progress(Callback):
+    """A bar of steps on stderr, with the loss as it was last logged."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps = steps
+        self._bar: Bar | None = None
+        self._stack = ExitStack()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.is_global_zero:
+            self._bar = self._stack.enter_context(progress("train", self._steps, "steps", trainer.global_step))
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self._bar is None or self._bar.disable:
+            return
+        self._bar.update(trainer.global_step - self._bar.n)
+        loss = trainer.callback_metrics.get("loss")
+        if loss is not None and trainer.global_step % 10 == 0:
+            self._bar.set_postfix(loss=f"{float(loss):.3f}")
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self._stack.close()
