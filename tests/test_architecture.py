@@ -1,4 +1,4 @@
-"""Imports run one way, as docs/architecture.md draws it."""
+"""Imports run one way, as docs/architecture.md draws it, and only the command line speaks of flags."""
 
 from __future__ import annotations
 
@@ -16,6 +16,17 @@ ROOT = Path(imagenet_captions.__file__).parent
 STAGES = {"crawler", "cleaner", "packager", "filtering", "labelling", "stats", "training", "evaluation"}
 COMPOSING = {"ablations", "demo"}  # they know the stages, as `pipeline` does
 ABOVE = {"cli", "pipeline", *COMPOSING}
+
+# What may name flags: a command line of its own, commands that a file of ours quotes, and other programs' flags.
+WITH_FLAGS = {
+    "demo/flickr_stand_in.py",
+    "exports/receipt.py",
+    "exports/settings.py",
+    "stats/thumbnails.py",
+    "ablations/reports/paper_robustness.py",
+    "ablations/reports/report.py",
+}
+OTHER_PROGRAMS = ("`ray start --head`", "`--json-text-key title;description`")
 
 
 def imported(file: Path) -> Iterator[str]:
@@ -84,3 +95,18 @@ def test_no_test_patches_a_private_name() -> None:
                 texts = [str(each.value) for each in node.args[:2] if isinstance(each, ast.Constant)]
                 private = [text for text in texts if re.search(r"(^|\.)_(?!_)\w+$", text)]
                 assert not private, f"{file.name}:{node.lineno} patches {private}"
+
+
+def test_the_library_names_parameters_and_no_flags() -> None:
+    """Only the command line speaks of flags; the library writes the parameter between backquotes."""
+    for file in sorted(ROOT.rglob("*.py")):
+        where = file.relative_to(ROOT)
+        if where.parts[0] == "cli" or where.as_posix() in WITH_FLAGS:
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                text = node.value
+                for words in OTHER_PROGRAMS:
+                    text = text.replace(words, "")
+                found = re.findall(r"(?<![\w!-])--(?:[a-z][a-z-]*|(?=%s)|$)", text)
+                assert not found, f"line {node.lineno} of {where} names {found}"

@@ -159,7 +159,7 @@ def _notes(
     if settings.devices > 1:
         lines.append(f"on {settings.devices} devices together {hours / settings.devices:,.1f} hours, if none waits")
     if not sources and next(iter(steps.values())).device.startswith("this CPU"):
-        lines.append(f"throughputs of GPUs were reported for --precision {REPORTED_PRECISION} and a ResNet-50 alone")
+        lines.append(f"throughputs of GPUs were reported for `precision` {REPORTED_PRECISION} and a ResNet-50 alone")
     if sources:
         lines.append("  nothing was found for the other objectives; on a machine with a GPU the step is measured there")
     if any(run.pick.reads_texts for run in runs):

@@ -195,7 +195,7 @@ def _train(experiment: Experiment, run: Run, planned: Amount, where: str) -> Non
         if differing is not None:
             raise InputError(
                 f"{run.name} was trained with {differing} {shortened(before.get(differing))}, and this is "
-                f"{shortened(asked[differing])}; give another --out"
+                f"{shortened(asked[differing])}; give another `out`"
             )
         log.info("%s, %s: trained", where, run.name)
         return
@@ -249,7 +249,9 @@ def _shift_names() -> Iterable[str]:
 def _with_texts(source: Path, made: Path) -> Path:
     """A micro data set as it is, if it has texts of its own, else with texts made for it."""
     if not source.is_file():
-        raise InputError(f"--preset micro trains on a Parquet file with image, label and class_name; {source} is none")
+        raise InputError(
+            f"`preset='micro'` trains on a Parquet file with image, label and class_name; {source} is none"
+        )
     if made.is_file():
         return made
     if _TEXTS & {*read_schema(source).names}:

@@ -60,22 +60,22 @@ class AblateSettings:
             if factor not in FACTORS:
                 raise InputError(f"there is no factor {quoted(factor)}; give one of {', '.join(FACTORS)}, or all")
         if not 1 <= self.seeds <= 100:
-            raise InputError(f"--seeds {self.seeds} is not possible; give 1 to 100")
+            raise InputError(f"`seeds` {self.seeds} is not possible; give 1 to 100")
         if self.devices < 1:
-            raise InputError(f"--devices {self.devices} is not possible; give 1 or more")
+            raise InputError(f"`devices` {self.devices} is not possible; give 1 or more")
         if self.threads is not None and self.threads < 1:
-            raise InputError(f"--threads {self.threads} is not possible; give 1 or more")
+            raise InputError(f"`threads` {self.threads} is not possible; give 1 or more")
         if self.accumulate is not None and self.accumulate < 1:
-            raise InputError(f"--accumulate {self.accumulate} is not possible; give 1 or more")
+            raise InputError(f"`accumulate` {self.accumulate} is not possible; give 1 or more")
         if self.workers < 0:
-            raise InputError(f"--workers {self.workers} is not possible; give 0 or more")
+            raise InputError(f"`workers` {self.workers} is not possible; give 0 or more")
         for name, path in (self.tests or {}).items():
             if files_of(path) is None:
-                require_there(path, f"--on {name}:")
+                require_there(path, f"`tests` {name}:")
             if name in {shift.same_classes for shift in SHIFTS}:
-                raise InputError(f"--on {name} is what ImageNet's accuracy on some classes is called; rename it")
+                raise InputError(f"`tests` {name} is what ImageNet's accuracy on some classes is called; rename it")
         if self.preset == "micro" and len(self.tests or {}) > 1:
-            raise InputError("--preset micro makes its shifts of one test set; give --on once")
+            raise InputError("`preset='micro'` makes its shifts of one test set; give `tests` once")
         _ = self.sized
 
     def recipe_of(self, run: Run) -> Recipe:
@@ -132,17 +132,17 @@ def make_record(settings: AblateSettings) -> dict[str, Any]:
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
-            raise InputError(f"{path} cannot be read; give another --out") from None
+            raise InputError(f"{path} cannot be read; give another `out`") from None
         for name in ("preset", "epochs", "model"):
             if before[name] != now[name]:
                 raise InputError(
                     f"{settings.out} holds runs with {name} {before[name]}, and this is {now[name]}; "
-                    f"give another --out, or the same settings to go on"
+                    f"give another `out`, or the same settings to go on"
                 )
         for name, found in now["data"].items():
             if before["data"].get(name, found) != found:
                 raise InputError(
-                    f"the data {name} is not what the runs in {settings.out} were trained on; give another --out"
+                    f"the data {name} is not what the runs in {settings.out} were trained on; give another `out`"
                 )
         for name in ("data", "factors"):
             now[name] = {**before[name], **now[name]}
@@ -153,7 +153,7 @@ def check_settings(settings: AblateSettings) -> None:
     """Refuse, before anything is written, what an ablation cannot do without, and an output that is not its own."""
     out, tests = settings.out, settings.tests or {}
     if not tests:
-        raise InputError("an ablation needs a test set; give --on NAME=PATH, and --on PATH with --preset micro")
+        raise InputError("an ablation needs a test set; give `tests` NAME=PATH, and `tests` PATH with `preset='micro'`")
     for name, path in settings.data.items():
         if files_of(path) is None:
             require_there(path, f"the data {name}:")
@@ -163,7 +163,7 @@ def check_settings(settings: AblateSettings) -> None:
     if out.is_dir() and not (out / RECORD).exists():
         others = sorted(path.name for path in out.iterdir() if path.name not in (LOCK, INPUTS))
         if others:
-            raise InputError(f"{out} holds {quoted(others[0])} and is not an ablation's; give a new folder as --out")
+            raise InputError(f"{out} holds {quoted(others[0])} and is not an ablation's; give a new folder as `out`")
     make_record(settings)
     if settings.preset == "paper":
         _say_what_was_cleaned(settings.data)
@@ -174,7 +174,7 @@ def _say_what_was_cleaned(data: Mapping[str, Path]) -> None:
         if is_dataset(path) and not read_manifest(path).as_published:
             log.warning(
                 "note: the texts of %s are cleaned, and the paper trained on them as they were published; "
-                "to repeat it, make the dataset with `build --as-published`",
+                "to repeat it, make the dataset with `as_published=True`",
                 name,
             )
 

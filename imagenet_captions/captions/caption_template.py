@@ -134,7 +134,7 @@ def open_clip_templates() -> tuple[str, ...]:
 
 
 def _check_fields(chosen: tuple[str, ...]) -> None:
-    known = f'give some of {", ".join(FIELDS)}, each once, such as --caption "{" ".join(DEFAULT_FIELDS)}"'
+    known = f'give some of {", ".join(FIELDS)}, each once, such as `caption` "{" ".join(DEFAULT_FIELDS)}"'
     if not chosen:
         raise InputError(f"a caption of no fields is not possible; {known}")
     seen: set[str] = set()

@@ -42,7 +42,7 @@ class CleanSettings:
     def __post_init__(self) -> None:
         if self.as_published and self.caption != CaptionTemplate():
             raise InputError(
-                "--as-published makes the caption of the raw title, tags and description; leave --caption out"
+                "`as_published=True` makes the caption of the raw title, tags and description; leave `caption` out"
             )
 
     @property

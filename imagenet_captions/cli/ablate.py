@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from imagenet_captions.cli.app import command, say_that_torch_is_loaded
+from imagenet_captions.cli.app import command, in_flags, say_that_torch_is_loaded
 from imagenet_captions.cli.flags import LocalPath
+from imagenet_captions.cli.group import SPECS
 from imagenet_captions.cli.options import Workers, count_readers
 from imagenet_captions.cli.train import Precision
 
@@ -114,7 +115,7 @@ def ablate(
     if dry_run:
         from imagenet_captions.ablations.dry_run import describe
 
-        typer.echo(describe(settings))
+        typer.echo(in_flags(describe(settings), SPECS["ablate"]))
         return
     from imagenet_captions.ablations.ablate import ablate as run
 

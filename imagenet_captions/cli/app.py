@@ -6,6 +6,7 @@ The modules of this package do without `from __future__ import annotations`: `fl
 import errno
 import inspect
 import logging
+import re
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from imagenet_captions.cli.flags import read_values
-from imagenet_captions.cli.group import Command, Group, Spec, add_spec
+from imagenet_captions.cli.group import SPECS, Command, Group, Spec, add_spec
 from imagenet_captions.cli.help import PROGRAM
 from imagenet_captions.errors import ImagenetCaptionsError
 
@@ -30,8 +31,49 @@ log = logging.getLogger(__name__)
 _TALKATIVE = ("botocore", "aiobotocore", "s3fs", "gcsfs", "httpx")  # of where they found credentials, for one
 
 
-class _BesideBars(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 takes no argument there
+# Parameters of the library whose flags have another name.
+_CALLED = {
+    "ask_flickr": "no_crawl",
+    "path": "plot",
+    "refresh_days": "refresh",
+    "test_sets": "on",
+    "tests": "on",
+    "warmup_epochs": "warmup",
+    "warmup_steps": "warmup",
+}
+_PARAMETER = re.compile(r"`(\w+)(?:='?([^'`\s]*)'?)?`")
+
+
+def in_flags(sentence: str, spec: Spec) -> str:
+    """Write the parameters that a sentence of the library names as flags: the command's, or else another command's.
+
+    >>> in_flags("give fewer `workers` or `missing='skip'`; `ray start` is not a parameter", Spec("none", "", ()))
+    'give fewer --workers or --missing skip; `ray start` is not a parameter'
+    """
+    return _PARAMETER.sub(lambda found: _in_flag(found[1], found[2], spec) or found[0], sentence)
+
+
+def _in_flag(parameter: str, value: str | None, spec: Spec) -> str | None:
+    name = _CALLED.get(parameter, parameter)
+    others = (flag for each in SPECS.values() for flag in each.flags if not flag.is_argument)
+    flag = next((flag for flag in (*spec.flags, *others) if flag.name == name), None)
+    if flag is None:
+        return None
+    if value is None or value == "True":
+        return flag.spelled
+    return flag.names[-1] if value == "False" else f"{flag.spelled} {value}"
+
+
+class BesideBars(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 takes no argument there
     """Writes a line above the bars of a terminal, which are drawn again below it."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(sys.stderr)
+        self.spec = spec
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        return in_flags(line, self.spec) if record.name.startswith("imagenet_captions") else line
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
@@ -45,13 +87,13 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     spec = add_spec(function)
 
     def run(**texts: Any) -> None:
-        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_BesideBars(sys.stderr)])
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[BesideBars(spec)])
         for library in _TALKATIVE:
             logging.getLogger(library).setLevel(logging.WARNING)
         try:
             function(**read_values(spec.flags, texts))
         except ImagenetCaptionsError as error:
-            typer.echo(f"imagenet-captions: {error}", err=True)
+            typer.echo(f"imagenet-captions: {in_flags(str(error), spec)}", err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             typer.echo(

@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from imagenet_captions.cli.app import command
+from imagenet_captions.cli.app import command, in_flags
 from imagenet_captions.cli.flags import refuse_without_effect
+from imagenet_captions.cli.group import SPECS
 from imagenet_captions.cli.options import Overwrite
 
 
@@ -29,6 +30,7 @@ def diff(
 
     if out is None:
         refuse_without_effect("without --out", "overwrite")
-    typer.echo(format_summary(compare(a, b, raw, out, overwrite), str(a), str(b)))
+    summary = format_summary(compare(a, b, raw, out, overwrite), str(a), str(b))
+    typer.echo(in_flags(summary, SPECS["diff"]))
     if out is not None:
         typer.echo(out)

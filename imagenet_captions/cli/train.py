@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imagenet_captions.cli.app import command, say_that_torch_is_loaded
+from imagenet_captions.cli.app import command, in_flags, say_that_torch_is_loaded
 from imagenet_captions.cli.flags import LocalPath, refuse_all_but, refuse_without_effect
+from imagenet_captions.cli.group import SPECS
 from imagenet_captions.cli.options import Workers, count_readers
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.storage.extras import require
@@ -155,7 +156,7 @@ def train(
 
     if show is not None:
         refuse_all_but("show", "with --show, which only prints a recipe")
-        typer.echo(show_recipe(show))
+        typer.echo(in_flags(show_recipe(show), SPECS["train"]))
         return
     if data is None or out is None:
         raise InputError("training needs DATA and --out RUN; give both, or --show RECIPE to read a recipe")

@@ -42,15 +42,15 @@ class CrawlSettings:
         """Refuse what cannot be done, before anything is asked."""
         if self.calls_a_second > FLICKR_RATE and self.asks_flickr:
             raise InputError(
-                f"--rate {self.rate} is more than the 3600 calls an hour that Flickr allows for a key; "
-                "give --rate 3600/h or less, or the --endpoint of a service of your own"
+                f"`rate` {self.rate} is more than the 3600 calls an hour that Flickr allows for a key; "
+                "give `rate` 3600/h or less, or the `endpoint` of a service of your own"
             )
         if self.limit is not None and self.limit < 0:
-            raise InputError(f"--limit {self.limit} is not possible; give 0 or more")
+            raise InputError(f"`limit` {self.limit} is not possible; give 0 or more")
         if self.refresh_days is not None and not 0 <= self.refresh_days < math.inf:
-            raise InputError(f"--refresh {self.refresh_days} is not possible; give a number of days, 0 or more")
+            raise InputError(f"`refresh_days` {self.refresh_days} is not possible; give a number of days, 0 or more")
         if self.tries < 1:
-            raise InputError(f"--tries {self.tries} is not possible; give 1 or more")
+            raise InputError(f"`tries` {self.tries} is not possible; give 1 or more")
         if not 0 < self.call_seconds < math.inf:
             raise InputError(f"call_seconds {self.call_seconds} must be a number of seconds above 0")
 

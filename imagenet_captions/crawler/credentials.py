@@ -11,7 +11,7 @@ from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.places import require_local
 
 _KEY, _SECRET = "FLICKR_API_KEY", "FLICKR_API_SECRET"
-_HELP = f"set {_KEY} and {_SECRET}, or give --key-file with the lines {_KEY}=… and {_SECRET}=…"
+_HELP = f"set {_KEY} and {_SECRET}, or give `key_file` with the lines {_KEY}=… and {_SECRET}=…"
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ def _class_lines(summary: DiffSummary) -> Iterator[str]:
         cells = (f"{value:>{max(len(name), 7) + 2},}" for name, value in zip(columns, values, strict=True))
         yield f"{wnid} {_name(wnid)[:20]:<22}" + "".join(cells)
     if len(ordered) > _CLASSES_SHOWN:
-        yield f"and {len(ordered) - _CLASSES_SHOWN:,} more classes that differ; --out DIR has them all"
+        yield f"and {len(ordered) - _CLASSES_SHOWN:,} more classes that differ; `out` DIR has them all"
 
 
 def _counted(found: Iterable[ClassDiff], summary: DiffSummary) -> Iterator[Change]:

@@ -31,7 +31,7 @@ _GROUPS = re.compile(r"\(\?(?::|i\)|i:|P?<[A-Za-z_])")
 def in_class(*names: str | int, among: ClassSet | str = ClassSet.ILSVRC2012) -> pc.Expression:
     """Rows of these classes, each given as wnid, index, any of its names, or an ancestor.
 
-    Names and indices are those of the 1000 classes; for a dataset made with `--classes all`, give among="all".
+    Names and indices are those of the 1000 classes; for a dataset of all classes, give among="all".
 
     >>> in_class("tench")
     <pyarrow.compute.Expression (wnid == "n01440764")>

@@ -37,7 +37,7 @@ class TailTrim:
         """
         parts = text.split(":")
         if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
-            raise InputError(f"--trim-tail {quoted(text)} is not possible; give classes and rows, such as 100:1")
+            raise InputError(f"`trim_tail` {quoted(text)} is not possible; give classes and rows, such as 100:1")
         return cls(int(parts[0]), int(parts[1]))
 
 
@@ -58,11 +58,11 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.per_class is not None and self.per_class < 1:
-            raise InputError(f"--per-class {self.per_class} is not possible; give 1 or more")
+            raise InputError(f"`per_class` {self.per_class} is not possible; give 1 or more")
         if isinstance(self.sample, int) and self.sample < 1:
-            raise InputError(f"--sample {self.sample} is not possible; give 1 row or more, or a share such as 0.1")
+            raise InputError(f"`sample` {self.sample} is not possible; give 1 row or more, or a share such as 0.1")
         if isinstance(self.sample, float) and not 0 < self.sample <= 1:
-            raise InputError(f"--sample {self.sample} is not possible; a share is above 0 and at most 1.0")
+            raise InputError(f"`sample` {self.sample} is not possible; a share is above 0 and at most 1.0")
 
 
 def parse_sample(text: str) -> int | float:
@@ -75,7 +75,7 @@ def parse_sample(text: str) -> int | float:
         return float(text) if "." in text else int(text)
     except ValueError:
         raise InputError(
-            f"--sample {quoted(text)} is not possible; give a number of rows such as 1000, or a share such as 0.1"
+            f"`sample` {quoted(text)} is not possible; give a number of rows such as 1000, or a share such as 0.1"
         ) from None
 
 

@@ -16,17 +16,17 @@ NAMES = ("local", "ray")
 class EngineSettings:
     """The engine's name, the Ray cluster to use (None: one of this machine's), how many workers (None: one a core)."""
 
-    name: str = "local"
+    engine: str = "local"
     ray_address: str | None = None
     workers: int | None = None
 
     def __post_init__(self) -> None:
         if self.workers is not None:
             check_workers(self.workers)
-        if self.name not in NAMES:
-            raise InputError(f"--engine {quoted(self.name)} is not possible; give one of {', '.join(NAMES)}")
-        if self.ray_address is not None and self.name != "ray":
-            raise InputError("--ray-address means nothing without --engine ray; give both, or neither")
+        if self.engine not in NAMES:
+            raise InputError(f"`engine` {quoted(self.engine)} is not possible; give one of {', '.join(NAMES)}")
+        if self.ray_address is not None and self.engine != "ray":
+            raise InputError("`ray_address` means nothing without `engine='ray'`; give both, or neither")
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def open_engine(settings: EngineSettings) -> Iterator[tuple[Engine, int]]:
     ...     list(engine.run(abs, [-1, -2, -3], workers, threads=True))
     [1, 2, 3]
     """
-    if settings.name == "local":
+    if settings.engine == "local":
         yield LOCAL, settings.workers or default_workers()
         return
     from imagenet_captions.engines.ray import RayEngine

@@ -53,7 +53,7 @@ def check_workers(workers: int) -> int:
     2
     """
     if workers < 1:
-        raise InputError(f"--workers {workers} is not possible; give 1 or more")
+        raise InputError(f"`workers` {workers} is not possible; give 1 or more")
     return workers
 
 
@@ -79,7 +79,7 @@ def run(function: Callable[[T], R], items: Iterable[T], workers: int, threads: b
         except BrokenProcessPool:
             raise StoppedEarly(
                 "a worker process was killed, most often for lack of memory; run the same command again, "
-                "with fewer --workers if it happens twice"
+                "with fewer `workers` if it happens twice"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)

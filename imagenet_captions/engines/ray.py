@@ -131,5 +131,5 @@ def _result(ray: Any, reference: Any) -> Any:
     except ray.exceptions.RayError as error:
         raise StoppedEarly(
             f"Ray gave a task up after {TRIES} more tries ({type(error).__name__}), most often for lack of memory; "
-            "run the same command again, with fewer --workers if it happens twice"
+            "run the same command again, with fewer `workers` if it happens twice"
         ) from None

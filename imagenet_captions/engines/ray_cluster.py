@@ -39,7 +39,7 @@ class Cluster:
         self._workers = None if workers is None else check_workers(workers)
         self._ray: Any = None
         self._own = ExitStack()  # what ends with a connection that was made here
-        require("ray", "--engine ray")
+        require("ray", "`engine='ray'`")
 
     @property
     def has_other_machines(self) -> bool:
@@ -117,7 +117,7 @@ class Cluster:
                 ray.init(address=address, **_QUIET)
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise InputError(
-                f"the Ray cluster at --ray-address {quoted(address)} cannot be joined: {shortened(error, 200)}"
+                f"the Ray cluster at `ray_address` {quoted(address)} cannot be joined: {shortened(error, 200)}"
             ) from None
 
 
@@ -146,18 +146,18 @@ def _check_address(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdigit():
         raise InputError(
-            f"--ray-address {quoted(address)} is not possible; give HOST:PORT of the cluster's head, or auto on one of "
+            f"`ray_address` {quoted(address)} is not possible; give HOST:PORT of the cluster's head, or auto on one of "
             "its machines"
         )
     try:
         speaks = _speaks_http2(host, int(port))
     except (OSError, OverflowError, UnicodeError) as error:
         raise InputError(
-            f"no Ray cluster answers at --ray-address {quoted(address)} ({shortened(error)}); "
+            f"no Ray cluster answers at `ray_address` {quoted(address)} ({shortened(error)}); "
             "check it, or start one with `ray start --head`"
         ) from None
     if not speaks:
-        raise InputError(f"what answers at --ray-address {quoted(address)} is not a Ray cluster; check host and port")
+        raise InputError(f"what answers at `ray_address` {quoted(address)} is not a Ray cluster; check host and port")
 
 
 def _speaks_http2(host: str, port: int) -> bool:
@@ -173,4 +173,4 @@ def _check_same(ray: Any, address: str | None) -> None:
     """Refuse a cluster other than the one that this process has joined by itself."""
     joined = ray.get_runtime_context().gcs_address
     if address not in (None, "auto", joined):
-        raise InputError(f"this process has joined the Ray cluster at {joined}; leave --ray-address out, or give that")
+        raise InputError(f"this process has joined the Ray cluster at {joined}; leave `ray_address` out, or give that")

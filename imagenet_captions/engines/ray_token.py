@@ -41,14 +41,14 @@ def token_of_user(ray: Any, address: str) -> Iterator[None]:
         yield
     elif not _token_is_set(ray):
         raise InputError(
-            f"the Ray cluster at --ray-address {quoted(address)} asks for a token, and there is none here; set "
+            f"the Ray cluster at `ray_address` {quoted(address)} asks for a token, and there is none here; set "
             f"{_TOKEN}, or copy ~/.ray/auth_token from the machine that started it"
         )
     else:
         with _settings(ray, {_MODE: "token"}):
             if _asks_for_token(ray, address):
                 raise InputError(
-                    f"the Ray cluster at --ray-address {quoted(address)} refuses the token of {_TOKEN} or "
+                    f"the Ray cluster at `ray_address` {quoted(address)} refuses the token of {_TOKEN} or "
                     "~/.ray/auth_token; take the one of the machine that started it"
                 )
             yield
@@ -91,7 +91,7 @@ def _asks_for_token(ray: Any, address: str) -> bool:
         return True
     except (ray.exceptions.RayError, ConnectionError, RuntimeError) as error:
         raise InputError(
-            f"what answers at --ray-address {quoted(address)} is not the head of a Ray cluster "
+            f"what answers at `ray_address` {quoted(address)} is not the head of a Ray cluster "
             f"({shortened(error)}); give the port of `ray start --head`, by default 6379"
         ) from None
     return False

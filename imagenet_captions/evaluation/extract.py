@@ -124,7 +124,7 @@ def _batches(images: Images, transform: EvalTransform, reading: Reading) -> Iter
             raise
         raise StoppedEarly(
             "a worker process was killed, most often for lack of memory; run the same command again, with fewer "
-            "--workers if it happens twice"
+            "`workers` if it happens twice"
         ) from None
 
 

@@ -35,18 +35,18 @@ class ClassifierSettings:
         if self.kind not in KINDS:
             raise InputError(f"there is no classifier {quoted(self.kind)}; give one of {', '.join(KINDS)}")
         if self.kind in _TRAINED and self.train is None:
-            raise InputError(f"the classifier {self.kind} is made of labelled images; give them with --train DATA")
+            raise InputError(f"the classifier {self.kind} is made of labelled images; give them with `train` DATA")
         if self.kind == "k-shot" and (self.k is None or self.k < 1):
-            raise InputError("the classifier k-shot needs the number of images a class; give --k N, 1 or more")
+            raise InputError("the classifier k-shot needs the number of images a class; give `k` N, 1 or more")
         useless = {
-            "--prompts": self.prompts is not None and self.kind != "zero-shot",
-            "--names": self.names is not None and self.kind != "zero-shot",
-            "--train": self.train is not None and self.kind not in _TRAINED,
-            "--k": self.k is not None and self.kind != "k-shot",
+            "prompts": self.prompts is not None and self.kind != "zero-shot",
+            "names": self.names is not None and self.kind != "zero-shot",
+            "train": self.train is not None and self.kind not in _TRAINED,
+            "k": self.k is not None and self.kind != "k-shot",
         }
-        for flag, given in useless.items():
+        for name, given in useless.items():
             if given:
-                raise InputError(f"{flag} has no effect on the classifier {self.kind}; leave it out")
+                raise InputError(f"`{name}` has no effect on the classifier {self.kind}; leave it out")
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ class Reading:
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
-            raise InputError(f"--batch-size {self.batch_size} is not possible; give 1 or more")
+            raise InputError(f"`batch_size` {self.batch_size} is not possible; give 1 or more")
         if self.workers < 0:
-            raise InputError(f"--workers {self.workers} is not possible; give 0 or more")
+            raise InputError(f"`workers` {self.workers} is not possible; give 0 or more")
         if self.threads is not None and self.threads < 1:
-            raise InputError(f"--threads {self.threads} is not possible; give 1 or more")
+            raise InputError(f"`threads` {self.threads} is not possible; give 1 or more")
 
     def torch_device(self) -> torch.device:
         """The device, or an InputError if this machine has none of that name."""
@@ -79,7 +79,7 @@ class Reading:
             torch.empty(1, device=name)
         except (RuntimeError, AssertionError) as error:
             reason = str(error).split("\n", 1)[0][:100]
-            raise InputError(f"--device {quoted(name)} cannot be used ({reason}); give cpu, cuda or cuda:N") from None
+            raise InputError(f"`device` {quoted(name)} cannot be used ({reason}); give cpu, cuda or cuda:N") from None
         return torch.device(name)
 
 
@@ -106,16 +106,20 @@ class EvaluateSettings:
     def __post_init__(self) -> None:
         check_test_sets(self.test_sets)
         if self.labels is not None and IMAGENET not in dict(self.test_sets):
-            raise InputError("--labels are those of ImageNet's validation images; give --on imagenet=PATH with them")
+            raise InputError(
+                "`labels` are those of ImageNet's validation images; give `test_sets` imagenet=PATH with them"
+            )
 
 
 def check_test_sets(test_sets: Sequence[tuple[str, Path]]) -> None:
     """Refuse no test set, one named twice, and a name that metrics.json has another use for."""
     if not test_sets:
-        raise InputError("there is nothing to evaluate on; give --on NAME=PATH")
+        raise InputError("there is nothing to evaluate on; give `test_sets` NAME=PATH")
     names = [name for name, _ in test_sets]
     for name in names:
         if names.count(name) > 1:
-            raise InputError(f"--on {shortened(name, 40)} is given twice; give each test set a name of its own")
+            raise InputError(f"`test_sets` {shortened(name, 40)} is given twice; give each test set a name of its own")
         if name in {shift.same_classes for shift in SHIFTS}:
-            raise InputError(f"--on {name} is what ImageNet's accuracy on a part of its classes is called; rename it")
+            raise InputError(
+                f"`test_sets` {name} is what ImageNet's accuracy on a part of its classes is called; rename it"
+            )

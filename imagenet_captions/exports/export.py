@@ -97,5 +97,5 @@ def _begin(dataset: Path, out: Path, settings: ExportSettings) -> tuple[Job, dic
 def _attribution(out: Path) -> Callable[[Job, Path], None]:
     suffix = out.suffix.lower()
     if suffix not in (".csv", ".md"):
-        raise InputError(f"--to attribution writes CSV or Markdown, by the name's ending; {out.name!r} has neither")
+        raise InputError(f"`to='attribution'` writes CSV or Markdown, by the name's ending; {out.name!r} has neither")
     return partial(write_attribution, markdown=suffix == ".md")

@@ -37,7 +37,7 @@ def byte_ranges_in_shards(shards: Sequence[Path]) -> dict[str, ByteRange]:
         except (UnreadablePages, IndexError, KeyError):
             raise InputError(
                 f"the images in {shard} are damaged, which `imagenet-captions verify {shard.parent.parent}` tells, or "
-                "not stored as this version stores them; package the dataset again, or give --images"
+                "not stored as this version stores them; package the dataset again, or give `images`"
             ) from None
     return ranges
 

@@ -54,21 +54,20 @@ class ExportSettings:
     def __post_init__(self) -> None:
         check_workers(self.workers)
         if self.to not in TARGETS:
-            raise InputError(f"--to {quoted(self.to)} is not possible; give one of {', '.join(TARGETS)}")
+            raise InputError(f"`to` {quoted(self.to)} is not possible; give one of {', '.join(TARGETS)}")
         for name, targets in _WITH.items():
             if getattr(self, name) is not None and self.to not in targets:
-                flag = "--" + name.replace("_", "-")
                 raise InputError(
-                    f"{flag} means nothing for --to {self.to}; leave it out ({flag}: {', '.join(targets)})"
+                    f"`{name}` means nothing for `to={self.to!r}`; leave it out (`{name}`: {', '.join(targets)})"
                 )
         if self.engine is not LOCAL and self.to != WEBDATASET:
             raise InputError(
-                f"--engine ray means nothing for --to {self.to}, which is written in one piece; leave it out"
+                f"`engine='ray'` means nothing for `to={self.to!r}`, which is written in one piece; leave it out"
             )
         if self.path_prefix is not None:
             refuse_secrets(self.path_prefix)  # it would stand in every line
         if self.shard_size is not None and self.shard_size < 1:
-            raise InputError(f"--shard-size {self.shard_size} is not possible; give 1 or more")
+            raise InputError(f"`shard_size` {self.shard_size} is not possible; give 1 or more")
 
     def recorded(self, own_caption: str) -> dict[str, Any]:
         """What stands in the receipt: everything that shows in the result, but for where the images lie."""

@@ -95,12 +95,12 @@ def _ranges(job: Job, table: pa.Table, scratch: Path) -> Sequence[ByteRange | No
     if job.settings.images is not None:
         return job.locate(table, job.settings.images, scratch).ranges
     if not job.manifest.images:
-        raise InputError(f"{job.dataset} has no images; say where they lie with --images")
+        raise InputError(f"{job.dataset} has no images; say where they lie with `images`")
     own = byte_ranges_in_shards(shard_files(job.dataset))
     ranges = [own.get(image_id) for image_id in table["image_id"].to_pylist()]
     job.count("no_image", ranges.count(None))
     if len(ranges) == ranges.count(None):
-        raise InputError(f"none of the {len(ranges):,} rows that are left has an image in {job.dataset}; give --images")
+        raise InputError(f"none of the {len(ranges):,} rows that are left has an image in {job.dataset}; give `images`")
     return ranges
 
 

@@ -35,9 +35,9 @@ def text_columns(schema: pa.Schema, wanted: tuple[str, ...]) -> tuple[str, ...]:
     readable = [field.name for field in schema if _is_text(field.type)]
     for name in wanted:
         if name not in schema.names:
-            raise InputError(f"--text {quoted(name)} is no column of the table; it has {_listed(schema.names)}")
+            raise InputError(f"`text` {quoted(name)} is no column of the table; it has {_listed(schema.names)}")
         if name not in readable:
-            raise InputError(f"--text {quoted(name)} holds no text; columns with text are {_listed(readable)}")
+            raise InputError(f"`text` {quoted(name)} holds no text; columns with text are {_listed(readable)}")
     if wanted:
         return wanted
     fields = tuple(name for name in (*_FIELDS, "txt") if name in readable)
@@ -45,7 +45,7 @@ def text_columns(schema: pa.Schema, wanted: tuple[str, ...]) -> tuple[str, ...]:
         return fields
     if alone := next((name for name in _ALONE if name in readable), None):
         return (alone,)
-    raise InputError(f"no column is called title, caption or text; say with --text which one to use: "
+    raise InputError(f"no column is called title, caption or text; say with `text` which one to use: "
                      f"{_listed(readable)}")  # fmt: skip
 
 

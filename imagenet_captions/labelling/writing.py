@@ -29,7 +29,7 @@ class Writer(Protocol):
 def check_name(out: Path) -> None:
     """Refuse a name whose ending says nothing."""
     if out.suffix.lower() not in {".parquet", *_SEPARATORS}:
-        raise InputError(f"--out {out} should end in .parquet, .csv or .tsv, which says how to write it")
+        raise InputError(f"`out` {out} should end in .parquet, .csv or .tsv, which says how to write it")
 
 
 @contextmanager

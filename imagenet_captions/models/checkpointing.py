@@ -28,7 +28,7 @@ def checkpoint_blocks(model: nn.Module) -> int:
     """
     blocks = list(_outermost(model))
     if not blocks:
-        raise InputError("--grad-checkpointing has no effect on this model, which has no blocks; leave it out")
+        raise InputError("`grad_checkpointing=True` has no effect on this model, which has no blocks; leave it out")
     for block in blocks:
         block.forward = _checkpointed(block, block.forward)
     return len(blocks)

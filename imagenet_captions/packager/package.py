@@ -50,7 +50,7 @@ class PackageSettings:
     def __post_init__(self) -> None:
         check_workers(self.workers)
         if self.missing not in MISSING:
-            raise InputError(f"--missing {self.missing!r} is not possible; give one of {', '.join(MISSING)}")
+            raise InputError(f"`missing` {self.missing!r} is not possible; give one of {', '.join(MISSING)}")
 
 
 @dataclass(frozen=True)
@@ -156,12 +156,12 @@ def _located(captions: _Captions, images: Path, missing: str, scratch: Path) -> 
     rows = Rows(table["image_id"].to_pylist(), table["wnid"].to_pylist(), table["photo_id"].to_pylist())
     located = locate(rows, open_images(images), scratch)
     if len(rows) and not any(located.ranges):
-        log.warning("none of the rows has an image in %s; check the path, or leave --images out", images)
+        log.warning("none of the rows has an image in %s; check the path, or leave `images` out", images)
     if located.missing and missing == "fail":
         first = located.missing[0]
         raise InputError(
             f"{len(located.missing):,} of {len(rows):,} rows have no image, the first is {rows.image_ids[first]}: "
-            f"{located.remarks[first]}; add the images, or choose --missing report or skip"
+            f"{located.remarks[first]}; add the images, or choose `missing` report or skip"
         )
     return located
 
@@ -213,7 +213,7 @@ def _check_faults(plan: _Plan, settings: PackageSettings, shards: Sequence[Shard
         first = min(faults)
         raise InputError(
             f"{len(faults):,} images cannot be used, the first is that of {_image_id(plan.captions.path, first)}: "
-            f"{faults[first]}; replace them, or choose --missing report or skip"
+            f"{faults[first]}; replace them, or choose `missing` report or skip"
         )
 
 

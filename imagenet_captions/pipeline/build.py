@@ -81,14 +81,16 @@ class BuildSettings:
         check_workers(self.workers)
         if (self.release is None) == (not self.urls):
             raise InputError(
-                "a build needs one source: give --release imagenet_captions.json, or --urls with ImageNet's URL list"
+                "a build needs one source: give `release` imagenet_captions.json, or `urls` with ImageNet's URL list"
             )
         if self.release is not None and self.match.ids is not None:
-            raise InputError("--ids goes with --urls; a release names its own images")
+            raise InputError("`ids` goes with `urls`; a release names its own images")
         if self.release is not None and (self.yfcc is not None or not self.ask_flickr):
-            raise InputError("--yfcc and --no-crawl go with --urls; a release has its texts, and asks nobody for more")
+            raise InputError(
+                "`yfcc` and `ask_flickr=False` go with `urls`; a release has its texts, and asks nobody for more"
+            )
         if not self.ask_flickr and (self.crawl.limit is not None or self.crawl.refresh_days is not None):
-            raise InputError("--limit and --refresh are about a crawl; leave them out, or --no-crawl")
+            raise InputError("`limit` and `refresh_days` are about a crawl; leave them out, or `ask_flickr=False`")
 
 
 def build(out: Path, settings: BuildSettings) -> None:
@@ -148,17 +150,18 @@ def _check_first(out: Path, work: Path, settings: BuildSettings) -> None:
     if end_of_links(out) in (end_of_links(work), *end_of_links(work).parents):
         raise InputError(f"the work folder {work} lies in the output {out}, which is replaced as a whole; give another")
     if (images := settings.package.images) is not None and files_of(images) is None:
-        require_there(images, "--images")
+        require_there(images, "`images`")
     for path in settings.urls:
         require_file(path, "the URL list")
     if settings.yfcc is not None:
-        require_there(settings.yfcc, "--yfcc")
+        require_there(settings.yfcc, "`yfcc`")
     if settings.urls and not (work / _STORE).exists():
         if settings.ask_flickr:
             read_credentials(settings.crawl.key_file, os.environ)
         elif settings.yfcc is None:
             raise InputError(
-                f"with --no-crawl the texts come from YFCC100M (--yfcc), or from an earlier crawl, and {work} has none"
+                f"with `ask_flickr=False` the texts come from YFCC100M (`yfcc`), or from an earlier crawl, and "
+                f"{work} has none"
             )
 
 
@@ -229,7 +232,7 @@ def open_source(files: SourceFiles, settings: CleanSettings) -> RawSource:
             return CrawlSource(matches, store, deny)
         if yfcc is not None:
             return YfccSource(yfcc, matches, deny)
-    raise InputError("cleaning needs one source: give --release, or --matches with --store, --yfcc or both")
+    raise InputError("cleaning needs one source: give `release`, or `matches` with `store`, `yfcc` or both")
 
 
 def _check_classes(matches: Path, wanted: ClassSet) -> None:
@@ -237,7 +240,7 @@ def _check_classes(matches: Path, wanted: ClassSet) -> None:
     with open_matches(matches) as opened:
         found = ClassSet.recorded(provenance(opened.schema_arrow).get("settings", {}))
     if found is not wanted:
-        raise InputError(f"{matches} was made with --classes {found.value}; give the same here, or match again")
+        raise InputError(f"{matches} was made with `classes` {found.value}; give the same here, or match again")
 
 
 @dataclass(frozen=True)
@@ -291,12 +294,12 @@ def _digest_of(role: str, path: Path | None) -> dict[str, str]:
     if path is None:
         return {}
     if files_of(path) is None:
-        require_there(path, f"--{role}")
+        require_there(path, f"`{role}`")
     return {role: _digest(role, path)}
 
 
 def _digest(role: str, path: Path) -> str:
-    log.info("checking whether --%s %s changed ...", role, path)  # reads a list, and lists all of ImageNet
+    log.info("checking whether `%s` %s changed ...", role, path)  # reads a list, and lists all of ImageNet
     return digest(path)
 
 

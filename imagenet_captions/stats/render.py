@@ -44,7 +44,7 @@ def per_class_csv(stats: Stats) -> str:
 
 
 def counts_tsv(stats: Stats) -> str:
-    """Rows per class as `filter --like` reads it: a header, then wnid and count."""
+    """Rows per class as `filter` reads it for `like`: a header, then wnid and count."""
     return "wnid\tcount\n" + "".join(f"{entry.wnid}\t{entry.rows}\n" for entry in stats.classes)
 
 

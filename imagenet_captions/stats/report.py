@@ -49,7 +49,7 @@ def report(
 
 def check_installed() -> None:
     """Refuse to go on without what the page is made with."""
-    require("report", "--html", "jinja2")
+    require("report", "`html`", "jinja2")
 
 
 def render(shown: ReportPage) -> str:

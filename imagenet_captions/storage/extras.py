@@ -27,7 +27,7 @@ def how_to_install(extra: str) -> str:
     """Return the words that say how to install an extra; the project is on no package index, so from a clone.
 
     >>> how_to_install("train")
-    "for the extra `train` run pip install '.[train]' in a clone of imagenet-captions (see Install in its README)"
+    "for the extra 'train' run pip install '.[train]' in a clone of imagenet-captions (see Install in its README)"
     """
     command = f"pip install '.[{extra}]'"
-    return f"for the extra `{extra}` run {command} in a clone of imagenet-captions (see Install in its README)"
+    return f"for the extra '{extra}' run {command} in a clone of imagenet-captions (see Install in its README)"

@@ -189,7 +189,7 @@ def _check_replaceable(path: Path, overwrite: bool, receipt: Path | None) -> Non
         raise InputError(f"{path} is there, where the receipt of the output would lie; give the output another name")
     raise InputError(
         f"the output {path} is there and was not written by imagenet-captions, or was changed since; "
-        "give another name, or --overwrite to replace it"
+        "give another name, or `overwrite=True` to replace it"
     )
 
 

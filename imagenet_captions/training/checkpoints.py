@@ -86,7 +86,7 @@ def check_pixels(path: Path, model: Model) -> None:
     if differing is not None:
         raise InputError(
             f"the checkpoint {path} is of a model whose images have {differing} {before.get(differing)}, and those of "
-            f"{model.name} now have {now[differing]}; give another --out, or go on with the version that wrote it"
+            f"{model.name} now have {now[differing]}; give another `out`, or go on with the version that wrote it"
         )
 
 
@@ -97,6 +97,6 @@ def _read(path: Path) -> dict[str, Any]:
     except UNREADABLE as error:
         raise InputError(
             f"the checkpoint {path} is broken ({reason(error)}); remove it to start this run anew, or give another "
-            "--out"
+            "`out`"
         ) from None
     return checkpoint

@@ -29,7 +29,7 @@ def make_loggers(settings: TrainSettings) -> list[Logger]:
         loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
     if "wandb" in settings.log:
         if find_spec("wandb") is None:
-            raise InputError("--log wandb needs wandb; install it with: pip install wandb")
+            raise InputError("`log` wandb needs wandb; install it with: pip install wandb")
         run_id = _read_wandb_id(folder) or secrets.token_hex(4)
         loggers.append(WandbLogger(name=settings.out.name, save_dir=folder, id=run_id, resume="allow"))
     return loggers
@@ -69,4 +69,4 @@ def _read_wandb_id(folder: Path) -> str | None:
     try:
         return str(json.loads(path.read_bytes())["id"])
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path} cannot be read; remove it to start a new W&B run, or leave --log wandb out") from None
+        raise InputError(f"{path} cannot be read; remove it to start a new W&B run, or leave `log` wandb out") from None

@@ -114,7 +114,7 @@ class TrainingModule(LightningModule):
             rate = learning_rate(self._recipe, self.length, step)
             raise InputError(
                 f"the loss at step {step} is not a number, at learning rate {rate:.2g}; the last checkpoint is from "
-                f"before; try a lower --lr, --clip-norm 1, or --precision 32, in another --out"
+                f"before; try a lower `lr`, `clip_norm=1`, or `precision='32'`, in another `out`"
             )
 
     def check_weights(self) -> None:
@@ -123,8 +123,8 @@ class TrainingModule(LightningModule):
             if parameter.requires_grad and not torch.isfinite(parameter).all():
                 raise InputError(
                     f"after step {self.global_step} the weights {shortened(name)} are not numbers, at learning rate "
-                    f"{self.rate():.2g}; the last checkpoint is from before; try a lower --lr, --clip-norm 1, or "
-                    f"--precision 32, in another --out"
+                    f"{self.rate():.2g}; the last checkpoint is from before; try a lower `lr`, `clip_norm=1`, or "
+                    f"`precision='32'`, in another `out`"
                 )
 
     def _note_bad(self, loss: Tensor) -> None:

@@ -42,7 +42,7 @@ def open_training_set(settings: TrainSettings) -> tuple[Examples, tuple[Class, .
     if len(examples) < recipe.batch_size:
         raise InputError(
             f"{settings.data} has {len(examples):,} images, fewer than a batch of {recipe.batch_size:,}; give "
-            f"--batch-size {max(settings.processes * recipe.accumulate, 2)} to {len(examples)}"
+            f"`batch_size` {max(settings.processes * recipe.accumulate, 2)} to {len(examples)}"
         )
     return examples, _head_classes(examples, settings) if recipe.objective == SUPERVISED else ()
 
@@ -57,7 +57,7 @@ def _head_classes(examples: Examples, settings: TrainSettings) -> tuple[Class, .
     named = ", ".join(f"{shortened(class_.key, 40)} ({shortened(class_.name, 40)})" for class_ in empty[:_SHOWN])
     more = f" and {len(empty) - _SHOWN} more" if len(empty) > _SHOWN else ""
     raise InputError(
-        f"no image of {settings.data} is of class {named}{more}; give --empty-classes drop for a head without "
+        f"no image of {settings.data} is of class {named}{more}; give `empty_classes='drop'` for a head without "
         f"{'it' if len(empty) == 1 else 'them'}, or keep for one with all {len(classes):,}"
     )
 
@@ -92,14 +92,14 @@ def _contrastive(model: Model, settings: TrainSettings) -> Model:
     if not model.has_text:
         raise InputError(
             f"{settings.init or settings.recipe.model} has no text tower, and the contrastive objective needs one; "
-            f"give its image tower with --init-image and a model with both as --model"
+            f"give its image tower with `init_image` and a model with both as `model`"
         )
     if settings.init_image is not None:
         source = load_model(settings.init_image)
         if source.spec != model.spec:
             raise InputError(
                 f"the images of {settings.init_image} are made by other rules than those of {model.name} "
-                f"({source.spec.size} pixels and {model.spec.size}, or other colours); give the --model it was made of"
+                f"({source.spec.size} pixels and {model.spec.size}, or other colours); give the `model` it was made of"
             )
         take_image_tower(model, source)
     model.drop_head()

@@ -72,37 +72,34 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
-                raise InputError(f"{name} {getattr(self, name)!r} is not possible; give one of {', '.join(choices)}")
+                raise InputError(f"`{name}` {getattr(self, name)!r} is not possible; give one of {', '.join(choices)}")
         for name in ("batch_size", "epochs", "accumulate"):
             if getattr(self, name) < 1:
-                raise InputError(f"{_flag(name)} {getattr(self, name)} is not possible; give 1 or more")
-        for name in ("warmup_steps", "warmup_epochs"):
-            if getattr(self, name) < 0:
-                raise InputError(f"--warmup {getattr(self, name)} is not possible; give 0 or more")
-        for name in ("lr", "weight_decay"):
+                raise InputError(f"`{name}` {getattr(self, name)} is not possible; give 1 or more")
+        for name in ("warmup_steps", "warmup_epochs", "lr", "weight_decay"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise InputError(f"{_flag(name)} {getattr(self, name)} is not possible; give 0 or more")
+                raise InputError(f"`{name}` {getattr(self, name)} is not possible; give 0 or more")
         self._check_regularisation()
         if self.clip_norm is not None and not self.clip_norm > 0:
-            raise InputError(f"{_flag('clip_norm')} {self.clip_norm} is not possible; give a number above 0")
+            raise InputError(f"`clip_norm` {self.clip_norm} is not possible; give a number above 0")
         if self.batch_size % self.accumulate:
             raise InputError(
-                f"--batch-size {self.batch_size} cannot be split into {self.accumulate} equal micro-batches; "
-                f"give an --accumulate that divides it"
+                f"`batch_size` {self.batch_size} cannot be split into {self.accumulate} equal micro-batches; "
+                f"give an `accumulate` that divides it"
             )
         if self.objective != CONTRASTIVE and self.lock != "none":
-            raise InputError(f"--lock {self.lock} is for the contrastive objective; leave it out for {self.objective}")
+            raise InputError(f"`lock` {self.lock} is for the contrastive objective; leave it out for {self.objective}")
 
     def _check_regularisation(self) -> None:
         if not 0 <= self.min_lr <= self.lr:
-            raise InputError(f"min_lr {self.min_lr} is not possible; give 0 to the learning rate of {self.lr}")
+            raise InputError(f"`min_lr` {self.min_lr} is not possible; give 0 to the learning rate of {self.lr}")
         for name in ("label_smoothing", "drop_path"):
             if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{_flag(name)} {getattr(self, name)} is not possible; give 0 or more, below 1")
+                raise InputError(f"`{name}` {getattr(self, name)} is not possible; give 0 or more, below 1")
         if not (math.isfinite(self.mixup) and self.mixup >= 0):
-            raise InputError(f"mixup {self.mixup} is not possible; give 0 or more")
+            raise InputError(f"`mixup` {self.mixup} is not possible; give 0 or more")
         if len(self.randaugment) not in (0, 2):
-            raise InputError(f"randaugment {self.randaugment} is not possible; give operations and strength, or none")
+            raise InputError(f"`randaugment` {self.randaugment} is not possible; give operations and strength, or none")
 
 
 _CHOICES = {
@@ -140,7 +137,3 @@ def unread_values(recipe: Recipe) -> frozenset[str]:
     if recipe.objective == SIMCLR:
         return frozenset(unread | {"flip", "crop", "randaugment", "label_smoothing"})
     return frozenset(unread | {"colour", "temperature"} | ({"crop_scale"} if recipe.crop == "placed" else set()))
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")

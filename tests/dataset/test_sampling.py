@@ -86,13 +86,13 @@ def test_the_steps_and_their_order() -> None:
 
 @pytest.mark.parametrize("text", ["", "0.1.2", "many", "1e5", "ten%"])
 def test_a_sample_that_cannot_be_read(text: str) -> None:
-    with pytest.raises(InputError, match="--sample"):
+    with pytest.raises(InputError, match="`sample`"):
         parse_sample(text)
 
 
 @pytest.mark.parametrize("text", ["", "5", "5:", ":5", "5:5:5", "-1:5", "a:b", "①:1"])
 def test_a_trim_that_cannot_be_read(text: str) -> None:
-    with pytest.raises(InputError, match="--trim-tail"):
+    with pytest.raises(InputError, match="`trim_tail`"):
         TailTrim.parse(text)
 
 

@@ -254,7 +254,7 @@ def test_the_engine_is_no_reason_to_build_again_and_ray_says_nothing(tmp_path: P
 def test_without_ray_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with (
-        pytest.raises(InputError, match="--engine ray needs ray, which is not installed; for the extra `ray` run"),
+        pytest.raises(InputError, match="`engine='ray'` needs ray, which is not installed; for the extra 'ray' run"),
         open_engine(EngineSettings("ray", workers=2)),
     ):
         pass
@@ -263,7 +263,7 @@ def test_without_ray_one_sentence_says_what_to_install(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
-        ("127.0.0.1:1", "no Ray cluster answers at --ray-address '127.0.0.1:1'"),
+        ("127.0.0.1:1", "no Ray cluster answers at `ray_address` '127.0.0.1:1'"),
         ("127.0.0.1:99999", "no Ray cluster answers"),
         ("somewhere", "give HOST:PORT"),
         ("ray://127.0.0.1:10001", "give HOST:PORT"),
@@ -282,9 +282,9 @@ def test_an_address_without_a_cluster_is_one_sentence_at_once(address: str, sent
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"ray_address": "head:6379"}, "--ray-address means nothing without --engine ray"),
-        ({"name": "spark"}, "--engine 'spark' is not possible; give one of local, ray"),
-        ({"workers": 0}, "--workers 0 is not possible"),
+        ({"ray_address": "head:6379"}, "`ray_address` means nothing without `engine='ray'`"),
+        ({"engine": "spark"}, "`engine` 'spark' is not possible; give one of local, ray"),
+        ({"workers": 0}, "`workers` 0 is not possible"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(settings: dict[str, str | int], sentence: str) -> None:
@@ -294,5 +294,8 @@ def test_settings_that_mean_nothing_are_refused(settings: dict[str, str | int], 
 
 def test_an_export_in_one_piece_refuses_the_engine(tmp_path: Path) -> None:
     pytest.importorskip("ray")
-    with RayEngine(workers=2) as engine, pytest.raises(InputError, match="--engine ray means nothing for --to slim"):
+    with (
+        RayEngine(workers=2) as engine,
+        pytest.raises(InputError, match="`engine='ray'` means nothing for `to='slim'`"),
+    ):
         ExportSettings("slim", engine=engine)

@@ -138,7 +138,7 @@ def test_a_cluster_that_asks_for_another_token_is_one_sentence(
         monkeypatch.setenv(name, value)
     begun = time.monotonic()
     with (
-        pytest.raises(InputError, match=r"the Ray cluster at --ray-address '127\.0\.0\.1:") as caught,
+        pytest.raises(InputError, match=r"the Ray cluster at `ray_address` '127\.0\.0\.1:") as caught,
         open_engine(EngineSettings("ray", head.address)),
     ):
         pass

@@ -110,7 +110,7 @@ def test_labels_from_the_packed_devkit(tmp_path: Path) -> None:
     devkit = tmp_path / "elsewhere" / "devkit.tar.gz"
     devkit.parent.mkdir()
     write_tar(devkit, {f"ILSVRC2012_devkit_t12/data/{GROUND_TRUTH}": ground_truth(VAL)}, "w:gz")
-    with pytest.raises(InputError, match=r"no labels lie beside it.*--labels"):
+    with pytest.raises(InputError, match=r"no labels lie beside it.*`labels`"):
         open_test_set("imagenet", val, tmp_path)
     assert found_in(open_test_set("imagenet", val, tmp_path, devkit)) == VAL_ANSWERS
     devkit.rename(tmp_path / "ILSVRC2012_devkit_t12.tar.gz")

@@ -85,13 +85,13 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path, pictures: Path, to: str)
     ("settings", "told"),
     [
         ({"to": "parquet"}, "give one of open-clip-csv, webdataset"),
-        ({"to": "slim", "seed": 1}, "--seed means nothing for --to slim"),
-        ({"to": "slim", "shard_size": 1}, "--shard-size means nothing"),
-        ({"to": "slim", "images": Path("x")}, "--images means nothing"),
-        ({"to": "webdataset", "path_prefix": "x"}, "--path-prefix means nothing"),
-        ({"to": "release-json", "caption": CaptionTemplate()}, "--caption means nothing"),
-        ({"to": "attribution", "caption": CaptionTemplate()}, "--caption means nothing"),
-        ({"to": "webdataset", "shard_size": 0}, "--shard-size 0 is not possible"),
+        ({"to": "slim", "seed": 1}, "`seed` means nothing for `to='slim'`"),
+        ({"to": "slim", "shard_size": 1}, "`shard_size` means nothing"),
+        ({"to": "slim", "images": Path("x")}, "`images` means nothing"),
+        ({"to": "webdataset", "path_prefix": "x"}, "`path_prefix` means nothing"),
+        ({"to": "release-json", "caption": CaptionTemplate()}, "`caption` means nothing"),
+        ({"to": "attribution", "caption": CaptionTemplate()}, "`caption` means nothing"),
+        ({"to": "webdataset", "shard_size": 0}, "`shard_size` 0 is not possible"),
     ],
 )
 def test_a_setting_without_effect_is_refused(settings: dict[str, object], told: str) -> None:

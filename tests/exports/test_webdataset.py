@@ -148,7 +148,7 @@ def test_an_empty_caption_stays_if_the_template_says_so(tmp_path: Path, pictures
 
 def test_a_dataset_without_images_needs_them(tmp_path: Path, pictures: dict[str, bytes]) -> None:
     made = dataset(tmp_path, captions())
-    with pytest.raises(InputError, match="say where they lie with --images"):
+    with pytest.raises(InputError, match="say where they lie with `images`"):
         export(made, tmp_path / "wds", ExportSettings("webdataset"))
     train_folder(tmp_path / "others", images(["n02687172_17"]))
     with pytest.raises(InputError, match="none of the 25 rows' images"):

@@ -63,7 +63,7 @@ def test_the_large_models_have_blocks(name: str, least: int) -> None:
 
 
 def test_a_model_without_blocks_is_refused() -> None:
-    with pytest.raises(InputError, match="--grad-checkpointing has no effect on this model"):
+    with pytest.raises(InputError, match="`grad_checkpointing=True` has no effect on this model"):
         checkpoint_blocks(nn.Sequential(nn.Linear(2, 2)))
 
 

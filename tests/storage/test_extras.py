@@ -24,7 +24,7 @@ def test_a_missing_extra_is_named_with_its_command_and_its_place(monkeypatch):
     with pytest.raises(InputError) as caught:
         extras.require("train", "training")
     assert str(caught.value) == (
-        "training needs torch, which is not installed; for the extra `train` run pip install '.[train]' in a clone of "
+        "training needs torch, which is not installed; for the extra 'train' run pip install '.[train]' in a clone of "
         "imagenet-captions (see Install in its README)"
     )
 

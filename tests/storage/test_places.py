@@ -265,7 +265,7 @@ MISTAKES = [
     (["verify", "s3://AKIA:{secret}@bucket/x"], "secrets"),
     (["match", "--urls", "https://host/x?X-Amz-Signature={secret}"], "secrets"),
     (["verify", "S3://"], "names no bucket"),
-    (["verify", "gs://bucket/x"], "gs:// needs a package that is not installed; for the extra `cloud` run"),
+    (["verify", "gs://bucket/x"], "gs:// needs a package that is not installed; for the extra 'cloud' run"),
     (["verify", "sftp://host/x"], "sftp:// needs a package that is not installed; fsspec's documentation says"),
     (["build", "--release", "{sample}", "--out", "{bucket}/x", "--work", "{bucket}/work"], "need a disk"),
     (["crawl", "--matches", "{bucket}/m.parquet", "--store", "{bucket}/photos.sqlite"], "SQLite works on files"),

@@ -39,7 +39,7 @@ def test_memory_that_ran_out(data: Path, tmp_path: Path, monkeypatch: pytest.Mon
         raise error
 
     at_step(monkeypatch, 1, happens)
-    with pytest.raises(InputError, match=r"with 8 images a process at a time \(--batch-size 8.*; lower --batch-size"):
+    with pytest.raises(InputError, match=r"with 8 images a process at a time \(`batch_size` 8.*; lower `batch_size`"):
         train(settings(data, tmp_path / "run"))
 
 
@@ -57,7 +57,7 @@ def test_a_loss_that_is_no_number(data: Path, tmp_path: Path, monkeypatch: pytes
 
     at_step(monkeypatch, 4, happens)
     run = settings(data, tmp_path / "run", log_every=100)
-    with pytest.raises(InputError, match=r"the loss at step 4 is not a number, at learning rate 0\.0.*a lower --lr"):
+    with pytest.raises(InputError, match=r"the loss at step 4 is not a number, at learning rate 0\.0.*a lower `lr`"):
         train(run)
     assert read_checkpoint_step(run.out / LAST) == 3
     assert not (run.out / "done.json").exists()
@@ -137,13 +137,18 @@ def test_a_broken_checkpoint(data: Path, tmp_path: Path, broken: bytes) -> None:
     [
         ("micro-contrastive", (), {}, r"has neither texts nor labels"),
         ("micro-supervised", ("caption",), {}, r"has no labels"),
-        ("micro-supervised", ("label",), {"batch_size": 25}, r"has 24 images, fewer than a batch of 25; give --batch"),
+        (
+            "micro-supervised",
+            ("label",),
+            {"batch_size": 25},
+            r"has 24 images, fewer than a batch of 25; give `batch_size`",
+        ),
         ("micro-supervised", ("label",), {"init": "nowhere"}, r"nowhere"),
         ("micro-supervised", ("label",), {"ids": Path("nowhere.txt")}, r"the list of ids nowhere\.txt does not exist"),
         ("micro-supervised", ("label",), {"model": "RN5"}, r"'RN5'"),
         ("micro-contrastive", ("caption",), {"model": "resnet50"}, r"resnet50 has no text tower, and the contrastive"),
         ("micro-contrastive", ("caption",), {"caption": "subtitle"}, r"there is no caption field 'subtitle'"),
-        ("micro-contrastive", ("caption",), {"log": ("wandb",)}, r"--log wandb needs wandb"),
+        ("micro-contrastive", ("caption",), {"log": ("wandb",)}, r"`log` wandb needs wandb"),
     ],
 )
 def test_a_run_that_cannot_start(
@@ -160,7 +165,7 @@ def test_a_class_without_images(tmp_path: Path) -> None:
     ids = tmp_path / "ids.txt"
     ids.write_text("".join(f"image_{row:03}\n" for row in range(24) if row % 3 != 1))
     changes: dict[str, Any] = {"ids": ids, "model": "micro", "epochs": 1}
-    with pytest.raises(InputError, match=r"no image of .* is of class \S+ \(goldfish\); give --empty-classes drop"):
+    with pytest.raises(InputError, match=r"no image of .* is of class \S+ \(goldfish\); give `empty_classes='drop'`"):
         train(settings(data, tmp_path / "fail", "micro-supervised", **changes))
     from imagenet_captions.models.load import load_model
 
@@ -172,14 +177,14 @@ def test_a_class_without_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"batch_size": 9, "devices": 2}, "--batch-size 9 cannot be shared by 2 processes"),
-        ({"devices": 0}, "--devices 0 is not possible"),
-        ({"workers": -1}, "--workers -1 is not possible"),
-        ({"steps": 0}, "--steps 0 is not possible"),
-        ({"accumulate": 8}, "--accumulate 8 leaves one image a part"),
-        ({"init": "a", "init_image": "b"}, "--init and --init-image both"),
-        ({"init_image": "b", "recipe": "micro-simclr"}, "--init-image is for the contrastive objective"),
-        ({"log": ("paper",)}, "--log 'paper' is not possible"),
+        ({"batch_size": 9, "devices": 2}, "`batch_size` 9 cannot be shared by 2 processes"),
+        ({"devices": 0}, "`devices` 0 is not possible"),
+        ({"workers": -1}, "`workers` -1 is not possible"),
+        ({"steps": 0}, "`steps` 0 is not possible"),
+        ({"accumulate": 8}, "`accumulate` 8 leaves one image a part"),
+        ({"init": "a", "init_image": "b"}, "`init` and `init_image` both"),
+        ({"init_image": "b", "recipe": "micro-simclr"}, "`init_image` is for the contrastive objective"),
+        ({"log": ("paper",)}, "`log` 'paper' is not possible"),
     ],
 )
 def test_settings_that_cannot_be(tmp_path: Path, change: dict[str, Any], sentence: str) -> None:

@@ -28,7 +28,7 @@ class Apart:
 
 
 def differences(first: Run, second: Run, amounts: Mapping[str, Amount], model: str | None = None) -> tuple[Apart, ...]:
-    """Everything in which two runs of one seed differ, by the names that `train --show` uses."""
+    """Everything in which two runs of one seed differ, by the names that `train` shows uses."""
     runs = first, second
     sizes = [amounts[run.model_of or run.name] for run in runs]
     one, other = (

@@ -1,4 +1,4 @@
-"""Which images count (`--ids`): the ids of an ImageNet training set, in any form in which people keep one."""
+"""Which images count: the ids of an ImageNet training set, in any form in which people keep one."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def filter_to_ids(dataset: Path, out: Path, settings: FilterSettings, overwrite:
     Returns the number of rows kept, and left out by each step.
     """
     if settings.local_labels:
-        raise InputError("--local-labels goes with --out; a list of ids has no labels")
+        raise InputError("`local_labels=True` goes with `out`; a list of ids has no labels")
     with producing([out], [dataset, *settings.files()], overwrite, receipt_path(out)) as new, unchanged(dataset):
         selection = select(dataset, settings)
         with new.files[0].open("w", encoding="utf-8", newline="") as opened:

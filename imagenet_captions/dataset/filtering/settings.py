@@ -48,8 +48,8 @@ class RowConditions:
             some = [filters.in_list(name) for name in self.lists]
             some += [filters.in_class(*self.classes, among=among)] if self.classes else []
             parts.append(reduce(lambda left, right: left | right, some))
-        parts += [filters.contains(*_pair(text, "--contains", "title=dog")) for text in self.contains]
-        parts += [filters.matches(*_pair(text, "--matches", "title=^IMG")) for text in self.matches]
+        parts += [filters.contains(*_pair(text, "`contains`", "title=dog")) for text in self.contains]
+        parts += [filters.matches(*_pair(text, "`matches`", "title=^IMG")) for text in self.matches]
         parts += [filters.has(name) for name in self.has]
         for function, values in ((filters.language, self.languages), (filters.license_in, self.licenses)):
             parts += [function(*values)] if values else []

@@ -58,7 +58,7 @@ class Trained:
         if (find_columns(self.classes, classes) < 0).all():
             raise InputError(
                 f"the training images' classes ({shown(self.classes)}) are not those of the test set "
-                f"({shown(classes)}); give --train data of the same classes"
+                f"({shown(classes)}); give `train` data of the same classes"
             )
 
     def scores(self, features: npt.NDArray[np.float32], classes: Sequence[Class]) -> Scores:

@@ -24,7 +24,7 @@ class Head:
     def __init__(self, model: Model) -> None:
         if not model.has_head or model.head_classes is None:
             raise InputError(
-                f"model {model.name} has no head of classes; give --classifier zero-shot, linear-probe, k-shot or "
+                f"model {model.name} has no head of classes; give `classifier` zero-shot, linear-probe, k-shot or "
                 "prototypes"
             )
         self._model = model.name

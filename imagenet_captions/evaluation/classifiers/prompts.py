@@ -24,7 +24,7 @@ def read_prompts(prompts: str) -> tuple[str, ...]:
     """
     if prompts in PROMPT_SETS:
         return {"none": ("{}",), "one": (_ONE,), "80": open_clip_templates()}[prompts]
-    path = require_file(Path(prompts), f"--prompts is none of {', '.join(PROMPT_SETS)}, and the file")
+    path = require_file(Path(prompts), f"`prompts` is none of {', '.join(PROMPT_SETS)}, and the file")
     sentences = tuple(line for line in _lines(path) if line)
     if not sentences:
         raise InputError(f"{path} has no sentence; give one a line, with {{}} in the place of the class's name")
@@ -49,7 +49,7 @@ def read_names(names: str, classes: Sequence[Class]) -> tuple[Class, ...]:
             each._replace(name=imagenet.by_wnid(each.key).lemmas[0]) if imagenet.is_class(each.key) else each
             for each in classes
         )
-    path = require_file(Path(names), f"--names is none of {', '.join(NAMES)}, and the file")
+    path = require_file(Path(names), f"`names` is none of {', '.join(NAMES)}, and the file")
     lines = [line for line in _lines(path) if line]
     by_key = dict(_pair(line) for line in lines if "\t" in line)
     if not by_key:

@@ -30,7 +30,7 @@ class ZeroShot:
         if not model.has_text:
             raise InputError(
                 f"model {model.name} has no text tower, which a zero-shot classifier needs; "
-                "give --classifier linear-probe, k-shot, prototypes or head"
+                "give `classifier` linear-probe, k-shot, prototypes or head"
             )
         self._model, self._prompts, self._names = model, prompts, names
         self._templates = read_prompts(prompts)
@@ -40,7 +40,7 @@ class ZeroShot:
         """Embed the sentences of classes that are new; refuse classes without names."""
         named = read_names(self._names, classes)
         if all(each.name.isdigit() for each in named):
-            raise InputError("the test set's classes are numbers without names; give their names with --names FILE")
+            raise InputError("the test set's classes are numbers without names; give their names with `names` FILE")
         missing = list(dict.fromkeys(each.name for each in named if each.name not in self._embedded))
         if missing:
             self._embedded.update(zip(missing, embed_names(self._model, missing, self._templates), strict=True))

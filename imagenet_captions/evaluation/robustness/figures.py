@@ -70,7 +70,7 @@ _STYLE: dict[str, Any] = {
 def check_figure_path(path: Path) -> None:
     """Refuse a figure that could not be drawn in the end: a wrong suffix, or no matplotlib."""
     if path.suffix.lower() not in FORMATS:
-        raise InputError(f"--plot {path} is no {' or '.join(FORMATS)} file; give it one of these suffixes")
+        raise InputError(f"`path` {path} is no {' or '.join(FORMATS)} file; give it one of these suffixes")
     require("report", "a figure", "matplotlib")
 
 

@@ -67,7 +67,7 @@ def _notes_on_classes(report: RobustnessReport) -> Iterable[str]:
         if len(forms) > 1:
             yield (
                 f"{shift.label}: some models are compared on its own classes and some on all 1000 (marked *), by two "
-                f"different curves; --all-classes compares all alike"
+                f"different curves; `all_classes=True` compares all alike"
             )
 
 

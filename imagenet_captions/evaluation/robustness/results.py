@@ -92,7 +92,7 @@ def parse_results(text: str, name: str = "the results", units: str | None = None
     ('fraction', {'imagenet': 76.0, 'imagenet-v2': 63.0})
     """
     if units is not None and units not in UNITS:
-        raise InputError(f"--units {units!r:.40} is not known; say percent or fraction")
+        raise InputError(f"`units` {units!r:.40} is not known; say percent or fraction")
     columns, rows = _read_cells(text, name)
     _check_columns(columns, name)
     _check_models(rows, name)
@@ -195,7 +195,7 @@ def _read_sizes(row: Mapping[str, str], name: str) -> dict[str, int]:
 def _settle_units(models: Sequence[str], numbers: Sequence[Mapping[str, float]], name: str, asked: str | None) -> str:
     largest = max((value for row in numbers for value in row.values()), default=0.0)
     if asked == "fraction" and largest > 1:
-        raise InputError(f"{name} has an accuracy of {largest:g}, which is no fraction; say --units percent")
+        raise InputError(f"{name} has an accuracy of {largest:g}, which is no fraction; say `units='percent'`")
     if asked is not None or largest <= 1:
         return asked or "fraction"
     for model, row in zip(models, numbers, strict=True):
@@ -203,7 +203,7 @@ def _settle_units(models: Sequence[str], numbers: Sequence[Mapping[str, float]],
         if odd is not None:
             raise InputError(
                 f"{name} seems to mix percent and fractions: {quoted(model)} has {row[odd]:g} in {odd}, while the "
-                f"largest accuracy is {largest:g}; use one unit, or say --units percent if this is right"
+                f"largest accuracy is {largest:g}; use one unit, or say `units='percent'` if this is right"
             )
     return "percent"
 

@@ -23,7 +23,7 @@ def check_results(
     """Refuse, before anything is computed, a table that cannot take the row, and a row without what it needs."""
     if IMAGENET not in test_sets or not any(shift.column in test_sets for shift in SHIFTS):
         raise InputError(
-            f"--results {path} needs ImageNet and a shift; give --on imagenet=PATH and one of "
+            f"`results` {path} needs ImageNet and a shift; give `test_sets` imagenet=PATH and one of "
             f"{', '.join(shift.column for shift in SHIFTS)}"
         )
     check_place(path, inputs)

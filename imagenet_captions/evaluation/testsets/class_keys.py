@@ -52,7 +52,7 @@ def _checked(found: dict[str, str], known: KnownSet, where: str) -> dict[str, st
     if others:
         raise InputError(
             f"{where} has {_some(others)} beside the {len(wnids)} classes of {known.label}; "
-            f"check that --on {known.name}= names the right place"
+            f"check that `test_sets` {known.name}= names the right place"
         )
     return dict(found)
 

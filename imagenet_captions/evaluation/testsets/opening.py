@@ -35,9 +35,9 @@ def open_test_set(name: str, path: Path, scratch: Path, labels: Path | None = No
     Raises InputError for a place that is not there or has no images, and for classes that are not the set's.
     """
     if files_of(path) is None:
-        require_there(path, f"--on {name}:")
+        require_there(path, f"`test_sets` {name}:")
     if path.name.lower().endswith(".zip"):
-        raise InputError(f"--on {name}={path} is a zip; unpack it and give the folder")
+        raise InputError(f"`test_sets` {name}={path} is a zip; unpack it and give the folder")
     known = KNOWN.get(name)
     if known is None:
         return _own_classes(name, open_examples(path))
@@ -107,12 +107,12 @@ def _known_set(known: KnownSet, images: Images, answers: Sequence[str | None], p
 def _own_classes(name: str, examples: Examples) -> TestSet:
     if examples.classes is None or not len(examples):
         raise InputError(
-            f"--on {name}={examples.source} has no labels, and a test set needs them; give one with a label for each "
-            f"image, or one of {', '.join(KNOWN)}"
+            f"`test_sets` {name}={examples.source} has no labels, and a test set needs them; give one with a label "
+            f"for each image, or one of {', '.join(KNOWN)}"
         )
     kept: Labels = np.flatnonzero(examples.labels >= 0)
     if not len(kept):
-        raise InputError(f"--on {name}={examples.source} has no image with a label; check the path")
+        raise InputError(f"`test_sets` {name}={examples.source} has no image with a label; check the path")
     own = tuple(Class(each.key, each.name) for each in examples.classes)
     answers, groups = one_answer_a_class(own)
     return TestSet(

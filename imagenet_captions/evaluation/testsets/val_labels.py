@@ -100,7 +100,7 @@ def _nearby(source: Path) -> Path:
                 return folder / place
     raise InputError(
         f"{source} has its images flat, and no labels lie beside it; put ILSVRC2012_devkit_t12.tar.gz or "
-        "LOC_val_solution.csv there, or name one with --labels"
+        "LOC_val_solution.csv there, or name one with `labels`"
     )
 
 

@@ -136,7 +136,7 @@ def require_classes(examples: Examples) -> tuple[Class, ...]:
             "or folders named for the classes"
         )
     if unknown:
-        raise InputError(f"{unknown:,} images of {examples.source} have no label; leave them out, with --ids for one")
+        raise InputError(f"{unknown:,} images of {examples.source} have no label; leave them out, with `ids` for one")
     return examples.classes
 
 

@@ -86,7 +86,7 @@ def _image_column(source: Path, schema: pa.Schema) -> str:
         if name in schema.names and is_bytes(schema.field(name).type):
             return name
     if is_dataset(source):
-        raise InputError(f"{source} holds texts without images; build it again with --images")
+        raise InputError(f"{source} holds texts without images; build it again with `images`")
     raise InputError(f"{source} has no column of images (bytes, or bytes and path); it has {', '.join(schema.names)}")
 
 

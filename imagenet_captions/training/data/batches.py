@@ -81,7 +81,7 @@ class LoaderSettings:
 
     def __post_init__(self) -> None:
         if self.workers < 0:
-            raise InputError(f"--workers {self.workers} is not possible; give 0 (none beside this process) or more")
+            raise InputError(f"`workers` {self.workers} is not possible; give 0 (none beside this process) or more")
 
 
 class Loader:
@@ -134,7 +134,7 @@ class Loader:
                 raise
             raise StoppedEarly(
                 "a worker process of the loader was killed, most often for lack of memory; run the same command "
-                "again, with fewer --workers if it happens twice"
+                "again, with fewer `workers` if it happens twice"
             ) from None
 
 
@@ -198,7 +198,7 @@ class Samples:
         except BrokenImage as error:
             raise InputError(
                 f"the image {shortened(self.examples.image_id(row))} of {self.examples.source} cannot be used "
-                f"({error}); repair it, or leave it out with --ids"
+                f"({error}); repair it, or leave it out with `ids`"
             ) from None
 
 

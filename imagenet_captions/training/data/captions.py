@@ -101,7 +101,7 @@ def with_captions(examples: Examples, sampler: CaptionSampler) -> Examples:
     kept = np.flatnonzero(np.fromiter(_has_caption(examples, sampler), bool, len(examples)))
     if not len(kept):
         template = "its own captions" if sampler.template is None else f"the caption {sampler.template}"
-        raise InputError(f"no image of {examples.source} has a text by {template}; give other fields with --caption")
+        raise InputError(f"no image of {examples.source} has a text by {template}; give other fields with `caption`")
     if len(kept) == len(examples):
         return examples
     log.info("%s of %s images have no caption and are left out", f"{len(examples) - len(kept):,}", f"{len(examples):,}")

@@ -53,7 +53,7 @@ class ShardedSampler:
         if batch_size < 1 or batch_size % world_size:
             raise InputError(
                 f"a batch of {batch_size} images cannot be shared out evenly to {world_size} processes; "
-                f"give a --batch-size that {world_size} divides"
+                f"give a `batch_size` that {world_size} divides"
             )
         if count < world_size:
             raise InputError(f"{count} images are too few for {world_size} processes; use fewer processes")

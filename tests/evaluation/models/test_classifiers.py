@@ -96,7 +96,7 @@ def test_prompts_that_cannot_be_used(tmp_path: Path) -> None:
 def test_zero_shot_needs_texts_and_names() -> None:
     with pytest.raises(InputError, match="no text tower"):
         ZeroShot(MadeModel(has_text=False))
-    with pytest.raises(InputError, match="--names FILE"):
+    with pytest.raises(InputError, match="`names` FILE"):
         ZeroShot(MadeModel(), "none").prepare([Class("0", "0"), Class("1", "1")])
 
 
@@ -225,13 +225,13 @@ def test_numbers_are_matched_by_name() -> None:
     ("settings", "message"),
     [
         ({"kind": "nearest"}, "no classifier 'nearest'"),
-        ({"kind": "linear-probe"}, "--train DATA"),
-        ({"kind": "k-shot", "train": Path("x")}, "--k N"),
-        ({"kind": "k-shot", "train": Path("x"), "k": 0}, "--k N"),
-        ({"kind": "head", "prompts": "one"}, "--prompts has no effect"),
-        ({"kind": "prototypes", "train": Path("x"), "k": 2}, "--k has no effect"),
-        ({"train": Path("x")}, "--train has no effect"),
-        ({"kind": "head", "names": "wordnet"}, "--names has no effect"),
+        ({"kind": "linear-probe"}, "`train` DATA"),
+        ({"kind": "k-shot", "train": Path("x")}, "`k` N"),
+        ({"kind": "k-shot", "train": Path("x"), "k": 0}, "`k` N"),
+        ({"kind": "head", "prompts": "one"}, "`prompts` has no effect"),
+        ({"kind": "prototypes", "train": Path("x"), "k": 2}, "`k` has no effect"),
+        ({"train": Path("x")}, "`train` has no effect"),
+        ({"kind": "head", "names": "wordnet"}, "`names` has no effect"),
     ],
 )
 def test_settings_that_make_no_classifier(settings: dict[str, object], message: str) -> None:

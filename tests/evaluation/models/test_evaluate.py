@@ -257,10 +257,10 @@ def test_a_model_that_gives_no_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"test_sets": ()}, "--on NAME=PATH"),
-        ({"test_sets": (("a", Path("x")), ("a", Path("y")))}, "--on a is given twice"),
+        ({"test_sets": ()}, "`test_sets` NAME=PATH"),
+        ({"test_sets": (("a", Path("x")), ("a", Path("y")))}, "`test_sets` a is given twice"),
         ({"test_sets": (("imagenet_on_r_classes", Path("x")),)}, "rename it"),
-        ({"test_sets": (("imagenet-r", Path("x")),), "labels": Path("y")}, "--labels are those"),
+        ({"test_sets": (("imagenet-r", Path("x")),), "labels": Path("y")}, "`labels` are those"),
     ],
 )
 def test_settings_that_measure_nothing(settings: dict[str, Any], message: str) -> None:
@@ -270,7 +270,7 @@ def test_settings_that_measure_nothing(settings: dict[str, Any], message: str) -
 
 @pytest.mark.parametrize(
     ("reading", "message"),
-    [({"batch_size": 0}, "--batch-size 0"), ({"workers": -1}, "--workers -1")],
+    [({"batch_size": 0}, "`batch_size` 0"), ({"workers": -1}, "`workers` -1")],
 )
 def test_reading_that_is_not_possible(reading: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
@@ -278,7 +278,7 @@ def test_reading_that_is_not_possible(reading: dict[str, int], message: str) -> 
 
 
 def test_a_device_that_is_not_there() -> None:
-    with pytest.raises(InputError, match="--device 'abacus' cannot be used"):
+    with pytest.raises(InputError, match="`device` 'abacus' cannot be used"):
         Reading(device="abacus").torch_device()
 
 

@@ -79,7 +79,7 @@ def test_what_is_refused(text: str, sentence: str) -> None:
 
 
 def test_fractions_above_one_are_refused() -> None:
-    with pytest.raises(InputError, match="say --units percent"):
+    with pytest.raises(InputError, match="say `units='percent'`"):
         parse_results(HEADER + "a,76,63,1\n", units="fraction")
 
 

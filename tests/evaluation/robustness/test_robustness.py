@@ -143,8 +143,10 @@ def test_one_model_without_same_classes_does_not_change_another() -> None:
     other = Result("other", {IMAGENET: 60.0, "imagenet-r": 40.0})
     alone, beside = measure_robustness([RN50]).models[0], measure_robustness([RN50, other]).models[0]
     assert alone == beside
-    assert any("--all-classes" in note for note in write_notes(measure_robustness([RN50, other])))
-    assert not any("--all-classes" in note for note in write_notes(measure_robustness([RN50, other], all_classes=True)))
+    assert any("`all_classes=True`" in note for note in write_notes(measure_robustness([RN50, other])))
+    assert not any(
+        "`all_classes=True`" in note for note in write_notes(measure_robustness([RN50, other], all_classes=True))
+    )
 
 
 @given(

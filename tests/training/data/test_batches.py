@@ -92,7 +92,7 @@ def test_a_broken_image_ends_the_run_and_is_named(workers: int) -> None:
     with pytest.raises(InputError) as raised:
         seen.extend(row for batch in loader for row in batch.indices.tolist())
     assert str(raised.value) == (
-        "the image image-7 of made cannot be used (not an image); repair it, or leave it out with --ids"
+        "the image image-7 of made cannot be used (not an image); repair it, or leave it out with `ids`"
     )
     order = make_loader(Made(30), TrainTransform(SPEC), LoaderSettings(5, workers=0))
     before = takewhile(lambda share: 7 not in share.rows, order.sampler)
@@ -128,5 +128,5 @@ def test_examples_without_labels_or_captions() -> None:
 
 
 def test_negative_workers() -> None:
-    with pytest.raises(InputError, match="--workers -1"):
+    with pytest.raises(InputError, match="`workers` -1"):
         LoaderSettings(4, workers=-1)
