@@ -16,8 +16,9 @@ from imagenet_captions.ablations.run import Experiment, is_tested, prepare, run_
 from imagenet_captions.ablations.samples import test_samples, training_samples
 from imagenet_captions.ablations.settings import LOCK, AblateSettings, check_settings, recorded
 from imagenet_captions.ablations.table import FROM_TEXT, Run, Table
-from imagenet_captions.ablations.testing import METRICS, read_answers
+from imagenet_captions.ablations.testing import read_answers
 from imagenet_captions.errors import InputError
+from imagenet_captions.storage.file_names import METRICS
 from imagenet_captions.storage.locks import locked
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from imagenet_captions.ablations.rows import Ints, choose_rows, nested_order
@@ -29,6 +28,7 @@ from imagenet_captions.images.examples import Class, Examples, open_examples, se
 from imagenet_captions.images.examples.classes_of import named_classes
 from imagenet_captions.storage.files import replacing, write_json, write_text
 from imagenet_captions.storage.parquet import read_table
+from imagenet_captions.storage.parquet_writing import open_parquet_writer
 from imagenet_captions.training.data.captions import make_sampler, with_captions
 
 _AT_ONCE = 1000
@@ -177,7 +177,7 @@ def _write_labelled(path: Path, examples: Examples, rows: Ints, labels: Ints, cl
             )
         },
     )
-    with replacing(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+    with replacing(path) as partial, open_parquet_writer(partial, schema) as writer:
         for start in range(0, len(rows), _AT_ONCE):
             batch = [
                 {

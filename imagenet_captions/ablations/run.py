@@ -22,12 +22,13 @@ from imagenet_captions.ablations.micro.dataset import write_micro_dataset, write
 from imagenet_captions.ablations.planning import Amount, amount_of
 from imagenet_captions.ablations.settings import INPUTS, AblateSettings
 from imagenet_captions.ablations.table import Run, Table
-from imagenet_captions.ablations.testing import ANSWERS, METRICS, Fitting, needs_fitting, test_run
+from imagenet_captions.ablations.testing import ANSWERS, Fitting, needs_fitting, test_run
 from imagenet_captions.ablations.train_apart import train_apart
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.evaluation.classifiers.prompts import PROMPT_SETS
 from imagenet_captions.evaluation.settings import Reading
 from imagenet_captions.images.examples import Examples
+from imagenet_captions.storage.file_names import METRICS
 from imagenet_captions.storage.files import digest, write_json
 from imagenet_captions.storage.parquet import read_schema
 from imagenet_captions.training.recipe import recipe_defaults, recipe_values

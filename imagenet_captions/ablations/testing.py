@@ -27,9 +27,10 @@ from imagenet_captions.evaluation.testsets import TestSet, open_test_set
 from imagenet_captions.images.examples import Examples, select
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.threads import computing_threads
+from imagenet_captions.storage.file_names import METRICS
 from imagenet_captions.storage.files import replacing, write_json
 
-METRICS, ANSWERS = "metrics.json", "answers.npz"
+ANSWERS = "answers.npz"
 _FITTED = ("linear-probe", "prototypes", "k-shot")
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from imagenet_captions.cleaner.batch import CleanSettings, clean_batch
 from imagenet_captions.cleaner.drops import drops_of, repeats_of, settle_drops
@@ -23,12 +22,12 @@ from imagenet_captions.outcomes import Outcome, count_outcomes, outcomes_path
 from imagenet_captions.schema import CAPTIONS, RawSource, with_provenance
 from imagenet_captions.storage.files import scratch_beside
 from imagenet_captions.storage.outputs import Production, producing
+from imagenet_captions.storage.parquet_writing import CAPTIONS_ROWS, open_parquet_writer, write_table
 from imagenet_captions.storage.progress import progress
 
 log = logging.getLogger(__name__)
 
 # Each row group adds to the footer that every reader holds; and whoever reads a row reads its whole row group.
-ROW_GROUP = 32_000
 # Texts hardly repeat; a dictionary of them would be built and thrown away.
 _REPEATING = [
     "wnid", "label", "class_name", "tags.list.element", "language", "owner", "owner_name", "license", "source",
@@ -77,7 +76,7 @@ def _clean(
         dropped[:0] = source.drops()
         written = _write(spool, product, with_provenance(CAPTIONS, made), _ids_of(dropped))
         drops = settle_drops([*dropped, *written.repeated], written.also_dropped)
-        pq.write_table(drops, beside, compression="zstd")
+        write_table(drops, beside)
     return count_outcomes(drops.to_batches(), written.rows)
 
 
@@ -121,7 +120,7 @@ def _write(spool: Spool, path: Path, schema: pa.Schema, dropped: pa.Array) -> _W
     """Write what was put aside; of the ids only those that were dropped too are held, since all are millions."""
     count, both, repeated = 0, [pa.array([], pa.string())], []
     with (
-        pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=_REPEATING) as writer,
+        open_parquet_writer(path, schema, use_dictionary=_REPEATING) as writer,
         progress("write", spool.rows, "rows") as bar,
     ):
         held = [CAPTIONS.empty_table()]
@@ -132,10 +131,10 @@ def _write(spool: Spool, path: Path, schema: pa.Schema, dropped: pa.Array) -> _W
             both += rows["image_id"].filter(pc.is_in(rows["image_id"], value_set=dropped)).chunks
             repeated += repeats_of(repeats).to_batches()
             held.append(rows)
-            if sum(map(len, held)) >= ROW_GROUP:
+            if sum(map(len, held)) >= CAPTIONS_ROWS:
                 together = pa.concat_tables(held)
-                writer.write_table(together.slice(0, ROW_GROUP).cast(schema))
-                held = [together.slice(ROW_GROUP)]
+                writer.write_table(together.slice(0, CAPTIONS_ROWS).cast(schema))
+                held = [together.slice(CAPTIONS_ROWS)]
         if len(rest := pa.concat_tables(held)):
             writer.write_table(rest.cast(schema))
     return _Written(count, pa.concat_arrays(both), repeated)

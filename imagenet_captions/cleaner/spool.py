@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.storage.files import remove_tree
+from imagenet_captions.storage.parquet_writing import SCRATCH_COMPRESSION
 
 # A bucket is sorted in memory: 8 MB at four times the published size, so about 32 MB at sixteen times. Some systems
 # allow a process to have no more than 256 files open at once.
@@ -43,7 +44,7 @@ class Spool:
     def __enter__(self) -> Spool:
         remove_tree(self._folder)
         self._folder.mkdir(parents=True)
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        options = pa.ipc.IpcWriteOptions(compression=SCRATCH_COMPRESSION)
         for bucket in range(_BUCKETS):
             sink = self._open.enter_context(pa.OSFile(str(self._path(bucket)), "wb"))
             self._writers.append(self._open.enter_context(pa.ipc.new_stream(sink, self._schema, options=options)))

@@ -41,6 +41,7 @@ from imagenet_captions.cli.options import (
 )
 from imagenet_captions.errors import StoppedEarly
 from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.storage.file_names import CAPTIONS, MATCHES, PHOTO_STORE, YFCC_PHOTOS
 
 if TYPE_CHECKING:
     from imagenet_captions.cleaner.batch import CleanSettings
@@ -124,7 +125,7 @@ def build(
 @command
 def match(
     urls: RequiredUrls,
-    out: Out = Path("matches.parquet"),
+    out: Out = Path(MATCHES),
     ids: Ids = None,
     classes: Classes = ClassSet.ILSVRC2012,
     deny: Deny = None,
@@ -145,8 +146,8 @@ def match(
 @command
 def extract_yfcc(
     yfcc: Annotated[Path, typer.Argument(help="YFCC100M's metadata, in any form that --yfcc takes.")],
-    matches: Matches = Path("matches.parquet"),
-    out: Out = Path("yfcc.parquet"),
+    matches: Matches = Path(MATCHES),
+    out: Out = Path(YFCC_PHOTOS),
     overwrite: Overwrite = False,
 ) -> None:
     """Take out of YFCC100M's metadata what it has about the matched photos: yfcc.parquet, for --yfcc."""
@@ -157,8 +158,8 @@ def extract_yfcc(
 
 @command
 def crawl(
-    matches: Matches = Path("matches.parquet"),
-    store: Store = Path("photos.sqlite"),
+    matches: Matches = Path(MATCHES),
+    store: Store = Path(PHOTO_STORE),
     endpoint: Endpoint = None,
     rate: Rate = "3600/h",
     limit: Limit = None,
@@ -185,7 +186,7 @@ def crawl(
 
 @command
 def clean(
-    out: Out = Path("captions.parquet"),
+    out: Out = Path(CAPTIONS),
     release: Release = None,
     matches: OptionalMatches = None,
     store: OptionalStore = None,
@@ -214,7 +215,7 @@ def clean(
 @command
 def package(
     out: Out,
-    captions: Annotated[Path, typer.Option(help="What `clean` wrote.")] = Path("captions.parquet"),
+    captions: Annotated[Path, typer.Option(help="What `clean` wrote.")] = Path(CAPTIONS),
     images: Images = None,
     missing: MissingImages = Missing.REPORT,
     workers: Workers = None,

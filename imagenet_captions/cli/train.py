@@ -13,6 +13,7 @@ from imagenet_captions.cli.group import SPECS
 from imagenet_captions.cli.options import Workers, count_readers
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.storage.extras import require
+from imagenet_captions.storage.file_names import METRICS
 
 if TYPE_CHECKING:
     from imagenet_captions.evaluation.settings import EvaluateSettings
@@ -214,8 +215,8 @@ def train(
     if measured is not None:
         from imagenet_captions.evaluation.evaluate import evaluate, format_metrics
 
-        typer.echo(format_metrics(evaluate(measured, out / "metrics.json")))
-        typer.echo(out / "metrics.json")
+        typer.echo(format_metrics(evaluate(measured, out / METRICS)))
+        typer.echo(out / METRICS)
 
 
 def _refuse_what_has_no_effect(objective: str, recipe: str | None, steps: int | None) -> None:

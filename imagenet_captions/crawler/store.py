@@ -20,6 +20,7 @@ from types import TracebackType
 from imagenet_captions.crawler.policy import FINAL_STATES, LARGEST_ANSWER, State
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.flickr.photo_record import LATEST_POSIX_TIME
+from imagenet_captions.storage.file_names import PHOTO_STORE
 from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.places import require_local
 
@@ -84,7 +85,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self.path = local_store(path)
         if path.is_dir():
-            raise InputError(f"the store {path} is a folder; give a file name such as {path / 'photos.sqlite'}")
+            raise InputError(f"the store {path} is a folder; give a file name such as {path / PHOTO_STORE}")
         file = _file_of(path)
         _refuse_hard_links(file)
         file.parent.mkdir(parents=True, exist_ok=True)

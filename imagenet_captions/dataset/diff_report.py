@@ -9,10 +9,11 @@ from typing import Any
 
 from imagenet_captions.dataset.diff import FIELDS, RAW_FIELDS, Change, ClassDiff, Counts, diff
 from imagenet_captions.dataset.folder import check_folder
-from imagenet_captions.dataset.manifest import NAME, read_manifest, unchanged
+from imagenet_captions.dataset.manifest import read_manifest, unchanged
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.outcomes import share
+from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.files import sha256, write_json
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.receipts import is_dataset, receipt_path
@@ -67,7 +68,7 @@ def compare(a: Path, b: Path, raw: bool = False, out: Path | None = None, overwr
     if is_dataset(out):
         raise InputError(f"the output {out} is a dataset; give another place")
     with producing(outputs, [a, b], overwrite, receipt_path(outputs[0])) as new, unchanged(a), unchanged(b):
-        _write(new.files, out.suffix, found, summary, {"a": sha256(a / NAME), "b": sha256(b / NAME)})
+        _write(new.files, out.suffix, found, summary, {"a": sha256(a / MANIFEST), "b": sha256(b / MANIFEST)})
     return summary
 
 

@@ -15,6 +15,7 @@ from imagenet_captions.dataset.manifest import FileEntry, Manifest
 from imagenet_captions.dataset.outcomes import read_outcome_counts
 from imagenet_captions.dataset.shard import ShardFile
 from imagenet_captions.outcomes import OUTCOMES_FILE
+from imagenet_captions.storage.file_names import CARD
 from imagenet_captions.storage.files import sha256, write_text
 from imagenet_captions.storage.parquet import read_metadata
 
@@ -44,10 +45,10 @@ def finish_dataset(
             "pyarrow": pa.__version__,
         },
     )
-    readme = folder / "README.md"
+    readme = folder / CARD
     write_text(readme, card(facts))
     files = {shard.name: FileEntry(shard.sha256, shard.bytes, shard.rows) for shard in shards}
-    files["README.md"] = FileEntry(sha256(readme), readme.stat().st_size, None)
+    files[CARD] = FileEntry(sha256(readme), readme.stat().st_size, None)
     files[OUTCOMES_FILE] = FileEntry(sha256(outcomes), outcomes.stat().st_size, read_metadata(outcomes).num_rows)
     counts = {outcome.value: count for outcome, count in facts.funnel.items()}
     Manifest(facts.made_with, inputs, settings, counts, facts.images, files).write(folder)

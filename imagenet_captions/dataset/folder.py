@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from imagenet_captions.dataset.manifest import NAME
 from imagenet_captions.dataset.objects import replacing_objects
 from imagenet_captions.errors import InputError
+from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.files import remove_half_written, remove_tree, walk
 from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.outputs import check_place
@@ -76,7 +76,7 @@ def check_dataset_output(out: Path, inputs: Iterable[Path | None]) -> None:
         return
     if not is_dataset(out):
         raise InputError(f"the output folder {out} holds something else than a dataset; give a new or empty one")
-    check_only(out, names_in(out / NAME) | {NAME})
+    check_only(out, names_in(out / MANIFEST) | {MANIFEST})
 
 
 def check_export_output(out: Path, receipt: Path, inputs: Iterable[Path | None]) -> None:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from imagenet_captions.dataset.manifest import NAME, Replaced, manifest_digest, shard_files, unchanged
+from imagenet_captions.dataset.manifest import Replaced, manifest_digest, shard_files, unchanged
 from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.parquet import arrow_name, check_rows, check_schema, file_system, reading, through_cache
 from imagenet_captions.storage.places import place, reopen
@@ -132,7 +133,7 @@ def _in_memory(
         raise
     check_rows(table)
     # Given, since datasets would else hash every byte of the table to make one.
-    parts = [sha256(path / NAME), *map(str, (condition, *names, *parquet.files))]
+    parts = [sha256(path / MANIFEST), *map(str, (condition, *names, *parquet.files))]
     fingerprint = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
     return datasets.Dataset(table, split=datasets.Split.TRAIN, fingerprint=fingerprint)
 

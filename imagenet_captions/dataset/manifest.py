@@ -15,11 +15,11 @@ import pyarrow as pa
 
 from imagenet_captions.errors import ImagenetCaptionsError, InputError
 from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.files import require_there, sha256, write_json
 from imagenet_captions.storage.places import is_remote
-from imagenet_captions.storage.receipts import DATASET_FORMAT, MANIFEST, is_dataset
+from imagenet_captions.storage.receipts import DATASET_FORMAT, is_dataset
 
-NAME = MANIFEST
 VERSION = 1
 _SWAP_LOOKS, _SWAP_PAUSE = 20, 0.05  # seconds
 
@@ -61,17 +61,17 @@ class Manifest:
 
     def write(self, folder: Path) -> None:
         """Write it into a dataset folder."""
-        write_json(folder / NAME, {"format": DATASET_FORMAT, "version": VERSION, **asdict(self)})
+        write_json(folder / MANIFEST, {"format": DATASET_FORMAT, "version": VERSION, **asdict(self)})
 
 
 def mark_unfinished(folder: Path, run: str) -> None:
     """Say of a folder that a run is replacing its files, one by one, so that nobody takes it for a dataset."""
-    write_json(folder / NAME, {"format": DATASET_FORMAT, "version": VERSION, "unfinished": run})
+    write_json(folder / MANIFEST, {"format": DATASET_FORMAT, "version": VERSION, "unfinished": run})
 
 
 def is_unfinished_by(folder: Path, run: str) -> bool:
     """Whether this run was the last to say so."""
-    content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     return isinstance(content, dict) and content.get("unfinished") == run
 
 
@@ -107,7 +107,7 @@ def _revision(dataset: Path) -> str | None:
     if digest is None or is_remote(dataset):
         return digest
     try:
-        found = (dataset / NAME).stat()
+        found = (dataset / MANIFEST).stat()
     except OSError:
         return None
     return f"{digest} {found.st_ino} {found.st_ctime_ns}"
@@ -117,7 +117,7 @@ def manifest_digest(dataset: Path) -> str | None:
     """The SHA-256 of a dataset's manifest, None without one; waits while one dataset takes another's place."""
     _wait_for_swap(dataset)
     try:
-        return sha256(dataset / NAME)
+        return sha256(dataset / MANIFEST)
     except OSError:
         return None
 
@@ -137,10 +137,10 @@ def read_manifest(folder: Path) -> Manifest:
     """Read a dataset's manifest; InputError if there is none that this version can read."""
     _wait_for_swap(folder)
     if not is_dataset(folder):
-        if not is_remote(folder) and (require_there(folder, "the dataset") / NAME).is_file():
-            (folder / NAME).read_bytes()  # where it may not be read, this says so
-        raise InputError(f"{folder} has no {NAME} of a dataset made by `imagenet-captions package`; check the path")
-    content = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        if not is_remote(folder) and (require_there(folder, "the dataset") / MANIFEST).is_file():
+            (folder / MANIFEST).read_bytes()  # where it may not be read, this says so
+        raise InputError(f"{folder} has no {MANIFEST} of a dataset made by `imagenet-captions package`; check the path")
+    content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     if "unfinished" in content:
         raise InputError(f"{folder} is not finished: a run is writing it, or was stopped; run the same command again")
     if content.get("version") != VERSION:
@@ -152,7 +152,7 @@ def read_manifest(folder: Path) -> Manifest:
         if not all(isinstance(count, int) for count in manifest.counts.values()):
             raise TypeError
     except (KeyError, TypeError, AttributeError):
-        raise InputError(f"{folder / NAME} is damaged; package the dataset again") from None
+        raise InputError(f"{folder / MANIFEST} is damaged; package the dataset again") from None
     return manifest
 
 

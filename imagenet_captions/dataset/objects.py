@@ -17,8 +17,9 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from imagenet_captions.dataset.manifest import NAME, is_unfinished_by, mark_unfinished
+from imagenet_captions.dataset.manifest import is_unfinished_by, mark_unfinished
 from imagenet_captions.errors import InputError
+from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.remote import RemotePath, copy_all, remove_all
 
 
@@ -38,15 +39,15 @@ def replacing_objects(out: RemotePath) -> Iterator[RemotePath]:
 
 def _take_place(new: RemotePath, out: RemotePath, run: str) -> None:
     sizes = {name: size for _, name, size, _ in new.below()}
-    has_manifest = sizes.pop(NAME, None) is not None
+    has_manifest = sizes.pop(MANIFEST, None) is not None
     if has_manifest:
         mark_unfinished(out, run)
     copy_all([(new / name, out / name) for name in sizes])
-    found = {name: size for _, name, size, _ in out.below() if name != NAME}
+    found = {name: size for _, name, size, _ in out.below() if name != MANIFEST}
     for name in found.keys() - sizes.keys():
         (out / name).unlink(missing_ok=True)
     alone = not has_manifest or is_unfinished_by(out, run)
     if not alone or any(found.get(name) != size for name, size in sizes.items()):
         raise InputError(f"another run wrote to {out} at the same time; run the same command again, alone")
     if has_manifest:
-        (new / NAME).copy_to(out / NAME)
+        (new / MANIFEST).copy_to(out / MANIFEST)

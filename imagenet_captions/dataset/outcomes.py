@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import OUTCOMES, Outcome, count_outcomes
 from imagenet_captions.storage.files import new_file
 from imagenet_captions.storage.parquet import read_files
+from imagenet_captions.storage.parquet_writing import open_parquet_writer
 
 # A list may name an id twice; the entries after the first are counted on their own.
 REPEATED = Outcome.DUPLICATE_ID.value
@@ -51,7 +51,7 @@ def write_outcomes(path: Path, rows: Iterable[pa.Table], earlier: Iterable[pa.Re
     Both come sorted by wnid and image id, and are held for a few classes at a time. Raises InputError if an id is
     among both: then the two files are not of one run.
     """
-    with new_file(path) as local, pq.ParquetWriter(local, OUTCOMES, compression="zstd") as writer:
+    with new_file(path) as local, open_parquet_writer(local, OUTCOMES) as writer:
         for table in _merged(rows, _Drops(earlier)):
             if (twice := first_repeated(table)) is not None:
                 raise InputError(

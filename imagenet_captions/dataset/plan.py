@@ -8,15 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-_SHARD_BYTES = 500_000_000
-# A small dataset in a few more shards than its size asks for: they are what writers and readers share work by.
-_FEW_SHARDS, SMALL_SHARD = 8, 64_000_000
-
-# What a writer holds at once, and a reader of one class fetches at most before it has a row.
-_GROUP_BYTES = 32_000_000
-# Texts of a single class are so short that a thousand groups of them take longer to look through than to read: rows
-# with a word in published-size data took 1.1 s with a class a group and 0.22 s with 16; one class, 58 ms and 12.
-TEXT_ROWS = 7_000
+from imagenet_captions.storage.parquet_writing import FEW_SHARDS, GROUP_BYTES, SHARD_BYTES, SMALL_SHARD
 
 
 @dataclass(frozen=True)
@@ -28,7 +20,7 @@ class Group:
     bytes: int
 
 
-def plan_groups(wnids: Iterable[str], sizes: Iterable[int], fill: int = 1, most: int = _GROUP_BYTES) -> list[Group]:
+def plan_groups(wnids: Iterable[str], sizes: Iterable[int], fill: int = 1, most: int = GROUP_BYTES) -> list[Group]:
     """Cut rows, sorted by class, into row groups that end with a class; a class that is too large fills several.
 
     A group takes another class in as long as it has fewer than `fill` rows: with 1 each class has its own, so that a
@@ -58,7 +50,7 @@ def plan_shards(groups: Sequence[Group]) -> list[list[Group]]:
     [2, 2, 2, 2, 2]
     """
     total = sum(group.bytes for group in groups)
-    count = max(1, round(total / _SHARD_BYTES), min(_FEW_SHARDS, total // SMALL_SHARD))
+    count = max(1, round(total / SHARD_BYTES), min(FEW_SHARDS, total // SMALL_SHARD))
     shards: list[list[Group]] = [[] for _ in range(count)]
     before = 0
     for group in groups:

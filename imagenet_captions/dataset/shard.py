@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from imagenet_captions.storage.files import new_file
+from imagenet_captions.storage.parquet_writing import COMPRESSION, COMPRESSION_LEVEL
 
 TEXTS = frozenset({"title", "description", "caption", "tags"})
 # Values that repeat within a class; anything else would make a dictionary that is built and thrown away.
@@ -22,6 +23,7 @@ _REPEATING = frozenset({
     "wnid", "label", "class_name", "tags", "language", "owner", "owner_name", "license", "source",
     "mentions",
 })  # fmt: skip
+_BYTES = "image.bytes"
 _PAGE_ROWS = 16  # how often a page's size is looked at: images would else make one page of a whole row group
 
 
@@ -103,7 +105,8 @@ def _layout(schema: pa.Schema) -> dict[str, object]:
     leaves = {leaf: field.name for field in schema for leaf in _leaves(field)}
     images = "image" in schema.names
     return {
-        "compression": {leaf: "NONE" if leaf == "image.bytes" else "ZSTD" for leaf in leaves},
+        "compression": {leaf: "NONE" if leaf == _BYTES else COMPRESSION for leaf in leaves},
+        "compression_level": COMPRESSION_LEVEL and {leaf: COMPRESSION_LEVEL for leaf in leaves if leaf != _BYTES},
         "use_dictionary": [leaf for leaf, name in leaves.items() if name in _REPEATING],
         "write_statistics": [leaf for leaf, name in leaves.items() if name != "image" and name not in TEXTS],
         "write_page_index": True,

@@ -23,6 +23,7 @@ from imagenet_captions.images.examples import Examples
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.threads import computing_threads
+from imagenet_captions.storage.file_names import METRICS
 from imagenet_captions.storage.files import write_json
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.places import end_of_links
@@ -31,7 +32,6 @@ from imagenet_captions.storage.receipts import receipt_path
 log = logging.getLogger(__name__)
 
 _BROKEN_LISTED = 1000
-METRICS_FILE = "metrics.json"
 
 
 def evaluate(settings: EvaluateSettings, out: Path | None = None, overwrite: bool = False) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def evaluate(settings: EvaluateSettings, out: Path | None = None, overwrite: boo
     """
     if out is None:
         return evaluate_model(load_model(settings.model), settings)
-    if end_of_links(out) == end_of_links(Path(settings.model) / METRICS_FILE) and Path(settings.model).is_dir():
+    if end_of_links(out) == end_of_links(Path(settings.model) / METRICS) and Path(settings.model).is_dir():
         metrics = evaluate_model(load_model(settings.model), settings)
         write_json(out, metrics)
         return metrics

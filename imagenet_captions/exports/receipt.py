@@ -6,8 +6,8 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.dataset.manifest import NAME
 from imagenet_captions.exports.settings import ExportSettings
+from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.files import sha256, write_json
 from imagenet_captions.storage.receipts import FORMAT, VERSION
 
@@ -23,7 +23,7 @@ def mark_unfinished(receipt: Path) -> None:
 def about(dataset: Path, out: Path, settings: ExportSettings, own_caption: str) -> dict[str, Any]:
     """What the receipt of an export says beside counts and hashes."""
     return {
-        "inputs": {"dataset": sha256(dataset / NAME)},
+        "inputs": {"dataset": sha256(dataset / MANIFEST)},
         "settings": settings.recorded(own_caption),
         "command": command(out, settings),
     }

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.storage.parquet_writing import open_parquet_writer
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _BETWEEN = "|"  # values of a list in one field of a CSV file; no wnid and no class's name has it
@@ -36,7 +36,7 @@ def check_name(out: Path) -> None:
 def open_writer(path: Path, ending: str, schema: pa.Schema) -> Iterator[Writer]:
     """Give a writer to a new file."""
     if ending == ".parquet":
-        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        with open_parquet_writer(path, schema) as writer:
             yield writer
         return
     with path.open("w", encoding="utf-8", newline="") as opened:

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from imagenet_captions.dataset.finish import finish_dataset
 from imagenet_captions.dataset.folder import check_dataset_output, replacing_folder
 from imagenet_captions.dataset.outcomes import outcome_table, write_outcomes
-from imagenet_captions.dataset.plan import TEXT_ROWS, Group, plan_groups, plan_shards
+from imagenet_captions.dataset.plan import Group, plan_groups, plan_shards
 from imagenet_captions.dataset.shard import shard_name
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
@@ -30,6 +30,7 @@ from imagenet_captions.schema import CAPTIONS, provenance
 from imagenet_captions.storage.files import require_file, scratch_in
 from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.parquet import parquet_file, read_batches, read_files, read_metadata, read_table
+from imagenet_captions.storage.parquet_writing import TEXT_ROWS
 from imagenet_captions.storage.progress import progress
 
 log = logging.getLogger(__name__)

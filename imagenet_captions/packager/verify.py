@@ -16,12 +16,13 @@ from imagenet_captions.dataset.outcomes import first_repeated
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome
 from imagenet_captions.schema import RAW_ROW, ROW
+from imagenet_captions.storage.file_names import CARD, MANIFEST
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.parquet import read_schema, read_table
 from imagenet_captions.storage.progress import progress
 
 _SHARD = re.compile(r"(?:data|raw)/train-[0-9]{5}-of-[0-9]{5}\.parquet")
-_OTHERS = frozenset({"README.md", OUTCOMES_FILE})
+_OTHERS = frozenset({CARD, OUTCOMES_FILE})
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,9 @@ def _strangers(dataset: Path, manifest: Manifest) -> Iterator[_Problem]:
     """Files that do not belong there: load_dataset would take a further Parquet file in data/ for a shard."""
     for name in sorted(manifest.files):
         if not _SHARD.fullmatch(name) and name not in _OTHERS:
-            yield _Problem("manifest.json", f"lists {quoted(name)}, which is no file of a dataset")
+            yield _Problem(MANIFEST, f"lists {quoted(name)}, which is no file of a dataset")
     for name in sorted(_OTHERS - manifest.files.keys()):
-        yield _Problem("manifest.json", f"does not list {name}")
+        yield _Problem(MANIFEST, f"does not list {name}")
     for path in sorted(dataset.rglob("*")):
         name = path.relative_to(dataset).as_posix()
         inside = name.startswith(("data/", "raw/")) or path.suffix == ".parquet"

@@ -38,6 +38,7 @@ from imagenet_captions.schema import RawSource, provenance
 from imagenet_captions.sources.joined import JoinedSource
 from imagenet_captions.sources.release import ReleaseSource
 from imagenet_captions.sources.yfcc.source import YfccSource, extract_photos, photo_ids
+from imagenet_captions.storage.file_names import CAPTIONS, MANIFEST, MATCHES, PHOTO_STORE, YFCC_PHOTOS
 from imagenet_captions.storage.files import digest, require_file, require_there, sha256, write_json
 from imagenet_captions.storage.locks import holding, locked
 from imagenet_captions.storage.outputs import check_place
@@ -45,8 +46,6 @@ from imagenet_captions.storage.patterns import files_of
 from imagenet_captions.storage.places import end_of_links, is_remote, require_local
 
 log = logging.getLogger(__name__)
-
-_STORE = "photos.sqlite"
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def build(out: Path, settings: BuildSettings) -> None:
     require_local(work, "the work folder", "what lies between the stages, a crawl's store and a lock need a disk")
     _check_first(out, work, settings)
     with holding([out]), locked(work / "lock", f"the work folder {work}"):
-        captions = work / "captions.parquet"
+        captions = work / CAPTIONS
         if settings.release is not None:
             source = open_source(SourceFiles(release=settings.release), settings.clean)
             inputs = _digest_of("release", settings.release)
@@ -126,7 +125,7 @@ def build(out: Path, settings: BuildSettings) -> None:
                     **_digest_of("images", settings.package.images),
                 },
                 {"missing": settings.package.missing},
-                (out / "manifest.json",),
+                (out / MANIFEST,),
             ),
             lambda: package(captions, out, replace(settings.package, engine=settings.engine)),
         )
@@ -155,7 +154,7 @@ def _check_first(out: Path, work: Path, settings: BuildSettings) -> None:
         require_file(path, "the URL list")
     if settings.yfcc is not None:
         require_there(settings.yfcc, "`yfcc`")
-    if settings.urls and not (work / _STORE).exists():
+    if settings.urls and not (work / PHOTO_STORE).exists():
         if settings.ask_flickr:
             read_credentials(settings.crawl.key_file, os.environ)
         elif settings.yfcc is None:
@@ -166,7 +165,7 @@ def _check_first(out: Path, work: Path, settings: BuildSettings) -> None:
 
 
 def _from_flickr(work: Path, settings: BuildSettings) -> tuple[RawSource, dict[str, str]]:
-    matches, store = work / "matches.parquet", work / _STORE
+    matches, store = work / MATCHES, work / PHOTO_STORE
     run_stage(
         work,
         Stage(
@@ -195,7 +194,7 @@ def _from_flickr(work: Path, settings: BuildSettings) -> tuple[RawSource, dict[s
 
 def _from_yfcc(work: Path, path: Path, matches: Path) -> Path:
     """What YFCC100M has about the matched photos, so that its 60 GB are read once."""
-    out = work / "yfcc.parquet"
+    out = work / YFCC_PHOTOS
     run_stage(
         work,
         Stage("yfcc", {**_digest_of("yfcc", path), "matches": sha256(matches)}, {}, _with_outcomes(out)),

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import OUTCOMES_FILE
+from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.places import is_remote, reopen
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def damaged(path: Path) -> InputError:
     dataset = path.parent if path.name == OUTCOMES_FILE else path.parent.parent
     if not path.exists():
         return InputError(f"{path} does not exist; if its dataset was replaced meanwhile, run the same command again")
-    if (dataset / "manifest.json").is_file():
+    if (dataset / MANIFEST).is_file():
         return InputError(
             f"the shard {path} is damaged; `imagenet-captions verify {dataset}` says what else is, "
             "copy or package the dataset again"

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.files import sha256, write_json
 
 FORMAT = "imagenet-captions receipt"
 _FORMATS = (FORMAT, "imagenet-captions export")  # the latter until November 2026
 VERSION = 1
-MANIFEST, DATASET_FORMAT = "manifest.json", "imagenet-captions dataset"
+DATASET_FORMAT = "imagenet-captions dataset"
 
 
 def receipt_path(out: Path) -> Path:

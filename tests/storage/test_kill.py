@@ -16,12 +16,12 @@ import fsspec
 import pytest
 
 import imagenet_captions as ic
-from imagenet_captions.dataset.manifest import NAME
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports import ExportSettings, export
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.packager.verify import verify
+from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.places import place
 from imagenet_captions.storage.remote import RemotePath
 from tests.command_line import HANGS_AFTER
@@ -113,7 +113,7 @@ def test_a_first_run_that_is_killed_leaves_no_dataset(
     out = place(f"{bucket.url}/ours")
     with pytest.raises(Killed), killed_after(8, monkeypatch):
         package(captions["new"], out, PackageSettings(workers=1))
-    assert NAME in bucket.files("ours")
+    assert MANIFEST in bucket.files("ours")
     assert state(out) == "refused"
     package(captions["new"], out, PackageSettings(workers=1))
     assert state(out) == "new"

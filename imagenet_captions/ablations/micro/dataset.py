@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from PIL import Image
 
 from imagenet_captions.ablations.micro.attributes import Pixels
@@ -21,6 +20,7 @@ from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.images.columns import find_image_column, image_file, paths_only
 from imagenet_captions.storage.files import replacing, require_file
 from imagenet_captions.storage.parquet import parquet_file, read_schema, read_table
+from imagenet_captions.storage.parquet_writing import open_parquet_writer
 
 _ROWS = 1000  # a row group; a set is a few of them
 _SIDE = 256  # pixels; a larger image is no micro image, and would be described slowly
@@ -76,7 +76,7 @@ def _write(
     """Copy a labelled Parquet row by row through `change`."""
     schema = schema.with_metadata({"huggingface": _features(schema, _class_names(source))})
     count = 0
-    with replacing(out) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+    with replacing(out) as partial, open_parquet_writer(partial, schema) as writer:
         for rows in _batches(source):
             changed = [change(row, _pixels(row["image"]["bytes"], row["image_id"])) for row in rows]
             writer.write_table(pa.Table.from_pylist(changed, schema))

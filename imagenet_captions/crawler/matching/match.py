@@ -26,9 +26,8 @@ from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
 from imagenet_captions.storage.files import require_file, sha256
 from imagenet_captions.storage.outputs import Production, producing
+from imagenet_captions.storage.parquet_writing import MATCHES_ROWS, open_parquet_writer
 from imagenet_captions.storage.places import is_remote
-
-_GROUP_ROWS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -172,8 +171,8 @@ def _write(
     schemas = [records.with_provenance(schema, provenance) for schema in (records.MATCHES, OUTCOMES)]
     beside, product = new.files
     with (
-        pq.ParquetWriter(product, schemas[0], compression="zstd") as matches,
-        pq.ParquetWriter(beside, schemas[1], compression="zstd") as outcomes,
+        open_parquet_writer(product, schemas[0]) as matches,
+        open_parquet_writer(beside, schemas[1]) as outcomes,
     ):
         writers = _Groups(matches, schemas[0]), _Groups(outcomes, schemas[1])
         for matched, others in pieces:
@@ -196,9 +195,9 @@ class _Groups:
 
     def add(self, rows: pa.Table) -> None:
         self._held = pa.concat_tables([self._held, rows.cast(self._held.schema)])
-        whole = len(self._held) // _GROUP_ROWS * _GROUP_ROWS
+        whole = len(self._held) // MATCHES_ROWS * MATCHES_ROWS
         if whole:
-            self._writer.write_table(self._held.slice(0, whole), row_group_size=_GROUP_ROWS)
+            self._writer.write_table(self._held.slice(0, whole), row_group_size=MATCHES_ROWS)
             self._held = self._held.slice(whole).combine_chunks()
 
     def end(self) -> None:

@@ -10,6 +10,8 @@ from typing import IO
 import numpy as np
 import pyarrow as pa
 
+from imagenet_captions.storage.parquet_writing import SCRATCH_COMPRESSION
+
 BATCH_ROWS = 1 << 11
 
 
@@ -19,7 +21,7 @@ class SortedRun:
     def __init__(self, batches: Iterator[pa.RecordBatch], schema: pa.Schema, folder: Path | None) -> None:
         self.firsts: list[int] = []  # the first key of each batch
         self._file: IO[bytes] = tempfile.TemporaryFile(dir=folder, prefix=".candidates-")  # noqa: SIM115
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        options = pa.ipc.IpcWriteOptions(compression=SCRATCH_COMPRESSION)
         with pa.ipc.new_stream(pa.PythonFile(self._file, "w"), schema, options=options) as writer:
             for batch in batches:
                 self.firsts.append(batch["key"][0].as_py())

@@ -19,16 +19,18 @@ from imagenet_captions.dataset.filtering.select import DENIED, STEPS, Selection,
 from imagenet_captions.dataset.filtering.settings import FilterSettings
 from imagenet_captions.dataset.finish import finish_dataset
 from imagenet_captions.dataset.folder import check_dataset_output, replacing_folder
-from imagenet_captions.dataset.manifest import NAME, Manifest, read_manifest, unchanged
+from imagenet_captions.dataset.manifest import Manifest, read_manifest, unchanged
 from imagenet_captions.dataset.outcomes import write_outcomes
-from imagenet_captions.dataset.plan import TEXT_ROWS, plan_groups, plan_shards
+from imagenet_captions.dataset.plan import plan_groups, plan_shards
 from imagenet_captions.dataset.shard import ShardFile, shard_name
 from imagenet_captions.engines import local as engine
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome
+from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import read_files, read_schema
+from imagenet_captions.storage.parquet_writing import TEXT_ROWS
 from imagenet_captions.storage.places import is_only_here
 from imagenet_captions.storage.progress import progress
 from imagenet_captions.storage.receipts import receipt_path
@@ -46,7 +48,7 @@ def filter_to_ids(dataset: Path, out: Path, settings: FilterSettings, overwrite:
         with new.files[0].open("w", encoding="utf-8", newline="") as opened:
             opened.writelines(f"{image_id}\n" for ids in selection.kept_ids() for image_id in ids.to_pylist())
         counts = selection.counts()
-        new.about.update(parent=sha256(dataset / NAME), filter=settings.as_given(), counts=counts)
+        new.about.update(parent=sha256(dataset / MANIFEST), filter=settings.as_given(), counts=counts)
     return counts
 
 
@@ -68,7 +70,7 @@ def filter_to_dataset(dataset: Path, out: Path, settings: FilterSettings, worker
         finish_dataset(
             folder,
             shards,
-            {**parent.inputs, "parent": sha256(dataset / NAME)},
+            {**parent.inputs, "parent": sha256(dataset / MANIFEST)},
             {**parent.settings, "filter": [*earlier, settings.as_given()]},
             parent.images is not None,
         )

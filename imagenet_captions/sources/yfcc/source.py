@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
@@ -32,6 +31,7 @@ from imagenet_captions.sources.yfcc.sqlite import read_table
 from imagenet_captions.storage.files import is_sqlite, require_file, require_there, sha256
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import parquet_file, read_batches, read_files
+from imagenet_captions.storage.parquet_writing import open_parquet_writer, write_table
 
 LACKING = "YFCC100M does not have it, and Flickr was not asked"
 _PARTS = "yfcc100m_dataset*"
@@ -125,12 +125,12 @@ def extract_photos(path: Path, matches: Path, out: Path, overwrite: bool = False
     inputs = [path, matches, outcomes_path(matches)]
     with producing([outcomes_path(out), out], inputs, overwrite) as new:
         beside, product = new.files
-        with pq.ParquetWriter(product, PHOTOS, compression="zstd") as writer:
+        with open_parquet_writer(product, PHOTOS) as writer:
             for batch in _photos(path, wanted_numbers(matches), bad, dropped):
                 writer.write_batch(batch)
                 count += len(batch)
         rows = pa.Table.from_batches([bad.outcomes(), *dropped], OUTCOMES)
-        pq.write_table(rows, beside, compression="zstd")
+        write_table(rows, beside)
     return count
 
 
