@@ -203,25 +203,6 @@ def test_samples_without_an_image_are_counted(tmp_path: Path) -> None:
     assert examples.left_out == 2
 
 
-def test_long_names_in_tars(tmp_path: Path) -> None:
-    import io
-    import tarfile
-
-    name = "deep/" * 40 + "00001.jpg"
-    for number, form in enumerate((tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)):
-        out = io.BytesIO()
-        with tarfile.open(fileobj=out, mode="w", format=form) as tar:
-            for each in (name, "ü/00002.jpg", "00003.jpg"):
-                info = tarfile.TarInfo(each)
-                info.size = 700
-                tar.addfile(info, io.BytesIO(bytes([number + 1]) * 700))
-        path = tmp_path / f"{number}.tar"
-        path.write_bytes(out.getvalue())
-        examples = open_examples(path)
-        assert [examples.image_id(row) for row in range(3)] == [name[:-4], "ü/00002", "00003"]
-        assert examples.image(2) == bytes([number + 1]) * 700
-
-
 @pytest.mark.parametrize(("damage", "words"), [("cut", "cut off or damaged"), ("header", "damaged at byte")])
 def test_damaged_tars_are_refused(tmp_path: Path, damage: str, words: str) -> None:
     path = write_shards(tmp_path / "wds") / "00001.tar"

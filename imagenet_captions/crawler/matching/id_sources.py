@@ -14,29 +14,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.crawler.matching.url_lines import as_text
-from imagenet_captions.crawler.matching.url_lists import is_tar, read_blocks
+from imagenet_captions.crawler.matching.url_lists import read_blocks
 from imagenet_captions.errors import InputError
+from imagenet_captions.images.readers.kinds import Kind, kind_of
 from imagenet_captions.images.readers.tars import TarReader
+from imagenet_captions.storage.files import walk
 from imagenet_captions.storage.parquet import parquet_file, read_batches
 from imagenet_captions.storage.places import is_remote
 
 _BATCH = 1 << 16
-_DEEPEST = 8  # ILSVRC/Data/CLS-LOC/train/n01440764/n01440764_10026.JPEG is five folders down
 _PARQUET_COLUMN = "image.path"
 # n02017213_4263,n02017213 115 49 448 294 (LOC_train_solution.csv) · n01440764/n01440764_10026 1 (train_cls.txt)
 _AFTER_THE_NAME = r"(?:\t.*|,[^/\\]*| +[0-9]+)$"
 _KAGGLE_HEADER = "ImageId"
-_PARQUET = b"PAR1"
 
 
 def names_in(path: Path) -> Iterator[pa.StringArray]:
     """Yield the names in a folder, tar, Parquet or text, whichever `path` is; raises InputError for a damaged one."""
     if path.is_dir():
         tables = _parquet_files(path)
-        yield from _in_parquet(tables) if tables else _batched(_in_folder(path))
+        yield from _in_parquet(tables) if tables else _batched(name.rpartition("/")[2] for _, name in walk(path))
     elif is_list(path):
         yield from _in_text(path)
-    elif _head(path).startswith(_PARQUET):
+    elif kind_of(path) is Kind.PARQUET:
         yield from _in_parquet([path])
     else:
         yield from _batched(_in_tar(path))
@@ -44,12 +44,7 @@ def names_in(path: Path) -> Iterator[pa.StringArray]:
 
 def is_list(path: Path) -> bool:
     """Whether `path` is a text that lists ids, and nothing else."""
-    return path.is_file() and not _head(path).startswith(_PARQUET) and not is_tar(_head(path))
-
-
-def _head(path: Path) -> bytes:
-    with path.open("rb") as opened:
-        return opened.read(512)
+    return path.is_file() and kind_of(path) not in (Kind.PARQUET, Kind.TAR)
 
 
 def _batched(names: Iterable[str]) -> Iterator[pa.StringArray]:
@@ -57,21 +52,6 @@ def _batched(names: Iterable[str]) -> Iterator[pa.StringArray]:
     while chunk := list(islice(iterator, _BATCH)):
         # A file's name may hold bytes that are not UTF-8; Python keeps them as lone surrogates.
         yield pa.array([name.encode("utf-8", "replace") for name in chunk], pa.binary()).cast(pa.string())
-
-
-def _in_folder(folder: Path) -> Iterator[str]:
-    if is_remote(folder):
-        yield from (file.name for file, _, _, _ in folder.below())
-        return
-
-    def refuse(error: OSError) -> None:
-        raise InputError(f"the folder {error.filename} cannot be read ({error.strerror}); check its permissions")
-
-    top = len(folder.parts)
-    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        if len(Path(parent).parts) - top >= _DEEPEST:  # a link to a folder above it would lead round for ever
-            folders.clear()
-        yield from files
 
 
 def _parquet_files(folder: Path) -> list[Path]:

@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO
 
 from imagenet_captions.errors import InputError, shortened
+from imagenet_captions.images.readers.kinds import is_tar
 from imagenet_captions.storage.files import open_zip, require_file
 from imagenet_captions.storage.places import is_only_here
 from imagenet_captions.storage.progress import open_watched, progress
@@ -29,8 +30,6 @@ STRETCH = 4 * BLOCK  # what is worth the sending of a task
 
 _GZIP = b"\x1f\x8b"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-_TAR = b"ustar"
-_TAR_AT = 257
 # What reading a damaged archive raises; zipfile has RuntimeError for one that is encrypted.
 _DAMAGE = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 
@@ -171,11 +170,6 @@ def tar_files(archive: Any) -> Iterator[tarfile.TarInfo]:
 
 def _is_packed(head: bytes) -> bool:
     return head.startswith((*_ZIP, _GZIP)) or is_tar(head)
-
-
-def is_tar(head: bytes) -> bool:
-    """Whether a file that begins with these 512 bytes is a tar."""
-    return head[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR
 
 
 def _is_junk(name: str) -> bool:

@@ -17,6 +17,7 @@ from imagenet_captions.evaluation.testsets.test_set import Chosen, Images, TestS
 from imagenet_captions.evaluation.testsets.val_labels import flat_labels
 from imagenet_captions.imagenet import classes
 from imagenet_captions.images.examples import Class, Examples, open_examples
+from imagenet_captions.images.readers.kinds import look_into
 from imagenet_captions.storage.files import require_there
 from imagenet_captions.storage.patterns import files_of
 
@@ -51,7 +52,7 @@ def _pictures(path: Path, scratch: Path) -> Pictures | None:
     """Images in folders or a plain tar; None where Parquet, shards or a table hold them."""
     if path.is_dir():
         found = pictures_in_folder(path)
-        if not found.names and not any(path.rglob("*.parquet")) and not any(path.rglob("*.tar")):
+        if not found.names and not (held := look_into(path)).tables and not held.tars:
             raise InputError(f"{path} has no images in it; give a folder of images, a tar, or Parquet")
         return found if found.names else None
     if not path.name.lower().endswith(_TARS) or not path.is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 import zlib
 from dataclasses import dataclass
@@ -12,12 +13,10 @@ import numpy as np
 import pyarrow as pa
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
 from imagenet_captions.images.examples.stored import FileImages
+from imagenet_captions.images.readers.folders import image_files, is_image_name
 from imagenet_captions.images.readers.tars import TarReader
-from imagenet_captions.storage.files import walk
 
-_SUFFIXES = tuple(IMAGE_SUFFIXES)
 _LABELS = (".cls",)
 _GZIP = b"\x1f\x8b"
 
@@ -55,8 +54,10 @@ class Pictures:
 
 def pictures_in_folder(path: Path) -> Pictures:
     """Return the images at any depth below a folder, in the order of their names."""
-    found = sorted((name, file) for file, name in walk(path) if _is_image(name) and not name.startswith("__MACOSX/"))
-    return Pictures(tuple(name for name, _ in found), FileImages(pa.array([file for _, file in found], pa.string())))
+    found = sorted((name, file) for file, name, _ in image_files(path))
+    return Pictures(
+        tuple(name for name, _ in found), FileImages(pa.array([os.fsencode(file) for _, file in found], pa.binary()))
+    )
 
 
 def pictures_in_tar(path: Path, scratch: Path) -> Pictures:
@@ -66,10 +67,10 @@ def pictures_in_tar(path: Path, scratch: Path) -> Pictures:
     plain = _without_gzip(path, scratch) if compressed else path
     with TarReader(plain) as tar:
         members = [member for _, member in tar.members()]
-    found = sorted(member for member in members if _is_image(member.name))
+    found = sorted(member for member in members if is_image_name(member.name))
     places = np.array([member[1:] for member in found], np.int64).reshape(-1, 2)
     files = np.zeros(len(found), np.int32)
-    images = FileImages(pa.array([str(plain)]), files, places[:, 0].copy(), places[:, 1].copy())
+    images = FileImages(pa.array([os.fsencode(plain)]), files, places[:, 0].copy(), places[:, 1].copy())
     shard = any(member.name.endswith(_LABELS) for member in members)
     return Pictures(tuple(member.name for member in found), images, shard)
 
@@ -82,7 +83,3 @@ def _without_gzip(path: Path, scratch: Path) -> Path:
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(f"{path} is not a whole gzip file: {error}; fetch it again") from None
     return plain
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(_SUFFIXES) and not name.rpartition("/")[2].startswith(".")

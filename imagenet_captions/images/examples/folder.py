@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -10,19 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, is_wnid
+from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, is_wnid, wnid_of
 from imagenet_captions.images.examples.classes_of import by_key
 from imagenet_captions.images.examples.stored import FileImages, StoredExamples, TextColumns, ids_of
-from imagenet_captions.storage.files import walk
+from imagenet_captions.images.readers.folders import image_files, nearest_wnid, wnid_in
 
-IMAGE_ENDINGS = tuple(sorted(IMAGE_SUFFIXES))
 _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "dev"})
 _BATCH = 1 << 16
-
-
-def is_image(name: str) -> bool:
-    """Whether a file's name is that of an image."""
-    return name.lower().endswith(IMAGE_ENDINGS)
 
 
 def open_folder(source: Path) -> StoredExamples:
@@ -38,7 +33,7 @@ def open_folder(source: Path) -> StoredExamples:
         batches.append(pa.RecordBatch.from_pylist(batch, schema=_SCHEMA))
     table = pa.Table.from_batches(batches, _SCHEMA)
     if not len(table):
-        raise InputError(f"the folder {source} holds no images ({', '.join(IMAGE_ENDINGS)}); check the path")
+        raise InputError(f"the folder {source} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); check the path")
     keys = pc.unique(table["key"]).drop_null().to_pylist()
     if len(keys) > 1 and set(map(str.lower, keys)) <= _SPLITS:
         raise InputError(f"{source} holds the folders {' and '.join(sorted(keys))}; give one of them")
@@ -48,28 +43,25 @@ def open_folder(source: Path) -> StoredExamples:
     return StoredExamples(source, classes, labels, ids_of(table["name"]), images, TextColumns({}))
 
 
-_SCHEMA = pa.schema([pa.field(name, pa.string()) for name in ("path", "name", "key")])
+_SCHEMA = pa.schema([("path", pa.binary()), ("name", pa.string()), ("key", pa.string())])
 
 
-def _images(source: Path) -> Iterator[dict[str, str | None]]:
-    around = source.resolve().name
-    inside = around if is_wnid(around) else None
-    for path, name in walk(source):
-        if is_image(name):
-            yield {"path": path, "name": name, "key": _key(name) or inside}
+def _images(source: Path) -> Iterator[dict[str, str | bytes | None]]:
+    around = wnid_in(source.resolve().name)
+    for path, name, _ in image_files(source):
+        yield {"path": os.fsencode(path), "name": name, "key": _key(name) or around}
 
 
 def _key(name: str) -> str | None:
-    folders = name.split("/")[:-1]
-    for folder in reversed(folders):
-        if is_wnid(folder):
-            return folder
-    if folders:
-        return folders[0]
-    return name[:9] if is_wnid(name[:9]) and name[9:10] == "_" else None
+    outermost, _, inside = name.partition("/")
+    if inside:
+        return nearest_wnid(name) or outermost
+    return wnid_of(name) if is_wnid(wnid_of(name)) and name[9:10] == "_" else None
 
 
 def _folders_without(source: Path, keys: list[str]) -> list[str]:
     """Folders of classes in which no image lies; they count where the classes are the outermost folders."""
-    outer = [entry.name for entry in source.iterdir() if entry.is_dir() and not entry.name.startswith(".")]
+    outer = [
+        entry.name for entry in source.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))
+    ]
     return [name for name in outer if name not in keys] if set(keys) <= set(outer) else []

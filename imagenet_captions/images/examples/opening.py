@@ -9,11 +9,12 @@ from pathlib import Path
 from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.examples.example import Examples
-from imagenet_captions.images.examples.folder import is_image, open_folder
+from imagenet_captions.images.examples.folder import open_folder
 from imagenet_captions.images.examples.parquet import open_parquet
 from imagenet_captions.images.examples.separated import open_separated
 from imagenet_captions.images.examples.shards import open_shards
-from imagenet_captions.storage.files import require_there, walk
+from imagenet_captions.images.readers.kinds import Kind, compressed, kind_of, look_into
+from imagenet_captions.storage.files import require_there
 from imagenet_captions.storage.patterns import files_of
 from imagenet_captions.storage.receipts import is_dataset
 
@@ -44,13 +45,10 @@ def open_examples(source: Path) -> Examples:
 def _open_directory(source: Path) -> Examples:
     if is_dataset(source):
         return open_parquet(source, shard_files(source))
-    found: dict[str, list[Path]] = {".parquet": [], ".tar": []}
-    for file, name in walk(source):
-        if is_image(name):
-            return open_folder(source)
-        if (suffix := Path(name).suffix.lower()) in found:
-            found[suffix].append(Path(file))
-    files = found[".parquet"] or found[".tar"]
+    held = look_into(source)
+    if held.image:
+        return open_folder(source)
+    files = held.tables or held.tars
     if not files:
         raise InputError(f"the folder {source} holds no images that can be read; give {_KINDS}")
     splits = sorted({split[1].lower() for file in files if (split := _SPLIT.fullmatch(file.name))})
@@ -63,14 +61,13 @@ def _open_directory(source: Path) -> Examples:
 
 
 def _open_files(source: Path, files: Sequence[Path]) -> Examples:
-    first = files[0]
-    with first.open("rb") as opened:
-        start = opened.read(512)
-    name = first.name.lower()
-    if start.startswith(b"PAR1"):
+    first, kind = files[0], kind_of(files[0])
+    if kind is Kind.PARQUET:
         return open_parquet(source, files)
-    if start[257:262] == b"ustar" or name.endswith((".tar", ".tar.gz", ".tgz")):
+    if kind is Kind.TAR:
         return open_shards(source, files)
-    if name.endswith(_TABLES) and len(files) == 1:
+    if kind is Kind.COMPRESSED:
+        raise compressed(first)
+    if first.suffix.lower() in _TABLES and len(files) == 1:
         return open_separated(first)
     raise InputError(f"{first} is nothing that images can be read from; give {_KINDS}")

@@ -86,7 +86,8 @@ _Stamp = tuple[int, int, int]  # what tells a file from one that took its place
 class FileImages:
     """Images as files, or stretches of files: row i is `sizes[i]` bytes at `offsets[i]` of `paths[files[i]]`.
 
-    Without `files` row i is the whole file `paths[i]`. Few files are kept open, a process opening its own.
+    Without `files` row i is the whole file `paths[i]`. Paths are texts, or bytes where a name need not be UTF-8. Few
+    files are kept open, a process opening its own.
     """
 
     def __init__(
@@ -97,12 +98,12 @@ class FileImages:
         sizes: Rows | None = None,
     ) -> None:
         self._paths, self._files, self._offsets, self._sizes = paths, files, offsets, sizes
-        self._open = OpenFiles(() if files is None else paths.to_pylist())
+        self._open = OpenFiles(() if files is None else map(os.fsdecode, paths.to_pylist()))
 
     def read(self, row: int) -> bytes:
         if self._files is None or self._offsets is None or self._sizes is None:
-            return _whole_file(self._paths[row].as_py())
-        path = self._paths[int(self._files[row])].as_py()
+            return _whole_file(os.fsdecode(self._paths[row].as_py()))
+        path = os.fsdecode(self._paths[int(self._files[row])].as_py())
         return self._open.read(path, int(self._offsets[row]), int(self._sizes[row]))
 
 

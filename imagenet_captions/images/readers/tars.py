@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
+from imagenet_captions.images.readers.kinds import compressed, is_compressed
 from imagenet_captions.storage.places import is_remote
 
 _BLOCK = 512
@@ -25,7 +26,6 @@ _LONG_NAME, _LONG_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"xX", b"g"
 _EXTENSIONS = _LONG_NAME + _LONG_LINK + _PAX + _PAX_GLOBAL
 _LARGEST_HEADER = 1 << 20
 _LONGEST_NUMBER = 19  # digits
-_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
 
 
 class Member(NamedTuple):
@@ -158,10 +158,8 @@ class TarReader:
         return data
 
     def _damaged(self, at: int, what: str) -> InputError:
-        if self.read(0, 6).startswith(_COMPRESSED):
-            return InputError(
-                f"{self.path} is compressed, so that no image in it can be read alone; unpack it to a .tar"
-            )
+        if is_compressed(self.read(0, _BLOCK)):
+            return compressed(self.path)
         if at == 0:
             return InputError(f"{what} is not a tar, or is cut off or damaged at its start; give a whole, plain .tar")
         return InputError(f"the tar {what} is cut off or damaged at byte {at:,}; get it again")

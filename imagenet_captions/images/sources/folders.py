@@ -7,18 +7,8 @@ from pathlib import Path
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import image_id
-from imagenet_captions.images.sources.source import (
-    ByteRange,
-    Found,
-    ImageQuery,
-    is_image_name,
-    nearest_wnid,
-    no_names,
-    photo_id,
-    wnid_in,
-)
-from imagenet_captions.storage.files import walk
-from imagenet_captions.storage.places import is_remote
+from imagenet_captions.images.readers.folders import image_files, nearest_wnid, wnid_in
+from imagenet_captions.images.sources.source import ByteRange, Found, ImageQuery, no_names, photo_id
 
 
 class FolderImages:
@@ -31,9 +21,7 @@ class FolderImages:
         """Yield the wanted files, folder by folder in the order of their names."""
         around = wnid_in(self.path.resolve().name)
         example, joined = "", False
-        for file, name, size in _files(self.path):
-            if not is_image_name(name):
-                continue
+        for file, name, size in image_files(self.path):
             key = image_id(name)
             if key is None and wanted.photo_ids:
                 key = photo_id(name.rpartition("/")[2])
@@ -46,14 +34,6 @@ class FolderImages:
                 yield Found(key, nearest_wnid(name, around), ByteRange(file, 0, size))
         if not joined and example:
             raise _photo_ids_only(self.path) if photo_id(Path(example).name) else no_names(self.path, example)
-
-
-def _files(path: Path) -> Iterator[tuple[str, str, int | None]]:
-    """Every file with its name, and with its size where that comes with the listing."""
-    if is_remote(path):
-        yield from ((str(file), name, size) for file, name, size, _ in path.below())
-    else:
-        yield from ((file, name, None) for file, name in walk(path))
 
 
 def _photo_ids_only(path: Path) -> InputError:

@@ -7,15 +7,13 @@ from pathlib import Path
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import image_id
+from imagenet_captions.images.readers.kinds import Kind, compressed, kind_of, look_into
 from imagenet_captions.images.sources.folders import FolderImages
-from imagenet_captions.images.sources.source import ImageSource, is_image_name, no_names, photo_id
+from imagenet_captions.images.sources.source import ImageSource, no_names, photo_id
 from imagenet_captions.images.sources.tables import ParquetImages
 from imagenet_captions.images.sources.tars import TarImages
-from imagenet_captions.storage.files import require_there, walk
+from imagenet_captions.storage.files import require_there
 from imagenet_captions.storage.patterns import files_of
-from imagenet_captions.storage.places import reopen
-
-_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"PK\x03\x04")
 
 
 def open_images(path: Path) -> ImageSource:
@@ -35,37 +33,25 @@ def open_images(path: Path) -> ImageSource:
 
 
 def _open_folder(path: Path) -> ImageSource:
-    unnamed: str | None = None
-    tars: list[Path] = []
-    tables: list[Path] = []
-    for file, name in walk(path):
-        suffix = Path(name).suffix.lower()
-        if suffix == ".tar":
-            tars.append(reopen(file))
-        elif suffix == ".parquet":
-            tables.append(reopen(file))
-        elif is_image_name(name):
-            if image_id(name) or photo_id(name.rpartition("/")[2]):
-                return FolderImages(path)
-            unnamed = unnamed or name
-    if tars:
-        return TarImages(path, tars)
-    if tables:
-        return ParquetImages(path, tables)
-    if unnamed is not None:
-        raise no_names(path, unnamed)
+    held = look_into(path, lambda name: image_id(name) or photo_id(name.rpartition("/")[2]))
+    if held.image:
+        return FolderImages(path)
+    if held.tars:
+        return TarImages(path, held.tars)
+    if held.tables:
+        return ParquetImages(path, held.tables)
+    if held.other_image:
+        raise no_names(path, held.other_image)
     raise InputError(f"the folder {path} holds no images, tars of images or Parquet with images; check the path")
 
 
 def _open_files(path: Path, files: Sequence[Path]) -> ImageSource:
-    """The images in files of one kind, which the first one shows."""
-    first = files[0]
-    with first.open("rb") as opened:
-        start = opened.read(512)
-    if start.startswith(b"PAR1"):
+    """Return the images in files of one kind, which the first one shows."""
+    kind = kind_of(files[0])
+    if kind is Kind.PARQUET:
         return ParquetImages(path, files)
-    if start.startswith(_COMPRESSED):
-        raise InputError(f"the images {first} are compressed and cannot be read in place; unpack them first")
-    if start[257:262] == b"ustar" or first.suffix.lower() == ".tar":
+    if kind is Kind.TAR:
         return TarImages(path, files)
-    raise InputError(f"the images {first} are neither a folder, a tar nor Parquet; check the path")
+    if kind is Kind.COMPRESSED:
+        raise compressed(files[0])
+    raise InputError(f"the images {files[0]} are neither a folder, a tar nor Parquet; check the path")

@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, image_id, is_wnid
 
 _PHOTO_ID = re.compile(r"[1-9][0-9]{0,19}")  # no leading zero, so a running number such as 00000017 is none
 
@@ -51,15 +50,6 @@ class ImageSource(Protocol):
         ...
 
 
-def is_image_name(name: str) -> bool:
-    """Whether a file of this name is taken for an image: by its ending, or by an image id without one.
-
-    >>> is_image_name("a/b.JPEG"), is_image_name("n01440764_10026"), is_image_name("README.md")
-    (True, True, False)
-    """
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES or image_id(name) is not None
-
-
 def photo_id(name: str) -> str | None:
     """The Flickr photo id that a file is named by, or None.
 
@@ -68,28 +58,6 @@ def photo_id(name: str) -> str | None:
     """
     stem = PurePosixPath(name).stem
     return stem if _PHOTO_ID.fullmatch(stem) else None
-
-
-def wnid_in(name: str) -> str | None:
-    """The wnid that a folder or tar is named for, if it is.
-
-    >>> wnid_in("n01440764.tar"), wnid_in("train")
-    ('n01440764', None)
-    """
-    stem = name[: -len(".tar")] if name.lower().endswith(".tar") else name
-    return stem if is_wnid(stem) else None
-
-
-def nearest_wnid(name: str, around: str | None) -> str | None:
-    """The wnid of the nearest folder in a member's name that is named for one, else that of what lies around it.
-
-    >>> nearest_wnid("train/n01440764/n01440764_10026.JPEG", None)
-    'n01440764'
-    """
-    for folder in reversed(name.split("/")[:-1]):
-        if found := wnid_in(folder):
-            return found
-    return around
 
 
 def no_names(path: Path, example: str) -> InputError:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import image_id
+from imagenet_captions.images.readers.folders import nearest_wnid, wnid_in
 from imagenet_captions.images.readers.tars import Member, Sample, TarReader
-from imagenet_captions.images.sources.source import ByteRange, Found, ImageQuery, nearest_wnid, no_names, wnid_in
+from imagenet_captions.images.sources.source import ByteRange, Found, ImageQuery, no_names
 
 _LARGEST_JSON = 1 << 20
 

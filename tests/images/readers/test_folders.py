@@ -1,0 +1,75 @@
+"""Which files in a folder are images, and what a folder or file is."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from imagenet_captions.evaluation.testsets import open_test_set
+from imagenet_captions.images.examples import open_examples
+from imagenet_captions.images.readers.folders import image_files
+from imagenet_captions.images.readers.kinds import Kind, kind_of, look_into
+from tests.packager.made import image, tar_of
+
+
+def write(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(image("x"))
+    return folder
+
+
+def test_images_in_the_order_of_their_names(tmp_path: Path) -> None:
+    write(tmp_path, "b/1.PNG", "a/2.jpg", "a/b/c/3.webp", "a.gif", "n01440764_1", "README.md", "a/x.jpg.txt", "jpg")
+    write(tmp_path, "a/._2.jpg", ".hidden.jpg", "__MACOSX/a/2.jpg", "a/__MACOSX/2.jpg")
+    (tmp_path / "a/round").symlink_to(tmp_path)
+    (tmp_path / "a/gone.jpg").symlink_to("nowhere")
+    (tmp_path / "a/self.jpg").symlink_to("self.jpg")
+    os.mkfifo(tmp_path / "a/pipe.jpg")
+    (tmp_path / "linked").symlink_to(tmp_path / "b")
+    names = ["a.gif", "a/2.jpg", "a/b/c/3.webp", "b/1.PNG", "linked/1.PNG", "n01440764_1"]
+    assert [file.name for file in image_files(tmp_path)] == sorted(names, key=lambda name: name.split("/"))
+    assert all(Path(file.path).read_bytes() == image("x") for file in image_files(tmp_path))
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    write(tmp_path / "n01440764", os.fsdecode(b"caf\xe9.jpg"))
+    (file,) = image_files(tmp_path)
+    assert file.name == "n01440764/caf?.jpg"
+    examples = open_examples(tmp_path)
+    assert (examples.image_id(0), examples.image(0)) == ("n01440764/caf?", image("x"))
+    assert open_test_set("imagenet", tmp_path, tmp_path).images.image(0) == image("x")
+
+
+def test_what_a_file_is_shows_in_its_first_bytes(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "x.parquet")
+    parquet = (tmp_path / "x.parquet").read_bytes()
+    tar = tar_of({"a.jpg": b"x"})
+    for data, name, kind in (
+        (parquet, "x.tar", Kind.PARQUET),
+        (tar, "x.jpg", Kind.TAR),
+        (gzip.compress(tar), "x.tar", Kind.COMPRESSED),
+        (bz2.compress(tar), "x", Kind.COMPRESSED),
+        (b"", "x.TAR", Kind.TAR),
+        (b"filepath,title\n", "x.parquet", Kind.OTHER),
+    ):
+        (tmp_path / name).write_bytes(data)
+        assert kind_of(tmp_path / name) is kind, name
+
+
+@pytest.mark.parametrize("will_do", [True, False])
+def test_what_a_folder_holds(tmp_path: Path, will_do: bool) -> None:
+    write(tmp_path, "a/0.tar", "a/1.parquet", "b/2.jpg", "b/3.jpg", "c/4.TAR")
+    held = look_into(tmp_path, lambda _: will_do)
+    assert held.tables == [tmp_path / "a/1.parquet"]
+    if will_do:
+        assert (held.image, held.other_image, held.tars) == ("b/2.jpg", None, [tmp_path / "a/0.tar"])
+    else:
+        assert (held.image, held.other_image) == (None, "b/2.jpg")
+        assert held.tars == [tmp_path / "a/0.tar", tmp_path / "c/4.TAR"]
