@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from imagenet_captions.crawler.asking import Asking
 from imagenet_captions.crawler.crawl_settings import FLICKR_ENDPOINT, Client, CrawlReport, CrawlSettings, Tools
-from imagenet_captions.crawler.interrupts import Interrupts
+from imagenet_captions.crawler.loop import Asking
 from imagenet_captions.crawler.plan import photos_to_ask, wanted_photos, without_denied_owners
 from imagenet_captions.crawler.policy import StopRun
 from imagenet_captions.crawler.store import Store, local_store
+from imagenet_captions.engines.interrupts import Interrupts
 from imagenet_captions.errors import InputError, StoppedEarly
 from imagenet_captions.storage.outputs import check_place
 from imagenet_captions.storage.progress import progress

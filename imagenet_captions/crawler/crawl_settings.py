@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from imagenet_captions.crawler.pace import parse_rate
 from imagenet_captions.crawler.policy import Attempt, RetrySettings
+from imagenet_captions.crawler.schedule import parse_rate
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.crawler.credentials import Credentials, read_credentials
-from imagenet_captions.crawler.pace import Pace, parse_rate
+from imagenet_captions.crawler.schedule import Pace, parse_rate
 from imagenet_captions.errors import InputError
 
 ENVIRONMENT = {"FLICKR_API_KEY": "environment-key", "FLICKR_API_SECRET": "environment-secret"}

@@ -17,14 +17,14 @@ import pyarrow.compute as pc
 
 from imagenet_captions.crawler.matching.id_keys import Keys
 from imagenet_captions.crawler.matching.runs import BATCH_ROWS, SortedRun, merged
-from imagenet_captions.crawler.photo_columns import read_addresses
+from imagenet_captions.flickr.address_columns import read_addresses
 from imagenet_captions.storage.progress import progress
 
 # An address of a wanted id, read; rows stand in the order of the lists.
 CANDIDATES = pa.schema(
     [
         pa.field("key", pa.int64()),
-        pa.field("rank", pa.int8()),  # the outcome's place in photo_columns.RANKED
+        pa.field("rank", pa.int8()),  # the outcome's place in address_columns.RANKED
         pa.field("photo_id", pa.string()),
         pa.field("url", pa.string()),
     ]

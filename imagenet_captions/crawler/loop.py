@@ -18,10 +18,10 @@ from threading import Thread
 
 from imagenet_captions.crawler import policy
 from imagenet_captions.crawler.crawl_settings import Client, CrawlReport, CrawlSettings, Tools
-from imagenet_captions.crawler.interrupts import Interrupts
-from imagenet_captions.crawler.pace import Pace
 from imagenet_captions.crawler.policy import Answer, Attempt, Failures, Meaning, State, StopRun
+from imagenet_captions.crawler.schedule import Pace
 from imagenet_captions.crawler.store import Store
+from imagenet_captions.engines.interrupts import Interrupts
 from imagenet_captions.storage.progress import Bar
 
 log = logging.getLogger(__name__)
