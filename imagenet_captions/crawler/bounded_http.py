@@ -17,10 +17,8 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 
-from imagenet_captions.crawler.policy import LARGEST_ANSWER
+from imagenet_captions.crawler.limits import LARGEST_ANSWER, LARGEST_TRANSFER, PIECE
 
-_ON_THE_WIRE = LARGEST_ANSWER + (1 << 20)  # status, headers and the framing of chunks included
-_PIECE = 1 << 16
 _GZIP = ("gzip", "x-gzip")
 
 # The headers that are passed on. The others are not needed, and do harm: requests sends cookies back, and urllib3 logs
@@ -74,7 +72,7 @@ def _read_body(response: requests.Response) -> bytes:
     if encoding in _GZIP:
         pieces = _unpacked(response.raw)
     elif encoding in ("", "identity"):
-        pieces = iter(lambda: response.raw.read(_PIECE), b"")
+        pieces = iter(lambda: response.raw.read(PIECE), b"")
     else:
         raise UnusableAnswerError("an answer that is packed in an unknown way")
     body = bytearray()
@@ -88,9 +86,9 @@ def _read_body(response: requests.Response) -> bytes:
 def _unpacked(packed: Any) -> Iterator[bytes]:
     """Yield the content of a gzip stream in pieces, none of them large."""
     unpacker = zlib.decompressobj(wbits=31)
-    while piece := packed.read(_PIECE):
+    while piece := packed.read(PIECE):
         while piece and not unpacker.eof:
-            yield unpacker.decompress(piece, _PIECE)
+            yield unpacker.decompress(piece, PIECE)
             piece = unpacker.unconsumed_tail
     if not unpacker.eof:
         raise UnusableAnswerError("half an answer")
@@ -122,7 +120,7 @@ class _BoundedReader(io.RawIOBase):
         self._raw, self._socket = raw, connection
         self._patience = connection.gettimeout()  # between two bytes
         self._deadline: _Deadline = _call.deadline
-        self._left = _ON_THE_WIRE
+        self._left = LARGEST_TRANSFER
 
     def readable(self) -> bool:
         return True

@@ -20,14 +20,12 @@ import requests
 from requests.auth import AuthBase
 
 from imagenet_captions.crawler.bounded_http import BoundedSession, UnusableAnswerError
-from imagenet_captions.crawler.crawl_settings import CALL_SECONDS, FLICKR_ENDPOINT
-from imagenet_captions.crawler.credentials import Credentials
+from imagenet_captions.crawler.credentials import Credentials, Scrubber
+from imagenet_captions.crawler.limits import CALL_SECONDS, CALLS_AT_ONCE, CONNECT_SECONDS, FLICKR_ENDPOINT, READ_SECONDS
 from imagenet_captions.crawler.policy import Attempt
-from imagenet_captions.crawler.scrub import Scrubber
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.places import refuse_secrets
 
-_CONNECTIONS = 16
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 _TALKATIVE = ("flickrapi", "urllib3")  # they log every call, and tracebacks
 
@@ -42,7 +40,7 @@ class FlickrClient:
         self,
         credentials: Credentials,
         endpoint: str = FLICKR_ENDPOINT,
-        timeout: tuple[float, float] = (10.0, 30.0),
+        timeout: tuple[float, float] = (CONNECT_SECONDS, READ_SECONDS),
         seconds: float = CALL_SECONDS,
     ) -> None:
         self._scrub = Scrubber([credentials.key, credentials.secret])
@@ -98,7 +96,7 @@ class _Session(BoundedSession):
     """
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(seconds, _CONNECTIONS)
+        super().__init__(seconds, CALLS_AT_ONCE)
         self.headers["User-Agent"] = f"imagenet-captions/{version('imagenet-captions')}"
         self.latest = threading.local()
 

@@ -1,7 +1,7 @@
 """Ask Flickr for every matched photo, at its pace, for days if need be, and keep each answer as it arrives.
 
-`plan` says which photos, `asking` holds the loop, `policy` decides, `pace` spaces the calls, `flickr` sends them, and
-`store` remembers.
+`plan` chooses the photos and `schedule` the time of each call, `loop` sends the calls through `client`, `policy`
+decides what an answer leads to, and `recorder` keeps it in the `store`. `limits` has the numbers.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from imagenet_captions.crawler.crawl_settings import FLICKR_ENDPOINT, Client, CrawlReport, CrawlSettings, Tools
-from imagenet_captions.crawler.loop import Asking
+from imagenet_captions.crawler.crawl_settings import Client, CrawlReport, CrawlSettings, Tools
+from imagenet_captions.crawler.limits import FLICKR_ENDPOINT
+from imagenet_captions.crawler.loop import CrawlLoop, schedule_of
 from imagenet_captions.crawler.plan import photos_to_ask, wanted_photos, without_denied_owners
 from imagenet_captions.crawler.policy import StopRun
+from imagenet_captions.crawler.recorder import Recorder
 from imagenet_captions.crawler.store import Store, local_store
 from imagenet_captions.engines.interrupts import Interrupts
 from imagenet_captions.errors import InputError, StoppedEarly
@@ -55,12 +57,13 @@ def crawl(
         if len(photos):
             with (
                 closing(client or tools.connect(settings)) as connected,
-                Interrupts() as interrupts,
+                Interrupts("the calls") as interrupts,
                 progress("crawl", len(photos), "photos") as bar,
             ):
-                asking = Asking(connected, opened, settings, tools, interrupts, bar, report)
-                asking.run(photo_id.as_py() for photo_id in photos)
-            _raise_if_stopped(asking.stop, interrupts, report)
+                schedule = schedule_of((photo_id.as_py() for photo_id in photos), opened, settings, tools)
+                loop = CrawlLoop(connected, settings, tools, schedule, Recorder(opened, report, bar, tools))
+                loop.run(interrupts)
+            _raise_if_stopped(loop.stop, interrupts, report)
     log.info(
         "crawl: asked for %d photos: %d found, %d not found, %d private, %d unreachable; %d left",
         *(report.asked, report.found, report.not_found, report.private, report.unreachable, report.left),

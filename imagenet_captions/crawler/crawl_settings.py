@@ -11,14 +11,11 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from imagenet_captions.crawler.policy import Attempt, RetrySettings
+from imagenet_captions.crawler.limits import CALL_SECONDS, FLICKR_RATE, RetrySettings
+from imagenet_captions.crawler.policy import Attempt
 from imagenet_captions.crawler.schedule import parse_rate
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
-
-FLICKR_ENDPOINT = "https://api.flickr.com/services/rest/"
-FLICKR_RATE = 1.0  # "under 3600 queries per hour across the whole key", https://www.flickr.com/services/developer/api/
-CALL_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class CrawlSettings:
     refresh_days: float | None = None  # ask again for photos whose answer is older, and for none else
     endpoint: str | None = None  # None: Flickr's
     key_file: Path | None = None  # None: the environment
-    tries: int = 12  # calls for one photo in a run, before the run goes on without it
+    tries: int = RetrySettings.tries  # calls for one photo in a run, before the run goes on without it
     deny: Denylist = NOTHING_DENIED  # never asked for
     call_seconds: float = CALL_SECONDS  # from the beginning of a call to the last byte of its answer
 
@@ -73,8 +70,7 @@ class CrawlSettings:
     @property
     def retry(self) -> RetrySettings:
         """How patient the crawl is."""
-        defaults = RetrySettings()
-        return RetrySettings(tries=self.tries, tries_again=min(self.tries, defaults.tries_again))
+        return RetrySettings(tries=self.tries, tries_again=min(self.tries, RetrySettings.tries_again))
 
 
 class Client(Protocol):

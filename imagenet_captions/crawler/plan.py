@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions import schema as records
+from imagenet_captions.crawler.limits import ANSWERS_AT_ONCE
 from imagenet_captions.crawler.photo_status import read_states, read_status, warn_of_damage
 from imagenet_captions.crawler.policy import FINAL_STATES, State
 from imagenet_captions.crawler.store import Store, StoreReader
@@ -17,8 +18,6 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.parquet import ParquetFile, parquet_file
-
-_ANSWERS_AT_ONCE = 900
 
 
 def open_matches(path: Path) -> ParquetFile:
@@ -78,8 +77,8 @@ def without_denied_owners(photos: pa.ChunkedArray, store: Path, deny: Denylist) 
         return photos
     denied = []
     with closing(StoreReader(store)) as reader:
-        for start in range(0, len(photos), _ANSWERS_AT_ONCE):
-            for photo_id, stored in reader.each(photos.slice(start, _ANSWERS_AT_ONCE).to_pylist()):
+        for start in range(0, len(photos), ANSWERS_AT_ONCE):
+            for photo_id, stored in reader.each(photos.slice(start, ANSWERS_AT_ONCE).to_pylist()):
                 record = read_status(photo_id, stored).record
                 if record and deny.denies_owner(record.owner, record.photo_page):
                     denied.append(photo_id)

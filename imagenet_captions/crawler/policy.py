@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from typing import Any
 
-from imagenet_captions.errors import InputError, shortened
+from imagenet_captions.crawler.limits import RetrySettings
+from imagenet_captions.errors import shortened
 
 
 class State(str, Enum):
@@ -28,8 +29,6 @@ class State(str, Enum):
 
 
 FINAL_STATES = (State.OK, State.NOT_FOUND, State.PRIVATE)
-
-LARGEST_ANSWER = 8 << 20  # bytes, unpacked; Flickr's have a few kilobytes
 
 
 @dataclass(frozen=True)
@@ -64,28 +63,6 @@ class Answer:
     meaning: Meaning
     reason: str = ""
     retry_after: str | None = None
-
-
-@dataclass(frozen=True)
-class RetrySettings:
-    """How patient a crawl is; seconds and numbers of attempts."""
-
-    first_wait: float = 0.5
-    longest_wait: float = 300.0
-    first_pause: float = 1.0
-    longest_pause: float = 300.0
-    longest_retry_after: float = 3600.0
-    tries: int = 12  # attempts after which a photo is set aside for this run
-    tries_again: int = 3  # the same for a photo that has failed `tries` times before this run
-    failures_in_a_row: int = 50  # over all photos; a fault rate of 30 % never comes near it
-    pauses_in_a_row: int = 20  # more than an hour at `longest_pause`, and Flickr counts by the hour
-
-    def __post_init__(self) -> None:
-        """Refuse values that would hammer the host or never ask it."""
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not value > 0:
-                raise InputError(f"{field.name} {value} must be more than 0")
 
 
 @dataclass(frozen=True)

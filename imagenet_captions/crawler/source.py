@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from imagenet_captions import schema as records
+from imagenet_captions.crawler.limits import ANSWERS_AT_ONCE, MOST_HELD
 from imagenet_captions.crawler.photo_status import PhotoStatus, read_states, read_status, warn_of_damage
 from imagenet_captions.crawler.plan import open_matches
 from imagenet_captions.crawler.policy import FINAL_STATES, State
@@ -23,9 +24,6 @@ from imagenet_captions.storage.parquet import ParquetFile, read_batches, read_fi
 from imagenet_captions.storage.progress import progress
 
 __all__ = ["CrawlSource", "answered_photos", "store_revision"]
-
-_ROWS_AT_ONCE = 900  # answers of a few kilobytes each
-MOST_HELD = 64 << 20  # bytes of answers, which may be as long as `policy.LARGEST_ANSWER`
 
 _OUTCOMES = {
     State.NOT_FOUND: Outcome.NOT_FOUND,
@@ -112,7 +110,7 @@ class CrawlSource:
 
 def _with_answers(store: StoreReader, matches: ParquetFile) -> Iterator[tuple[pa.RecordBatch, dict[str, Stored]]]:
     """Yield the matches in batches, with the answers about their photos."""
-    for batch in read_batches(matches, _ROWS_AT_ONCE, ["image_id", "wnid", "photo_id", "url", "detail"]):
+    for batch in read_batches(matches, ANSWERS_AT_ONCE, ["image_id", "wnid", "photo_id", "url", "detail"]):
         yield from _in_parts(store, batch)
 
 

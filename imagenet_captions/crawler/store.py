@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from imagenet_captions.crawler.policy import FINAL_STATES, LARGEST_ANSWER, State
+from imagenet_captions.crawler.limits import ANSWERS_AT_ONCE, LARGEST_ANSWER
+from imagenet_captions.crawler.policy import FINAL_STATES, State
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.flickr.photo_record import LATEST_POSIX_TIME
 from imagenet_captions.storage.file_names import PHOTO_STORE
@@ -60,7 +61,6 @@ _SAVE_FAILURE = f"""
 _RESTORE_CRAWL = "INSERT INTO crawl SELECT ?, 0, NULL, NULL WHERE NOT EXISTS (SELECT * FROM crawl)"
 
 _COLUMNS = "photo_id, state, answer, retrieved_at, last_error"
-_READ_AT_ONCE = 900  # below the 999 parameters that old builds of SQLite take
 _STORED_STATES = {state.value: state for state in State if state is not State.DAMAGED}
 
 
@@ -206,8 +206,8 @@ class StoreReader:
 
     def each(self, photo_ids: Sequence[str]) -> Iterator[tuple[str, Stored]]:
         """Yield what `get` returns, photo by photo in any order, for callers that must not hold all answers at once."""
-        for start in range(0, len(photo_ids), _READ_AT_ONCE):
-            part = photo_ids[start : start + _READ_AT_ONCE]
+        for start in range(0, len(photo_ids), ANSWERS_AT_ONCE):
+            part = photo_ids[start : start + ANSWERS_AT_ONCE]
             query = f"SELECT {_COLUMNS} FROM photos WHERE photo_id IN ({', '.join('?' * len(part))})"
             with _in_words(self.path):
                 for row in self._connection.execute(query, part):

@@ -1,6 +1,6 @@
 """Which Flickr photo an address shows: every shape that Flickr has used since 2004, one address at a time.
 
-The parser is pure and never raises; `photo_columns` does the common shapes a column at a time and comes here for the
+The parser is pure and never raises; `address_columns` does the common shapes a column at a time and comes here for the
 rest. Digits are ASCII digits throughout; `str.isdigit` accepts "①", too.
 """
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-import signal
-import threading
 from contextlib import ExitStack
-from types import FrameType
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from imagenet_captions.engines.interrupts import Interrupts
 from imagenet_captions.storage.progress import Bar, progress
 from imagenet_captions.training.checkpoints import Checkpoints
-
-log = logging.getLogger(__name__)
 
 
 class Stopped(Exception):
@@ -30,44 +25,32 @@ class StopOnSignal(Callback):
     """The first signal ends the run after the step under way, a second one at once.
 
     Only for a run of one process: several would have to agree on the step at which they stop, and go on from their
-    last checkpoint instead. Only the main thread of a program can take signals.
+    last checkpoint instead.
     """
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
-        self._taken: int | None = None
-        self._before: dict[int, Any] = {}
+        self._interrupts = Interrupts("the step")
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.world_size == 1 and threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._take)
+        if trainer.world_size == 1:
+            self._interrupts.__enter__()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._taken is not None and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+        number = self._interrupts.number
+        if number is not None and (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             if trainer.global_step < trainer.max_steps:
                 self._checkpoints.write(trainer, pl_module)
-            raise Stopped(self._taken, trainer.global_step)
+            raise Stopped(number, trainer.global_step)
 
+    # Both put back Lightning's handlers, before it puts back those that it found.
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._give_back()
+        self._interrupts.restore()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._give_back()
-
-    def _give_back(self) -> None:
-        """Put back the handlers that were there: Lightning's, before it puts back those that it found."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
-
-    def _take(self, number: int, frame: FrameType | None) -> None:
-        if self._taken is not None:
-            raise KeyboardInterrupt
-        self._taken = number
-        log.info("finishing the step under way; interrupt again to leave at once")
+        self._interrupts.restore()
 
 
 class Progress(Callback):

@@ -1,4 +1,4 @@
-"""Where the key is read from, and the pace as the user writes it."""
+"""Where the key is read from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.crawler.credentials import Credentials, read_credentials
-from imagenet_captions.crawler.schedule import Pace, parse_rate
 from imagenet_captions.errors import InputError
 
 ENVIRONMENT = {"FLICKR_API_KEY": "environment-key", "FLICKR_API_SECRET": "environment-secret"}
@@ -55,27 +54,3 @@ def test_a_bad_key_file_is_never_quoted(tmp_path: Path) -> None:
 
 def test_credentials_do_not_show() -> None:
     assert "k1" not in f"{Credentials('k1', 's1')!r} {Credentials('k1', 's1')}"
-
-
-@pytest.mark.parametrize("text", ["", "0/s", "-1/s", "1", "1/day", "1e9/s", "nan/s", "1 / s / s", "٣/s", "0.0/h"])
-def test_a_pace_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="is no pace"):
-        parse_rate(text)
-
-
-def test_a_late_call_does_not_let_the_next_ones_hurry() -> None:
-    pace = Pace(10.0, now=0.0, since_last=None)
-    sent = []
-    for late in (0.0, 0.01, 0.0, 0.5, 0.0, 0.0):
-        now = pace.next_call + late
-        pace.take(now)
-        sent.append(round(now, 3))
-    # 10 ms late are made up for by the next call; of 500 ms, all but the 20 ms of slack are lost.
-    assert sent == [0.0, 0.11, 0.2, 0.8, 0.88, 0.98]
-
-
-@pytest.mark.parametrize(
-    ("since_last", "wait"), [(None, 0.0), (0.0, 2.0), (1.5, 0.5), (9.0, 0.0), (-1e9, 2.0), (1e9, 0.0)]
-)
-def test_the_pace_holds_over_a_restart_whatever_the_clock_did(since_last: float | None, wait: float) -> None:
-    assert Pace(0.5, now=100.0, since_last=since_last).next_call == 100.0 + wait

@@ -8,7 +8,8 @@ import random
 import pytest
 
 from imagenet_captions.crawler import policy
-from imagenet_captions.crawler.policy import Answer, Attempt, Failures, Meaning, RetrySettings, State
+from imagenet_captions.crawler.limits import RetrySettings
+from imagenet_captions.crawler.policy import Answer, Attempt, Failures, Meaning, State
 from imagenet_captions.errors import InputError
 
 SORRY = "Sorry, the Flickr API service is not currently available."
@@ -113,7 +114,7 @@ def test_no_wait_is_longer_than_the_longest_one(longest: float) -> None:
 @pytest.mark.parametrize("name", ["first_wait", "longest_wait", "first_pause", "longest_pause", "tries"])
 @pytest.mark.parametrize("value", [0, -1, float("nan")])
 def test_settings_that_would_hammer_the_host_are_refused(name: str, value: float) -> None:
-    with pytest.raises(InputError, match=f"{name} {value} must be more than 0"):
+    with pytest.raises(InputError, match=f"`{name}` must be more than 0, not {value}"):
         RetrySettings(**{name: value})  # type: ignore[arg-type]
 
 

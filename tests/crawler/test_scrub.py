@@ -9,7 +9,7 @@ import pytest
 
 from imagenet_captions.cleaner.text import clean_description, clean_title
 from imagenet_captions.crawler.answers import parse_photo
-from imagenet_captions.crawler.scrub import Scrubber
+from imagenet_captions.crawler.credentials import Scrubber
 from tests.crawler.crawl_tools import KEY, SECRET, ok
 
 scrub = Scrubber([KEY, SECRET])
