@@ -107,6 +107,8 @@ def test_a_killed_worker_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return decode(data)
 
+    # How many seconds PyTorch waits for a worker to end.
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
     with pytest.raises(StoppedEarly, match="a worker process of the loader was killed"):
         list(make_loader(Made(8), killing, LoaderSettings(4, workers=1)))
 
