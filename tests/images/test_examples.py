@@ -370,7 +370,7 @@ def _no_column(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (_texts_only, "texts without images; build it again with --images"),
+        (_texts_only, "texts without images; build it again with `images`"),
         (_empty, "holds no images that can be read"),
         (_splits, "holds the folders train and val; give one of them"),
         (_paths_only, "holds paths of images and not the images, and '/x/a.jpg' is not an image file"),

@@ -17,13 +17,12 @@ from imagenet_captions.crawler.matching.url_lines import as_text
 from imagenet_captions.crawler.matching.url_lists import read_blocks
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.readers.kinds import Kind, kind_of
+from imagenet_captions.images.readers.parquet import named_images, read_paths
 from imagenet_captions.images.readers.tars import TarReader
 from imagenet_captions.storage.files import walk
-from imagenet_captions.storage.parquet import parquet_file, read_batches
 from imagenet_captions.storage.places import is_remote
 
 _BATCH = 1 << 16
-_PARQUET_COLUMN = "image.path"
 # n02017213_4263,n02017213 115 49 448 294 (LOC_train_solution.csv) · n01440764/n01440764_10026 1 (train_cls.txt)
 _AFTER_THE_NAME = r"(?:\t.*|,[^/\\]*| +[0-9]+)$"
 _KAGGLE_HEADER = "ImageId"
@@ -68,12 +67,10 @@ def _parquet_files(folder: Path) -> list[Path]:
 
 def _in_parquet(tables: Iterable[Path]) -> Iterator[pa.StringArray]:
     for path in tables:
-        with parquet_file(path) as table:
-            columns = {table.schema.column(place).path for place in range(len(table.schema))}
-            if _PARQUET_COLUMN not in columns:
-                raise InputError(f"{path} has no column {_PARQUET_COLUMN}, so its images have no names to join on")
-            for batch in read_batches(table, _BATCH, [_PARQUET_COLUMN]):
-                yield pc.struct_field(batch.column(0), [0]).cast(pa.string()).drop_null()
+        if (column := named_images(path)) is None:
+            raise InputError(f"{path} has no column of images with their paths, so they have no names to join on")
+        for paths in read_paths(path, column):
+            yield from paths.drop_null().chunks
 
 
 def _in_tar(path: Path) -> Iterator[str]:

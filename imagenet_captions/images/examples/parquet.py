@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import mmap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,10 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.parquet_pages import UnreadablePages, values_in
+from imagenet_captions.dataset.parquet_pages import UnreadablePages
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
-from imagenet_captions.images.columns import find_image_column, image_file, is_bytes, paths_only
 from imagenet_captions.images.examples.classes_of import Labelled, by_key, by_number, class_of
 from imagenet_captions.images.examples.example import Rows
 from imagenet_captions.images.examples.stored import (
@@ -28,10 +26,17 @@ from imagenet_captions.images.examples.stored import (
     FileImages,
     Images,
     StoredExamples,
-    bytes_in,
     ids_of,
-    struct_field,
     text_columns,
+)
+from imagenet_captions.images.readers.parquet import (
+    byte_ranges,
+    bytes_in,
+    find_image_column,
+    image_file,
+    is_bytes,
+    paths_only,
+    struct_field,
 )
 from imagenet_captions.storage.parquet import read_metadata, read_schema, read_table, through_cache
 from imagenet_captions.storage.receipts import is_dataset
@@ -201,7 +206,7 @@ def in_place(files: Sequence[Path], image: str) -> _Found:
     """
     has, paths, number, offsets, sizes = [], [], [], [], []
     for at, file in enumerate(files):
-        places = _places(file, f"{image}.bytes")
+        places = byte_ranges(file, f"{image}.bytes")
         column = read_table(file, [f"{image}.path"])[image]
         path = struct_field(column, "path")
         has += path.is_valid().chunks
@@ -220,19 +225,3 @@ def in_place(files: Sequence[Path], image: str) -> _Found:
     return _Found(
         pa.chunked_array(has, pa.bool_()).combine_chunks(), pa.chunked_array(paths, pa.string()), lambda _: images
     )
-
-
-def _places(file: Path, column: str) -> np.typing.NDArray[np.int64]:
-    found: list[tuple[int, int]] = []
-    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        metadata = read_metadata(file)
-        leaves = [at for at in range(metadata.num_columns) if metadata.schema.column(at).path == column]
-        if not leaves:
-            raise UnreadablePages
-        nullable = metadata.schema.column(leaves[0]).max_definition_level > 0
-        for group in range(metadata.num_row_groups):
-            chunk = metadata.row_group(group).column(leaves[0])
-            if chunk.compression != "UNCOMPRESSED" or chunk.has_dictionary_page:
-                raise UnreadablePages
-            found += values_in(mapped, chunk.data_page_offset, chunk.total_compressed_size, nullable)
-    return np.array(found, np.int64).reshape(-1, 2)

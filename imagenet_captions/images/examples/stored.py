@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import IMAGE_ENDING, WNID
 from imagenet_captions.images.examples.example import Class, Rows, Texts
+from imagenet_captions.images.readers.parquet import bytes_in
 
 TEXTS = ("title", "description", "tags", "caption")
 _MOST_OPEN = 256
@@ -190,17 +191,6 @@ class CachedImages:
 
     def __reduce__(self) -> tuple[type[CachedImages], tuple[Any, Rows]]:
         return CachedImages, (self._dataset, self._rows)
-
-
-def bytes_in(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The bytes in a column of images, which may have their paths beside them."""
-    return struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
-
-
-def struct_field(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """One field of a column of structs, null where the whole struct is (unlike `Array.field`)."""
-    kind = column.type.field(name).type
-    return pa.chunked_array([pc.struct_field(chunk, name) for chunk in column.chunks], kind)
 
 
 def ids_of(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
