@@ -13,7 +13,7 @@ import pytest
 import imagenet_captions
 
 ROOT = Path(imagenet_captions.__file__).parent
-STAGES = {"crawler", "cleaner", "packager", "filtering", "labelling", "stats", "training", "evaluation"}
+STAGES = {"crawler", "cleaner", "packager", "filtering", "labelling", "statistics", "training", "evaluation"}
 COMPOSING = {"ablations", "demo"}  # they know the stages, as `pipeline` does
 ABOVE = {"cli", "pipeline", *COMPOSING}
 
@@ -22,7 +22,7 @@ WITH_FLAGS = {
     "demo/flickr_stand_in.py",
     "exports/receipt.py",
     "exports/settings.py",
-    "stats/thumbnails.py",
+    "statistics/thumbnails.py",
     "ablations/reports/paper_robustness.py",
     "ablations/reports/report.py",
 }

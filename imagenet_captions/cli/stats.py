@@ -9,7 +9,7 @@ import typer
 from imagenet_captions.cli.app import command
 from imagenet_captions.cli.flags import refuse_without_effect
 from imagenet_captions.cli.options import Overwrite
-from imagenet_captions.stats.thumbnails import Thumbnails
+from imagenet_captions.statistics.thumbnails import Thumbnails
 
 
 @command
@@ -41,10 +41,10 @@ def stats(
 ) -> None:
     """Tell what a dataset holds: coverage by class and field, frequencies, languages, lengths, licences, duplicates."""
     from imagenet_captions.images.sources import ImageIndex
-    from imagenet_captions.stats import render
-    from imagenet_captions.stats.collect import collect
-    from imagenet_captions.stats.report import check_installed, report
-    from imagenet_captions.stats.sections import sections
+    from imagenet_captions.statistics import render
+    from imagenet_captions.statistics.collect import collect
+    from imagenet_captions.statistics.report import check_installed, report
+    from imagenet_captions.statistics.sections import sections
     from imagenet_captions.storage.outputs import producing_each
 
     if html:

@@ -19,7 +19,7 @@ from imagenet_captions.dataset.folder import replacing_folder
 from imagenet_captions.dataset.manifest import Replaced, unchanged
 from imagenet_captions.exports import ExportSettings, export
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.stats.collect import collect
+from imagenet_captions.statistics.collect import collect
 from tests.packager.made import contents, write_captions
 
 READERS: dict[str, Callable[[Path, Path], object]] = {

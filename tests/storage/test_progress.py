@@ -24,7 +24,7 @@ from imagenet_captions.dataset.filtering.settings import FilterSettings, RowCond
 from imagenet_captions.exports import ExportSettings, export
 from imagenet_captions.labelling.label import LabelSettings, label_by_text
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.stats.collect import collect
+from imagenet_captions.statistics.collect import collect
 from imagenet_captions.storage.progress import open_watched, progress, track
 from tests.packager.made import images, train_folder, write_captions
 

@@ -21,8 +21,8 @@ from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.dataset.splits import sampling_key
 from imagenet_captions.flickr.licenses import LICENSES, License
 from imagenet_captions.imagenet.image_ids import wnid_of
-from imagenet_captions.stats.collect import ImageHolder, read_tables
-from imagenet_captions.stats.thumbnails import Thumbnails
+from imagenet_captions.statistics.collect import ImageHolder, read_tables
+from imagenet_captions.statistics.thumbnails import Thumbnails
 from imagenet_captions.storage.parquet import parquet_file
 from imagenet_captions.storage.progress import progress
 

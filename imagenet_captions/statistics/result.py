@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from imagenet_captions.outcomes import Outcome
-from imagenet_captions.stats.lengths import Distribution
+from imagenet_captions.statistics.lengths import Distribution
 
 TEXT_FIELDS = ("title", "description", "tags", "caption")
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.dataset.sampling import read_counts
-from imagenet_captions.stats import render
-from imagenet_captions.stats.collect import collect
-from imagenet_captions.stats.gallery import choose, gallery, picture
-from imagenet_captions.stats.plots import columns, curve
-from imagenet_captions.stats.report import report
-from imagenet_captions.stats.result import Stats
-from imagenet_captions.stats.sections import Section, sections
-from imagenet_captions.stats.thumbnails import Thumbnails
+from imagenet_captions.statistics import render
+from imagenet_captions.statistics.collect import collect
+from imagenet_captions.statistics.gallery import choose, gallery, picture
+from imagenet_captions.statistics.plots import columns, curve
+from imagenet_captions.statistics.report import report
+from imagenet_captions.statistics.result import Stats
+from imagenet_captions.statistics.sections import Section, sections
+from imagenet_captions.statistics.thumbnails import Thumbnails
 from imagenet_captions.storage.extras import how_to_install
 from tests.command_line import run_cli
 from tests.packager.made import IDS, image
@@ -111,7 +111,7 @@ def test_an_image_that_unpacks_to_too_much_makes_no_picture() -> None:
 
 
 def test_a_page_without_images_or_rows_that_tell(dataset: Path) -> None:
-    from imagenet_captions.stats.measure import measure
+    from imagenet_captions.statistics.measure import measure
 
     page = report(dataset, measure([]))
     assert "<dt>rows</dt><dd>0</dd>" in page

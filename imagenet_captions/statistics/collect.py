@@ -12,8 +12,8 @@ import pyarrow as pa
 from imagenet_captions.dataset.manifest import read_manifest, shard_files, unchanged
 from imagenet_captions.dataset.outcomes import read_outcome_counts
 from imagenet_captions.outcomes import OUTCOMES_FILE
-from imagenet_captions.stats.measure import COLUMNS, measure
-from imagenet_captions.stats.result import Stats
+from imagenet_captions.statistics.measure import COLUMNS, measure
+from imagenet_captions.statistics.result import Stats
 from imagenet_captions.storage.parquet import parquet_file
 from imagenet_captions.storage.progress import Bar, progress
 

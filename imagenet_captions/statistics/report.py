@@ -10,13 +10,13 @@ from pathlib import Path
 
 from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.outcomes import share
-from imagenet_captions.stats.collect import ImageHolder
-from imagenet_captions.stats.gallery import Card, gallery
-from imagenet_captions.stats.plots import Columns, Curve, columns, curve
-from imagenet_captions.stats.render import right_columns
-from imagenet_captions.stats.result import Stats
-from imagenet_captions.stats.sections import Section, sections
-from imagenet_captions.stats.thumbnails import Thumbnails, note
+from imagenet_captions.statistics.collect import ImageHolder
+from imagenet_captions.statistics.gallery import Card, gallery
+from imagenet_captions.statistics.plots import Columns, Curve, columns, curve
+from imagenet_captions.statistics.render import right_columns
+from imagenet_captions.statistics.result import Stats
+from imagenet_captions.statistics.sections import Section, sections
+from imagenet_captions.statistics.thumbnails import Thumbnails, note
 from imagenet_captions.storage.extras import require
 
 _PAGE = Path(__file__).with_name("page")

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 
 from imagenet_captions.imagenet.published_counts import published_counts
-from imagenet_captions.stats.result import ClassStats, Stats
-from imagenet_captions.stats.sections import Cell, Section
+from imagenet_captions.statistics.result import ClassStats, Stats
+from imagenet_captions.statistics.sections import Cell, Section
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]{}<>|#~$&])")
 _WIDEST = 100  # of a line of text

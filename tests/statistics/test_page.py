@@ -19,13 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.stats.collect import collect
-from imagenet_captions.stats.gallery import gallery
-from imagenet_captions.stats.report import report
-from imagenet_captions.stats.thumbnails import Thumbnails
+from imagenet_captions.statistics.collect import collect
+from imagenet_captions.statistics.gallery import gallery
+from imagenet_captions.statistics.report import report
+from imagenet_captions.statistics.thumbnails import Thumbnails
 from tests.command_line import HANGS_AFTER
 from tests.packager.made import IDS, images, train_folder, write_captions
-from tests.stats.conftest import HOSTILE
+from tests.statistics.conftest import HOSTILE
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
