@@ -21,7 +21,7 @@ from imagenet_captions.errors import ImagenetCaptionsError
 app = typer.Typer(
     name=PROGRAM,
     cls=Group,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -109,7 +109,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             raise typer.Exit(2) from None
 
     _declare(run, spec)
-    app.command(spec.name, cls=Command)(run)
+    app.command(spec.name, cls=Command, context_settings={"help_option_names": ["-h", "--help"]})(run)
     return function
 
 

@@ -35,7 +35,7 @@ def export(
     ] = None,
     caption: Annotated[
         str | None,
-        typer.Option(help="Make captions by this template; docs/export.md has its words. Default: the dataset's own."),
+        typer.Option(help="Make captions by this template; see `Captions` below. Default: the dataset's own."),
     ] = None,
     deny: Deny = None,
     path_prefix: Annotated[

@@ -20,15 +20,35 @@ def filter(
         Many, typer.Option("--class", help="A wnid, index, name or ancestor such as dog; any of those given.")
     ] = None,
     class_list: Annotated[
-        Many, typer.Option(help="A list such as imagenet-a, or a file with a class a line.", metavar="NAME|FILE")
+        Many,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="A list of classes: imagenet-a, imagenet-o, imagenet-r, objectnet, imagenette, imagewoof, "
+            "imagenet-100-captionnet, imagenet-100-clip-beyond-tail, imagenet-100-cmc, or a file with a class a line.",
+        ),
     ] = None,
     contains: Annotated[
-        Many, typer.Option(help="The field contains the text, in any case; all of those given.", metavar="FIELD=TEXT")
+        Many,
+        typer.Option(
+            metavar="FIELD=TEXT",
+            help="The text is in the field (title, description, tags or caption), in any case; all of those given.",
+        ),
     ] = None,
     matches: Annotated[
-        Many, typer.Option(help="The regular expression is found in the field.", metavar="FIELD=REGEX")
+        Many,
+        typer.Option(
+            metavar="FIELD=REGEX",
+            help="The regular expression is found in the field (title, description, tags or caption).",
+        ),
     ] = None,
-    has: Annotated[Many, typer.Option(help="The field holds something.", metavar="FIELD")] = None,
+    has: Annotated[
+        Many,
+        typer.Option(
+            metavar="FIELD",
+            help="The field holds something: title, description, tags, caption, language, photo_id, owner, owner_name, "
+            "license, date_taken, date_posted, photo_page, source, retrieved_at or image.",
+        ),
+    ] = None,
     language: Annotated[Many, typer.Option(help="A language code such as en; any of those given.")] = None,
     license_: Annotated[
         Many, typer.Option("--license", help="Flickr's number or a name such as by; any of those given.")

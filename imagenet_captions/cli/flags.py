@@ -81,7 +81,13 @@ class Flag:
     def for_typer(self) -> inspect.Parameter:
         """The parameter that typer is told of: text or a switch, and never required."""
         one: Any = bool if self.kind is bool else str
-        declared = typer.Argument() if self.is_argument else typer.Option(*self._declarations)
+        choices = [each.value for each in self._class] if issubclass(self._class, Enum) else []
+        words: Any = (lambda incomplete: [each for each in choices if each.startswith(incomplete)]) if choices else None
+        declared = (
+            typer.Argument(autocompletion=words)
+            if self.is_argument
+            else typer.Option(*self._declarations, autocompletion=words)
+        )
         annotation = Annotated[Union[list[one] if self.many else one, None], declared]  # type: ignore[valid-type]  # noqa: UP007
         return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 

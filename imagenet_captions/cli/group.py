@@ -66,7 +66,7 @@ class Command(TyperCommand):
             rest = super().parse_args(ctx, args)
         except _UsageError as error:
             raise InputError(_usage_error(error, SPECS[str(self.name)])) from None
-        if rest:
+        if rest and not ctx.resilient_parsing:  # else a shell completes what is typed so far
             raise InputError(
                 f"{self.name} takes no argument {quoted(rest[0])}; `{PROGRAM} {self.name} --help` lists what it takes"
             )
@@ -86,6 +86,8 @@ class Group(TyperGroup):
         """Find the command that the arguments begin with."""
         name = args[0]
         if name not in self.commands:
+            if ctx.resilient_parsing:  # a shell completes what is typed so far
+                return None, None, args[1:]
             meant = _did_you_mean(name, list(self.commands))
             raise InputError(f"there is no command {quoted(name)}{meant}; `{PROGRAM} --help` lists them all")
         return name, self.commands[name], args[1:]

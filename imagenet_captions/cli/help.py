@@ -1,6 +1,7 @@
 """The help of the command line, in the same words and lines with every version of typer."""
 
 import inspect
+import re
 import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,39 +11,125 @@ from imagenet_captions.cli.flags import Flag
 
 PROGRAM = "imagenet-captions"
 _WIDEST, _NAMES = 100, 28
+_HELP = ("-h, --help", "Show this message and exit.")
+
+EXAMPLES = {
+    "demo": ("demo", "demo --out sample"),
+    "build": (
+        "build --release imagenet_captions.json --images ILSVRC2012_img_train --out imagenet-captions",
+        "build --urls fall11_urls.txt --ids LOC_train_solution.csv --images ILSVRC2012_img_train --out rebuilt",
+    ),
+    "match": (
+        "match --urls fall11_urls.txt --ids LOC_train_solution.csv",
+        "match --urls fall11_urls.txt --classes all --out all.parquet",
+    ),
+    "extract-yfcc": (
+        "extract-yfcc yfcc100m_dataset.bz2",
+        "extract-yfcc yfcc100m_dataset.sql --matches matches.parquet --out yfcc.parquet",
+    ),
+    "crawl": ("crawl --limit 100", "crawl --key-file flickr.key --refresh 90"),
+    "clean": (
+        "clean --release imagenet_captions.json",
+        'clean --matches matches.parquet --store photos.sqlite --caption "title tags"',
+    ),
+    "package": ("package --images ILSVRC2012_img_train --out imagenet-captions", "package --out texts"),
+    "verify": ("verify imagenet-captions", "verify s3://bucket/imagenet-captions"),
+    "filter": (
+        "filter imagenet-captions --class dog --has title --out dogs",
+        "filter imagenet-captions --class-list imagenette --per-class 100 --out-ids ids.txt",
+    ),
+    "export": (
+        'export imagenet-captions --to webdataset --caption "title tags" --out shards',
+        "export imagenet-captions --to open-clip-csv --images ILSVRC2012_img_train --out train.tsv",
+    ),
+    "stats": ("stats imagenet-captions", "stats imagenet-captions --html page.html --csv classes.csv"),
+    "diff": ("diff imagenet-captions rebuilt", "diff imagenet-captions rebuilt --raw --out changes"),
+    "label-by-text": (
+        "label-by-text cc12m.tsv --out labeled.parquet",
+        "label-by-text yfcc100m_dataset.bz2 --mode strict --case-sensitive --out labeled.parquet",
+    ),
+    "train": (
+        "train --show contrastive",
+        "train imagenet-captions --objective contrastive --on imagenet=val --out runs/contrastive",
+    ),
+    "evaluate": (
+        "evaluate runs/contrastive --on imagenet=val --on imagenet-r=imagenet-r --out metrics.json",
+        "evaluate timm:resnet50@weights.safetensors --classifier head --on imagenet=val --out metrics.json",
+    ),
+    "ablate": (
+        "ablate size imagenet-captions=463622 --dry-run --out paper",
+        "ablate all micro=cifar10_train.parquet --on cifar10_test.parquet --preset micro --out micro",
+    ),
+    "robustness": ("robustness published --plot figure.svg", "robustness results.csv --out robustness.csv"),
+}
+
+CAPTIONS = (
+    ("title tags description", "Fields, joined in this order: title, tags, description, class_name."),
+    ("title|description", "One of the fields, at random where both are filled."),
+    ('title template="a photo of a {}"', "A sentence with the class's name, before the title."),
+    ("title template=open_clip-80", "One of open_clip's 80 sentences, at random."),
+    ("title names=wordnet", "Any of WordNet's names of the class, in place of the curated one."),
+    ('title tags separator="; "', "What stands between the fields."),
+    ("title empty=keep", "Keep rows without any text."),
+    ("title camera_names=keep", "Keep titles such as IMG_1234."),
+    ("title max_words=20 max_chars=77", "Cut what is longer."),
+    ("title|tags seed=1", "Choose otherwise; the same seed makes the same captions."),
+)
 
 
 def program_help(about: str, sections: Mapping[str, Sequence[tuple[str, str]]]) -> str:
     """The help of the program: what it is about, then the commands and what each does, in sections."""
     parts = [f"Usage: {PROGRAM} COMMAND [OPTIONS]", _wrapped(about)]
     parts += [_table(title, rows) for title, rows in sections.items()]
-    parts.append(_wrapped(f"`{PROGRAM} COMMAND --help` tells what a command takes."))
+    options = [
+        ("--version", "Print the version and exit."),
+        ("--install-completion", "Let this shell complete commands and flags."),
+        ("--show-completion", "Print the completion, to install it by hand."),
+        _HELP,
+    ]
+    parts.append(_table("Options", options))
+    parts.append(_wrapped(f"`{PROGRAM} COMMAND --help` shows the options of a command, and examples."))
     return "\n\n".join(parts) + "\n"
 
 
 def command_help(name: str, about: str, flags: Sequence[Flag]) -> str:
     """The help of a command: how it is called, what it does, its arguments and flags."""
     arguments = [flag for flag in flags if flag.is_argument]
-    usage = " ".join(map(_usage, arguments))
-    parts = [" ".join(filter(None, [f"Usage: {PROGRAM} {name}", usage, "[OPTIONS]"])), _wrapped(about)]
+    parts = [f"Usage: {usage(name, flags)}", _wrapped(about)]
     if arguments:
-        parts.append(_table("Arguments", [(flag.spelled, _described(flag)) for flag in arguments]))
-    options = [(_head(flag), _described(flag)) for flag in flags if not flag.is_argument]
-    parts.append(_table("Options", [*options, ("--help", "Show this message and exit.")]))
+        parts.append(_table("Arguments", [(flag.spelled, describe(flag)) for flag in arguments]))
+    options = [(head(flag), describe(flag)) for flag in flags if not flag.is_argument]
+    parts.append(_table("Options", [*options, _HELP]))
+    if any(flag.spelled == "--caption" for flag in flags):
+        parts.append(_table("Captions, as --caption takes them", CAPTIONS))
+    parts.append("\n".join(["Examples:", *map(_example, EXAMPLES[name])]))
     return "\n\n".join(parts) + "\n"
 
 
-def _usage(flag: Flag) -> str:
+def _example(text: str) -> str:
+    """Format a command over as many lines as it needs, so that it can be pasted."""
+    kept = re.sub(" (?!--)", "\xa0", f"{PROGRAM} {text}")  # a flag and its value stay on one line
+    lines = textwrap.wrap(kept, _width() - 8, break_on_hyphens=False, break_long_words=False)
+    return "  " + " \\\n      ".join(lines).replace("\xa0", " ")
+
+
+def usage(name: str, flags: Sequence[Flag]) -> str:
+    """Return how a command is called: its name, its arguments, and that it takes options."""
+    return " ".join([PROGRAM, name, *(_argument(flag) for flag in flags if flag.is_argument), "[OPTIONS]"])
+
+
+def _argument(flag: Flag) -> str:
     text = flag.spelled + ("..." if flag.many and not flag.spelled.endswith("...") else "")
     return text if flag.required else f"[{text}]"
 
 
-def _head(flag: Flag) -> str:
+def head(flag: Flag) -> str:
+    """Return a flag as it is typed, with a name for its value."""
     return "/".join(flag.names) if flag.kind is bool else f"{flag.spelled} {flag.value_name}"
 
 
-def _described(flag: Flag) -> str:
-    """The help of a flag, with whether it is required, or else its default."""
+def describe(flag: Flag) -> str:
+    """Return the help of a flag, with whether it is required, or else its default."""
     text = " ".join((flag.declared.help or "").split())
     if flag.required:
         return f"{text}  [required]"

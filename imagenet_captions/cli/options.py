@@ -80,8 +80,8 @@ OptionalStore = Annotated[Path | None, typer.Option(help="What `crawl` wrote, fo
 Caption = Annotated[
     str,
     typer.Option(
-        help="What makes the caption: of title, tags, description and class_name some, in order, and settings such as "
-        'template="a photo of a {}", separator="; ", max_words=20, seed=1; docs/export.md has them all.'
+        help="What makes the caption: some of title, tags, description and class_name, in order, and settings such as "
+        'template="a photo of a {}"; `Captions` below lists them.'
     ),
 ]
 AsPublished = Annotated[

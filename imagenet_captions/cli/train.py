@@ -88,13 +88,23 @@ def train(
         PresetName.PAPER
     ),
     recipe: Annotated[
-        str | None, typer.Option(help="A recipe by name, in place of --objective and --preset.", metavar="NAME")
+        str | None,
+        typer.Option(
+            help="A recipe by name, in place of --objective and --preset: contrastive, supervised, simclr, finetune, "
+            "align, basic-supervised, basic-contrastive, supervised-matched, micro-contrastive, micro-supervised, "
+            "micro-simclr, micro-finetune or micro-supervised-matched.",
+            metavar="NAME",
+        ),
     ] = None,
     show: Annotated[
         str | None, typer.Option(help="Print a recipe, with the reference of each value, and stop.", metavar="NAME")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="The model to build: a preset, open_clip:NAME or timm:NAME.")
+        str | None,
+        typer.Option(
+            help="The model to build: RN50, RN101, ViT-B-32, ViT-B-16, ViT-L-14, resnet50, align, align-large, basic, "
+            "basic-medium, micro, vit-micro, align-micro, basic-micro, open_clip:NAME or timm:NAME."
+        ),
     ] = None,
     init: Annotated[
         str | None, typer.Option(help="Start from this model's weights: a run, a checkpoint, open_clip:NAME@FILE …")
@@ -107,7 +117,7 @@ def train(
         LocalPath | None, typer.Option(help="Train on these images: a file of ids, as `filter --out-ids` writes.")
     ] = (None),
     caption: Annotated[
-        str | None, typer.Option(help="What makes a caption, drawn anew each epoch; docs/export.md has the language.")
+        str | None, typer.Option(help="What makes a caption, drawn anew each epoch; see `Captions` below.")
     ] = None,
     empty_classes: Annotated[
         EmptyClasses, typer.Option(help="A class without images: refuse, or make a head without or with it.")
