@@ -51,8 +51,8 @@ def shortened(value: object, longest: int = 80) -> str:
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 
-def unknown_name(what: str, name: str, known: Iterable[str]) -> InputError:
-    """Build the error for an unknown name, with the closest known names, or all of them if they are few.
+def unknown_name(what: str, name: str, known: Iterable[str], advice: str = "") -> InputError:
+    """Build the error for an unknown name, with the closest known names, all of them if they are few, or the advice.
 
     >>> str(unknown_name("preset", "RN5", ["RN50", "RN101"]))
     "no preset is called 'RN5'; did you mean RN50?"
@@ -67,4 +67,4 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> InputError:
         return InputError(f"{said}; did you mean {', '.join(near)}?")
     if len(names) <= _MOST_LISTED:
         return InputError(f"{said}; known are {', '.join(names)}")
-    return InputError(f"{said}; it is like none of the {len(names)} known names")
+    return InputError(f"{said}; {advice or f'it is like none of the {len(names)} known names'}")

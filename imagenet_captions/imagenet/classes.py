@@ -11,18 +11,18 @@ label that torchvision's ImageFolder gives it (the devkit's ILSVRC2012_ID is ano
 
 from __future__ import annotations
 
-import difflib
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from imagenet_captions.errors import InputError, quoted, shortened
+from imagenet_captions.errors import InputError, quoted, shortened, unknown_name
 from imagenet_captions.imagenet.class_sets import ClassSet
 
 _DATA = Path(__file__).parent.parent / "data"  # data/SOURCES.md says where the tables come from
-_LONGEST_SHOWN = 80
+_MOST_DIGITS = 80
+_ADVICE = "give a wnid, an index, a class's name or a wider one such as 'dog'"
 
 
 _TABLES = {ClassSet.ILSVRC2012: "classes.tsv", ClassSet.ALL: "classes_all.tsv"}
@@ -116,8 +116,8 @@ def resolve(name: str | int, among: ClassSet = _ONE) -> tuple[str, ...]:
     >>> len(resolve("dog")), len(resolve("n02084071"))
     (118, 118)
 
-    Raises InputError for a name that nothing has, with the nearest names, and for a name of several things that
-    differ in their classes, with their wnids: give the wnid to say which one is meant.
+    Raises InputError for an unknown name, with the closest known names, and for a name of several things that differ
+    in their classes, with their wnids: the wnid says which one is meant.
     """
     if isinstance(name, int):
         return (by_index(name, among).wnid,)
@@ -125,11 +125,11 @@ def resolve(name: str | int, among: ClassSet = _ONE) -> tuple[str, ...]:
     folded = _folded(name)
     if folded in tables.covered:
         return tables.covered[folded]
-    if folded.isascii() and folded.isdigit() and len(folded) <= _LONGEST_SHOWN:
+    if folded.isascii() and folded.isdigit() and len(folded) <= _MOST_DIGITS:
         return (by_index(int(folded), among).wnid,)
     candidates = tables.named.get(folded, ())
     if not candidates:
-        raise InputError(_unknown(name, folded, tables))
+        raise unknown_name("class", name, tables.named, _ADVICE)
     if len({tables.covered[wnid] for wnid in candidates}) > 1:
         raise InputError(_ambiguous(name, candidates, tables))
     return tables.covered[candidates[0]]
@@ -196,14 +196,6 @@ def _class(wnid: str, index: int, synsets: Mapping[str, _Synset]) -> ImageNetCla
 
 def _folded(name: str) -> str:
     return " ".join(name.replace("_", " ").casefold().split())
-
-
-def _unknown(name: str, folded: str, tables: _Tables) -> str:
-    # The search takes time in proportion to the name's length, and no class has a name so long.
-    nearest = difflib.get_close_matches(folded, tables.named, n=5) if len(folded) <= _LONGEST_SHOWN else []
-    if not nearest:
-        return f"no class is called {quoted(name)}; give a wnid, an index, a class's name or a wider one such as 'dog'"
-    return f"no class is called {quoted(name)}; the nearest names are {', '.join(map(repr, nearest))}"
 
 
 def _ambiguous(name: str, candidates: tuple[str, ...], tables: _Tables) -> str:

@@ -103,7 +103,7 @@ def test_every_case_splits_the_rows_but_those_meant_to_be_empty() -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: ic.in_class("dgo"), "no class is called 'dgo'; the nearest names are"),
+        (lambda: ic.in_class("dgo"), "no class is called 'dgo'; did you mean"),
         (lambda: ic.in_class("crane"), "different things"),
         (lambda: ic.in_class(), "needs a class"),
         (lambda: ic.in_list("imagenet-100"), "several lists go by the name 'imagenet-100'.*imagenet-100-captionnet"),

@@ -165,7 +165,7 @@ def _resolve_or_question(name: str) -> tuple[tuple[str, ...], str]:
     [("tech", "tench"), ("golden retreiver", "golden retriever"), ("tedy bear", "teddy bear"), ("vehicel", "vehicle")],
 )
 def test_an_unknown_name_gets_the_nearest_ones(typo: str, meant: str) -> None:
-    with pytest.raises(InputError, match=f"no class is called '{typo}'; the nearest names are .*'{meant}'"):
+    with pytest.raises(InputError, match=f"no class is called '{typo}'; did you mean .*{meant}"):
         classes.resolve(typo)
 
 
