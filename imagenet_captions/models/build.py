@@ -19,7 +19,7 @@ _TOWERS = ("open_clip", "timm", "align", "clip", "micro")
 
 
 def build_model(name: str, seed: int) -> Model:
-    """A model with random weights, the same for the same name and seed.
+    """Build a model with random weights; the same name and seed give the same weights.
 
     The name is a preset's, `open_clip:NAME` for any of open_clip's configurations, or `timm:NAME` for images alone.
     """
@@ -30,7 +30,7 @@ def build_model(name: str, seed: int) -> Model:
 
 
 def config_of(name: str) -> ModelConfig:
-    """What a name stands for."""
+    """Return the configuration of a model's name."""
     library, _, rest = name.partition(":")
     if library == "timm" and rest:
         from imagenet_captions.models.towers import timm as timm_towers
@@ -47,19 +47,19 @@ def config_of(name: str) -> ModelConfig:
 
 
 def build_from_config(values: Mapping[str, Any]) -> Model:
-    """A model of the dictionary that `model_config_of` gave, with weights to be loaded into it."""
+    """Build a model from the dictionary of `model_config_of`; the caller loads the weights."""
     return build(config_from_dict(values))
 
 
 def build(config: ModelConfig) -> Model:
-    """A model of a description, with random weights from torch's own generator."""
+    """Build a model from its configuration, with random weights from torch's global generator."""
     image, projection, text = _towers(config)
     tokenizer = None if config.tokenizer is None else build_tokenizer(config.tokenizer)
     return Model(config, image, projection, text, tokenizer)
 
 
 def with_drop_path(model: Model, rate: float) -> Model:
-    """The same model, weights included, with stochastic depth at this rate in its image tower.
+    """Return a copy of a model, with its weights, whose image tower has stochastic depth at this rate.
 
     Raises InputError for towers that have none; of those that this package builds, timm's have it.
     """
@@ -123,7 +123,7 @@ _HEADER = ("preset", "what it is", "pixels", "features", "shared space", "tokens
 
 
 def preset_table() -> str:
-    """One row a preset: its sizes, and the millions of weights of its towers, counted without making any."""
+    """Return a Markdown table of the presets: their sizes, and the millions of weights of their towers."""
     rows = [_HEADER, tuple("---" for _ in _HEADER), *_rows()]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 

@@ -1,4 +1,4 @@
-"""Gradient checkpointing: keep the inputs of a model's blocks, and compute what is inside again in the backward pass.
+"""Gradient checkpointing: keep only the inputs of a model's blocks, and compute the rest again in the backward pass.
 
 It takes less memory and about a third more time. The libraries' own switches leave some of the towers out (open_clip's
 ResNets), and let batch statistics count each batch twice; this one does neither.
@@ -60,7 +60,7 @@ def _checkpointed(block: nn.Module, forward: Callable[..., Any]) -> Callable[...
 
 @contextmanager
 def _statistics_as_they_are(block: nn.Module) -> Iterator[None]:
-    """Compute a block again without moving its batch statistics a second time."""
+    """Compute a block again without updating its batch statistics a second time."""
     norms = [part for part in block.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     before = [norm.momentum for norm in norms]
     for norm in norms:

@@ -1,4 +1,4 @@
-"""What a model is made of: everything that is needed to build it again, as plain values."""
+"""Configurations of models: plain values from which a model can be built again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class TowerConfig:
-    """One tower: which library's code it is, and that code's own settings."""
+    """The configuration of one tower: the library that it comes from, and the library's own settings."""
 
     kind: str
     options: Mapping[str, Any]
@@ -22,7 +22,7 @@ class TowerConfig:
 
 @dataclass(frozen=True)
 class TokenizerConfig:
-    """How texts become numbers.
+    """The configuration of a tokenizer.
 
     Kind `clip` is CLIP's byte pairs, which come with open_clip. Kind `json` is any other: `json` holds the text of its
     `tokenizer.json`, and `pad_id` the token that fills a short text up.
@@ -37,7 +37,7 @@ class TokenizerConfig:
 
 @dataclass(frozen=True)
 class ProjectorConfig:
-    """The two layers that SimCLR puts on an image tower, and that nothing else uses."""
+    """The configuration of SimCLR's projector, two layers on the image tower that only SimCLR uses."""
 
     hidden: int = 2048
     dim: int = 128
@@ -45,7 +45,7 @@ class ProjectorConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model, without its weights.
+    """The configuration of a model, without its weights.
 
     `dim` is the width of the space that images and texts share, None for a model of images alone. `temperature` is
     what similarities are divided by before training has changed it.
@@ -68,16 +68,16 @@ class ModelConfig:
             )
 
     def image_only(self) -> ModelConfig:
-        """The same images, no texts."""
+        """Return the configuration without texts."""
         return replace(self, text=None, tokenizer=None, dim=None)
 
     def to_dict(self) -> dict[str, Any]:
-        """As values that JSON, YAML and a checkpoint's hyperparameters hold."""
+        """Return values that JSON, YAML and the hyperparameters of a checkpoint can hold."""
         return {"format": _FORMAT, **_plain(asdict(self))}
 
 
 def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
-    """A model's description from what `to_dict` gave.
+    """Return the configuration that `to_dict` gave as a dictionary.
 
     Raises InputError where something is missing or unknown, as in a file of a later version.
     """
@@ -109,7 +109,7 @@ def _maybe(kind: type[Any], values: Mapping[str, Any] | None) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Mappings as dicts, sequences as lists: what a JSON file gives back equals what went in."""
+    """Turn mappings into dicts and sequences into lists, as they come back from JSON."""
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

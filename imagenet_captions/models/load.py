@@ -1,4 +1,4 @@
-"""A model with the weights of a checkpoint, wherever that came from."""
+"""Load a model with the weights of any checkpoint: ours, or open_clip's, timm's or transformers'."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LONGEST_SHOWN = 100
 
 
 def load_model(source: str) -> Model:
-    """A model with its weights, on the CPU, in evaluation mode.
+    """Load a model with its weights, on the CPU and in evaluation mode.
 
     The source is a folder (a run's, a model's of ours, or one of open_clip, timm or transformers, told by its files), a
     Lightning checkpoint of ours, or a library and a name: `open_clip:NAME@TAG`, `open_clip:NAME@FILE`, `timm:NAME`,
@@ -41,7 +41,7 @@ def load_model(source: str) -> Model:
 
 
 def take_image_tower(model: Model, source: Model) -> None:
-    """Put another model's image tower into this one, as BASIC does after the supervised stage.
+    """Load another model's image tower into this one, as BASIC does after its supervised stage.
 
     The way to the shared space, the text tower and the temperature stay as they are. Raises InputError where the two
     towers are not built alike.
@@ -50,7 +50,7 @@ def take_image_tower(model: Model, source: Model) -> None:
 
 
 def load_checkpoint(path: Path) -> Model:
-    """A Lightning checkpoint of this package's training, without SimCLR's projector."""
+    """Load the model of a Lightning checkpoint that this package wrote, without SimCLR's projector."""
     loaded = read_weights(path, "the checkpoint")
     about = loaded.get("hyper_parameters") if isinstance(loaded, Mapping) else None
     if not isinstance(about, Mapping) or HYPERPARAMETER not in about:

@@ -1,4 +1,4 @@
-"""The one face that training and evaluation see, whatever stands behind it."""
+"""The model that training and evaluation see, whichever library its towers come from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HEAD_STD = 0.01
 
 
 class Model(nn.Module):
-    """An image tower, and what was put beside it: a text tower, a head of classes, SimCLR's projector.
+    """An image tower and what is attached to it: a text tower, a classification head, SimCLR's projector.
 
     `image` gives features of `width`; `image_projection` takes them to the space that images and texts share, of
     `config.dim`. `text` gives points of that space. Pixels are normalised floats [n, 3, size, size].
@@ -50,72 +50,72 @@ class Model(nn.Module):
 
     @property
     def name(self) -> str:
-        """What the model was named when it was built."""
+        """The name that the model was built with."""
         return self.config.name
 
     @property
     def spec(self) -> ImageSpec:
-        """The size and the normalisation of the pixels that the image tower wants."""
+        """The size and the normalization of the pixels that the image tower expects."""
         return self.config.spec
 
     @property
     def width(self) -> int:
-        """How many features an image has before any projection."""
+        """The number of features of an image before any projection."""
         return int(self.image.width)  # type: ignore[arg-type]
 
     @property
     def has_text(self) -> bool:
-        """Whether texts can be embedded."""
+        """Whether the model can embed texts."""
         return self.text is not None
 
     @property
     def has_head(self) -> bool:
-        """Whether the model has classes of its own."""
+        """Whether the model has a classification head."""
         return self.head is not None
 
     @property
     def head_classes(self) -> tuple[str, ...] | None:
-        """The classes of the model's own head, in the order of its logits."""
+        """The classes of the classification head, in the order of its logits."""
         return self.config.head_classes
 
     def image_features(self, pixels: Tensor) -> Tensor:
-        """What the image tower sees: [n, width], before any projection."""
+        """Return the features of images before any projection: [n, width]."""
         features: Tensor = self.image(pixels)
         return features
 
     def embed_images(self, pixels: Tensor) -> Tensor:
-        """Images as points of unit length in the space they share with texts: [n, dim]."""
+        """Return images as unit vectors in the space that they share with texts: [n, dim]."""
         if self.image_projection is None or self.text is None:
             raise self._without("a text tower", "use a classifier that needs none, such as a head or a linear probe")
         return F.normalize(self.image_projection(self.image(pixels)), dim=-1)
 
     def embed_texts(self, tokens: Tensor) -> Tensor:
-        """Texts, as `tokenize` gives them, as points of unit length: [n, dim]."""
+        """Return texts, tokenized by `tokenize`, as unit vectors: [n, dim]."""
         if self.text is None:
             raise self._without("a text tower", "use a classifier that needs none, such as a head or a linear probe")
         return F.normalize(self.text(tokens), dim=-1)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """Texts as the text tower reads them: whole numbers [n, context length], on the CPU."""
+        """Return the tokens of texts: integers [n, context length], on the CPU."""
         if self.tokenizer is None:
             raise self._without("a tokenizer", "use a model with a text tower")
         return self.tokenizer(texts)
 
     def class_logits(self, pixels: Tensor) -> Tensor:
-        """The model's own head: [n, classes], in the order of `head_classes`."""
+        """Return the logits of the classification head: [n, classes], in the order of `head_classes`."""
         if self.head is None:
             raise self._without("a head of classes", "train one, or use a linear probe")
         logits: Tensor = self.head(self.image(pixels))
         return logits
 
     def embed_views(self, pixels: Tensor) -> Tensor:
-        """SimCLR's points of unit length: the image tower, then the projector."""
+        """Return SimCLR's unit vectors: the image tower, then the projector."""
         if self.projector is None:
             raise self._without("a projector", "call set_projector first")
         return F.normalize(self.projector(self.image(pixels)), dim=-1)
 
     def set_head(self, classes: Sequence[str], seed: int = 0) -> None:
-        """A new head of these classes on the image features, for training; an old one is dropped."""
+        """Attach a new classification head for these classes to the image features, in place of an old one."""
         if not classes or len(set(classes)) < len(classes):
             raise InputError(f"a head needs classes, each once, and got {len(classes)} with {len(set(classes))} names")
         head = nn.Linear(self.width, len(classes))
@@ -126,7 +126,7 @@ class Model(nn.Module):
         self.config = replace(self.config, head_classes=tuple(classes))
 
     def set_projector(self, projector: ProjectorConfig, seed: int = 0) -> None:
-        """SimCLR's two layers on the image features, new; evaluation and `save_model` leave them out."""
+        """Attach a new projector of SimCLR to the image features; evaluation and `save_model` leave it out."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             layers = nn.Sequential(
@@ -136,35 +136,37 @@ class Model(nn.Module):
         self.config = replace(self.config, projector=projector)
 
     def drop_head(self) -> None:
-        """Leave the head of classes."""
+        """Remove the classification head."""
         self.head = None
         self.config = replace(self.config, head_classes=None)
 
     def drop_text(self) -> None:
-        """Leave the text tower and the way to it: a supervised run has no use for them, and DDP wants none unused."""
+        """Remove the text tower and the projection to it; a supervised run does not use them, and DDP refuses unused
+        ones.
+        """
         self.text = self.tokenizer = self.image_projection = self.logit_scale = None
         self.config = self.config.image_only()
 
     def drop_projector(self) -> None:
-        """Leave SimCLR's two layers."""
+        """Remove SimCLR's projector."""
         self.projector = None
         self.config = replace(self.config, projector=None)
 
     def lock_image(self) -> None:
-        """Keep the image tower as it is: no gradients, and its batch statistics and dropout off for good.
+        """Freeze the image tower: no gradients, fixed batch statistics, no dropout.
 
         The projection to the shared space stays free, so that a tower that has none yet can be joined to texts.
         """
         self._lock("image")
 
     def lock_text(self) -> None:
-        """Keep the text tower as it is, its projection included."""
+        """Freeze the text tower and its projection."""
         if self.text is None:
             raise self._without("a text tower", "leave it unlocked")
         self._lock("text")
 
     def train(self, mode: bool = True) -> Model:
-        """As every module's; locked towers stay as they are in use."""
+        """Set the training mode, as every module does; frozen towers stay in evaluation mode."""
         super().train(mode)
         for tower in self._locked:
             getattr(self, tower).eval()
@@ -183,7 +185,7 @@ class Model(nn.Module):
 
 
 def model_config_of(model: Model) -> dict[str, Any]:
-    """The dictionary that `build_from_config` builds the same model of, its weights aside.
+    """Return the dictionary from which `build_from_config` builds the same model, without its weights.
 
     A Lightning checkpoint carries it among its hyperparameters as `model_config`, which `load_model` looks for.
     """

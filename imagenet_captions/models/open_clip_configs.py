@@ -1,4 +1,4 @@
-"""open_clip's configurations as descriptions of ours."""
+"""Turn open_clip's configurations into this package's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imagenet_captions.models.tokenizing import tokenizer_of
 
 
 def config_named(name: str) -> dict[str, Any]:
-    """One of open_clip's own configurations."""
+    """Return one of open_clip's configurations by name."""
     config: dict[str, Any] | None = open_clip.get_model_config(name) if name in open_clip.list_models() else None
     if config is None:
         raise unknown_name("open_clip model", name, open_clip.list_models())
@@ -25,14 +25,14 @@ def config_named(name: str) -> dict[str, Any]:
 
 
 def named_config(name: str, shown: str) -> ModelConfig:
-    """The description of one of open_clip's own configurations, its pixels those of OpenAI's models."""
+    """Return our configuration for one of open_clip's, with the pixels of OpenAI's models."""
     config = config_named(name)
     size = config["vision_cfg"].get("image_size", 224)
     return describe(config, preprocess.from_open_clip({**asdict(PreprocessCfg()), "size": size}), shown)
 
 
 def describe(config: Mapping[str, Any], spec: ImageSpec, shown: str, tokenizer: str | None = None) -> ModelConfig:
-    """A configuration of open_clip as a description; `tokenizer` is the folder that brings one, if one does."""
+    """Turn a configuration of open_clip into ours; `tokenizer` is the folder that holds one, if there is one."""
     quick = bool(config.get("quick_gelu", False))
     dim = int(config["embed_dim"])
     vision = {**config["vision_cfg"], "timm_model_pretrained": False}
@@ -48,7 +48,7 @@ def describe(config: Mapping[str, Any], spec: ImageSpec, shown: str, tokenizer: 
 
 
 def _tokenizer(text: Mapping[str, Any], folder: str | None) -> TokenizerConfig:
-    """CLIP's byte pairs where the configuration names no other tokenizer."""
+    """Return CLIP's byte pairs if the configuration names no other tokenizer."""
     context = int(text.get("context_length", 77))
     options = dict(text.get("tokenizer_kwargs") or {})
     if not text.get("hf_tokenizer_name"):

@@ -1,4 +1,4 @@
-"""The pixels that a checkpoint wants, from the description that came with it."""
+"""Read the pixels that a checkpoint expects from the description that came with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PIL_FILTERS = {2: "bilinear", 3: "bicubic"}
 
 
 def from_open_clip(config: Mapping[str, Any]) -> ImageSpec:
-    """open_clip's `preprocess_cfg`."""
+    """Read open_clip's `preprocess_cfg`."""
     return ImageSpec(
         size=_side(config.get("size", 224)),
         mean=_three(config["mean"]),
@@ -23,7 +23,7 @@ def from_open_clip(config: Mapping[str, Any]) -> ImageSpec:
 
 
 def from_timm(config: Mapping[str, Any]) -> ImageSpec:
-    """timm's data configuration: the evaluation size where there is one is not used, the training size is."""
+    """Read timm's data configuration; the size is that of training, even if it has another one for evaluation."""
     return ImageSpec(
         size=_side(config["input_size"][1:]),
         mean=_three(config["mean"]),
@@ -35,7 +35,7 @@ def from_timm(config: Mapping[str, Any]) -> ImageSpec:
 
 
 def from_transformers(config: Mapping[str, Any]) -> ImageSpec:
-    """transformers' `preprocessor_config.json`, of CLIP's processor and EfficientNet's.
+    """Read transformers' `preprocessor_config.json`, as CLIP's processor and EfficientNet's write it.
 
     EfficientNet's scales by 1 / 127.5, takes 1 away, and may not normalise: the same as a mean and deviation of a half.
 

@@ -1,4 +1,4 @@
-"""The models that this package names: one table.
+"""The table of models that this package names.
 
 To change a model, change its row; whatever a row says is written into model.json beside trained weights, so that
 older runs load as they were.
@@ -23,7 +23,7 @@ _MICRO_CONTEXT = 24
 
 @dataclass(frozen=True)
 class ModelPreset:
-    """A named model: what it is in words, and either open_clip's name of it or its own description."""
+    """A named model: its description, and either its name in open_clip or its configuration."""
 
     about: str
     open_clip: str | None = None
@@ -35,7 +35,7 @@ def _spec(size: int, mean: tuple[float, float, float] = _CLIP_MEAN, std: tuple[f
 
 
 def _text(width: int, heads: int, layers: int, context: int) -> dict[str, Any]:
-    """open_clip's text transformer, and CLIP's byte pairs for it."""
+    """Return open_clip's text transformer with CLIP's byte pairs."""
     sizes = {"width": width, "heads": heads, "layers": layers, "context_length": context, "vocab_size": _BYTE_PAIRS}
     return {
         "text": TowerConfig("open_clip", {"text_cfg": sizes, "quick_gelu": False}),
@@ -44,13 +44,13 @@ def _text(width: int, heads: int, layers: int, context: int) -> dict[str, Any]:
 
 
 def _micro_tokenizer() -> TokenizerConfig:
-    """The 3,582 most frequent of CLIP's byte pairs: 4,096 tokens in all."""
+    """Return a tokenizer with the 3,582 most frequent of CLIP's byte pairs, which makes 4,096 tokens."""
     merges = _MICRO_TOKENS - 512 - 2  # the bytes, within a word and at its end; start and end of a text
     return TokenizerConfig(context_length=_MICRO_CONTEXT, options={"merges": merges})
 
 
 def _micro_text() -> dict[str, Any]:
-    """A text transformer for a CPU, and the tokens for it."""
+    """Return a text transformer for a CPU and its tokenizer."""
     sizes = {"width": 64, "heads": 2, "layers": 2, "context_length": _MICRO_CONTEXT, "vocab_size": _MICRO_TOKENS}
     return {
         "text": TowerConfig("open_clip", {"text_cfg": sizes, "quick_gelu": False}),
@@ -63,7 +63,7 @@ def _timm(architecture: str, **arguments: Any) -> TowerConfig:
 
 
 def _align(vision: Mapping[str, Any], text: Mapping[str, Any], dim: int, tokenizer: TokenizerConfig) -> dict[str, Any]:
-    """transformers' ALIGN, its BERT with CLIP's byte pairs in place of WordPieces, which come only from a hub."""
+    """Return transformers' ALIGN with CLIP's byte pairs instead of WordPieces, which are only on a hub."""
     context = tokenizer.context_length
     config = {
         "projection_dim": dim,

@@ -1,4 +1,4 @@
-"""How many threads PyTorch computes with: one for models of small images, such as those of the micro preset."""
+"""The number of threads that PyTorch computes with: one for models of small images, such as the micro preset's."""
 
 from __future__ import annotations
 

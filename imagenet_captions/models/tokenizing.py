@@ -1,4 +1,4 @@
-"""Texts to numbers, from what open_clip ships or from a tokenizer's own file: never from a hub."""
+"""Tokenizers that need no hub: open_clip's byte pairs, and those described by a tokenizer.json."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from imagenet_captions.models.pretrained.hub import reaching
 
 
 class JsonTokenizer:
-    """Any tokenizer whose whole description is one `tokenizer.json`."""
+    """A tokenizer that one `tokenizer.json` describes completely."""
 
     def __init__(self, config: TokenizerConfig) -> None:
         try:
@@ -35,14 +35,14 @@ class JsonTokenizer:
         self._stripped: int | None = config.options.get("stripped_id")
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """[n, context length], filled up with the tokenizer's own padding."""
+        """Return the tokens of texts, [n, context length], with the tokenizer's own padding."""
         encoded = self._tokenizer.encode_batch([self._clean(text) for text in texts])
         tokens = torch.tensor([entry.ids for entry in encoded], dtype=torch.long).reshape(len(encoded), -1)
         return tokens if self._stripped is None else tokens.masked_fill(tokens == self._stripped, 0)
 
 
 class ClipTokenizer:
-    """CLIP's byte pairs: start, the text's tokens, end, zeros; a text that is too long keeps its end mark.
+    """CLIP's byte pairs: start, the text's tokens, end, zeros; a truncated text keeps its end token.
 
     The option `merges` takes so many of the most frequent pairs alone. Any text can still be written with them, in
     more tokens; a small model has no 49,408 tokens to learn, nor the time to update them all in every step.
@@ -53,13 +53,13 @@ class ClipTokenizer:
         self._tokenizer = _byte_pairs(tuple(sorted(config.options.items())))
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        """[n, context length]."""
+        """Return the tokens of texts, [n, context length]."""
         tokens: Tensor = self._tokenizer(list(texts), context_length=self._context_length)
         return tokens
 
 
 def build_tokenizer(config: TokenizerConfig) -> Callable[[Sequence[str]], Tensor]:
-    """The tokenizer that a model's description names."""
+    """Build the tokenizer of a configuration."""
     if config.kind == "clip":
         return ClipTokenizer(config)
     if config.kind == "json":
@@ -69,7 +69,7 @@ def build_tokenizer(config: TokenizerConfig) -> Callable[[Sequence[str]], Tensor
 
 @cache
 def _byte_pairs(options: tuple[tuple[str, Any], ...]) -> Any:
-    """open_clip's tokenizer; reading its table takes a tenth of a second."""
+    """Return open_clip's tokenizer; it is cached, since reading its table takes a tenth of a second."""
     given = dict(options)
     merges = given.pop("merges", None)
     tokenizer = SimpleTokenizer(**given)
@@ -79,7 +79,7 @@ def _byte_pairs(options: tuple[tuple[str, Any], ...]) -> Any:
 
 
 def _shorten(tokenizer: Any, merges: int) -> None:
-    """Leave a tokenizer of open_clip the letters, the first merges, and the special tokens as the highest numbers."""
+    """Reduce a tokenizer of open_clip to the letters, the first merges and the special tokens, which come last."""
     letters = list(tokenizer.encoder)[: 2 * len(tokenizer.byte_encoder)]
     kept = list(tokenizer.bpe_ranks)[:merges]
     special = [tokenizer.decoder[number] for number in tokenizer.all_special_ids]
@@ -93,7 +93,7 @@ def _shorten(tokenizer: Any, merges: int) -> None:
 
 
 def tokenizer_of(source: str, context_length: int, options: Mapping[str, Any]) -> TokenizerConfig:
-    """A tokenizer of transformers, in a folder or on the hub, as a description that needs no files.
+    """Return the configuration of a tokenizer of transformers, from a folder or the hub, that needs no files.
 
     `options` are open_clip's: `clean` names what is done to a text first, `strip_end` takes the end marks out again.
     Raises InputError for one that is not described by a tokenizer.json.

@@ -28,7 +28,7 @@ UNREADABLE = (
 
 
 def read_weights(path: Path, what: str = "weights") -> Any:
-    """What a weights file holds: safetensors, or torch's own form with nothing but values in it.
+    """Read a weights file: safetensors, or torch's format with nothing but values in it.
 
     Raises InputError for a file that is no such thing; code in a pickle is never run.
     """
@@ -47,14 +47,14 @@ def read_weights(path: Path, what: str = "weights") -> Any:
 
 @contextmanager
 def any_pickle_protocol() -> Iterator[None]:
-    """Let torch not ask for a report on other protocols of pickle; what it cannot read is an error of its own."""
+    """Silence torch's warning about other pickle protocols; a file that it cannot read raises its own error."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
         yield
 
 
 def state_of(loaded: Any, path: Path) -> dict[str, Tensor]:
-    """The weights in what a file holds, whether it is them or a training's checkpoint around them.
+    """Return the weights in a file's content, which may also be a training checkpoint around them.
 
     >>> state_of({"epoch": 3, "state_dict": {"module.fc.bias": torch.zeros(2)}}, Path("epoch_3.pt"))
     {'fc.bias': tensor([0., 0.])}
@@ -72,7 +72,7 @@ def state_of(loaded: Any, path: Path) -> dict[str, Tensor]:
 
 
 def put_weights(module: nn.Module, state: Mapping[str, Tensor], source: object) -> None:
-    """Weights into a module, every one, and nothing else.
+    """Load weights into a module, and refuse missing and unknown ones.
 
     Raises InputError that names the first weights which are missing, unknown or of another shape.
     """
@@ -97,14 +97,14 @@ def put_weights(module: nn.Module, state: Mapping[str, Tensor], source: object) 
 
 
 def reason(error: BaseException) -> str:
-    """Why weights could not be read, in a few words."""
+    """Return in a few words why weights could not be read."""
     if isinstance(error, pickle.UnpicklingError):
         return "they are no values, or come with code, which is never run"
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object.
+    """Read a JSON file that holds an object.
 
     Raises InputError for a file that is not there, is no JSON or holds something else.
     """
@@ -118,7 +118,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def find_weights(folder: Path, names: Sequence[str]) -> Path:
-    """The folder's weights: the first of the names that is there, else the one file that can be weights."""
+    """Return the folder's weights file: the first of the names that exists, else the only candidate."""
     for name in names:
         if (folder / name).is_file():
             return folder / name

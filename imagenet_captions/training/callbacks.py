@@ -13,7 +13,7 @@ from imagenet_captions.training.checkpoints import Checkpoints
 
 
 class Stopped(Exception):
-    """A signal asked for an end; `number` is the signal."""
+    """Raised when a signal stopped the run; `number` is the signal."""
 
     def __init__(self, number: int, step: int) -> None:
         super().__init__(number, step)
@@ -22,7 +22,7 @@ class Stopped(Exception):
 
 
 class StopOnSignal(Callback):
-    """The first signal ends the run after the step under way, a second one at once.
+    """Stop cleanly on Ctrl-C and SIGTERM: finish the step, then save a checkpoint; a second signal stops at once.
 
     Only for a run of one process: several would have to agree on the step at which they stop, and go on from their
     last checkpoint instead.
@@ -54,7 +54,7 @@ class StopOnSignal(Callback):
 
 
 class Progress(Callback):
-    """A bar of steps on stderr, with the loss as it was last logged."""
+    """A progress bar of steps on stderr, with the last logged loss."""
 
     def __init__(self, steps: int) -> None:
         self._steps = steps

@@ -1,4 +1,4 @@
-"""Checkpoints: when they are written, that they are whole, and at which step one goes on."""
+"""Checkpoints of a run: when they are written, whole files only, and the step at which a run resumes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAST = "last.ckpt"
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Lightning's way to a checkpoint's file: under another name first, so that the last one survives a kill."""
+    """Write Lightning's checkpoints under another name first, so that the last one survives a kill."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         with replacing(Path(path)) as partial, partial.open("wb") as opened:
@@ -56,7 +56,7 @@ class Checkpoints(Callback):
                 _link(self._folder / LAST, self._folder / f"epoch-{epoch:04}.ckpt")
 
     def write(self, trainer: Trainer, module: LightningModule) -> None:
-        """Write last.ckpt now, between two steps, unless something in it is no number."""
+        """Write last.ckpt now, between two steps; raises InputError if a loss or weight is NaN or infinite."""
         assert isinstance(module, TrainingModule)
         module.check_losses()
         module.check_weights()
@@ -65,13 +65,13 @@ class Checkpoints(Callback):
 
 
 def _link(last: Path, kept: Path) -> None:
-    """A second name for the file that is there now; the next last.ckpt is another file."""
+    """Give the current file a second name; the next last.ckpt is a new file."""
     kept.unlink(missing_ok=True)
     os.link(last, kept)
 
 
 def read_checkpoint_step(path: Path) -> int:
-    """The number of steps that a checkpoint has behind it.
+    """Return the number of steps that a checkpoint has taken.
 
     Raises InputError for a file that is no whole checkpoint.
     """
@@ -79,7 +79,7 @@ def read_checkpoint_step(path: Path) -> int:
 
 
 def check_pixels(path: Path, model: Model) -> None:
-    """Raise InputError if a checkpoint's model was given other pixels than this model of the same name takes."""
+    """Raise InputError if a checkpoint's model expects other pixels than this model of the same name."""
     before = _read(path)["hyper_parameters"]["model_config"]["spec"]
     now = model_config_of(model)["spec"]
     differing = next((name for name in now if before.get(name) != now[name]), None)

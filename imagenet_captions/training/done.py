@@ -1,4 +1,4 @@
-"""The mark of a finished run, written last."""
+"""The marker of a finished run, done.json, which is written last."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MODEL_FOLDER = "model"
 
 @dataclass(frozen=True)
 class TrainResult:
-    """A finished run: its folder, the last loss, and what it took. Images are counted as often as they were seen."""
+    """A finished run: its folder, last loss, and duration. Images count each time they were seen."""
 
     run: Path
     loss: float
@@ -25,12 +25,12 @@ class TrainResult:
 
     @property
     def model(self) -> Path:
-        """The trained model, as `load_model` takes it."""
+        """The folder of the trained model, which `load_model` reads."""
         return self.run / MODEL_FOLDER
 
 
 def write_done(result: TrainResult) -> None:
-    """Say in the run's folder that it is finished."""
+    """Write done.json, which marks the run as finished."""
     values = {
         "loss": result.loss,
         "steps": result.steps,
@@ -41,7 +41,7 @@ def write_done(result: TrainResult) -> None:
 
 
 def read_done(run: Path) -> TrainResult | None:
-    """The result of a finished run, None if it is not finished."""
+    """Return the result of a finished run, or None if it is not finished."""
     path = run / DONE_FILE
     if not path.exists():
         return None

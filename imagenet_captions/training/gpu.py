@@ -1,4 +1,4 @@
-"""How a model is trained on a GPU: channels last in memory, and TF32 where numbers have 32 bits."""
+"""Settings for training on a GPU: channels last in memory, and TF32 for 32-bit numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 @contextmanager
 def tuned_for(device: torch.device, model: nn.Module) -> Iterator[None]:
-    """Lay a model's weights out for a GPU and let products of 32-bit numbers use TF32; other devices change nothing."""
+    """Lay out a model's weights for a GPU and allow TF32 for 32-bit products; on other devices change nothing."""
     if device.type != "cuda":
         yield
         return

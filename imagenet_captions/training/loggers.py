@@ -1,4 +1,4 @@
-"""Where a run writes its losses: CSV files, TensorBoard files, and Weights & Biases."""
+"""The loggers of a run: CSV files, TensorBoard files, and Weights & Biases."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WANDB_FILE = "wandb.json"  # holds the id under which a run is known to W&B
 
 
 def make_loggers(settings: TrainSettings) -> list[Logger]:
-    """The loggers of a run; CSV and TensorBoard write a new file each time the run starts."""
+    """Return the loggers of a run; CSV and TensorBoard write a new file each time the run starts."""
     folder = settings.out / _FOLDER
     loggers: list[Logger] = []
     if "csv" in settings.log:
@@ -37,7 +37,7 @@ def make_loggers(settings: TrainSettings) -> list[Logger]:
 
 @contextmanager
 def wandb_run(loggers: Sequence[Logger], settings: TrainSettings) -> Iterator[None]:
-    """Give W&B the run's settings, keep its id for when the run goes on, and close it at the end."""
+    """Give W&B the run's settings, keep its id for resuming, and close it at the end."""
     logger = next((each for each in loggers if isinstance(each, WandbLogger)), None)
     if logger is None:
         yield

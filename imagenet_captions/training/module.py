@@ -1,4 +1,4 @@
-"""One step of training, as Lightning runs it."""
+"""The training step that Lightning runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HIGHEST_LOGIT_SCALE = math.log(100)  # as in CLIP's paper
 
 
 class TrainingModule(LightningModule):
-    """A model, its loss and its optimiser.
+    """A model with its loss and its optimizer.
 
     What is random in a step, dropout for one, follows from the seed, the step and the process, and the learning rate
     from the step: a resumed run goes on as an unbroken one does.
@@ -92,15 +92,15 @@ class TrainingModule(LightningModule):
         self._seconds_before = checkpoint["so_far"]["seconds"]
 
     def seconds(self) -> float:
-        """How long the run has trained, those parts included from which it was resumed."""
+        """Return how long the run has trained, including the time before it was resumed."""
         return self._seconds_before + time.monotonic() - self._started
 
     def rate(self) -> float:
-        """The learning rate of the step under way."""
+        """Return the learning rate of the current step."""
         return learning_rate(self._recipe, self.length, self.global_step)
 
     def check_losses(self) -> None:
-        """Raise InputError if a loss since the start was no number.
+        """Raise InputError if a loss since the start was NaN or infinite.
 
         Looking at a loss waits for the device, so it is done only here; the step at which it happened is kept there.
         """
@@ -118,7 +118,7 @@ class TrainingModule(LightningModule):
             )
 
     def check_weights(self) -> None:
-        """Raise InputError if a weight is no number, before it is written over a good checkpoint."""
+        """Raise InputError if a weight is NaN or infinite, before it overwrites a good checkpoint."""
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad and not torch.isfinite(parameter).all():
                 raise InputError(
@@ -132,7 +132,7 @@ class TrainingModule(LightningModule):
         self._bad_step = now if self._bad_step is None else torch.minimum(self._bad_step, now)
 
     def _log(self, loss: Tensor) -> None:
-        """Write the mean loss of the processes to the run's logs; Lightning's own log would ask for it every step."""
+        """Log the mean loss over the processes; Lightning's own logging would compute it in every step."""
         mean = loss.clone()
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(mean)
@@ -145,7 +145,7 @@ class TrainingModule(LightningModule):
 
 
 def _mixed(seed: int, step: int, micro: int, rank: int) -> int:
-    """One number from four, so that no two steps or processes draw the same."""
+    """Mix four numbers into one seed, so that no two steps or processes draw the same numbers."""
     mixed = seed
     for part in (step, micro, rank):
         mixed = (mixed * 1_000_003 + part + 1) % (1 << 63)

@@ -1,4 +1,4 @@
-"""The losses: CLIP's, cross-entropy, and SimCLR's, each over the images of all devices."""
+"""The losses: CLIP's, cross-entropy and SimCLR's, each over the images of all devices."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from imagenet_captions.training.recipe import CONTRASTIVE, SUPERVISED, Recipe
 
 
 class Towers(Protocol):
-    """What of a model the losses use; `imagenet_captions.models.Model` is one."""
+    """The methods of a model that the losses use; `imagenet_captions.models.Model` has them."""
 
     logit_scale: nn.Parameter | None
 
     def embed_images(self, pixels: Tensor) -> Tensor:
-        """Unit vectors in the space of images and texts."""
+        """Return unit vectors in the space of images and texts."""
         ...
 
     def embed_texts(self, tokens: Any) -> Tensor:
-        """Unit vectors in the space of images and texts."""
+        """Return unit vectors in the space of images and texts."""
         ...
 
     def class_logits(self, pixels: Tensor) -> Tensor:
-        """A score for each class."""
+        """Return a score for each class."""
         ...
 
     def embed_views(self, pixels: Tensor) -> Tensor:
-        """The points that SimCLR compares."""
+        """Return the vectors that SimCLR compares."""
         ...
 
 
 class Objective(Protocol):
-    """A loss of a model on the batch of one process, its images normalised."""
+    """A loss of a model on the batch of one process, with normalized images."""
 
     def __call__(self, model: Towers, batch: Batch) -> Tensor:
-        """The mean over this process's images; times `batch.weight`, the processes' mean is that of all."""
+        """Return the mean over this process's images; times `batch.weight`, the processes' mean is that of all."""
         ...
 
 
 def make_objective(recipe: Recipe, rank: int = 0, world_size: int = 1) -> Objective:
-    """The recipe's loss for one of `world_size` processes."""
+    """Return the recipe's loss for one of `world_size` processes."""
     if recipe.objective == CONTRASTIVE:
         return ContrastiveObjective(rank, world_size, recipe.label_smoothing)
     if recipe.objective == SUPERVISED:
@@ -53,7 +53,7 @@ def make_objective(recipe: Recipe, rank: int = 0, world_size: int = 1) -> Object
 
 
 class ContrastiveObjective:
-    """CLIP's loss, open_clip's code: each image among all texts and each text among all images.
+    """CLIP's loss in open_clip's code: each image among all texts and each text among all images.
 
     With several processes each computes the rows of its own images and texts, with features gathered from all and
     gradients flowing back to them. open_clip's code takes it that all have as many; at the end of an epoch, where some
@@ -80,7 +80,7 @@ class ContrastiveObjective:
 def gathered_loss(
     images: Tensor, texts: Tensor, scale: Tensor, rank: int, shares: tuple[int, ...], label_smoothing: float = 0.0
 ) -> Tensor:
-    """CLIP's loss of this process's rows, where process k has `shares[k]` of them."""
+    """Return CLIP's loss of this process's rows, where process k has `shares[k]` of them."""
     own = torch.arange(len(images), device=images.device) + sum(shares[:rank])
     to_texts = scale * images @ gather(texts, shares).T
     to_images = scale * texts @ gather(images, shares).T
@@ -89,7 +89,7 @@ def gathered_loss(
 
 
 class SupervisedObjective:
-    """Cross-entropy of the model's own head, with label smoothing and mixup (Zhang et al. 2018) if the recipe has them.
+    """Cross-entropy of the model's head, with the recipe's label smoothing and mixup (Zhang et al. 2018).
 
     Mixup lays each image of the batch over the one at the same place from the end, by a share that is drawn for the
     batch from torch's own generator.
@@ -126,7 +126,7 @@ class SimclrObjective:
 def nt_xent(
     one: Tensor, other: Tensor, temperature: float, rank: int = 0, shares: tuple[int, ...] | None = None
 ) -> Tensor:
-    """SimCLR's loss (Chen et al. 2020, algorithm 1): find an image's other view among all views but itself.
+    """Return SimCLR's loss (Chen et al. 2020, algorithm 1): find an image's other view among all other views.
 
     `one` and `other` are [n, dim], this process's views in the same order; they are made unit vectors here. `shares`
     are the images of all processes; None is this one alone.
@@ -147,7 +147,7 @@ def nt_xent(
 
 
 def gather(features: Tensor, shares: tuple[int, ...]) -> Tensor:
-    """The features of all processes, one below the other, through which gradients flow back to each."""
+    """Concatenate the features of all processes; gradients flow back to each process."""
     if len(shares) == 1:
         return features
     gathered: Tensor = _Gather.apply(features, shares)  # type: ignore[no-untyped-call]
@@ -155,7 +155,7 @@ def gather(features: Tensor, shares: tuple[int, ...]) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """all_gather whose gradient is the sum over processes of what each wants of this process's features."""
+    """all_gather with a gradient: the sum over processes of their gradients for this process's features."""
 
     @staticmethod
     def forward(ctx: Any, features: Tensor, shares: tuple[int, ...]) -> Tensor:

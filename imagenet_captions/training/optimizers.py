@@ -17,7 +17,7 @@ from imagenet_captions.training.recipe import Recipe
 
 
 def make_optimiser(recipe: Recipe, named: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
-    """The recipe's optimiser over those of the parameters that learn.
+    """Return the recipe's optimizer over the parameters that are trained.
 
     The rate that it holds is the recipe's; the run sets each step's own.
     """
@@ -37,7 +37,7 @@ def make_optimiser(recipe: Recipe, named: Iterable[tuple[str, nn.Parameter]]) ->
 
 
 def parameter_groups(recipe: Recipe, named: Iterable[tuple[str, nn.Parameter]]) -> list[dict[str, Any]]:
-    """The parameters that learn, in a group with weight decay and one without.
+    """Return the trained parameters in a group with weight decay and one without.
 
     SGD decays everything, as ImageNet's recipes do. The others spare gains, biases and the logit scale, by the rule of
     open_clip's training; LARS and LAMB then scale only what is decayed.
@@ -52,20 +52,20 @@ def parameter_groups(recipe: Recipe, named: Iterable[tuple[str, nn.Parameter]]) 
 
 
 def is_spared(name: str, parameter: nn.Parameter) -> bool:
-    """Whether a parameter has no weight decay; the rule is open_clip's."""
+    """Return whether a parameter has no weight decay, by open_clip's rule."""
     return parameter.ndim < 2 or "bn" in name or "ln" in name or "bias" in name or "logit_scale" in name
 
 
 @dataclass(frozen=True)
 class Length:
-    """How long a run is, in steps of the optimiser."""
+    """The length of a run in steps of the optimizer."""
 
     steps: int
     steps_per_epoch: int
 
 
 def learning_rate(recipe: Recipe, length: Length, step: int) -> float:
-    """The rate of step `step`, counted from 0; warm-up and cosine are open_clip's.
+    """Return the rate of step `step`, counted from 0; warm-up and cosine are open_clip's.
 
     >>> recipe = Recipe("contrastive", "RN50", "adamw", lr=1.0, batch_size=8, epochs=1, warmup_steps=4)
     >>> [learning_rate(recipe, Length(8, 8), step) for step in (0, 3, 4, 6)]
@@ -85,5 +85,5 @@ def learning_rate(recipe: Recipe, length: Length, step: int) -> float:
 
 
 def warmup_steps(recipe: Recipe, length: Length) -> int:
-    """How many steps the warm-up takes, whether the recipe counts it in steps or in epochs."""
+    """Return the number of warm-up steps; a recipe counts them in steps or in epochs."""
     return recipe.warmup_steps + recipe.warmup_epochs * length.steps_per_epoch

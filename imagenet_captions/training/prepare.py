@@ -1,4 +1,4 @@
-"""The images and the model of a run, checked against what its objective needs before anything is trained."""
+"""Prepare the images and the model of a run, and check that they fit its objective before training starts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SHOWN = 3
 
 
 def open_training_set(settings: TrainSettings) -> tuple[Examples, tuple[Class, ...]]:
-    """The images to train on, and the classes of a supervised run's head.
+    """Return the images to train on, and the classes of a supervised run's head.
 
     Raises InputError where there are fewer images than a batch, or where labels are missing that the loss needs.
     """
@@ -63,13 +63,13 @@ def _head_classes(examples: Examples, settings: TrainSettings) -> tuple[Class, .
 
 
 def head_labels(examples: Examples, head: Sequence[Class]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Where each of the data's labels stands among the head's classes, -1 for one without images."""
+    """Return the index of each label among the head's classes, or -1 for a class without images."""
     places = {class_: place for place, class_ in enumerate(head)}
     return np.array([places.get(class_, -1) for class_ in examples.classes or ()], np.int64)
 
 
 def make_model(settings: TrainSettings, head: Sequence[Class]) -> Model:
-    """The model that training starts from, with what its objective needs and nothing that it would leave unused."""
+    """Return the model that training starts from, with the parts that its objective needs and no others."""
     recipe = settings.recipe
     model = build_model(recipe.model, settings.seed) if settings.init is None else load_model(settings.init)
     if recipe.drop_path:

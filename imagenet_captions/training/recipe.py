@@ -1,4 +1,4 @@
-"""What a training recipe is: every number that a run depends on, checked when it is made."""
+"""A training recipe: every number that a run depends on, checked when the recipe is made."""
 
 from __future__ import annotations
 
@@ -113,18 +113,18 @@ _CHOICES = {
 
 
 def recipe_values(recipe: Recipe) -> dict[str, object]:
-    """The recipe's values by name, without what is said about them."""
+    """Return the recipe's values by name, without its references and notes."""
     return {part.name: getattr(recipe, part.name) for part in fields(recipe) if part.compare}
 
 
 def recipe_defaults() -> dict[str, object]:
-    """The values that a record leaves out which is older than they are, as JSON holds them."""
+    """Return the default values, as JSON, that complete an older record."""
     given = {part.name: part.default for part in fields(Recipe) if part.compare and part.default is not MISSING}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
 
 def unread_values(recipe: Recipe) -> frozenset[str]:
-    """The values that this recipe's objective, optimiser and schedule do not look at.
+    """Return the values that this recipe's objective, optimizer and schedule do not use.
 
     >>> sorted(unread_values(Recipe("supervised", "RN50", "sgd", lr=0.1, batch_size=256, epochs=90)))
     ['betas', 'caption', 'colour', 'eps', 'lock', 'milestones', 'temperature']

@@ -1,4 +1,4 @@
-"""The one table of recipes: as published for real training, and small ones for a CPU."""
+"""The table of recipes: as published for full training, and small ones for a CPU."""
 
 from __future__ import annotations
 
@@ -288,7 +288,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def _with_labels(name: str) -> Recipe:
-    """A contrastive recipe with cross-entropy on labels in the place of its loss, and nothing else changed."""
+    """Return a contrastive recipe with cross-entropy on labels as its loss and no other change."""
     recipe = RECIPES[name]
     changed = replace(recipe, objective=SUPERVISED, caption=None)
     read = recipe_values(changed).keys() - unread_values(changed) - {"objective"}
@@ -302,7 +302,7 @@ RECIPES |= {
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of this name.
+    """Return the recipe of this name.
 
     >>> find_recipe("contrastive").warmup_steps
     500
@@ -313,7 +313,7 @@ def find_recipe(name: str) -> Recipe:
 
 
 def show_recipe(name: str) -> str:
-    """A recipe as a table of every value and where it is from, and what is not as published.
+    """Return a recipe as a table of its values with their references, and its differences from the published one.
 
     >>> print(show_recipe("supervised").splitlines()[4])
     lr              0.1                     the paper (Fang et al. 2022)
@@ -330,7 +330,7 @@ def show_recipe(name: str) -> str:
 
 
 def readable(value: object) -> str:
-    """A recipe's value as it is shown.
+    """Return a recipe's value as text.
 
     >>> readable((0.9, 1.0)), readable(True), readable(None)
     ('0.9 1', 'yes', 'none')

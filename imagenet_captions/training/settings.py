@@ -1,4 +1,4 @@
-"""What a training run is asked to do, and the record of it that a resumed run is compared with."""
+"""The settings of a training run, and the record of them that a resumed run is compared with."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FREE = frozenset({"out", "workers", "threads", "grad_checkpointing", "save_ever
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """A run: data, recipe, where it goes, and how it is run.
+    """The settings of a run: data, recipe, output folder, hardware.
 
     `init` is the model to start from, `init_image` a run whose image tower alone is taken; without them the weights are
     random, by `seed`. `ids` is a file with the image ids to train on. `steps` ends the run, and the schedule, at so
@@ -85,16 +85,16 @@ class TrainSettings:
 
     @property
     def processes(self) -> int:
-        """How many processes train together."""
+        """The number of processes that train together."""
         return self.devices * self.nodes
 
     @property
     def micro_batch(self) -> int:
-        """How many images a process sees at a time."""
+        """The number of images that a process computes at once."""
         return self.recipe.batch_size // (self.processes * self.recipe.accumulate)
 
     def files(self) -> list[Path]:
-        """The files and folders that it reads, as far as they are on this machine."""
+        """Return the files and folders that the run reads on this machine."""
         places = [self.data, *(Path(text) for text in (self.init, self.init_image) if text)]
         return [*places, self.ids] if self.ids is not None else places
 
@@ -110,7 +110,7 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 def settings_record(settings: TrainSettings) -> dict[str, Any]:
-    """The settings as settings.json holds them: plain values, the recipe's own among them.
+    """Return the settings as settings.json holds them: plain values, with the recipe's own.
 
     A list of ids stands there with the digest of its content, so that a run is not resumed with another list.
     """
@@ -123,13 +123,13 @@ def settings_record(settings: TrainSettings) -> dict[str, Any]:
 
 
 def write_settings(settings: TrainSettings) -> None:
-    """Write settings.json beside a new run's output; one that is there stays."""
+    """Write settings.json into a new run's folder, unless it exists."""
     if not (settings.out / SETTINGS_FILE).exists():
         write_json(settings.out / SETTINGS_FILE, settings_record(settings))
 
 
 def check_settings(settings: TrainSettings) -> None:
-    """Check the settings against those of the run that is there already, if one is.
+    """Compare the settings with those of the run in the same folder, if there is one.
 
     Raises InputError that names the first setting which differs, since weights of two recipes are of neither.
     """
@@ -152,7 +152,7 @@ def check_settings(settings: TrainSettings) -> None:
 
 
 def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """The first setting in which two records differ and may not, with both values.
+    """Return the first setting that differs between two records and must not, with both values.
 
     >>> first_difference({"seed": 1, "workers": 2}, {"seed": 2, "workers": 8})
     ('seed', 1, 2)

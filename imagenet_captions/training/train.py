@@ -48,7 +48,7 @@ _QUIET = ("lightning.pytorch", "lightning.fabric", "lightning_fabric")
 
 
 def train(settings: TrainSettings) -> TrainResult | None:
-    """Train a model, or go on with a run that was stopped; a finished run is left as it is.
+    """Train a model, or resume a run that was stopped; a finished run is left as it is.
 
     The run's folder has settings.json, checkpoints/last.ckpt, logs/, model/ and, last of all, done.json. Of several
     processes all call this, and the first one alone has the result. Raises InputError for what the user has to mend,
@@ -71,7 +71,7 @@ def train(settings: TrainSettings) -> TrainResult | None:
 
 
 def _train(settings: TrainSettings, first: bool) -> TrainResult | None:
-    """Prepare everything that can be wrong before anything is written, then take the steps."""
+    """Check everything before anything is written, then train."""
     examples, head = open_training_set(settings)
     model = make_model(settings, head)
     if settings.grad_checkpointing:
@@ -107,7 +107,7 @@ def _finish(settings: TrainSettings, module: TrainingModule, feed: Feed) -> Trai
 
 
 def make_trainer(settings: TrainSettings, length: Length) -> Trainer:
-    """Lightning's trainer: one long epoch of its own, since ours, and what is resumed, are counted in steps."""
+    """Return Lightning's trainer; it runs one long epoch, since this package counts epochs and resumes in steps."""
     recipe = settings.recipe
     checkpoints = Checkpoints(settings.out / FOLDER, length.steps_per_epoch, settings.save_every, settings.keep_every)
     return Trainer(
@@ -132,7 +132,7 @@ def make_trainer(settings: TrainSettings, length: Length) -> Trainer:
 
 
 def fit(trainer: Trainer, module: TrainingModule, feed: Iterable[Batch], checkpoint: Path | None = None) -> None:
-    """Take the steps, and turn what stopped them into this package's words."""
+    """Train, and turn a stop into StoppedEarly or KeyboardInterrupt."""
     try:
         trainer.fit(module, train_dataloaders=feed, ckpt_path=checkpoint, weights_only=True)
     except Stopped as stopped:
@@ -176,7 +176,7 @@ def _say(settings: TrainSettings, images: int, length: Length, start: int) -> No
 
 @contextmanager
 def _quiet(first: bool) -> Iterator[None]:
-    """Without Lightning's notes on hardware and habits, and with ours from the first process alone."""
+    """Silence Lightning's notes, and let only the first process log."""
     names = _QUIET if first else (*_QUIET, __package__)
     loggers: list[tuple[Any, int]] = [(logger := logging.getLogger(name), logger.level) for name in names]
     with warnings.catch_warnings():
@@ -198,7 +198,7 @@ _NO_SPACE = ("PytorchStreamWriter failed", "No space left on device", "unexpecte
 
 @contextmanager
 def in_words(settings: TrainSettings) -> Iterator[None]:
-    """Turn the faults that a user can mend into one sentence; everything else stays as it is."""
+    """Turn memory and disk errors into one sentence that says what to change; other errors pass."""
     try:
         yield
     except torch.cuda.OutOfMemoryError:

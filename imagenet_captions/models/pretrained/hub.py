@@ -1,4 +1,4 @@
-"""Weights that would come from a hub: where it cannot be reached, one sentence instead of a page of tracebacks."""
+"""Errors of model hubs in one sentence, in place of a page of tracebacks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PATIENCE = 5.0
 
 @contextmanager
 def reaching(what: str, local: bool = False) -> Iterator[None]:
-    """Turn a hub's failures into one sentence about what was wanted from it; `local` says that it lies in a folder.
+    """Turn a hub's errors into one sentence that names what was asked for; `local` says that it is a folder.
 
     The libraries raise a dozen kinds of error, and wrap them in an OSError or RuntimeError of their own: the chain of
     causes says whether the network was the reason. Everything else goes on as it is.
@@ -48,7 +48,7 @@ def reaching(what: str, local: bool = False) -> Iterator[None]:
 
 
 def _answers() -> bool:
-    """Whether the hub says anything at all. Its client asks for 23 seconds a file before it gives up."""
+    """Return whether the hub answers at all; its own client waits 23 seconds a file before it gives up."""
     if constants.HF_HUB_OFFLINE:
         return False
     try:
@@ -60,7 +60,7 @@ def _answers() -> bool:
 
 @contextmanager
 def _only_what_is_here(offline: bool) -> Iterator[None]:
-    """With a hub that does not answer, what was fetched before is still used, and nothing else asked for."""
+    """Use only files that were downloaded before, since the hub does not answer."""
     before = constants.HF_HUB_OFFLINE
     constants.HF_HUB_OFFLINE = before or offline
     _forget_sessions()
@@ -72,7 +72,7 @@ def _only_what_is_here(offline: bool) -> Iterator[None]:
 
 
 def _forget_sessions() -> None:
-    """Drop connections that were made with another setting; only clients before version 1 keep it in them."""
+    """Close connections that were made with another setting; only clients before version 1 keep it in them."""
     reset = getattr(utils, "reset_sessions", None)
     if reset is not None:
         reset()

@@ -1,4 +1,4 @@
-"""Models of open_clip with weights: by tag, from a file or a folder, or from the hub."""
+"""Load open_clip's models with weights: by tag, from a file or folder, or from the hub."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size", "text.transfo
 
 @dataclass(frozen=True)
 class _Found:
-    """Where a model was found: open_clip's configuration, what is known of its pixels, its weights, its tokenizer."""
+    """The parts of a model that was found: open_clip's configuration, its pixels, its weights, its tokenizer."""
 
     shown: str
     config: dict[str, Any]
@@ -47,7 +47,7 @@ class _Found:
 
 
 def load(name: str, weights: str) -> Model:
-    """One of open_clip's models by name, with the weights of a tag or a file; or `org/repository` of the hub.
+    """Load one of open_clip's models by name with the weights of a tag or a file, or `org/repository` from the hub.
 
     Raises InputError for a name, a tag or a file that is not there, or a hub that is not reached.
     """
@@ -72,7 +72,7 @@ def load(name: str, weights: str) -> Model:
 
 
 def load_folder(folder: Path, shown: str) -> Model:
-    """A folder as open_clip writes it for the hub: open_clip_config.json, weights, and a tokenizer if it needs one."""
+    """Load a folder in open_clip's format for the hub: open_clip_config.json, weights, and a tokenizer if needed."""
     whole = read_object(folder / CONFIG_FILE)
     weights = find_weights(folder, WEIGHTS_FILES)
     return _load(_found(whole, shown, weights, folder / CONFIG_FILE, str(folder)))
@@ -115,7 +115,7 @@ def _load(found: _Found) -> Model:
 
 
 def _whole(config: Mapping[str, Any]) -> Any:
-    """open_clip's model with random weights, its text tower a part of its own whatever the configuration says."""
+    """Build open_clip's model with random weights; its text tower is always a separate part."""
     kind = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP
     options = {key: value for key, value in config.items() if key not in ("custom_text", "vision_cfg", "text_cfg")}
     vision = {**config["vision_cfg"], "timm_model_pretrained": False}
@@ -129,7 +129,7 @@ def _whole(config: Mapping[str, Any]) -> Any:
 
 
 def _fitting(whole: nn.Module, loaded: Any, path: Path) -> dict[str, Tensor]:
-    """Weights as the model names and shapes them, as open_clip's own loader does it."""
+    """Rename and reshape weights for the model, as open_clip's own loader does."""
     state: dict[str, Tensor] = convert_state_dict(whole, state_of(loaded, path))
     if "positional_embedding" in state:
         state = convert_to_custom_text_state_dict(state)

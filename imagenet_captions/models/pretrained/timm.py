@@ -1,4 +1,4 @@
-"""Models of timm with weights: images alone, with a head of their own where the weights have one."""
+"""Load timm's models with weights: images only, with a classification head if the weights have one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def load(name: str, weights: str) -> Model:
-    """One of timm's models with timm's own weights, or with those of a file; `org/repository` is one of the hub.
+    """Load one of timm's models with timm's weights or those of a file, or `org/repository` from the hub.
 
     A file of torchvision's resnet50 is one of timm's: the names of the weights are the same.
     """
@@ -59,7 +59,7 @@ def load(name: str, weights: str) -> Model:
 
 
 def load_folder(folder: Path, shown: str) -> Model:
-    """A folder as timm writes it for the hub: config.json with an `architecture`, and weights."""
+    """Load a folder in timm's format for the hub: config.json with an `architecture`, and weights."""
     whole = read_object(folder / CONFIG_FILE)
     if "architecture" not in whole:
         raise InputError(f"{folder / CONFIG_FILE} names no architecture of timm; get the model again")
@@ -74,7 +74,7 @@ def load_folder(folder: Path, shown: str) -> Model:
 def _with_state(
     name: str, arguments: Mapping[str, Any], state: Mapping[str, Tensor], source: object, shown: str
 ) -> Model:
-    """The model that the weights are of: the classifier among them says how many classes there are."""
+    """Build the model of these weights; the classifier among them gives the number of classes."""
     options = {key: value for key, value in arguments.items() if key not in ("num_classes", "pretrained_cfg_overlay")}
     overlay = arguments.get("pretrained_cfg_overlay")
     classifier = _classifier_name(name)
@@ -88,7 +88,7 @@ def _with_state(
 
 
 def _classifier_name(name: str) -> str | None:
-    """Where the classifier's weights are, the first of two where a model was distilled with a second one."""
+    """Return the name of the classifier's weights; a distilled model has two, and the first counts."""
     config: Any = timm.get_pretrained_cfg(name, allow_unregistered=False)
     names: str | tuple[str, ...] | None = config.classifier
     return names if names is None or isinstance(names, str) else names[0]
@@ -119,7 +119,7 @@ def _take_head(model: Model, classifier: nn.Linear, names: Sequence[str]) -> Non
 
 
 def _class_names(pretrained: Mapping[str, Any], count: int) -> Sequence[str]:
-    """The wnids of ImageNet's subsets, the names that came with the weights, else the labels' numbers."""
+    """Return the wnids of ImageNet's classes, else the names that came with the weights, else the labels' numbers."""
     names = pretrained.get("label_names")
     if isinstance(names, (list, tuple)) and len(names) == count == len(set(names)):
         return [str(name) for name in names]

@@ -1,4 +1,4 @@
-"""Models of transformers with weights: ALIGN and CLIP, from a folder or the hub."""
+"""Load transformers' ALIGN and CLIP with weights, from a folder or the hub."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NAMED = 3
 
 
 def load(name: str, shown: str) -> Model:
-    """An ALIGN or CLIP of transformers: a folder, or `org/repository` of the hub.
+    """Load an ALIGN or CLIP of transformers from a folder, or `org/repository` from the hub.
 
     Raises InputError for another kind of model, weights that do not fit, or a hub that is not reached.
     """
@@ -61,7 +61,7 @@ def _file(name: str, file: str) -> Path:
 
 
 def _weights(kind: str, name: str, shown: str) -> Any:
-    """The whole model; transformers itself only warns of weights that are missing."""
+    """Load the whole model, and refuse missing weights, of which transformers itself only warns."""
     model_class = KINDS[kind][1]
     with reaching(shown, Path(name).is_dir()):
         try:
@@ -92,7 +92,7 @@ def _context(kind: str, text: Any) -> int:
 
 
 def _pixels(name: str, shown: str, vision: Any) -> ImageSpec:
-    """The pixels of the processor that came with the model."""
+    """Return the pixels of the processor that came with the model."""
     for file in _PROCESSOR_FILES:
         path = _file_if_there(name, file, shown)
         if path is not None:
@@ -116,7 +116,7 @@ def _file_if_there(name: str, file: str, shown: str) -> Path | None:
 
 
 def _settings(values: Any) -> Any:
-    """A configuration without what belongs to a file of weights: their precision, and the version that wrote them."""
+    """Return a configuration without the values that describe a file of weights: precision and version."""
     if isinstance(values, Mapping):
         left_out = ("dtype", "torch_dtype", "transformers_version", "_name_or_path")
         return {key: _settings(value) for key, value in values.items() if key not in left_out}

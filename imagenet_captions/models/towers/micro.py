@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class Convolution(nn.Sequential):
-    """A 3 x 3 convolution, halved in size if wanted, then normalised.
+    """A 3 x 3 convolution and normalization, with the size halved if wanted.
 
     The pool stands before the norm, which then has a quarter of the work.
     """
@@ -26,7 +26,7 @@ class Convolution(nn.Sequential):
 
 
 class MicroNet(nn.Module):
-    """A convolution a width, a residual block after the last, the mean over places: a shortened "ResNet-9".
+    """A convolution for each width, a residual block after the last, and the mean over positions: a short "ResNet-9".
 
     The sizes are 32 to 16, 16, 16 to 8, 8 to 4. Such nets learn CIFAR's classes in a fifth of the work of a ResNet that
     keeps 32 x 32 for a stage.
@@ -41,7 +41,7 @@ class MicroNet(nn.Module):
         self.block = nn.Sequential(Convolution(self.width, self.width), Convolution(self.width, self.width))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """[n, 3, 32, 32] to [n, the last width]."""
+        """Return features [n, last width] of images [n, 3, 32, 32]."""
         # Channels last: convolutions on a CPU take two thirds of the time so.
         before = self.steps(self.stem(pixels.contiguous(memory_format=torch.channels_last)))
         features: Tensor = (before + self.block(before)).mean(dim=(2, 3))
@@ -49,6 +49,6 @@ class MicroNet(nn.Module):
 
 
 def build_image(options: Mapping[str, Any], dim: int | None) -> tuple[nn.Module, nn.Module | None]:
-    """The network with random weights, and a linear projection where a shared space is wanted."""
+    """Build the network with random weights, and a linear projection if a shared space is wanted."""
     tower = MicroNet(tuple(options["widths"]))
     return tower, None if dim is None else nn.Linear(tower.width, dim, bias=False)

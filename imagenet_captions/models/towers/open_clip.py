@@ -1,4 +1,4 @@
-"""Towers of open_clip, from its own configurations."""
+"""Towers from open_clip's configurations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from imagenet_captions.models.pretrained.hub import reaching
 
 
 class FirstOutput(nn.Module):
-    """A tower of open_clip, whose first output is what we want where it gives several (CoCa's do)."""
+    """A tower of open_clip of which only the first output is used; some, such as CoCa's, have several."""
 
     def __init__(self, trunk: nn.Module, width: int) -> None:
         super().__init__()
@@ -23,14 +23,14 @@ class FirstOutput(nn.Module):
         self.width = width
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The pooled features, or the texts' points."""
+        """Return the pooled features, or the embedded texts."""
         out = self.trunk(inputs)
         first: Tensor = out[0] if isinstance(out, tuple) else out
         return first
 
 
 def split_visual(visual: nn.Module, dim: int) -> tuple[nn.Module, nn.Module]:
-    """An image tower of open_clip as features, and the projection of features to the shared space.
+    """Split open_clip's image tower into the part that gives features and the projection to the shared space.
 
     A ResNet's attention pool ends with its projection, so its features are the shared space's points, as in what
     open_clip gives out; a Vision Transformer and a timm model are cut before the last layer.
@@ -49,13 +49,13 @@ def split_visual(visual: nn.Module, dim: int) -> tuple[nn.Module, nn.Module]:
 
 
 def build_image(options: Mapping[str, Any]) -> tuple[nn.Module, nn.Module]:
-    """An image tower of open_clip with random weights, and its projection."""
+    """Build an image tower of open_clip with random weights, and its projection."""
     config, dim = CLIPVisionCfg(**options["vision_cfg"]), options["embed_dim"]
     return split_visual(_build_vision_tower(dim, config, options["quick_gelu"]), dim)
 
 
 def build_text(options: Mapping[str, Any], dim: int) -> nn.Module:
-    """A text tower of open_clip with random weights, its projection included."""
+    """Build a text tower of open_clip with random weights, its projection included."""
     config = CLIPTextCfg(**options["text_cfg"])
     with reaching(f"the text tower {config.hf_model_name}", not config.hf_model_name):
         return FirstOutput(_build_text_tower(dim, config, options["quick_gelu"]), dim)

@@ -1,4 +1,4 @@
-"""Image towers of timm."""
+"""Image towers from timm."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class TimmImage(nn.Module):
         self.width = width
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """The features that timm's own classifier would see."""
+        """Return the features that timm's own classifier would see."""
         features: Tensor = self.trunk(pixels)
         return features
 
 
 def build_image(options: Mapping[str, Any], dim: int | None) -> tuple[nn.Module, nn.Module | None]:
-    """A timm model with random weights as an image tower, and a linear projection where a shared space is wanted."""
+    """Build a timm model with random weights as an image tower, and a linear projection if a shared space is wanted."""
     known_name(options["architecture"])
     trunk: Any = timm.create_model(
         options["architecture"], pretrained=False, num_classes=0, **with_tuples(options["arguments"])
@@ -39,23 +39,23 @@ def build_image(options: Mapping[str, Any], dim: int | None) -> tuple[nn.Module,
 
 
 def with_tuples(arguments: Mapping[str, Any]) -> Any:
-    """A model's arguments as timm takes them, where JSON has lists."""
+    """Return a model's arguments with tuples, as timm expects them, in place of JSON's lists."""
     return {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
 
 
 def width_of(trunk: Any) -> int:
-    """How many features a timm model gives to its classifier, of which some have a layer before it."""
+    """Return the number of features that a timm model gives to its classifier; some have a layer before it."""
     return int(getattr(trunk, "head_hidden_size", None) or trunk.num_features)
 
 
 def known_name(name: str) -> None:
-    """Refuse a name that timm does not have, with the nearest that it has."""
+    """Refuse a name that timm does not have, with the closest known names."""
     if not timm.is_model(name):
         raise unknown_name("timm model", name, timm.list_models())
 
 
 def named_config(name: str) -> ModelConfig:
-    """The description of a timm model, images alone, with the pixels that timm gives it."""
+    """Return the configuration of a timm model: images only, with the pixels that timm gives it."""
     known_name(name)
     pretrained: Any = timm.get_pretrained_cfg(name, allow_unregistered=False)
     spec = preprocess.from_timm(resolve_data_config(pretrained_cfg=pretrained.to_dict()))  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Towers of transformers: ALIGN's (EfficientNet and BERT) and CLIP's, from a configuration or a whole model."""
+"""Towers from transformers: ALIGN's (EfficientNet and BERT) and CLIP's, from a configuration or a loaded model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_OF_THE_NEW = 0.5
 
 
 class PooledImage(nn.Module):
-    """An image tower whose pooled output is wanted."""
+    """An image tower of which the pooled output is used."""
 
     def __init__(self, trunk: nn.Module, width: int) -> None:
         super().__init__()
@@ -24,13 +24,13 @@ class PooledImage(nn.Module):
         self.width = width
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """The pooled features, [n, width]."""
+        """Return the pooled features, [n, width]."""
         features: Tensor = self.trunk(pixel_values=pixels).pooler_output
         return features
 
 
 class BertText(nn.Module):
-    """ALIGN's text tower: BERT, of which the first token is taken, and a projection."""
+    """ALIGN's text tower: BERT's first token and a projection."""
 
     def __init__(self, trunk: Any, projection: nn.Module, mask: str, pad_id: int) -> None:
         super().__init__()
@@ -41,14 +41,14 @@ class BertText(nn.Module):
         self._pad_id = pad_id
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """The texts' points, [n, dim]."""
+        """Return the embedded texts, [n, dim]."""
         hidden = self.trunk(input_ids=tokens, attention_mask=attention_mask(tokens, self._mask, self._pad_id))
         out: Tensor = self.projection(hidden.last_hidden_state[:, 0, :])
         return out
 
 
 class ClipText(nn.Module):
-    """CLIP's text tower, pooled where the text ends, and a projection."""
+    """CLIP's text tower, pooled at the end of the text, and a projection."""
 
     def __init__(self, trunk: nn.Module, projection: nn.Module, mask: str, pad_id: int) -> None:
         super().__init__()
@@ -58,14 +58,14 @@ class ClipText(nn.Module):
         self._pad_id = pad_id
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """The texts' points, [n, dim]."""
+        """Return the embedded texts, [n, dim]."""
         hidden = self.trunk(input_ids=tokens, attention_mask=attention_mask(tokens, self._mask, self._pad_id))
         out: Tensor = self.projection(hidden.pooler_output)
         return out
 
 
 def attention_mask(tokens: Tensor, mask: str, pad_id: int) -> Tensor:
-    """Which tokens are text: up to the end mark, or all but the padding.
+    """Return which tokens are text: up to the end token, or all but the padding.
 
     CLIP's byte pairs fill up with 0, which is also the token of "!", but their end mark is the highest number.
 
@@ -81,7 +81,7 @@ def attention_mask(tokens: Tensor, mask: str, pad_id: int) -> Tensor:
 
 
 def split_model(kind: str, model: PreTrainedModel, mask: str, pad_id: int) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """A whole model as an image tower, its projection, and a text tower."""
+    """Split a whole model into an image tower, its projection, and a text tower."""
     whole: Any = model
     if kind == "align":
         width = whole.text_projection.out_features
@@ -94,7 +94,7 @@ def split_model(kind: str, model: PreTrainedModel, mask: str, pad_id: int) -> tu
 
 
 def _mend_momentum(vision: nn.Module) -> None:
-    """ALIGN's momentum is TensorFlow's, 0.99 of the old; transformers gives it to torch, which takes it for the new's.
+    """Convert ALIGN's momentum for torch: 0.99 is TensorFlow's share of the old value, torch's is of the new one.
 
     Evaluation does not change; training would forget all but the last batch's statistics.
     """
@@ -104,7 +104,7 @@ def _mend_momentum(vision: nn.Module) -> None:
 
 
 def build_both(kind: str, options: Mapping[str, Any]) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """Both towers and the image projection, with random weights from a configuration."""
+    """Build both towers and the image projection with random weights from a configuration."""
     config_class, model_class = KINDS[kind]
     config = config_class.from_dict(dict(options["config"]))
     return split_model(kind, model_class(config), options["mask"], options["pad_id"])

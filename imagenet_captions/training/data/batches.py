@@ -1,4 +1,4 @@
-"""Batches of images, captions and labels, made by worker processes and the same with any number of them."""
+"""Batches of images, captions and labels, made by worker processes; any number of workers gives the same batches."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Tokenize = Callable[[Sequence[str]], Tokens]
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's images and what goes with them.
+    """The images of one step, with their captions or labels.
 
     `images` are bytes [n, 3, size, size], for `pixels.normalise`; `other` is the second view, where there are two.
     `texts` and `tokens` are there with captions, `labels` are -1 where unknown. `shares` says how many images each
@@ -49,11 +49,11 @@ class Batch:
         return len(self.images)
 
     def to(self, device: Any, non_blocking: bool = False) -> Batch:
-        """The batch on a device."""
+        """Return the batch on a device."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
-        """The batch in memory that a GPU reads directly; called by torch's loader."""
+        """Return the batch in memory that a GPU reads directly; torch's loader calls this."""
         return self._each(lambda tensor: tensor.pin_memory())
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
@@ -69,7 +69,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class LoaderSettings:
-    """How batches are made: `batch_size` images over all processes, in the order of `seed`, by so many workers."""
+    """Settings of a loader: `batch_size` images over all processes, the order by `seed`, the number of workers."""
 
     batch_size: int
     seed: int = 0
@@ -115,11 +115,11 @@ class Loader:
             )
 
     def __len__(self) -> int:
-        """The steps of a whole epoch."""
+        """Return the number of steps in a whole epoch."""
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches from where the sampler is to the end of its epoch."""
+        """Yield the batches from the sampler's position to the end of its epoch."""
         try:
             with warnings.catch_warnings():
                 # Python 3.12 warns of threads at a fork; these are torch's and Arrow's, which see to it.
@@ -140,14 +140,14 @@ class Loader:
 
 @dataclass(frozen=True)
 class Failed:
-    """Why a batch could not be made; sent in its place, since torch would put a traceback around an error."""
+    """Why a batch could not be made; it takes the batch's place, since torch would wrap an exception in a traceback."""
 
     message: str
 
 
 @dataclass(frozen=True)
 class Samples:
-    """The examples as batches; what a sample looks like follows from seed, epoch and row alone."""
+    """The examples as batches; a sample depends only on seed, epoch and row."""
 
     examples: Examples
     transform: Transform
@@ -159,14 +159,14 @@ class Samples:
         return len(self.examples)
 
     def __getitems__(self, share: Share) -> Batch | Failed:
-        """The batch of a share; called by torch's loader, in a worker."""
+        """Return the batch of a share; torch's loader calls this in a worker."""
         try:
             return self.batch(share)
         except InputError as error:
             return Failed(str(error))
 
     def batch(self, share: Share) -> Batch:
-        """The batch of a share; InputError for an image that cannot be read."""
+        """Return the batch of a share; raises InputError for an image that cannot be read."""
         rows: list[int] = share.rows.tolist()
         images, other = self._images(rows, share.epoch)
         texts: tuple[str, ...] = ()
@@ -209,7 +209,7 @@ def make_loader(
     captions: CaptionSampler | None = None,
     tokenize: Tokenize | None = None,
 ) -> Loader:
-    """The training batches of some examples for one process; with `captions` they have texts, with `tokenize` tokens.
+    """Return the training batches of examples for one process; `captions` adds texts, and `tokenize` their tokens.
 
     Texts are tokenized by the workers. For captions the examples have to be those of `captions.with_captions`.
     """
@@ -218,7 +218,7 @@ def make_loader(
 
 
 def sample_seed(seed: int, epoch: int, row: int) -> int:
-    """The seed of everything that is random about one sample.
+    """Return the seed of all randomness in one sample.
 
     >>> sample_seed(0, 1, 2) == sample_seed(0, 1, 2), sample_seed(0, 1, 2) == sample_seed(0, 2, 1)
     (True, False)

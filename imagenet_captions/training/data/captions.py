@@ -1,4 +1,4 @@
-"""The captions that a model is trained on: put together by the language of exports, drawn anew in every epoch.
+"""The captions that a model is trained on: composed by a caption template, drawn again in every epoch.
 
 A template is a `CaptionTemplate`, and `compose_captions` makes the captions, so that a column and a training batch
 follow the same rules. Classes are given as `examples.Class`, since a name alone has no other names.
@@ -31,7 +31,7 @@ _AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class CaptionSampler:
-    """Captions by a template, or the stored ones with None; random choices depend on the seed, the id and the epoch.
+    """Captions by a template, or stored ones without; random choices depend on the seed, the id and the epoch.
 
     A template's own seed is added to `seed`. A row with nothing but a caption, as in an open_clip CSV, uses it for the
     template's first text field.
@@ -46,13 +46,13 @@ class CaptionSampler:
     seed: int
 
     def __call__(self, texts: Texts, class_: Class | None, image_id: str, epoch: int) -> str:
-        """The caption of one image, "" if it has none."""
+        """Return the caption of one image, or "" if it has none."""
         return self.batch([texts], [class_], [image_id], epoch)[0]
 
     def batch(
         self, texts: Sequence[Texts], classes: Sequence[Class | None], image_ids: Sequence[str], epoch: int
     ) -> list[str]:
-        """The captions of several images, a few microseconds each."""
+        """Return the captions of several images; one takes a few microseconds."""
         if self.template is None:
             return [text.caption for text in texts]
         template = replace(self.template, seed=self.template.seed + self.seed)
@@ -71,7 +71,7 @@ class CaptionSampler:
 
 
 def make_sampler(examples: Examples, template: CaptionTemplate | None, seed: int) -> CaptionSampler:
-    """The captions for some examples: by the template, or, without one, as they are stored, or of the texts there are.
+    """Return the captions of examples: by the template if there is one, else the stored ones, else from their texts.
 
     Where the examples are a dataset as published, a title that is a camera's file name is part of its captions too.
     Where there are no texts at all, the names of the classes are put into open_clip's sentences, and a line says so.
@@ -94,7 +94,7 @@ def make_sampler(examples: Examples, template: CaptionTemplate | None, seed: int
 
 
 def with_captions(examples: Examples, sampler: CaptionSampler) -> Examples:
-    """The examples that have a caption; which ones do not is the same in every epoch.
+    """Return the examples that have a caption; they are the same in every epoch.
 
     Says how many are left out. Raises InputError if none has one.
     """
@@ -109,7 +109,7 @@ def with_captions(examples: Examples, sampler: CaptionSampler) -> Examples:
 
 
 def captions_of(examples: Examples, sampler: CaptionSampler, rows: Sequence[int], epoch: int) -> list[str]:
-    """The captions of some rows in an epoch."""
+    """Return the captions of some rows in an epoch."""
     classes, labels = examples.classes, examples.labels
     return sampler.batch(
         [examples.texts(row) for row in rows],
@@ -129,7 +129,7 @@ def _has_caption(examples: Examples, sampler: CaptionSampler) -> Iterator[bool]:
 
 
 def _standing_in(texts: Texts, template: CaptionTemplate) -> Texts:
-    """The texts, with the caption as the template's first text field where there is nothing else."""
+    """Return the texts, with the caption as the template's first text field if there are no other texts."""
     if not texts.caption or texts.title or texts.description or texts.tags or not template.text_fields:
         return texts
     first = template.text_fields[0]

@@ -1,4 +1,4 @@
-"""The batches of a whole run, from the step at which it starts or goes on."""
+"""The batches of a whole run, from the step at which it starts or resumes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SMALLEST_BLURRED = 64  # SimCLR's blur is left out for CIFAR's 32 pixels, appen
 
 
 class Feed:
-    """Iterable over this process's batches, one a micro-batch, all epochs after one another.
+    """Yield this process's batches, one for each micro-batch, over all epochs.
 
     One stream of all epochs, so that workers read ahead over an epoch's end and a run goes on at any step.
     """
@@ -51,7 +51,7 @@ class Feed:
 
     @property
     def start(self) -> int:
-        """The step of the run with which the batches begin."""
+        """The step of the run at which the batches begin."""
         return self._stream.start
 
     @start.setter
@@ -67,7 +67,7 @@ class Feed:
 
 @dataclass
 class _Stream:
-    """The shares of one epoch after another, without an end."""
+    """Yield the shares of one epoch after another, without end."""
 
     sampler: ShardedSampler
     start: int = 0
@@ -81,7 +81,7 @@ class _Stream:
 
 
 def micro_batches(batch: Batch, rank: int, count: int) -> Iterator[Batch]:
-    """A step's images in `count` parts, each with the weight that makes the parts' mean that of the whole.
+    """Split a step's images into `count` parts, with weights that make the parts' mean that of the whole step.
 
     All processes cut their share at the same fractions, so that part k is over the same images for any loss that
     gathers from all.

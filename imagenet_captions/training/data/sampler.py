@@ -1,4 +1,4 @@
-"""Who gets which image: every one once in an epoch, whatever the number of processes and workers.
+"""Which process gets which image: each image once in an epoch, with any number of processes and workers.
 
 Lightning's own DistributedSampler repeats images so that all processes have as many; it is switched off for this one.
 """
@@ -19,7 +19,8 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Share:
-    """What one process gets of one step: `rows` of the examples, `shares[rank]` of them; others have the other shares.
+    """One process's part of a step: `rows` of the examples, `shares[rank]` of them; the other processes have the
+    others.
 
     With unequal shares, the mean of the processes' mean losses is not that of the whole batch; it is so for losses
     that are multiplied by `weight`.
@@ -33,12 +34,12 @@ class Share:
 
     @property
     def weight(self) -> float:
-        """This process's number of images, divided by the average of all processes."""
+        """This process's number of images, divided by the mean over all processes."""
         return self.shares[self.rank] * len(self.shares) / sum(self.shares)
 
 
 class ShardedSampler:
-    """Batches of an epoch, as the share of one of `world_size` processes.
+    """The batches of an epoch, each cut to the share of one of `world_size` processes.
 
     The order follows from seed and epoch. `batch_size` counts the images of all processes together, and step b's are
     the same ones for any number of processes, cut among them in order: run with two, a batch is that of one process,
@@ -62,15 +63,15 @@ class ShardedSampler:
         self.epoch, self.first_step = 0, 0
 
     def __len__(self) -> int:
-        """The steps of a whole epoch."""
+        """Return the number of steps in a whole epoch."""
         return len(self._bounds)
 
     def start(self, epoch: int, step: int = 0) -> None:
-        """Go on with this step of this epoch, as a run does that was broken off there."""
+        """Continue at this step of this epoch, as a resumed run does."""
         self.epoch, self.first_step = epoch, step
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch; the epoch that `start` named goes on where it said."""
+        """Start an epoch, as Lightning does before each; the epoch that `start` named continues at its step."""
         if epoch != self.epoch:
             self.start(epoch)
 
@@ -84,7 +85,7 @@ class ShardedSampler:
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Rows:
-    """All rows in the order of an epoch.
+    """Return all rows in the order of an epoch.
 
     >>> epoch_order(5, seed=0, epoch=1).tolist() == epoch_order(5, seed=0, epoch=1).tolist()
     True
@@ -94,7 +95,7 @@ def epoch_order(count: int, seed: int, epoch: int) -> Rows:
 
 
 def batch_bounds(count: int, batch_size: int, at_least: int = 1) -> list[tuple[int, int]]:
-    """Where each batch of an epoch starts and ends, the last two of even sizes if one would be incomplete.
+    """Return where each batch of an epoch starts and ends; the last two are evened out if one would be incomplete.
 
     No batch has fewer than `at_least` images, so that each process has one: then the last batch takes the rest in.
 
@@ -116,7 +117,7 @@ def batch_bounds(count: int, batch_size: int, at_least: int = 1) -> list[tuple[i
 
 
 def images_seen(steps: int, images: int, batch_size: int, processes: int = 1) -> int:
-    """How many images so many steps have seen, each as often as it came.
+    """Return how many images a number of steps has seen; repeated images count each time.
 
     >>> images_seen(3, images=20, batch_size=8), images_seen(4, images=20, batch_size=8)
     (20, 28)
