@@ -1,4 +1,4 @@
-"""Arms: the runs of a factor's table before they have a seed, and the runs that they become."""
+"""Arms: the runs of a factor's table before they have a seed, and the runs made from them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from imagenet_captions.training.recipes import find_recipe
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """A data set that runs train on: its name, its number of rows, and whether they have classes."""
+    """A data set that runs train on: its name, its number of rows, and whether it has classes."""
 
     name: str
     rows: int
@@ -21,7 +21,7 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class Ask:
-    """What a table is made for.
+    """The request that a factor's table is made for.
 
     `named` is the number of rows whose text names exactly one class that each distribution has, None while the texts
     are not read.
@@ -34,18 +34,18 @@ class Ask:
 
     @property
     def first(self) -> TrainingSet:
-        """The data that most factors vary on."""
+        """The data that most factors are studied on."""
         return self.datasets[0]
 
     @property
     def largest(self) -> TrainingSet:
-        """The data with the most rows, which the size factor varies on."""
+        """The data with the most rows, which the size factor is studied on."""
         return max(self.datasets, key=lambda data: data.rows)
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A run before it has a seed; `init`, `model_of` and `steps_of` name arms."""
+    """A run before it has a seed; `init`, `model_of` and `steps_of` name other arms."""
 
     arm: str
     data: TrainingSet
@@ -63,28 +63,30 @@ class Arm:
 
 
 def clip(arm: str, data: TrainingSet, pick: Pick, caption: str = ALL_TEXT, share: float = 1.0) -> Arm:
-    """CLIP on captions."""
+    """Return an arm that trains CLIP on captions."""
     return Arm(arm, data, pick, "contrastive", caption=caption, share=share)
 
 
 def supervised(arm: str, data: TrainingSet, pick: Pick, preset: AblationPreset, share: float = 1.0) -> Arm:
-    """Cross-entropy on labels by its own recipe; in CLIP's steps where the preset wants equal ones."""
+    """Return an arm that trains with cross-entropy on labels, by its own recipe; it may take CLIP's steps."""
     like = "contrastive" if preset.equal_steps else None
     return Arm(arm, data, pick, "supervised", classifier="head", like=like, share=share)
 
 
 def matched(arm: str, data: TrainingSet, pick: Pick, share: float = 1.0, steps_of: str | None = None) -> Arm:
-    """Cross-entropy on labels by CLIP's own recipe: crops, optimizer, schedule and steps are CLIP's."""
+    """Return an arm that trains with cross-entropy on labels by CLIP's own recipe: crops, optimizer, schedule and
+    steps.
+    """
     return Arm(arm, data, pick, "matched", classifier="head", share=share, steps_of=steps_of)
 
 
 def reading(of: str, arm: str, data: TrainingSet, pick: Pick, classifier: str = ZERO_SHOT, prompts: str = "") -> Arm:
-    """Another classifier of a trained arm's model."""
+    """Return an arm that tests a trained arm's model with another classifier."""
     return Arm(f"{of}.{arm}", data, pick, "contrastive", model_of=of, classifier=classifier, prompts=prompts)
 
 
 def runs_of(arms: Sequence[Arm], ask: Ask) -> tuple[Run, ...]:
-    """The runs of the arms, one a seed each."""
+    """Return the runs of the arms, one for each seed."""
     names = {arm.arm: _name(arm) for arm in arms}
     return tuple(_make_run(arm, names, ask.preset, seed) for arm in arms for seed in ask.seeds)
 
@@ -118,6 +120,6 @@ def _make_run(arm: Arm, names: dict[str, str], preset: AblationPreset, seed: int
 
 
 def _name(arm: Arm) -> str:
-    """What the run's folder is called, without the seed: the same for the same training in another factor's table."""
+    """Return the name of the run's folder without the seed; the same training has it in every factor's table."""
     need = "" if arm.pick.need in ("", ALL_TEXT) else f"-with-{arm.pick.need}"
     return f"{arm.data.name}-{arm.stem or arm.arm}{need}"

@@ -1,4 +1,4 @@
-"""The paper's five factors, each as a table of runs in which it varies and the rest stands still.
+"""The paper's five factors; each is a table of runs that differ in that factor alone.
 
 What the paper did is told in docs/how-to/ablate-*.md; where a table differs from it, the page says so.
 """
@@ -39,7 +39,7 @@ _LABELLED_QUESTIONS = {
 
 
 def make_table(factor: str, ask: Ask) -> Table:
-    """The runs and comparisons of a factor."""
+    """Return the runs and comparisons of a factor."""
     make, most, what = _FACTORS[factor]
     if not ask.datasets:
         raise InputError(f"ablate {factor} needs data; give {what}")
@@ -76,7 +76,7 @@ def _size(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
 
 
 def _distribution(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
-    """Captions, labels and labels read off texts, each on every distribution, with as many images and steps."""
+    """Return arms on captions, labels and text labels for every distribution, with equal images and steps."""
     cells = _distributions(ask)
     arms = [arm for name, (data, pick, share) in cells.items() for arm in _supervisions(name, data, pick, share, ask)]
     first, *others = cells
@@ -100,7 +100,7 @@ def _distribution(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
 
 
 def _distributions(ask: Ask) -> dict[str, tuple[TrainingSet, Pick, float]]:
-    """The distributions by name: data sets of as many rows, or one pool redistributed; the share is of all rows."""
+    """Return the distributions by name: data sets of equal size, or one pool redistributed, as a share of its rows."""
     if len(ask.datasets) > 1:
         rows = ask.preset.part_rows(min(data.rows for data in ask.datasets), 1.0)
         return {data.name: (data, Pick(rows=rows), rows / ask.preset.full_rows(data.rows)) for data in ask.datasets}
@@ -114,7 +114,7 @@ def _distributions(ask: Ask) -> dict[str, tuple[TrainingSet, Pick, float]]:
 
 
 def _supervisions(name: str, data: TrainingSet, pick: Pick, share: float, ask: Ask) -> list[Arm]:
-    """Three ways of learning from one distribution's images."""
+    """Return three arms that learn from the images of one distribution in different ways."""
     end = f"-{name}" if len(ask.datasets) == 1 else "" if share == 1 else f"-{pick.rows}"
     arms = [replace(clip(f"clip-{name}", data, pick, share=share), stem=f"clip{end}")]
     if data.labelled:
@@ -126,7 +126,7 @@ def _supervisions(name: str, data: TrainingSet, pick: Pick, share: float, ask: A
 
 
 def named_picks(ask: Ask) -> list[tuple[str, Pick]]:
-    """The data and picks of the distributions' rows whose texts name one class; the fewest of them set `Ask.named`."""
+    """Return the distributions' rows whose texts name one class; the smallest such set gives `Ask.named`."""
     return [(data.name, replace(pick, labels=FROM_TEXT)) for data, pick, _ in _distributions(ask).values()]
 
 
@@ -157,7 +157,7 @@ def _train_language(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
 
 
 def _against_labels(data: TrainingSet, pick: Pick, ask: Ask) -> tuple[list[Arm], list[Comparison]]:
-    """Cross-entropy on the images that CLIP sees: by CLIP's recipe, so that the loss alone differs, and by its own."""
+    """Return arms with cross-entropy on CLIP's images, by CLIP's recipe (only the loss differs) and by its own."""
     question = "Do captions and CLIP's loss do better than labels and cross-entropy, on the same images"
     arms = [supervised("supervised", data, pick, ask.preset), matched("supervised-matched", data, pick)]
     own = (IMAGES, STEPS, SEED) if ask.preset.equal_steps else (IMAGES, SEED)

@@ -1,4 +1,4 @@
-"""What the runs train on, made once and kept: lists of ids, labels read off texts, micro captions and shifts.
+"""The inputs of the runs, made once and kept: lists of ids, labels read from texts, micro captions and shifts.
 
 Everything is whole or not there, and the same for the same data and seed, so a killed ablation finds it again.
 """
@@ -36,7 +36,7 @@ _AT_ONCE = 1000
 
 @dataclass(frozen=True)
 class Rows:
-    """The rows that a run trains on: where they are, the list of their ids, how many, and a digest of the list.
+    """The rows that a run trains on: their place, the list of their ids, their number, and a digest of the list.
 
     Where texts are looked at, `named` of `asked` rows name exactly one class, and `right` of these name the row's own,
     if it has one.
@@ -53,7 +53,7 @@ class Rows:
 
 @dataclass(frozen=True)
 class Inputs:
-    """The rows that runs train on; `datasets` are the data sets by name, `seed` decides the samples."""
+    """The rows that runs train on; `datasets` are the data sets by name, and `seed` decides the samples."""
 
     folder: Path
     datasets: Mapping[str, Path]
@@ -61,13 +61,13 @@ class Inputs:
     _opened: dict[Path, Examples] = field(default_factory=dict, compare=False, repr=False)
 
     def examples(self, path: Path) -> Examples:
-        """The examples of a data set, opened once."""
+        """Return the examples of a data set, which is opened once."""
         if path not in self._opened:
             self._opened[path] = open_examples(path)
         return self._opened[path]
 
     def rows(self, name: str, pick: Pick) -> Rows:
-        """The rows of a data set that a pick takes, chosen now or before."""
+        """Return the rows of a data set that a pick selects; they are chosen once."""
         stem = f"{name}-{pick.key()}"
         ids_file, told = self.folder / "rows" / f"{stem}.txt", self.folder / "rows" / f"{stem}.json"
         if not told.is_file():
@@ -95,7 +95,7 @@ class Inputs:
         write_json(told, {"count": len(wanted), "digest": digest, "made": used is not None, "data": used, **told_more})
 
     def _sample(self, name: str, pick: Pick, examples: Examples, ids: Sequence[str]) -> set[str]:
-        """The ids of the rows that a pick takes before texts are looked at."""
+        """Return the ids of a pick's rows before their texts are read."""
         usable = _usable(examples, pick.need, ids)
         kept_ids, labels = [ids[row] for row in usable], examples.labels[usable]
         try:
@@ -109,7 +109,9 @@ class Inputs:
     def _named(
         self, name: str, pick: Pick, made: str, examples: Examples, wanted: set[str]
     ) -> tuple[set[str], dict[str, Any]]:
-        """Of these ids those whose text names one class, or `named_rows` of them, and what is known of their labels."""
+        """Keep the ids whose text names exactly one class, or `named_rows` of them; also return facts about their
+        labels.
+        """
         table = read_table(self.folder / made, ["image_id", "label"])
         pairs = zip(table["image_id"].to_pylist(), table["label"].to_pylist(), strict=True)
         label_of = {image_id: label for image_id, label in pairs if image_id in wanted}
@@ -123,7 +125,7 @@ class Inputs:
         return {ids[at] for at in order[: pick.named_rows]}, facts
 
     def _with_text_labels(self, name: str, examples: Examples) -> str:
-        """Write the rows whose text names one class, with that class as their label; the images are copied."""
+        """Write the rows whose text names exactly one class, with that class as the label; images are copied."""
         made = f"{name}-text-labels.parquet"
         if (self.folder / made).is_file():
             return made
@@ -134,7 +136,7 @@ class Inputs:
 
 
 def _right(label_of: Mapping[str, int], examples: Examples) -> int | None:
-    """How many images have the label that their text gives them; None where the data has no labels."""
+    """Return how many images have the label that their text gives, or None if the data has no labels."""
     if examples.classes is None:
         return None
     own = {examples.image_id(row): int(label) for row, label in enumerate(examples.labels)}
@@ -142,7 +144,7 @@ def _right(label_of: Mapping[str, int], examples: Examples) -> int | None:
 
 
 def _usable(examples: Examples, need: str, ids: Sequence[str]) -> list[int]:
-    """Rows that have the caption that is needed, and a label where the data has labels."""
+    """Return the rows that have the needed caption, and a label if the data has labels."""
     rows = range(len(examples)) if examples.classes is None else np.flatnonzero(examples.labels >= 0).tolist()
     if not need:
         return list(rows)
@@ -153,7 +155,7 @@ def _usable(examples: Examples, need: str, ids: Sequence[str]) -> list[int]:
 
 
 def _luma(data: bytes) -> float:
-    """How bright an image is on average, of 255."""
+    """Return the mean brightness of an image, from 0 to 255."""
     with Image.open(io.BytesIO(data)) as picture:
         return float(np.asarray(picture.convert("L"), np.float64).mean())
 

@@ -1,4 +1,4 @@
-"""From a table to what is really trained: recipes, steps, and whether arms share what their comparison needs."""
+"""From a table to its trainings: recipes, steps, and whether arms share what their comparison needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imagenet_captions.training.recipes import find_recipe
 
 @dataclass(frozen=True)
 class Amount:
-    """How much a run trains on: images, the digest of their ids ("" while they are not chosen), steps."""
+    """How much a run trains on: images, the digest of their ids ("" before they are chosen), and steps."""
 
     images: int
     digest: str
@@ -23,7 +23,7 @@ class Amount:
 
 
 def make_recipe(run: Run, model: str | None = None) -> Recipe:
-    """A run's recipe: the named one with the run's batches, epochs and captions.
+    """Return a run's recipe: the named one with the run's batches, epochs and captions.
 
     Where another batch or number of epochs than the recipe's own is asked for, SGD's rate grows with the batch (Goyal
     et al. 2017), and cuts and warm-up stay at the same part of the training.
@@ -48,7 +48,7 @@ def make_recipe(run: Run, model: str | None = None) -> Recipe:
 
 
 def amount_of(run: Run, images: int, digest: str = "", processes: int = 1, steps: int | None = None) -> Amount:
-    """The steps of a run over so many images, each of which is in every epoch once, or so many steps over them."""
+    """Return the steps of a run over so many images, by epochs or by a fixed number of steps."""
     if steps is not None:
         return Amount(images, digest, steps, images_seen(steps, images, run.batch_size, processes))
     steps = run.epochs * len(batch_bounds(images, run.batch_size, processes))
@@ -56,7 +56,7 @@ def amount_of(run: Run, images: int, digest: str = "", processes: int = 1, steps
 
 
 def check_fairness(table: Table, amounts: Mapping[str, Amount]) -> list[str]:
-    """What each comparison's arms share, a line each; InputError if one lacks what its question needs."""
+    """Return a line on what each comparison's arms share; raises InputError if they differ where they must not."""
     arms = table.arms()
     lines = []
     for comparison in table.comparisons:

@@ -1,4 +1,4 @@
-"""The two sizes at which an experiment is run: the paper's, and one for a CPU in minutes."""
+"""The two sizes of an experiment: the paper's, and a small one that takes minutes on a CPU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROLES = {
 
 @dataclass(frozen=True)
 class Budget:
-    """Images a step, and how often each image is seen."""
+    """The number of images a step, and the number of epochs."""
 
     batch_size: int
     epochs: int
@@ -29,7 +29,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class AblationPreset:
-    """Recipes by role, and how the factors are varied.
+    """The recipe of each role, and how the factors are varied.
 
     With `equal_steps`, arms of fewer images see each of them more often, so that all take as many steps and only the
     data differs; without it every arm keeps its recipe's epochs, as published. `shares` are the sizes, `part` how much
@@ -49,23 +49,23 @@ class AblationPreset:
     k: int = 16
 
     def full_rows(self, rows: int) -> int:
-        """How many of so many rows a full arm takes: all, or as many as the smallest size divides into whole steps."""
+        """Return how many of so many rows a full arm takes: all, or a number that gives whole steps."""
         return self.part_rows(rows, 1.0) if self.equal_steps else rows
 
     def part_rows(self, rows: int, share: float) -> int:
-        """How many rows a share is; whole steps where steps have to be equal."""
+        """Return how many rows a share is, in whole steps if all arms must have equal steps."""
         if not self.equal_steps:
             return round(rows * share)
         step = self.budgets["contrastive"].batch_size * (round(1 / min(self.shares)) if share == 1 else 1)
         return max(1, int(rows * share) // step) * step
 
     def budget(self, role: str, like: str | None = None, share: float = 1.0) -> Budget:
-        """Batches and epochs of a role, or those of another one that it has to equal, on a share of the rows."""
+        """Return the batches and epochs of a role on a share of the rows, or those of the role that it must equal."""
         found = self.budgets[like or role]
         return replace(found, epochs=round(found.epochs / share)) if self.equal_steps else found
 
     def for_rows(self, rows: int) -> AblationPreset:
-        """The preset for a small data set: batches so small that the smallest size still fills one."""
+        """Return the preset for a small data set, with batches small enough for the smallest size."""
         most = rows // round(1 / min(self.shares))
         if most < 2:
             raise InputError(
@@ -77,7 +77,7 @@ class AblationPreset:
         return replace(self, budgets=budgets)
 
     def with_epochs(self, epochs: int | None) -> AblationPreset:
-        """The preset with so many epochs for every recipe."""
+        """Return the preset with this number of epochs for every recipe."""
         if epochs is None:
             return self
         if epochs < 1:
@@ -85,7 +85,7 @@ class AblationPreset:
         return replace(self, budgets={role: replace(each, epochs=epochs) for role, each in self.budgets.items()})
 
     def with_prompts(self, prompts: str | None) -> AblationPreset:
-        """The preset with other prompts for its zero-shot arms; raises InputError for prompts that cannot be read."""
+        """Return the preset with other prompts for zero-shot arms; raises InputError if they cannot be read."""
         if prompts is None:
             return self
         read_prompts(prompts)
@@ -131,7 +131,7 @@ PRESETS: Mapping[str, AblationPreset] = {
 
 
 def find_preset(name: str) -> AblationPreset:
-    """The preset of this name.
+    """Return the preset of this name.
 
     >>> find_preset("paper").budget("contrastive")
     Budget(batch_size=1024, epochs=32)

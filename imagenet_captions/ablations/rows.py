@@ -1,4 +1,4 @@
-"""Which rows a pick takes: seeded samples in which a smaller one lies within a larger one, and skewed ones."""
+"""Choose rows: seeded samples, of which a larger one contains the smaller ones, and skewed ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Ints = npt.NDArray[np.int64]
 
 
 def nested_order(ids: Sequence[str], labels: Ints, seed: int) -> list[int]:
-    """All rows in an order whose every beginning is a sample with the classes' own shares, the same for the same seed.
+    """Return all rows in a seeded order; every prefix is a sample with the classes' own shares.
 
     >>> nested_order(["a", "b", "c", "d"], np.array([0, 0, 0, 1]), seed=0)
     [2, 0, 3, 1]
@@ -35,7 +35,7 @@ def nested_order(ids: Sequence[str], labels: Ints, seed: int) -> list[int]:
 def choose_rows(
     ids: Sequence[str], labels: Ints, kind: str, rows: int | None, luma: Callable[[int], float], seed: int = 0
 ) -> list[int]:
-    """The rows of a pick, ascending; `luma` gives the mean brightness of a row's image.
+    """Return the rows of a pick in ascending order; `luma` returns the mean brightness of a row's image.
 
     Raises InputError where there are too few, or where a skewed sample has no classes to keep even.
     """
@@ -55,7 +55,7 @@ def choose_rows(
 
 
 def long_tail_counts(labels: Ints, rows: int, seed: int) -> dict[int, int]:
-    """Images per class that fall by the same factor from class to class, the first with all it has, or half of `rows`.
+    """Return numbers of images that fall by a constant factor from class to class, from all or half of `rows`.
 
     Which class comes first is left to the seed.
 
@@ -76,13 +76,13 @@ def long_tail_counts(labels: Ints, rows: int, seed: int) -> dict[int, int]:
 
 
 def _even_counts(labels: Ints, rows: int) -> dict[int, int]:
-    """Images per class in the classes' own shares."""
+    """Return numbers of images in the classes' own shares."""
     found, available = np.unique(labels, return_counts=True)
     return dict(zip(map(int, found), _rounded(available * rows / len(labels), rows, available), strict=True))
 
 
 def _rounded(exact: npt.NDArray[np.float64], total: int, most: Ints) -> list[int]:
-    """Whole numbers near to these with this sum: the largest remainders are rounded up."""
+    """Round numbers to integers with this sum; the largest remainders are rounded up."""
     counts = np.minimum(np.floor(exact).astype(np.int64), most)
     for at in sorted(range(len(exact)), key=lambda at: counts[at] - exact[at]):
         if counts.sum() == total:

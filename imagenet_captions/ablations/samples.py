@@ -1,4 +1,4 @@
-"""Three samples of an arm as its model got them: pictures out of the loader that trains it, and the texts."""
+"""Three samples of an arm as its model got them: pictures from the loader that trains it, and the texts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHOWN = 3
 
 
 def training_samples(run: Run, settings: TrainSettings, folder: Path) -> list[Sample]:
-    """The first images of a run's first step; written beside the report once, and read from there after that."""
+    """Return the first images of a run's first step, which are written beside the report once."""
     told = folder / f"{run.name}.json"
     if not told.is_file():
         examples, head = open_training_set(settings)
@@ -51,7 +51,7 @@ def training_samples(run: Run, settings: TrainSettings, folder: Path) -> list[Sa
 def test_samples(
     run: Run, classes: Sequence[Class], fitting: tuple[Examples, Fitting] | None, folder: Path
 ) -> list[Sample]:
-    """What a classifier of another run's model is made of: sentences, or labelled images."""
+    """Return samples of what a classifier is made from: sentences, or labeled images."""
     told = folder / f"{run.name}.json"
     if not told.is_file():
         if fitting is None:
@@ -79,13 +79,13 @@ def _labelled(run: Run, examples: Examples, fitting: Fitting, folder: Path) -> l
 
 
 def _spec_of(examples: Examples) -> ImageSpec:
-    """At most 224 pixels a side, as they are where they are smaller."""
+    """Return the size of the pictures: their own, but at most 224 pixels a side."""
     with Image.open(io.BytesIO(examples.image(0))) as picture:
         return ImageSpec(size=min(CLIP_224.size, *picture.size))
 
 
 def _write_picture(pixels: torch.Tensor, path: Path) -> str:
-    """Write uint8 [3, h, w] as a PNG, pixel by pixel, and give the file's name."""
+    """Write uint8 [3, h, w] as a PNG, pixel by pixel, and return the file's name."""
     shown = Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()))
     with replacing(path) as partial:
         shown.save(partial, "PNG")

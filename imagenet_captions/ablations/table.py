@@ -1,4 +1,4 @@
-"""What an experiment is made of: runs, the rows each trains on, and which of them are compared."""
+"""The parts of an experiment: runs, the rows that each trains on, and which of them are compared."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NEW_IN_PICK = ("named", "named_rows")
 
 @dataclass(frozen=True)
 class Pick:
-    """Which of a data set's rows are trained on.
+    """A selection of a data set's rows to train on.
 
     `need` is the template of a caption that every row has, "" for none. `rows` limits their number by a seeded
     sample, even over the classes, in which a smaller one lies within a larger one; `kind` takes another sample of the
@@ -38,21 +38,21 @@ class Pick:
 
     @property
     def reads_texts(self) -> bool:
-        """Whether the texts have to be read to know the rows."""
+        """Whether the pick needs the texts of the rows."""
         return self.named or self.labels == FROM_TEXT
 
     def key(self) -> str:
-        """A short name that tells picks apart, for files."""
+        """Return a short name, different for each pick, for files."""
         return hashlib.sha256(json.dumps(self.record(), sort_keys=True).encode()).hexdigest()[:10]
 
     def record(self) -> dict[str, Any]:
-        """The pick as files hold it; what older folders do not know is left out where it is not used."""
+        """Return the pick for JSON; fields that older folders do not know are left out when unused."""
         return {name: value for name, value in asdict(self).items() if name not in _NEW_IN_PICK or value}
 
 
 @dataclass(frozen=True)
 class Run:
-    """One line of the table: what is trained, on what, and how it is asked for a class.
+    """One row of the table: what is trained, on which rows, and how it is tested.
 
     `arm` is what it stands for in this table; `stem` what it is in any, without data and seed, such as "clip".
 
@@ -79,24 +79,24 @@ class Run:
     steps_of: str | None = None
 
     def record(self) -> dict[str, Any]:
-        """The run as files hold it; what older folders do not know is left out where it is not used."""
+        """Return the run for JSON; fields that older folders do not know are left out when unused."""
         values = {**asdict(self), "pick": self.pick.record()}
         return {name: value for name, value in values.items() if name != "steps_of" or value}
 
     @property
     def trains(self) -> bool:
-        """Whether the run has a training of its own."""
+        """Whether the run has its own training."""
         return self.model_of is None
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """The runs that have to be done before."""
+        """The runs that must be done before."""
         return tuple(name for name in (self.init, self.model_of) if name is not None)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two arms, the question that their difference answers, and what they must share for it to be that answer."""
+    """Two arms, the question that their difference answers, and what they must share for that."""
 
     first: str
     second: str
@@ -106,14 +106,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Table:
-    """One factor's experiment."""
+    """The runs and comparisons of one factor."""
 
     factor: str
     runs: tuple[Run, ...]
     comparisons: tuple[Comparison, ...]
 
     def arms(self) -> dict[str, list[Run]]:
-        """The runs of each arm, one a seed, in the table's order."""
+        """Return the runs of each arm, one for each seed, in the table's order."""
         found: dict[str, list[Run]] = {}
         for run in self.runs:
             found.setdefault(run.arm, []).append(run)

@@ -1,4 +1,4 @@
-"""Labels read off texts, as the paper's NoCLIP has them: a row counts for a class if its text names that one alone."""
+"""Labels read from texts, as for the paper's NoCLIP: a row gets a class if its text names exactly that one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _AT_ONCE = 10_000
 
 
 def text_labels(texts: Iterable[Texts], classes: Sequence[Class]) -> Ints:
-    """For each row the one class that it names, or -1: none, or several.
+    """Return for each row the only class that it names, or -1 if it names none or several.
 
     ImageNet's classes are found by all their names, as `label-by-text` finds them; other ones by their own name.
 
@@ -45,7 +45,7 @@ def _batches(rows: Iterator[Texts]) -> Iterator[list[Texts]]:
 
 
 def _imagenet_finder(place: dict[int, int]) -> Callable[[list[Texts]], Ints]:
-    """Of a set with some of the classes, the others' names say nothing."""
+    """Find only names of the set's classes; other classes' names do not count."""
 
     def find(batch: list[Texts]) -> Ints:
         fields = [

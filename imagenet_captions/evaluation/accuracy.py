@@ -1,4 +1,4 @@
-"""How often a classifier is right: top-1, top-5, the mean over classes, and each class by itself."""
+"""Accuracies of a classifier: top-1, top-5, the mean over classes, and those of each class."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ROWS_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class ClassAccuracy:
-    """Images of one class, and how many of them were put into it."""
+    """The number of images of one class, and how many of them were classified correctly."""
 
     n: int
     correct: int
@@ -28,7 +28,7 @@ class ClassAccuracy:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Fractions of `n` images; `mean_per_class` is the mean over the classes that have images.
+    """Accuracies as fractions of `n` images; `mean_per_class` is the mean over the classes that have images.
 
     With fewer than six classes, every image is right among the first five.
     """
@@ -50,7 +50,7 @@ class Accuracy:
         return self.top5_correct / self.n
 
     def as_json(self) -> dict[str, Any]:
-        """What metrics.json says; the interval is there if scipy is."""
+        """Return the entry of metrics.json; it has the interval if scipy is installed."""
         found: dict[str, Any] = {
             "n": self.n,
             "top1": self.top1,
@@ -65,7 +65,7 @@ class Accuracy:
 
 
 def measure_accuracy(scores: Scores, labels: Labels, keys: Sequence[str]) -> Accuracy:
-    """The accuracy of scores `[images, classes]` against each image's class, an index into `keys`.
+    """Return the accuracy of scores `[images, classes]` against each image's class, an index into `keys`.
 
     The highest score wins, and among equal ones the first class. A class that cannot be chosen has the score -inf.
 
@@ -95,7 +95,7 @@ def measure_accuracy(scores: Scores, labels: Labels, keys: Sequence[str]) -> Acc
 
 
 def rank_of_label(scores: Scores, labels: Labels) -> Labels:
-    """How many classes stand before an image's own: those with a higher score, and equal ones that come first."""
+    """Return how many classes rank before an image's own: higher scores, and equal ones that come first."""
     ranks = np.empty(len(labels), np.int64)
     order = np.arange(scores.shape[1])
     for start in range(0, len(labels), _ROWS_AT_ONCE):
@@ -110,7 +110,7 @@ def rank_of_label(scores: Scores, labels: Labels) -> Labels:
 
 
 def group_maximum(scores: Scores, groups: Labels, count: int) -> Scores:
-    """Scores of groups of classes, each that of its best class; `groups` says which group a column belongs to.
+    """Return the best score in each group of classes; `groups` holds the group of each column.
 
     >>> group_maximum(np.array([[1, 5, 2]], np.float32), np.array([0, 1, 0]), 2)
     array([[2., 5.]], dtype=float32)

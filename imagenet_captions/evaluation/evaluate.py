@@ -52,7 +52,7 @@ def evaluate(settings: EvaluateSettings, out: Path | None = None, overwrite: boo
 
 
 def evaluate_model(model: Model, settings: EvaluateSettings) -> dict[str, Any]:
-    """The metrics of a model that is in memory already; test sets are all opened before anything is computed."""
+    """Return the metrics of a loaded model; all test sets are opened before anything is computed."""
     reading = settings.reading
     device = reading.torch_device()
     model.to(device).eval()
@@ -86,7 +86,7 @@ def evaluate_model(model: Model, settings: EvaluateSettings) -> dict[str, Any]:
 
 
 def measure_test_set(classifier: Classifier, test_set: TestSet, found: Extracted) -> dict[str, Any]:
-    """The entries of one test set in metrics.json: its own, and ImageNet's also on the classes of R, A, ObjectNet."""
+    """Return a test set's entries of metrics.json; ImageNet also has those on the classes of R, A and ObjectNet."""
     labels = test_set.labels[found.indices]
     entries = {
         test_set.name: {
@@ -114,7 +114,7 @@ def _accuracy(classifier: Classifier, test_set: TestSet, values: npt.NDArray[np.
 
 
 def _on_classes_of(imagenet: TestSet, labels: Labels, column: str) -> tuple[TestSet, Labels] | None:
-    """ImageNet's images of the classes that another test set has, with that set's answers; None if there are none."""
+    """Return ImageNet's images of the classes of another test set, with that set's answers; None if there are none."""
     answers = answers_of(KNOWN[column])
     order = {answer: index for index, answer in enumerate(answers)}
     group_of = {wnid: order[answer] for answer, wnids in answers.items() for wnid in wnids}
@@ -154,13 +154,13 @@ def _say_what_is_missing(test_set: TestSet) -> None:
 
 
 def results_of(metrics: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
-    """Top-1 and number of images for each test set that effective robustness is measured on."""
+    """Return top-1 and the number of images of each test set that effective robustness is measured on."""
     columns = {IMAGENET, *(shift.column for shift in SHIFTS), *(shift.same_classes for shift in SHIFTS)}
     return {name: (entry["top1"], entry["n"]) for name, entry in metrics["test_sets"].items() if name in columns}
 
 
 def format_metrics(metrics: Mapping[str, Any]) -> str:
-    """A row a test set: top-1 with its interval where there is one, top-5, the mean over classes, and what is missing.
+    """Return a table with a row for each test set: top-1 with its interval, top-5, the class mean, missing images.
 
     >>> entry = {"n": 4, "top1": 0.5, "top5": 0.75, "mean_per_class": 0.25, "classes": 2}
     >>> print(format_metrics({"classifier": "head", "test_sets": {"micro": entry}}))

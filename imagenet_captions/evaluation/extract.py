@@ -1,4 +1,4 @@
-"""Run a model over images, a batch at a time: encoded bytes in, one row of numbers an image out."""
+"""Run a model over images in batches: encoded bytes in, one row of numbers for each image out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Broken:
-    """An image that could not be decoded, and why."""
+    """An image that could not be decoded, and the reason."""
 
     image_id: str
     reason: str
@@ -38,7 +38,7 @@ class Broken:
 
 @dataclass(frozen=True)
 class Extracted:
-    """Numbers `[images, width]` of the images that could be read; `indices` says which those are."""
+    """Numbers `[images, width]` of the images that could be decoded; `indices` names those images."""
 
     values: npt.NDArray[np.float32]
     indices: Labels
@@ -46,7 +46,7 @@ class Extracted:
 
 
 def view_of(model: Model, view: str) -> Callable[[Tensor], Tensor]:
-    """The method of the model that gives a view of images: its features, the joint space, or its head's logits."""
+    """Return the model's method for a view of images: features, the joint space, or the head's logits."""
     return {FEATURES: model.image_features, JOINT: model.embed_images, HEAD: model.class_logits}[view]
 
 
@@ -54,7 +54,7 @@ def view_of(model: Model, view: str) -> Callable[[Tensor], Tensor]:
 def extract(
     model: Model, images: Images, view: str, reading: Reading, *, border: int = 0, what: str = "images"
 ) -> Extracted:
-    """One row for each image that can be decoded, in order; the model stays on the device, in evaluation mode."""
+    """Return one row for each image that can be decoded, in order; the model stays on the device in evaluation mode."""
     device = reading.torch_device()
     model.to(device).eval()
     see = view_of(model, view)
@@ -83,7 +83,7 @@ _Batch = tuple[Tensor, list[int], list[tuple[int, str]]]
 
 
 class _Decoded(Dataset[_Item | InputError]):
-    """Each image with its index and its pixels, or why it has none; a file that cannot be read is an InputError."""
+    """Each image with its index and its pixels or what is wrong with it; an unreadable file is an InputError."""
 
     def __init__(self, images: Images, transform: EvalTransform) -> None:
         self._images, self._transform = images, transform
@@ -101,7 +101,7 @@ class _Decoded(Dataset[_Item | InputError]):
 
 
 def _batches(images: Images, transform: EvalTransform, reading: Reading) -> Iterator[_Batch]:
-    """Pixels with their indices, and the indices of broken images with what is wrong."""
+    """Yield pixels with their indices, and the indices of broken images with the reasons."""
     forked = reading.workers and "fork" in get_all_start_methods()
     loader = DataLoader(
         _Decoded(images, transform),

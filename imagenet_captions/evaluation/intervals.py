@@ -1,4 +1,4 @@
-"""How sure an accuracy is: exact intervals, and test sets drawn anew for the bootstrap."""
+"""Confidence intervals of accuracies: exact ones, and test sets drawn again for the bootstrap."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _TAIL = (1 - CONFIDENCE) / 2
 
 
 def exact_intervals_possible() -> bool:
-    """Whether scipy is there, which `clopper_pearson` needs and the core of the package does not install."""
+    """Return whether scipy is installed, which `clopper_pearson` needs and the core does not install."""
     return importlib.util.find_spec("scipy") is not None
 
 
 def clopper_pearson(percent: float, images: int) -> tuple[float, float]:
-    """The exact 95 % interval of an accuracy in percent over so many images (Clopper and Pearson 1934).
+    """Return the exact 95 % interval of an accuracy in percent over so many images (Clopper and Pearson 1934).
 
     >>> [round(end, 1) for end in clopper_pearson(50.0, 100)]
     [39.8, 60.2]
@@ -34,12 +34,12 @@ def clopper_pearson(percent: float, images: int) -> tuple[float, float]:
 
 
 def draw_accuracies(percent: float, images: int, seed: int) -> Floats:
-    """What the accuracy might have been on other test sets of this size; the seed tells test sets apart."""
+    """Return the accuracies on bootstrap test sets of this size; each test set has its own seed."""
     right = np.random.default_rng([1, seed]).binomial(images, percent / 100, size=DRAWS)
     return np.asarray(right / images * 100, dtype=np.float64)
 
 
 def middle(draws: npt.ArrayLike) -> tuple[float, float]:
-    """The 95 % of draws in the middle."""
+    """Return the ends of the middle 95 % of draws."""
     low, high = np.quantile(np.asarray(draws, dtype=np.float64), [_TAIL, 1 - _TAIL])
     return float(low), float(high)

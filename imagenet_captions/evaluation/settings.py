@@ -1,4 +1,4 @@
-"""What an evaluation is asked to do; read and checked before PyTorch is loaded, which takes seconds."""
+"""The settings of an evaluation; they are checked before PyTorch is loaded, which takes seconds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TRAINED = ("linear-probe", "k-shot", "prototypes")
 
 @dataclass(frozen=True)
 class ClassifierSettings:
-    """Which classifier, and what it needs: `prompts` and `names` zero-shot, `train` those made of images, `k` k-shot.
+    """The classifier: `prompts` and `names` for zero-shot, `train` for those made from images, `k` for k-shot.
 
     A setting that the classifier has no use for is refused, so that nobody believes it had an effect.
     """
@@ -51,7 +51,7 @@ class ClassifierSettings:
 
 @dataclass(frozen=True)
 class Reading:
-    """How images are read: so many at once, by so many worker processes (0 reads in this one), to a device.
+    """How images are read: the batch size, the number of worker processes (0 reads in this one), and the device.
 
     Without a device it is the first GPU, or the CPU where there is none. `threads` are those that compute on a CPU;
     without it, models of small images get one.
@@ -71,7 +71,7 @@ class Reading:
             raise InputError(f"`threads` {self.threads} is not possible; give 1 or more")
 
     def torch_device(self) -> torch.device:
-        """The device, or an InputError if this machine has none of that name."""
+        """Return the device; raises InputError if this machine does not have it."""
         import torch
 
         name = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -85,7 +85,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """Which model (anything that `load_model` takes), on which test sets by name, with which classifier.
+    """The model (anything that `load_model` reads), the test sets by name, and the classifier.
 
     `labels` says where the labels of flat ImageNet validation images are, if not beside them.
     """
@@ -97,7 +97,7 @@ class EvaluateSettings:
     labels: Path | None = None
 
     def files(self) -> list[Path]:
-        """The files and folders that it reads, as far as they are on this machine."""
+        """Return the files and folders that the evaluation reads on this machine."""
         classifier = self.classifier
         texts = [self.model, self.model.partition("@")[2], classifier.prompts, classifier.names]
         paths = [path for _, path in self.test_sets] + [Path(text) for text in texts if text]
@@ -112,7 +112,7 @@ class EvaluateSettings:
 
 
 def check_test_sets(test_sets: Sequence[tuple[str, Path]]) -> None:
-    """Refuse no test set, one named twice, and a name that metrics.json has another use for."""
+    """Refuse an empty list of test sets, a name that is used twice, and a name that metrics.json reserves."""
     if not test_sets:
         raise InputError("there is nothing to evaluate on; give `test_sets` NAME=PATH")
     names = [name for name, _ in test_sets]

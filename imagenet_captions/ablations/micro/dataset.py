@@ -1,4 +1,4 @@
-"""The micro sets as Parquet: training images with texts made for them, and the test images under each shift."""
+"""Write the micro sets as Parquet: training images with texts made for them, and the test images under each shift."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _TEXTS = [
 
 
 def write_micro_dataset(source: Path, out: Path, seed: int = 0) -> int:
-    """Write the images of a Parquet file (image, label, class_name) to another one with texts, and say how many.
+    """Copy the images of a Parquet file (image, label, class_name) with texts made for them; return their number.
 
     `image_id` is the image's file name without its ending, and decides the texts together with the seed. `caption` is
     the title, the tags and the description, as captions of the dataset are by default.
@@ -56,7 +56,7 @@ def write_micro_dataset(source: Path, out: Path, seed: int = 0) -> int:
 
 
 def write_micro_shifts(source: Path, folder: Path, seed: int = 0) -> dict[str, Path]:
-    """Write a test set once for each shift, as FOLDER/micro-SHIFT.parquet; images as PNG, which keeps every pixel."""
+    """Write a test set once for each shift, as FOLDER/micro-SHIFT.parquet; PNG keeps every pixel."""
     written = {}
     for name, shift in SHIFTS.items():
 
@@ -73,7 +73,7 @@ def write_micro_shifts(source: Path, folder: Path, seed: int = 0) -> dict[str, P
 def _write(
     source: Path, out: Path, schema: pa.Schema, change: Callable[[dict[str, Any], Pixels], dict[str, Any]]
 ) -> int:
-    """Copy a labelled Parquet row by row through `change`."""
+    """Copy a labeled Parquet row by row through `change`."""
     schema = schema.with_metadata({"huggingface": _features(schema, _class_names(source))})
     count = 0
     with replacing(out) as partial, open_parquet_writer(partial, schema) as writer:
@@ -85,7 +85,7 @@ def _write(
 
 
 def _class_names(source: Path) -> list[str]:
-    """The classes' names in the order of their labels, which count from 0."""
+    """Return the classes' names in the order of their labels, which count from 0."""
     schema = read_schema(require_file(source, "the micro set"))
     missing = {"image", "label", "class_name"} - set(schema.names)
     if not missing and find_image_column(schema, source) != "image":
@@ -141,7 +141,7 @@ def _png(pixels: Pixels) -> bytes:
 
 
 def _features(schema: pa.Schema, names: list[str]) -> str:
-    """What each column is, for `datasets`."""
+    """Return the features of the columns as `datasets` reads them."""
     kinds: dict[str, Any] = {name: {"dtype": "string", "_type": "Value"} for name in schema.names}
     kinds |= {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
     if "tags" in kinds:

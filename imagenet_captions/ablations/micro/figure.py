@@ -30,7 +30,7 @@ _EDGE = (0.2, 99.8)
 
 @dataclass(frozen=True)
 class Point:
-    """One run's accuracies in percent by test set, over so many images each."""
+    """One run's accuracies in percent by test set, each over `images` images."""
 
     arm: str
     accuracies: Mapping[str, float]
@@ -83,7 +83,7 @@ def draw_shifts(points: Sequence[Point], clean: str, shifts: Sequence[str], path
 def _draw_panel(
     axes: Axes, points: Sequence[Point], arms: Sequence[str], sets: tuple[str, str], parts: Sequence[str]
 ) -> dict[str, Artist]:
-    """Draw one panel, whose second set is `parts` or their mean, and give what the legend shows."""
+    """Draw one panel, whose second set is `parts` or their mean, and return the entries of the legend."""
     clean, shift = sets
     places = {id(point): (point.accuracies[clean], point.accuracies[shift]) for point in points}
     x_limits, y_limits = (_limits([place[axis] for place in places.values()]) for axis in (0, 1))
@@ -115,7 +115,7 @@ def _draw_panel(
 
 
 def _line(baseline: Sequence[Point], clean: str, shifts: Sequence[str], x: Floats) -> Floats | None:
-    """The line through the baseline's points in percent; of several shifts the mean of their lines."""
+    """Return the line through the baseline's points in percent; for several shifts, the mean of their lines."""
     at = np.array([point.accuracies[clean] for point in baseline]) / 100
     if len(at) < FEWEST or np.ptp(at) == 0:
         return None

@@ -1,4 +1,4 @@
-"""Effective robustness in miniature: how far above the line through the supervised runs, as the paper has it.
+"""Effective robustness in miniature: how far a run lies above the line through the supervised runs.
 
 The testbed's curves are about ImageNet models and say nothing about 32 x 32 images. Where an ablation has supervised
 runs of three sizes or more, a line through them (logit against logit, as in Taori et al. 2020) is their counterpart.
@@ -23,7 +23,7 @@ FEWEST = 3  # runs that a line is drawn through
 
 @dataclass(frozen=True)
 class Above:
-    """How far an arm is above the line, in points, on the mean of the shifts; `outside` is beyond the line's runs."""
+    """How far a run lies above the line in points, averaged over the shifts; `outside` is beyond the line's runs."""
 
     value: float
     low: float
@@ -33,7 +33,7 @@ class Above:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A quantity of each run, by name, and the same in every draw of the bootstrap, [draws].
+    """A quantity of each run by name, and its bootstrap draws, [draws].
 
     `marks` says `extrapolated` or `sparse` of runs whose accuracy the baseline has no models of, or few.
     """
@@ -44,7 +44,7 @@ class Measured:
 
 
 def above_line(answers: Mapping[str, Answers], baseline: Sequence[str], clean: str, shifts: Sequence[str]) -> Measured:
-    """Each run's effective robustness; draws are of test images and, where there are several, of the line's seeds.
+    """Return each run's effective robustness; draws are over test images and over the seeds of the line's runs.
 
     Nothing, where the baseline has fewer than `FEWEST` runs, or all of them the same accuracy.
     """
@@ -64,13 +64,13 @@ def above_line(answers: Mapping[str, Answers], baseline: Sequence[str], clean: s
 
 
 def _marks(accuracies: Mapping[str, float], baseline: Sequence[str]) -> dict[str, str]:
-    """Which runs are beyond those of the line."""
+    """Return which runs lie beyond those of the line."""
     ends = [accuracies[name] for name in baseline]
     return {name: "" if min(ends) <= at <= max(ends) else EXTRAPOLATED for name, at in accuracies.items()}
 
 
 def kept_log_odds(answers: Mapping[str, Answers], clean: str, shifts: Sequence[str]) -> Measured:
-    """What each run keeps of its log-odds under the shifts, on their mean; it needs no line, and no raw drop.
+    """Return the change of each run's log-odds under the shifts, averaged; this needs no line.
 
     A weak model has less to lose in points, and not in log-odds.
     """
@@ -83,7 +83,7 @@ def kept_log_odds(answers: Mapping[str, Answers], clean: str, shifts: Sequence[s
 
 
 def intervals(measured: Measured) -> dict[str, Above]:
-    """The runs' values with their intervals, and whether they are beyond the line's runs."""
+    """Return the runs' values with their intervals, and whether they lie beyond the line's runs."""
     return {
         name: Above(value, *middle(measured.draws[name]), bool(measured.marks[name]))
         for name, value in measured.values.items()
@@ -91,19 +91,19 @@ def intervals(measured: Measured) -> dict[str, Above]:
 
 
 def line_through(x: Floats, y: Floats) -> tuple[float, float]:
-    """Slope and intercept in logit space, of accuracies between 0 and 1."""
+    """Return slope and intercept in logit space, of accuracies between 0 and 1."""
     slope, intercept = np.polyfit(_logit(x), _logit(y), 1)
     return float(slope), float(intercept)
 
 
 def on_line(line: tuple[float, float], x: Floats) -> Floats:
-    """The line's accuracies at these."""
+    """Return the line's accuracies at `x`."""
     slope, intercept = line
     return np.asarray(1 / (1 + np.exp(-(slope * _logit(x) + intercept))), dtype=np.float64)
 
 
 def _accuracies(answers: Mapping[str, Answers], sets: Sequence[str]) -> tuple[Floats, Floats]:
-    """The runs' accuracies on the test sets, [1, runs, sets], and [draws, runs, sets] with images drawn anew.
+    """Return the runs' accuracies on the test sets, [1, runs, sets], and with images drawn again, [draws, runs, sets].
 
     The sets hold the same images in order, so that a draw takes the same ones of each.
     """
@@ -116,7 +116,7 @@ def _accuracies(answers: Mapping[str, Answers], sets: Sequence[str]) -> tuple[Fl
 
 
 def _seed_weights(baseline: Sequence[str]) -> Floats:
-    """How often each of the line's runs counts in each draw; runs of one seed are drawn together."""
+    """Return how often each of the line's runs counts in each draw; runs of one seed are drawn together."""
     seeds = [name.rpartition("-s")[2] for name in baseline]
     drawn = draw_seeds(len(set(seeds)))
     place = {seed: at for at, seed in enumerate(dict.fromkeys(seeds))}
@@ -124,7 +124,7 @@ def _seed_weights(baseline: Sequence[str]) -> Floats:
 
 
 def _above(accuracies: Floats, base: Sequence[int], weights: Floats) -> Floats:
-    """Points above the line, the mean over the shifts, [draws, runs], of accuracies [draws, runs, 1 + shifts]."""
+    """Return mean points above the line over the shifts, [draws, runs], of accuracies [draws, runs, 1 + shifts]."""
     logits = _logit(accuracies)
     x = logits[:, base, 0]
     total = weights.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Stand-ins for distribution shift on small images: the same test images blurred, with noise, with less contrast.
+"""Artificial shifts for small images: the same test images blurred, with noise, and with less contrast.
 
 The natural shifts of the paper (V2, R, Sketch, ObjectNet) are other photos of the same classes, chosen by people. These
 three are arithmetic on the pixels of the one test set; they say how a model takes such arithmetic and nothing about
@@ -23,18 +23,18 @@ CONTRAST = 0.4  # of the distance to the image's own mean that is left
 
 
 def blur(pixels: Pixels, image_id: str = "", seed: int = 0) -> Pixels:
-    """The image through a Gaussian blur; chance plays no part."""
+    """Return the image through a Gaussian blur, which has no randomness."""
     return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(BLUR_RADIUS)))
 
 
 def noise(pixels: Pixels, image_id: str = "", seed: int = 0) -> Pixels:
-    """The image with Gaussian noise that is the same for the same seed and id."""
+    """Return the image with Gaussian noise; the same seed and id give the same noise."""
     generator = np.random.Generator(np.random.PCG64(draw(seed, "micro noise", image_id)))
     return _as_pixels(pixels + generator.normal(0, NOISE, pixels.shape))
 
 
 def contrast(pixels: Pixels, image_id: str = "", seed: int = 0) -> Pixels:
-    """The image drawn towards the mean of its own pixels; chance plays no part.
+    """Return the image with its pixels drawn towards their mean, which has no randomness.
 
     >>> contrast(np.array([[[0, 0, 0], [200, 200, 200]]], np.uint8)).tolist()
     [[[60, 60, 60], [140, 140, 140]]]

@@ -1,4 +1,4 @@
-"""Is one arm better than another? Differences on the same test images, with their intervals.
+"""Differences between two arms on the same test images, with their intervals.
 
 All arms are tested on the same images, so what counts is the images on which they differ. The interval is Bonett and
 Price's for paired proportions (2012): Wald's after one image more for either side, which keeps its 95 % for small
@@ -25,7 +25,7 @@ _SIDES = np.array([1.0, -1.0])  # one image more that only the one arm gets righ
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one arm is above another, in percentage points; `by_seed` holds the differences of the single seeds."""
+    """How far one arm is above another in percentage points; `by_seed` holds the difference of each seed."""
 
     value: float
     low: float
@@ -35,13 +35,13 @@ class Difference:
 
     @property
     def settled(self) -> bool:
-        """Whether the numbers tell the arms apart: the interval leaves 0 out, and all seeds point the same way."""
+        """Whether the difference is significant: the interval excludes 0, and all seeds agree on the sign."""
         same_way = all(value > 0 for value in self.by_seed) or all(value < 0 for value in self.by_seed)
         return (self.low > 0 or self.high < 0) and same_way
 
 
 def difference(first: Sequence[Floats], second: Sequence[Floats]) -> Difference:
-    """The mean difference of what two arms score on the same images, one row of scores a seed.
+    """Return the mean difference between two arms' scores on the same images; each has one row a seed.
 
     >>> right, wrong = np.ones(100), np.zeros(100)
     >>> found = difference([right], [np.concatenate([right[:90], wrong[:10]])])
@@ -62,7 +62,7 @@ def difference(first: Sequence[Floats], second: Sequence[Floats]) -> Difference:
 
 
 def mean_score(answers: Answers, sets: Sequence[str]) -> Floats:
-    """For each image, the share of so many test sets in which it was recognised; they hold the same images in order."""
+    """Return for each image the share of test sets in which it was recognized; all hold the same images in order."""
     if len({len(answers[name]) for name in sets}) != 1:
         raise InputError(f"the test sets {', '.join(sets)} hold different images, so they have no mean over images")
     stacked = np.stack([np.asarray(answers[name], np.float64) for name in sets])
@@ -72,7 +72,7 @@ def mean_score(answers: Answers, sets: Sequence[str]) -> Floats:
 def drawn_difference(
     values: Sequence[tuple[float, float]], draws: Sequence[tuple[Floats, Floats]], images: int
 ) -> Difference:
-    """The mean difference of two arms in a quantity that has bootstrap draws, a pair for each seed.
+    """Return the mean difference of two arms in a quantity with bootstrap draws, one pair for each seed.
 
     The interval is the middle 95 % of the draws, in each of which seeds are drawn anew too; a draw is the same images,
     and the same fit of the baseline, for both arms.
@@ -84,5 +84,5 @@ def drawn_difference(
 
 
 def draw_seeds(count: int) -> Floats:
-    """How often each of so many seeds is drawn in each draw of a bootstrap."""
+    """Return how often each seed is drawn in each draw of a bootstrap."""
     return np.random.default_rng(4).multinomial(count, np.full(count, 1 / count), size=DRAWS).astype(np.float64)

@@ -1,4 +1,4 @@
-"""The comparisons of a factor as rows: differences in effective robustness, and in accuracy beside them."""
+"""The comparisons of a factor as rows: differences in effective robustness and in accuracy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ IN_LOG_ODDS = "what is kept of the log-odds under the shifts (their mean; there 
 def compare_arms(
     factor: FactorResult, tests: Sequence[str], micro: bool, baseline: Mapping[str, RunResult]
 ) -> list[Row]:
-    """The rows of every comparison whose arms were tested."""
+    """Return the rows of every comparison whose arms were tested."""
     tested = factor.tested_arms()
     rows: list[Row] = []
     for comparison in factor.table.comparisons:
@@ -42,7 +42,7 @@ def compare_arms(
 
 
 def comparison_lines(factor: FactorResult, rows: Sequence[Row]) -> list[str]:
-    """One sentence on the factor; for each comparison its question, in what its arms differ, and a sentence a row."""
+    """Return the report's lines: a sentence on the factor, then each comparison's question, differences and results."""
     summary = factor_sentence(rows)
     lines = ["", escape(summary, longest=4000)] if summary else []
     for comparison, shared, apart in zip(factor.table.comparisons, factor.shared, factor.apart, strict=True):
@@ -58,7 +58,7 @@ _Quantity = tuple[str, str, bool, int, Measured]  # in words, unit, whether the 
 
 
 def _micro(pairs: _Pairs, tests: Sequence[str], baseline: Mapping[str, RunResult]) -> list[_Quantity]:
-    """Against the line through the micro's own supervised runs, or in log-odds where there is none."""
+    """Compare by the line through the micro's own supervised runs, or in log-odds if there is none."""
     clean, *shifts = tests
     if not shifts:
         return []
@@ -72,7 +72,7 @@ def _micro(pairs: _Pairs, tests: Sequence[str], baseline: Mapping[str, RunResult
 
 
 def _paper(pairs: _Pairs, tests: Sequence[str]) -> list[_Quantity]:
-    """By the curves of the report's table and figure; the factor's sentence is about the mean, or a single shift."""
+    """Compare by the curves of the report's table and figure; the factor's sentence is about the mean or one shift."""
     answers = {result.run.name: result.answers for pair in pairs for result in pair}
     found = effective_robustness(answers, tests)
     headline = next((name for name in found if name.startswith(MEAN)), next(iter(found), ""))
@@ -104,7 +104,7 @@ def _effective(factor: str, comparison: Comparison, pairs: _Pairs, measured: Ite
 def _accuracies(
     factor: str, comparison: Comparison, pairs: _Pairs, tests: Sequence[str], same_images: bool
 ) -> Iterable[Row]:
-    """Accuracy on each test set; on shifts that are the clean set's own images, their mean."""
+    """Compare accuracies on each test set, and their mean on shifts that are the clean set's own images."""
     quantities: list[tuple[str, tuple[str, ...]]] = [(f"accuracy on {name}", (name,)) for name in tests]
     if same_images and len(tests) > 1:
         quantities = [quantities[0], ("mean accuracy under the shifts", tuple(tests[1:]))]

@@ -1,4 +1,4 @@
-"""In what do two arms differ? Read off their recipes, rows and steps, so that a comparison hides nothing."""
+"""List the differences between two arms in recipe, rows and steps, so that a comparison hides none of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN_OTHERWISE = ("objective", "caption", "epochs")
 
 @dataclass(frozen=True)
 class Apart:
-    """One thing in which two arms differ, as each of them has it."""
+    """One difference between two arms, with the value of each."""
 
     what: str
     first: str
@@ -28,7 +28,7 @@ class Apart:
 
 
 def differences(first: Run, second: Run, amounts: Mapping[str, Amount], model: str | None = None) -> tuple[Apart, ...]:
-    """Everything in which two runs of one seed differ, by the names that `train` shows uses."""
+    """Return all differences between two runs of one seed, by the names that `train --show` uses."""
     runs = first, second
     sizes = [amounts[run.model_of or run.name] for run in runs]
     one, other = (
@@ -42,7 +42,7 @@ def differences(first: Run, second: Run, amounts: Mapping[str, Amount], model: s
 def table_differences(
     table: Table, amounts: Mapping[str, Amount], model: str | None = None
 ) -> tuple[tuple[Apart, ...], ...]:
-    """In what the arms of each comparison of a table differ."""
+    """Return the differences between the arms of each comparison of a table."""
     arms = table.arms()
     return tuple(
         differences(arms[comparison.first][0], arms[comparison.second][0], amounts, model)
@@ -51,7 +51,7 @@ def table_differences(
 
 
 def in_words(found: Sequence[Apart]) -> str:
-    """A sentence that lists the differences.
+    """Return a sentence that lists the differences.
 
     >>> in_words([Apart("lr", "0.002", "0.003")])
     'They differ in one thing: lr: 0.002 and 0.003.'
@@ -77,13 +77,13 @@ def _recipe(recipe: Recipe) -> dict[str, str]:
 
 
 def _differ(one: str, other: str) -> bool:
-    """Whether two values differ; one that is not looked at is like one that is off."""
+    """Return whether two values differ; an unused value equals one that is off."""
     off = {_UNREAD, "none", "no", "0"}
     return one != other and not (_UNREAD in (one, other) and {one, other} <= off)
 
 
 def _images(first: Amount, second: Amount) -> tuple[Apart, ...]:
-    """The images and how often each is seen, if either differs."""
+    """Return the difference in images, or in how often each is seen, if there is one."""
     passes = [amount.seen / amount.images for amount in (first, second)]
     if first.images == second.images and abs(passes[0] - passes[1]) <= _CLOSE * passes[0]:
         return ()
@@ -94,7 +94,7 @@ def _images(first: Amount, second: Amount) -> tuple[Apart, ...]:
 
 
 def _loss(first: Run, second: Run) -> tuple[Apart, ...]:
-    """What the arms learn from and how they are asked: one thing where the losses differ, from which it follows."""
+    """Return the difference in loss, and in what follows from it: what the arms learn from and how they are tested."""
     if first.objective != second.objective:
         return (Apart("objective", f"{_learns(first)}, {_asked(first)}", f"{_learns(second)}, {_asked(second)}"),)
     facts = [{"learns from": _material(run), "classifier": _asked(run)} for run in (first, second)]
@@ -109,7 +109,7 @@ def _learns(run: Run) -> str:
 
 
 def _material(run: Run) -> str:
-    """What a loss looks at beside images."""
+    """Return what a loss uses beside images."""
     if run.objective == CONTRASTIVE:
         return f"captions ({run.caption})"
     return "labels" if run.pick.labels == OWN else "labels read off texts"

@@ -1,4 +1,4 @@
-"""Markdown of texts that anybody may have written: nothing in them makes markup, links or HTML of its own."""
+"""Escape any text for Markdown, so that it makes no markup, links or HTML; tables of such cells."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060
 
 
 def escape(text: str, longest: int = 500) -> str:
-    """A text as Markdown shows it letter by letter; what cannot be seen is written as its number, such as \\x0a.
+    """Return a text that Markdown shows unchanged; invisible characters become their number, such as \x0a.
 
     >>> escape("<b>*me*</b>")
     '&lt;b&gt;\\\\*me\\\\*&lt;/b&gt;'
@@ -22,7 +22,7 @@ def escape(text: str, longest: int = 500) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """A table of cells that are Markdown already; the columns `right` stand to the right."""
+    """Return a table of cells that are Markdown already; the columns `right` are aligned right."""
     lines = ["| " + " | ".join(columns) + " |"]
     lines.append("|" + "|".join("---:" if at in right else "---" for at in range(len(columns))) + "|")
     lines += ["| " + " | ".join(row) + " |" for row in rows]

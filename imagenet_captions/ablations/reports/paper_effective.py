@@ -1,4 +1,4 @@
-"""Effective robustness of an ablation's runs by the testbed's curves, with draws that two arms can be compared by.
+"""Effective robustness of an ablation's runs by the testbed's curves, with draws for comparing two arms.
 
 The curves are the very fits of the report's table and figure. A draw takes test images anew, the same for every run,
 and one curve of each fit's bootstrap, the same for every run.
@@ -21,12 +21,12 @@ MEAN = "the mean of"
 
 
 def shifts_among(tests: Sequence[str]) -> list[Shift]:
-    """The shifts among test sets, if ImageNet is there too."""
+    """Return the shifts among test sets, if ImageNet is one of the sets."""
     return [shift for shift in SHIFTS if shift.column in tests] if IMAGENET in tests else []
 
 
 def effective_robustness(answers: Mapping[str, Answers], tests: Sequence[str]) -> dict[str, Measured]:
-    """For each shift, and for the mean of those that the paper averages, each run's effective robustness in points.
+    """Return each run's effective robustness in points, for each shift and for the paper's mean.
 
     All are compared on all 1000 classes, as the report's table and figure are.
     """
@@ -52,7 +52,7 @@ def effective_robustness(answers: Mapping[str, Answers], tests: Sequence[str]) -
 
 
 def worst(marks: Sequence[str]) -> str:
-    """The mark that says most against a value.
+    """Return the mark that limits a value most.
 
     >>> worst(["", "sparse", "extrapolated"]), worst([""])
     ('extrapolated', '')
@@ -65,7 +65,7 @@ def _percent(right: object) -> float:
 
 
 def _drawn(answers: Mapping[str, Answers], name: str, seed: int) -> dict[str, Floats]:
-    """The runs' accuracies in percent on a test set whose images are drawn anew, the same ones for all.
+    """Return the runs' accuracies in percent on a test set with images drawn again, the same for all runs.
 
     Images on which the runs' answers are alike are drawn together: there are few such patterns.
     """

@@ -1,4 +1,4 @@
-"""Effective robustness of an ablation's arms by the testbed's line, where they were tested on ImageNet's sets."""
+"""Effective robustness of an ablation's arms by the testbed's line, if they were tested on ImageNet's sets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imagenet_captions.evaluation.robustness.table import format_robustness
 
 
 def draw_paper(factor: FactorResult, folder: Path) -> list[str]:
-    """Draw the figure of a factor beside the report, and give the lines that show it and the table."""
+    """Draw the figure of a factor beside the report, and return the lines that show it and the table."""
     results = [as_result(result) for arm in factor.tested_arms().values() for result in arm]
     columns = set.intersection(*(set(result.accuracies) for result in results))
     if IMAGENET not in columns or not any(shift.column in columns for shift in SHIFTS):
@@ -42,7 +42,7 @@ def draw_paper(factor: FactorResult, folder: Path) -> list[str]:
 
 
 def as_result(result: RunResult) -> Result:
-    """One run as a row of a results table, in percent; seeds are models of their own, in the arm's family."""
+    """Return one run as a row of a results table, in percent; each seed is a model in its arm's family."""
     found = results_of(result.metrics)
     return Result(
         model=f"{result.run.arm} (seed {result.run.seed})",

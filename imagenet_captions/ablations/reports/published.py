@@ -1,4 +1,4 @@
-"""Published numbers that a run can be held against, and throughputs that others reported, each with its source."""
+"""Published accuracies and throughputs to compare a run with, each with its reference."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _CLIP_RN50 = {"yfcc15m": "OpenCLIP RN50 YFCC-15M", "cc12m": "OpenCLIP RN50 CC-12
 
 @dataclass(frozen=True)
 class Published:
-    """One accuracy in percent, as somebody published it for a ResNet-50 trained in the way of `arm` on `data`.
+    """A published accuracy in percent of a ResNet-50 trained like `arm` on `data`.
 
     `source` names who published it, `reference` the file, row and column that hold it.
     """
@@ -36,7 +36,7 @@ class Published:
 
 @cache
 def published_numbers() -> tuple[Published, ...]:
-    """Return all of them; arms have the names that `factors` gives them."""
+    """Return all published accuracies; arms have the names that `factors` gives them."""
     return (*_clip_numbers(), *_other_numbers())
 
 
@@ -71,7 +71,7 @@ _ALSO = {
 
 
 def common_name(data: str) -> str:
-    """The name under which a data set's numbers stand here.
+    """Return the name of a data set in the table of published accuracies.
 
     >>> common_name("YFCC"), common_name("mine")
     ('yfcc15m', 'mine')
@@ -80,7 +80,7 @@ def common_name(data: str) -> str:
 
 
 def published_for(data: str, arm: str, model: str) -> tuple[Published, ...]:
-    """What was published for an arm on all of a data set, with the paper's model; nothing for any other model.
+    """Return what was published for an arm on all of a data set with the paper's model, and nothing for other models.
 
     >>> [str(found) for found in published_for("YFCC15M", "noclip", "RN50")]
     ['imagenet 35.7 % (README of mlfoundations/imagenet-captions)']
@@ -95,7 +95,7 @@ def published_for(data: str, arm: str, model: str) -> tuple[Published, ...]:
 
 @dataclass(frozen=True)
 class Throughput:
-    """Images that somebody trained on in a second, on one GPU of the kind named."""
+    """A reported training throughput: images a second on one GPU of this kind."""
 
     objective: str
     gpu: str
@@ -123,7 +123,7 @@ THROUGHPUTS = (
 
 
 def throughput_of(objective: str, model: str, precision: str) -> Throughput | None:
-    """The throughput that was reported for an objective with a ResNet-50 in this precision, if one was.
+    """Return the reported throughput for an objective with a ResNet-50 in this precision, if there is one.
 
     >>> round(throughput_of("contrastive", "RN50", "16-mixed").images_per_second)
     252

@@ -1,4 +1,4 @@
-"""report.md: for each factor its table, figure, samples, and a sentence for each comparison."""
+"""Write report.md: for each factor its table, figure, samples, and a sentence for each comparison."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _QUESTIONS = {
 
 @dataclass(frozen=True)
 class ReportFacts:
-    """What the report says once: the preset, the data, the test sets in order, and how often arms were trained."""
+    """The facts of the whole report: the preset, the data, the test sets in order, and the number of seeds."""
 
     preset: str
     data: Mapping[str, int]
@@ -62,14 +62,14 @@ class ReportFacts:
 
     @classmethod
     def of(cls, experiment: Experiment) -> ReportFacts:
-        """The facts of an experiment."""
+        """Return the facts of an experiment."""
         settings = experiment.settings
         data = {name: len(experiment.inputs.examples(path)) for name, path in experiment.inputs.datasets.items()}
         return cls(settings.preset, data, tuple(experiment.tests), settings.seeds)
 
 
 def write_report(path: Path, factors: Sequence[FactorResult], facts: ReportFacts) -> None:
-    """Write the report, and beside it its figures and comparisons.csv, of which its sentences are made."""
+    """Write the report, its figures, and comparisons.csv, from which its sentences are made."""
     lines = ["# Ablation report", ""]
     if facts.micro:
         lines += [_MICRO, ""]
@@ -139,7 +139,7 @@ def _published(result: RunResult, facts: ReportFacts) -> str:
 
 
 def _baseline(factors: Sequence[FactorResult]) -> dict[str, RunResult]:
-    """The runs on labels by their own recipe, of all factors, by name: those that a micro line goes through."""
+    """Return the runs on labels by their own recipe, of all factors; the micro line goes through them."""
     return {
         result.run.name: result
         for factor in factors

@@ -1,4 +1,4 @@
-"""What an ablation has to show: for every run what it trained on, how often it was right, or why it failed."""
+"""The results of an ablation: for every run its training data and accuracies, or why it failed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imagenet_captions.ablations.table import Run, Table
 
 @dataclass(frozen=True)
 class Sample:
-    """One training sample as the model got it: pictures by file, the text, and the class it counts as."""
+    """One training sample as the model got it: pictures by file, the text, and the class."""
 
     pictures: tuple[str, ...]
     text: str
@@ -23,7 +23,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class RunResult:
-    """One run's results; `metrics` is metrics.json, and both it and `answers` are empty for a stage without a test."""
+    """One run's results; `metrics` is metrics.json; it and `answers` are empty for a stage without a test."""
 
     run: Run
     amount: Amount
@@ -38,7 +38,7 @@ class RunResult:
         return bool(self.metrics)
 
     def top1(self, test_set: str) -> tuple[float, int]:
-        """Accuracy in percent on a test set, and over how many images."""
+        """Return the accuracy in percent on a test set, and its number of images."""
         entry = self.metrics["test_sets"][test_set]
         return 100 * float(entry["top1"]), int(entry["n"])
 
@@ -59,10 +59,10 @@ class FactorResult:
     notes: Sequence[str] = ()
 
     def arm(self, name: str) -> list[RunResult]:
-        """The results of an arm, one a seed."""
+        """Return the results of an arm, one for each seed."""
         return [self.results[run.name] for run in self.table.arms()[name]]
 
     def tested_arms(self) -> dict[str, list[RunResult]]:
-        """The arms all of whose seeds have accuracies."""
+        """Return the arms all of whose seeds have accuracies."""
         arms = {name: self.arm(name) for name in self.table.arms()}
         return {name: found for name, found in arms.items() if all(result.tested for result in found)}

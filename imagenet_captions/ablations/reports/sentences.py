@@ -1,4 +1,4 @@
-"""comparisons.csv and the report's sentences, which are made of its rows and of nothing else."""
+"""Write comparisons.csv, and make the report's sentences from its rows alone."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Row:
 
     @property
     def settled(self) -> bool:
-        """Whether the numbers tell the arms apart."""
+        """Whether the difference is significant."""
         return Difference(self.value, self.low, self.high, self.images, self.by_seed).settled
 
 
 def sentence(row: Row) -> str:
-    """What a row says, and no more.
+    """Return a row as a sentence.
 
     >>> numbers = {"value": 1.0, "low": -0.7, "high": 2.7, "images": 1000, "by_seed": (1.0,)}
     >>> sentence(Row("size", "clip", "labels", ACCURACY, "accuracy on clean", POINTS, headline=False, **numbers))
@@ -72,7 +72,7 @@ which includes 0: this run does not tell them apart.'
 
 
 def factor_sentence(rows: Sequence[Row]) -> str:
-    """What a factor's comparisons say of effective robustness, in one sentence; nothing where none was measured."""
+    """Return one sentence on a factor's comparisons of effective robustness, or "" if none was measured."""
     headlines = [row for row in rows if row.headline]
     if not headlines:
         return ""
@@ -88,7 +88,7 @@ def factor_sentence(rows: Sequence[Row]) -> str:
 
 
 def write_rows(rows: Iterable[Row]) -> str:
-    """comparisons.csv: every number to its last digit."""
+    """Write comparisons.csv with every digit of the numbers."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([part.name for part in fields(Row)])
@@ -100,7 +100,7 @@ def write_rows(rows: Iterable[Row]) -> str:
 
 
 def read_rows(text: str) -> list[Row]:
-    """The rows of a comparisons.csv."""
+    """Return the rows of a comparisons.csv."""
     return [
         Row(
             factor=values["factor"],

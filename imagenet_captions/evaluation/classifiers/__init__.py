@@ -1,1 +1,1 @@
-"""Ways to sort images into classes with one image encoder: by texts, by examples, or by the model's own head."""
+"""Classifiers on top of one image encoder: by texts, by examples, or by the model's own head."""

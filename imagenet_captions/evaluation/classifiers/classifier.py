@@ -1,4 +1,4 @@
-"""What classifiers have in common: which view of an image they see, and scores for classes they are asked about."""
+"""The interface of classifiers: which view of an image they use, and scores for the classes of a test set."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ _SHOWN = 3
 
 
 class Classifier(Protocol):
-    """Scores for images, given as the `view` of the model that it asks for."""
+    """Gives scores for images, which it gets as the `view` of the model that it names."""
 
     @property
     def view(self) -> str:
         """FEATURES, JOINT or HEAD."""
 
     def prepare(self, classes: Sequence[Class]) -> None:
-        """Refuse, before any image is read, classes that it knows nothing of."""
+        """Refuse unknown classes before any image is read."""
 
     def scores(self, features: npt.NDArray[np.float32], classes: Sequence[Class]) -> Scores:
-        """Scores `[images, classes]`, higher for likelier ones; -inf for a class that it cannot choose."""
+        """Return scores `[images, classes]`, higher for likelier classes, -inf for one that it cannot choose."""
 
     def describe(self) -> dict[str, Any]:
-        """How it was made, for metrics.json."""
+        """Return how the classifier was made, for metrics.json."""
 
 
 class Scorer(Protocol):
-    """Weights that give a score for each class that there were examples of."""
+    """Weights that score every class of the training images."""
 
     def scores(self, features: npt.NDArray[np.float32]) -> Scores:
-        """Scores `[images, classes]`."""
+        """Return scores `[images, classes]`."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A classifier made of labelled images; one asked about classes that it had no images of never chooses those."""
+    """A classifier made from labeled images; it never chooses a class that it had no images of."""
 
     scorer: Scorer
     classes: tuple[Class, ...]
@@ -54,7 +54,7 @@ class Trained:
     view: str = FEATURES
 
     def prepare(self, classes: Sequence[Class]) -> None:
-        """Refuse classes of which it had no single one."""
+        """Refuse a test set of which it knows no class at all."""
         if (find_columns(self.classes, classes) < 0).all():
             raise InputError(
                 f"the training images' classes ({shown(self.classes)}) are not those of the test set "
@@ -62,16 +62,16 @@ class Trained:
             )
 
     def scores(self, features: npt.NDArray[np.float32], classes: Sequence[Class]) -> Scores:
-        """Scores of the classes asked about, out of those it was made of."""
+        """Return the scores of the wanted classes."""
         return take_columns(self.scorer.scores(features), find_columns(self.classes, classes))
 
     def describe(self) -> dict[str, Any]:
-        """How it was made."""
+        """Return how the classifier was made."""
         return self.about
 
 
 def find_columns(own: Sequence[Class], wanted: Sequence[Class]) -> Labels:
-    """Where each wanted class is among a classifier's own: by key, or else by name; -1 where it is not.
+    """Return the index of each wanted class among a classifier's own, by key or else by name; -1 if it is missing.
 
     Keys that are numbers mean something in their own set only, so that those go by name.
 
@@ -88,14 +88,14 @@ def find_columns(own: Sequence[Class], wanted: Sequence[Class]) -> Labels:
 
 
 def take_columns(scores: Scores, columns: Labels) -> Scores:
-    """The scores of these columns, -inf for a column of -1."""
+    """Return the scores of these columns, with -inf for a column of -1."""
     taken = scores[:, np.maximum(columns, 0)]
     taken[:, columns < 0] = -np.inf
     return taken
 
 
 def shown(classes: Sequence[Class]) -> str:
-    """A few classes, for a message.
+    """Return a few class names for a message.
 
     >>> shown([Class("n01440764", "tench"), Class("1", "frog")])
     'tench, frog'
@@ -105,7 +105,7 @@ def shown(classes: Sequence[Class]) -> str:
 
 
 def unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Vectors of length one; one of length zero stays."""
+    """Scale vectors to length one; one of length zero stays."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.where(length > 0, length, 1), np.float32)
 

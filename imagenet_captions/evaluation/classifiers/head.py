@@ -1,4 +1,4 @@
-"""The model's own head, asked about the classes of a test set only."""
+"""The classifier that uses the model's own head, restricted to the classes of a test set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imagenet_captions.models.model import Model
 
 
 class Head:
-    """The logits of the head's classes that a test set has; all of those have to be there."""
+    """The logits of the classes of a test set; the head must have all of them."""
 
     view = HEAD
 
@@ -44,9 +44,9 @@ class Head:
             )
 
     def scores(self, features: npt.NDArray[np.float32], classes: Sequence[Class]) -> Scores:
-        """Logits `[images, classes]` of the classes asked about."""
+        """Return the logits `[images, classes]` of the wanted classes."""
         return take_columns(features, find_columns(self._classes, classes))
 
     def describe(self) -> dict[str, Any]:
-        """How it was made."""
+        """Return how the classifier was made."""
         return {"head_classes": len(self._classes)}

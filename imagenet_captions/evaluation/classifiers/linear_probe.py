@@ -1,4 +1,4 @@
-"""Multinomial logistic regression on frozen features, its regularisation chosen on images held out.
+"""Multinomial logistic regression on frozen features; held-out images choose the regularization.
 
 What is minimised is the mean cross-entropy and `strength / 2` times the squared weights, the intercepts left free, over
 features with mean 0 and deviation 1; scikit-learn calls 1 / (strength · images) C. L-BFGS runs in float32 and takes
@@ -30,7 +30,7 @@ _PATIENCE = 2
 
 @dataclass(frozen=True)
 class ProbeSettings:
-    """How a probe is fitted.
+    """Settings of the fit of a probe.
 
     `strengths` are tried from strong to weak until two in a row are worse than the best, and then half a step to either
     side of the best. `held_out` is the share of every class that they are compared on.
@@ -45,7 +45,7 @@ class ProbeSettings:
 
 @dataclass(frozen=True)
 class Linear:
-    """Scores `features · weight + bias`, the features standardised; classes without images are never chosen."""
+    """Scores `features · weight + bias` of standardized features; classes without images are never chosen."""
 
     weight: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
@@ -54,7 +54,7 @@ class Linear:
     about: dict[str, Any] = field(default_factory=dict)
 
     def scores(self, features: npt.NDArray[np.float32]) -> Scores:
-        """Logits `[images, classes]`."""
+        """Return the logits `[images, classes]`."""
         standardised = (features - self.mean) / self.deviation
         return np.asarray(standardised @ self.weight.T + self.bias, np.float32)
 
@@ -62,7 +62,7 @@ class Linear:
 def fit_probe(
     features: npt.NDArray[np.float32], labels: Labels, ids: Sequence[str], count: int, settings: ProbeSettings
 ) -> Linear:
-    """Fit a probe of `count` classes; `ids` say which images are held out, whatever their order.
+    """Fit a probe of `count` classes; `ids` decide which images are held out, in any order.
 
     Where no class has images enough to hold one out, the strength is 1 / images, scikit-learn's default. Whatever
     the choice, all images are used for the result.
@@ -94,7 +94,7 @@ def fit_probe(
 def _choose(
     x: Tensor, y: Tensor, held: Tensor, count: int, settings: ProbeSettings
 ) -> tuple[float, dict[float, float]]:
-    """The strength with the highest held-out accuracy, of equal ones the strongest."""
+    """Return the strength with the highest held-out accuracy; the strongest wins a tie."""
     fit_x, fit_y, held_x, held_y = x[~held], y[~held], x[held], y[held]
     tried: dict[float, float] = {}
     weights: dict[float, Tensor] = {}
@@ -120,7 +120,7 @@ def _choose(
 def fit_logistic(
     x: Tensor, y: Tensor, count: int, strength: float, iterations: int = 500, start: Tensor | None = None
 ) -> Tensor:
-    """Weights `[classes, features + 1]`, the last column the intercepts, at the minimum for this strength."""
+    """Return the optimal weights `[classes, features + 1]` for this strength; the last column is the intercepts."""
     weights = torch.zeros(count, x.shape[1] + 1, device=x.device) if start is None else start.clone()
     optimiser = torch.optim.LBFGS(
         [weights],

@@ -1,4 +1,4 @@
-"""From settings to a classifier: which one, and what it is made of."""
+"""Make the classifier of an evaluation from its settings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingImages:
-    """Features of labelled images, what each is called, and the classes that the labels count over."""
+    """Features of labeled images, their labels and ids, and the classes that the labels count over."""
 
     features: npt.NDArray[np.float32]
     labels: Labels
@@ -39,7 +39,7 @@ Extract = Callable[[Examples], tuple[npt.NDArray[np.float32], Labels]]  # featur
 
 
 def make_classifier(settings: ClassifierSettings, model: Model, extract: Extract, device: str) -> Classifier:
-    """The classifier that is asked for; `extract` gives the features of examples, for those made of images."""
+    """Make the classifier of the settings; `extract` returns the features of examples."""
     if settings.kind == "zero-shot":
         return ZeroShot(model, settings.prompts or "80", settings.names or "curated")
     if settings.kind == "head" or settings.train is None:
@@ -50,7 +50,7 @@ def make_classifier(settings: ClassifierSettings, model: Model, extract: Extract
 
 
 def training_images(settings: ClassifierSettings, examples: Examples, extract: Extract) -> TrainingImages:
-    """The images that a classifier is made of: all labelled ones, or k a class; what lacks images is said."""
+    """Return the images that a classifier is made from: all labeled ones, or k of each class."""
     classes = require_classes(examples)
     if settings.k is not None:
         every = [examples.image_id(row) for row in range(len(examples))]

@@ -1,4 +1,4 @@
-"""The sentences that a class's name is put into, and the names themselves."""
+"""Prompts and class names of the zero-shot classifier."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ONE = "a photo of a {}."
 
 
 def read_prompts(prompts: str) -> tuple[str, ...]:
-    """The sentences of a prompt set: none, one, 80 (open_clip's), or a file with a sentence a line.
+    """Return the sentences of a prompt set: none, one, 80 (open_clip's), or a file with one sentence a line.
 
     >>> read_prompts("none"), read_prompts("one"), len(read_prompts("80"))
     (('{}',), ('a photo of a {}.',), 80)
@@ -38,7 +38,7 @@ def read_prompts(prompts: str) -> tuple[str, ...]:
 
 
 def read_names(names: str, classes: Sequence[Class]) -> tuple[Class, ...]:
-    """The classes under other names: WordNet's first, or those of a file.
+    """Return the classes under other names: WordNet's first lemma, or those of a file.
 
     A file has a line a class: its wnid or key, a tab and the name; or names alone, one for each class in order.
     """

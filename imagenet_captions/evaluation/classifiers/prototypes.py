@@ -1,4 +1,4 @@
-"""Each class as one direction: the mean of its images' features, or of its sentences' embeddings."""
+"""A classifier with one direction for each class: the mean of its images' features or of its sentences' embeddings."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Cosine:
     directions: npt.NDArray[np.float32]
 
     def scores(self, features: npt.NDArray[np.float32]) -> Scores:
-        """Cosines `[images, classes]`."""
+        """Return the cosines `[images, classes]`."""
         found = unit(features) @ self.directions.T
         found[:, ~self.directions.any(axis=1)] = -np.inf
         return found
 
 
 def fit_prototypes(features: npt.NDArray[np.float32], labels: Labels, count: int) -> Cosine:
-    """The mean of each class's features, every image scaled to length one first, then scaled to length one again.
+    """Return the normalized mean of each class's normalized features.
 
     >>> found = fit_prototypes(np.array([[2, 0], [0, 3], [0, 5]], np.float32), np.array([0, 1, 1]), 3)
     >>> found.scores(np.array([[0, 9]], np.float32)).tolist()

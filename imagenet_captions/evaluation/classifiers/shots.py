@@ -1,4 +1,4 @@
-"""Which images of each class are taken: the first k in an order that a hash of seed and id gives."""
+"""Choose k images of each class, in an order by a hash of seed and id."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from imagenet_captions.evaluation.accuracy import Labels
 
 
 def choose_shots(ids: Sequence[str], labels: Labels, k: int, seed: int) -> Labels:
-    """The indices of k images a class, fewer where a class has fewer, in the order of the images.
+    """Return the indices of k images of each class, or of all if it has fewer, in ascending order.
 
     What is taken does not depend on how the images are ordered, and fewer shots lie within more.
 
@@ -33,7 +33,7 @@ def choose_shots(ids: Sequence[str], labels: Labels, k: int, seed: int) -> Label
 
 
 def hold_out(ids: Sequence[str], labels: Labels, share: float, seed: int) -> npt.NDArray[np.bool_]:
-    """Which images are kept to compare settings on: this share of every class, rounded down."""
+    """Return a mask of the images that are held out: this share of every class, rounded down."""
     quota = {label: int(count * share) for label, count in Counter(labels.tolist()).items()}
     held = np.zeros(len(ids), np.bool_)
     for index in sorted(range(len(ids)), key=lambda index: (sampling_key(ids[index], seed), ids[index])):

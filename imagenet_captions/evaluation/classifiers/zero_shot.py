@@ -1,4 +1,4 @@
-"""Classes by their names: an image goes where its embedding is nearest to those of sentences with the class's name."""
+"""The zero-shot classifier: an image gets the class whose sentences have the nearest embedding."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TEXTS_AT_ONCE = 256
 
 
 class ZeroShot:
-    """A class is the mean of its sentences' embeddings, each of length one, scaled to length one again."""
+    """A class is the normalized mean of its sentences' normalized embeddings."""
 
     view = JOINT
 
@@ -37,7 +37,7 @@ class ZeroShot:
         self._embedded: dict[str, npt.NDArray[np.float32]] = {}  # name → its direction
 
     def prepare(self, classes: Sequence[Class]) -> None:
-        """Embed the sentences of classes that are new; refuse classes without names."""
+        """Embed the sentences of new classes, and refuse classes without names."""
         named = read_names(self._names, classes)
         if all(each.name.isdigit() for each in named):
             raise InputError("the test set's classes are numbers without names; give their names with `names` FILE")
@@ -46,19 +46,19 @@ class ZeroShot:
             self._embedded.update(zip(missing, embed_names(self._model, missing, self._templates), strict=True))
 
     def scores(self, features: npt.NDArray[np.float32], classes: Sequence[Class]) -> Scores:
-        """Cosines `[images, classes]` between images and the classes' sentences."""
+        """Return the cosines `[images, classes]` between images and the classes' sentences."""
         self.prepare(classes)
         named = read_names(self._names, classes)
         return Cosine(np.stack([self._embedded[each.name] for each in named])).scores(features)
 
     def describe(self) -> dict[str, Any]:
-        """How it was made."""
+        """Return how the classifier was made."""
         return {"prompts": self._prompts, "sentences": len(self._templates), "names": self._names}
 
 
 @torch.inference_mode()
 def embed_names(model: Model, names: Sequence[str], templates: Sequence[str]) -> npt.NDArray[np.float32]:
-    """The direction `[names, dim]` of each name, over all templates."""
+    """Return the direction `[names, dim]` of each name over all templates."""
     device = next(model.parameters()).device
     at_once = max(1, _TEXTS_AT_ONCE // len(templates))
     directions = []

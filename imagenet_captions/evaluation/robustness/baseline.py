@@ -1,4 +1,4 @@
-"""The baseline: what ordinary ImageNet models of an accuracy have under shift, as a curve in logit space.
+"""The baseline: the accuracy under shift of ordinary ImageNet models, as a curve over their accuracy in logit space.
 
 Accuracies are in percent throughout.
 """
@@ -34,12 +34,12 @@ _LEAST_FOR_A_CURVE = 50
 
 
 class NoFitError(InputError):
-    """The models of a baseline do not determine a curve for a shift."""
+    """Raised when the models of a baseline do not determine a curve for a shift."""
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A baseline's curve for one shift, with what it rests on.
+    """A baseline's curve for one shift, with the models that it is fitted to.
 
     `x_column` is the ImageNet accuracy that it predicts from, and `models` are those of the fit; draw k of its shape is
     the same sample of models in every fit of a baseline. `left_out` names models at 0 % or 100 %, which have no logit.
@@ -78,12 +78,12 @@ class Fit:
 
     @property
     def n(self) -> int:
-        """How many models are in the fit."""
+        """The number of models in the fit."""
         return len(self.models)
 
     @property
     def local(self) -> bool:
-        """Whether it is a local curve; else it is a straight line."""
+        """Whether the curve is local; otherwise it is a straight line."""
         return self.shape.scatter is not None
 
     @property
@@ -93,17 +93,17 @@ class Fit:
 
     @cached_property
     def lowest(self) -> float:
-        """The least ImageNet accuracy in the fit."""
+        """The lowest ImageNet accuracy in the fit."""
         return min(model.accuracies[self.x_column] for model in self.models)
 
     @cached_property
     def highest(self) -> float:
-        """The greatest ImageNet accuracy in the fit."""
+        """The highest ImageNet accuracy in the fit."""
         return max(model.accuracies[self.x_column] for model in self.models)
 
     @cached_property
     def bin_counts(self) -> Sequence[int]:
-        """How many models of the fit each 10-point bin of the x axis holds."""
+        """The number of models of the fit in each 10-point bin of the x axis."""
         bins = [bin_of(model.accuracies[self.x_column]) for model in self.models]
         return [bins.count(number) for number in range(100 // BIN)]
 
@@ -134,7 +134,7 @@ def fit_baseline(name: str, shift: Shift, x_column: str) -> Fit:
 
 
 def fit_models(baseline: Baseline, shift: Shift, x_column: str) -> Fit:
-    """Fit one curve of a baseline; raises NoFitError where its models do not determine one."""
+    """Fit one curve of a baseline; raises NoFitError if its models do not determine one."""
     members = baseline.models
     columns = (x_column, shift.column)
     known = [all(column in model.accuracies for column in columns) for model in members]
@@ -156,7 +156,7 @@ def fit_models(baseline: Baseline, shift: Shift, x_column: str) -> Fit:
 
 
 def _check(baseline: Baseline, columns: tuple[str, str], x: Floats, y: Floats) -> None:
-    """Refuse models that give no baseline; those of the testbed always do."""
+    """Refuse models that do not determine a baseline; those of the testbed always do."""
     x_column, column = columns
     if len(x) < _LEAST_FOR_A_LINE:
         raise NoFitError(
@@ -169,14 +169,14 @@ def _check(baseline: Baseline, columns: tuple[str, str], x: Floats, y: Floats) -
 
 @cache
 def _resamples(models: int) -> Floats:
-    """How often each model is drawn, in each of the bootstrap's draws (seeded)."""
+    """Return how often each model is drawn in each draw of the bootstrap (seeded)."""
     generator = np.random.default_rng(0)
     return generator.multinomial(models, np.full(models, 1 / models), size=DRAWS).astype(np.float64)
 
 
 @cache
 def _errors() -> Floats:
-    """How many standard errors each draw's curve is off where it has few models; the same in every fit."""
+    """Return how many standard errors each draw's curve is off where it has few models; the same in every fit."""
     return np.random.default_rng(2).standard_normal(DRAWS)
 
 

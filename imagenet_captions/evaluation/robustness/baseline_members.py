@@ -1,4 +1,4 @@
-"""Who is in a baseline: ordinary models of the imagenet-testbed (Taori et al. 2020), or a table of one's own."""
+"""The models of a baseline: ordinary models of the imagenet-testbed (Taori et al. 2020), or a table of the user's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REPEATED_RUNS = ("aws", "batch64", "subsample")  # retrained or cut-down copies
 
 @dataclass(frozen=True)
 class Baseline:
-    """The models that a baseline is fitted over, and whether by local curves, where there are enough, or by lines."""
+    """The models that a baseline is fitted to, and whether by local curves, if there are enough, or by lines."""
 
     name: str
     models: tuple[Result, ...]

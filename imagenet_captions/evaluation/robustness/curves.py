@@ -1,4 +1,4 @@
-"""Curves of one logit over another: the straight line, the local curve, and how both are evaluated."""
+"""Curves of one logit over another: the straight line and the local curve."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _nearness(x: Floats, grid: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """A fitted curve, the curves of its bootstrap, and the correlation of what it predicts with what models have.
+    """A fitted curve, the curves of its bootstrap, and the correlation of its predictions with the models' values.
 
     A line has a `slope` and an `intercept`. A local curve has a `scatter`: how far the models around a place are from
     it, in logits.

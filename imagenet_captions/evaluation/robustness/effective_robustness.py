@@ -40,17 +40,17 @@ class ShiftRobustness:
 
     @property
     def value(self) -> float:
-        """Effective robustness: accuracy less prediction."""
+        """Effective robustness: accuracy minus prediction."""
         return self.accuracy - self.predicted
 
     @property
     def mark(self) -> str:
-        """`sparse` or `extrapolated` where the fit has few models or none, else nothing."""
+        """`sparse` or `extrapolated` if the fit has few models or none at this accuracy, else ""."""
         return self.fit.mark(self.imagenet)
 
     @property
     def compared_on(self) -> str | None:
-        """The classes that its ImageNet accuracy counts; None for a shift that has all 1000."""
+        """The classes of its ImageNet accuracy; None for a shift that has all 1000."""
         if self.fit.shift.same_classes is None:
             return None
         return SAME if self.fit.same_classes else ALL
@@ -78,7 +78,7 @@ class ModelRobustness:
 
 @dataclass(frozen=True)
 class RobustnessReport:
-    """What `measure` found; the values of the table and the curves of the figure are those of its `fits`."""
+    """The result of `measure_robustness`; the values of the table and the figure's curves come from its `fits`."""
 
     baseline: Baseline
     all_classes: bool
@@ -181,7 +181,7 @@ def _averaged(shifts: Mapping[str, ShiftRobustness]) -> list[ShiftRobustness]:
 
 
 def _keep_comparable_means(models: Sequence[ModelRobustness]) -> tuple[ModelRobustness, ...]:
-    """Leave the means of one form in a table: of two, those on all classes, which every model can be brought to."""
+    """Keep means of one form in a table; of two forms, those on all classes, which every model can have."""
     forms = {model.mean.compared_on for model in models if model.mean is not None}
     if len(forms) < 2:
         return tuple(models)

@@ -1,4 +1,4 @@
-"""What the panels of the robustness figure show, before anything is drawn."""
+"""The contents of the panels of the robustness figure, computed before anything is drawn."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Panel:
 
 
 def group_families(results: Sequence[Result], published: Sequence[Result]) -> dict[str, list[Result]]:
-    """Models by the name in the legend, the published first."""
+    """Return models by their name in the legend, the published ones first."""
     families: dict[str, list[Result]] = {}
     for result in published:
         families.setdefault(result.family + PUBLISHED_SUFFIX, []).append(result)

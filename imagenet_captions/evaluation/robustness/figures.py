@@ -1,4 +1,4 @@
-"""The figure of effective robustness: a panel a shift, logit axes, the baseline's line, models by family."""
+"""The figure of effective robustness: one panel a shift, logit axes, the baseline's line, models by family."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ _STYLE: dict[str, Any] = {
 
 
 def check_figure_path(path: Path) -> None:
-    """Refuse a figure that could not be drawn in the end: a wrong suffix, or no matplotlib."""
+    """Refuse a figure that cannot be drawn later: a wrong suffix, or no matplotlib."""
     if path.suffix.lower() not in FORMATS:
         raise InputError(f"`path` {path} is no {' or '.join(FORMATS)} file; give it one of these suffixes")
     require("report", "a figure", "matplotlib")
@@ -166,7 +166,7 @@ def _only(curve: Floats, where: npt.NDArray[np.bool_]) -> Floats:
 
 
 def _styles(families: Mapping[str, Sequence[Result]]) -> list[tuple[str, str, str]]:
-    """Legend name, marker and colour of every family; the ones we know keep theirs."""
+    """Return legend name, marker and color of every family; known families keep theirs."""
     styles = []
     others = 0
     for name in families:
@@ -191,7 +191,7 @@ def set_axes(axes: Axes, x_limits: tuple[float, float], y_limits: tuple[float, f
 
 
 def choose_ticks(low: float, high: float) -> list[float]:
-    """Round percentages between two ends, evenly spread on a logit axis, and finer ones where the axis is short.
+    """Return round percentages evenly spread on a logit axis, and finer ones if the axis is short.
 
     >>> choose_ticks(3, 60), choose_ticks(63, 84)
     ([5, 10, 20, 30, 40, 50, 60], [65, 70, 75, 80])
@@ -205,7 +205,7 @@ def choose_ticks(low: float, high: float) -> list[float]:
 
 
 def _count_legend_columns(families: Mapping[str, Sequence[Result]], width: float) -> int:
-    """As many as fit into so many inches, by the longest text in them."""
+    """Return how many columns fit into this width, by their longest text."""
     longest = max(len(_legend_text(name)) for name in (*families, _FITTED, _CURVES[SPARSE][0]))
     return max(1, min(4, int(width / (0.65 + 0.075 * longest))))
 
@@ -222,7 +222,7 @@ def _add_legend(figure: Figure, handles: Mapping[str, Artist], columns: int) -> 
 
 
 def _legend_text(name: str) -> str:
-    """A family's name as it is: matplotlib takes dollars for formulas, and a leading underscore for "do not show"."""
+    """Return a family's name escaped for matplotlib, which reads dollars as formulas and hides a leading underscore."""
     short = readable(name, 40)
     return ("\u2009" if short.startswith("_") else "") + short.replace("$", r"\$")
 

@@ -1,4 +1,4 @@
-"""What a reader should know beside the values of `measure`, as sentences."""
+"""Notes for the reader beside the values of `measure_robustness`, as sentences."""
 
 from __future__ import annotations
 

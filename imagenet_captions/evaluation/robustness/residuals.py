@@ -1,4 +1,4 @@
-"""How well a fit describes ordinary models: their mean residual in each part of the x axis."""
+"""How well a fit describes ordinary models: their mean residuals along the x axis, for `--explain-fit`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BAR = 1.0  # points that the mean residual of a bin with enough models may have
 
 @dataclass(frozen=True)
 class Bin:
-    """Ordinary models of ten points of the x axis: accuracy less prediction in points, on average.
+    """Ordinary models in ten points of the x axis: accuracy minus prediction in points, on average.
 
     `left_out` is the same with each model predicted by a fit without it.
     """
@@ -31,7 +31,7 @@ class Bin:
 
     @property
     def within(self) -> bool:
-        """Whether both means are within the bar, or so few models that they say nothing."""
+        """Whether both means are within the bar, or there are too few models to tell."""
         return self.models < LEAST_IN_BIN or max(abs(self.mean), abs(self.left_out)) <= BAR
 
 
@@ -81,7 +81,7 @@ def _format_fit(fit: Fit, bins: tuple[Bin, ...]) -> Iterable[str]:
 
 
 def _predict_without(fit: Fit, models: list[Result], x: Floats) -> Floats:
-    """Return for each model what a fit without it predicts; for one outside the fit, what the fit does."""
+    """Return for each model the prediction of a fit without it; for one outside the fit, that of the fit."""
     predicted = fit.predict_all(x)
     inside = [model in fit.models for model in models]
     shifted = [model.accuracies[fit.shift.column] for model in models]

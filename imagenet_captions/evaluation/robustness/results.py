@@ -27,7 +27,7 @@ _LARGEST = 64 << 20
 
 @dataclass(frozen=True)
 class Result:
-    """One model's accuracies in percent, by column; a missing one is not there.
+    """One model's accuracies in percent, by column; missing ones are left out.
 
     `images` holds the sizes of test sets that the table names itself (column `imagenet-v2_n`, for example), `cells`
     the row as it was written.
@@ -43,7 +43,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Results:
-    """A table of results, and in which unit it was written."""
+    """A table of results, and the unit in which it was written."""
 
     rows: tuple[Result, ...]
     columns: tuple[str, ...]
@@ -51,7 +51,7 @@ class Results:
 
 
 def read_results(path: Path, units: str | None = None) -> Results:
-    """Read a table of accuracies, all in percent or all fractions; `units` says which, or else they are detected."""
+    """Read a table of accuracies, all in percent or all fractions; `units` says which, or they are detected."""
     require_file(path, "the results")
     if path.stat().st_size > _LARGEST:
         raise InputError(f"{path} has {path.stat().st_size:,} bytes; a table of results has one row a model")
@@ -64,18 +64,18 @@ def read_results(path: Path, units: str | None = None) -> Results:
 
 @cache
 def read_testbed() -> Results:
-    """The 338 models of the imagenet-testbed (Taori et al. 2020)."""
+    """Return the 338 models of the imagenet-testbed (Taori et al. 2020)."""
     return read_results(TESTBED, "percent")
 
 
 @cache
 def read_published() -> Results:
-    """Published zero-shot results of CLIP, ALIGN and BASIC."""
+    """Return published zero-shot results of CLIP, ALIGN and BASIC."""
     return read_results(PUBLISHED, "percent")
 
 
 def readable(name: str, longest: int = 60) -> str:
-    """A name out of a table, safe for a terminal and short enough for a sentence.
+    """Return a name from a table, safe for a terminal and short enough for a sentence.
 
     >>> readable("net\\x1b[31m", longest=6)
     'net�[…'
@@ -85,7 +85,7 @@ def readable(name: str, longest: int = 60) -> str:
 
 
 def parse_results(text: str, name: str = "the results", units: str | None = None) -> Results:
-    """Read a table of accuracies from its text.
+    """Parse the text of a table of accuracies.
 
     >>> table = parse_results("model,imagenet,imagenet-v2\\nresnet50,0.76,0.63\\n")
     >>> table.units, dict(table.rows[0].accuracies)
@@ -209,7 +209,7 @@ def _settle_units(models: Sequence[str], numbers: Sequence[Mapping[str, float]],
 
 
 def _looks_like_a_fraction(row: Mapping[str, float]) -> str | None:
-    """The column of a row in a table of percent whose value must rather be a fraction, if there is one."""
+    """Return the column of a row in a table of percent whose value looks like a fraction, if there is one."""
     imagenet = row.get(IMAGENET)
     above = [value for value in row.values() if value > 1]
     if row and not above and max(row.values()) > 0:

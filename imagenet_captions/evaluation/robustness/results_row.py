@@ -1,4 +1,4 @@
-"""One model's accuracies as a row of RESULTS.csv, which `robustness` reads."""
+"""Write one model's accuracies as a row of RESULTS.csv, which `robustness` reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST_WAIT = 600.0  # seconds; a row is written in a moment
 def check_results(
     path: Path, test_sets: Mapping[str, Path], inputs: Iterable[Path] = (), out: Path | None = None
 ) -> None:
-    """Refuse, before anything is computed, a table that cannot take the row, and a row without what it needs."""
+    """Refuse, before anything is computed, a table that cannot take the row, and a row that lacks a value."""
     if IMAGENET not in test_sets or not any(shift.column in test_sets for shift in SHIFTS):
         raise InputError(
             f"`results` {path} needs ImageNet and a shift; give `test_sets` imagenet=PATH and one of "

@@ -10,7 +10,7 @@ IMAGENET_IMAGES = 50_000
 
 @dataclass(frozen=True)
 class Shift:
-    """A test set under shift: its column, and what its accuracy is compared with.
+    """A test set under shift: its column, and the column that its accuracy is compared with.
 
     R, A and ObjectNet hold a part of the 1000 classes. Their accuracy is counted among those classes only, so it is
     best compared with the ImageNet accuracy on the same classes, column `same_classes`; V2 and Sketch have all 1000.
@@ -37,7 +37,7 @@ SHIFTS = (
 
 
 def accuracy_columns() -> tuple[str, ...]:
-    """The columns that hold accuracies, in the order of the shipped tables.
+    """Return the columns that hold accuracies, in the order of the shipped tables.
 
     >>> accuracy_columns()[:4]
     ('imagenet', 'imagenet-v2', 'imagenet-r', 'imagenet_on_r_classes')
@@ -49,7 +49,7 @@ def accuracy_columns() -> tuple[str, ...]:
 
 
 def images_of(column: str) -> int:
-    """How many images the published test set behind an accuracy column has.
+    """Return the number of images of the published test set of an accuracy column.
 
     >>> images_of("imagenet-v2"), images_of("imagenet_on_r_classes")
     (10000, 10000)

@@ -1,4 +1,4 @@
-"""What `robustness` found, as ER.csv and as a table for the terminal."""
+"""Write the result of `robustness` as ER.csv and as a table for the terminal."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LEGEND = {
 
 
 def write_robustness(path: Path, results: Results, report: RobustnessReport, exact_intervals: bool = True) -> None:
-    """Write ER.csv: the results as they came, then effective robustness in percentage points, with its intervals.
+    """Write ER.csv: the given results, then effective robustness in percentage points with its intervals.
 
     `exact_intervals` adds the exact interval of every accuracy, in the unit of the results; it needs scipy.
     """
