@@ -38,7 +38,7 @@ from imagenet_captions.training.loggers import make_loggers, wandb_run
 from imagenet_captions.training.module import TrainingModule
 from imagenet_captions.training.optimizers import Length, warmup_steps
 from imagenet_captions.training.prepare import make_model, open_training_set
-from imagenet_captions.training.processes import process_rank
+from imagenet_captions.training.processes import check_launch, process_rank
 from imagenet_captions.training.settings import SETTINGS_FILE, TrainSettings, check_settings, write_settings
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ def train(settings: TrainSettings) -> TrainResult | None:
     StoppedEarly after SIGTERM.
     """
     first = process_rank() == 0
+    check_launch(settings.devices, settings.nodes)
     _refuse_foreign(settings.out)
     check_place(settings.out, settings.files())
     check_settings(settings)
