@@ -27,9 +27,10 @@ from imagenet_captions.ablations.reports.markdown import escape
 from imagenet_captions.ablations.reports.sentences import factor_sentence, read_rows, sentence
 from imagenet_captions.ablations.settings import AblateSettings, parse_places, recorded
 from imagenet_captions.ablations.testing import read_answers
-from imagenet_captions.ablations.train_apart import read_settings, train_apart
+from imagenet_captions.ablations.train_apart import read_settings, tell, train_apart
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import digest, sha256
+from imagenet_captions.storage.locks import locked
 from imagenet_captions.training.settings import TrainSettings
 from imagenet_captions.training.train import TrainResult, train
 from tests.ablations.made import COLOURS, write_micro_set
@@ -281,6 +282,28 @@ def test_two_processes_train_a_run_together(done: AblateSettings, tmp_path: Path
     (wanted.ids or tmp_path).write_text("")
     with pytest.raises(InputError, match=r"ended with exit code 2: .*two/runs"):
         train_apart(wanted, told)
+
+
+@pytest.mark.slow
+def test_a_training_apart_ends_with_its_ablation(done: AblateSettings, tmp_path: Path) -> None:
+    """Else the next ablation would find the run in use, for as long as the training goes on."""
+    settings = replace(done, factors=("test-language",), out=tmp_path / "out")
+    experiment = running.prepare(settings)
+    wanted = replace(experiment.train_settings(experiment.runs()[0]), steps=100_000)
+    told = tmp_path / "settings.json"
+    tell(wanted, told)
+    code = "import sys\nfrom pathlib import Path\nfrom imagenet_captions.ablations.train_apart import run_apart\n"
+    with subprocess.Popen([sys.executable, "-c", f"{code}run_apart(Path(sys.argv[1]))", str(told)]) as process:
+        until = time.monotonic() + 600
+        while not (wanted.out / "checkpoints" / "last.ckpt").exists():
+            assert process.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        with pytest.raises(InputError, match="is in use"), locked(wanted.out / ".lock", "the run"):
+            pass
+        process.send_signal(signal.SIGKILL)
+    with locked(wanted.out / ".lock", "the run", seconds=600):
+        assert not (wanted.out / "done.json").exists()
 
 
 def test_an_interrupt_is_passed_on(copied: AblateSettings, monkeypatch: pytest.MonkeyPatch) -> None:
