@@ -14,33 +14,51 @@ from imagenet_captions.ablations.reports.report import ReportFacts, write_report
 from imagenet_captions.ablations.reports.results import FactorResult, RunResult, Sample
 from imagenet_captions.ablations.run import Experiment, is_tested, prepare, run_missing
 from imagenet_captions.ablations.samples import test_samples, training_samples
-from imagenet_captions.ablations.settings import LOCK, AblateSettings, check_settings, recorded
+from imagenet_captions.ablations.settings import LOCK, RECORD, AblateSettings, check_settings, recorded
 from imagenet_captions.ablations.table import FROM_TEXT, Run, Table
+from imagenet_captions.ablations.team import Team, joined_team
 from imagenet_captions.ablations.testing import read_answers
+from imagenet_captions.ablations.together import check_shared, follow, leading
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.file_names import METRICS
 from imagenet_captions.storage.locks import locked
+from imagenet_captions.training.processes import check_torchrun
 
 log = logging.getLogger(__name__)
 
 REPORT = "report.md"
 
 
-def ablate(settings: AblateSettings) -> Path:
+def ablate(settings: AblateSettings) -> Path | None:
     """Run an ablation, or what is missing of it, and give the path of its report.
 
-    Raises InputError if runs failed, after the others are done and the report is written.
+    Of the processes that torchrun started all call this, and the first one alone has the report. Raises InputError if
+    runs failed, after the others are done and the report is written.
     """
+    check_torchrun(settings.devices, settings.nodes)
+    with joined_team() as team:
+        if team is None:
+            return _ablate(settings, None)
+        if not team.leads:
+            follow(team)
+            return None
+        with leading(team):
+            return _ablate(settings, team)
+
+
+def _ablate(settings: AblateSettings, team: Team | None) -> Path:
     check_settings(settings)
     with locked(settings.out / LOCK, f"the ablation {settings.out}"):
         with recorded(settings) as before:
+            if team is not None:
+                check_shared(team, settings.out / RECORD, [*settings.data.values()])
             experiment = prepare(settings)
             amounts = experiment.amounts()
             for table in experiment.tables:
                 check_fairness(table, amounts)
             for run in experiment.runs():
                 experiment.train_settings(run)  # refuses batches that the devices cannot share
-        failed = run_missing(experiment, amounts)
+        failed = run_missing(experiment, amounts, team)
         shown = _with_finished(experiment, before)
         amounts = shown.amounts()
         factors = [_collect(shown, table, amounts, failed) for table in shown.tables]

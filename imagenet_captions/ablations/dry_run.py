@@ -23,6 +23,7 @@ from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.ablations.table import Run, Table
 from imagenet_captions.images.examples import open_examples
 from imagenet_captions.storage.progress import track
+from imagenet_captions.training.settings import check_share
 
 _COLUMNS = ("run", "images", "steps", "images seen", "estimate here", "GPU, reported")
 _RIGHT = (1, 2, 3)
@@ -41,7 +42,8 @@ def describe(settings: AblateSettings) -> str:
     amounts: dict[str, Amount] = {}
     for run in runs:
         if run.trains:
-            amounts[run.name] = _amount(run, rows, amounts)
+            check_share(settings.recipe_of(run), settings.processes)
+            amounts[run.name] = _amount(run, rows, amounts, settings.processes)
     steps = _measure(runs, settings)
     parts = [
         _table(table, settings, amounts, steps)
@@ -69,10 +71,11 @@ def _training_set(name: str, path: Path) -> TrainingSet:
     return TrainingSet(name, int(path.name[:12]), labelled=common_name(name) == LABELLED)
 
 
-def _amount(run: Run, rows: dict[str, int], others: dict[str, Amount]) -> Amount:
+def _amount(run: Run, rows: dict[str, int], others: dict[str, Amount], processes: int) -> Amount:
     """What a run would train on; the run whose steps it takes comes before it in the tables."""
     steps = None if run.steps_of is None else others[run.steps_of].steps
-    return amount_of(run, min(run.pick.rows or rows[run.data], rows[run.data]), steps=steps)
+    images = min(run.pick.rows or rows[run.data], rows[run.data])
+    return amount_of(run, images, processes=processes, steps=steps)
 
 
 def _measure(runs: Sequence[Run], settings: AblateSettings) -> dict[tuple[str, str], Measured]:
@@ -156,8 +159,9 @@ def _notes(
     found = [throughput_of(run.objective, models[run.name], settings.recipe_of(run).precision) for run in trained]
     sources = {each.source: f"{each.gpu}: {each.images_per_second:,.0f} images/s" for each in found if each}
     lines += [f"GPU hours from what others reported of one {rate} ({source})" for source, rate in sources.items()]
-    if settings.devices > 1:
-        lines.append(f"on {settings.devices} devices together {hours / settings.devices:,.1f} hours, if none waits")
+    if settings.processes > 1:
+        devices = f"{settings.processes} devices" + (f" of {settings.nodes} machines" if settings.nodes > 1 else "")
+        lines.append(f"on {devices} together {hours / settings.processes:,.1f} hours, if none waits")
     if not sources and next(iter(steps.values())).device.startswith("this CPU"):
         lines.append(f"throughputs of GPUs were reported for `precision` {REPORTED_PRECISION} and a ResNet-50 alone")
     if sources:

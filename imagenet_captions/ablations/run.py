@@ -22,7 +22,9 @@ from imagenet_captions.ablations.micro.dataset import write_micro_dataset, write
 from imagenet_captions.ablations.planning import Amount, amount_of
 from imagenet_captions.ablations.settings import INPUTS, AblateSettings
 from imagenet_captions.ablations.table import Run, Table
+from imagenet_captions.ablations.team import Team
 from imagenet_captions.ablations.testing import ANSWERS, Fitting, needs_fitting, test_run
+from imagenet_captions.ablations.together import train_together
 from imagenet_captions.ablations.train_apart import train_apart
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.evaluation.classifiers.prompts import PROMPT_SETS
@@ -31,6 +33,7 @@ from imagenet_captions.images.examples import Examples
 from imagenet_captions.storage.file_names import METRICS
 from imagenet_captions.storage.files import digest, write_json
 from imagenet_captions.storage.parquet import read_schema
+from imagenet_captions.training.done import TrainResult
 from imagenet_captions.training.recipe import recipe_defaults, recipe_values
 from imagenet_captions.training.settings import TrainSettings
 from imagenet_captions.training.train import train
@@ -73,7 +76,7 @@ class Experiment:
         rows, steps = self.rows(run), None
         if run.steps_of is not None:
             steps = self.amount(next(other for other in self.runs() if other.name == run.steps_of)).steps
-        return amount_of(run, rows.count, rows.digest, self.settings.devices, steps)
+        return amount_of(run, rows.count, rows.digest, self.settings.processes, steps)
 
     def runs(self) -> list[Run]:
         """All runs of all tables, each once, in an order in which what a run needs comes before it."""
@@ -92,6 +95,7 @@ class Experiment:
             steps=None if run.steps_of is None else self.amount(run).steps,
             empty_classes="keep",
             devices=self.settings.devices,
+            nodes=self.settings.nodes,
             workers=self.settings.workers,
             threads=self.settings.threads,
             grad_checkpointing=self.settings.grad_checkpointing,
@@ -152,10 +156,11 @@ def make_ask(settings: AblateSettings, datasets: Sequence[TrainingSet]) -> Ask:
     return Ask(tuple(datasets), preset, tuple(range(settings.seeds)))
 
 
-def run_missing(experiment: Experiment, amounts: Mapping[str, Amount]) -> dict[str, str]:
+def run_missing(experiment: Experiment, amounts: Mapping[str, Amount], team: Team | None = None) -> dict[str, str]:
     """Train and test every run that is not done, and give the reason for each one that failed.
 
-    A run that fails, for a loss that is no number, say, stops none but those that need it.
+    A run that fails, for a loss that is no number, say, stops none but those that need it. The processes of a `team`
+    train together.
     """
     runs = experiment.runs()
     failed: dict[str, str] = {}
@@ -165,22 +170,17 @@ def run_missing(experiment: Experiment, amounts: Mapping[str, Amount]) -> dict[s
             failed[run.name] = f"it needs {without}, which failed"
             continue
         try:
-            _run(experiment, run, amounts, f"run {number} of {len(runs)}")
+            if run.trains:
+                _train(experiment, run, amounts[run.name], f"run {number} of {len(runs)}", team)
+            if run.classifier:
+                _test(experiment, run, experiment.folder(run.name))
         except InputError as error:
             log.warning("%s failed: %s", run.name, error)
             failed[run.name] = str(error)
     return failed
 
 
-def _run(experiment: Experiment, run: Run, amounts: Mapping[str, Amount], where: str) -> None:
-    folder = experiment.folder(run.name)
-    if run.trains:
-        _train(experiment, run, amounts[run.name], where)
-    if run.classifier:
-        _test(experiment, run, folder)
-
-
-def _train(experiment: Experiment, run: Run, planned: Amount, where: str) -> None:
+def _train(experiment: Experiment, run: Run, planned: Amount, where: str, team: Team | None) -> None:
     """Train a run, or go on with it, unless it is trained.
 
     What a finished one was trained on is told by digests, not by places, so that an ablation's folder can be moved.
@@ -201,14 +201,20 @@ def _train(experiment: Experiment, run: Run, planned: Amount, where: str) -> Non
         log.info("%s, %s: trained", where, run.name)
         return
     log.info("%s, %s: %s steps", where, run.name, f"{planned.steps:,}")
-    apart = experiment.inputs.folder / f"{run.name}.train.json"
-    done = train(settings) if settings.devices == 1 else train_apart(settings, apart)
+    done = _trained(settings, experiment.inputs.folder / f"{run.name}.train.json", team)
     if done is not None and (done.steps, done.images) != (planned.steps, planned.seen):
         raise InputError(
             f"{run.name} was trained for {done.steps:,} steps on {done.images:,} images, and {planned.steps:,} on "
             f"{planned.seen:,} were planned; some of its rows have no caption, leave them out of the data"
         )
     write_json(told, asked)
+
+
+def _trained(settings: TrainSettings, apart: Path, team: Team | None) -> TrainResult | None:
+    """Train here, on several devices here, or with all machines of a team."""
+    if team is not None:
+        return train_together(team, settings, apart)
+    return train(settings) if settings.devices == 1 else train_apart(settings, apart)
 
 
 def _test(experiment: Experiment, run: Run, folder: Path) -> None:

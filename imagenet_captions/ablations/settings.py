@@ -36,7 +36,8 @@ class AblateSettings:
     """One or more factors on one preset: `data` and `tests` are places by name, `seeds` how often each arm is trained.
 
     `epochs`, `model`, `precision` and `accumulate` take the place of every recipe's, and `prompts` of the preset's.
-    `devices` train together, each with `threads` threads on a CPU; without a number, models of small images get one.
+    `devices` of each of `nodes` machines train together, each with `threads` threads on a CPU; without a number, models
+    of small images get one.
     """
 
     factors: tuple[str, ...]
@@ -51,6 +52,7 @@ class AblateSettings:
     workers: int = 2
     threads: int | None = None
     devices: int = 1
+    nodes: int = 1
     precision: str | None = None
     accumulate: int | None = None
     grad_checkpointing: bool = False
@@ -61,8 +63,9 @@ class AblateSettings:
                 raise InputError(f"there is no factor {quoted(factor)}; give one of {', '.join(FACTORS)}, or all")
         if not 1 <= self.seeds <= 100:
             raise InputError(f"`seeds` {self.seeds} is not possible; give 1 to 100")
-        if self.devices < 1:
-            raise InputError(f"`devices` {self.devices} is not possible; give 1 or more")
+        for name in ("devices", "nodes"):
+            if getattr(self, name) < 1:
+                raise InputError(f"`{name}` {getattr(self, name)} is not possible; give 1 or more")
         if self.threads is not None and self.threads < 1:
             raise InputError(f"`threads` {self.threads} is not possible; give 1 or more")
         if self.accumulate is not None and self.accumulate < 1:
@@ -77,6 +80,11 @@ class AblateSettings:
         if self.preset == "micro" and len(self.tests or {}) > 1:
             raise InputError("`preset='micro'` makes its shifts of one test set; give `tests` once")
         _ = self.sized
+
+    @property
+    def processes(self) -> int:
+        """How many processes train together."""
+        return self.devices * self.nodes
 
     def recipe_of(self, run: Run) -> Recipe:
         """A run's recipe, with what was asked for in place of its own values."""

@@ -72,7 +72,8 @@ def ablate(
         int | None,
         typer.Option(help="Threads that compute on a CPU, for each device. Default: 1 for images up to 64 pixels."),
     ] = None,
-    devices: Annotated[int, typer.Option(help="GPUs that train together, a process each.")] = 1,
+    devices: Annotated[int, typer.Option(help="GPUs of a machine that train together, a process each.")] = 1,
+    nodes: Annotated[int, typer.Option(help="Machines that train together, started by torchrun.")] = 1,
     precision: Annotated[
         Precision | None, typer.Option(help="In which numbers to compute, in place of the recipes'.")
     ] = None,
@@ -107,6 +108,7 @@ def ablate(
         workers=count_readers(workers, devices),
         threads=threads,
         devices=devices,
+        nodes=nodes,
         precision=precision and precision.value,
         accumulate=accumulate,
         grad_checkpointing=grad_checkpointing,
@@ -114,9 +116,13 @@ def ablate(
     say_that_torch_is_loaded("ablate")
     if dry_run:
         from imagenet_captions.ablations.dry_run import describe
+        from imagenet_captions.training.processes import process_rank
 
-        typer.echo(in_flags(describe(settings), SPECS["ablate"]))
+        if process_rank() == 0:
+            typer.echo(in_flags(describe(settings), SPECS["ablate"]))
         return
     from imagenet_captions.ablations.ablate import ablate as run
 
-    typer.echo(run(settings))
+    report = run(settings)
+    if report is not None:
+        typer.echo(report)

@@ -6,6 +6,7 @@ The modules of this package do without `from __future__ import annotations`: `fl
 import errno
 import inspect
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -121,8 +122,9 @@ def _declare(run: Callable[..., None], spec: Spec) -> None:
 
 
 def say_that_torch_is_loaded(what: str) -> None:
-    """Say a word before seconds of imports."""
-    log.info("%s: loading PyTorch ...", what)
+    """Say a word before seconds of imports; of the processes that torchrun started the first one does."""
+    if os.environ.get("RANK", "0") == "0":
+        log.info("%s: loading PyTorch ...", what)
 
 
 def _version(wanted: bool) -> None:

@@ -33,16 +33,16 @@ def check_torchrun(devices: int, nodes: int) -> None:
     if not started_by_torchrun():
         if nodes > 1:
             raise InputError(
-                f"--nodes {nodes} needs torchrun, which starts the same command on every machine; docs/how-to/train.md "
+                f"`nodes` {nodes} needs torchrun, which starts the same command on every machine; docs/how-to/train.md "
                 "and docs/how-to/ablate.md have command lines"
             )
         return
     here, all_of_them = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["WORLD_SIZE"])
     if here != devices or all_of_them != devices * nodes:
         raise InputError(
-            f"torchrun started {here} processes on this machine and {all_of_them} in all, and --devices {devices} "
-            f"--nodes {nodes} ask for {devices} and {devices * nodes}; give its --nproc-per-node as --devices and its "
-            "--nnodes as --nodes"
+            f"torchrun started {here} processes on this machine and {all_of_them} in all, and `devices` {devices} "
+            f"and `nodes` {nodes} ask for {devices} and {devices * nodes}; give its nproc-per-node as `devices` and "
+            "its nnodes as `nodes`"
         )
 
 

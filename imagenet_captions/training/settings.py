@@ -70,13 +70,7 @@ class TrainSettings:
             raise InputError(
                 f"`init_image` is for the contrastive objective, and this is {self.recipe.objective}; give `init`"
             )
-        share = self.processes * self.recipe.accumulate
-        if self.recipe.batch_size % share:
-            raise InputError(
-                f"`batch_size` {self.recipe.batch_size} cannot be shared by {self.processes} processes with "
-                f"{self.recipe.accumulate} micro-batches each; give a multiple of {share}"
-            )
-
+        check_share(self.recipe, self.processes)
         if self.recipe.accumulate > 1 and self.micro_batch < 2:
             raise InputError(
                 f"`accumulate` {self.recipe.accumulate} leaves one image a part; give a larger `batch_size` than "
@@ -102,6 +96,16 @@ class TrainSettings:
         value = getattr(self, name)
         if value < least:
             raise InputError(f"`{name}` {value} is not possible; give {least} or more")
+
+
+def check_share(recipe: Recipe, processes: int) -> None:
+    """Raise InputError unless so many processes can share the recipe's batches evenly."""
+    share = processes * recipe.accumulate
+    if recipe.batch_size % share:
+        raise InputError(
+            f"`batch_size` {recipe.batch_size} cannot be shared by {processes} processes with "
+            f"{recipe.accumulate} micro-batches each; give a multiple of {share}"
+        )
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

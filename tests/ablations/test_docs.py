@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from torch.distributed.run import get_args_parser
 
 from imagenet_captions.ablations.factors import FACTORS
 from imagenet_captions.ablations.settings import parse_places
@@ -29,19 +30,32 @@ def test_there_is_a_page_a_factor() -> None:
     assert all(f"(ablate-{factor}.md)" in overview for factor in FACTORS)
 
 
+def launched(words: list[str]) -> tuple[tuple[int, int], str, list[str]]:
+    """How many machines and processes on each a command line starts, and what it starts there."""
+    if words[0] != "torchrun":
+        assert words[0] == "imagenet-captions"
+        return (1, 1), words[1], words[2:]
+    started = get_args_parser().parse_args(words[1:])
+    assert started.no_python
+    assert started.training_script == "imagenet-captions"
+    name, *arguments = started.training_script_args
+    return (int(started.nnodes), int(started.nproc_per_node)), name, arguments
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_commands_of_a_page_are_understood(page: Path) -> None:
     found = commands(page)
     assert found
     group = typer.main.get_command(app)
-    for program, name, *arguments in found:
-        assert program == "imagenet-captions"
+    for words in found:
+        processes, name, arguments = launched(words)
         command = group.commands[name]  # type: ignore[attr-defined]
         values = read_values(SPECS[name].flags, command.make_context(name, arguments).params)
         assert name == "ablate"
         assert page.stem in ("ablate", f"ablate-{values['factor'].value}")
         assert parse_places(values["data"], "DATASET")
         assert values["dry_run"] or parse_places(values["on"], "--on")
+        assert (values["nodes"], values["devices"]) == processes
 
 
 @pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)

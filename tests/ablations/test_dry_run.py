@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +44,12 @@ def test_the_papers_dry_run_has_runs_hours_and_published_numbers(
     monkeypatch.setattr(dry_run, "measure_step", half_a_second)
     shown = describe(replace(settings, precision="16-mixed", devices=2))
     assert "on 2 devices together" in shown
+    over_machines = describe(replace(settings, devices=4, nodes=2))
+    together = re.search(r"on 8 devices of 2 machines together ([\d.]+) hours", over_machines)
+    alone = re.search(r"images seen, ([\d.]+) hours on this CPU", over_machines)
+    assert together is not None
+    assert alone is not None
+    assert float(together[1]) == pytest.approx(float(alone[1]) / 8, abs=0.06)
     assert "V100" not in describe(settings), "the throughputs are of another precision"
     assert not settings.out.exists()
     lines = shown.splitlines()
@@ -63,6 +70,14 @@ def test_the_papers_dry_run_has_runs_hours_and_published_numbers(
     assert "estimated from a step measured here, now, without reading images: contrastive RN50 0.5 s an image" in told
     assert "GPU hours from what others reported of one V100: 252 images/s (open_clip issue 15" in told
     assert "the texts are read" in told
+
+
+def test_a_dry_run_refuses_batches_that_the_devices_cannot_share(
+    settings: AblateSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dry_run, "measure_step", half_a_second)
+    with pytest.raises(InputError, match="`batch_size` 1024 cannot be shared by 6 processes"):
+        describe(replace(settings, devices=3, nodes=2))
 
 
 @pytest.mark.parametrize("factor", FACTORS)

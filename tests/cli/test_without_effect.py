@@ -31,7 +31,7 @@ ALWAYS = {
     "keep_every log log_every",
     "evaluate": "model on out classifier results batch_size workers threads device overwrite",
     # A dry run takes the command line of the run that it tells about.
-    "ablate": "factor data out preset on prompts seeds epochs model workers threads devices precision accumulate "
+    "ablate": "factor data out preset on prompts seeds epochs model workers threads devices nodes precision accumulate "
     "grad_checkpointing dry_run",
     "robustness": "results baseline baseline_from explain_fit all_classes out plot",
 }

@@ -20,7 +20,7 @@ def torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_several_machines_without_torchrun_would_wait_for_ever(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"--nodes 2 needs torchrun, which starts the same command on every machine"):
+    with pytest.raises(InputError, match=r"`nodes` 2 needs torchrun, which starts the same command on every machine"):
         train(settings(tmp_path / "data.parquet", tmp_path / "run", nodes=2))
     assert not (tmp_path / "run").exists()
 
@@ -34,6 +34,6 @@ def test_a_training_may_be_started_by_others(monkeypatch: pytest.MonkeyPatch) ->
 def test_torchrun_starts_what_was_asked_for(torchrun: None) -> None:
     check_launch(devices=4, nodes=2)
     for devices, nodes in ((8, 1), (4, 1), (2, 4), (1, 1)):
-        sentence = "torchrun started 4 processes on this machine and 8 in all, and --devices .* its --nnodes as --nodes"
+        sentence = "torchrun started 4 processes on this machine and 8 in all, and `devices` .* its nnodes as `nodes`"
         with pytest.raises(InputError, match=sentence):
             check_launch(devices, nodes)
