@@ -1,7 +1,7 @@
-"""From a raw answer of flickr.photos.getInfo to the fields of a raw record.
+"""Parse an answer of flickr.photos.getInfo into a `PhotoRecord`.
 
-Flickr's types drift: numbers come as text, nulls and missing keys stand for each other, and a text may come bare or as
-{"_content": text}. A field that cannot be read is null, or empty where a record must have one; nothing here raises.
+Flickr's types vary: a number may come as text, a key may be null or missing, and a text may come bare or as
+{"_content": text}. A field that cannot be read becomes null, or empty where null is not allowed; nothing here raises.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from imagenet_captions.flickr.photo_record import LATEST_POSIX_TIME, PhotoRecord
 
 
 def parse_photo(photo_id: str, photo: dict[str, Any]) -> PhotoRecord:
-    """The record of the `photo` object of an answer.
+    """Return the record of the `photo` object in an answer.
 
     >>> parse_photo("7", {"title": {"_content": "Heron"}, "license": "4", "owner": {"nsid": "1@N01"}}).photo_page
     'https://www.flickr.com/photos/1@N01/7/'
@@ -44,7 +44,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _text(value: Any) -> str:
-    """The text of a value, bare or as {"_content": text}."""
+    """Return the text of a value, bare or as {"_content": text}."""
     if isinstance(value, dict):
         value = value.get("_content")
     if type(value) is str and value.isascii():
@@ -55,7 +55,7 @@ def _text(value: Any) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        # JSON can hold half of a surrogate pair ("\\ud83d"), which is no character and which Arrow cannot hold.
+        # JSON can hold half of a surrogate pair ("\\ud83d"), which is not a character and which Arrow refuses.
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
 
@@ -75,7 +75,7 @@ def _number(value: Any, largest: int) -> int | None:
 
 
 def _moment(value: Any) -> datetime | None:
-    """The camera's clock; "0000-00-00 00:00:00" stands for not known."""
+    """Return a time by the camera's clock; "0000-00-00 00:00:00" means unknown."""
     try:
         moment = datetime.fromisoformat(_text(value))
     except ValueError:

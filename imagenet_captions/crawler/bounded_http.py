@@ -1,6 +1,6 @@
-"""An HTTP session with a deadline for the whole call and a limit on the answer's size; `flickr` sends through it.
+"""An HTTP session with a deadline for the whole call and a limit on the answer's size. Used by `client`.
 
-requests and urllib3 limit the time between two bytes but not that of a whole answer, and unpack an answer of any size.
+requests and urllib3 limit the time between two bytes, but not the time of a whole answer nor its unpacked size.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from imagenet_captions.crawler.limits import LARGEST_ANSWER, LARGEST_TRANSFER, P
 
 _GZIP = ("gzip", "x-gzip")
 
-# The headers that are passed on. The others are not needed, and do harm: requests sends cookies back, and urllib3 logs
-# a traceback about a header that it cannot read.
+# The headers that are passed on. Others do harm: requests sends cookies back, and urllib3 logs a traceback about a
+# header that it cannot read.
 _HEADERS = ("Content-Encoding", "Content-Length", "Retry-After", "Transfer-Encoding")
 
 _call = threading.local()  # `deadline` of the call that this thread makes
 
 
 class UnusableAnswerError(Exception):
-    """An answer that is not read to its end; the text says why.
+    """Raised for an answer that is not read to its end; the text says why.
 
-    It is neither an OSError nor an HTTPException, so urllib3 and requests let it pass as it is.
+    It is neither an OSError nor an HTTPException, so that urllib3 and requests do not catch it.
     """
 
 
 class BoundedSession(requests.Session):
-    """A session that reads each answer within `seconds` and up to `LARGEST_ANSWER` bytes, on the wire and unpacked.
+    """A session that reads each answer within `seconds` and up to `LARGEST_ANSWER` bytes.
 
-    It follows no redirect, since a request's key would go to another host with it.
+    It follows no redirects, since the key in a request would go to another host.
     """
 
     def __init__(self, seconds: float, connections: int) -> None:
@@ -50,7 +50,7 @@ class BoundedSession(requests.Session):
         self.mount("http://", adapter)
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Return None, the target of no redirect."""
+        """Return None, so that no redirect is followed."""
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
         """Send a request and read its whole answer.
@@ -84,7 +84,7 @@ def _read_body(response: requests.Response) -> bytes:
 
 
 def _unpacked(packed: Any) -> Iterator[bytes]:
-    """Yield the content of a gzip stream in pieces, none of them large."""
+    """Yield the content of a gzip stream in small pieces."""
     unpacker = zlib.decompressobj(wbits=31)
     while piece := packed.read(PIECE):
         while piece and not unpacker.eof:
@@ -99,14 +99,14 @@ def _too_long() -> UnusableAnswerError:
 
 
 class _Deadline:
-    """The moment at which a call ends, however little of its answer has come."""
+    """The time at which a call ends, even if its answer is incomplete."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._end = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Return the seconds that are left; raises UnusableAnswerError if there are none."""
+        """Return the number of seconds left; raises UnusableAnswerError if none are left."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise UnusableAnswerError(f"no whole answer within {self._seconds:g} seconds")
@@ -114,7 +114,7 @@ class _Deadline:
 
 
 class _BoundedReader(io.RawIOBase):
-    """The bytes of a socket, up to the call's deadline and the limit on the wire."""
+    """Reads a socket up to the call's deadline and `LARGEST_TRANSFER` bytes."""
 
     def __init__(self, raw: io.RawIOBase, connection: socket.socket) -> None:
         self._raw, self._socket = raw, connection
@@ -144,7 +144,7 @@ class _BoundedReader(io.RawIOBase):
 
 
 class _Response(http.client.HTTPResponse):
-    """A response that reads through a `_BoundedReader`, and passes on the headers that are needed."""
+    """A response that reads through a `_BoundedReader` and keeps only the headers in `_HEADERS`."""
 
     def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
@@ -160,13 +160,13 @@ class _Response(http.client.HTTPResponse):
 
 
 class _BoundedConnection:
-    """A base class for connections whose answers are bounded."""
+    """A base class for connections with bounded answers."""
 
     response_class = _Response
 
 
 class _Adapter(HTTPAdapter):
-    """An adapter with bounded connections, through a proxy too."""
+    """An adapter whose connections are bounded, also through a proxy."""
 
     def get_connection_with_tls_context(
         self,

@@ -1,8 +1,8 @@
-"""One call to Flickr, through flickrapi: the only module that knows it, so that it can be replaced in an hour.
+"""Call Flickr through flickrapi. No other module imports flickrapi, so that it is easy to replace.
 
-flickrapi has no timeout, hides the HTTP status in its error's text, signs every call with OAuth (which needs a secret
-and a clock that is right) and logs what it sends. So it gets a session of ours, which keeps the answer and adds the key
-after flickrapi has logged the call: photos that everyone may see need no signature.
+flickrapi has no timeout, hides the HTTP status in its error's text, logs what it sends, and signs every call with
+OAuth, which needs a secret and a correct clock. So it gets a session of ours, which keeps the answer and adds the key
+after flickrapi has logged the call: public photos need no signature.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _TALKATIVE = ("flickrapi", "urllib3")  # they log every call, and tracebacks
 
 
 class FlickrClient:
-    """Asks for one photo at a time and says exactly what came back; safe to use from several threads.
+    """Asks for one photo at a time and returns the answer as it came; safe to use from several threads.
 
-    `timeout` is how long to wait for a connection and for the next byte, `seconds` for the whole answer.
+    `timeout` holds the seconds to wait for a connection and for the next byte, `seconds` those for the whole answer.
     """
 
     def __init__(
@@ -56,20 +56,20 @@ class FlickrClient:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
     def get_info(self, photo_id: str) -> Attempt:
-        """Ask for a photo once; whatever goes wrong is told in the attempt, never raised."""
+        """Ask for a photo once; a fault is described in the attempt, never raised."""
         try:
             self._get_info(photo_id=photo_id)
         except UnusableAnswerError as error:
             return Attempt(failure=str(error))
         except Exception as error:  # noqa: BLE001
-            # Of an answer that is not HTTP, http.client and urllib3 raise ValueError (a chunk of length -5),
-            # OverflowError, AttributeError and more. None of them says anything about the next call.
+            # For an answer that is not HTTP, http.client and urllib3 raise ValueError (a chunk of length -5),
+            # OverflowError, AttributeError and more. None of them affects the next call.
             return Attempt(failure=_name(error))
         status, body, retry_after = self._session.latest.answer
         return Attempt(status, self._scrub(body), retry_after)
 
     def close(self) -> None:
-        """Close the connections, and let the libraries log again."""
+        """Close the connections and let the libraries log again."""
         self._session.close()
         for name, level in self._levels.items():
             logging.getLogger(name).setLevel(level)
@@ -90,9 +90,9 @@ class _KeyInBody(AuthBase):
 
 
 class _Session(BoundedSession):
-    """A session that keeps the answer of each thread's latest call, and gives flickrapi an empty one.
+    """A session that keeps the answer of each thread's latest call and gives flickrapi an empty one.
 
-    flickrapi guesses the encoding of an error page and logs its text, which can take minutes.
+    flickrapi would guess the encoding of an error page and log its text, which can take minutes.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -128,6 +128,6 @@ def check_endpoint(endpoint: str) -> str:
 
 
 def _name(error: Exception) -> str:
-    """A word for what went wrong; the text of such an error can hold the whole request."""
+    """Return the name of the error's class, since its text can hold the whole request."""
     reason = getattr(error.args[0], "reason", None) if error.args else None
     return type(reason if isinstance(reason, Exception) else error).__name__

@@ -1,4 +1,4 @@
-"""Ask Flickr for every matched photo, at its pace, for days if need be, and keep each answer as it arrives.
+"""Ask Flickr for every matched photo, for days if necessary, and keep each answer as it arrives.
 
 `plan` chooses the photos and `schedule` the time of each call, `loop` sends the calls through `client`, `policy`
 decides what an answer leads to, and `recorder` keeps it in the `store`. `limits` has the numbers.
@@ -37,12 +37,12 @@ def crawl(
     tools: Tools | None = None,
     elsewhere: pa.Array | None = None,
 ) -> CrawlReport:
-    """Ask for every photo of `matches` that `store` has no final answer for, and say how it went.
+    """Ask for every photo of `matches` that `store` has no final answer for, and return the counts.
 
-    Photos in `elsewhere` are known from another source, and not asked for.
+    Photos in `elsewhere` are known from another source and are not asked for.
 
-    Raises InputError for a wrong key and the like, StoppedEarly if too many calls failed in a row, and
-    KeyboardInterrupt when interrupted; the answers so far are kept each time, and the same call goes on from there.
+    Raises InputError for a wrong key or other wrong input, StoppedEarly if too many calls failed in a row, and
+    KeyboardInterrupt when interrupted. The answers so far are kept, and the same call continues from there.
     """
     check_place(local_store(store), [matches])
     tools = tools or Tools(_connect)

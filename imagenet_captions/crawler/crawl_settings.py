@@ -1,4 +1,4 @@
-"""What a crawl is told, what it works with, and what it reports."""
+"""The settings of a crawl, its report, and the client, clock and sleep that it works with."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 
 @dataclass(frozen=True)
 class CrawlSettings:
-    """How fast, how much and where to ask.
+    """How fast to ask, for how many photos, and where.
 
     >>> CrawlSettings(rate="60/min").calls_a_second
     1.0
@@ -28,32 +28,32 @@ class CrawlSettings:
 
     rate: str = "3600/h"  # N/s, N/min, N/h, or `unlimited` for a service other than Flickr's own
     limit: int | None = None  # ask for at most so many photos in this run; asking again for one does not count
-    refresh_days: float | None = None  # ask again for photos whose answer is older, and for none else
+    refresh_days: float | None = None  # ask again for photos whose answer is older, and for no others
     endpoint: str | None = None  # None: Flickr's
     key_file: Path | None = None  # None: the environment
-    tries: int = RetrySettings.tries  # calls for one photo in a run, before the run goes on without it
+    tries: int = RetrySettings.tries  # calls for one photo in a run, after which the run goes on without it
     deny: Denylist = NOTHING_DENIED  # never asked for
     call_seconds: float = CALL_SECONDS  # from the beginning of a call to the last byte of its answer
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be done, before anything is asked."""
+        """Check the values; raises InputError."""
         if self.calls_a_second > FLICKR_RATE and self.asks_flickr:
             raise InputError(
                 f"`rate` {self.rate} is more than the 3600 calls an hour that Flickr allows for a key; "
                 "give `rate` 3600/h or less, or the `endpoint` of a service of your own"
             )
         if self.limit is not None and self.limit < 0:
-            raise InputError(f"`limit` {self.limit} is not possible; give 0 or more")
+            raise InputError(f"`limit` must be 0 or more, not {self.limit}")
         if self.refresh_days is not None and not 0 <= self.refresh_days < math.inf:
-            raise InputError(f"`refresh_days` {self.refresh_days} is not possible; give a number of days, 0 or more")
+            raise InputError(f"`refresh_days` must be a number of days, 0 or more, not {self.refresh_days}")
         if self.tries < 1:
-            raise InputError(f"`tries` {self.tries} is not possible; give 1 or more")
+            raise InputError(f"`tries` must be at least 1, not {self.tries}")
         if not 0 < self.call_seconds < math.inf:
-            raise InputError(f"call_seconds {self.call_seconds} must be a number of seconds above 0")
+            raise InputError(f"`call_seconds` must be a number of seconds above 0, not {self.call_seconds}")
 
     @property
     def asks_flickr(self) -> bool:
-        """Whether Flickr itself is asked, and not a service of one's own."""
+        """Return whether the endpoint is Flickr's own."""
         if self.endpoint is None:
             return True
         try:
@@ -64,30 +64,30 @@ class CrawlSettings:
 
     @property
     def calls_a_second(self) -> float:
-        """The pace as a number."""
+        """The rate as a number of calls a second."""
         return parse_rate(self.rate)
 
     @property
     def retry(self) -> RetrySettings:
-        """How patient the crawl is."""
+        """The waits, pauses and numbers of tries."""
         return RetrySettings(tries=self.tries, tries_again=min(self.tries, RetrySettings.tries_again))
 
 
 class Client(Protocol):
-    """Asks for one photo; see `flickr.FlickrClient`."""
+    """Asks for one photo; `client.FlickrClient` is one."""
 
     def get_info(self, photo_id: str) -> Attempt:
-        """Ask once and say what came back; raise nothing."""
+        """Ask once and return what came back; raises nothing."""
         ...
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         ...
 
 
 @dataclass(frozen=True)
 class Tools:
-    """What a crawl takes from the world outside; tests give their own."""
+    """The client, clocks, sleep and random numbers of a crawl; tests pass their own."""
 
     connect: Callable[[CrawlSettings], Client]
     clock: Callable[[], float] = time.monotonic  # never jumps
@@ -98,7 +98,7 @@ class Tools:
 
 @dataclass
 class CrawlReport:
-    """What one run did, in photos."""
+    """The counts of one run, in photos."""
 
     asked: int = 0
     found: int = 0

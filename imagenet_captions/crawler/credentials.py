@@ -1,4 +1,4 @@
-"""The Flickr key: where it is read from, and how it stays out of everything that is written."""
+"""Read the Flickr key, and keep it out of everything that is written."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HELP = f"set {_KEY} and {_SECRET}, or give `key_file` with the lines {_KEY}=…
 
 REMOVED = "[removed]"
 
-# A shorter text may stand in an answer by chance; Flickr's keys have 32 characters and its secrets 16.
+# A shorter text may occur in an answer by chance; Flickr's keys have 32 characters and its secrets 16.
 _SHORTEST = 16
 
 _MARKUP = re.compile(r"<[^<>]*>")
@@ -35,7 +35,7 @@ _ROUNDS = 4  # as often as cleaning decodes entities
 class Credentials:
     """A Flickr key and its secret; neither shows in a repr.
 
-    The secret may be empty: photos that everyone may see are read with the key alone.
+    The secret may be empty: public photos are read with the key alone.
 
     >>> Credentials("0123456789abcdef", "fedcba")
     Credentials()
@@ -46,7 +46,7 @@ class Credentials:
 
 
 def read_credentials(key_file: Path | None, environment: Mapping[str, str]) -> Credentials:
-    """The key of a file if one is given, else that of the environment.
+    """Return the key from a file if one is given, else from the environment.
 
     A file holds FLICKR_API_KEY=… and FLICKR_API_SECRET=…, or the key and the secret on a line each.
 
@@ -59,7 +59,7 @@ def read_credentials(key_file: Path | None, environment: Mapping[str, str]) -> C
         missing = f"the key file {key_file} has no Flickr key" if key_file else "no Flickr key is set"
         raise InputError(f"{missing}; {_HELP}")
     if not (key.isascii() and key.isprintable() and " " not in key):
-        raise InputError(f"the Flickr key holds blanks or characters that no key has; {_HELP}")
+        raise InputError(f"the Flickr key holds spaces or other characters that no key has; {_HELP}")
     return Credentials(key, values.get(_SECRET, "").strip())
 
 
@@ -77,7 +77,7 @@ def _read_file(path: Path) -> dict[str, str]:
 
 
 class Scrubber:
-    r"""Removes secrets from answers, also where they are escaped and cleaning would bring them out.
+    r"""Removes secrets from answers, including escaped ones that cleaning would decode.
 
     >>> Scrubber(["0123456789abcdef"])(b'{"id": "7", "title": "key \\u0030123456789abcdef"}')
     b'{"id": "7", "title": "key [removed]"}'
@@ -90,12 +90,12 @@ class Scrubber:
         self._bare = [bare for form in self._forms if len(bare := _NOT_BARE.sub("", form)) >= _SHORTEST]
 
     def __call__(self, body: bytes) -> bytes:
-        """Return the answer without secrets; it is the same bytes if it holds none."""
+        """Return the answer without secrets: the same bytes if it holds none."""
         plain = any(form in body for form in self._bytes)
         if plain or self._may_hide(body):
             parsed = parse_body(body)
             scrubbed = self._scrubbed(parsed)
-            # JSON that names a field twice is parsed without the first one.
+            # Parsing drops the first of two fields with one name, which may hold the secret.
             if scrubbed != parsed or (plain and parsed is not None):
                 return json.dumps(scrubbed).encode()
         for form in self._bytes if plain else ():
@@ -118,7 +118,7 @@ class Scrubber:
         return value
 
     def _scrubbed_text(self, text: str) -> str:
-        """Return the text without secrets, and nothing of a text that cleaning would turn into one."""
+        """Return the text without secrets, or only `REMOVED` if cleaning would bring one out."""
         for form in self._forms:
             text = text.replace(form, REMOVED)
         cleaned = text

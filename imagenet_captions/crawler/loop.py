@@ -22,7 +22,7 @@ from imagenet_captions.engines.interrupts import Interrupts
 
 
 class CrawlLoop:
-    """One run over photos that need an answer; `stop` says why it ended before its work did."""
+    """One run over photos that need an answer; `stop` says why it ended early."""
 
     def __init__(
         self, client: Client, settings: CrawlSettings, tools: Tools, schedule: Schedule, recorder: Recorder

@@ -1,4 +1,4 @@
-"""What a store knows about photos, and which of its answers are damaged; shared by the crawl and by cleaning."""
+"""Read the state of photos from a store and find damaged answers. Used by `plan` and `source`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WORTH_A_BAR = 20_000  # answers, which take half a second
 
 @dataclass(frozen=True)
 class PhotoStatus:
-    """What is known about a photo: its state, a remark on it, and the record where Flickr has the photo."""
+    """The state of a photo, a remark on it, and its record if Flickr has the photo."""
 
     state: State
     remark: str = ""
@@ -30,7 +30,7 @@ class PhotoStatus:
 
 
 def read_status(photo_id: str, stored: Stored) -> PhotoStatus:
-    """Return what a row says about its photo; DAMAGED where its answer does not say what its state says."""
+    """Return the status of a photo; DAMAGED if the stored answer contradicts the stored state."""
     if stored.state not in FINAL_STATES or stored.answer is None:
         return PhotoStatus(stored.state, stored.last_error or "")
     parsed = parse_stored(photo_id, stored.state, stored.answer)
@@ -42,7 +42,7 @@ def read_status(photo_id: str, stored: Stored) -> PhotoStatus:
 
 
 def read_states(reader: StoreReader) -> Iterator[tuple[str, State]]:
-    """Yield every photo that has an answer, and its state, DAMAGED included."""
+    """Yield every photo that has an answer, with its state, which may be DAMAGED."""
     count = reader.count()
     rows = reader.answers()
     for photo_id, stored in track(rows, "read the store", count, "answers") if count > _WORTH_A_BAR else rows:
@@ -51,7 +51,7 @@ def read_states(reader: StoreReader) -> Iterator[tuple[str, State]]:
 
 
 def warn_of_damage(photo_ids: Sequence[str], then: str) -> None:
-    """Log which photos have damaged answers, and what happens `then`; name the first few of many."""
+    """Log the number of damaged answers, the first of their photos, and what happens `then`."""
     if photo_ids:
         many = len(photo_ids) > 1
         names = ", ".join([*photo_ids[:_MOST_NAMED], *["…"] * (len(photo_ids) > _MOST_NAMED)])

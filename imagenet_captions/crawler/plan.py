@@ -1,4 +1,4 @@
-"""Which photos a run asks for, and in what order."""
+"""Choose the photos that a run asks for, and their order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from imagenet_captions.storage.parquet import ParquetFile, parquet_file
 
 
 def open_matches(path: Path) -> ParquetFile:
-    """The file that matching left; an InputError if it is none."""
+    """Open the matches file; raises InputError if it is not one."""
     require_file(path, "the matches file")
     opened = parquet_file(path)
     schema = opened.schema_arrow
@@ -33,9 +33,9 @@ def open_matches(path: Path) -> ParquetFile:
 
 
 def wanted_photos(matches: Path, deny: Denylist = NOTHING_DENIED) -> pa.Array:
-    """The distinct photo ids of the matches that are not denied, in order of appearance.
+    """Return the distinct photo ids of the matches that are not denied, in order of appearance.
 
-    One photo may stand for several images; it is asked for once.
+    A photo that belongs to several images is asked for once.
     """
     with open_matches(matches) as opened:
         wanted, _ = deny.drop(opened.read(columns=["image_id", "photo_id", "url"] if deny else ["photo_id"]))
@@ -45,11 +45,11 @@ def wanted_photos(matches: Path, deny: Denylist = NOTHING_DENIED) -> pa.Array:
 def photos_to_ask(
     wanted: pa.Array, store: Store, older_than: float | None, elsewhere: pa.Array | None = None
 ) -> pa.ChunkedArray:
-    """Those to ask for: never answered ones, then answers older than that Unix time, then failures of earlier runs.
+    """Return the photos to ask for: new ones, then those with an old answer, then failures of earlier runs.
 
-    Failures come last so that they cannot hold up the rest. Photos known from elsewhere are left out, unless an answer
-    about them is there that has to be asked for again: whoever reads the store believes it first. A damaged answer is
-    none.
+    `older_than` is a Unix time. Failures come last so that they do not delay the rest. Photos in `elsewhere` are left
+    out, unless the store has an old answer about them: readers prefer the store to other sources. A damaged answer
+    counts as none.
     """
     damaged = _damaged(store.path)
     final = _ids(store.ids(FINAL_STATES))
@@ -69,9 +69,9 @@ def _damaged(store: Path) -> pa.Array:
 
 
 def without_denied_owners(photos: pa.ChunkedArray, store: Path, deny: Denylist) -> pa.ChunkedArray:
-    """The photos whose owner, as far as an answer in the store tells, is not denied.
+    """Return the photos whose owner, by an answer in the store, is not denied.
 
-    Before the first answer a photo's owner is known only where its address names one.
+    Before the first answer, a photo's owner is known only if its address names one.
     """
     if not deny.owners or not len(photos):
         return photos

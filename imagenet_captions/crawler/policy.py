@@ -1,7 +1,7 @@
-"""What an attempt to read a photo means, and what to do next: pure functions, no clock, no network.
+"""Read the result of a call and decide what to do next: pure functions without clock or network. Used by `loop`.
 
-Flickr says "no" with HTTP 200 and a code in the body, and half of its faults come that way too, so the body decides
-before the status does. Only three states are final; whatever cannot be told for sure is asked again.
+Flickr says "no" with HTTP 200 and a code in the body, and half of its faults come that way too, so the body counts
+before the status. Only three states are final; the crawl asks again about everything else.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from imagenet_captions.errors import shortened
 
 
 class State(str, Enum):
-    """Where a photo stands; the first three are final."""
+    """The state of a photo; the first three are final."""
 
     OK = "ok"
     NOT_FOUND = "not_found"
     PRIVATE = "private"
-    WAITING = "waiting"  # asked in vain, to be asked again
-    UNREACHABLE = "unreachable"  # asked in vain so often that the run went on without it
-    DAMAGED = "damaged"  # in no store: what is read from a row that no crawl has written
+    WAITING = "waiting"  # the call failed; to be asked again
+    UNREACHABLE = "unreachable"  # so many calls failed that the run went on without it
+    DAMAGED = "damaged"  # never stored: the state of a row that no crawl has written
 
 
 FINAL_STATES = (State.OK, State.NOT_FOUND, State.PRIVATE)
@@ -33,7 +33,7 @@ FINAL_STATES = (State.OK, State.NOT_FOUND, State.PRIVATE)
 
 @dataclass(frozen=True)
 class Attempt:
-    """What came back from one call, or why nothing did.
+    """The result of one call, or why there is none.
 
     >>> Attempt(status=200, body=b"{}").failure
     ''
@@ -46,19 +46,19 @@ class Attempt:
 
 
 class Meaning(str, Enum):
-    """What an attempt tells about its photo or about the service."""
+    """What the result of a call says about the photo or the service."""
 
     FOUND = "found"
     GONE = "gone"
     PRIVATE = "private"
-    REFUSED = "refused"  # the key, the signature or the endpoint is wrong: no photo will do better
+    REFUSED = "refused"  # the key, the signature or the endpoint is wrong, whatever the photo
     BUSY = "busy"  # the host wants to be left alone for a while
     UNUSABLE = "unusable"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An attempt, understood."""
+    """The meaning of an attempt, with the reason in words."""
 
     meaning: Meaning
     reason: str = ""
@@ -67,7 +67,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Failures:
-    """What failed before this attempt."""
+    """The numbers of failures before an attempt."""
 
     photo_in_run: int = 0
     photo_ever: int = 0  # since its last final answer, earlier runs included
@@ -77,7 +77,7 @@ class Failures:
 
 @dataclass(frozen=True)
 class Final:
-    """The photo's state is known; keep the answer."""
+    """Keep the answer: the photo's state is known."""
 
     state: State
 
@@ -92,7 +92,7 @@ class RetryAfter:
 
 @dataclass(frozen=True)
 class PauseHost:
-    """Ask for nothing for so many seconds, then for this photo again; the photo is not to blame."""
+    """Ask for nothing for so many seconds, then for this photo again; it does not count as a failure of the photo."""
 
     seconds: float
     reason: str
@@ -100,14 +100,14 @@ class PauseHost:
 
 @dataclass(frozen=True)
 class SetAside:
-    """Go on without this photo until the next run."""
+    """Go on without this photo; the next run asks for it again."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class StopRun:
-    """End the run; `resumable` if the same command may do better later, else the user has to change something."""
+    """End the run; `resumable` if the same command can succeed later, else the user has to change something."""
 
     reason: str
     resumable: bool
@@ -130,7 +130,7 @@ _TOO_MANY = b"429 Too Many Requests"
 
 
 def parse_body(body: bytes) -> dict[str, Any] | None:
-    """The JSON object in a body, None if there is none; bytes that are not UTF-8 become U+FFFD.
+    """Return the JSON object in a body, or None; bytes that are not UTF-8 become U+FFFD.
 
     >>> parse_body(b'{"stat":"ok"}')
     {'stat': 'ok'}
@@ -145,7 +145,7 @@ def parse_body(body: bytes) -> dict[str, Any] | None:
 
 
 def read_answer(photo_id: str, attempt: Attempt) -> Answer:
-    """What the attempt says about the photo.
+    """Return what the attempt says about the photo.
 
     >>> body = b'{"stat":"fail","code":"1","message":"Photo not found"}'
     >>> read_answer("7", Attempt(status=200, body=body)).meaning.value
@@ -165,7 +165,7 @@ def read_answer(photo_id: str, attempt: Attempt) -> Answer:
 
 
 def parse_stored(photo_id: str, state: State, body: bytes) -> dict[str, Any] | None:
-    """Parse an answer that was kept as final; None if it is none, or not about the photo, or not of such a state.
+    """Parse a stored answer; returns None if it is not JSON, is about another photo, or contradicts the state.
 
     >>> parse_stored("7", State.OK, b'{"photo":{"id":"8"},"stat":"ok"}') is None
     True
@@ -204,7 +204,7 @@ def _read_failure(parsed: dict[str, Any], status: int) -> Answer:
 
 
 def decide(answer: Answer, failures: Failures, settings: RetrySettings, now: float, chance: float) -> Decision:
-    """What to do after an answer; `now` is Unix time, `chance` a random number in [0, 1) that spreads the waits.
+    """Decide what to do after an answer; `now` is Unix time, `chance` a random number in [0, 1) that spreads the waits.
 
     >>> decide(Answer(Meaning.UNUSABLE, "HTTP 500"), Failures(photo_in_run=2), RetrySettings(), 0.0, 0.5)
     RetryAfter(seconds=2.0, reason='HTTP 500')
@@ -234,14 +234,14 @@ def _pause(answer: Answer, failures: Failures, settings: RetrySettings, now: flo
         )
     pause = min(settings.first_pause * 2.0 ** min(failures.pauses, 60), settings.longest_pause)
     asked = retry_after_seconds(answer.retry_after, now)
-    # A wait of a year is a fault of the server, not a wish: the growing pause of our own is the answer to it.
+    # A Retry-After of a year is a fault of the server; our own growing pause is used instead.
     if asked is not None and asked <= settings.longest_retry_after:
         pause = max(pause, asked)
     return PauseHost(pause, answer.reason)
 
 
 def retry_after_seconds(header: str | None, now: float) -> float | None:
-    """Seconds that a Retry-After header asks for, None if it says nothing readable.
+    """Return the seconds that a Retry-After header asks for, or None if it cannot be read.
 
     >>> retry_after_seconds("120", 0.0), retry_after_seconds("Thu, 01 Jan 1970 00:01:00 GMT", 0.0)
     (120.0, 60.0)

@@ -25,7 +25,7 @@ def parse_rate(text: str) -> float:
     found = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*/\s*(s|min|h)\s*", text)
     if not found or float(found[1]) == 0:
         raise InputError(
-            f"`rate` {quoted(text)} is no pace; give a number above 0 by s, min or h, such as 3600/h or 20/s"
+            f"`rate` {quoted(text)} is not a rate; give a number above 0 per s, min or h, such as 3600/h or 20/s"
         )
     return float(found[1]) / _SECONDS[found[2]]
 

@@ -1,4 +1,4 @@
-"""A crawl as a source of raw records: the matches joined with the answers that came for them."""
+"""A crawl as a source of raw records: the matches joined with the stored answers. Used by cleaning."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _OUTCOMES = {
 class CrawlSource:
     """Raw records from `matches.parquet` and the store of its crawl, in the order of the matches.
 
-    Photos in `elsewhere` are another source's, unless the store has an answer about them.
+    Photos in `elsewhere` are left to another source, unless the store has an answer about them.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class CrawlSource:
         self._digest: str | None = None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield RAW batches; every photo that has no text to give goes to the drops."""
+        """Yield RAW batches; photos without a record go to the drops."""
         self._drops, digest = [], hashlib.sha256()
         damaged: dict[str, None] = {}
         with (
@@ -75,7 +75,7 @@ class CrawlSource:
         warn_of_damage([*damaged], "left out as bad_record until a crawl asks for it again")
 
     def drops(self) -> Iterator[pa.RecordBatch]:
-        """Yield what matching dropped and what the crawl did not get."""
+        """Yield the drops of matching, then those of the crawl."""
         earlier = outcomes_path(self._matches)
         files.require_file(earlier, "the outcomes of matching")
         for batch in read_files([earlier]):
@@ -83,18 +83,18 @@ class CrawlSource:
         yield from self._drops
 
     def files(self) -> list[Path]:
-        """The store, and the matches with their outcomes."""
+        """Return the store, and the matches with their outcomes."""
         return [self._store, self._matches, outcomes_path(self._matches)]
 
     def inputs(self) -> dict[str, str]:
-        """SHA-256 of the matches file, and of the answers used: what was answered, not when."""
+        """Return the SHA-256 of the matches file and of the answers, whenever they were retrieved."""
         if self._digest is None:
             for _ in self.batches():
                 pass
         return {"matches": files.sha256(self._matches), "crawl": str(self._digest)}
 
     def _permitted(self, batch: pa.RecordBatch, answers: dict[str, Stored]) -> list[dict[str, Any]]:
-        """The rows that are this source's and not denied; the denied ones are counted."""
+        """Return the rows that belong to this source and are not denied; denied ones go to the drops."""
         ours = [self._has(photo_id, answers) for photo_id in batch["photo_id"].to_pylist()]
         permitted, denied = self._deny.drop(batch.filter(pa.array(ours, pa.bool_())))
         if len(denied):
@@ -115,7 +115,7 @@ def _with_answers(store: StoreReader, matches: ParquetFile) -> Iterator[tuple[pa
 
 
 def _in_parts(store: StoreReader, batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, dict[str, Stored]]]:
-    """Yield a batch with its answers, in halves where these are too long to be held together."""
+    """Yield a batch with its answers; in halves if they are more than `MOST_HELD` bytes."""
     answers, size = {}, 0
     for photo_id, stored in store.each(batch["photo_id"].unique().to_pylist()):
         answers[photo_id] = stored
@@ -130,14 +130,14 @@ def _in_parts(store: StoreReader, batch: pa.RecordBatch) -> Iterator[tuple[pa.Re
 
 
 def answered_photos(store: Path) -> pa.Array:
-    """The photos that a store has a final answer about, and not a damaged one."""
+    """Return the photos that a store has a final, undamaged answer about."""
     with closing(StoreReader(store)) as reader:
         sound = [photo_id for photo_id, state in read_states(reader) if state is not State.DAMAGED]
     return pa.array(sound, pa.string())
 
 
 class _Columns:
-    """Rows on their way into a batch of a schema."""
+    """Collects rows for a batch of a schema."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
@@ -154,7 +154,7 @@ class _Columns:
 
 
 def _add(row: dict[str, Any], status: PhotoStatus | None, raw: _Columns, dropped: _Columns) -> None:
-    """Put a matched image where it belongs."""
+    """Add a matched image to the raw records or to the drops."""
     if status is None or status.record is None:
         outcome, reason = _outcome(row["photo_id"], status)
         detail = _joined(reason, row["detail"])
@@ -185,7 +185,7 @@ def _joined(*remarks: str | None) -> str | None:
 
 
 def _outcome(photo_id: str, status: PhotoStatus | None) -> tuple[Outcome, str]:
-    """Why a matched image gives no record."""
+    """Return the outcome of a matched image without a record, and the reason."""
     if status is None:
         return Outcome.NOT_ASKED, ""
     if status.state is State.DAMAGED:

@@ -1,8 +1,8 @@
-"""The memory of a crawl: one SQLite file, one row a photo, written as each answer arrives.
+"""The store of a crawl: one SQLite file with a row for each photo, written as each answer arrives.
 
-A killed process loses at most the calls under way: every answer is a transaction of its own (write-ahead log,
-synchronous normal: a loss of power may take the last few, never the file). Anyone can look into the file while a crawl
-runs; only a second crawl is kept out.
+Every answer is a transaction of its own, so that a killed process loses at most the calls under way. (With a
+write-ahead log and synchronous = normal, a power cut may take the last few answers, never the file.) Other programs
+can read the file while a crawl runs; a second crawl is refused.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _TABLES = (
         answer BLOB,                -- zlib, the body of the last final answer exactly as it came
         retrieved_at INTEGER,       -- seconds since 1970, UTC, of that answer
         attempts INTEGER NOT NULL,  -- calls in all
-        failures INTEGER NOT NULL,  -- calls in vain since the last final answer
+        failures INTEGER NOT NULL,  -- failed calls since the last final answer
         last_error TEXT
     )""",
-    # One row. Moments are seconds since 1970; the revision grows with every change in photos.
+    # One row. Times are seconds since 1970; the revision grows with every change in photos.
     """CREATE TABLE crawl (
         store_id TEXT NOT NULL, revision INTEGER NOT NULL, last_call REAL, pause_until REAL
     )""",
@@ -49,7 +49,7 @@ _SAVE_ANSWER = """
     ON CONFLICT (photo_id) DO UPDATE SET state = excluded.state, answer = excluded.answer,
         retrieved_at = excluded.retrieved_at, attempts = attempts + 1, failures = 0, last_error = NULL"""
 
-# A photo that is asked for again, because its answer is old, keeps the old answer until a new one is there.
+# A photo with an old answer, which is asked for again, keeps that answer until a new one arrives.
 _SAVE_FAILURE = f"""
     INSERT INTO photos VALUES (?, ?, NULL, NULL, 1, 1, ?)
     ON CONFLICT (photo_id) DO UPDATE SET
@@ -57,7 +57,7 @@ _SAVE_FAILURE = f"""
         attempts = attempts + 1, failures = failures + 1, last_error = excluded.last_error"""
 
 
-# A row that was lost to damage; the pace is then that of a first run.
+# Restores a row that was lost to damage; the pace is then that of a first run.
 _RESTORE_CRAWL = "INSERT INTO crawl SELECT ?, 0, NULL, NULL WHERE NOT EXISTS (SELECT * FROM crawl)"
 
 _COLUMNS = "photo_id, state, answer, retrieved_at, last_error"
@@ -66,7 +66,7 @@ _STORED_STATES = {state.value: state for state in State if state is not State.DA
 
 @dataclass(frozen=True)
 class Stored:
-    """What the store knows about a photo."""
+    """The row of a photo."""
 
     state: State
     answer: bytes | None
@@ -75,12 +75,12 @@ class Stored:
 
 
 def local_store(path: Path) -> Path:
-    """The path itself; InputError for a URL."""
+    """Return the path; raises InputError for a URL."""
     return require_local(path, "the store", "SQLite works on files of this machine alone")
 
 
 class Store:
-    """The store of the one crawl that may write to it; made if it is not there."""
+    """The store, open for the one crawl that may write to it; created if missing."""
 
     def __init__(self, path: Path) -> None:
         self.path = local_store(path)
@@ -108,7 +108,7 @@ class Store:
         self.close()
 
     def close(self) -> None:
-        """Close the file and let the next crawl in."""
+        """Close the file and release the lock."""
         try:
             if hasattr(self, "_connection"):
                 self._connection.close()
@@ -116,37 +116,37 @@ class Store:
             self._lock.close()
 
     def save_answer(self, photo_id: str, state: State, body: bytes, retrieved_at: int) -> None:
-        """Keep a final answer."""
+        """Save a final answer."""
         self._write((_SAVE_ANSWER, (photo_id, state.value, zlib.compress(body), retrieved_at)))
 
     def save_failure(self, photo_id: str, state: State, error: str) -> None:
-        """Keep that a call was in vain; `state` is WAITING or UNREACHABLE."""
+        """Save that a call failed; `state` is WAITING or UNREACHABLE."""
         self._write((_SAVE_FAILURE, (photo_id, state.value, error)))
 
     def save_call(self, moment: float) -> None:
-        """Note that a call goes out at that moment; to be called before it does."""
+        """Save the time of a call; must run before the call is sent."""
         with _in_words(self.path):
             self._connection.execute("UPDATE crawl SET last_call = ?", (moment,))
 
     def save_pause(self, until: float) -> None:
-        """Note that nothing may be asked before that moment."""
+        """Save the time before which no call may be sent."""
         with _in_words(self.path):
             self._connection.execute("UPDATE crawl SET pause_until = ?", (until,))
 
     def moments(self) -> tuple[float | None, float | None]:
-        """The last call and the end of the host's pause."""
+        """Return the time of the last call and the end of the host's pause."""
         with _in_words(self.path):
             last_call, pause_until = self._connection.execute("SELECT last_call, pause_until FROM crawl").fetchone()
         return _moment(last_call), _moment(pause_until)
 
     def failures(self, photo_id: str) -> int:
-        """How often a photo was asked for in vain since its last final answer."""
+        """Return the number of failed calls for a photo since its last final answer."""
         with _in_words(self.path):
             row = self._connection.execute("SELECT failures FROM photos WHERE photo_id = ?", (photo_id,)).fetchone()
         return row[0] if row and isinstance(row[0], int) else 0
 
     def ids(self, states: Sequence[State], before: float | None = None) -> Iterator[str]:
-        """The photos in these states, those with an older answer only if `before` is given."""
+        """Yield the photos in these states; with `before`, only those whose answer is older."""
         marks = ", ".join("?" * len(states))
         query = f"SELECT photo_id FROM photos WHERE state IN ({marks}) AND (? IS NULL OR retrieved_at < ?)"
         with _in_words(self.path):
@@ -180,7 +180,7 @@ class Store:
 
 
 class StoreReader:
-    """A store opened to be read."""
+    """A store opened for reading."""
 
     def __init__(self, path: Path) -> None:
         local_store(path)
@@ -201,11 +201,11 @@ class StoreReader:
         self._connection.close()
 
     def get(self, photo_ids: Sequence[str]) -> dict[str, Stored]:
-        """What is known about these photos; those never asked for are left out."""
+        """Return the rows of these photos; photos that were never asked for are left out."""
         return dict(self.each(photo_ids))
 
     def each(self, photo_ids: Sequence[str]) -> Iterator[tuple[str, Stored]]:
-        """Yield what `get` returns, photo by photo in any order, for callers that must not hold all answers at once."""
+        """Yield what `get` returns, photo by photo in any order, so that not all answers are in memory at once."""
         for start in range(0, len(photo_ids), ANSWERS_AT_ONCE):
             part = photo_ids[start : start + ANSWERS_AT_ONCE]
             query = f"SELECT {_COLUMNS} FROM photos WHERE photo_id IN ({', '.join('?' * len(part))})"
@@ -214,34 +214,34 @@ class StoreReader:
                     yield row[0], _stored(*row[1:])
 
     def answers(self) -> Iterator[tuple[str, Stored]]:
-        """Yield every photo that has an answer, or a state that no crawl has written, and what is known about it."""
+        """Yield every photo that has an answer, or a state that no crawl has written, with its row."""
         query = f"SELECT {_COLUMNS} FROM photos WHERE state NOT IN (?, ?)"
         with _in_words(self.path):
             for row in self._connection.execute(query, (State.WAITING.value, State.UNREACHABLE.value)):
                 yield row[0], _stored(*row[1:])
 
     def count(self) -> int:
-        """How many photos have a row."""
+        """Return the number of photos."""
         with _in_words(self.path):
             return int(self._connection.execute("SELECT count(*) FROM photos").fetchone()[0])
 
     def revision(self) -> str:
-        """A short text that changes whenever the store does."""
+        """Return a short text that changes whenever the store changes."""
         with _in_words(self.path):
             row = self._connection.execute("SELECT store_id, revision FROM crawl").fetchone()
-            # The next crawl gives the store its row again; until then the number of all calls stands for it.
+            # The next crawl restores the row; until then the number of all calls stands for it.
             row = row or self._connection.execute("SELECT 'lost', total(attempts) FROM photos").fetchone()
         return f"{row[0]}-{row[1]}"
 
 
 def store_revision(path: Path) -> str:
-    """A short text that changes whenever an answer is recorded: cheap to ask for, meaningless otherwise."""
+    """Return a short text that changes whenever an answer is recorded."""
     with closing(StoreReader(path)) as reader:
         return reader.revision()
 
 
 def _file_of(path: Path) -> Path:
-    """Return the name of the file that a path leads to, over any links; the lock and SQLite's log stand beside it."""
+    """Return the file that a path leads to through links; the lock and SQLite's log lie beside it."""
     try:
         return path.resolve()
     except (OSError, RuntimeError):  # the second up to Python 3.12
@@ -258,7 +258,7 @@ def _refuse_hard_links(file: Path) -> None:
 
 
 def _stored(state: object, answer: object, retrieved_at: object, last_error: object) -> Stored:
-    """Read a row; one that no crawl has written is DAMAGED."""
+    """Read a row; the state is DAMAGED if no crawl can have written it."""
     known = _STORED_STATES.get(state)
     if known is None:
         return _damaged(f"the state is {state!r}")
@@ -295,10 +295,10 @@ def _text(value: bytes) -> str:
 
 
 def _open_to_read(path: Path) -> sqlite3.Connection:
-    """Open a store that is not going to be changed.
+    """Open a store for reading.
 
-    A write-ahead log needs a writable folder even to be read, so that a store in a folder that is not is opened as one
-    that nobody changes; that is right only where no log is left.
+    SQLite can read a write-ahead log only in a writable folder. In another folder the store is opened as immutable,
+    which is correct only if no log is left.
     """
     log = path.with_name(path.name + "-wal")
     connection = sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)
@@ -313,9 +313,9 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
 
 
 def _lock(path: Path) -> sqlite3.Connection:
-    """Hold `<store>.lock` until closed; the system lets go of it when the process dies, however it dies.
+    """Hold `<store>.lock` until closed; the system releases it when the process dies, however it dies.
 
-    The lock is SQLite's own, on an empty database beside the store, since it works on every system alike.
+    It is SQLite's lock of an empty database beside the store, which works the same on every system.
     """
     lock = sqlite3.connect(path.with_name(path.name + ".lock"), timeout=0, isolation_level=None)
     try:
@@ -329,7 +329,7 @@ def _lock(path: Path) -> sqlite3.Connection:
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> bool:
-    """Whether the database is still empty; an InputError if it is not one of ours."""
+    """Return whether the database is still empty; raises InputError if it is not one of ours."""
     application, version, tables = (
         connection.execute(query).fetchone()[0]
         for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
@@ -348,7 +348,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> bool:
 
 @contextmanager
 def _in_words(path: Path) -> Iterator[None]:
-    """Turn what SQLite can run into into one clear sentence."""
+    """Turn an error of SQLite into an InputError."""
     try:
         yield
     except sqlite3.Error as error:
@@ -356,7 +356,9 @@ def _in_words(path: Path) -> Iterator[None]:
         if "full" in text or "disk I/O" in text:
             message = f"the disk of the store {path} is full ({text}); make room and run the same command again"
         elif "not a database" in text or "malformed" in text:
-            message = f"the store {path} is no usable SQLite file ({text}); give another file"
+            message = f"the store {path} is not a usable SQLite file ({text}); give another file"
         else:
-            message = f"the store {path} cannot be used ({text}); check that no other program holds it and its rights"
+            message = (
+                f"the store {path} cannot be used ({text}); check its permissions, and that no other program holds it"
+            )
         raise InputError(message) from None

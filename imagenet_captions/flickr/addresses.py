@@ -1,7 +1,7 @@
-"""Which Flickr photo an address shows: every shape that Flickr has used since 2004, one address at a time.
+"""Read the Flickr photo id of an address, in every shape that Flickr has used since 2004.
 
-The parser is pure and never raises; `address_columns` does the common shapes a column at a time and comes here for the
-rest. Digits are ASCII digits throughout; `str.isdigit` accepts "①", too.
+The parser is pure and never raises. `address_columns` reads the common shapes a column at a time and uses this module
+for the rest. Digits are ASCII digits; `str.isdigit` would accept "①" too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from imagenet_captions.outcomes import Outcome
 
-# Longer than any address that a browser takes; one like that in a list is two lines glued together, or an attack.
+# Longer than any address that a browser accepts; a longer one is two lines glued together, or an attack.
 MAX_LENGTH = 4096
 # Ids have eleven digits today (54216619200, 2024).
 MAX_DIGITS = 15
@@ -41,18 +41,18 @@ _SHORT_PATH = re.compile(r"/p/([0-9A-Za-z]+)(?:[/\s].*)?", re.DOTALL)
 
 
 class Address(NamedTuple):
-    """What an address says: the id of a Flickr photo and KEPT, or None and why there is none."""
+    """The id of a Flickr photo with the outcome KEPT, or None with the reason."""
 
     photo_id: str | None
     outcome: Outcome
 
 
 def read_address(url: str) -> Address:
-    """The photo that an address shows, or the reason why it shows none.
+    """Return the photo that an address shows, or the reason why it shows none.
 
-    A missing scheme, ports, any case in the host, doubled slashes, blanks and tabs, queries and fragments are taken as
-    browsers take them. Only the host decides whose an address is: "flickr.com" in another's path, query or user name
-    is not Flickr's. Videos, profiles, sets, buddy icons and the "photo unavailable" pictures are no photos.
+    A missing scheme, ports, the case of the host, doubled slashes, spaces and tabs, queries and fragments are read as
+    browsers read them. Only the host counts: an address with "flickr.com" in its path, query or user name is not
+    Flickr's. Videos, profiles, sets, buddy icons and the "photo unavailable" pictures do not count as photos.
 
     >>> read_address("http://farm4.static.flickr.com/3175/2737866473_7958dc8760.jpg")
     Address(photo_id='2737866473', outcome=<Outcome.KEPT: 'kept'>)
@@ -79,11 +79,11 @@ def read_address(url: str) -> Address:
 
 
 def _host(authority: str) -> str | None:
-    """The host's name in lower case, without user, port and the root's dot; None if it is not the name of a host."""
+    """Return the host in lower case, without user, port and final dot; None if it is not a host name."""
     found = _HOST.fullmatch(authority.rpartition("@")[2])
-    if not found or "\\" in authority:  # browsers take http://evil.org\\@flickr.com to evil.org
+    if not found or "\\" in authority:  # browsers read http://evil.org\\@flickr.com as evil.org
         return None
-    # str.lower makes a "k" of the Kelvin sign, which would turn a look-alike into flickr.com.
+    # str.lower turns the Kelvin sign into "k", and so a look-alike into flickr.com.
     name = found[1].lower() if found[1].isascii() else found[1]
     name = name.removesuffix(".")
     return name if all(name.split(".")) and "." in name else None
@@ -124,7 +124,7 @@ def _first(found: re.Match[str] | None) -> str:
 
 
 def _from_base58(code: str) -> str:
-    """The photo id in a short link's code; "" if it is none."""
+    """Return the photo id in a short link's code; "" if the code is not valid."""
     if not code or len(code) > _MAX_BASE58 or any(letter not in _BASE58 for letter in code):
         return ""
     number = 0

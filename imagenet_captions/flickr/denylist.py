@@ -1,10 +1,10 @@
-"""The denylist: what its owners asked to have left out, and every stage leaves out.
+"""The denylist: photos, owners and images that every stage leaves out, at the wish of their owners.
 
-A text file with one thing a line, `#` begins a remark:
+It is a text file with one entry a line; `#` begins a remark:
 
     2737866473                                          a Flickr photo
     https://www.flickr.com/photos/heron/2737866473/     the same, as any address of it
-    11632020@N00                                        everything of an owner
+    11632020@N00                                        all photos of an owner
     https://www.flickr.com/photos/heron/                the same, as the owner's page
     n01440764_10026.JPEG                                an image of ImageNet
 """
@@ -41,9 +41,9 @@ _SHOWN = 60
 
 @dataclass(frozen=True)
 class Denylist:
-    """Photos, owners (NSIDs and the names in their pages' addresses, lower case) and images to leave out; sorted.
+    """The photos, owners (NSIDs and names in page addresses, in lower case) and images to leave out, each sorted.
 
-    `file` is where they were read from, so that no output takes its place.
+    `file` is where they were read from, so that no output can replace it.
     """
 
     photos: tuple[str, ...] = ()
@@ -55,23 +55,23 @@ class Denylist:
         return bool(self.photos or self.owners or self.images)
 
     def digest(self) -> str:
-        """A digest of what is denied, whatever the order and the remarks of the file."""
+        """Return a digest of the entries that does not depend on the file's order and remarks."""
         entries = [*self.photos, "", *self.owners, "", *self.images]
         return hashlib.sha256("\n".join(entries).encode()).hexdigest()
 
     def settings(self) -> dict[str, Any]:
-        """What a result's settings say of the list: its digest and length, never who is on it."""
+        """Return the list's length and digest for the settings of a result; the entries themselves stay out of it."""
         count = len(self.photos) + len(self.owners) + len(self.images)
         return {"deny": f"{count} entries, SHA-256 {self.digest()}"} if self else {}
 
     def denies_owner(self, *names: str | None) -> bool:
-        """Whether one of these is a denied owner: an NSID, a page's name, or the address of a page."""
+        """Return whether one of these (an NSID, a name in a page address, or the address) is a denied owner."""
         return any(name is not None and _owner_in(name) in self._owner_set for name in names)
 
     def reasons(self, rows: pa.Table | pa.RecordBatch) -> pa.Array:
-        """For each row why it is denied, null where it is not.
+        """Return why each row is denied; null if it is not.
 
-        Looks at those of image_id, photo_id, owner, photo_page and url (of the photo) that the rows have.
+        Checks the columns image_id, photo_id, owner, photo_page and url (of the photo), where present.
         """
         nothing = pa.scalar(None, pa.string())
         found = pa.nulls(len(rows), pa.string())
@@ -82,14 +82,14 @@ class Denylist:
         return found
 
     def drop(self, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
-        """Part a table, or a record batch, into the rows that stay and the rows that are denied."""
+        """Split a table or record batch into the rows that stay and the denied rows."""
         if not self:
             return rows, rows.slice(0, 0)
         denied = self.reasons(rows).is_valid()
         return rows.filter(pc.invert(denied)), rows.filter(denied)
 
     def outcomes(self, denied: pa.Table | pa.RecordBatch) -> pa.Table:
-        """The OUTCOMES rows of rows that are denied."""
+        """Return the OUTCOMES rows of denied rows."""
         count = len(denied)
         ids = [_array(denied["image_id"]), _array(denied["wnid"])]
         kinds = pa.array([Outcome.DENIED.value] * count, pa.string())
@@ -117,10 +117,9 @@ NOTHING_DENIED = Denylist()
 
 
 def read_denylist(path: Path | None) -> Denylist:
-    """The list in a file; none for no file.
+    """Read the list in a file; without a file the list is empty.
 
-    Raises InputError, with the line's number, for a line that is none of the five forms: a removal that is not
-    understood must not pass for done.
+    Raises InputError, with the line's number, for a line in none of the five forms: a removal must not fail silently.
     """
     if path is None:
         return NOTHING_DENIED
@@ -128,7 +127,7 @@ def read_denylist(path: Path | None) -> Denylist:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise InputError(f"the denylist {path} is not UTF-8 text; save it as such") from None
+        raise InputError(f"the denylist {path} is not UTF-8 text; save it as UTF-8") from None
     found: dict[str, set[str]] = {"photo": set(), "owner": set(), "image": set()}
     for number, line in enumerate(lines, start=1):
         text = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip()
@@ -147,7 +146,7 @@ def read_denylist(path: Path | None) -> Denylist:
 
 
 def parse_entry(text: str) -> tuple[str, str] | None:
-    """What one line names: ("photo" | "owner" | "image", its id), or None.
+    """Return what a line names, ("photo" | "owner" | "image", its id), or None.
 
     >>> parse_entry("https://www.flickr.com/photos/Heron/2737866473/in/photostream/"), parse_entry("11632020@n00")
     (('photo', '2737866473'), ('owner', '11632020@n00'))

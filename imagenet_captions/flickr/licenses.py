@@ -1,4 +1,4 @@
-"""The licences that a Flickr photo may have: Flickr's number ↔ short name ↔ full name and page."""
+"""The licenses of Flickr photos: Flickr's number, short name, full name and page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _CC = "https://creativecommons.org"
 
 @dataclass(frozen=True)
 class License:
-    """One entry of Flickr's list."""
+    """A license in Flickr's list."""
 
     id: int
     short_name: str
@@ -42,7 +42,7 @@ LICENSES = (
 
 
 def allows_sharing(number: int | None) -> bool:
-    """Whether a photo whose licence has this number may be passed on: not if all rights are reserved, or unknown.
+    """Return whether a photo with this license may be shared: not if all rights are reserved, or if it is unknown.
 
     >>> allows_sharing(4), allows_sharing(0), allows_sharing(None)
     (True, False, False)
@@ -51,7 +51,7 @@ def allows_sharing(number: int | None) -> bool:
 
 
 def resolve_license(name: str | int) -> tuple[int, ...]:
-    """Flickr's numbers for a licence given as number, short name or full name; without a version, all versions.
+    """Return Flickr's numbers for a license given as number, short name or full name; without a version, all versions.
 
     >>> resolve_license("by"), resolve_license("CC BY 2.0"), resolve_license(9), resolve_license("cc0")
     ((4, 11), (4,), (9,), (9,))
@@ -65,7 +65,7 @@ def resolve_license(name: str | int) -> tuple[int, ...]:
     if not found:
         names = dict.fromkeys(_without_version(entry.short_name) for entry in LICENSES)
         raise InputError(
-            f"{quoted(name)} is no licence of Flickr's; give its number (0 to {LICENSES[-1].id}) or one of "
+            f"{quoted(name)} is not a license of Flickr's; give a number (0 to {LICENSES[-1].id}) or one of "
             f"{', '.join(names)}, with or without a version as in by-2.0"
         )
     return found

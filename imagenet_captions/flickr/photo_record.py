@@ -1,4 +1,4 @@
-"""What a dataset needs of a Flickr photo, whoever tells it: Flickr itself, or YFCC100M's metadata."""
+"""The record of a Flickr photo, read from an answer of Flickr or from YFCC100M's metadata."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from datetime import datetime
 
 LATEST_POSIX_TIME = 253402300799  # the end of the year 9999
 
-# The remark on an image whose photo is a video: ImageNet lists the picture that Flickr shows for it.
+# The remark on an image whose photo is a video; ImageNet lists the still picture that Flickr shows for it.
 STILL = "a still of a video"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoRecord:
-    """A photo, or a video; texts exactly as they were given, None where nothing is known."""
+    """A photo or video; texts are exactly as given, and unknown fields are None."""
 
     title: str
     description: str

@@ -17,7 +17,7 @@ def schedule(*photos: str, rate: float = 1.0, pause_until: float = -math.inf) ->
 
 @pytest.mark.parametrize("text", ["", "0/s", "-1/s", "1", "1/day", "1e9/s", "nan/s", "1 / s / s", "٣/s", "0.0/h"])
 def test_a_pace_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(InputError, match="is no pace"):
+    with pytest.raises(InputError, match="is not a rate"):
         parse_rate(text)
 
 

@@ -237,7 +237,7 @@ def test_other_files_are_refused_and_left_alone(path: Path) -> None:
     sql(path, "CREATE TABLE bookmarks (url TEXT)")
     text = path.with_name("notes.txt")
     text.write_text("these are my notes, no database\n" * 100)
-    for file, words in ((path, "another application's database"), (text, "no usable SQLite file")):
+    for file, words in ((path, "another application's database"), (text, "not a usable SQLite file")):
         before = file.read_bytes()
         for use in (Store, StoreReader):
             with pytest.raises(InputError, match=words):
