@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imagenet_captions.captions.caption_template import CaptionTemplate
+    from imagenet_captions.dataset.diff_report import diff
+    from imagenet_captions.dataset.filtering.filter import filter
+    from imagenet_captions.dataset.filtering.settings import FilterSettings
     from imagenet_captions.dataset.filters import (
         contains,
         has,
@@ -30,19 +33,26 @@ if TYPE_CHECKING:
     from imagenet_captions.exports.export import export
     from imagenet_captions.exports.settings import ExportSettings
     from imagenet_captions.imagenet.classes import resolve
+    from imagenet_captions.packager.verify import verify
     from imagenet_captions.pipeline.build import BuildSettings, build
+    from imagenet_captions.statistics.collect import stats
     from imagenet_captions.storage.places import place
+
+    __version__: str
 
 __all__ = [
     "BuildSettings",
     "CaptionTemplate",
     "ExportSettings",
+    "FilterSettings",
     "ImagenetCaptionsError",
     "InputError",
     "StoppedEarly",
     "build",
     "contains",
+    "diff",
     "export",
+    "filter",
     "has",
     "in_class",
     "in_list",
@@ -54,6 +64,8 @@ __all__ = [
     "names_class",
     "place",
     "resolve",
+    "stats",
+    "verify",
 ]
 
 _MODULES = {
@@ -73,6 +85,11 @@ _MODULES = {
     "matches": "dataset.filters",
     "names_class": "dataset.filters",
     "load": "dataset.loading",
+    "FilterSettings": "dataset.filtering.settings",
+    "filter": "dataset.filtering.filter",
+    "diff": "dataset.diff_report",
+    "stats": "statistics.collect",
+    "verify": "packager.verify",
     "ExportSettings": "exports",
     "export": "exports",
     "CaptionRecipe": "captions.caption_template",  # the earlier name of CaptionTemplate
@@ -82,6 +99,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("imagenet-captions")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

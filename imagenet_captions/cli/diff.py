@@ -26,7 +26,8 @@ def diff(
     overwrite: Overwrite = False,
 ) -> None:
     """Compare two datasets: ids lost and gained, texts changed, by field and class."""
-    from imagenet_captions.dataset.diff_report import compare, format_summary
+    from imagenet_captions.dataset.diff_report import diff as compare
+    from imagenet_captions.dataset.diff_report import format_summary
 
     if out is None:
         refuse_without_effect("without --out", "overwrite")

@@ -79,7 +79,7 @@ class ClassDiff(NamedTuple):
     changes: list[Change]
 
 
-def diff(a: Path, b: Path, raw: bool = False) -> Iterator[ClassDiff]:
+def diff_classes(a: Path, b: Path, raw: bool = False) -> Iterator[ClassDiff]:
     """Yield what differs between two dataset folders, class by class, for every class that one of them has.
 
     Compared are title, description, tags and caption; with `raw` also the texts as the source gave them, whose fields

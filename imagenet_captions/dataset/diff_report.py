@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.dataset.diff import FIELDS, RAW_FIELDS, Change, ClassDiff, Counts, diff
+from imagenet_captions.dataset.diff import FIELDS, RAW_FIELDS, Change, ClassDiff, Counts, diff_classes
 from imagenet_captions.dataset.folder import check_folder
 from imagenet_captions.dataset.manifest import read_manifest, unchanged
 from imagenet_captions.errors import InputError
@@ -16,6 +16,7 @@ from imagenet_captions.outcomes import share
 from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.files import sha256, write_json
 from imagenet_captions.storage.outputs import producing
+from imagenet_captions.storage.places import place
 from imagenet_captions.storage.receipts import is_dataset, receipt_path
 
 _CLASSES_SHOWN = 20
@@ -46,17 +47,24 @@ class DiffSummary:
         }
 
 
-def compare(a: Path, b: Path, raw: bool = False, out: Path | None = None, overwrite: bool = False) -> DiffSummary:
-    """Compare two dataset folders, and write what differs to `out`.
+def diff(
+    a: str | Path, b: str | Path, raw: bool = False, out: str | Path | None = None, overwrite: bool = False
+) -> DiffSummary:
+    """Compare two datasets, and write what differs to `out`.
 
+        summary = ic.diff("from-release", "rebuilt", out="changes.tsv")
+        summary.equal, summary.total.lost, summary.total.gained, summary.total.changed
+
+    Compared are title, description, tags and caption, and with `raw` the texts as the source gave them too.
     A name that ends in .tsv gets one line for each id that differs; one in .json the counts and the ids; any other name
     becomes a folder with changes.tsv, classes.tsv and summary.json. The same datasets give the same bytes. `overwrite`
     replaces a file that something else wrote.
     """
+    a, b, out = place(a), place(b), None if out is None else place(out)
     for dataset in (a, b):
         read_manifest(dataset)  # before an output is made for what cannot be compared
     summary = DiffSummary(FIELDS + (RAW_FIELDS if raw else ()))
-    found = _counted(diff(a, b, raw), summary)
+    found = _counted(diff_classes(a, b, raw), summary)
     if out is None:
         with unchanged(a), unchanged(b):
             for _ in found:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -29,6 +29,31 @@ _TRIES = 3
 _BATCH_ROWS = 256  # of a streamed dataset: about 30 MB with images
 
 
+@overload
+def load(
+    path: str | Path,
+    condition: Expression | None = None,
+    config: str = "default",
+    columns: Sequence[str] | None = None,
+    streaming: Literal[False] = False,
+) -> Dataset: ...
+@overload
+def load(
+    path: str | Path,
+    condition: Expression | None = None,
+    config: str = "default",
+    columns: Sequence[str] | None = None,
+    *,
+    streaming: Literal[True],
+) -> IterableDataset: ...
+@overload
+def load(
+    path: str | Path,
+    condition: Expression | None = None,
+    config: str = "default",
+    columns: Sequence[str] | None = None,
+    streaming: bool = False,
+) -> Dataset | IterableDataset: ...
 def load(
     path: str | Path,
     condition: Expression | None = None,

@@ -28,6 +28,7 @@ from imagenet_captions.exports.tables import write_open_clip, write_slim
 from imagenet_captions.exports.webdataset import write_webdataset
 from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.outputs import producing
+from imagenet_captions.storage.places import place
 from imagenet_captions.storage.receipts import receipt_path, write_receipt
 
 log = logging.getLogger(__name__)
@@ -61,13 +62,14 @@ class Exported:
         return "\n".join(f"{number:>{width}}  {text}" for number, text in shown)
 
 
-def export(dataset: Path, out: Path, settings: ExportSettings, overwrite: bool = False) -> Exported:
+def export(dataset: str | Path, out: str | Path, settings: ExportSettings, overwrite: bool = False) -> Exported:
     """Write `out`, a file or for a WebDataset a folder, and its receipt `out`.json.
 
     The same dataset, images and settings give the same bytes. An earlier export is replaced. Anything else that is
     there is refused, and so is a place inside the dataset or the images; `overwrite` allows a file of something else.
     Raises InputError, with nothing written.
     """
+    dataset, out = place(dataset), place(out)
     inputs, receipt = [dataset, settings.images, settings.deny.file], receipt_path(out)
     if settings.to == WEBDATASET:
         check_export_output(out, receipt, inputs)

@@ -19,6 +19,7 @@ from imagenet_captions.schema import RAW_ROW, ROW
 from imagenet_captions.storage.file_names import CARD, MANIFEST
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.parquet import read_schema, read_table
+from imagenet_captions.storage.places import place
 from imagenet_captions.storage.progress import progress
 
 _SHARD = re.compile(r"(?:data|raw)/train-[0-9]{5}-of-[0-9]{5}\.parquet")
@@ -44,11 +45,14 @@ class _Problem:
     what: str
 
 
-def verify(dataset: Path) -> Verified:
+def verify(dataset: str | Path) -> Verified:
     """Read every byte of a dataset again and compare: hashes, schema, order, ids of both configs, outcomes.
+
+        ic.verify("imagenet-captions").rows
 
     Raises InputError that names the first bad file and how many there are.
     """
+    dataset = place(dataset)
     manifest = read_manifest(dataset)
     problems = [*_strangers(dataset, manifest), *_damaged(dataset, manifest)]
     if not problems:

@@ -11,10 +11,12 @@ import pyarrow as pa
 
 from imagenet_captions.dataset.manifest import read_manifest, shard_files, unchanged
 from imagenet_captions.dataset.outcomes import read_outcome_counts
+from imagenet_captions.images.sources import ImageIndex
 from imagenet_captions.outcomes import OUTCOMES_FILE
 from imagenet_captions.statistics.measure import COLUMNS, measure
 from imagenet_captions.statistics.result import Stats
 from imagenet_captions.storage.parquet import parquet_file
+from imagenet_captions.storage.places import place
 from imagenet_captions.storage.progress import Bar, progress
 
 
@@ -29,6 +31,18 @@ class ImageHolder(Protocol):
     def read(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """Yield those of these names; a name may come twice."""
         ...
+
+
+def stats(dataset: str | Path, images: str | Path | None = None) -> Stats:
+    """Measure a dataset; `print` shows the result as tables.
+
+        measured = ic.stats("imagenet-captions")
+        measured.rows, measured.filled["title"], measured.languages["en"]
+
+    `images` is ImageNet as you have it: how many of its images have a caption is counted too. Raises InputError for a
+    folder that is not a dataset of ours.
+    """
+    return collect(place(dataset), None if images is None else ImageIndex(place(images)))
 
 
 def collect(dataset: Path, images: ImageHolder | None = None) -> Stats:

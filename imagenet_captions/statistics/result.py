@@ -66,6 +66,13 @@ class Stats:
     image_source: str | None = None  # "column" or "given"; None where there are no images to look at
     funnel: Mapping[Outcome, int] | None = None
 
+    def __str__(self) -> str:
+        """Return the tables that the command `stats` prints."""
+        from imagenet_captions.statistics.render import as_text
+        from imagenet_captions.statistics.sections import sections
+
+        return as_text(sections(self))
+
     @property
     def rows(self) -> int:
         """Rows of the dataset."""

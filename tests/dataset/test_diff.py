@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagenet_captions.dataset import diff as diffing
-from imagenet_captions.dataset.diff import FIELDS, RAW_FIELDS, diff
-from imagenet_captions.dataset.diff_report import compare, format_summary
+from imagenet_captions.dataset.diff import FIELDS, RAW_FIELDS, diff_classes
+from imagenet_captions.dataset.diff_report import diff, format_summary
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.errors import InputError
 from imagenet_captions.packager.package import PackageSettings
@@ -89,14 +89,14 @@ def naive(a: Path, b: Path, raw: bool) -> dict[str, tuple[str, tuple[str, ...]]]
 @pytest.mark.parametrize("raw", [False, True])
 def test_what_differs_is_what_a_naive_comparison_finds(pair: tuple[Path, Path], raw: bool) -> None:
     expected = naive(*pair, raw)
-    found = list(diff(*pair, raw))
+    found = list(diff_classes(*pair, raw))
     changes = [change for of_class in found for change in of_class.changes]
     assert {change.image_id: (change.kind, change.fields) for change in changes} == expected
     assert len(changes) == len(expected)
     kinds = Counter(kind for kind, _ in expected.values())
     assert all(kinds[kind] for kind in ("lost", "gained", "changed"))
     assert [of_class.wnid for of_class in found] == sorted(of_class.wnid for of_class in found)
-    summary = compare(*pair, raw)
+    summary = diff(*pair, raw)
     assert (summary.total.lost, summary.total.gained, summary.total.changed) == (
         (kinds["lost"], kinds["gained"], kinds["changed"])
     )
@@ -109,14 +109,14 @@ def test_what_differs_is_what_a_naive_comparison_finds(pair: tuple[Path, Path], 
 
 
 def test_the_other_way_round_lost_is_gained(pair: tuple[Path, Path]) -> None:
-    there, back = compare(*pair).total, compare(pair[1], pair[0]).total
+    there, back = diff(*pair).total, diff(pair[1], pair[0]).total
     assert (there.lost, there.gained) == (back.gained, back.lost)
     assert (there.changed, there.fields) == (back.changed, back.fields)
 
 
 def test_equal_datasets_are_called_equal(pair: tuple[Path, Path], tmp_path: Path) -> None:
     twin = make(tmp_path, "twin", entries())
-    summary = compare(pair[0], twin, raw=True, out=tmp_path / "equal.tsv")
+    summary = diff(pair[0], twin, raw=True, out=tmp_path / "equal.tsv")
     assert summary.equal
     assert not summary.classes
     assert (tmp_path / "equal.tsv").read_text() == "image_id\twnid\tchange\tfields\n"
@@ -126,17 +126,17 @@ def test_equal_datasets_are_called_equal(pair: tuple[Path, Path], tmp_path: Path
 
 def test_every_form_of_output_has_the_ids(pair: tuple[Path, Path], tmp_path: Path) -> None:
     expected = naive(*pair, False)
-    compare(*pair, out=tmp_path / "ids.tsv")
+    diff(*pair, out=tmp_path / "ids.tsv")
     lines = [line.split("\t") for line in (tmp_path / "ids.tsv").read_text().splitlines()]
     assert lines[0] == ["image_id", "wnid", "change", "fields"]
     assert {line[0]: (line[2], tuple(filter(None, line[3].split(",")))) for line in lines[1:]} == expected
-    compare(*pair, out=tmp_path / "ids.json")
+    diff(*pair, out=tmp_path / "ids.json")
     told = json.loads((tmp_path / "ids.json").read_text())
     assert told["ids"]["changed"] == {i: list(fields) for i, (kind, fields) in expected.items() if kind == "changed"}
     assert sorted([*told["ids"]["lost"], *told["ids"]["gained"], *told["ids"]["changed"]]) == sorted(expected)
     assert told["equal"] is False
     assert (told["lost"], told["rows"]["a"]) == (len(told["ids"]["lost"]), pq.read_table(pair[0] / "data").num_rows)
-    compare(*pair, out=tmp_path / "folder")
+    diff(*pair, out=tmp_path / "folder")
     assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == [
         "changes.tsv",
         "changes.tsv.json",
@@ -149,7 +149,7 @@ def test_every_form_of_output_has_the_ids(pair: tuple[Path, Path], tmp_path: Pat
     assert sum(int(row[6]) for row in rows[1:]) == told["changed"]
     assert json.loads((tmp_path / "folder" / "summary.json").read_text())["classes"] == told["classes"]
     before = (tmp_path / "ids.json").read_bytes()
-    compare(*pair, out=tmp_path / "ids.json")
+    diff(*pair, out=tmp_path / "ids.json")
     assert (tmp_path / "ids.json").read_bytes() == before
 
 
@@ -192,9 +192,9 @@ def test_a_bad_place_for_the_result_is_refused(
     (tmp_path / "folder.tsv").mkdir()
     other = pair[1] if out == "c" else tmp_path / "a"
     with pytest.raises(InputError, match=sentence):
-        compare(other, pair[1], out=tmp_path / out)
+        diff(other, pair[1], out=tmp_path / out)
 
 
 def test_what_is_no_dataset_is_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has no manifest\.json"):
-        compare(pair[0], tmp_path)
+        diff(pair[0], tmp_path)

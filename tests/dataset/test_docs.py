@@ -36,6 +36,9 @@ def test_filter(folder: Path) -> None:
     shown = run_lines(script, folder).stdout
     assert shown.count("kept") == len(script.strip().splitlines())
     assert (folder / "dogs" / "manifest.json").exists()
+    run_bash(f"python - <<'EOF'\n{blocks('filter.md', 'python')}\nEOF", folder)
+    assert (folder / "beach.txt").read_bytes() == (folder / "dogs.txt").read_bytes()
+    assert (folder / "smaller" / "manifest.json").exists()
     assert all(name in (DOCS / "filter.md").read_text(encoding="utf-8") for name in list_names())
 
 

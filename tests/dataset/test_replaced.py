@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import imagenet_captions as ic
-from imagenet_captions.dataset.diff_report import compare
+from imagenet_captions.dataset.diff_report import diff
 from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids
 from imagenet_captions.dataset.filtering.settings import FilterSettings
 from imagenet_captions.dataset.folder import replacing_folder
@@ -29,7 +29,7 @@ READERS: dict[str, Callable[[Path, Path], object]] = {
     "filter": lambda dataset, out: filter_to_dataset(dataset, out, FilterSettings(), 1),
     "ids": lambda dataset, out: filter_to_ids(dataset, out, FilterSettings()),
     "slim": lambda dataset, out: export(dataset, out, ExportSettings("slim")),
-    "diff": lambda dataset, out: compare(dataset, dataset, out=out.with_suffix(".tsv")),
+    "diff": lambda dataset, out: diff(dataset, dataset, out=out.with_suffix(".tsv")),
 }
 
 

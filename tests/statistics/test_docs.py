@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import doctest
 import re
 import shutil
 from pathlib import Path
 
 from imagenet_captions.demo.run import SAMPLE, run_demo
-from tests.command_line import run_lines
+from tests.command_line import run_bash, run_lines
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "how-to" / "stats.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -25,10 +24,9 @@ def test_every_command(tmp_path: Path) -> None:
     assert (tmp_path / "coverage.csv").read_text().startswith("wnid,label,name,rows,title,")
     assert (tmp_path / "stats.md").read_text().startswith("# ImageNet-Captions: statistics\n")
     assert (tmp_path / "alike" / "manifest.json").is_file()
-
-
-def test_every_example() -> None:
-    assert doctest.testfile(str(PAGE), module_relative=False) == (0, 4)
+    tables = run_lines("imagenet-captions stats rebuilt", tmp_path).stdout
+    (example,) = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+    assert run_bash(f"python - <<'EOF'\n{example}EOF", tmp_path).endswith(tables)
 
 
 def test_every_flag_is_named() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -31,9 +31,44 @@ from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import read_files, read_schema
 from imagenet_captions.storage.parquet_writing import TEXT_ROWS
-from imagenet_captions.storage.places import is_only_here
+from imagenet_captions.storage.places import is_only_here, place
 from imagenet_captions.storage.progress import progress
 from imagenet_captions.storage.receipts import receipt_path
+
+if TYPE_CHECKING:
+    from pyarrow.compute import Expression
+
+
+def filter(
+    dataset: str | Path,
+    keep: Expression | FilterSettings,
+    *,
+    out: str | Path | None = None,
+    out_ids: str | Path | None = None,
+    overwrite: bool = False,
+    workers: int = 1,
+) -> dict[str, int]:
+    """Write the rows of a dataset that `keep` asks for: as a smaller dataset, or as a list of their ids.
+
+        ic.filter("imagenet-captions", ic.in_class("dog") & ic.has("title"), out="dogs")
+        some = ic.FilterSettings(condition=ic.in_class("dog"), per_class=50)
+        ic.filter("imagenet-captions", some, out_ids="some-dogs.txt")
+
+    `out` is a dataset folder; one that is there is replaced. `out_ids` is a text file with an id a line, and gets its
+    receipt beside it; `overwrite` replaces a file that something else wrote. With more `workers` a dataset is written
+    by processes, so a script has to call this under `if __name__ == "__main__":`.
+
+    Returns the number of rows kept, and left out by each step. Raises InputError if no row is left.
+    """
+    settings = keep if isinstance(keep, FilterSettings) else FilterSettings(condition=keep)
+    if out is not None and out_ids is None and not overwrite:
+        return filter_to_dataset(place(dataset), place(out), settings, engine.check_workers(workers))
+    if out_ids is not None and out is None and workers == 1:
+        return filter_to_ids(place(dataset), place(out_ids), settings, overwrite)
+    raise InputError(
+        "a filter writes one thing; give `out` for a dataset, with `workers` if need be, or `out_ids` for a list of "
+        "ids, with `overwrite` if need be"
+    )
 
 
 def filter_to_ids(dataset: Path, out: Path, settings: FilterSettings, overwrite: bool = False) -> dict[str, int]:
@@ -153,7 +188,8 @@ def _ended(batches: Iterable[pa.RecordBatch], selection: Selection) -> Iterator[
         for row in np.flatnonzero(codes == DENIED):
             reasons[row] = selection.denied[start + int(row)]
         details = [
-            "; ".join(filter(None, both)) or None for both in zip(rows["detail"].to_pylist(), reasons, strict=True)
+            "; ".join(part for part in both if part) or None
+            for both in zip(rows["detail"].to_pylist(), reasons, strict=True)
         ]
         start += len(rows)
         yield pa.table([rows["image_id"], rows["wnid"], kinds, details, rows["count"]], schema=OUTCOMES)

@@ -68,7 +68,7 @@ def select(dataset: Path, settings: FilterSettings) -> Selection:
     Raises InputError if no row is left.
     """
     manifest = read_manifest(dataset)
-    condition, sampling = settings.wanted.condition(manifest.classes), settings.sampling(manifest.classes)
+    condition, sampling = settings.row_condition(manifest.classes), settings.sampling(manifest.classes)
     parquet = open_parquet(dataset, "default")
     ended = np.zeros(sum(manifest.shards("data").values()), np.int8)
     with progress("select", len(ended), "rows") as bar:

@@ -67,10 +67,17 @@ class FilterSettings:
     trim_tail: str | None = None  # K:N
     like: Path | None = None
     per_class: int | None = None
-    sample: str | None = None  # N, or a share
+    sample: str | int | float | None = None  # a number of rows, or a share with a decimal point
     seed: int = 0
     deny: Path | None = None
     local_labels: bool = False
+    # Beside `wanted`: what `in_class`, `has` and the like return, joined by `&`, `|` and `~`.
+    condition: Expression | None = field(default=None, compare=False)
+
+    def row_condition(self, among: ClassSet = ClassSet.ILSVRC2012) -> Expression | None:
+        """Return `wanted` and `condition` as one, for a dataset with these classes; None if nothing is asked for."""
+        parts = [part for part in (self.wanted.condition(among), self.condition) if part is not None]
+        return reduce(and_, parts) if parts else None
 
     def sampling(self, among: ClassSet = ClassSet.ILSVRC2012) -> Sampling:
         """What is taken of a dataset with these classes, with the files read."""
@@ -78,7 +85,7 @@ class FilterSettings:
             trim_tail=None if self.trim_tail is None else TailTrim.parse(self.trim_tail),
             like=None if self.like is None else read_counts(self.like, among),
             per_class=self.per_class,
-            sample=None if self.sample is None else parse_sample(self.sample),
+            sample=parse_sample(self.sample) if isinstance(self.sample, str) else self.sample,
             seed=self.seed,
         )
 
@@ -98,6 +105,7 @@ class FilterSettings:
             "language": list(self.wanted.languages),
             "license": list(self.wanted.licenses),
             "names-class": self.wanted.names_class,
+            "condition": None if self.condition is None else str(self.condition),
             "split": self.wanted.split,
             "val-fraction": self.wanted.val_fraction if self.wanted.split else None,
             **read_denylist(self.deny).settings(),
@@ -105,7 +113,7 @@ class FilterSettings:
             "trim-tail": self.trim_tail,
             "like": None if self.like is None else _digest(self.like),
             "per-class": self.per_class,
-            "sample": self.sample,
+            "sample": None if self.sample is None else str(self.sample),
             "local-labels": self.local_labels,
         }
         found = {name: value for name, value in given.items() if value not in ([], None, False)}

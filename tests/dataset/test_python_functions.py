@@ -1,0 +1,70 @@
+"""Filtering, measuring, comparing and verifying from Python, as the commands of the same names do it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import imagenet_captions as ic
+
+
+def test_a_condition_makes_a_dataset_or_a_list_of_ids(text_dataset: Path, tmp_path: Path) -> None:
+    condition = ic.in_class("tench") & ic.has("title")
+    wanted = ic.load(text_dataset, condition)["image_id"][:]
+    counts = ic.filter(str(text_dataset), condition, out=str(tmp_path / "child"))
+    assert counts == {"kept": len(wanted), "condition": 200 - len(wanted)}
+    assert ic.load(tmp_path / "child")["image_id"][:] == wanted
+    assert ic.verify(str(tmp_path / "child")).rows == len(wanted)
+    assert 'wnid == "n01440764"' in (tmp_path / "child" / "README.md").read_text("utf-8")
+    assert ic.filter(text_dataset, condition, out_ids=tmp_path / "ids.txt") == counts
+    assert (tmp_path / "ids.txt").read_text("utf-8").split() == wanted
+
+
+def test_settings_filter_as_the_flags_do(text_dataset: Path, tmp_path: Path) -> None:
+    made: list[tuple[str, object]] = []
+    for name, sample in (("a", 7), ("b", "7")):
+        settings = ic.FilterSettings(condition=ic.has("title"), sample=sample, seed=3)
+        ic.filter(text_dataset, settings, out_ids=tmp_path / name)
+        receipt = json.loads((tmp_path / f"{name}.json").read_text("utf-8"))
+        made.append(((tmp_path / name).read_text("utf-8"), receipt["filter"]))
+    assert made[0] == made[1]
+    assert len(made[0][0].split()) == 7
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        {},
+        {"out": "a", "out_ids": "b"},
+        {"out": "a", "overwrite": True},
+        {"out_ids": "b", "workers": 2},
+    ],
+)
+def test_a_filter_writes_one_thing(outputs: dict[str, object], text_dataset: Path) -> None:
+    with pytest.raises(ic.InputError, match="a filter writes one thing; give `out` for a dataset"):
+        ic.filter(text_dataset, ic.has("title"), **outputs)  # type: ignore[arg-type]
+
+
+def test_a_dataset_is_measured_and_shown(text_dataset: Path) -> None:
+    measured = ic.stats(str(text_dataset))
+    assert (measured.rows, measured.on_disk) == (200, None)
+    assert str(measured).startswith("How the inputs ended")
+
+
+def test_images_are_counted(image_dataset: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "train" / "n01440764"
+    folder.mkdir(parents=True)
+    first = ic.load(image_dataset, columns=["image_id"])[0]["image_id"]
+    (folder / f"{first}.JPEG").write_bytes(b"not read")
+    measured = ic.stats(image_dataset, str(tmp_path / "train"))
+    assert (measured.on_disk, measured.images) == (1, 1)
+
+
+def test_two_datasets_are_compared(text_dataset: Path, tmp_path: Path) -> None:
+    ic.filter(text_dataset, ic.in_class("tench"), out=tmp_path / "child")
+    found = ic.diff(str(text_dataset), str(tmp_path / "child"), out=str(tmp_path / "changes.tsv"))
+    assert (found.equal, found.total.lost, found.total.gained, found.total.changed) == (False, 160, 0, 0)
+    assert len((tmp_path / "changes.tsv").read_text("utf-8").splitlines()) == 161
+    assert ic.diff(text_dataset, text_dataset).equal
