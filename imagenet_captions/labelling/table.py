@@ -13,7 +13,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.labelling.separated import SeparatedTable
+from imagenet_captions.images.readers.separated import SeparatedTable
 from imagenet_captions.labelling.tars import TarTable
 from imagenet_captions.labelling.yfcc import YfccTable, is_yfcc
 from imagenet_captions.storage.files import require_there
