@@ -29,7 +29,14 @@ if TYPE_CHECKING:
         names_class,
     )
     from imagenet_captions.dataset.loading import load
-    from imagenet_captions.errors import ImagenetCaptionsError, InputError, StoppedEarly
+    from imagenet_captions.errors import (
+        DiskFullError,
+        ImagenetCaptionsError,
+        InputError,
+        NetworkError,
+        NotFoundError,
+        StoppedEarly,
+    )
     from imagenet_captions.exports.export import export
     from imagenet_captions.exports.settings import ExportSettings
     from imagenet_captions.imagenet.classes import resolve
@@ -43,10 +50,13 @@ if TYPE_CHECKING:
 __all__ = [
     "BuildSettings",
     "CaptionTemplate",
+    "DiskFullError",
     "ExportSettings",
     "FilterSettings",
     "ImagenetCaptionsError",
     "InputError",
+    "NetworkError",
+    "NotFoundError",
     "StoppedEarly",
     "build",
     "contains",
@@ -73,7 +83,10 @@ _MODULES = {
     "build": "pipeline.build",
     "resolve": "imagenet.classes",
     "ImagenetCaptionsError": "errors",
+    "DiskFullError": "errors",
     "InputError": "errors",
+    "NetworkError": "errors",
+    "NotFoundError": "errors",
     "StoppedEarly": "errors",
     "contains": "dataset.filters",
     "has": "dataset.filters",

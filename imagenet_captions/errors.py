@@ -1,11 +1,15 @@
 """Everything this package raises on purpose.
 
-ImagenetCaptionsError
-├── InputError        bad input or settings: the user has to change something   exit code 2
-└── StoppedEarly      work is left and kept: the same command goes on with it   exit code 3
+ImagenetCaptionsError       the root: catch this one to catch them all            exit code 2
+├── InputError              bad input or settings: something has to be changed               2
+│   └── NotFoundError       a file, folder or object is not there                            2
+├── NetworkError            a store, a hub or a cluster cannot be reached, or fails          2
+├── DiskFullError           no space is left, or the quota is used up                        2
+└── StoppedEarly            work is left and kept: the same command goes on with it          3
 
-A message says what happened, shows the value, and says what to do. The command line prints it as it is and exits
-with the class's code; anything else that escapes is a bug of ours and keeps its traceback.
+A message says what happened, shows the value, and says what to do. It names parameters between backquotes
+(`workers`), which the command line writes as flags before it prints the message and exits with the class's code.
+Anything else that escapes is a bug of ours and keeps its traceback.
 """
 
 import difflib
@@ -22,6 +26,18 @@ class ImagenetCaptionsError(Exception):
 
 class InputError(ImagenetCaptionsError):
     """Something that the user gave cannot be used; nothing was half-written."""
+
+
+class NotFoundError(InputError, FileNotFoundError):
+    """A file, a folder, or an object of a store is not there; it is a FileNotFoundError too."""
+
+
+class NetworkError(ImagenetCaptionsError):
+    """Something behind a network cannot be reached, or failed; the same command may succeed later."""
+
+
+class DiskFullError(ImagenetCaptionsError, OSError):
+    """A disk or a quota is full; finished work is kept, and nothing is half-written. It is an OSError too."""
 
 
 class StoppedEarly(ImagenetCaptionsError):

@@ -19,7 +19,7 @@ from types import TracebackType
 
 from imagenet_captions.crawler.limits import ANSWERS_AT_ONCE, LARGEST_ANSWER
 from imagenet_captions.crawler.policy import FINAL_STATES, State
-from imagenet_captions.errors import InputError, shortened
+from imagenet_captions.errors import DiskFullError, InputError, shortened
 from imagenet_captions.flickr.photo_record import LATEST_POSIX_TIME
 from imagenet_captions.storage.file_names import PHOTO_STORE
 from imagenet_captions.storage.files import require_file
@@ -354,8 +354,10 @@ def _in_words(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         text = str(error)
         if "full" in text or "disk I/O" in text:
-            message = f"the disk of the store {path} is full ({text}); make room and run the same command again"
-        elif "not a database" in text or "malformed" in text:
+            raise DiskFullError(
+                f"the disk of the store {path} is full ({text}); make room and run the same command again"
+            ) from None
+        if "not a database" in text or "malformed" in text:
             message = f"the store {path} is not a usable SQLite file ({text}); give another file"
         else:
             message = (

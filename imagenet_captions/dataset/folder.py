@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from imagenet_captions.dataset.objects import replacing_objects
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import DiskFullError, InputError
+from imagenet_captions.storage.faults import FULL
 from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.files import remove_half_written, remove_tree, walk
 from imagenet_captions.storage.locks import holding
@@ -19,7 +20,7 @@ from imagenet_captions.storage.patterns import each_file
 from imagenet_captions.storage.places import end_of_links, is_remote
 from imagenet_captions.storage.receipts import has_receipt, is_dataset, is_receipt, names_in
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FULL = FULL | {errno.EFBIG}
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def replacing_folder(out: Path) -> Iterator[Path]:
     for the moment of the swap not there while the old one waits in `.NAME.old`, from where the next run takes it.
     Behind a URL, where nothing can be renamed, `objects` says how it is done.
 
-    Raises InputError if another run works on `out`, or if the disk is full; then nothing is left behind.
+    Raises InputError if another run works on `out`, and DiskFullError if the disk is full; then nothing is left behind.
     """
     if is_remote(out):
         with holding([out]), _room_for(out), replacing_objects(out) as folder:
@@ -64,9 +65,10 @@ def _room_for(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _FULL:
+        if not isinstance(error, DiskFullError) and error.errno not in _FULL:
             raise
-        raise InputError(f"no space left to write {out} ({error.strerror}); free some and run it again") from None
+        reason = error.strerror or "No space left on device"
+        raise DiskFullError(f"no space left to write {out} ({reason}); free some and run it again") from None
 
 
 def check_dataset_output(out: Path, inputs: Iterable[Path | None]) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from imagenet_captions.dataset.manifest import is_unfinished_by, mark_unfinished
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import ImagenetCaptionsError, InputError
 from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.remote import RemotePath, copy_all, remove_all
 
@@ -33,7 +33,7 @@ def replacing_objects(out: RemotePath) -> Iterator[RemotePath]:
         yield beside / run
         _take_place(beside / run, out, run)
     finally:
-        with suppress(InputError):  # what went wrong before counts more
+        with suppress(ImagenetCaptionsError):  # what went wrong before counts more
             remove_all(beside / run)
 
 

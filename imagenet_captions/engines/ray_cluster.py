@@ -14,7 +14,7 @@ from typing import Any
 
 from imagenet_captions.engines.local import check_workers, default_workers
 from imagenet_captions.engines.ray_token import own_token, quiet_stderr, token_of_user
-from imagenet_captions.errors import InputError, quoted, shortened
+from imagenet_captions.errors import InputError, NetworkError, quoted, shortened
 from imagenet_captions.storage.extras import require
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class Cluster:
             with quiet_stderr():
                 ray.init(address=address, **_QUIET)
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-            raise InputError(
+            raise NetworkError(
                 f"the Ray cluster at `ray_address` {quoted(address)} cannot be joined: {shortened(error, 200)}"
             ) from None
 
@@ -152,7 +152,7 @@ def _check_address(address: str) -> None:
     try:
         speaks = _speaks_http2(host, int(port))
     except (OSError, OverflowError, UnicodeError) as error:
-        raise InputError(
+        raise NetworkError(
             f"no Ray cluster answers at `ray_address` {quoted(address)} ({shortened(error)}); "
             "check it, or start one with `ray start --head`"
         ) from None

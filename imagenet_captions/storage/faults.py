@@ -8,8 +8,9 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import DiskFullError, InputError, NetworkError, NotFoundError
 
 # Errors of the packages behind fsspec that are no OSError; looked up only in what has been imported.
 _FOREIGN = (
@@ -39,30 +40,36 @@ _REASONS = {
     errno.EMFILE: "too many files are open; raise the limit (ulimit -n) and run the same command again",
     errno.EIO: "the disk failed (input/output error); check it and run the same command again",
 }
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CODE = re.compile(r"[A-Za-z0-9.]{1,40}")
 
 
-class MissingObject(InputError, FileNotFoundError):
-    """Nothing is there, told in a sentence to a user, and in their own way to those who look for files."""
+def missing_object(url: str) -> NotFoundError:
+    """Build the error for a URL with nothing behind it."""
+    return NotFoundError(f"{url} does not exist, or its bucket does not; check the URL")
 
-    def __init__(self, url: str) -> None:
-        super().__init__(f"{url} does not exist, or its bucket does not; check the URL")
-        self._url = url
 
-    def __reduce__(self) -> tuple[type[MissingObject], tuple[str]]:
-        return type(self), (self._url,)
+@contextmanager
+def full_disk_in_words(path: Path) -> Iterator[None]:
+    """Turn a full disk under `path`, or a quota that is used up, into a DiskFullError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DiskFullError(f"{path}: {reason_of(error)}") from error
 
 
 @contextmanager
 def in_words(url: str) -> Iterator[None]:
-    """Turn whatever fsspec and the packages behind it raise about `url` into an InputError.
+    """Turn whatever fsspec and the packages behind it raise about `url` into an error of ours.
 
     Their own texts are left out: nobody knows what they quote.
     """
     try:
         yield
     except FileNotFoundError:
-        raise MissingObject(url) from None
+        raise missing_object(url) from None
     except PermissionError as error:
         raise InputError(
             f"access to {url} is denied{_code(error)}; check the credentials that fsspec finds for it, in the "
@@ -76,7 +83,7 @@ def in_words(url: str) -> Iterator[None]:
                 f"there are no credentials for {url}; set them as fsspec takes them, in the environment or its "
                 "configuration"
             ) from None
-        raise InputError(
+        raise NetworkError(
             f"{url} cannot be used: {type(error).__name__}{_code(error)}; check the network, the endpoint, the "
             "bucket's name and the credentials, and run the same command again"
         ) from None

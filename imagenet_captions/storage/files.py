@@ -17,8 +17,8 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import IO, Any
 
-from imagenet_captions.errors import InputError
-from imagenet_captions.storage.faults import MissingObject, reason_of
+from imagenet_captions.errors import InputError, NotFoundError
+from imagenet_captions.storage.faults import full_disk_in_words, missing_object, reason_of
 from imagenet_captions.storage.patterns import files_of
 from imagenet_captions.storage.places import is_remote
 from imagenet_captions.storage.remote import RemotePath, remove_all
@@ -45,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_partial(path)
-    with _private(path, _PARTIAL) as partial:
+    with full_disk_in_words(path), _private(path, _PARTIAL) as partial:
         yield partial
         with partial.open("rb") as written:
             os.fsync(written.fileno())
@@ -62,7 +62,7 @@ def new_file(path: Path) -> Iterator[Path]:
             yield local
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _private(path, _OWN) as own:
+        with full_disk_in_words(path), _private(path, _OWN) as own:
             yield own
 
 
@@ -95,7 +95,8 @@ def remove_half_written(folder: Path) -> None:
 def _to_put(path: RemotePath) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="imagenet-captions-") as scratch:
         local = Path(scratch) / "new"
-        yield local
+        with full_disk_in_words(local):
+            yield local
         path.put(local)
 
 
@@ -153,12 +154,12 @@ def require_there(path: Path, what: str) -> Path:
     """
     if is_remote(path):
         if not path.exists():
-            raise MissingObject(str(path))
+            raise missing_object(str(path))
         return path
     try:
         found = os.stat(path)  # noqa: PTH116
     except FileNotFoundError:
-        raise InputError(f"{what} {path} {_why_missing(path)}; check the path") from None
+        raise NotFoundError(f"{what} {path} {_why_missing(path)}; check the path") from None
     except OSError as error:
         raise InputError(f"{what} {path} cannot be read: {reason_of(error)}") from None
     if not (S_ISREG(found.st_mode) or S_ISDIR(found.st_mode)):

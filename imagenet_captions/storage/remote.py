@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.extras import how_to_install
-from imagenet_captions.storage.faults import MissingObject, in_words
+from imagenet_captions.storage.faults import in_words, missing_object
 from imagenet_captions.storage.ranges import Ranges
 
 # For the type checker it is a Path, whose methods it overrides with the same signatures. At run time it is none: what
@@ -64,8 +64,8 @@ def _how_to_read(scheme: str) -> str:
 class RemotePath(_Base):
     """A place behind a URL. Folders are what names have in common: nothing makes or removes them.
 
-    All requests go out when they are needed and nothing is remembered. Every fault is an InputError that names the
-    URL. Objects are written whole, by `put` and `write_text`: there is no opening to write.
+    All requests go out when they are needed and nothing is remembered. Every fault is an InputError or a NetworkError
+    that names the URL. Objects are written whole, by `put` and `write_text`: there is no opening to write.
     """
 
     def __init__(self, url: str, system: Any) -> None:
@@ -261,7 +261,7 @@ class RemotePath(_Base):
     def _size(self) -> int:
         info = self._info()
         if info is None:
-            raise MissingObject(str(self))
+            raise missing_object(str(self))
         if info.get("size") is None:
             raise InputError(f"the server does not say how large {self} is; download it first")
         return int(info["size"])

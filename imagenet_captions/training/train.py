@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
-from imagenet_captions.errors import InputError, StoppedEarly, quoted
+from imagenet_captions.errors import DiskFullError, InputError, StoppedEarly, quoted
 from imagenet_captions.models.checkpointing import checkpoint_blocks
 from imagenet_captions.models.save import save_model
 from imagenet_captions.models.threads import computing_threads
@@ -209,7 +209,7 @@ def in_words(settings: TrainSettings) -> Iterator[None]:
         if any(words in said for words in _NO_MEMORY):
             raise _out_of_memory(settings) from None
         if any(words in said for words in _NO_SPACE):
-            raise InputError(
+            raise DiskFullError(
                 f"{settings.out}: no space is left on the disk; the checkpoint before is whole: free some space and "
                 f"run the same command again"
             ) from None

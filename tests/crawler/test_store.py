@@ -14,7 +14,7 @@ import pytest
 
 from imagenet_captions.crawler.policy import State
 from imagenet_captions.crawler.store import Store, Stored, StoreReader, store_revision
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import DiskFullError, InputError
 
 
 @pytest.fixture
@@ -266,7 +266,7 @@ def test_a_full_disk_loses_nothing(small_disk: Path) -> None:
             store.save_answer(str(number), State.OK, os.urandom(3000), 1)
             saved.append(str(number))
 
-    with pytest.raises(InputError, match=r"the disk of the store .* is full .*; make room"), Store(path) as store:
+    with pytest.raises(DiskFullError, match=r"the disk of the store .* is full .*; make room"), Store(path) as store:
         fill(store)
     assert 20 < len(saved) < 300
     subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)

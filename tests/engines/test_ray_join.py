@@ -21,7 +21,7 @@ import pytest
 
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.engines.choose import EngineSettings, open_engine
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import ImagenetCaptionsError, InputError
 from tests.chain import stages_said
 from tests.command_line import HANGS_AFTER, run_cli_apart
 
@@ -138,7 +138,7 @@ def test_a_cluster_that_asks_for_another_token_is_one_sentence(
         monkeypatch.setenv(name, value)
     begun = time.monotonic()
     with (
-        pytest.raises(InputError, match=r"the Ray cluster at `ray_address` '127\.0\.0\.1:") as caught,
+        pytest.raises(ImagenetCaptionsError, match=r"the Ray cluster at `ray_address` '127\.0\.0\.1:") as caught,
         open_engine(EngineSettings("ray", head.address)),
     ):
         pass

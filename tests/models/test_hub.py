@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, NetworkError
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.pretrained.hub import reaching
 
@@ -66,7 +66,7 @@ def empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_hub_that_is_not_reached_is_one_sentence_and_soon(name: str) -> None:
     start = time.monotonic()
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(NetworkError) as caught:
         load_model(name)
     assert str(caught.value) == (
         f"{name} would come from a hub that cannot be reached from here;"

@@ -17,7 +17,7 @@ import pytest
 
 from imagenet_captions.dataset import plan
 from imagenet_captions.dataset import shard as shard_file
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import DiskFullError, InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.outcomes import Outcome
 from imagenet_captions.packager.package import Packaged, PackageSettings, package
@@ -282,7 +282,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(shard_file.Hashing, "write", full)
-    with pytest.raises(InputError, match="no space left to write"):
+    with pytest.raises(DiskFullError, match="no space left to write"):
         make(tmp_path)
     assert contents(tmp_path) == before
 
@@ -303,7 +303,7 @@ def test_a_file_limit_in_a_worker_is_a_full_disk(tmp_path: Path, workers: int) -
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=limit
     )
-    assert "InputError: no space left to write out (File too large)" in ended.stderr
+    assert "DiskFullError: no space left to write out (File too large)" in ended.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "captions.outcomes.parquet",
         "captions.parquet",

@@ -14,7 +14,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 
-from imagenet_captions.errors import InputError, shortened
+from imagenet_captions.errors import InputError, NetworkError, shortened
 
 # The hub's client is requests, httpx or httpx2, as its version has it: the base of its own error is its client's.
 _CLIENT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
@@ -41,9 +41,9 @@ def reaching(what: str, local: bool = False) -> Iterator[None]:
         if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
             raise InputError(f"the hub has no {what}, or wants a login for it; check the name, or {_INSTEAD}") from None
         if any(_is_refusal(cause) for cause in causes):
-            raise InputError(f"the hub refused {what} ({shortened(error)}); {_INSTEAD}") from None
+            raise NetworkError(f"the hub refused {what} ({shortened(error)}); {_INSTEAD}") from None
         if any(_is_unreached(cause) for cause in causes):
-            raise InputError(f"{what} would come from a hub that cannot be reached from here; {_INSTEAD}") from None
+            raise NetworkError(f"{what} would come from a hub that cannot be reached from here; {_INSTEAD}") from None
         raise
 
 

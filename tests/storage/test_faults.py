@@ -1,0 +1,75 @@
+"""Faults of disks, stores and networks are errors of ours, each of a class that says what can be done."""
+
+from __future__ import annotations
+
+import errno
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import imagenet_captions as ic
+from imagenet_captions.storage.faults import in_words, missing_object
+from imagenet_captions.storage.files import new_file, replacing, require_there
+from imagenet_captions.storage.places import place
+
+
+@pytest.mark.parametrize("writing", [replacing, new_file])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_has_a_class_of_its_own(tmp_path: Path, writing: Any, number: int) -> None:
+    path = tmp_path / "out.csv"
+    with pytest.raises(ic.DiskFullError, match=rf"^{path}: .*free some and run") as caught, writing(path):
+        raise OSError(number, "full")
+    assert isinstance(caught.value, OSError)
+    assert caught.value.exit_code == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def write_through(path: Path, device: str) -> None:
+    path.symlink_to(device)
+    path.write_text("text")
+
+
+def test_a_full_disk_is_said_of_the_file_that_is_wanted(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ic.DiskFullError, match=f"^{tmp_path}/out.csv: no space is left"),
+        replacing(tmp_path / "out.csv") as partial,
+    ):
+        write_through(partial, "/dev/full")
+
+
+def test_another_fault_of_the_system_stays_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="loop") as caught, replacing(tmp_path / "out.csv"):
+        raise OSError(errno.ELOOP, "loop")
+    assert not isinstance(caught.value, ic.ImagenetCaptionsError)
+
+
+@pytest.mark.parametrize("where", ["nowhere", "memory://nowhere/x"])
+def test_what_is_not_there_is_a_file_not_found(where: str) -> None:
+    with pytest.raises(ic.NotFoundError, match="does not exist") as caught:
+        require_there(place(where), "the list")
+    assert isinstance(caught.value, ic.InputError)
+    assert isinstance(caught.value, FileNotFoundError)
+
+
+@pytest.mark.parametrize("fault", [ConnectionError("reset"), TimeoutError("late"), OSError("odd")])
+def test_a_fault_behind_a_network_is_a_network_error(fault: OSError) -> None:
+    with (
+        pytest.raises(ic.NetworkError, match=f"s3://b/x cannot be used: {type(fault).__name__}") as caught,
+        in_words("s3://b/x"),
+    ):
+        raise fault
+    assert not isinstance(caught.value, ic.InputError)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("error", [missing_object("s3://b/x"), ic.DiskFullError("x: full"), ic.NetworkError("x fails")])
+def test_an_error_comes_whole_out_of_a_worker(error: Exception) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again)) == (type(error), str(error))
+
+
+def test_every_class_has_the_one_root() -> None:
+    for name in ("InputError", "NotFoundError", "NetworkError", "DiskFullError", "StoppedEarly"):
+        assert issubclass(getattr(ic, name), ic.ImagenetCaptionsError)
