@@ -28,7 +28,7 @@ class Apart:
 
 
 def differences(first: Run, second: Run, amounts: Mapping[str, Amount], model: str | None = None) -> tuple[Apart, ...]:
-    """Return all differences between two runs of one seed, by the names that `train --show` uses."""
+    """Return all differences between two runs of one seed, by the names that recipes use."""
     runs = first, second
     sizes = [amounts[run.model_of or run.name] for run in runs]
     one, other = (

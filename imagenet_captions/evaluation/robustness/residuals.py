@@ -1,4 +1,4 @@
-"""How well a fit describes ordinary models: their mean residuals along the x axis, for `--explain-fit`."""
+"""How well a fit describes ordinary models: their mean residuals along the x axis."""
 
 from __future__ import annotations
 
