@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from imagenet_captions.captions import mentions
+from imagenet_captions.engines.local import in_batches
 from imagenet_captions.imagenet import classes as imagenet
 from imagenet_captions.imagenet.class_names import plurals
 from imagenet_captions.images.examples import Class, Texts
@@ -34,14 +34,8 @@ def text_labels(texts: Iterable[Texts], classes: Sequence[Class]) -> Ints:
         find = _imagenet_finder({known[each.key]: place for place, each in enumerate(classes)})
     else:
         find = _plain_finder(classes)
-    rows = iter(texts)
-    found = [find(batch) for batch in _batches(rows)]
+    found = map(find, in_batches(texts, _AT_ONCE))
     return np.concatenate([np.empty(0, np.int64), *found])
-
-
-def _batches(rows: Iterator[Texts]) -> Iterator[list[Texts]]:
-    while batch := list(islice(rows, _AT_ONCE)):
-        yield batch
 
 
 def _imagenet_finder(place: dict[int, int]) -> Callable[[list[Texts]], Ints]:

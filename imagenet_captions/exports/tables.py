@@ -12,7 +12,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.exports.delimited import protect, verify_delimited, write_delimited
 from imagenet_captions.exports.rows import Job
 from imagenet_captions.images.sources import open_images
-from imagenet_captions.images.sources.folders import FolderImages
+from imagenet_captions.images.sources.formats import FolderImages
 from imagenet_captions.storage.files import remove_tree
 
 

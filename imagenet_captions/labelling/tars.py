@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from imagenet_captions.engines.local import in_batches
+from imagenet_captions.images.readers.samples import Sample, json_object, read_samples
 from imagenet_captions.images.readers.tars import TarReader
 from imagenet_captions.storage.progress import track
 
@@ -42,63 +44,35 @@ class TarTable:
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield batches of the samples of all tars, in order; a sample without any text is skipped and counted."""
-        held: list[dict[str, Any]] = []
-        for path in track(self._paths, "read", len(self._paths), "tars"):
-            for sample in self._samples(path):
-                held.append(sample)
-                if len(held) == rows:
-                    yield pa.RecordBatch.from_pylist(held, schema=self.schema)
-                    held = []
-        if held:
-            yield pa.RecordBatch.from_pylist(held, schema=self.schema)
+        samples = chain.from_iterable(map(self._samples, track(self._paths, "read", len(self._paths), "tars")))
+        for batch in in_batches(samples, rows):
+            yield pa.RecordBatch.from_pylist(batch, schema=self.schema)
 
     def _samples(self, path: Path) -> Iterator[dict[str, Any]]:
         with TarReader(path) as tar:
-            for sample in tar.samples(_MEMBERS, _LARGEST_MEMBER):
-                yield from self._sample(sample.key, path, sample.contents)
-
-    def _sample(self, key: str, path: Path, members: dict[str, bytes]) -> Iterator[dict[str, Any]]:
-        said = _object(members.get("json", b"{}"))
-        if said is None:
-            self.skipped["a .json that is no JSON object"] += 1
-            return
-        texts = {name: said[name] for name in _TEXTS if isinstance(said.get(name), str)}
-        tags = said.get("tags")
-        if "txt" in members:
-            texts["txt"] = members["txt"].decode("utf-8", "replace")
-        if not texts and not tags:
-            self.skipped["a sample without text"] += 1
-            return
-        label = members.get("cls", b"").strip()
-        yield {
-            "__key__": key,
-            "__tar__": path.name,
-            **texts,
-            "tags": [str(tag) for tag in tags] if isinstance(tags, list) else None,
-            "wnid": said["wnid"] if isinstance(said.get("wnid"), str) else None,
-            "label": int(label) if label.isdigit() and len(label) < 9 else _whole(said.get("label")),
-        }
+            for sample in read_samples(tar, _MEMBERS, _LARGEST_MEMBER):
+                said = json_object(sample.contents.get("json", b"{}"))
+                if said is None:
+                    self.skipped["a .json that is no JSON object"] += 1
+                elif (row := _row(sample, said)) is None:
+                    self.skipped["a sample without text"] += 1
+                else:
+                    yield {"__key__": sample.key, "__tar__": path.name, **row}
 
 
-def _object(text: bytes) -> dict[str, Any] | None:
-    try:
-        # Half a surrogate pair can be written in JSON, but not in Arrow.
-        value = json.loads(text.decode("utf-8", "replace"), parse_int=_bounded)
-    except (ValueError, RecursionError):
+def _row(sample: Sample, said: dict[str, Any]) -> dict[str, Any] | None:
+    texts = {name: said[name] for name in _TEXTS if isinstance(said.get(name), str)}
+    if "txt" in sample.contents:
+        texts["txt"] = sample.contents["txt"].decode("utf-8", "replace")
+    tags, wnid, label = said.get("tags"), said.get("wnid"), sample.label()
+    if not texts and not tags:
         return None
-    if not isinstance(value, dict):
-        return None
-    return {name: _storable(each) for name, each in value.items()}
-
-
-def _bounded(digits: str) -> int | None:
-    return int(digits) if len(digits) < 18 else None
-
-
-def _storable(value: Any) -> Any:
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()
-    return [_storable(each) for each in value] if isinstance(value, list) else value
+    return {
+        **texts,
+        "tags": [str(tag) for tag in tags] if isinstance(tags, list) else None,
+        "wnid": wnid if isinstance(wnid, str) else None,
+        "label": _whole(said.get("label")) if label is None else label,
+    }
 
 
 def _whole(value: Any) -> int | None:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from imagenet_captions.engines.local import in_batches
 from imagenet_captions.sources.yfcc import layout as yfcc
 from imagenet_captions.storage.progress import open_watched
 
@@ -33,23 +34,19 @@ class YfccTable:
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield batches; a line of another number of fields is skipped and counted."""
-        held: list[dict[str, str | list[str]]] = []
+        for batch in in_batches(self._rows(), rows):
+            yield pa.RecordBatch.from_pylist(batch, schema=self.schema)
+
+    def _rows(self) -> Iterator[dict[str, str | list[str]]]:
         with open_watched(self._path, f"read {self._path.name}") as plain, _unpacked(plain, self._path) as opened:
             for line in opened:
                 fields = line.rstrip(b"\r\n").decode("utf-8", "replace").split("\t")
                 if len(fields) not in _FIELDS:
                     self.skipped["not a line of 25 or 23 fields"] += 1
-                    continue
-                row = yfcc.named(fields)
-                if row["marker"] == yfcc.VIDEO:
+                elif (row := yfcc.named(fields))["marker"] == yfcc.VIDEO:
                     self.skipped["a video"] += 1
-                    continue
-                held.append({name: _value(name, row[name]) for name in _COLUMNS})
-                if len(held) == rows:
-                    yield pa.RecordBatch.from_pylist(held, schema=self.schema)
-                    held = []
-        if held:
-            yield pa.RecordBatch.from_pylist(held, schema=self.schema)
+                else:
+                    yield {name: _value(name, row[name]) for name in _COLUMNS}
 
 
 def is_yfcc(path: Path) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.crawler.matching.url_lines import as_text
 from imagenet_captions.crawler.matching.url_lists import read_blocks
+from imagenet_captions.engines.local import in_batches
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.readers.kinds import Kind, kind_of
 from imagenet_captions.images.readers.parquet import named_images, read_paths
@@ -47,8 +47,7 @@ def is_list(path: Path) -> bool:
 
 
 def _batched(names: Iterable[str]) -> Iterator[pa.StringArray]:
-    iterator = iter(names)
-    while chunk := list(islice(iterator, _BATCH)):
+    for chunk in in_batches(names, _BATCH):
         # A file's name may hold bytes that are not UTF-8; Python keeps them as lone surrogates.
         yield pa.array([name.encode("utf-8", "replace") for name in chunk], pa.binary()).cast(pa.string())
 

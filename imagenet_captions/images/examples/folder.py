@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imagenet_captions.engines.local import in_batches
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, is_wnid, wnid_of
 from imagenet_captions.images.examples.classes_of import by_key
@@ -27,10 +27,7 @@ def open_folder(source: Path) -> StoredExamples:
     without folders the wnid in the file's name, and else none. The classes are those of the folders there are, sorted,
     a folder without images included.
     """
-    found = _images(source)
-    batches = []
-    while batch := list(islice(found, _BATCH)):
-        batches.append(pa.RecordBatch.from_pylist(batch, schema=_SCHEMA))
+    batches = [pa.RecordBatch.from_pylist(batch, schema=_SCHEMA) for batch in in_batches(_images(source), _BATCH)]
     table = pa.Table.from_batches(batches, _SCHEMA)
     if not len(table):
         raise InputError(f"the folder {source} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); check the path")

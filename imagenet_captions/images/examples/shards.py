@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, image_id, wnid_
 from imagenet_captions.images.examples.classes_of import Labels, by_number, named_classes
 from imagenet_captions.images.examples.example import Class, Rows, Texts
 from imagenet_captions.images.examples.stored import FileImages, OpenFiles, StoredExamples, ids_of
-from imagenet_captions.images.readers.tars import Member, Sample, TarReader
+from imagenet_captions.images.readers.samples import json_object, read_samples
+from imagenet_captions.images.readers.tars import Member, TarReader
 from imagenet_captions.storage.progress import track
 
 _TEXT, _JSON, _LABEL = "txt", "json", "cls"
@@ -64,12 +64,13 @@ def _index(path: Path) -> _Shard:
     keys, labels, left_out = [], [], 0
     places: list[tuple[int, ...]] = []
     with TarReader(path) as tar:
-        for sample in tar.samples({_LABEL}, _LONGEST_LABEL):
+        for sample in read_samples(tar, {_LABEL}, _LONGEST_LABEL):
             if not (images := sample.images()):
                 left_out += 1
                 continue
             keys.append(sample.key)
-            labels.append(_label(sample))
+            label = sample.label()
+            labels.append(-1 if label is None else label)
             text, said = (sample.members.get(name, _ABSENT) for name in (_TEXT, _JSON))
             places.append((*images[0][1:], *text[1:], *said[1:]))
     return _Shard(
@@ -78,11 +79,6 @@ def _index(path: Path) -> _Shard:
         np.array(labels, np.int64),
         left_out,
     )
-
-
-def _label(sample: Sample) -> int:
-    digits = sample.contents.get(_LABEL, b"").strip()
-    return int(digits) if digits.isdigit() else -1
 
 
 class SampleTexts:
@@ -108,11 +104,7 @@ class SampleTexts:
 
     def said(self, row: int) -> dict[str, Any]:
         """What the sample's .json says; nothing if it has none that can be read."""
-        try:
-            value = json.loads(self._member(row, 2) or b"{}")
-        except (ValueError, RecursionError):
-            return {}
-        return value if isinstance(value, dict) else {}
+        return json_object(self._member(row, 2) or b"") or {}
 
     def _member(self, row: int, at: int) -> bytes | None:
         offset, size = self._places[row, at : at + 2].tolist()

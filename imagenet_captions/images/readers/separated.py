@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from imagenet_captions.engines.local import in_batches
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.progress import open_watched
 
@@ -40,20 +41,19 @@ class SeparatedTable:
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield batches of at most so many rows. Raises InputError for a quote that is never closed."""
+        for batch in in_batches(self._whole_rows(), rows):
+            columns = [pa.array(column, pa.string()) for column in zip(*batch, strict=True)]
+            yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+    def _whole_rows(self) -> Iterator[list[str]]:
         width = len(self.schema)
-        held: list[list[str]] = []
         for row in self._rows():
             if self._fill and 0 < len(row) < width:
                 row += [""] * (width - len(row))
             if len(row) == width:
-                held.append(row)
+                yield row
             elif row:
                 self.skipped["another number of fields than the header"] += 1
-            if len(held) == rows:
-                yield self._batch(held)
-                held = []
-        if held:
-            yield self._batch(held)
 
     def _rows(self) -> Iterator[list[str]]:
         before = csv.field_size_limit(_LONGEST_FIELD)
@@ -79,7 +79,3 @@ class SeparatedTable:
 
     def _open_quote(self, after: int, fault: object) -> InputError:
         return InputError(f"{self._path} cannot be read from line {after + 1:,} on ({fault}); a quote mark may be open")
-
-    def _batch(self, rows: list[list[str]]) -> pa.RecordBatch:
-        columns = [pa.array(column, pa.string()) for column in zip(*rows, strict=True)]
-        return pa.RecordBatch.from_arrays(columns, schema=self.schema)

@@ -7,13 +7,11 @@ https://www.gnu.org/software/tar/manual/html_node/Standard.html and POSIX.1-2001
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
 from imagenet_captions.images.readers.kinds import compressed, is_compressed
 from imagenet_captions.storage.places import is_remote
 
@@ -34,24 +32,6 @@ class Member(NamedTuple):
     name: str
     offset: int
     size: int
-
-
-@dataclass
-class Sample:
-    """The members that share a key, as WebDataset puts them together: 00000017.jpg, 00000017.json.
-
-    `members` has the first one of every suffix, in lower case and without its dot. `contents` are the bytes of those
-    that the reader asked for. `tar` is the name of the inner tar around them, None for none.
-    """
-
-    key: str
-    tar: str | None = None
-    members: dict[str, Member] = field(default_factory=dict)
-    contents: dict[str, bytes] = field(default_factory=dict)
-
-    def images(self) -> list[Member]:
-        """Return the members whose suffixes are those of images."""
-        return [member for suffix, member in self.members.items() if f".{suffix}" in IMAGE_SUFFIXES]
 
 
 class TarReader:
@@ -92,32 +72,6 @@ class TarReader:
                     yield member.name, inner
             else:
                 yield None, member
-
-    def samples(self, read: Container[str] = (), largest: int = 0) -> Iterator[Sample]:
-        """Yield the members grouped by key, a key ending at the first dot of a file's name as in WebDataset.
-
-        Members without a dot, and hidden files such as ._00000017.jpg, are in no sample. The contents of members with a
-        suffix in `read` and of at most `largest` bytes are read along.
-        """
-        sample = Sample("")
-        for tar, member in self.members():
-            name = member.name
-            base = name.rfind("/") + 1
-            dot = name.find(".", base)
-            if dot <= base:
-                continue
-            if name[:dot] != sample.key or tar != sample.tar:
-                if sample.members:
-                    yield sample
-                sample = Sample(name[:dot], tar)
-            suffix = name[dot + 1 :].lower()
-            if suffix in sample.members:
-                continue
-            sample.members[suffix] = member
-            if suffix in read and member.size <= largest:
-                sample.contents[suffix] = self.read(member.offset, member.size)
-        if sample.members:
-            yield sample
 
     def _members(self, start: int, stop: int, what: str) -> Iterator[Member]:
         at, name, size, sparse = start, "", -1, False

@@ -5,11 +5,11 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
 
+from imagenet_captions.engines.local import in_batches
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.images.sources.opening import open_images
 from imagenet_captions.images.sources.source import ImageQuery
@@ -37,11 +37,8 @@ class ImageIndex:
 
         An image that lies in a folder of another class is left out, as in packaging.
         """
-        found = self._keys()
-        batches = [pa.array([], pa.string())]
-        while batch := list(islice(found, _BATCH)):
-            batches.append(pa.array(batch, pa.string()))
-        return pa.chunked_array(batches).unique()
+        batches = [pa.array(batch, pa.string()) for batch in in_batches(self._keys(), _BATCH)]
+        return pa.chunked_array(batches, pa.string()).unique()
 
     def read(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
         """Yield the images of these names, in the order of the source; a name may come twice."""

@@ -8,10 +8,8 @@ from pathlib import Path
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import image_id
 from imagenet_captions.images.readers.kinds import Kind, compressed, kind_of, look_into
-from imagenet_captions.images.sources.folders import FolderImages
+from imagenet_captions.images.sources.formats import FolderImages, ParquetImages, TarImages
 from imagenet_captions.images.sources.source import ImageSource, no_names, photo_id
-from imagenet_captions.images.sources.tables import ParquetImages
-from imagenet_captions.images.sources.tars import TarImages
 from imagenet_captions.storage.files import require_there
 from imagenet_captions.storage.patterns import files_of
 

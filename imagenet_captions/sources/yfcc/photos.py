@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 
+from imagenet_captions.engines.local import in_batches
 from imagenet_captions.flickr.addresses import read_address
 from imagenet_captions.flickr.licenses import LICENSES
 from imagenet_captions.flickr.photo_record import LATEST_POSIX_TIME, PhotoRecord
@@ -72,14 +73,7 @@ def read_photo(row: Mapping[str, str]) -> Photo | str:
 
 def photo_batches(photos: Iterable[Photo]) -> Iterator[pa.RecordBatch]:
     """Photos as PHOTOS batches."""
-    held: list[Photo] = []
-    for photo in photos:
-        held.append(photo)
-        if len(held) == _BATCH_ROWS:
-            yield _batch(held)
-            held = []
-    if held:
-        yield _batch(held)
+    yield from map(_batch, in_batches(photos, _BATCH_ROWS))
 
 
 def _batch(photos: list[Photo]) -> pa.RecordBatch:

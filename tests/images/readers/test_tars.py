@@ -151,22 +151,3 @@ def test_compressed_tars_are_refused(tmp_path: Path, pack: Callable[[bytes], byt
     (tmp_path / "x.tar").write_bytes(pack(tar_of({"a.jpg": b"x"})))
     with pytest.raises(InputError, match=r"is compressed, .*; unpack it"):
         files_of(tmp_path / "x.tar")
-
-
-def test_samples_of_webdataset(tmp_path: Path) -> None:
-    members = {
-        "a/0.cls": b"7",
-        "a/0.JPG": b"0",
-        "a/._0.jpg": b"of macOS",
-        "a/0.seg.png": b"no ending of an image",
-        "a/0.png": b"another",
-        "README": b"",
-        "b/0.txt": b"words",
-        "b/0.json": b"too long to be read",
-    }
-    (tmp_path / "x.tar").write_bytes(tar_of(members))
-    with TarReader(tmp_path / "x.tar") as tar:
-        first, second = tar.samples({"cls", "txt", "json"}, 5)
-    assert (first.key, list(first.members), first.contents) == ("a/0", ["cls", "jpg", "seg.png", "png"], {"cls": b"7"})
-    assert [each.name for each in first.images()] == ["a/0.JPG", "a/0.png"]
-    assert (second.key, list(second.members), second.contents) == ("b/0", ["txt", "json"], {"txt": b"words"})
