@@ -11,7 +11,7 @@ _HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060
 
 
 def escape(text: str, longest: int = 500) -> str:
-    """Return a text that Markdown shows unchanged; invisible characters become their number, such as \x0a.
+    """Return a text that Markdown shows unchanged; invisible characters become their number, such as \\x0a.
 
     >>> escape("<b>*me*</b>")
     '&lt;b&gt;\\\\*me\\\\*&lt;/b&gt;'
