@@ -81,7 +81,7 @@ class AblationPreset:
         if epochs is None:
             return self
         if epochs < 1:
-            raise InputError(f"`epochs` {epochs} is not possible; give 1 or more")
+            raise InputError(f"`epochs` must be at least 1, not {epochs}")
         return replace(self, budgets={role: replace(each, epochs=epochs) for role, each in self.budgets.items()})
 
     def with_prompts(self, prompts: str | None) -> AblationPreset:

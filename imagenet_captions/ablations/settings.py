@@ -62,16 +62,16 @@ class AblateSettings:
             if factor not in FACTORS:
                 raise InputError(f"there is no factor {quoted(factor)}; give one of {', '.join(FACTORS)}, or all")
         if not 1 <= self.seeds <= 100:
-            raise InputError(f"`seeds` {self.seeds} is not possible; give 1 to 100")
+            raise InputError(f"`seeds` must be 1 to 100, not {self.seeds}")
         for name in ("devices", "nodes"):
             if getattr(self, name) < 1:
-                raise InputError(f"`{name}` {getattr(self, name)} is not possible; give 1 or more")
+                raise InputError(f"`{name}` must be at least 1, not {getattr(self, name)}")
         if self.threads is not None and self.threads < 1:
-            raise InputError(f"`threads` {self.threads} is not possible; give 1 or more")
+            raise InputError(f"`threads` must be at least 1, not {self.threads}")
         if self.accumulate is not None and self.accumulate < 1:
-            raise InputError(f"`accumulate` {self.accumulate} is not possible; give 1 or more")
+            raise InputError(f"`accumulate` must be at least 1, not {self.accumulate}")
         if self.workers < 0:
-            raise InputError(f"`workers` {self.workers} is not possible; give 0 or more")
+            raise InputError(f"`workers` must be at least 0, not {self.workers}")
         for name, path in (self.tests or {}).items():
             if files_of(path) is None:
                 require_there(path, f"`tests` {name}:")

@@ -58,7 +58,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.per_class is not None and self.per_class < 1:
-            raise InputError(f"`per_class` {self.per_class} is not possible; give 1 or more")
+            raise InputError(f"`per_class` must be at least 1, not {self.per_class}")
         if isinstance(self.sample, int) and self.sample < 1:
             raise InputError(f"`sample` {self.sample} is not possible; give 1 row or more, or a share such as 0.1")
         if isinstance(self.sample, float) and not 0 < self.sample <= 1:

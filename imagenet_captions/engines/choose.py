@@ -24,7 +24,7 @@ class EngineSettings:
         if self.workers is not None:
             check_workers(self.workers)
         if self.engine not in NAMES:
-            raise InputError(f"`engine` {quoted(self.engine)} is not possible; give one of {', '.join(NAMES)}")
+            raise InputError(f"`engine` must be one of {', '.join(NAMES)}, not {quoted(self.engine)}")
         if self.ray_address is not None and self.engine != "ray":
             raise InputError("`ray_address` means nothing without `engine='ray'`; give both, or neither")
 

@@ -65,7 +65,7 @@ def check_workers(workers: int) -> int:
     2
     """
     if workers < 1:
-        raise InputError(f"`workers` {workers} is not possible; give 1 or more")
+        raise InputError(f"`workers` must be at least 1, not {workers}")
     return workers
 
 

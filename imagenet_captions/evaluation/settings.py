@@ -64,11 +64,11 @@ class Reading:
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
-            raise InputError(f"`batch_size` {self.batch_size} is not possible; give 1 or more")
+            raise InputError(f"`batch_size` must be at least 1, not {self.batch_size}")
         if self.workers < 0:
-            raise InputError(f"`workers` {self.workers} is not possible; give 0 or more")
+            raise InputError(f"`workers` must be at least 0, not {self.workers}")
         if self.threads is not None and self.threads < 1:
-            raise InputError(f"`threads` {self.threads} is not possible; give 1 or more")
+            raise InputError(f"`threads` must be at least 1, not {self.threads}")
 
     def torch_device(self) -> torch.device:
         """Return the device; raises InputError if this machine does not have it."""

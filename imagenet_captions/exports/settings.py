@@ -54,7 +54,7 @@ class ExportSettings:
     def __post_init__(self) -> None:
         check_workers(self.workers)
         if self.to not in TARGETS:
-            raise InputError(f"`to` {quoted(self.to)} is not possible; give one of {', '.join(TARGETS)}")
+            raise InputError(f"`to` must be one of {', '.join(TARGETS)}, not {quoted(self.to)}")
         for name, targets in _WITH.items():
             if getattr(self, name) is not None and self.to not in targets:
                 raise InputError(
@@ -67,7 +67,7 @@ class ExportSettings:
         if self.path_prefix is not None:
             refuse_secrets(self.path_prefix)  # it would stand in every line
         if self.shard_size is not None and self.shard_size < 1:
-            raise InputError(f"`shard_size` {self.shard_size} is not possible; give 1 or more")
+            raise InputError(f"`shard_size` must be at least 1, not {self.shard_size}")
 
     def recorded(self, own_caption: str) -> dict[str, Any]:
         """What stands in the receipt: everything that shows in the result, but for where the images lie."""

@@ -51,7 +51,7 @@ class PackageSettings:
     def __post_init__(self) -> None:
         check_workers(self.workers)
         if self.missing not in MISSING:
-            raise InputError(f"`missing` {self.missing!r} is not possible; give one of {', '.join(MISSING)}")
+            raise InputError(f"`missing` must be one of {', '.join(MISSING)}, not {self.missing!r}")
 
 
 @dataclass(frozen=True)

@@ -72,16 +72,16 @@ class Recipe:
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
-                raise InputError(f"`{name}` {getattr(self, name)!r} is not possible; give one of {', '.join(choices)}")
+                raise InputError(f"`{name}` must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
         for name in ("batch_size", "epochs", "accumulate"):
             if getattr(self, name) < 1:
-                raise InputError(f"`{name}` {getattr(self, name)} is not possible; give 1 or more")
+                raise InputError(f"`{name}` must be at least 1, not {getattr(self, name)}")
         for name in ("warmup_steps", "warmup_epochs", "lr", "weight_decay"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise InputError(f"`{name}` {getattr(self, name)} is not possible; give 0 or more")
+                raise InputError(f"`{name}` must be at least 0 and finite, not {getattr(self, name)}")
         self._check_regularisation()
         if self.clip_norm is not None and not self.clip_norm > 0:
-            raise InputError(f"`clip_norm` {self.clip_norm} is not possible; give a number above 0")
+            raise InputError(f"`clip_norm` must be above 0, not {self.clip_norm}")
         if self.batch_size % self.accumulate:
             raise InputError(
                 f"`batch_size` {self.batch_size} cannot be split into {self.accumulate} equal micro-batches; "
@@ -92,14 +92,14 @@ class Recipe:
 
     def _check_regularisation(self) -> None:
         if not 0 <= self.min_lr <= self.lr:
-            raise InputError(f"`min_lr` {self.min_lr} is not possible; give 0 to the learning rate of {self.lr}")
+            raise InputError(f"`min_lr` must be from 0 to the learning rate of {self.lr}, not {self.min_lr}")
         for name in ("label_smoothing", "drop_path"):
             if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"`{name}` {getattr(self, name)} is not possible; give 0 or more, below 1")
+                raise InputError(f"`{name}` must be at least 0 and below 1, not {getattr(self, name)}")
         if not (math.isfinite(self.mixup) and self.mixup >= 0):
-            raise InputError(f"`mixup` {self.mixup} is not possible; give 0 or more")
+            raise InputError(f"`mixup` must be at least 0 and finite, not {self.mixup}")
         if len(self.randaugment) not in (0, 2):
-            raise InputError(f"`randaugment` {self.randaugment} is not possible; give operations and strength, or none")
+            raise InputError(f"`randaugment` must be operations and strength, or none, not {self.randaugment}")
 
 
 _CHOICES = {

@@ -95,7 +95,7 @@ class TrainSettings:
     def _check_at_least(self, name: str, least: int) -> None:
         value = getattr(self, name)
         if value < least:
-            raise InputError(f"`{name}` {value} is not possible; give {least} or more")
+            raise InputError(f"`{name}` must be at least {least}, not {value}")
 
 
 def check_share(recipe: Recipe, processes: int) -> None:
@@ -110,7 +110,7 @@ def check_share(recipe: Recipe, processes: int) -> None:
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise InputError(f"`{name}` {quoted(value)} is not possible; give one of {', '.join(choices)}")
+        raise InputError(f"`{name}` must be one of {', '.join(choices)}, not {quoted(value)}")
 
 
 def settings_record(settings: TrainSettings) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def write_release(path: Path, content: bytes = b"") -> Path:
         ("build --out x --release nothing.json", "nothing.json does not exist"),
         ("build --out x --release bad.json", "does not hold a JSON list"),
         ("build --out x --release r.json --caption subtitle", "there is no caption field 'subtitle'"),
-        ("build --out x --release r.json --workers 0", "--workers 0 is not possible"),
+        ("build --out x --release r.json --workers 0", "--workers must be at least 1, not 0"),
         ("build --out x --release r.json --images nowhere", "nowhere does not exist"),
         ("build --out x --release r.json --images empty", "no image"),
         ("build --out full --release r.json", "full"),

@@ -128,7 +128,7 @@ def test_workers_mean_one_thing_and_default_to_the_cores(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("arguments", ["train d --objective simclr", "evaluate m --on a=b", "ablate size d"])
 def test_no_worker_at_all_is_refused(arguments: str) -> None:
     pytest.importorskip("torch")
-    told = "imagenet-captions: --workers 0 is not possible; give 1 or more\n"
+    told = "imagenet-captions: --workers must be at least 1, not 0\n"
     assert run(*arguments.split(), "--out", "x", "--workers", "0") == (2, told)
 
 

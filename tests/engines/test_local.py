@@ -74,5 +74,5 @@ def test_batches_travel_whole_and_slices_travel_alone(workers: int) -> None:
 
 
 def test_no_worker_is_refused() -> None:
-    with pytest.raises(InputError, match="`workers` 0 is not possible"):
+    with pytest.raises(InputError, match="`workers` must be at least 1, not 0"):
         engine.check_workers(0)

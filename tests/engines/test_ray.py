@@ -284,8 +284,8 @@ def test_an_address_without_a_cluster_is_one_sentence_at_once(address: str, sent
     ("settings", "sentence"),
     [
         ({"ray_address": "head:6379"}, "`ray_address` means nothing without `engine='ray'`"),
-        ({"engine": "spark"}, "`engine` 'spark' is not possible; give one of local, ray"),
-        ({"workers": 0}, "`workers` 0 is not possible"),
+        ({"engine": "spark"}, "`engine` must be one of local, ray, not 'spark'"),
+        ({"workers": 0}, "`workers` must be at least 1, not 0"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(settings: dict[str, str | int], sentence: str) -> None:

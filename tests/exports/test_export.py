@@ -84,14 +84,14 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path, pictures: Path, to: str)
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"to": "parquet"}, "give one of open-clip-csv, webdataset"),
+        ({"to": "parquet"}, "must be one of open-clip-csv, webdataset"),
         ({"to": "slim", "seed": 1}, "`seed` means nothing for `to='slim'`"),
         ({"to": "slim", "shard_size": 1}, "`shard_size` means nothing"),
         ({"to": "slim", "images": Path("x")}, "`images` means nothing"),
         ({"to": "webdataset", "path_prefix": "x"}, "`path_prefix` means nothing"),
         ({"to": "release-json", "caption": CaptionTemplate()}, "`caption` means nothing"),
         ({"to": "attribution", "caption": CaptionTemplate()}, "`caption` means nothing"),
-        ({"to": "webdataset", "shard_size": 0}, "`shard_size` 0 is not possible"),
+        ({"to": "webdataset", "shard_size": 0}, "`shard_size` must be at least 1, not 0"),
     ],
 )
 def test_a_setting_without_effect_is_refused(settings: dict[str, object], told: str) -> None:

@@ -284,7 +284,7 @@ def test_yfcc_metadata(tmp_path: Path, name: str, old: bool) -> None:
         (". --out x.parquet", "lies inside the input"),
         ("t.parquet --out x.parquet --text subtitle", "'subtitle' is no column of the table; it has 'key'"),
         ("t.parquet --out x.parquet --text key", "'key' holds no text"),
-        ("t.parquet --out x.parquet --workers 0", "`workers` 0 is not possible"),
+        ("t.parquet --out x.parquet --workers 0", "`workers` must be at least 1, not 0"),
         ("bad.parquet --out x.parquet", "is not a Parquet file"),
         ("bad.tar --out x.parquet", "is not a tar, or is cut off or damaged"),
         ("bad.bin --out x.parquet", "is no table that can be read"),

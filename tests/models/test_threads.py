@@ -74,7 +74,7 @@ def test_large_images_and_omp_num_threads_keep_pytorchs_number(monkeypatch: pyte
 
 def test_no_threads_are_refused(tmp_path: Path) -> None:
     changes: dict[str, Any] = {"threads": 0}
-    with pytest.raises(InputError, match="`threads` 0 is not possible; give 1 or more"):
+    with pytest.raises(InputError, match="`threads` must be at least 1, not 0"):
         settings(tmp_path, tmp_path / "run", **changes)
-    with pytest.raises(InputError, match="`threads` 0 is not possible; give 1 or more"):
+    with pytest.raises(InputError, match="`threads` must be at least 1, not 0"):
         Reading(threads=0)

@@ -176,13 +176,13 @@ def test_a_class_without_images(tmp_path: Path) -> None:
     ("change", "sentence"),
     [
         ({"batch_size": 9, "devices": 2}, "`batch_size` 9 cannot be shared by 2 processes"),
-        ({"devices": 0}, "`devices` 0 is not possible"),
-        ({"workers": -1}, "`workers` -1 is not possible"),
-        ({"steps": 0}, "`steps` 0 is not possible"),
+        ({"devices": 0}, "`devices` must be at least 1, not 0"),
+        ({"workers": -1}, "`workers` must be at least 0, not -1"),
+        ({"steps": 0}, "`steps` must be at least 1, not 0"),
         ({"accumulate": 8}, "`accumulate` 8 leaves one image a part"),
         ({"init": "a", "init_image": "b"}, "`init` and `init_image` both"),
         ({"init_image": "b", "recipe": "micro-simclr"}, "`init_image` is for the contrastive objective"),
-        ({"log": ("paper",)}, "`log` 'paper' is not possible"),
+        ({"log": ("paper",)}, "`log` must be one of"),
     ],
 )
 def test_settings_that_cannot_be(tmp_path: Path, change: dict[str, Any], sentence: str) -> None:

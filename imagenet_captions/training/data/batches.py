@@ -81,7 +81,7 @@ class LoaderSettings:
 
     def __post_init__(self) -> None:
         if self.workers < 0:
-            raise InputError(f"`workers` {self.workers} is not possible; give 0 (none beside this process) or more")
+            raise InputError(f"`workers` must be at least 0, not {self.workers}")
 
 
 class Loader:
