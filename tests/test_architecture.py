@@ -20,7 +20,6 @@ ABOVE = {"cli", "pipeline", *COMPOSING}
 # What may name flags: a command line of its own, commands that a file of ours quotes, and other programs' flags.
 WITH_FLAGS = {
     "demo/flickr_stand_in.py",
-    "exports/receipt.py",
     "exports/settings.py",
     "statistics/thumbnails.py",
     "ablations/reports/paper_robustness.py",

@@ -13,7 +13,6 @@ from imagenet_captions.dataset.folder import check_export_output, replacing_fold
 from imagenet_captions.dataset.manifest import read_manifest, unchanged
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.attribution import write_attribution
-from imagenet_captions.exports.receipt import about, mark_unfinished
 from imagenet_captions.exports.release_json import write_release
 from imagenet_captions.exports.rows import Job
 from imagenet_captions.exports.settings import (
@@ -26,10 +25,12 @@ from imagenet_captions.exports.settings import (
 )
 from imagenet_captions.exports.tables import write_open_clip, write_slim
 from imagenet_captions.exports.webdataset import write_webdataset
+from imagenet_captions.storage.file_names import MANIFEST
+from imagenet_captions.storage.files import sha256, write_json
 from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.places import place
-from imagenet_captions.storage.receipts import receipt_path, write_receipt
+from imagenet_captions.storage.receipts import FORMAT, VERSION, receipt_path, write_receipt
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def export(dataset: str | Path, out: str | Path, settings: ExportSettings, overw
             with replacing_folder(out) as folder, unchanged(dataset):
                 job, told = _begin(dataset, out, settings)
                 files = write_webdataset(job, folder)
-                mark_unfinished(receipt)
+                _mark_unfinished(receipt)
             write_receipt(receipt, files, {**told, "counts": dict(job.counts)})
         return Exported(dict(job.counts))
     write = _attribution(out) if settings.to == ATTRIBUTION else _FILES[settings.to]
@@ -92,7 +93,11 @@ def _begin(dataset: Path, out: Path, settings: ExportSettings) -> tuple[Job, dic
     manifest = read_manifest(dataset)
     if manifest.as_published and settings.caption is not None:
         settings = replace(settings, caption=settings.caption.with_camera_names())
-    told = about(dataset, out, settings, str(manifest.settings.get("caption")))
+    told = {
+        "inputs": {"dataset": sha256(dataset / MANIFEST)},
+        "settings": settings.recorded(str(manifest.settings.get("caption"))),
+        "command": settings.command(out),
+    }
     return Job(dataset, manifest, settings), told
 
 
@@ -101,3 +106,11 @@ def _attribution(out: Path) -> Callable[[Job, Path], None]:
     if suffix not in (".csv", ".md"):
         raise InputError(f"`to='attribution'` writes CSV or Markdown, by the name's ending; {out.name!r} has neither")
     return partial(write_attribution, markdown=suffix == ".md")
+
+
+def _mark_unfinished(receipt: Path) -> None:
+    """Say in the receipt of an exported folder that its files are about to take their place.
+
+    So a killed run leaves nothing that the next one would refuse, nor anything that passes for whole.
+    """
+    write_json(receipt, {"format": FORMAT, "version": VERSION, "unfinished": True})

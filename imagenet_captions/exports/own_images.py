@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.parquet_pages import UnreadablePages, values_in
 from imagenet_captions.errors import InputError
+from imagenet_captions.images.readers.parquet_pages import UnreadablePages, byte_ranges
 from imagenet_captions.images.sources import ByteRange
-from imagenet_captions.storage.parquet import parquet_file
-from imagenet_captions.storage.places import is_remote
-from imagenet_captions.storage.remote import RemotePath
+from imagenet_captions.storage.parquet import read_files
 
 _COLUMN = "image.bytes"
 
@@ -29,45 +24,22 @@ def byte_ranges_in_shards(shards: Sequence[Path]) -> dict[str, ByteRange]:
     ranges: dict[str, ByteRange] = {}
     for shard in shards:
         try:
-            if is_remote(shard):
-                ranges |= _ranges_in(shard, partial(_values_in_object, shard))
-                continue
-            with shard.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                ranges |= _ranges_in(shard, partial(values_in, mapped))
+            ids, places = _ids_with_image(shard), list(byte_ranges(shard, _COLUMN))
+            if len(ids) != len(places):
+                raise UnreadablePages
         except (UnreadablePages, IndexError, KeyError):
             raise InputError(
                 f"the images in {shard} are damaged, which `imagenet-captions verify {shard.parent.parent}` tells, or "
                 "not stored as this version stores them; package the dataset again, or give `images`"
             ) from None
+        name = str(shard)
+        ranges |= {image_id: ByteRange(name, *place) for image_id, place in zip(ids, places, strict=True)}
     return ranges
 
 
-def _values_in_object(shard: RemotePath, start: int, size: int, nullable: bool) -> Iterator[tuple[int, int]]:
-    """The same for a shard behind a URL: the lengths lie between the images, so the chunk is read for them."""
-    chunk = shard.fetch(start, start + size)
-    return ((start + offset, length) for offset, length in values_in(chunk, 0, size, nullable))
-
-
-def _ranges_in(shard: Path, values_of: Callable[[int, int, bool], Iterator[tuple[int, int]]]) -> dict[str, ByteRange]:
-    found: dict[str, ByteRange] = {}
-    with parquet_file(shard) as opened:
-        metadata = opened.metadata
-        (column,) = [at for at in range(metadata.num_columns) if metadata.schema.column(at).path == _COLUMN]
-        nullable = metadata.schema.column(column).max_definition_level > 0
-        for number in range(metadata.num_row_groups):
-            chunk = metadata.row_group(number).column(column)
-            if chunk.compression != "UNCOMPRESSED" or chunk.has_dictionary_page:
-                raise UnreadablePages
-            ids = _with_image(opened.read_row_group(number, columns=["image_id", "image.path"]))
-            values = list(values_of(chunk.data_page_offset, chunk.total_compressed_size, nullable))
-            if len(ids) != len(values):
-                raise UnreadablePages
-            name = str(shard)
-            found |= {image_id: ByteRange(name, *value) for image_id, value in zip(ids, values, strict=True)}
-    return found
-
-
-def _with_image(rows: pa.Table) -> list[str]:
-    """The ids of the rows that have an image: those that have its name."""
-    ids: list[str] = rows.filter(pc.struct_field(rows["image"], "path").is_valid())["image_id"].to_pylist()
+def _ids_with_image(shard: Path) -> list[str]:
+    """Return the ids of the rows that have an image: those that have its name."""
+    ids: list[str] = []
+    for rows in read_files([shard], columns=["image_id", "image.path"]):
+        ids += rows.filter(pc.struct_field(rows["image"], "path").is_valid())["image_id"].to_pylist()
     return ids

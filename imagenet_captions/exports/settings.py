@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -80,8 +81,12 @@ class ExportSettings:
             told["path_prefix"] = self.path_prefix
         return told
 
-    def flags(self) -> list[str]:
-        """The flags of the command that makes the same export again."""
+    def command(self, out: Path) -> str:
+        """Return the command that makes the same export again; paths of images and denylist are as they were given.
+
+        >>> ExportSettings("slim").command(Path("work/slim.csv"))
+        'imagenet-captions export DATASET --to slim --out slim.csv'
+        """
         webdataset = self.to == WEBDATASET
         values = {
             "--images": self.images,
@@ -91,5 +96,5 @@ class ExportSettings:
             "--seed": self.seed or 0 if webdataset else None,
             "--shard-size": self.shard_size or SAMPLES_A_SHARD if webdataset else None,
         }
-        given = ((flag, str(value)) for flag, value in values.items() if value is not None)
-        return ["--to", self.to, *chain.from_iterable(given)]
+        given = chain.from_iterable((flag, str(value)) for flag, value in values.items() if value is not None)
+        return shlex.join(["imagenet-captions", "export", "DATASET", "--to", self.to, *given, "--out", out.name])

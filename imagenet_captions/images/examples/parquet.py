@@ -13,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.parquet_pages import UnreadablePages
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
 from imagenet_captions.images.examples.classes_of import Labelled, by_key, by_number, class_of
@@ -38,6 +37,7 @@ from imagenet_captions.images.readers.parquet import (
     paths_only,
     struct_field,
 )
+from imagenet_captions.images.readers.parquet_pages import UnreadablePages
 from imagenet_captions.storage.parquet import read_metadata, read_schema, read_table, through_cache
 from imagenet_captions.storage.receipts import is_dataset
 

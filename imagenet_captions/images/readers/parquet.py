@@ -5,7 +5,6 @@ Packaging, training and id lists read such files with it.
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,10 +13,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.parquet_pages import UnreadablePages, values_in
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
-from imagenet_captions.storage.parquet import parquet_file, read_metadata, read_schema
+from imagenet_captions.images.readers import parquet_pages
+from imagenet_captions.storage.parquet import parquet_file, read_schema
 from imagenet_captions.storage.places import is_remote
 
 _ROWS_AT_ONCE = 64  # images in memory at a time, about 7 MB of ImageNet
@@ -121,16 +120,4 @@ def read_images(
 
 def byte_ranges(file: Path, column: str) -> npt.NDArray[np.int64]:
     """Return offset and size of every value of a column that is stored uncompressed; UnreadablePages for others."""
-    found: list[tuple[int, int]] = []
-    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        metadata = read_metadata(file)
-        leaves = [at for at in range(metadata.num_columns) if metadata.schema.column(at).path == column]
-        if not leaves:
-            raise UnreadablePages
-        nullable = metadata.schema.column(leaves[0]).max_definition_level > 0
-        for group in range(metadata.num_row_groups):
-            chunk = metadata.row_group(group).column(leaves[0])
-            if chunk.compression != "UNCOMPRESSED" or chunk.has_dictionary_page:
-                raise UnreadablePages
-            found += values_in(mapped, chunk.data_page_offset, chunk.total_compressed_size, nullable)
-    return np.array(found, np.int64).reshape(-1, 2)
+    return np.array(list(parquet_pages.byte_ranges(file, column)), np.int64).reshape(-1, 2)

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+from imagenet_captions.storage.parquet import read_metadata
+from imagenet_captions.storage.places import is_remote
 
 # Field ids of a PageHeader, and the kinds of Thrift's compact protocol.
 _PAGE_TYPE, _COMPRESSED_SIZE, _DATA_PAGE_HEADER = 1, 3, 5
@@ -22,6 +26,31 @@ _LENGTH = 4
 
 class UnreadablePages(Exception):
     """The column is not stored in the one way that is understood here."""
+
+
+def byte_ranges(file: Path, column: str) -> Iterator[tuple[int, int]]:
+    """Yield offset and size of every value of a column that is not null, in order.
+
+    Of a file behind a URL the column is requested, a row group at a time: the lengths lie between the values. Raises
+    UnreadablePages for a column that is not there, or is stored in another way.
+    """
+    metadata = read_metadata(file)
+    leaves = [at for at in range(metadata.num_columns) if metadata.schema.column(at).path == column]
+    if not leaves:
+        raise UnreadablePages
+    nullable = metadata.schema.column(leaves[0]).max_definition_level > 0
+    chunks = [metadata.row_group(group).column(leaves[0]) for group in range(metadata.num_row_groups)]
+    if any(chunk.compression != "UNCOMPRESSED" or chunk.has_dictionary_page for chunk in chunks):
+        raise UnreadablePages
+    spans = [(chunk.data_page_offset, chunk.total_compressed_size) for chunk in chunks]
+    if is_remote(file):
+        for start, size in spans:
+            found = values_in(file.fetch(start, start + size), 0, size, nullable)
+            yield from ((start + offset, length) for offset, length in found)
+        return
+    with file.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        for start, size in spans:
+            yield from values_in(mapped, start, size, nullable)
 
 
 def values_in(file: mmap.mmap | bytes, start: int, size: int, nullable: bool) -> Iterator[tuple[int, int]]:
