@@ -11,7 +11,6 @@ from typer.core import TyperCommand, TyperGroup
 
 from imagenet_captions.cli.flags import Flag, flags_of
 from imagenet_captions.cli.help import PROGRAM, command_help, program_help
-from imagenet_captions.cli.secrets import refuse_secrets_in
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, quoted, shortened
 
 # The class of click's that every version of typer raises, some out of a copy of click of their own.
@@ -26,6 +25,9 @@ SECTIONS = {
 
 # (command, old name of a flag): its name now. CHANGELOG.md has the same table.
 RENAMED = {("filter", "--only-ids"): "--ids", ("train", "--test"): "--on", ("ablate", "--test"): "--on"}
+
+# Flags whose values are searched for or written, and never opened: a URL in them may have a query.
+_TEXTS = ("--contains", "--matches", "--caption")
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,10 @@ class Group(TyperGroup):
         sections = {title: [(name, about[name]) for name in names] for title, names in SECTIONS.items()}
         formatter.write(program_help(self.help or "", sections))
 
+    def list_commands(self, ctx: Any) -> list[str]:
+        """List the commands in the order in which a user meets them, as a shell offers them."""
+        return [name for names in SECTIONS.values() for name in names]
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that the arguments begin with."""
         name = args[0]
@@ -98,7 +104,7 @@ class Group(TyperGroup):
         """Run the command line; a usage error is one line and exit code 2."""
         texts = list(sys.argv[1:] if args is None else args)
         try:
-            refuse_secrets_in(texts)
+            _refuse_secrets(texts)
             code = super().main(texts or ["--help"], PROGRAM, **{**settings, "standalone_mode": False})
         except typer.Abort:
             code = 130
@@ -107,6 +113,17 @@ class Group(TyperGroup):
         except ImagenetCaptionsError as error:
             code = _tell(str(error), error.exit_code)
         sys.exit(code or 0)
+
+
+def _refuse_secrets(arguments: Sequence[str]) -> None:
+    """Refuse a command line with a URL that may hold a secret, before a message could quote it."""
+    if not any(":" in argument or "%" in argument for argument in arguments):
+        return  # no URL, plain or encoded; the help stays as fast as it is
+    from imagenet_captions.storage.places import refuse_secrets
+
+    for before, argument in zip(("", *arguments), arguments, strict=False):
+        if before not in _TEXTS and not argument.startswith(tuple(f"{flag}=" for flag in _TEXTS)):
+            refuse_secrets(argument)
 
 
 def _tell(sentence: str, code: int) -> int:

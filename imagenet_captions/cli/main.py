@@ -8,7 +8,6 @@ import os
 from imagenet_captions.cli import (  # noqa: F401
     ablate,
     build,
-    diff,
     evaluate,
     export,
     filter,

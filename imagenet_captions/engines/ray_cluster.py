@@ -126,7 +126,11 @@ _QUIET = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Log what Ray prints on stdout of workers that died, for which it has no setting; what comes of it, we tell."""
+    """Log what Ray prints on stdout about workers that died; what comes of it, we say ourselves.
+
+    A thread of Ray's prints it by this private function whatever `log_to_driver` says, and Ray 2.60 has no setting,
+    variable or logger that stops it.
+    """
     module: Any = importlib.import_module("ray._private.worker")
     printing = getattr(module, "print_to_stdstream", None)
     if printing is None:

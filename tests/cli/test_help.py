@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from imagenet_captions.captions.caption_template import FIELDS as CAPTION_FIELDS
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.cli.flags import read_values
+from imagenet_captions.cli.group import SECTIONS
 from imagenet_captions.cli.help import CAPTIONS, EXAMPLES
 from imagenet_captions.cli.main import SPECS, app
 from imagenet_captions.dataset.filters import FIELDS, TEXT_FIELDS
@@ -86,6 +87,7 @@ def test_h_is_short_for_help(command: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
+        ("", [name for names in SECTIONS.values() for name in names]),
         ("fil", ["filter"]),
         ("export x --t", ["--to"]),
         ("export x --to ", ["open-clip-csv", "webdataset", "slim", "attribution", "release-json"]),
@@ -96,6 +98,6 @@ def test_h_is_short_for_help(command: tuple[str, ...]) -> None:
 )
 def test_a_shell_completes_commands_flags_and_choices(typed: str, offered: list[str]) -> None:
     words = f"imagenet-captions {typed}"
-    count = len(words.split()) - (not typed.endswith(" "))
+    count = len(words.split()) - (not words.endswith(" "))
     environment = {"COMP_WORDS": words, "COMP_CWORD": str(count), "_IMAGENET_CAPTIONS_COMPLETE": "complete_bash"}
     assert run(**environment).split() == offered
