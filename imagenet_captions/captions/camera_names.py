@@ -1,4 +1,4 @@
-"""File names that cameras give to photos; Flickr makes them the title when there is no other."""
+"""Recognize titles that are file names of cameras. Used by cleaning and by caption templates."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 import pyarrow as pa
 import pyarrow.compute as pc
 
-# Names that cameras, phones and their programs give to files; Flickr makes them the title when there is no other.
+# File names of cameras, phones and their programs; Flickr uses them as the title of a photo without one.
 _NAMES = (
     r"(?:IMG|IMAGE|PICT?|PICTURE|PHOTO|DSCN?|DSCF|DSCI|DCP|CIMG|IMGP|IMAG|KIF|PANO|PXL)[-_ ]?\d{3,12}",  # most makers
     r"(?:IMAGE|PICTURE|PHOTO|PIC)[-_ ]?\(?\d{1,4}\)?",  # "Picture 3", "Photo (12)": phones, webcams, scanners
-    r"(?:IMAGE|PICTURE|PHOTO)\.JPE?G",  # iPhones by mail; without the ending it may be meant
+    r"(?:IMAGE|PICTURE|PHOTO)\.JPE?G",  # iPhones by mail; without the ending it may be a real title
     r"(?:IMG|PXL|PANO|WP|VID)[-_]\d{8}[-_](?:\d{6,9}|WA\d{4}|\d{2,3})(?:_\w{1,12})?",  # Android, Pixel, WhatsApp, Lumia
     r"\d{8}_\d{6}",  # Samsung's phones
     r"_?MG_\d{4}",  # Canon, Adobe RGB
@@ -28,13 +28,13 @@ _COUNTER = r"(?:[-_ ]?\(\d{1,3}\)|[-_ ]\d{1,3})?"  # "IMG_1234 (2)", "DSC_0001-1
 _EDIT = r"(?:[-_ ](?:edit|edited|copy|crop|cropped|resize|resized|web|small|lr|filtered|pp))*"
 _ENDING = r"(?:\.(?:jpe?g|png|gif|tiff?|bmp|heic|cr2|crw|nef|arw|orf|rw2|raf|pef|dng|raw|psd))?"
 
-# A whole title, for Python's re and for RE2 (Arrow) alike.
+# Matches a whole title; for Python's re and for RE2 (Arrow).
 CAMERA_NAME = rf"(?i)^(?:{'|'.join(_NAMES)}){_COUNTER}{_EDIT}{_COUNTER}{_ENDING}$"
 _CAMERA_NAME = re.compile(CAMERA_NAME)
 
 
 def is_camera_name(title: str) -> bool:
-    """Whether a whole title is a file's name that a camera gave; such a title is left out of captions.
+    """Return whether a whole title is a camera's file name; captions leave such a title out.
 
     >>> is_camera_name("DSC_0139.JPG"), is_camera_name("IMG of a dog")
     (True, False)
@@ -43,5 +43,5 @@ def is_camera_name(title: str) -> bool:
 
 
 def without_camera_names(titles: pa.Array) -> pa.Array:
-    """The titles that say something: a camera's file name becomes ""."""
+    """Replace titles that are a camera's file name by ""."""
     return pc.if_else(pc.match_substring_regex(titles, CAMERA_NAME), "", titles)

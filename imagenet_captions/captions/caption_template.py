@@ -1,11 +1,11 @@
-"""What makes a caption: one object, and one line of text that says the same.
+"""The caption template: which fields make a caption, as an object and as one line of text.
 
-title tags description                      the fields, in order, joined by one blank: the release's own form
-title|description tags                      the title or the description, one at random where both are filled
+title tags description                      the fields, in order, joined by one space: the release's own form
+title|description tags                      the title or the description, at random if both are filled
 title tags template="a photo of a {}"       the class's name in front
-title class_name template=open_clip-80      in its place among the fields, in one of open_clip's 80 sentences
+title class_name template=open_clip-80      the class's name after the title, in one of open_clip's 80 sentences
 title names=wordnet seed=7                  any of WordNet's names for the class instead of the curated one
-tags separator="; " max_words=20            another separator, and no more than so many words
+tags separator="; " max_words=20            another separator, and at most 20 words
 title camera_names=keep                     a title such as IMG_1234 stays
 """
 
@@ -31,13 +31,12 @@ _MOST = 1000
 
 @dataclass(frozen=True)
 class CaptionTemplate:
-    """Which fields make a caption, and how; every choice left to chance follows from `seed` and the image's id.
+    """Which fields make a caption, and how; random choices depend only on `seed` and the image's id.
 
-    A field may be several, joined by "|": one of those that are filled. `template` is the sentence that the class's
-    name is put into, with `{}` in its place, or "open_clip-80" for one of 80. `names` says which name it is:
-    open_clip's curated one, or any of WordNet's. A row without any text of its photographer's has no caption, unless
-    `empty` is "keep". A title that is a camera's file name counts as empty, unless `camera_names` is "keep". At last,
-    `max_words` and `max_chars` cut what is longer.
+    Fields joined by "|" give one of those that are filled. `template` is a sentence with `{}` for the class's name, or
+    "open_clip-80" for one of 80 sentences. `names` chooses the name: open_clip's curated one, or any of WordNet's. A
+    row without any text by its photographer has no caption, unless `empty` is "keep". A title that is a camera's file
+    name counts as empty, unless `camera_names` is "keep". `max_words` and `max_chars` cut the result.
     """
 
     fields: tuple[str, ...] = DEFAULT_FIELDS
@@ -62,7 +61,7 @@ class CaptionTemplate:
         _check_choice("camera_names", self.camera_names, CAMERA_NAMES)
         for name, limit in (("max_words", self.max_words), ("max_chars", self.max_chars)):
             if limit is not None and limit < 1:
-                raise InputError(f"a caption with {name}={limit} is not possible; give 1 or more")
+                raise InputError(f"{name} must be at least 1, not {limit}")
         if CLASS_NAME not in self.fields and (self.template != "{}" or self.names != "curated"):
             raise InputError(f"a caption template and names= are for the class's name; add {CLASS_NAME} to the fields")
         if self.camera_names == "keep" and "title" not in self.text_fields:
@@ -70,18 +69,18 @@ class CaptionTemplate:
 
     @property
     def text_fields(self) -> tuple[str, ...]:
-        """The fields that hold the photographer's words."""
+        """The fields with the photographer's words."""
         return tuple(name for group in self.fields for name in group.split("|") if name != CLASS_NAME)
 
     def with_camera_names(self) -> CaptionTemplate:
-        """The template for texts as they were published: a camera's file name is a title like any other."""
+        """Return the template for published texts, which keeps camera names in titles."""
         return replace(self, camera_names="keep") if "title" in self.text_fields else self
 
     @classmethod
     def parse(cls, text: str) -> CaptionTemplate:
-        """Read a template as a user writes it: fields with blanks or commas between them, and settings.
+        """Read a template from text: fields separated by spaces or commas, and settings.
 
-        With a template or names and without class_name among the fields, the class's name comes first.
+        If template or names is set and class_name is not among the fields, the class's name comes first.
 
         >>> CaptionTemplate.parse("title, description").fields
         ('title', 'description')
@@ -105,7 +104,7 @@ class CaptionTemplate:
         return cls(tuple(chosen), **given, **numbers)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
-        """The template as `parse` reads it, with what is not the default.
+        """Return the template as `parse` reads it, without default settings.
 
         >>> str(CaptionTemplate(("title", "class_name"), separator="; ", seed=3))
         'title class_name separator="; " seed=3'
@@ -125,7 +124,7 @@ _SETTINGS = tuple(part.name for part in fields(CaptionTemplate)[1:])
 
 @cache
 def open_clip_templates() -> tuple[str, ...]:
-    """The 80 sentences that open_clip classifies ImageNet with.
+    """Return the 80 sentences with which open_clip classifies ImageNet.
 
     >>> open_clip_templates()[0], len(open_clip_templates())
     ('a bad photo of a {}.', 80)
@@ -136,7 +135,7 @@ def open_clip_templates() -> tuple[str, ...]:
 def _check_fields(chosen: tuple[str, ...]) -> None:
     known = f'give some of {", ".join(FIELDS)}, each once, such as `caption` "{" ".join(DEFAULT_FIELDS)}"'
     if not chosen:
-        raise InputError(f"a caption of no fields is not possible; {known}")
+        raise InputError(f"a caption needs at least one field; {known}")
     seen: set[str] = set()
     for group in chosen:
         for name in group.split("|"):
@@ -149,7 +148,7 @@ def _check_fields(chosen: tuple[str, ...]) -> None:
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise InputError(f"a caption with {name}={quoted(value)} is not possible; give one of {', '.join(choices)}")
+        raise InputError(f"{name} must be one of {', '.join(choices)}, not {quoted(value)}")
 
 
 def _words(text: str) -> list[str]:
@@ -172,5 +171,7 @@ def _quoted(value: str) -> str:
 
 def _number(name: str, value: str) -> int:
     if not (value.isascii() and value.isdigit() and len(value) <= 18):
-        raise InputError(f"the caption setting {name}={quoted(value)} is no whole number; give one such as {name}=20")
+        raise InputError(
+            f"the caption setting {name}={quoted(value)} is not a whole number; give one such as {name}=20"
+        )
     return int(value)

@@ -1,4 +1,4 @@
-"""Captions of whole columns by a template: the one place where a caption is put together, for export and training."""
+"""Compose the captions of whole columns by a template. Used by cleaning, exports and training."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from imagenet_captions.imagenet.image_ids import wnid_of
 
 
 def compose_captions(template: CaptionTemplate, rows: Mapping[str, pa.Array], epoch: int | None = None) -> pa.Array:
-    """The caption of every row, "" for a row that has none.
+    """Return the caption of every row, "" for a row without one.
 
     `rows` are columns: image_id, and those of title, tags (lists) and description that the template names. A title that
     is a camera's file name counts as empty, unless the template keeps it. Class names are looked up by image id, unless
     the column `class_names` gives a list of names for each row.
 
-    What the template leaves to chance is chosen once and for all, or anew for each `epoch` of a training run.
+    Random choices are the same each time, or differ by `epoch` in a training run.
     """
     words = [_field(template, group, rows, epoch) for group in template.fields]
     captions = join_filled(words, template.separator)
@@ -33,7 +33,7 @@ def compose_captions(template: CaptionTemplate, rows: Mapping[str, pa.Array], ep
 
 
 def draw(seed: int, purpose: str, image_id: str) -> int:
-    """A number that chance has set once and for all: the same for the same image on every machine.
+    """Return a pseudo-random number that depends only on the arguments, and is the same on every machine.
 
     >>> draw(0, "template", "n01440764_10026") % 80
     46
@@ -43,7 +43,7 @@ def draw(seed: int, purpose: str, image_id: str) -> int:
 
 @cache
 def names_of(wnid: str, names: str) -> tuple[str, ...]:
-    """The names that a template may take for a class, none for what is no class of ImageNet's.
+    """Return the names of a class, none if the wnid is not a class of ImageNet.
 
     >>> names_of("n01440764", "wordnet")
     ('tench', 'Tinca tinca')
@@ -55,7 +55,7 @@ def names_of(wnid: str, names: str) -> tuple[str, ...]:
 
 
 def join_filled(columns: list[pa.Array], separator: str = " ") -> pa.Array:
-    """Join columns row by row, leaving out empty strings."""
+    """Join columns row by row, without empty strings."""
     filled = [without(column, pc.equal(column, "")) for column in columns]
     # With "skip" the kernel loses a row whose values are all null (pyarrow 26), so a column without nulls goes first.
     first = pa.array([""] * len(columns[0]), pa.string())
@@ -64,7 +64,7 @@ def join_filled(columns: list[pa.Array], separator: str = " ") -> pa.Array:
 
 
 def without(column: pa.Array, mask: pa.Array) -> pa.Array:
-    """The strings of a column, with nulls where the mask holds.
+    """Replace the strings of a column by null where the mask is true.
 
     The kernel `if_else` with a null scalar mixes up the strings of a sliced column (pyarrow 15).
     """
@@ -94,7 +94,7 @@ def _text(template: CaptionTemplate, name: str, rows: Mapping[str, pa.Array]) ->
 
 
 def _joined_tags(tags: pa.Array) -> pa.Array:
-    """The tags of each row with a blank between them; raw tags may be empty, and then leave no blank."""
+    """Join the tags of each row with spaces; raw tags may be empty and are then left out."""
     each = pc.list_flatten(tags)
     if each.null_count or pc.any(pc.equal(each, "")).as_py():
         return pa.array([" ".join(filter(None, row or ())) for row in tags.to_pylist()], pa.string())
@@ -102,7 +102,7 @@ def _joined_tags(tags: pa.Array) -> pa.Array:
 
 
 def _class_names(template: CaptionTemplate, rows: Mapping[str, pa.Array], epoch: int | None) -> pa.Array:
-    """The class's name in its sentence, "" for what is no class."""
+    """Return the class's name in its sentence, "" if there is no class."""
     sentences = open_clip_templates() if template.template == OPEN_CLIP_80 else (template.template,)
     image_ids = rows["image_id"].to_pylist()
     if "class_names" in rows:

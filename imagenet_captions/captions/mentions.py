@@ -1,7 +1,7 @@
-"""Which classes does a text name? All names at once, a column at a time.
+"""Find the classes that texts name: all names at once, a column at a time.
 
-Texts and names are brought into the form of `normal_text`; one automaton over plain bytes then finds every name on word
-boundaries. A second one looks for the words that ambiguous names depend on, only in the texts where one stands.
+Texts and names are brought into the form of `normal_text`, in which one automaton over bytes finds every name on word
+boundaries. A second automaton looks for the words that ambiguous names need, only in texts with such a name.
 docs/reference/mentions.md says what counts as a name, and which of several that overlap.
 """
 
@@ -28,12 +28,12 @@ __all__ = ["Matcher", "as_text", "contains", "join_fields", "matcher"]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
-_MOST_NAMES = 20_000  # names; the fast form of an automaton over more of them takes too much memory
-_NOTHING = -1  # the number of a set of words that asks for nothing
+_MOST_NAMES = 20_000  # above this the fast form of the automaton takes too much memory
+_NOTHING = -1  # stands for no set of words
 
 
 class _Search:
-    """Patterns to look for, each with the values that it stands for: any number of them, of `width` integers."""
+    """Patterns to look for, each with any number of values of `width` integers."""
 
     def __init__(self, values: Mapping[bytes, Iterable[tuple[int, ...]]], width: int) -> None:
         ordered = sorted(values)
@@ -43,13 +43,13 @@ class _Search:
         self._values = np.array([value for each in listed for value in each], np.int64).reshape(-1, width)
 
     def hits(self, buffer: bytes) -> tuple[Ints, Ints, Ints]:
-        """Pattern, start and end of everything found, overlapping too."""
+        """Return the pattern, start and end of every match, including overlapping ones."""
         found = self._automaton.find_matches_as_indexes(buffer, overlapping=True)
         flat = np.fromiter(chain.from_iterable(found), np.int64, 3 * len(found)).reshape(-1, 3)
         return flat[:, 0], flat[:, 1], flat[:, 2]
 
     def values(self, found: Ints) -> tuple[Ints, Ints]:
-        """For every value of every pattern found: the number of the hit, and the value."""
+        """Return the index of the match and the value, for every value of every matched pattern."""
         counts = self._starts[found + 1] - self._starts[found]
         at = np.repeat(np.arange(len(found)), counts)
         within = np.arange(len(at)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -60,14 +60,14 @@ class _Search:
 class Matcher:
     """Finds the classes that texts name."""
 
-    _names: _Search  # label, number of the set of words that it needs, number of the set that forbids it
-    _cues: _Search  # numbers of the sets that a word belongs to
+    _names: _Search  # label, index of the set of words that it needs, index of the set that excludes it
+    _cues: _Search  # indices of the sets that a word belongs to
     _sets: int
     _fold: bool
     _classes: int
 
     def find(self, texts: pa.Array) -> pa.ListArray:
-        """The labels whose names stand in each text, ascending; an empty list for none, and for a null.
+        """Return the labels whose names occur in each text, ascending; an empty list for a null.
 
         >>> matcher().find(pa.array(["A tench and two cranes", "restaurant", None])).to_pylist()
         [[0, 134, 517], [762], []]
@@ -86,26 +86,28 @@ class Matcher:
         return pa.ListArray.from_arrays(pa.array(offsets), pa.array((pairs % self._classes).astype(np.int16)))
 
     def _conditions_hold(self, buffer: bytes, line_ends: Ints, lines: Ints, conditions: Ints) -> Flags:
-        """Whether each reading has what it needs in its line, and nothing that forbids it."""
+        """Return whether the line of each reading has a word that it needs and no word that excludes it."""
         keep = np.ones(len(lines), bool)
         ruled = np.flatnonzero((conditions != _NOTHING).any(axis=1))
         if not len(ruled):
             return keep
-        asking, place = np.unique(lines[ruled], return_inverse=True)
+        ruled_lines, position = np.unique(lines[ruled], return_inverse=True)
         begins = np.concatenate([[0], line_ends + 1])
-        excerpt = b"".join([buffer[begins[line] : line_ends[line] + 1] for line in asking])
+        excerpt = b"".join([buffer[begins[line] : line_ends[line] + 1] for line in ruled_lines])
         found, starts, _ = self._cues.hits(excerpt)
         at, sets = self._cues.values(found)
-        stands = np.zeros((len(asking), self._sets), bool)
+        stands = np.zeros((len(ruled_lines), self._sets), bool)
         stands[_lines_of(starts, _line_ends(excerpt))[at], sets[:, 0]] = True
         needs, unless = conditions[ruled].T
-        keep[ruled] = ((needs == _NOTHING) | stands[place, needs]) & ((unless == _NOTHING) | ~stands[place, unless])
+        keep[ruled] = ((needs == _NOTHING) | stands[position, needs]) & (
+            (unless == _NOTHING) | ~stands[position, unless]
+        )
         return keep
 
 
 @cache
 def matcher(case_sensitive: bool = False, curated_only: bool = False, among: ClassSet = ClassSet.ILSVRC2012) -> Matcher:
-    """The matcher over all names of a set's classes, or over their first names alone (open_clip's curated ones)."""
+    """Return the matcher of all names of a set's classes, or only of their first names (open_clip's curated ones)."""
     fold = not case_sensitive
     words = vocabulary(curated_only, among)
     readings: dict[bytes, dict[int, Rule]] = {}
@@ -129,7 +131,7 @@ def matcher(case_sensitive: bool = False, curated_only: bool = False, among: Cla
 
 
 def as_text(labels: pa.ListArray) -> pa.Array:
-    """Lists of labels as the dataset stores them: each between blanks, "" for none.
+    """Return lists of labels as the dataset stores them: labels between spaces, "" for an empty list.
 
     >>> as_text(pa.array([[5, 17], []], pa.list_(pa.int16()))).to_pylist()
     [' 5 17 ', '']
@@ -141,7 +143,7 @@ def as_text(labels: pa.ListArray) -> pa.Array:
 
 
 def contains(labels: pa.ListArray, own: pa.Array) -> pa.Array:
-    """Whether each list has the label that stands beside it.
+    """Return whether each list has the label in the same row of `own`.
 
     >>> contains(pa.array([[5, 17], []], pa.list_(pa.int16())), pa.array([17, 5])).to_pylist()
     [True, False]
@@ -152,7 +154,7 @@ def contains(labels: pa.ListArray, own: pa.Array) -> pa.Array:
 
 
 def _numbered(rules: Iterable[Rule]) -> dict[frozenset[str], int]:
-    """A number for each different set of words."""
+    """Number the different sets of words."""
     sets: dict[frozenset[str], int] = {}
     for rule in rules:
         for words in (rule.needs, rule.unless):
@@ -170,12 +172,12 @@ def _line_ends(buffer: bytes) -> Ints:
 
 
 def _lines_of(starts: Ints, line_ends: Ints) -> Ints:
-    # The blank before a line's first word may be the one behind the end of the line before.
+    # The space before the first word of a line may be the one after the end of the line before.
     return np.searchsorted(line_ends, starts + 1)
 
 
 def _outermost(starts: Ints, ends: Ints) -> Ints:
-    """The numbers of the spans that lie inside no other; no two spans are the same."""
+    """Return the indices of the spans that lie inside no other span; no two spans are equal."""
     order = np.lexsort((-ends, starts))
     reached = np.maximum.accumulate(ends[order]) if len(order) else ends
     inside = np.zeros(len(order), bool)

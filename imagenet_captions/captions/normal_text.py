@@ -1,8 +1,8 @@
-"""The form in which texts are searched for names: words and marks between single blanks, a line for each text.
+"""Bring texts into the form in which `mentions` searches them: words and marks between single spaces, a line a text.
 
     "Golden-Retriever's ball!"  ──►  " golden retriever ' s ball | "
 
-A name in the same form, with a blank at either end, then stands in a text only on word boundaries, so that a plain
+A name in the same form, with a space at either end, then occurs in a text only on word boundaries, so that a plain
 search for bytes finds it. docs/reference/mentions.md says what counts as a word.
 """
 
@@ -17,13 +17,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_END = b"\xff"  # of a text; no UTF-8 has this byte
-_STOP = "|"  # what any mark becomes that no name can run across
+_END = b"\xff"  # the end of a text; UTF-8 never uses this byte
+_STOP = "|"  # replaces every mark that cannot be inside a name
 _BLANKS = b" \t\n\r\v\f_"
 _JOINING_HYPHEN = re.compile(rb"-(?<=[0-9A-Za-z\x80-\xfe]-)(?=[0-9A-Za-z\x80-\xfe])")
 
-# Written without blanks between words, so that a Latin word between them stands by itself: Thai, Lao, Myanmar, Khmer,
-# Hangul (whose particles follow a word at once), kana, Han.
+# Scripts without spaces between words, in which a Latin word is a word by itself: Thai, Lao, Myanmar, Khmer, Hangul
+# (whose particles directly follow a word), kana, Han.
 _UNSPACED = (
     "\u0e00-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u2e80-\u303f\u3040-\u31ff\u3400-\u4dbf\u4e00-\ua4cf"
     "\uac00-\ud7af\uf900-\ufaff\uff66-\uffdc\U00020000-\U0003ffff"
@@ -34,13 +34,13 @@ _FOREIGN_HYPHENS, _FOREIGN_APOSTROPHES, _ZERO_WIDTH_BLANK = "\u2010\u2011", "\u2
 
 
 def join_fields(columns: Sequence[pa.Array]) -> pa.Array:
-    """Columns of texts or of lists of texts as one column in which no name runs from one text into the next."""
+    """Join columns of texts, or of lists of texts, so that no name runs from one text into the next."""
     texts = [_joined_items(each) if pa.types.is_list(each.type) else each.cast(pa.string()) for each in columns]
     return pc.binary_join_element_wise(*[pc.fill_null(text, "") for text in texts], _STOP)
 
 
 def _joined_items(lists: pa.ListArray) -> pa.Array:
-    """Each list's texts with a stop after each; a tenth of the time that `pc.binary_join` takes."""
+    """Join the texts of each list, each followed by a stop, in a tenth of the time of `pc.binary_join`."""
     ended = pc.binary_join_element_wise(pc.fill_null(lists.flatten().cast(pa.string()), ""), "", _STOP)
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
     offsets = _offsets(ended)[np.concatenate([[0], np.cumsum(lengths)])]
@@ -48,14 +48,14 @@ def _joined_items(lists: pa.ListArray) -> pa.Array:
 
 
 def _offsets(texts: pa.Array) -> npt.NDArray[np.int32]:
-    """Where each text starts in the array's buffer, and where the last one ends."""
+    """Return the start of each text in the array's buffer, and the end of the last one."""
     if not len(texts):
         return np.zeros(1, np.int32)
     return np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1]
 
 
 def patterns(spelling: str, fold: bool) -> set[bytes]:
-    """A spelling in the form in which texts are searched, with and without its apostrophes."""
+    """Return a spelling in normal form, with and without its apostrophes."""
     found = set()
     for written in {spelling, spelling.replace("'", "")}:
         normal = _normal(written.encode(), fold).rstrip(b" |")
@@ -64,7 +64,7 @@ def patterns(spelling: str, fold: bool) -> set[bytes]:
 
 
 def normal_lines(texts: pa.Array, fold: bool) -> tuple[bytes, npt.NDArray[np.int64]]:
-    """All texts in one buffer, a line each, and the row that each line is of."""
+    """Return all texts in one buffer, a line each, and the row of each line."""
     texts = pc.fill_null(texts.cast(pa.string()), "")
     plain = pc.string_is_ascii(texts).to_numpy(zero_copy_only=False)
     rows = [np.flatnonzero(plain), np.flatnonzero(~plain)]
@@ -73,7 +73,7 @@ def normal_lines(texts: pa.Array, fold: bool) -> tuple[bytes, npt.NDArray[np.int
 
 
 def _buffer(texts: pa.Array) -> bytes:
-    """All texts, each with its end."""
+    """Return all texts in one buffer, each followed by `_END`."""
     ended = pc.binary_join_element_wise(texts.cast(pa.binary()), b"", _END)
     offsets = _offsets(ended)
     data: bytes = ended.buffers()[2].slice(offsets[0], offsets[-1] - offsets[0]).to_pybytes() if len(ended) else b""
@@ -81,7 +81,7 @@ def _buffer(texts: pa.Array) -> bytes:
 
 
 def _normal(text: bytes, fold: bool) -> bytes:
-    """Words and marks between single blanks, of a text that `_plain` has been over."""
+    """Put single spaces between the words and marks of a text that `_plain` has returned."""
     text = text.translate(_FOLDING if fold else _KEEPING)
     text = _JOINING_HYPHEN.sub(b" ", text).replace(b"-", b"|")
     text = b" " + text.replace(b"|", b" | ").replace(b"'", b" ' ").replace(b"\n", b" \n ")
@@ -97,7 +97,7 @@ def _byte_table(fold: bool) -> bytes:
             table[byte] = ord(chr(byte).lower()) if fold else byte
     for byte in _BLANKS:
         table[byte] = ord(" ")
-    table[128:] = range(128, 256)  # letters: other characters beyond ASCII are gone by then
+    table[128:] = range(128, 256)  # letters; `_plain` has replaced all other characters beyond ASCII
     table[_END[0]] = ord("\n")
     return bytes(table)
 
@@ -106,11 +106,11 @@ _FOLDING, _KEEPING = _byte_table(True), _byte_table(False)
 
 
 def _plain(text: bytes, fold: bool) -> bytes:
-    """Only ASCII and letters: a mark beyond ASCII becomes the ASCII mark that it is like.
+    """Replace every mark beyond ASCII by a similar ASCII mark, so that only ASCII and letters are left.
 
-    Folding may change a text's length ("ß" is "ss"), which does no harm: nobody is given a position in it.
+    Folding may change a text's length ("ß" is "ss"), which does not matter: positions in it are not returned.
     """
-    seen: dict[bytes, bytes] = {}  # the same accented letters come again and again
+    seen: dict[bytes, bytes] = {}  # the same accented letters occur again and again
 
     def plain(found: re.Match[bytes]) -> bytes:
         run = found[0]
@@ -123,7 +123,7 @@ def _plain(text: bytes, fold: bool) -> bytes:
 
 
 class _PlainMarks(dict[str, str]):
-    """What a character beyond ASCII becomes; worked out when it is first seen."""
+    """The replacement of each character beyond ASCII, computed when it first occurs."""
 
     def __missing__(self, character: str) -> str:
         category = unicodedata.category(character)
@@ -133,7 +133,7 @@ class _PlainMarks(dict[str, str]):
             plain = "'"
         elif character.isspace() or character == _ZERO_WIDTH_BLANK:
             plain = " "
-        elif category == "Cf":  # soft hyphens, joiners, directions: not seen by a reader
+        elif category == "Cf":  # soft hyphens, joiners and direction marks, which are invisible
             plain = ""
         elif _UNSPACED_LETTER.match(character):
             plain = _STOP

@@ -1,4 +1,4 @@
-"""Raw records in, dataset rows out: the pure core of cleaning, one batch at a time."""
+"""Clean one batch of raw records into dataset rows: the pure core of `clean`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From raw records to `captions.parquet`: the shell around `batch.clean_batch`."""
+"""Clean the records of a source into `captions.parquet`: the shell around `batch.clean_batch`."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ from imagenet_captions.storage.progress import progress
 
 log = logging.getLogger(__name__)
 
-# Each row group adds to the footer that every reader holds; and whoever reads a row reads its whole row group.
-# Texts hardly repeat; a dictionary of them would be built and thrown away.
+# Only these columns get a dictionary: texts hardly repeat, so that theirs would be built and thrown away.
 _REPEATING = [
     "wnid", "label", "class_name", "tags.list.element", "language", "owner", "owner_name", "license", "source",
     "mentions", "raw_tags.list.element",
@@ -43,12 +42,12 @@ def clean(
     engine: Engine = LOCAL,
     overwrite: bool = False,
 ) -> dict[Outcome, int]:
-    """Clean what a source yields into `out` (CAPTIONS, sorted by wnid and image id), and count how the inputs ended.
+    """Clean the records of a source into `out` (CAPTIONS, sorted by wnid and image id); return the inputs by outcome.
 
-    What was dropped, by the source or here, goes to `outcomes_path(out)`, which is in place before `out` is.
-    Of several entries with one id the first good one counts. `overwrite` replaces a file that something else wrote.
+    The drops of the source and of cleaning go to `outcomes_path(out)`, which is written before `out`. Of several
+    entries with one id the first good one counts. `overwrite` replaces a file that another program wrote.
 
-    Raises InputError, before any work, for an output that must not be written.
+    Raises InputError for a refused output, before any work.
     """
     with producing([outcomes_path(out), out], [*source.files(), settings.deny.file], overwrite) as new:
         return _clean(source, new, settings, (check_workers(workers), engine), out)
@@ -81,7 +80,7 @@ def _clean(
 
 
 def _permitted(source: RawSource, deny: Denylist, dropped: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The records that are not on the denylist; the others are counted and go no further."""
+    """Yield the records that are not on the denylist; denied ones are added to `dropped`."""
     knows_photos = False
     for batch in source.batches():
         knows_photos = knows_photos or batch["photo_id"].null_count < len(batch)
@@ -100,7 +99,7 @@ def _permitted(source: RawSource, deny: Denylist, dropped: list[pa.RecordBatch])
 def _cleaned(
     batches: Iterator[pa.RecordBatch], settings: CleanSettings, workers: int, engine: Engine
 ) -> Iterator[pa.RecordBatch]:
-    # The list would else travel to the workers with every batch.
+    # Otherwise the list would be sent to the workers with every batch.
     settings = replace(settings, deny=NOTHING_DENIED)
     return engine.map_batches(partial(clean_batch, settings=settings), batches, workers)
 
@@ -108,8 +107,8 @@ def _cleaned(
 @dataclass(frozen=True)
 class _Written:
     rows: int
-    also_dropped: pa.Array  # ids that have a row, and are those of a drop as well
-    repeated: list[pa.RecordBatch]  # the drops of rows whose id an earlier row has
+    also_dropped: pa.Array  # ids that have both a row and a drop
+    repeated: list[pa.RecordBatch]  # the drops of rows that repeat an id
 
 
 def _ids_of(drops: Iterable[pa.RecordBatch]) -> pa.Array:
@@ -117,7 +116,7 @@ def _ids_of(drops: Iterable[pa.RecordBatch]) -> pa.Array:
 
 
 def _write(spool: Spool, path: Path, schema: pa.Schema, dropped: pa.Array) -> _Written:
-    """Write what was put aside; of the ids only those that were dropped too are held, since all are millions."""
+    """Write the sorted rows; of the millions of ids, only those that were also dropped are kept in memory."""
     count, both, repeated = 0, [pa.array([], pa.string())], []
     with (
         open_parquet_writer(path, schema, use_dictionary=_REPEATING) as writer,

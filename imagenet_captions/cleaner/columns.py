@@ -1,4 +1,4 @@
-"""The rules over whole columns: most strings are clean as they are, and Arrow's kernels see that at once."""
+"""Clean whole columns. Most strings are clean already, which Arrow's kernels find out at once."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ from imagenet_captions.cleaner.text import clean_description, clean_title
 # Flickr's machine tags, such as "geo:lat=52.1" or "dc:identifier=http://...", are data for programs.
 MACHINE_TAG = r"^[A-Za-z][A-Za-z0-9_]*:[A-Za-z][A-Za-z0-9_]*="
 
-# What no rule would change: printable ASCII with single blanks, no escapes, no addresses, no links. For RE2.
+# Matches what a rule may change. Other strings are printable ASCII with single spaces, without escapes, addresses and
+# links. For RE2.
 _NOT_PLAIN = r"[^ -~]|  |^ | $|&[#A-Za-z]|://|[wW][wW][wW]\.|@|<[aA] |(?i:\[(?:url|link|img|email))"
 _NOT_PLAIN_HTML = _NOT_PLAIN + r"|<[A-Za-z/!?]"
 
 
 def clean_titles(titles: pa.Array) -> pa.Array:
-    """`text.clean_title` over a column; a null becomes ""."""
+    """Apply `text.clean_title` to a column; a null becomes ""."""
     return _cleaned(titles, _NOT_PLAIN, clean_title)
 
 
 def clean_descriptions(descriptions: pa.Array) -> pa.Array:
-    """`text.clean_description` over a column; a null becomes ""."""
+    """Apply `text.clean_description` to a column; a null becomes ""."""
     return _cleaned(descriptions, _NOT_PLAIN_HTML, clean_description)
 
 
@@ -34,14 +35,14 @@ def _cleaned(column: pa.Array, not_plain: str, clean: Callable[[str], str]) -> p
     suspects = column.filter(mask)
     if not len(suspects):
         return column
-    # The same tags come again and again: "naïve" is cleaned once a batch.
+    # The same tags occur again and again: "naïve" is cleaned once a batch.
     distinct = suspects.dictionary_encode()
     cleaned = pa.array([clean(text) for text in distinct.dictionary.to_pylist()], pa.string())
     return pc.replace_with_mask(column, mask, cleaned.take(distinct.indices))
 
 
 def clean_tags(tags: pa.ListArray) -> pa.ListArray:
-    """Clean every tag; drop machine tags, empty ones, and repeated ones (case-folded), of which the first stays."""
+    """Clean every tag; drop machine tags, empty tags and repeated tags (ignoring case), of which the first stays."""
     values = clean_titles(tags.flatten())
     rows = np.repeat(np.arange(len(tags)), pc.fill_null(pc.list_value_length(tags), 0).to_numpy(zero_copy_only=False))
     wanted = pc.and_not(pc.not_equal(values, ""), pc.match_substring_regex(values, MACHINE_TAG))

@@ -1,4 +1,4 @@
-"""What cleaning dropped, and its source before it, as one table in which every id stands at most once."""
+"""Put the drops of a source and of cleaning into one table in which every id occurs at most once. Used by `clean`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ORDER = ["wnid", "image_id", "outcome", "detail"]
 
 
 def drops_of(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """The OUTCOMES rows of CLEANED rows that are not kept, one a row."""
+    """Return the OUTCOMES rows of CLEANED rows that are not kept."""
     ones = pa.array(np.ones(len(rows), np.int64))
     unknown = pc.equal(rows["outcome"], Outcome.UNKNOWN_CLASS.value)
     return pa.RecordBatch.from_arrays(
@@ -31,7 +31,7 @@ def drops_of(rows: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def repeats_of(rows: pa.Table) -> pa.Table:
-    """The OUTCOMES rows of rows whose id an earlier row has: without an id of their own, which has its outcome."""
+    """Return the OUTCOMES rows of rows that repeat an id; the id is in the detail, since it has an outcome already."""
     return pa.table(
         [
             pa.nulls(len(rows), pa.string()),
@@ -45,10 +45,10 @@ def repeats_of(rows: pa.Table) -> pa.Table:
 
 
 def settle_drops(batches: Iterable[pa.RecordBatch], kept: pa.Array) -> pa.Table:
-    """One sorted OUTCOMES table of all drops; `kept` are ids that are kept, at least those of them that a drop has.
+    """Return all drops as one sorted OUTCOMES table; `kept` has at least the dropped ids that are also kept.
 
-    A drop whose id is kept, or has a drop already, is an entry beyond the id's own outcome: its id moves to the
-    detail. Rows without id that stand for a class outside the wanted ones become one row a wnid.
+    If the id of a drop is kept or has an earlier drop, the id moves to the detail, so that it keeps one outcome. Rows
+    without id that count images of other classes are merged into one row a wnid.
     """
     drops = pa.Table.from_batches(batches, OUTCOMES)
     drops = _one_a_wnid(_one_an_id(drops, kept))

@@ -1,4 +1,4 @@
-"""Text that was decoded in the wrong encoding, and how it was meant."""
+"""Repair text that was decoded in the wrong encoding. Used by `text`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from ftfy import TextFixerConfig, fix_encoding
 from ftfy.badness import is_bad
 
-# All that ftfy does beyond encodings would change what the photographer wrote.
+# The other repairs of ftfy would change what the photographer wrote.
 _ENCODING_ONLY = TextFixerConfig(
     unescape_html=False,
     remove_terminal_escapes=False,
@@ -21,8 +21,8 @@ _ENCODING_ONLY = TextFixerConfig(
     explain=False,
 )
 
-# ftfy looks at every character, slowly. What it takes for a sign lies within three ASCII characters of a foreign one,
-# what it changes within eight (the longest is "Ã quele"), so foreign characters more than sixteen apart do not meet.
+# ftfy looks at every character, slowly. The signs that it looks for lie within three ASCII characters of a foreign one,
+# and its changes within eight (the longest is "Ã quele"), so characters more than sixteen apart are independent.
 _FOREIGN = re.compile(r"[^\x00-\x7f]+")
 _FOREIGN_GROUP = re.compile(r"[^\x00-\x7f](?:[\x00-\x7f]{0,16}[^\x00-\x7f])*")
 _SIGN_REACH, _REACH = 3, 8
@@ -32,7 +32,7 @@ _MARK = "\x1e"  # stands for the ASCII between them
 def repair_encoding(text: str) -> str:
     """Undo text that was decoded in the wrong encoding.
 
-    Seen in the release as "cafÃ©" and "donâ€™t". ftfy tells it from accents that are meant.
+    Seen in the release as "cafÃ©" and "donâ€™t". ftfy tells such text from accents that are meant.
 
     >>> repair_encoding("cafÃ© “naïve” ﬁn")
     'café “naïve” ﬁn'
@@ -44,13 +44,13 @@ def repair_encoding(text: str) -> str:
         return text
     near, between = _split_foreign(text)
     fixed = fix_encoding(_MARK.join(near), _ENCODING_ONLY).split(_MARK)
-    if len(fixed) != len(near):  # the text has such a mark itself
+    if len(fixed) != len(near):  # the text itself has a mark
         return fix_encoding(text, _ENCODING_ONLY)
     return "".join(part for pair in zip(between, fixed, strict=False) for part in pair) + between[-1]
 
 
 def _split_foreign(text: str) -> tuple[list[str], list[str]]:
-    """Cut a text into what is near a foreign character, and the ASCII before, between and behind."""
+    """Split a text into the parts near foreign characters, and the ASCII before, between and after them."""
     near, between, end = [], [], 0
     for match in _FOREIGN_GROUP.finditer(text):
         start = max(match.start() - _REACH, end)

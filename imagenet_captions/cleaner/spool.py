@@ -1,4 +1,4 @@
-"""Sort more rows than fit into memory: temporary files by class, each of them sorted alone."""
+"""Sort more rows than fit into memory: temporary files by class, each sorted by itself. Used by `clean`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from imagenet_captions.storage.parquet_writing import SCRATCH_COMPRESSION
 # A bucket is sorted in memory: 8 MB at four times the published size, so about 32 MB at sixteen times. Some systems
 # allow a process to have no more than 256 files open at once.
 _BUCKETS = 128
-ROWS_AT_ONCE = 16_000  # taken out of a bucket together, so that not all of it is there twice
-_HELD_ROWS = 32_000  # put aside together, so that a bucket does not get a handful of rows at a time
+ROWS_AT_ONCE = 16_000  # rows copied from a bucket at a time, so that memory does not hold the bucket twice
+_HELD_ROWS = 32_000  # rows collected before they are written, so that a bucket gets many rows at a time
 
 
 class Spool:
-    """A folder of temporary files that rows go into in any order and come out of by (wnid, image_id).
+    """Temporary files that take rows in any order and return them sorted by (wnid, image_id).
 
-    Rows are told apart by `label`, the rank of the sorted wnids, one of `labels` numbers, so that one bucket's rows all
-    stand before the next one's. The folder is gone at the end of the `with` block; what a killed process left is
+    Each bucket holds a range of `label`, which runs from 0 to `labels` - 1 in the order of the wnids, so that the
+    buckets are in order. The folder is deleted at the end of the `with` block; files of a killed process are
     overwritten.
     """
 
@@ -39,7 +39,7 @@ class Spool:
         self._writers: list[pa.ipc.RecordBatchStreamWriter] = []
         self._held: list[pa.RecordBatch] = []
         self._held_rows = 0
-        self.rows = 0  # put aside so far
+        self.rows = 0  # added so far
 
     def __enter__(self) -> Spool:
         remove_tree(self._folder)
@@ -59,7 +59,7 @@ class Spool:
             remove_tree(self._folder)
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Put rows aside."""
+        """Add rows."""
         self._held.append(batch)
         self._held_rows += len(batch)
         self.rows += len(batch)
@@ -80,7 +80,7 @@ class Spool:
                 writer.write_table(by_bucket.slice(int(start), int(end - start)))
 
     def sorted_tables(self) -> Iterator[pa.Table]:
-        """Yield the rows by (wnid, image_id), some at a time: those of one id together, as they were added."""
+        """Yield the rows by (wnid, image_id), some at a time; rows of one id come together, in the order of adding."""
         self._write_held()
         self._open.close()
         for bucket in range(_BUCKETS):
@@ -99,7 +99,7 @@ class Spool:
 
 
 def split_repeated(table: pa.Table) -> tuple[pa.Table, pa.Table]:
-    """Part a sorted table into the first row of each image id, and the rows that repeat one."""
+    """Split a sorted table into the first row of each image id and the rows that repeat an id."""
     first = _first_of_id(table["image_id"].combine_chunks())
     if first.all():
         return table, table.slice(0, 0)
@@ -107,14 +107,14 @@ def split_repeated(table: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 def _stretches(ids: pa.Array) -> Iterator[tuple[int, int]]:
-    """Cut a sorted column between two ids, after every `ROWS_AT_ONCE` rows or as soon as one ends."""
+    """Cut a sorted column into parts of about `ROWS_AT_ONCE` rows, never within an id."""
     begins = np.append(np.flatnonzero(_first_of_id(ids)), len(ids))
     cuts = begins[np.searchsorted(begins, np.arange(0, len(ids), ROWS_AT_ONCE))]
     yield from pairwise(np.unique(np.append(cuts, len(ids))).tolist())
 
 
 def _first_of_id(ids: pa.Array) -> npt.NDArray[np.bool_]:
-    """Whether each row of a sorted column has another id than the one before it."""
+    """Return a mask of the rows of a sorted column that are the first with their id."""
     first = np.ones(len(ids), bool)
     if len(ids) > 1:
         first[1:] = pc.not_equal(ids.slice(1), ids.slice(0, len(ids) - 1)).to_numpy(zero_copy_only=False)

@@ -1,12 +1,12 @@
-"""The rules for one string, one pure function a rule, in a fixed order.
+"""Clean one string: each rule is a pure function, and their order is fixed.
 
     surrogates ─► entities (titles, tags) or markup (descriptions) ─► links ─┐
     ┌────────────────────────────────────────────────────────────────────────┘
     └─► encoding ─► controls ─► NFC ─► addresses ─► space
 
 One rule can make work for another ("&lt;b&gt;" becomes a tag, a control character can split an address), so the rules
-run until nothing changes. What is clean already passes through as it is: case, punctuation, quotes, ligatures, widths,
-emoji and other languages are the photographer's own.
+run until nothing changes. Everything else stays: case, punctuation, quotes, ligatures, widths, emoji and other
+languages are the photographer's own.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from imagenet_captions.cleaner.markup import decode_entities, strip_markup
 
 Rule = Callable[[str], str]
 
-_ROUNDS = 4  # escaping is met two levels deep at most; what is deeper is made to harm, not to be read
+_ROUNDS = 4  # real texts are escaped twice at most; deeper escaping is an attack
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 # Not in this list: white space (folded), U+200C and U+200D (Persian spelling, emoji of several parts), U+FE0F and the
-# tag characters (emoji). U+FFFD stands for something lost, half a surrogate pair most often.
+# tag characters (emoji). U+FFFD marks a lost character, most often half a surrogate pair.
 _CONTROL = re.compile(
     "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f"  # C0 and C1
     "\u00ad"  # soft hyphen
@@ -34,17 +34,17 @@ _CONTROL = re.compile(
     "\u2060-\u2065\u206a-\u206f\ufeff"  # joiners, invisible operators, byte order mark
     "\ufdd0-\ufdef\ufff9-\uffff]"  # annotation marks, replacement characters, noncharacters
 )
-# U+200B ends a word where words have no blanks between them: Thai, Lao, Burmese, Khmer; elsewhere it is debris.
+# U+200B separates words in scripts without spaces: Thai, Lao, Burmese, Khmer. Elsewhere it has no meaning.
 _ZERO_WIDTH_SPACE = re.compile("(?<![\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff])\u200b")
 
-# The normal form sorts the marks on a letter, in time that grows with the square of their number. Unicode's own bound
-# for them is 30 (UAX 15, stream-safe text); 40,000 on one letter take Python 5 s.
+# The normal form sorts the marks on a letter in quadratic time: 40,000 on one letter take Python 5 s. Unicode's own
+# limit is 30 (UAX 15, stream-safe text).
 _STACK = re.compile(r"[^\w\s\x00-\x7f]{100,}")
 _MOST_MARKS = 30
 _LONG = 1000
 
-# An address ends at white space, at markup, or at the first character of an East Asian script; punctuation behind it
-# belongs to the sentence and goes too, brackets and quotes stay.
+# An address ends at white space, at markup, or at the first character of an East Asian script. Punctuation after it is
+# dropped too; brackets and quotes stay.
 _NOT_IN_PAGE = r'\s<>"\u3000-\u9fff\uac00-\ud7a3\uff00-\uffef'
 _REST_OF_PAGE = (
     rf"(?:[^{_NOT_IN_PAGE}]*[^{_NOT_IN_PAGE}.,;:!?)\]}}'\u00bb\u201d\u2019\u2026])?"
@@ -55,20 +55,20 @@ _WWW = re.compile(rf"[wW](?<![^\W_].)(?<!@.)[wW][wW]\.(?=[^\W_]){_REST_OF_PAGE}"
 _LOCAL = r"[A-Za-z0-9._%+-]"
 _DOMAIN = r"(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9])"
 _MAIL = re.compile(rf"(?<!{_LOCAL})(?:[mM]ailto:)?(?:{_LOCAL}{{1,64}}@{_DOMAIN})+[.,;:!?\u2026]*")
-_MARK = "\x1e"  # stands for an address
+_MARK = "\x1e"  # replaces an address
 _GAP = re.compile(rf"\(\s*{_MARK}\s*\)|<\s*{_MARK}\s*>|\[\s*{_MARK}\s*\]|{_MARK}")
 
-_EDGES = " \u200b\u200c\u200d"  # joiners with nothing to join
+_EDGES = " \u200b\u200c\u200d"  # at an end a joiner has nothing to join
 _JOINERS = ("\u200c", "\u200d")
-# Arabic, Syriac, N'Ko, Mandaic, the Indic scripts from Devanagari to Sinhala, Khmer, Mongolian: a joiner behind a
-# letter sets its form. Malayalam's chillus were written so before they had code points (U+0D28 U+0D4D U+200D).
+# Arabic, Syriac, N'Ko, Mandaic, the Indic scripts from Devanagari to Sinhala, Khmer, Mongolian: a joiner after a
+# letter sets its form. Malayalam's chillus were written this way before they had code points (U+0D28 U+0D4D U+200D).
 _WRITTEN_WITH_JOINERS = re.compile("[\u0600-\u077f\u07c0-\u07ff\u0840-\u0dff\u1780-\u18af]")
-_VIRAMA = 9  # the combining class of every script's sign that a letter has no vowel
+_VIRAMA = 9  # the combining class of the signs that remove a letter's vowel
 _ESCAPES = re.compile(r"[&<\[]")
 
 
 def join_surrogates(text: str) -> str:
-    r"""Join pairs of surrogates, which JSON may hold, and drop single ones, which are half a character.
+    r"""Join pairs of surrogates, which JSON may contain, and drop single ones, which are half a character.
 
     >>> join_surrogates("\ud83d\ude00 \ud83d")
     '😀 '
@@ -79,19 +79,21 @@ def join_surrogates(text: str) -> str:
 
 
 def drop_controls(text: str) -> str:
-    r"""Drop what is not text: control characters and invisible marks of no language.
+    r"""Drop control characters and invisible marks that no language uses.
 
     >>> drop_controls("so\x00ft\u00adly")
     'softly'
     """
-    if text.isprintable() and "\ufffc" not in text and "\ufffd" not in text:  # the only ones of them that Python prints
+    if (
+        text.isprintable() and "\ufffc" not in text and "\ufffd" not in text
+    ):  # the only dropped characters that count as printable
         return text
     text = _CONTROL.sub("", text)
     return _ZERO_WIDTH_SPACE.sub("", text) if "\u200b" in text else text
 
 
 def compose(text: str) -> str:
-    """One form for one character (NFC), since uploaders' systems differ.
+    """Return the text in Unicode's form NFC, since uploaders' systems differ.
 
     >>> len(compose("e\u0301"))
     1
@@ -111,7 +113,7 @@ def _without_tower(match: re.Match[str]) -> str:
 
 
 def drop_addresses(text: str) -> str:
-    """Drop addresses of pages and mail, which tell nothing about the picture.
+    """Drop web and mail addresses, which say nothing about the picture.
 
     >>> drop_addresses("Seen (www.example.org) by me@example.org, at noon")
     'Seen   by   at noon'
@@ -126,13 +128,13 @@ def drop_addresses(text: str) -> str:
             marked = _MAIL.sub(_MARK, marked)
         if marked == text:
             return text
-        text = _GAP.sub(" ", marked)  # what stood against an address may be one
+        text = _GAP.sub(" ", marked)  # the text next to an address may now be one
 
 
 def fold_space(text: str) -> str:
-    r"""Fold any white space to one blank, with none at the ends.
+    r"""Fold white space to single spaces, and strip it at the ends.
 
-    Joiners at the ends go too, except one that gives the last letter its form.
+    Joiners at the ends are dropped too, except one that gives the last letter its form.
 
     >>> fold_space(" a\r\n\u3000b\u200d ")
     'a b'
@@ -148,7 +150,7 @@ def fold_space(text: str) -> str:
 
 
 def _takes_joiner(character: str) -> bool:
-    """Whether a joiner behind a character sets its form: a virama's, a letter's or a mark's of some scripts."""
+    """Return whether a joiner after a character sets its form: a virama, or a letter or mark of some scripts."""
     if unicodedata.combining(character) == _VIRAMA:
         return True
     return bool(_WRITTEN_WITH_JOINERS.match(character)) and unicodedata.category(character)[0] in "LM"
@@ -160,7 +162,7 @@ _TAIL: tuple[Rule, ...] = (repair_encoding, drop_controls, compose, drop_address
 
 
 def clean_title(text: str) -> str:
-    """Return a title or a tag as its author meant it; these are plain text on Flickr, so "<b>" in them was typed.
+    """Return a cleaned title or tag. These are plain text on Flickr, so that a "<b>" in them was typed.
 
     >>> clean_title('I &lt;3  cafÃ©s in <a href="http://example.org">Lyon</a> http://example.org')
     'I <3 cafés in Lyon'
@@ -169,7 +171,7 @@ def clean_title(text: str) -> str:
 
 
 def clean_description(text: str) -> str:
-    """Return a description as its reader saw it; these are HTML on Flickr.
+    """Return a cleaned description. These are HTML on Flickr.
 
     >>> clean_description("My <b>dog</b> &amp; me &lt;3<br/>")
     'My dog & me <3'
@@ -180,9 +182,9 @@ def clean_description(text: str) -> str:
 def _settled(text: str, markup: tuple[Rule, ...]) -> str:
     """Run the rules until nothing changes.
 
-    An address ends at markup, so the tail waits until there is no markup left to find. ASCII without escapes is done
-    after one round: nothing in it is left that one rule could make for another. A text that still changes after the
-    last round loses what escapes and tags begin with; from there on every round shortens it, so that this ends.
+    An address ends at markup, so the tail runs only when no markup is left. ASCII without escapes is done after one
+    round, since no rule makes work for another there. A text that still changes after the last round loses the
+    characters that begin escapes and tags; after that every round shortens it, so that the loop ends.
     """
     while True:
         for _ in range(_ROUNDS + 1):

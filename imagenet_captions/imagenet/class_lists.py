@@ -1,7 +1,7 @@
-"""Lists of classes that people use under a name: ImageNet-A's 200, Imagenette's 10, and so on.
+"""Named lists of classes: ImageNet-A's 200, Imagenette's 10, and others.
 
-The lists lie in data/lists, each with its source in its first lines. Several lists go by "ImageNet-100", so that none
-is called that here.
+The lists lie in data/lists, each with its reference in its first lines. Several lists are known as "ImageNet-100", so
+that none has that name here.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _SHARED_NAMES = ("imagenet-100", "in-100", "imagenet100", "in100")
 
 
 def list_names() -> tuple[str, ...]:
-    """The names of the lists that come with the package."""
+    """Return the names of the lists in the package."""
     return tuple(sorted(path.stem for path in _LISTS.glob("*.txt")))
 
 
 def read_list(name: str | Path) -> tuple[str, ...]:
-    """The sorted wnids of a list, given by its name or as a file of one's own.
+    """Return the sorted wnids of a list, given by name or as a file.
 
-    A file has one class a line: a wnid, with or without more after it (as in Kaggle's LOC_synset_mapping.txt), or
-    anything that `classes.resolve` takes. Lines that start with # are comments.
+    A file has one class a line: a wnid, optionally followed by other text (as in Kaggle's LOC_synset_mapping.txt), or
+    any name that `classes.resolve` accepts. Lines that start with # are comments.
 
     >>> len(read_list("imagenet-a")), len(read_list("objectnet"))
     (200, 125)
@@ -42,7 +42,7 @@ def read_list(name: str | Path) -> tuple[str, ...]:
         return _read(require_file(file, "the class list"))
     if str(name).lower().replace("_", "-") in _SHARED_NAMES:
         several = [each for each in list_names() if each.startswith("imagenet-100-")]
-        raise InputError(f"several lists go by the name {str(name)!r}; give one of {', '.join(several)}")
+        raise InputError(f"several lists are called {str(name)!r}; give one of {', '.join(several)}")
     raise InputError(
         f"there is no class list or file {quoted(name)}; the lists are {', '.join(list_names())}, "
         "and a file has one class a line"
@@ -53,7 +53,7 @@ def _read(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise InputError(f"{path} is no text file; give one with a class a line") from None
+        raise InputError(f"{path} is not a text file; give one with a class a line") from None
     found: set[str] = set()
     for number, line in enumerate(lines, 1):
         text = line.split("\t")[0].strip()
@@ -64,5 +64,5 @@ def _read(path: Path) -> tuple[str, ...]:
             except InputError as error:
                 raise InputError(f"{path}, line {number}: {error}") from None
     if not found:
-        raise InputError(f"{path} holds no class; give a file with a class a line")
+        raise InputError(f"{path} has no class; give a file with a class a line")
     return tuple(sorted(found))

@@ -1,13 +1,13 @@
-"""How a text may write the name of a class: its names, their plurals, and what an ambiguous one needs beside it.
+"""The spellings of class names in texts: names, plurals, and the words that ambiguous names need. Used by `mentions`.
 
-A class's names are open_clip's curated one and WordNet's lemmas. Many of them mean something else most of the time
-("spot" is a lemma of the spotlight), so `data/ambiguous_names.tsv` says for a name of a class when it counts:
+A class's names are open_clip's curated name and WordNet's lemmas. Many of them usually mean something else ("spot" is a
+lemma of the spotlight), so `data/ambiguous_names.tsv` defines when a name of a class counts:
 
     never     it never names the class by itself
-    needs     only if one of these words stands in the text
-    unless    not if one of these words stands in the text
-    inside    not where it is part of one of these phrases, whatever class is meant (wnid "*")
-    also      no rule, but further spellings of the name, such as irregular plurals
+    needs     only if one of these words is in the text
+    unless    not if one of these words is in the text
+    inside    not as part of one of these phrases, whatever class is meant (wnid "*")
+    also      not a rule: more spellings of the name, such as irregular plurals
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ALREADY_PLURAL = re.compile(r"(?:[^suio']s)$")
 
 @dataclass(frozen=True)
 class Rule:
-    """When a name names a class; without words it always does."""
+    """The condition under which a name counts; without words it always counts."""
 
     never: bool = False
     needs: frozenset[str] = frozenset()
@@ -37,10 +37,10 @@ class Rule:
 
 @dataclass
 class Vocabulary:
-    """Everything to look for in texts, written as people write it; plurals are included.
+    """All spellings to look for in texts, including plurals.
 
-    `readings` maps a spelling to the classes it names, each with its rule; `decoys` are phrases that hide a name
-    inside them and name nothing.
+    `readings` maps a spelling to the classes that it names, each with its rule; `decoys` are phrases that contain a
+    name but name no class.
     """
 
     readings: dict[str, dict[int, Rule]] = field(default_factory=dict)
@@ -49,9 +49,9 @@ class Vocabulary:
 
 @cache
 def vocabulary(curated_only: bool = False, among: ClassSet = ClassSet.ILSVRC2012) -> Vocabulary:
-    """All spellings of the names of a set's classes, or of their first names alone (open_clip's curated ones).
+    """Return all spellings of a set's class names, or only of their first names (open_clip's curated ones).
 
-    The rules were written for the 1000; a class outside them is named by each of its names, whatever stands beside it.
+    The rules were written for the 1000 classes; all names of other classes count without conditions.
 
     >>> sorted(vocabulary().readings["cranes"])
     [134, 517]
@@ -72,14 +72,14 @@ def vocabulary(curated_only: bool = False, among: ClassSet = ClassSet.ILSVRC2012
                 exact.setdefault(spelling, {})[class_.index] = rule
                 for form in plurals(spelling):
                     derived.setdefault(form, {}).setdefault(class_.index, rule)
-    # "bars" is a name of its own; it is not "bar" in the plural, whatever class that may be.
+    # "bars" is a name itself, so it does not count as the plural of "bar", of whatever class.
     taken = {spelling.casefold() for spelling in exact}
     readings = {**{form: found for form, found in derived.items() if form.casefold() not in taken}, **exact}
     return Vocabulary(readings, {form for decoy in decoys for form in (decoy, *plurals(decoy))})
 
 
 def plurals(name: str) -> tuple[str, ...]:
-    """The simple plurals of a name's last word, and the singular of a name that is a plural in -ies.
+    """Return the simple plurals of a name's last word, or the singular of a plural in -ies.
 
     >>> plurals("fox"), plurals("daisy"), plurals("blueberries"), plurals("tights")
     (('foxes',), ('daisies',), ('blueberry',), ())
@@ -97,12 +97,12 @@ def plurals(name: str) -> tuple[str, ...]:
 
 
 def _written(curated: str) -> list[str]:
-    """A curated name as people write it: "baluster / handrail" is two names, and a remark in brackets is none."""
+    """Return the names in a curated name: "baluster / handrail" is two, and a remark in brackets is dropped."""
     return [_REMARK.sub("", part).strip() for part in curated.split(" / ")]
 
 
 def rows() -> Iterator[tuple[str, str, str, tuple[str, ...], str]]:
-    """The lines of the table of ambiguous names: name, wnid, rule, words, reason."""
+    """Yield the rows of the table of ambiguous names: name, wnid, rule, words, reason."""
     for line in _TABLE.read_text(encoding="utf-8").splitlines()[1:]:
         name, wnid, rule, words, reason = line.split("\t")
         yield name, wnid, rule, tuple(word.strip() for word in words.split(",") if word.strip()), reason

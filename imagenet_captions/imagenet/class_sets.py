@@ -1,4 +1,4 @@
-"""The two sets of classes, in a module that the command line can import at once."""
+"""The two sets of classes, in a module that is cheap to import, for the command line."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 
 class ClassSet(str, Enum):
-    """Which classes are meant."""
+    """A set of classes: the 1000 of ILSVRC-2012, or all."""
 
     ILSVRC2012 = "ilsvrc2012"
     ALL = "all"
 
     @property
     def shown(self) -> str:
-        """The set in words.
+        """The name of the set in messages.
 
         >>> ClassSet.ALL.shown
         'the 21,841 classes'
@@ -24,7 +24,7 @@ class ClassSet(str, Enum):
 
     @classmethod
     def recorded(cls, settings: Mapping[str, Any]) -> ClassSet:
-        """The set that the settings beside a file name; what names none was made of the 1000."""
+        """Return the set named in recorded settings; older files without one have the 1000."""
         return cls(settings.get("classes", cls.ILSVRC2012))
 
 

@@ -1,12 +1,11 @@
-"""The classes of ImageNet: wnid ↔ index ↔ names ↔ WordNet ancestors.
+"""The classes of ImageNet: wnids, indices, names and WordNet ancestors.
 
-There are two sets of them: the 1000 of ILSVRC-2012, which everything means that does not say otherwise, and all 21,841
-synsets of ImageNet's release of fall 2011. A class that is in both has an index in each; the teddy bear, n04399382, is
-one of the 1000 alone.
+There are two sets: the 1000 of ILSVRC-2012, which is the default everywhere, and all 21,841 synsets of ImageNet's
+release of fall 2011. A class in both sets has an index in each; the teddy bear, n04399382, is only one of the 1000.
 
 The wnid is the key. Names are for people: two classes are called "missile", "crane" is a bird and a machine, and
-`resolve` refuses to guess which one was meant. A class's index is the rank of its wnid among the sorted wnids, the
-label that torchvision's ImageFolder gives it (the devkit's ILSVRC2012_ID is another order).
+`resolve` does not guess. A class's index is the rank of its wnid among the sorted wnids, which is the label that
+torchvision's ImageFolder assigns (the devkit's ILSVRC2012_ID is another order).
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ _ONE = ClassSet.ILSVRC2012
 
 @dataclass(frozen=True)
 class ImageNetClass:
-    """One of the classes of a set.
+    """A class of a set.
 
-    `name` is open_clip's curated name where the class is one of the 1000, else WordNet's first; `lemmas` and `gloss`
+    `name` is open_clip's curated name for the 1000, and WordNet's first lemma for other classes; `lemmas` and `gloss`
     are WordNet's, and `ancestors` are the wnids of all synsets above the class, nearest first.
     """
 
@@ -46,7 +45,7 @@ class ImageNetClass:
 
 
 def wnids(among: ClassSet = _ONE) -> tuple[str, ...]:
-    """The wnids of the classes, sorted, so that a class's index is its place here.
+    """Return the sorted wnids of the classes; a class's index is its position here.
 
     >>> wnids()[0], len(wnids()), len(wnids(ClassSet.ALL))
     ('n01440764', 1000, 21841)
@@ -55,7 +54,7 @@ def wnids(among: ClassSet = _ONE) -> tuple[str, ...]:
 
 
 def by_wnid(wnid: str, among: ClassSet = _ONE) -> ImageNetClass:
-    """The class with this wnid.
+    """Return the class with this wnid; raises InputError if there is none.
 
     >>> by_wnid("n02012849").name
     'crane bird'
@@ -67,7 +66,7 @@ def by_wnid(wnid: str, among: ClassSet = _ONE) -> ImageNetClass:
 
 
 def find(wnid: str) -> ImageNetClass | None:
-    """The class with this wnid, of whichever set has it: one of the 1000 if it is one of them.
+    """Return the class with this wnid from the first set that has it, the 1000 before all; None if no set has it.
 
     >>> find("n02084071").name, find("n00000000")
     ('dog', None)
@@ -79,7 +78,7 @@ def find(wnid: str) -> ImageNetClass | None:
 
 
 def by_index(index: int, among: ClassSet = _ONE) -> ImageNetClass:
-    """The class with this index, 0 to 999 among the 1000.
+    """Return the class with this index, 0 to 999 among the 1000.
 
     >>> by_index(850).name
     'teddy bear'
@@ -91,7 +90,7 @@ def by_index(index: int, among: ClassSet = _ONE) -> ImageNetClass:
 
 
 def index_of(wnid: str, among: ClassSet = _ONE) -> int | None:
-    """The index of a class, or None if the wnid is not a class's.
+    """Return the index of a class, or None if the wnid is not a class of the set.
 
     >>> index_of("n01440764"), index_of("n02084071"), index_of("n02084071", ClassSet.ALL)
     (0, None, 2167)
@@ -101,15 +100,15 @@ def index_of(wnid: str, among: ClassSet = _ONE) -> int | None:
 
 
 def is_class(wnid: str, among: ClassSet = _ONE) -> bool:
-    """Whether a wnid is one of the classes; that of "dog" is an ancestor of some of the 1000, and one of all."""
+    """Return whether a wnid is a class of the set; "dog" is an ancestor of some of the 1000, and a class of all."""
     return wnid in _tables(among).classes
 
 
 def resolve(name: str | int, among: ClassSet = _ONE) -> tuple[str, ...]:
-    """The sorted wnids of the classes that a name stands for.
+    """Return the sorted wnids of the classes that a name stands for.
 
     A name may be the wnid of a class or of an ancestor, an index as number or digits, or any curated name or
-    WordNet lemma of a class or an ancestor; upper and lower case, blanks and underscores are the same.
+    WordNet lemma of a class or an ancestor; case does not matter, and underscores count as spaces.
 
     >>> resolve("tench") == resolve("Tinca_tinca") == resolve(0) == resolve("0") == ("n01440764",)
     True

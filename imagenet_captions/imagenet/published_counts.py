@@ -1,4 +1,4 @@
-"""How many images of each class the published captions have, to hold a dataset against.
+"""The number of published captions of each class, to compare a dataset with.
 
 the paper                   463,622 images
 a count of the public file  448,896 entries, in 999 classes
@@ -19,7 +19,7 @@ COUNTED_ROWS = 448_896  # the sum of `published_counts`
 
 @dataclass(frozen=True)
 class ClassCount:
-    """The rows of one class, here and in the published file."""
+    """The number of rows of a class, in a dataset and in the published file."""
 
     wnid: str
     class_name: str
@@ -28,13 +28,13 @@ class ClassCount:
 
     @property
     def difference(self) -> int:
-        """Ours less the published."""
+        """The dataset's rows minus the published ones."""
         return self.ours - self.published
 
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """A dataset beside the published counts: every class in the order of the labels, and what is known of the gaps."""
+    """A dataset compared with the published counts: all classes in label order, and known reasons for differences."""
 
     classes: tuple[ClassCount, ...]
     reasons: tuple[str, ...]
@@ -46,18 +46,18 @@ class Reconciliation:
 
     @property
     def beyond_paper(self) -> int:
-        """The rows more than the paper says; below zero if fewer."""
+        """The dataset's rows minus those in the paper."""
         return self.ours - PAPER_ROWS
 
     @property
     def beyond_counted(self) -> int:
-        """The rows more than were counted in the public file; below zero if fewer."""
+        """The dataset's rows minus those counted in the public file."""
         return self.ours - COUNTED_ROWS
 
 
 @cache
 def published_counts() -> dict[str, int]:
-    """The entries of the public file by wnid, as counted by one of its users; all 1000 classes.
+    """Return the number of entries in the public file by wnid, as counted by one of its users, for all 1000 classes.
 
     >>> counts = published_counts()
     >>> sum(counts.values()), counts["n04399382"]
@@ -83,7 +83,7 @@ def reconcile(rows: Mapping[str, int]) -> Reconciliation:
 
 
 def _reasons(counts: tuple[ClassCount, ...]) -> list[str]:
-    """What explains a difference, as far as anyone knows."""
+    """Return the known reasons for differences."""
     reasons = [
         f"the paper says {PAPER_ROWS:,} images; the public file was counted to have {COUNTED_ROWS:,} entries, "
         f"{PAPER_ROWS - COUNTED_ROWS:,} fewer, and its authors do not say why",

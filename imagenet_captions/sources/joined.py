@@ -1,4 +1,4 @@
-"""Two sources as one: what the first has, and from the second the rest."""
+"""Join two sources of raw records: the second gives the photos that the first lacks. Used by `build`."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from imagenet_captions.schema import RawSource
 
 
 class WithPhotos(RawSource, Protocol):
-    """A source that can tell which photos it has."""
+    """A source that knows its photos."""
 
     def photo_ids(self) -> pa.Array:
-        """The photos that no other source needs to have, once `batches` is used up."""
+        """Return the photos of this source, which no other source needs, after `batches` has ended."""
         ...
 
 
 class JoinedSource:
-    """A `RawSource` of two; the second, which reads `files`, is made when it is known which photos the first has."""
+    """A `RawSource` of two; `rest` makes the second, which reads `files`, from the photos of the first."""
 
     def __init__(self, first: WithPhotos, rest: Callable[[pa.Array], RawSource], files: Sequence[Path] = ()) -> None:
         self._first, self._make_rest, self._files = first, rest, files
         self._rest: RawSource | None = None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield the RAW batches of the first, then of the second."""
+        """Yield the RAW batches of both, in order."""
         yield from self._first.batches()
         yield from self._made().batches()
 
@@ -37,11 +37,11 @@ class JoinedSource:
         yield from self._made().drops()
 
     def files(self) -> list[Path]:
-        """The files that both read."""
+        """Return the files that both read."""
         return [*self._first.files(), *self._files]
 
     def inputs(self) -> dict[str, str]:
-        """The digests of both."""
+        """Return the digests of both."""
         return {**self._first.inputs(), **self._made().inputs()}
 
     def _made(self) -> RawSource:

@@ -1,7 +1,7 @@
-"""The published imagenet_captions.json, or the zip that holds it, read as a stream.
+"""Read the published imagenet_captions.json, or the zip with it, as a stream of raw records.
 
-The file is one JSON list of objects with `filename`, `wnid`, `title`, `description` and `tags`. Nothing about its
-size is assumed: the paper counts 463,622 entries, a user of the published file counted 448,896.
+The file is one JSON list of objects with `filename`, `wnid`, `title`, `description` and `tags`. Its length is not
+assumed: the paper counts 463,622 entries, a user of the published file counted 448,896.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _LARGEST_ENTRY = 1 << 25  # characters; the longest real entry has under 100,000
 
 
 class Readable(Protocol):
-    """All that is asked of a stream of bytes."""
+    """A stream of bytes."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 class Entry(NamedTuple):
-    """One good entry of the release; the detail names the fields that were taken for empty."""
+    """A good entry of the release; the detail names the fields that were read as empty."""
 
     image_id: str
     wnid: str
@@ -52,7 +52,7 @@ class Entry(NamedTuple):
 
 
 class BadEntry(NamedTuple):
-    """Why an entry cannot be used, and its id where that much can be read."""
+    """The reason why an entry cannot be used, and its id if that can be read."""
 
     image_id: str | None
     wnid: str | None
@@ -62,8 +62,8 @@ class BadEntry(NamedTuple):
 class ReleaseSource:
     """A `RawSource` over the published file.
 
-    Bad entries and entries outside the wanted classes become drops, with the entry's number in the detail. With
-    `as_published` a title, description or tags that hold no text make no entry bad.
+    Bad entries and entries of other classes become drops, with the entry's number in the detail. With `as_published` an
+    entry is not bad if its title, description or tags are not text.
     """
 
     def __init__(self, path: Path, among: ClassSet = ClassSet.ILSVRC2012, as_published: bool = False) -> None:
@@ -102,7 +102,7 @@ class ReleaseSource:
             yield _raw_batch(good)
 
     def drops(self) -> Iterator[pa.RecordBatch]:
-        """Yield what `batches` could not use: one row a bad entry, one row a wnid outside the classes."""
+        """Yield the drops of `batches`: a row for each bad entry, and a row for each wnid of other classes."""
         rows: list[tuple[str | None, str | None, str, str | None, int]] = [
             (bad.image_id, bad.wnid, Outcome.BAD_RECORD.value, f"entry {number}: {bad.reason}", 1)
             for number, bad in self._bad
@@ -116,11 +116,11 @@ class ReleaseSource:
         )
 
     def files(self) -> list[Path]:
-        """The release."""
+        """Return the release."""
         return [self.path]
 
     def inputs(self) -> dict[str, str]:
-        """SHA-256 of the JSON itself, the same whether it lies in a zip or not."""
+        """Return the SHA-256 of the JSON, the same for a zip and a plain file."""
         if self._sha256 is None:
             with _opened(self.path) as stream:
                 hashing = _Hashing(stream)
@@ -131,7 +131,7 @@ class ReleaseSource:
 
 
 def check_entry(value: object) -> Entry | BadEntry:
-    """Read one element of the list, or say what is wrong with it.
+    """Read an element of the list; returns a BadEntry if something is wrong with it.
 
     >>> check_entry({"filename": "n01440764_10.JPEG", "wnid": "n01440764", "title": None})
     BadEntry(image_id='n01440764_10', wnid='n01440764', reason='title is null, not text')
@@ -154,7 +154,7 @@ def check_entry(value: object) -> Entry | BadEntry:
 
 
 def check_published_entry(value: object) -> Entry | BadEntry:
-    """Read one element of the list; a title, description or tag that is no text is left out, and the detail says so.
+    """Read an element of the list; a title, description or tag that is not text is left out and named in the detail.
 
     >>> check_published_entry({"filename": "n01440764_10.JPEG", "wnid": "n01440764", "title": None, "tags": []}).detail
     'title is null, not text; description is missing, not text'
@@ -169,7 +169,7 @@ def check_published_entry(value: object) -> Entry | BadEntry:
 
 
 def iter_json_list(stream: Readable, name: str) -> Iterator[Any]:
-    """Yield the elements of one JSON list without holding the whole list; `name` is for the messages."""
+    """Yield the elements of a JSON list without reading the whole list into memory; `name` is for error messages."""
     reader = _Text(stream, name)
     if reader.skip_blanks() != "[":
         raise InputError(f"{name} does not hold a JSON list, so it is not imagenet_captions.json; check the file")
@@ -190,7 +190,7 @@ def iter_json_list(stream: Readable, name: str) -> Iterator[Any]:
 
 
 class _Text:
-    """A window over a JSON text that grows at its end and is cut at its start."""
+    """A window over a JSON text, which grows at its end and is cut at its start."""
 
     def __init__(self, stream: Readable, name: str) -> None:
         self.stream = stream
@@ -202,7 +202,7 @@ class _Text:
         self._scan = json.JSONDecoder().raw_decode
 
     def more(self, size: int = READ_BYTES) -> bool:
-        """Read on; False at the end of the file."""
+        """Read more; returns False at the end of the file."""
         block = self.stream.read(size)
         try:
             text = self._decode(block, final=not block)
@@ -213,7 +213,7 @@ class _Text:
         return bool(block)
 
     def skip_blanks(self) -> str:
-        """Move to the next character that is no blank, and return it."""
+        """Move to the next character that is not white space, and return it."""
         while True:
             while self.at < len(self.text):
                 if self.text[self.at] not in " \t\r\n":
@@ -223,17 +223,17 @@ class _Text:
                 raise self.error("ends too early: it is not whole")
 
     def refuse_more(self) -> None:
-        """Refuse anything but blanks up to the end of the file."""
+        """Refuse anything but white space up to the end of the file."""
         while True:
             found = self.text[self.at :].lstrip(" \t\r\n")
             if found:
-                raise self.error(f"has {_short(found[:20])} behind the end of its list, and should hold one list alone")
+                raise self.error(f"has {_short(found[:20])} after the end of its list; the file must be one list")
             self.at = len(self.text)
             if not self.more():
                 return
 
     def value(self) -> Any:
-        """Decode the value that starts here, reading on as long as it is not whole."""
+        """Decode the value that starts here; reads more until the value is complete."""
         self.skip_blanks()
         size = READ_BYTES
         while True:
@@ -260,7 +260,7 @@ class _Text:
 
 
 class _Hashing:
-    """A byte stream that takes the SHA-256 of what is read through it."""
+    """A byte stream that computes the SHA-256 of what is read."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
@@ -272,7 +272,7 @@ class _Hashing:
         return block
 
     def hexdigest(self) -> str:
-        """SHA-256 of the whole stream: what the caller left is read too."""
+        """Return the SHA-256 of the whole stream; reads the rest of it."""
         while self.read(READ_BYTES):
             pass
         return self._digest.hexdigest()
@@ -325,7 +325,7 @@ def _raw_batch(entries: list[Entry]) -> pa.RecordBatch:
 
 
 def _without_surrogates(entry: Entry) -> Entry:
-    """Half a UTF-16 pair is no text, and Arrow takes none: U+FFFD marks the place."""
+    """Replace half a UTF-16 pair, which Arrow refuses, by U+FFFD."""
 
     def whole(text: str) -> str:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

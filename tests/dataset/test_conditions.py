@@ -106,7 +106,7 @@ def test_every_case_splits_the_rows_but_those_meant_to_be_empty() -> None:
         (lambda: ic.in_class("dgo"), "no class is called 'dgo'; did you mean"),
         (lambda: ic.in_class("crane"), "different things"),
         (lambda: ic.in_class(), "needs a class"),
-        (lambda: ic.in_list("imagenet-100"), "several lists go by the name 'imagenet-100'.*imagenet-100-captionnet"),
+        (lambda: ic.in_list("imagenet-100"), "several lists are called 'imagenet-100'.*imagenet-100-captionnet"),
         (lambda: ic.in_list("imagenet-z"), "no class list or file 'imagenet-z'.*imagenet-a"),
         (lambda: ic.has("subtitle"), "no field 'subtitle'"),
         (lambda: ic.contains("wnid", "x"), "'wnid' is no text field"),
@@ -206,12 +206,12 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "my classes.txt"
     path.write_bytes("\ufeff# mine\nn01440764 tench, Tinca tinca\r\ngolden retriever\n\n999\n".encode())
     assert read_list(path) == ("n01440764", "n02099601", "n15075141")
-    for text, sentence in (("goldfish\ndgo\n", "line 2: no class is called"), ("# none\n", "holds no class")):
+    for text, sentence in (("goldfish\ndgo\n", "line 2: no class is called"), ("# none\n", "has no class")):
         path.write_text(text)
         with pytest.raises(ic.InputError, match=sentence):
             read_list(path)
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ic.InputError, match="no text file"):
+    with pytest.raises(ic.InputError, match="not a text file"):
         read_list(path)
 
 

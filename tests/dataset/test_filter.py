@@ -201,7 +201,7 @@ def test_a_denylist(text_dataset: Path, tmp_path: Path) -> None:
         ("--out-ids x --matches title=(?<=a)b", "invalid perl operator: (?<"),
         ("--out-ids x --contains title", "--contains 'title' is not possible; give FIELD=TEXT"),
         ("--out-ids x --has subtitle", "no field 'subtitle'"),
-        ("--out-ids x --class-list in100", "several lists go by the name"),
+        ("--out-ids x --class-list in100", "several lists are called"),
         ("--out-ids x --sample lots", "--sample 'lots' is not possible"),
         ("--out-ids x --trim-tail 5", "--trim-tail '5' is not possible"),
         ("--out-ids x --like nothing.tsv", "nothing.tsv does not exist"),

@@ -168,7 +168,7 @@ def test_the_stages_one_by_one_give_what_build_gives(
         (["--no-crawl"], "with --no-crawl the texts come from YFCC100M (--yfcc), or from an earlier crawl"),
         (["--no-crawl", "--limit", "3"], "--limit has no effect with --no-crawl"),
         (["--no-crawl", "--refresh", "3"], "--refresh has no effect with --no-crawl"),
-        (["--yfcc", str(SAMPLE / "urls.txt"), "--no-crawl"], "is no YFCC100M metadata"),
+        (["--yfcc", str(SAMPLE / "urls.txt"), "--no-crawl"], "is not YFCC100M"),
         (["--yfcc", str(SAMPLE / "urls.txt")], "no Flickr key is set"),
     ],
 )

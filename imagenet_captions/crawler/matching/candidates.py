@@ -1,6 +1,6 @@
-"""Several addresses for one id: which one counts, and what to remember of the others.
+"""Choose one of several addresses for an id, and list the others in a remark. Used by `match`.
 
-People join the lists of fall11, winter11, spring10 and more to reach more ids, so that most ids come several times,
+People join the lists of fall11, winter11, spring10 and more to reach more ids, so that most ids occur several times,
 mostly with the same address.
 """
 
@@ -20,11 +20,11 @@ from imagenet_captions.crawler.matching.runs import BATCH_ROWS, SortedRun, merge
 from imagenet_captions.flickr.address_columns import read_addresses
 from imagenet_captions.storage.progress import progress
 
-# An address of a wanted id, read; rows stand in the order of the lists.
+# An address of a wanted id; rows are in the order of the lists.
 CANDIDATES = pa.schema(
     [
         pa.field("key", pa.int64()),
-        pa.field("rank", pa.int8()),  # the outcome's place in address_columns.RANKED
+        pa.field("rank", pa.int8()),  # the outcome's index in address_columns.RANKED
         pa.field("photo_id", pa.string()),
         pa.field("url", pa.string()),
     ]
@@ -39,7 +39,7 @@ SLICE = 1 << 16
 
 @dataclass(frozen=True)
 class Settled:
-    """One entry an id, sorted: its best address, and a remark on the others (null where there are none)."""
+    """The best address of each id, sorted by id, and a remark on the others (null if there are none)."""
 
     keys: Keys
     ranks: npt.NDArray[np.int8]
@@ -48,7 +48,7 @@ class Settled:
     others: pa.StringArray
 
     def only(self, chosen: npt.NDArray[np.bool_]) -> Settled:
-        """The entries of some ids."""
+        """Return the entries of the chosen ids."""
         mask = pa.array(chosen)
         return Settled(
             self.keys[chosen],
@@ -69,7 +69,7 @@ def candidates(keys: Keys, urls: pa.StringArray) -> pa.Table:
 
 
 class Collector:
-    """Candidates as they come; when many have come together, they go to a temporary file in `folder`, sorted."""
+    """Collects candidates; when there are many, they go to a sorted temporary file in `folder`."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
@@ -88,7 +88,7 @@ class Collector:
     def settle(self) -> Iterator[Settled]:
         """Yield all ids in order, some ten thousand at a time, each with the address that counts.
 
-        That is the first Flickr photo in the order of the lists, else the first of the best outcome.
+        It is the first Flickr photo in the order of the lists, or else the first address with the best outcome.
         """
         self._put_aside()
         with progress("sort", self._total, "addresses") as bar:
@@ -108,12 +108,12 @@ class Collector:
 
 
 def _order(table: pa.Table) -> npt.NDArray[np.int64]:
-    """By id, then from best to worst, then as they stand."""
+    """Return the order by id, then from best to worst, then by position."""
     return np.lexsort((table["rank"].to_numpy(), table["key"].to_numpy()))
 
 
 def _in_order(table: pa.Table) -> pa.Table:
-    """The candidates in their order; of neighbours that are the same, the first."""
+    """Sort the candidates, and keep the first of equal neighbors."""
     table = table.take(pa.array(_order(table))).combine_chunks()
     urls = _column(table, "url")
     repeated = _same_as_before(table["key"].to_numpy())
@@ -143,7 +143,7 @@ def _settle(table: pa.Table) -> Settled:
 
 
 def shown(url: str) -> str:
-    r"""An address for a remark: short, on one line, without control characters.
+    r"""Return an address for a remark: short, on one line, without control characters.
 
     >>> shown("http://example.com/\tx")
     'http://example.com/\\tx'
@@ -153,7 +153,7 @@ def shown(url: str) -> str:
 
 
 def shown_column(urls: pa.StringArray) -> pa.StringArray:
-    """`shown` for every address of a column; most are short and plain and stay as they are."""
+    """Apply `shown` to a column of addresses; most are short and plain and do not change."""
     plain = pc.and_(pc.string_is_ascii(urls), pc.less_equal(pc.binary_length(urls), _SHOWN_LENGTH))
     plain = pc.and_not(plain, pc.match_substring_regex(urls, r"[\x00-\x1f\x7f]"))
     odd = pc.invert(plain)
@@ -162,13 +162,13 @@ def shown_column(urls: pa.StringArray) -> pa.StringArray:
 
 
 def joined_columns(first: pa.StringArray, others: pa.StringArray) -> pa.StringArray:
-    """Two columns of remarks as one, null where both are."""
+    """Join two columns of remarks; null where both are null."""
     joined = pc.binary_join_element_wise(first, others, _BETWEEN, null_handling="skip")
     return pc.if_else(pc.equal(joined, ""), None, joined)
 
 
 def _others(urls: list[str]) -> str:
-    """The addresses after the first, each once: five of them, and how many more."""
+    """List the addresses after the first, each once: five of them, and the number of the rest."""
     others = [url for url in dict.fromkeys(urls) if url and url != urls[0]]
     more = [f"and {len(others) - _MOST_OTHERS} more"] if len(others) > _MOST_OTHERS else []
     return _BETWEEN.join([*map(shown, others[:_MOST_OTHERS]), *more])
@@ -181,6 +181,6 @@ def _same_as_before(keys: Keys) -> npt.NDArray[np.bool_]:
 
 
 def _column(table: pa.Table, name: str) -> pa.StringArray:
-    """A column as one array."""
+    """Return a column as one array."""
     column = table[name]
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays([pa.array([], column.type), *column.chunks])

@@ -1,8 +1,8 @@
-"""Everything that URL lists say about the ids that count, and how many others they hold.
+"""Read URL lists: keep the addresses of wanted ids and count all others. Used by `match`.
 
-A few pieces are read at once (on threads, where the engine is this machine: the work is numpy's and Arrow's, which let
-go of Python's lock) and put together in order, so that neither workers nor the size of a piece show in the result. What
-is kept grows with the ids, not with the lists.
+A few pieces are read at once and put together in order, so that the result depends neither on the number of workers nor
+on the size of a piece. (The local engine uses threads, since numpy and Arrow release Python's lock.) Memory grows with
+the ids, not with the lists.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from imagenet_captions.engines.local import LOCAL, Engine, default_workers
 from imagenet_captions.errors import InputError
 
 MOST_LISTED = 1000  # unreadable lines that get a row of their own
-_MOST_WORKERS = 4  # reading the list is what takes the time from here on
+_MOST_WORKERS = 4  # with more, reading the list takes most of the time
 
-# Only asks whether a list has anything of Flickr's: the ids that count may be few, and have none.
+# Tells whether a list has any address of Flickr's: the wanted ids may be few and have none.
 _FLICKR = re.compile(rb"(?://|[ \t])(?:[a-z0-9-]+\.)*(?:(?:static)?flickr\.com|flic\.kr)[:/]", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class WantedKeys:
-    """The ids that count: all of some classes (sorted numbers of their wnids), or those of them in `ids` (sorted)."""
+    """The wanted ids: all of some classes (sorted numbers of wnids), or of these only the ones in `ids` (sorted)."""
 
     classes: Keys
     ids: Keys | None
 
     def lines(self, keys: Keys) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """Which keys count, and which are of other classes than the wanted; lines without an id are neither."""
+        """Return masks of the wanted keys and of those of other classes; lines without an id are in neither."""
         numbers = wnid_numbers(keys)
-        # Lists are sorted by class, so that few lines differ from the one before.
+        # Lists are sorted by class, so that most lines have the class of the line before.
         heads = np.flatnonzero(np.append(True, numbers[1:] != numbers[:-1]))
         inside = np.repeat(contains(self.classes, numbers[heads]), np.diff(np.append(heads, len(numbers))))
         outside = ~inside & (keys >= 0)
@@ -55,7 +55,7 @@ class WantedKeys:
 
 @dataclass
 class Gathered:
-    """What the lists hold: candidates for the ids that count, ids of other classes, lines that cannot be read."""
+    """The content of the lists: candidates of the wanted ids, ids of other classes, and unreadable lines."""
 
     candidates: Collector
     outside: KeyCounter = field(default_factory=KeyCounter)
@@ -64,7 +64,7 @@ class Gathered:
 
 
 class _Part(NamedTuple):
-    """What one block holds."""
+    """The content of one block."""
 
     table: pa.Table
     outside: Keys
@@ -76,9 +76,9 @@ class _Part(NamedTuple):
 
 
 def gather(urls: Sequence[Path], wanted: WantedKeys, engine: Engine = LOCAL, scratch: Path | None = None) -> Gathered:
-    """Read every list once, in the order given; what is too much for the memory goes to files in `scratch`.
+    """Read every list once, in the order given; temporary files go to `scratch`.
 
-    Raises InputError for a list that is missing, damaged, empty, or without any address of Flickr's.
+    Raises InputError for a list that is missing, damaged, empty, or without any Flickr address.
     """
     gathered = Gathered(Collector(scratch))
     for number, path in enumerate(urls, 1):
@@ -130,9 +130,9 @@ def _shown_line(lines: Lines, line: int) -> str:
 
 
 def contains(sorted_keys: Keys, keys: Keys) -> npt.NDArray[np.bool_]:
-    """Which keys are among sorted ones."""
+    """Return a mask of the keys that are in a sorted array."""
     if not len(sorted_keys):
         return np.zeros(len(keys), np.bool_)
-    places = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
-    found: npt.NDArray[np.bool_] = sorted_keys[places] == keys
+    positions = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
+    found: npt.NDArray[np.bool_] = sorted_keys[positions] == keys
     return found

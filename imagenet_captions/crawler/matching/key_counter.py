@@ -1,4 +1,4 @@
-"""How many different ids each class has, of millions of ids that are not kept otherwise."""
+"""Count the different ids of each class, among millions of ids that are not kept. Used by `gather`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FOLD_AT = 1 << 22
 
 
 class KeyCounter:
-    """A growing set of keys in eight bytes each, kept in drawers by class so that sorting one needs little memory."""
+    """A set of keys of eight bytes each, kept in drawers by class, so that sorting a drawer needs little memory."""
 
     def __init__(self) -> None:
         self._drawers: dict[int, list[Keys]] = {}
@@ -30,7 +30,7 @@ class KeyCounter:
             self._fold_at = self._keys + max(FOLD_AT, self._keys // 2)
 
     def by_class(self) -> tuple[Keys, Keys]:
-        """The numbers of the wnids, sorted, and how many different ids each has."""
+        """Return the sorted numbers of the wnids, and the number of different ids of each."""
         numbers, counts = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for drawer in sorted(self._drawers):
             wnids = wnid_numbers(self._fold(drawer))
@@ -40,7 +40,7 @@ class KeyCounter:
         return np.concatenate(numbers), np.concatenate(counts)
 
     def _fold(self, drawer: int) -> Keys:
-        """Put a drawer's keys into one sorted piece, each once."""
+        """Sort the keys of a drawer and drop repeated ones."""
         keys: Keys = np.concatenate(self._drawers[drawer])
         keys.sort()
         keys = keys[_changes(keys)]
@@ -49,7 +49,7 @@ class KeyCounter:
 
 
 def _changes(values: Keys) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Which values differ from the one before; the first does."""
+    """Return a mask of the values that differ from the one before; the first is included."""
     changed = np.ones(len(values), np.bool_)
     changed[1:] = values[1:] != values[:-1]
     return changed

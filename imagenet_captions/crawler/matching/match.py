@@ -1,4 +1,4 @@
-"""Match ImageNet's ids with the Flickr photos they came from: URL lists in, matches.parquet out."""
+"""Match ImageNet's ids with Flickr photos: read URL lists, write matches.parquet."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from imagenet_captions.storage.places import is_remote
 
 @dataclass(frozen=True)
 class MatchSettings:
-    """Which images count: those of `ids` (any form of an ImageNet training set), or all that the lists have.
+    """The wanted images: those of `ids` (any form of an ImageNet training set), or all in the lists.
 
-    Only those of the wanted classes; those on the denylist find no photo.
+    Only images of `classes` are matched; those on the denylist are dropped.
     """
 
     ids: Path | None = None
@@ -43,21 +43,20 @@ class MatchSettings:
     engine: Engine = LOCAL
 
     def recorded(self) -> dict[str, str | None]:
-        """The settings for the record, but for the ids, which are an input."""
+        """Return the settings to record, without the ids, which are an input."""
         return {"classes": self.classes.value, **self.deny.settings()}
 
 
 def match(
     urls: Sequence[Path], out: Path, settings: MatchSettings | None = None, overwrite: bool = False
 ) -> dict[Outcome, int]:
-    """Write `out` (MATCHES) and what found no photo beside it (OUTCOMES); return how many ids ended where.
+    """Write `out` (MATCHES), with the ids that have no photo beside it (OUTCOMES); return the number of ids by outcome.
 
-    The inputs are the ids of `settings.ids`, or without it all ids of the lists. Ids of other classes than those
-    wanted are counted, one row a class. Of several addresses for an id the first that shows a Flickr photo wins, in the
-    order of the lists. `overwrite` replaces a file that something else wrote.
+    The inputs are the ids of `settings.ids`, or without it all ids of the lists. Ids of other classes are counted, in
+    one row a class. Of several addresses for an id, the first that shows a Flickr photo wins, in the order of the
+    lists. `overwrite` replaces a file that another program wrote.
 
-    Raises InputError, with nothing written, for lists or ids that cannot be used, and for an output that must not be
-    written.
+    Raises InputError for lists or ids that cannot be used and for a refused output; nothing is written then.
     """
     settings = settings or MatchSettings()
     if not urls:
@@ -75,7 +74,7 @@ def _match(urls: Sequence[Path], new: Production, settings: MatchSettings, scrat
     known = np.array([int(wnid[1:]) for wnid in classes.wnids(settings.classes)], np.int64)
     inside = None if ids is None else ids[contains(known, wnid_numbers(ids))]
     with ThreadPoolExecutor(1) as pool:
-        digests = pool.map(sha256, urls)  # beside the reading, which leaves the file in the page cache
+        digests = pool.map(sha256, urls)  # at the same time as the reading, which leaves the file in the page cache
         gathered = gather(urls, WantedKeys(known, inside), settings.engine, scratch)
         inputs = {f"urls_{number}" if number > 1 else "urls": found for number, found in enumerate(digests, 1)}
     if wanted is not None and ids is not None:
@@ -89,7 +88,7 @@ def _match(urls: Sequence[Path], new: Production, settings: MatchSettings, scrat
 
 
 def _scratch(out: Path) -> Path | None:
-    """Where temporary files go: beside the product, which has a disk for what is as large."""
+    """Return the folder for temporary files, which are as large as the product and lie beside it."""
     if is_remote(out):
         return None
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +96,7 @@ def _scratch(out: Path) -> Path | None:
 
 
 def _pieces(gathered: Gathered, inside: Keys) -> Iterator[tuple[pa.Table, pa.Table]]:
-    """Yield rows of both files, a slice of the sorted ids at a time; an input id is in the one or in the other."""
+    """Yield rows of both files, a slice of the sorted ids at a time; each input id is in one of them."""
     past = 0
     for settled in gathered.candidates.settle():
         until = int(np.searchsorted(inside, settled.keys[-1], side="right"))
@@ -109,7 +108,7 @@ def _pieces(gathered: Gathered, inside: Keys) -> Iterator[tuple[pa.Table, pa.Tab
 
 
 def _settled(settled: Settled, wanted: Keys) -> tuple[pa.Table, pa.Table]:
-    """The ids with a photo, and those without; `wanted` are all that count in this slice, listed or not."""
+    """Return the ids with a photo and those without; `wanted` are the wanted ids of this slice, listed or not."""
     is_photo = settled.ranks == RANKED.index(Outcome.KEPT)
     photos = settled.only(is_photo)
     columns = [*_identity(photos.keys), photos.photo_ids, photos.urls, photos.others]
@@ -118,7 +117,7 @@ def _settled(settled: Settled, wanted: Keys) -> tuple[pa.Table, pa.Table]:
 
 
 def _permitted(piece: tuple[pa.Table, pa.Table], deny: Denylist) -> tuple[pa.Table, pa.Table]:
-    """The rows of both files, with the matched ids that are denied among the others."""
+    """Move the denied ids from the matches to the outcomes."""
     matched, denied = deny.drop(piece[0])
     if not len(denied):
         return piece
@@ -131,7 +130,7 @@ def _identity(keys: Keys) -> list[pa.StringArray]:
 
 
 def _without_photo(settled: Settled, missing: Keys) -> pa.Table:
-    """One row an id whose addresses show no Flickr photo, or that has none (`missing`), in the order of the ids."""
+    """Return a row for each id without a Flickr photo or without any address (`missing`), sorted by id."""
     keys = np.concatenate([settled.keys, missing])
     ranks = np.concatenate([settled.ranks, np.full(len(missing), RANKED.index(Outcome.NO_URL), np.int8)])
     details = joined_columns(shown_column(settled.urls), settled.others)
@@ -148,7 +147,7 @@ def _of_other_classes(numbers: Keys, counts: Keys) -> pa.Table:
 
 
 def _unreadable(gathered: Gathered) -> pa.Table:
-    """The first unreadable lines, one row each, and one row for the rest."""
+    """Return a row for each of the first unreadable lines, and one row for the rest."""
     details = list(gathered.listed)
     counts = [1] * len(details)
     if gathered.unreadable > len(details):
@@ -187,7 +186,7 @@ def _write(
 
 
 class _Groups:
-    """Writes row groups of one size, however the rows come."""
+    """Writes row groups of equal size."""
 
     def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema) -> None:
         self._writer = writer

@@ -1,4 +1,4 @@
-"""More candidates than fit into memory: sorted runs of them in temporary files, merged a stretch of ids at a time."""
+"""Sort more candidates than fit into memory: sorted temporary files, merged a range of ids at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BATCH_ROWS = 1 << 11
 
 
 class SortedRun:
-    """Candidates sorted by key, in a file that is gone with the process; they are taken from its front."""
+    """Candidates sorted by key, in a file that vanishes with the process; they are read once, in order."""
 
     def __init__(self, batches: Iterator[pa.RecordBatch], schema: pa.Schema, folder: Path | None) -> None:
         self.firsts: list[int] = []  # the first key of each batch
@@ -31,7 +31,7 @@ class SortedRun:
         self._rest: pa.RecordBatch | None = None
 
     def until(self, bound: int | None) -> Iterator[pa.RecordBatch]:
-        """What stands before a key, or all that is left."""
+        """Yield the candidates before a key, or all that are left."""
         while (batch := self._next()) is not None:
             inside = len(batch) if bound is None else int(np.searchsorted(batch["key"].to_numpy(), bound))
             if inside:
@@ -41,7 +41,7 @@ class SortedRun:
                 return
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file, which deletes it."""
         self._file.close()
 
     def _next(self) -> pa.RecordBatch | None:
@@ -50,7 +50,7 @@ class SortedRun:
 
 
 def merged(runs: Sequence[SortedRun], rows: int) -> Iterator[pa.Table]:
-    """The candidates of all runs, about so many at a time and never an id in two parts, each part in the runs' order.
+    """Yield the candidates of all runs, about `rows` at a time; those of an id come together, in the runs' order.
 
     >>> batches = [pa.record_batch({"key": pa.array(keys, pa.int64())}) for keys in ([1, 4, 9], [4, 5])]
     >>> runs = [SortedRun(iter([batch]), batch.schema, None) for batch in batches]
@@ -58,7 +58,7 @@ def merged(runs: Sequence[SortedRun], rows: int) -> Iterator[pa.Table]:
     [[1], [4, 9, 4, 5]]
     """
     firsts = sorted({first for run in runs for first in run.firsts})
-    # A batch of each run may begin anywhere between two bounds, so that a part is at most so much larger than asked.
+    # A batch of each run may begin anywhere between two bounds, so that a part can be larger than `rows` by that much.
     bounds = firsts[:: max(1, rows // BATCH_ROWS)][1:]
     for bound in [*bounds, None]:
         if batches := [batch for run in runs for batch in run.until(bound)]:

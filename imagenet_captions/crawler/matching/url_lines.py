@@ -1,7 +1,7 @@
-"""The lines of a URL list, a block at a time: `<image_id><tab or blanks><address>`.
+"""Read the lines of a URL list, a block at a time: `<image_id><tab or spaces><address>`. Used by `gather`.
 
-Fourteen million lines are too many for a loop in Python and most of them are not wanted, so the ids of a whole block
-are read with a few operations on columns of 64-bit words, and addresses are cut out only where they are asked for.
+Fourteen million lines are too many for a loop in Python, and most are not wanted. So the ids of a whole block are read
+with a few operations on columns of 64-bit words, and addresses are read only for the lines that ask for them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _LINE = re.compile(rb"[ \t\r]*(?:\xef\xbb\xbf)?([^ \t\r/\\]+)(?=[ \t\r]|$)")
 class Lines:
     """The lines of one block; every array has one entry a line.
 
-    `keys` holds the id's key, or NO_ID for a line without one, or BLANK; `starts` and `ends` say where the rest of the
-    line stands in the block.
+    `keys` holds the id's key, NO_ID for a line without one, or BLANK. The rest of the line lies in the block between
+    `starts` and `ends`.
     """
 
     block: bytes
@@ -41,7 +41,7 @@ class Lines:
     ends: Keys
 
     def urls(self, chosen: npt.NDArray[np.bool_]) -> pa.StringArray:
-        """The addresses of some lines as text."""
+        """Return the addresses of the chosen lines as text."""
         # Arrow's offsets are contiguous: a column of address, gap, address, gap ... shares the block's bytes.
         offsets = np.stack([self.starts[chosen], self.ends[chosen]], axis=1).astype(np.int32).ravel()
         if not len(offsets):
@@ -51,7 +51,7 @@ class Lines:
         return as_text(alternating.take(np.arange(0, len(offsets) - 1, 2)))
 
     def text(self, line: int) -> bytes:
-        """One line as it stands in the block, at most its first 200 bytes."""
+        """Return a line as it is, up to 200 bytes."""
         start = int(self.ends[line - 1]) + 1 if line else 0
         return self.block[start : min(int(self.ends[line]), start + 200)]
 
@@ -85,7 +85,7 @@ def read_lines(block: bytes) -> Lines:
 
 
 def _read_odd_line(block: bytes, start: int, end: int) -> tuple[int, int]:
-    """The key and where the address begins, for a line that the columns could not read."""
+    """Return the key and the start of the address, for a line that the columns could not read."""
     found = _LINE.match(block, start, end)
     name = image_id(found[1][:64].decode("latin-1")) if found else None
     if found and name and len(found[1]) <= 64:
@@ -94,23 +94,23 @@ def _read_odd_line(block: bytes, start: int, end: int) -> tuple[int, int]:
     return (NO_ID if text.strip() else BLANK), end
 
 
-def _words(heads: npt.NDArray[np.uint8], place: int) -> Words:
-    words: Words = np.ascontiguousarray(heads[:, place : place + 8]).view("<u8").ravel()
+def _words(heads: npt.NDArray[np.uint8], start: int) -> Words:
+    words: Words = np.ascontiguousarray(heads[:, start : start + 8]).view("<u8").ravel()
     return words
 
 
 def _leading_digits(words: Words) -> tuple[Keys, Keys]:
-    """The number that eight characters begin with, and how many digits it has (0 to 8).
+    """Return the number at the start of eight characters, and its number of digits (0 to 8).
 
-    The first character is a word's lowest byte. Digits become 0 to 9 by one xor; a byte that is none has its top bit
-    set after adding 0x76. Carries only reach bytes behind the first such byte, which do not count.
+    The first character is a word's lowest byte. One xor turns digits into 0 to 9; any other byte has its top bit set
+    after 0x76 is added. Carries only reach bytes after the first such byte, which do not count.
     """
     values = words ^ np.uint64(0x3030303030303030)
     others = ((values + np.uint64(0x7676767676767676)) | values) & np.uint64(0x8080808080808080)
     first = others & (~others + np.uint64(1))
     digits = ((first >> np.uint64(7)) * np.uint64(0x0001020304050607)) >> np.uint64(56)
     digits[others == 0] = 8
-    # Shift the digits to the end, as if the number were filled up with zeros, then add neighbours: 2, 4, 8 digits.
+    # Shift the digits to the end, as if zeros came before the number, then add neighbors: 2, 4, 8 digits.
     filled = values << (np.uint64(64) - np.uint64(8) * digits)
     pairs = filled * np.uint64(10) + (filled >> np.uint64(8))
     mask = np.uint64(0x000000FF000000FF)
@@ -120,7 +120,7 @@ def _leading_digits(words: Words) -> tuple[Keys, Keys]:
 
 
 def as_text(column: pa.BinaryArray) -> pa.StringArray:
-    """Bytes as text without white space around it: UTF-8 where they are that, else Latin-1."""
+    """Return bytes as stripped text: decoded as UTF-8 if possible, else as Latin-1."""
     unchecked = column.cast(pa.string(), safe=False)
     text = pc.ascii_trim_whitespace(unchecked)
     odd = pc.invert(pc.string_is_ascii(text))

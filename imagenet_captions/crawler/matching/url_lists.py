@@ -1,7 +1,7 @@
-"""ImageNet's URL lists as blocks of whole lines, plain or out of an archive, in bounded memory.
+"""Read ImageNet's URL lists as blocks of whole lines, plain or from an archive, in bounded memory. Used by `gather`.
 
-What a file is, is read from its first bytes, not from its name: `fall11_urls.tgz`, a `.gz` of the bare list and a zip
-are all passed around as "the ImageNet URLs".
+The first bytes tell the kind of a file, not its name: `fall11_urls.tgz`, a `.gz` of the bare list and a zip all go by
+the name "the ImageNet URLs".
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from imagenet_captions.storage.progress import open_watched, progress
 
 _Readable = IO[bytes] | gzip.GzipFile
 
-BLOCK = 1 << 20  # what the caches of a core hold
-STRETCH = 4 * BLOCK  # what is worth the sending of a task
+BLOCK = 1 << 20  # bytes that fit into the caches of a core
+STRETCH = 4 * BLOCK  # bytes that are worth a task of their own
 
 _GZIP = b"\x1f\x8b"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-# What reading a damaged archive raises; zipfile has RuntimeError for one that is encrypted.
+# Errors of damaged archives; zipfile raises RuntimeError for an encrypted one.
 _DAMAGE = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 
 
 def read_blocks(path: Path, what: str, size: int = BLOCK) -> Iterator[bytes]:
     """Yield the text of a list as blocks of whole lines, each block ending with a line feed; errors call it `what`.
 
-    A block has about `size` bytes, more where a line is longer. Of a line longer than two blocks only the beginning
+    A block has about `size` bytes, more where a line is longer. Of a line longer than two blocks only the start
     and the end are kept, so that a file without line ends cannot fill the memory. Raises InputError for a file that is
     missing, damaged or cut short.
     """
@@ -49,7 +49,7 @@ def read_blocks(path: Path, what: str, size: int = BLOCK) -> Iterator[bytes]:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Whole lines of a plain list, which whoever works on them reads for himself."""
+    """A range of whole lines in a plain list, to be read by the worker that gets it."""
 
     path: Path
     start: int
@@ -57,17 +57,17 @@ class Stretch:
     what: str
 
     def blocks(self, size: int = BLOCK) -> Iterator[bytes]:
-        """Yield its text as `read_blocks` does."""
+        """Yield the text as `read_blocks` does."""
         with _damage_in_words(self.path, self.what), self.path.open("rb") as opened:
             opened.seek(self.start)
             yield from _whole_lines(_Limited(opened, self.stop - self.start), size)
 
 
 def read_pieces(path: Path, what: str, length: int = STRETCH) -> Iterator[Stretch | bytes]:
-    """Yield a list as stretches of about `length` bytes; an archive, which has to be unpacked in order, as blocks.
+    """Yield a plain list as stretches of about `length` bytes, and an archive, which is unpacked in order, as blocks.
 
-    What the pieces hold are the lines that `read_blocks` yields. So the bytes of a plain list pass through no process
-    but the one that reads the lines in them.
+    The pieces have the lines that `read_blocks` yields. Only the process that reads the lines of a stretch reads its
+    bytes.
     """
     require_file(path, what)
     with _damage_in_words(path, what), path.open("rb") as opened:
@@ -88,7 +88,7 @@ def _stretches(path: Path, what: str, opened: IO[bytes], length: int) -> Iterato
 
 
 def _line_end(opened: IO[bytes], at: int, size: int) -> int:
-    """Where the line ends that has the byte before `at`."""
+    """Return the end of the line with the byte before `at`."""
     if at < size:
         at = opened.seek(at - 1)
         while data := opened.read(1 << 16):
@@ -104,7 +104,9 @@ def _damage_in_words(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the operating system's; archives have no number
+        if (
+            isinstance(error, OSError) and error.errno is not None
+        ):  # an error of the operating system; errors of archives have no number
             raise
         raise InputError(
             f"{what} {path} is damaged or cut short ({type(error).__name__}: {shortened(error)}); get it again"
@@ -112,7 +114,7 @@ def _damage_in_words(path: Path, what: str) -> Iterator[None]:
 
 
 def _texts(path: Path) -> Iterator[_Readable]:
-    """Yield every text in the file, one after the other."""
+    """Yield every text in the file, in order."""
     with open_watched(path, f"read {path.name}") as opened:
         head = opened.read(512)
         opened.seek(0)
@@ -132,7 +134,7 @@ def _gzip_texts(opened: BinaryIO) -> Iterator[_Readable]:
             yield from _tar_members(unpacked)
         else:
             yield unpacked
-        while unpacked.read(BLOCK):  # the checksum stands at the end, behind the padding of a tar
+        while unpacked.read(BLOCK):  # the checksum is at the end, after the padding of a tar
             pass
 
 
@@ -156,11 +158,11 @@ def _zip_members(opened: BinaryIO) -> Iterator[_Readable]:
 def tar_files(archive: Any) -> Iterator[tarfile.TarInfo]:
     """Yield the files of a tar opened with mode "r:".
 
-    Raises tarfile.ReadError for one that ends without the block of zeros that closes a tar: it was cut short between
-    two files, or a header is damaged, and tarfile takes either for the end.
+    Raises tarfile.ReadError for a tar that ends without a block of zeros: it was cut short between two files, or a
+    header is damaged. tarfile takes either for the end.
     """
     while member := archive.next():
-        archive.members.clear()  # tarfile keeps them all, and a tar may hold the 1.3 million images
+        archive.members.clear()  # tarfile keeps them all, and a tar may have 1.3 million images
         if member.isfile():
             yield member
     archive.fileobj.seek(archive.offset)
@@ -173,7 +175,7 @@ def _is_packed(head: bytes) -> bool:
 
 
 def _is_junk(name: str) -> bool:
-    """Whether macOS or Windows put this member beside the files that the user packed.
+    """Return whether macOS or Windows added this member to the files that the user packed.
 
     >>> _is_junk("__MACOSX/._fall11_urls.txt"), _is_junk("./fall11_urls.txt")
     (True, False)
@@ -183,7 +185,7 @@ def _is_junk(name: str) -> bool:
 
 
 class _Limited:
-    """The next bytes of a file, up to a limit."""
+    """Reads a file up to a limit."""
 
     def __init__(self, opened: IO[bytes], left: int) -> None:
         self._opened = opened

@@ -1,11 +1,11 @@
-"""What YFCC100M's metadata looks like: its columns, two layouts of text, an SQLite table, and encoded texts.
+"""The format of YFCC100M's metadata: its columns, two layouts of text, an SQLite table, and encoded texts.
 
 A line has 25 fields between tabs and no header:
 
     0  4193131985  1a2b…  11632020@N00  hans  2009-12-17 17:08:50.0  1261134560  Canon…  Grey+heron  At+the+%3Cb%3E…  …
 
-The first version of the file lacks the line number and the hash of the photo, and so has 23; the SQLite file has these
-23 as columns. Title, description, tags and the owner's name are encoded as in a query of a URL, `+` for a blank.
+The first version of the file has 23, without the line number and the hash of the photo; the SQLite file has these 23 as
+columns. Title, description, tags and the owner's name are encoded as in the query of a URL, with `+` for a space.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import unquote_plus
 
-# Name of a field here, and the column of the SQLite table `yfcc100m_dataset` that holds it; in the order of the files.
+# Our name of each field, and its column in the SQLite table `yfcc100m_dataset`; in the order of the files.
 COLUMNS = {
     "photo_id": "photoid", "owner": "uid", "owner_name": "unickname", "date_taken": "datetaken",
     "date_posted": "dateuploaded", "device": "capturedevice", "title": "title", "description": "description",
@@ -28,7 +28,7 @@ VIDEO = "1"  # the marker of a video; a photo's is 0
 
 
 class Layout(NamedTuple):
-    """A layout of the text: how many fields a line has, and in which place the photo's id is."""
+    """A layout of the text: the number of fields in a line, and the index of the photo's id."""
 
     fields: int
     photo_id: int
@@ -40,7 +40,7 @@ LAYOUTS = (NEW, OLD)
 
 
 def named(fields: Sequence[str]) -> dict[str, str]:
-    """The fields of a line of either layout by their names.
+    """Return the fields of a line by name, for either layout.
 
     >>> named("0 4193131985 1a2b".split() + ["x"] * 22)["photo_id"], named(["4193131985"] + ["x"] * 22)["photo_id"]
     ('4193131985', '4193131985')
@@ -50,9 +50,9 @@ def named(fields: Sequence[str]) -> dict[str, str]:
 
 
 def decoded(value: str) -> str:
-    """A text as its owner wrote it.
+    """Return a text as its owner wrote it.
 
-    `unquote` first and `+` to blank afterwards, as some scripts do it, would make "C " of "C%2B%2B".
+    Scripts that first unquote and then replace `+` by a space make "C " of "C%2B%2B".
 
     >>> decoded("C%2B%2B+is+%3Cb%3Efun%3C%2Fb%3E")
     'C++ is <b>fun</b>'
@@ -61,7 +61,7 @@ def decoded(value: str) -> str:
 
 
 def decoded_tags(value: str) -> list[str]:
-    """The tags of a field, which commas part; a comma inside a tag is encoded.
+    """Return the tags of a field, which are separated by commas; a comma inside a tag is encoded.
 
     >>> decoded_tags("grey+heron,leiden%2C+holland")
     ['grey heron', 'leiden, holland']

@@ -1,7 +1,7 @@
-"""Find the lines of some photos in YFCC100M's text: 100 million lines, 60 GB, plain or compressed.
+"""Find the lines of wanted photos in YFCC100M's text: 100 million lines, 60 GB, plain or compressed.
 
-Only the tabs and line ends of a block are looked at, all of them at once; a line is split and decoded only if its photo
-is wanted. Lines end at a newline and nowhere else.
+All tabs and line ends of a block are found at once; a line is split and decoded only if its photo is wanted. Lines end
+only at a newline.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from imagenet_captions.engines import local as engine
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.addresses import MAX_DIGITS
 from imagenet_captions.sources.yfcc import layout as yfcc
-from imagenet_captions.sources.yfcc.bad import MOST_LISTED, BadRows
-from imagenet_captions.sources.yfcc.photos import Photo, read_photo, shown
+from imagenet_captions.sources.yfcc.photos import MOST_LISTED, BadRows, Photo, read_photo, shown
 from imagenet_captions.storage.progress import open_watched
 
 Numbers = npt.NDArray[np.int64]
@@ -36,10 +35,10 @@ _TAB, _NEWLINE = 9, 10
 
 
 def read_lines(path: Path, wanted: Numbers, bad: BadRows, name: str = "") -> Iterator[Photo]:
-    """Yield the photos with these numbers (sorted) in the order of the file; what cannot be read goes to `bad`.
+    """Yield the photos with these numbers (sorted) in the order of the file; unreadable lines go to `bad`.
 
-    The first block says which layout the file has, and all of it has that one: with 23 fields, a line that lost two of
-    25 would else pass its line number off as a photo.
+    The first block decides the layout of the whole file. Otherwise a line that lost two of its 25 fields would be read
+    as one of 23, with its line number as the photo's id.
     """
     blocks = _whole_lines(path)
     first = next(blocks, None)
@@ -48,8 +47,8 @@ def read_lines(path: Path, wanted: Numbers, bad: BadRows, name: str = "") -> Ite
     layout = _layout(_find_lines(first))
     if layout is None:
         raise InputError(
-            f"{path} is no YFCC100M metadata: no line has 25 fields between tabs, or 23, and a photo's id in its "
-            "place; give yfcc100m_dataset, plain or as .bz2 or .gz, or yfcc100m_dataset.sql"
+            f"{path} is not YFCC100M's metadata: no line has 25 or 23 fields between tabs, with a photo's id "
+            "among them; give yfcc100m_dataset, plain or as .bz2 or .gz, or yfcc100m_dataset.sql"
         )
     before = 0
     search = partial(_search, layout, WantedNumbers(wanted))
@@ -67,11 +66,11 @@ def read_lines(path: Path, wanted: Numbers, bad: BadRows, name: str = "") -> Ite
 
 
 class WantedNumbers:
-    """The photo numbers to look for, sorted; made for lists in which few numbers are wanted."""
+    """The sorted photo numbers to look for; expects few hits."""
 
     def __init__(self, numbers: Numbers) -> None:
         self._numbers = numbers
-        self._marks = np.zeros(1 << 23, np.bool_)  # which ends the wanted numbers have: spares most of the searches
+        self._marks = np.zeros(1 << 23, np.bool_)  # the last bits of the wanted numbers; they spare most searches
         self._marks[self._ends(numbers)] = True
 
     def positions(self, numbers: Numbers) -> Numbers:
@@ -88,7 +87,7 @@ class WantedNumbers:
 
 
 class _Part(NamedTuple):
-    """What one block holds; lines are counted from its start."""
+    """The content of one block; lines are counted from its start."""
 
     lines: int
     found: list[tuple[int, str]]
@@ -109,28 +108,28 @@ def _search(layout: yfcc.Layout, wanted: WantedNumbers, block: bytes) -> _Part:
 
 
 class _Lines(NamedTuple):
-    """A block of whole lines, and where its separators are."""
+    """A block of whole lines, with the positions of its separators."""
 
     block: bytes
-    separators: Numbers  # the places of tabs and newlines
+    separators: Numbers  # positions of tabs and newlines
     newlines: Numbers  # which of the separators are newlines
     starts: Numbers
     ends: Numbers
 
     @property
     def blank(self) -> npt.NDArray[np.bool_]:
-        """Which lines are empty."""
+        """Return a mask of the empty lines."""
         first = np.frombuffer(self.block, np.uint8)[self.starts]
         length = self.ends - self.starts
         empty: npt.NDArray[np.bool_] = (length == 0) | ((length == 1) & (first == ord("\r")))
         return empty
 
     def text(self, line: int) -> str:
-        """A line without its end."""
+        """Return a line without its line end."""
         return self.block[self.starts[line] : self.ends[line]].decode("utf-8", "replace").removesuffix("\r")
 
     def numbers(self, layout: yfcc.Layout) -> Numbers:
-        """The id of each line's photo; 0 for a line that is not of this layout."""
+        """Return the photo's id in each line; 0 for a line that does not have this layout."""
         first = np.append(0, self.newlines[:-1] + 1)  # each line's first separator
         fits = np.flatnonzero(self.newlines - first == layout.fields - 1)
         end = self.separators[first[fits] + layout.photo_id]
@@ -153,16 +152,16 @@ def _find_lines(block: bytes) -> _Lines:
 
 
 def _parse(data: npt.NDArray[np.uint8], start: Numbers, end: Numbers) -> Numbers:
-    """The decimal numbers between these places; 0 for what is none, has a leading zero, or too many digits."""
+    """Return the decimal numbers between these positions; 0 for other texts, leading zeros and too many digits."""
     length = end - start
     good = (length >= 1) & (length <= MAX_DIGITS)
     good &= data[np.minimum(start, end - 1)] != ord("0")
     numbers = np.zeros(len(start), np.int64)
-    for place in range(int(length[good].max(initial=0))):
-        inside = good & (place < length)
-        digits = data[end[inside] - 1 - place] - np.uint8(ord("0"))
+    for digit in range(int(length[good].max(initial=0))):
+        inside = good & (digit < length)
+        digits = data[end[inside] - 1 - digit] - np.uint8(ord("0"))
         good[inside] &= digits <= 9
-        numbers[inside] += digits.astype(np.int64) * 10**place
+        numbers[inside] += digits.astype(np.int64) * 10**digit
     numbers[~good] = 0
     return numbers
 
@@ -188,13 +187,13 @@ def _whole_lines(path: Path) -> Iterator[bytes]:
             else:
                 rest += block
             if len(rest) > _LONGEST_LINE:
-                raise InputError(f"{path} is no YFCC100M metadata: it has a line of over 64 MB; check the file")
+                raise InputError(f"{path} is not YFCC100M's metadata: it has a line of over 64 MB; check the file")
         if rest:
             yield rest + b"\n"
 
 
 def _unpacked(raw: IO[bytes]) -> IO[bytes]:
-    """The stream of what is in a file, told by its first bytes."""
+    """Return the unpacked stream of a file; its first bytes tell the compression."""
     start = raw.read(3)
     raw.seek(0)
     if start == b"BZh":
@@ -210,6 +209,6 @@ def _read(stream: IO[bytes], path: Path) -> bytes:
     except (EOFError, zlib.error) as error:
         raise InputError(f"{path} is damaged ({error}); download it again") from None
     except OSError as error:
-        if error.errno is not None:  # the disk's trouble, not the file's
+        if error.errno is not None:  # an error of the disk, not of the file
             raise
         raise InputError(f"{path} is damaged ({error}); download it again") from None

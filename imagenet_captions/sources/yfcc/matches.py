@@ -1,4 +1,4 @@
-"""The matches by the number of their photo, to be joined with YFCC100M."""
+"""Read the matches by the number of their photo, and join them with YFCC100M. Used by `source`."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from imagenet_captions.storage.parquet import read_schema, read_table
 
 
 class Matches(NamedTuple):
-    """The matches by ascending number of their photo."""
+    """The matches, sorted by the number of their photo."""
 
-    rows: pa.Table  # `detail` is called match_detail here: photos have one, too
+    rows: pa.Table  # `detail` is renamed to match_detail, since photos have a detail too
     numbers: Numbers
 
     @property
     def wanted(self) -> Numbers:
-        """Their distinct numbers, sorted."""
+        """The distinct numbers, sorted."""
         return _distinct(self.numbers)
 
 
 def read_matches(path: Path, answered: pa.Array | None) -> Matches:
-    """The matches but for those whose photo is among `answered`."""
+    """Read the matches, without those whose photo is in `answered`."""
     rows = _open_matches(path, MATCHES.names)
     rows = rows.rename_columns(["match_detail" if name == "detail" else name for name in MATCHES.names])
     if answered is not None:
@@ -41,12 +41,12 @@ def read_matches(path: Path, answered: pa.Array | None) -> Matches:
 
 
 def wanted_numbers(path: Path) -> Numbers:
-    """The distinct numbers of the matched photos, sorted."""
+    """Return the distinct numbers of the matched photos, sorted."""
     return _distinct(_numbers(_open_matches(path, ["photo_id"])["photo_id"]))
 
 
 def join(photos: pa.RecordBatch, matched: Matches) -> tuple[pa.Table, Numbers]:
-    """One row an image of these photos, and which of the matches they are."""
+    """Return a row for each image of these photos, and the indices of the matches."""
     numbers = pc.cast(photos["photo_id"], pa.int64()).to_numpy()
     first = np.searchsorted(matched.numbers, numbers, side="left")
     counts = np.searchsorted(matched.numbers, numbers, side="right") - first
@@ -68,12 +68,12 @@ def _open_matches(path: Path, columns: list[str]) -> pa.Table:
 
 
 def _numbers(photo_ids: pa.ChunkedArray) -> Numbers:
-    """Ids as numbers; 0 for one that is none of YFCC100M's, since it is no number."""
+    """Return ids as numbers; 0 for an id that is not a number, which YFCC100M cannot have."""
     number = pc.match_substring_regex(photo_ids, rf"^[1-9][0-9]{{0,{MAX_DIGITS - 1}}}$")
     found: Numbers = pc.cast(pc.if_else(number, photo_ids, "0"), pa.int64()).to_numpy()
     return found
 
 
 def _distinct(numbers: Numbers) -> Numbers:
-    ordered = np.sort(numbers[numbers > 0])  # a tenth of what np.unique takes
+    ordered = np.sort(numbers[numbers > 0])  # a tenth of the time of np.unique
     return ordered[np.append(True, ordered[1:] != ordered[:-1])] if len(ordered) else ordered

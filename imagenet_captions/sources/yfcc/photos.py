@@ -1,4 +1,4 @@
-"""From a row of YFCC100M's metadata to what a raw record needs of the photo."""
+"""Read rows of YFCC100M's metadata as photos, and collect the rows that cannot be read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -15,10 +14,12 @@ from imagenet_captions.engines.local import in_batches
 from imagenet_captions.flickr.addresses import read_address
 from imagenet_captions.flickr.licenses import LICENSES
 from imagenet_captions.flickr.photo_record import LATEST_POSIX_TIME, PhotoRecord
+from imagenet_captions.outcomes import OUTCOMES, Outcome
 from imagenet_captions.schema import PHOTOS
 from imagenet_captions.sources.yfcc import layout as yfcc
 
 _BATCH_ROWS = 2048
+MOST_LISTED = 1000  # unreadable rows that get an outcome of their own
 _LICENSES = {
     (parts.netloc, parts.path.rstrip("/")): entry.id for entry in LICENSES if (parts := urlsplit(entry.url or "")).path
 }
@@ -28,23 +29,16 @@ NORMALISED = "tags in Flickr's normalised form"
 
 @dataclass(frozen=True, kw_only=True)
 class Photo(PhotoRecord):
-    """A photo, or video, of YFCC100M; texts decoded, and else as they are."""
+    """A photo or video of YFCC100M; texts are decoded and otherwise unchanged."""
 
     photo_id: str
     detail: str | None
 
 
-class BadRow(NamedTuple):
-    """Where a row stands that cannot be used, and why not."""
-
-    where: str
-    why: str
-
-
 def read_photo(row: Mapping[str, str]) -> Photo | str:
-    """Read a row with the fields of `yfcc.COLUMNS`, or say why it is none.
+    """Read a row with the fields of `yfcc.COLUMNS`; returns the reason as text if it cannot be used.
 
-    Machine tags have a field of their own and are left there: cleaning would take them out.
+    Machine tags, which have a field of their own, are left out: cleaning would drop them.
     """
     photo_id, page, marker = row["photo_id"], row["photo_page"], row["marker"]
     if marker not in ("0", yfcc.VIDEO):
@@ -72,7 +66,7 @@ def read_photo(row: Mapping[str, str]) -> Photo | str:
 
 
 def photo_batches(photos: Iterable[Photo]) -> Iterator[pa.RecordBatch]:
-    """Photos as PHOTOS batches."""
+    """Yield photos as PHOTOS batches."""
     yield from map(_batch, in_batches(photos, _BATCH_ROWS))
 
 
@@ -82,7 +76,7 @@ def _batch(photos: list[Photo]) -> pa.RecordBatch:
 
 
 def license_number(url: str) -> int | None:
-    """Flickr's number of the licence at an address; None for one that Flickr does not have.
+    """Return Flickr's number of the license at an address; None if Flickr does not have it.
 
     >>> license_number("http://creativecommons.org/licenses/by-nc/2.0/"), license_number("")
     (2, None)
@@ -92,7 +86,7 @@ def license_number(url: str) -> int | None:
 
 
 def is_normalised(tag: str) -> bool:
-    """Whether a tag looks as Flickr shortens it for its addresses: "New York City" becomes "newyorkcity".
+    """Return whether a tag is in the form that Flickr uses in addresses: "New York City" becomes "newyorkcity".
 
     >>> is_normalised("newyorkcity"), is_normalised("new york"), is_normalised("Heron")
     (True, False, False)
@@ -101,7 +95,7 @@ def is_normalised(tag: str) -> bool:
 
 
 def shown(text: str) -> str:
-    """A text of unknown origin for a message: short, and in ASCII."""
+    """Return a text for a message: short, and in ASCII."""
     return ascii(text if len(text) <= 60 else text[:57] + "...")
 
 
@@ -118,3 +112,28 @@ def _posted(text: str) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) <= 12):
         return None
     return int(text) if int(text) <= LATEST_POSIX_TIME else None
+
+
+class BadRows:
+    """Rows that cannot be read: the first ones are listed, all are counted, so that memory is bounded."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._listed: list[str] = []
+
+    def add(self, where: str, what: str) -> None:
+        """Add a row, with its position and what is wrong with it, shortened."""
+        self.count += 1
+        if len(self._listed) < MOST_LISTED:
+            self._listed.append(f"YFCC100M, {where}: {what}")
+
+    def outcomes(self) -> pa.RecordBatch:
+        """Return an OUTCOMES row for each listed row, and one for the rest."""
+        details, counts = list(self._listed), [1] * len(self._listed)
+        if self.count > len(details):
+            counts.append(self.count - len(details))
+            details.append("YFCC100M: more rows that cannot be read")
+        nothing = pa.nulls(len(details), pa.string())
+        kinds = pa.array([Outcome.BAD_RECORD.value] * len(details), pa.string())
+        columns = [nothing, nothing, kinds, pa.array(details, pa.string()), pa.array(counts, pa.int64())]
+        return pa.RecordBatch.from_arrays(columns, schema=OUTCOMES)

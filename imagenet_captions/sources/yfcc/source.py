@@ -1,10 +1,10 @@
-"""YFCC100M's metadata as a source of raw records: the matches joined with it on the photo's id, without any call.
+"""YFCC100M's metadata as a source of raw records: joined with the matches by photo id, without calls to Flickr.
 
     YfccSource(path, matches)         raw records of the matched photos that YFCC100M has
-    extract_photos(path, matches, to) the metadata of those photos alone, so that 60 GB are read once
-    photo_ids(path, matches)          which photos those are, so that nobody asks Flickr for them
+    extract_photos(path, matches, to) the metadata of only those photos, so that the 60 GB are read once
+    photo_ids(path, matches)          the ids of those photos, which the crawl need not ask for
 
-`path` is the text, plain or compressed, in either layout; the SQLite file; a folder with parts of the text; or what
+`path` is the text in either layout, plain or compressed; a folder with parts of it; the SQLite file; or a file that
 `extract_photos` wrote.
 """
 
@@ -23,10 +23,9 @@ from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.flickr.photo_record import STILL
 from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
 from imagenet_captions.schema import PHOTOS, RAW
-from imagenet_captions.sources.yfcc.bad import BadRows
 from imagenet_captions.sources.yfcc.lines import Numbers, read_lines
 from imagenet_captions.sources.yfcc.matches import join, read_matches, wanted_numbers
-from imagenet_captions.sources.yfcc.photos import Photo, photo_batches
+from imagenet_captions.sources.yfcc.photos import BadRows, Photo, photo_batches
 from imagenet_captions.sources.yfcc.sqlite import read_table
 from imagenet_captions.storage.files import is_sqlite, require_file, require_there, sha256
 from imagenet_captions.storage.outputs import producing
@@ -40,8 +39,8 @@ _PARTS = "yfcc100m_dataset*"
 class YfccSource:
     """A `RawSource` of the matched photos that YFCC100M has.
 
-    Without `answered` it stands alone: a photo that YFCC100M lacks is `not_asked`. With it, another source stands for
-    all photos but those that this one has, and for those in `answered`, whatever this one has about them.
+    Without `answered` it is the only source: a photo that YFCC100M lacks is `not_asked`. With it, another source has
+    the photos that YFCC100M lacks and those in `answered`.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class YfccSource:
         self._digest: str | None = None
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield RAW batches in the order of the metadata; denied and lacking photos go to the drops."""
+        """Yield RAW batches in the order of the metadata; denied and missing photos go to the drops."""
         self._dropped, self._photos, digest, bad = [], [], hashlib.sha256(), BadRows()
         matched = read_matches(self._matches, self._answered)
         found = np.zeros(len(matched.numbers), np.bool_)
@@ -75,7 +74,7 @@ class YfccSource:
         self._digest = digest.hexdigest()
 
     def drops(self) -> Iterator[pa.RecordBatch]:
-        """Yield what became of the others, what matching dropped included where this source stands alone."""
+        """Yield the drops; if this is the only source, those of matching too."""
         if self._answered is None:
             earlier = require_file(outcomes_path(self._matches), "the outcomes of matching")
             for batch in read_files([earlier]):
@@ -83,16 +82,16 @@ class YfccSource:
         yield from self._dropped
 
     def files(self) -> list[Path]:
-        """The metadata, and the matches with their outcomes."""
+        """Return the metadata, and the matches with their outcomes."""
         return [self._path, self._matches, outcomes_path(self._matches)]
 
     def inputs(self) -> dict[str, str]:
-        """SHA-256 of the matches file, and of the metadata used: the same from any form of the file."""
+        """Return the SHA-256 of the matches file, and of the used metadata, whatever the form of its file."""
         self._read_whole()
         return {"matches": sha256(self._matches), "yfcc100m": str(self._digest)}
 
     def photo_ids(self) -> pa.Array:
-        """The matched photos, and videos, that YFCC100M has."""
+        """Return the matched photos and videos that YFCC100M has."""
         self._read_whole()
         return pa.concat_arrays([pa.array([], pa.string()), *self._photos])
 
@@ -118,7 +117,7 @@ class YfccSource:
 def extract_photos(path: Path, matches: Path, out: Path, overwrite: bool = False) -> int:
     """Write the metadata of the matched photos to `out`, one row a photo, and return their number.
 
-    Rows that cannot be read are counted in `outcomes_path(out)`.
+    Unreadable rows are counted in `outcomes_path(out)`.
     """
     bad, count = BadRows(), 0
     dropped: list[pa.RecordBatch] = []
@@ -135,7 +134,7 @@ def extract_photos(path: Path, matches: Path, out: Path, overwrite: bool = False
 
 
 def photo_ids(path: Path, matches: Path) -> pa.Array:
-    """The matched photos, and videos, that YFCC100M has."""
+    """Return the matched photos and videos that YFCC100M has."""
     found = [batch["photo_id"] for batch in _photos(path, wanted_numbers(matches), BadRows(), [])]
     return pa.concat_arrays([pa.array([], pa.string()), *found])
 
@@ -143,7 +142,7 @@ def photo_ids(path: Path, matches: Path) -> pa.Array:
 def _column(records: pa.Table, field: pa.Field) -> pa.Array:
     if field.name == "source":
         return pa.array(["yfcc100m"] * len(records), field.type)
-    if field.name == "retrieved_at":  # YFCC100M is of 2014, and says no more than that
+    if field.name == "retrieved_at":  # YFCC100M is of 2014, without a date
         return pa.nulls(len(records), field.type)
     if field.name == "detail":
         stills = [STILL if video else None for video in records["is_video"].to_pylist()]
@@ -170,7 +169,7 @@ def _read(path: Path, wanted: Numbers, bad: BadRows) -> Iterator[Photo]:
         raise InputError(f"the folder {path} has no file called {_PARTS}; give the file with YFCC100M's metadata")
     for number, part in enumerate(parts, 1):
         if is_sqlite(part):
-            raise InputError(f"the folder {path} has the SQLite file {part.name} in it; give that file itself")
+            raise InputError(f"the folder {path} contains the SQLite file {part.name}; give that file instead")
         yield from read_lines(part, wanted, bad, f"part {number}, ")
 
 

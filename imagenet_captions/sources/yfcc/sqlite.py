@@ -1,4 +1,4 @@
-"""Find the rows of some photos in YFCC100M's SQLite file, which is called yfcc100m_dataset.sql and has 65 GB."""
+"""Find the rows of wanted photos in YFCC100M's SQLite file, yfcc100m_dataset.sql, which has 65 GB."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ from pathlib import Path
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.sources.yfcc import layout as yfcc
-from imagenet_captions.sources.yfcc.bad import BadRows
 from imagenet_captions.sources.yfcc.lines import Numbers
-from imagenet_captions.sources.yfcc.photos import Photo, read_photo
+from imagenet_captions.sources.yfcc.photos import BadRows, Photo, read_photo
 from imagenet_captions.storage.places import require_local
 
 _ROWS_AT_ONCE = 1000
 
 
 def read_table(path: Path, wanted: Numbers, bad: BadRows) -> Iterator[Photo]:
-    """Yield the photos with these numbers (sorted) by ascending id; what cannot be read goes to `bad`.
+    """Yield the photos with these numbers (sorted); unreadable rows go to `bad`.
 
-    With an index on photoid each photo is looked up; without one the table is read once, in its own order, past a table
-    of the wanted ids, so that no row of it comes to Python in vain. The file is opened as one that nobody changes.
+    With an index on photoid, photos are looked up by ascending id. Without one SQLite reads the table once, in its own
+    order, and returns only rows of the wanted ids. The file is opened as immutable.
     """
     require_local(path, "the SQLite file", "SQLite reads files of this machine alone")
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
@@ -48,7 +47,7 @@ def read_table(path: Path, wanted: Numbers, bad: BadRows) -> Iterator[Photo]:
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> str:
-    """The type that photoid is declared with; an InputError if the table is not there as it should be."""
+    """Return the declared type of photoid; raises InputError if the table or columns are missing."""
     columns = {row[1].lower(): row[2] for row in connection.execute(f"PRAGMA table_info({yfcc.TABLE})")}
     missing = [name for name in yfcc.COLUMNS.values() if name not in columns]
     if missing:
@@ -58,14 +57,14 @@ def _check(connection: sqlite3.Connection, path: Path) -> str:
 
 
 def _add_wanted(connection: sqlite3.Connection, wanted: Numbers, kind: str) -> None:
-    """Put the wanted ids beside the table, in memory, as the type that its index can be asked with."""
+    """Write the wanted ids to a table in memory, with the type that the index needs."""
     connection.execute("PRAGMA temp_store = MEMORY")
     connection.execute(f"CREATE TEMP TABLE wanted (photo_id {kind} PRIMARY KEY)")
     connection.executemany("INSERT INTO wanted VALUES (?)", ((number,) for number in wanted.tolist()))
 
 
 def _has_index(connection: sqlite3.Connection) -> bool:
-    """Whether SQLite can look a photo up."""
+    """Return whether SQLite can look up a photo by an index."""
     plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT 1 FROM {yfcc.TABLE} WHERE photoid = ?", (1,)).fetchall()
     return any("SEARCH" in row[-1] for row in plan)
 
