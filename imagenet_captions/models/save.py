@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from imagenet_captions.models.build import build
 from imagenet_captions.models.config import config_from_dict
 from imagenet_captions.models.model import Model, model_config_of
-from imagenet_captions.models.weights import put_weights, read_object, read_weights
+from imagenet_captions.models.weights import put_weights, read_object, read_weights, write_weights
 from imagenet_captions.storage.files import replacing, require_file, write_json, write_text
 
 MODEL_FILE = "model.json"
@@ -26,7 +24,7 @@ def save_model(model: Model, folder: Path) -> None:
     weights = {key: value for key, value in model.state_dict().items() if not key.startswith("projector.")}
     (folder / MODEL_FILE).unlink(missing_ok=True)
     with replacing(folder / WEIGHTS_FILE) as partial:
-        save_file({key: value.detach().cpu().contiguous().clone() for key, value in weights.items()}, partial)
+        write_weights(weights, partial)
     tokenizer = config["tokenizer"]
     if tokenizer is not None and tokenizer["json"]:
         write_text(folder / TOKENIZER_FILE, tokenizer["json"])

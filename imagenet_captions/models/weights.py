@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import stat
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from imagenet_captions.errors import InputError, shortened
@@ -43,6 +44,14 @@ def read_weights(path: Path, what: str = "weights") -> Any:
             f"{path} holds no weights that can be read ({reason(error)}); give a .safetensors file or one that"
             " torch.load(weights_only=True) reads"
         ) from None
+
+
+def write_weights(state: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    """Write weights as safetensors, with the rights of any new file; safetensors itself lets only the owner read."""
+    path.touch()
+    mode = stat.S_IMODE(path.stat().st_mode)
+    save_file({key: value.detach().cpu().contiguous().clone() for key, value in state.items()}, path, metadata)
+    path.chmod(mode)
 
 
 @contextmanager

@@ -77,11 +77,11 @@ def test_a_folder_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monk
     """A model that is written over an older one, and a disk that is full in the middle: no mixture of the two."""
     save_model(build_model("micro", 1), tmp_path)
 
-    def full(_: object, path: Path) -> None:
+    def full(_: object, path: Path, __: object) -> None:
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("imagenet_captions.models.save.save_file", full)
+    monkeypatch.setattr("imagenet_captions.models.weights.save_file", full)
     with pytest.raises(OSError, match="No space left"):
         save_model(build_model("vit-micro", 2), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [WEIGHTS_FILE]
