@@ -1,4 +1,4 @@
-"""export: a dataset in the forms that other tools read."""
+"""export and export-model: datasets and models in the forms that other tools read."""
 
 from enum import Enum
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from imagenet_captions.cli.app import command
-from imagenet_captions.cli.flags import refuse_without_effect
+from imagenet_captions.cli.app import command, say_that_torch_is_loaded
+from imagenet_captions.cli.flags import LocalPath, refuse_without_effect
 from imagenet_captions.cli.options import Deny, Engine, EngineName, Overwrite, RayAddress, Workers, open_engine
 
 
@@ -71,3 +71,29 @@ def export(
         )
         exported = exports.export(dataset, out, settings, overwrite)
     typer.echo(f"{exported}\n{out}")
+
+
+class Library(str, Enum):
+    """The library to write a model for."""
+
+    OPEN_CLIP = "open_clip"
+    TIMM = "timm"
+    TRANSFORMERS = "transformers"
+
+
+@command
+def export_model(
+    model: Annotated[
+        str, typer.Argument(help="A run, a model folder, a checkpoint, or another library's model, as for evaluate.")
+    ],
+    to: Annotated[Library, typer.Option(help="The library that is to load it.")],
+    out: Annotated[LocalPath, typer.Option(help="A new folder for its files.")],
+) -> None:
+    """Write a trained model in the files of open_clip, timm or transformers, checked with that library's own loader."""
+    from imagenet_captions.storage import extras
+
+    extras.require("train", "export-model")
+    say_that_torch_is_loaded("export-model")
+    from imagenet_captions.models.exporting.export import export_model as write_model
+
+    typer.echo(write_model(model, to.value, out))

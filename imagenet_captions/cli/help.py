@@ -61,6 +61,10 @@ EXAMPLES = {
         "ablate all micro=cifar10_train.parquet --on cifar10_test.parquet --preset micro --out micro",
     ),
     "robustness": ("robustness published --plot figure.svg", "robustness results.csv --out robustness.csv"),
+    "export-model": (
+        "export-model runs/clip --to open_clip --out clip-for-open-clip",
+        "export-model runs/supervised --to timm --out resnet50-for-timm",
+    ),
 }
 
 CAPTIONS = (

@@ -50,7 +50,7 @@ class ClipTokenizer:
 
     def __init__(self, config: TokenizerConfig) -> None:
         self._context_length = config.context_length
-        self._tokenizer = _byte_pairs(tuple(sorted(config.options.items())))
+        self._tokenizer = byte_pairs(config)
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
         """Return the tokens of texts, [n, context length]."""
@@ -65,6 +65,11 @@ def build_tokenizer(config: TokenizerConfig) -> Callable[[Sequence[str]], Tensor
     if config.kind == "json":
         return JsonTokenizer(config)
     raise InputError(f"a model's description names the tokenizer {quoted(config.kind)}; known are clip and json")
+
+
+def byte_pairs(config: TokenizerConfig) -> Any:
+    """Return open_clip's tokenizer with the options of a model's description."""
+    return _byte_pairs(tuple(sorted(config.options.items())))
 
 
 @cache

@@ -11,7 +11,8 @@ from imagenet_captions.cli.main import SPECS
 from tests.storage.conftest import invoke
 
 OTHERS = {"to": "slim", "on": "imagenet=val", "model": "m", "factor": "size", "data": "x", "results": "x"}
-HERE_ONLY = {"train", "evaluate", "ablate", "robustness"}
+OTHERS_OF = {"export-model": {"to": "timm"}}
+HERE_ONLY = {"train", "evaluate", "ablate", "robustness", "export-model"}
 PLACES = [
     (command, flag.name) for command, spec in SPECS.items() for flag in spec.flags if flag.kind in (Path, LocalPath)
 ]
@@ -21,7 +22,7 @@ def arguments(command: str, place: str, text: str) -> list[str]:
     """A command with one of its places, and whatever else it requires."""
     given = [command]
     for flag in SPECS[command].flags:
-        value = text if flag.name == place else OTHERS.get(flag.name, "x")
+        value = text if flag.name == place else {**OTHERS, **OTHERS_OF.get(command, {})}.get(flag.name, "x")
         if flag.name == place or flag.required:
             given += [value] if flag.is_argument else [flag.spelled, value]
     return given

@@ -32,6 +32,7 @@ COMMANDS = (
     "stats",
     "train",
     "ablate",
+    "export-model",
 )
 
 

@@ -23,6 +23,7 @@ ALWAYS = {
     "filter": "dataset class_ class_list contains matches has language license_ names_class split ids deny "
     "trim_tail like per_class sample out out_ids",
     "export": "dataset to out deny",
+    "export-model": "model to out",
     "stats": "dataset images csv markdown html counts frequencies",
     "diff": "a b raw out",
     "label-by-text": "table out mode text case_sensitive workers engine overwrite",
@@ -100,7 +101,7 @@ WITHOUT_EFFECT = [
     ("robustness", "with_published", "robustness r.csv --without-published"),
     ("robustness", "with_published", "robustness published --plot f.svg --with-published"),
 ]
-NEED_TORCH = {"evaluate", "train", "ablate"}
+NEED_TORCH = {"evaluate", "train", "ablate", "export-model"}
 
 
 def test_every_flag_stands_here() -> None:

@@ -1,0 +1,235 @@
+"""Exported models: loaded by the other library alone, with the features that they have here."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.models.build import build_model
+from imagenet_captions.models.exporting.export import export_model
+from imagenet_captions.models.load import load_model
+from imagenet_captions.models.model import Model
+from imagenet_captions.models.save import save_model
+from tests.command_line import run_cli
+from tests.models.conftest import open_clip_folder, pixels
+
+TEXTS = ["a photo of a golden retriever", "IMG_1234 — Café del Mar!!", "don't 12 months & counting 🐕", ""]
+TINY_RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8}
+TINY_TIMM = {"image_size": 32, "timm_model_name": "resnet18", "timm_pool": "", "timm_proj": "linear"}
+
+# Each program reads FOLDER and the inputs, and writes what the library computes, without this package.
+WITHOUT_US = "import sys\nsys.modules['imagenet_captions'] = None\nimport torch\nfolder, given, out = sys.argv[1:]\n"
+WITHOUT_US += "given = torch.load(given)\npixels, texts = given['pixels'], given['texts']\n"
+LOADERS = {
+    "open_clip": """
+import open_clip
+model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(texts)
+with torch.no_grad():
+    found = [model.eval().encode_image(pixels), model.encode_text(tokens)]
+torch.save(found, out)
+""",
+    "transformers": """
+import transformers
+model = transformers.AutoModel.from_pretrained(folder).eval()
+tokens = transformers.AutoTokenizer.from_pretrained(folder)(
+    texts, padding="max_length", truncation=True, return_tensors="pt")
+with torch.no_grad():
+    found = model(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"], pixel_values=pixels)
+torch.save([found.image_embeds, found.text_embeds], out)
+""",
+    "timm": """
+import timm
+model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+with torch.no_grad():
+    found = model(pixels)
+torch.save([found], out)
+""",
+}
+
+
+def features_by(library: str, folder: Path, scratch: Path, size: int = 32) -> Any:
+    torch.save({"pixels": pixels(size=size), "texts": TEXTS}, scratch / "given.pt")
+    program = WITHOUT_US + LOADERS[library]
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-c",
+        program,
+        str(folder),
+        str(scratch / "given.pt"),
+        str(scratch / "out.pt"),
+    ]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONPATH", None)
+    done = subprocess.run(command, cwd=scratch, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return torch.load(scratch / "out.pt")
+
+
+def saved(model: Model, folder: Path) -> Path:
+    folder.mkdir()
+    save_model(model, folder)
+    return folder
+
+
+@pytest.fixture
+def trained() -> dict[str, Model]:
+    """Models as after some steps: their batch statistics are those of images, so that features do not vanish."""
+    models = {name: build_model(name, seed=1) for name in ("vit-micro", "align-micro", "basic-micro", "micro")}
+    for model in models.values():
+        model.train()
+        with torch.no_grad():
+            for _ in range(20):
+                model.image_features(torch.randn(16, 3, 32, 32))
+        model.eval()
+    return models
+
+
+@pytest.mark.parametrize(
+    ("name", "library"), [("vit-micro", "open_clip"), ("vit-micro", "transformers"), ("align-micro", "transformers")]
+)
+def test_images_and_texts_have_their_features_in_the_other_library(
+    name: str, library: str, trained: dict[str, Model], tmp_path: Path
+) -> None:
+    model = trained[name]
+    folder = export_model(str(saved(model, tmp_path / "ours")), library, tmp_path / "theirs")
+    images, texts = features_by(library, folder, tmp_path)
+    with torch.no_grad():
+        assert torch.allclose(F.normalize(images, dim=-1), model.embed_images(pixels()), atol=1e-5)
+        assert torch.allclose(F.normalize(texts, dim=-1), model.embed_texts(model.tokenize(TEXTS)), atol=1e-5)
+
+
+@pytest.mark.parametrize("vision", [TINY_RESNET, TINY_TIMM], ids=["resnet", "timm"])
+def test_what_open_clip_made_goes_back_to_it(vision: dict[str, Any], tmp_path: Path) -> None:
+    model = load_model(str(_made(tmp_path / "made", vision)))
+    folder = export_model(str(tmp_path / "made"), "open_clip", tmp_path / "theirs")
+    images, texts = features_by("open_clip", folder, tmp_path)
+    with torch.no_grad():
+        assert torch.allclose(F.normalize(images, dim=-1), model.embed_images(pixels()), atol=1e-5)
+        assert torch.allclose(F.normalize(texts, dim=-1), model.embed_texts(model.tokenize(TEXTS)), atol=1e-5)
+    assert json.loads((folder / "open_clip_config.json").read_text())["preprocess_cfg"]["interpolation"] == "bilinear"
+
+
+def _made(folder: Path, vision: dict[str, Any]) -> Path:
+    open_clip_folder(folder, vision)
+    return folder
+
+
+@pytest.mark.parametrize("classes", [None, ("n01440764", "n01443537", "n01484850")])
+def test_an_image_tower_of_timm_has_its_outputs_there(
+    classes: tuple[str, ...] | None, trained: dict[str, Model], tmp_path: Path
+) -> None:
+    model = trained["basic-micro"]
+    if classes:
+        model.drop_text()
+        model.set_head(classes)
+    folder = export_model(str(saved(model, tmp_path / "ours")), "timm", tmp_path / "theirs")
+    (found,) = features_by("timm", folder, tmp_path)
+    with torch.no_grad():
+        assert torch.allclose(
+            found, model.class_logits(pixels()) if classes else model.image_features(pixels()), atol=1e-5
+        )
+    about = json.loads((folder / "config.json").read_text())["pretrained_cfg"]
+    assert about.get("label_names", []) == list(classes or ())
+
+
+@pytest.mark.parametrize(
+    ("name", "library", "said"),
+    [
+        ("micro", "open_clip", "open_clip has no code for the micro towers of micro; no other library has them either"),
+        ("micro", "timm", "timm has no code for the micro image tower of micro"),
+        ("micro", "transformers", "transformers has no code for the micro image tower of micro"),
+        (
+            "align-micro",
+            "open_clip",
+            "open_clip has no code for the align towers of align-micro; export it to transformers",
+        ),
+        ("basic-micro", "transformers", "transformers has no code for the timm image tower of basic-micro"),
+        ("vit-micro", "timm", "timm has no code for the open_clip image tower of vit-micro"),
+        ("vit-micro", "onnx", "no library to export to is called 'onnx'"),
+    ],
+)
+def test_what_a_library_has_no_code_for_is_refused(
+    name: str, library: str, said: str, trained: dict[str, Model], tmp_path: Path
+) -> None:
+    ours = saved(trained[name], tmp_path / "ours")
+    with pytest.raises(InputError) as error:
+        export_model(str(ours), library, tmp_path / "theirs")
+    assert str(error.value).startswith(said)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ours"]
+
+
+def test_a_resnet_of_clip_is_refused_for_transformers(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has a ResNet as its image tower, which transformers' CLIP does not"):
+        export_model(str(_made(tmp_path / "made", TINY_RESNET)), "transformers", tmp_path / "theirs")
+
+
+def test_wrong_weights_are_found_before_the_folder_appears(
+    trained: dict[str, Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = saved(trained["vit-micro"], tmp_path / "ours")
+    from imagenet_captions.models.exporting import open_clip as writer
+
+    write = writer.write
+
+    def write_other(model: Model, folder: Path) -> None:
+        write(build_model("vit-micro", seed=2), folder)
+
+    monkeypatch.setattr(writer, "write", write_other)
+    with pytest.raises(InputError, match="open_clip computes other features from the exported files"):
+        export_model(str(ours), "open_clip", tmp_path / "theirs")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ours"]
+
+
+def test_a_folder_that_has_files_is_not_touched(trained: dict[str, Model], tmp_path: Path) -> None:
+    ours = saved(trained["vit-micro"], tmp_path / "ours")
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "mine.txt").write_text("mine")
+    done = run_cli("export-model", str(ours), "--to", "open_clip", "--out", str(tmp_path / "theirs"))
+    assert done.returncode == 2
+    assert f"the output {tmp_path / 'theirs'} exists; give the name of a new folder" in done.stderr
+    assert [path.name for path in (tmp_path / "theirs").iterdir()] == ["mine.txt"]
+
+
+def test_weights_have_the_rights_of_any_new_file(trained: dict[str, Model], tmp_path: Path) -> None:
+    (tmp_path / "new").touch()
+    usual = stat.S_IMODE((tmp_path / "new").stat().st_mode)
+    ours = saved(trained["vit-micro"], tmp_path / "ours")
+    folders = [ours, *(export_model(str(ours), name, tmp_path / name) for name in ("open_clip", "transformers"))]
+    files = [file for folder in folders for file in folder.iterdir()]
+    assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {usual}
+
+
+def test_open_clips_zero_shot_evaluation_runs_on_an_exported_model(trained: dict[str, Model], tmp_path: Path) -> None:
+    """open_clip's own classifier gives the classes that ours would."""
+    import open_clip
+
+    model = trained["vit-micro"]
+    folder = export_model(str(saved(model, tmp_path / "ours")), "open_clip", tmp_path / "theirs")
+    theirs, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    theirs.eval()
+    names, sentences = ["dog", "cat", "tench"], ["a photo of a {}.", "art of the {}."]
+    classifier = open_clip.build_zero_shot_classifier(
+        theirs, open_clip.get_tokenizer(f"local-dir:{folder}"), names, [s.format for s in sentences]
+    )
+    with torch.no_grad():
+        found = F.normalize(theirs.encode_image(pixels(32)), dim=-1) @ classifier
+        ours = torch.stack(
+            [
+                F.normalize(model.embed_texts(model.tokenize([s.format(name) for s in sentences])).mean(0), dim=0)
+                for name in names
+            ]
+        )
+        assert torch.allclose(found, model.embed_images(pixels(32)) @ ours.T, atol=1e-5)
