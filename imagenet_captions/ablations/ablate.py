@@ -7,18 +7,18 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+from imagenet_captions.ablations.distributed.team import Team, joined_team
+from imagenet_captions.ablations.distributed.together import check_shared, follow, leading
 from imagenet_captions.ablations.factors import FACTORS
 from imagenet_captions.ablations.planning import Amount, check_fairness
 from imagenet_captions.ablations.reports.differences import table_differences
 from imagenet_captions.ablations.reports.report import ReportFacts, write_report
 from imagenet_captions.ablations.reports.results import FactorResult, RunResult, Sample
+from imagenet_captions.ablations.reports.samples import test_samples, training_samples
 from imagenet_captions.ablations.run import Experiment, is_tested, prepare, run_missing
-from imagenet_captions.ablations.samples import test_samples, training_samples
 from imagenet_captions.ablations.settings import LOCK, RECORD, AblateSettings, check_settings, recorded
 from imagenet_captions.ablations.table import FROM_TEXT, Run, Table
-from imagenet_captions.ablations.team import Team, joined_team
 from imagenet_captions.ablations.testing import read_answers
-from imagenet_captions.ablations.together import check_shared, follow, leading
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.file_names import METRICS
 from imagenet_captions.storage.locks import locked

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imagenet_captions.ablations.arms import TrainingSet
-from imagenet_captions.ablations.estimate import Measured, in_words, measure_step
+from imagenet_captions.ablations.estimate import Measured, format_hours, measure_step
 from imagenet_captions.ablations.planning import Amount, amount_of
-from imagenet_captions.ablations.reports.differences import in_words as differ
-from imagenet_captions.ablations.reports.differences import table_differences
+from imagenet_captions.ablations.reports.differences import describe_differences, table_differences
 from imagenet_captions.ablations.reports.published import (
     LABELLED,
     REPORTED_PRECISION,
@@ -109,7 +108,7 @@ def _row(
     if not run.trains:
         return (run.name, "-", "-", "-", "a test only", "-")
     recipe, amount = settings.recipe_of(run), amounts[run.name]
-    here, gpu = in_words(recipe, steps[run.objective, recipe.model], amount.seen)
+    here, gpu = format_hours(recipe, steps[run.objective, recipe.model], amount.seen)
     most = "up to " if run.pick.reads_texts else ""
     sizes = (f"{most}{amount.images:,}", f"{most}{amount.steps:,}", f"{most}{amount.seen:,}")
     return (run.name, *sizes, here.partition(" on ")[0], gpu or "-")  # the notes name the device
@@ -140,7 +139,7 @@ def _comparisons(table: Table, amounts: dict[str, Amount], settings: AblateSetti
     """A line for each comparison: in what its arms differ."""
     found = table_differences(table, amounts, settings.model)
     return "".join(
-        f"\n  {comparison.first} and {comparison.second}: {comparison.question} {differ(apart)}"
+        f"\n  {comparison.first} and {comparison.second}: {comparison.question} {describe_differences(apart)}"
         for comparison, apart in zip(table.comparisons, found, strict=True)
     )
 

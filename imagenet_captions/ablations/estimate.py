@@ -14,10 +14,9 @@ from imagenet_captions.ablations.reports.published import throughput_of
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.checkpointing import checkpoint_blocks
 from imagenet_captions.models.config import ProjectorConfig
+from imagenet_captions.models.hardware import SMALL, cpu_threads, gpu_settings
 from imagenet_captions.models.model import Model
-from imagenet_captions.models.threads import SMALL, computing_threads
 from imagenet_captions.training.data.batches import Batch
-from imagenet_captions.training.gpu import tuned_for
 from imagenet_captions.training.objectives import make_objective
 from imagenet_captions.training.optimizers import make_optimiser
 from imagenet_captions.training.recipe import CONTRASTIVE, SIMCLR, SUPERVISED, Recipe
@@ -56,7 +55,7 @@ def measure_step(
     Models of larger images are measured on a small batch, to save memory: a step of a large batch takes a little less
     an image. Reading images is not measured; a run that waits for its images takes longer.
     """
-    with computing_threads(_side(recipe), threads):
+    with cpu_threads(_side(recipe), threads):
         return _measure(recipe, grad_checkpointing, clock)
 
 
@@ -71,7 +70,7 @@ def _measure(recipe: Recipe, grad_checkpointing: bool, clock: Callable[[], float
     objective = make_objective(recipe)
     optimiser = make_optimiser(recipe, model.named_parameters())
     times = []
-    with tuned_for(torch.device(kind), model):
+    with gpu_settings(torch.device(kind), model):
         for _ in range(_STEPS):
             start = clock()
             with _in_precision(recipe.precision, kind):
@@ -99,7 +98,7 @@ def _side(recipe: Recipe) -> int:
     return int(config_of(recipe.model).spec.size)
 
 
-def in_words(recipe: Recipe, measured: Measured, images: int) -> tuple[str, str]:
+def format_hours(recipe: Recipe, measured: Measured, images: int) -> tuple[str, str]:
     """Hours here for so many images, and GPU hours by what others reported in this precision ("" for nothing)."""
     here = f"{_hours(measured.hours(images))} on {measured.device}"
     if measured.gpu:

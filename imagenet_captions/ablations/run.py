@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from imagenet_captions.ablations.arms import Ask, TrainingSet
+from imagenet_captions.ablations.distributed.team import Team
+from imagenet_captions.ablations.distributed.together import train_together
+from imagenet_captions.ablations.distributed.train_apart import train_apart
 from imagenet_captions.ablations.factors import make_table, named_picks
 from imagenet_captions.ablations.inputs import Inputs, Rows
 from imagenet_captions.ablations.micro.dataset import write_micro_dataset, write_micro_shifts
 from imagenet_captions.ablations.planning import Amount, amount_of
 from imagenet_captions.ablations.settings import INPUTS, AblateSettings
 from imagenet_captions.ablations.table import Run, Table
-from imagenet_captions.ablations.team import Team
 from imagenet_captions.ablations.testing import ANSWERS, Fitting, needs_fitting, test_run
-from imagenet_captions.ablations.together import train_together
-from imagenet_captions.ablations.train_apart import train_apart
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.evaluation.classifiers.prompts import PROMPT_SETS
 from imagenet_captions.evaluation.settings import Reading

@@ -18,15 +18,15 @@ from imagenet_captions.ablations.reports.compare import Answers
 from imagenet_captions.ablations.table import Run
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.evaluation.accuracy import Labels, group_maximum, rank_of_label
+from imagenet_captions.evaluation.classifiers.build import build_classifier
 from imagenet_captions.evaluation.classifiers.classifier import FEATURES, Classifier
-from imagenet_captions.evaluation.classifiers.making import make_classifier
 from imagenet_captions.evaluation.evaluate import measure_test_set
 from imagenet_captions.evaluation.extract import Extracted, extract
 from imagenet_captions.evaluation.settings import ClassifierSettings, Reading
 from imagenet_captions.evaluation.testsets import TestSet, open_test_set
 from imagenet_captions.images.examples import Examples, select
+from imagenet_captions.models.hardware import cpu_threads
 from imagenet_captions.models.load import load_model
-from imagenet_captions.models.threads import computing_threads
 from imagenet_captions.storage.file_names import METRICS
 from imagenet_captions.storage.files import replacing, write_json
 
@@ -73,9 +73,9 @@ def test_run(
         found = extract(loaded, select(examples, rows), FEATURES, reading, what="training images")
         return found.values, np.asarray(rows, np.int64)[found.indices]
 
-    with tempfile.TemporaryDirectory() as scratch, computing_threads(loaded.spec.size, reading.threads):
+    with tempfile.TemporaryDirectory() as scratch, cpu_threads(loaded.spec.size, reading.threads):
         opened = [open_test_set(name, path, Path(scratch)) for name, path in test_sets.items()]
-        classifier = make_classifier(
+        classifier = build_classifier(
             classifier_settings(run, fitting), loaded.to(device).eval(), features_of, str(device)
         )
         measured: dict[str, Any] = {}

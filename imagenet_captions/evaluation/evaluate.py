@@ -12,17 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.evaluation.accuracy import Accuracy, Labels, group_maximum, measure_accuracy
+from imagenet_captions.evaluation.classifiers.build import build_classifier
 from imagenet_captions.evaluation.classifiers.classifier import FEATURES, Classifier
-from imagenet_captions.evaluation.classifiers.making import make_classifier
 from imagenet_captions.evaluation.extract import Extracted, extract
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
 from imagenet_captions.evaluation.settings import EvaluateSettings
 from imagenet_captions.evaluation.testsets import KNOWN, TestSet, open_test_set
 from imagenet_captions.evaluation.testsets.class_keys import answers_of
 from imagenet_captions.images.examples import Examples
+from imagenet_captions.models.hardware import cpu_threads
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.model import Model
-from imagenet_captions.models.threads import computing_threads
 from imagenet_captions.storage.file_names import METRICS
 from imagenet_captions.storage.files import write_json
 from imagenet_captions.storage.outputs import producing
@@ -56,7 +56,7 @@ def evaluate_model(model: Model, settings: EvaluateSettings) -> dict[str, Any]:
     reading = settings.reading
     device = reading.torch_device()
     model.to(device).eval()
-    with tempfile.TemporaryDirectory() as scratch, computing_threads(model.spec.size, reading.threads):
+    with tempfile.TemporaryDirectory() as scratch, cpu_threads(model.spec.size, reading.threads):
         opened = [
             open_test_set(name, path, Path(scratch), settings.labels if name == IMAGENET else None)
             for name, path in settings.test_sets
@@ -68,7 +68,7 @@ def evaluate_model(model: Model, settings: EvaluateSettings) -> dict[str, Any]:
             found = extract(model, examples, FEATURES, reading, what="training images")
             return found.values, found.indices
 
-        classifier = make_classifier(settings.classifier, model, features_of, str(device))
+        classifier = build_classifier(settings.classifier, model, features_of, str(device))
         for test_set in opened:
             classifier.prepare(test_set.classes)
         measured: dict[str, Any] = {}

@@ -16,8 +16,8 @@ from lightning.pytorch import Trainer
 
 from imagenet_captions.errors import DiskFullError, InputError, StoppedEarly, quoted
 from imagenet_captions.models.checkpointing import checkpoint_blocks
+from imagenet_captions.models.hardware import cpu_threads, gpu_settings
 from imagenet_captions.models.save import save_model
-from imagenet_captions.models.threads import computing_threads
 from imagenet_captions.storage.locks import locked
 from imagenet_captions.storage.outputs import check_place
 from imagenet_captions.training.callbacks import Progress, StopOnSignal, Stopped
@@ -33,7 +33,6 @@ from imagenet_captions.training.data.batches import Batch
 from imagenet_captions.training.data.feed import Feed
 from imagenet_captions.training.data.sampler import images_seen
 from imagenet_captions.training.done import MODEL_FOLDER, TrainResult, read_done, write_done
-from imagenet_captions.training.gpu import tuned_for
 from imagenet_captions.training.loggers import make_loggers, wandb_run
 from imagenet_captions.training.module import TrainingModule
 from imagenet_captions.training.optimizers import Length, warmup_steps
@@ -63,7 +62,7 @@ def train(settings: TrainSettings) -> TrainResult | None:
     if done is not None:
         log.info("%s is finished: %d steps, loss %.4f", settings.out, done.steps, done.loss)
         return done if first else None
-    with in_words(settings), _quiet(first):
+    with _explained_faults(settings), _quiet(first):
         result = _train(settings, first)
     # Lightning's trainer is in a circle with the loader. Found later, by a process that was forked meanwhile, it would
     # try to end workers that are not that process's.
@@ -91,7 +90,7 @@ def _train(settings: TrainSettings, first: bool) -> TrainResult | None:
         _say(settings, feed.images, length, feed.start)
         tracked = wandb_run(trainer.loggers, settings) if first else nullcontext()
         device = trainer.strategy.root_device
-        with tracked, tuned_for(device, model), computing_threads(model.spec.size, settings.threads):
+        with tracked, gpu_settings(device, model), cpu_threads(model.spec.size, settings.threads):
             fit(trainer, module, feed, last if feed.start else None)
         module.check_losses()
         module.check_weights()
@@ -198,7 +197,7 @@ _NO_SPACE = ("PytorchStreamWriter failed", "No space left on device", "unexpecte
 
 
 @contextmanager
-def in_words(settings: TrainSettings) -> Iterator[None]:
+def _explained_faults(settings: TrainSettings) -> Iterator[None]:
     """Turn memory and disk errors into one sentence that says what to change; other errors pass."""
     try:
         yield

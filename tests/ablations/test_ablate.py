@@ -20,6 +20,7 @@ from PIL import Image
 from imagenet_captions.ablations import ablate as ablating
 from imagenet_captions.ablations import run as running
 from imagenet_captions.ablations.ablate import ablate
+from imagenet_captions.ablations.distributed.train_apart import read_settings, tell, train_apart
 from imagenet_captions.ablations.factors import FACTORS
 from imagenet_captions.ablations.micro.robustness import line_through, on_line
 from imagenet_captions.ablations.reports.comparisons import ON_LINE
@@ -27,7 +28,6 @@ from imagenet_captions.ablations.reports.markdown import escape
 from imagenet_captions.ablations.reports.sentences import factor_sentence, read_rows, sentence
 from imagenet_captions.ablations.settings import AblateSettings, parse_places, recorded
 from imagenet_captions.ablations.testing import read_answers
-from imagenet_captions.ablations.train_apart import read_settings, tell, train_apart
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import digest, sha256
 from imagenet_captions.storage.locks import locked
@@ -292,7 +292,8 @@ def test_a_training_apart_ends_with_its_ablation(done: AblateSettings, tmp_path:
     wanted = replace(experiment.train_settings(experiment.runs()[0]), steps=100_000)
     told = tmp_path / "settings.json"
     tell(wanted, told)
-    code = "import sys\nfrom pathlib import Path\nfrom imagenet_captions.ablations.train_apart import run_apart\n"
+    module = "imagenet_captions.ablations.distributed.train_apart"
+    code = f"import sys\nfrom pathlib import Path\nfrom {module} import run_apart\n"
     with subprocess.Popen([sys.executable, "-c", f"{code}run_apart(Path(sys.argv[1]))", str(told)]) as process:
         until = time.monotonic() + 600
         while not (wanted.out / "checkpoints" / "last.ckpt").exists():

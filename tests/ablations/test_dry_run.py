@@ -13,7 +13,7 @@ import torch
 from imagenet_captions.ablations import dry_run
 from imagenet_captions.ablations.arms import Ask, TrainingSet
 from imagenet_captions.ablations.dry_run import describe
-from imagenet_captions.ablations.estimate import Measured, in_words, measure_step
+from imagenet_captions.ablations.estimate import Measured, format_hours, measure_step
 from imagenet_captions.ablations.factors import FACTORS, make_table
 from imagenet_captions.ablations.planning import amount_of, check_fairness, make_recipe
 from imagenet_captions.ablations.presets import find_preset
@@ -121,10 +121,10 @@ def test_hours_are_said_with_what_they_are_hours_of() -> None:
     cpu, gpu = (Measured(0.01, 4, name, gpu=name == "H100") for name in ("this CPU", "H100"))
     contrastive = replace(find_recipe("contrastive"), precision="16-mixed")
     simclr = replace(find_recipe("simclr"), precision="16-mixed")
-    assert in_words(contrastive, cpu, 3_600_000) == ("10.0 h on this CPU", "4.0 h V100")
-    assert in_words(find_recipe("contrastive"), cpu, 3_600_000) == ("10.0 h on this CPU", ""), "another precision"
-    assert in_words(simclr, cpu, 3_600_000) == ("10.0 h on this CPU", "")
-    assert in_words(contrastive, gpu, 3_600_000) == ("10.0 h on H100 (GPU hours)", "")
+    assert format_hours(contrastive, cpu, 3_600_000) == ("10.0 h on this CPU", "4.0 h V100")
+    assert format_hours(find_recipe("contrastive"), cpu, 3_600_000) == ("10.0 h on this CPU", ""), "another precision"
+    assert format_hours(simclr, cpu, 3_600_000) == ("10.0 h on this CPU", "")
+    assert format_hours(contrastive, gpu, 3_600_000) == ("10.0 h on H100 (GPU hours)", "")
 
 
 def test_the_step_that_is_measured_is_the_one_that_will_run(monkeypatch: pytest.MonkeyPatch) -> None:

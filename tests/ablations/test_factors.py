@@ -11,7 +11,7 @@ from imagenet_captions.ablations.arms import Ask, TrainingSet
 from imagenet_captions.ablations.factors import FACTORS, make_table
 from imagenet_captions.ablations.planning import Amount, amount_of, check_fairness, make_recipe
 from imagenet_captions.ablations.presets import find_preset
-from imagenet_captions.ablations.reports.differences import Apart, in_words, table_differences
+from imagenet_captions.ablations.reports.differences import Apart, describe_differences, table_differences
 from imagenet_captions.ablations.reports.published import published_for
 from imagenet_captions.ablations.run import make_tables
 from imagenet_captions.ablations.table import DARK, FROM_TEXT, LONG_TAIL, OWN, UNIFORM, Pick, Run, Table
@@ -208,7 +208,7 @@ def differences_of(factor: str) -> dict[tuple[str, str], dict[str, tuple[str, st
 def test_what_differs_is_read_off_the_recipes() -> None:
     language = differences_of("train-language")
     ((what, (first, second)),) = language["clip", "supervised-matched"].items()
-    assert in_words([Apart(what, first, second)]) == (
+    assert describe_differences([Apart(what, first, second)]) == (
         "They differ in one thing: objective: contrastive on captions (title tags description), zero-shot (80) and "
         "supervised on labels, head."
     )

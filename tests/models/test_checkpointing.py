@@ -11,8 +11,8 @@ from torch import nn
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.checkpointing import checkpoint_blocks
+from imagenet_captions.models.hardware import gpu_settings
 from imagenet_captions.models.model import Model
-from imagenet_captions.training.gpu import tuned_for
 from tests.models.conftest import pixels
 
 TEXTS = ["a dog", "a cat", "two fish", "the sea"]
@@ -70,10 +70,10 @@ def test_a_model_without_blocks_is_refused() -> None:
 def test_a_gpu_gets_channels_last_and_tf32_and_a_cpu_neither() -> None:
     model = nn.Conv2d(3, 4, 3)
     before = torch.get_float32_matmul_precision()
-    with tuned_for(torch.device("cpu"), model):
+    with gpu_settings(torch.device("cpu"), model):
         assert torch.get_float32_matmul_precision() == before
         assert model.weight.is_contiguous()
-    with tuned_for(torch.device("cuda"), model):
+    with gpu_settings(torch.device("cuda"), model):
         assert torch.get_float32_matmul_precision() == "high"
         assert model.weight.is_contiguous(memory_format=torch.channels_last)
     assert torch.get_float32_matmul_precision() == before

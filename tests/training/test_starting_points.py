@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.classifiers.making import ClassifierSettings
+from imagenet_captions.evaluation.classifiers.build import ClassifierSettings
 from imagenet_captions.evaluation.evaluate import EvaluateSettings, evaluate
 from imagenet_captions.models.load import load_model
 from imagenet_captions.training.train import train

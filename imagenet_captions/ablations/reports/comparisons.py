@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from imagenet_captions.ablations.micro.robustness import Measured, above_line, kept_log_odds
 from imagenet_captions.ablations.reports.compare import Difference, difference, drawn_difference, mean_score
-from imagenet_captions.ablations.reports.differences import in_words
+from imagenet_captions.ablations.reports.differences import describe_differences
 from imagenet_captions.ablations.reports.markdown import escape
 from imagenet_captions.ablations.reports.paper_effective import MEAN, effective_robustness, worst
 from imagenet_captions.ablations.reports.results import FactorResult, RunResult
@@ -46,7 +46,13 @@ def comparison_lines(factor: FactorResult, rows: Sequence[Row]) -> list[str]:
     summary = factor_sentence(rows)
     lines = ["", escape(summary, longest=4000)] if summary else []
     for comparison, shared, apart in zip(factor.table.comparisons, factor.shared, factor.apart, strict=True):
-        lines += ["", f"**{comparison.question}** ({shared}.)", "", escape(in_words(apart), longest=4000), ""]
+        lines += [
+            "",
+            f"**{comparison.question}** ({shared}.)",
+            "",
+            escape(describe_differences(apart), longest=4000),
+            "",
+        ]
         arms = comparison.first, comparison.second
         found = [sentence(row) for row in rows if (row.first, row.second) == arms]
         lines += [f"- {line}" for line in found] or ["- Not compared: one of the arms failed."]

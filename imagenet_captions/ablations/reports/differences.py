@@ -50,10 +50,10 @@ def table_differences(
     )
 
 
-def in_words(found: Sequence[Apart]) -> str:
+def describe_differences(found: Sequence[Apart]) -> str:
     """Return a sentence that lists the differences.
 
-    >>> in_words([Apart("lr", "0.002", "0.003")])
+    >>> describe_differences([Apart("lr", "0.002", "0.003")])
     'They differ in one thing: lr: 0.002 and 0.003.'
     """
     if not found:

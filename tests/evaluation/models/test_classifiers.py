@@ -10,10 +10,10 @@ import torch
 
 from imagenet_captions.captions.caption_template import open_clip_templates
 from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.classifiers.build import ClassifierSettings
 from imagenet_captions.evaluation.classifiers.classifier import Trained, find_columns
 from imagenet_captions.evaluation.classifiers.head import Head
 from imagenet_captions.evaluation.classifiers.linear_probe import ProbeSettings, fit_logistic, fit_probe
-from imagenet_captions.evaluation.classifiers.making import ClassifierSettings
 from imagenet_captions.evaluation.classifiers.prompts import read_names, read_prompts
 from imagenet_captions.evaluation.classifiers.prototypes import fit_prototypes
 from imagenet_captions.evaluation.classifiers.shots import choose_shots, hold_out

@@ -21,7 +21,7 @@ from imagenet_captions.ablations.testing import read_answers
 from tests.ablations.made import write_micro_set
 from tests.training.made import losses, weights
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 MODEL = "vit-micro"  # without batch statistics, which two processes do not share
 SECONDS = 900
 

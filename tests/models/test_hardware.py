@@ -13,8 +13,8 @@ from imagenet_captions.ablations.estimate import measure_step
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.evaluate import EvaluateSettings, evaluate
 from imagenet_captions.evaluation.extract import Reading
+from imagenet_captions.models.hardware import cpu_threads
 from imagenet_captions.models.model import Model
-from imagenet_captions.models.threads import computing_threads
 from imagenet_captions.training.recipes import find_recipe
 from imagenet_captions.training.train import train
 from tests.training.made import settings, write_images
@@ -63,12 +63,12 @@ def test_a_small_model_trains_and_is_tested_with_one_thread_unless_told_otherwis
 
 
 def test_large_images_and_omp_num_threads_keep_pytorchs_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    with computing_threads(224):
+    with cpu_threads(224):
         assert torch.get_num_threads() == BEFORE
-    with computing_threads(224, 2):
+    with cpu_threads(224, 2):
         assert torch.get_num_threads() == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    with computing_threads(32):
+    with cpu_threads(32):
         assert torch.get_num_threads() == BEFORE
 
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from torch.distributed import HashStore
 
-from imagenet_captions.ablations import team as teams
-from imagenet_captions.ablations import together
 from imagenet_captions.ablations.ablate import ablate
+from imagenet_captions.ablations.distributed import team as teams
+from imagenet_captions.ablations.distributed import together
+from imagenet_captions.ablations.distributed.team import Call, Team, joined_team
+from imagenet_captions.ablations.distributed.together import check_shared, follow, leading
 from imagenet_captions.ablations.settings import AblateSettings
-from imagenet_captions.ablations.team import Call, Team, joined_team
-from imagenet_captions.ablations.together import check_shared, follow, leading
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, StoppedEarly
 
 

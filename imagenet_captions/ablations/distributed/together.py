@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from imagenet_captions.ablations.team import END, Call, Team
-from imagenet_captions.ablations.train_apart import FAILURES, Ended, failure, run_apart, tell
+from imagenet_captions.ablations.distributed.team import END, Call, Team
+from imagenet_captions.ablations.distributed.train_apart import FAILURES, Ended, failure, run_apart, tell
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, StoppedEarly
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.patterns import files_of

@@ -38,7 +38,7 @@ class TrainingImages:
 Extract = Callable[[Examples], tuple[npt.NDArray[np.float32], Labels]]  # features, and the rows that could be read
 
 
-def make_classifier(settings: ClassifierSettings, model: Model, extract: Extract, device: str) -> Classifier:
+def build_classifier(settings: ClassifierSettings, model: Model, extract: Extract, device: str) -> Classifier:
     """Make the classifier of the settings; `extract` returns the features of examples."""
     if settings.kind == "zero-shot":
         return ZeroShot(model, settings.prompts or "80", settings.names or "curated")

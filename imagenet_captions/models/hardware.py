@@ -1,4 +1,4 @@
-"""The number of threads that PyTorch computes with: one for models of small images, such as the micro preset's."""
+"""How PyTorch computes: the number of threads on a CPU, memory layout and TF32 on a GPU."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 SMALL = 64  # pixels a side
 
 
 @contextmanager
-def computing_threads(size: int, threads: int | None = None) -> Iterator[None]:
+def cpu_threads(size: int, threads: int | None = None) -> Iterator[None]:
     """Compute with `threads` threads, for a model that takes images of `size` pixels a side.
 
     Without a number, a model of small images gets one thread, unless `OMP_NUM_THREADS` is set; other models keep
@@ -27,3 +28,18 @@ def computing_threads(size: int, threads: int | None = None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def gpu_settings(device: torch.device, model: nn.Module) -> Iterator[None]:
+    """Lay out a model's weights for a GPU and allow TF32 for 32-bit products; on other devices change nothing."""
+    if device.type != "cuda":
+        yield
+        return
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
