@@ -48,7 +48,8 @@ _PARAMETER = re.compile(r"`(\w+)(?:='?([^'`\s]*)'?)?`")
 def in_flags(sentence: str, spec: Spec) -> str:
     """Write the parameters that a sentence of the library names as flags: the command's, or else another command's.
 
-    >>> in_flags("give fewer `workers` or `missing='skip'`; `ray start` is not a parameter", Spec("none", "", ()))
+    >>> from imagenet_captions.cli.main import SPECS
+    >>> in_flags("give fewer `workers` or `missing='skip'`; `ray start` is not a parameter", SPECS["build"])
     'give fewer --workers or --missing skip; `ray start` is not a parameter'
     """
     return _PARAMETER.sub(lambda found: _in_flag(found[1], found[2], spec) or found[0], sentence)

@@ -3,8 +3,8 @@
     python -m imagenet_captions.demo.flickr_stand_in --photos photos.json --faults 429,500,reset --fault-rate 0.3
 
 It answers flickr.photos.getInfo by GET and POST from a table of answers, prints its endpoint in one line when it is
-ready, and serves until it is stopped. Every request is kept, and written to a log of JSON lines if one is named: when
-it came, for which photo, and what was answered. The key `bad` is refused as Flickr refuses one.
+ready, and serves until it is stopped. It keeps every request (its time, photo and answer), and writes them to a log of
+JSON lines if one is named. The key `bad` is refused as Flickr refuses a wrong key. The demo and the tests use it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ FAULTS = (
 
 
 def failure(code: int, message: str) -> dict[str, Any]:
-    """Flickr's way to say no: HTTP 200 and this.
+    """Return the body of a refusal, which Flickr sends with HTTP 200.
 
     >>> failure(1, "Photo not found")
     {'stat': 'fail', 'code': 1, 'message': 'Photo not found'}
@@ -53,7 +53,7 @@ def failure(code: int, message: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class StandInSettings:
-    """What goes wrong, how often, and how slow the service is."""
+    """Which faults happen, how often, and how slow the service is."""
 
     faults: Sequence[str] = ()
     fault_rate: float = 0.0  # of the requests, drawn at random
@@ -66,7 +66,7 @@ class StandInSettings:
     hang_seconds: float = 60.0  # how long the fault `timeout` keeps a caller waiting
 
     def __post_init__(self) -> None:
-        """Refuse faults that are not known."""
+        """Refuse unknown faults."""
         for fault in self.faults:
             if fault not in FAULTS:
                 raise InputError(f"there is no fault {quoted(fault)}; give some of {', '.join(FAULTS)}")
@@ -74,7 +74,7 @@ class StandInSettings:
 
 @dataclass(frozen=True)
 class Request:
-    """One request as the server saw it; `time` is Unix time at its arrival."""
+    """A request as the server saw it; `time` is the Unix time of its arrival."""
 
     time: float
     photo_id: str
@@ -130,7 +130,7 @@ class FlickrStandIn:
             return
 
     def plan(self, parameters: Mapping[str, str], arrived: float) -> tuple[str, dict[str, Any]]:
-        """What to answer: the name of a fault or of an outcome, and the answer; the request is kept."""
+        """Choose the answer, and keep the request: return the name of a fault or an outcome, and the answer."""
         photo_id = parameters.get("photo_id", "")
         with self._mutex:
             fault = self._fault(photo_id, arrived)
@@ -174,7 +174,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 256
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away in the middle of an answer is no news."""
+        """Ignore a client that went away in the middle of an answer."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -205,12 +205,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_json(answer)
 
     def _signed(self) -> dict[str, str]:
-        """The parameters of an OAuth header: `OAuth oauth_consumer_key="…", oauth_nonce="…"`."""
+        """Return the parameters of an OAuth header: `OAuth oauth_consumer_key="…", oauth_nonce="…"`."""
         pairs = (part.strip().partition("=") for part in self.headers.get("Authorization", "")[6:].split(","))
         return {name: value.strip('"') for name, _, value in pairs if name}
 
     def _go_wrong(self, fault: str, photo_id: str) -> None:
-        """Answer in the way of a fault; the ones that break the connection close it."""
+        """Answer with a fault; those that break the connection close it."""
         if fault == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.connection.close()
@@ -247,7 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """The requests are kept by the stand-in; nothing goes to stderr."""
+        """Write nothing to stderr; the stand-in keeps the requests."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

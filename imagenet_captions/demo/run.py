@@ -1,4 +1,4 @@
-"""The main job in miniature: the bundled sample through every stage, and the result opened with load_dataset."""
+"""Run the demo: build a dataset from the bundled sample, and open it with load_dataset."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ SAMPLE = Path(__file__).parent / "sample"
 
 
 def run_demo(out: Path) -> str:
-    """Build the sample into `out` and say what came of it: the funnel, where the dataset is, three captions.
+    """Build the sample into `out`, and return a report: the funnel, the dataset's folder, three captions.
 
-    Nothing leaves this machine: the sample's photos are answered for by a stand-in on 127.0.0.1. The work folder is
-    thrown away, so that every run shows every stage.
+    Nothing leaves this machine: a stand-in on 127.0.0.1 answers for Flickr. The work folder is removed, so that every
+    run shows every stage.
     """
     require_local(out, "the output", "the demo ends by loading a folder of this machine")
     with tempfile.TemporaryDirectory() as folder, FlickrStandIn(_photos()) as flickr:

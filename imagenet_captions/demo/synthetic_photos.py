@@ -1,4 +1,4 @@
-"""Made-up answers of flickr.photos.getInfo, always the same for the same photo id, in every shape that is seen."""
+"""Make answers of flickr.photos.getInfo up, the same for the same photo id, in every form that Flickr sends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DESCRIPTIONS = (
 
 
 def synthetic_answer(photo_id: str) -> dict[str, Any]:
-    """The answer for a photo; one in ten is not found, one in fifty private.
+    """Return the answer for a photo; one in ten is not found, one in fifty is private.
 
     >>> synthetic_answer("7") == synthetic_answer("7")
     True
@@ -44,7 +44,7 @@ def synthetic_answer(photo_id: str) -> dict[str, Any]:
 
 
 def synthetic_photo(photo_id: str) -> dict[str, Any]:
-    """The photo itself, never missing."""
+    """Return the photo itself, never missing."""
     chance = random.Random("photo " + photo_id)
     nsid = f"{chance.randrange(10**7, 10**8)}@N0{chance.randrange(9)}"
     posted = chance.randrange(1_100_000_000, 1_330_000_000)

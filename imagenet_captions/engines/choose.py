@@ -1,4 +1,4 @@
-"""Which engine does the work of a run."""
+"""Choose the engine that does the work of a run: this machine's processes, or Ray."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAMES = ("local", "ray")
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """The engine's name, the Ray cluster to use (None: one of this machine's), how many workers (None: one a core)."""
+    """The engine's name, the Ray cluster (None: one on this machine), and the number of workers (None: one a core)."""
 
     engine: str = "local"
     ray_address: str | None = None

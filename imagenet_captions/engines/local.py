@@ -1,8 +1,8 @@
-"""Run one function over many inputs, in processes or threads of this machine, results in the order of the inputs.
+"""Run a function over many inputs in processes or threads of this machine, with results in the order of the inputs.
 
-An engine knows nothing of captions: a stage hands it a pure, picklable function and gets back what the function
-returns, in order, with a bounded number of inputs under way. Neither the number of workers nor the engine shows in a
-result. This one is the machine's own; `ray_engine` has the other.
+An engine knows nothing about captions: a stage gives it a pure, picklable function and gets back the results, in
+order, with a bounded number of inputs under way. Results do not depend on the engine or the number of workers. `ray`
+has the other engine.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ R = TypeVar("R")
 
 
 class Engine(Protocol):
-    """Where a stage's work is done."""
+    """The protocol of an engine: it runs a stage's function over its inputs."""
 
     def run(self, function: Callable[[T], R], items: Iterable[T], workers: int, threads: bool = False) -> Iterator[R]:
         """Yield function(item) for every item, in order, with at most two items a worker under way.
 
-        `threads` says that threads are as good as processes for this function, and cheaper to start.
+        `threads` says that the function works as well in threads, which are cheaper to start than processes.
         """
 
     def map_batches(
@@ -54,12 +54,12 @@ def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def default_workers() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_workers(workers: int) -> int:
-    """The number itself if it is at least one.
+    """Return the number if it is at least one, else raise InputError.
 
     >>> check_workers(2)
     2
@@ -104,9 +104,9 @@ def _pool(workers: int, threads: bool) -> Executor:
 
 
 def _end_with_parent() -> None:
-    """Make this worker end when the process that started it is killed, which a pool's workers do not by themselves.
+    """End this worker when the process that started it is killed; a pool's workers do not end by themselves.
 
-    They would wait for ever, or write on into files that the next run of the same command is making anew.
+    They would wait forever, or go on writing files that the next run of the same command makes again.
     """
     parent = multiprocessing.parent_process()
     if parent is not None:
@@ -133,12 +133,12 @@ def map_batches(
 
 
 def apply_packed(function: Callable[[pa.RecordBatch], pa.RecordBatch], packed: pa.Buffer) -> pa.Buffer:
-    """function(batch) for a batch that travels as Arrow IPC."""
+    """Return function(batch) for a batch that travels as Arrow IPC."""
     return pack(function(unpack(packed)))
 
 
 def pack(batch: pa.RecordBatch) -> pa.Buffer:
-    """A batch as Arrow IPC."""
+    """Return a batch as Arrow IPC."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
@@ -146,13 +146,13 @@ def pack(batch: pa.RecordBatch) -> pa.Buffer:
 
 
 def unpack(packed: pa.Buffer) -> pa.RecordBatch:
-    """The batch that `pack` made this of."""
+    """Return the batch that `pack` packed."""
     with pa.ipc.open_stream(packed) as reader:
         return reader.read_next_batch()
 
 
 class LocalEngine:
-    """Processes and threads of this machine."""
+    """The engine of processes and threads on this machine."""
 
     run = staticmethod(run)
     map_batches = staticmethod(map_batches)

@@ -1,9 +1,8 @@
-"""Run one function over many inputs as tasks of Ray, here or on a cluster, results in the order of the inputs.
+"""Run a function over many inputs as Ray tasks, here or on a cluster, with results in the order of the inputs.
 
-One task an input, over the functions that the local engine runs: no rule is written twice. (Measured for this work:
-Ray Data's operators reach 0.4 to 0.75 of a process pool's speed, plain tasks all of it.) A task whose worker or node
-dies is run again by Ray, so whatever a task writes has to be whole or not there; what it returns is taken in the order
-of the inputs, whoever ends first.
+Each input is one task, which runs the same function as the local engine. (Measured for this work: Ray Data's operators
+reach 0.4 to 0.75 of a process pool's speed, plain tasks all of it.) Ray repeats a task whose worker or node dies, so
+everything that a task writes must be whole or not there.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ TRIES = 5
 
 @dataclass(frozen=True)
 class Work(Generic[T, R]):
-    """What a task does, and what has to hold where it runs."""
+    """A task's function, and the folder and code version that it must find where it runs."""
 
     function: Callable[[T], R]
     folder: Path  # what relative paths start from
@@ -42,9 +41,9 @@ class Work(Generic[T, R]):
 
 
 def do(work: Work[T, R], item: T) -> bytes:
-    """The body of every task; returns the pickled result.
+    """Run one task and return the pickled result.
 
-    A result that came out of the object store as it is would be read-only, and keep its place there.
+    Unpickled, the result is a copy: one used from the object store would be read-only and stay there.
     """
     if work.code not in (None, code_digest()):
         raise InputError(
@@ -58,7 +57,7 @@ def do(work: Work[T, R], item: T) -> bytes:
 
 @functools.cache
 def code_digest() -> str:
-    """A digest of this package's code and of pyarrow's version, which the bytes of a dataset depend on."""
+    """Return a digest of this package's code and pyarrow's version, on which the bytes of a dataset depend."""
     found = hashlib.sha256(f"pyarrow {pa.__version__}".encode())
     root = Path(__file__).parents[1]
     for file in sorted(root.rglob("*.py")):
@@ -67,10 +66,10 @@ def code_digest() -> str:
 
 
 class RayEngine:
-    """An `engine.Engine` of Ray tasks, for the length of a `with` block.
+    """The engine of Ray tasks, for the length of a `with` block.
 
-    With `address` the tasks run on that cluster, which has to see the same files under the same paths; without, on a
-    cluster of this machine's, which ends with the block. Ray is started by the first work that there is.
+    With `address` the tasks run on that cluster, which must see the same files under the same paths; without it, on a
+    cluster on this machine that ends with the block. The first work starts Ray.
     """
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
@@ -86,13 +85,13 @@ class RayEngine:
 
     @property
     def workers(self) -> int:
-        """The workers asked for, or all CPUs of the cluster."""
+        """Return the number of workers asked for, or of all CPUs of the cluster."""
         return self._cluster.workers
 
     def run(self, function: Callable[[T], R], items: Iterable[T], workers: int, threads: bool = False) -> Iterator[R]:
         """Yield function(item) for every item, in order, with at most two items a worker under way.
 
-        An error that the function raises arrives as it is. Raises StoppedEarly where a task was killed too often.
+        An error of the function is raised as it is. Raises StoppedEarly if a task was killed too often.
         """
         ray = self._cluster.started()
         task = ray.remote(num_cpus=1, max_retries=TRIES)(do)

@@ -1,4 +1,4 @@
-"""The Ray cluster that tasks run on: joined at an address, or started on this machine and ended again."""
+"""Join a Ray cluster, or start one on this machine and end it; used by the Ray engine."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _SECONDS_TO_END = 5.0  # for a task that is asked to, before its process is ende
 
 
 class Cluster:
-    """Ray as this process knows it; it is started when it is first needed, and says nothing of its own.
+    """The Ray cluster of this process, which is started when it is first needed, and silent.
 
-    A process that has begun Ray by itself is left with it.
+    If the program started Ray by itself, it is used, and left running.
     """
 
     def __init__(self, address: str | None, workers: int | None) -> None:
@@ -43,12 +43,12 @@ class Cluster:
 
     @property
     def has_other_machines(self) -> bool:
-        """Whether it was there before, and may have nodes elsewhere."""
+        """Return whether the cluster was there before, and may have nodes on other machines."""
         return self._address is not None
 
     @property
     def workers(self) -> int:
-        """The workers asked for; else one for each CPU of the cluster, or of this machine."""
+        """Return the number of workers asked for; else one for each CPU of the cluster, or of this machine."""
         if self._workers is None and self._address is not None:
             self._workers = int(self.started().cluster_resources().get("CPU", 0))
             if not self._workers:
@@ -56,7 +56,7 @@ class Cluster:
         return self._workers or default_workers()
 
     def started(self) -> Any:
-        """The module `ray`, connected."""
+        """Return the module `ray`, connected to the cluster."""
         if self._ray is None:
             # Ray asks the environment, not its caller, whether to report its use to its makers.
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -76,9 +76,9 @@ class Cluster:
         return self._ray
 
     def give_up(self, references: Sequence[Any]) -> None:
-        """Cancel tasks, and wait until none of them writes any more.
+        """Cancel tasks, and wait until all of them have stopped writing.
 
-        One that was just about to begin may miss that it is asked to end; those left after a while are ended.
+        A task that is just starting may miss the request; after some seconds those left are killed.
         """
         if self._ray is None or not self._ray.is_initialized():
             return
@@ -90,7 +90,7 @@ class Cluster:
             force = True
 
     def stop(self) -> None:
-        """Leave the cluster; one that was started here ends."""
+        """Leave the cluster, and end it if it was started here."""
         self._ray = None
         self._own.close()
 
@@ -126,7 +126,7 @@ _QUIET = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Log what Ray prints on stdout about workers that died; what comes of it, we say ourselves.
+    """Log what Ray prints on stdout about workers that died; the engine reports the consequences itself.
 
     A thread of Ray's prints it by this private function whatever `log_to_driver` says, and Ray 2.60 has no setting,
     variable or logger that stops it.
@@ -144,14 +144,14 @@ def _silence() -> Iterator[None]:
 
 
 def _check_address(address: str) -> None:
-    """Say at once what Ray takes two minutes for, and then ends the process."""
+    """Raise at once for an address without a cluster; Ray takes two minutes, and then ends the process."""
     if address == "auto":
         return
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdigit():
         raise InputError(
-            f"`ray_address` {quoted(address)} is not possible; give HOST:PORT of the cluster's head, or auto on one of "
-            "its machines"
+            f"`ray_address` must be HOST:PORT of the cluster's head, or auto on one of its machines, not "
+            f"{quoted(address)}; give HOST:PORT"
         )
     try:
         speaks = _speaks_http2(host, int(port))
@@ -165,7 +165,7 @@ def _check_address(address: str) -> None:
 
 
 def _speaks_http2(host: str, port: int) -> bool:
-    """Whether a server answers the preface of HTTP/2, over which Ray talks, with a frame of settings."""
+    """Return whether a server speaks HTTP/2, as Ray does: it answers the preface with a settings frame."""
     with socket.create_connection((host, port), _SECONDS_TO_ANSWER) as connection:
         if os.environ.get("RAY_USE_TLS", "0") != "0":
             return True
@@ -174,7 +174,7 @@ def _speaks_http2(host: str, port: int) -> bool:
 
 
 def _check_same(ray: Any, address: str | None) -> None:
-    """Refuse a cluster other than the one that this process has joined by itself."""
+    """Refuse a cluster other than the one that the program has already joined."""
     joined = ray.get_runtime_context().gcs_address
     if address not in (None, "auto", joined):
         raise InputError(f"this process has joined the Ray cluster at {joined}; leave `ray_address` out, or give that")

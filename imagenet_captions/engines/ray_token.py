@@ -1,4 +1,4 @@
-"""The token by which the processes of a Ray cluster know each other, for the versions of Ray that have one.
+"""Handle the token that newer versions of Ray demand between the processes of a cluster.
 
 Ray 2.60 starts a cluster for `ray.init()` with a token that it leaves in ~/.ray/auth_token. Every later `ray start` of
 that user asks for it, but `ray.init(address="HOST:PORT")` does not send it. So our own clusters get a token that no
@@ -25,7 +25,7 @@ _MODE, _TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
 
 @contextmanager
 def own_token(ray: Any) -> Iterator[None]:
-    """Give a cluster that is started in this block a token of its own, and forget it afterwards."""
+    """Give a cluster that is started in this block its own token, and remove it afterwards."""
     with _settings(ray, {_TOKEN: secrets.token_hex(32)}):
         yield
 
@@ -56,7 +56,7 @@ def token_of_user(ray: Any, address: str) -> Iterator[None]:
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Log what is written on file descriptor 2: Ray's C++ writes there whatever its settings are."""
+    """Send what is written on file descriptor 2 to the log; Ray's C++ code writes there whatever its settings are."""
     with tempfile.TemporaryFile() as written:
         before = os.dup(2)
         os.dup2(written.fileno(), 2)
@@ -81,7 +81,7 @@ def _token_is_set(ray: Any) -> bool:
 
 
 def _asks_for_token(ray: Any, address: str) -> bool:
-    """Whether the cluster does not answer for lack of the right token."""
+    """Return whether the cluster refuses to answer without the right token."""
     if os.environ.get(_MODE, "").lower() == "token" and not _token_is_set(ray):
         return True  # Ray would end this process
     try:

@@ -1,4 +1,4 @@
-"""The whole chain, and the only module that knows its order.
+"""Build a dataset: run the stages in their order, which only this module knows, as far as they are not done.
 
     match ──► crawl ──► clean ──► package             from ImageNet's URL lists
     match ──► yfcc ──► crawl ──► clean ──► package    the same, with YFCC100M's metadata where that has a photo
@@ -50,13 +50,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """What to build from, and how; either `release` or `urls` is given, never both.
+    """Settings of a build: its source, either `release` or `urls`, and the settings of every stage.
 
     With `yfcc`, Flickr is asked only for what YFCC100M's metadata does not have. Without `ask_flickr` it is not asked
     at all, and no key is needed: texts come from YFCC100M, and from what an earlier crawl left in the work folder.
 
-    A denylist belongs into the settings of `match`, `crawl` and `clean` alike: `clean` sees that nothing denied gets
-    into the dataset, the others that nothing denied is asked for.
+    A denylist belongs in the settings of `match`, `crawl` and `clean`: `clean` keeps what is denied out of the dataset,
+    and the others keep it from being asked for.
     """
 
     release: Path | None = None
@@ -72,7 +72,7 @@ class BuildSettings:
     engine: Engine = LOCAL  # for all stages that use one, whatever their own settings say
 
     def files(self) -> list[Path | None]:
-        """The files and folders that it reads; None for what is not given."""
+        """Return the files and folders that it reads; None for each that is not given."""
         texts = [self.release, *self.urls, self.yfcc, self.match.ids, self.clean.deny.file]
         return [*texts, self.package.images, self.crawl.key_file]
 
@@ -93,10 +93,10 @@ class BuildSettings:
 
 
 def build(out: Path, settings: BuildSettings) -> None:
-    """Make a dataset, running what is not done yet, and doing nothing where nothing changed.
+    """Build a dataset: run each stage whose inputs, settings or code changed.
 
-    What lies between the stages is kept in `settings.work`, by default OUT.work beside the dataset, or in the current
-    folder for a dataset behind a URL: remove it to start over, keep it to build again with other settings without
+    Files between the stages are kept in `settings.work`, by default OUT.work beside the dataset, or in the current
+    folder for a dataset behind a URL. Remove it to start over; keep it to build again with other settings without
     asking Flickr again.
     """
     check_dataset_output(out, settings.files())
@@ -132,7 +132,7 @@ def build(out: Path, settings: BuildSettings) -> None:
 
 
 def default_work(out: Path) -> Path:
-    """The work folder of a build that was not given one: OUT.work, on this machine.
+    """Return the default work folder of a build: OUT.work, on this machine.
 
     >>> default_work(Path("data/captions")).as_posix()
     'data/captions.work'
@@ -142,7 +142,7 @@ def default_work(out: Path) -> Path:
 
 
 def _check_first(out: Path, work: Path, settings: BuildSettings) -> None:
-    """Refuse at once what would be refused after a crawl of ten days."""
+    """Raise now for everything that would otherwise fail after a crawl of ten days."""
     check_place(work, [path for path in settings.files() if path is not None])
     if work.exists() and not work.is_dir():
         raise InputError(f"the work folder {work} is a file; give a folder")
@@ -193,7 +193,7 @@ def _from_flickr(work: Path, settings: BuildSettings) -> tuple[RawSource, dict[s
 
 
 def _from_yfcc(work: Path, path: Path, matches: Path) -> Path:
-    """What YFCC100M has about the matched photos, so that its 60 GB are read once."""
+    """Return the file of what YFCC100M has about the matched photos, made once, so that its 60 GB are read once."""
     out = work / YFCC_PHOTOS
     run_stage(
         work,
@@ -205,7 +205,7 @@ def _from_yfcc(work: Path, path: Path, matches: Path) -> Path:
 
 @dataclass(frozen=True)
 class SourceFiles:
-    """Where raw records come from: `release`, or `matches` with `store`, `yfcc` or both."""
+    """The files of raw records: `release`, or `matches` with `store`, `yfcc` or both."""
 
     release: Path | None = None
     matches: Path | None = None
@@ -214,7 +214,7 @@ class SourceFiles:
 
 
 def open_source(files: SourceFiles, settings: CleanSettings) -> RawSource:
-    """The raw records of a release, of a crawl, of YFCC100M, or of these two together, as far as cleaning wants them.
+    """Open the raw records of a release, a crawl, YFCC100M, or a crawl and YFCC100M together.
 
     Where both have a photo, the crawl's answer counts: Flickr was asked for it, later, and by its raw tags.
     """
@@ -235,7 +235,7 @@ def open_source(files: SourceFiles, settings: CleanSettings) -> RawSource:
 
 
 def _check_classes(matches: Path, wanted: ClassSet) -> None:
-    """Refuse to lose what was matched for other classes than cleaning wants."""
+    """Raise InputError if the photos were matched for another set of classes than cleaning keeps."""
     with open_matches(matches) as opened:
         found = ClassSet.recorded(provenance(opened.schema_arrow).get("settings", {}))
     if found is not wanted:
@@ -244,7 +244,7 @@ def _check_classes(matches: Path, wanted: ClassSet) -> None:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage of a build: what its result depends on, and the files that hold it."""
+    """A stage of a build: what its result depends on, and its output files."""
 
     name: str
     inputs: Mapping[str, str]
@@ -252,13 +252,13 @@ class Stage:
     outputs: tuple[Path, ...]
 
     def key(self) -> str:
-        """A digest of everything that the result depends on."""
+        """Return a digest of everything that the result depends on."""
         parts = [dict(self.inputs), dict(self.settings), code_version(self.name)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def run_stage(work: Path, stage: Stage, action: Callable[[], object]) -> bool:
-    """Run a stage unless its key and its outputs are those of the last run; True if it ran."""
+    """Run a stage unless its key and outputs are those of the last run; return whether it ran."""
     record = work / f"{stage.name}.done.json"
     if _is_done(record, stage):
         log.info("%s: nothing changed, kept", stage.name)
@@ -281,7 +281,7 @@ def _is_done(record: Path, stage: Stage) -> bool:
 
 
 def _recorded(settings: CleanSettings) -> dict[str, Any]:
-    """The settings of a stage, with the digest of its denylist and not the file that it was read from."""
+    """Return the settings of a stage, with the digest of its denylist in place of the denylist's file."""
     return {**asdict(settings), "deny": settings.deny.digest()}
 
 

@@ -1,4 +1,4 @@
-"""The version of a stage's code: a digest of the modules that it runs, wherever in the package they lie."""
+"""Compute the version of a stage's code: a digest of the modules that it runs, wherever they lie; used by `build`."""
 
 from __future__ import annotations
 
@@ -37,9 +37,8 @@ _LIBRARIES: dict[str, tuple[str, ...]] = {
 def code_version(stage: str, root: Path = ROOT) -> str:
     """Return a digest of the code that a stage runs, and of the versions of the libraries that show in its result.
 
-    The digest is taken from the files themselves, so nobody has to raise a number. It leaves out what changes no
-    result: comments, docstrings, the places of files, and the imports by which the package's own modules find each
-    other.
+    The digest covers the files themselves, so that no version number has to be raised by hand. It leaves out what does
+    not change results: comments, docstrings, the places of files, and imports of the package's own modules.
     """
     tables = [*(root / "data").rglob("*.t*"), *(root / "data").rglob("*.csv")]
     digests = {module_digest(file) for file in imported_files(root, ENTRIES[stage])} | {sha256(file) for file in tables}

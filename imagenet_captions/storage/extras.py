@@ -1,4 +1,4 @@
-"""What is installed only when asked for: the extras of setup.cfg, and one sentence for what is missing."""
+"""Check that an optional extra of setup.cfg is installed; used by every module that needs one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _MODULES = {
 
 
 def require(extra: str, what: str, *modules: str) -> None:
-    """Refuse to go on without an extra, or without some of its modules, before anything is read.
+    """Raise InputError unless an extra, or these modules of it, are installed; called before anything is read.
 
-    `what` is what the user asked for. Raises InputError with the first module that is missing, and how to install it.
+    `what` names what the user asked for. The error names the first missing module and how to install it.
     """
     missing = [module for module in modules or _MODULES[extra] if find_spec(module) is None]
     if missing:
@@ -24,7 +24,7 @@ def require(extra: str, what: str, *modules: str) -> None:
 
 
 def how_to_install(extra: str) -> str:
-    """Return the words that say how to install an extra; the project is on no package index, so from a clone.
+    """Return how to install an extra, from a clone: the project is not on a package index.
 
     >>> how_to_install("train")
     "for the extra 'train' run pip install '.[train]' in a clone of imagenet-captions (see Install in its README)"

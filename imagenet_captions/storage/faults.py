@@ -1,4 +1,4 @@
-"""What a store of objects answers when it does not do what it is asked, in one sentence and without its secrets."""
+"""Turn faults of disks and object stores into errors of one sentence, without the secrets that they may quote."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def full_disk_in_words(path: Path) -> Iterator[None]:
 
 @contextmanager
 def in_words(url: str) -> Iterator[None]:
-    """Turn whatever fsspec and the packages behind it raise about `url` into an error of ours.
+    """Turn what fsspec and the packages behind it raise about `url` into an error of this package.
 
-    Their own texts are left out: nobody knows what they quote.
+    Their own messages are left out, since they may quote a secret.
     """
     try:
         yield
@@ -76,7 +76,7 @@ def in_words(url: str) -> Iterator[None]:
             "environment or its configuration, and what they allow"
         ) from None
     except NotImplementedError:
-        raise InputError(f"{url} is of a kind that cannot be written to, or not so; give another place") from None
+        raise InputError(f"{url} cannot be written to in this way; give another place") from None
     except _faults() as error:
         if "Credentials" in type(error).__name__:
             raise InputError(
@@ -90,7 +90,7 @@ def in_words(url: str) -> Iterator[None]:
 
 
 def reason_of(error: OSError) -> str:
-    """What the operating system refused, and what to do about it.
+    """Return what the operating system refused, and what to do about it.
 
     >>> reason_of(PermissionError(errno.EACCES, "Permission denied", "a"))
     'permission denied; check who may read and write there'
@@ -100,7 +100,7 @@ def reason_of(error: OSError) -> str:
 
 
 def sentence_of(error: OSError) -> str:
-    """The same with the file that it is about, if the operating system named one."""
+    """Return the same sentence with the file that it is about, if the operating system named one."""
     files = [
         os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes | os.PathLike)
     ]
@@ -113,7 +113,7 @@ def _faults() -> tuple[type[BaseException], ...]:
 
 
 def _code(error: BaseException) -> str:
-    """The code of an S3 answer, such as SlowDown, which a package quotes in the cause of its error."""
+    """Return the code of an S3 answer, such as SlowDown, which packages keep in the cause of their error."""
     response = getattr(error.__cause__ or error, "response", None)
     code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
     return f" ({code})" if isinstance(code, str) and _CODE.fullmatch(code) else ""

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written under another name, renamed at the end."""
+"""Read and write files so that each is whole or not there: written under a private name, renamed at the end."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ZIP_END, _ZIP_END_SIZE = b"PK\5\6", 22
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a private name to write to, and move what was written there to `path` if nothing went wrong.
+    """Give a private name to write to, and move the file to `path` if nothing went wrong.
 
     A process that is killed leaves a `.partial` file, which the next run removes, and never a half `path`. Runs that
     write to one path at the same time each publish a whole file. Behind a URL there is no renaming: the file is made
@@ -53,9 +53,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Path]:
-    """Give a private name to write a file of a folder to that is itself replaced as a whole.
+    """Give a private name for a file in a folder that is replaced as a whole.
 
-    A task whose worker was taken for dead is done again, while the first may yet write on.
+    Two tasks may write the same file: one whose worker seemed dead is repeated, and the first may still be writing.
     """
     if is_remote(path):
         with _to_put(path) as local:
@@ -78,7 +78,7 @@ def _private(path: Path, ending: str) -> Iterator[Path]:
 
 
 def remove_partial(path: Path) -> None:
-    """Remove what killed runs left of `replacing`."""
+    """Remove the partial files of `replacing` that killed runs left."""
     left = re.compile(rf"\.{re.escape(path.name)}(\.[0-9a-f]{{{2 * _TOKEN}}})?{re.escape(_PARTIAL)}")
     for entry in os.scandir(path.parent):
         if left.fullmatch(entry.name) and not entry.is_dir(follow_symlinks=False):
@@ -86,7 +86,7 @@ def remove_partial(path: Path) -> None:
 
 
 def remove_half_written(folder: Path) -> None:
-    """Remove what workers that were killed left of `new_file`."""
+    """Remove the partial files of `new_file` that killed workers left."""
     for left in folder.rglob(f".*{_OWN}"):
         left.unlink()
 
@@ -118,7 +118,7 @@ def scratch_in(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch_beside(product: Path) -> Iterator[Path]:
-    """Give the name of a folder for whoever makes and removes it: beside a product, or on this machine for a URL."""
+    """Give the name of a scratch folder, which the caller makes and removes: beside `product`, or here for a URL."""
     if is_remote(product):
         with tempfile.TemporaryDirectory(prefix="imagenet-captions-") as name:
             yield Path(name) / "spool"
@@ -139,7 +139,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+    """Return the SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as opened:
         digest = hashlib.sha256()
         while block := opened.read(1 << 20):
@@ -148,9 +148,9 @@ def sha256(path: Path) -> str:
 
 
 def require_there(path: Path, what: str) -> Path:
-    """The path if a regular file or a folder is there, else an InputError that says what was looked for.
+    """Return the path if a regular file or a folder is there; raise InputError, which starts with `what`, if not.
 
-    Inputs are read more than once, by a digest of them for one, so that a pipe is refused: so is <(...) of a shell.
+    Inputs are read more than once (for a digest, for one), so pipes are refused, and so is <(...) of a shell.
     """
     if is_remote(path):
         if not path.exists():
@@ -167,12 +167,12 @@ def require_there(path: Path, what: str) -> Path:
             f"{what} {path} is a pipe, device or socket, and is read more than once; write it to a file, and give that"
         )
     if os.path.realpath(path).startswith(_MADE_UP):
-        raise InputError(f"{what} {path} is made up by the kernel, and no file of a disk; give another path")
+        raise InputError(f"{what} {path} is made by the kernel and is not a file on a disk; give another path")
     return path
 
 
 def require_file(path: Path, what: str) -> Path:
-    """The path if a regular file is there, else an InputError that says what was looked for."""
+    """Return the path if a regular file is there; raise InputError, which starts with `what`, if not."""
     if require_there(path, what).is_dir():
         raise InputError(f"{what} {path} is a folder; give the file itself")
     return path
@@ -183,7 +183,7 @@ def _why_missing(path: Path) -> str:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder of ours, if it is there."""
+    """Remove a folder and all that is in it, if it is there."""
     if is_remote(path):
         remove_all(path)
     elif path.exists():
@@ -191,11 +191,11 @@ def remove_tree(path: Path) -> None:
 
 
 def digest(path: Path) -> str:
-    """A digest that changes when an input does; of a pattern, when one of its files does.
+    """Return a digest that changes when an input does; for a pattern, when one of its files does.
 
-    A file's is that of its bytes. A folder's, and that of a file over 4 GB (ImageNet's tar has 138), is of the names,
-    sizes and times in it: reading all of ImageNet to learn that nothing changed would take longer than most stages. So
-    is that of what is behind a URL, where a store's own word for an object's content (ETag) stands for its time.
+    For a file it covers the bytes. For a folder, and for a file over 4 GB (ImageNet's tar has 138), it covers names,
+    sizes and times: reading all of ImageNet to learn that nothing changed would take longer than most stages. Behind a
+    URL it covers names, sizes and the store's version of each object (ETag).
     """
     if (files := files_of(path)) is not None:
         return hashlib.sha256("".join(map(digest, files)).encode()).hexdigest()
@@ -213,14 +213,14 @@ def digest(path: Path) -> str:
 
 
 def is_sqlite(path: Path) -> bool:
-    """Whether a file is an SQLite database, whatever its name."""
+    """Return whether a file is an SQLite database, whatever its name."""
     with path.open("rb") as opened:
         return opened.read(len(_SQLITE)) == _SQLITE
 
 
 @contextmanager
 def open_zip(opened: IO[bytes]) -> Iterator[zipfile.ZipFile]:
-    """Open a file that is one zip and nothing else.
+    """Open a zip file, and refuse a file that holds anything beside the zip.
 
     `zipfile` reads the last of two zips in one file, and skips anything else before or behind it. Raises
     zipfile.BadZipFile for such a file.
@@ -236,9 +236,8 @@ def open_zip(opened: IO[bytes]) -> Iterator[zipfile.ZipFile]:
 def walk(path: Path) -> Iterator[tuple[str, str]]:
     """Yield every file below a folder, as a path or URL, with its name in there, in the order of the names.
 
-    Links are followed, but no folder is entered twice on one way down; a link that leads nowhere, or in a circle, is no
-    file.
-    Raises InputError for a folder that may not be read, since its images would be missing without a word.
+    Links are followed, but a folder inside itself is not entered again; links that lead nowhere or in a circle are left
+    out. Raises InputError for a folder that may not be read, so that its images are not silently missing.
     """
     if is_remote(path):
         yield from ((str(file), name) for file, name, _, _ in path.below())

@@ -1,4 +1,4 @@
-"""Locks that end with their process: one run at a time works on an output or a work folder."""
+"""Locks on outputs and work folders, so that one run at a time works on each; they end with their process."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _HELD: ContextVar[frozenset[str]] = ContextVar("held outputs", default=frozenset
 
 @contextmanager
 def locked(path: Path, what: str, seconds: float = 0) -> Iterator[None]:
-    """Hold a lock file while a run works on `what`. Raises InputError if another run holds it for so many seconds.
+    """Hold a lock file while a run works on `what`; raise InputError if another run holds it for `seconds`.
 
-    The operating system ends the lock with the process, however the process ends. The file stays.
+    The operating system releases the lock when the process ends, however it ends. The file stays.
     """
     from filelock import FileLock, Timeout
 
@@ -40,7 +40,7 @@ def locked(path: Path, what: str, seconds: float = 0) -> Iterator[None]:
 
 @contextmanager
 def holding(outputs: Iterable[Path], seconds: float = 0) -> Iterator[None]:
-    """Hold these outputs for this run alone. Raises InputError if another run holds one of them for so many seconds.
+    """Hold these outputs for this run; raise InputError if another run holds one of them for `seconds`.
 
     The lock files lie in the temporary folder of this machine, so nothing is left beside an output. Runs on two
     machines that share a disk do not see each other's locks; each still publishes whole files.

@@ -1,8 +1,8 @@
-"""The one rule for every file and folder that this package writes.
+"""Check outputs before any work, and publish them at the end: the one rule for everything that this package writes.
 
-An output that is an input, or lies in one, is refused before any work. So is a file that somebody else wrote, unless
-`overwrite` allows it, and whatever is not a regular file or a folder. An output is ours if its Parquet metadata says
-so, or if a receipt beside it holds its SHA-256 (`receipts`).
+An output that is an input, or lies in one, is refused before any work. So is a file that another program wrote, unless
+`overwrite` allows it, and anything that is not a regular file or a folder. An output is ours if its Parquet metadata
+says so, or if a receipt beside it holds its SHA-256 (`receipts`).
 
     with producing([out], inputs=[table], receipt=receipt_path(out)) as new:
         new.files[0].write_text(...)       # a private name; it takes the place of `out` at the end
@@ -36,7 +36,7 @@ _UNMARKED = (OUTCOMES.names, PHOTOS.names)
 
 @dataclass(frozen=True)
 class Production:
-    """The files of a run while it writes them, and what their receipt will say beside the hashes."""
+    """The files that a run is writing, and what their receipt will say beside the hashes."""
 
     files: tuple[Path, ...]
     about: dict[str, Any] = field(default_factory=dict)
@@ -76,7 +76,7 @@ def producing(
 def producing_each(
     outputs: Sequence[Path], inputs: Iterable[Path | None] = (), overwrite: bool = False
 ) -> Iterator[list[Path]]:
-    """The same for files of one run that each have a receipt of their own; give the private names."""
+    """Do the same for files that each have a receipt of their own; give the private names."""
     receipts = [receipt_path(path) for path in outputs]
     check_distinct([*outputs, *receipts])
     given = list(inputs)
@@ -86,7 +86,7 @@ def producing_each(
 
 
 def _begin(path: Path, stack: ExitStack) -> Path:
-    """Make the private file that will take the place of an output, so that a place without rights is found out now."""
+    """Make the private file that will replace an output, so that missing permissions are found before the work."""
     try:
         partial = stack.enter_context(replacing(end_of_links(path)))
         partial.touch()
@@ -123,7 +123,7 @@ def check_distinct(outputs: Iterable[Path]) -> None:
 
 
 def check_place(out: Path, inputs: Iterable[Path]) -> None:
-    """Refuse an output, a file or a folder, that cannot be there, that is an input, or that lies in one.
+    """Refuse an output that cannot be where it should be, that is an input, or that lies in one.
 
     No output goes into a dataset either: it stays as its manifest says.
     """
@@ -147,7 +147,7 @@ def check_place(out: Path, inputs: Iterable[Path]) -> None:
 
 
 def _check_path(out: Path) -> None:
-    """Refuse a path that no file or folder of ours can have."""
+    """Refuse a path where this package cannot write a file or folder."""
     if out.name in ("", ".."):
         raise InputError(f"the output {str(out)!r} has no name of its own; give one, such as {out / 'new'}")
     if Path(os.path.abspath(out)).parts[1:2] in _OF_THE_SYSTEM and not str(out).startswith("/dev/shm/"):  # noqa: PTH100

@@ -1,6 +1,6 @@
-"""Parquet files wherever they lie; of those behind a URL only the bytes that a reader needs are requested.
+"""Read Parquet files, here or behind a URL, from where only the bytes that are needed are requested.
 
-What Arrow says of a file that is cut off, or whose bits were flipped, becomes one sentence here, for every reader.
+Arrow's errors about damaged files become one sentence that names the file, for every reader of the package.
 """
 
 from __future__ import annotations
@@ -72,14 +72,14 @@ class ParquetFile(pq.ParquetFile):  # type: ignore[misc]
 
 
 def check_rows(rows: pa.Table | pa.RecordBatch, columns: Sequence[str] | None = None) -> None:
-    """Raise ArrowInvalid for rows that only a damaged file gives: text that is not UTF-8, or a column that is gone."""
+    """Raise ArrowInvalid for rows that only a damaged file can give: text that is not UTF-8, or a missing column."""
     rows.validate(full=True)
     if columns is not None and not {name.split(".")[0] for name in columns} <= set(rows.schema.names):
         raise pa.ArrowInvalid("a column is gone")
 
 
 def check_schema(schema: pa.Schema) -> pa.Schema:
-    """The schema; ArrowInvalid if what `datasets` noted in it about the columns cannot be read."""
+    """Return the schema; raise ArrowInvalid if the notes of `datasets` in it cannot be read."""
     noted = (schema.metadata or {}).get(b"huggingface")
     try:
         readable = noted is None or isinstance(json.loads(noted), dict)
@@ -92,10 +92,10 @@ def check_schema(schema: pa.Schema) -> pa.Schema:
 
 @contextmanager
 def reading(*paths: Path) -> Iterator[None]:
-    """Turn what Arrow says of damaged files into an InputError that names the first of them.
+    """Turn Arrow's errors about damaged files into an InputError that names the first of them.
 
-    An error of the operating system gets the file's name, which Arrow leaves out. Where none of several files is
-    damaged, the error goes on as it is.
+    An error of the operating system gets the file's name, which Arrow leaves out. If none of the files is damaged, the
+    error passes through.
     """
     try:
         yield
@@ -120,7 +120,7 @@ def _first_damaged(paths: Sequence[Path]) -> Path | None:
 
 
 def damaged(path: Path) -> InputError:
-    """The error for a Parquet file that is not as it was written."""
+    """Build the error for a Parquet file that is damaged."""
     dataset = path.parent if path.name == OUTCOMES_FILE else path.parent.parent
     if not path.exists():
         return InputError(f"{path} does not exist; if its dataset was replaced meanwhile, run the same command again")
@@ -135,16 +135,16 @@ def damaged(path: Path) -> InputError:
 
 
 def parquet_file(path: str | Path) -> ParquetFile:
-    """The open file; behind a URL the columns of what is asked for are requested together."""
+    """Open a file; behind a URL the wanted columns are requested together."""
     return ParquetFile(reopen(path) if isinstance(path, str) else path)
 
 
 def read_batches(
     opened: ParquetFile, rows: int = _ROWS_AT_ONCE, columns: Sequence[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """All rows of a file, at most so many at a time, in memory that does not grow with the file.
+    """Yield all rows of a file, in batches of at most `rows`, in memory that does not grow with the file.
 
-    Asked for the whole file at once, Arrow may hold all that it has read of it until the end.
+    If it is asked for the whole file at once, Arrow may hold all that it has read until the end.
     """
     names = None if columns is None else list(columns)
     for groups in _together(opened.metadata, rows):
@@ -152,7 +152,7 @@ def read_batches(
 
 
 def _together(metadata: pq.FileMetaData, rows: int) -> Iterator[list[int]]:
-    """Row groups that follow one another: one, or as many small ones as have that many rows."""
+    """Yield runs of row groups: one large group, or several small ones with about `rows` rows together."""
     groups: list[int] = []
     held = 0
     for number in range(metadata.num_row_groups):
@@ -169,20 +169,20 @@ def _together(metadata: pq.FileMetaData, rows: int) -> Iterator[list[int]]:
 def read_files(
     paths: Iterable[str | Path], rows: int = _ROWS_AT_ONCE, columns: Sequence[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """All rows of several files, one file after the other and no other one open."""
+    """Yield all rows of several files, with one file open at a time."""
     for path in paths:
         with parquet_file(path) as opened:
             yield from read_batches(opened, rows, columns)
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    """The whole file, or some of its columns."""
+    """Return the whole file, or some of its columns."""
     with parquet_file(path) as opened:
         return opened.read(None if columns is None else list(columns))
 
 
 def through_cache(paths: Sequence[Path], columns: Sequence[str], **filters: Any) -> Dataset:
-    """Rows by way of the cache of `datasets` on disk."""
+    """Return rows through the disk cache of `datasets`."""
     import datasets
 
     with reading(*paths):
@@ -193,24 +193,24 @@ def through_cache(paths: Sequence[Path], columns: Sequence[str], **filters: Any)
 
 
 def read_schema(path: Path) -> pa.Schema:
-    """The schema alone, with its metadata."""
+    """Return the schema alone, with its metadata."""
     with parquet_file(path) as opened:
         return opened.schema_arrow
 
 
 def read_metadata(path: Path) -> pq.FileMetaData:
-    """The footer alone."""
+    """Return the footer alone."""
     with parquet_file(path) as opened:
         return opened.metadata
 
 
 def file_system(path: Path) -> pafs.FileSystem:
-    """What Arrow's datasets read this place through; there a file is called by its `arrow_name`."""
+    """Return the file system through which Arrow's datasets read a place; there a file has its `arrow_name`."""
     return pafs.PyFileSystem(_ByUrl(path.system)) if is_remote(path) else pafs.LocalFileSystem()
 
 
 def arrow_name(path: Path) -> str:
-    """The name of a file in its `file_system`."""
+    """Return the name of a file in its `file_system`."""
     return str(path) if is_remote(path) else str(path.absolute())
 
 

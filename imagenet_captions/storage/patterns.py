@@ -1,4 +1,4 @@
-"""Paths that stand for many files, such as shards/{00000..00012}.tar: one meaning for every command that takes them."""
+"""Find the files of a pattern such as shards/{00000..00012}.tar, with one meaning in every command that takes one."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _MOST_FILES = 1_000_000
 
 
 def files_of(path: Path) -> list[Path] | None:
-    """The files that a path with braces or wildcards stands for, in order; None for any other path.
+    """Return the files of a path with braces or wildcards, in order; None for any other path.
 
-    A file or folder that has such a name itself is no pattern. Behind a URL wildcards stand in the last name alone.
+    A file or folder that has such a name itself is not a pattern. Behind a URL only the last name has wildcards.
     Raises InputError if a file is missing, or if there is none.
     """
     text = str(path)
@@ -33,7 +33,7 @@ def files_of(path: Path) -> list[Path] | None:
 
 
 def each_file(paths: Iterable[Path]) -> Iterator[Path]:
-    """The paths, with the files that patterns among them stand for in their place."""
+    """Yield the paths, and for a pattern its files."""
     for path in paths:
         files = files_of(path)
         yield from [path] if files is None else files
@@ -56,7 +56,7 @@ def _missing(files: Sequence[Path]) -> list[Path]:
 
 
 def expand_braces(pattern: str) -> list[str]:
-    """The names that a pattern with braces stands for, as a shell has it.
+    """Return the names of a pattern with braces, as a shell does.
 
     >>> expand_braces("a/{08..10}.tar")
     ['a/08.tar', 'a/09.tar', 'a/10.tar']

@@ -1,7 +1,7 @@
-"""A path or a URL, as a user gives it, to the object that the rest of the package opens, lists and joins.
+"""Turn a path or a URL that a user gives into the object that the package opens, lists and joins.
 
-What is on this machine is a `pathlib.Path`, `file://` URLs included, so that nothing changes for it. Any other URL is
-a `RemotePath`, which has those methods of `Path` that this package uses.
+A place on this machine is a `pathlib.Path`, `file://` URLs included. Any other URL is a `RemotePath`, which has those
+methods of `Path` that this package uses.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ROUNDS = 3  # %2540 is @ after two
 
 
 def place(given: str | os.PathLike[str]) -> Path:
-    """The place that a path or URL names; a `Path` or an earlier result comes back as it is.
+    """Return the place that a path or URL names; a `Path` or an earlier result comes back as it is.
 
     Raises InputError for a URL that may hold a secret, and for a kind of URL that nothing installed can read.
 
@@ -52,12 +52,12 @@ def place(given: str | os.PathLike[str]) -> Path:
 
 
 def reopen(name: str) -> Path:
-    """The place of a file that a listing named; an object's name may have any character."""
+    """Return the place of a file from a listing; an object's name may have any character."""
     return open_url(name) if is_url(name) else Path(name)
 
 
 def local_place(given: str) -> Path:
-    """The path that a text names, for a command that reads and writes on this machine alone.
+    """Return the path that a text names, for a command that reads and writes on this machine only.
 
     >>> local_place("runs//clip").as_posix()
     'runs/clip'
@@ -66,7 +66,7 @@ def local_place(given: str) -> Path:
 
 
 def is_url(text: str) -> bool:
-    """Whether a text is a URL rather than a path.
+    """Return whether a text is a URL rather than a path.
 
     >>> is_url("s3://bucket/dataset"), is_url("C://dataset"), is_url("s3/dataset")
     (True, False, False)
@@ -75,25 +75,25 @@ def is_url(text: str) -> bool:
 
 
 def end_of_links(path: Path) -> Path:
-    """The place that links lead to; a link that leads to itself stays as it is."""
+    """Return the place that links lead to; a link to itself stays as it is."""
     return path if is_remote(path) else Path(os.path.realpath(path))
 
 
 def is_remote(path: Path) -> TypeGuard[RemotePath]:
-    """Whether a place is behind a URL and not on this machine."""
+    """Return whether a place is behind a URL and not on this machine."""
     return isinstance(path, RemotePath)
 
 
 def is_only_here(path: Path) -> bool:
-    """Whether a place is in the memory of this process (memory://), where none of its workers could see it."""
+    """Return whether a place is in the memory of this process (memory://), where its workers cannot see it."""
     return is_remote(path) and path.scheme == "memory"
 
 
 def refuse_secrets(text: str) -> str:
-    """The text, if no URL in it has user-info, a query or a fragment, percent-encoded or not.
+    """Return the text; raise InputError if a URL in it has user-info, a query or a fragment, percent-encoded or not.
 
-    Passwords, tokens and signatures stand there, and would get into shell histories, process lists and messages. Raises
-    InputError that shows a URL's scheme and host alone.
+    These hold passwords, tokens and signatures, which would get into shell histories, process lists and messages. The
+    error shows the URL's scheme and host only.
 
     >>> refuse_secrets("NAME=s3://bucket/a@b"), refuse_secrets("data/a?b#c")
     ('NAME=s3://bucket/a@b', 'data/a?b#c')
@@ -115,7 +115,7 @@ def refuse_secrets(text: str) -> str:
 
 
 def _addresses(text: str) -> Iterator[tuple[str, str, str]]:
-    """Scheme, host with what is around it, and the rest, of every URL in a text."""
+    """Yield the scheme, the authority (host and what is around it) and the rest of every URL in a text."""
     while found := _ADDRESS.search(text):
         yield found[1], found[2], found[3]
         text = text[found.end(1) :]
@@ -133,7 +133,7 @@ def _secret_part(authority: str, rest: str) -> str | None:
 
 
 def _host(authority: str, rest: str) -> str:
-    """The host, or a mark where a piece of a secret may look like one."""
+    """Return the host, or a mark if it may be a piece of a secret."""
     before, at, after = authority.rpartition("@")
     host = after if at else re.split("[?#]", authority)[0]
     unsure = "@" in before + rest or (at and re.search("[?#]", before))
@@ -141,7 +141,7 @@ def _host(authority: str, rest: str) -> str:
 
 
 def require_local(path: Path, what: str, why: str) -> Path:
-    """The path if it is on this machine, else an InputError that says why it has to be."""
+    """Return the path if it is on this machine; raise InputError, which says why it must be, if not."""
     if is_remote(path):
         raise InputError(f"{what} {path} is a URL, and {why}; give a path on this machine")
     return path

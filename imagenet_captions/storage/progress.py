@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar with the time left at a terminal, and elsewhere one line when the work begins."""
+"""Show progress on stderr: a bar with the time left in a terminal, elsewhere one line when the work begins."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Bar: TypeAlias = "tqdm[Any]"
 
 @contextmanager
 def progress(what: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar]:
-    """Give a bar to update while the block runs; without a total it has no time left, and a few bytes show nothing.
+    """Give a bar to update while the block runs; without a total it shows no time left, and for a few bytes nothing.
 
     >>> with progress("package", 891, "rows") as bar:
     ...     _ = bar.update(891)
@@ -58,7 +58,7 @@ def track(items: Iterable[T], what: str, total: int | None, unit: str) -> Iterat
 
 @contextmanager
 def open_watched(path: Path, what: str) -> Iterator[BinaryIO]:
-    """Open a file to read; a bar shows how much of a large one has been read, packed or not."""
+    """Open a file to read its bytes as they are, with a bar for a large one."""
     with path.open("rb") as opened:
         size = path.stat().st_size
         with progress(what, size, "B") as bar:
@@ -72,7 +72,7 @@ def _amount(total: int | None, unit: str) -> str:
 
 
 class _Watched(io.RawIOBase):
-    """A file whose bytes are counted as they are read."""
+    """A file that counts the bytes read from it."""
 
     def __init__(self, opened: IO[bytes], size: int, bar: Bar) -> None:
         self._opened = opened

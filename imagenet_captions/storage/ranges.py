@@ -1,4 +1,4 @@
-"""A file behind a URL as one to be read and sought in, by requests for ranges of its bytes."""
+"""A seekable file object for a file behind a URL, by requests for ranges of its bytes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _FIRST, _LARGEST = 1 << 16, 8 << 20
 
 
 class Ranges(io.RawIOBase):
-    """Reads through `fetch(start, stop)`.
+    """A raw file that reads through `fetch(start, stop)`.
 
-    Read in order, or with short leaps ahead as in a tar, each request is twice as large as the one before, from 64 kB
-    up to 8 MB, so that the head of a file costs little and the whole of it few requests. With `exact` just what is
-    asked for is requested: right for Parquet, whose reader knows what it needs.
+    When it is read in order, or with short jumps ahead as in a tar, each request is twice as large as the one before,
+    from 64 kB up to 8 MB: the head of a file costs little, and the whole of it few requests. With `exact` it requests
+    only what is asked for, which suits Parquet, whose reader knows what it needs.
     """
 
     def __init__(self, fetch: Callable[[int, int], bytes], size: int, name: str, exact: bool = False) -> None:
@@ -37,7 +37,7 @@ class Ranges(io.RawIOBase):
         return self._at
 
     def size(self) -> int:
-        """The bytes of the whole file."""
+        """Return the size of the whole file in bytes."""
         return self._size
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:

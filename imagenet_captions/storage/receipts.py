@@ -1,4 +1,4 @@
-"""How this package knows its own outputs: a dataset by its manifest, other files by a receipt beside them.
+"""Recognize outputs of this package: a dataset by its manifest, other files by a receipt beside them.
 
 The receipt of an output NAME is NAME.json. It holds the SHA-256 of what was written.
 """
@@ -21,7 +21,7 @@ DATASET_FORMAT = "imagenet-captions dataset"
 
 
 def receipt_path(out: Path) -> Path:
-    """The receipt of an output.
+    """Return the path of an output's receipt.
 
     >>> receipt_path(Path("work/train.tsv")).as_posix()
     'work/train.tsv.json'
@@ -32,10 +32,10 @@ def receipt_path(out: Path) -> Path:
 def write_receipt(
     path: Path, files: Mapping[str, str], about: Mapping[str, Any], replaced: Mapping[str, str] | None = None
 ) -> None:
-    """Write a receipt: the SHA-256 of each file by name, and what else there is to say about them.
+    """Write a receipt: the SHA-256 of each file by name, and what `about` says of them.
 
-    `replaced` holds the SHA-256 of the files that the new ones are about to replace. A run that is killed between the
-    receipt and the files then leaves nothing that the next run takes for somebody else's.
+    `replaced` holds the SHA-256 of the files that the new ones are about to replace, so that after a run was killed
+    between the receipt and the files, the next run still knows them.
     """
     content: dict[str, Any] = {
         "format": FORMAT,
@@ -50,22 +50,22 @@ def write_receipt(
 
 
 def is_dataset(folder: Path) -> bool:
-    """Whether a folder is a dataset of ours, of whatever version, or was to become one."""
+    """Return whether a folder is a dataset of this package, of any version, finished or not."""
     return _read_json(folder / MANIFEST).get("format") == DATASET_FORMAT
 
 
 def names_in(record: Path) -> frozenset[str]:
-    """The files that a manifest or a receipt names; empty where a run was killed before it could name them."""
+    """Return the files that a manifest or a receipt names; empty if a run was killed before it named them."""
     return frozenset(_read_json(record).get("files", ()))
 
 
 def is_receipt(path: Path) -> bool:
-    """Whether a file is a receipt that this package wrote."""
+    """Return whether a file is a receipt that this package wrote."""
     return bool(_read(path))
 
 
 def has_receipt(out: Path, receipt: Path) -> bool:
-    """Whether a receipt vouches for an output: a file as it is now, or a folder."""
+    """Return whether a receipt covers an output: a file with its present content, or a folder."""
     content = _read(receipt)
     if not content:
         return False
@@ -77,14 +77,14 @@ def has_receipt(out: Path, receipt: Path) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """What a receipt holds; empty if the file is not a receipt."""
+    """Return what a receipt holds; empty if the file is not a receipt."""
     content = _read_json(path)
     is_ours = content.get("format") in _FORMATS or {"parent", "filter", "counts", "ids"} == content.keys()
     return content if is_ours else {}
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty if there is none."""
+    """Return the object in a JSON file; empty if there is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError):

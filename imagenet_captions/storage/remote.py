@@ -17,8 +17,8 @@ from imagenet_captions.storage.extras import how_to_install
 from imagenet_captions.storage.faults import in_words, missing_object
 from imagenet_captions.storage.ranges import Ranges
 
-# For the type checker it is a Path, whose methods it overrides with the same signatures. At run time it is none: what
-# it lacks fails, rather than touch a file of this machine by the name of a URL.
+# For the type checker it is a Path, whose methods it overrides with the same signatures. At run time it is not: a
+# method that it lacks fails, rather than touch a file of this machine by the name of a URL.
 if TYPE_CHECKING:
     from pathlib import Path as _Base
 else:
@@ -31,7 +31,7 @@ _VERSIONS = ("ETag", "etag", "md5Hash", "blob_id", "mtime", "LastModified", "las
 
 
 def open_url(url: str) -> RemotePath:
-    """The place that a URL names; InputError for a kind of URL that nothing installed can read."""
+    """Return the place that a URL names; raise InputError for a kind of URL that nothing installed can read."""
     from fsspec.core import url_to_fs
 
     given, _, rest = url.partition("://")
@@ -62,10 +62,10 @@ def _how_to_read(scheme: str) -> str:
 
 @total_ordering
 class RemotePath(_Base):
-    """A place behind a URL. Folders are what names have in common: nothing makes or removes them.
+    """A place behind a URL. A folder is a common prefix of names: it is never made or removed.
 
-    All requests go out when they are needed and nothing is remembered. Every fault is an InputError or a NetworkError
-    that names the URL. Objects are written whole, by `put` and `write_text`: there is no opening to write.
+    Each call sends its request, and nothing is cached. Every fault is an InputError or a NetworkError
+    that names the URL. Objects are written whole, by `put` and `write_text`: they cannot be opened to write.
     """
 
     def __init__(self, url: str, system: Any) -> None:
@@ -101,7 +101,7 @@ class RemotePath(_Base):
 
     @property
     def key(self) -> str:
-        """The name by which fsspec's file system knows it: s3://bucket/a is bucket/a."""
+        """Return its name in fsspec's file system: s3://bucket/a is bucket/a."""
         name: str = self.system._strip_protocol(str(self))  # what every file system implements for this
         return name
 
@@ -117,7 +117,7 @@ class RemotePath(_Base):
 
     @property
     def parent(self) -> RemotePath:
-        """The folder around it; of a bucket, or the root of a store without buckets, itself."""
+        """Return the folder around it; for a bucket, or the root of a store without buckets, itself."""
         return self._with(self._parts[:-1]) if len(self._parts) > self._roots else self
 
     @property
@@ -164,13 +164,13 @@ class RemotePath(_Base):
         return (self._info() or {}).get("type") == "directory"
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
-        """Its size; nothing else that a store says is worth a place here."""
+        """Return a result that has its size, and nothing else."""
         return os.stat_result((stat.S_IFREG, 0, 0, 0, 0, 0, self._size(), 0, 0, 0))
 
     def rglob(  # what the interpreters' own signatures have in common
         self, pattern: Any, *, case_sensitive: bool | None = None, recurse_symlinks: bool = False
     ) -> Generator[RemotePath, None, None]:
-        """Every file at any depth whose name fits."""
+        """Yield every file at any depth whose name fits."""
         yield from (file for file, _, _, _ in self.below() if fnmatchcase(file.name, pattern))
 
     def iterdir(self) -> Generator[RemotePath, None, None]:
@@ -182,13 +182,13 @@ class RemotePath(_Base):
     def glob(  # what the interpreters' own signatures have in common
         self, pattern: Any, *, case_sensitive: bool | None = None, recurse_symlinks: bool = False
     ) -> Generator[RemotePath, None, None]:
-        """The entries of this folder whose name fits; a pattern has no slash here."""
+        """Yield the entries of this folder whose name fits; the pattern has no slash."""
         yield from (entry for entry in self.iterdir() if fnmatchcase(entry.name, pattern))
 
     def below(self) -> list[tuple[RemotePath, str, int, str]]:
-        """Every file at any depth, or the file itself: its place, name in here, size and version.
+        """List every file at any depth, or the file itself: its place, its name in this folder, size and version.
 
-        In the order of the names folder by folder, as on a disk. A version changes when the object is written anew.
+        The order is that of the names folder by folder, as on a disk. The version changes when the object does.
         """
         with in_words(str(self)):
             found = self.system.find(self.key, detail=True)
@@ -213,7 +213,7 @@ class RemotePath(_Base):
         errors: str | None = None,
         newline: str | None = None,
     ) -> IO[Any]:
-        """A reader; with `buffering=0` one that requests exactly what is read from it."""
+        """Open for reading; with `buffering=0` exactly what is read is requested."""
         if mode not in ("r", "rb"):
             raise ValueError(f"{self} cannot be opened with mode {mode!r}; objects are written whole")
         ranges = Ranges(self.fetch, self._size(), str(self), exact=buffering == 0)
@@ -223,7 +223,7 @@ class RemotePath(_Base):
         return buffered if mode == "rb" else io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline)
 
     def fetch(self, start: int, stop: int) -> bytes:
-        """Bytes `start` to `stop`, in one request."""
+        """Return bytes `start` to `stop`, in one request."""
         with in_words(str(self)):
             data: bytes = self.system.cat_file(self.key, start=start, end=stop)
         return data
@@ -238,7 +238,7 @@ class RemotePath(_Base):
             return text.read()
 
     def put(self, local: Path) -> None:
-        """Make this object of a file of this machine; readers see the old one until all of the new one is there."""
+        """Upload a file of this machine as this object; readers see the old one until the new one is whole."""
         with in_words(str(self)):
             self.system.put_file(str(local), self.key)
 
@@ -256,7 +256,7 @@ class RemotePath(_Base):
                     raise
 
     def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
-        """Nothing: a folder is there when something is in it."""
+        """Do nothing: a folder is there when something is in it."""
 
     def _size(self) -> int:
         info = self._info()
@@ -276,7 +276,7 @@ class RemotePath(_Base):
 
 
 def fetch_together(ranges: Sequence[tuple[RemotePath, int, int]]) -> list[bytes]:
-    """Bytes `start` to `stop` of several files of one store, requested together where it takes that."""
+    """Return bytes `start` to `stop` of several files of one store, requested together if the store can do that."""
     if not ranges:
         return []
     first = ranges[0][0]
