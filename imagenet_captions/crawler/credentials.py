@@ -64,9 +64,9 @@ def read_credentials(key_file: Path | None, environment: Mapping[str, str]) -> C
 
 
 def _read_file(path: Path) -> dict[str, str]:
+    path = require_file(require_local(path, "the key file", "a key does not travel"), "the key file")
     try:
-        path = require_local(path, "the key file", "a key does not travel")
-        text = require_file(path, "the key file").read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except (UnicodeDecodeError, OSError):
         raise InputError(f"the key file {path} cannot be read as text; {_HELP}") from None
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
