@@ -8,9 +8,10 @@ add an outcome, add a line to `Outcome`: the table that `build` prints and the d
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path, PurePath
+from typing import Any
 
 import pyarrow as pa
 
@@ -71,6 +72,24 @@ def outcomes_path(product: Path) -> Path:
     'work/captions.outcomes.parquet'
     """
     return product.parent / f"{PurePath(product.name).stem}.{OUTCOMES_FILE}"
+
+
+def outcome_rows(outcome: Outcome | pa.Array, size: int, **columns: Any) -> pa.Table:
+    """Return OUTCOMES rows of one outcome or of a column of them; omitted columns are null, and omitted counts are 1.
+
+    >>> outcome_rows(Outcome.NO_URL, 1, image_id=["n01440764_1"], wnid=["n01440764"])["count"].to_pylist()
+    [1]
+    """
+    outcomes = pa.repeat(outcome.value, size) if isinstance(outcome, Outcome) else outcome
+    given = {"outcome": outcomes, "count": pa.repeat(1, size), **columns}
+    return pa.table([given.get(field.name, pa.nulls(size, field.type)) for field in OUTCOMES], schema=OUTCOMES)
+
+
+def bad_records(listed: Sequence[str], count: int, more: str) -> pa.Table:
+    """Return a BAD_RECORD row for each listed detail, and one with the detail `more` for the rest of `count`."""
+    rest = [count - len(listed)] if count > len(listed) else []
+    details, counts = [*listed, *([more] if rest else [])], [*[1] * len(listed), *rest]
+    return outcome_rows(Outcome.BAD_RECORD, len(details), detail=details, count=counts)
 
 
 def count_outcomes(batches: Iterable[pa.RecordBatch], kept: int = 0) -> dict[Outcome, int]:

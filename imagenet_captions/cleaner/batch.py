@@ -27,7 +27,7 @@ CLEANED = CAPTIONS.append(pa.field("outcome", pa.string(), nullable=False))
 
 @dataclass(frozen=True)
 class CleanSettings:
-    """How records are cleaned: what makes a caption, whether languages are told, and which records are left out.
+    """How records are cleaned: the caption template, whether languages are detected, and the records to leave out.
 
     Records of other classes than those of `classes` are left out too. With `as_published` nothing is cleaned, and an
     entry without texts keeps its row: the caption is the raw title, tags and description, as in the paper.
@@ -47,11 +47,11 @@ class CleanSettings:
 
     @property
     def template(self) -> CaptionTemplate:
-        """What makes the caption: as published, a camera's file name is a title too."""
+        """The caption template; as published, a camera's file name counts as a title."""
         return self.caption.with_camera_names() if self.as_published else self.caption
 
     def recorded(self) -> dict[str, Any]:
-        """The settings that stand in the file that cleaning makes."""
+        """Return the settings to record in the captions file."""
         published = {"as_published": True} if self.as_published else {}
         return {"caption": str(self.template), "classes": self.classes.value, **published, **self.deny.settings()}
 
@@ -96,7 +96,7 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
 
 
 def clean_texts(batch: pa.RecordBatch, template: CaptionTemplate) -> dict[str, pa.Array]:
-    """The columns `title`, `description`, `tags` and `caption` of a RAW batch: every rule, and nothing else."""
+    """Return the cleaned `title`, `description`, `tags` and `caption` of a RAW batch."""
     texts = {
         "title": clean_titles(batch["title"]),
         "description": clean_descriptions(batch["description"]),
@@ -106,7 +106,7 @@ def clean_texts(batch: pa.RecordBatch, template: CaptionTemplate) -> dict[str, p
 
 
 def _published_texts(batch: pa.RecordBatch, template: CaptionTemplate) -> dict[str, pa.Array]:
-    """The texts of a RAW batch as they are, and the filled ones joined by one space."""
+    """Return the texts of a RAW batch as they are, and their caption."""
     texts = {"title": batch["title"], "description": batch["description"], "tags": batch["tags"]}
     return {**texts, "caption": compose_captions(template, {"image_id": batch["image_id"], **texts})}
 
@@ -126,6 +126,6 @@ def _outcomes(labels: pa.Array, nothing: pa.Array) -> pa.Array:
 
 
 def _details(remarks: pa.Array, titles: pa.Array, nothing: pa.Array) -> pa.Array:
-    """The source's remark, and behind it why there is no text."""
+    """Return the source's remark, followed by the reason if there is no text."""
     why = pc.if_else(pc.equal(titles, ""), "nothing in title, tags, description", "nothing but a camera's file name")
     return pc.if_else(nothing, join_filled([pc.fill_null(remarks, ""), why], "; "), remarks)

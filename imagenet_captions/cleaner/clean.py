@@ -65,7 +65,7 @@ def _clean(
         for batch in _cleaned(permitted, settings, *how):
             keep = pc.equal(batch["outcome"], Outcome.KEPT.value)
             spool.add(batch.filter(keep).select(CAPTIONS.names))
-            dropped.append(drops_of(batch.filter(pc.invert(keep))))
+            dropped += drops_of(batch.filter(pc.invert(keep))).to_batches()
         made = {
             "inputs": source.inputs(),
             "settings": settings.recorded(),

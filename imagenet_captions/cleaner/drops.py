@@ -9,39 +9,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.captions.compose import join_filled, without
-from imagenet_captions.outcomes import OUTCOMES, Outcome
+from imagenet_captions.outcomes import OUTCOMES, Outcome, outcome_rows
 
 _ORDER = ["wnid", "image_id", "outcome", "detail"]
 
 
-def drops_of(rows: pa.RecordBatch) -> pa.RecordBatch:
+def drops_of(rows: pa.RecordBatch) -> pa.Table:
     """Return the OUTCOMES rows of CLEANED rows that are not kept."""
-    ones = pa.array(np.ones(len(rows), np.int64))
     unknown = pc.equal(rows["outcome"], Outcome.UNKNOWN_CLASS.value)
-    return pa.RecordBatch.from_arrays(
-        [
-            without(rows["image_id"], unknown),
-            rows["wnid"],
-            rows["outcome"],
-            without(rows["detail"], unknown),
-            ones,
-        ],
-        schema=OUTCOMES,
-    )
+    image_ids, details = (without(rows[name], unknown) for name in ("image_id", "detail"))
+    return outcome_rows(rows["outcome"], len(rows), image_id=image_ids, wnid=rows["wnid"], detail=details)
 
 
 def repeats_of(rows: pa.Table) -> pa.Table:
     """Return the OUTCOMES rows of rows that repeat an id; the id is in the detail, since it has an outcome already."""
-    return pa.table(
-        [
-            pa.nulls(len(rows), pa.string()),
-            rows["wnid"],
-            pa.array([Outcome.DUPLICATE_ID.value] * len(rows), pa.string()),
-            rows["image_id"],
-            pa.array(np.ones(len(rows), np.int64)),
-        ],
-        schema=OUTCOMES,
-    )
+    return outcome_rows(Outcome.DUPLICATE_ID, len(rows), wnid=rows["wnid"], detail=rows["image_id"])
 
 
 def settle_drops(batches: Iterable[pa.RecordBatch], kept: pa.Array) -> pa.Table:
@@ -72,14 +54,6 @@ def _one_an_id(drops: pa.Table, kept: pa.Array) -> pa.Table:
 def _one_a_wnid(drops: pa.Table) -> pa.Table:
     outside = pc.and_(pc.equal(drops["outcome"], Outcome.UNKNOWN_CLASS.value), pc.is_null(drops["image_id"]))
     counted = drops.filter(outside).group_by("wnid").aggregate([("detail", "min"), ("count", "sum")])
-    merged = pa.table(
-        [
-            pa.nulls(len(counted), pa.string()),
-            counted["wnid"],
-            pa.array([Outcome.UNKNOWN_CLASS.value] * len(counted), pa.string()),
-            counted["detail_min"],
-            counted["count_sum"],
-        ],
-        schema=OUTCOMES,
-    )
+    columns = {"wnid": counted["wnid"], "detail": counted["detail_min"], "count": counted["count_sum"]}
+    merged = outcome_rows(Outcome.UNKNOWN_CLASS, len(counted), **columns)
     return pa.concat_tables([drops.filter(pc.invert(outside)), merged])

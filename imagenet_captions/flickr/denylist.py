@@ -25,7 +25,7 @@ import pyarrow.compute as pc
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.addresses import MAX_DIGITS, read_address
 from imagenet_captions.imagenet.image_ids import image_id
-from imagenet_captions.outcomes import OUTCOMES, Outcome
+from imagenet_captions.outcomes import Outcome, outcome_rows
 from imagenet_captions.storage.files import require_file
 
 _PHOTO = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}")
@@ -90,10 +90,8 @@ class Denylist:
 
     def outcomes(self, denied: pa.Table | pa.RecordBatch) -> pa.Table:
         """Return the OUTCOMES rows of denied rows."""
-        count = len(denied)
-        ids = [_array(denied["image_id"]), _array(denied["wnid"])]
-        kinds = pa.array([Outcome.DENIED.value] * count, pa.string())
-        return pa.table([*ids, kinds, self.reasons(denied), pa.array([1] * count, pa.int64())], schema=OUTCOMES)
+        ids = {name: _array(denied[name]) for name in ("image_id", "wnid")}
+        return outcome_rows(Outcome.DENIED, len(denied), detail=self.reasons(denied), **ids)
 
     @cached_property
     def _owner_set(self) -> frozenset[str]:

@@ -23,7 +23,7 @@ _WNID_LENGTH = 9
 
 
 def is_wnid(text: str) -> bool:
-    """Whether a text has the form of a class's id, `n` and eight digits.
+    """Return whether a text has the form of a class's id, `n` and eight digits.
 
     >>> is_wnid("n01440764"), is_wnid("tench")
     (True, False)
@@ -32,7 +32,7 @@ def is_wnid(text: str) -> bool:
 
 
 def image_id(name: str) -> str | None:
-    """The canonical id in a file name, path or key; None if there is none.
+    """Return the canonical id in a file name, path or key; None if there is none.
 
     Folders before the name, an extension in any case, and the class repeated at the end (as in the Parquet of
     ILSVRC/imagenet-1k) are dropped. The result is `n`, eight digits, `_` and one to nine digits, so it is safe as a
@@ -51,7 +51,7 @@ def image_id(name: str) -> str | None:
 
 
 def wnid_of(image_id: str) -> str:
-    """The class that a canonical id belongs to.
+    """Return the wnid of a canonical id.
 
     >>> wnid_of("n01440764_10026")
     'n01440764'

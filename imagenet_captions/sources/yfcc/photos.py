@@ -14,7 +14,7 @@ from imagenet_captions.engines.local import in_batches
 from imagenet_captions.flickr.addresses import read_address
 from imagenet_captions.flickr.licenses import LICENSES
 from imagenet_captions.flickr.photo_record import LATEST_POSIX_TIME, PhotoRecord
-from imagenet_captions.outcomes import OUTCOMES, Outcome
+from imagenet_captions.outcomes import bad_records
 from imagenet_captions.schema import PHOTOS
 from imagenet_captions.sources.yfcc import layout as yfcc
 
@@ -127,13 +127,6 @@ class BadRows:
         if len(self._listed) < MOST_LISTED:
             self._listed.append(f"YFCC100M, {where}: {what}")
 
-    def outcomes(self) -> pa.RecordBatch:
+    def outcomes(self) -> pa.Table:
         """Return an OUTCOMES row for each listed row, and one for the rest."""
-        details, counts = list(self._listed), [1] * len(self._listed)
-        if self.count > len(details):
-            counts.append(self.count - len(details))
-            details.append("YFCC100M: more rows that cannot be read")
-        nothing = pa.nulls(len(details), pa.string())
-        kinds = pa.array([Outcome.BAD_RECORD.value] * len(details), pa.string())
-        columns = [nothing, nothing, kinds, pa.array(details, pa.string()), pa.array(counts, pa.int64())]
-        return pa.RecordBatch.from_arrays(columns, schema=OUTCOMES)
+        return bad_records(self._listed, self.count, "YFCC100M: more rows that cannot be read")

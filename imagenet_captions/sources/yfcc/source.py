@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.flickr.photo_record import STILL
-from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
+from imagenet_captions.outcomes import OUTCOMES, Outcome, outcome_rows, outcomes_path
 from imagenet_captions.schema import PHOTOS, RAW
 from imagenet_captions.sources.yfcc.lines import Numbers, read_lines
 from imagenet_captions.sources.yfcc.matches import join, read_matches, wanted_numbers
@@ -70,7 +70,7 @@ class YfccSource:
             lacking, denied = self._deny.drop(matched.rows.filter(pa.array(~found)))
             self._drop_denied(denied)
             self._drop_lacking(lacking)
-        self._dropped.append(bad.outcomes())
+        self._dropped += bad.outcomes().to_batches()
         self._digest = digest.hexdigest()
 
     def drops(self) -> Iterator[pa.RecordBatch]:
@@ -104,10 +104,8 @@ class YfccSource:
         details = pa.array(
             [f"{LACKING}; {more}" if more else LACKING for more in rows["match_detail"].to_pylist()], pa.string()
         )
-        kinds = pa.array([Outcome.NOT_ASKED.value] * len(rows), pa.string())
-        ones = pa.array([1] * len(rows), pa.int64())
-        dropped = pa.table([rows["image_id"], rows["wnid"], kinds, details, ones], schema=OUTCOMES)
-        self._dropped += dropped.to_batches()
+        ids = {name: rows[name] for name in ("image_id", "wnid")}
+        self._dropped += outcome_rows(Outcome.NOT_ASKED, len(rows), detail=details, **ids).to_batches()
 
     def _drop_denied(self, rows: pa.Table | pa.RecordBatch) -> None:
         if len(rows):
@@ -128,8 +126,7 @@ def extract_photos(path: Path, matches: Path, out: Path, overwrite: bool = False
             for batch in _photos(path, wanted_numbers(matches), bad, dropped):
                 writer.write_batch(batch)
                 count += len(batch)
-        rows = pa.Table.from_batches([bad.outcomes(), *dropped], OUTCOMES)
-        write_table(rows, beside)
+        write_table(pa.concat_tables([bad.outcomes(), pa.Table.from_batches(dropped, OUTCOMES)]), beside)
     return count
 
 
