@@ -22,7 +22,9 @@ RESULTS = "model,imagenet,imagenet-v2\na,76.1,63.2\nb,70.0,57.1\n"
 
 
 def cli(*arguments: str | Path) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "sched_getaffinity", lambda _: {0})  # as on one core: worker processes take long to start
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="module")
