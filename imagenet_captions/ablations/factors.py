@@ -1,6 +1,6 @@
 """The paper's five factors; each is a table of runs that differ in that factor alone.
 
-What the paper did is told in docs/how-to/ablate-*.md; where a table differs from it, the page says so.
+docs/design/experiments.md says what the paper did, and where a table differs from it.
 """
 
 from __future__ import annotations

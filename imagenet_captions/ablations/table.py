@@ -7,7 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
-ALL_TEXT = "title tags description"  # the caption of the dataset, as docs/how-to/export.md writes it
+ALL_TEXT = "title tags description"  # the caption of the dataset, as docs/reference/captions.md writes it
 UNIFORM, LONG_TAIL, DARK = "uniform", "long-tail", "dark"
 ZERO_SHOT = "zero-shot"
 OWN, FROM_TEXT = "own", "text"  # a class as the data names it, or as the row's text names it

@@ -15,19 +15,20 @@ from imagenet_captions.ablations.settings import parse_places
 from imagenet_captions.cli.flags import read_values
 from imagenet_captions.cli.main import SPECS, app
 
-DOCS = Path(__file__).parents[2] / "docs" / "how-to"
-PAGES = sorted(DOCS.glob("ablate*.md"), key=lambda page: page.stem)
+DOCS = Path(__file__).parents[2] / "docs"
+HOW_TO = (DOCS / "how-to" / "ablate.md").read_text(encoding="utf-8")
+DESIGN = (DOCS / "design" / "experiments.md").read_text(encoding="utf-8")
+SECTIONS = dict(re.findall(r"^## (\S+): .*?\n(.*?)(?=^## |\Z)", DESIGN, re.DOTALL | re.MULTILINE))
 
 
-def commands(page: Path) -> list[list[str]]:
-    blocks = re.findall(r"```\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+def commands(text: str) -> list[list[str]]:
+    blocks = re.findall(r"```\n(.*?)```", text, re.DOTALL)
     return [shlex.split(line) for block in blocks for line in block.replace("\\\n", " ").splitlines()]
 
 
-def test_there_is_a_page_a_factor() -> None:
-    assert [page.stem for page in PAGES] == sorted(["ablate", *(f"ablate-{factor}" for factor in FACTORS)])
-    overview = (DOCS / "ablate.md").read_text(encoding="utf-8")
-    assert all(f"(ablate-{factor}.md)" in overview for factor in FACTORS)
+def test_every_factor_has_a_section() -> None:
+    assert sorted(SECTIONS) == sorted(FACTORS)
+    assert all(f"| `{factor}` |" in HOW_TO for factor in FACTORS)
 
 
 def launched(words: list[str]) -> tuple[tuple[int, int], str, list[str]]:
@@ -42,24 +43,23 @@ def launched(words: list[str]) -> tuple[tuple[int, int], str, list[str]]:
     return (int(started.nnodes), int(started.nproc_per_node)), name, arguments
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_the_commands_of_a_page_are_understood(page: Path) -> None:
-    found = commands(page)
+@pytest.mark.parametrize("section", ["how-to", *SECTIONS])
+def test_the_commands_are_understood(section: str) -> None:
+    found = commands(SECTIONS.get(section, HOW_TO))
     assert found
     group = typer.main.get_command(app)
     for words in found:
         processes, name, arguments = launched(words)
+        assert name == "ablate"
         command = group.commands[name]  # type: ignore[attr-defined]
         values = read_values(SPECS[name].flags, command.make_context(name, arguments).params)
-        assert name == "ablate"
-        assert page.stem in ("ablate", f"ablate-{values['factor'].value}")
+        assert section in ("how-to", values["factor"].value)
         assert parse_places(values["data"], "DATASET")
         assert values["dry_run"] or parse_places(values["on"], "--on")
         assert (values["nodes"], values["devices"]) == processes
 
 
-@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
-def test_a_factors_page_says_what_a_reader_asks(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_section_says_what_a_reader_asks(section: str) -> None:
     for heading in ("The question", "The paper's design", "The arms", "What to expect", "What differs here"):
-        assert f"**{heading}.**" in text
+        assert f"**{heading}.**" in SECTIONS[section]

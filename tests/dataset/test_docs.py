@@ -1,4 +1,4 @@
-"""What docs/how-to/filter.md and docs/how-to/load.md show, run as it is written on the bundled sample."""
+"""What docs/how-to/filter.md shows, run as it is written on the bundled sample."""
 
 from __future__ import annotations
 
@@ -43,6 +43,6 @@ def test_filter(folder: Path) -> None:
 
 
 def test_load(folder: Path) -> None:
-    script = blocks("load.md", "python") + "\nprint(len(dogs), len(tagged), len(raw), len(rows))"
+    script = blocks("filter.md", "python") + "\nprint(len(dogs), len(tagged), len(raw), len(rows))"
     shown = run_bash(f"python - <<'EOF'\n{script}\nEOF", folder, HF_DATASETS_CACHE=str(folder / "cache"))
     assert shown.split()[-4:] == ["0", "19", "7", "1"]

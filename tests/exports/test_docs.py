@@ -1,8 +1,7 @@
-"""The commands and examples of docs/how-to/export.md, run as they are written."""
+"""The commands of docs/how-to/export.md, run as they are written."""
 
 from __future__ import annotations
 
-import doctest
 import re
 import shutil
 from pathlib import Path
@@ -10,10 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.demo.run import SAMPLE, run_demo
 from imagenet_captions.exports import TARGETS
-from tests.command_line import run_lines
+from tests.command_line import run_cli, run_lines
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "export.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -26,18 +24,13 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("export")
     shutil.copy(SAMPLE / "release.json", folder / "imagenet_captions.json")
     shutil.copytree(SAMPLE / "train", folder / "ILSVRC2012_img_train")
-    (denylist,) = (block for _, block in BLOCKS if "11632020" in block)
-    (folder / "deny.txt").write_text(denylist)
     run_demo(folder / "rebuilt")
+    run_cli("build", "--release", "imagenet_captions.json", "--out", "imagenet-captions", folder=folder)
     return folder
 
 
 def test_every_command(folder: Path) -> None:
-    blocks = [block for language, block in BLOCKS if language == "bash"]
-    build = blocks.pop()
-    assert "build" in build
-    run_lines(build, folder)
-    for block in blocks:
+    for block in (block for language, block in BLOCKS if language == "bash"):
         run_lines(block, folder)
     assert len(pd.read_csv(folder / "train.tsv", sep="\t")) > 0
     assert list((folder / "shards").glob("*.tar"))
@@ -45,11 +38,5 @@ def test_every_command(folder: Path) -> None:
     assert pd.read_csv(folder / "templates.tsv", sep="\t")["filepath"].str.startswith("/data/train/n").all()
 
 
-def test_every_example() -> None:
-    assert doctest.testfile(str(PAGE), module_relative=False).failed == 0
-    assert doctest.testfile(str(PAGE), module_relative=False).attempted >= 3
-
-
-def test_every_target_and_setting_is_named() -> None:
+def test_every_target_is_named() -> None:
     assert all(f"| `{target}` |" in TEXT for target in TARGETS)
-    assert all(f"{name}=" in TEXT for name in vars(CaptionTemplate()) if name != "fields")

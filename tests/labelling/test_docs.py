@@ -1,8 +1,7 @@
-"""The pages on mentions and label-by-text, run as they are written."""
+"""The page on label-by-text, run as it is written, and what its columns say."""
 
 from __future__ import annotations
 
-import doctest
 import json
 import re
 import shlex
@@ -16,11 +15,6 @@ from imagenet_captions.demo.run import SAMPLE
 from tests.command_line import run_cli
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
-
-
-def test_the_examples_of_the_page_on_mentions() -> None:
-    failed, tried = doctest.testfile(str(DOCS / "reference" / "mentions.md"), module_relative=False, encoding="utf-8")
-    assert (failed, tried) == (0, 10)
 
 
 def test_the_commands_of_the_page_on_label_by_text(tmp_path: Path) -> None:

@@ -27,8 +27,3 @@ def test_every_command(tmp_path: Path) -> None:
     tables = run_lines("imagenet-captions stats rebuilt", tmp_path).stdout
     (example,) = re.findall(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
     assert run_bash(f"python - <<'EOF'\n{example}EOF", tmp_path).endswith(tables)
-
-
-def test_every_flag_is_named() -> None:
-    for flag in ("--csv", "--markdown", "--html", "--counts", "--frequencies", "--images"):
-        assert f"`{flag}" in TEXT

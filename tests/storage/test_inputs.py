@@ -137,7 +137,7 @@ def test_the_page_as_it_is_written(
     bucket.upload(SAMPLE / "train", "train")
     monkeypatch.chdir(tmp_path)
     page = (DOCS / "urls.md").read_text(encoding="utf-8").replace("s3://bucket", bucket.url)
-    _, commands = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    (commands,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
     monkeypatch.setattr("imagenet_captions.engines.local.default_workers", lambda: 1)
     for line in commands.splitlines():
         code, said = invoke(*line.split()[1:])
