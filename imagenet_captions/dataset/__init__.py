@@ -1,1 +1,1 @@
-"""What a dataset folder is: its schema, shards, outcomes, card and manifest, for whatever stage writes or reads one."""
+"""The dataset folder: its schema, shards, outcomes, card and manifest; packaging, filtering and every reader use it."""

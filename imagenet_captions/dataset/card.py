@@ -1,4 +1,4 @@
-"""README.md of a dataset: what it is, how it was made, what it lacks, and whose it is."""
+"""The dataset card, README.md: what a dataset is, how it was made, what it lacks, and who owns it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _CITATION = """\
 
 @dataclass(frozen=True)
 class CardFacts:
-    """All that a card says of one dataset."""
+    """The facts about one dataset that a card states."""
 
     rows: int
     classes: int  # that have at least one row
@@ -59,9 +59,9 @@ class CardFacts:
 
 
 def card(facts: CardFacts) -> str:
-    """The card as Markdown, with the YAML header that `load_dataset` and the hub read.
+    """Return the card as Markdown, with the YAML header that `load_dataset` and the hub read.
 
-    It depends on the facts alone: no date, path or machine stands in it.
+    It depends on the facts alone and holds no date, path or machine name.
     """
     flickr = _FLICKR if "flickr" in facts.sources else ""
     parts = [_header(facts), _summary(facts), _columns(facts), _funnel(facts), _how(facts)]
@@ -81,7 +81,7 @@ def _header(facts: CardFacts) -> str:
             "task_categories:",
             *[f"- {task}" for task in (tasks if facts.images is not None else ["text-classification"])],
             "language:",
-            *[f'- "{code}"' for code in sorted(found)],  # quoted: YAML takes no (Norwegian) for false
+            *[f'- "{code}"' for code in sorted(found)],  # quoted, because YAML reads no (Norwegian) as false
             "size_categories:",
             f"- {size}",
             "configs:",

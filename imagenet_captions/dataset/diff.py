@@ -1,6 +1,6 @@
-"""What two datasets differ in: image ids gained and lost, and texts changed, by field and class.
+"""The differences between two datasets: image ids gained and lost, and texts changed, by field and class.
 
-Both are sorted, so they are read side by side, a class at a time, and never lie in memory whole.
+Both datasets are sorted, so they are read side by side, one class at a time; neither is held in memory as a whole.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _PARTS_TAGS = "\0"  # cleaned tags have none
 
 @dataclass
 class Counts:
-    """How many rows differ, of a class or of a whole dataset."""
+    """Numbers of rows that differ, in a class or in a whole dataset."""
 
     a: int = 0
     b: int = 0
     in_both: int = 0
-    changed: int = 0  # rows in both of which at least one field differs
-    fields: Counter[str] = field(default_factory=Counter)  # by field, the rows in both of which it differs
+    changed: int = 0  # rows in both datasets with at least one field that differs
+    fields: Counter[str] = field(default_factory=Counter)  # field → rows in both datasets in which it differs
 
     @property
     def lost(self) -> int:
@@ -54,7 +54,7 @@ class Counts:
         return self.lost + self.gained + self.changed
 
     def add(self, other: Counts) -> None:
-        """Count another class in."""
+        """Add the counts of another class."""
         self.a += other.a
         self.b += other.b
         self.in_both += other.in_both
@@ -72,7 +72,7 @@ class Change(NamedTuple):
 
 
 class ClassDiff(NamedTuple):
-    """What differs in one class, by ascending image id."""
+    """The differences in one class, in the order of the image ids."""
 
     wnid: str
     counts: Counts
@@ -80,12 +80,12 @@ class ClassDiff(NamedTuple):
 
 
 def diff_classes(a: Path, b: Path, raw: bool = False) -> Iterator[ClassDiff]:
-    """Yield what differs between two dataset folders, class by class, for every class that one of them has.
+    """Yield the differences between two datasets, one class at a time, for every class in either of them.
 
-    Compared are title, description, tags and caption; with `raw` also the texts as the source gave them, whose fields
-    are called raw_title, raw_description and raw_tags.
+    The compared fields are title, description, tags and caption. With `raw` they are also raw_title, raw_description
+    and raw_tags: the texts as the source gave them.
 
-    Raises InputError for a folder that is no dataset.
+    Raises InputError for a folder that is not a dataset.
     """
     fields = FIELDS + (RAW_FIELDS if raw else ())
     left, right = _by_class(a, raw), _by_class(b, raw)
@@ -132,7 +132,7 @@ def _compare(wnid: str, a: pa.Table | None, b: pa.Table | None, fields: Sequence
 
 
 def _differs(a: pa.Array, b: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Which rows of two columns are not the same."""
+    """Return a mask of the rows in which two columns differ."""
     if not pa.types.is_list(a.type):
         return pc.fill_null(pc.not_equal(a, b), True).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
     if any(pc.any(pc.match_substring(column.flatten(), _PARTS_TAGS)).as_py() for column in (a, b)):
@@ -143,7 +143,7 @@ def _differs(a: pa.Array, b: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.boo
 
 
 def _by_class(dataset: Path, raw: bool) -> Iterator[_Class]:
-    """Yield the texts of a dataset, a class at a time."""
+    """Yield the texts of a dataset, one class at a time."""
     classes = _classes_of(dataset, "default", FIELDS)
     if not raw:
         yield from classes

@@ -1,4 +1,4 @@
-"""What two datasets differ in, as a table for the terminal, and as files with the ids."""
+"""Comparing two datasets: a table for the terminal, and files with the ids that differ."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _COUNTED = ("lost", "gained", "changed")
 
 @dataclass
 class DiffSummary:
-    """The counts of a whole diff, and of every class that differs."""
+    """The counts of a comparison, in total and for every class that differs."""
 
     fields: tuple[str, ...]
     total: Counts = field(default_factory=Counts)
@@ -34,11 +34,11 @@ class DiffSummary:
 
     @property
     def equal(self) -> bool:
-        """Whether both datasets have the same ids with the same texts."""
+        """Return whether both datasets have the same ids with the same texts."""
         return not self.total.differing
 
     def as_dict(self) -> dict[str, Any]:
-        """For a JSON file."""
+        """Return the summary as values for a JSON file."""
         return {
             "equal": self.equal,
             "rows": {"a": self.total.a, "b": self.total.b, "in_both": self.total.in_both},
@@ -50,19 +50,19 @@ class DiffSummary:
 def diff(
     a: str | Path, b: str | Path, raw: bool = False, out: str | Path | None = None, overwrite: bool = False
 ) -> DiffSummary:
-    """Compare two datasets, and write what differs to `out`.
+    """Compare two datasets and, if `out` is given, write the differences to it.
 
         summary = ic.diff("from-release", "rebuilt", out="changes.tsv")
         summary.equal, summary.total.lost, summary.total.gained, summary.total.changed
 
-    Compared are title, description, tags and caption, and with `raw` the texts as the source gave them too.
-    A name that ends in .tsv gets one line for each id that differs; one in .json the counts and the ids; any other name
-    becomes a folder with changes.tsv, classes.tsv and summary.json. The same datasets give the same bytes. `overwrite`
-    replaces a file that something else wrote.
+    The compared fields are title, description, tags and caption, and with `raw` also the texts as the source gave them.
+    If `out` ends in .tsv, it gets one line for each id that differs; if it ends in .json, the counts and the ids.
+    Otherwise it becomes a folder with changes.tsv, classes.tsv and summary.json. The same datasets give the same bytes.
+    `overwrite` allows replacing a file that something else wrote.
     """
     a, b, out = place(a), place(b), None if out is None else place(out)
     for dataset in (a, b):
-        read_manifest(dataset)  # before an output is made for what cannot be compared
+        read_manifest(dataset)  # fails before an output is created
     summary = DiffSummary(FIELDS + (RAW_FIELDS if raw else ()))
     found = _counted(diff_classes(a, b, raw), summary)
     if out is None:
@@ -84,7 +84,7 @@ def _write(
     files: Sequence[Path], ending: str, found: Iterable[Change], summary: DiffSummary, manifests: Mapping[str, str]
 ) -> None:
     if ending == ".json":
-        ids = _ids(found)  # before the counts are told: they are complete when all classes have passed
+        ids = _ids(found)  # first, because the counts are complete only after all classes were read
         write_json(files[0], {"manifests": manifests, **summary.as_dict(), "ids": ids})
         return
     _write_changes(files[0], found)
@@ -94,7 +94,7 @@ def _write(
 
 
 def format_summary(summary: DiffSummary, a: str, b: str) -> str:
-    """The table for the terminal: rows, fields, and the classes that differ most."""
+    """Return the table for the terminal: rows, fields, and the classes that differ most."""
     total, names = summary.total, [name.replace("raw_", "raw ") for name in summary.fields]
     if summary.equal:
         what = ", ".join(names[:-1]) + f" and {names[-1]}"

@@ -1,4 +1,4 @@
-"""The dataset's Arrow schema, with the metadata that tells `datasets` what each column is."""
+"""The Arrow schema of a dataset, with the metadata from which `datasets` learns the type of each column."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ IMAGE = pa.field("image", pa.struct([pa.field("bytes", pa.binary()), pa.field("p
 
 
 def dataset_schema(row: pa.Schema, images: bool, among: ClassSet = ClassSet.ILSVRC2012) -> pa.Schema:
-    """The schema in which rows of `schema.ROW` or `schema.RAW_ROW` are written, with an image column or without.
+    """Return the schema of a dataset's files for rows of `schema.ROW` or `schema.RAW_ROW`, with or without images.
 
-    `datasets` believes the metadata only for a column whose Arrow field is exactly the one it would make itself:
-    nullable, and with a type that Parquet gives back. So every column is nullable (else the label would load as a
-    plain number), and times are in milliseconds (Parquet has no seconds).
+    `datasets` uses the metadata of a column only if its Arrow field is the one that `datasets` itself would write:
+    nullable, and of a type that Parquet keeps. So every column is nullable (otherwise the label would load as a plain
+    number), and times are in milliseconds (Parquet has no seconds).
     """
     fields = [pa.field(field.name, _stored(field.type)) for field in row]
     if images:
         fields.append(IMAGE)
     features = {field.name: _feature(field, among) for field in fields}
-    # Written by hand in the oldest form that every version reads: `{"_type": "List"}` fails before datasets 4.
+    # The oldest form, which every version reads: `{"_type": "List"}` fails before datasets 4.
     return pa.schema(fields, metadata={b"huggingface": json.dumps({"info": {"features": features}}).encode()})
 
 
 def with_local_labels(schema: pa.Schema, wnids: Sequence[str]) -> pa.Schema:
-    """A dataset's schema with `label` counted over these classes alone, and the label it had as `label_original`."""
+    """Return the schema with `label` counted over these classes only, and the former label as `label_original`."""
     features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
     if "label_original" not in schema.names:
         schema = schema.insert(schema.get_field_index("label") + 1, pa.field("label_original", pa.int64()))
@@ -41,7 +41,7 @@ def with_local_labels(schema: pa.Schema, wnids: Sequence[str]) -> pa.Schema:
 
 
 def local_labels(schema: pa.Schema) -> list[str] | None:
-    """The classes that `with_local_labels` counted over; None for a dataset whose labels are those of ImageNet."""
+    """Return the classes given to `with_local_labels`; None for a dataset that has ImageNet's labels."""
     if "label_original" not in schema.names:
         return None
     names: list[str] = json.loads(schema.metadata[b"huggingface"])["info"]["features"]["label"]["names"]

@@ -1,7 +1,7 @@
 """Conditions on rows, as Arrow expressions.
 
-A condition goes to `imagenet_captions.load`, to `datasets.load_dataset(..., filters=condition)` and to a
-`pyarrow.dataset`, and joins with others by `&`, `|` and `~`. None is ever null, so `~` keeps exactly the other rows.
+`imagenet_captions.load`, `datasets.load_dataset(..., filters=condition)` and `pyarrow.dataset` take a condition. `&`,
+`|` and `~` combine conditions. No condition is ever null for a row, so `~` keeps exactly the other rows.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from imagenet_captions.schema import PROVENANCE_COLUMNS
 TEXT_FIELDS = ("title", "description", "tags", "caption")
 FIELDS = (*TEXT_FIELDS, "language", *PROVENANCE_COLUMNS, "image")
 
-# What a pattern for tags may hold: nothing that could match the line break between two tags.
+# The escapes allowed in a pattern for tags: none of them matches the line break between two tags.
 _ESCAPES_IN_A_TAG = frozenset("dwSbBQE")
 _GROUPS = re.compile(r"\(\?(?::|i\)|i:|P?<[A-Za-z_])")
 
 
 def in_class(*names: str | int, among: ClassSet | str = ClassSet.ILSVRC2012) -> pc.Expression:
-    """Rows of these classes, each given as wnid, index, any of its names, or an ancestor.
+    """Return the condition for rows of these classes, each given as wnid, index, any of its names, or an ancestor.
 
     Names and indices are those of the 1000 classes; for a dataset of all classes, give among="all".
 
     >>> in_class("tench")
     <pyarrow.compute.Expression (wnid == "n01440764")>
 
-    Raises InputError for a name that nothing has, or that stands for several things.
+    Raises InputError for an unknown name, and for one that has several meanings.
     """
     if not names:
         raise InputError("in_class needs a class; give a wnid, an index or a name")
@@ -44,14 +44,19 @@ def in_class(*names: str | int, among: ClassSet | str = ClassSet.ILSVRC2012) -> 
 
 
 def in_list(name: str | Path) -> pc.Expression:
-    """Rows whose class is on a list: one of `class_lists.list_names()`, or a file with one class a line."""
+    """Return the condition for rows of the classes in a list.
+
+    `name` is one of `class_lists.list_names()`, or a file with one class per line.
+    """
     return _wnid_in(set(read_list(name)))
 
 
 def has(field: str) -> pc.Expression:
-    """Rows in which a field holds something: a text that is not empty, a tag, a language other than "und", an image.
+    """Return the condition for rows in which a field has a value.
 
-    Asking for an image reads the images, since Arrow filters by whole columns only.
+    A value is a text that is not empty, a tag, a language other than "und", or an image.
+
+    The condition on `image` reads the images, because Arrow filters by whole columns only.
 
     >>> has("title")
     <pyarrow.compute.Expression (title != "")>
@@ -68,27 +73,27 @@ def has(field: str) -> pc.Expression:
 
 
 def contains(field: str, text: str, ignore_case: bool = True) -> pc.Expression:
-    """Rows in which a text field contains a text as it stands, no pattern; in tags, rows with such a tag.
+    """Return the condition for rows with a text in a text field, or within one of the tags. The text is not a pattern.
 
-    Upper and lower case are the same unless `ignore_case` is False (by Unicode's simple folding, so ß is not SS).
+    Case is ignored by Unicode's simple folding (so ß is not SS), unless `ignore_case` is False.
     """
     _check_text_field(field)
     if not text:
         raise InputError(f"every {field} contains the empty text; give some text, or use has({field!r})")
     if field == "tags":
-        # One text of all tags, between them a character that the text sought does not have, so that it is in a tag.
+        # Join the tags by a character that is not in the text, so that a match lies within one tag.
         between = next(mark for mark in map(chr, range(10, 0x10000)) if mark not in text)
         return pc.match_substring(_joined_tags(between), text, ignore_case=ignore_case)
     return pc.match_substring(pc.field(field), text, ignore_case=ignore_case)
 
 
 def matches(field: str, regex: str) -> pc.Expression:
-    """Rows in which a regular expression of RE2's kind is found in a text field; in tags, rows with such a tag.
+    """Return the condition for rows in which RE2 finds a regular expression in a text field, or in one of the tags.
 
-    Begin with (?i) to ignore case. `^` and `$` are the ends of the text, in tags those of each tag.
+    Begin with (?i) to ignore case. `^` and `$` match at the ends of the text or of a tag.
 
-    Raises InputError with RE2's message for what RE2 does not have (look-around, back-references), and in tags for
-    what could match across two tags.
+    Raises InputError for an expression that RE2 does not support (look-around, back-references), and for one that
+    could match across two tags.
     """
     _check_text_field(field)
     if field == "tags":
@@ -104,7 +109,7 @@ def matches(field: str, regex: str) -> pc.Expression:
 
 
 def language(*codes: str) -> pc.Expression:
-    """Rows whose title and description are in one of these languages, given as code: "en", "de"; "und" is unknown."""
+    """Return the condition for rows in one of these languages, such as "en" or "de"; "und" is undetermined."""
     for code in codes or ("",):
         if not re.fullmatch("[a-z]{2,3}", code):
             raise InputError(f"{quoted(code)} is no language code; give one such as 'en', or 'und' for undetermined")
@@ -112,7 +117,10 @@ def language(*codes: str) -> pc.Expression:
 
 
 def license_in(*names: str | int) -> pc.Expression:
-    """Rows whose licence is one of these: Flickr's number, or a name such as "by", "by-nc-2.0" or "cc0"."""
+    """Return the condition for rows with one of these licenses.
+
+    Each is Flickr's number or a name such as "by", "by-nc-2.0" or "cc0".
+    """
     if not names:
         raise InputError("license_in needs a licence; give Flickr's number or a name such as 'by'")
     numbers = sorted({number for name in names for number in resolve_license(name)})
@@ -120,9 +128,9 @@ def license_in(*names: str | int) -> pc.Expression:
 
 
 def names_class(*names: str | int, among: ClassSet | str = ClassSet.ILSVRC2012) -> pc.Expression:
-    """Rows whose title, description or tags name the row's own class, or any of the classes given.
+    """Return the condition for rows whose title, description or tags name their own class, or any of the classes given.
 
-    `among` is as for `in_class`.
+    `among` means the same as for `in_class`.
     """
     if not names:
         return pc.field("names_class").isin([True])
@@ -132,10 +140,10 @@ def names_class(*names: str | int, among: ClassSet | str = ClassSet.ILSVRC2012) 
 
 
 def in_split(split: str, fraction: float = 0.1) -> pc.Expression:
-    """Rows of the split "train" or "val"; `fraction` is the share of all rows that is "val".
+    """Return the condition for rows of the split "train" or "val"; `fraction` is the share of "val" among all rows.
 
-    Which rows these are follows from a hash of the image's id, so it is the same in every dataset that has the row,
-    and the rows of a smaller validation share are among those of a larger one.
+    A hash of the image id decides, so a row is in the same split in every dataset, and a larger validation share
+    contains every smaller one.
     """
     return split_condition(split, fraction)
 
@@ -151,7 +159,7 @@ def _wnid_in(wnids: set[str]) -> pc.Expression:
     wnid, ordered = pc.field("wnid"), sorted(wnids)
     if len(ordered) == 1:
         return wnid == ordered[0]
-    # The bounds tell every Arrow version which row groups cannot have any; only newer ones see it from a list.
+    # With the bounds every Arrow version skips row groups that have none; only newer versions do so from a list.
     return wnid.isin(ordered) & (wnid >= ordered[0]) & (wnid <= ordered[-1])
 
 
@@ -165,7 +173,7 @@ def _check_text_field(field: str) -> None:
 
 
 def _check_within_tags(regex: str) -> None:
-    """Refuse what could match the line break between two tags."""
+    """Refuse an expression that could match the line break between two tags."""
     rest = re.sub(r"\\p(?:[LMNPS]|\{[LMNPS][a-z]?\})|\\[^0-9A-Za-z]", "", regex)
     escapes = set(re.findall(r"\\(.)", rest)) - _ESCAPES_IN_A_TAG
     flags = re.sub(_GROUPS, "", rest).count("(?")

@@ -1,4 +1,4 @@
-"""The last files of a dataset folder: the card, and the manifest that says it is whole."""
+"""The last step of writing a dataset folder: its card and its manifest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def finish_dataset(
     settings: Mapping[str, Any],
     has_images: bool,
 ) -> CardFacts:
-    """Write card and manifest of a folder that has all its shards and its outcomes."""
+    """Write the card and the manifest of a folder that has all its shards and its outcomes."""
     outcomes = folder / OUTCOMES_FILE
     data = [shard for shard in shards if shard.name.startswith("data/")]
     facts = CardFacts(
@@ -59,4 +59,4 @@ def _filled(shards: Sequence[ShardFile]) -> dict[str, int]:
     filled: Counter[str] = Counter()
     for shard in shards:
         filled.update(shard.filled)
-    return dict(filled)  # in the order of the columns, which is that of every shard
+    return dict(filled)  # in the order of the columns, which is the same in every shard

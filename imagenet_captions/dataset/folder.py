@@ -1,4 +1,4 @@
-"""A dataset folder that is whole or not there: built beside its place, and moved there at the end."""
+"""Writing a folder as a whole or not at all: it is built beside its place and moved there at the end."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _FULL = FULL | {errno.EFBIG}
 
 @contextmanager
 def replacing_folder(out: Path) -> Iterator[Path]:
-    """Give an empty folder to write to, and put it in the place of `out` if nothing went wrong.
+    """Yield an empty folder to write to, and move it to `out` if the block succeeds.
 
-    What a killed run left is cleared away first. Whenever a run is killed, `out` is the old folder, the new one, or
-    for the moment of the swap not there while the old one waits in `.NAME.old`, from where the next run takes it.
-    Behind a URL, where nothing can be renamed, `objects` says how it is done.
+    The remains of a killed run are removed first. If this run is killed, `out` is the old folder or the new one. Only
+    between the two renames it is missing: the old folder is then `.NAME.old`, and the next run moves it back.
+    Behind a URL, where nothing can be renamed, `objects` does it in another way.
 
     Raises InputError if another run works on `out`, and DiskFullError if the disk is full; then nothing is left behind.
     """
@@ -37,7 +37,7 @@ def replacing_folder(out: Path) -> Iterator[Path]:
         with holding([out]), _room_for(out), replacing_objects(out) as folder:
             yield folder
         return
-    here = Path(os.path.realpath(out))  # a link to a folder stays, and the folder is replaced
+    here = Path(os.path.realpath(out))  # a link stays, and the folder that it leads to is replaced
     here.parent.mkdir(parents=True, exist_ok=True)
     partial, old = here.with_name(f".{here.name}.partial"), here.with_name(f".{here.name}.old")
     with holding([out]):
@@ -61,7 +61,7 @@ def replacing_folder(out: Path) -> Iterator[Path]:
 
 @contextmanager
 def _room_for(out: Path) -> Iterator[None]:
-    """Say in one sentence that a disk is full, this machine's temporary one included."""
+    """Turn the error of a full disk, the one for temporary files included, into a DiskFullError."""
     try:
         yield
     except OSError as error:
@@ -72,7 +72,7 @@ def _room_for(out: Path) -> Iterator[None]:
 
 
 def check_dataset_output(out: Path, inputs: Iterable[Path | None]) -> None:
-    """Refuse a place for a dataset that is an input, lies in one or around one, or holds anything but a dataset."""
+    """Refuse an output that is an input, lies inside or around one, or is a folder with anything but a dataset."""
     check_folder(out, inputs)
     if not _holds_something(out):
         return
@@ -82,7 +82,7 @@ def check_dataset_output(out: Path, inputs: Iterable[Path | None]) -> None:
 
 
 def check_export_output(out: Path, receipt: Path, inputs: Iterable[Path | None]) -> None:
-    """Refuse a place for an exported folder, likewise; one that is there must be the receipt's."""
+    """Refuse an output for an exported folder as above; an existing one must match its receipt."""
     check_folder(out, inputs)
     check_place(receipt, [path for path in inputs if path is not None])
     if receipt.exists() and not is_receipt(receipt):
@@ -95,7 +95,7 @@ def check_export_output(out: Path, receipt: Path, inputs: Iterable[Path | None])
 
 
 def check_folder(out: Path, inputs: Iterable[Path | None]) -> None:
-    """Refuse a folder that cannot be there, or that is an input or lies in one or around one."""
+    """Refuse an output folder that cannot be created, is an input, or lies inside or around one."""
     if is_remote(out) and out.parent == out:
         raise InputError(f"the output {out} is a whole bucket; give a folder in it, such as {out / 'dataset'}")
     given = list(each_file(path for path in inputs if path is not None))
@@ -108,7 +108,7 @@ def check_folder(out: Path, inputs: Iterable[Path | None]) -> None:
 
 
 def check_only(out: Path, known: frozenset[str]) -> None:
-    """Refuse a folder of ours that somebody put a file into; the folder would be replaced with it."""
+    """Refuse a folder of ours that has a file we did not write, because replacing the folder would remove it."""
     if len(known) > 1:
         for _, name in walk(out):
             if name not in known:

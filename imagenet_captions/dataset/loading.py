@@ -1,4 +1,4 @@
-"""Open a dataset folder as a `datasets.Dataset`, reading only what a condition needs."""
+"""Opening a dataset folder as a `datasets.Dataset`; only the row groups that a condition needs are read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CONFIGS = {"default": "data", "raw": "raw"}
 LARGEST_IN_MEMORY = 1 << 30
-_PACKED = 10  # texts take this much more room in memory than in their file, at the very most
+_PACKED = 10  # texts take at most this many times the size of their file in memory
 _TRIES = 3
 _BATCH_ROWS = 256  # of a streamed dataset: about 30 MB with images
 
@@ -61,13 +61,13 @@ def load(
     columns: Sequence[str] | None = None,
     streaming: bool = False,
 ) -> Dataset | IterableDataset:
-    """Open a dataset folder, or only the rows that a condition keeps, or only some columns.
+    """Open a dataset: all of it, or only the rows that a condition keeps, or only some columns.
 
-    What fits into a gigabyte is read straight into memory; more goes through the cache of `datasets` on disk, and with
-    `streaming` nothing is kept. The features are those that `load_dataset` gives, and nothing asks the hub.
+    Up to a gigabyte is read into memory. More goes through the cache of `datasets` on disk. With `streaming` rows are
+    read one after the other, and none is kept. The features are those of `load_dataset`. The hub is not asked.
 
-    Rows are those of one dataset: if another one takes its place meanwhile, it is read again, and a stream ends with
-    an error. Raises InputError for a folder that is no dataset of ours, or a column that it does not have.
+    All rows come from one version of the dataset: if it is replaced while it is read, it is read again, and a stream
+    raises an error. Raises InputError for a folder that is not a dataset, and for an unknown column.
     """
     folder = place(path)
     for _ in range(_TRIES - 1):
@@ -95,7 +95,7 @@ def _load(
 
 
 def open_parquet(path: Path, config: str) -> pads.FileSystemDataset:
-    """The shards of one config of a dataset folder, in order, as an Arrow dataset."""
+    """Return the shards of one config of a dataset, in order, as an Arrow dataset."""
     if config not in CONFIGS:
         raise InputError(f"there is no config {quoted(config)}; give default or raw")
     shards = shard_files(path, CONFIGS[config])
@@ -103,8 +103,8 @@ def open_parquet(path: Path, config: str) -> pads.FileSystemDataset:
 
 
 def of_shards(shards: Sequence[Path]) -> pads.FileSystemDataset:
-    """Some shards of one config as an Arrow dataset, which holds the footers of those that were scanned."""
-    # `pads.dataset` reads the first footer once for the schema and once more to scan.
+    """Return some shards of one config as an Arrow dataset; it keeps the footers of the shards that were scanned."""
+    # `pads.dataset` would read the first footer twice: for the schema and to scan.
     parquet, system = pads.ParquetFileFormat(), file_system(shards[0])
     with reading(shards[0]):
         fragments = [parquet.make_fragment(arrow_name(shard), system) for shard in shards]
@@ -120,7 +120,7 @@ def _columns(parquet: pads.FileSystemDataset, columns: Sequence[str] | None, pat
 
 
 def check_condition(schema: pa.Schema, condition: Expression | None, path: Path) -> None:
-    """Refuse a condition that the columns of a dataset do not allow, before anything is read."""
+    """Refuse a condition that does not fit the columns of a dataset, before anything is read."""
     try:
         pads.dataset(schema.empty_table()).to_table(filter=condition)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError) as error:
@@ -131,7 +131,7 @@ def check_condition(schema: pa.Schema, condition: Expression | None, path: Path)
 
 
 def _is_large(parquet: pads.FileSystemDataset, condition: Expression | None, names: Sequence[str]) -> bool:
-    """Whether the row groups that may have a row that the condition keeps are too large, in the columns asked for."""
+    """Return whether the row groups that may hold wanted rows are too large for memory, in the wanted columns."""
     if sum(reopen(file).stat().st_size for file in parquet.files) * _PACKED <= LARGEST_IN_MEMORY:
         return False
     total = 0
@@ -157,7 +157,7 @@ def _in_memory(
         check_condition(parquet.schema, condition, path)
         raise
     check_rows(table)
-    # Given, since datasets would else hash every byte of the table to make one.
+    # Given here, because `datasets` would otherwise hash every byte of the table.
     parts = [sha256(path / MANIFEST), *map(str, (condition, *names, *parquet.files))]
     fingerprint = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
     return datasets.Dataset(table, split=datasets.Split.TRAIN, fingerprint=fingerprint)
@@ -183,14 +183,14 @@ def _streamed(parquet: pads.FileSystemDataset, rows: _Rows) -> IterableDataset:
     return datasets.IterableDataset.from_generator(
         rows,
         features=datasets.Features.from_arrow_schema(schema),
-        gen_kwargs={"shards": list(parquet.files)},  # a list, which datasets shares out to the workers of a loader
+        gen_kwargs={"shards": list(parquet.files)},  # a list, which `datasets` divides among the workers of a loader
         split=datasets.Split.TRAIN,
     )
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Yields the rows of some shards; an object, so that it can be sent to worker processes."""
+    """A generator of the rows of some shards, as an object that can be sent to worker processes."""
 
     dataset: Path
     digest: str | None  # of the manifest of the dataset that was opened
@@ -201,7 +201,7 @@ class _Rows:
         for shard in map(reopen, shards):
             batches = self._batches(shard)
             while True:
-                # The shard is read here, and the rows are given once it is known whose they are.
+                # The whole shard is read before a row is yielded, to be sure that they are of one dataset.
                 with unchanged(self.dataset, self.digest):
                     batch = next(batches, None)
                 if batch is None:

@@ -1,4 +1,4 @@
-"""manifest.json: what a dataset folder holds. Written last, so that a folder that has one is whole."""
+"""The manifest of a dataset folder, manifest.json. It is written last, so a folder that has one is whole."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SWAP_LOOKS, _SWAP_PAUSE = 20, 0.05  # seconds
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A file of the dataset; `rows` is None for a file that is no table."""
+    """A file of the dataset; `rows` is None for a file that is not a table."""
 
     sha256: str
     bytes: int
@@ -35,7 +35,7 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What went into a dataset, how, and what came out."""
+    """The inputs, settings, counts and files of a dataset."""
 
     made_with: Mapping[str, str]  # versions of this package and of pyarrow
     inputs: Mapping[str, str]  # role → SHA-256
@@ -46,37 +46,37 @@ class Manifest:
 
     @property
     def classes(self) -> ClassSet:
-        """The set that `label` counts over."""
+        """Return the set of classes that `label` counts over."""
         return ClassSet.recorded(self.settings)
 
     @property
     def as_published(self) -> bool:
-        """Whether the texts are those that were published, with nothing cleaned."""
+        """Return whether the texts are the published ones, without cleaning."""
         return bool(self.settings.get("as_published"))
 
     def shards(self, folder: str) -> dict[str, int]:
-        """The shards in `data` or `raw` of a dataset, in order, and the number of their rows."""
+        """Return the shards in the folder `data` or `raw`, in order, with their numbers of rows."""
         found = {name: entry.rows or 0 for name, entry in self.files.items() if name.startswith(folder + "/")}
         return dict(sorted(found.items()))
 
     def write(self, folder: Path) -> None:
-        """Write it into a dataset folder."""
+        """Write the manifest to a dataset folder."""
         write_json(folder / MANIFEST, {"format": DATASET_FORMAT, "version": VERSION, **asdict(self)})
 
 
 def mark_unfinished(folder: Path, run: str) -> None:
-    """Say of a folder that a run is replacing its files, one by one, so that nobody takes it for a dataset."""
+    """Mark a folder whose files a run is replacing one by one, so that no reader takes it for a dataset."""
     write_json(folder / MANIFEST, {"format": DATASET_FORMAT, "version": VERSION, "unfinished": run})
 
 
 def is_unfinished_by(folder: Path, run: str) -> bool:
-    """Whether this run was the last to say so."""
+    """Return whether this run was the last to mark the folder."""
     content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     return isinstance(content, dict) and content.get("unfinished") == run
 
 
 class Replaced(InputError):
-    """A dataset was replaced by another one while it was read."""
+    """The error for a dataset that was replaced while it was read."""
 
     def __init__(self, dataset: Path) -> None:
         super().__init__(f"{dataset} was replaced while it was read; run the same command again")
@@ -84,10 +84,10 @@ class Replaced(InputError):
 
 @contextmanager
 def unchanged(dataset: Path, digest: str | None = None) -> Iterator[None]:
-    """Read a dataset as one and the same throughout: raises Replaced if it was replaced meanwhile.
+    """Raise Replaced if a dataset was replaced during the block.
 
-    Shards are opened one after the other, so without this the rows could be those of two datasets. `digest` is the
-    manifest's at an earlier moment from which on the dataset has to be the same.
+    Shards are opened one after the other, so without this check rows could come from two datasets. `digest` is the
+    digest of the manifest at an earlier moment; the dataset must be unchanged since.
     """
     look = manifest_digest if digest else _revision
     before = digest or look(dataset)
@@ -102,7 +102,7 @@ def unchanged(dataset: Path, digest: str | None = None) -> Iterator[None]:
 
 
 def _revision(dataset: Path) -> str | None:
-    """What changes whenever a dataset is replaced, even by one with the same bytes."""
+    """Return a text that changes whenever a dataset is replaced, even by one with the same bytes."""
     digest = manifest_digest(dataset)
     if digest is None or is_remote(dataset):
         return digest
@@ -114,7 +114,7 @@ def _revision(dataset: Path) -> str | None:
 
 
 def manifest_digest(dataset: Path) -> str | None:
-    """The SHA-256 of a dataset's manifest, None without one; waits while one dataset takes another's place."""
+    """Return the SHA-256 of a dataset's manifest, or None without one; wait while the dataset is being replaced."""
     _wait_for_swap(dataset)
     try:
         return sha256(dataset / MANIFEST)
@@ -123,7 +123,7 @@ def manifest_digest(dataset: Path) -> str | None:
 
 
 def _wait_for_swap(dataset: Path) -> None:
-    """Wait until a dataset is in place, for a second at most: `dataset.folder` says what lies where meanwhile."""
+    """Wait until a dataset is in place, for a second at most; `dataset.folder` explains how one is replaced."""
     if is_remote(dataset):
         return
     here = Path(os.path.realpath(dataset))
@@ -134,11 +134,11 @@ def _wait_for_swap(dataset: Path) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read a dataset's manifest; InputError if there is none that this version can read."""
+    """Read a dataset's manifest. Raises InputError if there is none that this version can read."""
     _wait_for_swap(folder)
     if not is_dataset(folder):
         if not is_remote(folder) and (require_there(folder, "the dataset") / MANIFEST).is_file():
-            (folder / MANIFEST).read_bytes()  # where it may not be read, this says so
+            (folder / MANIFEST).read_bytes()  # raises the system's error if the file must not be read
         raise InputError(f"{folder} has no {MANIFEST} of a dataset made by `imagenet-captions package`; check the path")
     content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     if "unfinished" in content:
@@ -157,10 +157,10 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def shard_files(dataset: Path, folder: str = "data") -> list[Path]:
-    """The shards in `data` or `raw` of a dataset, in order; InputError if one was lost or cut short on its way here."""
+    """Return the paths of the shards in `data` or `raw`, in order. Raises InputError if one is missing or cut short."""
     manifest = read_manifest(dataset)
     found = {name: dataset / name for name in manifest.shards(folder)}
-    for name, path in found.items() if not is_remote(dataset) else ():  # a store has an object whole or not at all
+    for name, path in found.items() if not is_remote(dataset) else ():  # an object in a store is never cut short
         if not path.is_file() or path.stat().st_size != manifest.files[name].bytes:
             raise InputError(f"{dataset} is damaged: {name} is not there whole; copy or package it again")
     return list(found.values())

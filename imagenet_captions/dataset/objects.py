@@ -1,14 +1,14 @@
-"""A folder behind a URL that is replaced as a whole, where nothing can be renamed and no name can be locked.
+"""Replacing a folder behind a URL as a whole, where nothing can be renamed or locked.
 
-A store takes an object whole or not at all, but a folder is many objects. So the new ones are made beside their place,
-under a name of this run's own, and copied within the store at the end. A dataset's manifest is what says that it is
-whole, so that it is marked unfinished before the first object of the old dataset is touched, and written last:
+A store writes an object as a whole or not at all, but a folder is many objects. So the new objects are written beside
+their place, under a name of this run, and copied within the store at the end. A dataset is whole if it has a manifest:
+the old manifest is marked unfinished before any object is replaced, and the new one is written last.
 
-    killed while the new one is made      the old dataset, whole
+    killed while the new one is written   the old dataset, whole
     killed while it is copied             a manifest that says `unfinished`, which no reader takes for a dataset
     killed after the manifest             the new dataset, whole
 
-The same command, run again, ends with the new one in each case. What a killed run left beside is removed by the next.
+In each case the same command, run again, ends with the new dataset and removes the remains of the killed run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from imagenet_captions.storage.remote import RemotePath, copy_all, remove_all
 
 @contextmanager
 def replacing_objects(out: RemotePath) -> Iterator[RemotePath]:
-    """Give an empty folder to write to, and put its objects in the place of those of `out` if nothing went wrong."""
+    """Yield an empty folder to write to, and replace the objects of `out` by its objects if the block succeeds."""
     beside = out.with_name(f".{out.name}.partial")
     remove_all(beside)
     run = secrets.token_hex(8)
@@ -33,7 +33,7 @@ def replacing_objects(out: RemotePath) -> Iterator[RemotePath]:
         yield beside / run
         _take_place(beside / run, out, run)
     finally:
-        with suppress(ImagenetCaptionsError):  # what went wrong before counts more
+        with suppress(ImagenetCaptionsError):  # an earlier error is more important
             remove_all(beside / run)
 
 

@@ -1,4 +1,4 @@
-"""outcomes.parquet of a dataset: how every input ended, what was kept included."""
+"""Reading and writing outcomes.parquet of a dataset: how every input ended, the kept ones included."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from imagenet_captions.storage.files import new_file
 from imagenet_captions.storage.parquet import read_files
 from imagenet_captions.storage.parquet_writing import open_parquet_writer
 
-# A list may name an id twice; the entries after the first are counted on their own.
+# A source may have an id twice; every entry after the first has this outcome of its own.
 REPEATED = Outcome.DUPLICATE_ID.value
 
-_AT_ONCE = 30_000  # rows, and those of the last of their classes
+_AT_ONCE = 30_000  # rows; more, if their last class is not complete
 _ORDER = [(name, "ascending") for name in ("wnid", "image_id", "outcome", "detail", "count")]
 
 
@@ -29,9 +29,9 @@ def read_outcome_counts(outcomes: Path) -> dict[Outcome, int]:
 def outcome_table(
     rows: pa.Table, start: int, details: Mapping[int, str], dropped: Mapping[int, tuple[Outcome, str]]
 ) -> pa.Table:
-    """The outcomes of rows of a captions file from row `start` on, from their image_id, wnid and detail.
+    """Return the outcomes of rows of a captions file, which begin at row `start`, from their image_id, wnid and detail.
 
-    `details` are remarks on kept rows, by the number of the row; `dropped` says how and why others ended.
+    `details` holds remarks on kept rows by row number; `dropped` holds the outcome and the reason of other rows.
     """
     kinds = [Outcome.KEPT.value] * len(rows)
     remarks: list[str | None] = rows["detail"].to_pylist()
@@ -46,10 +46,10 @@ def outcome_table(
 
 
 def write_outcomes(path: Path, rows: Iterable[pa.Table], earlier: Iterable[pa.RecordBatch]) -> None:
-    """Write the outcomes of the captions' rows and of what was dropped before, sorted, each id once.
+    """Write the outcomes of the rows of a captions file and of the inputs that were dropped earlier, sorted.
 
-    Both come sorted by wnid and image id, and are held for a few classes at a time. Raises InputError if an id is
-    among both: then the two files are not of one run.
+    Both are sorted by wnid and image id, and a few classes are held at a time. Raises InputError if both have the same
+    id, because the two files are then not of one run.
     """
     with new_file(path) as local, open_parquet_writer(local, OUTCOMES) as writer:
         for table in _merged(rows, _Drops(earlier)):
@@ -63,7 +63,7 @@ def write_outcomes(path: Path, rows: Iterable[pa.Table], earlier: Iterable[pa.Re
 
 
 def first_repeated(outcomes: pa.Table) -> str | None:
-    """The first id that has more than one outcome, or None."""
+    """Return the first id that has more than one outcome, or None."""
     single = outcomes.filter(pc.and_(pc.is_valid(outcomes["image_id"]), pc.not_equal(outcomes["outcome"], REPEATED)))
     ids = single["image_id"].combine_chunks()
     if pc.count_distinct(ids).as_py() == len(ids):
@@ -74,7 +74,7 @@ def first_repeated(outcomes: pa.Table) -> str | None:
 
 
 def _merged(rows: Iterable[pa.Table], drops: _Drops) -> Iterator[pa.Table]:
-    """Both together, in stretches that end with a class; those without a class come last."""
+    """Yield both together, in tables that end with a class; outcomes without a class come last."""
     for table in _whole_classes(rows):
         yield pa.concat_tables([table, *drops.until(table["wnid"][-1].as_py())])
     while (rest := drops.next()) is not None:
@@ -97,23 +97,23 @@ def _whole_classes(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
 
 
 class _Drops:
-    """Sorted outcomes that are taken away from the front."""
+    """A queue of sorted outcomes."""
 
     def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
         self._batches = iter(batches)
         self._rest: pa.Table | None = None
 
     def next(self) -> pa.Table | None:
-        """What is left of the batch at hand, else the next one; None at the end."""
+        """Return the rest of the current batch, or the next batch; None at the end."""
         rest, self._rest = self._rest, None
         if rest is None and (batch := next(self._batches, None)) is not None:
             rest = pa.Table.from_batches([batch]).select(OUTCOMES.names).cast(OUTCOMES)
         return rest
 
     def until(self, wnid: str) -> Iterator[pa.Table]:
-        """What stands before the end of this class."""
+        """Yield the outcomes up to the end of this class."""
         while (table := self.next()) is not None:
-            # Nulls, which stand behind everything else, are not less or equal.
+            # Nulls are sorted last, and comparing them is never true.
             inside = pc.sum(pc.less_equal(table["wnid"], wnid)).as_py() or 0
             yield table.slice(0, inside)
             if inside < len(table):

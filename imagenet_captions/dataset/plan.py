@@ -1,6 +1,6 @@
-"""Which rows go into which row group, and which row groups into which shard.
+"""Plans a dataset's files: which rows form a row group, and which row groups form a shard.
 
-Both follow from the classes and sizes of the rows alone, never from the number of workers.
+A plan depends on the classes and sizes of the rows, and never on the number of workers.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class Group:
 
 
 def plan_groups(wnids: Iterable[str], sizes: Iterable[int], fill: int = 1, most: int = GROUP_BYTES) -> list[Group]:
-    """Cut rows, sorted by class, into row groups that end with a class; a class that is too large fills several.
+    """Divide rows, sorted by class, into row groups that end with a class; a very large class fills several.
 
-    A group takes another class in as long as it has fewer than `fill` rows: with 1 each class has its own, so that a
-    filter on a class reads that class's images and no others.
+    A group of fewer than `fill` rows takes another class. With `fill=1` every class has groups of its own, so that a
+    filter on a class reads the images of that class only.
 
     >>> [(g.start, g.stop) for g in plan_groups(["a", "a", "b", "c", "c"], [1, 1, 1, 9, 9], most=10)]
     [(0, 2), (2, 3), (3, 4), (4, 5)]
@@ -44,7 +44,7 @@ def plan_groups(wnids: Iterable[str], sizes: Iterable[int], fill: int = 1, most:
 
 
 def plan_shards(groups: Sequence[Group]) -> list[list[Group]]:
-    """Share row groups out to shards of about equal size, 500 MB or a little more each.
+    """Distribute row groups over shards of about equal size, 500 MB or a little more each.
 
     >>> [len(shard) for shard in plan_shards([Group(i, i + 1, 32_000_000) for i in range(10)])]
     [2, 2, 2, 2, 2]

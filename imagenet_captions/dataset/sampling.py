@@ -1,7 +1,7 @@
-"""Take some of a dataset's rows: so many in all, so many a class, or as a table of class counts says.
+"""Sampling rows of a dataset: a number in total or per class, or the numbers in a table of class counts.
 
-Where only some rows can stay, those stay whose ids come first when they are ordered by a hash of seed and id. So a
-smaller sample lies within a larger one, and the same ids are chosen on every machine and in every version.
+Rows are ordered by a hash of seed and id, and a sample takes the first ones. So a larger sample contains every smaller
+one, and the same ids are chosen on every machine and in every version.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _COUNT_COLUMNS = ("count", "images", "rows")
 
 @dataclass(frozen=True)
 class TailTrim:
-    """At most `rows` rows for each of the `classes` classes that have the fewest; ties go by wnid."""
+    """A limit of `rows` rows for each of the `classes` classes with the fewest rows; the lower wnid wins a tie."""
 
     classes: int
     rows: int
 
     @classmethod
     def parse(cls, text: str) -> TailTrim:
-        """Read "K:N".
+        """Parse "K:N".
 
         >>> TailTrim.parse("100:1")
         TailTrim(classes=100, rows=1)
@@ -43,17 +43,17 @@ class TailTrim:
 
 @dataclass(frozen=True)
 class Sampling:
-    """What is taken, in the order in which it is applied; None leaves all rows."""
+    """The steps of sampling, in the order in which they are applied; None skips a step."""
 
     trim_tail: TailTrim | None = None
-    like: Mapping[str, int] | None = None  # wnid → rows wanted; a class that is not there gets none
+    like: Mapping[str, int] | None = None  # wnid → number of rows; none for a class that is not in it
     per_class: int | None = None
     sample: int | float | None = None  # a number of rows, or a share of them
     seed: int = 0
 
     @property
     def samples(self) -> bool:
-        """Whether it takes anything away."""
+        """Return whether any step is asked for."""
         return any(part is not None for part in (self.trim_tail, self.like, self.per_class, self.sample))
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class Sampling:
 
 
 def parse_sample(text: str) -> int | float:
-    """Read a number of rows, or a share with a decimal point.
+    """Parse a number of rows, or a share with a decimal point.
 
     >>> parse_sample("1000"), parse_sample("0.1"), parse_sample("1.0")
     (1000, 0.1, 1.0)
@@ -80,7 +80,7 @@ def parse_sample(text: str) -> int | float:
 
 
 def choose(ids: Sequence[str], sampling: Sampling) -> dict[str, str]:
-    """The ids that do not stay, each with the step that left it out.
+    """Return the ids that are left out, each with the step that did so.
 
     >>> choose(["n01440764_1", "n01440764_2", "n01443537_1"], Sampling(per_class=1))
     {'n01440764_2': 'per-class'}
@@ -131,29 +131,29 @@ def _first_of_each(ordered: list[str], limits: Mapping[str, int], step: str, out
 
 
 def short_of(ids: Sequence[str], like: Mapping[str, int]) -> int:
-    """How many classes have fewer rows than a table of counts asks for."""
+    """Return the number of classes that have fewer rows than a table of counts asks for."""
     counts = Counter(map(wnid_of, ids))
     return sum(counts[wnid] < wanted for wnid, wanted in like.items())
 
 
 def read_counts(path: Path, among: ClassSet = ClassSet.ILSVRC2012) -> dict[str, int]:
-    """Rows wanted per class from a tab-separated table.
+    """Read a tab-separated table of the number of rows per class.
 
-    With a header, the columns `wnid` and `count` (or `images`, or `rows`) count; without one, the first two columns
-    are a class, by wnid or any name that only one class has, and its count.
+    A table with a header has the columns `wnid` and `count` (or `images`, or `rows`). Without a header, the first
+    column is a class, given by wnid or by a name of this class only, and the second one its count.
     """
     try:
         lines = require_file(path, "the table of counts").read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:
         raise InputError(
-            f"{path} is no text file; give a tab-separated table with the columns wnid and count"
+            f"{path} is not a text file; give a tab-separated table with the columns wnid and count"
         ) from None
     rows = [line.split("\t") for line in lines if line.strip()]
     columns = (0, 1)
     if rows and "wnid" in rows[0]:
         counted = [rows[0].index(name) for name in _COUNT_COLUMNS if name in rows[0]]
         if not counted:
-            raise InputError(f"{path} has no column count; name the column of the counts so")
+            raise InputError(f"{path} has no column `count`; give the column of the counts this name")
         columns = (rows[0].index("wnid"), counted[0])
         rows = rows[1:]
     wanted: dict[str, int] = {}
@@ -176,5 +176,5 @@ def _counted(row: Sequence[str], columns: tuple[int, int], among: ClassSet, wher
     if len(found) != 1:
         raise InputError(f"{where}: {quoted(name)} stands for {len(found)} classes; give the wnid of one")
     if not (count.isascii() and count.isdigit() and len(count) < 10):
-        raise InputError(f"{where}: {quoted(count)} is no count; give a whole number")
+        raise InputError(f"{where}: {quoted(count)} is not a count; give a whole number")
     return found[0], int(count)

@@ -1,4 +1,4 @@
-"""Write one Parquet shard of a dataset, hash it on the way, and count what it holds."""
+"""Writing a Parquet shard of a dataset: it is hashed while it is written, and its values are counted."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from imagenet_captions.storage.files import new_file
 from imagenet_captions.storage.parquet_writing import COMPRESSION, COMPRESSION_LEVEL
 
 TEXTS = frozenset({"title", "description", "caption", "tags"})
-# Values that repeat within a class; anything else would make a dictionary that is built and thrown away.
+# Columns whose values repeat within a class. For others a dictionary would be built and then dropped.
 _REPEATING = frozenset({
     "wnid", "label", "class_name", "tags", "language", "owner", "owner_name", "license", "source",
     "mentions",
 })  # fmt: skip
 _BYTES = "image.bytes"
-_PAGE_ROWS = 16  # how often a page's size is looked at: images would else make one page of a whole row group
+_PAGE_ROWS = 16  # rows between two checks of a page's size; with images, a whole row group would otherwise be one page
 
 
 @dataclass
 class ShardFile:
-    """A shard that was written, and what is in it."""
+    """A written shard and the counts of its values."""
 
     name: str  # data/train-00000-of-00012.parquet
     sha256: str = ""
     bytes: int = 0
     rows: int = 0
     images: int = 0
-    filled: Counter[str] = field(default_factory=Counter)  # per column, the rows in which it is not empty, nor false
+    filled: Counter[str] = field(default_factory=Counter)  # column → rows in which it is neither empty nor false
     languages: Counter[str] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
     wnids: Counter[str] = field(default_factory=Counter)
 
     def count(self, table: pa.Table) -> None:
-        """Count a row group in."""
+        """Add the counts of a row group."""
         self.rows += len(table)
         for name in table.column_names:
             column = table[name]
@@ -72,7 +72,7 @@ class ShardWriter:
         self.file = file
 
     def write(self, table: pa.Table) -> None:
-        """Write a row group, unless it has no rows."""
+        """Write a table as a row group; nothing is written for a table without rows."""
         if len(table):
             self._writer.write_table(table.cast(self._schema), row_group_size=len(table))
             self.file.count(table)
@@ -80,19 +80,19 @@ class ShardWriter:
 
 @contextmanager
 def open_shard(folder: Path, name: str, schema: pa.Schema) -> Iterator[ShardWriter]:
-    """Give a writer of the shard `name` of the dataset in `folder`; its `file` is complete once the block has ended."""
+    """Yield a writer of the shard `name` in `folder`; its `file` is complete after the block."""
     file = ShardFile(name)
-    # "x": a worker that outlives its killed run for a moment must not write into the file of the next run.
+    # "x": a worker can outlive its killed run for a moment and must not write to the file of the next run.
     with new_file(folder / name) as path, path.open("xb") as opened:
         hashing = Hashing(opened)
         with pq.ParquetWriter(hashing, schema, **_layout(schema)) as writer:
             yield ShardWriter(writer, schema, file)
     file.sha256, file.bytes = hashing.hexdigest(), hashing.tell()
-    pa.default_memory_pool().release_unused()  # or each shard's scraps add to those of the one before
+    pa.default_memory_pool().release_unused()  # otherwise unused memory grows from shard to shard
 
 
 def shard_name(raw: bool, number: int, count: int) -> str:
-    """The name of a shard, as `load_dataset` and the hub expect it.
+    """Return the name of a shard, in the form that `load_dataset` and the hub expect.
 
     >>> shard_name(False, 0, 12)
     'data/train-00000-of-00012.parquet'
@@ -101,7 +101,7 @@ def shard_name(raw: bool, number: int, count: int) -> str:
 
 
 def _layout(schema: pa.Schema) -> dict[str, object]:
-    """How the columns are stored: texts small, images as they are, statistics where a filter can use them."""
+    """Return the settings of the columns: texts are compressed, images are not, and statistics serve filters."""
     leaves = {leaf: field.name for field in schema for leaf in _leaves(field)}
     images = "image" in schema.names
     return {
@@ -121,7 +121,7 @@ def _leaves(field: pa.Field) -> list[str]:
 
 
 class Hashing:
-    """A file to write to that knows the SHA-256 of what was written, so that nothing is read again."""
+    """A writable file that computes the SHA-256 of its bytes, so that the file is not read again."""
 
     closed = False
 

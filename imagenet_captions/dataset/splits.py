@@ -1,6 +1,6 @@
-"""Which rows are for validation, and in which order rows are sampled: told from an image's id alone.
+"""The validation split and the order of sampling; both depend on the image id alone.
 
-Both are the same on every machine and in every version; tests pin some ids.
+Both are the same on every machine and in every version; tests pin the values of some ids.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from imagenet_captions.errors import InputError, quoted
 SPLITS = ("train", "val")
 _RANGE = 1 << 32
 _WORD = (1 << 64) - 1
-# Odd, so that multiplying loses nothing: 2^64 over the golden ratio, and the multiplier of Pelle Evensen's rrmxmx.
+# Odd, so that multiplication is invertible: 2^64 over the golden ratio, and the multiplier of Pelle Evensen's rrmxmx.
 _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
 _NUMBERS = 10**9  # an id's number has nine digits at most
 
 
 def split_hash(image_id: str) -> int:
-    """A number below 2^32 that an image's id scatters to; ids whose number is below fraction · 2^32 are `val`.
+    """Return the hash of an image id, a number below 2^32; ids with a hash below fraction · 2^32 are `val`.
 
     >>> split_hash("n01440764_10026")
     2029262338
@@ -31,9 +31,9 @@ def split_hash(image_id: str) -> int:
 
 
 def split_condition(split: str, fraction: float) -> pc.Expression:
-    """The same, as a condition on the column image_id.
+    """Return the condition for a split, which computes `split_hash` of the column image_id.
 
-    Only arithmetic that every Arrow version does alike, on 64 bits without a sign, wrapping around.
+    It uses only unsigned 64-bit arithmetic with wrap-around, which every Arrow version computes alike.
     """
     if split not in SPLITS:
         raise InputError(f"there is no split {quoted(split)}; give train or val")
@@ -49,7 +49,7 @@ def split_condition(split: str, fraction: float) -> pc.Expression:
 
 
 def sampling_key(image_id: str, seed: int) -> bytes:
-    """What rows are ordered by before the first ones are taken, so that a smaller sample lies within a larger one.
+    """Return the key by which rows are sorted for sampling, so that a larger sample contains every smaller one.
 
     >>> sampling_key("n01440764_10026", 0).hex()
     'aeb464c8594adadfb8db7b87f87dcf3c'

@@ -206,7 +206,7 @@ def test_a_denylist(text_dataset: Path, tmp_path: Path) -> None:
         ("--out-ids x --trim-tail 5", "--trim-tail '5' is not possible"),
         ("--out-ids x --like nothing.tsv", "nothing.tsv does not exist"),
         ("--out-ids x --ids nothing.txt", "nothing.txt does not exist"),
-        ("--out-ids x --ids words.txt", "line 1: 'hello' is no image id"),
+        ("--out-ids x --ids words.txt", "line 1: 'hello' is not an image id"),
         ("--out-ids x --split test", "no split 'test'"),
         ("--out-ids x --split val --val-fraction 2", "share of 2.0"),
         ("--out-ids x --has image", "does not fit"),

@@ -119,9 +119,9 @@ def test_tables_of_counts(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("wnid\tname\nn01440764\ttench\n", "no column count"),
-        ("n01440764\tmany\n", "row 1: 'many' is no count"),
-        ("n01440764\n", "row 1: '' is no count"),
+        ("wnid\tname\nn01440764\ttench\n", "no column `count`"),
+        ("n01440764\tmany\n", "row 1: 'many' is not a count"),
+        ("n01440764\n", "row 1: '' is not a count"),
         ("dog\t3\n", "row 1: 'dog' stands for 118 classes"),
         ("dgo\t3\n", "row 1: no class is called"),
         ("tench\t3\nn01440764\t3\n", "row 2: n01440764 is there twice"),

@@ -1,4 +1,4 @@
-"""Write rows of one dataset as a shard of another; the images' bytes pass through untouched."""
+"""Copying rows of one dataset to a shard of another; the bytes of images are not changed."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ParentShard:
-    """A shard of the parent's config, and which of its rows stand in there."""
+    """A shard of one config of the parent, with the range of its row numbers."""
 
     path: Path
     start: int
     stop: int
 
     def has_any(self, rows: Rows) -> bool:
-        """Whether one of these rows, ascending, stands in there."""
+        """Return whether the shard has any of these row numbers, which are sorted."""
         return bool(np.searchsorted(rows, self.start) < np.searchsorted(rows, self.stop))
 
 
 @dataclass(frozen=True)
 class CopyJob:
-    """All that a worker needs to write a shard."""
+    """The task of a worker: one shard to write."""
 
-    parents: Sequence[ParentShard]  # those that have its rows
+    parents: Sequence[ParentShard]  # that have its rows
     folder: Path  # of the dataset being built
     name: str  # data/train-00000-of-00012.parquet
     schema: pa.Schema
-    groups: Sequence[Group]  # places in the list of all rows that are kept; one row group each
-    rows: Rows  # the parent's rows from the first group's start on
+    groups: Sequence[Group]  # ranges of all kept rows; each becomes a row group
+    rows: Rows  # row numbers in the parent, from the start of the first group
 
 
 def parent_shards(dataset: Path, rows: Mapping[str, int]) -> list[ParentShard]:
-    """The shards of one config, whose names and numbers of rows these are."""
+    """Return the shards of one config, given their names and numbers of rows."""
     stops = accumulate(rows.values())
     return [ParentShard(dataset / name, stop - rows[name], stop) for name, stop in zip(rows, stops, strict=True)]
 
 
 def row_sizes(parents: Sequence[ParentShard], rows: Rows) -> npt.NDArray[np.int64]:
-    """About how many bytes each of these rows takes: what a row of its row group takes on average."""
+    """Return the approximate size of each of these rows in bytes: the average in its row group."""
     stops, sizes = [0], [0]
     for parent in parents:
         metadata = read_metadata(parent.path)
@@ -65,7 +65,7 @@ def row_sizes(parents: Sequence[ParentShard], rows: Rows) -> npt.NDArray[np.int6
 
 
 def copy_shard(job: CopyJob) -> ShardFile:
-    """Write a shard and say what is in it."""
+    """Write a shard and return its counts."""
     first = job.groups[0].start if job.groups else 0
     wnids = local_labels(job.schema)
     with open_shard(job.folder, job.name, job.schema) as writer, closing(ParentRows(job.parents)) as parents:
@@ -76,19 +76,19 @@ def copy_shard(job: CopyJob) -> ShardFile:
 
 
 class ParentRows:
-    """Gives rows of a dataset by their number, in ascending order, and reads each row group at most once.
+    """A reader of rows by their number, in ascending order; each row group is read at most once.
 
-    One shard is open at a time: the footers of all would take more room than the rows.
+    One shard is open at a time, because the footers of all would take more memory than the rows.
     """
 
     def __init__(self, shards: Sequence[ParentShard]) -> None:
         self._shards = iter(shards)
         self._file: ParquetFile | None = None
-        self._starts = [0, 0]  # of the row groups of the open file, and the end of the last one
+        self._starts = [0, 0]  # first rows of the row groups of the open file, and the end of the last group
         self._held: tuple[int, pa.Table] | None = None
 
     def take(self, rows: Rows) -> pa.Table:
-        """These rows, of which there is at least one."""
+        """Return these rows, of which there must be at least one."""
         parts = []
         at = 0
         while at < len(rows):
@@ -116,13 +116,13 @@ class ParentRows:
     def _group(self, number: int) -> pa.Table:
         if self._held is None or self._held[0] != number:
             assert self._file is not None
-            self._held = None  # before the next one is there too
+            self._held = None  # so that two row groups are not held at once
             self._held = (number, self._file.read_row_group(number))
         return self._held[1]
 
 
 def _relabelled(table: pa.Table, wnids: Sequence[str]) -> pa.Table:
-    """The table with labels counted over these classes; what it already has as `label_original` stays."""
+    """Return the table with labels counted over these classes; an existing `label_original` stays."""
     if "label_original" not in table.column_names:
         table = table.append_column("label_original", table["label"])
     labels = pc.index_in(table["wnid"], pa.array(wnids, pa.string())).cast(pa.int64())

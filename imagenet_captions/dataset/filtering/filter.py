@@ -1,4 +1,4 @@
-"""From a dataset and a filter to a list of ids, or to a smaller dataset."""
+"""Filtering a dataset: to a list of ids, or to a smaller dataset."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def filter(
         some = ic.FilterSettings(condition=ic.in_class("dog"), per_class=50)
         ic.filter("imagenet-captions", some, out_ids="some-dogs.txt")
 
-    `out` is a dataset folder; one that is there is replaced. `out_ids` is a text file with an id a line, and gets its
-    receipt beside it; `overwrite` replaces a file that something else wrote. With more `workers` a dataset is written
-    by processes, so a script has to call this under `if __name__ == "__main__":`.
+    `out` is a dataset folder; an existing dataset is replaced. `out_ids` is a text file with one id per line; its
+    receipt is written beside it, and `overwrite` allows replacing a file that something else wrote. Several `workers`
+    are processes, so a script has to call this function under `if __name__ == "__main__":`.
 
-    Returns the number of rows kept, and left out by each step. Raises InputError if no row is left.
+    Returns the number of rows kept, and of those left out by each step. Raises InputError if no row is left.
     """
     settings = keep if isinstance(keep, FilterSettings) else FilterSettings(condition=keep)
     if out is not None and out_ids is None and not overwrite:
@@ -72,9 +72,9 @@ def filter(
 
 
 def filter_to_ids(dataset: Path, out: Path, settings: FilterSettings, overwrite: bool = False) -> dict[str, int]:
-    """Write the ids that a filter keeps, sorted, one a line; and beside them, as OUT.json, how they were chosen.
+    """Write the ids that a filter keeps, sorted, one per line, and beside them OUT.json with the filter.
 
-    Returns the number of rows kept, and left out by each step.
+    Returns the number of rows kept, and of those left out by each step.
     """
     if settings.local_labels:
         raise InputError("`local_labels=True` goes with `out`; a list of ids has no labels")
@@ -88,10 +88,10 @@ def filter_to_ids(dataset: Path, out: Path, settings: FilterSettings, overwrite:
 
 
 def filter_to_dataset(dataset: Path, out: Path, settings: FilterSettings, workers: int) -> dict[str, int]:
-    """Write the rows that a filter keeps as a dataset folder, whole or not at all.
+    """Write the rows that a filter keeps as a dataset folder, as a whole or not at all.
 
-    It names its parent by the SHA-256 of the parent's manifest, and has the parent's outcomes, in which the rows left
-    out are `filtered`. Returns the number of rows kept, and left out by each step.
+    Its manifest names the parent by the SHA-256 of the parent's manifest. Its outcomes are those of the parent; rows
+    that were left out are `filtered`. Returns the number of rows kept, and of those left out by each step.
     """
     check_dataset_output(out, [dataset, *settings.files()])
     with replacing_folder(out) as folder, unchanged(dataset):
@@ -115,12 +115,12 @@ def filter_to_dataset(dataset: Path, out: Path, settings: FilterSettings, worker
 _WNID_LENGTH = 9
 _ROWS_AT_ONCE = 20_000  # of a few short columns
 _OUTCOMES = [Outcome.KEPT.value, Outcome.DENIED.value, Outcome.FILTERED.value]
-_WHY = [None, None, *STEPS[DENIED + 1 :]]  # why one is denied stands on the list
+_WHY = [None, None, *STEPS[DENIED + 1 :]]  # the denylist has the reason
 
 
 @dataclass(frozen=True)
 class _Child:
-    """A dataset that is being made of another one."""
+    """A dataset that is being written from another one."""
 
     dataset: Path
     folder: Path
@@ -129,7 +129,7 @@ class _Child:
     local_labels: bool
 
     def jobs(self, raw: bool) -> Iterator[CopyJob]:
-        """The shards of one config, in row groups of their own size, as packaging would make them."""
+        """Yield the shards of one config, with row groups as packaging would make them."""
         rows, classes = self.selection.rows(), self._classes()
         parents = parent_shards(self.dataset, self.parent.shards("raw" if raw else "data"))
         sizes = row_sizes(parents, rows)
@@ -143,7 +143,7 @@ class _Child:
             yield CopyJob(needed, self.folder, shard_name(raw, number, len(shards)), schema, groups, part)
 
     def _classes(self) -> dict[str, int]:
-        """The number of rows of each class that has any, in the order of the rows."""
+        """Return the number of rows of each class that has any, in the order of the rows."""
         found: Counter[str] = Counter()
         for ids in self.selection.kept_ids():
             counted = pc.utf8_slice_codeunits(ids, 0, _WNID_LENGTH).value_counts()
@@ -154,7 +154,7 @@ class _Child:
 
     def _schema(self, parent: Path) -> pa.Schema:
         schema = read_schema(parent)
-        # Labels that are local already would else have classes that are no longer there.
+        # Labels that are already local would otherwise name classes without rows.
         local = self.local_labels or local_labels(schema) is not None
         return with_local_labels(schema, sorted(self._classes())) if local else schema
 
@@ -170,7 +170,7 @@ def _written(jobs: list[CopyJob], rows: int, workers: int) -> Iterator[ShardFile
 
 
 def _write_outcomes(dataset: Path, folder: Path, selection: Selection) -> None:
-    """The parent's outcomes, with the rows that were left out as such."""
+    """Write the outcomes of the parent, changed for the rows that were left out."""
     parent = [dataset / OUTCOMES_FILE]
     rows = _ended(read_files(parent, _ROWS_AT_ONCE), selection)
     others = (batch.filter(pc.invert(_was_kept(batch))) for batch in read_files(parent, _ROWS_AT_ONCE))
@@ -178,7 +178,7 @@ def _write_outcomes(dataset: Path, folder: Path, selection: Selection) -> None:
 
 
 def _ended(batches: Iterable[pa.RecordBatch], selection: Selection) -> Iterator[pa.Table]:
-    """The outcomes of the parent's rows, which stand in the order of the rows."""
+    """Yield the outcomes of the parent's rows, in the order of the rows."""
     start = 0
     for batch in batches:
         rows = batch.filter(_was_kept(batch))
@@ -200,7 +200,7 @@ def _was_kept(batch: pa.RecordBatch) -> pa.Array:
 
 
 def format_counts(counts: Mapping[str, Any]) -> str:
-    """What a filter did, as a text table.
+    """Return the numbers of rows kept and left out, as a text table.
 
     >>> print(format_counts({"kept": 12, "condition": 1200}))
     kept                      12

@@ -1,4 +1,4 @@
-"""Which rows of a dataset a filter keeps, and which step left each of the others out."""
+"""Selecting the rows of a dataset that a filter keeps, and the step that left out each other row."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Selection:
-    """For every row of a dataset how it ended, as its place in `STEPS`; and why those denied are, by row.
+    """The result of a filter: for every row its index in `STEPS`, and for denied rows the reason.
 
-    A dataset may have millions of rows, so their ids are not held.
+    Ids are not held in memory, because a dataset may have millions of rows.
     """
 
     shards: Sequence[str]
@@ -44,26 +44,26 @@ class Selection:
 
     @property
     def kept(self) -> int:
-        """The number of rows that stay."""
+        """Return the number of kept rows."""
         return int(np.count_nonzero(self.ended == KEPT))
 
     def rows(self) -> npt.NDArray[np.int64]:
-        """The numbers of the rows that stay."""
+        """Return the row numbers of the kept rows."""
         return np.flatnonzero(self.ended == KEPT)
 
     def kept_ids(self) -> Iterator[pa.Array]:
-        """The ids of the rows that stay, sorted, some at a time."""
+        """Yield the ids of the kept rows, sorted, in batches."""
         for start, ids in _ids(self.shards):
             yield ids.filter(pa.array(self.ended[start : start + len(ids)] == KEPT))
 
     def counts(self) -> dict[str, int]:
-        """The number of rows kept, denied, and left out by each step."""
+        """Return the number of rows kept, denied, and left out by each step."""
         found = np.bincount(self.ended, minlength=len(STEPS))
         return {name: int(count) for name, count in zip(STEPS, found, strict=True) if count}
 
 
 def select(dataset: Path, settings: FilterSettings) -> Selection:
-    """Apply a filter in its order: denylist, condition, ids, trim-tail, like, per-class, sample.
+    """Apply a filter, always in this order: denylist, condition, ids, trim-tail, like, per-class, sample.
 
     Raises InputError if no row is left.
     """
@@ -98,7 +98,7 @@ def _leave_out(ended: npt.NDArray[np.int8], rows: Flags, step: str) -> None:
 
 
 def _ids(shards: Sequence[str]) -> Iterator[tuple[int, pa.Array]]:
-    """The ids in their order, with the number of the first one."""
+    """Yield the ids in order, in batches, each with the row number of its first id."""
     start = 0
     for batch in read_files(shards, columns=["image_id"]):
         yield start, batch["image_id"]
@@ -106,17 +106,17 @@ def _ids(shards: Sequence[str]) -> Iterator[tuple[int, pa.Array]]:
 
 
 def _passing(parquet: pads.FileSystemDataset, condition: pc.Expression, rows: int, bar: Bar) -> Flags:
-    """Whether each row passes; row groups whose statistics rule it out are not read."""
+    """Return a mask of the rows that pass; row groups that cannot have any, by their statistics, are not read."""
     flags = np.zeros(rows, bool)
     start = 0
     for shard in map(reopen, parquet.files):
-        # Made anew, since a fragment keeps its footer: those of millions of rows add up.
+        # A new fragment for each shard, because a fragment keeps its footer, and many footers add up.
         with reading(shard):
             (fragment,) = of_shards([shard]).get_fragments()
             possible = {group.id for group in fragment.subset(condition).row_groups}
             for group in fragment.row_groups:
                 if group.id in possible:
-                    # One group at a time, since a scanner does not say which rows it left out.
+                    # One group at a time, because a scanner does not report which rows it left out.
                     found = fragment.subset(row_group_ids=[group.id]).to_table(
                         schema=parquet.schema, columns={"keep": condition}
                     )
@@ -141,7 +141,7 @@ def _denied(shards: Sequence[str], deny: Path | None) -> dict[int, str]:
 
 
 def _sample(selection: Selection, sampling: Sampling) -> None:
-    """Leave out what a sample does not take; the ids of what is left by then are held, as text."""
+    """Leave out the rows that are not sampled; the ids of the remaining rows are held in memory."""
     rows = selection.rows()
     before = [image_id for ids in selection.kept_ids() for image_id in ids.to_pylist()]
     left_out = choose(before, sampling)

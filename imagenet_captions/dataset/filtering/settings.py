@@ -1,4 +1,4 @@
-"""What a filter keeps: flags, joined into one condition, and what is sampled of the rest."""
+"""The settings of a filter: conditions on rows, and the sampling of the rows that meet them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class RowConditions:
     """The conditions that a row must meet to be kept.
 
-    Several classes, lists (also beside classes), languages or licences: any of them. Everything else: all of it.
+    Of several classes and lists, languages or licenses a row must match one. Everything else must hold together.
     """
 
     classes: Sequence[str] = ()
@@ -42,7 +42,7 @@ class RowConditions:
     val_fraction: float = 0.1
 
     def condition(self, among: ClassSet = ClassSet.ILSVRC2012) -> Expression | None:
-        """All of it as one condition, on a dataset with these classes; None if nothing is asked for."""
+        """Return one condition for a dataset with these classes; None if nothing is asked for."""
         parts: list[Expression] = []
         if self.classes or self.lists:
             some = [filters.in_list(name) for name in self.lists]
@@ -60,7 +60,7 @@ class RowConditions:
 
 @dataclass(frozen=True)
 class FilterSettings:
-    """All of a filter: the condition, ids that a file names, and what is taken of the rest."""
+    """The settings of a filter: the condition, a file of ids, a denylist, and the sampling of the remaining rows."""
 
     wanted: RowConditions = field(default_factory=RowConditions)
     ids: Path | None = None
@@ -80,7 +80,7 @@ class FilterSettings:
         return reduce(and_, parts) if parts else None
 
     def sampling(self, among: ClassSet = ClassSet.ILSVRC2012) -> Sampling:
-        """What is taken of a dataset with these classes, with the files read."""
+        """Return the sampling for a dataset with these classes; the files are read."""
         return Sampling(
             trim_tail=None if self.trim_tail is None else TailTrim.parse(self.trim_tail),
             like=None if self.like is None else read_counts(self.like, among),
@@ -90,12 +90,12 @@ class FilterSettings:
         )
 
     def files(self) -> list[Path]:
-        """The files that it reads."""
+        """Return the files that the filter reads."""
         lists = [place(name) for name in self.wanted.lists if name not in list_names()]
         return [path for path in (*lists, self.ids, self.like, self.deny) if path is not None]
 
     def as_given(self) -> dict[str, Any]:
-        """The settings that were given, for the record; files by their SHA-256, since a path is another elsewhere."""
+        """Return the given settings for the record; a file is named by its SHA-256, because its path says nothing."""
         given: dict[str, Any] = {
             "class": list(self.wanted.classes),
             "class-list": [name if name in list_names() else _digest(place(name)) for name in self.wanted.lists],
@@ -122,18 +122,18 @@ class FilterSettings:
 
 
 def read_ids(path: Path) -> frozenset[str]:
-    """The image ids in a text file, one a line in any of the forms that `image_ids.image_id` knows."""
+    """Read a text file with one image id per line, in any form that `image_ids.image_id` knows."""
     try:
         lines = require_file(path, "the file of ids").read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError:
-        raise InputError(f"{path} is no text file; give one with an image id a line") from None
+        raise InputError(f"{path} is not a text file; give one with an image id per line") from None
     found = set()
     for number, line in enumerate(lines, 1):
         if line.strip():
             canonical = image_id(line.strip())
             if canonical is None:
                 raise InputError(
-                    f"{path}, line {number}: {quoted(line)} is no image id; give one such as n01440764_10026"
+                    f"{path}, line {number}: {quoted(line)} is not an image id; give one such as n01440764_10026"
                 )
             found.add(canonical)
     if not found:
