@@ -3,7 +3,7 @@
 Every stage reads a plain Parquet file and writes one, plus a file of what it dropped and why beside it:
 
     matches.parquet    MATCHES     an image id and the Flickr photo it came from
-    captions.parquet   CAPTIONS    a dataset row without its image, cleaned and raw texts side by side
+    captions.parquet   CAPTIONS    a dataset row without its image: cleaned texts beside the raw ones
     X.outcomes.parquet OUTCOMES    what has been dropped up to and including the stage that wrote X.parquet (`outcomes`)
 
 Every source (a published release, a crawl, YFCC100M) yields RAW batches through the `RawSource` protocol.
@@ -18,14 +18,14 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-# What matching leaves: one row an image id that has a Flickr photo.
+# What matching writes: one row for each image id that has a Flickr photo.
 MATCHES = pa.schema(
     [
         pa.field("image_id", pa.string(), nullable=False),  # n01440764_10026
         pa.field("wnid", pa.string(), nullable=False),
-        pa.field("photo_id", pa.string(), nullable=False),  # text: ids exceed 2^32
+        pa.field("photo_id", pa.string(), nullable=False),  # text, because ids exceed 2^32
         pa.field("url", pa.string(), nullable=False),  # the address that the photo id was read from
-        pa.field("detail", pa.string()),  # other addresses that the lists have for this id
+        pa.field("detail", pa.string()),  # other addresses of this id in the lists
     ]
 )
 
@@ -50,9 +50,9 @@ _PROVENANCE = [
     pa.field("retrieved_at", pa.timestamp("s", tz="UTC")),
 ]
 PROVENANCE_COLUMNS = tuple(field.name for field in _PROVENANCE)
-_DETAIL = [pa.field("detail", pa.string())]  # a remark that goes to the row's outcome, not into the dataset
+_DETAIL = [pa.field("detail", pa.string())]  # a remark for the row's outcome; the dataset does not have it
 
-# What every source yields: texts exactly as the source gave them.
+# What every source yields: the texts exactly as the source gave them.
 RAW = pa.schema(_IDENTITY + _TEXTS + _PROVENANCE + _DETAIL)
 
 _OF_PHOTO = (
@@ -60,7 +60,7 @@ _OF_PHOTO = (
     "photo_page", "detail",
 )  # fmt: skip
 
-# What `extract-yfcc` leaves: one row a photo, with the columns of a raw record, and whether it is a video.
+# What `extract-yfcc` writes: one row for each photo, with columns of a raw record and whether it is a video.
 PHOTOS = pa.schema([RAW.field(name) for name in _OF_PHOTO] + [pa.field("is_video", pa.bool_(), nullable=False)])
 
 # A dataset row without its image, in the order of the dataset's columns.
@@ -80,7 +80,7 @@ ROW = pa.schema(
         # "" for none. So "names label 5" is `pc.match_substring(pc.field("mentions"), " 5 ")`, exact, in any reader
         # that takes Arrow expressions; they have no way to ask whether a list contains a value.
         pa.field("mentions", pa.string(), nullable=False),
-        pa.field("names_class", pa.bool_(), nullable=False),  # whether its own label is among them
+        pa.field("names_class", pa.bool_(), nullable=False),  # whether the row's own label is among them
     ]
 )
 
@@ -89,39 +89,39 @@ _MADE = frozenset({"caption", "language", "language_score", "mentions", "names_c
 # The rows of the dataset's second config: the texts as the source gave them.
 RAW_ROW = pa.schema([field for field in ROW if field.name not in _MADE])
 
-# What cleaning leaves: ROW, the raw texts, and the remark for the outcome; sorted by (wnid, image_id).
+# What cleaning writes: ROW, the raw texts, and the remark for the outcome; sorted by (wnid, image_id).
 CAPTIONS = pa.schema([*ROW, *[field.with_name("raw_" + field.name) for field in _TEXTS], *_DETAIL])
 
 _METADATA_KEY = b"imagenet_captions"
 
 
 class RawSource(Protocol):
-    """Where raw records come from: a release file, a crawl, YFCC100M metadata."""
+    """A source of raw records: a release file, a crawl, or YFCC100M metadata."""
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield RAW batches of at most a few thousand rows; ids may repeat and stand in any order."""
+        """Yield RAW batches of at most a few thousand rows; ids may repeat and come in any order."""
         ...
 
     def drops(self) -> Iterator[pa.RecordBatch]:
-        """Yield OUTCOMES batches of what did not become a record; complete once `batches` is used up."""
+        """Yield OUTCOMES batches of the inputs without a record; they are complete after `batches` has ended."""
         ...
 
     def files(self) -> list[Path]:
-        """The files that it reads, which no output may replace."""
+        """Return the files that the source reads, which no output may replace."""
         ...
 
     def inputs(self) -> dict[str, str]:
-        """Digest of every input by its role, such as {"release": "<sha256>"}."""
+        """Return the digest of every input by its role, such as {"release": "<sha256>"}."""
         ...
 
 
 def with_provenance(schema: pa.Schema, provenance: Mapping[str, Any]) -> pa.Schema:
-    """The schema with inputs and settings in its metadata, so that they travel with the file."""
+    """Return the schema with inputs and settings in its metadata, so that a file has them."""
     text = json.dumps(provenance, sort_keys=True, ensure_ascii=False)
     return schema.with_metadata({**(schema.metadata or {}), _METADATA_KEY: text.encode()})
 
 
 def provenance(schema: pa.Schema) -> dict[str, Any]:
-    """Inputs and settings that `with_provenance` put into a file's schema; {} for a file of another origin."""
+    """Return the inputs and settings that `with_provenance` put into a schema; {} for other files."""
     found: dict[str, Any] = json.loads((schema.metadata or {}).get(_METADATA_KEY, b"{}"))
     return found

@@ -60,9 +60,9 @@ class Sampling:
         if self.per_class is not None and self.per_class < 1:
             raise InputError(f"`per_class` must be at least 1, not {self.per_class}")
         if isinstance(self.sample, int) and self.sample < 1:
-            raise InputError(f"`sample` {self.sample} is not possible; give 1 row or more, or a share such as 0.1")
+            raise InputError(f"`sample` must be at least 1 row, or a share such as 0.1, not {self.sample}")
         if isinstance(self.sample, float) and not 0 < self.sample <= 1:
-            raise InputError(f"`sample` {self.sample} is not possible; a share is above 0 and at most 1.0")
+            raise InputError(f"`sample` must be a share above 0 and at most 1.0, not {self.sample}")
 
 
 def parse_sample(text: str) -> int | float:
@@ -75,7 +75,7 @@ def parse_sample(text: str) -> int | float:
         return float(text) if "." in text else int(text)
     except ValueError:
         raise InputError(
-            f"`sample` {quoted(text)} is not possible; give a number of rows such as 1000, or a share such as 0.1"
+            f"`sample` must be a number of rows such as 1000, or a share such as 0.1, not {quoted(text)}"
         ) from None
 
 

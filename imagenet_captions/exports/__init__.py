@@ -1,4 +1,4 @@
-"""A dataset in the forms that other tools read."""
+"""Exports of a dataset in the formats of other tools."""
 
 from __future__ import annotations
 

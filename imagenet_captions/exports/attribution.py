@@ -1,4 +1,4 @@
-"""Whose photo is it: owner, page, licence and the day on which Flickr was asked, as CSV or Markdown."""
+"""The attribution export: each photo's owner, page, license and day of retrieval, as CSV or Markdown."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ on the day given; a photographer may have changed them since.
 """
 _BY_ID = {license.id: license for license in LICENSES}
 _SPACES = "[\t-\r\x1c-\x1f\x85\u2028\u2029]+"
-# Control characters, direction marks and other invisible ones; the joiners of emoji, Persian and Indic names stay.
+# Control characters, direction marks and other invisible ones. The joiners of emoji, Persian and Indic names stay.
 _INVISIBLE = "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0001]"
-_FORMULA = "^[=+@-]"  # a tab or a carriage return in front is gone by then
-# Everything that Markdown or HTML could read as more than text.
+_FORMULA = "^[=+@-]"  # tabs and carriage returns are removed before
+# Everything that Markdown or HTML could read as markup.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+.!|~$:@^=/-])")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 _SAFE_PAGE = re.compile(r"https?://[A-Za-z0-9._~/@%-]+")
 
 
 def write_attribution(job: Job, path: Path, markdown: bool) -> None:
-    """Write one row a photo; what is not known is "unknown", and counted.
+    """Write one row per photo; unknown values are written as "unknown", and unknown owners are counted.
 
-    Raises InputError for a dataset that knows nobody: a release names no photographer.
+    Raises InputError for a dataset without any owner, such as one from a release, which names no photographers.
     """
     table = _visible(job.read(_COLUMNS))
     nobody = pc.and_(pc.is_null(table["owner"]), pc.is_null(table["photo_page"]))
@@ -62,7 +62,7 @@ def write_attribution(job: Job, path: Path, markdown: bool) -> None:
 
 
 def _visible(table: pa.Table) -> pa.Table:
-    """The table with what can be seen of its texts: a name must not turn around the text that follows it."""
+    """Return the table without invisible characters; some of them would reverse the text that follows a name."""
     for at, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
             folded = pc.replace_substring_regex(table[at], _SPACES, " ")
@@ -91,7 +91,7 @@ def _write_csv(job: Job, table: pa.Table, path: Path) -> None:
 
 
 def _guarded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Texts of which a spreadsheet computes none; an apostrophe in front makes text of a formula."""
+    """Return the texts with an apostrophe before each that a spreadsheet would run as a formula."""
     filled = pc.if_else(pc.equal(column, ""), UNKNOWN, column)
     guard = pc.if_else(pc.match_substring_regex(filled, _FORMULA), "'", "")
     return pc.binary_join_element_wise(guard, filled, "")
@@ -114,7 +114,7 @@ def _markdown_rows(table: pa.Table) -> Iterator[str]:
 
 
 def escape(text: str) -> str:
-    r"""A text as Markdown shows it as it is, on one line.
+    r"""Return a text escaped for Markdown, on one line.
 
     >>> escape("<script> *a|b*")
     '&lt;script&gt; \\*a\\|b\\*'
@@ -124,7 +124,7 @@ def escape(text: str) -> str:
 
 
 def link(text: str, address: str) -> str:
-    """A link, or the bare text of an address that could be more than one.
+    """Return a Markdown link, or only the escaped address if it could hold markup or a script.
 
     >>> link("photo", "https://www.flickr.com/photos/1@N00/2/"), link("photo", "javascript:alert(1)")
     ('[photo](<https://www.flickr.com/photos/1@N00/2/>)', 'javascript\\\\:alert\\\\(1\\\\)')

@@ -1,8 +1,8 @@
-"""CSV and TSV that pandas, with its defaults, reads back as the text that was written.
+"""Writing CSV and TSV that pandas, with its defaults, reads back as the text that was written.
 
-What has to be seen to (pandas 2 and 3, `read_csv(path, sep=sep)`): a quote at the start of a field opens a quoted one;
-a bare carriage return ends a row; some words are taken for missing values, quoted or not; and a column, or a stretch
-of 262,144 rows at whose end nothing but numbers remains, becomes numbers: "0042" comes back as 42.
+pandas 2 and 3 (`read_csv(path, sep=sep)`) change some texts. A quote at the start of a field opens a quoted field. A
+bare carriage return ends a row. Some words are read as missing values, quoted or not. A column of numbers, or a block
+of 262,144 rows that ends with numbers only, is read as numbers: "0042" comes back as 42.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
 
-# What pandas takes for missing; "" is dropped before it comes here.
+# What pandas reads as missing; empty texts are dropped earlier.
 _MISSING = (
     *("NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NULL", "null", "None"),
     *("NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
 )
-# More than pandas takes for a number or a truth value, never less. For RE2.
+# Matches every text that pandas reads as a number or a truth value, and some more. For RE2.
 _NUMBER = (
     r"(?i)^\s*(?:[-+]?(?:[0-9]+\.?[0-9]*(?:e[-+]?[0-9]*)?|\.[0-9]*(?:e[-+]?[0-9]*)?|inf(?:inity)?|nan)|true|false)\s*$"
 )
-_LONGEST_RUN = 1000  # far below the rows that pandas guesses the type from at once
+_LONGEST_RUN = 1000  # far below the size of the blocks whose type pandas guesses
 _SPACES = r" *[\t\n\v\f\r][ \t\n\v\f\r]*"
 _NO_BREAK_SPACE = "\u00a0"
 _ROWS_AT_ONCE = 65536
@@ -35,18 +35,17 @@ _ROWS_AT_ONCE = 65536
 
 @dataclass(frozen=True)
 class Protected:
-    """A column whose texts come back as texts, and how many of them got white space at their end for that."""
+    """A column that pandas reads back as text, and the number of texts that got white space at their end for it."""
 
     column: pa.ChunkedArray
     marked: int
 
 
 def protect(column: pa.ChunkedArray) -> Protected:
-    """Fold white space, and keep pandas from taking texts for missing values or numbers.
+    """Fold white space, and protect texts that pandas would read as missing values or numbers.
 
-    A text such as "NA" gets a blank behind it. Texts that look like numbers stay as they are among others; where only
-    such ones stand together at the end, or a thousand of them in a row, one gets a no-break space, which is enough
-    (a blank is not: pandas reads through it).
+    A text such as "NA" gets a blank at its end. Texts that look like numbers are safe among other texts. In a run of
+    them at the end of the column, or of a thousand of them, one gets a no-break space; pandas would ignore a blank.
     """
     folded = pc.utf8_trim(pc.replace_substring_regex(column, _SPACES, " "), " ")
     missing = pc.is_in(folded, value_set=pa.array(_MISSING, pa.string()))
@@ -57,7 +56,7 @@ def protect(column: pa.ChunkedArray) -> Protected:
 
 
 def _told_as_numbers(like_numbers: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Which of the texts that look like numbers have to be marked."""
+    """Return a mask of the texts that need a mark, among those that look like numbers."""
     places = np.arange(len(like_numbers))
     before = np.maximum.accumulate(np.where(like_numbers, -1, places))
     told: npt.NDArray[np.bool_] = like_numbers & ((places - before) % _LONGEST_RUN == 0)
@@ -67,7 +66,7 @@ def _told_as_numbers(like_numbers: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool
 
 
 def write_delimited(path: Path, columns: Mapping[str, pa.ChunkedArray], separator: str) -> None:
-    """Write columns of text, with quotes only where they are needed."""
+    """Write columns of text; a field is quoted only if it must be."""
     table = pa.table(dict(columns))
     with path.open("wb") as opened:
         opened.write((separator.join(columns) + "\n").encode())
@@ -78,7 +77,7 @@ def write_delimited(path: Path, columns: Mapping[str, pa.ChunkedArray], separato
 
 
 def verify_delimited(path: Path, columns: Mapping[str, pa.ChunkedArray], separator: str) -> None:
-    """Read the file as its users do and compare; InputError if anything comes back otherwise."""
+    """Read the file with pandas and compare. Raises InputError if any text differs."""
     import pandas as pd
 
     read = pd.read_csv(path, sep=separator)
@@ -103,6 +102,6 @@ def _quoted(column: pa.Array, separator: str) -> pa.Array:
 
 
 def _bytes_of(lines: pa.Array) -> memoryview:
-    """The texts of an array, one behind the other, as they lie in memory."""
+    """Return the concatenated texts of an array, without a copy."""
     ends = np.frombuffer(lines.buffers()[1], np.int32)[lines.offset : lines.offset + len(lines) + 1]
     return memoryview(lines.buffers()[2])[int(ends[0]) : int(ends[-1])]

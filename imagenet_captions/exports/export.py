@@ -1,4 +1,4 @@
-"""Write a dataset in another tool's form, whole or not at all, and say beside it what it is."""
+"""Exporting a dataset in the format of another tool, as a whole or not at all, with a receipt beside it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _MEANINGS = {
 
 @dataclass(frozen=True)
 class Exported:
-    """How the dataset's rows ended; see the meanings in its text."""
+    """The numbers of rows that were exported or left out; `str` gives a table with their meanings."""
 
     counts: Mapping[str, int]
 
@@ -64,11 +64,14 @@ class Exported:
 
 
 def export(dataset: str | Path, out: str | Path, settings: ExportSettings, overwrite: bool = False) -> Exported:
-    """Write `out`, a file or for a WebDataset a folder, and its receipt `out`.json.
+    """Write a dataset in the format of another tool to `out`, and its receipt to `out`.json.
 
-    The same dataset, images and settings give the same bytes. An earlier export is replaced. Anything else that is
-    there is refused, and so is a place inside the dataset or the images; `overwrite` allows a file of something else.
-    Raises InputError, with nothing written.
+        ic.export("imagenet-captions", "train.tsv", ic.ExportSettings("open-clip-csv"))
+
+
+    `out` becomes a file, or for a WebDataset a folder. The same dataset, images and settings give the same bytes. An
+    earlier export is replaced. Raises InputError, and writes nothing, if `out` lies inside the dataset or the images,
+    or is anything else than an export; `overwrite` allows replacing another file.
     """
     dataset, out = place(dataset), place(out)
     inputs, receipt = [dataset, settings.images, settings.deny.file], receipt_path(out)
@@ -109,8 +112,8 @@ def _attribution(out: Path) -> Callable[[Job, Path], None]:
 
 
 def _mark_unfinished(receipt: Path) -> None:
-    """Say in the receipt of an exported folder that its files are about to take their place.
+    """Mark the receipt of an exported folder as unfinished, just before the files are moved into place.
 
-    So a killed run leaves nothing that the next one would refuse, nor anything that passes for whole.
+    So what a killed run leaves is accepted by the next run, and no reader takes it for whole.
     """
     write_json(receipt, {"format": FORMAT, "version": VERSION, "unfinished": True})

@@ -1,4 +1,4 @@
-"""The images that a dataset itself holds, where they can be read one by one in any order."""
+"""Byte ranges of the images inside a dataset, so that they can be read one by one in any order."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _COLUMN = "image.bytes"
 
 
 def byte_ranges_in_shards(shards: Sequence[Path]) -> dict[str, ByteRange]:
-    """Where in a dataset's shards the bytes of each image lie, by image id.
+    """Return the byte range of each image in the shards of a dataset, by image id.
 
-    A shuffled order would otherwise decode a row group of hundreds of images for each one, or copy all of them first.
+    In a shuffled order every image would otherwise cost the decoding of a row group with hundreds of them.
     Raises InputError for shards that this package did not write.
     """
     ranges: dict[str, ByteRange] = {}
@@ -38,7 +38,7 @@ def byte_ranges_in_shards(shards: Sequence[Path]) -> dict[str, ByteRange]:
 
 
 def _ids_with_image(shard: Path) -> list[str]:
-    """Return the ids of the rows that have an image: those that have its name."""
+    """Return the ids of the rows that have an image, which are those with the name of one."""
     ids: list[str] = []
     for rows in read_files([shard], columns=["image_id", "image.path"]):
         ids += rows.filter(pc.struct_field(rows["image"], "path").is_valid())["image_id"].to_pylist()

@@ -1,4 +1,4 @@
-"""The published file's own form: a JSON list of filename, wnid, title, description and tags."""
+"""The export in the format of the published file: a JSON list of filename, wnid, title, description and tags."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROWS_AT_ONCE = 10_000
 
 
 def write_release(job: Job, path: Path) -> None:
-    """Write the texts as the source gave them (the `raw` config), an entry a line, and read the file back."""
+    """Write the texts of the `raw` config, one entry per line, and read the file back."""
     table = job.read(_COLUMNS, "raw")
     with path.open("w", encoding="utf-8", newline="\n") as opened:
         before = "[\n"
@@ -38,7 +38,7 @@ def _entries(table: pa.Table) -> Iterator[dict[str, Any]]:
 
 def _reads_back(path: Path, table: pa.Table) -> bool:
     collecting = gc.isenabled()
-    gc.disable()  # 70 % of json.load's time on such a file is the search for cycles, of which there are none
+    gc.disable()  # garbage collection takes 70 % of json.load's time on such a file and finds nothing
     try:
         with path.open(encoding="utf-8") as opened:
             found = json.load(opened)

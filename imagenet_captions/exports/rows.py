@@ -1,4 +1,4 @@
-"""The rows of a dataset that an export takes, with the captions that it wants."""
+"""The rows of a dataset that an export writes, with the captions that its settings ask for."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TEMPLATE_COLUMNS = ("image_id", "title", "tags", "description")
 
 @dataclass(frozen=True)
 class Job:
-    """One export: the dataset, how it is wanted, and how its rows ended."""
+    """One export: the dataset, the settings, and the numbers of rows written and left out."""
 
     dataset: Path
     manifest: Manifest
@@ -38,7 +38,7 @@ class Job:
     counts: Counter[str] = field(default_factory=Counter)
 
     def read(self, columns: Sequence[str], config: str = "data") -> pa.Table:
-        """Columns of the rows that are not denied, in the dataset's order."""
+        """Read columns of the rows that are not denied, in the order of the dataset."""
         deny = self.settings.deny
         wanted = list(dict.fromkeys([*columns, *(_DENIED_BY if deny else ())]))
         shards = shard_files(self.dataset, config)
@@ -52,9 +52,9 @@ class Job:
         return self._filled(kept).select(list(columns))
 
     def read_captioned(self, columns: Sequence[str], empty_too: bool = False) -> pa.Table:
-        """The same, with the captions that are wanted, and without the rows that have none.
+        """Read columns and the captions that the settings ask for, without rows that have none.
 
-        With `empty_too` an empty caption stays if the template says so.
+        With `empty_too`, rows with an empty caption stay if the template keeps them.
         """
         template = self.settings.caption
         needed = ("caption",) if template is None else _TEMPLATE_COLUMNS
@@ -75,12 +75,12 @@ class Job:
         return self._filled(table).select(list(dict.fromkeys([*columns, "caption"])))
 
     def count(self, name: str, number: int) -> None:
-        """Count rows that ended so; what did not happen is not named."""
+        """Add to a count; counts of zero are not listed."""
         if number:
             self.counts[name] += number
 
     def locate(self, table: pa.Table, images: Path, scratch: Path) -> Located:
-        """Where the rows' images lie; `table` has image_id, wnid and photo_id."""
+        """Find the images of the rows; `table` has image_id, wnid and photo_id."""
         keys = Keys(*(table[name].to_pylist() for name in ("image_id", "wnid", "photo_id")))
         located = locate(keys, open_images(images), scratch)
         self.count("no_image", len(located.missing))

@@ -1,4 +1,4 @@
-"""What an export is told."""
+"""The settings of an export."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ OPEN_CLIP_CSV, WEBDATASET, SLIM, ATTRIBUTION, RELEASE_JSON = TARGETS = (
     "attribution",
     "release-json",
 )
-SAMPLES_A_SHARD = 1000  # open_clip's advice
+SAMPLES_A_SHARD = 1000  # as open_clip advises
 
-# Which settings mean something for which target; any other is refused, since it would do nothing.
+# The targets that use a setting. For other targets it is refused, because it would have no effect.
 _WITH = {
     "images": (OPEN_CLIP_CSV, WEBDATASET),
     "caption": (OPEN_CLIP_CSV, WEBDATASET, SLIM),
@@ -35,11 +35,11 @@ _WITH = {
 
 @dataclass(frozen=True)
 class ExportSettings:
-    """What to write, and of which rows; None leaves a choice to the target.
+    """The format, captions and images of an export; None means the default of the target.
 
-    Without `caption` the dataset's own captions are used. `images` is where the images lie: for open-clip-csv a folder
-    whose files are named in it, for webdataset any source, by default the dataset itself. `path_prefix` stands before
-    the files' names in place of that folder. `seed` sets the order of a WebDataset, `shard_size` the samples a shard.
+    Without `caption` the captions of the dataset are used. `images` is the place of the images: for open-clip-csv a
+    folder whose files the CSV names, for webdataset any source of images, by default the dataset itself. `path_prefix`
+    replaces that folder in the CSV. `seed` sets the order of a WebDataset, and `shard_size` the samples per shard.
     """
 
     to: str
@@ -66,12 +66,12 @@ class ExportSettings:
                 f"`engine='ray'` means nothing for `to={self.to!r}`, which is written in one piece; leave it out"
             )
         if self.path_prefix is not None:
-            refuse_secrets(self.path_prefix)  # it would stand in every line
+            refuse_secrets(self.path_prefix)  # it is written in every line
         if self.shard_size is not None and self.shard_size < 1:
             raise InputError(f"`shard_size` must be at least 1, not {self.shard_size}")
 
     def recorded(self, own_caption: str) -> dict[str, Any]:
-        """What stands in the receipt: everything that shows in the result, but for where the images lie."""
+        """Return the settings for the receipt: all that affect the result, except the place of the images."""
         told: dict[str, Any] = {"to": self.to, **self.deny.settings()}
         if self.to in _WITH["caption"]:
             told["caption"] = own_caption if self.caption is None else str(self.caption)

@@ -1,4 +1,4 @@
-"""The exports that are tables of text: open_clip's, the slim one, and attribution."""
+"""The exports that are tables of captions: open_clip's and the slim one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from imagenet_captions.storage.files import remove_tree
 
 
 def write_open_clip(job: Job, path: Path) -> None:
-    """Write open_clip's form: tab-separated `filepath` and `title`."""
+    """Write open_clip's CSV: `filepath` and `title`, separated by tabs."""
     table = job.read_captioned(["image_id", "wnid", "filename", "photo_id"])
     paths, captions = _file_paths(job, table, path), table["caption"]
     found = pc.is_valid(paths)
@@ -25,7 +25,7 @@ def write_open_clip(job: Job, path: Path) -> None:
 
 
 def write_slim(job: Job, path: Path) -> None:
-    """Write `filename,caption`: all that somebody who has ImageNet needs to use the same captions."""
+    """Write `filename,caption`, which is enough for users who have ImageNet."""
     table = job.read_captioned(["filename"])
     _write(job, path, {name: table[name] for name in ("filename", "caption")}, ",", ("caption",))
 
@@ -44,14 +44,14 @@ def _write(
 
 
 def _file_paths(job: Job, table: pa.Table, path: Path) -> pa.ChunkedArray:
-    """Where each row's image lies, null where the images given do not have it."""
+    """Return the path of each row's image, null if the given images do not have it."""
     images, prefix = job.settings.images, job.settings.path_prefix
     if images is None:
-        # As in an ILSVRC train folder; nothing is known about the files.
+        # As in an ILSVRC train folder; whether the files exist is not known.
         names = pc.binary_join_element_wise(table["wnid"], table["filename"], "/")
         return pc.binary_join_element_wise(_before(prefix or ""), names, "")
     if not isinstance(open_images(images), FolderImages):
-        raise InputError(f"open_clip's CSV names image files, and {images} is no folder of them; unpack it first")
+        raise InputError(f"open_clip's CSV names image files, and {images} is not a folder of them; unpack it first")
     scratch = path.with_name(path.name + ".scratch")
     scratch.mkdir(exist_ok=True)
     try:

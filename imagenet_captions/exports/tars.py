@@ -1,4 +1,4 @@
-"""The members of a WebDataset's tars: plain ustar, the same bytes for the same content."""
+"""Writing the tars of a WebDataset: plain ustar, with the same bytes for the same content."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 _BLOCK = 512
-_LARGEST = 8**11 - 1  # what the header's size field takes
+_LARGEST = 8**11 - 1  # the limit of the header's size field
 _AFTER_NAME = b"0000644\0" + b"0000000\0" * 2  # mode, owner, group
 _AFTER_SIZE = b"%011o\0" % 0  # the time
 _TYPE_AND_MAGIC = b"0" + bytes(100) + b"ustar\x0000"
@@ -17,9 +17,9 @@ _CONSTANT_SUM = sum(_AFTER_NAME + _AFTER_SIZE + b" " * 8 + _TYPE_AND_MAGIC)
 
 
 def header(name: bytes, size: int) -> bytes:
-    """The header of a file: readable by all, owned by nobody, from the beginning of time.
+    """Return the tar header of a file with mode 644, owner 0 and time 0.
 
-    `tarfile` takes ten times as long to make one, and a sample has four.
+    `tarfile` takes ten times as long, and a sample has four headers.
 
     >>> len(header(b"n01440764_10026.jpg", 123))
     512
@@ -32,10 +32,10 @@ def header(name: bytes, size: int) -> bytes:
 
 
 class TarWriter:
-    """A tar that is written member by member and knows its SHA-256."""
+    """A writer of a tar that computes its SHA-256."""
 
     def __init__(self, path: Path) -> None:
-        # "x": a worker that outlives its killed run for a moment must not write into the file of the next run.
+        # "x": a worker can outlive its killed run for a moment and must not write to the file of the next run.
         self._opened = path.open("xb", buffering=0)
         self._digest = hashlib.sha256()
 
@@ -48,7 +48,7 @@ class TarWriter:
         self._opened.close()
 
     def add(self, members: Sequence[tuple[str, Any]]) -> None:
-        """Write a sample: names and their bytes (anything with a buffer)."""
+        """Write the members of a sample: names and their bytes (anything with a buffer)."""
         parts = []
         for name, data in members:
             size = len(data)
@@ -56,7 +56,7 @@ class TarWriter:
         self._write(b"".join(parts))
 
     def hexdigest(self) -> str:
-        """SHA-256 of what was written."""
+        """Return the SHA-256 of the bytes written."""
         return self._digest.hexdigest()
 
     def _write(self, data: bytes) -> None:

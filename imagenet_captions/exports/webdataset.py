@@ -1,4 +1,4 @@
-"""WebDataset shards: an image, its caption, its label and all that is known of it, in the order of a seed."""
+"""The WebDataset export: tars of images, captions, labels and JSON, shuffled by a seed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _LICENSES = {license.id: license.name for license in LICENSES}
 
 @dataclass(frozen=True)
 class ShardJob:
-    """All that a worker needs to write a shard."""
+    """The task of a worker: one shard to write."""
 
     path: Path
     rows: pa.Table
@@ -48,7 +48,7 @@ class ShardJob:
 
 @dataclass(frozen=True)
 class Written:
-    """A shard that was written; `broken` counts the images that are none, and have no sample."""
+    """A written shard; `broken` counts the images that cannot be used and have no sample."""
 
     name: str
     sha256: str
@@ -59,7 +59,7 @@ class Written:
 def write_webdataset(job: Job, folder: Path) -> dict[str, str]:
     """Write the shards and sizes.json; return the SHA-256 of each.
 
-    Samples are shared out by chance that the seed and the images' ids alone decide.
+    The seed and the image ids alone decide the order of the samples.
     """
     with scratch_in(folder) as scratch:
         shards = _write_shards(job, folder, scratch)
@@ -91,7 +91,7 @@ def _write_shards(job: Job, folder: Path, scratch: Path) -> list[Written]:
 
 
 def _ranges(job: Job, table: pa.Table, scratch: Path) -> Sequence[ByteRange | None]:
-    """Where each row's image lies: in the images given, else in the dataset itself."""
+    """Return the byte range of each row's image, in the given images or else in the dataset itself."""
     if job.settings.images is not None:
         return job.locate(table, job.settings.images, scratch).ranges
     if not job.manifest.images:
@@ -105,7 +105,7 @@ def _ranges(job: Job, table: pa.Table, scratch: Path) -> Sequence[ByteRange | No
 
 
 def _order(job: Job, table: pa.Table, ranges: Sequence[ByteRange | None]) -> list[int]:
-    """The rows that have an image, in the order of the seed."""
+    """Return the rows that have an image, in the order of the seed."""
     seed = job.settings.seed or 0
     numbers = np.array([draw(seed, "order", image_id) for image_id in table["image_id"].to_pylist()], np.uint64)
     return [row for row in np.argsort(numbers, kind="stable").tolist() if ranges[row] is not None]
@@ -119,7 +119,7 @@ def _shard_job(
 
 
 def write_shard(job: ShardJob) -> Written:
-    """Write one tar; an image that cannot be used leaves no sample behind."""
+    """Write one tar; an image that cannot be used has no sample."""
     samples = broken = 0
     with new_file(job.path) as path, TarWriter(path) as tar, closing(ImageReader()) as reader:
         for start in range(0, len(job.ranges), _IMAGES_AT_ONCE):
@@ -137,7 +137,7 @@ def write_shard(job: ShardJob) -> Written:
 
 
 def _members(row: dict[str, Any], image: memoryview, ending: str) -> list[tuple[str, Any]]:
-    key = row["image_id"]  # has no dot: WebDataset's keys end at the first one
+    key = row["image_id"]  # has no dot, because a WebDataset key ends at the first dot
     return [
         (f"{key}.{ending}", image),
         (f"{key}.json", json.dumps(facts_of(row), ensure_ascii=False).encode()),
@@ -147,9 +147,9 @@ def _members(row: dict[str, Any], image: memoryview, ending: str) -> list[tuple[
 
 
 def facts_of(row: dict[str, Any]) -> dict[str, Any]:
-    """What a sample's JSON says: every text as a field of its own, tags joined, then the provenance.
+    """Return the values of a sample's JSON: each text as a field, the tags joined, and the provenance.
 
-    open_clip's `--json-text-key title;description` takes its captions from here.
+    open_clip's `--json-text-key title;description` reads captions from these fields.
     """
     facts = {name: value for name, value in row.items() if not isinstance(value, datetime)}
     facts["tags"] = " ".join(row["tags"])
@@ -159,9 +159,9 @@ def facts_of(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def ending_of(image: memoryview) -> str | None:
-    """The member's ending, from the bytes: readers go by it, and ImageNet has a PNG that is called JPEG.
+    """Return the file suffix for an image by its bytes, because ImageNet has a PNG that is called JPEG.
 
-    None for a form that open_clip's loader does not look for.
+    Returns None for a format that open_clip's loader does not read.
     """
     start = bytes(image[:12])
     if start.startswith(b"\xff\xd8"):

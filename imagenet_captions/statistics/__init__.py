@@ -1,1 +1,1 @@
-"""What is in a dataset: measured in one pass, and shown as text, Markdown, CSV and a page."""
+"""Statistics of a dataset: measured in one pass, and shown as text, Markdown, CSV or an HTML page."""

@@ -1,4 +1,4 @@
-"""Measure a dataset folder: the rows in one pass over the row groups, and how its inputs ended."""
+"""Measuring a dataset folder: its rows in one pass over the row groups, and its outcomes."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from imagenet_captions.storage.progress import Bar, progress
 
 
 class ImageHolder(Protocol):
-    """Images held outside the dataset, by image id or Flickr photo id."""
+    """Images outside the dataset, by image id or Flickr photo id."""
 
     @property
     def keys(self) -> pa.StringArray:
-        """The names of all of them, each once."""
+        """Return the names of all images, each once."""
         ...
 
     def read(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield those of these names; a name may come twice."""
+        """Yield the images of these names; a name may come twice."""
         ...
 
 
@@ -39,16 +39,16 @@ def stats(dataset: str | Path, images: str | Path | None = None) -> Stats:
         measured = ic.stats("imagenet-captions")
         measured.rows, measured.filled["title"], measured.languages["en"]
 
-    `images` is ImageNet as you have it: how many of its images have a caption is counted too. Raises InputError for a
-    folder that is not a dataset of ours.
+    `images` is ImageNet in any form that `package` takes; its images with and without a caption are counted too.
+    Raises InputError for a folder that is not a dataset of ours.
     """
     return collect(place(dataset), None if images is None else ImageIndex(place(images)))
 
 
 def collect(dataset: Path, images: ImageHolder | None = None) -> Stats:
-    """Measure a dataset, and with `images` how many of its rows have an image there.
+    """Measure a dataset, and with `images` count the rows that have an image there.
 
-    Raises InputError for a folder that is no dataset of ours.
+    Raises InputError for a folder that is not a dataset of ours.
     """
     columns = [*COLUMNS, "names_class", *(["image_id", "photo_id"] if images else ["image.path"])]
     keys = None if images is None else images.keys
@@ -68,7 +68,7 @@ def _counted(tables: Iterable[pa.Table], bar: Bar) -> Iterator[pa.Table]:
 
 
 def read_tables(files: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Yield row group by row group, in those of the columns that there are."""
+    """Yield the row groups of all files, with those of the columns that a file has."""
     for file in files:
         with parquet_file(file) as opened:
             known = {opened.schema.column(at).path.removesuffix(".list.element") for at in range(len(opened.schema))}

@@ -1,4 +1,4 @@
-"""A sample of a dataset's rows, spread over its classes, with small pictures."""
+"""The gallery of the HTML report: a sample of rows, spread over the classes, with small pictures."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PAGE = re.compile(r"https?://(?:www\.)?flickr\.com/[A-Za-z0-9@/_.%-]+")
 
 @dataclass(frozen=True)
 class Picture:
-    """A small JPEG, as the address that holds it."""
+    """A small JPEG, as a data URL."""
 
     uri: str
     width: int
@@ -47,7 +47,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Card:
-    """A row as the gallery shows it."""
+    """One row in the gallery."""
 
     image_id: str
     wnid: str
@@ -64,14 +64,14 @@ class Card:
 
     @property
     def alt(self) -> str:
-        """What stands for the picture where it is not seen."""
+        """Return the text shown in place of the picture."""
         return f"{self.class_name}: {self.title[:120]}" if self.title else f"Photo of class {self.class_name}"
 
 
 def gallery(dataset: Path, images: ImageHolder | None, count: int, thumbnails: Thumbnails) -> list[Card]:
-    """Choose rows by a hash of their ids, spread over the classes; only such with an image, if any has one.
+    """Choose rows by a hash of their ids, spread over the classes; only rows with an image, if any has one.
 
-    Which of them are shown with their photo, `thumbnails` says; the others say why not.
+    `thumbnails` decides which of them show their photo; the others show the reason.
     """
     files = shard_files(dataset)
     pictured = choose(_with_image(files, images), count)
@@ -84,9 +84,9 @@ def gallery(dataset: Path, images: ImageHolder | None, count: int, thumbnails: T
 
 
 def choose(image_ids: Iterable[str], count: int) -> list[str]:
-    """Choose ids sorted by class: first one of every class, then a second one, and so on.
+    """Choose from ids that are sorted by class: one of every class, then a second one, and so on.
 
-    Within a class, and within a round, a hash of the id decides, so the choice is the same everywhere.
+    A hash of the id decides the order within a class and within a round, so the choice is the same everywhere.
 
     >>> choose(["n01440764_1", "n01440764_2", "n01443537_7"], 2)
     ['n01440764_1', 'n01443537_7']
@@ -99,10 +99,10 @@ def choose(image_ids: Iterable[str], count: int) -> list[str]:
 
 
 def picture(data: bytes) -> Picture | None:
-    """Make a small picture; None of what is no usable image, or unpacks to one too large."""
+    """Return a small picture, or None for an image that cannot be decoded or is too large."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # a bound of our own follows
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit follows
             opened = Image.open(io.BytesIO(data))
         if opened.width * opened.height > _MOST_PIXELS:
             return None
@@ -154,7 +154,7 @@ def _pictures(files: Sequence[Path], rows: dict[str, dict[str, Any]], images: Im
 
 
 def _in_dataset(files: Sequence[Path], image_ids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield the images of these rows; of each row group only what comes before the last one wanted is read."""
+    """Yield the images of these rows; a row group is read up to the last wanted row."""
     wanted = pa.array(list(image_ids), pa.string())
     for file in files:
         with parquet_file(file) as opened:

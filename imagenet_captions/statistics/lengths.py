@@ -9,7 +9,7 @@ from functools import cached_property
 
 @dataclass(frozen=True)
 class Distribution:
-    """How often each number occurs.
+    """The number of occurrences of each whole number.
 
     >>> words = Distribution({1: 3, 2: 1, 7: 1})
     >>> words.total, words.mean, words.quantile(0.5), words.largest
@@ -20,21 +20,21 @@ class Distribution:
 
     @cached_property
     def total(self) -> int:
-        """How many numbers there are."""
+        """Return how many numbers there are."""
         return sum(self.counts.values())
 
     @property
     def mean(self) -> float:
-        """Their mean; 0 without any."""
+        """Return the mean; 0 if there are no numbers."""
         return sum(value * count for value, count in self.counts.items()) / self.total if self.total else 0.0
 
     @property
     def largest(self) -> int:
-        """The largest; 0 without any."""
+        """Return the largest number; 0 if there are none."""
         return max(self.counts, default=0)
 
     def quantile(self, share: float) -> float:
-        """The number below which a share of all lies, interpolated as numpy's percentile does; 0 without any."""
+        """Return a quantile, interpolated as in `numpy.quantile`; 0 if there are no numbers."""
         if not self.total:
             return 0.0
         place = share * (self.total - 1)
@@ -42,7 +42,7 @@ class Distribution:
         return low + (self._at(min(int(place) + 1, self.total - 1)) - low) * (place - int(place))
 
     def bins(self) -> tuple[Bin, ...]:
-        """The numbers in bins 0, 1, 2 to 3, 4 to 7 and so on, from the first to the last that has any.
+        """Return the bins 0, 1, 2 to 3, 4 to 7 and so on, from the first to the last that is not empty.
 
         >>> [(bin.label, bin.count) for bin in Distribution({1: 3, 2: 1, 7: 1}).bins()]
         [('1', 3), ('2 to 3', 1), ('4 to 7', 1)]
@@ -69,13 +69,13 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Bin:
-    """The numbers that take so many bits, and how many there are."""
+    """The range of numbers with a given number of bits, and how many there are."""
 
     bits: int
     count: int
 
     @property
     def label(self) -> str:
-        """Its bounds, such as "4 to 7"."""
+        """Return the bounds as text, such as "4 to 7"."""
         low, high = (1 << self.bits) >> 1, (1 << self.bits) - 1
         return f"{low:,}" if low == high else f"{low:,} to {high:,}"

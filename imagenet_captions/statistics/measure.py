@@ -1,4 +1,4 @@
-"""From the rows of a dataset, table by table, to `Stats`: what is held are counts and hashes, never the texts."""
+"""Computing `Stats` from the rows of a dataset, table by table; only counts and hashes are held, never the texts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def measure(
 ) -> Stats:
     """Measure tables that have `COLUMNS` and, where the dataset has them, `names_class` and `image`.
 
-    `on_disk` are the names of images held elsewhere, image ids or Flickr photo ids; with it the tables need
+    `on_disk` holds the names of images outside the dataset, image ids or Flickr photo ids; the tables then need
     `image_id` and `photo_id` too. Tables may be cut anywhere and come in any order.
     """
     tally = _Tally(on_disk, among)
@@ -45,7 +45,7 @@ class _Tally:
         self.on_disk = on_disk
         self.image_source = None if on_disk is None else "given"
         self.per_class: dict[str, Counter[str]] = {}
-        self.counted: set[str] = set()  # what is known per class, be it 0
+        self.counted: set[str] = set()  # counts that are known, even if they are 0
         self.filled: Counter[str] = Counter()
         self.languages: Counter[Any] = Counter()
         self.licenses: Counter[Any] = Counter()
@@ -70,7 +70,7 @@ class _Tally:
             _count_markup(table[field], self.markup[field])
 
     def _facts(self, table: pa.Table) -> dict[str, Any]:
-        """Per row, whether each thing that is counted per class holds."""
+        """Return a mask of the rows for each thing that is counted per class."""
         facts = {field: pc.not_equal(table[field], "") for field in ("title", "description", "caption")}
         facts["tags"] = pc.greater(pc.list_value_length(table["tags"]), 0)
         if "names_class" in table.column_names:
@@ -156,7 +156,7 @@ class _Tally:
         )
 
     def _on_disk(self) -> dict[str, int] | None:
-        """Images per class, of those whose name tells the class."""
+        """Return the number of images per class; images whose name has no class are left out."""
         if self.on_disk is None:
             return None
         named: Counter[str] = Counter()
@@ -180,7 +180,7 @@ def _count_markup(texts: pa.ChunkedArray, found: Counter[str]) -> None:
     if pa.types.is_list(texts.type):
         texts = pc.binary_join(texts, "\n")
     for kind, sign, pattern in (("html", "<", _TAG), ("entities", "&", _ENTITY)):
-        suspects = texts.filter(pc.match_substring(texts, sign))  # few, and the pattern takes longer
+        suspects = texts.filter(pc.match_substring(texts, sign))  # few texts have one, and the pattern is slow
         found[kind] += pc.sum(pc.match_substring_regex(suspects, pattern)).as_py() or 0
     found["addresses"] += pc.sum(pc.match_substring_regex(texts, _ADDRESS)).as_py() or 0
 

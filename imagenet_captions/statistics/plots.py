@@ -1,4 +1,4 @@
-"""Where the marks of a plot lie: numbers in, places in a drawing of 400 by 220 out; the page draws them."""
+"""The geometry of plots: numbers become positions in a drawing of 400 by 220, which the page draws."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 392.0, 14.0, 188.0
 
 @dataclass(frozen=True)
 class Tick:
-    """A label on an axis, and its place along it."""
+    """A label on an axis, and its position along it."""
 
     at: float
     label: str
@@ -21,7 +21,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Columns:
-    """A histogram over bins that double, so that the axis below is logarithmic."""
+    """A histogram over bins that double in width, which makes the horizontal axis logarithmic."""
 
     bars: tuple[tuple[float, float, float, float], ...]  # x, y, width, height
     across: tuple[Tick, ...]
@@ -30,7 +30,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Curve:
-    """Values from the largest to the smallest, as a filled area, with some of them marked."""
+    """Values from the largest to the smallest, as a filled area with some marked values."""
 
     area: str  # an SVG path
     across: tuple[Tick, ...]
@@ -39,7 +39,7 @@ class Curve:
 
 
 def columns(lengths: Distribution) -> Columns:
-    """The plot of a distribution's bins, as shares of all."""
+    """Return the plot of a distribution's bins, as shares of the total."""
     bins = lengths.bins()
     shares = [100 * each.count / lengths.total if lengths.total else 0.0 for each in bins]
     steps = _steps(max(shares, default=0))
@@ -54,11 +54,11 @@ def columns(lengths: Distribution) -> Columns:
 
 
 def curve(values: Sequence[int], marked: Sequence[tuple[float, str]]) -> Curve:
-    """The plot of values by rank; `marked` are shares of the ranks, with their labels."""
+    """Return the plot of values by rank; `marked` holds shares of the ranks and their labels."""
     ordered = sorted(values, reverse=True)
     steps = _steps(max(ordered, default=0))
     wide = (_RIGHT - _LEFT) / max(1, len(ordered))
-    # A step per value, drawn only where the height changes.
+    # One step per value; a line is drawn only where the height changes.
     path, last = [f"M{_LEFT:g},{_BOTTOM:g}"], None
     for number, value in enumerate(ordered):
         if value != last:
@@ -83,7 +83,7 @@ def _height(value: float, largest: float) -> float:
 
 
 def _steps(largest: float) -> list[float]:
-    """Three to five round numbers from 0 up to or over the largest.
+    """Return three to five round numbers from 0 to at least the largest.
 
     >>> _steps(961), _steps(36.2), _steps(0)
     ([0.0, 250.0, 500.0, 750.0, 1000.0], [0.0, 10.0, 20.0, 30.0, 40.0], [0.0, 1.0])

@@ -1,4 +1,4 @@
-"""Sections as text and Markdown; classes as CSV and as the tables of counts that people keep."""
+"""Rendering statistics: sections as text and Markdown, and classes as CSV and tables of counts."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\
 
 
 def as_text(sections: Iterable[Section]) -> str:
-    """The sections for a terminal, a blank line between them."""
+    """Return the sections for a terminal, separated by blank lines."""
     return "\n\n".join(_text(section) for section in sections)
 
 
 def as_markdown(sections: Iterable[Section]) -> str:
-    """The sections as a Markdown page; what photographers wrote can make no markup of its own."""
+    """Return the sections as a Markdown page; texts of photographers are escaped."""
     return "\n".join(["# ImageNet-Captions: statistics", "", *(_markdown(section) for section in sections)])
 
 
 def per_class_csv(stats: Stats) -> str:
-    """A line for each class, with a header; a count that is not known is empty."""
+    """Return a CSV with one line per class; unknown counts are empty."""
     names = [field.name for field in fields(ClassStats)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -44,12 +44,12 @@ def per_class_csv(stats: Stats) -> str:
 
 
 def counts_tsv(stats: Stats) -> str:
-    """Rows per class as `filter` reads it for `like`: a header, then wnid and count."""
+    """Return the rows per class in the format that `filter` reads for `like`: a header, then wnid and count."""
     return "wnid\tcount\n" + "".join(f"{entry.wnid}\t{entry.rows}\n" for entry in stats.classes)
 
 
 def frequencies_tsv(stats: Stats) -> str:
-    """Rows per class as users keep it: name and count in the order of the labels, without a header."""
+    """Return the rows per class as name and count, in the order of the labels, without a header."""
     return "".join(f"{entry.name}\t{entry.rows}\n" for entry in stats.classes)
 
 
@@ -81,7 +81,7 @@ def _markdown(section: Section) -> str:
 
 
 def right_columns(section: Section) -> Sequence[bool]:
-    """Which columns stand to the right: those of numbers and shares."""
+    """Return a mask of the columns that are aligned to the right: numbers and shares."""
     return [
         at > 0 and all(_FIGURE.fullmatch(str(row[at])) for row in section.rows) for at in range(len(section.columns))
     ]

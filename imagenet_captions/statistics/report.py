@@ -1,4 +1,4 @@
-"""The page: one file that asks the network for nothing, whatever the texts in it say."""
+"""The HTML report: one page that loads nothing from the network, whatever its texts contain."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class ReportPage:
 def report(
     dataset: Path, stats: Stats, images: ImageHolder | None = None, thumbnails: Thumbnails = Thumbnails.OPEN
 ) -> str:
-    """The page about a dataset, with a sample of its rows and, where there are images, small pictures of them.
+    """Return the HTML report of a dataset, with a sample of its rows and small pictures of their images, if it has any.
 
-    A page is a copy of the photos that it shows. By default these are those whose licence allows that.
+    The page contains copies of photos; by default it shows only photos whose license allows that.
 
-    Raises InputError where jinja2 is not installed.
+    Raises InputError if jinja2 is not installed.
     """
     check_installed()
     version = read_manifest(dataset).made_with.get("imagenet-captions", "")
@@ -48,14 +48,14 @@ def report(
 
 
 def check_installed() -> None:
-    """Refuse to go on without what the page is made with."""
+    """Raise InputError if jinja2 is not installed."""
     require("report", "`html`", "jinja2")
 
 
 def render(shown: ReportPage) -> str:
-    """The page, as HTML.
+    """Return the page as HTML.
 
-    All texts are escaped by jinja2, and a policy in the page's head lets nothing run or load but what is in it.
+    jinja2 escapes all texts, and a content security policy allows only the scripts and images of the page itself.
     """
     import jinja2
     from markupsafe import Markup
@@ -96,7 +96,7 @@ _PLOTTED = ("frequencies", "words", "characters")
 
 @dataclass(frozen=True)
 class _Shown:
-    """A section with what its table needs to be drawn."""
+    """A section with the layout of its table."""
 
     section: Section
 
@@ -107,7 +107,7 @@ class _Shown:
 
 @dataclass(frozen=True)
 class _Length:
-    """A histogram with its words."""
+    """A histogram with its title and note."""
 
     key: str
     title: str

@@ -1,4 +1,4 @@
-"""What is measured of a dataset, as values."""
+"""The result of measuring a dataset, as values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TEXT_FIELDS = ("title", "description", "tags", "caption")
 
 @dataclass(frozen=True)
 class ClassStats:
-    """What one of the classes has. Counts are rows, unless they say otherwise."""
+    """The counts of one class. They are numbers of rows, unless a comment says otherwise."""
 
     wnid: str
     label: int
@@ -23,16 +23,16 @@ class ClassStats:
     description: int = 0
     tags: int = 0
     caption: int = 0
-    names_class: int | None = None  # None in a dataset made before there was such a column
-    images: int | None = None  # rows with an image; None where there are no images to look at
-    on_disk: int | None = None  # images of the class among those given, whether they have a row or not
-    all_tags: int = 0  # tags, repeated ones counted every time
-    unique_tags: int = 0  # upper and lower case are the same
+    names_class: int | None = None  # None for a dataset without this column, made by an early version
+    images: int | None = None  # rows with an image; None without images
+    on_disk: int | None = None  # given images of the class, with or without a row
+    all_tags: int = 0  # tags, repeated ones included
+    unique_tags: int = 0  # without regard to case
 
 
 @dataclass(frozen=True)
 class Markup:
-    """Rows of one field in which something is left that looks like markup or an address."""
+    """Rows in which a field still has something that looks like markup or an address."""
 
     field: str
     html: int  # <b>, </a>, <!--
@@ -42,18 +42,18 @@ class Markup:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Captions that several rows share, to the letter."""
+    """Captions that several rows have in common, letter by letter."""
 
     texts: int  # different captions that occur more than once
     rows: int  # rows that have one of them
-    most: tuple[tuple[str, int], ...]  # the most frequent ones, shortened, and how often each occurs
+    most: tuple[tuple[str, int], ...]  # the most frequent ones, shortened, with their counts
 
 
 @dataclass(frozen=True)
 class Stats:
-    """All that `measure` tells about a dataset; `collect` adds what lies beside the rows."""
+    """The statistics of a dataset. `measure` computes them from the rows, and `collect` adds the outcomes."""
 
-    classes: tuple[ClassStats, ...]  # all of the dataset's set, in the order of their labels
+    classes: tuple[ClassStats, ...]  # all classes of the dataset's set, in the order of their labels
     filled: Mapping[str, int]  # "title", or "title or tags" → rows with at least one of them
     languages: Mapping[str | None, int]  # most frequent first, as the next two
     licenses: Mapping[int | None, int]
@@ -63,7 +63,7 @@ class Stats:
     markup: tuple[Markup, ...]
     duplicates: Duplicates
     unique_tags: int
-    image_source: str | None = None  # "column" or "given"; None where there are no images to look at
+    image_source: str | None = None  # "column" or "given"; None without images
     funnel: Mapping[Outcome, int] | None = None
 
     def __str__(self) -> str:
@@ -75,12 +75,12 @@ class Stats:
 
     @property
     def rows(self) -> int:
-        """Rows of the dataset."""
+        """Return the number of rows."""
         return sum(entry.rows for entry in self.classes)
 
     @property
     def per_class(self) -> Distribution:
-        """Rows per class, empty classes included."""
+        """Return the distribution of rows per class, empty classes included."""
         counts: dict[int, int] = {}
         for entry in self.classes:
             counts[entry.rows] = counts.get(entry.rows, 0) + 1
@@ -88,27 +88,27 @@ class Stats:
 
     @property
     def rarest_first(self) -> tuple[ClassStats, ...]:
-        """The classes that have rows, the rarest first; of equals the lower label first."""
+        """Return the classes that have rows, the rarest first; of equal ones the lower label first."""
         return tuple(sorted((entry for entry in self.classes if entry.rows), key=lambda entry: entry.rows))
 
     @property
     def all_tags(self) -> int:
-        """Tags in all rows, repeated ones counted every time."""
+        """Return the number of tags in all rows, repeated ones included."""
         return sum(entry.all_tags for entry in self.classes)
 
     @property
     def names_class(self) -> int | None:
-        """Rows whose texts name their class; None where the dataset does not tell."""
+        """Return the number of rows whose texts name their class; None if the dataset does not say."""
         return _summed(entry.names_class for entry in self.classes)
 
     @property
     def images(self) -> int | None:
-        """Rows that have an image; None where there are no images to look at."""
+        """Return the number of rows that have an image; None without images."""
         return _summed(entry.images for entry in self.classes)
 
     @property
     def on_disk(self) -> int | None:
-        """Images among those given, whether they have a row or not; None where none were given."""
+        """Return the number of given images, with or without a row; None if none were given."""
         return _summed(entry.on_disk for entry in self.classes)
 
 

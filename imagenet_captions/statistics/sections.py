@@ -1,4 +1,4 @@
-"""What is told about a dataset, as titled tables, for whatever shows them."""
+"""Tables of dataset statistics, shared by every report format."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _MOST_EMPTY = 3
 
 @dataclass(frozen=True)
 class Section:
-    """A table with a title; a cell that is a number stands to the right."""
+    """A table with a title; numbers are aligned to the right."""
 
     key: str  # short and stable: the funnel, the languages …
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
-    whole: int = 0  # what the numbers of the second column are parts of, for bars; 0 where they are not
+    whole: int = 0  # the total of the second column, for bars; 0 if its numbers are not parts of one
 
 
 def sections(stats: Stats) -> list[Section]:
-    """All there is to tell, in the order of reading."""
+    """Return all tables of a dataset's statistics, in reading order."""
     made = [
         _funnel(stats.funnel) if stats.funnel else None,
         _coverage(stats),
@@ -67,7 +67,7 @@ def _funnel(funnel: Mapping[Outcome, int]) -> Section:
 
 
 def _published(stats: Stats) -> Section:
-    """Beside the paper's number and a user's count, with the classes that differ most."""
+    """Compare the rows with the paper's number and a user's count, and list the classes that differ most."""
     found = reconcile({entry.wnid: entry.rows for entry in stats.classes})
     furthest = sorted(found.classes, key=lambda count: (-abs(count.difference), count.wnid))[:_MOST_CLASSES]
     totals = (("the paper's images", PAPER_ROWS), ("entries that a user counted in the public file", COUNTED_ROWS))

@@ -1,4 +1,4 @@
-"""Which photos a page may show, small: it is a copy of them, and most photographers have kept all rights."""
+"""The choice of photos that a page may show: a page is a copy, and most photographers have reserved all rights."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ ALL_RIGHTS_RESERVED, UNKNOWN_LICENSE, NOT_WANTED = "all rights reserved", "licen
 
 
 class Thumbnails(str, Enum):
-    """Which photos are shown: those that may be passed on, all, or none."""
+    """The photos that are shown: those whose license allows sharing, all, or none."""
 
     OPEN = "open"
     ALL = "all"
     NONE = "none"
 
     def refuses(self, license_id: int | None) -> str:
-        """Why a photo with this licence is left out; "" for one that is shown.
+        """Return the reason for leaving out a photo with this license; "" if it is shown.
 
         >>> Thumbnails.OPEN.refuses(0), Thumbnails.OPEN.refuses(4), Thumbnails.ALL.refuses(None)
         ('all rights reserved', '', '')
@@ -32,7 +32,7 @@ class Thumbnails(str, Enum):
 
 
 def note(left_out: Iterable[str]) -> str:
-    """What a page says of the photos that it leaves out, given why each is; "" if it shows all.
+    """Return a sentence about the photos left out, given the reason for each; "" if all are shown.
 
     >>> note([ALL_RIGHTS_RESERVED, UNKNOWN_LICENSE, ""])
     'Photos not shown: 2 of 3 (1 all rights reserved, 1 licence not known).'

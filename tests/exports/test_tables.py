@@ -228,5 +228,5 @@ def test_images_that_are_no_folder_have_no_paths(tmp_path: Path) -> None:
 
     tar = tmp_path / "images.tar"
     tar.write_bytes(tar_of({f"{ids(1)[0]}.JPEG": image(ids(1)[0])}))
-    with pytest.raises(InputError, match="no folder of them"):
+    with pytest.raises(InputError, match="not a folder of them"):
         export(dataset(tmp_path, ["a"]), tmp_path / "t.tsv", ExportSettings("open-clip-csv", images=tar))
