@@ -176,7 +176,7 @@ def test_a_stage_depends_on_what_it_imports_and_on_nothing_else() -> None:
     } <= clean
     assert not any(name.startswith(("packager/", "crawler/", "cli/", "statistics/")) for name in clean)
     package = {path.relative_to(ROOT).as_posix() for path in imported_files(ROOT, ["packager/package.py"])}
-    assert {"images/sources/tars.py", "dataset/shard.py"} <= package
+    assert {"images/readers/tars.py", "dataset/shard.py"} <= package
     assert not any(name.startswith(("cleaner/", "exports/")) for name in package)
 
 
