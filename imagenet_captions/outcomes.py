@@ -74,6 +74,9 @@ def outcomes_path(product: Path) -> Path:
     return product.parent / f"{PurePath(product.name).stem}.{OUTCOMES_FILE}"
 
 
+MOST_LISTED = 1000  # unreadable records that get a row of their own; one more row counts the others
+
+
 def outcome_rows(outcome: Outcome | pa.Array, size: int, **columns: Any) -> pa.Table:
     """Return OUTCOMES rows of one outcome or of a column of them; omitted columns are null, and omitted counts are 1.
 

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import Denylist
+from imagenet_captions.outcomes import MOST_LISTED
 from imagenet_captions.schema import MATCHES, RAW
 from imagenet_captions.sources.yfcc import layout as yfcc
 from imagenet_captions.sources.yfcc import lines as yfcc_lines
-from imagenet_captions.sources.yfcc.photos import MOST_LISTED, BadRows, license_number, photo_batches, read_photo
+from imagenet_captions.sources.yfcc.photos import BadRows, license_number, photo_batches, read_photo
 from imagenet_captions.sources.yfcc.source import YfccSource, extract_photos, photo_ids
 from tests.crawler.crawl_tools import write_matches
 from tests.sources.made_yfcc import CC, FORMS, line, row, text, write

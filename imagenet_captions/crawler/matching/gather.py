@@ -26,8 +26,8 @@ from imagenet_captions.crawler.matching.url_lines import BLANK, NO_ID, Lines, re
 from imagenet_captions.crawler.matching.url_lists import Stretch, read_pieces
 from imagenet_captions.engines.local import LOCAL, Engine, default_workers
 from imagenet_captions.errors import InputError
+from imagenet_captions.outcomes import MOST_LISTED
 
-MOST_LISTED = 1000  # unreadable lines that get a row of their own
 _MOST_WORKERS = 4  # with more, reading the list takes most of the time
 
 # Tells whether a list has any address of Flickr's: the wanted ids may be few and have none.

@@ -22,8 +22,9 @@ import numpy.typing as npt
 from imagenet_captions.engines import local as engine
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.addresses import MAX_DIGITS
+from imagenet_captions.outcomes import MOST_LISTED
 from imagenet_captions.sources.yfcc import layout as yfcc
-from imagenet_captions.sources.yfcc.photos import MOST_LISTED, BadRows, Photo, read_photo, shown
+from imagenet_captions.sources.yfcc.photos import BadRows, Photo, read_photo, shown
 from imagenet_captions.storage.progress import open_watched
 
 Numbers = npt.NDArray[np.int64]

@@ -14,12 +14,11 @@ from imagenet_captions.engines.local import in_batches
 from imagenet_captions.flickr.addresses import read_address
 from imagenet_captions.flickr.licenses import LICENSES
 from imagenet_captions.flickr.photo_record import LATEST_POSIX_TIME, PhotoRecord
-from imagenet_captions.outcomes import bad_records
+from imagenet_captions.outcomes import MOST_LISTED, bad_records
 from imagenet_captions.schema import PHOTOS
 from imagenet_captions.sources.yfcc import layout as yfcc
 
 _BATCH_ROWS = 2048
-MOST_LISTED = 1000  # unreadable rows that get an outcome of their own
 _LICENSES = {
     (parts.netloc, parts.path.rstrip("/")): entry.id for entry in LICENSES if (parts := urlsplit(entry.url or "")).path
 }
