@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import doctest
 import re
+import shlex
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import typer
 
+from imagenet_captions.cli.flags import read_values
+from imagenet_captions.cli.main import SPECS, app
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
 from tests.chain import answerable_photos
@@ -125,3 +129,21 @@ def test_a_line_of_the_changelog_is_short() -> None:
     lines = re.findall(r"^- (.*(?:\n  .*)*)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert lines
     assert [line for line in lines if len(line.split()) > 25] == []
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    """The words of every command of ours in the code of a page, after `imagenet-captions`."""
+    found = re.findall(r"^```([a-z ]*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    code = "".join(block for info, block in found if info == "" or info.startswith("bash"))
+    lines = [line for line in code.replace("\\\n", " ").splitlines() if re.search(r"\bimagenet-captions [a-z]", line)]
+    words = [shlex.split(line, comments=True) for line in lines]
+    return [line[line.index("imagenet-captions") + 1 :] for line in words]
+
+
+@pytest.mark.parametrize("page", [page for page in ALL if commands_of(page)], ids=named)
+def test_every_command_is_understood(page: Path) -> None:
+    group = typer.main.get_command(app)
+    for name, *arguments in commands_of(page):
+        if "[OPTIONS]" not in arguments:
+            command = group.commands[name]  # type: ignore[attr-defined]
+            read_values(SPECS[name].flags, command.make_context(name, arguments).params)
