@@ -13,7 +13,7 @@ from imagenet_captions.cli.train import Precision
 
 
 class Factor(str, Enum):
-    """What is varied."""
+    """The factor that varies."""
 
     SIZE = "size"
     DISTRIBUTION = "distribution"
@@ -24,7 +24,7 @@ class Factor(str, Enum):
 
 
 class Scale(str, Enum):
-    """At which size."""
+    """The size of the experiment."""
 
     PAPER = "paper"
     MICRO = "micro"
@@ -34,7 +34,9 @@ class Scale(str, Enum):
 def ablate(
     factor: Annotated[
         Factor,
-        typer.Argument(help="What is varied; `all` does the five, all but the distribution on the first data set."),
+        typer.Argument(
+            help="The factor to vary; `all` runs the five, with all but the distribution on the first data set."
+        ),
     ],
     data: Annotated[
         list[str],
@@ -57,13 +59,13 @@ def ablate(
             help="A test set, as for `evaluate`; with micro one Parquet file. May be given often.",
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="How often each arm is trained.")] = 1,
+    seeds: Annotated[int, typer.Option(help="Trainings of each arm, each with another seed.")] = 1,
     epochs: Annotated[int | None, typer.Option(help="Epochs of every training, in place of the recipes'.")] = None,
     model: Annotated[str | None, typer.Option(help="The model, in place of the recipes'.")] = None,
     prompts: Annotated[
         str | None,
         typer.Option(
-            help="How zero-shot arms are asked: none, one, 80, or a file of sentences with {} for the name. Default: "
+            help="Prompts of zero-shot arms: none, one, 80, or a file of sentences with {} for the name. Default: "
             "80, as published models are; one with micro."
         ),
     ] = None,
@@ -75,10 +77,10 @@ def ablate(
     devices: Annotated[int, typer.Option(help="GPUs of a machine that train together, a process each.")] = 1,
     nodes: Annotated[int, typer.Option(help="Machines that train together, started by torchrun.")] = 1,
     precision: Annotated[
-        Precision | None, typer.Option(help="In which numbers to compute, in place of the recipes'.")
+        Precision | None, typer.Option(help="Number format of the computation, in place of the recipes'.")
     ] = None,
     accumulate: Annotated[
-        int | None, typer.Option(help="Split a step's images into so many parts; images are compared within one.")
+        int | None, typer.Option(help="Split the images of a step into N parts; images are compared within a part.")
     ] = None,
     grad_checkpointing: Annotated[
         bool,

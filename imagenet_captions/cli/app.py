@@ -1,6 +1,6 @@
-"""The typer application, and what every command has in common: one sentence for a mistake, and its exit code.
+"""Define the typer application, and run its commands: an error becomes one sentence and an exit code.
 
-The modules of this package do without `from __future__ import annotations`: `flags` reads the types in a signature.
+The modules of this folder do without `from __future__ import annotations`: `flags` reads the types in a signature.
 """
 
 import errno
@@ -46,7 +46,7 @@ _PARAMETER = re.compile(r"`(\w+)(?:='?([^'`\s]*)'?)?`")
 
 
 def in_flags(sentence: str, spec: Spec) -> str:
-    """Write the parameters that a sentence of the library names as flags: the command's, or else another command's.
+    """Replace the parameters that a sentence of the library names by flags of the command, or else of another one.
 
     >>> from imagenet_captions.cli.main import SPECS
     >>> in_flags("give fewer `workers` or `missing='skip'`; `ray start` is not a parameter", SPECS["build"])
@@ -67,7 +67,7 @@ def _in_flag(parameter: str, value: str | None, spec: Spec) -> str | None:
 
 
 class BesideBars(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 takes no argument there
-    """Writes a line above the bars of a terminal, which are drawn again below it."""
+    """A log handler that writes above the progress bars of a terminal, and names flags instead of parameters."""
 
     def __init__(self, spec: Spec) -> None:
         super().__init__(sys.stderr)
@@ -116,14 +116,14 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def _declare(run: Callable[..., None], spec: Spec) -> None:
-    """Tell typer the command's flags by the signature of the function that it calls."""
+    """Declare the command's flags to typer, by the signature of the function that it calls."""
     parameters = [flag.for_typer() for flag in spec.flags]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
 
 
 def say_that_torch_is_loaded(what: str) -> None:
-    """Say a word before seconds of imports; of the processes that torchrun started the first one does."""
+    """Log a line before seconds of imports; with torchrun only the first process does."""
     if os.environ.get("RANK", "0") == "0":
         log.info("%s: loading PyTorch ...", what)
 

@@ -150,7 +150,7 @@ def extract_yfcc(
     out: Out = Path(YFCC_PHOTOS),
     overwrite: Overwrite = False,
 ) -> None:
-    """Take out of YFCC100M's metadata what it has about the matched photos: yfcc.parquet, for --yfcc."""
+    """Extract the matched photos from YFCC100M's metadata: yfcc.parquet, for --yfcc."""
     from imagenet_captions.sources.yfcc.source import extract_photos
 
     typer.echo(f"{extract_photos(yfcc, matches, out, overwrite):,} photos\n{out}")
@@ -215,7 +215,7 @@ def clean(
 @command
 def package(
     out: Out,
-    captions: Annotated[Path, typer.Option(help="What `clean` wrote.")] = Path(CAPTIONS),
+    captions: Annotated[Path, typer.Option(help="The file that `clean` wrote.")] = Path(CAPTIONS),
     images: Images = None,
     missing: MissingImages = Missing.REPORT,
     workers: Workers = None,

@@ -1,4 +1,4 @@
-"""Measure a model on ImageNet and its shifts, or on test sets of one's own."""
+"""evaluate: a model's accuracy on ImageNet and its shifts, or on other test sets."""
 
 import logging
 from enum import Enum
@@ -43,9 +43,9 @@ def evaluate(
             "a tar or Parquet; any other name is a set with classes of its own. May be given often.",
         ),
     ],
-    out: Annotated[LocalPath, typer.Option(help="Where metrics.json goes.")],
+    out: Annotated[LocalPath, typer.Option(help="The file to write, such as metrics.json.")],
     classifier: Annotated[
-        Kind, typer.Option(help="By class names, by labelled images (--train), or the model's own head.")
+        Kind, typer.Option(help="By class names, by labeled images (--train), or the model's own head.")
     ] = Kind.ZERO_SHOT,
     prompts: Annotated[
         str | None,
@@ -56,10 +56,10 @@ def evaluate(
         typer.Option(help="Zero-shot: curated, wordnet, or a file with a line a class. Default: curated."),
     ] = None,
     train: Annotated[
-        LocalPath | None, typer.Option(help="Labelled images for linear-probe, k-shot and prototypes, in any layout.")
+        LocalPath | None, typer.Option(help="Labeled images for linear-probe, k-shot and prototypes, in any layout.")
     ] = None,
     k: Annotated[int | None, typer.Option("--k", help="k-shot: images a class.")] = None,
-    seed: Annotated[int, typer.Option(help="Which images are the k, and which are held out.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed that chooses the k images, or the held-out ones.")] = 0,
     labels: Annotated[
         LocalPath | None,
         typer.Option(help="Labels of flat ImageNet validation images: the devkit, LOC_val_solution.csv or val.txt."),
@@ -69,7 +69,7 @@ def evaluate(
     ] = None,
     overwrite: Overwrite = False,
     called: Annotated[
-        str | None, typer.Option("--as", help="What the model is called in that table. Default: as it was given.")
+        str | None, typer.Option("--as", help="Name of the model in that table. Default: as it was given.")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Images at once.")] = 256,
     workers: Workers = None,

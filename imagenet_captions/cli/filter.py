@@ -64,13 +64,14 @@ def filter(
         str | None, typer.Option(help="At most N rows for each of the K rarest classes.", metavar="K:N")
     ] = None,
     like: Annotated[
-        Path | None, typer.Option(help="As many rows a class as a table with columns wnid and count says.")
+        Path | None,
+        typer.Option(help="Rows a class: a table with columns wnid and count, as `stats --counts` writes it."),
     ] = None,
-    per_class: Annotated[int | None, typer.Option(help="At most so many rows a class.")] = None,
+    per_class: Annotated[int | None, typer.Option(help="At most this many rows a class.")] = None,
     sample: Annotated[
-        str | None, typer.Option(help="So many rows in all, or a share such as 0.1.", metavar="N|FRACTION")
+        str | None, typer.Option(help="Number of rows in all, or a share such as 0.1.", metavar="N|FRACTION")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Another seed samples other rows.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the sample; another one takes other rows.")] = 0,
     local_labels: Annotated[
         bool, typer.Option("--local-labels", help="Count labels over the classes left; the old ones stay beside them.")
     ] = False,

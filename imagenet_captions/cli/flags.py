@@ -1,7 +1,7 @@
-"""The flags and arguments of a command: what typer is told of them, and how their text becomes a value.
+"""Read the flags and arguments of a command: declare them to typer, and turn their text into values.
 
-typer only splits the command line; every value reaches this module as text. So neither the words of a mistake nor the
-meaning of a path or URL depends on typer's version.
+Typer only splits the command line; every value reaches this module as text, so that error messages and the meaning of
+paths and URLs do not depend on typer's version.
 """
 
 import inspect
@@ -35,24 +35,24 @@ class Flag:
 
     @property
     def is_argument(self) -> bool:
-        """Whether it is given by its position and not by its name."""
+        """Return whether it is given by position and not by name."""
         return isinstance(self.declared, ArgumentInfo)
 
     @property
     def required(self) -> bool:
-        """Whether the command cannot do without it."""
+        """Return whether the command needs it."""
         return self.default is inspect.Parameter.empty
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every way to write the flag, those that switch it off included; an argument in capitals."""
+        """Return every spelling of the flag, those that switch it off included; an argument is in capitals."""
         if self.is_argument:
             return (str(self.declared.metavar or self.name.upper()),)
         return tuple(name for each in self._declarations or self._default_names for name in each.split("/"))
 
     @property
     def _declarations(self) -> tuple[str, ...]:
-        """The names as the signature gives them; typer keeps the first where a default would be."""
+        """Return the names in the signature; typer keeps the first one in the place of a default."""
         first = self.declared.default
         return (*([first] if isinstance(first, str) else []), *(self.declared.param_decls or ()))
 
@@ -62,12 +62,12 @@ class Flag:
 
     @property
     def spelled(self) -> str:
-        """The flag as a user types it."""
+        """Return the flag as a user types it."""
         return self.names[0]
 
     @property
     def value_name(self) -> str:
-        """What stands for the value in the help: its metavar, the words to choose from, or its kind."""
+        """Return the name of the value in the help: its metavar, the choices, or its kind."""
         if self.declared.metavar:
             return str(self.declared.metavar)
         if issubclass(self._class, Enum):
@@ -79,7 +79,7 @@ class Flag:
         return getattr(self.kind, "__supertype__", self.kind)
 
     def for_typer(self) -> inspect.Parameter:
-        """The parameter that typer is told of: text or a switch, and never required."""
+        """Return the parameter for typer: text or a switch, and never required."""
         one: Any = bool if self.kind is bool else str
         choices = [each.value for each in self._class] if issubclass(self._class, Enum) else []
         words: Any = (lambda incomplete: [each for each in choices if each.startswith(incomplete)]) if choices else None
@@ -92,7 +92,7 @@ class Flag:
         return inspect.Parameter(self.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
     def read(self, text: Any) -> Any:
-        """The value of what was typed, or the default where nothing was."""
+        """Return the value of what was typed, or the default if nothing was."""
         if not was_typed(text):
             if self.required:
                 raise InputError(f"{self.spelled} is missing; give {self._example()}")
@@ -128,7 +128,7 @@ class Flag:
 
 
 def flags_of(function: Callable[..., None]) -> tuple[Flag, ...]:
-    """The flags that a command's signature declares as `Annotated[type, typer.Option(...)]`, in its order."""
+    """Return the flags that a command's signature declares as `Annotated[type, typer.Option(...)]`, in its order."""
     return tuple(_flag(parameter) for parameter in inspect.signature(function).parameters.values())
 
 
@@ -141,12 +141,12 @@ def _flag(parameter: inspect.Parameter) -> Flag:
 
 
 def was_typed(text: Any) -> bool:
-    """Whether typer found a value on the command line: it gives None or an empty list where there was none."""
+    """Return whether a value was typed: typer gives None or an empty list if not."""
     return text is not None and text not in ([], ())
 
 
 def read_values(flags: tuple[Flag, ...], texts: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a command's parameters; remembers which of them were given, for `refuse_without_effect`."""
+    """Return the values of a command's parameters, and remember which were given, for `refuse_without_effect`."""
     _given.set({flag.name: _as_typed(flag, texts[flag.name]) for flag in flags if was_typed(texts[flag.name])})
     return {flag.name: flag.read(texts[flag.name]) for flag in flags}
 
@@ -156,7 +156,7 @@ def _as_typed(flag: Flag, text: Any) -> str:
 
 
 def refuse_without_effect(when: str, *names: str) -> None:
-    """Refuse those of the parameters that were given on the command line, since they have no effect `when`.
+    """Raise InputError if any of these parameters was given on the command line, since it has no effect `when`.
 
     `when` ends the sentence: "with --release, which asks Flickr for nothing".
     """
@@ -169,5 +169,5 @@ def refuse_without_effect(when: str, *names: str) -> None:
 
 
 def refuse_all_but(name: str, when: str) -> None:
-    """Refuse whatever else was given on the command line, since it has no effect `when`."""
+    """Raise InputError if any other parameter was given on the command line, since it has no effect `when`."""
     refuse_without_effect(when, *(other for other in _given.get() if other != name))

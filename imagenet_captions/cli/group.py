@@ -1,4 +1,4 @@
-"""The command line as typer sees it: one line for a usage error, and help that is the same with every typer."""
+"""Define the group of commands: usage errors of one line, and help that is the same with every version of typer."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ class Spec:
     flags: tuple[Flag, ...]
 
     def find(self, name: str) -> Flag | None:
-        """The flag of that name, such as --out."""
+        """Return the flag of a name, such as --out."""
         return next((flag for flag in self.flags if name in flag.names and not flag.is_argument), None)
 
 
@@ -47,13 +47,13 @@ SPECS: dict[str, Spec] = {}  # by the command's name; `app.command` fills it
 
 
 def add_spec(function: Callable[..., None]) -> Spec:
-    """Remember a command by the name of its function."""
+    """Register a command under the name of its function."""
     name = function.__name__.replace("_", "-")
     return SPECS.setdefault(name, Spec(name, function.__doc__ or "", flags_of(function)))
 
 
 class Command(TyperCommand):
-    """One command."""
+    """A command."""
 
     allow_extra_args = True  # they are refused below, in our words
 
@@ -63,7 +63,7 @@ class Command(TyperCommand):
         formatter.write(command_help(spec.name, spec.about, spec.flags))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Split the arguments, and refuse those that the command has no place for."""
+        """Split the arguments, and refuse those that the command does not take."""
         try:
             rest = super().parse_args(ctx, args)
         except _UsageError as error:
@@ -76,7 +76,7 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """All commands."""
+    """The group of all commands."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help, with the commands in the order of the flow."""
@@ -132,7 +132,7 @@ def _tell(sentence: str, code: int) -> int:
 
 
 def _usage_error(error: Any, spec: Spec) -> str:
-    """One sentence, in our own words, for what typer could not split."""
+    """Return one sentence about what typer could not split."""
     given = getattr(error, "option_name", None)
     if given is None:
         return f"give a command; `{PROGRAM} --help` lists them"

@@ -1,4 +1,4 @@
-"""The help of the command line, in the same words and lines with every version of typer."""
+"""Format the help of the command line, the same with every version of typer; tools/make_reference.py uses it too."""
 
 import inspect
 import re
@@ -82,7 +82,7 @@ CAPTIONS = (
 
 
 def program_help(about: str, sections: Mapping[str, Sequence[tuple[str, str]]]) -> str:
-    """The help of the program: what it is about, then the commands and what each does, in sections."""
+    """Return the help of the program: what it is about, then what each command does, in sections."""
     parts = [f"Usage: {PROGRAM} COMMAND [OPTIONS]", _wrapped(about)]
     parts += [_table(title, rows) for title, rows in sections.items()]
     options = [
@@ -97,7 +97,7 @@ def program_help(about: str, sections: Mapping[str, Sequence[tuple[str, str]]]) 
 
 
 def command_help(name: str, about: str, flags: Sequence[Flag]) -> str:
-    """The help of a command: how it is called, what it does, its arguments and flags."""
+    """Return the help of a command: how it is called, what it does, its arguments and flags, and examples."""
     arguments = [flag for flag in flags if flag.is_argument]
     parts = [f"Usage: {usage(name, flags)}", _wrapped(about)]
     if arguments:
@@ -154,7 +154,7 @@ def _wrapped(text: str) -> str:
 
 
 def _table(title: str, rows: Iterable[tuple[str, str]]) -> str:
-    """Rows of a name and a text that is wrapped beside it, or below it where the name is long."""
+    """Format rows of a name and a text, wrapped beside the name, or below a long one."""
     rows = list(rows)
     column = min(max(len(name) for name, _ in rows), _NAMES) + 4
     lines = [f"{title}:"]

@@ -20,7 +20,7 @@ def label_by_text(
             "or YFCC100M's metadata.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The labelled table: a .parquet, .csv or .tsv file.")],
+    out: Annotated[Path, typer.Option(help="The labeled table: a .parquet, .csv or .tsv file.")],
     mode: Annotated[
         Mode,
         typer.Option(

@@ -1,4 +1,4 @@
-"""Flags → settings → one call. Nothing is decided here, and nothing heavy is imported before a command runs."""
+"""Start the command line; nothing heavy is imported before a command runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["SPECS", "app", "main"]
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script."""
     # The system's allocator gives back what was read; Arrow's own holds on to twice the memory, and is no faster here.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     app()

@@ -1,4 +1,4 @@
-"""The flags that several commands share, each with its one help text."""
+"""Declare the flags that several commands share, each with one help text."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class EngineName(str, Enum):
-    """What does the work."""
+    """The engine that does the work."""
 
     LOCAL = "local"
     RAY = "ray"
 
 
 class Missing(str, Enum):
-    """What to do with a row whose image the source does not have."""
+    """What to do with a row whose image is missing."""
 
     REPORT = "report"
     SKIP = "skip"
@@ -41,13 +41,13 @@ RequiredUrls = Annotated[
 Ids = Annotated[
     Path | None,
     typer.Option(
-        help="The images that count: an ILSVRC train folder or tar, LOC_train_solution.csv, train_cls.txt, a folder "
+        help="The images to use: an ILSVRC train folder or tar, LOC_train_solution.csv, train_cls.txt, a folder "
         "of imagenet-1k Parquet, or a text file. Default: every id of the list.",
     ),
 ]
 Classes = Annotated[
     ClassSet,
-    typer.Option(help="The classes that count: the 1000 of ILSVRC-2012, or all 21,841 of ImageNet's fall 2011."),
+    typer.Option(help="The classes to use: the 1000 of ILSVRC-2012, or all 21,841 of ImageNet's fall 2011."),
 ]
 Endpoint = Annotated[
     str | None, typer.Option(help="Address of the Flickr API, for a stand-in. Default: Flickr's own.", metavar="URL")
@@ -56,18 +56,20 @@ Rate = Annotated[
     str,
     typer.Option(help="Pace of the calls, as N/s, N/min or N/h, never a burst; `unlimited` for a service of your own."),
 ]
-Limit = Annotated[int | None, typer.Option(help="Ask for at most so many photos in this run.")]
+Limit = Annotated[int | None, typer.Option(help="Ask for at most this many photos in this run.")]
 Refresh = Annotated[
     int | None,
-    typer.Option(help="Ask again for answers older than so many days, and drop photos that are gone.", metavar="DAYS"),
+    typer.Option(
+        help="Ask again for answers older than this many days, and drop photos that are gone.", metavar="DAYS"
+    ),
 ]
 KeyFile = Annotated[
     Path | None,
     typer.Option(help="File with FLICKR_API_KEY=... and FLICKR_API_SECRET=...; default: the environment."),
 ]
-Tries = Annotated[int, typer.Option(help="Ask at most so often for one photo in a run, with growing waits.")]
-Matches = Annotated[Path, typer.Option(help="What `match` wrote.")]
-OptionalMatches = Annotated[Path | None, typer.Option(help="What `match` wrote, for captions from a crawl.")]
+Tries = Annotated[int, typer.Option(help="Most attempts for one photo in a run, with growing waits.")]
+Matches = Annotated[Path, typer.Option(help="The file that `match` wrote.")]
+OptionalMatches = Annotated[Path | None, typer.Option(help="The file that `match` wrote, for captions from a crawl.")]
 Yfcc = Annotated[
     Path | None,
     typer.Option(
@@ -76,7 +78,7 @@ Yfcc = Annotated[
     ),
 ]
 Store = Annotated[Path, typer.Option(help="The SQLite file that keeps Flickr's answers.")]
-OptionalStore = Annotated[Path | None, typer.Option(help="What `crawl` wrote, for captions from a crawl.")]
+OptionalStore = Annotated[Path | None, typer.Option(help="The file that `crawl` wrote, for captions from a crawl.")]
 Caption = Annotated[
     str,
     typer.Option(
@@ -109,17 +111,17 @@ MissingImages = Annotated[
 ]
 Workers = Annotated[
     int | None,
-    typer.Option(help="How many processes or threads do the work; 1 is this process alone. Default: one a core."),
+    typer.Option(help="Number of processes or threads; 1 is this process alone. Default: one a core."),
 ]
 Engine = Annotated[
     EngineName,
-    typer.Option("--engine", help="What does the work: processes of this machine, or tasks of Ray, here or elsewhere."),
+    typer.Option("--engine", help="Run on processes of this machine (local), or as Ray tasks, here or on a cluster."),
 ]
 RayAddress = Annotated[
     str | None,
-    typer.Option(metavar="HOST:PORT", help="The Ray cluster to use. Default: one of this machine's, for the run."),
+    typer.Option(metavar="HOST:PORT", help="The Ray cluster to use. Default: one on this machine, for this run."),
 ]
-Out = Annotated[Path, typer.Option(help="Where the result goes: a path, or a URL such as s3://bucket/name.")]
+Out = Annotated[Path, typer.Option(help="The output: a path, or a URL such as s3://bucket/name.")]
 
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a file that this tool did not write. Inputs are never replaced.")
@@ -138,16 +140,16 @@ def open_engine(
 
 
 def count_workers(workers: int | None) -> int:
-    """The number given, or one a core."""
+    """Return the number given, or one a core."""
     from imagenet_captions.engines import local as engine
 
     return engine.default_workers() if workers is None else engine.check_workers(workers)
 
 
 def count_readers(workers: int | None, devices: int = 1) -> int:
-    """The processes beside this one that read images for each device: as many as given, or the cores shared out.
+    """Return how many other processes read images for each device: the number given, or the cores shared out.
 
-    One worker is this process, which then reads images itself.
+    With one worker this process reads the images, and the number is 0.
     """
     from imagenet_captions.engines import local as engine
 

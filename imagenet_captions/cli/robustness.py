@@ -1,4 +1,4 @@
-"""The paper's experiments: effective robustness."""
+"""robustness: effective robustness from a table of accuracies."""
 
 import logging
 from enum import Enum
@@ -59,7 +59,7 @@ def robustness(
     explain_fit: Annotated[
         bool, typer.Option("--explain-fit", help="Print how well the baseline describes ordinary ImageNet models.")
     ] = False,
-    units: Annotated[Units | None, typer.Option(help="Unit of the accuracies. Default: found out.")] = None,
+    units: Annotated[Units | None, typer.Option(help="Unit of the accuracies. Default: detected.")] = None,
     all_classes: Annotated[
         bool, typer.Option("--all-classes", help="Compare R, A and ObjectNet on all 1000 classes for every model.")
     ] = False,
@@ -69,7 +69,7 @@ def robustness(
         bool,
         typer.Option(
             "--with-published/--without-published",
-            help="Whether CLIP, ALIGN and BASIC stand in the figure beside yours.",
+            help="Draw CLIP, ALIGN and BASIC beside your models, or leave them out.",
         ),
     ] = True,
     overwrite: Overwrite = False,

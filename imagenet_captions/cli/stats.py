@@ -20,27 +20,27 @@ def stats(
         Path | None,
         typer.Option(help="ImageNet as you have it, to count the images that have captions. Default: those inside."),
     ] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write a line per class there.", metavar="FILE")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write the tables there as Markdown.", metavar="FILE")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write a CSV file with a line per class.", metavar="FILE")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.", metavar="FILE")] = None,
     html: Annotated[
         Path | None,
-        typer.Option(help="Write one page there, with plots and a searchable gallery.", metavar="FILE"),
+        typer.Option(help="Write an HTML page with plots and a searchable gallery.", metavar="FILE"),
     ] = None,
     thumbnails: Annotated[
         Thumbnails,
-        typer.Option(help="Photos in the page: those whose licence allows sharing, all (for a page you keep) or none."),
+        typer.Option(help="Photos in the page: those whose license allows sharing, all (for a page you keep) or none."),
     ] = Thumbnails.OPEN,
     counts: Annotated[
         Path | None,
-        typer.Option(help="Write wnid and rows per class there, for `filter --like`.", metavar="FILE"),
+        typer.Option(help="Write wnid and rows per class as TSV, for `filter --like`.", metavar="FILE"),
     ] = None,
     frequencies: Annotated[
         Path | None,
-        typer.Option(help="Write name and rows per class there, without a header.", metavar="FILE"),
+        typer.Option(help="Write class name and rows per class as TSV, without a header.", metavar="FILE"),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Tell what a dataset holds: coverage by class and field, frequencies, languages, lengths, licences, duplicates."""
+    """Print what a dataset has: coverage by class and field, frequencies, languages, lengths, licenses, duplicates."""
     from imagenet_captions.images.sources import ImageIndex
     from imagenet_captions.statistics import render
     from imagenet_captions.statistics.collect import collect
@@ -77,7 +77,7 @@ def stats(
 @command
 def diff(
     a: Annotated[Path, typer.Argument(help="A dataset folder, such as one made from the release.")],
-    b: Annotated[Path, typer.Argument(help="Another one, such as a rebuild.")],
+    b: Annotated[Path, typer.Argument(help="Another dataset folder, such as a rebuild.")],
     raw: Annotated[bool, typer.Option("--raw", help="Compare the texts as the source gave them, too.")] = False,
     out: Annotated[
         Path | None,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ObjectiveName(str, Enum):
-    """What is learned."""
+    """The training objective."""
 
     CONTRASTIVE = "contrastive"
     SUPERVISED = "supervised"
@@ -29,14 +29,14 @@ class ObjectiveName(str, Enum):
 
 
 class PresetName(str, Enum):
-    """At which size."""
+    """The size of the experiment."""
 
     PAPER = "paper"
     MICRO = "micro"
 
 
 class Precision(str, Enum):
-    """In which numbers the device computes."""
+    """The number format of the computation."""
 
     FULL = "32"
     BF16 = "bf16-mixed"
@@ -44,7 +44,7 @@ class Precision(str, Enum):
 
 
 class Lock(str, Enum):
-    """Which tower is kept as it is."""
+    """The tower that is not trained."""
 
     IMAGE = "image"
     TEXT = "text"
@@ -59,7 +59,7 @@ class EmptyClasses(str, Enum):
 
 
 class LogTo(str, Enum):
-    """Where losses are written."""
+    """Where losses are logged."""
 
     CSV = "csv"
     TENSORBOARD = "tensorboard"
@@ -67,7 +67,7 @@ class LogTo(str, Enum):
 
 
 class Accelerator(str, Enum):
-    """What computes."""
+    """The device type."""
 
     AUTO = "auto"
     CPU = "cpu"
@@ -83,7 +83,7 @@ def train(
         ),
     ] = None,
     out: Annotated[LocalPath | None, typer.Option(help="The run's folder.", metavar="RUN")] = None,
-    objective: Annotated[ObjectiveName | None, typer.Option(help="What is learned.")] = None,
+    objective: Annotated[ObjectiveName | None, typer.Option(help="The training objective.")] = None,
     preset: Annotated[PresetName, typer.Option(help="The paper's recipe, or a small one for 32 x 32 on a CPU.")] = (
         PresetName.PAPER
     ),
@@ -120,7 +120,7 @@ def train(
         str | None, typer.Option(help="What makes a caption, drawn anew each epoch; see `Captions` below.")
     ] = None,
     empty_classes: Annotated[
-        EmptyClasses, typer.Option(help="A class without images: refuse, or make a head without or with it.")
+        EmptyClasses, typer.Option(help="A class without images: fail, drop it from the head, or keep it.")
     ] = EmptyClasses.FAIL,
     on: Annotated[
         list[str] | None,
@@ -130,8 +130,8 @@ def train(
             "often; `evaluate` has the names and more ways.",
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="How often each image is seen.")] = None,
-    steps: Annotated[int | None, typer.Option(help="End at so many steps; the schedule ends there too.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Number of epochs.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Number of steps; the schedule ends there too.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step, over all devices.")] = None,
     lr: Annotated[float | None, typer.Option(help="The highest learning rate.")] = None,
     warmup: Annotated[
@@ -139,15 +139,15 @@ def train(
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Weight decay.")] = None,
     accumulate: Annotated[
-        int | None, typer.Option(help="Split a step's images into so many parts; images are compared within one.")
+        int | None, typer.Option(help="Split the images of a step into N parts; images are compared within a part.")
     ] = None,
     drop_path: Annotated[float | None, typer.Option(help="Rate of stochastic depth, for timm's models.")] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Scale gradients down to this norm.")] = None,
-    precision: Annotated[Precision | None, typer.Option(help="In which numbers to compute.")] = None,
-    seed: Annotated[int, typer.Option(help="Weights, order, crops and captions follow from it.")] = 0,
+    precision: Annotated[Precision | None, typer.Option(help="Number format of the computation.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of weights, order, crops and captions.")] = 0,
     devices: Annotated[int, typer.Option(help="Processes on this machine, one a GPU.")] = 1,
     nodes: Annotated[int, typer.Option(help="Machines, started by torchrun.")] = 1,
-    accelerator: Annotated[Accelerator, typer.Option(help="What computes.")] = Accelerator.AUTO,
+    accelerator: Annotated[Accelerator, typer.Option(help="The device type.")] = Accelerator.AUTO,
     workers: Workers = None,
     threads: Annotated[
         int | None,
@@ -157,10 +157,10 @@ def train(
         bool,
         typer.Option("--grad-checkpointing", help="Compute blocks again in the backward pass: less memory, more time."),
     ] = False,
-    save_every: Annotated[int | None, typer.Option(help="Write last.ckpt every so many steps too.")] = None,
-    keep_every: Annotated[int | None, typer.Option(help="Keep a checkpoint every so many epochs.")] = None,
-    log: Annotated[list[LogTo] | None, typer.Option(help="Where losses go; may be given often.")] = None,
-    log_every: Annotated[int, typer.Option(help="Write the loss every so many steps.")] = 10,
+    save_every: Annotated[int | None, typer.Option(help="Write last.ckpt every N steps too.")] = None,
+    keep_every: Annotated[int | None, typer.Option(help="Keep a checkpoint every N epochs.")] = None,
+    log: Annotated[list[LogTo] | None, typer.Option(help="Where losses are logged. May be given often.")] = None,
+    log_every: Annotated[int, typer.Option(help="Write the loss every N steps.")] = 10,
 ) -> None:
     """Train a model, or go on with a run that was stopped. The same command does both."""
     from imagenet_captions.training.recipes import show_recipe
@@ -241,7 +241,7 @@ def _refuse_what_has_no_effect(objective: str, recipe: str | None, steps: int | 
 
 
 def _measurement(settings: "TrainSettings", tests: list[str]) -> "EvaluateSettings | None":
-    """How the trained model will be measured, checked before hours of training; None where nothing was asked."""
+    """Return how the trained model will be measured, checked before hours of training; None without --on."""
     from imagenet_captions.training.processes import process_rank
 
     if not tests or process_rank() != 0:
