@@ -1,4 +1,4 @@
-"""An ablation from settings to its report: prepare, check, run what is missing, report."""
+"""Run an ablation from its settings to its report."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REPORT = "report.md"
 
 
 def ablate(settings: AblateSettings) -> Path | None:
-    """Run an ablation, or what is missing of it, and give the path of its report.
+    """Run what is missing of an ablation, and return the path of its report.
 
     Of the processes that torchrun started all call this, and the first one alone has the report. Raises InputError if
     runs failed, after the others are done and the report is written.
@@ -74,7 +74,7 @@ def _ablate(settings: AblateSettings, team: Team | None) -> Path:
 
 
 def _with_finished(experiment: Experiment, factors: tuple[str, ...]) -> Experiment:
-    """The experiment with other factors' tables, as far as all of their runs are finished in the same folder."""
+    """Return the experiment with the tables of other factors whose runs are all finished in the same folder."""
     if not factors:
         return experiment
     wider = prepare(replace(experiment.settings, factors=factors))
@@ -93,7 +93,7 @@ def _collect(experiment: Experiment, table: Table, amounts: dict[str, Amount], f
 
 
 def _notes(experiment: Experiment, table: Table) -> list[str]:
-    """How good the labels are that were read off texts."""
+    """Return notes on the quality of the labels that were read from texts."""
     arms = {run.arm: experiment.rows(run) for run in table.runs if run.pick.labels == FROM_TEXT}
     return [
         f"{arm} trains on {rows.count:,} images and the classes that their texts name: {rows.named:,} of "

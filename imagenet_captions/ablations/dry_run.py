@@ -1,4 +1,4 @@
-"""What an ablation would do: its runs, how many images they see, how long that takes, what was published."""
+"""Describe an ablation before it runs: its runs, their images, the estimated time, and published numbers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WIDEST = 100
 
 
 def describe(settings: AblateSettings) -> str:
-    """The tables of all factors as text; nothing is written, and the data is opened and not read.
+    """Return the tables of all factors as text; nothing is written, and no images are read.
 
     A number in the place of a data set's path plans for so many images that are not there yet.
     """
@@ -54,7 +54,7 @@ def describe(settings: AblateSettings) -> str:
 
 
 def _wrapped(text: str) -> str:
-    """The text with its long lines broken, the rest of each further to the right than its beginning."""
+    """Return the text with long lines wrapped and their continuations indented."""
     lines = []
     for line in text.split("\n"):
         before = line[: len(line) - len(line.lstrip())]
@@ -71,14 +71,14 @@ def _training_set(name: str, path: Path) -> TrainingSet:
 
 
 def _amount(run: Run, rows: dict[str, int], others: dict[str, Amount], processes: int) -> Amount:
-    """What a run would train on; the run whose steps it takes comes before it in the tables."""
+    """Return how much a run would train on; a run whose steps it takes comes before it in the tables."""
     steps = None if run.steps_of is None else others[run.steps_of].steps
     images = min(run.pick.rows or rows[run.data], rows[run.data])
     return amount_of(run, images, processes=processes, steps=steps)
 
 
 def _measure(runs: Sequence[Run], settings: AblateSettings) -> dict[tuple[str, str], Measured]:
-    """A measured step for each pair of objective and model."""
+    """Measure a training step for each pair of objective and model."""
     recipes = [settings.recipe_of(run) for run in runs if run.trains]
     wanted = {(recipe.objective, recipe.model): recipe for recipe in recipes}
     measured = track(wanted.items(), "measure a training step", len(wanted), "models")
@@ -88,7 +88,7 @@ def _measure(runs: Sequence[Run], settings: AblateSettings) -> dict[tuple[str, s
 def _table(
     table: Table, settings: AblateSettings, amounts: dict[str, Amount], steps: dict[tuple[str, str], Measured]
 ) -> str:
-    """A row of figures for each run, and below it how it is trained and tested."""
+    """Return a row of numbers for each run, and below it how it is trained and tested."""
     rows = [_row(run, settings, amounts, steps) for run in table.runs]
     widths = [max(len(row[at]) for row in (_COLUMNS, *rows)) for at in range(len(_COLUMNS))]
     lines = [f"{table.factor}: {len(table.runs)} runs"]
@@ -115,7 +115,7 @@ def _row(
 
 
 def _how(run: Run, settings: AblateSettings) -> str:
-    """How a run is trained, from what, and how it is tested."""
+    """Return how a run is trained, from which weights, and how it is tested."""
     test = " ".join(filter(None, (run.classifier, run.prompts)))
     parts = [f"test {test}" if test else "no test of its own", f"of {run.model_of}" if run.model_of else ""]
     if run.trains:
@@ -126,7 +126,7 @@ def _how(run: Run, settings: AblateSettings) -> str:
 
 
 def _published(table: Table, settings: AblateSettings, rows: dict[str, int]) -> str:
-    """A line for each run that there is a published number for."""
+    """Return a line for each run that has a published number."""
     lines = []
     for run in table.runs:
         if run.pick.rows is None or run.pick.rows >= rows[run.data]:
@@ -136,7 +136,7 @@ def _published(table: Table, settings: AblateSettings, rows: dict[str, int]) -> 
 
 
 def _comparisons(table: Table, amounts: dict[str, Amount], settings: AblateSettings) -> str:
-    """A line for each comparison: in what its arms differ."""
+    """Return a line for each comparison with the differences between its arms."""
     found = table_differences(table, amounts, settings.model)
     return "".join(
         f"\n  {comparison.first} and {comparison.second}: {comparison.question} {describe_differences(apart)}"

@@ -1,4 +1,4 @@
-"""How long will it take? Steps of the real model measured here, and what others reported for GPUs."""
+"""Estimate how long a training takes: measured steps of the real model, and reported throughputs of GPUs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TEXT = "a photographer's title, some tags and a description of what is to be se
 
 @dataclass(frozen=True)
 class Measured:
-    """Seconds an image of a training step, and on what they were measured."""
+    """The seconds that a training step takes for each image, and the device that they were measured on."""
 
     seconds: float
     batch_size: int
@@ -37,7 +37,7 @@ class Measured:
     gpu: bool
 
     def hours(self, images: int) -> float:
-        """Hours for so many images."""
+        """Return the hours for this number of images."""
         return self.seconds * images / 3600
 
 
@@ -47,7 +47,7 @@ def measure_step(
     grad_checkpointing: bool = False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Measured:
-    """Train the recipe's model for a few steps on noise, and take the fastest: forward, backward, optimiser.
+    """Return the fastest of a few training steps on noise: forward, backward, optimizer.
 
     It computes as the run will: in the recipe's precision, on a GPU with channels last and TF32, and with gradient
     checkpointing where that is asked for.
@@ -92,14 +92,14 @@ def _in_precision(precision: str, kind: str) -> AbstractContextManager[None]:
 
 
 def _side(recipe: Recipe) -> int:
-    """The side of the images that the recipe's model takes."""
+    """Return the side in pixels of the images that the recipe's model expects."""
     from imagenet_captions.models.build import config_of
 
     return int(config_of(recipe.model).spec.size)
 
 
 def format_hours(recipe: Recipe, measured: Measured, images: int) -> tuple[str, str]:
-    """Hours here for so many images, and GPU hours by what others reported in this precision ("" for nothing)."""
+    """Return the hours here for this number of images, and GPU hours by reported throughput, or ""."""
     here = f"{_hours(measured.hours(images))} on {measured.device}"
     if measured.gpu:
         return f"{here} (GPU hours)", ""
@@ -110,7 +110,7 @@ def format_hours(recipe: Recipe, measured: Measured, images: int) -> tuple[str, 
 
 
 def _hours(hours: float) -> str:
-    """A time that a person can read.
+    """Return a time in readable units.
 
     >>> _hours(0.02), _hours(3.04), _hours(1234)
     ('1.2 min', '3.0 h', '1,234 h')

@@ -81,7 +81,7 @@ class Inputs:
         examples = self.examples(self.datasets[name])
         ids = [examples.image_id(row) for row in range(len(examples))]
         if len(set(ids)) != len(ids):
-            raise InputError(f"{examples.source} has image ids twice, so its rows cannot be told apart; correct it")
+            raise InputError(f"{examples.source} has image ids twice, so its rows cannot be identified; correct it")
         wanted = self._sample(name, pick, examples, ids)
         told_more: dict[str, Any] = {}
         made = None

@@ -1,4 +1,4 @@
-"""Run what is missing of an ablation, each run in a folder of its own, and write the report.
+"""Run what is missing of an ablation; each run has its own folder.
 
 OUT/runs/NAME holds one training (settings, checkpoints, model, done.json) and its test (metrics.json, answers.npz);
 OUT/inputs what was made for them. All of these are whole or not there, so that a killed ablation goes on with the same
@@ -47,7 +47,7 @@ _TEXTS = {"title", "description", "tags", "caption"}
 
 @dataclass(frozen=True)
 class Experiment:
-    """The tables of an ablation with what they are made of; `tests` are the test sets by name, the clean one first."""
+    """The tables of an ablation with their inputs; `tests` are the test sets by name, the clean one first."""
 
     settings: AblateSettings
     inputs: Inputs
@@ -56,34 +56,34 @@ class Experiment:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """What tells the test sets from others of the same names."""
+        """Digests of the test sets, which differ from those of other sets with the same names."""
         return {name: digest(path) for name, path in self.tests.items()}
 
     def folder(self, name: str) -> Path:
-        """Where a run is."""
+        """Return the folder of a run."""
         return self.settings.out / "runs" / name
 
     def rows(self, run: Run) -> Rows:
-        """The rows that a run trains on, or that its classifier is made of."""
+        """Return the rows that a run trains on, or that its classifier is made from."""
         return self.inputs.rows(run.data, run.pick)
 
     def amounts(self) -> dict[str, Amount]:
-        """What each run that trains is trained on."""
+        """Return for each run that trains how much it trains on."""
         return {run.name: self.amount(run) for run in self.runs() if run.trains}
 
     def amount(self, run: Run) -> Amount:
-        """What a run is trained on."""
+        """Return how much a run trains on."""
         rows, steps = self.rows(run), None
         if run.steps_of is not None:
             steps = self.amount(next(other for other in self.runs() if other.name == run.steps_of)).steps
         return amount_of(run, rows.count, rows.digest, self.settings.processes, steps)
 
     def runs(self) -> list[Run]:
-        """All runs of all tables, each once, in an order in which what a run needs comes before it."""
+        """Return all runs of all tables once, each after the runs that it needs."""
         return list({run.name: run for table in self.tables for run in table.runs}.values())
 
     def train_settings(self, run: Run) -> TrainSettings:
-        """How a run is trained."""
+        """Return the settings of a run's training."""
         rows = self.rows(run)
         return TrainSettings(
             data=rows.data.resolve(),
@@ -103,7 +103,7 @@ class Experiment:
         )
 
     def fitting(self, run: Run) -> Fitting | None:
-        """The labelled images that a run's classifier is made of, if it is made of any."""
+        """Return the labeled images that a run's classifier is made from, or None."""
         if not needs_fitting(run):
             return None
         rows = self.rows(run)
@@ -111,7 +111,7 @@ class Experiment:
 
 
 def prepare(settings: AblateSettings) -> Experiment:
-    """Make what the runs train and are tested on, and the tables."""
+    """Make the inputs of the runs and the tables."""
     folder = settings.out / INPUTS
     micro = settings.preset == "micro"
     datasets = {
@@ -133,7 +133,7 @@ def prepare(settings: AblateSettings) -> Experiment:
 
 
 def make_tables(factors: Sequence[str], ask: Ask) -> tuple[Table, ...]:
-    """The tables of the factors.
+    """Return the tables of the factors.
 
     Where several are asked for, the distribution is about all data sets, the size about the largest, and the others are
     about the first.
@@ -149,7 +149,7 @@ def training_set(name: str, examples: Examples) -> TrainingSet:
 
 
 def make_ask(settings: AblateSettings, datasets: Sequence[TrainingSet]) -> Ask:
-    """What tables are made for."""
+    """Return the request that tables are made for."""
     if not datasets:
         raise InputError("an ablation needs data; give DATASET, or NAME=DATASET")
     preset = settings.sized.for_rows(min(each.rows for each in datasets))
@@ -157,9 +157,9 @@ def make_ask(settings: AblateSettings, datasets: Sequence[TrainingSet]) -> Ask:
 
 
 def run_missing(experiment: Experiment, amounts: Mapping[str, Amount], team: Team | None = None) -> dict[str, str]:
-    """Train and test every run that is not done, and give the reason for each one that failed.
+    """Train and test every run that is not done, and return the reason for each one that failed.
 
-    A run that fails, for a loss that is no number, say, stops none but those that need it. The processes of a `team`
+    A run that fails, such as one whose loss is NaN, stops only the runs that need it. The processes of a `team`
     train together.
     """
     runs = experiment.runs()
@@ -181,9 +181,9 @@ def run_missing(experiment: Experiment, amounts: Mapping[str, Amount], team: Tea
 
 
 def _train(experiment: Experiment, run: Run, planned: Amount, where: str, team: Team | None) -> None:
-    """Train a run, or go on with it, unless it is trained.
+    """Train a run, or resume it, unless it is trained already.
 
-    What a finished one was trained on is told by digests, not by places, so that an ablation's folder can be moved.
+    A finished run names its data by digests, not by places, so that an ablation's folder can be moved.
     """
     settings, told = experiment.train_settings(run), experiment.folder(run.name) / _TRAINED_FILE
     asked = {"ids": planned.digest, "init": run.init, "seed": run.seed, **recipe_values(settings.recipe)}
@@ -230,7 +230,7 @@ def _test(experiment: Experiment, run: Run, folder: Path) -> None:
 
 
 def is_tested(experiment: Experiment, run: Run) -> bool:
-    """Whether a run has all of its test's results, on the same test sets and with the same classifier."""
+    """Return whether a run has all test results, on the same test sets and with the same classifier."""
     folder = experiment.folder(run.name)
     if not all((folder / name).is_file() for name in (_RUN_FILE, METRICS, ANSWERS)):
         return False
@@ -239,7 +239,7 @@ def is_tested(experiment: Experiment, run: Run) -> bool:
 
 
 def _asked(experiment: Experiment, run: Run) -> dict[str, Any]:
-    """What a test's result depends on, beside the model."""
+    """Return what a test's result depends on beside the model."""
     asked = {**run.record(), "arm": run.stem, "tests": experiment.digests}
     if run.prompts and run.prompts not in PROMPT_SETS:
         asked["sentences"] = digest(Path(run.prompts))
@@ -254,7 +254,7 @@ def _shift_names() -> Iterable[str]:
 
 
 def _with_texts(source: Path, made: Path) -> Path:
-    """A micro data set as it is, if it has texts of its own, else with texts made for it."""
+    """Return a micro data set unchanged if it has texts, else a copy with texts made for it."""
     if not source.is_file():
         raise InputError(
             f"`preset='micro'` trains on a Parquet file with image, label and class_name; {source} is none"

@@ -1,4 +1,4 @@
-"""What an ablation is asked to do, and the record that keeps two of them from being mixed in one folder."""
+"""The settings of an ablation, and the record that keeps two ablations from being mixed in one folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 
 @dataclass(frozen=True)
 class AblateSettings:
-    """One or more factors on one preset: `data` and `tests` are places by name, `seeds` how often each arm is trained.
+    """The factors and the preset of an ablation; `data` and `tests` are places by name, `seeds` the number of seeds.
 
     `epochs`, `model`, `precision` and `accumulate` take the place of every recipe's, and `prompts` of the preset's.
     `devices` of each of `nodes` machines train together, each with `threads` threads on a CPU; without a number, models
@@ -83,23 +83,23 @@ class AblateSettings:
 
     @property
     def processes(self) -> int:
-        """How many processes train together."""
+        """The number of processes that train together."""
         return self.devices * self.nodes
 
     def recipe_of(self, run: Run) -> Recipe:
-        """A run's recipe, with what was asked for in place of its own values."""
+        """Return a run's recipe with the user's values in place of its own."""
         recipe = make_recipe(run, self.model)
         precision, accumulate = self.precision or recipe.precision, self.accumulate or recipe.accumulate
         return replace(recipe, precision=precision, accumulate=accumulate)
 
     @property
     def sized(self) -> AblationPreset:
-        """The preset with what was asked for in place of its own."""
+        """The preset with the user's values in place of its own."""
         return find_preset(self.preset).with_epochs(self.epochs).with_prompts(self.prompts)
 
 
 def parse_places(given: list[str], what: str) -> dict[str, Path]:
-    """Places as users write them, NAME=PATH or PATH alone, which is named for its file or folder.
+    """Parse places as users write them: NAME=PATH, or PATH alone, which is named after its file or folder.
 
     >>> parse_places(["yfcc15m=/data/y.csv", "In Caps.parquet"], "DATASET")
     {'yfcc15m': PosixPath('/data/y.csv'), 'in-caps': PosixPath('In Caps.parquet')}
@@ -124,7 +124,7 @@ def parse_places(given: list[str], what: str) -> dict[str, Path]:
 
 
 def make_record(settings: AblateSettings) -> dict[str, Any]:
-    """What the runs of the folder have in common, checked against the record that is there; nothing is written.
+    """Return what the runs of the folder share, after a check against the existing record; nothing is written.
 
     Factors, seeds, test sets and data sets may be added; what was there has to be the same.
     """
@@ -158,7 +158,7 @@ def make_record(settings: AblateSettings) -> dict[str, Any]:
 
 
 def check_settings(settings: AblateSettings) -> None:
-    """Refuse, before anything is written, what an ablation cannot do without, and an output that is not its own."""
+    """Refuse missing inputs and an output folder of something else, before anything is written."""
     out, tests = settings.out, settings.tests or {}
     if not tests:
         raise InputError("an ablation needs a test set; give `tests` NAME=PATH, and `tests` PATH with `preset='micro'`")
@@ -189,7 +189,7 @@ def _say_what_was_cleaned(data: Mapping[str, Path]) -> None:
 
 @contextmanager
 def recorded(settings: AblateSettings) -> Iterator[tuple[str, ...]]:
-    """Keep the record of the runs while their inputs are made, and take both back if that fails.
+    """Write the record of the runs while their inputs are made, and remove both if that fails.
 
     So a mistake leaves nothing that a corrected command would stumble over. Gives the factors of earlier runs on the
     same data, which belong in the report too.

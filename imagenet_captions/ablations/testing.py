@@ -1,4 +1,4 @@
-"""Test a run's model: metrics.json as `evaluate` writes it, and beside it which images were recognised.
+"""Test a run's model: metrics.json as `evaluate` writes it, and beside it which images were recognized.
 
 Two arms are compared image by image (`compare`), which sums in a table do not allow.
 """
@@ -36,7 +36,7 @@ _FITTED = ("linear-probe", "prototypes", "k-shot")
 
 @dataclass(frozen=True)
 class Fitting:
-    """The labelled images that a classifier without language is made of."""
+    """The labeled images that a classifier without language is made from."""
 
     data: Path
     ids: frozenset[str]
@@ -44,7 +44,7 @@ class Fitting:
 
 
 def classifier_settings(run: Run, fitting: Fitting | None) -> ClassifierSettings:
-    """How a run's model is asked for classes."""
+    """Return the settings of a run's classifier."""
     fitted = run.classifier in _FITTED
     return ClassifierSettings(
         kind=run.classifier,
@@ -56,7 +56,7 @@ def classifier_settings(run: Run, fitting: Fitting | None) -> ClassifierSettings
 
 
 def needs_fitting(run: Run) -> bool:
-    """Whether a run's classifier is made of labelled images."""
+    """Return whether a run's classifier is made from labeled images."""
     return run.classifier in _FITTED
 
 
@@ -93,7 +93,7 @@ def test_run(
 
 
 def answers_of(classifier: Classifier, test_set: TestSet, found: Extracted) -> npt.NDArray[np.bool_]:
-    """For each image of a test set whether it was recognised; one that cannot be decoded was not."""
+    """Return for each image of a test set whether it was recognized; one that cannot be decoded was not."""
     scores = classifier.scores(found.values, test_set.classes)
     if len(test_set.answers) < len(test_set.classes):
         scores = group_maximum(scores, test_set.groups, len(test_set.answers))
@@ -103,7 +103,7 @@ def answers_of(classifier: Classifier, test_set: TestSet, found: Extracted) -> n
 
 
 def read_answers(folder: Path) -> Answers:
-    """The answers that `test_run` wrote."""
+    """Read the answers that `test_run` wrote."""
     try:
         with np.load(folder / ANSWERS) as stored:
             return {name: np.asarray(stored[name], np.bool_) for name in stored.files}

@@ -73,10 +73,10 @@ def measure_accuracy(scores: Scores, labels: Labels, keys: Sequence[str]) -> Acc
     >>> found.top1, found.mean_per_class, found.per_class["c"]
     (0.5, 0.5, ClassAccuracy(n=1, correct=0))
 
-    Raises InputError for a score that is no number, which a broken checkpoint gives, and which no rank can be told of.
+    Raises InputError for a NaN score, which a broken checkpoint gives and which has no rank.
     """
     if not len(labels):
-        raise InputError("there is no image to measure an accuracy on; check that the test set's images can be read")
+        raise InputError("no image is left to measure an accuracy on; check that the test set's images can be read")
     ranks = rank_of_label(scores, labels)
     n = np.bincount(labels, minlength=len(keys))
     correct = np.bincount(labels[ranks == 0], minlength=len(keys))
@@ -101,7 +101,7 @@ def rank_of_label(scores: Scores, labels: Labels) -> Labels:
     for start in range(0, len(labels), _ROWS_AT_ONCE):
         some, own = scores[start : start + _ROWS_AT_ONCE], labels[start : start + _ROWS_AT_ONCE, None]
         if np.isnan(some).any():
-            raise InputError("the model's scores are no numbers (NaN); its weights are broken, give another checkpoint")
+            raise InputError("the model's scores are NaN, so its weights are broken; give another checkpoint")
         of_own = np.take_along_axis(some, own, axis=1)
         # An image whose class cannot be chosen is wrong, however few classes stand before it.
         before = (some > of_own) | ((some == of_own) & (order < own))

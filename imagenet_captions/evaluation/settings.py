@@ -35,7 +35,7 @@ class ClassifierSettings:
         if self.kind not in KINDS:
             raise InputError(f"there is no classifier {quoted(self.kind)}; give one of {', '.join(KINDS)}")
         if self.kind in _TRAINED and self.train is None:
-            raise InputError(f"the classifier {self.kind} is made of labelled images; give them with `train` DATA")
+            raise InputError(f"the classifier {self.kind} is made from labeled images; give them as `train`")
         if self.kind == "k-shot" and (self.k is None or self.k < 1):
             raise InputError("the classifier k-shot needs the number of images a class; give `k` N, 1 or more")
         useless = {
@@ -53,7 +53,7 @@ class ClassifierSettings:
 class Reading:
     """How images are read: the batch size, the number of worker processes (0 reads in this one), and the device.
 
-    Without a device it is the first GPU, or the CPU where there is none. `threads` are those that compute on a CPU;
+    The device defaults to the first GPU, or to the CPU if there is none. `threads` are those that compute on a CPU;
     without it, models of small images get one.
     """
 

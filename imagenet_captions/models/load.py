@@ -23,11 +23,11 @@ _LONGEST_SHOWN = 100
 def load_model(source: str) -> Model:
     """Load a model with its weights, on the CPU and in evaluation mode.
 
-    The source is a folder (a run's, a model's of ours, or one of open_clip, timm or transformers, told by its files), a
+    The source is a folder of a run or a model (ours, open_clip's, timm's or transformers', recognized by its files), a
     Lightning checkpoint of ours, or a library and a name: `open_clip:NAME@TAG`, `open_clip:NAME@FILE`, `timm:NAME`,
-    `timm:NAME@FILE`, `transformers:NAME`. What a library would get from a hub is asked for there.
+    `timm:NAME@FILE`, `transformers:NAME`. Weights that a library keeps on a hub are downloaded from it.
 
-    Raises InputError, in one sentence, for whatever is not there or does not fit. No code of a checkpoint is run.
+    Raises InputError, in one sentence, for what is missing or does not fit. No code of a checkpoint is run.
     """
     library, colon, rest = source.partition(":")
     if colon and library in _LIBRARIES and rest:
@@ -55,7 +55,8 @@ def load_checkpoint(path: Path) -> Model:
     about = loaded.get("hyper_parameters") if isinstance(loaded, Mapping) else None
     if not isinstance(about, Mapping) or HYPERPARAMETER not in about:
         raise InputError(
-            f"{path} is no checkpoint of this package's training; say what it is of, as in open_clip:NAME@{path.name}"
+            f"{path} is not a checkpoint of this package's training; name its library and model, such as "
+            f"open_clip:NAME@{path.name}"
         )
     model = build_from_config(about[HYPERPARAMETER])
     state = {key.removeprefix(_PREFIX): value for key, value in loaded["state_dict"].items() if key.startswith(_PREFIX)}

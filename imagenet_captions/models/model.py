@@ -22,7 +22,7 @@ class Model(nn.Module):
     """An image tower and what is attached to it: a text tower, a classification head, SimCLR's projector.
 
     `image` gives features of `width`; `image_projection` takes them to the space that images and texts share, of
-    `config.dim`. `text` gives points of that space. Pixels are normalised floats [n, 3, size, size].
+    `config.dim`. `text` gives points of that space. Pixels are normalized floats [n, 3, size, size].
     """
 
     def __init__(

@@ -37,7 +37,7 @@ def from_timm(config: Mapping[str, Any]) -> ImageSpec:
 def from_transformers(config: Mapping[str, Any]) -> ImageSpec:
     """Read transformers' `preprocessor_config.json`, as CLIP's processor and EfficientNet's write it.
 
-    EfficientNet's scales by 1 / 127.5, takes 1 away, and may not normalise: the same as a mean and deviation of a half.
+    EfficientNet's scales by 1 / 127.5, takes 1 away, and may not normalize: the same as a mean and deviation of a half.
 
     >>> half = from_transformers({"size": {"height": 346, "width": 346}, "crop_size": {"height": 289, "width": 289},
     ...     "rescale_factor": 1 / 127.5, "rescale_offset": True, "do_normalize": False, "resample": 2})

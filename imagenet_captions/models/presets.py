@@ -1,6 +1,6 @@
 """The table of models that this package names.
 
-To change a model, change its row; whatever a row says is written into model.json beside trained weights, so that
+To change a model, change its row; its values are written into model.json beside trained weights, so that
 older runs load as they were.
 """
 

@@ -21,7 +21,7 @@ from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.storage.files import require_file
 
 _NAMED = 3
-# What torch and transformers raise for files that are no weights. A pickle that would run code is an UnpicklingError.
+# Raised by torch and transformers for files without weights. A pickle that would run code is an UnpicklingError.
 UNREADABLE = (
     *(SafetensorError, pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError),
     *(KeyError, IndexError, TypeError, AttributeError, AssertionError),
@@ -31,7 +31,7 @@ UNREADABLE = (
 def read_weights(path: Path, what: str = "weights") -> Any:
     """Read a weights file: safetensors, or torch's format with nothing but values in it.
 
-    Raises InputError for a file that is no such thing; code in a pickle is never run.
+    Raises InputError for any other file; code in a pickle is never run.
     """
     require_file(path, what)
     try:
@@ -41,7 +41,7 @@ def read_weights(path: Path, what: str = "weights") -> Any:
             return torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         raise InputError(
-            f"{path} holds no weights that can be read ({reason(error)}); give a .safetensors file or one that"
+            f"{path} has no readable weights ({reason(error)}); give a .safetensors file or one that"
             " torch.load(weights_only=True) reads"
         ) from None
 
@@ -108,19 +108,19 @@ def put_weights(module: nn.Module, state: Mapping[str, Tensor], source: object) 
 def reason(error: BaseException) -> str:
     """Return in a few words why weights could not be read."""
     if isinstance(error, pickle.UnpicklingError):
-        return "they are no values, or come with code, which is never run"
+        return "they are not plain values, or come with code, which is never run"
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
 
 
 def read_object(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds an object.
 
-    Raises InputError for a file that is not there, is no JSON or holds something else.
+    Raises InputError for a file that does not exist, is not JSON or holds something else.
     """
     try:
         values = json.loads(require_file(path, "the model's description").read_bytes())
     except ValueError as error:
-        raise InputError(f"{path} is no JSON ({shortened(error)}); get the model again") from None
+        raise InputError(f"{path} is not JSON ({shortened(error)}); get the model again") from None
     if not isinstance(values, dict):
         raise InputError(f"{path} describes no model; get the model again")
     return values

@@ -45,7 +45,7 @@ class StopOnSignal(Callback):
                 self._checkpoints.write(trainer, pl_module)
             raise Stopped(number, trainer.global_step)
 
-    # Both put back Lightning's handlers, before it puts back those that it found.
+    # Both restore Lightning's handlers, before Lightning restores the ones that it replaced.
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._interrupts.restore()
 

@@ -73,7 +73,7 @@ def _link(last: Path, kept: Path) -> None:
 def read_checkpoint_step(path: Path) -> int:
     """Return the number of steps that a checkpoint has taken.
 
-    Raises InputError for a file that is no whole checkpoint.
+    Raises InputError for a file that is not a whole checkpoint.
     """
     return int(_read(path)["global_step"])
 

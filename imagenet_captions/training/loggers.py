@@ -16,7 +16,7 @@ from imagenet_captions.storage.files import write_json
 from imagenet_captions.training.settings import TrainSettings, settings_record
 
 _FOLDER = "logs"
-_WANDB_FILE = "wandb.json"  # holds the id under which a run is known to W&B
+_WANDB_FILE = "wandb.json"  # holds the run's id at W&B
 
 
 def make_loggers(settings: TrainSettings) -> list[Logger]:

@@ -99,7 +99,7 @@ def _contrastive(model: Model, settings: TrainSettings) -> Model:
         if source.spec != model.spec:
             raise InputError(
                 f"the images of {settings.init_image} are made by other rules than those of {model.name} "
-                f"({source.spec.size} pixels and {model.spec.size}, or other colours); give the `model` it was made of"
+                f"({source.spec.size} pixels and {model.spec.size}, or other colors); give the `model` it was made of"
             )
         take_image_tower(model, source)
     model.drop_head()

@@ -22,7 +22,7 @@ class Recipe:
 
     `differences` says, a sentence each, where a recipe that is named for a publication is not as published.
 
-    `batch_size` is the images of one step of the optimiser, over all devices and accumulated micro-batches. `lr` grows
+    `batch_size` is the images of one step of the optimizer, over all devices and accumulated micro-batches. `lr` grows
     linearly over the warm-up and then follows `schedule` down to `min_lr`; `milestones` are the epochs at which "steps"
     cuts it by ten. `accumulate` splits a step's images into so many micro-batches; the contrastive losses compare
     within one of them.
@@ -30,7 +30,7 @@ class Recipe:
     The crop "resized" takes a random part of the image, whose share of it lies within `crop_scale`; "placed" takes a
     square of the model's size at a random place of the image, resized as for testing. `randaugment` is the number of
     random operations and their strength, or empty; `mixup` is the alpha of the share to which two images are mixed.
-    `drop_path` is the rate of stochastic depth. `colour` is the strength of SimCLR's changes of colour and
+    `drop_path` is the rate of stochastic depth. `colour` is the strength of SimCLR's changes of color and
     `temperature` its loss's; CLIP learns its own temperature, and SimCLR always flips.
     `caption` is a caption template, drawn anew each epoch; without one, captions are those that the data has.
     """

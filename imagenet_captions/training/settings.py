@@ -17,7 +17,7 @@ EMPTY_CLASSES = ("fail", "drop", "keep")
 LOGGERS = ("csv", "tensorboard", "wandb")
 ACCELERATORS = ("auto", "cpu", "gpu")
 
-# What a resumed run may change: none of it changes what is learned.
+# Settings that a resumed run may change, since they do not change the result.
 _FREE = frozenset({"out", "workers", "threads", "grad_checkpointing", "save_every", "keep_every", "log", "log_every"})
 
 

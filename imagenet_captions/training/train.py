@@ -64,8 +64,8 @@ def train(settings: TrainSettings) -> TrainResult | None:
         return done if first else None
     with _explained_faults(settings), _quiet(first):
         result = _train(settings, first)
-    # Lightning's trainer is in a circle with the loader. Found later, by a process that was forked meanwhile, it would
-    # try to end workers that are not that process's.
+    # Lightning's trainer and the loader refer to each other. If a process forked later collected them, it would try to
+    # end workers that belong to this process.
     gc.collect()
     return result
 
@@ -153,7 +153,7 @@ def _refuse_foreign(out: Path) -> None:
     if out.is_dir() and not (out / SETTINGS_FILE).exists():
         others = sorted(path.name for path in out.iterdir() if path.name != _LOCK)
         if others:
-            raise InputError(f"{out} holds {quoted(others[0])} and is no run; give a new folder as `out`")
+            raise InputError(f"{out} holds {quoted(others[0])} and is not a run; give a new folder as `out`")
 
 
 def _say(settings: TrainSettings, images: int, length: Length, start: int) -> None:
@@ -181,7 +181,7 @@ def _quiet(first: bool) -> Iterator[None]:
     loggers: list[tuple[Any, int]] = [(logger := logging.getLogger(name), logger.level) for name in names]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"lightning(\.|_)")
-        # open_clip's loss gathers by a function that torch 2.13 has marked as old.
+        # open_clip's loss gathers with a function that torch 2.13 deprecates.
         warnings.filterwarnings("ignore", message=r"torch\.distributed\.nn\.functional", category=FutureWarning)
         try:
             for logger, _ in loggers:

@@ -171,8 +171,8 @@ def both_sentences(call: Callable[[], object], arguments: str) -> tuple[str, str
         (
             lambda: check_figure_path(Path("figure.jpg")),
             "robustness published --plot figure.jpg",
-            "`path` figure.jpg is no .png or .svg file; give it one of these suffixes",
-            "--plot figure.jpg is no .png or .svg file; give it one of these suffixes",
+            "`path` figure.jpg is not a .png or .svg file; give it one of these suffixes",
+            "--plot figure.jpg is not a .png or .svg file; give it one of these suffixes",
         ),
         (
             lambda: check_test_sets([("imagenet", Path("a")), ("imagenet", Path("b"))]),

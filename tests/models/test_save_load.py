@@ -98,12 +98,12 @@ class Evil:
 def test_no_code_of_a_checkpoint_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": {}, "evil": Evil()}, "evil.ckpt")
-    with pytest.raises(InputError, match="holds no weights that can be read"):
+    with pytest.raises(InputError, match="has no readable weights"):
         load_model(source)
     assert not Path("ran").exists()
     with Path("evil.ckpt").open("wb") as opened:
         pickle.dump(Evil(), opened)
-    with pytest.raises(InputError, match="holds no weights that can be read"):
+    with pytest.raises(InputError, match="has no readable weights"):
         load_model(source)
     assert not Path("ran").exists()
 
@@ -129,10 +129,10 @@ def _wider(folder: Path) -> None:
     ("spoil", "said"),
     [
         (lambda folder: (folder / WEIGHTS_FILE).unlink(), "does not exist; check the path"),
-        (_break_weights, "holds no weights that can be read"),
+        (_break_weights, "has no readable weights"),
         (_other_weights, "do not fit the model"),
         (_wider, r"of another shape (image."),
-        (lambda folder: (folder / MODEL_FILE).write_text("{"), "is no JSON"),
+        (lambda folder: (folder / MODEL_FILE).write_text("{"), "is not JSON"),
         (lambda folder: (folder / MODEL_FILE).write_text("[1]"), "describes no model"),
         (lambda folder: (folder / MODEL_FILE).write_text('{"format": 1}'), "is not whole"),
         (lambda folder: (folder / MODEL_FILE).unlink(), "holds no model"),
@@ -165,7 +165,7 @@ def test_what_is_not_there_is_one_sentence(source: str, said: str) -> None:
 
 def test_a_checkpoint_of_something_else(tmp_path: Path) -> None:
     torch.save({"state_dict": {"weight": torch.zeros(1)}}, tmp_path / "other.ckpt")
-    with pytest.raises(InputError, match=r"is no checkpoint of this package's training; say what it is of"):
+    with pytest.raises(InputError, match=r"is not a checkpoint of this package's training; name its library"):
         load_model(str(tmp_path / "other.ckpt"))
 
 

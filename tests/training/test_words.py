@@ -192,7 +192,7 @@ def test_settings_that_cannot_be(tmp_path: Path, change: dict[str, Any], sentenc
 
 def test_a_folder_that_is_no_run_is_left_alone(data: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("do not lose me")
-    with pytest.raises(InputError, match=r"holds 'thesis\.tex' and is no run"):
+    with pytest.raises(InputError, match=r"holds 'thesis\.tex' and is not a run"):
         train(settings(data, tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 

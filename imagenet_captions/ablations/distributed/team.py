@@ -49,7 +49,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """How a job ended on a follower; `stopped` as in `train_apart.Ended`."""
+    """How a job ended on a follower; `stopped` is that of `train_apart.Ended`."""
 
     rank: int
     host: str
@@ -76,11 +76,11 @@ class Team:
 
     @property
     def leads(self) -> bool:
-        """Whether the others follow this process."""
+        """Whether this process leads."""
         return self.rank == 0
 
     def call(self, call: Call) -> int:
-        """Ask all followers for a job, and give the number of the call."""
+        """Ask all followers for a job, and return the number of the call."""
         self._calls += 1
         self._set(f"call-{self._calls}", asdict(call))
         return self._calls
@@ -108,12 +108,12 @@ class Team:
         self._set(f"failed-{number}", {})
 
     def failed(self, number: int) -> bool:
-        """Whether a call's job has failed anywhere."""
+        """Return whether a call's job has failed anywhere."""
         self._look_for_others()
         return self._there(f"failed-{number}")
 
     def dismiss(self, code: int, reason: str) -> None:
-        """Tell the followers that the ablation ends, and wait until they know it or are gone."""
+        """Tell the followers that the ablation ends, and wait until they have answered or are gone."""
         until = time.monotonic() + _GOODBYES
         with suppress(StoppedEarly):
             self.fail(self._calls)  # ends a training that is still running
@@ -130,7 +130,7 @@ class Team:
             self._set(f"left-{self.rank}", {"host": socket.gethostname(), "reason": reason})
 
     def close(self) -> None:
-        """Give no more signs of life."""
+        """Stop the signs of life."""
         self._over.set()
 
     def _live(self) -> None:
@@ -146,7 +146,7 @@ class Team:
         return self._get(key)
 
     def _look_for_others(self) -> None:
-        """Raise StoppedEarly if a follower is gone, or the leader of this one."""
+        """Raise StoppedEarly if a follower is gone, or if this process is a follower and the leader is gone."""
         now = time.monotonic()
         if now - self._looked < min(SIGN_SECONDS, self._patience):
             return
@@ -186,7 +186,7 @@ def _asked(question: Callable[..., _T], *arguments: object) -> _T:
 
 @contextmanager
 def joined_team() -> Iterator[Team | None]:
-    """Join the processes that torchrun started; gives None to a process alone.
+    """Join the processes that torchrun started; yields None if there is only one process.
 
     Within, SIGTERM raises StoppedEarly: torchrun sends it to the processes of a machine where one has failed.
     """

@@ -1,4 +1,4 @@
-"""What the processes of an ablation do together: see the same files, train a run, and end."""
+"""The jobs that the processes of an ablation do together: check shared files, train a run, end."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def train_together(team: Team, settings: TrainSettings, told: Path) -> TrainResu
 
 
 def follow(team: Team) -> None:
-    """Do what the leader calls for until it ends; raises an error with the leader's exit code if that failed."""
+    """Do the leader's jobs until it ends; raises an error with the leader's exit code if the ablation failed."""
     package = logging.getLogger(__name__.partition(".")[0])
     before = package.level
     package.setLevel(logging.ERROR)  # the leader speaks for all
@@ -96,7 +96,7 @@ def follow(team: Team) -> None:
 
 
 def _follow_call(team: Team) -> Call:
-    """Do what the next call asks for, answer it, and give it back."""
+    """Do the job of the next call, answer it, and return the call."""
     number, call = team.next_call()
     if call.job == END:
         team.answer(number)

@@ -1,4 +1,4 @@
-"""Train one run in a process of its own, which Lightning may start again for each of several devices.
+"""Train one run in its own process, which Lightning may start again for each of several devices.
 
 Lightning's DDP runs the program that called it once a device. That program must be the training alone, and not the
 ablation, which holds a lock on its folder.
@@ -116,7 +116,7 @@ def _end_with_the_ablation() -> None:
 
 
 def main() -> int:
-    """Train by the settings in the file that is named; one sentence and its exit code for what the user has to mend."""
+    """Train by the settings in the named file; an error of the user's is one sentence and its exit code."""
     told, said = map(Path, sys.argv[1:])
     threading.Thread(target=_end_with_the_ablation, daemon=True).start()
     level = logging.INFO if process_rank() == 0 else logging.ERROR

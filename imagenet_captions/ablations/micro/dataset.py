@@ -23,7 +23,7 @@ from imagenet_captions.storage.parquet import parquet_file, read_schema, read_ta
 from imagenet_captions.storage.parquet_writing import open_parquet_writer
 
 _ROWS = 1000  # a row group; a set is a few of them
-_SIDE = 256  # pixels; a larger image is no micro image, and would be described slowly
+_SIDE = 256  # pixels; larger images are refused, since describing them is slow
 
 _LABELLED = pa.schema([IMAGE, ("image_id", pa.string()), ("label", pa.int64()), ("class_name", pa.string())])
 _TEXTS = [

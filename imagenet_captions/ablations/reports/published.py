@@ -58,9 +58,9 @@ def _other_numbers() -> Iterator[Published]:
             )
 
 
-LABELLED = "imagenet-captions"  # whose images have ImageNet's labels; the others have texts alone
+LABELLED = "imagenet-captions"  # the set whose images have ImageNet's labels; the others only have texts
 
-# Names that people give to the sets above.
+# Other names of the sets above.
 _ALSO = {
     "yfcc": "yfcc15m",
     "yfcc-15m": "yfcc15m",

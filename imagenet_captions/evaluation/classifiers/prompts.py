@@ -79,4 +79,4 @@ def _lines(path: Path) -> list[str]:
     try:
         return [line.strip(" \r") for line in path.read_text(encoding="utf-8-sig").split("\n")]
     except UnicodeDecodeError:
-        raise InputError(f"{path} is no text file; give one in UTF-8") from None
+        raise InputError(f"{path} is not a text file in UTF-8; save it as one") from None

@@ -164,7 +164,9 @@ def _check(baseline: Baseline, columns: tuple[str, str], x: Floats, y: Floats) -
             f"takes {_LEAST_FOR_A_LINE}"
         )
     if np.ptp(x) < 1e-9 or fit_lines(x, y, np.ones((1, len(x))))[0].item() <= 0:
-        raise NoFitError(f"{column} does not rise with {x_column} in {baseline.name}; it gives no baseline for it")
+        raise NoFitError(
+            f"{column} does not rise with {x_column} in {baseline.name}; so it cannot be a baseline for it"
+        )
 
 
 @cache

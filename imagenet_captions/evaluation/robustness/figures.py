@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 FORMATS = (".png", ".svg")
 
-# Colours of Okabe and Ito, which the colour-blind tell apart; markers differ as well.
+# Okabe and Ito's colors, which color-blind readers can tell apart; markers differ as well.
 _PUBLISHED_STYLES = {
     "CLIP": ("o", "#0072B2"),
     "CLIP, open data": ("^", "#56B4E9"),
@@ -70,7 +70,7 @@ _STYLE: dict[str, Any] = {
 def check_figure_path(path: Path) -> None:
     """Refuse a figure that cannot be drawn later: a wrong suffix, or no matplotlib."""
     if path.suffix.lower() not in FORMATS:
-        raise InputError(f"`path` {path} is no {' or '.join(FORMATS)} file; give it one of these suffixes")
+        raise InputError(f"`path` {path} is not a {' or '.join(FORMATS)} file; give it one of these suffixes")
     require("report", "a figure", "matplotlib")
 
 
@@ -171,7 +171,7 @@ def _styles(families: Mapping[str, Sequence[Result]]) -> list[tuple[str, str, st
     others = 0
     for name in families:
         style = _PUBLISHED_STYLES.get(name.removesuffix(PUBLISHED_SUFFIX))
-        if style is None:  # the second round pairs every marker with another colour
+        if style is None:  # the second round pairs every marker with another color
             kinds = len(_OTHER_MARKERS)
             style = (_OTHER_MARKERS[others % kinds], _OTHER_COLORS[(others + others // kinds) % kinds])
             others += 1

@@ -115,11 +115,11 @@ def parse_results(text: str, name: str = "the results", units: str | None = None
 
 def _read_cells(text: str, name: str) -> tuple[list[str], list[dict[str, str]]]:
     if "\0" in text:
-        raise InputError(f"{name} holds null characters; it is no CSV file")
+        raise InputError(f"{name} holds null characters, so it is not a CSV file")
     try:
         lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if any(map(str.strip, line))]
     except csv.Error as error:
-        raise InputError(f"{name} is no CSV file: {error}") from None
+        raise InputError(f"{name} is not a CSV file: {error}") from None
     if len(lines) < 2:
         raise InputError(f"{name} has no rows; give a header and one row a model")
     columns = [cell.strip() for cell in lines[0]]
@@ -195,7 +195,7 @@ def _read_sizes(row: Mapping[str, str], name: str) -> dict[str, int]:
 def _settle_units(models: Sequence[str], numbers: Sequence[Mapping[str, float]], name: str, asked: str | None) -> str:
     largest = max((value for row in numbers for value in row.values()), default=0.0)
     if asked == "fraction" and largest > 1:
-        raise InputError(f"{name} has an accuracy of {largest:g}, which is no fraction; say `units='percent'`")
+        raise InputError(f"{name} has an accuracy of {largest:g}, which is not a fraction; say `units='percent'`")
     if asked is not None or largest <= 1:
         return asked or "fraction"
     for model, row in zip(models, numbers, strict=True):

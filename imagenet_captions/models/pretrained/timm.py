@@ -105,7 +105,9 @@ def _as_model(trunk: Any, architecture: str, arguments: Mapping[str, Any], shown
     if isinstance(classifier, nn.Linear) and classifier.in_features == width:
         _take_head(model, classifier, _class_names(pretrained, classifier.out_features))
     elif not isinstance(classifier, nn.Identity):
-        log.info("%s: its classifier is no single linear layer on its features, so it is read without a head", shown)
+        log.info(
+            "%s: its classifier is more than one linear layer on its features, so it is loaded without a head", shown
+        )
     return model
 
 

@@ -29,7 +29,7 @@ Tokenize = Callable[[Sequence[str]], Tokens]
 class Batch:
     """The images of one step, with their captions or labels.
 
-    `images` are bytes [n, 3, size, size], for `pixels.normalise`; `other` is the second view, where there are two.
+    `images` are bytes [n, 3, size, size], for `pixels.normalise`; `other` is the second view, if there are two.
     `texts` and `tokens` are there with captions, `labels` are -1 where unknown. `shares` says how many images each
     process has in this step, and `weight` what this process's mean loss counts for (see `sampler.Share`).
     """

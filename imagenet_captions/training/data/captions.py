@@ -74,8 +74,8 @@ def make_sampler(examples: Examples, template: CaptionTemplate | None, seed: int
     """Return the captions of examples: by the template if there is one, else the stored ones, else from their texts.
 
     Where the examples are a dataset as published, a title that is a camera's file name is part of its captions too.
-    Where there are no texts at all, the names of the classes are put into open_clip's sentences, and a line says so.
-    Raises InputError where there are no classes either.
+    Without any texts, the names of the classes are put into open_clip's sentences, and the log says so.
+    Raises InputError if there are no classes either.
     """
     looked_at = np.unique(np.linspace(0, len(examples) - 1, min(len(examples), _LOOKED_AT)).astype(np.int64))
     texts = [examples.texts(row) for row in looked_at.tolist()]

@@ -63,7 +63,7 @@ def test_units(rows: str, asked: str | None, expected: str, imagenet: float) -> 
         (HEADER + "a,0.76,0.63,0.01\nb,70,58,2\n", "seems to mix percent and fractions: 'a' has 0.76 in imagenet"),
         (HEADER + "a,0.76,63,1\n", "seems to mix"),
         (HEADER + "a,76,0.63,1\n", "'a' has 0.63 in imagenet-v2"),
-        (HEADER + 'a,"76,63,1\n', "is no CSV file"),
+        (HEADER + 'a,"76,63,1\n', "is not a CSV file"),
         (HEADER + "a,76,63,\0\n", "null characters"),
         ("model,imagenet,imagenet-v2,imagenet-v2_n\na,76,63,many\n", "'many' in imagenet-v2_n"),
         ("model,imagenet,imagenet-v2,imagenet-v2_n\na,76,63,0\n", "give a number of images"),
