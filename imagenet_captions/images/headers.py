@@ -1,4 +1,4 @@
-"""Is this an image? Told from its header and its end, without decoding it."""
+"""Checks of encoded images by their headers and ends, without decoding them; packaging and training use them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PNG, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 
 
 def fault_of(data: memoryview) -> str | None:
-    """What makes these bytes no usable image, or None if they are one.
+    """Return what is wrong with the bytes of an image, or None if they are usable.
 
     The bytes are never decoded, so that a decompression bomb costs nothing, and what they are called does not
     matter: ILSVRC-2012 has a PNG named JPEG, and CMYK.
@@ -30,7 +30,7 @@ def fault_of(data: memoryview) -> str | None:
     if not len(data):
         return "zero bytes"
     # Nearly all are JPEGs whose markers are in order; Pillow takes 30 us and a copy to say the same of them.
-    size, scan = _jpeg_header(data)
+    size, _, scan = _jpeg_header(data)
     if size is None:
         size = _size_by_pillow(data)
         if size is None:
@@ -40,24 +40,30 @@ def fault_of(data: memoryview) -> str | None:
     return None if _has_end(data, scan) else "cut off before its end"
 
 
-def _jpeg_header(data: memoryview) -> tuple[tuple[int, int] | None, int]:
-    """Width and height of a JPEG, if its header says, and where its first scan starts, or the end of the data."""
-    size, at, end = None, len(_SOI), len(data)
+def jpeg_colors(data: memoryview) -> int:
+    """Return the number of color components of a JPEG; 0 for anything else."""
+    return _jpeg_header(data)[1]
+
+
+def _jpeg_header(data: memoryview) -> tuple[tuple[int, int] | None, int, int]:
+    """Return size and colors of a JPEG, None and 0 if its header lacks them, and the start of its first scan."""
+    size, colors, at, end = None, 0, len(_SOI), len(data)
     if data[:2] != _SOI:
-        return None, end
+        return None, 0, end
     while at + 4 <= end and data[at] == 0xFF:
         marker = data[at + 1]
         if marker == 0xFF:  # a fill byte
             at += 1
         elif marker == _START_OF_SCAN:
-            return size, at
+            return size, colors, at
         elif marker in _STAND_ALONE:
             at += 2
         else:
-            if marker in _START_OF_FRAME and at + 9 <= end:
+            if marker in _START_OF_FRAME and at + 10 <= end:
+                colors = data[at + 9]
                 size = int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
             at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return size, end
+    return size, colors, end
 
 
 def _size_by_pillow(data: memoryview) -> tuple[int, int] | None:
@@ -75,7 +81,7 @@ def _size_by_pillow(data: memoryview) -> tuple[int, int] | None:
 
 
 def _has_end(data: memoryview, scan: int) -> bool:
-    """Whether a JPEG or PNG has its end marker; what follows it, such as padding, does not matter."""
+    """Whether a JPEG or PNG has its end marker; bytes behind it, such as padding, do not matter."""
     if data[:2] == _SOI:
         # A thumbnail in the EXIF has an end marker too, so only one after the first scan's start counts; within a
         # scan, a byte of 0xff is never followed by 0xd9 unless it is the end.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from imagenet_captions.images.headers import fault_of
+from imagenet_captions.images.headers import fault_of, jpeg_colors
 
 _JPEG = b"\xff\xd8"
 
@@ -19,16 +19,16 @@ class BrokenImage(Exception):
 
 
 def decode(data: bytes) -> torch.Tensor:
-    """The pixels of an image, uint8 [3, height, width]; its memory has the channels last.
+    """Return the pixels of an image, uint8 [3, height, width]; its memory has the channels last.
 
-    JPEG in one or three colours is decoded by torchvision, everything else (CMYK, PNG, WebP, GIF) by Pillow; what is
+    JPEG in one or three colors is decoded by torchvision, everything else (CMYK, PNG, WebP, GIF) by Pillow; what is
     transparent is shown on black, as Pillow's `convert("RGB")` has it. Raises BrokenImage, for a decompression bomb
     before anything is decoded.
     """
     fault = fault_of(memoryview(data))
     if fault is not None:
         raise BrokenImage(fault)
-    if data.startswith(_JPEG) and _components(data) in (1, 3):
+    if data.startswith(_JPEG) and jpeg_colors(memoryview(data)) in (1, 3):
         try:
             # A copy, since torch warns of bytes, which cannot be written to.
             copied = torch.frombuffer(bytearray(data), dtype=torch.uint8)
@@ -50,19 +50,3 @@ def _by_pillow(data: bytes) -> torch.Tensor:
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, ValueError, SyntaxError, EOFError) as error:
         raise BrokenImage(str(error)[:200]) from None
     return torch.from_numpy(pixels).permute(2, 0, 1)
-
-
-def _components(data: bytes) -> int:
-    """How many colours a JPEG has, 0 if that does not show."""
-    at = len(_JPEG)
-    while at + 10 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:
-            at += 1
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            return data[at + 9]
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:
-            at += 2
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    return 0

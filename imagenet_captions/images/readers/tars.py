@@ -137,7 +137,9 @@ def _number(digits: bytes) -> int:
     """
     if digits[0] & 0x80:
         return int.from_bytes(digits[1:], "big")
-    digits = digits.partition(b"\0")[0].strip() or b"0"
+    digits = digits.strip(b" \0") or b"0"
+    if not digits.isdigit():  # some programs leave other bytes behind the zero that ends a number
+        digits = digits.partition(b"\0")[0].strip() or b"0"
     try:
         return int(digits, 8) if digits.isdigit() else -1
     except ValueError:  # 8 or 9
@@ -146,12 +148,15 @@ def _number(digits: bytes) -> int:
 
 def _name(header: bytes) -> str:
     name = _text(header[:100])
-    prefix = _text(header[345:500]) if header[257:263] == b"ustar\0" else ""
-    return f"{prefix}/{name}" if prefix else name
+    return f"{_text(header[345:500])}/{name}" if header[345] and header[257:263] == b"ustar\0" else name
 
 
 def _text(value: bytes) -> str:
-    return value.partition(b"\0")[0].decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode()
+    text = value.partition(b"\0")[0]
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode("utf-8", "surrogateescape").encode("utf-8", "replace").decode()
 
 
 def _pax(content: bytes) -> dict[str, str]:
