@@ -12,7 +12,7 @@ from imagenet_captions.storage.progress import track
 
 @dataclass(frozen=True)
 class Rows:
-    """What joining needs of every row of the captions, in their order."""
+    """The columns of the captions by which images are joined, in the order of the rows."""
 
     image_ids: Sequence[str]
     wnids: Sequence[str]
@@ -24,22 +24,22 @@ class Rows:
 
 @dataclass(frozen=True)
 class Located:
-    """Where each row's image lies, and for rows without one why."""
+    """The byte range of each row's image, and for rows without one the reason."""
 
     ranges: list[ByteRange | None]
     remarks: dict[int, str]
 
     @property
     def missing(self) -> list[int]:
-        """The rows that have no image."""
+        """Return the rows without an image."""
         return [row for row, part in enumerate(self.ranges) if part is None]
 
 
 def locate(rows: Rows, source: ImageSource, scratch: Path) -> Located:
-    """Find every row's image: by image id, else by Flickr photo id; the first one in the source's order counts.
+    """Find every row's image by image id, else by Flickr photo id; the first one in the source's order counts.
 
-    An image that lies in a folder or inner tar named for another class than the row's is not used: either the
-    folder or the name is wrong, and nothing tells which.
+    An image in a folder or inner tar of another class than the row's is not used: either the folder or the name is
+    wrong.
     """
     keys = _rows_by_key(rows)
     ranges: list[ByteRange | None] = [None] * len(rows)

@@ -1,4 +1,4 @@
-"""Read what a row group is made of: rows of the captions file, and the bytes of their images."""
+"""Readers of the parts of a row group: rows of the captions file, and the bytes of their images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from imagenet_captions.storage.remote import fetch_together, open_url
 
 
 class RowReader:
-    """Reads stretches of a Parquet file in ascending order, each of its row groups once."""
+    """Reads rows of a Parquet file in ascending order, and each row group once."""
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self._file = parquet_file(path)
@@ -30,7 +30,7 @@ class RowReader:
         self._held: tuple[int, pa.Table] | None = None
 
     def read(self, start: int, stop: int) -> pa.Table:
-        """Rows `start` to `stop`."""
+        """Return rows `start` to `stop`."""
         parts = []
         at = start
         while at < stop:
@@ -52,16 +52,16 @@ class RowReader:
 
 
 class ImageReader:
-    """Reads byte ranges, and keeps the last file open, since neighbours often lie in one tar."""
+    """Reads byte ranges, and keeps the last file open, since neighbors often lie in one tar."""
 
     def __init__(self) -> None:
         self._path: str | None = None
         self._opened: io.FileIO | None = None
 
     def read(self, ranges: Sequence[ByteRange | None]) -> tuple[pa.Array, dict[int, str]]:
-        """The images in these byte ranges (null where there is none), and what is wrong with those that are broken.
+        """Return the images in these byte ranges, null for None, and the faults of broken ones.
 
-        All go into one buffer of the size that the ranges add up to, from which the array is made as it is.
+        All go into one buffer of their total size, and the array uses it without a copy.
         """
         sizes = [part.size if part else 0 for part in ranges]
         ends = np.cumsum([0, *sizes], dtype=np.int64)
@@ -113,7 +113,7 @@ class ImageReader:
 
 
 def _fetched(ranges: Sequence[ByteRange | None]) -> dict[int, bytes]:
-    """The images that lie behind URLs, requested together."""
+    """Return the images behind URLs, requested together."""
     remote = {at: part for at, part in enumerate(ranges) if part is not None and part.size and is_url(part.path)}
     files = {path: open_url(path) for path in {part.path for part in remote.values()}}
     requests = [(files[part.path], part.offset, part.offset + part.size) for part in remote.values()]

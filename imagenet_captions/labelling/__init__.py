@@ -1,1 +1,1 @@
-"""Turn tables of captions, from wherever they come, into labelled ones by the classes that their texts name."""
+"""Label the rows of any table of captions by the classes that their texts name."""

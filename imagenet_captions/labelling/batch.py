@@ -1,4 +1,4 @@
-"""The pure core of labelling: a batch of texts in, the same rows with the classes that they name out."""
+"""The pure core of labeling: adds to each row of a batch the classes that its texts name."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ALONE = ("caption", "text", "txt", "captions")
 
 @dataclass(frozen=True)
 class Labelling:
-    """How the rows of one table are labelled."""
+    """How to label the rows of one table."""
 
     mode: Mode
     texts: tuple[str, ...]
@@ -31,11 +31,11 @@ class Labelling:
 
 
 def text_columns(schema: pa.Schema, wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """The columns to look for names in: those asked for, else title, description and tags, else the caption."""
+    """Return the columns to search for names: those given, else title, description and tags, else the caption."""
     readable = [field.name for field in schema if _is_text(field.type)]
     for name in wanted:
         if name not in schema.names:
-            raise InputError(f"`text` {quoted(name)} is no column of the table; it has {_listed(schema.names)}")
+            raise InputError(f"`text` {quoted(name)} is not a column of the table; it has {_listed(schema.names)}")
         if name not in readable:
             raise InputError(f"`text` {quoted(name)} holds no text; columns with text are {_listed(readable)}")
     if wanted:
@@ -45,12 +45,12 @@ def text_columns(schema: pa.Schema, wanted: tuple[str, ...]) -> tuple[str, ...]:
         return fields
     if alone := next((name for name in _ALONE if name in readable), None):
         return (alone,)
-    raise InputError(f"no column is called title, caption or text; say with `text` which one to use: "
+    raise InputError(f"no column is called title, caption or text; name one with `text`: "
                      f"{_listed(readable)}")  # fmt: skip
 
 
 def truth_column(schema: pa.Schema) -> str | None:
-    """The column that says which class a row really has, if there is one."""
+    """Return the column with the true class of a row, if there is one."""
     for name in ("wnid", "label"):
         if name in schema.names:
             kind = schema.field(name).type
@@ -70,9 +70,9 @@ def label_batch(batch: pa.RecordBatch, labelling: Labelling) -> pa.RecordBatch:
 
 
 def labelled(batch: pa.RecordBatch, mode: Mode) -> pa.RecordBatch:
-    """The rows of a `label_batch` that the mode labels, with columns for the label in place of the working ones.
+    """Return the rows of a `label_batch` that get a label in this mode, with the label's columns added.
 
-    An input column of the same name is the true one and is called `true_…`.
+    An input column of the same name holds the true class and is renamed `true_…`.
     """
     counts = pc.list_value_length(batch[NAMED])
     keep = pc.greater(counts, 0) if mode is Mode.MULTI else pc.equal(counts, 1)
@@ -92,7 +92,7 @@ def labelled(batch: pa.RecordBatch, mode: Mode) -> pa.RecordBatch:
 
 
 def labelled_schema(schema: pa.Schema, mode: Mode) -> pa.Schema:
-    """The schema of the labelled table that a table of this schema becomes."""
+    """Return the schema of the labeled table for a table of this schema."""
     many = mode is Mode.MULTI
     types = (pa.int64(), pa.string(), pa.string())
     added = [
@@ -106,9 +106,7 @@ def labelled_schema(schema: pa.Schema, mode: Mode) -> pa.Schema:
     ]
     names = [field.name for field in [*kept, *added]]
     if repeated := next((name for name in names if names.count(name) > 1), None):
-        raise InputError(
-            f"the table has a column {quoted(repeated)} already, as if it had been labelled; drop it first"
-        )
+        raise InputError(f"the table has a column {quoted(repeated)} already, as if it had been labeled; drop it first")
     return pa.schema([*kept, *added])
 
 
@@ -132,7 +130,7 @@ def _truth(batch: pa.RecordBatch, column: str | None) -> pa.Array:
 
 
 def _label_of(value: str) -> int | None:
-    """The label that a wnid, or a number written as text (in a CSV file), stands for."""
+    """Return the label for a wnid, or for a number written as text in a CSV file."""
     if value.isascii() and value.isdigit() and len(value) <= 3:
         return int(value)
     return classes.index_of(value)

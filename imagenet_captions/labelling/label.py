@@ -1,4 +1,4 @@
-"""From a table of captions to a labelled one: the shell around `batch.label_batch`."""
+"""The command `label-by-text`: reads a table of captions and writes its labeled rows and a report."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ _BATCH_ROWS = 10_000
 
 @dataclass(frozen=True)
 class LabelSettings:
-    """Which rows get a label, and where names are looked for.
+    """Which rows get a label, and the columns that are searched for names.
 
-    `texts` are columns; without any, title, description and tags count, or else the caption.
+    Without `texts`, the columns are title, description and tags, or else the caption.
     """
 
     mode: Mode = Mode.SINGLE
@@ -48,14 +48,14 @@ class LabelSettings:
 
 @dataclass(frozen=True)
 class LabelReport:
-    """What was found."""
+    """The counts of a labeled table."""
 
     score: Score
     texts: tuple[str, ...]
     skipped: Mapping[str, int]
 
     def as_dict(self, settings: LabelSettings) -> dict[str, Any]:
-        """All of it but the classes one by one."""
+        """Return the report as JSON, without the single classes."""
         how = {"mode": settings.mode.value, "text": list(self.texts), "case_sensitive": settings.case_sensitive}
         return {"settings": how, **self.score.summary(), "skipped": dict(sorted(self.skipped.items()))}
 
@@ -95,7 +95,7 @@ def _label(table: Path, files: Sequence[Path], ending: str, settings: LabelSetti
 
 
 def report_path(out: Path, ending: str) -> Path:
-    """Where the report on a labelled table stands.
+    """Return the path of the report on a labeled table.
 
     >>> report_path(Path("work/yfcc.parquet"), ".json").as_posix()
     'work/yfcc.report.json'

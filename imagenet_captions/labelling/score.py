@@ -1,4 +1,4 @@
-"""How well texts tell the class: counts, precision and recall against the classes that rows are known to have."""
+"""How well texts name the class: counts, and precision and recall against the true classes of rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _zeros() -> Counts:
 
 @dataclass
 class Score:
-    """Rows by how many classes they name, and right and wrong labels per class.
+    """Counts of rows by the number of classes that they name, and of right and wrong labels per class.
 
     A label that a row gets is right if it is the row's true one. Precision is the share of right labels among those
     given to rows whose class is known, recall the share of these rows that got the right label. A row that names two
@@ -43,7 +43,7 @@ class Score:
     true: Counts = field(default_factory=_zeros)  # rows of the class
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Count the rows of a `label_batch` in."""
+        """Count the rows of a `label_batch`."""
         counts = pc.list_value_length(batch[NAMED]).to_numpy(zero_copy_only=False)
         self.none += int((counts == 0).sum())
         self.single += int((counts == 1).sum())
@@ -61,11 +61,11 @@ class Score:
 
     @property
     def labelled(self) -> int:
-        """Rows that get a label."""
+        """Return the number of rows that get a label."""
         return self.single + (self.several if self.mode is Mode.MULTI else 0)
 
     def summary(self) -> dict[str, Any]:
-        """Counts, and precision and recall over all rows whose class is known (null where there is none)."""
+        """Return counts, and precision and recall over the rows whose class is known, null for none."""
         rows = {"rows": self.none + self.single + self.several, "labelled": self.labelled}
         rows |= {"named_none": self.none, "named_one": self.single, "named_several": self.several}
         right, wrong = int(self.right.sum()), int(self.wrong.sum())
@@ -79,7 +79,7 @@ class Score:
         }
 
     def per_class(self) -> Iterator[dict[str, Any]]:
-        """A row for each of the 1000 classes."""
+        """Yield a row for each of the 1000 classes."""
         for wnid in classes.wnids():
             each = classes.by_wnid(wnid)
             true, right, wrong = (int(counts[each.index]) for counts in (self.true, self.right, self.wrong))

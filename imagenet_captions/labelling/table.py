@@ -1,6 +1,6 @@
-"""What can be labelled: a table of captions, in any of the forms in which people keep one.
+"""Tables of captions that can be labeled, in the forms in which people keep them.
 
-A form is one object with a schema and batches; a further one needs a class of its own and a line in `open_table`.
+A form is an object with a schema and batches; a new one needs a class and a line in `open_table`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _IMAGE = "image"
 
 
 class CaptionTable(Protocol):
-    """Rows of texts, and of whatever stands beside them."""
+    """Rows of texts with any other columns."""
 
     schema: pa.Schema
-    skipped: Counter[str]  # what is no row, by reason; complete once `batches` is used up
+    skipped: Counter[str]  # entries that are not rows, by reason; complete once `batches` is used up
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield batches of the schema with at most so many rows, in the order of the table."""
@@ -36,10 +36,10 @@ class CaptionTable(Protocol):
 
 
 def open_table(path: Path) -> CaptionTable:
-    """The table in a Parquet file, a CSV or TSV file, WebDataset tars, or YFCC100M's metadata.
+    """Open a Parquet file, a CSV or TSV file, WebDataset tars, or YFCC100M's metadata.
 
-    A folder stands for all Parquet files or all tars in it, in the order of their names; one of our datasets is such a
-    folder, of which `data/` counts.
+    A folder stands for all Parquet files or all tars in it, in the order of their names; in one of our datasets, for
+    those in `data/`.
     """
     files = files_of(path) or [require_there(path, "the table")]
     if path.is_dir():
@@ -54,8 +54,8 @@ def open_table(path: Path) -> CaptionTable:
     if name.endswith((".csv", ".tsv", ".txt")):
         return SeparatedTable(path)
     raise InputError(
-        f"{path} is no table that can be read; give .parquet, .csv, .tsv, WebDataset .tar files or a folder of them, "
-        "or YFCC100M's metadata"
+        f"{path} is not a table that can be read; give .parquet, .csv, .tsv, WebDataset .tar files or a folder of "
+        "them, or YFCC100M's metadata"
     )
 
 
@@ -69,7 +69,7 @@ def _open_folder(folder: Path) -> CaptionTable:
 
 
 class ParquetTable:
-    """Parquet files of one schema. A column `image` is left out: a labelled table is joined with it by its key."""
+    """Parquet files of one schema, without a column `image`; a labeled table is joined with images by its key."""
 
     def __init__(self, paths: list[Path]) -> None:
         self._paths = paths
@@ -94,7 +94,7 @@ def _schema(path: Path) -> pa.Schema:
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    """Texts are `string`, however they are stored."""
+    """Return the type with every text as `string`."""
     if pa.types.is_dictionary(kind):
         return _plain(kind.value_type)
     if pa.types.is_large_list(kind) or pa.types.is_list(kind):

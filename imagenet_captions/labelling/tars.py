@@ -1,4 +1,4 @@
-"""Captions in WebDataset tars: the text members of each sample, images passed over."""
+"""Tables of captions in WebDataset tars: the text members of each sample."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _LARGEST_MEMBER = 16 << 20
 
 
 class TarTable:
-    """One row a sample: its key and tar, its .txt, what its .json says in fields that we know, its .cls.
+    """One row a sample: its key and tar, its .txt, the known fields of its .json, its .cls.
 
-    The result is a table by `__key__` and not tars with .cls members: that would mean to write the images again.
+    The labeled result is a table by `__key__`, since tars with new .cls members would repeat all images.
     """
 
     schema = pa.schema(

@@ -1,4 +1,4 @@
-"""Labelled tables as Parquet, CSV or TSV, by the ending of the file's name."""
+"""Writers of labeled tables as Parquet, CSV or TSV, chosen by the ending of the file's name."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Writer(Protocol):
 
 
 def check_name(out: Path) -> None:
-    """Refuse a name whose ending says nothing."""
+    """Raise InputError for a name without one of the known endings."""
     if out.suffix.lower() not in {".parquet", *_SEPARATORS}:
         raise InputError(f"`out` {out} should end in .parquet, .csv or .tsv, which says how to write it")
 
 
 @contextmanager
 def open_writer(path: Path, ending: str, schema: pa.Schema) -> Iterator[Writer]:
-    """Give a writer to a new file."""
+    """Open a writer to a new file."""
     if ending == ".parquet":
         with open_parquet_writer(path, schema) as writer:
             yield writer
@@ -55,7 +55,7 @@ class _Separated:
 
 
 def _field(value: Any) -> str:
-    """A value as one field; line ends and tabs become blanks, since many readers break a quoted field there."""
+    """Return a value as one field, with blanks for line ends and tabs, where many readers break a quoted field."""
     if isinstance(value, list):
         return _BETWEEN.join(map(_field, value))
     return "" if value is None else str(value).translate(_LINE_ENDS)

@@ -1,4 +1,4 @@
-"""Captions in YFCC100M's metadata: 25 columns between tabs without a header, plain or .bz2."""
+"""The table of captions in YFCC100M's metadata: 25 columns between tabs without a header, plain or .bz2."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _ENCODED = frozenset({"owner_name", "title", "description"})
 
 
 class YfccTable:
-    """The photos of the file with their texts decoded; videos are skipped and counted."""
+    """The photos of the file, with decoded texts; videos are skipped and counted."""
 
     schema = pa.schema([pa.field(name, pa.list_(pa.string()) if name == "tags" else pa.string()) for name in _COLUMNS])
 
@@ -54,7 +54,7 @@ def is_yfcc(path: Path) -> bool:
     with path.open("rb") as plain, _unpacked(plain, path) as opened:
         try:
             fields = opened.readline(1 << 20).split(b"\t")
-        except (OSError, EOFError):  # called .bz2, but is none
+        except (OSError, EOFError):  # named .bz2, but not bzip2
             return False
     return any(len(fields) == layout.fields and fields[layout.photo_id].isdigit() for layout in yfcc.LAYOUTS)
 

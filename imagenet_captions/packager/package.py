@@ -1,4 +1,4 @@
-"""From `captions.parquet` and a source of images to a dataset folder that `load_dataset` reads."""
+"""The stage `package`: writes captions and images as a dataset folder that `load_dataset` reads."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _ROWS_AT_ONCE = 20_000  # of a few short columns
 
 @dataclass(frozen=True)
 class PackageSettings:
-    """Where the images are (None: a dataset without), and what to do about a row that has none."""
+    """The source of images (None for a dataset without), and what to do with a row that has none."""
 
     images: Path | None = None
     missing: str = "report"
@@ -56,7 +56,7 @@ class PackageSettings:
 
 @dataclass(frozen=True)
 class Packaged:
-    """What a run of `package` made: how the inputs ended, and how many kept rows have an image and have none."""
+    """The result of `package`: the inputs by outcome, and the kept rows with and without an image."""
 
     outcomes: Mapping[Outcome, int]
     images: int
@@ -69,7 +69,7 @@ def package(captions: Path, out: Path, settings: PackageSettings) -> Packaged:
     The same captions and images give the same bytes, wherever `out` is and however many workers there are. A folder
     that already is a dataset of ours is replaced.
 
-    Raises InputError for what the user gave, and for a full disk; then `out` is as it was.
+    Raises InputError for bad input and for a full disk; `out` is unchanged then.
     """
     check_dataset_output(out, [captions, settings.images])
     with holding([out]):
@@ -88,7 +88,7 @@ def _package(captions: Path, out: Path, settings: PackageSettings) -> Packaged:
 
 @dataclass(frozen=True)
 class _Captions:
-    """What is kept in memory of a captions file, which may have millions of rows."""
+    """The part of a captions file that is kept in memory; it may have millions of rows."""
 
     path: Path
     rows: int
@@ -96,7 +96,7 @@ class _Captions:
     made: Mapping[str, Any]  # provenance
 
     def wnids(self) -> Iterator[str]:
-        """The wnid of every row."""
+        """Yield the wnid of every row."""
         return chain.from_iterable(repeat(wnid, count) for wnid, count in self.classes)
 
 
@@ -110,7 +110,7 @@ class _Plan:
     text_shards: list[list[Group]]
 
     def jobs(self, raw: bool, dropped: frozenset[int]) -> Iterator[ShardJob]:
-        """The shards of one config."""
+        """Yield the shards of one config."""
         located = None if raw else self.located
         shards = self.text_shards if raw else self.shards
         classes = ClassSet.recorded(self.captions.made.get("settings", {}))
@@ -170,7 +170,7 @@ def _located(captions: _Captions, images: Path, missing: str, scratch: Path) -> 
 def _outcomes(
     captions: Path, remarks: Mapping[int, str], dropped: Mapping[int, tuple[Outcome, str]]
 ) -> Iterator[pa.Table]:
-    """The outcomes of the captions' rows, some at a time."""
+    """Yield the outcomes of the captions' rows in parts."""
     start = 0
     for batch in read_files([captions], _ROWS_AT_ONCE, ["image_id", "wnid", "detail"]):
         yield outcome_table(pa.Table.from_batches([batch]), start, remarks, dropped)
@@ -189,7 +189,7 @@ def _text_bytes(captions: Path, rows: int) -> int:
 
 
 def _write_shards(plan: _Plan, settings: PackageSettings) -> Iterator[Shard]:
-    """Write both configs; `raw` leaves out what turns out to be broken while `default` is written."""
+    """Write both configs; `raw` leaves out the rows whose images prove broken while `default` is written."""
     with progress("package", plan.captions.rows - len(plan.skipped), "rows") as bar:
         dropped = plan.skipped
         if plan.located is None:

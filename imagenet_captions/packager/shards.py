@@ -22,7 +22,7 @@ from imagenet_captions.schema import RAW_ROW, ROW
 
 @dataclass(frozen=True)
 class ShardJob:
-    """All that a worker needs to write a shard."""
+    """The input of a worker that writes a shard."""
 
     captions: Path
     folder: Path  # of the dataset being built
@@ -36,14 +36,14 @@ class ShardJob:
 
 @dataclass(frozen=True)
 class Shard:
-    """What was written, and what was not."""
+    """A written shard, and the rows left out of it."""
 
     file: ShardFile
     faults: Mapping[int, str]  # rows of the captions file with a broken image
 
 
 def write_shard(job: ShardJob) -> Shard:
-    """Write a shard and say what is in it; rows with a broken image are left out and reported."""
+    """Write a shard; rows with a broken image are left out and reported."""
     row = RAW_ROW if job.raw else ROW
     all_faults: dict[int, str] = {}
     schema = dataset_schema(row, job.ranges is not None, job.classes)

@@ -28,7 +28,7 @@ _OTHERS = frozenset({CARD, OUTCOMES_FILE})
 
 @dataclass(frozen=True)
 class Verified:
-    """What a whole dataset holds."""
+    """The size of a dataset that was found whole."""
 
     files: int
     rows: int
@@ -67,10 +67,10 @@ def verify(dataset: str | Path) -> Verified:
 
 
 def _strangers(dataset: Path, manifest: Manifest) -> Iterator[_Problem]:
-    """Files that do not belong there: load_dataset would take a further Parquet file in data/ for a shard."""
+    """Yield files that do not belong there; load_dataset would take another Parquet file in data/ for a shard."""
     for name in sorted(manifest.files):
         if not _SHARD.fullmatch(name) and name not in _OTHERS:
-            yield _Problem(MANIFEST, f"lists {quoted(name)}, which is no file of a dataset")
+            yield _Problem(MANIFEST, f"lists {quoted(name)}, which is not a file of a dataset")
     for name in sorted(_OTHERS - manifest.files.keys()):
         yield _Problem(MANIFEST, f"does not list {name}")
     for path in sorted(dataset.rglob("*")):
@@ -99,7 +99,7 @@ def _damage(path: Path, entry: FileEntry) -> str | None:
 
 
 def _contradictions(dataset: Path, manifest: Manifest) -> Iterator[_Problem]:
-    """What does not fit together although every byte is as it was written."""
+    """Yield contradictions between files whose bytes are all as they were written."""
     images = manifest.images is not None
     ids = {}
     wanted = {

@@ -138,7 +138,7 @@ def test_the_devkit_has_an_order_of_its_own() -> None:
         (b"", "no labels"),
         (b"ILSVRC2012_val_00000001.JPEG n00000000\n", "n00000000"),
         (b"ILSVRC2012_val_00000001.JPEG 0\nnonsense\n", "line 2: 'nonsense'"),
-        (b"\xff\xfe\x00", "no text file"),
+        (b"\xff\xfe\x00", "not a text file"),
     ],
 )
 def test_labels_that_do_not_fit(tmp_path: Path, labels: bytes, message: str) -> None:
@@ -154,7 +154,7 @@ def test_labels_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no labels"):
         read_labels(tmp_path)
     (tmp_path / "devkit.tar.gz").write_bytes(gzip.compress(b"x" * 5000)[:100])
-    with pytest.raises(InputError, match="no whole devkit"):
+    with pytest.raises(InputError, match="is not a whole devkit"):
         read_labels(tmp_path / "devkit.tar.gz")
     with pytest.raises(InputError, match=f"no {GROUND_TRUTH}"):
         read_labels(write_tar(tmp_path / "other.tar", {"x": b""}))
@@ -293,7 +293,7 @@ def test_published_sizes() -> None:
         ("imagenet-sketch", {"cat/x.JPEG": b"x", "dog/x.JPEG": b"x"}, "not those of ImageNet-Sketch: 'cat', 'dog'"),
         ("imagenet-v2", {"1000/x.JPEG": b"x"}, "label 1000"),
         ("imagenet-a", {"11/x.JPEG": b"x", "13/x.JPEG": b"x"}, "give the set with wnids"),
-        ("objectnet", {"air_freshener/x.png": b"x"}, "no folder of ObjectNet's"),
+        ("objectnet", {"air_freshener/x.png": b"x"}, "no folder of ObjectNet"),
         ("imagenet", {"README": b"x"}, "no images in it"),
         ("micro", {"1.png": b"x", "2.png": b"x"}, "no labels"),
     ],

@@ -447,7 +447,7 @@ def test_only_images_are_read_at_the_paths_of_a_table(tmp_path: Path) -> None:
 def test_labels_that_no_class_has(tmp_path: Path) -> None:
     folder = write_shards(tmp_path / "wds")
     (folder / "classnames.txt").write_text("frog\n")
-    with pytest.raises(InputError, match="the label 1 is that of no class"):
+    with pytest.raises(InputError, match="the label 1 belongs to no class"):
         open_examples(folder)
 
 

@@ -77,7 +77,7 @@ def listing(change: Callable[[dict], object]) -> Callable[[Path], None]:
         (edit("outcomes.parquet", lambda t: t.slice(1)), "outcomes.parquet"),
         (listing(lambda m: m["counts"].update(kept=99)), "outcomes.parquet has other counts than the manifest"),
         (listing(lambda m: m["files"][DATA].update(rows=99)), f"{DATA} has another number of rows"),
-        (listing(lambda m: m["files"].update({"../../etc/passwd": m["files"][DATA]})), "is no file of a dataset"),
+        (listing(lambda m: m["files"].update({"../../etc/passwd": m["files"][DATA]})), "is not a file of a dataset"),
         (listing(lambda m: m["files"].pop("outcomes.parquet")), "does not list outcomes.parquet"),
     ],
 )

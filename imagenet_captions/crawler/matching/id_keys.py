@@ -33,24 +33,24 @@ _NAME = (
 
 
 def pack(wnids: Keys, numbers: Keys, digits: Keys) -> Keys:
-    """Keys of ids given as the wnid's number, the number in the class and how many digits it was written with."""
+    """Return the keys of ids from the wnid's number, the number in the class and its count of digits."""
     return (wnids << _WNID_SHIFT) | (numbers * _POWERS[digits] << _DIGITS_BITS) | digits
 
 
 def wnid_numbers(keys: Keys) -> Keys:
-    """The number in each id's wnid: 1440764 for n01440764_10026."""
+    """Return the number in each id's wnid: 1440764 for n01440764_10026."""
     return keys >> _WNID_SHIFT
 
 
 def key_of(canonical: str) -> int:
-    """The key of one canonical id."""
+    """Return the key of one canonical id."""
     number = canonical[10:]
     packed = pack(*(np.array([value]) for value in (int(canonical[1:9]), int(number), len(number))))
     return int(packed[0])
 
 
 def keys_of_names(names: pa.StringArray) -> pa.Int64Array:
-    """The key of the id in each name, as `image_id` finds it; null where there is none.
+    """Return the key of the id in each name, as `image_id` finds it; null for none.
 
     >>> keys = keys_of_names(pa.array(["train/n01440764_10026.JPEG", "n01440764_10026_n01440764.JPEG", "README"]))
     >>> keys.null_count, image_ids(np.unique(keys.drop_null())).to_pylist()
@@ -81,7 +81,7 @@ def _lengths(digits: pa.StringArray) -> Keys:
 
 
 def image_ids(keys: Keys) -> pa.StringArray:
-    """The canonical ids of keys, in their order.
+    """Return the canonical ids of keys, in their order.
 
     >>> image_ids(np.array([key_of("n01440764_10026"), key_of("n01440764_007")])).to_pylist()
     ['n01440764_10026', 'n01440764_007']
@@ -98,14 +98,14 @@ def image_ids(keys: Keys) -> pa.StringArray:
 
 
 def wnids(numbers: Keys) -> pa.StringArray:
-    """Wnids of their numbers: n01440764 of 1440764."""
+    """Return the wnids for their numbers: n01440764 for 1440764."""
     letters = np.full((len(numbers), 1 + _WNID_DIGITS), ord("n"), np.uint8)
     _write_digits(letters[:, 1:], numbers)
     return _strings(letters.ravel(), np.full(len(numbers), 1 + _WNID_DIGITS))
 
 
 def digest(keys: Keys) -> str:
-    """SHA-256 of sorted ids as text, one a line: the same for the same ids, however they are kept."""
+    """Return the SHA-256 of sorted ids as text, one a line; it does not depend on how people keep the ids."""
     sha = hashlib.sha256()
     for start in range(0, len(keys), 1 << 16):
         sha.update("".join(f"{found}\n" for found in image_ids(keys[start : start + (1 << 16)]).to_pylist()).encode())

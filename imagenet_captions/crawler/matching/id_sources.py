@@ -1,6 +1,6 @@
-"""The names of an ImageNet training set's images, out of every form in which people keep one.
+"""The names of the images of an ImageNet training set, from every form in which people keep one.
 
-Each function yields columns of names as they are found; none reads a pixel.
+Each function yields columns of names as it finds them; none reads an image.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _batched(names: Iterable[str]) -> Iterator[pa.StringArray]:
 
 
 def _parquet_files(folder: Path) -> list[Path]:
-    """The Parquet files of a folder or of its `data` folder; those of the training split if the names tell."""
+    """Return the Parquet files in a folder and its `data` folder; only the training split's if names show it."""
     places = [place for place in (folder, folder / "data") if place.is_dir()]
     if is_remote(folder):
         found = [path for place in places for path in place.glob("*.parquet")]

@@ -1,4 +1,4 @@
-"""Which images count: the ids of an ImageNet training set, in any form in which people keep one."""
+"""The wanted images: the ids of an ImageNet training set, from any form in which people keep one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FORMS = (
 
 
 class WantedIds(NamedTuple):
-    """The keys of the ids that count, sorted, each once; and what a list of ids holds beside them."""
+    """The sorted keys of the wanted ids, each once, and the other entries of a list of ids."""
 
     keys: Keys
     unreadable: int = 0
@@ -33,11 +33,11 @@ class WantedIds(NamedTuple):
 
 
 def read_ids(path: Path) -> WantedIds:
-    """All image ids in `path`.
+    """Read all image ids in `path`.
 
-    An entry of a list that is no id is an input like the others, and is counted; in a folder, a tar or Parquet, where
-    other files lie too (a README, the validation images), names without an id are only mentioned in the log. Raises
-    InputError if the path does not exist, is damaged, or has no id at all.
+    An entry of a list that is not an id is an input like the others, and is counted. A folder, tar or Parquet holds
+    other files too (a README, the validation images), so names without an id are only logged. Raises InputError if the
+    path does not exist, is damaged, or has no id.
     """
     require_there(path, "the source of ids")
     chunks: list[Keys] = [np.empty(0, np.int64)]
@@ -51,7 +51,7 @@ def read_ids(path: Path) -> WantedIds:
         chunks.append(np.unique(keys.drop_null().to_numpy()))
     found: Keys = np.unique(np.concatenate(chunks))
     if not len(found):
-        raise InputError(f"the ids {path} hold no image id such as n01440764_10026; {_FORMS}")
+        raise InputError(f"the ids {path} have no image id such as n01440764_10026; {_FORMS}")
     if others:
-        log.info("%d names among the ids are no id of a training image, %s for one", others, quoted(listed[0]))
+        log.info("%d names among the ids are not ids of training images, such as %s", others, quoted(listed[0]))
     return WantedIds(found, others, tuple(listed)) if is_list(path) else WantedIds(found)

@@ -1,4 +1,4 @@
-"""Test sets, in the layouts in which people have them."""
+"""Test sets in the layouts in which people keep them."""
 
 from __future__ import annotations
 

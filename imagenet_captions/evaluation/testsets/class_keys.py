@@ -1,4 +1,4 @@
-"""Which of ImageNet's classes the folders or labels of a test set stand for: wnids, numbers, or names of some kind."""
+"""The classes of ImageNet that the folders or labels of a test set stand for: wnids, numbers or names."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _SHOWN = 3
 
 
 def answers_of(known: KnownSet) -> Mapping[str, tuple[str, ...]]:
-    """What a model may answer, with the wnids that each answer stands for: itself, or a group of ObjectNet's."""
+    """Return the answers of a model, each with its wnids: one, or for ObjectNet a group."""
     return objectnet_folders() if known.name == OBJECTNET else {wnid: (wnid,) for wnid in known.wnids}
 
 
 def read_keys(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str | None]:
-    """The answer that each folder or label stands for, None for those of ObjectNet that are no class of ImageNet's.
+    """Return the answer for each folder or label; None for those of ObjectNet outside ImageNet's classes.
 
     `keys` are in the order of the labels, if there is one. Raises InputError if they are not the set's classes.
     """
@@ -40,7 +40,7 @@ def _objectnet(keys: Sequence[str], where: str) -> dict[str, str | None]:
         found[key] = folder if folder in folders else labels.get(key.casefold())
     if not any(found.values()):
         raise InputError(
-            f"{where} has no folder of ObjectNet's that is a class of ImageNet's, but {_some(keys)}; "
+            f"{where} has no folder of ObjectNet that is a class of ImageNet, but {_some(keys)}; "
             "give the folder with alarm_clock, backpack and so on in it"
         )
     return found
@@ -58,7 +58,7 @@ def _checked(found: dict[str, str], known: KnownSet, where: str) -> dict[str, st
 
 
 def _numbers(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str]:
-    """Numbers are indices of the 1000 classes, as ImageNetV2's folders are, or ranks among the set's own classes."""
+    """Read numbers as indices of the 1000 classes (ImageNetV2's folders), or as ranks among the set's own classes."""
     everything, own = classes.wnids(), known.wnids
     numbers = {key: int(key[:9]) for key in keys}
     if max(numbers.values()) >= len(everything):
@@ -74,7 +74,7 @@ def _numbers(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str]
 
 
 def _names(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str | None]:
-    """Names as "tench, Tinca tinca"; where a name is not clear by itself, its place among all classes tells."""
+    """Read names such as "tench, Tinca tinca"; the place among all classes decides for an ambiguous one."""
     own = known.wnids
     by_name = {key: _named(key, own) for key in keys}
     by_place = dict(zip(keys, own, strict=True)) if len(keys) == len(own) == len(by_name) else {}
@@ -90,7 +90,7 @@ def _names(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str | 
 
 
 def _named(key: str, own: Sequence[str]) -> str | None:
-    """The one class of a set that has all these names, if there is one."""
+    """Return the class of a set that has all these names, if there is exactly one."""
     spellings = [part for part in (_folded(part) for part in key.split(",")) if part in _by_name()]
     wnids = set.intersection(*(_by_name()[part] for part in spellings)) & set(own) if spellings else set()
     return wnids.pop() if len(wnids) == 1 else None

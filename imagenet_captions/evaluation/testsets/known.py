@@ -1,4 +1,4 @@
-"""ImageNet's validation set and those under shift: their classes, their published sizes, and what is odd about each."""
+"""ImageNet's validation set and the sets under shift: their classes, published sizes and peculiarities."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class KnownSet:
 
     @property
     def wnids(self) -> tuple[str, ...]:
-        """The sorted wnids of its classes."""
+        """Return the sorted wnids of its classes."""
         return classes.wnids() if self.class_list is None else class_lists.read_list(self.class_list)
 
 
@@ -53,7 +53,7 @@ KNOWN: Mapping[str, KnownSet] = {
 
 @cache
 def objectnet_folders() -> Mapping[str, tuple[str, ...]]:
-    """ObjectNet's 113 folders that stand for classes of ImageNet, each with the wnids of those classes.
+    """Return ObjectNet's 113 folders that stand for classes of ImageNet, each with the wnids of its classes.
 
     >>> len(objectnet_folders()), objectnet_folders()["bicycle"]
     (113, ('n02835271', 'n03792782'))
@@ -63,7 +63,7 @@ def objectnet_folders() -> Mapping[str, tuple[str, ...]]:
 
 @cache
 def objectnet_labels() -> Mapping[str, str]:
-    """The same folders by the label that ObjectNet writes out, in lower case.
+    """Return the same folders by ObjectNet's labels, in lower case.
 
     >>> objectnet_labels()["butcher's knife"]
     'butchers_knife'

@@ -1,4 +1,4 @@
-"""Tell how a test set is held, and open it."""
+"""Open test sets: detects the layout, and maps folders or labels to ImageNet's classes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def open_test_set(name: str, path: Path, scratch: Path, labels: Path | None = No
 
 
 def _pictures(path: Path, scratch: Path) -> Pictures | None:
-    """Images in folders or a plain tar; None where Parquet, shards or a table hold them."""
+    """Return images in folders or a plain tar; None for Parquet, shards or a table."""
     if path.is_dir():
         found = pictures_in_folder(path)
         if not found.names and not (held := look_into(path)).tables and not held.tars:
@@ -83,7 +83,7 @@ def _from_examples(known: KnownSet, examples: Examples, path: Path) -> TestSet:
 
 
 def _known_set(known: KnownSet, images: Images, answers: Sequence[str | None], path: Path) -> TestSet:
-    """A test set out of each image's answer: None outside ImageNet's classes, "" where there is no label."""
+    """Build a test set from each image's answer: None for other classes than ImageNet's, "" for no label."""
     groups_of = answers_of(known)
     order = {answer: index for index, answer in enumerate(groups_of)}
     pairs = sorted((wnid, order[answer]) for answer, wnids in groups_of.items() for wnid in wnids)
@@ -132,7 +132,7 @@ def _left_out(counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _notes(known: KnownSet, path: Path) -> tuple[str, ...]:
-    """What is odd about the place that was named: another variant of ImageNetV2 than the one that is compared."""
+    """Return a warning if the place looks like another variant of ImageNetV2 than the one that is compared."""
     where = path.resolve().as_posix().lower().replace("_", "-")
     for word, variant in _VARIANTS.items():
         if known.name == "imagenet-v2" and word in where.rsplit("/", 1)[-1]:

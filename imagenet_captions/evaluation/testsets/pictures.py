@@ -1,4 +1,4 @@
-"""Images that lie in folders or in a plain tar, where the folder that an image lies in is its class."""
+"""Images of test sets in folders or in a plain tar; the folder around an image is its class."""
 
 from __future__ import annotations
 

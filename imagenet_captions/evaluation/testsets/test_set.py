@@ -1,4 +1,4 @@
-"""What a test set is: images, each with the answer that is right, and the classes among which a model chooses."""
+"""The test set: images, each with its right answer, and the classes among which a model chooses."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from imagenet_captions.images.examples import Class
 
 
 class Images(Protocol):
-    """Encoded images by index; picklable, so that worker processes read for themselves."""
+    """Encoded images by index; picklable, so that worker processes open the files themselves."""
 
     def __len__(self) -> int: ...
 
     def image_id(self, index: int) -> str:
-        """What to call an image when speaking of it."""
+        """Return the name to show for an image."""
 
     def image(self, index: int) -> bytes:
-        """The bytes of its file."""
+        """Return the bytes of an image's file."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Some of the images, in a given order."""
+    """A selection of images, in a given order."""
 
     images: Images
     indices: Labels
@@ -35,17 +35,17 @@ class Chosen:
         return len(self.indices)
 
     def image_id(self, index: int) -> str:
-        """What to call an image when speaking of it."""
+        """Return the name to show for an image."""
         return self.images.image_id(int(self.indices[index]))
 
     def image(self, index: int) -> bytes:
-        """The bytes of its file."""
+        """Return the bytes of an image's file."""
         return self.images.image(int(self.indices[index]))
 
 
 @dataclass(frozen=True)
 class Gaps:
-    """What an incomplete test set lacks: images in all, classes without any, and classes with fewer than they had."""
+    """The gaps of an incomplete test set: missing images, classes without images, and classes with too few."""
 
     missing: int
     empty: tuple[str, ...]
@@ -54,7 +54,7 @@ class Gaps:
 
 @dataclass(frozen=True)
 class TestSet:
-    """Images with labels, and what a model may answer.
+    """Images with labels, and the answers of a model.
 
     A model chooses among `classes`. `groups` says which answer each class stands for: mostly each for itself, but
     ObjectNet's 113 answers stand for 125 classes, and the best class of a group counts for it. `labels` are indices
@@ -77,7 +77,7 @@ class TestSet:
     notes: tuple[str, ...] = ()
 
     def gaps(self) -> Gaps:
-        """What is missing from the published set; nothing, where no size was published."""
+        """Return the gaps against the published set; none if no size was published."""
         counts = np.bincount(self.labels, minlength=len(self.answers)).tolist()
         by_answer = dict(zip(self.answers, counts, strict=True))
         least = self.per_class or 0
@@ -88,7 +88,7 @@ class TestSet:
         )
 
     def completeness(self) -> dict[str, Any]:
-        """The same for metrics.json."""
+        """Return the gaps for metrics.json."""
         gaps = self.gaps()
         return {
             "expected": self.expected,
@@ -100,5 +100,5 @@ class TestSet:
 
 
 def one_answer_a_class(classes: Sequence[Class]) -> tuple[tuple[str, ...], Labels]:
-    """Answers and groups of a test set in which every class is an answer of its own."""
+    """Return the answers and groups of a test set in which every class is its own answer."""
     return tuple(each.key for each in classes), np.arange(len(classes), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Labels of ImageNet's validation images where they lie flat in one folder or tar, without a folder a class.
+"""Labels of ImageNet's validation images that lie flat in one folder or tar, without folders for classes.
 
 The labels are in the file names of imagenet-1k's Parquet, unpacked (ILSVRC2012_val_00000293_n01440764.JPEG), or in
 one of these files:
@@ -41,7 +41,7 @@ _ORDER = Path(classes.__file__).parent.parent / "data" / "devkit_order.txt"
 
 @cache
 def devkit_order() -> tuple[str, ...]:
-    """The wnids in the order of the devkit's ILSVRC2012_ID, which starts at 1 and is not that of the sorted wnids.
+    """Return the wnids in the order of the devkit's ILSVRC2012_ID; it starts at 1, and the wnids are not sorted.
 
     >>> devkit_order()[490 - 1]
     'n01751748'
@@ -50,7 +50,7 @@ def devkit_order() -> tuple[str, ...]:
 
 
 def flat_labels(pictures: Pictures, source: Path, labels: Path | None) -> tuple[str, ...]:
-    """The wnid of each validation image; `labels` is a file or devkit that says so, or else one lies nearby."""
+    """Return the wnid of each validation image, from the file or devkit `labels`, or else from one nearby."""
     found = [_VAL_NAME.fullmatch(name.rpartition("/")[2]) for name in pictures.names]
     odd = next((name for name, match in zip(pictures.names, found, strict=True) if match is None), None)
     if odd is not None:
@@ -70,7 +70,7 @@ def flat_labels(pictures: Pictures, source: Path, labels: Path | None) -> tuple[
 
 
 def read_labels(path: Path) -> Mapping[str, str]:
-    """The wnid of each validation image by its name without extension, as one of the files above says."""
+    """Return the wnid of each validation image by its name without extension, from one of the files above."""
     if path.is_dir():
         inside = [path / place for place in _PLACES if (path / place).is_file()]
         if not inside:
@@ -84,7 +84,7 @@ def read_labels(path: Path) -> Mapping[str, str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError:
-        raise InputError(f"{path} is no text file; give the labels of the validation images") from None
+        raise InputError(f"{path} is not a text file; give the labels of the validation images") from None
     lines = [line.strip() for line in lines if line.strip()]
     if lines and all(line.isdigit() for line in lines):
         return _from_ground_truth(lines, path)
@@ -112,7 +112,7 @@ def _in_devkit(path: Path) -> list[str]:
                     opened = tar.extractfile(member)
                     return opened.read().decode("ascii", "replace").split() if opened else []
     except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise InputError(f"{path} is no whole devkit: {error}; fetch it again") from None
+        raise InputError(f"{path} is not a whole devkit: {error}; fetch it again") from None
     raise InputError(f"{path} has no {GROUND_TRUTH} in it; give ILSVRC2012_devkit_t12.tar.gz")
 
 
@@ -122,14 +122,14 @@ def _from_ground_truth(lines: Sequence[str], path: Path) -> dict[str, str]:
     for number, line in enumerate(lines, 1):
         if not (line.isascii() and line.isdigit() and len(line) < 9 and 1 <= int(line) <= len(order)):
             raise InputError(
-                f"{path}, line {number}: {quoted(line)} is no ILSVRC2012_ID; they go from 1 to {len(order)}"
+                f"{path}, line {number}: {quoted(line)} is not an ILSVRC2012_ID; they go from 1 to {len(order)}"
             )
         labels[f"ILSVRC2012_val_{number:08d}"] = order[int(line) - 1]
     return labels
 
 
 def _from_named_lines(lines: Sequence[str], path: Path) -> dict[str, str]:
-    """Kaggle's lines and Caffe's: a name, then a wnid or an index among the sorted wnids."""
+    """Read the lines of Kaggle and Caffe: a name, then a wnid or an index among the sorted wnids."""
     labels = {}
     for number, line in enumerate(lines, 1):
         name, label, *_ = [*re.split(r"[,\s]+", line), ""]
@@ -137,7 +137,7 @@ def _from_named_lines(lines: Sequence[str], path: Path) -> dict[str, str]:
         if match is None:
             if number == 1:  # a header: ImageId,PredictionString
                 continue
-            raise InputError(f"{path}, line {number}: {quoted(line)} names no validation image and its class")
+            raise InputError(f"{path}, line {number}: {quoted(line)} does not name a validation image and its class")
         if label.isascii() and label.isdigit() and len(label) < 9:
             labels[match[1]] = classes.by_index(int(label)).wnid
         else:

@@ -1,4 +1,4 @@
-"""What training and evaluation read: images as they are stored, with labels and texts, one by one in any order."""
+"""Labeled images for training and evaluation, in any layout: encoded images with labels and texts, by row."""
 
 from __future__ import annotations
 

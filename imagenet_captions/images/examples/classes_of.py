@@ -1,4 +1,4 @@
-"""From what a source says of classes (numbers, names, folders) to labels and what they mean."""
+"""Labels and classes from the numbers, names or folders that a source of images has for them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_CLASSES = 1_000_000
 
 
 def class_of(key: str, name: str | None = None) -> Class:
-    """The class with this key; a wnid of ImageNet's has the name that it has there.
+    """Return the class with this key; a wnid of ImageNet gets its name there.
 
     >>> class_of("n01440764"), class_of("7", "frog")
     (Class(key='n01440764', name='tench'), Class(key='7', name='frog'))
@@ -32,7 +32,7 @@ def class_of(key: str, name: str | None = None) -> Class:
 
 
 def by_key(keys: pa.Array, extra: Sequence[str] = ()) -> Labelled:
-    """Labels of rows that name their class, null or "" for none; the classes are those there are, sorted.
+    """Return labels for rows that name their class (null or "" for none), and the classes found, sorted.
 
     Wnids are sorted by themselves, so that a set with all 1000 has ImageNet's labels; names that are all numbers, such
     as ImageNetV2's folders, by value. `extra` are classes that no row names.
@@ -49,18 +49,18 @@ def by_key(keys: pa.Array, extra: Sequence[str] = ()) -> Labelled:
 
 
 def by_number(numbers: pa.Array, names: Sequence[str] | None) -> Labelled:
-    """Labels of rows that have them as numbers, with the names of all classes where those are known."""
+    """Return labels for rows that have them as numbers; `names` are the names of all classes, if they are known."""
     labels = np.asarray(pc.fill_null(numbers.cast(pa.int64()), -1), np.int64)
     highest = int(labels.max(initial=-1))
     if highest < 0:
         return None, labels
     if highest >= (len(names) if names else _MOST_CLASSES):
-        raise InputError(f"the label {highest} is that of no class; labels count the classes from 0")
+        raise InputError(f"the label {highest} belongs to no class; labels count the classes from 0")
     return named_classes(names or [str(number) for number in range(highest + 1)]), labels
 
 
 def named_classes(names: Sequence[str]) -> tuple[Class, ...]:
-    """The classes that a list of names means: ImageNet's, if it is a list of wnids or of the 1000 in their order.
+    """Return the classes for a list of names: ImageNet's, if these are wnids or the names of the 1000 in their order.
 
     >>> named_classes(["n01440764"])[0], named_classes(["frog"])[0]
     (Class(key='n01440764', name='tench'), Class(key='frog', name='frog'))
@@ -71,7 +71,7 @@ def named_classes(names: Sequence[str]) -> tuple[Class, ...]:
 
 
 def _means(name: str, wnid: str) -> bool:
-    """Whether a name is one of a class's; ILSVRC/imagenet-1k has them as "tench, Tinca tinca"."""
+    """Whether a class has this name; ILSVRC/imagenet-1k has names such as "tench, Tinca tinca"."""
     class_ = imagenet.by_wnid(wnid)
     own = {each.casefold() for each in (class_.name, *class_.lemmas)}
     return name.casefold() in own or name.split(",")[0].strip().casefold() in own

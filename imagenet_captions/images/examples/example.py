@@ -1,4 +1,4 @@
-"""One image with what is known of it, many of them, and a part of many."""
+"""A labeled image, a collection of them, and a subset view."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN = 5
 
 
 class Class(NamedTuple):
-    """What a label stands for: `key` is a wnid or a folder's name, `name` is for people and captions."""
+    """The class of a label: `key` is a wnid or a folder's name, `name` is for people and captions."""
 
     key: str
     name: str
@@ -26,7 +26,7 @@ class Class(NamedTuple):
 
 @dataclass(frozen=True)
 class Texts:
-    """The texts of one image; empty where there is none."""
+    """The texts of one image; a missing one is empty."""
 
     title: str = ""
     description: str = ""
@@ -35,10 +35,10 @@ class Texts:
 
 
 class Examples(Protocol):
-    """Images by row, each with its label and texts. Can be sent to worker processes, which open the files anew.
+    """Images by row, each with its label and texts. Worker processes get a copy and open the files themselves.
 
-    `classes` says what the labels mean, None where there are none; `labels` are places in `classes`, -1 where one is
-    unknown. `left_out` counts rows of the source that have no image.
+    `classes` is None if no row has a label; `labels` are indices into `classes`, -1 for an unknown label. `left_out`
+    counts the rows of the source that have no image.
     """
 
     @property
@@ -52,15 +52,15 @@ class Examples(Protocol):
     def __len__(self) -> int: ...
 
     def image_id(self, index: int) -> str:
-        """The image's id: ImageNet's where its name is one, else its path or key."""
+        """Return the image's id: ImageNet's if its name has one, else its path or key."""
         ...
 
     def image(self, index: int) -> bytes:
-        """The image as it is stored, not decoded."""
+        """Return the image as it is stored, not decoded."""
         ...
 
     def texts(self, index: int) -> Texts:
-        """The image's texts."""
+        """Return the image's texts."""
         ...
 
 
@@ -101,7 +101,7 @@ class Selected:
 
 
 def select(examples: Examples, rows: Sequence[int] | Rows) -> Examples:
-    """The examples of these rows, in this order; classes and their numbers stay as they are."""
+    """Return the examples of these rows, in this order; classes and their numbers stay the same."""
     chosen = np.asarray(rows, np.int64)
     if len(chosen) and not (chosen.min() >= 0 and chosen.max() < len(examples)):
         raise IndexError(f"rows are 0 to {len(examples) - 1}")
@@ -109,9 +109,9 @@ def select(examples: Examples, rows: Sequence[int] | Rows) -> Examples:
 
 
 def only_ids(examples: Examples, ids: Collection[str]) -> Examples:
-    """The examples with these image ids, in the order that they have; each id has to be there.
+    """Return the examples with these image ids, in their own order.
 
-    Raises InputError for ids that no image has: a list made of another set would else train on less without a word.
+    Raises InputError for ids without an image, as in a list made from another set, so that no run trains on fewer.
     """
     wanted = frozenset(ids)
     rows = [row for row in range(len(examples)) if examples.image_id(row) in wanted]
@@ -125,10 +125,7 @@ def only_ids(examples: Examples, ids: Collection[str]) -> Examples:
 
 
 def require_classes(examples: Examples) -> tuple[Class, ...]:
-    """The classes of examples that have them, every image with one.
-
-    Raises InputError where labels are missing, as they are for texts alone.
-    """
+    """Return the classes; raises InputError if an image has no label."""
     unknown = int(np.count_nonzero(examples.labels < 0))
     if examples.classes is None or unknown == len(examples):
         raise InputError(
@@ -141,7 +138,7 @@ def require_classes(examples: Examples) -> tuple[Class, ...]:
 
 
 def classes_without_images(examples: Examples) -> tuple[Class, ...]:
-    """The classes that no image has."""
+    """Return the classes without images."""
     if examples.classes is None:
         return ()
     labels = examples.labels
@@ -150,7 +147,7 @@ def classes_without_images(examples: Examples) -> tuple[Class, ...]:
 
 
 def named(classes: Sequence[Class]) -> str:
-    """Some classes for a message, the first few of many.
+    """Return the first few classes as text, for a message.
 
     >>> named([Class("n01440764", "tench")])
     'n01440764 (tench)'

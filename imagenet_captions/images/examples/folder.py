@@ -1,4 +1,4 @@
-"""A folder of images: folders named for classes (torchvision's ImageFolder), or files alone."""
+"""Examples in a folder of images, with folders named for classes as in torchvision's ImageFolder, or without."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _BATCH = 1 << 16
 
 
 def open_folder(source: Path) -> StoredExamples:
-    """The images below a folder, in the order of their names.
+    """Return the images below a folder, in the order of their names.
 
-    An image's class is the nearest folder above it that is named by a wnid, else the outermost folder; of images
-    without folders the wnid in the file's name, and else none. The classes are those of the folders there are, sorted,
-    a folder without images included.
+    An image's class is the nearest folder around it whose name is a wnid, else the outermost folder. For an image
+    outside folders it is the wnid in the file's name, if there is one. The classes are sorted, and include those of
+    empty folders.
     """
     batches = [pa.RecordBatch.from_pylist(batch, schema=_SCHEMA) for batch in in_batches(_images(source), _BATCH)]
     table = pa.Table.from_batches(batches, _SCHEMA)
@@ -57,7 +57,7 @@ def _key(name: str) -> str | None:
 
 
 def _folders_without(source: Path, keys: list[str]) -> list[str]:
-    """Folders of classes in which no image lies; they count where the classes are the outermost folders."""
+    """Return the folders of classes without images, if the classes are the outermost folders."""
     outer = [
         entry.name for entry in source.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))
     ]

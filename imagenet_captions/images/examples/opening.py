@@ -1,4 +1,4 @@
-"""Tell in which layout a folder, file or pattern holds images."""
+"""Open labeled images: detects the layout of a folder, file or pattern."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _SPLIT = re.compile(r"(train|test|val|validation|dev)[-_.].*", re.IGNORECASE)
 
 
 def open_examples(source: Path) -> Examples:
-    """The images at `source`, whatever layout they are in: it shows in the files themselves.
+    """Open the images at `source`; the files themselves show the layout.
 
-    A dataset folder of ours; Parquet (a file, or a folder of one split's files) with an image column; WebDataset
-    shards (a .tar, a folder of them, or a pattern such as shards/{00000..00012}.tar); open_clip's CSV or TSV; a folder
-    of images, in folders named for their classes or not.
+    The layouts are one of our dataset folders; Parquet (a file, or a folder of one split's files) with an image column;
+    WebDataset shards (a .tar, a folder of them, or a pattern such as shards/{00000..00012}.tar); open_clip's CSV or
+    TSV; a folder of images, in folders named for their classes or not.
 
     Raises InputError if it is none of these, or has no images.
     """
@@ -70,4 +70,4 @@ def _open_files(source: Path, files: Sequence[Path]) -> Examples:
         raise compressed(first)
     if first.suffix.lower() in _TABLES and len(files) == 1:
         return open_separated(first)
-    raise InputError(f"{first} is nothing that images can be read from; give {_KINDS}")
+    raise InputError(f"{first} is not a form of images that can be read; give {_KINDS}")

@@ -1,4 +1,4 @@
-"""Parquet with an image column: our datasets, imagenet-1k, or anybody's."""
+"""Examples in Parquet with an image column: our datasets, imagenet-1k, or any other."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ _RENAMED = {"txt": "caption", "text": "caption"}
 
 
 def open_parquet(source: Path, files: Sequence[Path]) -> StoredExamples:
-    """The images of Parquet files that have an image column, rows without an image left out and counted.
+    """Return the images of Parquet files with an image column; rows without an image are left out and counted.
 
     Labels are those of a ClassLabel, or numbers with `class_name` beside them; without numbers the classes are the
-    wnids or names there are. A dataset of ours has the classes that its labels count over, with or without images.
+    wnids or names found. One of our datasets has all classes of its label column, with or without images.
     """
     schema = _schema(source, files)
     image = _image_column(source, schema)
@@ -134,14 +134,14 @@ def _labels(table: pa.Table) -> Labelled:
 
 
 def _named_beside(labels: Any, keys: pa.ChunkedArray, count: int, wnids: bool) -> list[tuple[str, str | None]]:
-    """For every label the key that stands beside it first, and the number itself where none does."""
+    """Return for every label the first key beside it, or the number itself as text."""
     numbers, first = np.unique(labels, return_index=True)
     beside = dict(zip(numbers.tolist(), keys.take(pa.array(first)).to_pylist(), strict=True))
     return [(beside.get(label) or str(label), None) for label in range(count)]
 
 
 def _class_label(schema: pa.Schema, column: str) -> list[str] | None:
-    """The names of a ClassLabel, from what `datasets` writes into the schema."""
+    """Return the names of a ClassLabel from the schema's metadata, which `datasets` writes."""
     try:
         features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
         names = features[column]["names"]
@@ -152,7 +152,7 @@ def _class_label(schema: pa.Schema, column: str) -> list[str] | None:
 
 @dataclass(frozen=True)
 class _Found:
-    """Which rows have an image, how it is called, and how those are read, given the rows that have one."""
+    """Which rows have an image, the names of the images, and a function from rows with an image to their reader."""
 
     has: pa.Array
     paths: pa.Array
@@ -160,7 +160,7 @@ class _Found:
 
 
 def _images(files: Sequence[Path], image: str) -> _Found:
-    """In the files themselves if they are stored so; else in memory, or, if large, in the cache of `datasets`."""
+    """Return images in place if the files store them uncompressed, else in memory or the cache of `datasets`."""
     try:
         return in_place(files, image)
     except (UnreadablePages, IndexError, KeyError):
@@ -179,7 +179,7 @@ def _images(files: Sequence[Path], image: str) -> _Found:
 
 
 def _files_beside(files: Sequence[Path], found: _Found) -> pa.Array:
-    """The image files at the paths of the rows that hold no bytes, null for all other rows."""
+    """Return the image files that rows without bytes name, null for all other rows."""
     beside: list[str | None] = [None] * len(found.has)
     start = 0
     for file in files:

@@ -1,4 +1,4 @@
-"""open_clip's CSV and TSV: a file of paths and captions, of any origin."""
+"""Examples in open_clip's CSV or TSV: paths of images with captions."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _LOOKED_AT = 1000
 
 
 def open_separated(source: Path) -> StoredExamples:
-    """The images that a CSV or TSV file names, with the captions beside them.
+    """Return the images that a CSV or TSV file names, with their captions.
 
-    The separator shows in the header: a tab, as open_clip has it, else a comma. Paths are absolute, or relative to the
-    file; or, as open_clip takes them, to the working directory, if the first image is there and not beside the file.
-    The caption is `title`, as open_clip calls it, whatever it was made of.
+    The separator is a tab, open_clip's, if the header has one, else a comma. Paths are absolute, or relative to the
+    file, or, as for open_clip, to the working directory if the first image is found there and not beside the file. The
+    caption is the column `title`, open_clip's name for it.
     """
     table = _read(source)
     paths = _column(table, _IMAGE)
@@ -79,7 +79,7 @@ def _labels(table: pa.Table) -> Labelled:
 
 
 def _check_files(source: Path, paths: pa.ChunkedArray) -> None:
-    """Look whether files are there, all of a few and a thousand of many; the rest shows when it is read."""
+    """Check that files exist: all of a few, or a thousand of many; a missing one shows later when it is read."""
     rows = np.unique(np.linspace(0, len(paths) - 1, min(len(paths), _LOOKED_AT)).astype(np.int64))
     missing = [row for row in rows.tolist() if not Path(paths[row].as_py()).is_file()]
     if missing:

@@ -1,4 +1,4 @@
-"""WebDataset shards: samples that share a key, read in any order from plain tars."""
+"""Examples in WebDataset shards: samples in plain tars, read in any order."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _LONGEST_LABEL = 20
 
 
 def open_shards(source: Path, tars: Sequence[Path]) -> StoredExamples:
-    """The samples of the shards, in order, that have an image; those that have none are left out and counted.
+    """Return the samples of the shards that have an image, in order; the others are left out and counted.
 
-    One pass over the headers finds where everything lies; images and texts are read when they are asked for.
+    One pass over the headers finds all members; images and texts are read on demand.
     """
     indexed = engine.run(_index, tars, min(_AT_ONCE, len(tars)), threads=True)
     shards = list(track(indexed, "index", len(tars), "shards"))
@@ -103,7 +103,7 @@ class SampleTexts:
         )
 
     def said(self, row: int) -> dict[str, Any]:
-        """What the sample's .json says; nothing if it has none that can be read."""
+        """Return the content of the sample's .json; empty if it is missing or cannot be read."""
         return json_object(self._member(row, 2) or b"") or {}
 
     def _member(self, row: int, at: int) -> bytes | None:
@@ -120,8 +120,8 @@ def _string(value: Any) -> str:
 def _classes(
     folder: Path, numbers: Labels, ids: pa.ChunkedArray, texts: SampleTexts
 ) -> tuple[tuple[Class, ...] | None, Labels]:
-    """What the numbers in .cls mean: a list of names beside the shards, ImageNet's classes if samples say so, or no
-    more than their number."""
+    """Return the classes for the numbers in .cls: named by a list beside the shards, ImageNet's if samples agree with
+    those, or else the numbers themselves."""
     # CLIP_benchmark has classnames.txt one folder above the shards of a split.
     places = [*(folder / name for name in _NAMES_FILES), folder.resolve().parent / _NAMES_FILES[0]]
     listed = next((path for path in places if path.is_file()), None)

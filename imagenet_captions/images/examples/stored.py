@@ -1,4 +1,4 @@
-"""Examples out of columns and of stretches of files, which is what every layout comes down to."""
+"""Examples stored in Arrow columns and byte ranges of files; every layout is opened as one of these."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from imagenet_captions.images.readers.parquet import bytes_in
 TEXTS = ("title", "description", "tags", "caption")
 _MOST_OPEN = 256
 _WHOLE = -1
-# A canonical id anywhere below folders, and the class repeated behind it as in ILSVRC/imagenet-1k.
+# A canonical id below any folders; ILSVRC/imagenet-1k repeats the class behind it.
 _IMAGENET_NAME = rf"^(?:.*[/\\])?({WNID}_[0-9]{{1,9}})(?:_{WNID})?{IMAGE_ENDING}?$"
 _ENDING = f"{IMAGE_ENDING}$"
 
 
 class Images(Protocol):
-    """Where the bytes of the images are, by row."""
+    """A reader of images by row."""
 
     def read(self, row: int) -> bytes:
-        """The bytes of one image."""
+        """Return the bytes of one image."""
         ...
 
 
 class TextsOf(Protocol):
-    """Where the texts are, by row."""
+    """A reader of texts by row."""
 
     def read(self, row: int) -> Texts:
-        """The texts of one image."""
+        """Return the texts of one image."""
         ...
 
 
 @dataclass(frozen=True)
 class StoredExamples:
-    """Examples with their ids in Arrow, and images and texts read when they are asked for."""
+    """Examples with ids in Arrow, and images and texts that are read on demand."""
 
     source: Path
     classes: tuple[Class, ...] | None
@@ -70,7 +70,7 @@ class StoredExamples:
 
 @dataclass(frozen=True)
 class TextColumns:
-    """Texts in columns of Arrow, any of TEXTS; tags are a list or one text."""
+    """Texts in Arrow columns, any of TEXTS; tags are a list or one text."""
 
     columns: dict[str, Any]
 
@@ -81,14 +81,14 @@ class TextColumns:
         return Texts(**found)
 
 
-_Stamp = tuple[int, int, int]  # what tells a file from one that took its place
+_Stamp = tuple[int, int, int]  # differs if another file took the place of one
 
 
 class FileImages:
-    """Images as files, or stretches of files: row i is `sizes[i]` bytes at `offsets[i]` of `paths[files[i]]`.
+    """Images as files or byte ranges of files: row i is `sizes[i]` bytes at `offsets[i]` of `paths[files[i]]`.
 
-    Without `files` row i is the whole file `paths[i]`. Paths are texts, or bytes where a name need not be UTF-8. Few
-    files are kept open, a process opening its own.
+    Without `files`, row i is the whole file `paths[i]`. Paths are texts, or bytes if names may not be UTF-8. A process
+    keeps a few files open, its own.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class FileImages:
 
 
 class BesideImages:
-    """Images of which some are files of their own, and the others stored, in the order of the rows."""
+    """Images of which some are separate files and the others stored, in the order of the rows."""
 
     def __init__(self, stored: Images, files: pa.Array) -> None:
         self._stored, self._files = stored, files
@@ -121,9 +121,9 @@ class BesideImages:
 
 
 class OpenFiles:
-    """Reads stretches of files, which stay open for the next one; never shared between processes by pickling.
+    """Reads byte ranges and keeps the files open for the next one; pickling does not share the open files.
 
-    A file that was replaced after its stretches were found is refused: others would be at the same places.
+    A file that was replaced since its ranges were found is refused, because the ranges may hold other images now.
     """
 
     def __init__(self, paths: Iterable[str] = (), stamps: Mapping[str, _Stamp] | None = None) -> None:
@@ -131,7 +131,7 @@ class OpenFiles:
         self._stamps = {path: _stamp(os.stat(path)) for path in paths} if stamps is None else dict(stamps)  # noqa: PTH116
 
     def read(self, path: str, offset: int, size: int) -> bytes:
-        """So many bytes from there; InputError if the file is gone or shorter."""
+        """Return `size` bytes from `offset`; raises InputError if the file is gone or shorter."""
         try:
             data = os.pread(self._handle(path), size, offset)
         except OSError as error:
@@ -176,7 +176,7 @@ class ColumnImages:
 
 
 class CachedImages:
-    """The same in the cache of `datasets`, a file that every process maps: to send it is to send its name."""
+    """Images in the cache of `datasets`, a file that every process maps; pickling sends its name alone."""
 
     def __init__(self, dataset: Any, rows: Rows) -> None:
         self._dataset, self._rows = dataset, rows
@@ -194,7 +194,7 @@ class CachedImages:
 
 
 def ids_of(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """The ids in paths or keys: ImageNet's where a name has one, else the name without an image's ending.
+    """Return the ids in paths or keys: ImageNet's if a name has one, else the name without an image's ending.
 
     >>> ids_of(pa.array(["train/n01440764/n01440764_10026.JPEG", "dogs/1.png", "00017"])).to_pylist()
     ['n01440764_10026', 'dogs/1', '00017']
@@ -203,7 +203,7 @@ def ids_of(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
 
 
 def text_columns(table: pa.Table) -> TextColumns:
-    """The texts in a table that has any of TEXTS."""
+    """Return the texts in a table, any of TEXTS."""
     return TextColumns({name: table[name] for name in TEXTS if name in table.column_names})
 
 

@@ -1,4 +1,4 @@
-"""From the bytes of an image to what a model takes."""
+"""Encoded images as tensors: decoding, crops, augmentation, and the input that a model expects."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class RandAugment:
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed the generators that timm draws from, and put back what they were."""
+    """Seed the generators that timm draws from, and restore their states at the end."""
     pythons, numpys = random.getstate(), np.random.get_state()
     random.seed(seed)
     np.random.seed(seed)

@@ -15,7 +15,7 @@ _JPEG = b"\xff\xd8"
 
 
 class BrokenImage(Exception):
-    """Bytes that are no image, or not a whole one, or one too large to open; the message says which."""
+    """The error for bytes that are not an image, not a whole one, or one too large to open; the message says which."""
 
 
 def decode(data: bytes) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What images a model takes: their size, how they are resized, and what is subtracted and divided by."""
+"""The images that a model expects: their size, how they are resized, mean and deviation."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ RESIZE_MODES = ("shortest", "squash")
 
 @dataclass(frozen=True)
 class ImageSpec:
-    """The images that a model takes.
+    """The images that a model expects.
 
-    `crop_fraction` is the part of the resized shorter side that the centre crop keeps at test time (CLIP: all of it);
+    `crop_fraction` is the part of the resized shorter side that the center crop keeps at test time (CLIP: all of it);
     with the resize mode "squash" the image is made square whatever its shape, and then cropped likewise.
     """
 
@@ -52,9 +52,9 @@ IMAGENET_224 = ImageSpec(
 
 
 def normalise(images: torch.Tensor, spec: ImageSpec, out: torch.Tensor | None = None) -> torch.Tensor:
-    """A batch of bytes [n, 3, h, w] as the floats that a model takes, on the device where the batch lies.
+    """Return a batch of bytes [n, 3, h, w] as the floats that a model expects, on the batch's device.
 
-    Done here and not for each image: bytes are a quarter of what floats would take between processes and to a GPU.
+    A whole batch is normalized at once: bytes between processes and to a GPU take a quarter of the space of floats.
     With `out`, floats for as many images or more, the result is written there, for a loop that is done with the last
     batch: on a CPU, new memory of 77 MB costs more than the arithmetic.
     """
@@ -73,10 +73,9 @@ def _channels_last(images: torch.Tensor) -> bool:
 def _normalise_rows(
     images: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, out: torch.Tensor | None
 ) -> torch.Tensor:
-    """The same in a quarter of the time, an image at once while it is in the cache, and in whole rows.
+    """Normalize image by image on a CPU, in a quarter of torch's time: each stays in the cache, row by row.
 
-    By numpy, which asks the kernel for large pages and starts no threads, for which workers that are busy would have
-    to wait.
+    numpy asks the kernel for large pages and starts no threads, for which busy workers would have to wait.
     """
     count, _, height, width = images.shape
     rows = (count, height, width * 3)

@@ -1,4 +1,4 @@
-"""From the bytes of an image to a square of pixels: cropped at random for training, in the middle for testing.
+"""Transforms from an encoded image to a square of pixels: cropped at random for training, at the center for tests.
 
 Images stay bytes (uint8) with the channels last in memory: for these torch resizes in a fifth of Pillow's time, with
 the same antialiasing and at most a few steps of 255 of difference.
@@ -28,7 +28,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """A random part of the image, at the size that the model takes.
+    """Cut a random part of the image, at the size that the model expects.
 
     The crop "resized" takes a part of any size between the shares of the area in `scale` and resizes it, as
     torchvision's RandomResizedCrop does. The crop "placed" resizes the image as for testing and takes a square of the
@@ -59,7 +59,7 @@ class TrainTransform:
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """The middle of the image: the shorter side resized, and a centre crop, as torchvision has them.
+    """Resize the shorter side and crop the center, as torchvision does.
 
     `border` is cut off each side first: ObjectNet's images have a red line of two pixels around them.
     """
@@ -78,7 +78,7 @@ class EvalTransform:
 
 
 def resize_for(spec: ImageSpec, image: torch.Tensor) -> torch.Tensor:
-    """The whole image at the size of which a model is given a part."""
+    """Return the whole image at the size from which crops are cut."""
     height, width = image.shape[1:]
     shorter = math.floor(spec.size / spec.crop_fraction)
     if spec.resize_mode == "squash":
@@ -89,24 +89,24 @@ def resize_for(spec: ImageSpec, image: torch.Tensor) -> torch.Tensor:
 
 
 def _placed_crop(image: torch.Tensor, size: int, generator: torch.Generator) -> torch.Tensor:
-    """A square at a random place."""
+    """Return a square at a random place."""
     top, left = (int(torch.randint(0, side - size + 1, (1,), generator=generator).item()) for side in image.shape[1:])
     return image[:, top : top + size, left : left + size]
 
 
 def check_scale(scale: tuple[float, float]) -> None:
-    """Refuse a crop that is no part of an image."""
+    """Raise InputError for a crop that is not a part of an image."""
     if not 0 < scale[0] <= scale[1] <= 1:
         raise InputError(f"a crop of {scale[0]} to {scale[1]} of an image is not possible; give parts above 0, up to 1")
 
 
 def chance(generator: torch.Generator) -> float:
-    """A number from 0 to 1, as torch.rand(1) draws it."""
+    """Draw a number from 0 to 1 as torch.rand(1) does."""
     return torch.rand(1, generator=generator).item()
 
 
 def crop_box(image: torch.Tensor, scale: tuple[float, float], generator: torch.Generator) -> Box:
-    """Top, left, height and width of a random crop.
+    """Return top, left, height and width of a random crop.
 
     The numbers are drawn as RandomResizedCrop.get_params draws them (torchvision 0.13 to 0.28), so that the same state
     of the generator gives the same box.
@@ -129,13 +129,13 @@ def crop_box(image: torch.Tensor, scale: tuple[float, float], generator: torch.G
 
 
 def resized_crop(image: torch.Tensor, box: Box, spec: ImageSpec) -> torch.Tensor:
-    """A part of an image at the size that a model takes."""
+    """Return a part of an image at the size that a model expects."""
     top, left, height, width = box
     return resize(image[:, top : top + height, left : left + width], spec.size, spec.size, spec.interpolation)
 
 
 def resize(image: torch.Tensor, height: int, width: int, interpolation: str) -> torch.Tensor:
-    """An image at another size, antialiased; one that has it is given back as it is."""
+    """Return an image at another size, antialiased; one of that size is returned unchanged."""
     if image.shape[1:] == (height, width):
         return image
     if height * width > MOST_PIXELS:

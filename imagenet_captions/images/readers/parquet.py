@@ -23,7 +23,7 @@ _ROWS_AT_ONCE = 64  # images in memory at a time, about 7 MB of ImageNet
 
 
 def find_image_column(schema: pa.Schema, source: Path) -> str | None:
-    """The first column of structs that have `bytes`; None if there is none.
+    """Return the first column of structs with a field `bytes`; None if there is none.
 
     Raises InputError if `bytes` holds something else, such as text.
 
@@ -52,9 +52,9 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def image_file(table: Path, path: str | None) -> Path | None:
-    """The image file at a path that stands in a table in place of the bytes; None if none is there.
+    """Return the image file at a path that a table has in place of bytes; None if there is no such file.
 
-    A relative path is one from the table's folder, or from the working directory.
+    A relative path starts at the table's folder, or at the working directory.
     """
     if path is None or Path(path).suffix.lower() not in IMAGE_SUFFIXES or is_remote(table):
         return None
@@ -62,7 +62,7 @@ def image_file(table: Path, path: str | None) -> Path | None:
 
 
 def paths_only(source: Path, path: str) -> InputError:
-    """The error for Parquet that names images which are not there."""
+    """Build the error for Parquet with paths of images that are not there."""
     return InputError(
         f"{source} holds paths of images and not the images, and {quoted(path)} is not an image file here; put the "
         "files in that place, give the folder of the images, or embed them as docs/reference/data.md shows"
@@ -70,12 +70,12 @@ def paths_only(source: Path, path: str) -> InputError:
 
 
 def bytes_in(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """The bytes in a column of images, which may have their paths beside them."""
+    """Return the bytes of a column of images, which may have paths beside them."""
     return struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
 
 
 def struct_field(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """One field of a column of structs, null where the whole struct is (unlike `Array.field`)."""
+    """Return one field of a column of structs; unlike `Array.field`, null where the whole struct is null."""
     kind = column.type.field(name).type
     return pa.chunked_array([pc.struct_field(chunk, name) for chunk in column.chunks], kind)
 

@@ -1,4 +1,4 @@
-"""Where the bytes of the images are, however people hold ImageNet."""
+"""Images to package, in the forms in which people keep ImageNet: found by image id or photo id, read in place."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class TarImages:
 
 
 def _name(sample: Sample, member: Member) -> str:
-    """The name to join on: the member's own, else the one that its JSON gives (as in timm's shards)."""
+    """Return the name to join on: the member's own, else the one in its JSON (as in timm's shards)."""
     if image_id(member.name) is not None:
         return member.name
     filename = (json_object(sample.contents.get("json", b"")) or {}).get("filename")
@@ -131,7 +131,7 @@ class ParquetImages:
 
 
 def _byte_range(table: Path, path: str, data: bytes | None, spool: BinaryIO) -> ByteRange | None:
-    """Where the bytes are from now on, or the file at the path that stands in the table without them."""
+    """Return where the bytes were copied to, or for a row without bytes the image file at its path."""
     if data is None:
         file = image_file(table, path)
         return None if file is None else ByteRange(str(file), 0, file.stat().st_size)

@@ -1,4 +1,4 @@
-"""A source of images seen from outside packaging: the names in it, and the bytes of a few."""
+"""The names of all images in a source, and the bytes of a few, for statistics."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class ImageIndex:
 
     @cached_property
     def keys(self) -> pa.StringArray:
-        """The image ids, or Flickr photo ids, of all images, each once; no image is read for it.
+        """Return the image ids or Flickr photo ids of all images, each once, without reading an image.
 
-        An image that lies in a folder of another class is left out, as in packaging.
+        An image in a folder of another class is left out, as in packaging.
         """
         batches = [pa.array(batch, pa.string()) for batch in in_batches(self._keys(), _BATCH)]
         return pa.chunked_array(batches, pa.string()).unique()

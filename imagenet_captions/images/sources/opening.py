@@ -1,4 +1,4 @@
-"""Tell how a folder or file holds its images."""
+"""Open a source of images: detects the form of a folder, file or pattern."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from imagenet_captions.storage.patterns import files_of
 
 
 def open_images(path: Path) -> ImageSource:
-    """The images at `path`: what it is shows in the files themselves.
+    """Open the images at `path`; the files themselves show the form.
 
-    A train folder (nested or flat), a folder of files named by Flickr photo id, ILSVRC2012_img_train.tar or a
-    folder of its inner tars, WebDataset tars, or the Parquet of imagenet-1k; tars and Parquet also as a pattern, such
-    as shards/{00000..00012}.tar.
+    The forms are a train folder (nested or flat), a folder of files named by Flickr photo id, ILSVRC2012_img_train.tar
+    or a folder of its inner tars, WebDataset tars, or the Parquet of imagenet-1k; tars and Parquet also as a pattern,
+    such as shards/{00000..00012}.tar.
 
     Raises InputError if it is none of these, or if nothing in it has a name to join on.
     """

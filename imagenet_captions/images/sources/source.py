@@ -1,4 +1,4 @@
-"""What every way of holding images comes down to: a stretch of bytes in a file, and the key to join it on."""
+"""The interface of image sources: the byte range of each image in a file, and the key to join it on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PHOTO_ID = re.compile(r"[1-9][0-9]{0,19}")  # no leading zero, so a running num
 
 
 class ByteRange(NamedTuple):
-    """A stretch of a file that is one image, exactly as the source holds it."""
+    """The range of bytes in a file that is one image, exactly as the source holds it."""
 
     path: str
     offset: int
@@ -31,7 +31,7 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageQuery:
-    """What to look for: image ids and Flickr photo ids, which never look alike, in one set of keys."""
+    """The image ids and Flickr photo ids to look for, in one set of keys; the two never look alike."""
 
     keys: Container[str]
     photo_ids: bool  # whether photo ids are among the keys
@@ -51,7 +51,7 @@ class ImageSource(Protocol):
 
 
 def photo_id(name: str) -> str | None:
-    """The Flickr photo id that a file is named by, or None.
+    """Return the Flickr photo id in a file's name, or None.
 
     >>> photo_id("2737866473.jpg"), photo_id("00000017.jpg")
     ('2737866473', None)
@@ -61,7 +61,7 @@ def photo_id(name: str) -> str | None:
 
 
 def no_names(path: Path, example: str) -> InputError:
-    """The error for images that nothing ties to a caption."""
+    """Build the error for images without names to join captions on."""
     return InputError(
         f"the images in {path} have no names to join on (such as {quoted(example)}); "
         "they have to be named like n01440764_10026.JPEG, or by Flickr photo id"
