@@ -20,7 +20,7 @@ from imagenet_captions.errors import ImagenetCaptionsError, InputError, quoted
 from imagenet_captions.evaluation.robustness.shifts import SHIFTS
 from imagenet_captions.storage.files import digest, remove_tree, require_there, write_json, write_text
 from imagenet_captions.storage.outputs import check_place
-from imagenet_captions.storage.patterns import files_of
+from imagenet_captions.storage.patterns import expand_pattern
 from imagenet_captions.storage.places import local_place
 from imagenet_captions.storage.receipts import is_dataset
 from imagenet_captions.training.recipe import Recipe
@@ -73,7 +73,7 @@ class AblateSettings:
         if self.workers < 0:
             raise InputError(f"`workers` must be at least 0, not {self.workers}")
         for name, path in (self.tests or {}).items():
-            if files_of(path) is None:
+            if expand_pattern(path) is None:
                 require_there(path, f"`tests` {name}:")
             if name in {shift.same_classes for shift in SHIFTS}:
                 raise InputError(f"`tests` {name} is what ImageNet's accuracy on some classes is called; rename it")
@@ -163,7 +163,7 @@ def check_settings(settings: AblateSettings) -> None:
     if not tests:
         raise InputError("an ablation needs a test set; give `tests` NAME=PATH, and `tests` PATH with `preset='micro'`")
     for name, path in settings.data.items():
-        if files_of(path) is None:
+        if expand_pattern(path) is None:
             require_there(path, f"the data {name}:")
     check_place(out, [*settings.data.values(), *tests.values()])
     if out.exists() and not out.is_dir():

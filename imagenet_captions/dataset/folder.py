@@ -17,7 +17,7 @@ from imagenet_captions.storage.files import remove_half_written, remove_tree, wa
 from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.outputs import check_place
 from imagenet_captions.storage.patterns import each_file
-from imagenet_captions.storage.places import end_of_links, is_remote
+from imagenet_captions.storage.places import is_remote, resolve_links
 from imagenet_captions.storage.receipts import has_receipt, is_dataset, is_receipt, names_in
 
 _FULL = FULL | {errno.EFBIG}
@@ -103,7 +103,7 @@ def check_folder(out: Path, inputs: Iterable[Path | None]) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"the output {out} is a file; give a folder")
     for path in given:
-        if end_of_links(out) in end_of_links(path).parents:
+        if resolve_links(out) in resolve_links(path).parents:
             raise InputError(f"the input {path} lies inside the output {out}; give another place")
 
 

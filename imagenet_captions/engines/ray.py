@@ -40,7 +40,7 @@ class Work(Generic[T, R]):
     code: str | None  # on this machine it is the same
 
 
-def do(work: Work[T, R], item: T) -> bytes:
+def run_task(work: Work[T, R], item: T) -> bytes:
     """Run one task and return the pickled result.
 
     Unpickled, the result is a copy: one used from the object store would be read-only and stay there.
@@ -94,7 +94,7 @@ class RayEngine:
         An error of the function is raised as it is. Raises StoppedEarly if a task was killed too often.
         """
         ray = self._cluster.started()
-        task = ray.remote(num_cpus=1, max_retries=TRIES)(do)
+        task = ray.remote(num_cpus=1, max_retries=TRIES)(run_task)
         work = ray.put(
             Work(function, Path.cwd(), code_digest() if self._cluster.has_other_machines else None)
         )  # once for all tasks

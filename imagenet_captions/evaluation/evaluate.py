@@ -26,7 +26,7 @@ from imagenet_captions.models.model import Model
 from imagenet_captions.storage.file_names import METRICS
 from imagenet_captions.storage.files import write_json
 from imagenet_captions.storage.outputs import producing
-from imagenet_captions.storage.places import end_of_links
+from imagenet_captions.storage.places import resolve_links
 from imagenet_captions.storage.receipts import receipt_path
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def evaluate(settings: EvaluateSettings, out: Path | None = None, overwrite: boo
     """
     if out is None:
         return evaluate_model(load_model(settings.model), settings)
-    if end_of_links(out) == end_of_links(Path(settings.model) / METRICS) and Path(settings.model).is_dir():
+    if resolve_links(out) == resolve_links(Path(settings.model) / METRICS) and Path(settings.model).is_dir():
         metrics = evaluate_model(load_model(settings.model), settings)
         write_json(out, metrics)
         return metrics

@@ -18,7 +18,7 @@ from imagenet_captions.labelling.tars import TarTable
 from imagenet_captions.labelling.yfcc import YfccTable, is_yfcc
 from imagenet_captions.storage.files import require_there
 from imagenet_captions.storage.parquet import read_files, read_metadata, read_schema
-from imagenet_captions.storage.patterns import files_of
+from imagenet_captions.storage.patterns import expand_pattern
 from imagenet_captions.storage.progress import progress
 
 _IMAGE = "image"
@@ -41,7 +41,7 @@ def open_table(path: Path) -> CaptionTable:
     A folder stands for all Parquet files or all tars in it, in the order of their names; in one of our datasets, for
     those in `data/`.
     """
-    files = files_of(path) or [require_there(path, "the table")]
+    files = expand_pattern(path) or [require_there(path, "the table")]
     if path.is_dir():
         return _open_folder(path)
     name = path.name.lower()

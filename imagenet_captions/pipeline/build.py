@@ -42,8 +42,8 @@ from imagenet_captions.storage.file_names import CAPTIONS, MANIFEST, MATCHES, PH
 from imagenet_captions.storage.files import digest, require_file, require_there, sha256, write_json
 from imagenet_captions.storage.locks import holding, locked
 from imagenet_captions.storage.outputs import check_place
-from imagenet_captions.storage.patterns import files_of
-from imagenet_captions.storage.places import end_of_links, is_remote, require_local
+from imagenet_captions.storage.patterns import expand_pattern
+from imagenet_captions.storage.places import is_remote, require_local, resolve_links
 
 log = logging.getLogger(__name__)
 
@@ -146,9 +146,9 @@ def _check_first(out: Path, work: Path, settings: BuildSettings) -> None:
     check_place(work, [path for path in settings.files() if path is not None])
     if work.exists() and not work.is_dir():
         raise InputError(f"the work folder {work} is a file; give a folder")
-    if end_of_links(out) in (end_of_links(work), *end_of_links(work).parents):
+    if resolve_links(out) in (resolve_links(work), *resolve_links(work).parents):
         raise InputError(f"the work folder {work} lies in the output {out}, which is replaced as a whole; give another")
-    if (images := settings.package.images) is not None and files_of(images) is None:
+    if (images := settings.package.images) is not None and expand_pattern(images) is None:
         require_there(images, "`images`")
     for path in settings.urls:
         require_file(path, "the URL list")
@@ -292,7 +292,7 @@ def _digests(paths: Iterable[Path]) -> dict[str, str]:
 def _digest_of(role: str, path: Path | None) -> dict[str, str]:
     if path is None:
         return {}
-    if files_of(path) is None:
+    if expand_pattern(path) is None:
         require_there(path, f"`{role}`")
     return {role: _digest(role, path)}
 

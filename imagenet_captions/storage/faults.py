@@ -50,7 +50,7 @@ def missing_object(url: str) -> NotFoundError:
 
 
 @contextmanager
-def full_disk_in_words(path: Path) -> Iterator[None]:
+def reporting_full_disk(path: Path) -> Iterator[None]:
     """Turn a full disk under `path`, or a quota that is used up, into a DiskFullError."""
     try:
         yield
@@ -61,7 +61,7 @@ def full_disk_in_words(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def in_words(url: str) -> Iterator[None]:
+def reporting_faults(url: str) -> Iterator[None]:
     """Turn what fsspec and the packages behind it raise about `url` into an error of this package.
 
     Their own messages are left out, since they may quote a secret.

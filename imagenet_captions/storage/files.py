@@ -18,8 +18,8 @@ from stat import S_ISDIR, S_ISREG
 from typing import IO, Any
 
 from imagenet_captions.errors import InputError, NotFoundError
-from imagenet_captions.storage.faults import full_disk_in_words, missing_object, reason_of
-from imagenet_captions.storage.patterns import files_of
+from imagenet_captions.storage.faults import missing_object, reason_of, reporting_full_disk
+from imagenet_captions.storage.patterns import expand_pattern
 from imagenet_captions.storage.places import is_remote
 from imagenet_captions.storage.remote import RemotePath, remove_all
 
@@ -45,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_partial(path)
-    with full_disk_in_words(path), _private(path, _PARTIAL) as partial:
+    with reporting_full_disk(path), _private(path, _PARTIAL) as partial:
         yield partial
         with partial.open("rb") as written:
             os.fsync(written.fileno())
@@ -62,7 +62,7 @@ def new_file(path: Path) -> Iterator[Path]:
             yield local
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with full_disk_in_words(path), _private(path, _OWN) as own:
+        with reporting_full_disk(path), _private(path, _OWN) as own:
             yield own
 
 
@@ -95,7 +95,7 @@ def remove_half_written(folder: Path) -> None:
 def _to_put(path: RemotePath) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="imagenet-captions-") as scratch:
         local = Path(scratch) / "new"
-        with full_disk_in_words(local):
+        with reporting_full_disk(local):
             yield local
         path.put(local)
 
@@ -197,7 +197,7 @@ def digest(path: Path) -> str:
     sizes and times: reading all of ImageNet to learn that nothing changed would take longer than most stages. Behind a
     URL it covers names, sizes and the store's version of each object (ETag).
     """
-    if (files := files_of(path)) is not None:
+    if (files := expand_pattern(path)) is not None:
         return hashlib.sha256("".join(map(digest, files)).encode()).hexdigest()
     if is_remote(path):
         lines = (f"{name}\0{size}\0{version}\n" for _, name, size, version in path.below())

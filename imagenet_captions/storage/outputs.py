@@ -26,7 +26,7 @@ from imagenet_captions.storage.files import is_sqlite, replacing, sha256
 from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.parquet import read_schema
 from imagenet_captions.storage.patterns import each_file
-from imagenet_captions.storage.places import end_of_links, is_remote
+from imagenet_captions.storage.places import is_remote, resolve_links
 from imagenet_captions.storage.receipts import has_receipt, is_dataset, is_receipt, receipt_path, write_receipt
 
 _OF_THE_SYSTEM = (("dev",), ("proc",), ("sys",))
@@ -88,7 +88,7 @@ def producing_each(
 def _begin(path: Path, stack: ExitStack) -> Path:
     """Make the private file that will replace an output, so that missing permissions are found before the work."""
     try:
-        partial = stack.enter_context(replacing(end_of_links(path)))
+        partial = stack.enter_context(replacing(resolve_links(path)))
         partial.touch()
     except OSError as error:
         raise InputError(f"the output {path} cannot be written: {reason_of(error)}") from None
@@ -117,7 +117,7 @@ def check_distinct(outputs: Iterable[Path]) -> None:
     """Refuse two outputs under one name."""
     seen: dict[str, Path] = {}
     for path in outputs:
-        first = seen.setdefault(str(end_of_links(path)), path)
+        first = seen.setdefault(str(resolve_links(path)), path)
         if first is not path:
             raise InputError(f"the output {path} is to be written twice; give each output a name of its own")
 
@@ -136,7 +136,7 @@ def check_place(out: Path, inputs: Iterable[Path]) -> None:
         try:
             if is_remote(out) != is_remote(given) or not (is_remote(given) or given.exists()):
                 continue
-            here, there = end_of_links(out), end_of_links(given)
+            here, there = resolve_links(out), resolve_links(given)
             same = here == there or (not is_remote(out) and out.exists() and out.samefile(given))
         except OSError:  # an input that cannot be followed is refused where it is read
             continue

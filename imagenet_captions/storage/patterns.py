@@ -15,7 +15,7 @@ _RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
 _MOST_FILES = 1_000_000
 
 
-def files_of(path: Path) -> list[Path] | None:
+def expand_pattern(path: Path) -> list[Path] | None:
     """Return the files of a path with braces or wildcards, in order; None for any other path.
 
     A file or folder that has such a name itself is not a pattern. Behind a URL only the last name has wildcards.
@@ -35,7 +35,7 @@ def files_of(path: Path) -> list[Path] | None:
 def each_file(paths: Iterable[Path]) -> Iterator[Path]:
     """Yield the paths, and for a pattern its files."""
     for path in paths:
-        files = files_of(path)
+        files = expand_pattern(path)
         yield from [path] if files is None else files
 
 

@@ -74,8 +74,8 @@ def is_url(text: str) -> bool:
     return _URL.match(text) is not None
 
 
-def end_of_links(path: Path) -> Path:
-    """Return the place that links lead to; a link to itself stays as it is."""
+def resolve_links(path: Path) -> Path:
+    """Return the place behind the links; a link to itself stays as it is."""
     return path if is_remote(path) else Path(os.path.realpath(path))
 
 

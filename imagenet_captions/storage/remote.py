@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.extras import how_to_install
-from imagenet_captions.storage.faults import in_words, missing_object
+from imagenet_captions.storage.faults import missing_object, reporting_faults
 from imagenet_captions.storage.ranges import Ranges
 
 # For the type checker it is a Path, whose methods it overrides with the same signatures. At run time it is not: a
@@ -39,7 +39,7 @@ def open_url(url: str) -> RemotePath:
     url = f"{scheme}://{rest}"
     if scheme in _OF_BUCKETS and not rest.strip("/"):
         raise InputError(f"{url} names no bucket; give one, as in {scheme}://bucket/name")
-    with in_words(url):
+    with reporting_faults(url):
         try:
             # Without a cache of listings: workers and other machines write what this process has to see.
             system, _ = url_to_fs(url, use_listings_cache=False)
@@ -174,7 +174,7 @@ class RemotePath(_Base):
         yield from (file for file, _, _, _ in self.below() if fnmatchcase(file.name, pattern))
 
     def iterdir(self) -> Generator[RemotePath, None, None]:
-        with in_words(str(self)):
+        with reporting_faults(str(self)):
             names = [str(entry["name"]) for entry in self.system.ls(self.key, detail=True)]
         for name in sorted({name.rstrip("/").rpartition("/")[2] for name in names} - {"", self.name}):
             yield self / name
@@ -190,7 +190,7 @@ class RemotePath(_Base):
 
         The order is that of the names folder by folder, as on a disk. The version changes when the object does.
         """
-        with in_words(str(self)):
+        with reporting_faults(str(self)):
             found = self.system.find(self.key, detail=True)
         listed = []
         # Some tools make an empty object a/ for a folder; s3fs calls it a/, or a before 2024.5.
@@ -224,12 +224,12 @@ class RemotePath(_Base):
 
     def fetch(self, start: int, stop: int) -> bytes:
         """Return bytes `start` to `stop`, in one request."""
-        with in_words(str(self)):
+        with reporting_faults(str(self)):
             data: bytes = self.system.cat_file(self.key, start=start, end=stop)
         return data
 
     def read_bytes(self) -> bytes:
-        with in_words(str(self)):
+        with reporting_faults(str(self)):
             data: bytes = self.system.cat_file(self.key)
         return data
 
@@ -239,16 +239,16 @@ class RemotePath(_Base):
 
     def put(self, local: Path) -> None:
         """Upload a file of this machine as this object; readers see the old one until the new one is whole."""
-        with in_words(str(self)):
+        with reporting_faults(str(self)):
             self.system.put_file(str(local), self.key)
 
     def copy_to(self, other: RemotePath) -> None:
         """Copy this object within its store, without its bytes coming here."""
-        with in_words(str(other)):
+        with reporting_faults(str(other)):
             self.system.cp_file(self.key, other.key)
 
     def unlink(self, missing_ok: bool = False) -> None:
-        with in_words(str(self)):
+        with reporting_faults(str(self)):
             try:
                 self.system.rm_file(self.key)
             except FileNotFoundError:
@@ -267,7 +267,7 @@ class RemotePath(_Base):
         return int(info["size"])
 
     def _info(self) -> dict[str, Any] | None:
-        with in_words(str(self)):
+        with reporting_faults(str(self)):
             try:
                 info: dict[str, Any] = self.system.info(self.key)
             except FileNotFoundError:
@@ -280,13 +280,13 @@ def fetch_together(ranges: Sequence[tuple[RemotePath, int, int]]) -> list[bytes]
     if not ranges:
         return []
     first = ranges[0][0]
-    with in_words(str(first)):
+    with reporting_faults(str(first)):
         keys = [file.key for file, _, _ in ranges]
         starts, stops = [start for _, start, _ in ranges], [stop for _, _, stop in ranges]
         found = first.system.cat_ranges(keys, starts, stops, on_error="return")
     for (file, _, _), data in zip(ranges, found, strict=True):
         if isinstance(data, BaseException):
-            with in_words(str(file)):
+            with reporting_faults(str(file)):
                 raise data
     return [bytes(data) for data in found]
 

@@ -270,7 +270,7 @@ def test_files_that_are_no_captions_are_refused(tmp_path: Path) -> None:
     refused(tmp_path / "c.parquet", tmp_path / "out", None, "not sorted")
     write_captions(tmp_path / "c.parquet", ids=["n01440764_99"])  # dropped by the file beside it, too
     refused(tmp_path / "c.parquet", tmp_path / "out", None, "not of one run")
-    with pytest.raises(InputError, match="`missing` must be one of .*, not 'perhaps'"):
+    with pytest.raises(InputError, match=r"`missing` must be one of .*, not 'perhaps'"):
         PackageSettings(missing="perhaps")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import imagenet_captions as ic
-from imagenet_captions.storage.faults import in_words, missing_object
+from imagenet_captions.storage.faults import missing_object, reporting_faults
 from imagenet_captions.storage.files import new_file, replacing, require_there
 from imagenet_captions.storage.places import place
 
@@ -57,7 +57,7 @@ def test_what_is_not_there_is_a_file_not_found(where: str) -> None:
 def test_a_fault_behind_a_network_is_a_network_error(fault: OSError) -> None:
     with (
         pytest.raises(ic.NetworkError, match=f"s3://b/x cannot be used: {type(fault).__name__}") as caught,
-        in_words("s3://b/x"),
+        reporting_faults("s3://b/x"),
     ):
         raise fault
     assert not isinstance(caught.value, ic.InputError)

@@ -14,7 +14,7 @@ import pytest
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import digest
-from imagenet_captions.storage.patterns import each_file, files_of
+from imagenet_captions.storage.patterns import each_file, expand_pattern
 from imagenet_captions.storage.places import place
 from tests.packager.made import IDS, images, tar_of, train_folder, write_captions
 from tests.storage.conftest import invoke
@@ -37,12 +37,12 @@ def _shards(tmp_path: Path) -> Path:
 
 def test_braces_and_wildcards(shards: Path, tmp_path: Path) -> None:
     tars = [shards / f"0000{number}.tar" for number in range(3)]
-    assert files_of(shards / "{00000..00002}.tar") == tars
-    assert files_of(shards / "*.tar") == tars
-    assert files_of(shards / "0000[02].tar") == tars[::2]
-    assert files_of(shards) is None
+    assert expand_pattern(shards / "{00000..00002}.tar") == tars
+    assert expand_pattern(shards / "*.tar") == tars
+    assert expand_pattern(shards / "0000[02].tar") == tars[::2]
+    assert expand_pattern(shards) is None
     (tmp_path / "odd{1,2}[x]").mkdir()
-    assert files_of(tmp_path / "odd{1,2}[x]") is None
+    assert expand_pattern(tmp_path / "odd{1,2}[x]") is None
     assert list(each_file([shards, shards / "0000{0,1}.tar"])) == [shards, *tars[:2]]
     for pattern, said in {
         "{0..3}.tar": r"stands for .*0\.tar, one of 4 that are missing",
@@ -50,7 +50,7 @@ def test_braces_and_wildcards(shards: Path, tmp_path: Path) -> None:
         "{0..9999999}.tar": "more than 1,000,000 files",
     }.items():
         with pytest.raises(InputError, match=said):
-            files_of(shards / pattern)
+            expand_pattern(shards / pattern)
 
 
 def test_patterns_behind_a_url(shards: Path) -> None:
@@ -59,10 +59,10 @@ def test_patterns_behind_a_url(shards: Path) -> None:
     try:
         there = place("memory://patterns")
         tars = [there / f"0000{number}.tar" for number in range(3)]
-        assert files_of(place("memory://patterns/{00000..00002}.tar")) == tars
-        assert files_of(place("memory://patterns/*.tar")) == tars
+        assert expand_pattern(place("memory://patterns/{00000..00002}.tar")) == tars
+        assert expand_pattern(place("memory://patterns/*.tar")) == tars
         with pytest.raises(InputError, match=r"memory://patterns/00003\.tar, one of 1 that are missing"):
-            files_of(place("memory://patterns/{00000..00003}.tar"))
+            expand_pattern(place("memory://patterns/{00000..00003}.tar"))
     finally:
         system.rm("/patterns", recursive=True)
 

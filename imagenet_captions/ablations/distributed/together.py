@@ -14,7 +14,7 @@ from imagenet_captions.ablations.distributed.team import END, Call, Team
 from imagenet_captions.ablations.distributed.train_apart import FAILURES, Ended, failure, run_apart, tell
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, StoppedEarly
 from imagenet_captions.storage.files import sha256
-from imagenet_captions.storage.patterns import files_of
+from imagenet_captions.storage.patterns import expand_pattern
 from imagenet_captions.storage.places import is_remote
 from imagenet_captions.training.done import TrainResult, read_done
 from imagenet_captions.training.settings import TrainSettings
@@ -45,7 +45,7 @@ def leading(team: Team) -> Iterator[None]:
 
 def check_shared(team: Team, written: Path, data: Sequence[Path]) -> None:
     """Raise InputError if a follower does not see a file that this process wrote, or the data."""
-    local = [path for path in data if not is_remote(path) and files_of(path) is None]
+    local = [path for path in data if not is_remote(path) and expand_pattern(path) is None]
     paths = tuple(str(path.resolve()) for path in (written, *local))
     for answer in team.answers(team.call(Call(_SEE, paths, sha256(written)))):
         if answer.code:

@@ -19,7 +19,7 @@ from imagenet_captions.imagenet import classes
 from imagenet_captions.images.examples import Class, Examples, open_examples
 from imagenet_captions.images.readers.kinds import look_into
 from imagenet_captions.storage.files import require_there
-from imagenet_captions.storage.patterns import files_of
+from imagenet_captions.storage.patterns import expand_pattern
 
 _TARS = (".tar", ".tar.gz", ".tgz")
 _VARIANTS = {"threshold": "imagenet-v2-threshold", "top-images": "imagenet-v2-top-images"}
@@ -35,7 +35,7 @@ def open_test_set(name: str, path: Path, scratch: Path, labels: Path | None = No
 
     Raises InputError for a place that is not there or has no images, and for classes that are not the set's.
     """
-    if files_of(path) is None:
+    if expand_pattern(path) is None:
         require_there(path, f"`test_sets` {name}:")
     if path.name.lower().endswith(".zip"):
         raise InputError(f"`test_sets` {name}={path} is a zip; unpack it and give the folder")

@@ -15,7 +15,7 @@ from imagenet_captions.images.examples.separated import open_separated
 from imagenet_captions.images.examples.shards import open_shards
 from imagenet_captions.images.readers.kinds import Kind, compressed, kind_of, look_into
 from imagenet_captions.storage.files import require_there
-from imagenet_captions.storage.patterns import files_of
+from imagenet_captions.storage.patterns import expand_pattern
 from imagenet_captions.storage.receipts import is_dataset
 
 _KINDS = (
@@ -35,7 +35,7 @@ def open_examples(source: Path) -> Examples:
 
     Raises InputError if it is none of these, or has no images.
     """
-    if (files := files_of(source)) is not None:
+    if (files := expand_pattern(source)) is not None:
         return _open_files(source, files)
     if require_there(source, "the source of images").is_dir():
         return _open_directory(source)

@@ -11,7 +11,7 @@ from imagenet_captions.images.readers.kinds import Kind, compressed, kind_of, lo
 from imagenet_captions.images.sources.formats import FolderImages, ParquetImages, TarImages
 from imagenet_captions.images.sources.source import ImageSource, no_names, photo_id
 from imagenet_captions.storage.files import require_there
-from imagenet_captions.storage.patterns import files_of
+from imagenet_captions.storage.patterns import expand_pattern
 
 
 def open_images(path: Path) -> ImageSource:
@@ -23,7 +23,7 @@ def open_images(path: Path) -> ImageSource:
 
     Raises InputError if it is none of these, or if nothing in it has a name to join on.
     """
-    if (files := files_of(path)) is not None:
+    if (files := expand_pattern(path)) is not None:
         return _open_files(path, files)
     if require_there(path, "the source of images").is_dir():
         return _open_folder(path)
