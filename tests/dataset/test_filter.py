@@ -202,7 +202,7 @@ def test_a_denylist(text_dataset: Path, tmp_path: Path) -> None:
         ("--out-ids x --contains title", "--contains 'title' is not possible; give FIELD=TEXT"),
         ("--out-ids x --has subtitle", "no field 'subtitle'"),
         ("--out-ids x --class-list in100", "several lists are called"),
-        ("--out-ids x --sample lots", "--sample 'lots' is not possible"),
+        ("--out-ids x --sample lots", "--sample must be a number of rows such as 1000"),
         ("--out-ids x --trim-tail 5", "--trim-tail '5' is not possible"),
         ("--out-ids x --like nothing.tsv", "nothing.tsv does not exist"),
         ("--out-ids x --ids nothing.txt", "nothing.txt does not exist"),
