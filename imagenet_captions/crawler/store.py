@@ -35,7 +35,7 @@ _TABLES = (
         answer BLOB,                -- zlib, the body of the last final answer exactly as it came
         retrieved_at INTEGER,       -- seconds since 1970, UTC, of that answer
         attempts INTEGER NOT NULL,  -- calls in all
-        failures INTEGER NOT NULL,  -- failed calls since the last final answer
+        failures INTEGER NOT NULL,  -- calls in vain since the last final answer
         last_error TEXT
     )""",
     # One row. Times are seconds since 1970; the revision grows with every change in photos.
@@ -89,7 +89,7 @@ class Store:
         file = _file_of(path)
         _refuse_hard_links(file)
         file.parent.mkdir(parents=True, exist_ok=True)
-        with _in_words(path):
+        with _sqlite_errors(path):
             self._lock = _lock(file)
             try:
                 self._connection = sqlite3.connect(file, isolation_level=None)
@@ -125,23 +125,23 @@ class Store:
 
     def save_call(self, moment: float) -> None:
         """Save the time of a call; must run before the call is sent."""
-        with _in_words(self.path):
+        with _sqlite_errors(self.path):
             self._connection.execute("UPDATE crawl SET last_call = ?", (moment,))
 
     def save_pause(self, until: float) -> None:
         """Save the time before which no call may be sent."""
-        with _in_words(self.path):
+        with _sqlite_errors(self.path):
             self._connection.execute("UPDATE crawl SET pause_until = ?", (until,))
 
     def moments(self) -> tuple[float | None, float | None]:
         """Return the time of the last call and the end of the host's pause."""
-        with _in_words(self.path):
+        with _sqlite_errors(self.path):
             last_call, pause_until = self._connection.execute("SELECT last_call, pause_until FROM crawl").fetchone()
         return _moment(last_call), _moment(pause_until)
 
     def failures(self, photo_id: str) -> int:
         """Return the number of failed calls for a photo since its last final answer."""
-        with _in_words(self.path):
+        with _sqlite_errors(self.path):
             row = self._connection.execute("SELECT failures FROM photos WHERE photo_id = ?", (photo_id,)).fetchone()
         return row[0] if row and isinstance(row[0], int) else 0
 
@@ -149,12 +149,12 @@ class Store:
         """Yield the photos in these states; with `before`, only those whose answer is older."""
         marks = ", ".join("?" * len(states))
         query = f"SELECT photo_id FROM photos WHERE state IN ({marks}) AND (? IS NULL OR retrieved_at < ?)"
-        with _in_words(self.path):
+        with _sqlite_errors(self.path):
             for (photo_id,) in self._connection.execute(query, (*(state.value for state in states), before, before)):
                 yield photo_id
 
     def _write(self, statement: tuple[str, tuple[object, ...]]) -> None:
-        with _in_words(self.path):
+        with _sqlite_errors(self.path):
             self._connection.execute("BEGIN")
             try:
                 self._connection.execute(*statement)
@@ -186,7 +186,7 @@ class StoreReader:
         local_store(path)
         require_file(path, "the crawl's store")
         self.path = path
-        with _in_words(path):
+        with _sqlite_errors(path):
             self._connection = _open_to_read(_file_of(path))
             self._connection.text_factory = _text
             try:
@@ -209,25 +209,25 @@ class StoreReader:
         for start in range(0, len(photo_ids), ANSWERS_AT_ONCE):
             part = photo_ids[start : start + ANSWERS_AT_ONCE]
             query = f"SELECT {_COLUMNS} FROM photos WHERE photo_id IN ({', '.join('?' * len(part))})"
-            with _in_words(self.path):
+            with _sqlite_errors(self.path):
                 for row in self._connection.execute(query, part):
                     yield row[0], _stored(*row[1:])
 
     def answers(self) -> Iterator[tuple[str, Stored]]:
         """Yield every photo that has an answer, or a state that no crawl has written, with its row."""
         query = f"SELECT {_COLUMNS} FROM photos WHERE state NOT IN (?, ?)"
-        with _in_words(self.path):
+        with _sqlite_errors(self.path):
             for row in self._connection.execute(query, (State.WAITING.value, State.UNREACHABLE.value)):
                 yield row[0], _stored(*row[1:])
 
     def count(self) -> int:
         """Return the number of photos."""
-        with _in_words(self.path):
+        with _sqlite_errors(self.path):
             return int(self._connection.execute("SELECT count(*) FROM photos").fetchone()[0])
 
     def revision(self) -> str:
         """Return a short text that changes whenever the store changes."""
-        with _in_words(self.path):
+        with _sqlite_errors(self.path):
             row = self._connection.execute("SELECT store_id, revision FROM crawl").fetchone()
             # The next crawl restores the row; until then the number of all calls stands for it.
             row = row or self._connection.execute("SELECT 'lost', total(attempts) FROM photos").fetchone()
@@ -347,7 +347,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> bool:
 
 
 @contextmanager
-def _in_words(path: Path) -> Iterator[None]:
+def _sqlite_errors(path: Path) -> Iterator[None]:
     """Turn an error of SQLite into an InputError."""
     try:
         yield

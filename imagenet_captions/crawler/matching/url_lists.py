@@ -42,7 +42,7 @@ def read_blocks(path: Path, what: str, size: int = BLOCK) -> Iterator[bytes]:
     missing, damaged or cut short.
     """
     require_file(path, what)
-    with _damage_in_words(path, what):
+    with _damage_as_input_error(path, what):
         for stream in _texts(path):
             yield from _whole_lines(stream, size)
 
@@ -58,7 +58,7 @@ class Stretch:
 
     def blocks(self, size: int = BLOCK) -> Iterator[bytes]:
         """Yield the text as `read_blocks` does."""
-        with _damage_in_words(self.path, self.what), self.path.open("rb") as opened:
+        with _damage_as_input_error(self.path, self.what), self.path.open("rb") as opened:
             opened.seek(self.start)
             yield from _whole_lines(_Limited(opened, self.stop - self.start), size)
 
@@ -70,7 +70,7 @@ def read_pieces(path: Path, what: str, length: int = STRETCH) -> Iterator[Stretc
     bytes.
     """
     require_file(path, what)
-    with _damage_in_words(path, what), path.open("rb") as opened:
+    with _damage_as_input_error(path, what), path.open("rb") as opened:
         if not _is_packed(opened.read(512)) and not is_only_here(path):
             yield from _stretches(path, what, opened, length)
             return
@@ -100,7 +100,7 @@ def _line_end(opened: IO[bytes], at: int, size: int) -> int:
 
 
 @contextmanager
-def _damage_in_words(path: Path, what: str) -> Iterator[None]:
+def _damage_as_input_error(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:

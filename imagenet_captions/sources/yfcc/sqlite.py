@@ -25,7 +25,7 @@ def read_table(path: Path, wanted: Numbers, bad: BadRows) -> Iterator[Photo]:
     require_local(path, "the SQLite file", "SQLite reads files of this machine alone")
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
         connection.text_factory = lambda value: value.decode("utf-8", "replace")
-        with _in_words(path):
+        with _sqlite_errors(path):
             kind = _check(connection, path)
             _add_wanted(connection, wanted, kind)
             tables = ("wanted AS w", f"{yfcc.TABLE} AS y")
@@ -34,7 +34,7 @@ def read_table(path: Path, wanted: Numbers, bad: BadRows) -> Iterator[Photo]:
             names = ", ".join(f"y.{column}" for column in yfcc.COLUMNS.values())
             rows = connection.execute(f"SELECT {names} FROM {joined} WHERE y.photoid = w.photo_id")
         while True:
-            with _in_words(path):
+            with _sqlite_errors(path):
                 found = rows.fetchmany(_ROWS_AT_ONCE)
             if not found:
                 return
@@ -74,7 +74,7 @@ def _text(value: object) -> str:
 
 
 @contextmanager
-def _in_words(path: Path) -> Iterator[None]:
+def _sqlite_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
