@@ -103,7 +103,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             )
             raise typer.Exit(130) from None
         except OSError as error:
-            if error.errno == errno.EPIPE:  # nobody reads the output any more, which typer takes for an end
+            if error.errno == errno.EPIPE:  # the reader of the output is gone; typer ends quietly
                 raise
             from imagenet_captions.storage.faults import sentence_of
 

@@ -13,7 +13,7 @@ from imagenet_captions.cli.flags import Flag, flags_of
 from imagenet_captions.cli.help import PROGRAM, command_help, program_help
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, quoted, shortened
 
-# The class of click's that every version of typer raises, some out of a copy of click of their own.
+# The exception class of click that typer raises; some versions of typer bring their own copy of click.
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]
 
 # The commands in the order in which a user meets them.

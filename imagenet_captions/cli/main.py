@@ -24,6 +24,6 @@ __all__ = ["SPECS", "app", "main"]
 
 def main() -> None:
     """Run the console script."""
-    # The system's allocator gives back what was read; Arrow's own holds on to twice the memory, and is no faster here.
+    # The system's allocator returns memory to the system; Arrow's own keeps twice as much, and is not faster here.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     app()

@@ -58,11 +58,11 @@ def stats(
     with producing_each(outputs, [dataset, images], overwrite) as partials:
         index = None if images is None else ImageIndex(images)
         measured = collect(dataset, index)
-        told = sections(measured)
-        typer.echo(render.as_text(told))
+        tables = sections(measured)
+        typer.echo(render.as_text(tables))
         texts: list[tuple[Path | None, Callable[[], str]]] = [
             (csv, lambda: render.per_class_csv(measured)),
-            (markdown, lambda: render.as_markdown(told)),
+            (markdown, lambda: render.as_markdown(tables)),
             (counts, lambda: render.counts_tsv(measured)),
             (frequencies, lambda: render.frequencies_tsv(measured)),
             (html, lambda: report(dataset, measured, index, thumbnails)),

@@ -100,7 +100,7 @@ class Cluster:
         folder = tempfile.mkdtemp(prefix="ic-ray-", dir="/tmp")
         self._own.callback(shutil.rmtree, folder, ignore_errors=True)
         ray.init(
-            address="local",  # whatever RAY_ADDRESS says
+            address="local",  # even if RAY_ADDRESS is set
             num_cpus=self.workers,
             num_gpus=0,
             include_dashboard=False,

@@ -69,7 +69,7 @@ class BuildSettings:
     package: PackageSettings = field(default_factory=PackageSettings)
     work: Path | None = None
     workers: int = field(default_factory=default_workers)
-    engine: Engine = LOCAL  # for all stages that use one, whatever their own settings say
+    engine: Engine = LOCAL  # for all stages; it replaces the engine of their settings
 
     def files(self) -> list[Path | None]:
         """Return the files and folders that it reads; None for each that is not given."""

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 from imagenet_captions.errors import InputError
 
-# The modules by which an extra is known to be there; setup.cfg names the packages that bring them.
+# The modules that show that an extra is installed; setup.cfg names the packages that bring them.
 _MODULES = {
     "train": ("torch", "torchvision", "lightning", "open_clip", "timm", "transformers", "tensorboard"),
     "ray": ("ray",),

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from imagenet_captions.errors import DiskFullError, InputError, NetworkError, NotFoundError
 
-# Errors of the packages behind fsspec that are no OSError; looked up only in what has been imported.
+# Errors of the packages behind fsspec that are not OSErrors; looked up only in modules already imported.
 _FOREIGN = (
     ("asyncio", "TimeoutError"),  # an OSError only from Python 3.11 on
     ("botocore.exceptions", "BotoCoreError"),
@@ -25,7 +25,7 @@ _FOREIGN = (
     ("httpx", "HTTPError"),
     ("httpx2", "HTTPError"),  # which huggingface_hub 2 uses
 )
-# What the operating system can answer, and what a user can do about it.
+# Error numbers of the operating system, and what a user can do about each.
 _REASONS = {
     errno.ENOSPC: "no space is left on the disk; free some and run the same command again, finished work is kept",
     errno.EDQUOT: "your disk quota is used up; free some and run the same command again, finished work is kept",

@@ -86,7 +86,7 @@ def check_schema(schema: pa.Schema) -> pa.Schema:
     except ValueError:
         readable = False
     if not readable:
-        raise pa.ArrowInvalid("the metadata of datasets is no JSON")
+        raise pa.ArrowInvalid("the metadata of datasets is not JSON")
     return schema
 
 
@@ -188,7 +188,7 @@ def through_cache(paths: Sequence[Path], columns: Sequence[str], **filters: Any)
     with reading(*paths):
         try:
             return datasets.Dataset.from_parquet(list(map(str, paths)), columns=list(columns), **filters)
-        except datasets.exceptions.DatasetGenerationError as error:  # whatever went wrong is its cause
+        except datasets.exceptions.DatasetGenerationError as error:  # its cause says what went wrong
             raise error.__cause__ or error from None
 
 

@@ -37,7 +37,7 @@ def progress(what: str, total: int | None, unit: str, done: int = 0) -> Iterator
         desc=what,
         unit=unit if in_bytes else f" {unit}",
         unit_scale=scaled,
-        disable=True if silent else None,  # None: where stderr is no terminal
+        disable=True if silent else None,  # None: if stderr is not a terminal
     ) as bar:
         if bar.disable and not silent:
             log.info("%s: %s", what, _amount(total, unit))

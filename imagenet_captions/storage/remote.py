@@ -26,7 +26,7 @@ else:
 _COPIES_AT_ONCE = 8
 _OF_BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 _SCHEMES_OF_CLOUD = ("s3", "s3a", "gs", "gcs")  # what the packages of that extra read
-# What tells that an object was written anew, by whatever name a store gives it.
+# The fields by which stores tell versions of an object apart.
 _VERSIONS = ("ETag", "etag", "md5Hash", "blob_id", "mtime", "LastModified", "last_modified", "updated", "created")
 
 
@@ -152,7 +152,7 @@ class RemotePath(_Base):
     def _with(self, parts: Sequence[str]) -> RemotePath:
         return RemotePath(f"{self.scheme}://{'/'.join(parts)}", self.system)
 
-    # What is there.
+    # Requests about what is there.
 
     def exists(self, *, follow_symlinks: bool = True) -> bool:
         return self._info() is not None
@@ -203,7 +203,7 @@ class RemotePath(_Base):
                 listed.append((self / inside, inside, int(info["size"] or 0), version))
         return sorted(listed, key=lambda entry: entry[1].split("/"))
 
-    # Bytes.
+    # Requests for bytes.
 
     def open(  # type: ignore[override]  # one signature for what Path has eight overloads
         self,
