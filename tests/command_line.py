@@ -64,7 +64,7 @@ def run_cli_apart(*arguments: str | Path, **environment: str) -> subprocess.Comp
 def run_lines(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a script whose lines are commands of ours, and return what they say together; `run_bash` takes any script."""
     ended = []
-    for line in script.replace("\\\n", " ").splitlines():
+    for line in filter(None, script.replace("\\\n", " ").splitlines()):
         program, *words = shlex.split(line)
         assert program == "imagenet-captions", line
         ended.append(run_cli(*words, folder=folder))

@@ -31,8 +31,10 @@ def test_a_change_of_results_is_found(
     shutil.copytree(ROOT / "imagenet_captions", tmp_path / "imagenet_captions")
     for changed in (False, True):
         if changed:
-            stage = tmp_path / "imagenet_captions" / "crawler" / "matching" / "match.py"
-            stage.write_text(stage.read_text(encoding="utf-8").replace('compression="zstd"', 'compression="gzip"'))
+            written = tmp_path / "imagenet_captions" / "storage" / "parquet_writing.py"
+            before = 'COMPRESSION = "zstd"'
+            assert before in written.read_text(encoding="utf-8")
+            written.write_text(written.read_text(encoding="utf-8").replace(before, 'COMPRESSION = "gzip"'))
         monkeypatch.setattr(sys, "argv", ["same_results.py", str(tmp_path)])
         with pytest.raises(SystemExit) as ended:
             tool.main()
