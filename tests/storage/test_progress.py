@@ -67,9 +67,10 @@ with progress("package", 4, "rows") as bar:
 
 def test_a_line_of_log_stands_above_the_bar() -> None:
     program = """
-import logging, sys
-from imagenet_captions.cli.app import _BesideBars
-logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_BesideBars(sys.stderr)])
+import logging
+from imagenet_captions.cli.app import BesideBars
+from imagenet_captions.cli.main import SPECS
+logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[BesideBars(SPECS["package"])])
 from imagenet_captions.storage.progress import progress
 with progress("package", 4, "rows") as bar:
     logging.info("a word")
