@@ -21,6 +21,7 @@ from tests.command_line import run_bash, run_lines
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+PACKAGE = ROOT / "imagenet_captions"
 ALL = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 PAGES = [page for page in ALL[2:] if page.name != "reference.md" and page.parent.name != "design"]
 WORDS = 14_000  # of the pages that are written by hand, the README and CONTRIBUTING
@@ -147,3 +148,10 @@ def test_every_command_is_understood(page: Path) -> None:
         if "[OPTIONS]" not in arguments:
             command = group.commands[name]  # type: ignore[attr-defined]
             read_values(SPECS[name].flags, command.make_context(name, arguments).params)
+
+
+def test_every_file_that_contributing_names_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = set(re.findall(r"`([\w./-]+(?:/|\.py|\.md|\.txt))`", text)) - {"exports/coco.py"}  # an example of a new one
+    assert len(paths) > 20
+    assert [path for path in paths if not (ROOT / path).exists() and not (PACKAGE / path).exists()] == []

@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_command_of_the_page(folder: Path) -> None:
     bash = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
     python = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    run_lines("\n".join(bash), folder)
+    run_lines("".join(bash), folder)
     run_bash("python - <<'EOF'\n" + "\n".join(python) + "\nEOF", folder)
 
     def rows(name: str) -> int:
