@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import DiskFullError, InputError
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.config import ProjectorConfig
 from imagenet_captions.models.load import load_model
@@ -82,7 +82,7 @@ def test_a_folder_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("imagenet_captions.models.weights.save_file", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DiskFullError, match="no space is left on the disk"):
         save_model(build_model("vit-micro", 2), tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [WEIGHTS_FILE]
     with pytest.raises(InputError, match="holds no model"):
