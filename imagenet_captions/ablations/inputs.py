@@ -99,9 +99,7 @@ class Inputs:
         usable = _usable(examples, pick.need, ids)
         kept_ids, labels = [ids[row] for row in usable], examples.labels[usable]
         try:
-            chosen = choose_rows(
-                kept_ids, labels, pick.kind, pick.rows, lambda at: _luma(examples.image(usable[at])), self.seed
-            )
+            chosen = choose_rows(kept_ids, labels, pick, lambda at: _luma(examples.image(usable[at])), self.seed)
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
         return {kept_ids[at] for at in chosen}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from imagenet_captions.ablations.table import LONG_TAIL, UNIFORM
+from imagenet_captions.ablations.table import LONG_TAIL, UNIFORM, Pick
 from imagenet_captions.dataset.splits import sampling_key
 from imagenet_captions.errors import InputError
 
@@ -32,13 +32,12 @@ def nested_order(ids: Sequence[str], labels: Ints, seed: int) -> list[int]:
     return sorted(by_key, key=lambda at: (place[at], rank[at]))
 
 
-def choose_rows(
-    ids: Sequence[str], labels: Ints, kind: str, rows: int | None, luma: Callable[[int], float], seed: int = 0
-) -> list[int]:
+def choose_rows(ids: Sequence[str], labels: Ints, pick: Pick, luma: Callable[[int], float], seed: int = 0) -> list[int]:
     """Return the rows of a pick in ascending order; `luma` returns the mean brightness of a row's image.
 
-    Raises InputError where there are too few, or where a skewed sample has no classes to keep even.
+    Raises InputError if there are too few rows, or if a skewed sample has no classes to keep even.
     """
+    kind, rows = pick.kind, pick.rows
     order = nested_order(ids, labels, seed)
     if rows is None or (kind == UNIFORM and rows >= len(ids)):
         return sorted(order)
@@ -47,7 +46,7 @@ def choose_rows(
     if kind == UNIFORM:
         return sorted(order[:rows])
     if (labels < 0).any():
-        raise InputError(f"a {kind} sample is taken class by class, and the data has no labels; give labelled data")
+        raise InputError(f"a {kind} sample is taken class by class, and the data has no labels; give labeled data")
     if kind == LONG_TAIL:
         return sorted(_per_class(order, labels, long_tail_counts(labels, rows, seed)))
     darkest_first = sorted(order, key=lambda at: (luma(at), ids[at]))

@@ -56,8 +56,8 @@ class ContrastiveObjective:
     """CLIP's loss in open_clip's code: each image among all texts and each text among all images.
 
     With several processes each computes the rows of its own images and texts, with features gathered from all and
-    gradients flowing back to them. open_clip's code takes it that all have as many; at the end of an epoch, where some
-    have one more, and with label smoothing, `gathered_loss` is the same loss.
+    gradients flowing back to them. open_clip's code needs equal numbers in all processes; at the end of an epoch, where
+    some have one more, and with label smoothing, `_gathered` computes the same loss.
     """
 
     def __init__(self, rank: int = 0, world_size: int = 1, label_smoothing: float = 0.0) -> None:
@@ -72,20 +72,16 @@ class ContrastiveObjective:
         images, texts = model.embed_images(batch.images), model.embed_texts(batch.tokens)
         scale = model.logit_scale.exp()
         if self._smoothing or len(set(batch.shares)) > 1:
-            return gathered_loss(images, texts, scale, self._rank, batch.shares, self._smoothing)
+            return self._gathered(images, texts, scale, batch.shares)
         loss: Tensor = self._loss(images, texts, scale)
         return loss
 
-
-def gathered_loss(
-    images: Tensor, texts: Tensor, scale: Tensor, rank: int, shares: tuple[int, ...], label_smoothing: float = 0.0
-) -> Tensor:
-    """Return CLIP's loss of this process's rows, where process k has `shares[k]` of them."""
-    own = torch.arange(len(images), device=images.device) + sum(shares[:rank])
-    to_texts = scale * images @ gather(texts, shares).T
-    to_images = scale * texts @ gather(images, shares).T
-    losses = [functional.cross_entropy(each, own, label_smoothing=label_smoothing) for each in (to_texts, to_images)]
-    return (losses[0] + losses[1]) / 2
+    def _gathered(self, images: Tensor, texts: Tensor, scale: Tensor, shares: tuple[int, ...]) -> Tensor:
+        """Return CLIP's loss of this process's rows, where process k has `shares[k]` of them."""
+        own = torch.arange(len(images), device=images.device) + sum(shares[: self._rank])
+        logits = scale * images @ gather(texts, shares).T, scale * texts @ gather(images, shares).T
+        losses = [functional.cross_entropy(each, own, label_smoothing=self._smoothing) for each in logits]
+        return (losses[0] + losses[1]) / 2
 
 
 class SupervisedObjective:

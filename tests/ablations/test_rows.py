@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from imagenet_captions.ablations.rows import choose_rows, long_tail_counts, nested_order
-from imagenet_captions.ablations.table import DARK, LONG_TAIL, UNIFORM
+from imagenet_captions.ablations.table import DARK, LONG_TAIL, UNIFORM, Pick
 from imagenet_captions.ablations.text_labels import text_labels
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.examples import Class, Texts
@@ -24,7 +24,7 @@ def no_light(row: int) -> float:
 def test_a_smaller_sample_lies_within_a_larger_one() -> None:
     order = nested_order(IDS, LABELS, seed=0)
     assert sorted(order) == list(range(len(IDS)))
-    small, large = (set(choose_rows(IDS, LABELS, UNIFORM, rows, no_light)) for rows in (26, 130))
+    small, large = (set(choose_rows(IDS, LABELS, Pick(kind=UNIFORM, rows=rows), no_light)) for rows in (26, 130))
     assert small < large
     assert (len(small), len(large)) == (26, 130)
     assert nested_order(IDS, LABELS, seed=1) != order
@@ -32,15 +32,15 @@ def test_a_smaller_sample_lies_within_a_larger_one() -> None:
 
 @pytest.mark.parametrize("rows", [26, 52, 130])
 def test_a_sample_keeps_the_classes_shares(rows: int) -> None:
-    counts = np.bincount(LABELS[choose_rows(IDS, LABELS, UNIFORM, rows, no_light)], minlength=4)
+    counts = np.bincount(LABELS[choose_rows(IDS, LABELS, Pick(kind=UNIFORM, rows=rows), no_light)], minlength=4)
     assert np.abs(counts - np.array([100, 100, 50, 10]) * rows / 260).max() <= 1
 
 
 def test_unlabelled_rows_are_sampled_too() -> None:
     unlabelled = np.full(len(IDS), -1)
-    assert len(choose_rows(IDS, unlabelled, UNIFORM, 7, no_light)) == 7
+    assert len(choose_rows(IDS, unlabelled, Pick(kind=UNIFORM, rows=7), no_light)) == 7
     with pytest.raises(InputError, match="the data has no labels"):
-        choose_rows(IDS, unlabelled, LONG_TAIL, 7, no_light)
+        choose_rows(IDS, unlabelled, Pick(kind=LONG_TAIL, rows=7), no_light)
 
 
 def test_a_long_tail_really_is_one() -> None:
@@ -51,7 +51,7 @@ def test_a_long_tail_really_is_one() -> None:
     ratios = [later / earlier for earlier, later in pairwise(counts)]
     assert max(ratios) - min(ratios) < 0.05, "each class has the same share of the one before"
     ids = [f"i{number}" for number in range(4000)]
-    chosen = labels[choose_rows(ids, labels, LONG_TAIL, 1500, no_light)]
+    chosen = labels[choose_rows(ids, labels, Pick(kind=LONG_TAIL, rows=1500), no_light)]
     assert sorted(np.bincount(chosen), reverse=True) == counts
 
 
@@ -64,7 +64,7 @@ def test_a_long_tail_of_few_rows_has_as_many_as_asked_for(rows: int) -> None:
 
 def test_the_darkest_of_each_class_are_taken() -> None:
     light = np.random.default_rng(0).uniform(0, 255, len(IDS))
-    chosen = choose_rows(IDS, LABELS, DARK, 130, lambda row: float(light[row]))
+    chosen = choose_rows(IDS, LABELS, Pick(kind=DARK, rows=130), lambda row: float(light[row]))
     for label, size in enumerate([50, 50, 25, 5]):
         own = np.array([row for row, own_label in enumerate(LABELS) if own_label == label])
         darkest = own[np.argsort(light[own])[:size]]
@@ -72,10 +72,10 @@ def test_the_darkest_of_each_class_are_taken() -> None:
 
 
 def test_more_rows_than_there_are_is_refused_or_all() -> None:
-    assert choose_rows(IDS, LABELS, UNIFORM, None, no_light) == list(range(260))
-    assert choose_rows(IDS, LABELS, UNIFORM, 300, no_light) == list(range(260))
+    assert choose_rows(IDS, LABELS, Pick(kind=UNIFORM, rows=None), no_light) == list(range(260))
+    assert choose_rows(IDS, LABELS, Pick(kind=UNIFORM, rows=300), no_light) == list(range(260))
     with pytest.raises(InputError, match="300 rows are asked for and 260 can be trained on"):
-        choose_rows(IDS, LABELS, LONG_TAIL, 300, no_light)
+        choose_rows(IDS, LABELS, Pick(kind=LONG_TAIL, rows=300), no_light)
 
 
 ANIMALS = [Class("cat", "cat"), Class("dog", "dog"), Class("sea lion", "sea lion")]

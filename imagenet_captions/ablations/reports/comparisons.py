@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from imagenet_captions.ablations.micro.robustness import Measured, above_line, kept_log_odds
 from imagenet_captions.ablations.reports.compare import Difference, difference, drawn_difference, mean_score
@@ -60,10 +61,21 @@ def comparison_lines(factor: FactorResult, rows: Sequence[Row]) -> list[str]:
 
 
 _Pairs = Sequence[tuple[RunResult, RunResult]]
-_Quantity = tuple[str, str, bool, int, Measured]  # in words, unit, whether the factor's sentence is about it, images
 
 
-def _micro(pairs: _Pairs, tests: Sequence[str], baseline: Mapping[str, RunResult]) -> list[_Quantity]:
+class _Quantity(NamedTuple):
+    """A quantity that arms are compared in; the factor's sentence is about the headline."""
+
+    kind: str
+    name: str
+    unit: str
+    headline: bool = False
+
+
+_Effective = tuple[_Quantity, int, Measured]  # with the number of images, and each run's value
+
+
+def _micro(pairs: _Pairs, tests: Sequence[str], baseline: Mapping[str, RunResult]) -> list[_Effective]:
     """Compare by the line through the micro's own supervised runs, or in log-odds if there is none."""
     clean, *shifts = tests
     if not shifts:
@@ -73,11 +85,12 @@ def _micro(pairs: _Pairs, tests: Sequence[str], baseline: Mapping[str, RunResult
     images = len(next(iter(answers.values()))[clean])
     measured = above_line(answers, list(baseline), clean, shifts)
     if measured.values:
-        return [(ON_LINE, POINTS, True, images, measured)]
-    return [(IN_LOG_ODDS, LOG_ODDS, True, images, kept_log_odds(answers, clean, shifts))]
+        return [(_Quantity(EFFECTIVE, ON_LINE, POINTS, headline=True), images, measured)]
+    quantity = _Quantity(EFFECTIVE, IN_LOG_ODDS, LOG_ODDS, headline=True)
+    return [(quantity, images, kept_log_odds(answers, clean, shifts))]
 
 
-def _paper(pairs: _Pairs, tests: Sequence[str]) -> list[_Quantity]:
+def _paper(pairs: _Pairs, tests: Sequence[str]) -> list[_Effective]:
     """Compare by the curves of the report's table and figure; the factor's sentence is about the mean or one shift."""
     answers = {result.run.name: result.answers for pair in pairs for result in pair}
     found = effective_robustness(answers, tests)
@@ -85,9 +98,12 @@ def _paper(pairs: _Pairs, tests: Sequence[str]) -> list[_Quantity]:
     sizes = {name: len(next(iter(answers.values()))[name]) for name in tests}
     return [
         (
-            f"{EFFECTIVE}, {name}" if name.startswith(MEAN) else f"{EFFECTIVE} on {name}",
-            POINTS,
-            name == headline,
+            _Quantity(
+                EFFECTIVE,
+                f"{EFFECTIVE}, {name}" if name.startswith(MEAN) else f"{EFFECTIVE} on {name}",
+                POINTS,
+                name == headline,
+            ),
             sizes.get(name, sum(sizes[each] for each in found if each in sizes)),
             measured,
         )
@@ -95,16 +111,16 @@ def _paper(pairs: _Pairs, tests: Sequence[str]) -> list[_Quantity]:
     ]
 
 
-def _effective(factor: str, comparison: Comparison, pairs: _Pairs, measured: Iterable[_Quantity]) -> Iterable[Row]:
-    for words, unit, headline, images, quantity in measured:
+def _effective(factor: str, comparison: Comparison, pairs: _Pairs, measured: Iterable[_Effective]) -> Iterable[Row]:
+    for quantity, images, values in measured:
         names = [(first.run.name, second.run.name) for first, second in pairs]
         found = drawn_difference(
-            [(quantity.values[first], quantity.values[second]) for first, second in names],
-            [(quantity.draws[first], quantity.draws[second]) for first, second in names],
+            [(values.values[first], values.values[second]) for first, second in names],
+            [(values.draws[first], values.draws[second]) for first, second in names],
             images,
         )
-        mark = worst([quantity.marks.get(name, "") for pair in names for name in pair])
-        yield replace(_row(factor, comparison, EFFECTIVE, words, unit, headline, found), mark=mark)
+        mark = worst([values.marks.get(name, "") for pair in names for name in pair])
+        yield replace(_row(factor, comparison, quantity, found), mark=mark)
 
 
 def _accuracies(
@@ -116,20 +132,18 @@ def _accuracies(
         quantities = [quantities[0], ("mean accuracy under the shifts", tuple(tests[1:]))]
     for words, sets in quantities:
         first, second = ([mean_score(pair[side].answers, sets) for pair in pairs] for side in (0, 1))
-        yield _row(factor, comparison, ACCURACY, words, POINTS, False, difference(first, second))
+        yield _row(factor, comparison, _Quantity(ACCURACY, words, POINTS), difference(first, second))
 
 
-def _row(
-    factor: str, comparison: Comparison, kind: str, words: str, unit: str, headline: bool, found: Difference
-) -> Row:
+def _row(factor: str, comparison: Comparison, quantity: _Quantity, found: Difference) -> Row:
     return Row(
         factor=factor,
         first=comparison.first,
         second=comparison.second,
-        kind=kind,
-        quantity=words,
-        unit=unit,
-        headline=headline,
+        kind=quantity.kind,
+        quantity=quantity.name,
+        unit=quantity.unit,
+        headline=quantity.headline,
         value=found.value,
         low=found.low,
         high=found.high,

@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from imagenet_captions.ablations.run import Experiment
 
 _MICRO = (
-    "This is the micro preset: small images, a small model, minutes. **The shift is made by blur, noise and less "
-    "contrast on the test images themselves; it stands in for the natural shifts of the paper and is none.** The "
-    "captions are made up by a seeded function from the class and from what can be read off each image. What comes out "
-    "here shows that the experiment works, and is no evidence on the paper's claims."
+    "This is the micro preset: small images, a small model, minutes. **The shifts are blur, noise and less contrast on "
+    "the test images themselves; they stand in for the natural shifts of the paper, and are not natural.** A seeded "
+    "function makes the captions from the class and the looks of each image. The results show that the experiment "
+    "works; they are not evidence for or against the paper's claims."
 )
 _INTERVALS = (
-    "Intervals are at 95 %, so that one in twenty leaves 0 out where there is no difference: of an accuracy Clopper "
-    "and Pearson's; of a difference in accuracy Bonett and Price's for the same test images; of a difference in "
-    "effective robustness that of a bootstrap which draws test images, seeds and the baseline's fit together. "
-    "comparisons.csv has every number. Accuracy alone says nothing of robustness: it stands beside. "
-    "Intervals say how sure the test images and the fit make a number; how much it would vary with another training "
-    "only several seeds say"
+    "Intervals are at 95 %, so that one in twenty excludes 0 although there is no difference. Those of accuracies are "
+    "Clopper and Pearson's; those of differences in accuracy are Bonett and Price's for the same test images; those of "
+    "differences in effective robustness come from a bootstrap over test images, seeds and the baseline's fit. "
+    "comparisons.csv has every number. Accuracy alone is not robustness; it is listed beside it. "
+    "Intervals cover the choice of test images and the fit; only several seeds show how much a number varies from one "
+    "training to the next"
 )
 COMPARISONS = "comparisons.csv"
 _QUESTIONS = {

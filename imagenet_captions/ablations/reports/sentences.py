@@ -68,7 +68,7 @@ which includes 0: this run does not tell them apart.'
     )
     if row.low <= 0 <= row.high:
         return f"{gap}, which includes 0: {runs} not tell them apart{seeds}."
-    return f"{gap}, which leaves 0 out, but not all seeds point the same way: {runs} not tell them apart{seeds}."
+    return f"{gap}, which excludes 0, but not all seeds agree on the sign: {runs} not tell them apart{seeds}."
 
 
 def factor_sentence(rows: Sequence[Row]) -> str:
@@ -77,14 +77,14 @@ def factor_sentence(rows: Sequence[Row]) -> str:
     if not headlines:
         return ""
     settled = [row for row in headlines if row.settled]
-    start = f"In {headlines[0].quantity}, {len(settled)} of {len(headlines)} comparisons are told apart"
-    told = f": {'; '.join(map(_above, settled))}" if settled else ""
+    start = f"In {headlines[0].quantity}, {len(settled)} of {len(headlines)} comparisons show a difference"
+    which = f": {'; '.join(map(_above, settled))}" if settled else ""
     others = [row for row in headlines if not row.settled]
     if not others:
-        return f"{start}{told}."
+        return f"{start}{which}."
     low, high = min(row.low for row in others), max(row.high for row in others)
     rest = f"the intervals of the {'others' if settled else 'differences'} lie within"
-    return f"{start}{told}; {rest} {_signed(others[0], low)} and {_signed(others[0], high)} {others[0].unit}."
+    return f"{start}{which}; {rest} {_signed(others[0], low)} and {_signed(others[0], high)} {others[0].unit}."
 
 
 def write_rows(rows: Iterable[Row]) -> str:

@@ -55,8 +55,8 @@ class Linear:
 
     def scores(self, features: npt.NDArray[np.float32]) -> Scores:
         """Return the logits `[images, classes]`."""
-        standardised = (features - self.mean) / self.deviation
-        return np.asarray(standardised @ self.weight.T + self.bias, np.float32)
+        standardized = (features - self.mean) / self.deviation
+        return np.asarray(standardized @ self.weight.T + self.bias, np.float32)
 
 
 def fit_probe(
@@ -78,7 +78,7 @@ def fit_probe(
         strength, tried = _choose(x, y, torch.from_numpy(held).to(settings.device), len(present), settings)
     else:
         strength, tried = 1 / len(labels), {}
-    weights = fit_logistic(x, y, len(present), strength, settings.iterations)
+    weights = fit_logistic(x, y, _zeros(len(present), x), strength, settings.iterations)
     weight = np.zeros((count, features.shape[1]), np.float32)
     bias = np.full(count, -np.inf, np.float32)
     fitted = weights.cpu().numpy()
@@ -99,12 +99,12 @@ def _choose(
     tried: dict[float, float] = {}
     weights: dict[float, Tensor] = {}
 
-    def try_strength(strength: float, start: Tensor | None) -> None:
-        weights[strength] = fit_logistic(fit_x, fit_y, count, strength, settings.iterations, start)
+    def try_strength(strength: float, start: Tensor) -> None:
+        weights[strength] = fit_logistic(fit_x, fit_y, start, strength, settings.iterations)
         tried[strength] = float((_logits(held_x, weights[strength]).argmax(dim=1) == held_y).float().mean())
         log.info("linear probe: strength %.3g, held-out top-1 %.2f %%", strength, 100 * tried[strength])
 
-    start, since_best = None, 0
+    start, since_best = _zeros(count, x), 0
     for strength in settings.strengths:
         try_strength(strength, start)
         start = weights[strength]
@@ -117,12 +117,13 @@ def _choose(
     return max(tried, key=lambda strength: (tried[strength], strength)), tried
 
 
-def fit_logistic(
-    x: Tensor, y: Tensor, count: int, strength: float, iterations: int = 500, start: Tensor | None = None
-) -> Tensor:
-    """Return the optimal weights `[classes, features + 1]` for this strength; the last column is the intercepts."""
-    weights = torch.zeros(count, x.shape[1] + 1, device=x.device) if start is None else start.clone()
-    optimiser = torch.optim.LBFGS(
+def fit_logistic(x: Tensor, y: Tensor, start: Tensor, strength: float, iterations: int = 500) -> Tensor:
+    """Return the optimal weights `[classes, features + 1]` for this strength; the last column is the intercepts.
+
+    The search begins at the weights `start`.
+    """
+    weights = start.clone()
+    optimizer = torch.optim.LBFGS(
         [weights],
         max_iter=iterations,
         history_size=20,
@@ -136,7 +137,7 @@ def fit_logistic(
         weights.grad = gradient
         return loss
 
-    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
     return weights
 
 
@@ -154,6 +155,10 @@ def _loss_and_gradient(x: Tensor, y: Tensor, weights: Tensor, strength: float) -
     gradient[:, :-1] += strength * weights[:, :-1]
     penalty = strength / 2 * float(weights[:, :-1].square().sum(dtype=torch.float64))
     return total / len(x) + penalty, gradient
+
+
+def _zeros(count: int, x: Tensor) -> Tensor:
+    return torch.zeros(count, x.shape[1] + 1, device=x.device)
 
 
 def _logits(x: Tensor, weights: Tensor) -> Tensor:

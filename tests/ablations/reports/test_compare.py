@@ -73,7 +73,7 @@ def test_seeds_are_averaged_and_have_to_agree() -> None:
     apart = difference([right, half], [half, np.concatenate([right[:240], wrong[:160]])])
     assert apart.low > 0
     assert not apart.settled
-    words = "not all seeds point the same way: these runs do not tell them apart; by seed +50.0, -10.0"
+    words = "not all seeds agree on the sign: these runs do not tell them apart; by seed +50.0, -10.0"
     assert words in sentence(row(apart))
 
 
@@ -196,12 +196,12 @@ def test_a_factors_sentence_is_made_of_its_headlines() -> None:
     above, unclear = Difference(3.0, 0.4, 5.6, 1000, (3.0,)), Difference(1.0, -2.0, 4.0, 1000, (1.0,))
     told = [row(above, "a", "b", headline=True), row(unclear, "a", "c", headline=True), row(above, "a", "d")]
     assert factor_sentence(told) == (
-        "In accuracy on clean, 1 of 2 comparisons are told apart: a is 3.0 points above b; the intervals of the others "
-        "lie within -2.0 and +4.0 points."
+        "In accuracy on clean, 1 of 2 comparisons show a difference: a is 3.0 points above b; the intervals of the "
+        "others lie within -2.0 and +4.0 points."
     )
     assert factor_sentence([row(unclear, headline=True)]) == (
-        "In accuracy on clean, 0 of 1 comparisons are told apart; the intervals of the differences lie within -2.0 and "
-        "+4.0 points."
+        "In accuracy on clean, 0 of 1 comparisons show a difference; the intervals of the differences lie within "
+        "-2.0 and +4.0 points."
     )
     assert factor_sentence([row(above)]) == ""
     odds = Difference(-0.5, -0.75, -0.25, 1000, (-0.5,))

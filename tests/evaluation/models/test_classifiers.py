@@ -87,7 +87,7 @@ def test_prompts_that_cannot_be_used(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message):
             read_prompts(str(file))
     file.write_bytes(b"\xff")
-    with pytest.raises(InputError, match="no text file"):
+    with pytest.raises(InputError, match="not a text file"):
         read_prompts(str(file))
     with pytest.raises(InputError, match="the file eighty does not exist"):
         read_prompts("eighty")
@@ -122,7 +122,9 @@ def sklearn_probe(x: np.ndarray, y: np.ndarray, strength: float):  # type: ignor
 def test_the_probe_is_scikit_learns(strength: float) -> None:
     features, labels, _ = blobs(300)
     x = (features - features.mean(axis=0)) / features.std(axis=0)
-    weights = fit_logistic(torch.from_numpy(x), torch.from_numpy(labels), 4, strength).numpy()
+    weights = fit_logistic(
+        torch.from_numpy(x), torch.from_numpy(labels), torch.zeros(4, x.shape[1] + 1), strength
+    ).numpy()
     theirs = sklearn_probe(x.astype(np.float64), labels, strength)
     logits = x @ weights[:, :-1].T + weights[:, -1]
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -225,7 +227,7 @@ def test_numbers_are_matched_by_name() -> None:
     ("settings", "message"),
     [
         ({"kind": "nearest"}, "no classifier 'nearest'"),
-        ({"kind": "linear-probe"}, "`train` DATA"),
+        ({"kind": "linear-probe"}, "give them as `train`"),
         ({"kind": "k-shot", "train": Path("x")}, "`k` N"),
         ({"kind": "k-shot", "train": Path("x"), "k": 0}, "`k` N"),
         ({"kind": "head", "prompts": "one"}, "`prompts` has no effect"),
