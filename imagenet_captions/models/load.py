@@ -16,6 +16,7 @@ from imagenet_captions.storage.files import require_there
 
 HYPERPARAMETER = "model_config"
 _LIBRARIES = ("open_clip", "timm", "transformers")
+_LOCAL, _HUB = ("local-dir",), ("hf-hub", "hf_hub")  # the libraries' own spellings of a folder and of the hub
 _PREFIX = "model."
 _LONGEST_SHOWN = 100
 
@@ -25,7 +26,8 @@ def load_model(source: str) -> Model:
 
     The source is a folder of a run or a model (ours, open_clip's, timm's or transformers', recognized by its files), a
     Lightning checkpoint of ours, or a library and a name: `open_clip:NAME@TAG`, `open_clip:NAME@FILE`, `timm:NAME`,
-    `timm:NAME@FILE`, `transformers:NAME`. Weights that a library keeps on a hub are downloaded from it.
+    `timm:NAME@FILE`, `transformers:NAME`. The libraries' own spellings `hf-hub:ORG/NAME` and `local-dir:FOLDER` do as
+    names. Weights that a library keeps on a hub are downloaded from it.
 
     Raises InputError, in one sentence, for what is missing or does not fit. No code of a checkpoint is run.
     """
@@ -70,8 +72,13 @@ def _of_library(library: str, rest: str, source: str) -> Model:
         from imagenet_captions.models.pretrained import transformers as from_transformers
 
         return from_transformers.load(rest, source)
+    schema, _, place = rest.partition(":")
+    if place and schema in _LOCAL:
+        return _foreign_folder(library, require_there(Path(place), "the model"), source)
     if Path(rest).is_dir():
         return _foreign_folder(library, Path(rest), source)
+    if place and schema in _HUB:
+        rest = place
     name, _, weights = rest.partition("@")
     if library == "timm":
         from imagenet_captions.models.pretrained import timm as from_timm

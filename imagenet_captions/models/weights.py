@@ -37,6 +37,11 @@ def read_weights(path: Path, what: str = "weights") -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        if is_torchscript(path):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # torch advises torch.export in place of it
+                jit: Any = torch.jit  # untyped
+                return jit.load(path, map_location="cpu").state_dict()
         with any_pickle_protocol():
             return torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
@@ -44,6 +49,14 @@ def read_weights(path: Path, what: str = "weights") -> Any:
             f"{path} has no readable weights ({reason(error)}); give a .safetensors file or one that"
             " torch.load(weights_only=True) reads"
         ) from None
+
+
+def is_torchscript(path: Path) -> bool:
+    """Return whether a file is a TorchScript archive, as OpenAI published CLIP's weights."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def write_weights(state: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:

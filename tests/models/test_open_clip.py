@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,31 @@ def test_openai_weights_bring_their_activation(
     save_model(model, tmp_path / "ours")
     with torch.no_grad():
         assert torch.equal(load_model(str(tmp_path / "ours")).embed_images(pixels()), model.embed_images(pixels()))
+
+
+def test_openais_own_archive_brings_its_activation(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    """OpenAI published TorchScript archives, all of models with QuickGELU."""
+    import open_clip
+
+    whole = open_clip.CLIP(**tiny, quick_gelu=True).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(
+            whole, (pixels(1), whole.positional_embedding.new_zeros(1, 16).long()), check_trace=False
+        )
+        torch.jit.save(traced, str(tmp_path / "ViT-tiny.pt"))
+    model = load_model(f"open_clip:tiny@{tmp_path / 'ViT-tiny.pt'}")
+    with torch.no_grad():
+        torch.testing.assert_close(model.embed_images(pixels()), whole.encode_image(pixels(), normalize=True))
+
+
+def test_open_clips_own_spelling_of_a_folder(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    whole = open_clip_folder(tmp_path / "here", tiny["vision_cfg"])
+    model = load_model(f"open_clip:local-dir:{tmp_path / 'here'}")
+    with torch.no_grad():
+        torch.testing.assert_close(model.embed_images(pixels()), whole.encode_image(pixels(), normalize=True))
+    with pytest.raises(InputError, match="nowhere does not exist"):
+        load_model(f"open_clip:local-dir:{tmp_path / 'nowhere'}")
 
 
 def test_a_text_tower_of_another_tokenizer(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_folder_brings_pixels_and_names(tmp_path: Path) -> None:
         "pretrained_cfg": {**pretrained, "crop_pct": 0.75, "crop_mode": "center"},
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
-    model = load_model(str(tmp_path))
+    model = load_model(f"timm:local-dir:{tmp_path}")
     assert (model.spec.size, model.spec.crop_fraction, model.spec.mean) == (96, 0.75, (0.1, 0.1, 0.1))
     assert model.head_classes == ("dog", "cat", "fish")
     with torch.no_grad():

@@ -21,7 +21,14 @@ from imagenet_captions.models.open_clip_configs import config_named, describe
 from imagenet_captions.models.pretrained.hub import reaching
 from imagenet_captions.models.tokenizing import build_tokenizer
 from imagenet_captions.models.towers.open_clip import FirstOutput, split_visual
-from imagenet_captions.models.weights import find_weights, put_weights, read_object, read_weights, state_of
+from imagenet_captions.models.weights import (
+    find_weights,
+    is_torchscript,
+    put_weights,
+    read_object,
+    read_weights,
+    state_of,
+)
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILES = (
@@ -32,7 +39,13 @@ WEIGHTS_FILES = (
     "pytorch_model.bin",
 )
 # What a JIT archive of OpenAI's and older versions of transformers keep among the weights, and the model makes itself.
-_NO_WEIGHTS = {"input_resolution", "context_length", "vocab_size", "text.transformer.embeddings.position_ids"}
+_NO_WEIGHTS = {
+    "attn_mask",
+    "input_resolution",
+    "context_length",
+    "vocab_size",
+    "text.transformer.embeddings.position_ids",
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +70,8 @@ def load(name: str, weights: str) -> Model:
     config = config_named(name)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if Path(weights).is_file():
-        return _load(_Found(shown, config, {}, Path(weights)))
+        openai = {"quick_gelu": True} if is_torchscript(Path(weights)) else {}  # only OpenAI publishes CLIP so
+        return _load(_Found(shown, {**config, **openai}, {}, Path(weights)))
     if weights in tags:
         tag: dict[str, Any] = open_clip.get_pretrained_cfg(name, weights)
         with reaching(shown):
