@@ -11,6 +11,7 @@ from PIL import Image
 from imagenet_captions.training.recipes import RECIPES
 from tests.command_line import run_cli, run_lines
 
+DATA = (Path(__file__).parents[2] / "docs" / "reference" / "data.md").read_text(encoding="utf-8")
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "train.md").read_text(encoding="utf-8")
 
 
@@ -20,7 +21,8 @@ def test_the_small_commands(tmp_path: Path) -> None:
         for number in range(8):
             Image.new("RGB", (32, 32), colour).save(tmp_path / "pictures" / name / f"{number}.png")
     (script,) = re.findall(r"```bash small\n(.*?)```", PAGE, re.DOTALL)
-    done = run_lines(script, tmp_path)
+    (of_data,) = re.findall(r"```bash\n(.*?)```", DATA, re.DOTALL)
+    done = run_lines(script + of_data, tmp_path)
     assert "warmup_steps    500" in done.stdout
     for run, test in (("clip", "test"), ("noclip", "own")):
         assert json.loads((tmp_path / run / "metrics.json").read_text())["test_sets"][test]["n"] == 16
