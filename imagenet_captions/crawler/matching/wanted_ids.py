@@ -12,11 +12,10 @@ import pyarrow.compute as pc
 from imagenet_captions.crawler.matching.id_keys import Keys, keys_of_names
 from imagenet_captions.crawler.matching.id_sources import is_list, names_in
 from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.outcomes import MOST_LISTED
 from imagenet_captions.storage.files import require_there
 
 log = logging.getLogger(__name__)
-
-MOST_LISTED = 1000  # unreadable entries that get a row of their own
 
 _FORMS = (
     "give an ILSVRC train folder, ILSVRC2012_img_train.tar, LOC_train_solution.csv, train_cls.txt, "
