@@ -13,7 +13,7 @@ from imagenet_captions.ablations.factors import FACTORS
 from imagenet_captions.ablations.planning import Amount, check_fairness
 from imagenet_captions.ablations.reports.differences import table_differences
 from imagenet_captions.ablations.reports.report import ReportFacts, write_report
-from imagenet_captions.ablations.reports.results import FactorResult, RunResult, Sample
+from imagenet_captions.ablations.reports.results import FactorResult, RunResult, TextSample
 from imagenet_captions.ablations.reports.samples import test_samples, training_samples
 from imagenet_captions.ablations.run import Experiment, is_tested, prepare, run_missing
 from imagenet_captions.ablations.settings import LOCK, RECORD, AblateSettings, check_settings, recorded
@@ -113,7 +113,7 @@ def _result(experiment: Experiment, run: Run, amounts: dict[str, Amount], failur
     return RunResult(run, amount, model, metrics, read_answers(folder))
 
 
-def _samples(experiment: Experiment, run: Run) -> list[Sample]:
+def _samples(experiment: Experiment, run: Run) -> list[TextSample]:
     folder = experiment.settings.out / "samples"
     if run.trains:
         return training_samples(run, experiment.train_settings(run), folder)

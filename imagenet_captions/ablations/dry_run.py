@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imagenet_captions.ablations.arms import TrainingSet
-from imagenet_captions.ablations.estimate import Measured, format_hours, measure_step
+from imagenet_captions.ablations.estimate import StepTime, format_hours, measure_step
 from imagenet_captions.ablations.planning import Amount, amount_of
 from imagenet_captions.ablations.reports.differences import describe_differences, table_differences
 from imagenet_captions.ablations.reports.published import (
@@ -77,7 +77,7 @@ def _amount(run: Run, rows: dict[str, int], others: dict[str, Amount], processes
     return amount_of(run, images, processes=processes, steps=steps)
 
 
-def _measure(runs: Sequence[Run], settings: AblateSettings) -> dict[tuple[str, str], Measured]:
+def _measure(runs: Sequence[Run], settings: AblateSettings) -> dict[tuple[str, str], StepTime]:
     """Measure a training step for each pair of objective and model."""
     recipes = [settings.recipe_of(run) for run in runs if run.trains]
     wanted = {(recipe.objective, recipe.model): recipe for recipe in recipes}
@@ -86,7 +86,7 @@ def _measure(runs: Sequence[Run], settings: AblateSettings) -> dict[tuple[str, s
 
 
 def _table(
-    table: Table, settings: AblateSettings, amounts: dict[str, Amount], steps: dict[tuple[str, str], Measured]
+    table: Table, settings: AblateSettings, amounts: dict[str, Amount], steps: dict[tuple[str, str], StepTime]
 ) -> str:
     """Return a row of numbers for each run, and below it how it is trained and tested."""
     rows = [_row(run, settings, amounts, steps) for run in table.runs]
@@ -103,7 +103,7 @@ def _table(
 
 
 def _row(
-    run: Run, settings: AblateSettings, amounts: dict[str, Amount], steps: dict[tuple[str, str], Measured]
+    run: Run, settings: AblateSettings, amounts: dict[str, Amount], steps: dict[tuple[str, str], StepTime]
 ) -> tuple[str, ...]:
     if not run.trains:
         return (run.name, "-", "-", "-", "a test only", "-")
@@ -145,7 +145,7 @@ def _comparisons(table: Table, amounts: dict[str, Amount], settings: AblateSetti
 
 
 def _notes(
-    runs: Sequence[Run], settings: AblateSettings, amounts: dict[str, Amount], steps: dict[tuple[str, str], Measured]
+    runs: Sequence[Run], settings: AblateSettings, amounts: dict[str, Amount], steps: dict[tuple[str, str], StepTime]
 ) -> str:
     trained = [run for run in runs if run.trains]
     models = {run.name: settings.recipe_of(run).model for run in trained}
@@ -170,7 +170,7 @@ def _notes(
     return "\n".join(lines)
 
 
-def _steps_in_words(steps: dict[tuple[str, str], Measured]) -> str:
+def _steps_in_words(steps: dict[tuple[str, str], StepTime]) -> str:
     return "; ".join(
         f"{objective} {model} {measured.seconds:.3g} s an image at {measured.batch_size} images a step"
         for (objective, model), measured in steps.items()

@@ -28,7 +28,7 @@ _TEXT = "a photographer's title, some tags and a description of what is to be se
 
 
 @dataclass(frozen=True)
-class Measured:
+class StepTime:
     """The seconds that a training step takes for each image, and the device that they were measured on."""
 
     seconds: float
@@ -46,7 +46,7 @@ def measure_step(
     threads: int | None = None,
     grad_checkpointing: bool = False,
     clock: Callable[[], float] = time.perf_counter,
-) -> Measured:
+) -> StepTime:
     """Return the fastest of a few training steps on noise: forward, backward, optimizer.
 
     It computes as the run will: in the recipe's precision, on a GPU with channels last and TF32, and with gradient
@@ -59,7 +59,7 @@ def measure_step(
         return _measure(recipe, grad_checkpointing, clock)
 
 
-def _measure(recipe: Recipe, grad_checkpointing: bool, clock: Callable[[], float]) -> Measured:
+def _measure(recipe: Recipe, grad_checkpointing: bool, clock: Callable[[], float]) -> StepTime:
     kind = "cuda" if torch.cuda.is_available() else "cpu"
     part = recipe.batch_size // recipe.accumulate
     size = min(part, _MOST_IMAGES[kind] if _side(recipe) > SMALL else part)
@@ -80,7 +80,7 @@ def _measure(recipe: Recipe, grad_checkpointing: bool, clock: Callable[[], float
             optimiser.step()
             float(loss.detach())  # waits for the device
             times.append(clock() - start)
-    return Measured(min(times) / size, size, _device_name(kind), kind == "cuda")
+    return StepTime(min(times) / size, size, _device_name(kind), kind == "cuda")
 
 
 def _in_precision(precision: str, kind: str) -> AbstractContextManager[None]:
@@ -98,7 +98,7 @@ def _side(recipe: Recipe) -> int:
     return int(config_of(recipe.model).spec.size)
 
 
-def format_hours(recipe: Recipe, measured: Measured, images: int) -> tuple[str, str]:
+def format_hours(recipe: Recipe, measured: StepTime, images: int) -> tuple[str, str]:
     """Return the hours here for this number of images, and GPU hours by reported throughput, or ""."""
     here = f"{_hours(measured.hours(images))} on {measured.device}"
     if measured.gpu:

@@ -35,7 +35,7 @@ _AT_ONCE = 1000
 
 
 @dataclass(frozen=True)
-class Rows:
+class PickedRows:
     """The rows that a run trains on: their place, the list of their ids, their number, and a digest of the list.
 
     Where texts are looked at, `named` of `asked` rows name exactly one class, and `right` of these name the row's own,
@@ -66,7 +66,7 @@ class Inputs:
             self._opened[path] = open_examples(path)
         return self._opened[path]
 
-    def rows(self, name: str, pick: Pick) -> Rows:
+    def rows(self, name: str, pick: Pick) -> PickedRows:
         """Return the rows of a data set that a pick selects; they are chosen once."""
         stem = f"{name}-{pick.key()}"
         ids_file, told = self.folder / "rows" / f"{stem}.txt", self.folder / "rows" / f"{stem}.json"
@@ -75,7 +75,9 @@ class Inputs:
         found = json.loads(told.read_text(encoding="utf-8"))
         data = self.folder / found["data"] if found["made"] else self.datasets[name]
         named = found.get("named", found["count"] if "asked" in found else None)
-        return Rows(data, ids_file, found["count"], found["digest"], found.get("asked"), named, found.get("right"))
+        return PickedRows(
+            data, ids_file, found["count"], found["digest"], found.get("asked"), named, found.get("right")
+        )
 
     def _choose(self, name: str, pick: Pick, ids_file: Path, told: Path) -> None:
         examples = self.examples(self.datasets[name])

@@ -20,7 +20,7 @@ from imagenet_captions.ablations.distributed.team import Team
 from imagenet_captions.ablations.distributed.together import train_together
 from imagenet_captions.ablations.distributed.train_apart import train_apart
 from imagenet_captions.ablations.factors import make_table, named_picks
-from imagenet_captions.ablations.inputs import Inputs, Rows
+from imagenet_captions.ablations.inputs import Inputs, PickedRows
 from imagenet_captions.ablations.micro.dataset import write_micro_dataset, write_micro_shifts
 from imagenet_captions.ablations.planning import Amount, amount_of
 from imagenet_captions.ablations.settings import INPUTS, AblateSettings
@@ -63,7 +63,7 @@ class Experiment:
         """Return the folder of a run."""
         return self.settings.out / "runs" / name
 
-    def rows(self, run: Run) -> Rows:
+    def rows(self, run: Run) -> PickedRows:
         """Return the rows that a run trains on, or that its classifier is made from."""
         return self.inputs.rows(run.data, run.pick)
 

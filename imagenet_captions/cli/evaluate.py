@@ -16,7 +16,7 @@ from imagenet_captions.storage.extras import require
 log = logging.getLogger(__name__)
 
 
-class Kind(str, Enum):
+class ClassifierName(str, Enum):
     """How images are sorted into classes."""
 
     ZERO_SHOT = "zero-shot"
@@ -45,8 +45,8 @@ def evaluate(
     ],
     out: Annotated[LocalPath, typer.Option(help="The file to write, such as metrics.json.")],
     classifier: Annotated[
-        Kind, typer.Option(help="By class names, by labeled images (--train), or the model's own head.")
-    ] = Kind.ZERO_SHOT,
+        ClassifierName, typer.Option(help="By class names, by labeled images (--train), or the model's own head.")
+    ] = ClassifierName.ZERO_SHOT,
     prompts: Annotated[
         str | None,
         typer.Option(help="Zero-shot: none, one, 80, or a file of sentences with {} for the name. Default: 80."),
@@ -79,7 +79,7 @@ def evaluate(
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: a GPU if there is one.")] = None,
 ) -> None:
     """Measure a model's accuracy on test sets: zero-shot, by a classifier made of images, or by its own head."""
-    if classifier not in (Kind.LINEAR_PROBE, Kind.K_SHOT):
+    if classifier not in (ClassifierName.LINEAR_PROBE, ClassifierName.K_SHOT):
         refuse_without_effect(f"on the classifier {classifier.value}", "seed")
     require("train", "evaluate")
     from imagenet_captions.evaluation.evaluate import format_metrics

@@ -13,14 +13,14 @@ from imagenet_captions.cli.options import Overwrite
 from imagenet_captions.errors import InputError
 
 if TYPE_CHECKING:
-    from imagenet_captions.evaluation.robustness.baseline_members import Baseline as Members
+    from imagenet_captions.evaluation.robustness.baseline_members import Baseline
     from imagenet_captions.evaluation.robustness.effective_robustness import RobustnessReport
     from imagenet_captions.evaluation.robustness.results import Results
 
 log = logging.getLogger(__name__)
 
 
-class Baseline(str, Enum):
+class BaselineName(str, Enum):
     """What ordinary ImageNet models have under shift."""
 
     AUTO = "auto"
@@ -46,7 +46,7 @@ def robustness(
         ),
     ],
     baseline: Annotated[
-        Baseline | None,
+        BaselineName | None,
         typer.Option(
             help="auto: one curve for models of any accuracy. standard: the published line over models of at least "
             "55 %. imagenet-only: the line over all that saw ImageNet only. Default: auto."
@@ -99,7 +99,7 @@ def robustness(
     if not written:
         refuse_without_effect("without --out or --plot", "overwrite")
     with producing_each(written, [None if shipped else results, baseline_from], overwrite) as partials:
-        chosen = (baseline or Baseline.AUTO).value if baseline_from is None else _read_baseline(baseline_from)
+        chosen = (baseline or BaselineName.AUTO).value if baseline_from is None else _read_baseline(baseline_from)
         report = measure_robustness(table.rows, chosen, all_classes)
         for note in write_notes(report):
             log.warning("note: %s", note)
@@ -120,7 +120,7 @@ def robustness(
         typer.echo(path)
 
 
-def _read_baseline(path: Path) -> "Members":
+def _read_baseline(path: Path) -> "Baseline":
     from imagenet_captions.evaluation.robustness.baseline_members import own_baseline
     from imagenet_captions.evaluation.robustness.results import read_results
 

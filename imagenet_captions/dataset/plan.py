@@ -12,7 +12,7 @@ from imagenet_captions.storage.parquet_writing import FEW_SHARDS, GROUP_BYTES, S
 
 
 @dataclass(frozen=True)
-class Group:
+class RowGroup:
     """Rows `start` to `stop` of the captions file."""
 
     start: int
@@ -20,7 +20,7 @@ class Group:
     bytes: int
 
 
-def plan_groups(wnids: Iterable[str], sizes: Iterable[int], fill: int = 1, most: int = GROUP_BYTES) -> list[Group]:
+def plan_groups(wnids: Iterable[str], sizes: Iterable[int], fill: int = 1, most: int = GROUP_BYTES) -> list[RowGroup]:
     """Divide rows, sorted by class, into row groups that end with a class; a very large class fills several.
 
     A group of fewer than `fill` rows takes another class. With `fill=1` every class has groups of its own, so that a
@@ -31,27 +31,27 @@ def plan_groups(wnids: Iterable[str], sizes: Iterable[int], fill: int = 1, most:
     >>> [(g.start, g.stop) for g in plan_groups(["a", "a", "b", "c", "c"], [1, 1, 1, 1, 1], fill=3)]
     [(0, 3), (3, 5)]
     """
-    groups: list[Group] = []
+    groups: list[RowGroup] = []
     start, held, row, before = 0, 0, 0, ""
     for wnid, size in zip(wnids, sizes, strict=True):
         full = wnid != before and row - start >= fill
         if row > start and (full or held + size > most):
-            groups.append(Group(start, row, held))
+            groups.append(RowGroup(start, row, held))
             start, held = row, 0
         held += size
         row, before = row + 1, wnid
-    return [*groups, Group(start, row, held)] if row else groups
+    return [*groups, RowGroup(start, row, held)] if row else groups
 
 
-def plan_shards(groups: Sequence[Group]) -> list[list[Group]]:
+def plan_shards(groups: Sequence[RowGroup]) -> list[list[RowGroup]]:
     """Distribute row groups over shards of about equal size, 500 MB or a little more each.
 
-    >>> [len(shard) for shard in plan_shards([Group(i, i + 1, 32_000_000) for i in range(10)])]
+    >>> [len(shard) for shard in plan_shards([RowGroup(i, i + 1, 32_000_000) for i in range(10)])]
     [2, 2, 2, 2, 2]
     """
     total = sum(group.bytes for group in groups)
     count = max(1, round(total / SHARD_BYTES), min(FEW_SHARDS, total // SMALL_SHARD))
-    shards: list[list[Group]] = [[] for _ in range(count)]
+    shards: list[list[RowGroup]] = [[] for _ in range(count)]
     before = 0
     for group in groups:
         middle = before + group.bytes // 2

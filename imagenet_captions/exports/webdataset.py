@@ -38,7 +38,7 @@ _LICENSES = {license.id: license.name for license in LICENSES}
 
 
 @dataclass(frozen=True)
-class ShardJob:
+class TarJob:
     """The task of a worker: one shard to write."""
 
     path: Path
@@ -113,12 +113,12 @@ def _order(job: Job, table: pa.Table, ranges: Sequence[ByteRange | None]) -> lis
 
 def _shard_job(
     folder: Path, number: int, table: pa.Table, ranges: Sequence[ByteRange | None], chosen: list[int]
-) -> ShardJob:
+) -> TarJob:
     rows = table.take(pa.array(chosen)).combine_chunks()
-    return ShardJob(folder / f"{number:05d}.tar", rows, [part for row in chosen if (part := ranges[row])])
+    return TarJob(folder / f"{number:05d}.tar", rows, [part for row in chosen if (part := ranges[row])])
 
 
-def write_shard(job: ShardJob) -> Written:
+def write_shard(job: TarJob) -> Written:
     """Write one tar; an image that cannot be used has no sample."""
     samples = broken = 0
     with new_file(job.path) as path, TarWriter(path) as tar, closing(ImageReader()) as reader:

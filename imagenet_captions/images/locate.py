@@ -11,7 +11,7 @@ from imagenet_captions.storage.progress import track
 
 
 @dataclass(frozen=True)
-class Rows:
+class CaptionRows:
     """The columns of the captions by which images are joined, in the order of the rows."""
 
     image_ids: Sequence[str]
@@ -35,7 +35,7 @@ class Located:
         return [row for row, part in enumerate(self.ranges) if part is None]
 
 
-def locate(rows: Rows, source: ImageSource, scratch: Path) -> Located:
+def locate(rows: CaptionRows, source: ImageSource, scratch: Path) -> Located:
     """Find every row's image by image id, else by Flickr photo id; the first one in the source's order counts.
 
     An image in a folder or inner tar of another class than the row's is not used: either the folder or the name is
@@ -55,7 +55,7 @@ def locate(rows: Rows, source: ImageSource, scratch: Path) -> Located:
     return Located(ranges, {row: remarks.get(row, "no image in the source") for row, p in enumerate(ranges) if not p})
 
 
-def _rows_by_key(rows: Rows) -> dict[str, list[int]]:
+def _rows_by_key(rows: CaptionRows) -> dict[str, list[int]]:
     keys: dict[str, list[int]] = {}
     for row, (image_id, photo_id) in enumerate(zip(rows.image_ids, rows.photo_ids, strict=True)):
         keys[image_id] = [row]

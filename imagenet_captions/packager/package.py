@@ -16,12 +16,12 @@ import pyarrow.compute as pc
 from imagenet_captions.dataset.finish import finish_dataset
 from imagenet_captions.dataset.folder import check_dataset_output, replacing_folder
 from imagenet_captions.dataset.outcomes import outcome_table, write_outcomes
-from imagenet_captions.dataset.plan import Group, plan_groups, plan_shards
+from imagenet_captions.dataset.plan import RowGroup, plan_groups, plan_shards
 from imagenet_captions.dataset.shard import shard_name
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.images.locate import Located, Rows, locate
+from imagenet_captions.images.locate import CaptionRows, Located, locate
 from imagenet_captions.images.reading import RowReader
 from imagenet_captions.images.sources import open_images
 from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome, outcomes_path
@@ -106,8 +106,8 @@ class _Plan:
     folder: Path
     located: Located | None
     skipped: frozenset[int]
-    shards: list[list[Group]]
-    text_shards: list[list[Group]]
+    shards: list[list[RowGroup]]
+    text_shards: list[list[RowGroup]]
 
     def jobs(self, raw: bool, dropped: frozenset[int]) -> Iterator[ShardJob]:
         """Yield the shards of one config."""
@@ -154,7 +154,7 @@ def _plan(captions: _Captions, folder: Path, settings: PackageSettings, scratch:
 
 def _located(captions: _Captions, images: Path, missing: str, scratch: Path) -> Located:
     table = read_table(captions.path, columns=["image_id", "wnid", "photo_id"])
-    rows = Rows(table["image_id"].to_pylist(), table["wnid"].to_pylist(), table["photo_id"].to_pylist())
+    rows = CaptionRows(table["image_id"].to_pylist(), table["wnid"].to_pylist(), table["photo_id"].to_pylist())
     located = locate(rows, open_images(images), scratch)
     if len(rows) and not any(located.ranges):
         log.warning("none of the rows has an image in %s; check the path, or leave `images` out", images)

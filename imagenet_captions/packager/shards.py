@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.dataset.features import dataset_schema
-from imagenet_captions.dataset.plan import Group
+from imagenet_captions.dataset.plan import RowGroup
 from imagenet_captions.dataset.shard import TEXTS, ShardFile, open_shard
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.images.reading import ImageReader, RowReader
@@ -28,7 +28,7 @@ class ShardJob:
     folder: Path  # of the dataset being built
     name: str  # data/train-00000-of-00012.parquet
     raw: bool  # texts as the source gave them
-    groups: Sequence[Group]  # one row group each
+    groups: Sequence[RowGroup]  # one row group each
     ranges: Sequence[ByteRange | None] | None  # of the rows from the first group's start on; None: no image column
     dropped: frozenset[int]  # rows of the captions file that are left out
     classes: ClassSet
@@ -60,7 +60,7 @@ def _tables(job: ShardJob, row: pa.Schema) -> Iterator[tuple[pa.Table, dict[int,
     with closing(RowReader(job.captions, list(columns))) as rows, closing(ImageReader()) as images:
         first = job.groups[0].start if job.groups else 0
 
-        def read(group: Group) -> tuple[pa.Table, dict[int, str]]:
+        def read(group: RowGroup) -> tuple[pa.Table, dict[int, str]]:
             table = rows.read(group.start, group.stop).rename_columns(list(columns.values()))
             faults: dict[int, str] = {}
             if job.ranges is not None:

@@ -41,7 +41,7 @@ class Distribution:
         low = self._at(int(place))
         return low + (self._at(min(int(place) + 1, self.total - 1)) - low) * (place - int(place))
 
-    def bins(self) -> tuple[Bin, ...]:
+    def bins(self) -> tuple[LengthBin, ...]:
         """Return the bins 0, 1, 2 to 3, 4 to 7 and so on, from the first to the last that is not empty.
 
         >>> [(bin.label, bin.count) for bin in Distribution({1: 3, 2: 1, 7: 1}).bins()]
@@ -51,7 +51,7 @@ class Distribution:
         for value, count in self.counts.items():
             binned[value.bit_length()] = binned.get(value.bit_length(), 0) + count
         return tuple(
-            Bin(bits, binned.get(bits, 0)) for bits in range(min(binned, default=1), max(binned, default=0) + 1)
+            LengthBin(bits, binned.get(bits, 0)) for bits in range(min(binned, default=1), max(binned, default=0) + 1)
         )
 
     def _at(self, place: int) -> int:
@@ -68,7 +68,7 @@ class Distribution:
 
 
 @dataclass(frozen=True)
-class Bin:
+class LengthBin:
     """The range of numbers with a given number of bits, and how many there are."""
 
     bits: int

@@ -13,13 +13,13 @@ import torch
 from imagenet_captions.ablations import dry_run
 from imagenet_captions.ablations.arms import Ask, TrainingSet
 from imagenet_captions.ablations.dry_run import describe
-from imagenet_captions.ablations.estimate import Measured, format_hours, measure_step
+from imagenet_captions.ablations.estimate import StepTime, format_hours, measure_step
 from imagenet_captions.ablations.factors import FACTORS, make_table
 from imagenet_captions.ablations.planning import amount_of, check_fairness, make_recipe
 from imagenet_captions.ablations.presets import find_preset
 from imagenet_captions.ablations.reports.differences import table_differences
 from imagenet_captions.ablations.reports.report import ReportFacts, write_report
-from imagenet_captions.ablations.reports.results import FactorResult, RunResult, Sample
+from imagenet_captions.ablations.reports.results import FactorResult, RunResult, TextSample
 from imagenet_captions.ablations.reports.sentences import factor_sentence, read_rows, sentence
 from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.errors import InputError
@@ -29,8 +29,8 @@ from imagenet_captions.training.recipes import find_recipe
 from tests.ablations.made import write_micro_set
 
 
-def half_a_second(recipe: Recipe, threads: int | None = None, grad_checkpointing: bool = False) -> Measured:
-    return Measured(0.5, 4, "this CPU (test)", gpu=False)
+def half_a_second(recipe: Recipe, threads: int | None = None, grad_checkpointing: bool = False) -> StepTime:
+    return StepTime(0.5, 4, "this CPU (test)", gpu=False)
 
 
 @pytest.fixture
@@ -118,7 +118,7 @@ def test_a_step_of_each_objective_is_measured() -> None:
 
 
 def test_hours_are_said_with_what_they_are_hours_of() -> None:
-    cpu, gpu = (Measured(0.01, 4, name, gpu=name == "H100") for name in ("this CPU", "H100"))
+    cpu, gpu = (StepTime(0.01, 4, name, gpu=name == "H100") for name in ("this CPU", "H100"))
     contrastive = replace(find_recipe("contrastive"), precision="16-mixed")
     simclr = replace(find_recipe("simclr"), precision="16-mixed")
     assert format_hours(contrastive, cpu, 3_600_000) == ("10.0 h on this CPU", "4.0 h V100")
@@ -162,7 +162,7 @@ def test_the_papers_report_measures_by_the_testbeds_line(tmp_path: Path) -> None
         entries = {name: {"top1": float(each.mean()), "n": len(each)} for name, each in answers.items()}
         results[run.name] = RunResult(run, amount_of(run, 448_896, "ids"), "RN50", {"test_sets": entries}, answers)
     amounts = {name: result.amount for name, result in results.items()}
-    hostile = Sample((), "<img src=x onerror=alert(1)> | [a](http://b)\n# c", "")
+    hostile = TextSample((), "<img src=x onerror=alert(1)> | [a](http://b)\n# c", "")
     shared, apart = check_fairness(table, amounts), table_differences(table, amounts)
     factor = FactorResult(table, results, {"clip": [hostile] * 3}, shared, apart)
     write_report(tmp_path / "report.md", [factor], ReportFacts("paper", {"imagenet-captions": 448_896}, sets, 1))

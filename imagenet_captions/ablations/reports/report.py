@@ -13,7 +13,7 @@ from imagenet_captions.ablations.reports.comparisons import compare_arms, compar
 from imagenet_captions.ablations.reports.markdown import escape, table
 from imagenet_captions.ablations.reports.paper_robustness import draw_paper
 from imagenet_captions.ablations.reports.published import published_for
-from imagenet_captions.ablations.reports.results import FactorResult, RunResult, Sample
+from imagenet_captions.ablations.reports.results import FactorResult, RunResult, TextSample
 from imagenet_captions.ablations.reports.sentences import Row, write_rows
 from imagenet_captions.evaluation.intervals import clopper_pearson
 from imagenet_captions.storage.files import write_text
@@ -197,7 +197,7 @@ def _point(result: RunResult, facts: ReportFacts, arm: str, baseline: bool) -> P
     return Point(arm, accuracies, result.top1(facts.tests[0])[1], baseline)
 
 
-def _samples(samples: Mapping[str, Sequence[Sample]], facts: ReportFacts) -> str:
+def _samples(samples: Mapping[str, Sequence[TextSample]], facts: ReportFacts) -> str:
     rows = []
     for arm, found in samples.items():
         for sample in found:

@@ -13,7 +13,7 @@ from imagenet_captions.ablations.table import Run, Table
 
 
 @dataclass(frozen=True)
-class Sample:
+class TextSample:
     """One training sample as the model got it: pictures by file, the text, and the class."""
 
     pictures: tuple[str, ...]
@@ -53,7 +53,7 @@ class FactorResult:
 
     table: Table
     results: Mapping[str, RunResult]
-    samples: Mapping[str, Sequence[Sample]]
+    samples: Mapping[str, Sequence[TextSample]]
     shared: Sequence[str]
     apart: Sequence[Sequence[Apart]]
     notes: Sequence[str] = ()

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from imagenet_captions.ablations.reports.results import Sample
+from imagenet_captions.ablations.reports.results import TextSample
 from imagenet_captions.ablations.table import Run
 from imagenet_captions.ablations.testing import Fitting
 from imagenet_captions.evaluation.classifiers.prompts import read_prompts
@@ -26,14 +26,14 @@ from imagenet_captions.training.settings import TrainSettings
 SHOWN = 3
 
 
-def training_samples(run: Run, settings: TrainSettings, folder: Path) -> list[Sample]:
+def training_samples(run: Run, settings: TrainSettings, folder: Path) -> list[TextSample]:
     """Return the first images of a run's first step, which are written beside the report once."""
     told = folder / f"{run.name}.json"
     if not told.is_file():
         examples, head = open_training_set(settings)
         batch = next(iter(Feed(examples, head, make_model(settings, head), settings)))
         samples = [
-            Sample(
+            TextSample(
                 pictures=tuple(
                     _write_picture(views[at], folder / f"{run.name}-{at}{end}.png")
                     for views, end in ((batch.images, ""), (batch.other, "-other-view"))
@@ -50,26 +50,26 @@ def training_samples(run: Run, settings: TrainSettings, folder: Path) -> list[Sa
 
 def test_samples(
     run: Run, classes: Sequence[Class], fitting: tuple[Examples, Fitting] | None, folder: Path
-) -> list[Sample]:
+) -> list[TextSample]:
     """Return samples of what a classifier is made from: sentences, or labeled images."""
     told = folder / f"{run.name}.json"
     if not told.is_file():
         if fitting is None:
             sentences = read_prompts(run.prompts)
             shown = [(sentences[at % len(sentences)], each.name) for at, each in enumerate(classes[:SHOWN])]
-            samples = [Sample((), sentence.replace("{}", name), name) for sentence, name in shown]
+            samples = [TextSample((), sentence.replace("{}", name), name) for sentence, name in shown]
         else:
             samples = _labelled(run, *fitting, folder)
         write_json(told, [asdict(sample) for sample in samples])
     return _read(told)
 
 
-def _labelled(run: Run, examples: Examples, fitting: Fitting, folder: Path) -> list[Sample]:
+def _labelled(run: Run, examples: Examples, fitting: Fitting, folder: Path) -> list[TextSample]:
     rows = [row for row in range(len(examples)) if examples.image_id(row) in fitting.ids]
     rows = rows[:: max(1, len(rows) // SHOWN)][:SHOWN]  # most sets are sorted by class
     some, transform = select(examples, rows), EvalTransform(_spec_of(examples))
     return [
-        Sample(
+        TextSample(
             (_write_picture(transform(some.image(at)), folder / f"{run.name}-{at}.png"),),
             "",
             some.classes[int(some.labels[at])].name if some.classes else "",
@@ -92,8 +92,8 @@ def _write_picture(pixels: torch.Tensor, path: Path) -> str:
     return path.name
 
 
-def _read(told: Path) -> list[Sample]:
+def _read(told: Path) -> list[TextSample]:
     return [
-        Sample(tuple(each["pictures"]), each["text"], each["label"])
+        TextSample(tuple(each["pictures"]), each["text"], each["label"])
         for each in json.loads(told.read_text(encoding="utf-8"))
     ]

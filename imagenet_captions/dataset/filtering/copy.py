@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.dataset.features import local_labels
-from imagenet_captions.dataset.plan import Group
+from imagenet_captions.dataset.plan import RowGroup
 from imagenet_captions.dataset.shard import ShardFile, open_shard
 from imagenet_captions.storage.parquet import ParquetFile, parquet_file, read_metadata
 
@@ -43,7 +43,7 @@ class CopyJob:
     folder: Path  # of the dataset being built
     name: str  # data/train-00000-of-00012.parquet
     schema: pa.Schema
-    groups: Sequence[Group]  # ranges of all kept rows; each becomes a row group
+    groups: Sequence[RowGroup]  # ranges of all kept rows; each becomes a row group
     rows: Rows  # row numbers in the parent, from the start of the first group
 
 

@@ -18,7 +18,7 @@ BAR = 1.0  # points that the mean residual of a bin with enough models may have
 
 
 @dataclass(frozen=True)
-class Bin:
+class AccuracyBin:
     """Ordinary models in ten points of the x axis: accuracy minus prediction in points, on average.
 
     `left_out` is the same with each model predicted by a fit without it.
@@ -35,7 +35,7 @@ class Bin:
         return self.models < LEAST_IN_BIN or max(abs(self.mean), abs(self.left_out)) <= BAR
 
 
-def residual_bins(fit: Fit) -> tuple[Bin, ...]:
+def residual_bins(fit: Fit) -> tuple[AccuracyBin, ...]:
     """Return the bins of a fit that hold ordinary models, from the lowest to the highest.
 
     Of a baseline of the testbed all ordinary models count, in the fit or not: its line is used for them as well.
@@ -45,7 +45,7 @@ def residual_bins(fit: Fit) -> tuple[Bin, ...]:
     residuals, without = y - fit.predict_all(x), y - _predict_without(fit, models, x)
     bins = np.array([bin_of(value) for value in x])
     return tuple(
-        Bin(
+        AccuracyBin(
             number,
             int((bins == number).sum()),
             float(residuals[bins == number].mean()),
@@ -67,7 +67,7 @@ def format_residuals(report: RobustnessReport) -> str:
     return "\n".join(lines)
 
 
-def _format_fit(fit: Fit, bins: tuple[Bin, ...]) -> Iterable[str]:
+def _format_fit(fit: Fit, bins: tuple[AccuracyBin, ...]) -> Iterable[str]:
     counted = [max(abs(each.mean), abs(each.left_out)) for each in bins if each.models >= LEAST_IN_BIN]
     yield f"{fit.shift.column} from {fit.x_column}: at most {max(counted, default=0):.2f}"
     rows = {

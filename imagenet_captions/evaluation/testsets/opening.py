@@ -13,7 +13,7 @@ from imagenet_captions.evaluation.accuracy import Labels
 from imagenet_captions.evaluation.testsets.class_keys import answers_of, read_keys
 from imagenet_captions.evaluation.testsets.known import KNOWN, KnownSet
 from imagenet_captions.evaluation.testsets.pictures import Pictures, pictures_in_folder, pictures_in_tar
-from imagenet_captions.evaluation.testsets.test_set import Chosen, Images, TestSet, one_answer_a_class
+from imagenet_captions.evaluation.testsets.test_set import Chosen, EncodedImages, TestSet, one_answer_a_class
 from imagenet_captions.evaluation.testsets.val_labels import flat_labels
 from imagenet_captions.imagenet import classes
 from imagenet_captions.images.examples import Class, Examples, open_examples
@@ -82,7 +82,7 @@ def _from_examples(known: KnownSet, examples: Examples, path: Path) -> TestSet:
     return _known_set(known, examples, answers, path)
 
 
-def _known_set(known: KnownSet, images: Images, answers: Sequence[str | None], path: Path) -> TestSet:
+def _known_set(known: KnownSet, images: EncodedImages, answers: Sequence[str | None], path: Path) -> TestSet:
     """Build a test set from each image's answer: None for other classes than ImageNet's, "" for no label."""
     groups_of = answers_of(known)
     order = {answer: index for index, answer in enumerate(groups_of)}

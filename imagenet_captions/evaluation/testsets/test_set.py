@@ -12,7 +12,7 @@ from imagenet_captions.evaluation.accuracy import Labels
 from imagenet_captions.images.examples import Class
 
 
-class Images(Protocol):
+class EncodedImages(Protocol):
     """Encoded images by index; picklable, so that worker processes open the files themselves."""
 
     def __len__(self) -> int: ...
@@ -28,7 +28,7 @@ class Images(Protocol):
 class Chosen:
     """A selection of images, in a given order."""
 
-    images: Images
+    images: EncodedImages
     indices: Labels
 
     def __len__(self) -> int:
@@ -65,7 +65,7 @@ class TestSet:
     __test__ = False  # pytest takes every class named Test… for one of its own
 
     name: str
-    images: Images
+    images: EncodedImages
     labels: Labels
     classes: tuple[Class, ...]
     answers: tuple[str, ...]

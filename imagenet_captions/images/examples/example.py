@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from imagenet_captions.errors import InputError, quoted, shortened
 
-Rows = npt.NDArray[np.int64]
+Integers = npt.NDArray[np.int64]
 _SHOWN = 5
 
 
@@ -46,7 +46,7 @@ class Examples(Protocol):
     @property
     def classes(self) -> tuple[Class, ...] | None: ...
     @property
-    def labels(self) -> Rows: ...
+    def labels(self) -> Integers: ...
     @property
     def left_out(self) -> int: ...
     def __len__(self) -> int: ...
@@ -69,7 +69,7 @@ class Selected:
     """Some rows of other examples, in the order given."""
 
     whole: Examples
-    rows: Rows
+    rows: Integers
 
     @property
     def source(self) -> Path:
@@ -80,7 +80,7 @@ class Selected:
         return self.whole.classes
 
     @cached_property
-    def labels(self) -> Rows:
+    def labels(self) -> Integers:
         return self.whole.labels[self.rows]
 
     @property
@@ -100,7 +100,7 @@ class Selected:
         return self.whole.texts(int(self.rows[index]))
 
 
-def select(examples: Examples, rows: Sequence[int] | Rows) -> Examples:
+def select(examples: Examples, rows: Sequence[int] | Integers) -> Examples:
     """Return the examples of these rows, in this order; classes and their numbers stay the same."""
     chosen = np.asarray(rows, np.int64)
     if len(chosen) and not (chosen.min() >= 0 and chosen.max() < len(examples)):

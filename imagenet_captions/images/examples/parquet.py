@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
 from imagenet_captions.images.examples.classes_of import Labelled, by_key, by_number, class_of
-from imagenet_captions.images.examples.example import Rows
+from imagenet_captions.images.examples.example import Integers
 from imagenet_captions.images.examples.stored import (
     TEXTS,
     BesideImages,
@@ -156,7 +156,7 @@ class _Found:
 
     has: pa.Array
     paths: pa.Array
-    images: Callable[[Rows], Images]
+    images: Callable[[Integers], Images]
 
 
 def _images(files: Sequence[Path], image: str) -> _Found:
@@ -167,7 +167,7 @@ def _images(files: Sequence[Path], image: str) -> _Found:
         pass
     if sum(_uncompressed(file, image) for file in files) <= LARGEST_IN_MEMORY:
         column = pa.chunked_array([c for file in files for c in read_table(file, [image])[image].chunks])
-        images: Callable[[Rows], Images] = partial(ColumnImages, bytes_in(column))
+        images: Callable[[Integers], Images] = partial(ColumnImages, bytes_in(column))
     else:
         cached = through_cache(files, [image])
         column = cached.data[image]

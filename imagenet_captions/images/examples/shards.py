@@ -16,7 +16,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes as imagenet
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, image_id, wnid_of
 from imagenet_captions.images.examples.classes_of import Labels, by_number, named_classes
-from imagenet_captions.images.examples.example import Class, Rows, Texts
+from imagenet_captions.images.examples.example import Class, Integers, Texts
 from imagenet_captions.images.examples.stored import FileImages, OpenFiles, StoredExamples, ids_of
 from imagenet_captions.images.readers.samples import json_object, read_samples
 from imagenet_captions.images.readers.tars import Member, TarReader
@@ -36,33 +36,33 @@ def open_shards(source: Path, tars: Sequence[Path]) -> StoredExamples:
     """
     indexed = engine.run(_index, tars, min(_AT_ONCE, len(tars)), threads=True)
     shards = list(track(indexed, "index", len(tars), "shards"))
-    places = np.concatenate([shard.places for shard in shards])
-    if not len(places):
+    ranges = np.concatenate([shard.ranges for shard in shards])
+    if not len(ranges):
         raise InputError(
             f"{source} holds no sample with an image ({', '.join(sorted(IMAGE_SUFFIXES))}); check the path"
         )
-    files = np.concatenate([np.full(len(shard.places), at, np.int32) for at, shard in enumerate(shards)])
+    files = np.concatenate([np.full(len(shard.ranges), at, np.int32) for at, shard in enumerate(shards)])
     keys = pa.chunked_array([shard.keys for shard in shards], pa.string())
     numbers = np.concatenate([shard.labels for shard in shards])
     paths = pa.array(map(str, tars), pa.string())
-    texts = SampleTexts(paths, files, places[:, 2:])
+    texts = SampleTexts(paths, files, ranges[:, 2:])
     ids = ids_of(keys)
     classes, labels = _classes(tars[0].parent, numbers, ids, texts)
-    images = FileImages(paths, files, places[:, 0].copy(), places[:, 1].copy())
+    images = FileImages(paths, files, ranges[:, 0].copy(), ranges[:, 1].copy())
     return StoredExamples(source, classes, labels, ids, images, texts, sum(shard.left_out for shard in shards))
 
 
 @dataclass(frozen=True)
 class _Shard:
     keys: pa.Array
-    places: Rows  # offset and size of image, .txt and .json
+    ranges: Integers  # offset and size of image, .txt and .json
     labels: Labels
     left_out: int
 
 
 def _index(path: Path) -> _Shard:
     keys, labels, left_out = [], [], 0
-    places: list[tuple[int, ...]] = []
+    ranges: list[tuple[int, ...]] = []
     with TarReader(path) as tar:
         for sample in read_samples(tar, {_LABEL}, _LONGEST_LABEL):
             if not (images := sample.images()):
@@ -72,10 +72,10 @@ def _index(path: Path) -> _Shard:
             label = sample.label()
             labels.append(-1 if label is None else label)
             text, said = (sample.members.get(name, _ABSENT) for name in (_TEXT, _JSON))
-            places.append((*images[0][1:], *text[1:], *said[1:]))
+            ranges.append((*images[0][1:], *text[1:], *said[1:]))
     return _Shard(
         pa.array(keys, pa.string()),
-        np.array(places, np.int64).reshape(-1, 6),
+        np.array(ranges, np.int64).reshape(-1, 6),
         np.array(labels, np.int64),
         left_out,
     )
@@ -84,8 +84,8 @@ def _index(path: Path) -> _Shard:
 class SampleTexts:
     """The texts of samples, from .txt (the caption) and .json (title, description, tags, caption)."""
 
-    def __init__(self, paths: pa.Array, files: npt.NDArray[np.int32], places: Rows) -> None:
-        self._paths, self._files, self._places = paths, files, places
+    def __init__(self, paths: pa.Array, files: npt.NDArray[np.int32], ranges: Integers) -> None:
+        self._paths, self._files, self._ranges = paths, files, ranges
         self._open = OpenFiles()
 
     def read(self, row: int) -> Texts:
@@ -107,7 +107,7 @@ class SampleTexts:
         return json_object(self._member(row, 2) or b"") or {}
 
     def _member(self, row: int, at: int) -> bytes | None:
-        offset, size = self._places[row, at : at + 2].tolist()
+        offset, size = self._ranges[row, at : at + 2].tolist()
         if size < 0:
             return None
         return self._open.read(self._paths[int(self._files[row])].as_py(), offset, size)
@@ -123,8 +123,8 @@ def _classes(
     """Return the classes for the numbers in .cls: named by a list beside the shards, ImageNet's if samples agree with
     those, or else the numbers themselves."""
     # CLIP_benchmark has classnames.txt one folder above the shards of a split.
-    places = [*(folder / name for name in _NAMES_FILES), folder.resolve().parent / _NAMES_FILES[0]]
-    listed = next((path for path in places if path.is_file()), None)
+    files = [*(folder / name for name in _NAMES_FILES), folder.resolve().parent / _NAMES_FILES[0]]
+    listed = next((path for path in files if path.is_file()), None)
     if listed is not None:
         names = listed.read_text(encoding="utf-8").splitlines()
         return by_number(pa.array(numbers), names)

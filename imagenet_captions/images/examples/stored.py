@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import IMAGE_ENDING, WNID
-from imagenet_captions.images.examples.example import Class, Rows, Texts
+from imagenet_captions.images.examples.example import Class, Integers, Texts
 from imagenet_captions.images.readers.parquet import bytes_in
 
 TEXTS = ("title", "description", "tags", "caption")
@@ -49,7 +49,7 @@ class StoredExamples:
 
     source: Path
     classes: tuple[Class, ...] | None
-    labels: Rows
+    labels: Integers
     ids: pa.Array | pa.ChunkedArray
     images: Images
     stored_texts: TextsOf
@@ -95,8 +95,8 @@ class FileImages:
         self,
         paths: pa.Array | pa.ChunkedArray,
         files: npt.NDArray[np.int32] | None = None,
-        offsets: Rows | None = None,
-        sizes: Rows | None = None,
+        offsets: Integers | None = None,
+        sizes: Integers | None = None,
     ) -> None:
         self._paths, self._files, self._offsets, self._sizes = paths, files, offsets, sizes
         self._open = OpenFiles(() if files is None else map(os.fsdecode, paths.to_pylist()))
@@ -168,7 +168,7 @@ def _stamp(found: os.stat_result) -> _Stamp:
 class ColumnImages:
     """Images in an Arrow column of bytes, in memory; row i is `column[rows[i]]`."""
 
-    def __init__(self, column: pa.ChunkedArray, rows: Rows) -> None:
+    def __init__(self, column: pa.ChunkedArray, rows: Integers) -> None:
         self._column, self._rows = column, rows
 
     def read(self, row: int) -> bytes:
@@ -178,7 +178,7 @@ class ColumnImages:
 class CachedImages:
     """Images in the cache of `datasets`, a file that every process maps; pickling sends its name alone."""
 
-    def __init__(self, dataset: Any, rows: Rows) -> None:
+    def __init__(self, dataset: Any, rows: Integers) -> None:
         self._dataset, self._rows = dataset, rows
 
     @cached_property
@@ -189,7 +189,7 @@ class CachedImages:
     def read(self, row: int) -> bytes:
         return bytes(self._column[int(self._rows[row])].as_buffer())
 
-    def __reduce__(self) -> tuple[type[CachedImages], tuple[Any, Rows]]:
+    def __reduce__(self) -> tuple[type[CachedImages], tuple[Any, Integers]]:
         return CachedImages, (self._dataset, self._rows)
 
 

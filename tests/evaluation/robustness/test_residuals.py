@@ -7,7 +7,7 @@ import pytest
 from imagenet_captions.evaluation.robustness.baseline import LEAST_IN_BIN, fit_baseline
 from imagenet_captions.evaluation.robustness.baseline_members import own_baseline
 from imagenet_captions.evaluation.robustness.effective_robustness import measure_robustness
-from imagenet_captions.evaluation.robustness.residuals import BAR, Bin, format_residuals, residual_bins
+from imagenet_captions.evaluation.robustness.residuals import BAR, AccuracyBin, format_residuals, residual_bins
 from imagenet_captions.evaluation.robustness.results import Results, read_published, read_testbed
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, Shift
 from tests.evaluation.robustness import naive
@@ -66,9 +66,9 @@ def test_the_published_lines_do_not_describe_all_ordinary_models() -> None:
 
 
 def test_a_bin_of_few_models_says_nothing() -> None:
-    assert Bin(3, 4, 5.0, 5.0).within
-    assert not Bin(3, 5, 0.5, 1.01).within
-    assert Bin(3, 5, 1.0, -1.0).within
+    assert AccuracyBin(3, 4, 5.0, 5.0).within
+    assert not AccuracyBin(3, 5, 0.5, 1.01).within
+    assert AccuracyBin(3, 5, 1.0, -1.0).within
 
 
 def test_the_table_marks_what_is_beyond_the_bar() -> None:
