@@ -48,7 +48,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Answer:
+class FollowerResult:
     """How a job ended on a follower; `stopped` is that of `train_apart.Ended`."""
 
     rank: int
@@ -95,13 +95,13 @@ class Team:
         """Tell the leader how the job of a call ended here."""
         self._set(f"answer-{number}-{self.rank}", asdict(self.own(code, reason, stopped)))
 
-    def own(self, code: int = 0, reason: str = "", stopped: bool = False) -> Answer:
+    def own(self, code: int = 0, reason: str = "", stopped: bool = False) -> FollowerResult:
         """Return an answer of this process."""
-        return Answer(self.rank, socket.gethostname(), code, reason, stopped)
+        return FollowerResult(self.rank, socket.gethostname(), code, reason, stopped)
 
-    def answers(self, number: int) -> list[Answer]:
+    def answers(self, number: int) -> list[FollowerResult]:
         """Wait for the answers of all followers."""
-        return [Answer(**self._wait(f"answer-{number}-{rank}")) for rank in range(1, self._size)]
+        return [FollowerResult(**self._wait(f"answer-{number}-{rank}")) for rank in range(1, self._size)]
 
     def fail(self, number: int) -> None:
         """Let all others know that a call's job has failed here."""
