@@ -1,12 +1,9 @@
-"""Readers of the parts of a row group: rows of the captions file, and the bytes of their images."""
+"""The reader of the bytes of images from their byte ranges, for packaging and exports."""
 
 from __future__ import annotations
 
 import io
-from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,41 +11,8 @@ import pyarrow as pa
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.headers import fault_of
 from imagenet_captions.images.sources import ByteRange
-from imagenet_captions.storage.parquet import parquet_file
 from imagenet_captions.storage.places import is_url
 from imagenet_captions.storage.remote import fetch_together, open_url
-
-
-class RowReader:
-    """Reads rows of a Parquet file in ascending order, and each row group once."""
-
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self._file = parquet_file(path)
-        self._columns = list(columns)
-        meta = self._file.metadata
-        self._starts = [0, *accumulate(meta.row_group(at).num_rows for at in range(meta.num_row_groups))]
-        self._held: tuple[int, pa.Table] | None = None
-
-    def read(self, start: int, stop: int) -> pa.Table:
-        """Return rows `start` to `stop`."""
-        parts = []
-        at = start
-        while at < stop:
-            group = bisect_right(self._starts, at) - 1
-            end = min(stop, self._starts[group + 1])
-            parts.append(self._group(group).slice(at - self._starts[group], end - at))
-            at = end
-        return pa.concat_tables(parts)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def _group(self, number: int) -> pa.Table:
-        if self._held is None or self._held[0] != number:
-            self._held = None  # before the next one is there too
-            self._held = (number, self._file.read_row_group(number, columns=self._columns).select(self._columns))
-        return self._held[1]
 
 
 class ImageReader:

@@ -22,14 +22,20 @@ from imagenet_captions.engines.local import LOCAL, Engine, check_workers, defaul
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.images.locate import CaptionRows, Located, locate
-from imagenet_captions.images.reading import RowReader
 from imagenet_captions.images.sources import open_images
 from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome, outcomes_path
 from imagenet_captions.packager.shards import Shard, ShardJob, write_shard
 from imagenet_captions.schema import CAPTIONS, provenance
 from imagenet_captions.storage.files import require_file, scratch_in
 from imagenet_captions.storage.locks import holding
-from imagenet_captions.storage.parquet import parquet_file, read_batches, read_files, read_metadata, read_table
+from imagenet_captions.storage.parquet import (
+    RowReader,
+    parquet_file,
+    read_batches,
+    read_files,
+    read_metadata,
+    read_table,
+)
 from imagenet_captions.storage.parquet_writing import TEXT_ROWS
 from imagenet_captions.storage.progress import progress
 
@@ -178,7 +184,7 @@ def _outcomes(
 
 
 def _image_id(captions: Path, row: int) -> str:
-    with closing(RowReader(captions, ["image_id"])) as reader:
+    with closing(RowReader([(0, captions)], ["image_id"])) as reader:
         return str(reader.read(row, row + 1)["image_id"][0])
 
 

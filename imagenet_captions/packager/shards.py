@@ -15,9 +15,10 @@ from imagenet_captions.dataset.features import dataset_schema
 from imagenet_captions.dataset.plan import RowGroup
 from imagenet_captions.dataset.shard import TEXTS, ShardFile, open_shard
 from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.images.reading import ImageReader, RowReader
+from imagenet_captions.images.reading import ImageReader
 from imagenet_captions.images.sources import ByteRange
 from imagenet_captions.schema import RAW_ROW, ROW
+from imagenet_captions.storage.parquet import RowReader
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def write_shard(job: ShardJob) -> Shard:
 def _tables(job: ShardJob, row: pa.Schema) -> Iterator[tuple[pa.Table, dict[int, str]]]:
     """Yield the row groups, with the faults found in each; the next one is read while one is written."""
     columns = {("raw_" + name if job.raw and name in TEXTS else name): name for name in row.names}
-    with closing(RowReader(job.captions, list(columns))) as rows, closing(ImageReader()) as images:
+    with closing(RowReader([(0, job.captions)], list(columns))) as rows, closing(ImageReader()) as images:
         first = job.groups[0].start if job.groups else 0
 
         def read(group: RowGroup) -> tuple[pa.Table, dict[int, str]]:

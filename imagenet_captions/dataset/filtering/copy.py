@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import pyarrow.compute as pc
 from imagenet_captions.dataset.features import local_labels
 from imagenet_captions.dataset.plan import RowGroup
 from imagenet_captions.dataset.shard import ShardFile, open_shard
-from imagenet_captions.storage.parquet import ParquetFile, parquet_file, read_metadata
+from imagenet_captions.storage.parquet import RowReader, read_metadata
 
 Rows = npt.NDArray[np.int64]
 
@@ -68,57 +67,12 @@ def copy_shard(job: CopyJob) -> ShardFile:
     """Write a shard and return its counts."""
     first = job.groups[0].start if job.groups else 0
     wnids = local_labels(job.schema)
-    with open_shard(job.folder, job.name, job.schema) as writer, closing(ParentRows(job.parents)) as parents:
+    shards = [(shard.start, shard.path) for shard in job.parents]
+    with open_shard(job.folder, job.name, job.schema) as writer, closing(RowReader(shards)) as parents:
         for group in job.groups:
             table = parents.take(job.rows[group.start - first : group.stop - first])
             writer.write((table if wnids is None else _relabelled(table, wnids)).select(job.schema.names))
     return writer.file
-
-
-class ParentRows:
-    """A reader of rows by their number, in ascending order; each row group is read at most once.
-
-    One shard is open at a time, because the footers of all would take more memory than the rows.
-    """
-
-    def __init__(self, shards: Sequence[ParentShard]) -> None:
-        self._shards = iter(shards)
-        self._file: ParquetFile | None = None
-        self._starts = [0, 0]  # first rows of the row groups of the open file, and the end of the last group
-        self._held: tuple[int, pa.Table] | None = None
-
-    def take(self, rows: Rows) -> pa.Table:
-        """Return these rows, of which there must be at least one."""
-        parts = []
-        at = 0
-        while at < len(rows):
-            while rows[at] >= self._starts[-1]:
-                self._open_next()
-            number = bisect_right(self._starts, int(rows[at])) - 1
-            end = int(np.searchsorted(rows, self._starts[number + 1]))
-            parts.append(self._group(number).take(pa.array(rows[at:end] - self._starts[number])))
-            at = end
-        return pa.concat_tables(parts)
-
-    def close(self) -> None:
-        """Close the file that is open."""
-        if self._file is not None:
-            self._file.close()
-
-    def _open_next(self) -> None:
-        self.close()
-        shard = next(self._shards)
-        self._file, self._held = parquet_file(shard.path), None
-        metadata = self._file.metadata
-        counts = (metadata.row_group(at).num_rows for at in range(metadata.num_row_groups))
-        self._starts = list(accumulate(counts, initial=shard.start))
-
-    def _group(self, number: int) -> pa.Table:
-        if self._held is None or self._held[0] != number:
-            assert self._file is not None
-            self._held = None  # so that two row groups are not held at once
-            self._held = (number, self._file.read_row_group(number))
-        return self._held[1]
 
 
 def _relabelled(table: pa.Table, wnids: Sequence[str]) -> pa.Table:
