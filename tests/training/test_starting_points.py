@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.classifiers.build import ClassifierSettings
 from imagenet_captions.evaluation.evaluate import EvaluateSettings, evaluate
+from imagenet_captions.evaluation.settings import ClassifierSettings
 from imagenet_captions.models.load import load_model
 from imagenet_captions.training.train import train
 from tests.training.made import settings, weights, write_images

@@ -11,10 +11,10 @@ import timm
 import torch
 
 from imagenet_captions.captions.caption_template import open_clip_templates
-from imagenet_captions.evaluation.classifiers.build import ClassifierSettings
 from imagenet_captions.evaluation.classifiers.zero_shot import embed_names
 from imagenet_captions.evaluation.evaluate import EvaluateSettings, evaluate
 from imagenet_captions.evaluation.extract import Reading, extract
+from imagenet_captions.evaluation.settings import ClassifierSettings
 from imagenet_captions.evaluation.testsets import open_test_set
 from imagenet_captions.imagenet import classes
 from imagenet_captions.images.pixels import EvalTransform, normalise

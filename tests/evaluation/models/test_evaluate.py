@@ -14,9 +14,9 @@ from PIL import Image
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation import evaluate as evaluation
-from imagenet_captions.evaluation.classifiers.build import ClassifierSettings
 from imagenet_captions.evaluation.evaluate import EvaluateSettings, evaluate_model, results_of
 from imagenet_captions.evaluation.extract import Reading, extract
+from imagenet_captions.evaluation.settings import ClassifierSettings
 from imagenet_captions.evaluation.testsets.known import objectnet_folders
 from imagenet_captions.imagenet import class_lists, classes
 from imagenet_captions.images.examples import open_examples
