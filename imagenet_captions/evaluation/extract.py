@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing import get_all_start_methods
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from imagenet_captions.errors import InputError, StoppedEarly, shortened
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.evaluation.accuracy import Labels
 from imagenet_captions.evaluation.classifiers.classifier import FEATURES, HEAD, JOINT
 from imagenet_captions.evaluation.settings import Reading
 from imagenet_captions.evaluation.testsets.test_set import EncodedImages
 from imagenet_captions.images.pixels import BrokenImage, EvalTransform, normalise
+from imagenet_captions.images.pixels.loading import read_batches, worker_context
 from imagenet_captions.models.model import Model
 from imagenet_captions.storage.progress import progress
 
@@ -102,30 +101,17 @@ class _Decoded(Dataset[_Item | InputError]):
 
 def _batches(images: EncodedImages, transform: EvalTransform, reading: Reading) -> Iterator[_Batch]:
     """Yield pixels with their indices, and the indices of broken images with the reasons."""
-    forked = reading.workers and "fork" in get_all_start_methods()
     loader = DataLoader(
         _Decoded(images, transform),
         batch_size=reading.batch_size,
         num_workers=reading.workers,
         collate_fn=_collate,
-        multiprocessing_context="fork" if forked else None,
+        multiprocessing_context=worker_context(reading.workers),
     )
-    try:
-        with warnings.catch_warnings():
-            # Python 3.12 warns of threads at a fork; these are torch's and Arrow's, which see to it.
-            warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
-            batches = iter(loader)
-        for batch in batches:
-            if isinstance(batch, InputError):
-                raise batch
-            yield batch
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise StoppedEarly(
-            "a worker process was killed, most often for lack of memory; run the same command again, with fewer "
-            "`workers` if it happens twice"
-        ) from None
+    for batch in read_batches(loader):
+        if isinstance(batch, InputError):
+            raise batch
+        yield batch
 
 
 def _collate(items: list[_Item | InputError]) -> _Batch | InputError:

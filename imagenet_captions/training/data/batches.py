@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,9 +12,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from imagenet_captions.errors import InputError, StoppedEarly, shortened
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.images.examples import Examples
 from imagenet_captions.images.pixels import BrokenImage
+from imagenet_captions.images.pixels.loading import read_batches, worker_context
 from imagenet_captions.training.data.captions import CaptionSampler, captions_of
 from imagenet_captions.training.data.sampler import ShardedSampler, Share
 
@@ -95,16 +95,14 @@ class Loader:
         self.sampler = sampler
         workers: dict[str, Any] = {}
         if settings.workers:
-            # Forked where that is possible: nothing is sent, and the columns of the examples are in memory once.
-            methods = multiprocessing.get_all_start_methods()
             workers = {
                 "num_workers": settings.workers,
                 "prefetch_factor": settings.prefetch,
                 "persistent_workers": True,
-                "multiprocessing_context": "fork" if "fork" in methods else None,
+                "multiprocessing_context": worker_context(settings.workers),
             }
         with warnings.catch_warnings():
-            # More workers than cores is for the user to say; they may wait for a disk.
+            # More workers than cores are the user's choice; they may wait for a disk.
             warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
             self._loader: DataLoader[Any] = DataLoader(
                 samples,  # type: ignore[arg-type]
@@ -120,22 +118,10 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches from the sampler's position to the end of its epoch."""
-        try:
-            with warnings.catch_warnings():
-                # Python 3.12 warns of threads at a fork; these are torch's and Arrow's, which see to it.
-                warnings.filterwarnings("ignore", ".*multi-threaded, use of fork", DeprecationWarning)
-                batches = iter(self._loader)
-            for batch in batches:
-                if isinstance(batch, Failed):
-                    raise InputError(batch.message)
-                yield batch
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise StoppedEarly(
-                "a worker process of the loader was killed, most often for lack of memory; run the same command "
-                "again, with fewer `workers` if it happens twice"
-            ) from None
+        for batch in read_batches(self._loader):
+            if isinstance(batch, Failed):
+                raise InputError(batch.message)
+            yield batch
 
 
 @dataclass(frozen=True)

@@ -270,7 +270,10 @@ def test_settings_that_measure_nothing(settings: dict[str, Any], message: str) -
 
 @pytest.mark.parametrize(
     ("reading", "message"),
-    [({"batch_size": 0}, "`batch_size` 0"), ({"workers": -1}, "`workers` -1")],
+    [
+        ({"batch_size": 0}, "`batch_size` must be at least 1, not 0"),
+        ({"workers": -1}, "`workers` must be at least 0, not -1"),
+    ],
 )
 def test_reading_that_is_not_possible(reading: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
