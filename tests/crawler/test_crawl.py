@@ -19,7 +19,7 @@ from imagenet_captions.crawler.crawl import CrawlSettings, Tools, crawl
 from imagenet_captions.crawler.policy import Attempt, State
 from imagenet_captions.crawler.store import Store, StoreReader
 from imagenet_captions.demo.flickr_stand_in import FAULTS, FlickrStandIn, StandInSettings, failure
-from imagenet_captions.errors import InputError, StoppedEarly
+from imagenet_captions.errors import DiskFullError, InputError, StoppedEarly
 from tests.command_line import HANGS_AFTER
 from tests.crawler.crawl_tools import KEY, SECRET, World, attempt, most_in_a_window, ok, real_tools, write_matches
 
@@ -342,7 +342,7 @@ def test_a_full_disk_stops_the_crawl_and_the_next_one_goes_on(tmp_path: Path, sm
     ids = numbers(400)
     matches, store = write_matches(tmp_path, ids), small_disk / "photos.sqlite"
     world = World(lambda photo_id: attempt(ok(photo_id, noise=[hash((photo_id, n)) for n in range(150)])))
-    with pytest.raises(InputError, match="disk of the store"):
+    with pytest.raises(DiskFullError, match="disk of the store"):
         crawl(matches, store, CrawlSettings(), world.tools())
     done = len(world.calls)
     world.calls.clear()

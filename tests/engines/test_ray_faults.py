@@ -18,7 +18,7 @@ import pytest
 from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.cleaner.clean import clean
 from imagenet_captions.engines.choose import EngineSettings, open_engine
-from imagenet_captions.engines.ray import RayEngine
+from imagenet_captions.engines.ray import RayEngine, run_task
 from imagenet_captions.packager.package import PackageSettings, package
 from tests.chain import stages_said
 from tests.cleaner.raw import FakeSource, record
@@ -135,9 +135,8 @@ def test_workers_and_then_the_run_itself_are_killed(tmp_path: Path) -> None:
         assert "clean ...\n" in iter(process.stderr.readline, "")
         killed: set[int] = set()
         while len(killed) < 2 and process.poll() is None:
-            at_work = [
-                pid for pid, name in below(process.pid).items() if name.startswith("ray::do") and pid not in killed
-            ]
+            task = f"ray::{run_task.__name__}"
+            at_work = [pid for pid, name in below(process.pid).items() if name.startswith(task) and pid not in killed]
             for pid in at_work[:1]:
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
