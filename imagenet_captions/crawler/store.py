@@ -348,7 +348,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> bool:
 
 @contextmanager
 def _sqlite_errors(path: Path) -> Iterator[None]:
-    """Turn an error of SQLite into an InputError."""
+    """Turn an error of SQLite into an InputError, or a DiskFullError."""
     try:
         yield
     except sqlite3.Error as error:
