@@ -12,7 +12,7 @@ from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
-from imagenet_captions.storage.places import refuse_secrets
+from imagenet_captions.storage.places import places_from_text, refuse_secrets
 
 OPEN_CLIP_CSV, WEBDATASET, SLIM, ATTRIBUTION, RELEASE_JSON = TARGETS = (
     "open-clip-csv",
@@ -53,6 +53,7 @@ class ExportSettings:
     engine: Engine = LOCAL
 
     def __post_init__(self) -> None:
+        places_from_text(self, "images")
         check_workers(self.workers)
         if self.to not in TARGETS:
             raise InputError(f"`to` must be one of {', '.join(TARGETS)}, not {quoted(self.to)}")

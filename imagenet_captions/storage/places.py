@@ -51,6 +51,13 @@ def place(given: str | os.PathLike[str]) -> Path:
     return reopen(given)
 
 
+def places_from_text(settings: object, *names: str) -> None:
+    """Turn texts in fields of a frozen dataclass, which Python callers may give as paths, into places."""
+    for name in names:
+        if isinstance(given := getattr(settings, name), str):
+            object.__setattr__(settings, name, place(given))
+
+
 def reopen(name: str) -> Path:
     """Return the place of a file from a listing; an object's name may have any character."""
     return open_url(name) if is_url(name) else Path(name)

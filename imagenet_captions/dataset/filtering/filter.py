@@ -60,6 +60,8 @@ def filter(
 
     Returns the number of rows kept, and of those left out by each step. Raises InputError if no row is left.
     """
+    if not isinstance(keep, (FilterSettings, pc.Expression)):
+        raise InputError(f"`keep` must be a condition such as `in_class('dog')`, or FilterSettings, not {keep!r:.80}")
     settings = keep if isinstance(keep, FilterSettings) else FilterSettings(condition=keep)
     if out is not None and out_ids is None and not overwrite:
         return filter_to_dataset(place(dataset), place(out), settings, engine.check_workers(workers))

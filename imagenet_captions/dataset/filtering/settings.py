@@ -17,7 +17,7 @@ from imagenet_captions.imagenet.class_lists import list_names
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id
 from imagenet_captions.storage.files import require_file, sha256
-from imagenet_captions.storage.places import place
+from imagenet_captions.storage.places import place, places_from_text
 
 if TYPE_CHECKING:
     from pyarrow.compute import Expression
@@ -73,6 +73,9 @@ class FilterSettings:
     local_labels: bool = False
     # Beside `wanted`: what `in_class`, `has` and the like return, joined by `&`, `|` and `~`.
     condition: Expression | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        places_from_text(self, "ids", "like", "deny")
 
     def row_condition(self, among: ClassSet = ClassSet.ILSVRC2012) -> Expression | None:
         """Return `wanted` and `condition` as one, for a dataset with these classes; None if nothing is asked for."""
