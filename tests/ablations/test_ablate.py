@@ -67,7 +67,7 @@ def run_folder(settings: AblateSettings, name: str) -> Path:
 
 def test_the_report_has_every_factor_with_figure_and_sentences(done: AblateSettings) -> None:
     report = (done.out / "report.md").read_text(encoding="utf-8")
-    assert "made by blur, noise and less contrast" in report
+    assert "The shifts are blur, noise and less contrast" in report
     assert "stand in for the natural shifts" in report
     for factor in FACTORS:
         assert f"## {factor}: " in report
