@@ -71,7 +71,7 @@ def test_a_set_of_its_own_by_head_and_by_k_shots(model: Path, tmp_path: Path) ->
         ("nowhere --on imagenet=val --out m.json", "nowhere"),
         ("MODEL --on imagenet=val --out m.json --results r.csv", "one of imagenet-v2"),
         ("MODEL --on imagenet=val --out m.json --as x", "give --results too"),
-        ("MODEL --on imagenet=val --out m.json --classifier k-shot", "--train DATA"),
+        ("MODEL --on imagenet=val --out m.json --classifier k-shot", "give them as --train"),
         ("MODEL --on imagenet=val --out m.json --device abacus", "--device 'abacus'"),
     ],
 )

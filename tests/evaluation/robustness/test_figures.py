@@ -191,7 +191,7 @@ def test_nothing_to_draw(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_drawn_is_refused_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"is no \.png or \.svg file"):
+    with pytest.raises(InputError, match=r"is not a \.png or \.svg file"):
         check_figure_path(Path("figure.jpg"))
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError, match="a figure needs matplotlib, which is not installed"):
