@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 
 import pytest
 import typer
@@ -16,8 +17,6 @@ from imagenet_captions.cli.help import CAPTIONS, EXAMPLES
 from imagenet_captions.cli.main import SPECS, app
 from imagenet_captions.dataset.filters import FIELDS, TEXT_FIELDS
 from imagenet_captions.imagenet.class_lists import list_names
-from imagenet_captions.models.presets import PRESETS
-from imagenet_captions.training.recipes import RECIPES
 from tools.make_reference import PAGE, write_reference
 
 
@@ -68,15 +67,27 @@ def test_the_help_of_captions_has_every_field_and_setting() -> None:
         ("filter", "--has", FIELDS),
         ("filter", "--contains", TEXT_FIELDS),
         ("filter", "--matches", TEXT_FIELDS),
-        ("train", "--recipe", tuple(RECIPES)),
-        ("train", "--model", tuple(PRESETS)),
     ],
 )
 def test_a_flags_help_names_its_values(command: str, flag: str, names: tuple[str, ...]) -> None:
+    assert unnamed(command, flag, names) == []
+
+
+def test_the_help_of_train_names_recipes_and_models() -> None:
+    pytest.importorskip("torch")
+    from imagenet_captions.models.presets import PRESETS
+    from imagenet_captions.training.recipes import RECIPES
+
+    assert unnamed("train", "--recipe", RECIPES) == []
+    assert unnamed("train", "--model", PRESETS) == []
+
+
+def unnamed(command: str, flag: str, names: Iterable[str]) -> list[str]:
+    """The values that the help of a flag does not name."""
     found = SPECS[command].find(flag)
     assert found is not None
     words = found.declared.help.replace(",", " ").replace("(", " ").replace(")", " ").replace(".", " ").split()
-    assert [name for name in names if name not in words] == []
+    return [name for name in names if name not in words]
 
 
 @pytest.mark.parametrize("command", [(), ("build",)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -174,11 +175,12 @@ def both_sentences(call: Callable[[], object], arguments: str) -> tuple[str, str
             "`path` figure.jpg is not a .png or .svg file; give it one of these suffixes",
             "--plot figure.jpg is not a .png or .svg file; give it one of these suffixes",
         ),
-        (
+        pytest.param(
             lambda: check_test_sets([("imagenet", Path("a")), ("imagenet", Path("b"))]),
             "evaluate m --on imagenet=a --on imagenet=b --out m.json",
             "`test_sets` imagenet is given twice; give each test set a name of its own",
             "--on imagenet is given twice; give each test set a name of its own",
+            marks=pytest.mark.skipif(find_spec("torch") is None, reason="evaluate needs torch"),
         ),
     ],
 )
