@@ -58,6 +58,7 @@ def ids(count: int) -> list[str]:
     return [str(number) for number in range(count)]
 
 
+@pytest.mark.slow
 def test_the_pace_is_kept_at_the_server_over_kills_and_retries(tmp_path: Path) -> None:
     matches, store = write_matches(tmp_path, ids(70)), tmp_path / "photos.sqlite"
     settings = StandInSettings(latency_ms=120, faults=["500", "reset", "comma", "other", "code201"], fault_rate=0.15)

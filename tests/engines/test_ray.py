@@ -157,6 +157,7 @@ def mark_and_stay(folder: Path, number: int) -> int:
     return number
 
 
+@pytest.mark.slow
 def test_a_task_that_does_not_hear_that_the_run_is_given_up_is_ended(ray: RayEngine, tmp_path: Path) -> None:
     begun = time.monotonic()
     running = ray.run(partial(mark_and_stay, tmp_path), range(10), 2)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import stat
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,26 +86,31 @@ def saved(model: Model, folder: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def trained() -> dict[str, Model]:
-    """Models as after some steps: their batch statistics are those of images, so that features do not vanish."""
-    models = {name: build_model(name, seed=1) for name in ("vit-micro", "align-micro", "basic-micro", "micro")}
-    for model in models.values():
-        model.train()
-        with torch.no_grad():
-            for _ in range(20):
-                model.image_features(torch.randn(16, 3, 32, 32))
-        model.eval()
-    return models
+@cache
+def after_some_steps(name: str) -> Model:
+    """A model whose batch statistics are those of images, so that its features do not vanish."""
+    model = build_model(name, seed=1).train()
+    with torch.no_grad():
+        for _ in range(20):
+            model.image_features(torch.randn(16, 3, 32, 32))
+    return model.eval()
+
+
+def trained(name: str) -> Model:
+    """A copy of such a model."""
+    return copy.deepcopy(after_some_steps(name))
 
 
 @pytest.mark.parametrize(
-    ("name", "library"), [("vit-micro", "open_clip"), ("vit-micro", "transformers"), ("align-micro", "transformers")]
+    ("name", "library"),
+    [
+        ("vit-micro", "open_clip"),
+        pytest.param("vit-micro", "transformers", marks=pytest.mark.slow),
+        pytest.param("align-micro", "transformers", marks=pytest.mark.slow),
+    ],
 )
-def test_images_and_texts_have_their_features_in_the_other_library(
-    name: str, library: str, trained: dict[str, Model], tmp_path: Path
-) -> None:
-    model = trained[name]
+def test_images_and_texts_have_their_features_in_the_other_library(name: str, library: str, tmp_path: Path) -> None:
+    model = trained(name)
     folder = export_model(str(saved(model, tmp_path / "ours")), library, tmp_path / "theirs")
     images, texts = features_by(library, folder, tmp_path)
     with torch.no_grad():
@@ -111,6 +118,7 @@ def test_images_and_texts_have_their_features_in_the_other_library(
         assert torch.allclose(F.normalize(texts, dim=-1), model.embed_texts(model.tokenize(TEXTS)), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vision", [TINY_RESNET, TINY_TIMM], ids=["resnet", "timm"])
 def test_what_open_clip_made_goes_back_to_it(vision: dict[str, Any], tmp_path: Path) -> None:
     model = load_model(str(_made(tmp_path / "made", vision)))
@@ -128,10 +136,8 @@ def _made(folder: Path, vision: dict[str, Any]) -> Path:
 
 
 @pytest.mark.parametrize("classes", [None, ("n01440764", "n01443537", "n01484850")])
-def test_an_image_tower_of_timm_has_its_outputs_there(
-    classes: tuple[str, ...] | None, trained: dict[str, Model], tmp_path: Path
-) -> None:
-    model = trained["basic-micro"]
+def test_an_image_tower_of_timm_has_its_outputs_there(classes: tuple[str, ...] | None, tmp_path: Path) -> None:
+    model = trained("basic-micro")
     if classes:
         model.drop_text()
         model.set_head(classes)
@@ -161,10 +167,8 @@ def test_an_image_tower_of_timm_has_its_outputs_there(
         ("vit-micro", "onnx", "no library to export to is called 'onnx'"),
     ],
 )
-def test_what_a_library_has_no_code_for_is_refused(
-    name: str, library: str, said: str, trained: dict[str, Model], tmp_path: Path
-) -> None:
-    ours = saved(trained[name], tmp_path / "ours")
+def test_what_a_library_has_no_code_for_is_refused(name: str, library: str, said: str, tmp_path: Path) -> None:
+    ours = saved(trained(name), tmp_path / "ours")
     with pytest.raises(InputError) as error:
         export_model(str(ours), library, tmp_path / "theirs")
     assert str(error.value).startswith(said)
@@ -176,10 +180,8 @@ def test_a_resnet_of_clip_is_refused_for_transformers(tmp_path: Path) -> None:
         export_model(str(_made(tmp_path / "made", TINY_RESNET)), "transformers", tmp_path / "theirs")
 
 
-def test_wrong_weights_are_found_before_the_folder_appears(
-    trained: dict[str, Model], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ours = saved(trained["vit-micro"], tmp_path / "ours")
+def test_wrong_weights_are_found_before_the_folder_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = saved(trained("vit-micro"), tmp_path / "ours")
     from imagenet_captions.models.exporting import open_clip as writer
 
     write = writer.write
@@ -193,8 +195,8 @@ def test_wrong_weights_are_found_before_the_folder_appears(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ours"]
 
 
-def test_a_folder_that_has_files_is_not_touched(trained: dict[str, Model], tmp_path: Path) -> None:
-    ours = saved(trained["vit-micro"], tmp_path / "ours")
+def test_a_folder_that_has_files_is_not_touched(tmp_path: Path) -> None:
+    ours = saved(trained("vit-micro"), tmp_path / "ours")
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "mine.txt").write_text("mine")
     done = run_cli("export-model", str(ours), "--to", "open_clip", "--out", str(tmp_path / "theirs"))
@@ -203,20 +205,20 @@ def test_a_folder_that_has_files_is_not_touched(trained: dict[str, Model], tmp_p
     assert [path.name for path in (tmp_path / "theirs").iterdir()] == ["mine.txt"]
 
 
-def test_weights_have_the_rights_of_any_new_file(trained: dict[str, Model], tmp_path: Path) -> None:
+def test_weights_have_the_rights_of_any_new_file(tmp_path: Path) -> None:
     (tmp_path / "new").touch()
     usual = stat.S_IMODE((tmp_path / "new").stat().st_mode)
-    ours = saved(trained["vit-micro"], tmp_path / "ours")
+    ours = saved(trained("vit-micro"), tmp_path / "ours")
     folders = [ours, *(export_model(str(ours), name, tmp_path / name) for name in ("open_clip", "transformers"))]
     files = [file for folder in folders for file in folder.iterdir()]
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {usual}
 
 
-def test_open_clips_zero_shot_evaluation_runs_on_an_exported_model(trained: dict[str, Model], tmp_path: Path) -> None:
+def test_open_clips_zero_shot_evaluation_runs_on_an_exported_model(tmp_path: Path) -> None:
     """open_clip's own classifier gives the classes that ours would."""
     import open_clip
 
-    model = trained["vit-micro"]
+    model = trained("vit-micro")
     folder = export_model(str(saved(model, tmp_path / "ours")), "open_clip", tmp_path / "theirs")
     theirs, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     theirs.eval()

@@ -292,6 +292,7 @@ def test_a_mistake_is_one_sentence(arguments: list[str], says: str, bucket: Buck
     assert bucket.files() == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("environment", "says"),
     [

@@ -111,6 +111,7 @@ def _every_case(rank: int, world_size: int) -> list[tuple[Tensor, ...]]:
     return [_loss_and_gradients(rank, shares, name) for shares, name in CASES]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:torch.distributed.nn.functional:FutureWarning")
 def test_two_processes_have_the_loss_and_the_gradients_of_one(tmp_path: Path) -> None:
     apart = run_together(_every_case, 2, tmp_path)

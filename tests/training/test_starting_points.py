@@ -42,6 +42,7 @@ def test_twenty_steps_saved_reloaded_and_evaluated(data: Path, tmp_path: Path, m
     assert 0 <= metrics["test_sets"]["own"]["top1"] <= 1
 
 
+@pytest.mark.slow
 def test_no_worker_outlives_its_run(data: Path, tmp_path: Path) -> None:
     gc.disable()
     try:
