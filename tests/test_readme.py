@@ -96,6 +96,7 @@ def test_from_the_release_and_on_to_python_and_to_the_exports(folder: Path) -> N
     assert (folder / "figure.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
 
 
+@pytest.mark.slow
 def test_from_flickr(folder: Path) -> None:
     script = only("You want to rebuild it from Flickr", "bash").strip()
     with FlickrStandIn(answerable_photos()) as flickr:

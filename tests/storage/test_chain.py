@@ -52,6 +52,7 @@ def run_all(commands: Sequence[list[str]], folder: Path) -> str:
     return said
 
 
+@pytest.mark.slow
 def test_every_file_is_that_of_the_local_chain(here: Path, bucket: Bucket, tmp_path: Path) -> None:
     for name in ("release.json", "train"):
         bucket.upload(SAMPLE / name, f"in/{name}")

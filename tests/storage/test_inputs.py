@@ -130,6 +130,7 @@ def test_a_prefix_of_paths_holds_no_password() -> None:
         ExportSettings(to="open-clip-csv", path_prefix="https://me:sesame@host/train")
 
 
+@pytest.mark.slow
 def test_the_page_as_it_is_written(
     bucket: Bucket, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
