@@ -45,7 +45,7 @@ def main() -> None:
     def write(name: str, title: str, repository: str, path: str, lines: list[str]) -> None:
         header = [f"# {title}", f"# source: {clones.source(repository, path)}"]
         if any(not classes.is_class(line[:9]) for line in lines):
-            raise SystemExit(f"{name} has a line that is no class")
+            raise SystemExit(f"{name} has a line that is not a class")
         (LISTS / f"{name}.txt").write_text("\n".join([*header, *sorted(set(lines))]) + "\n", encoding="utf-8")
         print(f"{name}: {len(set(lines))}")
 

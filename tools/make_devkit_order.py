@@ -31,7 +31,7 @@ def main() -> None:
         wnid, number, _ = line.split()
         order[int(number)] = wnid
     if sorted(order) != list(range(1, 1001)) or sorted(order.values()) != list(classes.wnids()):
-        raise SystemExit("this is no list of the 1000 classes, each with a number from 1 to 1000")
+        raise SystemExit("this is not a list of the 1000 classes, each with a number from 1 to 1000")
     for number, index in zip(FIRST_LABELS, FIRST_INDICES, strict=True):
         if classes.index_of(order[number]) != index:
             raise SystemExit(f"ILSVRC2012_ID {number} should be the class with index {index}, not {order[number]}")

@@ -29,7 +29,7 @@ def read_templates(wheel: zipfile.ZipFile) -> list[str]:
 def sentence(function: ast.Lambda) -> str:
     """The text of a template, `{}` in the place of its argument."""
     if not isinstance(function.body, ast.JoinedStr):
-        raise SystemExit(f"a template is no f-string: {ast.unparse(function)}")
+        raise SystemExit(f"a template is not an f-string: {ast.unparse(function)}")
     return "".join("{}" if not isinstance(part, ast.Constant) else str(part.value) for part in function.body.values)
 
 

@@ -112,7 +112,7 @@ def language(*codes: str) -> pc.Expression:
     """Return the condition for rows in one of these languages, such as "en" or "de"; "und" is undetermined."""
     for code in codes or ("",):
         if not re.fullmatch("[a-z]{2,3}", code):
-            raise InputError(f"{quoted(code)} is no language code; give one such as 'en', or 'und' for undetermined")
+            raise InputError(f"{quoted(code)} is not a language code; give one such as 'en', or 'und' for undetermined")
     return pc.field("language").isin(codes)
 
 
@@ -169,7 +169,7 @@ def _joined_tags(between: str) -> pc.Expression:
 
 def _check_text_field(field: str) -> None:
     if field not in TEXT_FIELDS:
-        raise InputError(f"{quoted(field)} is no text field; give one of {', '.join(TEXT_FIELDS)}")
+        raise InputError(f"{quoted(field)} is not a text field; give one of {', '.join(TEXT_FIELDS)}")
 
 
 def _check_within_tags(regex: str) -> None:

@@ -254,7 +254,7 @@ def test_a_csv_as_open_clip_reads_it_names_files_in_the_working_directory(
 
 def test_a_csv_names_a_file_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "x.tsv").write_text("filepath\ttitle\ngone.jpg\ttext\n")
-    with pytest.raises(InputError, match=r"gone.jpg in row 1, which is no file \(1 of 1"):
+    with pytest.raises(InputError, match=r"gone.jpg in row 1, which is not a file \(1 of 1"):
         open_examples(tmp_path / "x.tsv")
 
 

@@ -23,7 +23,7 @@ from imagenet_captions.models.load import load_model
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.save import save_model
 from tests.command_line import run_cli
-from tests.models.conftest import open_clip_folder, pixels
+from tests.models.conftest import TINY_VIT, open_clip_folder, pixels
 
 TEXTS = ["a photo of a golden retriever", "IMG_1234 — Café del Mar!!", "don't 12 months & counting 🐕", ""]
 TINY_RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 8}
@@ -180,14 +180,18 @@ def test_a_resnet_of_clip_is_refused_for_transformers(tmp_path: Path) -> None:
         export_model(str(_made(tmp_path / "made", TINY_RESNET)), "transformers", tmp_path / "theirs")
 
 
-def test_wrong_weights_are_found_before_the_folder_appears(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("other", ["other weights", "another width"])
+def test_wrong_weights_are_found_before_the_folder_appears(
+    other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ours = saved(trained("vit-micro"), tmp_path / "ours")
     from imagenet_captions.models.exporting import open_clip as writer
 
     write = writer.write
 
     def write_other(model: Model, folder: Path) -> None:
-        write(build_model("vit-micro", seed=2), folder)
+        model = build_model("vit-micro", seed=2)
+        write(model if other == "other weights" else load_model(str(_made(ours / "tiny", TINY_VIT))), folder)
 
     monkeypatch.setattr(writer, "write", write_other)
     with pytest.raises(InputError, match="open_clip computes other features from the exported files"):

@@ -1,4 +1,4 @@
-"""Made-up inputs of the published sizes, for whoever has no real ones; the same seed gives the same bytes."""
+"""Made-up inputs of the published sizes, for people without real ones; the same seed gives the same bytes."""
 
 from __future__ import annotations
 

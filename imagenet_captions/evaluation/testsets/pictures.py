@@ -25,7 +25,7 @@ _GZIP = b"\x1f\x8b"
 class Pictures:
     """Images by name, which is the path below the folder or within the tar.
 
-    `shard` says that a tar holds labels as well: it is a WebDataset shard, and its folders are no classes.
+    `shard` says that a tar holds labels as well: it is a WebDataset shard, and its folders are not classes.
     """
 
     names: tuple[str, ...]

@@ -85,7 +85,7 @@ def _check_files(source: Path, paths: pa.ChunkedArray) -> None:
     if missing:
         first = missing[0]
         raise InputError(
-            f"{source} names {shortened(paths[first], 200)} in row {first + 1:,}, which is no file "
+            f"{source} names {shortened(paths[first], 200)} in row {first + 1:,}, which is not a file "
             f"({len(missing):,} of {len(rows):,} looked at are missing); paths are relative "
             "to the file's folder or the working directory"
         )
