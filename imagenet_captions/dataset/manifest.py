@@ -18,7 +18,7 @@ from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.files import require_there, sha256, write_json
 from imagenet_captions.storage.places import is_remote
-from imagenet_captions.storage.receipts import DATASET_FORMAT, is_dataset
+from imagenet_captions.storage.receipts import DATASET_FORMAT, manifest_content
 
 VERSION = 1
 _SWAP_LOOKS, _SWAP_PAUSE = 20, 0.05  # seconds
@@ -136,11 +136,11 @@ def _wait_for_swap(dataset: Path) -> None:
 def read_manifest(folder: Path) -> Manifest:
     """Read a dataset's manifest. Raises InputError if there is none that this version can read."""
     _wait_for_swap(folder)
-    if not is_dataset(folder):
+    content = manifest_content(folder)
+    if not content:
         if not is_remote(folder) and (require_there(folder, "the dataset") / MANIFEST).is_file():
             (folder / MANIFEST).read_bytes()  # raises the system's error if the file must not be read
         raise InputError(f"{folder} has no {MANIFEST} of a dataset made by `imagenet-captions package`; check the path")
-    content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     if "unfinished" in content:
         raise InputError(f"{folder} is not finished: a run is writing it, or was stopped; run the same command again")
     if content.get("version") != VERSION:
@@ -156,9 +156,12 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def shard_files(dataset: Path, folder: str = "data") -> list[Path]:
-    """Return the paths of the shards in `data` or `raw`, in order. Raises InputError if one is missing or cut short."""
-    manifest = read_manifest(dataset)
+def shard_files(dataset: Path, folder: str = "data", manifest: Manifest | None = None) -> list[Path]:
+    """Return the paths of the shards in `data` or `raw`, in order. Raises InputError if one is missing or cut short.
+
+    `manifest` is the dataset's, if the caller has read it.
+    """
+    manifest = manifest or read_manifest(dataset)
     found = {name: dataset / name for name in manifest.shards(folder)}
     for name, path in found.items() if not is_remote(dataset) else ():  # an object in a store is never cut short
         if not path.is_file() or path.stat().st_size != manifest.files[name].bytes:

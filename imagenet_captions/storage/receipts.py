@@ -51,7 +51,13 @@ def write_receipt(
 
 def is_dataset(folder: Path) -> bool:
     """Return whether a folder is a dataset of this package, of any version, finished or not."""
-    return _read_json(folder / MANIFEST).get("format") == DATASET_FORMAT
+    return bool(manifest_content(folder))
+
+
+def manifest_content(folder: Path) -> dict[str, Any]:
+    """Return what the manifest of a dataset holds, in one read; empty if the folder is not a dataset."""
+    content = _read_json(folder / MANIFEST)
+    return content if content.get("format") == DATASET_FORMAT else {}
 
 
 def names_in(record: Path) -> frozenset[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
-from functools import total_ordering
+from functools import lru_cache, partial, total_ordering
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 else:
     _Base = object
 _COPIES_AT_ONCE = 8
+_MARK = 8  # bytes after the footer of a Parquet file
 _OF_BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 _SCHEMES_OF_CLOUD = ("s3", "s3a", "gs", "gcs")  # what the packages of that extra read
 # The fields by which stores tell versions of an object apart.
@@ -199,8 +200,7 @@ class RemotePath(_Base):
         for key, info in found.items():
             inside = key[len(self.key) :].strip("/")
             if not key.endswith("/") and not (key in empty and key in folders):
-                version = next((str(info[name]) for name in _VERSIONS if info.get(name) is not None), "")
-                listed.append((self / inside, inside, int(info["size"] or 0), version))
+                listed.append((self / inside, inside, int(info["size"] or 0), _version(info)))
         return sorted(listed, key=lambda entry: entry[1].split("/"))
 
     # Requests for bytes.
@@ -216,7 +216,9 @@ class RemotePath(_Base):
         """Open for reading; with `buffering=0` exactly what is read is requested."""
         if mode not in ("r", "rb"):
             raise ValueError(f"{self} cannot be opened with mode {mode!r}; objects are written whole")
-        ranges = Ranges(self.fetch, self._size(), str(self), exact=buffering == 0)
+        size, version = self._size_and_version()
+        fetch = partial(_fetch_footer_once, self, size, version) if buffering == 0 and version else self.fetch
+        ranges = Ranges(fetch, size, str(self), exact=buffering == 0)
         if buffering == 0:
             return ranges  # type: ignore[return-value]
         buffered = io.BufferedReader(ranges)
@@ -259,12 +261,15 @@ class RemotePath(_Base):
         """Do nothing: a folder is there when something is in it."""
 
     def _size(self) -> int:
+        return self._size_and_version()[0]
+
+    def _size_and_version(self) -> tuple[int, str]:
         info = self._info()
         if info is None:
             raise missing_object(str(self))
         if info.get("size") is None:
             raise InputError(f"the server does not say how large {self} is; download it first")
-        return int(info["size"])
+        return int(info["size"]), _version(info)
 
     def _info(self) -> dict[str, Any] | None:
         with reporting_faults(str(self)):
@@ -273,6 +278,23 @@ class RemotePath(_Base):
             except FileNotFoundError:
                 return None
         return info
+
+
+def _version(info: Mapping[str, Any]) -> str:
+    return next((str(info[name]) for name in _VERSIONS if info.get(name) is not None), "")
+
+
+def _fetch_footer_once(file: RemotePath, size: int, version: str, start: int, stop: int) -> bytes:
+    """Fetch bytes of one version of a file; those of its end, where Parquet has its footer, are kept.
+
+    A command opens a shard several times: for its schema, for its statistics, to read it.
+    """
+    return _end(file, version, start, stop) if size - stop <= _MARK else file.fetch(start, stop)
+
+
+@lru_cache(maxsize=8)
+def _end(file: RemotePath, version: str, start: int, stop: int) -> bytes:
+    return file.fetch(start, stop)
 
 
 def fetch_together(ranges: Sequence[tuple[RemotePath, int, int]]) -> list[bytes]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.imagenet import classes
 from imagenet_captions.packager.package import PackageSettings, package
+from imagenet_captions.storage.parquet import read_metadata
 from imagenet_captions.storage.places import place
 from imagenet_captions.storage.remote import RemotePath
 from tests.packager.made import image, train_folder, write_captions
@@ -60,6 +63,25 @@ def test_a_condition_reads_its_row_groups_alone(dataset: Path, bucket: Bucket, a
     captions = ic.load(url, columns=["caption"])
     assert len(captions) == 200
     assert sum(asked) < 400_000
+
+
+def test_a_filter_of_classes_sends_few_requests(
+    dataset: Path, bucket: Bucket, asked: list[int], tmp_path: Path
+) -> None:
+    url = bucket.upload(dataset, "dataset")
+    three = ic.in_class(*classes.wnids()[7:10])
+    assert ic.filter(url, three, out=tmp_path / "there")["kept"] == 15
+    assert len(asked) <= 20  # of 40 row groups
+    ic.filter(dataset, three, out=tmp_path / "here")
+    assert local_files(tmp_path / "there") == local_files(tmp_path / "here")
+
+
+def test_a_file_that_was_replaced_has_its_new_footer(bucket: Bucket, tmp_path: Path) -> None:
+    for rows in (3, 5):
+        pq.write_table(pa.table({"a": list(range(rows))}), tmp_path / "a.parquet")
+        url = bucket.upload(tmp_path / "a.parquet", "a.parquet")
+        assert read_metadata(place(url)).num_rows == rows
+        assert read_metadata(place(url)).num_rows == rows
 
 
 def test_the_rows_are_those_of_the_local_dataset(dataset: Path, bucket: Bucket) -> None:

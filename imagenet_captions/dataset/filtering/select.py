@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from imagenet_captions.dataset.filtering.settings import FilterSettings, read_ids
-from imagenet_captions.dataset.loading import check_condition, of_shards, open_parquet
-from imagenet_captions.dataset.manifest import read_manifest
+from imagenet_captions.dataset.loading import check_condition, of_shards
+from imagenet_captions.dataset.manifest import read_manifest, shard_files
 from imagenet_captions.dataset.sampling import Sampling, choose, short_of
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import read_denylist
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 KEPT, DENIED = 0, 1
 STEPS = ("kept", "denied", "condition", "ids", "trim-tail", "like", "per-class", "sample")
 
+_BYTES_AT_ONCE = 64 << 20  # of row groups that are requested together
+
 Flags = npt.NDArray[np.bool_]
 
 
@@ -38,7 +41,7 @@ class Selection:
     Ids are not held in memory, because a dataset may have millions of rows.
     """
 
-    shards: Sequence[str]
+    texts: Sequence[Path]  # the shards of the config `raw`: the same rows in few row groups, since they have no images
     ended: npt.NDArray[np.int8]
     denied: Mapping[int, str]
 
@@ -53,7 +56,7 @@ class Selection:
 
     def kept_ids(self) -> Iterator[pa.Array]:
         """Yield the ids of the kept rows, sorted, in batches."""
-        for start, ids in _ids(self.shards):
+        for start, ids in _ids(self.texts):
             yield ids.filter(pa.array(self.ended[start : start + len(ids)] == KEPT))
 
     def counts(self) -> dict[str, int]:
@@ -69,19 +72,19 @@ def select(dataset: Path, settings: FilterSettings) -> Selection:
     """
     manifest = read_manifest(dataset)
     condition, sampling = settings.row_condition(manifest.classes), settings.sampling(manifest.classes)
-    parquet = open_parquet(dataset, "default")
+    parquet, texts = of_shards(shard_files(dataset, "data", manifest)), shard_files(dataset, "raw", manifest)
     ended = np.zeros(sum(manifest.shards("data").values()), np.int8)
     with progress("select", len(ended), "rows") as bar:
-        denied = _denied(parquet.files, settings.deny)
+        denied = _denied(texts, settings.deny)
         ended[list(denied)] = DENIED
         if condition is not None:
             check_condition(parquet.schema, condition, dataset)
             _leave_out(ended, ~_passing(parquet, condition, len(ended), bar), "condition")
         if settings.ids is not None:
             wanted = pa.array(sorted(read_ids(settings.ids)), pa.string())
-            listed = [pc.is_in(ids, value_set=wanted) for _, ids in _ids(parquet.files)]
+            listed = [pc.is_in(ids, value_set=wanted) for _, ids in _ids(texts)]
             _leave_out(ended, ~pa.chunked_array(listed, pa.bool_()).to_numpy(), "ids")
-        selection = Selection(parquet.files, ended, denied)
+        selection = Selection(texts, ended, denied)
         if sampling.samples:
             _sample(selection, sampling)
     if not selection.kept:
@@ -97,7 +100,7 @@ def _leave_out(ended: npt.NDArray[np.int8], rows: Flags, step: str) -> None:
     ended[rows & (ended == KEPT)] = STEPS.index(step)
 
 
-def _ids(shards: Sequence[str]) -> Iterator[tuple[int, pa.Array]]:
+def _ids(shards: Sequence[Path]) -> Iterator[tuple[int, pa.Array]]:
     """Yield the ids in order, in batches, each with the row number of its first id."""
     start = 0
     for batch in read_files(shards, columns=["image_id"]):
@@ -114,20 +117,34 @@ def _passing(parquet: pads.FileSystemDataset, condition: pc.Expression, rows: in
         with reading(shard):
             (fragment,) = of_shards([shard]).get_fragments()
             possible = {group.id for group in fragment.subset(condition).row_groups}
-            for group in fragment.row_groups:
-                if group.id in possible:
-                    # One group at a time, because a scanner does not report which rows it left out.
-                    found = fragment.subset(row_group_ids=[group.id]).to_table(
+            for groups in _together(fragment.row_groups, possible):
+                rows = sum(group.num_rows for group in groups)
+                if groups[0].id in possible:
+                    # All rows of these groups: a scanner that filters does not report which rows it left out.
+                    found = fragment.subset(row_group_ids=[group.id for group in groups]).to_table(
                         schema=parquet.schema, columns={"keep": condition}
                     )
-                    keep = pc.fill_null(found["keep"], False).to_numpy()
-                    flags[start : start + len(keep)] = keep
-                start += group.num_rows
-                bar.update(group.num_rows)
+                    flags[start : start + rows] = pc.fill_null(found["keep"], False).to_numpy()
+                start += rows
+                bar.update(rows)
     return flags
 
 
-def _denied(shards: Sequence[str], deny: Path | None) -> dict[int, str]:
+def _together(groups: Sequence[Any], possible: set[int]) -> Iterator[list[Any]]:
+    """Yield runs of neighboring row groups that are all possible or all not, of at most `_BYTES_AT_ONCE`."""
+    run: list[Any] = []
+    held = 0
+    for group in groups:
+        if run and ((group.id in possible) != (run[0].id in possible) or held + group.total_byte_size > _BYTES_AT_ONCE):
+            yield run
+            run, held = [], 0
+        run.append(group)
+        held += group.total_byte_size
+    if run:
+        yield run
+
+
+def _denied(shards: Sequence[Path], deny: Path | None) -> dict[int, str]:
     denylist = read_denylist(deny)
     denied: dict[int, str] = {}
     if not denylist:
