@@ -36,7 +36,7 @@ def gpu_settings(device: torch.device, model: nn.Module) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload, unused-ignore]
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:

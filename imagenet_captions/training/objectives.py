@@ -146,7 +146,7 @@ def gather(features: Tensor, shares: tuple[int, ...]) -> Tensor:
     """Concatenate the features of all processes; gradients flow back to each process."""
     if len(shares) == 1:
         return features
-    gathered: Tensor = _Gather.apply(features, shares)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _Gather.apply(features, shares)  # type: ignore[no-untyped-call, unused-ignore]
     return gathered
 
 
