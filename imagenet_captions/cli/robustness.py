@@ -1,6 +1,7 @@
 """robustness: effective robustness from a table of accuracies."""
 
 import logging
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,8 +14,8 @@ from imagenet_captions.cli.options import Overwrite
 from imagenet_captions.errors import InputError
 
 if TYPE_CHECKING:
-    from imagenet_captions.evaluation.robustness.baseline_members import Baseline
     from imagenet_captions.evaluation.robustness.effective_robustness import RobustnessReport
+    from imagenet_captions.evaluation.robustness.multi_id import MultiIdReport
     from imagenet_captions.evaluation.robustness.results import Results
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,15 @@ def robustness(
         LocalPath | None,
         typer.Option(metavar="RESULTS.csv", help="Fit the baseline over the models of this table instead."),
     ] = None,
+    id_sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--id",
+            metavar="COLUMN",
+            help="Measure against several in-distribution test sets too, by one linear fit over the models of the "
+            "table, or of --baseline-from: `--id imagenet --id yfcc`.",
+        ),
+    ] = None,
     explain_fit: Annotated[
         bool, typer.Option("--explain-fit", help="Print how well the baseline describes ordinary ImageNet models.")
     ] = False,
@@ -76,8 +86,7 @@ def robustness(
 ) -> None:
     """Measure how far models are above what ImageNet accuracy predicts under natural shifts."""
     from imagenet_captions.evaluation.robustness import results as tables
-    from imagenet_captions.evaluation.robustness.effective_robustness import measure_robustness
-    from imagenet_captions.evaluation.robustness.notes import write_notes
+    from imagenet_captions.evaluation.robustness.multi_id import check_id_sets
     from imagenet_captions.evaluation.robustness.table import format_robustness
     from imagenet_captions.storage.outputs import producing_each
 
@@ -88,30 +97,33 @@ def robustness(
         refuse_without_effect("for the published results", "units", "with_published")
     if plot is None:
         refuse_without_effect("without --plot", "with_published")
-    table = tables.read_published() if shipped else tables.read_results(results, units and units.value)
+    ids = check_id_sets(id_sets) if id_sets else ()
+    table = tables.read_published() if shipped else tables.read_results(results, units and units.value, ids)
     if plot is not None:
         from imagenet_captions.evaluation.robustness.figures import check_figure_path
 
         check_figure_path(plot)
     if units is None and not shipped:
         log.info("the accuracies are taken as %s", "percent" if table.units == "percent" else "fractions")
+    for name in table.own:
+        if not any(name.startswith(each) for each in ids):
+            log.info("%s is not among the shifts, and only --id reads it", name)
     written = [path for path in (out, plot) if path is not None]
     if not written:
         refuse_without_effect("without --out or --plot", "overwrite")
     with producing_each(written, [None if shipped else results, baseline_from], overwrite) as partials:
-        chosen = (baseline or BaselineName.AUTO).value if baseline_from is None else _read_baseline(baseline_from)
-        report = measure_robustness(table.rows, chosen, all_classes)
-        for note in write_notes(report):
-            log.warning("note: %s", note)
+        source = None if baseline_from is None else (tables.read_results(baseline_from, own=ids), baseline_from.name)
+        name = (baseline or BaselineName.AUTO).value
+        report, multi = _measure((table, results.name), name, source, ids, all_classes)
         new = dict(zip(written, partials, strict=True))
         if out is not None:
-            _write(out, new[out], table, report)
+            _write(out, new[out], table, report, multi)
         if plot is not None:
             from imagenet_captions.evaluation.robustness.figures import draw_robustness
 
             others = () if shipped or not with_published else tables.read_published().rows
-            draw_robustness(report, new[plot], others, kind=plot.suffix)
-    typer.echo(format_robustness(report))
+            draw_robustness(report, new[plot], others, plot.suffix, multi)
+    typer.echo(format_robustness(report, multi))
     if explain_fit:
         from imagenet_captions.evaluation.robustness.residuals import format_residuals
 
@@ -120,14 +132,35 @@ def robustness(
         typer.echo(path)
 
 
-def _read_baseline(path: Path) -> "Baseline":
+def _measure(
+    named: "tuple[Results, str]",
+    baseline: str,
+    source: "tuple[Results, str] | None",
+    ids: Sequence[str],
+    all_classes: bool,
+) -> "tuple[RobustnessReport, MultiIdReport | None]":
+    """Measure a table by one ID set, and by several if they are given; `source` is a baseline of one's own."""
     from imagenet_captions.evaluation.robustness.baseline_members import own_baseline
-    from imagenet_captions.evaluation.robustness.results import read_results
+    from imagenet_captions.evaluation.robustness.effective_robustness import measure_robustness
+    from imagenet_captions.evaluation.robustness.multi_id import check_has_columns, measure_multi_id
+    from imagenet_captions.evaluation.robustness.notes import write_notes
 
-    return own_baseline(read_results(path), path.name)
+    rows = named[0].rows
+    multi = None
+    if ids:
+        for table in (named, source or named):
+            check_has_columns(*table, ids)
+        models, over = source or named
+        multi = measure_multi_id(rows, ids, models.rows, over, all_classes)
+    report = measure_robustness(rows, own_baseline(*source) if source else baseline, all_classes)
+    for note in (*write_notes(report), *(multi.unfit if multi else ())):
+        log.warning("note: %s", note)
+    return report, multi
 
 
-def _write(out: Path, partial: Path, table: "Results", report: "RobustnessReport") -> None:
+def _write(
+    out: Path, partial: Path, table: "Results", report: "RobustnessReport", multi: "MultiIdReport | None"
+) -> None:
     """Write ER.csv under its private name."""
     from imagenet_captions.evaluation.intervals import exact_intervals_possible
     from imagenet_captions.evaluation.robustness.table import write_robustness
@@ -138,4 +171,4 @@ def _write(out: Path, partial: Path, table: "Results", report: "RobustnessReport
         log.warning(
             "note: scipy is not installed, so %s has no intervals of the accuracies; %s", out, how_to_install("report")
         )
-    write_robustness(partial, table, report, possible)
+    write_robustness(partial, table, report, possible, multi)

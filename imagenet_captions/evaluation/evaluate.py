@@ -154,9 +154,8 @@ def _say_what_is_missing(test_set: TestSet) -> None:
 
 
 def results_of(metrics: Mapping[str, Any]) -> dict[str, tuple[float, int]]:
-    """Return top-1 and the number of images of each test set that effective robustness is measured on."""
-    columns = {IMAGENET, *(shift.column for shift in SHIFTS), *(shift.same_classes for shift in SHIFTS)}
-    return {name: (entry["top1"], entry["n"]) for name, entry in metrics["test_sets"].items() if name in columns}
+    """Return top-1 and the number of images of each test set."""
+    return {name: (entry["top1"], entry["n"]) for name, entry in metrics["test_sets"].items()}
 
 
 def format_metrics(metrics: Mapping[str, Any]) -> str:

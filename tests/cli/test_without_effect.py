@@ -34,7 +34,7 @@ ALWAYS = {
     # A dry run takes the command line of the run that it tells about.
     "ablate": "factor data out preset on prompts seeds epochs model workers threads devices nodes precision accumulate "
     "grad_checkpointing dry_run",
-    "robustness": "results baseline baseline_from explain_fit all_classes out plot",
+    "robustness": "results baseline baseline_from id_sets explain_fit all_classes out plot",
 }
 
 CRAWL = {

@@ -151,7 +151,7 @@ def fit_models(baseline: Baseline, shift: Shift, x_column: str) -> Fit:
         left_out=tuple(
             model.model for model, there, use in zip(members, known, used, strict=True) if there and not use
         ),
-        shape=shape_of(x, y, _resamples(len(members))[:, used]),
+        shape=shape_of(x, y, resamples(len(members))[:, used]),
     )
 
 
@@ -170,7 +170,7 @@ def _check(baseline: Baseline, columns: tuple[str, str], x: Floats, y: Floats) -
 
 
 @cache
-def _resamples(models: int) -> Floats:
+def resamples(models: int) -> Floats:
     """Return how often each model is drawn in each draw of the bootstrap (seeded)."""
     generator = np.random.default_rng(0)
     return generator.multinomial(models, np.full(models, 1 / models), size=DRAWS).astype(np.float64)

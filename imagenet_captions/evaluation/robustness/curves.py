@@ -11,7 +11,7 @@ from imagenet_captions.evaluation.intervals import Floats
 
 SPAN = 0.3  # the share of the models that a local line is fitted over
 _POINTS, _POINTS_OF_DRAWS = 1001, 201  # of the grid of a local curve
-_FARTHEST = 40.0  # logits beyond it are 0 % or 100 % to every digit
+FARTHEST = 40.0  # logits beyond it are 0 % or 100 % to every digit
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Curves:
 
     def at(self, x: npt.ArrayLike) -> Floats:
         """Return the value of every curve at `x`, one place for all or one for each; a single curve takes many."""
-        places = np.clip(np.asarray(x, dtype=np.float64), -_FARTHEST, _FARTHEST)
+        places = np.clip(np.asarray(x, dtype=np.float64), -FARTHEST, FARTHEST)
         cell = np.clip(np.searchsorted(self.grid, places) - 1, 0, len(self.grid) - 2)
         share = (places - self.grid[cell]) / (self.grid[cell + 1] - self.grid[cell])
         rows = np.arange(len(self.values))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,8 +11,9 @@ from imagenet_captions.evaluation.intervals import Floats, clopper_pearson, exac
 from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, SPARSE, Fit
 from imagenet_captions.evaluation.robustness.curves import inverse_logit, logit
 from imagenet_captions.evaluation.robustness.effective_robustness import ALL, SAME, RobustnessReport
+from imagenet_captions.evaluation.robustness.multi_id import MultiIdReport
+from imagenet_captions.evaluation.robustness.multi_id_table import format_quality
 from imagenet_captions.evaluation.robustness.results import Result
-from imagenet_captions.evaluation.robustness.shifts import images_of
 
 MEAN_LABEL = "Mean of V2, R, Sketch, ObjectNet"
 YOURS = "your models"
@@ -22,11 +23,12 @@ _EDGE = (0.05, 99.95)  # where 0 % and 100 %, which have no logit, are drawn
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel: the fits whose curves it shows (four make the mean), and the models in it by family."""
+    """One panel: the fits whose curves it shows (four make the mean), the models in it by family, and a note."""
 
     label: str
     fits: tuple[Fit, ...]
     families: Mapping[str, Sequence[Result]]
+    note: str = ""
 
     def place(self, result: Result) -> tuple[float, float]:
         """Return ImageNet accuracy and accuracy under shift of a model in it, or of one of the fits'."""
@@ -55,8 +57,8 @@ class Panel:
         """Return the ends of the accuracy's Clopper-Pearson interval as places; none for the mean, or without scipy."""
         if len(self.fits) > 1 or not exact_intervals_possible():
             return None
-        place, column = self.place(result), self.fits[0].shift.column
-        return [(place[0], end) for end in clopper_pearson(place[1], result.images.get(column, images_of(column)))]
+        place, images = self.place(result), result.size(self.fits[0].shift.column)
+        return None if images is None else [(place[0], end) for end in clopper_pearson(place[1], images)]
 
     def limits(self, models: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], tuple[float, float]]:
         """Return the axes' ends in percent: all models with a margin, and the curve over the same range."""
@@ -78,12 +80,18 @@ def group_families(results: Sequence[Result], published: Sequence[Result]) -> di
     return families
 
 
-def make_panels(report: RobustnessReport, published: Sequence[Result] = ()) -> list[Panel]:
+def make_panels(
+    report: RobustnessReport, published: Sequence[Result] = (), multi: MultiIdReport | None = None
+) -> list[Panel]:
     """Return a panel for each fit of the report, with the models whose values rest on it and published ones beside.
+
+    With `multi`, a note says how well the fit on several ID sets describes its models.
 
     The mean comes first where the table has one on all 1000 classes; on the shifts' own classes a model has no single
     ImageNet accuracy to stand at.
     """
+    planes = multi.fits if multi is not None else ()
+    notes = {plane.shift.column: f"{len(plane.columns)} ID sets: {format_quality(plane)}" for plane in planes}
     panels = []
     averaged = [model.result for model in report.models if model.mean and model.mean.compared_on == ALL]
     if averaged:
@@ -95,7 +103,8 @@ def make_panels(report: RobustnessReport, published: Sequence[Result] = ()) -> l
         if shifts.count(fit.shift) > 1:
             label += f", {SAME if fit.same_classes else ALL}"
         measured = [model.result for model in report.models if any(found.fit is fit for found in model.shifts.values())]
-        panels.append(_make_panel(label, (fit,), measured, published))
+        panel = _make_panel(label, (fit,), measured, published)
+        panels.append(replace(panel, note=notes.get(fit.shift.column, "")))
     return panels
 
 

@@ -24,6 +24,7 @@ from imagenet_captions.evaluation.robustness.figure_panels import (
     make_panels,
     to_logits,
 )
+from imagenet_captions.evaluation.robustness.multi_id import MultiIdReport
 from imagenet_captions.evaluation.robustness.results import Result, readable
 from imagenet_captions.storage.extras import require
 from imagenet_captions.storage.files import replacing
@@ -75,11 +76,15 @@ def check_figure_path(path: Path) -> None:
 
 
 def draw_robustness(
-    report: RobustnessReport, path: Path, published: Sequence[Result] = (), kind: str | None = None
+    report: RobustnessReport,
+    path: Path,
+    published: Sequence[Result] = (),
+    kind: str | None = None,
+    multi: MultiIdReport | None = None,
 ) -> None:
     """Draw the figure of a report, with published models beside; the same input gives the same bytes.
 
-    `kind` is the format, .png or .svg, of a path whose suffix does not say it.
+    `kind` is the format, .png or .svg, of a path whose suffix does not say it. `multi` adds a note to each panel.
     """
     if kind is None:
         check_figure_path(path)
@@ -88,7 +93,7 @@ def draw_robustness(
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     families = group_families([model.result for model in report.models], published)
-    panels = make_panels(report, published)
+    panels = make_panels(report, published, multi)
     if not panels:
         raise InputError("no model has both an ImageNet accuracy and one under a shift, so there is nothing to draw")
     with matplotlib.style.context(["default", _STYLE]):
@@ -154,6 +159,7 @@ def _draw_baseline(axes: Axes, panel: Panel, x_limits: tuple[float, float]) -> d
     (identity,) = axes.plot(grid, grid, color=_IDENTITY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     if len(panel.fits) == 1:
         text = f"fit: n = {panel.fits[0].n}, r = {panel.fits[0].shape.r:.4f}"
+        text += f"\n{panel.note}" if panel.note else ""
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
         axes.annotate(text, (0.97, 0.04), xycoords="axes fraction", ha="right", color=_LINE, size=8, bbox=box)
     return {**handles, "its 95 % band": band, _FITTED: points, "y = x": identity}

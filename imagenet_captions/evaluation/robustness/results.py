@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, accuracy_columns
+from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, accuracy_columns, images_of, own_columns
 from imagenet_captions.storage.files import require_file
 
 DATA = Path(__file__).parents[2] / "data"  # data/SOURCES.md says where its tables come from
@@ -40,18 +40,26 @@ class Result:
     images: Mapping[str, int] = field(default_factory=dict)
     cells: Mapping[str, str] = field(default_factory=dict)
 
+    def size(self, column: str) -> int | None:
+        """Return the number of images of a test set; None for one of the user's own without that number."""
+        return self.images.get(column, images_of(column) if column in accuracy_columns() else None)
+
 
 @dataclass(frozen=True)
 class Results:
-    """A table of results, and the unit in which it was written."""
+    """A table of results, and the unit in which it was written; `own` are its columns of the user's own test sets."""
 
     rows: tuple[Result, ...]
     columns: tuple[str, ...]
     units: str
+    own: tuple[str, ...] = ()
 
 
-def read_results(path: Path, units: str | None = None) -> Results:
-    """Read a table of accuracies, all in percent or all fractions; `units` says which, or they are detected."""
+def read_results(path: Path, units: str | None = None, own: Iterable[str] = ()) -> Results:
+    """Read a table of accuracies, all in percent or all fractions; `units` says which, or they are detected.
+
+    `own` names test sets of the user's own; one with a column of its number of images need not be named.
+    """
     require_file(path, "the results")
     if path.stat().st_size > _LARGEST:
         raise InputError(f"{path} has {path.stat().st_size:,} bytes; a table of results has one row a model")
@@ -59,7 +67,7 @@ def read_results(path: Path, units: str | None = None) -> Results:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{path} is not UTF-8 text; save it as a CSV file in UTF-8") from None
-    return parse_results(text, str(path), units)
+    return parse_results(text, str(path), units, own)
 
 
 @cache
@@ -84,7 +92,7 @@ def readable(name: str, longest: int = 60) -> str:
     return printable if len(printable) <= longest else printable[: longest - 1] + "…"
 
 
-def parse_results(text: str, name: str = "the results", units: str | None = None) -> Results:
+def parse_results(text: str, name: str = "the results", units: str | None = None, own: Iterable[str] = ()) -> Results:
     """Parse the text of a table of accuracies.
 
     >>> table = parse_results("model,imagenet,imagenet-v2\\nresnet50,0.76,0.63\\n")
@@ -94,9 +102,11 @@ def parse_results(text: str, name: str = "the results", units: str | None = None
     if units is not None and units not in UNITS:
         raise InputError(f"`units` {units!r:.40} is not known; say percent or fraction")
     columns, rows = _read_cells(text, name)
-    _check_columns(columns, name)
+    own = own_columns(columns, own)
+    accuracies = (*accuracy_columns(), *own)
+    _check_columns(columns, accuracies, name)
     _check_models(rows, name)
-    numbers = [_read_numbers(row, name) for row in rows]
+    numbers = [_read_numbers(row, accuracies, name) for row in rows]
     units = _settle_units([row["model"] for row in rows], numbers, name, units)
     factor = 1.0 if units == "percent" else 100.0
     results = tuple(
@@ -105,12 +115,12 @@ def parse_results(text: str, name: str = "the results", units: str | None = None
             accuracies={column: value * factor for column, value in values.items()},
             family=row.get("family", ""),
             training=row.get("training", ""),
-            images=_read_sizes(row, name),
+            images=_read_sizes(row, accuracies, name),
             cells=row,
         )
         for row, values in zip(rows, numbers, strict=True)
     )
-    return Results(results, tuple(columns), units)
+    return Results(results, tuple(columns), units, own)
 
 
 def _read_cells(text: str, name: str) -> tuple[list[str], list[dict[str, str]]]:
@@ -131,16 +141,16 @@ def _read_cells(text: str, name: str) -> tuple[list[str], list[dict[str, str]]]:
     return columns, rows
 
 
-def _check_columns(columns: Sequence[str], name: str) -> None:
-    accuracies = accuracy_columns()
+def _check_columns(columns: Sequence[str], accuracies: Sequence[str], name: str) -> None:
     known = {*TEXT_COLUMNS, *accuracies, *(f"{column}_n" for column in accuracies)}
     repeated = _first_repeated(columns)
     if repeated is not None:
         raise InputError(f"{name} has the column {quoted(repeated)} twice; keep one")
     for column in columns:
         if column not in known:
+            listed = ", ".join((*TEXT_COLUMNS, *accuracy_columns()))
             raise InputError(
-                f"{name} has an unknown column {quoted(column)}; there are {', '.join((*TEXT_COLUMNS, *accuracies))}, "
+                f"{name} has an unknown column {quoted(column)}; there are {listed}, "
                 f"and an accuracy's column with _n for the number of images"
             )
     for column in ("model", IMAGENET):
@@ -159,9 +169,9 @@ def _check_models(rows: Sequence[Mapping[str, str]], name: str) -> None:
         raise InputError(f"{name} has the model {quoted(repeated)} twice; keep one row or rename one")
 
 
-def _read_numbers(row: Mapping[str, str], name: str) -> dict[str, float]:
+def _read_numbers(row: Mapping[str, str], columns: Iterable[str], name: str) -> dict[str, float]:
     values = {}
-    for column in accuracy_columns():
+    for column in columns:
         cell = row.get(column, "")
         if cell.lower() in _ABSENT:
             continue
@@ -178,9 +188,9 @@ def _read_numbers(row: Mapping[str, str], name: str) -> dict[str, float]:
     return values
 
 
-def _read_sizes(row: Mapping[str, str], name: str) -> dict[str, int]:
+def _read_sizes(row: Mapping[str, str], columns: Iterable[str], name: str) -> dict[str, int]:
     sizes = {}
-    for column in accuracy_columns():
+    for column in columns:
         cell = row.get(f"{column}_n", "")
         if cell.lower() in _ABSENT:
             continue

@@ -7,8 +7,8 @@ import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.robustness.results import Results, read_results
+from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.evaluation.robustness.results import TEXT_COLUMNS, Results, read_results
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, accuracy_columns
 from imagenet_captions.storage.files import write_text
 from imagenet_captions.storage.locks import holding
@@ -26,6 +26,9 @@ def check_results(
             f"`results` {path} needs ImageNet and a shift; give `test_sets` imagenet=PATH and one of "
             f"{', '.join(shift.column for shift in SHIFTS)}"
         )
+    for name in test_sets:
+        if name in TEXT_COLUMNS or name.endswith("_n"):
+            raise InputError(f"`test_sets` {quoted(name)} cannot be a column of `results` {path}; rename the test set")
     check_place(path, inputs)
     check_distinct([path] if out is None else [path, out])
     if path.exists():
@@ -48,7 +51,7 @@ def _add_row(path: Path, model: str, accuracies: Mapping[str, tuple[float, int]]
     written = [dict(row.cells) for row in table.rows if row.model != model] if table else []
     row = {"model": model} | _cells(accuracies, table)
     columns = list(table.columns) if table else ["model"]
-    columns += [column for column in _order() if column in row and column not in columns]
+    columns += [column for column in _order(accuracies) if column in row and column not in columns]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
@@ -65,5 +68,6 @@ def _cells(accuracies: Mapping[str, tuple[float, int]], table: Results | None) -
     return cells
 
 
-def _order() -> list[str]:
-    return [*accuracy_columns(), *(f"{column}_n" for column in accuracy_columns())]
+def _order(accuracies: Iterable[str]) -> list[str]:
+    columns = dict.fromkeys([*accuracy_columns(), *accuracies])
+    return [*columns, *(f"{column}_n" for column in columns)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 IMAGENET = "imagenet"
@@ -23,6 +24,14 @@ class Shift:
     same_classes: str | None = None
     same_class_images: int = 0
     averaged: bool = True
+
+    def on_own_classes(self, name: str) -> str:
+        """Return the column with the accuracy on the test set `name` among the shift's own classes.
+
+        >>> SHIFTS[1].on_own_classes("yfcc")
+        'yfcc_on_r_classes'
+        """
+        return name + (self.same_classes or IMAGENET).removeprefix(IMAGENET)
 
 
 SHIFTS = (
@@ -46,6 +55,20 @@ def accuracy_columns() -> tuple[str, ...]:
     for shift in SHIFTS:
         names += [shift.column] if shift.same_classes is None else [shift.column, shift.same_classes]
     return tuple(names)
+
+
+def own_columns(columns: Sequence[str], named: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the columns with accuracies on test sets of the user's own.
+
+    These are the columns with a number of images beside them, as `evaluate` writes both, and those that are named, on
+    all classes or on a shift's own.
+
+    >>> own_columns(["model", "imagenet", "imagenet_n", "pets", "pets_n", "yfcc"], ["yfcc"])
+    ('pets', 'yfcc')
+    """
+    known = accuracy_columns()
+    wanted = {shift.on_own_classes(name) for name in named for shift in SHIFTS}
+    return tuple(name for name in columns if name not in known and (name in wanted or f"{name}_n" in columns))
 
 
 def images_of(column: str) -> int:

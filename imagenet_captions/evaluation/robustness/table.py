@@ -16,8 +16,10 @@ from imagenet_captions.evaluation.robustness.effective_robustness import (
     RobustnessReport,
     ShiftRobustness,
 )
+from imagenet_captions.evaluation.robustness.multi_id import MultiIdModel, MultiIdReport, MultiIdRobustness
+from imagenet_captions.evaluation.robustness.multi_id_table import format_planes, multi_id_cells, multi_id_columns
 from imagenet_captions.evaluation.robustness.results import Result, Results, readable
-from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, accuracy_columns, images_of
+from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, Shift, accuracy_columns
 from imagenet_captions.storage.files import replacing
 
 _LONGEST_NAME = 36
@@ -29,10 +31,17 @@ _LEGEND = {
 }
 
 
-def write_robustness(path: Path, results: Results, report: RobustnessReport, exact_intervals: bool = True) -> None:
+def write_robustness(
+    path: Path,
+    results: Results,
+    report: RobustnessReport,
+    exact_intervals: bool = True,
+    multi: MultiIdReport | None = None,
+) -> None:
     """Write ER.csv: the given results, then effective robustness in percentage points with its intervals.
 
-    `exact_intervals` adds the exact interval of every accuracy, in the unit of the results; it needs scipy.
+    `exact_intervals` adds the exact interval of every accuracy, in the unit of the results; it needs scipy. `multi`
+    adds what was measured with several ID sets.
     """
     rows = [
         {
@@ -43,8 +52,12 @@ def write_robustness(path: Path, results: Results, report: RobustnessReport, exa
         }
         for model in report.models
     ]
+    columns = _columns(results, exact_intervals)
+    if multi is not None:
+        rows = [row | multi_id_cells(model, multi) for row, model in zip(rows, multi.models, strict=True)]
+        columns += multi_id_columns(multi)
     text = io.StringIO()
-    writer = csv.DictWriter(text, _columns(results, exact_intervals), restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     with replacing(path) as partial:
@@ -52,7 +65,7 @@ def write_robustness(path: Path, results: Results, report: RobustnessReport, exa
 
 
 def _columns(results: Results, exact_intervals: bool) -> list[str]:
-    accuracies = [column for column in accuracy_columns() if column in results.columns]
+    accuracies = [column for column in (*accuracy_columns(), *results.own) if column in results.columns]
     columns = list(results.columns)
     if exact_intervals:
         columns += [f"{column}_{end}" for column in accuracies for end in ("low", "high")]
@@ -90,31 +103,42 @@ def _value_cells(name: str, value: float, interval: tuple[float, float]) -> dict
 def _accuracy_intervals(result: Result, units: str) -> dict[str, str]:
     cells = {}
     for column, percent in result.accuracies.items():
-        ends = clopper_pearson(percent, result.images.get(column, images_of(column)))
+        images = result.size(column)
+        if images is None:
+            continue
+        ends = clopper_pearson(percent, images)
         for end, value in zip(("low", "high"), ends, strict=True):
             cells[f"{column}_{end}"] = f"{value:.4f}" if units == "percent" else f"{value / 100:.6f}"
     return cells
 
 
-def format_robustness(report: RobustnessReport) -> str:
-    """Return the table for the terminal: points above the baseline, a column for each shift, then the fits."""
+def format_robustness(report: RobustnessReport, multi: MultiIdReport | None = None) -> str:
+    """Return the table for the terminal: points above the baseline, a column for each shift, then the fits.
+
+    With `multi`, a second row of each model has the points above the baseline of several ID sets.
+    """
     shifts = [shift for shift in SHIFTS if any(shift.column in model.shifts for model in report.models)]
     names = (shift.label.removeprefix("ImageNet").lstrip("-") for shift in shifts)
-    rows = [
-        [
-            readable(model.result.model, _LONGEST_NAME),
-            _percent(model.result.accuracies.get(IMAGENET)),
-            *(_points(model.shifts.get(shift.column)) for shift in shifts),
-            _points(model.mean),
-            readable(report.baseline.name, _LONGEST_NAME),
-        ]
-        for model in report.models
-    ]
+    rows = [_row(model, shifts, report.baseline.name) for model in report.models]
+    if multi is not None:
+        others = [_row(model, shifts, multi.name) for model in multi.models]
+        rows = [row for pair in zip(rows, others, strict=True) for row in pair]
     cells = "".join(cell for row in rows for cell in row[2:-1])
     table = _align([["model", "ImageNet", *names, "mean", "baseline"], *rows])
     legend = [text for sign, text in _LEGEND.items() if sign in cells]
     mean = "mean: over ImageNetV2, ImageNet-R, ImageNet-Sketch and ObjectNet, where R and ObjectNet are compared alike"
-    return "\n".join(["Effective robustness in percentage points", *table, "", *legend, mean, *_format_fits(report)])
+    fits = [*_format_fits(report), *(format_planes(multi) if multi is not None else ())]
+    return "\n".join(["Effective robustness in percentage points", *table, "", *legend, mean, *fits])
+
+
+def _row(model: ModelRobustness | MultiIdModel, shifts: Sequence[Shift], baseline: str) -> list[str]:
+    return [
+        readable(model.result.model, _LONGEST_NAME),
+        _percent(model.result.accuracies.get(IMAGENET)),
+        *(_points(model.shifts.get(shift.column)) for shift in shifts),
+        _points(model.mean),
+        readable(baseline, _LONGEST_NAME),
+    ]
 
 
 def _format_fits(report: RobustnessReport) -> Iterable[str]:
@@ -132,7 +156,7 @@ def _format_shape(fit: Fit) -> str:
     return f"slope {fit.shape.slope:.4f}, intercept {fit.shape.intercept:.4f}"
 
 
-def _points(found: ShiftRobustness | Mean | None) -> str:
+def _points(found: ShiftRobustness | MultiIdRobustness | Mean | None) -> str:
     if found is None:
         return "-"
     return f"{found.value:+.2f}{'*' if found.compared_on == ALL else ''}{_SIGNS[found.mark]}"

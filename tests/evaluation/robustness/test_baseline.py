@@ -108,7 +108,7 @@ def test_a_model_without_a_logit_is_left_out_and_named() -> None:
 
 def test_the_bootstrap_is_the_naive_one() -> None:
     fit = fit_baseline("standard", BY_COLUMN["imagenet-r"], IMAGENET)
-    counts = baselines._resamples(85)
+    counts = baselines.resamples(85)
     assert counts.shape == (1000, 85)
     assert (counts.sum(axis=1) == 85).all()
     members = list(named_baseline("standard").models)
@@ -127,7 +127,7 @@ def test_the_bootstrap_is_the_naive_one() -> None:
 
 def test_the_bootstrap_of_a_local_curve_is_the_naive_one() -> None:
     fit = fit_baseline("auto", BY_COLUMN["imagenet-sketch"], IMAGENET)
-    counts = baselines._resamples(195)
+    counts = baselines.resamples(195)
     pairs = naive.points("auto", IMAGENET, "imagenet-sketch")
     for draw in (0, 999):
         expected = naive.percent(naive.local(pairs, naive.logit(75.0), counts[draw].tolist()))

@@ -18,6 +18,7 @@ from imagenet_captions.evaluation.robustness.results import parse_results, read_
 from imagenet_captions.evaluation.robustness.table import format_robustness, write_robustness
 from imagenet_captions.storage.extras import how_to_install
 from tests.command_line import HANGS_AFTER, run_cli
+from tests.evaluation.robustness.made_models import made, write_table
 
 DOCS = Path(__file__).parents[3] / "docs" / "how-to" / "robustness.md"
 FIT = DOCS.parents[1] / "design" / "baseline-fit.md"
@@ -209,7 +210,9 @@ def test_wrong_input_is_one_sentence_and_exit_code_2(
 
 def test_the_commands_of_the_docs(tmp_path: Path) -> None:
     scripts = re.findall(r"```bash\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(scripts) == 2
+    assert len(scripts) == 3
+    write_table(tmp_path / "MODELS.csv", made(noise=0.1), without="laion")
+    write_table(tmp_path / "MIXED.csv", made(3, seed=1), without="laion")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     for script in scripts:
         done = subprocess.run(
@@ -223,5 +226,6 @@ def test_the_commands_of_the_docs(tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        *("ER.csv", "ER.csv.json", "RESULTS.csv", "figure.png", "figure.png.json", "figure.svg", "figure.svg.json")
+        *("ER.csv", "ER.csv.json", "MIXED.csv", "MODELS.csv", "MULTI.csv", "MULTI.csv.json", "RESULTS.csv"),
+        *("figure.png", "figure.png.json", "figure.svg", "figure.svg.json"),
     ]
