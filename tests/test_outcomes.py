@@ -5,7 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from imagenet_captions.dataset.card import CardFacts, card
+from imagenet_captions.dataset.describing.card import card
+from imagenet_captions.dataset.describing.facts import DatasetFacts
 from imagenet_captions.outcomes import OUTCOMES, Outcome, bad_records, count_outcomes, format_counts
 
 
@@ -19,9 +20,9 @@ def test_an_outcome_is_counted_printed_and_explained(outcome: Outcome) -> None:
     counts = count_outcomes([batch((outcome, 2)), batch((outcome, 3))])
     assert counts == {outcome: 5}
     assert format_counts(counts).splitlines()[0].split() == [outcome.value, "5", "100.0", "%"]
-    facts = CardFacts(
-        rows=0, classes=0, images=None, filled={}, languages={}, sources={}, funnel=counts, inputs={}, settings={},
-        made_with={},
+    facts = DatasetFacts(
+        rows=0, classes={}, images=None, filled={}, languages={}, sources={}, retrieved=None, funnel=counts, inputs={},
+        settings={}, made_with={},
     )  # fmt: skip
     assert outcome.meaning
     assert f"| `{outcome.value}` | 5 | 100.0 % | {outcome.meaning} |" in card(facts)

@@ -40,6 +40,8 @@ class ShardFile:
     languages: Counter[str] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
     wnids: Counter[str] = field(default_factory=Counter)
+    columns: dict[str, str] = field(default_factory=dict)  # name → Arrow type
+    retrieved: set[str] = field(default_factory=set)  # the first and the last day of each row group
 
     def count(self, table: pa.Table) -> None:
         """Add the counts of a row group."""
@@ -56,6 +58,9 @@ class ShardFile:
                 self.filled[name] += pc.sum(column).as_py() or 0
             else:
                 self.filled[name] += len(column) - column.null_count
+        if "retrieved_at" in table.column_names:
+            bounds = pc.min_max(table["retrieved_at"]).as_py().values()
+            self.retrieved |= {moment.date().isoformat() for moment in bounds if moment is not None}
         for name, counter in (("language", self.languages), ("source", self.sources), ("wnid", self.wnids)):
             if name in table.column_names:
                 for entry in table[name].value_counts().to_pylist():
@@ -81,7 +86,7 @@ class ShardWriter:
 @contextmanager
 def open_shard(folder: Path, name: str, schema: pa.Schema) -> Iterator[ShardWriter]:
     """Yield a writer of the shard `name` in `folder`; its `file` is complete after the block."""
-    file = ShardFile(name)
+    file = ShardFile(name, columns={field.name: str(field.type) for field in schema})
     # "x": a worker can outlive its killed run for a moment and must not write to the file of the next run.
     with new_file(folder / name) as path, path.open("xb") as opened:
         hashing = Hashing(opened)

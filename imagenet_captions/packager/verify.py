@@ -16,14 +16,15 @@ from imagenet_captions.dataset.outcomes import first_repeated
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome
 from imagenet_captions.schema import RAW_ROW, ROW
-from imagenet_captions.storage.file_names import CARD, MANIFEST
+from imagenet_captions.storage.file_names import CARD, CROISSANT, MANIFEST
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.parquet import read_schema, read_table
 from imagenet_captions.storage.places import place
 from imagenet_captions.storage.progress import progress
 
 _SHARD = re.compile(r"(?:data|raw)/train-[0-9]{5}-of-[0-9]{5}\.parquet")
-_OTHERS = frozenset({CARD, OUTCOMES_FILE})
+_REQUIRED = frozenset({CARD, OUTCOMES_FILE})
+_OTHERS = _REQUIRED | {CROISSANT}  # datasets of before November 2026 have no description
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def _strangers(dataset: Path, manifest: Manifest) -> Iterator[_Problem]:
     for name in sorted(manifest.files):
         if not _SHARD.fullmatch(name) and name not in _OTHERS:
             yield _Problem(MANIFEST, f"lists {quoted(name)}, which is not a file of a dataset")
-    for name in sorted(_OTHERS - manifest.files.keys()):
+    for name in sorted(_REQUIRED - manifest.files.keys()):
         yield _Problem(MANIFEST, f"does not list {name}")
     for path in sorted(dataset.rglob("*")):
         name = path.relative_to(dataset).as_posix()

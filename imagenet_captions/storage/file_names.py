@@ -9,6 +9,7 @@ CAPTIONS = "captions.parquet"
 # In a dataset folder, beside its shards.
 MANIFEST = "manifest.json"
 CARD = "README.md"
+CROISSANT = "croissant.json"
 
 # In the folder of a training run, or where `evaluate` is asked to write it.
 METRICS = "metrics.json"

@@ -60,7 +60,7 @@ def test_without_images_there_is_no_image_column(tmp_path: Path) -> None:
     made = package(write_captions(tmp_path / "c.parquet"), tmp_path / "out", PackageSettings(workers=1))
     assert pq.read_table(tmp_path / "out/data").column_names == ROW.names
     assert (made.images, made.missing) == (0, 0)
-    assert str(verify(tmp_path / "out")) == f"whole: 4 files, {len(IDS)} rows"
+    assert str(verify(tmp_path / "out")) == f"whole: 5 files, {len(IDS)} rows"
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def dataset(tmp_path: Path) -> Path:
 
 
 def test_a_whole_dataset_passes(dataset: Path) -> None:
-    assert str(verify(dataset)) == f"whole: 4 files, {len(IDS)} rows, {len(IDS)} images"
+    assert str(verify(dataset)) == f"whole: 5 files, {len(IDS)} rows, {len(IDS)} images"
 
 
 def signed(dataset: Path, name: str) -> None:

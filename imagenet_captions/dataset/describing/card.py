@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from imagenet_captions.dataset.describing.facts import DatasetFacts
+from imagenet_captions.outcomes import share
 
-from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.outcomes import Outcome, share
-
-_SIZES = (("n<1K", 1_000), ("1K<n<10K", 10_000), ("10K<n<100K", 100_000), ("100K<n<1M", 1_000_000))
+_BOUNDS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")  # of the Hub's size categories
 _FLICKR = "\nThis product uses the Flickr API but is not endorsed or certified by SmugMug, Inc.\n"
 _YFCC = """\
 - rows whose `source` is `yfcc100m` have what YFCC100M's metadata of 2014 says of the photo: the licence is that of
@@ -26,10 +22,7 @@ and education that earns nothing. The collection of texts was published under MI
 If you are the owner of a photo and want it out, tell whoever gave you this copy. Whoever holds one has to take a
 photo's text and image out within 24 hours of its owner's request.
 """
-_CITATION = """\
-## Citation
-
-```bibtex
+BIBTEX = """\
 @inproceedings{fang2022data,
   title     = {Data Determines Distributional Robustness in Contrastive Language Image Pre-training ({CLIP})},
   author    = {Fang, Alex and Ilharco, Gabriel and Wortsman, Mitchell and Wan, Yuhao and Shankar, Vaishaal
@@ -38,40 +31,33 @@ _CITATION = """\
   year      = {2022},
   note      = {arXiv:2205.01397}
 }
-```
 """
 
 
-@dataclass(frozen=True)
-class CardFacts:
-    """The facts about one dataset that a card states."""
-
-    rows: int
-    classes: int  # that have at least one row
-    images: int | None  # None without an image column
-    filled: Mapping[str, int]
-    languages: Mapping[str, int]
-    sources: Mapping[str, int]
-    funnel: Mapping[Outcome, int]
-    inputs: Mapping[str, str]
-    settings: Mapping[str, Any]
-    made_with: Mapping[str, str]
-
-
-def card(facts: CardFacts) -> str:
+def card(facts: DatasetFacts) -> str:
     """Return the card as Markdown, with the YAML header that `load_dataset` and the hub read.
 
     It depends on the facts alone and holds no date, path or machine name.
     """
     flickr = _FLICKR if "flickr" in facts.sources else ""
     parts = [_header(facts), _summary(facts), _columns(facts), _funnel(facts), _how(facts)]
-    return "\n".join([*parts, _RIGHTS.format(flickr=flickr), _CITATION])
+    return "\n".join([*parts, _RIGHTS.format(flickr=flickr), f"## Citation\n\n```bibtex\n{BIBTEX}```\n"])
 
 
-def _header(facts: CardFacts) -> str:
-    size = next((name for name, limit in _SIZES if facts.rows < limit), "n>1M")
+def size_category(rows: int) -> str:
+    """Return the Hub's name for a number of rows.
+
+    >>> [size_category(rows) for rows in (999, 1000, 463_622, 14_197_122, 10**12)]
+    ['n<1K', '1K<n<10K', '100K<n<1M', '10M<n<100M', 'n>1T']
+    """
+    at = len(str(rows)) - len("1000")
+    if at < 0:
+        return f"n<{_BOUNDS[0]}"
+    return f"{_BOUNDS[at]}<n<{_BOUNDS[at + 1]}" if at + 1 < len(_BOUNDS) else f"n>{_BOUNDS[-1]}"
+
+
+def _header(facts: DatasetFacts) -> str:
     tasks = ["image-classification", "zero-shot-image-classification", "image-to-text"]
-    found = [code for code in facts.languages if code != "und"] or ["en"]
     return "\n".join(
         [
             "---",
@@ -81,9 +67,9 @@ def _header(facts: CardFacts) -> str:
             "task_categories:",
             *[f"- {task}" for task in (tasks if facts.images is not None else ["text-classification"])],
             "language:",
-            *[f'- "{code}"' for code in sorted(found)],  # quoted, because YAML reads no (Norwegian) as false
+            *[f'- "{code}"' for code in facts.common_languages()],  # quoted, because YAML reads no (Norwegian) as false
             "size_categories:",
-            f"- {size}",
+            f"- {size_category(facts.rows)}",
             "configs:",
             "- config_name: default",
             "  default: true",
@@ -100,9 +86,7 @@ def _header(facts: CardFacts) -> str:
     )
 
 
-def _summary(facts: CardFacts) -> str:
-    among = ClassSet.recorded(facts.settings)
-    origin = "the ILSVRC-2012 training set" if among is ClassSet.ILSVRC2012 else "ImageNet (fall 2011)"
+def _summary(facts: DatasetFacts) -> str:
     images = "no images" if facts.images is None else f"{facts.images:,} images"
     image = "" if facts.images is None else ", the image"
     made = "the texts cleaned, a `caption` made of them"
@@ -112,8 +96,8 @@ def _summary(facts: CardFacts) -> str:
     return f"""\
 # ImageNet-Captions
 
-Images of {origin} with what their photographers wrote about them on Flickr: title, description
-and tags. {facts.rows:,} rows with {images}, in {facts.classes:,} of {among.shown}.
+Images of {facts.origin} with what their photographers wrote about them on Flickr: title, description
+and tags. {facts.rows:,} rows with {images}, in {len(facts.classes):,} of {facts.among.shown}.
 {f"{lacking:,} rows have no image: the images given did not have it." if lacking else ""}
 - config `default`: {made}, the language{image}
 - config `raw`: the same rows, the texts exactly as the source gave them
@@ -124,7 +108,7 @@ SHA-256 of every file.
 """
 
 
-def _columns(facts: CardFacts) -> str:
+def _columns(facts: DatasetFacts) -> str:
     lines = ["## What the columns hold", "", "| column | rows with a value | share |", "|---|---:|---:|"]
     filled = dict(facts.filled) if facts.images is None else {**facts.filled, "image": facts.images}
     lines += [f"| `{name}` | {count:,} | {share(count, facts.rows)} |" for name, count in filled.items()]
@@ -140,7 +124,7 @@ def _columns(facts: CardFacts) -> str:
     return "\n".join([*lines, ""])
 
 
-def _funnel(facts: CardFacts) -> str:
+def _funnel(facts: DatasetFacts) -> str:
     total = sum(facts.funnel.values())
     lines = ["## Where the inputs went", "", "| outcome | inputs | share | meaning |", "|---|---:|---:|---|"]
     lines += [
@@ -150,7 +134,7 @@ def _funnel(facts: CardFacts) -> str:
     return "\n".join([*lines, f"| input | {total:,} | {share(total, total)} | |", ""])
 
 
-def _how(facts: CardFacts) -> str:
+def _how(facts: DatasetFacts) -> str:
     lines = ["## How it was made", ""]
     sources = ", ".join(f"`{name}` {count:,}" for name, count in sorted(facts.sources.items()))
     lines.append(f"- texts from: {sources or 'nowhere'}")

@@ -1,0 +1,68 @@
+"""The facts about a dataset that its card and its `croissant.json` state."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from imagenet_captions.dataset.shard import ShardFile
+from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.outcomes import Outcome
+
+UNKNOWN_LANGUAGE = "und"
+_SMALLEST_SHARE = 1000  # a language of fewer rows than one in so many is mostly errors of the detector
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """The facts about one dataset; they depend on its inputs and settings alone."""
+
+    rows: int
+    classes: Mapping[str, int]  # wnid → rows, of those that have at least one
+    images: int | None  # None without an image column
+    filled: Mapping[str, int]
+    languages: Mapping[str, int]
+    sources: Mapping[str, int]
+    retrieved: tuple[str, str] | None  # the first and the last day, such as 2026-11-03
+    funnel: Mapping[Outcome, int]
+    inputs: Mapping[str, str]
+    settings: Mapping[str, Any]
+    made_with: Mapping[str, str]
+
+    @property
+    def origin(self) -> str:
+        """Return the name of the part of ImageNet that the images are from."""
+        return "the ILSVRC-2012 training set" if self.among is ClassSet.ILSVRC2012 else "ImageNet (fall 2011)"
+
+    @property
+    def among(self) -> ClassSet:
+        """Return the set of classes that `label` counts over."""
+        return ClassSet.recorded(self.settings)
+
+    def common_languages(self) -> list[str]:
+        """Return the codes of the languages that at least one row in a thousand has, sorted; English without any."""
+        common = [code for code, count in self.languages.items() if count * _SMALLEST_SHARE >= self.rows]
+        return sorted({*common} - {UNKNOWN_LANGUAGE}) or ["en"]
+
+
+def count_shards(shards: Sequence[ShardFile], has_images: bool) -> dict[str, Any]:
+    """Return the facts that the shards of the config `default` counted while they were written."""
+    days = sorted(day for shard in shards for day in shard.retrieved)
+    return {
+        "rows": sum(shard.rows for shard in shards),
+        "images": sum(shard.images for shard in shards) if has_images else None,
+        "retrieved": (days[0], days[-1]) if days else None,
+        "classes": sum((shard.wnids for shard in shards), Counter[str]()),
+        "languages": sum((shard.languages for shard in shards), Counter[str]()),
+        "sources": sum((shard.sources for shard in shards), Counter[str]()),
+        "filled": _filled(shards),
+    }
+
+
+def _filled(shards: Sequence[ShardFile]) -> dict[str, int]:
+    filled: Counter[str] = Counter()
+    for shard in shards:
+        filled.update(shard.filled)
+    return dict(filled)  # in the order of the columns, which is the same in every shard

@@ -1,0 +1,149 @@
+"""`croissant.json`: valid for MLCommons' own reader, which reads every row of every kind of dataset by it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlcroissant
+import pyarrow.parquet as pq
+import pytest
+
+import imagenet_captions as ic
+from imagenet_captions.dataset import plan
+from imagenet_captions.dataset.describing.columns import COLUMNS
+from imagenet_captions.packager.package import PackageSettings, package
+from imagenet_captions.packager.verify import verify
+from imagenet_captions.schema import RAW_ROW, ROW
+from tests.packager.made import IDS, contents, images, train_folder, write_captions, write_published
+
+UNKNOWN = dict.fromkeys(("photo_id", "license", "date_taken", "date_posted", "retrieved_at"))
+
+
+def texts(root: Path, **columns: Any) -> Path:
+    package(write_captions(root / "c.parquet", **columns), root / "texts", PackageSettings(workers=1))
+    return root / "texts"
+
+
+def with_images(root: Path) -> Path:
+    held = images()
+    del held[IDS[3]]
+    settings = PackageSettings(train_folder(root / "images", held), workers=1)
+    package(write_captions(root / "c.parquet"), root / "pictures", settings)
+    return root / "pictures"
+
+
+def as_published(root: Path) -> Path:
+    columns = {**UNKNOWN, "source": "release"}
+    package(write_published(root / "c.parquet", **columns), root / "published", PackageSettings(workers=1))
+    return root / "published"
+
+
+def filtered(root: Path) -> Path:
+    keep = ic.FilterSettings(condition=ic.in_class("n02687172", "n03888257"), local_labels=True)
+    ic.filter(with_images(root), keep, out=root / "filtered")
+    return root / "filtered"
+
+
+KINDS: dict[str, Callable[[Path], Path]] = {
+    "texts": texts,
+    "images": with_images,
+    "as published": as_published,
+    "of YFCC100M": lambda root: texts(root, **{**UNKNOWN, "source": "yfcc100m", "license": 2, "language": None}),
+    "filtered, local labels": filtered,
+}
+
+
+def described(dataset: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((dataset / "croissant.json").read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.mark.filterwarnings("ignore")  # mlcroissant calls deprecated functions of rdflib and pandas
+@pytest.mark.parametrize("make", KINDS.values(), ids=KINDS)
+def test_it_is_valid_and_every_row_is_read_by_it(
+    make: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "SMALL_SHARD", 1000)  # several shards where there are images
+    dataset = make(tmp_path)
+    read = mlcroissant.Dataset(dataset / "croissant.json")
+    issues = read.metadata.ctx.issues
+    assert (issues.errors, issues.warnings, read.metadata.ctx.is_v1_1()) == (set(), set(), True)
+    for name, folder in (("default", "data"), ("raw", "raw"), ("outcomes", "outcomes.parquet")):
+        stored = pq.read_table(dataset / folder, partitioning=None)
+        rows = [{key.partition("/")[2]: value for key, value in row.items()} for row in read.records(name)]
+        assert [list(row) for row in rows[:1]] == [stored.column_names]
+        for column in {"image_id", "title", "tags", "license", "label", "outcome"}.intersection(stored.column_names):
+            assert [row[column] for row in rows] == [as_bytes(value) for value in stored[column].to_pylist()]
+        if "image" in stored.column_names:
+            assert [row["image"] and row["image"].size for row in rows].count(None) == stored["image"].null_count
+
+
+def as_bytes(value: Any) -> Any:
+    """A value as MLCommons' reader gives it: texts are bytes."""
+    if isinstance(value, list):
+        return [as_bytes(each) for each in value]
+    return value.encode() if isinstance(value, str) else value
+
+
+def test_it_lists_every_parquet_file_with_its_hash(tmp_path: Path) -> None:
+    dataset = with_images(tmp_path)
+    listed = {entry["contentUrl"]: entry for entry in described(dataset)["distribution"] if "contentUrl" in entry}
+    found = {name: data for name, data in contents(dataset).items() if name.endswith(".parquet")}
+    assert {name: entry["sha256"] for name, entry in listed.items()} == {
+        name: hashlib.sha256(data).hexdigest() for name, data in found.items()
+    }
+    assert {entry["contentSize"] for entry in listed.values()} == {f"{len(data)} B" for data in found.values()}
+
+
+def test_it_says_where_the_rows_are_from_and_what_they_lack(tmp_path: Path) -> None:
+    found = described(filtered(tmp_path))
+    derived = [entry["prov:label"] for entry in found["prov:wasDerivedFrom"]]
+    assert derived == ["the ILSVRC-2012 training set: images, labels and ids", "Flickr's answers about the photos",
+                       "input parent", "input release"]  # fmt: skip
+    assert found["prov:wasDerivedFrom"][-1]["@id"] == "urn:sha256:" + "ab" * 32
+    asked, _, last = found["prov:wasGeneratedBy"]
+    assert (asked["prov:startedAtTime"], asked["prov:endedAtTime"]) == ("2023-11-14", "2023-11-14")
+    assert last["prov:label"].startswith("filtered")
+    assert found["rai:dataCollectionMissingData"].startswith("6 of 20 inputs are in the dataset. Of the others: ")
+    assert found["rai:dataLimitations"][0].startswith("Of the rows, 100.0 % a title, 0.0 % a description, 100.0 % tags")
+    assert found["rai:dataLimitations"][1:2] == ["1 rows have no image."]
+    assert found["rai:dataBiases"][1:] == [
+        "Most frequent languages: en 100.0 %.",
+        "Classes differ in size: the largest has 3 rows, the smallest 3.",
+    ]
+    assert found["usageInfo"]["url"] == "https://www.image-net.org/download.php"
+    assert "url" not in described(texts(tmp_path))["usageInfo"]
+
+
+def test_a_published_collection_has_no_day_of_retrieval(tmp_path: Path) -> None:
+    found = described(as_published(tmp_path))
+    assert "rai:dataCollectionTimeFrame" not in found
+    assert found["datePublished"] == "2022-05-03"
+
+
+def test_every_column_is_described() -> None:
+    assert {*ROW.names, *RAW_ROW.names} <= COLUMNS.keys()
+
+
+def test_a_dataset_without_it_is_whole_and_is_replaced(tmp_path: Path) -> None:
+    dataset = texts(tmp_path)
+    manifest = json.loads((dataset / "manifest.json").read_text())
+    del manifest["files"]["croissant.json"]
+    (dataset / "manifest.json").write_text(json.dumps(manifest))
+    (dataset / "croissant.json").unlink()
+    assert str(verify(dataset)) == f"whole: 4 files, {len(IDS)} rows"
+    ic.filter(dataset, ic.in_class("n02687172"), out=tmp_path / "some")
+    assert verify(tmp_path / "some").rows == 3
+    assert verify(texts(tmp_path)).files == 5
+
+
+def test_a_change_of_it_is_found(tmp_path: Path) -> None:
+    dataset = texts(tmp_path)
+    text = (dataset / "croissant.json").read_text()
+    (dataset / "croissant.json").write_text(text.replace("Flickr", "flickR", 1))
+    with pytest.raises(ic.InputError, match=r"croissant\.json has other bytes"):
+        verify(dataset)
