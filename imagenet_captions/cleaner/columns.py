@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,20 +19,26 @@ _NOT_PLAIN_HTML = _NOT_PLAIN + r"|<[A-Za-z/!?]"
 
 def clean_titles(titles: pa.Array) -> pa.Array:
     """Apply `text.clean_title` to a column; a null becomes ""."""
-    return _cleaned(titles, _NOT_PLAIN, clean_title)
+    return _cleaned(titles, html=False)
 
 
 def clean_descriptions(descriptions: pa.Array) -> pa.Array:
     """Apply `text.clean_description` to a column; a null becomes ""."""
-    return _cleaned(descriptions, _NOT_PLAIN_HTML, clean_description)
+    return _cleaned(descriptions, html=True)
 
 
-def _cleaned(column: pa.Array, not_plain: str, clean: Callable[[str], str]) -> pa.Array:
+def may_change(column: pa.Array, html: bool) -> pa.Array:
+    """Return a mask of the texts that a rule may change; all others stay as they are."""
+    return pc.match_substring_regex(column, _NOT_PLAIN_HTML if html else _NOT_PLAIN)
+
+
+def _cleaned(column: pa.Array, html: bool) -> pa.Array:
     column = pc.fill_null(column, "")
-    mask = pc.match_substring_regex(column, not_plain)
+    mask = may_change(column, html)
     suspects = column.filter(mask)
     if not len(suspects):
         return column
+    clean = clean_description if html else clean_title
     # The same tags occur again and again: "naïve" is cleaned once a batch.
     distinct = suspects.dictionary_encode()
     cleaned = pa.array([clean(text) for text in distinct.dictionary.to_pylist()], pa.string())

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from typing import NamedTuple
 
 from imagenet_captions.cleaner.encoding import repair_encoding
 from imagenet_captions.cleaner.links import unwrap_links
@@ -156,9 +157,27 @@ def _takes_joiner(character: str) -> bool:
     return bool(_WRITTEN_WITH_JOINERS.match(character)) and unicodedata.category(character)[0] in "LM"
 
 
-_TYPED: tuple[Rule, ...] = (decode_entities, unwrap_links)
-_HTML: tuple[Rule, ...] = (strip_markup, unwrap_links)
+class Rules(NamedTuple):
+    """The rules for one kind of text; `settle` says when each runs."""
+
+    first: Rule
+    markup: tuple[Rule, ...]
+    tail: tuple[Rule, ...]
+    last: Rule
+
+
+def blank_escapes(text: str) -> str:
+    """Replace the characters that begin escapes and tags by spaces; runs only on texts escaped too deeply.
+
+    >>> blank_escapes("&amp;amp;amp;amp;")
+    ' amp;amp;amp;amp;'
+    """
+    return _ESCAPES.sub(" ", text)
+
+
 _TAIL: tuple[Rule, ...] = (repair_encoding, drop_controls, compose, drop_addresses, fold_space)
+TYPED = Rules(join_surrogates, (decode_entities, unwrap_links), _TAIL, blank_escapes)  # of titles and tags
+HTML = Rules(join_surrogates, (strip_markup, unwrap_links), _TAIL, blank_escapes)  # of descriptions
 
 
 def clean_title(text: str) -> str:
@@ -167,7 +186,7 @@ def clean_title(text: str) -> str:
     >>> clean_title('I &lt;3  cafÃ©s in <a href="http://example.org">Lyon</a> http://example.org')
     'I <3 cafés in Lyon'
     """
-    return _settled(text, _TYPED)
+    return settle(text, TYPED)
 
 
 def clean_description(text: str) -> str:
@@ -176,28 +195,29 @@ def clean_description(text: str) -> str:
     >>> clean_description("My <b>dog</b> &amp; me &lt;3<br/>")
     'My dog & me <3'
     """
-    return _settled(text, _HTML)
+    return settle(text, HTML)
 
 
-def _settled(text: str, markup: tuple[Rule, ...]) -> str:
+def settle(text: str, rules: Rules) -> str:
     """Run the rules until nothing changes.
 
     An address ends at markup, so the tail runs only when no markup is left. ASCII without escapes is done after one
     round, since no rule makes work for another there. A text that still changes after the last round loses the
     characters that begin escapes and tags; after that every round shortens it, so that the loop ends.
     """
+    first, markup, tail, last = rules
     while True:
         for _ in range(_ROUNDS + 1):
             before = text
-            text = join_surrogates(text)
+            text = first(text)
             marked = _ESCAPES.search(text) is not None
             if marked:
                 for rule in markup:
                     text = rule(text)
                 marked = text == before or _ESCAPES.search(text) is not None
             if text == before or not marked:
-                for rule in _TAIL:
+                for rule in tail:
                     text = rule(text)
             if text == before or (not marked and text.isascii()):
                 return text
-        text = _ESCAPES.sub(" ", text)
+        text = last(text)

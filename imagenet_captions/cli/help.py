@@ -29,7 +29,7 @@ EXAMPLES = {
     ),
     "crawl": ("crawl --limit 100", "crawl --key-file flickr.key --refresh 90"),
     "clean": (
-        "clean --release imagenet_captions.json",
+        "clean --release imagenet_captions.json --report",
         'clean --matches matches.parquet --store photos.sqlite --caption "title tags"',
     ),
     "package": ("package --images ILSVRC2012_img_train --out imagenet-captions", "package --out texts"),
