@@ -31,6 +31,18 @@ def cpu_threads(size: int, threads: int | None = None) -> Iterator[None]:
 
 
 @contextmanager
+def full_precision() -> Iterator[None]:
+    """Compute 32-bit products in 32 bits on a GPU too, so that a result does not depend on the size of its batch."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
 def gpu_settings(device: torch.device, model: nn.Module) -> Iterator[None]:
     """Lay out a model's weights for a GPU and allow TF32 for 32-bit products; on other devices change nothing."""
     if device.type != "cuda":

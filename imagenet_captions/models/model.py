@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -16,6 +16,18 @@ from imagenet_captions.images.pixels.spec import ImageSpec
 from imagenet_captions.models.config import ModelConfig, ProjectorConfig
 
 _HEAD_STD = 0.01
+
+
+class TextTokenizer(Protocol):
+    """Turns texts into the tokens of a text tower."""
+
+    def __call__(self, texts: Sequence[str]) -> Tensor:
+        """Return the tokens of texts, [n, context length], cut and filled up."""
+        ...
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each whole text."""
+        ...
 
 
 class Model(nn.Module):
@@ -31,7 +43,7 @@ class Model(nn.Module):
         image: nn.Module,
         image_projection: nn.Module | None,
         text: nn.Module | None,
-        tokenizer: Callable[[Sequence[str]], Tensor] | None,
+        tokenizer: TextTokenizer | None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -100,6 +112,12 @@ class Model(nn.Module):
         if self.tokenizer is None:
             raise self._without("a tokenizer", "use a model with a text tower")
         return self.tokenizer(texts)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each whole text, start and end included; `tokenize` cuts longer ones."""
+        if self.tokenizer is None:
+            raise self._without("a tokenizer", "use a model with a text tower")
+        return self.tokenizer.lengths(texts)
 
     def class_logits(self, pixels: Tensor) -> Tensor:
         """Return the logits of the classification head: [n, classes], in the order of `head_classes`."""

@@ -24,9 +24,11 @@ class JsonTokenizer:
 
     def __init__(self, config: TokenizerConfig) -> None:
         try:
-            self._tokenizer = Tokenizer.from_str(config.json)
+            self._tokenizer, self._whole = (Tokenizer.from_str(config.json) for _ in range(2))
         except Exception as error:  # noqa: BLE001  the Rust side raises nothing more special than Exception
             raise InputError(f"the model's tokenizer.json cannot be read ({shortened(error)}); get it again") from None
+        self._whole.no_truncation()
+        self._whole.no_padding()
         self._tokenizer.enable_truncation(config.context_length)
         side = str(config.options.get("padding_side", "right"))
         self._tokenizer.enable_padding(direction=side, length=config.context_length, pad_id=config.pad_id)
@@ -39,6 +41,11 @@ class JsonTokenizer:
         encoded = self._tokenizer.encode_batch([self._clean(text) for text in texts])
         tokens = torch.tensor([entry.ids for entry in encoded], dtype=torch.long).reshape(len(encoded), -1)
         return tokens if self._stripped is None else tokens.masked_fill(tokens == self._stripped, 0)
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each whole text, its start and end included; nothing is cut."""
+        encoded = self._whole.encode_batch([self._clean(text) for text in texts])
+        return [len(entry.ids) for entry in encoded]
 
 
 class ClipTokenizer:
@@ -57,8 +64,12 @@ class ClipTokenizer:
         tokens: Tensor = self._tokenizer(list(texts), context_length=self._context_length)
         return tokens
 
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Return the number of tokens of each whole text, its start and end included; nothing is cut."""
+        return [len(self._tokenizer.encode(text)) + 2 for text in texts]
 
-def build_tokenizer(config: TokenizerConfig) -> Callable[[Sequence[str]], Tensor]:
+
+def build_tokenizer(config: TokenizerConfig) -> ClipTokenizer | JsonTokenizer:
     """Build the tokenizer of a configuration."""
     if config.kind == "clip":
         return ClipTokenizer(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import stat
@@ -65,6 +66,15 @@ def write_weights(state: Mapping[str, Tensor], path: Path, metadata: dict[str, s
     mode = stat.S_IMODE(path.stat().st_mode)
     save_file({key: value.detach().cpu().contiguous().clone() for key, value in state.items()}, path, metadata)
     path.chmod(mode)
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Return a SHA-256 over the names, types, shapes and values of all weights, in whichever file they came."""
+    found = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        found.update(f"{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 @contextmanager
