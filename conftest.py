@@ -10,7 +10,9 @@ _ROOT = Path(__file__).parent
 _NEEDS_TORCH = (
     *(f"imagenet_captions/{name}" for name in ("images/pixels", "models", "training", "ablations")),
     *(f"imagenet_captions/evaluation/{name}" for name in ("testsets", "classifiers", "evaluate.py", "extract.py")),
-    *(f"tests/{name}" for name in ("images/pixels", "models", "training", "ablations", "evaluation/models")),
+    "imagenet_captions/evaluation/scoring/compute.py",
+    *(f"tests/{name}" for name in ("images/pixels", "models", "training", "ablations")),
+    *(f"tests/evaluation/{name}" for name in ("models", "scoring")),
 )
 
 collect_ignore = [] if find_spec("torch") else [str(_ROOT / path) for path in _NEEDS_TORCH]

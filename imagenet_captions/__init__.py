@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         NotFoundError,
         StoppedEarly,
     )
+    from imagenet_captions.evaluation.scoring.score import score
     from imagenet_captions.exports.export import export
     from imagenet_captions.exports.settings import ExportSettings
     from imagenet_captions.imagenet.classes import resolve
@@ -74,6 +75,7 @@ __all__ = [
     "names_class",
     "place",
     "resolve",
+    "score",
     "stats",
     "verify",
 ]
@@ -101,6 +103,7 @@ _MODULES = {
     "FilterSettings": "dataset.filtering.settings",
     "filter": "dataset.filtering.filter",
     "diff": "dataset.diff_report",
+    "score": "evaluation.scoring.score",
     "stats": "statistics.collect",
     "verify": "packager.verify",
     "ExportSettings": "exports",

@@ -4,6 +4,7 @@ Every stage reads a plain Parquet file and writes one, plus a file of what it dr
 
     matches.parquet    MATCHES     an image id and the Flickr photo it came from
     captions.parquet   CAPTIONS    a dataset row without its image: cleaned texts beside the raw ones
+    scores.parquet     SCORES      how well a model finds that an image and its caption agree
     X.outcomes.parquet OUTCOMES    what has been dropped up to and including the stage that wrote X.parquet (`outcomes`)
 
 Every source (a published release, a crawl, YFCC100M) yields RAW batches through the `RawSource` protocol.
@@ -91,6 +92,16 @@ RAW_ROW = pa.schema([field for field in ROW if field.name not in _MADE])
 
 # What cleaning writes: ROW, the raw texts, and the remark for the outcome; sorted by (wnid, image_id).
 CAPTIONS = pa.schema([*ROW, *[field.with_name("raw_" + field.name) for field in _TEXTS], *_DETAIL])
+
+# What `score` writes: one row for each row of a dataset that has an image and a caption. Embeddings may follow.
+SCORES = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("similarity", pa.float32(), nullable=False),  # the cosine between the image and its caption
+        pa.field("tokens", pa.int32(), nullable=False),  # of the whole caption, start and end included
+        pa.field("cut", pa.bool_(), nullable=False),  # the caption has more tokens than the model reads
+    ]
+)
 
 _METADATA_KEY = b"imagenet_captions"
 

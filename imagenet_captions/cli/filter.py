@@ -1,7 +1,7 @@
 """filter: some rows of a dataset, as a list of ids or as a dataset."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -60,6 +60,14 @@ def filter(
         Path | None, typer.Option(help="Only the image ids in this file, such as one that --out-ids wrote.")
     ] = None,
     deny: Deny = None,
+    scores: Annotated[Path | None, typer.Option(help="Similarities that `score` wrote.", metavar="FILE")] = None,
+    score_above: Annotated[
+        float | None, typer.Option(help="Only rows with a higher similarity in --scores; the cosine, from -1 to 1.")
+    ] = None,
+    score_top: Annotated[
+        float | None,
+        typer.Option(help="Of the rows that are left, this share with the highest similarities.", metavar="SHARE"),
+    ] = None,
     trim_tail: Annotated[
         str | None, typer.Option(help="At most N rows for each of the K rarest classes.", metavar="K:N")
     ] = None,
@@ -102,11 +110,14 @@ def filter(
         refuse_without_effect("without --split", "val_fraction")
     if not any((trim_tail, like, per_class is not None, sample)):
         refuse_without_effect("without --sample, --per-class, --trim-tail or --like", "seed")
+    if scores is None:
+        refuse_without_effect("without --scores FILE", "score_above", "score_top")
     if out is None:
         refuse_without_effect("without --out DATASET", "workers")
     if out_ids is None:
         refuse_without_effect("without --out-ids FILE", "overwrite")
-    settings = FilterSettings(wanted, ids, trim_tail, like, per_class, sample, seed, deny, local_labels)
+    limits: dict[str, Any] = {"scores": scores, "score_above": score_above, "score_top": score_top}
+    settings = FilterSettings(wanted, ids, trim_tail, like, per_class, sample, seed, deny, local_labels, **limits)
     if out is not None and out_ids is None:
         counts = filter_to_dataset(dataset, out, settings, count_workers(workers))
     elif out_ids is not None and out is None:

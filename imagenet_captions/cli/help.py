@@ -48,6 +48,10 @@ EXAMPLES = {
         "label-by-text cc12m.tsv --out labeled.parquet",
         "label-by-text yfcc100m_dataset.bz2 --mode strict --case-sensitive --out labeled.parquet",
     ),
+    "score": (
+        "score imagenet-captions --model runs/contrastive --out scores.parquet",
+        "score imagenet-captions --model open_clip:ViT-B-32@weights.safetensors --caption title --out titles.parquet",
+    ),
     "train": (
         "train --show contrastive",
         "train imagenet-captions --objective contrastive --on imagenet=val --out runs/contrastive",

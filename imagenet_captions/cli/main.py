@@ -13,6 +13,7 @@ from imagenet_captions.cli import (  # noqa: F401
     filter,
     label_by_text,
     robustness,
+    score,
     stats,
     train,
 )

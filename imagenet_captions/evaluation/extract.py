@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,7 +59,7 @@ def extract(
     see = view_of(model, view)
     values, indices, broken = [], [], []
     with progress(what, len(images), "images") as bar:
-        for pixels, good, bad in _batches(images, EvalTransform(model.spec, border), reading):
+        for pixels, good, bad in decoded_batches(images, EvalTransform(model.spec, border), reading):
             if len(good):
                 values.append(see(normalise(pixels.to(device), model.spec)).float().cpu().numpy())
             indices += good
@@ -99,11 +99,17 @@ class _Decoded(Dataset[_Item | InputError]):
             return error
 
 
-def _batches(images: EncodedImages, transform: EvalTransform, reading: Reading) -> Iterator[_Batch]:
-    """Yield pixels with their indices, and the indices of broken images with the reasons."""
+def decoded_batches(
+    images: EncodedImages, transform: EvalTransform, reading: Reading, rows: Sequence[list[int]] | None = None
+) -> Iterator[_Batch]:
+    """Yield pixels with their indices, and the indices of broken images with the reasons.
+
+    `rows` are the rows of each batch; without them, batches take all images in order.
+    """
+    starts = range(0, len(images), reading.batch_size)
     loader = DataLoader(
         _Decoded(images, transform),
-        batch_size=reading.batch_size,
+        batch_sampler=rows or [list(range(at, min(at + reading.batch_size, len(images)))) for at in starts],
         num_workers=reading.workers,
         collate_fn=_collate,
         multiprocessing_context=worker_context(reading.workers),

@@ -25,6 +25,7 @@ COMMANDS = (
     "verify",
     "diff",
     "label-by-text",
+    "score",
     "export",
     "filter",
     "evaluate",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from imagenet_captions.cli.main import app
 from imagenet_captions.crawler.policy import State
 from imagenet_captions.crawler.store import Store
 from imagenet_captions.demo.run import SAMPLE
+from tests.dataset.made import write_scores
 from tests.packager.made import contents
 from tests.sources.made_yfcc import row, text
 
@@ -47,8 +49,16 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert cli(*command).exit_code == 0
     ids = pq.read_table(folder / "captions.parquet", columns=["image_id"])["image_id"].to_pylist()
     (folder / "keep.txt").write_text("\n".join(ids[:9]))
+    write_scores(folder / "scores.parquet", ids, [at / 100 for at in range(len(ids))], folder / "dataset")
+    if find_spec("torch"):
+        from imagenet_captions.models.build import build_model
+        from imagenet_captions.models.save import save_model
+
+        save_model(build_model("micro", seed=0), folder / "clip")
     return folder
 
+
+_NEEDS_TORCH = pytest.mark.skipif(not find_spec("torch"), reason="needs the extra `train`")
 
 # A command, the flag of its output, and the name that the output may have.
 FILES = [
@@ -61,6 +71,8 @@ FILES = [
     ("export dataset --to open-clip-csv --images train", "--out", "new.tsv"),
     ("export dataset --to release-json", "--out", "new.json"),
     ("label-by-text dataset", "--out", "new.csv"),
+    pytest.param("score dataset --model clip", "--out", "new.parquet", marks=_NEEDS_TORCH),
+    ("filter dataset --scores scores.parquet --score-top 0.5", "--out-ids", "new.txt"),
     ("diff dataset dataset", "--out", "new.tsv"),
     ("diff dataset dataset", "--out", "new.json"),
     *(("stats dataset --images train", flag, "new") for flag in ("--csv", "--markdown", "--html", "--counts")),
@@ -76,7 +88,7 @@ FOLDERS = [
 ]
 INPUTS = frozenset(
     "release.json urls.txt ids.txt keep.txt deny.txt results.csv photos.sqlite matches.parquet captions.parquet "
-    "yfcc100m_dataset train dataset".split()
+    "yfcc100m_dataset train dataset clip scores.parquet".split()
 )
 
 

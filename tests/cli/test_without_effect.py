@@ -22,6 +22,7 @@ ALWAYS = {
     "verify": "dataset",
     "filter": "dataset class_ class_list contains matches has language license_ names_class split ids deny "
     "trim_tail like per_class sample out out_ids",
+    "score": "dataset model out caption embeddings overwrite batch_size workers threads device",
     "export": "dataset to out deny",
     "export-model": "model to out",
     "stats": "dataset images csv markdown html counts frequencies",
@@ -62,6 +63,9 @@ WITHOUT_EFFECT = [
     ("package", "missing", "package --out x --missing report"),
     ("package", "ray_address", "package --out x --ray-address h:1"),
     ("filter", "val_fraction", "filter d --out x --val-fraction 0.1"),
+    ("filter", "scores", "filter d --out x --scores s"),
+    ("filter", "score_above", "filter d --out x --score-above 0.3"),
+    ("filter", "score_top", "filter d --out x --score-top 0.3"),
     ("filter", "seed", "filter d --out x --seed 0"),
     ("filter", "seed", "filter d --out x --has title --seed 3"),
     ("filter", "local_labels", "filter d --out-ids x --local-labels"),

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from imagenet_captions.dataset.manifest import manifest_digest
 from imagenet_captions.imagenet import classes
 from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.schema import CAPTIONS, with_provenance
+from imagenet_captions.schema import CAPTIONS, SCORES, with_provenance
 from tests.packager.made import image, train_folder
 
 TITLES = ["", "A Dog at the beach", "DOGMA", "hot dog stand", "Café straße", "line\tone", "price: 5.00 (five)", "дом"]
@@ -68,8 +69,18 @@ def write_captions(path: Path, made: Iterable[Row]) -> Path:
     return path
 
 
+def write_scores(path: Path, ids: Sequence[str], similarities: Sequence[float], dataset: Path) -> Path:
+    """A file of a dataset's scores, as `score` writes it."""
+    inputs = {"dataset": manifest_digest(dataset), "weights": "cd" * 32}
+    about = {"inputs": inputs, "settings": {"model": "runs/clip"}}
+    columns = [ids, similarities, [5] * len(ids), [False] * len(ids)]
+    pq.write_table(pa.table(columns, schema=SCORES).cast(with_provenance(SCORES, about)), path)
+    return path
+
+
 def make_dataset(folder: Path, made: list[Row], images: bool = False) -> Path:
     """A dataset of these rows; `images` gives each row one, but for every tenth."""
+    folder.mkdir(parents=True, exist_ok=True)
     captions = write_captions(folder / "captions.parquet", made)
     source = None
     if images:

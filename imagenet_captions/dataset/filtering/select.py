@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
+from imagenet_captions.dataset.filtering.scores import ScoreLimits, Similarities, below_top
 from imagenet_captions.dataset.filtering.settings import FilterSettings, read_ids
 from imagenet_captions.dataset.loading import check_condition, of_shards
 from imagenet_captions.dataset.manifest import read_manifest, shard_files
@@ -27,7 +28,10 @@ from imagenet_captions.storage.progress import Bar, progress
 log = logging.getLogger(__name__)
 
 KEPT, DENIED = 0, 1
-STEPS = ("kept", "denied", "condition", "ids", "trim-tail", "like", "per-class", "sample")
+STEPS = (
+    *("kept", "denied", "condition", "ids", "no-score", "score-above", "score-top"),
+    *("trim-tail", "like", "per-class", "sample"),
+)
 
 _BYTES_AT_ONCE = 64 << 20  # of row groups that are requested together
 
@@ -66,7 +70,7 @@ class Selection:
 
 
 def select(dataset: Path, settings: FilterSettings) -> Selection:
-    """Apply a filter, always in this order: denylist, condition, ids, trim-tail, like, per-class, sample.
+    """Apply a filter, always in this order: denylist, condition, ids, scores, trim-tail, like, per-class, sample.
 
     Raises InputError if no row is left.
     """
@@ -85,6 +89,9 @@ def select(dataset: Path, settings: FilterSettings) -> Selection:
             listed = [pc.is_in(ids, value_set=wanted) for _, ids in _ids(texts)]
             _leave_out(ended, ~pa.chunked_array(listed, pa.bool_()).to_numpy(), "ids")
         selection = Selection(texts, ended, denied)
+        if settings.score_limits is not None:
+            found = settings.score_limits.similarities(dataset, manifest, _ids(texts))
+            _by_score(selection, found, settings.score_limits)
         if sampling.samples:
             _sample(selection, sampling)
     if not selection.kept:
@@ -98,6 +105,20 @@ def select(dataset: Path, settings: FilterSettings) -> Selection:
 
 def _leave_out(ended: npt.NDArray[np.int8], rows: Flags, step: str) -> None:
     ended[rows & (ended == KEPT)] = STEPS.index(step)
+
+
+def _by_score(selection: Selection, found: Similarities, limits: ScoreLimits) -> None:
+    """Leave out the rows without a score, those that are not above the limit, and those outside the highest share."""
+    ended = selection.ended
+    without = np.isnan(found)
+    if lacking := int(np.count_nonzero(without & (ended == KEPT))):
+        log.info("%s of %s rows have no score and are left out", f"{lacking:,}", f"{selection.kept:,}")
+    _leave_out(ended, without, "no-score")
+    if limits.above is not None:
+        _leave_out(ended, ~(found > limits.above), "score-above")
+    if limits.top is not None:
+        rows, ids = selection.rows(), [image_id for some in selection.kept_ids() for image_id in some.to_pylist()]
+        ended[rows[below_top(ids, found[rows], limits.top)]] = STEPS.index("score-top")
 
 
 def _ids(shards: Sequence[Path]) -> Iterator[tuple[int, pa.Array]]:

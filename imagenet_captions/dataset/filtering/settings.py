@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagenet_captions.dataset import filters
+from imagenet_captions.dataset.filtering.scores import ScoreLimits
 from imagenet_captions.dataset.sampling import Sampling, TailTrim, parse_sample, read_counts
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.flickr.denylist import read_denylist
@@ -60,7 +61,11 @@ class RowConditions:
 
 @dataclass(frozen=True)
 class FilterSettings:
-    """The settings of a filter: the condition, a file of ids, a denylist, and the sampling of the remaining rows."""
+    """The settings of a filter: the condition, a file of ids, a denylist, and the sampling of the remaining rows.
+
+    `scores` is a file that `score` wrote; rows are kept with a similarity above `score_above`, and of all that are left
+    the share `score_top` with the highest.
+    """
 
     wanted: RowConditions = field(default_factory=RowConditions)
     ids: Path | None = None
@@ -73,9 +78,19 @@ class FilterSettings:
     local_labels: bool = False
     # Beside `wanted`: what `in_class`, `has` and the like return, joined by `&`, `|` and `~`.
     condition: Expression | None = field(default=None, compare=False)
+    scores: Path | None = None
+    score_above: float | None = None
+    score_top: float | None = None
 
     def __post_init__(self) -> None:
-        places_from_text(self, "ids", "like", "deny")
+        places_from_text(self, "ids", "like", "deny", "scores")
+        if self.score_limits is None and (self.score_above, self.score_top) != (None, None):
+            raise InputError("`score_above` and `score_top` choose rows by a file of scores; give `scores`")
+
+    @property
+    def score_limits(self) -> ScoreLimits | None:
+        """The limits on similarities; None without a file of scores."""
+        return None if self.scores is None else ScoreLimits(self.scores, self.score_above, self.score_top)
 
     def row_condition(self, among: ClassSet = ClassSet.ILSVRC2012) -> Expression | None:
         """Return `wanted` and `condition` as one, for a dataset with these classes; None if nothing is asked for."""
@@ -95,7 +110,7 @@ class FilterSettings:
     def files(self) -> list[Path]:
         """Return the files that the filter reads."""
         lists = [place(name) for name in self.wanted.lists if name not in list_names()]
-        return [path for path in (*lists, self.ids, self.like, self.deny) if path is not None]
+        return [path for path in (*lists, self.ids, self.like, self.deny, self.scores) if path is not None]
 
     def as_given(self) -> dict[str, Any]:
         """Return the given settings for the record; a file is named by its SHA-256, because its path says nothing."""
@@ -120,6 +135,8 @@ class FilterSettings:
             "local-labels": self.local_labels,
         }
         found = {name: value for name, value in given.items() if value not in ([], None, False)}
+        if self.score_limits is not None:
+            found |= self.score_limits.as_given()
         sampled = {"trim-tail", "like", "per-class", "sample"} & found.keys()
         return {**found, "seed": self.seed} if sampled else found
 

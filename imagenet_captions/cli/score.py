@@ -1,0 +1,54 @@
+"""score: how well a model finds that each image agrees with its caption."""
+
+from typing import Annotated
+
+import typer
+
+from imagenet_captions.cli.app import command, say_that_torch_is_loaded
+from imagenet_captions.cli.flags import LocalPath
+from imagenet_captions.cli.options import Overwrite, Workers, count_readers
+from imagenet_captions.storage.extras import require
+
+
+@command
+def score(
+    dataset: Annotated[LocalPath, typer.Argument(help="A dataset folder with images.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A model with a text tower, as `evaluate` takes it: a run or model folder, a .ckpt, "
+            "open_clip:NAME[@weights], or transformers:FOLDER."
+        ),
+    ],
+    out: Annotated[LocalPath, typer.Option(help="The file to write, such as scores.parquet.")],
+    caption: Annotated[
+        str | None,
+        typer.Option(
+            help='What makes the caption: fields and settings such as template="a photo of a {}". Default: the '
+            "captions of the dataset."
+        ),
+    ] = None,
+    embeddings: Annotated[
+        bool, typer.Option("--embeddings", help="Write the embeddings of images and captions too, as 16-bit numbers.")
+    ] = False,
+    overwrite: Overwrite = False,
+    batch_size: Annotated[int, typer.Option(help="Images at once.")] = 256,
+    workers: Workers = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads that compute on a CPU. Default: 1 for images up to 64 pixels.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: a GPU if there is one.")] = None,
+) -> None:
+    """Write how similar a model finds each image and its caption; `filter --scores` reads it. A killed run resumes."""
+    require("train", "score")
+    from imagenet_captions.captions.caption_template import CaptionTemplate
+    from imagenet_captions.evaluation.scoring.settings import ScoreSettings
+    from imagenet_captions.evaluation.settings import Reading
+    from imagenet_captions.outcomes import format_counts
+
+    template = None if caption is None else CaptionTemplate.parse(caption)
+    settings = ScoreSettings(model, template, embeddings, Reading(batch_size, count_readers(workers), device, threads))
+    say_that_torch_is_loaded("score")
+    from imagenet_captions.evaluation.scoring.score import score_dataset
+
+    typer.echo(f"{format_counts(score_dataset(dataset, out, settings, overwrite))}\n{out}")

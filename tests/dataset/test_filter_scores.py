@@ -1,0 +1,113 @@
+"""Filtering by a file of scores: which rows are left, ties, rows without a score, and files of other datasets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import imagenet_captions as ic
+from imagenet_captions.dataset.manifest import read_manifest
+from imagenet_captions.packager.verify import verify
+from tests.dataset.made import make_dataset, rows, write_scores
+from tests.storage.conftest import invoke
+
+IDS = [row["image_id"] for row in rows()]
+
+
+@pytest.fixture
+def scores(text_dataset: Path, tmp_path: Path) -> Path:
+    """Row i of 200 has (i - 50) / 200; the last twenty rows have no score, and rows 100 to 109 the same one."""
+    values = [(at - 50) / 200 if at not in range(100, 110) else 0.25 for at in range(180)]
+    order = sorted(range(180), key=lambda at: IDS[at][::-1])  # a file in another order than the dataset
+    return write_scores(
+        tmp_path / "scores.parquet",
+        [IDS[at] for at in order],
+        [values[at] for at in order],
+        text_dataset,
+    )
+
+
+def kept(dataset: Path, out: Path, **settings: object) -> list[str]:
+    ic.filter(dataset, ic.FilterSettings(**settings), out_ids=out)  # type: ignore[arg-type]
+    return out.read_text().splitlines()
+
+
+def test_above_a_similarity(text_dataset: Path, scores: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ids.txt"
+    assert kept(text_dataset, out, scores=scores, score_above=0.5) == sorted(IDS[151:180])
+    assert kept(text_dataset, out, scores=scores, score_above=0.0) == sorted(IDS[51:180])
+    assert kept(text_dataset, out, scores=scores, score_above=-1.0) == sorted(IDS[:180])
+    told = json.loads((tmp_path / "ids.txt.json").read_text())
+    assert told["filter"]["score-above"] == -1.0
+    assert told["counts"] == {"kept": 180, "no-score": 20}
+
+
+def test_a_share_of_the_rows_that_are_left(text_dataset: Path, scores: Path, tmp_path: Path) -> None:
+    out = tmp_path / "ids.txt"
+    assert kept(text_dataset, out, scores=scores, score_top=0.1) == sorted(IDS[162:180])
+    assert kept(text_dataset, out, scores=scores, score_top=1.0) == sorted(IDS[:180])
+    assert kept(text_dataset, out, scores=scores, score_above=0.5, score_top=0.1) == sorted(IDS[177:180])
+    found = kept(text_dataset, out, scores=scores, score_top=0.5, condition=ic.in_class("n01440764"))
+    assert found == sorted(IDS[20:40])
+
+
+def test_ties_at_the_cut_go_to_the_lower_ids(text_dataset: Path, scores: Path, tmp_path: Path) -> None:
+    """Rows 110 to 179 and three of the ten with the same score."""
+    found = kept(text_dataset, tmp_path / "ids.txt", scores=scores, score_top=73 / 180)
+    assert found == sorted([*IDS[110:180], *sorted(IDS[100:110])[:3]])
+
+
+def test_the_dataset_names_the_model_and_its_weights(text_dataset: Path, scores: Path, tmp_path: Path) -> None:
+    command = ["filter", str(text_dataset), "--scores", str(scores), "--score-top", "0.3", "--workers", "1"]
+    code, told = invoke(*command, "--out", str(tmp_path / "best"))
+    assert code == 0, told
+    assert told.split()[:10] == "kept 54 left out by no-score 20 left out by".split()
+    assert "left out by score-top  126" in told
+    verify(tmp_path / "best")
+    (record,) = read_manifest(tmp_path / "best").settings["filter"]
+    assert record["score-model"] == "runs/clip"
+    assert record["score-weights"] == "sha256:" + "cd" * 32
+    assert record["score-top"] == 0.3
+    assert record["scores"].startswith("sha256:")
+    again = kept(tmp_path / "best", tmp_path / "ids.txt", scores=scores, score_top=0.5)
+    assert again == sorted(IDS[153:180]), "the scores of the dataset that it was filtered from"
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--scores other.parquet --score-top 0.3", "with 180 of its 200 ids; score this one, or the one"),
+        ("--scores foreign.parquet --score-top 0.3", "with 0 of its 200 ids; score this one, or the one"),
+        ("--scores scores.parquet", "--scores has no effect without a limit; give --score-above or --score-top"),
+        ("--scores scores.parquet --score-top 30", "--score-top must be a share above 0 and at most 1, not 30.0"),
+        ("--scores scores.parquet --score-above nan", "--score-above must be a similarity from -1 to 1, not nan"),
+        ("--scores scores.parquet --score-above 0.9", "nothing in"),
+        ("--scores outcomes.parquet --score-top 0.3", "was not written by `imagenet-captions score`"),
+        ("--scores nowhere.parquet --score-top 0.3", "the file of scores nowhere.parquet does not exist"),
+    ],
+)
+def test_a_file_that_does_not_fit_is_one_sentence(
+    text_dataset: Path, scores: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_scores(tmp_path / "other.parquet", IDS[:180], [0.1] * 180, make_dataset(tmp_path / "o", rows(1)))
+    write_scores(tmp_path / "foreign.parquet", ["n01440764_1"], [0.1], text_dataset)
+    (tmp_path / "outcomes.parquet").write_bytes((text_dataset / "outcomes.parquet").read_bytes())
+    code, told = invoke("filter", str(text_dataset), *words.split(), "--out", "x")
+    assert code == 2, told
+    assert sentence in told.splitlines()[-1]
+    assert not Path("x").exists()
+
+
+def test_limits_need_a_file() -> None:
+    with pytest.raises(ic.InputError, match="choose rows by a file of scores; give `scores`"):
+        ic.FilterSettings(score_above=0.0)
+
+
+def test_scores_of_a_smaller_dataset_do_not_fit_the_larger_one(text_dataset: Path, tmp_path: Path) -> None:
+    small = make_dataset(tmp_path, rows(3))
+    scores = write_scores(tmp_path / "s.parquet", [IDS[0]], [0.5], small)
+    with pytest.raises(ic.InputError, match="scores of another dataset"):
+        kept(text_dataset, tmp_path / "ids.txt", scores=scores, score_top=0.5)

@@ -1,0 +1,231 @@
+"""Scores: the numbers of the model's own library, whole after a kill, and every row counted."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+import imagenet_captions as ic
+from imagenet_captions.dataset.manifest import manifest_digest
+from imagenet_captions.evaluation.scoring import parts, settings
+from imagenet_captions.models.build import build_model
+from imagenet_captions.models.save import save_model
+from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of
+from imagenet_captions.packager.package import PackageSettings, package
+from imagenet_captions.schema import provenance
+from tests.dataset.made import make_dataset, rows
+from tests.models.conftest import TINY_VIT, open_clip_folder, write_bert_tokenizer
+from tests.packager.made import IDS, train_folder, write_captions
+from tests.storage.conftest import invoke
+
+SPEC: dict[str, Any] = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bicubic"}
+
+
+class Killed(BaseException):
+    """The process is gone: nothing catches it."""
+
+
+def noise(seed: int) -> bytes:
+    """A picture of 32 x 32 pixels, which no preprocessing resizes."""
+    out = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (32, 32, 3), np.uint8)).save(out, "PNG")
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a dataset of twelve images, and a CLIP of open_clip's that reads 16 tokens."""
+    folder = tmp_path_factory.mktemp("made")
+    open_clip_folder(folder / "model", TINY_VIT, SPEC)
+    images = train_folder(folder / "train", {image_id: noise(at) for at, image_id in enumerate(IDS)})
+    captions = write_captions(folder / "captions.parquet", IDS)
+    package(captions, folder / "dataset", PackageSettings(images=images, workers=1))
+    return folder
+
+
+def scored(made: Path, out: Path, **given: Any) -> list[dict[str, Any]]:
+    ic.score(made / "dataset", str(made / "model"), out=out, device="cpu", **given)
+    found: list[dict[str, Any]] = pq.read_table(out).to_pylist()
+    return found
+
+
+def test_similarities_are_those_of_the_models_own_library(made: Path, tmp_path: Path) -> None:
+    found = scored(made, tmp_path / "scores.parquet", embeddings=True)
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{made / 'model'}")
+    tokenize = open_clip.get_tokenizer(f"local-dir:{made / 'model'}")
+    assert [row["image_id"] for row in found] == sorted(IDS)
+    for row in found:
+        image = preprocess(Image.open(io.BytesIO(noise(IDS.index(row["image_id"])))))[None]
+        with torch.no_grad():
+            images = model.eval().encode_image(image, normalize=True)[0]
+            texts = model.encode_text(tokenize([f"Photo {row['image_id']} one zwei"]), normalize=True)[0]
+        assert row["similarity"] == pytest.approx(float(images @ texts), abs=1e-6)
+        assert row["image_embedding"] == pytest.approx(images.tolist(), abs=1e-3)
+        assert row["text_embedding"] == pytest.approx(texts.tolist(), abs=1e-3)
+
+
+@pytest.mark.parametrize("given", [{"batch_size": 1}, {"batch_size": 5}, {"batch_size": 4, "workers": 2}], ids=str)
+def test_batches_and_workers_change_nothing(made: Path, tmp_path: Path, given: dict[str, int]) -> None:
+    whole = scored(made, tmp_path / "whole.parquet")
+    found = scored(made, tmp_path / "found.parquet", **given)
+    assert [row["image_id"] for row in found] == [row["image_id"] for row in whole]
+    assert [row["similarity"] for row in found] == pytest.approx([row["similarity"] for row in whole], abs=1e-6)
+
+
+def test_a_killed_run_goes_on_after_the_last_finished_part(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "PART_ROWS", 5)
+    scored(made, tmp_path / "whole.parquet", batch_size=5)
+    real, written = parts.Parts.write, list[int]()
+
+    def killed(self: parts.Parts, number: int, table: Any) -> None:
+        if len(written) in (1, 2):
+            written.append(-1)
+            raise Killed
+        written.append(number)
+        real(self, number, table)
+
+    monkeypatch.setattr(parts.Parts, "write", killed)
+    out = tmp_path / "scores.parquet"
+    for _ in range(2):
+        with pytest.raises(Killed):
+            scored(made, out, batch_size=5)
+        assert not out.exists()
+    scored(made, out, batch_size=5)
+    assert written == [0, -1, -1, 1, 2]
+    assert out.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"{name}.{end}" for name in ("scores", "whole") for end in ("outcomes.parquet", "parquet")
+    ]
+
+
+def test_parts_of_other_captions_are_not_used(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = parts.Parts.remove
+    monkeypatch.setattr(parts.Parts, "remove", lambda self: None)
+    first = scored(made, tmp_path / "scores.parquet")
+    monkeypatch.setattr(parts.Parts, "remove", real)
+    assert scored(made, tmp_path / "scores.parquet", caption="tags") != first
+    assert scored(made, tmp_path / "scores.parquet") == first
+
+
+def test_every_row_is_counted(tmp_path: Path) -> None:
+    """Every tenth row has no image, every eighth no title."""
+    dataset = make_dataset(tmp_path, rows(20), images=True)
+    save_model(build_model("micro", seed=0), tmp_path / "run")
+    counts = ic.score(dataset, str(tmp_path / "run"), out=tmp_path / "scores.parquet", caption="title", device="cpu")
+    outcomes = pq.read_table(tmp_path / "scores.outcomes.parquet").to_pylist()
+    assert counts == {"kept": 80, "no_text": 10, "no_image": 10}
+    assert [row["image_id"] for row in outcomes] == sorted(row["image_id"] for row in outcomes)
+    assert {row["outcome"] for row in outcomes} == {"no_text", "no_image"}
+    scores = pq.read_table(tmp_path / "scores.parquet")
+    assert {*scores["image_id"].to_pylist(), *(row["image_id"] for row in outcomes)} == {
+        row["image_id"] for row in rows(20)
+    }
+
+
+def test_an_image_that_cannot_be_decoded_is_an_outcome(made: Path, tmp_path: Path) -> None:
+    """A dataset may hold what its packaging found whole by its header alone."""
+    shutil.copytree(made / "dataset", tmp_path / "dataset")
+    shutil.copytree(made / "model", tmp_path / "model")
+    (shard,) = (tmp_path / "dataset" / "data").iterdir()
+    image, stored = noise(IDS.index(IDS[4])), shard.read_bytes()
+    assert stored.count(image) == 1
+    shard.write_bytes(stored.replace(image, image[:60] + bytes(len(image) - 60)))
+    found = scored(tmp_path, tmp_path / "scores.parquet", batch_size=3)
+    assert {row["image_id"] for row in found} == {*IDS} - {IDS[4]}
+    (broken,) = pq.read_table(tmp_path / "scores.outcomes.parquet").to_pylist()
+    assert (broken["image_id"], broken["outcome"]) == (IDS[4], "broken_image")
+    assert broken["detail"]
+
+
+def test_the_file_says_how_it_was_made(made: Path, tmp_path: Path) -> None:
+    scored(made, tmp_path / "a.parquet", caption='title template="a photo of a {}"')
+    about = provenance(pq.read_schema(tmp_path / "a.parquet"))
+    assert about["settings"] == {
+        "model": str(made / "model"),
+        "caption": 'class_name title template="a photo of a {}"',
+        "caption_stored": False,
+        "embeddings": False,
+    }
+    assert about["inputs"]["dataset"] == manifest_digest(made / "dataset")
+    assert about["model"]["context_length"] == 16
+    assert about["model"]["preprocessing"]["mean"] == SPEC["mean"]
+    assert set(about["made_with"]) == {"imagenet-captions", "torch"}
+    scored(made, tmp_path / "b.parquet")
+    stored = provenance(pq.read_schema(tmp_path / "b.parquet"))
+    assert stored["settings"]["caption"] == "title tags description"
+    assert stored["settings"]["caption_stored"] is True
+    assert stored["inputs"] == about["inputs"]
+    shutil.copytree(made / "dataset", tmp_path / "dataset")
+    whole = open_clip_folder(tmp_path / "model", TINY_VIT, SPEC)
+    with torch.no_grad():
+        whole.text_projection[0, 0] += 1e-3
+    torch.save(whole.state_dict(), tmp_path / "model" / "open_clip_pytorch_model.bin")
+    scored(tmp_path, tmp_path / "c.parquet")
+    other = provenance(pq.read_schema(tmp_path / "c.parquet"))["inputs"]
+    assert other["dataset"] == about["inputs"]["dataset"]
+    assert other["weights"] != about["inputs"]["weights"]
+
+
+def test_tokens_are_counted_before_the_text_is_cut(made: Path, tmp_path: Path) -> None:
+    found = scored(made, tmp_path / "scores.parquet", caption="tags")
+    whole = open_clip.SimpleTokenizer(context_length=77)
+    assert {row["tokens"] for row in found} == {int((whole("one zwei") != 0).sum())}
+    assert {row["cut"] for row in found} == {False}
+    for row in scored(made, tmp_path / "scores.parquet", caption="title tags"):
+        assert row["tokens"] == int((whole(f"Photo {row['image_id']} one zwei") != 0).sum())
+        assert row["cut"] == (row["tokens"] > 16)
+    assert row["cut"]
+
+
+def test_tokens_of_another_tokenizer_are_counted_whole(tmp_path: Path) -> None:
+    """ALIGN's is described by a tokenizer.json, with a padding of its own."""
+    write_bert_tokenizer(tmp_path)
+    tokenizer = build_tokenizer(tokenizer_of(str(tmp_path), 12, {}))
+    texts = ["a photo of a dog", "a " * 40]
+    assert tokenizer(texts).shape == (2, 12)
+    assert tokenizer.lengths(texts) == [7, 42]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("score texts --model model --out s.parquet", "texts holds texts without images; build it again with --images"),
+        ("score model --model model --out s.parquet", "model has no manifest.json of a dataset"),
+        ("score dataset --model photos --out s.parquet", "photos has no text tower, which scores of captions need"),
+        ("score dataset --model nowhere --out s.parquet", "'nowhere' does not exist"),
+        ("score dataset --model model --out s.parquet --caption description", "no image of dataset has a caption"),
+        ("score dataset --model model --out s.parquet --device gpu", "--device 'gpu' cannot be used"),
+        ("score dataset --model model --out s.parquet --batch-size 0", "--batch-size must be at least 1, not 0"),
+        ("score dataset --model model --out dataset/s.parquet", "lies inside the"),
+        ("score dataset --model model --out mine.parquet", "was not written by imagenet-captions"),
+    ],
+)
+def test_what_cannot_be_scored_is_one_sentence(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str, sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("dataset", "model"):
+        shutil.copytree(made / name, name)
+    package(write_captions(tmp_path / "captions.parquet", IDS), tmp_path / "texts", PackageSettings(workers=1))
+    image_only = build_model("micro", seed=0)
+    image_only.drop_text()
+    save_model(image_only, tmp_path / "photos")
+    Path("mine.parquet").write_text("my thesis")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    code, told = invoke(*words.split(), "--workers", "1")
+    assert code == 2, told
+    last = told.splitlines()[-1]
+    assert last.startswith("imagenet-captions: ")
+    assert sentence in last
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
