@@ -83,6 +83,9 @@ def filter(
     local_labels: Annotated[
         bool, typer.Option("--local-labels", help="Count labels over the classes left; the old ones stay beside them.")
     ] = False,
+    without_images: Annotated[
+        bool, typer.Option("--without-images", help="Leave the images out, for a dataset of texts that may be shared.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Write a dataset folder.")] = None,
     out_ids: Annotated[
         Path | None, typer.Option(help="Write a list of image ids, and FILE.json beside it.", metavar="FILE")
@@ -116,8 +119,9 @@ def filter(
         refuse_without_effect("without --out DATASET", "workers")
     if out_ids is None:
         refuse_without_effect("without --out-ids FILE", "overwrite")
-    limits: dict[str, Any] = {"scores": scores, "score_above": score_above, "score_top": score_top}
-    settings = FilterSettings(wanted, ids, trim_tail, like, per_class, sample, seed, deny, local_labels, **limits)
+    more: dict[str, Any] = {"scores": scores, "score_above": score_above, "score_top": score_top}
+    more["without_images"] = without_images
+    settings = FilterSettings(wanted, ids, trim_tail, like, per_class, sample, seed, deny, local_labels, **more)
     if out is not None and out_ids is None:
         counts = filter_to_dataset(dataset, out, settings, count_workers(workers))
     elif out_ids is not None and out is None:

@@ -40,6 +40,14 @@ def with_local_labels(schema: pa.Schema, wnids: Sequence[str]) -> pa.Schema:
     return schema.with_metadata({b"huggingface": json.dumps({"info": {"features": ordered}}).encode()})
 
 
+def without_images(schema: pa.Schema) -> pa.Schema:
+    """Return the schema without the column of images."""
+    features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    kept = pa.schema([field for field in schema if field.name != IMAGE.name])
+    ordered = {name: features[name] for name in kept.names}
+    return kept.with_metadata({b"huggingface": json.dumps({"info": {"features": ordered}}).encode()})
+
+
 def local_labels(schema: pa.Schema) -> list[str] | None:
     """Return the classes given to `with_local_labels`; None for a dataset that has ImageNet's labels."""
     if "label_original" not in schema.names:

@@ -69,6 +69,7 @@ WITHOUT_EFFECT = [
     ("filter", "seed", "filter d --out x --seed 0"),
     ("filter", "seed", "filter d --out x --has title --seed 3"),
     ("filter", "local_labels", "filter d --out-ids x --local-labels"),
+    ("filter", "without_images", "filter d --out-ids x --without-images"),
     ("filter", "workers", "filter d --out-ids x --workers 2"),
     ("filter", "overwrite", "filter d --out x --overwrite"),
     ("export", "overwrite", "export d --to webdataset --out x --overwrite"),

@@ -172,6 +172,28 @@ def test_local_labels_keep_the_original(text_dataset: Path, tmp_path: Path) -> N
     assert set(again["label_original"]) == {999}
 
 
+def test_without_images_it_is_the_dataset_packaged_without(image_dataset: Path, tmp_path: Path) -> None:
+    texts, packaged = filtered(image_dataset, tmp_path / "texts", without_images=True), make_dataset(tmp_path, rows(20))
+    for config in ("data", "raw"):
+        copied, made = (pq.read_table(dataset / config, partitioning=None) for dataset in (texts, packaged))
+        assert copied.equals(made, check_metadata=True)
+        groups = [pq.read_metadata(next((dataset / config).iterdir())).num_row_groups for dataset in (texts, packaged)]
+        assert groups == [1, 1]
+    manifest = json.loads((texts / "manifest.json").read_text())
+    assert (manifest["images"], manifest["settings"]["missing"]) == (None, None)
+    assert manifest["settings"]["filter"] == [{"without-images": True}]
+    pictured = ic.load(filtered(image_dataset, tmp_path / "some", has=["image"], without_images=True))
+    assert (len(pictured), "image" in pictured.column_names) == (90, False)
+
+
+def test_without_images_needs_a_dataset_that_has_some(image_dataset: Path, text_dataset: Path, tmp_path: Path) -> None:
+    settings = FilterSettings(without_images=True)
+    with pytest.raises(ic.InputError, match="has no images; leave out `without_images`"):
+        filter_to_dataset(text_dataset, tmp_path / "out", settings, workers=1)
+    with pytest.raises(ic.InputError, match="a list of ids has no images"):
+        filter_to_ids(image_dataset, tmp_path / "ids", settings)
+
+
 def test_filters_of_filters_are_listed(text_dataset: Path, tmp_path: Path) -> None:
     first = filtered(text_dataset, tmp_path / "a", classes=["dog"])
     second = filtered(first, tmp_path / "b", contains=["title=dog"])

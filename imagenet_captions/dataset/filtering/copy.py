@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,7 @@ class CopyJob:
     folder: Path  # of the dataset being built
     name: str  # data/train-00000-of-00012.parquet
     schema: pa.Schema
+    columns: Sequence[str]  # of the parent
     groups: Sequence[RowGroup]  # ranges of all kept rows; each becomes a row group
     rows: Rows  # row numbers in the parent, from the start of the first group
 
@@ -52,15 +54,21 @@ def parent_shards(dataset: Path, rows: Mapping[str, int]) -> list[ParentShard]:
     return [ParentShard(dataset / name, stop - rows[name], stop) for name, stop in zip(rows, stops, strict=True)]
 
 
-def row_sizes(parents: Sequence[ParentShard], rows: Rows) -> npt.NDArray[np.int64]:
-    """Return the approximate size of each of these rows in bytes: the average in its row group."""
+def row_sizes(parents: Sequence[ParentShard], rows: Rows, images: bool) -> npt.NDArray[np.int64]:
+    """Return the approximate size of each of these rows in bytes, with or without its image: the group's average."""
     stops, sizes = [0], [0]
     for parent in parents:
         metadata = read_metadata(parent.path)
         for group in map(metadata.row_group, range(metadata.num_row_groups)):
             stops.append(stops[-1] + group.num_rows)
-            sizes.append(max(1, group.total_byte_size // max(1, group.num_rows)))
+            size = group.total_byte_size if images else _text_bytes(group)
+            sizes.append(max(1, size // max(1, group.num_rows)))
     return np.array(sizes, np.int64)[np.searchsorted(stops, rows, side="right")]
+
+
+def _text_bytes(group: Any) -> int:
+    columns = map(group.column, range(group.num_columns))
+    return sum(column.total_uncompressed_size for column in columns if not column.path_in_schema.startswith("image."))
 
 
 def copy_shard(job: CopyJob) -> ShardFile:
@@ -68,7 +76,8 @@ def copy_shard(job: CopyJob) -> ShardFile:
     first = job.groups[0].start if job.groups else 0
     wnids = local_labels(job.schema)
     shards = [(shard.start, shard.path) for shard in job.parents]
-    with open_shard(job.folder, job.name, job.schema) as writer, closing(RowReader(shards)) as parents:
+    columns = [name for name in job.columns if name != "image" or name in job.schema.names]
+    with open_shard(job.folder, job.name, job.schema) as writer, closing(RowReader(shards, columns)) as parents:
         for group in job.groups:
             table = parents.take(job.rows[group.start - first : group.stop - first])
             writer.write((table if wnids is None else _relabelled(table, wnids)).select(job.schema.names))

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.features import local_labels, with_local_labels
+from imagenet_captions.dataset.features import local_labels, with_local_labels, without_images
 from imagenet_captions.dataset.filtering.copy import CopyJob, copy_shard, parent_shards, row_sizes
 from imagenet_captions.dataset.filtering.select import DENIED, STEPS, Selection, select
 from imagenet_captions.dataset.filtering.settings import FilterSettings
@@ -80,6 +80,8 @@ def filter_to_ids(dataset: Path, out: Path, settings: FilterSettings, overwrite:
     """
     if settings.local_labels:
         raise InputError("`local_labels=True` goes with `out`; a list of ids has no labels")
+    if settings.without_images:
+        raise InputError("`without_images=True` goes with `out`; a list of ids has no images")
     with producing([out], [dataset, *settings.files()], overwrite, receipt_path(out)) as new, unchanged(dataset):
         selection = select(dataset, settings)
         with new.files[0].open("w", encoding="utf-8", newline="") as opened:
@@ -98,19 +100,18 @@ def filter_to_dataset(dataset: Path, out: Path, settings: FilterSettings, worker
     check_dataset_output(out, [dataset, *settings.files()])
     with replacing_folder(out) as folder, unchanged(dataset):
         parent = read_manifest(dataset)
+        if settings.without_images and parent.images is None:
+            raise InputError(f"{dataset} has no images; leave out `without_images`")
         selection = select(dataset, settings)
-        child = _Child(dataset, folder, parent, selection, settings.local_labels)
+        child = _Child(dataset, folder, parent, selection, settings)
         jobs = [*child.jobs(raw=False), *child.jobs(raw=True)]
         shards = list(_written(jobs, selection.kept, workers))
         _write_outcomes(dataset, folder, selection)
-        earlier = parent.settings.get("filter", [])
-        finish_dataset(
-            folder,
-            shards,
-            {**parent.inputs, "parent": sha256(dataset / MANIFEST)},
-            {**parent.settings, "filter": [*earlier, settings.as_given()]},
-            parent.images is not None,
-        )
+        images = parent.images is not None and not settings.without_images
+        recorded = {**parent.settings, "filter": [*parent.settings.get("filter", []), settings.as_given()]}
+        if not images:
+            recorded["missing"] = None
+        finish_dataset(folder, shards, {**parent.inputs, "parent": sha256(dataset / MANIFEST)}, recorded, images)
     return selection.counts()
 
 
@@ -128,21 +129,23 @@ class _Child:
     folder: Path
     parent: Manifest
     selection: Selection
-    local_labels: bool
+    settings: FilterSettings
 
     def jobs(self, raw: bool) -> Iterator[CopyJob]:
         """Yield the shards of one config, with row groups as packaging would make them."""
         rows, classes = self.selection.rows(), self._classes()
         parents = parent_shards(self.dataset, self.parent.shards("raw" if raw else "data"))
-        sizes = row_sizes(parents, rows)
-        schema = self._schema(parents[0].path)
+        before = read_schema(parents[0].path)
+        schema = self._schema(before)
+        sizes = row_sizes(parents, rows, "image" in schema.names)
         fill = 1 if "image" in schema.names else TEXT_ROWS
         wnids = chain.from_iterable(repeat(wnid, count) for wnid, count in classes.items())
         shards = plan_shards(plan_groups(wnids, map(int, sizes), fill))
         for number, groups in enumerate(shards):
             part = rows[groups[0].start : groups[-1].stop]
             needed = [parent for parent in parents if parent.has_any(part)]
-            yield CopyJob(needed, self.folder, shard_name(raw, number, len(shards)), schema, groups, part)
+            name = shard_name(raw, number, len(shards))
+            yield CopyJob(needed, self.folder, name, schema, before.names, groups, part)
 
     def _classes(self) -> dict[str, int]:
         """Return the number of rows of each class that has any, in the order of the rows."""
@@ -154,10 +157,10 @@ class _Child:
             )
         return dict(found)
 
-    def _schema(self, parent: Path) -> pa.Schema:
-        schema = read_schema(parent)
+    def _schema(self, parent: pa.Schema) -> pa.Schema:
+        schema = without_images(parent) if self.settings.without_images and "image" in parent.names else parent
         # Labels that are already local would otherwise name classes without rows.
-        local = self.local_labels or local_labels(schema) is not None
+        local = self.settings.local_labels or local_labels(schema) is not None
         return with_local_labels(schema, sorted(self._classes())) if local else schema
 
 

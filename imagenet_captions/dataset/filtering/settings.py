@@ -81,6 +81,7 @@ class FilterSettings:
     scores: Path | None = None
     score_above: float | None = None
     score_top: float | None = None
+    without_images: bool = False
 
     def __post_init__(self) -> None:
         places_from_text(self, "ids", "like", "deny", "scores")
@@ -133,6 +134,7 @@ class FilterSettings:
             "per-class": self.per_class,
             "sample": None if self.sample is None else str(self.sample),
             "local-labels": self.local_labels,
+            "without-images": self.without_images,
         }
         found = {name: value for name, value in given.items() if value not in ([], None, False)}
         if self.score_limits is not None:
