@@ -9,7 +9,10 @@ from hypothesis import settings
 _ROOT = Path(__file__).parent
 _NEEDS_TORCH = (
     *(f"imagenet_captions/{name}" for name in ("images/pixels", "models", "training", "ablations")),
-    *(f"imagenet_captions/evaluation/{name}" for name in ("testsets", "classifiers", "evaluate.py", "extract.py")),
+    *(
+        f"imagenet_captions/evaluation/{name}"
+        for name in ("testsets", "classifiers", "evaluate.py", "extract.py", "measure.py")
+    ),
     "imagenet_captions/evaluation/scoring/compute.py",
     *(f"tests/{name}" for name in ("images/pixels", "models", "training", "ablations")),
     *(f"tests/evaluation/{name}" for name in ("models", "scoring")),

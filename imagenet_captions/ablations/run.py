@@ -1,6 +1,6 @@
 """Run what is missing of an ablation; each run has its own folder.
 
-OUT/runs/NAME holds one training (settings, checkpoints, model, done.json) and its test (metrics.json, answers.npz);
+OUT/runs/NAME holds one training (settings, checkpoints, model, done.json) and its test (metrics.json, its answers);
 OUT/inputs what was made for them. All of these are whole or not there, so that a killed ablation goes on with the same
 command. Several factors may share OUT: a run that two of them need is trained once.
 """
@@ -25,7 +25,7 @@ from imagenet_captions.ablations.micro.dataset import write_micro_dataset, write
 from imagenet_captions.ablations.planning import Amount, amount_of
 from imagenet_captions.ablations.settings import INPUTS, AblateSettings
 from imagenet_captions.ablations.table import Run, Table
-from imagenet_captions.ablations.testing import ANSWERS, Fitting, needs_fitting, test_run
+from imagenet_captions.ablations.testing import Fitting, has_answers, needs_fitting, test_run
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.evaluation.classifiers.prompts import PROMPT_SETS
 from imagenet_captions.evaluation.settings import Reading
@@ -232,7 +232,7 @@ def _test(experiment: Experiment, run: Run, folder: Path) -> None:
 def is_tested(experiment: Experiment, run: Run) -> bool:
     """Return whether a run has all test results, on the same test sets and with the same classifier."""
     folder = experiment.folder(run.name)
-    if not all((folder / name).is_file() for name in (_RUN_FILE, METRICS, ANSWERS)):
+    if not ((folder / _RUN_FILE).is_file() and has_answers(folder)):
         return False
     before: dict[str, Any] = json.loads((folder / _RUN_FILE).read_text(encoding="utf-8"))
     return before == _asked(experiment, run)

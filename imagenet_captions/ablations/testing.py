@@ -1,4 +1,4 @@
-"""Test a run's model: metrics.json as `evaluate` writes it, and beside it which images were recognized.
+"""Test a run's model: metrics.json and the answers beside it, as `evaluate` writes them.
 
 Two arms are compared image by image (`compare`), which sums in a table do not allow.
 """
@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,20 +16,20 @@ import numpy.typing as npt
 from imagenet_captions.ablations.reports.compare import Answers
 from imagenet_captions.ablations.table import Run
 from imagenet_captions.errors import InputError, shortened
-from imagenet_captions.evaluation.accuracy import Labels, group_maximum, rank_of_label
+from imagenet_captions.evaluation import answers as of_evaluation
+from imagenet_captions.evaluation.accuracy import Labels
+from imagenet_captions.evaluation.answers import answers_path
 from imagenet_captions.evaluation.classifiers.build import build_classifier
-from imagenet_captions.evaluation.classifiers.classifier import FEATURES, Classifier
-from imagenet_captions.evaluation.evaluate import measure_test_set
-from imagenet_captions.evaluation.extract import Extracted, extract
+from imagenet_captions.evaluation.classifiers.classifier import FEATURES
+from imagenet_captions.evaluation.extract import extract
+from imagenet_captions.evaluation.measure import measure_test_set, metrics_of, write_result
 from imagenet_captions.evaluation.settings import ClassifierSettings, Reading
-from imagenet_captions.evaluation.testsets import TestSet, open_test_set
+from imagenet_captions.evaluation.testsets import open_test_set
 from imagenet_captions.images.examples import Examples, select
 from imagenet_captions.models.hardware import cpu_threads
 from imagenet_captions.models.load import load_model
 from imagenet_captions.storage.file_names import METRICS
-from imagenet_captions.storage.files import replacing, write_json
 
-ANSWERS = "answers.npz"
 _FITTED = ("linear-probe", "prototypes", "k-shot")
 
 
@@ -73,41 +72,33 @@ def test_run(
         found = extract(loaded, select(examples, rows), FEATURES, reading, what="training images")
         return found.values, np.asarray(rows, np.int64)[found.indices]
 
+    settings = classifier_settings(run, fitting)
     with tempfile.TemporaryDirectory() as scratch, cpu_threads(loaded.spec.size, reading.threads):
         opened = [open_test_set(name, path, Path(scratch)) for name, path in test_sets.items()]
-        classifier = build_classifier(
-            classifier_settings(run, fitting), loaded.to(device).eval(), features_of, str(device)
-        )
-        measured: dict[str, Any] = {}
-        answers: dict[str, npt.NDArray[np.bool_]] = {}
-        for test_set in opened:
-            found = extract(
-                loaded, test_set.images, classifier.view, reading, border=test_set.border, what=test_set.name
-            )
-            measured |= measure_test_set(classifier, test_set, found)
-            answers[test_set.name] = answers_of(classifier, test_set, found)
-    with replacing(out / ANSWERS) as partial, partial.open("wb") as opened_file:
-        np.savez_compressed(opened_file, **answers)  # type: ignore[arg-type]
-    metrics = {"model": run.model_of or run.name, "classifier": run.classifier, **classifier.describe()}
-    write_json(out / METRICS, {**metrics, "test_sets": measured})
+        classifier = build_classifier(settings, loaded.to(device).eval(), features_of, str(device))
+        measured = [measure_test_set(loaded, classifier, test_set, reading) for test_set in opened]
+    metrics = metrics_of(run.model_of or run.name, run.classifier, classifier.describe(), measured)
+    write_result(out / METRICS, answers_path(out / METRICS), metrics, [each.answers for each in measured])
 
 
-def answers_of(classifier: Classifier, test_set: TestSet, found: Extracted) -> npt.NDArray[np.bool_]:
-    """Return for each image of a test set whether it was recognized; one that cannot be decoded was not."""
-    scores = classifier.scores(found.values, test_set.classes)
-    if len(test_set.answers) < len(test_set.classes):
-        scores = group_maximum(scores, test_set.groups, len(test_set.answers))
-    right = np.zeros(len(test_set.labels), np.bool_)
-    right[found.indices] = rank_of_label(scores, test_set.labels[found.indices]) == 0
-    return right
+def has_answers(folder: Path) -> bool:
+    """Return whether a run's test has metrics.json and the answers, in the form of now or of before."""
+    return (folder / METRICS).is_file() and any(path.is_file() for path in _answer_files(folder))
 
 
 def read_answers(folder: Path) -> Answers:
-    """Read the answers that `test_run` wrote."""
+    """Return which images of each test set a run recognized; an image that cannot be decoded was not."""
+    path, old = _answer_files(folder)
     try:
-        with np.load(folder / ANSWERS) as stored:
-            return {name: np.asarray(stored[name], np.bool_) for name in stored.files}
-    except (OSError, ValueError) as error:
+        if not path.is_file():
+            with np.load(old) as stored:
+                return {name: np.asarray(stored[name], np.bool_) for name in stored.files}
+        return {name: table["correct"].to_numpy() for name, table in of_evaluation.read_answers(path).items()}
+    except (OSError, ValueError, InputError) as error:
         raise InputError(
-            f"{folder / ANSWERS} cannot be read ({shortened(error)}); remove {folder / METRICS} and run again"
+            f"the answers of {folder} cannot be read ({shortened(error)}); remove {folder / METRICS} and run again"
         ) from None
+
+
+def _answer_files(folder: Path) -> tuple[Path, Path]:
+    return answers_path(folder / METRICS), folder / "answers.npz"  # the latter until November 2026

@@ -75,9 +75,13 @@ def measure_accuracy(scores: Scores, labels: Labels, keys: Sequence[str]) -> Acc
 
     Raises InputError for a NaN score, which a broken checkpoint gives and which has no rank.
     """
+    return count_accuracy(rank_of_label(scores, labels), labels, keys)
+
+
+def count_accuracy(ranks: Labels, labels: Labels, keys: Sequence[str]) -> Accuracy:
+    """Return the accuracy of images whose classes have these ranks."""
     if not len(labels):
         raise InputError("no image is left to measure an accuracy on; check that the test set's images can be read")
-    ranks = rank_of_label(scores, labels)
     n = np.bincount(labels, minlength=len(keys))
     correct = np.bincount(labels[ranks == 0], minlength=len(keys))
     present = n > 0

@@ -10,49 +10,56 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from imagenet_captions.evaluation.accuracy import Accuracy, Labels, group_maximum, measure_accuracy
+from imagenet_captions.evaluation.accuracy import Labels
+from imagenet_captions.evaluation.answers import answers_path
 from imagenet_captions.evaluation.classifiers.build import build_classifier
-from imagenet_captions.evaluation.classifiers.classifier import FEATURES, Classifier
-from imagenet_captions.evaluation.extract import Extracted, extract
-from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
+from imagenet_captions.evaluation.classifiers.classifier import FEATURES
+from imagenet_captions.evaluation.extract import extract
+from imagenet_captions.evaluation.measure import measure_test_set, metrics_of, write_result
+from imagenet_captions.evaluation.robustness.shifts import IMAGENET
 from imagenet_captions.evaluation.settings import EvaluateSettings
-from imagenet_captions.evaluation.testsets import KNOWN, TestSet, open_test_set
-from imagenet_captions.evaluation.testsets.class_keys import answers_of
+from imagenet_captions.evaluation.testsets import TestSet, open_test_set
 from imagenet_captions.images.examples import Examples
 from imagenet_captions.models.hardware import cpu_threads
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.model import Model
 from imagenet_captions.storage.file_names import METRICS
-from imagenet_captions.storage.files import write_json
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.places import resolve_links
 from imagenet_captions.storage.receipts import receipt_path
 
 log = logging.getLogger(__name__)
 
-_BROKEN_LISTED = 1000
-
 
 def evaluate(settings: EvaluateSettings, out: Path | None = None, overwrite: bool = False) -> dict[str, Any]:
-    """Load the model, measure it, and write metrics.json if `out` is given.
+    """Load the model, measure it, and write metrics.json and the answers beside it if `out` is given.
 
-    `overwrite` replaces a file that something else wrote. RUN/metrics.json is replaced without it, for it is the run's.
+    `overwrite` replaces files that something else wrote. RUN/metrics.json is replaced without it, for it is the run's.
     """
     if out is None:
         return evaluate_model(load_model(settings.model), settings)
+    outputs = [out, answers_path(out)]
     if resolve_links(out) == resolve_links(Path(settings.model) / METRICS) and Path(settings.model).is_dir():
-        metrics = evaluate_model(load_model(settings.model), settings)
-        write_json(out, metrics)
-        return metrics
-    with producing([out], settings.files(), overwrite, receipt_path(out)) as new:
-        metrics = evaluate_model(load_model(settings.model), settings)
-        write_json(new.files[0], metrics)
+        return _evaluate_into(settings, *outputs)
+    with producing(outputs, settings.files(), overwrite, receipt_path(out)) as new:
+        return _evaluate_into(settings, *new.files)
+
+
+def _evaluate_into(settings: EvaluateSettings, metrics_file: Path, answers_file: Path) -> dict[str, Any]:
+    metrics, answers = measure_model(load_model(settings.model), settings)
+    write_result(metrics_file, answers_file, metrics, answers)
     return metrics
 
 
 def evaluate_model(model: Model, settings: EvaluateSettings) -> dict[str, Any]:
     """Return the metrics of a loaded model; all test sets are opened before anything is computed."""
+    return measure_model(model, settings)[0]
+
+
+def measure_model(model: Model, settings: EvaluateSettings) -> tuple[dict[str, Any], list[pa.Table]]:
+    """Return the metrics of a loaded model, and its answers on each test set."""
     reading = settings.reading
     device = reading.torch_device()
     model.to(device).eval()
@@ -71,67 +78,9 @@ def evaluate_model(model: Model, settings: EvaluateSettings) -> dict[str, Any]:
         classifier = build_classifier(settings.classifier, model, features_of, str(device))
         for test_set in opened:
             classifier.prepare(test_set.classes)
-        measured: dict[str, Any] = {}
-        for test_set in opened:
-            found = extract(
-                model, test_set.images, classifier.view, reading, border=test_set.border, what=test_set.name
-            )
-            measured |= measure_test_set(classifier, test_set, found)
-    return {
-        "model": settings.model,
-        "classifier": settings.classifier.kind,
-        **classifier.describe(),
-        "test_sets": measured,
-    }
-
-
-def measure_test_set(classifier: Classifier, test_set: TestSet, found: Extracted) -> dict[str, Any]:
-    """Return a test set's entries of metrics.json; ImageNet also has those on the classes of R, A and ObjectNet."""
-    labels = test_set.labels[found.indices]
-    entries = {
-        test_set.name: {
-            **_accuracy(classifier, test_set, found.values, labels).as_json(),
-            **test_set.completeness(),
-            "broken": len(found.broken),
-            "broken_images": {each.image_id: each.reason for each in found.broken[:_BROKEN_LISTED]},
-        }
-    }
-    if test_set.name == IMAGENET:
-        for shift in SHIFTS:
-            part = _on_classes_of(test_set, labels, shift.column) if shift.same_classes else None
-            if part is not None and shift.same_classes is not None:
-                restricted, rows = part
-                values = found.values[rows]
-                entries[shift.same_classes] = _accuracy(classifier, restricted, values, restricted.labels).as_json()
-    return entries
-
-
-def _accuracy(classifier: Classifier, test_set: TestSet, values: npt.NDArray[np.float32], labels: Labels) -> Accuracy:
-    scores = classifier.scores(values, test_set.classes)
-    if len(test_set.answers) < len(test_set.classes):
-        scores = group_maximum(scores, test_set.groups, len(test_set.answers))
-    return measure_accuracy(scores, labels, test_set.answers)
-
-
-def _on_classes_of(imagenet: TestSet, labels: Labels, column: str) -> tuple[TestSet, Labels] | None:
-    """Return ImageNet's images of the classes of another test set, with that set's answers; None if there are none."""
-    answers = answers_of(KNOWN[column])
-    order = {answer: index for index, answer in enumerate(answers)}
-    group_of = {wnid: order[answer] for answer, wnids in answers.items() for wnid in wnids}
-    groups = np.array([group_of.get(key, -1) for key in imagenet.answers], np.int64)
-    rows = np.flatnonzero(groups[labels] >= 0)
-    if not len(rows):
-        return None
-    columns = np.flatnonzero(groups >= 0)
-    part = TestSet(
-        name=column,
-        images=imagenet.images,
-        labels=groups[labels[rows]],
-        classes=tuple(imagenet.classes[at] for at in columns),
-        answers=tuple(answers),
-        groups=groups[columns],
-    )
-    return part, rows
+        measured = [measure_test_set(model, classifier, test_set, reading) for test_set in opened]
+    metrics = metrics_of(settings.model, settings.classifier.kind, classifier.describe(), measured)
+    return metrics, [each.answers for each in measured]
 
 
 def _say_what_is_missing(test_set: TestSet) -> None:

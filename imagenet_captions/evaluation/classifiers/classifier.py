@@ -33,6 +33,9 @@ class Classifier(Protocol):
     def scores(self, features: npt.NDArray[np.float32], classes: Sequence[Class]) -> Scores:
         """Return scores `[images, classes]`, higher for likelier classes, -inf for one that it cannot choose."""
 
+    def named(self, classes: Sequence[Class]) -> Sequence[Class]:
+        """Return classes under the names that the classifier reads, without a name where it reads none."""
+
     def describe(self) -> dict[str, Any]:
         """Return how the classifier was made, for metrics.json."""
 
@@ -65,9 +68,18 @@ class Trained:
         """Return the scores of the wanted classes."""
         return take_columns(self.scorer.scores(features), find_columns(self.classes, classes))
 
+    def named(self, classes: Sequence[Class]) -> Sequence[Class]:
+        """Return the classes without names."""
+        return without_names(classes)
+
     def describe(self) -> dict[str, Any]:
         """Return how the classifier was made."""
         return self.about
+
+
+def without_names(classes: Sequence[Class]) -> Sequence[Class]:
+    """Return classes by key alone."""
+    return tuple(each._replace(name="") for each in classes)
 
 
 def find_columns(own: Sequence[Class], wanted: Sequence[Class]) -> Labels:

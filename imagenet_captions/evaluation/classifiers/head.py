@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.accuracy import Scores
-from imagenet_captions.evaluation.classifiers.classifier import HEAD, find_columns, shown, take_columns
+from imagenet_captions.evaluation.classifiers.classifier import HEAD, find_columns, shown, take_columns, without_names
 from imagenet_captions.imagenet import classes as imagenet
 from imagenet_captions.images.examples import Class
 from imagenet_captions.models.model import Model
@@ -46,6 +46,10 @@ class Head:
     def scores(self, features: npt.NDArray[np.float32], classes: Sequence[Class]) -> Scores:
         """Return the logits `[images, classes]` of the wanted classes."""
         return take_columns(features, find_columns(self._classes, classes))
+
+    def named(self, classes: Sequence[Class]) -> Sequence[Class]:
+        """Return the classes without names."""
+        return without_names(classes)
 
     def describe(self) -> dict[str, Any]:
         """Return how the classifier was made."""

@@ -14,6 +14,7 @@ from imagenet_captions.evaluation.accuracy import Scores
 from imagenet_captions.evaluation.classifiers.classifier import JOINT
 from imagenet_captions.evaluation.classifiers.prompts import read_names, read_prompts
 from imagenet_captions.evaluation.classifiers.prototypes import Cosine
+from imagenet_captions.evaluation.protocol import sha256_of
 from imagenet_captions.images.examples import Class
 from imagenet_captions.models.model import Model
 from imagenet_captions.storage.progress import progress
@@ -38,7 +39,7 @@ class ZeroShot:
 
     def prepare(self, classes: Sequence[Class]) -> None:
         """Embed the sentences of new classes, and refuse classes without names."""
-        named = read_names(self._names, classes)
+        named = self.named(classes)
         if all(each.name.isdigit() for each in named):
             raise InputError("the test set's classes are numbers without names; give their names with `names` FILE")
         missing = list(dict.fromkeys(each.name for each in named if each.name not in self._embedded))
@@ -48,12 +49,20 @@ class ZeroShot:
     def scores(self, features: npt.NDArray[np.float32], classes: Sequence[Class]) -> Scores:
         """Return the cosines `[images, classes]` between images and the classes' sentences."""
         self.prepare(classes)
-        named = read_names(self._names, classes)
-        return Cosine(np.stack([self._embedded[each.name] for each in named])).scores(features)
+        return Cosine(np.stack([self._embedded[each.name] for each in self.named(classes)])).scores(features)
+
+    def named(self, classes: Sequence[Class]) -> Sequence[Class]:
+        """Return the classes under the names that stand in the sentences."""
+        return read_names(self._names, classes)
 
     def describe(self) -> dict[str, Any]:
         """Return how the classifier was made."""
-        return {"prompts": self._prompts, "sentences": len(self._templates), "names": self._names}
+        return {
+            "prompts": self._prompts,
+            "sentences": len(self._templates),
+            "sentences_sha256": sha256_of(self._templates),
+            "names": self._names,
+        }
 
 
 @torch.inference_mode()

@@ -1,0 +1,110 @@
+"""The answers beside metrics.json, and the hashes that say how they were measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation import evaluate as evaluation
+from imagenet_captions.evaluation.answers import ANSWERS, answers_path, read_answers
+from imagenet_captions.evaluation.evaluate import evaluate_model
+from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, Reading
+from imagenet_captions.imagenet import class_lists
+from tests.evaluation.made_sets import flat_val, ground_truth, picture, write_files, write_tar
+from tests.evaluation.models.made_model import MadeModel
+
+R = class_lists.read_list("imagenet-r")[:3]
+
+
+def settings(path: Path, name: str = "imagenet-r", **more: Any) -> EvaluateSettings:
+    return EvaluateSettings("made", ((name, path),), ClassifierSettings(**more), Reading(7, device="cpu"))
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    files = {f"{wnid}/art_{number}.jpg": picture(number * 40, size=8) for wnid in R for number in range(4)}
+    return write_files(tmp_path / "r", {**files, f"{R[0]}/broken.jpg": b"<html>"})
+
+
+def test_the_answers_are_those_that_are_counted(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "load_model", lambda source: MadeModel())
+    out = tmp_path / "out" / "metrics.json"
+    entry = evaluation.evaluate(settings(images, prompts="one"), out)["test_sets"]["imagenet-r"]
+    assert pq.read_schema(answers_path(out)).names == ANSWERS.names
+    rows = read_answers(answers_path(out))["imagenet-r"].to_pylist()
+    assert [row["image_id"] for row in rows] == sorted(
+        path.relative_to(images).as_posix() for path in images.rglob("*.jpg")
+    )
+    (broken,) = (row for row in rows if row["prediction"] is None)
+    assert (broken["image_id"], broken["correct"]) == (f"{R[0]}/broken.jpg", False)
+    decoded = [row for row in rows if row["prediction"] is not None]
+    assert all(row["correct"] == (row["prediction"] == row["label"]) for row in decoded)
+    for key, counted in entry["per_class"].items():
+        own = [row["correct"] for row in decoded if row["label"] == key]
+        assert counted == {"n": len(own), "correct": sum(own)}
+    assert entry["protocol"]["images"] == entry["n"] == 12
+
+
+def test_the_parts_of_imagenet_have_answers_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "load_model", lambda source: MadeModel())
+    files = {
+        f"{wnid}/{number}.jpg": picture(number * 40) for wnid in (R[0], "n01440764", "n02834397") for number in (1, 2)
+    }
+    out = tmp_path / "m.json"
+    found = evaluation.evaluate(settings(write_files(tmp_path / "val", files), "imagenet", prompts="none"), out)
+    stored = read_answers(tmp_path / "m.answers.parquet")
+    assert {name: len(rows) for name, rows in stored.items()} == {
+        name: entry["n"] for name, entry in found["test_sets"].items()
+    }
+    assert len(stored["imagenet_on_r_classes"]) == 2
+    assert set(stored["imagenet_on_r_classes"]["prediction"].to_pylist()) <= set(class_lists.read_list("imagenet-r"))
+
+
+def protocol(path: Path, name: str = "imagenet-r", **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    metrics = evaluate_model(MadeModel(), settings(path, name, **more))
+    return metrics["protocol"], metrics["test_sets"][name]["protocol"]
+
+
+def test_what_changes_a_hash(images: Path, tmp_path: Path) -> None:
+    (tmp_path / "same.txt").write_text("a photo of a {}.\n")
+    one, own = protocol(images, prompts="one")
+    assert one["version"] == 1
+    assert protocol(images, prompts=str(tmp_path / "same.txt")) == (one, own), "the sentences count, not their file"
+    other, still = protocol(images, prompts="none")
+    assert other["sentences_sha256"] != one["sentences_sha256"]
+    assert still == own
+    renamed = protocol(images, prompts="one", names="wordnet")
+    assert renamed[0] == one
+    assert {name for name in own if own[name] != renamed[1][name]} == {"class_names_sha256"}
+    (images / R[0] / "art_0.jpg").unlink()
+    fewer = protocol(images, prompts="one")[1]
+    assert {name for name in own if own[name] != fewer[name]} == {"images", "images_sha256"}
+
+
+def test_a_hash_does_not_depend_on_the_layout(tmp_path: Path) -> None:
+    wnids = [R[0], R[1], R[0]]
+    write_files(tmp_path, {"ILSVRC2012_validation_ground_truth.txt": ground_truth(wnids)})
+    flat = write_tar(tmp_path / "val.tar", flat_val(3))
+    folders = {f"{wnid}/{name}": data for wnid, (name, data) in zip(wnids, flat_val(3).items(), strict=True)}
+    hub = {f"{name[:-5]}_{wnid}.JPEG": data for wnid, (name, data) in zip(wnids, flat_val(3).items(), strict=True)}
+    layouts = [flat, write_files(tmp_path / "folders", folders), write_files(tmp_path / "hub", hub)]
+    found = [protocol(layout, "imagenet", prompts="none")[1] for layout in layouts]
+    assert found[0] == found[1] == found[2]
+
+
+def test_answers_that_something_else_wrote_stay(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "load_model", lambda source: MadeModel())
+    out = tmp_path / "metrics.json"
+    answers_path(out).write_text("mine")
+    with pytest.raises(InputError, match=r"metrics\.answers\.parquet is there and was not written by"):
+        evaluation.evaluate(settings(images, prompts="none"), out)
+    assert answers_path(out).read_text() == "mine"
+    assert not out.exists()
+    for _ in range(2):
+        evaluation.evaluate(settings(images, prompts="none"), out, overwrite=True)
+    assert json.loads(out.read_text())["test_sets"]["imagenet-r"]["n"] == 12
