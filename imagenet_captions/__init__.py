@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         NotFoundError,
         StoppedEarly,
     )
+    from imagenet_captions.evaluation.comparison.compare import compare
     from imagenet_captions.evaluation.scoring.score import score
     from imagenet_captions.exports.export import export
     from imagenet_captions.exports.settings import ExportSettings
@@ -60,6 +61,7 @@ __all__ = [
     "NotFoundError",
     "StoppedEarly",
     "build",
+    "compare",
     "contains",
     "diff",
     "export",
@@ -106,6 +108,7 @@ _MODULES = {
     "score": "evaluation.scoring.score",
     "stats": "statistics.collect",
     "verify": "packager.verify",
+    "compare": "evaluation.comparison.compare",
     "ExportSettings": "exports",
     "export": "exports",
     "CaptionRecipe": "captions.caption_template",  # the earlier name of CaptionTemplate

@@ -1,4 +1,4 @@
-"""evaluate: a model's accuracy on ImageNet and its shifts, or on other test sets."""
+"""evaluate and compare: a model's accuracy on test sets, and two models on the same images."""
 
 import logging
 from enum import Enum
@@ -107,6 +107,39 @@ def evaluate(
     for written in (out, results):
         if written is not None:
             typer.echo(written)
+
+
+@command
+def compare(
+    models: Annotated[
+        list[LocalPath],
+        typer.Argument(
+            metavar="METRICS.json...",
+            help="Two or more results of `evaluate`, or folders of runs; each is compared with the first.",
+        ),
+    ],
+    across_protocols: Annotated[
+        bool,
+        typer.Option(
+            "--across-protocols",
+            help="Compare results of different prompts, class names, images or classifiers, and say so.",
+        ),
+    ] = False,
+    out: Annotated[LocalPath | None, typer.Option(help="Write a row for each test set and class: compare.csv.")] = None,
+    plot: Annotated[LocalPath | None, typer.Option(help="Draw the differences: a .png or .svg file.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Compare evaluated models on the same images: differences, McNemar's test, and the classes that moved most."""
+    from imagenet_captions.evaluation.comparison.compare import compare as compare_models
+    from imagenet_captions.evaluation.comparison.table import format_comparisons
+
+    written = [path for path in (out, plot) if path is not None]
+    if not written:
+        refuse_without_effect("without --out or --plot", "overwrite")
+    found = compare_models(*models, across_protocols=across_protocols, out=out, plot=plot, overwrite=overwrite)
+    typer.echo(format_comparisons(found))
+    for path in written:
+        typer.echo(path)
 
 
 def _named_path(text: str) -> tuple[str, Path]:

@@ -60,6 +60,10 @@ EXAMPLES = {
         "evaluate runs/contrastive --on imagenet=val --on imagenet-r=imagenet-r --out metrics.json",
         "evaluate timm:resnet50@weights.safetensors --classifier head --on imagenet=val --out metrics.json",
     ),
+    "compare": (
+        "compare runs/a runs/b",
+        "compare captions.json labels.json --across-protocols --out compare.csv --plot compare.svg",
+    ),
     "ablate": (
         "ablate size imagenet-captions=463622 --dry-run --out paper",
         "ablate all micro=cifar10_train.parquet --on cifar10_test.parquet --preset micro --out micro",

@@ -29,6 +29,7 @@ COMMANDS = (
     "export",
     "filter",
     "evaluate",
+    "compare",
     "robustness",
     "stats",
     "train",

@@ -17,6 +17,7 @@ from imagenet_captions.crawler.policy import State
 from imagenet_captions.crawler.store import Store
 from imagenet_captions.demo.run import SAMPLE
 from tests.dataset.made import write_scores
+from tests.evaluation.comparison.made_results import write_result
 from tests.packager.made import contents
 from tests.sources.made_yfcc import row, text
 
@@ -41,6 +42,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "yfcc100m_dataset").write_bytes(text([row("2737866473")]))
     with Store(folder / "photos.sqlite") as store:
         store.save_answer("1", State.NOT_FOUND, b'{"stat": "fail", "code": 1}', 1_700_000_000)
+    for name, right in (("one", [True, False]), ("two", [True, True])):
+        write_result(folder / name, {"own": right})
     for command in (
         ["build", "--release", folder / "release.json", "--images", folder / "train", "--out", folder / "dataset"],
         ["match", "--urls", folder / "urls.txt", "--ids", folder / "ids.txt", "--out", folder / "matches.parquet"],
@@ -79,6 +82,8 @@ FILES = [
     ("stats dataset", "--frequencies", "new"),
     ("robustness results.csv", "--out", "new.csv"),
     ("robustness results.csv", "--plot", "new.svg"),
+    ("compare one/metrics.json two/metrics.json", "--out", "new.csv"),
+    ("compare one/metrics.json two/metrics.json", "--plot", "new.svg"),
 ]
 FOLDERS = [
     ("build --release release.json --images train", "--out", "new"),
@@ -88,7 +93,7 @@ FOLDERS = [
 ]
 INPUTS = frozenset(
     "release.json urls.txt ids.txt keep.txt deny.txt results.csv photos.sqlite matches.parquet captions.parquet "
-    "yfcc100m_dataset train dataset clip scores.parquet".split()
+    "yfcc100m_dataset train dataset clip scores.parquet one/metrics.json two/metrics.json".split()
 )
 
 

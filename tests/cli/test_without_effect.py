@@ -32,6 +32,7 @@ ALWAYS = {
     "accumulate clip_norm precision seed devices nodes accelerator workers threads grad_checkpointing save_every "
     "keep_every log log_every",
     "evaluate": "model on out classifier results batch_size workers threads device overwrite",
+    "compare": "models across_protocols out plot",
     # A dry run takes the command line of the run that it tells about.
     "ablate": "factor data out preset on prompts seeds epochs model workers threads devices nodes precision accumulate "
     "grad_checkpointing dry_run",
@@ -103,6 +104,7 @@ WITHOUT_EFFECT = [
     ("evaluate", "k", "evaluate m --on a=b --out x --classifier prototypes --train t --k 4"),
     ("evaluate", "labels", "evaluate m --on a=b --out x --labels l"),
     ("evaluate", "called", "evaluate m --on a=b --out x --as clip"),
+    ("compare", "overwrite", "compare a b --overwrite"),
     ("stats", "thumbnails", "stats d --thumbnails open"),
     ("robustness", "units", "robustness published --units fraction"),
     ("robustness", "with_published", "robustness r.csv --without-published"),

@@ -56,7 +56,7 @@ _CURVES = {
     EXTRAPOLATED: ("extrapolated (hollow)", (0, (0.8, 1.6))),
 }
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.9)
-_STYLE: dict[str, Any] = {
+STYLE: dict[str, Any] = {
     "svg.hashsalt": "imagenet-captions",
     "font.size": 9,
     "axes.titlesize": 10.5,
@@ -68,10 +68,10 @@ _STYLE: dict[str, Any] = {
 }
 
 
-def check_figure_path(path: Path) -> None:
+def check_figure_path(path: Path, parameter: str = "path") -> None:
     """Refuse a figure that cannot be drawn later: a wrong suffix, or no matplotlib."""
     if path.suffix.lower() not in FORMATS:
-        raise InputError(f"`path` {path} is not a {' or '.join(FORMATS)} file; give it one of these suffixes")
+        raise InputError(f"`{parameter}` {path} is not a {' or '.join(FORMATS)} file; give it one of these suffixes")
     require("report", "a figure", "matplotlib")
 
 
@@ -96,7 +96,7 @@ def draw_robustness(
     panels = make_panels(report, published, multi)
     if not panels:
         raise InputError("no model has both an ImageNet accuracy and one under a shift, so there is nothing to draw")
-    with matplotlib.style.context(["default", _STYLE]):
+    with matplotlib.style.context(["default", STYLE]):
         layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
         columns = min(3, len(panels))
         rows = math.ceil(len(panels) / columns)
@@ -111,7 +111,7 @@ def draw_robustness(
         for axes in all_axes.flat[len(panels) :]:
             axes.set_axis_off()
         _add_legend(figure, handles, legend_columns)
-        _save(figure, path, kind or path.suffix)
+        save_figure(figure, path, kind or path.suffix)
 
 
 def _draw_panel(axes: Axes, panel: Panel, families: Mapping[str, Sequence[Result]]) -> dict[str, Artist]:
@@ -212,14 +212,14 @@ def choose_ticks(low: float, high: float) -> list[float]:
 
 def _count_legend_columns(families: Mapping[str, Sequence[Result]], width: float) -> int:
     """Return how many columns fit into this width, by their longest text."""
-    longest = max(len(_legend_text(name)) for name in (*families, _FITTED, _CURVES[SPARSE][0]))
+    longest = max(len(legend_text(name)) for name in (*families, _FITTED, _CURVES[SPARSE][0]))
     return max(1, min(4, int(width / (0.65 + 0.075 * longest))))
 
 
 def _add_legend(figure: Figure, handles: Mapping[str, Artist], columns: int) -> None:
     figure.legend(
         list(handles.values()),
-        [_legend_text(name) for name in handles],
+        [legend_text(name) for name in handles],
         loc="outside lower center",
         ncols=columns,
         frameon=False,
@@ -227,17 +227,18 @@ def _add_legend(figure: Figure, handles: Mapping[str, Artist], columns: int) -> 
     )
 
 
-def _legend_text(name: str) -> str:
-    """Return a family's name escaped for matplotlib, which reads dollars as formulas and hides a leading underscore."""
+def legend_text(name: str) -> str:
+    """Return a name escaped for matplotlib, which reads dollars as formulas and hides a leading underscore."""
     short = readable(name, 40)
     return ("\u2009" if short.startswith("_") else "") + short.replace("$", r"\$")
 
 
-def _save(figure: Figure, path: Path, suffix: str) -> None:
+def save_figure(figure: Figure, path: Path, suffix: str) -> None:
+    """Write a figure as .png or .svg, without the time; warn of letters that the font lacks."""
     kind = suffix.lower().removeprefix(".")
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     with replacing(path) as partial, warnings.catch_warnings(record=True) as raised:
         warnings.filterwarnings("always", message="Glyph .* missing")
         figure.savefig(partial, format=kind, dpi=160, metadata=metadata)
     if raised:
-        log.warning("note: the font of the figure lacks letters of a family's name, which are drawn as boxes")
+        log.warning("note: the font of the figure lacks letters of a name, which are drawn as boxes")

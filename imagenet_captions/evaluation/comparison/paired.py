@@ -1,0 +1,75 @@
+"""Statistics of two models on the same images, from how many images only one of the two gets right."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from imagenet_captions.evaluation.intervals import middle
+
+FEW = 25  # discordant images below which McNemar's test is exact
+_DRAWS = 10_000
+_Z_ALPHA, _Z_POWER = 1.959963984540054, 0.8416212335729143  # the normal distribution's 97.5 % and 80 %
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The number of images, and of those that only the first or only the second model gets right."""
+
+    images: int
+    only_first: int
+    only_second: int
+
+    @property
+    def discordant(self) -> int:
+        """The images that exactly one of the two models gets right."""
+        return self.only_first + self.only_second
+
+    @property
+    def difference(self) -> float:
+        """The second model's accuracy minus the first one's."""
+        return (self.only_second - self.only_first) / self.images
+
+
+def mcnemar(pairs: Pairs) -> float:
+    """Return the two-sided p-value of McNemar's test that both models are equally accurate.
+
+    Below 25 discordant images it is exact (binomial), else by chi-squared with the correction for continuity.
+
+    >>> round(mcnemar(Pairs(100, 2, 10)), 4), round(mcnemar(Pairs(1000, 30, 50)), 4)
+    (0.0386, 0.0336)
+    """
+    count = pairs.discordant
+    if count < FEW:
+        tail = sum(math.comb(count, number) for number in range(min(pairs.only_first, pairs.only_second) + 1))
+        return min(1.0, 2.0 * tail / float(2**count))
+    chi_squared = (abs(pairs.only_first - pairs.only_second) - 1) ** 2 / count
+    return math.erfc(math.sqrt(chi_squared / 2))
+
+
+def bootstrap_interval(pairs: Pairs) -> tuple[float, float]:
+    """Return the middle 95 % of the difference over test sets whose images are drawn again, both answers together.
+
+    A draw of images is a draw of how many of each kind there are, so 10,000 draws take a moment at any size.
+    """
+    shares = np.array([pairs.only_first, pairs.only_second, pairs.images - pairs.discordant]) / pairs.images
+    drawn = np.random.default_rng(0).multinomial(pairs.images, shares, size=_DRAWS)
+    return middle((drawn[:, 1] - drawn[:, 0]) / pairs.images)
+
+
+def smallest_detectable(pairs: Pairs) -> float:
+    """Return the smallest difference in accuracy that a test at 5 % finds with a power of 80 %.
+
+    With n images and the discordant share s, it solves d sqrt(n) = z(0.975) sqrt(s) + z(0.8) sqrt(s - d^2) for d
+    (Miettinen 1968, Connor 1987). If s is smaller than that d, all discordant images lie on one side and s = d.
+
+    >>> round(smallest_detectable(Pairs(50_000, 2400, 2600)), 5), round(smallest_detectable(Pairs(100, 0, 0)), 3)
+    (0.00396, 0.077)
+    """
+    n = pairs.images
+    factor = (_Z_ALPHA * math.sqrt(n) + _Z_POWER * math.sqrt(max(0.0, n - _Z_ALPHA**2 + _Z_POWER**2))) / (
+        n + _Z_POWER**2
+    )
+    return min(1.0, factor * max(math.sqrt(pairs.discordant / n), factor))
