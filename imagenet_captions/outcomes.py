@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
-from pathlib import Path, PurePath
-from typing import Any
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    from imagenet_captions.storage.places import Place
 
 
 class Outcome(str, Enum):
@@ -65,9 +68,10 @@ OUTCOMES = pa.schema(
 )
 
 
-def outcomes_path(product: Path) -> Path:
+def outcomes_path(product: Place) -> Place:
     """Return the file beside a stage's product that holds what was dropped on the way to it.
 
+    >>> from pathlib import Path
     >>> outcomes_path(Path("work/captions.parquet")).as_posix()
     'work/captions.outcomes.parquet'
     """

@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    from imagenet_captions.storage.places import Place
 
 # What matching writes: one row for each image id that has a Flickr photo.
 MATCHES = pa.schema(
@@ -117,7 +119,7 @@ class RawSource(Protocol):
         """Yield OUTCOMES batches of the inputs without a record; they are complete after `batches` has ended."""
         ...
 
-    def files(self) -> list[Path]:
+    def files(self) -> list[Place]:
         """Return the files that the source reads, which no output may replace."""
         ...
 

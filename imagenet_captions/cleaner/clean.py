@@ -23,6 +23,7 @@ from imagenet_captions.schema import CAPTIONS, RawSource, with_provenance
 from imagenet_captions.storage.files import scratch_beside
 from imagenet_captions.storage.outputs import Production, producing
 from imagenet_captions.storage.parquet_writing import CAPTIONS_ROWS, open_parquet_writer, write_table
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ _REPEATING = [
 
 def clean(
     source: RawSource,
-    out: Path,
+    out: Place,
     settings: CleanSettings,
     workers: int,
     engine: Engine = LOCAL,
@@ -54,7 +55,7 @@ def clean(
 
 
 def _clean(
-    source: RawSource, new: Production, settings: CleanSettings, how: tuple[int, Engine], out: Path
+    source: RawSource, new: Production, settings: CleanSettings, how: tuple[int, Engine], out: Place
 ) -> dict[Outcome, int]:
     model = MODEL if settings.language and is_available() else None
     if settings.language and model is None:

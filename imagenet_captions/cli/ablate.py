@@ -1,12 +1,12 @@
 """ablate: the paper's five experiments."""
 
 from enum import Enum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from imagenet_captions.cli.app import command, in_flags, say_that_torch_is_loaded
-from imagenet_captions.cli.flags import LocalPath
 from imagenet_captions.cli.group import SPECS
 from imagenet_captions.cli.options import Workers, count_readers
 from imagenet_captions.cli.train import Precision
@@ -46,9 +46,7 @@ def ablate(
             "--dry-run also a number of images, such as yfcc15m=14829396.",
         ),
     ],
-    out: Annotated[
-        LocalPath, typer.Option(help="Runs and report.md; the same folder again goes on, or adds a factor.")
-    ],
+    out: Annotated[Path, typer.Option(help="Runs and report.md; the same folder again goes on, or adds a factor.")],
     preset: Annotated[Scale, typer.Option(help="The paper's size, or 32 x 32 images on a CPU in minutes.")] = (
         Scale.PAPER
     ),

@@ -42,6 +42,7 @@ from imagenet_captions.cli.options import (
 from imagenet_captions.errors import StoppedEarly
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.storage.file_names import CAPTIONS, MATCHES, PHOTO_STORE, YFCC_PHOTOS
+from imagenet_captions.storage.places import Place
 
 if TYPE_CHECKING:
     from imagenet_captions.cleaner.batch import CleanSettings
@@ -71,7 +72,7 @@ def build(
         bool, typer.Option("--no-crawl", help="Ask Flickr for nothing; photos that --yfcc lacks end as not_asked.")
     ] = False,
     work: Annotated[
-        Path | None,
+        Place | None,
         typer.Option(
             help="Where intermediate files are kept. Default: OUT.work beside the dataset, or here for a URL.",
         ),
@@ -145,7 +146,7 @@ def match(
 
 @command
 def extract_yfcc(
-    yfcc: Annotated[Path, typer.Argument(help="YFCC100M's metadata, in any form that --yfcc takes.")],
+    yfcc: Annotated[Place, typer.Argument(help="YFCC100M's metadata, in any form that --yfcc takes.")],
     matches: Matches = Path(MATCHES),
     out: Out = Path(YFCC_PHOTOS),
     overwrite: Overwrite = False,
@@ -235,7 +236,7 @@ def clean(
 @command
 def package(
     out: Out,
-    captions: Annotated[Path, typer.Option(help="The file that `clean` wrote.")] = Path(CAPTIONS),
+    captions: Annotated[Place, typer.Option(help="The file that `clean` wrote.")] = Path(CAPTIONS),
     images: Images = None,
     missing: MissingImages = Missing.REPORT,
     workers: Workers = None,
@@ -253,14 +254,14 @@ def package(
 
 
 @command
-def verify(dataset: Annotated[Path, typer.Argument(help="A dataset folder.")]) -> None:
+def verify(dataset: Annotated[Place, typer.Argument(help="A dataset folder.")]) -> None:
     """Check a dataset against its manifest: every file's bytes, the schema, the order, and that the counts add up."""
     from imagenet_captions.packager.verify import verify as check
 
     typer.echo(check(dataset))
 
 
-def _refuse_missing(images: Path | None) -> None:
+def _refuse_missing(images: Place | None) -> None:
     if images is None:
         refuse_without_effect("without --images", "missing")
 
@@ -274,13 +275,13 @@ def _clean_settings(caption: str, as_published: bool, deny: "Denylist", classes:
     return CleanSettings(caption=CaptionTemplate.parse(caption), deny=deny, classes=classes, as_published=as_published)
 
 
-def _show(counts: Mapping["Outcome", int], out: Path) -> None:
+def _show(counts: Mapping["Outcome", int], out: Place) -> None:
     from imagenet_captions.outcomes import format_counts
 
     typer.echo(f"{format_counts(counts)}\n{out}")
 
 
-def _show_dataset(out: Path) -> None:
+def _show_dataset(out: Place) -> None:
     from imagenet_captions.dataset.manifest import read_manifest
     from imagenet_captions.dataset.outcomes import read_outcome_counts
     from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome

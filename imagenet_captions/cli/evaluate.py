@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from imagenet_captions.cli.app import command, say_that_torch_is_loaded
-from imagenet_captions.cli.flags import LocalPath, refuse_without_effect
+from imagenet_captions.cli.flags import refuse_without_effect
 from imagenet_captions.cli.options import Overwrite, Workers, count_readers
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.storage.extras import require
@@ -43,7 +43,7 @@ def evaluate(
             "a tar or Parquet; any other name is a set with classes of its own. May be given often.",
         ),
     ],
-    out: Annotated[LocalPath, typer.Option(help="The file to write, such as metrics.json.")],
+    out: Annotated[Path, typer.Option(help="The file to write, such as metrics.json.")],
     classifier: Annotated[
         ClassifierName, typer.Option(help="By class names, by labeled images (--train), or the model's own head.")
     ] = ClassifierName.ZERO_SHOT,
@@ -56,16 +56,16 @@ def evaluate(
         typer.Option(help="Zero-shot: curated, wordnet, or a file with a line a class. Default: curated."),
     ] = None,
     train: Annotated[
-        LocalPath | None, typer.Option(help="Labeled images for linear-probe, k-shot and prototypes, in any layout.")
+        Path | None, typer.Option(help="Labeled images for linear-probe, k-shot and prototypes, in any layout.")
     ] = None,
     k: Annotated[int | None, typer.Option("--k", help="k-shot: images a class.")] = None,
     seed: Annotated[int, typer.Option(help="Seed that chooses the k images, or the held-out ones.")] = 0,
     labels: Annotated[
-        LocalPath | None,
+        Path | None,
         typer.Option(help="Labels of flat ImageNet validation images: the devkit, LOC_val_solution.csv or val.txt."),
     ] = None,
     results: Annotated[
-        LocalPath | None, typer.Option(help="Add the model's row to this table, which `robustness` reads: RESULTS.csv.")
+        Path | None, typer.Option(help="Add the model's row to this table, which `robustness` reads: RESULTS.csv.")
     ] = None,
     overwrite: Overwrite = False,
     called: Annotated[
@@ -112,7 +112,7 @@ def evaluate(
 @command
 def compare(
     models: Annotated[
-        list[LocalPath],
+        list[Path],
         typer.Argument(
             metavar="METRICS.json...",
             help="Two or more results of `evaluate`, or folders of runs; each is compared with the first.",
@@ -125,8 +125,8 @@ def compare(
             help="Compare results of different prompts, class names, images or classifiers, and say so.",
         ),
     ] = False,
-    out: Annotated[LocalPath | None, typer.Option(help="Write a row for each test set and class: compare.csv.")] = None,
-    plot: Annotated[LocalPath | None, typer.Option(help="Draw the differences: a .png or .svg file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a row for each test set and class: compare.csv.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the differences: a .png or .svg file.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Compare evaluated models on the same images: differences, McNemar's test, and the classes that moved most."""

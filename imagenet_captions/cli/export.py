@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from imagenet_captions.cli.app import command, say_that_torch_is_loaded
-from imagenet_captions.cli.flags import LocalPath, refuse_without_effect
+from imagenet_captions.cli.flags import refuse_without_effect
 from imagenet_captions.cli.options import Deny, Engine, EngineName, Overwrite, RayAddress, Workers, open_engine
+from imagenet_captions.storage.places import Place
 
 
 class Target(str, Enum):
@@ -23,11 +24,11 @@ class Target(str, Enum):
 
 @command
 def export(
-    dataset: Annotated[Path, typer.Argument(help="A dataset folder.")],
+    dataset: Annotated[Place, typer.Argument(help="A dataset folder.")],
     to: Annotated[Target, typer.Option(help="The form to write.")],
-    out: Annotated[Path, typer.Option(help="The file, or for webdataset the folder. OUT.json says what is in it.")],
+    out: Annotated[Place, typer.Option(help="The file, or for webdataset the folder. OUT.json says what is in it.")],
     images: Annotated[
-        Path | None,
+        Place | None,
         typer.Option(
             help="open-clip-csv: the folder of image files to name. webdataset: the images, in any form that build "
             "takes; default: the dataset's own.",
@@ -87,7 +88,7 @@ def export_model(
         str, typer.Argument(help="A run, a model folder, a checkpoint, or another library's model, as for evaluate.")
     ],
     to: Annotated[Library, typer.Option(help="The library that is to load it.")],
-    out: Annotated[LocalPath, typer.Option(help="A new folder for its files.")],
+    out: Annotated[Path, typer.Option(help="A new folder for its files.")],
 ) -> None:
     """Write a trained model in the files of open_clip, timm or transformers, checked with that library's own loader."""
     from imagenet_captions.storage import extras

@@ -1,6 +1,5 @@
 """filter: some rows of a dataset, as a list of ids or as a dataset."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,13 +8,14 @@ from imagenet_captions.cli.app import command
 from imagenet_captions.cli.flags import refuse_without_effect
 from imagenet_captions.cli.options import Deny, Overwrite, Workers, count_workers
 from imagenet_captions.errors import InputError
+from imagenet_captions.storage.places import Place
 
 Many = list[str] | None
 
 
 @command
 def filter(
-    dataset: Annotated[Path, typer.Argument(help="A dataset folder.")],
+    dataset: Annotated[Place, typer.Argument(help="A dataset folder.")],
     class_: Annotated[
         Many, typer.Option("--class", help="A wnid, index, name or ancestor such as dog; any of those given.")
     ] = None,
@@ -57,10 +57,10 @@ def filter(
     split: Annotated[str | None, typer.Option(help="train or val, by a hash of the id.")] = None,
     val_fraction: Annotated[float, typer.Option(help="The share of all rows that is val.")] = 0.1,
     ids: Annotated[
-        Path | None, typer.Option(help="Only the image ids in this file, such as one that --out-ids wrote.")
+        Place | None, typer.Option(help="Only the image ids in this file, such as one that --out-ids wrote.")
     ] = None,
     deny: Deny = None,
-    scores: Annotated[Path | None, typer.Option(help="Similarities that `score` wrote.", metavar="FILE")] = None,
+    scores: Annotated[Place | None, typer.Option(help="Similarities that `score` wrote.", metavar="FILE")] = None,
     score_above: Annotated[
         float | None, typer.Option(help="Only rows with a higher similarity in --scores; the cosine, from -1 to 1.")
     ] = None,
@@ -72,7 +72,7 @@ def filter(
         str | None, typer.Option(help="At most N rows for each of the K rarest classes.", metavar="K:N")
     ] = None,
     like: Annotated[
-        Path | None,
+        Place | None,
         typer.Option(help="Rows a class: a table with columns wnid and count, as `stats --counts` writes it."),
     ] = None,
     per_class: Annotated[int | None, typer.Option(help="At most this many rows a class.")] = None,
@@ -86,9 +86,9 @@ def filter(
     without_images: Annotated[
         bool, typer.Option("--without-images", help="Leave the images out, for a dataset of texts that may be shared.")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Write a dataset folder.")] = None,
+    out: Annotated[Place | None, typer.Option(help="Write a dataset folder.")] = None,
     out_ids: Annotated[
-        Path | None, typer.Option(help="Write a list of image ids, and FILE.json beside it.", metavar="FILE")
+        Place | None, typer.Option(help="Write a list of image ids, and FILE.json beside it.", metavar="FILE")
     ] = None,
     overwrite: Overwrite = False,
     workers: Workers = None,

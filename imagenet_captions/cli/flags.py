@@ -11,14 +11,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, NewType, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
 from typer.models import ArgumentInfo
 
 from imagenet_captions.errors import InputError, quoted
-
-LocalPath = NewType("LocalPath", Path)  # a path on this machine, where a URL is refused
+from imagenet_captions.storage.places import Place, local_place, place
 
 _given: ContextVar[Mapping[str, str]] = ContextVar("_given")
 
@@ -28,7 +27,7 @@ class Flag:
     """A flag (`--out`) or argument (`DATASET`) of a command, as the command's signature declares it."""
 
     name: str  # the parameter's
-    kind: Any  # of one value: str, int, float, bool, Path, LocalPath or an Enum
+    kind: Any  # of one value: str, int, float, bool, Place, an Enum, or Path where a URL is refused
     many: bool
     default: Any  # inspect.Parameter.empty where it is required
     declared: Any  # typer's Option or Argument, with the help
@@ -76,7 +75,7 @@ class Flag:
 
     @property
     def _class(self) -> Any:
-        return getattr(self.kind, "__supertype__", self.kind)
+        return Path if self.kind == Place else self.kind
 
     def for_typer(self) -> inspect.Parameter:
         """Return the parameter for typer: text or a switch, and never required."""
@@ -115,10 +114,8 @@ class Flag:
             kind = "a whole number" if self._class is int else "a number"
             raise InputError(f"{self.spelled} must be {kind}, not {quoted(text)}") from None
 
-    def _read_path(self, text: str) -> Path:
-        from imagenet_captions.storage.places import local_place, place
-
-        return place(text) if self.kind is Path else local_place(text)
+    def _read_path(self, text: str) -> Place:
+        return place(text) if self.kind == Place else local_place(text)
 
     def _read_choice(self, text: str) -> Any:
         choices = {each.value: each for each in self._class}
@@ -135,7 +132,7 @@ def flags_of(function: Callable[..., None]) -> tuple[Flag, ...]:
 def _flag(parameter: inspect.Parameter) -> Flag:
     kind, declared = get_args(parameter.annotation)
     if get_origin(kind) in (Union, types.UnionType):
-        (kind,) = (each for each in get_args(kind) if each is not type(None))
+        kind = Union[tuple(each for each in get_args(kind) if each is not type(None))]  # noqa: UP007
     many = get_origin(kind) is list
     return Flag(parameter.name, get_args(kind)[0] if many else kind, many, parameter.default, declared)
 

@@ -1,7 +1,6 @@
 """label-by-text: class labels from what texts say."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,18 +8,19 @@ import typer
 from imagenet_captions.cli.app import command
 from imagenet_captions.cli.options import Engine, EngineName, Overwrite, RayAddress, Workers, open_engine
 from imagenet_captions.labelling.modes import Mode
+from imagenet_captions.storage.places import Place
 
 
 @command
 def label_by_text(
     table: Annotated[
-        Path,
+        Place,
         typer.Argument(
             help="Captions: a .parquet, .csv or .tsv file, WebDataset tars or a folder of them, one of our datasets, "
             "or YFCC100M's metadata.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The labeled table: a .parquet, .csv or .tsv file.")],
+    out: Annotated[Place, typer.Option(help="The labeled table: a .parquet, .csv or .tsv file.")],
     mode: Annotated[
         Mode,
         typer.Option(

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.storage.places import Place
 
 if TYPE_CHECKING:
     from imagenet_captions.engines import local as engine
@@ -29,17 +29,17 @@ class Missing(str, Enum):
     FAIL = "fail"
 
 
-Release = Annotated[Path | None, typer.Option(help="imagenet_captions.json, or the zip that holds it.")]
+Release = Annotated[Place | None, typer.Option(help="imagenet_captions.json, or the zip that holds it.")]
 Urls = Annotated[
-    list[Path] | None,
+    list[Place] | None,
     typer.Option(help="ImageNet's URL list (fall11_urls.txt), plain or in a .tgz, .gz or .zip. May be given often."),
 ]
 RequiredUrls = Annotated[
-    list[Path],
+    list[Place],
     typer.Option("--urls", help="ImageNet's URL list, plain or in a .tgz, .gz or .zip. May be given often."),
 ]
 Ids = Annotated[
-    Path | None,
+    Place | None,
     typer.Option(
         help="The images to use: an ILSVRC train folder or tar, LOC_train_solution.csv, train_cls.txt, a folder "
         "of imagenet-1k Parquet, or a text file. Default: every id of the list.",
@@ -64,21 +64,21 @@ Refresh = Annotated[
     ),
 ]
 KeyFile = Annotated[
-    Path | None,
+    Place | None,
     typer.Option(help="File with FLICKR_API_KEY=... and FLICKR_API_SECRET=...; default: the environment."),
 ]
 Tries = Annotated[int, typer.Option(help="Most attempts for one photo in a run, with growing waits.")]
-Matches = Annotated[Path, typer.Option(help="The file that `match` wrote.")]
-OptionalMatches = Annotated[Path | None, typer.Option(help="The file that `match` wrote, for captions from a crawl.")]
+Matches = Annotated[Place, typer.Option(help="The file that `match` wrote.")]
+OptionalMatches = Annotated[Place | None, typer.Option(help="The file that `match` wrote, for captions from a crawl.")]
 Yfcc = Annotated[
-    Path | None,
+    Place | None,
     typer.Option(
         help="YFCC100M's metadata: yfcc100m_dataset, plain, .bz2 or .gz, a folder of its parts, or "
         "yfcc100m_dataset.sql. Flickr is asked only for what it does not have.",
     ),
 ]
-Store = Annotated[Path, typer.Option(help="The SQLite file that keeps Flickr's answers.")]
-OptionalStore = Annotated[Path | None, typer.Option(help="The file that `crawl` wrote, for captions from a crawl.")]
+Store = Annotated[Place, typer.Option(help="The SQLite file that keeps Flickr's answers.")]
+OptionalStore = Annotated[Place | None, typer.Option(help="The file that `crawl` wrote, for captions from a crawl.")]
 Caption = Annotated[
     str,
     typer.Option(
@@ -94,13 +94,13 @@ AsPublished = Annotated[
     ),
 ]
 Deny = Annotated[
-    Path | None,
+    Place | None,
     typer.Option(
         help="Denylist: a photo id, an owner's NSID, the address of a photo's or owner's page, or a file name a line.",
     ),
 ]
 Images = Annotated[
-    Path | None,
+    Place | None,
     typer.Option(
         help="ImageNet as you have it: train folder, ILSVRC2012_img_train.tar, imagenet-1k Parquet, WebDataset tars, "
         "or files named by Flickr photo id. Without it the dataset has text only.",
@@ -121,7 +121,7 @@ RayAddress = Annotated[
     str | None,
     typer.Option(metavar="HOST:PORT", help="The Ray cluster to use. Default: one on this machine, for this run."),
 ]
-Out = Annotated[Path, typer.Option(help="The output: a path, or a URL such as s3://bucket/name.")]
+Out = Annotated[Place, typer.Option(help="The output: a path, or a URL such as s3://bucket/name.")]
 
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace a file that this tool did not write. Inputs are never replaced.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from imagenet_captions.cli.app import command
-from imagenet_captions.cli.flags import LocalPath, refuse_without_effect
+from imagenet_captions.cli.flags import refuse_without_effect
 from imagenet_captions.cli.options import Overwrite
 from imagenet_captions.errors import InputError
 
@@ -39,7 +39,7 @@ class Units(str, Enum):
 @command
 def robustness(
     results: Annotated[
-        LocalPath,
+        Path,
         typer.Argument(
             metavar="RESULTS.csv",
             help="A table with model, imagenet and any of imagenet-v2, imagenet-r, imagenet-sketch, objectnet, "
@@ -54,7 +54,7 @@ def robustness(
         ),
     ] = None,
     baseline_from: Annotated[
-        LocalPath | None,
+        Path | None,
         typer.Option(metavar="RESULTS.csv", help="Fit the baseline over the models of this table instead."),
     ] = None,
     id_sets: Annotated[
@@ -73,8 +73,8 @@ def robustness(
     all_classes: Annotated[
         bool, typer.Option("--all-classes", help="Compare R, A and ObjectNet on all 1000 classes for every model.")
     ] = False,
-    out: Annotated[LocalPath | None, typer.Option(help="Write the table with effective robustness: ER.csv.")] = None,
-    plot: Annotated[LocalPath | None, typer.Option(help="Draw the figure: a .png or .svg file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the table with effective robustness: ER.csv.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw the figure: a .png or .svg file.")] = None,
     with_published: Annotated[
         bool,
         typer.Option(

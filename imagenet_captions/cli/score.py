@@ -1,18 +1,18 @@
 """score: how well a model finds that each image agrees with its caption."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from imagenet_captions.cli.app import command, say_that_torch_is_loaded
-from imagenet_captions.cli.flags import LocalPath
 from imagenet_captions.cli.options import Overwrite, Workers, count_readers
 from imagenet_captions.storage.extras import require
 
 
 @command
 def score(
-    dataset: Annotated[LocalPath, typer.Argument(help="A dataset folder with images.")],
+    dataset: Annotated[Path, typer.Argument(help="A dataset folder with images.")],
     model: Annotated[
         str,
         typer.Option(
@@ -20,7 +20,7 @@ def score(
             "open_clip:NAME[@weights], or transformers:FOLDER."
         ),
     ],
-    out: Annotated[LocalPath, typer.Option(help="The file to write, such as scores.parquet.")],
+    out: Annotated[Path, typer.Option(help="The file to write, such as scores.parquet.")],
     caption: Annotated[
         str | None,
         typer.Option(

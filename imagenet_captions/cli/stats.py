@@ -1,7 +1,6 @@
 """stats and diff: what a dataset holds, and what two datasets differ in."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,19 +10,20 @@ from imagenet_captions.cli.flags import refuse_without_effect
 from imagenet_captions.cli.group import SPECS
 from imagenet_captions.cli.options import Overwrite
 from imagenet_captions.statistics.thumbnails import Thumbnails
+from imagenet_captions.storage.places import Place
 
 
 @command
 def stats(
-    dataset: Annotated[Path, typer.Argument(help="A dataset folder.")],
+    dataset: Annotated[Place, typer.Argument(help="A dataset folder.")],
     images: Annotated[
-        Path | None,
+        Place | None,
         typer.Option(help="ImageNet as you have it, to count the images that have captions. Default: those inside."),
     ] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write a CSV file with a line per class.", metavar="FILE")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.", metavar="FILE")] = None,
+    csv: Annotated[Place | None, typer.Option(help="Write a CSV file with a line per class.", metavar="FILE")] = None,
+    markdown: Annotated[Place | None, typer.Option(help="Write the tables as Markdown.", metavar="FILE")] = None,
     html: Annotated[
-        Path | None,
+        Place | None,
         typer.Option(help="Write an HTML page with plots and a searchable gallery.", metavar="FILE"),
     ] = None,
     thumbnails: Annotated[
@@ -31,11 +31,11 @@ def stats(
         typer.Option(help="Photos in the page: those whose license allows sharing, all (for a page you keep) or none."),
     ] = Thumbnails.OPEN,
     counts: Annotated[
-        Path | None,
+        Place | None,
         typer.Option(help="Write wnid and rows per class as TSV, for `filter --like`.", metavar="FILE"),
     ] = None,
     frequencies: Annotated[
-        Path | None,
+        Place | None,
         typer.Option(help="Write class name and rows per class as TSV, without a header.", metavar="FILE"),
     ] = None,
     overwrite: Overwrite = False,
@@ -60,7 +60,7 @@ def stats(
         measured = collect(dataset, index)
         tables = sections(measured)
         typer.echo(render.as_text(tables))
-        texts: list[tuple[Path | None, Callable[[], str]]] = [
+        texts: list[tuple[Place | None, Callable[[], str]]] = [
             (csv, lambda: render.per_class_csv(measured)),
             (markdown, lambda: render.as_markdown(tables)),
             (counts, lambda: render.counts_tsv(measured)),
@@ -76,11 +76,11 @@ def stats(
 
 @command
 def diff(
-    a: Annotated[Path, typer.Argument(help="A dataset folder, such as one made from the release.")],
-    b: Annotated[Path, typer.Argument(help="Another dataset folder, such as a rebuild.")],
+    a: Annotated[Place, typer.Argument(help="A dataset folder, such as one made from the release.")],
+    b: Annotated[Place, typer.Argument(help="Another dataset folder, such as a rebuild.")],
     raw: Annotated[bool, typer.Option("--raw", help="Compare the texts as the source gave them, too.")] = False,
     out: Annotated[
-        Path | None,
+        Place | None,
         typer.Option(
             help="Write the ids: a .tsv or .json file, or a folder that gets counts and ids.",
             metavar="PATH",

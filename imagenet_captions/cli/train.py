@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from imagenet_captions.cli.app import command, in_flags, say_that_torch_is_loaded
-from imagenet_captions.cli.flags import LocalPath, refuse_all_but, refuse_without_effect
+from imagenet_captions.cli.flags import refuse_all_but, refuse_without_effect
 from imagenet_captions.cli.group import SPECS
 from imagenet_captions.cli.options import Workers, count_readers
 from imagenet_captions.errors import InputError, shortened
@@ -77,12 +77,12 @@ class Accelerator(str, Enum):
 @command
 def train(
     data: Annotated[
-        LocalPath | None,
+        Path | None,
         typer.Argument(
             help="A dataset folder, Parquet with images, WebDataset shards, an open_clip CSV, or a folder of images."
         ),
     ] = None,
-    out: Annotated[LocalPath | None, typer.Option(help="The run's folder.", metavar="RUN")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder.", metavar="RUN")] = None,
     objective: Annotated[ObjectiveName | None, typer.Option(help="The training objective.")] = None,
     preset: Annotated[PresetName, typer.Option(help="The paper's recipe, or a small one for 32 x 32 on a CPU.")] = (
         PresetName.PAPER
@@ -114,7 +114,7 @@ def train(
     ] = None,
     lock: Annotated[Lock | None, typer.Option(help="Keep this tower as it is, its batch statistics too.")] = None,
     ids: Annotated[
-        LocalPath | None, typer.Option(help="Train on these images: a file of ids, as `filter --out-ids` writes.")
+        Path | None, typer.Option(help="Train on these images: a file of ids, as `filter --out-ids` writes.")
     ] = (None),
     caption: Annotated[
         str | None, typer.Option(help="What makes a caption, drawn anew each epoch; see `Captions` below.")

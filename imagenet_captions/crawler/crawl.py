@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 from contextlib import closing
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -23,6 +22,7 @@ from imagenet_captions.crawler.store import Store, local_store
 from imagenet_captions.engines.interrupts import Interrupts
 from imagenet_captions.errors import InputError, StoppedEarly
 from imagenet_captions.storage.outputs import check_place
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
 
 __all__ = ["CrawlReport", "CrawlSettings", "Tools", "crawl"]
@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 
 def crawl(
-    matches: Path,
-    store: Path,
+    matches: Place,
+    store: Place,
     settings: CrawlSettings,
     tools: Tools | None = None,
     elsewhere: pa.Array | None = None,

@@ -7,14 +7,13 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from imagenet_captions.crawler.policy import parse_body
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import require_file
-from imagenet_captions.storage.places import require_local
+from imagenet_captions.storage.places import Place, require_local
 
 _KEY, _SECRET = "FLICKR_API_KEY", "FLICKR_API_SECRET"
 _HELP = f"set {_KEY} and {_SECRET}, or give `key_file` with the lines {_KEY}=… and {_SECRET}=…"
@@ -45,7 +44,7 @@ class Credentials:
     secret: str = field(repr=False, default="")
 
 
-def read_credentials(key_file: Path | None, environment: Mapping[str, str]) -> Credentials:
+def read_credentials(key_file: Place | None, environment: Mapping[str, str]) -> Credentials:
     """Return the key from a file if one is given, else from the environment.
 
     A file holds FLICKR_API_KEY=… and FLICKR_API_SECRET=…, or the key and the secret on a line each.
@@ -63,7 +62,7 @@ def read_credentials(key_file: Path | None, environment: Mapping[str, str]) -> C
     return Credentials(key, values.get(_SECRET, "").strip())
 
 
-def _read_file(path: Path) -> dict[str, str]:
+def _read_file(path: Place) -> dict[str, str]:
     path = require_file(require_local(path, "the key file", "a key does not travel"), "the key file")
     try:
         text = path.read_text(encoding="utf-8-sig")

@@ -18,9 +18,10 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.parquet import ParquetFile, parquet_file
+from imagenet_captions.storage.places import Place
 
 
-def open_matches(path: Path) -> ParquetFile:
+def open_matches(path: Place) -> ParquetFile:
     """Open the matches file; raises InputError if it is not one."""
     require_file(path, "the matches file")
     opened = parquet_file(path)
@@ -32,7 +33,7 @@ def open_matches(path: Path) -> ParquetFile:
     return opened
 
 
-def wanted_photos(matches: Path, deny: Denylist = NOTHING_DENIED) -> pa.Array:
+def wanted_photos(matches: Place, deny: Denylist = NOTHING_DENIED) -> pa.Array:
     """Return the distinct photo ids of the matches that are not denied, in order of appearance.
 
     A photo that belongs to several images is asked for once.
@@ -68,7 +69,7 @@ def _damaged(store: Path) -> pa.Array:
         return _ids(photo_id for photo_id, state in read_states(reader) if state is State.DAMAGED)
 
 
-def without_denied_owners(photos: pa.ChunkedArray, store: Path, deny: Denylist) -> pa.ChunkedArray:
+def without_denied_owners(photos: pa.ChunkedArray, store: Place, deny: Denylist) -> pa.ChunkedArray:
     """Return the photos whose owner, by an answer in the store, is not denied.
 
     Before the first answer, a photo's owner is known only if its address names one.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +20,7 @@ from imagenet_captions.flickr.photo_record import STILL
 from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
 from imagenet_captions.storage import files
 from imagenet_captions.storage.parquet import ParquetFile, read_batches, read_files
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
 
 __all__ = ["CrawlSource", "answered_photos", "store_revision"]
@@ -40,7 +40,7 @@ class CrawlSource:
     """
 
     def __init__(
-        self, matches: Path, store: Path, deny: Denylist = NOTHING_DENIED, elsewhere: pa.Array | None = None
+        self, matches: Place, store: Place, deny: Denylist = NOTHING_DENIED, elsewhere: pa.Array | None = None
     ) -> None:
         self._matches, self._store, self._deny = matches, store, deny
         self._elsewhere = frozenset(() if elsewhere is None else elsewhere.to_pylist())
@@ -82,7 +82,7 @@ class CrawlSource:
             yield from pa.Table.from_batches([batch]).cast(OUTCOMES).to_batches()
         yield from self._drops
 
-    def files(self) -> list[Path]:
+    def files(self) -> list[Place]:
         """Return the store, and the matches with their outcomes."""
         return [self._store, self._matches, outcomes_path(self._matches)]
 
@@ -129,7 +129,7 @@ def _in_parts(store: StoreReader, batch: pa.RecordBatch) -> Iterator[tuple[pa.Re
     yield batch, answers
 
 
-def answered_photos(store: Path) -> pa.Array:
+def answered_photos(store: Place) -> pa.Array:
     """Return the photos that a store has a final, undamaged answer about."""
     with closing(StoreReader(store)) as reader:
         sound = [photo_id for photo_id, state in read_states(reader) if state is not State.DAMAGED]

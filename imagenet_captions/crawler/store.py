@@ -23,7 +23,7 @@ from imagenet_captions.errors import DiskFullError, InputError, shortened
 from imagenet_captions.flickr.photo_record import LATEST_POSIX_TIME
 from imagenet_captions.storage.file_names import PHOTO_STORE
 from imagenet_captions.storage.files import require_file
-from imagenet_captions.storage.places import require_local
+from imagenet_captions.storage.places import Place, require_local
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x49434331  # "ICC1": tells our stores from other applications' databases
@@ -74,7 +74,7 @@ class Stored:
     last_error: str | None  # of a DAMAGED row: what is wrong with it
 
 
-def local_store(path: Path) -> Path:
+def local_store(path: Place) -> Path:
     """Return the path; raises InputError for a URL."""
     return require_local(path, "the store", "SQLite works on files of this machine alone")
 
@@ -82,8 +82,8 @@ def local_store(path: Path) -> Path:
 class Store:
     """The store, open for the one crawl that may write to it; created if missing."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = local_store(path)
+    def __init__(self, path: Place) -> None:
+        self.path = path = local_store(path)
         if path.is_dir():
             raise InputError(f"the store {path} is a folder; give a file name such as {path / PHOTO_STORE}")
         file = _file_of(path)
@@ -182,10 +182,8 @@ class Store:
 class StoreReader:
     """A store opened for reading."""
 
-    def __init__(self, path: Path) -> None:
-        local_store(path)
-        require_file(path, "the crawl's store")
-        self.path = path
+    def __init__(self, path: Place) -> None:
+        self.path = path = require_file(local_store(path), "the crawl's store")
         with _sqlite_errors(path):
             self._connection = _open_to_read(_file_of(path))
             self._connection.text_factory = _text
@@ -234,7 +232,7 @@ class StoreReader:
         return f"{row[0]}-{row[1]}"
 
 
-def store_revision(path: Path) -> str:
+def store_revision(path: Place) -> str:
     """Return a short text that changes whenever an answer is recorded."""
     with closing(StoreReader(path)) as reader:
         return reader.revision()

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +18,7 @@ from imagenet_captions.dataset.loading import open_parquet
 from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.parquet import read_files
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
 
 FIELDS = ("title", "description", "tags", "caption")
@@ -79,7 +79,7 @@ class ClassDiff(NamedTuple):
     changes: list[Change]
 
 
-def diff_classes(a: Path, b: Path, raw: bool = False) -> Iterator[ClassDiff]:
+def diff_classes(a: Place, b: Place, raw: bool = False) -> Iterator[ClassDiff]:
     """Yield the differences between two datasets, one class at a time, for every class in either of them.
 
     The compared fields are title, description, tags and caption. With `raw` they are also raw_title, raw_description
@@ -101,7 +101,7 @@ def diff_classes(a: Path, b: Path, raw: bool = False) -> Iterator[ClassDiff]:
             other = other if there is None else next(right, None)
 
 
-def _rows(dataset: Path) -> int:
+def _rows(dataset: Place) -> int:
     return sum(read_manifest(dataset).shards("data").values())
 
 
@@ -142,7 +142,7 @@ def _differs(a: pa.Array, b: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.boo
     return pc.fill_null(pc.or_(texts, lengths), True).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
 
 
-def _by_class(dataset: Path, raw: bool) -> Iterator[_Class]:
+def _by_class(dataset: Place, raw: bool) -> Iterator[_Class]:
     """Yield the texts of a dataset, one class at a time."""
     classes = _classes_of(dataset, "default", FIELDS)
     if not raw:
@@ -160,7 +160,7 @@ def _by_class(dataset: Path, raw: bool) -> Iterator[_Class]:
         yield _Class(found.wnid, rows)
 
 
-def _classes_of(dataset: Path, config: str, columns: Sequence[str]) -> Iterator[_Class]:
+def _classes_of(dataset: Place, config: str, columns: Sequence[str]) -> Iterator[_Class]:
     parquet = open_parquet(dataset, config)
     names = ["image_id", "wnid", *columns]
     if set(names) - set(parquet.schema.names):
@@ -184,7 +184,7 @@ def _classes_of(dataset: Path, config: str, columns: Sequence[str]) -> Iterator[
         yield _Class(last, pa.Table.from_batches(held))
 
 
-def _damaged(dataset: Path) -> InputError:
+def _damaged(dataset: Place) -> InputError:
     return InputError(f"{dataset} is not as it was written; `imagenet-captions verify` says where")
 
 

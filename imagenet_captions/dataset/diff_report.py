@@ -16,7 +16,7 @@ from imagenet_captions.outcomes import share
 from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.files import sha256, write_json
 from imagenet_captions.storage.outputs import producing
-from imagenet_captions.storage.places import place
+from imagenet_captions.storage.places import PlaceLike, place
 from imagenet_captions.storage.receipts import is_dataset, receipt_path
 
 _CLASSES_SHOWN = 20
@@ -48,7 +48,7 @@ class DiffSummary:
 
 
 def diff(
-    a: str | Path, b: str | Path, raw: bool = False, out: str | Path | None = None, overwrite: bool = False
+    a: PlaceLike, b: PlaceLike, raw: bool = False, out: PlaceLike | None = None, overwrite: bool = False
 ) -> DiffSummary:
     """Compare two datasets and, if `out` is given, write the differences to it.
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,6 +18,7 @@ from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_lists import read_list
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.schema import PROVENANCE_COLUMNS
+from imagenet_captions.storage.places import PlaceLike
 
 TEXT_FIELDS = ("title", "description", "tags", "caption")
 FIELDS = (*TEXT_FIELDS, "language", *PROVENANCE_COLUMNS, "image")
@@ -43,7 +43,7 @@ def in_class(*names: str | int, among: ClassSet | str = ClassSet.ILSVRC2012) -> 
     return _wnid_in({wnid for name in names for wnid in classes.resolve(name, _set(among))})
 
 
-def in_list(name: str | Path) -> pc.Expression:
+def in_list(name: PlaceLike) -> pc.Expression:
     """Return the condition for rows of the classes in a list.
 
     `name` is one of `class_lists.list_names()`, or a file with one class per line.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,10 +18,11 @@ from imagenet_captions.outcomes import OUTCOMES_FILE
 from imagenet_captions.storage.file_names import CARD, CROISSANT
 from imagenet_captions.storage.files import sha256, write_json, write_text
 from imagenet_captions.storage.parquet import read_metadata
+from imagenet_captions.storage.places import Place
 
 
 def finish_dataset(
-    folder: Path,
+    folder: Place,
     shards: Sequence[ShardFile],
     inputs: Mapping[str, str],
     settings: Mapping[str, Any],
@@ -50,5 +50,5 @@ def finish_dataset(
     return facts
 
 
-def _entry(path: Path, rows: int | None = None) -> FileEntry:
+def _entry(path: Place, rows: int | None = None) -> FileEntry:
     return FileEntry(sha256(path), path.stat().st_size, rows)

@@ -17,14 +17,14 @@ from imagenet_captions.storage.files import remove_half_written, remove_tree, wa
 from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.outputs import check_place
 from imagenet_captions.storage.patterns import each_file
-from imagenet_captions.storage.places import is_remote, resolve_links
+from imagenet_captions.storage.places import Place, is_remote, resolve_links
 from imagenet_captions.storage.receipts import has_receipt, is_dataset, is_receipt, names_in
 
 _FULL = FULL | {errno.EFBIG}
 
 
 @contextmanager
-def replacing_folder(out: Path) -> Iterator[Path]:
+def replacing_folder(out: Place) -> Iterator[Place]:
     """Yield an empty folder to write to, and move it to `out` if the block succeeds.
 
     The remains of a killed run are removed first. If this run is killed, `out` is the old folder or the new one. Only
@@ -60,7 +60,7 @@ def replacing_folder(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _room_for(out: Path) -> Iterator[None]:
+def _room_for(out: Place) -> Iterator[None]:
     """Turn the error of a full disk, the one for temporary files included, into a DiskFullError."""
     try:
         yield
@@ -71,7 +71,7 @@ def _room_for(out: Path) -> Iterator[None]:
         raise DiskFullError(f"no space left to write {out} ({reason}); free some and run it again") from None
 
 
-def check_dataset_output(out: Path, inputs: Iterable[Path | None]) -> None:
+def check_dataset_output(out: Place, inputs: Iterable[Place | None]) -> None:
     """Refuse an output that is an input, lies inside or around one, or is a folder with anything but a dataset."""
     check_folder(out, inputs)
     if not _holds_something(out):
@@ -81,7 +81,7 @@ def check_dataset_output(out: Path, inputs: Iterable[Path | None]) -> None:
     check_only(out, names_in(out / MANIFEST) | {MANIFEST})
 
 
-def check_export_output(out: Path, receipt: Path, inputs: Iterable[Path | None]) -> None:
+def check_export_output(out: Place, receipt: Place, inputs: Iterable[Place | None]) -> None:
     """Refuse an output for an exported folder as above; an existing one must match its receipt."""
     check_folder(out, inputs)
     check_place(receipt, [path for path in inputs if path is not None])
@@ -94,7 +94,7 @@ def check_export_output(out: Path, receipt: Path, inputs: Iterable[Path | None])
     check_only(out, names_in(receipt))
 
 
-def check_folder(out: Path, inputs: Iterable[Path | None]) -> None:
+def check_folder(out: Place, inputs: Iterable[Place | None]) -> None:
     """Refuse an output folder that cannot be created, is an input, or lies inside or around one."""
     if is_remote(out) and out.parent == out:
         raise InputError(f"the output {out} is a whole bucket; give a folder in it, such as {out / 'dataset'}")
@@ -107,7 +107,7 @@ def check_folder(out: Path, inputs: Iterable[Path | None]) -> None:
             raise InputError(f"the input {path} lies inside the output {out}; give another place")
 
 
-def check_only(out: Path, known: frozenset[str]) -> None:
+def check_only(out: Place, known: frozenset[str]) -> None:
     """Refuse a folder of ours that has a file we did not write, because replacing the folder would remove it."""
     if len(known) > 1:
         for _, name in walk(out):
@@ -115,5 +115,5 @@ def check_only(out: Path, known: frozenset[str]) -> None:
                 raise InputError(f"the output folder {out} holds {name}, which is not ours; move it elsewhere")
 
 
-def _holds_something(out: Path) -> bool:
+def _holds_something(out: Place) -> bool:
     return out.is_dir() and any(out.iterdir())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import pyarrow as pa
@@ -16,7 +15,7 @@ from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.parquet import arrow_name, check_rows, check_schema, file_system, reading, through_cache
-from imagenet_captions.storage.places import place, reopen
+from imagenet_captions.storage.places import Place, PlaceLike, place, reopen
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
@@ -31,7 +30,7 @@ _BATCH_ROWS = 256  # of a streamed dataset: about 30 MB with images
 
 @overload
 def load(
-    path: str | Path,
+    path: PlaceLike,
     condition: Expression | None = None,
     config: str = "default",
     columns: Sequence[str] | None = None,
@@ -39,7 +38,7 @@ def load(
 ) -> Dataset: ...
 @overload
 def load(
-    path: str | Path,
+    path: PlaceLike,
     condition: Expression | None = None,
     config: str = "default",
     columns: Sequence[str] | None = None,
@@ -48,14 +47,14 @@ def load(
 ) -> IterableDataset: ...
 @overload
 def load(
-    path: str | Path,
+    path: PlaceLike,
     condition: Expression | None = None,
     config: str = "default",
     columns: Sequence[str] | None = None,
     streaming: bool = False,
 ) -> Dataset | IterableDataset: ...
 def load(
-    path: str | Path,
+    path: PlaceLike,
     condition: Expression | None = None,
     config: str = "default",
     columns: Sequence[str] | None = None,
@@ -79,7 +78,7 @@ def load(
 
 
 def _load(
-    folder: Path, condition: Expression | None, config: str, columns: Sequence[str] | None, streaming: bool
+    folder: Place, condition: Expression | None, config: str, columns: Sequence[str] | None, streaming: bool
 ) -> Dataset | IterableDataset:
     with unchanged(folder):
         parquet = open_parquet(folder, config)
@@ -94,7 +93,7 @@ def _load(
             return _in_memory(parquet, condition, names, folder)
 
 
-def open_parquet(path: Path, config: str) -> pads.FileSystemDataset:
+def open_parquet(path: Place, config: str) -> pads.FileSystemDataset:
     """Return the shards of one config of a dataset, in order, as an Arrow dataset."""
     if config not in CONFIGS:
         raise InputError(f"there is no config {quoted(config)}; give default or raw")
@@ -102,7 +101,7 @@ def open_parquet(path: Path, config: str) -> pads.FileSystemDataset:
     return of_shards(shards)
 
 
-def of_shards(shards: Sequence[Path]) -> pads.FileSystemDataset:
+def of_shards(shards: Sequence[Place]) -> pads.FileSystemDataset:
     """Return some shards of one config as an Arrow dataset; it keeps the footers of the shards that were scanned."""
     # `pads.dataset` would read the first footer twice: for the schema and to scan.
     parquet, system = pads.ParquetFileFormat(), file_system(shards[0])
@@ -111,7 +110,7 @@ def of_shards(shards: Sequence[Path]) -> pads.FileSystemDataset:
         return pads.FileSystemDataset(fragments, check_schema(fragments[0].physical_schema), parquet, system)
 
 
-def _columns(parquet: pads.FileSystemDataset, columns: Sequence[str] | None, path: Path) -> list[str]:
+def _columns(parquet: pads.FileSystemDataset, columns: Sequence[str] | None, path: Place) -> list[str]:
     known = parquet.schema.names
     for name in columns or ():
         if name not in known:
@@ -119,7 +118,7 @@ def _columns(parquet: pads.FileSystemDataset, columns: Sequence[str] | None, pat
     return list(known if columns is None else columns)
 
 
-def check_condition(schema: pa.Schema, condition: Expression | None, path: Path) -> None:
+def check_condition(schema: pa.Schema, condition: Expression | None, path: Place) -> None:
     """Refuse a condition that does not fit the columns of a dataset, before anything is read."""
     try:
         pads.dataset(schema.empty_table()).to_table(filter=condition)
@@ -147,7 +146,7 @@ def _is_large(parquet: pads.FileSystemDataset, condition: Expression | None, nam
 
 
 def _in_memory(
-    parquet: pads.FileSystemDataset, condition: Expression | None, names: Sequence[str], path: Path
+    parquet: pads.FileSystemDataset, condition: Expression | None, names: Sequence[str], path: Place
 ) -> Dataset:
     import datasets
 
@@ -192,7 +191,7 @@ def _streamed(parquet: pads.FileSystemDataset, rows: _Rows) -> IterableDataset:
 class _Rows:
     """A generator of the rows of some shards, as an object that can be sent to worker processes."""
 
-    dataset: Path
+    dataset: Place
     digest: str | None  # of the manifest of the dataset that was opened
     condition: Expression | None
     names: tuple[str, ...]
@@ -208,7 +207,7 @@ class _Rows:
                     break
                 yield from batch.to_pylist()
 
-    def _batches(self, shard: Path) -> Iterator[pa.RecordBatch]:
+    def _batches(self, shard: Place) -> Iterator[pa.RecordBatch]:
         with reading(shard):
             scanned = of_shards([shard]).scanner(
                 columns=list(self.names), filter=self.condition, batch_size=_BATCH_ROWS, batch_readahead=2

@@ -17,7 +17,7 @@ from imagenet_captions.errors import ImagenetCaptionsError, InputError
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.files import require_there, sha256, write_json
-from imagenet_captions.storage.places import is_remote
+from imagenet_captions.storage.places import Place, is_remote
 from imagenet_captions.storage.receipts import DATASET_FORMAT, manifest_content
 
 VERSION = 1
@@ -59,17 +59,17 @@ class Manifest:
         found = {name: entry.rows or 0 for name, entry in self.files.items() if name.startswith(folder + "/")}
         return dict(sorted(found.items()))
 
-    def write(self, folder: Path) -> None:
+    def write(self, folder: Place) -> None:
         """Write the manifest to a dataset folder."""
         write_json(folder / MANIFEST, {"format": DATASET_FORMAT, "version": VERSION, **asdict(self)})
 
 
-def mark_unfinished(folder: Path, run: str) -> None:
+def mark_unfinished(folder: Place, run: str) -> None:
     """Mark a folder whose files a run is replacing one by one, so that no reader takes it for a dataset."""
     write_json(folder / MANIFEST, {"format": DATASET_FORMAT, "version": VERSION, "unfinished": run})
 
 
-def is_unfinished_by(folder: Path, run: str) -> bool:
+def is_unfinished_by(folder: Place, run: str) -> bool:
     """Return whether this run was the last to mark the folder."""
     content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     return isinstance(content, dict) and content.get("unfinished") == run
@@ -78,12 +78,12 @@ def is_unfinished_by(folder: Path, run: str) -> bool:
 class Replaced(InputError):
     """The error for a dataset that was replaced while it was read."""
 
-    def __init__(self, dataset: Path) -> None:
+    def __init__(self, dataset: Place) -> None:
         super().__init__(f"{dataset} was replaced while it was read; run the same command again")
 
 
 @contextmanager
-def unchanged(dataset: Path, digest: str | None = None) -> Iterator[None]:
+def unchanged(dataset: Place, digest: str | None = None) -> Iterator[None]:
     """Raise Replaced if a dataset was replaced during the block.
 
     Shards are opened one after the other, so without this check rows could come from two datasets. `digest` is the
@@ -101,7 +101,7 @@ def unchanged(dataset: Path, digest: str | None = None) -> Iterator[None]:
         raise Replaced(dataset)
 
 
-def _revision(dataset: Path) -> str | None:
+def _revision(dataset: Place) -> str | None:
     """Return a text that changes whenever a dataset is replaced, even by one with the same bytes."""
     digest = manifest_digest(dataset)
     if digest is None or is_remote(dataset):
@@ -113,7 +113,7 @@ def _revision(dataset: Path) -> str | None:
     return f"{digest} {found.st_ino} {found.st_ctime_ns}"
 
 
-def manifest_digest(dataset: Path) -> str | None:
+def manifest_digest(dataset: Place) -> str | None:
     """Return the SHA-256 of a dataset's manifest, or None without one; wait while the dataset is being replaced."""
     _wait_for_swap(dataset)
     try:
@@ -122,7 +122,7 @@ def manifest_digest(dataset: Path) -> str | None:
         return None
 
 
-def _wait_for_swap(dataset: Path) -> None:
+def _wait_for_swap(dataset: Place) -> None:
     """Wait until a dataset is in place, for a second at most; `dataset.folder` explains how one is replaced."""
     if is_remote(dataset):
         return
@@ -133,7 +133,7 @@ def _wait_for_swap(dataset: Path) -> None:
         time.sleep(_SWAP_PAUSE)
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Place) -> Manifest:
     """Read a dataset's manifest. Raises InputError if there is none that this version can read."""
     _wait_for_swap(folder)
     content = manifest_content(folder)
@@ -156,7 +156,7 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
-def shard_files(dataset: Path, folder: str = "data", manifest: Manifest | None = None) -> list[Path]:
+def shard_files(dataset: Place, folder: str = "data", manifest: Manifest | None = None) -> list[Place]:
     """Return the paths of the shards in `data` or `raw`, in order. Raises InputError if one is missing or cut short.
 
     `manifest` is the dataset's, if the caller has read it.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,6 +12,7 @@ from imagenet_captions.outcomes import OUTCOMES, Outcome, count_outcomes
 from imagenet_captions.storage.files import new_file
 from imagenet_captions.storage.parquet import read_files
 from imagenet_captions.storage.parquet_writing import open_parquet_writer
+from imagenet_captions.storage.places import Place
 
 # A source may have an id twice; every entry after the first has this outcome of its own.
 REPEATED = Outcome.DUPLICATE_ID.value
@@ -21,7 +21,7 @@ _AT_ONCE = 30_000  # rows; more, if their last class is not complete
 _ORDER = [(name, "ascending") for name in ("wnid", "image_id", "outcome", "detail", "count")]
 
 
-def read_outcome_counts(outcomes: Path) -> dict[Outcome, int]:
+def read_outcome_counts(outcomes: Place) -> dict[Outcome, int]:
     """Return the number of inputs per outcome in an outcomes file."""
     return count_outcomes(read_files([outcomes], columns=["outcome", "count"]))
 
@@ -45,7 +45,7 @@ def outcome_table(
     return pa.table(columns, schema=OUTCOMES)
 
 
-def write_outcomes(path: Path, rows: Iterable[pa.Table], earlier: Iterable[pa.RecordBatch]) -> None:
+def write_outcomes(path: Place, rows: Iterable[pa.Table], earlier: Iterable[pa.RecordBatch]) -> None:
     """Write the outcomes of the rows of a captions file and of the inputs that were dropped earlier, sorted.
 
     Both are sorted by wnid and image id, and a few classes are held at a time. Raises InputError if both have the same

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from imagenet_captions.dataset.splits import sampling_key
 from imagenet_captions.errors import InputError, quoted
@@ -17,6 +16,7 @@ from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.storage.files import require_file
+from imagenet_captions.storage.places import Place
 
 _COUNT_COLUMNS = ("count", "images", "rows")
 
@@ -136,7 +136,7 @@ def short_of(ids: Sequence[str], like: Mapping[str, int]) -> int:
     return sum(counts[wnid] < wanted for wnid, wanted in like.items())
 
 
-def read_counts(path: Path, among: ClassSet = ClassSet.ILSVRC2012) -> dict[str, int]:
+def read_counts(path: Place, among: ClassSet = ClassSet.ILSVRC2012) -> dict[str, int]:
     """Read a tab-separated table of the number of rows per class.
 
     A table with a header has the columns `wnid` and `count` (or `images`, or `rows`). Without a header, the first

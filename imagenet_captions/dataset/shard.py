@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import BinaryIO
 
 import pyarrow as pa
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 
 from imagenet_captions.storage.files import new_file
 from imagenet_captions.storage.parquet_writing import COMPRESSION, COMPRESSION_LEVEL
+from imagenet_captions.storage.places import Place
 
 TEXTS = frozenset({"title", "description", "caption", "tags"})
 # Columns whose values repeat within a class. For others a dictionary would be built and then dropped.
@@ -84,7 +84,7 @@ class ShardWriter:
 
 
 @contextmanager
-def open_shard(folder: Path, name: str, schema: pa.Schema) -> Iterator[ShardWriter]:
+def open_shard(folder: Place, name: str, schema: pa.Schema) -> Iterator[ShardWriter]:
     """Yield a writer of the shard `name` in `folder`; its `file` is complete after the block."""
     file = ShardFile(name, columns={field.name: str(field.type) for field in schema})
     # "x": a worker can outlive its killed run for a moment and must not write to the file of the next run.

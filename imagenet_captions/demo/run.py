@@ -15,12 +15,12 @@ from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.outcomes import OUTCOMES_FILE, format_counts
 from imagenet_captions.packager.package import PackageSettings
 from imagenet_captions.pipeline.build import BuildSettings, build
-from imagenet_captions.storage.places import require_local
+from imagenet_captions.storage.places import Place, require_local
 
 SAMPLE = Path(__file__).parent / "sample"
 
 
-def run_demo(out: Path) -> str:
+def run_demo(out: Place) -> str:
     """Build the sample into `out`, and return a report: the funnel, the dataset's folder, three captions.
 
     Nothing leaves this machine: a stand-in on 127.0.0.1 answers for Flickr. The work folder is removed, so that every
@@ -54,7 +54,7 @@ def _photos() -> dict[str, Any]:
     return photos
 
 
-def _load(dataset: Path) -> Any:
+def _load(dataset: Place) -> Any:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a local folder needs no hub, and load_dataset would ask it
     from datasets import load_dataset
     from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars

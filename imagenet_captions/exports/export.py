@@ -29,7 +29,7 @@ from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.files import sha256, write_json
 from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.outputs import producing
-from imagenet_captions.storage.places import place
+from imagenet_captions.storage.places import Place, PlaceLike, place
 from imagenet_captions.storage.receipts import FORMAT, VERSION, receipt_path, write_receipt
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Exported:
         return "\n".join(f"{number:>{width}}  {text}" for number, text in shown)
 
 
-def export(dataset: str | Path, out: str | Path, settings: ExportSettings, overwrite: bool = False) -> Exported:
+def export(dataset: PlaceLike, out: PlaceLike, settings: ExportSettings, overwrite: bool = False) -> Exported:
     """Write a dataset in the format of another tool to `out`, and its receipt to `out`.json.
 
         ic.export("imagenet-captions", "train.tsv", ic.ExportSettings("open-clip-csv"))
@@ -92,7 +92,7 @@ def export(dataset: str | Path, out: str | Path, settings: ExportSettings, overw
     return Exported(dict(job.counts))
 
 
-def _begin(dataset: Path, out: Path, settings: ExportSettings) -> tuple[Job, dict[str, Any]]:
+def _begin(dataset: Place, out: Place, settings: ExportSettings) -> tuple[Job, dict[str, Any]]:
     manifest = read_manifest(dataset)
     if manifest.as_published and settings.caption is not None:
         settings = replace(settings, caption=settings.caption.with_camera_names())
@@ -104,14 +104,14 @@ def _begin(dataset: Path, out: Path, settings: ExportSettings) -> tuple[Job, dic
     return Job(dataset, manifest, settings), told
 
 
-def _attribution(out: Path) -> Callable[[Job, Path], None]:
+def _attribution(out: Place) -> Callable[[Job, Path], None]:
     suffix = out.suffix.lower()
     if suffix not in (".csv", ".md"):
         raise InputError(f"`to='attribution'` writes CSV or Markdown, by the name's ending; {out.name!r} has neither")
     return partial(write_attribution, markdown=suffix == ".md")
 
 
-def _mark_unfinished(receipt: Path) -> None:
+def _mark_unfinished(receipt: Place) -> None:
     """Mark the receipt of an exported folder as unfinished, just before the files are moved into place.
 
     So what a killed run leaves is accepted by the next run, and no reader takes it for whole.

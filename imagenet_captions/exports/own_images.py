@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import pyarrow.compute as pc
 
@@ -11,11 +10,12 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.images.readers.parquet_pages import UnreadablePages, byte_ranges
 from imagenet_captions.images.sources import ByteRange
 from imagenet_captions.storage.parquet import read_files
+from imagenet_captions.storage.places import Place
 
 _COLUMN = "image.bytes"
 
 
-def byte_ranges_in_shards(shards: Sequence[Path]) -> dict[str, ByteRange]:
+def byte_ranges_in_shards(shards: Sequence[Place]) -> dict[str, ByteRange]:
     """Return the byte range of each image in the shards of a dataset, by image id.
 
     In a shuffled order every image would otherwise cost the decoding of a row group with hundreds of them.
@@ -37,7 +37,7 @@ def byte_ranges_in_shards(shards: Sequence[Path]) -> dict[str, ByteRange]:
     return ranges
 
 
-def _ids_with_image(shard: Path) -> list[str]:
+def _ids_with_image(shard: Place) -> list[str]:
     """Return the ids of the rows that have an image, which are those with the name of one."""
     ids: list[str] = []
     for rows in read_files([shard], columns=["image_id", "image.path"]):

@@ -19,6 +19,7 @@ from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.images.locate import CaptionRows, Located, locate
 from imagenet_captions.images.sources import open_images
 from imagenet_captions.storage.parquet import read_table
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import track
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ _TEMPLATE_COLUMNS = ("image_id", "title", "tags", "description")
 class Job:
     """One export: the dataset, the settings, and the numbers of rows written and left out."""
 
-    dataset: Path
+    dataset: Place
     manifest: Manifest
     settings: ExportSettings
     counts: Counter[str] = field(default_factory=Counter)
@@ -78,7 +79,7 @@ class Job:
         if number:
             self.counts[name] += number
 
-    def locate(self, table: pa.Table, images: Path, scratch: Path) -> Located:
+    def locate(self, table: pa.Table, images: Place, scratch: Path) -> Located:
         """Find the images of the rows; `table` has image_id, wnid and photo_id."""
         keys = CaptionRows(*(table[name].to_pylist() for name in ("image_id", "wnid", "photo_id")))
         located = locate(keys, open_images(images), scratch)

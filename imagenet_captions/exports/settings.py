@@ -5,14 +5,13 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
-from imagenet_captions.storage.places import places_from_text, refuse_secrets
+from imagenet_captions.storage.places import Place, places_from_text, refuse_secrets
 
 OPEN_CLIP_CSV, WEBDATASET, SLIM, ATTRIBUTION, RELEASE_JSON = TARGETS = (
     "open-clip-csv",
@@ -43,7 +42,7 @@ class ExportSettings:
     """
 
     to: str
-    images: Path | None = None
+    images: Place | None = None
     caption: CaptionTemplate | None = None
     deny: Denylist = NOTHING_DENIED
     path_prefix: str | None = None
@@ -82,9 +81,10 @@ class ExportSettings:
             told["path_prefix"] = self.path_prefix
         return told
 
-    def command(self, out: Path) -> str:
+    def command(self, out: Place) -> str:
         """Return the command that makes the same export again; paths of images and denylist are as they were given.
 
+        >>> from pathlib import Path
         >>> ExportSettings("slim").command(Path("work/slim.csv"))
         'imagenet-captions export DATASET --to slim --out slim.csv'
         """

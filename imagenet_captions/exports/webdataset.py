@@ -24,7 +24,7 @@ from imagenet_captions.flickr.licenses import LICENSES
 from imagenet_captions.images.reading import ImageReader
 from imagenet_captions.images.sources import ByteRange
 from imagenet_captions.storage.files import new_file, scratch_in, sha256, write_json
-from imagenet_captions.storage.places import is_only_here
+from imagenet_captions.storage.places import Place, is_only_here
 from imagenet_captions.storage.progress import progress
 
 _COLUMNS = [
@@ -41,7 +41,7 @@ _LICENSES = {license.id: license.name for license in LICENSES}
 class TarJob:
     """The task of a worker: one shard to write."""
 
-    path: Path
+    path: Place
     rows: pa.Table
     ranges: Sequence[ByteRange]
 
@@ -56,7 +56,7 @@ class Written:
     broken: int
 
 
-def write_webdataset(job: Job, folder: Path) -> dict[str, str]:
+def write_webdataset(job: Job, folder: Place) -> dict[str, str]:
     """Write the shards and sizes.json; return the SHA-256 of each.
 
     The seed and the image ids alone decide the order of the samples.
@@ -72,7 +72,7 @@ def write_webdataset(job: Job, folder: Path) -> dict[str, str]:
     return {**{shard.name: shard.sha256 for shard in shards}, sizes.name: sha256(sizes)}
 
 
-def _write_shards(job: Job, folder: Path, scratch: Path) -> list[Written]:
+def _write_shards(job: Job, folder: Place, scratch: Path) -> list[Written]:
     table = job.read_captioned(_COLUMNS, empty_too=True)
     ranges = _ranges(job, table, scratch)
     order, size = _order(job, table, ranges), job.settings.shard_size or SAMPLES_A_SHARD
@@ -112,7 +112,7 @@ def _order(job: Job, table: pa.Table, ranges: Sequence[ByteRange | None]) -> lis
 
 
 def _shard_job(
-    folder: Path, number: int, table: pa.Table, ranges: Sequence[ByteRange | None], chosen: list[int]
+    folder: Place, number: int, table: pa.Table, ranges: Sequence[ByteRange | None], chosen: list[int]
 ) -> TarJob:
     rows = table.take(pa.array(chosen)).combine_chunks()
     return TarJob(folder / f"{number:05d}.tar", rows, [part for row in chosen if (part := ranges[row])])

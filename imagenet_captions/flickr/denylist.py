@@ -16,7 +16,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -27,6 +26,7 @@ from imagenet_captions.flickr.addresses import MAX_DIGITS, read_address
 from imagenet_captions.imagenet.image_ids import image_id
 from imagenet_captions.outcomes import Outcome, outcome_rows
 from imagenet_captions.storage.files import require_file
+from imagenet_captions.storage.places import Place
 
 _PHOTO = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}")
 _OWNER = re.compile(r"[0-9]{5,11}@[Nn][0-9]{2}")
@@ -49,7 +49,7 @@ class Denylist:
     photos: tuple[str, ...] = ()
     owners: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
-    file: Path | None = field(default=None, compare=False)
+    file: Place | None = field(default=None, compare=False)
 
     def __bool__(self) -> bool:
         return bool(self.photos or self.owners or self.images)
@@ -114,7 +114,7 @@ class Denylist:
 NOTHING_DENIED = Denylist()
 
 
-def read_denylist(path: Path | None) -> Denylist:
+def read_denylist(path: Place | None) -> Denylist:
     """Read the list in a file; without a file the list is empty.
 
     Raises InputError, with the line's number, for a line in none of the five forms: a removal must not fail silently.

@@ -14,7 +14,7 @@ from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.image_ids import WNID
 from imagenet_captions.storage.files import require_file
-from imagenet_captions.storage.places import place
+from imagenet_captions.storage.places import Place, PlaceLike, place
 
 _LISTS = Path(__file__).parent.parent / "data" / "lists"
 _WNID_FIRST = re.compile(rf"({WNID})(?:[\s,]|$)")
@@ -26,7 +26,7 @@ def list_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _LISTS.glob("*.txt")))
 
 
-def read_list(name: str | Path) -> tuple[str, ...]:
+def read_list(name: PlaceLike) -> tuple[str, ...]:
     """Return the sorted wnids of a list, given by name or as a file.
 
     A file has one class a line: a wnid, optionally followed by other text (as in Kaggle's LOC_synset_mapping.txt), or
@@ -49,7 +49,7 @@ def read_list(name: str | Path) -> tuple[str, ...]:
     )
 
 
-def _read(path: Path) -> tuple[str, ...]:
+def _read(path: Place) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError:

@@ -24,6 +24,7 @@ from imagenet_captions.labelling.table import open_table
 from imagenet_captions.labelling.writing import check_name, open_writer
 from imagenet_captions.storage.files import write_json
 from imagenet_captions.storage.outputs import producing
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.receipts import receipt_path
 
 _BATCH_ROWS = 10_000
@@ -60,7 +61,7 @@ class LabelReport:
         return {"settings": how, **self.score.summary(), "skipped": dict(sorted(self.skipped.items()))}
 
 
-def label_by_text(table: Path, out: Path, settings: LabelSettings, overwrite: bool = False) -> LabelReport:
+def label_by_text(table: Place, out: Place, settings: LabelSettings, overwrite: bool = False) -> LabelReport:
     """Write the rows of a table that name a class to `out`, each with the label that it names.
 
     Beside `out` stand OUT.report.json, with the counts and with precision and recall where the table has the true
@@ -73,7 +74,7 @@ def label_by_text(table: Path, out: Path, settings: LabelSettings, overwrite: bo
         return _label(table, new.files, out.suffix.lower(), settings)
 
 
-def _label(table: Path, files: Sequence[Path], ending: str, settings: LabelSettings) -> LabelReport:
+def _label(table: Place, files: Sequence[Path], ending: str, settings: LabelSettings) -> LabelReport:
     summary, classes, product = files
     source = open_table(table)
     texts = text_columns(source.schema, settings.texts)
@@ -94,7 +95,7 @@ def _label(table: Path, files: Sequence[Path], ending: str, settings: LabelSetti
     return report
 
 
-def report_path(out: Path, ending: str) -> Path:
+def report_path(out: Place, ending: str) -> Place:
     """Return the path of the report on a labeled table.
 
     >>> report_path(Path("work/yfcc.parquet"), ".json").as_posix()

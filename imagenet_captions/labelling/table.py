@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
@@ -19,6 +18,7 @@ from imagenet_captions.labelling.yfcc import YfccTable, is_yfcc
 from imagenet_captions.storage.files import require_there
 from imagenet_captions.storage.parquet import read_files, read_metadata, read_schema
 from imagenet_captions.storage.patterns import expand_pattern
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
 
 _IMAGE = "image"
@@ -35,7 +35,7 @@ class CaptionTable(Protocol):
         ...
 
 
-def open_table(path: Path) -> CaptionTable:
+def open_table(path: Place) -> CaptionTable:
     """Open a Parquet file, a CSV or TSV file, WebDataset tars, or YFCC100M's metadata.
 
     A folder stands for all Parquet files or all tars in it, in the order of their names; in one of our datasets, for
@@ -59,11 +59,11 @@ def open_table(path: Path) -> CaptionTable:
     )
 
 
-def _open_folder(folder: Path) -> CaptionTable:
+def _open_folder(folder: Place) -> CaptionTable:
     inside = folder / "data" if (folder / "data").is_dir() else folder
-    if parquet := sorted(inside.glob("*.parquet")):
+    if parquet := sorted([*inside.glob("*.parquet")]):
         return ParquetTable(parquet)
-    if tars := sorted(inside.glob("*.tar")):
+    if tars := sorted([*inside.glob("*.tar")]):
         return TarTable(tars)
     raise InputError(f"there is no .parquet and no .tar file in {inside}; give the folder that holds them")
 
@@ -71,7 +71,7 @@ def _open_folder(folder: Path) -> CaptionTable:
 class ParquetTable:
     """Parquet files of one schema, without a column `image`; a labeled table is joined with images by its key."""
 
-    def __init__(self, paths: list[Path]) -> None:
+    def __init__(self, paths: list[Place]) -> None:
         self._paths = paths
         self.skipped: Counter[str] = Counter()
         self.schema = _schema(paths[0])
@@ -89,7 +89,7 @@ class ParquetTable:
                 bar.update(len(batch))
 
 
-def _schema(path: Path) -> pa.Schema:
+def _schema(path: Place) -> pa.Schema:
     return pa.schema([field.with_type(_plain(field.type)) for field in read_schema(path) if field.name != _IMAGE])
 
 

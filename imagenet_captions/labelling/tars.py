@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow as pa
 from imagenet_captions.engines.local import in_batches
 from imagenet_captions.images.readers.samples import Sample, json_object, read_samples
 from imagenet_captions.images.readers.tars import TarReader
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import track
 
 _TEXTS = ("title", "description", "caption")
@@ -38,7 +38,7 @@ class TarTable:
         ]
     )
 
-    def __init__(self, paths: list[Path]) -> None:
+    def __init__(self, paths: list[Place]) -> None:
         self._paths = paths
         self.skipped: Counter[str] = Counter()
 
@@ -48,7 +48,7 @@ class TarTable:
         for batch in in_batches(samples, rows):
             yield pa.RecordBatch.from_pylist(batch, schema=self.schema)
 
-    def _samples(self, path: Path) -> Iterator[dict[str, Any]]:
+    def _samples(self, path: Place) -> Iterator[dict[str, Any]]:
         with TarReader(path) as tar:
             for sample in read_samples(tar, _MEMBERS, _LARGEST_MEMBER):
                 said = json_object(sample.contents.get("json", b"{}"))

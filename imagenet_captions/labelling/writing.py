@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.parquet_writing import open_parquet_writer
+from imagenet_captions.storage.places import Place
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _BETWEEN = "|"  # values of a list in one field of a CSV file; no wnid and no class's name has it
@@ -26,7 +27,7 @@ class Writer(Protocol):
         ...
 
 
-def check_name(out: Path) -> None:
+def check_name(out: Place) -> None:
     """Raise InputError for a name without one of the known endings."""
     if out.suffix.lower() not in {".parquet", *_SEPARATORS}:
         raise InputError(f"`out` {out} should end in .parquet, .csv or .tsv, which says how to write it")

@@ -6,13 +6,13 @@ import bz2
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import pyarrow as pa
 
 from imagenet_captions.engines.local import in_batches
 from imagenet_captions.sources.yfcc import layout as yfcc
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import open_watched
 
 _COLUMNS = (
@@ -28,7 +28,7 @@ class YfccTable:
 
     schema = pa.schema([pa.field(name, pa.list_(pa.string()) if name == "tags" else pa.string()) for name in _COLUMNS])
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self._path = path
         self.skipped: Counter[str] = Counter()
 
@@ -49,7 +49,7 @@ class YfccTable:
                     yield {name: _value(name, row[name]) for name in _COLUMNS}
 
 
-def is_yfcc(path: Path) -> bool:
+def is_yfcc(path: Place) -> bool:
     """Whether a file's first line has the number of fields of YFCC100M, and a photo's number in its place."""
     with path.open("rb") as plain, _unpacked(plain, path) as opened:
         try:
@@ -60,10 +60,10 @@ def is_yfcc(path: Path) -> bool:
 
 
 @contextmanager
-def _unpacked(plain: BinaryIO, path: Path) -> Iterator[BinaryIO]:
+def _unpacked(plain: IO[bytes], path: Place) -> Iterator[IO[bytes]]:
     if path.name.lower().endswith(".bz2"):
         with bz2.BZ2File(plain) as unpacked:
-            yield unpacked  # type: ignore[misc]  # reads as a BinaryIO does
+            yield unpacked
     else:
         yield plain
 

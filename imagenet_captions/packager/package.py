@@ -37,6 +37,7 @@ from imagenet_captions.storage.parquet import (
     read_table,
 )
 from imagenet_captions.storage.parquet_writing import TEXT_ROWS
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ _ROWS_AT_ONCE = 20_000  # of a few short columns
 class PackageSettings:
     """The source of images (None for a dataset without), and what to do with a row that has none."""
 
-    images: Path | None = None
+    images: Place | None = None
     missing: str = "report"
     workers: int = field(default_factory=default_workers)
     engine: Engine = LOCAL
@@ -69,7 +70,7 @@ class Packaged:
     missing: int
 
 
-def package(captions: Path, out: Path, settings: PackageSettings) -> Packaged:
+def package(captions: Place, out: Place, settings: PackageSettings) -> Packaged:
     """Write the dataset folder `out`, whole or not at all.
 
     The same captions and images give the same bytes, wherever `out` is and however many workers there are. A folder
@@ -82,7 +83,7 @@ def package(captions: Path, out: Path, settings: PackageSettings) -> Packaged:
         return _package(captions, out, settings)
 
 
-def _package(captions: Path, out: Path, settings: PackageSettings) -> Packaged:
+def _package(captions: Place, out: Place, settings: PackageSettings) -> Packaged:
     rows = _read_rows(captions)
     with replacing_folder(out) as folder:
         with scratch_in(folder) as scratch:
@@ -96,7 +97,7 @@ def _package(captions: Path, out: Path, settings: PackageSettings) -> Packaged:
 class _Captions:
     """The part of a captions file that is kept in memory; it may have millions of rows."""
 
-    path: Path
+    path: Place
     rows: int
     classes: Sequence[tuple[str, int]]  # wnid and number of rows, in the order of the rows
     made: Mapping[str, Any]  # provenance
@@ -109,7 +110,7 @@ class _Captions:
 @dataclass(frozen=True)
 class _Plan:
     captions: _Captions
-    folder: Path
+    folder: Place
     located: Located | None
     skipped: frozenset[int]
     shards: list[list[RowGroup]]
@@ -128,7 +129,7 @@ class _Plan:
             yield ShardJob(self.captions.path, self.folder, name, raw, groups, ranges, here, classes)
 
 
-def _read_rows(captions: Path) -> _Captions:
+def _read_rows(captions: Place) -> _Captions:
     require_file(captions, "the captions file")
     require_file(outcomes_path(captions), "the file of drops beside the captions")
     found: list[tuple[str, int]] = []
@@ -146,7 +147,7 @@ def _read_rows(captions: Path) -> _Captions:
         return _Captions(captions, opened.metadata.num_rows, found, provenance(opened.schema_arrow))
 
 
-def _plan(captions: _Captions, folder: Path, settings: PackageSettings, scratch: Path) -> _Plan:
+def _plan(captions: _Captions, folder: Place, settings: PackageSettings, scratch: Path) -> _Plan:
     located = None if settings.images is None else _located(captions, settings.images, settings.missing, scratch)
     skipped = frozenset(located.missing if located and settings.missing == "skip" else ())
     text = _text_bytes(captions.path, captions.rows)
@@ -158,7 +159,7 @@ def _plan(captions: _Captions, folder: Path, settings: PackageSettings, scratch:
     return _Plan(captions, folder, located, skipped, plan_shards(groups), plan_shards(texts))
 
 
-def _located(captions: _Captions, images: Path, missing: str, scratch: Path) -> Located:
+def _located(captions: _Captions, images: Place, missing: str, scratch: Path) -> Located:
     table = read_table(captions.path, columns=["image_id", "wnid", "photo_id"])
     rows = CaptionRows(table["image_id"].to_pylist(), table["wnid"].to_pylist(), table["photo_id"].to_pylist())
     located = locate(rows, open_images(images), scratch)
@@ -174,7 +175,7 @@ def _located(captions: _Captions, images: Path, missing: str, scratch: Path) -> 
 
 
 def _outcomes(
-    captions: Path, remarks: Mapping[int, str], dropped: Mapping[int, tuple[Outcome, str]]
+    captions: Place, remarks: Mapping[int, str], dropped: Mapping[int, tuple[Outcome, str]]
 ) -> Iterator[pa.Table]:
     """Yield the outcomes of the captions' rows in parts."""
     start = 0
@@ -183,12 +184,12 @@ def _outcomes(
         start += len(batch)
 
 
-def _image_id(captions: Path, row: int) -> str:
+def _image_id(captions: Place, row: int) -> str:
     with closing(RowReader([(0, captions)], ["image_id"])) as reader:
         return str(reader.read(row, row + 1)["image_id"][0])
 
 
-def _text_bytes(captions: Path, rows: int) -> int:
+def _text_bytes(captions: Place, rows: int) -> int:
     metadata = read_metadata(captions)
     total = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
     return max(1, int(total) // max(1, 2 * rows))  # the captions file has the texts twice, a config has them once
@@ -224,7 +225,7 @@ def _check_faults(plan: _Plan, settings: PackageSettings, shards: Sequence[Shard
         )
 
 
-def _finish(plan: _Plan, folder: Path, shards: Sequence[Shard], settings: PackageSettings) -> Packaged:
+def _finish(plan: _Plan, folder: Place, shards: Sequence[Shard], settings: PackageSettings) -> Packaged:
     dropped = {row: (Outcome.BROKEN_IMAGE, fault) for shard in shards for row, fault in shard.faults.items()}
     remarks = dict(plan.located.remarks) if plan.located else {}
     dropped |= {row: (Outcome.NO_IMAGE, remarks.pop(row)) for row in plan.skipped}

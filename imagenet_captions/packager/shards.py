@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,14 +18,15 @@ from imagenet_captions.images.reading import ImageReader
 from imagenet_captions.images.sources import ByteRange
 from imagenet_captions.schema import RAW_ROW, ROW
 from imagenet_captions.storage.parquet import RowReader
+from imagenet_captions.storage.places import Place
 
 
 @dataclass(frozen=True)
 class ShardJob:
     """The input of a worker that writes a shard."""
 
-    captions: Path
-    folder: Path  # of the dataset being built
+    captions: Place
+    folder: Place  # of the dataset being built
     name: str  # data/train-00000-of-00012.parquet
     raw: bool  # texts as the source gave them
     groups: Sequence[RowGroup]  # one row group each

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +18,7 @@ from imagenet_captions.schema import RAW_ROW, ROW
 from imagenet_captions.storage.file_names import CARD, CROISSANT, MANIFEST
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.parquet import read_schema, read_table
-from imagenet_captions.storage.places import place
+from imagenet_captions.storage.places import Place, PlaceLike, place
 from imagenet_captions.storage.progress import progress
 
 _SHARD = re.compile(r"(?:data|raw)/train-[0-9]{5}-of-[0-9]{5}\.parquet")
@@ -46,7 +45,7 @@ class _Problem:
     what: str
 
 
-def verify(dataset: str | Path) -> Verified:
+def verify(dataset: PlaceLike) -> Verified:
     """Read every byte of a dataset again and compare: hashes, schema, order, ids of both configs, outcomes.
 
         ic.verify("imagenet-captions").rows
@@ -67,21 +66,21 @@ def verify(dataset: str | Path) -> Verified:
     return Verified(len(manifest.files), rows, manifest.images)
 
 
-def _strangers(dataset: Path, manifest: Manifest) -> Iterator[_Problem]:
+def _strangers(dataset: Place, manifest: Manifest) -> Iterator[_Problem]:
     """Yield files that do not belong there; load_dataset would take another Parquet file in data/ for a shard."""
     for name in sorted(manifest.files):
         if not _SHARD.fullmatch(name) and name not in _OTHERS:
             yield _Problem(MANIFEST, f"lists {quoted(name)}, which is not a file of a dataset")
     for name in sorted(_REQUIRED - manifest.files.keys()):
         yield _Problem(MANIFEST, f"does not list {name}")
-    for path in sorted(dataset.rglob("*")):
-        name = path.relative_to(dataset).as_posix()
-        inside = name.startswith(("data/", "raw/")) or path.suffix == ".parquet"
-        if inside and not path.is_dir() and name not in manifest.files:
+    start = f"{dataset.as_posix()}/"
+    for name in sorted(path.as_posix().removeprefix(start) for path in dataset.rglob("*")):
+        inside = name.startswith(("data/", "raw/")) or name.endswith(".parquet")
+        if inside and not (dataset / name).is_dir() and name not in manifest.files:
             yield _Problem(name, "is not in the manifest")
 
 
-def _damaged(dataset: Path, manifest: Manifest) -> Iterator[_Problem]:
+def _damaged(dataset: Place, manifest: Manifest) -> Iterator[_Problem]:
     known = {name: entry for name, entry in manifest.files.items() if _SHARD.fullmatch(name) or name in _OTHERS}
     total = sum(entry.bytes for entry in known.values())
     with progress("verify", total, "B") as bar:
@@ -91,7 +90,7 @@ def _damaged(dataset: Path, manifest: Manifest) -> Iterator[_Problem]:
             bar.update(entry.bytes)
 
 
-def _damage(path: Path, entry: FileEntry) -> str | None:
+def _damage(path: Place, entry: FileEntry) -> str | None:
     if not path.is_file():
         return "is missing"
     if (size := path.stat().st_size) != entry.bytes:
@@ -99,7 +98,7 @@ def _damage(path: Path, entry: FileEntry) -> str | None:
     return None if sha256(path) == entry.sha256 else "has other bytes than when it was written"
 
 
-def _contradictions(dataset: Path, manifest: Manifest) -> Iterator[_Problem]:
+def _contradictions(dataset: Place, manifest: Manifest) -> Iterator[_Problem]:
     """Yield contradictions between files whose bytes are all as they were written."""
     images = manifest.images is not None
     ids = {}

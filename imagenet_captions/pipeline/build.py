@@ -43,7 +43,7 @@ from imagenet_captions.storage.files import digest, require_file, require_there,
 from imagenet_captions.storage.locks import holding, locked
 from imagenet_captions.storage.outputs import check_place
 from imagenet_captions.storage.patterns import expand_pattern
-from imagenet_captions.storage.places import is_remote, require_local, resolve_links
+from imagenet_captions.storage.places import Place, is_remote, require_local, resolve_links
 
 log = logging.getLogger(__name__)
 
@@ -59,19 +59,19 @@ class BuildSettings:
     and the others keep it from being asked for.
     """
 
-    release: Path | None = None
-    urls: tuple[Path, ...] = ()
-    yfcc: Path | None = None
+    release: Place | None = None
+    urls: tuple[Place, ...] = ()
+    yfcc: Place | None = None
     ask_flickr: bool = True
     match: MatchSettings = field(default_factory=MatchSettings)
     crawl: CrawlSettings = field(default_factory=CrawlSettings)
     clean: CleanSettings = field(default_factory=CleanSettings)
     package: PackageSettings = field(default_factory=PackageSettings)
-    work: Path | None = None
+    work: Place | None = None
     workers: int = field(default_factory=default_workers)
     engine: Engine = LOCAL  # for all stages; it replaces the engine of their settings
 
-    def files(self) -> list[Path | None]:
+    def files(self) -> list[Place | None]:
         """Return the files and folders that it reads; None for each that is not given."""
         texts = [self.release, *self.urls, self.yfcc, self.match.ids, self.clean.deny.file]
         return [*texts, self.package.images, self.crawl.key_file]
@@ -92,7 +92,7 @@ class BuildSettings:
             raise InputError("`limit` and `refresh_days` are about a crawl; leave them out, or `ask_flickr=False`")
 
 
-def build(out: Path, settings: BuildSettings) -> None:
+def build(out: Place, settings: BuildSettings) -> None:
     """Build a dataset: run each stage whose inputs, settings or code changed.
 
     Files between the stages are kept in `settings.work`, by default OUT.work beside the dataset, or in the current
@@ -100,8 +100,8 @@ def build(out: Path, settings: BuildSettings) -> None:
     asking Flickr again.
     """
     check_dataset_output(out, settings.files())
-    work = settings.work or default_work(out)
-    require_local(work, "the work folder", "what lies between the stages, a crawl's store and a lock need a disk")
+    why = "what lies between the stages, a crawl's store and a lock need a disk"
+    work = require_local(settings.work or default_work(out), "the work folder", why)
     _check_first(out, work, settings)
     with holding([out]), locked(work / "lock", f"the work folder {work}"):
         captions = work / CAPTIONS
@@ -131,7 +131,7 @@ def build(out: Path, settings: BuildSettings) -> None:
         )
 
 
-def default_work(out: Path) -> Path:
+def default_work(out: Place) -> Path:
     """Return the default work folder of a build: OUT.work, on this machine.
 
     >>> default_work(Path("data/captions")).as_posix()
@@ -141,7 +141,7 @@ def default_work(out: Path) -> Path:
     return Path(name) if is_remote(out) else out.with_name(name)
 
 
-def _check_first(out: Path, work: Path, settings: BuildSettings) -> None:
+def _check_first(out: Place, work: Path, settings: BuildSettings) -> None:
     """Raise now for everything that would otherwise fail after a crawl of ten days."""
     check_place(work, [path for path in settings.files() if path is not None])
     if work.exists() and not work.is_dir():
@@ -192,7 +192,7 @@ def _from_flickr(work: Path, settings: BuildSettings) -> tuple[RawSource, dict[s
     return open_source(sources, settings.clean), inputs
 
 
-def _from_yfcc(work: Path, path: Path, matches: Path) -> Path:
+def _from_yfcc(work: Path, path: Place, matches: Path) -> Path:
     """Return the file of what YFCC100M has about the matched photos, made once, so that its 60 GB are read once."""
     out = work / YFCC_PHOTOS
     run_stage(
@@ -207,10 +207,10 @@ def _from_yfcc(work: Path, path: Path, matches: Path) -> Path:
 class SourceFiles:
     """The files of raw records: `release`, or `matches` with `store`, `yfcc` or both."""
 
-    release: Path | None = None
-    matches: Path | None = None
-    store: Path | None = None
-    yfcc: Path | None = None
+    release: Place | None = None
+    matches: Place | None = None
+    store: Place | None = None
+    yfcc: Place | None = None
 
 
 def open_source(files: SourceFiles, settings: CleanSettings) -> RawSource:
@@ -234,7 +234,7 @@ def open_source(files: SourceFiles, settings: CleanSettings) -> RawSource:
     raise InputError("cleaning needs one source: give `release`, or `matches` with `store`, `yfcc` or both")
 
 
-def _check_classes(matches: Path, wanted: ClassSet) -> None:
+def _check_classes(matches: Place, wanted: ClassSet) -> None:
     """Raise InputError if the photos were matched for another set of classes than cleaning keeps."""
     with open_matches(matches) as opened:
         found = ClassSet.recorded(provenance(opened.schema_arrow).get("settings", {}))
@@ -249,7 +249,7 @@ class Stage:
     name: str
     inputs: Mapping[str, str]
     settings: Mapping[str, Any]
-    outputs: tuple[Path, ...]
+    outputs: tuple[Place, ...]
 
     def key(self) -> str:
         """Return a digest of everything that the result depends on."""
@@ -285,11 +285,11 @@ def _recorded(settings: CleanSettings) -> dict[str, Any]:
     return {**asdict(settings), "deny": settings.deny.digest()}
 
 
-def _digests(paths: Iterable[Path]) -> dict[str, str]:
+def _digests(paths: Iterable[Place]) -> dict[str, str]:
     return {path.name: sha256(path) for path in paths}
 
 
-def _digest_of(role: str, path: Path | None) -> dict[str, str]:
+def _digest_of(role: str, path: Place | None) -> dict[str, str]:
     if path is None:
         return {}
     if expand_pattern(path) is None:
@@ -297,10 +297,10 @@ def _digest_of(role: str, path: Path | None) -> dict[str, str]:
     return {role: _digest(role, path)}
 
 
-def _digest(role: str, path: Path) -> str:
+def _digest(role: str, path: Place) -> str:
     log.info("checking whether `%s` %s changed ...", role, path)  # reads a list, and lists all of ImageNet
     return digest(path)
 
 
-def _with_outcomes(product: Path) -> tuple[Path, ...]:
+def _with_outcomes(product: Place) -> tuple[Place, ...]:
     return product, outcomes_path(product)

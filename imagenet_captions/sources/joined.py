@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
 
 from imagenet_captions.schema import RawSource
+from imagenet_captions.storage.places import Place
 
 
 class WithPhotos(RawSource, Protocol):
@@ -22,7 +22,7 @@ class WithPhotos(RawSource, Protocol):
 class JoinedSource:
     """A `RawSource` of two; `rest` makes the second, which reads `files`, from the photos of the first."""
 
-    def __init__(self, first: WithPhotos, rest: Callable[[pa.Array], RawSource], files: Sequence[Path] = ()) -> None:
+    def __init__(self, first: WithPhotos, rest: Callable[[pa.Array], RawSource], files: Sequence[Place] = ()) -> None:
         self._first, self._make_rest, self._files = first, rest, files
         self._rest: RawSource | None = None
 
@@ -36,7 +36,7 @@ class JoinedSource:
         yield from self._first.drops()
         yield from self._made().drops()
 
-    def files(self) -> list[Path]:
+    def files(self) -> list[Place]:
         """Return the files that both read."""
         return [*self._first.files(), *self._files]
 

@@ -14,7 +14,6 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
 import pyarrow as pa
@@ -27,6 +26,7 @@ from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.outcomes import Outcome, outcome_rows
 from imagenet_captions.schema import RAW
 from imagenet_captions.storage.files import open_zip, require_file
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import open_watched
 
 _BATCH_ROWS = 4096
@@ -66,7 +66,7 @@ class ReleaseSource:
     entry is not bad if its title, description or tags are not text.
     """
 
-    def __init__(self, path: Path, among: ClassSet = ClassSet.ILSVRC2012, as_published: bool = False) -> None:
+    def __init__(self, path: Place, among: ClassSet = ClassSet.ILSVRC2012, as_published: bool = False) -> None:
         self.among = among
         self._check = check_published_entry if as_published else check_entry
         self.path = require_file(path, "the release")
@@ -110,7 +110,7 @@ class ReleaseSource:
         yield from outcome_rows(Outcome.BAD_RECORD, len(details), detail=details, **ids).to_batches()
         yield from outcome_rows(Outcome.UNKNOWN_CLASS, len(wnids), wnid=wnids, count=counts).to_batches()
 
-    def files(self) -> list[Path]:
+    def files(self) -> list[Place]:
         """Return the release."""
         return [self.path]
 
@@ -274,7 +274,7 @@ class _Hashing:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
+def _opened(path: Place) -> Iterator[IO[bytes]]:
     with path.open("rb") as stream:
         is_zip = zipfile.is_zipfile(stream)
     if not is_zip:
@@ -296,7 +296,7 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         raise InputError(f"{path} cannot be unpacked here ({error}); unpack it and give the JSON file") from None
 
 
-def _json_member(archive: zipfile.ZipFile, path: Path) -> str:
+def _json_member(archive: zipfile.ZipFile, path: Place) -> str:
     names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
     found = [name for name in names if name.lower().endswith(".json")]
     if len(found) != 1:
@@ -330,7 +330,7 @@ def _without_surrogates(entry: Entry) -> Entry:
     )
 
 
-def _not_the_release(path: Path, bad: list[tuple[int, BadEntry]]) -> str:
+def _not_the_release(path: Place, bad: list[tuple[int, BadEntry]]) -> str:
     first = f" (entry {bad[0][0]}: {bad[0][1].reason})" if bad else ""
     return (
         f"{path} is not imagenet_captions.json: none of its {len(bad):,} entries has filename, wnid, title, "

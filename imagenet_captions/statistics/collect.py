@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
@@ -16,7 +15,7 @@ from imagenet_captions.outcomes import OUTCOMES_FILE
 from imagenet_captions.statistics.measure import COLUMNS, measure
 from imagenet_captions.statistics.result import Stats
 from imagenet_captions.storage.parquet import parquet_file
-from imagenet_captions.storage.places import place
+from imagenet_captions.storage.places import Place, PlaceLike, place
 from imagenet_captions.storage.progress import Bar, progress
 
 
@@ -33,7 +32,7 @@ class ImageHolder(Protocol):
         ...
 
 
-def stats(dataset: str | Path, images: str | Path | None = None) -> Stats:
+def stats(dataset: PlaceLike, images: PlaceLike | None = None) -> Stats:
     """Measure a dataset; `print` shows the result as tables.
 
         measured = ic.stats("imagenet-captions")
@@ -45,7 +44,7 @@ def stats(dataset: str | Path, images: str | Path | None = None) -> Stats:
     return collect(place(dataset), None if images is None else ImageIndex(place(images)))
 
 
-def collect(dataset: Path, images: ImageHolder | None = None) -> Stats:
+def collect(dataset: Place, images: ImageHolder | None = None) -> Stats:
     """Measure a dataset, and with `images` count the rows that have an image there.
 
     Raises InputError for a folder that is not a dataset of ours.
@@ -67,7 +66,7 @@ def _counted(tables: Iterable[pa.Table], bar: Bar) -> Iterator[pa.Table]:
         bar.update(len(table))
 
 
-def read_tables(files: Sequence[Path], columns: Sequence[str]) -> Iterator[pa.Table]:
+def read_tables(files: Sequence[Place], columns: Sequence[str]) -> Iterator[pa.Table]:
     """Yield the row groups of all files, with those of the columns that a file has."""
     for file in files:
         with parquet_file(file) as opened:

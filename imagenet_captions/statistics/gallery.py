@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -24,6 +23,7 @@ from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.statistics.collect import ImageHolder, read_tables
 from imagenet_captions.statistics.thumbnails import Thumbnails
 from imagenet_captions.storage.parquet import parquet_file
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
 
 _COLUMNS = tuple(
@@ -68,7 +68,7 @@ class Card:
         return f"{self.class_name}: {self.title[:120]}" if self.title else f"Photo of class {self.class_name}"
 
 
-def gallery(dataset: Path, images: ImageHolder | None, count: int, thumbnails: Thumbnails) -> list[Card]:
+def gallery(dataset: Place, images: ImageHolder | None, count: int, thumbnails: Thumbnails) -> list[Card]:
     """Choose rows by a hash of their ids, spread over the classes; only rows with an image, if any has one.
 
     `thumbnails` decides which of them show their photo; the others show the reason.
@@ -116,12 +116,12 @@ def picture(data: bytes) -> Picture | None:
     return Picture("data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode(), *small.size)
 
 
-def _ids(files: Sequence[Path]) -> Iterator[str]:
+def _ids(files: Sequence[Place]) -> Iterator[str]:
     for table in read_tables(files, ["image_id"]):
         yield from table["image_id"].to_pylist()
 
 
-def _with_image(files: Sequence[Path], images: ImageHolder | None) -> Iterator[str]:
+def _with_image(files: Sequence[Place], images: ImageHolder | None) -> Iterator[str]:
     for table in read_tables(files, ["image_id", *(["photo_id"] if images else ["image.path"])]):
         if images is not None:
             held = pc.or_(*(pc.is_in(table[name], images.keys) for name in ("image_id", "photo_id")))
@@ -130,7 +130,7 @@ def _with_image(files: Sequence[Path], images: ImageHolder | None) -> Iterator[s
             yield from table["image_id"].filter(pc.is_valid(table["image"])).to_pylist()
 
 
-def _rows(files: Sequence[Path], chosen: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _rows(files: Sequence[Place], chosen: Sequence[str]) -> dict[str, dict[str, Any]]:
     wanted, rows = pa.array(chosen, pa.string()), {}
     for table in read_tables(files, _COLUMNS):
         for row in table.filter(pc.is_in(table["image_id"], wanted)).to_pylist():
@@ -138,7 +138,9 @@ def _rows(files: Sequence[Path], chosen: Sequence[str]) -> dict[str, dict[str, A
     return rows
 
 
-def _pictures(files: Sequence[Path], rows: dict[str, dict[str, Any]], images: ImageHolder | None) -> dict[str, Picture]:
+def _pictures(
+    files: Sequence[Place], rows: dict[str, dict[str, Any]], images: ImageHolder | None
+) -> dict[str, Picture]:
     if images is None:
         held = _in_dataset(files, rows.keys())
     else:
@@ -153,7 +155,7 @@ def _pictures(files: Sequence[Path], rows: dict[str, dict[str, Any]], images: Im
     return made
 
 
-def _in_dataset(files: Sequence[Path], image_ids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+def _in_dataset(files: Sequence[Place], image_ids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     """Yield the images of these rows; a row group is read up to the last wanted row."""
     wanted = pa.array(list(image_ids), pa.string())
     for file in files:

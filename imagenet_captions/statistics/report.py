@@ -18,6 +18,7 @@ from imagenet_captions.statistics.result import Stats
 from imagenet_captions.statistics.sections import Section, sections
 from imagenet_captions.statistics.thumbnails import Thumbnails, note
 from imagenet_captions.storage.extras import require
+from imagenet_captions.storage.places import Place
 
 _PAGE = Path(__file__).with_name("page")
 _CARDS = 200
@@ -34,7 +35,7 @@ class ReportPage:
 
 
 def report(
-    dataset: Path, stats: Stats, images: ImageHolder | None = None, thumbnails: Thumbnails = Thumbnails.OPEN
+    dataset: Place, stats: Stats, images: ImageHolder | None = None, thumbnails: Thumbnails = Thumbnails.OPEN
 ) -> str:
     """Return the HTML report of a dataset, with a sample of its rows and small pictures of their images, if it has any.
 

@@ -20,7 +20,7 @@ from typing import IO, Any
 from imagenet_captions.errors import InputError, NotFoundError
 from imagenet_captions.storage.faults import missing_object, reason_of, reporting_full_disk
 from imagenet_captions.storage.patterns import expand_pattern
-from imagenet_captions.storage.places import is_remote
+from imagenet_captions.storage.places import AnyPlace, Place, is_remote
 from imagenet_captions.storage.remote import RemotePath, remove_all
 
 _LARGEST_READ_WHOLE = 4 << 30
@@ -32,7 +32,7 @@ _ZIP_END, _ZIP_END_SIZE = b"PK\5\6", 22
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Place) -> Iterator[Path]:
     """Give a private name to write to, and move the file to `path` if nothing went wrong.
 
     A process that is killed leaves a `.partial` file, which the next run removes, and never a half `path`. Runs that
@@ -52,7 +52,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def new_file(path: Path) -> Iterator[Path]:
+def new_file(path: Place) -> Iterator[Path]:
     """Give a private name for a file in a folder that is replaced as a whole.
 
     Two tasks may write the same file: one whose worker seemed dead is repeated, and the first may still be writing.
@@ -101,7 +101,7 @@ def _to_put(path: RemotePath) -> Iterator[Path]:
 
 
 @contextmanager
-def scratch_in(folder: Path) -> Iterator[Path]:
+def scratch_in(folder: Place) -> Iterator[Path]:
     """Give an empty folder on this machine, inside `folder` if that is on it, and remove it at the end."""
     if is_remote(folder):
         with tempfile.TemporaryDirectory(prefix="imagenet-captions-") as name:
@@ -117,7 +117,7 @@ def scratch_in(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def scratch_beside(product: Path) -> Iterator[Path]:
+def scratch_beside(product: Place) -> Iterator[Path]:
     """Give the name of a scratch folder, which the caller makes and removes: beside `product`, or here for a URL."""
     if is_remote(product):
         with tempfile.TemporaryDirectory(prefix="imagenet-captions-") as name:
@@ -126,19 +126,19 @@ def scratch_beside(product: Path) -> Iterator[Path]:
         yield product.with_name(f".{product.name}.spool")
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Place, value: Any) -> None:
     """Write a value as readable JSON, whole or not at all."""
     with replacing(path) as partial:
         partial.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Place, text: str) -> None:
     """Write a text as UTF-8, whole or not at all."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="")
 
 
-def sha256(path: Path) -> str:
+def sha256(path: Place) -> str:
     """Return the SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as opened:
         digest = hashlib.sha256()
@@ -147,7 +147,7 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def require_there(path: Path, what: str) -> Path:
+def require_there(path: AnyPlace, what: str) -> AnyPlace:
     """Return the path if a regular file or a folder is there; raise InputError, which starts with `what`, if not.
 
     Inputs are read more than once (for a digest, for one), so pipes are refused, and so is <(...) of a shell.
@@ -171,7 +171,7 @@ def require_there(path: Path, what: str) -> Path:
     return path
 
 
-def require_file(path: Path, what: str) -> Path:
+def require_file(path: AnyPlace, what: str) -> AnyPlace:
     """Return the path if a regular file is there; raise InputError, which starts with `what`, if not."""
     if require_there(path, what).is_dir():
         raise InputError(f"{what} {path} is a folder; give the file itself")
@@ -190,7 +190,7 @@ def remove_tree(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def digest(path: Path) -> str:
+def digest(path: Place) -> str:
     """Return a digest that changes when an input does; for a pattern, when one of its files does.
 
     For a file it covers the bytes. For a folder, and for a file over 4 GB (ImageNet's tar has 138), it covers names,
@@ -212,7 +212,7 @@ def digest(path: Path) -> str:
     return listing.hexdigest()
 
 
-def is_sqlite(path: Path) -> bool:
+def is_sqlite(path: Place) -> bool:
     """Return whether a file is an SQLite database, whatever its name."""
     with path.open("rb") as opened:
         return opened.read(len(_SQLITE)) == _SQLITE
@@ -233,7 +233,7 @@ def open_zip(opened: IO[bytes]) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-def walk(path: Path) -> Iterator[tuple[str, str]]:
+def walk(path: Place) -> Iterator[tuple[str, str]]:
     """Yield every file below a folder, as a path or URL, with its name in there, in the order of the names.
 
     Links are followed, but a folder inside itself is not entered again; links that lead nowhere or in a circle are left

@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.storage.places import is_remote
+from imagenet_captions.storage.places import Place, is_remote
 
 # The outputs that the current chain of calls holds: `build` holds a dataset that `package` then writes.
 _HELD: ContextVar[frozenset[str]] = ContextVar("held outputs", default=frozenset())
@@ -39,7 +39,7 @@ def locked(path: Path, what: str, seconds: float = 0) -> Iterator[None]:
 
 
 @contextmanager
-def holding(outputs: Iterable[Path], seconds: float = 0) -> Iterator[None]:
+def holding(outputs: Iterable[Place], seconds: float = 0) -> Iterator[None]:
     """Hold these outputs for this run; raise InputError if another run holds one of them for `seconds`.
 
     The lock files lie in the temporary folder of this machine, so nothing is left beside an output. Runs on two
@@ -58,7 +58,7 @@ def holding(outputs: Iterable[Path], seconds: float = 0) -> Iterator[None]:
             _HELD.reset(token)
 
 
-def _identity(path: Path) -> str:
+def _identity(path: Place) -> str:
     return str(path) if is_remote(path) else os.path.realpath(path)
 
 

@@ -26,7 +26,7 @@ from imagenet_captions.storage.files import is_sqlite, replacing, sha256
 from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.parquet import read_schema
 from imagenet_captions.storage.patterns import each_file
-from imagenet_captions.storage.places import is_remote, resolve_links
+from imagenet_captions.storage.places import Place, is_remote, resolve_links
 from imagenet_captions.storage.receipts import has_receipt, is_dataset, is_receipt, receipt_path, write_receipt
 
 _OF_THE_SYSTEM = (("dev",), ("proc",), ("sys",))
@@ -44,10 +44,10 @@ class Production:
 
 @contextmanager
 def producing(
-    outputs: Sequence[Path],
-    inputs: Iterable[Path | None] = (),
+    outputs: Sequence[Place],
+    inputs: Iterable[Place | None] = (),
     overwrite: bool = False,
-    receipt: Path | None = None,
+    receipt: Place | None = None,
 ) -> Iterator[Production]:
     """Check and hold outputs, give private names to write them under, and publish all of them at the end.
 
@@ -74,7 +74,7 @@ def producing(
 
 @contextmanager
 def producing_each(
-    outputs: Sequence[Path], inputs: Iterable[Path | None] = (), overwrite: bool = False
+    outputs: Sequence[Place], inputs: Iterable[Place | None] = (), overwrite: bool = False
 ) -> Iterator[list[Path]]:
     """Do the same for files that each have a receipt of their own; give the private names."""
     receipts = [receipt_path(path) for path in outputs]
@@ -85,7 +85,7 @@ def producing_each(
         yield [stack.enter_context(producing([path], given, overwrite, receipt)).files[0] for path, receipt in pairs]
 
 
-def _begin(path: Path, stack: ExitStack) -> Path:
+def _begin(path: Place, stack: ExitStack) -> Path:
     """Make the private file that will replace an output, so that missing permissions are found before the work."""
     try:
         partial = stack.enter_context(replacing(resolve_links(path)))
@@ -96,10 +96,10 @@ def _begin(path: Path, stack: ExitStack) -> Path:
 
 
 def check_files(
-    outputs: Sequence[Path],
-    inputs: Iterable[Path | None] = (),
+    outputs: Sequence[Place],
+    inputs: Iterable[Place | None] = (),
     overwrite: bool = False,
-    receipt: Path | None = None,
+    receipt: Place | None = None,
 ) -> None:
     """Refuse output files that must not be written; nothing is changed."""
     given = [path for path in inputs if path is not None]
@@ -113,16 +113,16 @@ def check_files(
             _check_replaceable(path, overwrite, receipt)
 
 
-def check_distinct(outputs: Iterable[Path]) -> None:
+def check_distinct(outputs: Iterable[Place]) -> None:
     """Refuse two outputs under one name."""
-    seen: dict[str, Path] = {}
+    seen: dict[str, Place] = {}
     for path in outputs:
         first = seen.setdefault(str(resolve_links(path)), path)
         if first is not path:
             raise InputError(f"the output {path} is to be written twice; give each output a name of its own")
 
 
-def check_place(out: Path, inputs: Iterable[Path]) -> None:
+def check_place(out: Place, inputs: Iterable[Place]) -> None:
     """Refuse an output that cannot be where it should be, that is an input, or that lies in one.
 
     No output goes into a dataset either: it stays as its manifest says.
@@ -137,7 +137,7 @@ def check_place(out: Path, inputs: Iterable[Path]) -> None:
             if is_remote(out) != is_remote(given) or not (is_remote(given) or given.exists()):
                 continue
             here, there = resolve_links(out), resolve_links(given)
-            same = here == there or (not is_remote(out) and out.exists() and out.samefile(given))
+            same = here == there or (not is_remote(out) and out.exists() and out.samefile(str(given)))
         except OSError:  # an input that cannot be followed is refused where it is read
             continue
         if same:
@@ -177,7 +177,7 @@ def _check_parent(out: Path) -> None:
             return
 
 
-def _check_replaceable(path: Path, overwrite: bool, receipt: Path | None) -> None:
+def _check_replaceable(path: Place, overwrite: bool, receipt: Place | None) -> None:
     if not is_remote(path) and is_sqlite(path):
         raise InputError(
             f"the output {path} is an SQLite database, such as a crawl's store, and these are never replaced; "
@@ -193,7 +193,7 @@ def _check_replaceable(path: Path, overwrite: bool, receipt: Path | None) -> Non
     )
 
 
-def _is_ours(path: Path, receipt: Path | None) -> bool:
+def _is_ours(path: Place, receipt: Place | None) -> bool:
     if receipt is not None:
         return is_receipt(path) if path == receipt else has_receipt(path, receipt)
     try:

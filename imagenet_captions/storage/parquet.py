@@ -12,7 +12,6 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -24,7 +23,7 @@ import pyarrow.parquet as pq
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import OUTCOMES_FILE
 from imagenet_captions.storage.file_names import MANIFEST
-from imagenet_captions.storage.places import is_remote, reopen
+from imagenet_captions.storage.places import Place, is_remote, reopen
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -36,7 +35,7 @@ _Rows = TypeVar("_Rows", pa.Table, pa.RecordBatch)
 class ParquetFile(pq.ParquetFile):  # type: ignore[misc]
     """An open file whose reading methods raise an InputError that names it if it is damaged."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self._path = path
         with reading(path):
             if is_remote(path):
@@ -95,7 +94,7 @@ def check_schema(schema: pa.Schema) -> pa.Schema:
 
 
 @contextmanager
-def reading(*paths: Path) -> Iterator[None]:
+def reading(*paths: Place) -> Iterator[None]:
     """Turn Arrow's errors about damaged files into an InputError that names the first of them.
 
     An error of the operating system gets the file's name, which Arrow leaves out. If none of the files is damaged, the
@@ -113,7 +112,7 @@ def reading(*paths: Path) -> Iterator[None]:
         raise damaged(path) from None
 
 
-def _first_damaged(paths: Sequence[Path]) -> Path | None:
+def _first_damaged(paths: Sequence[Place]) -> Place | None:
     for path in paths:
         try:
             for _ in read_files([path]):
@@ -123,7 +122,7 @@ def _first_damaged(paths: Sequence[Path]) -> Path | None:
     return None
 
 
-def damaged(path: Path) -> InputError:
+def damaged(path: Place) -> InputError:
     """Build the error for a Parquet file that is damaged."""
     dataset = path.parent if path.name == OUTCOMES_FILE else path.parent.parent
     if not path.exists():
@@ -138,7 +137,7 @@ def damaged(path: Path) -> InputError:
     )
 
 
-def parquet_file(path: str | Path) -> ParquetFile:
+def parquet_file(path: str | Place) -> ParquetFile:
     """Open a file; behind a URL the wanted columns are requested together."""
     return ParquetFile(reopen(path) if isinstance(path, str) else path)
 
@@ -171,7 +170,7 @@ def _together(metadata: pq.FileMetaData, rows: int) -> Iterator[list[int]]:
 
 
 def read_files(
-    paths: Iterable[str | Path], rows: int = _ROWS_AT_ONCE, columns: Sequence[str] | None = None
+    paths: Iterable[str | Place], rows: int = _ROWS_AT_ONCE, columns: Sequence[str] | None = None
 ) -> Iterator[pa.RecordBatch]:
     """Yield all rows of several files, with one file open at a time."""
     for path in paths:
@@ -179,13 +178,13 @@ def read_files(
             yield from read_batches(opened, rows, columns)
 
 
-def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(path: Place, columns: Sequence[str] | None = None) -> pa.Table:
     """Return the whole file, or some of its columns."""
     with parquet_file(path) as opened:
         return opened.read(None if columns is None else list(columns))
 
 
-def through_cache(paths: Sequence[Path], columns: Sequence[str], **filters: Any) -> Dataset:
+def through_cache(paths: Sequence[Place], columns: Sequence[str], **filters: Any) -> Dataset:
     """Return rows through the disk cache of `datasets`."""
     import datasets
 
@@ -196,24 +195,24 @@ def through_cache(paths: Sequence[Path], columns: Sequence[str], **filters: Any)
             raise error.__cause__ or error from None
 
 
-def read_schema(path: Path) -> pa.Schema:
+def read_schema(path: Place) -> pa.Schema:
     """Return the schema alone, with its metadata."""
     with parquet_file(path) as opened:
         return opened.schema_arrow
 
 
-def read_metadata(path: Path) -> pq.FileMetaData:
+def read_metadata(path: Place) -> pq.FileMetaData:
     """Return the footer alone."""
     with parquet_file(path) as opened:
         return opened.metadata
 
 
-def file_system(path: Path) -> pafs.FileSystem:
+def file_system(path: Place) -> pafs.FileSystem:
     """Return the file system through which Arrow's datasets read a place; there a file has its `arrow_name`."""
     return pafs.PyFileSystem(_ByUrl(path.system)) if is_remote(path) else pafs.LocalFileSystem()
 
 
-def arrow_name(path: Path) -> str:
+def arrow_name(path: Place) -> str:
     """Return the name of a file in its `file_system`."""
     return str(path) if is_remote(path) else str(path.absolute())
 
@@ -225,7 +224,7 @@ class RowReader:
     would take more memory than the rows.
     """
 
-    def __init__(self, files: Iterable[tuple[int, Path]], columns: Sequence[str] | None = None) -> None:
+    def __init__(self, files: Iterable[tuple[int, Place]], columns: Sequence[str] | None = None) -> None:
         self._files = iter(files)
         self._columns = None if columns is None else list(columns)
         self._file: ParquetFile | None = None

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from imagenet_captions.errors import InputError, shortened
-from imagenet_captions.storage.places import is_remote, reopen
+from imagenet_captions.storage.places import Place, is_remote, reopen
 
 _MARKS, _WILDCARDS = "{*?[", "*?["
 _RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
 _MOST_FILES = 1_000_000
 
 
-def expand_pattern(path: Path) -> list[Path] | None:
+def expand_pattern(path: Place) -> list[Place] | None:
     """Return the files of a path with braces or wildcards, in order; None for any other path.
 
     A file or folder that has such a name itself is not a pattern. Behind a URL only the last name has wildcards.
@@ -32,14 +32,14 @@ def expand_pattern(path: Path) -> list[Path] | None:
     return files
 
 
-def each_file(paths: Iterable[Path]) -> Iterator[Path]:
+def each_file(paths: Iterable[Place]) -> Iterator[Place]:
     """Yield the paths, and for a pattern its files."""
     for path in paths:
         files = expand_pattern(path)
         yield from [path] if files is None else files
 
 
-def _matching(name: str) -> list[Path]:
+def _matching(name: str) -> list[Place]:
     path = reopen(name)
     if not any(mark in name for mark in _WILDCARDS):
         return [path]
@@ -48,7 +48,7 @@ def _matching(name: str) -> list[Path]:
     return [Path(found) for found in sorted(glob.glob(name))]  # noqa: PTH207
 
 
-def _missing(files: Sequence[Path]) -> list[Path]:
+def _missing(files: Sequence[Place]) -> list[Place]:
     if not files or not is_remote(files[0]):
         return [file for file in files if not file.is_file()]
     there = {entry for folder in {file.parent for file in files} for entry in folder.iterdir()}

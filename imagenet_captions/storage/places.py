@@ -1,7 +1,7 @@
 """Turn a path or a URL that a user gives into the object that the package opens, lists and joins.
 
 A place on this machine is a `pathlib.Path`, `file://` URLs included. Any other URL is a `RemotePath`, which has those
-methods of `Path` that this package uses.
+methods of `Path` that this package uses. Functions that take either declare `Place`; `Path` is local.
 """
 
 from __future__ import annotations
@@ -10,11 +10,18 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.storage.remote import RemotePath, open_url
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
+
+Place: TypeAlias = Path | RemotePath
+AnyPlace = TypeVar("AnyPlace", bound=Place)
+PlaceLike: TypeAlias = str | os.PathLike[str] | RemotePath  # `place` turns it into a Place
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://", re.ASCII)
 # What is left of a URL when pathlib or a slip took a slash.
@@ -27,7 +34,7 @@ _HAS_PORT = re.compile(r".*:[0-9]{1,5}", re.DOTALL)
 _ROUNDS = 3  # %2540 is @ after two
 
 
-def place(given: str | os.PathLike[str]) -> Path:
+def place(given: PlaceLike) -> Place:
     """Return the place that a path or URL names; a `Path` or an earlier result comes back as it is.
 
     Raises InputError for a URL that may hold a secret, and for a kind of URL that nothing installed can read.
@@ -36,7 +43,7 @@ def place(given: str | os.PathLike[str]) -> Path:
     ('work/captions.parquet', '/data/a b')
     """
     if not isinstance(given, str):
-        return given  # type: ignore[return-value]  # of the path-like objects, only paths get here
+        return given if isinstance(given, (Path, RemotePath)) else Path(given)
     if not given:
         raise InputError("an empty path was given; give the path of a file or folder")
     refuse_secrets(given)
@@ -58,7 +65,7 @@ def places_from_text(settings: object, *names: str) -> None:
             object.__setattr__(settings, name, place(given))
 
 
-def reopen(name: str) -> Path:
+def reopen(name: str) -> Place:
     """Return the place of a file from a listing; an object's name may have any character."""
     return open_url(name) if is_url(name) else Path(name)
 
@@ -81,17 +88,17 @@ def is_url(text: str) -> bool:
     return _URL.match(text) is not None
 
 
-def resolve_links(path: Path) -> Path:
+def resolve_links(path: Place) -> Place:
     """Return the place behind the links; a link to itself stays as it is."""
     return path if is_remote(path) else Path(os.path.realpath(path))
 
 
-def is_remote(path: Path) -> TypeGuard[RemotePath]:
+def is_remote(path: Place) -> TypeIs[RemotePath]:
     """Return whether a place is behind a URL and not on this machine."""
     return isinstance(path, RemotePath)
 
 
-def is_only_here(path: Path) -> bool:
+def is_only_here(path: Place) -> bool:
     """Return whether a place is in the memory of this process (memory://), where its workers cannot see it."""
     return is_remote(path) and path.scheme == "memory"
 
@@ -147,7 +154,7 @@ def _host(authority: str, rest: str) -> str:
     return host if _HOST.fullmatch(host) and not unsure else "…"
 
 
-def require_local(path: Path, what: str, why: str) -> Path:
+def require_local(path: Place, what: str, why: str) -> Path:
     """Return the path if it is on this machine; raise InputError, which says why it must be, if not."""
     if is_remote(path):
         raise InputError(f"{what} {path} is a URL, and {why}; give a path on this machine")

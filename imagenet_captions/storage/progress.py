@@ -6,10 +6,11 @@ import io
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import IO, Any, BinaryIO, TypeAlias, TypeVar
 
 from tqdm import tqdm
+
+from imagenet_captions.storage.places import Place
 
 T = TypeVar("T")
 
@@ -57,7 +58,7 @@ def track(items: Iterable[T], what: str, total: int | None, unit: str) -> Iterat
 
 
 @contextmanager
-def open_watched(path: Path, what: str) -> Iterator[BinaryIO]:
+def open_watched(path: Place, what: str) -> Iterator[BinaryIO]:
     """Open a file to read its bytes as they are, with a bar for a large one."""
     with path.open("rb") as opened:
         size = path.stat().st_size

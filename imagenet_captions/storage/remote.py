@@ -10,19 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from functools import lru_cache, partial, total_ordering
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.extras import how_to_install
 from imagenet_captions.storage.faults import missing_object, reporting_faults
 from imagenet_captions.storage.ranges import Ranges
 
-# For the type checker it is a Path, whose methods it overrides with the same signatures. At run time it is not: a
-# method that it lacks fails, rather than touch a file of this machine by the name of a URL.
-if TYPE_CHECKING:
-    from pathlib import Path as _Base
-else:
-    _Base = object
 _COPIES_AT_ONCE = 8
 _MARK = 8  # bytes after the footer of a Parquet file
 _OF_BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
@@ -62,7 +56,7 @@ def _how_to_read(scheme: str) -> str:
 
 
 @total_ordering
-class RemotePath(_Base):
+class RemotePath:
     """A place behind a URL. A folder is a common prefix of names: it is never made or removed.
 
     Each call sends its request, and nothing is cached. Every fault is an InputError or a NetworkError
@@ -134,12 +128,6 @@ class RemotePath(_Base):
     def with_suffix(self, suffix: str) -> RemotePath:
         return self.with_name(PurePosixPath(self.name).with_suffix(suffix).name)
 
-    def relative_to(self, *other: Any) -> PurePosixPath:  # type: ignore[override]  # a name, not a place
-        (folder,) = other
-        if self._parts[: len(folder._parts)] != folder._parts:
-            raise ValueError(f"{self} is not below {folder}")
-        return PurePosixPath(*self._parts[len(folder._parts) :])
-
     def as_posix(self) -> str:
         return str(self)
 
@@ -205,7 +193,7 @@ class RemotePath(_Base):
 
     # Requests for bytes.
 
-    def open(  # type: ignore[override]  # one signature for what Path has eight overloads
+    def open(
         self,
         mode: str = "r",
         buffering: int = -1,

@@ -6,16 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions.cli.flags import LocalPath
 from imagenet_captions.cli.main import SPECS
+from imagenet_captions.storage.places import Place
 from tests.storage.conftest import invoke
 
 OTHERS = {"to": "slim", "on": "imagenet=val", "model": "m", "factor": "size", "data": "x", "results": "x"}
 OTHERS_OF = {"export-model": {"to": "timm"}}
 HERE_ONLY = {"train", "evaluate", "compare", "score", "ablate", "robustness", "export-model"}
-PLACES = [
-    (command, flag.name) for command, spec in SPECS.items() for flag in spec.flags if flag.kind in (Path, LocalPath)
-]
+PLACES = [(command, flag.name) for command, spec in SPECS.items() for flag in spec.flags if flag.kind in (Path, Place)]
 
 
 def arguments(command: str, place: str, text: str) -> list[str]:

@@ -27,6 +27,7 @@ from imagenet_captions.crawler.matching.url_lists import Stretch, read_pieces
 from imagenet_captions.engines.local import LOCAL, Engine, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import MOST_LISTED
+from imagenet_captions.storage.places import Place
 
 _MOST_WORKERS = 4  # with more, reading the list takes most of the time
 
@@ -75,7 +76,7 @@ class _Part(NamedTuple):
     has_flickr: bool
 
 
-def gather(urls: Sequence[Path], wanted: WantedKeys, engine: Engine = LOCAL, scratch: Path | None = None) -> Gathered:
+def gather(urls: Sequence[Place], wanted: WantedKeys, engine: Engine = LOCAL, scratch: Path | None = None) -> Gathered:
     """Read every list once, in the order given; temporary files go to `scratch`.
 
     Raises InputError for a list that is missing, damaged, empty, or without any Flickr address.
@@ -86,7 +87,7 @@ def gather(urls: Sequence[Path], wanted: WantedKeys, engine: Engine = LOCAL, scr
     return gathered
 
 
-def _gather_list(path: Path, number: int, wanted: WantedKeys, gathered: Gathered, engine: Engine) -> None:
+def _gather_list(path: Place, number: int, wanted: WantedKeys, gathered: Gathered, engine: Engine) -> None:
     lines = readable = 0
     has_flickr = False
     pieces = read_pieces(path, "the URL list")

@@ -20,7 +20,7 @@ from imagenet_captions.images.readers.kinds import Kind, kind_of
 from imagenet_captions.images.readers.parquet import named_images, read_paths
 from imagenet_captions.images.readers.tars import TarReader
 from imagenet_captions.storage.files import walk
-from imagenet_captions.storage.places import is_remote
+from imagenet_captions.storage.places import Place, is_remote
 
 _BATCH = 1 << 16
 # n02017213_4263,n02017213 115 49 448 294 (LOC_train_solution.csv) · n01440764/n01440764_10026 1 (train_cls.txt)
@@ -28,7 +28,7 @@ _AFTER_THE_NAME = r"(?:\t.*|,[^/\\]*| +[0-9]+)$"
 _KAGGLE_HEADER = "ImageId"
 
 
-def names_in(path: Path) -> Iterator[pa.StringArray]:
+def names_in(path: Place) -> Iterator[pa.StringArray]:
     """Yield the names in a folder, tar, Parquet or text, whichever `path` is; raises InputError for a damaged one."""
     if path.is_dir():
         tables = _parquet_files(path)
@@ -41,7 +41,7 @@ def names_in(path: Path) -> Iterator[pa.StringArray]:
         yield from _batched(_in_tar(path))
 
 
-def is_list(path: Path) -> bool:
+def is_list(path: Place) -> bool:
     """Whether `path` is a text that lists ids, and nothing else."""
     return path.is_file() and kind_of(path) not in (Kind.PARQUET, Kind.TAR)
 
@@ -52,19 +52,18 @@ def _batched(names: Iterable[str]) -> Iterator[pa.StringArray]:
         yield pa.array([name.encode("utf-8", "replace") for name in chunk], pa.binary()).cast(pa.string())
 
 
-def _parquet_files(folder: Path) -> list[Path]:
+def _parquet_files(folder: Place) -> list[Place]:
     """Return the Parquet files in a folder and its `data` folder; only the training split's if names show it."""
     places = [place for place in (folder, folder / "data") if place.is_dir()]
     if is_remote(folder):
         found = [path for place in places for path in place.glob("*.parquet")]
     else:
-        found = sorted(
-            Path(entry.path) for place in places for entry in os.scandir(place) if entry.name.endswith(".parquet")
-        )
+        entries = (entry for place in places for entry in os.scandir(str(place)))
+        found = sorted(Path(entry.path) for entry in entries if entry.name.endswith(".parquet"))
     return [path for path in found if path.name.startswith("train")] or found
 
 
-def _in_parquet(tables: Iterable[Path]) -> Iterator[pa.StringArray]:
+def _in_parquet(tables: Iterable[Place]) -> Iterator[pa.StringArray]:
     for path in tables:
         if (column := named_images(path)) is None:
             raise InputError(f"{path} has no column of images with their paths, so they have no names to join on")
@@ -72,13 +71,13 @@ def _in_parquet(tables: Iterable[Path]) -> Iterator[pa.StringArray]:
             yield from paths.drop_null().chunks
 
 
-def _in_tar(path: Path) -> Iterator[str]:
+def _in_tar(path: Place) -> Iterator[str]:
     """Yield the names in a tar of images or in ILSVRC2012_img_train.tar; only headers are read."""
     with TarReader(path) as tar:
         yield from (member.name for _, member in tar.members())
 
 
-def _in_text(path: Path) -> Iterator[pa.StringArray]:
+def _in_text(path: Place) -> Iterator[pa.StringArray]:
     for block in read_blocks(path, "the list of ids"):
         lines = as_text(pa.array(block.split(b"\n"), pa.binary()))
         names = pc.utf8_trim(pc.replace_substring_regex(lines, _AFTER_THE_NAME, ""), '"\ufeff')

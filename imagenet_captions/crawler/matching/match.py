@@ -27,7 +27,7 @@ from imagenet_captions.outcomes import OUTCOMES, Outcome, bad_records, outcome_r
 from imagenet_captions.storage.files import require_file, sha256
 from imagenet_captions.storage.outputs import Production, producing
 from imagenet_captions.storage.parquet_writing import MATCHES_ROWS, open_parquet_writer
-from imagenet_captions.storage.places import is_remote
+from imagenet_captions.storage.places import Place, is_remote
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class MatchSettings:
     Only images of `classes` are matched; those on the denylist are dropped.
     """
 
-    ids: Path | None = None
+    ids: Place | None = None
     deny: Denylist = NOTHING_DENIED
     classes: ClassSet = ClassSet.ILSVRC2012
     engine: Engine = LOCAL
@@ -48,7 +48,7 @@ class MatchSettings:
 
 
 def match(
-    urls: Sequence[Path], out: Path, settings: MatchSettings | None = None, overwrite: bool = False
+    urls: Sequence[Place], out: Place, settings: MatchSettings | None = None, overwrite: bool = False
 ) -> dict[Outcome, int]:
     """Write `out` (MATCHES), with the ids that have no photo beside it (OUTCOMES); return the number of ids by outcome.
 
@@ -68,7 +68,7 @@ def match(
         return _match(urls, new, settings, _scratch(out))
 
 
-def _match(urls: Sequence[Path], new: Production, settings: MatchSettings, scratch: Path | None) -> dict[Outcome, int]:
+def _match(urls: Sequence[Place], new: Production, settings: MatchSettings, scratch: Path | None) -> dict[Outcome, int]:
     wanted = None if settings.ids is None else read_ids(settings.ids)
     ids = None if wanted is None else wanted.keys
     known = np.array([int(wnid[1:]) for wnid in classes.wnids(settings.classes)], np.int64)
@@ -87,7 +87,7 @@ def _match(urls: Sequence[Path], new: Production, settings: MatchSettings, scrat
     return _write(new, provenance, (_permitted(piece, settings.deny) for piece in pieces))
 
 
-def _scratch(out: Path) -> Path | None:
+def _scratch(out: Place) -> Path | None:
     """Return the folder for temporary files, which are as large as the product and lie beside it."""
     if is_remote(out):
         return None

@@ -14,13 +14,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import IO, Any, BinaryIO
 
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.images.readers.kinds import is_tar
 from imagenet_captions.storage.files import open_zip, require_file
-from imagenet_captions.storage.places import is_only_here
+from imagenet_captions.storage.places import Place, is_only_here
 from imagenet_captions.storage.progress import open_watched, progress
 
 _Readable = IO[bytes] | gzip.GzipFile
@@ -34,7 +34,7 @@ _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _DAMAGE = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 
 
-def read_blocks(path: Path, what: str, size: int = BLOCK) -> Iterator[bytes]:
+def read_blocks(path: Place, what: str, size: int = BLOCK) -> Iterator[bytes]:
     """Yield the text of a list as blocks of whole lines, each block ending with a line feed; errors call it `what`.
 
     A block has about `size` bytes, more where a line is longer. Of a line longer than two blocks only the start
@@ -51,7 +51,7 @@ def read_blocks(path: Path, what: str, size: int = BLOCK) -> Iterator[bytes]:
 class Stretch:
     """A range of whole lines in a plain list, to be read by the worker that gets it."""
 
-    path: Path
+    path: Place
     start: int
     stop: int
     what: str
@@ -63,7 +63,7 @@ class Stretch:
             yield from _whole_lines(_Limited(opened, self.stop - self.start), size)
 
 
-def read_pieces(path: Path, what: str, length: int = STRETCH) -> Iterator[Stretch | bytes]:
+def read_pieces(path: Place, what: str, length: int = STRETCH) -> Iterator[Stretch | bytes]:
     """Yield a plain list as stretches of about `length` bytes, and an archive, which is unpacked in order, as blocks.
 
     The pieces have the lines that `read_blocks` yields. Only the process that reads the lines of a stretch reads its
@@ -77,7 +77,7 @@ def read_pieces(path: Path, what: str, length: int = STRETCH) -> Iterator[Stretc
     yield from read_blocks(path, what)
 
 
-def _stretches(path: Path, what: str, opened: IO[bytes], length: int) -> Iterator[Stretch]:
+def _stretches(path: Place, what: str, opened: IO[bytes], length: int) -> Iterator[Stretch]:
     start, size = 0, opened.seek(0, io.SEEK_END)
     with progress(f"read {path.name}", size, "B") as bar:
         while start < size:
@@ -100,7 +100,7 @@ def _line_end(opened: IO[bytes], at: int, size: int) -> int:
 
 
 @contextmanager
-def _damage_as_input_error(path: Path, what: str) -> Iterator[None]:
+def _damage_as_input_error(path: Place, what: str) -> Iterator[None]:
     try:
         yield
     except _DAMAGE as error:
@@ -113,7 +113,7 @@ def _damage_as_input_error(path: Path, what: str) -> Iterator[None]:
         ) from None
 
 
-def _texts(path: Path) -> Iterator[_Readable]:
+def _texts(path: Place) -> Iterator[_Readable]:
     """Yield every text in the file, in order."""
     with open_watched(path, f"read {path.name}") as opened:
         head = opened.read(512)

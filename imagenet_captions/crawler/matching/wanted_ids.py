@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from imagenet_captions.crawler.matching.id_sources import is_list, names_in
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.outcomes import MOST_LISTED
 from imagenet_captions.storage.files import require_there
+from imagenet_captions.storage.places import Place
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class WantedIds(NamedTuple):
     listed: tuple[str, ...] = ()  # the first of the unreadable entries
 
 
-def read_ids(path: Path) -> WantedIds:
+def read_ids(path: Place) -> WantedIds:
     """Read all image ids in `path`.
 
     An entry of a list that is not an id is an input like the others, and is counted. A folder, tar or Parquet holds

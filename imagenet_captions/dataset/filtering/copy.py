@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from imagenet_captions.dataset.features import local_labels
 from imagenet_captions.dataset.plan import RowGroup
 from imagenet_captions.dataset.shard import ShardFile, open_shard
 from imagenet_captions.storage.parquet import RowReader, read_metadata
+from imagenet_captions.storage.places import Place
 
 Rows = npt.NDArray[np.int64]
 
@@ -26,7 +26,7 @@ Rows = npt.NDArray[np.int64]
 class ParentShard:
     """A shard of one config of the parent, with the range of its row numbers."""
 
-    path: Path
+    path: Place
     start: int
     stop: int
 
@@ -40,7 +40,7 @@ class CopyJob:
     """The task of a worker: one shard to write."""
 
     parents: Sequence[ParentShard]  # that have its rows
-    folder: Path  # of the dataset being built
+    folder: Place  # of the dataset being built
     name: str  # data/train-00000-of-00012.parquet
     schema: pa.Schema
     columns: Sequence[str]  # of the parent
@@ -48,7 +48,7 @@ class CopyJob:
     rows: Rows  # row numbers in the parent, from the start of the first group
 
 
-def parent_shards(dataset: Path, rows: Mapping[str, int]) -> list[ParentShard]:
+def parent_shards(dataset: Place, rows: Mapping[str, int]) -> list[ParentShard]:
     """Return the shards of one config, given their names and numbers of rows."""
     stops = accumulate(rows.values())
     return [ParentShard(dataset / name, stop - rows[name], stop) for name, stop in zip(rows, stops, strict=True)]

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, repeat
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +30,7 @@ from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import read_files, read_schema
 from imagenet_captions.storage.parquet_writing import TEXT_ROWS
-from imagenet_captions.storage.places import is_only_here, place
+from imagenet_captions.storage.places import Place, PlaceLike, is_only_here, place
 from imagenet_captions.storage.progress import progress
 from imagenet_captions.storage.receipts import receipt_path
 
@@ -40,11 +39,11 @@ if TYPE_CHECKING:
 
 
 def filter(
-    dataset: str | Path,
+    dataset: PlaceLike,
     keep: Expression | FilterSettings,
     *,
-    out: str | Path | None = None,
-    out_ids: str | Path | None = None,
+    out: PlaceLike | None = None,
+    out_ids: PlaceLike | None = None,
     overwrite: bool = False,
     workers: int = 1,
 ) -> dict[str, int]:
@@ -73,7 +72,7 @@ def filter(
     )
 
 
-def filter_to_ids(dataset: Path, out: Path, settings: FilterSettings, overwrite: bool = False) -> dict[str, int]:
+def filter_to_ids(dataset: Place, out: Place, settings: FilterSettings, overwrite: bool = False) -> dict[str, int]:
     """Write the ids that a filter keeps, sorted, one per line, and beside them OUT.json with the filter.
 
     Returns the number of rows kept, and of those left out by each step.
@@ -91,7 +90,7 @@ def filter_to_ids(dataset: Path, out: Path, settings: FilterSettings, overwrite:
     return counts
 
 
-def filter_to_dataset(dataset: Path, out: Path, settings: FilterSettings, workers: int) -> dict[str, int]:
+def filter_to_dataset(dataset: Place, out: Place, settings: FilterSettings, workers: int) -> dict[str, int]:
     """Write the rows that a filter keeps as a dataset folder, as a whole or not at all.
 
     Its manifest names the parent by the SHA-256 of the parent's manifest. Its outcomes are those of the parent; rows
@@ -125,8 +124,8 @@ _WHY = [None, None, *STEPS[DENIED + 1 :]]  # the denylist has the reason
 class _Child:
     """A dataset that is being written from another one."""
 
-    dataset: Path
-    folder: Path
+    dataset: Place
+    folder: Place
     parent: Manifest
     selection: Selection
     settings: FilterSettings
@@ -174,7 +173,7 @@ def _written(jobs: list[CopyJob], rows: int, workers: int) -> Iterator[ShardFile
             yield shard
 
 
-def _write_outcomes(dataset: Path, folder: Path, selection: Selection) -> None:
+def _write_outcomes(dataset: Place, folder: Place, selection: Selection) -> None:
     """Write the outcomes of the parent, changed for the rows that were left out."""
     parent = [dataset / OUTCOMES_FILE]
     rows = _ended(read_files(parent, _ROWS_AT_ONCE), selection)

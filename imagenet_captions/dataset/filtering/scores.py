@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from imagenet_captions.schema import SCORES, provenance
 from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.files import require_file, sha256
 from imagenet_captions.storage.parquet import read_schema, read_table
+from imagenet_captions.storage.places import Place
 
 Flags = npt.NDArray[np.bool_]
 Similarities = npt.NDArray[np.float64]
@@ -27,7 +27,7 @@ Similarities = npt.NDArray[np.float64]
 class ScoreLimits:
     """A file of scores, and the rows to keep: those with more than `above`, and of these the share `top`."""
 
-    file: Path
+    file: Place
     above: float | None
     top: float | None
 
@@ -39,7 +39,7 @@ class ScoreLimits:
         if self.top is not None and not 0 < self.top <= 1:
             raise InputError(f"`score_top` must be a share above 0 and at most 1, not {self.top}")
 
-    def similarities(self, dataset: Path, manifest: Manifest, ids: Iterator[tuple[int, pa.Array]]) -> Similarities:
+    def similarities(self, dataset: Place, manifest: Manifest, ids: Iterator[tuple[int, pa.Array]]) -> Similarities:
         """Return the similarity of every row of a dataset, NaN for a row without a score.
 
         Raises InputError for scores of another dataset, except those of the one that this one was filtered from.

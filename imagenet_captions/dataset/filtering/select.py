@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from imagenet_captions.dataset.sampling import Sampling, choose, short_of
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import read_denylist
 from imagenet_captions.storage.parquet import read_files, reading
-from imagenet_captions.storage.places import reopen
+from imagenet_captions.storage.places import Place, reopen
 from imagenet_captions.storage.progress import Bar, progress
 
 log = logging.getLogger(__name__)
@@ -45,7 +44,7 @@ class Selection:
     Ids are not held in memory, because a dataset may have millions of rows.
     """
 
-    texts: Sequence[Path]  # the shards of the config `raw`: the same rows in few row groups, since they have no images
+    texts: Sequence[Place]  # the shards of the config `raw`: the same rows in few row groups, since they have no images
     ended: npt.NDArray[np.int8]
     denied: Mapping[int, str]
 
@@ -69,7 +68,7 @@ class Selection:
         return {name: int(count) for name, count in zip(STEPS, found, strict=True) if count}
 
 
-def select(dataset: Path, settings: FilterSettings) -> Selection:
+def select(dataset: Place, settings: FilterSettings) -> Selection:
     """Apply a filter, always in this order: denylist, condition, ids, scores, trim-tail, like, per-class, sample.
 
     Raises InputError if no row is left.
@@ -121,7 +120,7 @@ def _by_score(selection: Selection, found: Similarities, limits: ScoreLimits) ->
         ended[rows[below_top(ids, found[rows], limits.top)]] = STEPS.index("score-top")
 
 
-def _ids(shards: Sequence[Path]) -> Iterator[tuple[int, pa.Array]]:
+def _ids(shards: Sequence[Place]) -> Iterator[tuple[int, pa.Array]]:
     """Yield the ids in order, in batches, each with the row number of its first id."""
     start = 0
     for batch in read_files(shards, columns=["image_id"]):
@@ -165,7 +164,7 @@ def _together(groups: Sequence[Any], possible: set[int]) -> Iterator[list[Any]]:
         yield run
 
 
-def _denied(shards: Sequence[Path], deny: Path | None) -> dict[int, str]:
+def _denied(shards: Sequence[Place], deny: Place | None) -> dict[int, str]:
     denylist = read_denylist(deny)
     denied: dict[int, str] = {}
     if not denylist:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import and_
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagenet_captions.dataset import filters
@@ -18,7 +17,7 @@ from imagenet_captions.imagenet.class_lists import list_names
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id
 from imagenet_captions.storage.files import require_file, sha256
-from imagenet_captions.storage.places import place, places_from_text
+from imagenet_captions.storage.places import Place, place, places_from_text
 
 if TYPE_CHECKING:
     from pyarrow.compute import Expression
@@ -68,17 +67,17 @@ class FilterSettings:
     """
 
     wanted: RowConditions = field(default_factory=RowConditions)
-    ids: Path | None = None
+    ids: Place | None = None
     trim_tail: str | None = None  # K:N
-    like: Path | None = None
+    like: Place | None = None
     per_class: int | None = None
     sample: str | int | float | None = None  # a number of rows, or a share with a decimal point
     seed: int = 0
-    deny: Path | None = None
+    deny: Place | None = None
     local_labels: bool = False
     # Beside `wanted`: what `in_class`, `has` and the like return, joined by `&`, `|` and `~`.
     condition: Expression | None = field(default=None, compare=False)
-    scores: Path | None = None
+    scores: Place | None = None
     score_above: float | None = None
     score_top: float | None = None
     without_images: bool = False
@@ -108,7 +107,7 @@ class FilterSettings:
             seed=self.seed,
         )
 
-    def files(self) -> list[Path]:
+    def files(self) -> list[Place]:
         """Return the files that the filter reads."""
         lists = [place(name) for name in self.wanted.lists if name not in list_names()]
         return [path for path in (*lists, self.ids, self.like, self.deny, self.scores) if path is not None]
@@ -143,7 +142,7 @@ class FilterSettings:
         return {**found, "seed": self.seed} if sampled else found
 
 
-def read_ids(path: Path) -> frozenset[str]:
+def read_ids(path: Place) -> frozenset[str]:
     """Read a text file with one image id per line, in any form that `image_ids.image_id` knows."""
     try:
         lines = require_file(path, "the file of ids").read_text(encoding="utf-8-sig").split("\n")
@@ -170,5 +169,5 @@ def _pair(text: str, flag: str, example: str) -> tuple[str, str]:
     return name, value
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Place) -> str:
     return "sha256:" + sha256(require_file(path, "the file"))

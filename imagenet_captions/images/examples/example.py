@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.errors import InputError, quoted, shortened
+from imagenet_captions.storage.places import Place
 
 Integers = npt.NDArray[np.int64]
 _SHOWN = 5
@@ -42,7 +42,7 @@ class Examples(Protocol):
     """
 
     @property
-    def source(self) -> Path: ...
+    def source(self) -> Place: ...
     @property
     def classes(self) -> tuple[Class, ...] | None: ...
     @property
@@ -72,7 +72,7 @@ class Selected:
     rows: Integers
 
     @property
-    def source(self) -> Path:
+    def source(self) -> Place:
         return self.whole.source
 
     @property

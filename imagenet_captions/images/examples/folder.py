@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,12 +14,13 @@ from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, is_wnid, wnid_o
 from imagenet_captions.images.examples.classes_of import by_key
 from imagenet_captions.images.examples.stored import FileImages, StoredExamples, TextColumns, ids_of
 from imagenet_captions.images.readers.folders import image_files, nearest_wnid, wnid_in
+from imagenet_captions.storage.places import Place
 
 _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "dev"})
 _BATCH = 1 << 16
 
 
-def open_folder(source: Path) -> StoredExamples:
+def open_folder(source: Place) -> StoredExamples:
     """Return the images below a folder, in the order of their names.
 
     An image's class is the nearest folder around it whose name is a wnid, else the outermost folder. For an image
@@ -43,7 +43,7 @@ def open_folder(source: Path) -> StoredExamples:
 _SCHEMA = pa.schema([("path", pa.binary()), ("name", pa.string()), ("key", pa.string())])
 
 
-def _images(source: Path) -> Iterator[dict[str, str | bytes | None]]:
+def _images(source: Place) -> Iterator[dict[str, str | bytes | None]]:
     around = wnid_in(source.resolve().name)
     for path, name, _ in image_files(source):
         yield {"path": os.fsencode(path), "name": name, "key": _key(name) or around}
@@ -56,7 +56,7 @@ def _key(name: str) -> str | None:
     return wnid_of(name) if is_wnid(wnid_of(name)) and name[9:10] == "_" else None
 
 
-def _folders_without(source: Path, keys: list[str]) -> list[str]:
+def _folders_without(source: Place, keys: list[str]) -> list[str]:
     """Return the folders of classes without images, if the classes are the outermost folders."""
     outer = [
         entry.name for entry in source.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))

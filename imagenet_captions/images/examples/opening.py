@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
 
 from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.errors import InputError
@@ -16,6 +15,7 @@ from imagenet_captions.images.examples.shards import open_shards
 from imagenet_captions.images.readers.kinds import Kind, compressed, kind_of, look_into
 from imagenet_captions.storage.files import require_there
 from imagenet_captions.storage.patterns import expand_pattern
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.receipts import is_dataset
 
 _KINDS = (
@@ -26,7 +26,7 @@ _TABLES = (".csv", ".tsv", ".txt")
 _SPLIT = re.compile(r"(train|test|val|validation|dev)[-_.].*", re.IGNORECASE)
 
 
-def open_examples(source: Path) -> Examples:
+def open_examples(source: Place) -> Examples:
     """Open the images at `source`; the files themselves show the layout.
 
     The layouts are one of our dataset folders; Parquet (a file, or a folder of one split's files) with an image column;
@@ -42,7 +42,7 @@ def open_examples(source: Path) -> Examples:
     return _open_files(source, [source])
 
 
-def _open_directory(source: Path) -> Examples:
+def _open_directory(source: Place) -> Examples:
     if is_dataset(source):
         return open_parquet(source, shard_files(source))
     held = look_into(source)
@@ -60,7 +60,7 @@ def _open_directory(source: Path) -> Examples:
     return _open_files(source, files)
 
 
-def _open_files(source: Path, files: Sequence[Path]) -> Examples:
+def _open_files(source: Place, files: Sequence[Place]) -> Examples:
     first, kind = files[0], kind_of(files[0])
     if kind is Kind.PARQUET:
         return open_parquet(source, files)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,6 +38,7 @@ from imagenet_captions.images.readers.parquet import (
 )
 from imagenet_captions.images.readers.parquet_pages import UnreadablePages
 from imagenet_captions.storage.parquet import read_metadata, read_schema, read_table, through_cache
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.receipts import is_dataset
 
 _IDS = ("image_id", "__key__", "key")
@@ -48,7 +48,7 @@ LARGEST_IN_MEMORY = 1 << 30
 _RENAMED = {"txt": "caption", "text": "caption"}
 
 
-def open_parquet(source: Path, files: Sequence[Path]) -> StoredExamples:
+def open_parquet(source: Place, files: Sequence[Place]) -> StoredExamples:
     """Return the images of Parquet files with an image column; rows without an image are left out and counted.
 
     Labels are those of a ClassLabel, or numbers with `class_name` beside them; without numbers the classes are the
@@ -75,7 +75,7 @@ def open_parquet(source: Path, files: Sequence[Path]) -> StoredExamples:
     return StoredExamples(source, classes, labels, ids, images, text_columns(table), left_out)
 
 
-def _schema(source: Path, files: Sequence[Path]) -> pa.Schema:
+def _schema(source: Place, files: Sequence[Place]) -> pa.Schema:
     schemas: list[pa.Schema] = []
     for file in files:
         schemas.append(read_schema(file))
@@ -84,7 +84,7 @@ def _schema(source: Path, files: Sequence[Path]) -> pa.Schema:
     return schemas[0]
 
 
-def _image_column(source: Path, schema: pa.Schema) -> str:
+def _image_column(source: Place, schema: pa.Schema) -> str:
     if (column := find_image_column(schema, source)) is not None:
         return column
     for name in ("image", *sorted(suffix[1:] for suffix in IMAGE_SUFFIXES)):
@@ -95,7 +95,7 @@ def _image_column(source: Path, schema: pa.Schema) -> str:
     raise InputError(f"{source} has no column of images (bytes, or bytes and path); it has {', '.join(schema.names)}")
 
 
-def _without_images(files: Sequence[Path], schema: pa.Schema, image: str) -> pa.Table:
+def _without_images(files: Sequence[Place], schema: pa.Schema, image: str) -> pa.Table:
     wanted = [name for name in (*_IDS, *_LABELS, *_NAMES, *TEXTS, *_RENAMED) if name in schema.names and name != image]
     if not wanted:  # a table without columns has no rows
         return pa.table({"row": pa.nulls(sum(read_metadata(file).num_rows for file in files))})
@@ -159,7 +159,7 @@ class _Found:
     images: Callable[[Integers], Images]
 
 
-def _images(files: Sequence[Path], image: str) -> _Found:
+def _images(files: Sequence[Place], image: str) -> _Found:
     """Return images in place if the files store them uncompressed, else in memory or the cache of `datasets`."""
     try:
         return in_place(files, image)
@@ -178,7 +178,7 @@ def _images(files: Sequence[Path], image: str) -> _Found:
     return _Found(bytes_in(column).is_valid().combine_chunks(), paths, images)
 
 
-def _files_beside(files: Sequence[Path], found: _Found) -> pa.Array:
+def _files_beside(files: Sequence[Place], found: _Found) -> pa.Array:
     """Return the image files that rows without bytes name, null for all other rows."""
     beside: list[str | None] = [None] * len(found.has)
     start = 0
@@ -192,14 +192,14 @@ def _files_beside(files: Sequence[Path], found: _Found) -> pa.Array:
     return pa.array(beside, pa.string())
 
 
-def _uncompressed(file: Path, image: str) -> int:
+def _uncompressed(file: Place, image: str) -> int:
     metadata = read_metadata(file)
     groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
     columns = [group.column(at) for group in groups for at in range(metadata.num_columns)]
     return sum(column.total_uncompressed_size for column in columns if column.path_in_schema.split(".")[0] == image)
 
 
-def in_place(files: Sequence[Path], image: str) -> _Found:
+def in_place(files: Sequence[Place], image: str) -> _Found:
     """Where the images lie in files that have them uncompressed; UnreadablePages for others.
 
     Copying ImageNet's 51 GB of captioned images into a cache, to read them in another order, is what this spares.

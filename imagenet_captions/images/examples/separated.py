@@ -12,6 +12,7 @@ from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.images.examples.classes_of import Labelled, by_key, by_number
 from imagenet_captions.images.examples.stored import FileImages, StoredExamples, TextColumns, ids_of
 from imagenet_captions.images.readers.separated import SeparatedTable
+from imagenet_captions.storage.places import Place
 
 _IMAGE = ("filepath", "image_path", "file_name", "filename", "image", "path")
 _CAPTION = ("title", "caption", "text")
@@ -21,7 +22,7 @@ _ROWS_AT_ONCE = 1_000  # fewer stay in a core's caches
 _LOOKED_AT = 1000
 
 
-def open_separated(source: Path) -> StoredExamples:
+def open_separated(source: Place) -> StoredExamples:
     """Return the images that a CSV or TSV file names, with their captions.
 
     The separator is a tab, open_clip's, if the header has one, else a comma. Paths are absolute, or relative to the
@@ -41,12 +42,12 @@ def open_separated(source: Path) -> StoredExamples:
     return StoredExamples(source, classes, labels, ids_of(paths), FileImages(full), texts)
 
 
-def _folder(source: Path, first: str) -> Path:
+def _folder(source: Place, first: str) -> Place:
     beside = source.resolve().parent
     return Path.cwd() if not (beside / first).is_file() and (Path.cwd() / first).is_file() else beside
 
 
-def _read(source: Path) -> pa.Table:
+def _read(source: Place) -> pa.Table:
     read = SeparatedTable(source, fill=True)
     columns = [name for name in read.schema.names if name in (*_IMAGE, *_CAPTION, *_LABEL, *_CLASS)]
     parts = [
@@ -78,7 +79,7 @@ def _labels(table: pa.Table) -> Labelled:
     return by_key(numbers)
 
 
-def _check_files(source: Path, paths: pa.ChunkedArray) -> None:
+def _check_files(source: Place, paths: pa.ChunkedArray) -> None:
     """Check that files exist: all of a few, or a thousand of many; a missing one shows later when it is read."""
     rows = np.unique(np.linspace(0, len(paths) - 1, min(len(paths), _LOOKED_AT)).astype(np.int64))
     missing = [row for row in rows.tolist() if not Path(paths[row].as_py()).is_file()]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from imagenet_captions.images.examples.example import Class, Integers, Texts
 from imagenet_captions.images.examples.stored import FileImages, OpenFiles, StoredExamples, ids_of
 from imagenet_captions.images.readers.samples import json_object, read_samples
 from imagenet_captions.images.readers.tars import Member, TarReader
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import track
 
 _TEXT, _JSON, _LABEL = "txt", "json", "cls"
@@ -29,7 +29,7 @@ _ABSENT = Member("", 0, -1)
 _LONGEST_LABEL = 20
 
 
-def open_shards(source: Path, tars: Sequence[Path]) -> StoredExamples:
+def open_shards(source: Place, tars: Sequence[Place]) -> StoredExamples:
     """Return the samples of the shards that have an image, in order; the others are left out and counted.
 
     One pass over the headers finds all members; images and texts are read on demand.
@@ -60,7 +60,7 @@ class _Shard:
     left_out: int
 
 
-def _index(path: Path) -> _Shard:
+def _index(path: Place) -> _Shard:
     keys, labels, left_out = [], [], 0
     ranges: list[tuple[int, ...]] = []
     with TarReader(path) as tar:
@@ -118,7 +118,7 @@ def _string(value: Any) -> str:
 
 
 def _classes(
-    folder: Path, numbers: Labels, ids: pa.ChunkedArray, texts: SampleTexts
+    folder: Place, numbers: Labels, ids: pa.ChunkedArray, texts: SampleTexts
 ) -> tuple[tuple[Class, ...] | None, Labels]:
     """Return the classes for the numbers in .cls: named by a list beside the shards, ImageNet's if samples agree with
     those, or else the numbers themselves."""

@@ -18,6 +18,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import IMAGE_ENDING, WNID
 from imagenet_captions.images.examples.example import Class, Integers, Texts
 from imagenet_captions.images.readers.parquet import bytes_in
+from imagenet_captions.storage.places import Place
 
 TEXTS = ("title", "description", "tags", "caption")
 _MOST_OPEN = 256
@@ -47,7 +48,7 @@ class TextsOf(Protocol):
 class StoredExamples:
     """Examples with ids in Arrow, and images and texts that are read on demand."""
 
-    source: Path
+    source: Place
     classes: tuple[Class, ...] | None
     labels: Integers
     ids: pa.Array | pa.ChunkedArray

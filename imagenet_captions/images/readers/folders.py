@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, image_id, is_wnid
 from imagenet_captions.storage.files import walk
-from imagenet_captions.storage.places import is_remote
+from imagenet_captions.storage.places import Place, is_remote
 
 _ENDINGS = tuple(IMAGE_SUFFIXES)
 _OF_MACOS = "__MACOSX/"
@@ -25,7 +24,7 @@ class ImageFile(NamedTuple):
     size: int | None
 
 
-def image_files(folder: Path) -> Iterator[ImageFile]:
+def image_files(folder: Place) -> Iterator[ImageFile]:
     """Yield the images below a folder, folder by folder in the order of their names.
 
     Links are followed, but not in a circle. Raises InputError for a folder that may not be read.

@@ -10,7 +10,7 @@ from pathlib import Path
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.readers.folders import is_image_name
 from imagenet_captions.storage.files import walk
-from imagenet_captions.storage.places import reopen
+from imagenet_captions.storage.places import Place, reopen
 
 _PARQUET, _TAR = b"PAR1", b"ustar"
 _TAR_AT = 257
@@ -26,7 +26,7 @@ class Kind(Enum):
     OTHER = auto()
 
 
-def kind_of(file: Path) -> Kind:
+def kind_of(file: Place) -> Kind:
     """Return what a file is by its first bytes; one that ends in .tar counts as a tar."""
     with file.open("rb") as opened:
         head = opened.read(512)
@@ -47,7 +47,7 @@ def is_compressed(head: bytes) -> bool:
     return head.startswith(_COMPRESSED)
 
 
-def compressed(file: Path) -> InputError:
+def compressed(file: Place) -> InputError:
     """Build the error for a compressed file in which images have to be read one by one."""
     return InputError(f"{file} is compressed, so that no image in it can be read alone; unpack it first")
 
@@ -58,11 +58,11 @@ class Contents:
 
     image: str | None = None
     other_image: str | None = None  # the first of those that will not do
-    tars: list[Path] = field(default_factory=list)
-    tables: list[Path] = field(default_factory=list)  # Parquet
+    tars: list[Place] = field(default_factory=list)
+    tables: list[Place] = field(default_factory=list)  # Parquet
 
 
-def look_into(folder: Path, will_do: Callable[[str], object] = lambda _: True) -> Contents:
+def look_into(folder: Place, will_do: Callable[[str], object] = lambda _: True) -> Contents:
     """Look through a folder at any depth; an image whose name `will_do` ends the search."""
     contents = Contents()
     for file, name in walk(folder):

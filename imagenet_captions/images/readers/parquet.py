@@ -17,12 +17,12 @@ from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
 from imagenet_captions.images.readers import parquet_pages
 from imagenet_captions.storage.parquet import parquet_file, read_schema
-from imagenet_captions.storage.places import is_remote
+from imagenet_captions.storage.places import Place, is_remote
 
 _ROWS_AT_ONCE = 64  # images in memory at a time, about 7 MB of ImageNet
 
 
-def find_image_column(schema: pa.Schema, source: Path) -> str | None:
+def find_image_column(schema: pa.Schema, source: Place) -> str | None:
     """Return the first column of structs with a field `bytes`; None if there is none.
 
     Raises InputError if `bytes` holds something else, such as text.
@@ -51,7 +51,7 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
-def image_file(table: Path, path: str | None) -> Path | None:
+def image_file(table: Place, path: str | None) -> Path | None:
     """Return the image file at a path that a table has in place of bytes; None if there is no such file.
 
     A relative path starts at the table's folder, or at the working directory.
@@ -61,7 +61,7 @@ def image_file(table: Path, path: str | None) -> Path | None:
     return next((file for file in (table.absolute().parent / path, Path.cwd() / path) if file.is_file()), None)
 
 
-def paths_only(source: Path, path: str) -> InputError:
+def paths_only(source: Place, path: str) -> InputError:
     """Build the error for Parquet with paths of images that are not there."""
     return InputError(
         f"{source} holds paths of images and not the images, and {quoted(path)} is not an image file here; put the "
@@ -80,7 +80,7 @@ def struct_field(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     return pa.chunked_array([pc.struct_field(chunk, name) for chunk in column.chunks], kind)
 
 
-def named_images(table: Path) -> str | None:
+def named_images(table: Place) -> str | None:
     """Return the column of images that has a path beside the bytes, by which images are known; None for none."""
     schema = read_schema(table)
     column = find_image_column(schema, table)
@@ -91,7 +91,7 @@ def named_images(table: Path) -> str | None:
     return column if at >= 0 and is_text(kind.field(at).type) else None
 
 
-def read_paths(table: Path, column: str) -> Iterator[pa.ChunkedArray]:
+def read_paths(table: Place, column: str) -> Iterator[pa.ChunkedArray]:
     """Yield the paths beside the images, a row group at a time; the images are not read."""
     with parquet_file(table) as opened:
         for group in range(opened.num_row_groups):
@@ -100,7 +100,7 @@ def read_paths(table: Path, column: str) -> Iterator[pa.ChunkedArray]:
 
 
 def read_images(
-    table: Path, column: str, wanted: Callable[[str | None], bool]
+    table: Place, column: str, wanted: Callable[[str | None], bool]
 ) -> Iterator[tuple[str | None, bytes | None]]:
     """Yield every row's path, and its bytes if the path is wanted; a row group without wanted rows is not read."""
     with parquet_file(table) as opened:
@@ -118,6 +118,6 @@ def read_images(
                 at += len(batch)
 
 
-def byte_ranges(file: Path, column: str) -> npt.NDArray[np.int64]:
+def byte_ranges(file: Place, column: str) -> npt.NDArray[np.int64]:
     """Return offset and size of every value of a column that is stored uncompressed; UnreadablePages for others."""
     return np.array(list(parquet_pages.byte_ranges(file, column)), np.int64).reshape(-1, 2)

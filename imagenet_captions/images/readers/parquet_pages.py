@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from imagenet_captions.storage.parquet import read_metadata
-from imagenet_captions.storage.places import is_remote
+from imagenet_captions.storage.places import Place, is_remote
 
 # Field ids of a PageHeader, and the kinds of Thrift's compact protocol.
 _PAGE_TYPE, _COMPRESSED_SIZE, _DATA_PAGE_HEADER = 1, 3, 5
@@ -28,7 +27,7 @@ class UnreadablePages(Exception):
     """The column is not stored in the one way that is understood here."""
 
 
-def byte_ranges(file: Path, column: str) -> Iterator[tuple[int, int]]:
+def byte_ranges(file: Place, column: str) -> Iterator[tuple[int, int]]:
     """Yield offset and size of every value of a column that is not null, in order.
 
     Of a file behind a URL the column is requested, a row group at a time: the lengths lie between the values. Raises

@@ -7,12 +7,12 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 
 import pyarrow as pa
 
 from imagenet_captions.engines.local import in_batches
 from imagenet_captions.errors import InputError
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import open_watched
 
 _LONGEST_FIELD = 1 << 20  # a quote that is never closed would else take in the rest of the file
@@ -27,7 +27,7 @@ class SeparatedTable:
     With `fill`, a line with fewer fields has empty texts in place of the others.
     """
 
-    def __init__(self, path: Path, fill: bool = False) -> None:
+    def __init__(self, path: Place, fill: bool = False) -> None:
         self._path, self._fill = path, fill
         self.skipped: Counter[str] = Counter()
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as opened:

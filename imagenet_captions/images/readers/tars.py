@@ -8,12 +8,11 @@ https://www.gnu.org/software/tar/manual/html_node/Standard.html and POSIX.1-2001
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.images.readers.kinds import compressed, is_compressed
-from imagenet_captions.storage.places import is_remote
+from imagenet_captions.storage.places import Place, is_remote
 
 _BLOCK = 512
 _ZEROS = bytes(_BLOCK)
@@ -37,7 +36,7 @@ class Member(NamedTuple):
 class TarReader:
     """An open tar. Small members beside a header come out of the same read as the header."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path = path
         self._size = path.stat().st_size
         # Behind a URL, a buffered file makes few and larger requests.

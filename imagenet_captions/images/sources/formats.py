@@ -13,6 +13,7 @@ from imagenet_captions.images.readers.parquet import image_file, named_images, p
 from imagenet_captions.images.readers.samples import Sample, json_object, read_samples
 from imagenet_captions.images.readers.tars import Member, TarReader
 from imagenet_captions.images.sources.source import ByteRange, Found, ImageQuery, no_names, photo_id
+from imagenet_captions.storage.places import Place
 
 _LARGEST_JSON = 1 << 20
 
@@ -20,7 +21,7 @@ _LARGEST_JSON = 1 << 20
 class FolderImages:
     """An `ImageSource` over files in a folder, at any depth."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self.path = path
 
     def find(self, wanted: ImageQuery, scratch: Path) -> Iterator[Found]:
@@ -42,7 +43,7 @@ class FolderImages:
             raise _photo_ids_only(self.path) if photo_id(Path(example).name) else no_names(self.path, example)
 
 
-def _photo_ids_only(path: Path) -> InputError:
+def _photo_ids_only(path: Place) -> InputError:
     return InputError(
         f"the images in {path} are named by Flickr photo id, but the captions have no photo ids to join them on; "
         "build from ImageNet's URL list, or give images named like n01440764_10026.JPEG"
@@ -52,7 +53,7 @@ def _photo_ids_only(path: Path) -> InputError:
 class TarImages:
     """An `ImageSource` over tars; `path` is what the user gave, `tars` the files."""
 
-    def __init__(self, path: Path, tars: Sequence[Path]) -> None:
+    def __init__(self, path: Place, tars: Sequence[Place]) -> None:
         self.path = path
         self.tars = tars
 
@@ -95,7 +96,7 @@ class ParquetImages:
     the wanted images to a file from which they are read later.
     """
 
-    def __init__(self, path: Path, tables: Sequence[Path]) -> None:
+    def __init__(self, path: Place, tables: Sequence[Place]) -> None:
         self.path = path
         self.tables = tables
 
@@ -130,7 +131,7 @@ class ParquetImages:
             raise no_names(self.path, example) if example else InputError(f"{self.path} holds no images")
 
 
-def _byte_range(table: Path, path: str, data: bytes | None, spool: BinaryIO) -> ByteRange | None:
+def _byte_range(table: Place, path: str, data: bytes | None, spool: BinaryIO) -> ByteRange | None:
     """Return where the bytes were copied to, or for a row without bytes the image file at its path."""
     if data is None:
         file = image_file(table, path)

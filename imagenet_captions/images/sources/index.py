@@ -13,7 +13,7 @@ from imagenet_captions.engines.local import in_batches
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.images.sources.opening import open_images
 from imagenet_captions.images.sources.source import ImageQuery
-from imagenet_captions.storage.places import reopen
+from imagenet_captions.storage.places import Place, reopen
 
 _BATCH = 1 << 16
 
@@ -28,7 +28,7 @@ class _Everything:
 class ImageIndex:
     """The images at a path, by name."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self._source = open_images(path)
 
     @cached_property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import image_id
@@ -12,9 +11,10 @@ from imagenet_captions.images.sources.formats import FolderImages, ParquetImages
 from imagenet_captions.images.sources.source import ImageSource, no_names, photo_id
 from imagenet_captions.storage.files import require_there
 from imagenet_captions.storage.patterns import expand_pattern
+from imagenet_captions.storage.places import Place
 
 
-def open_images(path: Path) -> ImageSource:
+def open_images(path: Place) -> ImageSource:
     """Open the images at `path`; the files themselves show the form.
 
     The forms are a train folder (nested or flat), a folder of files named by Flickr photo id, ILSVRC2012_img_train.tar
@@ -30,7 +30,7 @@ def open_images(path: Path) -> ImageSource:
     return _open_files(path, [path])
 
 
-def _open_folder(path: Path) -> ImageSource:
+def _open_folder(path: Place) -> ImageSource:
     held = look_into(path, lambda name: image_id(name) or photo_id(name.rpartition("/")[2]))
     if held.image:
         return FolderImages(path)
@@ -43,7 +43,7 @@ def _open_folder(path: Path) -> ImageSource:
     raise InputError(f"the folder {path} holds no images, tars of images or Parquet with images; check the path")
 
 
-def _open_files(path: Path, files: Sequence[Path]) -> ImageSource:
+def _open_files(path: Place, files: Sequence[Place]) -> ImageSource:
     """Return the images in files of one kind, which the first one shows."""
     kind = kind_of(files[0])
     if kind is Kind.PARQUET:

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
 from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.storage.places import Place
 
 _PHOTO_ID = re.compile(r"[1-9][0-9]{0,19}")  # no leading zero, so a running number such as 00000017 is none
 
@@ -60,7 +61,7 @@ def photo_id(name: str) -> str | None:
     return stem if _PHOTO_ID.fullmatch(stem) else None
 
 
-def no_names(path: Path, example: str) -> InputError:
+def no_names(path: Place, example: str) -> InputError:
     """Build the error for images without names to join captions on."""
     return InputError(
         f"the images in {path} have no names to join on (such as {quoted(example)}); "

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
@@ -25,6 +24,7 @@ from imagenet_captions.flickr.addresses import MAX_DIGITS
 from imagenet_captions.outcomes import MOST_LISTED
 from imagenet_captions.sources.yfcc import layout as yfcc
 from imagenet_captions.sources.yfcc.photos import BadRows, Photo, read_photo, shown
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import open_watched
 
 Numbers = npt.NDArray[np.int64]
@@ -35,7 +35,7 @@ _MOST_THREADS = 4
 _TAB, _NEWLINE = 9, 10
 
 
-def read_lines(path: Path, wanted: Numbers, bad: BadRows, name: str = "") -> Iterator[Photo]:
+def read_lines(path: Place, wanted: Numbers, bad: BadRows, name: str = "") -> Iterator[Photo]:
     """Yield the photos with these numbers (sorted) in the order of the file; unreadable lines go to `bad`.
 
     The first block decides the layout of the whole file. Otherwise a line that lost two of its 25 fields would be read
@@ -173,7 +173,7 @@ def _layout(lines: _Lines) -> yfcc.Layout | None:
     return best if counts[best] else None
 
 
-def _whole_lines(path: Path) -> Iterator[bytes]:
+def _whole_lines(path: Place) -> Iterator[bytes]:
     """Yield the file in blocks of whole lines, each line with its newline."""
     with (
         open_watched(path, f"read {path.name}") as raw,
@@ -204,7 +204,7 @@ def _unpacked(raw: IO[bytes]) -> IO[bytes]:
     return raw
 
 
-def _read(stream: IO[bytes], path: Path) -> bytes:
+def _read(stream: IO[bytes], path: Place) -> bytes:
     try:
         return stream.read(_BLOCK_BYTES)
     except (EOFError, zlib.error) as error:

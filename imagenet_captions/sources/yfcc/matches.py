@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +14,7 @@ from imagenet_captions.schema import MATCHES
 from imagenet_captions.sources.yfcc.lines import Numbers
 from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.parquet import read_schema, read_table
+from imagenet_captions.storage.places import Place
 
 
 class Matches(NamedTuple):
@@ -29,7 +29,7 @@ class Matches(NamedTuple):
         return _distinct(self.numbers)
 
 
-def read_matches(path: Path, answered: pa.Array | None) -> Matches:
+def read_matches(path: Place, answered: pa.Array | None) -> Matches:
     """Read the matches, without those whose photo is in `answered`."""
     rows = _open_matches(path, MATCHES.names)
     rows = rows.rename_columns(["match_detail" if name == "detail" else name for name in MATCHES.names])
@@ -40,7 +40,7 @@ def read_matches(path: Path, answered: pa.Array | None) -> Matches:
     return Matches(rows.take(pa.array(order)), numbers[order])
 
 
-def wanted_numbers(path: Path) -> Numbers:
+def wanted_numbers(path: Place) -> Numbers:
     """Return the distinct numbers of the matched photos, sorted."""
     return _distinct(_numbers(_open_matches(path, ["photo_id"])["photo_id"]))
 
@@ -59,7 +59,7 @@ def join(photos: pa.RecordBatch, matched: Matches) -> tuple[pa.Table, Numbers]:
     return joined, rows
 
 
-def _open_matches(path: Path, columns: list[str]) -> pa.Table:
+def _open_matches(path: Place, columns: list[str]) -> pa.Table:
     require_file(path, "the matches file")
     schema = read_schema(path)
     if not {*columns} <= {*schema.names} or schema.field("photo_id").type != MATCHES.field("photo_id").type:

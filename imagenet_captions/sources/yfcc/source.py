@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +30,7 @@ from imagenet_captions.storage.files import is_sqlite, require_file, require_the
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import parquet_file, read_batches, read_files
 from imagenet_captions.storage.parquet_writing import open_parquet_writer, write_table
+from imagenet_captions.storage.places import Place
 
 LACKING = "YFCC100M does not have it, and Flickr was not asked"
 _PARTS = "yfcc100m_dataset*"
@@ -44,7 +44,7 @@ class YfccSource:
     """
 
     def __init__(
-        self, path: Path, matches: Path, deny: Denylist = NOTHING_DENIED, answered: pa.Array | None = None
+        self, path: Place, matches: Place, deny: Denylist = NOTHING_DENIED, answered: pa.Array | None = None
     ) -> None:
         self._path, self._matches, self._deny, self._answered = path, matches, deny, answered
         self._dropped: list[pa.RecordBatch] = []
@@ -81,7 +81,7 @@ class YfccSource:
                 yield from pa.Table.from_batches([batch]).cast(OUTCOMES).to_batches()
         yield from self._dropped
 
-    def files(self) -> list[Path]:
+    def files(self) -> list[Place]:
         """Return the metadata, and the matches with their outcomes."""
         return [self._path, self._matches, outcomes_path(self._matches)]
 
@@ -112,7 +112,7 @@ class YfccSource:
             self._dropped += self._deny.outcomes(rows).to_batches()
 
 
-def extract_photos(path: Path, matches: Path, out: Path, overwrite: bool = False) -> int:
+def extract_photos(path: Place, matches: Place, out: Place, overwrite: bool = False) -> int:
     """Write the metadata of the matched photos to `out`, one row a photo, and return their number.
 
     Unreadable rows are counted in `outcomes_path(out)`.
@@ -130,7 +130,7 @@ def extract_photos(path: Path, matches: Path, out: Path, overwrite: bool = False
     return count
 
 
-def photo_ids(path: Path, matches: Path) -> pa.Array:
+def photo_ids(path: Place, matches: Place) -> pa.Array:
     """Return the matched photos and videos that YFCC100M has."""
     found = [batch["photo_id"] for batch in _photos(path, wanted_numbers(matches), BadRows(), [])]
     return pa.concat_arrays([pa.array([], pa.string()), *found])
@@ -148,7 +148,7 @@ def _column(records: pa.Table, field: pa.Field) -> pa.Array:
     return pa.concat_arrays([pa.array([], field.type), *records[field.name].chunks])
 
 
-def _photos(path: Path, wanted: Numbers, bad: BadRows, dropped: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _photos(path: Place, wanted: Numbers, bad: BadRows, dropped: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Yield PHOTOS batches of the photos with these numbers (sorted)."""
     require_there(path, "YFCC100M's metadata")
     if path.is_file() and _is_parquet(path):
@@ -157,7 +157,7 @@ def _photos(path: Path, wanted: Numbers, bad: BadRows, dropped: list[pa.RecordBa
         yield from photo_batches(_read(path, wanted, bad))
 
 
-def _read(path: Path, wanted: Numbers, bad: BadRows) -> Iterator[Photo]:
+def _read(path: Place, wanted: Numbers, bad: BadRows) -> Iterator[Photo]:
     if not path.is_dir():
         yield from read_table(path, wanted, bad) if is_sqlite(path) else read_lines(path, wanted, bad)
         return
@@ -170,12 +170,12 @@ def _read(path: Path, wanted: Numbers, bad: BadRows) -> Iterator[Photo]:
         yield from read_lines(part, wanted, bad, f"part {number}, ")
 
 
-def _is_parquet(path: Path) -> bool:
+def _is_parquet(path: Place) -> bool:
     with path.open("rb") as opened:
         return opened.read(4) == b"PAR1"
 
 
-def _extracted(path: Path, wanted: Numbers, dropped: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _extracted(path: Place, wanted: Numbers, dropped: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     ids = pa.array(wanted).cast(pa.string())
     with parquet_file(path) as opened:
         if opened.schema_arrow.names != PHOTOS.names:

@@ -5,24 +5,23 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.sources.yfcc import layout as yfcc
 from imagenet_captions.sources.yfcc.lines import Numbers
 from imagenet_captions.sources.yfcc.photos import BadRows, Photo, read_photo
-from imagenet_captions.storage.places import require_local
+from imagenet_captions.storage.places import Place, require_local
 
 _ROWS_AT_ONCE = 1000
 
 
-def read_table(path: Path, wanted: Numbers, bad: BadRows) -> Iterator[Photo]:
+def read_table(path: Place, wanted: Numbers, bad: BadRows) -> Iterator[Photo]:
     """Yield the photos with these numbers (sorted); unreadable rows go to `bad`.
 
     With an index on photoid, photos are looked up by ascending id. Without one SQLite reads the table once, in its own
     order, and returns only rows of the wanted ids. The file is opened as immutable.
     """
-    require_local(path, "the SQLite file", "SQLite reads files of this machine alone")
+    path = require_local(path, "the SQLite file", "SQLite reads files of this machine alone")
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
         connection.text_factory = lambda value: value.decode("utf-8", "replace")
         with _sqlite_errors(path):
@@ -46,7 +45,7 @@ def read_table(path: Path, wanted: Numbers, bad: BadRows) -> Iterator[Photo]:
                     bad.add(f"photo {_text(row[0])}", photo)
 
 
-def _check(connection: sqlite3.Connection, path: Path) -> str:
+def _check(connection: sqlite3.Connection, path: Place) -> str:
     """Return the declared type of photoid; raises InputError if the table or columns are missing."""
     columns = {row[1].lower(): row[2] for row in connection.execute(f"PRAGMA table_info({yfcc.TABLE})")}
     missing = [name for name in yfcc.COLUMNS.values() if name not in columns]
@@ -74,7 +73,7 @@ def _text(value: object) -> str:
 
 
 @contextmanager
-def _sqlite_errors(path: Path) -> Iterator[None]:
+def _sqlite_errors(path: Place) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
