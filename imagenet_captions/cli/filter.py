@@ -1,5 +1,6 @@
 """filter: some rows of a dataset, as a list of ids or as a dataset."""
 
+from enum import Enum
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,13 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.storage.places import Place
 
 Many = list[str] | None
+
+
+class Entry(Enum):
+    """What balanced sampling counts."""
+
+    MENTIONS = "mentions"
+    CLASS = "class"
 
 
 @command
@@ -68,6 +76,18 @@ def filter(
         float | None,
         typer.Option(help="Of the rows that are left, this share with the highest similarities.", metavar="SHARE"),
     ] = None,
+    random_classes: Annotated[int | None, typer.Option(metavar="K", help="K of the classes left, by the seed.")] = None,
+    balance: Annotated[
+        int | None,
+        typer.Option(
+            metavar="T",
+            help="MetaCLIP's balanced sampling: keep a row with probability 1 - prod(1 - min(1, T / count)) over its "
+            "entries.",
+        ),
+    ] = None,
+    by: Annotated[
+        Entry, typer.Option(help="The entries of --balance: the classes that a row's texts mention, or its own class.")
+    ] = Entry.MENTIONS,
     trim_tail: Annotated[
         str | None, typer.Option(help="At most N rows for each of the K rarest classes.", metavar="K:N")
     ] = None,
@@ -79,7 +99,7 @@ def filter(
     sample: Annotated[
         str | None, typer.Option(help="Number of rows in all, or a share such as 0.1.", metavar="N|FRACTION")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the sample; another one takes other rows.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the samples; another one takes other rows.")] = 0,
     local_labels: Annotated[
         bool, typer.Option("--local-labels", help="Count labels over the classes left; the old ones stay beside them.")
     ] = False,
@@ -111,17 +131,19 @@ def filter(
     )
     if split is None:
         refuse_without_effect("without --split", "val_fraction")
-    if not any((trim_tail, like, per_class is not None, sample)):
-        refuse_without_effect("without --sample, --per-class, --trim-tail or --like", "seed")
+    if balance is None:
+        refuse_without_effect("without --balance", "by")
+    if not any((trim_tail, like, sample)) and per_class is random_classes is balance is None:
+        refuse_without_effect("without a sample, such as --sample or --balance", "seed")
     if scores is None:
         refuse_without_effect("without --scores FILE", "score_above", "score_top")
     if out is None:
         refuse_without_effect("without --out DATASET", "workers")
     if out_ids is None:
         refuse_without_effect("without --out-ids FILE", "overwrite")
-    more: dict[str, Any] = {"scores": scores, "score_above": score_above, "score_top": score_top}
-    more["without_images"] = without_images
-    settings = FilterSettings(wanted, ids, trim_tail, like, per_class, sample, seed, deny, local_labels, **more)
+    others: dict[str, Any] = {"scores": scores, "score_above": score_above, "score_top": score_top}
+    others |= {"without_images": without_images, "random_classes": random_classes, "balance": balance, "by": by.value}
+    settings = FilterSettings(wanted, ids, trim_tail, like, per_class, sample, seed, deny, local_labels, **others)
     if out is not None and out_ids is None:
         counts = filter_to_dataset(dataset, out, settings, count_workers(workers))
     elif out_ids is not None and out is None:

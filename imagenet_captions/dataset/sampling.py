@@ -10,6 +10,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from imagenet_captions.dataset.splits import sampling_key
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet import classes
@@ -18,6 +21,7 @@ from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.places import Place
 
+_WNID_LENGTH = 9
 _COUNT_COLUMNS = ("count", "images", "rows")
 
 
@@ -100,6 +104,26 @@ def choose(ids: Sequence[str], sampling: Sampling) -> dict[str, str]:
         count = round(sampling.sample * len(ordered)) if share else int(sampling.sample)
         out.update(dict.fromkeys(ordered[count:], "sample"))
     return out
+
+
+def wnids_of(ids: pa.Array) -> pa.Array:
+    """Return the wnids in a column of image ids."""
+    return pc.utf8_slice_codeunits(ids, 0, _WNID_LENGTH)
+
+
+def random_classes(present: Sequence[str], count: int, seed: int) -> list[str]:
+    """Return `count` of the wnids, chosen by a hash of the seed; more classes contain fewer ones.
+
+    >>> random_classes(["n01440764", "n01443537", "n02099601"], 2, seed=0)
+    ['n01440764', 'n01443537']
+
+    Raises InputError if fewer wnids are present.
+    """
+    if not 1 <= count <= len(present):
+        raise InputError(
+            f"`random_classes` must be at least 1 and at most {len(present):,}, the classes that have rows, not {count}"
+        )
+    return sorted(sorted(present, key=lambda wnid: (sampling_key(wnid, seed), wnid))[:count])
 
 
 def _tail_limits(counts: Counter[str], sampling: Sampling) -> dict[str, int] | None:

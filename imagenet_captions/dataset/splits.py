@@ -57,5 +57,16 @@ def sampling_key(image_id: str, seed: int) -> bytes:
     return hashlib.blake2b(f"{seed}/{image_id}".encode(), digest_size=16).digest()
 
 
+def sampling_chance(image_id: str, seed: int) -> float:
+    """Return a number of at least 0 and below 1; a weighted sample keeps a row if its probability is above it.
+
+    It is the second half of the key. The first half sorts, so that a sample of a weighted sample is a fair one.
+
+    >>> round(sampling_chance("n01440764_10026", 0), 6)
+    0.722099
+    """
+    return (int.from_bytes(sampling_key(image_id, seed)[8:], "big") >> 11) / (1 << 53)
+
+
 def _word(value: int) -> pc.Expression:
     return pc.scalar(pa.scalar(value, pa.uint64()))

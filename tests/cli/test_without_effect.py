@@ -21,7 +21,7 @@ ALWAYS = {
     "package": "out captions images workers engine",
     "verify": "dataset",
     "filter": "dataset class_ class_list contains matches has language license_ names_class split ids deny "
-    "trim_tail like per_class sample out out_ids",
+    "random_classes balance trim_tail like per_class sample out out_ids",
     "score": "dataset model out caption embeddings overwrite batch_size workers threads device",
     "export": "dataset to out deny",
     "export-model": "model to out",
@@ -67,6 +67,7 @@ WITHOUT_EFFECT = [
     ("filter", "scores", "filter d --out x --scores s"),
     ("filter", "score_above", "filter d --out x --score-above 0.3"),
     ("filter", "score_top", "filter d --out x --score-top 0.3"),
+    ("filter", "by", "filter d --out x --by mentions"),
     ("filter", "seed", "filter d --out x --seed 0"),
     ("filter", "seed", "filter d --out x --has title --seed 3"),
     ("filter", "local_labels", "filter d --out-ids x --local-labels"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, repeat
@@ -114,7 +113,6 @@ def filter_to_dataset(dataset: Place, out: Place, settings: FilterSettings, work
     return selection.counts()
 
 
-_WNID_LENGTH = 9
 _ROWS_AT_ONCE = 20_000  # of a few short columns
 _OUTCOMES = [Outcome.KEPT.value, Outcome.DENIED.value, Outcome.FILTERED.value]
 _WHY = [None, None, *STEPS[DENIED + 1 :]]  # the denylist has the reason
@@ -132,7 +130,7 @@ class _Child:
 
     def jobs(self, raw: bool) -> Iterator[CopyJob]:
         """Yield the shards of one config, with row groups as packaging would make them."""
-        rows, classes = self.selection.rows(), self._classes()
+        rows, classes = self.selection.rows(), self.selection.classes()
         parents = parent_shards(self.dataset, self.parent.shards("raw" if raw else "data"))
         before = read_schema(parents[0].path)
         schema = self._schema(before)
@@ -146,21 +144,11 @@ class _Child:
             name = shard_name(raw, number, len(shards))
             yield CopyJob(needed, self.folder, name, schema, before.names, groups, part)
 
-    def _classes(self) -> dict[str, int]:
-        """Return the number of rows of each class that has any, in the order of the rows."""
-        found: Counter[str] = Counter()
-        for ids in self.selection.kept_ids():
-            counted = pc.utf8_slice_codeunits(ids, 0, _WNID_LENGTH).value_counts()
-            found.update(
-                dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
-            )
-        return dict(found)
-
     def _schema(self, parent: pa.Schema) -> pa.Schema:
         schema = without_images(parent) if self.settings.without_images and "image" in parent.names else parent
         # Labels that are already local would otherwise name classes without rows.
         local = self.settings.local_labels or local_labels(schema) is not None
-        return with_local_labels(schema, sorted(self._classes())) if local else schema
+        return with_local_labels(schema, sorted(self.selection.classes())) if local else schema
 
 
 def _written(jobs: list[CopyJob], rows: int, workers: int) -> Iterator[ShardFile]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
+from imagenet_captions.dataset.filtering.balance import balanced
 from imagenet_captions.dataset.filtering.scores import ScoreLimits, Similarities, below_top
 from imagenet_captions.dataset.filtering.settings import FilterSettings, read_ids
 from imagenet_captions.dataset.loading import check_condition, of_shards
 from imagenet_captions.dataset.manifest import read_manifest, shard_files
-from imagenet_captions.dataset.sampling import Sampling, choose, short_of
+from imagenet_captions.dataset.sampling import Sampling, choose, random_classes, short_of, wnids_of
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import read_denylist
 from imagenet_captions.storage.parquet import read_files, reading
@@ -29,7 +31,7 @@ log = logging.getLogger(__name__)
 KEPT, DENIED = 0, 1
 STEPS = (
     *("kept", "denied", "condition", "ids", "no-score", "score-above", "score-top"),
-    *("trim-tail", "like", "per-class", "sample"),
+    *("random-classes", "balance", "trim-tail", "like", "per-class", "sample"),
 )
 
 _BYTES_AT_ONCE = 64 << 20  # of row groups that are requested together
@@ -62,6 +64,14 @@ class Selection:
         for start, ids in _ids(self.texts):
             yield ids.filter(pa.array(self.ended[start : start + len(ids)] == KEPT))
 
+    def classes(self) -> dict[str, int]:
+        """Return the number of kept rows of each class that has any, in the order of the rows."""
+        found: Counter[str] = Counter()
+        for ids in self.kept_ids():
+            wnids, counts = wnids_of(ids).value_counts().flatten()
+            found.update(dict(zip(wnids.to_pylist(), counts.to_pylist(), strict=True)))
+        return dict(found)
+
     def counts(self) -> dict[str, int]:
         """Return the number of rows kept, denied, and left out by each step."""
         found = np.bincount(self.ended, minlength=len(STEPS))
@@ -69,7 +79,7 @@ class Selection:
 
 
 def select(dataset: Place, settings: FilterSettings) -> Selection:
-    """Apply a filter, always in this order: denylist, condition, ids, scores, trim-tail, like, per-class, sample.
+    """Apply a filter, always in the order of `STEPS`.
 
     Raises InputError if no row is left.
     """
@@ -91,6 +101,13 @@ def select(dataset: Place, settings: FilterSettings) -> Selection:
         if settings.score_limits is not None:
             found = settings.score_limits.similarities(dataset, manifest, _ids(texts))
             _by_score(selection, found, settings.score_limits)
+        if settings.random_classes is not None and selection.kept:
+            chosen = random_classes(list(selection.classes()), settings.random_classes, settings.seed)
+            _leave_out(ended, ~_in_classes(texts, chosen), "random-classes")
+        if (balance := settings.balancing()) is not None and selection.kept:
+            shards = texts if balance.by == "class" else parquet.files
+            kept = balanced(shards, ended == KEPT, balance, settings.seed, manifest.classes)
+            _leave_out(ended, ~kept, "balance")
         if sampling.samples:
             _sample(selection, sampling)
     if not selection.kept:
@@ -126,6 +143,13 @@ def _ids(shards: Sequence[Place]) -> Iterator[tuple[int, pa.Array]]:
     for batch in read_files(shards, columns=["image_id"]):
         yield start, batch["image_id"]
         start += len(batch)
+
+
+def _in_classes(shards: Sequence[Place], wnids: Sequence[str]) -> Flags:
+    """Return a mask of the rows of these classes."""
+    wanted = pa.array(wnids, pa.string())
+    found = [pc.is_in(wnids_of(ids), value_set=wanted) for _, ids in _ids(shards)]
+    return pa.chunked_array(found, pa.bool_()).to_numpy()  # type: ignore[no-any-return]
 
 
 def _passing(parquet: pads.FileSystemDataset, condition: pc.Expression, rows: int, bar: Bar) -> Flags:

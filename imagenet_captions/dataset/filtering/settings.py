@@ -9,6 +9,7 @@ from operator import and_
 from typing import TYPE_CHECKING, Any
 
 from imagenet_captions.dataset import filters
+from imagenet_captions.dataset.filtering.balance import Balance
 from imagenet_captions.dataset.filtering.scores import ScoreLimits
 from imagenet_captions.dataset.sampling import Sampling, TailTrim, parse_sample, read_counts
 from imagenet_captions.errors import InputError, quoted
@@ -81,16 +82,24 @@ class FilterSettings:
     score_above: float | None = None
     score_top: float | None = None
     without_images: bool = False
+    random_classes: int | None = None
+    balance: int | None = None  # matches per entry that balanced sampling keeps
+    by: str = "mentions"  # the entries of balanced sampling, or "class"
 
     def __post_init__(self) -> None:
         places_from_text(self, "ids", "like", "deny", "scores")
         if self.score_limits is None and (self.score_above, self.score_top) != (None, None):
             raise InputError("`score_above` and `score_top` choose rows by a file of scores; give `scores`")
+        self.balancing()
 
     @property
     def score_limits(self) -> ScoreLimits | None:
         """The limits on similarities; None without a file of scores."""
         return None if self.scores is None else ScoreLimits(self.scores, self.score_above, self.score_top)
+
+    def balancing(self) -> Balance | None:
+        """Return the balanced sampling, if it is asked for."""
+        return None if self.balance is None else Balance(self.balance, self.by)
 
     def row_condition(self, among: ClassSet = ClassSet.ILSVRC2012) -> Expression | None:
         """Return `wanted` and `condition` as one, for a dataset with these classes; None if nothing is asked for."""
@@ -128,6 +137,9 @@ class FilterSettings:
             "val-fraction": self.wanted.val_fraction if self.wanted.split else None,
             **read_denylist(self.deny).settings(),
             "ids": None if self.ids is None else _digest(self.ids),
+            "random-classes": self.random_classes,
+            "balance": self.balance,
+            "by": None if self.balance is None else self.by,
             "trim-tail": self.trim_tail,
             "like": None if self.like is None else _digest(self.like),
             "per-class": self.per_class,
@@ -138,7 +150,7 @@ class FilterSettings:
         found = {name: value for name, value in given.items() if value not in ([], None, False)}
         if self.score_limits is not None:
             found |= self.score_limits.as_given()
-        sampled = {"trim-tail", "like", "per-class", "sample"} & found.keys()
+        sampled = {"random-classes", "balance", "trim-tail", "like", "per-class", "sample"} & found.keys()
         return {**found, "seed": self.seed} if sampled else found
 
 
