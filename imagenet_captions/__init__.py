@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from imagenet_captions.imagenet.classes import resolve
     from imagenet_captions.packager.verify import verify
     from imagenet_captions.pipeline.build import BuildSettings, build
+    from imagenet_captions.pipeline.explaining.explain import explain
     from imagenet_captions.statistics.collect import stats
     from imagenet_captions.storage.places import place
 
@@ -64,6 +65,7 @@ __all__ = [
     "compare",
     "contains",
     "diff",
+    "explain",
     "export",
     "filter",
     "has",
@@ -85,6 +87,7 @@ __all__ = [
 _MODULES = {
     "BuildSettings": "pipeline.build",
     "build": "pipeline.build",
+    "explain": "pipeline.explaining.explain",
     "resolve": "imagenet.classes",
     "ImagenetCaptionsError": "errors",
     "DiskFullError": "errors",

@@ -112,6 +112,8 @@ def test_from_flickr(folder: Path) -> None:
         (rebuild,) = blocks("how-to/build.md", "bash flickr")
         assert "kept" in run_lines(rebuild.strip() + asking, folder).stdout
     assert (folder / "photos.sqlite").exists()
+    (explaining,) = blocks("how-to/explain.md")
+    assert "IMG_1234" in run_lines(explaining, folder).stdout
 
 
 def test_the_tutorial(tmp_path: Path) -> None:

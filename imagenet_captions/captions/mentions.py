@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 
-from imagenet_captions.captions.normal_text import join_fields, normal_lines, patterns
+from imagenet_captions.captions.normal_text import join_fields, normal_line, normal_lines, patterns
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_names import Rule, plurals, vocabulary
 from imagenet_captions.imagenet.class_sets import ClassSet
@@ -73,17 +73,34 @@ class Matcher:
         [[0, 134, 517], [762], []]
         """
         buffer, row_of = normal_lines(texts, self._fold)
+        lines, labels, _ = self._named(buffer)
+        pairs = np.sort(row_of[lines] * self._classes + labels)
+        pairs = pairs[np.diff(pairs, prepend=-1) != 0]
+        counts = np.bincount(pairs // self._classes, minlength=len(texts))
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+        return pa.ListArray.from_arrays(pa.array(offsets), pa.array((pairs % self._classes).astype(np.int16)))
+
+    def words(self, texts: Iterable[str]) -> list[tuple[int, str]]:
+        """Return the labels whose names occur in the texts of one row, each with the words, as they are searched for.
+
+        >>> matcher().words(["Two Tenches", "tench"])
+        [(0, 'tench'), (0, 'tenches')]
+        """
+        buffer = normal_line(texts, self._fold)
+        _, labels, spans = self._named(buffer)
+        words = [buffer[start:end].decode().strip() for start, end in spans.tolist()]
+        return sorted(set(zip(labels.tolist(), words, strict=True)))
+
+    def _named(self, buffer: bytes) -> tuple[Ints, Ints, Ints]:
+        """Return line, label, and start and end of the words, for every name that counts."""
         found, starts, ends = self._names.hits(buffer)
         outer = _outermost(starts, ends)
         at, values = self._names.values(found[outer])
         line_ends = _line_ends(buffer)
         lines = _lines_of(starts[outer], line_ends)[at]
         keep = self._conditions_hold(buffer, line_ends, lines, values[:, 1:])
-        pairs = np.sort(row_of[lines[keep]] * self._classes + values[keep, 0])
-        pairs = pairs[np.diff(pairs, prepend=-1) != 0]
-        counts = np.bincount(pairs // self._classes, minlength=len(texts))
-        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        return pa.ListArray.from_arrays(pa.array(offsets), pa.array((pairs % self._classes).astype(np.int16)))
+        chosen = outer[at[keep]]
+        return lines[keep], values[keep, 0], np.stack([starts[chosen], ends[chosen]], axis=1)
 
     def _conditions_hold(self, buffer: bytes, line_ends: Ints, lines: Ints, conditions: Ints) -> Flags:
         """Return whether the line of each reading has a word that it needs and no word that excludes it."""

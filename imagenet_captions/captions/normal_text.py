@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -61,6 +61,11 @@ def patterns(spelling: str, fold: bool) -> set[bytes]:
         normal = _normal(written.encode(), fold).rstrip(b" |")
         found.add(b" " + normal.lstrip() + b" ")
     return found
+
+
+def normal_line(texts: Iterable[str], fold: bool) -> bytes:
+    """Return the texts of one row as one line, joined as `join_fields` joins them, without Arrow."""
+    return _normal(_plain(_STOP.join(texts).encode() + _END, fold), fold)
 
 
 def normal_lines(texts: pa.Array, fold: bool) -> tuple[bytes, npt.NDArray[np.int64]]:

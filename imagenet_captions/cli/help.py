@@ -44,6 +44,10 @@ EXAMPLES = {
     ),
     "stats": ("stats imagenet-captions", "stats imagenet-captions --html page.html --csv classes.csv"),
     "diff": ("diff imagenet-captions rebuilt", "diff imagenet-captions rebuilt --raw --out changes"),
+    "explain": (
+        "explain imagenet-captions n01440764_10026",
+        "explain rebuilt n01440764_10026 --work rebuilt.work --json",
+    ),
     "label-by-text": (
         "label-by-text cc12m.tsv --out labeled.parquet",
         "label-by-text yfcc100m_dataset.bz2 --mode strict --case-sensitive --out labeled.parquet",

@@ -1,6 +1,7 @@
-"""stats and diff: what a dataset holds, and what two datasets differ in."""
+"""stats, diff and explain: what a dataset holds, what two datasets differ in, and the life of one id."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -98,3 +99,22 @@ def diff(
     typer.echo(in_flags(summary, SPECS["diff"]))
     if out is not None:
         typer.echo(out)
+
+
+@command
+def explain(
+    dataset: Annotated[Place, typer.Argument(help="A dataset folder.")],
+    image_id: Annotated[str, typer.Argument(help="An id such as n01440764_10026, or the name of its file.")],
+    work: Annotated[
+        Path | None,
+        typer.Option(help="The work folder of the build: URL list, Flickr's answer, and raw texts of a dropped id."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+) -> None:
+    """Explain one image: its texts, what cleaning changed, caption, mentions, outcome, license and attribution."""
+    from json import dumps
+
+    from imagenet_captions.pipeline.explaining.explain import explain as explain_id
+
+    found = explain_id(dataset, image_id, work)
+    typer.echo(dumps(found.as_dict(), ensure_ascii=False, indent=2) if json else found)

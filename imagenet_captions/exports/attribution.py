@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.delimited import protect, verify_delimited, write_delimited
 from imagenet_captions.exports.rows import Job
-from imagenet_captions.flickr.licenses import LICENSES
+from imagenet_captions.flickr.licenses import find_license
 
 UNKNOWN, NO_PAGE = "unknown", "none"
 _COLUMNS = ["filename", "photo_page", "owner", "owner_name", "license", "retrieved_at"]
@@ -26,7 +26,6 @@ on the day given; a photographer may have changed them since.
 | file | photo | owner | licence | retrieved |
 |---|---|---|---|---|
 """
-_BY_ID = {license.id: license for license in LICENSES}
 _SPACES = "[\t-\r\x1c-\x1f\x85\u2028\u2029]+"
 # Control characters, direction marks and other invisible ones. The joiners of emoji, Persian and Indic names stay.
 _INVISIBLE = "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0001]"
@@ -133,7 +132,7 @@ def link(text: str, address: str) -> str:
 
 
 def _license(number: int | None) -> tuple[str, str | None]:
-    known = None if number is None else _BY_ID.get(number)
+    known = find_license(number)
     return (UNKNOWN, None) if known is None else (known.name, known.url)
 
 

@@ -41,6 +41,15 @@ LICENSES = (
 )
 
 
+def find_license(number: int | None) -> License | None:
+    """Return the license with Flickr's number, or None if there is none.
+
+    >>> find_license(4).name, find_license(99), find_license(None)
+    ('CC BY 2.0', None, None)
+    """
+    return next((entry for entry in LICENSES if entry.id == number), None)
+
+
 def allows_sharing(number: int | None) -> bool:
     """Return whether a photo with this license may be shared: not if all rights are reserved, or if it is unknown.
 

@@ -24,6 +24,7 @@ COMMANDS = (
     "package",
     "verify",
     "diff",
+    "explain",
     "label-by-text",
     "score",
     "export",

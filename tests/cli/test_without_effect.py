@@ -27,6 +27,7 @@ ALWAYS = {
     "export-model": "model to out",
     "stats": "dataset images csv markdown html counts frequencies",
     "diff": "a b raw out",
+    "explain": "dataset image_id work json",
     "label-by-text": "table out mode text case_sensitive workers engine overwrite",
     "train": "data out objective recipe show model init lock ids on steps batch_size lr warmup weight_decay drop_path "
     "accumulate clip_norm precision seed devices nodes accelerator workers threads grad_checkpointing save_every "

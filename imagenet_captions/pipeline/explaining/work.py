@@ -1,0 +1,95 @@
+"""Read what the work folder of a build has about one image. Used by `explain`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from imagenet_captions.crawler.photo_status import PhotoStatus, read_status
+from imagenet_captions.crawler.plan import open_matches
+from imagenet_captions.crawler.store import StoreReader
+from imagenet_captions.errors import InputError
+from imagenet_captions.outcomes import outcomes_path
+from imagenet_captions.pipeline.explaining.explanation import Listed, Texts
+from imagenet_captions.pipeline.explaining.rows import find_row, of_image, outcomes_of
+from imagenet_captions.storage.file_names import CAPTIONS, MATCHES, PHOTO_STORE, YFCC_PHOTOS
+from imagenet_captions.storage.files import require_there, sha256
+from imagenet_captions.storage.places import Place, require_local
+
+NO_PHOTO = "photo and address: the published file, of which the dataset was made, does not name them"
+
+
+@dataclass
+class WorkFacts:
+    """What a work folder has about an image: its line and photo, its raw texts, and what the folder cannot tell."""
+
+    listed: Listed | None = None
+    raw: Texts | None = None
+    unknown: list[str] = field(default_factory=list)
+
+
+def read_work(given: Place, image_id: str, inputs: Mapping[str, str]) -> WorkFacts:
+    """Return what a work folder has about an image; `inputs` are those of the dataset's manifest."""
+    work = require_local(given, "the work folder", "the crawl's store is a file of this machine")
+    require_there(work, "the work folder")
+    files = {name: work / name for name in (MATCHES, PHOTO_STORE, YFCC_PHOTOS, CAPTIONS) if (work / name).is_file()}
+    if not files:
+        raise InputError(f"the work folder {work} has no {MATCHES} and no {CAPTIONS}; give the work folder of a build")
+    facts = WorkFacts()
+    if "release" in inputs:
+        facts.unknown.append(NO_PHOTO)
+    elif MATCHES not in files:
+        facts.unknown.append(f"the line of the URL list: {work} has no {MATCHES}")
+    else:
+        _add_match(facts, files[MATCHES], image_id, inputs.get("matches"))
+    if facts.listed is not None and facts.listed.photo_id is not None:
+        facts.listed = _with_answer(facts, facts.listed, work, files, facts.listed.photo_id)
+    row = find_row([files[CAPTIONS]], of_image(image_id)) if CAPTIONS in files else None
+    if row is not None:
+        facts.raw = Texts(row["raw_title"], row["raw_description"], row["raw_tags"])
+    elif "release" in inputs:
+        facts.unknown.append("raw texts: they are in the published file alone, since the entry was dropped in cleaning")
+    return facts
+
+
+def _add_match(facts: WorkFacts, matches: Path, image_id: str, digest: str | None) -> None:
+    open_matches(matches).close()  # refuses another file of this name
+    if digest is not None and sha256(matches) != digest:
+        facts.unknown.append(f"whether this photo was used: {matches} is not of the build that made the dataset")
+    row = find_row([matches], of_image(image_id))
+    if row is not None:
+        line = f"{image_id} {row['url']}"
+        facts.listed = Listed(line, row["detail"], row["photo_id"])
+        return
+    dropped = outcomes_of(outcomes_path(matches), image_id) if outcomes_path(matches).is_file() else []
+    if dropped and dropped[0]["detail"]:
+        facts.listed = Listed(f"{image_id} {dropped[0]['detail']}")
+    else:
+        facts.unknown.append("the line of the URL list: matching found none with this id")
+
+
+def _with_answer(facts: WorkFacts, listed: Listed, work: Path, files: Mapping[str, Path], photo_id: str) -> Listed:
+    """Add the answer of Flickr, and to the facts the texts of the photo as Flickr or YFCC100M gave them."""
+    if YFCC_PHOTOS in files:
+        row = find_row([files[YFCC_PHOTOS]], {"photo_id": photo_id})
+        listed = replace(listed, in_yfcc=row is not None)
+        facts.raw = None if row is None else Texts(row["title"], row["description"], row["tags"])
+    if PHOTO_STORE not in files:
+        facts.unknown.append(f"Flickr's answer: {work} has no {PHOTO_STORE}")
+        return listed
+    status = _status(files[PHOTO_STORE], photo_id)
+    if status is None:
+        return replace(listed, answer="not asked")
+    if (record := status.record) is not None:
+        facts.raw = Texts(record.title, record.description, record.tags)
+    when = None if status.retrieved_at is None else datetime.fromtimestamp(status.retrieved_at, timezone.utc)
+    return replace(listed, answer=status.state.value, answered_at=when, remark=status.remark or None)
+
+
+def _status(store: Path, photo_id: str) -> PhotoStatus | None:
+    with closing(StoreReader(store)) as reader:
+        stored = reader.get([photo_id]).get(photo_id)
+    return None if stored is None else replace(read_status(photo_id, stored), retrieved_at=stored.retrieved_at)
