@@ -42,7 +42,7 @@ def stats(
     overwrite: Overwrite = False,
 ) -> None:
     """Print what a dataset has: coverage by class and field, frequencies, languages, lengths, licenses, duplicates."""
-    from imagenet_captions.images.sources import ImageIndex
+    from imagenet_captions.images.index import ImageIndex
     from imagenet_captions.statistics import render
     from imagenet_captions.statistics.collect import collect
     from imagenet_captions.statistics.report import check_installed, report

@@ -16,8 +16,7 @@ from imagenet_captions.dataset.manifest import Manifest, shard_files
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.flickr.denylist import Denylist
-from imagenet_captions.images.locate import CaptionRows, Located, locate
-from imagenet_captions.images.sources import open_images
+from imagenet_captions.images.index import Located, locate
 from imagenet_captions.storage.parquet import read_table
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import track
@@ -81,8 +80,7 @@ class Job:
 
     def locate(self, table: pa.Table, images: Place, scratch: Path) -> Located:
         """Find the images of the rows; `table` has image_id, wnid and photo_id."""
-        keys = CaptionRows(*(table[name].to_pylist() for name in ("image_id", "wnid", "photo_id")))
-        located = locate(keys, open_images(images), scratch)
+        located = locate(table, images, scratch)
         self.count("no_image", len(located.missing))
         if len(located.missing) == len(table):
             raise InputError(f"the images {images} have none of the {len(table):,} rows' images; check the path")

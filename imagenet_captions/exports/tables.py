@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.delimited import protect, verify_delimited, write_delimited
 from imagenet_captions.exports.rows import Job
+from imagenet_captions.images.readers.kinds import Kind
 from imagenet_captions.images.sources import open_images
-from imagenet_captions.images.sources.formats import FolderImages
 from imagenet_captions.storage.files import remove_tree
 
 
@@ -50,7 +50,7 @@ def _file_paths(job: Job, table: pa.Table, path: Path) -> pa.ChunkedArray:
         # As in an ILSVRC train folder; whether the files exist is not known.
         names = pc.binary_join_element_wise(table["wnid"], table["filename"], "/")
         return pc.binary_join_element_wise(_before(prefix or ""), names, "")
-    if not isinstance(open_images(images), FolderImages):
+    if open_images(images).kind is not Kind.FOLDER:
         raise InputError(f"open_clip's CSV names image files, and {images} is not a folder of them; unpack it first")
     scratch = path.with_name(path.name + ".scratch")
     scratch.mkdir(exist_ok=True)

@@ -21,8 +21,7 @@ from imagenet_captions.dataset.shard import shard_name
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.images.locate import CaptionRows, Located, locate
-from imagenet_captions.images.sources import open_images
+from imagenet_captions.images.index import Located, locate
 from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome, outcomes_path
 from imagenet_captions.packager.shards import Shard, ShardJob, write_shard
 from imagenet_captions.schema import CAPTIONS, provenance
@@ -159,16 +158,15 @@ def _plan(captions: _Captions, folder: Place, settings: PackageSettings, scratch
     return _Plan(captions, folder, located, skipped, plan_shards(groups), plan_shards(texts))
 
 
-def _located(captions: _Captions, images: Place, missing: str, scratch: Path) -> Located:
-    table = read_table(captions.path, columns=["image_id", "wnid", "photo_id"])
-    rows = CaptionRows(table["image_id"].to_pylist(), table["wnid"].to_pylist(), table["photo_id"].to_pylist())
-    located = locate(rows, open_images(images), scratch)
+def _located(captions: _Captions, images: Path, missing: str, scratch: Path) -> Located:
+    rows = read_table(captions.path, columns=["image_id", "wnid", "photo_id"])
+    located = locate(rows, images, scratch)
     if len(rows) and not any(located.ranges):
         log.warning("none of the rows has an image in %s; check the path, or leave `images` out", images)
     if located.missing and missing == "fail":
         first = located.missing[0]
         raise InputError(
-            f"{len(located.missing):,} of {len(rows):,} rows have no image, the first is {rows.image_ids[first]}: "
+            f"{len(located.missing):,} of {len(rows):,} rows have no image, the first is {rows['image_id'][first]}: "
             f"{located.remarks[first]}; add the images, or choose `missing` report or skip"
         )
     return located

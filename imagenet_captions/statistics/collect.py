@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from pathlib import Path
 
 import pyarrow as pa
 
 from imagenet_captions.dataset.manifest import read_manifest, shard_files, unchanged
 from imagenet_captions.dataset.outcomes import read_outcome_counts
-from imagenet_captions.images.sources import ImageIndex
+from imagenet_captions.images.index import ImageIndex
 from imagenet_captions.outcomes import OUTCOMES_FILE
 from imagenet_captions.statistics.measure import COLUMNS, measure
 from imagenet_captions.statistics.result import Stats
@@ -19,20 +19,7 @@ from imagenet_captions.storage.places import Place, PlaceLike, place
 from imagenet_captions.storage.progress import Bar, progress
 
 
-class ImageHolder(Protocol):
-    """Images outside the dataset, by image id or Flickr photo id."""
-
-    @property
-    def keys(self) -> pa.StringArray:
-        """Return the names of all images, each once."""
-        ...
-
-    def read(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield the images of these names; a name may come twice."""
-        ...
-
-
-def stats(dataset: PlaceLike, images: PlaceLike | None = None) -> Stats:
+def stats(dataset: str | Path, images: str | Path | None = None) -> Stats:
     """Measure a dataset; `print` shows the result as tables.
 
         measured = ic.stats("imagenet-captions")
@@ -44,7 +31,7 @@ def stats(dataset: PlaceLike, images: PlaceLike | None = None) -> Stats:
     return collect(place(dataset), None if images is None else ImageIndex(place(images)))
 
 
-def collect(dataset: Place, images: ImageHolder | None = None) -> Stats:
+def collect(dataset: Path, images: ImageIndex | None = None) -> Stats:
     """Measure a dataset, and with `images` count the rows that have an image there.
 
     Raises InputError for a folder that is not a dataset of ours.

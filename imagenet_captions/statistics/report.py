@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagenet_captions.dataset.manifest import read_manifest
+from imagenet_captions.images.index import ImageIndex
 from imagenet_captions.outcomes import share
-from imagenet_captions.statistics.collect import ImageHolder
 from imagenet_captions.statistics.gallery import Card, gallery
 from imagenet_captions.statistics.plots import Columns, Curve, columns, curve
 from imagenet_captions.statistics.render import right_columns
@@ -35,7 +35,7 @@ class ReportPage:
 
 
 def report(
-    dataset: Place, stats: Stats, images: ImageHolder | None = None, thumbnails: Thumbnails = Thumbnails.OPEN
+    dataset: Path, stats: Stats, images: ImageIndex | None = None, thumbnails: Thumbnails = Thumbnails.OPEN
 ) -> str:
     """Return the HTML report of a dataset, with a sample of its rows and small pictures of their images, if it has any.
 

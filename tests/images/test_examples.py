@@ -33,8 +33,8 @@ from imagenet_captions.images.examples import (
     select,
 )
 from imagenet_captions.images.examples import parquet as in_parquet
-from imagenet_captions.images.examples.stored import ColumnImages, FileImages, StoredExamples
-from imagenet_captions.images.sources import ImageIndex
+from imagenet_captions.images.examples.stored import ColumnImages, FileImages
+from imagenet_captions.images.index import ImageIndex
 from tests.dataset.made import make_dataset, rows
 from tests.packager.made import IDS, image, images, tar_of, train_folder
 
@@ -68,7 +68,6 @@ def test_a_dataset_of_ours(dataset: Path, in_place: bool, monkeypatch: pytest.Mo
         if number % 10
     ]
     examples = open_examples(dataset)
-    assert isinstance(examples, StoredExamples)
     assert isinstance(examples.images, FileImages if in_place else ColumnImages)
     assert all_of(examples) == wanted
     assert examples.left_out == 4

@@ -18,8 +18,9 @@ _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"PK\x03\x
 
 
 class Kind(Enum):
-    """The forms of files that the readers tell apart."""
+    """The forms of images that the readers tell apart."""
 
+    FOLDER = auto()
     PARQUET = auto()
     TAR = auto()
     COMPRESSED = auto()  # gzip, bzip2, xz, zstd or zip

@@ -10,8 +10,8 @@ import pytest
 
 from imagenet_captions.crawler.matching.wanted_ids import read_ids
 from imagenet_captions.errors import InputError
+from imagenet_captions.images.index import ImageIndex
 from imagenet_captions.images.readers.parquet import named_images, read_images, read_paths
-from imagenet_captions.images.sources import ImageIndex
 
 ROWS = [
     {"bytes": b"0", "path": "n01440764_0.JPEG"},
