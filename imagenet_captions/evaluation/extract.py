@@ -16,7 +16,7 @@ from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.evaluation.accuracy import Labels
 from imagenet_captions.evaluation.classifiers.classifier import FEATURES, HEAD, JOINT
 from imagenet_captions.evaluation.settings import Reading
-from imagenet_captions.evaluation.testsets.test_set import EncodedImages
+from imagenet_captions.images.examples import Examples
 from imagenet_captions.images.pixels import BrokenImage, EvalTransform, normalise
 from imagenet_captions.images.pixels.loading import read_batches, worker_context
 from imagenet_captions.models.model import Model
@@ -51,7 +51,7 @@ def view_of(model: Model, view: str) -> Callable[[Tensor], Tensor]:
 
 @torch.inference_mode()
 def extract(
-    model: Model, images: EncodedImages, view: str, reading: Reading, *, border: int = 0, what: str = "images"
+    model: Model, images: Examples, view: str, reading: Reading, *, border: int = 0, what: str = "images"
 ) -> Extracted:
     """Return one row for each image that can be decoded, in order; the model stays on the device in evaluation mode."""
     device = reading.torch_device()
@@ -84,7 +84,7 @@ _Batch = tuple[Tensor, list[int], list[tuple[int, str]]]
 class _Decoded(Dataset[_Item | InputError]):
     """Each image with its index and its pixels or what is wrong with it; an unreadable file is an InputError."""
 
-    def __init__(self, images: EncodedImages, transform: EvalTransform) -> None:
+    def __init__(self, images: Examples, transform: EvalTransform) -> None:
         self._images, self._transform = images, transform
 
     def __len__(self) -> int:
@@ -100,7 +100,7 @@ class _Decoded(Dataset[_Item | InputError]):
 
 
 def decoded_batches(
-    images: EncodedImages, transform: EvalTransform, reading: Reading, rows: Sequence[list[int]] | None = None
+    images: Examples, transform: EvalTransform, reading: Reading, rows: Sequence[list[int]] | None = None
 ) -> Iterator[_Batch]:
     """Yield pixels with their indices, and the indices of broken images with the reasons.
 

@@ -1,56 +1,75 @@
-"""Examples in memory, for tests of what becomes of them."""
+"""Examples in memory and their batches, for tests of what becomes of them."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
+import pyarrow as pa
 from PIL import Image
 
-from imagenet_captions.images.examples import Class, Texts
+from imagenet_captions.images.examples import Class, Examples, Texts
+from imagenet_captions.training.data.batches import Loader, Samples, Tokenize, Transform
+from imagenet_captions.training.data.captions import CaptionSampler
+from imagenet_captions.training.data.sampler import ShardedSampler
+
+FIELDS = ("title", "description", "tags", "caption")
+CLASSES = (Class("frog", "tree frog"), Class("n01440764", "tench"))
 
 
 @dataclass(frozen=True)
-class Made:
-    """So many small images; row i has the class i modulo the number of classes, and says so in its texts."""
+class Pixels:
+    """Random images of so many pixels a side, one of them broken."""
 
-    count: int
-    classes: tuple[Class, ...] | None = (Class("frog", "tree frog"), Class("n01440764", "tench"))
-    fields: tuple[str, ...] = ("title", "description", "tags", "caption")
-    broken: int = -1
-    size: int = 24
-    source: Path = Path("made")
-    left_out: int = 0
+    size: int
+    broken: int
 
-    def __len__(self) -> int:
-        return self.count
-
-    @cached_property
-    def labels(self) -> npt.NDArray[np.int64]:
-        if self.classes is None:
-            return np.full(self.count, -1, np.int64)
-        return np.arange(self.count, dtype=np.int64) % len(self.classes)
-
-    def image_id(self, index: int) -> str:
-        return f"image-{index}"
-
-    def image(self, index: int) -> bytes:
-        if index == self.broken:
+    def read(self, row: int) -> bytes:
+        if row == self.broken:
             return b"<html>"
-        pixels = np.random.default_rng(index).integers(0, 256, (self.size, self.size, 3), dtype=np.uint8)
+        pixels = np.random.default_rng(row).integers(0, 256, (self.size, self.size, 3), dtype=np.uint8)
         out = io.BytesIO()
         Image.fromarray(pixels).save(out, "PNG")
         return out.getvalue()
 
-    def texts(self, index: int) -> Texts:
-        told = {
-            "title": f"title {index}",
-            "description": f"about {index}",
-            "tags": (f"tag{index}", "x"),
-            "caption": f"caption {index}",
-        }
+
+@dataclass(frozen=True)
+class Told:
+    """Texts that say the row."""
+
+    fields: Sequence[str] = FIELDS
+
+    def read(self, row: int) -> Texts:
+        tags = (f"tag{row}", "x")
+        told = {"title": f"title {row}", "description": f"about {row}", "tags": tags, "caption": f"caption {row}"}
         return Texts(**{name: told[name] for name in self.fields})  # type: ignore[arg-type]
+
+
+def made(
+    count: int,
+    classes: tuple[Class, ...] | None = CLASSES,
+    fields: Sequence[str] = FIELDS,
+    broken: int = -1,
+    size: int = 24,
+) -> Examples:
+    """So many small images; row i has the class i modulo the number of classes, and says so in its texts."""
+    labels = np.arange(count, dtype=np.int64) % len(classes) if classes else np.full(count, -1, np.int64)
+    ids = pa.array([f"image-{row}" for row in range(count)])
+    return Examples(Path("made"), classes, labels, ids, Pixels(size, broken), Told(fields))
+
+
+def loader_of(
+    examples: Examples,
+    transform: Transform,
+    sampler: ShardedSampler,
+    captions: CaptionSampler | None = None,
+    tokenize: Tokenize | None = None,
+    *,
+    seed: int = 0,
+    workers: int = 0,
+) -> Loader:
+    """The training batches of examples, as the sampler shares them out."""
+    return Loader(Samples(examples, transform, seed, captions, tokenize), sampler, workers)

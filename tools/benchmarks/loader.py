@@ -25,10 +25,12 @@ import open_clip, torch
 from imagenet_captions.images.examples import open_examples
 from imagenet_captions.images.pixels import CLIP_224, TrainTransform, normalise
 from imagenet_captions.training.data.captions import CaptionSampler
-from imagenet_captions.training.data.batches import LoaderSettings, make_loader
+from imagenet_captions.training.data.batches import Loader, Samples
+from imagenet_captions.training.data.sampler import ShardedSampler
 tokenizer = open_clip.get_tokenizer("ViT-B-32")
-loader = make_loader(open_examples(Path(table)), TrainTransform(CLIP_224), LoaderSettings({_BATCH}, workers=2),
-                     CaptionSampler(None, 0), tokenizer)
+examples = open_examples(Path(table))
+samples = Samples(examples, TrainTransform(CLIP_224), 0, CaptionSampler(None, 0), tokenizer)
+loader = Loader(samples, ShardedSampler(len(examples), {_BATCH}, 0), workers=2)
 floats = torch.empty({_BATCH}, 3, 224, 224).contiguous(memory_format=torch.channels_last)
 batches = ((normalise(batch.images, CLIP_224, floats), batch.tokens) for batch in loader)
 """

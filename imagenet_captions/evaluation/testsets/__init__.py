@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from imagenet_captions.evaluation.testsets.known import KNOWN, KnownSet
 from imagenet_captions.evaluation.testsets.opening import open_test_set
-from imagenet_captions.evaluation.testsets.test_set import EncodedImages, Gaps, TestSet
+from imagenet_captions.evaluation.testsets.test_set import Gaps, TestSet
 
-__all__ = ["KNOWN", "EncodedImages", "Gaps", "KnownSet", "TestSet", "open_test_set"]
+__all__ = ["KNOWN", "Gaps", "KnownSet", "TestSet", "open_test_set"]

@@ -12,11 +12,11 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.accuracy import Labels
 from imagenet_captions.evaluation.testsets.class_keys import answers_of, read_keys
 from imagenet_captions.evaluation.testsets.known import KNOWN, KnownSet
-from imagenet_captions.evaluation.testsets.pictures import Pictures, pictures_in_folder, pictures_in_tar
-from imagenet_captions.evaluation.testsets.test_set import Chosen, EncodedImages, TestSet, one_answer_a_class
+from imagenet_captions.evaluation.testsets.pictures import folder_of, pictures_in_folder, pictures_in_tar
+from imagenet_captions.evaluation.testsets.test_set import TestSet, one_answer_a_class
 from imagenet_captions.evaluation.testsets.val_labels import flat_labels
 from imagenet_captions.imagenet import classes
-from imagenet_captions.images.examples import Class, Examples, open_examples
+from imagenet_captions.images.examples import Class, Examples, open_examples, select
 from imagenet_captions.images.readers.kinds import look_into
 from imagenet_captions.storage.files import require_there
 from imagenet_captions.storage.patterns import expand_pattern
@@ -48,27 +48,25 @@ def open_test_set(name: str, path: Path, scratch: Path, labels: Path | None = No
     return _from_pictures(known, pictures, path, labels)
 
 
-def _pictures(path: Path, scratch: Path) -> Pictures | None:
+def _pictures(path: Path, scratch: Path) -> Examples | None:
     """Return images in folders or a plain tar; None for Parquet, shards or a table."""
     if path.is_dir():
         found = pictures_in_folder(path)
-        if not found.names and not (held := look_into(path)).tables and not held.tars:
+        if not len(found) and not (held := look_into(path)).tables and not held.tars:
             raise InputError(f"{path} has no images in it; give a folder of images, a tar, or Parquet")
-        return found if found.names else None
+        return found if len(found) else None
     if not path.name.lower().endswith(_TARS) or not path.is_file():
         return None
-    found = pictures_in_tar(path, scratch)
-    if not found.names:
-        raise InputError(f"{path} has no images in it; give the tar of a test set")
-    return None if found.shard else found
+    return pictures_in_tar(path, scratch)
 
 
-def _from_pictures(known: KnownSet, pictures: Pictures, path: Path, labels: Path | None) -> TestSet:
-    folders = [pictures.folder(index) or path.name for index in range(len(pictures))]
+def _from_pictures(known: KnownSet, pictures: Examples, path: Path, labels: Path | None) -> TestSet:
+    names: list[str] = pictures.ids.to_pylist()
+    folders = [folder_of(name) or path.name for name in names]
     keys = sorted(set(folders))
     flat = known.name == "imagenet" and not any(classes.is_class(key) or key.isdigit() for key in keys)
     if flat:
-        return _known_set(known, pictures, flat_labels(pictures, path, labels), path)
+        return _known_set(known, pictures, flat_labels(names, path, labels), path)
     answers = read_keys(keys, known, str(path))
     return _known_set(known, pictures, [answers[folder] for folder in folders], path)
 
@@ -82,7 +80,7 @@ def _from_examples(known: KnownSet, examples: Examples, path: Path) -> TestSet:
     return _known_set(known, examples, answers, path)
 
 
-def _known_set(known: KnownSet, images: EncodedImages, answers: Sequence[str | None], path: Path) -> TestSet:
+def _known_set(known: KnownSet, images: Examples, answers: Sequence[str | None], path: Path) -> TestSet:
     """Build a test set from each image's answer: None for other classes than ImageNet's, "" for no label."""
     groups_of = answers_of(known)
     order = {answer: index for index, answer in enumerate(groups_of)}
@@ -92,7 +90,7 @@ def _known_set(known: KnownSet, images: EncodedImages, answers: Sequence[str | N
         raise InputError(f"{path} has no image with a label of {known.label}; check the path")
     return TestSet(
         name=known.name,
-        images=Chosen(images, kept),
+        images=select(images, kept),
         labels=np.array([order[answer] for answer in answers if answer], np.int64),
         classes=tuple(Class(wnid, classes.by_wnid(wnid).name) for wnid, _ in pairs),
         answers=tuple(order),
@@ -118,7 +116,7 @@ def _own_classes(name: str, examples: Examples) -> TestSet:
     answers, groups = one_answer_a_class(own)
     return TestSet(
         name=name,
-        images=Chosen(examples, kept),
+        images=select(examples, kept),
         labels=examples.labels[kept],
         classes=own,
         answers=answers,

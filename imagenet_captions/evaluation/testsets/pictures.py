@@ -6,13 +6,14 @@ import gzip
 import os
 import shutil
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.images.examples import Examples
 from imagenet_captions.images.examples.stored import FileImages
 from imagenet_captions.images.readers.folders import image_files, is_image_name
 from imagenet_captions.images.readers.tars import TarReader
@@ -21,58 +22,46 @@ _LABELS = (".cls",)
 _GZIP = b"\x1f\x8b"
 
 
-@dataclass(frozen=True)
-class Pictures:
-    """Images by name, which is the path below the folder or within the tar.
-
-    `shard` says that a tar holds labels as well: it is a WebDataset shard, and its folders are not classes.
-    """
-
-    names: tuple[str, ...]
-    images: FileImages
-    shard: bool = False
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def image_id(self, index: int) -> str:
-        """Return the name to show for an image."""
-        return self.names[index]
-
-    def image(self, index: int) -> bytes:
-        """Return the bytes of an image's file."""
-        return self.images.read(index)
-
-    def folder(self, index: int) -> str:
-        """Return the folder that an image lies in directly, or "" if it lies in none.
-
-        >>> Pictures(("./val/n01440764/1.JPEG", "2.JPEG"), FileImages(pa.array([], pa.string()))).folder(0)
-        'n01440764'
-        """
-        return self.names[index].rpartition("/")[0].rpartition("/")[2].removeprefix(".")
-
-
-def pictures_in_folder(path: Path) -> Pictures:
-    """Return the images at any depth below a folder, in the order of their names."""
+def pictures_in_folder(path: Path) -> Examples:
+    """Return the images at any depth below a folder, in the order of their names; their ids are the names below it."""
     found = sorted((name, file) for file, name, _ in image_files(path))
-    return Pictures(
-        tuple(name for name, _ in found), FileImages(pa.array([os.fsencode(file) for _, file in found], pa.binary()))
-    )
+    files = pa.array([os.fsencode(file) for _, file in found], pa.binary())
+    return _unlabelled(path, [name for name, _ in found], FileImages(files))
 
 
-def pictures_in_tar(path: Path, scratch: Path) -> Pictures:
-    """Return the images in a tar, which is read in place; one in gzip is taken out of it into `scratch` first."""
+def pictures_in_tar(path: Path, scratch: Path) -> Examples | None:
+    """Return the images in a tar, which is read in place; one in gzip is taken out of it into `scratch` first.
+
+    Their ids are the names within the tar. Returns None for a tar that holds labels as well: it is a WebDataset shard,
+    and its folders are not classes. Raises InputError for a tar without images.
+    """
     with path.open("rb") as opened:
         compressed = opened.read(2) == _GZIP
     plain = _without_gzip(path, scratch) if compressed else path
     with TarReader(plain) as tar:
         members = [member for _, member in tar.members()]
     found = sorted(member for member in members if is_image_name(member.name))
+    if not found:
+        raise InputError(f"{path} has no images in it; give the tar of a test set")
+    if any(member.name.endswith(_LABELS) for member in members):
+        return None
     places = np.array([member[1:] for member in found], np.int64).reshape(-1, 2)
     files = np.zeros(len(found), np.int32)
     images = FileImages(pa.array([os.fsencode(plain)]), files, places[:, 0].copy(), places[:, 1].copy())
-    shard = any(member.name.endswith(_LABELS) for member in members)
-    return Pictures(tuple(member.name for member in found), images, shard)
+    return _unlabelled(path, [member.name for member in found], images)
+
+
+def _unlabelled(path: Path, names: Sequence[str], images: FileImages) -> Examples:
+    return Examples(path, None, np.full(len(names), -1, np.int64), pa.array(names, pa.string()), images)
+
+
+def folder_of(name: str) -> str:
+    """Return the folder that an image lies in directly, or "" if it lies in none.
+
+    >>> folder_of("./val/n01440764/1.JPEG"), folder_of("./2.JPEG")
+    ('n01440764', '')
+    """
+    return name.rpartition("/")[0].rpartition("/")[2].removeprefix(".")
 
 
 def _without_gzip(path: Path, scratch: Path) -> Path:

@@ -4,43 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from imagenet_captions.evaluation.accuracy import Labels
-from imagenet_captions.images.examples import Class
-
-
-class EncodedImages(Protocol):
-    """Encoded images by index; picklable, so that worker processes open the files themselves."""
-
-    def __len__(self) -> int: ...
-
-    def image_id(self, index: int) -> str:
-        """Return the name to show for an image."""
-
-    def image(self, index: int) -> bytes:
-        """Return the bytes of an image's file."""
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A selection of images, in a given order."""
-
-    images: EncodedImages
-    indices: Labels
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def image_id(self, index: int) -> str:
-        """Return the name to show for an image."""
-        return self.images.image_id(int(self.indices[index]))
-
-    def image(self, index: int) -> bytes:
-        """Return the bytes of an image's file."""
-        return self.images.image(int(self.indices[index]))
+from imagenet_captions.images.examples import Class, Examples
 
 
 @dataclass(frozen=True)
@@ -65,7 +34,7 @@ class TestSet:
     __test__ = False  # pytest takes every class named Test… for one of its own
 
     name: str
-    images: EncodedImages
+    images: Examples
     labels: Labels
     classes: tuple[Class, ...]
     answers: tuple[str, ...]

@@ -19,7 +19,6 @@ from functools import cache
 from pathlib import Path
 
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.evaluation.testsets.pictures import Pictures
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.image_ids import WNID
 from imagenet_captions.storage.files import require_file
@@ -49,24 +48,24 @@ def devkit_order() -> tuple[str, ...]:
     return tuple(_ORDER.read_text(encoding="utf-8").split())
 
 
-def flat_labels(pictures: Pictures, source: Path, labels: Path | None) -> tuple[str, ...]:
+def flat_labels(names: Sequence[str], source: Path, labels: Path | None) -> tuple[str, ...]:
     """Return the wnid of each validation image, from the file or devkit `labels`, or else from one nearby."""
-    found = [_VAL_NAME.fullmatch(name.rpartition("/")[2]) for name in pictures.names]
-    odd = next((name for name, match in zip(pictures.names, found, strict=True) if match is None), None)
+    found = [_VAL_NAME.fullmatch(name.rpartition("/")[2]) for name in names]
+    odd = next((name for name, match in zip(names, found, strict=True) if match is None), None)
     if odd is not None:
         raise InputError(
             f"{source}: {odd[-80:]!r} lies in no folder of a class and is not named as a validation image "
             "(ILSVRC2012_val_00000001.JPEG); give folders by wnid, or images as ImageNet's tar has them"
         )
-    names = [match for match in found if match is not None]
-    if labels is None and all(match[3] for match in names):
-        return _checked([match[3] for match in names], source)
+    matched = [match for match in found if match is not None]
+    if labels is None and all(match[3] for match in matched):
+        return _checked([match[3] for match in matched], source)
     file = labels or _nearby(source)
     by_name = read_labels(file)
-    missing = [match[1] for match in names if match[1] not in by_name]
+    missing = [match[1] for match in matched if match[1] not in by_name]
     if missing:
         raise InputError(f"{file} has no label for {len(missing)} images of {source}, such as {missing[0]}")
-    return tuple(by_name[match[1]] for match in names)
+    return tuple(by_name[match[1]] for match in matched)
 
 
 def read_labels(path: Path) -> Mapping[str, str]:

@@ -1,19 +1,21 @@
-"""A labeled image, a collection of them, and a subset view."""
+"""A collection of labeled images, and parts of it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.storage.places import Place
 
 Integers = npt.NDArray[np.int64]
+Content = TypeVar("Content", covariant=True)
 _SHOWN = 5
 
 
@@ -34,70 +36,47 @@ class Texts:
     caption: str = ""
 
 
-class Examples(Protocol):
-    """Images by row, each with its label and texts. Worker processes get a copy and open the files themselves.
+class Reader(Protocol[Content]):
+    """Reads the images, or the texts, of a source by row."""
 
-    `classes` is None if no row has a label; `labels` are indices into `classes`, -1 for an unknown label. `left_out`
-    counts the rows of the source that have no image.
-    """
-
-    @property
-    def source(self) -> Place: ...
-    @property
-    def classes(self) -> tuple[Class, ...] | None: ...
-    @property
-    def labels(self) -> Integers: ...
-    @property
-    def left_out(self) -> int: ...
-    def __len__(self) -> int: ...
-
-    def image_id(self, index: int) -> str:
-        """Return the image's id: ImageNet's if its name has one, else its path or key."""
-        ...
-
-    def image(self, index: int) -> bytes:
-        """Return the image as it is stored, not decoded."""
-        ...
-
-    def texts(self, index: int) -> Texts:
-        """Return the image's texts."""
-        ...
+    def read(self, row: int) -> Content: ...
 
 
 @dataclass(frozen=True)
-class Selected:
-    """Some rows of other examples, in the order given."""
+class Examples:
+    """Images by row, each with its label and texts. Worker processes get a copy and open the files themselves.
 
-    whole: Examples
-    rows: Integers
+    `classes` is None if no row has a label; `labels` are indices into `classes`, -1 for an unknown label. `left_out`
+    counts the rows of the source that have no image. Images and texts are read on demand; `rows` are the rows of
+    `ids`, `images` and `stored_texts` that belong to the examples, None for all.
+    """
 
-    @property
-    def source(self) -> Place:
-        return self.whole.source
-
-    @property
-    def classes(self) -> tuple[Class, ...] | None:
-        return self.whole.classes
-
-    @cached_property
-    def labels(self) -> Integers:
-        return self.whole.labels[self.rows]
-
-    @property
-    def left_out(self) -> int:
-        return self.whole.left_out
+    source: Path
+    classes: tuple[Class, ...] | None
+    labels: Integers
+    ids: pa.Array | pa.ChunkedArray
+    images: Reader[bytes]
+    stored_texts: Reader[Texts] | None = None
+    left_out: int = 0
+    rows: Integers | None = None
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.labels)
 
     def image_id(self, index: int) -> str:
-        return self.whole.image_id(int(self.rows[index]))
+        """Return the image's id: ImageNet's if its name has one, else its path or key."""
+        return str(self.ids[self._row(index)].as_py())
 
     def image(self, index: int) -> bytes:
-        return self.whole.image(int(self.rows[index]))
+        """Return the image as it is stored, not decoded."""
+        return self.images.read(self._row(index))
 
     def texts(self, index: int) -> Texts:
-        return self.whole.texts(int(self.rows[index]))
+        """Return the image's texts."""
+        return Texts() if self.stored_texts is None else self.stored_texts.read(self._row(index))
+
+    def _row(self, index: int) -> int:
+        return index if self.rows is None else int(self.rows[index])
 
 
 def select(examples: Examples, rows: Sequence[int] | Integers) -> Examples:
@@ -105,7 +84,8 @@ def select(examples: Examples, rows: Sequence[int] | Integers) -> Examples:
     chosen = np.asarray(rows, np.int64)
     if len(chosen) and not (chosen.min() >= 0 and chosen.max() < len(examples)):
         raise IndexError(f"rows are 0 to {len(examples) - 1}")
-    return Selected(examples, chosen)
+    of_source = chosen if examples.rows is None else examples.rows[chosen]
+    return replace(examples, labels=examples.labels[chosen], rows=of_source)
 
 
 def only_ids(examples: Examples, ids: Collection[str]) -> Examples:

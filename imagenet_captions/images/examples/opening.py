@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from pathlib import Path
 
 from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.examples.example import Examples
-from imagenet_captions.images.examples.folder import open_folder
+from imagenet_captions.images.examples.files import open_folder, open_separated
 from imagenet_captions.images.examples.parquet import open_parquet
-from imagenet_captions.images.examples.separated import open_separated
 from imagenet_captions.images.examples.shards import open_shards
 from imagenet_captions.images.readers.kinds import Kind, compressed, kind_of, look_into
 from imagenet_captions.storage.files import require_there
@@ -35,32 +34,15 @@ def open_examples(source: Place) -> Examples:
 
     Raises InputError if it is none of these, or has no images.
     """
-    if (files := expand_pattern(source)) is not None:
-        return _open_files(source, files)
-    if require_there(source, "the source of images").is_dir():
-        return _open_directory(source)
-    return _open_files(source, [source])
-
-
-def _open_directory(source: Place) -> Examples:
-    if is_dataset(source):
-        return open_parquet(source, shard_files(source))
-    held = look_into(source)
-    if held.image:
-        return open_folder(source)
-    files = held.tables or held.tars
-    if not files:
-        raise InputError(f"the folder {source} holds no images that can be read; give {_KINDS}")
-    splits = sorted({split[1].lower() for file in files if (split := _SPLIT.fullmatch(file.name))})
-    if len(splits) > 1:
-        ending = files[0].suffix
-        raise InputError(
-            f"{source} holds the splits {' and '.join(splits)}; give one of them, such as {splits[0]}-*{ending}"
-        )
-    return _open_files(source, files)
-
-
-def _open_files(source: Place, files: Sequence[Place]) -> Examples:
+    files = expand_pattern(source)
+    if files is None and require_there(source, "the source of images").is_dir():
+        if is_dataset(source):
+            return open_parquet(source, shard_files(source))
+        held = look_into(source)
+        if held.image:
+            return open_folder(source)
+        files = _one_split(source, held.tables or held.tars)
+    files = files or [source]
     first, kind = files[0], kind_of(files[0])
     if kind is Kind.PARQUET:
         return open_parquet(source, files)
@@ -71,3 +53,16 @@ def _open_files(source: Place, files: Sequence[Place]) -> Examples:
     if first.suffix.lower() in _TABLES and len(files) == 1:
         return open_separated(first)
     raise InputError(f"{first} is not a form of images that can be read; give {_KINDS}")
+
+
+def _one_split(folder: Path, files: list[Path]) -> list[Path]:
+    """Return the files; raises InputError if there are none, or if they are those of several splits."""
+    if not files:
+        raise InputError(f"the folder {folder} holds no images that can be read; give {_KINDS}")
+    splits = sorted({split[1].lower() for file in files if (split := _SPLIT.fullmatch(file.name))})
+    if len(splits) > 1:
+        raise InputError(
+            f"{folder} holds the splits {' and '.join(splits)}; give one of them, "
+            f"such as {splits[0]}-*{files[0].suffix}"
+        )
+    return files

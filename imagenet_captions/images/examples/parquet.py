@@ -15,17 +15,15 @@ import pyarrow.compute as pc
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
 from imagenet_captions.images.examples.classes_of import Labelled, by_key, by_number, class_of
-from imagenet_captions.images.examples.example import Integers
+from imagenet_captions.images.examples.example import Class, Examples, Integers, Reader
 from imagenet_captions.images.examples.stored import (
     TEXTS,
     BesideImages,
     CachedImages,
     ColumnImages,
     FileImages,
-    Images,
-    StoredExamples,
+    TextColumns,
     ids_of,
-    text_columns,
 )
 from imagenet_captions.images.readers.parquet import (
     byte_ranges,
@@ -48,7 +46,7 @@ LARGEST_IN_MEMORY = 1 << 30
 _RENAMED = {"txt": "caption", "text": "caption"}
 
 
-def open_parquet(source: Place, files: Sequence[Place]) -> StoredExamples:
+def open_parquet(source: Path, files: Sequence[Path]) -> Examples:
     """Return the images of Parquet files with an image column; rows without an image are left out and counted.
 
     Labels are those of a ClassLabel, or numbers with `class_name` beside them; without numbers the classes are the
@@ -67,12 +65,13 @@ def open_parquet(source: Place, files: Sequence[Place]) -> StoredExamples:
         table = table.take(pa.array(kept))
     classes, labels = _labels(table)
     ids = _ids(table, found.paths.take(pa.array(kept)), kept)
+    texts = TextColumns({name: table[name] for name in TEXTS if name in table.column_names})
     left_out = len(found.has) - len(kept)
     stored = kept[np.asarray(found.has)[kept]]
     images = found.images(stored)
     if len(stored) < len(kept):
         images = BesideImages(images, beside.take(pa.array(kept)))
-    return StoredExamples(source, classes, labels, ids, images, text_columns(table), left_out)
+    return Examples(source, classes, labels, ids, images, texts, left_out)
 
 
 def _schema(source: Place, files: Sequence[Place]) -> pa.Schema:
@@ -124,20 +123,18 @@ def _labels(table: pa.Table) -> Labelled:
         names = _class_label(table.schema, numbers)
         classes, labels = by_number(table[numbers], names)
         if names is None and classes is not None and keys is not None:
-            classes = tuple(
-                class_of(*named) for named in _named_beside(labels, table[keys], len(classes), keys == "wnid")
-            )
+            classes = _named_beside(labels, table[keys], len(classes))
         return classes, labels
     if keys is not None or numbers is not None:
         return by_key(table[keys or numbers].cast(pa.string()))
     return by_number(pa.nulls(len(table), pa.int64()), None)
 
 
-def _named_beside(labels: Any, keys: pa.ChunkedArray, count: int, wnids: bool) -> list[tuple[str, str | None]]:
-    """Return for every label the first key beside it, or the number itself as text."""
+def _named_beside(labels: Integers, keys: pa.ChunkedArray, count: int) -> tuple[Class, ...]:
+    """Return the class of every label: that of the first key beside it, or else the number itself."""
     numbers, first = np.unique(labels, return_index=True)
     beside = dict(zip(numbers.tolist(), keys.take(pa.array(first)).to_pylist(), strict=True))
-    return [(beside.get(label) or str(label), None) for label in range(count)]
+    return tuple(class_of(beside.get(label) or str(label)) for label in range(count))
 
 
 def _class_label(schema: pa.Schema, column: str) -> list[str] | None:
@@ -156,7 +153,7 @@ class _Found:
 
     has: pa.Array
     paths: pa.Array
-    images: Callable[[Integers], Images]
+    images: Callable[[Integers], Reader[bytes]]
 
 
 def _images(files: Sequence[Place], image: str) -> _Found:
@@ -167,7 +164,7 @@ def _images(files: Sequence[Place], image: str) -> _Found:
         pass
     if sum(_uncompressed(file, image) for file in files) <= LARGEST_IN_MEMORY:
         column = pa.chunked_array([c for file in files for c in read_table(file, [image])[image].chunks])
-        images: Callable[[Integers], Images] = partial(ColumnImages, bytes_in(column))
+        images: Callable[[Integers], Reader[bytes]] = partial(ColumnImages, bytes_in(column))
     else:
         cached = through_cache(files, [image])
         column = cached.data[image]

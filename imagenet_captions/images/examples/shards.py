@@ -15,8 +15,8 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes as imagenet
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, image_id, wnid_of
 from imagenet_captions.images.examples.classes_of import Labels, by_number, named_classes
-from imagenet_captions.images.examples.example import Class, Integers, Texts
-from imagenet_captions.images.examples.stored import FileImages, OpenFiles, StoredExamples, ids_of
+from imagenet_captions.images.examples.example import Class, Examples, Integers, Texts
+from imagenet_captions.images.examples.stored import FileImages, OpenFiles, ids_of
 from imagenet_captions.images.readers.samples import json_object, read_samples
 from imagenet_captions.images.readers.tars import Member, TarReader
 from imagenet_captions.storage.places import Place
@@ -29,7 +29,7 @@ _ABSENT = Member("", 0, -1)
 _LONGEST_LABEL = 20
 
 
-def open_shards(source: Place, tars: Sequence[Place]) -> StoredExamples:
+def open_shards(source: Path, tars: Sequence[Path]) -> Examples:
     """Return the samples of the shards that have an image, in order; the others are left out and counted.
 
     One pass over the headers finds all members; images and texts are read on demand.
@@ -49,7 +49,7 @@ def open_shards(source: Place, tars: Sequence[Place]) -> StoredExamples:
     ids = ids_of(keys)
     classes, labels = _classes(tars[0].parent, numbers, ids, texts)
     images = FileImages(paths, files, ranges[:, 0].copy(), ranges[:, 1].copy())
-    return StoredExamples(source, classes, labels, ids, images, texts, sum(shard.left_out for shard in shards))
+    return Examples(source, classes, labels, ids, images, texts, sum(shard.left_out for shard in shards))
 
 
 @dataclass(frozen=True)

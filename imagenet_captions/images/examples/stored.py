@@ -1,13 +1,12 @@
-"""Examples stored in Arrow columns and byte ranges of files; every layout is opened as one of these."""
+"""Images and texts stored in Arrow columns and byte ranges of files; every layout is opened with these."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,57 +15,15 @@ import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import IMAGE_ENDING, WNID
-from imagenet_captions.images.examples.example import Class, Integers, Texts
+from imagenet_captions.images.examples.example import Integers, Reader, Texts
 from imagenet_captions.images.readers.parquet import bytes_in
 from imagenet_captions.storage.places import Place
 
 TEXTS = ("title", "description", "tags", "caption")
 _MOST_OPEN = 256
-_WHOLE = -1
 # A canonical id below any folders; ILSVRC/imagenet-1k repeats the class behind it.
 _IMAGENET_NAME = rf"^(?:.*[/\\])?({WNID}_[0-9]{{1,9}})(?:_{WNID})?{IMAGE_ENDING}?$"
 _ENDING = f"{IMAGE_ENDING}$"
-
-
-class Images(Protocol):
-    """A reader of images by row."""
-
-    def read(self, row: int) -> bytes:
-        """Return the bytes of one image."""
-        ...
-
-
-class TextsOf(Protocol):
-    """A reader of texts by row."""
-
-    def read(self, row: int) -> Texts:
-        """Return the texts of one image."""
-        ...
-
-
-@dataclass(frozen=True)
-class StoredExamples:
-    """Examples with ids in Arrow, and images and texts that are read on demand."""
-
-    source: Place
-    classes: tuple[Class, ...] | None
-    labels: Integers
-    ids: pa.Array | pa.ChunkedArray
-    images: Images
-    stored_texts: TextsOf
-    left_out: int = 0
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def image_id(self, index: int) -> str:
-        return str(self.ids[index].as_py())
-
-    def image(self, index: int) -> bytes:
-        return self.images.read(index)
-
-    def texts(self, index: int) -> Texts:
-        return self.stored_texts.read(index)
 
 
 @dataclass(frozen=True)
@@ -112,7 +69,7 @@ class FileImages:
 class BesideImages:
     """Images of which some are separate files and the others stored, in the order of the rows."""
 
-    def __init__(self, stored: Images, files: pa.Array) -> None:
+    def __init__(self, stored: Reader[bytes], files: pa.Array) -> None:
         self._stored, self._files = stored, files
         self._places = np.cumsum(np.asarray(files.is_null())) - 1
 
@@ -176,19 +133,13 @@ class ColumnImages:
         return bytes(self._column[int(self._rows[row])].as_buffer())
 
 
-class CachedImages:
+class CachedImages(ColumnImages):
     """Images in the cache of `datasets`, a file that every process maps; pickling sends its name alone."""
 
     def __init__(self, dataset: Any, rows: Integers) -> None:
-        self._dataset, self._rows = dataset, rows
-
-    @cached_property
-    def _column(self) -> pa.ChunkedArray:
-        (name,) = self._dataset.column_names
-        return bytes_in(self._dataset.data[name])
-
-    def read(self, row: int) -> bytes:
-        return bytes(self._column[int(self._rows[row])].as_buffer())
+        (name,) = dataset.column_names
+        super().__init__(bytes_in(dataset.data[name]), rows)
+        self._dataset = dataset
 
     def __reduce__(self) -> tuple[type[CachedImages], tuple[Any, Integers]]:
         return CachedImages, (self._dataset, self._rows)
@@ -201,11 +152,6 @@ def ids_of(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     ['n01440764_10026', 'dogs/1', '00017']
     """
     return pc.replace_substring_regex(pc.replace_substring_regex(names, _IMAGENET_NAME, r"\1"), _ENDING, "")
-
-
-def text_columns(table: pa.Table) -> TextColumns:
-    """Return the texts in a table, any of TEXTS."""
-    return TextColumns({name: table[name] for name in TEXTS if name in table.column_names})
 
 
 def _whole_file(path: str) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,12 +17,14 @@ from imagenet_captions.images.examples import Examples
 from imagenet_captions.images.pixels import BrokenImage
 from imagenet_captions.images.pixels.loading import read_batches, worker_context
 from imagenet_captions.training.data.captions import CaptionSampler, captions_of
-from imagenet_captions.training.data.sampler import ShardedSampler, Share
+from imagenet_captions.training.data.sampler import Share
 
 # A training transform: one image, or two views of it, of a generator that is seeded for the sample.
 Transform = Callable[[bytes, torch.Generator], "torch.Tensor | tuple[torch.Tensor, torch.Tensor]"]
 Tokens = torch.Tensor | dict[str, torch.Tensor]
 Tokenize = Callable[[Sequence[str]], Tokens]
+
+_PREFETCHED = 2  # batches a worker
 
 
 @dataclass(frozen=True)
@@ -67,57 +69,35 @@ class Batch:
         return replace(self, images=images, other=other, tokens=tokens, labels=labels, indices=indices)
 
 
-@dataclass(frozen=True)
-class LoaderSettings:
-    """Settings of a loader: `batch_size` images over all processes, the order by `seed`, the number of workers."""
-
-    batch_size: int
-    seed: int = 0
-    rank: int = 0
-    world_size: int = 1
-    workers: int = 2
-    prefetch: int = 2
-    pin_memory: bool = False
-
-    def __post_init__(self) -> None:
-        if self.workers < 0:
-            raise InputError(f"`workers` must be at least 0, not {self.workers}")
-
-
 class Loader:
     """The batches of one epoch after another, for a loop over them or for Lightning.
 
-    `sampler` says which epoch and step come next. A broken image ends the run with an InputError that names it, at the
+    `shares` says which epoch and step come next. A broken image ends the run with an InputError that names it, at the
     step that it belongs to: nothing is left out without a word.
     """
 
-    def __init__(self, samples: Samples, sampler: ShardedSampler, settings: LoaderSettings) -> None:
-        self.sampler = sampler
-        workers: dict[str, Any] = {}
-        if settings.workers:
-            workers = {
-                "num_workers": settings.workers,
-                "prefetch_factor": settings.prefetch,
+    def __init__(self, samples: Samples, shares: Iterable[Share], workers: int, pin_memory: bool = False) -> None:
+        settings: dict[str, Any] = {}
+        if workers:
+            settings = {
+                "num_workers": workers,
+                "prefetch_factor": _PREFETCHED,
                 "persistent_workers": True,
-                "multiprocessing_context": worker_context(settings.workers),
+                "multiprocessing_context": worker_context(workers),
             }
         with warnings.catch_warnings():
             # More workers than cores are the user's choice; they may wait for a disk.
             warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)
             self._loader: DataLoader[Any] = DataLoader(
                 samples,  # type: ignore[arg-type]
-                batch_sampler=sampler,  # type: ignore[arg-type]
+                batch_sampler=shares,  # type: ignore[arg-type]
                 collate_fn=_as_it_is,
-                pin_memory=settings.pin_memory,
-                **workers,
+                pin_memory=pin_memory,
+                **settings,
             )
 
-    def __len__(self) -> int:
-        """Return the number of steps in a whole epoch."""
-        return len(self.sampler)
-
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches from the sampler's position to the end of its epoch."""
+        """Yield a batch for each share."""
         for batch in read_batches(self._loader):
             if isinstance(batch, Failed):
                 raise InputError(batch.message)
@@ -186,21 +166,6 @@ class Samples:
                 f"the image {shortened(self.examples.image_id(row))} of {self.examples.source} cannot be used "
                 f"({error}); repair it, or leave it out with `ids`"
             ) from None
-
-
-def make_loader(
-    examples: Examples,
-    transform: Transform,
-    settings: LoaderSettings,
-    captions: CaptionSampler | None = None,
-    tokenize: Tokenize | None = None,
-) -> Loader:
-    """Return the training batches of examples for one process; `captions` adds texts, and `tokenize` their tokens.
-
-    Texts are tokenized by the workers. For captions the examples have to be those of `captions.with_captions`.
-    """
-    sampler = ShardedSampler(len(examples), settings.batch_size, settings.seed, settings.rank, settings.world_size)
-    return Loader(Samples(examples, transform, settings.seed, captions, tokenize), sampler, settings)
 
 
 def sample_seed(seed: int, epoch: int, row: int) -> int:

@@ -12,7 +12,7 @@ from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.images.examples import Class, Examples
 from imagenet_captions.images.pixels import RandAugment, TrainTransform, TwoViews
 from imagenet_captions.models.model import Model
-from imagenet_captions.training.data.batches import Batch, Loader, LoaderSettings, Samples, Transform
+from imagenet_captions.training.data.batches import Batch, Loader, Samples, Transform
 from imagenet_captions.training.data.captions import make_sampler, with_captions
 from imagenet_captions.training.data.sampler import ShardedSampler, Share
 from imagenet_captions.training.prepare import head_labels
@@ -44,8 +44,7 @@ class Feed:
         tokenize = None if captions is None else model.tokenize
         samples = Samples(examples, _transform(recipe, model), settings.seed, captions, tokenize)
         self._stream = _Stream(self._sampler)
-        loading = LoaderSettings(recipe.batch_size, workers=settings.workers, pin_memory=torch.cuda.is_available())
-        self._loader = Loader(samples, self._stream, loading)  # type: ignore[arg-type]
+        self._loader = Loader(samples, self._stream, settings.workers, torch.cuda.is_available())
         self.images = len(examples)
         self.steps_per_epoch = len(self._sampler)
 

@@ -13,9 +13,10 @@ import torch
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.errors import InputError, StoppedEarly
 from imagenet_captions.images.pixels import ImageSpec, TrainTransform, TwoViews, decode
-from imagenet_captions.training.data.batches import Batch, LoaderSettings, make_loader
+from imagenet_captions.training.data.batches import Batch
 from imagenet_captions.training.data.captions import CaptionSampler
-from tests.training.in_memory import Made
+from imagenet_captions.training.data.sampler import ShardedSampler
+from tests.training.in_memory import loader_of, made
 
 SPEC = ImageSpec(16)
 CAPTIONS = CaptionSampler(CaptionTemplate.parse("title|description"), 0)
@@ -30,9 +31,9 @@ def two_tensors(texts: Sequence[str]) -> dict[str, torch.Tensor]:
 
 
 def test_a_batch_has_each_images_own_things() -> None:
-    examples = Made(20, size=16)
+    examples = made(20, size=16)
     whole = TrainTransform(SPEC, (1.0, 1.0))
-    for batch in make_loader(examples, whole, LoaderSettings(8, workers=0), CAPTIONS, lengths):
+    for batch in loader_of(examples, whole, ShardedSampler(20, 8, 0), CAPTIONS, lengths):
         assert batch.images.dtype == torch.uint8
         for place, row in enumerate(batch.indices.tolist()):
             assert batch.texts[place] in (f"title {row}", f"about {row}")
@@ -47,15 +48,16 @@ def test_a_batch_has_each_images_own_things() -> None:
 
 @pytest.mark.parametrize("transform", [TrainTransform(SPEC, (0.3, 1.0), flip=True), TwoViews(SPEC)])
 def test_workers_change_nothing(transform: TrainTransform | TwoViews) -> None:
-    made = []
+    seen = []
     for workers in (0, 1, 2):
-        loader = make_loader(Made(21), transform, LoaderSettings(6, 2, workers=workers), CAPTIONS, two_tensors)
-        made.append([])
+        order = ShardedSampler(21, 6, 2)
+        loader = loader_of(made(21), transform, order, CAPTIONS, two_tensors, seed=2, workers=workers)
+        seen.append([])
         for epoch in range(2):
-            loader.sampler.set_epoch(epoch)
-            made[-1] += [_plain(batch) for batch in loader]
-    assert made[0] == made[1] == made[2]
-    assert made[0][0] != made[0][4]
+            order.set_epoch(epoch)
+            seen[-1] += [_plain(batch) for batch in loader]
+    assert seen[0] == seen[1] == seen[2]
+    assert seen[0][0] != seen[0][4]
 
 
 def _plain(batch: Batch) -> tuple[object, ...]:
@@ -67,8 +69,9 @@ def _plain(batch: Batch) -> tuple[object, ...]:
 def test_a_sample_depends_on_seed_epoch_and_row_alone() -> None:
     def sample(row: int, epoch: int, seed: int = 0, batch_size: int = 4) -> torch.Tensor:
         transform = TrainTransform(SPEC, (0.2, 0.6))
-        loader = make_loader(Made(12), transform, LoaderSettings(batch_size, seed, workers=0))
-        loader.sampler.start(epoch)
+        order = ShardedSampler(12, batch_size, seed)
+        loader = loader_of(made(12), transform, order, seed=seed)
+        order.start(epoch)
         return next(batch.images[batch.indices.tolist().index(row)] for batch in loader if row in batch.indices)
 
     assert torch.equal(sample(3, 0), sample(3, 0, batch_size=12))
@@ -77,25 +80,24 @@ def test_a_sample_depends_on_seed_epoch_and_row_alone() -> None:
 
 
 def test_a_resumed_loader_goes_on_with_the_same_batches() -> None:
-    settings = LoaderSettings(4, 9, workers=2)
-    whole = [_plain(batch) for batch in make_loader(Made(22), TrainTransform(SPEC), settings)]
-    resumed = make_loader(Made(22), TrainTransform(SPEC), settings)
-    resumed.sampler.start(0, 3)
+    first, again = ShardedSampler(22, 4, 9), ShardedSampler(22, 4, 9)
+    whole = [_plain(batch) for batch in loader_of(made(22), TrainTransform(SPEC), first, seed=9, workers=2)]
+    resumed = loader_of(made(22), TrainTransform(SPEC), again, seed=9, workers=2)
+    again.start(0, 3)
     assert [_plain(batch) for batch in resumed] == whole[3:]
-    assert len(resumed) == len(whole) == 6
+    assert len(whole) == 6
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_broken_image_ends_the_run_and_is_named(workers: int) -> None:
-    loader = make_loader(Made(30, broken=7), TrainTransform(SPEC), LoaderSettings(5, workers=workers))
+    loader = loader_of(made(30, broken=7), TrainTransform(SPEC), ShardedSampler(30, 5, 0), workers=workers)
     seen: list[int] = []
     with pytest.raises(InputError) as raised:
         seen.extend(row for batch in loader for row in batch.indices.tolist())
     assert str(raised.value) == (
         "the image image-7 of made cannot be used (not an image); repair it, or leave it out with `ids`"
     )
-    order = make_loader(Made(30), TrainTransform(SPEC), LoaderSettings(5, workers=0))
-    before = takewhile(lambda share: 7 not in share.rows, order.sampler)
+    before = takewhile(lambda share: 7 not in share.rows, ShardedSampler(30, 5, 0))
     assert seen == [row for share in before for row in share.rows.tolist()]
 
 
@@ -110,11 +112,11 @@ def test_a_killed_worker_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     # How many seconds PyTorch waits for a worker to end.
     monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)
     with pytest.raises(StoppedEarly, match="a worker process was killed"):
-        list(make_loader(Made(8), killing, LoaderSettings(4, workers=1)))
+        list(loader_of(made(8), killing, ShardedSampler(8, 4, 0), workers=1))
 
 
 def test_a_batch_goes_to_a_device_whole() -> None:
-    loader = make_loader(Made(4), TwoViews(SPEC), LoaderSettings(4, workers=0), CAPTIONS, two_tensors)
+    loader = loader_of(made(4), TwoViews(SPEC), ShardedSampler(4, 4, 0), CAPTIONS, two_tensors)
     batch = next(iter(loader))
     moved = batch.to("meta")
     assert isinstance(moved.tokens, dict)
@@ -124,11 +126,6 @@ def test_a_batch_goes_to_a_device_whole() -> None:
 
 
 def test_examples_without_labels_or_captions() -> None:
-    batch = next(iter(make_loader(Made(4, classes=None), TrainTransform(SPEC), LoaderSettings(4, workers=0))))
+    batch = next(iter(loader_of(made(4, classes=None), TrainTransform(SPEC), ShardedSampler(4, 4, 0))))
     assert batch.labels.tolist() == [-1] * 4
     assert (batch.texts, batch.tokens, batch.other) == ((), None, None)
-
-
-def test_negative_workers() -> None:
-    with pytest.raises(InputError, match="`workers` must be at least 0, not -1"):
-        LoaderSettings(4, workers=-1)

@@ -19,7 +19,7 @@ from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.training.data.captions import CaptionSampler, captions_of, make_sampler, with_captions
 from tests.captions.rows import ROWS
 from tests.packager.made import IDS, train_folder, write_captions, write_published
-from tests.training.in_memory import Made
+from tests.training.in_memory import Told, made
 
 TENCH = Class("n01440764", "tench")
 TEXTS = Texts("A fish", "caught by me", ("fish", "new york"), "stored")
@@ -99,36 +99,36 @@ def test_stored_captions_as_they_are() -> None:
     ],
 )
 def test_what_a_set_has_decides_what_is_taken(fields: tuple[str, ...], template: str | None, first: str) -> None:
-    examples = Made(4, fields=fields)
-    made = make_sampler(examples, CaptionTemplate.parse(template) if template else None, 0)
-    assert captions_of(examples, made, [0], 0) == [first]
+    examples = made(4, fields=fields)
+    taken = make_sampler(examples, CaptionTemplate.parse(template) if template else None, 0)
+    assert captions_of(examples, taken, [0], 0) == [first]
 
 
 def test_a_set_of_labels_alone_has_its_class_names_in_sentences(caplog: pytest.LogCaptureFixture) -> None:
-    examples = Made(4, fields=())
+    examples = made(4, fields=())
     with caplog.at_level(logging.INFO):
-        made = make_sampler(examples, CaptionTemplate(), 0)
+        names = make_sampler(examples, CaptionTemplate(), 0)
     assert "made of its class names" in caplog.text
     templates = {template.replace("{}", "tree frog") for template in open_clip_templates()}
-    assert {captions_of(examples, made, [0], epoch)[0] for epoch in range(30)} <= templates
+    assert {captions_of(examples, names, [0], epoch)[0] for epoch in range(30)} <= templates
 
 
 def test_a_set_of_nothing_is_refused() -> None:
     with pytest.raises(InputError, match="neither texts nor labels"):
-        make_sampler(Made(4, classes=None, fields=()), None, 0)
+        make_sampler(made(4, classes=None, fields=()), None, 0)
 
 
 def test_images_without_a_caption_are_left_out_and_counted(caplog: pytest.LogCaptureFixture) -> None:
-    class Half(Made):
-        def texts(self, index: int) -> Texts:
-            return super().texts(index) if index % 2 else Texts(title="DSC_0139.JPG")
+    class Half(Told):
+        def read(self, row: int) -> Texts:
+            return super().read(row) if row % 2 else Texts(title="DSC_0139.JPG")
 
-    examples = Half(6, fields=("title",))
+    examples = replace(made(6), stored_texts=Half(("title",)))
     with caplog.at_level(logging.INFO):
         kept = with_captions(examples, sampler("title"))
     assert [kept.image_id(row) for row in range(len(kept))] == ["image-1", "image-3", "image-5"]
     assert "3 of 6 images have no caption" in caplog.text
-    whole = Made(6)
+    whole = made(6)
     assert with_captions(whole, sampler("title")) is whole
     with pytest.raises(InputError, match="no image of made has a text by the caption description"):
         with_captions(examples, sampler("description"))

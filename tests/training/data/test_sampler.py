@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.pixels import ImageSpec, TrainTransform
-from imagenet_captions.training.data.batches import LoaderSettings, make_loader
 from imagenet_captions.training.data.sampler import ShardedSampler, batch_bounds
-from tests.training.in_memory import Made
+from tests.training.in_memory import loader_of, made
 
 
 def epoch_of(sampler: ShardedSampler, epoch: int) -> list[list[int]]:
@@ -96,10 +95,10 @@ def test_what_cannot_be_shared_out(count: int, batch: int, processes: int, words
 
 def _epochs(rank: int, world_size: int, workers: int) -> Iterator[tuple[int, int, int, int]]:
     """Epoch, step, row and the sum of its pixels, of all images that a process gets in two epochs."""
-    settings = LoaderSettings(16, 3, rank, world_size, workers)
-    loader = make_loader(Made(101), TrainTransform(ImageSpec(8)), settings)
+    order = ShardedSampler(101, 16, 3, rank, world_size)
+    loader = loader_of(made(101), TrainTransform(ImageSpec(8)), order, seed=3, workers=workers)
     for epoch in range(2):
-        loader.sampler.set_epoch(epoch)
+        order.set_epoch(epoch)
         for batch in loader:
             pixels = batch.images.flatten(1).sum(1).tolist()
             yield from zip(repeat(epoch), repeat(batch.step), batch.indices.tolist(), pixels)

@@ -1,19 +1,30 @@
-"""Examples in open_clip's CSV or TSV: paths of images with captions."""
+"""Examples that are image files: in a folder, or named by open_clip's CSV or TSV with their captions."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imagenet_captions.engines.local import in_batches
 from imagenet_captions.errors import InputError, shortened
+from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, is_wnid, wnid_of
 from imagenet_captions.images.examples.classes_of import Labelled, by_key, by_number
-from imagenet_captions.images.examples.stored import FileImages, StoredExamples, TextColumns, ids_of
+from imagenet_captions.images.examples.example import Examples
+from imagenet_captions.images.examples.stored import FileImages, TextColumns, ids_of
+from imagenet_captions.images.readers.folders import image_files, nearest_wnid, wnid_in
 from imagenet_captions.images.readers.separated import SeparatedTable
 from imagenet_captions.storage.places import Place
 
+_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", "dev"})
+_FILES = pa.schema([("path", pa.binary()), ("name", pa.string()), ("key", pa.string())])
+_BATCH = 1 << 16
+
+# Columns of a CSV.
 _IMAGE = ("filepath", "image_path", "file_name", "filename", "image", "path")
 _CAPTION = ("title", "caption", "text")
 _LABEL = ("label", "labels", "cls", "target")
@@ -22,7 +33,47 @@ _ROWS_AT_ONCE = 1_000  # fewer stay in a core's caches
 _LOOKED_AT = 1000
 
 
-def open_separated(source: Place) -> StoredExamples:
+def open_folder(source: Path) -> Examples:
+    """Return the images below a folder, in the order of their names.
+
+    An image's class is the nearest folder around it whose name is a wnid, else the outermost folder. For an image
+    outside folders it is the wnid in the file's name, if there is one. The classes are sorted, and include those of
+    empty folders.
+    """
+    batches = [pa.RecordBatch.from_pylist(batch, schema=_FILES) for batch in in_batches(_images(source), _BATCH)]
+    table = pa.Table.from_batches(batches, _FILES)
+    if not len(table):
+        raise InputError(f"the folder {source} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))}); check the path")
+    keys = pc.unique(table["key"]).drop_null().to_pylist()
+    if len(keys) > 1 and set(map(str.lower, keys)) <= _SPLITS:
+        raise InputError(f"{source} holds the folders {' and '.join(sorted(keys))}; give one of them")
+    empty = () if table["key"].null_count else _folders_without(source, keys)
+    classes, labels = by_key(table["key"], empty)
+    return Examples(source, classes, labels, ids_of(table["name"]), FileImages(table["path"]))
+
+
+def _images(source: Path) -> Iterator[dict[str, str | bytes | None]]:
+    around = wnid_in(source.resolve().name)
+    for path, name, _ in image_files(source):
+        yield {"path": os.fsencode(path), "name": name, "key": _key(name) or around}
+
+
+def _key(name: str) -> str | None:
+    outermost, _, inside = name.partition("/")
+    if inside:
+        return nearest_wnid(name) or outermost
+    return wnid_of(name) if is_wnid(wnid_of(name)) and name[9:10] == "_" else None
+
+
+def _folders_without(source: Path, keys: list[str]) -> list[str]:
+    """Return the folders of classes without images, if the classes are the outermost folders."""
+    outer = [
+        entry.name for entry in source.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))
+    ]
+    return [name for name in outer if name not in keys] if set(keys) <= set(outer) else []
+
+
+def open_separated(source: Path) -> Examples:
     """Return the images that a CSV or TSV file names, with their captions.
 
     The separator is a tab, open_clip's, if the header has one, else a comma. Paths are absolute, or relative to the
@@ -37,9 +88,9 @@ def open_separated(source: Place) -> StoredExamples:
     full = pc.if_else(pc.starts_with(paths, "/"), paths, pc.binary_join_element_wise(folder, paths, "/"))
     _check_files(source, full)
     caption = _column(table, _CAPTION)
-    texts = TextColumns({} if caption is None else {"caption": caption})
+    texts = None if caption is None else TextColumns({"caption": caption})
     classes, labels = _labels(table)
-    return StoredExamples(source, classes, labels, ids_of(paths), FileImages(full), texts)
+    return Examples(source, classes, labels, ids_of(paths), FileImages(full), texts)
 
 
 def _folder(source: Place, first: str) -> Place:
