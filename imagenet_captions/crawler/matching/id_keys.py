@@ -42,6 +42,13 @@ def wnid_numbers(keys: Keys) -> Keys:
     return keys >> _WNID_SHIFT
 
 
+def changes(values: Keys) -> npt.NDArray[np.bool_]:
+    """Return a mask of the values that differ from the one before; the first is included."""
+    changed = np.ones(len(values), np.bool_)
+    changed[1:] = values[1:] != values[:-1]
+    return changed
+
+
 def key_of(canonical: str) -> int:
     """Return the key of one canonical id."""
     number = canonical[10:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from imagenet_captions.crawler.matching.id_keys import Keys, wnid_numbers
+from imagenet_captions.crawler.matching.id_keys import Keys, changes, wnid_numbers
 
 _DRAWER = 100_000  # wnids; WordNet's go up to 15,300,358, so that some 150 drawers hold 22,000 classes
 FOLD_AT = 1 << 22
@@ -21,7 +21,7 @@ class KeyCounter:
     def add(self, keys: Keys) -> None:
         """Add sorted keys."""
         drawers = wnid_numbers(keys) // _DRAWER
-        heads = np.flatnonzero(_changes(drawers))
+        heads = np.flatnonzero(changes(drawers))
         for place, part in zip(heads.tolist(), np.split(keys, heads[1:]), strict=False):
             self._drawers.setdefault(int(drawers[place]), []).append(part.copy())
         self._keys += len(keys)
@@ -34,7 +34,7 @@ class KeyCounter:
         numbers, counts = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for drawer in sorted(self._drawers):
             wnids = wnid_numbers(self._fold(drawer))
-            heads = np.flatnonzero(_changes(wnids))
+            heads = np.flatnonzero(changes(wnids))
             numbers.append(wnids[heads])
             counts.append(np.diff(np.append(heads, len(wnids))))
         return np.concatenate(numbers), np.concatenate(counts)
@@ -43,13 +43,6 @@ class KeyCounter:
         """Sort the keys of a drawer and drop repeated ones."""
         keys: Keys = np.concatenate(self._drawers[drawer])
         keys.sort()
-        keys = keys[_changes(keys)]
+        keys = keys[changes(keys)]
         self._drawers[drawer] = [keys]
         return keys
-
-
-def _changes(values: Keys) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Return a mask of the values that differ from the one before; the first is included."""
-    changed = np.ones(len(values), np.bool_)
-    changed[1:] = values[1:] != values[:-1]
-    return changed

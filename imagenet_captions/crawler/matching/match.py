@@ -13,7 +13,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imagenet_captions import schema as records
-from imagenet_captions.crawler.matching.candidates import NONE_SETTLED, Settled, joined_columns, shown, shown_column
+from imagenet_captions.crawler.matching.candidates import (
+    NONE_SETTLED,
+    Settled,
+    candidate_spool,
+    joined_columns,
+    settle,
+    shown,
+    shown_column,
+)
 from imagenet_captions.crawler.matching.gather import Gathered, WantedKeys, contains, gather
 from imagenet_captions.crawler.matching.id_keys import Keys, digest, image_ids, wnid_numbers, wnids
 from imagenet_captions.crawler.matching.wanted_ids import read_ids
@@ -24,10 +32,10 @@ from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.outcomes import OUTCOMES, Outcome, bad_records, outcome_rows, outcomes_path
-from imagenet_captions.storage.files import require_file, sha256
+from imagenet_captions.storage.files import require_file, scratch_beside, sha256
 from imagenet_captions.storage.outputs import Production, producing
 from imagenet_captions.storage.parquet_writing import MATCHES_ROWS, open_parquet_writer
-from imagenet_captions.storage.places import Place, is_remote
+from imagenet_captions.storage.spool import Spool
 
 
 @dataclass(frozen=True)
@@ -64,18 +72,24 @@ def match(
     for path in urls:
         require_file(path, "the URL list")
     inputs = [*urls, settings.ids, settings.deny.file]
-    with producing([outcomes_path(out), out], inputs, overwrite) as new:
-        return _match(urls, new, settings, _scratch(out))
+    known = np.array([int(wnid[1:]) for wnid in classes.wnids(settings.classes)], np.int64)
+    with (
+        producing([outcomes_path(out), out], inputs, overwrite) as new,
+        scratch_beside(out) as folder,
+        candidate_spool(folder, known) as spool,
+    ):
+        return _match(urls, new, settings, known, spool)
 
 
-def _match(urls: Sequence[Place], new: Production, settings: MatchSettings, scratch: Path | None) -> dict[Outcome, int]:
+def _match(
+    urls: Sequence[Path], new: Production, settings: MatchSettings, known: Keys, spool: Spool
+) -> dict[Outcome, int]:
     wanted = None if settings.ids is None else read_ids(settings.ids)
     ids = None if wanted is None else wanted.keys
-    known = np.array([int(wnid[1:]) for wnid in classes.wnids(settings.classes)], np.int64)
     inside = None if ids is None else ids[contains(known, wnid_numbers(ids))]
     with ThreadPoolExecutor(1) as pool:
         digests = pool.map(sha256, urls)  # at the same time as the reading, which leaves the file in the page cache
-        gathered = gather(urls, WantedKeys(known, inside), settings.engine, scratch)
+        gathered = gather(urls, WantedKeys(known, inside), settings.engine, spool)
         inputs = {f"urls_{number}" if number > 1 else "urls": found for number, found in enumerate(digests, 1)}
     if wanted is not None and ids is not None:
         inputs["ids"] = digest(ids)
@@ -87,18 +101,10 @@ def _match(urls: Sequence[Place], new: Production, settings: MatchSettings, scra
     return _write(new, provenance, (_permitted(piece, settings.deny) for piece in pieces))
 
 
-def _scratch(out: Place) -> Path | None:
-    """Return the folder for temporary files, which are as large as the product and lie beside it."""
-    if is_remote(out):
-        return None
-    out.parent.mkdir(parents=True, exist_ok=True)
-    return out.parent
-
-
 def _pieces(gathered: Gathered, inside: Keys) -> Iterator[tuple[pa.Table, pa.Table]]:
     """Yield rows of both files, a slice of the sorted ids at a time; each input id is in one of them."""
     past = 0
-    for settled in gathered.candidates.settle():
+    for settled in settle(gathered.candidates):
         until = int(np.searchsorted(inside, settled.keys[-1], side="right"))
         yield _settled(settled, inside[past:until])
         past = until
@@ -178,9 +184,10 @@ class _Groups:
         self._held = pa.concat_tables([self._held, rows.cast(self._held.schema)])
         whole = len(self._held) // MATCHES_ROWS * MATCHES_ROWS
         if whole:
-            self._writer.write_table(self._held.slice(0, whole), row_group_size=MATCHES_ROWS)
+            # Pages end where chunks do, and these where the sorting happened to cut.
+            self._writer.write_table(self._held.slice(0, whole).combine_chunks(), row_group_size=MATCHES_ROWS)
             self._held = self._held.slice(whole).combine_chunks()
 
     def end(self) -> None:
         if len(self._held):
-            self._writer.write_table(self._held)
+            self._writer.write_table(self._held.combine_chunks())

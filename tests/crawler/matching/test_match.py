@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions import schema as records
-from imagenet_captions.crawler.matching import candidates, gather, key_counter, runs, url_lists
+from imagenet_captions.crawler.matching import gather, key_counter, url_lists
 from imagenet_captions.crawler.matching.match import MatchSettings, match
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import OUTCOMES, Outcome
+from imagenet_captions.storage import spool
 from tests.command_line import run_cli
 
 FLICKR = "http://farm4.static.flickr.com/3175/{}_7958dc8760.jpg"
@@ -268,10 +269,8 @@ def test_the_same_bytes_whatever_the_blocks_threads_and_folder(tmp_path: Path, m
             patched.setattr(url_lists.Stretch.blocks, "__defaults__", (500,))
             patched.setattr(url_lists.read_pieces, "__defaults__", (1700,))
             patched.setattr(gather, "default_workers", lambda: 3)
-            patched.setattr(candidates, "MOST_IN_MEMORY", 50)
-            patched.setattr(candidates, "SLICE", 40)
-            patched.setattr(candidates, "BATCH_ROWS", 7)
-            patched.setattr(runs, "BATCH_ROWS", 7)
+            patched.setattr(spool, "HELD_ROWS", 50)
+            patched.setattr(spool, "ROWS_AT_ONCE", 7)
             patched.setattr(key_counter, "FOLD_AT", 50)
             run(tmp_path / f"{name} b", *lists, ids=chosen)
         for file in ("matches.parquet", "matches.outcomes.parquet"):
