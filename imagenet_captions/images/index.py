@@ -13,7 +13,7 @@ import pyarrow as pa
 from imagenet_captions.engines.local import in_batches
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.images.sources import ByteRange, open_images
-from imagenet_captions.storage.places import reopen
+from imagenet_captions.storage.places import Place, reopen
 from imagenet_captions.storage.progress import track
 
 _BATCH = 1 << 16
@@ -32,7 +32,7 @@ class Located:
         return [row for row, part in enumerate(self.ranges) if part is None]
 
 
-def locate(rows: pa.Table, images: Path, scratch: Path) -> Located:
+def locate(rows: pa.Table, images: Place, scratch: Path) -> Located:
     """Find the image of every row, which has image_id, wnid and photo_id; `scratch` must last as long as the ranges.
 
     Images are joined by image id, else by Flickr photo id; the first one in the source's order counts. An image in a
@@ -74,7 +74,7 @@ class _Everything:
 class ImageIndex:
     """The images at a path, by name: image id or Flickr photo id."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Place) -> None:
         self._source = open_images(path)
 
     @cached_property

@@ -17,6 +17,7 @@ from imagenet_captions.images.readers.samples import Sample, json_object, read_s
 from imagenet_captions.images.readers.tars import Member, TarReader
 from imagenet_captions.storage.files import require_there
 from imagenet_captions.storage.patterns import expand_pattern
+from imagenet_captions.storage.places import Place
 
 _PHOTO_ID = re.compile(r"[1-9][0-9]{0,19}")  # no leading zero, so a running number such as 00000017 is none
 _LARGEST_JSON = 1 << 20
@@ -63,7 +64,7 @@ class Wanted:
 class ImageSource:
     """A folder, tars or Parquet files that hold images; `path` is what the user gave."""
 
-    def __init__(self, path: Path, kind: Kind, files: Sequence[Path]) -> None:
+    def __init__(self, path: Place, kind: Kind, files: Sequence[Place]) -> None:
         self.path, self.kind, self.files = path, kind, files
 
     def find(self, keys: Container[str], photo_ids: bool, scratch: Path | None) -> Iterator[Found]:
@@ -84,7 +85,7 @@ class ImageSource:
             raise _no_names(self.path, wanted.example)
 
 
-def open_images(path: Path) -> ImageSource:
+def open_images(path: Place) -> ImageSource:
     """Open the images at `path`; the files themselves show the form.
 
     The forms are a train folder (nested or flat), a folder of files named by Flickr photo id, ILSVRC2012_img_train.tar
@@ -175,7 +176,7 @@ def _in_parquet(source: ImageSource, wanted: Wanted, scratch: Path | None) -> It
         raise paths_only(source.path, absent)
 
 
-def _copied(table: Path, path: str, data: bytes | None, spool: BinaryIO) -> ByteRange | None:
+def _copied(table: Place, path: str, data: bytes | None, spool: BinaryIO) -> ByteRange | None:
     """Return where the bytes were copied to, or for a row without bytes the image file at its path."""
     if data is None:
         file = image_file(table, path)
@@ -202,7 +203,7 @@ def photo_id(name: str) -> str | None:
     return stem if _PHOTO_ID.fullmatch(stem) else None
 
 
-def _no_names(path: Path, example: str) -> InputError:
+def _no_names(path: Place, example: str) -> InputError:
     if not example:
         return InputError(f"{path} holds no images; check the path")
     return InputError(

@@ -158,7 +158,7 @@ def _plan(captions: _Captions, folder: Place, settings: PackageSettings, scratch
     return _Plan(captions, folder, located, skipped, plan_shards(groups), plan_shards(texts))
 
 
-def _located(captions: _Captions, images: Path, missing: str, scratch: Path) -> Located:
+def _located(captions: _Captions, images: Place, missing: str, scratch: Path) -> Located:
     rows = read_table(captions.path, columns=["image_id", "wnid", "photo_id"])
     located = locate(rows, images, scratch)
     if len(rows) and not any(located.ranges):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -19,7 +18,7 @@ from imagenet_captions.storage.places import Place, PlaceLike, place
 from imagenet_captions.storage.progress import Bar, progress
 
 
-def stats(dataset: str | Path, images: str | Path | None = None) -> Stats:
+def stats(dataset: PlaceLike, images: PlaceLike | None = None) -> Stats:
     """Measure a dataset; `print` shows the result as tables.
 
         measured = ic.stats("imagenet-captions")
@@ -31,7 +30,7 @@ def stats(dataset: str | Path, images: str | Path | None = None) -> Stats:
     return collect(place(dataset), None if images is None else ImageIndex(place(images)))
 
 
-def collect(dataset: Path, images: ImageIndex | None = None) -> Stats:
+def collect(dataset: Place, images: ImageIndex | None = None) -> Stats:
     """Measure a dataset, and with `images` count the rows that have an image there.
 
     Raises InputError for a folder that is not a dataset of ours.

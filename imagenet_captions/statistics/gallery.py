@@ -69,7 +69,7 @@ class Card:
         return f"{self.class_name}: {self.title[:120]}" if self.title else f"Photo of class {self.class_name}"
 
 
-def gallery(dataset: Path, images: ImageIndex | None, count: int, thumbnails: Thumbnails) -> list[Card]:
+def gallery(dataset: Place, images: ImageIndex | None, count: int, thumbnails: Thumbnails) -> list[Card]:
     """Choose rows by a hash of their ids, spread over the classes; only rows with an image, if any has one.
 
     `thumbnails` decides which of them show their photo; the others show the reason.
@@ -122,7 +122,7 @@ def _ids(files: Sequence[Place]) -> Iterator[str]:
         yield from table["image_id"].to_pylist()
 
 
-def _with_image(files: Sequence[Path], images: ImageIndex | None) -> Iterator[str]:
+def _with_image(files: Sequence[Place], images: ImageIndex | None) -> Iterator[str]:
     for table in read_tables(files, ["image_id", *(["photo_id"] if images else ["image.path"])]):
         if images is not None:
             held = pc.or_(*(pc.is_in(table[name], images.keys) for name in ("image_id", "photo_id")))
@@ -139,7 +139,7 @@ def _rows(files: Sequence[Place], chosen: Sequence[str]) -> dict[str, dict[str, 
     return rows
 
 
-def _pictures(files: Sequence[Path], rows: dict[str, dict[str, Any]], images: ImageIndex | None) -> dict[str, Picture]:
+def _pictures(files: Sequence[Place], rows: dict[str, dict[str, Any]], images: ImageIndex | None) -> dict[str, Picture]:
     if images is None:
         held = _in_dataset(files, rows.keys())
     else:

@@ -35,7 +35,7 @@ class ReportPage:
 
 
 def report(
-    dataset: Path, stats: Stats, images: ImageIndex | None = None, thumbnails: Thumbnails = Thumbnails.OPEN
+    dataset: Place, stats: Stats, images: ImageIndex | None = None, thumbnails: Thumbnails = Thumbnails.OPEN
 ) -> str:
     """Return the HTML report of a dataset, with a sample of its rows and small pictures of their images, if it has any.
 

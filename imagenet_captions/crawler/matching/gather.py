@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +26,7 @@ from imagenet_captions.crawler.matching.url_lists import Stretch, read_pieces
 from imagenet_captions.engines.local import Engine, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import MOST_LISTED
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.spool import Spool
 
 _MOST_WORKERS = 4  # with more, reading the list takes most of the time
@@ -76,7 +76,7 @@ class _Part(NamedTuple):
     has_flickr: bool
 
 
-def gather(urls: Sequence[Path], wanted: WantedKeys, engine: Engine, spool: Spool) -> Gathered:
+def gather(urls: Sequence[Place], wanted: WantedKeys, engine: Engine, spool: Spool) -> Gathered:
     """Read every list once, in the order given; candidates go to `spool`.
 
     Raises InputError for a list that is missing, damaged, empty, or without any Flickr address.

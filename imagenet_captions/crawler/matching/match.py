@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +34,7 @@ from imagenet_captions.outcomes import OUTCOMES, Outcome, bad_records, outcome_r
 from imagenet_captions.storage.files import require_file, scratch_beside, sha256
 from imagenet_captions.storage.outputs import Production, producing
 from imagenet_captions.storage.parquet_writing import MATCHES_ROWS, open_parquet_writer
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.spool import Spool
 
 
@@ -82,7 +82,7 @@ def match(
 
 
 def _match(
-    urls: Sequence[Path], new: Production, settings: MatchSettings, known: Keys, spool: Spool
+    urls: Sequence[Place], new: Production, settings: MatchSettings, known: Keys, spool: Spool
 ) -> dict[Outcome, int]:
     wanted = None if settings.ids is None else read_ids(settings.ids)
     ids = None if wanted is None else wanted.keys

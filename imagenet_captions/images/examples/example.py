@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -51,7 +50,7 @@ class Examples:
     `ids`, `images` and `stored_texts` that belong to the examples, None for all.
     """
 
-    source: Path
+    source: Place
     classes: tuple[Class, ...] | None
     labels: Integers
     ids: pa.Array | pa.ChunkedArray

@@ -33,7 +33,7 @@ _ROWS_AT_ONCE = 1_000  # fewer stay in a core's caches
 _LOOKED_AT = 1000
 
 
-def open_folder(source: Path) -> Examples:
+def open_folder(source: Place) -> Examples:
     """Return the images below a folder, in the order of their names.
 
     An image's class is the nearest folder around it whose name is a wnid, else the outermost folder. For an image
@@ -52,7 +52,7 @@ def open_folder(source: Path) -> Examples:
     return Examples(source, classes, labels, ids_of(table["name"]), FileImages(table["path"]))
 
 
-def _images(source: Path) -> Iterator[dict[str, str | bytes | None]]:
+def _images(source: Place) -> Iterator[dict[str, str | bytes | None]]:
     around = wnid_in(source.resolve().name)
     for path, name, _ in image_files(source):
         yield {"path": os.fsencode(path), "name": name, "key": _key(name) or around}
@@ -65,7 +65,7 @@ def _key(name: str) -> str | None:
     return wnid_of(name) if is_wnid(wnid_of(name)) and name[9:10] == "_" else None
 
 
-def _folders_without(source: Path, keys: list[str]) -> list[str]:
+def _folders_without(source: Place, keys: list[str]) -> list[str]:
     """Return the folders of classes without images, if the classes are the outermost folders."""
     outer = [
         entry.name for entry in source.iterdir() if entry.is_dir() and not entry.name.startswith((".", "__MACOSX"))
@@ -73,7 +73,7 @@ def _folders_without(source: Path, keys: list[str]) -> list[str]:
     return [name for name in outer if name not in keys] if set(keys) <= set(outer) else []
 
 
-def open_separated(source: Path) -> Examples:
+def open_separated(source: Place) -> Examples:
     """Return the images that a CSV or TSV file names, with their captions.
 
     The separator is a tab, open_clip's, if the header has one, else a comma. Paths are absolute, or relative to the

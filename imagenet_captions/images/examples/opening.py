@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.errors import InputError
@@ -55,7 +54,7 @@ def open_examples(source: Place) -> Examples:
     raise InputError(f"{first} is not a form of images that can be read; give {_KINDS}")
 
 
-def _one_split(folder: Path, files: list[Path]) -> list[Path]:
+def _one_split(folder: Place, files: list[Place]) -> list[Place]:
     """Return the files; raises InputError if there are none, or if they are those of several splits."""
     if not files:
         raise InputError(f"the folder {folder} holds no images that can be read; give {_KINDS}")

@@ -46,7 +46,7 @@ LARGEST_IN_MEMORY = 1 << 30
 _RENAMED = {"txt": "caption", "text": "caption"}
 
 
-def open_parquet(source: Path, files: Sequence[Path]) -> Examples:
+def open_parquet(source: Place, files: Sequence[Place]) -> Examples:
     """Return the images of Parquet files with an image column; rows without an image are left out and counted.
 
     Labels are those of a ClassLabel, or numbers with `class_name` beside them; without numbers the classes are the

@@ -29,7 +29,7 @@ _ABSENT = Member("", 0, -1)
 _LONGEST_LABEL = 20
 
 
-def open_shards(source: Path, tars: Sequence[Path]) -> Examples:
+def open_shards(source: Place, tars: Sequence[Place]) -> Examples:
     """Return the samples of the shards that have an image, in order; the others are left out and counted.
 
     One pass over the headers finds all members; images and texts are read on demand.

@@ -17,7 +17,6 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import IMAGE_ENDING, WNID
 from imagenet_captions.images.examples.example import Integers, Reader, Texts
 from imagenet_captions.images.readers.parquet import bytes_in
-from imagenet_captions.storage.places import Place
 
 TEXTS = ("title", "description", "tags", "caption")
 _MOST_OPEN = 256
