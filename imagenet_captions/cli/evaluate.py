@@ -64,6 +64,13 @@ def evaluate(
         Path | None,
         typer.Option(help="Labels of flat ImageNet validation images: the devkit, LOC_val_solution.csv or val.txt."),
     ] = None,
+    without: Annotated[
+        Path | None,
+        typer.Option(
+            help="Leave out these test images: a text file with an id a line, or a CSV with a column id. The result "
+            "with them stands beside."
+        ),
+    ] = None,
     results: Annotated[
         Path | None, typer.Option(help="Add the model's row to this table, which `robustness` reads: RESULTS.csv.")
     ] = None,
@@ -92,6 +99,7 @@ def evaluate(
         classifier=ClassifierSettings(classifier.value, prompts, names, train, k, seed),
         reading=Reading(batch_size, count_readers(workers), device, threads),
         labels=labels,
+        without=without,
     )
     if called is not None and results is None:
         raise InputError("--as names the model in a table of results; give --results too")

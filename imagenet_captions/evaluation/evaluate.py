@@ -21,6 +21,7 @@ from imagenet_captions.evaluation.measure import measure_test_set, metrics_of, w
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET
 from imagenet_captions.evaluation.settings import EvaluateSettings
 from imagenet_captions.evaluation.testsets import TestSet, open_test_set
+from imagenet_captions.evaluation.testsets.listed import leave_out
 from imagenet_captions.images.examples import Examples
 from imagenet_captions.models.hardware import cpu_threads
 from imagenet_captions.models.load import load_model
@@ -68,6 +69,8 @@ def measure_model(model: Model, settings: EvaluateSettings) -> tuple[dict[str, A
             open_test_set(name, path, Path(scratch), settings.labels if name == IMAGENET else None)
             for name, path in settings.test_sets
         ]
+        if settings.without is not None:
+            opened = leave_out(opened, settings.without)
         for test_set in opened:
             _say_what_is_missing(test_set)
 
@@ -79,7 +82,8 @@ def measure_model(model: Model, settings: EvaluateSettings) -> tuple[dict[str, A
         for test_set in opened:
             classifier.prepare(test_set.classes)
         measured = [measure_test_set(model, classifier, test_set, reading) for test_set in opened]
-    metrics = metrics_of(settings.model, settings.classifier.kind, classifier.describe(), measured)
+    about = classifier.describe() | ({} if settings.without is None else {"without": str(settings.without)})
+    metrics = metrics_of(settings.model, settings.classifier.kind, about, measured)
     return metrics, [each.answers for each in measured]
 
 
@@ -124,7 +128,17 @@ def format_metrics(metrics: Mapping[str, Any]) -> str:
         cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=False))]
         lines.append("  ".join([*cells, remark]).rstrip())
     made = ", ".join(f"{key} {metrics[key]}" for key in ("prompts", "k", "train_images") if key in metrics)
-    return "\n".join([f"classifier: {metrics['classifier']}" + (f" ({made})" if made else ""), *lines])
+    changes = [_change(name, entry) for name, entry in metrics["test_sets"].items() if "all_images" in entry]
+    return "\n".join([f"classifier: {metrics['classifier']}" + (f" ({made})" if made else ""), *lines, *changes])
+
+
+def _change(name: str, entry: Mapping[str, Any]) -> str:
+    """Return how a list of images that is left out changes top-1."""
+    whole = entry["all_images"]
+    return (
+        f"{name}: {100 * whole['top1']:.2f} % of all {whole['n']:,} images, {100 * entry['top1']:.2f} % without the "
+        f"{whole['n'] - entry['n']:,} listed ones ({100 * (entry['top1'] - whole['top1']):+.2f})"
+    )
 
 
 def _row(name: str, entry: Mapping[str, Any]) -> list[str]:

@@ -74,7 +74,7 @@ def _measure_parts(classifier: Classifier, imagenet: TestSet, found: Extracted) 
         part = _on_classes_of(imagenet, shift.column) if shift.same_classes else None
         if part is not None and shift.same_classes is not None:
             rows = np.flatnonzero(part.labels[found.indices] >= 0)
-            if len(rows):
+            if len(np.setdiff1d(found.indices[rows], imagenet.listed)):
                 measured.append(_measure(shift.same_classes, classifier, part, found.values[rows], found.indices[rows]))
     return measured
 
@@ -85,16 +85,24 @@ def _measure(
     """Measure the decoded images, which have these rows in the test set, as the entry `name`."""
     scores, labels = _scores(classifier, test_set, values), test_set.labels[rows]
     ranks = rank_of_label(scores, labels)
-    accuracy = count_accuracy(ranks, labels, test_set.answers)
-    predictions, correct = np.full(len(test_set.labels), -1, np.int64), np.zeros(len(test_set.labels), np.bool_)
-    predictions[rows], correct[rows] = scores.argmax(axis=1), ranks == 0
-    kept = np.flatnonzero(test_set.labels >= 0)
-    ids = [test_set.images.image_id(row) for row in kept.tolist()]
-    answers = answer_rows(name, ids, test_set.answers, test_set.labels[kept], predictions[kept], correct[kept])
+    counted = ~np.isin(rows, test_set.listed)
+    entry = count_accuracy(ranks[counted], labels[counted], test_set.answers).as_json()
+    if not counted.all():
+        whole = count_accuracy(ranks, labels, test_set.answers).as_json()
+        entry["all_images"] = {key: value for key, value in whole.items() if key not in ("classes", "per_class")}
+    answers = _answers(name, test_set, rows, scores.argmax(axis=1), ranks == 0)
     decoded = answers.filter(answers["prediction"].is_valid())
     keys = (decoded[column].to_pylist() for column in ("image_id", "label"))
-    protocol = set_protocol(classifier.named(test_set.classes), *keys)
-    return Measured({name: {**accuracy.as_json(), "protocol": protocol}}, answers)
+    return Measured({name: {**entry, "protocol": set_protocol(classifier.named(test_set.classes), *keys)}}, answers)
+
+
+def _answers(name: str, test_set: TestSet, rows: Labels, best: Labels, right: npt.NDArray[np.bool_]) -> pa.Table:
+    """Return the answers on all images with a label that no list leaves out; `rows` are those that were decoded."""
+    predictions, correct = np.full(len(test_set.labels), -1, np.int64), np.zeros(len(test_set.labels), np.bool_)
+    predictions[rows], correct[rows] = best, right
+    kept = np.setdiff1d(np.flatnonzero(test_set.labels >= 0), test_set.listed)
+    ids = [test_set.images.image_id(row) for row in kept.tolist()]
+    return answer_rows(name, ids, test_set.answers, test_set.labels[kept], predictions[kept], correct[kept])
 
 
 def _scores(classifier: Classifier, test_set: TestSet, values: npt.NDArray[np.float32]) -> Scores:
@@ -121,4 +129,5 @@ def _on_classes_of(imagenet: TestSet, column: str) -> TestSet | None:
         classes=tuple(imagenet.classes[at] for at in columns),
         answers=tuple(answers),
         groups=groups[columns],
+        listed=imagenet.listed,
     )

@@ -28,7 +28,7 @@ def image_stem(image_id: str) -> str:
     >>> image_stem("val/n01440764/ILSVRC2012_val_00000293.JPEG"), image_stem("ILSVRC2012_val_00000293_n01440764.JPEG")
     ('ILSVRC2012_val_00000293', 'ILSVRC2012_val_00000293')
     """
-    stem = _ENDING.sub("", image_id.rpartition("/")[2])
+    stem = _ENDING.sub("", image_id.replace("\\", "/").rpartition("/")[2])
     found = _VAL_NAME.fullmatch(stem)
     return found[1] if found else stem
 

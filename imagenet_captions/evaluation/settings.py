@@ -87,7 +87,8 @@ class Reading:
 class EvaluateSettings:
     """The model (anything that `load_model` reads), the test sets by name, and the classifier.
 
-    `labels` says where the labels of flat ImageNet validation images are, if not beside them.
+    `labels` says where the labels of flat ImageNet validation images are, if not beside them. `without` is a list of
+    test images to leave out.
     """
 
     model: str
@@ -95,13 +96,14 @@ class EvaluateSettings:
     classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
     reading: Reading = field(default_factory=Reading)
     labels: Path | None = None
+    without: Path | None = None
 
     def files(self) -> list[Path]:
         """Return the files and folders that the evaluation reads on this machine."""
         classifier = self.classifier
         texts = [self.model, self.model.partition("@")[2], classifier.prompts, classifier.names]
         paths = [path for _, path in self.test_sets] + [Path(text) for text in texts if text]
-        return [*paths, *(path for path in (classifier.train, self.labels) if path is not None)]
+        return [*paths, *(path for path in (classifier.train, self.labels, self.without) if path is not None)]
 
     def __post_init__(self) -> None:
         check_test_sets(self.test_sets)

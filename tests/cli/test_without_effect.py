@@ -32,7 +32,7 @@ ALWAYS = {
     "train": "data out objective recipe show model init lock ids on steps batch_size lr warmup weight_decay drop_path "
     "accumulate clip_norm precision seed devices nodes accelerator workers threads grad_checkpointing save_every "
     "keep_every log log_every",
-    "evaluate": "model on out classifier results batch_size workers threads device overwrite",
+    "evaluate": "model on out classifier without results batch_size workers threads device overwrite",
     "compare": "models across_protocols out plot",
     # A dry run takes the command line of the run that it tells about.
     "ablate": "factor data out preset on prompts seeds epochs model workers threads devices nodes precision accumulate "

@@ -28,7 +28,7 @@ class TestSet:
     A model chooses among `classes`. `groups` says which answer each class stands for: mostly each for itself, but
     ObjectNet's 113 answers stand for 125 classes, and the best class of a group counts for it. `labels` are indices
     into `answers`, one an image. `expected` is the size of the published set, `left_out` counts the images that are
-    no part of the measurement, by reason.
+    no part of the measurement, by reason. `listed` are the rows that the user's list leaves out.
     """
 
     __test__ = False  # pytest takes every class named Test… for one of its own
@@ -44,6 +44,7 @@ class TestSet:
     border: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    listed: Labels = field(default_factory=lambda: np.empty(0, np.int64))
 
     def gaps(self) -> Gaps:
         """Return the gaps against the published set; none if no size was published."""

@@ -1,0 +1,129 @@
+"""evaluate --without: test images of a list are left out, and the result with them stands beside."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from imagenet_captions.cli.main import app
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.answers import read_answers
+from imagenet_captions.evaluation.evaluate import evaluate_model, format_metrics
+from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, Reading
+from imagenet_captions.evaluation.testsets import open_test_set
+from imagenet_captions.evaluation.testsets.listed import leave_out
+from imagenet_captions.imagenet import class_lists
+from imagenet_captions.models.build import build_model
+from imagenet_captions.models.save import save_model
+from tests.evaluation.made_sets import flat_val, ground_truth, picture, write_files, write_tar
+from tests.evaluation.models.made_model import MadeModel
+
+R = class_lists.read_list("imagenet-r")[:2]
+WNIDS = [R[0], R[1], "n01440764", R[0], R[1], R[0]]
+# The form of klarajanouskova/ImageNet's lists, seen in November 2026.
+AS_PUBLISHED = (
+    "id,category,original_label,proposed_labels,manually_validated,cl_label,mturk\n"
+    "ILSVRC2012_val_00000002.JPEG,A,0,0,True,48,\"{'given': 5, 'guessed': 0, 'neither': 0, 'both': 0}\"\n"
+    "ILSVRC2012_val_00000003.JPEG,A,0,0,True,389,\"{'given': 5, 'guessed': 0, 'neither': 0, 'both': 0}\"\n"
+)
+
+
+@pytest.fixture
+def val(tmp_path: Path) -> Path:
+    write_files(tmp_path, {"ILSVRC2012_validation_ground_truth.txt": ground_truth(WNIDS)})
+    return write_tar(tmp_path / "val.tar", flat_val(6))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        AS_PUBLISHED,
+        "ILSVRC2012_val_00000002\nILSVRC2012_val_00000003\n",
+        f"ILSVRC2012_val_00000002_{R[1]}.JPEG\r\n\r\nILSVRC2012_val_00000003.JPEG\r\nILSVRC2012_val_99999999\r\n",
+        "n\tImage\n2\tILSVRC2012_val_00000002.JPEG\n3\tILSVRC2012_val_00000003.JPEG\n",
+    ],
+    ids=["csv", "ids", "names", "tsv"],
+)
+def test_forms_of_a_list(val: Path, tmp_path: Path, text: str) -> None:
+    path = tmp_path / "list"
+    path.write_text(text, newline="")
+    (left,) = leave_out([open_test_set("imagenet", val, tmp_path)], path)
+    assert left.listed.tolist() == [1, 2]
+    assert left.left_out == {"listed in list": 2}
+
+
+def test_folders_tell_images_of_one_name_apart(tmp_path: Path) -> None:
+    files = {f"r/{wnid}/art_{number}.jpg": picture(number) for wnid in R for number in range(2)}
+    test_set = open_test_set("imagenet-r", write_files(tmp_path, files) / "r", tmp_path)
+    path = tmp_path / "list.txt"
+    path.write_text(f"{R[1]}/art_0.jpg\n")
+    assert leave_out([test_set], path)[0].listed.tolist() == [2]
+    for text, message in (
+        ("art_0.jpg\n", "'art_0' in .* is the name of 2 images of imagenet-r; name its folder too"),
+        ("x/art_0\nelse\n", r"none of the 2 names in .*, such as 'x/art_0', is an image of the test sets"),
+        ("\n", "holds no image"),
+        ("".join(f"{wnid}/art_{number}\n" for wnid in R for number in range(2)), "lists every image of imagenet-r"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=message):
+            leave_out([test_set], path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="is not a text file or CSV"):
+        leave_out([test_set], path)
+
+
+def part(entry: dict[str, Any]) -> dict[str, Any]:
+    measured = ("n", "top1", "top5", "mean_per_class", "classes", "per_class", "top1_interval", "protocol")
+    return {key: entry.get(key) for key in measured}
+
+
+def test_both_results_are_those_of_the_images(val: Path, tmp_path: Path) -> None:
+    path = tmp_path / "dups.csv"
+    path.write_text(AS_PUBLISHED)
+    settings = [
+        EvaluateSettings("made", (("imagenet", val),), ClassifierSettings(prompts="none"), Reading(7), without=without)
+        for without in (None, path)
+    ]
+    every, less = (evaluate_model(MadeModel(), each) for each in settings)
+    assert less["without"] == str(path)
+    own = {f"{WNIDS[at]}/{name}": data for at, (name, data) in enumerate(flat_val(6).items()) if at not in (1, 2)}
+    alone = evaluate_model(
+        MadeModel(), replace(settings[0], test_sets=(("imagenet", write_files(tmp_path / "v", own)),))
+    )
+    for name, entry in less["test_sets"].items():
+        whole = every["test_sets"][name]
+        assert entry["all_images"] == {key: whole[key] for key in entry["all_images"]}
+        assert part(entry) == part(alone["test_sets"][name]), "as if the test set did not have them"
+        assert {"n", "top1", "top5", "mean_per_class"} <= entry["all_images"].keys()
+    assert less["test_sets"]["imagenet"]["n"] == 4
+    assert less["test_sets"]["imagenet_on_r_classes"]["n"] == 4
+    assert every["test_sets"]["imagenet_on_r_classes"]["n"] == 5
+    assert "imagenet: " in format_metrics(less)
+    assert "of all 6 images" in format_metrics(less)
+    assert "without the 2 listed ones" in format_metrics(less)
+    assert "listed" not in format_metrics(every)
+
+
+def test_the_command_leaves_them_out_of_the_answers_too(val: Path, tmp_path: Path) -> None:
+    save_model(build_model("micro", seed=0), tmp_path / "model")
+    (tmp_path / "dups.txt").write_text("ILSVRC2012_val_00000002.JPEG\n")
+    arguments = (
+        f"evaluate {tmp_path / 'model'} --on imagenet={val} --prompts none --out {tmp_path / 'm.json'} --workers 1"
+    )
+    done = CliRunner().invoke(app, [*arguments.split(), "--without", str(tmp_path / "dups.txt")])
+    assert done.exit_code == 0, done.output
+    assert "without the 1 listed ones" in done.output
+    answers = read_answers(tmp_path / "m.answers.parquet")["imagenet"]
+    assert len(answers) == json.loads((tmp_path / "m.json").read_text())["test_sets"]["imagenet"]["n"] == 5
+    assert "ILSVRC2012_val_00000002.JPEG" not in answers["image_id"].to_pylist()
+    correct = np.mean(answers["correct"].to_pylist())
+    assert correct == json.loads((tmp_path / "m.json").read_text())["test_sets"]["imagenet"]["top1"]
+    missing = CliRunner().invoke(app, [*arguments.split(), "--without", str(tmp_path / "no.txt")])
+    assert missing.exit_code == 2
+    assert "no.txt does not exist" in missing.output
