@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from imagenet_captions.packager.verify import verify
     from imagenet_captions.pipeline.build import BuildSettings, build
     from imagenet_captions.pipeline.explaining.explain import explain
+    from imagenet_captions.publishing.publish import publish
     from imagenet_captions.statistics.collect import stats
     from imagenet_captions.storage.places import place
 
@@ -78,6 +79,7 @@ __all__ = [
     "matches",
     "names_class",
     "place",
+    "publish",
     "resolve",
     "score",
     "stats",
@@ -112,6 +114,7 @@ _MODULES = {
     "stats": "statistics.collect",
     "verify": "packager.verify",
     "compare": "evaluation.comparison.compare",
+    "publish": "publishing.publish",
     "ExportSettings": "exports",
     "export": "exports",
     "CaptionRecipe": "captions.caption_template",  # the earlier name of CaptionTemplate

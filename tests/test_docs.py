@@ -93,6 +93,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_from_the_published_file_to_a_dataset(folder: Path) -> None:
     for script in blocks("how-to/build.md"):
         assert "kept" in run_lines(script, folder).stdout
+    (script,) = blocks("how-to/publish.md")
+    assert "this was a dry run" in run_lines(script, folder).stdout
     assert {"imagenet-captions", "as-published", "without-denied"} <= {path.name for path in folder.iterdir()}
     for page in ("cleaning", "dataset", "captions", "classes", "mentions"):
         for script in blocks(f"reference/{page}.md"):

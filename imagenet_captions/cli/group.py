@@ -19,7 +19,7 @@ _UsageError: type[Any] = typer.BadParameter.__mro__[1]
 # The commands in the order in which a user meets them.
 SECTIONS = {
     "Make a dataset": ("demo", "build", "match", "extract-yfcc", "crawl", "clean", "package", "verify"),
-    "Use a dataset": ("filter", "export", "stats", "diff", "explain", "label-by-text", "score"),
+    "Use a dataset": ("filter", "export", "stats", "diff", "explain", "label-by-text", "score", "publish"),
     "Repeat the experiments": ("train", "evaluate", "compare", "ablate", "robustness", "export-model"),
 }
 

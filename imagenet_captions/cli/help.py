@@ -48,6 +48,10 @@ EXAMPLES = {
         "explain imagenet-captions n01440764_10026",
         "explain rebuilt n01440764_10026 --work rebuilt.work --json",
     ),
+    "publish": (
+        "publish texts my-group/imagenet-captions --dry-run",
+        "publish imagenet-captions my-group/imagenet-captions --with-images --private",
+    ),
     "label-by-text": (
         "label-by-text cc12m.tsv --out labeled.parquet",
         "label-by-text yfcc100m_dataset.bz2 --mode strict --case-sensitive --out labeled.parquet",

@@ -12,6 +12,7 @@ from imagenet_captions.cli import (  # noqa: F401
     export,
     filter,
     label_by_text,
+    publish,
     robustness,
     score,
     stats,

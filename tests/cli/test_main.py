@@ -28,6 +28,7 @@ COMMANDS = (
     "label-by-text",
     "score",
     "export",
+    "publish",
     "filter",
     "evaluate",
     "compare",

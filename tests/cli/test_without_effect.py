@@ -24,6 +24,7 @@ ALWAYS = {
     "random_classes balance trim_tail like per_class sample out out_ids",
     "score": "dataset model out caption embeddings overwrite batch_size workers threads device",
     "export": "dataset to out deny",
+    "publish": "dataset repo with_images private dry_run",
     "export-model": "model to out",
     "stats": "dataset images csv markdown html counts frequencies",
     "diff": "a b raw out",

@@ -18,7 +18,6 @@ from imagenet_captions.errors import InputError, shortened, unknown_name
 from imagenet_captions.models import preprocess
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.open_clip_configs import config_named, describe
-from imagenet_captions.models.pretrained.hub import reaching
 from imagenet_captions.models.tokenizing import build_tokenizer
 from imagenet_captions.models.towers.open_clip import FirstOutput, split_visual
 from imagenet_captions.models.weights import (
@@ -29,6 +28,7 @@ from imagenet_captions.models.weights import (
     read_weights,
     state_of,
 )
+from imagenet_captions.storage.hub import reaching
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILES = (

@@ -15,10 +15,10 @@ from imagenet_captions.images.pixels.spec import ImageSpec
 from imagenet_captions.models import preprocess
 from imagenet_captions.models.config import ModelConfig, TowerConfig
 from imagenet_captions.models.model import Model
-from imagenet_captions.models.pretrained.hub import reaching
 from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of
 from imagenet_captions.models.towers.transformers import KINDS, split_model
 from imagenet_captions.models.weights import UNREADABLE, any_pickle_protocol, read_object, reason
+from imagenet_captions.storage.hub import reaching
 
 CONFIG_FILE = "config.json"
 _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")

@@ -1,4 +1,4 @@
-"""Errors of model hubs in one sentence, in place of a page of tracebacks."""
+"""Errors of the Hugging Face Hub in one sentence, in place of a page of tracebacks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from huggingface_hub.errors import (
 from imagenet_captions.errors import InputError, NetworkError, shortened
 
 # The hub's client is requests, httpx or httpx2, as its version has it: the base of its own error is its client's.
-_CLIENT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
+CLIENT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 _UNREACHED = (URLError, ConnectionError, TimeoutError, LocalEntryNotFoundError, OfflineModeIsEnabled)
 _UNREACHED_BY_NAME = {"TransportError", "ConnectionError", "Timeout", "RequestError"}
 _INSTEAD = "give a file or a folder that is on this machine"
@@ -34,26 +34,26 @@ def reaching(what: str, local: bool = False) -> Iterator[None]:
     causes says whether the network was the reason. Everything else goes on as it is.
     """
     try:
-        with _only_what_is_here(not local and not _answers()):
+        with _only_what_is_here(not local and not hub_answers()):
             yield
-    except (OSError, RuntimeError, ValueError, _CLIENT_ERROR) as error:
-        causes = list(_causes(error))
+    except (OSError, RuntimeError, ValueError, CLIENT_ERROR) as error:
+        causes = list(causes_of(error))
         if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
             raise InputError(f"the hub has no {what}, or wants a login for it; check the name, or {_INSTEAD}") from None
         if any(_is_refusal(cause) for cause in causes):
             raise NetworkError(f"the hub refused {what} ({shortened(error)}); {_INSTEAD}") from None
-        if any(_is_unreached(cause) for cause in causes):
+        if any(is_unreached(cause) for cause in causes):
             raise NetworkError(f"{what} would come from a hub that cannot be reached from here; {_INSTEAD}") from None
         raise
 
 
-def _answers() -> bool:
+def hub_answers() -> bool:
     """Return whether the hub answers at all; its own client waits 23 seconds a file before it gives up."""
     if constants.HF_HUB_OFFLINE:
         return False
     try:
         get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
-    except (OSError, _CLIENT_ERROR):
+    except (OSError, CLIENT_ERROR):
         return False
     return True
 
@@ -83,12 +83,14 @@ def _is_refusal(error: BaseException) -> bool:
     return isinstance(error, (HfHubHTTPError, HTTPError)) and not isinstance(error, LocalEntryNotFoundError)
 
 
-def _is_unreached(error: BaseException) -> bool:
+def is_unreached(error: BaseException) -> bool:
+    """Return whether an error means that no connection came about, or that it broke."""
     names = {kind.__name__ for kind in type(error).__mro__}
     return isinstance(error, _UNREACHED) or bool(names & _UNREACHED_BY_NAME)
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and everything that it was raised from."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

@@ -1,0 +1,1 @@
+"""Publishing a dataset folder in a repository of the Hugging Face Hub."""

@@ -1,0 +1,228 @@
+"""Publishing: what is sent, what never is, and what is left when it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import constants
+
+import imagenet_captions as ic
+from imagenet_captions.packager.package import PackageSettings, package
+from imagenet_captions.packager.verify import verify
+from tests.packager.made import contents, train_folder, write_captions
+from tests.publishing.hub_stand_in import OWNER, TOKEN, Hub, Repo, hub_stand_in
+from tests.storage.conftest import invoke
+
+NAME = f"{OWNER}/captions"
+# The client's own upload of a file warns so in its version 2.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with hub_stand_in() as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `texts`, the same with another caption as `later`, and `pictures`."""
+    root = tmp_path_factory.mktemp("made")
+    package(write_captions(root / "a.parquet"), root / "texts", PackageSettings(workers=1))
+    package(write_captions(root / "b.parquet", caption="later"), root / "later", PackageSettings(workers=1))
+    settings = PackageSettings(train_folder(root / "images"), workers=1)
+    package(write_captions(root / "c.parquet"), root / "pictures", settings)
+    return root
+
+
+def published(hub: Hub, folder: Path) -> Path:
+    """Write what a repository has to a folder, as a download would."""
+    for name, data in hub.repos[NAME].files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def test_a_dataset_is_published_whole_in_one_commit(hub: Hub, made: Path, tmp_path: Path) -> None:
+    done = ic.publish(made / "texts", NAME)
+    repo = hub.repos[NAME]
+    files = contents(made / "texts")
+    assert {name: data for name, data in repo.files.items() if name != ".gitattributes"} == files
+    assert repo.commits == ["initial commit", "Publish the dataset with imagenet-captions"]
+    assert (repo.private, repo.gated) == (False, False)
+    assert done.files == {name: len(data) for name, data in files.items()}
+    assert done.url == f"{hub.endpoint}/datasets/{NAME}/commit/{repo.sha}"
+    assert verify(published(hub, tmp_path / "copy")).rows == 12
+    assert TOKEN not in f"{done}{done.url}"
+
+
+def test_the_same_again_sends_nothing_and_a_later_version_only_what_changed(hub: Hub, made: Path) -> None:
+    ic.publish(made / "texts", NAME)
+    sent = hub.sent.copy()
+    ic.publish(made / "texts", NAME)
+    assert (hub.sent, len(hub.repos[NAME].commits)) == (sent, 2)
+    hub.repos[NAME].files["data/train-00001-of-00002.parquet"] = b"a shard of an earlier version"
+    hub.repos[NAME].files["notes.md"] = b"somebody's own"
+    ic.publish(made / "later", NAME)
+    assert len(hub.repos[NAME].commits) == 3
+    assert set(hub.sent.values()) == {1}
+    assert len(hub.sent - sent) == 1  # the captions are only in the shard of `default`
+    others = {".gitattributes", "notes.md"}
+    assert {name: data for name, data in hub.repos[NAME].files.items() if name not in others} == contents(
+        made / "later"
+    )
+
+
+def test_images_are_published_on_demand_alone_and_behind_a_gate(hub: Hub, made: Path, tmp_path: Path) -> None:
+    with pytest.raises(ic.InputError, match=r"has images.*make a copy without them.*or give `with_images`"):
+        ic.publish(made / "pictures", NAME)
+    assert (hub.calls, hub.repos) == ([], {})
+    with pytest.raises(ic.InputError, match="has no images; leave out `with_images`"):
+        ic.publish(made / "texts", NAME, with_images=True)
+    ic.publish(made / "pictures", NAME, with_images=True, private=True)
+    assert (hub.repos[NAME].gated, hub.repos[NAME].private) == ("auto", True)
+    settings = next(at for at, call in enumerate(hub.calls) if call.endswith("/settings"))
+    assert settings < next(at for at, call in enumerate(hub.calls) if "/large/" in call)
+    copy = published(hub, tmp_path / "copy")
+    assert verify(copy).images == 12
+    card = (copy / "README.md").read_text()
+    header = yaml.safe_load(card.split("---\n")[1])
+    assert "non-commercial research and education" in header["extra_gated_prompt"]
+    assert sorted(header["extra_gated_fields"].values()) == ["checkbox", "checkbox", "text", "text"]
+    assert card.endswith((made / "pictures/README.md").read_text().removeprefix("---\n"))
+    assert "extra_gated" not in (made / "pictures/README.md").read_text()
+
+
+def test_a_dry_run_lists_and_asks_nobody(hub: Hub, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    code, told = invoke("publish", str(made / "texts"), NAME, "--dry-run")
+    files = contents(made / "texts")
+    rows = [line.split() for line in told.splitlines()]
+    assert code == 0
+    assert {row[0]: int(row[1].replace(",", "")) for row in rows[:-2]} == {
+        name: len(data) for name, data in files.items()
+    }
+    assert rows[-2] == [str(len(files)), "files", f"{sum(map(len, files.values())):,}", "bytes"]
+    assert told.splitlines()[-1] == "nothing was sent: this was a dry run"
+    assert hub.calls == []
+    code, told = invoke("publish", str(made / "pictures"), NAME, "--with-images", "--dry-run")
+    assert told.startswith("ImageNet's terms of access (https://www.image-net.org/download.php) bind whoever passes")
+
+
+@pytest.mark.parametrize(
+    ("token", "name", "told"),
+    [
+        (
+            "hf_of_somebody",
+            NAME,
+            "the hub does not know the token; log in again with `hf auth login`, or renew HF_TOKEN",
+        ),
+        (
+            TOKEN,
+            "others/captions",
+            "the token may not write to others/captions; give a name of your own, or a token that may",
+        ),
+        (
+            "",
+            NAME,
+            "there is no token for the hub; log in with `hf auth login`, or put one that may write into HF_TOKEN",
+        ),
+        (TOKEN, "captions", "a repository is named ORG/NAME, such as my-group/captions, not 'captions'"),
+    ],
+)
+def test_a_refusal_is_one_sentence(
+    hub: Hub, made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, token: str, name: str, told: str
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    assert invoke("publish", str(made / "texts"), name) == (2, f"imagenet-captions: {told}\n")
+    assert hub.repos == {}
+
+
+def test_no_network_is_one_sentence(hub: Hub, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    code, told = invoke("publish", str(made / "texts"), NAME)
+    sentence = "the hub http://127.0.0.1:9 cannot be reached from here; run it again with a network"
+    assert (code, told) == (2, f"imagenet-captions: {sentence}\n")
+
+
+def test_a_repository_of_other_files_and_a_public_one_are_left_alone(hub: Hub, made: Path) -> None:
+    hub.repos[NAME] = Repo(files={"README.md": b"", "train.csv": b"1"})
+    with pytest.raises(ic.InputError, match=r"holds train\.csv, which is not ours; give another name"):
+        ic.publish(made / "texts", NAME)
+    hub.repos[NAME] = Repo()
+    with pytest.raises(ic.InputError, match="exists and is public"):
+        ic.publish(made / "texts", NAME, private=True)
+    assert hub.sent == {}
+    assert len(hub.repos[NAME].commits) == 1
+
+
+def test_what_somebody_else_commits_meanwhile_is_not_overwritten(hub: Hub, made: Path) -> None:
+    hub.before_a_commit = lambda: hub.repos[NAME].commits.append("another's")
+    with pytest.raises(ic.NetworkError, match="somebody else changed group/captions at the same time"):
+        ic.publish(made / "texts", NAME)
+    assert hub.repos[NAME].commits == ["initial commit", "another's"]
+
+
+def test_a_damaged_file_is_not_published(hub: Hub, made: Path, tmp_path: Path) -> None:
+    package(write_captions(tmp_path / "a.parquet"), tmp_path / "texts", PackageSettings(workers=1))
+    card = tmp_path / "texts/README.md"
+    card.write_text(card.read_text().replace("Flickr", "flickR", 1))
+    with pytest.raises(ic.InputError, match=r"is damaged: README\.md has other bytes"):
+        ic.publish(tmp_path / "texts", NAME)
+    assert len(hub.repos[NAME].commits) == 1
+
+
+@pytest.mark.slow
+def test_a_killed_upload_goes_on_and_is_never_half_published(hub: Hub, made: Path, tmp_path: Path) -> None:
+    manifest = json.loads((made / "texts/manifest.json").read_text())
+    held = manifest["files"]["raw/train-00000-of-00001.parquet"]["sha256"]
+    others = {entry["sha256"] for name, entry in manifest["files"].items() if name.endswith(".parquet")} - {held}
+    waiting, go_on = threading.Event(), threading.Event()
+
+    def wait(oid: str) -> None:
+        if oid == held and not go_on.is_set():
+            waiting.set()
+            go_on.wait(60)
+            raise BrokenPipeError
+
+    hub.before_a_file = wait
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_OFFLINE": "0",
+        "HF_TOKEN": TOKEN,
+        "HF_HOME": str(tmp_path),
+    }
+    command = [sys.executable, "-m", "imagenet_captions", "publish", str(made / "texts"), NAME]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert waiting.wait(60)
+    while not others <= hub.sent.keys():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    go_on.set()
+    assert hub.repos[NAME].files.keys() == {".gitattributes"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"{hub.endpoint}/datasets/{NAME}/commit/{hub.repos[NAME].sha}"
+    assert TOKEN not in done.stdout + done.stderr
+    assert hub.sent == dict.fromkeys([*others, held], 1)
+    assert len(hub.repos[NAME].commits) == 2
+    assert contents(made / "texts").items() <= hub.repos[NAME].files.items()
