@@ -99,6 +99,7 @@ class Experiment:
             workers=self.settings.workers,
             threads=self.settings.threads,
             grad_checkpointing=self.settings.grad_checkpointing,
+            keep_every=self.settings.keep_every,
             log=("csv",),
         )
 

@@ -37,7 +37,7 @@ class AblateSettings:
 
     `epochs`, `model`, `precision` and `accumulate` take the place of every recipe's, and `prompts` of the preset's.
     `devices` of each of `nodes` machines train together, each with `threads` threads on a CPU; without a number, models
-    of small images get one.
+    of small images get one. `keep_every` epochs a checkpoint of each run is kept.
     """
 
     factors: tuple[str, ...]
@@ -56,6 +56,7 @@ class AblateSettings:
     precision: str | None = None
     accumulate: int | None = None
     grad_checkpointing: bool = False
+    keep_every: int | None = None
 
     def __post_init__(self) -> None:
         for factor in self.factors:
@@ -66,10 +67,9 @@ class AblateSettings:
         for name in ("devices", "nodes"):
             if getattr(self, name) < 1:
                 raise InputError(f"`{name}` must be at least 1, not {getattr(self, name)}")
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"`threads` must be at least 1, not {self.threads}")
-        if self.accumulate is not None and self.accumulate < 1:
-            raise InputError(f"`accumulate` must be at least 1, not {self.accumulate}")
+        for name in ("threads", "accumulate", "keep_every"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise InputError(f"`{name}` must be at least 1, not {getattr(self, name)}")
         if self.workers < 0:
             raise InputError(f"`workers` must be at least 0, not {self.workers}")
         for name, path in (self.tests or {}).items():

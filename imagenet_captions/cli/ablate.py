@@ -84,6 +84,9 @@ def ablate(
         bool,
         typer.Option("--grad-checkpointing", help="Compute blocks again in the backward pass: less memory, more time."),
     ] = False,
+    keep_every: Annotated[
+        int | None, typer.Option(help="Keep a checkpoint of every training each N epochs, for `trajectories`.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the runs, what they take and what was published; do nothing.")
     ] = False,
@@ -112,6 +115,7 @@ def ablate(
         precision=precision and precision.value,
         accumulate=accumulate,
         grad_checkpointing=grad_checkpointing,
+        keep_every=keep_every,
     )
     say_that_torch_is_loaded("ablate")
     if dry_run:

@@ -9,8 +9,8 @@ import typer
 
 from imagenet_captions.cli.app import command, say_that_torch_is_loaded
 from imagenet_captions.cli.flags import refuse_without_effect
-from imagenet_captions.cli.options import Overwrite, Workers, count_readers
-from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.cli.options import Overwrite, Workers, count_readers, parse_named_path
+from imagenet_captions.errors import InputError
 from imagenet_captions.storage.extras import require
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def evaluate(
 
     settings = EvaluateSettings(
         model=model,
-        test_sets=tuple(map(_named_path, on)),
+        test_sets=tuple(map(parse_named_path, on)),
         classifier=ClassifierSettings(classifier.value, prompts, names, train, k, seed),
         reading=Reading(batch_size, count_readers(workers), device, threads),
         labels=labels,
@@ -148,12 +148,3 @@ def compare(
     typer.echo(format_comparisons(found))
     for path in written:
         typer.echo(path)
-
-
-def _named_path(text: str) -> tuple[str, Path]:
-    from imagenet_captions.storage.places import local_place
-
-    name, equals, path = text.partition("=")
-    if not (name and equals and path):
-        raise InputError(f"--on {quoted(text)} names no test set; give NAME=PATH, such as imagenet=val")
-    return name, local_place(path).expanduser()  # a shell leaves ~ as it is behind a name and =

@@ -77,6 +77,10 @@ EXAMPLES = {
         "ablate all micro=cifar10_train.parquet --on cifar10_test.parquet --preset micro --out micro",
     ),
     "robustness": ("robustness published --plot figure.svg", "robustness results.csv --out robustness.csv"),
+    "trajectories": (
+        "trajectories runs/clip runs/labels --on imagenet=val --on imagenet-v2=v2 --out along",
+        "trajectories micro --on clean=test.parquet --on blur=blur.parquet --out along-micro",
+    ),
     "export-model": (
         "export-model runs/clip --to open_clip --out clip-for-open-clip",
         "export-model runs/supervised --to timm --out resnet50-for-timm",

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.storage.places import Place
 
@@ -155,3 +157,13 @@ def count_readers(workers: int | None, devices: int = 1) -> int:
 
     number = engine.default_workers() // max(1, devices) if workers is None else engine.check_workers(workers)
     return number if number > 1 else 0
+
+
+def parse_named_path(text: str) -> tuple[str, Path]:
+    """Return the name and the path of a test set, as --on gives both."""
+    from imagenet_captions.storage.places import local_place
+
+    name, equals, path = text.partition("=")
+    if not (name and equals and path):
+        raise InputError(f"--on {quoted(text)} names no test set; give NAME=PATH, such as imagenet=val")
+    return name, local_place(path).expanduser()  # a shell leaves ~ as it is behind a name and =

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imagenet_captions.cli.app import command
+from imagenet_captions.cli.app import command, say_that_torch_is_loaded
 from imagenet_captions.cli.flags import refuse_without_effect
-from imagenet_captions.cli.options import Overwrite
+from imagenet_captions.cli.options import Overwrite, Workers, count_readers, parse_named_path
 from imagenet_captions.errors import InputError
 
 if TYPE_CHECKING:
@@ -172,3 +172,60 @@ def _write(
             "note: scipy is not installed, so %s has no intervals of the accuracies; %s", out, how_to_install("report")
         )
     write_robustness(partial, table, report, possible, multi)
+
+
+@command
+def trajectories(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Runs that `train --keep-every` made, or an ablation's folder."),
+    ],
+    on: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME=PATH",
+            help="A test set, as for `evaluate`: the in-distribution one first, then one or more shifts.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Metrics, trajectories.csv and .svg; the same folder again goes on.")],
+    prompts: Annotated[
+        str | None,
+        typer.Option(
+            help="Prompts of contrastive runs: none, one, 80, or a file of sentences with {} for the name. Default: "
+            "those of the ablation, else 80."
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Labels of flat ImageNet validation images: the devkit, LOC_val_solution.csv or val.txt."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Images at once.")] = 256,
+    workers: Workers = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads that compute on a CPU. Default: 1 for images up to 64 pixels.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: a GPU if there is one.")] = None,
+) -> None:
+    """Measure every kept checkpoint of runs, and draw accuracy under shift against accuracy along training."""
+    from imagenet_captions.storage.extras import require
+
+    require("train", "trajectories")
+    from imagenet_captions.evaluation.settings import Reading
+    from imagenet_captions.evaluation.trajectories.settings import TrajectorySettings
+    from imagenet_captions.evaluation.trajectories.trajectory import format_trajectories
+
+    settings = TrajectorySettings(
+        runs=tuple(runs),
+        test_sets=tuple(map(parse_named_path, on)),
+        out=out,
+        prompts=prompts,
+        labels=labels,
+        reading=Reading(batch_size, count_readers(workers), device, threads),
+    )
+    say_that_torch_is_loaded("trajectories")
+    from imagenet_captions.evaluation.trajectories.measure import FIGURE, TABLE, measure_trajectories
+
+    measured = measure_trajectories(settings)
+    typer.echo(format_trajectories(measured, [name for name, _ in settings.test_sets]))
+    for name in (TABLE, FIGURE):
+        typer.echo(out / name)

@@ -330,6 +330,7 @@ def test_an_interrupt_is_passed_on(copied: AblateSettings, monkeypatch: pytest.M
         ({"accumulate": 4}, "`batch_size` 6 cannot be split into 4 equal micro-batches"),
         ({"precision": "8"}, "`precision` must be one of 32, bf16-mixed"),
         ({"threads": 0}, "`threads` must be at least 1, not 0"),
+        ({"keep_every": 0}, "`keep_every` must be at least 1, not 0"),
         ({"factors": ("colour",)}, "there is no factor 'colour'"),
         ({"preset": "huge"}, "there is no preset 'huge'"),
         ({"prompts": "many"}, "the file many does not exist"),
@@ -372,6 +373,13 @@ def test_an_ablation_goes_into_a_folder_of_its_own(asked: AblateSettings, tmp_pa
     with pytest.raises(InputError, match="is the input"):
         ablate(replace(asked, out=asked.data["squares"]))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_every_training_keeps_its_checkpoints(asked: AblateSettings, tmp_path: Path) -> None:
+    experiment = running.prepare(replace(asked, out=tmp_path / "out", factors=("loss",), keep_every=2))
+    trained = [experiment.train_settings(run) for run in experiment.runs() if run.trains]
+    assert len(trained) > 1
+    assert {each.keep_every for each in trained} == {2}
 
 
 def test_places_need_names_of_their_own() -> None:

@@ -33,6 +33,7 @@ COMMANDS = (
     "evaluate",
     "compare",
     "robustness",
+    "trajectories",
     "stats",
     "train",
     "ablate",

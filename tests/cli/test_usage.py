@@ -119,7 +119,8 @@ def test_workers_mean_one_thing_and_default_to_the_cores(monkeypatch: pytest.Mon
     flags = {name: spec.find("--workers") for name, spec in SPECS.items()}
     assert len({(flag.declared.help, flag.default) for flag in flags.values() if flag is not None}) == 1
     assert {name for name, flag in flags.items() if flag is not None} == {
-        *("build", "clean", "package", "filter", "export", "label-by-text", "train", "evaluate", "ablate")
+        *("build", "clean", "package", "filter", "export", "label-by-text", "score", "train", "evaluate", "ablate"),
+        "trajectories",
     }
     assert (count_workers(None), count_workers(3)) == (8, 3)
     assert [count_readers(number) for number in (None, 1, 3)] == [8, 0, 3]

@@ -37,7 +37,8 @@ ALWAYS = {
     "compare": "models across_protocols out plot",
     # A dry run takes the command line of the run that it tells about.
     "ablate": "factor data out preset on prompts seeds epochs model workers threads devices nodes precision accumulate "
-    "grad_checkpointing dry_run",
+    "grad_checkpointing keep_every dry_run",
+    "trajectories": "runs on out prompts batch_size workers threads device",
     "robustness": "results baseline baseline_from id_sets explain_fit all_classes out plot",
 }
 
@@ -108,12 +109,13 @@ WITHOUT_EFFECT = [
     ("evaluate", "labels", "evaluate m --on a=b --out x --labels l"),
     ("evaluate", "called", "evaluate m --on a=b --out x --as clip"),
     ("compare", "overwrite", "compare a b --overwrite"),
+    ("trajectories", "labels", "trajectories r --on a=b --on c=d --out x --labels l"),
     ("stats", "thumbnails", "stats d --thumbnails open"),
     ("robustness", "units", "robustness published --units fraction"),
     ("robustness", "with_published", "robustness r.csv --without-published"),
     ("robustness", "with_published", "robustness published --plot f.svg --with-published"),
 ]
-NEED_TORCH = {"evaluate", "train", "ablate", "export-model"}
+NEED_TORCH = {"evaluate", "train", "ablate", "trajectories", "export-model"}
 
 
 def test_every_flag_stands_here() -> None:

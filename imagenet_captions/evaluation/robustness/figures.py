@@ -48,7 +48,7 @@ _PUBLISHED_STYLES = {
 _OTHER_MARKERS = "*PXvph"
 _OTHER_COLORS = ("#D55E00", "#E69F00", "#000000", "#8C564B", "#7F3FBF", "#B22222")
 _SIZES = {"*": 9.5, "P": 8, "X": 8}
-_TESTBED, _LINE, _IDENTITY = "#B8B8B8", "#444444", "#888888"
+_TESTBED, _LINE, IDENTITY = "#B8B8B8", "#444444", "#888888"
 _FITTED = "ImageNet models in the fit"
 _CURVES = {
     "": ("baseline '{baseline}'", "-"),
@@ -122,7 +122,7 @@ def _draw_panel(axes: Axes, panel: Panel, families: Mapping[str, Sequence[Result
     handles: dict[str, Artist] = {}
     for name, marker, color in _styles(families):
         handles[name] = _draw_family(axes, panel, panel.families.get(name, ()), marker, color)
-    handles |= _draw_baseline(axes, panel, x_limits)
+    handles |= draw_baseline(axes, panel, x_limits)
     axes.set_title(panel.label, fontweight="bold")
     axes.set_xlabel("ImageNet, same classes (top-1, %)" if panel.fits[0].same_classes else "ImageNet (top-1, %)")
     axes.set_ylabel("mean accuracy (top-1, %)" if len(panel.fits) > 1 else f"{panel.fits[0].shift.label} (top-1, %)")
@@ -141,7 +141,8 @@ def _draw_family(axes: Axes, panel: Panel, results: Sequence[Result], marker: st
     return handle
 
 
-def _draw_baseline(axes: Axes, panel: Panel, x_limits: tuple[float, float]) -> dict[str, Artist]:
+def draw_baseline(axes: Axes, panel: Panel, x_limits: tuple[float, float]) -> dict[str, Artist]:
+    """Draw a panel's curves, the models that they are fitted over, and y = x; return what the legend shows."""
     left, right = (float(end) for end in logit(x_limits))
     grid = np.linspace(left, right, 160)
     x = inverse_logit(grid)
@@ -156,7 +157,7 @@ def _draw_baseline(axes: Axes, panel: Panel, x_limits: tuple[float, float]) -> d
         handles[text.format(baseline=readable(panel.fits[0].baseline, 24))] = line
     fitted = [panel.place(result) for result in panel.fitted()]
     (points,) = axes.plot(*to_logits(fitted), ".", color=_TESTBED, markersize=4.5, zorder=1.5)
-    (identity,) = axes.plot(grid, grid, color=_IDENTITY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    (identity,) = axes.plot(grid, grid, color=IDENTITY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     if len(panel.fits) == 1:
         text = f"fit: n = {panel.fits[0].n}, r = {panel.fits[0].shape.r:.4f}"
         text += f"\n{panel.note}" if panel.note else ""

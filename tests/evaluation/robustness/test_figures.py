@@ -200,4 +200,4 @@ def test_what_cannot_be_drawn_is_refused_before(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_legend_holds_our_own_texts_uncut() -> None:
     for text, _ in figures._CURVES.values():
-        assert figures._legend_text(text.format(baseline="imagenet-only")) == text.format(baseline="imagenet-only")
+        assert figures.legend_text(text.format(baseline="imagenet-only")) == text.format(baseline="imagenet-only")

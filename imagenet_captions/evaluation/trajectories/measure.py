@@ -1,0 +1,105 @@
+"""Measure the kept checkpoints of runs on every test set; what a stopped call measured is kept and read again."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.evaluation.evaluate import evaluate_model, results_of
+from imagenet_captions.evaluation.robustness.figures import check_figure_path
+from imagenet_captions.evaluation.settings import EvaluateSettings
+from imagenet_captions.evaluation.trajectories.figure import draw_trajectories
+from imagenet_captions.evaluation.trajectories.runs import KeptRun, find_runs
+from imagenet_captions.evaluation.trajectories.settings import TrajectorySettings
+from imagenet_captions.evaluation.trajectories.trajectory import Step, Trajectory, trajectories_csv
+from imagenet_captions.models.load import load_model
+from imagenet_captions.storage.files import digest, write_json, write_text
+from imagenet_captions.storage.locks import locked
+from imagenet_captions.storage.outputs import check_place
+
+log = logging.getLogger(__name__)
+
+RECORD, TABLE, FIGURE = "trajectories.json", "trajectories.csv", "trajectories.svg"
+_LOCK, _MEASURED = ".lock", "checkpoints"
+
+
+def measure_trajectories(settings: TrajectorySettings) -> list[Trajectory]:
+    """Measure every kept checkpoint that is not measured yet; write the table and the figure into `out`.
+
+    A checkpoint's metrics are in OUT/checkpoints/RUN/NAME.json. They are measured again if the checkpoint, the test
+    sets or the classifier changed.
+    """
+    out = settings.out
+    check_figure_path(out / FIGURE)
+    check_place(out, [*settings.runs, *(path for _, path in settings.test_sets)])
+    _refuse_foreign(out)
+    runs = find_runs(settings.runs, settings.prompts)
+    with locked(out / _LOCK, f"the trajectories {out}"):
+        tests = {name: digest(path) for name, path in settings.test_sets}
+        write_json(out / RECORD, {"runs": [run.name for run in runs], "test_sets": tests})
+        trajectories = [_measure_run(run, settings, tests) for run in runs]
+        write_text(out / TABLE, trajectories_csv(trajectories))
+        draw_trajectories(trajectories, [name for name, _ in settings.test_sets], out / FIGURE)
+    return trajectories
+
+
+def _measure_run(run: KeptRun, settings: TrajectorySettings, tests: Mapping[str, str]) -> Trajectory:
+    steps = []
+    for number, path in enumerate(run.checkpoints, start=1):
+        asked = {
+            "checkpoint": digest(path),
+            "test_sets": dict(tests),
+            "labels": None if settings.labels is None else digest(settings.labels),
+            "classifier": run.classifier.kind,
+            "prompts": _content(run.classifier.prompts),
+        }
+        kept = settings.out / _MEASURED / run.name / f"{path.stem}.json"
+        metrics = _read(kept, asked)
+        if metrics is None:
+            log.info("%s, checkpoint %d of %d: %s", run.name, number, len(run.checkpoints), path.name)
+            metrics = {"asked": asked, "step": _read_step(path), **_evaluate(path, run, settings)}
+            write_json(kept, metrics)
+        found = {name: (100 * top1, images) for name, (top1, images) in results_of(metrics).items()}
+        steps.append(Step(path.name, metrics["step"], found))
+    return Trajectory(run.name, run.arm, tuple(sorted(steps, key=lambda step: step.step)))
+
+
+def _evaluate(path: Path, run: KeptRun, settings: TrajectorySettings) -> dict[str, Any]:
+    asked = EvaluateSettings(str(path), settings.test_sets, run.classifier, settings.reading, settings.labels)
+    return evaluate_model(load_model(str(path)), asked)
+
+
+def _content(prompts: str | None) -> str | None:
+    """Return the name of the prompts, or the digest of a file of them."""
+    return digest(Path(prompts)) if prompts is not None and Path(prompts).is_file() else prompts
+
+
+def _read(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the metrics of a checkpoint if they answer what is asked."""
+    if not path.is_file():
+        return None
+    try:
+        metrics: dict[str, Any] = json.loads(path.read_bytes())
+    except ValueError:
+        raise InputError(f"{path} cannot be read; remove it, and the same command measures it again") from None
+    return metrics if metrics.get("asked") == asked else None
+
+
+def _read_step(path: Path) -> int:
+    """Return the steps of a checkpoint that `load_model` reads, without reading its weights."""
+    return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+
+
+def _refuse_foreign(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise InputError(f"the output {out} is a file; give a folder")
+    if out.is_dir() and not (out / RECORD).exists():
+        others = sorted(path.name for path in out.iterdir() if path.name != _LOCK)
+        if others:
+            raise InputError(f"{out} holds {quoted(others[0])} and no trajectories; give a new folder as `out`")

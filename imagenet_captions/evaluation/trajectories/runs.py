@@ -1,0 +1,101 @@
+"""Find runs and their kept checkpoints."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.evaluation.settings import ClassifierSettings
+from imagenet_captions.storage.files import require_there
+
+log = logging.getLogger(__name__)
+
+_CLASSIFIERS = {"contrastive": "zero-shot", "supervised": "head"}  # SimCLR's models have no classifier of their own
+_SETTINGS, _RUN_FILE, _CHECKPOINTS = "settings.json", "run.json", "checkpoints"
+
+
+@dataclass(frozen=True)
+class KeptRun:
+    """A run, its checkpoints in the order of training, and how they are tested; seeds of one arm share its name."""
+
+    name: str
+    arm: str
+    classifier: ClassifierSettings
+    checkpoints: tuple[Path, ...]
+
+
+def find_runs(places: Sequence[Path], prompts: str | None) -> list[KeptRun]:
+    """Return the runs of all places, each a run's folder or an ablation's.
+
+    Zero-shot runs are tested with `prompts`, or else as the ablation tested them. Raises InputError for a place without
+    runs, two runs of one name, and a run whose checkpoints cannot be measured.
+    """
+    runs = [run for place in places for run in _runs_of(place, prompts)]
+    names = [run.name for run in runs]
+    repeated = next((name for name in names if names.count(name) > 1), None)
+    if repeated is not None:
+        raise InputError(f"two of the `runs` are called {quoted(repeated)}; give each once, under a name of its own")
+    return runs
+
+
+def _runs_of(place: Path, prompts: str | None) -> Iterator[KeptRun]:
+    require_there(place, "the run")
+    if (place / _CHECKPOINTS).is_dir():
+        yield _run(place, prompts)
+        return
+    inside = sorted(folder.parent for folder in place.glob(f"runs/*/{_CHECKPOINTS}"))
+    if not inside:
+        raise InputError(f"{place} is neither a run with checkpoints nor an ablation; give folders of these as `runs`")
+    kept = 0
+    for folder in inside:
+        try:
+            run = _run(folder, prompts)
+        except InputError as error:
+            log.warning("note: left out, since %s", error)
+            continue
+        kept += 1
+        yield run
+    if not kept:
+        raise InputError(
+            f"no run in {place} keeps checkpoints of a model with a classifier; give `keep_every` to ablate"
+        )
+
+
+def _run(folder: Path, prompts: str | None) -> KeptRun:
+    settings = _read(folder / _SETTINGS)
+    tested = _read(folder / _RUN_FILE) if (folder / _RUN_FILE).is_file() else {}
+    objective = settings.get("recipe", {}).get("objective")
+    if objective not in _CLASSIFIERS:
+        raise InputError(
+            f"the run {folder} has the objective {quoted(objective)} and no classifier; "
+            "measure its checkpoints with `evaluate`"
+        )
+    checkpoints = tuple(_in_order(folder / _CHECKPOINTS))
+    if len(checkpoints) < 2:
+        raise InputError(f"the run {folder} keeps {len(checkpoints)} checkpoint; train it with `keep_every` for more")
+    kind = _CLASSIFIERS[objective]
+    asked = (prompts or tested.get("prompts") or None) if kind == "zero-shot" else None
+    arm = folder.name.removesuffix(f"-s{settings.get('seed')}")
+    return KeptRun(folder.name, arm, ClassifierSettings(kind, prompts=asked), checkpoints)
+
+
+def _in_order(folder: Path) -> Iterable[Path]:
+    """Return the kept checkpoints, then the last one unless it is one of them under another name."""
+    kept = sorted(folder.glob("epoch-*.ckpt"), key=lambda path: int(path.stem.partition("-")[2]))
+    last = folder / "last.ckpt"
+    return [*kept, *([last] if last.is_file() and not any(last.samefile(path) for path in kept) else [])]
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        read = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        read = None
+    if not isinstance(read, Mapping):
+        raise InputError(f"{path} cannot be read; give the folder of a run that `train` made")
+    return read

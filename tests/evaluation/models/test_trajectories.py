@@ -1,0 +1,202 @@
+"""Accuracy along training: what is measured, what is measured again, and the figure."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.evaluate import evaluate_model
+from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, Reading
+from imagenet_captions.evaluation.trajectories import measure
+from imagenet_captions.evaluation.trajectories.figure import draw_trajectories
+from imagenet_captions.evaluation.trajectories.measure import measure_trajectories
+from imagenet_captions.evaluation.trajectories.runs import find_runs
+from imagenet_captions.evaluation.trajectories.settings import TrajectorySettings
+from imagenet_captions.evaluation.trajectories.trajectory import Step, Trajectory
+from imagenet_captions.models.load import load_model
+from imagenet_captions.training.train import train
+from tests.storage.conftest import invoke
+from tests.training.made import settings, write_images
+
+PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "along-training.md"
+CPU = Reading(device="cpu", workers=0)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A contrastive and a supervised run that keep each epoch, one that keeps none, SimCLR's, and two test sets."""
+    folder = tmp_path_factory.mktemp("trajectories")
+    data = write_images(folder / "train.parquet")
+    write_images(folder / "clean.parquet", 12)
+    write_images(folder / "shifted.parquet", 9)
+    runs = folder / "runs"
+    for name, recipe, keep_every in (("clip-s0", "micro-contrastive", 1), ("labels-s0", "micro-supervised", 2)):
+        train(settings(data, runs / name, recipe, keep_every=keep_every, epochs=3, ids=None))
+    shutil.copytree(runs / "labels-s0", runs / "once")
+    (runs / "once" / "checkpoints" / "epoch-0002.ckpt").unlink()
+    shutil.copytree(runs / "clip-s0", runs / "simclr")
+    written = (runs / "simclr" / "settings.json").read_text().replace('"contrastive"', '"simclr"')
+    (runs / "simclr" / "settings.json").write_text(written)
+    return folder
+
+
+def asked(made: Path, out: Path, *runs: str, prompts: str | None = None) -> TrajectorySettings:
+    sets = tuple((name, made / f"{name}.parquet") for name in ("clean", "shifted"))
+    return TrajectorySettings(tuple(made / run for run in runs), sets, out, prompts, reading=CPU)
+
+
+@pytest.mark.slow
+def test_every_kept_checkpoint_is_measured_as_evaluate_measures_it(made: Path, tmp_path: Path) -> None:
+    trajectories = measure_trajectories(
+        asked(made, tmp_path / "along", "runs/clip-s0", "runs/labels-s0", prompts="one")
+    )
+    by_run = {each.run: each for each in trajectories}
+    assert [step.checkpoint for step in by_run["clip-s0"].steps] == [f"epoch-000{n}.ckpt" for n in (1, 2, 3)]
+    assert [step.step for step in by_run["clip-s0"].steps] == [3, 6, 9]
+    assert [step.checkpoint for step in by_run["labels-s0"].steps] == ["epoch-0002.ckpt", "last.ckpt"]
+    assert [each.arm for each in trajectories] == ["clip", "labels"]
+    sets = asked(made, tmp_path).test_sets
+    for name, kind, prompts in (("clip-s0", "zero-shot", "one"), ("labels-s0", "head", None)):
+        run, classifier = made / "runs" / name, ClassifierSettings(kind, prompts=prompts)
+        for model, step in (
+            (run, by_run[name].steps[-1]),
+            (run / "checkpoints/epoch-0002.ckpt", by_run[name].steps[-2]),
+        ):
+            metrics = evaluate_model(load_model(str(model)), EvaluateSettings(str(model), sets, classifier, CPU))
+            found = {each: (100 * entry["top1"], entry["n"]) for each, entry in metrics["test_sets"].items()}
+            assert step.accuracies == found
+    with (tmp_path / "along" / "trajectories.csv").open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert [(row["run"], row["step"], row["clean_n"]) for row in rows[:2]] == [
+        ("clip-s0", "3", "12"),
+        ("clip-s0", "6", "12"),
+    ]
+    assert float(rows[-1]["shifted"]) == pytest.approx(by_run["labels-s0"].steps[-1].accuracies["shifted"][0], abs=1e-4)
+    assert ElementTree.parse(tmp_path / "along" / "trajectories.svg").getroot().tag.endswith("svg")
+
+
+@pytest.mark.slow
+def test_what_is_measured_is_not_measured_again(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: list[str] = []
+
+    def counting(model: object, settings: EvaluateSettings) -> object:
+        measured.append(Path(settings.model).name)
+        if len(measured) == stop_at:
+            raise KeyboardInterrupt
+        return evaluate_model(model, settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(measure, "evaluate_model", counting)
+    here = asked(made, tmp_path / "along", "runs/clip-s0")
+    stop_at = 2
+    with pytest.raises(KeyboardInterrupt):
+        measure_trajectories(here)
+    assert not (tmp_path / "along" / "trajectories.csv").exists()
+    first = measure_trajectories(here)
+    assert measured == ["epoch-0001.ckpt", "epoch-0002.ckpt", "epoch-0002.ckpt", "epoch-0003.ckpt"]
+    assert measure_trajectories(here) == first
+    assert len(measured) == 4
+    measure_trajectories(asked(made, tmp_path / "along", "runs/clip-s0", prompts="none"))
+    assert len(measured) == 7
+    shutil.copy(made / "clean.parquet", tmp_path / "clean.parquet")
+    sets = (("clean", made / "clean.parquet"), ("shifted", tmp_path / "clean.parquet"))
+    measure_trajectories(TrajectorySettings(here.runs, sets, here.out, "none", reading=CPU))
+    assert len(measured) == 10
+
+
+@pytest.mark.slow
+def test_an_ablation_is_all_of_its_runs(made: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (made / "runs" / "clip-s0" / "run.json").write_text(json.dumps({"prompts": "none"}))
+    runs = {run.name: run for run in find_runs([made], None)}
+    (made / "runs" / "clip-s0" / "run.json").unlink()
+    assert list(runs) == ["clip-s0", "labels-s0"]
+    assert runs["clip-s0"].classifier == ClassifierSettings("zero-shot", prompts="none")
+    assert runs["labels-s0"].classifier == ClassifierSettings("head")
+    assert "once keeps 1 checkpoint" in caplog.text
+    assert "simclr has the objective 'simclr' and no classifier" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("runs", "sentence"),
+    [
+        (["runs/once"], "keeps 1 checkpoint; train it with `keep_every`"),
+        (["runs/simclr"], "no classifier; measure its checkpoints with `evaluate`"),
+        (["runs"], "neither a run with checkpoints nor an ablation"),
+        (["runs/absent"], "does not exist"),
+        (["runs/clip-s0", "."], "two of the `runs` are called 'clip-s0'"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(made: Path, tmp_path: Path, runs: list[str], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        measure_trajectories(asked(made, tmp_path / "along", *runs))
+    assert not (tmp_path / "along").exists()
+
+
+@pytest.mark.slow
+def test_a_folder_of_something_else_is_left_alone(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"holds 'notes\.txt' and no trajectories"):
+        measure_trajectories(asked(made, tmp_path / "mine", "runs/clip-s0"))
+    with pytest.raises(InputError, match="lies inside the input"):
+        measure_trajectories(asked(made, made / "runs" / "clip-s0" / "along", "runs/clip-s0"))
+    with pytest.raises(InputError, match="needs `test_sets` twice or more"):
+        TrajectorySettings((made,), (("clean", made),), tmp_path / "along")
+
+
+def made_trajectory(run: str, arm: str, first: float) -> Trajectory:
+    columns = {"imagenet": 50_000, "imagenet_on_r_classes": 10_000, "imagenet-v2": 10_000, "imagenet-r": 30_000}
+    steps = (
+        Step(
+            f"epoch-{n}.ckpt", n, {name: (first + 5 * n + at, size) for at, (name, size) in enumerate(columns.items())}
+        )
+        for n in range(4)
+    )
+    return Trajectory(run, arm, tuple(steps))
+
+
+def test_the_figure_has_the_plane_of_robustness(tmp_path: Path) -> None:
+    trajectories = [
+        made_trajectory("a-s0", "a", 10),
+        made_trajectory("a-s1", "a", 12),
+        made_trajectory("b-s0", "b$", 30),
+    ]
+    for name in ("first", "second"):
+        draw_trajectories(trajectories, ["imagenet", "imagenet-v2", "imagenet-r"], tmp_path / f"{name}.svg")
+    drawn = (tmp_path / "first.svg").read_text(encoding="utf-8")
+    assert drawn == (tmp_path / "second.svg").read_text(encoding="utf-8")
+    for text in ("ImageNetV2 (top-1, %)", "ImageNet, same classes (top-1, %)", "baseline 'auto'", "b$"):
+        assert f"<!-- {text} -->" in drawn.replace("\\$", "$"), text
+
+
+@pytest.mark.slow
+def test_the_command(made: Path, tmp_path: Path) -> None:
+    sets = (f"--on=clean={made / 'clean.parquet'}", f"--on=shifted={made / 'shifted.parquet'}")
+    words = ["trajectories", str(made / "runs" / "clip-s0"), *sets, "--device", "cpu", "--workers", "1"]
+    code, told = invoke(*words, "--out", str(tmp_path / "along"))
+    assert code == 0, told
+    assert "clip-s0            3   3..9" in told
+    code, told = invoke("trajectories", str(made / "runs" / "once"), *sets, "--out", str(tmp_path / "no"))
+    assert code == 2
+    assert "train it with --keep-every for more" in told
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_docs(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("clean", "shifted"):
+        shutil.copy(made / f"{name}.parquet", tmp_path)
+    shutil.copytree(made / "runs" / "clip-s0", tmp_path / "runs" / "clip")
+    monkeypatch.chdir(tmp_path)
+    (script,) = re.findall(r"```bash\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    for line in script.splitlines():
+        code, told = invoke(*shlex.split(line)[1:])
+        assert code == 0, told
+    assert (tmp_path / "along" / "trajectories.svg").is_file()
