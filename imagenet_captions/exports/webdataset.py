@@ -147,12 +147,12 @@ def _members(row: dict[str, Any], image: memoryview, ending: str) -> list[tuple[
 
 
 def facts_of(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of a sample's JSON: each text as a field, the tags joined, and the provenance.
+    """Return the values of a sample's JSON: each text as a field, the tags as a list, and the provenance.
 
-    open_clip's `--json-text-key title;description` reads captions from these fields.
+    open_clip's `--json-text-key title;description` reads captions from these fields; docs/how-to/export.md says since
+    when it has that flag.
     """
     facts = {name: value for name, value in row.items() if not isinstance(value, datetime)}
-    facts["tags"] = " ".join(row["tags"])
     facts["license_name"] = _LICENSES.get(row["license"])
     moments = {name: value.isoformat() for name, value in row.items() if isinstance(value, datetime)}
     return {**facts, **moments}

@@ -78,7 +78,7 @@ def test_samples_are_what_the_dataset_holds(tmp_path: Path, pictures: dict[str, 
         assert sample["cls"] == b"0"
     facts = json.loads(samples[ids(1)[0]]["json"])
     assert facts["title"] == "A title"
-    assert facts["tags"] == "new york b"
+    assert facts["tags"] == ["new york", "b"]
     assert facts["caption"] == captions()[0]
     assert facts["class_name"] == "tench"
     assert facts["license"] == 4
