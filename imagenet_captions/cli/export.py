@@ -44,6 +44,13 @@ def export(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="webdataset: sets the order of the samples. Default: 0.")] = None,
     shard_size: Annotated[int | None, typer.Option(help="webdataset: samples a shard. Default: 1000.")] = None,
+    clip_benchmark: Annotated[
+        str | None,
+        typer.Option(
+            help="webdataset: write the shards as this split (such as test) in CLIP_benchmark's layout.",
+            metavar="SPLIT",
+        ),
+    ] = None,
     overwrite: Overwrite = False,
     workers: Workers = None,
     engine: Engine = EngineName.LOCAL,
@@ -67,6 +74,7 @@ def export(
             path_prefix=path_prefix,
             seed=seed,
             shard_size=shard_size,
+            clip_benchmark=clip_benchmark,
             workers=count,
             engine=running,
         )

@@ -10,6 +10,7 @@ from typing import Any
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.exports.clip_benchmark import check_split
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.storage.places import Place, places_from_text, refuse_secrets
 
@@ -29,6 +30,7 @@ _WITH = {
     "path_prefix": (OPEN_CLIP_CSV,),
     "seed": (WEBDATASET,),
     "shard_size": (WEBDATASET,),
+    "clip_benchmark": (WEBDATASET,),
 }
 
 
@@ -39,6 +41,7 @@ class ExportSettings:
     Without `caption` the captions of the dataset are used. `images` is the place of the images: for open-clip-csv a
     folder whose files the CSV names, for webdataset any source of images, by default the dataset itself. `path_prefix`
     replaces that folder in the CSV. `seed` sets the order of a WebDataset, and `shard_size` the samples per shard.
+    `clip_benchmark` names the split under which CLIP_benchmark reads the shards.
     """
 
     to: str
@@ -48,6 +51,7 @@ class ExportSettings:
     path_prefix: str | None = None
     seed: int | None = None
     shard_size: int | None = None
+    clip_benchmark: str | None = None
     workers: int = field(default_factory=default_workers)
     engine: Engine = LOCAL
 
@@ -69,6 +73,8 @@ class ExportSettings:
             refuse_secrets(self.path_prefix)  # it is written in every line
         if self.shard_size is not None and self.shard_size < 1:
             raise InputError(f"`shard_size` must be at least 1, not {self.shard_size}")
+        if self.clip_benchmark is not None:
+            check_split(self.clip_benchmark)
 
     def recorded(self, own_caption: str) -> dict[str, Any]:
         """Return the settings for the receipt: all that affect the result, except the place of the images."""
@@ -77,8 +83,9 @@ class ExportSettings:
             told["caption"] = own_caption if self.caption is None else str(self.caption)
         if self.to == WEBDATASET:
             told |= {"seed": self.seed or 0, "shard_size": self.shard_size or SAMPLES_A_SHARD}
-        if self.path_prefix is not None:
-            told["path_prefix"] = self.path_prefix
+        for name in ("path_prefix", "clip_benchmark"):
+            if getattr(self, name) is not None:
+                told[name] = getattr(self, name)
         return told
 
     def command(self, out: Place) -> str:
@@ -96,6 +103,7 @@ class ExportSettings:
             "--path-prefix": self.path_prefix,
             "--seed": self.seed or 0 if webdataset else None,
             "--shard-size": self.shard_size or SAMPLES_A_SHARD if webdataset else None,
+            "--clip-benchmark": self.clip_benchmark,
         }
         given = chain.from_iterable((flag, str(value)) for flag, value in values.items() if value is not None)
         return shlex.join(["imagenet-captions", "export", "DATASET", "--to", self.to, *given, "--out", out.name])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import pyarrow as pa
 from imagenet_captions.captions.compose import draw
 from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.errors import InputError
+from imagenet_captions.exports.clip_benchmark import write_class_files
 from imagenet_captions.exports.own_images import byte_ranges_in_shards
 from imagenet_captions.exports.rows import Job
 from imagenet_captions.exports.settings import SAMPLES_A_SHARD
@@ -42,6 +43,7 @@ class TarJob:
     """The task of a worker: one shard to write."""
 
     path: Place
+    name: str  # of the shard in its folder
     rows: pa.Table
     ranges: Sequence[ByteRange]
 
@@ -57,7 +59,7 @@ class Written:
 
 
 def write_webdataset(job: Job, folder: Place) -> dict[str, str]:
-    """Write the shards and sizes.json; return the SHA-256 of each.
+    """Write the shards and sizes.json, and what CLIP_benchmark needs if asked to; return the SHA-256 of each file.
 
     The seed and the image ids alone decide the order of the samples.
     """
@@ -67,9 +69,12 @@ def write_webdataset(job: Job, folder: Place) -> dict[str, str]:
     job.count("exported", sum(shard.samples for shard in shards))
     if not job.counts["exported"]:
         raise InputError("none of the images can be used; check them")
-    sizes = folder / "sizes.json"
-    write_json(sizes, {shard.name: shard.samples for shard in shards})
-    return {**{shard.name: shard.sha256 for shard in shards}, sizes.name: sha256(sizes)}
+    split = job.settings.clip_benchmark
+    files = {shard.name: shard.sha256 for shard in shards}
+    sizes = "sizes.json" if split is None else f"{split}/sizes.json"
+    write_json(folder / sizes, {PurePosixPath(shard.name).name: shard.samples for shard in shards})
+    more = {} if split is None else write_class_files(folder, split, len(shards), job.dataset, job.manifest)
+    return {**files, sizes: sha256(folder / sizes), **more}
 
 
 def _write_shards(job: Job, folder: Place, scratch: Path) -> list[Written]:
@@ -78,7 +83,7 @@ def _write_shards(job: Job, folder: Place, scratch: Path) -> list[Written]:
     order, size = _order(job, table, ranges), job.settings.shard_size or SAMPLES_A_SHARD
     workers = min(job.settings.workers, -(-len(order) // size))
     jobs = (
-        _shard_job(folder, number, table, ranges, order[start : start + size])
+        _shard_job(folder, _name(job, number), table, ranges, order[start : start + size])
         for number, start in enumerate(range(0, len(order), size))
     )
     shards = []
@@ -111,11 +116,16 @@ def _order(job: Job, table: pa.Table, ranges: Sequence[ByteRange | None]) -> lis
     return [row for row in np.argsort(numbers, kind="stable").tolist() if ranges[row] is not None]
 
 
+def _name(job: Job, number: int) -> str:
+    split = job.settings.clip_benchmark
+    return f"{number:05d}.tar" if split is None else f"{split}/{number}.tar"
+
+
 def _shard_job(
-    folder: Place, number: int, table: pa.Table, ranges: Sequence[ByteRange | None], chosen: list[int]
+    folder: Place, name: str, table: pa.Table, ranges: Sequence[ByteRange | None], chosen: list[int]
 ) -> TarJob:
     rows = table.take(pa.array(chosen)).combine_chunks()
-    return TarJob(folder / f"{number:05d}.tar", rows, [part for row in chosen if (part := ranges[row])])
+    return TarJob(folder / name, name, rows, [part for row in chosen if (part := ranges[row])])
 
 
 def write_shard(job: TarJob) -> Written:
@@ -133,7 +143,7 @@ def write_shard(job: TarJob) -> Written:
                     continue
                 tar.add(_members(row, image, ending))
                 samples += 1
-    return Written(job.path.name, tar.hexdigest(), samples, broken)
+    return Written(job.name, tar.hexdigest(), samples, broken)
 
 
 def _members(row: dict[str, Any], image: memoryview, ending: str) -> list[tuple[str, Any]]:

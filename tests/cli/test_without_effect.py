@@ -87,6 +87,7 @@ WITHOUT_EFFECT = [
     ("export", "path_prefix", "export d --to webdataset --out x --path-prefix p"),
     ("export", "seed", "export d --to open-clip-csv --out x --seed 0"),
     ("export", "shard_size", "export d --to slim --out x --shard-size 1000"),
+    ("export", "clip_benchmark", "export d --to slim --out x --clip-benchmark test"),
     ("export", "workers", "export d --to slim --out x --workers 2"),
     ("export", "engine", "export d --to slim --out x --engine local"),
     ("export", "ray_address", "export d --to webdataset --out x --ray-address h:1"),

@@ -28,6 +28,7 @@ EXPORTS = [
     ["--to", "webdataset", "--out", "new/w ds", "--images", "pictures", "--deny", "deny.txt"],
     ["--to", "webdataset", "--out", "wds", "--images", "pictures.tar", "--seed", "7", "--shard-size", "3"],
     ["--to", "webdataset", "--out", "wds", "--caption", CAPTION, "--workers", "2"],
+    ["--to", "webdataset", "--out", "wds", "--clip-benchmark", "test", "--shard-size", "5"],
     ["--to", "slim", "--out", "s.csv"],
     ["--to", "slim", "--out", "-s.csv", "--caption", CAPTION, "--deny", "{here}/deny.txt"],
     ["--to", "release-json", "--out", "r.json"],

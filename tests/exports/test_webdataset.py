@@ -20,6 +20,8 @@ import pytest
 from PIL import Image
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
+from imagenet_captions.dataset.filtering.filter import filter_to_dataset
+from imagenet_captions.dataset.filtering.settings import FilterSettings
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports import ExportSettings, export
 from imagenet_captions.exports.tars import header
@@ -103,6 +105,43 @@ def test_shards_sizes_and_the_order_of_the_seed(tmp_path: Path, pictures: dict[s
     assert all(Counter(order) == Counter(ids(COUNT)) for order in orders)
     # The order that a seed stands for is the same for ever.
     assert orders[0][:3] == ["n01440764_000008", "n01440764_000004", "n01440764_000020"]
+
+
+def test_clip_benchmarks_layout_has_the_same_shards(tmp_path: Path, pictures: dict[str, bytes]) -> None:
+    made = dataset(tmp_path, captions(), images=tmp_path / "pictures")
+    export(made, tmp_path / "wds", ExportSettings("webdataset", shard_size=10))
+    for _ in range(2):  # the second replaces the first
+        export(made, tmp_path / "bench", ExportSettings("webdataset", shard_size=10, clip_benchmark="test"))
+    split = tmp_path / "bench" / "test"
+    for number in range(3):
+        assert (split / f"{number}.tar").read_bytes() == (tmp_path / "wds" / f"{number:05d}.tar").read_bytes()
+    assert (split / "nshards.txt").read_text() == "3\n"
+    assert json.loads((split / "sizes.json").read_text()) == {"0.tar": 10, "1.tar": 10, "2.tar": 5}
+    names = (tmp_path / "bench" / "classnames.txt").read_text(encoding="utf-8").splitlines()
+    assert (len(names), names[0], names[850]) == (1000, "tench", "teddy bear")
+    sentences = (tmp_path / "bench" / "zeroshot_classification_templates.txt").read_text().splitlines()
+    assert (len(sentences), sentences[0].format(c="tench")) == (80, "a bad photo of a tench.")
+    files = json.loads((tmp_path / "bench.json").read_text())["files"]
+    assert set(files) == {path.relative_to(tmp_path / "bench").as_posix() for path in split.parent.rglob("*.*")}
+    with pytest.raises(InputError, match="is not the name of a split"):
+        ExportSettings("webdataset", clip_benchmark="../x")
+
+
+def test_the_classes_of_local_labels_are_those_left(tmp_path: Path, pictures: dict[str, bytes]) -> None:
+    made = dataset(tmp_path, captions(), images=tmp_path / "pictures")
+    filter_to_dataset(made, tmp_path / "local", FilterSettings(local_labels=True), 1)
+    export(tmp_path / "local", tmp_path / "bench", ExportSettings("webdataset", clip_benchmark="train"))
+    assert (tmp_path / "bench" / "classnames.txt").read_text() == "tench\n"
+
+
+def test_clip_benchmarks_own_reader(tmp_path: Path, pictures: dict[str, bytes]) -> None:
+    builder = pytest.importorskip("clip_benchmark.datasets.builder")
+    made = dataset(tmp_path, captions(), images=tmp_path / "pictures")
+    export(made, tmp_path / "bench", ExportSettings("webdataset", shard_size=10, clip_benchmark="test"))
+    with files_left_open():
+        found = builder.build_wds_dataset("x", mode_length, "test", str(tmp_path / "bench"))
+        assert [label for _, label in found] == [0] * COUNT
+        assert (found.classes[0], len(found.templates)) == ("tench", 80)
 
 
 def test_own_images_and_those_of_a_folder_or_tar_give_the_same(tmp_path: Path, pictures: dict[str, bytes]) -> None:

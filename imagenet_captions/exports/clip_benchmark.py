@@ -1,0 +1,39 @@
+"""The layout of a WebDataset that CLIP_benchmark reads: `SPLIT/0.tar`, and files with shards, classes and sentences.
+
+Seen in clip-benchmark 1.6.2, `datasets/builder.py`: it opens `{0..N-1}.tar` in the folder of a split, N being the
+number in `nshards.txt`, and formats every sentence with `c`, the name of a class.
+"""
+
+from __future__ import annotations
+
+import re
+
+from imagenet_captions.captions.caption_template import open_clip_templates
+from imagenet_captions.dataset.features import local_labels
+from imagenet_captions.dataset.manifest import Manifest, shard_files
+from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.imagenet import classes
+from imagenet_captions.storage.files import sha256, write_text
+from imagenet_captions.storage.parquet import read_schema
+from imagenet_captions.storage.places import Place
+
+_SPLIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+def check_split(split: str) -> None:
+    """Raise InputError if a split cannot be the name of a folder."""
+    if not _SPLIT.fullmatch(split):
+        raise InputError(f"`clip_benchmark` {quoted(split)} is not the name of a split; give one such as test")
+
+
+def write_class_files(folder: Place, split: str, shards: int, dataset: Place, manifest: Manifest) -> dict[str, str]:
+    """Write the files about shards, classes and sentences; return the SHA-256 of each."""
+    wnids = local_labels(read_schema(shard_files(dataset)[0])) or classes.wnids(manifest.classes)
+    files = {
+        f"{split}/nshards.txt": [str(shards)],
+        "classnames.txt": [classes.by_wnid(wnid, manifest.classes).name for wnid in wnids],
+        "zeroshot_classification_templates.txt": [text.replace("{}", "{c}") for text in open_clip_templates()],
+    }
+    for name, lines in files.items():
+        write_text(folder / name, "".join(f"{line}\n" for line in lines))
+    return {name: sha256(folder / name) for name in files}
