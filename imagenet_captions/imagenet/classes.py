@@ -120,8 +120,10 @@ def resolve(name: str | int, among: ClassSet = _ONE) -> tuple[str, ...]:
     """
     if isinstance(name, int):
         return (by_index(name, among).wnid,)
-    tables = _tables(among)
     folded = _folded(name)
+    if folded in _leaves(among):
+        return (folded,)
+    tables = _tables(among)
     if folded in tables.covered:
         return tables.covered[folded]
     if folded.isascii() and folded.isdigit() and len(folded) <= _MOST_DIGITS:
@@ -149,6 +151,15 @@ class _Tables:
     synsets: Mapping[str, _Synset]
     covered: Mapping[str, tuple[str, ...]]  # wnid of a class or an ancestor → the classes at or below it
     named: Mapping[str, tuple[str, ...]]  # folded name → wnids of the classes and ancestors that have it
+
+
+@cache
+def _leaves(among: ClassSet) -> frozenset[str]:
+    """Return the wnids of the classes that are above no other: a tenth of the work of reading all tables."""
+    lines = (_DATA / _TABLES[among]).read_text(encoding="utf-8").splitlines()[1:]
+    heads = [line.split("\t", 3)[:3] for line in lines]
+    above = {wnid for _, _, hypernyms in heads for wnid in hypernyms.split()}
+    return frozenset(wnid for wnid, name, _ in heads if name) - above
 
 
 @cache

@@ -6,6 +6,7 @@ import pytest
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
+from imagenet_captions.imagenet.class_sets import ClassSet
 
 
 def test_there_are_1000_classes_in_the_order_of_their_wnids() -> None:
@@ -77,6 +78,16 @@ def test_an_ancestor_covers_exactly_the_classes_that_have_it_above_them() -> Non
     for name, wnid in (("dog", "n02084071"), ("vehicle", "n04524313"), ("shark", "n01482330")):
         having = [each for each in classes.wnids() if wnid in classes.by_wnid(each).ancestors]
         assert list(classes.resolve(name)) == having
+
+
+@pytest.mark.parametrize("among", ClassSet)
+def test_a_wnid_stands_for_the_classes_at_or_below_it(among: ClassSet) -> None:
+    below: dict[str, list[str]] = {wnid: [wnid] for wnid in classes.wnids(among)}
+    for wnid in classes.wnids(among):
+        for above in classes.by_wnid(wnid, among).ancestors:
+            below.setdefault(above, []).append(wnid)
+    for wnid, expected in below.items():
+        assert list(classes.resolve(wnid, among)) == sorted(expected)
 
 
 def test_ancestors_stand_nearest_first() -> None:
