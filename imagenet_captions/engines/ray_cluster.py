@@ -14,7 +14,7 @@ from typing import Any
 
 from imagenet_captions.engines.local import check_workers, default_workers
 from imagenet_captions.engines.ray_token import own_token, quiet_stderr, token_of_user
-from imagenet_captions.errors import InputError, NetworkError, quoted, shortened
+from imagenet_captions.errors import InputError, NetworkError, StoppedEarly, quoted, shortened
 from imagenet_captions.storage.extras import require
 
 log = logging.getLogger(__name__)
@@ -99,15 +99,21 @@ class Cluster:
         self._own.enter_context(own_token(ray))
         folder = tempfile.mkdtemp(prefix="ic-ray-", dir="/tmp")
         self._own.callback(shutil.rmtree, folder, ignore_errors=True)
-        ray.init(
-            address="local",  # even if RAY_ADDRESS is set
-            num_cpus=self.workers,
-            num_gpus=0,
-            include_dashboard=False,
-            object_store_memory=_STORE_BYTES + self.workers * _STORE_BYTES_A_WORKER,
-            _temp_dir=folder,
-            **_QUIET,
-        )
+        try:
+            ray.init(
+                address="local",  # even if RAY_ADDRESS is set
+                num_cpus=self.workers,
+                num_gpus=0,
+                include_dashboard=False,
+                object_store_memory=_STORE_BYTES + self.workers * _STORE_BYTES_A_WORKER,
+                _temp_dir=folder,
+                **_QUIET,
+            )
+        except Exception as error:  # noqa: BLE001  # Ray raises nothing more special on a machine that is too busy
+            raise StoppedEarly(
+                f"Ray did not start on this machine: {shortened(error, 200)}; run the same command again, or with "
+                "`engine='local'`"
+            ) from None
 
     def _join(self, ray: Any, address: str) -> None:
         if address != "auto":  # for which Ray sends the user's token by itself

@@ -161,3 +161,18 @@ def test_workers_and_then_the_run_itself_are_killed(tmp_path: Path) -> None:
     assert contents(out) == contents(tmp_path / "local" / "out")
     work = {path.name for path in (tmp_path / "ray" / "out.work").iterdir()}
     assert work == {path.name for path in (tmp_path / "local" / "out.work").iterdir()}
+
+
+def test_ray_that_does_not_start_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_busy(**_: Any) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr("ray.init", too_busy)
+    captions = write_captions(tmp_path / "captions.parquet")
+    package_it = ["package", "--captions", captions, "--out", tmp_path / "dataset", "--engine", "ray"]
+    ended = run_cli(*package_it, "--workers", "2")
+    assert ended.returncode == 3
+    assert "Ray did not start on this machine: The current node timed out" in ended.stderr
+    assert "or with --engine local" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "dataset").exists()
