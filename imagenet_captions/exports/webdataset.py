@@ -17,11 +17,11 @@ from imagenet_captions.captions.compose import draw
 from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.clip_benchmark import write_class_files
-from imagenet_captions.exports.own_images import byte_ranges_in_shards
 from imagenet_captions.exports.rows import Job
 from imagenet_captions.exports.settings import SAMPLES_A_SHARD
 from imagenet_captions.exports.tars import TarWriter
 from imagenet_captions.flickr.licenses import LICENSES
+from imagenet_captions.images.own_images import byte_ranges_in_shards
 from imagenet_captions.images.reading import ImageReader
 from imagenet_captions.images.sources import ByteRange
 from imagenet_captions.storage.files import new_file, scratch_in, sha256, write_json

@@ -1,4 +1,4 @@
-"""The reader of the bytes of images from their byte ranges, for packaging and exports."""
+"""The reader of the bytes of images from their byte ranges, for packaging, shuffled copies and exports."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.headers import fault_of
@@ -74,6 +75,14 @@ class ImageReader:
             self.close()
             self._opened, self._path = io.FileIO(path), path
         return self._opened
+
+
+def image_column(data: pa.Array, filenames: pa.ChunkedArray) -> pa.Array:
+    """Return the column `image` of a dataset from the bytes of images and their file names; null where bytes are."""
+    mask = data.is_null()
+    # Not `if_else` with a null scalar, which mixes up the strings of a sliced column in pyarrow 15.
+    paths = pc.replace_with_mask(filenames.combine_chunks(), mask, pa.scalar(None, pa.string()))
+    return pa.StructArray.from_arrays([data, paths], ["bytes", "path"], mask=mask)
 
 
 def _fetched(ranges: Sequence[ByteRange | None]) -> dict[int, bytes]:

@@ -28,7 +28,6 @@ from imagenet_captions.schema import CAPTIONS, provenance
 from imagenet_captions.storage.files import require_file, scratch_in
 from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.parquet import (
-    RowReader,
     parquet_file,
     read_batches,
     read_files,
@@ -38,6 +37,7 @@ from imagenet_captions.storage.parquet import (
 from imagenet_captions.storage.parquet_writing import TEXT_ROWS
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
+from imagenet_captions.storage.row_reader import RowReader
 
 log = logging.getLogger(__name__)
 

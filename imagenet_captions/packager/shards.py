@@ -8,17 +8,16 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from imagenet_captions.dataset.features import dataset_schema
 from imagenet_captions.dataset.plan import RowGroup
 from imagenet_captions.dataset.shard import TEXTS, ShardFile, open_shard
 from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.images.reading import ImageReader
+from imagenet_captions.images.reading import ImageReader, image_column
 from imagenet_captions.images.sources import ByteRange
 from imagenet_captions.schema import RAW_ROW, ROW
-from imagenet_captions.storage.parquet import RowReader
 from imagenet_captions.storage.places import Place
+from imagenet_captions.storage.row_reader import RowReader
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def _tables(job: ShardJob, row: pa.Schema) -> Iterator[tuple[pa.Table, dict[int,
             faults: dict[int, str] = {}
             if job.ranges is not None:
                 data, faults = images.read(job.ranges[group.start - first : group.stop - first])
-                table = table.append_column("image", _image_column(data, table["filename"]))
+                table = table.append_column("image", image_column(data, table["filename"]))
             out = job.dropped.intersection(range(group.start, group.stop)).union(group.start + at for at in faults)
             if out:
                 table = table.filter(pa.array([at not in out for at in range(group.start, group.stop)]))
@@ -80,10 +79,3 @@ def _tables(job: ShardJob, row: pa.Schema) -> Iterator[tuple[pa.Table, dict[int,
                     yield current.result()
             if upcoming is not None:
                 yield upcoming.result()
-
-
-def _image_column(data: pa.Array, filenames: pa.ChunkedArray) -> pa.Array:
-    mask = data.is_null()
-    # Not `if_else` with a null scalar, which mixes up the strings of a sliced column in pyarrow 15.
-    paths = pc.replace_with_mask(filenames.combine_chunks(), mask, pa.scalar(None, pa.string()))
-    return pa.StructArray.from_arrays([data, paths], ["bytes", "path"], mask=mask)

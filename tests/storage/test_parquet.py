@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.parquet import (
-    RowReader,
     parquet_file,
     read_batches,
     read_files,
@@ -88,23 +85,3 @@ def test_what_the_operating_system_says_has_the_name_of_the_file(tmp_path: Path)
     assert caught.value.filename == str(path)
     with pytest.raises(pa.ArrowInvalid), reading(path, path):
         raise pa.ArrowInvalid("the condition is wrong, and no file")
-
-
-@pytest.mark.parametrize("group", [1, 3, 100])
-def test_rows_by_number_over_several_files(tmp_path: Path, group: int) -> None:
-    files = []
-    for start, stop in ((0, 4), (4, 5), (5, 12)):
-        files.append((start, tmp_path / f"{start}.parquet"))
-        table = pa.table({"a": range(start, stop), "b": range(start, stop)})
-        pq.write_table(table, files[-1][1], row_group_size=group)
-    for rows in ([0], [1, 2, 4], [0, 3, 4, 5, 11], list(range(12))):
-        with closing(RowReader(files)) as reader:
-            assert reader.take(np.array(rows))["b"].to_pylist() == rows
-    with closing(RowReader(files[2:], ["a"])) as reader:
-        assert [reader.read(*part)["a"].to_pylist() for part in ((5, 6), (6, 9), (9, 12))] == [
-            [5],
-            [6, 7, 8],
-            [9, 10, 11],
-        ]
-    with closing(RowReader(files, ["b"])) as reader:
-        assert reader.read(2, 12).to_pydict() == {"b": list(range(2, 12))}

@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 from imagenet_captions.dataset.features import local_labels
 from imagenet_captions.dataset.plan import RowGroup
 from imagenet_captions.dataset.shard import ShardFile, open_shard
-from imagenet_captions.storage.parquet import RowReader, read_metadata
+from imagenet_captions.storage.parquet import read_metadata
 from imagenet_captions.storage.places import Place
+from imagenet_captions.storage.row_reader import RowReader
 
 Rows = npt.NDArray[np.int64]
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.exports.own_images import byte_ranges_in_shards
+from imagenet_captions.images.own_images import byte_ranges_in_shards
 from tests.exports.datasets import dataset, ids
 from tests.packager.made import images, train_folder
 
