@@ -100,6 +100,12 @@ def filter(
         str | None, typer.Option(help="Number of rows in all, or a share such as 0.1.", metavar="N|FRACTION")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the samples; another one takes other rows.")] = 0,
+    shuffle: Annotated[
+        int | None, typer.Option(metavar="SEED", help="Write the rows in the order of this seed, for training.")
+    ] = None,
+    shards: Annotated[
+        int | None, typer.Option(help="Shards of shuffled rows.  [default: 16, or more of 500 MB each]")
+    ] = None,
     local_labels: Annotated[
         bool, typer.Option("--local-labels", help="Count labels over the classes left; the old ones stay beside them.")
     ] = False,
@@ -131,6 +137,8 @@ def filter(
     )
     if split is None:
         refuse_without_effect("without --split", "val_fraction")
+    if shuffle is None:
+        refuse_without_effect("without --shuffle SEED", "shards")
     if balance is None:
         refuse_without_effect("without --balance", "by")
     if not any((trim_tail, like, sample)) and per_class is random_classes is balance is None:
@@ -143,6 +151,7 @@ def filter(
         refuse_without_effect("without --out-ids FILE", "overwrite")
     others: dict[str, Any] = {"scores": scores, "score_above": score_above, "score_top": score_top}
     others |= {"without_images": without_images, "random_classes": random_classes, "balance": balance, "by": by.value}
+    others |= {"shuffle": shuffle, "shards": shards}
     settings = FilterSettings(wanted, ids, trim_tail, like, per_class, sample, seed, deny, local_labels, **others)
     if out is not None and out_ids is None:
         counts = filter_to_dataset(dataset, out, settings, count_workers(workers))

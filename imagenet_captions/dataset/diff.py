@@ -1,6 +1,6 @@
 """The differences between two datasets: image ids gained and lost, and texts changed, by field and class.
 
-Both datasets are sorted, so they are read side by side, one class at a time; neither is held in memory as a whole.
+They are read in the order of the ids, side by side, one class at a time; neither is held in memory as a whole.
 """
 
 from __future__ import annotations
@@ -8,23 +8,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.loading import open_parquet
-from imagenet_captions.dataset.manifest import read_manifest
+from imagenet_captions.dataset.loading import CONFIGS, open_parquet
+from imagenet_captions.dataset.manifest import read_manifest, shard_files
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.parquet import read_files
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
+from imagenet_captions.storage.row_reader import gather
 
 FIELDS = ("title", "description", "tags", "caption")
 RAW_FIELDS = ("raw_title", "raw_description", "raw_tags")
 _RAW = "raw_"
 _ROWS_AT_ONCE = 4096
+_GATHERED_ROWS = 1 << 16  # of a shuffled dataset, which is read once for so many
 _PARTS_TAGS = "\0"  # cleaned tags have none
 
 
@@ -167,8 +170,7 @@ def _classes_of(dataset: Place, config: str, columns: Sequence[str]) -> Iterator
         raise _damaged(dataset)
     held: list[pa.RecordBatch] = []
     last = ""
-    # Not the dataset's own scanner, which reads far ahead: 700 MB for a published-size dataset without images.
-    for batch in read_files(parquet.files, _ROWS_AT_ONCE, names):
+    for batch in _by_id(dataset, config, names):
         wnids = batch["wnid"].to_numpy(zero_copy_only=False)
         starts = np.flatnonzero(np.append(len(wnids) > 0, wnids[1:] != wnids[:-1])).tolist()
         for start, end in zip(starts, [*starts[1:], len(wnids)], strict=True):
@@ -182,6 +184,21 @@ def _classes_of(dataset: Place, config: str, columns: Sequence[str]) -> Iterator
             held.append(batch.slice(start, end - start))
     if held:
         yield _Class(last, pa.Table.from_batches(held))
+
+
+def _by_id(dataset: Place, config: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows in the order of their ids; those of a shuffled dataset are gathered, many at a time."""
+    manifest, files = read_manifest(dataset), shard_files(dataset, CONFIGS[config])
+    if manifest.shuffled is None:
+        # Not the dataset's own scanner, which reads far ahead: 700 MB for a published-size dataset without images.
+        yield from read_files(files, _ROWS_AT_ONCE, columns)
+        return
+    ids = pa.chunked_array(batch["image_id"] for batch in read_files(files, columns=["image_id"]))
+    order = pc.sort_indices(ids).to_numpy().astype(np.int64)
+    starts = list(accumulate(manifest.shards(CONFIGS[config]).values(), initial=0))[:-1]
+    for start in range(0, len(order), _GATHERED_ROWS):
+        rows = order[start : start + _GATHERED_ROWS]
+        yield from gather(zip(starts, files, strict=True), rows, columns).to_batches()
 
 
 def _damaged(dataset: Place) -> InputError:

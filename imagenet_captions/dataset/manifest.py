@@ -54,6 +54,11 @@ class Manifest:
         """Return whether the texts are the published ones, without cleaning."""
         return bool(self.settings.get("as_published"))
 
+    @property
+    def shuffled(self) -> int | None:
+        """Return the seed of the order of the rows; None if they are sorted by image id."""
+        return shuffled_with(self.settings)
+
     def shards(self, folder: str) -> dict[str, int]:
         """Return the shards in the folder `data` or `raw`, in order, with their numbers of rows."""
         found = {name: entry.rows or 0 for name, entry in self.files.items() if name.startswith(folder + "/")}
@@ -62,6 +67,12 @@ class Manifest:
     def write(self, folder: Place) -> None:
         """Write the manifest to a dataset folder."""
         write_json(folder / MANIFEST, {"format": DATASET_FORMAT, "version": VERSION, **asdict(self)})
+
+
+def shuffled_with(settings: Mapping[str, Any]) -> int | None:
+    """Return the seed of the last filter that shuffled a dataset with these settings; None if none did."""
+    seeds = [step["shuffle"] for step in settings.get("filter", []) if "shuffle" in step]
+    return int(seeds[-1]) if seeds else None
 
 
 def mark_unfinished(folder: Place, run: str) -> None:

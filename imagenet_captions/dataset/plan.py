@@ -7,8 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
-from imagenet_captions.storage.parquet_writing import FEW_SHARDS, GROUP_BYTES, SHARD_BYTES, SMALL_SHARD
+from imagenet_captions.storage.parquet_writing import (
+    FEW_SHARDS,
+    GROUP_BYTES,
+    SHARD_BYTES,
+    SHUFFLED_SHARDS,
+    SMALL_SHARD,
+)
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,24 @@ def plan_groups(wnids: Iterable[str], sizes: Iterable[int], fill: int = 1, most:
         held += size
         row, before = row + 1, wnid
     return [*groups, RowGroup(start, row, held)] if row else groups
+
+
+def plan_shuffled(sizes: Sequence[int], shards: int | None, fill: int | None) -> list[list[RowGroup]]:
+    """Divide rows in a seeded order over shards with as many rows each, in groups of `fill` rows if it is given.
+
+    Without `shards` there are 16, or more for shards of about 500 MB.
+
+    >>> [[(g.start, g.stop) for g in shard] for shard in plan_shuffled([1] * 7, shards=2, fill=3)]
+    [[(0, 3)], [(3, 6), (6, 7)]]
+    """
+    count = max(SHUFFLED_SHARDS, round(sum(sizes) / SHARD_BYTES)) if shards is None else shards
+    cuts = [len(sizes) * number // count for number in range(count + 1)]
+    planned = []
+    for start, stop in pairwise(cuts):
+        # Every row counts as a class of its own, so that a group ends as soon as it is filled.
+        groups = plan_groups(map(str, range(start, stop)), sizes[start:stop], fill or len(sizes))
+        planned.append([RowGroup(start + group.start, start + group.stop, group.bytes) for group in groups])
+    return [shard for shard in planned if shard]
 
 
 def plan_shards(groups: Sequence[RowGroup]) -> list[list[RowGroup]]:

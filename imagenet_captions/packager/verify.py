@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.dataset.features import dataset_schema, local_labels, with_local_labels
 from imagenet_captions.dataset.manifest import FileEntry, Manifest, read_manifest
 from imagenet_captions.dataset.outcomes import first_repeated
+from imagenet_captions.dataset.splits import seeded_order
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome
 from imagenet_captions.schema import RAW_ROW, ROW
@@ -119,11 +121,20 @@ def _contradictions(dataset: Place, manifest: Manifest) -> Iterator[_Problem]:
             if len(tables[-1]) != manifest.files[name].rows:
                 yield _Problem(name, "has another number of rows than the manifest says")
         ids[config] = _column(tables)
-        if len(ids[config]) > 1 and not pc.all(pc.less(ids[config][:-1], ids[config][1:])).as_py():
-            yield _Problem(names[0], "and its other shards are not sorted by image id")
+        if (what := _disorder(ids[config], manifest.shuffled)) is not None:
+            yield _Problem(names[0], what)
     if not ids["data"].equals(ids["raw"]):
         yield _Problem("raw/", "has other ids than data/")
     yield from _uncounted(read_table(dataset / OUTCOMES_FILE), ids["data"], manifest)
+
+
+def _disorder(ids: pa.Array, shuffled: int | None) -> str | None:
+    """Return what is wrong with the order of the rows; None if nothing is."""
+    if shuffled is not None:
+        ordered = np.array_equal(seeded_order(ids.to_pylist(), shuffled), np.arange(len(ids)))
+        return None if ordered else f"and its other shards are not in the order of the seed {shuffled}"
+    ordered = len(ids) < 2 or pc.all(pc.less(ids[:-1], ids[1:])).as_py()
+    return None if ordered else "and its other shards are not sorted by image id"
 
 
 def _same(found: pa.Schema, schema: pa.Schema) -> bool:
@@ -139,7 +150,7 @@ def _uncounted(outcomes: pa.Table, ids: pa.Array, manifest: Manifest) -> Iterato
     if (twice := first_repeated(outcomes)) is not None:
         yield _Problem(name, f"has two outcomes for {quoted(twice)}")
     kept = outcomes.filter(pc.equal(outcomes["outcome"], Outcome.KEPT.value))["image_id"].combine_chunks()
-    if not kept.equals(ids):
+    if not kept.equals(ids if manifest.shuffled is None else ids.take(pc.sort_indices(ids))):
         yield _Problem(name, "keeps other ids than data/ has")
     counted = outcomes.group_by("outcome").aggregate([("count", "sum")])
     found = dict(zip(counted["outcome"].to_pylist(), counted["count_sum"].to_pylist(), strict=True))

@@ -85,7 +85,7 @@ def gallery(dataset: Place, images: ImageIndex | None, count: int, thumbnails: T
 
 
 def choose(image_ids: Iterable[str], count: int) -> list[str]:
-    """Choose from ids that are sorted by class: one of every class, then a second one, and so on.
+    """Choose from ids: one of every class, then a second one, and so on.
 
     A hash of the id decides the order within a class and within a round, so the choice is the same everywhere.
 
@@ -93,7 +93,7 @@ def choose(image_ids: Iterable[str], count: int) -> list[str]:
     ['n01440764_1', 'n01443537_7']
     """
     ranked: list[tuple[int, bytes, str]] = []
-    for _, ids in groupby(image_ids, wnid_of):
+    for _, ids in groupby(sorted(image_ids), wnid_of):
         first = heapq.nsmallest(count, ((sampling_key(image_id, 0), image_id) for image_id in ids))
         ranked = heapq.nsmallest(count, [*ranked, *((rank, *entry) for rank, entry in enumerate(first))])
     return [image_id for _, _, image_id in ranked]

@@ -32,6 +32,9 @@ SHARD_BYTES = 500_000_000
 # A small dataset has a few more shards than its size asks for: writers and readers share work by the shard.
 FEW_SHARDS, SMALL_SHARD = 8, 64_000_000
 
+# A dataset in a seeded order has at least so many: a loader's workers read different shards at the same time.
+SHUFFLED_SHARDS = 16
+
 
 def open_parquet_writer(path: Path, schema: pa.Schema, **options: Any) -> pq.ParquetWriter:
     """Open a new Parquet file for writing; use the result as a context manager."""

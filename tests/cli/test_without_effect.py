@@ -71,6 +71,8 @@ WITHOUT_EFFECT = [
     ("filter", "score_above", "filter d --out x --score-above 0.3"),
     ("filter", "score_top", "filter d --out x --score-top 0.3"),
     ("filter", "by", "filter d --out x --by mentions"),
+    ("filter", "shuffle", "filter d --out-ids x --shuffle 0"),
+    ("filter", "shards", "filter d --out x --shards 16"),
     ("filter", "seed", "filter d --out x --seed 0"),
     ("filter", "seed", "filter d --out x --has title --seed 3"),
     ("filter", "local_labels", "filter d --out-ids x --local-labels"),

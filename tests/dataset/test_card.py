@@ -14,6 +14,7 @@ from imagenet_captions.dataset.describing.facts import DatasetFacts
 
 def header(rows: int, **languages: int) -> dict[str, list[str]]:
     facts = DatasetFacts(
+        shards=1,
         rows=rows, classes={}, images=None, filled={}, languages=languages, sources={}, retrieved=None, funnel={},
         inputs={}, settings={}, made_with={},
     )  # fmt: skip

@@ -190,7 +190,7 @@ def test_without_images_needs_a_dataset_that_has_some(image_dataset: Path, text_
     settings = FilterSettings(without_images=True)
     with pytest.raises(ic.InputError, match="has no images; leave out `without_images`"):
         filter_to_dataset(text_dataset, tmp_path / "out", settings, workers=1)
-    with pytest.raises(ic.InputError, match="a list of ids has no images"):
+    with pytest.raises(ic.InputError, match="`without_images` goes with `out`"):
         filter_to_ids(image_dataset, tmp_path / "ids", settings)
 
 
@@ -278,7 +278,7 @@ def test_a_small_parent_with_no_rows_of_a_shard(tmp_path: Path) -> None:
 def test_a_parent_of_many_shards_gives_its_rows(images: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole shards and whole row groups may be left out between those with rows; labels and row groups are new."""
     monkeypatch.setattr("imagenet_captions.dataset.plan.SMALL_SHARD", 300)
-    monkeypatch.setattr("imagenet_captions.dataset.filtering.filter.TEXT_ROWS", 1)
+    monkeypatch.setattr("imagenet_captions.dataset.filtering.child.TEXT_ROWS", 1)
     monkeypatch.setattr("imagenet_captions.packager.package.TEXT_ROWS", 1)
     parent = make_dataset(tmp_path, rows(20), images)
     assert len(list(parent.glob("data/*"))) > 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imagenet_captions.dataset.describing.facts import DatasetFacts
+from imagenet_captions.dataset.manifest import shuffled_with
 from imagenet_captions.outcomes import share
 
 _BOUNDS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")  # of the Hub's size categories
@@ -105,7 +106,19 @@ and tags. {facts.rows:,} rows with {images}, in {len(facts.classes):,} of {facts
 `label` is the rank of the sorted wnids, and its names are the wnids, since several classes may have one name;
 `class_name` is the name for people. `outcomes.parquet` says of every input how it ended, `manifest.json` holds the
 SHA-256 of every file.
+
+{_order(facts)}
 """
+
+
+def _order(facts: DatasetFacts) -> str:
+    seed = shuffled_with(facts.settings)
+    if seed is None:
+        return (
+            "Rows are sorted by `image_id`, and so by class. A stream in this order shows few classes at a time, so "
+            "shuffle\nthe rows for training."
+        )
+    return f"Rows are in a seeded order for training, with the seed {seed} and over {facts.shards:,} shards."
 
 
 def _columns(facts: DatasetFacts) -> str:

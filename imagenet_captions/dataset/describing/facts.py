@@ -20,6 +20,7 @@ class DatasetFacts:
     """The facts about one dataset; they depend on its inputs and settings alone."""
 
     rows: int
+    shards: int  # of each config
     classes: Mapping[str, int]  # wnid → rows, of those that have at least one
     images: int | None  # None without an image column
     filled: Mapping[str, int]
@@ -52,6 +53,7 @@ def count_shards(shards: Sequence[ShardFile], has_images: bool) -> dict[str, Any
     days = sorted(day for shard in shards for day in shard.retrieved)
     return {
         "rows": sum(shard.rows for shard in shards),
+        "shards": len(shards),
         "images": sum(shard.images for shard in shards) if has_images else None,
         "retrieved": (days[0], days[-1]) if days else None,
         "classes": sum((shard.wnids for shard in shards), Counter[str]()),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import accumulate
@@ -16,9 +16,12 @@ import pyarrow.compute as pc
 from imagenet_captions.dataset.features import local_labels
 from imagenet_captions.dataset.plan import RowGroup
 from imagenet_captions.dataset.shard import ShardFile, open_shard
+from imagenet_captions.errors import InputError
+from imagenet_captions.images.reading import ImageReader, image_column
+from imagenet_captions.images.sources import ByteRange
 from imagenet_captions.storage.parquet import read_metadata
 from imagenet_captions.storage.places import Place
-from imagenet_captions.storage.row_reader import RowReader
+from imagenet_captions.storage.row_reader import RowReader, gather
 
 Rows = npt.NDArray[np.int64]
 
@@ -44,9 +47,11 @@ class CopyJob:
     folder: Place  # of the dataset being built
     name: str  # data/train-00000-of-00012.parquet
     schema: pa.Schema
-    columns: Sequence[str]  # of the parent
+    columns: Sequence[str]  # to read from the parent
     groups: Sequence[RowGroup]  # ranges of all kept rows; each becomes a row group
     rows: Rows  # row numbers in the parent, from the start of the first group
+    reordered: bool = False  # the rows do not ascend
+    ranges: Sequence[ByteRange | None] | None = None  # of their images, if they do not and the dataset has images
 
 
 def parent_shards(dataset: Place, rows: Mapping[str, int]) -> list[ParentShard]:
@@ -74,15 +79,38 @@ def _text_bytes(group: Any) -> int:
 
 def copy_shard(job: CopyJob) -> ShardFile:
     """Write a shard and return its counts."""
-    first = job.groups[0].start if job.groups else 0
     wnids = local_labels(job.schema)
     shards = [(shard.start, shard.path) for shard in job.parents]
-    columns = [name for name in job.columns if name != "image" or name in job.schema.names]
-    with open_shard(job.folder, job.name, job.schema) as writer, closing(RowReader(shards, columns)) as parents:
-        for group in job.groups:
-            table = parents.take(job.rows[group.start - first : group.stop - first])
+    with open_shard(job.folder, job.name, job.schema) as writer:
+        for table in _gathered(job, shards) if job.reordered else _copied(job, shards):
             writer.write((table if wnids is None else _relabelled(table, wnids)).select(job.schema.names))
     return writer.file
+
+
+def _copied(job: CopyJob, shards: Sequence[tuple[int, Place]]) -> Iterator[pa.Table]:
+    """Yield the row groups of rows that ascend."""
+    with closing(RowReader(shards, job.columns)) as parents:
+        for part in _parts(job):
+            yield parents.take(job.rows[part])
+
+
+def _gathered(job: CopyJob, shards: Sequence[tuple[int, Place]]) -> Iterator[pa.Table]:
+    """Yield the row groups of rows from everywhere: the texts of the whole shard are held, the images of one group."""
+    texts = gather(shards, job.rows, job.columns)
+    with closing(ImageReader()) as images:
+        for part in _parts(job):
+            table = texts.slice(part.start, part.stop - part.start)
+            if job.ranges is not None:
+                data, faults = images.read(job.ranges[part])
+                for row, fault in faults.items():
+                    raise InputError(f"the image {table['image_id'][row]} cannot be used ({fault}); package it again")
+                table = table.append_column("image", image_column(data, table["filename"]))
+            yield table
+
+
+def _parts(job: CopyJob) -> Iterator[slice]:
+    first = job.groups[0].start if job.groups else 0
+    return (slice(group.start - first, group.stop - first) for group in job.groups)
 
 
 def _relabelled(table: pa.Table, wnids: Sequence[str]) -> pa.Table:

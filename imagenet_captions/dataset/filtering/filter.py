@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.features import local_labels, with_local_labels, without_images
-from imagenet_captions.dataset.filtering.copy import CopyJob, copy_shard, parent_shards, row_sizes
-from imagenet_captions.dataset.filtering.select import DENIED, STEPS, Selection, select
+from imagenet_captions.dataset.filtering.child import Child
+from imagenet_captions.dataset.filtering.copy import CopyJob, copy_shard
+from imagenet_captions.dataset.filtering.select import DENIED, STEPS, Ends, Selection, select
 from imagenet_captions.dataset.filtering.settings import FilterSettings
 from imagenet_captions.dataset.finish import finish_dataset
 from imagenet_captions.dataset.folder import check_dataset_output, replacing_folder
-from imagenet_captions.dataset.manifest import Manifest, read_manifest, unchanged
+from imagenet_captions.dataset.manifest import read_manifest, unchanged
 from imagenet_captions.dataset.outcomes import write_outcomes
-from imagenet_captions.dataset.plan import plan_groups, plan_shards
-from imagenet_captions.dataset.shard import ShardFile, shard_name
+from imagenet_captions.dataset.shard import ShardFile
 from imagenet_captions.engines import local as engine
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome
 from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.outputs import producing
-from imagenet_captions.storage.parquet import read_files, read_schema
-from imagenet_captions.storage.parquet_writing import TEXT_ROWS
+from imagenet_captions.storage.parquet import read_files
 from imagenet_captions.storage.places import Place, PlaceLike, is_only_here, place
 from imagenet_captions.storage.progress import progress
 from imagenet_captions.storage.receipts import receipt_path
@@ -76,14 +72,15 @@ def filter_to_ids(dataset: Place, out: Place, settings: FilterSettings, overwrit
 
     Returns the number of rows kept, and of those left out by each step.
     """
-    if settings.local_labels:
-        raise InputError("`local_labels=True` goes with `out`; a list of ids has no labels")
-    if settings.without_images:
-        raise InputError("`without_images=True` goes with `out`; a list of ids has no images")
+    for name in ("local_labels", "without_images", "shuffle"):
+        if (value := getattr(settings, name)) is not None and value is not False:
+            raise InputError(f"`{name}` goes with `out`; a list of ids is sorted, without labels and images")
     with producing([out], [dataset, *settings.files()], overwrite, receipt_path(out)) as new, unchanged(dataset):
         selection = select(dataset, settings)
+        shuffled = read_manifest(dataset).shuffled is not None
         with new.files[0].open("w", encoding="utf-8", newline="") as opened:
-            opened.writelines(f"{image_id}\n" for ids in selection.kept_ids() for image_id in ids.to_pylist())
+            kept = (image_id for ids in selection.kept_ids() for image_id in ids.to_pylist())
+            opened.writelines(f"{image_id}\n" for image_id in (sorted(kept) if shuffled else kept))
         counts = selection.counts()
         new.about.update(parent=sha256(dataset / MANIFEST), filter=settings.as_given(), counts=counts)
     return counts
@@ -101,10 +98,10 @@ def filter_to_dataset(dataset: Place, out: Place, settings: FilterSettings, work
         if settings.without_images and parent.images is None:
             raise InputError(f"{dataset} has no images; leave out `without_images`")
         selection = select(dataset, settings)
-        child = _Child(dataset, folder, parent, selection, settings)
+        child = Child(dataset, folder, parent, selection, settings)
         jobs = [*child.jobs(raw=False), *child.jobs(raw=True)]
         shards = list(_written(jobs, selection.kept, workers))
-        _write_outcomes(dataset, folder, selection)
+        _write_outcomes(dataset, folder, selection, parent.shuffled is not None)
         images = parent.images is not None and not settings.without_images
         recorded = {**parent.settings, "filter": [*parent.settings.get("filter", []), settings.as_given()]}
         if not images:
@@ -118,39 +115,6 @@ _OUTCOMES = [Outcome.KEPT.value, Outcome.DENIED.value, Outcome.FILTERED.value]
 _WHY = [None, None, *STEPS[DENIED + 1 :]]  # the denylist has the reason
 
 
-@dataclass(frozen=True)
-class _Child:
-    """A dataset that is being written from another one."""
-
-    dataset: Place
-    folder: Place
-    parent: Manifest
-    selection: Selection
-    settings: FilterSettings
-
-    def jobs(self, raw: bool) -> Iterator[CopyJob]:
-        """Yield the shards of one config, with row groups as packaging would make them."""
-        rows, classes = self.selection.rows(), self.selection.classes()
-        parents = parent_shards(self.dataset, self.parent.shards("raw" if raw else "data"))
-        before = read_schema(parents[0].path)
-        schema = self._schema(before)
-        sizes = row_sizes(parents, rows, "image" in schema.names)
-        fill = 1 if "image" in schema.names else TEXT_ROWS
-        wnids = chain.from_iterable(repeat(wnid, count) for wnid, count in classes.items())
-        shards = plan_shards(plan_groups(wnids, map(int, sizes), fill))
-        for number, groups in enumerate(shards):
-            part = rows[groups[0].start : groups[-1].stop]
-            needed = [parent for parent in parents if parent.has_any(part)]
-            name = shard_name(raw, number, len(shards))
-            yield CopyJob(needed, self.folder, name, schema, before.names, groups, part)
-
-    def _schema(self, parent: pa.Schema) -> pa.Schema:
-        schema = without_images(parent) if self.settings.without_images and "image" in parent.names else parent
-        # Labels that are already local would otherwise name classes without rows.
-        local = self.settings.local_labels or local_labels(schema) is not None
-        return with_local_labels(schema, sorted(self.selection.classes())) if local else schema
-
-
 def _written(jobs: list[CopyJob], rows: int, workers: int) -> Iterator[ShardFile]:
     written = 0
     with progress("write", rows, "rows") as bar:
@@ -161,24 +125,24 @@ def _written(jobs: list[CopyJob], rows: int, workers: int) -> Iterator[ShardFile
             yield shard
 
 
-def _write_outcomes(dataset: Place, folder: Place, selection: Selection) -> None:
-    """Write the outcomes of the parent, changed for the rows that were left out."""
+def _write_outcomes(dataset: Place, folder: Place, selection: Selection, shuffled: bool) -> None:
+    """Write the outcomes of the parent, changed for the rows that were left out; outcomes are sorted by id."""
     parent = [dataset / OUTCOMES_FILE]
-    rows = _ended(read_files(parent, _ROWS_AT_ONCE), selection)
+    rows = _ended(read_files(parent, _ROWS_AT_ONCE), *(selection.by_id() if shuffled else selection.by_row()))
     others = (batch.filter(pc.invert(_was_kept(batch))) for batch in read_files(parent, _ROWS_AT_ONCE))
     write_outcomes(folder / OUTCOMES_FILE, rows, others)
 
 
-def _ended(batches: Iterable[pa.RecordBatch], selection: Selection) -> Iterator[pa.Table]:
-    """Yield the outcomes of the parent's rows, in the order of the rows."""
+def _ended(batches: Iterable[pa.RecordBatch], ended: Ends, denied: Mapping[int, str]) -> Iterator[pa.Table]:
+    """Yield the outcomes of the parent's rows, in their order."""
     start = 0
     for batch in batches:
         rows = batch.filter(_was_kept(batch))
-        codes = selection.ended[start : start + len(rows)]
+        codes = ended[start : start + len(rows)]
         kinds = pa.array(_OUTCOMES).take(pa.array(np.minimum(codes, DENIED + 1)))
         reasons = pa.array(_WHY).take(pa.array(codes)).to_pylist()
         for row in np.flatnonzero(codes == DENIED):
-            reasons[row] = selection.denied[start + int(row)]
+            reasons[row] = denied[start + int(row)]
         details = [
             "; ".join(part for part in both if part) or None
             for both in zip(rows["detail"].to_pylist(), reasons, strict=True)

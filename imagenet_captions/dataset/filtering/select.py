@@ -37,6 +37,7 @@ STEPS = (
 _BYTES_AT_ONCE = 64 << 20  # of row groups that are requested together
 
 Flags = npt.NDArray[np.bool_]
+Ends = npt.NDArray[np.int8]  # indices in `STEPS`
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Selection:
     """
 
     texts: Sequence[Place]  # the shards of the config `raw`: the same rows in few row groups, since they have no images
-    ended: npt.NDArray[np.int8]
+    ended: Ends
     denied: Mapping[int, str]
 
     @property
@@ -60,7 +61,7 @@ class Selection:
         return np.flatnonzero(self.ended == KEPT)
 
     def kept_ids(self) -> Iterator[pa.Array]:
-        """Yield the ids of the kept rows, sorted, in batches."""
+        """Yield the ids of the kept rows, in the order of the dataset, in batches."""
         for start, ids in _ids(self.texts):
             yield ids.filter(pa.array(self.ended[start : start + len(ids)] == KEPT))
 
@@ -71,6 +72,17 @@ class Selection:
             wnids, counts = wnids_of(ids).value_counts().flatten()
             found.update(dict(zip(wnids.to_pylist(), counts.to_pylist(), strict=True)))
         return dict(found)
+
+    def by_row(self) -> tuple[Ends, Mapping[int, str]]:
+        """Return how the rows ended, in the order of the dataset, and why rows were denied."""
+        return self.ended, self.denied
+
+    def by_id(self) -> tuple[Ends, Mapping[int, str]]:
+        """Return the same in the order of the ids, in which outcomes are written."""
+        order = pc.sort_indices(pa.chunked_array(ids for _, ids in _ids(self.texts))).to_numpy()
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        return self.ended[order], {int(place[row]): why for row, why in self.denied.items()}
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows kept, denied, and left out by each step."""
@@ -119,7 +131,7 @@ def select(dataset: Place, settings: FilterSettings) -> Selection:
     return selection
 
 
-def _leave_out(ended: npt.NDArray[np.int8], rows: Flags, step: str) -> None:
+def _leave_out(ended: Ends, rows: Flags, step: str) -> None:
     ended[rows & (ended == KEPT)] = STEPS.index(step)
 
 

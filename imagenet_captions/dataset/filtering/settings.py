@@ -85,12 +85,16 @@ class FilterSettings:
     random_classes: int | None = None
     balance: int | None = None  # matches per entry that balanced sampling keeps
     by: str = "mentions"  # the entries of balanced sampling, or "class"
+    shuffle: int | None = None  # the seed of the order in which the rows are written
+    shards: int | None = None  # over which shuffled rows are spread
 
     def __post_init__(self) -> None:
         places_from_text(self, "ids", "like", "deny", "scores")
         if self.score_limits is None and (self.score_above, self.score_top) != (None, None):
             raise InputError("`score_above` and `score_top` choose rows by a file of scores; give `scores`")
         self.balancing()
+        if self.shards is not None and (self.shuffle is None or self.shards < 1):
+            raise InputError(f"`shards` must be at least 1 and goes with `shuffle`, not {self.shards}")
 
     @property
     def score_limits(self) -> ScoreLimits | None:
@@ -144,10 +148,12 @@ class FilterSettings:
             "like": None if self.like is None else _digest(self.like),
             "per-class": self.per_class,
             "sample": None if self.sample is None else str(self.sample),
+            "shuffle": self.shuffle,
+            "shards": self.shards,
             "local-labels": self.local_labels,
             "without-images": self.without_images,
         }
-        found = {name: value for name, value in given.items() if value not in ([], None, False)}
+        found = {name: value for name, value in given.items() if value is not False and value not in ([], None)}
         if self.score_limits is not None:
             found |= self.score_limits.as_given()
         sampled = {"random-classes", "balance", "trim-tail", "like", "per-class", "sample"} & found.keys()

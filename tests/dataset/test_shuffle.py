@@ -1,0 +1,185 @@
+"""Datasets in a seeded order: everything that reads a dataset gives what it gives for the sorted one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import imagenet_captions as ic
+from imagenet_captions.dataset.diff import diff_classes
+from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids
+from imagenet_captions.dataset.filtering.settings import FilterSettings, RowConditions
+from imagenet_captions.packager.verify import verify
+from imagenet_captions.statistics.collect import collect
+from imagenet_captions.statistics.gallery import gallery
+from imagenet_captions.statistics.thumbnails import Thumbnails
+from tests.dataset.made import make_dataset, rows
+from tests.packager.made import contents
+
+CONDITIONS = [
+    ic.in_class("dog"),
+    ic.in_class("tench", 999),
+    ic.contains("title", "dog"),
+    ic.has("tags") & ~ic.language("en"),
+    ic.in_split("val"),
+    ic.names_class(),
+]
+
+
+@pytest.fixture(scope="module", params=["texts", "images"])
+def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A sorted dataset, and its rows in the order of a seed."""
+    folder = tmp_path_factory.mktemp(request.param)
+    images = request.param == "images"
+    sorted_ = make_dataset(folder, rows(20 if images else 40), images=images)
+    filter_to_dataset(sorted_, folder / "shuffled", FilterSettings(shuffle=7, shards=4), workers=1)
+    return sorted_, folder / "shuffled"
+
+
+def table(dataset: Path, config: str = "default", condition: Any = None) -> dict[str, dict[str, Any]]:
+    return {row["image_id"]: row for row in ic.load(dataset, condition, config).with_format("arrow")[:].to_pylist()}
+
+
+def test_the_same_rows_in_another_order(both: tuple[Path, Path]) -> None:
+    for config in ("default", "raw"):
+        before, after = (table(each, config) for each in both)
+        assert before == after
+        assert list(before) != list(after)
+    for each in both:
+        assert list(table(each)) == list(table(each, "raw"))
+        assert verify(each).rows == len(table(each))
+    manifest = json.loads((both[1] / "manifest.json").read_text())
+    assert manifest["settings"]["filter"] == [{"shuffle": 7, "shards": 4}]
+    assert len(list((both[1] / "data").iterdir())) == 4
+    assert "in a seeded order for training, with the seed 7 and over 4 shards" in (both[1] / "README.md").read_text()
+    assert "Rows are sorted by `image_id`" in (both[0] / "README.md").read_text()
+
+
+def test_every_shard_has_rows_of_all_classes(both: tuple[Path, Path]) -> None:
+    for shard in sorted((both[1] / "data").iterdir()):
+        assert len(set(pq.read_table(shard, columns=["wnid"])["wnid"].to_pylist())) == 5
+
+
+def test_conditions_keep_the_same_rows(both: tuple[Path, Path]) -> None:
+    for condition in CONDITIONS:
+        before, after = (table(each, condition=condition) for each in both)
+        assert before == after
+        assert before
+        streamed = {row["image_id"] for row in ic.load(both[1], condition, streaming=True)}
+        assert streamed == set(before)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        FilterSettings(RowConditions(classes=["dog"], has=["title"])),
+        FilterSettings(per_class=3, seed=1),
+        FilterSettings(sample=0.3),
+        FilterSettings(trim_tail="2:5"),
+        FilterSettings(balance=20, by="class"),
+        FilterSettings(random_classes=2, seed=5),
+    ],
+    ids=lambda settings: " ".join(settings.as_given()),
+)
+def test_filters_keep_the_same_rows(both: tuple[Path, Path], tmp_path: Path, settings: FilterSettings) -> None:
+    lists = []
+    for each in both:
+        filter_to_ids(each, tmp_path / each.name, settings)
+        filter_to_dataset(each, tmp_path / f"{each.name}-rows", settings, workers=1)
+        verify(tmp_path / f"{each.name}-rows")
+        lists.append((tmp_path / each.name).read_text().split())
+    assert lists[0] == lists[1] == sorted(lists[0])
+    before, after = (tmp_path / f"{each.name}-rows" for each in both)
+    assert table(before) == table(after)
+    assert pq.read_table(before / "outcomes.parquet") == pq.read_table(after / "outcomes.parquet")
+    # The rows that are left keep the order of the dataset they come from.
+    kept = set(lists[0])
+    assert list(table(after)) == [image_id for image_id in table(both[1]) if image_id in kept]
+
+
+def test_denied_rows_and_outcomes(both: tuple[Path, Path], tmp_path: Path) -> None:
+    deny = tmp_path / "deny.txt"
+    deny.write_text("".join(f"{image_id}.JPEG\n" for image_id in sorted(table(both[0]))[3:60:7]))
+    for each in both:
+        filter_to_dataset(each, tmp_path / each.name, FilterSettings(deny=deny, sample=0.5), workers=1)
+        verify(tmp_path / each.name)
+    before, after = (pq.read_table(tmp_path / each.name / "outcomes.parquet") for each in both)
+    assert before == after
+
+
+def test_local_labels_and_a_second_shuffle(both: tuple[Path, Path], tmp_path: Path) -> None:
+    wanted = RowConditions(classes=["dog"])
+    for number, each in enumerate(both):
+        settings = FilterSettings(wanted, local_labels=True, shuffle=0, shards=2)
+        filter_to_dataset(each, tmp_path / str(number), settings, workers=1)
+        verify(tmp_path / str(number))
+    assert contents(tmp_path / "0" / "data") == contents(tmp_path / "1" / "data")
+    assert set(ic.load(tmp_path / "0")["label"]) == {0, 1}
+    assert list(table(tmp_path / "0")) == list(table(tmp_path / "1"))
+
+
+def test_workers_and_seeds(both: tuple[Path, Path], tmp_path: Path) -> None:
+    for name, seed, workers in (("one", 7, 1), ("two", 7, 2), ("other", 8, 1)):
+        filter_to_dataset(both[0], tmp_path / name, FilterSettings(shuffle=seed, shards=4), workers)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two") == contents(both[1])
+    assert list(table(tmp_path / "other")) != list(table(both[1]))
+
+
+def test_diff_and_statistics(both: tuple[Path, Path], tmp_path: Path) -> None:
+    filter_to_dataset(both[1], tmp_path / "part", FilterSettings(RowConditions(has=["title"])), workers=1)
+    filter_to_dataset(both[0], tmp_path / "sorted", FilterSettings(RowConditions(has=["title"])), workers=1)
+    for raw in (False, True):
+        assert not any(found.counts.differing for found in diff_classes(*both, raw=raw))
+        lost = [list(diff_classes(both[0], tmp_path / name, raw=raw)) for name in ("part", "sorted")]
+        assert lost[0] == lost[1]
+        assert sum(found.counts.lost for found in lost[0]) > 0
+    assert str(collect(both[0])) == str(collect(both[1]))
+    assert gallery(both[0], None, 7, Thumbnails("all")) == gallery(both[1], None, 7, Thumbnails("all"))
+
+
+def test_another_order_than_the_manifest_says_is_found(both: tuple[Path, Path], tmp_path: Path) -> None:
+    filter_to_dataset(both[0], tmp_path / "made", FilterSettings(shuffle=7, shards=4), workers=1)
+    manifest = tmp_path / "made" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"shuffle": 7', '"shuffle": 6'))
+    with pytest.raises(ic.InputError, match="not in the order of the seed 6"):
+        verify(tmp_path / "made")
+
+
+def test_shards(text_dataset: Path, tmp_path: Path) -> None:
+    filter_to_dataset(text_dataset, tmp_path / "16", FilterSettings(shuffle=0), workers=1)
+    assert len(list((tmp_path / "16" / "data").iterdir())) == len(list((tmp_path / "16" / "raw").iterdir())) == 16
+    counts = [pq.read_metadata(shard).num_rows for shard in (tmp_path / "16" / "data").iterdir()]
+    assert max(counts) - min(counts) <= 1
+    filter_to_dataset(text_dataset, tmp_path / "few", FilterSettings(sample=3, shuffle=0), workers=1)
+    assert verify(tmp_path / "few").rows == 3
+    with pytest.raises(ic.InputError, match="`shards` is 4, but only 3 rows are left"):
+        filter_to_dataset(text_dataset, tmp_path / "no", FilterSettings(sample=3, shuffle=0, shards=4), workers=1)
+    with pytest.raises(ic.InputError, match="`shards` must be at least 1 and goes with `shuffle`, not 4"):
+        FilterSettings(shards=4)
+    with pytest.raises(ic.InputError, match="`shuffle` goes with `out`"):
+        filter_to_ids(text_dataset, tmp_path / "ids", FilterSettings(shuffle=1))
+
+
+def test_batches_of_plain_streaming_hold_many_classes(tmp_path: Path) -> None:
+    """What `datasets` alone gives: sorted rows show a few classes at a time, shuffled ones nearly all."""
+    datasets = pytest.importorskip("datasets")
+    wnids = [ic.resolve(index)[0] for index in range(0, 1000, 10)]
+    made = [dict(row, image_id=f"{wnid}_{n}", wnid=wnid, filename=f"{wnid}_{n}.JPEG", label=10 * at)
+            for at, wnid in enumerate(wnids) for n, row in enumerate(rows(8))]  # fmt: skip
+    dataset = make_dataset(tmp_path, sorted(made, key=lambda row: row["image_id"]))
+    filter_to_dataset(dataset, tmp_path / "shuffled", FilterSettings(shuffle=0), workers=1)
+
+    def classes(folder: Path) -> float:
+        files = sorted(map(str, (folder / "data").iterdir()))
+        stream = datasets.load_dataset("parquet", data_files=files, split="train", streaming=True)
+        batches = stream.shuffle(seed=0, buffer_size=50).batch(64).take(20)
+        return float(np.mean([len(set(batch["wnid"])) for batch in batches]))
+
+    # 64 draws from 100 classes hold 47 different ones on average.
+    assert classes(dataset) < 10
+    assert classes(tmp_path / "shuffled") > 42
