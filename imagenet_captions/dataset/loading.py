@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import pyarrow as pa
@@ -25,7 +24,6 @@ CONFIGS = {"default": "data", "raw": "raw"}
 LARGEST_IN_MEMORY = 1 << 30
 _PACKED = 10  # texts take at most this many times the size of their file in memory
 _TRIES = 3
-_BATCH_ROWS = 256  # of a streamed dataset: about 30 MB with images
 
 
 @overload
@@ -44,6 +42,7 @@ def load(
     columns: Sequence[str] | None = None,
     *,
     streaming: Literal[True],
+    shuffle: int | None = None,
 ) -> IterableDataset: ...
 @overload
 def load(
@@ -52,6 +51,7 @@ def load(
     config: str = "default",
     columns: Sequence[str] | None = None,
     streaming: bool = False,
+    shuffle: int | None = None,
 ) -> Dataset | IterableDataset: ...
 def load(
     path: PlaceLike,
@@ -59,33 +59,44 @@ def load(
     config: str = "default",
     columns: Sequence[str] | None = None,
     streaming: bool = False,
+    shuffle: int | None = None,
 ) -> Dataset | IterableDataset:
     """Open a dataset: all of it, or only the rows that a condition keeps, or only some columns.
 
     Up to a gigabyte is read into memory. More goes through the cache of `datasets` on disk. With `streaming` rows are
-    read one after the other, and none is kept. The features are those of `load_dataset`. The hub is not asked.
+    read one after the other, and none is kept; with the seed `shuffle` too, row groups of all shards are mixed. The
+    features are those of `load_dataset`. The hub is not asked.
 
     All rows come from one version of the dataset: if it is replaced while it is read, it is read again, and a stream
     raises an error. Raises InputError for a folder that is not a dataset, and for an unknown column.
     """
+    if shuffle is not None and not streaming:
+        raise InputError("`shuffle` goes with `streaming=True`; shuffle the rows of a Dataset with its own method")
     folder = place(path)
     for _ in range(_TRIES - 1):
         try:
-            return _load(folder, condition, config, columns, streaming)
+            return _load(folder, condition, config, columns, streaming, shuffle)
         except Replaced:
             continue
-    return _load(folder, condition, config, columns, streaming)
+    return _load(folder, condition, config, columns, streaming, shuffle)
 
 
 def _load(
-    folder: Place, condition: Expression | None, config: str, columns: Sequence[str] | None, streaming: bool
+    folder: Place,
+    condition: Expression | None,
+    config: str,
+    columns: Sequence[str] | None,
+    streaming: bool,
+    shuffle: int | None,
 ) -> Dataset | IterableDataset:
     with unchanged(folder):
         parquet = open_parquet(folder, config)
         names = _columns(parquet, columns, folder)
         if streaming:
             check_condition(parquet.schema, condition, folder)
-            return _streamed(parquet, _Rows(folder, manifest_digest(folder), condition, tuple(names)))
+            from imagenet_captions.dataset.streaming import RowStream, streamed  # which opens shards with this module
+
+            return streamed(parquet, RowStream(folder, manifest_digest(folder), condition, tuple(names)), shuffle)
         with reading(*map(reopen, parquet.files)):
             if _is_large(parquet, condition, names):
                 check_condition(parquet.schema, condition, folder)
@@ -136,13 +147,15 @@ def _is_large(parquet: pads.FileSystemDataset, condition: Expression | None, nam
     total = 0
     for fragment in parquet.get_fragments(condition):
         for group in (fragment if condition is None else fragment.subset(condition)).row_groups:
-            columns = fragment.metadata.row_group(group.id)
-            total += sum(
-                column.total_uncompressed_size
-                for column in map(columns.column, range(fragment.metadata.num_columns))
-                if column.path_in_schema.split(".")[0] in names
-            )
+            total += group_bytes(fragment, group.id, names)
     return total > LARGEST_IN_MEMORY
+
+
+def group_bytes(fragment: pads.ParquetFileFragment, group: int, names: Sequence[str]) -> int:
+    """Return the bytes that some columns of a row group take when they are read."""
+    columns = fragment.metadata.row_group(group)
+    found = map(columns.column, range(fragment.metadata.num_columns))
+    return sum(column.total_uncompressed_size for column in found if column.path_in_schema.split(".")[0] in names)
 
 
 def _in_memory(
@@ -173,45 +186,3 @@ def _cached(parquet: pads.FileSystemDataset, condition: Expression | None, names
             "update it (3.2 or newer), or give streaming=True"
         )
     return through_cache([reopen(file) for file in parquet.files], names, **filters)
-
-
-def _streamed(parquet: pads.FileSystemDataset, rows: _Rows) -> IterableDataset:
-    import datasets
-
-    schema = pa.schema([parquet.schema.field(name) for name in rows.names], metadata=parquet.schema.metadata)
-    return datasets.IterableDataset.from_generator(
-        rows,
-        features=datasets.Features.from_arrow_schema(schema),
-        gen_kwargs={"shards": list(parquet.files)},  # a list, which `datasets` divides among the workers of a loader
-        split=datasets.Split.TRAIN,
-    )
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """A generator of the rows of some shards, as an object that can be sent to worker processes."""
-
-    dataset: Place
-    digest: str | None  # of the manifest of the dataset that was opened
-    condition: Expression | None
-    names: tuple[str, ...]
-
-    def __call__(self, shards: list[str]) -> Iterator[dict[str, Any]]:
-        for shard in map(reopen, shards):
-            batches = self._batches(shard)
-            while True:
-                # The whole shard is read before a row is yielded, to be sure that they are of one dataset.
-                with unchanged(self.dataset, self.digest):
-                    batch = next(batches, None)
-                if batch is None:
-                    break
-                yield from batch.to_pylist()
-
-    def _batches(self, shard: Place) -> Iterator[pa.RecordBatch]:
-        with reading(shard):
-            scanned = of_shards([shard]).scanner(
-                columns=list(self.names), filter=self.condition, batch_size=_BATCH_ROWS, batch_readahead=2
-            )
-            for batch in scanned.to_batches():
-                check_rows(batch)
-                yield batch
