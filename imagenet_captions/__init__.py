@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from imagenet_captions.publishing.publish import publish
     from imagenet_captions.statistics.collect import stats
     from imagenet_captions.storage.places import place
+    from imagenet_captions.training.data.resumable import ResumableSampler
+    from imagenet_captions.training.data.torch_dataset import torch_dataset
 
     __version__: str
 
@@ -61,6 +63,7 @@ __all__ = [
     "InputError",
     "NetworkError",
     "NotFoundError",
+    "ResumableSampler",
     "StoppedEarly",
     "build",
     "compare",
@@ -83,6 +86,7 @@ __all__ = [
     "resolve",
     "score",
     "stats",
+    "torch_dataset",
     "verify",
 ]
 
@@ -120,6 +124,8 @@ _MODULES = {
     "CaptionRecipe": "captions.caption_template",  # the earlier name of CaptionTemplate
     "CaptionTemplate": "captions.caption_template",
     "place": "storage.places",
+    "ResumableSampler": "training.data.resumable",
+    "torch_dataset": "training.data.torch_dataset",
 }
 
 

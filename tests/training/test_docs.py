@@ -6,12 +6,14 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from imagenet_captions.training.recipes import RECIPES
-from tests.command_line import run_cli, run_lines
+from tests.command_line import run_bash, run_cli, run_lines
 
 DATA = (Path(__file__).parents[2] / "docs" / "reference" / "data.md").read_text(encoding="utf-8")
+OWN = (Path(__file__).parents[2] / "docs" / "how-to" / "train-your-own.md").read_text(encoding="utf-8")
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "train.md").read_text(encoding="utf-8")
 
 
@@ -29,6 +31,19 @@ def test_the_small_commands(tmp_path: Path) -> None:
         assert (tmp_path / run / "done.json").exists()
     assert "Traceback" not in done.stderr
     assert "step/s" not in done.stderr, "a bar is for a terminal"
+
+
+@pytest.mark.slow
+def test_a_loop_of_ones_own(tmp_path: Path) -> None:
+    (script,) = re.findall(r"```bash\n(.*?)```", OWN, re.DOTALL)
+    loop, resume = re.findall(r"```python\n(.*?)```", OWN, re.DOTALL)
+    run_lines(script, tmp_path)
+    (tmp_path / "loop.py").write_text(loop)
+    (tmp_path / "resume.py").write_text(f"{loop}\n{resume}\nprint(sampler.epoch, sampler.step)")
+    shown = run_bash("python loop.py && python resume.py | tail -n 1", tmp_path).splitlines()
+    assert {line.split()[0] for line in shown[:-1]} == {"0", "1"}
+    assert "torch.Size([8, 3, 224, 224])" in shown[0]
+    assert shown[-1] == "2 0"
 
 
 def test_every_recipe_is_on_the_page_and_every_flag_exists() -> None:
