@@ -123,6 +123,7 @@ def test_local_labels_and_a_second_shuffle(both: tuple[Path, Path], tmp_path: Pa
     assert list(table(tmp_path / "0")) == list(table(tmp_path / "1"))
 
 
+@pytest.mark.slow
 def test_workers_and_seeds(both: tuple[Path, Path], tmp_path: Path) -> None:
     for name, seed, workers in (("one", 7, 1), ("two", 7, 2), ("other", 8, 1)):
         filter_to_dataset(both[0], tmp_path / name, FilterSettings(shuffle=seed, shards=4), workers)
@@ -183,3 +184,31 @@ def test_batches_of_plain_streaming_hold_many_classes(tmp_path: Path) -> None:
     # 64 draws from 100 classes hold 47 different ones on average.
     assert classes(dataset) < 10
     assert classes(tmp_path / "shuffled") > 42
+
+
+@pytest.mark.parametrize("to", ["slim", "attribution", "release-json", "webdataset"])
+def test_exports_have_the_same_rows(both: tuple[Path, Path], tmp_path: Path, to: str) -> None:
+    if to == "webdataset" and ic.stats(both[0]).image_source is None:
+        pytest.skip("a dataset of texts has no images to export")
+    before, after = (tmp_path / f"{each.name}.csv" for each in both)
+    for each, out in zip(both, (before, after), strict=True):
+        ic.export(each, out, ic.ExportSettings(to=to, workers=1))
+    if to == "webdataset":
+        assert contents(before) == contents(after)  # its order follows from the ids
+    elif to == "release-json":
+        found = [{row["filename"]: row for row in json.loads(each.read_text())} for each in (before, after)]
+        assert found[0] == found[1]
+    else:
+        assert sorted(before.read_text().splitlines()) == sorted(after.read_text().splitlines())
+
+
+@pytest.mark.slow
+def test_training_on_it(both: tuple[Path, Path], tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from imagenet_captions.training.train import train
+    from tests.training.made import losses, settings
+
+    if ic.stats(both[1]).image_source is None:
+        pytest.skip("a dataset of texts has no images to train on")
+    train(settings(both[1], tmp_path / "run", epochs=1))
+    assert len(losses(tmp_path / "run")) == -(-90 // 8)
