@@ -127,6 +127,10 @@ class RawSource(Protocol):
         """Return the digest of every input by its role, such as {"release": "<sha256>"}."""
         ...
 
+    def measured(self) -> dict[str, Any]:
+        """Return what was counted while `batches` ran, for the dataset card; {} if nothing was."""
+        ...
+
 
 def with_provenance(schema: pa.Schema, provenance: Mapping[str, Any]) -> pa.Schema:
     """Return the schema with inputs and settings in its metadata, so that a file has them."""

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from imagenet_captions.cleaner.batch import CleanSettings, clean_batch
 from imagenet_captions.cleaner.drops import drops_of, repeats_of, settle_drops
 from imagenet_captions.cleaner.language import MODEL, is_available
+from imagenet_captions.cleaner.rule_sample import RuleSample
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet import classes
@@ -70,8 +71,9 @@ def _clean(
         return buckets
 
     with scratch_beside(out) as folder, Spool(folder, CAPTIONS, ["wnid", "image_id"], bucket_of) as spool:
-        permitted = _permitted(source, settings.deny, dropped)
+        permitted, sample = _permitted(source, settings.deny, dropped), RuleSample()
         for batch in _cleaned(permitted, settings, *how):
+            sample.add(batch)
             keep = pc.equal(batch["outcome"], Outcome.KEPT.value)
             spool.add(pa.Table.from_batches([batch.filter(keep).select(CAPTIONS.names)]))
             dropped += drops_of(batch.filter(pc.invert(keep))).to_batches()
@@ -79,6 +81,7 @@ def _clean(
             "inputs": source.inputs(),
             "settings": settings.recorded(),
             "language": model,
+            "measured": {**source.measured(), **({} if settings.as_published else {"rules": sample.result()})},
         }
         beside, product = new.files
         dropped[:0] = source.drops()

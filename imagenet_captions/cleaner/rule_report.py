@@ -85,6 +85,7 @@ class ReportedSource:
     def __init__(self, source: RawSource, deny: Denylist, report: RuleReport) -> None:
         self._source, self._deny, self._report = source, deny, report
         self.drops, self.files, self.inputs = source.drops, source.files, source.inputs
+        self.measured = source.measured
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the RAW batches of the source."""

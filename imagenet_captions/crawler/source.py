@@ -17,6 +17,7 @@ from imagenet_captions.crawler.policy import FINAL_STATES, State
 from imagenet_captions.crawler.store import Stored, StoreReader, store_revision
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.flickr.photo_record import STILL
+from imagenet_captions.flickr.survival import Survival
 from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
 from imagenet_captions.storage import files
 from imagenet_captions.storage.parquet import ParquetFile, read_batches, read_files
@@ -46,10 +47,11 @@ class CrawlSource:
         self._elsewhere = frozenset(() if elsewhere is None else elsewhere.to_pylist())
         self._drops: list[pa.RecordBatch] = []
         self._digest: str | None = None
+        self._survival = Survival()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield RAW batches; photos without a record go to the drops."""
-        self._drops, digest = [], hashlib.sha256()
+        self._drops, digest, self._survival = [], hashlib.sha256(), Survival()
         damaged: dict[str, None] = {}
         with (
             closing(StoreReader(self._store)) as store,
@@ -64,6 +66,7 @@ class CrawlSource:
                     status = None if stored is None else read_status(photo_id, stored)
                     _update(digest, row, stored)
                     _add(row, status, raw, dropped)
+                    _count(photo_id, status, self._survival)
                     if status and status.state is State.DAMAGED:
                         damaged[photo_id] = None
                 if dropped:
@@ -92,6 +95,11 @@ class CrawlSource:
             for _ in self.batches():
                 pass
         return {"matches": files.sha256(self._matches), "crawl": str(self._digest)}
+
+    def measured(self) -> dict[str, Any]:
+        """Return which of the photos in question Flickr still has."""
+        survival = self._survival.result()
+        return {"survival": survival} if survival else {}
 
     def _permitted(self, batch: pa.RecordBatch, answers: dict[str, Stored]) -> list[dict[str, Any]]:
         """Return the rows that belong to this source and are not denied; denied ones go to the drops."""
@@ -178,6 +186,13 @@ def _add(row: dict[str, Any], status: PhotoStatus | None, raw: _Columns, dropped
         retrieved_at=status.retrieved_at,
         detail=_joined(STILL if record.is_video else "", row["detail"]),
     )
+
+
+def _count(photo_id: str, status: PhotoStatus | None, survival: Survival) -> None:
+    if status is not None and status.record is not None:
+        survival.add(photo_id, status.record.date_posted, status.record.license)
+    elif status is not None and status.state in (State.NOT_FOUND, State.PRIVATE):
+        survival.add_gone(photo_id)
 
 
 def _joined(*remarks: str | None) -> str | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pyarrow as pa
 
 from imagenet_captions.dataset.describing.card import card
 from imagenet_captions.dataset.describing.croissant import croissant
-from imagenet_captions.dataset.describing.facts import DatasetFacts, count_shards
+from imagenet_captions.dataset.describing.facts import DatasetFacts, Origin, count_shards
 from imagenet_captions.dataset.manifest import FileEntry, Manifest
 from imagenet_captions.dataset.outcomes import read_outcome_counts
 from imagenet_captions.dataset.shard import ShardFile
@@ -24,8 +23,7 @@ from imagenet_captions.storage.places import Place
 def finish_dataset(
     folder: Place,
     shards: Sequence[ShardFile],
-    inputs: Mapping[str, str],
-    settings: Mapping[str, Any],
+    origin: Origin,
     has_images: bool,
 ) -> DatasetFacts:
     """Write the card, `croissant.json` and the manifest of a folder that has all its shards and its outcomes."""
@@ -33,8 +31,9 @@ def finish_dataset(
     facts = DatasetFacts(
         **count_shards([shard for shard in shards if shard.name.startswith("data/")], has_images),
         funnel=read_outcome_counts(outcomes),
-        inputs=inputs,
-        settings=settings,
+        inputs=origin.inputs,
+        settings=origin.settings,
+        measured=origin.measured,
         made_with={
             "imagenet-captions": importlib.metadata.version("imagenet-captions"),
             "pyarrow": pa.__version__,
@@ -46,7 +45,8 @@ def finish_dataset(
     write_json(folder / CROISSANT, croissant(facts, shards, files[OUTCOMES_FILE]))
     files |= {name: _entry(folder / name) for name in (CARD, CROISSANT)}
     counts = {outcome.value: count for outcome, count in facts.funnel.items()}
-    Manifest(facts.made_with, inputs, settings, counts, facts.images, files).write(folder)
+    told = (origin.inputs, origin.settings, counts, facts.images, files, origin.measured)
+    Manifest(facts.made_with, *told).write(folder)
     return facts
 
 

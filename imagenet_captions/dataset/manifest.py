@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class Manifest:
     counts: Mapping[str, int]  # outcome → number of inputs
     images: int | None  # rows that have an image; None without an image column
     files: Mapping[str, FileEntry]
+    measured: Mapping[str, Any] = field(default_factory=dict)  # what earlier stages counted, for the card
 
     @property
     def classes(self) -> ClassSet:

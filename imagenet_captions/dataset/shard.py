@@ -7,11 +7,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pandas.util import hash_array
 
 from imagenet_captions.storage.files import new_file
 from imagenet_captions.storage.parquet_writing import COMPRESSION, COMPRESSION_LEVEL
@@ -40,6 +43,8 @@ class ShardFile:
     languages: Counter[str] = field(default_factory=Counter)
     sources: Counter[str] = field(default_factory=Counter)
     wnids: Counter[str] = field(default_factory=Counter)
+    licenses: Counter[int] = field(default_factory=Counter)
+    captions: list[npt.NDArray[np.uint64]] = field(default_factory=list)  # a hash of each caption that is not empty
     columns: dict[str, str] = field(default_factory=dict)  # name → Arrow type
     retrieved: set[str] = field(default_factory=set)  # the first and the last day of each row group
 
@@ -61,7 +66,11 @@ class ShardFile:
         if "retrieved_at" in table.column_names:
             bounds = pc.min_max(table["retrieved_at"]).as_py().values()
             self.retrieved |= {moment.date().isoformat() for moment in bounds if moment is not None}
-        for name, counter in (("language", self.languages), ("source", self.sources), ("wnid", self.wnids)):
+        if "caption" in table.column_names:
+            captions = table["caption"].filter(pc.not_equal(table["caption"], ""))
+            self.captions.append(hash_array(captions.to_numpy(), categorize=False))
+        counters: list[tuple[str, Counter[Any]]] = [("language", self.languages), ("source", self.sources)]
+        for name, counter in [*counters, ("wnid", self.wnids), ("license", self.licenses)]:
             if name in table.column_names:
                 for entry in table[name].value_counts().to_pylist():
                     if entry["values"] is not None:

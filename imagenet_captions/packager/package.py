@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imagenet_captions.dataset.describing.facts import Origin
 from imagenet_captions.dataset.finish import finish_dataset
 from imagenet_captions.dataset.folder import check_dataset_output, replacing_folder
 from imagenet_captions.dataset.outcomes import outcome_table, write_outcomes
@@ -231,15 +232,12 @@ def _finish(plan: _Plan, folder: Place, shards: Sequence[Shard], settings: Packa
     earlier = read_files([outcomes_path(plan.captions.path)], _ROWS_AT_ONCE)
     write_outcomes(folder / OUTCOMES_FILE, tables, earlier)
     has_images = plan.located is not None
-    facts = finish_dataset(
-        folder,
-        [shard.file for shard in shards],
-        plan.captions.made.get("inputs", {}),
-        {
-            **plan.captions.made.get("settings", {}),
-            "language": plan.captions.made.get("language"),
-            "missing": settings.missing if has_images else None,
-        },
-        has_images,
-    )
+    made = plan.captions.made
+    recorded = {
+        **made.get("settings", {}),
+        "language": made.get("language"),
+        "missing": settings.missing if has_images else None,
+    }
+    origin = Origin(made.get("inputs", {}), recorded, made.get("measured", {}))
+    facts = finish_dataset(folder, [shard.file for shard in shards], origin, has_images)
     return Packaged(facts.funnel, facts.images or 0, facts.rows - (facts.images or 0) if has_images else 0)

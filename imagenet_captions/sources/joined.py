@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -43,6 +43,10 @@ class JoinedSource:
     def inputs(self) -> dict[str, str]:
         """Return the digests of both."""
         return {**self._first.inputs(), **self._made().inputs()}
+
+    def measured(self) -> dict[str, Any]:
+        """Return what both counted."""
+        return {**self._first.measured(), **self._made().measured()}
 
     def _made(self) -> RawSource:
         if self._rest is None:

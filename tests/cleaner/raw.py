@@ -76,3 +76,6 @@ class FakeSource:
 
     def inputs(self) -> dict[str, str]:
         return {"fake": "00"}
+
+    def measured(self) -> dict[str, Any]:
+        return {}

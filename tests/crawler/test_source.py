@@ -13,7 +13,7 @@ import pytest
 from imagenet_captions import schema as records
 from imagenet_captions.crawler.answers import parse_photo
 from imagenet_captions.crawler.crawl import CrawlSettings, crawl
-from imagenet_captions.crawler.policy import State
+from imagenet_captions.crawler.policy import Attempt, State
 from imagenet_captions.crawler.source import CrawlSource
 from imagenet_captions.crawler.store import Store
 from imagenet_captions.demo.flickr_stand_in import failure
@@ -63,6 +63,20 @@ def test_a_record_holds_the_texts_as_they_came(tmp_path: Path) -> None:
             "detail": None,
         }
     ]
+
+
+def test_survival_is_counted_over_the_photos_that_flickr_answered_about(tmp_path: Path) -> None:
+    def respond(photo_id: str) -> Attempt:
+        photo = {**FULL, "id": photo_id, "license": "4" if photo_id == "7" else "0"}
+        return attempt({"photo": photo, "stat": "ok"} if photo_id in "78" else failure(1, "Photo not found"))
+
+    matches, store = write_matches(tmp_path, ["7", "8", "9"]), tmp_path / "photos.sqlite"
+    crawl(matches, store, CrawlSettings(), World(respond).tools())
+    source = CrawlSource(write_matches(tmp_path, ["7", "8", "9", "10"]), store)
+    assert source.measured() == {}
+    for _ in range(2):
+        assert len(rows(source.batches())) == 2
+        assert source.measured() == {"survival": {"years": {"2008": [2, 3]}, "licenses": {"0": 1, "4": 1}}}
 
 
 @pytest.mark.parametrize(

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from imagenet_captions.dataset.describing.card import card
 from imagenet_captions.dataset.describing.facts import DatasetFacts
+from imagenet_captions.packager.package import PackageSettings, package
+from tests.dataset.made import rows, write_captions
+from tests.packager.made import write_published
+
+
+def made_card(rows: int, **facts: Any) -> str:
+    tables = ("classes", "filled", "languages", "sources", "funnel", "inputs", "settings", "made_with")
+    given: dict[str, Any] = {name: {} for name in tables}
+    return card(DatasetFacts(**{**given, "rows": rows, "shards": 1, "images": None, "retrieved": None, **facts}))
 
 
 def header(rows: int, **languages: int) -> dict[str, list[str]]:
-    facts = DatasetFacts(
-        shards=1,
-        rows=rows, classes={}, images=None, filled={}, languages=languages, sources={}, retrieved=None, funnel={},
-        inputs={}, settings={}, made_with={},
-    )  # fmt: skip
-    found: dict[str, list[str]] = yaml.safe_load(card(facts).split("---")[1])
+    found: dict[str, list[str]] = yaml.safe_load(made_card(rows, languages=languages).split("---")[1])
     return found
 
 
@@ -33,3 +39,49 @@ def test_languages_of_fewer_rows_than_one_in_a_thousand_are_left_out() -> None:
     assert header(1000, en=990, und=8, no=1, so=1)["language"] == ["en", "no", "so"]
     assert header(1001, en=990, und=9, no=1, so=1)["language"] == ["en"]
     assert header(1000, und=1000)["language"] == ["en"]
+
+
+def test_the_datasheet_has_what_was_measured() -> None:
+    told = made_card(
+        10,
+        filled={"names_class": 4},
+        repeated=3,
+        measured={
+            "survival": {"years": {"2007": [8, 10], "2008": [1, 2]}, "licenses": {"10": 1, "4": 3}},
+            "rules": {"records": 9000, "sampled": 4500, "changed": {"links": 45, "markup": 900}},
+        },
+    )
+    tables = [block.splitlines() for block in told.split("\n\n") if block.startswith("|")]
+    assert tables[1][2:] == ["| 2007 | 10 | 8 | 80.0 % |", "| 2008 | 2 | 1 | 50.0 % |", "| all | 12 | 9 | 75.0 % |"]
+    assert tables[2][2:] == ["| 4 CC BY 2.0 | 3 | 75.0 % |", "| 10 Public Domain Mark 1.0 | 1 | 25.0 % |"]
+    assert tables[3][2:] == [
+        "| name their own class | 4 | 40.0 % |",
+        "| have a caption that another row has too | 3 | 30.0 % |",
+    ]
+    assert "counted on 4,500 of 9,000 records, evenly spaced:" in told
+    assert tables[4][2:] == ["| markup | 900 | 20.0 % |", "| links | 45 | 1.0 % |"]
+
+
+def test_the_datasheet_says_what_is_not_known() -> None:
+    told = made_card(10)
+    assert "| not known: Flickr was not asked about photos, so none is known to be gone |  |  |  |" in told
+    assert "| not known: the source states no licenses |  |  |" in told
+    assert "What cleaning changed is not counted" in told
+    assert "no cleaning rule was applied" in made_card(10, settings={"as_published": True})
+
+
+def test_licenses_and_repeated_captions_are_those_of_the_rows(tmp_path: Path) -> None:
+    made = rows(20)
+    package(write_captions(tmp_path / "captions.parquet", made), tmp_path / "out", PackageSettings(workers=1))
+    captions = [row["caption"] for row in made]
+    repeated = sum(captions.count(caption) > 1 for caption in captions)
+    told = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert 0 < repeated < 100
+    assert f"| have a caption that another row has too | {repeated} | {repeated}.0 % |" in told
+    assert f"| 4 CC BY 2.0 | {sum(row['license'] == 4 for row in made)} | 25.0 % |" in told
+
+
+def test_empty_captions_do_not_count_as_repeated(tmp_path: Path) -> None:
+    captions = write_published(tmp_path / "captions.parquet", caption="")
+    package(captions, tmp_path / "out", PackageSettings(workers=1))
+    assert "| have a caption that another row has too | 0 | 0.0 % |" in (tmp_path / "out/README.md").read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imagenet_captions.dataset.describing.datasheet import datasheet
 from imagenet_captions.dataset.describing.facts import DatasetFacts
 from imagenet_captions.dataset.manifest import shuffled_with
 from imagenet_captions.outcomes import share
@@ -41,7 +42,7 @@ def card(facts: DatasetFacts) -> str:
     It depends on the facts alone and holds no date, path or machine name.
     """
     flickr = _FLICKR if "flickr" in facts.sources else ""
-    parts = [_header(facts), _summary(facts), _columns(facts), _funnel(facts), _how(facts)]
+    parts = [_header(facts), _summary(facts), _columns(facts), datasheet(facts), _funnel(facts), _how(facts)]
     return "\n".join([*parts, _RIGHTS.format(flickr=flickr), f"## Citation\n\n```bibtex\n{BIBTEX}```\n"])
 
 

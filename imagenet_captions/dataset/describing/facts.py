@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from imagenet_captions.dataset.shard import ShardFile
 from imagenet_captions.imagenet.class_sets import ClassSet
@@ -13,6 +16,15 @@ from imagenet_captions.outcomes import Outcome
 
 UNKNOWN_LANGUAGE = "und"
 _SMALLEST_SHARE = 1000  # a language of fewer rows than one in so many is mostly errors of the detector
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a dataset is from: its inputs and settings, and what earlier stages counted for the card."""
+
+    inputs: Mapping[str, str]  # role → SHA-256
+    settings: Mapping[str, Any]
+    measured: Mapping[str, Any]  # "survival" of the listed photos, and the cleaning "rules"
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,9 @@ class DatasetFacts:
     inputs: Mapping[str, str]
     settings: Mapping[str, Any]
     made_with: Mapping[str, str]
+    licenses: Mapping[int, int] = field(default_factory=dict)  # Flickr's number → rows
+    repeated: int = 0  # rows with a caption that another row has too
+    measured: Mapping[str, Any] = field(default_factory=dict)  # of `Origin`
 
     @property
     def origin(self) -> str:
@@ -59,8 +74,20 @@ def count_shards(shards: Sequence[ShardFile], has_images: bool) -> dict[str, Any
         "classes": sum((shard.wnids for shard in shards), Counter[str]()),
         "languages": sum((shard.languages for shard in shards), Counter[str]()),
         "sources": sum((shard.sources for shard in shards), Counter[str]()),
+        "licenses": dict(sorted(sum((shard.licenses for shard in shards), Counter[int]()).items())),
+        "repeated": count_repeated([part for shard in shards for part in shard.captions]),
         "filled": _filled(shards),
     }
+
+
+def count_repeated(hashes: Sequence[npt.NDArray[np.uint64]]) -> int:
+    """Return how many of the hashes are there more than once.
+
+    >>> count_repeated([np.array([5, 7, 5], np.uint64), np.array([7, 9], np.uint64)])
+    4
+    """
+    counts = np.unique(np.concatenate([np.empty(0, np.uint64), *hashes]), return_counts=True)[1]
+    return int(counts[counts > 1].sum())
 
 
 def _filled(shards: Sequence[ShardFile]) -> dict[str, int]:

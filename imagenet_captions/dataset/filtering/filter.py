@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imagenet_captions.dataset.describing.facts import Origin
 from imagenet_captions.dataset.filtering.child import Child
 from imagenet_captions.dataset.filtering.copy import CopyJob, copy_shard
 from imagenet_captions.dataset.filtering.select import DENIED, STEPS, Ends, Selection, select
@@ -106,7 +107,8 @@ def filter_to_dataset(dataset: Place, out: Place, settings: FilterSettings, work
         recorded = {**parent.settings, "filter": [*parent.settings.get("filter", []), settings.as_given()]}
         if not images:
             recorded["missing"] = None
-        finish_dataset(folder, shards, {**parent.inputs, "parent": sha256(dataset / MANIFEST)}, recorded, images)
+        inputs = {**parent.inputs, "parent": sha256(dataset / MANIFEST)}
+        finish_dataset(folder, shards, Origin(inputs, recorded, parent.measured), images)
     return selection.counts()
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -84,6 +85,10 @@ class YfccSource:
     def files(self) -> list[Place]:
         """Return the metadata, and the matches with their outcomes."""
         return [self._path, self._matches, outcomes_path(self._matches)]
+
+    def measured(self) -> dict[str, Any]:
+        """Return nothing: nobody was asked about the photos."""
+        return {}
 
     def inputs(self) -> dict[str, str]:
         """Return the SHA-256 of the matches file, and of the used metadata, whatever the form of its file."""

@@ -1,0 +1,76 @@
+"""The datasheet in a dataset card: what survives on Flickr, what the texts tell, and what cleaning changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from imagenet_captions.dataset.describing.facts import DatasetFacts
+from imagenet_captions.flickr.licenses import find_license
+from imagenet_captions.outcomes import share
+
+_UNKNOWN_YEARS = "not known: Flickr was not asked about photos, so none is known to be gone"
+_UNKNOWN_LICENSES = "not known: the source states no licenses"
+_NOT_MEASURED = "not counted: the texts were cleaned by an earlier version"
+
+
+def datasheet(facts: DatasetFacts) -> str:
+    """Return the section as Markdown; a table says where the dataset's sources lack its numbers."""
+    lines = ["## Datasheet", ""]
+    if facts.measured and facts.settings.get("filter"):
+        lines += ["Survival and cleaning were counted before the rows of this dataset were chosen.", ""]
+    return "\n".join([*lines, *_survival(facts), *_licenses(facts), *_texts(facts), *_cleaning(facts)])
+
+
+def _survival(facts: DatasetFacts) -> list[str]:
+    years: Mapping[str, Sequence[int]] = facts.measured.get("survival", {}).get("years", {})
+    rows = [(year, f"{asked:,}", f"{have:,}", share(have, asked)) for year, (have, asked) in years.items()]
+    have, asked = (sum(count[at] for count in years.values()) for at in (0, 1))
+    rows.append(("all", f"{asked:,}", f"{have:,}", share(have, asked)) if years else (_UNKNOWN_YEARS, "", "", ""))
+    lines = _table(("uploaded", "listed photos that Flickr was asked about", "that answer", "share"), rows)
+    if years:
+        told = "Flickr numbers photos in order of upload; one that is gone counts for the year of close numbers."
+        lines += [told, ""]
+    return ["Survival of the listed photos, by year of upload:", "", *lines]
+
+
+def _licenses(facts: DatasetFacts) -> list[str]:
+    survived: Mapping[str, int] = facts.measured.get("survival", {}).get("licenses", {})
+    found = {int(number): count for number, count in survived.items()} or facts.licenses
+    what = "listed photos that answer" if survived else "rows"
+    total = sum(found.values())
+    rows = [(_license(number), f"{count:,}", share(count, total)) for number, count in sorted(found.items())]
+    lines = _table(("license", what, "share"), rows or [(_UNKNOWN_LICENSES, "", "")])
+    return ["Licenses, as the source stated them; a photo that is gone states none:", "", *lines]
+
+
+def _license(number: int) -> str:
+    known = find_license(number)
+    return f"{number}" if known is None else f"{number} {known.name}"
+
+
+def _texts(facts: DatasetFacts) -> list[str]:
+    names_class, repeated = facts.filled.get("names_class", 0), facts.repeated
+    rows = [
+        ("name their own class", f"{names_class:,}", share(names_class, facts.rows)),
+        ("have a caption that another row has too", f"{repeated:,}", share(repeated, facts.rows)),
+    ]
+    return _table(("rows that", "rows", "share"), rows)
+
+
+def _cleaning(facts: DatasetFacts) -> list[str]:
+    rules: Mapping[str, Any] = facts.measured.get("rules", {})
+    if facts.settings.get("as_published"):
+        return ["The texts are those of the source: no cleaning rule was applied.", ""]
+    if not rules:
+        return [f"What cleaning changed is {_NOT_MEASURED}.", ""]
+    sampled, records = rules["sampled"], rules["records"]
+    whole = f"all {records:,} records" if sampled == records else f"{sampled:,} of {records:,} records, evenly spaced"
+    often = sorted(rules["changed"].items(), key=lambda item: (-item[1], item[0]))
+    rows = [(rule, f"{count:,}", share(count, sampled)) for rule, count in often]
+    return [f"What cleaning changed, counted on {whole}:", "", *_table(("rule", "changed records", "share"), rows)]
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    rule = "|---|" + "---:|" * (len(head) - 1)
+    return [f"| {' | '.join(head)} |", rule, *(f"| {' | '.join(row)} |" for row in rows), ""]
