@@ -11,16 +11,16 @@ import pyarrow as pa
 
 from imagenet_captions import schema as records
 from imagenet_captions.crawler.limits import ANSWERS_AT_ONCE, MOST_HELD
-from imagenet_captions.crawler.photo_status import PhotoStatus, read_states, read_status, warn_of_damage
-from imagenet_captions.crawler.plan import open_matches
+from imagenet_captions.crawler.plan import PhotoStatus, read_states, read_status, warn_of_damage
 from imagenet_captions.crawler.policy import FINAL_STATES, State
 from imagenet_captions.crawler.store import Stored, StoreReader, store_revision
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
-from imagenet_captions.flickr.photo_record import STILL
+from imagenet_captions.flickr.photo_record import STILL, PhotoRecord
 from imagenet_captions.flickr.survival import Survival
 from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
+from imagenet_captions.sources.matches import drops_of_matching, open_matches
 from imagenet_captions.storage import files
-from imagenet_captions.storage.parquet import ParquetFile, read_batches, read_files
+from imagenet_captions.storage.parquet import ParquetFile, read_batches
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
 
@@ -59,30 +59,30 @@ class CrawlSource:
             progress("read answers", opened.metadata.num_rows, "images") as bar,
         ):
             for batch, answers in _with_answers(store, opened):
-                raw, dropped = _Columns(records.RAW), _Columns(OUTCOMES)
+                raw, dropped = [], []
                 for row in self._permitted(batch, answers):
                     photo_id = row["photo_id"]
                     stored = answers.get(photo_id)
                     status = None if stored is None else read_status(photo_id, stored)
                     _update(digest, row, stored)
-                    _add(row, status, raw, dropped)
                     _count(photo_id, status, self._survival)
                     if status and status.state is State.DAMAGED:
                         damaged[photo_id] = None
+                    if status and status.record:
+                        raw.append(_raw_record(row, status.record, status.retrieved_at))
+                    else:
+                        dropped.append(_drop(row, status))
                 if dropped:
-                    self._drops.append(dropped.batch())
+                    self._drops.append(pa.RecordBatch.from_pylist(dropped, OUTCOMES))
                 if raw:
-                    yield raw.batch()
+                    yield pa.RecordBatch.from_pylist(raw, records.RAW)
                 bar.update(len(batch))
         self._digest = digest.hexdigest()
         warn_of_damage([*damaged], "left out as bad_record until a crawl asks for it again")
 
     def drops(self) -> Iterator[pa.RecordBatch]:
         """Yield the drops of matching, then those of the crawl."""
-        earlier = outcomes_path(self._matches)
-        files.require_file(earlier, "the outcomes of matching")
-        for batch in read_files([earlier]):
-            yield from pa.Table.from_batches([batch]).cast(OUTCOMES).to_batches()
+        yield from drops_of_matching(self._matches)
         yield from self._drops
 
     def files(self) -> list[Place]:
@@ -144,48 +144,16 @@ def answered_photos(store: Place) -> pa.Array:
     return pa.array(sound, pa.string())
 
 
-class _Columns:
-    """Collects rows for a batch of a schema."""
-
-    def __init__(self, schema: pa.Schema) -> None:
-        self._schema = schema
-        self._rows: list[dict[str, Any]] = []
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def add(self, **row: Any) -> None:
-        self._rows.append(row)
-
-    def batch(self) -> pa.RecordBatch:
-        return pa.RecordBatch.from_pylist(self._rows, self._schema)
+def _raw_record(row: dict[str, Any], record: PhotoRecord, retrieved_at: int | None) -> dict[str, Any]:
+    """Return the raw record of a matched image."""
+    detail = _joined(STILL if record.is_video else "", row["detail"])
+    return {**row, **vars(record), "source": "flickr", "retrieved_at": retrieved_at, "detail": detail}
 
 
-def _add(row: dict[str, Any], status: PhotoStatus | None, raw: _Columns, dropped: _Columns) -> None:
-    """Add a matched image to the raw records or to the drops."""
-    if status is None or status.record is None:
-        outcome, reason = _outcome(row["photo_id"], status)
-        detail = _joined(reason, row["detail"])
-        dropped.add(image_id=row["image_id"], wnid=row["wnid"], outcome=outcome.value, detail=detail, count=1)
-        return
-    record = status.record
-    raw.add(
-        image_id=row["image_id"],
-        wnid=row["wnid"],
-        title=record.title,
-        description=record.description,
-        tags=record.tags,
-        photo_id=row["photo_id"],
-        owner=record.owner,
-        owner_name=record.owner_name,
-        license=record.license,
-        date_taken=record.date_taken,
-        date_posted=record.date_posted,
-        photo_page=record.photo_page,
-        source="flickr",
-        retrieved_at=status.retrieved_at,
-        detail=_joined(STILL if record.is_video else "", row["detail"]),
-    )
+def _drop(row: dict[str, Any], status: PhotoStatus | None) -> dict[str, Any]:
+    """Return the drop of a matched image without a record."""
+    outcome, reason = _outcome(row["photo_id"], status)
+    return {**row, "outcome": outcome.value, "detail": _joined(reason, row["detail"]), "count": 1}
 
 
 def _count(photo_id: str, status: PhotoStatus | None, survival: Survival) -> None:

@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.imagenet import classes
-from imagenet_captions.labelling.batch import NAMED, TRUTH
-from imagenet_captions.labelling.modes import Mode
+from imagenet_captions.labelling.batch import NAMED, TRUTH, Mode
 
 _COUNT = len(classes.wnids())
 Counts = npt.NDArray[np.int64]

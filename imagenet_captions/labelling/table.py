@@ -5,21 +5,27 @@ A form is an object with a schema and batches; a new one needs a class and a lin
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Iterator
-from typing import Protocol
+from contextlib import closing
+from itertools import chain
+from typing import Any, Protocol
 
 import pyarrow as pa
 
+from imagenet_captions.engines.local import in_batches
 from imagenet_captions.errors import InputError
+from imagenet_captions.images.readers.samples import Sample, json_object, read_samples
 from imagenet_captions.images.readers.separated import SeparatedTable
-from imagenet_captions.labelling.tars import TarTable
-from imagenet_captions.labelling.yfcc import YfccTable, is_yfcc
+from imagenet_captions.images.readers.tars import TarReader
+from imagenet_captions.sources.yfcc import layout as yfcc
+from imagenet_captions.sources.yfcc.lines import unpacked
 from imagenet_captions.storage.files import require_there
 from imagenet_captions.storage.parquet import read_files, read_metadata, read_schema
 from imagenet_captions.storage.patterns import expand_pattern
 from imagenet_captions.storage.places import Place
-from imagenet_captions.storage.progress import progress
+from imagenet_captions.storage.progress import open_watched, progress, track
 
 _IMAGE = "image"
 
@@ -100,3 +106,117 @@ def _plain(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_large_list(kind) or pa.types.is_list(kind):
         return pa.list_(_plain(kind.value_type))
     return pa.string() if pa.types.is_large_string(kind) else kind
+
+
+_TEXTS = ("title", "description", "caption")
+_MEMBERS = frozenset({"txt", "json", "cls"})
+_LARGEST_MEMBER = 16 << 20
+
+
+class TarTable:
+    """One row a sample: its key and tar, its .txt, the known fields of its .json, its .cls.
+
+    The labeled result is a table by `__key__`, since tars with new .cls members would repeat all images.
+    """
+
+    schema = pa.schema(
+        [
+            pa.field("__key__", pa.string()),
+            pa.field("__tar__", pa.string()),
+            pa.field("txt", pa.string()),
+            *[pa.field(name, pa.string()) for name in _TEXTS],
+            pa.field("tags", pa.list_(pa.string())),
+            pa.field("wnid", pa.string()),
+            pa.field("label", pa.int64()),
+        ]
+    )
+
+    def __init__(self, paths: list[Place]) -> None:
+        self._paths = paths
+        self.skipped: Counter[str] = Counter()
+
+    def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield batches of the samples of all tars, in order; a sample without any text is skipped and counted."""
+        samples = chain.from_iterable(map(self._samples, track(self._paths, "read", len(self._paths), "tars")))
+        for batch in in_batches(samples, rows):
+            yield pa.RecordBatch.from_pylist(batch, schema=self.schema)
+
+    def _samples(self, path: Place) -> Iterator[dict[str, Any]]:
+        with TarReader(path) as tar:
+            for sample in read_samples(tar, _MEMBERS, _LARGEST_MEMBER):
+                said = json_object(sample.contents.get("json", b"{}"))
+                if said is None:
+                    self.skipped["a .json that is no JSON object"] += 1
+                elif (row := _row(sample, said)) is None:
+                    self.skipped["a sample without text"] += 1
+                else:
+                    yield {"__key__": sample.key, "__tar__": path.name, **row}
+
+
+def _row(sample: Sample, said: dict[str, Any]) -> dict[str, Any] | None:
+    texts = {name: said[name] for name in _TEXTS if isinstance(said.get(name), str)}
+    if "txt" in sample.contents:
+        texts["txt"] = sample.contents["txt"].decode("utf-8", "replace")
+    tags, wnid, label = said.get("tags"), said.get("wnid"), sample.label()
+    if not texts and not tags:
+        return None
+    return {
+        **texts,
+        "tags": [str(tag) for tag in tags] if isinstance(tags, list) else None,
+        "wnid": wnid if isinstance(wnid, str) else None,
+        "label": _whole(said.get("label")) if label is None else label,
+    }
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+_COLUMNS = (
+    "photo_id", "owner", "owner_name", "date_taken", "title", "description", "tags", "photo_page", "download_url",
+    "license_name",
+)  # fmt: skip
+_FIELDS = frozenset(layout.fields for layout in yfcc.LAYOUTS)
+_ENCODED = frozenset({"owner_name", "title", "description"})
+
+
+class YfccTable:
+    """The photos of the file, with decoded texts; videos are skipped and counted."""
+
+    schema = pa.schema([pa.field(name, pa.list_(pa.string()) if name == "tags" else pa.string()) for name in _COLUMNS])
+
+    def __init__(self, path: Place) -> None:
+        self._path = path
+        self.skipped: Counter[str] = Counter()
+
+    def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
+        """Yield batches; a line of another number of fields is skipped and counted."""
+        for batch in in_batches(self._rows(), rows):
+            yield pa.RecordBatch.from_pylist(batch, schema=self.schema)
+
+    def _rows(self) -> Iterator[dict[str, str | list[str]]]:
+        with open_watched(self._path, f"read {self._path.name}") as plain, closing(unpacked(plain)) as opened:
+            for line in opened:
+                fields = line.rstrip(b"\r\n").decode("utf-8", "replace").split("\t")
+                if len(fields) not in _FIELDS:
+                    self.skipped["not a line of 25 or 23 fields"] += 1
+                elif (row := yfcc.named(fields))["marker"] == yfcc.VIDEO:
+                    self.skipped["a video"] += 1
+                else:
+                    yield {name: _value(name, row[name]) for name in _COLUMNS}
+
+
+def is_yfcc(path: Place) -> bool:
+    """Whether a file's first line has the number of fields of YFCC100M, and a photo's number in its place."""
+    with path.open("rb") as plain, closing(unpacked(plain)) as opened:
+        try:
+            fields = opened.readline(1 << 20).split(b"\t")
+        except (OSError, EOFError, zlib.error):  # begins as if it were packed
+            return False
+    return any(len(fields) == layout.fields and fields[layout.photo_id].isdigit() for layout in yfcc.LAYOUTS)
+
+
+def _value(name: str, value: str) -> str | list[str]:
+    if name == "tags":
+        return yfcc.decoded_tags(value)
+    return yfcc.decoded(value) if name in _ENCODED else value

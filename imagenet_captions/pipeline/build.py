@@ -25,7 +25,6 @@ from imagenet_captions.cleaner.clean import clean
 from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 from imagenet_captions.crawler.credentials import read_credentials
 from imagenet_captions.crawler.matching.match import MatchSettings, match
-from imagenet_captions.crawler.plan import open_matches
 from imagenet_captions.crawler.source import CrawlSource, answered_photos, store_revision
 from imagenet_captions.dataset.folder import check_dataset_output
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
@@ -36,6 +35,7 @@ from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.pipeline.code_version import code_version
 from imagenet_captions.schema import RawSource, provenance
 from imagenet_captions.sources.joined import JoinedSource
+from imagenet_captions.sources.matches import open_matches
 from imagenet_captions.sources.release import ReleaseSource
 from imagenet_captions.sources.yfcc.source import YfccSource, extract_photos, photo_ids
 from imagenet_captions.storage.file_names import CAPTIONS, MANIFEST, MATCHES, PHOTO_STORE, YFCC_PHOTOS
@@ -226,7 +226,7 @@ def open_source(files: SourceFiles, settings: CleanSettings) -> RawSource:
         _check_classes(matches, settings.classes)
         if store is not None and yfcc is not None:
             first = YfccSource(yfcc, matches, deny, answered_photos(store))
-            return JoinedSource(first, lambda photos: CrawlSource(matches, store, deny, elsewhere=photos))
+            return JoinedSource(first, lambda photos: CrawlSource(matches, store, deny, elsewhere=photos), [store])
         if store is not None:
             return CrawlSource(matches, store, deny)
         if yfcc is not None:

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 
 from imagenet_captions.schema import RawSource
+from imagenet_captions.sources.yfcc.source import YfccSource
 from imagenet_captions.storage.places import Place
-
-
-class WithPhotos(RawSource, Protocol):
-    """A source that knows its photos."""
-
-    def photo_ids(self) -> pa.Array:
-        """Return the photos of this source, which no other source needs, after `batches` has ended."""
-        ...
 
 
 class JoinedSource:
     """A `RawSource` of two; `rest` makes the second, which reads `files`, from the photos of the first."""
 
-    def __init__(self, first: WithPhotos, rest: Callable[[pa.Array], RawSource], files: Sequence[Place] = ()) -> None:
+    def __init__(self, first: YfccSource, rest: Callable[[pa.Array], RawSource], files: Sequence[Place]) -> None:
         self._first, self._make_rest, self._files = first, rest, files
         self._rest: RawSource | None = None
 

@@ -13,8 +13,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.statistics.lengths import Distribution
-from imagenet_captions.statistics.result import TEXT_FIELDS, ClassStats, Duplicates, Markup, Stats
+from imagenet_captions.statistics.result import TEXT_FIELDS, ClassStats, Distribution, Duplicates, Markup, Stats
 
 COLUMNS = ("wnid", *TEXT_FIELDS, "language", "license", "source")
 _EITHER = (("title", "tags"), ("title", "description"), ("tags", "description"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from imagenet_captions.statistics.lengths import Distribution
+from imagenet_captions.statistics.result import Distribution
 
 WIDTH, HEIGHT = 400, 220
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 392.0, 14.0, 188.0

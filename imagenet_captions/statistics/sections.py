@@ -9,8 +9,7 @@ from typing import Any
 from imagenet_captions.flickr.licenses import LICENSES
 from imagenet_captions.imagenet.published_counts import COUNTED_ROWS, PAPER_ROWS, reconcile
 from imagenet_captions.outcomes import Outcome, share
-from imagenet_captions.statistics.lengths import Distribution
-from imagenet_captions.statistics.result import ClassStats, Stats
+from imagenet_captions.statistics.result import ClassStats, Distribution, Stats
 
 Cell = str | int
 

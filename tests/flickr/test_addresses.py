@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_captions.flickr.address_columns import RANKED, read_addresses
-from imagenet_captions.flickr.addresses import MAX_LENGTH, read_address
+from imagenet_captions.flickr.addresses import MAX_LENGTH, RANKED, read_address, read_addresses
 from imagenet_captions.outcomes import Outcome
 
 # (address, photo id, where that shape was seen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import csv
+import gzip
 import io
 import json
 import re
@@ -18,8 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.labelling.batch import Mode
 from imagenet_captions.labelling.label import LabelReport, LabelSettings, label_by_text, report_path
-from imagenet_captions.labelling.modes import Mode
 from tests.command_line import run_cli
 
 TENCH, GOLDFISH, CRANE = "n01440764", "n01443537", "n02012849"
@@ -259,13 +260,14 @@ def yfcc_line(number: int, title: str, tags: str = "", marker: int = 0, old: boo
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["25 columns", "23 columns"])
-@pytest.mark.parametrize("name", ["yfcc100m_dataset", "yfcc100m_dataset-0.bz2"])
+@pytest.mark.parametrize("name", ["yfcc100m_dataset", "yfcc100m_dataset-0.bz2", "yfcc100m_dataset-0.gz"])
 def test_yfcc_metadata(tmp_path: Path, name: str, old: bool) -> None:
     lines = [yfcc_line(0, "A tench + 1%", old=old), yfcc_line(1, "", "gold+fish,goldfish,caf%C3%A9", old=old),
              yfcc_line(2, "tench", marker=1, old=old), "half a line\t\n", yfcc_line(3, "nothing", old=old)]  # fmt: skip
     data = "".join(lines).encode()
     path = tmp_path / name
-    path.write_bytes(bz2.compress(data) if name.endswith("bz2") else data)
+    packed = {".bz2": bz2.compress, ".gz": gzip.compress}
+    path.write_bytes(packed.get(path.suffix, bytes)(data))
     rows, report = label(path, tmp_path / "out.parquet")
     assert [(row["photo_id"], row["title"], row["tags"], row["label"]) for row in rows] == [
         ("5000000000", "A tench + 1%", [], 0),

@@ -250,7 +250,7 @@ def test_other_files_are_refused_in_words(tmp_path: Path) -> None:
     yfcc_path = write(tmp_path, "plain", ROWS)
     pq.write_table(pa.table({"image_id": ["x"]}), tmp_path / "other.parquet")
     for wrong in (yfcc_path, tmp_path / "other.parquet"):
-        with pytest.raises(InputError, match=r"is not what matching wrote|is not a Parquet file"):
+        with pytest.raises(InputError, match=r"has no text column wnid|is not a Parquet file"):
             photo_ids(yfcc_path, wrong)
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.crawler.matching.id_keys import Keys, changes, wnid_numbers
-from imagenet_captions.flickr.address_columns import read_addresses
+from imagenet_captions.flickr.addresses import read_addresses
 from imagenet_captions.storage.progress import progress
 from imagenet_captions.storage.spool import BUCKETS, Spool
 
@@ -24,7 +24,7 @@ from imagenet_captions.storage.spool import BUCKETS, Spool
 CANDIDATES = pa.schema(
     [
         pa.field("key", pa.int64()),
-        pa.field("rank", pa.int8()),  # the outcome's index in address_columns.RANKED
+        pa.field("rank", pa.int8()),  # the outcome's index in addresses.RANKED
         pa.field("photo_id", pa.string()),
         pa.field("url", pa.string()),
     ]

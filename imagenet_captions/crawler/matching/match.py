@@ -26,7 +26,7 @@ from imagenet_captions.crawler.matching.id_keys import Keys, digest, image_ids, 
 from imagenet_captions.crawler.matching.wanted_ids import read_ids
 from imagenet_captions.engines.local import LOCAL, Engine
 from imagenet_captions.errors import InputError
-from imagenet_captions.flickr.address_columns import RANKED
+from imagenet_captions.flickr.addresses import RANKED
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_sets import ClassSet

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from imagenet_captions.crawler.photo_status import PhotoStatus, read_status
-from imagenet_captions.crawler.plan import open_matches
+from imagenet_captions.crawler.plan import PhotoStatus, open_matches, read_status
 from imagenet_captions.crawler.store import StoreReader
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import outcomes_path

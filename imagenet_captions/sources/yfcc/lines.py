@@ -177,7 +177,7 @@ def _whole_lines(path: Place) -> Iterator[bytes]:
     """Yield the file in blocks of whole lines, each line with its newline."""
     with (
         open_watched(path, f"read {path.name}") as raw,
-        closing(_unpacked(raw)) as stream,
+        closing(unpacked(raw)) as stream,
     ):
         rest = b""
         while block := _read(stream, path):
@@ -193,7 +193,7 @@ def _whole_lines(path: Place) -> Iterator[bytes]:
             yield rest + b"\n"
 
 
-def _unpacked(raw: IO[bytes]) -> IO[bytes]:
+def unpacked(raw: IO[bytes]) -> IO[bytes]:
     """Return the unpacked stream of a file; its first bytes tell the compression."""
     start = raw.read(3)
     raw.seek(0)

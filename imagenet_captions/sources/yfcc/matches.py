@@ -8,12 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.addresses import MAX_DIGITS
 from imagenet_captions.schema import MATCHES
+from imagenet_captions.sources.matches import open_matches
 from imagenet_captions.sources.yfcc.lines import Numbers
-from imagenet_captions.storage.files import require_file
-from imagenet_captions.storage.parquet import read_schema, read_table
 from imagenet_captions.storage.places import Place
 
 
@@ -31,7 +29,8 @@ class Matches(NamedTuple):
 
 def read_matches(path: Place, answered: pa.Array | None) -> Matches:
     """Read the matches, without those whose photo is in `answered`."""
-    rows = _open_matches(path, MATCHES.names)
+    with open_matches(path) as opened:
+        rows = opened.read(MATCHES.names).select(MATCHES.names)
     rows = rows.rename_columns(["match_detail" if name == "detail" else name for name in MATCHES.names])
     if answered is not None:
         rows = rows.filter(pc.invert(pc.is_in(rows["photo_id"], value_set=answered)))
@@ -42,7 +41,8 @@ def read_matches(path: Place, answered: pa.Array | None) -> Matches:
 
 def wanted_numbers(path: Place) -> Numbers:
     """Return the distinct numbers of the matched photos, sorted."""
-    return _distinct(_numbers(_open_matches(path, ["photo_id"])["photo_id"]))
+    with open_matches(path) as opened:
+        return _distinct(_numbers(opened.read(["photo_id"])["photo_id"]))
 
 
 def join(photos: pa.RecordBatch, matched: Matches) -> tuple[pa.Table, Numbers]:
@@ -57,14 +57,6 @@ def join(photos: pa.RecordBatch, matched: Matches) -> tuple[pa.Table, Numbers]:
     for name in images.column_names:
         joined = joined.append_column(name, images[name])
     return joined, rows
-
-
-def _open_matches(path: Place, columns: list[str]) -> pa.Table:
-    require_file(path, "the matches file")
-    schema = read_schema(path)
-    if not {*columns} <= {*schema.names} or schema.field("photo_id").type != MATCHES.field("photo_id").type:
-        raise InputError(f"{path} is not what matching wrote; give its matches.parquet")
-    return read_table(path, columns).select(columns)
 
 
 def _numbers(photo_ids: pa.ChunkedArray) -> Numbers:

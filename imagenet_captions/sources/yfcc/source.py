@@ -23,13 +23,14 @@ from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.flickr.photo_record import STILL
 from imagenet_captions.outcomes import OUTCOMES, Outcome, outcome_rows, outcomes_path
 from imagenet_captions.schema import PHOTOS, RAW
+from imagenet_captions.sources.matches import drops_of_matching
 from imagenet_captions.sources.yfcc.lines import Numbers, read_lines
 from imagenet_captions.sources.yfcc.matches import join, read_matches, wanted_numbers
 from imagenet_captions.sources.yfcc.photos import BadRows, Photo, photo_batches
 from imagenet_captions.sources.yfcc.sqlite import read_table
-from imagenet_captions.storage.files import is_sqlite, require_file, require_there, sha256
+from imagenet_captions.storage.files import is_sqlite, require_there, sha256
 from imagenet_captions.storage.outputs import producing
-from imagenet_captions.storage.parquet import parquet_file, read_batches, read_files
+from imagenet_captions.storage.parquet import parquet_file, read_batches
 from imagenet_captions.storage.parquet_writing import open_parquet_writer, write_table
 from imagenet_captions.storage.places import Place
 
@@ -77,9 +78,7 @@ class YfccSource:
     def drops(self) -> Iterator[pa.RecordBatch]:
         """Yield the drops; if this is the only source, those of matching too."""
         if self._answered is None:
-            earlier = require_file(outcomes_path(self._matches), "the outcomes of matching")
-            for batch in read_files([earlier]):
-                yield from pa.Table.from_batches([batch]).cast(OUTCOMES).to_batches()
+            yield from drops_of_matching(self._matches)
         yield from self._dropped
 
     def files(self) -> list[Place]:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions import schema as records
-from imagenet_captions.crawler.matching import gather, key_counter, url_lists
+from imagenet_captions.crawler.matching import gather, url_lists
 from imagenet_captions.crawler.matching.match import MatchSettings, match
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import OUTCOMES, Outcome
@@ -271,7 +271,7 @@ def test_the_same_bytes_whatever_the_blocks_threads_and_folder(tmp_path: Path, m
             patched.setattr(gather, "default_workers", lambda: 3)
             patched.setattr(spool, "HELD_ROWS", 50)
             patched.setattr(spool, "ROWS_AT_ONCE", 7)
-            patched.setattr(key_counter, "FOLD_AT", 50)
+            patched.setattr(gather, "FOLD_AT", 50)
             run(tmp_path / f"{name} b", *lists, ids=chosen)
         for file in ("matches.parquet", "matches.outcomes.parquet"):
             assert (tmp_path / f"{name} a" / file).read_bytes() == (tmp_path / f"{name} b" / file).read_bytes()
