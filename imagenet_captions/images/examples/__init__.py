@@ -10,6 +10,7 @@ from imagenet_captions.images.examples.example import (
     only_ids,
     require_classes,
     select,
+    spread_rows,
 )
 from imagenet_captions.images.examples.opening import open_examples
 
@@ -22,4 +23,5 @@ __all__ = [
     "open_examples",
     "require_classes",
     "select",
+    "spread_rows",
 ]

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -14,7 +13,7 @@ from imagenet_captions.engines.local import in_batches
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES, is_wnid, wnid_of
 from imagenet_captions.images.examples.classes_of import Labelled, by_key, by_number
-from imagenet_captions.images.examples.example import Examples
+from imagenet_captions.images.examples.example import Examples, spread_rows
 from imagenet_captions.images.examples.stored import FileImages, TextColumns, ids_of
 from imagenet_captions.images.readers.folders import image_files, nearest_wnid, wnid_in
 from imagenet_captions.images.readers.separated import SeparatedTable
@@ -124,7 +123,7 @@ def _labels(table: pa.Table) -> Labelled:
     if keys is not None:
         return by_key(keys)
     if numbers is None:
-        return None, np.full(len(table), -1, np.int64)
+        return by_number(pa.nulls(len(table), pa.int64()), None)
     if pc.all(pc.match_substring_regex(numbers, r"^(?:[0-9]{1,9})?$")).as_py():
         return by_number(pc.if_else(pc.equal(numbers, ""), None, numbers).cast(pa.int64()), None)
     return by_key(numbers)
@@ -132,8 +131,8 @@ def _labels(table: pa.Table) -> Labelled:
 
 def _check_files(source: Place, paths: pa.ChunkedArray) -> None:
     """Check that files exist: all of a few, or a thousand of many; a missing one shows later when it is read."""
-    rows = np.unique(np.linspace(0, len(paths) - 1, min(len(paths), _LOOKED_AT)).astype(np.int64))
-    missing = [row for row in rows.tolist() if not Path(paths[row].as_py()).is_file()]
+    rows = spread_rows(len(paths), _LOOKED_AT)
+    missing = [row for row in rows if not Path(paths[row].as_py()).is_file()]
     if missing:
         first = missing[0]
         raise InputError(

@@ -18,7 +18,7 @@ from imagenet_captions.captions.compose import compose_captions, names_of
 from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import wnid_of
-from imagenet_captions.images.examples import Class, Examples, Texts, select
+from imagenet_captions.images.examples import Class, Examples, Texts, select, spread_rows
 from imagenet_captions.storage.progress import progress
 from imagenet_captions.storage.receipts import is_dataset
 
@@ -77,8 +77,7 @@ def make_sampler(examples: Examples, template: CaptionTemplate | None, seed: int
     Without any texts, the names of the classes are put into open_clip's sentences, and the log says so.
     Raises InputError if there are no classes either.
     """
-    looked_at = np.unique(np.linspace(0, len(examples) - 1, min(len(examples), _LOOKED_AT)).astype(np.int64))
-    texts = [examples.texts(row) for row in looked_at.tolist()]
+    texts = [examples.texts(row) for row in spread_rows(len(examples), _LOOKED_AT)]
     if not any(text != Texts() for text in texts):
         if template is not None and CLASS_NAME in template.fields:
             return CaptionSampler(template, seed)

@@ -70,11 +70,6 @@ class ShardedSampler:
         """Continue at this step of this epoch, as a resumed run does."""
         self.epoch, self.first_step = epoch, step
 
-    def set_epoch(self, epoch: int) -> None:
-        """Start an epoch, as Lightning does before each; the epoch that `start` named continues at its step."""
-        if epoch != self.epoch:
-            self.start(epoch)
-
     def __iter__(self) -> Iterator[Share]:
         epoch, order = self.epoch, epoch_order(self._count, self._seed, self.epoch)
         for step in range(self.first_step, len(self._bounds)):

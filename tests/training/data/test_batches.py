@@ -54,7 +54,7 @@ def test_workers_change_nothing(transform: TrainTransform | TwoViews) -> None:
         loader = loader_of(made(21), transform, order, CAPTIONS, two_tensors, seed=2, workers=workers)
         seen.append([])
         for epoch in range(2):
-            order.set_epoch(epoch)
+            order.start(epoch)
             seen[-1] += [_plain(batch) for batch in loader]
     assert seen[0] == seen[1] == seen[2]
     assert seen[0][0] != seen[0][4]

@@ -77,9 +77,8 @@ def test_a_run_goes_on_where_it_was_broken_off() -> None:
     sampler = ShardedSampler(100, 8, 1)
     sampler.start(3, 5)
     assert [(share.epoch, share.step) for share in sampler] == [(3, step) for step in range(5, 13)]
-    sampler.set_epoch(3)  # as Lightning does at the start of the epoch that it resumes
     assert [share.rows.tolist() for share in sampler] == whole[5:]
-    sampler.set_epoch(4)
+    sampler.start(4)
     assert [share.rows.tolist() for share in sampler] == epoch_of(ShardedSampler(100, 8, 1), 4)
     assert len(sampler) == 13
 
@@ -98,7 +97,7 @@ def _epochs(rank: int, world_size: int, workers: int) -> Iterator[tuple[int, int
     order = ShardedSampler(101, 16, 3, rank, world_size)
     loader = loader_of(made(101), TrainTransform(ImageSpec(8)), order, seed=3, workers=workers)
     for epoch in range(2):
-        order.set_epoch(epoch)
+        order.start(epoch)
         for batch in loader:
             pixels = batch.images.flatten(1).sum(1).tolist()
             yield from zip(repeat(epoch), repeat(batch.step), batch.indices.tolist(), pixels)
