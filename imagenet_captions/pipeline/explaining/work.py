@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from imagenet_captions.crawler.plan import PhotoStatus, open_matches, read_status
+from imagenet_captions.crawler.plan import PhotoStatus, read_status
 from imagenet_captions.crawler.store import StoreReader
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import outcomes_path
 from imagenet_captions.pipeline.explaining.explanation import Listed, Texts
 from imagenet_captions.pipeline.explaining.rows import find_row, of_image, outcomes_of
+from imagenet_captions.sources.matches import open_matches
 from imagenet_captions.storage.file_names import CAPTIONS, MATCHES, PHOTO_STORE, YFCC_PHOTOS
 from imagenet_captions.storage.files import require_there, sha256
 from imagenet_captions.storage.places import Place, require_local
