@@ -52,13 +52,14 @@ class Batch:
 
     def to(self, device: Any, non_blocking: bool = False) -> Batch:
         """Return the batch on a device."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        return self.each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Batch:
         """Return the batch in memory that a GPU reads directly; torch's loader calls this."""
-        return self._each(lambda tensor: tensor.pin_memory())
+        return self.each(lambda tensor: tensor.pin_memory())
 
-    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+    def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+        """Return the batch with every tensor changed."""
         tokens = self.tokens
         if tokens is not None:
             tokens = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -92,24 +93,9 @@ def micro_batches(batch: Batch, rank: int, count: int) -> Iterator[Batch]:
     for part, (start, end) in enumerate(pairwise(cuts[rank])):
         shares = tuple(cut[part + 1] - cut[part] for cut in cuts)
         weight = shares[rank] * len(shares) * count / sum(batch.shares)
-        yield _part(batch, slice(start, end), shares, weight)
-
-
-def _part(batch: Batch, rows: slice, shares: tuple[int, ...], weight: float) -> Batch:
-    tokens = batch.tokens
-    if tokens is not None:
-        tokens = {name: part[rows] for name, part in tokens.items()} if isinstance(tokens, dict) else tokens[rows]
-    return replace(
-        batch,
-        images=batch.images[rows],
-        other=None if batch.other is None else batch.other[rows],
-        texts=batch.texts[rows],
-        tokens=tokens,
-        labels=batch.labels[rows],
-        indices=batch.indices[rows],
-        shares=shares,
-        weight=weight,
-    )
+        rows = slice(start, end)
+        tensors = batch.each(operator.itemgetter(rows))
+        yield replace(tensors, texts=batch.texts[rows], shares=shares, weight=weight)
 
 
 def _transform(recipe: Recipe, model: Model) -> Transform:
