@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from imagenet_captions.images.pixels.augment import RandAugment, TwoViews
+from imagenet_captions.images.pixels.augment import RandAugment
 from imagenet_captions.images.pixels.decoding import BrokenImage, decode
 from imagenet_captions.images.pixels.spec import CLIP_224, IMAGENET_224, ImageSpec, normalise
-from imagenet_captions.images.pixels.transforms import EvalTransform, TrainTransform
+from imagenet_captions.images.pixels.transforms import EvalTransform, TrainTransform, TwoViews
 
 __all__ = [
     "CLIP_224",
