@@ -51,6 +51,17 @@ def export(
             metavar="SPLIT",
         ),
     ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="open-clip-csv, slim: further columns, such as label,class_name,wnid; of image_id, filename, wnid, "
+            "label, class_name, title, description, tags (a JSON list) and language.",
+            metavar="NAME,...",
+        ),
+    ] = None,
+    shuffle: Annotated[
+        int | None, typer.Option(help="open-clip-csv, slim: order the rows by this seed.", metavar="SEED")
+    ] = None,
     overwrite: Overwrite = False,
     workers: Workers = None,
     engine: Engine = EngineName.LOCAL,
@@ -75,6 +86,8 @@ def export(
             seed=seed,
             shard_size=shard_size,
             clip_benchmark=clip_benchmark,
+            columns=None if columns is None else tuple(name.strip() for name in columns.split(",")),
+            shuffle=shuffle,
             workers=count,
             engine=running,
         )

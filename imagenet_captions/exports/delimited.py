@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
 
-# What pandas reads as missing; empty texts are dropped earlier.
+# What pandas reads as missing, as it does an empty text.
 _MISSING = (
     *("NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NULL", "null", "None"),
     *("NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
@@ -49,7 +49,10 @@ def protect(column: pa.ChunkedArray) -> Protected:
     """
     folded = pc.utf8_trim(pc.replace_substring_regex(column, _SPACES, " "), " ")
     missing = pc.is_in(folded, value_set=pa.array(_MISSING, pa.string()))
-    numbers = _told_as_numbers(pc.and_not(pc.match_substring_regex(folded, _NUMBER), missing).to_numpy())
+    filled = pc.not_equal(folded, "").to_numpy()  # an empty text is missing for pandas, and parts no numbers
+    like_numbers = pc.and_not(pc.match_substring_regex(folded, _NUMBER), missing).to_numpy()
+    numbers = np.zeros(len(filled), np.bool_)
+    numbers[filled] = _told_as_numbers(like_numbers[filled])
     end = pc.if_else(missing, " ", pc.if_else(pa.chunked_array([pa.array(numbers)]), _NO_BREAK_SPACE, ""))
     marked = int(pc.sum(missing).as_py() or 0) + int(np.count_nonzero(numbers))
     return Protected(pc.binary_join_element_wise(folded, end, "") if marked else folded, marked)
@@ -84,9 +87,9 @@ def verify_delimited(path: Path, columns: Mapping[str, pa.ChunkedArray], separat
     for name, wanted in columns.items():
         found = pa.array(read[name]) if name in read else pa.nulls(0)
         found = found if isinstance(found, pa.ChunkedArray) else pa.chunked_array([found])
-        if pa.types.is_large_string(found.type):
+        if not pa.types.is_string(found.type):  # large strings, whole numbers, or a column without any text
             found = found.cast(pa.string())
-        if not found.equals(wanted):
+        if not found.equals(pc.if_else(pc.equal(wanted, ""), pa.scalar(None, pa.string()), wanted)):
             raise InputError(
                 f"pandas {pd.__version__} does not read the column {name} back as it was written, so nothing was "
                 "exported; use another version of pandas, and please report this"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
-from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.errors import InputError, quoted, unknown_name
 from imagenet_captions.exports.clip_benchmark import check_split
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.storage.places import Place, places_from_text, refuse_secrets
@@ -31,7 +32,12 @@ _WITH = {
     "seed": (WEBDATASET,),
     "shard_size": (WEBDATASET,),
     "clip_benchmark": (WEBDATASET,),
+    "columns": (OPEN_CLIP_CSV, SLIM),
+    "shuffle": (OPEN_CLIP_CSV, SLIM),
 }
+_OWN = {OPEN_CLIP_CSV: ("filepath", "title"), SLIM: ("filename", "caption")}
+# What a table may have beside them.
+COLUMNS = ("image_id", "filename", "wnid", "label", "class_name", "title", "description", "tags", "language")
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class ExportSettings:
     Without `caption` the captions of the dataset are used. `images` is the place of the images: for open-clip-csv a
     folder whose files the CSV names, for webdataset any source of images, by default the dataset itself. `path_prefix`
     replaces that folder in the CSV. `seed` sets the order of a WebDataset, and `shard_size` the samples per shard.
-    `clip_benchmark` names the split under which CLIP_benchmark reads the shards.
+    `clip_benchmark` names the split under which CLIP_benchmark reads the shards. `columns` are further
+    columns of a table, of `COLUMNS`, and `shuffle` is a seed that orders its rows.
     """
 
     to: str
@@ -52,6 +59,8 @@ class ExportSettings:
     seed: int | None = None
     shard_size: int | None = None
     clip_benchmark: str | None = None
+    columns: Sequence[str] | None = None
+    shuffle: int | None = None
     workers: int = field(default_factory=default_workers)
     engine: Engine = LOCAL
 
@@ -75,6 +84,8 @@ class ExportSettings:
             raise InputError(f"`shard_size` must be at least 1, not {self.shard_size}")
         if self.clip_benchmark is not None:
             check_split(self.clip_benchmark)
+        if self.columns is not None:
+            _check_columns(self.columns, _OWN[self.to])
 
     def recorded(self, own_caption: str) -> dict[str, Any]:
         """Return the settings for the receipt: all that affect the result, except the place of the images."""
@@ -83,9 +94,9 @@ class ExportSettings:
             told["caption"] = own_caption if self.caption is None else str(self.caption)
         if self.to == WEBDATASET:
             told |= {"seed": self.seed or 0, "shard_size": self.shard_size or SAMPLES_A_SHARD}
-        for name in ("path_prefix", "clip_benchmark"):
-            if getattr(self, name) is not None:
-                told[name] = getattr(self, name)
+        for name in ("path_prefix", "clip_benchmark", "columns", "shuffle"):
+            if (value := getattr(self, name)) is not None:
+                told[name] = list(value) if name == "columns" else value
         return told
 
     def command(self, out: Place) -> str:
@@ -104,6 +115,16 @@ class ExportSettings:
             "--seed": self.seed or 0 if webdataset else None,
             "--shard-size": self.shard_size or SAMPLES_A_SHARD if webdataset else None,
             "--clip-benchmark": self.clip_benchmark,
+            "--columns": None if self.columns is None else ",".join(self.columns),
+            "--shuffle": self.shuffle,
         }
         given = chain.from_iterable((flag, str(value)) for flag, value in values.items() if value is not None)
         return shlex.join(["imagenet-captions", "export", "DATASET", "--to", self.to, *given, "--out", out.name])
+
+
+def _check_columns(columns: Sequence[str], own: Sequence[str]) -> None:
+    for at, name in enumerate(columns):
+        if name not in COLUMNS:
+            raise unknown_name("column", name, COLUMNS)
+        if name in own or name in columns[:at]:
+            raise InputError(f"`columns` names {name}, which the table has already; leave it out")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imagenet_captions.dataset.splits import seeded_order
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.delimited import protect, verify_delimited, write_delimited
 from imagenet_captions.exports.rows import Job
@@ -15,32 +17,54 @@ from imagenet_captions.images.readers.kinds import Kind
 from imagenet_captions.images.sources import open_images
 from imagenet_captions.storage.files import remove_tree
 
+_SAFE = ("filepath", "filename", "image_id", "wnid", "label")  # no text; pandas reads labels as numbers, as it should
+
 
 def write_open_clip(job: Job, path: Path) -> None:
-    """Write open_clip's CSV: `filepath` and `title`, separated by tabs."""
-    table = job.read_captioned(["image_id", "wnid", "filename", "photo_id"])
-    paths, captions = _file_paths(job, table, path), table["caption"]
+    """Write open_clip's CSV: `filepath` and `title`, separated by tabs, and the columns that are asked for."""
+    table = _read(job, ["image_id", "wnid", "filename", "photo_id"])
+    paths = _file_paths(job, table, path)
     found = pc.is_valid(paths)
-    _write(job, path, {"filepath": paths.filter(found), "title": captions.filter(found)}, "\t", ("title",))
+    table = table.filter(found)
+    _write(job, path, {"filepath": paths.filter(found), "title": table["caption"], **_more(job, table)}, "\t")
 
 
 def write_slim(job: Job, path: Path) -> None:
-    """Write `filename,caption`, which is enough for users who have ImageNet."""
-    table = job.read_captioned(["filename"])
-    _write(job, path, {name: table[name] for name in ("filename", "caption")}, ",", ("caption",))
+    """Write `filename,caption`, which is enough for users who have ImageNet, and the columns that are asked for."""
+    table = _read(job, ["image_id", "filename"])
+    _write(job, path, {name: table[name] for name in ("filename", "caption")} | _more(job, table), ",")
 
 
-def _write(
-    job: Job, path: Path, columns: Mapping[str, pa.ChunkedArray], separator: str, texts: tuple[str, ...]
-) -> None:
+def _read(job: Job, columns: Sequence[str]) -> pa.Table:
+    """Read the rows in the order of the dataset, or of `shuffle`."""
+    table = job.read_captioned([*columns, *(name for name in job.settings.columns or () if name not in columns)])
+    if job.settings.shuffle is None:
+        return table
+    return table.take(seeded_order(table["image_id"].to_pylist(), job.settings.shuffle)).combine_chunks()
+
+
+def _more(job: Job, table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return {name: _as_text(table[name]) for name in job.settings.columns or ()}
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column as text: tags as a JSON list, so that each stays whole, and "" for a null."""
+    if pa.types.is_list(column.type):
+        lists = [json.dumps(tags, ensure_ascii=False) for tags in column.to_pylist()]
+        return pa.chunked_array([pa.array(lists, pa.string())])
+    return pc.fill_null(column.cast(pa.string()), "")
+
+
+def _write(job: Job, path: Path, columns: Mapping[str, pa.ChunkedArray], separator: str) -> None:
     written = dict(columns)
-    for name in texts:
-        protected = protect(columns[name])
-        written[name] = protected.column
-        job.count("marked", protected.marked)
+    for name in columns:
+        if name not in _SAFE:
+            protected = protect(columns[name])
+            written[name] = protected.column
+            job.count("marked", protected.marked)
     write_delimited(path, written, separator)
     verify_delimited(path, written, separator)
-    job.count("exported", len(written[texts[0]]))
+    job.count("exported", len(next(iter(written.values()))))
 
 
 def _file_paths(job: Job, table: pa.Table, path: Path) -> pa.ChunkedArray:

@@ -90,6 +90,8 @@ WITHOUT_EFFECT = [
     ("export", "seed", "export d --to open-clip-csv --out x --seed 0"),
     ("export", "shard_size", "export d --to slim --out x --shard-size 1000"),
     ("export", "clip_benchmark", "export d --to slim --out x --clip-benchmark test"),
+    ("export", "columns", "export d --to webdataset --out x --columns label"),
+    ("export", "shuffle", "export d --to webdataset --out x --shuffle 1"),
     ("export", "workers", "export d --to slim --out x --workers 2"),
     ("export", "engine", "export d --to slim --out x --engine local"),
     ("export", "ray_address", "export d --to webdataset --out x --ray-address h:1"),

@@ -30,6 +30,7 @@ EXPORTS = [
     ["--to", "webdataset", "--out", "wds", "--caption", CAPTION, "--workers", "2"],
     ["--to", "webdataset", "--out", "wds", "--clip-benchmark", "test", "--shard-size", "5"],
     ["--to", "slim", "--out", "s.csv"],
+    ["--to", "slim", "--out", "s.csv", "--columns", "label,tags", "--shuffle", "3"],
     ["--to", "slim", "--out", "-s.csv", "--caption", CAPTION, "--deny", "{here}/deny.txt"],
     ["--to", "release-json", "--out", "r.json"],
     ["--to", "release-json", "--out", "r.json", "--deny", "deny.txt"],

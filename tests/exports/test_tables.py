@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -230,3 +231,61 @@ def test_images_that_are_no_folder_have_no_paths(tmp_path: Path) -> None:
     tar.write_bytes(tar_of({f"{ids(1)[0]}.JPEG": image(ids(1)[0])}))
     with pytest.raises(InputError, match="not a folder of them"):
         export(dataset(tmp_path, ["a"]), tmp_path / "t.tsv", ExportSettings("open-clip-csv", images=tar))
+
+
+@pytest.mark.parametrize(("to", "suffix"), [("slim", ","), ("open-clip-csv", "\t")])
+def test_further_columns_are_read_back(tmp_path: Path, to: str, suffix: str) -> None:
+    count = 5
+    texts = [f"caption {number}" for number in range(count)]
+    columns = {
+        "description": ["", "0042", "", 'a "b"\tc', ""],
+        "tags": [["new york", "b"], [], ["None"], ["a,b"], ["7"]],
+        "language": [None, "en", None, "nan", "de"],
+    }
+    made = dataset(tmp_path, texts, columns=columns)
+    wanted = ("label", "class_name", "wnid", "description", "tags", "language")
+    export(made, tmp_path / "plain", ExportSettings(to))
+    export(made, tmp_path / "t", ExportSettings(to, columns=wanted))
+    plain, table = (pd.read_csv(tmp_path / name, sep=suffix) for name in ("plain", "t"))
+    assert list(table) == [*plain, *wanted]
+    assert table[list(plain)].equals(plain)
+    assert table["label"].tolist() == [0] * count
+    assert set(table["class_name"]) == {"tench"}
+    assert [json.loads(tags) for tags in table["tags"]] == columns["tags"]
+    assert [text.strip() for text in table["description"].fillna("")] == ["", "0042", "", 'a "b" c', ""]
+    assert [text.strip() for text in table["language"].fillna("")] == ["", "en", "", "nan", "de"]
+
+
+def test_a_column_without_any_text_is_read_back(tmp_path: Path) -> None:
+    made = dataset(tmp_path, ["a", "b"], columns={"description": ["", ""]})
+    export(made, tmp_path / "t", ExportSettings("slim", columns=["description"]))
+    assert pd.read_csv(tmp_path / "t")["description"].isna().all()
+
+
+def test_a_seed_orders_the_rows_and_keeps_them(tmp_path: Path) -> None:
+    made = dataset(tmp_path, [f"caption {number}" for number in range(30)])
+    orders = []
+    for seed in (None, 0, 1):
+        export(made, tmp_path / f"t{seed}", ExportSettings("slim", columns=["image_id"], shuffle=seed))
+        table = pd.read_csv(tmp_path / f"t{seed}")
+        assert (table["filename"] == table["image_id"] + ".JPEG").all()
+        assert [int(text.split()[1]) for text in table["caption"]] == [int(each[-6:]) for each in table["image_id"]]
+        orders.append(table["image_id"].tolist())
+    assert orders[0] == ids(30)
+    assert sorted(orders[1]) == sorted(orders[2]) == ids(30)
+    assert len(set(map(tuple, orders))) == 3
+
+
+@pytest.mark.parametrize(
+    ("to", "columns", "sentence"),
+    [
+        ("slim", ["labels"], "no column is called 'labels'; did you mean label?"),
+        ("slim", ["filename"], "`columns` names filename, which the table has already"),
+        ("open-clip-csv", ["title"], "`columns` names title, which the table has already"),
+        ("slim", ["label", "label"], "`columns` names label, which the table has already"),
+        ("webdataset", ["label"], "`columns` means nothing for `to='webdataset'`"),
+    ],
+)
+def test_columns_that_cannot_be_are_refused(to: str, columns: list[str], sentence: str) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        ExportSettings(to, columns=columns)
