@@ -7,6 +7,7 @@ title class_name template=open_clip-80      the class's name after the title, in
 title names=wordnet seed=7                  any of WordNet's names for the class instead of the curated one
 tags separator="; " max_words=20            another separator, and at most 20 words
 title camera_names=keep                     a title such as IMG_1234 stays
+title tags captions=list                    a caption for each field, all of them in one row
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ DEFAULT_FIELDS = ("title", "tags", "description")
 OPEN_CLIP_80 = "open_clip-80"
 NAMES = ("curated", "wordnet")
 EMPTY = CAMERA_NAMES = ("drop", "keep")
+CAPTIONS = ("one", "list")
 
 _TEMPLATES = Path(__file__).parent.parent / "data" / "templates.txt"  # data/SOURCES.md says where it comes from
 _MOST = 1000
@@ -36,7 +38,8 @@ class CaptionTemplate:
     Fields joined by "|" give one of those that are filled. `template` is a sentence with `{}` for the class's name, or
     "open_clip-80" for one of 80 sentences. `names` chooses the name: open_clip's curated one, or any of WordNet's. A
     row without any text by its photographer has no caption, unless `empty` is "keep". A title that is a camera's file
-    name counts as empty, unless `camera_names` is "keep". `max_words` and `max_chars` cut the result.
+    name counts as empty, unless `camera_names` is "keep". `max_words` and `max_chars` cut the result. If
+    `captions` is "list", every field gives a caption of its own: an export has all of them, training one an epoch.
     """
 
     fields: tuple[str, ...] = DEFAULT_FIELDS
@@ -48,6 +51,7 @@ class CaptionTemplate:
     max_words: int | None = None
     max_chars: int | None = None
     seed: int = 0
+    captions: str = "one"
 
     def __post_init__(self) -> None:
         _check_fields(self.fields)
@@ -59,6 +63,9 @@ class CaptionTemplate:
         _check_choice("names", self.names, NAMES)
         _check_choice("empty", self.empty, EMPTY)
         _check_choice("camera_names", self.camera_names, CAMERA_NAMES)
+        _check_choice("captions", self.captions, CAPTIONS)
+        if self.is_list and self.separator != " ":
+            raise InputError("separator= joins fields, and with captions=list each is a caption; leave it out")
         for name, limit in (("max_words", self.max_words), ("max_chars", self.max_chars)):
             if limit is not None and limit < 1:
                 raise InputError(f"{name} must be at least 1, not {limit}")
@@ -66,6 +73,11 @@ class CaptionTemplate:
             raise InputError(f"a caption template and names= are for the class's name; add {CLASS_NAME} to the fields")
         if self.camera_names == "keep" and "title" not in self.text_fields:
             raise InputError("camera_names=keep is for the title; add title to the fields")
+
+    @property
+    def is_list(self) -> bool:
+        """Whether a row has a caption for each field."""
+        return self.captions == "list"
 
     @property
     def text_fields(self) -> tuple[str, ...]:

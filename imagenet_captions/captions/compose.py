@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.captions.camera_names import without_camera_names
 from imagenet_captions.captions.caption_template import CLASS_NAME, OPEN_CLIP_80, CaptionTemplate, open_clip_templates
+from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.image_ids import wnid_of
 
@@ -22,14 +23,37 @@ def compose_captions(template: CaptionTemplate, rows: Mapping[str, pa.Array], ep
     is a camera's file name counts as empty, unless the template keeps it. Class names are looked up by image id, unless
     the column `class_names` gives a list of names for each row.
 
-    Random choices are the same each time, or differ by `epoch` in a training run.
+    Random choices are the same each time, or differ by `epoch` in a training run. Of a list of captions each epoch has
+    the next; without an epoch a list raises InputError.
     """
+    if template.is_list:
+        if epoch is None:
+            raise InputError("captions=list makes several captions for an image; it is for exports and for training")
+        lists = caption_lists(template, rows, epoch).to_pylist()
+        return pa.array([each[epoch % len(each)] if each else "" for each in lists], pa.string())
     words = [_field(template, group, rows, epoch) for group in template.fields]
     captions = join_filled(words, template.separator)
-    if template.empty == "drop" and template.text_fields and CLASS_NAME in template.fields:
-        texts = [column for group, column in zip(template.fields, words, strict=True) if group != CLASS_NAME]
-        captions = pc.if_else(pc.equal(join_filled(texts), ""), "", captions)
+    if (nothing := _nothing(template, words)) is not None:
+        captions = pc.if_else(nothing, "", captions)
     return _cut(template, captions)
+
+
+def caption_lists(template: CaptionTemplate, rows: Mapping[str, pa.Array], epoch: int | None = None) -> pa.Array:
+    """Return the captions of every row as a list: one for each field, without empty and repeated ones."""
+    words = [_field(template, group, rows, epoch) for group in template.fields]
+    if (nothing := _nothing(template, words)) is not None:
+        words = [pc.if_else(nothing, "", column) for column in words]
+    columns = [_cut(template, column).to_pylist() for column in words]
+    lists = [list(dict.fromkeys(filter(None, captions))) for captions in zip(*columns, strict=True)]
+    return pa.array(lists, pa.list_(pa.string()))
+
+
+def _nothing(template: CaptionTemplate, words: list[pa.Array]) -> pa.Array | None:
+    """Return a mask of the rows whose photographer wrote nothing, if they are to have no caption but have a class."""
+    if template.empty != "drop" or not template.text_fields or CLASS_NAME not in template.fields:
+        return None
+    texts = [column for group, column in zip(template.fields, words, strict=True) if group != CLASS_NAME]
+    return pc.equal(join_filled(texts), "")
 
 
 def draw(seed: int, purpose: str, image_id: str) -> int:

@@ -45,6 +45,9 @@ class CleanSettings:
                 "`as_published=True` makes the caption of the raw title, tags and description; leave `caption` out"
             )
 
+        if self.caption.is_list:
+            raise InputError("a dataset has one caption a row; give captions=list where you export or train")
+
     @property
     def template(self) -> CaptionTemplate:
         """The caption template; as published, a camera's file name counts as a title."""

@@ -97,6 +97,10 @@ CAPTIONS = (
     ("title empty=keep", "Keep rows without any text."),
     ("title camera_names=keep", "Keep titles such as IMG_1234."),
     ("title max_words=20 max_chars=77", "Cut what is longer."),
+    (
+        "title tags captions=list",
+        "A caption a field: a list in slim and webdataset, one by one, epoch by epoch, in train.",
+    ),
     ("title|tags seed=1", "Choose otherwise; the same seed makes the same captions."),
 )
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.captions.compose import compose_captions
+from imagenet_captions.captions.caption_template import CaptionTemplate
+from imagenet_captions.captions.compose import caption_lists, compose_captions
 from imagenet_captions.dataset.manifest import Manifest, shard_files
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.settings import ExportSettings
@@ -59,15 +60,9 @@ class Job:
         needed = ("caption",) if template is None else _TEMPLATE_COLUMNS
         table = self.read(list(dict.fromkeys([*columns, *needed])))
         if template is not None:
-            made = [
-                compose_captions(template, {name: batch[name] for name in _TEMPLATE_COLUMNS})
-                for batch in table.select(_TEMPLATE_COLUMNS).to_batches()
-            ]
-            captions = pa.chunked_array(made, pa.string())
-            table = (table.drop_columns(["caption"]) if "caption" in table.column_names else table).append_column(
-                "caption", captions
-            )
-        empty = pc.equal(pc.utf8_trim_whitespace(table["caption"]), "")
+            table = table.drop_columns(["caption"]) if "caption" in table.column_names else table
+            table = table.append_column("caption", _captions(template, table))
+        empty = _is_empty(table["caption"])
         if not (empty_too and template is not None and template.empty == "keep"):
             self.count("empty", pc.sum(empty).as_py() or 0)
             table = table.filter(pc.invert(empty))
@@ -93,6 +88,19 @@ class Job:
                 f"{self.counts['empty']:,} have no caption; change the denylist or the caption"
             )
         return table
+
+
+def _captions(template: CaptionTemplate, table: pa.Table) -> pa.ChunkedArray:
+    compose, kind = (caption_lists, pa.list_(pa.string())) if template.is_list else (compose_captions, pa.string())
+    batches = table.select(_TEMPLATE_COLUMNS).to_batches()
+    made = [compose(template, {name: batch[name] for name in _TEMPLATE_COLUMNS}) for batch in batches]
+    return pa.chunked_array(made, kind)
+
+
+def _is_empty(captions: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_list(captions.type):
+        return pc.equal(pc.list_value_length(captions), 0)
+    return pc.equal(pc.utf8_trim_whitespace(captions), "")
 
 
 def _warn_of_blindness(deny: Denylist, table: pa.Table) -> None:

@@ -84,6 +84,8 @@ class ExportSettings:
             raise InputError(f"`shard_size` must be at least 1, not {self.shard_size}")
         if self.clip_benchmark is not None:
             check_split(self.clip_benchmark)
+        if self.to == OPEN_CLIP_CSV and self.caption is not None and self.caption.is_list:
+            raise InputError(f"open_clip reads one caption a row; captions=list is for {SLIM} and {WEBDATASET}")
         if self.columns is not None:
             _check_columns(self.columns, _OWN[self.to])
 

@@ -32,7 +32,8 @@ def write_open_clip(job: Job, path: Path) -> None:
 def write_slim(job: Job, path: Path) -> None:
     """Write `filename,caption`, which is enough for users who have ImageNet, and the columns that are asked for."""
     table = _read(job, ["image_id", "filename"])
-    _write(job, path, {name: table[name] for name in ("filename", "caption")} | _more(job, table), ",")
+    own = {"filename": table["filename"], "caption": _as_text(table["caption"])}
+    _write(job, path, own | _more(job, table), ",")
 
 
 def _read(job: Job, columns: Sequence[str]) -> pa.Table:
@@ -48,9 +49,9 @@ def _more(job: Job, table: pa.Table) -> dict[str, pa.ChunkedArray]:
 
 
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return a column as text: tags as a JSON list, so that each stays whole, and "" for a null."""
+    """Return a column as text: a list as JSON, so that each of its texts stays whole, and "" for a null."""
     if pa.types.is_list(column.type):
-        lists = [json.dumps(tags, ensure_ascii=False) for tags in column.to_pylist()]
+        lists = [json.dumps(texts, ensure_ascii=False) for texts in column.to_pylist()]
         return pa.chunked_array([pa.array(lists, pa.string())])
     return pc.fill_null(column.cast(pa.string()), "")
 

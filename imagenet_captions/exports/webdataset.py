@@ -147,12 +147,13 @@ def write_shard(job: TarJob) -> Written:
 
 
 def _members(row: dict[str, Any], image: memoryview, ending: str) -> list[tuple[str, Any]]:
+    caption = row["caption"]  # a text, or a list of them, one a line
     key = row["image_id"]  # has no dot, because a WebDataset key ends at the first dot
     return [
         (f"{key}.{ending}", image),
         (f"{key}.json", json.dumps(facts_of(row), ensure_ascii=False).encode()),
         (f"{key}.cls", str(row["label"]).encode()),
-        (f"{key}.txt", row["caption"].encode()),
+        (f"{key}.txt", (caption if isinstance(caption, str) else "\n".join(caption)).encode()),
     ]
 
 

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 import imagenet_captions
 from imagenet_captions.captions.caption_template import CaptionTemplate, open_clip_templates
-from imagenet_captions.captions.compose import compose_captions
+from imagenet_captions.captions.compose import caption_lists, compose_captions
+from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.errors import InputError
+from imagenet_captions.exports import ExportSettings
 from tests.captions.rows import ROWS, TENCH
 
 
@@ -202,3 +204,35 @@ def test_the_chosen_captions_are_the_same_for_ever() -> None:
         "a jpeg corrupted photo of a crane. Two cranes in a field",
         "?",
     ]
+
+
+def test_a_list_has_a_caption_a_field_without_empty_and_repeated_ones() -> None:
+    rows = {
+        "image_id": pa.array([f"{TENCH}_{number}" for number in range(4)]),
+        "title": pa.array(["A fish", "a", "IMG_1234", ""]),
+        "tags": pa.array([["b", "c d"], ["a"], [], []], pa.list_(pa.string())),
+        "description": pa.array(["A fish", "three words here", "", ""]),
+    }
+    template = CaptionTemplate.parse("title tags description class_name captions=list max_words=2")
+    lists = caption_lists(template, rows).to_pylist()
+    assert lists == [["A fish", "b c", "tench"], ["a", "three words", "tench"], [], []]
+    for epoch in range(7):
+        drawn = compose_captions(template, rows, epoch).to_pylist()
+        assert drawn == [each[epoch % len(each)] if each else "" for each in lists]
+    kept = caption_lists(replace(template, empty="keep"), rows).to_pylist()
+    assert kept == [*lists[:2], ["tench"], ["tench"]]
+
+
+def test_a_list_is_refused_where_a_row_has_one_caption() -> None:
+    template = CaptionTemplate.parse("title captions=list")
+    assert str(template) == "title captions=list"
+    with pytest.raises(InputError, match="it is for exports and for training"):
+        compose_captions(template, {name: pa.array(["x"]) for name in ("image_id", "title")})
+    with pytest.raises(InputError, match="a dataset has one caption a row"):
+        CleanSettings(caption=template)
+    with pytest.raises(InputError, match="open_clip reads one caption a row"):
+        ExportSettings("open-clip-csv", caption=template)
+    with pytest.raises(InputError, match="leave it out"):
+        CaptionTemplate.parse('title captions=list separator="; "')
+    with pytest.raises(InputError, match="captions must be one of one, list"):
+        CaptionTemplate.parse("title captions=two")

@@ -289,3 +289,12 @@ def test_a_seed_orders_the_rows_and_keeps_them(tmp_path: Path) -> None:
 def test_columns_that_cannot_be_are_refused(to: str, columns: list[str], sentence: str) -> None:
     with pytest.raises(InputError, match=re.escape(sentence)):
         ExportSettings(to, columns=columns)
+
+
+def test_several_captions_of_an_image_are_in_one_row(tmp_path: Path) -> None:
+    columns = {"title": ["A, b", ""], "tags": [["new york"], ["x", "y"]], "description": ['say "c"', ""]}
+    made = dataset(tmp_path, ["own", "own"], columns=columns)
+    template = CaptionTemplate.parse("title tags description captions=list")
+    export(made, tmp_path / "t", ExportSettings("slim", caption=template))
+    found = [json.loads(text) for text in pd.read_csv(tmp_path / "t")["caption"]]
+    assert found == [["A, b", "new york", 'say "c"'], ["x y"]]

@@ -107,6 +107,16 @@ def test_shards_sizes_and_the_order_of_the_seed(tmp_path: Path, pictures: dict[s
     assert orders[0][:3] == ["n01440764_000008", "n01440764_000004", "n01440764_000020"]
 
 
+def test_several_captions_of_an_image_are_lines_and_a_list(tmp_path: Path, pictures: dict[str, bytes]) -> None:
+    columns = {"title": ["A title"] * COUNT, "tags": [["b", "c"]] * COUNT}
+    made = dataset(tmp_path, captions(), columns=columns, images=tmp_path / "pictures")
+    template = CaptionTemplate.parse("title tags captions=list")
+    export(made, tmp_path / "wds", ExportSettings("webdataset", caption=template))
+    for sample in read(tmp_path / "wds"):
+        assert sample["txt"] == b"A title\nb c"
+        assert json.loads(sample["json"])["caption"] == ["A title", "b c"]
+
+
 def test_clip_benchmarks_layout_has_the_same_shards(tmp_path: Path, pictures: dict[str, bytes]) -> None:
     made = dataset(tmp_path, captions(), images=tmp_path / "pictures")
     export(made, tmp_path / "wds", ExportSettings("webdataset", shard_size=10))

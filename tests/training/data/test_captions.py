@@ -150,3 +150,11 @@ def test_a_camera_name_is_a_caption_where_the_texts_are_as_published(
     assert captions_of(examples, made, [0], 0) == ["IMG_1234"]
     assert captions_of(examples, make_sampler(examples, CaptionTemplate.parse("tags"), 0), [0], 0) != [""]
     assert captions_of(examples, make_sampler(examples, None, 0), [0], 0) == [examples.texts(0).caption]
+
+
+def test_a_list_of_captions_is_gone_through_by_epoch() -> None:
+    sampler = CaptionSampler(CaptionTemplate.parse("title tags description captions=list"), seed=4)
+    texts = [Texts("a title", "told", ("b", "c")), Texts(description="alone"), Texts()]
+    drawn = [sampler.batch(texts, [None] * 3, ["x", "y", "z"], epoch) for epoch in range(4)]
+    assert [first for first, _, _ in drawn] == ["a title", "b c", "told", "a title"]
+    assert {tuple(others) for _, *others in drawn} == {("alone", "")}
