@@ -17,8 +17,8 @@ from imagenet_captions.dataset import plan
 from imagenet_captions.dataset.describing.columns import COLUMNS
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.packager.verify import verify
-from imagenet_captions.schema import RAW_ROW, ROW
-from tests.packager.made import IDS, contents, images, train_folder, write_captions, write_published
+from imagenet_captions.schema import CAPTIONS, RAW_ROW, ROW, with_provenance
+from tests.packager.made import IDS, PROVENANCE, contents, images, train_folder, write_captions, write_published
 
 UNKNOWN = dict.fromkeys(("photo_id", "license", "date_taken", "date_posted", "retrieved_at"))
 
@@ -117,6 +117,21 @@ def test_it_says_where_the_rows_are_from_and_what_they_lack(tmp_path: Path) -> N
     ]
     assert found["usageInfo"]["url"] == "https://www.image-net.org/download.php"
     assert "url" not in described(texts(tmp_path))["usageInfo"]
+
+
+def test_its_limits_have_the_survival_that_was_measured(tmp_path: Path) -> None:
+    captions = write_captions(tmp_path / "c.parquet")
+    measured = {"survival": {"years": {"2007": [8, 10], "2008": [1, 2]}, "licenses": {}}}
+    schema = with_provenance(CAPTIONS, {**PROVENANCE, "measured": measured})
+    pq.write_table(pq.read_table(captions).cast(schema), captions)
+    package(captions, tmp_path / "out", PackageSettings(workers=1))
+    limits = described(tmp_path / "out")["rai:dataLimitations"]
+    assert limits[-1] == "Of 12 listed photos that Flickr was asked about, 75.0 % answered."
+    assert json.loads((tmp_path / "out/manifest.json").read_text())["measured"] == measured
+    ic.filter(tmp_path / "out", ic.in_class("n02687172"), out=tmp_path / "some")
+    assert described(tmp_path / "some")["rai:dataLimitations"][-1] == limits[-1]
+    card = (tmp_path / "some/README.md").read_text()
+    assert "Survival and cleaning were counted before the rows of this dataset were chosen." in card
 
 
 def test_a_published_collection_has_no_day_of_retrieval(tmp_path: Path) -> None:

@@ -95,6 +95,10 @@ def _limitations(facts: DatasetFacts) -> list[str]:
     if "names_class" in facts.filled:
         named = share(facts.filled["names_class"], facts.rows)
         found.append(f"Texts say what a photographer chose to say: {named} of them name the class of their image.")
+        found.append(f"{share(facts.repeated, facts.rows)} of the rows have a caption that another row has too.")
+    if years := facts.measured.get("survival", {}).get("years"):
+        have, asked = (sum(count[at] for count in years.values()) for at in (0, 1))
+        found.append(f"Of {asked:,} listed photos that Flickr was asked about, {share(have, asked)} answered.")
     return found
 
 
