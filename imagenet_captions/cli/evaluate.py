@@ -1,4 +1,4 @@
-"""evaluate and compare: a model's accuracy on test sets, and two models on the same images."""
+"""evaluate, compare and frequency: a model's accuracy on test sets, beside another's, and by class."""
 
 import logging
 from enum import Enum
@@ -146,5 +146,57 @@ def compare(
         refuse_without_effect("without --out or --plot", "overwrite")
     found = compare_models(*models, across_protocols=across_protocols, out=out, plot=plot, overwrite=overwrite)
     typer.echo(format_comparisons(found))
+    for path in written:
+        typer.echo(path)
+
+
+@command
+def frequency(
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="A run that was evaluated, or a metrics.json with --data."),
+    ],
+    data: Annotated[Path | None, typer.Option(help="The training data, with labels. Default: that of the run.")] = None,
+    ids: Annotated[Path | None, typer.Option(help="The images of it that were trained on: a file of ids.")] = None,
+    caption: Annotated[
+        str | None, typer.Option(help="What made the captions in training; see `Captions` below.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a row for each test set and class: classes.csv.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw accuracy by frequency: a .png or .svg file.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Relate the accuracy of each class to its training images, and to the training captions that name it."""
+    from imagenet_captions.evaluation.comparison.evaluated import read_metrics
+    from imagenet_captions.evaluation.frequency.measure import measure_frequency
+    from imagenet_captions.evaluation.frequency.source import TrainedOn, read_trained_on
+    from imagenet_captions.evaluation.frequency.table import format_frequency, frequency_csv
+    from imagenet_captions.storage.file_names import METRICS
+    from imagenet_captions.storage.files import write_text
+    from imagenet_captions.storage.outputs import producing_each
+    from imagenet_captions.training.data.class_counts import count_classes
+
+    if data is None:
+        refuse_without_effect("without --data", "ids", "caption")
+    written = [path for path in (out, plot) if path is not None]
+    if not written:
+        refuse_without_effect("without --out or --plot", "overwrite")
+    if plot is not None:
+        from imagenet_captions.evaluation.robustness.figures import check_figure_path
+
+        check_figure_path(plot)
+    file = run / METRICS if run.is_dir() else run
+    metrics = read_metrics(file)
+    seen = read_trained_on(run) if data is None else TrainedOn(data, ids, caption)
+    with producing_each(written, [file, seen.data, seen.ids], overwrite) as partials:
+        report = measure_frequency(metrics, count_classes(seen.data, seen.ids, seen.caption, seen.seed))
+        for reason in report.left_out:
+            log.warning("note: left out: %s", reason)
+        if out is not None:
+            write_text(partials[0], frequency_csv(report))
+        if plot is not None:
+            from imagenet_captions.evaluation.frequency.figure import draw_frequency
+
+            draw_frequency(report, partials[-1], plot.suffix)
+    typer.echo(format_frequency(report))
     for path in written:
         typer.echo(path)

@@ -20,7 +20,16 @@ _UsageError: type[Any] = typer.BadParameter.__mro__[1]
 SECTIONS = {
     "Make a dataset": ("demo", "build", "match", "extract-yfcc", "crawl", "clean", "package", "verify"),
     "Use a dataset": ("filter", "export", "stats", "diff", "explain", "label-by-text", "score", "publish"),
-    "Repeat the experiments": ("train", "evaluate", "compare", "ablate", "robustness", "trajectories", "export-model"),
+    "Repeat the experiments": (
+        "train",
+        "evaluate",
+        "compare",
+        "ablate",
+        "robustness",
+        "trajectories",
+        "frequency",
+        "export-model",
+    ),
 }
 
 # (command, old name of a flag): its name now. CHANGELOG.md has the same table.

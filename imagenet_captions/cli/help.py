@@ -81,6 +81,10 @@ EXAMPLES = {
         "trajectories runs/clip runs/labels --on imagenet=val --on imagenet-v2=v2 --out along",
         "trajectories micro --on clean=test.parquet --on blur=blur.parquet --out along-micro",
     ),
+    "frequency": (
+        "frequency runs/clip --out classes.csv --plot classes.svg",
+        "frequency metrics.json --data imagenet-captions --caption title",
+    ),
     "export-model": (
         "export-model runs/clip --to open_clip --out clip-for-open-clip",
         "export-model runs/supervised --to timm --out resnet50-for-timm",

@@ -11,15 +11,13 @@ from imagenet_captions.images.examples import (
     Class,
     Examples,
     classes_without_images,
-    only_ids,
-    open_examples,
     require_classes,
 )
 from imagenet_captions.models.build import build_model, with_drop_path
 from imagenet_captions.models.config import ProjectorConfig
 from imagenet_captions.models.load import load_model, take_image_tower
 from imagenet_captions.models.model import Model
-from imagenet_captions.storage.files import require_file
+from imagenet_captions.training.data.opening import open_rows
 from imagenet_captions.training.recipe import CONTRASTIVE, SUPERVISED
 from imagenet_captions.training.settings import TrainSettings
 
@@ -31,13 +29,7 @@ def open_training_set(settings: TrainSettings) -> tuple[Examples, tuple[Class, .
 
     Raises InputError where there are fewer images than a batch, or where labels are missing that the loss needs.
     """
-    examples = open_examples(settings.data)
-    if settings.ids is not None:
-        lines = require_file(settings.ids, "the list of ids").read_text(encoding="utf-8").splitlines()
-        lines = [line.strip() for line in lines if line.strip()]
-        if not lines:
-            raise InputError(f"the list of ids {settings.ids} is empty; give one id a line")
-        examples = only_ids(examples, lines)
+    examples = open_rows(settings.data, settings.ids)
     recipe = settings.recipe
     if len(examples) < recipe.batch_size:
         raise InputError(

@@ -12,7 +12,10 @@ from tests.storage.conftest import invoke
 
 OTHERS = {"to": "slim", "on": "imagenet=val", "model": "m", "factor": "size", "data": "x", "results": "x"}
 OTHERS_OF = {"export-model": {"to": "timm"}}
-HERE_ONLY = {"train", "evaluate", "compare", "score", "ablate", "robustness", "trajectories", "export-model", "publish"}
+HERE_ONLY = {
+    *("train", "evaluate", "compare", "score", "ablate", "robustness", "trajectories", "frequency", "export-model"),
+    "publish",
+}
 PLACES = [(command, flag.name) for command, spec in SPECS.items() for flag in spec.flags if flag.kind in (Path, Place)]
 
 

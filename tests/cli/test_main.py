@@ -34,6 +34,7 @@ COMMANDS = (
     "compare",
     "robustness",
     "trajectories",
+    "frequency",
     "stats",
     "train",
     "ablate",

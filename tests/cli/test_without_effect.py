@@ -39,6 +39,7 @@ ALWAYS = {
     "ablate": "factor data out preset on prompts seeds epochs model workers threads devices nodes precision accumulate "
     "grad_checkpointing keep_every dry_run",
     "trajectories": "runs on out prompts batch_size workers threads device",
+    "frequency": "run data out plot",
     "robustness": "results baseline baseline_from id_sets explain_fit all_classes out plot",
 }
 
@@ -114,6 +115,9 @@ WITHOUT_EFFECT = [
     ("evaluate", "labels", "evaluate m --on a=b --out x --labels l"),
     ("evaluate", "called", "evaluate m --on a=b --out x --as clip"),
     ("compare", "overwrite", "compare a b --overwrite"),
+    ("frequency", "ids", "frequency r --ids i"),
+    ("frequency", "caption", "frequency r --caption title"),
+    ("frequency", "overwrite", "frequency r --overwrite"),
     ("trajectories", "labels", "trajectories r --on a=b --on c=d --out x --labels l"),
     ("stats", "thumbnails", "stats d --thumbnails open"),
     ("robustness", "units", "robustness published --units fraction"),

@@ -41,7 +41,7 @@ def read_evaluated(place: Path) -> Evaluated:
     Raises InputError for metrics without answers, as earlier versions wrote them, and for answers of another result.
     """
     file = place / METRICS if require_there(place, "the result").is_dir() else place
-    metrics = _read_metrics(file)
+    metrics = read_metrics(file)
     if "protocol" not in metrics or not answers_path(file).is_file():
         raise InputError(f"{file} has no {answers_path(file).name} with it, which a comparison reads; evaluate again")
     answers = {name: _decoded(rows) for name, rows in read_answers(answers_path(file)).items()}
@@ -52,7 +52,8 @@ def read_evaluated(place: Path) -> Evaluated:
     return Evaluated(str(place), file, metrics, answers)
 
 
-def _read_metrics(file: Path) -> dict[str, Any]:
+def read_metrics(file: Path) -> dict[str, Any]:
+    """Read a metrics.json; raises InputError for any other file."""
     try:
         metrics = json.loads(require_there(file, "the result").read_text(encoding="utf-8"))
     except ValueError:

@@ -50,10 +50,11 @@ _OTHER_COLORS = ("#D55E00", "#E69F00", "#000000", "#8C564B", "#7F3FBF", "#B22222
 _SIZES = {"*": 9.5, "P": 8, "X": 8}
 _TESTBED, _LINE, IDENTITY = "#B8B8B8", "#444444", "#888888"
 _FITTED = "ImageNet models in the fit"
+HOLLOW = " (hollow)"  # in the legend, of markers where the curve is in doubt
 _CURVES = {
     "": ("baseline '{baseline}'", "-"),
-    SPARSE: (f"sparse: under {LEAST_IN_BIN} models (hollow)", (0, (1.6, 1))),
-    EXTRAPOLATED: ("extrapolated (hollow)", (0, (0.8, 1.6))),
+    SPARSE: (f"sparse: under {LEAST_IN_BIN} models{HOLLOW}", (0, (1.6, 1))),
+    EXTRAPOLATED: (f"extrapolated{HOLLOW}", (0, (0.8, 1.6))),
 }
 _TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 98, 99, 99.5, 99.9)
 STYLE: dict[str, Any] = {

@@ -11,6 +11,7 @@ from imagenet_captions.evaluation.robustness.baseline import fit_baseline
 from imagenet_captions.evaluation.robustness.curves import inverse_logit
 from imagenet_captions.evaluation.robustness.figure_panels import Panel, to_logits
 from imagenet_captions.evaluation.robustness.figures import (
+    HOLLOW,
     IDENTITY,
     STYLE,
     draw_baseline,
@@ -57,7 +58,7 @@ def draw_trajectories(trajectories: Sequence[Trajectory], names: Sequence[str], 
             handles |= _draw_panel(axes, trajectories, arms, (clean, shift))
         for axes in all_axes.flat[len(shifts) :]:
             axes.set_axis_off()
-        texts = [legend_text(name) for name in handles]
+        texts = [legend_text(name.removesuffix(HOLLOW)) for name in handles]
         figure.legend(list(handles.values()), texts, loc="outside lower center", ncols=in_legend, frameon=False)
         save_figure(figure, path, path.suffix)
 

@@ -65,8 +65,10 @@ def _measure_run(run: KeptRun, settings: TrajectorySettings, tests: Mapping[str,
             log.info("%s, checkpoint %d of %d: %s", run.name, number, len(run.checkpoints), path.name)
             metrics = {"asked": asked, "step": _read_step(path), **_evaluate(path, run, settings)}
             write_json(kept, metrics)
-        found = {name: (100 * top1, images) for name, (top1, images) in results_of(metrics).items()}
-        steps.append(Step(path.name, metrics["step"], found))
+        found = results_of(metrics)
+        names = [name for name in dict.fromkeys([*tests, *sorted(found)]) if name in found]
+        percent = {name: (100 * found[name][0], found[name][1]) for name in names}
+        steps.append(Step(path.name, metrics["step"], percent))
     return Trajectory(run.name, run.arm, tuple(sorted(steps, key=lambda step: step.step)))
 
 

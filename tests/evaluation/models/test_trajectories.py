@@ -35,8 +35,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A contrastive and a supervised run that keep each epoch, one that keeps none, SimCLR's, and two test sets."""
     folder = tmp_path_factory.mktemp("trajectories")
     data = write_images(folder / "train.parquet")
-    write_images(folder / "clean.parquet", 12)
-    write_images(folder / "shifted.parquet", 9)
+    write_images(folder / "own.parquet", 12)
+    write_images(folder / "blurred.parquet", 9)
     runs = folder / "runs"
     for name, recipe, keep_every in (("clip-s0", "micro-contrastive", 1), ("labels-s0", "micro-supervised", 2)):
         train(settings(data, runs / name, recipe, keep_every=keep_every, epochs=3, ids=None))
@@ -49,7 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def asked(made: Path, out: Path, *runs: str, prompts: str | None = None) -> TrajectorySettings:
-    sets = tuple((name, made / f"{name}.parquet") for name in ("clean", "shifted"))
+    sets = tuple((name, made / f"{name}.parquet") for name in ("own", "blurred"))
     return TrajectorySettings(tuple(made / run for run in runs), sets, out, prompts, reading=CPU)
 
 
@@ -75,11 +75,11 @@ def test_every_kept_checkpoint_is_measured_as_evaluate_measures_it(made: Path, t
             assert step.accuracies == found
     with (tmp_path / "along" / "trajectories.csv").open(newline="") as opened:
         rows = list(csv.DictReader(opened))
-    assert [(row["run"], row["step"], row["clean_n"]) for row in rows[:2]] == [
+    assert [(row["run"], row["step"], row["own_n"]) for row in rows[:2]] == [
         ("clip-s0", "3", "12"),
         ("clip-s0", "6", "12"),
     ]
-    assert float(rows[-1]["shifted"]) == pytest.approx(by_run["labels-s0"].steps[-1].accuracies["shifted"][0], abs=1e-4)
+    assert float(rows[-1]["blurred"]) == pytest.approx(by_run["labels-s0"].steps[-1].accuracies["blurred"][0], abs=1e-4)
     assert ElementTree.parse(tmp_path / "along" / "trajectories.svg").getroot().tag.endswith("svg")
 
 
@@ -101,12 +101,14 @@ def test_what_is_measured_is_not_measured_again(made: Path, tmp_path: Path, monk
     assert not (tmp_path / "along" / "trajectories.csv").exists()
     first = measure_trajectories(here)
     assert measured == ["epoch-0001.ckpt", "epoch-0002.ckpt", "epoch-0002.ckpt", "epoch-0003.ckpt"]
+    table = (tmp_path / "along" / "trajectories.csv").read_bytes()
     assert measure_trajectories(here) == first
+    assert (tmp_path / "along" / "trajectories.csv").read_bytes() == table
     assert len(measured) == 4
     measure_trajectories(asked(made, tmp_path / "along", "runs/clip-s0", prompts="none"))
     assert len(measured) == 7
-    shutil.copy(made / "clean.parquet", tmp_path / "clean.parquet")
-    sets = (("clean", made / "clean.parquet"), ("shifted", tmp_path / "clean.parquet"))
+    shutil.copy(made / "own.parquet", tmp_path / "own.parquet")
+    sets = (("own", made / "own.parquet"), ("blurred", tmp_path / "own.parquet"))
     measure_trajectories(TrajectorySettings(here.runs, sets, here.out, "none", reading=CPU))
     assert len(measured) == 10
 
@@ -149,7 +151,7 @@ def test_a_folder_of_something_else_is_left_alone(made: Path, tmp_path: Path) ->
     with pytest.raises(InputError, match="lies inside the input"):
         measure_trajectories(asked(made, made / "runs" / "clip-s0" / "along", "runs/clip-s0"))
     with pytest.raises(InputError, match="needs `test_sets` twice or more"):
-        TrajectorySettings((made,), (("clean", made),), tmp_path / "along")
+        TrajectorySettings((made,), (("own", made),), tmp_path / "along")
 
 
 def made_trajectory(run: str, arm: str, first: float) -> Trajectory:
@@ -179,7 +181,7 @@ def test_the_figure_has_the_plane_of_robustness(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_command(made: Path, tmp_path: Path) -> None:
-    sets = (f"--on=clean={made / 'clean.parquet'}", f"--on=shifted={made / 'shifted.parquet'}")
+    sets = (f"--on=own={made / 'own.parquet'}", f"--on=blurred={made / 'blurred.parquet'}")
     words = ["trajectories", str(made / "runs" / "clip-s0"), *sets, "--device", "cpu", "--workers", "1"]
     code, told = invoke(*words, "--out", str(tmp_path / "along"))
     assert code == 0, told
@@ -191,12 +193,13 @@ def test_the_command(made: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_commands_of_the_docs(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("clean", "shifted"):
+    for name in ("own", "blurred"):
         shutil.copy(made / f"{name}.parquet", tmp_path)
     shutil.copytree(made / "runs" / "clip-s0", tmp_path / "runs" / "clip")
     monkeypatch.chdir(tmp_path)
+    assert invoke("evaluate", "runs/clip", "--on", "own=own.parquet", "--out", "runs/clip/metrics.json")[0] == 0
     (script,) = re.findall(r"```bash\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     for line in script.splitlines():
         code, told = invoke(*shlex.split(line)[1:])
         assert code == 0, told
-    assert (tmp_path / "along" / "trajectories.svg").is_file()
+    assert all(Path(name).is_file() for name in ("along/trajectories.svg", "classes.csv", "classes.svg"))

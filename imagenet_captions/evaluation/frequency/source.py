@@ -1,0 +1,38 @@
+"""Read which data a run was trained on."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from imagenet_captions.errors import InputError
+
+_SETTINGS = "settings.json"
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """The data that a model was trained on: `ids` name its images, `caption` is the template of the captions."""
+
+    data: Path
+    ids: Path | None = None
+    caption: str | None = None
+    seed: int = 0
+
+
+def read_trained_on(place: Path) -> TrainedOn:
+    """Return the data that a run's settings name.
+
+    Raises InputError for a place that is not a run, such as a metrics.json outside.
+    """
+    path = (place if place.is_dir() else place.parent) / _SETTINGS
+    if not path.is_file():
+        raise InputError(f"{place} is not of a run, so its training data is unknown; give it as `data`")
+    try:
+        settings = json.loads(path.read_bytes())
+        ids, recipe = settings["ids"], settings["recipe"]
+        kept = None if ids is None else Path(ids["file"])
+        return TrainedOn(Path(settings["data"]), kept, recipe.get("caption"), int(settings["seed"]))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(f"{path} cannot be read; give the training data as `data`") from None

@@ -1,0 +1,164 @@
+"""Accuracy by class against frequency: scipy's numbers, classes that are matched, and the command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.frequency.figure import draw_frequency
+from imagenet_captions.evaluation.frequency.measure import FREQUENCIES, fit_line, measure_frequency, spearman
+from imagenet_captions.images.examples import Class
+from imagenet_captions.images.examples.in_texts import ClassCount
+from imagenet_captions.training.data.class_counts import count_classes
+from tests.evaluation.made_sets import picture
+from tests.storage.conftest import invoke
+
+CAPTIONS = {"cat": ["a cat", "two cats", "my dog and cat", ""], "dog": ["Dog!", "at the beach"], "owl": ["night"]}
+
+
+def metrics_of(test_set: str, per_class: dict[str, tuple[int, int]]) -> dict[str, object]:
+    counted = {key: {"n": n, "correct": correct} for key, (n, correct) in per_class.items()}
+    return {"test_sets": {test_set: {"per_class": counted}}}
+
+
+def write_data(path: Path) -> Path:
+    rows = [(name, caption) for name, captions in CAPTIONS.items() for caption in captions]
+    names = list(CAPTIONS)
+    table = {
+        "image_id": [f"image_{row}" for row in range(len(rows))],
+        "image": [{"bytes": picture(row, size=8), "path": None} for row in range(len(rows))],
+        "label": [names.index(name) for name, _ in rows],
+        "class_name": [name for name, _ in rows],
+        "title": [caption for _, caption in rows],
+        "caption": [caption for _, caption in rows],
+    }
+    pq.write_table(pa.table(table), path)
+    return path
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_numbers_are_scipys(seed: int) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    generator = np.random.default_rng(seed)
+    counts = generator.integers(0, 6, 40) ** 3  # with ties, and classes that never occur
+    correct = generator.integers(0, 11, 40)
+    per_class = {f"class {at}": (10, int(right)) for at, right in enumerate(correct)}
+    known = [ClassCount(Class(f"class {at}", f"class {at}"), int(count), 1) for at, count in enumerate(counts)]
+    report = measure_frequency(metrics_of("own", per_class), known)
+    found = report.relations[0]
+    assert (found.frequency, found.classes, found.absent) == ("images", 40, int((counts == 0).sum()))
+    assert found.spearman == pytest.approx(stats.spearmanr(counts, correct).statistic, abs=1e-12)
+    line = stats.linregress(np.log10(counts[counts > 0]), 10.0 * correct[counts > 0])
+    assert found.slope == pytest.approx(line.slope, rel=1e-9)
+    assert found.intercept == pytest.approx(line.intercept, rel=1e-9)
+    assert report.relations[1].spearman is None  # every class is named once
+    assert report.relations[1].slope is None
+
+
+def test_what_has_no_correlation_or_slope() -> None:
+    same = np.ones(3)
+    assert spearman(same, np.arange(3.0)) is None
+    assert fit_line(same, np.arange(3.0)) is None
+    assert fit_line(np.ones(1), np.ones(1)) is None
+    assert spearman(np.arange(3.0), -np.arange(3.0)) == -1
+
+
+def test_images_and_mentions_of_each_class_are_counted(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "data.parquet")
+    counts = {count.class_.name: (count.images, count.mentions) for count in count_classes(data)}
+    assert counts == {"cat": (4, 3), "dog": (2, 2), "owl": (1, 0)}
+    (tmp_path / "ids.txt").write_text("image_0\nimage_2\nimage_6\n")
+    few = {count.class_.name: (count.images, count.mentions) for count in count_classes(data, tmp_path / "ids.txt")}
+    assert few == {"cat": (2, 2), "dog": (0, 1), "owl": (1, 0)}
+    named = count_classes(data, caption="class_name")
+    assert {count.class_.name: count.mentions for count in named} == {"cat": 4, "dog": 2, "owl": 1}
+
+
+def test_classes_are_matched_by_wnid_and_objectnets_stand_for_several() -> None:
+    tench, dishes = "n01440764", ("n02107142", "n02107312")
+    known = [
+        ClassCount(Class(wnid, wnid), at, 10 * at) for at, wnid in enumerate((tench, *dishes, "n01443537"), start=1)
+    ]
+    report = measure_frequency(metrics_of("imagenet", dict.fromkeys((tench, *dishes, "n01484850"), (1, 1))), known)
+    assert [(row.key, row.images, row.mentions) for row in report.rows] == [
+        (tench, 1, 10),
+        (dishes[0], 2, 20),
+        (dishes[1], 3, 30),
+        ("n01484850", 0, 0),
+    ]
+    assert report.rows[0].name == "tench"
+    bikes = [ClassCount(Class(wnid, wnid), 5, 2) for wnid in ("n02835271", "n03792782", "n02769748", "n03196217")]
+    answers = {"bicycle": (4, 1), "backpack": (4, 2), "alarm_clock": (4, 3), "banana": (4, 4)}
+    rows = {row.key: row.images for row in measure_frequency(metrics_of("objectnet", answers), bikes).rows}
+    assert rows == {"bicycle": 10, "backpack": 5, "alarm_clock": 5, "banana": 0}  # bicycle stands for two wnids
+
+
+def test_test_sets_of_other_classes_are_left_out() -> None:
+    known = [ClassCount(Class(name, name), 1, 1) for name in ("cat", "dog", "owl")]
+    metrics = metrics_of("own", dict.fromkeys(("cat", "dog", "owl"), (2, 1)))
+    metrics["test_sets"] |= metrics_of("other", {"0": (2, 1), "1": (2, 1)})["test_sets"]  # type: ignore[operator]
+    metrics["test_sets"] |= metrics_of("imagenet_on_r_classes", {"cat": (2, 1)})["test_sets"]  # type: ignore[operator]
+    report = measure_frequency(metrics, known)
+    assert {found.test_set for found in report.relations} == {"own"}
+    assert report.left_out == ("other: 0 of its classes are in the training data, and a correlation takes 3",)
+    with pytest.raises(InputError, match="nothing can be related"):
+        measure_frequency(metrics_of("other", {"0": (2, 1)}), known)
+
+
+def test_the_figure(tmp_path: Path) -> None:
+    known = [ClassCount(Class(name, name), at, at * at) for at, name in enumerate(("cat", "dog", "owl", "$fox"))]
+    report = measure_frequency(metrics_of("own_$set", {each.class_.key: (4, each.images) for each in known}), known)
+    for name in ("a", "b"):
+        draw_frequency(report, tmp_path / name, ".svg")
+    drawn = (tmp_path / "a").read_text(encoding="utf-8")
+    assert drawn == (tmp_path / "b").read_text(encoding="utf-8")
+    assert ElementTree.fromstring(drawn).tag.endswith("svg")
+    for text in (*(f"{what} (number)" for what in FREQUENCIES.values()), "accuracy of the class (top-1, %)", "1 never"):
+        assert text in drawn, text
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = write_data(tmp_path / "data.parquet")
+    metrics = metrics_of("own", {"cat": (10, 9), "dog": (10, 5), "owl": (10, 1)})
+    Path("metrics.json").write_text(json.dumps(metrics))
+    code, told = invoke("frequency", "metrics.json", "--data", "data.parquet", "--out", "classes.csv")
+    assert code == 0, told
+    assert re.search(r"own +training images of the class +3 +0 +\+1\.000", told), told
+    with Path("classes.csv").open(newline="") as opened:
+        rows = list(csv.DictReader(opened))
+    assert [(row["class"], row["accuracy"], row["training_images"]) for row in rows] == [
+        ("cat", "90.0000", "4"),
+        ("dog", "50.0000", "2"),
+        ("owl", "10.0000", "1"),
+    ]
+    Path("ids.txt").write_text("image_0\nimage_4\nimage_5\n")
+    Path("run").mkdir()
+    Path("run/metrics.json").write_text(json.dumps(metrics))
+    code, told = invoke("frequency", "run")
+    assert (code, told) == (
+        2,
+        "imagenet-captions: run is not of a run, so its training data is unknown; give it as --data\n",
+    )
+    settings = {"data": str(data), "ids": {"file": "ids.txt"}, "seed": 0, "recipe": {"caption": "title"}}
+    Path("run/settings.json").write_text(json.dumps(settings))
+    code, told = invoke("frequency", "run", "--out", "run/classes.csv", "--plot", "run/classes.png")
+    assert code == 0, told
+    counted = [line.rpartition(",")[0].rpartition(",")[2] for line in Path("run/classes.csv").read_text().splitlines()]
+    assert counted == ["training_images", "1", "2", "0"]
+    for given, sentence in (
+        (("--out", "data.parquet"), "is the input"),
+        (("--plot", "x.jpg"), "--plot x.jpg is not a .png or .svg file"),
+    ):
+        code, told = invoke("frequency", "metrics.json", "--data", "data.parquet", *given)
+        assert code == 2
+        assert sentence in told
