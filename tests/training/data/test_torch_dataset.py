@@ -70,7 +70,7 @@ def test_an_item_is_a_row_with_its_image(dataset: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_workers_give_what_the_process_itself_gives(dataset: Path, context: str) -> None:
-    data = ic.torch_dataset(dataset, transform=noisy, caption="title|tags title")
+    data = ic.torch_dataset(dataset, transform=noisy, caption="title|tags")
     assert equal(epoch(data, ic.ResumableSampler(data, 16)), epoch(data, ic.ResumableSampler(data, 16), 2, context))
 
 
