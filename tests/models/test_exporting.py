@@ -12,17 +12,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from PIL import Image
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.answers import read_answers
+from imagenet_captions.evaluation.evaluate import evaluate
+from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, Reading
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.exporting.export import export_model
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.save import save_model
 from tests.command_line import run_cli
+from tests.evaluation.made_sets import write_parquet
 from tests.models.conftest import TINY_VIT, open_clip_folder, pixels
 
 TEXTS = ["a photo of a golden retriever", "IMG_1234 — Café del Mar!!", "don't 12 months & counting 🐕", ""]
@@ -59,16 +65,34 @@ torch.save([found], out)
 """,
 }
 
+# open_clip's own zero-shot evaluation of the images in a folder, in the order of their names.
+ZERO_SHOT = """
+import pathlib
+import open_clip
+from PIL import Image
+model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+templates = [lambda name: f"a photo of a {name}."]
+classifier = open_clip.build_zero_shot_classifier(model.eval(), tokenizer, given["names"], templates)
+files = sorted(pathlib.Path(given["images"]).iterdir())
+with torch.no_grad():
+    features = model.encode_image(torch.stack([preprocess(Image.open(file)) for file in files]), normalize=True)
+torch.save((features @ classifier).argmax(dim=1), out)
+"""
+
 
 def features_by(library: str, folder: Path, scratch: Path, size: int = 32) -> Any:
-    torch.save({"pixels": pixels(size=size), "texts": TEXTS}, scratch / "given.pt")
-    program = WITHOUT_US + LOADERS[library]
+    return run_without_us(LOADERS[library], folder, scratch, {"pixels": pixels(size=size), "texts": TEXTS})
+
+
+def run_without_us(program: str, folder: Path, scratch: Path, given: dict[str, Any]) -> Any:
+    torch.save({"pixels": None, "texts": None, **given}, scratch / "given.pt")
     command = [
         sys.executable,
         "-W",
         "ignore",
         "-c",
-        program,
+        WITHOUT_US + program,
         str(folder),
         str(scratch / "given.pt"),
         str(scratch / "out.pt"),
@@ -116,6 +140,24 @@ def test_images_and_texts_have_their_features_in_the_other_library(name: str, li
     with torch.no_grad():
         assert torch.allclose(F.normalize(images, dim=-1), model.embed_images(pixels()), atol=1e-5)
         assert torch.allclose(F.normalize(texts, dim=-1), model.embed_texts(model.tokenize(TEXTS)), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_open_clip_evaluates_an_exported_model_as_this_package_does(tmp_path: Path) -> None:
+    names, images = ["frog", "golden retriever", "sea"], []
+    (tmp_path / "images").mkdir()
+    for number, values in enumerate(np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3), np.uint8)):
+        Image.fromarray(values).save(tmp_path / "images" / f"{number:03d}.png")
+        images.append((tmp_path / "images" / f"{number:03d}.png").read_bytes())
+    data = write_parquet(tmp_path / "test.parquet", [at % 3 for at in range(60)], names, images)
+    ours = saved(trained("vit-micro"), tmp_path / "ours")
+    settings = EvaluateSettings(str(ours), (("own", data),), ClassifierSettings(prompts="one"), Reading(device="cpu"))
+    evaluate(settings, tmp_path / "metrics.json")
+    answers = read_answers(tmp_path / "metrics.answers.parquet")["own"]["prediction"].to_pylist()
+    folder = export_model(str(ours), "open_clip", tmp_path / "theirs")
+    found = run_without_us(ZERO_SHOT, folder, tmp_path, {"names": names, "images": str(tmp_path / "images")})
+    assert [names[at] for at in found.tolist()] == answers
+    assert len(set(answers)) > 1
 
 
 @pytest.mark.slow
