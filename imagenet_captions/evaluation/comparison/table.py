@@ -16,6 +16,11 @@ _COLUMNS = (
     "difference_low", "difference_high", "only_first", "only_model", "p_value", "p_from", "detectable",
     "protocols_differ_in",
 )  # fmt: skip
+_HEADER = (
+    "model", "test set", "images", "first's top-1", "top-1", "difference (95 %)", "p", "only first", "only model",
+    "detectable",
+)  # fmt: skip
+_LEGEND = "p: McNemar's test (=: exact); detectable: the smallest difference found with 80 % power at 5 %"
 _CLASSES_SHOWN = 3
 _SMALLEST_P = 1e-4
 
@@ -58,14 +63,11 @@ def _accuracies(first: float, second: float) -> dict[str, str]:
 
 def format_comparisons(found: Sequence[Comparison]) -> str:
     """Return the tables for the terminal: the differences, then the classes that moved most."""
-    header = ["model", "test set", "images", "first", "model", "difference (95 %)", "p", "only first", "only model",
-              "detectable"]  # fmt: skip
     apart = any(each.protocol for each in found)
-    rows = [[*header, *(["protocols differ in"] if apart else [])]]
+    rows = [[*_HEADER, *(["protocols differ in"] if apart else [])]]
     rows += [[*_cells(each), *([", ".join(each.protocol)] if apart else [])] for each in found]
     title = f"Compared with {found[0].first} on the same images, in percentage points"
-    lines = [title, *_aligned(rows), "", "p: McNemar's test (=: exact); detectable: the smallest difference found with "
-             "80 % power at 5 %"]  # fmt: skip
+    lines = [title, *_aligned(rows), "", _LEGEND]
     moved = [line for each in found for line in _moved_lines(each)]
     return "\n".join([*lines, *(["", "Classes that moved most, in images:"] if moved else []), *moved])
 
@@ -106,6 +108,7 @@ def _name(key: str) -> str:
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        cells = [cell.ljust(width) if at < 2 or at > 9 else cell.rjust(width)
-                 for at, (cell, width) in enumerate(zip(row, widths, strict=True))]  # fmt: skip
+        cells = []
+        for at, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            cells.append(cell.rjust(width) if 2 <= at < len(_HEADER) else cell.ljust(width))
         yield "  ".join(cells).rstrip()
