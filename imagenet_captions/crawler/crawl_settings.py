@@ -15,7 +15,7 @@ from imagenet_captions.crawler.policy import Attempt
 from imagenet_captions.crawler.schedule import parse_rate
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
-from imagenet_captions.storage.places import Place
+from imagenet_captions.storage.places import PlaceField
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class CrawlSettings:
     limit: int | None = None  # ask for at most so many photos in this run; asking again for one does not count
     refresh_days: float | None = None  # ask again for photos whose answer is older, and for no others
     endpoint: str | None = None  # None: Flickr's
-    key_file: Place | None = None  # None: the environment
+    key_file: PlaceField = PlaceField()  # None: the environment
     tries: int = RetrySettings.tries  # calls for one photo in a run, after which the run goes on without it
     deny: Denylist = NOTHING_DENIED  # never asked for
     call_seconds: float = CALL_SECONDS  # from the beginning of a call to the last byte of its answer

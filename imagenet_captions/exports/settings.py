@@ -13,7 +13,7 @@ from imagenet_captions.engines.local import LOCAL, Engine, check_workers, defaul
 from imagenet_captions.errors import InputError, quoted, unknown_name
 from imagenet_captions.exports.clip_benchmark import check_split
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
-from imagenet_captions.storage.places import Place, places_from_text, refuse_secrets
+from imagenet_captions.storage.places import Place, PlaceField, refuse_secrets
 
 OPEN_CLIP_CSV, WEBDATASET, SLIM, ATTRIBUTION, RELEASE_JSON = TARGETS = (
     "open-clip-csv",
@@ -52,7 +52,7 @@ class ExportSettings:
     """
 
     to: str
-    images: Place | None = None
+    images: PlaceField = PlaceField()
     caption: CaptionTemplate | None = None
     deny: Denylist = NOTHING_DENIED
     path_prefix: str | None = None
@@ -65,7 +65,6 @@ class ExportSettings:
     engine: Engine = LOCAL
 
     def __post_init__(self) -> None:
-        places_from_text(self, "images")
         check_workers(self.workers)
         if self.to not in TARGETS:
             raise InputError(f"`to` must be one of {', '.join(TARGETS)}, not {quoted(self.to)}")

@@ -36,7 +36,7 @@ from imagenet_captions.storage.parquet import (
     read_table,
 )
 from imagenet_captions.storage.parquet_writing import TEXT_ROWS
-from imagenet_captions.storage.places import Place
+from imagenet_captions.storage.places import Place, PlaceField
 from imagenet_captions.storage.progress import progress
 from imagenet_captions.storage.row_reader import RowReader
 
@@ -50,7 +50,7 @@ _ROWS_AT_ONCE = 20_000  # of a few short columns
 class PackageSettings:
     """The source of images (None for a dataset without), and what to do with a row that has none."""
 
-    images: Place | None = None
+    images: PlaceField = PlaceField()
     missing: str = "report"
     workers: int = field(default_factory=default_workers)
     engine: Engine = LOCAL

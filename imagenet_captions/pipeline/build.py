@@ -43,7 +43,15 @@ from imagenet_captions.storage.files import digest, require_file, require_there,
 from imagenet_captions.storage.locks import holding, locked
 from imagenet_captions.storage.outputs import check_place
 from imagenet_captions.storage.patterns import expand_pattern
-from imagenet_captions.storage.places import Place, is_remote, require_local, resolve_links
+from imagenet_captions.storage.places import (
+    Place,
+    PlaceField,
+    PlaceLike,
+    is_remote,
+    place,
+    require_local,
+    resolve_links,
+)
 
 log = logging.getLogger(__name__)
 
@@ -59,21 +67,26 @@ class BuildSettings:
     and the others keep it from being asked for.
     """
 
-    release: Place | None = None
-    urls: tuple[Place, ...] = ()
-    yfcc: Place | None = None
+    release: PlaceField = PlaceField()
+    urls: tuple[PlaceLike, ...] = ()
+    yfcc: PlaceField = PlaceField()
     ask_flickr: bool = True
     match: MatchSettings = field(default_factory=MatchSettings)
     crawl: CrawlSettings = field(default_factory=CrawlSettings)
     clean: CleanSettings = field(default_factory=CleanSettings)
     package: PackageSettings = field(default_factory=PackageSettings)
-    work: Place | None = None
+    work: PlaceField = PlaceField()
     workers: int = field(default_factory=default_workers)
     engine: Engine = LOCAL  # for all stages; it replaces the engine of their settings
 
+    @property
+    def url_lists(self) -> tuple[Place, ...]:
+        """The places of `urls`."""
+        return tuple(map(place, self.urls))
+
     def files(self) -> list[Place | None]:
         """Return the files and folders that it reads; None for each that is not given."""
-        texts = [self.release, *self.urls, self.yfcc, self.match.ids, self.clean.deny.file]
+        texts = [self.release, *self.url_lists, self.yfcc, self.match.ids, self.clean.deny.file]
         return [*texts, self.package.images, self.crawl.key_file]
 
     def __post_init__(self) -> None:
@@ -92,13 +105,14 @@ class BuildSettings:
             raise InputError("`limit` and `refresh_days` are about a crawl; leave them out, or `ask_flickr=False`")
 
 
-def build(out: Place, settings: BuildSettings) -> None:
+def build(out: PlaceLike, settings: BuildSettings) -> None:
     """Build a dataset: run each stage whose inputs, settings or code changed.
 
     Files between the stages are kept in `settings.work`, by default OUT.work beside the dataset, or in the current
     folder for a dataset behind a URL. Remove it to start over; keep it to build again with other settings without
     asking Flickr again.
     """
+    out = place(out)
     check_dataset_output(out, settings.files())
     why = "what lies between the stages, a crawl's store and a lock need a disk"
     work = require_local(settings.work or default_work(out), "the work folder", why)
@@ -150,7 +164,7 @@ def _check_first(out: Place, work: Path, settings: BuildSettings) -> None:
         raise InputError(f"the work folder {work} lies in the output {out}, which is replaced as a whole; give another")
     if (images := settings.package.images) is not None and expand_pattern(images) is None:
         require_there(images, "`images`")
-    for path in settings.urls:
+    for path in settings.url_lists:
         require_file(path, "the URL list")
     if settings.yfcc is not None:
         require_there(settings.yfcc, "`yfcc`")
@@ -171,13 +185,13 @@ def _from_flickr(work: Path, settings: BuildSettings) -> tuple[RawSource, dict[s
         Stage(
             "match",
             {
-                **{f"urls {number}": _digest("urls", path) for number, path in enumerate(settings.urls)},
+                **{f"urls {number}": _digest("urls", path) for number, path in enumerate(settings.url_lists)},
                 **_digest_of("ids", settings.match.ids),
             },
             settings.match.recorded(),
             _with_outcomes(matches),
         ),
-        lambda: match(settings.urls, matches, replace(settings.match, engine=settings.engine)),
+        lambda: match(settings.url_lists, matches, replace(settings.match, engine=settings.engine)),
     )
     inputs = {"matches": sha256(matches), "outcomes": sha256(outcomes_path(matches))}
     yfcc = None if settings.yfcc is None else _from_yfcc(work, settings.yfcc, matches)

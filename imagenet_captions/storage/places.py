@@ -58,11 +58,17 @@ def place(given: PlaceLike) -> Place:
     return reopen(given)
 
 
-def places_from_text(settings: object, *names: str) -> None:
-    """Turn texts in fields of a frozen dataclass, which Python callers may give as paths, into places."""
-    for name in names:
-        if isinstance(given := getattr(settings, name), str):
-            object.__setattr__(settings, name, place(given))
+class PlaceField:
+    """A field of a settings dataclass: takes a path or URL as `place` does, and holds the place; None by default."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, settings: object | None, owner: type) -> Place | None:
+        return None if settings is None else settings.__dict__[self._name]
+
+    def __set__(self, settings: object, given: PlaceLike | None) -> None:
+        settings.__dict__[self._name] = None if given is None else place(given)
 
 
 def reopen(name: str) -> Place:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePath
 
 import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.demo.run import SAMPLE as SAMPLE_FOLDER
 from imagenet_captions.errors import InputError
+from imagenet_captions.packager.package import PackageSettings
 from imagenet_captions.schema import MATCHES
 from imagenet_captions.storage.files import digest, replacing, walk
 from imagenet_captions.storage.places import is_remote, place, refuse_secrets
@@ -36,6 +38,20 @@ SAMPLE = SAMPLE_FOLDER / "release.json"
 def test_what_is_on_this_machine_is_a_path(given: str, path: str) -> None:
     assert place(given) == Path(path)
     assert place(Path(path)) == Path(path)
+
+
+@pytest.mark.parametrize("given", ["train", PurePath("train"), Path("train")])
+def test_settings_hold_the_place_of_what_was_given(given: str | PurePath) -> None:
+    settings = PackageSettings(images=given)
+    assert settings.images == Path("train")
+    assert pickle.loads(pickle.dumps(settings)).images == replace(settings, missing="skip").images == Path("train")
+    assert replace(settings, images="memory://a/b").images == place("memory://a/b")
+    assert PackageSettings().images is None
+
+
+def test_settings_refuse_a_url_that_holds_a_secret() -> None:
+    with pytest.raises(InputError, match="where secrets stand"):
+        PackageSettings(images=f"s3://key:{SECRET}@bucket/train")
 
 
 def test_names_are_those_of_pathlib() -> None:

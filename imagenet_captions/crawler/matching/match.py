@@ -34,7 +34,7 @@ from imagenet_captions.outcomes import OUTCOMES, Outcome, bad_records, outcome_r
 from imagenet_captions.storage.files import require_file, scratch_beside, sha256
 from imagenet_captions.storage.outputs import Production, producing
 from imagenet_captions.storage.parquet_writing import MATCHES_ROWS, open_parquet_writer
-from imagenet_captions.storage.places import Place
+from imagenet_captions.storage.places import Place, PlaceField
 from imagenet_captions.storage.spool import Spool
 
 
@@ -45,7 +45,7 @@ class MatchSettings:
     Only images of `classes` are matched; those on the denylist are dropped.
     """
 
-    ids: Place | None = None
+    ids: PlaceField = PlaceField()
     deny: Denylist = NOTHING_DENIED
     classes: ClassSet = ClassSet.ILSVRC2012
     engine: Engine = LOCAL

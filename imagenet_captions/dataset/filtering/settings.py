@@ -18,7 +18,7 @@ from imagenet_captions.imagenet.class_lists import list_names
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id
 from imagenet_captions.storage.files import require_file, sha256
-from imagenet_captions.storage.places import Place, place, places_from_text
+from imagenet_captions.storage.places import Place, PlaceField, place
 
 if TYPE_CHECKING:
     from pyarrow.compute import Expression
@@ -68,17 +68,17 @@ class FilterSettings:
     """
 
     wanted: RowConditions = field(default_factory=RowConditions)
-    ids: Place | None = None
+    ids: PlaceField = PlaceField()
     trim_tail: str | None = None  # K:N
-    like: Place | None = None
+    like: PlaceField = PlaceField()
     per_class: int | None = None
     sample: str | int | float | None = None  # a number of rows, or a share with a decimal point
     seed: int = 0
-    deny: Place | None = None
+    deny: PlaceField = PlaceField()
     local_labels: bool = False
     # Beside `wanted`: what `in_class`, `has` and the like return, joined by `&`, `|` and `~`.
     condition: Expression | None = field(default=None, compare=False)
-    scores: Place | None = None
+    scores: PlaceField = PlaceField()
     score_above: float | None = None
     score_top: float | None = None
     without_images: bool = False
@@ -89,7 +89,6 @@ class FilterSettings:
     shards: int | None = None  # over which shuffled rows are spread
 
     def __post_init__(self) -> None:
-        places_from_text(self, "ids", "like", "deny", "scores")
         if self.score_limits is None and (self.score_above, self.score_top) != (None, None):
             raise InputError("`score_above` and `score_top` choose rows by a file of scores; give `scores`")
         self.balancing()
