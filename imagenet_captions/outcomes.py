@@ -45,12 +45,12 @@ class Outcome(str, Enum):
     PRIVATE = "private", "its owner made it private"  # code 2
     UNREACHABLE = "unreachable", "Flickr gave no usable answer"  # to any attempt
     NOT_ASKED = "not_asked", "Flickr was not asked: the crawl was limited, or there was none"
-    NO_TEXT = "no_text", "its photographer wrote nothing that is left after cleaning"
+    NO_TEXT = "no_text", "no text of its photographer is left after cleaning"
     UNKNOWN_CLASS = "unknown_class", "outside the wanted classes, or not asked for"
     BAD_RECORD = "bad_record", "its record is not of the source's format"  # a line or an entry
     DUPLICATE_ID = "duplicate_id", "an earlier record has the same id"
     NO_IMAGE = "no_image", "the images given do not have it"
-    BROKEN_IMAGE = "broken_image", "its file is no usable image"
+    BROKEN_IMAGE = "broken_image", "its file is not a usable image"
     DENIED = "denied", "on the denylist"
     FILTERED = "filtered", "left out by the filter that made this dataset of a larger one"
 

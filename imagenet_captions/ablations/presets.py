@@ -137,5 +137,5 @@ def find_preset(name: str) -> AblationPreset:
     Budget(batch_size=1024, epochs=32)
     """
     if name not in PRESETS:
-        raise InputError(f"there is no preset {quoted(name)}; give {' or '.join(PRESETS)}")
+        raise InputError(f"the preset must be {' or '.join(PRESETS)}, not {quoted(name)}")
     return PRESETS[name]

@@ -61,7 +61,7 @@ class AblateSettings:
     def __post_init__(self) -> None:
         for factor in self.factors:
             if factor not in FACTORS:
-                raise InputError(f"there is no factor {quoted(factor)}; give one of {', '.join(FACTORS)}, or all")
+                raise InputError(f"a factor must be one of {', '.join(FACTORS)}, or all, not {quoted(factor)}")
         if not 1 <= self.seeds <= 100:
             raise InputError(f"`seeds` must be 1 to 100, not {self.seeds}")
         for name in ("devices", "nodes"):

@@ -109,7 +109,7 @@ class CaptionTemplate:
                 given[name] = value
         unknown = [name for name in given if name not in _SETTINGS]
         if unknown:
-            raise InputError(f"there is no caption setting {quoted(unknown[0])}; there are {', '.join(_SETTINGS)}")
+            raise InputError(f"{quoted(unknown[0])} is not a caption setting; the settings are {', '.join(_SETTINGS)}")
         if ("template" in given or "names" in given) and CLASS_NAME not in chosen:
             chosen.insert(0, CLASS_NAME)
         numbers = {name: _number(name, given.pop(name)) for name in _NUMBERS if name in given}
@@ -152,7 +152,7 @@ def _check_fields(chosen: tuple[str, ...]) -> None:
     for group in chosen:
         for name in group.split("|"):
             if name not in FIELDS or (name == CLASS_NAME and "|" in group):
-                raise InputError(f"there is no caption field {quoted(name)}; {known}")
+                raise InputError(f"{quoted(name)} is not a caption field; {known}")
             if name in seen:
                 raise InputError(f"the caption field {name!r} is named twice; {known}")
             seen.add(name)

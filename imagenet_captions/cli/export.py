@@ -40,7 +40,8 @@ def export(
     ] = None,
     deny: Deny = None,
     path_prefix: Annotated[
-        str | None, typer.Option(help="open-clip-csv: what stands before the files' names in place of --images.")
+        str | None,
+        typer.Option(help="open-clip-csv: the folder to name before each file, in place of --images."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="webdataset: sets the order of the samples. Default: 0.")] = None,
     shard_size: Annotated[int | None, typer.Option(help="webdataset: samples a shard. Default: 1000.")] = None,

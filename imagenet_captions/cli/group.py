@@ -104,7 +104,7 @@ class Group(TyperGroup):
             if ctx.resilient_parsing:  # a shell completes what is typed so far
                 return None, None, args[1:]
             meant = _did_you_mean(name, list(self.commands))
-            raise InputError(f"there is no command {quoted(name)}{meant}; `{PROGRAM} --help` lists them all")
+            raise InputError(f"{quoted(name)} is not a command{meant}; `{PROGRAM} --help` lists them all")
         return name, self.commands[name], args[1:]
 
     def main(  # type: ignore[override]  # typer passes everything by name

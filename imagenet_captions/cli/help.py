@@ -97,7 +97,7 @@ CAPTIONS = (
     ('title template="a photo of a {}"', "A sentence with the class's name, before the title."),
     ("title template=open_clip-80", "One of open_clip's 80 sentences, at random."),
     ("title names=wordnet", "Any of WordNet's names of the class, in place of the curated one."),
-    ('title tags separator="; "', "What stands between the fields."),
+    ('title tags separator="; "', "The text between the fields."),
     ("title empty=keep", "Keep rows without any text."),
     ("title camera_names=keep", "Keep titles such as IMG_1234."),
     ("title max_words=20 max_chars=77", "Cut what is longer."),

@@ -62,7 +62,7 @@ def has(field: str) -> pc.Expression:
     <pyarrow.compute.Expression (title != "")>
     """
     if field not in FIELDS:
-        raise InputError(f"there is no field {quoted(field)} to have; give one of {', '.join(FIELDS)}")
+        raise InputError(f"the field must be one of {', '.join(FIELDS)}, not {quoted(field)}")
     if field == "tags":
         return pc.list_value_length(pc.field("tags")) > 0
     if field in TEXT_FIELDS:
@@ -152,7 +152,7 @@ def _set(among: ClassSet | str) -> ClassSet:
     try:
         return ClassSet(among)
     except ValueError:
-        raise InputError(f"there is no set of classes {quoted(among)}; give ilsvrc2012 or all") from None
+        raise InputError(f"the set of classes must be ilsvrc2012 or all, not {quoted(among)}") from None
 
 
 def _wnid_in(wnids: set[str]) -> pc.Expression:

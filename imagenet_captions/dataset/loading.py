@@ -107,7 +107,7 @@ def _load(
 def open_parquet(path: Place, config: str) -> pads.FileSystemDataset:
     """Return the shards of one config of a dataset, in order, as an Arrow dataset."""
     if config not in CONFIGS:
-        raise InputError(f"there is no config {quoted(config)}; give default or raw")
+        raise InputError(f"`config` must be default or raw, not {quoted(config)}")
     shards = shard_files(path, CONFIGS[config])
     return of_shards(shards)
 

@@ -41,7 +41,7 @@ class TailTrim:
         """
         parts = text.split(":")
         if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
-            raise InputError(f"`trim_tail` {quoted(text)} is not possible; give classes and rows, such as 100:1")
+            raise InputError(f"`trim_tail` must be classes and rows, such as 100:1, not {quoted(text)}")
         return cls(int(parts[0]), int(parts[1]))
 
 

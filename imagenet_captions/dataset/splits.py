@@ -39,9 +39,9 @@ def split_condition(split: str, fraction: float) -> pc.Expression:
     It uses only unsigned 64-bit arithmetic with wrap-around, which every Arrow version computes alike.
     """
     if split not in SPLITS:
-        raise InputError(f"there is no split {quoted(split)}; give train or val")
+        raise InputError(f"the split must be train or val, not {quoted(split)}")
     if not 0 < fraction < 1:
-        raise InputError(f"a validation share of {fraction} is not possible; give one between 0 and 1, such as 0.1")
+        raise InputError(f"the validation share must be between 0 and 1, such as 0.1, not {fraction}")
     image_id = pc.field("image_id")
     wnid = pc.utf8_slice_codeunits(image_id, 1, 9).cast(pa.uint64())
     number = pc.utf8_slice_codeunits(image_id, 10).cast(pa.uint64())

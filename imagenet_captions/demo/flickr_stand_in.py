@@ -69,7 +69,7 @@ class StandInSettings:
         """Refuse unknown faults."""
         for fault in self.faults:
             if fault not in FAULTS:
-                raise InputError(f"there is no fault {quoted(fault)}; give some of {', '.join(FAULTS)}")
+                raise InputError(f"a fault must be one of {', '.join(FAULTS)}, not {quoted(fault)}")
 
 
 @dataclass(frozen=True)

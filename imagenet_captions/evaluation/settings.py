@@ -33,7 +33,7 @@ class ClassifierSettings:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise InputError(f"there is no classifier {quoted(self.kind)}; give one of {', '.join(KINDS)}")
+            raise InputError(f"the classifier must be one of {', '.join(KINDS)}, not {quoted(self.kind)}")
         if self.kind in _TRAINED and self.train is None:
             raise InputError(f"the classifier {self.kind} is made from labeled images; give them as `train`")
         if self.kind == "k-shot" and (self.k is None or self.k < 1):
@@ -116,7 +116,7 @@ class EvaluateSettings:
 def check_test_sets(test_sets: Sequence[tuple[str, Path]]) -> None:
     """Refuse an empty list of test sets, a name that is used twice, and a name that metrics.json reserves."""
     if not test_sets:
-        raise InputError("there is nothing to evaluate on; give `test_sets` NAME=PATH")
+        raise InputError("no test set was given; give `test_sets` NAME=PATH")
     names = [name for name, _ in test_sets]
     for name in names:
         if names.count(name) > 1:

@@ -44,7 +44,7 @@ def read_list(name: PlaceLike) -> tuple[str, ...]:
         several = [each for each in list_names() if each.startswith("imagenet-100-")]
         raise InputError(f"several lists are called {str(name)!r}; give one of {', '.join(several)}")
     raise InputError(
-        f"there is no class list or file {quoted(name)}; the lists are {', '.join(list_names())}, "
+        f"{quoted(name)} is neither a class list nor a file; the lists are {', '.join(list_names())}, "
         "and a file has one class a line"
     )
 

@@ -85,7 +85,7 @@ def by_index(index: int, among: ClassSet = _ONE) -> ImageNetClass:
     """
     last = len(wnids(among)) - 1
     if not 0 <= index <= last:
-        raise InputError(f"there is no class with index {shortened(index)}; the classes are 0 to {last}")
+        raise InputError(f"the index of a class must be 0 to {last}, not {shortened(index)}")
     return by_wnid(wnids(among)[index], among)
 
 

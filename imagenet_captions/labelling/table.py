@@ -71,7 +71,7 @@ def _open_folder(folder: Place) -> CaptionTable:
         return ParquetTable(parquet)
     if tars := sorted([*inside.glob("*.tar")]):
         return TarTable(tars)
-    raise InputError(f"there is no .parquet and no .tar file in {inside}; give the folder that holds them")
+    raise InputError(f"{inside} has no .parquet and no .tar file; give the folder that holds them")
 
 
 class ParquetTable:

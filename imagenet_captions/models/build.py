@@ -65,7 +65,7 @@ def with_drop_path(model: Model, rate: float) -> Model:
     """
     tower = model.config.image
     fault = InputError(
-        f"`drop_path` {rate:g} is not possible with {model.name}, which has no stochastic depth; give `drop_path=0`, "
+        f"`drop_path` {rate:g} needs stochastic depth, which {model.name} does not have; give `drop_path=0`, "
         f"or a model of timm's, such as basic"
     )
     if tower.kind != "timm":

@@ -96,10 +96,10 @@ class BuildSettings:
                 "a build needs one source: give `release` imagenet_captions.json, or `urls` with ImageNet's URL list"
             )
         if self.release is not None and self.match.ids is not None:
-            raise InputError("`ids` goes with `urls`; a release names its own images")
+            raise InputError("`ids` needs `urls`; a release names its own images")
         if self.release is not None and (self.yfcc is not None or not self.ask_flickr):
             raise InputError(
-                "`yfcc` and `ask_flickr=False` go with `urls`; a release has its texts, and asks nobody for more"
+                "`yfcc` and `ask_flickr=False` need `urls`; a release has its texts, and asks nobody for more"
             )
         if not self.ask_flickr and (self.crawl.limit is not None or self.crawl.refresh_days is not None):
             raise InputError("`limit` and `refresh_days` are about a crawl; leave them out, or `ask_flickr=False`")

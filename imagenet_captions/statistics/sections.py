@@ -92,7 +92,7 @@ def _coverage(stats: Stats) -> Section:
     if stats.images is not None:
         counts.append(("image", stats.images))
     if stats.names_class is None:
-        notes.append("This dataset was made before rows told whether they name their class; package it again for that.")
+        notes.append("This dataset does not record which rows name their class; package it again to count them.")
     else:
         counts.append(("names its class", stats.names_class))
     return Section(
@@ -144,9 +144,9 @@ def _named(entry: ClassStats) -> str:
 
 def _languages(stats: Stats) -> Section:
     if set(stats.languages) <= {None}:
-        note = "The languages were not told when this dataset was made." if stats.rows else ""
+        note = "The languages were not detected when this dataset was made." if stats.rows else ""
         return Section("languages", "Languages", ("language", "rows", "share"), (), note)
-    counts = [("not told" if code is None else code, count) for code, count in stats.languages.items()]
+    counts = [("not detected" if code is None else code, count) for code, count in stats.languages.items()]
     shown, rest = counts[:_MOST_LANGUAGES], counts[_MOST_LANGUAGES:]
     if rest:
         shown.append((f"{len(rest):,} others", sum(count for _, count in rest)))

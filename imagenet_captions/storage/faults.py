@@ -80,7 +80,7 @@ def reporting_faults(url: str) -> Iterator[None]:
     except _faults() as error:
         if "Credentials" in type(error).__name__:
             raise InputError(
-                f"there are no credentials for {url}; set them as fsspec takes them, in the environment or its "
+                f"no credentials were found for {url}; set them as fsspec takes them, in the environment or its "
                 "configuration"
             ) from None
         raise NetworkError(

@@ -229,7 +229,7 @@ def open_zip(opened: IO[bytes]) -> Iterator[zipfile.ZipFile]:
         first = min((member.header_offset for member in archive.infolist()), default=0)
         opened.seek(-_ZIP_END_SIZE - len(archive.comment), os.SEEK_END)
         if first or opened.read(len(_ZIP_END)) != _ZIP_END:
-            raise zipfile.BadZipFile("something stands before or behind the zip in it")
+            raise zipfile.BadZipFile("it has other content before or after the zip")
         yield archive
 
 

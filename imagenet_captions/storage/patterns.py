@@ -27,8 +27,8 @@ def expand_pattern(path: Place) -> list[Place] | None:
     files = [file for name in expand_braces(text) for file in _matching(name)]
     missing = _missing(files)
     if missing or not files:
-        what = f"{missing[0]}, one of {len(missing):,} that are missing" if missing else "no file"
-        raise InputError(f"the pattern {shortened(text)} stands for {what}; check the path")
+        what = f"names files that do not exist, such as {missing[0]}" if missing else "matches no file"
+        raise InputError(f"the pattern {shortened(text)} {what}; check the path")
     return files
 
 
@@ -71,9 +71,9 @@ def expand_braces(pattern: str) -> list[str]:
     if found := _RANGE.fullmatch(inner):
         first, last, width = int(found[1]), int(found[2]), len(found[1])
         if last - first >= _MOST_FILES:
-            raise InputError(f"the pattern {shortened(pattern)} stands for more than {_MOST_FILES:,} files; give fewer")
+            raise InputError(f"the pattern {shortened(pattern)} names more than {_MOST_FILES:,} files; give fewer")
         choices = [f"{number:0{width}d}" for number in range(first, last + 1)]
     endings = expand_braces(after)
     if len(choices) * len(endings) > _MOST_FILES:
-        raise InputError(f"the pattern {shortened(pattern)} stands for more than {_MOST_FILES:,} files; give fewer")
+        raise InputError(f"the pattern {shortened(pattern)} names more than {_MOST_FILES:,} files; give fewer")
     return [before + choice + ending for choice in choices for ending in endings]

@@ -126,7 +126,7 @@ def refuse_secrets(text: str) -> str:
             if part and not (encoded and _LOCAL.match(f"{scheme}://")):
                 shown = f"{scheme.lower()}://{_host(authority, rest)}"
                 raise InputError(
-                    f"the URL {shown} has {part}, where secrets stand; leave it out, and give credentials in the "
+                    f"the URL {shown} has {part}, which may hold a secret; remove it, and give credentials in the "
                     "environment (such as AWS_ACCESS_KEY_ID) or fsspec's configuration; download what a signed link "
                     "gives first"
                 )

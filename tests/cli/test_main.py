@@ -89,10 +89,10 @@ def write_release(path: Path, content: bytes = b"") -> Path:
     [
         ("build --out x", "a build needs one source"),
         ("build --out x --release r.json --urls u.txt", "a build needs one source"),
-        ("build --out x --release r.json --ids r.json", "--ids goes with --urls"),
+        ("build --out x --release r.json --ids r.json", "--ids needs --urls"),
         ("build --out x --release nothing.json", "nothing.json does not exist"),
         ("build --out x --release bad.json", "does not hold a JSON list"),
-        ("build --out x --release r.json --caption subtitle", "there is no caption field 'subtitle'"),
+        ("build --out x --release r.json --caption subtitle", "'subtitle' is not a caption field"),
         ("build --out x --release r.json --workers 0", "--workers must be at least 1, not 0"),
         ("build --out x --release r.json --images nowhere", "nowhere does not exist"),
         ("build --out x --release r.json --images empty", "no image"),

@@ -35,7 +35,7 @@ def run(*arguments: str) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ("bild", "there is no command 'bild' (did you mean build?); `imagenet-captions --help` lists them all"),
+        ("bild", "'bild' is not a command (did you mean build?); `imagenet-captions --help` lists them all"),
         ("--foo", "imagenet-captions has no flag --foo; `imagenet-captions --help` lists what it takes"),
         ("--", "give a command; `imagenet-captions --help` lists them"),
         (
@@ -167,8 +167,8 @@ def both_sentences(call: Callable[[], object], arguments: str) -> tuple[str, str
         (
             lambda: BuildSettings(release=Path("x"), ask_flickr=False),
             "build --release x --no-crawl --out y",
-            "`yfcc` and `ask_flickr=False` go with `urls`; a release has its texts, and asks nobody for more",
-            "--yfcc and --no-crawl go with --urls; a release has its texts, and asks nobody for more",
+            "`yfcc` and `ask_flickr=False` need `urls`; a release has its texts, and asks nobody for more",
+            "--yfcc and --no-crawl need --urls; a release has its texts, and asks nobody for more",
         ),
         (
             lambda: check_figure_path(Path("figure.jpg")),

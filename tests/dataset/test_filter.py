@@ -190,7 +190,7 @@ def test_without_images_needs_a_dataset_that_has_some(image_dataset: Path, text_
     settings = FilterSettings(without_images=True)
     with pytest.raises(ic.InputError, match="has no images; leave out `without_images`"):
         filter_to_dataset(text_dataset, tmp_path / "out", settings, workers=1)
-    with pytest.raises(ic.InputError, match="`without_images` goes with `out`"):
+    with pytest.raises(ic.InputError, match="`without_images` needs `out`"):
         filter_to_ids(image_dataset, tmp_path / "ids", settings)
 
 
@@ -221,18 +221,21 @@ def test_a_denylist(text_dataset: Path, tmp_path: Path) -> None:
         ("--out x --class teddy.bear", "no class is called"),
         ("--out x --class 850", "nothing in .* matches"),
         ("--out-ids x --matches title=(?<=a)b", "invalid perl operator: (?<"),
-        ("--out-ids x --contains title", "--contains 'title' is not possible; give FIELD=TEXT"),
-        ("--out-ids x --has subtitle", "no field 'subtitle'"),
+        ("--out-ids x --contains title", "--contains must be FIELD=TEXT, such as"),
+        ("--out-ids x --has subtitle", "the field must be one of .*, not 'subtitle'"),
         ("--out-ids x --class-list in100", "several lists are called"),
         ("--out-ids x --sample lots", "--sample must be a number of rows such as 1000"),
-        ("--out-ids x --trim-tail 5", "--trim-tail '5' is not possible"),
+        ("--out-ids x --trim-tail 5", "--trim-tail must be classes and rows, such as 100:1, not '5'"),
         ("--out-ids x --like nothing.tsv", "nothing.tsv does not exist"),
         ("--out-ids x --ids nothing.txt", "nothing.txt does not exist"),
         ("--out-ids x --ids words.txt", "line 1: 'hello' is not an image id"),
-        ("--out-ids x --split test", "no split 'test'"),
-        ("--out-ids x --split val --val-fraction 2", "share of 2.0"),
+        ("--out-ids x --split test", "the split must be train or val, not 'test'"),
+        (
+            "--out-ids x --split val --val-fraction 2",
+            "the validation share must be between 0 and 1",
+        ),
         ("--out-ids x --has image", "does not fit"),
-        ("--out-ids x --local-labels", "goes with --out"),
+        ("--out-ids x --local-labels", "needs --out"),
         ("--out-ids x --out y", "give --out DATASET, or --out-ids FILE"),
         ("--class tench", "give --out DATASET, or --out-ids FILE"),
         ("--out-ids folder", "folder is a folder"),

@@ -87,7 +87,7 @@ def test_a_loaded_dataset_can_be_worked_with(text_dataset: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        ({"config": "cooked"}, "no config 'cooked'"),
+        ({"config": "cooked"}, "`config` must be default or raw, not 'cooked'"),
         ({"columns": ["label", "subtitle"]}, "no column 'subtitle'; it has image_id"),
         ({"condition": ic.has("image")}, "does not fit .*whose columns are image_id.*image"),
         ({"condition": ic.has("image"), "streaming": True}, "does not fit"),

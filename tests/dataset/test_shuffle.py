@@ -162,7 +162,7 @@ def test_shards(text_dataset: Path, tmp_path: Path) -> None:
         filter_to_dataset(text_dataset, tmp_path / "no", FilterSettings(sample=3, shuffle=0, shards=4), workers=1)
     with pytest.raises(ic.InputError, match="`shards` must be at least 1 and goes with `shuffle`, not 4"):
         FilterSettings(shards=4)
-    with pytest.raises(ic.InputError, match="`shuffle` goes with `out`"):
+    with pytest.raises(ic.InputError, match="`shuffle` needs `out`"):
         filter_to_ids(text_dataset, tmp_path / "ids", FilterSettings(shuffle=1))
 
 

@@ -144,5 +144,5 @@ def test_cleaning_refuses_matches_of_another_set(dataset: Path, tmp_path: Path) 
 
 
 def test_a_set_that_does_not_exist() -> None:
-    with pytest.raises(InputError, match="no set of classes 'imagenet'"):
+    with pytest.raises(InputError, match="the set of classes must be ilsvrc2012 or all, not 'imagenet'"):
         ic.in_class("dog", among="imagenet")

@@ -294,7 +294,7 @@ def test_yfcc_metadata(tmp_path: Path, name: str, old: bool) -> None:
         ("empty.csv --out x.parquet", "has no header"),
         ("again.parquet --out x.parquet", "as if it had been labeled"),
         ("latin1.parquet --out x.parquet", "text that is not UTF-8"),
-        ("folder --out x.parquet", "there is no .parquet and no .tar file in folder"),
+        ("folder --out x.parquet", "folder has no .parquet and no .tar file"),
     ],
 )
 def test_what_cannot_be_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, sentence: str) -> None:

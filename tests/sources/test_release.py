@@ -223,7 +223,7 @@ def test_a_zip_with_anything_before_or_behind_it_is_refused(tmp_path: Path, orde
         archive.writestr("imagenet_captions.json", json.dumps([GOOD]))
     parts = {"zip": path.read_bytes(), "list": json.dumps([GOOD, GOOD]).encode(), "blanks": b"\n\n"}
     path.write_bytes(b"".join(parts[part] for part in order.split()))
-    with pytest.raises(InputError, match=r"release.zip is damaged \(something stands before or behind the zip in it\)"):
+    with pytest.raises(InputError, match=r"release.zip is damaged \(it has other content before or after the zip\)"):
         read(path)
 
 

@@ -126,7 +126,7 @@ def test_what_has_to_be_on_this_machine(memory: Any, inputs: Path, tmp_path: Pat
 
 
 def test_a_prefix_of_paths_holds_no_password() -> None:
-    with pytest.raises(InputError, match="secrets"):
+    with pytest.raises(InputError, match="hold a secret"):
         ExportSettings(to="open-clip-csv", path_prefix="https://me:sesame@host/train")
 
 

@@ -43,7 +43,7 @@ ODD = {
     "{there}/pipe": "is a pipe, device or socket",
     "/dev/zero": "is a pipe, device or socket",
     "/proc/self/mem": "is made by the kernel",
-    "{there}/dataset/manifest.json/x": "a part of the path is a file|does not exist|there is no class list",
+    "{there}/dataset/manifest.json/x": "a part of the path is a file|does not exist|is neither a class list nor a file",
     "{there}/" + LONG: "the name is too long|does not exist|' has the name 'xxx",
 }
 INPUTS = [

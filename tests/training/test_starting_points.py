@@ -80,7 +80,7 @@ def test_stochastic_depth_is_for_the_image_towers_that_have_it(data: Path, tmp_p
     again = settings(data, tmp_path / "again", "basic-supervised", model="basic-micro", steps=1, init=str(run.out))
     train(again)
     assert load_model(str(again.out)).config.image.options["arguments"]["drop_path_rate"] == 0.2
-    with pytest.raises(InputError, match=r"`drop_path` 0\.2 is not possible with micro, which has no stochastic depth"):
+    with pytest.raises(InputError, match=r"`drop_path` 0\.2 needs stochastic depth, which micro does not have"):
         train(settings(data, tmp_path / "none", "basic-supervised", model="micro", steps=1))
 
 

@@ -145,7 +145,7 @@ def test_a_broken_checkpoint(data: Path, tmp_path: Path, broken: bytes) -> None:
         ("micro-supervised", ("label",), {"ids": Path("nowhere.txt")}, r"the list of ids nowhere\.txt does not exist"),
         ("micro-supervised", ("label",), {"model": "RN5"}, r"'RN5'"),
         ("micro-contrastive", ("caption",), {"model": "resnet50"}, r"resnet50 has no text tower, and the contrastive"),
-        ("micro-contrastive", ("caption",), {"caption": "subtitle"}, r"there is no caption field 'subtitle'"),
+        ("micro-contrastive", ("caption",), {"caption": "subtitle"}, r"'subtitle' is not a caption field"),
         ("micro-contrastive", ("caption",), {"log": ("wandb",)}, r"`log` wandb needs wandb"),
     ],
 )

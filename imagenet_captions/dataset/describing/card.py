@@ -132,7 +132,7 @@ def _columns(facts: DatasetFacts) -> str:
         lines.append("Most frequent languages: " + ", ".join(f"`{code}` {count:,}" for code, count in common) + ".")
         lines.append("`und` are rows whose title and description have under three letters.")
     else:
-        lines.append("`language` and `language_score` are null throughout: the languages were not told.")
+        lines.append("`language` and `language_score` are null throughout: the languages were not detected.")
     lines.append("`mentions` has the labels of all classes that title, description and tags name, each between blanks;")
     lines.append("`names_class` is true where the row's own class is among them.")
     return "\n".join([*lines, ""])

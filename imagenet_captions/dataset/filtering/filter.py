@@ -75,7 +75,7 @@ def filter_to_ids(dataset: Place, out: Place, settings: FilterSettings, overwrit
     """
     for name in ("local_labels", "without_images", "shuffle"):
         if (value := getattr(settings, name)) is not None and value is not False:
-            raise InputError(f"`{name}` goes with `out`; a list of ids is sorted, without labels and images")
+            raise InputError(f"`{name}` needs `out`; a list of ids is sorted, without labels and images")
     with producing([out], [dataset, *settings.files()], overwrite, receipt_path(out)) as new, unchanged(dataset):
         selection = select(dataset, settings)
         shuffled = read_manifest(dataset).shuffled is not None

@@ -182,7 +182,7 @@ def read_ids(path: Place) -> frozenset[str]:
 def _pair(text: str, flag: str, example: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise InputError(f"{flag} {quoted(text)} is not possible; give FIELD=TEXT, such as {example}")
+        raise InputError(f"{flag} must be FIELD=TEXT, such as {example}, not {quoted(text)}")
     return name, value
 
 

@@ -32,7 +32,7 @@ def named_baseline(name: str) -> Baseline:
     [195, 85, 195]
     """
     if name not in BASELINES:
-        raise InputError(f"there is no baseline {name!r:.40}; there are {', '.join(BASELINES)}")
+        raise InputError(f"the baseline must be one of {', '.join(BASELINES)}, not {name!r:.40}")
     types = ("standard",) if name == "standard" else ("standard", "low_accuracy_cnn")
     least = LEAST_STANDARD if name == "standard" else 0.0
     models = tuple(

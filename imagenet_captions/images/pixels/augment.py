@@ -33,8 +33,8 @@ class RandAugment:
     def __post_init__(self) -> None:
         if self.operations < 1 or not 3 <= self.strength <= 30:  # Pillow refuses to posterize at less than 3
             raise InputError(
-                f"RandAugment with {self.operations} operations of strength {self.strength} is not possible; "
-                f"give 1 operation or more, and a strength of 3 to 30"
+                "RandAugment needs 1 operation or more and a strength of 3 to 30, "
+                f"not {self.operations} operations of strength {self.strength}"
             )
 
     def __call__(self, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

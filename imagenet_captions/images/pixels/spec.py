@@ -31,17 +31,17 @@ class ImageSpec:
 
     def __post_init__(self) -> None:
         if self.size < 1:
-            raise InputError(f"images of {self.size} pixels are not possible; give a size of 1 or more")
+            raise InputError(f"the image size must be 1 pixel or more, not {self.size}")
         if not 0 < self.crop_fraction <= 1:
-            raise InputError(f"a crop fraction of {self.crop_fraction} is not possible; give one above 0, up to 1")
+            raise InputError(f"the crop fraction must be above 0 and up to 1, not {self.crop_fraction}")
         if self.interpolation not in INTERPOLATIONS:
             raise InputError(
-                f"there is no interpolation {quoted(self.interpolation)}; give {' or '.join(INTERPOLATIONS)}"
+                f"the interpolation must be {' or '.join(INTERPOLATIONS)}, not {quoted(self.interpolation)}"
             )
         if self.resize_mode not in RESIZE_MODES:
-            raise InputError(f"there is no resize mode {quoted(self.resize_mode)}; give {' or '.join(RESIZE_MODES)}")
+            raise InputError(f"the resize mode must be {' or '.join(RESIZE_MODES)}, not {quoted(self.resize_mode)}")
         if min(self.std) <= 0:
-            raise InputError(f"a standard deviation of {min(self.std)} is not possible; give one above 0")
+            raise InputError(f"a standard deviation must be above 0, not {min(self.std)}")
 
 
 # openai/CLIP clip.py, and torchvision's reference training of ImageNet models.

@@ -53,7 +53,7 @@ class TrainTransform:
     def __post_init__(self) -> None:
         check_scale(self.scale)
         if self.crop not in CROPS:
-            raise InputError(f"there is no crop {quoted(self.crop)}; give {' or '.join(CROPS)}")
+            raise InputError(f"the crop must be {' or '.join(CROPS)}, not {quoted(self.crop)}")
 
     def __call__(self, data: bytes, generator: torch.Generator) -> torch.Tensor:
         """uint8 [3, size, size]; the generator alone decides, and two in the same state give the same."""
@@ -106,7 +106,7 @@ def _placed_crop(image: torch.Tensor, size: int, generator: torch.Generator) -> 
 def check_scale(scale: tuple[float, float]) -> None:
     """Raise InputError for a crop that is not a part of an image."""
     if not 0 < scale[0] <= scale[1] <= 1:
-        raise InputError(f"a crop of {scale[0]} to {scale[1]} of an image is not possible; give parts above 0, up to 1")
+        raise InputError(f"a crop must be a part of the image, above 0 and up to 1, not {scale[0]} to {scale[1]}")
 
 
 def chance(generator: torch.Generator) -> float:
@@ -170,7 +170,7 @@ class TwoViews:
     def __post_init__(self) -> None:
         check_scale(self.scale)
         if not 0 <= self.strength <= 1:
-            raise InputError(f"color jitter of strength {self.strength} is not possible; give 0 to 1")
+            raise InputError(f"the strength of color jitter must be 0 to 1, not {self.strength}")
 
     def __call__(self, data: bytes, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Two tensors, uint8 [3, size, size]; the generator alone decides."""

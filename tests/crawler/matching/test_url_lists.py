@@ -102,7 +102,7 @@ def test_a_tar_cut_short_between_two_texts_is_an_error(tmp_path: Path, pack: Cal
 def test_a_zip_with_something_behind_it_is_an_error(tmp_path: Path, behind: bytes) -> None:
     path = tmp_path / "urls.zip"
     path.write_bytes(CONTAINERS["zip"] + behind)
-    with pytest.raises(InputError, match="something stands before or behind the zip"):
+    with pytest.raises(InputError, match="it has other content before or after the zip"):
         read(path)
 
 

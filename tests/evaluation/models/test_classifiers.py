@@ -226,7 +226,7 @@ def test_numbers_are_matched_by_name() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "nearest"}, "no classifier 'nearest'"),
+        ({"kind": "nearest"}, "the classifier must be one of .*, not 'nearest'"),
         ({"kind": "linear-probe"}, "give them as `train`"),
         ({"kind": "k-shot", "train": Path("x")}, "`k` N"),
         ({"kind": "k-shot", "train": Path("x"), "k": 0}, "`k` N"),
