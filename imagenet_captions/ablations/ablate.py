@@ -9,7 +9,9 @@ from pathlib import Path
 
 from imagenet_captions.ablations.distributed.team import Team, joined_team
 from imagenet_captions.ablations.distributed.together import check_shared, follow, leading
-from imagenet_captions.ablations.factors import FACTORS
+from imagenet_captions.ablations.domain.mixtures import DOMAIN
+from imagenet_captions.ablations.domain.unseen import mixture_notes, on_held_out
+from imagenet_captions.ablations.factors import EVERY_FACTOR
 from imagenet_captions.ablations.planning import Amount, check_fairness
 from imagenet_captions.ablations.reports.differences import table_differences
 from imagenet_captions.ablations.reports.report import ReportFacts, write_report
@@ -79,8 +81,9 @@ def _with_finished(experiment: Experiment, factors: tuple[str, ...]) -> Experime
         return experiment
     wider = prepare(replace(experiment.settings, factors=factors))
     finished = [table for table in wider.tables if all(is_tested(wider, run) for run in table.runs if run.classifier)]
-    tables = sorted((*experiment.tables, *finished), key=lambda table: FACTORS.index(table.factor))
-    return replace(experiment, tables=tuple(tables))
+    tables = sorted((*experiment.tables, *finished), key=lambda table: EVERY_FACTOR.index(table.factor))
+    whole = experiment if wider.mixed is None else wider  # which has the data set of the factor `domain` too
+    return replace(whole, settings=experiment.settings, tables=tuple(tables))
 
 
 def _collect(experiment: Experiment, table: Table, amounts: dict[str, Amount], failed: dict[str, str]) -> FactorResult:
@@ -93,7 +96,9 @@ def _collect(experiment: Experiment, table: Table, amounts: dict[str, Amount], f
 
 
 def _notes(experiment: Experiment, table: Table) -> list[str]:
-    """Return notes on the quality of the labels that were read from texts."""
+    """Return notes on the quality of the labels that were read from texts, or on the mixtures of domains."""
+    if (mixed := experiment.mixed) is not None and table.factor == DOMAIN:
+        return mixture_notes(experiment.inputs, mixed, table)
     arms = {run.arm: experiment.rows(run) for run in table.runs if run.pick.labels == FROM_TEXT}
     return [
         f"{arm} trains on {rows.count:,} images and the classes that their texts name: {rows.named:,} of "
@@ -110,7 +115,8 @@ def _result(experiment: Experiment, run: Run, amounts: dict[str, Amount], failur
     if failure or not run.classifier:
         return RunResult(run, amount, model, failure=failure)
     metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-    return RunResult(run, amount, model, metrics, read_answers(folder))
+    result = RunResult(run, amount, model, metrics, read_answers(folder))
+    return on_held_out(result, experiment.held_out) if run.pick.domains else result
 
 
 def _samples(experiment: Experiment, run: Run) -> list[TextSample]:

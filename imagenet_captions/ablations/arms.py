@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from imagenet_captions.ablations.domain.mixtures import Domains
 from imagenet_captions.ablations.presets import AblationPreset
 from imagenet_captions.ablations.table import ALL_TEXT, ZERO_SHOT, Pick, Run
 from imagenet_captions.training.recipes import find_recipe
@@ -12,11 +13,12 @@ from imagenet_captions.training.recipes import find_recipe
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """A data set that runs train on: its name, its number of rows, and whether it has classes."""
+    """A data set that runs train on: its name, its number of rows, whether it has classes, and its domains."""
 
     name: str
     rows: int
     labelled: bool
+    domains: Domains | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -24,13 +26,14 @@ class Ask:
     """The request that a factor's table is made for.
 
     `named` is the number of rows whose text names exactly one class that each distribution has, None while the texts
-    are not read.
+    are not read. `mixed` is the data whose rows are of several domains, for the factor that mixes them.
     """
 
     datasets: tuple[TrainingSet, ...]
     preset: AblationPreset
     seeds: tuple[int, ...]
     named: int | None = None
+    mixed: TrainingSet | None = None
 
     @property
     def first(self) -> TrainingSet:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from imagenet_captions.ablations.arms import TrainingSet
+from imagenet_captions.ablations.domain.data import plan_mixed
+from imagenet_captions.ablations.domain.mixtures import DOMAIN
 from imagenet_captions.ablations.estimate import StepTime, format_hours, measure_step
 from imagenet_captions.ablations.planning import Amount, amount_of
 from imagenet_captions.ablations.reports.differences import describe_differences, table_differences
@@ -19,7 +22,8 @@ from imagenet_captions.ablations.reports.published import (
 )
 from imagenet_captions.ablations.run import make_ask, make_tables, training_set
 from imagenet_captions.ablations.settings import AblateSettings
-from imagenet_captions.ablations.table import Run, Table
+from imagenet_captions.ablations.table import ALL_TEXT, Run, Table
+from imagenet_captions.errors import InputError
 from imagenet_captions.images.examples import open_examples
 from imagenet_captions.storage.progress import track
 from imagenet_captions.training.settings import check_share
@@ -35,9 +39,11 @@ def describe(settings: AblateSettings) -> str:
     A number in the place of a data set's path plans for so many images that are not there yet.
     """
     ask = make_ask(settings, [_training_set(name, path) for name, path in settings.data.items()])
+    if DOMAIN in settings.factors:
+        ask = replace(ask, mixed=_mixed(ask.first.name, settings))
     tables = make_tables(settings.factors, ask)
     runs = list({run.name: run for table in tables for run in table.runs}.values())
-    rows = {each.name: each.rows for each in ask.datasets}
+    rows = {each.name: each.rows for each in (*ask.datasets, *([ask.mixed] if ask.mixed else []))}
     amounts: dict[str, Amount] = {}
     for run in runs:
         if run.trains:
@@ -45,7 +51,7 @@ def describe(settings: AblateSettings) -> str:
             amounts[run.name] = _amount(run, rows, amounts, settings.processes)
     steps = _measure(runs, settings)
     parts = [
-        _table(table, settings, amounts, steps)
+        _table(table, settings, amounts, steps, ask.mixed)
         + _published(table, settings, rows)
         + _comparisons(table, amounts, settings)
         for table in tables
@@ -70,6 +76,14 @@ def _training_set(name: str, path: Path) -> TrainingSet:
     return TrainingSet(name, int(path.name[:12]), labelled=common_name(name) == LABELLED)
 
 
+def _mixed(name: str, settings: AblateSettings) -> TrainingSet:
+    path = settings.data[name]
+    if not path.exists():
+        raise InputError(f"ablate domain counts the rows of each domain, and {path} is not there; give data that is")
+    micro = settings.preset == "micro"
+    return plan_mixed(name, open_examples(path), "" if micro else ALL_TEXT, micro)
+
+
 def _amount(run: Run, rows: dict[str, int], others: dict[str, Amount], processes: int) -> Amount:
     """Return how much a run would train on; a run whose steps it takes comes before it in the tables."""
     steps = None if run.steps_of is None else others[run.steps_of].steps
@@ -86,13 +100,17 @@ def _measure(runs: Sequence[Run], settings: AblateSettings) -> dict[tuple[str, s
 
 
 def _table(
-    table: Table, settings: AblateSettings, amounts: dict[str, Amount], steps: dict[tuple[str, str], StepTime]
+    table: Table,
+    settings: AblateSettings,
+    amounts: dict[str, Amount],
+    steps: dict[tuple[str, str], StepTime],
+    mixed: TrainingSet | None,
 ) -> str:
     """Return a row of numbers for each run, and below it how it is trained and tested."""
     rows = [_row(run, settings, amounts, steps) for run in table.runs]
     widths = [max(len(row[at]) for row in (_COLUMNS, *rows)) for at in range(len(_COLUMNS))]
     lines = [f"{table.factor}: {len(table.runs)} runs"]
-    for row, below in zip((_COLUMNS, *rows), ("", *(_how(run, settings) for run in table.runs)), strict=True):
+    for row, below in zip((_COLUMNS, *rows), ("", *(_how(run, settings, mixed) for run in table.runs)), strict=True):
         cells = [
             cell.rjust(width) if at in _RIGHT else cell.ljust(width)
             for at, (cell, width) in enumerate(zip(row, widths, strict=True))
@@ -114,7 +132,7 @@ def _row(
     return (run.name, *sizes, here.partition(" on ")[0], gpu or "-")  # the notes name the device
 
 
-def _how(run: Run, settings: AblateSettings) -> str:
+def _how(run: Run, settings: AblateSettings, mixed: TrainingSet | None) -> str:
     """Return how a run is trained, from which weights, and how it is tested."""
     test = " ".join(filter(None, (run.classifier, run.prompts)))
     parts = [f"test {test}" if test else "no test of its own", f"of {run.model_of}" if run.model_of else ""]
@@ -122,6 +140,8 @@ def _how(run: Run, settings: AblateSettings) -> str:
         recipe = settings.recipe_of(run)
         start = f"from {run.init}" if run.init else ""
         parts = [f"{run.objective} {recipe.model}", f"recipe {run.recipe}", f"data {run.data}", start, *parts]
+    if run.pick.domains and mixed is not None and mixed.domains is not None:
+        parts.append(f"rows {mixed.domains.describe(run.pick, seed=0)}")
     return ", ".join(filter(None, parts))
 
 

@@ -1,4 +1,4 @@
-"""The paper's five factors; each is a table of runs that differ in that factor alone.
+"""The paper's five factors and `domain`; each is a table of runs that differ in that factor alone.
 
 docs/design/experiments.md says what the paper did, and where a table differs from it.
 """
@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from imagenet_captions.ablations.arms import Arm, Ask, TrainingSet, clip, matched, reading, runs_of, supervised
+from imagenet_captions.ablations.domain.mixtures import DOMAIN
+from imagenet_captions.ablations.domain.table import domain_arms
 from imagenet_captions.ablations.table import (
     DARK,
     FROM_TEXT,
@@ -229,5 +231,7 @@ _FACTORS: Mapping[str, tuple[_Make, int, str]] = {
     "train-language": (_train_language, 1, "one labelled data set with captions"),
     "test-language": (_test_language, 2, "a data set with captions, and a labelled one if it has no labels itself"),
     "loss": (_loss, 1, "one data set with captions"),
+    DOMAIN: (domain_arms, 1, "one labelled data set with captions and a column `domain`"),
 }
-FACTORS = tuple(_FACTORS)
+FACTORS = tuple(each for each in _FACTORS if each != DOMAIN)  # the paper's
+EVERY_FACTOR = tuple(_FACTORS)

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from imagenet_captions.ablations.domain.mixtures import domains_of
 from imagenet_captions.ablations.rows import Ints, choose_rows, nested_order
 from imagenet_captions.ablations.table import FROM_TEXT, Pick
 from imagenet_captions.ablations.text_labels import text_labels
@@ -98,7 +99,10 @@ class Inputs:
 
     def _sample(self, name: str, pick: Pick, examples: Examples, ids: Sequence[str]) -> set[str]:
         """Return the ids of a pick's rows before their texts are read."""
-        usable = _usable(examples, pick.need, ids)
+        usable = usable_rows(examples, pick.need, ids)
+        if pick.domains:
+            domains = domains_of(examples, usable)
+            return {domains.ids[at] for at in domains.choose(pick, self.seed)}
         kept_ids, labels = [ids[row] for row in usable], examples.labels[usable]
         try:
             chosen = choose_rows(kept_ids, labels, pick, lambda at: _luma(examples.image(usable[at])), self.seed)
@@ -143,7 +147,7 @@ def _right(label_of: Mapping[str, int], examples: Examples) -> int | None:
     return sum(own[image_id] == label for image_id, label in label_of.items())
 
 
-def _usable(examples: Examples, need: str, ids: Sequence[str]) -> list[int]:
+def usable_rows(examples: Examples, need: str, ids: Sequence[str]) -> list[int]:
     """Return the rows that have the needed caption, and a label if the data has labels."""
     rows = range(len(examples)) if examples.classes is None else np.flatnonzero(examples.labels >= 0).tolist()
     if not need:

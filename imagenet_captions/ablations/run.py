@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,12 +19,15 @@ from imagenet_captions.ablations.arms import Ask, TrainingSet
 from imagenet_captions.ablations.distributed.team import Team
 from imagenet_captions.ablations.distributed.together import train_together
 from imagenet_captions.ablations.distributed.train_apart import train_apart
+from imagenet_captions.ablations.domain.data import make_mixed, plan_mixed
+from imagenet_captions.ablations.domain.mixtures import DOMAIN
+from imagenet_captions.ablations.domain.unseen import Masks, held_out_images
 from imagenet_captions.ablations.factors import make_table, named_picks
 from imagenet_captions.ablations.inputs import Inputs, PickedRows
-from imagenet_captions.ablations.micro.dataset import write_micro_dataset, write_micro_shifts
+from imagenet_captions.ablations.micro.inputs import with_shifts, with_texts
 from imagenet_captions.ablations.planning import Amount, amount_of
 from imagenet_captions.ablations.settings import INPUTS, AblateSettings
-from imagenet_captions.ablations.table import Run, Table
+from imagenet_captions.ablations.table import ALL_TEXT, Run, Table
 from imagenet_captions.ablations.testing import Fitting, has_answers, needs_fitting, test_run
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.evaluation.classifiers.prompts import PROMPT_SETS
@@ -32,7 +35,6 @@ from imagenet_captions.evaluation.settings import Reading
 from imagenet_captions.images.examples import Examples
 from imagenet_captions.storage.file_names import METRICS
 from imagenet_captions.storage.files import digest, write_json
-from imagenet_captions.storage.parquet import read_schema
 from imagenet_captions.training.done import TrainResult
 from imagenet_captions.training.recipe import recipe_defaults, recipe_values
 from imagenet_captions.training.settings import TrainSettings
@@ -40,19 +42,28 @@ from imagenet_captions.training.train import train
 
 log = logging.getLogger(__name__)
 
-CLEAN = "clean"
 _RUN_FILE, _TRAINED_FILE = "run.json", "trained.json"
-_TEXTS = {"title", "description", "tags", "caption"}
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """The tables of an ablation with their inputs; `tests` are the test sets by name, the clean one first."""
+    """The tables of an ablation with their inputs; `tests` are the test sets by name, the clean one first.
+
+    `mixed` is the data set of several domains, if a factor needs one.
+    """
 
     settings: AblateSettings
     inputs: Inputs
     tables: tuple[Table, ...]
     tests: Mapping[str, Path]
+    mixed: TrainingSet | None = None
+
+    @cached_property
+    def held_out(self) -> Masks:
+        """Which images of the test sets are of classes that the factor `domain` holds out."""
+        if self.mixed is None or self.mixed.domains is None:
+            return {}
+        return held_out_images(self.mixed.domains, self.inputs, self.tests, self.settings.preset == "micro")
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -116,21 +127,22 @@ def prepare(settings: AblateSettings) -> Experiment:
     folder = settings.out / INPUTS
     micro = settings.preset == "micro"
     datasets = {
-        name: _with_texts(path, folder / f"{name}.parquet") if micro else path for name, path in settings.data.items()
+        name: with_texts(path, folder / f"{name}.parquet") if micro else path for name, path in settings.data.items()
     }
     tests = dict(settings.tests or {})
     if micro:
-        clean = next(iter(tests.values()))
-        shifted = folder / f"shifts-{digest(clean)[:10]}"
-        shifts = {name: shifted / f"{name}.parquet" for name in _shift_names()}
-        if not all(path.is_file() for path in shifts.values()):
-            write_micro_shifts(clean, shifted)
-        tests = {CLEAN: clean, **shifts}
+        tests = with_shifts(next(iter(tests.values())), folder)
     inputs = Inputs(folder, datasets)
     ask = make_ask(settings, [training_set(name, inputs.examples(path)) for name, path in datasets.items()])
+    if DOMAIN in settings.factors:
+        examples = inputs.examples(datasets[ask.first.name])
+        mixed = plan_mixed(ask.first.name, examples, ALL_TEXT, micro)
+        ask = replace(ask, mixed=mixed)
+        if micro:
+            datasets[mixed.name] = make_mixed(mixed, examples, folder)
     if "distribution" in settings.factors:
         ask = replace(ask, named=min(inputs.rows(name, pick).count for name, pick in named_picks(ask)))
-    return Experiment(settings, inputs, make_tables(settings.factors, ask), tests)
+    return Experiment(settings, inputs, make_tables(settings.factors, ask), tests, ask.mixed)
 
 
 def make_tables(factors: Sequence[str], ask: Ask) -> tuple[Table, ...]:
@@ -246,23 +258,3 @@ def _asked(experiment: Experiment, run: Run) -> dict[str, Any]:
         asked["sentences"] = digest(Path(run.prompts))
     plain: dict[str, Any] = json.loads(json.dumps(asked))
     return plain
-
-
-def _shift_names() -> Iterable[str]:
-    from imagenet_captions.ablations.micro.shift import SHIFTS
-
-    return [f"micro-{name}" for name in SHIFTS]
-
-
-def _with_texts(source: Path, made: Path) -> Path:
-    """Return a micro data set unchanged if it has texts, else a copy with texts made for it."""
-    if not source.is_file():
-        raise InputError(
-            f"`preset='micro'` trains on a Parquet file with image, label and class_name; {source} is none"
-        )
-    if made.is_file():
-        return made
-    if _TEXTS & {*read_schema(source).names}:
-        return source
-    write_micro_dataset(source, made)
-    return made

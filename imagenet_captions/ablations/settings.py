@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.ablations.factors import FACTORS
+from imagenet_captions.ablations.factors import EVERY_FACTOR
 from imagenet_captions.ablations.planning import make_recipe
 from imagenet_captions.ablations.presets import AblationPreset, find_preset
 from imagenet_captions.ablations.table import Run
@@ -60,8 +60,8 @@ class AblateSettings:
 
     def __post_init__(self) -> None:
         for factor in self.factors:
-            if factor not in FACTORS:
-                raise InputError(f"a factor must be one of {', '.join(FACTORS)}, or all, not {quoted(factor)}")
+            if factor not in EVERY_FACTOR:
+                raise InputError(f"a factor must be one of {', '.join(EVERY_FACTOR)}, or all, not {quoted(factor)}")
         if not 1 <= self.seeds <= 100:
             raise InputError(f"`seeds` must be 1 to 100, not {self.seeds}")
         for name in ("devices", "nodes"):
@@ -200,7 +200,9 @@ def recorded(settings: AblateSettings) -> Iterator[tuple[str, ...]]:
     write_json(path, record)
     asked = sorted(settings.data)
     try:
-        yield tuple(each for each in FACTORS if each not in settings.factors and record["factors"].get(each) == asked)
+        yield tuple(
+            each for each in EVERY_FACTOR if each not in settings.factors and record["factors"].get(each) == asked
+        )
     except (ImagenetCaptionsError, OSError):
         _take_back(settings, before)
         raise

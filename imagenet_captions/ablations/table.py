@@ -15,7 +15,7 @@ OWN, FROM_TEXT = "own", "text"  # a class as the data names it, or as the row's 
 # What arms can be asked to share; `planning.check_fairness` looks at each.
 IMAGES, STEPS, SEED, MODEL = "images", "steps", "seed", "model"
 
-_NEW_IN_PICK = ("named", "named_rows")
+_NEW_IN_PICK = ("named", "named_rows", "domains", "unseen")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Pick:
     sample, even over the classes, in which a smaller one lies within a larger one; `kind` takes another sample of the
     same size: few classes with many images ("long-tail"), or each class's darkest images. `labels` says
     which class a row counts as: `FROM_TEXT` keeps of these rows those whose text names exactly one. `named` keeps the
-    same rows with their own labels, and `named_rows` so many of them.
+    same rows with their own labels, and `named_rows` so many of them. `domains` are those of a mixture, in which the
+    domain `unseen` lacks the held-out classes.
     """
 
     need: str = ALL_TEXT
@@ -35,6 +36,8 @@ class Pick:
     labels: str = OWN
     named: bool = False
     named_rows: int | None = None
+    domains: tuple[str, ...] = ()
+    unseen: str = ""
 
     @property
     def reads_texts(self) -> bool:
@@ -96,12 +99,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two arms, the question that their difference answers, and what they must share for that."""
+    """Two arms, the question that their difference answers, and what they must share for that.
+
+    `on` names the one shift that the question is about; without it, it is about all of them.
+    """
 
     first: str
     second: str
     question: str
     equal: tuple[str, ...]
+    on: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""ablate: the paper's five experiments."""
+"""ablate: the paper's five experiments, and one on domains."""
 
 from enum import Enum
 from pathlib import Path
@@ -20,6 +20,7 @@ class Factor(str, Enum):
     TRAIN_LANGUAGE = "train-language"
     TEST_LANGUAGE = "test-language"
     LOSS = "loss"
+    DOMAIN = "domain"
     ALL = "all"
 
 
@@ -35,7 +36,8 @@ def ablate(
     factor: Annotated[
         Factor,
         typer.Argument(
-            help="The factor to vary; `all` runs the five, with all but the distribution on the first data set."
+            help="The factor to vary; `all` runs the paper's five, with all but the distribution on the first data "
+            "set; domain needs a column `domain` in the data, and with micro makes one."
         ),
     ],
     data: Annotated[
@@ -91,7 +93,7 @@ def ablate(
         bool, typer.Option("--dry-run", help="Print the runs, what they take and what was published; do nothing.")
     ] = False,
 ) -> None:
-    """Run one of the paper's five experiments, or what is missing of it, and write a report."""
+    """Run one of the paper's five experiments or the one on domains, or what is missing of it; write a report."""
     from imagenet_captions.storage import extras
 
     extras.require("train", "ablate")

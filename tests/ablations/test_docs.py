@@ -10,7 +10,7 @@ import pytest
 import typer
 from torch.distributed.run import get_args_parser
 
-from imagenet_captions.ablations.factors import FACTORS
+from imagenet_captions.ablations.factors import EVERY_FACTOR
 from imagenet_captions.ablations.settings import parse_places
 from imagenet_captions.cli.flags import read_values
 from imagenet_captions.cli.main import SPECS, app
@@ -27,8 +27,8 @@ def commands(text: str) -> list[list[str]]:
 
 
 def test_every_factor_has_a_section() -> None:
-    assert sorted(SECTIONS) == sorted(FACTORS)
-    assert all(f"| `{factor}` |" in HOW_TO for factor in FACTORS)
+    assert sorted(SECTIONS) == sorted(EVERY_FACTOR)
+    assert all(f"| `{factor}` |" in HOW_TO for factor in EVERY_FACTOR)
 
 
 def launched(words: list[str]) -> tuple[tuple[int, int], str, list[str]]:

@@ -24,13 +24,8 @@ from imagenet_captions.ablations.reports.sentences import factor_sentence, read_
 from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.model import Model
-from imagenet_captions.training.recipe import Recipe
 from imagenet_captions.training.recipes import find_recipe
-from tests.ablations.made import write_micro_set
-
-
-def half_a_second(recipe: Recipe, threads: int | None = None, grad_checkpointing: bool = False) -> StepTime:
-    return StepTime(0.5, 4, "this CPU (test)", gpu=False)
+from tests.ablations.made import half_a_second, write_micro_set
 
 
 @pytest.fixture

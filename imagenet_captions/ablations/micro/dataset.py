@@ -25,8 +25,8 @@ from imagenet_captions.storage.parquet_writing import open_parquet_writer
 _ROWS = 1000  # a row group; a set is a few of them
 _SIDE = 256  # pixels; larger images are refused, since describing them is slow
 
-_LABELLED = pa.schema([IMAGE, ("image_id", pa.string()), ("label", pa.int64()), ("class_name", pa.string())])
-_TEXTS = [
+LABELLED = pa.schema([IMAGE, ("image_id", pa.string()), ("label", pa.int64()), ("class_name", pa.string())])
+TEXTS = [
     pa.field("title", pa.string()),
     pa.field("description", pa.string()),
     pa.field("tags", pa.list_(pa.string())),
@@ -52,7 +52,7 @@ def write_micro_dataset(source: Path, out: Path, seed: int = 0) -> int:
             "caption": " ".join(part for part in parts if part),
         }
 
-    return _write(source, out, pa.schema([*_LABELLED, *_TEXTS]), described)
+    return _write(source, out, pa.schema([*LABELLED, *TEXTS]), described)
 
 
 def write_micro_shifts(source: Path, folder: Path, seed: int = 0) -> dict[str, Path]:
@@ -63,10 +63,10 @@ def write_micro_shifts(source: Path, folder: Path, seed: int = 0) -> dict[str, P
         def shifted(
             row: dict[str, Any], pixels: Pixels, shift: Callable[[Pixels, str, int], Pixels] = shift
         ) -> dict[str, Any]:
-            return {**row, "image": {**row["image"], "bytes": _png(shift(pixels, row["image_id"], seed))}}
+            return {**row, "image": {**row["image"], "bytes": png(shift(pixels, row["image_id"], seed))}}
 
         written[f"micro-{name}"] = folder / f"micro-{name}.parquet"
-        _write(source, written[f"micro-{name}"], _LABELLED, shifted)
+        _write(source, written[f"micro-{name}"], LABELLED, shifted)
     return written
 
 
@@ -74,11 +74,11 @@ def _write(
     source: Path, out: Path, schema: pa.Schema, change: Callable[[dict[str, Any], Pixels], dict[str, Any]]
 ) -> int:
     """Copy a labeled Parquet row by row through `change`."""
-    schema = schema.with_metadata({"huggingface": _features(schema, _class_names(source))})
+    schema = schema.with_metadata({"huggingface": features_note(schema, _class_names(source))})
     count = 0
     with replacing(out) as partial, open_parquet_writer(partial, schema) as writer:
         for rows in _batches(source):
-            changed = [change(row, _pixels(row["image"]["bytes"], row["image_id"])) for row in rows]
+            changed = [change(row, pixels_of(row["image"]["bytes"], row["image_id"])) for row in rows]
             writer.write_table(pa.Table.from_pylist(changed, schema))
             count += len(rows)
     return count
@@ -122,7 +122,8 @@ def _image(source: Path, image: dict[str, Any], at: int) -> dict[str, Any]:
     return {"bytes": data, "path": path}
 
 
-def _pixels(data: bytes, image_id: str) -> Pixels:
+def pixels_of(data: bytes, image_id: str) -> Pixels:
+    """Return the pixels of a small image in RGB; raises InputError for a large one, or for no image."""
     try:
         with Image.open(io.BytesIO(data)) as picture:
             if max(picture.size) > _SIDE:
@@ -134,13 +135,14 @@ def _pixels(data: bytes, image_id: str) -> Pixels:
         raise InputError(f"the image {quoted(image_id)} cannot be read ({shortened(error)}); leave it out") from None
 
 
-def _png(pixels: Pixels) -> bytes:
+def png(pixels: Pixels) -> bytes:
+    """Return an image as a PNG file, which keeps every pixel."""
     sink = io.BytesIO()
     Image.fromarray(pixels).save(sink, "PNG")
     return sink.getvalue()
 
 
-def _features(schema: pa.Schema, names: list[str]) -> str:
+def features_note(schema: pa.Schema, names: list[str]) -> str:
     """Return the features of the columns as `datasets` reads them."""
     kinds: dict[str, Any] = {name: {"dtype": "string", "_type": "Value"} for name in schema.names}
     kinds |= {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}

@@ -36,9 +36,10 @@ def compare_arms(
     for comparison in factor.table.comparisons:
         if comparison.first in tested and comparison.second in tested:
             pairs = list(zip(factor.arm(comparison.first), factor.arm(comparison.second), strict=True))
-            measured = _micro(pairs, tests, baseline) if micro else _paper(pairs, tests)
+            about = (tests[0], comparison.on) if comparison.on in tests[1:] else tests
+            measured = _micro(pairs, about, baseline) if micro else _paper(pairs, tests)
             rows += _effective(factor.table.factor, comparison, pairs, measured)
-            rows += _accuracies(factor.table.factor, comparison, pairs, tests, micro)
+            rows += _accuracies(factor.table.factor, comparison, pairs, about, micro and about is tests)
     return rows
 
 

@@ -64,6 +64,10 @@ def describe_differences(found: Sequence[Apart]) -> str:
 
 def _data(run: Run) -> dict[str, str]:
     kind = "an even sample" if run.pick.kind == UNIFORM else f"the {run.pick.kind} sample"
+    if run.pick.domains:
+        kind = " + ".join(run.pick.domains) + (
+            f" without held-out classes in {run.pick.unseen}" if run.pick.unseen else ""
+        )
     return {"data": run.data, "rows": kind, "starts from": run.init or "random weights"}
 
 

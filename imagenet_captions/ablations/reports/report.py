@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imagenet_captions.ablations.domain.mixtures import DOMAIN
 from imagenet_captions.ablations.micro.figure import Point, draw_shifts
 from imagenet_captions.ablations.micro.robustness import FEWEST, above_line, intervals
 from imagenet_captions.ablations.reports.comparisons import compare_arms, comparison_lines
@@ -42,6 +43,7 @@ _QUESTIONS = {
     "train-language": "Does language at training time matter?",
     "test-language": "Does language at test time matter?",
     "loss": "Does the contrastive loss matter?",
+    DOMAIN: "Do the domains seen in training matter?",
 }
 
 
@@ -80,8 +82,9 @@ def write_report(path: Path, factors: Sequence[FactorResult], facts: ReportFacts
     baseline = _baseline(factors) if facts.micro else {}
     rows: list[Row] = []
     for factor in factors:
-        found = compare_arms(factor, facts.tests, facts.micro, baseline)
-        lines += _section(factor, facts, path.parent, baseline, found)
+        line = {} if factor.table.factor == DOMAIN else baseline  # the line is about all classes, not the held-out ones
+        found = compare_arms(factor, facts.tests, facts.micro, line)
+        lines += _section(factor, facts, path.parent, line, found)
         rows += found
     write_text(path.with_name(COMPARISONS), write_rows(rows))
     write_text(path, "\n".join(lines).rstrip() + "\n")
@@ -162,6 +165,8 @@ def _micro_robustness(
     answers = {name: result.answers for name, result in {**baseline, **tested}.items()}
     measured = above_line(answers, list(baseline), clean, shifts)
     above = intervals(measured)
+    if factor.table.factor == DOMAIN:
+        return [*lines, "Points are accuracies on the held-out classes, for which there is no line.", ""]
     if not above:
         return [
             *lines,

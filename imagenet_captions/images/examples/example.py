@@ -47,7 +47,7 @@ class Examples:
 
     `classes` is None if no row has a label; `labels` are indices into `classes`, -1 for an unknown label. `left_out`
     counts the rows of the source that have no image. Images and texts are read on demand; `rows` are the rows of
-    `ids`, `images` and `stored_texts` that belong to the examples, None for all.
+    `ids`, `images`, `stored_texts` and `stored_domains` that belong to the examples, None for all.
     """
 
     source: Place
@@ -57,6 +57,7 @@ class Examples:
     images: Reader[bytes]
     stored_texts: Reader[Texts] | None = None
     left_out: int = 0
+    stored_domains: Sequence[str] | None = None
     rows: Integers | None = None
 
     def __len__(self) -> int:
@@ -73,6 +74,13 @@ class Examples:
     def texts(self, index: int) -> Texts:
         """Return the image's texts."""
         return Texts() if self.stored_texts is None else self.stored_texts.read(self._row(index))
+
+    @property
+    def domains(self) -> list[str] | None:
+        """The domain of each image, "" for none; None for a source without a column `domain`."""
+        if self.stored_domains is None:
+            return None
+        return [self.stored_domains[self._row(index)] for index in range(len(self))]
 
     def _row(self, index: int) -> int:
         return index if self.rows is None else int(self.rows[index])

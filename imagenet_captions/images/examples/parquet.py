@@ -42,6 +42,7 @@ from imagenet_captions.storage.receipts import is_dataset
 _IDS = ("image_id", "__key__", "key")
 _LABELS = ("label", "labels", "cls")
 _NAMES = ("wnid", "class_name")
+_DOMAIN = "domain"
 LARGEST_IN_MEMORY = 1 << 30
 _RENAMED = {"txt": "caption", "text": "caption"}
 
@@ -71,7 +72,7 @@ def open_parquet(source: Place, files: Sequence[Place]) -> Examples:
     images = found.images(stored)
     if len(stored) < len(kept):
         images = BesideImages(images, beside.take(pa.array(kept)))
-    return Examples(source, classes, labels, ids, images, texts, left_out)
+    return Examples(source, classes, labels, ids, images, texts, left_out, _domains(table))
 
 
 def _schema(source: Place, files: Sequence[Place]) -> pa.Schema:
@@ -95,7 +96,8 @@ def _image_column(source: Place, schema: pa.Schema) -> str:
 
 
 def _without_images(files: Sequence[Place], schema: pa.Schema, image: str) -> pa.Table:
-    wanted = [name for name in (*_IDS, *_LABELS, *_NAMES, *TEXTS, *_RENAMED) if name in schema.names and name != image]
+    known = (*_IDS, *_LABELS, *_NAMES, *TEXTS, *_RENAMED, _DOMAIN)
+    wanted = [name for name in known if name in schema.names and name != image]
     if not wanted:  # a table without columns has no rows
         return pa.table({"row": pa.nulls(sum(read_metadata(file).num_rows for file in files))})
     parts = [read_table(file, wanted) for file in files]
@@ -105,6 +107,13 @@ def _without_images(files: Sequence[Place], schema: pa.Schema, image: str) -> pa
         for name in table.column_names
     ]
     return table.rename_columns(names).replace_schema_metadata(schema.metadata)
+
+
+def _domains(table: pa.Table) -> list[str] | None:
+    if _DOMAIN not in table.column_names:
+        return None
+    names: list[str] = pc.fill_null(table[_DOMAIN].cast(pa.string()), "").to_pylist()
+    return names
 
 
 def _ids(table: pa.Table, paths: pa.Array, kept: Any) -> pa.Array:

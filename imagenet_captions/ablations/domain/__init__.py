@@ -1,0 +1,1 @@
+"""The sixth factor: the domains that a model has seen, after Kempf et al. (ICML 2025)."""

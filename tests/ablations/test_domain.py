@@ -1,0 +1,229 @@
+"""The factor `domain`: what each arm sees, what is held out, and a whole micro ablation."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from imagenet_captions.ablations import dry_run
+from imagenet_captions.ablations.ablate import ablate
+from imagenet_captions.ablations.arms import Ask, TrainingSet
+from imagenet_captions.ablations.domain.data import plan_mixed
+from imagenet_captions.ablations.domain.mixtures import Domains
+from imagenet_captions.ablations.dry_run import describe
+from imagenet_captions.ablations.factors import EVERY_FACTOR, FACTORS, make_table
+from imagenet_captions.ablations.micro import shift
+from imagenet_captions.ablations.micro.dataset import pixels_of, write_micro_dataset
+from imagenet_captions.ablations.micro.domains import assign_domains, write_micro_domains
+from imagenet_captions.ablations.planning import amount_of, check_fairness
+from imagenet_captions.ablations.presets import find_preset
+from imagenet_captions.ablations.reports.comparisons import IN_LOG_ODDS
+from imagenet_captions.ablations.reports.differences import table_differences
+from imagenet_captions.ablations.reports.sentences import read_rows
+from imagenet_captions.ablations.settings import AblateSettings
+from imagenet_captions.ablations.table import Pick, Run, Table
+from imagenet_captions.ablations.testing import read_answers
+from imagenet_captions.errors import InputError
+from imagenet_captions.images.examples import open_examples
+from tests.ablations.made import half_a_second, write_micro_set
+
+CLASSES = [f"class {number}" for number in range(10)]
+SIZES = {"natural": 60, "sketch": 20, "clipart": 10, "painting": 30}  # rows a class
+
+
+def made_domains() -> Domains:
+    rows = [(name, label, at) for name, size in SIZES.items() for label in range(10) for at in range(size)]
+    ids = [f"{name}_{label}_{at}" for name, label, at in rows]
+    labels = np.array([label for _, label, _ in rows], np.int64)
+    return Domains(ids, labels, np.array([name for name, _, _ in rows]), CLASSES)
+
+
+def table_of(preset: str = "micro") -> Table:
+    domains = made_domains()
+    mixed = TrainingSet("mixed", len(domains.ids), True, domains)
+    return make_table("domain", Ask((mixed,), find_preset(preset).for_rows(1200), (0, 1), mixed=mixed))
+
+
+def seen(run: Run) -> Counter[tuple[str, int]]:
+    """How many rows of each domain and class a run trains on."""
+    domains = made_domains()
+    rows = domains.choose(run.pick, seed=0)
+    return Counter((str(domains.names[row]), int(domains.labels[row])) for row in rows)
+
+
+def domain_counts(found: Counter[tuple[str, int]]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for (name, _), count in found.items():
+        counts[name] += count
+    return dict(counts)
+
+
+@pytest.mark.parametrize("preset", ["micro", "paper"])
+def test_each_arm_sees_its_domains_and_never_an_unseen_combination(preset: str) -> None:
+    arms = {arm: seen(runs[0]) for arm, runs in table_of(preset).arms().items()}
+    held = set(made_domains().held_out)
+    assert len(held) == 2
+    assert len(arms) == 1 + 3 * 3
+    assert len({found.total() for found in arms.values()}) == 1
+    assert set(domain_counts(arms["clip-natural-only"])) == {"natural"}
+    for test in ("sketch", "clipart", "painting"):
+        others = {"sketch", "clipart", "painting"} - {test}
+        assert set(domain_counts(arms[f"clip-leave-out-{test}"])) == {"natural", *others}
+        assert set(domain_counts(arms[f"clip-low-diversity-{test}"])) == {"natural", test}
+        assert set(domain_counts(arms[f"clip-high-diversity-{test}"])) == {"natural", test, *others}
+        for kind in ("low", "high"):
+            found = arms[f"clip-{kind}-diversity-{test}"]
+            assert {label for name, label in found if name == test} == set(range(10)) - held
+        for arm in (f"clip-leave-out-{test}", f"clip-high-diversity-{test}"):
+            for other in others:
+                assert {label for name, label in arms[arm] if name == other} == set(range(10)), "held out in one alone"
+
+
+def test_a_smaller_sample_keeps_the_shares_of_domains_and_classes() -> None:
+    found = seen(table_of("paper").arms()["clip-low-diversity-painting"][0])
+    pool = 600 + 8 * 30
+    assert found.total() == 600, "as many as there are natural images"
+    for (name, _), count in found.items():
+        assert count == pytest.approx(SIZES[name] * 600 / pool, abs=1)
+    assert seen(table_of("paper").arms()["clip-low-diversity-painting"][1]) == found, "seeds train on the same rows"
+
+
+def test_every_comparison_differs_in_the_mixture_alone() -> None:
+    for preset in ("micro", "paper"):
+        table = table_of(preset)
+        amounts = {run.name: amount_of(run, run.pick.rows or 0, repr(run.pick)) for run in table.runs}
+        assert len(check_fairness(table, amounts)) == len(table.comparisons) == 3 * 4
+        assert {len(apart) for apart in table_differences(table, amounts)} == {1}
+        assert {apart.what for (apart,) in table_differences(table, amounts)} == {"rows"}
+        before = "micro-" if preset == "micro" else ""
+        assert {comparison.on for comparison in table.comparisons} == {
+            f"{before}{name}" for name in ("sketch", "clipart", "painting")
+        }
+
+
+def test_the_papers_classes_are_held_out_of_domainnet() -> None:
+    names = ["The_Eiffel_Tower", "aircraft_carrier", "axe", "banana", "barn", "bed", "candle", "lion", "mountain"]
+    names += ["necklace", "penguin", "pizza", "saxophone", "television", "tractor", "traffic_light", "zebra", "zigzag"]
+    labels = np.arange(3 * len(names)) % len(names)
+    domains = np.repeat(["real", "quickdraw", "sketch"], len(names))
+    found = Domains([str(at) for at in range(len(labels))], labels, domains, names)
+    assert found.held_out == tuple(range(1, 16))
+    assert found.natural == "real"
+    assert found.others == ("quickdraw", "sketch")
+
+
+def test_domain_is_asked_for_by_name_and_not_part_of_all() -> None:
+    assert (*FACTORS, "domain") == EVERY_FACTOR
+    assert Pick().record().keys().isdisjoint({"domains", "unseen"}), "older folders go on"
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ({}, "needs labels and a column `domain`, and"),
+        ({"domain": ["photo", "sketch", "clipart"]}, "needs 'natural' or 'real' and two other domains, and it has"),
+        ({"domain": ["natural", "sketch", "natural"]}, "two other domains, and it has natural, sketch"),
+    ],
+)
+def test_data_without_domains_is_one_sentence(tmp_path: Path, columns: dict[str, list[str]], sentence: str) -> None:
+    path = write_micro_set(tmp_path / "set.parquet", 4)
+    table = pq.read_table(path)
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array([values[at % 3] for at in range(len(table))]))
+    pq.write_table(table, path)
+    with pytest.raises(InputError, match=sentence):
+        plan_mixed("set", open_examples(path), "", micro=False)
+    with pytest.raises(InputError, match="is not there; give data that is"):
+        describe(AblateSettings(("domain",), {"imagenet-captions": Path("463622")}, tmp_path / "out"))
+
+
+def test_a_column_of_domains_is_read_beside_the_images(tmp_path: Path) -> None:
+    path = write_micro_set(tmp_path / "set.parquet", 20)
+    table = pq.read_table(path)
+    names = [["real", "sketch", "clipart", None][at % 4] for at in range(len(table))]
+    images = table["image"].to_pylist()
+    images[0] = None  # a row without an image is left out with its domain
+    table = table.set_column(0, "image", pa.array(images)).append_column("domain", pa.array(names))
+    pq.write_table(table, path)
+    mixed = plan_mixed("set", open_examples(path), "", micro=False)
+    assert mixed.domains is not None
+    assert mixed.domains.names.tolist() == [name or "" for name in names[1:]]
+    chosen = mixed.domains.choose(Pick(domains=("real", "sketch")), seed=0)
+    assert {str(mixed.domains.names[row]) for row in chosen} == {"real", "sketch"}
+    with pytest.raises(InputError, match=r"makes domains of its own, and .* has a column `domain`; rename it"):
+        plan_mixed("set", open_examples(path), "", micro=True)
+
+
+def test_micro_domains_are_the_shifts_and_half_stays_natural(tmp_path: Path) -> None:
+    write_micro_dataset(write_micro_set(tmp_path / "set.parquet", 24), tmp_path / "texts.parquet")
+    before = open_examples(tmp_path / "texts.parquet")
+    write_micro_domains(before, tmp_path / "domains.parquet")
+    after = open_examples(tmp_path / "domains.parquet")
+    names = assign_domains(before)
+    assert Counter(names) == {"natural": 36, "blur": 12, "noise": 12, "contrast": 12}
+    assert pq.read_table(tmp_path / "domains.parquet")["domain"].to_pylist() == names
+    for row, name in enumerate(names):
+        image_id = before.image_id(row)
+        assert (after.image_id(row), after.texts(row)) == (image_id, before.texts(row))
+        pixels = pixels_of(before.image(row), image_id)
+        wanted = pixels if name == "natural" else shift.SHIFTS[name](pixels, image_id, 0)
+        assert np.array_equal(pixels_of(after.image(row), image_id), wanted)
+    assert after.classes == before.classes
+
+
+def test_a_dry_run_counts_the_rows_of_each_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dry_run, "measure_step", half_a_second)
+    data = write_micro_set(tmp_path / "squares.parquet", per_class=40)
+    shown = describe(AblateSettings(("domain",), {"squares": data}, tmp_path / "out", "micro"))
+    told = " ".join(shown.split())
+    assert told.startswith("domain: 10 runs")
+    assert "data squares-domains, test zero-shot one, rows natural 60" in told
+    assert "rows contrast 12, natural 36, noise 12" in told
+    found = re.search(r"rows blur (\d+), natural (\d+); no sea in blur", told)
+    assert found is not None
+    assert int(found[1]) + int(found[2]) == 60
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_a_whole_micro_ablation_measures_the_held_out_classes(tmp_path: Path) -> None:
+    data = write_micro_set(tmp_path / "squares.parquet", per_class=16)
+    test = write_micro_set(tmp_path / "test.parquet", per_class=6, seed=1)
+    asked = AblateSettings(
+        ("domain",), {"squares": data}, tmp_path / "out", "micro", {"test": test}, epochs=1, workers=0
+    )
+    ablate(asked)
+    ablate(replace(asked, factors=("test-language",)))
+    report = (asked.out / "report.md").read_text(encoding="utf-8")
+    assert "## test-language: " in report
+    assert "## domain: Do the domains seen in training matter?" in report
+    assert "those on the held-out classes alone: sea." in report
+    rows = [row for row in read_rows((asked.out / "comparisons.csv").read_text()) if row.factor == "domain"]
+    about_blur = {row.quantity for row in rows if row.first.endswith("blur")}
+    assert about_blur == {IN_LOG_ODDS, "accuracy on clean", "accuracy on micro-blur"}
+    folder = asked.out / "runs" / "squares-domains-clip-high-diversity-blur-s0"
+    answers = read_answers(folder)["micro-blur"]
+    seas = pq.read_table(test)["class_name"].to_numpy() == "sea"
+    low = read_answers(folder.with_name("squares-domains-clip-low-diversity-blur-s0"))["micro-blur"]
+    (row,) = (
+        row for row in rows if (row.second, row.quantity) == ("clip-low-diversity-blur", "accuracy on micro-blur")
+    )
+    assert row.images == seas.sum() == 6
+    assert row.value == pytest.approx(100 * (answers[seas].mean() - low[seas].mean()))
+    pick = json.loads((folder / "run.json").read_text())["pick"]
+    assert (pick["domains"], pick["unseen"]) == (["natural", "blur", "contrast", "noise"], "blur")
+    (listed,) = (line for line in report.splitlines() if line.startswith("- clip-high-diversity-blur trains on"))
+    ids = (asked.out / "inputs" / listed.partition("(inputs/")[2].rstrip(").")).read_text().split()
+    made = pq.read_table(asked.out / "inputs" / "squares-domains.parquet").to_pylist()
+    trained = [row for row in made if row["image_id"] in ids]
+    assert len(trained) == len(ids) == pick["rows"]
+    assert ("sea", "blur") not in {(row["class_name"], row["domain"]) for row in trained}
+    assert ("sea", "noise") in {(row["class_name"], row["domain"]) for row in trained}
