@@ -45,9 +45,8 @@ def read_evaluated(place: Path) -> Evaluated:
     if "protocol" not in metrics or not answers_path(file).is_file():
         raise InputError(f"{file} has no {answers_path(file).name} with it, which a comparison reads; evaluate again")
     answers = {name: _decoded(rows) for name, rows in read_answers(answers_path(file)).items()}
-    for name, entry in metrics["test_sets"].items():
-        rows = answers.get(name)
-        if rows is None or (len(rows), pc.sum(rows["correct"]).as_py() / len(rows)) != (entry["n"], entry["top1"]):
+    for name in sorted({*metrics["test_sets"], *answers}):
+        if not _belong(answers.get(name), metrics["test_sets"].get(name, {})):
             raise InputError(f"{answers_path(file)} does not hold the answers of {file} on {name}; evaluate again")
     return Evaluated(str(place), file, metrics, answers)
 
@@ -61,6 +60,13 @@ def read_metrics(file: Path) -> dict[str, Any]:
     if not isinstance(metrics, dict) or "test_sets" not in metrics:
         raise InputError(f"{file} is not a result of `evaluate`; give its metrics.json, or the folder of a run")
     return metrics
+
+
+def _belong(rows: pa.Table | None, entry: Mapping[str, Any]) -> bool:
+    """Return whether answers and an entry of metrics.json count the same images."""
+    if not rows or "protocol" not in entry:
+        return False
+    return (len(rows), pc.sum(rows["correct"]).as_py() / len(rows)) == (entry.get("n"), entry.get("top1"))
 
 
 def _decoded(rows: pa.Table) -> pa.Table:

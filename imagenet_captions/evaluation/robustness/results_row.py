@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.evaluation.answers import answers_path
 from imagenet_captions.evaluation.robustness.results import TEXT_COLUMNS, Results, read_results
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, accuracy_columns
 from imagenet_captions.storage.files import write_text
@@ -30,7 +31,7 @@ def check_results(
         if name in TEXT_COLUMNS or name.endswith("_n"):
             raise InputError(f"`test_sets` {quoted(name)} cannot be a column of `results` {path}; rename the test set")
     check_place(path, inputs)
-    check_distinct([path] if out is None else [path, out])
+    check_distinct([path] if out is None else [path, out, answers_path(out)])
     if path.exists():
         read_results(path)
 

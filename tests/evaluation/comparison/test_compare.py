@@ -138,6 +138,11 @@ def test_results_without_answers(tmp_path: Path, pair: tuple[Path, Path]) -> Non
     answers_path(second).write_bytes(answers_path(first).read_bytes())
     assert "does not hold the answers of" in run(first, second)[1]
     other = write_result(tmp_path / "c", {"else": SECOND})
+    metrics = json.loads(first.read_text())
+    edited = {**metrics, "test_sets": {"clean": metrics["test_sets"]["clean"]}}
+    first.write_text(json.dumps(edited))
+    assert "does not hold the answers of" in run(other, first)[1]
+    first.write_text(json.dumps(metrics))
     assert "have no test set in common (clean, own; else)" in run(first, other)[1]
     assert "needs two models" in run(first)[1]
     assert "figure.jpg is not a .png or .svg file" in run(first, first, "--plot", "figure.jpg")[1]

@@ -39,6 +39,9 @@ def test_what_robustness_needs_is_asked_for_first(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="needs ImageNet and a shift"):
         check_results(path, {"imagenet": path})
     check_results(path, {"imagenet": path, "imagenet-a": path})
+    answers = tmp_path / "m.answers.parquet"
+    with pytest.raises(InputError, match="is to be written twice"):
+        check_results(answers, {"imagenet": path, "imagenet-a": path}, out=tmp_path / "m.json")
     path.write_text("nonsense")
     with pytest.raises(InputError):
         check_results(path, {"imagenet": path, "imagenet-a": path})
