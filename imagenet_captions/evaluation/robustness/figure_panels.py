@@ -30,7 +30,7 @@ class Panel:
     families: Mapping[str, Sequence[Result]]
     note: str = ""
 
-    def place(self, result: Result) -> tuple[float, float]:
+    def point(self, result: Result) -> tuple[float, float]:
         """Return ImageNet accuracy and accuracy under shift of a model in it, or of one of the fits'."""
         shifted = [result.accuracies[fit.shift.column] for fit in self.fits]
         return result.accuracies[self.fits[0].x_column], float(np.mean(shifted))
@@ -54,11 +54,11 @@ class Panel:
         return np.array([low for low, _ in ends]), np.array([high for _, high in ends])
 
     def exact_interval(self, result: Result) -> list[tuple[float, float]] | None:
-        """Return the ends of the accuracy's Clopper-Pearson interval as places; none for the mean, or without scipy."""
+        """Return the ends of the accuracy's Clopper-Pearson interval as points; none for the mean, or without scipy."""
         if len(self.fits) > 1 or not exact_intervals_possible():
             return None
-        place, images = self.place(result), result.size(self.fits[0].shift.column)
-        return None if images is None else [(place[0], end) for end in clopper_pearson(place[1], images)]
+        point, images = self.point(result), result.size(self.fits[0].shift.column)
+        return None if images is None else [(point[0], end) for end in clopper_pearson(point[1], images)]
 
     def limits(self, models: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], tuple[float, float]]:
         """Return the axes' ends in percent: all models with a margin, and the curve over the same range."""
@@ -114,6 +114,6 @@ def _make_panel(label: str, fits: tuple[Fit, ...], results: Sequence[Result], pu
     return Panel(label, fits, group_families(results, beside))
 
 
-def to_logits(places: Sequence[tuple[float, float]]) -> tuple[Floats, Floats]:
-    points = np.clip(np.array(places, dtype=np.float64).reshape(-1, 2), *_EDGE)
-    return logit(points[:, 0]), logit(points[:, 1])
+def to_logits(points: Sequence[tuple[float, float]]) -> tuple[Floats, Floats]:
+    clipped = np.clip(np.array(points, dtype=np.float64).reshape(-1, 2), *_EDGE)
+    return logit(clipped[:, 0]), logit(clipped[:, 1])

@@ -118,7 +118,7 @@ def draw_robustness(
 def _draw_panel(axes: Axes, panel: Panel, families: Mapping[str, Sequence[Result]]) -> dict[str, Artist]:
     """Draw one panel, and return what the legend shows, by its name there."""
     shown = [result for family in panel.families.values() for result in family]
-    x_limits, y_limits = panel.limits([panel.place(result) for result in shown])
+    x_limits, y_limits = panel.limits([panel.point(result) for result in shown])
     set_axes(axes, x_limits, y_limits)
     handles: dict[str, Artist] = {}
     for name, marker, color in _styles(families):
@@ -134,8 +134,8 @@ def _draw_family(axes: Axes, panel: Panel, results: Sequence[Result], marker: st
     """Draw the models of a family, hollow where the curve under them is sparse or extrapolated."""
     for ends in filter(None, map(panel.exact_interval, results)):
         axes.plot(*to_logits(ends), color=color, linewidth=1, zorder=3.9)
-    places = [panel.place(result) for result in results]
-    sure, doubtful = ([place for place in places if bool(panel.mark(place[0])) == doubt] for doubt in (False, True))
+    points = [panel.point(result) for result in results]
+    sure, doubtful = ([point for point in points if bool(panel.mark(point[0])) == doubt] for doubt in (False, True))
     look: dict[str, Any] = {"color": color, "markersize": _SIZES.get(marker, 6), "zorder": 4}
     axes.plot(*to_logits(doubtful), marker, markerfacecolor="white", markeredgewidth=1.1, **look)
     (handle,) = axes.plot(*to_logits(sure), marker, markeredgecolor="white", markeredgewidth=0.7, **look)
@@ -156,7 +156,7 @@ def draw_baseline(axes: Axes, panel: Panel, x_limits: tuple[float, float]) -> di
             continue
         (line,) = axes.plot(grid, _only(curve, marks == mark), color=_LINE, linewidth=1.4, linestyle=dashes, zorder=3)
         handles[text.format(baseline=readable(panel.fits[0].baseline, 24))] = line
-    fitted = [panel.place(result) for result in panel.fitted()]
+    fitted = [panel.point(result) for result in panel.fitted()]
     (points,) = axes.plot(*to_logits(fitted), ".", color=_TESTBED, markersize=4.5, zorder=1.5)
     (identity,) = axes.plot(grid, grid, color=IDENTITY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
     if len(panel.fits) == 1:

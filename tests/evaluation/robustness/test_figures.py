@@ -74,7 +74,7 @@ def test_the_figure_and_the_table_have_the_same_fits(baseline: str, all_classes:
     for panel in panels:
         for result in (result for family in panel.families.values() for result in family):
             model = by_name[result.model]
-            x, y = panel.place(result)
+            x, y = panel.point(result)
             above = y - float(panel.predict(np.array([x]))[0])
             if len(panel.fits) > 1:
                 assert model.mean is not None
