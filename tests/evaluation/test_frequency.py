@@ -16,8 +16,8 @@ import pytest
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.frequency.figure import draw_frequency
 from imagenet_captions.evaluation.frequency.measure import FREQUENCIES, fit_line, measure_frequency, spearman
-from imagenet_captions.images.examples import Class
-from imagenet_captions.images.examples.in_texts import ClassCount
+from imagenet_captions.images.examples import Class, Texts
+from imagenet_captions.images.examples.in_texts import ClassCount, find_named
 from imagenet_captions.training.data.class_counts import count_classes
 from tests.evaluation.made_sets import picture
 from tests.storage.conftest import invoke
@@ -81,6 +81,12 @@ def test_images_and_mentions_of_each_class_are_counted(tmp_path: Path) -> None:
     assert few == {"cat": (2, 2), "dog": (0, 1), "owl": (1, 0)}
     named = count_classes(data, caption="class_name")
     assert {count.class_.name: count.mentions for count in named} == {"cat": 4, "dog": 2, "owl": 1}
+
+
+def test_a_class_of_imagenet_is_found_by_all_its_names_beside_other_classes() -> None:
+    classes = [Class("mascot", "mascot"), Class("n02099601", "Golden Retriever"), Class("n02123045", "tabby cat")]
+    texts = ["a golden retriever and two mascots", "Tabby", "nothing"]
+    assert list(find_named([Texts(caption=text) for text in texts], classes)) == [[0, 1], [2], []]
 
 
 def test_classes_are_matched_by_wnid_and_objectnets_stand_for_several() -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import pyarrow as pa
 
@@ -36,12 +37,13 @@ def find_named(texts: Iterable[Texts], classes: Sequence[Class]) -> Iterator[lis
     [[0], [0, 1], []]
     """
     known = {wnid: label for label, wnid in enumerate(imagenet.wnids())}
-    if all(each.key in known for each in classes):
-        find = _imagenet_finder({known[each.key]: place for place, each in enumerate(classes)})
-    else:
-        find = _plain_finder(classes)
+    places = {known[each.key]: place for place, each in enumerate(classes) if each.key in known}
+    others = {place: each for place, each in enumerate(classes) if each.key not in known}
+    finders = [_imagenet_finder(places)] if places else []
+    finders += [_plain_finder(others)] if others or not places else []
     for batch in in_batches(texts, _AT_ONCE):
-        yield from find(batch)
+        for found in zip(*(find(batch) for find in finders), strict=True):
+            yield sorted(chain(*found))
 
 
 def _imagenet_finder(place: dict[int, int]) -> Callable[[list[Texts]], list[list[int]]]:
@@ -59,14 +61,15 @@ def _imagenet_finder(place: dict[int, int]) -> Callable[[list[Texts]], list[list
     return find
 
 
-def _plain_finder(classes: Sequence[Class]) -> Callable[[list[Texts]], list[list[int]]]:
-    patterns = [
-        re.compile(r"\b(?:" + "|".join(map(re.escape, (each.name, *plurals(each.name)))) + r")\b", re.IGNORECASE)
-        for each in classes
-    ]
+def _plain_finder(classes: Mapping[int, Class]) -> Callable[[list[Texts]], list[list[int]]]:
+    """Find the names of these classes and their plurals."""
+    patterns = {
+        place: re.compile(r"\b(?:" + "|".join(map(re.escape, (each.name, *plurals(each.name)))) + r")\b", re.IGNORECASE)
+        for place, each in classes.items()
+    }
 
     def find(batch: list[Texts]) -> list[list[int]]:
         joined = ["\n".join((text.title, text.description, *text.tags, text.caption)) for text in batch]
-        return [[at for at, pattern in enumerate(patterns) if pattern.search(text)] for text in joined]
+        return [[place for place, pattern in patterns.items() if pattern.search(text)] for text in joined]
 
     return find
