@@ -68,11 +68,16 @@ class MixedRows:
 
     def __call__(self, mixtures: list[tuple[Group, ...]]) -> Iterator[dict[str, Any]]:
         for mixture in mixtures:
-            table = pa.concat_tables(map(self._read, mixture)).combine_chunks()
+            tables = [self._read(group) for group in mixture]
+            starts = np.cumsum([0, *map(len, tables)])
             random = np.random.default_rng([self.seed, *(group for _, group in mixture)])
-            order = random.permutation(len(table))
-            for start in range(0, len(table), _BATCH_ROWS):
-                yield from table.take(order[start : start + _BATCH_ROWS]).to_pylist()
+            order = random.permutation(starts[-1])
+            for start in range(0, len(order), _BATCH_ROWS):
+                # Table by table: taking rows of all together would copy the whole mixture first.
+                rows = order[start : start + _BATCH_ROWS]
+                of = np.searchsorted(starts, rows, side="right") - 1
+                parts = [table.take(rows[of == at] - starts[at]) for at, table in enumerate(tables)]
+                yield from pa.concat_tables(parts).take(random.permutation(len(rows))).to_pylist()
 
     def _read(self, group: Group) -> pa.Table:
         shard = reopen(group[0])
