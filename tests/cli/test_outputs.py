@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -52,6 +53,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert cli(*command).exit_code == 0
     ids = pq.read_table(folder / "captions.parquet", columns=["image_id"])["image_id"].to_pylist()
     (folder / "keep.txt").write_text("\n".join(ids[:9]))
+    per_class = {each[:9]: {"n": 2, "correct": 1} for each in ids}
+    (folder / "classes.json").write_text(json.dumps({"test_sets": {"sample": {"per_class": per_class}}}))
     write_scores(folder / "scores.parquet", ids, [at / 100 for at in range(len(ids))], folder / "dataset")
     if find_spec("torch"):
         from imagenet_captions.models.build import build_model
@@ -82,6 +85,8 @@ FILES = [
     ("stats dataset", "--frequencies", "new"),
     ("robustness results.csv", "--out", "new.csv"),
     ("robustness results.csv", "--plot", "new.svg"),
+    ("frequency classes.json --data dataset --ids keep.txt", "--out", "new.csv"),
+    ("frequency classes.json --data dataset --ids keep.txt", "--plot", "new.svg"),
     ("compare one/metrics.json two/metrics.json", "--out", "new.csv"),
     ("compare one/metrics.json two/metrics.json", "--plot", "new.svg"),
 ]
@@ -93,7 +98,7 @@ FOLDERS = [
 ]
 INPUTS = frozenset(
     "release.json urls.txt ids.txt keep.txt deny.txt results.csv photos.sqlite matches.parquet captions.parquet "
-    "yfcc100m_dataset train dataset clip scores.parquet one/metrics.json two/metrics.json".split()
+    "yfcc100m_dataset train dataset clip scores.parquet one/metrics.json two/metrics.json classes.json".split()
 )
 
 

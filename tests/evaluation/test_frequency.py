@@ -113,9 +113,13 @@ def test_test_sets_of_other_classes_are_left_out() -> None:
     metrics = metrics_of("own", dict.fromkeys(("cat", "dog", "owl"), (2, 1)))
     metrics["test_sets"] |= metrics_of("other", {"0": (2, 1), "1": (2, 1)})["test_sets"]  # type: ignore[operator]
     metrics["test_sets"] |= metrics_of("imagenet_on_r_classes", {"cat": (2, 1)})["test_sets"]  # type: ignore[operator]
+    metrics["test_sets"]["sums"] = {"top1": 0.5, "n": 4}  # type: ignore[index]
     report = measure_frequency(metrics, known)
     assert {found.test_set for found in report.relations} == {"own"}
-    assert report.left_out == ("other: 0 of its classes are in the training data, and a correlation takes 3",)
+    assert report.left_out == (
+        "other: 0 of its classes are in the training data, and a correlation takes 3",
+        "sums: it has no accuracies by class",
+    )
     with pytest.raises(InputError, match="nothing can be related"):
         measure_frequency(metrics_of("other", {"0": (2, 1)}), known)
 

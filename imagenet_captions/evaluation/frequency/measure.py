@@ -81,6 +81,9 @@ def measure_frequency(metrics: Mapping[str, Any], counts: Sequence[ClassCount]) 
     for name, entry in metrics["test_sets"].items():
         if name in parts_of_imagenet:
             continue
+        if "per_class" not in entry:
+            left_out.append(f"{name}: it has no accuracies by class")
+            continue
         found, known = _rows(name, entry["per_class"], counts)
         if known < _LEAST:
             left_out.append(
