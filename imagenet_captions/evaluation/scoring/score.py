@@ -29,7 +29,7 @@ from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import read_schema, read_table
 from imagenet_captions.storage.parquet_writing import open_parquet_writer, write_table
-from imagenet_captions.storage.places import local_place
+from imagenet_captions.storage.places import PlaceLike, local_place
 from imagenet_captions.storage.progress import progress
 
 if TYPE_CHECKING:
@@ -42,10 +42,10 @@ _ORDER = [("wnid", "ascending"), ("image_id", "ascending")]
 
 
 def score(
-    dataset: str | Path,
+    dataset: PlaceLike,
     model: str,
     *,
-    out: str | Path,
+    out: PlaceLike,
     caption: str | CaptionTemplate | None = None,
     embeddings: bool = False,
     batch_size: int = 256,
