@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pandas.util import hash_array
 
 from imagenet_captions.storage.files import new_file
 from imagenet_captions.storage.parquet_writing import COMPRESSION, COMPRESSION_LEVEL
@@ -68,13 +67,20 @@ class ShardFile:
             self.retrieved |= {moment.date().isoformat() for moment in bounds if moment is not None}
         if "caption" in table.column_names:
             captions = table["caption"].filter(pc.not_equal(table["caption"], ""))
-            self.captions.append(hash_array(captions.to_numpy(), categorize=False))
+            self.captions.append(_hashes(captions))
         counters: list[tuple[str, Counter[Any]]] = [("language", self.languages), ("source", self.sources)]
         for name, counter in [*counters, ("wnid", self.wnids), ("license", self.licenses)]:
             if name in table.column_names:
                 for entry in table[name].value_counts().to_pylist():
                     if entry["values"] is not None:
                         counter[entry["values"]] += entry["counts"]
+
+
+def _hashes(texts: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+    from pandas.util import hash_array  # readers of a dataset need not wait for its import
+
+    hashes: npt.NDArray[np.uint64] = hash_array(texts.to_numpy(), categorize=False)
+    return hashes
 
 
 class ShardWriter:
