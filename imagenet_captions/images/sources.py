@@ -140,7 +140,7 @@ def _in_tars(source: ImageSource, wanted: Wanted, scratch: Path | None) -> Itera
 
 def _joined_name(sample: Sample, member: Member) -> str:
     """Return the name to join on: the member's own, else the one in its JSON (as in timm's shards)."""
-    if image_id(member.name) is not None or "json" not in sample.contents:
+    if "json" not in sample.contents or image_id(member.name) is not None:
         return member.name
     filename = (json_object(sample.contents["json"]) or {}).get("filename")
     return filename if isinstance(filename, str) and image_id(filename) is not None else member.name
