@@ -7,7 +7,7 @@ import typer
 
 from imagenet_captions.cli.app import command
 from imagenet_captions.cli.options import Engine, EngineName, Overwrite, RayAddress, Workers, open_engine
-from imagenet_captions.labelling.batch import Mode
+from imagenet_captions.labelling.mode import Mode
 from imagenet_captions.storage.places import Place
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 
 import numpy as np
 import pyarrow as pa
@@ -12,20 +11,13 @@ import pyarrow.compute as pc
 from imagenet_captions.captions import mentions
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet import classes
+from imagenet_captions.labelling.mode import Mode
 
 NAMED = "__named__"  # all labels that a row names
 TRUTH = "__truth__"  # the label that the row is known to have; null if it is not known
 ADDED = ("label", "wnid", "class_name")
 _FIELDS = ("title", "description", "tags")
 _ALONE = ("caption", "text", "txt", "captions")
-
-
-class Mode(str, Enum):
-    """Which rows get a label."""
-
-    SINGLE = "single"  # that name exactly one class
-    MULTI = "multi"  # that name at least one class; they get a list
-    STRICT = "strict"  # that name exactly one class, by open_clip's curated names alone
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from typing import Any
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.labelling.batch import (
     Labelling,
-    Mode,
     label_batch,
     labelled,
     labelled_schema,
     text_columns,
     truth_column,
 )
+from imagenet_captions.labelling.mode import Mode
 from imagenet_captions.labelling.score import Score
 from imagenet_captions.labelling.table import open_table
 from imagenet_captions.labelling.writing import check_name, open_writer

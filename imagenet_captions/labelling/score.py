@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.imagenet import classes
-from imagenet_captions.labelling.batch import NAMED, TRUTH, Mode
+from imagenet_captions.labelling.batch import NAMED, TRUTH
+from imagenet_captions.labelling.mode import Mode
 
 _COUNT = len(classes.wnids())
 Counts = npt.NDArray[np.int64]

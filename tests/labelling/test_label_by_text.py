@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.labelling.batch import Mode
 from imagenet_captions.labelling.label import LabelReport, LabelSettings, label_by_text, report_path
+from imagenet_captions.labelling.mode import Mode
 from tests.command_line import run_cli
 
 TENCH, GOLDFISH, CRANE = "n01440764", "n01443537", "n02012849"
