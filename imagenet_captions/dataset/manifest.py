@@ -175,7 +175,14 @@ def shard_files(dataset: Place, folder: str = "data", manifest: Manifest | None 
     """
     manifest = manifest or read_manifest(dataset)
     found = {name: dataset / name for name in manifest.shards(folder)}
-    for name, path in found.items() if not is_remote(dataset) else ():  # an object in a store is never cut short
-        if not path.is_file() or path.stat().st_size != manifest.files[name].bytes:
-            raise InputError(f"{dataset} is damaged: {name} is not there whole; copy or package it again")
+    if not is_remote(dataset):  # an object in a store is never cut short
+        require_whole(dataset, {name: manifest.files[name] for name in found})
     return list(found.values())
+
+
+def require_whole(dataset: Place, files: Mapping[str, FileEntry]) -> None:
+    """Raise InputError if a file of a dataset is missing or has another size than when it was written."""
+    for name, entry in files.items():
+        path = dataset / name
+        if not path.is_file() or path.stat().st_size != entry.bytes:
+            raise InputError(f"{dataset} is damaged: {name} is not there whole; copy or package it again")

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imagenet_captions.dataset.manifest import FileEntry, read_manifest, shard_files
+from imagenet_captions.dataset.manifest import FileEntry, read_manifest, require_whole
 from imagenet_captions.errors import InputError
 from imagenet_captions.publishing.terms import gated_card
 from imagenet_captions.storage.file_names import CARD, MANIFEST
@@ -36,8 +36,7 @@ def parts_of(dataset: Path, with_images: bool) -> list[Part]:
             f"{dataset} has images, which ImageNet's terms keep out of open repositories; make a copy without them "
             "(`without_images` of filter), or give `with_images`"
         )
-    for config in ("data", "raw"):
-        shard_files(dataset, config)
+    require_whole(dataset, manifest.files)
     parts = [Part(name, dataset / name, entry.bytes, entry.sha256) for name, entry in manifest.files.items()]
     record = dataset / MANIFEST
     if not with_images:

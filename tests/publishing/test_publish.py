@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,6 +186,20 @@ def test_a_damaged_file_is_not_published(hub: Hub, made: Path, tmp_path: Path) -
     with pytest.raises(ic.InputError, match=r"is damaged: README\.md has other bytes"):
         ic.publish(tmp_path / "texts", NAME)
     assert len(hub.repos[NAME].commits) == 1
+
+
+@pytest.mark.parametrize("name", ["README.md", "croissant.json", "outcomes.parquet"])
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_dataset_that_lacks_a_file_makes_no_repository(
+    hub: Hub, made: Path, tmp_path: Path, name: str, dry_run: bool
+) -> None:
+    copied = tmp_path / "pictures"
+    shutil.copytree(made / "pictures", copied)
+    for spoil in (lambda: (copied / name).write_bytes(b"{"), (copied / name).unlink):
+        spoil()
+        with pytest.raises(ic.InputError, match=f"is damaged: {name} is not there whole"):
+            ic.publish(copied, NAME, with_images=True, dry_run=dry_run)
+    assert NAME not in hub.repos
 
 
 @pytest.mark.slow
