@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
 import imagenet_captions as ic
@@ -131,6 +133,22 @@ def test_a_work_folder_of_another_build_is_noticed(rebuilt: Path, tmp_path: Path
     found = ic.explain(rebuilt, "n01440764_965652", tmp_path)
     assert any("is not of the build that made the dataset" in sentence for sentence in found.unknown)
     assert any(sentence.startswith("Flickr's answer: ") for sentence in found.unknown)
+
+
+def test_texts_of_another_release_are_noticed(released: Path, tmp_path: Path) -> None:
+    entries = json.loads(RELEASE.read_text(encoding="utf-8"))
+    (tmp_path / "other.json").write_text(json.dumps(entries[:-1]))
+    build(tmp_path / "other", BuildSettings(release=tmp_path / "other.json", workers=1))
+    for dataset, noticed in ((released, False), (tmp_path / "other", True)):
+        unknown = ic.explain(released, "n01440764_965652", work(dataset)).unknown
+        assert any(sentence.startswith("whether these texts were used: ") for sentence in unknown) == noticed
+
+
+def test_the_texts_of_a_dropped_entry_are_said_to_be_missing_once(released: Path) -> None:
+    dropped = pq.read_table(released / "outcomes.parquet").filter(pc.field("outcome") == Outcome.NO_TEXT.value)
+    for folder in (None, work(released)):
+        unknown = ic.explain(released, dropped["image_id"][0].as_py(), folder).unknown
+        assert sum(sentence.startswith("raw texts: ") for sentence in unknown) == 1
 
 
 def test_published_texts_are_not_cleaned(tmp_path: Path) -> None:

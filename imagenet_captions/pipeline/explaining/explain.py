@@ -18,7 +18,7 @@ from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome
 from imagenet_captions.pipeline.explaining.explanation import Explanation, ImageFacts, Mention, Photo, Texts
 from imagenet_captions.pipeline.explaining.rows import Row, count_outside, find_row, of_image, outcomes_of
-from imagenet_captions.pipeline.explaining.work import NO_PHOTO, WorkFacts, read_work
+from imagenet_captions.pipeline.explaining.work import NO_PHOTO, RAW_TEXTS, WorkFacts, read_work
 from imagenet_captions.storage.places import Place, PlaceLike, place
 
 _SOURCES = {"release": "the published file", "flickr": "Flickr", "yfcc100m": "YFCC100M"}
@@ -70,8 +70,8 @@ def _explanation(
     class_, own = classes.find(wnid_of(image_id)), outcomes[0]
     unknown = [*facts.unknown]
     raw = facts.raw if raw_row is None else _texts(raw_row)
-    if raw is None:
-        unknown.append("raw texts: the dataset has those of its rows alone, and the given folders have no others")
+    if raw is None and not any(sentence.startswith(RAW_TEXTS) for sentence in unknown):
+        unknown.append(f"{RAW_TEXTS}the dataset has those of its rows alone, and the given folders have no others")
     changes = [] if raw is None or manifest.as_published else _changes(raw, row, unknown)
     found: dict[str, Any] = {} if row is None else _of_row(row, manifest, unknown)
     return Explanation(

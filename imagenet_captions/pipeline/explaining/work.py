@@ -14,12 +14,17 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import outcomes_path
 from imagenet_captions.pipeline.explaining.explanation import Listed, Texts
 from imagenet_captions.pipeline.explaining.rows import find_row, of_image, outcomes_of
+from imagenet_captions.schema import provenance
 from imagenet_captions.sources.matches import open_matches
 from imagenet_captions.storage.file_names import CAPTIONS, MATCHES, PHOTO_STORE, YFCC_PHOTOS
 from imagenet_captions.storage.files import require_there, sha256
+from imagenet_captions.storage.parquet import read_schema
 from imagenet_captions.storage.places import Place, require_local
 
 NO_PHOTO = "photo and address: the published file, of which the dataset was made, does not name them"
+
+RAW_TEXTS = "raw texts: "
+_OF_ANOTHER = "is not of the build that made the dataset"
 
 
 @dataclass
@@ -47,18 +52,24 @@ def read_work(given: Place, image_id: str, inputs: Mapping[str, str]) -> WorkFac
         _add_match(facts, files[MATCHES], image_id, inputs.get("matches"))
     if facts.listed is not None and facts.listed.photo_id is not None:
         facts.listed = _with_answer(facts, facts.listed, work, files, facts.listed.photo_id)
+    if "release" in inputs and CAPTIONS in files:
+        made_of = provenance(read_schema(files[CAPTIONS])).get("inputs", {})
+        if made_of.get("release") != inputs["release"]:
+            facts.unknown.append(f"whether these texts were used: {files[CAPTIONS]} {_OF_ANOTHER}")
     row = find_row([files[CAPTIONS]], of_image(image_id)) if CAPTIONS in files else None
     if row is not None:
         facts.raw = Texts(row["raw_title"], row["raw_description"], row["raw_tags"])
     elif "release" in inputs:
-        facts.unknown.append("raw texts: they are in the published file alone, since the entry was dropped in cleaning")
+        facts.unknown.append(
+            RAW_TEXTS + "they are in the published file alone, since the entry was dropped in cleaning"
+        )
     return facts
 
 
 def _add_match(facts: WorkFacts, matches: Path, image_id: str, digest: str | None) -> None:
     open_matches(matches).close()  # refuses another file of this name
     if digest is not None and sha256(matches) != digest:
-        facts.unknown.append(f"whether this photo was used: {matches} is not of the build that made the dataset")
+        facts.unknown.append(f"whether this photo was used: {matches} {_OF_ANOTHER}")
     row = find_row([matches], of_image(image_id))
     if row is not None:
         line = f"{image_id} {row['url']}"
