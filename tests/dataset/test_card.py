@@ -65,6 +65,11 @@ def test_the_datasheet_has_what_was_measured() -> None:
 def test_the_datasheet_says_what_is_not_known() -> None:
     told = made_card(10)
     assert "| not known: Flickr was not asked about photos, so none is known to be gone |  |  |  |" in told
+    assert "| not known: Flickr was not asked" in made_card(10, sources={"flickr": 10}, measured={"rules": {}})
+    for sources in ({"flickr": 10}, {"yfcc100m": 9, "release": 1}):
+        earlier = made_card(10, sources=sources)  # a filter of a dataset of before the datasheet
+        assert "Flickr was not asked" not in earlier
+        assert "| not counted: the texts were cleaned by an earlier version |  |  |  |" in earlier
     assert "| not known: the source states no licenses |  |  |" in told
     assert "What cleaning changed is not counted" in told
     assert "no cleaning rule was applied" in made_card(10, settings={"as_published": True})

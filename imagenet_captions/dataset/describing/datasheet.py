@@ -26,7 +26,9 @@ def _survival(facts: DatasetFacts) -> list[str]:
     years: Mapping[str, Sequence[int]] = facts.measured.get("survival", {}).get("years", {})
     rows = [(year, f"{asked:,}", f"{have:,}", share(have, asked)) for year, (have, asked) in years.items()]
     have, asked = (sum(count[at] for count in years.values()) for at in (0, 1))
-    rows.append(("all", f"{asked:,}", f"{have:,}", share(have, asked)) if years else (_UNKNOWN_YEARS, "", "", ""))
+    # A release names no photos to ask about; of other sources an earlier version did not count them.
+    unknown = _UNKNOWN_YEARS if facts.measured or not facts.sources.keys() - {"release"} else _NOT_MEASURED
+    rows.append(("all", f"{asked:,}", f"{have:,}", share(have, asked)) if years else (unknown, "", "", ""))
     lines = _table(("uploaded", "listed photos that Flickr was asked about", "that answer", "share"), rows)
     if years:
         told = "Flickr numbers photos in order of upload; one that is gone counts for the year of close numbers."
