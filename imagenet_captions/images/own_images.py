@@ -30,7 +30,7 @@ def byte_ranges_in_shards(shards: Sequence[Place]) -> dict[str, ByteRange]:
         except (UnreadablePages, IndexError, KeyError):
             raise InputError(
                 f"the images in {shard} are damaged, which `imagenet-captions verify {shard.parent.parent}` tells, or "
-                "not stored as this version stores them; package the dataset again, or give `images`"
+                "not stored as this version stores them; package the dataset again"
             ) from None
         name = str(shard)
         ranges |= {image_id: ByteRange(name, *place) for image_id, place in zip(ids, places, strict=True)}
