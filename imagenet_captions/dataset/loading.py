@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from imagenet_captions.dataset.manifest import Replaced, manifest_digest, shard_files, unchanged
+from imagenet_captions.dataset.splits import check_shuffle
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.storage.file_names import MANIFEST
 from imagenet_captions.storage.files import sha256
@@ -70,6 +71,7 @@ def load(
     All rows come from one version of the dataset: if it is replaced while it is read, it is read again, and a stream
     raises an error. Raises InputError for a folder that is not a dataset, and for an unknown column.
     """
+    check_shuffle(shuffle)
     if shuffle is not None and not streaming:
         raise InputError("`shuffle` goes with `streaming=True`; shuffle the rows of a Dataset with its own method")
     folder = place(path)
@@ -123,6 +125,8 @@ def of_shards(shards: Sequence[Place]) -> pads.FileSystemDataset:
 
 def _columns(parquet: pads.FileSystemDataset, columns: Sequence[str] | None, path: Place) -> list[str]:
     known = parquet.schema.names
+    if isinstance(columns, str):
+        raise InputError(f"`columns` must be a list of names, such as [{columns!r}], not {quoted(columns)}")
     for name in columns or ():
         if name not in known:
             raise InputError(f"{path} has no column {quoted(name)}; it has {', '.join(known)}")

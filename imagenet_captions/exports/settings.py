@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
+from imagenet_captions.dataset.splits import check_shuffle
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError, quoted, unknown_name
 from imagenet_captions.exports.clip_benchmark import check_split
@@ -85,6 +86,7 @@ class ExportSettings:
             check_split(self.clip_benchmark)
         if self.to == OPEN_CLIP_CSV and self.caption is not None and self.caption.is_list:
             raise InputError(f"open_clip reads one caption a row; captions=list is for {SLIM} and {WEBDATASET}")
+        check_shuffle(self.shuffle)
         if self.columns is not None:
             _check_columns(self.columns, _OWN[self.to])
 
@@ -124,8 +126,10 @@ class ExportSettings:
 
 
 def _check_columns(columns: Sequence[str], own: Sequence[str]) -> None:
+    if isinstance(columns, str):
+        raise InputError(f"`columns` must be a list of names, such as [{columns!r}], not {quoted(columns)}")
     for at, name in enumerate(columns):
-        if name not in COLUMNS:
-            raise unknown_name("column", name, COLUMNS)
         if name in own or name in columns[:at]:
             raise InputError(f"`columns` names {name}, which the table has already; leave it out")
+        if name not in COLUMNS:
+            raise unknown_name("column", name, COLUMNS)

@@ -133,6 +133,8 @@ def test_a_dataset_without_mentions_and_bad_values(tmp_path: Path) -> None:
         FilterSettings(balance=0)
     with pytest.raises(ic.InputError, match="`by` must be mentions or class, not 'words'"):
         FilterSettings(balance=3, by="words")
+    with pytest.raises(ic.InputError, match="`by` has no effect without `balance`; leave it out"):
+        FilterSettings(by="class")
 
 
 def test_random_classes(text_dataset: Path, tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def test_a_loaded_dataset_can_be_worked_with(text_dataset: Path, tmp_path: Path)
     [
         ({"config": "cooked"}, "`config` must be default or raw, not 'cooked'"),
         ({"columns": ["label", "subtitle"]}, "no column 'subtitle'; it has image_id"),
+        ({"columns": "title"}, r"`columns` must be a list of names, such as \['title'\], not 'title'"),
         ({"condition": ic.has("image")}, "does not fit .*whose columns are image_id.*image"),
         ({"condition": ic.has("image"), "streaming": True}, "does not fit"),
         ({"condition": ic.contains("caption", "x"), "config": "raw"}, "does not fit .*caption"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,6 +62,17 @@ def test_workers_share_the_row_groups(image_dataset: Path, tmp_path: Path, monke
         parts = [[row["image_id"] for row in stream.shard(num_shards=3, index=at)] for at in range(3)]
         assert all(parts)
         assert sorted(chain.from_iterable(parts)) == sorted(ids(dataset))
+
+
+@pytest.mark.parametrize("seed", [True, False, -1, 1.5, "1"])
+def test_what_is_no_seed_is_refused_everywhere(text_dataset: Path, seed: Any) -> None:
+    for use in (
+        lambda: ic.load(text_dataset, streaming=True, shuffle=seed),
+        lambda: FilterSettings(shuffle=seed),
+        lambda: ic.ExportSettings("slim", shuffle=seed),
+    ):
+        with pytest.raises(ic.InputError, match=f"`shuffle` must be a seed, a whole number from 0 up, not {seed!r}"):
+            use()
 
 
 def test_a_dataset_that_is_not_streamed_has_its_own_shuffle(text_dataset: Path) -> None:

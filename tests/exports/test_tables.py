@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -280,13 +281,15 @@ def test_a_seed_orders_the_rows_and_keeps_them(tmp_path: Path) -> None:
     ("to", "columns", "sentence"),
     [
         ("slim", ["labels"], "no column is called 'labels'; did you mean label?"),
+        ("slim", "label", "`columns` must be a list of names, such as ['label'], not 'label'"),
+        ("slim", ["caption"], "`columns` names caption, which the table has already"),
         ("slim", ["filename"], "`columns` names filename, which the table has already"),
         ("open-clip-csv", ["title"], "`columns` names title, which the table has already"),
         ("slim", ["label", "label"], "`columns` names label, which the table has already"),
         ("webdataset", ["label"], "`columns` means nothing for `to='webdataset'`"),
     ],
 )
-def test_columns_that_cannot_be_are_refused(to: str, columns: list[str], sentence: str) -> None:
+def test_columns_that_cannot_be_are_refused(to: str, columns: Any, sentence: str) -> None:
     with pytest.raises(InputError, match=re.escape(sentence)):
         ExportSettings(to, columns=columns)
 

@@ -25,7 +25,7 @@ from imagenet_captions.storage.places import Place
 
 log = logging.getLogger(__name__)
 
-ENTRIES = ("mentions", "class")
+ENTRIES = MENTIONS, CLASS = ("mentions", "class")
 
 Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -37,7 +37,7 @@ class Balance:
     """Balanced sampling with `threshold` matches per entry; `by` says what an entry is."""
 
     threshold: int
-    by: str = "mentions"
+    by: str = MENTIONS
 
     def __post_init__(self) -> None:
         if self.threshold < 1:

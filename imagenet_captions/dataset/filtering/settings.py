@@ -9,9 +9,10 @@ from operator import and_
 from typing import TYPE_CHECKING, Any
 
 from imagenet_captions.dataset import filters
-from imagenet_captions.dataset.filtering.balance import Balance
+from imagenet_captions.dataset.filtering.balance import MENTIONS, Balance
 from imagenet_captions.dataset.filtering.scores import ScoreLimits
 from imagenet_captions.dataset.sampling import Sampling, TailTrim, parse_sample, read_counts
+from imagenet_captions.dataset.splits import check_shuffle
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.flickr.denylist import read_denylist
 from imagenet_captions.imagenet.class_lists import list_names
@@ -84,16 +85,21 @@ class FilterSettings:
     without_images: bool = False
     random_classes: int | None = None
     balance: int | None = None  # matches per entry that balanced sampling keeps
-    by: str = "mentions"  # the entries of balanced sampling, or "class"
+    by: str = MENTIONS  # the entries of balanced sampling, or "class"
     shuffle: int | None = None  # the seed of the order in which the rows are written
     shards: int | None = None  # over which shuffled rows are spread
 
     def __post_init__(self) -> None:
         if self.score_limits is None and (self.score_above, self.score_top) != (None, None):
             raise InputError("`score_above` and `score_top` choose rows by a file of scores; give `scores`")
+        if self.balance is None and self.by != MENTIONS:
+            raise InputError("`by` has no effect without `balance`; leave it out")
         self.balancing()
-        if self.shards is not None and (self.shuffle is None or self.shards < 1):
-            raise InputError(f"`shards` must be at least 1 and goes with `shuffle`, not {self.shards}")
+        check_shuffle(self.shuffle)
+        if self.shards is not None and self.shuffle is None:
+            raise InputError("`shards` has no effect without the seed `shuffle`; leave it out")
+        if self.shards is not None and self.shards < 1:
+            raise InputError(f"`shards` must be at least 1, not {self.shards}")
 
     @property
     def score_limits(self) -> ScoreLimits | None:
