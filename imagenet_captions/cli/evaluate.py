@@ -187,7 +187,7 @@ def frequency(
     file = run / METRICS if run.is_dir() else run
     metrics = read_metrics(file)
     seen = read_trained_on(run) if data is None else TrainedOn(data, ids, caption)
-    with producing_each(written, [file, seen.data, seen.ids], overwrite) as partials:
+    with producing_each(written, [file, seen.data, seen.ids, seen.settings], overwrite) as partials:
         report = measure_frequency(metrics, count_classes(seen.data, seen.ids, seen.caption, seen.seed))
         for reason in report.left_out:
             log.warning("note: left out: %s", reason)

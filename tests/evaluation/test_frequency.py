@@ -16,6 +16,7 @@ import pytest
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.frequency.figure import draw_frequency
 from imagenet_captions.evaluation.frequency.measure import FREQUENCIES, fit_line, measure_frequency, spearman
+from imagenet_captions.evaluation.frequency.table import format_frequency
 from imagenet_captions.images.examples import Class, Texts
 from imagenet_captions.images.examples.in_texts import ClassCount, find_named
 from imagenet_captions.training.data.class_counts import count_classes
@@ -70,6 +71,17 @@ def test_what_has_no_correlation_or_slope() -> None:
     assert fit_line(same, np.arange(3.0)) is None
     assert fit_line(np.ones(1), np.ones(1)) is None
     assert spearman(np.arange(3.0), -np.arange(3.0)) == -1
+
+
+def test_a_missing_value_is_explained(tmp_path: Path) -> None:
+    known = [ClassCount(Class(name, name), 5, at) for at, name in enumerate(("cat", "dog", "owl"))]
+    report = measure_frequency(metrics_of("own", {"cat": (4, 1), "dog": (4, 2), "owl": (4, 3)}), known)
+    assert format_frequency(report).endswith("the same frequency, or the same accuracy")
+    draw_frequency(report, tmp_path / "figure", ".svg")
+    assert "Spearman undefined" in (tmp_path / "figure").read_text(encoding="utf-8")
+    varied = [ClassCount(each.class_, at, at) for at, each in enumerate(known, start=1)]
+    report = measure_frequency(metrics_of("own", {"cat": (4, 1), "dog": (4, 2), "owl": (4, 3)}), varied)
+    assert "no value" not in format_frequency(report)
 
 
 def test_images_and_mentions_of_each_class_are_counted(tmp_path: Path) -> None:
@@ -155,16 +167,18 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("run").mkdir()
     Path("run/metrics.json").write_text(json.dumps(metrics))
     code, told = invoke("frequency", "run")
-    assert (code, told) == (
-        2,
-        "imagenet-captions: run is not of a run, so its training data is unknown; give it as --data\n",
-    )
+    sentence = "run/settings.json is not there, so the training data of run is unknown; give it as --data"
+    assert (code, told) == (2, f"imagenet-captions: {sentence}\n")
     settings = {"data": str(data), "ids": {"file": "ids.txt"}, "seed": 0, "recipe": {"caption": "title"}}
     Path("run/settings.json").write_text(json.dumps(settings))
     code, told = invoke("frequency", "run", "--out", "run/classes.csv", "--plot", "run/classes.png")
     assert code == 0, told
     counted = [line.rpartition(",")[0].rpartition(",")[2] for line in Path("run/classes.csv").read_text().splitlines()]
     assert counted == ["training_images", "1", "2", "0"]
+    code, told = invoke("frequency", "run", "--out", "run/settings.json", "--overwrite")
+    assert code == 2
+    assert "the output run/settings.json is the input run/settings.json itself" in told
+    assert json.loads(Path("run/settings.json").read_text()) == settings
     for given, sentence in (
         (("--out", "data.parquet"), "is the input"),
         (("--plot", "x.jpg"), "--plot x.jpg is not a .png or .svg file"),

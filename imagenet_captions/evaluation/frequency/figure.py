@@ -57,6 +57,6 @@ def _draw_panel(axes: Axes, found: Relation, rows: Sequence[ClassRow]) -> None:
 
 def _summary(found: Relation) -> str:
     classes = f"n = {found.classes:,}" + (f", of which {found.absent:,} never" if found.absent else "")
-    parts = [] if found.spearman is None else [f"Spearman {found.spearman:+.2f}"]
+    parts = ["Spearman undefined" if found.spearman is None else f"Spearman {found.spearman:+.2f}"]
     parts += [] if found.slope is None else [f"{found.slope:+.1f} points per tenfold"]
     return "\n".join(filter(None, [classes, ", ".join(parts)]))

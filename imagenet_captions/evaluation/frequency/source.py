@@ -13,12 +13,16 @@ _SETTINGS = "settings.json"
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """The data that a model was trained on: `ids` name its images, `caption` is the template of the captions."""
+    """The data that a model was trained on: `ids` name its images, `caption` is the template of the captions.
+
+    `settings` is the file of a run that says so.
+    """
 
     data: Path
     ids: Path | None = None
     caption: str | None = None
     seed: int = 0
+    settings: Path | None = None
 
 
 def read_trained_on(place: Path) -> TrainedOn:
@@ -28,11 +32,11 @@ def read_trained_on(place: Path) -> TrainedOn:
     """
     path = (place if place.is_dir() else place.parent) / _SETTINGS
     if not path.is_file():
-        raise InputError(f"{place} is not of a run, so its training data is unknown; give it as `data`")
+        raise InputError(f"{path} is not there, so the training data of {place} is unknown; give it as `data`")
     try:
         settings = json.loads(path.read_bytes())
         ids, recipe = settings["ids"], settings["recipe"]
         kept = None if ids is None else Path(ids["file"])
-        return TrainedOn(Path(settings["data"]), kept, recipe.get("caption"), int(settings["seed"]))
+        return TrainedOn(Path(settings["data"]), kept, recipe.get("caption"), int(settings["seed"]), path)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path} cannot be read; give the training data as `data`") from None

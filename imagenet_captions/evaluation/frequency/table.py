@@ -25,7 +25,10 @@ def format_frequency(report: FrequencyReport) -> str:
     head = ["test set", "against", "classes", "never", "Spearman", "points per tenfold"]
     rows = [head, *map(_cells, report.relations)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(_line(row, widths) for row in rows)
+    lines = [_line(row, widths) for row in rows]
+    if any(found.spearman is None or found.slope is None for found in report.relations):
+        lines.append("-: no value, since these classes all have the same frequency, or the same accuracy")
+    return "\n".join(lines)
 
 
 def _cells(found: Relation) -> list[str]:
