@@ -63,7 +63,8 @@ def _measure_run(run: KeptRun, settings: TrajectorySettings, tests: Mapping[str,
         metrics = _read(kept, asked)
         if metrics is None:
             log.info("%s, checkpoint %d of %d: %s", run.name, number, len(run.checkpoints), path.name)
-            metrics = {"asked": asked, "step": _read_step(path), **_evaluate(path, run, settings)}
+            measured = _evaluate(path, run, settings)  # first, as it refuses a damaged checkpoint by name
+            metrics = {"asked": asked, "step": _read_step(path), **measured}
             write_json(kept, metrics)
         found = results_of(metrics)
         names = [name for name in dict.fromkeys([*tests, *sorted(found)]) if name in found]

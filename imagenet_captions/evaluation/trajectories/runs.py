@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -40,6 +41,8 @@ def find_runs(places: Sequence[Path], prompts: str | None) -> list[KeptRun]:
     repeated = next((name for name in names if names.count(name) > 1), None)
     if repeated is not None:
         raise InputError(f"two of the `runs` are called {quoted(repeated)}; give each once, under a name of its own")
+    if prompts is not None and all(run.classifier.kind != "zero-shot" for run in runs):
+        raise InputError("`prompts` has no effect, since none of the `runs` is contrastive; leave it out")
     return runs
 
 
@@ -85,10 +88,12 @@ def _run(folder: Path, prompts: str | None) -> KeptRun:
 
 
 def _in_order(folder: Path) -> Iterable[Path]:
-    """Return the kept checkpoints, then the last one unless it is one of them under another name."""
+    """Return the kept checkpoints, then the last one unless it is one of them under another name, or its copy."""
     kept = sorted(folder.glob("epoch-*.ckpt"), key=lambda path: int(path.stem.partition("-")[2]))
     last = folder / "last.ckpt"
-    return [*kept, *([last] if last.is_file() and not any(last.samefile(path) for path in kept) else [])]
+    # A copied run has two files where `train` made two links to one.
+    known = not last.is_file() or any(filecmp.cmp(last, path, shallow=False) for path in kept[-1:])
+    return kept if known else [*kept, last]
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -180,6 +180,26 @@ def test_the_figure_has_the_plane_of_robustness(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_copy_of_a_run_has_the_checkpoints_of_the_run(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "runs" / "clip-s0", tmp_path / "copy")
+    (run,) = find_runs([tmp_path / "copy"], None)
+    assert [path.name for path in run.checkpoints] == [f"epoch-000{n}.ckpt" for n in (1, 2, 3)]
+
+
+def test_a_cut_off_checkpoint_is_named_and_nothing_is_kept_of_it(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "runs" / "labels-s0", tmp_path / "cut")
+    damaged = tmp_path / "cut" / "checkpoints" / "epoch-0002.ckpt"
+    damaged.write_bytes(damaged.read_bytes()[:5000])
+    with pytest.raises(InputError, match=r"epoch-0002\.ckpt"):
+        measure_trajectories(asked(made, tmp_path / "along", str(tmp_path / "cut")))
+    assert not list((tmp_path / "along").rglob("epoch-*.json"))
+
+
+def test_prompts_for_runs_with_a_head_are_refused(made: Path) -> None:
+    with pytest.raises(InputError, match="`prompts` has no effect"):
+        find_runs([made / "runs" / "labels-s0"], "one")
+
+
 def test_the_command(made: Path, tmp_path: Path) -> None:
     sets = (f"--on=own={made / 'own.parquet'}", f"--on=blurred={made / 'blurred.parquet'}")
     words = ["trajectories", str(made / "runs" / "clip-s0"), *sets, "--device", "cpu", "--workers", "1"]
