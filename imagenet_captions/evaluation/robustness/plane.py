@@ -104,7 +104,7 @@ def _check_count(used: Sequence[Result], columns: Sequence[str], over: str) -> N
     if len(used) < LEAST_PER_SET * sets:
         raise NoFitError(
             f"{over} has {len(used)} models with {', '.join(columns[:-1])} and {columns[-1]} above 0 and below 100 %; "
-            f"a fit on {sets} `id_sets` takes {LEAST_PER_SET * sets}"
+            f"a fit on {sets} `id_sets` takes {LEAST_PER_SET * sets}; add models, or give another table of them"
         )
 
 

@@ -150,8 +150,8 @@ def _check_columns(columns: Sequence[str], accuracies: Sequence[str], name: str)
         if column not in known:
             listed = ", ".join((*TEXT_COLUMNS, *accuracy_columns()))
             raise InputError(
-                f"{name} has an unknown column {quoted(column)}; there are {listed}, "
-                f"and an accuracy's column with _n for the number of images"
+                f"{name} has an unknown column {quoted(column)}; remove it, or name it as one of the `id_sets` if it "
+                f"is a test set; there are {listed}, and an accuracy's column with _n for the number of images"
             )
     for column in ("model", IMAGENET):
         if column not in columns:
