@@ -22,7 +22,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.answers import read_answers
 from imagenet_captions.evaluation.evaluate import evaluate
 from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, Reading
-from imagenet_captions.models.build import build_model
+from imagenet_captions.models.build import build, build_model, config_of
 from imagenet_captions.models.exporting.export import export_model
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.model import Model
@@ -215,6 +215,26 @@ def test_what_a_library_has_no_code_for_is_refused(name: str, library: str, said
         export_model(str(ours), library, tmp_path / "theirs")
     assert str(error.value).startswith(said)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ours"]
+
+
+@pytest.mark.parametrize("library", ["open_clip", "transformers"])
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("vit-micro", "timm has no code for its image tower either"), ("basic-micro", "export it to timm")],
+)
+def test_a_model_without_a_text_tower_goes_to_timm_if_timm_has_it(
+    name: str, advice: str, library: str, tmp_path: Path
+) -> None:
+    images_alone = build(config_of(name).image_only())
+    ours = saved(images_alone, tmp_path / "ours")
+    with pytest.raises(InputError, match=f"has no text tower, .*; {advice}$"):
+        export_model(str(ours), library, tmp_path / "theirs")
+
+
+def test_the_steps_of_open_clip_are_not_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    export_model(str(saved(trained("vit-micro"), tmp_path / "ours")), "open_clip", tmp_path / "theirs")
+    assert ".partial" not in caplog.text
 
 
 def test_a_resnet_of_clip_is_refused_for_transformers(tmp_path: Path) -> None:

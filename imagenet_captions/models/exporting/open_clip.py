@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.images.pixels.spec import ImageSpec
 from imagenet_captions.models.config import TokenizerConfig
 from imagenet_captions.models.exporting.byte_pairs import write_tokenizer
+from imagenet_captions.models.exporting.refusals import no_text_tower
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.pretrained.open_clip import CONFIG_FILE, WEIGHTS_FILES
 from imagenet_captions.models.weights import write_weights
@@ -26,7 +29,7 @@ def write(model: Model, folder: Path) -> None:
     """
     image, text, tokenizer = model.config.image, model.config.text, model.config.tokenizer
     if text is None or tokenizer is None:
-        raise InputError(f"{model.name} has no text tower, and open_clip's models have one; export it to timm")
+        raise no_text_tower(model, "open_clip's models")
     if image.kind != "open_clip" or text.kind != "open_clip":
         raise InputError(f"open_clip has no code for the {image.kind} towers of {model.name}; {_elsewhere(image.kind)}")
     text_cfg = {**text.options["text_cfg"], **_tokenizer_settings(tokenizer, folder)}
@@ -39,7 +42,8 @@ def features(folder: Path) -> Callable[[Tensor, list[str]], tuple[Tensor, Tensor
     """Load the folder with open_clip; return what embeds images and texts with it."""
     name = f"local-dir:{folder}"
     try:
-        whole: Any = open_clip.create_model(name)
+        with _quiet():
+            whole: Any = open_clip.create_model(name)
     except (RuntimeError, ValueError) as error:
         if not hasattr(open_clip.factory, "LOCAL_DIR_PREFIX"):
             raise InputError(
@@ -47,12 +51,24 @@ def features(folder: Path) -> Callable[[Tensor, list[str]], tuple[Tensor, Tensor
             ) from None
         raise InputError(f"open_clip does not load the exported files: {str(error)[:200]}") from None
     whole.eval()
-    tokenizer = open_clip.get_tokenizer(name)
+    with _quiet():
+        tokenizer = open_clip.get_tokenizer(name)
 
     def embed(pixels: Tensor, texts: list[str]) -> tuple[Tensor, Tensor]:
         return whole.encode_image(pixels), whole.encode_text(tokenizer(texts))
 
     return embed
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Show none of open_clip's steps, which it logs as the root logger, with the private name of the folder."""
+    before = logging.root.manager.disable
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _elsewhere(kind: str) -> str:

@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.exporting.byte_pairs import write_tokenizer
+from imagenet_captions.models.exporting.refusals import no_text_tower
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.pretrained.transformers import CONFIG_FILE
 from imagenet_captions.models.towers.transformers import KINDS
@@ -64,9 +65,7 @@ def write(model: Model, folder: Path) -> None:
     """
     kind, tokenizer = model.config.image.kind, model.config.tokenizer
     if tokenizer is None:
-        raise InputError(
-            f"{model.name} has no text tower, and transformers' CLIP and ALIGN have one; export it to timm"
-        )
+        raise no_text_tower(model, "transformers' CLIP and ALIGN")
     if kind in KINDS:
         whole = _same_code(model)
     elif kind == "open_clip":
