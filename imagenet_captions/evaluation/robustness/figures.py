@@ -15,6 +15,7 @@ import numpy.typing as npt
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.intervals import Floats
 from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, LEAST_IN_BIN, SPARSE
+from imagenet_captions.evaluation.robustness.baseline_members import BASELINES
 from imagenet_captions.evaluation.robustness.curves import inverse_logit, logit
 from imagenet_captions.evaluation.robustness.effective_robustness import RobustnessReport
 from imagenet_captions.evaluation.robustness.figure_panels import (
@@ -49,7 +50,7 @@ _OTHER_MARKERS = "*PXvph"
 _OTHER_COLORS = ("#D55E00", "#E69F00", "#000000", "#8C564B", "#7F3FBF", "#B22222")
 _SIZES = {"*": 9.5, "P": 8, "X": 8}
 _TESTBED, _LINE, IDENTITY = "#B8B8B8", "#444444", "#888888"
-_FITTED = "ImageNet models in the fit"
+_FITTED, _FITTED_OWN = "ImageNet models in the fit", "models in the fit"
 HOLLOW = " (hollow)"  # in the legend, of markers where the curve is in doubt
 _CURVES = {
     "": ("baseline '{baseline}'", "-"),
@@ -164,7 +165,8 @@ def draw_baseline(axes: Axes, panel: Panel, x_limits: tuple[float, float]) -> di
         text += f"\n{panel.note}" if panel.note else ""
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
         axes.annotate(text, (0.97, 0.04), xycoords="axes fraction", ha="right", color=_LINE, size=8, bbox=box)
-    return {**handles, "its 95 % band": band, _FITTED: points, "y = x": identity}
+    name = _FITTED if panel.fits[0].baseline in BASELINES else _FITTED_OWN
+    return {**handles, "its 95 % band": band, name: points, "y = x": identity}
 
 
 def _only(curve: Floats, where: npt.NDArray[np.bool_]) -> Floats:

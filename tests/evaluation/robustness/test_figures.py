@@ -14,12 +14,12 @@ from PIL import Image
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.robustness import figures
-from imagenet_captions.evaluation.robustness.baseline_members import BASELINES
+from imagenet_captions.evaluation.robustness.baseline_members import BASELINES, own_baseline
 from imagenet_captions.evaluation.robustness.curves import logit
 from imagenet_captions.evaluation.robustness.effective_robustness import measure_robustness
 from imagenet_captions.evaluation.robustness.figure_panels import MEAN_LABEL, make_panels, to_logits
 from imagenet_captions.evaluation.robustness.figures import check_figure_path, choose_ticks, draw_robustness
-from imagenet_captions.evaluation.robustness.results import Result, read_published
+from imagenet_captions.evaluation.robustness.results import Result, Results, read_published
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET
 
 RN50 = read_published().rows[0]
@@ -39,6 +39,17 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path, suffix: str) -> Non
     else:
         with Image.open(tmp_path / "a.png") as image:
             assert min(image.size) > 1000
+
+
+def test_only_the_testbeds_models_are_called_imagenets(tmp_path: Path) -> None:
+    """A table of one's own, as for several ID sets, has models of any training data."""
+    rows = [Result(str(at), {IMAGENET: 20.0 + 5 * at, "imagenet-v2": 15.0 + 4 * at}) for at in range(8)]
+    table = own_baseline(Results(tuple(rows), ("model", IMAGENET, "imagenet-v2"), "percent"), "mine.csv")
+    for baseline, expected in ((table, False), ("auto", True)):
+        draw_robustness(measure_robustness(rows, baseline), tmp_path / "a.svg")
+        drawn = (tmp_path / "a.svg").read_text(encoding="utf-8")
+        assert "models in the fit" in drawn
+        assert ("ImageNet models in the fit" in drawn) == expected
 
 
 def test_panels_are_the_mean_and_every_fit() -> None:
