@@ -219,13 +219,15 @@ def test_files_of_one_run_have_names_of_their_own(here: Path) -> None:
     assert "written twice" in refused(["robustness", "results.csv", "--out", "a.svg", "--plot", "a.svg"], here)
 
 
-def test_a_folder_that_may_not_be_written_is_one_sentence(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("command", "flag", "name"), FILES)
+def test_a_folder_that_may_not_be_written_is_one_sentence(
+    command: str, flag: str, name: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def denied(self: Path, *rest: object, **more: object) -> None:
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "touch", denied)
-    for command, flag, name in FILES:
-        assert "cannot be written: permission denied" in refused([*command.split(), flag, name], here)
+    assert "cannot be written: permission denied" in refused([*command.split(), flag, name], here)
 
 
 @pytest.mark.parametrize("number", [5, 13, 20, 24, 36, 40, 122])
