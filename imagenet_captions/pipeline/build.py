@@ -27,6 +27,8 @@ from imagenet_captions.crawler.credentials import read_credentials
 from imagenet_captions.crawler.matching.match import MatchSettings, match
 from imagenet_captions.crawler.source import CrawlSource, answered_photos, store_revision
 from imagenet_captions.dataset.folder import check_dataset_output
+from imagenet_captions.dataset.loading import CONFIGS
+from imagenet_captions.dataset.manifest import manifest_digest, read_manifest, shard_files
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.class_sets import ClassSet
@@ -140,9 +142,23 @@ def build(out: PlaceLike, settings: BuildSettings) -> None:
                 },
                 {"missing": settings.package.missing},
                 (out / MANIFEST,),
+                damaged=_is_damaged(out),
             ),
             lambda: package(captions, out, replace(settings.package, engine=settings.engine)),
         )
+
+
+def _is_damaged(out: Place) -> bool:
+    """Return whether a dataset lacks a file or has a shard that is cut short; objects in a store are not looked at."""
+    if is_remote(out) or manifest_digest(out) is None:
+        return False
+    manifest = read_manifest(out)
+    try:
+        for folder in CONFIGS.values():
+            shard_files(out, folder, manifest)
+    except InputError:
+        return True
+    return not all((out / name).is_file() for name in manifest.files)
 
 
 def default_work(out: Place) -> Path:
@@ -264,6 +280,7 @@ class Stage:
     inputs: Mapping[str, str]
     settings: Mapping[str, Any]
     outputs: tuple[Place, ...]
+    damaged: bool = False  # so that it must run again
 
     def key(self) -> str:
         """Return a digest of everything that the result depends on."""
@@ -274,7 +291,7 @@ class Stage:
 def run_stage(work: Path, stage: Stage, action: Callable[[], object]) -> bool:
     """Run a stage unless its key and outputs are those of the last run; return whether it ran."""
     record = work / f"{stage.name}.done.json"
-    if _is_done(record, stage):
+    if not stage.damaged and _is_done(record, stage):
         log.info("%s: nothing changed, kept", stage.name)
         return False
     log.info("%s ...", stage.name)

@@ -134,6 +134,21 @@ def test_a_lost_file_is_made_again(tmp_path: Path, ran: Ran, lost: str) -> None:
     assert ran == ["clean"]
 
 
+@pytest.mark.parametrize("lost", ["croissant.json", "README.md", "raw/train-00000-of-00001.parquet"])
+def test_a_damaged_dataset_is_packaged_again(tmp_path: Path, ran: Ran, lost: str) -> None:
+    settings = release_settings(tmp_path)
+    build(tmp_path / "out", settings)
+    ran.clear()
+    whole = (tmp_path / "out" / lost).read_bytes()
+    (tmp_path / "out" / lost).unlink()
+    if lost.endswith(".parquet"):
+        (tmp_path / "out" / lost).write_bytes(whole[:-1])
+    for _ in range(2):
+        build(tmp_path / "out", settings)
+    assert ran == ["package"]
+    assert (tmp_path / "out" / lost).read_bytes() == whole
+
+
 def test_a_crawl_that_has_every_answer_asks_for_none(tmp_path: Path, ran: Ran) -> None:
     key_file = tmp_path / "key"
     key_file.write_text("FLICKR_API_KEY=k\n")
