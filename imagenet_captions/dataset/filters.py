@@ -122,7 +122,7 @@ def license_in(*names: str | int) -> pc.Expression:
     Each is Flickr's number or a name such as "by", "by-nc-2.0" or "cc0".
     """
     if not names:
-        raise InputError("license_in needs a licence; give Flickr's number or a name such as 'by'")
+        raise InputError("license_in needs a license; give Flickr's number or a name such as 'by'")
     numbers = sorted({number for name in names for number in resolve_license(name)})
     return pc.field("license").isin(pa.array(numbers, pa.int8()))
 

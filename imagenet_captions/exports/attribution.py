@@ -20,10 +20,10 @@ _COLUMNS = ["filename", "photo_page", "owner", "owner_name", "license", "retriev
 _HEADER = """\
 # Attribution
 
-The photos behind these rows of ImageNet-Captions, and the people who took them. Licences are those that Flickr stated
+The photos behind these rows of ImageNet-Captions, and the people who took them. Licenses are those that Flickr stated
 on the day given; a photographer may have changed them since.
 
-| file | photo | owner | licence | retrieved |
+| file | photo | owner | license | retrieved |
 |---|---|---|---|---|
 """
 _SPACES = "[\t-\r\x1c-\x1f\x85\u2028\u2029]+"

@@ -171,7 +171,7 @@ def _licenses(stats: Stats) -> Section:
     ]
     note = "As Flickr stated them when it was asked." if set(stats.licenses) - {None} else ""
     return Section(
-        "licenses", "Licences", ("licence", "rows", "share"), _counted(counts, stats.rows), note, whole=stats.rows
+        "licenses", "Licenses", ("license", "rows", "share"), _counted(counts, stats.rows), note, whole=stats.rows
     )
 
 

@@ -8,7 +8,7 @@ from enum import Enum
 
 from imagenet_captions.flickr.licenses import allows_sharing
 
-ALL_RIGHTS_RESERVED, UNKNOWN_LICENSE, NOT_WANTED = "all rights reserved", "licence not known", "not wanted"
+ALL_RIGHTS_RESERVED, UNKNOWN_LICENSE, NOT_WANTED = "all rights reserved", "license not known", "not wanted"
 
 
 class Thumbnails(str, Enum):
@@ -35,7 +35,7 @@ def note(left_out: Iterable[str]) -> str:
     """Return a sentence about the photos left out, given the reason for each; "" if all are shown.
 
     >>> note([ALL_RIGHTS_RESERVED, UNKNOWN_LICENSE, ""])
-    'Photos not shown: 2 of 3 (1 all rights reserved, 1 licence not known).'
+    'Photos not shown: 2 of 3 (1 all rights reserved, 1 license not known).'
     """
     reasons = list(left_out)
     counts = Counter(filter(None, reasons))

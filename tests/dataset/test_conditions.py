@@ -38,7 +38,7 @@ CASES: dict[str, tuple[Callable[[], pc.Expression], Callable[[Row], bool]]] = {
     "has a title": (lambda: ic.has("title"), lambda r: r["title"] != ""),
     "has tags": (lambda: ic.has("tags"), lambda r: bool(r["tags"])),
     "has a language": (lambda: ic.has("language"), lambda r: r["language"] not in (None, "und")),
-    "has a licence": (lambda: ic.has("license"), lambda r: r["license"] is not None),
+    "has a license": (lambda: ic.has("license"), lambda r: r["license"] is not None),
     "has an owner name": (lambda: ic.has("owner_name"), lambda r: False),
     "contains": (lambda: ic.contains("title", "dog"), lambda r: "dog" in r["title"].lower()),
     "contains, case": (lambda: ic.contains("title", "dog", ignore_case=False), lambda r: "dog" in r["title"]),
@@ -54,7 +54,7 @@ CASES: dict[str, tuple[Callable[[], pc.Expression], Callable[[Row], bool]]] = {
     "matches tags that are there": (lambda: ic.matches("tags", "^"), lambda r: bool(r["tags"])),
     "matches a class in a tag": (lambda: ic.matches("tags", r"[a-c]\|"), any_tag(r"[a-c]\|")),
     "languages": (lambda: ic.language("en", "und"), lambda r: r["language"] in ("en", "und")),
-    "licences": (lambda: ic.license_in("by", 9), lambda r: r["license"] in (4, 11, 9)),
+    "licenses": (lambda: ic.license_in("by", 9), lambda r: r["license"] in (4, 11, 9)),
     "names its class": (lambda: ic.names_class(), lambda r: r["names_class"]),
     "names a class": (lambda: ic.names_class(5), lambda r: " 5 " in r["mentions"]),
     "names a dog": (lambda: ic.names_class("dog"), lambda r: any(f" {i} " in r["mentions"] for i in range(151, 269))),
@@ -78,7 +78,7 @@ def test_a_condition_and_its_opposite(text_dataset: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["an ancestor", "contains in tags", "matches a tag", "licences", "val", "names a class"]
+    "name", ["an ancestor", "contains in tags", "matches a tag", "licenses", "val", "names a class"]
 )
 def test_the_same_object_goes_to_load_dataset(text_dataset: Path, tmp_path: Path, name: str) -> None:
     import datasets
@@ -215,7 +215,7 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
         read_list(path)
 
 
-def test_licences() -> None:
+def test_licenses() -> None:
     assert [entry.id for entry in LICENSES] == list(range(17))
     assert [resolve_license(entry.short_name) for entry in LICENSES] == [(number,) for number in range(17)]
     assert [resolve_license(entry.name) for entry in LICENSES] == [(number,) for number in range(17)]

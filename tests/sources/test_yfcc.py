@@ -76,7 +76,7 @@ def test_every_form_gives_the_same_records(tmp_path: Path, form: str) -> None:
     }
     assert second == {**first, "image_id": "n01440764_4"}
     assert (german["title"], german["license"]) == ("Graureiher ü", 1)
-    assert german["detail"] == "tags in Flickr's normalised form"
+    assert german["detail"] == "tags in Flickr's normalized form"
     assert (bare["title"], bare["tags"], bare["license"], bare["date_taken"], bare["date_posted"]) == (
         ("", [], None, None, None)
     )

@@ -238,8 +238,8 @@ def test_no_two_parts_share_a_title(dataset: Path) -> None:
 
 @pytest.fixture(scope="module")
 def licensed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four classes of three rows: all rights reserved, licence not known, and two that may be shown."""
-    folder = tmp_path_factory.mktemp("licences")
+    """Four classes of three rows: all rights reserved, license not known, and two that may be shown."""
+    folder = tmp_path_factory.mktemp("licenses")
     captions = write_captions(folder / "captions.parquet")
     table = pq.read_table(captions)
     numbers = pa.array([0] * 3 + [None] * 3 + [4] * 3 + [9] * 3, pa.int32())
@@ -255,12 +255,12 @@ def licensed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("thumbnails", "shown", "note"),
     [
-        (Thumbnails.OPEN, 6, "Photos not shown: 6 of 12 (3 all rights reserved, 3 licence not known)."),
+        (Thumbnails.OPEN, 6, "Photos not shown: 6 of 12 (3 all rights reserved, 3 license not known)."),
         (Thumbnails.ALL, 12, None),
         (Thumbnails.NONE, 0, "Photos are not shown, as --thumbnails none asks."),
     ],
 )
-def test_photos_are_shown_by_licence(licensed: Path, thumbnails: Thumbnails, shown: int, note: str | None) -> None:
+def test_photos_are_shown_by_license(licensed: Path, thumbnails: Thumbnails, shown: int, note: str | None) -> None:
     page = report(licensed, collect(licensed), thumbnails=thumbnails)
     assert page.count("data:image/jpeg;base64,") == shown
     assert ("not shown" in page) is (note is not None)
@@ -268,7 +268,7 @@ def test_photos_are_shown_by_licence(licensed: Path, thumbnails: Thumbnails, sho
     assert page.count("Not shown: all rights reserved") == (3 if thumbnails is Thumbnails.OPEN else 0)
 
 
-def test_photos_of_an_unknown_licence_are_left_out_by_default(licensed: Path) -> None:
+def test_photos_of_an_unknown_license_are_left_out_by_default(licensed: Path) -> None:
     cards = {card.image_id: card for card in gallery(licensed, None, 200, Thumbnails.OPEN)}
     assert len(cards) == 12
     for card in cards.values():

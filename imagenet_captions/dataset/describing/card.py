@@ -10,13 +10,13 @@ from imagenet_captions.outcomes import share
 _BOUNDS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")  # of the Hub's size categories
 _FLICKR = "\nThis product uses the Flickr API but is not endorsed or certified by SmugMug, Inc.\n"
 _YFCC = """\
-- rows whose `source` is `yfcc100m` have what YFCC100M's metadata of 2014 says of the photo: the licence is that of
-  then, and tags may be normalised (Flickr makes "newyorkcity" of "New York City"); `outcomes.parquet` marks the rows
+- rows whose `source` is `yfcc100m` have what YFCC100M's metadata of 2014 says of the photo: the license is that of
+  then, and tags may be normalized (Flickr makes "newyorkcity" of "New York City"); `outcomes.parquet` marks the rows
   whose tags all are"""
 _RIGHTS = """\
-## Licence and removal
+## License and removal
 
-The texts and the photos belong to the people who made them. `license` is the number of the licence that Flickr stated
+The texts and the photos belong to the people who made them. `license` is the number of the license that Flickr stated
 for a photo when it was asked (null where nobody asked); a photographer may have changed it since. Name the owner and
 link to `photo_page` when you show a row. The images are those of ImageNet, under ImageNet's terms of access: research
 and education that earns nothing. The collection of texts was published under MIT by its authors.

@@ -23,7 +23,7 @@ _LICENSES = {
     (parts.netloc, parts.path.rstrip("/")): entry.id for entry in LICENSES if (parts := urlsplit(entry.url or "")).path
 }
 _MOMENT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]+)?")
-NORMALISED = "tags in Flickr's normalised form"
+NORMALISED = "tags in Flickr's normalized form"
 
 
 @dataclass(frozen=True, kw_only=True)
