@@ -65,7 +65,7 @@ def test_a_template_with_settings(text: str, template: CaptionTemplate) -> None:
     ("text", "told"),
     [
         ('title separator="; ', "open quote"),
-        ("title colour=red", "no caption setting 'colour'"),
+        ("title color=red", "'color' is not a caption setting"),
         ("title seed=1 seed=2", "given twice"),
         ("title seed=-1", "not a whole number"),
         ("title max_words=0", "max_words must be at least 1, not 0"),
@@ -75,9 +75,9 @@ def test_a_template_with_settings(text: str, template: CaptionTemplate) -> None:
         ("title names=latin", "must be one of curated, wordnet"),
         ("title empty=no", "must be one of drop, keep"),
         ("title camera_names=yes", "must be one of drop, keep"),
-        ("title|class_name", "no caption field 'class_name'"),
+        ("title|class_name", "class_name is no alternative, because every row has one; leave it out of title|class_name"),
         ("title|tags title", "'title' is named twice"),
-        ("title|", "no caption field ''"),
+        ("title|", "'' is not a caption field"),
     ],
 )
 def test_an_impossible_setting_is_told(text: str, told: str) -> None:

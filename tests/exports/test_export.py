@@ -249,7 +249,7 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert read_manifest(made)
     for arguments, told in (
         (["--to", "slim", "--seed", "1", "--out", "x.csv"], "--seed means nothing"),
-        (["--to", "slim", "--caption", "subtitle", "--out", "x.csv"], "no caption field 'subtitle'"),
+        (["--to", "slim", "--caption", "subtitle", "--out", "x.csv"], "'subtitle' is not a caption field"),
         (["--to", "webdataset", "--out", "x"], "has no images"),
     ):
         done = run_cli("export", made, *arguments)
