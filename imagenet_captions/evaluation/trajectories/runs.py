@@ -89,7 +89,10 @@ def _run(folder: Path, prompts: str | None) -> KeptRun:
 
 def _in_order(folder: Path) -> Iterable[Path]:
     """Return the kept checkpoints, then the last one unless it is one of them under another name, or its copy."""
-    kept = sorted(folder.glob("epoch-*.ckpt"), key=lambda path: int(path.stem.partition("-")[2]))
+    numbers = {path: path.stem.partition("-")[2] for path in sorted(folder.glob("epoch-*.ckpt"))}
+    for path in (path for path, number in numbers.items() if not number.isdecimal()):
+        log.warning("note: left out %s, since `train` names kept checkpoints such as epoch-0010.ckpt", path)
+    kept = sorted((path for path in numbers if numbers[path].isdecimal()), key=lambda path: int(numbers[path]))
     last = folder / "last.ckpt"
     # A copied run has two files where `train` made two links to one.
     known = not last.is_file() or any(filecmp.cmp(last, path, shallow=False) for path in kept[-1:])

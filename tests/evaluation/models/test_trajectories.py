@@ -180,10 +180,15 @@ def test_the_figure_has_the_plane_of_robustness(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_copy_of_a_run_has_the_checkpoints_of_the_run(made: Path, tmp_path: Path) -> None:
+def test_the_copy_of_a_run_has_the_checkpoints_of_the_run(
+    made: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     shutil.copytree(made / "runs" / "clip-s0", tmp_path / "copy")
+    checkpoints = tmp_path / "copy" / "checkpoints"
+    shutil.copy(checkpoints / "epoch-0002.ckpt", checkpoints / "epoch-0002-mine.ckpt")
     (run,) = find_runs([tmp_path / "copy"], None)
     assert [path.name for path in run.checkpoints] == [f"epoch-000{n}.ckpt" for n in (1, 2, 3)]
+    assert "epoch-0002-mine.ckpt, since" in caplog.text
 
 
 def test_a_cut_off_checkpoint_is_named_and_nothing_is_kept_of_it(made: Path, tmp_path: Path) -> None:
