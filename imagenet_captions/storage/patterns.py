@@ -27,7 +27,8 @@ def expand_pattern(path: Place) -> list[Place] | None:
     files = [file for name in expand_braces(text) for file in _matching(name)]
     missing = _missing(files)
     if missing or not files:
-        what = f"names files that do not exist, such as {missing[0]}" if missing else "matches no file"
+        count = f"{len(missing):,} file{'s' * (len(missing) > 1)} that {'do' if len(missing) > 1 else 'does'} not exist"
+        what = f"names {count}, such as {missing[0]}" if missing else "matches no file"
         raise InputError(f"the pattern {shortened(text)} {what}; check the path")
     return files
 

@@ -186,7 +186,7 @@ def test_a_description_builds_the_same_model() -> None:
         ({"format": 9}, "has format '9' where this version reads 1"),
         ({"image": {"kind": "eva", "options": {}}}, "names the tower 'eva'; known are"),
         ({"surprise": 1}, "the model's description is not whole"),
-        ({"spec": {"size": 0, "mean": [0, 0, 0], "std": [1, 1, 1]}}, "images of 0 pixels"),
+        ({"spec": {"size": 0, "mean": [0, 0, 0], "std": [1, 1, 1]}}, "image size must be 1 pixel or more, not 0"),
         ({"tokenizer": None}, "a text tower needs a tokenizer"),
     ],
 )

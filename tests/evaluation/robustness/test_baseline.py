@@ -97,7 +97,7 @@ def test_who_is_in_a_baseline() -> None:
     assert min(result.accuracies[IMAGENET] for result in named_baseline("standard").models) >= 55
     names = [result.model for result in named_baseline("auto").models]
     assert not [name for name in names if "aws" in name or "batch64" in name or "subsample" in name]
-    with pytest.raises(InputError, match="there are auto, standard, imagenet-only"):
+    with pytest.raises(InputError, match="must be one of auto, standard, imagenet-only"):
         named_baseline("imagenet")
 
 
