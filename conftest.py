@@ -14,6 +14,7 @@ _NEEDS_TORCH = (
         for name in ("testsets", "classifiers", "evaluate.py", "extract.py", "measure.py")
     ),
     "imagenet_captions/evaluation/scoring/compute.py",
+    "imagenet_captions/evaluation/trajectories/measure.py",
     *(f"tests/{name}" for name in ("images/pixels", "models", "training", "ablations")),
     *(f"tests/evaluation/{name}" for name in ("models", "scoring")),
 )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from imagenet_captions.ablations.estimate import StepTime
-from imagenet_captions.training.recipe import Recipe
+if TYPE_CHECKING:
+    from imagenet_captions.ablations.estimate import StepTime
+    from imagenet_captions.training.recipe import Recipe
 
 COLOURS = {"apple": (200, 30, 30), "frog": (30, 180, 40), "sea": (20, 60, 200)}
 
@@ -35,4 +37,6 @@ def write_micro_set(path: Path, per_class: int, seed: int = 0) -> Path:
 
 def half_a_second(recipe: Recipe, threads: int | None = None, grad_checkpointing: bool = False) -> StepTime:
     """A measured step, without measuring."""
+    from imagenet_captions.ablations.estimate import StepTime  # needs PyTorch, which the sets above do without
+
     return StepTime(0.5, 4, "this CPU (test)", gpu=False)
