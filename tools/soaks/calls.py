@@ -19,7 +19,7 @@ from imagenet_captions.crawler.client import FlickrClient
 from imagenet_captions.crawler.crawl import CrawlReport, CrawlSettings, Tools, crawl
 from imagenet_captions.crawler.credentials import Credentials
 from imagenet_captions.crawler.plan import read_states
-from imagenet_captions.crawler.policy import Attempt
+from imagenet_captions.crawler.policy import Attempt, Meaning, read_answer
 from imagenet_captions.crawler.store import StoreReader
 from imagenet_captions.demo.flickr_stand_in import FAULTS, FlickrStandIn, StandInSettings
 from imagenet_captions.demo.synthetic_photos import synthetic_answer
@@ -30,6 +30,7 @@ from imagenet_captions.schema import MATCHES
 _PHOTOS = 1_000  # a chunk
 _RUNS = 200  # at most, until every photo has its final answer
 _JITTER = 0.25  # share of the calls of a second that threads may bring late into the next
+_FINAL = (Meaning.FOUND, Meaning.GONE, Meaning.PRIVATE)
 _STATES = {"ok": "ok", 1: "not_found", 2: "private"}
 
 
@@ -41,6 +42,7 @@ class _World:
     skipped: float = 0.0
     jump: float = 0.0
     sent: list[float] = field(default_factory=list)
+    answered: Counter[str] = field(default_factory=Counter)  # final answers that arrived, by photo
 
     def tools(self) -> Tools:
         return Tools(self._connect, self.clock, self._wall, self._sleep, self.rng.random)
@@ -63,14 +65,16 @@ class _World:
 
 @dataclass(frozen=True)
 class _Counted:
-    """A client that notes when each call is sent."""
+    """A client that notes when each call is sent, and which photos are answered."""
 
     client: FlickrClient
     world: _World
 
     def get_info(self, photo_id: str) -> Attempt:
         self.world.sent.append(self.world.clock())
-        return self.client.get_info(photo_id)
+        attempt = self.client.get_info(photo_id)
+        self.world.answered[photo_id] += read_answer(photo_id, attempt).meaning in _FINAL
+        return attempt
 
     def close(self) -> None:
         self.client.close()
@@ -95,10 +99,11 @@ def chunk(rng: random.Random, scratch: Path) -> Chunk:
     with FlickrStandIn({}, settings) as flickr:
         wanted = CrawlSettings(rate=f"{rate}/s", endpoint=flickr.endpoint, tries=rng.choice([2, 4, 8]))
         runs = _crawl_to_the_end(scratch, wanted, world)
-        requests = list(flickr.requests)
+        calls = len(flickr.requests)
     losses = _wrong_states(scratch / "store.sqlite", ids)
-    final = Counter(request.photo_id for request in requests if request.outcome in ("ok", "code1", "code2"))
-    losses += [f"{photo_id} was asked again after its answer" for photo_id, count in final.items() if count > 1]
+    losses += [
+        f"{photo_id} was asked again after its answer" for photo_id, count in world.answered.items() if count > 1
+    ]
     busiest = _busiest_second(world.sent)
     if busiest > rate * (1 + _JITTER) + 2:
         losses.append(f"{busiest} calls in a second at a rate of {rate}")
@@ -106,7 +111,7 @@ def chunk(rng: random.Random, scratch: Path) -> Chunk:
         losses.append(f"not at the end after {runs} runs with {faults}")
     for file in scratch.iterdir():
         file.unlink()
-    return Chunk(len(requests), losses, {"photos": len(ids), "runs": runs, "most memory in MB": _resident_mb()})
+    return Chunk(calls, losses, {"photos": len(ids), "runs": runs, "most memory in MB": _resident_mb()})
 
 
 def _crawl_to_the_end(scratch: Path, settings: CrawlSettings, world: _World) -> int:
