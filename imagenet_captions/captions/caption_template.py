@@ -154,7 +154,9 @@ def _check_fields(chosen: tuple[str, ...]) -> None:
             if name not in FIELDS:
                 raise InputError(f"{quoted(name)} is not a caption field; {known}")
             if name == CLASS_NAME and "|" in group:
-                raise InputError(f"{CLASS_NAME} is no alternative, because every row has one; leave it out of {group}")
+                raise InputError(
+                    f"{CLASS_NAME} is in every row, so it cannot be an alternative; leave it out of {group}"
+                )
             if name in seen:
                 raise InputError(f"the caption field {name!r} is named twice; {known}")
             seen.add(name)

@@ -126,7 +126,7 @@ def _joined_tags(tags: pa.Array) -> pa.Array:
 
 
 def _class_names(template: CaptionTemplate, rows: Mapping[str, pa.Array], epoch: int | None) -> pa.Array:
-    """Return the class's name in its sentence, "" if there is no class."""
+    """Return the class's name in its sentence, "" without a class."""
     sentences = open_clip_templates() if template.template == OPEN_CLIP_80 else (template.template,)
     image_ids = rows["image_id"].to_pylist()
     if "class_names" in rows:

@@ -129,6 +129,6 @@ def _outcomes(labels: pa.Array, nothing: pa.Array) -> pa.Array:
 
 
 def _details(remarks: pa.Array, titles: pa.Array, nothing: pa.Array) -> pa.Array:
-    """Return the source's remark, followed by the reason if there is no text."""
+    """Return the source's remark, followed by the reason where a row has no text."""
     why = pc.if_else(pc.equal(titles, ""), "nothing in title, tags, description", "nothing but a camera's file name")
     return pc.if_else(nothing, join_filled([pc.fill_null(remarks, ""), why], "; "), remarks)

@@ -9,7 +9,15 @@ import typer
 
 from imagenet_captions.cli.app import command, say_that_torch_is_loaded
 from imagenet_captions.cli.flags import refuse_without_effect
-from imagenet_captions.cli.options import Overwrite, Workers, count_readers, parse_named_path
+from imagenet_captions.cli.options import (
+    BatchSize,
+    Device,
+    Overwrite,
+    Threads,
+    Workers,
+    count_readers,
+    parse_named_path,
+)
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.extras import require
 
@@ -78,12 +86,10 @@ def evaluate(
     called: Annotated[
         str | None, typer.Option("--as", help="Name of the model in that table. Default: as it was given.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Images at once.")] = 256,
+    batch_size: BatchSize = 256,
     workers: Workers = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads that compute on a CPU. Default: 1 for images up to 64 pixels.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: a GPU if there is one.")] = None,
+    threads: Threads = None,
+    device: Device = None,
 ) -> None:
     """Measure a model's accuracy on test sets: zero-shot, by a classifier made of images, or by its own head."""
     if classifier not in (ClassifierName.LINEAR_PROBE, ClassifierName.K_SHOT):

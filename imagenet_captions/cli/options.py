@@ -31,6 +31,11 @@ class Missing(str, Enum):
     FAIL = "fail"
 
 
+BatchSize = Annotated[int, typer.Option(help="Images at once.")]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads that compute on a CPU. Default: 1 for images up to 64 pixels.")
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: a GPU if there is one.")]
 Release = Annotated[Place | None, typer.Option(help="imagenet_captions.json, or the zip that holds it.")]
 Urls = Annotated[
     list[Place] | None,

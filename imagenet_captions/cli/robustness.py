@@ -10,7 +10,15 @@ import typer
 
 from imagenet_captions.cli.app import command, say_that_torch_is_loaded
 from imagenet_captions.cli.flags import refuse_without_effect
-from imagenet_captions.cli.options import Overwrite, Workers, count_readers, parse_named_path
+from imagenet_captions.cli.options import (
+    BatchSize,
+    Device,
+    Overwrite,
+    Threads,
+    Workers,
+    count_readers,
+    parse_named_path,
+)
 from imagenet_captions.errors import InputError
 
 if TYPE_CHECKING:
@@ -199,12 +207,10 @@ def trajectories(
         Path | None,
         typer.Option(help="Labels of flat ImageNet validation images: the devkit, LOC_val_solution.csv or val.txt."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Images at once.")] = 256,
+    batch_size: BatchSize = 256,
     workers: Workers = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads that compute on a CPU. Default: 1 for images up to 64 pixels.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: a GPU if there is one.")] = None,
+    threads: Threads = None,
+    device: Device = None,
 ) -> None:
     """Measure every kept checkpoint of runs, and draw accuracy under shift against accuracy along training."""
     from imagenet_captions.storage.extras import require

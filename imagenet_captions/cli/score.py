@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from imagenet_captions.cli.app import command, say_that_torch_is_loaded
-from imagenet_captions.cli.options import Overwrite, Workers, count_readers
+from imagenet_captions.cli.options import BatchSize, Device, Overwrite, Threads, Workers, count_readers
 from imagenet_captions.storage.extras import require
 
 
@@ -32,12 +32,10 @@ def score(
         bool, typer.Option("--embeddings", help="Write the embeddings of images and captions too, as 16-bit numbers.")
     ] = False,
     overwrite: Overwrite = False,
-    batch_size: Annotated[int, typer.Option(help="Images at once.")] = 256,
+    batch_size: BatchSize = 256,
     workers: Workers = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads that compute on a CPU. Default: 1 for images up to 64 pixels.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. Default: a GPU if there is one.")] = None,
+    threads: Threads = None,
+    device: Device = None,
 ) -> None:
     """Write how similar a model finds each image and its caption; `filter --scores` reads it. A killed run resumes."""
     require("train", "score")

@@ -47,7 +47,7 @@ def crawl(
     check_place(local_store(store), [matches])
     tools = tools or Tools(_connect)
     wanted = wanted_photos(matches, settings.deny)
-    client = None if store.exists() else tools.connect(settings)  # no store is left behind when there is no key
+    client = None if store.exists() else tools.connect(settings)  # without a key no store is left behind
     report = CrawlReport()
     with Store(store) as opened:
         older_than = None if settings.refresh_days is None else tools.wall() - settings.refresh_days * 86400

@@ -43,7 +43,7 @@ class Survival:
         self._gone[_close(photo_id)] += 1
 
     def result(self) -> dict[str, Any]:
-        """Return the counts for JSON: `years` has the photos that answer and those asked; {} if there is no answer."""
+        """Return the counts for JSON: `years` has the photos that answer and those asked; {} without an answer."""
         answered: Counter[int] = sum(self._years.values(), Counter())
         if not answered:
             return {}

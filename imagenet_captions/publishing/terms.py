@@ -1,4 +1,4 @@
-"""The terms of ImageNet: what publishing images asks of whoever does it, and of whoever gets them."""
+"""The terms of ImageNet, for people who publish images and for people who get them."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Repository:
     def _check_access(self) -> None:
         if get_token() is None:
             raise InputError(
-                "there is no token for the hub; log in with `hf auth login`, or put one that may write into HF_TOKEN"
+                "no token for the hub was found; log in with `hf auth login`, or put one that may write into HF_TOKEN"
             )
         if not hub_answers():
             raise NetworkError(f"the hub {self._api.endpoint} cannot be reached from here; run it again with a network")

@@ -75,7 +75,10 @@ def test_a_template_with_settings(text: str, template: CaptionTemplate) -> None:
         ("title names=latin", "must be one of curated, wordnet"),
         ("title empty=no", "must be one of drop, keep"),
         ("title camera_names=yes", "must be one of drop, keep"),
-        ("title|class_name", "class_name is no alternative, because every row has one; leave it out of title|class"),
+        (
+            "title|class_name",
+            "class_name is in every row, so it cannot be an alternative; leave it out of title|class",
+        ),
         ("title|tags title", "'title' is named twice"),
         ("title|", "'' is not a caption field"),
     ],

@@ -188,7 +188,7 @@ def test_the_work_folder(here: Path, work: str) -> None:
 
 
 def test_a_store_is_never_replaced(here: Path) -> None:
-    """Also where it is no input: ten days of answers lie in it."""
+    """Also where it is not an input: ten days of answers lie in it."""
     for overwrite in ([], ["--overwrite"]):
         words = ["match", "--urls", "urls.txt", "--out", "photos.sqlite", *overwrite]
         assert "is an SQLite database" in refused(words, here)

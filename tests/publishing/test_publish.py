@@ -140,7 +140,7 @@ def test_a_dry_run_lists_and_asks_nobody(hub: Hub, made: Path, monkeypatch: pyte
         (
             "",
             NAME,
-            "there is no token for the hub; log in with `hf auth login`, or put one that may write into HF_TOKEN",
+            "no token for the hub was found; log in with `hf auth login`, or put one that may write into HF_TOKEN",
         ),
         (TOKEN, "captions", "a repository is named ORG/NAME, such as my-group/captions, not 'captions'"),
     ],

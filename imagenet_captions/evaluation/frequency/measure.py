@@ -153,7 +153,7 @@ def spearman(x: Floats, y: Floats) -> float | None:
 
 
 def fit_line(x: Floats, y: Floats) -> tuple[float, float] | None:
-    """Return slope and intercept by least squares; None if there is no slope."""
+    """Return slope and intercept by least squares; None without a slope."""
     if len(x) < 2 or not np.ptp(x):
         return None
     slope, intercept = np.polyfit(x, y, 1)
