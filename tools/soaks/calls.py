@@ -27,7 +27,7 @@ from imagenet_captions.errors import StoppedEarly
 from imagenet_captions.outcomes import OUTCOMES, outcomes_path
 from imagenet_captions.schema import MATCHES
 
-_PHOTOS = 1_000  # a chunk
+_PHOTOS = 300  # a chunk
 _RUNS = 200  # at most, until every photo has its final answer
 _JITTER = 0.25  # share of the calls of a second that threads may bring late into the next
 _FINAL = (Meaning.FOUND, Meaning.GONE, Meaning.PRIVATE)
@@ -59,7 +59,7 @@ class _World:
         self.skipped += seconds
 
     def _connect(self, settings: CrawlSettings) -> _Counted:
-        client = FlickrClient(Credentials("a" * 32, "b" * 16), str(settings.endpoint), (5.0, 0.5), seconds=5.0)
+        client = FlickrClient(Credentials("a" * 32, "b" * 16), str(settings.endpoint), (5.0, 0.2), seconds=5.0)
         return _Counted(client, self)
 
 
@@ -92,7 +92,7 @@ def chunk(rng: random.Random, scratch: Path) -> Chunk:
         retry_after=rng.choice([None, "1", "30", "Wed, 21 Oct 2026 07:28:00 GMT", "soon"]),
         seed=rng.randrange(10**6),
         synthetic=True,
-        hang_seconds=0.6,
+        hang_seconds=0.25,
     )
     world = _World(rng)
     _write_matches(scratch / "matches.parquet", ids)

@@ -18,7 +18,7 @@ from counting import Chunk
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
 
-_FILES = 10  # a chunk
+_FILES = 4  # a chunk
 _HANGS_AFTER = 900.0
 _PROGRAM = [sys.executable, "-m", "imagenet_captions"]
 _BUILD = f"build --release {SAMPLE}/release.json --missing skip --out {{out}} --images"

@@ -3,6 +3,7 @@
 tools/soak                    all of it (some hours)
 tools/soak --minutes 2        a seeded share of each part
 tools/soak texts urls         some parts
+tools/soak --seed 7 --from 40 texts     go on with chunk 40 of an earlier run with that seed
 
 `texts`  made-up texts through the cleaner: never an error, cleaned twice is cleaned once, plain words stay, linear time
 `urls`   addresses of every shape against the id that each was made from, one by one and by the column
@@ -16,19 +17,21 @@ from __future__ import annotations
 import argparse
 import importlib
 import itertools
+import os
 import random
 import sys
 import tempfile
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
 from counting import Chunk
+from tqdm import tqdm
 
 # The whole amount of each part; a part is the module of its name beside this file.
 _TOTALS = {"texts": 10_000_000, "urls": 1_000_000, "calls": 1_000_000, "kills": 1_000, "files": 500}
-_AT_ONCE = 2
 _LOSSES_SHOWN = 20
 
 
@@ -37,6 +40,10 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help="one of: " + ", ".join(_TOTALS))
     parser.add_argument("--minutes", type=float, help="stop each part after its share of this time")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="default: a new one")
+    parser.add_argument(
+        "--from", type=int, default=0, dest="first", metavar="CHUNK", help="leave out the chunks before"
+    )
+    parser.add_argument("--at-once", type=int, default=os.cpu_count() or 2, help="chunks at a time; default: the cores")
     given = parser.parse_args()
     unknown = set(given.parts) - set(_TOTALS)
     if unknown:
@@ -44,29 +51,43 @@ def main() -> None:
     parts = given.parts or list(_TOTALS)
     seconds = given.minutes * 60 / len(parts) if given.minutes else None
     print(f"seed {given.seed}", flush=True)
-    losses = [loss for part in parts for loss in _soak(part, given.seed, seconds)]
+    share = _Share(given.seed, given.first, given.at_once, seconds)
+    losses = [loss for part in parts for loss in _soak(part, share)]
     sys.exit(1 if losses else 0)
 
 
-def _soak(part: str, seed: int, seconds: float | None) -> list[str]:
+@dataclass(frozen=True)
+class _Share:
+    """Which chunks of a part to run, how many of them at a time, and for how long."""
+
+    seed: int
+    first: int
+    at_once: int
+    seconds: float | None
+
+
+def _soak(part: str, share: _Share) -> list[str]:
     """Run chunks of a part until its amount is done or its time is over; print its row and return the losses."""
     began, done = time.monotonic(), Chunk(0)
-    numbers = itertools.count()
+    numbers = itertools.count(share.first)
     running: set[Future[Chunk]] = set()
     with (
         tempfile.TemporaryDirectory(prefix=f"soak-{part}-") as scratch,
-        ProcessPoolExecutor(_AT_ONCE, mp_context=get_context("spawn")) as pool,
+        ProcessPoolExecutor(share.at_once, mp_context=get_context("spawn")) as pool,
+        tqdm(total=_TOTALS[part], desc=part, unit="", disable=None) as bar,
     ):
-        while done.count < _TOTALS[part] and (seconds is None or time.monotonic() - began < seconds):
-            while len(running) < _AT_ONCE:
+        while done.count < _TOTALS[part] and (share.seconds is None or time.monotonic() - began < share.seconds):
+            while len(running) < share.at_once:
                 number = next(numbers)
-                running.add(pool.submit(_chunk, part, f"{seed} {part} {number}", Path(scratch) / str(number)))
+                running.add(pool.submit(_chunk, part, f"{share.seed} {part} {number}", Path(scratch) / str(number)))
             ended, running = wait(running, return_when=FIRST_COMPLETED)
             done = sum((future.result() for future in ended), done)
+            bar.update(done.count - bar.n)
         done = sum((future.result() for future in running), done)
     minutes = (time.monotonic() - began) / 60
     notes = ", ".join(f"{name} {value:,}" for name, value in sorted(done.notes.items()))
-    print(f"{part:6} {done.count:>12,}  losses {len(done.losses):,}  {minutes:6.1f} min  {notes}", flush=True)
+    which = f"chunks {share.first} to {next(numbers) - 1}"
+    print(f"{part:6} {done.count:>12,}  losses {len(done.losses):,}  {minutes:6.1f} min  {which}  {notes}", flush=True)
     for loss in done.losses[:_LOSSES_SHOWN]:
         print(f"    {loss}", flush=True)
     return done.losses
