@@ -24,14 +24,21 @@ class Target(str, Enum):
 
 @command
 def export(
-    dataset: Annotated[Place, typer.Argument(help="A dataset folder.")],
+    dataset: Annotated[
+        Place,
+        typer.Argument(
+            help="A dataset folder. For webdataset also a table of image paths and captions (.csv, .tsv, .parquet, "
+            ".jsonl).",
+        ),
+    ],
     to: Annotated[Target, typer.Option(help="The form to write.")],
     out: Annotated[Place, typer.Option(help="The file, or for webdataset the folder. OUT.json says what is in it.")],
     images: Annotated[
         Place | None,
         typer.Option(
             help="open-clip-csv: the folder of image files to name. webdataset: the images, in any form that build "
-            "takes; default: the dataset's own.",
+            "takes; default: the dataset's own. webdataset of a table: the folder at which its paths start; default: "
+            "the table's.",
         ),
     ] = None,
     caption: Annotated[
@@ -56,7 +63,8 @@ def export(
         str | None,
         typer.Option(
             help="open-clip-csv, slim: further columns, such as label,class_name,wnid; of image_id, filename, wnid, "
-            "label, class_name, title, description, tags (a JSON list) and language.",
+            "label, class_name, title, description, tags (a JSON list) and language. webdataset of a table: its "
+            "columns of paths, captions and, if any, labels; default: by usual names, such as filepath,title,label.",
             metavar="NAME,...",
         ),
     ] = None,

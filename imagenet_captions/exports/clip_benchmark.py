@@ -7,6 +7,7 @@ number in `nshards.txt`, and formats every sentence with `c`, the name of a clas
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from imagenet_captions.captions.caption_template import open_clip_templates
 from imagenet_captions.dataset.features import local_labels
@@ -26,12 +27,17 @@ def check_split(split: str) -> None:
         raise InputError(f"`clip_benchmark` {quoted(split)} is not the name of a split; give one such as test")
 
 
-def write_class_files(folder: Place, split: str, shards: int, dataset: Place, manifest: Manifest) -> dict[str, str]:
-    """Write the files about shards, classes and sentences; return the SHA-256 of each."""
+def class_names(dataset: Place, manifest: Manifest) -> list[str]:
+    """Return the names of a dataset's classes, in the order of their labels."""
     wnids = local_labels(read_schema(shard_files(dataset)[0])) or classes.wnids(manifest.classes)
+    return [classes.by_wnid(wnid, manifest.classes).name for wnid in wnids]
+
+
+def write_class_files(folder: Place, split: str, shards: int, names: Sequence[str]) -> dict[str, str]:
+    """Write the files about shards, classes and sentences; return the SHA-256 of each."""
     files = {
         f"{split}/nshards.txt": [str(shards)],
-        "classnames.txt": [classes.by_wnid(wnid, manifest.classes).name for wnid in wnids],
+        "classnames.txt": names,
         "zeroshot_classification_templates.txt": [text.replace("{}", "{c}") for text in open_clip_templates()],
     }
     for name, lines in files.items():

@@ -13,8 +13,9 @@ from imagenet_captions.dataset.folder import check_export_output, replacing_fold
 from imagenet_captions.dataset.manifest import read_manifest, unchanged
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.attribution import write_attribution
+from imagenet_captions.exports.caption_table import check_settings, is_table
 from imagenet_captions.exports.release_json import write_release
-from imagenet_captions.exports.rows import Job
+from imagenet_captions.exports.rows import Export, Job
 from imagenet_captions.exports.settings import (
     ATTRIBUTION,
     OPEN_CLIP_CSV,
@@ -26,7 +27,7 @@ from imagenet_captions.exports.settings import (
 from imagenet_captions.exports.tables import write_open_clip, write_slim
 from imagenet_captions.exports.webdataset import write_webdataset
 from imagenet_captions.storage.file_names import MANIFEST
-from imagenet_captions.storage.files import sha256, write_json
+from imagenet_captions.storage.files import digest, sha256, write_json
 from imagenet_captions.storage.locks import holding
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.places import Place, PlaceLike, place
@@ -40,7 +41,7 @@ _FILES: Mapping[str, Callable[[Job, Path], None]] = {
     RELEASE_JSON: write_release,
 }
 _MEANINGS = {
-    "rows": "rows of the dataset",
+    "rows": "rows",
     "denied": "on the denylist",
     "empty": "without a caption",
     "no_image": "without an image",
@@ -69,17 +70,21 @@ def export(dataset: PlaceLike, out: PlaceLike, settings: ExportSettings, overwri
         ic.export("imagenet-captions", "train.tsv", ic.ExportSettings("open-clip-csv"))
 
 
-    `out` becomes a file, or for a WebDataset a folder. The same dataset, images and settings give the same bytes. An
+    `out` becomes a file, or for a WebDataset a folder. A WebDataset is also made of a table with columns of image
+    paths and captions, in place of a dataset. The same dataset, images and settings give the same bytes. An
     earlier export is replaced. Raises InputError, and writes nothing, if `out` lies inside the dataset or the images,
     or is anything else than an export; `overwrite` allows replacing another file.
     """
     dataset, out = place(dataset), place(out)
-    inputs, receipt = [dataset, settings.images, settings.deny.file], receipt_path(out)
+    check_settings(settings, dataset)
+    # What a table names in a folder is not all that lies there, such as the working directory.
+    images = None if is_table(dataset) else settings.images
+    inputs, receipt = [dataset, images, settings.deny.file], receipt_path(out)
     if settings.to == WEBDATASET:
         check_export_output(out, receipt, inputs)
         with holding([out, receipt]):
             with replacing_folder(out) as folder, unchanged(dataset):
-                job, told = _begin(dataset, out, settings)
+                job, told = (_begin_table if is_table(dataset) else _begin)(dataset, out, settings)
                 files = write_webdataset(job, folder)
                 _mark_unfinished(receipt)
             write_receipt(receipt, files, {**told, "counts": dict(job.counts)})
@@ -101,7 +106,16 @@ def _begin(dataset: Place, out: Place, settings: ExportSettings) -> tuple[Job, d
         "settings": settings.recorded(str(manifest.settings.get("caption"))),
         "command": settings.command(out),
     }
-    return Job(dataset, manifest, settings), told
+    return Job(dataset, settings, manifest), told
+
+
+def _begin_table(table: Place, out: Place, settings: ExportSettings) -> tuple[Export, dict[str, Any]]:
+    told = {
+        "inputs": {"table": digest(table)},
+        "settings": settings.recorded(None),
+        "command": settings.command(out, "TABLE"),
+    }
+    return Export(table, settings), told
 
 
 def _attribution(out: Place) -> Callable[[Job, Path], None]:

@@ -18,6 +18,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.images.index import Located, locate
+from imagenet_captions.images.sources import ByteRange
 from imagenet_captions.storage.parquet import read_table
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import track
@@ -29,27 +30,47 @@ _TEMPLATE_COLUMNS = ("image_id", "title", "tags", "description")
 
 
 @dataclass(frozen=True)
-class Job:
-    """One export: the dataset, the settings, and the numbers of rows written and left out."""
+class Export:
+    """One export: a dataset or table, the settings, and the numbers of rows written and left out."""
 
-    dataset: Place
-    manifest: Manifest
+    source: Place
     settings: ExportSettings
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter, kw_only=True)
+
+    def count(self, name: str, number: int) -> None:
+        """Add to a count; counts of zero are not listed."""
+        if number:
+            self.counts[name] += number
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of a WebDataset: rows with the key `image_id`, where their images lie, the names of their classes."""
+
+    rows: pa.Table
+    ranges: Sequence[ByteRange | None]
+    class_names: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Job(Export):
+    """The export of a dataset."""
+
+    manifest: Manifest
 
     def read(self, columns: Sequence[str], config: str = "data") -> pa.Table:
         """Read columns of the rows that are not denied, in the order of the dataset."""
         deny = self.settings.deny
         wanted = list(dict.fromkeys([*columns, *(_DENIED_BY if deny else ())]))
-        shards = shard_files(self.dataset, config)
+        shards = shard_files(self.source, config)
         read = track(shards, "read", len(shards), "shards")
         tables = [read_table(shard, columns=wanted) for shard in read]
         table = pa.concat_tables([part.replace_schema_metadata() for part in tables])
         self.counts["rows"] = len(table)
-        _warn_of_blindness(deny, table)
+        warn_of_blindness(deny, table)
         kept, denied = deny.drop(table)
         self.count("denied", len(denied))
-        return self._filled(kept).select(list(columns))
+        return require_rows(self, kept).select(list(columns))
 
     def read_captioned(self, columns: Sequence[str], empty_too: bool = False) -> pa.Table:
         """Read columns and the captions that the settings ask for, without rows that have none.
@@ -66,12 +87,7 @@ class Job:
         if not (empty_too and template is not None and template.empty == "keep"):
             self.count("empty", pc.sum(empty).as_py() or 0)
             table = table.filter(pc.invert(empty))
-        return self._filled(table).select(list(dict.fromkeys([*columns, "caption"])))
-
-    def count(self, name: str, number: int) -> None:
-        """Add to a count; counts of zero are not listed."""
-        if number:
-            self.counts[name] += number
+        return require_rows(self, table).select(list(dict.fromkeys([*columns, "caption"])))
 
     def locate(self, table: pa.Table, images: Place, scratch: Path) -> Located:
         """Find the images of the rows; `table` has image_id, wnid and photo_id."""
@@ -81,13 +97,15 @@ class Job:
             raise InputError(f"the images {images} have none of the {len(table):,} rows' images; check the path")
         return located
 
-    def _filled(self, table: pa.Table) -> pa.Table:
-        if not len(table):
-            raise InputError(
-                f"nothing is left to export: of {self.counts['rows']:,} rows {self.counts['denied']:,} are denied and "
-                f"{self.counts['empty']:,} have no caption; change the denylist or the caption"
-            )
-        return table
+
+def require_rows(job: Export, table: pa.Table) -> pa.Table:
+    """Return the rows; raises InputError if none is left."""
+    if not len(table):
+        raise InputError(
+            f"nothing is left to export: of {job.counts['rows']:,} rows {job.counts['denied']:,} are denied and "
+            f"{job.counts['empty']:,} have no caption; change the denylist or the caption"
+        )
+    return table
 
 
 def _captions(template: CaptionTemplate, table: pa.Table) -> pa.ChunkedArray:
@@ -103,7 +121,8 @@ def _is_empty(captions: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.equal(pc.utf8_trim_whitespace(captions), "")
 
 
-def _warn_of_blindness(deny: Denylist, table: pa.Table) -> None:
+def warn_of_blindness(deny: Denylist, table: pa.Table) -> None:
+    """Log that a denylist names photos or owners that the rows cannot be matched with."""
     if (deny.photos or deny.owners) and table["photo_id"].null_count == len(table):
         log.warning(
             "%d entries of the denylist name photos or owners, which this dataset does not know; "

@@ -16,8 +16,9 @@ import pyarrow as pa
 from imagenet_captions.captions.compose import draw
 from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.errors import InputError
-from imagenet_captions.exports.clip_benchmark import write_class_files
-from imagenet_captions.exports.rows import Job
+from imagenet_captions.exports.caption_table import read_samples
+from imagenet_captions.exports.clip_benchmark import class_names, write_class_files
+from imagenet_captions.exports.rows import Export, Job, Samples
 from imagenet_captions.exports.settings import SAMPLES_A_SHARD
 from imagenet_captions.exports.tars import TarWriter
 from imagenet_captions.flickr.licenses import LICENSES
@@ -58,13 +59,14 @@ class Written:
     broken: int
 
 
-def write_webdataset(job: Job, folder: Place) -> dict[str, str]:
+def write_webdataset(job: Export, folder: Place) -> dict[str, str]:
     """Write the shards and sizes.json, and what CLIP_benchmark needs if asked to; return the SHA-256 of each file.
 
     The seed and the image ids alone decide the order of the samples.
     """
     with scratch_in(folder) as scratch:
-        shards = _write_shards(job, folder, scratch)
+        samples = _of_dataset(job, scratch) if isinstance(job, Job) else read_samples(job)
+        shards = _write_shards(job, samples, folder)
     job.count("broken_image", sum(shard.broken for shard in shards))
     job.count("exported", sum(shard.samples for shard in shards))
     if not job.counts["exported"]:
@@ -73,22 +75,26 @@ def write_webdataset(job: Job, folder: Place) -> dict[str, str]:
     files = {shard.name: shard.sha256 for shard in shards}
     sizes = "sizes.json" if split is None else f"{split}/sizes.json"
     write_json(folder / sizes, {PurePosixPath(shard.name).name: shard.samples for shard in shards})
-    more = {} if split is None else write_class_files(folder, split, len(shards), job.dataset, job.manifest)
+    more = {} if split is None else write_class_files(folder, split, len(shards), samples.class_names)
     return {**files, sizes: sha256(folder / sizes), **more}
 
 
-def _write_shards(job: Job, folder: Place, scratch: Path) -> list[Written]:
+def _of_dataset(job: Job, scratch: Path) -> Samples:
     table = job.read_captioned(_COLUMNS, empty_too=True)
     ranges = _ranges(job, table, scratch)
-    order, size = _order(job, table, ranges), job.settings.shard_size or SAMPLES_A_SHARD
+    return Samples(table, ranges, class_names(job.source, job.manifest) if job.settings.clip_benchmark else ())
+
+
+def _write_shards(job: Export, samples: Samples, folder: Place) -> list[Written]:
+    order, size = _order(job, samples), job.settings.shard_size or SAMPLES_A_SHARD
     workers = min(job.settings.workers, -(-len(order) // size))
     jobs = (
-        _shard_job(folder, _name(job, number), table, ranges, order[start : start + size])
+        _shard_job(folder, _name(job, number), samples, order[start : start + size])
         for number, start in enumerate(range(0, len(order), size))
     )
     shards = []
     with progress("export", len(order), "samples") as bar:
-        alone = any(is_only_here(path) for path in (job.dataset, folder, job.settings.images) if path is not None)
+        alone = any(is_only_here(path) for path in (job.source, folder, job.settings.images) if path is not None)
         for shard in job.settings.engine.run(write_shard, jobs, workers, threads=alone):
             shards.append(shard)
             bar.update(shard.samples)
@@ -100,32 +106,30 @@ def _ranges(job: Job, table: pa.Table, scratch: Path) -> Sequence[ByteRange | No
     if job.settings.images is not None:
         return job.locate(table, job.settings.images, scratch).ranges
     if not job.manifest.images:
-        raise InputError(f"{job.dataset} has no images; say where they lie with `images`")
-    own = byte_ranges_in_shards(shard_files(job.dataset))
+        raise InputError(f"{job.source} has no images; say where they lie with `images`")
+    own = byte_ranges_in_shards(shard_files(job.source))
     ranges = [own.get(image_id) for image_id in table["image_id"].to_pylist()]
     job.count("no_image", ranges.count(None))
     if len(ranges) == ranges.count(None):
-        raise InputError(f"none of the {len(ranges):,} rows that are left has an image in {job.dataset}; give `images`")
+        raise InputError(f"none of the {len(ranges):,} rows that are left has an image in {job.source}; give `images`")
     return ranges
 
 
-def _order(job: Job, table: pa.Table, ranges: Sequence[ByteRange | None]) -> list[int]:
+def _order(job: Export, samples: Samples) -> list[int]:
     """Return the rows that have an image, in the order of the seed."""
     seed = job.settings.seed or 0
-    numbers = np.array([draw(seed, "order", image_id) for image_id in table["image_id"].to_pylist()], np.uint64)
-    return [row for row in np.argsort(numbers, kind="stable").tolist() if ranges[row] is not None]
+    numbers = np.array([draw(seed, "order", key) for key in samples.rows["image_id"].to_pylist()], np.uint64)
+    return [row for row in np.argsort(numbers, kind="stable").tolist() if samples.ranges[row] is not None]
 
 
-def _name(job: Job, number: int) -> str:
+def _name(job: Export, number: int) -> str:
     split = job.settings.clip_benchmark
     return f"{number:05d}.tar" if split is None else f"{split}/{number}.tar"
 
 
-def _shard_job(
-    folder: Place, name: str, table: pa.Table, ranges: Sequence[ByteRange | None], chosen: list[int]
-) -> TarJob:
-    rows = table.take(pa.array(chosen)).combine_chunks()
-    return TarJob(folder / name, name, rows, [part for row in chosen if (part := ranges[row])])
+def _shard_job(folder: Place, name: str, samples: Samples, chosen: list[int]) -> TarJob:
+    rows = samples.rows.take(pa.array(chosen)).combine_chunks()
+    return TarJob(folder / name, name, rows, [part for row in chosen if (part := samples.ranges[row])])
 
 
 def write_shard(job: TarJob) -> Written:
@@ -149,10 +153,12 @@ def write_shard(job: TarJob) -> Written:
 def _members(row: dict[str, Any], image: memoryview, ending: str) -> list[tuple[str, Any]]:
     caption = row["caption"]  # a text, or a list of them, one a line
     key = row["image_id"]  # has no dot, because a WebDataset key ends at the first dot
+    # A row of a table comes with its JSON, and may have no label.
+    said = row["json"] if "json" in row else json.dumps(facts_of(row), ensure_ascii=False).encode()
     return [
         (f"{key}.{ending}", image),
-        (f"{key}.json", json.dumps(facts_of(row), ensure_ascii=False).encode()),
-        (f"{key}.cls", str(row["label"]).encode()),
+        (f"{key}.json", said),
+        *([] if row["label"] is None else [(f"{key}.cls", str(row["label"]).encode())]),
         (f"{key}.txt", (caption if isinstance(caption, str) else "\n".join(caption)).encode()),
     ]
 

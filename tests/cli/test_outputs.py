@@ -40,6 +40,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(SAMPLE / "train", folder / "train")
     (folder / "deny.txt").write_text("n01440764_10026\n")
     (folder / "results.csv").write_text(RESULTS)
+    files = sorted((folder / "train").rglob("*.*"))
+    (folder / "table.tsv").write_text("".join(["filepath\ttitle\n", *(f"{file}\ta photo\n" for file in files)]))
     (folder / "yfcc100m_dataset").write_bytes(text([row("2737866473")]))
     with Store(folder / "photos.sqlite") as store:
         store.save_answer("1", State.NOT_FOUND, b'{"stat": "fail", "code": 1}', 1_700_000_000)
@@ -95,10 +97,12 @@ FOLDERS = [
     ("package --captions captions.parquet --images train", "--out", "new"),
     ("filter dataset --has title --ids keep.txt", "--out", "new"),
     ("export dataset --to webdataset --images train", "--out", "new"),
+    ("export table.tsv --to webdataset --deny deny.txt", "--out", "new"),
 ]
 INPUTS = frozenset(
     "release.json urls.txt ids.txt keep.txt deny.txt results.csv photos.sqlite matches.parquet captions.parquet "
-    "yfcc100m_dataset train dataset clip scores.parquet one/metrics.json two/metrics.json classes.json".split()
+    "yfcc100m_dataset train dataset clip scores.parquet table.tsv one/metrics.json two/metrics.json "
+    "classes.json".split()
 )
 
 

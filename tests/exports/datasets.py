@@ -1,8 +1,11 @@
-"""Datasets to export, made here."""
+"""Datasets to export, made here, and a guard for reading shards back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,15 @@ TENCH = "n01440764"
 def ids(count: int) -> list[str]:
     """Ids in the dataset's order."""
     return [f"{TENCH}_{number:06d}" for number in range(count)]
+
+
+@contextmanager
+def files_left_open() -> Iterator[None]:
+    """Both webdataset and open_clip leave their files to the garbage collector."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()
 
 
 def dataset(

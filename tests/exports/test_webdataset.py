@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import inspect
 import io
 import json
 import tarfile
-import warnings
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,7 +23,7 @@ from imagenet_captions.exports import ExportSettings, export
 from imagenet_captions.exports.tars import header
 from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.storage.files import sha256
-from tests.exports.datasets import dataset, ids
+from tests.exports.datasets import dataset, files_left_open, ids
 from tests.packager.made import image, images, tar_of, train_folder
 
 COUNT = 25
@@ -53,15 +49,6 @@ def read(folder: Path) -> list[dict[str, Any]]:
     tars = sorted(str(path) for path in folder.glob("*.tar"))
     with files_left_open():
         return list(wds.WebDataset(tars, shardshuffle=False))
-
-
-@contextmanager
-def files_left_open() -> Iterator[None]:
-    """Both libraries leave their files to the garbage collector."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        yield
-        gc.collect()
 
 
 def test_samples_are_what_the_dataset_holds(tmp_path: Path, pictures: dict[str, bytes]) -> None:

@@ -23,11 +23,11 @@ _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test", 
 _FILES = pa.schema([("path", pa.binary()), ("name", pa.string()), ("key", pa.string())])
 _BATCH = 1 << 16
 
-# Columns of a CSV.
-_IMAGE = ("filepath", "image_path", "file_name", "filename", "image", "path")
-_CAPTION = ("title", "caption", "text")
-_LABEL = ("label", "labels", "cls", "target")
-_CLASS = ("wnid", "class_name", "class")
+# Columns of a table, the first that it has.
+IMAGE_COLUMNS = ("filepath", "image_path", "file_name", "filename", "image", "path")
+CAPTION_COLUMNS = ("title", "caption", "text")
+LABEL_COLUMNS = ("label", "labels", "cls", "target")
+CLASS_COLUMNS = ("wnid", "class_name", "class")
 _ROWS_AT_ONCE = 1_000  # fewer stay in a core's caches
 _LOOKED_AT = 1000
 
@@ -80,13 +80,13 @@ def open_separated(source: Place) -> Examples:
     caption is the column `title`, open_clip's name for it.
     """
     table = _read(source)
-    paths = _column(table, _IMAGE)
+    paths = _column(table, IMAGE_COLUMNS)
     if paths is None:
         raise InputError(f"{source} has no column of images; call one of its columns filepath, as open_clip does")
     folder = _folder(source, paths[0].as_py()).as_posix().rstrip("/")
     full = pc.if_else(pc.starts_with(paths, "/"), paths, pc.binary_join_element_wise(folder, paths, "/"))
     _check_files(source, full)
-    caption = _column(table, _CAPTION)
+    caption = _column(table, CAPTION_COLUMNS)
     texts = None if caption is None else TextColumns({"caption": caption})
     classes, labels = _labels(table)
     return Examples(source, classes, labels, ids_of(paths), FileImages(full), texts)
@@ -99,16 +99,13 @@ def _folder(source: Place, first: str) -> Place:
 
 def _read(source: Place) -> pa.Table:
     read = SeparatedTable(source, fill=True)
-    columns = [name for name in read.schema.names if name in (*_IMAGE, *_CAPTION, *_LABEL, *_CLASS)]
+    known = {*IMAGE_COLUMNS, *CAPTION_COLUMNS, *LABEL_COLUMNS, *CLASS_COLUMNS}
+    columns = [name for name in read.schema.names if name in known]
     parts = [
         pa.table([pc.utf8_trim_whitespace(batch[name]) for name in columns], names=columns)
         for batch in read.batches(_ROWS_AT_ONCE)
     ]
-    if read.skipped:
-        raise InputError(
-            f"{source} has {read.skipped.total():,} lines with more fields than its header; put captions that hold the "
-            "separator in quotes"
-        )
+    read.require_all()
     if not parts:
         raise InputError(f"{source} holds no rows; give a file with a header and a row an image")
     return pa.concat_tables(parts).combine_chunks()
@@ -119,7 +116,7 @@ def _column(table: pa.Table, names: tuple[str, ...]) -> pa.ChunkedArray | None:
 
 
 def _labels(table: pa.Table) -> Labelled:
-    numbers, keys = _column(table, _LABEL), _column(table, _CLASS)
+    numbers, keys = _column(table, LABEL_COLUMNS), _column(table, CLASS_COLUMNS)
     if keys is not None:
         return by_key(keys)
     if numbers is None:

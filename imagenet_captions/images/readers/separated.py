@@ -45,6 +45,14 @@ class SeparatedTable:
             columns = [pa.array(column, pa.string()) for column in zip(*batch, strict=True)]
             yield pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
+    def require_all(self) -> None:
+        """Raise InputError if lines were skipped; call it once `batches` is used up."""
+        if self.skipped:
+            raise InputError(
+                f"{self._path} has {self.skipped.total():,} lines with more fields than its header; put captions that "
+                "hold the separator in quotes"
+            )
+
     def _whole_rows(self) -> Iterator[list[str]]:
         width = len(self.schema)
         for row in self._rows():
