@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from imagenet_captions.errors import InputError, quoted, unknown_name
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.models.config import ModelConfig, TowerConfig, config_from_dict
 from imagenet_captions.models.model import Model
-from imagenet_captions.models.presets import PRESETS
+from imagenet_captions.models.presets import PRESETS, config_of
 from imagenet_captions.models.tokenizing import build_tokenizer
 
 _TOWERS = ("open_clip", "timm", "align", "clip", "micro")
@@ -27,23 +27,6 @@ def build_model(name: str, seed: int) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build(config)
-
-
-def config_of(name: str) -> ModelConfig:
-    """Return the configuration of a model's name."""
-    library, _, rest = name.partition(":")
-    if library == "timm" and rest:
-        from imagenet_captions.models.towers import timm as timm_towers
-
-        return timm_towers.named_config(rest)
-    preset = PRESETS.get(name)
-    if preset is not None and preset.config is not None:
-        return preset.config
-    if preset is None and library != "open_clip":
-        raise unknown_name("model to build", name, PRESETS)
-    from imagenet_captions.models import open_clip_configs
-
-    return open_clip_configs.named_config(rest or str(preset and preset.open_clip), name)
 
 
 def build_from_config(values: Mapping[str, Any]) -> Model:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from imagenet_captions.errors import InputError, quoted, shortened
-from imagenet_captions.images.pixels.spec import ImageSpec
+from imagenet_captions.images.image_spec import ImageSpec
 
 _FORMAT = 1
 

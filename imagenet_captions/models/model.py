@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.images.pixels.spec import ImageSpec
+from imagenet_captions.images.image_spec import ImageSpec
 from imagenet_captions.models.config import ModelConfig, ProjectorConfig
 
 _HEAD_STD = 0.01

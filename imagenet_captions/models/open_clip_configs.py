@@ -10,7 +10,7 @@ import open_clip
 from open_clip.transform import PreprocessCfg
 
 from imagenet_captions.errors import InputError, quoted, unknown_name
-from imagenet_captions.images.pixels.spec import ImageSpec
+from imagenet_captions.images.image_spec import ImageSpec
 from imagenet_captions.models import preprocess
 from imagenet_captions.models.config import ModelConfig, TokenizerConfig, TowerConfig
 from imagenet_captions.models.tokenizing import tokenizer_of

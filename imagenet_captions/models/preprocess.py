@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.images.pixels.spec import ImageSpec
+from imagenet_captions.images.image_spec import ImageSpec
 
 _PIL_FILTERS = {2: "bilinear", 3: "bicubic"}
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from imagenet_captions.images.pixels.spec import ImageSpec
+from imagenet_captions.errors import unknown_name
+from imagenet_captions.images.image_spec import ImageSpec
 from imagenet_captions.models.config import ModelConfig, TokenizerConfig, TowerConfig
 
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -186,3 +187,20 @@ PRESETS: dict[str, ModelPreset] = {
     "micro": ModelPreset("a small convolutional network and text transformer for a CPU, 32 x 32", config=_MICRO),
     "vit-micro": ModelPreset("a small Vision Transformer and text transformer for a CPU, 32 x 32", config=_VIT_MICRO),
 }
+
+
+def config_of(name: str) -> ModelConfig:
+    """Return the configuration of a model's name; one that a library has is looked up there, which loads PyTorch."""
+    library, _, rest = name.partition(":")
+    if library == "timm" and rest:
+        from imagenet_captions.models.towers import timm as timm_towers
+
+        return timm_towers.named_config(rest)
+    preset = PRESETS.get(name)
+    if preset is not None and preset.config is not None:
+        return preset.config
+    if preset is None and library != "open_clip":
+        raise unknown_name("model to build", name, PRESETS)
+    from imagenet_captions.models import open_clip_configs
+
+    return open_clip_configs.named_config(rest or str(preset and preset.open_clip), name)

@@ -22,10 +22,11 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.answers import read_answers
 from imagenet_captions.evaluation.evaluate import evaluate
 from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, Reading
-from imagenet_captions.models.build import build, build_model, config_of
+from imagenet_captions.models.build import build, build_model
 from imagenet_captions.models.exporting.export import export_model
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.model import Model
+from imagenet_captions.models.presets import config_of
 from imagenet_captions.models.save import save_model
 from tests.command_line import run_cli
 from tests.evaluation.made_sets import write_parquet

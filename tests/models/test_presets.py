@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from imagenet_captions.images.pixels.transforms import resize_for
-from imagenet_captions.models.build import config_of, preset_table
+from imagenet_captions.models.build import preset_table
 from imagenet_captions.models.config import config_from_dict
-from imagenet_captions.models.presets import PRESETS
+from imagenet_captions.models.presets import PRESETS, config_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "design" / "presets.md"
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from imagenet_captions.images.image_spec import CLIP_224, IMAGENET_224, ImageSpec
 from imagenet_captions.images.pixels.augment import RandAugment
 from imagenet_captions.images.pixels.decoding import BrokenImage, decode
-from imagenet_captions.images.pixels.spec import CLIP_224, IMAGENET_224, ImageSpec, normalise
+from imagenet_captions.images.pixels.normalize import normalise
 from imagenet_captions.images.pixels.transforms import EvalTransform, TrainTransform, TwoViews
 
 __all__ = [

@@ -18,9 +18,9 @@ from torch.nn.functional import interpolate
 
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.images.headers import MOST_PIXELS
+from imagenet_captions.images.image_spec import ImageSpec
 from imagenet_captions.images.pixels.augment import RandAugment
 from imagenet_captions.images.pixels.decoding import BrokenImage, decode
-from imagenet_captions.images.pixels.spec import ImageSpec
 
 CROPS = ("resized", "placed")
 _RATIO = (3 / 4, 4 / 3)

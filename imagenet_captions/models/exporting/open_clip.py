@@ -12,7 +12,7 @@ import open_clip
 from torch import Tensor
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.images.pixels.spec import ImageSpec
+from imagenet_captions.images.image_spec import ImageSpec
 from imagenet_captions.models.config import TokenizerConfig
 from imagenet_captions.models.exporting.byte_pairs import write_tokenizer
 from imagenet_captions.models.exporting.refusals import no_text_tower

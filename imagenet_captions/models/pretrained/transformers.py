@@ -11,7 +11,7 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.images.pixels.spec import ImageSpec
+from imagenet_captions.images.image_spec import ImageSpec
 from imagenet_captions.models import preprocess
 from imagenet_captions.models.config import ModelConfig, TowerConfig
 from imagenet_captions.models.model import Model
