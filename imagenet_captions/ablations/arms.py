@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from imagenet_captions.ablations.domain.mixtures import Domains
 from imagenet_captions.ablations.presets import AblationPreset
 from imagenet_captions.ablations.table import ALL_TEXT, ZERO_SHOT, Pick, Run
+from imagenet_captions.images.examples import Examples
 from imagenet_captions.training.recipes import find_recipe
 
 
@@ -19,6 +20,11 @@ class TrainingSet:
     rows: int
     labelled: bool
     domains: Domains | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, name: str, examples: Examples) -> TrainingSet:
+        """Return the data set that these examples are."""
+        return cls(name, len(examples), examples.classes is not None)
 
 
 @dataclass(frozen=True)

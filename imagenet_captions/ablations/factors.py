@@ -5,7 +5,7 @@ docs/design/experiments.md says what the paper did, and where a table differs fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from imagenet_captions.ablations.arms import Arm, Ask, TrainingSet, clip, matched, reading, runs_of, supervised
@@ -49,6 +49,17 @@ def make_table(factor: str, ask: Ask) -> Table:
         raise InputError(f"ablate {factor} takes {what}, and {len(ask.datasets)} data sets were given")
     arms, comparisons = make(ask)
     return Table(factor, runs_of(arms, ask), tuple(comparisons))
+
+
+def make_tables(factors: Sequence[str], ask: Ask) -> tuple[Table, ...]:
+    """Return the tables of the factors.
+
+    Where several are asked for, the distribution is about all data sets, the size about the largest, and the others are
+    about the first.
+    """
+    first = replace(ask, datasets=ask.datasets[:1])
+    whole = [each for each in factors if each in ("size", "distribution") or len(factors) == 1]
+    return tuple(make_table(each, ask if each in whole else first) for each in factors)
 
 
 def _size(ask: Ask) -> tuple[list[Arm], list[Comparison]]:

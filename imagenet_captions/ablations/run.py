@@ -9,20 +9,20 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.ablations.arms import Ask, TrainingSet
+from imagenet_captions.ablations.arms import TrainingSet
 from imagenet_captions.ablations.distributed.team import Team
 from imagenet_captions.ablations.distributed.together import train_together
 from imagenet_captions.ablations.distributed.train_apart import train_apart
 from imagenet_captions.ablations.domain.data import make_mixed, plan_mixed
 from imagenet_captions.ablations.domain.mixtures import DOMAIN
 from imagenet_captions.ablations.domain.unseen import Masks, held_out_images
-from imagenet_captions.ablations.factors import make_table, named_picks
+from imagenet_captions.ablations.factors import make_tables, named_picks
 from imagenet_captions.ablations.inputs import Inputs, PickedRows
 from imagenet_captions.ablations.micro.inputs import with_shifts, with_texts
 from imagenet_captions.ablations.planning import Amount, amount_of
@@ -32,7 +32,6 @@ from imagenet_captions.ablations.testing import Fitting, has_answers, needs_fitt
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.evaluation.classifiers.prompts import PROMPT_SETS
 from imagenet_captions.evaluation.settings import Reading
-from imagenet_captions.images.examples import Examples
 from imagenet_captions.storage.file_names import METRICS
 from imagenet_captions.storage.files import digest, write_json
 from imagenet_captions.training.done import TrainResult
@@ -133,7 +132,7 @@ def prepare(settings: AblateSettings) -> Experiment:
     if micro:
         tests = with_shifts(next(iter(tests.values())), folder)
     inputs = Inputs(folder, datasets)
-    ask = make_ask(settings, [training_set(name, inputs.examples(path)) for name, path in datasets.items()])
+    ask = settings.ask([TrainingSet.of(name, inputs.examples(path)) for name, path in datasets.items()])
     if DOMAIN in settings.factors:
         examples = inputs.examples(datasets[ask.first.name])
         mixed = plan_mixed(ask.first.name, examples, ALL_TEXT, micro)
@@ -143,30 +142,6 @@ def prepare(settings: AblateSettings) -> Experiment:
     if "distribution" in settings.factors:
         ask = replace(ask, named=min(inputs.rows(name, pick).count for name, pick in named_picks(ask)))
     return Experiment(settings, inputs, make_tables(settings.factors, ask), tests, ask.mixed)
-
-
-def make_tables(factors: Sequence[str], ask: Ask) -> tuple[Table, ...]:
-    """Return the tables of the factors.
-
-    Where several are asked for, the distribution is about all data sets, the size about the largest, and the others are
-    about the first.
-    """
-    first = replace(ask, datasets=ask.datasets[:1])
-    whole = [each for each in factors if each in ("size", "distribution") or len(factors) == 1]
-    return tuple(make_table(each, ask if each in whole else first) for each in factors)
-
-
-def training_set(name: str, examples: Examples) -> TrainingSet:
-    """Return the name, the number of rows and whether there are labels, for the tables."""
-    return TrainingSet(name, len(examples), examples.classes is not None)
-
-
-def make_ask(settings: AblateSettings, datasets: Sequence[TrainingSet]) -> Ask:
-    """Return the request that tables are made for."""
-    if not datasets:
-        raise InputError("an ablation needs data; give DATASET, or NAME=DATASET")
-    preset = settings.sized.for_rows(min(each.rows for each in datasets))
-    return Ask(tuple(datasets), preset, tuple(range(settings.seeds)))
 
 
 def run_missing(experiment: Experiment, amounts: Mapping[str, Amount], team: Team | None = None) -> dict[str, str]:

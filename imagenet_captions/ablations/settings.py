@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from imagenet_captions.ablations.arms import Ask, TrainingSet
 from imagenet_captions.ablations.factors import EVERY_FACTOR
 from imagenet_captions.ablations.planning import make_recipe
 from imagenet_captions.ablations.presets import AblationPreset, find_preset
@@ -96,6 +97,13 @@ class AblateSettings:
     def sized(self) -> AblationPreset:
         """The preset with the user's values in place of its own."""
         return find_preset(self.preset).with_epochs(self.epochs).with_prompts(self.prompts)
+
+    def ask(self, datasets: Sequence[TrainingSet]) -> Ask:
+        """Return the request that tables are made for."""
+        if not datasets:
+            raise InputError("an ablation needs data; give DATASET, or NAME=DATASET")
+        preset = self.sized.for_rows(min(each.rows for each in datasets))
+        return Ask(tuple(datasets), preset, tuple(range(self.seeds)))
 
 
 def parse_places(given: list[str], what: str) -> dict[str, Path]:

@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 
-from imagenet_captions.cli.app import command, in_flags, say_that_torch_is_loaded
+from imagenet_captions.cli.app import command, in_flags, is_first_process, say_that_torch_is_loaded
+from imagenet_captions.cli.flags import refuse_without_effect
 from imagenet_captions.cli.group import SPECS
 from imagenet_captions.cli.options import Workers, count_readers
 from imagenet_captions.cli.train import Precision
+from imagenet_captions.storage import extras
 
 
 class Factor(str, Enum):
@@ -90,13 +92,17 @@ def ablate(
         int | None, typer.Option(help="Keep a checkpoint of every training each N epochs, for `trajectories`.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the runs, what they take and what was published; do nothing.")
+        bool, typer.Option("--dry-run", help="Print the runs, their steps and what was published; do nothing.")
+    ] = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="With --dry-run: time training steps on this machine, to estimate hours.")
     ] = False,
 ) -> None:
     """Run one of the paper's five experiments or the one on domains, or what is missing of it; write a report."""
-    from imagenet_captions.storage import extras
-
-    extras.require("train", "ablate")
+    if not dry_run:
+        refuse_without_effect("without --dry-run", "measure")
+    if not dry_run or measure:
+        extras.require("train", "ablate")
     from imagenet_captions.ablations.factors import FACTORS
     from imagenet_captions.ablations.settings import AblateSettings, parse_places
 
@@ -119,13 +125,13 @@ def ablate(
         grad_checkpointing=grad_checkpointing,
         keep_every=keep_every,
     )
-    say_that_torch_is_loaded("ablate")
+    if not dry_run or measure or ":" in (model or ""):  # a library's models are looked up in it
+        say_that_torch_is_loaded("ablate")
     if dry_run:
         from imagenet_captions.ablations.dry_run import describe
-        from imagenet_captions.training.processes import process_rank
 
-        if process_rank() == 0:
-            typer.echo(in_flags(describe(settings), SPECS["ablate"]))
+        if is_first_process():
+            typer.echo(in_flags(describe(settings, measure), SPECS["ablate"]))
         return
     from imagenet_captions.ablations.ablate import ablate as run
 

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 _TALKATIVE = ("botocore", "aiobotocore", "s3fs", "gcsfs", "httpx")  # of where they found credentials, for one
 
 
+# The number of a process, as torchrun, SLURM and others set it.
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 # Parameters of the library whose flags have another name.
 _CALLED = {
     "ask_flickr": "no_crawl",
@@ -122,9 +124,14 @@ def _declare(run: Callable[..., None], spec: Spec) -> None:
     run.__annotations__ = {each.name: each.annotation for each in parameters}
 
 
+def is_first_process() -> bool:
+    """Return whether this is the first or only one of several processes, by the variables that Lightning reads."""
+    return next((os.environ[name] for name in _RANKS if name in os.environ), "0") == "0"
+
+
 def say_that_torch_is_loaded(what: str) -> None:
-    """Log a line before seconds of imports; with torchrun only the first process does."""
-    if os.environ.get("RANK", "0") == "0":
+    """Log a line before seconds of imports; of several processes the first one does."""
+    if is_first_process():
         log.info("%s: loading PyTorch ...", what)
 
 

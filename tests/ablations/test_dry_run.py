@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from imagenet_captions.ablations import dry_run
+from imagenet_captions.ablations import measuring
 from imagenet_captions.ablations.arms import Ask, TrainingSet
 from imagenet_captions.ablations.dry_run import describe
-from imagenet_captions.ablations.estimate import StepTime, format_hours, measure_step
+from imagenet_captions.ablations.estimate import StepTime, format_hours, reported_hours
 from imagenet_captions.ablations.factors import FACTORS, make_table
+from imagenet_captions.ablations.measuring import measure_step
 from imagenet_captions.ablations.planning import amount_of, check_fairness, make_recipe
 from imagenet_captions.ablations.presets import find_preset
 from imagenet_captions.ablations.reports.differences import table_differences
@@ -36,10 +37,10 @@ def settings(tmp_path: Path) -> AblateSettings:
 def test_the_papers_dry_run_has_runs_hours_and_published_numbers(
     settings: AblateSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dry_run, "measure_step", half_a_second)
-    shown = describe(replace(settings, precision="16-mixed", devices=2))
+    monkeypatch.setattr(measuring, "measure_step", half_a_second)
+    shown = describe(replace(settings, precision="16-mixed", devices=2), measure=True)
     assert "on 2 devices together" in shown
-    over_machines = describe(replace(settings, devices=4, nodes=2))
+    over_machines = describe(replace(settings, devices=4, nodes=2), measure=True)
     together = re.search(r"on 8 devices of 2 machines together ([\d.]+) hours", over_machines)
     alone = re.search(r"images seen, ([\d.]+) hours on this CPU", over_machines)
     assert together is not None
@@ -67,19 +68,33 @@ def test_the_papers_dry_run_has_runs_hours_and_published_numbers(
     assert "the texts are read" in told
 
 
-def test_a_dry_run_refuses_batches_that_the_devices_cannot_share(
-    settings: AblateSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dry_run, "measure_step", half_a_second)
+def test_a_plan_loads_no_pytorch_and_estimates_no_time(settings: AblateSettings) -> None:
+    shown = describe(settings)
+    columns = shown.splitlines()[1].split("  ")
+    assert [column.strip() for column in columns if column] == ["run", "images", "steps", "images seen"]
+    assert "no time is estimated; with `measure=True` a few training steps are timed on this machine" in shown
+    assert "GPU hours were reported for `precision='16-mixed'` and RN50 alone" in shown
+    mixed = " ".join(describe(replace(settings, precision="16-mixed")).split())
+    assert "images seen GPU, reported" in mixed
+    assert "GPU hours from what others reported of one V100: 252 images/s" in mixed
+    assert "nothing was reported for the other objectives" in mixed
+    assert "reported" not in describe(replace(settings, model="ViT-B-32")), "others reported a ResNet-50"
+
+
+def test_a_plan_refuses_a_model_that_is_not_known(settings: AblateSettings) -> None:
+    with pytest.raises(InputError, match="no model to build is called 'RN5'; did you mean RN50"):
+        describe(replace(settings, model="RN5"))
+    with pytest.raises(InputError, match="no timm model is called 'resnet5'"):
+        describe(replace(settings, model="timm:resnet5"))
+
+
+def test_a_plan_refuses_batches_that_the_devices_cannot_share(settings: AblateSettings) -> None:
     with pytest.raises(InputError, match="`batch_size` 1024 cannot be shared by 6 processes"):
         describe(replace(settings, devices=3, nodes=2))
 
 
 @pytest.mark.parametrize("factor", FACTORS)
-def test_every_factor_has_a_dry_run(
-    settings: AblateSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, factor: str
-) -> None:
-    monkeypatch.setattr(dry_run, "measure_step", half_a_second)
+def test_every_factor_has_a_plan(settings: AblateSettings, tmp_path: Path, factor: str) -> None:
     data = {**settings.data}
     if factor == "distribution":
         data["cc12m"] = write_micro_set(tmp_path / "c.parquet", 9)
@@ -87,12 +102,11 @@ def test_every_factor_has_a_dry_run(
     told = " ".join(shown.split())
     assert shown.startswith(f"{factor}: ")
     assert "imagenet 32.75 %" in told or factor == "train-language", "there the run needs titles, and is another"
+    if factor == "test-language":
+        assert "test linear-probe, of yfcc15m-clip-s0, not trained" in told
 
 
-def test_images_that_are_not_there_yet_can_be_planned_for(
-    settings: AblateSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dry_run, "measure_step", half_a_second)
+def test_images_that_are_not_there_yet_can_be_planned_for(settings: AblateSettings) -> None:
     shown = describe(AblateSettings(("loss",), {"yfcc15m": Path("14829396")}, settings.out))
     clip = next(line for line in shown.splitlines() if line.startswith("  yfcc15m-clip-s0 ")).split()
     assert clip[1:4] == ["14,829,396", "463,424", "474,540,672"]
@@ -112,14 +126,22 @@ def test_a_step_of_each_objective_is_measured() -> None:
         assert found.batch_size == recipe.batch_size
 
 
-def test_hours_are_said_with_what_they_are_hours_of() -> None:
-    cpu, gpu = (StepTime(0.01, 4, name, gpu=name == "H100") for name in ("this CPU", "H100"))
+def test_hours_are_those_of_the_same_objective_and_precision() -> None:
     contrastive = replace(find_recipe("contrastive"), precision="16-mixed")
-    simclr = replace(find_recipe("simclr"), precision="16-mixed")
-    assert format_hours(contrastive, cpu, 3_600_000) == ("10.0 h on this CPU", "4.0 h V100")
-    assert format_hours(find_recipe("contrastive"), cpu, 3_600_000) == ("10.0 h on this CPU", ""), "another precision"
-    assert format_hours(simclr, cpu, 3_600_000) == ("10.0 h on this CPU", "")
-    assert format_hours(contrastive, gpu, 3_600_000) == ("10.0 h on H100 (GPU hours)", "")
+    assert format_hours(StepTime(0.01, 4, "this CPU", gpu=False).hours(3_600_000)) == "10.0 h"
+    assert reported_hours(contrastive, 3_600_000) == "4.0 h V100"
+    assert reported_hours(find_recipe("contrastive"), 3_600_000) == "", "another precision"
+    assert reported_hours(replace(find_recipe("simclr"), precision="16-mixed"), 3_600_000) == ""
+
+
+def test_where_a_gpu_was_measured_no_other_gpus_hours_are_shown(
+    settings: AblateSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "measure_step", lambda *_: StepTime(0.01, 128, "a GPU", gpu=True))
+    told = " ".join(describe(replace(settings, precision="16-mixed"), measure=True).split())
+    assert "hours on a GPU" in told
+    assert "V100" not in told
+    assert "reported" not in told
 
 
 def test_the_step_that_is_measured_is_the_one_that_will_run(monkeypatch: pytest.MonkeyPatch) -> None:

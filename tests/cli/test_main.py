@@ -75,6 +75,18 @@ def test_nothing_heavy_is_imported_for_help() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_plan_of_trainings_is_printed_without_pytorch() -> None:
+    script = (
+        "import atexit, sys, imagenet_captions.cli.main as cli\n"
+        "atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))\n"
+        "sys.argv[1:] = ['ablate', 'all', 'imagenet-captions=463622', 'cc12m=9000000', '--dry-run', '--out', 'paper']\n"
+        "cli.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("size: ")
+    assert done.stderr.split() == ["False"]
+
+
 def test_the_version() -> None:
     assert run_cli("--version").stdout.startswith("imagenet-captions 0.")
 

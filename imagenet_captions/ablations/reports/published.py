@@ -103,6 +103,7 @@ class Throughput:
     source: str
 
 
+REPORTED_MODEL = "RN50"
 REPORTED_PRECISION = "16-mixed"  # open_clip's default then (amp), and timm's with channels last
 
 # For a ResNet-50 at 224 pixels; a rough guide, since no two machines feed a GPU alike.
@@ -129,6 +130,6 @@ def throughput_of(objective: str, model: str, precision: str) -> Throughput | No
     252
     >>> throughput_of("contrastive", "RN50", "32")
     """
-    if model != "RN50" or precision != REPORTED_PRECISION:
+    if model != REPORTED_MODEL or precision != REPORTED_PRECISION:
         return None
     return next((found for found in THROUGHPUTS if found.objective == objective), None)
