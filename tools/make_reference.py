@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imagenet_captions.cli.group import SECTIONS, Spec
+from imagenet_captions.cli.commands import SECTIONS
+from imagenet_captions.cli.group import Spec
 from imagenet_captions.cli.help import CAPTIONS, EXAMPLES, PROGRAM, describe, head, usage
 from imagenet_captions.cli.main import SPECS
 

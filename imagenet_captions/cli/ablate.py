@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from imagenet_captions.cli.app import command, in_flags, is_first_process, say_that_torch_is_loaded
+from imagenet_captions.cli.app import command
 from imagenet_captions.cli.flags import refuse_without_effect
 from imagenet_captions.cli.group import SPECS
-from imagenet_captions.cli.options import Workers, count_readers
-from imagenet_captions.cli.train import Precision
+from imagenet_captions.cli.messages import in_flags, is_first_process, say_that_torch_is_loaded
+from imagenet_captions.cli.options import Precision, Workers, count_readers
 from imagenet_captions.storage import extras
 
 
@@ -98,7 +98,6 @@ def ablate(
         bool, typer.Option("--measure", help="With --dry-run: time training steps on this machine, to estimate hours.")
     ] = False,
 ) -> None:
-    """Run one of the paper's five experiments or the one on domains, or what is missing of it; write a report."""
     if not dry_run:
         refuse_without_effect("without --dry-run", "measure")
     if not dry_run or measure:

@@ -54,7 +54,6 @@ _CRAWL = ("endpoint", "rate", "limit", "refresh", "key_file", "tries")
 
 @command
 def demo(out: Out = Path("imagenet-captions-demo")) -> None:
-    """Run everything on a small bundled sample, with a Flickr stand-in on this machine."""
     from imagenet_captions.demo.run import run_demo
 
     typer.echo(run_demo(out))
@@ -92,7 +91,6 @@ def build(
     engine: Engine = EngineName.LOCAL,
     ray_address: RayAddress = None,
 ) -> None:
-    """Make the dataset in one command, from the published JSON (--release) or from Flickr (--urls)."""
     from imagenet_captions.crawler.crawl import CrawlSettings
     from imagenet_captions.crawler.matching.match import MatchSettings
     from imagenet_captions.flickr.denylist import read_denylist
@@ -134,7 +132,6 @@ def match(
     ray_address: RayAddress = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Find the Flickr photo of every image in ImageNet's URL lists: matches.parquet."""
     from imagenet_captions.crawler.matching import match as matching
     from imagenet_captions.flickr.denylist import read_denylist
 
@@ -151,7 +148,6 @@ def extract_yfcc(
     out: Out = Path(YFCC_PHOTOS),
     overwrite: Overwrite = False,
 ) -> None:
-    """Extract the matched photos from YFCC100M's metadata: yfcc.parquet, for --yfcc."""
     from imagenet_captions.sources.yfcc.source import extract_photos
 
     typer.echo(f"{extract_photos(yfcc, matches, out, overwrite):,} photos\n{out}")
@@ -170,7 +166,6 @@ def crawl(
     yfcc: Yfcc = None,
     deny: Deny = None,
 ) -> None:
-    """Ask Flickr for the photos of matches.parquet and keep every answer in photos.sqlite."""
     from imagenet_captions.crawler import crawl as crawling
     from imagenet_captions.flickr.denylist import read_denylist
     from imagenet_captions.sources.yfcc.source import photo_ids
@@ -206,7 +201,6 @@ def clean(
     ray_address: RayAddress = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Turn titles, descriptions and tags into captions: captions.parquet, from a release, a crawl, or YFCC100M."""
     from json import dumps
 
     from imagenet_captions.cleaner import clean as cleaning
@@ -243,7 +237,6 @@ def package(
     engine: Engine = EngineName.LOCAL,
     ray_address: RayAddress = None,
 ) -> None:
-    """Write captions and images as a dataset folder of Parquet shards that load_dataset reads."""
     from imagenet_captions.packager import package as packaging
 
     _refuse_missing(images)
@@ -255,7 +248,6 @@ def package(
 
 @command
 def verify(dataset: Annotated[Place, typer.Argument(help="A dataset folder.")]) -> None:
-    """Check a dataset against its manifest: every file's bytes, the schema, the order, and that the counts add up."""
     from imagenet_captions.packager.verify import verify as check
 
     typer.echo(check(dataset))

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from imagenet_captions.cli.app import command, say_that_torch_is_loaded
+from imagenet_captions.cli.app import command
 from imagenet_captions.cli.flags import refuse_without_effect
+from imagenet_captions.cli.messages import say_that_torch_is_loaded
 from imagenet_captions.cli.options import (
     BatchSize,
     Device,
@@ -91,7 +92,6 @@ def evaluate(
     threads: Threads = None,
     device: Device = None,
 ) -> None:
-    """Measure a model's accuracy on test sets: zero-shot, by a classifier made of images, or by its own head."""
     if classifier not in (ClassifierName.LINEAR_PROBE, ClassifierName.K_SHOT):
         refuse_without_effect(f"on the classifier {classifier.value}", "seed")
     require("train", "evaluate")
@@ -143,7 +143,6 @@ def compare(
     plot: Annotated[Path | None, typer.Option(help="Draw the differences: a .png or .svg file.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Compare evaluated models on the same images: differences, McNemar's test, and the classes that moved most."""
     from imagenet_captions.evaluation.comparison.compare import compare as compare_models
     from imagenet_captions.evaluation.comparison.table import format_comparisons
 
@@ -171,7 +170,6 @@ def frequency(
     plot: Annotated[Path | None, typer.Option(help="Draw accuracy by frequency: a .png or .svg file.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Relate the accuracy of each class to its training images, and to the training captions that name it."""
     from imagenet_captions.evaluation.comparison.evaluated import read_metrics
     from imagenet_captions.evaluation.frequency.measure import measure_frequency
     from imagenet_captions.evaluation.frequency.source import TrainedOn, read_trained_on

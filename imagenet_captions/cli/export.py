@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from imagenet_captions.cli.app import command, say_that_torch_is_loaded
+from imagenet_captions.cli.app import command
 from imagenet_captions.cli.flags import refuse_without_effect
+from imagenet_captions.cli.messages import say_that_torch_is_loaded
 from imagenet_captions.cli.options import Deny, Engine, EngineName, Overwrite, RayAddress, Workers, open_engine
 from imagenet_captions.storage.places import Place
 
@@ -76,7 +77,6 @@ def export(
     engine: Engine = EngineName.LOCAL,
     ray_address: RayAddress = None,
 ) -> None:
-    """Write a dataset as open_clip CSV, WebDataset, slim CSV, attribution list or the published JSON."""
     from imagenet_captions import exports
     from imagenet_captions.captions.caption_template import CaptionTemplate
     from imagenet_captions.flickr.denylist import read_denylist
@@ -120,7 +120,6 @@ def export_model(
     to: Annotated[Library, typer.Option(help="The library that is to load it.")],
     out: Annotated[Path, typer.Option(help="A new folder for its files.")],
 ) -> None:
-    """Write a trained model in the files of open_clip, timm or transformers, checked with that library's own loader."""
     from imagenet_captions.storage import extras
 
     extras.require("train", "export-model")

@@ -119,7 +119,6 @@ def filter(
     overwrite: Overwrite = False,
     workers: Workers = None,
 ) -> None:
-    """Keep some rows of a dataset: as a smaller dataset (--out), or as a list of their ids (--out-ids)."""
     from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids, format_counts
     from imagenet_captions.dataset.filtering.settings import FilterSettings, RowConditions
 

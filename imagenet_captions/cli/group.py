@@ -1,36 +1,23 @@
 """Define the group of commands: usage errors of one line, and help that is the same with every version of typer."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from imagenet_captions.cli.flags import Flag, flags_of
+from imagenet_captions.cli.commands import ABOUT, SECTIONS, module_of
 from imagenet_captions.cli.help import PROGRAM, command_help, program_help
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, quoted, shortened
 
+if TYPE_CHECKING:
+    from imagenet_captions.cli.flags import Flag
+
 # The exception class of click that typer raises; some versions of typer bring their own copy of click.
 _UsageError: type[Any] = typer.BadParameter.__mro__[1]
-
-# The commands in the order in which a user meets them.
-SECTIONS = {
-    "Make a dataset": ("demo", "build", "match", "extract-yfcc", "crawl", "clean", "package", "verify"),
-    "Use a dataset": ("filter", "export", "stats", "diff", "explain", "label-by-text", "score", "publish"),
-    "Repeat the experiments": (
-        "train",
-        "evaluate",
-        "compare",
-        "ablate",
-        "robustness",
-        "trajectories",
-        "frequency",
-        "export-model",
-    ),
-}
 
 # (command, old name of a flag): its name now. CHANGELOG.md has the same table.
 RENAMED = {("filter", "--only-ids"): "--ids", ("train", "--test"): "--on", ("ablate", "--test"): "--on"}
@@ -45,20 +32,39 @@ class Spec:
 
     name: str
     about: str
-    flags: tuple[Flag, ...]
+    flags: "tuple[Flag, ...]"
 
-    def find(self, name: str) -> Flag | None:
+    def find(self, name: str) -> "Flag | None":
         """Return the flag of a name, such as --out."""
         return next((flag for flag in self.flags if name in flag.names and not flag.is_argument), None)
 
 
-SPECS: dict[str, Spec] = {}  # by the command's name; `app.command` fills it
+class Specs(Mapping[str, Spec]):
+    """Every command by its name; the module that defines a command is imported when it is asked for."""
+
+    def __init__(self) -> None:
+        self._imported: dict[str, Spec] = {}
+
+    def add(self, function: Callable[..., None]) -> Spec:
+        """Register a command under the name of its function."""
+        from imagenet_captions.cli.flags import flags_of
+
+        name = function.__name__.replace("_", "-")
+        return self._imported.setdefault(name, Spec(name, ABOUT[name], flags_of(function)))
+
+    def __getitem__(self, name: str) -> Spec:
+        if name not in self._imported and name in ABOUT:
+            import_module(module_of(name))
+        return self._imported[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(ABOUT)
+
+    def __len__(self) -> int:
+        return len(ABOUT)
 
 
-def add_spec(function: Callable[..., None]) -> Spec:
-    """Register a command under the name of its function."""
-    name = function.__name__.replace("_", "-")
-    return SPECS.setdefault(name, Spec(name, function.__doc__ or "", flags_of(function)))
+SPECS = Specs()
 
 
 class Command(TyperCommand):
@@ -89,23 +95,33 @@ class Group(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help, with the commands in the order of the flow."""
-        about = {name: " ".join(spec.about.split()) for name, spec in SPECS.items()}
-        sections = {title: [(name, about[name]) for name in names] for title, names in SECTIONS.items()}
-        formatter.write(program_help(self.help or "", sections))
+        formatter.write(program_help(self.help or "", {title: [*about.items()] for title, about in SECTIONS.items()}))
 
     def list_commands(self, ctx: Any) -> list[str]:
         """List the commands in the order in which a user meets them, as a shell offers them."""
-        return [name for names in SECTIONS.values() for name in names]
+        return [*ABOUT]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command, whose module is imported now."""
+        if cmd_name in ABOUT and cmd_name not in self.commands:
+            _ = SPECS[cmd_name]  # its module registers it
+            from imagenet_captions.cli.app import app
+
+            self.commands.update(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+        return self.commands.get(cmd_name)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Return what completes the name of a command; none of them is imported for it."""
+        self.commands = {name: TyperCommand(name, help=about) for name, about in ABOUT.items()}
+        return super().shell_complete(ctx, incomplete)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that the arguments begin with."""
-        name = args[0]
-        if name not in self.commands:
-            if ctx.resilient_parsing:  # a shell completes what is typed so far
-                return None, None, args[1:]
-            meant = _did_you_mean(name, list(self.commands))
-            raise InputError(f"{quoted(name)} is not a command{meant}; `{PROGRAM} --help` lists them all")
-        return name, self.commands[name], args[1:]
+        command = self.get_command(ctx, args[0])
+        if command is None and not ctx.resilient_parsing:  # else a shell completes what is typed so far
+            meant = _did_you_mean(args[0], [*ABOUT])
+            raise InputError(f"{quoted(args[0])} is not a command{meant}; `{PROGRAM} --help` lists them all")
+        return command and args[0], command, args[1:]
 
     def main(  # type: ignore[override]  # typer passes everything by name
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **settings: Any
@@ -158,5 +174,7 @@ def _usage_error(error: Any, spec: Spec) -> str:
 
 
 def _did_you_mean(name: str, names: list[str]) -> str:
+    from difflib import get_close_matches
+
     found = get_close_matches(name, names, n=1)
     return f" (did you mean {found[0]}?)" if found else ""

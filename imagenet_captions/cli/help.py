@@ -6,8 +6,10 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
+from typing import TYPE_CHECKING
 
-from imagenet_captions.cli.flags import Flag
+if TYPE_CHECKING:
+    from imagenet_captions.cli.flags import Flag
 
 PROGRAM = "imagenet-captions"
 _WIDEST, _NAMES = 100, 28
@@ -124,7 +126,7 @@ def program_help(about: str, sections: Mapping[str, Sequence[tuple[str, str]]]) 
     return "\n\n".join(parts) + "\n"
 
 
-def command_help(name: str, about: str, flags: Sequence[Flag]) -> str:
+def command_help(name: str, about: str, flags: "Sequence[Flag]") -> str:
     """Return the help of a command: how it is called, what it does, its arguments and flags, and examples."""
     arguments = [flag for flag in flags if flag.is_argument]
     parts = [f"Usage: {usage(name, flags)}", _wrapped(about)]
@@ -145,22 +147,22 @@ def _example(text: str) -> str:
     return "  " + " \\\n      ".join(lines).replace("\xa0", " ")
 
 
-def usage(name: str, flags: Sequence[Flag]) -> str:
+def usage(name: str, flags: "Sequence[Flag]") -> str:
     """Return how a command is called: its name, its arguments, and that it takes options."""
     return " ".join([PROGRAM, name, *(_argument(flag) for flag in flags if flag.is_argument), "[OPTIONS]"])
 
 
-def _argument(flag: Flag) -> str:
+def _argument(flag: "Flag") -> str:
     text = flag.spelled + ("..." if flag.many and not flag.spelled.endswith("...") else "")
     return text if flag.required else f"[{text}]"
 
 
-def head(flag: Flag) -> str:
+def head(flag: "Flag") -> str:
     """Return a flag as it is typed, with a name for its value."""
     return "/".join(flag.names) if flag.kind is bool else f"{flag.spelled} {flag.value_name}"
 
 
-def describe(flag: Flag) -> str:
+def describe(flag: "Flag") -> str:
     """Return the help of a flag, with whether it is required, or else its default."""
     text = " ".join((flag.declared.help or "").split())
     if flag.required:

@@ -44,7 +44,6 @@ def label_by_text(
     engine: Engine = EngineName.LOCAL,
     ray_address: RayAddress = None,
 ) -> None:
-    """Label captions by the classes that they name, and say how often that is right where the class is known."""
     from imagenet_captions.labelling.label import LabelSettings
     from imagenet_captions.labelling.label import label_by_text as label
 

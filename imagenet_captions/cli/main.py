@@ -1,23 +1,9 @@
-"""Start the command line; nothing heavy is imported before a command runs."""
+"""Start the command line; the module of a command is imported when that command is called."""
 
 from __future__ import annotations
 
 import os
 
-# Importing a module of commands registers them.
-from imagenet_captions.cli import (  # noqa: F401
-    ablate,
-    build,
-    evaluate,
-    export,
-    filter,
-    label_by_text,
-    publish,
-    robustness,
-    score,
-    stats,
-    train,
-)
 from imagenet_captions.cli.app import app
 from imagenet_captions.cli.group import SPECS
 

@@ -31,6 +31,14 @@ class Missing(str, Enum):
     FAIL = "fail"
 
 
+class Precision(str, Enum):
+    """The number format of the computation."""
+
+    FULL = "32"
+    BF16 = "bf16-mixed"
+    FP16 = "16-mixed"
+
+
 BatchSize = Annotated[int, typer.Option(help="Images at once.")]
 Threads = Annotated[
     int | None, typer.Option(help="Threads that compute on a CPU. Default: 1 for images up to 64 pixels.")

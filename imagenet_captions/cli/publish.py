@@ -23,7 +23,6 @@ def publish(
         bool, typer.Option("--dry-run", help="List the files and their sizes, and contact nobody.")
     ] = False,
 ) -> None:
-    """Publish a dataset on the Hugging Face Hub, all of it in one commit; the token is that of `hf auth login`."""
     from imagenet_captions.publishing.publish import publish as publish_dataset
     from imagenet_captions.publishing.terms import NOTICE
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from imagenet_captions.cli.app import command, say_that_torch_is_loaded
+from imagenet_captions.cli.app import command
 from imagenet_captions.cli.flags import refuse_without_effect
+from imagenet_captions.cli.messages import say_that_torch_is_loaded
 from imagenet_captions.cli.options import (
     BatchSize,
     Device,
@@ -92,7 +93,6 @@ def robustness(
     ] = True,
     overwrite: Overwrite = False,
 ) -> None:
-    """Measure how far models are above what ImageNet accuracy predicts under natural shifts."""
     from imagenet_captions.evaluation.robustness import results as tables
     from imagenet_captions.evaluation.robustness.multi_id import check_id_sets
     from imagenet_captions.evaluation.robustness.table import format_robustness
@@ -212,7 +212,6 @@ def trajectories(
     threads: Threads = None,
     device: Device = None,
 ) -> None:
-    """Measure every kept checkpoint of runs, and draw accuracy under shift against accuracy along training."""
     from imagenet_captions.storage.extras import require
 
     require("train", "trajectories")

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from imagenet_captions.cli.app import command, say_that_torch_is_loaded
+from imagenet_captions.cli.app import command
+from imagenet_captions.cli.messages import say_that_torch_is_loaded
 from imagenet_captions.cli.options import BatchSize, Device, Overwrite, Threads, Workers, count_readers
 from imagenet_captions.storage.extras import require
 
@@ -37,7 +38,6 @@ def score(
     threads: Threads = None,
     device: Device = None,
 ) -> None:
-    """Write how similar a model finds each image and its caption; `filter --scores` reads it. A killed run resumes."""
     require("train", "score")
     from imagenet_captions.captions.caption_template import CaptionTemplate
     from imagenet_captions.evaluation.scoring.settings import ScoreSettings

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from imagenet_captions.cli.app import command, in_flags
+from imagenet_captions.cli.app import command
 from imagenet_captions.cli.flags import refuse_without_effect
 from imagenet_captions.cli.group import SPECS
+from imagenet_captions.cli.messages import in_flags
 from imagenet_captions.cli.options import Overwrite
 from imagenet_captions.statistics.thumbnails import Thumbnails
 from imagenet_captions.storage.places import Place
@@ -41,7 +42,6 @@ def stats(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Print what a dataset has: coverage by class and field, frequencies, languages, lengths, licenses, duplicates."""
     from imagenet_captions.images.index import ImageIndex
     from imagenet_captions.statistics import render
     from imagenet_captions.statistics.collect import collect
@@ -89,7 +89,6 @@ def diff(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Compare two datasets: ids lost and gained, texts changed, by field and class."""
     from imagenet_captions.dataset.diff_report import diff as compare
     from imagenet_captions.dataset.diff_report import format_summary
 
@@ -111,7 +110,6 @@ def explain(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """Explain one image: its texts, what cleaning changed, caption, mentions, outcome, license and attribution."""
     from json import dumps
 
     from imagenet_captions.pipeline.explaining.explain import explain as explain_id

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from imagenet_captions.cli.app import command, in_flags, say_that_torch_is_loaded
+from imagenet_captions.cli.app import command
 from imagenet_captions.cli.flags import refuse_all_but, refuse_without_effect
 from imagenet_captions.cli.group import SPECS
-from imagenet_captions.cli.options import Workers, count_readers
+from imagenet_captions.cli.messages import in_flags, say_that_torch_is_loaded
+from imagenet_captions.cli.options import Precision, Workers, count_readers
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.storage.extras import require
 from imagenet_captions.storage.file_names import METRICS
@@ -33,14 +34,6 @@ class PresetName(str, Enum):
 
     PAPER = "paper"
     MICRO = "micro"
-
-
-class Precision(str, Enum):
-    """The number format of the computation."""
-
-    FULL = "32"
-    BF16 = "bf16-mixed"
-    FP16 = "16-mixed"
 
 
 class Lock(str, Enum):
@@ -162,7 +155,6 @@ def train(
     log: Annotated[list[LogTo] | None, typer.Option(help="Where losses are logged. May be given often.")] = None,
     log_every: Annotated[int, typer.Option(help="Write the loss every N steps.")] = 10,
 ) -> None:
-    """Train a model, or go on with a run that was stopped. The same command does both."""
     from imagenet_captions.training.recipes import show_recipe
 
     if show is not None:

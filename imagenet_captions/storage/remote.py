@@ -6,7 +6,6 @@ import io
 import os
 import stat
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from functools import lru_cache, partial, total_ordering
 from pathlib import Path, PurePosixPath
@@ -303,6 +302,8 @@ def fetch_together(ranges: Sequence[tuple[RemotePath, int, int]]) -> list[bytes]
 
 def copy_all(pairs: Sequence[tuple[RemotePath, RemotePath]]) -> None:
     """Copy objects within their store, several at a time."""
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
         for _ in pool.map(lambda pair: pair[0].copy_to(pair[1]), pairs):
             pass
@@ -310,6 +311,8 @@ def copy_all(pairs: Sequence[tuple[RemotePath, RemotePath]]) -> None:
 
 def remove_all(folder: RemotePath) -> None:
     """Remove every object below a folder, several at a time."""
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
         for _ in pool.map(lambda entry: entry[0].unlink(missing_ok=True), folder.below()):
             pass

@@ -51,7 +51,7 @@ def test_the_commands_are_understood(section: str) -> None:
     for words in found:
         processes, name, arguments = launched(words)
         assert name == "ablate"
-        command = group.commands[name]  # type: ignore[attr-defined]
+        command = group.get_command(None, name)  # type: ignore[attr-defined]
         values = read_values(SPECS[name].flags, command.make_context(name, arguments).params)
         assert section in ("how-to", values["factor"].value)
         assert parse_places(values["data"], "DATASET")

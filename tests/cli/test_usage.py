@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.cleaner.batch import CleanSettings
-from imagenet_captions.cli.app import BesideBars
-from imagenet_captions.cli.group import RENAMED, SECTIONS
+from imagenet_captions.cli.commands import SECTIONS
+from imagenet_captions.cli.group import RENAMED
 from imagenet_captions.cli.main import SPECS, app
+from imagenet_captions.cli.messages import BesideBars
 from imagenet_captions.cli.options import count_readers, count_workers
 from imagenet_captions.crawler.crawl_settings import CrawlSettings
 from imagenet_captions.engines.choose import EngineSettings

@@ -237,11 +237,12 @@ def _flags() -> list[tuple[str, str]]:
     """Every command with each of its flags that take a value, "" for an argument."""
     from typer.main import get_command
 
-    from imagenet_captions.cli.main import app
+    from imagenet_captions.cli.main import SPECS, app
 
     group = get_command(app)
-    flags = [(name, "") for name in group.commands]  # type: ignore[attr-defined]
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
+    flags = [(name, "") for name in SPECS]
+    for name in SPECS:
+        command = group.get_command(None, name)  # type: ignore[attr-defined]
         flags += [(name, each.opts[0]) for each in command.params if each.opts[0].startswith("--")]
     return [(name, flag) for name, flag in flags if flag not in ("--contains", "--matches", "--caption")]
 

@@ -1,0 +1,84 @@
+"""Show messages of the library on stderr: above progress bars, and with flags in place of parameters."""
+
+import logging
+import os
+import re
+import sys
+
+from imagenet_captions.cli.group import SPECS, Spec
+
+log = logging.getLogger(__name__)
+
+_TALKATIVE = ("botocore", "aiobotocore", "s3fs", "gcsfs", "httpx")  # of where they found credentials, for one
+
+
+# The number of a process, as torchrun, SLURM and others set it.
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+# Parameters of the library whose flags have another name.
+_CALLED = {
+    "ask_flickr": "no_crawl",
+    "path": "plot",
+    "refresh_days": "refresh",
+    "test_sets": "on",
+    "tests": "on",
+    "warmup_epochs": "warmup",
+    "warmup_steps": "warmup",
+}
+_PARAMETER = re.compile(r"`(\w+)(?:='?([^'`\s]*)'?)?`")
+
+
+def in_flags(sentence: str, spec: Spec) -> str:
+    """Replace the parameters that a sentence of the library names by flags of the command, or else of another one.
+
+    >>> from imagenet_captions.cli.main import SPECS
+    >>> in_flags("give fewer `workers` or `missing='skip'`; `ray start` is not a parameter", SPECS["build"])
+    'give fewer --workers or --missing skip; `ray start` is not a parameter'
+    """
+    return _PARAMETER.sub(lambda found: _in_flag(found[1], found[2], spec) or found[0], sentence)
+
+
+def _in_flag(parameter: str, value: str | None, spec: Spec) -> str | None:
+    name = _CALLED.get(parameter, parameter)
+    others = (flag for each in SPECS.values() for flag in each.flags if not flag.is_argument)
+    flag = next((flag for flag in (*spec.flags, *others) if flag.name == name), None)
+    if flag is None:
+        return None
+    if value is None or value == "True":
+        return flag.spelled
+    return flag.names[-1] if value == "False" else f"{flag.spelled} {value}"
+
+
+class BesideBars(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 takes no argument there
+    """A log handler that writes above the progress bars of a terminal, and names flags instead of parameters."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(sys.stderr)
+        self.spec = spec
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        return in_flags(line, self.spec) if record.name.startswith("imagenet_captions") else line
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        with tqdm.external_write_mode(file=self.stream):
+            super().emit(record)
+
+
+def show_messages(spec: Spec) -> None:
+    """Show what a command logs on stderr."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[BesideBars(spec)])
+    for library in _TALKATIVE:
+        logging.getLogger(library).setLevel(logging.WARNING)
+
+
+def is_first_process() -> bool:
+    """Return whether this is the first or only one of several processes, by the variables that Lightning reads."""
+    return next((os.environ[name] for name in _RANKS if name in os.environ), "0") == "0"
+
+
+def say_that_torch_is_loaded(what: str) -> None:
+    """Log a line before seconds of imports; of several processes the first one does."""
+    if is_first_process():
+        log.info("%s: loading PyTorch ...", what)
