@@ -23,9 +23,11 @@ def publish(
         bool, typer.Option("--dry-run", help="List the files and their sizes, and contact nobody.")
     ] = False,
 ) -> None:
+    from imagenet_captions.publishing.publish import check_repository
     from imagenet_captions.publishing.publish import publish as publish_dataset
     from imagenet_captions.publishing.terms import NOTICE
 
+    check_repository(repo)
     if with_images:
         typer.echo(f"{NOTICE}\n")
     published = publish_dataset(dataset, repo, with_images=with_images, private=private, dry_run=dry_run)

@@ -27,6 +27,12 @@ class Published:
         return "\n".join(f"{name:<{width}}  {size:>{digits},} bytes" for name, size in sizes.items())
 
 
+def check_repository(repo: str) -> None:
+    """Raise InputError for what cannot be the name of a repository."""
+    if not _REPOSITORY.fullmatch(str(repo)):
+        raise InputError(f"a repository is named ORG/NAME, such as my-group/captions, not {quoted(repo)}")
+
+
 def publish(
     dataset: PlaceLike, repo: str, *, with_images: bool = False, private: bool = False, dry_run: bool = False
 ) -> Published:
@@ -43,8 +49,7 @@ def publish(
     the Hub cannot be reached or fails.
     """
     dataset = require_local(place(dataset), "the dataset", "publishing reads this machine alone")
-    if not _REPOSITORY.fullmatch(repo):
-        raise InputError(f"a repository is named ORG/NAME, such as my-group/captions, not {quoted(repo)}")
+    check_repository(repo)
     with unchanged(dataset):
         parts = parts_of(dataset, with_images)
     files = {part.name: part.bytes for part in parts}
