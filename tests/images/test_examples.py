@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import imagenet_captions as ic
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.testsets import open_test_set
 from imagenet_captions.exports.export import export
@@ -340,6 +341,17 @@ def _texts_only(folder: Path) -> Path:
     return make_dataset(folder, rows(2))
 
 
+def _texts_filtered(folder: Path) -> Path:
+    ic.filter(_texts_only(folder), ic.FilterSettings(sample=1), out=folder / "some")
+    return folder / "some"
+
+
+def _images_filtered_out(folder: Path) -> Path:
+    whole = make_dataset(folder, rows(2), images=True)
+    ic.filter(whole, ic.FilterSettings(without_images=True), out=folder / "texts")
+    return folder / "texts"
+
+
 def _empty(folder: Path) -> Path:
     return folder
 
@@ -369,7 +381,9 @@ def _no_column(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (_texts_only, "texts without images; build it again with `images`"),
+        (_texts_only, "texts without images; build or package it again with `images`"),
+        (_texts_filtered, "it was filtered from a dataset without images: make that one again with `images`"),
+        (_images_filtered_out, "texts without images; filter again and leave out `without_images`"),
         (_empty, "holds no images that can be read"),
         (_splits, "holds the folders train and val; give one of them"),
         (_paths_only, "holds paths of images and not the images, and '/x/a.jpg' is not an image file"),

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
 from imagenet_captions.images.examples.classes_of import Labelled, by_key, by_number, class_of
@@ -91,8 +92,19 @@ def _image_column(source: Place, schema: pa.Schema) -> str:
         if name in schema.names and is_bytes(schema.field(name).type):
             return name
     if is_dataset(source):
-        raise InputError(f"{source} holds texts without images; build it again with `images`")
+        raise _texts_only(source)
     raise InputError(f"{source} has no column of images (bytes, or bytes and path); it has {', '.join(schema.names)}")
+
+
+def _texts_only(dataset: Place) -> InputError:
+    """Build the error for a dataset without images, which says how this one gets them."""
+    steps = read_manifest(dataset).settings.get("filter", [])
+    advice = "build or package it again with `images`"
+    if any("without-images" in step for step in steps):
+        advice = "filter again and leave out `without_images`"
+    elif steps:
+        advice = "it was filtered from a dataset without images: make that one again with `images`, and filter it"
+    return InputError(f"{dataset} holds texts without images; {advice}")
 
 
 def _without_images(files: Sequence[Place], schema: pa.Schema, image: str) -> pa.Table:

@@ -200,7 +200,10 @@ def test_tokens_of_another_tokenizer_are_counted_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("score texts --model model --out s.parquet", "texts holds texts without images; build it again with --images"),
+        (
+            "score texts --model model --out s.parquet",
+            "texts without images; build or package it again with --images",
+        ),
         ("score model --model model --out s.parquet", "model has no manifest.json of a dataset"),
         ("score dataset --model photos --out s.parquet", "photos has no text tower, which scores of captions need"),
         ("score dataset --model nowhere --out s.parquet", "'nowhere' does not exist"),
