@@ -41,6 +41,7 @@ _REASONS = {
     errno.EIO: "the disk failed (input/output error); check it and run the same command again",
 }
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FAILED = 500  # and above: HTTP answers of a server that cannot answer
 _CODE = re.compile(r"[A-Za-z0-9.]{1,40}")
 
 
@@ -87,6 +88,18 @@ def reporting_faults(url: str) -> Iterator[None]:
             f"{url} cannot be used: {type(error).__name__}{_code(error)}; check the network, the endpoint, the "
             "bucket's name and the credentials, and run the same command again"
         ) from None
+
+
+def unreached(url: str, cause: BaseException | None) -> NetworkError | None:
+    """Return the error for a server that does not answer, or fails; fsspec's HTTP says that the file is not there."""
+    status = getattr(cause, "status", None)
+    if not isinstance(cause, _faults()) or (status is not None and status < _FAILED):
+        return None
+    why = type(cause).__name__ if status is None else f"HTTP {status}"
+    return NetworkError(
+        f"the server of {url} cannot be reached, or failed ({why}); check the address and the network, and run the "
+        "same command again"
+    )
 
 
 def reason_of(error: OSError) -> str:

@@ -13,11 +13,12 @@ from typing import IO, Any
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.extras import how_to_install
-from imagenet_captions.storage.faults import missing_object, reporting_faults
+from imagenet_captions.storage.faults import missing_object, reporting_faults, unreached
 from imagenet_captions.storage.ranges import Ranges
 
 _COPIES_AT_ONCE = 8
 _MARK = 8  # bytes after the footer of a Parquet file
+_OF_WEB = ("http", "https")
 _OF_BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 _SCHEMES_OF_CLOUD = ("s3", "s3a", "gs", "gcs")  # what the packages of that extra read
 # The fields by which stores tell versions of an object apart.
@@ -262,7 +263,9 @@ class RemotePath:
         with reporting_faults(str(self)):
             try:
                 info: dict[str, Any] = self.system.info(self.key)
-            except FileNotFoundError:
+            except FileNotFoundError as error:
+                if self.scheme in _OF_WEB and (fault := unreached(str(self), error.__cause__)) is not None:
+                    raise fault from None
                 return None
         return info
 

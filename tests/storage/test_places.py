@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import pickle
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path, PurePath
 
 import pyarrow.parquet as pq
 import pytest
 
+from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.demo.run import SAMPLE as SAMPLE_FOLDER
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, NetworkError
 from imagenet_captions.packager.package import PackageSettings
 from imagenet_captions.schema import MATCHES
 from imagenet_captions.storage.files import digest, replacing, walk
@@ -324,6 +327,38 @@ def test_an_endpoint_that_does_not_answer(server: str, environment: dict[str, st
     assert says in told.stderr
     assert len(told.stderr.splitlines()) == 1
     assert SECRET not in told.stderr
+
+
+class _Answers(BaseHTTPRequestHandler):
+    """Answers with the number in the path."""
+
+    def do_GET(self) -> None:
+        self.send_response(int(self.path[1:4]))
+        self.end_headers()
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_web_server_that_does_not_answer_is_not_taken_for_one_without_the_file() -> None:
+    pytest.importorskip("aiohttp")
+    with HTTPServer(("127.0.0.1", 0), _Answers) as web:
+        address = f"http://127.0.0.1:{web.server_port}"
+        thread = threading.Thread(target=web.serve_forever)
+        thread.start()
+        try:
+            assert not place(f"{address}/404/x").exists()
+            assert not place(f"{address}/403/x").exists()
+            with pytest.raises(NetworkError, match=r"failed \(HTTP 503\); check"):
+                place(f"{address}/503/x").exists()
+        finally:
+            web.shutdown()
+            thread.join()
+    with pytest.raises(NetworkError, match=rf"the server of {address}/x/manifest.json cannot be reached"):
+        read_manifest(place(f"{address}/x"))
 
 
 def test_denied_access_is_told_without_the_key(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
