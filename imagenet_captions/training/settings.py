@@ -18,7 +18,9 @@ LOGGERS = ("csv", "tensorboard", "wandb")
 ACCELERATORS = ("auto", "cpu", "gpu")
 
 # Settings that a resumed run may change, since they do not change the result.
-_FREE = frozenset({"out", "workers", "threads", "grad_checkpointing", "save_every", "keep_every", "log", "log_every"})
+_FREE = frozenset(
+    {"started_in", "out", "workers", "threads", "grad_checkpointing", "save_every", "keep_every", "log", "log_every"}
+)
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,7 @@ def settings_record(settings: TrainSettings) -> dict[str, Any]:
     """
     record = {part.name: getattr(settings, part.name) for part in fields(settings) if part.name != "recipe"}
     record["recipe"] = recipe_values(settings.recipe)
+    record["started_in"] = str(Path.cwd())  # where relative paths begin, for commands that read the run later
     if settings.ids is not None:
         record["ids"] = {"file": str(settings.ids), "sha256": sha256(require_file(settings.ids, "the list of ids"))}
     plain: dict[str, Any] = json.loads(json.dumps(record, default=str))

@@ -179,6 +179,13 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert code == 2
     assert "the output run/settings.json is the input run/settings.json itself" in told
     assert json.loads(Path("run/settings.json").read_text()) == settings
+    Path("elsewhere").mkdir()
+    Path("run/settings.json").write_text(json.dumps({**settings, "data": "data.parquet", "started_in": str(tmp_path)}))
+    with monkeypatch.context() as patch:
+        patch.chdir("elsewhere")
+        code, told = invoke("frequency", "../run", "--out", "classes.csv")
+        assert code == 0, told
+        assert Path("classes.csv").read_bytes() == (tmp_path / "run/classes.csv").read_bytes()
     for given, sentence in (
         (("--out", "data.parquet"), "is the input"),
         (("--plot", "x.jpg"), "--plot x.jpg is not a .png or .svg file"),

@@ -36,7 +36,14 @@ def read_trained_on(place: Path) -> TrainedOn:
     try:
         settings = json.loads(path.read_bytes())
         ids, recipe = settings["ids"], settings["recipe"]
-        kept = None if ids is None else Path(ids["file"])
-        return TrainedOn(Path(settings["data"]), kept, recipe.get("caption"), int(settings["seed"]), path)
+        start = Path(settings.get("started_in", ""))
+        kept = None if ids is None else _found(start, ids["file"])
+        return TrainedOn(_found(start, settings["data"]), kept, recipe.get("caption"), int(settings["seed"]), path)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InputError(f"{path} cannot be read; give the training data as `data`") from None
+
+
+def _found(start: Path, name: str) -> Path:
+    """Return a path of a run as seen from the folder in which it was started, or from here if that has moved."""
+    here, there = Path(name), start / name
+    return here if here.exists() and not there.exists() else there
