@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +55,27 @@ def _evaluate_into(settings: EvaluateSettings, metrics_file: Path, answers_file:
     return metrics
 
 
-def evaluate_model(model: Model, settings: EvaluateSettings) -> dict[str, Any]:
-    """Return the metrics of a loaded model; all test sets are opened before anything is computed."""
-    return measure_model(model, settings)[0]
+def evaluate_model(model: Model, settings: EvaluateSettings, scratch: Path | None = None) -> dict[str, Any]:
+    """Return the metrics of a loaded model; all test sets are opened before anything is computed.
+
+    In `scratch` unpacked tars stay for the next model.
+    """
+    return measure_model(model, settings, scratch)[0]
 
 
-def measure_model(model: Model, settings: EvaluateSettings) -> tuple[dict[str, Any], list[pa.Table]]:
+def measure_model(
+    model: Model, settings: EvaluateSettings, scratch: Path | None = None
+) -> tuple[dict[str, Any], list[pa.Table]]:
     """Return the metrics of a loaded model, and its answers on each test set."""
     reading = settings.reading
     device = reading.torch_device()
     model.to(device).eval()
-    with tempfile.TemporaryDirectory() as scratch, cpu_threads(model.spec.size, reading.threads):
+    with (
+        nullcontext(scratch) if scratch else tempfile.TemporaryDirectory() as folder,
+        cpu_threads(model.spec.size, reading.threads),
+    ):
         opened = [
-            open_test_set(name, path, Path(scratch), settings.labels if name == IMAGENET else None)
+            open_test_set(name, path, Path(folder), settings.labels if name == IMAGENET else None)
             for name, path in settings.test_sets
         ]
         if settings.without is not None:

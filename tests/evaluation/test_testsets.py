@@ -59,6 +59,22 @@ def test_the_folder_of_one_class_is_that_class(tmp_path: Path) -> None:
     assert found_in(open_test_set("imagenet", tmp_path / TENCH, tmp_path)) == {picture(1): TENCH}
 
 
+def test_a_tar_is_unpacked_once_and_two_of_one_name_are_two(tmp_path: Path) -> None:
+    wnids = class_lists.read_list("imagenet-r")[:2]
+    (tmp_path / "scratch").mkdir()
+    paths = [tmp_path / wnid / "r.tar.gz" for wnid in wnids]
+    for path, wnid in zip(paths, wnids, strict=True):
+        path.parent.mkdir()
+        write_tar(path, {f"{wnid}/1.jpg": wnid.encode()}, "w:gz")
+    opened = [open_test_set("imagenet-r", path, tmp_path / "scratch") for path in paths]
+    assert [found_in(each) for each in opened] == [{wnid.encode(): wnid} for wnid in wnids]
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "scratch").iterdir()}
+    assert len(written) == 2
+    again = open_test_set("imagenet-r", paths[0], tmp_path / "scratch")
+    assert found_in(again) == found_in(opened[0])
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "scratch").iterdir()} == written
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 def test_a_tar_of_folders(tmp_path: Path, compressed: bool) -> None:
     name, mode = ("r.tar.gz", "w:gz") if compressed else ("r.tar", "w")

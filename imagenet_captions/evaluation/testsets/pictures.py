@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import os
 import shutil
 import zlib
@@ -65,10 +66,15 @@ def folder_of(name: str) -> str:
 
 
 def _without_gzip(path: Path, scratch: Path) -> Path:
-    plain = scratch / f"{path.stem}.tar"
+    """Return the tar inside; it is taken out once, though several models are measured with one scratch folder."""
+    name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
+    plain, partial = scratch / f"{name}.tar", scratch / f"{name}.partial"
+    if plain.exists():
+        return plain
     try:
-        with gzip.open(path) as compressed, plain.open("wb") as written:
+        with gzip.open(path) as compressed, partial.open("wb") as written:
             shutil.copyfileobj(compressed, written, 1 << 20)
+        partial.rename(plain)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(f"{path} is not a whole gzip file: {error}; fetch it again") from None
     return plain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,13 +44,14 @@ def measure_trajectories(settings: TrajectorySettings) -> list[Trajectory]:
     with locked(out / _LOCK, f"the trajectories {out}"):
         tests = {name: digest(path) for name, path in settings.test_sets}
         write_json(out / RECORD, {"runs": [run.name for run in runs], "test_sets": tests})
-        trajectories = [_measure_run(run, settings, tests) for run in runs]
+        with tempfile.TemporaryDirectory() as scratch:
+            trajectories = [_measure_run(run, settings, tests, Path(scratch)) for run in runs]
         write_text(out / TABLE, trajectories_csv(trajectories))
         draw_trajectories(trajectories, [name for name, _ in settings.test_sets], out / FIGURE)
     return trajectories
 
 
-def _measure_run(run: KeptRun, settings: TrajectorySettings, tests: Mapping[str, str]) -> Trajectory:
+def _measure_run(run: KeptRun, settings: TrajectorySettings, tests: Mapping[str, str], scratch: Path) -> Trajectory:
     steps = []
     for number, path in enumerate(run.checkpoints, start=1):
         asked = {
@@ -63,7 +65,7 @@ def _measure_run(run: KeptRun, settings: TrajectorySettings, tests: Mapping[str,
         metrics = _read(kept, asked)
         if metrics is None:
             log.info("%s, checkpoint %d of %d: %s", run.name, number, len(run.checkpoints), path.name)
-            measured = _evaluate(path, run, settings)  # first, as it refuses a damaged checkpoint by name
+            measured = _evaluate(path, run, settings, scratch)  # first, as it refuses a damaged checkpoint by name
             metrics = {"asked": asked, "step": _read_step(path), **measured}
             write_json(kept, metrics)
         found = results_of(metrics)
@@ -73,9 +75,9 @@ def _measure_run(run: KeptRun, settings: TrajectorySettings, tests: Mapping[str,
     return Trajectory(run.name, run.arm, tuple(sorted(steps, key=lambda step: step.step)))
 
 
-def _evaluate(path: Path, run: KeptRun, settings: TrajectorySettings) -> dict[str, Any]:
+def _evaluate(path: Path, run: KeptRun, settings: TrajectorySettings, scratch: Path) -> dict[str, Any]:
     asked = EvaluateSettings(str(path), settings.test_sets, run.classifier, settings.reading, settings.labels)
-    return evaluate_model(load_model(str(path)), asked)
+    return evaluate_model(load_model(str(path)), asked, scratch)
 
 
 def _content(prompts: str | None) -> str | None:

@@ -86,12 +86,14 @@ def test_every_kept_checkpoint_is_measured_as_evaluate_measures_it(made: Path, t
 @pytest.mark.slow
 def test_what_is_measured_is_not_measured_again(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: list[str] = []
+    scratches: set[Path] = set()
 
-    def counting(model: object, settings: EvaluateSettings) -> object:
+    def counting(model: object, settings: EvaluateSettings, scratch: Path) -> object:
+        scratches.add(scratch)
         measured.append(Path(settings.model).name)
         if len(measured) == stop_at:
             raise KeyboardInterrupt
-        return evaluate_model(model, settings)  # type: ignore[arg-type]
+        return evaluate_model(model, settings, scratch)  # type: ignore[arg-type]
 
     monkeypatch.setattr(measure, "evaluate_model", counting)
     here = asked(made, tmp_path / "along", "runs/clip-s0")
@@ -111,6 +113,8 @@ def test_what_is_measured_is_not_measured_again(made: Path, tmp_path: Path, monk
     sets = (("own", made / "own.parquet"), ("blurred", tmp_path / "own.parquet"))
     measure_trajectories(TrajectorySettings(here.runs, sets, here.out, "none", reading=CPU))
     assert len(measured) == 10
+    assert len(scratches) == 4  # one for each call that measures, in which tars stay unpacked
+    assert not any(scratch.exists() for scratch in scratches)
 
 
 @pytest.mark.slow
