@@ -104,7 +104,11 @@ def filter(
         int | None, typer.Option(metavar="SEED", help="Write the rows in the order of this seed, for training.")
     ] = None,
     shards: Annotated[
-        int | None, typer.Option(help="Shards of shuffled rows.  [default: 16, or more of 500 MB each]")
+        int | None,
+        typer.Option(
+            help="Shards of shuffled rows, many even for a small copy, so that workers share them.  [default: 16, or "
+            "more of 500 MB each]"
+        ),
     ] = None,
     local_labels: Annotated[
         bool, typer.Option("--local-labels", help="Count labels over the classes left; the old ones stay beside them.")
