@@ -13,6 +13,7 @@ Anything else that escapes is a bug of ours and keeps its traceback.
 """
 
 import difflib
+import os
 from collections.abc import Iterable
 
 _MOST_LISTED = 30  # names that a message lists in full
@@ -46,6 +47,26 @@ class StoppedEarly(ImagenetCaptionsError):
     exit_code = 3
 
 
+def require_kind(name: str, value: object, kind: type | tuple[type, ...], what: str) -> None:
+    """Raise InputError, which says `what` is needed, if a parameter is of another kind; True and False are no numbers.
+
+    >>> require_kind("balance", "3", int, "a whole number")
+    Traceback (most recent call last):
+    imagenet_captions.errors.InputError: `balance` must be a whole number, not '3'
+    """
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise InputError(f"`{name}` must be {what}, not {value!r:.80}")
+
+
+def require_texts(name: str, value: object, example: str) -> None:
+    """Raise InputError if a parameter is not a list of texts, or of the numbers and paths that can stand for them."""
+    what = f"a list of texts, such as [{example!r}]"
+    if not isinstance(value, (list, tuple)):
+        raise InputError(f"`{name}` must be {what}, not {value!r:.80}")
+    for each in value:
+        require_kind(name, each, (str, int, os.PathLike), what)
+
+
 def quoted(value: object, longest: int = 80) -> str:
     """Return a value in quotes for an error message, cut to `longest` characters.
 
@@ -77,7 +98,7 @@ def unknown_name(what: str, name: str, known: Iterable[str], advice: str = "") -
     """
     names = list(known)
     lower = {entry.lower(): entry for entry in names}
-    near = [lower[entry] for entry in difflib.get_close_matches(name.lower()[:200], list(lower), n=3, cutoff=0.6)]
+    near = [lower[entry] for entry in difflib.get_close_matches(str(name).lower()[:200], list(lower), n=3, cutoff=0.6)]
     said = f"no {what} is called {quoted(name)}"
     if near:
         return InputError(f"{said}; did you mean {', '.join(near)}?")

@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 
-from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.errors import InputError, quoted, require_kind
 
 CLASS_NAME = "class_name"
 FIELDS = ("title", "tags", "description", CLASS_NAME)
@@ -99,6 +99,7 @@ class CaptionTemplate:
         >>> CaptionTemplate.parse('tags template="a photo of a {}"').fields
         ('class_name', 'tags')
         """
+        require_kind("caption", text, str, "a caption template as text")
         words = [word.partition("=") for word in _words(text)]
         chosen = [name for name, equals, _ in words if not equals]
         given: dict[str, str] = {}

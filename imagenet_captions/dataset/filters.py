@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.dataset.splits import split_condition
-from imagenet_captions.errors import InputError, quoted, shortened
+from imagenet_captions.errors import InputError, quoted, require_kind, shortened
 from imagenet_captions.flickr.licenses import resolve_license
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_lists import read_list
@@ -26,6 +26,11 @@ FIELDS = (*TEXT_FIELDS, "language", *PROVENANCE_COLUMNS, "image")
 # The escapes allowed in a pattern for tags: none of them matches the line break between two tags.
 _ESCAPES_IN_A_TAG = frozenset("dwSbBQE")
 _GROUPS = re.compile(r"\(\?(?::|i\)|i:|P?<[A-Za-z_])")
+
+
+def require_condition(value: object) -> None:
+    """Raise InputError if a value is not a condition."""
+    require_kind("condition", value, pc.Expression, "a condition such as `in_class('dog')`")
 
 
 def in_class(*names: str | int, among: ClassSet | str = ClassSet.ILSVRC2012) -> pc.Expression:
@@ -78,6 +83,7 @@ def contains(field: str, text: str, ignore_case: bool = True) -> pc.Expression:
     Case is ignored by Unicode's simple folding (so ß is not SS), unless `ignore_case` is False.
     """
     _check_text_field(field)
+    require_kind("text", text, str, "a text")
     if not text:
         raise InputError(f"every {field} contains the empty text; give some text, or use has({field!r})")
     if field == "tags":
@@ -96,6 +102,7 @@ def matches(field: str, regex: str) -> pc.Expression:
     could match across two tags.
     """
     _check_text_field(field)
+    require_kind("regex", regex, str, "a regular expression as text")
     if field == "tags":
         _check_within_tags(regex)
         regex = f"(?m)(?:{regex})"
@@ -111,7 +118,7 @@ def matches(field: str, regex: str) -> pc.Expression:
 def language(*codes: str) -> pc.Expression:
     """Return the condition for rows in one of these languages, such as "en" or "de"; "und" is undetermined."""
     for code in codes or ("",):
-        if not re.fullmatch("[a-z]{2,3}", code):
+        if not re.fullmatch("[a-z]{2,3}", str(code)):
             raise InputError(f"{quoted(code)} is not a language code; give one such as 'en', or 'und' for undetermined")
     return pc.field("language").isin(codes)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import pyarrow as pa
 import pyarrow.dataset as pads
 
+from imagenet_captions.dataset.filters import require_condition
 from imagenet_captions.dataset.manifest import Replaced, manifest_digest, shard_files, unchanged
 from imagenet_captions.dataset.splits import check_shuffle
 from imagenet_captions.errors import InputError, quoted
@@ -72,6 +73,8 @@ def load(
     raises an error. Raises InputError for a folder that is not a dataset, and for an unknown column.
     """
     check_shuffle(shuffle)
+    if condition is not None:
+        require_condition(condition)
     if shuffle is not None and not streaming:
         raise InputError("`shuffle` goes with `streaming=True`; shuffle the rows of a Dataset with its own method")
     folder = place(path)

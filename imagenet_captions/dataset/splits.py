@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.errors import InputError, quoted, require_kind
 
 SPLITS = ("train", "val")
 _RANGE = 1 << 32
@@ -40,6 +40,7 @@ def split_condition(split: str, fraction: float) -> pc.Expression:
     """
     if split not in SPLITS:
         raise InputError(f"the split must be train or val, not {quoted(split)}")
+    require_kind("fraction", fraction, (int, float), "a share such as 0.1")
     if not 0 < fraction < 1:
         raise InputError(f"the validation share must be between 0 and 1, such as 0.1, not {fraction}")
     image_id = pc.field("image_id")

@@ -21,7 +21,7 @@ from typing import Protocol, TypeVar
 
 import pyarrow as pa
 
-from imagenet_captions.errors import InputError, StoppedEarly
+from imagenet_captions.errors import InputError, StoppedEarly, require_kind
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -64,6 +64,7 @@ def check_workers(workers: int) -> int:
     >>> check_workers(2)
     2
     """
+    require_kind("workers", workers, int, "a whole number")
     if workers < 1:
         raise InputError(f"`workers` must be at least 1, not {workers}")
     return workers

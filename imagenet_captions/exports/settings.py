@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.dataset.splits import check_shuffle
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
-from imagenet_captions.errors import InputError, quoted, unknown_name
+from imagenet_captions.errors import InputError, quoted, require_kind, require_texts, unknown_name
 from imagenet_captions.exports.clip_benchmark import check_split
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.storage.places import Place, PlaceField, refuse_secrets
@@ -35,6 +35,12 @@ _WITH = {
     "clip_benchmark": (WEBDATASET,),
     "columns": (OPEN_CLIP_CSV, SLIM, WEBDATASET),
     "shuffle": (OPEN_CLIP_CSV, SLIM),
+}
+_KINDS: Mapping[str, tuple[type, str]] = {
+    **dict.fromkeys(("seed", "shard_size"), (int, "a whole number")),
+    **dict.fromkeys(("path_prefix", "clip_benchmark"), (str, "a text")),
+    "caption": (CaptionTemplate, "a CaptionTemplate, such as CaptionTemplate.parse('title tags')"),
+    "deny": (Denylist, "a Denylist"),
 }
 _OWN = {OPEN_CLIP_CSV: ("filepath", "title"), SLIM: ("filename", "caption")}
 # What a table may have beside them.
@@ -68,6 +74,9 @@ class ExportSettings:
 
     def __post_init__(self) -> None:
         check_workers(self.workers)
+        for name, (kind, what) in _KINDS.items():
+            if (value := getattr(self, name)) is not None:
+                require_kind(name, value, kind, what)
         if self.to not in TARGETS:
             raise InputError(f"`to` must be one of {', '.join(TARGETS)}, not {quoted(self.to)}")
         for name, targets in _WITH.items():
@@ -131,8 +140,7 @@ class ExportSettings:
 
 def _check_columns(columns: Sequence[str], own: Sequence[str] | None) -> None:
     """Check the further columns of a table; or without `own`, those of a table from which shards are made."""
-    if isinstance(columns, str):
-        raise InputError(f"`columns` must be a list of names, such as [{columns!r}], not {quoted(columns)}")
+    require_texts("columns", columns, "label")
     if own is None:
         if len(columns) not in (2, 3) or len(set(columns)) < len(columns):
             raise InputError(

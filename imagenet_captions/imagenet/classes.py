@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from imagenet_captions.errors import InputError, quoted, shortened, unknown_name
+from imagenet_captions.errors import InputError, quoted, require_kind, shortened, unknown_name
 from imagenet_captions.imagenet.class_sets import ClassSet
 
 _DATA = Path(__file__).parent.parent / "data"  # data/SOURCES.md says where the tables come from
@@ -118,6 +118,7 @@ def resolve(name: str | int, among: ClassSet = _ONE) -> tuple[str, ...]:
     Raises InputError for an unknown name, with the closest known names, and for a name of several things that differ
     in their classes, with their wnids: the wnid says which one is meant.
     """
+    require_kind("name", name, (str, int), "a wnid, an index or a name of a class")
     if isinstance(name, int):
         return (by_index(name, among).wnid,)
     folded = _folded(name)

@@ -37,11 +37,13 @@ _ROUNDS = 3  # %2540 is @ after two
 def place(given: PlaceLike) -> Place:
     """Return the place that a path or URL names; a `Path` or an earlier result comes back as it is.
 
-    Raises InputError for a URL that may hold a secret, and for a kind of URL that nothing installed can read.
+    Raises InputError for a URL that may hold a secret, a kind of URL that nothing installed can read, and other types.
 
     >>> place("work/captions.parquet").as_posix(), place("file:///data/a%20b").as_posix()
     ('work/captions.parquet', '/data/a b')
     """
+    if not isinstance(given, (str, os.PathLike, RemotePath)):
+        raise InputError(f"a path or URL must be a text or a Path, not {given!r:.80}")
     if not isinstance(given, str):
         return given if isinstance(given, (Path, RemotePath)) else Path(given)
     if not given:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import imagenet_captions as ic
+from imagenet_captions.dataset.filtering.settings import RowConditions
 
 
 def test_a_condition_makes_a_dataset_or_a_list_of_ids(text_dataset: Path, tmp_path: Path) -> None:
@@ -88,3 +91,39 @@ def test_two_datasets_are_compared(text_dataset: Path, tmp_path: Path) -> None:
     assert (found.equal, found.total.lost, found.total.gained, found.total.changed) == (False, 160, 0, 0)
     assert len((tmp_path / "changes.tsv").read_text("utf-8").splitlines()) == 161
     assert ic.diff(text_dataset, text_dataset).equal
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: ic.FilterSettings(balance="3"), "`balance` must be a whole number, not '3'"),
+        (lambda: ic.FilterSettings(random_classes=1.5), "`random_classes` must be a whole number, not 1.5"),
+        (lambda: ic.FilterSettings(per_class=True), "`per_class` must be a whole number, not True"),
+        (lambda: ic.FilterSettings(seed="x"), "`seed` must be a whole number, not 'x'"),
+        (lambda: ic.FilterSettings(sample=[1]), "`sample` must be a number of rows such as 1000, or a share"),
+        (lambda: ic.FilterSettings(score_top="x", scores="s"), "`score_top` must be a number, not 'x'"),
+        (lambda: ic.FilterSettings(local_labels="no"), "`local_labels` must be True or False, not 'no'"),
+        (lambda: ic.FilterSettings(condition="dog"), "`condition` must be a condition such as `in_class('dog')`"),
+        (lambda: ic.FilterSettings(ids=3), "a path or URL must be a text or a Path, not 3"),
+        (lambda: RowConditions(classes="dog"), "`classes` must be a list of texts, such as ['dog'], not 'dog'"),
+        (lambda: RowConditions(has=[None]), "`has` must be a list of texts, such as ['title'], not None"),
+        (lambda: ic.explain("d", 3), "`image_id` must be the id of an image as text, such as n01440764_10026, not 3"),
+        (lambda: ic.load(3), "a path or URL must be a text or a Path, not 3"),
+        (lambda: ic.load("d", 3), "`condition` must be a condition such as"),
+        (lambda: ic.filter("d", ic.has("title"), out="o", workers="2"), "`workers` must be a whole number, not '2'"),
+        (lambda: ic.contains("title", 3), "`text` must be a text, not 3"),
+        (lambda: ic.matches("title", 3), "`regex` must be a regular expression as text, not 3"),
+        (lambda: ic.language(3), "'3' is not a language code"),
+        (lambda: ic.in_split("val", "x"), "`fraction` must be a share such as 0.1, not 'x'"),
+        (lambda: ic.resolve(None), "`name` must be a wnid, an index or a name of a class, not None"),
+        (lambda: ic.CaptionTemplate.parse(3), "`caption` must be a caption template as text, not 3"),
+        (lambda: ic.ExportSettings("webdataset", seed="x"), "`seed` must be a whole number, not 'x'"),
+        (lambda: ic.ExportSettings("webdataset", shard_size=1.5), "`shard_size` must be a whole number, not 1.5"),
+        (lambda: ic.ExportSettings("slim", caption="title"), "`caption` must be a CaptionTemplate, such as"),
+        (lambda: ic.ExportSettings("slim", columns=[3]), "no column is called '3'"),
+        (lambda: ic.publish(".", 3), "a repository is named ORG/NAME, such as my-group/captions, not '3'"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_in_one_sentence(call: Callable[[], object], sentence: str) -> None:
+    with pytest.raises(ic.InputError, match=re.escape(sentence)):
+        call()

@@ -281,7 +281,7 @@ def test_a_seed_orders_the_rows_and_keeps_them(tmp_path: Path) -> None:
     ("to", "columns", "sentence"),
     [
         ("slim", ["labels"], "no column is called 'labels'; did you mean label?"),
-        ("slim", "label", "`columns` must be a list of names, such as ['label'], not 'label'"),
+        ("slim", "label", "`columns` must be a list of texts, such as ['label'], not 'label'"),
         ("slim", ["caption"], "`columns` names caption, which the table has already"),
         ("slim", ["filename"], "`columns` names filename, which the table has already"),
         ("open-clip-csv", ["title"], "`columns` names title, which the table has already"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import and_
@@ -13,7 +13,7 @@ from imagenet_captions.dataset.filtering.balance import MENTIONS, Balance
 from imagenet_captions.dataset.filtering.scores import ScoreLimits
 from imagenet_captions.dataset.sampling import Sampling, TailTrim, parse_sample, read_counts
 from imagenet_captions.dataset.splits import check_shuffle
-from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.errors import InputError, quoted, require_kind, require_texts
 from imagenet_captions.flickr.denylist import read_denylist
 from imagenet_captions.imagenet.class_lists import list_names
 from imagenet_captions.imagenet.class_sets import ClassSet
@@ -23,6 +23,25 @@ from imagenet_captions.storage.places import Place, PlaceField, place
 
 if TYPE_CHECKING:
     from pyarrow.compute import Expression
+
+
+_LISTS = {
+    "classes": "dog",
+    "lists": "imagenet-100",
+    "contains": "title=dog",
+    "matches": "title=^IMG",
+    "has": "title",
+    "languages": "en",
+    "licenses": "by",
+}
+_WHOLE, _NUMBER, _SWITCH = (int, "a whole number"), ((int, float), "a number"), (bool, "True or False")
+_KINDS: Mapping[str, tuple[type | tuple[type, ...], str]] = {
+    **dict.fromkeys(("per_class", "seed", "random_classes", "balance", "shards"), _WHOLE),
+    **dict.fromkeys(("score_above", "score_top"), _NUMBER),
+    **dict.fromkeys(("local_labels", "without_images"), _SWITCH),
+    "sample": ((str, int, float), "a number of rows such as 1000, or a share such as 0.1"),
+    "trim_tail": (str, "classes and rows, such as 100:1"),
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +61,10 @@ class RowConditions:
     names_class: bool = False
     split: str | None = None
     val_fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, example in _LISTS.items():
+            require_texts(name, getattr(self, name), example)
 
     def condition(self, among: ClassSet = ClassSet.ILSVRC2012) -> Expression | None:
         """Return one condition for a dataset with these classes; None if nothing is asked for."""
@@ -90,6 +113,12 @@ class FilterSettings:
     shards: int | None = None  # over which shuffled rows are spread
 
     def __post_init__(self) -> None:
+        require_kind("wanted", self.wanted, RowConditions, "RowConditions")
+        for name, (kind, what) in _KINDS.items():
+            if (value := getattr(self, name)) is not None:
+                require_kind(name, value, kind, what)
+        if self.condition is not None:
+            filters.require_condition(self.condition)
         if self.score_limits is None and (self.score_above, self.score_top) != (None, None):
             raise InputError("`score_above` and `score_top` choose rows by a file of scores; give `scores`")
         if self.balance is None and self.by != MENTIONS:

@@ -9,7 +9,7 @@ from typing import Any
 from imagenet_captions.captions import mentions
 from imagenet_captions.cleaner.changes import Change, record_changes
 from imagenet_captions.dataset.manifest import Manifest, read_manifest, shard_files, unchanged
-from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.errors import InputError, quoted, require_kind
 from imagenet_captions.flickr.licenses import License, allows_sharing, find_license
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_sets import ClassSet
@@ -34,6 +34,7 @@ def explain(dataset: PlaceLike, image_id: str, work: PlaceLike | None = None) ->
 
     Raises InputError for an id that is not among the inputs of the dataset.
     """
+    require_kind("image_id", image_id, str, "the id of an image as text, such as n01440764_10026")
     folder, name = place(dataset), read_image_id(image_id)
     if name is None:
         raise InputError(f"{quoted(image_id)} is not the id of a training image; give one such as n01440764_10026")

@@ -113,6 +113,6 @@ def torch_dataset(
     """
     require("train", "`torch_dataset`", "torch", "torchvision")
     template = CaptionTemplate.parse(caption) if isinstance(caption, str) else caption
-    examples = open_examples(local_place(os.fspath(data)))
+    examples = open_examples(local_place(str(data)))
     captions = make_sampler(examples, template, seed)
     return TorchDataset(with_captions(examples, captions), captions, transform, size, seed)
