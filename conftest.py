@@ -16,7 +16,9 @@ _NEEDS_TORCH = (
     "imagenet_captions/evaluation/scoring/compute.py",
     "imagenet_captions/evaluation/trajectories/measure.py",
     *(f"tests/{name}" for name in ("images/pixels", "models", "training", "ablations")),
-    *(f"tests/evaluation/{name}" for name in ("models", "scoring")),
+    *(f"tests/evaluation/{name}" for name in ("classifiers", "scoring", "trajectories", "testsets/test_without.py")),
+    *(f"tests/evaluation/{name}.py" for name in ("made_model", "test_answers", "test_any_model", "test_docs")),
+    *(f"tests/evaluation/{name}.py" for name in ("test_evaluate", "test_evaluate_command")),
 )
 
 collect_ignore = [] if find_spec("torch") else [str(_ROOT / path) for path in _NEEDS_TORCH]

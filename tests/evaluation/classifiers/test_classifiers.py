@@ -20,7 +20,7 @@ from imagenet_captions.evaluation.classifiers.zero_shot import ZeroShot
 from imagenet_captions.evaluation.settings import ClassifierSettings
 from imagenet_captions.imagenet import classes
 from imagenet_captions.images.examples import Class
-from tests.evaluation.models.made_model import DIM, MadeModel, text_by_hand, unit_by_hand
+from tests.evaluation.made_model import DIM, MadeModel, text_by_hand, unit_by_hand
 
 CLASSES = tuple(Class(wnid, classes.by_wnid(wnid).name) for wnid in classes.wnids()[:7])
 

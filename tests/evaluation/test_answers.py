@@ -15,8 +15,8 @@ from imagenet_captions.evaluation.answers import ANSWERS, answers_path, read_ans
 from imagenet_captions.evaluation.evaluate import evaluate_model
 from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, Reading
 from imagenet_captions.imagenet import class_lists
+from tests.evaluation.made_model import MadeModel
 from tests.evaluation.made_sets import flat_val, ground_truth, picture, write_files, write_tar
-from tests.evaluation.models.made_model import MadeModel
 
 R = class_lists.read_list("imagenet-r")[:3]
 

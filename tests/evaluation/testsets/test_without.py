@@ -21,8 +21,8 @@ from imagenet_captions.evaluation.testsets.listed import leave_out
 from imagenet_captions.imagenet import class_lists
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.save import save_model
+from tests.evaluation.made_model import MadeModel
 from tests.evaluation.made_sets import flat_val, ground_truth, picture, write_files, write_tar
-from tests.evaluation.models.made_model import MadeModel
 
 R = class_lists.read_list("imagenet-r")[:2]
 WNIDS = [R[0], R[1], "n01440764", R[0], R[1], R[0]]

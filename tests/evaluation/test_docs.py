@@ -16,7 +16,7 @@ from imagenet_captions.models.build import build_model
 from imagenet_captions.models.save import save_model
 from tests.evaluation.made_sets import flat_val, ground_truth, picture, write_files, write_tar
 
-PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "evaluate.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "evaluate.md"
 WNIDS = sorted(set(class_lists.read_list("imagenet-r")) & set(class_lists.read_list("imagenet-a")))[:2]
 
 

@@ -20,8 +20,8 @@ from imagenet_captions.evaluation.settings import ClassifierSettings
 from imagenet_captions.evaluation.testsets.known import objectnet_folders
 from imagenet_captions.imagenet import class_lists, classes
 from imagenet_captions.images.examples import open_examples
+from tests.evaluation.made_model import SIZE, MadeModel, features_by_hand, joint_by_hand, text_by_hand
 from tests.evaluation.made_sets import write_files, write_parquet
-from tests.evaluation.models.made_model import SIZE, MadeModel, features_by_hand, joint_by_hand, text_by_hand
 
 WNIDS = classes.wnids()
 R, A = class_lists.read_list("imagenet-r"), class_lists.read_list("imagenet-a")

@@ -1,1 +1,0 @@
-"""Tests of evaluation that need torch."""
