@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -36,6 +35,10 @@ _COLUMNS = [
 ]
 
 _IMAGES_AT_ONCE = 64
+# A process costs half a second to start. But a third of a sample's time is Python's own: more threads would wait.
+_MOST_THREADS = 4
+_to_json = json.JSONEncoder(ensure_ascii=False).encode
+_MOMENTS = ("date_taken", "date_posted", "retrieved_at")
 _LICENSES = {license.id: license.name for license in LICENSES}
 
 
@@ -95,7 +98,8 @@ def _write_shards(job: Export, samples: Samples, folder: Place) -> list[Written]
     shards = []
     with progress("export", len(order), "samples") as bar:
         alone = any(is_only_here(path) for path in (job.source, folder, job.settings.images) if path is not None)
-        for shard in job.settings.engine.run(write_shard, jobs, workers, threads=alone):
+        threads = alone or workers <= _MOST_THREADS
+        for shard in job.settings.engine.run(write_shard, jobs, workers, threads=threads):
             shards.append(shard)
             bar.update(shard.samples)
     return shards
@@ -137,10 +141,9 @@ def write_shard(job: TarJob) -> Written:
     samples = broken = 0
     with new_file(job.path) as path, TarWriter(path) as tar, closing(ImageReader()) as reader:
         for start in range(0, len(job.ranges), _IMAGES_AT_ONCE):
-            images, faults = reader.read(job.ranges[start : start + _IMAGES_AT_ONCE])
+            images, faults = reader.views(job.ranges[start : start + _IMAGES_AT_ONCE])
             rows = job.rows.slice(start, _IMAGES_AT_ONCE).to_pylist()
-            for number, row in enumerate(rows):
-                image = memoryview(images[number].as_buffer())
+            for number, (row, image) in enumerate(zip(rows, images, strict=True)):
                 ending = ending_of(image)
                 if number in faults or ending is None:
                     broken += 1
@@ -150,11 +153,11 @@ def write_shard(job: TarJob) -> Written:
     return Written(job.name, tar.hexdigest(), samples, broken)
 
 
-def _members(row: dict[str, Any], image: memoryview, ending: str) -> list[tuple[str, Any]]:
+def _members(row: dict[str, Any], image: memoryview, ending: str) -> list[tuple[str, bytes | memoryview]]:
     caption = row["caption"]  # a text, or a list of them, one a line
     key = row["image_id"]  # has no dot, because a WebDataset key ends at the first dot
     # A row of a table comes with its JSON, and may have no label.
-    said = row["json"] if "json" in row else json.dumps(facts_of(row), ensure_ascii=False).encode()
+    said = row["json"] if "json" in row else _to_json(facts_of(row)).encode()
     return [
         (f"{key}.{ending}", image),
         (f"{key}.json", said),
@@ -169,10 +172,11 @@ def facts_of(row: dict[str, Any]) -> dict[str, Any]:
     open_clip's `--json-text-key title;description` reads captions from these fields; docs/how-to/export.md says since
     when it has that flag.
     """
-    facts = {name: value for name, value in row.items() if not isinstance(value, datetime)}
-    facts["license_name"] = _LICENSES.get(row["license"])
-    moments = {name: value.isoformat() for name, value in row.items() if isinstance(value, datetime)}
-    return {**facts, **moments}
+    facts = {**row, "license_name": _LICENSES.get(row["license"])}
+    for name in _MOMENTS:
+        if facts[name] is not None:
+            facts[name] = facts.pop(name).isoformat()
+    return facts
 
 
 def ending_of(image: memoryview) -> str | None:

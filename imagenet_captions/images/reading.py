@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,22 +17,39 @@ from imagenet_captions.images.sources import ByteRange
 from imagenet_captions.storage.places import is_url
 from imagenet_captions.storage.remote import fetch_together, open_url
 
+_ROOM = 4  # a new buffer is larger by this part, so that a few rounds find the largest
+
 
 class ImageReader:
-    """Reads byte ranges, and keeps the last file open, since neighbors often lie in one tar."""
+    """Reads byte ranges, and keeps the last file open, since neighbors often lie in one tar.
+
+    The images of a call go into one buffer. Two buffers take turns, because a new one costs as much time as reading
+    into it: the kernel clears every page. So what a call returned is valid until the next call but one.
+    """
 
     def __init__(self) -> None:
         self._path: str | None = None
         self._opened: io.FileIO | None = None
+        self._buffers = [pa.allocate_buffer(0), pa.allocate_buffer(0)]
 
     def read(self, ranges: Sequence[ByteRange | None]) -> tuple[pa.Array, dict[int, str]]:
-        """Return the images in these byte ranges, null for None, and the faults of broken ones.
+        """Return the images in these byte ranges, null for None, and the faults of broken ones."""
+        ends, buffer, faults = self._read(ranges)
+        present = pa.array([part is not None for part in ranges], pa.bool_())
+        validity = present.buffers()[1] if None in ranges else None
+        offsets = pa.py_buffer(ends.astype(np.int32))
+        return pa.Array.from_buffers(pa.binary(), len(ranges), [validity, offsets, buffer]), faults
 
-        All go into one buffer of their total size, and the array uses it without a copy.
-        """
-        sizes = [part.size if part else 0 for part in ranges]
-        ends = np.cumsum([0, *sizes], dtype=np.int64)
-        buffer = pa.allocate_buffer(int(ends[-1]))
+    def views(self, ranges: Sequence[ByteRange]) -> tuple[list[memoryview], dict[int, str]]:
+        """Return the images as views of the buffer, and the faults of broken ones."""
+        ends, buffer, faults = self._read(ranges)
+        view = memoryview(buffer).cast("B")
+        return [view[start:stop] for start, stop in pairwise(ends.tolist())], faults
+
+    def _read(self, ranges: Sequence[ByteRange | None]) -> tuple[npt.NDArray[np.int64], pa.Buffer, dict[int, str]]:
+        """Return the ends of the images in a buffer, from 0 on, the buffer, and the faults of broken ones."""
+        ends = np.cumsum([0, *(part.size if part else 0 for part in ranges)], dtype=np.int64)
+        buffer = self._next_buffer(int(ends[-1]))
         view = memoryview(buffer).cast("B")
         faults = {}
         fetched = _fetched(ranges)
@@ -44,10 +63,12 @@ class ImageReader:
                     fault = self._fill(target, part)
                 if fault := fault or fault_of(target):
                     faults[number] = fault
-        present = pa.array([part is not None for part in ranges], pa.bool_())
-        offsets = pa.py_buffer(ends.astype(np.int32))
-        validity = present.buffers()[1] if None in ranges else None
-        return pa.Array.from_buffers(pa.binary(), len(ranges), [validity, offsets, buffer]), faults
+        return ends, buffer, faults
+
+    def _next_buffer(self, size: int) -> pa.Buffer:
+        buffer = self._buffers.pop(0)
+        self._buffers.append(buffer if buffer.size >= size else pa.allocate_buffer(size + size // _ROOM))
+        return self._buffers[-1]
 
     def close(self) -> None:
         """Close the file that is open."""

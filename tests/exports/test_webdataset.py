@@ -94,6 +94,16 @@ def test_shards_sizes_and_the_order_of_the_seed(tmp_path: Path, pictures: dict[s
     assert orders[0][:3] == ["n01440764_000008", "n01440764_000004", "n01440764_000020"]
 
 
+@pytest.mark.parametrize("workers", [2, pytest.param(5, marks=pytest.mark.slow)])
+def test_threads_and_processes_write_the_same_bytes(tmp_path: Path, pictures: dict[str, bytes], workers: int) -> None:
+    made = dataset(tmp_path, captions(), images=tmp_path / "pictures")
+    for out, count in (("alone", 1), ("together", workers)):  # five are processes
+        export(made, tmp_path / out, ExportSettings("webdataset", shard_size=5, workers=count))
+    shards = [sorted((tmp_path / out).iterdir()) for out in ("alone", "together")]
+    assert len(shards[0]) == 6
+    assert [path.read_bytes() for path in shards[0]] == [path.read_bytes() for path in shards[1]]
+
+
 def test_several_captions_of_an_image_are_lines_and_a_list(tmp_path: Path, pictures: dict[str, bytes]) -> None:
     columns = {"title": ["A title"] * COUNT, "tags": [["b", "c"]] * COUNT}
     made = dataset(tmp_path, captions(), columns=columns, images=tmp_path / "pictures")
