@@ -30,11 +30,11 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 
     def run(**texts: Any) -> None:
         from imagenet_captions.cli.flags import read_values
-        from imagenet_captions.cli.messages import in_flags, show_messages
+        from imagenet_captions.cli.messages import in_flags, showing_messages
 
-        show_messages(spec)
         try:
-            function(**read_values(spec.flags, texts))
+            with showing_messages(spec):
+                function(**read_values(spec.flags, texts))
         except ImagenetCaptionsError as error:
             typer.echo(f"imagenet-captions: {in_flags(str(error), spec)}", err=True)
             raise typer.Exit(error.exit_code) from None

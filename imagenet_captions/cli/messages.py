@@ -4,11 +4,15 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Timer
 
 from imagenet_captions.cli.group import SPECS, Spec
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 0.5  # seconds until a command that shows nothing says its name
 _TALKATIVE = ("botocore", "aiobotocore", "s3fs", "gcsfs", "httpx")  # of where they found credentials, for one
 
 
@@ -54,6 +58,7 @@ class BesideBars(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.1
     def __init__(self, spec: Spec) -> None:
         super().__init__(sys.stderr)
         self.spec = spec
+        self.silent = True
 
     def format(self, record: logging.LogRecord) -> str:
         line = super().format(record)
@@ -62,15 +67,32 @@ class BesideBars(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.1
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
 
+        self.silent = False
         with tqdm.external_write_mode(file=self.stream):
             super().emit(record)
 
+    def say_name(self) -> None:
+        """Log the name of the command, unless something is on the screen already."""
+        bars = getattr(sys.modules.get("tqdm"), "tqdm", None)  # not imported yet: no bar either
+        if self.silent and not getattr(bars, "_instances", ()):
+            log.info("%s ...", self.spec.name)
 
-def show_messages(spec: Spec) -> None:
-    """Show what a command logs on stderr."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[BesideBars(spec)])
+
+@contextmanager
+def showing_messages(spec: Spec) -> Iterator[BesideBars]:
+    """Show what a command logs on stderr; in a terminal its name too, if it shows nothing while it is imported."""
+    beside_bars = BesideBars(spec)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[beside_bars])
     for library in _TALKATIVE:
         logging.getLogger(library).setLevel(logging.WARNING)
+    waiting = Timer(PATIENCE, beside_bars.say_name)
+    waiting.daemon = True
+    if sys.stderr.isatty() and is_first_process():
+        waiting.start()
+    try:
+        yield beside_bars
+    finally:
+        waiting.cancel()
 
 
 def is_first_process() -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import re
+import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.cleaner.batch import CleanSettings
+from imagenet_captions.cli import messages
 from imagenet_captions.cli.commands import SECTIONS
 from imagenet_captions.cli.group import RENAMED
 from imagenet_captions.cli.main import SPECS, app
@@ -24,6 +27,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.robustness.figures import check_figure_path
 from imagenet_captions.evaluation.settings import check_test_sets
 from imagenet_captions.pipeline.build import BuildSettings
+from imagenet_captions.storage.progress import progress
 
 LISTED = [name for names in SECTIONS.values() for name in names]
 
@@ -197,3 +201,35 @@ def test_a_line_of_the_log_names_flags_too() -> None:
     other = logging.LogRecord("lightning", logging.INFO, "x.py", 1, "leave `images` out", (), None)
     handler = BesideBars(SPECS["build"])
     assert [handler.format(line), handler.format(other)] == ["leave --images out", "leave `images` out"]
+
+
+class Terminal(io.StringIO):
+    """A stderr that is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def said_while_silent(caplog: pytest.LogCaptureFixture, seconds: float, first: str = "") -> list[str]:
+    """What stats logs while nothing happens."""
+    caplog.set_level(logging.INFO)
+    with messages.showing_messages(SPECS["stats"]) as beside_bars:
+        if first:
+            beside_bars.handle(logging.makeLogRecord({"msg": first, "levelno": logging.INFO}))
+        time.sleep(seconds)
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_a_command_that_shows_nothing_says_its_name_in_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(messages, "PATIENCE", 0.01)
+    assert said_while_silent(caplog, 0.1) == [], "this is no terminal"
+    monkeypatch.setattr("sys.stderr", Terminal())
+    assert said_while_silent(caplog, 0.1, first="reading a file") == []
+    with progress("read", 3, "files"):
+        assert said_while_silent(caplog, 0.1) == [], "a bar is on the screen"
+    monkeypatch.setattr(messages, "PATIENCE", 60.0)
+    assert said_while_silent(caplog, 0.1) == [], "it ended before"
+    monkeypatch.setattr(messages, "PATIENCE", 0.01)
+    assert said_while_silent(caplog, 1.0) == ["stats ..."]

@@ -16,10 +16,11 @@ from imagenet_captions.evaluation.classifiers.prompts import read_names, read_pr
 from imagenet_captions.evaluation.classifiers.prototypes import Cosine
 from imagenet_captions.evaluation.protocol import sha256_of
 from imagenet_captions.images.examples import Class
+from imagenet_captions.models.hardware import SMALL
 from imagenet_captions.models.model import Model
 from imagenet_captions.storage.progress import progress
 
-_TEXTS_AT_ONCE = 256
+_TEXTS_AT_ONCE, _ON_A_CPU = 256, 16  # a large model takes seconds for so few on a CPU, and the bar shall move
 
 
 class ZeroShot:
@@ -69,17 +70,18 @@ class ZeroShot:
 def embed_names(model: Model, names: Sequence[str], templates: Sequence[str]) -> npt.NDArray[np.float32]:
     """Return the direction `[names, dim]` of each name over all templates."""
     device = next(model.parameters()).device
-    at_once = max(1, _TEXTS_AT_ONCE // len(templates))
+    texts_at_once = _ON_A_CPU if device.type == "cpu" and model.spec.size > SMALL else _TEXTS_AT_ONCE
+    at_once = max(1, texts_at_once // len(templates))
     directions = []
     with progress("class names", len(names) * len(templates), "sentences") as bar:
         for start in range(0, len(names), at_once):
             some = names[start : start + at_once]
             texts = [template.replace("{}", name) for name in some for template in templates]
-            parts = [
-                model.embed_texts(model.tokenize(texts[at : at + _TEXTS_AT_ONCE]).to(device))
-                for at in range(0, len(texts), _TEXTS_AT_ONCE)
-            ]
+            parts = []
+            for at in range(0, len(texts), texts_at_once):
+                part = texts[at : at + texts_at_once]
+                parts.append(model.embed_texts(model.tokenize(part).to(device)))
+                bar.update(len(part))
             mean = torch.cat(parts).float().reshape(len(some), len(templates), -1).mean(dim=1)
             directions.append(torch.nn.functional.normalize(mean, dim=-1).cpu().numpy())
-            bar.update(len(texts))
     return np.concatenate(directions)
