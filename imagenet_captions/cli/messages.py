@@ -65,9 +65,9 @@ class BesideBars(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.1
         return in_flags(line, self.spec) if record.name.startswith("imagenet_captions") else line
 
     def emit(self, record: logging.LogRecord) -> None:
+        self.silent = False
         from tqdm import tqdm
 
-        self.silent = False
         with tqdm.external_write_mode(file=self.stream):
             super().emit(record)
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.rows import Job
+from imagenet_captions.storage.progress import track
 
 _COLUMNS = ["filename", "wnid", "title", "description", "tags"]
 _ROWS_AT_ONCE = 10_000
@@ -22,7 +23,7 @@ def write_release(job: Job, path: Path) -> None:
     table = job.read(_COLUMNS, "raw")
     with path.open("w", encoding="utf-8", newline="\n") as opened:
         before = "[\n"
-        for entry in _entries(table):
+        for entry in track(_entries(table), "write", len(table), "rows"):
             opened.write(before + json.dumps(entry))
             before = ",\n"
         opened.write("\n]\n")
@@ -45,4 +46,5 @@ def _reads_back(path: Path, table: pa.Table) -> bool:
     finally:
         if collecting:
             gc.enable()
-    return len(found) == len(table) and all(one == other for one, other in zip(found, _entries(table), strict=True))
+    written = track(_entries(table), "check", len(table), "rows")
+    return len(found) == len(table) and all(one == other for one, other in zip(found, written, strict=True))
