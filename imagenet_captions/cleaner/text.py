@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import NamedTuple
 
-from imagenet_captions.cleaner.encoding import repair_encoding
+from imagenet_captions.cleaner.encoding import is_safe, repair_encoding
 from imagenet_captions.cleaner.links import unwrap_links
 from imagenet_captions.cleaner.markup import decode_entities, strip_markup
 
@@ -123,7 +123,7 @@ def drop_addresses(text: str) -> str:
         marked = text
         if "://" in marked:
             marked = _PAGE.sub(_MARK, marked)
-        if "www." in marked.lower():
+        if "w." in marked or "W." in marked:
             marked = _WWW.sub(_MARK, marked)
         if "@" in marked:
             marked = _MAIL.sub(_MARK, marked)
@@ -201,8 +201,8 @@ def clean_description(text: str) -> str:
 def settle(text: str, rules: Rules) -> str:
     """Run the rules until nothing changes.
 
-    An address ends at markup, so the tail runs only when no markup is left. ASCII without escapes is done after one
-    round, since no rule makes work for another there. A text that still changes after the last round loses the
+    An address ends at markup, so the tail runs only when no markup is left. A safe text without escapes is done after
+    one round, since no rule makes work for another there. A text that still changes after the last round loses the
     characters that begin escapes and tags; after that every round shortens it, so that the loop ends.
     """
     first, markup, tail, last = rules
@@ -218,6 +218,6 @@ def settle(text: str, rules: Rules) -> str:
             if text == before or not marked:
                 for rule in tail:
                     text = rule(text)
-            if text == before or (not marked and text.isascii()):
+            if text == before or (not marked and is_safe(text)):
                 return text
         text = last(text)

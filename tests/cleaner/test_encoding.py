@@ -1,0 +1,84 @@
+"""Safe characters: no rule changes them, so that most texts skip ftfy and a second round."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from itertools import product
+
+import pyarrow as pa
+import pytest
+from ftfy.badness import MOJIBAKE_CATEGORIES, is_bad
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagenet_captions.cleaner.columns import clean_tags, may_change
+from imagenet_captions.cleaner.encoding import SAFE, SAFE_ALONE, is_safe
+from imagenet_captions.cleaner.text import HTML, TYPED, clean_description, clean_title
+
+BEYOND_ASCII = "".join(map(chr, [*range(0x80, 0xD800), *range(0xE000, 0x10000)]))
+ANYWHERE = re.findall(f"[{SAFE}]", BEYOND_ASCII)
+ALONE = re.findall(f"[{SAFE_ALONE}]", BEYOND_ASCII)
+ASCII = [chr(code) for code in range(0x20, 0x7F)]
+SIGNS = set(re.findall(f"[{''.join(MOJIBAKE_CATEGORIES.values())}œŒ]", BEYOND_ASCII))  # of ftfy
+
+mixed = st.text(
+    st.sampled_from([*"  .aZ9'&<", *"éüñçßяВГўΒα猫й가の", *"ÉÖ\u2013\u2019”«»…£°²€™", *"ÃÂœŒ\x92\xa0\u0301Ђ"])
+)
+
+
+def composes(character: str) -> bool:
+    """Return whether the normal form may join a character to the one before it."""
+    vowels_and_finals = "\u1160" < character < "\u1176" or "\u11a7" < character < "\u11c3"  # of Hangul
+    return bool(unicodedata.combining(character)) or vowels_and_finals or character in SECONDS
+
+
+PARTS = (unicodedata.decomposition(chr(code)).split() for code in range(0x110000))
+SECONDS = {chr(int(parts[1], 16)) for parts in PARTS if len(parts) > 1 and not parts[0].startswith("<")}
+
+
+def test_the_sets_have_no_character_in_common() -> None:
+    assert len(ANYWHERE) > 30_000
+    assert len(ALONE) > 100
+    assert not set(ANYWHERE) & set(ALONE)
+
+
+@pytest.mark.parametrize("characters", [ANYWHERE, ALONE], ids=["anywhere", "alone"])
+def test_no_rule_changes_a_safe_character(characters: list[str]) -> None:
+    text = " ".join(f"{character}a {character}" for character in characters)
+    assert clean_title(text) == clean_description(text) == text
+    assert unicodedata.normalize("NFC", "".join(characters)) == "".join(characters)
+    assert not [character for character in characters if composes(character) or not character.isprintable()]
+
+
+def test_no_sign_of_ftfy_is_made_of_characters_that_are_safe_anywhere() -> None:
+    known = sorted(SIGNS.intersection(ANYWHERE))
+    assert len(known) > 100
+    for first, second in product(known, known):
+        assert not is_bad(f"a{first}{second}a {first}{second} "), (first, second)
+
+
+@pytest.mark.parametrize("before", [*" aZ.?9"])
+def test_no_sign_of_ftfy_has_one_safe_character(before: str) -> None:
+    for character in SIGNS.intersection(ANYWHERE + ALONE):
+        assert not is_bad("".join(f"{before}{character}{after}" for after in ASCII)), character
+        assert not is_bad(character + before), character
+
+
+@given(mixed)
+def test_a_safe_text_is_not_bad(text: str) -> None:
+    assert not (is_safe(text) and is_bad(text))
+
+
+@given(mixed)
+def test_what_a_column_keeps_no_rule_changes(text: str) -> None:
+    for rules, html in ((TYPED, False), (HTML, True)):
+        if not may_change(pa.array([text]), html)[0].as_py():
+            for rule in (rules.first, *rules.markup, *rules.tail):
+                assert rule(text) == text
+
+
+@pytest.mark.parametrize("length", [3, 300])
+def test_a_tag_is_cleaned_alike_whether_it_is_kept_or_not(length: int) -> None:
+    tag = "Ã©" * length
+    assert clean_tags(pa.array([[tag], [tag], None, [None, "x"]])).to_pylist() == [["é" * length]] * 2 + [[], ["x"]]
