@@ -11,6 +11,11 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from imagenet_captions.images.headers import fault_of, jpeg_colors
 
+try:
+    import simplejpeg
+except ImportError:  # it has no wheel for this platform or Python
+    simplejpeg = None
+
 _JPEG = b"\xff\xd8"
 
 
@@ -21,22 +26,38 @@ class BrokenImage(Exception):
 def decode(data: bytes) -> torch.Tensor:
     """Return the pixels of an image, uint8 [3, height, width]; its memory has the channels last.
 
-    JPEG in one or three colors is decoded by torchvision, everything else (CMYK, PNG, WebP, GIF) by Pillow; what is
-    transparent is shown on black, as Pillow's `convert("RGB")` has it. Raises BrokenImage, for a decompression bomb
-    before anything is decoded.
+    JPEG in one or three colors is decoded by simplejpeg, or by torchvision if simplejpeg is not installed or warns;
+    both give the same pixels. Everything else (CMYK, PNG, WebP, GIF) is decoded by Pillow; what is transparent is shown
+    on black, as Pillow's `convert("RGB")` has it. Raises BrokenImage, for a decompression bomb before anything is
+    decoded.
     """
     fault = fault_of(memoryview(data))
     if fault is not None:
         raise BrokenImage(fault)
+    pixels = None
     if data.startswith(_JPEG) and jpeg_colors(memoryview(data)) in (1, 3):
-        try:
-            # A copy, since torch warns of bytes, which cannot be written to.
-            copied = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-            pixels: torch.Tensor = decode_jpeg(copied, mode=ImageReadMode.RGB)
-            return pixels
-        except RuntimeError:
-            pass  # Pillow reads some files that libjpeg's defaults do not, and says more about the others
-    return _by_pillow(data)
+        pixels = _by_simplejpeg(data)
+        pixels = _by_torchvision(data) if pixels is None else pixels
+    return _by_pillow(data) if pixels is None else pixels
+
+
+def _by_simplejpeg(data: bytes) -> torch.Tensor | None:
+    if simplejpeg is None:
+        return None
+    try:
+        return torch.from_numpy(simplejpeg.decode_jpeg(data)).permute(2, 0, 1)
+    except ValueError:
+        return None  # it refuses damaged files of which libjpeg only warns
+
+
+def _by_torchvision(data: bytes) -> torch.Tensor | None:
+    try:
+        # A copy, since torch warns of bytes, which cannot be written to.
+        copied = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        pixels: torch.Tensor = decode_jpeg(copied, mode=ImageReadMode.RGB)
+        return pixels
+    except RuntimeError:
+        return None  # Pillow reads some files that libjpeg's defaults do not, and says more about the others
 
 
 def _by_pillow(data: bytes) -> torch.Tensor:

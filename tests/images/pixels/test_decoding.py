@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imagenet_captions.images.pixels import BrokenImage, decode
+from imagenet_captions.images.pixels import BrokenImage, decode, decoding
 from tests.images.pixels.pictures import encoded, photos, picture
 
 
@@ -70,3 +70,43 @@ def test_a_bomb_is_refused_before_it_is_decoded() -> None:
     )
     with pytest.raises(BrokenImage, match="pixels"):
         decode(bomb)
+
+
+JPEGS = {
+    "4:4:4": {"subsampling": 0},
+    "4:2:2": {"subsampling": 1},
+    "4:2:0": {"subsampling": 2},
+    "progressive": {"progressive": True},
+    "poor": {"quality": 10},
+    "restarts": {"restart_marker_rows": 1},
+}
+
+
+@pytest.mark.parametrize("name", JPEGS)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_both_decoders_of_jpeg_give_the_same_pixels(name: str, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("simplejpeg")
+    stored = io.BytesIO()
+    picture(173, 131).convert(mode).save(stored, "JPEG", **JPEGS[name])
+    data = stored.getvalue()
+    fast = decode(data)
+    monkeypatch.setattr(decoding, "simplejpeg", None)
+    slow = decode(data)
+    assert fast.equal(slow)
+    assert fast.stride() == slow.stride() == (1, 173 * 3, 3)
+
+
+def test_simplejpeg_decodes_ordinary_jpegs(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("simplejpeg")
+    monkeypatch.setattr(decoding, "decode_jpeg", None)  # torchvision's; a call would fail
+    assert decode(photos(1)[0]).shape[0] == 3
+
+
+def test_a_damaged_jpeg_is_the_same_with_and_without_simplejpeg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libjpeg warns of these and goes on; simplejpeg refuses them."""
+    whole = photos(1)[0]
+    scan = whole.index(b"\xff\xda")
+    damaged = [whole[: len(whole) // 2] + b"\xff\xd9", whole[: scan + 200] + b"\xff\xd3" + whole[scan + 202 :]]
+    seen = [decode(data) for data in damaged]
+    monkeypatch.setattr(decoding, "simplejpeg", None)
+    assert all(decode(data).equal(pixels) for data, pixels in zip(damaged, seen, strict=True))
