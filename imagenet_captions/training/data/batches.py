@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, get_worker_info
 
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.images.examples import Examples
@@ -179,7 +179,14 @@ def sample_seed(seed: int, epoch: int, row: int) -> int:
 
 
 def _empty(count: int, like: torch.Tensor) -> torch.Tensor:
-    return torch.empty((count, *like.shape), dtype=like.dtype, memory_format=torch.channels_last)
+    """Return memory for images, channels last; in a worker it is shared, so that sending a batch copies nothing."""
+    channels, height, width = like.shape
+    if get_worker_info() is None:
+        empty = torch.empty(count * like.numel(), dtype=like.dtype)
+    else:
+        shared = torch.UntypedStorage._new_shared(count * like.nbytes)  # type: ignore[no-untyped-call]
+        empty = torch.empty(0, dtype=like.dtype).set_(shared)
+    return empty.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -13,6 +13,7 @@ import torch
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.errors import InputError, StoppedEarly
 from imagenet_captions.images.pixels import ImageSpec, TrainTransform, TwoViews, decode
+from imagenet_captions.training.data import batches
 from imagenet_captions.training.data.batches import Batch
 from imagenet_captions.training.data.captions import CaptionSampler
 from imagenet_captions.training.data.sampler import ShardedSampler
@@ -58,6 +59,16 @@ def test_workers_change_nothing(transform: TrainTransform | TwoViews) -> None:
             seen[-1] += [_plain(batch) for batch in loader]
     assert seen[0] == seen[1] == seen[2]
     assert seen[0][0] != seen[0][4]
+
+
+def test_a_worker_fills_the_memory_that_it_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    view = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    assert not batches._empty(2, view).is_shared()
+    monkeypatch.setattr(batches, "get_worker_info", object)
+    shared = batches._empty(2, view)
+    assert shared.is_shared()
+    assert shared.shape == (2, 3, 8, 8)
+    assert shared.is_contiguous(memory_format=torch.channels_last)
 
 
 def _plain(batch: Batch) -> tuple[object, ...]:
