@@ -8,6 +8,7 @@ import importlib.metadata
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from imagenet_captions.storage.files import sha256
 
@@ -41,7 +42,8 @@ def code_version(stage: str, root: Path = ROOT) -> str:
     not change results: comments, docstrings, the places of files, and imports of the package's own modules.
     """
     tables = [*(root / "data").rglob("*.t*"), *(root / "data").rglob("*.csv")]
-    digests = {module_digest(file) for file in imported_files(root, ENTRIES[stage])} | {sha256(file) for file in tables}
+    digests = {read_module(file).digest for file in imported_files(root, ENTRIES[stage])}
+    digests |= {sha256(file) for file in tables}
     parts = [*sorted(digests), *(f"{library} {_version(library)}" for library in _LIBRARIES[stage])]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -57,26 +59,43 @@ def imported_files(root: Path, entries: Iterable[str]) -> set[Path]:
         file = waiting.pop()
         if file not in found:
             found.add(file)
-            waiting += _imports(root, file)
+            named = (root / name for name in read_module(file).imports)
+            waiting += [path for path in named if path.is_file() and path != root / "__init__.py"]
     return found
 
 
+class Module(NamedTuple):
+    """What a module does, as a digest of its statements without docstrings and our imports, and what it may import."""
+
+    digest: str
+    imports: frozenset[str]  # files as they may be called, relative to the package
+
+
 @cache
-def module_digest(file: Path) -> str:
-    """Return a digest of what a module does: its statements without docstrings and without imports of our own."""
-    tree = _Bare().visit(ast.parse(file.read_text(encoding="utf-8")))
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()
+def read_module(file: Path) -> Module:
+    """Read a module; it is parsed once for all stages, since that takes longer than everything else here."""
+    bare = _Bare()
+    tree = bare.visit(ast.parse(file.read_text(encoding="utf-8")))
+    return Module(hashlib.sha256(ast.unparse(tree).encode()).hexdigest(), frozenset(bare.imports))
 
 
 class _Bare(ast.NodeTransformer):
-    """Remove docstrings and other loose strings, and imports of this package."""
+    """Remove docstrings and other loose strings, and imports of this package, whose files are collected."""
+
+    def __init__(self) -> None:
+        self.imports: set[str] = set()
 
     def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
         loose = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
         return None if loose else node
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom | None:
-        return None if _is_ours(node) else node
+        if not _is_ours(node):
+            return node
+        base = (node.module or "").split(".")[1:]
+        named = [base, [*base, "__init__"], *([*base, name.name] for name in node.names)]
+        self.imports |= {"/".join(parts) + ".py" for parts in named if parts}
+        return None
 
 
 def _is_ours(node: ast.ImportFrom) -> bool:
@@ -88,12 +107,3 @@ def _version(library: str) -> str:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
         return "is not installed"
-
-
-def _imports(root: Path, file: Path) -> list[Path]:
-    named: list[Path] = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and _is_ours(node):
-            base = root.joinpath(*(node.module or "").split(".")[1:])
-            named += [base.with_suffix(".py"), base / "__init__.py", *(base / f"{name.name}.py" for name in node.names)]
-    return [path for path in named if path.is_file() and path != root / "__init__.py"]
