@@ -31,7 +31,7 @@ def main(release: Path, scratch: Path) -> list[dict[str, Any]]:
             "peer": "json.load",
             "peer_s": round(peer.seconds, 1),
             "ratio": round(mine.seconds / peer.seconds, 1),
-            "bar": "<= 10, <= 1000 MB",
+            "bar": "<= 3, <= 500 MB",
             "peak_mb": round(mine.peak_mb),
         }
     ]
