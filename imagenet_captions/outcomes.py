@@ -40,19 +40,19 @@ class Outcome(str, Enum):
     NO_URL = "no_url", "the URL lists have no address for it"
     BAD_URL = "bad_url", "its address cannot be read"
     NOT_FLICKR = "not_flickr", "its address is not Flickr's"  # look-alike hosts too
-    NOT_A_PHOTO = "not_a_photo", "its address is Flickr's, but no photo's"  # a video, a profile, "photo unavailable"
-    NOT_FOUND = "not_found", "Flickr has it no longer, or it is private"  # code 1; Flickr does not say which
+    NOT_A_PHOTO = "not_a_photo", "its address is on Flickr, but is not a photo's"  # a video, a profile
+    NOT_FOUND = "not_found", "Flickr no longer has it, or it is private"  # code 1; Flickr does not say which
     PRIVATE = "private", "its owner made it private"  # code 2
     UNREACHABLE = "unreachable", "Flickr gave no usable answer"  # to any attempt
     NOT_ASKED = "not_asked", "Flickr was not asked: the crawl was limited, or there was none"
-    NO_TEXT = "no_text", "no text of its photographer is left after cleaning"
+    NO_TEXT = "no_text", "cleaning left no text of its photographer"
     UNKNOWN_CLASS = "unknown_class", "outside the wanted classes, or not asked for"
-    BAD_RECORD = "bad_record", "its record is not of the source's format"  # a line or an entry
+    BAD_RECORD = "bad_record", "its record is not in the source's format"  # a line or an entry
     DUPLICATE_ID = "duplicate_id", "an earlier record has the same id"
-    NO_IMAGE = "no_image", "the images given do not have it"
+    NO_IMAGE = "no_image", "the given images do not include it"
     BROKEN_IMAGE = "broken_image", "its file is not a usable image"
     DENIED = "denied", "on the denylist"
-    FILTERED = "filtered", "left out by the filter that made this dataset of a larger one"
+    FILTERED = "filtered", "left out by the filter that made this dataset from a larger one"
 
 
 OUTCOMES_FILE = "outcomes.parquet"  # of a dataset

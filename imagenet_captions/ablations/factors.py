@@ -44,7 +44,7 @@ def make_table(factor: str, ask: Ask) -> Table:
     """Return the runs and comparisons of a factor."""
     make, most, what = _FACTORS[factor]
     if not ask.datasets:
-        raise InputError(f"ablate {factor} needs data; give {what}")
+        raise InputError(f"ablate {factor} needs `data`; give {what}")
     if len(ask.datasets) > most:
         raise InputError(f"ablate {factor} takes {what}, and {len(ask.datasets)} data sets were given")
     arms, comparisons = make(ask)

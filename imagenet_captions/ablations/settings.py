@@ -101,7 +101,7 @@ class AblateSettings:
     def ask(self, datasets: Sequence[TrainingSet]) -> Ask:
         """Return the request that tables are made for."""
         if not datasets:
-            raise InputError("an ablation needs data; give DATASET, or NAME=DATASET")
+            raise InputError("an ablation needs `data`; give a dataset, or NAME=DATASET")
         preset = self.sized.for_rows(min(each.rows for each in datasets))
         return Ask(tuple(datasets), preset, tuple(range(self.seeds)))
 

@@ -150,7 +150,7 @@ def _languages(stats: Stats) -> Section:
     shown, rest = counts[:_MOST_LANGUAGES], counts[_MOST_LANGUAGES:]
     if rest:
         shown.append((f"{len(rest):,} others", sum(count for _, count in rest)))
-    note = "und: title and description have under three letters."
+    note = "und: title and description have fewer than three letters."
     return Section(
         "languages", "Languages", ("language", "rows", "share"), _counted(shown, stats.rows), note, whole=stats.rows
     )

@@ -42,6 +42,6 @@ def note(left_out: Iterable[str]) -> str:
     if not counts:
         return ""
     if counts[NOT_WANTED]:
-        return "Photos are not shown, as --thumbnails none asks."
+        return "Photos are not shown, because of --thumbnails none."
     why = ", ".join(f"{count:,} {reason}" for reason, count in sorted(counts.items()))
     return f"Photos not shown: {sum(counts.values()):,} of {len(reasons):,} ({why})."

@@ -336,7 +336,7 @@ def test_an_interrupt_is_passed_on(copied: AblateSettings, monkeypatch: pytest.M
         ({"prompts": "many"}, "the file many does not exist"),
         ({"tests": {"a": Path("nowhere")}}, "`tests` a: nowhere does not exist"),
         ({"data": {"a": Path("nowhere")}}, "the data a: nowhere does not exist"),
-        ({"data": {}}, "needs data"),
+        ({"data": {}}, "needs `data`"),
     ],
 )
 def test_wrong_settings_are_one_sentence(

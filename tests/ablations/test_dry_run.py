@@ -208,4 +208,4 @@ def test_without_imagenets_sets_the_paper_report_says_what_it_takes(tmp_path: Pa
     factor = FactorResult(table, results, {}, [""] * len(table.comparisons), [()] * len(table.comparisons))
     write_report(tmp_path / "report.md", [factor], ReportFacts("paper", {"a": 100}, ("mine",), 1))
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
-    assert "Not measured: that takes --on imagenet=PATH" in report
+    assert "Not measured: give --on imagenet=PATH" in report

@@ -270,7 +270,7 @@ def test_what_arms_share_is_said() -> None:
 def test_a_table_of_wrong_data_is_refused() -> None:
     with pytest.raises(InputError, match="takes one labelled data set with captions, and 2 data sets were given"):
         make_table("train-language", ask(LABELLED, LABELLED))
-    with pytest.raises(InputError, match="needs data"):
+    with pytest.raises(InputError, match="needs `data`"):
         make_table("size", Ask((), find_preset("micro"), (0,)))
     with pytest.raises(InputError, match="6 images are too few"):
         find_preset("micro").for_rows(6)

@@ -131,7 +131,7 @@ def test_its_limits_have_the_survival_that_was_measured(tmp_path: Path) -> None:
     ic.filter(tmp_path / "out", ic.in_class("n02687172"), out=tmp_path / "some")
     assert described(tmp_path / "some")["rai:dataLimitations"][-1] == limits[-1]
     card = (tmp_path / "some/README.md").read_text()
-    assert "Survival and cleaning were counted before the rows of this dataset were chosen." in card
+    assert "Survival and cleaning were counted before this dataset was filtered." in card
 
 
 def test_a_published_collection_has_no_day_of_retrieval(tmp_path: Path) -> None:

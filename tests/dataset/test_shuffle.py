@@ -56,7 +56,7 @@ def test_the_same_rows_in_another_order(both: tuple[Path, Path]) -> None:
     manifest = json.loads((both[1] / "manifest.json").read_text())
     assert manifest["settings"]["filter"] == [{"shuffle": 7, "shards": 4}]
     assert len(list((both[1] / "data").iterdir())) == 4
-    assert "in a seeded order for training, with the seed 7 and over 4 shards" in (both[1] / "README.md").read_text()
+    assert "Rows are shuffled for training with the seed 7, over 4 shards" in (both[1] / "README.md").read_text()
     assert "Rows are sorted by `image_id`" in (both[0] / "README.md").read_text()
 
 

@@ -96,9 +96,9 @@ def test_the_card_says_whether_the_texts_were_cleaned(tmp_path: Path) -> None:
     for name, write in (("cleaned", write_captions), ("published", write_published)):
         package(write(tmp_path / name / "captions.parquet"), tmp_path / name / "out", PackageSettings(workers=1))
     cleaned, raw = ((tmp_path / name / "out/README.md").read_text() for name in ("cleaned", "published"))
-    assert "- config `default`: the texts cleaned, a `caption` made of them, the language\n" in cleaned
-    assert "- config `default`: the texts as the source gave them, a `caption` joined of them, the language\n" in raw
-    assert "texts cleaned" not in raw
+    assert "- config `default`: cleaned texts, a `caption` made from them, the language\n" in cleaned
+    assert "- config `default`: the exact texts of the source, a `caption` joined from them, the language\n" in raw
+    assert "cleaned texts" not in raw
 
 
 def test_outcomes_add_up(tmp_path: Path) -> None:

@@ -257,7 +257,7 @@ def licensed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (Thumbnails.OPEN, 6, "Photos not shown: 6 of 12 (3 all rights reserved, 3 license not known)."),
         (Thumbnails.ALL, 12, None),
-        (Thumbnails.NONE, 0, "Photos are not shown, as --thumbnails none asks."),
+        (Thumbnails.NONE, 0, "Photos are not shown, because of --thumbnails none."),
     ],
 )
 def test_photos_are_shown_by_license(licensed: Path, thumbnails: Thumbnails, shown: int, note: str | None) -> None:

@@ -57,7 +57,7 @@ def describe_differences(found: Sequence[Apart]) -> str:
     'They differ in one thing: lr: 0.002 and 0.003.'
     """
     if not found:
-        return "They differ in nothing."
+        return "They do not differ."
     number = "one thing" if len(found) == 1 else f"{len(found)} things"
     return f"They differ in {number}: {'; '.join(map(str, found))}."
 

@@ -22,7 +22,7 @@ def draw_paper(factor: FactorResult, folder: Path) -> list[str]:
     columns = set.intersection(*(set(result.accuracies) for result in results))
     if IMAGENET not in columns or not any(shift.column in columns for shift in SHIFTS):
         wanted = ", ".join(shift.column for shift in SHIFTS)
-        return [f"Not measured: that takes --on {IMAGENET}=PATH and at least one of {escape(wanted)}.", ""]
+        return [f"Not measured: give --on {IMAGENET}=PATH and at least one of {escape(wanted)}.", ""]
     figure = f"figure-{factor.table.factor}.svg"
     report = measure_robustness(
         results, BASELINE, all_classes=True

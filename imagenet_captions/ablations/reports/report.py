@@ -29,7 +29,7 @@ _MICRO = (
     "works; they are not evidence for or against the paper's claims."
 )
 _INTERVALS = (
-    "Intervals are at 95 %, so that one in twenty excludes 0 although there is no difference. Those of accuracies are "
+    "Intervals are at 95 %: about one in twenty excludes 0 even if there is no difference. Those of accuracies are "
     "Clopper and Pearson's; those of differences in accuracy are Bonett and Price's for the same test images; those of "
     "differences in effective robustness come from a bootstrap over test images, seeds and the baseline's fit. "
     "comparisons.csv has every number. Accuracy alone is not robustness; it is listed beside it. "
@@ -170,8 +170,8 @@ def _micro_robustness(
     if not above:
         return [
             *lines,
-            f"No line to measure effective robustness from: that takes {FEWEST} supervised runs of different accuracy, "
-            f"and there are {len(baseline)} (ablate size has them; run it into the same --out).",
+            f"Effective robustness was not measured: a line needs {FEWEST} supervised runs of different accuracy, and "
+            f"there are {len(baseline)}. Run `ablate size` with the same --out to add them.",
             "",
         ]
     rows = []
@@ -188,9 +188,10 @@ def _micro_robustness(
         )
     return [
         *lines,
-        f"Points above the line through the {len(baseline)} supervised runs, mean over {len(shifts)} shifts; the "
-        "interval is that of test images, and of seeds where there are several, drawn anew. One that includes 0 does "
-        "not tell the arm from the line; outside the line's runs the line is drawn on, and says less.",
+        f"Values are percentage points above the line through the {len(baseline)} supervised runs, averaged over "
+        f"{len(shifts)} shifts. The intervals come from resampling test images, and seeds if there are several. "
+        "If an interval includes 0, the arm may lie on the line. Outside the accuracies of those runs, the line is "
+        "extrapolated and less reliable.",
         "",
         table(["arm", "seed", "effective robustness, in miniature", ""], rows, right=(1,)),
         "",

@@ -11,7 +11,7 @@ from imagenet_captions.ablations.reports.compare import Difference
 
 POINTS, LOG_ODDS = "points", "log-odds"
 _MARKS = {
-    "extrapolated": "an arm is beyond the baseline's models, where its curve is only drawn on",
+    "extrapolated": "an arm is outside the accuracies of the baseline's models, where the curve is extrapolated",
     "sparse": "the baseline has few models of an arm's accuracy",
 }
 EFFECTIVE, ACCURACY = "effective robustness", "accuracy"

@@ -10,19 +10,19 @@ from imagenet_captions.outcomes import share
 _BOUNDS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")  # of the Hub's size categories
 _FLICKR = "\nThis product uses the Flickr API but is not endorsed or certified by SmugMug, Inc.\n"
 _YFCC = """\
-- rows whose `source` is `yfcc100m` have what YFCC100M's metadata of 2014 says of the photo: the license is that of
-  then, and tags may be normalized (Flickr makes "newyorkcity" of "New York City"); `outcomes.parquet` marks the rows
-  whose tags all are"""
+- rows with `source` `yfcc100m` come from YFCC100M's metadata of 2014: the license is the one of that year, and tags
+  may be normalized (Flickr turns "New York City" into "newyorkcity"); `outcomes.parquet` marks the rows in which all
+  tags are normalized"""
 _RIGHTS = """\
 ## License and removal
 
-The texts and the photos belong to the people who made them. `license` is the number of the license that Flickr stated
-for a photo when it was asked (null where nobody asked); a photographer may have changed it since. Name the owner and
-link to `photo_page` when you show a row. The images are those of ImageNet, under ImageNet's terms of access: research
-and education that earns nothing. The collection of texts was published under MIT by its authors.
+The texts and photos belong to the people who made them. `license` is the number of the license that Flickr stated
+when it was asked about the photo. It is null without an answer, and the photographer may have changed the license
+since. Name the owner and link to `photo_page` when you show a row. The images come from ImageNet; its terms of access
+allow non-commercial research and education. The authors published the collection of texts under the MIT license.
 {flickr}
-If you are the owner of a photo and want it out, tell whoever gave you this copy. Whoever holds one has to take a
-photo's text and image out within 24 hours of its owner's request.
+If you own a photo and want it removed, contact the person who gave you this copy. Everyone who holds a copy must remove
+a photo's text and image within 24 hours of the owner's request.
 """
 BIBTEX = """\
 @inproceedings{fang2022data,
@@ -91,22 +91,22 @@ def _header(facts: DatasetFacts) -> str:
 def _summary(facts: DatasetFacts) -> str:
     images = "no images" if facts.images is None else f"{facts.images:,} images"
     image = "" if facts.images is None else ", the image"
-    made = "the texts cleaned, a `caption` made of them"
+    made = "cleaned texts, a `caption` made from them"
     if facts.settings.get("as_published"):
-        made = "the texts as the source gave them, a `caption` joined of them"
+        made = "the exact texts of the source, a `caption` joined from them"
     lacking = 0 if facts.images is None else facts.rows - facts.images
     return f"""\
 # ImageNet-Captions
 
 Images of {facts.origin} with what their photographers wrote about them on Flickr: title, description
 and tags. {facts.rows:,} rows with {images}, in {len(facts.classes):,} of {facts.among.shown}.
-{f"{lacking:,} rows have no image: the images given did not have it." if lacking else ""}
+{f"{lacking:,} rows have no image, because the given images do not include it." if lacking else ""}
 - config `default`: {made}, the language{image}
-- config `raw`: the same rows, the texts exactly as the source gave them
+- config `raw`: the same rows with the exact texts of the source
 
-`label` is the rank of the sorted wnids, and its names are the wnids, since several classes may have one name;
-`class_name` is the name for people. `outcomes.parquet` says of every input how it ended, `manifest.json` holds the
-SHA-256 of every file.
+`label` is the position of the class's wnid among the sorted wnids. The names of the labels are the wnids, because two
+classes may share a name; `class_name` is the readable name. `outcomes.parquet` says how each input ended, and
+`manifest.json` holds the SHA-256 of each file.
 
 {_order(facts)}
 """
@@ -119,7 +119,7 @@ def _order(facts: DatasetFacts) -> str:
             "Rows are sorted by `image_id`, and so by class. A stream in this order shows few classes at a time, so "
             "shuffle\nthe rows for training."
         )
-    return f"Rows are in a seeded order for training, with the seed {seed} and over {facts.shards:,} shards."
+    return f"Rows are shuffled for training with the seed {seed}, over {facts.shards:,} shards."
 
 
 def _columns(facts: DatasetFacts) -> str:
@@ -130,11 +130,11 @@ def _columns(facts: DatasetFacts) -> str:
     if facts.languages:
         common = sorted(facts.languages.items(), key=lambda item: (-item[1], item[0]))[:10]
         lines.append("Most frequent languages: " + ", ".join(f"`{code}` {count:,}" for code, count in common) + ".")
-        lines.append("`und` are rows whose title and description have under three letters.")
+        lines.append("`und` marks rows whose title and description have fewer than three letters.")
     else:
-        lines.append("`language` and `language_score` are null throughout: the languages were not detected.")
-    lines.append("`mentions` has the labels of all classes that title, description and tags name, each between blanks;")
-    lines.append("`names_class` is true where the row's own class is among them.")
+        lines.append("`language` and `language_score` are null in every row, because languages were not detected.")
+    lines.append("`mentions` lists the labels of all classes that title, description and tags name, between spaces;")
+    lines.append("`names_class` is true if the row's own class is among them.")
     return "\n".join([*lines, ""])
 
 

@@ -18,7 +18,7 @@ def datasheet(facts: DatasetFacts) -> str:
     """Return the section as Markdown; a table says where the dataset's sources lack its numbers."""
     lines = ["## Datasheet", ""]
     if facts.measured and facts.settings.get("filter"):
-        lines += ["Survival and cleaning were counted before the rows of this dataset were chosen.", ""]
+        lines += ["Survival and cleaning were counted before this dataset was filtered.", ""]
     return "\n".join([*lines, *_survival(facts), *_licenses(facts), *_texts(facts), *_cleaning(facts)])
 
 
@@ -31,7 +31,7 @@ def _survival(facts: DatasetFacts) -> list[str]:
     rows.append(("all", f"{asked:,}", f"{have:,}", share(have, asked)) if years else (unknown, "", "", ""))
     lines = _table(("uploaded", "listed photos that Flickr was asked about", "that answer", "share"), rows)
     if years:
-        told = "Flickr numbers photos in order of upload; one that is gone counts for the year of close numbers."
+        told = "Flickr numbers photos in order of upload, so a deleted photo counts for the year of nearby numbers."
         lines += [told, ""]
     return ["Survival of the listed photos, by year of upload:", "", *lines]
 
@@ -43,7 +43,7 @@ def _licenses(facts: DatasetFacts) -> list[str]:
     total = sum(found.values())
     rows = [(_license(number), f"{count:,}", share(count, total)) for number, count in sorted(found.items())]
     lines = _table(("license", what, "share"), rows or [(_UNKNOWN_LICENSES, "", "")])
-    return ["Licenses, as the source stated them; a photo that is gone states none:", "", *lines]
+    return ["Licenses as the source stated them; a deleted photo has none:", "", *lines]
 
 
 def _license(number: int) -> str:

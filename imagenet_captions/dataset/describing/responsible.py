@@ -18,9 +18,9 @@ _ORIGINS = {
 }
 _RIGHTS = (
     "Texts and photos belong to the people who made them. `license` is the number of the license that Flickr stated "
-    "for a photo when it was asked, and null where nobody asked."
+    "when it was asked about the photo, and null without an answer."
 )
-_IMAGES = "The images are under ImageNet's terms of access: research and education without commercial use."
+_IMAGES = "The images are under ImageNet's terms of access: non-commercial research and education."
 _MOST_SHOWN = 5
 
 
@@ -71,8 +71,8 @@ def responsible_use(facts: DatasetFacts) -> dict[str, Any]:
         "rai:dataSocialImpact": "Research on how training data affects robustness needs texts with a known origin. "
         "Models trained on them repeat the biases above.",
         "rai:hasSyntheticData": False,
-        "rai:dataReleaseMaintenancePlan": "Whoever holds a copy takes out a photo's text and image within 24 hours of "
-        "its owner's request; `imagenet-captions` has a denylist for it.",
+        "rai:dataReleaseMaintenancePlan": "Everyone who holds a copy must remove a photo's text and image within "
+        "24 hours of the owner's request; `imagenet-captions` has a denylist for this.",
     }
     if facts.retrieved:
         found["rai:dataCollectionTimeFrame"] = list(facts.retrieved)

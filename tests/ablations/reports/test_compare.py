@@ -212,7 +212,10 @@ def test_a_sentence_says_where_the_baseline_has_no_models() -> None:
     answers = runs_at({**LINE, "weak-s0": (0.2, 0.138), "within-s0": (0.45, 0.35)})
     marks = above_line(answers, list(LINE), "clean", ("blur", "noise")).marks
     assert (marks["weak-s0"], marks["within-s0"]) == ("extrapolated", "")
-    for mark, words in (("extrapolated", "beyond the baseline's models"), ("sparse", "has few models")):
+    for mark, words in (
+        ("extrapolated", "outside the accuracies of"),
+        ("sparse", "has few models"),
+    ):
         told = replace(row(Difference(3.0, 0.4, 5.6, 1000, (3.0,))), mark=mark)
         assert words in sentence(told)
         assert read_rows(write_rows([told])) == [told]
