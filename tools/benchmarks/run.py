@@ -29,6 +29,7 @@ _BENCHES: dict[str, tuple[str, ...]] = {
     "engines": ("release", "urls"),
     "robustness": (),
     "help": (),
+    "waits": ("release", "urls"),
     "loader": ("images",),
     "step": (),
     "micro": ("micro_train", "micro_test"),
