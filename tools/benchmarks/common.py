@@ -9,7 +9,9 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -42,10 +44,28 @@ def race(contenders: dict[str, list[str]], rounds: int = 3, folder: Path | None 
     }
 
 
+def versions(*packages: str) -> str | None:
+    """Return the packages with their installed versions, or None if one of them is not installed."""
+    try:
+        return " ".join(f"{package} {metadata.version(package)}" for package in packages)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def absent(what: str, *packages: str) -> dict[str, Any]:
+    """Return the row of a peer that is not installed."""
+    return {"what": what, "peer": f"{' '.join(packages)}: not installed"}
+
+
 def run_program(program: str, *arguments: Path) -> list[str]:
     """The words that a Python program prints, run in a process of its own without a network."""
+    return run_words("-c", program, *map(str, arguments))
+
+
+def run_words(*arguments: str) -> list[str]:
+    """The words that the interpreter prints with these arguments, in a process of its own without a network."""
     done = subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)],
+        [sys.executable, *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
