@@ -198,7 +198,7 @@ def prepare_webdataset(folder: Path) -> None:
 def prepare_litdata(folder: Path) -> None:
     from litdata import optimize
 
-    # One process: an item written by a function of a program needs no pickling then.
+    # One process: two wrote no chunks, and an index without any, when a program of ours ran it (litdata 0.2.76).
     shards = str(folder.parent / "loader.litdata")
     optimize(numbered_file, paths_in(folder), shards, chunk_bytes="32MB", num_workers=1)
 
