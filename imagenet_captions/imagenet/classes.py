@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from numbers import Integral
 from pathlib import Path
 
 from imagenet_captions.errors import InputError, quoted, require_kind, shortened, unknown_name
@@ -118,9 +119,9 @@ def resolve(name: str | int, among: ClassSet = _ONE) -> tuple[str, ...]:
     Raises InputError for an unknown name, with the closest known names, and for a name of several things that differ
     in their classes, with their wnids: the wnid says which one is meant.
     """
-    require_kind("name", name, (str, int), "a wnid, an index or a name of a class")
-    if isinstance(name, int):
-        return (by_index(name, among).wnid,)
+    require_kind("name", name, (str, Integral), "a wnid, an index or a name of a class")
+    if isinstance(name, Integral):  # of numpy too
+        return (by_index(int(name), among).wnid,)
     folded = _folded(name)
     if folded in _leaves(among):
         return (folded,)
