@@ -120,7 +120,7 @@ def resolve(name: str | int, among: ClassSet = _ONE) -> tuple[str, ...]:
     in their classes, with their wnids: the wnid says which one is meant.
     """
     require_kind("name", name, (str, Integral), "a wnid, an index or a name of a class")
-    if isinstance(name, Integral):  # of numpy too
+    if not isinstance(name, str):
         return (by_index(int(name), among).wnid,)
     folded = _folded(name)
     if folded in _leaves(among):

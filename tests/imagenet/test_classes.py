@@ -49,7 +49,7 @@ def test_wnid_and_index_lead_to_each_other_for_every_class() -> None:
 def test_index_wnid_and_curated_name_belong_together(index: int, wnid: str, name: str) -> None:
     found = classes.by_index(index)
     assert (found.wnid, found.name) == (wnid, name)
-    assert classes.resolve(index) == classes.resolve(np.int64(index)) == (wnid,)  # type: ignore[arg-type]
+    assert classes.resolve(index) == classes.resolve(np.int64(index)) == (wnid,)
 
 
 @pytest.mark.parametrize(
