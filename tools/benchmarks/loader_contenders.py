@@ -9,6 +9,7 @@ torchvision's and spdl's own decoder decode by simplejpeg, so that what differs 
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import warnings
@@ -196,6 +197,9 @@ def prepare_webdataset(folder: Path) -> None:
 
 
 def prepare_litdata(folder: Path) -> None:
+    # By default it empties $TMPDIR/data and $TMPDIR/chunks, whatever lies there.
+    os.environ["DATA_OPTIMIZER_CACHE_FOLDER"] = str(folder.parent / "litdata.chunks")
+    os.environ["DATA_OPTIMIZER_DATA_CACHE_FOLDER"] = str(folder.parent / "litdata.data")
     from litdata import optimize
 
     # One process: two wrote no chunks, and an index without any, when a program of ours ran it (litdata 0.2.76).
