@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from imagenet_captions.ablations.estimate import measure_step
+from imagenet_captions.ablations.measuring import measure_step
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.evaluate import EvaluateSettings, evaluate
 from imagenet_captions.evaluation.extract import Reading
