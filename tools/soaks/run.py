@@ -95,7 +95,10 @@ def _soak(part: str, share: _Share) -> list[str]:
 
 def _chunk(part: str, seed: str, scratch: Path) -> Chunk:
     scratch.mkdir()
-    result: Chunk = importlib.import_module(part).chunk(random.Random(seed), scratch)
+    try:
+        result: Chunk = importlib.import_module(part).chunk(random.Random(seed), scratch)
+    except Exception as error:  # noqa: BLE001  # such as a command that hangs: a loss, and no end of the soak
+        result = Chunk(0, [f"{type(error).__name__}: {error}"])
     return Chunk(result.count, [f"[{seed}] {loss}" for loss in result.losses], result.notes)
 
 
