@@ -48,7 +48,7 @@ class StoppedEarly(ImagenetCaptionsError):
 
 
 def require_kind(name: str, value: object, kind: type | tuple[type, ...], what: str) -> None:
-    """Raise InputError, which says `what` is needed, if a parameter is of another kind; True and False are no numbers.
+    """Raise InputError, which says `what` is needed, if a parameter is of another kind; True and False are not numbers.
 
     >>> require_kind("balance", "3", int, "a whole number")
     Traceback (most recent call last):

@@ -102,7 +102,7 @@ def _amount(run: Run, rows: dict[str, int], others: dict[str, Amount], processes
 
 
 def _check_models(settings: AblateSettings, runs: Sequence[Run]) -> None:
-    """Raise InputError for a model that can not be built; only the names of libraries take time to look up."""
+    """Raise InputError for a model that cannot be built; only the names of libraries take time to look up."""
     for name in {settings.recipe_of(run).model for run in runs} - PRESETS.keys():
         config_of(name)
 

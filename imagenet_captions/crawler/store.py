@@ -35,7 +35,7 @@ _TABLES = (
         answer BLOB,                -- zlib, the body of the last final answer exactly as it came
         retrieved_at INTEGER,       -- seconds since 1970, UTC, of that answer
         attempts INTEGER NOT NULL,  -- calls in all
-        failures INTEGER NOT NULL,  -- calls in vain since the last final answer
+        failures INTEGER NOT NULL,  -- calls that failed since the last final answer
         last_error TEXT
     )""",
     # One row. Times are seconds since 1970; the revision grows with every change in photos.

@@ -146,7 +146,7 @@ class TarTable:
             for sample in read_samples(tar, _MEMBERS, _LARGEST_MEMBER):
                 said = json_object(sample.contents.get("json", b"{}"))
                 if said is None:
-                    self.skipped["a .json that is no JSON object"] += 1
+                    self.skipped["a .json that is not a JSON object"] += 1
                 elif (row := _row(sample, said)) is None:
                     self.skipped["a sample without text"] += 1
                 else:

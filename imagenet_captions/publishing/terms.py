@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 NOTICE = """\
-ImageNet's terms of access (https://www.image-net.org/download.php) bind whoever passes its images on: they are for
+ImageNet's terms of access (https://www.image-net.org/download.php) bind everyone who passes its images on: they are for
 non-commercial research and education, and only for people who have agreed to the same terms first. The repository is
 made gated, so that the Hub asks everybody to agree before it shows a file."""
 

@@ -88,7 +88,7 @@ def test_every_sentence_of_the_report_is_made_of_comparisons_csv(done: AblateSet
         assert bullets == [sentence(row) for row in own]
         assert escape(factor_sentence(own), longest=4000) in section.splitlines()
         assert {row.quantity for row in own if row.headline} == {ON_LINE}
-    assert "what the shifts change" not in report, "the raw drop is no robustness"
+    assert "what the shifts change" not in report, "the raw drop is not robustness"
 
 
 def test_the_numbers_of_comparisons_csv_are_those_of_the_answers(done: AblateSettings) -> None:

@@ -224,7 +224,7 @@ def test_a_command_that_shows_nothing_says_its_name_in_a_terminal(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(messages, "PATIENCE", 0.01)
-    assert said_while_silent(caplog, 0.1) == [], "this is no terminal"
+    assert said_while_silent(caplog, 0.1) == [], "this is not a terminal"
     monkeypatch.setattr("sys.stderr", Terminal())
     assert said_while_silent(caplog, 0.1, first="reading a file") == []
     with progress("read", 3, "files"):

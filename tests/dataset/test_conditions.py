@@ -184,7 +184,7 @@ def test_the_lists(name: str, count: int) -> None:
 def test_what_is_known_of_the_lists() -> None:
     assert len(list_names()) == 9
     assert read_list("imagenette")[0] == classes.resolve("tench")[0]
-    assert set(read_list("imagewoof")) - set(classes.resolve("dog")) == {"n02115641"}, "a dingo is no dog to WordNet"
+    assert set(read_list("imagewoof")) - set(classes.resolve("dog")) == {"n02115641"}, "a dingo is not a dog to WordNet"
     # As vlhub's notebook has them by index: 107 jellyfish is in A and R; FACTS of clip-beyond-tail: 15, 45, 54, 57, 64.
     assert {classes.wnids()[107]} <= set(read_list("imagenet-a")) & set(read_list("imagenet-r"))
     first = [classes.index_of(wnid) for wnid in read_list("imagenet-100-clip-beyond-tail")][:5]

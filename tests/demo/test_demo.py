@@ -25,7 +25,7 @@ def test_every_id_ends_as_expected(dataset: Path) -> None:
     ended = {row["image_id"]: row["outcome"] for row in rows if row["image_id"] is not None}
     for row in rows:
         if row["image_id"] is None and row["outcome"] == "bad_record" and row["detail"].startswith("ids: "):
-            ended[""] = row["outcome"]  # the entry that is no id has none to be listed under
+            ended[""] = row["outcome"]  # the entry that is not an id has none to be listed under
         if row["outcome"] == "unknown_class":  # one row for all ids of a class
             ended |= {image_id: row["outcome"] for image_id in expected if image_id.startswith(row["wnid"])}
     assert ended == expected

@@ -35,7 +35,7 @@ ENTRIES = [
     ("https://www.example.com/photos/heron/", None),
     ("https://www.flickr.com/photos/tags/", None),
     ("https://www.flickr.com/", None),
-    ("n01440764", None),  # a whole class is no one's photo
+    ("n01440764", None),  # a whole class is not one photo
     ("\uff11\uff12\uff13", None),  # digits, but not ASCII
 ]
 

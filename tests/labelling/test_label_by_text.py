@@ -245,7 +245,7 @@ def test_webdataset_tars(tmp_path: Path) -> None:
         ("1", "00001.tar", [1, 287]),
     ]
     assert rows[2]["tags"] == ["lynx", "5"]
-    assert report.skipped == {"a .json that is no JSON object": 1, "a sample without text": 2}
+    assert report.skipped == {"a .json that is not a JSON object": 1, "a sample without text": 2}
     assert report.score.known == 1  # by wnid; where some samples have one, the others' class is not known
     (folder / "00001.tar").write_bytes(b"no tar at all" * 100)
     with pytest.raises(InputError, match="is not a tar, or is cut off or damaged"):

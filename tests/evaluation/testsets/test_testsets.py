@@ -234,7 +234,7 @@ def test_parquet_with_wnids_in_another_order(tmp_path: Path) -> None:
 
 def test_parquet_with_numbers(tmp_path: Path) -> None:
     own = class_lists.read_list("imagenet-a")
-    path = write_parquet(tmp_path / "set.parquet", [0, 1, 5], None)  # 0 is no index of ImageNet-A's
+    path = write_parquet(tmp_path / "set.parquet", [0, 1, 5], None)  # 0 is not an index of ImageNet-A's
     assert list(found_in(open_test_set("imagenet-a", path, tmp_path)).values()) == [own[0], own[1], own[5]]
     path = write_parquet(tmp_path / "set.parquet", [0, 999], None)
     assert set(found_in(open_test_set("imagenet-sketch", path, tmp_path)).values()) == {TENCH, classes.wnids()[-1]}
