@@ -180,8 +180,12 @@ def _check_first(out: Place, work: Path, settings: BuildSettings) -> None:
         raise InputError(f"the work folder {work} lies in the output {out}, which is replaced as a whole; give another")
     if (images := settings.package.images) is not None and expand_pattern(images) is None:
         require_there(images, "`images`")
+    if settings.release is not None:
+        require_file(settings.release, "the release")
     for path in settings.url_lists:
         require_file(path, "the URL list")
+    if (ids := settings.match.ids) is not None and expand_pattern(ids) is None:
+        require_there(ids, "`ids`")
     if settings.yfcc is not None:
         require_there(settings.yfcc, "`yfcc`")
     if settings.urls and not (work / PHOTO_STORE).exists():

@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -16,6 +17,7 @@ from imagenet_captions.crawler.crawl import CrawlSettings
 from imagenet_captions.crawler.matching.match import MatchSettings
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
+from imagenet_captions.errors import NotFoundError
 from imagenet_captions.packager.package import PackageSettings
 from imagenet_captions.pipeline import build as building
 from imagenet_captions.pipeline.build import BuildSettings, Stage, build, run_stage
@@ -57,6 +59,25 @@ def test_a_second_build_does_nothing(tmp_path: Path, ran: Ran) -> None:
     build(tmp_path / "out", settings)
     assert ran == ["clean", "package"]
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"release": "nothing.json"},
+        {"urls": ("nothing.txt",), "ask_flickr": False, "yfcc": SAMPLE / "photos.json"},
+        {
+            "urls": (SAMPLE / "urls.txt",),
+            "ask_flickr": False,
+            "yfcc": SAMPLE / "photos.json",
+            "match": MatchSettings(ids="nothing.txt"),
+        },
+    ],
+)
+def test_an_input_that_is_missing_leaves_no_work_folder(tmp_path: Path, given: dict[str, Any]) -> None:
+    with pytest.raises(NotFoundError, match="nothing"):
+        build(tmp_path / "out", BuildSettings(workers=1, **given))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_changed_input_runs_what_depends_on_it(tmp_path: Path, ran: Ran) -> None:
