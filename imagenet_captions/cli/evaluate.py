@@ -95,9 +95,9 @@ def evaluate(
     if classifier not in (ClassifierName.LINEAR_PROBE, ClassifierName.K_SHOT):
         refuse_without_effect(f"on the classifier {classifier.value}", "seed")
     require("train", "evaluate")
-    from imagenet_captions.evaluation.evaluate import format_metrics
     from imagenet_captions.evaluation.robustness.results_row import add_row, check_results
     from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, Reading
+    from imagenet_captions.models.source import check_source
 
     settings = EvaluateSettings(
         model=model,
@@ -111,13 +111,14 @@ def evaluate(
         raise InputError("--as names the model in a table of results; give --results too")
     if results is not None:
         check_results(results, dict(settings.test_sets), settings.files(), out)
+    check_source(model)
     say_that_torch_is_loaded("evaluate")
     from imagenet_captions.evaluation import evaluate as evaluation
 
     metrics = evaluation.evaluate(settings, out, overwrite)
     if results is not None:
         add_row(results, called or model, evaluation.results_of(metrics))
-    typer.echo(format_metrics(metrics))
+    typer.echo(evaluation.format_metrics(metrics))
     for written in (out, results):
         if written is not None:
             typer.echo(written)

@@ -120,9 +120,11 @@ def export_model(
     to: Annotated[Library, typer.Option(help="The library that is to load it.")],
     out: Annotated[Path, typer.Option(help="A new folder for its files.")],
 ) -> None:
+    from imagenet_captions.models.source import check_source
     from imagenet_captions.storage import extras
 
     extras.require("train", "export-model")
+    check_source(model)
     say_that_torch_is_loaded("export-model")
     from imagenet_captions.models.exporting.export import export_model as write_model
 

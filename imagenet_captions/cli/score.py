@@ -42,10 +42,12 @@ def score(
     from imagenet_captions.captions.caption_template import CaptionTemplate
     from imagenet_captions.evaluation.scoring.settings import ScoreSettings
     from imagenet_captions.evaluation.settings import Reading
+    from imagenet_captions.models.source import check_source
     from imagenet_captions.outcomes import format_counts
 
     template = None if caption is None else CaptionTemplate.parse(caption)
     settings = ScoreSettings(model, template, embeddings, Reading(batch_size, count_readers(workers), device, threads))
+    check_source(model)
     say_that_torch_is_loaded("score")
     from imagenet_captions.evaluation.scoring.score import score_dataset
 

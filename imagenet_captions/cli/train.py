@@ -108,7 +108,7 @@ def train(
     lock: Annotated[Lock | None, typer.Option(help="Keep this tower as it is, its batch statistics too.")] = None,
     ids: Annotated[
         Path | None, typer.Option(help="Train on these images: a file of ids, as `filter --out-ids` writes.")
-    ] = (None),
+    ] = None,
     caption: Annotated[
         str | None, typer.Option(help="What makes a caption, drawn anew each epoch; see `Captions` below.")
     ] = None,
@@ -183,6 +183,7 @@ def train(
     chosen = replace(chosen, **{name: value for name, value in changes.items() if value is not None})
 
     require("train", "train")
+    from imagenet_captions.models.source import check_source
     from imagenet_captions.training.settings import TrainSettings
 
     settings = TrainSettings(
@@ -206,8 +207,11 @@ def train(
         log=tuple(each.value for each in log) if log else ("csv", "tensorboard"),
         log_every=log_every,
     )
-    measured = _measurement(settings, on or [])
+    for source in (init, init_image):
+        if source is not None:
+            check_source(source)
     say_that_torch_is_loaded("train")
+    measured = _measurement(settings, on or [])
     from imagenet_captions.training.train import train as run
 
     result = run(settings)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from imagenet_captions.errors import InputError, unknown_name
+from imagenet_captions.errors import InputError
 from imagenet_captions.models.build import build_from_config
 from imagenet_captions.models.model import Model
-from imagenet_captions.models.presets import PRESETS
 from imagenet_captions.models.save import MODEL_FILE, load_saved
+from imagenet_captions.models.source import check_source, split_library
 from imagenet_captions.models.weights import put_weights, read_object, read_weights
 from imagenet_captions.storage.files import require_there
 
 HYPERPARAMETER = "model_config"
-_LIBRARIES = ("open_clip", "timm", "transformers")
 _LOCAL, _HUB = ("local-dir",), ("hf-hub", "hf_hub")  # the libraries' own spellings of a folder and of the hub
 _PREFIX = "model."
-_LONGEST_SHOWN = 100
 
 
 def load_model(source: str) -> Model:
@@ -31,15 +28,12 @@ def load_model(source: str) -> Model:
 
     Raises InputError, in one sentence, for what is missing or does not fit. No code of a checkpoint is run.
     """
-    library, colon, rest = source.partition(":")
-    if colon and library in _LIBRARIES and rest:
+    check_source(source)
+    library, rest = split_library(source)
+    if library:
         return _of_library(library, rest, source).eval()
     path = Path(source)
-    if not os.path.lexists(path):
-        raise _nothing(source)
-    if require_there(path, "the model").is_dir():
-        return _folder(path).eval()
-    return load_checkpoint(path).eval()
+    return (_folder(path) if path.is_dir() else load_checkpoint(path)).eval()
 
 
 def take_image_tower(model: Model, source: Model) -> None:
@@ -118,15 +112,3 @@ def _foreign_folder(library: str, folder: Path, source: str) -> Model:
     from imagenet_captions.models.pretrained import transformers as from_transformers
 
     return from_transformers.load(str(folder), source)
-
-
-def _nothing(source: str) -> InputError:
-    library, colon, rest = source.partition(":")
-    shown = repr(source[:_LONGEST_SHOWN])
-    if colon and rest and "/" not in library:
-        return unknown_name("library of models", library, _LIBRARIES)
-    if source in PRESETS:
-        return InputError(f"{shown} is a model without weights; give a run's folder, or a checkpoint")
-    return InputError(
-        f"model {shown} does not exist; give a folder, a .ckpt file, open_clip:NAME@TAG, timm:NAME or transformers:NAME"
-    )

@@ -68,8 +68,8 @@ FOR_HELP = {f"imagenet_captions{name}" for name in ("", ".cli", ".errors")} | {
 }
 
 
-def imported_for(*arguments: str, **environment: str) -> set[str]:
-    """The modules that are imported when a command line has run."""
+def imported_for(*arguments: str, code: int = 0, **environment: str) -> set[str]:
+    """The modules that are imported when a command line has run, and the words that it said."""
     script = (
         "import atexit, sys, imagenet_captions.cli.main as cli\n"
         "atexit.register(lambda: print(*sys.modules, sep='\\n', file=sys.stderr))\n"
@@ -77,7 +77,8 @@ def imported_for(*arguments: str, **environment: str) -> set[str]:
         "cli.main()\n"
     )
     command = [sys.executable, "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **environment})
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **environment})
+    assert done.returncode == code, done.stderr
     return set(done.stderr.split())
 
 
@@ -113,6 +114,22 @@ def test_a_shell_completes_names_without_importing_a_command() -> None:
 def test_a_plan_of_trainings_is_made_without_pytorch() -> None:
     plan = ("ablate", "all", "imagenet-captions=463622", "cc12m=9000000", "--dry-run", "--out", "paper")
     assert "torch" not in imported_for(*plan)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("evaluate", "nowhere", "--on", "micro=x", "--out", "metrics.json"),
+        ("score", "data", "--model", "nowhere", "--out", "scores.parquet"),
+        ("export-model", "nowhere", "--to", "timm", "--out", "exported"),
+        ("train", "data", "--objective", "contrastive", "--out", "run", "--init", "nowhere"),
+        ("train", "data", "--objective", "contrastive", "--out", "run", "--init-image", "nowhere"),
+    ],
+)
+def test_a_model_that_is_not_there_is_refused_without_pytorch(arguments: tuple[str, ...]) -> None:
+    modules = imported_for(*arguments, code=2)
+    assert "torch" not in modules
+    assert "'nowhere'" in modules
 
 
 def test_the_version() -> None:
