@@ -121,7 +121,9 @@ def test_a_dry_run_lists_and_asks_nobody(hub: Hub, made: Path, monkeypatch: pyte
     assert told.splitlines()[-1] == "nothing was sent: this was a dry run"
     assert hub.calls == []
     code, told = invoke("publish", str(made / "pictures"), NAME, "--with-images", "--dry-run")
-    assert told.startswith("ImageNet's terms of access (https://www.image-net.org/download.php) bind whoever passes")
+    assert told.startswith(
+        "ImageNet's terms of access (https://www.image-net.org/download.php) bind everyone who passes"
+    )
     code, told = invoke("publish", str(made / "pictures"), "captions", "--with-images", "--dry-run")
     assert (code, told.startswith("imagenet-captions: a repository is named ORG/NAME")) == (2, True)
 
