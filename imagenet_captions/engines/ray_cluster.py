@@ -6,8 +6,10 @@ import importlib
 import logging
 import os
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -66,6 +68,7 @@ class Cluster:
             if ray.is_initialized():
                 _check_same(ray, self._address)
             else:
+                self._own.enter_context(_sigterm_kept())
                 self._own.enter_context(_silence())
                 if self._address is None:
                     self._start(ray)
@@ -147,6 +150,17 @@ def _silence() -> Iterator[None]:
         yield
     finally:
         module.print_to_stdstream = printing
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Put back the handler of SIGTERM, which Ray replaces when it starts and leaves replaced."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _check_address(address: str) -> None:

@@ -152,14 +152,14 @@ def test_a_run_of_our_own_leaves_nothing_at_home_and_nothing_for_the_next(open_h
     home = tmp_path / "home"
     home.mkdir()
     program = (
-        "import os\n"
+        "import os, signal\n"
         "from imagenet_captions.engines.choose import EngineSettings, open_engine\n"
-        "before = dict(os.environ)\n"
+        "before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)\n"
         f"for address in (None, {open_head.address!r}, None):\n"
         "    with open_engine(EngineSettings('ray', address, workers=1)) as (engine, workers):\n"
         "        print(list(engine.run(abs, [-1, -2], workers)))\n"
         "changed = {name for name in os.environ if os.environ[name] != before.get(name)}\n"
-        "print(sorted(name for name in changed if 'AUTH' in name))\n"
+        "print(sorted(name for name in changed if 'AUTH' in name), signal.getsignal(signal.SIGTERM) == handler)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -170,7 +170,7 @@ def test_a_run_of_our_own_leaves_nothing_at_home_and_nothing_for_the_next(open_h
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "[1, 2]\n" * 3 + "[]\n"
+    assert done.stdout == "[1, 2]\n" * 3 + "[] True\n"
     assert list(home.rglob("*")) == []
 
 
