@@ -27,26 +27,26 @@ def fault_of(data: memoryview) -> str | None:
     >>> fault_of(memoryview(b"<html>429 Too Many Requests</html>"))
     'not an image'
     """
+    return fault_and_colors(data)[0]
+
+
+def fault_and_colors(data: memoryview) -> tuple[str | None, int]:
+    """Return what `fault_of` does, and the number of color components of a JPEG; 0 for anything else."""
     if not len(data):
-        return "zero bytes"
+        return "zero bytes", 0
     # Nearly all are JPEGs whose markers are in order; Pillow takes 30 us and a copy to say the same of them.
-    size, _, scan = _jpeg_header(data)
+    size, colors, scan = _jpeg_header(data)
     size = size or _size_by_pillow(data)
     if size is None:
-        return "not an image"
+        return "not an image", colors
     if size[0] * size[1] > MOST_PIXELS:
-        return f"more than {MOST_PIXELS:,} pixels"
-    return None if _has_end(data, scan) else "cut off before its end"
+        return f"more than {MOST_PIXELS:,} pixels", colors
+    return None if _has_end(data, scan) else "cut off before its end", colors
 
 
 def size_of(data: memoryview) -> tuple[int, int] | None:
     """Return width and height of an image in pixels, or None if its bytes do not say so."""
     return _jpeg_header(data)[0] or _size_by_pillow(data)
-
-
-def jpeg_colors(data: memoryview) -> int:
-    """Return the number of color components of a JPEG; 0 for anything else."""
-    return _jpeg_header(data)[1]
 
 
 def _jpeg_header(data: memoryview) -> tuple[tuple[int, int] | None, int, int]:

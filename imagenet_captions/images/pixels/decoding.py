@@ -9,14 +9,12 @@ import numpy as np
 import torch
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from imagenet_captions.images.headers import fault_of, jpeg_colors
+from imagenet_captions.images.headers import fault_and_colors
 
 try:
     import simplejpeg
 except ImportError:  # it has no wheel for this platform or Python
     simplejpeg = None
-
-_JPEG = b"\xff\xd8"
 
 
 class BrokenImage(Exception):
@@ -31,11 +29,11 @@ def decode(data: bytes) -> torch.Tensor:
     on black, as Pillow's `convert("RGB")` has it. Raises BrokenImage, for a decompression bomb before anything is
     decoded.
     """
-    fault = fault_of(memoryview(data))
+    fault, colors = fault_and_colors(memoryview(data))
     if fault is not None:
         raise BrokenImage(fault)
     pixels = None
-    if data.startswith(_JPEG) and jpeg_colors(memoryview(data)) in (1, 3):
+    if colors in (1, 3):
         pixels = _by_simplejpeg(data)
         pixels = _by_torchvision(data) if pixels is None else pixels
     return _by_pillow(data) if pixels is None else pixels

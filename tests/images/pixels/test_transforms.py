@@ -27,7 +27,7 @@ from imagenet_captions.images.pixels import (
     decode,
     normalise,
 )
-from imagenet_captions.images.pixels.transforms import crop_box
+from imagenet_captions.images.pixels.transforms import chance, crop_box
 from tests.images.pixels.pictures import encoded, photos, picture
 
 
@@ -45,7 +45,7 @@ def test_crop_boxes_are_torchvisions(scale: tuple[float, float], size: tuple[int
         following = torch.rand(1).item()
         generator = seeded(seed)
         assert crop_box(image, scale, generator) == tuple(theirs)
-        assert torch.rand(1, generator=generator).item() == following
+        assert chance(generator) == following
 
 
 def test_training_images_are_near_pillows() -> None:
