@@ -35,7 +35,6 @@ _PLACES = (
 )
 _FOLDERS_ABOVE = 4
 _VAL_NAME = re.compile(rf"(ILSVRC2012_val_([0-9]{{8}}))(?:_({WNID}))?(?:\.\w+)?")
-_ORDER = Path(classes.__file__).parent.parent / "data" / "devkit_order.txt"
 
 
 @cache
@@ -45,7 +44,7 @@ def devkit_order() -> tuple[str, ...]:
     >>> devkit_order()[490 - 1]
     'n01751748'
     """
-    return tuple(_ORDER.read_text(encoding="utf-8").split())
+    return tuple(classes.DEVKIT_ORDER.read_text(encoding="utf-8").split())
 
 
 def flat_labels(names: Sequence[str], source: Path, labels: Path | None) -> tuple[str, ...]:
