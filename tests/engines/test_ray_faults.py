@@ -60,9 +60,10 @@ def lose_nodes(folder: Path, captions: Path, images: Path) -> None:
     """Clean and package on a cluster that loses a node while each runs."""
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    small = {"object_store_memory": 128 << 20}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False, **small})
     try:
-        going = [cluster.add_node(num_cpus=2), cluster.add_node(num_cpus=2)]
+        going = [cluster.add_node(num_cpus=2, **small) for _ in range(2)]
         with open_engine(EngineSettings("ray", cluster.address)) as (_, workers):
             assert workers == 5
 
