@@ -16,6 +16,7 @@ from imagenet_captions.evaluation.evaluate import EvaluateSettings, evaluate
 from imagenet_captions.evaluation.settings import ClassifierSettings
 from imagenet_captions.models.load import load_model
 from imagenet_captions.training.train import train
+from tests.command_line import run_cli
 from tests.training.made import settings, weights, write_images
 
 
@@ -105,6 +106,29 @@ def test_a_checkpoint_goes_on_as_another_run_with_a_locked_tower(data: Path, tmp
         train(second)
         assert equal(part(first.out, lock), part(second.out, lock))
         assert not equal(part(first.out, other), part(second.out, other))
+
+
+def test_a_finished_run_does_not_need_the_model_that_it_started_from(data: Path, tmp_path: Path) -> None:
+    first = settings(data, tmp_path / "first", steps=1)
+    train(first)
+    asked = [
+        "train",
+        data,
+        "--recipe",
+        "micro-contrastive",
+        "--model",
+        "vit-micro",
+        "--batch-size",
+        "8",
+        "--steps",
+        "1",
+    ]
+    asked += ["--out", tmp_path / "second", "--init", first.out, "--workers", "1"]
+    assert run_cli(*asked).returncode == 0
+    first.out.rename(tmp_path / "elsewhere")
+    again = run_cli(*asked)
+    assert again.returncode == 0, again.stderr
+    assert "is finished: 1 steps" in again.stderr
 
 
 def test_an_image_tower_of_other_pixels_is_refused(data: Path, tmp_path: Path) -> None:
