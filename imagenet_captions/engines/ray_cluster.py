@@ -10,7 +10,7 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -68,13 +68,14 @@ class Cluster:
             if ray.is_initialized():
                 _check_same(ray, self._address)
             else:
-                self._own.enter_context(_sigterm_kept())
+                started = self._own.enter_context(_sigterm_kept())
                 self._own.enter_context(_silence())
                 if self._address is None:
                     self._start(ray)
                 else:
                     self._join(ray, self._address)
                 self._own.callback(ray.shutdown)
+                started()
             self._ray = ray
         return self._ray
 
@@ -153,13 +154,22 @@ def _silence() -> Iterator[None]:
 
 
 @contextmanager
-def _sigterm_kept() -> Iterator[None]:
-    """Put back the handler of SIGTERM, which Ray replaces when it starts and leaves replaced."""
-    before = signal.getsignal(signal.SIGTERM)
+def _sigterm_kept() -> Iterator[Callable[[], None]]:
+    """Put back the handler of SIGTERM, which Ray replaces when it starts and leaves replaced.
+
+    Gives a function to call when Ray has started: a handler that the program sets later stays.
+    """
+    before, rays = signal.getsignal(signal.SIGTERM), None
+
+    def started() -> None:
+        nonlocal rays
+        rays = signal.getsignal(signal.SIGTERM)
+
     try:
-        yield
+        yield started
     finally:
-        if before is not None and threading.current_thread() is threading.main_thread():
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_main and before is not None and signal.getsignal(signal.SIGTERM) is rays:
             signal.signal(signal.SIGTERM, before)
 
 
