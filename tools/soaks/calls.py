@@ -29,8 +29,11 @@ from imagenet_captions.schema import MATCHES
 
 _PHOTOS = 300  # a chunk
 _RUNS = 200  # at most, until every photo has its final answer
-_JITTER = 0.25  # share of the calls of a second that threads may bring late into the next
+_RATES = (5, 20, 50)  # a second, of about 560 calls a chunk
+_LATE = 2  # calls of a second that threads may bring late into the next
+_SETTLED, _GROWTH_MB = 20, 64  # chunks after which a process has its size, and what it may grow from there
 _FINAL = (Meaning.FOUND, Meaning.GONE, Meaning.PRIVATE)
+_MEMORY: list[int] = []  # of this process, after each chunk
 _STATES = {"ok": "ok", 1: "not_found", 2: "private"}
 
 
@@ -84,7 +87,7 @@ def chunk(rng: random.Random, scratch: Path) -> Chunk:
     """Crawl some photos to the end, in as many runs as it takes."""
     first = rng.randrange(10**6, 10**10)
     ids = [str(first + number) for number in range(_PHOTOS)]
-    rate = rng.choice([50, 400, 3_000])
+    rate = rng.choice(_RATES)
     faults = rng.sample(FAULTS, rng.randrange(3, len(FAULTS) + 1))
     settings = StandInSettings(
         faults=faults,
@@ -105,13 +108,17 @@ def chunk(rng: random.Random, scratch: Path) -> Chunk:
         f"{photo_id} was asked again after its answer" for photo_id, count in world.answered.items() if count > 1
     ]
     busiest = _busiest_second(world.sent)
-    if busiest > rate * (1 + _JITTER) + 2:
+    if busiest > rate + _LATE:
         losses.append(f"{busiest} calls in a second at a rate of {rate}")
     if runs == _RUNS:
         losses.append(f"not at the end after {runs} runs with {faults}")
     for file in scratch.iterdir():
         file.unlink()
-    return Chunk(calls, losses, {"photos": len(ids), "runs": runs, "most memory in MB": _resident_mb()})
+    _MEMORY.append(_resident_mb())
+    if len(_MEMORY) > _SETTLED and _MEMORY[-1] > _MEMORY[_SETTLED] + _GROWTH_MB:
+        losses.append(f"{_MEMORY[-1]} MB of memory, {_MEMORY[_SETTLED]} MB {len(_MEMORY) - _SETTLED} chunks before")
+    notes = {"photos": len(ids), "runs": runs, "most memory in MB": _MEMORY[-1]}
+    return Chunk(calls, losses, notes | {f"at {rate} a second": calls, "most calls too early": max(0, busiest - rate)})
 
 
 def _crawl_to_the_end(scratch: Path, settings: CrawlSettings, world: _World) -> int:

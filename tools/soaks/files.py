@@ -13,10 +13,14 @@ import zipfile
 from functools import lru_cache
 from pathlib import Path
 
+import pyarrow.parquet as pq
 from counting import Chunk
 
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
+from imagenet_captions.errors import ImagenetCaptionsError
+from imagenet_captions.outcomes import outcomes_path
+from imagenet_captions.packager.verify import verify
 
 _FILES = 4  # a chunk
 _HANGS_AFTER = 900.0
@@ -55,18 +59,37 @@ def chunk(rng: random.Random, scratch: Path) -> Chunk:
         refused += ended.returncode == 2
         losses += [f"{name}, {damage}: {wrong}" for wrong in _wrong(ended, out)]
     shutil.rmtree(scratch)
-    return Chunk(_FILES, losses, {"refused": refused})
+    return Chunk(_FILES, losses, {"refused": refused, "read": _FILES - refused})
 
 
 def _wrong(ended: subprocess.CompletedProcess[str], out: Path) -> list[str]:
-    """Return what is wrong with an end: a sound file gives an output, a damaged one a sentence and no output."""
+    """Return what is wrong with an end: either a sentence and no output, or an output that is whole.
+
+    Formats without checksums, such as JSON and tars, do not show that a letter or a pixel is another one.
+    """
     told = [line for line in ended.stderr.splitlines() if line.startswith("imagenet-captions: ")]
     if "Traceback" in ended.stderr or ended.returncode not in (0, 2):
         return [f"exit code {ended.returncode}: {ended.stderr[-400:]}"]
     if ended.returncode == 2 and len(told) != 1:
         return [f"{len(told)} errors: {ended.stderr[-400:]}"]
-    if ended.returncode == 2 and out.exists():
-        return ["an output in spite of the error"]
+    left = [path.name for path in out.parent.glob(f"{out.name}*") if path.name != f"{out.name}.work"]
+    if ended.returncode == 2:
+        return [f"{name} is there in spite of the error" for name in left]
+    return _unfit(out)
+
+
+def _unfit(out: Path) -> list[str]:
+    """Return what is wrong with the output of a command that ended well."""
+    try:
+        if (out / "manifest.json").is_file():
+            verify(out)
+        elif out.read_bytes().startswith(b"PAR1"):
+            for file in (out, outcomes_path(out)):
+                pq.read_table(file).validate(full=True)
+        else:
+            json.loads(out.read_text(encoding="utf-8"))
+    except (OSError, ValueError, ImagenetCaptionsError) as error:
+        return [f"exit code 0, and the output cannot be read: {error}"]
     return []
 
 

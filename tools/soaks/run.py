@@ -8,8 +8,9 @@ tools/soak --seed 7 --from 40 texts     go on with chunk 40 of an earlier run wi
 `texts`  made-up texts through the cleaner: never an error, cleaned twice is cleaned once, plain words stay, linear time
 `urls`   addresses of every shape against the id that each was made from, one by one and by the column
 `calls`  calls to the stand-in at fault rates of 0.3 to 0.6 with jumping clocks: right states, the pace, flat memory
-`kills`  kill -9 at random moments of each command: equal bytes in the end, nothing left over, nothing asked twice
-`files`  damaged inputs of each format: one sentence each, no traceback, no output
+`kills`  kill -9 at random moments of each command: equal bytes in the end, nothing else there, nothing asked again but
+         the call under way
+`files`  damaged inputs of each format: one sentence and no output, or a whole output; no traceback
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import importlib
 import itertools
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -44,14 +46,16 @@ def main() -> None:
         "--from", type=int, default=0, dest="first", metavar="CHUNK", help="leave out the chunks before"
     )
     parser.add_argument("--at-once", type=int, default=os.cpu_count() or 2, help="chunks at a time; default: the cores")
+    parser.add_argument("--amount", type=int, metavar="N", help="end each part after so many; default: its whole")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     unknown = set(given.parts) - set(_TOTALS)
     if unknown:
         parser.error(f"no part is called {sorted(unknown)[0]}; there are {', '.join(_TOTALS)}")
     parts = given.parts or list(_TOTALS)
     seconds = given.minutes * 60 / len(parts) if given.minutes else None
     print(f"seed {given.seed}", flush=True)
-    share = _Share(given.seed, given.first, given.at_once, seconds)
+    share = _Share(given.seed, given.first, given.at_once, seconds, given.amount)
     losses = [loss for part in parts for loss in _soak(part, share)]
     sys.exit(1 if losses else 0)
 
@@ -64,32 +68,39 @@ class _Share:
     first: int
     at_once: int
     seconds: float | None
+    amount: int | None
+
+    def is_over(self, began: float) -> bool:
+        return self.seconds is not None and time.monotonic() - began >= self.seconds
 
 
 def _soak(part: str, share: _Share) -> list[str]:
-    """Run chunks of a part until its amount is done or its time is over; print its row and return the losses."""
-    began, done = time.monotonic(), Chunk(0)
+    """Run chunks of a part until its amount is done or its time is over; print its row, even if stopped, and losses."""
+    began, done, amount = time.monotonic(), Chunk(0), share.amount or _TOTALS[part]
     numbers = itertools.count(share.first)
     running: set[Future[Chunk]] = set()
     with (
         tempfile.TemporaryDirectory(prefix=f"soak-{part}-") as scratch,
         ProcessPoolExecutor(share.at_once, mp_context=get_context("spawn")) as pool,
-        tqdm(total=_TOTALS[part], desc=part, unit="", disable=None) as bar,
+        tqdm(total=amount, desc=part, unit="", disable=None) as bar,
     ):
-        while done.count < _TOTALS[part] and (share.seconds is None or time.monotonic() - began < share.seconds):
-            while len(running) < share.at_once:
-                number = next(numbers)
-                running.add(pool.submit(_chunk, part, f"{share.seed} {part} {number}", Path(scratch) / str(number)))
-            ended, running = wait(running, return_when=FIRST_COMPLETED)
-            done = sum((future.result() for future in ended), done)
-            bar.update(done.count - bar.n)
-        done = sum((future.result() for future in running), done)
-    minutes = (time.monotonic() - began) / 60
-    notes = ", ".join(f"{name} {value:,}" for name, value in sorted(done.notes.items()))
-    which = f"chunks {share.first} to {next(numbers) - 1}"
-    print(f"{part:6} {done.count:>12,}  losses {len(done.losses):,}  {minutes:6.1f} min  {which}  {notes}", flush=True)
-    for loss in done.losses[:_LOSSES_SHOWN]:
-        print(f"    {loss}", flush=True)
+        try:
+            while running or (done.count < amount and not share.is_over(began)):
+                while len(running) < share.at_once and done.count < amount and not share.is_over(began):
+                    number = next(numbers)
+                    running.add(pool.submit(_chunk, part, f"{share.seed} {part} {number}", Path(scratch) / str(number)))
+                ended, running = wait(running, return_when=FIRST_COMPLETED)
+                for each in (future.result() for future in ended):
+                    for loss in each.losses[: max(0, _LOSSES_SHOWN - len(done.losses))]:
+                        bar.write(f"    {loss}", file=sys.stdout)
+                    done += each
+                bar.update(done.count - bar.n)
+        finally:
+            minutes = (time.monotonic() - began) / 60
+            notes = ", ".join(f"{name} {value:,}" for name, value in sorted(done.notes.items()))
+            which = f"chunks {share.first} to {next(numbers) - 1}" + (", the last ones not ended" if running else "")
+            losses = f"losses {len(done.losses):,}"
+            print(f"{part:6} {done.count:>12,}  {losses}  {minutes:6.1f} min  {which}  {notes}", flush=True)
     return done.losses
 
 
@@ -98,7 +109,7 @@ def _chunk(part: str, seed: str, scratch: Path) -> Chunk:
     try:
         result: Chunk = importlib.import_module(part).chunk(random.Random(seed), scratch)
     except Exception as error:  # noqa: BLE001  # such as a command that hangs: a loss, and no end of the soak
-        result = Chunk(0, [f"{type(error).__name__}: {error}"])
+        result = Chunk(1, [f"{type(error).__name__}: {error}"])
     return Chunk(result.count, [f"[{seed}] {loss}" for loss in result.losses], result.notes)
 
 
