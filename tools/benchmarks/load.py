@@ -90,7 +90,11 @@ def main(release: Path, images: Path, scratch: Path) -> list[dict[str, Any]]:
 
 
 def _race(contenders: dict[str, str], dataset: Path, release: Path, cache: Path) -> dict[str, float]:
-    """Best seconds of each contender that is installed."""
+    """Best seconds of each contender that is installed.
+
+    All find as many rows, but for json.load, which reads the release.
+    """
+    found: dict[str, str] = {}
     best = {name: float("inf") for name in contenders if name not in _PACKAGES or versions(_PACKAGES[name])}
     for number in range(_ROUNDS):
         for name in best:
@@ -98,8 +102,10 @@ def _race(contenders: dict[str, str], dataset: Path, release: Path, cache: Path)
                 continue
             shutil.rmtree(cache, ignore_errors=True)
             program = _PROGRAM.format(imports=_IMPORTS[name], work=contenders[name])
-            seconds = float(run_program(program, dataset, release, cache)[0])
-            best[name] = min(best[name], seconds)
+            seconds, found[name] = run_program(program, dataset, release, cache)
+            best[name] = min(best[name], float(seconds))
+    if len({count for name, count in found.items() if name != "json.load"}) > 1:
+        raise SystemExit(f"the contenders found different numbers of rows: {found}")
     return best
 
 
