@@ -28,7 +28,7 @@ def test_the_commands_of_the_page_on_label_by_text(tmp_path: Path) -> None:
                  for word in shlex.split(command)]  # fmt: skip
         done = run_cli(*words)
         assert done.returncode == 0, done.stderr
-    assert pq.read_table(tmp_path / "labelled.parquet")["label"].to_pylist() == [0]
+    assert pq.read_table(tmp_path / "labeled.parquet")["label"].to_pylist() == [0]
     report = json.loads((tmp_path / "by-text.report.json").read_text(encoding="utf-8"))
     assert report["known_class"] == report["rows"] > 0
     assert report["right"] > 0
