@@ -39,8 +39,8 @@ _READERS = {
     "dataset/outcomes.parquet": "filter {made}/dataset --has title --out {out}",
     "dataset/manifest.json": "filter {made}/dataset --has title --out {out}",
     "store.sqlite": "clean --matches {made}/matches.parquet --store {bad} --out {out}",
-    "run/model/weights.safetensors": "evaluate {made}/run --on val={made}/dataset --out {out}",
-    "run/checkpoints/last.ckpt": "evaluate {bad} --on val={made}/dataset --out {out}",
+    "run/model/weights.safetensors": "evaluate {made}/run --on val={made}/dataset --prompts one --out {out}",
+    "run/checkpoints/last.ckpt": "evaluate {bad} --on val={made}/dataset --prompts one --out {out}",
 }
 
 
