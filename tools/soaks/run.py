@@ -56,7 +56,10 @@ def main() -> None:
     seconds = given.minutes * 60 / len(parts) if given.minutes else None
     print(f"seed {given.seed}", flush=True)
     share = _Share(given.seed, given.first, given.at_once, seconds, given.amount)
-    losses = [loss for part in parts for loss in _soak(part, share)]
+    try:
+        losses = [loss for part in parts for loss in _soak(part, share)]
+    except KeyboardInterrupt:
+        sys.exit(130)
     sys.exit(1 if losses else 0)
 
 
