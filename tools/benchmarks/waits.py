@@ -57,8 +57,8 @@ class Seen:
 def main(release: Path, urls: Path, scratch: Path) -> Iterator[dict[str, Any]]:
     for line in _COMMANDS:
         code, shown = _watch(line.format(release=release, urls=urls).split(), scratch)
-        gaps = [(after.wall - before.wall, after.cpu - before.cpu) for before, after in pairwise(shown)]
-        wall, cpu = max(gaps, default=(0.0, 0.0))
+        wall = max((after.wall - before.wall for before, after in pairwise(shown)), default=0.0)
+        cpu = max((after.cpu - before.cpu for before, after in pairwise(shown)), default=0.0)
         yield {
             "what": line.format(release=release.name, urls=urls.name) + (f" (exit code {code})" if code else ""),
             "first_s": round(shown[0].wall, 2),
