@@ -184,7 +184,7 @@ def train(
 
     require("train", "train")
     from imagenet_captions.models.source import check_source
-    from imagenet_captions.training.done import DONE_FILE
+    from imagenet_captions.training.done import read_done
     from imagenet_captions.training.settings import TrainSettings
 
     settings = TrainSettings(
@@ -208,9 +208,10 @@ def train(
         log=tuple(each.value for each in log) if log else ("csv", "tensorboard"),
         log_every=log_every,
     )
-    for source in (init, init_image):
-        if source is not None and not (out / DONE_FILE).exists():  # a finished run has no more need of them
-            check_source(source)
+    if read_done(out) is None:  # a finished run does not need them any more
+        for source in (init, init_image):
+            if source is not None:
+                check_source(source)
     say_that_torch_is_loaded("train")
     measured = _measurement(settings, on or [])
     from imagenet_captions.training.train import train as run

@@ -32,7 +32,7 @@ class Recorder:
     def call(self, late: float | None) -> None:
         """Record a call before it is sent, so that a run that is killed and started again keeps to the pace too.
 
-        `late` is how many seconds have passed since the call's turn; None where there is no pace to keep.
+        `late` is how many seconds have passed since the call's turn; None without a pace to keep.
         """
         if late is not None:
             self._store.save_call(self._tools.wall() - late)

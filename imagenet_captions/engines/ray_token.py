@@ -34,7 +34,7 @@ def own_token(ray: Any) -> Iterator[None]:
 def token_of_user(ray: Any, address: str) -> Iterator[None]:
     """Send the user's token in this block if the cluster at HOST:PORT asks for one.
 
-    Raises InputError if there is no token or another one, or if what answers there is not a cluster's head.
+    Raises InputError if the token is missing or another one, or if what answers there is not a cluster's head.
     """
     _read_settings(ray)
     if not _has_tokens(ray) or not _asks_for_token(ray, address):

@@ -24,7 +24,7 @@ def split_library(source: str) -> tuple[str, str]:
 
 
 def check_source(source: str) -> None:
-    """Raise InputError if a source of `load_model` names no library and is no file or folder."""
+    """Raise InputError unless a source of `load_model` names a library, or a path that is there."""
     if split_library(source)[0]:
         return
     if os.path.lexists(source):

@@ -36,7 +36,7 @@ def replacing(path: Place) -> Iterator[Path]:
     """Give a private name to write to, and move the file to `path` if nothing went wrong.
 
     A process that is killed leaves a `.partial` file, which the next run removes, and never a half `path`. Runs that
-    write to one path at the same time each publish a whole file. Behind a URL there is no renaming: the file is made
+    write to one path at the same time each publish a whole file. A store cannot rename an object: the file is made
     here, and put there in one request, which a store takes whole or not.
     """
     if is_remote(path):

@@ -21,6 +21,7 @@ import pytest
 
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.engines.choose import EngineSettings, open_engine
+from imagenet_captions.engines.ray_cluster import _sigterm_kept
 from imagenet_captions.errors import ImagenetCaptionsError, InputError
 from tests.chain import stages_said
 from tests.command_line import HANGS_AFTER, run_cli_apart
@@ -172,6 +173,21 @@ def test_a_run_of_our_own_leaves_nothing_at_home_and_nothing_for_the_next(open_h
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "[1, 2]\n" * 3 + "[] True\n"
     assert list(home.rglob("*")) == []
+
+
+def test_a_handler_of_sigterm_that_is_set_while_ray_runs_stays() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with _sigterm_kept() as started:
+            signal.signal(signal.SIGTERM, lambda *_: None)  # as Ray does
+            started()
+        assert signal.getsignal(signal.SIGTERM) == before
+        with _sigterm_kept() as started:
+            started()
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_what_is_not_a_cluster_is_one_sentence_at_once() -> None:

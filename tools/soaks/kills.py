@@ -183,7 +183,7 @@ def _crawl(rng: random.Random, scratch: Path) -> tuple[int, list[str]]:
     wanted = set(pq.read_table(scratch / "matches.parquet", columns=["photo_id"])["photo_id"].to_pylist())
     losses = [
         f"{photo_id} is {states.get(photo_id)}, not {final.get(photo_id)}"
-        for photo_id in sorted(wanted)
+        for photo_id in sorted(wanted | states.keys())
         if states.get(photo_id) != final.get(photo_id) or photo_id not in final
     ]
     if sum(asked.values()) - len(asked) > kills * _ASKED_AGAIN:

@@ -52,7 +52,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def image_file(table: Place, path: str | None) -> Path | None:
-    """Return the image file at a path that a table has in place of bytes; None if there is no such file.
+    """Return the image file at a path that a table has in place of bytes; None if the file does not exist.
 
     A relative path starts at the table's folder, or at the working directory.
     """
