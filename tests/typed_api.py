@@ -7,7 +7,7 @@ from typing import Any
 
 import imagenet_captions as ic
 from imagenet_captions.packager.package import PackageSettings
-from imagenet_captions.storage.remote import RemotePath
+from imagenet_captions.storage.places import RemotePath
 
 
 def stream(path: Path) -> Iterator[dict[str, Any]]:

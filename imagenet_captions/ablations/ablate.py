@@ -22,8 +22,8 @@ from imagenet_captions.ablations.settings import LOCK, RECORD, AblateSettings, c
 from imagenet_captions.ablations.table import FROM_TEXT, Run, Table
 from imagenet_captions.ablations.testing import read_answers
 from imagenet_captions.errors import InputError
-from imagenet_captions.storage.file_names import METRICS
-from imagenet_captions.storage.locks import locked
+from imagenet_captions.storage.files import METRICS
+from imagenet_captions.storage.outputs import locked
 from imagenet_captions.training.processes import check_torchrun
 
 log = logging.getLogger(__name__)

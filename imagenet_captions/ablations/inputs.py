@@ -28,8 +28,7 @@ from imagenet_captions.imagenet import classes as imagenet
 from imagenet_captions.images.examples import Class, Examples, open_examples, select
 from imagenet_captions.images.examples.classes_of import named_classes
 from imagenet_captions.storage.files import replacing, write_json, write_text
-from imagenet_captions.storage.parquet import read_table
-from imagenet_captions.storage.parquet_writing import open_parquet_writer
+from imagenet_captions.storage.parquet import open_parquet_writer, read_table
 from imagenet_captions.training.data.captions import make_sampler, with_captions
 
 _AT_ONCE = 1000

@@ -32,8 +32,7 @@ from imagenet_captions.ablations.testing import Fitting, has_answers, needs_fitt
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.evaluation.classifiers.prompts import PROMPT_SETS
 from imagenet_captions.evaluation.settings import Reading
-from imagenet_captions.storage.file_names import METRICS
-from imagenet_captions.storage.files import digest, write_json
+from imagenet_captions.storage.files import METRICS, digest, write_json
 from imagenet_captions.training.done import TrainResult
 from imagenet_captions.training.recipe import recipe_defaults, recipe_values
 from imagenet_captions.training.settings import TrainSettings

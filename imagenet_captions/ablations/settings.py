@@ -20,10 +20,8 @@ from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, quoted
 from imagenet_captions.evaluation.robustness.shifts import SHIFTS
 from imagenet_captions.storage.files import digest, remove_tree, require_there, write_json, write_text
-from imagenet_captions.storage.outputs import check_place
-from imagenet_captions.storage.patterns import expand_pattern
-from imagenet_captions.storage.places import local_place
-from imagenet_captions.storage.receipts import is_dataset
+from imagenet_captions.storage.outputs import check_place, is_dataset
+from imagenet_captions.storage.places import expand_pattern, local_place
 from imagenet_captions.training.recipe import Recipe
 
 log = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ from imagenet_captions.evaluation.testsets import open_test_set
 from imagenet_captions.images.examples import Examples, select
 from imagenet_captions.models.hardware import cpu_threads
 from imagenet_captions.models.load import load_model
-from imagenet_captions.storage.file_names import METRICS
+from imagenet_captions.storage.files import METRICS
 
 _FITTED = ("linear-probe", "prototypes", "k-shot")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -22,9 +22,9 @@ from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet import classes
 from imagenet_captions.outcomes import Outcome, count_outcomes, outcomes_path
 from imagenet_captions.schema import CAPTIONS, RawSource, with_provenance
-from imagenet_captions.storage.files import scratch_beside
-from imagenet_captions.storage.outputs import Production, producing
-from imagenet_captions.storage.parquet_writing import CAPTIONS_ROWS, open_parquet_writer, write_table
+from imagenet_captions.storage.files import scratch_folder
+from imagenet_captions.storage.outputs import producing
+from imagenet_captions.storage.parquet import CAPTIONS_ROWS, open_parquet_writer, write_table
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
 from imagenet_captions.storage.spool import BUCKETS, Spool, first_of_each
@@ -58,7 +58,7 @@ def clean(
 
 
 def _clean(
-    source: RawSource, new: Production, settings: CleanSettings, how: tuple[int, Engine], out: Place
+    source: RawSource, new: Sequence[Path], settings: CleanSettings, how: tuple[int, Engine], out: Place
 ) -> dict[Outcome, int]:
     model = MODEL if settings.language and is_available() else None
     if settings.language and model is None:
@@ -70,7 +70,10 @@ def _clean(
         buckets: npt.NDArray[np.int64] = table["label"].to_numpy() * BUCKETS // labels
         return buckets
 
-    with scratch_beside(out) as folder, Spool(folder, CAPTIONS, ["wnid", "image_id"], bucket_of) as spool:
+    with (
+        scratch_folder(out.with_name(f".{out.name}.spool")) as folder,
+        Spool(folder, CAPTIONS, ["wnid", "image_id"], bucket_of) as spool,
+    ):
         permitted, sample = _permitted(source, settings.deny, dropped), RuleSample()
         for batch in _cleaned(permitted, settings, *how):
             sample.add(batch)
@@ -83,7 +86,7 @@ def _clean(
             "language": model,
             "measured": {**source.measured(), **({} if settings.as_published else {"rules": sample.result()})},
         }
-        beside, product = new.files
+        beside, product = new
         dropped[:0] = source.drops()
         written = _write(spool, product, with_provenance(CAPTIONS, made), _ids_of(dropped))
         drops = settle_drops([*dropped, *written.repeated], written.also_dropped)

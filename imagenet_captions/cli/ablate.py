@@ -11,7 +11,7 @@ from imagenet_captions.cli.flags import refuse_without_effect
 from imagenet_captions.cli.group import SPECS
 from imagenet_captions.cli.messages import in_flags, is_first_process, say_that_torch_is_loaded
 from imagenet_captions.cli.options import Precision, Workers, count_readers
-from imagenet_captions.storage import extras
+from imagenet_captions.storage.faults import require
 
 
 class Factor(str, Enum):
@@ -101,7 +101,7 @@ def ablate(
     if not dry_run:
         refuse_without_effect("without --dry-run", "measure")
     if not dry_run or measure:
-        extras.require("train", "ablate")
+        require("train", "ablate")
     from imagenet_captions.ablations.factors import FACTORS
     from imagenet_captions.ablations.settings import AblateSettings, parse_places
 

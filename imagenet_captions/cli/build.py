@@ -41,7 +41,7 @@ from imagenet_captions.cli.options import (
 )
 from imagenet_captions.errors import StoppedEarly
 from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.storage.file_names import CAPTIONS, MATCHES, PHOTO_STORE, YFCC_PHOTOS
+from imagenet_captions.storage.files import CAPTIONS, MATCHES, PHOTO_STORE, YFCC_PHOTOS
 from imagenet_captions.storage.places import Place
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from imagenet_captions.cli.options import (
     parse_named_path,
 )
 from imagenet_captions.errors import InputError
-from imagenet_captions.storage.extras import require
+from imagenet_captions.storage.faults import require
 
 log = logging.getLogger(__name__)
 
@@ -175,9 +175,8 @@ def frequency(
     from imagenet_captions.evaluation.frequency.measure import measure_frequency
     from imagenet_captions.evaluation.frequency.source import TrainedOn, read_trained_on
     from imagenet_captions.evaluation.frequency.table import format_frequency, frequency_csv
-    from imagenet_captions.storage.file_names import METRICS
-    from imagenet_captions.storage.files import write_text
-    from imagenet_captions.storage.outputs import producing_each
+    from imagenet_captions.storage.files import METRICS, write_text
+    from imagenet_captions.storage.outputs import producing
     from imagenet_captions.training.data.class_counts import count_classes
 
     if data is None:
@@ -192,7 +191,7 @@ def frequency(
     file = run / METRICS if run.is_dir() else run
     metrics = read_metrics(file)
     seen = read_trained_on(run) if data is None else TrainedOn(data, ids, caption)
-    with producing_each(written, [file, seen.data, seen.ids, seen.settings], overwrite) as partials:
+    with producing(written, [file, seen.data, seen.ids, seen.settings], overwrite) as partials:
         report = measure_frequency(metrics, count_classes(seen.data, seen.ids, seen.caption, seen.seed))
         for reason in report.left_out:
             log.warning("note: left out: %s", reason)

@@ -121,9 +121,9 @@ def export_model(
     out: Annotated[Path, typer.Option(help="A new folder for its files.")],
 ) -> None:
     from imagenet_captions.models.source import check_source
-    from imagenet_captions.storage import extras
+    from imagenet_captions.storage.faults import require
 
-    extras.require("train", "export-model")
+    require("train", "export-model")
     check_source(model)
     say_that_torch_is_loaded("export-model")
     from imagenet_captions.models.exporting.export import export_model as write_model

@@ -96,7 +96,7 @@ def robustness(
     from imagenet_captions.evaluation.robustness import results as tables
     from imagenet_captions.evaluation.robustness.multi_id import check_id_sets
     from imagenet_captions.evaluation.robustness.table import format_robustness
-    from imagenet_captions.storage.outputs import producing_each
+    from imagenet_captions.storage.outputs import producing
 
     if baseline is not None and baseline_from is not None:
         raise InputError("--baseline names models of the testbed and --baseline-from your own; give one of the two")
@@ -119,7 +119,7 @@ def robustness(
     written = [path for path in (out, plot) if path is not None]
     if not written:
         refuse_without_effect("without --out or --plot", "overwrite")
-    with producing_each(written, [None if shipped else results, baseline_from], overwrite) as partials:
+    with producing(written, [None if shipped else results, baseline_from], overwrite) as partials:
         source = None if baseline_from is None else (tables.read_results(baseline_from, own=ids), baseline_from.name)
         name = (baseline or BaselineName.AUTO).value
         report, multi = _measure((table, results.name), name, source, ids, all_classes)
@@ -172,7 +172,7 @@ def _write(
     """Write ER.csv under its private name."""
     from imagenet_captions.evaluation.intervals import exact_intervals_possible
     from imagenet_captions.evaluation.robustness.table import write_robustness
-    from imagenet_captions.storage.extras import how_to_install
+    from imagenet_captions.storage.faults import how_to_install
 
     possible = exact_intervals_possible()
     if not possible:
@@ -212,7 +212,8 @@ def trajectories(
     threads: Threads = None,
     device: Device = None,
 ) -> None:
-    from imagenet_captions.storage.extras import require
+
+    from imagenet_captions.storage.faults import require
 
     require("train", "trajectories")
     from imagenet_captions.evaluation.settings import Reading

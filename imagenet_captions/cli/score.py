@@ -8,7 +8,7 @@ import typer
 from imagenet_captions.cli.app import command
 from imagenet_captions.cli.messages import say_that_torch_is_loaded
 from imagenet_captions.cli.options import BatchSize, Device, Overwrite, Threads, Workers, count_readers
-from imagenet_captions.storage.extras import require
+from imagenet_captions.storage.faults import require
 
 
 @command

@@ -47,7 +47,7 @@ def stats(
     from imagenet_captions.statistics.collect import collect
     from imagenet_captions.statistics.report import check_installed, report
     from imagenet_captions.statistics.sections import sections
-    from imagenet_captions.storage.outputs import producing_each
+    from imagenet_captions.storage.outputs import producing
 
     if html:
         check_installed()
@@ -56,7 +56,7 @@ def stats(
     outputs = [file for file in (csv, markdown, counts, frequencies, html) if file is not None]
     if not outputs:
         refuse_without_effect("without a file to write", "overwrite")
-    with producing_each(outputs, [dataset, images], overwrite) as partials:
+    with producing(outputs, [dataset, images], overwrite) as partials:
         index = None if images is None else ImageIndex(images)
         measured = collect(dataset, index)
         tables = sections(measured)

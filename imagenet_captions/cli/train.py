@@ -13,8 +13,8 @@ from imagenet_captions.cli.group import SPECS
 from imagenet_captions.cli.messages import in_flags, say_that_torch_is_loaded
 from imagenet_captions.cli.options import Precision, Workers, count_readers
 from imagenet_captions.errors import InputError, shortened
-from imagenet_captions.storage.extras import require
-from imagenet_captions.storage.file_names import METRICS
+from imagenet_captions.storage.faults import require
+from imagenet_captions.storage.files import METRICS
 
 if TYPE_CHECKING:
     from imagenet_captions.evaluation.settings import EvaluateSettings

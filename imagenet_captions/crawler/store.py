@@ -21,8 +21,7 @@ from imagenet_captions.crawler.limits import ANSWERS_AT_ONCE, LARGEST_ANSWER
 from imagenet_captions.crawler.policy import FINAL_STATES, State
 from imagenet_captions.errors import DiskFullError, InputError, shortened
 from imagenet_captions.flickr.photo_record import LATEST_POSIX_TIME
-from imagenet_captions.storage.file_names import PHOTO_STORE
-from imagenet_captions.storage.files import require_file
+from imagenet_captions.storage.files import PHOTO_STORE, require_file
 from imagenet_captions.storage.places import Place, require_local
 
 SCHEMA_VERSION = 1

@@ -18,10 +18,9 @@ import pyarrow.compute as pc
 from imagenet_captions.dataset.loading import CONFIGS, open_parquet
 from imagenet_captions.dataset.manifest import read_manifest, shard_files
 from imagenet_captions.errors import InputError
-from imagenet_captions.storage.parquet import read_files
+from imagenet_captions.storage.parquet import gather, read_files
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
-from imagenet_captions.storage.row_reader import gather
 
 FIELDS = ("title", "description", "tags", "caption")
 RAW_FIELDS = ("raw_title", "raw_description", "raw_tags")

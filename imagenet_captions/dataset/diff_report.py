@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from imagenet_captions.dataset.diff import FIELDS, RAW_FIELDS, Change, ClassDiff, Counts, diff_classes
-from imagenet_captions.dataset.folder import check_folder
 from imagenet_captions.dataset.manifest import read_manifest, unchanged
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.outcomes import share
-from imagenet_captions.storage.file_names import MANIFEST
-from imagenet_captions.storage.files import sha256, write_json
-from imagenet_captions.storage.outputs import producing
+from imagenet_captions.storage.files import MANIFEST, sha256, write_json
+from imagenet_captions.storage.outputs import check_folder, is_dataset, producing
 from imagenet_captions.storage.places import PlaceLike, place
-from imagenet_captions.storage.receipts import is_dataset, receipt_path
 
 _CLASSES_SHOWN = 20
 _IN_A_FOLDER = ("changes.tsv", "classes.tsv", "summary.json")
@@ -75,8 +72,8 @@ def diff(
         check_folder(out, [a, b])
     if is_dataset(out):
         raise InputError(f"the output {out} is a dataset; give another place")
-    with producing(outputs, [a, b], overwrite, receipt_path(outputs[0])) as new, unchanged(a), unchanged(b):
-        _write(new.files, out.suffix, found, summary, {"a": sha256(a / MANIFEST), "b": sha256(b / MANIFEST)})
+    with producing(outputs, [a, b], overwrite) as new, unchanged(a), unchanged(b):
+        _write(new, out.suffix, found, summary, {"a": sha256(a / MANIFEST), "b": sha256(b / MANIFEST)})
     return summary
 
 

@@ -14,8 +14,7 @@ from imagenet_captions.dataset.manifest import FileEntry, Manifest
 from imagenet_captions.dataset.outcomes import read_outcome_counts
 from imagenet_captions.dataset.shard import ShardFile
 from imagenet_captions.outcomes import OUTCOMES_FILE
-from imagenet_captions.storage.file_names import CARD, CROISSANT
-from imagenet_captions.storage.files import sha256, write_json, write_text
+from imagenet_captions.storage.files import CARD, CROISSANT, sha256, write_json, write_text
 from imagenet_captions.storage.parquet import read_metadata
 from imagenet_captions.storage.places import Place
 

@@ -13,8 +13,7 @@ from imagenet_captions.dataset.filters import require_condition
 from imagenet_captions.dataset.manifest import Replaced, manifest_digest, shard_files, unchanged
 from imagenet_captions.dataset.splits import check_shuffle
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.storage.file_names import MANIFEST
-from imagenet_captions.storage.files import sha256
+from imagenet_captions.storage.files import MANIFEST, sha256
 from imagenet_captions.storage.parquet import arrow_name, check_rows, check_schema, file_system, reading, through_cache
 from imagenet_captions.storage.places import Place, PlaceLike, place, reopen
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -15,10 +14,9 @@ import pyarrow as pa
 
 from imagenet_captions.errors import ImagenetCaptionsError, InputError
 from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.storage.file_names import MANIFEST
-from imagenet_captions.storage.files import require_there, sha256, write_json
+from imagenet_captions.storage.files import MANIFEST, require_there, sha256, write_json
+from imagenet_captions.storage.outputs import DATASET_FORMAT, folders_left, manifest_content
 from imagenet_captions.storage.places import Place, is_remote
-from imagenet_captions.storage.receipts import DATASET_FORMAT, manifest_content
 
 VERSION = 1
 _SWAP_LOOKS, _SWAP_PAUSE = 20, 0.05  # seconds
@@ -76,17 +74,6 @@ def shuffled_with(settings: Mapping[str, Any]) -> int | None:
     return int(seeds[-1]) if seeds else None
 
 
-def mark_unfinished(folder: Place, run: str) -> None:
-    """Mark a folder whose files a run is replacing one by one, so that no reader takes it for a dataset."""
-    write_json(folder / MANIFEST, {"format": DATASET_FORMAT, "version": VERSION, "unfinished": run})
-
-
-def is_unfinished_by(folder: Place, run: str) -> bool:
-    """Return whether this run was the last to mark the folder."""
-    content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    return isinstance(content, dict) and content.get("unfinished") == run
-
-
 class Replaced(InputError):
     """The error for a dataset that was replaced while it was read."""
 
@@ -135,12 +122,12 @@ def manifest_digest(dataset: Place) -> str | None:
 
 
 def _wait_for_swap(dataset: Place) -> None:
-    """Wait until a dataset is in place, for a second at most; `dataset.folder` explains how one is replaced."""
+    """Wait until a dataset is in place, for a second at most; `storage.outputs` explains how one is replaced."""
     if is_remote(dataset):
         return
     here = Path(os.path.realpath(dataset))
     for _ in range(_SWAP_LOOKS):
-        if here.exists() or not here.with_name(f".{here.name}.old").exists():
+        if here.exists() or not here.parent.is_dir() or not folders_left(here, "old"):
             return
         time.sleep(_SWAP_PAUSE)
 

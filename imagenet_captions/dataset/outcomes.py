@@ -9,9 +9,8 @@ import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import OUTCOMES, Outcome, count_outcomes
-from imagenet_captions.storage.files import new_file
-from imagenet_captions.storage.parquet import read_files
-from imagenet_captions.storage.parquet_writing import open_parquet_writer
+from imagenet_captions.storage.files import replacing
+from imagenet_captions.storage.parquet import open_parquet_writer, read_files
 from imagenet_captions.storage.places import Place
 
 # A source may have an id twice; every entry after the first has this outcome of its own.
@@ -51,7 +50,7 @@ def write_outcomes(path: Place, rows: Iterable[pa.Table], earlier: Iterable[pa.R
     Both are sorted by wnid and image id, and a few classes are held at a time. Raises InputError if both have the same
     id, because the two files are then not of one run.
     """
-    with new_file(path) as local, open_parquet_writer(local, OUTCOMES) as writer:
+    with replacing(path, alone=False) as local, open_parquet_writer(local, OUTCOMES) as writer:
         for table in _merged(rows, _Drops(earlier)):
             if (twice := first_repeated(table)) is not None:
                 raise InputError(

@@ -9,13 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from imagenet_captions.storage.parquet_writing import (
-    FEW_SHARDS,
-    GROUP_BYTES,
-    SHARD_BYTES,
-    SHUFFLED_SHARDS,
-    SMALL_SHARD,
-)
+from imagenet_captions.storage.parquet import FEW_SHARDS, GROUP_BYTES, SHARD_BYTES, SHUFFLED_SHARDS, SMALL_SHARD
 
 
 @dataclass(frozen=True)

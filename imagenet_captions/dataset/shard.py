@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from imagenet_captions.storage.files import new_file
-from imagenet_captions.storage.parquet_writing import COMPRESSION, COMPRESSION_LEVEL
+from imagenet_captions.storage.files import replacing
+from imagenet_captions.storage.parquet import COMPRESSION, COMPRESSION_LEVEL
 from imagenet_captions.storage.places import Place
 
 TEXTS = frozenset({"title", "description", "caption", "tags"})
@@ -103,7 +103,7 @@ def open_shard(folder: Place, name: str, schema: pa.Schema) -> Iterator[ShardWri
     """Yield a writer of the shard `name` in `folder`; its `file` is complete after the block."""
     file = ShardFile(name, columns={field.name: str(field.type) for field in schema})
     # "x": a worker can outlive its killed run for a moment and must not write to the file of the next run.
-    with new_file(folder / name) as path, path.open("xb") as opened:
+    with replacing(folder / name, alone=False) as path, path.open("xb") as opened:
         hashing = Hashing(opened)
         with pq.ParquetWriter(hashing, schema, **_layout(schema)) as writer:
             yield ShardWriter(writer, schema, file)

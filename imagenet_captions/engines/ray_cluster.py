@@ -17,7 +17,7 @@ from typing import Any
 from imagenet_captions.engines.local import check_workers, default_workers
 from imagenet_captions.engines.ray_token import own_token, quiet_stderr, token_of_user
 from imagenet_captions.errors import InputError, NetworkError, StoppedEarly, quoted, shortened
-from imagenet_captions.storage.extras import require
+from imagenet_captions.storage.faults import require
 
 log = logging.getLogger(__name__)
 

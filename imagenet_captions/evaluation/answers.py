@@ -14,8 +14,7 @@ import pyarrow.compute as pc
 from imagenet_captions.evaluation.accuracy import Labels
 from imagenet_captions.schema import with_provenance
 from imagenet_captions.storage.files import replacing
-from imagenet_captions.storage.parquet import ParquetFile
-from imagenet_captions.storage.parquet_writing import write_table
+from imagenet_captions.storage.parquet import ParquetFile, write_table
 
 # An image that cannot be decoded has no prediction, and counts neither as right nor as wrong in metrics.json.
 ANSWERS = pa.schema(

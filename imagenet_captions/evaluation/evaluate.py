@@ -27,10 +27,9 @@ from imagenet_captions.images.examples import Examples
 from imagenet_captions.models.hardware import cpu_threads
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.model import Model
-from imagenet_captions.storage.file_names import METRICS
+from imagenet_captions.storage.files import METRICS
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.places import resolve_links
-from imagenet_captions.storage.receipts import receipt_path
 
 log = logging.getLogger(__name__)
 
@@ -38,18 +37,18 @@ log = logging.getLogger(__name__)
 def evaluate(settings: EvaluateSettings, out: Path | None = None, overwrite: bool = False) -> dict[str, Any]:
     """Load the model, measure it, and write metrics.json and the answers beside it if `out` is given.
 
-    `overwrite` replaces files that something else wrote. RUN/metrics.json is replaced without it, for it is the run's.
+    `overwrite` replaces files that exist. RUN/metrics.json is replaced without it, for it is the run's.
     """
     if out is None:
         return evaluate_model(load_model(settings.model), settings)
-    outputs = [out, answers_path(out)]
+    outputs = [answers_path(out), out]
     if resolve_links(out) == resolve_links(Path(settings.model) / METRICS) and Path(settings.model).is_dir():
         return _evaluate_into(settings, *outputs)
-    with producing(outputs, settings.files(), overwrite, receipt_path(out)) as new:
-        return _evaluate_into(settings, *new.files)
+    with producing(outputs, settings.files(), overwrite) as new:
+        return _evaluate_into(settings, *new)
 
 
-def _evaluate_into(settings: EvaluateSettings, metrics_file: Path, answers_file: Path) -> dict[str, Any]:
+def _evaluate_into(settings: EvaluateSettings, answers_file: Path, metrics_file: Path) -> dict[str, Any]:
     metrics, answers = measure_model(load_model(settings.model), settings)
     write_result(metrics_file, answers_file, metrics, answers)
     return metrics

@@ -27,8 +27,7 @@ from imagenet_captions.images.readers.separated import SeparatedTable
 from imagenet_captions.images.sources import ByteRange
 from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.parquet import read_files, read_schema
-from imagenet_captions.storage.patterns import expand_pattern
-from imagenet_captions.storage.places import Place, is_remote, is_url
+from imagenet_captions.storage.places import Place, expand_pattern, is_remote, is_url
 from imagenet_captions.storage.progress import open_watched
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Exporting a dataset in the format of another tool, as a whole or not at all, with a receipt beside it."""
+"""Exporting a dataset in the format of another tool, as a whole or not at all, with a record beside it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.dataset.folder import check_export_output, replacing_folder
 from imagenet_captions.dataset.manifest import read_manifest, unchanged
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.attribution import write_attribution
@@ -26,12 +25,16 @@ from imagenet_captions.exports.settings import (
 )
 from imagenet_captions.exports.tables import write_open_clip, write_slim
 from imagenet_captions.exports.webdataset import write_webdataset
-from imagenet_captions.storage.file_names import MANIFEST
-from imagenet_captions.storage.files import digest, sha256, write_json
-from imagenet_captions.storage.locks import holding
-from imagenet_captions.storage.outputs import producing
+from imagenet_captions.storage.files import MANIFEST, digest, sha256
+from imagenet_captions.storage.outputs import (
+    check_dataset_output,
+    holding,
+    producing,
+    record_path,
+    replacing_folder,
+    write_record,
+)
 from imagenet_captions.storage.places import Place, PlaceLike, place
-from imagenet_captions.storage.receipts import FORMAT, VERSION, receipt_path, write_receipt
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +68,7 @@ class Exported:
 
 
 def export(dataset: PlaceLike, out: PlaceLike, settings: ExportSettings, overwrite: bool = False) -> Exported:
-    """Write a dataset in the format of another tool to `out`, and its receipt to `out`.json.
+    """Write a dataset in the format of another tool to `out`, and its record to `out`.json.
 
         ic.export("imagenet-captions", "train.tsv", ic.ExportSettings("open-clip-csv"))
 
@@ -79,21 +82,22 @@ def export(dataset: PlaceLike, out: PlaceLike, settings: ExportSettings, overwri
     check_settings(settings, dataset)
     # What a table names in a folder is not all that lies there, such as the working directory.
     images = None if is_table(dataset) else settings.images
-    inputs, receipt = [dataset, images, settings.deny.file], receipt_path(out)
+    inputs, record = [dataset, images, settings.deny.file], record_path(out)
     if settings.to == WEBDATASET:
-        check_export_output(out, receipt, inputs)
-        with holding([out, receipt]):
-            with replacing_folder(out) as folder, unchanged(dataset):
+        check_dataset_output(out, inputs, record)
+        with holding([out, record]):
+            with replacing_folder(out, record) as folder, unchanged(dataset):
                 job, told = (_begin_table if is_table(dataset) else _begin)(dataset, out, settings)
-                files = write_webdataset(job, folder)
-                _mark_unfinished(receipt)
-            write_receipt(receipt, files, {**told, "counts": dict(job.counts)})
+                digests = write_webdataset(job, folder)
+                files = {name: (digest, (folder / name).stat().st_size) for name, digest in digests.items()}
+            write_record(record, files, {**told, "counts": dict(job.counts)})
         return Exported(dict(job.counts))
     write = _attribution(out) if settings.to == ATTRIBUTION else _FILES[settings.to]
-    with producing([out], inputs, overwrite, receipt) as new, unchanged(dataset):
+    with producing([record, out], inputs, overwrite) as (new_record, new), unchanged(dataset):
         job, told = _begin(dataset, out, settings)
-        write(job, new.files[0])
-        new.about.update(told, counts=dict(job.counts))
+        write(job, new)
+        files = {out.name: (sha256(new), new.stat().st_size)}
+        write_record(new_record, files, {**told, "counts": dict(job.counts)})
     return Exported(dict(job.counts))
 
 
@@ -123,11 +127,3 @@ def _attribution(out: Place) -> Callable[[Job, Path], None]:
     if suffix not in (".csv", ".md"):
         raise InputError(f"`to='attribution'` writes CSV or Markdown, by the name's ending; {out.name!r} has neither")
     return partial(write_attribution, markdown=suffix == ".md")
-
-
-def _mark_unfinished(receipt: Place) -> None:
-    """Mark the receipt of an exported folder as unfinished, just before the files are moved into place.
-
-    So what a killed run leaves is accepted by the next run, and no reader takes it for whole.
-    """
-    write_json(receipt, {"format": FORMAT, "version": VERSION, "unfinished": True})

@@ -101,7 +101,7 @@ class ExportSettings:
             _check_columns(self.columns, _OWN.get(self.to))
 
     def recorded(self, own_caption: str | None) -> dict[str, Any]:
-        """Return the settings for the receipt: all that affect the result, except the place of the images.
+        """Return the settings for the record: all that affect the result, except the place of the images.
 
         `own_caption` is the template of the dataset's captions, None for a table.
         """

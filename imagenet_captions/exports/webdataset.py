@@ -24,7 +24,7 @@ from imagenet_captions.flickr.licenses import LICENSES
 from imagenet_captions.images.own_images import byte_ranges_in_shards
 from imagenet_captions.images.reading import ImageReader
 from imagenet_captions.images.sources import ByteRange
-from imagenet_captions.storage.files import new_file, scratch_in, sha256, write_json
+from imagenet_captions.storage.files import replacing, scratch_folder, sha256, write_json
 from imagenet_captions.storage.places import Place, is_only_here
 from imagenet_captions.storage.progress import progress
 
@@ -67,7 +67,7 @@ def write_webdataset(job: Export, folder: Place) -> dict[str, str]:
 
     The seed and the image ids alone decide the order of the samples.
     """
-    with scratch_in(folder) as scratch:
+    with scratch_folder(folder / "scratch") as scratch:
         samples = _of_dataset(job, scratch) if isinstance(job, Job) else read_samples(job)
         shards = _write_shards(job, samples, folder)
     job.count("broken_image", sum(shard.broken for shard in shards))
@@ -139,7 +139,7 @@ def _shard_job(folder: Place, name: str, samples: Samples, chosen: list[int]) ->
 def write_shard(job: TarJob) -> Written:
     """Write one tar; an image that cannot be used has no sample."""
     samples = broken = 0
-    with new_file(job.path) as path, TarWriter(path) as tar, closing(ImageReader()) as reader:
+    with replacing(job.path, alone=False) as path, TarWriter(path) as tar, closing(ImageReader()) as reader:
         for start in range(0, len(job.ranges), _IMAGES_AT_ONCE):
             images, faults = reader.views(job.ranges[start : start + _IMAGES_AT_ONCE])
             rows = job.rows.slice(start, _IMAGES_AT_ONCE).to_pylist()

@@ -14,8 +14,7 @@ import pyarrow.compute as pc
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.headers import fault_of
 from imagenet_captions.images.sources import ByteRange
-from imagenet_captions.storage.places import is_url
-from imagenet_captions.storage.remote import fetch_together, open_url
+from imagenet_captions.storage.places import fetch_together, is_url, open_url
 
 _ROOM = 4  # a new buffer is larger by this part, so that a few rounds find the largest
 

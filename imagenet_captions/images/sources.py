@@ -17,8 +17,7 @@ from imagenet_captions.images.readers.parquet import image_file, named_images, p
 from imagenet_captions.images.readers.samples import Sample, json_object, read_samples
 from imagenet_captions.images.readers.tars import Member, TarReader
 from imagenet_captions.storage.files import require_there
-from imagenet_captions.storage.patterns import expand_pattern
-from imagenet_captions.storage.places import Place
+from imagenet_captions.storage.places import Place, expand_pattern
 
 _PHOTO_ID = re.compile(r"[1-9][0-9]{0,19}")  # no leading zero, so a running number such as 00000017 is none
 _LARGEST_JSON = 1 << 20

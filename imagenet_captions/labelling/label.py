@@ -25,8 +25,8 @@ from imagenet_captions.labelling.writing import check_name, open_writer
 from imagenet_captions.storage.files import write_json
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.places import Place
-from imagenet_captions.storage.receipts import receipt_path
 
+REPORT_FORMAT = "imagenet-captions label report"
 _BATCH_ROWS = 10_000
 
 
@@ -58,7 +58,12 @@ class LabelReport:
     def as_dict(self, settings: LabelSettings) -> dict[str, Any]:
         """Return the report as JSON, without the single classes."""
         how = {"mode": settings.mode.value, "text": list(self.texts), "case_sensitive": settings.case_sensitive}
-        return {"settings": how, **self.score.summary(), "skipped": dict(sorted(self.skipped.items()))}
+        return {
+            "format": REPORT_FORMAT,
+            "settings": how,
+            **self.score.summary(),
+            "skipped": dict(sorted(self.skipped.items())),
+        }
 
 
 def label_by_text(table: Place, out: Place, settings: LabelSettings, overwrite: bool = False) -> LabelReport:
@@ -70,8 +75,8 @@ def label_by_text(table: Place, out: Place, settings: LabelSettings, overwrite: 
     """
     check_name(out)
     outputs = [report_path(out, ".json"), report_path(out, ".tsv"), out]
-    with producing(outputs, [table], overwrite, receipt_path(out)) as new:
-        return _label(table, new.files, out.suffix.lower(), settings)
+    with producing(outputs, [table], overwrite) as new:
+        return _label(table, new, out.suffix.lower(), settings)
 
 
 def _label(table: Place, files: Sequence[Path], ending: str, settings: LabelSettings) -> LabelReport:

@@ -23,8 +23,7 @@ from imagenet_captions.sources.yfcc import layout as yfcc
 from imagenet_captions.sources.yfcc.lines import unpacked
 from imagenet_captions.storage.files import require_there
 from imagenet_captions.storage.parquet import read_files, read_metadata, read_schema
-from imagenet_captions.storage.patterns import expand_pattern
-from imagenet_captions.storage.places import Place
+from imagenet_captions.storage.places import Place, expand_pattern
 from imagenet_captions.storage.progress import open_watched, progress, track
 
 _IMAGE = "image"

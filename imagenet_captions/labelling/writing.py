@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.storage.parquet_writing import open_parquet_writer
+from imagenet_captions.storage.parquet import open_parquet_writer
 from imagenet_captions.storage.places import Place
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer
 
 from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.models.config import TokenizerConfig
-from imagenet_captions.storage.hub import reaching
+from imagenet_captions.storage.faults import reaching
 
 
 class JsonTokenizer:

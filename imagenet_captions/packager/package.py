@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 
 from imagenet_captions.dataset.describing.facts import Origin
 from imagenet_captions.dataset.finish import finish_dataset
-from imagenet_captions.dataset.folder import check_dataset_output, replacing_folder
 from imagenet_captions.dataset.outcomes import outcome_table, write_outcomes
 from imagenet_captions.dataset.plan import RowGroup, plan_groups, plan_shards
 from imagenet_captions.dataset.shard import shard_name
@@ -26,19 +25,19 @@ from imagenet_captions.images.index import Located, locate
 from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome, outcomes_path
 from imagenet_captions.packager.shards import Shard, ShardJob, write_shard
 from imagenet_captions.schema import CAPTIONS, provenance
-from imagenet_captions.storage.files import require_file, scratch_in
-from imagenet_captions.storage.locks import holding
+from imagenet_captions.storage.files import require_file, scratch_folder
+from imagenet_captions.storage.outputs import check_dataset_output, holding, replacing_folder
 from imagenet_captions.storage.parquet import (
+    TEXT_ROWS,
+    RowReader,
     parquet_file,
     read_batches,
     read_files,
     read_metadata,
     read_table,
 )
-from imagenet_captions.storage.parquet_writing import TEXT_ROWS
 from imagenet_captions.storage.places import Place, PlaceField
 from imagenet_captions.storage.progress import progress
-from imagenet_captions.storage.row_reader import RowReader
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +85,7 @@ def package(captions: Place, out: Place, settings: PackageSettings) -> Packaged:
 def _package(captions: Place, out: Place, settings: PackageSettings) -> Packaged:
     rows = _read_rows(captions)
     with replacing_folder(out) as folder:
-        with scratch_in(folder) as scratch:
+        with scratch_folder(folder / "scratch") as scratch:
             plan = _plan(rows, folder, settings, scratch)
             shards = list(_write_shards(plan, settings))
         _check_faults(plan, settings, shards)

@@ -16,8 +16,8 @@ from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.images.reading import ImageReader, image_column
 from imagenet_captions.images.sources import ByteRange
 from imagenet_captions.schema import RAW_ROW, ROW
+from imagenet_captions.storage.parquet import RowReader
 from imagenet_captions.storage.places import Place
-from imagenet_captions.storage.row_reader import RowReader
 
 
 @dataclass(frozen=True)

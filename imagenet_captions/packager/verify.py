@@ -17,8 +17,7 @@ from imagenet_captions.dataset.splits import seeded_order
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome
 from imagenet_captions.schema import RAW_ROW, ROW
-from imagenet_captions.storage.file_names import CARD, CROISSANT, MANIFEST
-from imagenet_captions.storage.files import sha256
+from imagenet_captions.storage.files import CARD, CROISSANT, MANIFEST, sha256
 from imagenet_captions.storage.parquet import read_schema, read_table
 from imagenet_captions.storage.places import Place, PlaceLike, place
 from imagenet_captions.storage.progress import progress

@@ -26,7 +26,6 @@ from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 from imagenet_captions.crawler.credentials import read_credentials
 from imagenet_captions.crawler.matching.match import MatchSettings, match
 from imagenet_captions.crawler.source import CrawlSource, answered_photos, store_revision
-from imagenet_captions.dataset.folder import check_dataset_output
 from imagenet_captions.dataset.loading import CONFIGS
 from imagenet_captions.dataset.manifest import manifest_digest, read_manifest, shard_files
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
@@ -40,15 +39,24 @@ from imagenet_captions.sources.joined import JoinedSource
 from imagenet_captions.sources.matches import open_matches
 from imagenet_captions.sources.release import ReleaseSource
 from imagenet_captions.sources.yfcc.source import YfccSource, extract_photos, photo_ids
-from imagenet_captions.storage.file_names import CAPTIONS, MANIFEST, MATCHES, PHOTO_STORE, YFCC_PHOTOS
-from imagenet_captions.storage.files import digest, require_file, require_there, sha256, write_json
-from imagenet_captions.storage.locks import holding, locked
-from imagenet_captions.storage.outputs import check_place
-from imagenet_captions.storage.patterns import expand_pattern
+from imagenet_captions.storage.files import (
+    CAPTIONS,
+    MANIFEST,
+    MATCHES,
+    PHOTO_STORE,
+    YFCC_PHOTOS,
+    digest,
+    require_file,
+    require_there,
+    sha256,
+    write_json,
+)
+from imagenet_captions.storage.outputs import check_dataset_output, check_place, has_our_format, holding, locked
 from imagenet_captions.storage.places import (
     Place,
     PlaceField,
     PlaceLike,
+    expand_pattern,
     is_remote,
     place,
     require_local,
@@ -129,7 +137,7 @@ def build(out: PlaceLike, settings: BuildSettings) -> None:
         run_stage(
             work,
             Stage("clean", inputs, _recorded(settings.clean), _with_outcomes(captions)),
-            lambda: clean(source, captions, settings.clean, settings.workers, settings.engine),
+            lambda again: clean(source, captions, settings.clean, settings.workers, settings.engine, again),
         )
         run_stage(
             work,
@@ -144,7 +152,7 @@ def build(out: PlaceLike, settings: BuildSettings) -> None:
                 (out / MANIFEST,),
                 damaged=_is_damaged(out),
             ),
-            lambda: package(captions, out, replace(settings.package, engine=settings.engine)),
+            lambda _: package(captions, out, replace(settings.package, engine=settings.engine)),
         )
 
 
@@ -211,7 +219,7 @@ def _from_flickr(work: Path, settings: BuildSettings) -> tuple[RawSource, dict[s
             settings.match.recorded(),
             _with_outcomes(matches),
         ),
-        lambda: match(settings.url_lists, matches, replace(settings.match, engine=settings.engine)),
+        lambda again: match(settings.url_lists, matches, replace(settings.match, engine=settings.engine), again),
     )
     inputs = {"matches": sha256(matches), "outcomes": sha256(outcomes_path(matches))}
     yfcc = None if settings.yfcc is None else _from_yfcc(work, settings.yfcc, matches)
@@ -232,7 +240,7 @@ def _from_yfcc(work: Path, path: Place, matches: Path) -> Path:
     run_stage(
         work,
         Stage("yfcc", {**_digest_of("yfcc", path), "matches": sha256(matches)}, {}, _with_outcomes(out)),
-        lambda: extract_photos(path, matches, out),
+        lambda again: extract_photos(path, matches, out, again),
     )
     return out
 
@@ -292,15 +300,18 @@ class Stage:
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def run_stage(work: Path, stage: Stage, action: Callable[[], object]) -> bool:
-    """Run a stage unless its key and outputs are those of the last run; return whether it ran."""
+def run_stage(work: Path, stage: Stage, action: Callable[[bool], object]) -> bool:
+    """Run a stage unless its key and outputs are those of the last run; return whether it ran.
+
+    `action` gets whether the outputs that are there may be replaced: those of our format.
+    """
     record = work / f"{stage.name}.done.json"
     if not stage.damaged and _is_done(record, stage):
         log.info("%s: nothing changed, kept", stage.name)
         return False
     log.info("%s ...", stage.name)
     record.unlink(missing_ok=True)
-    action()
+    action(all(has_our_format(path) for path in stage.outputs if path.is_file()))
     write_json(record, {"key": stage.key(), "outputs": _digests(stage.outputs)})
     return True
 

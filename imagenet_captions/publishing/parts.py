@@ -10,7 +10,7 @@ from pathlib import Path
 from imagenet_captions.dataset.manifest import FileEntry, read_manifest, require_whole
 from imagenet_captions.errors import InputError
 from imagenet_captions.publishing.terms import gated_card
-from imagenet_captions.storage.file_names import CARD, MANIFEST
+from imagenet_captions.storage.files import CARD, MANIFEST
 
 
 @dataclass(frozen=True)

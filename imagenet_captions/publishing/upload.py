@@ -14,8 +14,8 @@ from huggingface_hub.hf_api import DatasetInfo
 from imagenet_captions.dataset.manifest import unchanged
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, NetworkError, shortened
 from imagenet_captions.publishing.parts import Part
-from imagenet_captions.storage.file_names import CARD, MANIFEST
-from imagenet_captions.storage.hub import CLIENT_ERROR, causes_of, hub_answers, is_unreached
+from imagenet_captions.storage.faults import causes_of, client_error, hub_answers, is_unreached
+from imagenet_captions.storage.files import CARD, MANIFEST
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Repository:
             yield
         except ImagenetCaptionsError:
             raise
-        except (OSError, RuntimeError, ValueError, CLIENT_ERROR) as error:
+        except (OSError, RuntimeError, ValueError, client_error()) as error:
             raise self._explained(error) from None
 
     def _explained(self, error: BaseException) -> ImagenetCaptionsError:

@@ -17,7 +17,7 @@ from imagenet_captions.statistics.render import right_columns
 from imagenet_captions.statistics.result import Stats
 from imagenet_captions.statistics.sections import Section, sections
 from imagenet_captions.statistics.thumbnails import Thumbnails, note
-from imagenet_captions.storage.extras import require
+from imagenet_captions.storage.faults import require
 from imagenet_captions.storage.places import Place
 
 _PAGE = Path(__file__).with_name("page")

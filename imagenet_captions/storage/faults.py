@@ -1,4 +1,7 @@
-"""Turn faults of disks and object stores into errors of one sentence, without the secrets that they may quote."""
+"""Turn faults of disks, object stores and the Hugging Face Hub, and missing extras, into errors of one sentence.
+
+The libraries' own messages are left out where they may quote a secret.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,11 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
+from urllib.error import HTTPError
 
-from imagenet_captions.errors import DiskFullError, InputError, NetworkError, NotFoundError
+from imagenet_captions.errors import DiskFullError, InputError, NetworkError, NotFoundError, shortened
 
 # Errors of the packages behind fsspec that are not OSErrors; looked up only in modules already imported.
 _FOREIGN = (
@@ -43,6 +48,20 @@ _REASONS = {
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FAILED = 500  # and above: HTTP answers of a server that cannot answer
 _CODE = re.compile(r"[A-Za-z0-9.]{1,40}")
+
+# Errors of the hub's clients (requests, httpx or httpx2, as their version has it) that mean that it was not reached.
+_UNREACHED = (
+    *("TransportError", "ConnectionError", "Timeout", "TimeoutError", "RequestError", "URLError"),
+    *("LocalEntryNotFoundError", "OfflineModeIsEnabled"),
+)
+_INSTEAD = "give a file or a folder that is on this machine"
+_PATIENCE = 5.0  # seconds; the hub's own client waits 23 a file before it gives up
+
+# The modules that show that an extra of setup.cfg is installed.
+_MODULES = {
+    "train": ("torch", "torchvision", "lightning", "open_clip", "timm", "transformers", "tensorboard"),
+    "ray": ("ray",),
+}
 
 
 def missing_object(url: str) -> NotFoundError:
@@ -130,3 +149,98 @@ def _code(error: BaseException) -> str:
     response = getattr(error.__cause__ or error, "response", None)
     code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
     return f" ({code})" if isinstance(code, str) and _CODE.fullmatch(code) else ""
+
+
+# The Hugging Face Hub.
+
+
+def client_error() -> type[Exception]:
+    """Return the base of the errors of the hub's HTTP client."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return HfHubHTTPError.__bases__[0]
+
+
+@contextmanager
+def reaching(what: str, local: bool = False) -> Iterator[None]:
+    """Turn a hub's errors into one sentence that names what was asked for; `local` says that it is a folder.
+
+    The libraries raise a dozen kinds of error, and wrap them in an OSError or RuntimeError of their own: the chain of
+    causes says whether the network was the reason. Everything else goes on as it is.
+    """
+    from huggingface_hub import constants, utils
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    before = constants.HF_HUB_OFFLINE
+    # Connections that were made with another setting are closed; only clients before version 1 keep it in them.
+    reset = getattr(utils, "reset_sessions", lambda: None)
+    try:
+        # Without an answer only files that were downloaded before are used.
+        constants.HF_HUB_OFFLINE = before or not (local or hub_answers())
+        reset()
+        yield
+    except (OSError, RuntimeError, ValueError, client_error()) as error:
+        causes = list(causes_of(error))
+        if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
+            raise InputError(f"the hub has no {what}, or wants a login for it; check the name, or {_INSTEAD}") from None
+        # Before version 1 of the hub's client, a file that is not here was an error of HTTP too.
+        refusals = [cause for cause in causes if isinstance(cause, (HfHubHTTPError, HTTPError))]
+        if any(not isinstance(cause, LocalEntryNotFoundError) for cause in refusals):
+            raise NetworkError(f"the hub refused {what} ({shortened(error)}); {_INSTEAD}") from None
+        if any(is_unreached(cause) for cause in causes):
+            raise NetworkError(f"{what} would come from a hub that cannot be reached from here; {_INSTEAD}") from None
+        raise
+    finally:
+        constants.HF_HUB_OFFLINE = before
+        reset()
+
+
+def hub_answers() -> bool:
+    """Return whether the hub answers at all."""
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
+    except (OSError, client_error()):
+        return False
+    return True
+
+
+def is_unreached(error: BaseException) -> bool:
+    """Return whether an error means that no connection came about, or that it broke."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return not names.isdisjoint(_UNREACHED)
+
+
+def causes_of(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and everything that it was raised from."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+# Optional extras.
+
+
+def require(extra: str, what: str, *modules: str) -> None:
+    """Raise InputError unless an extra, or these modules of it, are installed; called before anything is read.
+
+    `what` names what the user asked for. The error names the first missing module and how to install it.
+    """
+    missing = [module for module in modules or _MODULES[extra] if find_spec(module) is None]
+    if missing:
+        raise InputError(f"{what} needs {missing[0]}, which is not installed; {how_to_install(extra)}")
+
+
+def how_to_install(extra: str) -> str:
+    """Return how to install an extra, from a clone: the project is not on a package index.
+
+    >>> how_to_install("train")
+    "for the extra 'train' run pip install '.[train]' in a clone of imagenet-captions (see Install in its README)"
+    """
+    command = f"pip install '.[{extra}]'"
+    return f"for the extra '{extra}' run {command} in a clone of imagenet-captions (see Install in its README)"

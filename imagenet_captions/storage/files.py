@@ -1,4 +1,4 @@
-"""Read and write files so that each is whole or not there: written under a private name, renamed at the end."""
+"""Read and write files so that each is whole or not there, and the names of the files that commands share."""
 
 from __future__ import annotations
 
@@ -19,111 +19,79 @@ from typing import IO, Any
 
 from imagenet_captions.errors import InputError, NotFoundError
 from imagenet_captions.storage.faults import missing_object, reason_of, reporting_full_disk
-from imagenet_captions.storage.patterns import expand_pattern
-from imagenet_captions.storage.places import AnyPlace, Place, is_remote
-from imagenet_captions.storage.remote import RemotePath, remove_all
+from imagenet_captions.storage.places import AnyPlace, Place, expand_pattern, is_remote
+
+# What the stages of a build leave in its work folder.
+MATCHES = "matches.parquet"
+YFCC_PHOTOS = "yfcc.parquet"
+PHOTO_STORE = "photos.sqlite"
+CAPTIONS = "captions.parquet"
+# In a dataset folder, beside its shards; in the folder of a training run.
+MANIFEST, CARD, CROISSANT = "manifest.json", "README.md", "croissant.json"
+METRICS = "metrics.json"
 
 _LARGEST_READ_WHOLE = 4 << 30
-_PARTIAL, _OWN = ".partial", ".half"
-_TOKEN = 8  # bytes
 _MADE_UP = ("/proc/", "/sys/")
 _SQLITE = b"SQLite format 3\0"
 _ZIP_END, _ZIP_END_SIZE = b"PK\5\6", 22
 
 
+def private_name(path: Path, ending: str) -> Path:
+    """Return a name beside `path` that no other run uses."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.{ending}")
+
+
 @contextmanager
-def replacing(path: Place) -> Iterator[Path]:
-    """Give a private name to write to, and move the file to `path` if nothing went wrong.
+def replacing(path: Place, alone: bool = True) -> Iterator[Path]:
+    """Yield a private name to write to, and move the file to `path` if the block succeeds; its mode stays.
 
     A process that is killed leaves a `.partial` file, which the next run removes, and never a half `path`. Runs that
-    write to one path at the same time each publish a whole file. A store cannot rename an object: the file is made
-    here, and put there in one request, which a store takes whole or not.
+    write to one path at the same time each publish a whole file; with `alone=False` the private files of others stay:
+    two tasks write the same file if one whose worker seemed dead is repeated. A store cannot rename an object: the
+    file is made here, and put there in one request, which a store takes whole or not.
     """
     if is_remote(path):
-        with _to_put(path) as local:
-            yield local
+        with scratch_folder(path) as folder, reporting_full_disk(folder / "new"):
+            yield folder / "new"
+            path.put(folder / "new")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_partial(path)
-    with reporting_full_disk(path), _private(path, _PARTIAL) as partial:
-        yield partial
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())
+    if alone:
+        left = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.partial")
+        for entry in os.scandir(path.parent):
+            if left.fullmatch(entry.name) and not entry.is_dir(follow_symlinks=False):
+                Path(entry.path).unlink(missing_ok=True)
+    partial = private_name(path, "partial")
+    with reporting_full_disk(path):
+        try:
+            if alone and path.is_file():  # nobody may read the new file who may not read the old one
+                partial.touch(mode=0o600)
+                partial.chmod(path.stat().st_mode & 0o777 | 0o600)
+            yield partial
+            if alone:  # the folder that other files are in is not published yet
+                with partial.open("rb") as written:
+                    os.fsync(written.fileno())
+            if path.is_file():
+                shutil.copymode(path, partial)
+            partial.replace(path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
-def new_file(path: Place) -> Iterator[Path]:
-    """Give a private name for a file in a folder that is replaced as a whole.
-
-    Two tasks may write the same file: one whose worker seemed dead is repeated, and the first may still be writing.
-    """
-    if is_remote(path):
-        with _to_put(path) as local:
-            yield local
-    else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with reporting_full_disk(path), _private(path, _OWN) as own:
-            yield own
-
-
-@contextmanager
-def _private(path: Path, ending: str) -> Iterator[Path]:
-    own = path.with_name(f".{path.name}.{secrets.token_hex(_TOKEN)}{ending}")
-    try:
-        yield own
-        own.replace(path)
-    except BaseException:
-        own.unlink(missing_ok=True)
-        raise
-
-
-def remove_partial(path: Path) -> None:
-    """Remove the partial files of `replacing` that killed runs left."""
-    left = re.compile(rf"\.{re.escape(path.name)}(\.[0-9a-f]{{{2 * _TOKEN}}})?{re.escape(_PARTIAL)}")
-    for entry in os.scandir(path.parent):
-        if left.fullmatch(entry.name) and not entry.is_dir(follow_symlinks=False):
-            Path(entry.path).unlink(missing_ok=True)
-
-
-def remove_half_written(folder: Path) -> None:
-    """Remove the partial files of `new_file` that killed workers left."""
-    for left in folder.rglob(f".*{_OWN}"):
-        left.unlink()
-
-
-@contextmanager
-def _to_put(path: RemotePath) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="imagenet-captions-") as scratch:
-        local = Path(scratch) / "new"
-        with reporting_full_disk(local):
-            yield local
-        path.put(local)
-
-
-@contextmanager
-def scratch_in(folder: Place) -> Iterator[Path]:
-    """Give an empty folder on this machine, inside `folder` if that is on it, and remove it at the end."""
+def scratch_folder(folder: Place) -> Iterator[Path]:
+    """Make an empty scratch folder at this place, or for a URL in the temporary folder, and remove it at the end."""
     if is_remote(folder):
         with tempfile.TemporaryDirectory(prefix="imagenet-captions-") as name:
             yield Path(name)
         return
-    scratch = folder / "scratch"
-    remove_tree(scratch)
-    scratch.mkdir(parents=True)
+    remove_tree(folder)
+    folder.mkdir(parents=True)
     try:
-        yield scratch
+        yield folder
     finally:
-        remove_tree(scratch)
-
-
-@contextmanager
-def scratch_beside(product: Place) -> Iterator[Path]:
-    """Give the name of a scratch folder, which the caller makes and removes: beside `product`, or here for a URL."""
-    if is_remote(product):
-        with tempfile.TemporaryDirectory(prefix="imagenet-captions-") as name:
-            yield Path(name) / "spool"
-    else:
-        yield product.with_name(f".{product.name}.spool")
+        remove_tree(folder)
 
 
 def write_json(path: Place, value: Any) -> None:
@@ -159,7 +127,9 @@ def require_there(path: AnyPlace, what: str) -> AnyPlace:
     try:
         found = os.stat(path)  # noqa: PTH116
     except FileNotFoundError:
-        raise NotFoundError(f"{what} {path} {_why_missing(path)}; check the path") from None
+        raise NotFoundError(
+            f"{what} {path} {'is a link to nothing' if path.is_symlink() else 'does not exist'}; check the path"
+        ) from None
     except OSError as error:
         raise InputError(f"{what} {path} cannot be read: {reason_of(error)}") from None
     if not (S_ISREG(found.st_mode) or S_ISDIR(found.st_mode)):
@@ -178,15 +148,9 @@ def require_file(path: AnyPlace, what: str) -> AnyPlace:
     return path
 
 
-def _why_missing(path: Path) -> str:
-    return "is a link to nothing" if path.is_symlink() else "does not exist"
-
-
 def remove_tree(path: Path) -> None:
-    """Remove a folder and all that is in it, if it is there."""
-    if is_remote(path):
-        remove_all(path)
-    elif path.exists():
+    """Remove a folder of this run and all that is in it, if it is there."""
+    if path.exists():
         shutil.rmtree(path)
 
 

@@ -1,132 +1,132 @@
-"""Check outputs before any work, and publish them at the end: the one rule for everything that this package writes.
+"""The one rule for everything that this package writes, and the locks and names by which it is written.
 
-An output that is an input, or lies in one, is refused before any work. So is a file that another program wrote, unless
-`overwrite` allows it, and anything that is not a regular file or a folder. An output is ours if its Parquet metadata
-says so, or if a receipt beside it holds its SHA-256 (`receipts`).
+- An output that is an input, lies inside one or holds one, or that is not a regular file or folder, is refused.
+- A file that exists is refused unless `overwrite`. A side file of our format whose main file is missing is replaced,
+  so that a killed command can be run again.
+- A folder is ours if its record has our format and lists every file in it: a dataset's manifest, or NAME.json beside
+  an export. It may be made again. Any other folder with something in it is refused.
+- Only files that such a record lists are removed, and private names (`.NAME.<16 hex digits>.partial`) of runs that
+  ended: whoever holds the lock of NAME knows that they did.
 
-    with producing([out], inputs=[table], receipt=receipt_path(out)) as new:
-        new.files[0].write_text(...)       # a private name; it takes the place of `out` at the end
+    with producing([beside, out], inputs=[table], overwrite=False) as (new_beside, new):
+        new.write_text(...)       # a private name, which takes the place of `out` at the end, after `beside`
 """
 
 from __future__ import annotations
 
+import errno
+import getpass
+import hashlib
+import importlib.metadata
+import json
+import logging
 import os
+import re
+import secrets
+import shutil
 import stat
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import DiskFullError, ImagenetCaptionsError, InputError
 from imagenet_captions.outcomes import OUTCOMES
 from imagenet_captions.schema import PHOTOS, provenance
-from imagenet_captions.storage.faults import reason_of
-from imagenet_captions.storage.files import is_sqlite, replacing, sha256
-from imagenet_captions.storage.locks import holding
+from imagenet_captions.storage.faults import FULL, reason_of
+from imagenet_captions.storage.files import CARD, MANIFEST, is_sqlite, private_name, replacing, sha256, write_json
 from imagenet_captions.storage.parquet import read_schema
-from imagenet_captions.storage.patterns import each_file
-from imagenet_captions.storage.places import Place, is_remote, resolve_links
-from imagenet_captions.storage.receipts import has_receipt, is_dataset, is_receipt, receipt_path, write_receipt
+from imagenet_captions.storage.places import (
+    Place,
+    RemotePath,
+    copy_all,
+    each_file,
+    is_remote,
+    remove_all,
+    resolve_links,
+)
 
+log = logging.getLogger(__name__)
+
+DATASET_FORMAT = "imagenet-captions dataset"
+EXPORT_FORMAT = "imagenet-captions export"
+_FORMATS = "imagenet-captions "  # each JSON file of ours begins its `format` with this
 _OF_THE_SYSTEM = (("dev",), ("proc",), ("sys",))
+_CARRY_A_FORMAT = (".json", ".parquet")
 # Parquet files of ours that carry no metadata, known by their columns.
 _UNMARKED = (OUTCOMES.names, PHOTOS.names)
+# The outputs that the current chain of calls holds: `build` holds a dataset that `package` then writes.
+_HELD: ContextVar[frozenset[str]] = ContextVar("held outputs", default=frozenset())
 
 
-@dataclass(frozen=True)
-class Production:
-    """The files that a run is writing, and what their receipt will say beside the hashes."""
-
-    files: tuple[Path, ...]
-    about: dict[str, Any] = field(default_factory=dict)
+# Files.
 
 
 @contextmanager
 def producing(
-    outputs: Sequence[Place],
-    inputs: Iterable[Place | None] = (),
-    overwrite: bool = False,
-    receipt: Place | None = None,
-) -> Iterator[Production]:
-    """Check and hold outputs, give private names to write them under, and publish all of them at the end.
-
-    The outputs take their places in the order given, after every one of them is whole. Without a receipt the files must
-    carry our Parquet metadata. If anything goes wrong, what was there stays as it was.
-
-    Raises InputError, before any work, for an output that must not be written or that another run writes.
-    """
-    written = [*outputs, *([] if receipt is None else [receipt])]
-    with holding(written), ExitStack() as stack:
-        check_files(outputs, inputs, overwrite, receipt)
-        # The last one that is entered is the first to take its place.
-        partials = [_begin(path, stack) for path in reversed(outputs)][::-1]
-        new = Production(tuple(partials))
-        yield new
-        if receipt is not None:
-            files = {path.name: sha256(partial) for path, partial in zip(outputs, partials, strict=True)}
-            replaced = {path.name: sha256(path) for path in outputs if path.is_file()}
-            if replaced:
-                write_receipt(receipt, files, new.about, replaced)
-            stack.close()
-            write_receipt(receipt, files, new.about)
-
-
-@contextmanager
-def producing_each(
     outputs: Sequence[Place], inputs: Iterable[Place | None] = (), overwrite: bool = False
 ) -> Iterator[list[Path]]:
-    """Do the same for files that each have a receipt of their own; give the private names."""
-    receipts = [receipt_path(path) for path in outputs]
-    check_distinct([*outputs, *receipts])
-    given = list(inputs)
-    with ExitStack() as stack:
-        pairs = zip(outputs, receipts, strict=True)
-        yield [stack.enter_context(producing([path], given, overwrite, receipt)).files[0] for path, receipt in pairs]
+    """Check and lock outputs, yield private names to write to, and publish all of them if the block succeeds.
+
+    The last output is the main one: it takes its place after the others, its side files. If anything goes wrong,
+    everything stays as it was. Raises InputError, before any work, for an output that must not be written.
+    """
+    with holding(outputs), ExitStack() as stack:
+        check_files(outputs, inputs, overwrite)
+        partials: list[Path] = []
+        for path in reversed(outputs):  # the one that is entered first takes its place last
+            try:
+                partials.insert(0, stack.enter_context(replacing(resolve_links(path))))
+                partials[0].touch()
+            except OSError as error:
+                raise InputError(f"the output {path} cannot be written: {reason_of(error)}") from None
+        yield partials
 
 
-def _begin(path: Place, stack: ExitStack) -> Path:
-    """Make the private file that will replace an output, so that missing permissions are found before the work."""
-    try:
-        partial = stack.enter_context(replacing(resolve_links(path)))
-        partial.touch()
-    except OSError as error:
-        raise InputError(f"the output {path} cannot be written: {reason_of(error)}") from None
-    return partial
-
-
-def check_files(
-    outputs: Sequence[Place],
-    inputs: Iterable[Place | None] = (),
-    overwrite: bool = False,
-    receipt: Place | None = None,
-) -> None:
-    """Refuse output files that must not be written; nothing is changed."""
+def check_files(outputs: Sequence[Place], inputs: Iterable[Place | None] = (), overwrite: bool = False) -> None:
+    """Refuse output files that must not be written; the last one is the main file."""
     given = [path for path in inputs if path is not None]
-    written = [*outputs, *([] if receipt is None else [receipt])]
-    check_distinct(written)
-    for path in written:
+    check_distinct(outputs)
+    for path in reversed(outputs):  # the error names the file that the user named, if it can
         check_place(path, given)
         if path.is_dir():
             raise InputError(f"the output {path} is a folder; give the name of a file")
-        if path.exists():
-            _check_replaceable(path, overwrite, receipt)
+        if not path.exists():
+            continue
+        if not is_remote(path) and is_sqlite(path):
+            raise InputError(
+                f"the output {path} is an SQLite database, such as a crawl's store, and these are never replaced; "
+                "give another name"
+            )
+        is_side = path is not outputs[-1]
+        is_ours = has_our_format(path)
+        if is_side and path.suffix in _CARRY_A_FORMAT and not is_ours:
+            raise InputError(f"{path} lies where a side file of the output would, and is not ours; give another name")
+        if not overwrite and not (is_side and is_ours and not outputs[-1].exists()):
+            raise InputError(f"the output {path} exists; give another name, or `overwrite=True` to replace it")
+
+
+def has_our_format(path: Place) -> bool:
+    """Return whether a file is ours: Parquet by its metadata or columns, JSON by its `format`."""
+    try:
+        schema = read_schema(path)
+    except InputError:  # not Parquet
+        return str(read_record(path).get("format")).startswith(_FORMATS)
+    return bool(provenance(schema)) or schema.names in _UNMARKED
 
 
 def check_distinct(outputs: Iterable[Place]) -> None:
     """Refuse two outputs under one name."""
     seen: dict[str, Place] = {}
     for path in outputs:
-        first = seen.setdefault(str(resolve_links(path)), path)
-        if first is not path:
+        if seen.setdefault(str(resolve_links(path)), path) is not path:
             raise InputError(f"the output {path} is to be written twice; give each output a name of its own")
 
 
 def check_place(out: Place, inputs: Iterable[Place]) -> None:
-    """Refuse an output that cannot be where it should be, that is an input, or that lies in one.
-
-    No output goes into a dataset either: it stays as its manifest says.
-    """
+    """Refuse an output that cannot be where it should be, that is an input, or that lies in one or in a dataset."""
     if not is_remote(out):
         _check_path(out)
         for folder in Path(os.path.realpath(out)).parents:
@@ -147,20 +147,20 @@ def check_place(out: Place, inputs: Iterable[Place]) -> None:
 
 
 def _check_path(out: Path) -> None:
-    """Refuse a path where this package cannot write a file or folder."""
     if out.name in ("", ".."):
         raise InputError(f"the output {str(out)!r} has no name of its own; give one, such as {out / 'new'}")
     if Path(os.path.abspath(out)).parts[1:2] in _OF_THE_SYSTEM and not str(out).startswith("/dev/shm/"):  # noqa: PTH100
         raise InputError(f"the output {out} is the system's, not a place for files; give another name")
     try:
         found = os.stat(out)  # noqa: PTH116
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if out.is_symlink():
             raise InputError(f"the output {out} is a link to nothing; remove it, or give another name") from None
-        _check_parent(out)
-        return
-    except NotADirectoryError:
-        _check_parent(out)
+        parent = next(parent for parent in out.parents if os.path.lexists(parent))
+        if not parent.is_dir():
+            raise InputError(
+                f"the output {out} cannot be there: {parent} is not a folder; give another place"
+            ) from None
         return
     except OSError as error:
         raise InputError(f"the output {out} cannot be used: {reason_of(error)}") from None
@@ -168,36 +168,264 @@ def _check_path(out: Path) -> None:
         raise InputError(f"the output {out} is a device, pipe or socket, which is never replaced; give another name")
 
 
-def _check_parent(out: Path) -> None:
-    """Refuse a path one of whose folders is a file."""
-    for parent in out.parents:
-        if os.path.lexists(parent):
-            if not parent.is_dir():
-                raise InputError(f"the output {out} cannot be there: {parent} is not a folder; give another place")
-            return
+# Records.
 
 
-def _check_replaceable(path: Place, overwrite: bool, receipt: Place | None) -> None:
-    if not is_remote(path) and is_sqlite(path):
-        raise InputError(
-            f"the output {path} is an SQLite database, such as a crawl's store, and these are never replaced; "
-            "give another name"
-        )
-    if (overwrite and path != receipt) or _is_ours(path, receipt):
-        return
-    if path == receipt:
-        raise InputError(f"{path} is there, where the receipt of the output would lie; give the output another name")
-    raise InputError(
-        f"the output {path} is there and was not written by imagenet-captions, or was changed since; "
-        "give another name, or `overwrite=True` to replace it"
-    )
+def record_path(out: Place) -> Place:
+    """Return the path of the record of an export: OUT.json."""
+    return out.parent / f"{out.name}.json"
 
 
-def _is_ours(path: Place, receipt: Place | None) -> bool:
-    if receipt is not None:
-        return is_receipt(path) if path == receipt else has_receipt(path, receipt)
+def write_record(path: Place, files: Mapping[str, tuple[str, int]], about: Mapping[str, Any]) -> None:
+    """Write the record of an export: the SHA-256 and size of each file by name, and `about` them."""
+    listed = {name: {"sha256": digest, "bytes": size} for name, (digest, size) in files.items()}
+    made_with = {"imagenet-captions": importlib.metadata.version("imagenet-captions")}
+    write_json(path, {"format": EXPORT_FORMAT, "version": 1, "made_with": made_with, **about, "files": listed})
+
+
+def read_record(path: Place) -> dict[str, Any]:
+    """Return the object in a JSON file; empty if there is none."""
     try:
-        schema = read_schema(path)
-    except InputError:  # not Parquet
-        return False
-    return bool(provenance(schema)) or schema.names in _UNMARKED
+        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def manifest_content(folder: Place) -> dict[str, Any]:
+    """Return the content of the manifest of a dataset, in one read; empty if the folder is not a dataset."""
+    content = read_record(folder / MANIFEST)
+    return content if content.get("format") == DATASET_FORMAT else {}
+
+
+def is_dataset(folder: Place) -> bool:
+    """Return whether a folder is a dataset of this package, of any version, finished or not."""
+    return bool(manifest_content(folder))
+
+
+# Folders.
+
+
+def check_dataset_output(out: Place, inputs: Iterable[Place | None], record: Place | None = None) -> None:
+    """Refuse an output folder that is an input, lies inside or around one, or holds anything but a folder of ours.
+
+    `record` is that of an export; without it the folder is a dataset.
+    """
+    given = [path for path in inputs if path is not None]
+    check_folder(out, given)
+    if record is not None:
+        check_place(record, given)
+        if record.exists() and not has_our_format(record):
+            raise InputError(f"{record} lies where the record of the export would, and is not ours; give another name")
+    own_files(out, record)
+
+
+def check_folder(out: Place, inputs: Iterable[Place | None]) -> None:
+    """Refuse an output folder that cannot be created, is an input, or lies inside or around one."""
+    if is_remote(out) and out.parent == out:
+        raise InputError(f"the output {out} is a whole bucket; give a folder in it, such as {out / 'dataset'}")
+    given = list(each_file(path for path in inputs if path is not None))
+    check_place(out, given)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"the output {out} is a file; give a folder")
+    for path in given:
+        if resolve_links(out) in resolve_links(path).parents:
+            raise InputError(f"the input {path} lies inside the output {out}; give another place")
+
+
+def own_files(out: Place, record: Place | None = None) -> frozenset[str]:
+    """Return the names of the files in a folder of ours. Raises InputError if anything else is in it."""
+    found = {name: size for _, name, size, _ in out.below()} if is_remote(out) else dict(_entries(out))
+    if not found:
+        return frozenset()
+    what, expected = ("a dataset", DATASET_FORMAT) if record is None else ("an earlier export", EXPORT_FORMAT)
+    content = read_record(record or out / MANIFEST)
+    listed = content.get("files")
+    if content.get("format") != expected or not isinstance(listed, dict):
+        raise InputError(f"the output folder {out} holds something else than {what}; give a new or empty one")
+    for name in sorted(found.keys() - ({MANIFEST} if record is None else set())):
+        if name not in listed and not (name.endswith("/") and any(each.startswith(name) for each in listed)):
+            raise InputError(f"the output folder {out} holds {name}, which is not ours; move it elsewhere")
+        # A shorter file is damage, which making the dataset again repairs.
+        entry = listed.get(name)
+        entry = entry if isinstance(entry, dict) and "unfinished" not in content else {}
+        is_changed = found[name] > entry.get("bytes", found[name])
+        if is_changed or (name == CARD and entry and sha256(out / name) != entry.get("sha256")):
+            raise InputError(f"{name} in the output folder {out} was changed since it was written; move it elsewhere")
+    return frozenset(found)
+
+
+def _entries(folder: Path) -> Iterator[tuple[str, int]]:
+    """Yield everything below a folder that is not a folder with something in it, with its size."""
+    for root, folders, files in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(root, name))]  # noqa: PTH114, PTH118
+        for name in [*files, *links]:
+            path = Path(root, name)
+            yield path.relative_to(folder).as_posix(), path.stat().st_size if path.exists() else 0
+        if not folders and not files and Path(root) != folder:
+            yield Path(root).relative_to(folder).as_posix() + "/", 0
+
+
+@contextmanager
+def replacing_folder(out: Place, record: Place | None = None) -> Iterator[Place]:
+    """Yield an empty folder to write to, and move it to `out` if the block succeeds.
+
+    If this run is killed, `out` is the old folder or the new one. Only between two renames it is missing: the old
+    folder is then `.NAME.<16 hex digits>.old`, and the next run moves it back. The caller writes `record` afterwards.
+
+    A store cannot rename, so the new objects are written beside their place and copied within the store at the end:
+
+        killed while the new one is written   the old dataset, whole
+        killed while it is copied             a record that says `unfinished`, which no reader takes for a dataset
+        killed after the manifest             the new dataset, whole
+
+    Raises InputError if another run works on `out`, and DiskFullError if the disk is full.
+    """
+    with holding([out] if record is None else [out, record]), _room_for(out):
+        replacing_it = _replacing_objects(out, record) if is_remote(out) else _replacing_local(out, record)
+        with replacing_it as folder:
+            yield folder
+
+
+@contextmanager
+def _replacing_local(out: Path, record: Place | None) -> Iterator[Path]:
+    here = Path(os.path.realpath(out))  # a link stays, and the folder that it leads to is replaced
+    here.parent.mkdir(parents=True, exist_ok=True)
+    for left in folders_left(here, "partial"):
+        shutil.rmtree(left)
+    for left in folders_left(here, "old"):
+        if not here.exists():
+            left.rename(here)
+        else:
+            listed = read_record(record or left / MANIFEST).get("files", {})
+            _remove_listed(left, [*listed, MANIFEST] if record is None else listed)
+    owned = own_files(here, record)
+    partial, old = private_name(here, "partial"), private_name(here, "old")
+    partial.mkdir()
+    try:
+        yield partial
+        for half in partial.rglob(".*.partial"):  # of workers that were killed
+            half.unlink()
+        if record is not None:
+            _mark_unfinished(record, EXPORT_FORMAT, partial.name, owned | dict(_entries(partial)).keys())
+        if here.exists():
+            shutil.copymode(here, partial)
+            here.rename(old)
+        partial.rename(here)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    _remove_listed(old, owned)
+
+
+def folders_left(here: Path, ending: str) -> list[Path]:
+    """Return the folders beside `here` that killed runs left, as `partial` or `old`."""
+    left = re.compile(rf"\.{re.escape(here.name)}\.[0-9a-f]{{16}}\.{ending}")
+    return sorted(path for path in here.parent.iterdir() if left.fullmatch(path.name) and path.is_dir())
+
+
+def _remove_listed(folder: Path, names: Iterable[str]) -> None:
+    """Remove these files, and the folders that get empty; anything else stays."""
+    for name in names:
+        path = folder / name
+        if folder in path.parents and ".." not in path.parts:
+            if not path.is_dir():
+                path.unlink(missing_ok=True)
+            for parent in [path, *path.parents][: -len(folder.parents) - 1]:
+                with suppress(OSError):
+                    parent.rmdir()
+    with suppress(FileNotFoundError):
+        if any(folder.iterdir()):
+            log.warning("%s has files that are not ours, and stays", folder)
+        else:
+            folder.rmdir()
+
+
+@contextmanager
+def _replacing_objects(out: RemotePath, record: Place | None) -> Iterator[RemotePath]:
+    beside = out.with_name(f".{out.name}.partial")
+    remove_all(beside)
+    owned, run = own_files(out, record), secrets.token_hex(8)
+    new = beside / run
+    try:
+        yield new
+        sizes = {name: size for _, name, size, _ in new.below()}
+        has_manifest = sizes.pop(MANIFEST, None) is not None
+        mark = record or out / MANIFEST
+        _mark_unfinished(mark, EXPORT_FORMAT if record else DATASET_FORMAT, run, owned | sizes.keys())
+        copy_all([(new / name, out / name) for name in sizes])
+        for name in owned - sizes.keys() - {MANIFEST}:
+            (out / name).unlink(missing_ok=True)
+        found = {name: size for _, name, size, _ in out.below()}
+        if read_record(mark).get("unfinished") != run or any(found.get(name) != sizes[name] for name in sizes):
+            raise InputError(f"another run wrote to {out} at the same time; run the same command again, alone")
+        if has_manifest:
+            (new / MANIFEST).copy_to(out / MANIFEST)
+    finally:
+        with suppress(ImagenetCaptionsError):  # an earlier error is more important
+            remove_all(new)
+
+
+def _mark_unfinished(record: Place, kind: str, run: str, names: Iterable[str]) -> None:
+    """Say that a folder is being replaced, so that no reader takes it for whole, and which files are ours."""
+    write_json(record, {"format": kind, "version": 1, "unfinished": run, "files": {name: {} for name in sorted(names)}})
+
+
+@contextmanager
+def _room_for(out: Place) -> Iterator[None]:
+    """Turn the error of a full disk, the one for temporary files included, into a DiskFullError."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, DiskFullError) or error.errno in FULL | {errno.EFBIG}:
+            reason = error.strerror or "No space left on device"
+            raise DiskFullError(f"no space left to write {out} ({reason}); free some and run it again") from None
+        raise
+
+
+# Locks.
+
+
+@contextmanager
+def locked(path: Path, what: str, seconds: float = 0) -> Iterator[None]:
+    """Hold a lock file while a run works on `what`; raise InputError if another run holds it for `seconds`.
+
+    The operating system releases the lock when the process ends, however it ends. The file stays.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        raise InputError(f"{what} is in use by another run; wait for it to end, or stop it") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def holding(outputs: Iterable[Place], seconds: float = 0) -> Iterator[None]:
+    """Lock outputs for this run, by files in the temporary folder of this machine; other machines do not see them."""
+    names = {str(resolve_links(path)): path for path in outputs}
+    held = _HELD.get()
+    with ExitStack() as stack:
+        for identity in sorted(names.keys() - held):
+            name = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+            stack.enter_context(locked(_lock_folder() / f"{name}.lock", f"the output {names[identity]}", seconds))
+        token = _HELD.set(held | names.keys())
+        try:
+            yield
+        finally:
+            _HELD.reset(token)
+
+
+def _lock_folder() -> Path:
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
+    folder = Path(tempfile.gettempdir()) / f"imagenet-captions-{user}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if hasattr(os, "getuid") and folder.stat().st_uid != user:
+        raise InputError(f"{folder} belongs to another user; remove it, or set TMPDIR to a folder of your own")
+    return folder

@@ -1,6 +1,7 @@
-"""Read Parquet files, here or behind a URL, from where only the bytes that are needed are requested.
+"""Read and write Parquet files, here or behind a URL, from where only the bytes that are needed are requested.
 
-Arrow's errors about damaged files become one sentence that names the file, for every reader of the package.
+Arrow's errors about damaged files become one sentence that names the file, for every reader of the package. How this
+package writes Parquet is set here and only here: compression, and the sizes of row groups and shards.
 """
 
 from __future__ import annotations
@@ -8,21 +9,50 @@ from __future__ import annotations
 import errno
 import json
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import accumulate
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import OUTCOMES_FILE
-from imagenet_captions.storage.file_names import MANIFEST
+from imagenet_captions.storage.files import MANIFEST
 from imagenet_captions.storage.places import Place, is_remote, reopen
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+COMPRESSION = "zstd"
+COMPRESSION_LEVEL: int | None = None  # None: Arrow's default, 1 for zstd
+SCRATCH_COMPRESSION = "lz4"  # of Arrow files that a command writes, reads once and removes
+
+# Rows in a row group.
+MATCHES_ROWS = 65_536
+# docs/design/decisions.md compares 10,000 and 32,000.
+CAPTIONS_ROWS = 32_000
+# Texts of a single class are so short that a thousand groups of them take longer to look through than to read: rows
+# with a word in published-size data took 1.1 s with a class a group and 0.22 s with 16; one class, 58 ms and 12.
+TEXT_ROWS = 7_000
+
+# Bytes in a row group with images: what a writer holds at once, and what a reader of one class fetches at most before
+# it has a row.
+GROUP_BYTES = 32_000_000
+
+# Bytes in a shard of a dataset.
+SHARD_BYTES = 500_000_000
+# A small dataset has a few more shards than its size asks for: writers and readers share work by the shard.
+FEW_SHARDS, SMALL_SHARD = 8, 64_000_000
+
+# A dataset in a seeded order has at least so many: a loader's workers read different shards at the same time.
+SHUFFLED_SHARDS = 16
 
 _ROWS_AT_ONCE = 1 << 16
 _Rows = TypeVar("_Rows", pa.Table, pa.RecordBatch)
@@ -218,3 +248,81 @@ class _ByUrl(pafs.FSSpecHandler):  # type: ignore[misc]
 
     def open_input_file(self, path: str) -> pa.PythonFile:
         return pa.PythonFile(reopen(path).open("rb", buffering=0), mode="r")
+
+
+def open_parquet_writer(path: Path, schema: pa.Schema, **options: Any) -> pq.ParquetWriter:
+    """Open a new Parquet file for writing; use the result as a context manager."""
+    settings = {"compression": COMPRESSION, "compression_level": COMPRESSION_LEVEL, **options}
+    return pq.ParquetWriter(path, schema, **settings)
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a table as a Parquet file."""
+    with open_parquet_writer(path, table.schema) as writer:
+        writer.write_table(table)
+
+
+class RowReader:
+    """A reader of rows by their number, in ascending order; each row group is read at most once.
+
+    `files` are Parquet files with the numbers of their first rows. One is open at a time, because the footers of all
+    would take more memory than the rows.
+    """
+
+    def __init__(self, files: Iterable[tuple[int, Place]], columns: Sequence[str] | None = None) -> None:
+        self._files = iter(files)
+        self._columns = None if columns is None else list(columns)
+        self._file: ParquetFile | None = None
+        self._starts = [0, 0]  # first rows of the row groups of the open file, and the end of the last group
+        self._held: tuple[int, pa.Table] | None = None
+
+    def read(self, start: int, stop: int) -> pa.Table:
+        """Return rows `start` to `stop`, at least one."""
+        parts = []
+        while start < stop:
+            group, first, end = self._group_of(start)
+            parts.append(group.slice(start - first, min(stop, end) - start))
+            start = end
+        return pa.concat_tables(parts)
+
+    def take(self, rows: npt.NDArray[np.int64]) -> pa.Table:
+        """Return these rows, at least one."""
+        parts, at = [], 0
+        while at < len(rows):
+            group, first, end = self._group_of(int(rows[at]))
+            stop = int(np.searchsorted(rows, end))
+            parts.append(group.take(pa.array(rows[at:stop] - first)))
+            at = stop
+        return pa.concat_tables(parts)
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        if self._file is not None:
+            self._file.close()
+
+    def _group_of(self, row: int) -> tuple[pa.Table, int, int]:
+        """Return the row group that has a row, and the numbers of its first row and of the next group's."""
+        while row >= self._starts[-1]:
+            self.close()
+            first, path = next(self._files)
+            self._file, self._held = parquet_file(path), None
+            metadata = self._file.metadata
+            counts = (metadata.row_group(at).num_rows for at in range(metadata.num_row_groups))
+            self._starts = list(accumulate(counts, initial=first))
+        number = bisect_right(self._starts, row) - 1
+        if self._held is None or self._held[0] != number:
+            assert self._file is not None
+            self._held = None  # so that two row groups are not held at once
+            table = self._file.read_row_group(number, columns=self._columns)
+            self._held = (number, table if self._columns is None else table.select(self._columns))
+        return self._held[1], self._starts[number], self._starts[number + 1]
+
+
+def gather(files: Iterable[tuple[int, Place]], rows: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+    """Return some columns of these rows, at least one, in the order of `rows`; each row group is read once."""
+    order = np.argsort(rows, kind="stable")
+    with closing(RowReader(files, columns)) as reader:
+        found = reader.take(rows[order]).combine_chunks()
+    places = np.empty(len(rows), np.int64)
+    places[order] = np.arange(len(rows))
+    return found.take(pa.array(places))

@@ -1,27 +1,29 @@
-"""Turn a path or a URL that a user gives into the object that the package opens, lists and joins.
+"""Paths and URLs: turn what a user gives into the object that the package opens, lists and joins.
 
-A place on this machine is a `pathlib.Path`, `file://` URLs included. Any other URL is a `RemotePath`, which has those
-methods of `Path` that this package uses. Functions that take either declare `Place`; `Path` is local.
+A place on this machine is a `pathlib.Path`, `file://` URLs included. Any other URL is a `RemotePath`, a thin layer over
+fsspec with those methods of `Path` that this package uses. Functions that take either declare `Place`.
 """
 
 from __future__ import annotations
 
+import glob
+import io
 import os
 import re
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+import stat
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatchcase
+from functools import lru_cache, total_ordering
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 from imagenet_captions.errors import InputError, shortened
-from imagenet_captions.storage.remote import RemotePath, open_url
+from imagenet_captions.storage.faults import how_to_install, missing_object, reporting_faults, unreached
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
-
-Place: TypeAlias = Path | RemotePath
-AnyPlace = TypeVar("AnyPlace", bound=Place)
-PlaceLike: TypeAlias = str | os.PathLike[str] | RemotePath  # `place` turns it into a Place
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://", re.ASCII)
 # What is left of a URL when pathlib or a slip took a slash.
@@ -32,6 +34,338 @@ _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):[/\\]+([^/\\]*)(.*)", re.ASCII
 _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 _HAS_PORT = re.compile(r".*:[0-9]{1,5}", re.DOTALL)
 _ROUNDS = 3  # %2540 is @ after two
+_OF_BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
+_SCHEMES_OF_CLOUD = ("s3", "s3a", "gs", "gcs")  # what the packages of that extra read
+_COPIES_AT_ONCE = 8
+_MARK = 8  # bytes after the footer of a Parquet file
+# The fields by which stores tell versions of an object apart.
+_VERSIONS = ("ETag", "etag", "md5Hash", "blob_id", "mtime", "LastModified", "last_modified", "updated", "created")
+_FIRST_WINDOW, _LARGEST_WINDOW = 1 << 16, 8 << 20
+_WILDCARDS = "*?["
+_RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
+_MOST_FILES = 1_000_000
+
+
+@total_ordering
+class RemotePath:
+    """A place behind a URL. A folder is a common prefix of names: it is never made or removed.
+
+    Each call sends its request, and nothing is cached. Every fault is an InputError or a NetworkError
+    that names the URL. Objects are written whole, by `put`: they cannot be opened to write.
+    """
+
+    def __init__(self, url: str, system: Any) -> None:
+        scheme, _, rest = url.partition("://")
+        self.scheme = scheme.lower()
+        self._parts = tuple(part for part in rest.split("/") if part)
+        self.system = system
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{'/'.join(self._parts)}"
+
+    as_posix = __str__
+
+    def __repr__(self) -> str:
+        return f"RemotePath({str(self)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.scheme == "memory":
+            raise InputError(f"{self} is in the memory of one process, where no worker sees it; give another place")
+        return open_url, (str(self),)
+
+    @property
+    def _identity(self) -> tuple[str, tuple[str, ...]]:
+        kind = self.system.protocol
+        return (kind if isinstance(kind, str) else kind[0]), self._parts
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RemotePath) and self._identity == other._identity
+
+    def __lt__(self, other: Any) -> bool:
+        return bool(self._identity < other._identity)
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    # Names, without a request.
+
+    @property
+    def key(self) -> str:
+        """Return its name in fsspec's file system: s3://bucket/a is bucket/a."""
+        name: str = self.system._strip_protocol(str(self))  # what every file system implements for this
+        return name
+
+    @property
+    def name(self) -> str:
+        return self._parts[-1] if self._parts else ""
+
+    @property
+    def suffix(self) -> str:
+        return PurePosixPath(self.name).suffix
+
+    @property
+    def parent(self) -> RemotePath:
+        """Return the folder around it; for a bucket, or the root of a store without buckets, itself."""
+        return self.parents[0] if self.parents else self
+
+    @property
+    def parents(self) -> Sequence[RemotePath]:
+        roots = 0 if self.scheme == "memory" else 1
+        return [self._with(self._parts[:end]) for end in range(len(self._parts) - 1, roots - 1, -1)]
+
+    def __truediv__(self, name: Any) -> RemotePath:
+        return self._with((*self._parts, *(part for part in str(name).split("/") if part)))
+
+    def with_name(self, name: str) -> RemotePath:
+        return self._with((*self._parts[:-1], name))
+
+    def with_suffix(self, suffix: str) -> RemotePath:
+        return self.with_name(PurePosixPath(self.name).with_suffix(suffix).name)
+
+    def resolve(self, strict: bool = False) -> RemotePath:
+        return self
+
+    def _with(self, parts: Sequence[str]) -> RemotePath:
+        return RemotePath(f"{self.scheme}://{'/'.join(parts)}", self.system)
+
+    # Requests about what is there. Parameters are what the interpreters' own signatures have in common.
+
+    def exists(self, *, follow_symlinks: bool = True) -> bool:
+        return self._info() is not None
+
+    def is_file(self, *, follow_symlinks: bool = True) -> bool:
+        return (self._info() or {}).get("type") == "file"
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        return (self._info() or {}).get("type") == "directory"
+
+    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+        """Return a result that has its size, and nothing else."""
+        return os.stat_result((stat.S_IFREG, 0, 0, 0, 0, 0, self._size_and_version()[0], 0, 0, 0))
+
+    def rglob(
+        self, pattern: Any, *, case_sensitive: bool | None = None, recurse_symlinks: bool = False
+    ) -> Generator[RemotePath, None, None]:
+        """Yield every file at any depth whose name fits."""
+        yield from (file for file, _, _, _ in self.below() if fnmatchcase(file.name, pattern))
+
+    def glob(
+        self, pattern: Any, *, case_sensitive: bool | None = None, recurse_symlinks: bool = False
+    ) -> Generator[RemotePath, None, None]:
+        """Yield the entries of this folder whose name fits; the pattern has no slash."""
+        yield from (entry for entry in self.iterdir() if fnmatchcase(entry.name, pattern))
+
+    def iterdir(self) -> Generator[RemotePath, None, None]:
+        with reporting_faults(str(self)):
+            names = [str(entry["name"]) for entry in self.system.ls(self.key, detail=True)]
+        for name in sorted({name.rstrip("/").rpartition("/")[2] for name in names} - {"", self.name}):
+            yield self / name
+
+    def below(self) -> list[tuple[RemotePath, str, int, str]]:
+        """List every file at any depth, or the file itself: its place, its name in this folder, size and version.
+
+        The order is that of the names folder by folder, as on a disk. The version changes when the object does.
+        """
+        with reporting_faults(str(self)):
+            found = self.system.find(self.key, detail=True)
+        listed = []
+        # Some tools make an empty object a/ for a folder; s3fs calls it a/, or a before 2024.5.
+        empty = {key for key, info in found.items() if not info["size"]}
+        folders = {str(folder) for key in found for folder in PurePosixPath(key).parents} if empty else set()
+        for key, info in found.items():
+            inside = key[len(self.key) :].strip("/")
+            if not key.endswith("/") and not (key in empty and key in folders):
+                listed.append((self / inside, inside, int(info["size"] or 0), _version(info)))
+        return sorted(listed, key=lambda entry: entry[1].split("/"))
+
+    def _info(self) -> dict[str, Any] | None:
+        with reporting_faults(str(self)):
+            try:
+                info: dict[str, Any] = self.system.info(self.key)
+            except FileNotFoundError as error:
+                if self.scheme in ("http", "https") and (fault := unreached(str(self), error.__cause__)) is not None:
+                    raise fault from None
+                return None
+        return info
+
+    def _size_and_version(self) -> tuple[int, str]:
+        info = self._info()
+        if info is None:
+            raise missing_object(str(self))
+        if info.get("size") is None:
+            raise InputError(f"the server does not say how large {self} is; download it first")
+        return int(info["size"]), _version(info)
+
+    # Requests for bytes, and changes.
+
+    def open(
+        self,
+        mode: str = "r",
+        buffering: int = -1,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> IO[Any]:
+        """Open for reading; with `buffering=0` exactly what is read is requested."""
+        if mode not in ("r", "rb"):
+            raise ValueError(f"{self} cannot be opened with mode {mode!r}; objects are written whole")
+        size, version = self._size_and_version()
+
+        def fetch_footer_once(start: int, stop: int) -> bytes:
+            # A command opens a shard several times: for its schema, for its statistics, to read it.
+            return _end(self, version, start, stop) if size - stop <= _MARK else self.fetch(start, stop)
+
+        exact = buffering == 0
+        ranges = Ranges(fetch_footer_once if exact and version else self.fetch, size, str(self), exact)
+        if exact:
+            return ranges  # type: ignore[return-value]
+        buffered = io.BufferedReader(ranges)
+        return buffered if mode == "rb" else io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline)
+
+    def fetch(self, start: int, stop: int) -> bytes:
+        """Return bytes `start` to `stop`, in one request."""
+        with reporting_faults(str(self)):
+            data: bytes = self.system.cat_file(self.key, start=start, end=stop)
+        return data
+
+    def read_bytes(self) -> bytes:
+        with reporting_faults(str(self)):
+            data: bytes = self.system.cat_file(self.key)
+        return data
+
+    def read_text(self, encoding: str | None = None, errors: str | None = None, newline: str | None = None) -> str:
+        with io.TextIOWrapper(io.BytesIO(self.read_bytes()), encoding or "utf-8", errors or "strict", newline) as text:
+            return text.read()
+
+    def put(self, local: Path) -> None:
+        """Upload a file of this machine as this object; readers see the old one until the new one is whole."""
+        with reporting_faults(str(self)):
+            self.system.put_file(str(local), self.key)
+
+    def copy_to(self, other: RemotePath) -> None:
+        """Copy this object within its store, without its bytes coming here."""
+        with reporting_faults(str(other)):
+            self.system.cp_file(self.key, other.key)
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        with reporting_faults(str(self)):
+            try:
+                self.system.rm_file(self.key)
+            except FileNotFoundError:
+                if not missing_ok:
+                    raise
+
+    def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
+        """Do nothing: a folder is there when something is in it."""
+
+
+Place: TypeAlias = Path | RemotePath
+AnyPlace = TypeVar("AnyPlace", bound=Place)
+PlaceLike: TypeAlias = str | os.PathLike[str] | RemotePath  # `place` turns it into a Place
+
+
+def _version(info: Mapping[str, Any]) -> str:
+    return next((str(info[name]) for name in _VERSIONS if info.get(name) is not None), "")
+
+
+@lru_cache(maxsize=8)
+def _end(file: RemotePath, version: str, start: int, stop: int) -> bytes:
+    return file.fetch(start, stop)
+
+
+def fetch_together(ranges: Sequence[tuple[RemotePath, int, int]]) -> list[bytes]:
+    """Return bytes `start` to `stop` of several files of one store, requested together if the store can do that."""
+    if not ranges:
+        return []
+    files, starts, stops = zip(*ranges, strict=True)
+    with reporting_faults(str(files[0])):
+        found = files[0].system.cat_ranges([file.key for file in files], [*starts], [*stops], on_error="return")
+    for file, data in zip(files, found, strict=True):
+        if isinstance(data, BaseException):
+            with reporting_faults(str(file)):
+                raise data
+    return [bytes(data) for data in found]
+
+
+def copy_all(pairs: Sequence[tuple[RemotePath, RemotePath]]) -> None:
+    """Copy objects within their store, several at a time."""
+    with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
+        list(pool.map(lambda pair: pair[0].copy_to(pair[1]), pairs))
+
+
+def remove_all(folder: RemotePath) -> None:
+    """Remove every object below a folder, several at a time."""
+    with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
+        list(pool.map(lambda entry: entry[0].unlink(missing_ok=True), folder.below()))
+
+
+class Ranges(io.RawIOBase):
+    """A raw file that reads through `fetch(start, stop)`.
+
+    When it is read in order, or with short jumps ahead as in a tar, each request is twice as large as the one before,
+    from 64 kB up to 8 MB: the head of a file costs little, and the whole of it few requests. With `exact` it requests
+    only what is asked for, which suits Parquet, whose reader knows what it needs.
+    """
+
+    def __init__(self, fetch: Callable[[int, int], bytes], size: int, name: str, exact: bool = False) -> None:
+        self.name = name
+        self._fetch, self._size, self._exact = fetch, size, exact
+        self._at, self._window, self._next = 0, (0, b""), _FIRST_WINDOW
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def size(self) -> int:
+        """Return the size of the whole file in bytes."""
+        return self._size
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = max(0, {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence] + offset)
+        return self._at
+
+    def readall(self) -> bytes:
+        return self.read()
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = self._size - self._at
+        size = left if size is None or size < 0 else min(size, left)
+        if size <= 0:
+            return b""
+        data = self._ranged(self._at, self._at + size) if self._exact else self._windowed(size)
+        self._at += len(data)
+        return data
+
+    def readinto(self, target: bytearray | memoryview) -> int:  # type: ignore[override]  # as BufferedReader calls it
+        data = self.read(len(target))
+        target[: len(data)] = data
+        return len(data)
+
+    def _windowed(self, size: int) -> bytes:
+        start, held = self._window
+        if not start <= self._at < start + len(held):
+            near = 0 <= self._at - start - len(held) <= _LARGEST_WINDOW
+            self._next = min(2 * self._next, _LARGEST_WINDOW) if near and held else _FIRST_WINDOW
+            stop = min(self._size, self._at + max(size, self._next))
+            start, held = self._window = (self._at, self._ranged(self._at, stop))
+        return held[self._at - start : self._at - start + size]
+
+    def _ranged(self, start: int, stop: int) -> bytes:
+        data = self._fetch(start, stop)
+        if len(data) != stop - start:
+            raise InputError(
+                f"{self.name} gave {len(data):,} bytes where {stop - start:,} were asked for: it changed while it was "
+                "read, or its server does not give parts of a file; download it first if that happens again"
+            )
+        return data
+
+
+# From what a user gives to a place.
 
 
 def place(given: PlaceLike) -> Place:
@@ -73,6 +407,32 @@ class PlaceField:
         settings.__dict__[self._name] = None if given is None else place(given)
 
 
+def open_url(url: str) -> RemotePath:
+    """Return the place that a URL names; raise InputError for a kind of URL that nothing installed can read."""
+    from fsspec.core import url_to_fs
+
+    given, _, rest = url.partition("://")
+    scheme = given.lower()
+    url = f"{scheme}://{rest}"
+    if scheme in _OF_BUCKETS and not rest.strip("/"):
+        raise InputError(f"{url} names no bucket; give one, as in {scheme}://bucket/name")
+    with reporting_faults(url):
+        try:
+            # Without a cache of listings: workers and other machines write what this process has to see.
+            system, _ = url_to_fs(url, use_listings_cache=False)
+        except ImportError:
+            of_cloud = scheme in _SCHEMES_OF_CLOUD
+            how = how_to_install("cloud") if of_cloud else "fsspec's documentation says which one"
+            raise InputError(f"{scheme}:// needs a package that is not installed; {how}") from None
+        except ValueError as error:
+            if "rotocol" not in str(error):
+                raise
+            raise InputError(
+                f"{scheme}:// is not a kind of URL that fsspec knows; give another one, such as s3://bucket/name"
+            ) from None
+    return RemotePath(url, system)
+
+
 def reopen(name: str) -> Place:
     """Return the place of a file from a listing; an object's name may have any character."""
     return open_url(name) if is_url(name) else Path(name)
@@ -85,6 +445,13 @@ def local_place(given: str) -> Path:
     'runs/clip'
     """
     return require_local(place(str(given)), "the place", "this command reads and writes on this machine alone")
+
+
+def require_local(path: Place, what: str, why: str) -> Path:
+    """Return the path if it is on this machine; raise InputError, which says why it must be, if not."""
+    if is_remote(path):
+        raise InputError(f"{what} {path} is a URL, and {why}; give a path on this machine")
+    return path
 
 
 def is_url(text: str) -> bool:
@@ -122,25 +489,19 @@ def refuse_secrets(text: str) -> str:
     """
     plain = text
     for encoded in range(_ROUNDS):
-        for scheme, authority, rest in _addresses(plain):
-            part = _secret_part(authority, rest)
+        rest = plain
+        while found := _ADDRESS.search(rest):
+            part = _secret_part(found[2], found[3])
             # In a file:// URL an encoded ? or # belongs to the name.
-            if part and not (encoded and _LOCAL.match(f"{scheme}://")):
-                shown = f"{scheme.lower()}://{_host(authority, rest)}"
+            if part and not (encoded and _LOCAL.match(f"{found[1]}://")):
                 raise InputError(
-                    f"the URL {shown} has {part}, which may hold a secret; remove it, and give credentials in the "
-                    "environment (such as AWS_ACCESS_KEY_ID) or fsspec's configuration; download what a signed link "
-                    "gives first"
+                    f"the URL {found[1].lower()}://{_host(found[2], found[3])} has {part}, which may hold a secret; "
+                    "remove it, and give credentials in the environment (such as AWS_ACCESS_KEY_ID) or fsspec's "
+                    "configuration; download what a signed link gives first"
                 )
+            rest = rest[found.end(1) :]
         plain = unquote(plain)
     return text
-
-
-def _addresses(text: str) -> Iterator[tuple[str, str, str]]:
-    """Yield the scheme, the authority (host and what is around it) and the rest of every URL in a text."""
-    while found := _ADDRESS.search(text):
-        yield found[1], found[2], found[3]
-        text = text[found.end(1) :]
 
 
 def _secret_part(authority: str, rest: str) -> str | None:
@@ -162,8 +523,64 @@ def _host(authority: str, rest: str) -> str:
     return host if _HOST.fullmatch(host) and not unsure else "…"
 
 
-def require_local(path: Place, what: str, why: str) -> Path:
-    """Return the path if it is on this machine; raise InputError, which says why it must be, if not."""
+# Patterns such as shards/{00000..00012}.tar, with one meaning in every command that takes one.
+
+
+def expand_pattern(path: Place) -> list[Place] | None:
+    """Return the files of a path with braces or wildcards, in order; None for any other path.
+
+    A file or folder that has such a name itself is not a pattern. Behind a URL only the last name has wildcards.
+    Raises InputError if a file is missing, or if there is none.
+    """
+    text = str(path)
+    if not any(mark in text for mark in "{" + _WILDCARDS) or path.exists():
+        return None
+    files = [file for name in expand_braces(text) for file in _matching(name)]
+    if files and is_remote(files[0]):
+        there = {entry for folder in {file.parent for file in files} for entry in folder.iterdir()}
+        missing = [file for file in files if file not in there]
+    else:
+        missing = [file for file in files if not file.is_file()]
+    if missing or not files:
+        count = f"{len(missing):,} file{'s' * (len(missing) > 1)} that {'do' if len(missing) > 1 else 'does'} not exist"
+        what = f"names {count}, such as {missing[0]}" if missing else "matches no file"
+        raise InputError(f"the pattern {shortened(text)} {what}; check the path")
+    return files
+
+
+def each_file(paths: Iterable[Place]) -> Iterator[Place]:
+    """Yield the paths, and for a pattern its files."""
+    for path in paths:
+        files = expand_pattern(path)
+        yield from [path] if files is None else files
+
+
+def _matching(name: str) -> list[Place]:
+    path = reopen(name)
+    if not any(mark in name for mark in _WILDCARDS):
+        return [path]
     if is_remote(path):
-        raise InputError(f"{what} {path} is a URL, and {why}; give a path on this machine")
-    return path
+        return sorted(path.parent.glob(path.name))
+    return [Path(found) for found in sorted(glob.glob(name))]  # noqa: PTH207
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """Return the names of a pattern with braces, as a shell does.
+
+    >>> expand_braces("a/{08..10}.tar")
+    ['a/08.tar', 'a/09.tar', 'a/10.tar']
+    >>> expand_braces("{x,y}{0..1}")
+    ['x0', 'x1', 'y0', 'y1']
+    """
+    before, opening, rest = pattern.partition("{")
+    inner, closing, after = rest.partition("}")
+    if not (opening and closing):
+        return [pattern]
+    numbers: Sequence[Any] = ()
+    if found := _RANGE.fullmatch(inner):
+        numbers = range(int(found[1]), int(found[2]) + 1)
+    endings = expand_braces(after)
+    if max(len(numbers), 1) * len(endings) > _MOST_FILES:
+        raise InputError(f"the pattern {shortened(pattern)} names more than {_MOST_FILES:,} files; give fewer")
+    choices = [f"{number:0{len(found[1])}d}" for number in numbers] if found else inner.split(",")
+    return [before + choice + ending for choice in choices for ending in endings]

@@ -13,8 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.storage.files import remove_tree
-from imagenet_captions.storage.parquet_writing import SCRATCH_COMPRESSION
+from imagenet_captions.storage.parquet import SCRATCH_COMPRESSION
 
 # A bucket is sorted in memory: 8 MB at four times the published size, so about 32 MB at sixteen times. Some systems
 # allow a process to have no more than 256 files open at once.
@@ -26,8 +25,8 @@ HELD_ROWS = 32_000  # rows collected before they are written, so that a bucket g
 class Spool:
     """Temporary files that take rows in any order and return them sorted by `keys`, equal ones in the order of adding.
 
-    `bucket_of` returns the bucket of each row, 0 to BUCKETS - 1; buckets must be in the order of the keys. The folder
-    is deleted at the end of the `with` block; files of a killed process are overwritten.
+    `bucket_of` returns the bucket of each row, 0 to BUCKETS - 1; buckets must be in the order of the keys. The files
+    go to `folder`, which the caller makes and removes.
     """
 
     def __init__(
@@ -46,8 +45,6 @@ class Spool:
         self.rows = 0  # added so far
 
     def __enter__(self) -> Spool:
-        remove_tree(self._folder)
-        self._folder.mkdir(parents=True)
         options = pa.ipc.IpcWriteOptions(compression=SCRATCH_COMPRESSION)
         for bucket in range(BUCKETS):
             sink = self._open.enter_context(pa.OSFile(str(self._path(bucket)), "wb"))
@@ -57,10 +54,7 @@ class Spool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            self._open.close()
-        finally:
-            remove_tree(self._folder)
+        self._open.close()
 
     def add(self, rows: pa.Table) -> None:
         """Add rows."""

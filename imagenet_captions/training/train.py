@@ -18,8 +18,7 @@ from imagenet_captions.errors import DiskFullError, InputError, StoppedEarly, qu
 from imagenet_captions.models.checkpointing import checkpoint_blocks
 from imagenet_captions.models.hardware import cpu_threads, gpu_settings
 from imagenet_captions.models.save import save_model
-from imagenet_captions.storage.locks import locked
-from imagenet_captions.storage.outputs import check_place
+from imagenet_captions.storage.outputs import check_place, locked
 from imagenet_captions.training.callbacks import Progress, StopOnSignal, Stopped
 from imagenet_captions.training.checkpoints import (
     FOLDER,

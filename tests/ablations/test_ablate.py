@@ -30,7 +30,7 @@ from imagenet_captions.ablations.settings import AblateSettings, parse_places, r
 from imagenet_captions.ablations.testing import read_answers
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import digest, sha256
-from imagenet_captions.storage.locks import locked
+from imagenet_captions.storage.outputs import locked
 from imagenet_captions.training.settings import TrainSettings
 from imagenet_captions.training.train import TrainResult, train
 from tests.ablations.made import COLOURS, write_micro_set

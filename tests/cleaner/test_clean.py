@@ -171,7 +171,7 @@ def test_an_error_leaves_nothing_behind_and_the_old_file_alone(tmp_path: Path) -
     clean(FakeSource([FULL]), out, FAST, 1)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(InputError, match="gone"):
-        clean(Failing(many(50)), out, FAST, 1)
+        clean(Failing(many(50)), out, FAST, 1, overwrite=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -180,7 +180,7 @@ def test_what_a_killed_run_left_is_overwritten(tmp_path: Path) -> None:
     leftovers = tmp_path / ".captions.parquet.spool"
     leftovers.mkdir()
     (leftovers / "03.arrow").write_bytes(b"half")
-    (tmp_path / ".captions.parquet.partial").write_bytes(b"half")
+    (tmp_path / ".captions.parquet.0123456789abcdef.partial").write_bytes(b"half")
     clean(FakeSource([FULL]), out, FAST, 1)
     assert {path.name for path in tmp_path.iterdir()} == {"captions.parquet", "captions.outcomes.parquet"}
 

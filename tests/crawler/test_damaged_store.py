@@ -76,7 +76,7 @@ def sql(path: Path, statement: str, *values: object) -> None:
 def cleaned(matches: Path, store: Path) -> dict[str, tuple[str, str]]:
     """The outcome of every image and its detail."""
     out = matches.with_name("captions.parquet")
-    counts = clean(CrawlSource(matches, store), out, CleanSettings(language=False), 1)
+    counts = clean(CrawlSource(matches, store), out, CleanSettings(language=False), 1, overwrite=True)
     ends = dict.fromkeys(pq.read_table(out)["image_id"].to_pylist(), ("kept", ""))
     for row in pq.read_table(outcomes_path(out)).to_pylist():
         ends[row["image_id"]] = row["outcome"], row["detail"] or ""

@@ -98,13 +98,13 @@ def test_a_list_of_ids_says_how_it_was_made(text_dataset: Path, tmp_path: Path) 
     counts = filter_to_ids(text_dataset, out, settings)
     record = json.loads(out.with_name("ids.txt.json").read_text())
     assert record == {
-        "format": "imagenet-captions receipt",
+        "format": "imagenet-captions export",
         "version": 1,
         "made_with": {"imagenet-captions": version("imagenet-captions")},
         "parent": digest(text_dataset / "manifest.json"),
         "filter": {"class": ["dog"], "class-list": ["imagewoof"], "contains": ["title=dog"], "per-class": 2, "seed": 0},
         "counts": counts,
-        "files": {"ids.txt": digest(out)},
+        "files": {"ids.txt": {"sha256": digest(out), "bytes": out.stat().st_size}},
     }
     assert sum(counts.values()) == len(ROWS)
     assert ids_of(out) == sorted(ids_of(out))
@@ -267,7 +267,7 @@ def test_a_table_that_asks_for_more_is_said(text_dataset: Path, tmp_path: Path) 
     (tmp_path / "counts.tsv").write_text("tench\t5\ngoldfish\t9\n")
     done = run_cli("filter", text_dataset, "--like", tmp_path / "counts.tsv", "--out-ids", tmp_path / "ids")
     assert "1 of 2 classes have fewer rows than the table asks for" in done.stderr
-    done = run_cli("filter", text_dataset, "--class", "dog", "--sample", "1000", "--out-ids", tmp_path / "ids")
+    done = run_cli("filter", text_dataset, "--class", "dog", "--sample", "1000", "--out-ids", tmp_path / "more")
     assert "only 80 rows are there for a sample of 1,000" in done.stderr
 
 

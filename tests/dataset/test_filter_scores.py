@@ -30,7 +30,7 @@ def scores(text_dataset: Path, tmp_path: Path) -> Path:
 
 
 def kept(dataset: Path, out: Path, **settings: object) -> list[str]:
-    ic.filter(dataset, ic.FilterSettings(**settings), out_ids=out)  # type: ignore[arg-type]
+    ic.filter(dataset, ic.FilterSettings(**settings), out_ids=out, overwrite=True)  # type: ignore[arg-type]
     return out.read_text().splitlines()
 
 

@@ -235,7 +235,7 @@ def test_what_a_table_is_not_for(tmp_path: Path, pictures: dict[str, bytes]) -> 
         export(table, tmp_path / "x", ExportSettings("webdataset", caption=CaptionTemplate.parse("title")))
     with pytest.raises(InputError, match=r"the table .* does not exist"):
         export(tmp_path / "no.csv", tmp_path / "x", ExportSettings("webdataset"))
-    with pytest.raises(InputError, match=r"holds other files than an earlier export"):
+    with pytest.raises(InputError, match=r"holds something else than an earlier export"):
         export(table, tmp_path / "dogs", ExportSettings("webdataset"))
     with pytest.raises(InputError, match=r"lies inside the output"):
         export(table, tmp_path, ExportSettings("webdataset"))

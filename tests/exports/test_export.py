@@ -18,7 +18,7 @@ from imagenet_captions.exports.attribution import escape, link
 from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.sources.release import ReleaseSource
-from imagenet_captions.storage.receipts import receipt_path
+from imagenet_captions.storage.outputs import record_path
 from tests.command_line import run_cli
 from tests.exports.datasets import dataset, ids
 from tests.packager.made import IDS, contents, images, train_folder, write_published
@@ -47,18 +47,21 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path, pictures: Path, to:
 def test_an_earlier_export_is_replaced_and_nothing_else(tmp_path: Path, pictures: Path, to: str) -> None:
     made, out = dataset(tmp_path, ["a", "b", "c"], images=pictures), tmp_path / names(to)
     out.write_text("my thesis")
-    with pytest.raises(InputError, match=r"not written by imagenet-captions|is a file; give a folder"):
+    with pytest.raises(InputError, match=r"exists; give another name|is a file; give a folder"):
         export(made, out, ExportSettings(to))
     assert out.read_text() == "my thesis"
     out.unlink()
     (tmp_path / f"{out.name}.json").write_text('{"mine": 1}')
-    with pytest.raises(InputError, match=r"where the receipt of the output would lie|is not a receipt of an export"):
+    with pytest.raises(InputError, match=r"and is not ours"):
         export(made, out, ExportSettings(to))
     assert (tmp_path / f"{out.name}.json").read_text() == '{"mine": 1}'
     (tmp_path / f"{out.name}.json").unlink()
     export(made, out, ExportSettings(to))
     before = contents(tmp_path)
-    export(made, out, ExportSettings(to))
+    if out.is_file():
+        with pytest.raises(InputError, match="exists; give another name"):
+            export(made, out, ExportSettings(to))
+    export(made, out, ExportSettings(to), overwrite=out.is_file())
     assert contents(tmp_path) == before
 
 
@@ -264,7 +267,7 @@ def test_a_caption_of_an_as_published_dataset_has_its_camera_names(tmp_path: Pat
     package(captions, made, PackageSettings(train_folder(tmp_path / "images"), workers=1))
     out, again = tmp_path / "one" / names(to), tmp_path / "two" / names(to)
     assert export(made, out, ExportSettings(to, caption=CaptionTemplate(("title",)))).counts["exported"] == len(IDS)
-    receipt = json.loads(receipt_path(out).read_text(encoding="utf-8"))
+    receipt = json.loads(record_path(out).read_text(encoding="utf-8"))
     assert receipt["settings"]["caption"] == "title camera_names=keep"
     assert "--caption 'title camera_names=keep'" in receipt["command"]
     export(made, again, ExportSettings(to, caption=CaptionTemplate(("title",), camera_names="keep")))

@@ -144,7 +144,7 @@ def test_open_clips_table(tmp_path: Path) -> None:
     assert read["filepath"].tolist() == [f"/data/train/{TENCH}/{ids(4)[i]}.JPEG" for i in (0, 2, 3)]
     assert read["title"].tolist() == ['"quoted" tench', "NA ", "a tench"]
     receipt = json.loads((tmp_path / "train.tsv.json").read_text())
-    assert receipt["files"] == {"train.tsv": sha256(out)}
+    assert receipt["files"] == {"train.tsv": {"sha256": sha256(out), "bytes": out.stat().st_size}}
     assert receipt["inputs"] == {"dataset": sha256(made / "manifest.json")}
     assert receipt["settings"]["caption"] == "title tags description"
     assert receipt["counts"] == exported.counts
@@ -176,7 +176,8 @@ def test_paths_of_the_files_that_are_there(tmp_path: Path, monkeypatch: pytest.M
     assert paths == [f"pictures/Data/CLS-LOC/train/{TENCH}/{i}.JPEG" for i in ids(3)[:2]]
     assert all((tmp_path / path).is_file() for path in paths)
     assert sorted(path for path in (tmp_path / "pictures").rglob("*")) == before
-    export(made, tmp_path / "t.tsv", ExportSettings("open-clip-csv", images=Path("pictures"), path_prefix="/x"))
+    settings = ExportSettings("open-clip-csv", images=Path("pictures"), path_prefix="/x")
+    export(made, tmp_path / "t.tsv", settings, overwrite=True)
     assert pd.read_csv(tmp_path / "t.tsv", sep="\t")["filepath"][0].startswith("/x/Data/CLS-LOC/train/")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         ["captions.parquet", "captions.outcomes.parquet", "dataset", "pictures", "t.tsv", "t.tsv.json"]

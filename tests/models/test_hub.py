@@ -12,7 +12,7 @@ from huggingface_hub import constants
 
 from imagenet_captions.errors import InputError, NetworkError
 from imagenet_captions.models.load import load_model
-from imagenet_captions.storage.hub import reaching
+from imagenet_captions.storage.faults import reaching
 
 NAMES = [
     "open_clip:RN50@openai",

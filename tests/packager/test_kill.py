@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions.dataset.folder import replacing_folder
 from imagenet_captions.errors import InputError
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.packager.verify import verify
+from imagenet_captions.storage.outputs import replacing_folder
 from tests.packager.made import contents, train_folder, write_captions
 
 # Stops at a named moment, says so, and waits there to be killed.
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from imagenet_captions.dataset import finish, folder, plan
+from imagenet_captions.dataset import finish, plan
+from imagenet_captions.storage import outputs
 from imagenet_captions.packager import package as stage
 
 moment, workers = sys.argv[1], int(sys.argv[2])
@@ -61,7 +62,7 @@ if moment == "before the manifest": before(finish.Manifest, "write")
 if moment == "after the manifest": after(finish.Manifest, "write")
 if moment == "before the swap": before(Path, "rename")
 if moment == "within the swap": before(Path, "rename", 2)
-if moment == "before the old one goes": before(folder, "remove_tree", 2)
+if moment == "before the old one goes": before(outputs, "_remove_listed")
 stage.package(Path("captions.parquet"), Path("out"), stage.PackageSettings(Path("images"), workers=workers))
 """
 MOMENTS = [
@@ -120,7 +121,7 @@ def test_a_run_that_fails_after_a_kill_within_the_swap_gives_the_old_folder_back
     captions = write_captions(tmp_path / "captions.parquet")
     package(captions, tmp_path / "out", PackageSettings(workers=1))
     before = contents(tmp_path / "out")
-    (tmp_path / "out").rename(tmp_path / ".out.old")
+    (tmp_path / "out").rename(tmp_path / ".out.0123456789abcdef.old")
     with pytest.raises(ZeroDivisionError), replacing_folder(tmp_path / "out"):
         _ = 1 / 0
     assert contents(tmp_path / "out") == before

@@ -19,7 +19,7 @@ from imagenet_captions.statistics.report import report
 from imagenet_captions.statistics.result import Stats
 from imagenet_captions.statistics.sections import Section, sections
 from imagenet_captions.statistics.thumbnails import Thumbnails
-from imagenet_captions.storage.extras import how_to_install
+from imagenet_captions.storage.faults import how_to_install
 from tests.command_line import run_cli
 from tests.packager.made import IDS, image
 
@@ -124,7 +124,7 @@ def test_the_command(dataset: Path, tmp_path: Path) -> None:
     done = run_cli("stats", dataset, *given)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("How the inputs ended\n")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, *(f"{name}.json" for name in names)])
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     again = run_cli("stats", dataset, "--html", tmp_path / "again.html")
     assert again.returncode == 0
     assert (tmp_path / "again.html").read_bytes() == (tmp_path / "report.html").read_bytes()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.storage import extras
+from imagenet_captions.storage import faults as extras
 
 ROOT = Path(__file__).parents[2]
 

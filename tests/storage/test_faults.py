@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import pickle
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.storage.faults import missing_object, reporting_faults
-from imagenet_captions.storage.files import new_file, replacing, require_there
+from imagenet_captions.storage.files import replacing, require_there
 from imagenet_captions.storage.places import place
 
 
-@pytest.mark.parametrize("writing", [replacing, new_file])
+@pytest.mark.parametrize("writing", [replacing, partial(replacing, alone=False)])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_has_a_class_of_its_own(tmp_path: Path, writing: Any, number: int) -> None:
     path = tmp_path / "out.csv"

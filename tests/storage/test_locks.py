@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.storage.locks import holding, locked
+from imagenet_captions.storage.outputs import holding, locked
 
 
 def test_a_lock_refuses_a_second_run_and_ends_with_a_killed_one(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
-    holder = "import sys, time, pathlib; from imagenet_captions.storage.locks import locked\n" + (
+    holder = "import sys, time, pathlib; from imagenet_captions.storage.outputs import locked\n" + (
         "with locked(pathlib.Path(sys.argv[1]), 'it'):\n    print('held', flush=True)\n    time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", holder, str(lock)], stdout=subprocess.PIPE, text=True) as process:
@@ -32,7 +32,7 @@ def test_a_lock_refuses_a_second_run_and_ends_with_a_killed_one(tmp_path: Path) 
 def test_an_output_is_held_for_one_run_and_leaves_no_file_beside_it(tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
     holder = (
-        "import sys, time, pathlib; from imagenet_captions.storage.locks import holding\n"
+        "import sys, time, pathlib; from imagenet_captions.storage.outputs import holding\n"
         "with holding([pathlib.Path(sys.argv[1])]):\n    print('held', flush=True)\n    time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", holder, str(out)], stdout=subprocess.PIPE, text=True) as process:

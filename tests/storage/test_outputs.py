@@ -1,229 +1,325 @@
-"""The one rule for what is written: never an input, never somebody else's file, whole or not at all."""
+"""The one rule for outputs, as a table: what is refused, what may be replaced, and what a killed run leaves."""
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sqlite3
+import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from imagenet_captions.dataset.folder import check_dataset_output, replacing_folder
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import OUTCOMES
 from imagenet_captions.schema import MATCHES, with_provenance
-from imagenet_captions.storage.outputs import producing, producing_each
-from imagenet_captions.storage.receipts import receipt_path
+from imagenet_captions.storage.files import sha256
+from imagenet_captions.storage.outputs import (
+    DATASET_FORMAT,
+    check_dataset_output,
+    producing,
+    record_path,
+    replacing_folder,
+    write_record,
+)
 
 
-def write(out: Path, text: str = "ours", inputs: tuple[Path, ...] = (), overwrite: bool = False) -> None:
-    with producing([out], inputs, overwrite, receipt_path(out)) as new:
-        new.files[0].write_text(text)
+def made_dataset(folder: Path, text: str = "old") -> Path:
+    """A folder with a shard, a card and a manifest that lists them."""
+    with replacing_folder(folder) as new:
+        (new / "data").mkdir()
+        for name in ("data/shard", "README.md"):
+            (new / name).write_text(text)
+        files = {name: {"sha256": sha256(new / name), "bytes": len(text)} for name in ("data/shard", "README.md")}
+        (new / "manifest.json").write_text(json.dumps({"format": DATASET_FORMAT, "version": 1, "files": files}))
+    return folder
 
 
-def refused(out: Path, sentence: str, inputs: tuple[Path, ...] = (), overwrite: bool = False) -> None:
+def state(folder: Path) -> dict[str, object]:
+    """Everything below a folder: kinds, links and bytes."""
+    found: dict[str, object] = {}
+    for path in sorted(folder.rglob("*")):
+        kind = path.lstat().st_mode
+        name = str(path.relative_to(folder))
+        found[name] = str(path.readlink()) if path.is_symlink() else path.read_bytes() if stat.S_ISREG(kind) else kind
+    return found
+
+
+def link(path: Path, target: Path) -> Path:
+    path.symlink_to(target)
+    return path
+
+
+def written(path: Path, text: str = "theirs") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def hard(path: Path, target: Path) -> Path:
+    os.link(target, path)
+    return path
+
+
+def fifo(path: Path) -> Path:
+    os.mkfifo(path)
+    return path
+
+
+def store(path: Path) -> Path:
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE photos (answer)")
+    return path
+
+
+def edited(folder: Path, name: str, text: str) -> Path:
+    written(made_dataset(folder) / name, text)
+    return folder
+
+
+def claimed(folder: Path, files: object) -> Path:
+    written(folder / "thesis.tex")
+    written(folder / "manifest.json", json.dumps({"format": DATASET_FORMAT, "version": 1, "files": files}))
+    return folder
+
+
+FILE, FOLDER, BOTH = ("file",), ("folder",), ("file", "folder")
+# What is refused, with `overwrite` too: kind of output, how the place is made (`given` is an input file, `inputs` an
+# input folder), and the sentence.
+REFUSED: dict[str, tuple[tuple[str, ...], Callable[[Path, Path, Path], Path], str]] = {
+    "the input": (BOTH, lambda here, given, inputs: given, "is the input|is a file"),
+    "the input folder": (BOTH, lambda here, given, inputs: inputs, "is the input"),
+    "the input by another path": (FILE, lambda here, given, inputs: inputs / ".." / "given", "is the input"),
+    "a link to the input": (FILE, lambda here, given, inputs: link(here / "a", given), "is the input"),
+    "a hard link to the input": (FILE, lambda here, given, inputs: hard(here / "a", given), "is the input"),
+    "in the input": (BOTH, lambda here, given, inputs: inputs / "deep" / "out", "lies inside the input"),
+    "in the input, by a link": (BOTH, lambda here, given, inputs: link(here / "a", inputs) / "out", "inside the input"),
+    "around an input": (FOLDER, lambda here, given, inputs: here, "lies inside the output"),
+    "in a dataset": (BOTH, lambda here, given, inputs: made_dataset(here / "d") / "out", "lies inside the dataset"),
+    "a device": (BOTH, lambda *_: Path("/dev/null"), "is the system's"),
+    "in /proc": (BOTH, lambda *_: Path("/var/../proc/self/out"), "is the system's"),
+    "a FIFO": (BOTH, lambda here, given, inputs: fifo(here / "a"), "is a device, pipe or socket"),
+    "a link to nothing": (BOTH, lambda here, given, inputs: link(here / "a", here / "gone"), "is a link to nothing"),
+    "a link to itself": (BOTH, lambda here, given, inputs: link(here / "a", here / "a"), "its links lead in a circle"),
+    "below a file": (BOTH, lambda here, given, inputs: written(here / "a") / "out", "is not a folder"),
+    "a long name": (BOTH, lambda here, given, inputs: here / ("x" * 300), "the name is too long"),
+    "without a name": (BOTH, lambda *_: Path(), "has no name of its own"),
+    "a folder for a file": (FILE, lambda here, given, inputs: written(here / "a" / "b").parent, "is a folder"),
+    "a file for a folder": (FOLDER, lambda here, given, inputs: written(here / "a"), "is a file"),
+    "a crawl's store": (FILE, lambda here, given, inputs: store(here / "a"), "is an SQLite database"),
+    "others' folder": (FOLDER, lambda here, given, inputs: written(here / "a" / "b").parent, "something else than"),
+    "an empty folder in it": (FOLDER, lambda here, g, i: (here / "a" / "b").mkdir(parents=True) or here / "a", "else"),
+    "a stray file": (FOLDER, lambda here, g, i: edited(here / "d", "notes.txt", "x"), "holds notes.txt, which is not"),
+    "a stray file below": (FOLDER, lambda here, g, i: edited(here / "d", "data/x", "x"), "holds data/x, which is not"),
+    "a stray link": (FOLDER, lambda h, g, i: link(made_dataset(h / "d") / "l", i).parent, "holds l, which is not ours"),
+    "a stray broken link": (FOLDER, lambda h, g, i: link(made_dataset(h / "d") / "l", h / "z").parent, "holds l, wh"),
+    "a shard that grew": (FOLDER, lambda here, g, i: edited(here / "d", "data/shard", "longer"), "was changed since"),
+    "an edited card": (FOLDER, lambda here, g, i: edited(here / "d", "README.md", "mi!"), "was changed since"),
+    "a manifest without files": (FOLDER, lambda here, g, i: claimed(here / "d", {}), "holds thesis.tex, which is not"),
+    "a manifest without a list": (FOLDER, lambda here, g, i: claimed(here / "d", None), "something else than a dat"),
+    "a manifest of no dataset": (FOLDER, lambda h, g, i: written(h / "d" / "manifest.json", "{}").parent, "else than"),
+}
+CASES = [(name, kind) for name, (kinds, _, _) in REFUSED.items() for kind in kinds]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_refused(name: str, kind: str, overwrite: bool, tmp_path: Path) -> None:
+    _, make, sentence = REFUSED[name]
+    inputs = [written(tmp_path / "given"), written(tmp_path / "inputs" / "image").parent]
+    out = make(tmp_path, *inputs)
+    before = state(tmp_path)
     with pytest.raises(InputError, match=sentence):
-        write(out, "lost", inputs, overwrite)
+        if kind == "file":
+            with producing([out], inputs, overwrite):
+                pytest.fail("not refused")
+        check_dataset_output(out, inputs)
+    assert state(tmp_path) == before
 
 
-def test_our_own_file_is_replaced_and_an_edited_one_is_not(tmp_path: Path) -> None:
-    out = tmp_path / "out.csv"
-    write(out, "first")
-    write(out, "second")
-    assert out.read_text() == "second"
-    out.write_text("edited by hand")
-    refused(out, "was not written by imagenet-captions, or was changed since")
-    assert out.read_text() == "edited by hand"
-    write(out, "third", overwrite=True)
-    assert out.read_text() == "third"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "out.csv.json"]
-
-
-def test_a_file_of_something_else_stays(tmp_path: Path) -> None:
-    out = tmp_path / "out.csv"
-    out.write_text("mine")
-    refused(out, "was not written by imagenet-captions")
-    assert out.read_text() == "mine"
-    out.unlink()
-    # A file that the user did not name is never replaced.
-    receipt_path(out).write_text("mine")
-    for overwrite in (False, True):
-        refused(out, "is there, where the receipt of the output would lie", overwrite=overwrite)
-    assert receipt_path(out).read_text() == "mine"
-    receipt_path(out).unlink()
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("content", [b"mine", b"", b"PAR1 cut off"])
-def test_a_file_that_is_not_parquet_stays_where_parquet_goes(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "out").write_bytes(content)
-    with (
-        pytest.raises(InputError, match=r"the output .* was not written by imagenet-captions"),
-        producing([tmp_path / "out"]),
-    ):
-        pytest.fail("not refused")
-    assert (tmp_path / "out").read_bytes() == content
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_an_input_stays(tmp_path: Path, overwrite: bool) -> None:
-    given, folder = tmp_path / "given.txt", tmp_path / "folder"
-    write(given, "an input that we wrote")
-    folder.mkdir()
-    for name in ("symbolic", "hard"):
-        (tmp_path / name).unlink(missing_ok=True)
-    (tmp_path / "symbolic").symlink_to(given)
-    os.link(given, tmp_path / "hard")
-    for out in (given, tmp_path / "symbolic", tmp_path / "hard", tmp_path / "folder" / ".." / "given.txt"):
-        refused(out, "is the input .* itself", (given,), overwrite)
-    refused(folder / "deep" / "out.csv", "lies inside the input", (folder,), overwrite)
-    # The receipt would take an input's place.
-    refused(tmp_path / "given.txt.json".removesuffix(".json"), "is the input", (given,), overwrite)
-    refused(
-        tmp_path / "other",
-        "is the input",
-        (tmp_path / "other.json",) if _made(tmp_path / "other.json") else (),
-        overwrite,
-    )
-    assert given.read_text() == "an input that we wrote"
-
-
-def _made(path: Path) -> bool:
-    path.write_text("{}")
-    return True
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_only_regular_files_are_replaced(tmp_path: Path, overwrite: bool) -> None:
-    fifo, folder, nothing = tmp_path / "fifo", tmp_path / "folder", tmp_path / "nothing"
-    os.mkfifo(fifo)
-    folder.mkdir()
-    nothing.symlink_to(tmp_path / "gone")
-    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+def test_a_socket_is_refused(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(tmp_path / "socket"))
-        for name in ("fifo", "socket"):
-            refused(tmp_path / name, "is a device, pipe or socket", overwrite=overwrite)
-    refused(folder, "is a folder; give the name of a file", overwrite=overwrite)
-    refused(nothing, "is a link to nothing", overwrite=overwrite)
-    refused(tmp_path / "loop", "its links lead in a circle", overwrite=overwrite)
-    for name in (
-        "/dev/null",
-        "/dev/full",
-        "/dev/new",
-        "/proc/version",
-        "/proc/nothing/out",
-        "/sys/x",
-        "/tmp/../dev/stdout",
-    ):
-        refused(Path(name), "is the system's, not a place for files", overwrite=overwrite)
-    refused(Path(), "has no name of its own", overwrite=overwrite)
-    refused(tmp_path / "..", "has no name of its own", overwrite=overwrite)
-    refused(tmp_path / "fifo" / "out", "fifo is not a folder", overwrite=overwrite)
-    refused(tmp_path / ("x" * 300), "the name is too long", overwrite=overwrite)
-    assert fifo.is_fifo()
-    assert nothing.is_symlink()
-
-
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_a_database_stays(tmp_path: Path, overwrite: bool) -> None:
-    store = tmp_path / "photos.sqlite"
-    connection = sqlite3.connect(store)
-    connection.execute("CREATE TABLE photos (answer)")
-    connection.close()
-    before = store.read_bytes()
-    refused(store, "is an SQLite database", overwrite=overwrite)
-    assert store.read_bytes() == before
-
-
-def test_parquet_is_ours_by_its_metadata_or_columns(tmp_path: Path) -> None:
-    for name, schema in (("a", with_provenance(MATCHES, {"inputs": {}})), ("b", OUTCOMES)):
-        pq.write_table(schema.empty_table(), tmp_path / name)
-        with producing([tmp_path / name]) as new:
-            new.files[0].write_text("new")
-        assert (tmp_path / name).read_text() == "new"
-    pq.write_table(pa.table({"image_id": ["a user's"]}), tmp_path / "c")
-    (tmp_path / "d").write_bytes(b"PAR1 broken")
-    for name in ("c", "d"):
-        with pytest.raises(InputError, match="was not written by"), producing([tmp_path / name]):
+        with pytest.raises(InputError, match="is a device, pipe or socket"), producing([tmp_path / "socket"]):
             pass
 
 
-def test_a_link_stays_and_its_file_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "disk").mkdir()
-    target, link = tmp_path / "disk" / "out.csv", tmp_path / "link.csv"
-    target.write_text("old")
-    link.symlink_to(target)
-    write(link, "new", overwrite=True)
-    assert link.is_symlink()
+def ours(path: Path) -> Path:
+    pq.write_table(with_provenance(MATCHES, {"inputs": {}}).empty_table(), path)
+    return path
+
+
+def unmarked(path: Path) -> Path:
+    pq.write_table(OUTCOMES.empty_table(), path)
+    return path
+
+
+def foreign(path: Path) -> Path:
+    pq.write_table(pa.table({"image_id": ["a user's"]}), path)
+    return path
+
+
+def record(path: Path) -> Path:
+    write_record(path, {}, {})
+    return path
+
+
+# Side file that is there, whether the main file is, and whether the run is allowed without and with `overwrite`.
+SIDES: dict[str, tuple[str, Callable[[Path], Path] | None, bool, bool, bool]] = {
+    "nothing": ("s.parquet", None, False, True, True),
+    "main file alone": ("s.parquet", None, True, False, True),
+    "left by a killed run": ("s.parquet", ours, False, True, True),
+    "left by a killed run, without metadata": ("s.parquet", unmarked, False, True, True),
+    "record left by a killed run": ("s.json", record, False, True, True),
+    "both": ("s.parquet", ours, True, False, True),
+    "others' Parquet": ("s.parquet", foreign, False, False, False),
+    "cut off": ("s.parquet", lambda path: written(path, "PAR1 cut off"), False, False, False),
+    "others' JSON": ("s.json", lambda path: written(path, '{"format": "theirs"}'), False, False, False),
+    "others' JSON, and the main file": ("s.json", lambda path: written(path, "[]"), True, False, False),
+    "a text table": ("s.tsv", written, False, False, True),
+}
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", SIDES)
+def test_side_files(name: str, overwrite: bool, tmp_path: Path) -> None:
+    side_name, make, has_main, without, with_overwrite = SIDES[name]
+    side, main = tmp_path / side_name, tmp_path / "main.csv"
+    if make is not None:
+        make(side)
+    if has_main:
+        main.write_text("old")
+    before = state(tmp_path)
+    if with_overwrite if overwrite else without:
+        with producing([side, main], overwrite=overwrite) as new:
+            for file, text in zip(new, ("side", "main"), strict=True):
+                file.write_text(text)
+        assert state(tmp_path) == {side_name: b"side", "main.csv": b"main"}
+    else:
+        with pytest.raises(InputError, match=r"exists; give another name|is not ours"):
+            with producing([side, main], overwrite=overwrite):
+                pass
+        assert state(tmp_path) == before
+
+
+def test_two_outputs_under_one_name(tmp_path: Path) -> None:
+    for outputs in (["a", "a"], ["a", "x/../a"]):
+        with (
+            pytest.raises(InputError, match="is to be written twice"),
+            producing([tmp_path / name for name in outputs]),
+        ):
+            pass
+
+
+def test_links_and_modes_stay(tmp_path: Path) -> None:
+    target = written(tmp_path / "disk" / "out.csv", "old")
+    target.chmod(0o640)
+    with producing([link(tmp_path / "link.csv", target)], overwrite=True) as (new,):
+        new.write_text("new")
+        assert new.stat().st_mode & 0o777 == 0o640
+    assert (tmp_path / "link.csv").is_symlink()
     assert target.read_text() == "new"
-    folder = tmp_path / "folder"
-    folder.symlink_to(tmp_path / "disk", target_is_directory=True)
-    with replacing_folder(folder) as made:
-        (made / "a").write_text("new")
-    assert folder.is_symlink()
-    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["a"]
+    assert target.stat().st_mode & 0o777 == 0o640
+    dataset = made_dataset(tmp_path / "dataset")
+    dataset.chmod(0o750)
+    made_dataset(link(tmp_path / "folder", dataset), "new")
+    assert (tmp_path / "folder").is_symlink()
+    assert (dataset / "data" / "shard").read_text() == "new"
+    assert dataset.stat().st_mode & 0o777 == 0o750
 
 
-def test_several_outputs_appear_together_or_not_at_all(tmp_path: Path) -> None:
-    outputs = [tmp_path / "a", tmp_path / "b"]
-
+def test_outputs_appear_together_or_not_at_all(tmp_path: Path) -> None:
     def fail() -> None:
-        with producing(outputs, receipt=tmp_path / "r.json") as new:
-            new.files[0].write_text("a")
-            assert list(tmp_path.glob("[abr]*")) == []
+        with producing([tmp_path / "a", tmp_path / "b"]) as new:
+            new[0].write_text("a")
             raise KeyError
 
     with pytest.raises(KeyError):
         fail()
-    assert list(tmp_path.iterdir()) == []
-    with producing(outputs, receipt=tmp_path / "r.json") as new:
-        new.about["counts"] = 2
-        for file, text in zip(new.files, "ab", strict=True):
-            file.write_text(text)
-    receipt = json.loads((tmp_path / "r.json").read_text())
-    assert receipt["counts"] == 2
-    assert receipt["files"].keys() == {"a", "b"}
-    assert "replaces" not in receipt
+    assert state(tmp_path) == {}
 
 
-def test_two_outputs_under_one_name(tmp_path: Path) -> None:
-    for outputs in (["a", "a"], ["a", "x/../a"], ["a", "a.json"]):
-        paths = [tmp_path / name for name in outputs]
-        with pytest.raises(InputError, match="is to be written twice"), producing_each(paths):
-            pass
-    assert list(tmp_path.iterdir()) == []
+def test_a_dataset_is_made_again_also_a_damaged_one(tmp_path: Path) -> None:
+    dataset = made_dataset(tmp_path / "d")
+    whole = state(dataset)
+    for damage in (lambda: None, (dataset / "data/shard").unlink, lambda: (dataset / "data/shard").write_text("o")):
+        damage()
+        made_dataset(dataset)
+        assert state(dataset) == whole
+    assert [path.name for path in tmp_path.iterdir()] == ["d"]
+
+
+def test_an_export_is_made_again_by_its_record(tmp_path: Path) -> None:
+    out, its_record = tmp_path / "shards", record_path(tmp_path / "shards")
+    for text in ("one", "two"):
+        check_dataset_output(out, [], its_record)
+        with replacing_folder(out, its_record) as new:
+            (new / f"{text}.tar").write_text(text)
+        write_record(its_record, {f"{text}.tar": ("", 3)}, {})
+    assert state(tmp_path).keys() == {"shards", "shards/two.tar", "shards.json"}
+    its_record.unlink()
+    with pytest.raises(InputError, match="something else than an earlier export"):
+        check_dataset_output(out, [], its_record)
+    written(its_record, "{}")
+    with pytest.raises(InputError, match="is not ours"):
+        check_dataset_output(out, [], its_record)
+
+
+def test_a_file_that_comes_while_a_folder_is_replaced_stays(tmp_path: Path) -> None:
+    dataset = made_dataset(tmp_path / "d")
+    with replacing_folder(dataset) as new:
+        written(new / "a", "new")
+        written(dataset / "thesis.tex")
+    assert state(dataset) == {"a": b"new"}
+    (old,) = tmp_path.glob(".d.*.old")
+    assert (old / "thesis.tex").read_text() == "theirs"
+    assert sorted(path.name for path in old.rglob("*")) == ["thesis.tex"]
+
+
+def test_private_files_of_killed_runs_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    others = [".out.csv.partial", ".out.csv.gz.0123456789abcdef.partial", ".out.csv.mine.partial", "out.csv.partial"]
+    for name in (".out.csv.0123456789abcdef.partial", *others):
+        written(tmp_path / name)
+    with producing([tmp_path / "out.csv"]) as (new,):
+        new.write_text("ours")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "out.csv"])
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
 from imagenet_captions.storage import outputs
-from imagenet_captions.storage.receipts import receipt_path
-out = Path(sys.argv[1])
+side, out = Path(sys.argv[1]), Path(sys.argv[2])
 real = Path.replace
 def replace(self, target):
     if Path(target) == out:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(self, target)
 Path.replace = replace
-with outputs.producing([out], receipt=receipt_path(out)) as new:
-    new.files[0].write_text("new")
+with outputs.producing([side, out], overwrite=True) as (new_side, new):
+    outputs.write_record(new_side, {}, {})
+    new.write_text("new")
 """
 
 
-def test_a_run_killed_between_receipt_and_file_leaves_ours(tmp_path: Path) -> None:
-    out = tmp_path / "out.csv"
-    write(out, "old")
-    assert subprocess.run([sys.executable, "-c", KILLED, out]).returncode == -9
-    assert out.read_text() == "old"
-    write(out, "new")
+@pytest.mark.parametrize("there", [False, True])
+def test_killed_between_side_and_main_file(tmp_path: Path, there: bool) -> None:
+    side, out = tmp_path / "out.csv.json", tmp_path / "out.csv"
+    if there:
+        record(side)
+        written(out, "old")
+    assert subprocess.run([sys.executable, "-c", KILLED, side, out]).returncode == -signal.SIGKILL
+    assert (out.read_text() == "old") if there else not out.exists()
+    with producing([side, out], overwrite=there) as (new_side, new):
+        record(new_side)
+        new.write_text("new")
     assert out.read_text() == "new"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "out.csv.json"]
 
@@ -233,10 +329,9 @@ import sys
 from pathlib import Path
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.outputs import producing
-from imagenet_captions.storage.receipts import receipt_path
 out, letter = Path(sys.argv[1]), sys.argv[2]
 try:
-    with producing([out], receipt=receipt_path(out)) as new, new.files[0].open("w") as opened:
+    with producing([out], overwrite=True) as (new,), new.open("w") as opened:
         for _ in range(200):
             opened.write(letter * 10_000)
             opened.flush()
@@ -245,49 +340,26 @@ except InputError as error:
 """
 
 
-def test_of_two_runs_one_is_refused_and_the_file_is_whole(tmp_path: Path) -> None:
-    out = tmp_path / "out.csv"
-    for _ in range(3):
-        runs = [
-            subprocess.Popen([sys.executable, "-c", TWO_RUNS, out, letter], stderr=subprocess.PIPE, text=True)
-            for letter in "ab"
-        ]
-        said = [run.communicate()[1] for run in runs]
-        assert any(run.returncode == 0 for run in runs), said
+@pytest.mark.parametrize("one_machine", [True, False])
+def test_two_runs_at_once(tmp_path: Path, one_machine: bool) -> None:
+    """Of two runs on one machine one is refused; on two, each with locks of its own, the file is whole if it is."""
+    out = tmp_path / "out" / "out.csv"
+    out.parent.mkdir()
+    runs = []
+    for letter in "ab":
+        locks = tmp_path / ("locks" if one_machine else letter)
+        locks.mkdir(exist_ok=True)
+        runs.append(
+            subprocess.Popen(
+                [sys.executable, "-c", TWO_RUNS, out, letter],
+                env={**os.environ, "TMPDIR": str(locks)},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    said = [run.communicate()[1] for run in runs]
+    assert not out.exists() or out.read_text() in ("a" * 2_000_000, "b" * 2_000_000)
+    if one_machine:
         refusal = f"the output {out} is in use by another run; wait for it to end, or stop it\n"
         assert set(said) <= {"", refusal}
-        assert out.read_text() in ("a" * 2_000_000, "b" * 2_000_000)
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["out.csv", "out.csv.json"]
-
-
-def test_runs_without_a_common_lock_still_publish_whole_files(tmp_path: Path) -> None:
-    """As on two machines that share a disk: each has locks of its own."""
-    out, temporary = tmp_path / "out" / "out.csv", [tmp_path / name for name in "ab"]
-    out.parent.mkdir()
-    for folder in temporary:
-        folder.mkdir()
-    runs = [
-        subprocess.Popen([sys.executable, "-c", TWO_RUNS, out, folder.name], env={**os.environ, "TMPDIR": str(folder)},
-                         stderr=subprocess.DEVNULL)
-        for folder in temporary
-    ]  # fmt: skip
-    for run in runs:
-        run.wait()
-    assert not out.exists() or out.read_text() in ("a" * 2_000_000, "b" * 2_000_000)
-
-
-def test_what_a_killed_run_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    left = [".out.csv.partial", ".out.csv.0123456789abcdef.partial"]
-    others = [".out.csv.gz.partial", ".out.csv.mine.partial", "out.csv.partial"]
-    for name in (*left, *others):
-        (tmp_path / name).write_text("half")
-    write(tmp_path / "out.csv")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "out.csv", "out.csv.json"])
-
-
-def test_a_folder_around_an_input_is_not_replaced(tmp_path: Path) -> None:
-    (tmp_path / "out" / "images").mkdir(parents=True)
-    with pytest.raises(InputError, match="lies inside the output"):
-        check_dataset_output(tmp_path / "out", [tmp_path / "out" / "images"])
-    with pytest.raises(InputError, match="is the input"):
-        check_dataset_output(tmp_path / "out" / "images", [tmp_path / "out" / "images"])
+        assert [path.name for path in out.parent.iterdir()] == ["out.csv"]

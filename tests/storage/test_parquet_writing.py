@@ -13,11 +13,12 @@ import imagenet_captions
 from imagenet_captions.dataset import shard
 from imagenet_captions.dataset.features import IMAGE
 from imagenet_captions.outcomes import OUTCOMES_FILE
-from imagenet_captions.storage import file_names, parquet_writing
+from imagenet_captions.storage import files as file_names
+from imagenet_captions.storage import parquet as parquet_writing
 
 ROOT = Path(imagenet_captions.__file__).parent
-NAMES = {value for name, value in vars(file_names).items() if name.isupper()} | {OUTCOMES_FILE}
-HOMES = {"file_names.py", "parquet_writing.py", "outcomes.py"}
+NAMES = {value for name, value in vars(file_names).items() if name.isupper() and not name.startswith("_")} | {OUTCOMES_FILE}
+HOMES = {"files.py", "parquet.py", "outcomes.py"}
 
 
 def test_names_and_compressions_are_written_out_in_one_file() -> None:

@@ -14,8 +14,7 @@ import pytest
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import digest
-from imagenet_captions.storage.patterns import each_file, expand_pattern
-from imagenet_captions.storage.places import place
+from imagenet_captions.storage.places import each_file, expand_pattern, place
 from tests.packager.made import IDS, images, tar_of, train_folder, write_captions
 from tests.storage.conftest import invoke
 

@@ -18,9 +18,7 @@ from imagenet_captions.errors import InputError, NetworkError
 from imagenet_captions.packager.package import PackageSettings
 from imagenet_captions.schema import MATCHES
 from imagenet_captions.storage.files import digest, replacing, walk
-from imagenet_captions.storage.places import is_remote, place, refuse_secrets
-from imagenet_captions.storage.ranges import Ranges
-from imagenet_captions.storage.remote import RemotePath
+from imagenet_captions.storage.places import Ranges, RemotePath, is_remote, place, refuse_secrets
 from tests.command_line import run_cli_apart
 from tests.storage.conftest import SECRET, Bucket, aws_environment, invoke
 

@@ -14,8 +14,7 @@ import imagenet_captions as ic
 from imagenet_captions.imagenet import classes
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.storage.parquet import read_metadata
-from imagenet_captions.storage.places import place
-from imagenet_captions.storage.remote import RemotePath
+from imagenet_captions.storage.places import RemotePath, place
 from tests.packager.made import image, train_folder, write_captions
 from tests.storage.conftest import Bucket, local_files
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from imagenet_captions.storage.row_reader import RowReader, gather
+from imagenet_captions.storage.parquet import RowReader, gather
 
 
 @pytest.mark.parametrize("group", [1, 3, 100])

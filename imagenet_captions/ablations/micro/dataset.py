@@ -19,8 +19,7 @@ from imagenet_captions.dataset.features import IMAGE
 from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.images.readers.parquet import find_image_column, image_file, paths_only
 from imagenet_captions.storage.files import replacing, require_file
-from imagenet_captions.storage.parquet import parquet_file, read_schema, read_table
-from imagenet_captions.storage.parquet_writing import open_parquet_writer
+from imagenet_captions.storage.parquet import open_parquet_writer, parquet_file, read_schema, read_table
 
 _ROWS = 1000  # a row group; a set is a few of them
 _SIDE = 256  # pixels; larger images are refused, since describing them is slow

@@ -16,7 +16,7 @@ from imagenet_captions.ablations.rows import nested_order
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.examples import Examples
 from imagenet_captions.storage.files import replacing
-from imagenet_captions.storage.parquet_writing import open_parquet_writer
+from imagenet_captions.storage.parquet import open_parquet_writer
 
 NATURAL = "natural"
 _AT_ONCE = 1000

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -31,9 +32,9 @@ from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.outcomes import OUTCOMES, Outcome, bad_records, outcome_rows, outcomes_path
-from imagenet_captions.storage.files import require_file, scratch_beside, sha256
-from imagenet_captions.storage.outputs import Production, producing
-from imagenet_captions.storage.parquet_writing import MATCHES_ROWS, open_parquet_writer
+from imagenet_captions.storage.files import require_file, scratch_folder, sha256
+from imagenet_captions.storage.outputs import producing
+from imagenet_captions.storage.parquet import MATCHES_ROWS, open_parquet_writer
 from imagenet_captions.storage.places import Place, PlaceField
 from imagenet_captions.storage.spool import Spool
 
@@ -75,14 +76,14 @@ def match(
     known = np.array([int(wnid[1:]) for wnid in classes.wnids(settings.classes)], np.int64)
     with (
         producing([outcomes_path(out), out], inputs, overwrite) as new,
-        scratch_beside(out) as folder,
+        scratch_folder(out.with_name(f".{out.name}.spool")) as folder,
         candidate_spool(folder, known) as spool,
     ):
         return _match(urls, new, settings, known, spool)
 
 
 def _match(
-    urls: Sequence[Place], new: Production, settings: MatchSettings, known: Keys, spool: Spool
+    urls: Sequence[Place], new: Sequence[Path], settings: MatchSettings, known: Keys, spool: Spool
 ) -> dict[Outcome, int]:
     wanted = None if settings.ids is None else read_ids(settings.ids)
     ids = None if wanted is None else wanted.keys
@@ -151,12 +152,12 @@ def _without_photo(settled: Settled, missing: Keys) -> pa.Table:
 
 
 def _write(
-    new: Production, provenance: Mapping[str, object], pieces: Iterable[tuple[pa.Table, pa.Table]]
+    new: Sequence[Path], provenance: Mapping[str, object], pieces: Iterable[tuple[pa.Table, pa.Table]]
 ) -> dict[Outcome, int]:
     """Write both files and count."""
     counts: Counter[Outcome] = Counter()
     schemas = [records.with_provenance(schema, provenance) for schema in (records.MATCHES, OUTCOMES)]
-    beside, product = new.files
+    beside, product = new
     with (
         open_parquet_writer(product, schemas[0]) as matches,
         open_parquet_writer(beside, schemas[1]) as outcomes,

@@ -21,8 +21,7 @@ from imagenet_captions.dataset.splits import seeded_order
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.own_images import byte_ranges_in_shards
 from imagenet_captions.images.sources import ByteRange
-from imagenet_captions.storage.parquet import read_schema
-from imagenet_captions.storage.parquet_writing import TEXT_ROWS
+from imagenet_captions.storage.parquet import TEXT_ROWS, read_schema
 from imagenet_captions.storage.places import Place
 
 

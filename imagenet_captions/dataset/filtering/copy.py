@@ -19,9 +19,8 @@ from imagenet_captions.dataset.shard import ShardFile, open_shard
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.reading import ImageReader, image_column
 from imagenet_captions.images.sources import ByteRange
-from imagenet_captions.storage.parquet import read_metadata
+from imagenet_captions.storage.parquet import RowReader, gather, read_metadata
 from imagenet_captions.storage.places import Place
-from imagenet_captions.storage.row_reader import RowReader, gather
 
 Rows = npt.NDArray[np.int64]
 

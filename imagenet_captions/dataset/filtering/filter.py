@@ -15,20 +15,23 @@ from imagenet_captions.dataset.filtering.copy import CopyJob, copy_shard
 from imagenet_captions.dataset.filtering.select import DENIED, STEPS, Ends, Selection, select
 from imagenet_captions.dataset.filtering.settings import FilterSettings
 from imagenet_captions.dataset.finish import finish_dataset
-from imagenet_captions.dataset.folder import check_dataset_output, replacing_folder
 from imagenet_captions.dataset.manifest import read_manifest, unchanged
 from imagenet_captions.dataset.outcomes import write_outcomes
 from imagenet_captions.dataset.shard import ShardFile
 from imagenet_captions.engines import local as engine
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome
-from imagenet_captions.storage.file_names import MANIFEST
-from imagenet_captions.storage.files import sha256
-from imagenet_captions.storage.outputs import producing
+from imagenet_captions.storage.files import MANIFEST, sha256
+from imagenet_captions.storage.outputs import (
+    check_dataset_output,
+    producing,
+    record_path,
+    replacing_folder,
+    write_record,
+)
 from imagenet_captions.storage.parquet import read_files
 from imagenet_captions.storage.places import Place, PlaceLike, is_only_here, place
 from imagenet_captions.storage.progress import progress
-from imagenet_captions.storage.receipts import receipt_path
 
 if TYPE_CHECKING:
     from pyarrow.compute import Expression
@@ -50,7 +53,7 @@ def filter(
         ic.filter("imagenet-captions", some, out_ids="some-dogs.txt")
 
     `out` is a dataset folder; an existing dataset is replaced. `out_ids` is a text file with one id per line; its
-    receipt is written beside it, and `overwrite` allows replacing a file that something else wrote. Several `workers`
+    record is written beside it, and `overwrite` allows replacing a file that exists. Several `workers`
     are processes, so a script has to call this function under `if __name__ == "__main__":`.
 
     Returns the number of rows kept, and of those left out by each step. Raises InputError if no row is left.
@@ -76,14 +79,16 @@ def filter_to_ids(dataset: Place, out: Place, settings: FilterSettings, overwrit
     for name in ("local_labels", "without_images", "shuffle"):
         if (value := getattr(settings, name)) is not None and value is not False:
             raise InputError(f"`{name}` needs `out`; a list of ids is sorted, without labels and images")
-    with producing([out], [dataset, *settings.files()], overwrite, receipt_path(out)) as new, unchanged(dataset):
+    outputs = [record_path(out), out]
+    with producing(outputs, [dataset, *settings.files()], overwrite) as (record, ids_file), unchanged(dataset):
         selection = select(dataset, settings)
         shuffled = read_manifest(dataset).shuffled is not None
-        with new.files[0].open("w", encoding="utf-8", newline="") as opened:
+        with ids_file.open("w", encoding="utf-8", newline="") as opened:
             kept = (image_id for ids in selection.kept_ids() for image_id in ids.to_pylist())
             opened.writelines(f"{image_id}\n" for image_id in (sorted(kept) if shuffled else kept))
         counts = selection.counts()
-        new.about.update(parent=sha256(dataset / MANIFEST), filter=settings.as_given(), counts=counts)
+        about = {"parent": sha256(dataset / MANIFEST), "filter": settings.as_given(), "counts": counts}
+        write_record(record, {out.name: (sha256(ids_file), ids_file.stat().st_size)}, about)
     return counts
 
 

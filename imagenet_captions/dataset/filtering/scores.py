@@ -14,8 +14,7 @@ import pyarrow.compute as pc
 from imagenet_captions.dataset.manifest import Manifest
 from imagenet_captions.errors import InputError
 from imagenet_captions.schema import SCORES, provenance
-from imagenet_captions.storage.file_names import MANIFEST
-from imagenet_captions.storage.files import require_file, sha256
+from imagenet_captions.storage.files import MANIFEST, require_file, sha256
 from imagenet_captions.storage.parquet import read_schema, read_table
 from imagenet_captions.storage.places import Place
 

@@ -19,7 +19,7 @@ from imagenet_captions.evaluation.comparison.paired import (
     smallest_detectable,
 )
 from imagenet_captions.evaluation.protocol import image_keys
-from imagenet_captions.storage.outputs import producing_each
+from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.places import local_place
 
 
@@ -106,7 +106,7 @@ def compare(
     models = [read_evaluated(place) for place in places]
     inputs = [file for model in models for file in (model.file, answers_path(model.file))]
     written = [path for path in (table, figure) if path is not None]
-    with producing_each(written, inputs, overwrite) as partials:
+    with producing(written, inputs, overwrite) as partials:
         found = tuple(
             comparison for model in models[1:] for comparison in _pairwise(models[0], model, across_protocols)
         )

@@ -13,8 +13,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.answers import answers_path, read_answers
-from imagenet_captions.storage.file_names import METRICS
-from imagenet_captions.storage.files import require_there
+from imagenet_captions.storage.files import METRICS, require_there
 
 # In the words of messages and tables: what two protocols may differ in, and the entries that say it.
 _OF_CLASSIFIER = {

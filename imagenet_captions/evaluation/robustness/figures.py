@@ -27,7 +27,7 @@ from imagenet_captions.evaluation.robustness.figure_panels import (
 )
 from imagenet_captions.evaluation.robustness.multi_id import MultiIdReport
 from imagenet_captions.evaluation.robustness.results import Result, readable
-from imagenet_captions.storage.extras import require
+from imagenet_captions.storage.faults import require
 from imagenet_captions.storage.files import replacing
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from imagenet_captions.evaluation.answers import answers_path
 from imagenet_captions.evaluation.robustness.results import TEXT_COLUMNS, Results, read_results
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, accuracy_columns
 from imagenet_captions.storage.files import write_text
-from imagenet_captions.storage.locks import holding
-from imagenet_captions.storage.outputs import check_distinct, check_place
+from imagenet_captions.storage.outputs import check_distinct, check_place, holding
 
 _LONGEST_WAIT = 600.0  # seconds; a row is written in a moment
 

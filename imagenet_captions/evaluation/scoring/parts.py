@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from imagenet_captions.storage.files import remove_tree, replacing, write_json
-from imagenet_captions.storage.parquet_writing import write_table
+from imagenet_captions.storage.parquet import write_table
 
 log = logging.getLogger(__name__)
 

@@ -23,12 +23,10 @@ from imagenet_captions.evaluation.settings import Reading
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.outcomes import Outcome, count_outcomes, outcome_rows, outcomes_path
 from imagenet_captions.schema import provenance, with_provenance
-from imagenet_captions.storage.extras import require
-from imagenet_captions.storage.file_names import MANIFEST
-from imagenet_captions.storage.files import sha256
+from imagenet_captions.storage.faults import require
+from imagenet_captions.storage.files import MANIFEST, sha256
 from imagenet_captions.storage.outputs import producing
-from imagenet_captions.storage.parquet import read_schema, read_table
-from imagenet_captions.storage.parquet_writing import open_parquet_writer, write_table
+from imagenet_captions.storage.parquet import open_parquet_writer, read_schema, read_table, write_table
 from imagenet_captions.storage.places import PlaceLike, local_place
 from imagenet_captions.storage.progress import progress
 
@@ -85,7 +83,7 @@ def score_dataset(dataset: Path, out: Path, settings: ScoreSettings, overwrite: 
         parts = Parts.open(out, {**about, "part_rows": settings.part_rows})
         with cpu_threads(scorer.model.spec.size, settings.reading.threads), full_precision():
             count = _finish(parts, scorer)
-        beside, product = new.files
+        beside, product = new
         kept = _write(product, parts, count, with_provenance(scorer.schema, about), scorer.context_length)
         dropped = pa.concat_tables([scorer.pairs.dropped, *_broken(parts, count)]).sort_by(_ORDER)
         if not kept:

@@ -19,7 +19,7 @@ from imagenet_captions.imagenet import classes
 from imagenet_captions.images.examples import Class, Examples, open_examples, select
 from imagenet_captions.images.readers.kinds import look_into
 from imagenet_captions.storage.files import require_there
-from imagenet_captions.storage.patterns import expand_pattern
+from imagenet_captions.storage.places import expand_pattern
 
 _TARS = (".tar", ".tar.gz", ".tgz")
 _VARIANTS = {"threshold": "imagenet-v2-threshold", "top-images": "imagenet-v2-top-images"}

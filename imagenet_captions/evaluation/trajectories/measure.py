@@ -21,8 +21,7 @@ from imagenet_captions.evaluation.trajectories.settings import TrajectorySetting
 from imagenet_captions.evaluation.trajectories.trajectory import Step, Trajectory, trajectories_csv
 from imagenet_captions.models.load import load_model
 from imagenet_captions.storage.files import digest, write_json, write_text
-from imagenet_captions.storage.locks import locked
-from imagenet_captions.storage.outputs import check_place
+from imagenet_captions.storage.outputs import check_place, locked
 
 log = logging.getLogger(__name__)
 

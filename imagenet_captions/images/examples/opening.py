@@ -12,9 +12,8 @@ from imagenet_captions.images.examples.parquet import open_parquet
 from imagenet_captions.images.examples.shards import open_shards
 from imagenet_captions.images.readers.kinds import Kind, compressed, kind_of, look_into
 from imagenet_captions.storage.files import require_there
-from imagenet_captions.storage.patterns import expand_pattern
-from imagenet_captions.storage.places import Place
-from imagenet_captions.storage.receipts import is_dataset
+from imagenet_captions.storage.outputs import is_dataset
+from imagenet_captions.storage.places import Place, expand_pattern
 
 _KINDS = (
     "a dataset folder of ours, Parquet with an image column, WebDataset .tar shards, open_clip's .csv or .tsv, "

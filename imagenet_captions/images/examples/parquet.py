@@ -36,9 +36,9 @@ from imagenet_captions.images.readers.parquet import (
     struct_field,
 )
 from imagenet_captions.images.readers.parquet_pages import UnreadablePages
+from imagenet_captions.storage.outputs import is_dataset
 from imagenet_captions.storage.parquet import read_metadata, read_schema, read_table, through_cache
 from imagenet_captions.storage.places import Place
-from imagenet_captions.storage.receipts import is_dataset
 
 _IDS = ("image_id", "__key__", "key")
 _LABELS = ("label", "labels", "cls")

@@ -28,7 +28,7 @@ from imagenet_captions.models.weights import (
     read_weights,
     state_of,
 )
-from imagenet_captions.storage.hub import reaching
+from imagenet_captions.storage.faults import reaching
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILES = (

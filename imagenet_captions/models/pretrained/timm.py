@@ -19,7 +19,7 @@ from imagenet_captions.models.config import ModelConfig, TowerConfig
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.towers.timm import TimmImage, known_name, width_of, with_tuples
 from imagenet_captions.models.weights import find_weights, put_weights, read_object, read_weights, state_of
-from imagenet_captions.storage.hub import reaching
+from imagenet_captions.storage.faults import reaching
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")

@@ -18,7 +18,7 @@ from imagenet_captions.models.model import Model
 from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of
 from imagenet_captions.models.towers.transformers import KINDS, split_model
 from imagenet_captions.models.weights import UNREADABLE, any_pickle_protocol, read_object, reason
-from imagenet_captions.storage.hub import reaching
+from imagenet_captions.storage.faults import reaching
 
 CONFIG_FILE = "config.json"
 _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")

@@ -11,7 +11,7 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
-from imagenet_captions.storage.hub import reaching
+from imagenet_captions.storage.faults import reaching
 
 
 class FirstOutput(nn.Module):

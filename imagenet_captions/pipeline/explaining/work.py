@@ -16,8 +16,7 @@ from imagenet_captions.pipeline.explaining.explanation import Listed, Texts
 from imagenet_captions.pipeline.explaining.rows import find_row, of_image, outcomes_of
 from imagenet_captions.schema import provenance
 from imagenet_captions.sources.matches import open_matches
-from imagenet_captions.storage.file_names import CAPTIONS, MATCHES, PHOTO_STORE, YFCC_PHOTOS
-from imagenet_captions.storage.files import require_there, sha256
+from imagenet_captions.storage.files import CAPTIONS, MATCHES, PHOTO_STORE, YFCC_PHOTOS, require_there, sha256
 from imagenet_captions.storage.parquet import read_schema
 from imagenet_captions.storage.places import Place, require_local
 

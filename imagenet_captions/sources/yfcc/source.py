@@ -30,8 +30,7 @@ from imagenet_captions.sources.yfcc.photos import BadRows, Photo, photo_batches
 from imagenet_captions.sources.yfcc.sqlite import read_table
 from imagenet_captions.storage.files import is_sqlite, require_there, sha256
 from imagenet_captions.storage.outputs import producing
-from imagenet_captions.storage.parquet import parquet_file, read_batches
-from imagenet_captions.storage.parquet_writing import open_parquet_writer, write_table
+from imagenet_captions.storage.parquet import open_parquet_writer, parquet_file, read_batches, write_table
 from imagenet_captions.storage.places import Place
 
 LACKING = "YFCC100M does not have it, and Flickr was not asked"
@@ -124,8 +123,7 @@ def extract_photos(path: Place, matches: Place, out: Place, overwrite: bool = Fa
     bad, count = BadRows(), 0
     dropped: list[pa.RecordBatch] = []
     inputs = [path, matches, outcomes_path(matches)]
-    with producing([outcomes_path(out), out], inputs, overwrite) as new:
-        beside, product = new.files
+    with producing([outcomes_path(out), out], inputs, overwrite) as (beside, product):
         with open_parquet_writer(product, PHOTOS) as writer:
             for batch in _photos(path, wanted_numbers(matches), bad, dropped):
                 writer.write_batch(batch)

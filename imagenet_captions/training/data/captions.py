@@ -19,8 +19,8 @@ from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.images.examples import Class, Examples, Texts, select, spread_rows
+from imagenet_captions.storage.outputs import is_dataset
 from imagenet_captions.storage.progress import progress
-from imagenet_captions.storage.receipts import is_dataset
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.images.examples import Examples, open_examples
-from imagenet_captions.storage.extras import require
+from imagenet_captions.storage.faults import require
 from imagenet_captions.storage.places import local_place
 from imagenet_captions.training.data.captions import CaptionSampler, captions_of, make_sampler, with_captions
 

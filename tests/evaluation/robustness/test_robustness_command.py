@@ -16,7 +16,7 @@ from imagenet_captions.evaluation.robustness.effective_robustness import measure
 from imagenet_captions.evaluation.robustness.notes import write_notes
 from imagenet_captions.evaluation.robustness.results import parse_results, read_published
 from imagenet_captions.evaluation.robustness.table import format_robustness, write_robustness
-from imagenet_captions.storage.extras import how_to_install
+from imagenet_captions.storage.faults import how_to_install
 from tests.command_line import HANGS_AFTER, run_cli
 from tests.evaluation.robustness.made_models import made, write_table
 

@@ -166,7 +166,7 @@ def test_a_shuffled_dataset_has_the_same_items(dataset: Path, tmp_path: Path) ->
 
 
 def test_without_torch_it_is_one_sentence(dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagenet_captions.storage.extras.find_spec", lambda module: None if module == "torch" else 1)
+    monkeypatch.setattr("imagenet_captions.storage.faults.find_spec", lambda module: None if module == "torch" else 1)
     with pytest.raises(ic.InputError, match=r"`torch_dataset` needs torch, which is not installed; for the extra 'tr"):
         ic.torch_dataset(dataset)
 
