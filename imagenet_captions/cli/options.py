@@ -138,9 +138,7 @@ RayAddress = Annotated[
 ]
 Out = Annotated[Place, typer.Option(help="The output: a path, or a URL such as s3://bucket/name.")]
 
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace a file that exists. Inputs are never replaced.")
-]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists. Inputs are never replaced.")]
 
 
 @contextmanager

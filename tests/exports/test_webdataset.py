@@ -85,7 +85,9 @@ def test_shards_sizes_and_the_order_of_the_seed(tmp_path: Path, pictures: dict[s
         assert json.loads((out / "sizes.json").read_text()) == {"00000.tar": 10, "00001.tar": 10, "00002.tar": 5}
         assert sorted(path.name for path in out.iterdir()) == ["00000.tar", "00001.tar", "00002.tar", "sizes.json"]
         receipt = json.loads((tmp_path / f"wds{seed}.json").read_text())
-        assert {name: entry["sha256"] for name, entry in receipt["files"].items()} == {p.name: sha256(p) for p in out.iterdir()}
+        assert {name: entry["sha256"] for name, entry in receipt["files"].items()} == {
+            p.name: sha256(p) for p in out.iterdir()
+        }
         assert receipt["settings"]["shard_size"] == 10
         orders.append([sample["__key__"] for sample in read(out)])
     assert orders[0] == orders[1] != orders[2]

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,6 +25,7 @@ from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.outputs import (
     DATASET_FORMAT,
     check_dataset_output,
+    check_files,
     producing,
     record_path,
     replacing_folder,
@@ -136,11 +138,11 @@ def test_refused(name: str, kind: str, overwrite: bool, tmp_path: Path) -> None:
     inputs = [written(tmp_path / "given"), written(tmp_path / "inputs" / "image").parent]
     out = make(tmp_path, *inputs)
     before = state(tmp_path)
+    check = (
+        partial(check_files, [out], inputs, overwrite) if kind == "file" else partial(check_dataset_output, out, inputs)
+    )
     with pytest.raises(InputError, match=sentence):
-        if kind == "file":
-            with producing([out], inputs, overwrite):
-                pytest.fail("not refused")
-        check_dataset_output(out, inputs)
+        check()
     assert state(tmp_path) == before
 
 
@@ -203,9 +205,9 @@ def test_side_files(name: str, overwrite: bool, tmp_path: Path) -> None:
                 file.write_text(text)
         assert state(tmp_path) == {side_name: b"side", "main.csv": b"main"}
     else:
-        with pytest.raises(InputError, match=r"exists; give another name|is not ours"):
-            with producing([side, main], overwrite=overwrite):
-                pass
+        refusal = pytest.raises(InputError, match=r"exists; give another name|is not ours")
+        with refusal, producing([side, main], overwrite=overwrite):
+            pass
         assert state(tmp_path) == before
 
 

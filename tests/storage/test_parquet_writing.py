@@ -17,7 +17,9 @@ from imagenet_captions.storage import files as file_names
 from imagenet_captions.storage import parquet as parquet_writing
 
 ROOT = Path(imagenet_captions.__file__).parent
-NAMES = {value for name, value in vars(file_names).items() if name.isupper() and not name.startswith("_")} | {OUTCOMES_FILE}
+NAMES = {value for name, value in vars(file_names).items() if name.isupper() and not name.startswith("_")} | {
+    OUTCOMES_FILE
+}
 HOMES = {"files.py", "parquet.py", "outcomes.py"}
 
 
