@@ -11,13 +11,13 @@ import secrets
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
-from imagenet_captions.errors import InputError, NotFoundError
+from imagenet_captions.errors import InputError, NotFoundError, shortened
 from imagenet_captions.storage.faults import missing_object, reason_of, reporting_full_disk
 from imagenet_captions.storage.places import AnyPlace, Place, expand_pattern, is_remote
 
@@ -31,9 +31,12 @@ MANIFEST, CARD, CROISSANT = "manifest.json", "README.md", "croissant.json"
 METRICS = "metrics.json"
 
 _LARGEST_READ_WHOLE = 4 << 30
+_LARGEST_JSON, _DEEPEST_JSON = 64 << 20, 50  # of the files that this package writes
 _MADE_UP = ("/proc/", "/sys/")
 _SQLITE = b"SQLite format 3\0"
 _ZIP_END, _ZIP_END_SIZE = b"PK\5\6", 22
+
+Kind = TypeVar("Kind")
 
 
 def private_name(path: Path, ending: str) -> Path:
@@ -92,6 +95,36 @@ def scratch_folder(folder: Place) -> Iterator[Path]:
         yield folder
     finally:
         remove_tree(folder)
+
+
+def read_json(path: Place, kind: type[Kind], what: str = "the file") -> Kind:
+    """Read a JSON file of this package as a dataclass, a msgspec.Struct or a plain type; unknown keys are ignored.
+
+    Raises InputError, which starts with `what`, for a file that is not there, not JSON, too large, or of another shape.
+    """
+    import msgspec
+
+    with require_file(path, what).open("rb") as opened:
+        content = opened.read(_LARGEST_JSON + 1)
+    try:
+        if len(content) > _LARGEST_JSON:
+            raise ValueError(f"it has over {_LARGEST_JSON:,} bytes")
+        value = msgspec.json.decode(content)
+        below = [value]
+        for _ in range(_DEEPEST_JSON):
+            below = [each for outer in below if isinstance(outer, (dict, list)) for each in _inside(outer)]
+        if below:
+            raise RecursionError
+        return msgspec.convert(value, kind)
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except (msgspec.MsgspecError, ValueError) as error:  # the latter for UTF-8 that is not
+        reason = shortened(error, 200).replace("`", "'")
+    raise InputError(f"{what} {path} has not the expected content ({reason}); make it again, or give another file")
+
+
+def _inside(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def write_json(path: Place, value: Any) -> None:

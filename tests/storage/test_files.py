@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,50 @@ def test_success_replaces_and_makes_the_folder(tmp_path: Path) -> None:
 def test_json_is_sorted_and_readable(tmp_path: Path) -> None:
     files.write_json(tmp_path / "x.json", {"b": "é", "a": 1})
     assert (tmp_path / "x.json").read_text(encoding="utf-8") == '{\n  "a": 1,\n  "b": "é"\n}\n'
+
+
+@dataclass(frozen=True)
+class Told:
+    rows: int
+    sets: Mapping[str, list[float]]
+    seed: int | None = None
+
+
+def test_json_of_ours_is_read_as_its_kind(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    files.write_json(path, {"rows": 3, "sets": {"a": [1, 0.5]}, "newer": None})
+    assert files.read_json(path, Told) == Told(3, {"a": [1.0, 0.5]})
+    assert files.read_json(path, dict) == {"rows": 3, "sets": {"a": [1, 0.5]}, "newer": None}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "Input data was truncated"),
+        (b"\xff", "JSON is malformed"),
+        (b'"\xff"', "'utf-8' codec can't decode"),
+        (b"null", "Expected 'object', got 'null'"),
+        (b"[]", "Expected 'object', got 'array'"),
+        (b'"text"', "Expected 'object', got 'str'"),
+        (b"NaN", "JSON is malformed"),
+        (b'{"rows": 1}', "Object missing required field 'sets'"),
+        (b'{"rows": "1", "sets": {}}', r"Expected 'int', got 'str' - at '$.rows'"),
+        (b'{"rows": 1, "sets": {"a": [0, null]}}', "Expected 'float', got 'null'"),
+        (b'{"rows": 1, "sets": {}, "deep": ' + b"[" * 60 + b"]" * 60 + b"}", "it is nested too deeply"),
+        (b"[" * 10**6 + b"]" * 10**6, "it is nested too deeply"),
+        (b" " * (64 << 20) + b"1", "it has over 67,108,864 bytes"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_json_of_another_shape_is_one_sentence(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as raised:
+        files.read_json(path, Told, "the notes")
+    assert str(raised.value).startswith(f"the notes {path} has not the expected content ({reason}")
+    assert str(raised.value).endswith("; make it again, or give another file")
+    with pytest.raises(InputError, match=r"the notes .* is a folder"):
+        files.read_json(tmp_path, Told, "the notes")
 
 
 def test_digest_of_a_folder_changes_with_a_name_a_size_and_a_time(tmp_path: Path) -> None:
