@@ -13,8 +13,8 @@ from imagenet_captions.cli.group import SPECS, Spec
 log = logging.getLogger(__name__)
 
 PATIENCE = 0.5  # seconds until a command that shows nothing says its name
-_TALKATIVE = ("botocore", "aiobotocore", "s3fs", "gcsfs", "httpx")  # of where they found credentials, for one
-
+_PACKAGE = "imagenet_captions"
+_CLEAR_LINE = "\r\x1b[K"
 
 # The number of a process, as torchrun, SLURM and others set it.
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
@@ -53,7 +53,10 @@ def _in_flag(parameter: str, value: str | None, spec: Spec) -> str | None:
 
 
 class BesideBars(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.10 takes no argument there
-    """A log handler that writes above the progress bars of a terminal, and names flags instead of parameters."""
+    """A log handler that writes over the progress bar of a terminal, and names flags instead of parameters.
+
+    The bar is drawn again below the line. Bars are left alone, since a library may change them in other threads.
+    """
 
     def __init__(self, spec: Spec) -> None:
         super().__init__(sys.stderr)
@@ -61,15 +64,10 @@ class BesideBars(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.1
         self.silent = True
 
     def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
-        return in_flags(line, self.spec) if record.name.startswith("imagenet_captions") else line
-
-    def emit(self, record: logging.LogRecord) -> None:
         self.silent = False
-        from tqdm import tqdm
-
-        with tqdm.external_write_mode(file=self.stream):
-            super().emit(record)
+        line = super().format(record)
+        line = in_flags(line, self.spec) if record.name.startswith(_PACKAGE) else line
+        return f"{_CLEAR_LINE}{line}" if self.stream.isatty() else line
 
     def say_name(self) -> None:
         """Log the name of the command, unless something is on the screen already."""
@@ -80,11 +78,13 @@ class BesideBars(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.1
 
 @contextmanager
 def showing_messages(spec: Spec) -> Iterator[BesideBars]:
-    """Show what a command logs on stderr; in a terminal its name too, if it shows nothing while it is imported."""
+    """Show what a command logs on stderr; in a terminal its name too, if it shows nothing while it is imported.
+
+    Of other libraries only warnings are shown: some log each request with its address, or where they found credentials.
+    """
     beside_bars = BesideBars(spec)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[beside_bars])
-    for library in _TALKATIVE:
-        logging.getLogger(library).setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[beside_bars])
+    logging.getLogger(_PACKAGE).setLevel(logging.INFO)
     waiting = Timer(PATIENCE, beside_bars.say_name)
     waiting.daemon = True
     if sys.stderr.isatty() and is_first_process():

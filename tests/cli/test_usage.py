@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 from typer.testing import CliRunner
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
@@ -201,6 +203,30 @@ def test_a_line_of_the_log_names_flags_too() -> None:
     other = logging.LogRecord("lightning", logging.INFO, "x.py", 1, "leave `images` out", (), None)
     handler = BesideBars(SPECS["build"])
     assert [handler.format(line), handler.format(other)] == ["leave --images out", "leave `images` out"]
+
+
+def test_a_line_of_the_log_leaves_bars_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    class Bar(tqdm):  # type: ignore[type-arg]
+        """A library's own bar, which another lock guards."""
+
+    Bar.set_lock(threading.RLock())
+    ended = threading.Event()
+
+    def upload() -> None:
+        while not ended.is_set():
+            bars = [Bar(file=io.StringIO()) for _ in range(50)]
+            for bar in bars:
+                bar.close()
+
+    thread = threading.Thread(target=upload)
+    thread.start()
+    try:
+        for _ in range(300):
+            BesideBars(SPECS["build"]).handle(logging.makeLogRecord({"name": "hub", "msg": "a line"}))
+    finally:
+        ended.set()
+        thread.join()
+    assert capsys.readouterr().err == "a line\n" * 300
 
 
 class Terminal(io.StringIO):

@@ -206,6 +206,28 @@ def test_a_dataset_that_lacks_a_file_makes_no_repository(
     assert NAME not in hub.repos
 
 
+def in_a_process(hub: Hub, home: Path, dataset: Path) -> tuple[list[str], dict[str, str]]:
+    """The command that publishes a dataset, and its environment."""
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_OFFLINE": "0",
+        "HF_TOKEN": TOKEN,
+        "HF_HOME": str(home),
+    }
+    return [sys.executable, "-m", "imagenet_captions", "publish", str(dataset), NAME], environment
+
+
+def test_many_files_are_published_without_a_word_on_each_request(hub: Hub, made: Path, tmp_path: Path) -> None:
+    ic.filter(made / "texts", ic.FilterSettings(shuffle=1, shards=12), out=tmp_path / "shards")
+    command, environment = in_a_process(hub, tmp_path, tmp_path / "shards")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(hub.repos[NAME].files) == 29
+    assert hub.endpoint not in done.stderr
+
+
 @pytest.mark.slow
 def test_a_killed_upload_goes_on_and_is_never_half_published(hub: Hub, made: Path, tmp_path: Path) -> None:
     manifest = json.loads((made / "texts/manifest.json").read_text())
@@ -220,15 +242,7 @@ def test_a_killed_upload_goes_on_and_is_never_half_published(hub: Hub, made: Pat
             raise BrokenPipeError
 
     hub.before_a_file = wait
-    environment = {
-        **os.environ,
-        "HF_ENDPOINT": hub.endpoint,
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_OFFLINE": "0",
-        "HF_TOKEN": TOKEN,
-        "HF_HOME": str(tmp_path),
-    }
-    command = [sys.executable, "-m", "imagenet_captions", "publish", str(made / "texts"), NAME]
+    command, environment = in_a_process(hub, tmp_path, made / "texts")
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     assert waiting.wait(60)
     while not others <= hub.sent.keys():

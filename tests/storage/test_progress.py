@@ -77,7 +77,7 @@ with progress("package", 4, "rows") as bar:
 """
     told = at_a_terminal(program)
     line = next(line for line in re.split(r"[\r\n]+", told) if "a word" in line)
-    assert line.strip() == "a word"
+    assert line == "\x1b[Ka word"
     assert "package:   0%" in told.split("a word")[1]
 
 
