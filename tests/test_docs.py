@@ -107,6 +107,7 @@ def test_from_the_published_file_to_a_dataset(folder: Path) -> None:
 
 def test_from_flickr(folder: Path) -> None:
     run_lines("".join(blocks("reference/matching.md")), folder)
+    (folder / "matches.parquet").unlink()
     (script,) = blocks("how-to/crawl.md")
     with FlickrStandIn(answerable_photos()) as flickr:
         asking = f" --endpoint {flickr.endpoint} --rate unlimited"

@@ -43,6 +43,7 @@ def test_filter(folder: Path) -> None:
 
 
 def test_load(folder: Path) -> None:
+    (folder / "beach.txt").unlink(missing_ok=True)
     script = blocks("filter.md", "python") + "\nprint(len(dogs), len(tagged), len(raw), len(rows))"
     shown = run_bash(f"python - <<'EOF'\n{script}\nEOF", folder, HF_DATASETS_CACHE=str(folder / "cache"))
     assert shown.split()[-4:] == ["0", "19", "7", "1"]

@@ -69,7 +69,7 @@ def test_every_flag(text_dataset: Path, tmp_path: Path, monkeypatch: pytest.Monk
         ),
     }
     for flags, wanted in cases.items():
-        done = invoke(text_dataset, *flags.split(" "), "--out-ids", "ids.txt")
+        done = invoke(text_dataset, *flags.split(" "), "--out-ids", "ids.txt", "--overwrite")
         assert done.exit_code == 0, done.output
         assert ids_of(Path("ids.txt")) == [row["image_id"] for row in ROWS if wanted(row)], flags
     counts = {
@@ -81,7 +81,7 @@ def test_every_flag(text_dataset: Path, tmp_path: Path, monkeypatch: pytest.Monk
         "--class dog --per-class 3 --sample 5 --seed 4": 5,
     }
     for flags, count in counts.items():
-        done = invoke(text_dataset, *flags.split(), "--out-ids", "ids.txt")
+        done = invoke(text_dataset, *flags.split(), "--out-ids", "ids.txt", "--overwrite")
         assert done.exit_code == 0, done.output
         assert len(ids_of(Path("ids.txt"))) == count, flags
     parts = []

@@ -191,7 +191,7 @@ def write_faultily(folder: Path, job: ShardJob) -> Shard:
     if "-00000-" in job.name:
         half = job.folder / job.name
         half.parent.mkdir(parents=True, exist_ok=True)
-        half.with_name(f".{half.name}.0123456789abcdef.half").write_bytes(b"PAR1")
+        half.with_name(f".{half.name}.0123456789abcdef.partial").write_bytes(b"PAR1")
     else:
         write_shard(job)
     os.kill(os.getpid(), signal.SIGKILL)

@@ -101,10 +101,12 @@ def test_answers_that_something_else_wrote_stay(images: Path, tmp_path: Path, mo
     monkeypatch.setattr(evaluation, "load_model", lambda source: MadeModel())
     out = tmp_path / "metrics.json"
     answers_path(out).write_text("mine")
-    with pytest.raises(InputError, match=r"metrics\.answers\.parquet is there and was not written by"):
-        evaluation.evaluate(settings(images, prompts="none"), out)
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match=r"metrics\.answers\.parquet lies where .* is not ours"):
+            evaluation.evaluate(settings(images, prompts="none"), out, overwrite)
     assert answers_path(out).read_text() == "mine"
     assert not out.exists()
+    answers_path(out).unlink()
     for _ in range(2):
         evaluation.evaluate(settings(images, prompts="none"), out, overwrite=True)
     assert json.loads(out.read_text())["test_sets"]["imagenet-r"]["n"] == 12

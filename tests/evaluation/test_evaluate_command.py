@@ -35,7 +35,18 @@ def test_from_test_sets_to_effective_robustness(model: Path, tmp_path: Path) -> 
     files = {f"{wnid}/{number}.jpg": picture(number * 20, size=32) for wnid in wnids for number in range(4)}
     val, r = write_files(tmp_path / "val", files), write_files(tmp_path / "r", files)
     table, out = tmp_path / "RESULTS.csv", tmp_path / "metrics.json"
-    arguments = (model, "--on", f"imagenet={val}", "--on", f"imagenet-r={r}", "--prompts", "none", "--out", out)
+    arguments = (
+        model,
+        "--on",
+        f"imagenet={val}",
+        "--on",
+        f"imagenet-r={r}",
+        "--prompts",
+        "none",
+        "--out",
+        out,
+        "--overwrite",
+    )
     for name in ("first", "second", "second"):
         code, output = run(*arguments, "--results", table, "--as", name)
         assert code == 0, output
@@ -57,7 +68,7 @@ def test_a_set_of_its_own_by_head_and_by_k_shots(model: Path, tmp_path: Path) ->
     assert code == 0, output
     assert json.loads(out.read_text())["test_sets"]["micro"]["n"] == 8
     code, output = run(
-        model, "--on", f"micro={path}", "--classifier", "k-shot", "--train", path, "--k", 2, "--out", out
+        model, "--on", f"micro={path}", "--classifier", "k-shot", "--train", path, "--k", 2, "--out", out, "--overwrite"
     )
     assert code == 0, output
     assert "k 2, train_images 4" in output

@@ -117,7 +117,7 @@ def test_several_models_in_a_table_a_csv_and_a_figure(tmp_path: Path, pair: tupl
     assert len(rows) == 3 + 3 * len(KEYS)
     first = plot.read_bytes()
     assert b"<svg" in first
-    assert run(pair[0].parent, pair[1], third.parent, "--out", out, "--plot", plot)[0] == 0
+    assert run(pair[0].parent, pair[1], third.parent, "--out", out, "--plot", plot, "--overwrite")[0] == 0
     assert plot.read_bytes() == first
 
 

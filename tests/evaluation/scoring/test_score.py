@@ -114,8 +114,8 @@ def test_parts_of_other_captions_are_not_used(made: Path, tmp_path: Path, monkey
     monkeypatch.setattr(parts.Parts, "remove", lambda self: None)
     first = scored(made, tmp_path / "scores.parquet")
     monkeypatch.setattr(parts.Parts, "remove", real)
-    assert scored(made, tmp_path / "scores.parquet", caption="tags") != first
-    assert scored(made, tmp_path / "scores.parquet") == first
+    assert scored(made, tmp_path / "scores.parquet", caption="tags", overwrite=True) != first
+    assert scored(made, tmp_path / "scores.parquet", overwrite=True) == first
 
 
 def test_every_row_is_counted(tmp_path: Path) -> None:
@@ -182,7 +182,7 @@ def test_tokens_are_counted_before_the_text_is_cut(made: Path, tmp_path: Path) -
     whole = open_clip.SimpleTokenizer(context_length=77)
     assert {row["tokens"] for row in found} == {int((whole("one zwei") != 0).sum())}
     assert {row["cut"] for row in found} == {False}
-    for row in scored(made, tmp_path / "scores.parquet", caption="title tags"):
+    for row in scored(made, tmp_path / "scores.parquet", caption="title tags", overwrite=True):
         assert row["tokens"] == int((whole(f"Photo {row['image_id']} one zwei") != 0).sum())
         assert row["cut"] == (row["tokens"] > 16)
     assert row["cut"]
@@ -211,7 +211,7 @@ def test_tokens_of_another_tokenizer_are_counted_whole(tmp_path: Path) -> None:
         ("score dataset --model model --out s.parquet --device gpu", "--device 'gpu' cannot be used"),
         ("score dataset --model model --out s.parquet --batch-size 0", "--batch-size must be at least 1, not 0"),
         ("score dataset --model model --out dataset/s.parquet", "lies inside the"),
-        ("score dataset --model model --out mine.parquet", "was not written by imagenet-captions"),
+        ("score dataset --model model --out mine.parquet", "exists; give another name, or --overwrite to replace it"),
     ],
 )
 def test_what_cannot_be_scored_is_one_sentence(

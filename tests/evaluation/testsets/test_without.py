@@ -124,6 +124,6 @@ def test_the_command_leaves_them_out_of_the_answers_too(val: Path, tmp_path: Pat
     assert "ILSVRC2012_val_00000002.JPEG" not in answers["image_id"].to_pylist()
     correct = np.mean(answers["correct"].to_pylist())
     assert correct == json.loads((tmp_path / "m.json").read_text())["test_sets"]["imagenet"]["top1"]
-    missing = CliRunner().invoke(app, [*arguments.split(), "--without", str(tmp_path / "no.txt")])
+    missing = CliRunner().invoke(app, [*arguments.split(), "--overwrite", "--without", str(tmp_path / "no.txt")])
     assert missing.exit_code == 2
     assert "no.txt does not exist" in missing.output
