@@ -92,7 +92,7 @@ def build(
     ray_address: RayAddress = None,
 ) -> None:
     from imagenet_captions.crawler.crawl import CrawlSettings
-    from imagenet_captions.crawler.matching.match import MatchSettings
+    from imagenet_captions.crawler.match import MatchSettings
     from imagenet_captions.flickr.denylist import read_denylist
     from imagenet_captions.packager.package import PackageSettings
     from imagenet_captions.pipeline import build as building
@@ -132,7 +132,7 @@ def match(
     ray_address: RayAddress = None,
     overwrite: Overwrite = False,
 ) -> None:
-    from imagenet_captions.crawler.matching import match as matching
+    from imagenet_captions.crawler import match as matching
     from imagenet_captions.flickr.denylist import read_denylist
 
     denied = read_denylist(deny)

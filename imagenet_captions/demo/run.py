@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imagenet_captions.crawler.crawl import CrawlSettings
-from imagenet_captions.crawler.matching.match import MatchSettings
+from imagenet_captions.crawler.match import MatchSettings
 from imagenet_captions.dataset.outcomes import read_outcome_counts
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.outcomes import OUTCOMES_FILE, format_counts

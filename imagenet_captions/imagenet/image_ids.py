@@ -19,7 +19,7 @@ WNID = "n[0-9]{8}"
 # Nine digits are far above ImageNet's five or six, and keep a hostile name from growing into an id.
 _NAME = re.compile(rf"(({WNID})_[0-9]{{1,9}})(?:_\2)?{IMAGE_ENDING}?")
 _WNID = re.compile(WNID)
-_WNID_LENGTH = 9
+WNID_LENGTH = 9
 
 
 def is_wnid(text: str) -> bool:
@@ -56,4 +56,4 @@ def wnid_of(image_id: str) -> str:
     >>> wnid_of("n01440764_10026")
     'n01440764'
     """
-    return image_id[:_WNID_LENGTH]
+    return image_id[:WNID_LENGTH]

@@ -24,7 +24,7 @@ from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.cleaner.clean import clean
 from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 from imagenet_captions.crawler.credentials import read_credentials
-from imagenet_captions.crawler.matching.match import MatchSettings, match
+from imagenet_captions.crawler.match import MatchSettings, match
 from imagenet_captions.crawler.source import CrawlSource, answered_photos, store_revision
 from imagenet_captions.dataset.loading import CONFIGS
 from imagenet_captions.dataset.manifest import manifest_digest, read_manifest, shard_files

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 # The modules where a stage begins, and the libraries whose behavior shows in its result.
 ENTRIES: dict[str, tuple[str, ...]] = {
-    "match": ("crawler/matching/match.py",),
+    "match": ("crawler/match.py",),
     "yfcc": ("sources/yfcc/source.py",),
     "clean": (
         "cleaner/clean.py",

@@ -16,7 +16,7 @@ import pytest
 
 from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.cleaner.clean import clean
-from imagenet_captions.crawler.matching.match import MatchSettings, match
+from imagenet_captions.crawler.match import MatchSettings, match
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.engines import ray as ray_engine
 from imagenet_captions.engines.choose import EngineSettings, open_engine

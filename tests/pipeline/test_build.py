@@ -14,7 +14,7 @@ import pytest
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.crawler.crawl import CrawlSettings
-from imagenet_captions.crawler.matching.match import MatchSettings
+from imagenet_captions.crawler.match import MatchSettings
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.errors import NotFoundError

@@ -12,7 +12,7 @@ import pytest
 from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.cleaner.clean import clean
 from imagenet_captions.crawler.crawl import CrawlSettings, crawl
-from imagenet_captions.crawler.matching.match import MatchSettings, match
+from imagenet_captions.crawler.match import MatchSettings, match
 from imagenet_captions.crawler.source import CrawlSource
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE

@@ -44,7 +44,7 @@ def clean(engine, workers, given, out):
     clean(ReleaseSource(given[0]), out / "captions.parquet", CleanSettings(), workers, engine)
 
 def match(engine, workers, given, out):
-    from imagenet_captions.crawler.matching.match import MatchSettings, match
+    from imagenet_captions.crawler.match import MatchSettings, match
     match(given, out / "matches.parquet", MatchSettings(engine=engine))
 
 def package(engine, workers, given, out):

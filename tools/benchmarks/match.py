@@ -15,7 +15,7 @@ _ROUNDS = 3
 _OURS = """
 import sys
 from pathlib import Path
-from imagenet_captions.crawler.matching.match import MatchSettings, match
+from imagenet_captions.crawler.match import MatchSettings, match
 urls, out, ids = (Path(name) for name in sys.argv[1:4])
 match([urls], out / "matches.parquet", MatchSettings(None if ids.name == "none" else ids))
 """

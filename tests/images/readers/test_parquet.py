@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from imagenet_captions.crawler.matching.wanted_ids import read_ids
+from imagenet_captions.crawler.lists import read_ids
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.index import ImageIndex
 from imagenet_captions.images.readers.parquet import named_images, read_images, read_paths
@@ -39,7 +39,7 @@ def test_paths_and_wanted_images(tmp_path: Path, group: int) -> None:
 
 def test_a_column_of_images_may_have_any_name(tmp_path: Path) -> None:
     pq.write_table(pa.table({"picture": pa.array(ROWS, KIND)}), tmp_path / "x.parquet")
-    assert len(read_ids(tmp_path / "x.parquet").keys) == 3
+    assert len(read_ids(tmp_path / "x.parquet").ids) == 3
     assert ImageIndex(tmp_path / "x.parquet").keys.to_pylist() == [f"n01440764_{number}" for number in (0, 3, 4)]
 
 

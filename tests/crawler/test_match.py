@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import io
 import random
-import tarfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions import schema as records
-from imagenet_captions.crawler.matching import gather, url_lists
-from imagenet_captions.crawler.matching.match import MatchSettings, match
+from imagenet_captions.crawler import lists as reading
+from imagenet_captions.crawler import match as matching
+from imagenet_captions.crawler.match import MatchSettings, match
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import OUTCOMES, Outcome
 from imagenet_captions.storage import spool
@@ -67,19 +66,17 @@ def test_a_match_has_id_class_photo_and_address(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end", ["\r", "\r\n"])
-@pytest.mark.parametrize("lines", [3, 60_000])
-def test_lines_that_end_as_on_another_system(tmp_path: Path, end: str, lines: int) -> None:
-    """The lists and the ids; with 60,000 lines several blocks of them."""
-    urls = [f"{TENCH}_{number}\t{FLICKR.format(number)}" for number in range(1, lines)]
-    ids = [f"{TENCH}_{number}" for number in range(1, lines + 1)]
+def test_lines_that_end_as_on_another_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    """The lists and the ids, of several blocks."""
+    monkeypatch.setattr(reading, "BLOCK", 1000)
+    urls = [f"{TENCH}_{number}\t{FLICKR.format(number)}" for number in range(1, 300)]
+    ids = [f"{TENCH}_{number}" for number in range(1, 301)]
     expected = run(tmp_path / "expected", "\n".join(urls) + "\n", ids=ids)
     packed = gzip.compress((end.join(urls) + end).encode())
     for number, text in enumerate((end.join(urls) + end, end.join(urls), packed)):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        found = run(folder, text, ids=[end.join(ids)])
+        found = run(tmp_path / str(number), text, ids=[end.join(ids)])
         assert (found.matches, found.outcomes) == (expected.matches, expected.outcomes)
-    assert expected.counts == {Outcome.KEPT: lines - 1, Outcome.NO_URL: 1}
+    assert expected.counts == {Outcome.KEPT: 299, Outcome.NO_URL: 1}
 
 
 def test_files_have_the_schemas_of_the_contract(tmp_path: Path) -> None:
@@ -109,6 +106,78 @@ def test_every_kind_of_address_has_its_outcome(tmp_path: Path) -> None:
         f"{TENCH}_6": ("not_flickr", urls[6]),
         f"{TENCH}_7": ("not_flickr", "http://www.b\u00e9.fr/\\t7"),
     }
+
+
+# What stands in a line beside its id and address; the first as in fall11_urls.txt, the dirt as seen in the wild.
+LINES = [
+    (b"{}\thttp://farm4.static.flickr.com/3175/27_ab.jpg", "http://farm4.static.flickr.com/3175/27_ab.jpg"),
+    (b"{} http://a.org/x.jpg", "http://a.org/x.jpg"),
+    (b"{} \t  http://a.org/x.jpg", "http://a.org/x.jpg"),
+    (b"{}\thttp://a.org/x.jpg\r", "http://a.org/x.jpg"),
+    (b"{}\thttp://a.org/a b\tc.jpg ", "http://a.org/a b\\tc.jpg"),
+    (b"{}\thttp://a.org/a\rb.jpg", "http://a.org/a\\rb.jpg"),
+    (b"{}\thttp://www.b\xe9b\xe9.fr/\xe9.jpg", "http://www.b\u00e9b\u00e9.fr/\u00e9.jpg"),
+    ("{}\thttp://www.b\u00e9b\u00e9.fr/".encode(), "http://www.b\u00e9b\u00e9.fr/"),
+    (b"\xef\xbb\xbf{}\thttp://www.b\xe9b\xe9.fr/", "http://www.b\u00e9b\u00e9.fr/"),
+    (b"{}\thttp://a.org/\0.jpg", "http://a.org/\\x00.jpg"),
+    (b"{}\t", None),
+    (b"{}", None),
+    (b"{}\t\r", None),
+    (b" {}\thttp://a.org/", "http://a.org/"),
+    (b"\xef\xbb\xbf{}\thttp://a.org/", "http://a.org/"),
+    (b"{}.JPEG\thttp://a.org/", "http://a.org/"),
+    (b"{}_n01440764.jpg\thttp://a.org/", "http://a.org/"),
+]
+UNREADABLE = [
+    b"http://a.org/x.jpg",
+    b"n01440764_1234567890\tx",
+    b"n0144076_1\tx",
+    b"n014407640_1\tx",
+    b"N01440764_1\tx",
+    b"n01440764\tx",
+    b"n01440764_\tx",
+    b"n01440764-1\tx",
+    b"n01440764_1a\tx",
+    b"n01440764_1_n01443537\tx",
+    b"n01440764_1,http://a.org/",
+    b"n0144076\xb2_1\tx",
+    "n01440764_\u2460\tx".encode(),
+    b"../../n01440764_1\tx",
+    b"http://a.org/n01440764_1.jpg x",
+    b"\0" * 40,
+    b"n01440764_1\0\tx",
+    b"\xff\xfen\x000\x000\x00",
+    b"n" + b"0" * 100_000,
+]
+
+
+def test_dirty_lines_keep_id_and_address(tmp_path: Path) -> None:
+    ids = [f"{TENCH}_{at}" for at in range(len(LINES))]
+    lines = [line.replace(b"{}", image_id.encode()) for image_id, (line, _) in zip(ids, LINES, strict=True)]
+    found = run(tmp_path, b"\n".join(lines))
+    shown = {row["image_id"]: row["url"] for row in found.matches}
+    shown |= {row["image_id"]: row["detail"] for row in found.outcomes}
+    assert shown == dict(zip(ids, (address for _, address in LINES), strict=True))
+
+
+def test_ids_of_every_length_stay_as_they_are_and_are_sorted_as_text(tmp_path: Path) -> None:
+    rng = random.Random(0)
+    ids = sorted(
+        {f"{TENCH}_{rng.randrange(10**digits)}" for digits in range(1, 10) for _ in range(99)} | {f"{TENCH}_007"}
+    )
+    text = "".join(f"{image_id}\t{FLICKR.format(1)}\n" for image_id in rng.sample(ids, len(ids)))
+    for wanted in (None, ids):
+        assert [row["image_id"] for row in run(tmp_path / str(wanted is None), text, ids=wanted).matches] == ids
+
+
+def test_lines_without_an_id_are_counted_and_blank_ones_are_not(tmp_path: Path) -> None:
+    blank = [b"", b" \t\r", b"\xef\xbb\xbf", b"\xef\xbb\xbf \r"]
+    good = f"{TENCH}_1\t{FLICKR.format(1)}\n".encode()
+    found = run(tmp_path, good + b"".join(line + b"\n" for line in [*blank, *UNREADABLE]) + good)
+    numbers = [f"list 1, line {number}:" for number in range(len(blank) + 2, len(blank) + 2 + len(UNREADABLE))]
+    assert [row["detail"][: len(start)] for row, start in zip(found.outcomes, numbers, strict=True)] == numbers
+    assert all(len(row["detail"]) < 1000 for row in found.outcomes)
+    assert found.counts == {Outcome.KEPT: 1, Outcome.BAD_RECORD: len(UNREADABLE)}
 
 
 def test_the_first_flickr_photo_wins_over_all_lists(tmp_path: Path) -> None:
@@ -266,12 +335,11 @@ def test_the_same_bytes_whatever_the_blocks_threads_and_folder(tmp_path: Path, m
     for name, chosen in (("all", None), ("some", ids)):
         run(tmp_path / f"{name} a", *lists, ids=chosen)
         with monkeypatch.context() as patched:
-            patched.setattr(url_lists.Stretch.blocks, "__defaults__", (500,))
-            patched.setattr(url_lists.read_pieces, "__defaults__", (1700,))
-            patched.setattr(gather, "default_workers", lambda: 3)
+            patched.setattr(reading, "BLOCK", 500)
+            patched.setattr(matching, "default_workers", lambda: 3)
+            patched.setattr(matching, "MOST_PIECES", 2)
             patched.setattr(spool, "HELD_ROWS", 50)
             patched.setattr(spool, "ROWS_AT_ONCE", 7)
-            patched.setattr(gather, "FOLD_AT", 50)
             run(tmp_path / f"{name} b", *lists, ids=chosen)
         for file in ("matches.parquet", "matches.outcomes.parquet"):
             assert (tmp_path / f"{name} a" / file).read_bytes() == (tmp_path / f"{name} b" / file).read_bytes()
@@ -284,17 +352,6 @@ def test_provenance_names_digests_and_no_paths(tmp_path: Path) -> None:
         assert set(found["inputs"]) == {"urls", "urls_2", "ids"}
         assert all(len(digest) == 64 for digest in found["inputs"].values())
         assert str(tmp_path).encode() not in (tmp_path / file).read_bytes()
-
-
-def test_a_tgz_has_the_rows_of_its_text(tmp_path: Path) -> None:
-    text = dirty_list(1)
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as archive:
-        member = tarfile.TarInfo("fall11_urls.txt")
-        member.size = len(text)
-        archive.addfile(member, io.BytesIO(text))
-    plain, archived = run(tmp_path / "a", text), run(tmp_path / "b", gzip.compress(packed.getvalue()))
-    assert (plain.matches, plain.outcomes) == (archived.matches, archived.outcomes)
 
 
 @pytest.mark.parametrize(

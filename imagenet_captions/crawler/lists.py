@@ -1,0 +1,216 @@
+"""ImageNet's lists in the forms in which people keep them: URL lists plain or packed, and the wanted ids."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+import os
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imagenet_captions.engines.local import in_batches
+from imagenet_captions.errors import InputError, quoted, shortened
+from imagenet_captions.imagenet.image_ids import IMAGE_ENDING, WNID
+from imagenet_captions.images.readers.kinds import Kind, is_tar, kind_of
+from imagenet_captions.images.readers.parquet import named_images, read_paths
+from imagenet_captions.images.readers.tars import TarReader
+from imagenet_captions.outcomes import MOST_LISTED
+from imagenet_captions.storage.files import open_zip, require_file, require_there, walk
+from imagenet_captions.storage.places import Place, is_remote
+from imagenet_captions.storage.progress import open_watched
+
+log = logging.getLogger(__name__)
+
+BLOCK = 1 << 22  # bytes
+
+_GZIP, _ZIP = b"\x1f\x8b", (b"PK\x03\x04", b"PK\x05\x06")
+# zipfile raises RuntimeError for an encrypted archive.
+_DAMAGE = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+
+# `image_id` over a column: the id, its class, and the class repeated at the end.
+ID = rf"(?P<id>(?P<wnid>{WNID})_[0-9]{{1,9}})(?:_(?P<again>{WNID}))?{IMAGE_ENDING}?"
+_NAME = rf"(?s)^(?:.*[/\\])?{ID}$"
+# n02017213_4263,n02017213 115 49 448 294 (LOC_train_solution.csv) · n01440764/n01440764_10026 1 (train_cls.txt)
+_AFTER_THE_NAME = r"(?:\t.*|,[^/\\]*| +[0-9]+)$"
+_KAGGLE_HEADER = "ImageId"
+_NAMES_AT_ONCE = 1 << 16
+
+
+def read_blocks(path: Place, what: str) -> Iterator[bytes]:
+    """Yield the text of a list as blocks of whole lines; the first bytes, not the name, tell how it is packed.
+
+    A block has about `BLOCK` bytes and ends with a line feed. Of a line longer than two blocks only the start and the
+    end are kept. Raises InputError, which calls the list `what`, for a file that is missing, damaged or cut short.
+    """
+    require_file(path, what)
+    try:
+        for text in _texts(path):
+            yield from _whole_lines(text)
+    except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:  # errors of archives have no number
+            raise
+        raise InputError(
+            f"{what} {path} is damaged or cut short ({type(error).__name__}: {shortened(error)}); get it again"
+        ) from None
+
+
+def _texts(path: Place) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    """Yield every text in the file, in order."""
+    with open_watched(path, f"read {path.name}") as opened:
+        head = opened.read(512)
+        opened.seek(0)
+        if head.startswith(_ZIP):
+            with open_zip(opened) as archive:
+                for member in archive.infolist():
+                    if not member.is_dir() and not _is_junk(member.filename):
+                        with archive.open(member) as content:
+                            yield content
+            return
+        stream: Any = gzip.GzipFile(fileobj=opened) if head.startswith(_GZIP) else opened
+        head = stream.read(512)
+        stream.seek(0)
+        if not is_tar(head):
+            yield stream
+        else:
+            with tarfile.open(fileobj=stream, mode="r:") as tar:
+                for file in tar:
+                    if not _is_junk(file.name) and (text := tar.extractfile(file)):
+                        yield text
+                # tarfile takes a damaged header, and a cut between two files, for the end.
+                stream.seek(tar.offset)
+                if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                    raise tarfile.ReadError("a tar has no end")
+        while stream.read(BLOCK):  # the checksum of gzip is at the end, after the padding of a tar
+            pass
+
+
+def _is_junk(name: str) -> bool:
+    """Return whether macOS or Windows added this member to the files that the user packed."""
+    path = PurePosixPath(name)
+    return "__MACOSX" in path.parts or path.name.startswith("._") or path.name in (".DS_Store", "Thumbs.db")
+
+
+def _whole_lines(stream: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
+    rest, line_feeds = b"", True
+    while data := stream.read(BLOCK):
+        if not rest and b"\n" not in data and b"\r" in data.rstrip(b"\r"):
+            line_feeds = False  # a list whose lines end in carriage returns alone, as on old Macs
+        if not line_feeds:
+            data = data.replace(b"\r", b"\n")
+        end = data.rfind(b"\n") + 1
+        if end:
+            yield rest + data[:end]
+            rest = data[end:]
+        elif len(rest) < 2 * BLOCK:
+            rest += data
+    if rest:
+        yield rest + b"\n"
+
+
+def as_text(column: pa.BinaryArray) -> pa.StringArray:
+    """Return bytes as stripped text: decoded as UTF-8 if possible, else as Latin-1."""
+    text = pc.ascii_trim_whitespace(column.cast(pa.string(), safe=False))
+    odd = pc.invert(pc.string_is_ascii(text))
+    if not pc.any(odd).as_py():
+        return text
+    decoded = [_decoded(value) for value in text.cast(pa.binary()).filter(odd).to_pylist()]
+    return pc.replace_with_mask(text, odd, pa.array(decoded, pa.string()))
+
+
+def _decoded(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+class WantedIds(NamedTuple):
+    """The wanted ids, sorted and each once, and the other entries of a list of ids."""
+
+    ids: pa.StringArray
+    unreadable: int = 0
+    listed: tuple[str, ...] = ()  # the first of the unreadable entries
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the ids, one a line; it does not depend on how people keep them."""
+        lines = pc.binary_join_element_wise(self.ids, "", "\n")
+        return hashlib.sha256(lines.buffers()[2]).hexdigest()
+
+
+def read_ids(path: Place) -> WantedIds:
+    """Read the ids in a train folder, a tar, Parquet or a text; only names are read, never an image.
+
+    An entry of a list that is not an id is an input like the others, and is counted. A folder, tar or Parquet holds
+    other files too (a README, the validation images), so names without an id are only logged. Raises InputError if the
+    path does not exist, is damaged, or has no id.
+    """
+    require_there(path, "the source of ids")
+    kind = Kind.FOLDER if path.is_dir() else kind_of(path)
+    is_list = kind not in (Kind.FOLDER, Kind.PARQUET, Kind.TAR)
+    found: list[pa.StringArray] = []
+    listed: list[str] = []
+    others = 0
+    for names in _names_in_text(path) if is_list else _names_of_images(path, kind):
+        ids, wnids, again = pc.extract_regex(names, _NAME).flatten()
+        good = pc.fill_null(pc.or_(pc.equal(again, ""), pc.equal(again, wnids)), False)
+        found.append(ids.filter(good).unique())
+        odd = names.filter(pc.invert(good))
+        others += len(odd)
+        listed += odd.slice(0, MOST_LISTED - len(listed)).to_pylist()
+    ids = pa.chunked_array(found, pa.string()).unique()
+    if not len(ids):
+        raise InputError(
+            f"the ids {path} have no image id such as n01440764_10026; give an ILSVRC train folder, "
+            "ILSVRC2012_img_train.tar, LOC_train_solution.csv, train_cls.txt, a folder of imagenet-1k Parquet, or a "
+            "text file with an id a line"
+        )
+    if others:
+        log.info("%d names among the ids are not ids of training images, such as %s", others, quoted(listed[0]))
+    ids = ids.take(pc.sort_indices(ids))
+    return WantedIds(ids, others, tuple(listed)) if is_list else WantedIds(ids)
+
+
+def _names_in_text(path: Place) -> Iterator[pa.StringArray]:
+    for block in read_blocks(path, "the list of ids"):
+        lines = as_text(pa.array(block.split(b"\n"), pa.binary()))
+        names = pc.utf8_trim(pc.replace_substring_regex(lines, _AFTER_THE_NAME, ""), '"\ufeff')
+        yield names.filter(pc.and_(pc.not_equal(names, ""), pc.not_equal(names, _KAGGLE_HEADER)))
+
+
+def _names_of_images(path: Place, kind: Kind) -> Iterator[pa.StringArray]:
+    tables = [path] if kind is Kind.PARQUET else _parquet_files(path) if kind is Kind.FOLDER else []
+    for table in tables:
+        if (column := named_images(table)) is None:
+            raise InputError(f"{table} has no column of images with their paths, so they have no names to join on")
+        for paths in read_paths(table, column):
+            yield from paths.drop_null().chunks
+    if kind is Kind.TAR:
+        with TarReader(path) as tar:
+            yield from _batched(member.name for _, member in tar.members())
+    elif not tables:
+        yield from _batched(name.rpartition("/")[2] for _, name in walk(path))
+
+
+def _batched(names: Iterable[str]) -> Iterator[pa.StringArray]:
+    for chunk in in_batches(names, _NAMES_AT_ONCE):
+        # A file's name may hold bytes that are not UTF-8; Python keeps them as lone surrogates.
+        yield pa.array([name.encode("utf-8", "replace") for name in chunk], pa.binary()).cast(pa.string())
+
+
+def _parquet_files(folder: Place) -> list[Place]:
+    """Return the Parquet files in a folder and its `data` folder; only the training split's if names show it."""
+    places = [place for place in (folder, folder / "data") if place.is_dir()]
+    if is_remote(folder):
+        found = [path for place in places for path in place.glob("*.parquet")]
+    else:
+        entries = (entry for place in places for entry in os.scandir(str(place)))
+        found = sorted(Path(entry.path) for entry in entries if entry.name.endswith(".parquet"))
+    return [path for path in found if path.name.startswith("train")] or found
