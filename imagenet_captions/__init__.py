@@ -43,8 +43,9 @@ if TYPE_CHECKING:
     from imagenet_captions.exports.settings import ExportSettings
     from imagenet_captions.imagenet.classes import resolve
     from imagenet_captions.packager.verify import verify
-    from imagenet_captions.pipeline.build import BuildSettings, build
+    from imagenet_captions.pipeline.build import build
     from imagenet_captions.pipeline.explaining.explain import explain
+    from imagenet_captions.pipeline.settings import BuildSettings
     from imagenet_captions.publishing.publish import publish
     from imagenet_captions.statistics.collect import stats
     from imagenet_captions.storage.places import place
@@ -119,8 +120,8 @@ _MODULES = {
     "verify": "packager.verify",
     "compare": "evaluation.comparison.compare",
     "publish": "publishing.publish",
-    "ExportSettings": "exports",
-    "export": "exports",
+    "ExportSettings": "exports.settings",
+    "export": "exports.export",
     "CaptionRecipe": "captions.caption_template",  # the earlier name of CaptionTemplate
     "CaptionTemplate": "captions.caption_template",
     "place": "storage.places",

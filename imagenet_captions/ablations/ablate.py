@@ -11,7 +11,6 @@ from imagenet_captions.ablations.distributed.team import Team, joined_team
 from imagenet_captions.ablations.distributed.together import check_shared, follow, leading
 from imagenet_captions.ablations.domain.mixtures import DOMAIN
 from imagenet_captions.ablations.domain.unseen import mixture_notes, on_held_out
-from imagenet_captions.ablations.factors import EVERY_FACTOR
 from imagenet_captions.ablations.planning import Amount, check_fairness
 from imagenet_captions.ablations.reports.differences import table_differences
 from imagenet_captions.ablations.reports.report import ReportFacts, write_report
@@ -19,7 +18,7 @@ from imagenet_captions.ablations.reports.results import FactorResult, RunResult,
 from imagenet_captions.ablations.reports.samples import test_samples, training_samples
 from imagenet_captions.ablations.run import Experiment, is_tested, prepare, run_missing
 from imagenet_captions.ablations.settings import LOCK, RECORD, AblateSettings, check_settings, recorded
-from imagenet_captions.ablations.table import FROM_TEXT, Run, Table
+from imagenet_captions.ablations.table import EVERY_FACTOR, FROM_TEXT, Run, Table
 from imagenet_captions.ablations.testing import read_answers
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import METRICS

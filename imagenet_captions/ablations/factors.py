@@ -244,5 +244,3 @@ _FACTORS: Mapping[str, tuple[_Make, int, str]] = {
     "loss": (_loss, 1, "one data set with captions"),
     DOMAIN: (domain_arms, 1, "one labelled data set with captions and a column `domain`"),
 }
-FACTORS = tuple(each for each in _FACTORS if each != DOMAIN)  # the paper's
-EVERY_FACTOR = tuple(_FACTORS)

@@ -212,7 +212,7 @@ def _test(experiment: Experiment, run: Run, folder: Path) -> None:
     (folder / METRICS).unlink(missing_ok=True)
     write_json(folder / _RUN_FILE, _asked(experiment, run))
     model = experiment.folder(run.model_of or run.name)
-    reading = Reading(workers=experiment.settings.workers, threads=experiment.settings.threads)
+    reading = Reading(workers=max(1, experiment.settings.readers), threads=experiment.settings.threads)
     test_run(run, model, folder, experiment.tests, experiment.fitting(run), reading)
 
 

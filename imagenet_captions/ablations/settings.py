@@ -8,21 +8,23 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from imagenet_captions.ablations.arms import Ask, TrainingSet
-from imagenet_captions.ablations.factors import EVERY_FACTOR
-from imagenet_captions.ablations.planning import make_recipe
-from imagenet_captions.ablations.presets import AblationPreset, find_preset
-from imagenet_captions.ablations.table import Run
-from imagenet_captions.dataset.manifest import read_manifest
+from imagenet_captions.ablations.table import EVERY_FACTOR, FACTORS, Run
+from imagenet_captions.engines.choose import WORKERS, count_readers
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, quoted
 from imagenet_captions.evaluation.robustness.shifts import SHIFTS
+from imagenet_captions.options import REQUIRED, argument, check, option
 from imagenet_captions.storage.files import digest, remove_tree, require_there, write_json, write_text
-from imagenet_captions.storage.outputs import check_place, is_dataset
 from imagenet_captions.storage.places import expand_pattern, local_place
-from imagenet_captions.training.recipe import Recipe
+from imagenet_captions.training.recipe import ACCUMULATE, PRECISIONS, Recipe
+from imagenet_captions.training.settings import GRAD_CHECKPOINTING, THREADS
+
+if TYPE_CHECKING:
+    from imagenet_captions.ablations.arms import Ask, TrainingSet
+    from imagenet_captions.ablations.presets import AblationPreset
 
 log = logging.getLogger(__name__)
 
@@ -30,84 +32,15 @@ RECORD, LOCK, INPUTS = "settings.json", ".lock", "inputs"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 
 
-@dataclass(frozen=True)
-class AblateSettings:
-    """The factors and the preset of an ablation; `data` and `tests` are places by name, `seeds` the number of seeds.
-
-    `epochs`, `model`, `precision` and `accumulate` take the place of every recipe's, and `prompts` of the preset's.
-    `devices` of each of `nodes` machines train together, each with `threads` threads on a CPU; without a number, models
-    of small images get one. `keep_every` epochs a checkpoint of each run is kept.
-    """
-
-    factors: tuple[str, ...]
-    data: Mapping[str, Path]
-    out: Path
-    preset: str = "paper"
-    tests: Mapping[str, Path] | None = None
-    seeds: int = 1
-    epochs: int | None = None
-    model: str | None = None
-    prompts: str | None = None
-    workers: int = 2
-    threads: int | None = None
-    devices: int = 1
-    nodes: int = 1
-    precision: str | None = None
-    accumulate: int | None = None
-    grad_checkpointing: bool = False
-    keep_every: int | None = None
-
-    def __post_init__(self) -> None:
-        for factor in self.factors:
-            if factor not in EVERY_FACTOR:
-                raise InputError(f"a factor must be one of {', '.join(EVERY_FACTOR)}, or all, not {quoted(factor)}")
-        if not 1 <= self.seeds <= 100:
-            raise InputError(f"`seeds` must be 1 to 100, not {self.seeds}")
-        for name in ("devices", "nodes"):
-            if getattr(self, name) < 1:
-                raise InputError(f"`{name}` must be at least 1, not {getattr(self, name)}")
-        for name in ("threads", "accumulate", "keep_every"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise InputError(f"`{name}` must be at least 1, not {getattr(self, name)}")
-        if self.workers < 0:
-            raise InputError(f"`workers` must be at least 0, not {self.workers}")
-        for name, path in (self.tests or {}).items():
-            if expand_pattern(path) is None:
-                require_there(path, f"`tests` {name}:")
-            if name in {shift.same_classes for shift in SHIFTS}:
-                raise InputError(f"`tests` {name} is what ImageNet's accuracy on some classes is called; rename it")
-        if self.preset == "micro" and len(self.tests or {}) > 1:
-            raise InputError("`preset='micro'` makes its shifts of one test set; give `tests` once")
-        _ = self.sized
-
-    @property
-    def processes(self) -> int:
-        """The number of processes that train together."""
-        return self.devices * self.nodes
-
-    def recipe_of(self, run: Run) -> Recipe:
-        """Return a run's recipe with the user's values in place of its own."""
-        recipe = make_recipe(run, self.model)
-        precision, accumulate = self.precision or recipe.precision, self.accumulate or recipe.accumulate
-        return replace(recipe, precision=precision, accumulate=accumulate)
-
-    @property
-    def sized(self) -> AblationPreset:
-        """The preset with the user's values in place of its own."""
-        return find_preset(self.preset).with_epochs(self.epochs).with_prompts(self.prompts)
-
-    def ask(self, datasets: Sequence[TrainingSet]) -> Ask:
-        """Return the request that tables are made for."""
-        if not datasets:
-            raise InputError("an ablation needs `data`; give a dataset, or NAME=DATASET")
-        preset = self.sized.for_rows(min(each.rows for each in datasets))
-        return Ask(tuple(datasets), preset, tuple(range(self.seeds)))
+def parse_factor(name: str) -> tuple[str, ...]:
+    """Return the factors that a name stands for."""
+    return FACTORS if name == "all" else (name,)
 
 
-def parse_places(given: list[str], what: str) -> dict[str, Path]:
+def parse_places(given: Sequence[str], what: str) -> dict[str, Path]:
     """Parse places as users write them: NAME=PATH, or PATH alone, which is named after its file or folder.
 
-    >>> parse_places(["yfcc15m=/data/y.csv", "In Caps.parquet"], "DATASET")
+    >>> parse_places(["yfcc15m=/data/y.csv", "In Caps.parquet"], "data")
     {'yfcc15m': PosixPath('/data/y.csv'), 'in-caps': PosixPath('In Caps.parquet')}
     """
     places: dict[str, Path] = {}
@@ -120,13 +53,115 @@ def parse_places(given: list[str], what: str) -> dict[str, Path]:
             )
         if not _NAME.fullmatch(name):
             raise InputError(
-                f"{what} {quoted(text)} has the name {quoted(name)}; "
+                f"`{what}` {quoted(text)} has the name {quoted(name)}; "
                 f"name it in small letters and digits, such as mine=PATH"
             )
         if name in places:
-            raise InputError(f"{what} {name} is given twice; name one of them otherwise, such as other=PATH")
+            raise InputError(f"`{what}` {name} is given twice; name one of them otherwise, such as other=PATH")
         places[name] = local_place(path)
     return places
+
+
+@dataclass(frozen=True)
+class AblateSettings:
+    """The factors and the preset of an ablation; `data` and `tests` are places by name, `seeds` the number of seeds.
+
+    `epochs`, `model`, `precision` and `accumulate` take the place of every recipe's, and `prompts` of the preset's.
+    `devices` of each of `nodes` machines train together, each with `threads` threads on a CPU; without a number, models
+    of small images get one. `keep_every` epochs a checkpoint of each run is kept.
+    """
+
+    factors: tuple[str, ...] = argument(
+        "The factor to vary; `all` runs the paper's five, with all but the distribution on the first data set; domain "
+        "needs a column `domain` in the data, and with micro makes one.",
+        metavar="FACTOR",
+        choices=(*EVERY_FACTOR, "all"),
+        reads=parse_factor,
+        many=False,
+    )
+    data: Mapping[str, Path] = argument(
+        "What `train` reads; as yfcc15m, cc12m or imagenet-captions it has published numbers beside it. With --dry-run "
+        "also a number of images, such as yfcc15m=14829396.",
+        metavar="[NAME=]DATASET...",
+        reads=partial(parse_places, what="data"),
+        many=True,
+    )
+    out: Path = option("Runs and report.md; the same folder again goes on, or adds a factor.", REQUIRED)
+    preset: str = option(
+        "The paper's size, or 32 x 32 images on a CPU in minutes.", "paper", choices=("paper", "micro")
+    )
+    tests: Mapping[str, Path] | None = option(
+        "A test set, as for `evaluate`; with micro one Parquet file. May be given often.",
+        flag="--on",
+        metavar="[NAME=]PATH",
+        reads=partial(parse_places, what="tests"),
+        many=True,
+    )
+    seeds: int = option("Trainings of each arm, each with another seed.", 1, least=1)
+    epochs: int | None = option("Epochs of every training, in place of the recipes'.")
+    model: str | None = option("The model, in place of the recipes'.")
+    prompts: str | None = option(
+        "Prompts of zero-shot arms: none, one, 80, or a file of sentences with {} for the name. Default: 80, as "
+        "published models are; one with micro."
+    )
+    workers: int | None = option(WORKERS, least=1)
+    threads: int | None = option(THREADS, least=1)
+    devices: int = option("GPUs of a machine that train together, a process each.", 1, least=1)
+    nodes: int = option("Machines that train together, started by torchrun.", 1, least=1)
+    precision: str | None = option("Number format of the computation, in place of the recipes'.", choices=PRECISIONS)
+    accumulate: int | None = option(ACCUMULATE, least=1)
+    grad_checkpointing: bool = option(GRAD_CHECKPOINTING, False)
+    keep_every: int | None = option("Keep a checkpoint of every training each N epochs, for `trajectories`.", least=1)
+
+    def __post_init__(self) -> None:
+        check(self)
+        for factor in self.factors:
+            if factor not in EVERY_FACTOR:
+                raise InputError(f"a factor must be one of {', '.join(EVERY_FACTOR)}, or all, not {quoted(factor)}")
+        if self.seeds > 100:
+            raise InputError(f"`seeds` must be 1 to 100, not {self.seeds}")
+        for name, path in (self.tests or {}).items():
+            if expand_pattern(path) is None:
+                require_there(path, f"`tests` {name}:")
+            if name in {shift.same_classes for shift in SHIFTS}:
+                raise InputError(f"`tests` {name} is what ImageNet's accuracy on some classes is called; rename it")
+        if self.preset == "micro" and len(self.tests or {}) > 1:
+            raise InputError("`preset='micro'` makes its shifts of one test set; give `tests` once")
+        _ = self.sized
+
+    @property
+    def readers(self) -> int:
+        """The number of other processes that read images for each device."""
+        return count_readers(self.workers, self.devices)
+
+    @property
+    def processes(self) -> int:
+        """The number of processes that train together."""
+        return self.devices * self.nodes
+
+    def recipe_of(self, run: Run) -> Recipe:
+        """Return a run's recipe with the user's values in place of its own."""
+        from imagenet_captions.ablations.planning import make_recipe
+
+        recipe = make_recipe(run, self.model)
+        precision, accumulate = self.precision or recipe.precision, self.accumulate or recipe.accumulate
+        return replace(recipe, precision=precision, accumulate=accumulate)
+
+    @property
+    def sized(self) -> AblationPreset:
+        """The preset with the user's values in place of its own."""
+        from imagenet_captions.ablations.presets import find_preset
+
+        return find_preset(self.preset).with_epochs(self.epochs).with_prompts(self.prompts)
+
+    def ask(self, datasets: Sequence[TrainingSet]) -> Ask:
+        """Return the request that tables are made for."""
+        from imagenet_captions.ablations.arms import Ask
+
+        if not datasets:
+            raise InputError("an ablation needs `data`; give a dataset, or NAME=DATASET")
+        preset = self.sized.for_rows(min(each.rows for each in datasets))
+        return Ask(tuple(datasets), preset, tuple(range(self.seeds)))
 
 
 def make_record(settings: AblateSettings) -> dict[str, Any]:
@@ -165,6 +200,8 @@ def make_record(settings: AblateSettings) -> dict[str, Any]:
 
 def check_settings(settings: AblateSettings) -> None:
     """Refuse missing inputs and an output folder of something else, before anything is written."""
+    from imagenet_captions.storage.outputs import check_place
+
     out, tests = settings.out, settings.tests or {}
     if not tests:
         raise InputError("an ablation needs a test set; give `tests` NAME=PATH, and `tests` PATH with `preset='micro'`")
@@ -184,6 +221,9 @@ def check_settings(settings: AblateSettings) -> None:
 
 
 def _say_what_was_cleaned(data: Mapping[str, Path]) -> None:
+    from imagenet_captions.dataset.manifest import read_manifest
+    from imagenet_captions.storage.outputs import is_dataset
+
     for name, path in data.items():
         if is_dataset(path) and not read_manifest(path).as_published:
             log.warning(

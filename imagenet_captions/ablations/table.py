@@ -7,6 +7,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+FACTORS = ("size", "distribution", "train-language", "test-language", "loss")  # the paper's
+DOMAIN = "domain"
+EVERY_FACTOR = (*FACTORS, DOMAIN)
 ALL_TEXT = "title tags description"  # the caption of the dataset, as docs/reference/captions.md writes it
 UNIFORM, LONG_TAIL, DARK = "uniform", "long-tail", "dark"
 ZERO_SHOT = "zero-shot"

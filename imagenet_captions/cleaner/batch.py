@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -14,8 +11,7 @@ from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.captions.compose import compose_captions, join_filled
 from imagenet_captions.cleaner.columns import clean_descriptions, clean_tags, clean_titles
 from imagenet_captions.cleaner.language import detect_languages
-from imagenet_captions.errors import InputError
-from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
+from imagenet_captions.cleaner.settings import CleanSettings
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.outcomes import Outcome
@@ -23,40 +19,6 @@ from imagenet_captions.schema import CAPTIONS
 
 # A dataset row, or one that becomes a drop: `outcome` tells.
 CLEANED = CAPTIONS.append(pa.field("outcome", pa.string(), nullable=False))
-
-
-@dataclass(frozen=True)
-class CleanSettings:
-    """How records are cleaned: the caption template, whether languages are detected, and the records to leave out.
-
-    Records of other classes than those of `classes` are left out too. With `as_published` nothing is cleaned, and an
-    entry without texts keeps its row: the caption is the raw title, tags and description, as in the paper.
-    """
-
-    caption: CaptionTemplate = field(default_factory=CaptionTemplate)
-    language: bool = True
-    deny: Denylist = NOTHING_DENIED
-    classes: ClassSet = ClassSet.ILSVRC2012
-    as_published: bool = False
-
-    def __post_init__(self) -> None:
-        if self.as_published and self.caption != CaptionTemplate():
-            raise InputError(
-                "`as_published=True` makes the caption of the raw title, tags and description; leave `caption` out"
-            )
-
-        if self.caption.is_list:
-            raise InputError("a dataset has one caption a row; give captions=list where you export or train")
-
-    @property
-    def template(self) -> CaptionTemplate:
-        """The caption template; as published, a camera's file name counts as a title."""
-        return self.caption.with_camera_names() if self.as_published else self.caption
-
-    def recorded(self) -> dict[str, Any]:
-        """Return the settings to record in the captions file."""
-        published = {"as_published": True} if self.as_published else {}
-        return {"caption": str(self.template), "classes": self.classes.value, **published, **self.deny.settings()}
 
 
 def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatch:

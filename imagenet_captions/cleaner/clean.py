@@ -13,10 +13,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.cleaner.batch import CleanSettings, clean_batch
+from imagenet_captions.cleaner.batch import clean_batch
 from imagenet_captions.cleaner.drops import drops_of, repeats_of, settle_drops
 from imagenet_captions.cleaner.language import MODEL, is_available
 from imagenet_captions.cleaner.rule_sample import RuleSample
+from imagenet_captions.cleaner.settings import CleanSettings
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet import classes

@@ -10,7 +10,7 @@ from imagenet_captions.cli.app import command
 from imagenet_captions.cli.flags import refuse_without_effect
 from imagenet_captions.cli.group import SPECS
 from imagenet_captions.cli.messages import in_flags, is_first_process, say_that_torch_is_loaded
-from imagenet_captions.cli.options import Precision, Workers, count_readers
+from imagenet_captions.cli.options import Precision, Workers
 from imagenet_captions.storage.faults import require
 
 
@@ -102,20 +102,20 @@ def ablate(
         refuse_without_effect("without --dry-run", "measure")
     if not dry_run or measure:
         require("train", "ablate")
-    from imagenet_captions.ablations.factors import FACTORS
     from imagenet_captions.ablations.settings import AblateSettings, parse_places
+    from imagenet_captions.ablations.table import FACTORS
 
     settings = AblateSettings(
         factors=FACTORS if factor is Factor.ALL else (factor.value,),
-        data=parse_places(data, "DATASET"),
+        data=parse_places(data, "data"),
         out=out,
         preset=preset.value,
-        tests=parse_places(on or [], "--on"),
+        tests=parse_places(on or [], "tests"),
         seeds=seeds,
         epochs=epochs,
         model=model,
         prompts=prompts,
-        workers=count_readers(workers, devices),
+        workers=workers,
         threads=threads,
         devices=devices,
         nodes=nodes,

@@ -45,7 +45,7 @@ from imagenet_captions.storage.files import CAPTIONS, MATCHES, PHOTO_STORE, YFCC
 from imagenet_captions.storage.places import Place
 
 if TYPE_CHECKING:
-    from imagenet_captions.cleaner.batch import CleanSettings
+    from imagenet_captions.cleaner.settings import CleanSettings
     from imagenet_captions.flickr.denylist import Denylist
     from imagenet_captions.outcomes import Outcome
 
@@ -91,11 +91,11 @@ def build(
     engine: Engine = EngineName.LOCAL,
     ray_address: RayAddress = None,
 ) -> None:
-    from imagenet_captions.crawler.crawl import CrawlSettings
-    from imagenet_captions.crawler.match import MatchSettings
+    from imagenet_captions.crawler.settings import CrawlSettings, MatchSettings
     from imagenet_captions.flickr.denylist import read_denylist
-    from imagenet_captions.packager.package import PackageSettings
+    from imagenet_captions.packager.settings import PackageSettings
     from imagenet_captions.pipeline import build as building
+    from imagenet_captions.pipeline.settings import BuildSettings
 
     if release is not None:
         refuse_without_effect("with --release, which asks Flickr for nothing", *_CRAWL)
@@ -104,7 +104,7 @@ def build(
     _refuse_missing(images)
     denied = read_denylist(deny)
     with open_engine(engine, ray_address, workers) as (running, count):
-        settings = building.BuildSettings(
+        settings = BuildSettings(
             release=release,
             urls=tuple(urls or ()),
             yfcc=yfcc,
@@ -137,7 +137,9 @@ def match(
 
     denied = read_denylist(deny)
     with open_engine(engine, ray_address, None) as (running, _):
-        counts = matching.match(urls, out, matching.MatchSettings(ids, denied, classes, running), overwrite)
+        from imagenet_captions.crawler.settings import MatchSettings
+
+        counts = matching.match(urls, out, MatchSettings(ids, denied, classes, running), overwrite)
     _show(counts, out)
 
 
@@ -167,10 +169,11 @@ def crawl(
     deny: Deny = None,
 ) -> None:
     from imagenet_captions.crawler import crawl as crawling
+    from imagenet_captions.crawler.settings import CrawlSettings
     from imagenet_captions.flickr.denylist import read_denylist
     from imagenet_captions.sources.yfcc.source import photo_ids
 
-    settings = crawling.CrawlSettings(rate, limit, refresh, endpoint, key_file, tries, read_denylist(deny))
+    settings = CrawlSettings(rate, limit, refresh, endpoint, key_file, tries, read_denylist(deny))
     elsewhere = None if yfcc is None else photo_ids(yfcc, matches)
     report = crawling.crawl(matches, store, settings, elsewhere=elsewhere)
     typer.echo(f"store: {store}")
@@ -206,7 +209,8 @@ def clean(
     from imagenet_captions.cleaner import clean as cleaning
     from imagenet_captions.cleaner.rule_report import ReportedSource, RuleReport
     from imagenet_captions.flickr.denylist import read_denylist
-    from imagenet_captions.pipeline.build import SourceFiles, open_source
+    from imagenet_captions.pipeline.build import open_source
+    from imagenet_captions.pipeline.settings import SourceFiles
 
     if not report:
         refuse_without_effect("without --report", "json")
@@ -241,7 +245,9 @@ def package(
 
     _refuse_missing(images)
     with open_engine(engine, ray_address, workers) as (running, count):
-        settings = packaging.PackageSettings(images, missing.value, count, running)
+        from imagenet_captions.packager.settings import PackageSettings
+
+        settings = PackageSettings(images, missing.value, count, running)
         packaging.package(captions, out, settings)
     _show_dataset(out)
 
@@ -260,7 +266,7 @@ def _refuse_missing(images: Place | None) -> None:
 
 def _clean_settings(caption: str, as_published: bool, deny: "Denylist", classes: ClassSet) -> "CleanSettings":
     from imagenet_captions.captions.caption_template import CaptionTemplate
-    from imagenet_captions.cleaner.batch import CleanSettings
+    from imagenet_captions.cleaner.settings import CleanSettings
 
     if as_published:
         refuse_without_effect("with --as-published, whose captions are the raw texts", "caption")

@@ -16,7 +16,6 @@ from imagenet_captions.cli.options import (
     Overwrite,
     Threads,
     Workers,
-    count_readers,
     parse_named_path,
 )
 from imagenet_captions.errors import InputError
@@ -103,7 +102,7 @@ def evaluate(
         model=model,
         test_sets=tuple(map(parse_named_path, on)),
         classifier=ClassifierSettings(classifier.value, prompts, names, train, k, seed),
-        reading=Reading(batch_size, count_readers(workers), device, threads),
+        reading=Reading(batch_size, workers, device, threads),
         labels=labels,
         without=without,
     )

@@ -77,8 +77,9 @@ def export(
     engine: Engine = EngineName.LOCAL,
     ray_address: RayAddress = None,
 ) -> None:
-    from imagenet_captions import exports
     from imagenet_captions.captions.caption_template import CaptionTemplate
+    from imagenet_captions.exports import export as exporting
+    from imagenet_captions.exports.settings import ExportSettings
     from imagenet_captions.flickr.denylist import read_denylist
 
     if to is not Target.WEBDATASET:
@@ -86,7 +87,7 @@ def export(
     else:
         refuse_without_effect("for --to webdataset, which replaces an earlier export and nothing else", "overwrite")
     with open_engine(engine, ray_address, workers) as (running, count):
-        settings = exports.ExportSettings(
+        settings = ExportSettings(
             to=to.value,
             images=images,
             caption=None if caption is None else CaptionTemplate.parse(caption),
@@ -100,7 +101,7 @@ def export(
             workers=count,
             engine=running,
         )
-        exported = exports.export(dataset, out, settings, overwrite)
+        exported = exporting.export(dataset, out, settings, overwrite)
     typer.echo(f"{exported}\n{out}")
 
 

@@ -125,6 +125,7 @@ def filter(
 ) -> None:
     from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids, format_counts
     from imagenet_captions.dataset.filtering.settings import FilterSettings, RowConditions
+    from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 
     wanted = RowConditions(
         classes=class_ or (),
@@ -155,7 +156,10 @@ def filter(
     others: dict[str, Any] = {"scores": scores, "score_above": score_above, "score_top": score_top}
     others |= {"without_images": without_images, "random_classes": random_classes, "balance": balance, "by": by.value}
     others |= {"shuffle": shuffle, "shards": shards}
-    settings = FilterSettings(wanted, ids, trim_tail, like, per_class, sample, seed, deny, local_labels, **others)
+    others |= {"ids": ids, "trim_tail": trim_tail, "like": like, "per_class": per_class, "sample": sample, "seed": seed}
+    settings = FilterSettings(
+        wanted, deny=Denylist.parse(deny) if deny else NOTHING_DENIED, local_labels=local_labels, **others
+    )
     if out is not None and out_ids is None:
         counts = filter_to_dataset(dataset, out, settings, count_workers(workers))
     elif out_ids is not None and out is None:

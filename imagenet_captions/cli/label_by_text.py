@@ -7,7 +7,7 @@ import typer
 
 from imagenet_captions.cli.app import command
 from imagenet_captions.cli.options import Engine, EngineName, Overwrite, RayAddress, Workers, open_engine
-from imagenet_captions.labelling.mode import Mode
+from imagenet_captions.labelling.settings import Mode
 from imagenet_captions.storage.places import Place
 
 
@@ -44,8 +44,8 @@ def label_by_text(
     engine: Engine = EngineName.LOCAL,
     ray_address: RayAddress = None,
 ) -> None:
-    from imagenet_captions.labelling.label import LabelSettings
     from imagenet_captions.labelling.label import label_by_text as label
+    from imagenet_captions.labelling.settings import LabelSettings
 
     with open_engine(engine, ray_address, workers) as (running, count):
         settings = LabelSettings(mode, tuple(text or ()), case_sensitive, count, running)

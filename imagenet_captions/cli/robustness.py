@@ -17,7 +17,6 @@ from imagenet_captions.cli.options import (
     Overwrite,
     Threads,
     Workers,
-    count_readers,
     parse_named_path,
 )
 from imagenet_captions.errors import InputError
@@ -226,7 +225,7 @@ def trajectories(
         out=out,
         prompts=prompts,
         labels=labels,
-        reading=Reading(batch_size, count_readers(workers), device, threads),
+        reading=Reading(batch_size, workers, device, threads),
     )
     say_that_torch_is_loaded("trajectories")
     from imagenet_captions.evaluation.trajectories.measure import FIGURE, TABLE, measure_trajectories

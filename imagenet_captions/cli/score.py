@@ -7,7 +7,7 @@ import typer
 
 from imagenet_captions.cli.app import command
 from imagenet_captions.cli.messages import say_that_torch_is_loaded
-from imagenet_captions.cli.options import BatchSize, Device, Overwrite, Threads, Workers, count_readers
+from imagenet_captions.cli.options import BatchSize, Device, Overwrite, Threads, Workers
 from imagenet_captions.storage.faults import require
 
 
@@ -46,7 +46,7 @@ def score(
     from imagenet_captions.outcomes import format_counts
 
     template = None if caption is None else CaptionTemplate.parse(caption)
-    settings = ScoreSettings(model, template, embeddings, Reading(batch_size, count_readers(workers), device, threads))
+    settings = ScoreSettings(model, template, embeddings, Reading(batch_size, workers, device, threads))
     check_source(model)
     say_that_torch_is_loaded("score")
     from imagenet_captions.evaluation.scoring.score import score_dataset

@@ -11,7 +11,7 @@ from imagenet_captions.cli.app import command
 from imagenet_captions.cli.flags import refuse_all_but, refuse_without_effect
 from imagenet_captions.cli.group import SPECS
 from imagenet_captions.cli.messages import in_flags, say_that_torch_is_loaded
-from imagenet_captions.cli.options import Precision, Workers, count_readers
+from imagenet_captions.cli.options import Precision, Workers
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.storage.faults import require
 from imagenet_captions.storage.files import METRICS
@@ -200,7 +200,7 @@ def train(
         devices=devices,
         nodes=nodes,
         accelerator=accelerator.value,
-        workers=count_readers(workers, devices),
+        workers=workers,
         threads=threads,
         grad_checkpointing=grad_checkpointing,
         save_every=save_every,

@@ -12,12 +12,13 @@ from contextlib import closing
 
 import pyarrow as pa
 
-from imagenet_captions.crawler.crawl_settings import Client, CrawlReport, CrawlSettings, Tools
+from imagenet_captions.crawler.crawl_settings import Client, CrawlReport, Tools
 from imagenet_captions.crawler.limits import FLICKR_ENDPOINT
 from imagenet_captions.crawler.loop import CrawlLoop, schedule_of
 from imagenet_captions.crawler.plan import photos_to_ask, wanted_photos, without_denied_owners
 from imagenet_captions.crawler.policy import StopRun
 from imagenet_captions.crawler.recorder import Recorder
+from imagenet_captions.crawler.settings import CrawlSettings
 from imagenet_captions.crawler.store import Store, local_store
 from imagenet_captions.engines.interrupts import Interrupts
 from imagenet_captions.errors import InputError, StoppedEarly

@@ -12,11 +12,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from threading import Thread
 
 from imagenet_captions.crawler import policy
-from imagenet_captions.crawler.crawl_settings import Client, CrawlSettings, Tools
+from imagenet_captions.crawler.crawl_settings import Client, Tools
 from imagenet_captions.crawler.limits import GRACE_SECONDS, LONGEST_NAP, SHORTEST_SPACING
 from imagenet_captions.crawler.policy import Attempt, Meaning, StopRun
 from imagenet_captions.crawler.recorder import Recorder
 from imagenet_captions.crawler.schedule import Pace, Schedule
+from imagenet_captions.crawler.settings import CrawlSettings
 from imagenet_captions.crawler.store import Store
 from imagenet_captions.engines.interrupts import Interrupts
 

@@ -18,19 +18,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from imagenet_captions.crawler.lists import ID, WantedIds, as_text, read_blocks, read_ids
-from imagenet_captions.engines.local import LOCAL, Engine, default_workers
+from imagenet_captions.crawler.settings import MatchSettings
+from imagenet_captions.engines.local import Engine, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.addresses import RANKED, read_addresses
-from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
+from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.imagenet import classes
-from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.imagenet.image_ids import WNID_LENGTH
 from imagenet_captions.outcomes import MOST_LISTED, OUTCOMES, Outcome, bad_records, outcome_rows, outcomes_path
 from imagenet_captions.schema import MATCHES, with_provenance
 from imagenet_captions.storage.files import require_file, scratch_folder, sha256
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import MATCHES_ROWS, open_parquet_writer
-from imagenet_captions.storage.places import Place, PlaceField
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
 from imagenet_captions.storage.spool import BUCKETS, Spool, first_of_each
 
@@ -52,23 +52,6 @@ _FLICKR = re.compile(rb"(?://|[ \t])(?:[a-z0-9-]+\.)*(?:(?:static)?flickr\.com|f
 _MOST_WORKERS = 4  # with more, reading the list takes most of the time
 MOST_PIECES = 32
 _SHOWN_LENGTH, _MOST_OTHERS, _BETWEEN = 200, 5, " | "
-
-
-@dataclass(frozen=True)
-class MatchSettings:
-    """The wanted images: those of `ids` (any form of an ImageNet training set), or all in the lists.
-
-    Only images of `classes` are matched; those on the denylist are dropped.
-    """
-
-    ids: PlaceField = PlaceField()
-    deny: Denylist = NOTHING_DENIED
-    classes: ClassSet = ClassSet.ILSVRC2012
-    engine: Engine = LOCAL
-
-    def recorded(self) -> dict[str, str | None]:
-        """Return the settings to record, without the ids, which are an input."""
-        return {"classes": self.classes.value, **self.deny.settings()}
 
 
 def match(

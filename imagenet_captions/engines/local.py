@@ -7,21 +7,20 @@ has the other engine.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from itertools import islice
-from multiprocessing.connection import wait
-from typing import Protocol, TypeVar
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from imagenet_captions.errors import InputError, StoppedEarly, require_kind
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
+
+    import pyarrow as pa
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -80,6 +79,8 @@ def run(function: Callable[[T], R], items: Iterable[T], workers: int, threads: b
     if workers == 1:
         yield from map(function, items)
         return
+    from concurrent.futures.process import BrokenProcessPool
+
     with _pool(workers, threads) as pool:
         pending: deque[Future[R]] = deque()
         try:
@@ -99,6 +100,9 @@ def run(function: Callable[[T], R], items: Iterable[T], workers: int, threads: b
 
 
 def _pool(workers: int, threads: bool) -> Executor:
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
     if threads:
         return ThreadPoolExecutor(workers)
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent)
@@ -109,12 +113,16 @@ def _end_with_parent() -> None:
 
     They would wait forever, or go on writing files that the next run of the same command makes again.
     """
+    import multiprocessing
+
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
 
 
 def _exit_after(sentinel: int) -> None:
+    from multiprocessing.connection import wait
+
     wait([sentinel])
     os._exit(1)
 
@@ -140,6 +148,8 @@ def apply_packed(function: Callable[[pa.RecordBatch], pa.RecordBatch], packed: p
 
 def pack(batch: pa.RecordBatch) -> pa.Buffer:
     """Return a batch as Arrow IPC."""
+    import pyarrow as pa
+
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
@@ -148,6 +158,8 @@ def pack(batch: pa.RecordBatch) -> pa.Buffer:
 
 def unpack(packed: pa.Buffer) -> pa.RecordBatch:
     """Return the batch that `pack` packed."""
+    import pyarrow as pa
+
     with pa.ipc.open_stream(packed) as reader:
         return reader.read_next_batch()
 

@@ -110,9 +110,9 @@ def decoded_batches(
     loader = DataLoader(
         _Decoded(images, transform),
         batch_sampler=rows or [list(range(at, min(at + reading.batch_size, len(images)))) for at in starts],
-        num_workers=reading.workers,
+        num_workers=reading.readers,
         collate_fn=_collate,
-        multiprocessing_context=worker_context(reading.workers),
+        multiprocessing_context=worker_context(reading.readers),
     )
     for batch in read_batches(loader):
         if isinstance(batch, InputError):

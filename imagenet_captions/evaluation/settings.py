@@ -3,72 +3,73 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imagenet_captions.engines.choose import WORKERS, count_readers
 from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
+from imagenet_captions.options import REQUIRED, argument, check, nested, option
+from imagenet_captions.storage.places import local_place
 
 if TYPE_CHECKING:
     import torch
 
 KINDS = ("zero-shot", "linear-probe", "k-shot", "prototypes", "head")
 _TRAINED = ("linear-probe", "k-shot", "prototypes")
+# The classifiers that use a setting; on another one it is refused, so that nobody believes it had an effect.
+_USED_BY = {"prompts": ("zero-shot",), "names": ("zero-shot",), "train": _TRAINED, "k": ("k-shot",)}
+LABELS = "Labels of flat ImageNet validation images: the devkit, LOC_val_solution.csv or val.txt."
 
 
 @dataclass(frozen=True)
 class ClassifierSettings:
-    """The classifier: `prompts` and `names` for zero-shot, `train` for those made from images, `k` for k-shot.
+    """The classifier: `prompts` and `names` for zero-shot, `train` for those made from images, `k` for k-shot."""
 
-    A setting that the classifier has no use for is refused, so that nobody believes it had an effect.
-    """
-
-    kind: str = "zero-shot"
-    prompts: str | None = None
-    names: str | None = None
-    train: Path | None = None
-    k: int | None = None
-    seed: int = 0
+    kind: str = option(
+        "By class names, by labeled images (--train), or the model's own head.",
+        "zero-shot",
+        flag="--classifier",
+        choices=KINDS,
+    )
+    prompts: str | None = option("Zero-shot: none, one, 80, or a file of sentences with {} for the name. Default: 80.")
+    names: str | None = option("Zero-shot: curated, wordnet, or a file with a line a class. Default: curated.")
+    train: Path | None = option("Labeled images for linear-probe, k-shot and prototypes, in any layout.")
+    k: int | None = option("k-shot: images a class.", least=1)
+    seed: int = option("Seed that chooses the k images, or the held-out ones.", 0)
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InputError(f"the classifier must be one of {', '.join(KINDS)}, not {quoted(self.kind)}")
+        check(self)
         if self.kind in _TRAINED and self.train is None:
             raise InputError(f"the classifier {self.kind} is made from labeled images; give them as `train`")
-        if self.kind == "k-shot" and (self.k is None or self.k < 1):
+        if self.kind == "k-shot" and self.k is None:
             raise InputError("the classifier k-shot needs the number of images a class; give `k` N, 1 or more")
-        useless = {
-            "prompts": self.prompts is not None and self.kind != "zero-shot",
-            "names": self.names is not None and self.kind != "zero-shot",
-            "train": self.train is not None and self.kind not in _TRAINED,
-            "k": self.k is not None and self.kind != "k-shot",
-        }
-        for name, given in useless.items():
-            if given:
+        for name, kinds in _USED_BY.items():
+            if getattr(self, name) is not None and self.kind not in kinds:
                 raise InputError(f"`{name}` has no effect on the classifier {self.kind}; leave it out")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How images are read: the batch size, the number of worker processes (0 reads in this one), and the device.
+    """How images are read: the batch size, the number of worker processes (1 reads in this one), and the device.
 
     The device defaults to the first GPU, or to the CPU if there is none. `threads` are those that compute on a CPU;
     without it, models of small images get one.
     """
 
-    batch_size: int = 256
-    workers: int = 0
-    device: str | None = None
-    threads: int | None = None
+    batch_size: int = option("Images at once.", 256, least=1)
+    workers: int | None = option(WORKERS, least=1)
+    device: str | None = option("cpu, cuda or cuda:N. Default: a GPU if there is one.")
+    threads: int | None = option("Threads that compute on a CPU. Default: 1 for images up to 64 pixels.", least=1)
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise InputError(f"`batch_size` must be at least 1, not {self.batch_size}")
-        if self.workers < 0:
-            raise InputError(f"`workers` must be at least 0, not {self.workers}")
-        if self.threads is not None and self.threads < 1:
-            raise InputError(f"`threads` must be at least 1, not {self.threads}")
+        check(self)
+
+    @property
+    def readers(self) -> int:
+        """The number of other processes that read images."""
+        return count_readers(self.workers)
 
     def torch_device(self) -> torch.device:
         """Return the device; raises InputError if this machine does not have it."""
@@ -83,6 +84,21 @@ class Reading:
         return torch.device(name)
 
 
+def parse_test_sets(texts: Sequence[str]) -> tuple[tuple[str, Path], ...]:
+    """Return the names and paths of test sets, each given as NAME=PATH.
+
+    >>> parse_test_sets(["imagenet=val"])
+    (('imagenet', PosixPath('val')),)
+    """
+    found = []
+    for text in texts:
+        name, equals, path = text.partition("=")
+        if not (name and equals and path):
+            raise InputError(f"`test_sets` {quoted(text)} names no test set; give NAME=PATH, such as imagenet=val")
+        found.append((name, local_place(path).expanduser()))  # a shell leaves ~ as it is behind a name and =
+    return tuple(found)
+
+
 @dataclass(frozen=True)
 class EvaluateSettings:
     """The model (anything that `load_model` reads), the test sets by name, and the classifier.
@@ -91,12 +107,24 @@ class EvaluateSettings:
     test images to leave out.
     """
 
-    model: str
-    test_sets: tuple[tuple[str, Path], ...]
-    classifier: ClassifierSettings = field(default_factory=ClassifierSettings)
-    reading: Reading = field(default_factory=Reading)
-    labels: Path | None = None
-    without: Path | None = None
+    model: str = argument(
+        "A run or model folder of ours, a .ckpt, open_clip:NAME[@weights], timm:NAME[@weights], or transformers:FOLDER."
+    )
+    test_sets: tuple[tuple[str, Path], ...] = option(
+        "A test set: imagenet, imagenet-v2, imagenet-r, imagenet-a, imagenet-sketch or objectnet, as folders, a tar or "
+        "Parquet; any other name is a set with classes of its own. May be given often.",
+        REQUIRED,
+        flag="--on",
+        metavar="NAME=PATH",
+        reads=parse_test_sets,
+    )
+    classifier: ClassifierSettings = nested(ClassifierSettings)
+    reading: Reading = nested(Reading)
+    labels: Path | None = option(LABELS)
+    without: Path | None = option(
+        "Leave out these test images: a text file with an id a line, or a CSV with a column id. The result with them "
+        "stands beside."
+    )
 
     def files(self) -> list[Path]:
         """Return the files and folders that the evaluation reads on this machine."""
@@ -106,6 +134,7 @@ class EvaluateSettings:
         return [*paths, *(path for path in (classifier.train, self.labels, self.without) if path is not None)]
 
     def __post_init__(self) -> None:
+        check(self)
         check_test_sets(self.test_sets)
         if self.labels is not None and IMAGENET not in dict(self.test_sets):
             raise InputError(

@@ -6,25 +6,15 @@ number in `nshards.txt`, and formats every sentence with `c`, the name of a clas
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from imagenet_captions.captions.caption_template import open_clip_templates
 from imagenet_captions.dataset.features import local_labels
 from imagenet_captions.dataset.manifest import Manifest, shard_files
-from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet import classes
 from imagenet_captions.storage.files import sha256, write_text
 from imagenet_captions.storage.parquet import read_schema
 from imagenet_captions.storage.places import Place
-
-_SPLIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-
-
-def check_split(split: str) -> None:
-    """Raise InputError if a split cannot be the name of a folder."""
-    if not _SPLIT.fullmatch(split):
-        raise InputError(f"`clip_benchmark` {quoted(split)} is not the name of a split; give one such as test")
 
 
 def class_names(dataset: Place, manifest: Manifest) -> list[str]:

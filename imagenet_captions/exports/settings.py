@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
-from imagenet_captions.dataset.splits import check_shuffle
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
-from imagenet_captions.errors import InputError, quoted, require_kind, require_texts, unknown_name
-from imagenet_captions.exports.clip_benchmark import check_split
-from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
+from imagenet_captions.errors import InputError, quoted, unknown_name
+from imagenet_captions.flickr.denylist import DENY, NOTHING_DENIED, Denylist
+from imagenet_captions.options import REQUIRED, check, option
 from imagenet_captions.storage.places import Place, PlaceField, refuse_secrets
 
 OPEN_CLIP_CSV, WEBDATASET, SLIM, ATTRIBUTION, RELEASE_JSON = TARGETS = (
@@ -23,6 +23,7 @@ OPEN_CLIP_CSV, WEBDATASET, SLIM, ATTRIBUTION, RELEASE_JSON = TARGETS = (
     "attribution",
     "release-json",
 )
+_SPLIT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 SAMPLES_A_SHARD = 1000  # as open_clip advises
 
 # The targets that use a setting. For other targets it is refused, because it would have no effect.
@@ -35,12 +36,6 @@ _WITH = {
     "clip_benchmark": (WEBDATASET,),
     "columns": (OPEN_CLIP_CSV, SLIM, WEBDATASET),
     "shuffle": (OPEN_CLIP_CSV, SLIM),
-}
-_KINDS: Mapping[str, tuple[type, str]] = {
-    **dict.fromkeys(("seed", "shard_size"), (int, "a whole number")),
-    **dict.fromkeys(("path_prefix", "clip_benchmark"), (str, "a text")),
-    "caption": (CaptionTemplate, "a CaptionTemplate, such as CaptionTemplate.parse('title tags')"),
-    "deny": (Denylist, "a Denylist"),
 }
 _OWN = {OPEN_CLIP_CSV: ("filepath", "title"), SLIM: ("filename", "caption")}
 # What a table may have beside them.
@@ -59,26 +54,37 @@ class ExportSettings:
     `columns` are its columns of image paths, captions and, if any, labels, where they have unusual names.
     """
 
-    to: str
-    images: PlaceField = PlaceField()
-    caption: CaptionTemplate | None = None
-    deny: Denylist = NOTHING_DENIED
-    path_prefix: str | None = None
-    seed: int | None = None
-    shard_size: int | None = None
-    clip_benchmark: str | None = None
-    columns: Sequence[str] | None = None
-    shuffle: int | None = None
+    to: str = option("The form to write.", REQUIRED, choices=TARGETS)
+    images: PlaceField = option(
+        "open-clip-csv: the folder of image files to name. webdataset: the images, in any form that build takes; "
+        "default: the dataset's own. webdataset of a table: the folder at which its paths start; default: the table's."
+    )
+    caption: CaptionTemplate | None = option(
+        "Make captions by this template; see `Captions` below. Default: the dataset's own."
+    )
+    deny: Denylist = option(DENY, NOTHING_DENIED, metavar="PATH")
+    path_prefix: str | None = option("open-clip-csv: the folder to name before each file, in place of --images.")
+    seed: int | None = option("webdataset: sets the order of the samples. Default: 0.")
+    shard_size: int | None = option("webdataset: samples a shard. Default: 1000.", least=1)
+    clip_benchmark: str | None = option(
+        "webdataset: write the shards as this split (such as test) in CLIP_benchmark's layout.", metavar="SPLIT"
+    )
+    columns: Sequence[str] | None = option(
+        "open-clip-csv, slim: further columns, such as label,class_name,wnid; of image_id, filename, wnid, label, "
+        "class_name, title, description, tags (a JSON list) and language. webdataset of a table: its columns of paths, "
+        "captions and, if any, labels; default: by usual names, such as filepath,title,label.",
+        metavar="NAME,...",
+        what="label",
+        reads=lambda text: tuple(name.strip() for name in text.split(",")),
+        many=False,
+    )
+    shuffle: int | None = option("open-clip-csv, slim: order the rows by this seed.", metavar="SEED", least=0)
     workers: int = field(default_factory=default_workers)
     engine: Engine = LOCAL
 
     def __post_init__(self) -> None:
+        check(self)
         check_workers(self.workers)
-        for name, (kind, what) in _KINDS.items():
-            if (value := getattr(self, name)) is not None:
-                require_kind(name, value, kind, what)
-        if self.to not in TARGETS:
-            raise InputError(f"`to` must be one of {', '.join(TARGETS)}, not {quoted(self.to)}")
         for name, targets in _WITH.items():
             if getattr(self, name) is not None and self.to not in targets:
                 raise InputError(
@@ -90,13 +96,12 @@ class ExportSettings:
             )
         if self.path_prefix is not None:
             refuse_secrets(self.path_prefix)  # it is written in every line
-        if self.shard_size is not None and self.shard_size < 1:
-            raise InputError(f"`shard_size` must be at least 1, not {self.shard_size}")
-        if self.clip_benchmark is not None:
-            check_split(self.clip_benchmark)
+        if self.clip_benchmark is not None and not _SPLIT.fullmatch(self.clip_benchmark):
+            raise InputError(
+                f"`clip_benchmark` {quoted(self.clip_benchmark)} is not the name of a split; give one such as test"
+            )
         if self.to == OPEN_CLIP_CSV and self.caption is not None and self.caption.is_list:
             raise InputError(f"open_clip reads one caption a row; captions=list is for {SLIM} and {WEBDATASET}")
-        check_shuffle(self.shuffle)
         if self.columns is not None:
             _check_columns(self.columns, _OWN.get(self.to))
 
@@ -140,7 +145,6 @@ class ExportSettings:
 
 def _check_columns(columns: Sequence[str], own: Sequence[str] | None) -> None:
     """Check the further columns of a table; or without `own`, those of a table from which shards are made."""
-    require_texts("columns", columns, "label")
     if own is None:
         if len(columns) not in (2, 3) or len(set(columns)) < len(columns):
             raise InputError(

@@ -16,27 +16,24 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import TYPE_CHECKING, Any
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.flickr.addresses import MAX_DIGITS, read_address
 from imagenet_captions.imagenet.image_ids import image_id
-from imagenet_captions.outcomes import Outcome, outcome_rows
 from imagenet_captions.storage.files import require_file
-from imagenet_captions.storage.places import Place
+from imagenet_captions.storage.places import Place, PlaceLike, place
 
-_PHOTO = re.compile(rf"[0-9]{{1,{MAX_DIGITS}}}")
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 _OWNER = re.compile(r"[0-9]{5,11}@[Nn][0-9]{2}")
-# 2737866473.jpg, and as Flickr itself names it: 2737866473_7958dc8760_b.jpg
-_PHOTO_FILE = re.compile(rf"([0-9]{{1,{MAX_DIGITS}}})(?:_[0-9A-Za-z]+){{0,3}}\.(?:jpe?g|png|gif)", re.IGNORECASE)
 # www.flickr.com/photos/heron/ · flickr.com/people/11632020@N00/: of an owner, whether or not a photo follows
 _OWNER_OF_PAGE = r"(?i)^(?:https?:)?(?://)?(?:(?:www|m|secure)\.)?flickr\.com/+(?:photos?|people)/+(?P<owner>[^/?#\s]+)"
 _OWNER_PAGE = re.compile(_OWNER_OF_PAGE + r"/*(?:[?#].*)?$")
 _NO_OWNER = frozenset({"tags", "search"})
 _SHOWN = 60
+
+DENY = "Denylist: a photo id, an owner's NSID, the address of a photo's or owner's page, or a file name a line."
 
 
 @dataclass(frozen=True)
@@ -50,6 +47,11 @@ class Denylist:
     owners: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     file: Place | None = field(default=None, compare=False)
+
+    @classmethod
+    def parse(cls, file: PlaceLike) -> Denylist:
+        """Read the list in a file."""
+        return read_denylist(place(file))
 
     def __bool__(self) -> bool:
         return bool(self.photos or self.owners or self.images)
@@ -73,6 +75,9 @@ class Denylist:
 
         Checks the columns image_id, photo_id, owner, photo_page and url (of the photo), where present.
         """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
         nothing = pa.scalar(None, pa.string())
         found = pa.nulls(len(rows), pa.string())
         for column, why, mask in self._checks(rows.schema.names):
@@ -83,6 +88,8 @@ class Denylist:
 
     def drop(self, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
         """Split a table or record batch into the rows that stay and the denied rows."""
+        import pyarrow.compute as pc
+
         if not self:
             return rows, rows.slice(0, 0)
         denied = self.reasons(rows).is_valid()
@@ -90,6 +97,8 @@ class Denylist:
 
     def outcomes(self, denied: pa.Table | pa.RecordBatch) -> pa.Table:
         """Return the OUTCOMES rows of denied rows."""
+        from imagenet_captions.outcomes import Outcome, outcome_rows
+
         ids = {name: _array(denied[name]) for name in ("image_id", "wnid")}
         return outcome_rows(Outcome.DENIED, len(denied), detail=self.reasons(denied), **ids)
 
@@ -98,6 +107,9 @@ class Denylist:
         return frozenset(self.owners)
 
     def _checks(self, names: list[str]) -> Iterable[tuple[str, str, Any]]:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
         images, photos, owners = (pa.array(part, pa.string()) for part in (self.images, self.photos, self.owners))
         checks = [
             ("image_id", "on the denylist: the image", images, lambda ids: pc.is_in(ids, value_set=images)),
@@ -151,17 +163,22 @@ def parse_entry(text: str) -> tuple[str, str] | None:
     >>> parse_entry("train/n01440764/n01440764_10026.JPEG"), parse_entry("the heron")
     (('image', 'n01440764_10026'), None)
     """
-    if _PHOTO.fullmatch(text):
-        digits = text.lstrip("0")
-        return ("photo", digits) if digits else None
+    from imagenet_captions.flickr.addresses import MAX_DIGITS, read_address
+
+    digits = rf"[0-9]{{1,{MAX_DIGITS}}}"
+    if re.fullmatch(digits, text):
+        photo = text.lstrip("0")
+        return ("photo", photo) if photo else None
     if _OWNER.fullmatch(text):
         return "owner", text.lower()
     if (image := image_id(text)) is not None:
         return "image", image
-    if (file := _PHOTO_FILE.fullmatch(text)) and file[1].lstrip("0"):
+    # 2737866473.jpg, and as Flickr itself names it: 2737866473_7958dc8760_b.jpg
+    file = re.fullmatch(rf"({digits})(?:_[0-9A-Za-z]+){{0,3}}\.(?:jpe?g|png|gif)", text, re.IGNORECASE)
+    if file and file[1].lstrip("0"):
         return "photo", file[1].lstrip("0")
-    if (photo := read_address(text).photo_id) is not None:
-        return "photo", photo
+    if (found := read_address(text).photo_id) is not None:
+        return "photo", found
     page = _OWNER_PAGE.match(text)
     if page and page["owner"].lower() not in _NO_OWNER:
         return "owner", page["owner"].lower().replace("%40", "@")
@@ -174,11 +191,15 @@ def _owner_in(name: str) -> str:
 
 
 def _page_owners(pages: pa.Array) -> pa.Array:
+    import pyarrow.compute as pc
+
     owners = pc.struct_field(pc.extract_regex(pages, _OWNER_OF_PAGE), [0])
     return pc.replace_substring(pc.utf8_lower(owners), "%40", "@")
 
 
 def _array(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    import pyarrow as pa
+
     if isinstance(column, pa.ChunkedArray):
         return pa.concat_arrays([pa.array([], column.type), *column.chunks])
     return column

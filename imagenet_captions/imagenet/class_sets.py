@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
+CLASSES = "The classes to use: the 1000 of ILSVRC-2012, or all 21,841 of ImageNet's fall 2011."
+
 
 class ClassSet(str, Enum):
     """A set of classes: the 1000 of ILSVRC-2012, or all."""

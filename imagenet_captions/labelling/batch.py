@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from imagenet_captions.captions import mentions
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet import classes
-from imagenet_captions.labelling.mode import Mode
+from imagenet_captions.labelling.settings import Mode
 
 NAMED = "__named__"  # all labels that a row names
 TRUTH = "__truth__"  # the label that the row is known to have; null if it is not known

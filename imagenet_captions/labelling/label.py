@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.labelling.batch import (
     Labelling,
     label_batch,
@@ -18,8 +17,8 @@ from imagenet_captions.labelling.batch import (
     text_columns,
     truth_column,
 )
-from imagenet_captions.labelling.mode import Mode
 from imagenet_captions.labelling.score import Score
+from imagenet_captions.labelling.settings import LabelSettings
 from imagenet_captions.labelling.table import open_table
 from imagenet_captions.labelling.writing import check_name, open_writer
 from imagenet_captions.storage.files import write_json
@@ -28,23 +27,6 @@ from imagenet_captions.storage.places import Place
 
 REPORT_FORMAT = "imagenet-captions label report"
 _BATCH_ROWS = 10_000
-
-
-@dataclass(frozen=True)
-class LabelSettings:
-    """Which rows get a label, and the columns that are searched for names.
-
-    Without `texts`, the columns are title, description and tags, or else the caption.
-    """
-
-    mode: Mode = Mode.SINGLE
-    texts: tuple[str, ...] = ()
-    case_sensitive: bool = False
-    workers: int = field(default_factory=default_workers)
-    engine: Engine = LOCAL
-
-    def __post_init__(self) -> None:
-        check_workers(self.workers)
 
 
 @dataclass(frozen=True)
@@ -82,7 +64,7 @@ def label_by_text(table: Place, out: Place, settings: LabelSettings, overwrite: 
 def _label(table: Place, files: Sequence[Path], ending: str, settings: LabelSettings) -> LabelReport:
     summary, classes, product = files
     source = open_table(table)
-    texts = text_columns(source.schema, settings.texts)
+    texts = text_columns(source.schema, tuple(settings.texts))
     labelling = Labelling(settings.mode, texts, settings.case_sensitive, truth_column(source.schema))
     schema = labelled_schema(source.schema, settings.mode)
     score = Score(settings.mode)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.imagenet import classes
 from imagenet_captions.labelling.batch import NAMED, TRUTH
-from imagenet_captions.labelling.mode import Mode
+from imagenet_captions.labelling.settings import Mode
 
 _COUNT = len(classes.wnids())
 Counts = npt.NDArray[np.int64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from imagenet_captions.dataset.finish import finish_dataset
 from imagenet_captions.dataset.outcomes import outcome_table, write_outcomes
 from imagenet_captions.dataset.plan import RowGroup, plan_groups, plan_shards
 from imagenet_captions.dataset.shard import shard_name
-from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.images.index import Located, locate
 from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome, outcomes_path
+from imagenet_captions.packager.settings import PackageSettings
 from imagenet_captions.packager.shards import Shard, ShardJob, write_shard
 from imagenet_captions.schema import CAPTIONS, provenance
 from imagenet_captions.storage.files import require_file, scratch_folder
@@ -36,28 +36,12 @@ from imagenet_captions.storage.parquet import (
     read_metadata,
     read_table,
 )
-from imagenet_captions.storage.places import Place, PlaceField
+from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
 
 log = logging.getLogger(__name__)
 
-MISSING = ("report", "skip", "fail")
 _ROWS_AT_ONCE = 20_000  # of a few short columns
-
-
-@dataclass(frozen=True)
-class PackageSettings:
-    """The source of images (None for a dataset without), and what to do with a row that has none."""
-
-    images: PlaceField = PlaceField()
-    missing: str = "report"
-    workers: int = field(default_factory=default_workers)
-    engine: Engine = LOCAL
-
-    def __post_init__(self) -> None:
-        check_workers(self.workers)
-        if self.missing not in MISSING:
-            raise InputError(f"`missing` must be one of {', '.join(MISSING)}, not {self.missing!r}")
 
 
 @dataclass(frozen=True)

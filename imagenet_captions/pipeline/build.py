@@ -16,24 +16,24 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.cleaner.clean import clean
-from imagenet_captions.crawler.crawl import CrawlSettings, crawl
+from imagenet_captions.cleaner.settings import CleanSettings
+from imagenet_captions.crawler.crawl import crawl
 from imagenet_captions.crawler.credentials import read_credentials
-from imagenet_captions.crawler.match import MatchSettings, match
+from imagenet_captions.crawler.match import match
 from imagenet_captions.crawler.source import CrawlSource, answered_photos, store_revision
 from imagenet_captions.dataset.loading import CONFIGS
 from imagenet_captions.dataset.manifest import manifest_digest, read_manifest, shard_files
-from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.outcomes import outcomes_path
-from imagenet_captions.packager.package import PackageSettings, package
+from imagenet_captions.packager.package import package
 from imagenet_captions.pipeline.code_version import code_version
+from imagenet_captions.pipeline.settings import BuildSettings, SourceFiles
 from imagenet_captions.schema import RawSource, provenance
 from imagenet_captions.sources.joined import JoinedSource
 from imagenet_captions.sources.matches import open_matches
@@ -54,7 +54,6 @@ from imagenet_captions.storage.files import (
 from imagenet_captions.storage.outputs import check_dataset_output, check_place, has_our_format, holding, locked
 from imagenet_captions.storage.places import (
     Place,
-    PlaceField,
     PlaceLike,
     expand_pattern,
     is_remote,
@@ -64,55 +63,6 @@ from imagenet_captions.storage.places import (
 )
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class BuildSettings:
-    """Settings of a build: its source, either `release` or `urls`, and the settings of every stage.
-
-    With `yfcc`, Flickr is asked only for what YFCC100M's metadata does not have. Without `ask_flickr` it is not asked
-    at all, and no key is needed: texts come from YFCC100M, and from what an earlier crawl left in the work folder.
-
-    A denylist belongs in the settings of `match`, `crawl` and `clean`: `clean` keeps what is denied out of the dataset,
-    and the others keep it from being asked for.
-    """
-
-    release: PlaceField = PlaceField()
-    urls: tuple[PlaceLike, ...] = ()
-    yfcc: PlaceField = PlaceField()
-    ask_flickr: bool = True
-    match: MatchSettings = field(default_factory=MatchSettings)
-    crawl: CrawlSettings = field(default_factory=CrawlSettings)
-    clean: CleanSettings = field(default_factory=CleanSettings)
-    package: PackageSettings = field(default_factory=PackageSettings)
-    work: PlaceField = PlaceField()
-    workers: int = field(default_factory=default_workers)
-    engine: Engine = LOCAL  # for all stages; it replaces the engine of their settings
-
-    @property
-    def url_lists(self) -> tuple[Place, ...]:
-        """The places of `urls`."""
-        return tuple(map(place, self.urls))
-
-    def files(self) -> list[Place | None]:
-        """Return the files and folders that it reads; None for each that is not given."""
-        texts = [self.release, *self.url_lists, self.yfcc, self.match.ids, self.clean.deny.file]
-        return [*texts, self.package.images, self.crawl.key_file]
-
-    def __post_init__(self) -> None:
-        check_workers(self.workers)
-        if (self.release is None) == (not self.urls):
-            raise InputError(
-                "a build needs one source: give `release` imagenet_captions.json, or `urls` with ImageNet's URL list"
-            )
-        if self.release is not None and self.match.ids is not None:
-            raise InputError("`ids` needs `urls`; a release names its own images")
-        if self.release is not None and (self.yfcc is not None or not self.ask_flickr):
-            raise InputError(
-                "`yfcc` and `ask_flickr=False` need `urls`; a release has its texts, and asks nobody for more"
-            )
-        if not self.ask_flickr and (self.crawl.limit is not None or self.crawl.refresh_days is not None):
-            raise InputError("`limit` and `refresh_days` are about a crawl; leave them out, or `ask_flickr=False`")
 
 
 def build(out: PlaceLike, settings: BuildSettings) -> None:
@@ -243,16 +193,6 @@ def _from_yfcc(work: Path, path: Place, matches: Path) -> Path:
         lambda again: extract_photos(path, matches, out, again),
     )
     return out
-
-
-@dataclass(frozen=True)
-class SourceFiles:
-    """The files of raw records: `release`, or `matches` with `store`, `yfcc` or both."""
-
-    release: Place | None = None
-    matches: Place | None = None
-    store: Place | None = None
-    yfcc: Place | None = None
 
 
 def open_source(files: SourceFiles, settings: CleanSettings) -> RawSource:

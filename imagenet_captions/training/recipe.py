@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.options import REQUIRED, check, option
 
 CONTRASTIVE, SUPERVISED, SIMCLR = OBJECTIVES = ("contrastive", "supervised", "simclr")
 OPTIMISERS = ("adamw", "sgd", "lars", "lamb")
 SCHEDULES = ("cosine", "linear", "steps", "constant")
 PRECISIONS = ("32", "bf16-mixed", "16-mixed")
-LOCKS = ("none", "image", "text")
 CROPS = ("resized", "placed")
+ACCUMULATE = "Split the images of a step into N parts; images are compared within a part."
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,19 @@ class Recipe:
     """
 
     objective: str
-    model: str
-    optimiser: str
-    lr: float
-    batch_size: int
-    epochs: int
+    model: str = option(
+        "The model to build: RN50, RN101, ViT-B-32, ViT-B-16, ViT-L-14, resnet50, align, align-large, basic, "
+        "basic-medium, micro, vit-micro, align-micro, basic-micro, open_clip:NAME or timm:NAME.",
+        REQUIRED,
+    )
+    optimiser: str = field(default=REQUIRED)
+    lr: float = option("The highest learning rate.", REQUIRED, least=0)
+    batch_size: int = option("Images a step, over all devices.", REQUIRED, least=1)
+    epochs: int = option("Number of epochs.", REQUIRED, least=1)
     schedule: str = "cosine"
-    warmup_steps: int = 0
+    warmup_steps: int = option(
+        "Steps over which the learning rate grows to its highest.", 0, flag="--warmup", metavar="STEPS", least=0
+    )
     warmup_epochs: int = 0
     milestones: tuple[int, ...] = ()
     min_lr: float = 0.0
@@ -50,33 +57,31 @@ class Recipe:
     nesterov: bool = True
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
-    weight_decay: float = 0.0
-    clip_norm: float | None = None
-    accumulate: int = 1
-    precision: str = "32"
+    weight_decay: float = option("Weight decay.", 0.0, least=0)
+    clip_norm: float | None = option("Scale gradients down to this norm.")
+    accumulate: int = option(ACCUMULATE, 1, least=1)
+    precision: str = option("Number format of the computation.", "32", choices=PRECISIONS)
     crop: str = "resized"
     crop_scale: tuple[float, float] = (0.9, 1.0)
     flip: bool = False
     randaugment: tuple[int, ...] = ()
     mixup: float = 0.0
     label_smoothing: float = 0.0
-    drop_path: float = 0.0
+    drop_path: float = option("Rate of stochastic depth, for timm's models.", 0.0)
     colour: float = 0.0
     temperature: float = 0.1
-    lock: str = "none"
+    lock: str = option("Keep this tower as it is, its batch statistics too.", "none", choices=("image", "text"))
     sync_batchnorm: bool = False
-    caption: str | None = None
+    caption: str | None = option("What makes a caption, drawn anew each epoch; see `Captions` below.")
     references: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     differences: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        check(self)
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InputError(f"`{name}` must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
-        for name in ("batch_size", "epochs", "accumulate"):
-            if getattr(self, name) < 1:
-                raise InputError(f"`{name}` must be at least 1, not {getattr(self, name)}")
-        for name in ("warmup_steps", "warmup_epochs", "lr", "weight_decay"):
+        for name in ("warmup_epochs", "lr", "weight_decay"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise InputError(f"`{name}` must be at least 0 and finite, not {getattr(self, name)}")
         self._check_regularisation()
@@ -106,8 +111,6 @@ _CHOICES = {
     "objective": OBJECTIVES,
     "optimiser": OPTIMISERS,
     "schedule": SCHEDULES,
-    "precision": PRECISIONS,
-    "lock": LOCKS,
     "crop": CROPS,
 }
 

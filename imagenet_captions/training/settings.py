@@ -8,14 +8,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.engines.choose import WORKERS, count_readers
+from imagenet_captions.errors import InputError
+from imagenet_captions.options import check, option
 from imagenet_captions.storage.files import require_file, sha256, write_json
 from imagenet_captions.training.recipe import CONTRASTIVE, Recipe, recipe_defaults, recipe_values
 
 SETTINGS_FILE = "settings.json"
-EMPTY_CLASSES = ("fail", "drop", "keep")
-LOGGERS = ("csv", "tensorboard", "wandb")
-ACCELERATORS = ("auto", "cpu", "gpu")
+THREADS = "Threads that compute on a CPU, for each device. Default: 1 for images up to 64 pixels."
+GRAD_CHECKPOINTING = "Compute blocks again in the backward pass: less memory, more time."
 
 # Settings that a resumed run may change, since they do not change the result.
 _FREE = frozenset(
@@ -37,35 +38,31 @@ class TrainSettings:
     data: Path
     out: Path
     recipe: Recipe
-    init: str | None = None
-    init_image: str | None = None
-    ids: Path | None = None
-    seed: int = 0
-    steps: int | None = None
-    empty_classes: str = "fail"
-    devices: int = 1
-    nodes: int = 1
-    accelerator: str = "auto"
-    workers: int = 2
-    threads: int | None = None
-    grad_checkpointing: bool = False
-    save_every: int | None = None
-    keep_every: int | None = None
-    log: tuple[str, ...] = ("csv", "tensorboard")
-    log_every: int = 10
+    init: str | None = option("Start from this model's weights: a run, a checkpoint, open_clip:NAME@FILE …")
+    init_image: str | None = option("Take the image tower of this run, as BASIC does.", metavar="RUN")
+    ids: Path | None = option("Train on these images: a file of ids, as `filter --out-ids` writes.")
+    seed: int = option("Seed of weights, order, crops and captions.", 0, least=0)
+    steps: int | None = option("Number of steps; the schedule ends there too.", least=1)
+    empty_classes: str = option(
+        "A class without images: fail, drop it from the head, or keep it.", "fail", choices=("fail", "drop", "keep")
+    )
+    devices: int = option("Processes on this machine, one a GPU.", 1, least=1)
+    nodes: int = option("Machines, started by torchrun.", 1, least=1)
+    accelerator: str = option("The device type.", "auto", choices=("auto", "cpu", "gpu"))
+    workers: int | None = option(WORKERS, least=1)
+    threads: int | None = option(THREADS, least=1)
+    grad_checkpointing: bool = option(GRAD_CHECKPOINTING, False)
+    save_every: int | None = option("Write last.ckpt every N steps too.", least=1)
+    keep_every: int | None = option("Keep a checkpoint every N epochs.", least=1)
+    log: tuple[str, ...] = option(
+        "Where losses are logged. May be given often.",
+        ("csv", "tensorboard"),
+        choices=("csv", "tensorboard", "wandb"),
+    )
+    log_every: int = option("Write the loss every N steps.", 10, least=1)
 
     def __post_init__(self) -> None:
-        for name in ("devices", "nodes", "log_every"):
-            self._check_at_least(name, 1)
-        for name in ("seed", "workers"):
-            self._check_at_least(name, 0)
-        for name in ("steps", "save_every", "keep_every", "threads"):
-            if getattr(self, name) is not None:
-                self._check_at_least(name, 1)
-        _check_choice("empty_classes", self.empty_classes, EMPTY_CLASSES)
-        _check_choice("accelerator", self.accelerator, ACCELERATORS)
-        for name in self.log:
-            _check_choice("log", name, LOGGERS)
+        check(self)
         if self.init is not None and self.init_image is not None:
             raise InputError("`init` and `init_image` both say where weights come from; give one of them")
         if self.init_image is not None and self.recipe.objective != CONTRASTIVE:
@@ -85,6 +82,11 @@ class TrainSettings:
         return self.devices * self.nodes
 
     @property
+    def readers(self) -> int:
+        """The number of other processes that read images for each device."""
+        return count_readers(self.workers, self.devices)
+
+    @property
     def micro_batch(self) -> int:
         """The number of images that a process computes at once."""
         return self.recipe.batch_size // (self.processes * self.recipe.accumulate)
@@ -93,11 +95,6 @@ class TrainSettings:
         """Return the files and folders that the run reads on this machine."""
         places = [self.data, *(Path(text) for text in (self.init, self.init_image) if text)]
         return [*places, self.ids] if self.ids is not None else places
-
-    def _check_at_least(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        if value < least:
-            raise InputError(f"`{name}` must be at least {least}, not {value}")
 
 
 def check_share(recipe: Recipe, processes: int) -> None:
@@ -108,11 +105,6 @@ def check_share(recipe: Recipe, processes: int) -> None:
             f"`batch_size` {recipe.batch_size} cannot be shared by {processes} processes with "
             f"{recipe.accumulate} micro-batches each; give a multiple of {share}"
         )
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"`{name}` must be one of {', '.join(choices)}, not {quoted(value)}")
 
 
 def settings_record(settings: TrainSettings) -> dict[str, Any]:

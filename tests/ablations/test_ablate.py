@@ -44,7 +44,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> AblateSettings:
     folder = tmp_path_factory.mktemp("ablate")
     data = write_micro_set(folder / "squares.parquet", per_class=8)
     test = write_micro_set(folder / "test.parquet", per_class=6, seed=1)
-    return AblateSettings(FACTORS, {"squares": data}, folder / "out", "micro", {"test": test}, epochs=EPOCHS, workers=0)
+    return AblateSettings(FACTORS, {"squares": data}, folder / "out", "micro", {"test": test}, epochs=EPOCHS, workers=1)
 
 
 @pytest.fixture(scope="module")

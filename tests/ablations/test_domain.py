@@ -196,7 +196,7 @@ def test_a_whole_micro_ablation_measures_the_held_out_classes(tmp_path: Path) ->
     data = write_micro_set(tmp_path / "squares.parquet", per_class=16)
     test = write_micro_set(tmp_path / "test.parquet", per_class=6, seed=1)
     asked = AblateSettings(
-        ("domain",), {"squares": data}, tmp_path / "out", "micro", {"test": test}, epochs=1, workers=0
+        ("domain",), {"squares": data}, tmp_path / "out", "micro", {"test": test}, epochs=1, workers=1
     )
     ablate(asked)
     ablate(replace(asked, factors=("test-language",)))

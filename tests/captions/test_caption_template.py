@@ -15,7 +15,7 @@ from imagenet_captions.captions.caption_template import CaptionTemplate, open_cl
 from imagenet_captions.captions.compose import caption_lists, compose_captions
 from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.errors import InputError
-from imagenet_captions.exports import ExportSettings
+from imagenet_captions.exports.settings import ExportSettings
 from tests.captions.rows import ROWS, TENCH
 
 

@@ -131,7 +131,7 @@ def test_a_dataset_without_mentions_and_bad_values(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
     with pytest.raises(ic.InputError, match="`balance` must be at least 1 match per entry, not 0"):
         FilterSettings(balance=0)
-    with pytest.raises(ic.InputError, match="`by` must be mentions or class, not 'words'"):
+    with pytest.raises(ic.InputError, match="`by` must be one of mentions, class, not 'words'"):
         FilterSettings(balance=3, by="words")
     with pytest.raises(ic.InputError, match="`by` has no effect without `balance`; leave it out"):
         FilterSettings(by="class")

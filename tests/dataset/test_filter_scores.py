@@ -102,7 +102,7 @@ def test_a_file_that_does_not_fit_is_one_sentence(
 
 
 def test_limits_need_a_file() -> None:
-    with pytest.raises(ic.InputError, match="choose rows by a file of scores; give `scores`"):
+    with pytest.raises(ic.InputError, match="`score_above` has no effect without `scores`"):
         ic.FilterSettings(score_above=0.0)
 
 

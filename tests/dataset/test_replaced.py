@@ -16,7 +16,8 @@ from imagenet_captions.dataset.diff_report import diff
 from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids
 from imagenet_captions.dataset.filtering.settings import FilterSettings
 from imagenet_captions.dataset.manifest import Replaced, unchanged
-from imagenet_captions.exports import ExportSettings, export
+from imagenet_captions.exports.export import export
+from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.statistics.collect import collect
 from imagenet_captions.storage.outputs import replacing_folder

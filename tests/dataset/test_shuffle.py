@@ -160,7 +160,7 @@ def test_shards(text_dataset: Path, tmp_path: Path) -> None:
     assert verify(tmp_path / "few").rows == 3
     with pytest.raises(ic.InputError, match="`shards` is 4, but only 3 rows are left"):
         filter_to_dataset(text_dataset, tmp_path / "no", FilterSettings(sample=3, shuffle=0, shards=4), workers=1)
-    with pytest.raises(ic.InputError, match="`shards` has no effect without the seed `shuffle`; leave it out"):
+    with pytest.raises(ic.InputError, match="`shards` has no effect without `shuffle`; leave it out"):
         FilterSettings(shards=4)
     with pytest.raises(ic.InputError, match="`shards` must be at least 1, not 0"):
         FilterSettings(shuffle=0, shards=0)

@@ -23,9 +23,10 @@ from imagenet_captions.engines.choose import EngineSettings, open_engine
 from imagenet_captions.engines.local import LOCAL, Engine
 from imagenet_captions.engines.ray import RayEngine
 from imagenet_captions.errors import InputError, NetworkError, StoppedEarly
-from imagenet_captions.exports import ExportSettings, export
+from imagenet_captions.exports.export import export
+from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.labelling.label import LabelSettings, label_by_text
-from imagenet_captions.labelling.mode import Mode
+from imagenet_captions.labelling.settings import Mode
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.packager.shards import Shard, ShardJob, write_shard
 from tests.chain import stages_said

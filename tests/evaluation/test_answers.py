@@ -22,7 +22,7 @@ R = class_lists.read_list("imagenet-r")[:3]
 
 
 def settings(path: Path, name: str = "imagenet-r", **more: Any) -> EvaluateSettings:
-    return EvaluateSettings("made", ((name, path),), ClassifierSettings(**more), Reading(7, device="cpu"))
+    return EvaluateSettings("made", ((name, path),), ClassifierSettings(**more), Reading(7, 1, "cpu"))
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from imagenet_captions.models.load import load_model
 from tests.evaluation.made_sets import picture, write_files
 from tests.models.conftest import TINY_VIT, align_folder, open_clip_folder
 
-CPU = Reading(4, 0, "cpu")
+CPU = Reading(4, 1, "cpu")
 WNIDS = classes.wnids()[:3]
 
 

@@ -16,7 +16,8 @@ import pytest
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.errors import InputError
-from imagenet_captions.exports import ExportSettings, export
+from imagenet_captions.exports.export import export
+from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.flickr.denylist import Denylist
 from tests.exports.datasets import files_left_open
 from tests.packager.made import image

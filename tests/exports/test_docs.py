@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from imagenet_captions.demo.run import SAMPLE, run_demo
-from imagenet_captions.exports import TARGETS
+from imagenet_captions.exports.settings import TARGETS
 from tests.command_line import run_cli, run_lines
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "export.md"

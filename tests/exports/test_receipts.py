@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions.exports import TARGETS
-from imagenet_captions.exports.settings import ExportSettings
+from imagenet_captions.exports.settings import TARGETS, ExportSettings
 from tests.exports.datasets import dataset, ids
 from tests.packager.made import contents, images, tar_of, train_folder
 from tests.storage.conftest import invoke

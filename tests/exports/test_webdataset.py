@@ -19,7 +19,8 @@ from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.dataset.filtering.filter import filter_to_dataset
 from imagenet_captions.dataset.filtering.settings import FilterSettings
 from imagenet_captions.errors import InputError
-from imagenet_captions.exports import ExportSettings, export
+from imagenet_captions.exports.export import export
+from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.exports.tars import header
 from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.storage.files import sha256

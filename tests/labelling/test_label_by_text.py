@@ -20,7 +20,7 @@ import pytest
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.labelling.label import LabelReport, LabelSettings, label_by_text, report_path
-from imagenet_captions.labelling.mode import Mode
+from imagenet_captions.labelling.settings import Mode
 from tests.command_line import run_cli
 
 TENCH, GOLDFISH, CRANE = "n01440764", "n01443537", "n02012849"

@@ -17,7 +17,7 @@ import pytest
 
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.errors import InputError
-from imagenet_captions.exports import ExportSettings
+from imagenet_captions.exports.settings import ExportSettings
 from tests.sources.made_yfcc import row, text
 from tests.storage.conftest import Bucket, invoke
 

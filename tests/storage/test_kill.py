@@ -18,7 +18,8 @@ import pytest
 import imagenet_captions as ic
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.errors import InputError
-from imagenet_captions.exports import ExportSettings, export
+from imagenet_captions.exports.export import export
+from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.packager.verify import verify
 from imagenet_captions.storage.files import MANIFEST

@@ -21,7 +21,8 @@ import pytest
 from imagenet_captions.dataset.diff import diff_classes
 from imagenet_captions.dataset.filtering.filter import filter_to_dataset
 from imagenet_captions.dataset.filtering.settings import FilterSettings, RowConditions
-from imagenet_captions.exports import ExportSettings, export
+from imagenet_captions.exports.export import export
+from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.labelling.label import LabelSettings, label_by_text
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.statistics.collect import collect

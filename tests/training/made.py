@@ -59,7 +59,7 @@ def settings(data: Path, out: Path, recipe: str = "micro-contrastive", **changes
     small = {"model": "vit-micro", "batch_size": 8, "epochs": 3, "warmup_steps": 2, "warmup_epochs": 0}
     names = {name for name in changes if hasattr(found, name)}
     small.update({name: changes[name] for name in names})
-    of_run = {"workers": 0, "log_every": 1, "accelerator": "cpu", "log": ("csv",)}
+    of_run = {"workers": 1, "log_every": 1, "accelerator": "cpu", "log": ("csv",)}
     of_run.update({name: value for name, value in changes.items() if name not in names})
     return TrainSettings(data=data, out=out, recipe=replace(found, **small), **of_run)
 

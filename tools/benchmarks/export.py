@@ -22,7 +22,8 @@ _ROUNDS = 5
 _EXPORT = """
 import shutil, sys
 from pathlib import Path
-from imagenet_captions.exports import ExportSettings, export
+from imagenet_captions.exports.export import export
+from imagenet_captions.exports.settings import ExportSettings
 if __name__ == "__main__":
     dataset, out, to, images = sys.argv[1:5]
     for path in Path(out).parent.glob(Path(out).name + "*"):

@@ -21,7 +21,7 @@ from imagenet_captions.dataset.loading import check_condition, of_shards
 from imagenet_captions.dataset.manifest import read_manifest, shard_files
 from imagenet_captions.dataset.sampling import Sampling, choose, random_classes, short_of, wnids_of
 from imagenet_captions.errors import InputError
-from imagenet_captions.flickr.denylist import read_denylist
+from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.storage.parquet import read_files, reading
 from imagenet_captions.storage.places import Place, reopen
 from imagenet_captions.storage.progress import Bar, progress
@@ -200,8 +200,7 @@ def _together(groups: Sequence[Any], possible: set[int]) -> Iterator[list[Any]]:
         yield run
 
 
-def _denied(shards: Sequence[Place], deny: Place | None) -> dict[int, str]:
-    denylist = read_denylist(deny)
+def _denied(shards: Sequence[Place], denylist: Denylist) -> dict[int, str]:
     denied: dict[int, str] = {}
     if not denylist:
         return denied

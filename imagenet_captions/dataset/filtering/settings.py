@@ -2,46 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import and_
 from typing import TYPE_CHECKING, Any
 
-from imagenet_captions.dataset import filters
-from imagenet_captions.dataset.filtering.balance import MENTIONS, Balance
-from imagenet_captions.dataset.filtering.scores import ScoreLimits
-from imagenet_captions.dataset.sampling import Sampling, TailTrim, parse_sample, read_counts
-from imagenet_captions.dataset.splits import check_shuffle
-from imagenet_captions.errors import InputError, quoted, require_kind, require_texts
-from imagenet_captions.flickr.denylist import read_denylist
+from imagenet_captions.errors import InputError, quoted, require_kind
+from imagenet_captions.flickr.denylist import DENY, NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet.class_lists import list_names
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id
+from imagenet_captions.options import check, nested, option, record
 from imagenet_captions.storage.files import require_file, sha256
 from imagenet_captions.storage.places import Place, PlaceField, place
 
 if TYPE_CHECKING:
     from pyarrow.compute import Expression
 
+    from imagenet_captions.dataset.filtering.balance import Balance
+    from imagenet_captions.dataset.filtering.scores import ScoreLimits
+    from imagenet_captions.dataset.sampling import Sampling
 
-_LISTS = {
-    "classes": "dog",
-    "lists": "imagenet-100",
-    "contains": "title=dog",
-    "matches": "title=^IMG",
-    "has": "title",
-    "languages": "en",
-    "licenses": "by",
-}
-_WHOLE, _NUMBER, _SWITCH = (int, "a whole number"), ((int, float), "a number"), (bool, "True or False")
-_KINDS: Mapping[str, tuple[type | tuple[type, ...], str]] = {
-    **dict.fromkeys(("per_class", "seed", "random_classes", "balance", "shards"), _WHOLE),
-    **dict.fromkeys(("score_above", "score_top"), _NUMBER),
-    **dict.fromkeys(("local_labels", "without_images"), _SWITCH),
-    "sample": ((str, int, float), "a number of rows such as 1000, or a share such as 0.1"),
-    "trim_tail": (str, "classes and rows, such as 100:1"),
-}
+
+_FIELD = "(title, description, tags or caption)"
 
 
 @dataclass(frozen=True)
@@ -51,23 +35,50 @@ class RowConditions:
     Of several classes and lists, languages or licenses a row must match one. Everything else must hold together.
     """
 
-    classes: Sequence[str] = ()
-    lists: Sequence[str] = ()
-    contains: Sequence[str] = ()  # FIELD=TEXT
-    matches: Sequence[str] = ()  # FIELD=REGEX
-    has: Sequence[str] = ()
-    languages: Sequence[str] = ()
-    licenses: Sequence[str] = ()
-    names_class: bool = False
-    split: str | None = None
-    val_fraction: float = 0.1
+    classes: Sequence[str] = option(
+        "A wnid, index, name or ancestor such as dog; any of those given.", (), flag="--class", what="dog"
+    )
+    lists: Sequence[str] = option(
+        "A list of classes: imagenet-a, imagenet-o, imagenet-r, objectnet, imagenette, imagewoof, "
+        "imagenet-100-captionnet, imagenet-100-clip-beyond-tail, imagenet-100-cmc, or a file with a class a line.",
+        (),
+        flag="--class-list",
+        metavar="NAME|FILE",
+        what="imagenet-100",
+    )
+    contains: Sequence[str] = option(
+        f"The text is in the field {_FIELD}, in any case; all of those given.",
+        (),
+        metavar="FIELD=TEXT",
+        what="title=dog",
+    )
+    matches: Sequence[str] = option(
+        f"The regular expression is found in the field {_FIELD}.", (), metavar="FIELD=REGEX", what="title=^IMG"
+    )
+    has: Sequence[str] = option(
+        "The field holds something: title, description, tags, caption, language, photo_id, owner, owner_name, "
+        "license, date_taken, date_posted, photo_page, source, retrieved_at or image.",
+        (),
+        metavar="FIELD",
+        what="title",
+    )
+    languages: Sequence[str] = option(
+        "A language code such as en; any of those given.", (), flag="--language", what="en"
+    )
+    licenses: Sequence[str] = option(
+        "Flickr's number or a name such as by; any of those given.", (), flag="--license", what="by"
+    )
+    names_class: bool = option("The texts name the row's own class.", False)
+    split: str | None = option("train or val, by a hash of the id.")
+    val_fraction: float = option("The share of all rows that is val.", 0.1)
 
     def __post_init__(self) -> None:
-        for name, example in _LISTS.items():
-            require_texts(name, getattr(self, name), example)
+        check(self)
 
     def condition(self, among: ClassSet = ClassSet.ILSVRC2012) -> Expression | None:
         """Return one condition for a dataset with these classes; None if nothing is asked for."""
+        from imagenet_captions.dataset import filters
+
         parts: list[Expression] = []
         if self.classes or self.lists:
             some = [filters.in_list(name) for name in self.lists]
@@ -91,52 +102,71 @@ class FilterSettings:
     the share `score_top` with the highest.
     """
 
-    wanted: RowConditions = field(default_factory=RowConditions)
-    ids: PlaceField = PlaceField()
-    trim_tail: str | None = None  # K:N
-    like: PlaceField = PlaceField()
-    per_class: int | None = None
-    sample: str | int | float | None = None  # a number of rows, or a share with a decimal point
-    seed: int = 0
-    deny: PlaceField = PlaceField()
-    local_labels: bool = False
+    wanted: RowConditions = nested(RowConditions)
     # Beside `wanted`: what `in_class`, `has` and the like return, joined by `&`, `|` and `~`.
     condition: Expression | None = field(default=None, compare=False)
-    scores: PlaceField = PlaceField()
-    score_above: float | None = None
-    score_top: float | None = None
-    without_images: bool = False
-    random_classes: int | None = None
-    balance: int | None = None  # matches per entry that balanced sampling keeps
-    by: str = MENTIONS  # the entries of balanced sampling, or "class"
-    shuffle: int | None = None  # the seed of the order in which the rows are written
-    shards: int | None = None  # over which shuffled rows are spread
+    deny: Denylist = option(DENY, NOTHING_DENIED, metavar="PATH")
+    ids: PlaceField = option("Only the image ids in this file, such as one that --out-ids wrote.")
+    random_classes: int | None = option("K of the classes left, by the seed.", metavar="K")
+    balance: int | None = option(
+        "MetaCLIP's balanced sampling: keep a row with probability 1 - prod(1 - min(1, T / count)) over its entries.",
+        metavar="T",
+    )
+    by: str = option(
+        "The entries of --balance: the classes that a row's texts mention, or its own class.",
+        "mentions",
+        choices=("mentions", "class"),
+        needs="balance",
+    )
+    trim_tail: str | None = option(
+        "At most N rows for each of the K rarest classes.", metavar="K:N", what="classes and rows, such as 100:1"
+    )
+    like: PlaceField = option("Rows a class: a table with columns wnid and count, as `stats --counts` writes it.")
+    per_class: int | None = option("At most this many rows a class.")
+    sample: str | int | float | None = option(
+        "Number of rows in all, or a share such as 0.1.",
+        metavar="N|FRACTION",
+        what="a number of rows such as 1000, or a share such as 0.1",
+    )
+    shuffle: int | None = option("Write the rows in the order of this seed, for training.", metavar="SEED", least=0)
+    shards: int | None = option(
+        "Shards of shuffled rows, many even for a small copy, so that workers share them. Default: 16, or more of "
+        "500 MB each.",
+        least=1,
+        needs="shuffle",
+    )
+    local_labels: bool = option("Count labels over the classes left; the old ones stay beside them.", False)
+    without_images: bool = option("Leave the images out, for a dataset of texts that may be shared.", False)
+    scores: PlaceField = option("Similarities that `score` wrote.", metavar="FILE")
+    score_above: float | None = option(
+        "Only rows with a higher similarity in --scores; the cosine, from -1 to 1.", needs="scores"
+    )
+    score_top: float | None = option(
+        "Of the rows that are left, this share with the highest similarities.", metavar="SHARE", needs="scores"
+    )
+    seed: int = option("Seed of the samples; another one takes other rows.", 0)
 
     def __post_init__(self) -> None:
         require_kind("wanted", self.wanted, RowConditions, "RowConditions")
-        for name, (kind, what) in _KINDS.items():
-            if (value := getattr(self, name)) is not None:
-                require_kind(name, value, kind, what)
+        check(self)
         if self.condition is not None:
-            filters.require_condition(self.condition)
-        if self.score_limits is None and (self.score_above, self.score_top) != (None, None):
-            raise InputError("`score_above` and `score_top` choose rows by a file of scores; give `scores`")
-        if self.balance is None and self.by != MENTIONS:
-            raise InputError("`by` has no effect without `balance`; leave it out")
-        self.balancing()
-        check_shuffle(self.shuffle)
-        if self.shards is not None and self.shuffle is None:
-            raise InputError("`shards` has no effect without the seed `shuffle`; leave it out")
-        if self.shards is not None and self.shards < 1:
-            raise InputError(f"`shards` must be at least 1, not {self.shards}")
+            from imagenet_captions.dataset.filters import require_condition
+
+            require_condition(self.condition)
+        if (self.balance, self.scores) != (None, None):  # their own checks, before anything is read
+            _ = self.balancing(), self.score_limits
 
     @property
     def score_limits(self) -> ScoreLimits | None:
         """The limits on similarities; None without a file of scores."""
+        from imagenet_captions.dataset.filtering.scores import ScoreLimits
+
         return None if self.scores is None else ScoreLimits(self.scores, self.score_above, self.score_top)
 
     def balancing(self) -> Balance | None:
         """Return the balanced sampling, if it is asked for."""
+        from imagenet_captions.dataset.filtering.balance import Balance
+
         return None if self.balance is None else Balance(self.balance, self.by)
 
     def row_condition(self, among: ClassSet = ClassSet.ILSVRC2012) -> Expression | None:
@@ -146,6 +176,8 @@ class FilterSettings:
 
     def sampling(self, among: ClassSet = ClassSet.ILSVRC2012) -> Sampling:
         """Return the sampling for a dataset with these classes; the files are read."""
+        from imagenet_captions.dataset.sampling import Sampling, TailTrim, parse_sample, read_counts
+
         return Sampling(
             trim_tail=None if self.trim_tail is None else TailTrim.parse(self.trim_tail),
             like=None if self.like is None else read_counts(self.like, among),
@@ -157,37 +189,25 @@ class FilterSettings:
     def files(self) -> list[Place]:
         """Return the files that the filter reads."""
         lists = [place(name) for name in self.wanted.lists if name not in list_names()]
-        return [path for path in (*lists, self.ids, self.like, self.deny, self.scores) if path is not None]
+        return [path for path in (*lists, self.ids, self.like, self.deny.file, self.scores) if path is not None]
 
     def as_given(self) -> dict[str, Any]:
         """Return the given settings for the record; a file is named by its SHA-256, because its path says nothing."""
-        given: dict[str, Any] = {
-            "class": list(self.wanted.classes),
-            "class-list": [name if name in list_names() else _digest(place(name)) for name in self.wanted.lists],
-            "contains": list(self.wanted.contains),
-            "matches": list(self.wanted.matches),
-            "has": list(self.wanted.has),
-            "language": list(self.wanted.languages),
-            "license": list(self.wanted.licenses),
-            "names-class": self.wanted.names_class,
-            "condition": None if self.condition is None else str(self.condition),
-            "split": self.wanted.split,
-            "val-fraction": self.wanted.val_fraction if self.wanted.split else None,
-            **read_denylist(self.deny).settings(),
-            "ids": None if self.ids is None else _digest(self.ids),
-            "random-classes": self.random_classes,
-            "balance": self.balance,
-            "by": None if self.balance is None else self.by,
-            "trim-tail": self.trim_tail,
-            "like": None if self.like is None else _digest(self.like),
-            "per-class": self.per_class,
-            "sample": None if self.sample is None else str(self.sample),
-            "shuffle": self.shuffle,
-            "shards": self.shards,
-            "local-labels": self.local_labels,
-            "without-images": self.without_images,
+        lists = [name if name in list_names() else _digest(place(name)) for name in self.wanted.lists]
+        others: dict[str, dict[str, Any]] = {
+            "split": {"val-fraction": self.wanted.val_fraction},
+            "balance": {"by": self.by},
         }
-        found = {name: value for name, value in given.items() if value is not False and value not in ([], None)}
+        found: dict[str, Any] = {} if self.condition is None else {"condition": str(self.condition)}
+        for name, value in record(self).items():
+            if name in ("ids", "like"):
+                found[name] = _digest(place(value))
+            elif name in ("class-list", "sample"):
+                found[name] = lists if name == "class-list" else str(value)
+            elif name == "deny":
+                found |= self.deny.settings()
+            elif name not in ("seed", "scores", "score-above", "score-top", "by", "val-fraction"):
+                found |= {name: value, **others.get(name, {})}
         if self.score_limits is not None:
             found |= self.score_limits.as_given()
         sampled = {"random-classes", "balance", "trim-tail", "like", "per-class", "sample"} & found.keys()

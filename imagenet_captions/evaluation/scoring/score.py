@@ -14,7 +14,6 @@ import pyarrow.compute as pc
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.dataset.manifest import Manifest, read_manifest, unchanged
-from imagenet_captions.engines import local as engine
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.scoring.pairs import open_pairs
 from imagenet_captions.evaluation.scoring.parts import Parts
@@ -62,9 +61,7 @@ def score(
     """
     require("train", "score")
     template = CaptionTemplate.parse(caption) if isinstance(caption, str) else caption
-    readers = engine.check_workers(workers)
-    reading = Reading(batch_size, readers if readers > 1 else 0, device)
-    settings = ScoreSettings(model, template, embeddings, reading)
+    settings = ScoreSettings(model, template, embeddings, Reading(batch_size, workers, device))
     counts = score_dataset(local_place(str(dataset)), local_place(str(out)), settings, overwrite)
     return {outcome.value: count for outcome, count in counts.items()}
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
-from imagenet_captions.dataset.manifest import Manifest
 from imagenet_captions.evaluation.settings import Reading
+from imagenet_captions.options import REQUIRED, check, nested, option
+
+if TYPE_CHECKING:
+    from imagenet_captions.dataset.manifest import Manifest
 
 PART_ROWS = 1024
 
@@ -20,10 +23,20 @@ class ScoreSettings:
     Without `caption`, the captions are those of the dataset.
     """
 
-    model: str
-    caption: CaptionTemplate | None = None
-    embeddings: bool = False
-    reading: Reading = field(default_factory=Reading)
+    model: str = option(
+        "A model with a text tower, as `evaluate` takes it: a run or model folder, a .ckpt, open_clip:NAME[@weights], "
+        "or transformers:FOLDER.",
+        REQUIRED,
+    )
+    caption: CaptionTemplate | None = option(
+        'What makes the caption: fields and settings such as template="a photo of a {}". Default: the captions of the '
+        "dataset."
+    )
+    embeddings: bool = option("Write the embeddings of images and captions too, as 16-bit numbers.", False)
+    reading: Reading = nested(Reading)
+
+    def __post_init__(self) -> None:
+        check(self)
 
     @property
     def part_rows(self) -> int:

@@ -45,7 +45,7 @@ class Feed:
         tokenize = None if captions is None else model.tokenize
         samples = Samples(examples, _transform(recipe, model), settings.seed, captions, tokenize)
         self._stream = _Stream(self._sampler)
-        self._loader = Loader(samples, self._stream, settings.workers, torch.cuda.is_available())
+        self._loader = Loader(samples, self._stream, settings.readers, torch.cuda.is_available())
         self.images = len(examples)
         self.steps_per_epoch = len(self._sampler)
 

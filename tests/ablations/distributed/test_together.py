@@ -48,7 +48,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> AblateSettings:
     data = write_micro_set(folder / "squares.parquet", per_class=8)
     test = write_micro_set(folder / "test.parquet", per_class=6, seed=1)
     places = ({"squares": data}, folder / "out", "micro", {"test": test})
-    settings = AblateSettings(("test-language",), *places, seeds=2, epochs=2, model=MODEL, workers=0)
+    settings = AblateSettings(("test-language",), *places, seeds=2, epochs=2, model=MODEL, workers=1)
     ablate(settings)
     return settings
 

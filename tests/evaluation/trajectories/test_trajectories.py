@@ -27,7 +27,7 @@ from tests.storage.conftest import invoke
 from tests.training.made import settings, write_images
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "along-training.md"
-CPU = Reading(device="cpu", workers=0)
+CPU = Reading(device="cpu", workers=1)
 
 
 @pytest.fixture(scope="module")

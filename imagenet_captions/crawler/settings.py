@@ -1,0 +1,99 @@
+"""The settings of a match and of a crawl."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from imagenet_captions.crawler.limits import CALL_SECONDS, FLICKR_RATE, RetrySettings
+from imagenet_captions.crawler.schedule import parse_rate
+from imagenet_captions.engines.local import LOCAL, Engine
+from imagenet_captions.errors import InputError
+from imagenet_captions.flickr.denylist import DENY, NOTHING_DENIED, Denylist
+from imagenet_captions.imagenet.class_sets import CLASSES, ClassSet
+from imagenet_captions.options import check, option
+from imagenet_captions.storage.places import PlaceField
+
+
+@dataclass(frozen=True)
+class MatchSettings:
+    """The wanted images: those of `ids` (any form of an ImageNet training set), or all in the lists.
+
+    Only images of `classes` are matched; those on the denylist are dropped.
+    """
+
+    ids: PlaceField = option(
+        "The images to use: an ILSVRC train folder or tar, LOC_train_solution.csv, train_cls.txt, a folder of "
+        "imagenet-1k Parquet, or a text file. Default: every id of the list."
+    )
+    deny: Denylist = option(DENY, NOTHING_DENIED, metavar="PATH")
+    classes: ClassSet = option(CLASSES, ClassSet.ILSVRC2012)
+    engine: Engine = LOCAL
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def recorded(self) -> dict[str, str | None]:
+        """Return the settings to record, without the ids, which are an input."""
+        return {"classes": self.classes.value, **self.deny.settings()}
+
+
+@dataclass(frozen=True)
+class CrawlSettings:
+    """How fast to ask, for how many photos, and where.
+
+    >>> CrawlSettings(rate="60/min").calls_a_second
+    1.0
+    """
+
+    rate: str = option(
+        "Pace of the calls, as N/s, N/min or N/h, never a burst; `unlimited` for a service of your own.", "3600/h"
+    )
+    limit: int | None = option("Ask for at most this many photos in this run.")
+    refresh_days: float | None = option(
+        "Ask again for answers older than this many days, and drop photos that are gone.",
+        flag="--refresh",
+        metavar="DAYS",
+    )
+    endpoint: str | None = option("Address of the Flickr API, for a stand-in. Default: Flickr's own.", metavar="URL")
+    key_file: PlaceField = option("File with FLICKR_API_KEY=... and FLICKR_API_SECRET=...; default: the environment.")
+    tries: int = option("Most attempts for one photo in a run, with growing waits.", RetrySettings.tries, least=1)
+    deny: Denylist = option(DENY, NOTHING_DENIED, metavar="PATH")
+    call_seconds: float = CALL_SECONDS  # from the beginning of a call to the last byte of its answer
+
+    def __post_init__(self) -> None:
+        """Check the values; raises InputError."""
+        check(self)
+        if self.calls_a_second > FLICKR_RATE and self.asks_flickr:
+            raise InputError(
+                f"`rate` {self.rate} is more than the 3600 calls an hour that Flickr allows for a key; "
+                "give `rate` 3600/h or less, or the `endpoint` of a service of your own"
+            )
+        if self.limit is not None and self.limit < 0:
+            raise InputError(f"`limit` must be 0 or more, not {self.limit}")
+        if self.refresh_days is not None and not 0 <= self.refresh_days < math.inf:
+            raise InputError(f"`refresh_days` must be a number of days, 0 or more, not {self.refresh_days}")
+        if not 0 < self.call_seconds < math.inf:
+            raise InputError(f"`call_seconds` must be a number of seconds above 0, not {self.call_seconds}")
+
+    @property
+    def asks_flickr(self) -> bool:
+        """Return whether the endpoint is Flickr's own."""
+        if self.endpoint is None:
+            return True
+        try:
+            host = urlsplit(self.endpoint).hostname or ""
+        except ValueError:  # not a URL, which `check_endpoint` says
+            return False
+        return f".{host.rstrip('.')}".endswith(".flickr.com")
+
+    @property
+    def calls_a_second(self) -> float:
+        """The rate as a number of calls a second."""
+        return parse_rate(self.rate)
+
+    @property
+    def retry(self) -> RetrySettings:
+        """The waits, pauses and numbers of tries."""
+        return RetrySettings(tries=self.tries, tries_again=min(self.tries, RetrySettings.tries_again))
