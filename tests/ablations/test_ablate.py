@@ -21,12 +21,12 @@ from imagenet_captions.ablations import ablate as ablating
 from imagenet_captions.ablations import run as running
 from imagenet_captions.ablations.ablate import ablate
 from imagenet_captions.ablations.distributed.train_apart import read_settings, tell, train_apart
-from imagenet_captions.ablations.factors import FACTORS
 from imagenet_captions.ablations.micro.robustness import line_through, on_line
 from imagenet_captions.ablations.reports.comparisons import ON_LINE
 from imagenet_captions.ablations.reports.markdown import escape
 from imagenet_captions.ablations.reports.sentences import factor_sentence, read_rows, sentence
 from imagenet_captions.ablations.settings import AblateSettings, parse_places, recorded
+from imagenet_captions.ablations.table import FACTORS
 from imagenet_captions.ablations.testing import read_answers
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import digest, sha256
@@ -383,10 +383,10 @@ def test_every_training_keeps_its_checkpoints(asked: AblateSettings, tmp_path: P
 
 
 def test_places_need_names_of_their_own() -> None:
-    assert parse_places(["a=/x/y.csv", "/x/Some File.parquet"], "DATASET") == {
+    assert parse_places(["a=/x/y.csv", "/x/Some File.parquet"], "data") == {
         "a": Path("/x/y.csv"),
         "some-file": Path("/x/Some File.parquet"),
     }
     for given in (["a=/x", "a=/y"], ["../a=/x"], ["A B=/x"]):
         with pytest.raises(InputError):
-            parse_places(given, "DATASET")
+            parse_places(given, "data")

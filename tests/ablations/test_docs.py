@@ -10,8 +10,8 @@ import pytest
 import typer
 from torch.distributed.run import get_args_parser
 
-from imagenet_captions.ablations.factors import EVERY_FACTOR
 from imagenet_captions.ablations.settings import parse_places
+from imagenet_captions.ablations.table import EVERY_FACTOR
 from imagenet_captions.cli.flags import read_values
 from imagenet_captions.cli.main import SPECS, app
 
@@ -54,8 +54,8 @@ def test_the_commands_are_understood(section: str) -> None:
         command = group.get_command(None, name)  # type: ignore[attr-defined]
         values = read_values(SPECS[name].flags, command.make_context(name, arguments).params)
         assert section in ("how-to", values["factor"].value)
-        assert parse_places(values["data"], "DATASET")
-        assert values["dry_run"] or parse_places(values["on"], "--on")
+        assert parse_places(values["data"], "data")
+        assert values["dry_run"] or parse_places(values["on"], "tests")
         assert (values["nodes"], values["devices"]) == processes
 
 

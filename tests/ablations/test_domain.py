@@ -18,7 +18,7 @@ from imagenet_captions.ablations.arms import Ask, TrainingSet
 from imagenet_captions.ablations.domain.data import plan_mixed
 from imagenet_captions.ablations.domain.mixtures import Domains
 from imagenet_captions.ablations.dry_run import describe
-from imagenet_captions.ablations.factors import EVERY_FACTOR, FACTORS, make_table
+from imagenet_captions.ablations.factors import make_table
 from imagenet_captions.ablations.micro import shift
 from imagenet_captions.ablations.micro.dataset import pixels_of, write_micro_dataset
 from imagenet_captions.ablations.micro.domains import assign_domains, write_micro_domains
@@ -28,7 +28,7 @@ from imagenet_captions.ablations.reports.comparisons import IN_LOG_ODDS
 from imagenet_captions.ablations.reports.differences import table_differences
 from imagenet_captions.ablations.reports.sentences import read_rows
 from imagenet_captions.ablations.settings import AblateSettings
-from imagenet_captions.ablations.table import Pick, Run, Table
+from imagenet_captions.ablations.table import EVERY_FACTOR, FACTORS, Pick, Run, Table
 from imagenet_captions.ablations.testing import read_answers
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.examples import open_examples

@@ -14,7 +14,7 @@ from imagenet_captions.ablations import measuring
 from imagenet_captions.ablations.arms import Ask, TrainingSet
 from imagenet_captions.ablations.dry_run import describe
 from imagenet_captions.ablations.estimate import StepTime, format_hours, reported_hours
-from imagenet_captions.ablations.factors import FACTORS, make_table
+from imagenet_captions.ablations.factors import make_table
 from imagenet_captions.ablations.measuring import measure_step
 from imagenet_captions.ablations.planning import amount_of, check_fairness, make_recipe
 from imagenet_captions.ablations.presets import find_preset
@@ -23,6 +23,7 @@ from imagenet_captions.ablations.reports.report import ReportFacts, write_report
 from imagenet_captions.ablations.reports.results import FactorResult, RunResult, TextSample
 from imagenet_captions.ablations.reports.sentences import factor_sentence, read_rows, sentence
 from imagenet_captions.ablations.settings import AblateSettings
+from imagenet_captions.ablations.table import FACTORS
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.model import Model
 from imagenet_captions.training.recipes import find_recipe

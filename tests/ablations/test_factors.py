@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.ablations.arms import Ask, TrainingSet
-from imagenet_captions.ablations.factors import FACTORS, make_table, make_tables
+from imagenet_captions.ablations.factors import make_table, make_tables
 from imagenet_captions.ablations.planning import Amount, amount_of, check_fairness, make_recipe
 from imagenet_captions.ablations.presets import find_preset
 from imagenet_captions.ablations.reports.differences import Apart, describe_differences, table_differences
 from imagenet_captions.ablations.reports.published import published_for
-from imagenet_captions.ablations.table import DARK, FROM_TEXT, LONG_TAIL, OWN, UNIFORM, Pick, Run, Table
+from imagenet_captions.ablations.table import DARK, FACTORS, FROM_TEXT, LONG_TAIL, OWN, UNIFORM, Pick, Run, Table
 from imagenet_captions.errors import InputError
 
 LABELLED = TrainingSet("micro", 4000, True)

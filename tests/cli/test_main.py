@@ -148,7 +148,7 @@ def write_release(path: Path, content: bytes = b"") -> Path:
     [
         ("build --out x", "a build needs one source"),
         ("build --out x --release r.json --urls u.txt", "a build needs one source"),
-        ("build --out x --release r.json --ids r.json", "--ids needs --urls"),
+        ("build --out x --release r.json --ids r.json", "--ids has no effect with --release"),
         ("build --out x --release nothing.json", "nothing.json does not exist"),
         ("build --out x --release bad.json", "does not hold a JSON list"),
         ("build --out x --release r.json --caption subtitle", "'subtitle' is not a caption field"),

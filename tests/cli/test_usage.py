@@ -174,8 +174,8 @@ def both_sentences(call: Callable[[], object], arguments: str) -> tuple[str, str
         (
             lambda: BuildSettings(release=Path("x"), ask_flickr=False),
             "build --release x --no-crawl --out y",
-            "`yfcc` and `ask_flickr=False` need `urls`; a release has its texts, and asks nobody for more",
-            "--yfcc and --no-crawl need --urls; a release has its texts, and asks nobody for more",
+            "`ask_flickr` has no effect with `release`, which names its images and has their texts; leave it out",
+            "--no-crawl has no effect with --release, which names its images and has their texts; leave it out",
         ),
         (
             lambda: check_figure_path(Path("figure.jpg")),

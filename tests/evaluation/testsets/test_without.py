@@ -87,7 +87,9 @@ def test_both_results_are_those_of_the_images(val: Path, tmp_path: Path) -> None
     path = tmp_path / "dups.csv"
     path.write_text(AS_PUBLISHED)
     settings = [
-        EvaluateSettings("made", (("imagenet", val),), ClassifierSettings(prompts="none"), Reading(7, 1), without=without)
+        EvaluateSettings(
+            "made", (("imagenet", val),), ClassifierSettings(prompts="none"), Reading(7, 1), without=without
+        )
         for without in (None, path)
     ]
     every, less = (evaluate_model(MadeModel(), each) for each in settings)
