@@ -30,6 +30,7 @@ from imagenet_captions.dataset.loading import CONFIGS
 from imagenet_captions.dataset.manifest import manifest_digest, read_manifest, shard_files
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.images.sources import open_images
 from imagenet_captions.outcomes import outcomes_path
 from imagenet_captions.packager.package import package
 from imagenet_captions.pipeline.code_version import code_version
@@ -136,8 +137,10 @@ def _check_first(out: Place, work: Path, settings: BuildSettings) -> None:
         raise InputError(f"the work folder {work} is a file; give a folder")
     if resolve_links(out) in (resolve_links(work), *resolve_links(work).parents):
         raise InputError(f"the work folder {work} lies in the output {out}, which is replaced as a whole; give another")
-    if (images := settings.package.images) is not None and expand_pattern(images) is None:
-        require_there(images, "`images`")
+    if (images := settings.package.images) is not None:
+        if expand_pattern(images) is None:
+            require_there(images, "`images`")
+        open_images(images)
     if settings.release is not None:
         require_file(settings.release, "the release")
     for path in settings.url_lists:

@@ -17,7 +17,7 @@ from imagenet_captions.crawler.crawl import CrawlSettings
 from imagenet_captions.crawler.match import MatchSettings
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
-from imagenet_captions.errors import NotFoundError
+from imagenet_captions.errors import InputError, NotFoundError
 from imagenet_captions.packager.package import PackageSettings
 from imagenet_captions.pipeline import build as building
 from imagenet_captions.pipeline.build import BuildSettings, Stage, build, run_stage
@@ -77,6 +77,13 @@ def test_a_second_build_does_nothing(tmp_path: Path, ran: Ran) -> None:
 def test_an_input_that_is_missing_leaves_no_work_folder(tmp_path: Path, given: dict[str, Any]) -> None:
     with pytest.raises(NotFoundError, match="nothing"):
         build(tmp_path / "out", BuildSettings(workers=1, **given))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_images_of_a_wrong_kind_are_refused_before_any_stage(tmp_path: Path) -> None:
+    wrong = PackageSettings(images=SAMPLE / "release.json", workers=1)
+    with pytest.raises(InputError, match=r"release.json are neither a folder, a tar nor Parquet"):
+        build(tmp_path / "out", BuildSettings(release=SAMPLE / "release.json", workers=1, package=wrong))
     assert list(tmp_path.iterdir()) == []
 
 
