@@ -1,4 +1,4 @@
-"""Find what each cleaning rule changes in a record. Used by `rule_report`."""
+"""Find what each cleaning rule changes in a record. Used by `explain`."""
 
 from __future__ import annotations
 

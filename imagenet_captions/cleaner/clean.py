@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 from imagenet_captions.cleaner.batch import clean_batch
 from imagenet_captions.cleaner.drops import drops_of, repeats_of, settle_drops
 from imagenet_captions.cleaner.language import MODEL, is_available
-from imagenet_captions.cleaner.rule_sample import RuleSample
 from imagenet_captions.cleaner.settings import CleanSettings
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
@@ -75,9 +74,7 @@ def _clean(
         scratch_folder(out.with_name(f".{out.name}.spool")) as folder,
         Spool(folder, CAPTIONS, ["wnid", "image_id"], bucket_of) as spool,
     ):
-        permitted, sample = _permitted(source, settings.deny, dropped), RuleSample()
-        for batch in _cleaned(permitted, settings, *how):
-            sample.add(batch)
+        for batch in _cleaned(_permitted(source, settings.deny, dropped), settings, *how):
             keep = pc.equal(batch["outcome"], Outcome.KEPT.value)
             spool.add(pa.Table.from_batches([batch.filter(keep).select(CAPTIONS.names)]))
             dropped += drops_of(batch.filter(pc.invert(keep))).to_batches()
@@ -85,7 +82,7 @@ def _clean(
             "inputs": source.inputs(),
             "settings": settings.recorded(),
             "language": model,
-            "measured": {**source.measured(), **({} if settings.as_published else {"rules": sample.result()})},
+            "measured": source.measured(),
         }
         beside, product = new
         dropped[:0] = source.drops()

@@ -194,11 +194,7 @@ def clean(
     caption: Caption = "title tags description",
     as_published: AsPublished = False,
     deny: Deny = None,
-    report: Annotated[
-        bool,
-        typer.Option("--report", help="Print how often each cleaning rule changed a record, with three examples."),
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print counts and report as JSON, for programs.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the counts as JSON, for programs.")] = False,
     workers: Workers = None,
     engine: Engine = EngineName.LOCAL,
     ray_address: RayAddress = None,
@@ -207,27 +203,18 @@ def clean(
     from json import dumps
 
     from imagenet_captions.cleaner import clean as cleaning
-    from imagenet_captions.cleaner.rule_report import ReportedSource, RuleReport
     from imagenet_captions.flickr.denylist import read_denylist
     from imagenet_captions.pipeline.build import open_source
     from imagenet_captions.pipeline.settings import SourceFiles
 
-    if not report:
-        refuse_without_effect("without --report", "json")
-    if as_published:
-        refuse_without_effect("with --as-published, which cleans nothing", "report")
     settings = _clean_settings(caption, as_published, read_denylist(deny), classes)
-    found = RuleReport()
     source = open_source(SourceFiles(release, matches, store, yfcc), settings)
-    source = ReportedSource(source, settings.deny, found) if report else source
     with open_engine(engine, ray_address, workers) as (running, count):
         counts = cleaning.clean(source, out, settings, count, running, overwrite)
     if json:
-        told = {"out": str(out), "outcomes": {each.value: number for each, number in counts.items()}, **found.as_dict()}
+        told = {"out": str(out), "outcomes": {each.value: number for each, number in counts.items()}}
         typer.echo(dumps(told, ensure_ascii=False, indent=2))
         return
-    if report:
-        typer.echo(f"{found}\n")
     _show(counts, out)
 
 

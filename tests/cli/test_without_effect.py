@@ -17,7 +17,7 @@ ALWAYS = {
     "match": "urls out ids classes deny engine overwrite",
     "extract-yfcc": "yfcc matches out overwrite",
     "crawl": "matches store endpoint rate limit refresh key_file tries yfcc deny",
-    "clean": "out release matches store yfcc classes caption as_published deny report workers engine overwrite",
+    "clean": "out release matches store yfcc classes caption as_published deny json workers engine overwrite",
     "package": "out captions images workers engine",
     "verify": "dataset",
     "filter": "dataset class_ class_list contains matches has language license_ names_class split ids deny "
@@ -63,8 +63,6 @@ WITHOUT_EFFECT = [
     ("build", "ray_address", "build --out x --release r.json --ray-address h:1"),
     ("match", "ray_address", "match --urls u.txt --ray-address h:1"),
     ("clean", "ray_address", "clean --release r.json --ray-address h:1"),
-    ("clean", "report", "clean --release r.json --as-published --report"),
-    ("clean", "json", "clean --release r.json --json"),
     ("package", "missing", "package --out x --missing report"),
     ("package", "ray_address", "package --out x --ray-address h:1"),
     ("filter", "val_fraction", "filter d --out x --val-fraction 0.1"),

@@ -1,9 +1,8 @@
-"""The datasheet in a dataset card: what survives on Flickr, what the texts tell, and what cleaning changed."""
+"""The datasheet in a dataset card: what survives on Flickr, and what the texts tell."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from imagenet_captions.dataset.describing.facts import DatasetFacts
 from imagenet_captions.flickr.licenses import find_license
@@ -11,14 +10,13 @@ from imagenet_captions.outcomes import share
 
 _UNKNOWN_YEARS = "not known: Flickr was not asked about photos, so none is known to be gone"
 _UNKNOWN_LICENSES = "not known: the source states no licenses"
-_NOT_MEASURED = "not counted: the texts were cleaned by an earlier version"
 
 
 def datasheet(facts: DatasetFacts) -> str:
     """Return the section as Markdown; a table says where the dataset's sources lack its numbers."""
     lines = ["## Datasheet", ""]
     if facts.measured and facts.settings.get("filter"):
-        lines += ["Survival and cleaning were counted before this dataset was filtered.", ""]
+        lines += ["Survival was counted before this dataset was filtered.", ""]
     return "\n".join([*lines, *_survival(facts), *_licenses(facts), *_texts(facts), *_cleaning(facts)])
 
 
@@ -26,9 +24,7 @@ def _survival(facts: DatasetFacts) -> list[str]:
     years: Mapping[str, Sequence[int]] = facts.measured.get("survival", {}).get("years", {})
     rows = [(year, f"{asked:,}", f"{have:,}", share(have, asked)) for year, (have, asked) in years.items()]
     have, asked = (sum(count[at] for count in years.values()) for at in (0, 1))
-    # A release names no photos to ask about; of other sources an earlier version did not count them.
-    unknown = _UNKNOWN_YEARS if facts.measured or not facts.sources.keys() - {"release"} else _NOT_MEASURED
-    rows.append(("all", f"{asked:,}", f"{have:,}", share(have, asked)) if years else (unknown, "", "", ""))
+    rows.append(("all", f"{asked:,}", f"{have:,}", share(have, asked)) if years else (_UNKNOWN_YEARS, "", "", ""))
     lines = _table(("uploaded", "listed photos that Flickr was asked about", "that answer", "share"), rows)
     if years:
         told = "Flickr numbers photos in order of upload, so a deleted photo counts for the year of nearby numbers."
@@ -61,16 +57,9 @@ def _texts(facts: DatasetFacts) -> list[str]:
 
 
 def _cleaning(facts: DatasetFacts) -> list[str]:
-    rules: Mapping[str, Any] = facts.measured.get("rules", {})
     if facts.settings.get("as_published"):
         return ["The texts are those of the source: no cleaning rule was applied.", ""]
-    if not rules:
-        return [f"What cleaning changed is {_NOT_MEASURED}.", ""]
-    sampled, records = rules["sampled"], rules["records"]
-    whole = f"all {records:,} records" if sampled == records else f"{sampled:,} of {records:,} records, evenly spaced"
-    often = sorted(rules["changed"].items(), key=lambda item: (-item[1], item[0]))
-    rows = [(rule, f"{count:,}", share(count, sampled)) for rule, count in often]
-    return [f"What cleaning changed, counted on {whole}:", "", *_table(("rule", "changed records", "share"), rows)]
+    return ["The texts were cleaned by fixed rules; the config `raw` holds them as the source gave them.", ""]
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -24,7 +24,7 @@ class Origin:
 
     inputs: Mapping[str, str]  # role → SHA-256
     settings: Mapping[str, Any]
-    measured: Mapping[str, Any]  # "survival" of the listed photos, and the cleaning "rules"
+    measured: Mapping[str, Any]  # "survival" of the listed photos
 
 
 @dataclass(frozen=True)
