@@ -140,5 +140,8 @@ def with_provenance(schema: pa.Schema, provenance: Mapping[str, Any]) -> pa.Sche
 
 def provenance(schema: pa.Schema) -> dict[str, Any]:
     """Return the inputs and settings that `with_provenance` put into a schema; {} for other files."""
-    found: dict[str, Any] = json.loads((schema.metadata or {}).get(_METADATA_KEY, b"{}"))
-    return found
+    try:
+        found = json.loads((schema.metadata or {}).get(_METADATA_KEY, b"{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from imagenet_captions.ablations.settings import LOCK, RECORD, AblateSettings, c
 from imagenet_captions.ablations.table import EVERY_FACTOR, FROM_TEXT, Run, Table
 from imagenet_captions.ablations.testing import read_answers
 from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.comparison.evaluated import read_metrics
 from imagenet_captions.storage.files import METRICS
 from imagenet_captions.storage.outputs import locked
 from imagenet_captions.training.processes import check_torchrun
@@ -113,7 +113,7 @@ def _result(experiment: Experiment, run: Run, amounts: dict[str, Amount], failur
     folder = experiment.folder(run.name)
     if failure or not run.classifier:
         return RunResult(run, amount, model, failure=failure)
-    metrics = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    metrics = read_metrics(folder / METRICS)
     result = RunResult(run, amount, model, metrics, read_answers(folder))
     return on_held_out(result, experiment.held_out) if run.pick.domains else result
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from PIL import Image
@@ -27,7 +28,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes as imagenet
 from imagenet_captions.images.examples import Class, Examples, open_examples, select
 from imagenet_captions.images.examples.classes_of import named_classes
-from imagenet_captions.storage.files import replacing, write_json, write_text
+from imagenet_captions.storage.files import read_json, replacing, write_json, write_text
 from imagenet_captions.storage.parquet import open_parquet_writer, read_table
 from imagenet_captions.training.data.captions import make_sampler, with_captions
 
@@ -46,6 +47,17 @@ class PickedRows:
     ids: Path
     count: int
     digest: str
+    asked: int | None = None
+    named: int | None = None
+    right: int | None = None
+
+
+class _Told(msgspec.Struct):
+    """The record of chosen rows; `data` is the table with their labels, if these were read from texts."""
+
+    count: int
+    digest: str
+    data: str | None
     asked: int | None = None
     named: int | None = None
     right: int | None = None
@@ -72,12 +84,9 @@ class Inputs:
         ids_file, told = self.folder / "rows" / f"{stem}.txt", self.folder / "rows" / f"{stem}.json"
         if not told.is_file():
             self._choose(name, pick, ids_file, told)
-        found = json.loads(told.read_text(encoding="utf-8"))
-        data = self.folder / found["data"] if found["made"] else self.datasets[name]
-        named = found.get("named", found["count"] if "asked" in found else None)
-        return PickedRows(
-            data, ids_file, found["count"], found["digest"], found.get("asked"), named, found.get("right")
-        )
+        found = read_json(told, _Told, "the record of rows")
+        data = self.datasets[name] if found.data is None else self.folder / found.data
+        return PickedRows(data, ids_file, found.count, found.digest, found.asked, found.named, found.right)
 
     def _choose(self, name: str, pick: Pick, ids_file: Path, told: Path) -> None:
         examples = self.examples(self.datasets[name])

@@ -32,7 +32,7 @@ from imagenet_captions.ablations.testing import Fitting, has_answers, needs_fitt
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.evaluation.classifiers.prompts import PROMPT_SETS
 from imagenet_captions.evaluation.settings import Reading
-from imagenet_captions.storage.files import METRICS, digest, write_json
+from imagenet_captions.storage.files import METRICS, digest, read_json, write_json
 from imagenet_captions.training.done import TrainResult
 from imagenet_captions.training.recipe import recipe_defaults, recipe_values
 from imagenet_captions.training.settings import TrainSettings
@@ -178,7 +178,7 @@ def _train(experiment: Experiment, run: Run, planned: Amount, where: str, team: 
         asked["steps"] = settings.steps
     asked = json.loads(json.dumps(asked))
     if told.is_file():
-        before = {**recipe_defaults(), **json.loads(told.read_text(encoding="utf-8"))}
+        before = {**recipe_defaults(), **read_json(told, dict[str, Any])}
         differing = next((name for name in asked if before.get(name) != asked[name]), None)
         if differing is not None:
             raise InputError(
@@ -221,8 +221,7 @@ def is_tested(experiment: Experiment, run: Run) -> bool:
     folder = experiment.folder(run.name)
     if not ((folder / _RUN_FILE).is_file() and has_answers(folder)):
         return False
-    before: dict[str, Any] = json.loads((folder / _RUN_FILE).read_text(encoding="utf-8"))
-    return before == _asked(experiment, run)
+    return read_json(folder / _RUN_FILE, dict[str, Any]) == _asked(experiment, run)
 
 
 def _asked(experiment: Experiment, run: Run) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from imagenet_captions.engines.choose import WORKERS, count_readers
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, quoted
 from imagenet_captions.evaluation.robustness.shifts import SHIFTS
 from imagenet_captions.options import REQUIRED, argument, check, option
-from imagenet_captions.storage.files import digest, remove_tree, require_there, write_json, write_text
+from imagenet_captions.storage.files import digest, read_json, remove_tree, require_there, write_json, write_text
 from imagenet_captions.storage.places import expand_pattern, local_place
 from imagenet_captions.training.recipe import ACCUMULATE, PRECISIONS, Recipe
 from imagenet_captions.training.settings import GRAD_CHECKPOINTING, THREADS
@@ -164,6 +164,17 @@ class AblateSettings:
         return Ask(tuple(datasets), preset, tuple(range(self.seeds)))
 
 
+@dataclass(frozen=True)
+class _Record:
+    """The file RECORD: what the runs of a folder share."""
+
+    preset: str
+    epochs: int | float | None
+    model: str | None
+    factors: dict[str, list[str]]
+    data: dict[str, str]
+
+
 def make_record(settings: AblateSettings) -> dict[str, Any]:
     """Return what the runs of the folder share, after a check against the existing record; nothing is written.
 
@@ -178,23 +189,20 @@ def make_record(settings: AblateSettings) -> dict[str, Any]:
         "data": {name: digest(place) if place.exists() else str(place) for name, place in settings.data.items()},
     }
     if path.is_file():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            raise InputError(f"{path} cannot be read; give another `out`") from None
+        before = read_json(path, _Record, "the record of runs")
         for name in ("preset", "epochs", "model"):
-            if before[name] != now[name]:
+            if getattr(before, name) != now[name]:
                 raise InputError(
-                    f"{settings.out} holds runs with {name} {before[name]}, and this is {now[name]}; "
+                    f"{settings.out} holds runs with {name} {getattr(before, name)}, and this is {now[name]}; "
                     f"give another `out`, or the same settings to go on"
                 )
         for name, found in now["data"].items():
-            if before["data"].get(name, found) != found:
+            if before.data.get(name, found) != found:
                 raise InputError(
                     f"the data {name} is not what the runs in {settings.out} were trained on; give another `out`"
                 )
         for name in ("data", "factors"):
-            now[name] = {**before[name], **now[name]}
+            now[name] = {**getattr(before, name), **now[name]}
     return now
 
 

@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import pyarrow as pa
 
-from imagenet_captions.errors import ImagenetCaptionsError, InputError
+from imagenet_captions.errors import ImagenetCaptionsError, InputError, quoted
 from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.storage.files import MANIFEST, require_there, sha256, write_json
-from imagenet_captions.storage.outputs import DATASET_FORMAT, folders_left, manifest_content
+from imagenet_captions.outcomes import OUTCOMES_FILE
+from imagenet_captions.storage.files import (
+    CARD,
+    CROISSANT,
+    MANIFEST,
+    checked,
+    read_json,
+    require_there,
+    sha256,
+    write_json,
+)
+from imagenet_captions.storage.outputs import DATASET_FORMAT, folders_left
 from imagenet_captions.storage.places import Place, is_remote
 
 VERSION = 1
+OTHER_FILES = frozenset({CARD, OUTCOMES_FILE, CROISSANT})  # beside the shards
+_SHARD = re.compile(r"(?:data|raw)/train-[0-9]{5}-of-[0-9]{5}\.parquet")
+_Digits = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}$")]
 _SWAP_LOOKS, _SWAP_PAUSE = 20, 0.05  # seconds
 
 
@@ -132,27 +147,76 @@ def _wait_for_swap(dataset: Place) -> None:
         time.sleep(_SWAP_PAUSE)
 
 
+class _Step(msgspec.Struct):
+    shuffle: int | None = None
+
+
+class _Settings(msgspec.Struct):
+    """The settings that a command reads again; the others are only shown."""
+
+    classes: ClassSet = ClassSet.ILSVRC2012
+    caption: str | None = None
+    filter: list[_Step] = []
+
+
+class _Survival(msgspec.Struct):
+    years: dict[_Digits, tuple[int, int]] = {}
+    licenses: dict[_Digits, int] = {}
+
+
+class _Rules(msgspec.Struct):
+    records: int
+    sampled: int
+    changed: dict[str, int]
+
+
+class _Measured(msgspec.Struct):
+    survival: _Survival | None = None
+    rules: _Rules | None = None
+
+
+class _Details(msgspec.Struct):
+    """What the code reads in the parts that `Manifest` takes as they are."""
+
+    settings: _Settings
+    measured: _Measured | None = None
+
+
 def read_manifest(folder: Place) -> Manifest:
-    """Read a dataset's manifest. Raises InputError if there is none that this version can read."""
+    """Read a dataset's manifest. Raises InputError if there is none that this version can read.
+
+    It lists files of a dataset alone, and none of them is a link that leads out of the folder.
+    """
     _wait_for_swap(folder)
-    content = manifest_content(folder)
-    if not content:
-        if not is_remote(folder) and (require_there(folder, "the dataset") / MANIFEST).is_file():
-            (folder / MANIFEST).read_bytes()  # raises the system's error if the file must not be read
+    record = require_there(folder, "the dataset") / MANIFEST
+    content = read_json(record, dict[str, Any], "the manifest") if record.is_file() else {}
+    if content.get("format") != DATASET_FORMAT:
         raise InputError(f"{folder} has no {MANIFEST} of a dataset made by `imagenet-captions package`; check the path")
     if "unfinished" in content:
         raise InputError(f"{folder} is not finished: a run is writing it, or was stopped; run the same command again")
     if content.get("version") != VERSION:
         raise InputError(f"{folder} was made by another version of imagenet-captions; package it again")
-    del content["format"], content["version"]
-    try:
-        files = {str(name): FileEntry(**entry) for name, entry in content.pop("files").items()}
-        manifest = Manifest(files=files, **content)
-        if not all(isinstance(count, int) for count in manifest.counts.values()):
-            raise TypeError
-    except (KeyError, TypeError, AttributeError):
-        raise InputError(f"{folder / MANIFEST} is damaged; package the dataset again") from None
+    checked(content, _Details, f"the manifest {record}")
+    manifest = checked(content, Manifest, f"the manifest {record}")
+    data, raw = (manifest.shards(config) for config in ("data", "raw"))
+    if not data or not raw or sum(data.values()) != sum(raw.values()):
+        raise InputError(f"the manifest {record} lists other rows in data/ than in raw/; package the dataset again")
+    for name in manifest.files:
+        if not _SHARD.fullmatch(name) and name not in OTHER_FILES:
+            raise InputError(
+                f"the manifest {record} lists {quoted(name)}, which is not a file of a dataset; correct it"
+            )
+        if not is_remote(folder) and not _is_inside(folder, name):
+            raise InputError(f"{folder / name} is a link that leads out of the dataset; put the file itself there")
     return manifest
+
+
+def _is_inside(folder: Path, name: str) -> bool:
+    """Return whether a file is in the folder, or where the Hub's cache keeps the files of a downloaded dataset."""
+    here = Path(os.path.realpath(folder))
+    blobs = here.parent.parent / "blobs" if here.parent.name == "snapshots" else None
+    found = Path(os.path.realpath(folder / name))
+    return found == here / name or found.parent == blobs
 
 
 def shard_files(dataset: Place, folder: str = "data", manifest: Manifest | None = None) -> list[Place]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,14 +16,12 @@ from imagenet_captions.dataset.splits import seeded_order
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome
 from imagenet_captions.schema import RAW_ROW, ROW
-from imagenet_captions.storage.files import CARD, CROISSANT, MANIFEST, sha256
+from imagenet_captions.storage.files import CARD, MANIFEST, sha256
 from imagenet_captions.storage.parquet import read_schema, read_table
 from imagenet_captions.storage.places import Place, PlaceLike, place
 from imagenet_captions.storage.progress import progress
 
-_SHARD = re.compile(r"(?:data|raw)/train-[0-9]{5}-of-[0-9]{5}\.parquet")
-_REQUIRED = frozenset({CARD, OUTCOMES_FILE})
-_OTHERS = _REQUIRED | {CROISSANT}  # datasets of before November 2026 have no description
+_REQUIRED = frozenset({CARD, OUTCOMES_FILE})  # datasets of before November 2026 have no description
 
 
 @dataclass(frozen=True)
@@ -69,9 +66,6 @@ def verify(dataset: PlaceLike) -> Verified:
 
 def _strangers(dataset: Place, manifest: Manifest) -> Iterator[_Problem]:
     """Yield files that do not belong there; load_dataset would take another Parquet file in data/ for a shard."""
-    for name in sorted(manifest.files):
-        if not _SHARD.fullmatch(name) and name not in _OTHERS:
-            yield _Problem(MANIFEST, f"lists {quoted(name)}, which is not a file of a dataset")
     for name in sorted(_REQUIRED - manifest.files.keys()):
         yield _Problem(MANIFEST, f"does not list {name}")
     start = f"{dataset.as_posix()}/"
@@ -82,10 +76,9 @@ def _strangers(dataset: Place, manifest: Manifest) -> Iterator[_Problem]:
 
 
 def _damaged(dataset: Place, manifest: Manifest) -> Iterator[_Problem]:
-    known = {name: entry for name, entry in manifest.files.items() if _SHARD.fullmatch(name) or name in _OTHERS}
-    total = sum(entry.bytes for entry in known.values())
+    total = sum(entry.bytes for entry in manifest.files.values())
     with progress("verify", total, "B") as bar:
-        for name, entry in sorted(known.items()):
+        for name, entry in sorted(manifest.files.items()):
             if (what := _damage(dataset / name, entry)) is not None:
                 yield _Problem(name, what)
             bar.update(entry.bytes)

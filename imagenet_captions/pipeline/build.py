@@ -48,6 +48,7 @@ from imagenet_captions.storage.files import (
     PHOTO_STORE,
     YFCC_PHOTOS,
     digest,
+    read_json,
     require_file,
     require_there,
     sha256,
@@ -276,8 +277,8 @@ def _is_done(record: Path, stage: Stage) -> bool:
     if not record.is_file() or not all(path.is_file() for path in stage.outputs):
         return False
     try:
-        done = json.loads(record.read_text(encoding="utf-8"))
-    except ValueError:
+        done = read_json(record, dict[str, Any])
+    except InputError:
         return False
     return bool(done == {"key": stage.key(), "outputs": _digests(stage.outputs)})
 

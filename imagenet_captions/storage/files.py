@@ -106,7 +106,7 @@ def read_json(path: Place, kind: type[Kind], what: str = "the file") -> Kind:
 
     with require_file(path, what).open("rb") as opened:
         content = opened.read(_LARGEST_JSON + 1)
-    try:
+    with _reporting_shape(f"{what} {path}"):
         if len(content) > _LARGEST_JSON:
             raise ValueError(f"it has over {_LARGEST_JSON:,} bytes")
         value = msgspec.json.decode(content)
@@ -115,16 +115,33 @@ def read_json(path: Place, kind: type[Kind], what: str = "the file") -> Kind:
             below = [each for outer in below if isinstance(outer, (dict, list)) for each in _inside(outer)]
         if below:
             raise RecursionError
-        return msgspec.convert(value, kind)
-    except RecursionError:
-        reason = "it is nested too deeply"
-    except (msgspec.MsgspecError, ValueError) as error:  # the latter for UTF-8 that is not
-        reason = shortened(error, 200).replace("`", "'")
-    raise InputError(f"{what} {path} has not the expected content ({reason}); make it again, or give another file")
+    return checked(value, kind, f"{what} {path}")
 
 
 def _inside(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
     return value.values() if isinstance(value, dict) else value
+
+
+def checked(value: Any, kind: type[Kind], where: str) -> Kind:
+    """Return a value from a JSON file as its kind; raises InputError, which starts with `where`, if it is another."""
+    import msgspec
+
+    with _reporting_shape(where):
+        return msgspec.convert(value, kind)
+
+
+@contextmanager
+def _reporting_shape(where: str) -> Iterator[None]:
+    import msgspec
+
+    try:
+        yield
+        return
+    except RecursionError:
+        reason = "it is nested too deeply"
+    except (msgspec.MsgspecError, ValueError) as error:  # the latter for bytes that are not UTF-8
+        reason = shortened(error, 200).replace("`", "'")
+    raise InputError(f"{where} has not the expected content ({reason}); make it again, or give another file")
 
 
 def write_json(path: Place, value: Any) -> None:

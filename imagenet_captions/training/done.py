@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from imagenet_captions.errors import InputError
-from imagenet_captions.storage.files import write_json
+import msgspec
+
+from imagenet_captions.storage.files import read_json, write_json
 
 DONE_FILE = "done.json"
 MODEL_FOLDER = "model"
@@ -29,6 +29,13 @@ class TrainResult:
         return self.run / MODEL_FOLDER
 
 
+class _Done(msgspec.Struct):
+    loss: float
+    steps: int
+    images_seen: int
+    seconds: float
+
+
 def write_done(result: TrainResult) -> None:
     """Write done.json, which marks the run as finished."""
     values = {
@@ -45,8 +52,5 @@ def read_done(run: Path) -> TrainResult | None:
     path = run / DONE_FILE
     if not path.exists():
         return None
-    try:
-        values = json.loads(path.read_bytes())
-        return TrainResult(run, values["loss"], values["steps"], values["images_seen"], values["seconds"])
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path} cannot be read; remove it, and the same command finishes the run again") from None
+    done = read_json(path, _Done, "the end of the run")
+    return TrainResult(run, done.loss, done.steps, done.images_seen, done.seconds)

@@ -94,10 +94,10 @@ def test_harm_is_found(dataset: Path, harm: Callable[[Path], object], message: s
     [
         (lambda d: (d / "manifest.json").unlink(), "has no manifest.json"),
         (lambda d: (d / "manifest.json").write_text("{}"), "has no manifest.json"),
-        (lambda d: (d / "manifest.json").write_text("[1"), "has no manifest.json"),
+        (lambda d: (d / "manifest.json").write_text("[1"), "has not the expected content"),
         (listing(lambda m: m.update(version=2)), "another version"),
-        (listing(lambda m: m.update(files=[])), "is damaged"),
-        (listing(lambda m: m.pop("counts")), "is damaged"),
+        (listing(lambda m: m.update(files=[])), "has not the expected content"),
+        (listing(lambda m: m.pop("counts")), "has not the expected content"),
     ],
 )
 def test_a_folder_without_a_usable_manifest_is_refused(

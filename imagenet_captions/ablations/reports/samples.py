@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +17,7 @@ from imagenet_captions.ablations.testing import Fitting
 from imagenet_captions.evaluation.classifiers.prompts import read_prompts
 from imagenet_captions.images.examples import Class, Examples, select
 from imagenet_captions.images.pixels import CLIP_224, EvalTransform, ImageSpec
-from imagenet_captions.storage.files import replacing, write_json
+from imagenet_captions.storage.files import read_json, replacing, write_json
 from imagenet_captions.training.data.feed import Feed
 from imagenet_captions.training.prepare import make_model, open_training_set
 from imagenet_captions.training.settings import TrainSettings
@@ -93,7 +92,4 @@ def _write_picture(pixels: torch.Tensor, path: Path) -> str:
 
 
 def _read(told: Path) -> list[TextSample]:
-    return [
-        TextSample(tuple(each["pictures"]), each["text"], each["label"])
-        for each in json.loads(told.read_text(encoding="utf-8"))
-    ]
+    return read_json(told, list[TextSample], "the record of samples")

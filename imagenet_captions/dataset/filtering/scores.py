@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -14,12 +15,26 @@ import pyarrow.compute as pc
 from imagenet_captions.dataset.manifest import Manifest
 from imagenet_captions.errors import InputError
 from imagenet_captions.schema import SCORES, provenance
-from imagenet_captions.storage.files import MANIFEST, require_file, sha256
+from imagenet_captions.storage.files import MANIFEST, checked, require_file, sha256
 from imagenet_captions.storage.parquet import read_schema, read_table
 from imagenet_captions.storage.places import Place
 
 Flags = npt.NDArray[np.bool_]
 Similarities = npt.NDArray[np.float64]
+
+
+class _Inputs(msgspec.Struct):
+    dataset: str
+    weights: str
+
+
+class _Settings(msgspec.Struct):
+    model: str
+
+
+class _About(msgspec.Struct):
+    inputs: _Inputs
+    settings: _Settings
 
 
 @dataclass(frozen=True)
@@ -43,8 +58,12 @@ class ScoreLimits:
 
         Raises InputError for scores of another dataset, except those of the one that this one was filtered from.
         """
-        of = self._about()["inputs"]["dataset"]
+        of = self._about().inputs.dataset
         scores = read_table(self.file, ["image_id", "similarity"])
+        if not pc.all(pc.is_finite(scores["similarity"]), min_count=0).as_py():
+            raise InputError(f"{self.file} has similarities that are not numbers; score the dataset again")
+        if len(scores["image_id"].unique()) != len(scores):
+            raise InputError(f"{self.file} has an id twice; score the dataset again")
         at = [pc.index_in(batch, value_set=scores["image_id"].combine_chunks()) for _, batch in ids]
         found: Similarities = scores["similarity"].take(pa.chunked_array(at, pa.int32())).to_numpy().astype(np.float64)
         if of not in (sha256(dataset / MANIFEST), manifest.inputs.get("parent")) or np.isnan(found).all():
@@ -61,17 +80,17 @@ class ScoreLimits:
         given = {"score-above": self.above, "score-top": self.top}
         return {
             "scores": "sha256:" + sha256(self.file),
-            "score-model": about["settings"]["model"],
-            "score-weights": "sha256:" + about["inputs"]["weights"],
+            "score-model": about.settings.model,
+            "score-weights": "sha256:" + about.inputs.weights,
             **{name: value for name, value in given.items() if value is not None},
         }
 
-    def _about(self) -> dict[str, Any]:
+    def _about(self) -> _About:
         """Return what the file says of itself; raises InputError if `score` did not write it."""
         schema = read_schema(require_file(self.file, "the file of scores"))
-        if not set(SCORES.names) <= set(schema.names) or "weights" not in provenance(schema).get("inputs", {}):
+        if not set(SCORES) <= set(schema) or "inputs" not in provenance(schema):
             raise InputError(f"{self.file} was not written by `imagenet-captions score`; give a file that was")
-        return provenance(schema)
+        return checked(provenance(schema), _About, f"the file of scores {self.file}")
 
 
 def below_top(ids: list[str], similarities: Similarities, share: float) -> Flags:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.answers import answers_path, read_answers
-from imagenet_captions.storage.files import METRICS, require_there
+from imagenet_captions.storage.files import METRICS, checked, read_json, require_there
 
 # In the words of messages and tables: what two protocols may differ in, and the entries that say it.
 _OF_CLASSIFIER = {
@@ -22,6 +22,25 @@ _OF_CLASSIFIER = {
     "prompts": ("sentences", "sentences_sha256"),
 }
 _OF_SET = {"class names": ("classes", "class_names_sha256"), "test images": ("images", "images_sha256")}
+
+
+class _Class(msgspec.Struct):
+    n: Annotated[int, msgspec.Meta(ge=1)]
+    correct: Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _TestSet(msgspec.Struct):
+    n: Annotated[int, msgspec.Meta(ge=1)]
+    top1: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    per_class: dict[str, _Class] = {}
+    protocol: dict[str, Any] = {}
+
+
+class _Metrics(msgspec.Struct):
+    """The entries of metrics.json that are read again."""
+
+    test_sets: dict[str, _TestSet]
+    protocol: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -52,12 +71,8 @@ def read_evaluated(place: Path) -> Evaluated:
 
 def read_metrics(file: Path) -> dict[str, Any]:
     """Read a metrics.json; raises InputError for any other file."""
-    try:
-        metrics = json.loads(require_there(file, "the result").read_text(encoding="utf-8"))
-    except ValueError:
-        metrics = None
-    if not isinstance(metrics, dict) or "test_sets" not in metrics:
-        raise InputError(f"{file} is not a result of `evaluate`; give its metrics.json, or the folder of a run")
+    metrics = read_json(file, dict[str, Any], "the result")
+    checked(metrics, _Metrics, f"the result {file}")
     return metrics
 
 

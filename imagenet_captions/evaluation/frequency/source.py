@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from imagenet_captions.errors import InputError
+from imagenet_captions.storage.files import read_json
 
 _SETTINGS = "settings.json"
 
@@ -25,6 +27,22 @@ class TrainedOn:
     settings: Path | None = None
 
 
+class _Ids(msgspec.Struct):
+    file: str
+
+
+class _Recipe(msgspec.Struct):
+    caption: str | None = None
+
+
+class _Run(msgspec.Struct):
+    data: str
+    seed: int
+    ids: _Ids | None
+    recipe: _Recipe
+    started_in: str = ""
+
+
 def read_trained_on(place: Path) -> TrainedOn:
     """Return the data that a run's settings name.
 
@@ -33,14 +51,10 @@ def read_trained_on(place: Path) -> TrainedOn:
     path = (place if place.is_dir() else place.parent) / _SETTINGS
     if not path.is_file():
         raise InputError(f"{path} is not there, so the training data of {place} is unknown; give it as `data`")
-    try:
-        settings = json.loads(path.read_bytes())
-        ids, recipe = settings["ids"], settings["recipe"]
-        start = Path(settings.get("started_in", ""))
-        kept = None if ids is None else _found(start, ids["file"])
-        return TrainedOn(_found(start, settings["data"]), kept, recipe.get("caption"), int(settings["seed"]), path)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{path} cannot be read; give the training data as `data`") from None
+    run = read_json(path, _Run, "the run's settings")
+    start = Path(run.started_in)
+    ids = None if run.ids is None else _found(start, run.ids.file)
+    return TrainedOn(_found(start, run.data), ids, run.recipe.caption, run.seed, path)
 
 
 def _found(start: Path, name: str) -> Path:

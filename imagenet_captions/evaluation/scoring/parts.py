@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from imagenet_captions.storage.files import remove_tree, replacing, write_json
+from imagenet_captions.storage.files import read_json, remove_tree, replacing, write_json
 from imagenet_captions.storage.parquet import write_table
 
 log = logging.getLogger(__name__)
@@ -30,7 +29,7 @@ class Parts:
         """Open the parts of an output; those of a run with other settings are dropped, and the log says so."""
         folder = out.with_name(f".{out.name}.parts")
         told = folder / _SETTINGS
-        if told.is_file() and json.loads(told.read_text(encoding="utf-8")) != settings:
+        if told.is_file() and read_json(told, dict[str, Any]) != settings:
             log.info("an unfinished run for %s had other settings, so its parts are dropped", out)
             remove_tree(folder)
         if not told.is_file():

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.evaluation.comparison.evaluated import read_metrics
 from imagenet_captions.evaluation.evaluate import evaluate_model, results_of
 from imagenet_captions.evaluation.robustness.figures import check_figure_path
 from imagenet_captions.evaluation.settings import EvaluateSettings
@@ -20,13 +21,18 @@ from imagenet_captions.evaluation.trajectories.runs import KeptRun, find_runs
 from imagenet_captions.evaluation.trajectories.settings import TrajectorySettings
 from imagenet_captions.evaluation.trajectories.trajectory import Step, Trajectory, trajectories_csv
 from imagenet_captions.models.load import load_model
-from imagenet_captions.storage.files import digest, write_json, write_text
+from imagenet_captions.storage.files import checked, digest, write_json, write_text
 from imagenet_captions.storage.outputs import check_place, locked
 
 log = logging.getLogger(__name__)
 
 RECORD, TABLE, FIGURE = "trajectories.json", "trajectories.csv", "trajectories.svg"
 _LOCK, _MEASURED = ".lock", "checkpoints"
+
+
+class _Kept(msgspec.Struct):
+    asked: dict[str, Any]
+    step: int
 
 
 def measure_trajectories(settings: TrajectorySettings) -> list[Trajectory]:
@@ -88,11 +94,8 @@ def _read(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the metrics of a checkpoint if they answer what is asked."""
     if not path.is_file():
         return None
-    try:
-        metrics: dict[str, Any] = json.loads(path.read_bytes())
-    except ValueError:
-        raise InputError(f"{path} cannot be read; remove it, and the same command measures it again") from None
-    return metrics if metrics.get("asked") == asked else None
+    metrics = read_metrics(path)
+    return metrics if checked(metrics, _Kept, f"the result {path}").asked == asked else None
 
 
 def _read_step(path: Path) -> int:

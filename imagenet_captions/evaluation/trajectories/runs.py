@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import filecmp
-import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import msgspec
 
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.evaluation.settings import ClassifierSettings
-from imagenet_captions.storage.files import require_there
+from imagenet_captions.storage.files import read_json, require_there
 
 log = logging.getLogger(__name__)
 
 _CLASSIFIERS = {"contrastive": "zero-shot", "supervised": "head"}  # SimCLR's models have no classifier of their own
 _SETTINGS, _RUN_FILE, _CHECKPOINTS = "settings.json", "run.json", "checkpoints"
+
+
+class _Recipe(msgspec.Struct):
+    objective: str
+
+
+class _Settings(msgspec.Struct):
+    recipe: _Recipe
+    seed: int
+
+
+class _Tested(msgspec.Struct):
+    prompts: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,9 +83,9 @@ def _runs_of(place: Path, prompts: str | None) -> Iterator[KeptRun]:
 
 
 def _run(folder: Path, prompts: str | None) -> KeptRun:
-    settings = _read(folder / _SETTINGS)
-    tested = _read(folder / _RUN_FILE) if (folder / _RUN_FILE).is_file() else {}
-    objective = settings.get("recipe", {}).get("objective")
+    settings = read_json(folder / _SETTINGS, _Settings, "the run's settings")
+    tested = read_json(folder / _RUN_FILE, _Tested) if (folder / _RUN_FILE).is_file() else _Tested()
+    objective = settings.recipe.objective
     if objective not in _CLASSIFIERS:
         raise InputError(
             f"the run {folder} has the objective {quoted(objective)} and no classifier; "
@@ -82,8 +95,8 @@ def _run(folder: Path, prompts: str | None) -> KeptRun:
     if len(checkpoints) < 2:
         raise InputError(f"the run {folder} keeps {len(checkpoints)} checkpoint; train it with `keep_every` for more")
     kind = _CLASSIFIERS[objective]
-    asked = (prompts or tested.get("prompts") or None) if kind == "zero-shot" else None
-    arm = folder.name.removesuffix(f"-s{settings.get('seed')}")
+    asked = (prompts or tested.prompts or None) if kind == "zero-shot" else None
+    arm = folder.name.removesuffix(f"-s{settings.seed}")
     return KeptRun(folder.name, arm, ClassifierSettings(kind, prompts=asked), checkpoints)
 
 
@@ -97,13 +110,3 @@ def _in_order(folder: Path) -> Iterable[Path]:
     # A copied run has two files where `train` made two links to one.
     known = not last.is_file() or any(filecmp.cmp(last, path, shallow=False) for path in kept[-1:])
     return kept if known else [*kept, last]
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        read = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        read = None
-    if not isinstance(read, Mapping):
-        raise InputError(f"{path} cannot be read; give the folder of a run that `train` made")
-    return read
