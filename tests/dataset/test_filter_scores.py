@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.packager.verify import verify
+from imagenet_captions.schema import SCORES, provenance, with_provenance
 from tests.dataset.made import make_dataset, rows, write_scores
 from tests.storage.conftest import invoke
 
@@ -86,6 +88,13 @@ def test_the_dataset_names_the_model_and_its_weights(text_dataset: Path, scores:
         ("--scores scores.parquet --score-above 0.9", "nothing in"),
         ("--scores outcomes.parquet --score-top 0.3", "was not written by `imagenet-captions score`"),
         ("--scores nowhere.parquet --score-top 0.3", "the file of scores nowhere.parquet does not exist"),
+        ("--scores twice.parquet --score-top 0.3", "twice.parquet has an id twice; score the dataset again"),
+        ("--scores inf.parquet --score-top 0.3", "inf.parquet has similarities that are not numbers; score the"),
+        ("--scores nan.parquet --score-above 0.1", "nan.parquet has similarities that are not numbers; score the"),
+        ("--scores text.parquet --score-top 0.3", "was not written by `imagenet-captions score`"),
+        ("--scores unnamed.parquet --score-top 0.3", "unnamed.parquet has not the expected content (Expected 'str'"),
+        ("--scores null.parquet --score-top 0.3", "null.parquet has not the expected content (Expected 'object'"),
+        ("--scores nothing.parquet --score-top 0.3", "was not written by `imagenet-captions score`"),
     ],
 )
 def test_a_file_that_does_not_fit_is_one_sentence(
@@ -94,6 +103,18 @@ def test_a_file_that_does_not_fit_is_one_sentence(
     monkeypatch.chdir(tmp_path)
     write_scores(tmp_path / "other.parquet", IDS[:180], [0.1] * 180, make_dataset(tmp_path / "o", rows(1)))
     write_scores(tmp_path / "foreign.parquet", ["n01440764_1"], [0.1], text_dataset)
+    write_scores(tmp_path / "twice.parquet", [*IDS[:180], IDS[0]], [0.1] * 181, text_dataset)
+    for name in ("inf", "nan"):
+        write_scores(tmp_path / f"{name}.parquet", IDS[:2], [0.1, float(name)], text_dataset)
+    table = pq.read_table(scores)
+    pq.write_table(table.set_column(1, "similarity", table["similarity"].cast("string")), tmp_path / "text.parquet")
+    about = provenance(table.schema)
+    for name, changed in (
+        ("unnamed", {**about, "settings": {"model": 3}}),
+        ("null", {**about, "inputs": None}),
+        ("nothing", []),
+    ):
+        pq.write_table(table.cast(with_provenance(SCORES, changed)), tmp_path / f"{name}.parquet")  # type: ignore[arg-type]
     (tmp_path / "outcomes.parquet").write_bytes((text_dataset / "outcomes.parquet").read_bytes())
     code, told = invoke("filter", str(text_dataset), *words.split(), "--out", "x")
     assert code == 2, told

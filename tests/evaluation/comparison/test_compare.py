@@ -129,7 +129,7 @@ def test_results_without_answers(tmp_path: Path, pair: tuple[Path, Path]) -> Non
         (old, "has no old.answers.parquet with it, which a comparison reads; evaluate again"),
         (tmp_path / "nowhere", "nowhere does not exist"),
         (tmp_path, "metrics.json does not exist"),
-        (answers_path(second), "is not a result of `evaluate`"),
+        (answers_path(second), "has not the expected content"),
     ):
         code, output = run(first, place)
         assert code == 2
