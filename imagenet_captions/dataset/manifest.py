@@ -198,9 +198,6 @@ def read_manifest(folder: Place) -> Manifest:
         raise InputError(f"{folder} was made by another version of imagenet-captions; package it again")
     checked(content, _Details, f"the manifest {record}")
     manifest = checked(content, Manifest, f"the manifest {record}")
-    data, raw = (manifest.shards(config) for config in ("data", "raw"))
-    if not data or not raw or sum(data.values()) != sum(raw.values()):
-        raise InputError(f"the manifest {record} lists other rows in data/ than in raw/; package the dataset again")
     for name in manifest.files:
         if not _SHARD.fullmatch(name) and name not in OTHER_FILES:
             raise InputError(
@@ -208,6 +205,9 @@ def read_manifest(folder: Place) -> Manifest:
             )
         if not is_remote(folder) and not _is_inside(folder, name):
             raise InputError(f"{folder / name} is a link that leads out of the dataset; put the file itself there")
+    data, raw = (manifest.shards(config) for config in ("data", "raw"))
+    if not data or not raw or sum(data.values()) != sum(raw.values()):
+        raise InputError(f"the manifest {record} lists other rows in data/ than in raw/; package the dataset again")
     return manifest
 
 
