@@ -28,8 +28,7 @@ def export(
     dataset: Annotated[
         Place,
         typer.Argument(
-            help="A dataset folder. For webdataset also a table of image paths and captions (.csv, .tsv, .parquet, "
-            ".jsonl).",
+            help="A dataset folder.",
         ),
     ],
     to: Annotated[Target, typer.Option(help="The form to write.")],
@@ -38,8 +37,7 @@ def export(
         Place | None,
         typer.Option(
             help="open-clip-csv: the folder of image files to name. webdataset: the images, in any form that build "
-            "takes; default: the dataset's own. webdataset of a table: the folder at which its paths start; default: "
-            "the table's.",
+            "takes; default: the dataset's own.",
         ),
     ] = None,
     caption: Annotated[
@@ -64,8 +62,7 @@ def export(
         str | None,
         typer.Option(
             help="open-clip-csv, slim: further columns, such as label,class_name,wnid; of image_id, filename, wnid, "
-            "label, class_name, title, description, tags (a JSON list) and language. webdataset of a table: its "
-            "columns of paths, captions and, if any, labels; default: by usual names, such as filepath,title,label.",
+            "label, class_name, title, description, tags (a JSON list) and language.",
             metavar="NAME,...",
         ),
     ] = None,

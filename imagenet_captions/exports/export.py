@@ -12,9 +12,8 @@ from typing import Any
 from imagenet_captions.dataset.manifest import read_manifest, unchanged
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.attribution import write_attribution
-from imagenet_captions.exports.caption_table import check_settings, is_table
 from imagenet_captions.exports.release_json import write_release
-from imagenet_captions.exports.rows import Export, Job
+from imagenet_captions.exports.rows import Job
 from imagenet_captions.exports.settings import (
     ATTRIBUTION,
     OPEN_CLIP_CSV,
@@ -25,7 +24,7 @@ from imagenet_captions.exports.settings import (
 )
 from imagenet_captions.exports.tables import write_open_clip, write_slim
 from imagenet_captions.exports.webdataset import write_webdataset
-from imagenet_captions.storage.files import MANIFEST, digest, sha256
+from imagenet_captions.storage.files import MANIFEST, sha256
 from imagenet_captions.storage.outputs import (
     check_dataset_output,
     holding,
@@ -72,22 +71,17 @@ def export(dataset: PlaceLike, out: PlaceLike, settings: ExportSettings, overwri
 
         ic.export("imagenet-captions", "train.tsv", ic.ExportSettings("open-clip-csv"))
 
-
-    `out` becomes a file, or for a WebDataset a folder. A WebDataset is also made of a table with columns of image
-    paths and captions, in place of a dataset. The same dataset, images and settings give the same bytes. An
+    `out` becomes a file, or for a WebDataset a folder. The same dataset, images and settings give the same bytes. An
     earlier export is replaced. Raises InputError, and writes nothing, if `out` lies inside the dataset or the images,
     or is anything else than an export; `overwrite` allows replacing another file.
     """
     dataset, out = place(dataset), place(out)
-    check_settings(settings, dataset)
-    # What a table names in a folder is not all that lies there, such as the working directory.
-    images = None if is_table(dataset) else settings.images
-    inputs, record = [dataset, images, settings.deny.file], record_path(out)
+    inputs, record = [dataset, settings.images, settings.deny.file], record_path(out)
     if settings.to == WEBDATASET:
         check_dataset_output(out, inputs, record)
         with holding([out, record]):
             with replacing_folder(out, record) as folder, unchanged(dataset):
-                job, told = (_begin_table if is_table(dataset) else _begin)(dataset, out, settings)
+                job, told = _begin(dataset, out, settings)
                 digests = write_webdataset(job, folder)
                 files = {name: (digest, (folder / name).stat().st_size) for name, digest in digests.items()}
             write_record(record, files, {**told, "counts": dict(job.counts)})
@@ -111,15 +105,6 @@ def _begin(dataset: Place, out: Place, settings: ExportSettings) -> tuple[Job, d
         "command": settings.command(out),
     }
     return Job(dataset, settings, manifest), told
-
-
-def _begin_table(table: Place, out: Place, settings: ExportSettings) -> tuple[Export, dict[str, Any]]:
-    told = {
-        "inputs": {"table": digest(table)},
-        "settings": settings.recorded(None),
-        "command": settings.command(out, "TABLE"),
-    }
-    return Export(table, settings), told
 
 
 def _attribution(out: Place) -> Callable[[Job, Path], None]:

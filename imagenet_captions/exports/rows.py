@@ -18,7 +18,6 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.images.index import Located, locate
-from imagenet_captions.images.sources import ByteRange
 from imagenet_captions.storage.parquet import read_table
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import track
@@ -30,33 +29,18 @@ _TEMPLATE_COLUMNS = ("image_id", "title", "tags", "description")
 
 
 @dataclass(frozen=True)
-class Export:
-    """One export: a dataset or table, the settings, and the numbers of rows written and left out."""
+class Job:
+    """One export: a dataset, the settings, and the numbers of rows written and left out."""
 
     source: Place
     settings: ExportSettings
+    manifest: Manifest
     counts: Counter[str] = field(default_factory=Counter, kw_only=True)
 
     def count(self, name: str, number: int) -> None:
         """Add to a count; counts of zero are not listed."""
         if number:
             self.counts[name] += number
-
-
-@dataclass(frozen=True)
-class Samples:
-    """The samples of a WebDataset: rows with the key `image_id`, where their images lie, the names of their classes."""
-
-    rows: pa.Table
-    ranges: Sequence[ByteRange | None]
-    class_names: Sequence[str]
-
-
-@dataclass(frozen=True)
-class Job(Export):
-    """The export of a dataset."""
-
-    manifest: Manifest
 
     def read(self, columns: Sequence[str], config: str = "data") -> pa.Table:
         """Read columns of the rows that are not denied, in the order of the dataset."""
@@ -67,10 +51,10 @@ class Job(Export):
         tables = [read_table(shard, columns=wanted) for shard in read]
         table = pa.concat_tables([part.replace_schema_metadata() for part in tables])
         self.counts["rows"] = len(table)
-        warn_of_blindness(deny, table)
+        _warn_of_blindness(deny, table)
         kept, denied = deny.drop(table)
         self.count("denied", len(denied))
-        return require_rows(self, kept).select(list(columns))
+        return self._require_rows(kept).select(list(columns))
 
     def read_captioned(self, columns: Sequence[str], empty_too: bool = False) -> pa.Table:
         """Read columns and the captions that the settings ask for, without rows that have none.
@@ -87,7 +71,7 @@ class Job(Export):
         if not (empty_too and template is not None and template.empty == "keep"):
             self.count("empty", pc.sum(empty).as_py() or 0)
             table = table.filter(pc.invert(empty))
-        return require_rows(self, table).select(list(dict.fromkeys([*columns, "caption"])))
+        return self._require_rows(table).select(list(dict.fromkeys([*columns, "caption"])))
 
     def locate(self, table: pa.Table, images: Place, scratch: Path) -> Located:
         """Find the images of the rows; `table` has image_id, wnid and photo_id."""
@@ -97,15 +81,13 @@ class Job(Export):
             raise InputError(f"the images {images} have none of the {len(table):,} rows' images; check the path")
         return located
 
-
-def require_rows(job: Export, table: pa.Table) -> pa.Table:
-    """Return the rows; raises InputError if none is left."""
-    if not len(table):
-        raise InputError(
-            f"nothing is left to export: of {job.counts['rows']:,} rows {job.counts['denied']:,} are denied and "
-            f"{job.counts['empty']:,} have no caption; change the denylist or the caption"
-        )
-    return table
+    def _require_rows(self, table: pa.Table) -> pa.Table:
+        if not len(table):
+            raise InputError(
+                f"nothing is left to export: of {self.counts['rows']:,} rows {self.counts['denied']:,} are denied and "
+                f"{self.counts['empty']:,} have no caption; change the denylist or the caption"
+            )
+        return table
 
 
 def _captions(template: CaptionTemplate, table: pa.Table) -> pa.ChunkedArray:
@@ -121,7 +103,7 @@ def _is_empty(captions: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.equal(pc.utf8_trim_whitespace(captions), "")
 
 
-def warn_of_blindness(deny: Denylist, table: pa.Table) -> None:
+def _warn_of_blindness(deny: Denylist, table: pa.Table) -> None:
     """Log that a denylist names photos or owners that the rows cannot be matched with."""
     if (deny.photos or deny.owners) and table["photo_id"].null_count == len(table):
         log.warning(

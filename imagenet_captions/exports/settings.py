@@ -34,7 +34,7 @@ _WITH = {
     "seed": (WEBDATASET,),
     "shard_size": (WEBDATASET,),
     "clip_benchmark": (WEBDATASET,),
-    "columns": (OPEN_CLIP_CSV, SLIM, WEBDATASET),
+    "columns": (OPEN_CLIP_CSV, SLIM),
     "shuffle": (OPEN_CLIP_CSV, SLIM),
 }
 _OWN = {OPEN_CLIP_CSV: ("filepath", "title"), SLIM: ("filename", "caption")}
@@ -50,14 +50,13 @@ class ExportSettings:
     folder whose files the CSV names, for webdataset any source of images, by default the dataset itself. `path_prefix`
     replaces that folder in the CSV. `seed` sets the order of a WebDataset, and `shard_size` the samples per shard.
     `clip_benchmark` names the split under which CLIP_benchmark reads the shards. `columns` are further
-    columns of a table, of `COLUMNS`, and `shuffle` is a seed that orders its rows. For the WebDataset of a table,
-    `columns` are its columns of image paths, captions and, if any, labels, where they have unusual names.
+    columns of a table, of `COLUMNS`, and `shuffle` is a seed that orders its rows.
     """
 
     to: str = option("The form to write.", REQUIRED, choices=TARGETS)
     images: PlaceField = option(
         "open-clip-csv: the folder of image files to name. webdataset: the images, in any form that build takes; "
-        "default: the dataset's own. webdataset of a table: the folder at which its paths start; default: the table's."
+        "default: the dataset's own."
     )
     caption: CaptionTemplate | None = option(
         "Make captions by this template; see `Captions` below. Default: the dataset's own."
@@ -71,8 +70,7 @@ class ExportSettings:
     )
     columns: Sequence[str] | None = option(
         "open-clip-csv, slim: further columns, such as label,class_name,wnid; of image_id, filename, wnid, label, "
-        "class_name, title, description, tags (a JSON list) and language. webdataset of a table: its columns of paths, "
-        "captions and, if any, labels; default: by usual names, such as filepath,title,label.",
+        "class_name, title, description, tags (a JSON list) and language.",
         metavar="NAME,...",
         what="label",
         reads=lambda text: tuple(name.strip() for name in text.split(",")),
@@ -103,15 +101,15 @@ class ExportSettings:
         if self.to == OPEN_CLIP_CSV and self.caption is not None and self.caption.is_list:
             raise InputError(f"open_clip reads one caption a row; captions=list is for {SLIM} and {WEBDATASET}")
         if self.columns is not None:
-            _check_columns(self.columns, _OWN.get(self.to))
+            _check_columns(self.columns, _OWN[self.to])
 
-    def recorded(self, own_caption: str | None) -> dict[str, Any]:
+    def recorded(self, own_caption: str) -> dict[str, Any]:
         """Return the settings for the record: all that affect the result, except the place of the images.
 
-        `own_caption` is the template of the dataset's captions, None for a table.
+        `own_caption` is the template of the dataset's captions.
         """
         told: dict[str, Any] = {"to": self.to, **self.deny.settings()}
-        if self.to in _WITH["caption"] and own_caption is not None:
+        if self.to in _WITH["caption"]:
             told["caption"] = own_caption if self.caption is None else str(self.caption)
         if self.to == WEBDATASET:
             told |= {"seed": self.seed or 0, "shard_size": self.shard_size or SAMPLES_A_SHARD}
@@ -120,7 +118,7 @@ class ExportSettings:
                 told[name] = list(value) if name == "columns" else value
         return told
 
-    def command(self, out: Place, source: str = "DATASET") -> str:
+    def command(self, out: Place) -> str:
         """Return the command that makes the same export again; paths of images and denylist are as they were given.
 
         >>> from pathlib import Path
@@ -140,18 +138,10 @@ class ExportSettings:
             "--shuffle": self.shuffle,
         }
         given = chain.from_iterable((flag, str(value)) for flag, value in values.items() if value is not None)
-        return shlex.join(["imagenet-captions", "export", source, "--to", self.to, *given, "--out", out.name])
+        return shlex.join(["imagenet-captions", "export", "DATASET", "--to", self.to, *given, "--out", out.name])
 
 
-def _check_columns(columns: Sequence[str], own: Sequence[str] | None) -> None:
-    """Check the further columns of a table; or without `own`, those of a table from which shards are made."""
-    if own is None:
-        if len(columns) not in (2, 3) or len(set(columns)) < len(columns):
-            raise InputError(
-                f"`columns` for `to={WEBDATASET!r}` are a table's columns of image paths and captions, and of labels "
-                f"if any, not {quoted(','.join(columns))}"
-            )
-        return
+def _check_columns(columns: Sequence[str], own: Sequence[str]) -> None:
     for at, name in enumerate(columns):
         if name in own or name in columns[:at]:
             raise InputError(f"`columns` names {name}, which the table has already; leave it out")

@@ -15,9 +15,8 @@ import pyarrow as pa
 from imagenet_captions.captions.compose import draw
 from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.errors import InputError
-from imagenet_captions.exports.caption_table import read_samples
 from imagenet_captions.exports.clip_benchmark import class_names, write_class_files
-from imagenet_captions.exports.rows import Export, Job, Samples
+from imagenet_captions.exports.rows import Job
 from imagenet_captions.exports.settings import SAMPLES_A_SHARD
 from imagenet_captions.exports.tars import TarWriter
 from imagenet_captions.flickr.licenses import LICENSES
@@ -62,37 +61,32 @@ class Written:
     broken: int
 
 
-def write_webdataset(job: Export, folder: Place) -> dict[str, str]:
+def write_webdataset(job: Job, folder: Place) -> dict[str, str]:
     """Write the shards and sizes.json, and what CLIP_benchmark needs if asked to; return the SHA-256 of each file.
 
     The seed and the image ids alone decide the order of the samples.
     """
     with scratch_folder(folder / "scratch") as scratch:
-        samples = _of_dataset(job, scratch) if isinstance(job, Job) else read_samples(job)
-        shards = _write_shards(job, samples, folder)
+        rows = job.read_captioned(_COLUMNS, empty_too=True)
+        shards = _write_shards(job, rows, _ranges(job, rows, scratch), folder)
     job.count("broken_image", sum(shard.broken for shard in shards))
     job.count("exported", sum(shard.samples for shard in shards))
     if not job.counts["exported"]:
         raise InputError("none of the images can be used; check them")
     split = job.settings.clip_benchmark
+    names = () if split is None else class_names(job.source, job.manifest)
     files = {shard.name: shard.sha256 for shard in shards}
     sizes = "sizes.json" if split is None else f"{split}/sizes.json"
     write_json(folder / sizes, {PurePosixPath(shard.name).name: shard.samples for shard in shards})
-    more = {} if split is None else write_class_files(folder, split, len(shards), samples.class_names)
+    more = {} if split is None else write_class_files(folder, split, len(shards), names)
     return {**files, sizes: sha256(folder / sizes), **more}
 
 
-def _of_dataset(job: Job, scratch: Path) -> Samples:
-    table = job.read_captioned(_COLUMNS, empty_too=True)
-    ranges = _ranges(job, table, scratch)
-    return Samples(table, ranges, class_names(job.source, job.manifest) if job.settings.clip_benchmark else ())
-
-
-def _write_shards(job: Export, samples: Samples, folder: Place) -> list[Written]:
-    order, size = _order(job, samples), job.settings.shard_size or SAMPLES_A_SHARD
+def _write_shards(job: Job, rows: pa.Table, ranges: Sequence[ByteRange | None], folder: Place) -> list[Written]:
+    order, size = _order(job, rows, ranges), job.settings.shard_size or SAMPLES_A_SHARD
     workers = min(job.settings.workers, -(-len(order) // size))
     jobs = (
-        _shard_job(folder, _name(job, number), samples, order[start : start + size])
+        _shard_job(folder, _name(job, number), rows, ranges, order[start : start + size])
         for number, start in enumerate(range(0, len(order), size))
     )
     shards = []
@@ -119,21 +113,23 @@ def _ranges(job: Job, table: pa.Table, scratch: Path) -> Sequence[ByteRange | No
     return ranges
 
 
-def _order(job: Export, samples: Samples) -> list[int]:
+def _order(job: Job, rows: pa.Table, ranges: Sequence[ByteRange | None]) -> list[int]:
     """Return the rows that have an image, in the order of the seed."""
     seed = job.settings.seed or 0
-    numbers = np.array([draw(seed, "order", key) for key in samples.rows["image_id"].to_pylist()], np.uint64)
-    return [row for row in np.argsort(numbers, kind="stable").tolist() if samples.ranges[row] is not None]
+    numbers = np.array([draw(seed, "order", key) for key in rows["image_id"].to_pylist()], np.uint64)
+    return [row for row in np.argsort(numbers, kind="stable").tolist() if ranges[row] is not None]
 
 
-def _name(job: Export, number: int) -> str:
+def _name(job: Job, number: int) -> str:
     split = job.settings.clip_benchmark
     return f"{number:05d}.tar" if split is None else f"{split}/{number}.tar"
 
 
-def _shard_job(folder: Place, name: str, samples: Samples, chosen: list[int]) -> TarJob:
-    rows = samples.rows.take(pa.array(chosen)).combine_chunks()
-    return TarJob(folder / name, name, rows, [part for row in chosen if (part := samples.ranges[row])])
+def _shard_job(
+    folder: Place, name: str, rows: pa.Table, ranges: Sequence[ByteRange | None], chosen: list[int]
+) -> TarJob:
+    taken = rows.take(pa.array(chosen)).combine_chunks()
+    return TarJob(folder / name, name, taken, [part for row in chosen if (part := ranges[row])])
 
 
 def write_shard(job: TarJob) -> Written:
@@ -156,12 +152,10 @@ def write_shard(job: TarJob) -> Written:
 def _members(row: dict[str, Any], image: memoryview, ending: str) -> list[tuple[str, bytes | memoryview]]:
     caption = row["caption"]  # a text, or a list of them, one a line
     key = row["image_id"]  # has no dot, because a WebDataset key ends at the first dot
-    # A row of a table comes with its JSON, and may have no label.
-    said = row["json"] if "json" in row else _to_json(facts_of(row)).encode()
     return [
         (f"{key}.{ending}", image),
-        (f"{key}.json", said),
-        *([] if row["label"] is None else [(f"{key}.cls", str(row["label"]).encode())]),
+        (f"{key}.json", _to_json(facts_of(row)).encode()),
+        (f"{key}.cls", str(row["label"]).encode()),
         (f"{key}.txt", (caption if isinstance(caption, str) else "\n".join(caption)).encode()),
     ]
 
