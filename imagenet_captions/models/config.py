@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import msgspec
+
 from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.images.image_spec import ImageSpec
 
@@ -86,26 +88,14 @@ def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
             f"the model's description has format {quoted(values.get('format'), 20)} where this version reads {_FORMAT};"
             " use the version that wrote it"
         )
-    fields = {key: value for key, value in values.items() if key != "format"}
     try:
-        spec = dict(fields.pop("spec"))
-        spec.update(mean=tuple(spec["mean"]), std=tuple(spec["std"]))
-        classes = fields.pop("head_classes")
-        return ModelConfig(
-            spec=ImageSpec(**spec),
-            image=TowerConfig(**fields.pop("image")),
-            text=_maybe(TowerConfig, fields.pop("text")),
-            tokenizer=_maybe(TokenizerConfig, fields.pop("tokenizer")),
-            head_classes=None if classes is None else tuple(classes),
-            projector=_maybe(ProjectorConfig, fields.pop("projector")),
-            **fields,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"the model's description is not whole ({shortened(error)}); write the model again") from None
-
-
-def _maybe(kind: type[Any], values: Mapping[str, Any] | None) -> Any:
-    return None if values is None else kind(**values)
+        config = msgspec.convert({key: value for key, value in values.items() if key != "format"}, ModelConfig)
+    except msgspec.ValidationError as error:
+        said = shortened(error).replace("`", "'")
+        raise InputError(f"the model's description is not whole ({said}); write it again") from None
+    if config.to_dict() != _plain(values):
+        raise InputError("the model's description is not whole (a setting is missing or unknown); write it again")
+    return config
 
 
 def _plain(value: Any) -> Any:

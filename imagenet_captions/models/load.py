@@ -10,7 +10,7 @@ from imagenet_captions.models.build import build_from_config
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.save import MODEL_FILE, load_saved
 from imagenet_captions.models.source import check_source, split_library
-from imagenet_captions.models.weights import put_weights, read_object, read_weights
+from imagenet_captions.models.weights import explaining_faults, put_weights, read_object, read_weights
 from imagenet_captions.storage.files import require_there
 
 HYPERPARAMETER = "model_config"
@@ -30,10 +30,11 @@ def load_model(source: str) -> Model:
     """
     check_source(source)
     library, rest = split_library(source)
-    if library:
-        return _of_library(library, rest, source).eval()
     path = Path(source)
-    return (_folder(path) if path.is_dir() else load_checkpoint(path)).eval()
+    with explaining_faults(source):
+        if library:
+            return _of_library(library, rest, source).eval()
+        return (_folder(path) if path.is_dir() else load_checkpoint(path)).eval()
 
 
 def take_image_tower(model: Model, source: Model) -> None:

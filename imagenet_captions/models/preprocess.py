@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.images.image_spec import ImageSpec
 
 _PIL_FILTERS = {2: "bilinear", 3: "bicubic"}
@@ -68,7 +68,8 @@ def _side(size: Any) -> int:
         size = size.get("shortest_edge") or (size.get("height"), size.get("width"))
     if isinstance(size, Sequence) and not isinstance(size, str):
         if len(set(size)) != 1:
-            raise InputError(f"the model wants images of {tuple(size)} pixels; only square images are read here")
+            given = shortened(tuple(size))
+            raise InputError(f"the model wants images of {given} pixels; only square images are read here")
         size = size[0]
     return int(size)
 

@@ -18,6 +18,9 @@ from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.models.config import TokenizerConfig
 from imagenet_captions.storage.faults import reaching
 
+# What open_clip's tokenizer of byte pairs may be told; it would also read any file as its table.
+_OPTIONS = frozenset({"clean", "reduction_mask", "additional_special_tokens", "context_length"})
+
 
 class JsonTokenizer:
     """A tokenizer that one `tokenizer.json` describes completely."""
@@ -88,6 +91,9 @@ def _byte_pairs(options: tuple[tuple[str, Any], ...]) -> Any:
     """Return open_clip's tokenizer; it is cached, since reading its table takes a tenth of a second."""
     given = dict(options)
     merges = given.pop("merges", None)
+    others = sorted(set(given) - _OPTIONS)
+    if others:
+        raise InputError(f"the model's tokenizer has the option {quoted(others[0])}, which is not read here")
     tokenizer = SimpleTokenizer(**given)
     if merges is not None:
         _shorten(tokenizer, int(merges))

@@ -14,50 +14,40 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import errors
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from imagenet_captions.errors import InputError, shortened
+from imagenet_captions.errors import ImagenetCaptionsError, InputError, shortened
 from imagenet_captions.storage.files import require_file
 
 _NAMED = 3
 # Raised by torch and transformers for files without weights. A pickle that would run code is an UnpicklingError.
-UNREADABLE = (
+UNREADABLE: tuple[type[Exception], ...] = (
     *(SafetensorError, pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError),
     *(KeyError, IndexError, TypeError, AttributeError, AssertionError),
+    getattr(errors, "StrictDataclassError", ValueError),  # of a newer hub's client, for transformers' configurations
 )
+_FAULTS: tuple[type[Exception], ...] = (*UNREADABLE, ArithmeticError, MemoryError)
 
 
 def read_weights(path: Path, what: str = "weights") -> Any:
     """Read a weights file: safetensors, or torch's format with nothing but values in it.
 
-    Raises InputError for any other file; code in a pickle is never run.
+    Raises InputError for any other file; no code of a file is ever run.
     """
     require_file(path, what)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        if is_torchscript(path):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # torch advises torch.export in place of it
-                jit: Any = torch.jit  # untyped
-                return jit.load(path, map_location="cpu").state_dict()
-        with any_pickle_protocol():
+        with quiet_torch_load():
             return torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         raise InputError(
             f"{path} has no readable weights ({reason(error)}); give a .safetensors file or one that"
             " torch.load(weights_only=True) reads"
         ) from None
-
-
-def is_torchscript(path: Path) -> bool:
-    """Return whether a file is a TorchScript archive, as OpenAI published CLIP's weights."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def write_weights(state: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
@@ -78,10 +68,10 @@ def weights_digest(module: nn.Module) -> str:
 
 
 @contextmanager
-def any_pickle_protocol() -> Iterator[None]:
-    """Silence torch's warning about other pickle protocols; a file that it cannot read raises its own error."""
+def quiet_torch_load() -> Iterator[None]:
+    """Silence torch's warnings about a file's kind; a file that it cannot read, or would run, raises its own error."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+        warnings.filterwarnings("ignore", "Detected pickle protocol|'torch.load' received a zip", UserWarning)
         yield
 
 
@@ -128,11 +118,28 @@ def put_weights(module: nn.Module, state: Mapping[str, Tensor], source: object) 
     module.load_state_dict(dict(state))
 
 
+@contextmanager
+def explaining_faults(source: str) -> Iterator[None]:
+    """Turn whatever a library raises about a model's files, which may come from strangers, into one sentence."""
+    try:
+        yield
+    except _FAULTS as error:
+        if isinstance(error, ImagenetCaptionsError) or getattr(error, "errno", None):
+            raise
+        said = f"{type(error).__name__}: {reason(error)}" if isinstance(error, LookupError) else reason(error)
+        raise InputError(
+            f"{source} describes a model that cannot be built ({said}); get it again, or the version of the library "
+            "that it was made with"
+        ) from error
+
+
 def reason(error: BaseException) -> str:
     """Return in a few words why weights could not be read."""
     if isinstance(error, pickle.UnpicklingError):
         return "they are not plain values, or come with code, which is never run"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]
+    if "TorchScript" in str(error):
+        return "a TorchScript archive, whose code is never run; docs/reference/models.md shows how to convert one"
+    return shortened(str(error).strip() or type(error).__name__, 100)
 
 
 def read_object(path: Path) -> dict[str, Any]:

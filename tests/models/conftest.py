@@ -29,6 +29,26 @@ def pixels(count: int = 4, size: int = 32) -> torch.Tensor:
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(7))
 
 
+class Overwrites(torch.nn.Module):
+    """TorchScript that writes four numbers into the file `ran` when it is loaded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.zeros(1)
+
+    @torch.jit.export
+    def __getstate__(self) -> tuple[torch.Tensor, bool]:
+        return self.weight, self.training
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[torch.Tensor, bool]) -> None:
+        self.weight = torch.from_file("ran", True, 4).copy_(torch.ones(4))
+        self.training = state[1]
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels
+
+
 def open_clip_folder(folder: Path, vision: dict[str, Any], preprocess: dict[str, Any] | None = None) -> Any:
     """A folder as open_clip's push_to_hub writes it; gives back open_clip's own model."""
     import open_clip

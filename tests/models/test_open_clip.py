@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from imagenet_captions.models.open_clip_configs import config_named, named_confi
 from imagenet_captions.models.save import save_model
 from tests.models.conftest import TINY_TEXT, TINY_VIT, open_clip_folder, pixels
 
+MODELS = Path(__file__).parents[2] / "docs" / "reference" / "models.md"
 TINY_RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}
 TINY_TIMM = {"image_size": 32, "timm_model_name": "resnet10t", "timm_pool": "", "timm_proj": "linear"}
 TEXTS = ["a photo of a dog", "cat, cat, cat, cat, cat, cat, cat, cat, cat, cat, cat, cat, cat"]
@@ -98,18 +100,23 @@ def test_openai_weights_bring_their_activation(
         assert torch.equal(load_model(str(tmp_path / "ours")).embed_images(pixels()), model.embed_images(pixels()))
 
 
-def test_openais_own_archive_brings_its_activation(tmp_path: Path, tiny: dict[str, Any]) -> None:
+def test_openais_own_archive_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenAI published TorchScript archives, all of models with QuickGELU."""
     import open_clip
 
-    whole = open_clip.CLIP(**tiny, quick_gelu=True).eval()
+    config = {"embed_dim": 24, "vision_cfg": TINY_VIT, "text_cfg": TINY_TEXT, "quick_gelu": True}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny-quickgelu", config)
+    monkeypatch.chdir(tmp_path)
+    whole = open_clip.CLIP(**config).eval()
+    recipe = next(line for line in MODELS.read_text().splitlines() if line.startswith("torch.save("))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         traced = torch.jit.trace(
             whole, (pixels(1), whole.positional_embedding.new_zeros(1, 16).long()), check_trace=False
         )
-        torch.jit.save(traced, str(tmp_path / "ViT-tiny.pt"))
-    model = load_model(f"open_clip:tiny@{tmp_path / 'ViT-tiny.pt'}")
+        torch.jit.save(traced, "ViT-B-32.pt")
+        exec(recipe)
+    model = load_model("open_clip:tiny-quickgelu@ViT-B-32-weights.pt")
     with torch.no_grad():
         torch.testing.assert_close(model.embed_images(pixels()), whole.encode_image(pixels(), normalize=True))
 
@@ -125,8 +132,6 @@ def test_open_clips_own_spelling_of_a_folder(tmp_path: Path, tiny: dict[str, Any
 
 def test_a_text_tower_of_another_tokenizer(tmp_path: Path) -> None:
     """A folder whose configuration names a tokenizer brings it; open_clip cleans its texts first."""
-    import json
-
     from tests.models.conftest import write_bert_tokenizer
 
     open_clip_folder(tmp_path, TINY_VIT)
@@ -139,6 +144,41 @@ def test_a_text_tower_of_another_tokenizer(tmp_path: Path) -> None:
     (tmp_path / "open_clip_config.json").write_text(json.dumps(about))
     tokens = load_model(str(tmp_path)).tokenize(["a   photo&amp;of dog"])
     assert tokens.tolist() == [[2, 4, 5, 1, 6, 7, *[0] * 10]]
+
+
+@pytest.mark.parametrize(
+    ("tower", "change", "said"),
+    [
+        ("vision_cfg", {"timm_model_name": "local-dir:elsewhere"}, "no timm model is called 'local-dir:elsewhere'"),
+        ("vision_cfg", {"timm_model_name": 3}, "describes a model that cannot be built"),
+        ("vision_cfg", {"checkpoint_path": "evil.pkl"}, "unexpected keyword argument 'checkpoint_path'"),
+        ("vision_cfg", {"layers": "many"}, "describes a model that cannot be built"),
+        ("vision_cfg", {"head_width": 0}, "describes a model that cannot be built"),
+        ("text_cfg", {"hf_model_name": "tower"}, "describes a model that cannot be built"),
+        ("text_cfg", {"hf_model_name": "bert"}, "the text tower 'bert' has code of its own"),
+        ("text_cfg", {"tokenizer_kwargs": {"bpe_path": "/etc/passwd"}}, "has the option 'bpe_path'"),
+        ("text_cfg", {"tokenizer_kwargs": [1]}, "describes a model that cannot be built"),
+    ],
+)
+def test_a_description_runs_no_code_and_reads_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tower: str, change: dict[str, Any], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked whether to run code"))
+    for name, kind in (("tower", "evil"), ("bert", "bert")):
+        Path(name).mkdir()
+        auto_map = {"AutoConfig": "evil.EvilConfig", "AutoModel": "evil.EvilModel"}
+        Path(name, "config.json").write_text(json.dumps({"model_type": kind, "auto_map": auto_map}))
+        Path(name, "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass EvilConfig: pass\n")
+    open_clip_folder(Path("model"), TINY_VIT)
+    about = json.loads(Path("model/open_clip_config.json").read_text())
+    about["model_cfg"][tower] |= change
+    Path("model/open_clip_config.json").write_text(json.dumps(about))
+    with pytest.raises(InputError) as caught:
+        load_model("model")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not Path("ran").exists()
 
 
 @pytest.mark.parametrize(
@@ -176,8 +216,6 @@ def test_descriptions_of_all_of_open_clips_presets() -> None:
 
 def test_coca_is_read_without_its_decoder(tmp_path: Path) -> None:
     """Its towers give several outputs, of which the first is the contrastive one."""
-    import json
-
     import open_clip
 
     vision = {**TINY_VIT, "attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True}

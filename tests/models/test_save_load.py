@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from imagenet_captions.models.config import ProjectorConfig
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.model import Model, model_config_of
 from imagenet_captions.models.save import MODEL_FILE, WEIGHTS_FILE, save_model
-from tests.models.conftest import pixels
+from tests.models.conftest import TINY_VIT, Overwrites, align_folder, open_clip_folder, pixels
 
 
 def model_with_everything() -> Model:
@@ -104,6 +105,37 @@ def test_no_code_of_a_checkpoint_is_run(tmp_path: Path, monkeypatch: pytest.Monk
     with Path("evil.ckpt").open("wb") as opened:
         pickle.dump(Evil(), opened)
     with pytest.raises(InputError, match="has no readable weights"):
+        load_model(source)
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "weights"),
+    [
+        ("open_clip:ViT-B-32@evil.pt", "evil.pt"),
+        ("timm:resnet18@evil.pt", "evil.pt"),
+        ("evil.ckpt", "evil.ckpt"),
+        ("open_clip", "open_clip/open_clip_pytorch_model.bin"),
+        ("timm", "timm/pytorch_model.bin"),
+        ("transformers", "transformers/pytorch_model.bin"),
+    ],
+)
+def test_no_code_of_torchscript_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, weights: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    open_clip_folder(Path("open_clip"), TINY_VIT)
+    align_folder(Path("transformers"))
+    Path("transformers/model.safetensors").unlink()
+    Path("timm").mkdir()
+    Path("timm/config.json").write_text('{"architecture": "resnet18"}')
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.save(torch.jit.script(Overwrites()), weights)
+        torch.jit.load(weights)
+    assert Path("ran").stat().st_size == 16
+    Path("ran").unlink()
+    with pytest.raises(InputError, match=r"a TorchScript archive, whose code is never run; docs/reference/models\.md"):
         load_model(source)
     assert not Path("ran").exists()
 

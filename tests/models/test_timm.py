@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,11 @@ from tests.models.conftest import pixels
 
 # One of each kind of head: linear on the pooled map, on a token, on a normed map, after a layer of its own.
 ARCHITECTURES = ["resnet18", "vit_tiny_patch16_224", "test_convnext", "mobilenetv3_small_050", "test_efficientnet"]
+
+
+class Evil:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("ran"),)
 
 
 def saved(folder: Path, name: str, **arguments: Any) -> Any:
@@ -78,6 +84,53 @@ def test_folder_brings_pixels_and_names(tmp_path: Path) -> None:
     assert model.head_classes == ("dog", "cat", "fish")
     with torch.no_grad():
         torch.testing.assert_close(model.class_logits(pixels()), theirs(pixels()))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"checkpoint_path": "evil.pkl"}, "passes 'checkpoint_path' to timm"),
+        ({"pretrained": True}, "passes 'pretrained' to timm"),
+        ({"pretrained_cfg": {"file": "evil.pkl"}}, "passes 'pretrained_cfg' to timm"),
+        ({"pretrained_cfg_overlay": {"url": "http://127.0.0.1"}}, "passes 'pretrained_cfg_overlay' to timm"),
+        ({"cache_dir": "cache", "features_only": True}, "passes 'cache_dir' to timm"),
+        ({"block_args": {}}, "passes 'block_args' to timm"),
+        ({"act_layer": "nothing"}, "describes a model that cannot be built"),
+        ({"depths": [2, 2]}, "describes a model that cannot be built"),
+    ],
+)
+def test_a_description_only_says_how_a_model_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: Any, said: str
+) -> None:
+    """timm reads files and addresses that other arguments name, some of them as a pickle."""
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path, "resnet18", num_classes=3)
+    with Path("evil.pkl").open("wb") as opened:
+        pickle.dump(Evil(), opened)
+    source = {"file": "evil.pkl", "url": "http://127.0.0.1/x", "custom_load": True, "surprise": 1}
+    config = {"architecture": "resnet18", "num_classes": 3, "pretrained_cfg": source, "model_args": arguments}
+    Path("config.json").write_text(json.dumps(config))
+    model = build_model("timm:resnet18", 0)
+    save_model(model, tmp_path / "ours")
+    about = json.loads(Path("ours/model.json").read_text())
+    about["image"]["options"]["arguments"] = arguments
+    Path("ours/model.json").write_text(json.dumps(about))
+    for folder in (tmp_path, tmp_path / "ours"):
+        with pytest.raises(InputError) as caught:
+            load_model(str(folder))
+        assert said in str(caught.value)
+        assert "\n" not in str(caught.value)
+    Path("config.json").write_text(json.dumps({**config, "model_args": {"drop_rate": 0.1, "global_pool": "max"}}))
+    assert load_model(str(tmp_path)).has_head
+    assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize("name", ["local-dir:elsewhere", "hf-hub:org/name", "resnet5"])
+def test_an_architecture_is_one_of_timms_own(tmp_path: Path, name: str) -> None:
+    saved(tmp_path, "resnet18")
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": name}))
+    with pytest.raises(InputError, match="no timm model is called"):
+        load_model(str(tmp_path))
 
 
 def test_features_without_a_classifier(tmp_path: Path) -> None:

@@ -162,6 +162,26 @@ def test_no_code_of_a_tokenizer_is_run(tmp_path: Path, monkeypatch: pytest.Monke
     assert not (tmp_path / "ran").exists()
 
 
+def test_a_description_names_no_code(tmp_path: Path) -> None:
+    """transformers would load a kernel or a quantizer that a description names."""
+    align_folder(tmp_path)
+    whole = json.loads((tmp_path / "config.json").read_text())
+    for values in (whole, whole["text_config"], whole["vision_config"]):
+        values |= {"attn_implementation": "org/kernel", "quantization_config": {"quant_method": "gptq"}}
+        values |= {"auto_map": {"AutoModel": "evil.Evil"}}
+    (tmp_path / "config.json").write_text(json.dumps(whole))
+    model = load_model(str(tmp_path))
+    assert "org/kernel" not in json.dumps(model.config.to_dict())
+    save_model(model, tmp_path / "ours")
+    about = json.loads((tmp_path / "ours" / "model.json").read_text())
+    about["image"]["options"]["config"]["text_config"]["attn_implementation"] = "org/kernel"
+    (tmp_path / "ours" / "model.json").write_text(json.dumps(about))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            load_model(str(tmp_path / "ours")).embed_images(pixels()), model.embed_images(pixels())
+        )
+
+
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(InputError, match="of type 'bert'; of transformers, align and clip are read"):

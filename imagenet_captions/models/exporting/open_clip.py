@@ -41,17 +41,11 @@ def write(model: Model, folder: Path) -> None:
 def features(folder: Path) -> Callable[[Tensor, list[str]], tuple[Tensor, Tensor]]:
     """Load the folder with open_clip; return what embeds images and texts with it."""
     name = f"local-dir:{folder}"
-    try:
-        with _quiet():
-            whole: Any = open_clip.create_model(name)
-    except (RuntimeError, ValueError) as error:
-        if not hasattr(open_clip.factory, "LOCAL_DIR_PREFIX"):
-            raise InputError(
-                f"open_clip {open_clip.__version__} does not read local folders; install open_clip_torch 3 or newer"
-            ) from None
-        raise InputError(f"open_clip does not load the exported files: {str(error)[:200]}") from None
-    whole.eval()
     with _quiet():
+        try:
+            whole: Any = open_clip.create_model(name).eval()
+        except (RuntimeError, ValueError) as error:
+            raise InputError(f"open_clip does not load the exported files: {str(error)[:200]}") from None
         tokenizer = open_clip.get_tokenizer(name)
 
     def embed(pixels: Tensor, texts: list[str]) -> tuple[Tensor, Tensor]:

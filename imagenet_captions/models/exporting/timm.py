@@ -12,7 +12,7 @@ from torch import Tensor
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.pretrained.timm import CONFIG_FILE, WEIGHTS_FILES
-from imagenet_captions.models.towers.timm import with_tuples
+from imagenet_captions.models.towers.timm import architecture_arguments
 from imagenet_captions.models.weights import put_weights, write_weights
 from imagenet_captions.storage.files import write_json
 
@@ -25,9 +25,10 @@ def write(model: Model, folder: Path) -> None:
     image = model.config.image
     if image.kind != "timm":
         raise InputError(f"timm has no code for the {image.kind} image tower of {model.name}")
-    architecture, arguments = image.options["architecture"], image.options["arguments"]
+    architecture = image.options["architecture"]
     classes = model.head_classes or ()
-    trunk: Any = timm.create_model(architecture, pretrained=False, num_classes=len(classes), **with_tuples(arguments))
+    arguments = architecture_arguments(image.options["arguments"])
+    trunk: Any = timm.create_model(architecture, pretrained=False, num_classes=len(classes), **arguments)
     _take_weights(trunk, model)
     write_weights(trunk.state_dict(), folder / WEIGHTS_FILES[0], {"format": "pt"})
     about = {
@@ -35,7 +36,7 @@ def write(model: Model, folder: Path) -> None:
         "num_classes": len(classes),
         "num_features": int(trunk.num_features),
         "pretrained_cfg": _preprocess(model, len(classes)),
-        "model_args": dict(arguments),
+        "model_args": dict(image.options["arguments"]),
     }
     write_json(folder / CONFIG_FILE, about)
 

@@ -18,7 +18,7 @@ from imagenet_captions.models.exporting.byte_pairs import write_tokenizer
 from imagenet_captions.models.exporting.refusals import no_text_tower
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.pretrained.transformers import CONFIG_FILE
-from imagenet_captions.models.towers.transformers import KINDS
+from imagenet_captions.models.towers.transformers import KINDS, config_from
 from imagenet_captions.models.weights import put_weights
 from imagenet_captions.storage.files import write_json
 
@@ -115,8 +115,7 @@ def _points(found: Any) -> Tensor:
 def _same_code(model: Model) -> Any:
     """Return transformers' own model with the weights of towers that are its code already."""
     kind = model.config.image.kind
-    config_class, model_class = KINDS[kind]
-    whole = model_class(config_class.from_dict(dict(model.config.image.options["config"])))
+    whole = KINDS[kind][1](config_from(kind, model.config.image.options["config"]))
     image, projection = _IMAGE_MODULES[kind]
     names = {"image.trunk.": f"{image}.", "text.trunk.": "text_model.", "text.projection.": "text_projection."}
     if projection:

@@ -14,20 +14,13 @@ from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed,
 from open_clip.transform import PreprocessCfg
 from torch import Tensor, nn
 
-from imagenet_captions.errors import InputError, shortened, unknown_name
+from imagenet_captions.errors import InputError, unknown_name
 from imagenet_captions.models import preprocess
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.open_clip_configs import config_named, describe
 from imagenet_captions.models.tokenizing import build_tokenizer
-from imagenet_captions.models.towers.open_clip import FirstOutput, split_visual
-from imagenet_captions.models.weights import (
-    find_weights,
-    is_torchscript,
-    put_weights,
-    read_object,
-    read_weights,
-    state_of,
-)
+from imagenet_captions.models.towers.open_clip import FirstOutput, only_architecture, split_visual
+from imagenet_captions.models.weights import find_weights, put_weights, read_object, read_weights, state_of
 from imagenet_captions.storage.faults import reaching
 
 CONFIG_FILE = "open_clip_config.json"
@@ -38,7 +31,7 @@ WEIGHTS_FILES = (
     "model.safetensors",
     "pytorch_model.bin",
 )
-# What a JIT archive of OpenAI's and older versions of transformers keep among the weights, and the model makes itself.
+# What OpenAI's weights and older versions of transformers keep among the weights, and the model makes itself.
 _NO_WEIGHTS = {
     "attn_mask",
     "input_resolution",
@@ -70,8 +63,7 @@ def load(name: str, weights: str) -> Model:
     config = config_named(name)
     tags = open_clip.list_pretrained_tags_by_model(name)
     if Path(weights).is_file():
-        openai = {"quick_gelu": True} if is_torchscript(Path(weights)) else {}  # only OpenAI publishes CLIP so
-        return _load(_Found(shown, {**config, **openai}, {}, Path(weights)))
+        return _load(_Found(shown, config, {}, Path(weights)))
     if weights in tags:
         tag: dict[str, Any] = open_clip.get_pretrained_cfg(name, weights)
         with reaching(shown):
@@ -132,14 +124,8 @@ def _whole(config: Mapping[str, Any]) -> Any:
     """Build open_clip's model with random weights; its text tower is always a separate part."""
     kind = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP
     options = {key: value for key, value in config.items() if key not in ("custom_text", "vision_cfg", "text_cfg")}
-    vision = {**config["vision_cfg"], "timm_model_pretrained": False}
-    text = {**config["text_cfg"], "hf_model_pretrained": False}
-    try:
-        return kind(vision_cfg=vision, text_cfg=text, **options)
-    except TypeError as error:
-        raise InputError(
-            f"open_clip {open_clip.__version__} cannot build the model ({shortened(error)}); use the version it is of"
-        ) from None
+    vision, text = only_architecture(config["vision_cfg"], config["text_cfg"])
+    return kind(vision_cfg=vision, text_cfg=text, **options)
 
 
 def _fitting(whole: nn.Module, loaded: Any, path: Path) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import timm
 import torch
+from huggingface_hub import hf_hub_download
 from timm.data.config import resolve_data_config
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from torch import Tensor, nn
@@ -17,12 +18,15 @@ from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.models import preprocess
 from imagenet_captions.models.config import ModelConfig, TowerConfig
 from imagenet_captions.models.model import Model
-from imagenet_captions.models.towers.timm import TimmImage, known_name, width_of, with_tuples
+from imagenet_captions.models.towers.timm import TimmImage, architecture_arguments, known_name, width_of
 from imagenet_captions.models.weights import find_weights, put_weights, read_object, read_weights, state_of
 from imagenet_captions.storage.faults import reaching
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
+# What a description says of pixels and classes; its other values name files and addresses.
+_PIXELS = ("input_size", "fixed_input_size", "pool_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
+_CLASSES = ("num_classes", "label_names")
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +41,13 @@ def load(name: str, weights: str) -> Model:
         state = state_of(read_weights(Path(weights)), Path(weights))
         return _with_state(name, {}, state, weights, f"timm:{name}@{weights}")
     shown = f"timm:{name}"
-    if "/" in name:
-        name = f"hf-hub:{name}"
-    else:
+    if "/" not in name:
         known_name(name)
+    arguments: Mapping[str, Any] = {}
     with reaching(shown):
+        if "/" in name:
+            arguments = _arguments(read_object(Path(hf_hub_download(name, CONFIG_FILE))))
+            name = f"hf-hub:{name}"
         try:
             trunk: Any = timm.create_model(name, pretrained=True)
         except RuntimeError as error:
@@ -50,11 +56,6 @@ def load(name: str, weights: str) -> Model:
             raise InputError(
                 f"timm has no weights of {shown} ({shortened(error)}); give a file, as timm:NAME@FILE"
             ) from error
-    arguments = {
-        key: value
-        for key, value in getattr(trunk, "_model_args", {}).items()
-        if key not in ("num_classes", "cache_dir")
-    }
     return _as_model(trunk, trunk.pretrained_cfg["architecture"], arguments, shown)
 
 
@@ -66,22 +67,32 @@ def load_folder(folder: Path, shown: str) -> Model:
     known_name(str(whole["architecture"]))
     path = find_weights(folder, WEIGHTS_FILES)
     pretrained = whole.get("pretrained_cfg") or {}
-    overlay = {**pretrained, **{key: whole[key] for key in ("num_classes", "label_names") if key in whole}}
-    arguments = {**(whole.get("model_args") or {}), "pretrained_cfg_overlay": overlay}
-    return _with_state(str(whole["architecture"]), arguments, state_of(read_weights(path), path), path, shown)
+    overlay = {key: pretrained[key] for key in (*_PIXELS, *_CLASSES) if key in pretrained}
+    overlay |= {key: whole[key] for key in _CLASSES if key in whole}
+    state = state_of(read_weights(path), path)
+    return _with_state(str(whole["architecture"]), _arguments(whole), state, path, shown, overlay)
+
+
+def _arguments(whole: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the arguments in a description of timm, without the number of classes, which the weights say."""
+    found = whole.get("model_args") or {}
+    return architecture_arguments({key: value for key, value in found.items() if key != "num_classes"})
 
 
 def _with_state(
-    name: str, arguments: Mapping[str, Any], state: Mapping[str, Tensor], source: object, shown: str
+    name: str,
+    options: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    source: object,
+    shown: str,
+    overlay: dict[str, Any] | None = None,
 ) -> Model:
     """Build the model of these weights; the classifier among them gives the number of classes."""
-    options = {key: value for key, value in arguments.items() if key not in ("num_classes", "pretrained_cfg_overlay")}
-    overlay = arguments.get("pretrained_cfg_overlay")
     classifier = _classifier_name(name)
     weight = state.get(f"{classifier}.weight") if classifier else None
     classes = 0 if weight is None else len(weight)
     trunk: Any = timm.create_model(
-        name, pretrained=False, num_classes=classes, pretrained_cfg_overlay=overlay, **with_tuples(options)
+        name, pretrained=False, num_classes=classes, pretrained_cfg_overlay=overlay, **options
     )
     put_weights(trunk, state, source)
     return _as_model(trunk, name, options, shown)

@@ -16,8 +16,8 @@ from imagenet_captions.models import preprocess
 from imagenet_captions.models.config import ModelConfig, TowerConfig
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of
-from imagenet_captions.models.towers.transformers import KINDS, split_model
-from imagenet_captions.models.weights import UNREADABLE, any_pickle_protocol, read_object, reason
+from imagenet_captions.models.towers.transformers import KINDS, config_from, split_model
+from imagenet_captions.models.weights import UNREADABLE, quiet_torch_load, read_object, reason
 from imagenet_captions.storage.faults import reaching
 
 CONFIG_FILE = "config.json"
@@ -36,7 +36,7 @@ def load(name: str, shown: str) -> Model:
     kind = str(config.get("model_type"))
     if kind not in KINDS:
         raise InputError(f"{shown} is a model of type {quoted(kind)}; of transformers, align and clip are read")
-    whole = _weights(kind, name, shown)
+    whole = _weights(kind, name, shown, config_from(kind, config))
     context = _context(kind, whole.config.text_config)
     tokenizer = tokenizer_of(name, context, {})
     mask = "end" if kind == "clip" else "padding"
@@ -60,13 +60,13 @@ def _file(name: str, file: str) -> Path:
     return Path(name) / file if Path(name).is_dir() else Path(hf_hub_download(name, file))
 
 
-def _weights(kind: str, name: str, shown: str) -> Any:
+def _weights(kind: str, name: str, shown: str, config: Any) -> Any:
     """Load the whole model, and refuse missing weights, of which transformers itself only warns."""
     model_class = KINDS[kind][1]
     with reaching(shown, Path(name).is_dir()):
         try:
-            with any_pickle_protocol():
-                whole, about = model_class.from_pretrained(name, output_loading_info=True)
+            with quiet_torch_load():
+                whole, about = model_class.from_pretrained(name, config=config, output_loading_info=True)
         except UNREADABLE as error:
             if not Path(name).is_dir() and isinstance(error, (OSError, RuntimeError, ValueError)):
                 raise  # the hub may not have been reached

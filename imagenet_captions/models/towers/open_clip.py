@@ -10,7 +10,10 @@ from open_clip.model import CLIPTextCfg, CLIPVisionCfg, _build_text_tower, _buil
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
+from transformers import AutoConfig
 
+from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.models.towers.timm import known_name
 from imagenet_captions.storage.faults import reaching
 
 
@@ -48,14 +51,31 @@ def split_visual(visual: nn.Module, dim: int) -> tuple[nn.Module, nn.Module]:
     return FirstOutput(visual, dim), nn.Identity()
 
 
+def only_architecture(vision: Mapping[str, Any], text: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of two towers so that building them loads no weights and runs no code.
+
+    Raises InputError for an image tower that is not timm's own, or a text tower whose code is not in transformers.
+    """
+    if vision.get("timm_model_name"):
+        known_name(vision["timm_model_name"])
+    if text.get("hf_model_name"):
+        # Without this, open_clip lets transformers ask on the terminal whether to run the code of the repository.
+        about = AutoConfig.from_pretrained(text["hf_model_name"], trust_remote_code=False)
+        if getattr(about, "auto_map", None):
+            raise InputError(f"the text tower {quoted(text['hf_model_name'])} has code of its own, which is never run")
+    return {**vision, "timm_model_pretrained": False}, {**text, "hf_model_pretrained": False}
+
+
 def build_image(options: Mapping[str, Any]) -> tuple[nn.Module, nn.Module]:
     """Build an image tower of open_clip with random weights, and its projection."""
-    config, dim = CLIPVisionCfg(**options["vision_cfg"]), options["embed_dim"]
-    return split_visual(_build_vision_tower(dim, config, options["quick_gelu"]), dim)
+    vision, _ = only_architecture(options["vision_cfg"], {})
+    dim = options["embed_dim"]
+    return split_visual(_build_vision_tower(dim, CLIPVisionCfg(**vision), options["quick_gelu"]), dim)
 
 
 def build_text(options: Mapping[str, Any], dim: int) -> nn.Module:
     """Build a text tower of open_clip with random weights, its projection included."""
-    config = CLIPTextCfg(**options["text_cfg"])
-    with reaching(f"the text tower {config.hf_model_name}", not config.hf_model_name):
-        return FirstOutput(_build_text_tower(dim, config, options["quick_gelu"]), dim)
+    name = options["text_cfg"].get("hf_model_name")
+    with reaching(f"the text tower {name}", not name):
+        _, text = only_architecture({}, options["text_cfg"])
+        return FirstOutput(_build_text_tower(dim, CLIPTextCfg(**text), options["quick_gelu"]), dim)

@@ -9,9 +9,18 @@ import timm
 from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 
-from imagenet_captions.errors import unknown_name
+from imagenet_captions.errors import InputError, quoted, unknown_name
 from imagenet_captions.models import preprocess
 from imagenet_captions.models.config import ModelConfig, TowerConfig
+
+# The arguments that say how a model is built. Others make timm read files and addresses, or wrap the model.
+_ARCHITECTURE = frozenset(
+    "act_layer attn_drop_rate class_token depth depths dims drop_path_rate drop_rate dynamic_img_pad dynamic_img_size "
+    "embed_dim embed_dims fc_norm final_norm global_pool head_hidden_size head_init_scale img_size in_chans "
+    "init_values kernel_sizes layers ls_init_value mlp_ratio mlp_ratios no_embed_class norm_eps norm_layer num_heads "
+    "output_stride patch_drop_rate patch_size pos_drop_rate pos_embed pre_norm proj_drop_rate qk_norm qkv_bias reg_tokens "
+    "stem_type stem_width strict_img_size window_size".split()
+)
 
 
 class TimmImage(nn.Module):
@@ -32,14 +41,23 @@ def build_image(options: Mapping[str, Any], dim: int | None) -> tuple[nn.Module,
     """Build a timm model with random weights as an image tower, and a linear projection if a shared space is wanted."""
     known_name(options["architecture"])
     trunk: Any = timm.create_model(
-        options["architecture"], pretrained=False, num_classes=0, **with_tuples(options["arguments"])
+        options["architecture"], pretrained=False, num_classes=0, **architecture_arguments(options["arguments"])
     )
     tower = TimmImage(trunk, width_of(trunk))
     return tower, None if dim is None else nn.Linear(tower.width, dim, bias=False)
 
 
-def with_tuples(arguments: Mapping[str, Any]) -> Any:
-    """Return a model's arguments with tuples, as timm expects them, in place of JSON's lists."""
+def architecture_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's arguments with tuples, as timm expects them, in place of JSON's lists.
+
+    Raises InputError for arguments that do not say how the model is built, such as `checkpoint_path`.
+    """
+    others = sorted(set(arguments) - _ARCHITECTURE)
+    if others:
+        raise InputError(
+            f"the model's description passes {quoted(others[0])} to timm, which is not known to be harmless; remove it "
+            "from the description, or build the model with timm and give its weights as timm:NAME@FILE"
+        )
     return {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
 
 
@@ -49,8 +67,8 @@ def width_of(trunk: Any) -> int:
 
 
 def known_name(name: str) -> None:
-    """Refuse a name that timm does not have, with the closest known names."""
-    if not timm.is_model(name):
+    """Refuse a name that timm does not have, with the closest known names; a folder or a repository is none."""
+    if ":" in name or not timm.is_model(name):
         raise unknown_name("timm model", name, timm.list_models())
 
 

@@ -13,6 +13,7 @@ KINDS: dict[str, tuple[Any, Any]] = {"align": (AlignConfig, AlignModel), "clip":
 
 
 _MOST_OF_THE_NEW = 0.5
+_OUTPUTS = {"output_attentions", "output_hidden_states", "return_dict"}  # what a call gives, which is asked for here
 
 
 class PooledImage(nn.Module):
@@ -105,6 +106,17 @@ def _mend_momentum(vision: nn.Module) -> None:
 
 def build_both(kind: str, options: Mapping[str, Any]) -> tuple[nn.Module, nn.Module, nn.Module]:
     """Build both towers and the image projection with random weights from a configuration."""
-    config_class, model_class = KINDS[kind]
-    config = config_class.from_dict(dict(options["config"]))
-    return split_model(kind, model_class(config), options["mask"], options["pad_id"])
+    return split_model(kind, KINDS[kind][1](config_from(kind, options["config"])), options["mask"], options["pad_id"])
+
+
+def config_from(kind: str, values: Mapping[str, Any]) -> Any:
+    """Return a configuration with the values that its class knows; others may name code to load, such as a kernel."""
+    config_class, _ = KINDS[kind]
+    plain = config_class()
+    known = {key: value for key, value in values.items() if key in plain.to_dict().keys() - _OUTPUTS}
+    for tower in ("text_config", "vision_config"):
+        names = getattr(plain, tower).to_dict().keys() - _OUTPUTS
+        for key in (tower, f"{tower}_dict"):  # CLIP's older files have both
+            if values.get(key) is not None:
+                known[key] = {name: value for name, value in values[key].items() if name in names}
+    return config_class.from_dict(known)
