@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.build import build_from_config
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.save import MODEL_FILE, load_saved
 from imagenet_captions.models.source import check_source, split_library
-from imagenet_captions.models.weights import explaining_faults, put_weights, read_object, read_weights
-from imagenet_captions.storage.files import require_there
+from imagenet_captions.models.weights import DESCRIPTION, explaining_faults, put_weights, read_weights
+from imagenet_captions.storage.files import read_json, require_there
 
 HYPERPARAMETER = "model_config"
 _LOCAL, _HUB = ("local-dir",), ("hf-hub", "hf_hub")  # the libraries' own spellings of a folder and of the hub
@@ -91,7 +92,7 @@ def _folder(folder: Path) -> Model:
     if (folder / "open_clip_config.json").is_file():
         return _foreign_folder("open_clip", folder, str(folder))
     if (folder / "config.json").is_file():
-        known = read_object(folder / "config.json")
+        known = read_json(folder / "config.json", dict[str, Any], DESCRIPTION)
         return _foreign_folder("timm" if "architecture" in known else "transformers", folder, str(folder))
     last = folder / "checkpoints" / "last.ckpt"
     if last.is_file():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from imagenet_captions.models.build import build
 from imagenet_captions.models.config import config_from_dict
 from imagenet_captions.models.model import Model, model_config_of
-from imagenet_captions.models.weights import put_weights, read_object, read_weights, write_weights
-from imagenet_captions.storage.files import replacing, require_file, write_json, write_text
+from imagenet_captions.models.weights import DESCRIPTION, put_weights, read_weights, write_weights
+from imagenet_captions.storage.files import read_json, replacing, require_file, write_json, write_text
 
 MODEL_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"
@@ -34,7 +35,7 @@ def save_model(model: Model, folder: Path) -> None:
 
 def load_saved(folder: Path) -> Model:
     """Return the model in a folder that `save_model` wrote."""
-    values = read_object(folder / MODEL_FILE)
+    values = read_json(folder / MODEL_FILE, dict[str, Any], DESCRIPTION)
     tokenizer = values.get("tokenizer")
     if isinstance(tokenizer, dict) and tokenizer.get("kind") == "json":
         text = require_file(folder / TOKENIZER_FILE, "the model's tokenizer").read_text(encoding="utf-8")

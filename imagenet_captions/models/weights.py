@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
 import stat
 import warnings
@@ -20,8 +19,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, shortened
+from imagenet_captions.storage.faults import causes_of
 from imagenet_captions.storage.files import require_file
 
+DESCRIPTION = "the model's description"  # what an error calls a JSON file that says how a model is built
 _NAMED = 3
 # Raised by torch and transformers for files without weights. A pickle that would run code is an UnpicklingError.
 UNREADABLE: tuple[type[Exception], ...] = (
@@ -135,25 +136,12 @@ def explaining_faults(source: str) -> Iterator[None]:
 
 def reason(error: BaseException) -> str:
     """Return in a few words why weights could not be read."""
-    if isinstance(error, pickle.UnpicklingError):
-        return "they are not plain values, or come with code, which is never run"
-    if "TorchScript" in str(error):
+    causes = list(causes_of(error))
+    if any("TorchScript" in str(cause) for cause in causes):
         return "a TorchScript archive, whose code is never run; docs/reference/models.md shows how to convert one"
+    if any(isinstance(cause, pickle.UnpicklingError) for cause in causes):
+        return "they are not plain values, or come with code, which is never run"
     return shortened(str(error).strip() or type(error).__name__, 100)
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds an object.
-
-    Raises InputError for a file that does not exist, is not JSON or holds something else.
-    """
-    try:
-        values = json.loads(require_file(path, "the model's description").read_bytes())
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({shortened(error)}); get the model again") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{path} describes no model; get the model again")
-    return values
 
 
 def find_weights(folder: Path, names: Sequence[str]) -> Path:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
+import msgspec
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.storage.files import write_json
+from imagenet_captions.storage.files import read_json, write_json
 from imagenet_captions.training.settings import TrainSettings, settings_record
 
 _FOLDER = "logs"
 _WANDB_FILE = "wandb.json"  # holds the run's id at W&B
+
+
+class _Kept(msgspec.Struct):
+    id: str
 
 
 def make_loggers(settings: TrainSettings) -> list[Logger]:
@@ -66,7 +70,4 @@ def _read_wandb_id(folder: Path) -> str | None:
     path = folder / _WANDB_FILE
     if not path.exists():
         return None
-    try:
-        return str(json.loads(path.read_bytes())["id"])
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"{path} cannot be read; remove it to start a new W&B run, or leave `log` wandb out") from None
+    return read_json(path, _Kept, "the id of the W&B run").id

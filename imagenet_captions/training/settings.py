@@ -11,7 +11,7 @@ from typing import Any
 from imagenet_captions.engines.choose import WORKERS, count_readers
 from imagenet_captions.errors import InputError
 from imagenet_captions.options import check, option
-from imagenet_captions.storage.files import require_file, sha256, write_json
+from imagenet_captions.storage.files import read_json, require_file, sha256, write_json
 from imagenet_captions.training.recipe import CONTRASTIVE, Recipe, recipe_defaults, recipe_values
 
 SETTINGS_FILE = "settings.json"
@@ -135,10 +135,7 @@ def check_settings(settings: TrainSettings) -> None:
     path, now = settings.out / SETTINGS_FILE, settings_record(settings)
     if not path.exists():
         return
-    try:
-        before = json.loads(path.read_bytes())
-    except ValueError:
-        raise InputError(f"{path} cannot be read; remove {settings.out} or give another `out`") from None
+    before = read_json(path, dict[str, Any], "the run's settings")
     if isinstance(before.get("recipe"), Mapping):
         before["recipe"] = {**recipe_defaults(), **before["recipe"]}
     difference = first_difference(before, now)

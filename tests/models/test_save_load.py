@@ -157,6 +157,19 @@ def _wider(folder: Path) -> None:
     (folder / MODEL_FILE).write_text(json.dumps(values))
 
 
+def _set(*keys_and_value: Any) -> Any:
+    *path, last, value = keys_and_value
+
+    def spoil(folder: Path) -> None:
+        values = inner = json.loads((folder / MODEL_FILE).read_text())
+        for key in path:
+            inner = inner[key]
+        inner[last] = value
+        (folder / MODEL_FILE).write_text(json.dumps(values))
+
+    return spoil
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -164,8 +177,18 @@ def _wider(folder: Path) -> None:
         (_break_weights, "has no readable weights"),
         (_other_weights, "do not fit the model"),
         (_wider, r"of another shape (image."),
-        (lambda folder: (folder / MODEL_FILE).write_text("{"), "is not JSON"),
-        (lambda folder: (folder / MODEL_FILE).write_text("[1]"), "describes no model"),
+        (lambda folder: (folder / MODEL_FILE).write_text("{"), "has not the expected content"),
+        (lambda folder: (folder / MODEL_FILE).write_text("[1]"), "has not the expected content"),
+        (lambda folder: (folder / MODEL_FILE).write_text("[" * 5000), "has not the expected content"),
+        (_set("spec", "text"), "Expected 'object', got 'str' - at '$.spec'"),
+        (_set("spec", "size", 1.5), "Expected 'int', got 'float' - at '$.spec.size'"),
+        (_set("image", None), "Expected 'object', got 'null' - at '$.image'"),
+        (_set("image", "options", {}), "describes a model that cannot be built (KeyError: 'widths')"),
+        (_set("image", "options", "widths", ["many"]), "describes a model that cannot be built"),
+        (_set("tokenizer", "options", {"bpe_path": "/etc/passwd"}), "has the option 'bpe_path'"),
+        (_set("tokenizer", "options", "clean", [1]), "describes a model that cannot be built"),
+        (_set("head_classes", [1]), "Expected 'str', got 'int' - at '$.head_classes[0]'"),
+        (_set("surprise", 1), "a setting is missing or unknown"),
         (lambda folder: (folder / MODEL_FILE).write_text('{"format": 1}'), "is not whole"),
         (lambda folder: (folder / MODEL_FILE).unlink(), "holds no model"),
     ],

@@ -49,6 +49,17 @@ def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(
     assert (done["steps"], done["images_seen"], done["loss"]) == (9, 72, whole["loss"])
 
 
+@pytest.mark.parametrize("content", ["null", "[1]", "text", "{", "[" * 5000, '{"recipe": 3}'])
+def test_a_record_of_another_shape_is_one_sentence(tmp_path: Path, content: str) -> None:
+    run = settings(
+        write_images(tmp_path / "data.parquet"), tmp_path / "run", "micro-supervised", model="micro", steps=4
+    )
+    run.out.mkdir()
+    (run.out / "settings.json").write_text(content)
+    with pytest.raises(InputError, match=r"has not the expected content|holds a run with"):
+        train(run)
+
+
 def test_a_run_from_before_some_values_of_its_recipe_goes_on_with_what_it_had(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,5 +143,5 @@ def test_a_resumed_run_goes_on_as_the_same_wandb_run_with_its_settings(
     assert first.finished, "a later run of this process is a W&B run of its own"
     (other.out / "done.json").unlink()
     (other.out / "logs" / "wandb.json").write_text("[")
-    with pytest.raises(InputError, match=r"wandb\.json cannot be read; remove it to start a new W&B run"):
+    with pytest.raises(InputError, match=r"wandb\.json has not the expected content"):
         train(other)

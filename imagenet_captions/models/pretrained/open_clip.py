@@ -20,8 +20,9 @@ from imagenet_captions.models.model import Model
 from imagenet_captions.models.open_clip_configs import config_named, describe
 from imagenet_captions.models.tokenizing import build_tokenizer
 from imagenet_captions.models.towers.open_clip import FirstOutput, only_architecture, split_visual
-from imagenet_captions.models.weights import find_weights, put_weights, read_object, read_weights, state_of
+from imagenet_captions.models.weights import DESCRIPTION, find_weights, put_weights, read_weights, state_of
 from imagenet_captions.storage.faults import reaching
+from imagenet_captions.storage.files import read_json
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILES = (
@@ -79,7 +80,7 @@ def load(name: str, weights: str) -> Model:
 
 def load_folder(folder: Path, shown: str) -> Model:
     """Load a folder in open_clip's format for the hub: open_clip_config.json, weights, and a tokenizer if needed."""
-    whole = read_object(folder / CONFIG_FILE)
+    whole = read_json(folder / CONFIG_FILE, dict[str, Any], DESCRIPTION)
     weights = find_weights(folder, WEIGHTS_FILES)
     return _load(_found(whole, shown, weights, folder / CONFIG_FILE, str(folder)))
 
@@ -88,7 +89,7 @@ def _on_hub(name: str, shown: str) -> _Found:
     with reaching(shown):
         config = Path(hf_hub_download(name, CONFIG_FILE))
         weights = Path(open_clip.pretrained.download_pretrained_from_hf(name))
-    return _found(read_object(config), shown, weights, config, None)
+    return _found(read_json(config, dict[str, Any], DESCRIPTION), shown, weights, config, None)
 
 
 def _found(whole: Mapping[str, Any], shown: str, weights: Path, file: Path, tokenizer: str | None) -> _Found:

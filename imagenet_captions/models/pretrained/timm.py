@@ -19,8 +19,9 @@ from imagenet_captions.models import preprocess
 from imagenet_captions.models.config import ModelConfig, TowerConfig
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.towers.timm import TimmImage, architecture_arguments, known_name, width_of
-from imagenet_captions.models.weights import find_weights, put_weights, read_object, read_weights, state_of
+from imagenet_captions.models.weights import DESCRIPTION, find_weights, put_weights, read_weights, state_of
 from imagenet_captions.storage.faults import reaching
+from imagenet_captions.storage.files import read_json
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -46,7 +47,7 @@ def load(name: str, weights: str) -> Model:
     arguments: Mapping[str, Any] = {}
     with reaching(shown):
         if "/" in name:
-            arguments = _arguments(read_object(Path(hf_hub_download(name, CONFIG_FILE))))
+            arguments = _arguments(read_json(Path(hf_hub_download(name, CONFIG_FILE)), dict[str, Any], DESCRIPTION))
             name = f"hf-hub:{name}"
         try:
             trunk: Any = timm.create_model(name, pretrained=True)
@@ -61,7 +62,7 @@ def load(name: str, weights: str) -> Model:
 
 def load_folder(folder: Path, shown: str) -> Model:
     """Load a folder in timm's format for the hub: config.json with an `architecture`, and weights."""
-    whole = read_object(folder / CONFIG_FILE)
+    whole = read_json(folder / CONFIG_FILE, dict[str, Any], DESCRIPTION)
     if "architecture" not in whole:
         raise InputError(f"{folder / CONFIG_FILE} names no architecture of timm; get the model again")
     known_name(str(whole["architecture"]))

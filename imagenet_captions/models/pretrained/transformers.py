@@ -17,8 +17,9 @@ from imagenet_captions.models.config import ModelConfig, TowerConfig
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of
 from imagenet_captions.models.towers.transformers import KINDS, config_from, split_model
-from imagenet_captions.models.weights import UNREADABLE, quiet_torch_load, read_object, reason
+from imagenet_captions.models.weights import DESCRIPTION, UNREADABLE, quiet_torch_load, reason
 from imagenet_captions.storage.faults import reaching
+from imagenet_captions.storage.files import read_json
 
 CONFIG_FILE = "config.json"
 _PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
@@ -32,7 +33,7 @@ def load(name: str, shown: str) -> Model:
     Raises InputError for another kind of model, weights that do not fit, or a hub that is not reached.
     """
     with reaching(shown, Path(name).is_dir()):
-        config = read_object(_file(name, CONFIG_FILE))
+        config = read_json(_file(name, CONFIG_FILE), dict[str, Any], DESCRIPTION)
     kind = str(config.get("model_type"))
     if kind not in KINDS:
         raise InputError(f"{shown} is a model of type {quoted(kind)}; of transformers, align and clip are read")
@@ -96,7 +97,7 @@ def _pixels(name: str, shown: str, vision: Any) -> ImageSpec:
     for file in _PROCESSOR_FILES:
         path = _file_if_there(name, file, shown)
         if path is not None:
-            values = read_object(path)
+            values = read_json(path, dict[str, Any], DESCRIPTION)
             return preprocess.from_transformers(values.get("image_processor", values))
     raise InputError(
         f"{shown} does not say how its images of {vision.image_size} pixels are made;"

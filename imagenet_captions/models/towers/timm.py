@@ -18,8 +18,8 @@ _ARCHITECTURE = frozenset(
     "act_layer attn_drop_rate class_token depth depths dims drop_path_rate drop_rate dynamic_img_pad dynamic_img_size "
     "embed_dim embed_dims fc_norm final_norm global_pool head_hidden_size head_init_scale img_size in_chans "
     "init_values kernel_sizes layers ls_init_value mlp_ratio mlp_ratios no_embed_class norm_eps norm_layer num_heads "
-    "output_stride patch_drop_rate patch_size pos_drop_rate pos_embed pre_norm proj_drop_rate qk_norm qkv_bias reg_tokens "
-    "stem_type stem_width strict_img_size window_size".split()
+    "output_stride patch_drop_rate patch_size pos_drop_rate pos_embed pre_norm proj_drop_rate qk_norm qkv_bias "
+    "reg_tokens stem_type stem_width strict_img_size window_size".split()
 )
 
 
