@@ -1,37 +1,147 @@
-"""Call Flickr through flickrapi. No other module imports flickrapi, so that it is easy to replace.
+"""Call Flickr through flickrapi, within a deadline and a size limit. No other module imports flickrapi.
 
-flickrapi has no timeout, hides the HTTP status in its error's text, logs what it sends, and signs every call with
-OAuth, which needs a secret and a correct clock. So it gets a session of ours, which keeps the answer and adds the key
-after flickrapi has logged the call: public photos need no signature.
+flickrapi hides the HTTP status in its error's text, logs what it sends, and signs every call with OAuth, which needs a
+secret and a correct clock. So it posts through a session of ours, which adds the key after flickrapi has logged the
+call: public photos need no signature. requests and urllib3 limit the time between two bytes, but not the time of a
+whole answer nor its unpacked size, so answers are read below them.
 """
 
 from __future__ import annotations
 
+import html
+import http.client
 import io
+import json
 import logging
-import threading
+import re
+import socket
+import time
+import zlib
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, quote_plus, urlsplit
 
 import flickrapi
 import requests
-from requests.auth import AuthBase
+from requests.adapters import HTTPAdapter
 
-from imagenet_captions.crawler.bounded_http import BoundedSession, UnusableAnswerError
-from imagenet_captions.crawler.credentials import Credentials, Scrubber
-from imagenet_captions.crawler.limits import CALL_SECONDS, CALLS_AT_ONCE, CONNECT_SECONDS, FLICKR_ENDPOINT, READ_SECONDS
-from imagenet_captions.crawler.policy import Attempt
+from imagenet_captions.crawler.settings import FLICKR_ENDPOINT, CrawlSettings
+from imagenet_captions.crawler.policy import LARGEST_ANSWER, Attempt, parse_body
 from imagenet_captions.errors import InputError
-from imagenet_captions.storage.places import refuse_secrets
+from imagenet_captions.storage.files import require_file
+from imagenet_captions.storage.places import Place, refuse_secrets, require_local
 
+_KEY, _SECRET = "FLICKR_API_KEY", "FLICKR_API_SECRET"
+_HELP = f"set {_KEY} and {_SECRET}, or give `key_file` with the lines {_KEY}=… and {_SECRET}=…"
+
+REMOVED = "[removed]"
+
+# A shorter text may occur in an answer by chance; Flickr's keys have 32 characters and its secrets 16.
+_SHORTEST = 16
+
+_MARKUP = re.compile(r"<[^<>]*>")
+_NOT_BARE = re.compile(r"[^0-9A-Za-z]+")
+_ROUNDS = 4  # as often as cleaning decodes entities
+
+_TIMEOUT = (10.0, 30.0)  # seconds to open a connection, and between two bytes of an answer
+_LARGEST_TRANSFER = LARGEST_ANSWER + (1 << 20)  # bytes on the wire, with status, headers and the framing of chunks
+_PIECE = 1 << 16
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 _TALKATIVE = ("flickrapi", "urllib3")  # they log every call, and tracebacks
 
 
+@dataclass(frozen=True)
+class Credentials:
+    """A Flickr key and its secret; neither shows in a repr.
+
+    The secret may be empty: public photos are read with the key alone.
+    """
+
+    key: str = field(repr=False)
+    secret: str = field(repr=False, default="")
+
+
+def read_credentials(key_file: Place | None, environment: Mapping[str, str]) -> Credentials:
+    """Return the key from a file if one is given, else from the environment.
+
+    A file holds FLICKR_API_KEY=… and FLICKR_API_SECRET=…, or the key and the secret on a line each.
+    """
+    values = _read_file(key_file) if key_file else environment
+    key = values.get(_KEY, "").strip()
+    if not key:
+        missing = f"the key file {key_file} has no Flickr key" if key_file else "no Flickr key is set"
+        raise InputError(f"{missing}; {_HELP}")
+    if not (key.isascii() and key.isprintable() and " " not in key):
+        raise InputError(f"the Flickr key holds spaces or other characters that no key has; {_HELP}")
+    return Credentials(key, values.get(_SECRET, "").strip())
+
+
+def _read_file(path: Place) -> dict[str, str]:
+    path = require_file(require_local(path, "the key file", "a key does not travel"), "the key file")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError):
+        raise InputError(f"the key file {path} cannot be read as text; {_HELP}") from None
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
+    if not any("=" in line for line in lines):
+        return dict(zip((_KEY, _SECRET), lines, strict=False))
+    pairs = (line.removeprefix("export ").partition("=") for line in lines)
+    return {name.strip(): value.strip().strip("'\"") for name, _, value in pairs}
+
+
+class Scrubber:
+    """Removes secrets from answers, including escaped ones that cleaning would decode."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        long = [secret for secret in secrets if len(secret) >= _SHORTEST]
+        self._forms = sorted({*long, *map(quote, long), *map(quote_plus, long)})  # the last is the one that is sent
+        self._bare = [bare for form in self._forms if len(bare := _NOT_BARE.sub("", form)) >= _SHORTEST]
+
+    def __call__(self, body: bytes) -> bytes:
+        """Return the answer without secrets: the same bytes if it holds none."""
+        forms = [form.encode() for form in self._forms if form.encode() in body]
+        parsed = parse_body(body)
+        if parsed is not None:
+            scrubbed = self._scrubbed(parsed)
+            # Parsing drops the first of two fields with one name, which may hold the secret.
+            return json.dumps(scrubbed).encode() if forms or scrubbed != parsed else body
+        for form in forms:
+            body = body.replace(form, REMOVED.encode())
+        return body
+
+    def _scrubbed(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return value if len(value) < _SHORTEST else self._scrubbed_text(value)
+        if isinstance(value, list):
+            return [self._scrubbed(each) for each in value]
+        if isinstance(value, dict):
+            return {self._scrubbed(key): self._scrubbed(each) for key, each in value.items()}
+        return value
+
+    def _scrubbed_text(self, text: str) -> str:
+        """Return the text without secrets, or only `REMOVED` if cleaning would bring one out."""
+        for form in self._forms:
+            text = text.replace(form, REMOVED)
+        cleaned = text
+        for _ in range(_ROUNDS if "&" in text else 0):
+            cleaned = html.unescape(cleaned)
+        cleaned = _NOT_BARE.sub("", _MARKUP.sub("", cleaned))
+        return REMOVED if any(form in cleaned for form in self._bare) else text
+
+
+class UnusableAnswerError(Exception):
+    """Raised for an answer that is not read to its end; the text says why.
+
+    It is neither an OSError nor an HTTPException, so that urllib3 and requests do not catch it.
+    """
+
+
 class FlickrClient:
-    """Asks for one photo at a time and returns the answer as it came; safe to use from several threads.
+    """Asks for one photo at a time and returns the answer as it came; takes the place of flickrapi's session.
 
     `timeout` holds the seconds to wait for a connection and for the next byte, `seconds` those for the whole answer.
     """
@@ -40,17 +150,23 @@ class FlickrClient:
         self,
         credentials: Credentials,
         endpoint: str = FLICKR_ENDPOINT,
-        timeout: tuple[float, float] = (CONNECT_SECONDS, READ_SECONDS),
-        seconds: float = CALL_SECONDS,
+        timeout: tuple[float, float] = _TIMEOUT,
+        seconds: float = CrawlSettings.call_seconds,
     ) -> None:
-        self._scrub = Scrubber([credentials.key, credentials.secret])
         api = flickrapi.FlickrAPI("-", "-", format="json", store_token=False, timeout=timeout)
         api.REST_URL = check_endpoint(endpoint)
-        api.flickr_oauth.oauth = _KeyInBody(credentials.key)
-        self._session = api.flickr_oauth.session = _Session(seconds)
-        # A proxy of the environment cannot reach a service on this machine.
-        self._session.trust_env = urlsplit(endpoint).hostname not in _THIS_MACHINE
+        api.flickr_oauth.session = self
         self._get_info = api.photos.getInfo
+        self._key = credentials.key
+        self._scrub = Scrubber([credentials.key, credentials.secret])
+        self._adapter = _Adapter(seconds)
+        self._headers = {
+            "User-Agent": f"imagenet-captions/{version('imagenet-captions')}",
+            "Accept-Encoding": "gzip",
+        }
+        self._environment = requests.Session()  # knows its proxies and certificates
+        # A proxy of the environment cannot reach a service on this machine.
+        self._environment.trust_env = urlsplit(endpoint).hostname not in _THIS_MACHINE
         self._levels = {name: logging.getLogger(name).level for name in _TALKATIVE}
         for name in _TALKATIVE:
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
@@ -58,62 +174,107 @@ class FlickrClient:
     def get_info(self, photo_id: str) -> Attempt:
         """Ask for a photo once; a fault is described in the attempt, never raised."""
         try:
-            self._get_info(photo_id=photo_id)
+            attempt: Attempt = self._get_info(photo_id=photo_id)
         except UnusableAnswerError as error:
             return Attempt(failure=str(error))
         except Exception as error:  # noqa: BLE001
             # For an answer that is not HTTP, http.client and urllib3 raise ValueError (a chunk of length -5),
             # OverflowError, AttributeError and more. None of them affects the next call.
             return Attempt(failure=_name(error))
-        status, body, retry_after = self._session.latest.answer
-        return Attempt(status, self._scrub(body), retry_after)
+        return attempt
+
+    def post(self, url: str, data: dict[str, Any], auth: object, timeout: tuple[float, float]) -> Any:
+        """Send a call of flickrapi with the key, and return what it takes for a good answer: it holds the attempt."""
+        fields = {**data, "api_key": self._key}
+        request = requests.Request("POST", url, headers=self._headers, data=fields).prepare()
+        environment: Any = self._environment.merge_environment_settings(url, {}, True, None, None)
+        with closing(self._adapter.send(request, timeout=timeout, **environment)) as response:
+            body = self._scrub(_read_body(response))
+        attempt = Attempt(response.status_code, body, response.headers.get("Retry-After"))
+        return SimpleNamespace(status_code=200, content=attempt)
 
     def close(self) -> None:
         """Close the connections and let the libraries log again."""
-        self._session.close()
+        self._adapter.close()
         for name, level in self._levels.items():
             logging.getLogger(name).setLevel(level)
 
 
-class _KeyInBody(AuthBase):
-    """Adds the key to the body of a request as it leaves."""
+def _read_body(response: requests.Response) -> bytes:
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in ("", "identity", "gzip", "x-gzip"):
+        raise UnusableAnswerError("an answer that is packed in an unknown way")
+    unpacker = zlib.decompressobj(wbits=31) if "gzip" in encoding else None
+    body = bytearray()
+    while piece := response.raw.read(_PIECE):
+        body += unpacker.decompress(piece, LARGEST_ANSWER + 1 - len(body)) if unpacker else piece
+        if len(body) > LARGEST_ANSWER:
+            raise _too_long()
+    if unpacker and not unpacker.eof:
+        raise UnusableAnswerError("half an answer")
+    return bytes(body)
 
-    # flickrapi writes this name into its debug log.
-    client = SimpleNamespace(client_key="-")
 
-    def __init__(self, key: str) -> None:
-        self._parameter = f"&api_key={quote(key)}"
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.body = str(request.body) + self._parameter
-        return request
+def _too_long() -> UnusableAnswerError:
+    return UnusableAnswerError(f"an answer of more than {LARGEST_ANSWER >> 20} MB")
 
 
-class _Session(BoundedSession):
-    """A session that keeps the answer of each thread's latest call and gives flickrapi an empty one.
-
-    flickrapi would guess the encoding of an error page and log its text, which can take minutes.
-    """
+class _Adapter(HTTPAdapter):
+    """Makes connections, also through a proxy, whose answers have a deadline and a limit; never retries."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(seconds, CALLS_AT_ONCE)
-        self.headers["User-Agent"] = f"imagenet-captions/{version('imagenet-captions')}"
-        self.latest = threading.local()
+        super().__init__(max_retries=0)
+        self._seconds = seconds
 
-    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        response = super().send(request, **kwargs)
-        self.latest.answer = response.status_code, response.content, response.headers.get("Retry-After")
-        shown = requests.Response()
-        shown.status_code, shown.raw = 200, io.BytesIO()
-        return shown
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        if pool.ConnectionCls.response_class is http.client.HTTPResponse:
+            pool.ConnectionCls = type("Bounded", (pool.ConnectionCls,), {"response_class": self._answer})
+        return pool
+
+    def _answer(self, connection: socket.socket, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
+        answer = http.client.HTTPResponse(connection, *args, **kwargs)
+        answer.fp = io.BufferedReader(_BoundedReader(answer.fp.detach(), connection, self._seconds))
+        return answer
+
+
+class _BoundedReader(io.RawIOBase):
+    """Reads a socket for so many seconds, and up to `_LARGEST_TRANSFER` bytes."""
+
+    def __init__(self, raw: io.RawIOBase, connection: socket.socket, seconds: float) -> None:
+        self._raw, self._socket = raw, connection
+        self._patience = connection.gettimeout() or seconds  # between two bytes
+        self._seconds, self._end = seconds, time.monotonic() + seconds
+        self._left = _LARGEST_TRANSFER
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._socket.settimeout(min(self._seconds_left(), self._patience))
+        try:
+            count = self._raw.readinto(buffer)
+        except TimeoutError:
+            self._seconds_left()
+            raise
+        self._left -= count or 0
+        if self._left < 0:
+            raise _too_long()
+        return count
+
+    def _seconds_left(self) -> float:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise UnusableAnswerError(f"no whole answer within {self._seconds:g} seconds")
+        return left
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
 
 
 def check_endpoint(endpoint: str) -> str:
-    """Return the endpoint if it is an address of the form http(s)://host[:port]/path; an error never quotes it.
-
-    >>> check_endpoint("http://127.0.0.1:8000/services/rest/")
-    'http://127.0.0.1:8000/services/rest/'
-    """
+    """Return the endpoint if it is an address of the form http(s)://host[:port]/path; an error never quotes it."""
     refuse_secrets(endpoint)
     try:
         parts = urlsplit(endpoint)

@@ -1,34 +1,78 @@
 """Ask Flickr for every matched photo, for days if necessary, and keep each answer as it arrives.
 
-`plan` chooses the photos and `schedule` the time of each call, `loop` sends the calls through `client`, `policy`
-decides what an answer leads to, and `recorder` keeps it in the `store`. `limits` has the numbers.
+One call at a time: take the next photo, wait for its turn, ask through `client`, decide by `policy`, save in `store`.
 """
 
 from __future__ import annotations
 
+import heapq
 import logging
 import os
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as OverdueError
 from contextlib import closing
+from dataclasses import dataclass
+from threading import Thread
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from imagenet_captions.crawler.crawl_settings import Client, CrawlReport, Tools
-from imagenet_captions.crawler.limits import FLICKR_ENDPOINT
-from imagenet_captions.crawler.loop import CrawlLoop, schedule_of
-from imagenet_captions.crawler.plan import photos_to_ask, wanted_photos, without_denied_owners
-from imagenet_captions.crawler.policy import StopRun
-from imagenet_captions.crawler.recorder import Recorder
-from imagenet_captions.crawler.settings import CrawlSettings
+from imagenet_captions.crawler import policy
+from imagenet_captions.crawler.policy import FINAL_STATES, Attempt, Decision, Failures, State
+from imagenet_captions.crawler.settings import FLICKR_ENDPOINT, CrawlSettings
+from imagenet_captions.crawler.source import parse_photo, warn_of_damage
 from imagenet_captions.crawler.store import Store, local_store
 from imagenet_captions.engines.interrupts import Interrupts
 from imagenet_captions.errors import InputError, StoppedEarly
+from imagenet_captions.flickr.denylist import Denylist
+from imagenet_captions.sources.matches import open_matches
 from imagenet_captions.storage.outputs import check_place
 from imagenet_captions.storage.places import Place
-from imagenet_captions.storage.progress import progress
+from imagenet_captions.storage.progress import Bar, progress
+
+if TYPE_CHECKING:
+    from imagenet_captions.crawler.client import FlickrClient
 
 __all__ = ["CrawlReport", "CrawlSettings", "Tools", "crawl"]
 
 log = logging.getLogger(__name__)
+
+# Seconds.
+_GRACE = 1.0  # a call is given up this much later than by the client, which says more about the fault
+_LONGEST_NAP = 0.2  # longer waits are cut into naps, to see an interrupt in time
+_A_LINE = 600.0  # between two lines of progress in a log file
+# How late a call may be without moving the later ones. Without it the oversleeping of every wait would add up and use
+# less than the pace; with it two calls can come closer to each other by this much.
+_SLACK = 0.02
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The client, clocks, sleep and random numbers of a crawl; tests pass their own."""
+
+    connect: Callable[[CrawlSettings], FlickrClient]
+    clock: Callable[[], float] = time.monotonic  # never jumps
+    wall: Callable[[], float] = time.time  # may be set back and forth
+    sleep: Callable[[float], None] = time.sleep
+    chance: Callable[[], float] = random.random
+
+
+@dataclass
+class CrawlReport:
+    """The counts of one run, in photos."""
+
+    asked: int = 0
+    found: int = 0
+    not_found: int = 0
+    private: int = 0
+    unreachable: int = 0  # set aside; the next run asks again
+    left: int = 0  # without a final answer yet, those set aside included
+    calls: int = 0
 
 
 def crawl(
@@ -47,24 +91,37 @@ def crawl(
     """
     check_place(local_store(store), [matches])
     tools = tools or Tools(_connect)
-    wanted = wanted_photos(matches, settings.deny)
+    with open_matches(matches) as opened:
+        columns = ["image_id", "photo_id", "url"] if settings.deny else ["photo_id"]
+        wanted, _ = settings.deny.drop(opened.read(columns=columns))
     client = None if store.exists() else tools.connect(settings)  # without a key no store is left behind
     report = CrawlReport()
-    with Store(store) as opened:
+    with Store(store) as answers:
         older_than = None if settings.refresh_days is None else tools.wall() - settings.refresh_days * 86400
-        photos = without_denied_owners(photos_to_ask(wanted, opened, older_than, elsewhere), store, settings.deny)
+        photos = _photos_to_ask(pc.unique(wanted["photo_id"]), answers, settings.deny, older_than, elsewhere)
         report.left = len(photos)
         photos = photos.slice(0, settings.limit)
         if len(photos):
             with (
                 closing(client or tools.connect(settings)) as connected,
-                Interrupts("the calls") as interrupts,
+                Interrupts("the call") as interrupts,
                 progress("crawl", len(photos), "photos") as bar,
             ):
-                schedule = schedule_of((photo_id.as_py() for photo_id in photos), opened, settings, tools)
-                loop = CrawlLoop(connected, settings, tools, schedule, Recorder(opened, report, bar, tools))
-                loop.run(interrupts)
-            _raise_if_stopped(loop.stop, interrupts, report)
+                run = _Run(connected, answers, settings, tools, report, bar)
+                end = run.ask_for((photo_id.as_py() for photo_id in photos), interrupts)
+            done = report.found + report.not_found + report.private
+            if end and end.state is State.REFUSED:
+                raise InputError(
+                    f"Flickr refuses the call ({end.reason}); check the key and the endpoint, nothing was marked"
+                )
+            if end:
+                raise StoppedEarly(
+                    f"the crawl stopped: {end.reason}; {done} answers of this run are kept, {report.left} photos are "
+                    "left, run the same command again later to go on"
+                )
+            if interrupts.wanted:
+                log.info("crawl: interrupted, %d answers of this run are kept; the same command goes on", done)
+                raise KeyboardInterrupt
     log.info(
         "crawl: asked for %d photos: %d found, %d not found, %d private, %d unreachable; %d left",
         *(report.asked, report.found, report.not_found, report.private, report.unreachable, report.left),
@@ -72,23 +129,143 @@ def crawl(
     return report
 
 
-def _raise_if_stopped(stop: StopRun | None, interrupts: Interrupts, report: CrawlReport) -> None:
-    if stop and not stop.resumable:
-        raise InputError(f"Flickr refuses the call ({stop.reason}); check the key and the endpoint, nothing was marked")
-    done = report.found + report.not_found + report.private
-    if stop:
-        raise StoppedEarly(
-            f"the crawl stopped: {stop.reason}; {done} answers of this run are kept, {report.left} photos are left, "
-            "run the same command again later to go on"
-        )
-    if interrupts.wanted:
-        log.info("crawl: interrupted, %d answers of this run are kept; the same command goes on", done)
-        raise KeyboardInterrupt
-
-
-def _connect(settings: CrawlSettings) -> Client:
-    from imagenet_captions.crawler.client import FlickrClient
-    from imagenet_captions.crawler.credentials import read_credentials
+def _connect(settings: CrawlSettings) -> FlickrClient:
+    from imagenet_captions.crawler.client import FlickrClient, read_credentials
 
     credentials = read_credentials(settings.key_file, os.environ)
     return FlickrClient(credentials, settings.endpoint or FLICKR_ENDPOINT, seconds=settings.call_seconds)
+
+
+def _photos_to_ask(
+    wanted: pa.Array, store: Store, deny: Denylist, older_than: float | None, elsewhere: pa.Array | None
+) -> pa.ChunkedArray:
+    """Return the photos to ask for: new ones, then those with an old answer, then failures of earlier runs.
+
+    `older_than` is a Unix time. Failures come last so that they do not delay the rest. Photos in `elsewhere` are left
+    out, unless the store has an old answer about them: readers prefer the store to other sources. A damaged answer
+    counts as none. Before the first answer, a photo's owner is known only if its address names one.
+    """
+
+    def among(photo_ids: Iterable[str]) -> pa.Array:
+        return pc.is_in(wanted, pa.array(photo_ids, pa.string()))
+
+    def is_denied(photo_id: str) -> bool:
+        stored = store.get(photo_id) if deny.owners else None
+        record = parse_photo(photo_id, stored.photo) if stored and stored.photo else None
+        return record is not None and deny.denies_owner(record.owner, record.photo_page)
+
+    damaged = among(photo_id for photo_id, stored in store.answers() if stored.state is State.DAMAGED)
+    final = pc.and_not(among(store.ids(FINAL_STATES)), damaged)
+    failed = among(store.ids([State.UNREACHABLE]))
+    refreshed = [] if older_than is None else store.ids([State.OK], older_than)
+    old = pc.and_(final, among(photo_id for photo_id in refreshed if not is_denied(photo_id)))
+    missing = pc.invert(final if elsewhere is None else pc.or_(final, pc.is_in(wanted, elsewhere)))
+    fresh, again = pc.and_not(missing, failed), pc.and_(missing, failed)
+    warn_of_damage(wanted.filter(pc.and_(fresh, damaged)).to_pylist(), "asked for again")
+    return pa.chunked_array([wanted.filter(photos) for photos in (fresh, old, again)], pa.string())
+
+
+class _Run:
+    """The loop of a crawl, with its pace, and its failures since the last final answer."""
+
+    def __init__(
+        self, client: FlickrClient, store: Store, settings: CrawlSettings, tools: Tools, report: CrawlReport, bar: Bar
+    ) -> None:
+        self._client, self._store, self._settings, self._tools = client, store, settings, tools
+        self._report, self._bar, self._shown = report, bar, tools.clock()
+        self._waiting: list[tuple[float, int, str]] = []  # heap of photos to ask for again: time, order, photo
+        self._failed: Counter[str] = Counter()  # calls for these photos, in this run
+        self._in_a_row = self._pauses = 0
+        # The wall clock, by which an earlier run left its pace and its pause in the store, may have been set since: no
+        # wait is longer than an interval, and no pause longer than the longest one that is believed.
+        self._interval = 1.0 / settings.calls_a_second
+        last_call, pause_until = store.moments()
+        wait = 0.0 if last_call is None else self._interval - (tools.wall() - last_call)
+        pause = 0.0 if pause_until is None else pause_until - tools.wall()
+        self._next_call = tools.clock() + max(0.0, min(wait, self._interval), min(pause, policy.LONGEST_RETRY_AFTER))
+
+    def ask_for(self, photos: Iterator[str], interrupts: Interrupts) -> Decision | None:
+        """Ask until each photo has its answer or is set aside; return the decision that ended the run before."""
+        end, fresh = None, next(photos, None)
+        while not (end or interrupts.wanted) and (fresh is not None or self._waiting):
+            now = self._tools.clock()
+            # A photo that has waited long enough goes before a new one.
+            again = bool(self._waiting) and (fresh is None or self._waiting[0][0] <= now)
+            moment = max(self._next_call, self._waiting[0][0] if again else now)
+            if moment > now:
+                self._tools.sleep(min(moment - now, _LONGEST_NAP))
+                continue
+            if again:
+                photo_id = heapq.heappop(self._waiting)[2]
+            else:
+                photo_id, fresh = str(fresh), next(photos, None)
+                self._report.asked += 1
+            turn = max(self._next_call, now - _SLACK)
+            self._next_call = turn + self._interval
+            if self._interval:  # saved before the call, so that a run that is killed keeps to the pace too
+                self._store.save_call(self._tools.wall() - (now - turn))
+            self._report.calls += 1
+            end = self._act(photo_id, self._ask(photo_id))
+        return end
+
+    def _ask(self, photo_id: str) -> Attempt:
+        """Ask in a thread, so that a client that hangs (on a name server that does not answer) can be given up."""
+        future: Future[Attempt] = Future()
+
+        def ask() -> None:
+            try:
+                future.set_result(self._client.get_info(photo_id))
+            except BaseException as error:  # noqa: BLE001  # raised where the answer is waited for
+                future.set_exception(error)
+
+        Thread(target=ask, name="flickr", daemon=True).start()
+        try:
+            return future.result(self._settings.call_seconds + _GRACE)
+        except OverdueError:
+            return Attempt(failure=f"no answer within {self._settings.call_seconds:g} seconds")
+
+    def _act(self, photo_id: str, attempt: Attempt) -> Decision | None:
+        """Do what the policy decides about an attempt; return the decision if it ends the run."""
+        answer, tries, wall = policy.read_answer(photo_id, attempt), self._settings.tries, self._tools.wall
+        ever = self._store.failures(photo_id) if answer.state is State.WAITING else 0
+        failures = Failures(self._failed[photo_id], ever, self._in_a_row, self._pauses)
+        decision = policy.decide(answer, failures, tries, wall(), self._tools.chance())
+        state, now = decision.state, self._tools.clock()
+        if answer.state is State.WAITING:
+            left = state if state is State.UNREACHABLE else State.WAITING
+            self._store.save_failure(photo_id, left, answer.reason)
+            self._in_a_row += ever < tries  # what failed in all earlier runs says nothing about the host
+            self._failed[photo_id] += 1
+        if state in FINAL_STATES:
+            self._store.save_answer(photo_id, state, attempt.body, int(wall()))
+            self._in_a_row = self._pauses = 0
+            self._report.left -= 1
+            self._report.found += state is State.OK
+            self._report.not_found += state is State.NOT_FOUND
+            self._report.private += state is State.PRIVATE
+            self._show()
+        elif state is State.UNREACHABLE:
+            self._report.unreachable += 1
+            self._bar.update()
+        elif state is State.WAITING:
+            heapq.heappush(self._waiting, (now + decision.seconds, self._report.calls, photo_id))
+        elif state is State.BUSY:
+            heapq.heappush(self._waiting, (now, self._report.calls, photo_id))
+            self._next_call = max(self._next_call, now + decision.seconds)
+            self._in_a_row += 1
+            self._pauses += 1
+            self._store.save_pause(wall() + decision.seconds)
+            log.info("crawl: the host is busy, going on in %.0f seconds", decision.seconds)
+        else:
+            return decision
+        return None
+
+    def _show(self) -> None:
+        """Move the bar; where there is none, as in a log file, log a line from time to time."""
+        report, gone = self._report, self._report.not_found + self._report.private
+        if not self._bar.disable:
+            self._bar.set_postfix_str(f"{report.found} found, {gone} gone", refresh=False)
+        elif self._tools.clock() - self._shown >= _A_LINE:
+            self._shown = self._tools.clock()
+            log.info("crawl: %d found, %d gone, %d left", report.found, gone, report.left)
+        self._bar.update()

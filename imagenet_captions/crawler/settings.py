@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from imagenet_captions.crawler.limits import CALL_SECONDS, FLICKR_RATE, RetrySettings
-from imagenet_captions.crawler.schedule import parse_rate
 from imagenet_captions.engines.local import LOCAL, Engine
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.flickr.denylist import DENY, NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet.class_sets import CLASSES, ClassSet
 from imagenet_captions.options import check, option
 from imagenet_captions.storage.places import PlaceField
+
+FLICKR_ENDPOINT = "https://api.flickr.com/services/rest/"
+FLICKR_RATE = 1.0  # "under 3600 queries per hour across the whole key", https://www.flickr.com/services/developer/api/
+
+_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,9 @@ class CrawlSettings:
     )
     endpoint: str | None = option("Address of the Flickr API, for a stand-in. Default: Flickr's own.", metavar="URL")
     key_file: PlaceField = option("File with FLICKR_API_KEY=... and FLICKR_API_SECRET=...; default: the environment.")
-    tries: int = option("Most attempts for one photo in a run, with growing waits.", RetrySettings.tries, least=1)
+    tries: int = option("Most attempts for one photo in a run, with growing waits.", 12, least=1)
     deny: Denylist = option(DENY, NOTHING_DENIED, metavar="PATH")
-    call_seconds: float = CALL_SECONDS  # from the beginning of a call to the last byte of its answer
+    call_seconds: float = 60.0  # from the beginning of a call to the last byte of its answer
 
     def __post_init__(self) -> None:
         """Check the values; raises InputError."""
@@ -90,10 +94,12 @@ class CrawlSettings:
 
     @property
     def calls_a_second(self) -> float:
-        """The rate as a number of calls a second."""
-        return parse_rate(self.rate)
-
-    @property
-    def retry(self) -> RetrySettings:
-        """The waits, pauses and numbers of tries."""
-        return RetrySettings(tries=self.tries, tries_again=min(self.tries, RetrySettings.tries_again))
+        """The rate as a number of calls a second; infinity for `unlimited`."""
+        if self.rate.strip() == "unlimited":
+            return math.inf
+        found = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*/\s*(s|min|h)\s*", self.rate)
+        if not found or float(found[1]) == 0:
+            raise InputError(
+                f"`rate` {quoted(self.rate)} is not a rate; give a number above 0 per s, min or h, such as 3600/h or 20/s"
+            )
+        return float(found[1]) / _SECONDS[found[2]]

@@ -1,37 +1,53 @@
-"""A crawl as a source of raw records: the matches joined with the stored answers. Used by cleaning."""
+"""Read the answers in a store, and the crawl as a source of raw records: the matches joined with the answers."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import closing
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
 
 from imagenet_captions import schema as records
-from imagenet_captions.crawler.limits import ANSWERS_AT_ONCE, MOST_HELD
-from imagenet_captions.crawler.plan import PhotoStatus, read_states, read_status, warn_of_damage
 from imagenet_captions.crawler.policy import FINAL_STATES, State
-from imagenet_captions.crawler.store import Stored, StoreReader, store_revision
+from imagenet_captions.crawler.store import Stored, StoreReader
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
-from imagenet_captions.flickr.photo_record import STILL, PhotoRecord
+from imagenet_captions.flickr.photo_record import LATEST_POSIX_TIME, STILL, PhotoRecord
 from imagenet_captions.flickr.survival import Survival
 from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
 from imagenet_captions.sources.matches import drops_of_matching, open_matches
 from imagenet_captions.storage import files
-from imagenet_captions.storage.parquet import ParquetFile, read_batches
+from imagenet_captions.storage.parquet import read_batches
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
 
-__all__ = ["CrawlSource", "answered_photos", "store_revision"]
+log = logging.getLogger(__name__)
 
+_ROWS = 900  # of the matches, and of a batch
+_MOST_NAMED = 5
 _OUTCOMES = {
     State.NOT_FOUND: Outcome.NOT_FOUND,
     State.PRIVATE: Outcome.PRIVATE,
     State.UNREACHABLE: Outcome.UNREACHABLE,
     State.WAITING: Outcome.UNREACHABLE,
+    State.DAMAGED: Outcome.BAD_RECORD,
 }
+
+
+def answered_photos(store: Place) -> pa.Array:
+    """Return the photos that a store has a final, undamaged answer about."""
+    with StoreReader(store) as reader:
+        sound = [photo_id for photo_id, stored in reader.answers() if stored.state is not State.DAMAGED]
+    return pa.array(sound, pa.string())
+
+
+def warn_of_damage(photo_ids: Sequence[str], then: str) -> None:
+    """Log the number of damaged answers, the first of their photos, and what happens `then`."""
+    if photo_ids:
+        names = ", ".join(photo_ids[:_MOST_NAMED]) + ", …" * (len(photo_ids) > _MOST_NAMED)
+        log.warning("damaged answers in the store, %s: %d, of photos %s", then, len(photo_ids), names)
 
 
 class CrawlSource:
@@ -46,39 +62,42 @@ class CrawlSource:
         self._matches, self._store, self._deny = matches, store, deny
         self._elsewhere = frozenset(() if elsewhere is None else elsewhere.to_pylist())
         self._drops: list[pa.RecordBatch] = []
+        self._damaged: dict[str, None] = {}  # photos, in order
         self._digest: str | None = None
         self._survival = Survival()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield RAW batches; photos without a record go to the drops."""
         self._drops, digest, self._survival = [], hashlib.sha256(), Survival()
-        damaged: dict[str, None] = {}
+        self._damaged = {}
+        columns = ["image_id", "wnid", "photo_id", "url", "detail"]
         with (
-            closing(StoreReader(self._store)) as store,
+            StoreReader(self._store) as store,
             open_matches(self._matches) as opened,
             progress("read answers", opened.metadata.num_rows, "images") as bar,
         ):
-            for batch, answers in _with_answers(store, opened):
+            for batch in read_batches(opened, _ROWS, columns):
                 raw, dropped = [], []
-                for row in self._permitted(batch, answers):
-                    photo_id = row["photo_id"]
-                    stored = answers.get(photo_id)
-                    status = None if stored is None else read_status(photo_id, stored)
-                    _update(digest, row, stored)
-                    _count(photo_id, status, self._survival)
-                    if status and status.state is State.DAMAGED:
-                        damaged[photo_id] = None
-                    if status and status.record:
-                        raw.append(_raw_record(row, status.record, status.retrieved_at))
+                ours = [self._has(photo_id, store) for photo_id in batch["photo_id"].to_pylist()]
+                permitted, denied = self._deny.drop(batch.filter(pa.array(ours, pa.bool_())))
+                if len(denied):
+                    self._drops += self._deny.outcomes(denied).to_batches()
+                for row in permitted.to_pylist():
+                    stored = store.get(row["photo_id"])
+                    state, answer = (stored.state.value, stored.answer) if stored else ("not_asked", b"")
+                    digest.update(f"{row['image_id']}\t{row['photo_id']}\t{state}\t{len(answer)}\n".encode())
+                    digest.update(answer)
+                    if stored and stored.photo is not None:
+                        raw.append(self._raw_record(row, stored))
                     else:
-                        dropped.append(_drop(row, status))
+                        dropped.append(self._drop(row, stored))
                 if dropped:
                     self._drops.append(pa.RecordBatch.from_pylist(dropped, OUTCOMES))
                 if raw:
                     yield pa.RecordBatch.from_pylist(raw, records.RAW)
                 bar.update(len(batch))
         self._digest = digest.hexdigest()
-        warn_of_damage([*damaged], "left out as bad_record until a crawl asks for it again")
+        warn_of_damage([*self._damaged], "left out as bad_record until a crawl asks for it again")
 
     def drops(self) -> Iterator[pa.RecordBatch]:
         """Yield the drops of matching, then those of the crawl."""
@@ -101,83 +120,92 @@ class CrawlSource:
         survival = self._survival.result()
         return {"survival": survival} if survival else {}
 
-    def _permitted(self, batch: pa.RecordBatch, answers: dict[str, Stored]) -> list[dict[str, Any]]:
-        """Return the rows that belong to this source and are not denied; denied ones go to the drops."""
-        ours = [self._has(photo_id, answers) for photo_id in batch["photo_id"].to_pylist()]
-        permitted, denied = self._deny.drop(batch.filter(pa.array(ours, pa.bool_())))
-        if len(denied):
-            self._drops += self._deny.outcomes(denied).to_batches()
-        rows: list[dict[str, Any]] = permitted.to_pylist()
-        return rows
-
-    def _has(self, photo_id: str, answers: dict[str, Stored]) -> bool:
+    def _has(self, photo_id: str, store: StoreReader) -> bool:
         if photo_id not in self._elsewhere:
             return True
-        return photo_id in answers and read_status(photo_id, answers[photo_id]).state in FINAL_STATES
+        stored = store.get(photo_id)
+        return stored is not None and stored.state in FINAL_STATES
 
+    def _raw_record(self, row: dict[str, Any], stored: Stored) -> dict[str, Any]:
+        record = parse_photo(row["photo_id"], stored.photo or {})
+        self._survival.add(row["photo_id"], record.date_posted, record.license)
+        detail = _joined(STILL if record.is_video else "", row["detail"])
+        return {**row, **vars(record), "source": "flickr", "retrieved_at": stored.retrieved_at, "detail": detail}
 
-def _with_answers(store: StoreReader, matches: ParquetFile) -> Iterator[tuple[pa.RecordBatch, dict[str, Stored]]]:
-    """Yield the matches in batches, with the answers about their photos."""
-    for batch in read_batches(matches, ANSWERS_AT_ONCE, ["image_id", "wnid", "photo_id", "url", "detail"]):
-        yield from _in_parts(store, batch)
-
-
-def _in_parts(store: StoreReader, batch: pa.RecordBatch) -> Iterator[tuple[pa.RecordBatch, dict[str, Stored]]]:
-    """Yield a batch with its answers; in halves if they are more than `MOST_HELD` bytes."""
-    answers, size = {}, 0
-    for photo_id, stored in store.each(batch["photo_id"].unique().to_pylist()):
-        answers[photo_id] = stored
-        size += len(stored.answer or b"")
-        if size > MOST_HELD and len(batch) > 1:
-            half = len(batch) // 2
-            answers.clear()
-            yield from _in_parts(store, batch.slice(0, half))
-            yield from _in_parts(store, batch.slice(half))
-            return
-    yield batch, answers
-
-
-def answered_photos(store: Place) -> pa.Array:
-    """Return the photos that a store has a final, undamaged answer about."""
-    with closing(StoreReader(store)) as reader:
-        sound = [photo_id for photo_id, state in read_states(reader) if state is not State.DAMAGED]
-    return pa.array(sound, pa.string())
-
-
-def _raw_record(row: dict[str, Any], record: PhotoRecord, retrieved_at: int | None) -> dict[str, Any]:
-    """Return the raw record of a matched image."""
-    detail = _joined(STILL if record.is_video else "", row["detail"])
-    return {**row, **vars(record), "source": "flickr", "retrieved_at": retrieved_at, "detail": detail}
-
-
-def _drop(row: dict[str, Any], status: PhotoStatus | None) -> dict[str, Any]:
-    """Return the drop of a matched image without a record."""
-    outcome, reason = _outcome(row["photo_id"], status)
-    return {**row, "outcome": outcome.value, "detail": _joined(reason, row["detail"]), "count": 1}
-
-
-def _count(photo_id: str, status: PhotoStatus | None, survival: Survival) -> None:
-    if status is not None and status.record is not None:
-        survival.add(photo_id, status.record.date_posted, status.record.license)
-    elif status is not None and status.state in (State.NOT_FOUND, State.PRIVATE):
-        survival.add_gone(photo_id)
+    def _drop(self, row: dict[str, Any], stored: Stored | None) -> dict[str, Any]:
+        outcome, remark = (_OUTCOMES[stored.state], stored.remark) if stored else (Outcome.NOT_ASKED, "")
+        if outcome in (Outcome.NOT_FOUND, Outcome.PRIVATE):
+            self._survival.add_gone(row["photo_id"])
+        if outcome is Outcome.BAD_RECORD:
+            self._damaged[row["photo_id"]] = None
+            remark = f"the store's answer about photo {row['photo_id']} is damaged: {remark}"
+        return {**row, "outcome": outcome.value, "detail": _joined(remark, row["detail"]), "count": 1}
 
 
 def _joined(*remarks: str | None) -> str | None:
     return "; ".join(filter(None, remarks)) or None
 
 
-def _outcome(photo_id: str, status: PhotoStatus | None) -> tuple[Outcome, str]:
-    """Return the outcome of a matched image without a record, and the reason."""
-    if status is None:
-        return Outcome.NOT_ASKED, ""
-    if status.state is State.DAMAGED:
-        return Outcome.BAD_RECORD, f"the store's answer about photo {photo_id} is damaged: {status.remark}"
-    return _OUTCOMES[status.state], status.remark
+# The answer of flickr.photos.getInfo. Flickr's types vary: a number may come as text, a key may be null or missing, and
+# a text may come bare or as {"_content": text}. A field that cannot be read becomes null, or empty where null is not
+# allowed; nothing here raises.
 
 
-def _update(digest: Any, row: dict[str, Any], stored: Stored | None) -> None:
-    state = stored.state.value if stored else "not_asked"
-    answer = (stored and stored.answer) or b""
-    digest.update(f"{row['image_id']}\t{row['photo_id']}\t{state}\t{len(answer)}\n".encode())
-    digest.update(answer)
+def parse_photo(photo_id: str, photo: dict[str, Any]) -> PhotoRecord:
+    """Return the record of the `photo` object in an answer.
+
+    >>> parse_photo("7", {"title": {"_content": "Heron"}, "license": "4", "owner": {"nsid": "1@N01"}}).photo_page
+    'https://www.flickr.com/photos/1@N01/7/'
+    """
+    owner, dates = _object(photo.get("owner")), _object(photo.get("dates"))
+    nsid = _text(owner.get("nsid")) or None
+    page = f"https://www.flickr.com/photos/{nsid}/{photo_id}/" if nsid else None
+    for url in reversed(_list(_object(photo.get("urls")).get("url"))):
+        if _object(url).get("type") == "photopage" and _text(url).startswith(("https://", "http://")):
+            page = _text(url)
+    # {"tag": [{"raw": "New York City", "_content": "newyorkcity", "machine_tag": 0}, …]}
+    tags = _list(_object(photo.get("tags")).get("tag"))
+    return PhotoRecord(
+        title=_text(photo.get("title")),
+        description=_text(photo.get("description")),
+        tags=[_text(tag if _object(tag).get("raw") is None else tag["raw"]) for tag in tags],
+        owner=nsid,
+        owner_name=_text(owner.get("username")) or None,
+        license=_number(photo.get("license"), 127),
+        date_taken=None if _text(dates.get("takenunknown")) == "1" else _moment(dates.get("taken")),
+        date_posted=_number(dates.get("posted") or photo.get("dateuploaded"), LATEST_POSIX_TIME),
+        photo_page=page,
+        is_video=_text(photo.get("media")) == "video",
+    )
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]
+
+
+def _text(value: Any) -> str:
+    """Return the text of a value, bare or as {"_content": text}."""
+    value = value.get("_content") if isinstance(value, dict) else value
+    if value is None or isinstance(value, dict | list):
+        return ""
+    # JSON can hold half of a surrogate pair ("\\ud83d"), which is not a character and which Arrow refuses.
+    text = str(value)
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _number(value: Any, largest: int) -> int | None:
+    text = _text(value)
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else None
+    return number if number is not None and number <= largest else None
+
+
+def _moment(value: Any) -> datetime | None:
+    """Return a time by the camera's clock; "0000-00-00 00:00:00" means unknown."""
+    try:
+        return datetime.fromisoformat(_text(value)).replace(tzinfo=None, microsecond=0)
+    except ValueError:
+        return None

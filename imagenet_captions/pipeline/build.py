@@ -25,9 +25,9 @@ from typing import Any
 from imagenet_captions.cleaner.clean import clean
 from imagenet_captions.cleaner.settings import CleanSettings
 from imagenet_captions.crawler.crawl import crawl
-from imagenet_captions.crawler.credentials import read_credentials
 from imagenet_captions.crawler.match import match
-from imagenet_captions.crawler.source import CrawlSource, answered_photos, store_revision
+from imagenet_captions.crawler.source import CrawlSource, answered_photos
+from imagenet_captions.crawler.store import store_revision
 from imagenet_captions.dataset.loading import CONFIGS
 from imagenet_captions.dataset.manifest import manifest_digest, read_manifest, shard_files
 from imagenet_captions.errors import InputError
@@ -158,6 +158,8 @@ def _check_first(out: Place, work: Path, settings: BuildSettings) -> None:
         require_there(settings.yfcc, "`yfcc`")
     if settings.urls and not (work / PHOTO_STORE).exists():
         if settings.ask_flickr:
+            from imagenet_captions.crawler.client import read_credentials  # loads flickrapi
+
             read_credentials(settings.crawl.key_file, os.environ)
         elif settings.yfcc is None:
             raise InputError(

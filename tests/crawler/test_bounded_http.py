@@ -17,7 +17,7 @@ import pytest
 
 from imagenet_captions.crawler.client import FlickrClient
 from imagenet_captions.crawler.credentials import Credentials
-from imagenet_captions.crawler.limits import LARGEST_ANSWER
+from imagenet_captions.crawler.policy import LARGEST_ANSWER
 from imagenet_captions.crawler.policy import Attempt, Meaning, read_answer
 from tests.command_line import HANGS_AFTER
 from tests.crawler.crawl_tools import KEY, SECRET, ok

@@ -16,7 +16,7 @@ import pytest
 from imagenet_captions.cleaner.batch import CleanSettings
 from imagenet_captions.cleaner.clean import clean
 from imagenet_captions.crawler.crawl import CrawlSettings, crawl
-from imagenet_captions.crawler.limits import LARGEST_ANSWER
+from imagenet_captions.crawler.policy import LARGEST_ANSWER
 from imagenet_captions.crawler.policy import State
 from imagenet_captions.crawler.source import CrawlSource, answered_photos
 from imagenet_captions.crawler.store import Store, StoreReader, store_revision

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from imagenet_captions.cleaner.text import clean_description, clean_title
-from imagenet_captions.crawler.answers import parse_photo
+from imagenet_captions.crawler.source import parse_photo
 from imagenet_captions.crawler.credentials import Scrubber
 from tests.crawler.crawl_tools import KEY, SECRET, ok
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from imagenet_captions import schema as records
-from imagenet_captions.crawler.answers import parse_photo
+from imagenet_captions.crawler.source import parse_photo
 from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 from imagenet_captions.crawler.policy import Attempt, State
 from imagenet_captions.crawler.source import CrawlSource

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from imagenet_captions.crawler.plan import PhotoStatus, read_status
+from imagenet_captions.crawler.source import parse_photo
 from imagenet_captions.crawler.store import StoreReader
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import outcomes_path
@@ -90,16 +89,12 @@ def _with_answer(facts: WorkFacts, listed: Listed, work: Path, files: Mapping[st
     if PHOTO_STORE not in files:
         facts.unknown.append(f"Flickr's answer: {work} has no {PHOTO_STORE}")
         return listed
-    status = _status(files[PHOTO_STORE], photo_id)
-    if status is None:
+    with StoreReader(files[PHOTO_STORE]) as store:
+        stored = store.get(photo_id)
+    if stored is None:
         return replace(listed, answer="not asked")
-    if (record := status.record) is not None:
+    if stored.photo is not None:
+        record = parse_photo(photo_id, stored.photo)
         facts.raw = Texts(record.title, record.description, record.tags)
-    when = None if status.retrieved_at is None else datetime.fromtimestamp(status.retrieved_at, timezone.utc)
-    return replace(listed, answer=status.state.value, answered_at=when, remark=status.remark or None)
-
-
-def _status(store: Path, photo_id: str) -> PhotoStatus | None:
-    with closing(StoreReader(store)) as reader:
-        stored = reader.get([photo_id]).get(photo_id)
-    return None if stored is None else replace(read_status(photo_id, stored), retrieved_at=stored.retrieved_at)
+    when = None if stored.retrieved_at is None else datetime.fromtimestamp(stored.retrieved_at, timezone.utc)
+    return replace(listed, answer=stored.state.value, answered_at=when, remark=stored.remark or None)
