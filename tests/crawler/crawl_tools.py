@@ -12,9 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imagenet_captions import schema as records
-from imagenet_captions.crawler.client import FlickrClient
+from imagenet_captions.crawler.client import Credentials, FlickrClient
 from imagenet_captions.crawler.crawl import CrawlSettings, Tools
-from imagenet_captions.crawler.credentials import Credentials
 from imagenet_captions.crawler.policy import Attempt
 from imagenet_captions.outcomes import OUTCOMES, outcomes_path
 

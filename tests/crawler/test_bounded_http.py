@@ -15,10 +15,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from imagenet_captions.crawler.client import FlickrClient
-from imagenet_captions.crawler.credentials import Credentials
-from imagenet_captions.crawler.policy import LARGEST_ANSWER
-from imagenet_captions.crawler.policy import Attempt, Meaning, read_answer
+from imagenet_captions.crawler.client import Credentials, FlickrClient
+from imagenet_captions.crawler.policy import LARGEST_ANSWER, Attempt, State, read_answer
 from tests.command_line import HANGS_AFTER
 from tests.crawler.crawl_tools import KEY, SECRET, ok
 from tests.crawler.hostile_server import HostileServer, answering, chunks, closing, hostile, http
@@ -86,7 +84,7 @@ def test_an_answer_that_is_not_http_is_unusable(answer: bytes) -> None:
     in_turn = hostile(lambda server, connection: next(turns)(server, connection))
     with in_turn as server, asking(server.endpoint) as client:
         first, second = client.get_info("7"), client.get_info("7")
-    assert read_answer("7", first).meaning is Meaning.UNUSABLE
+    assert read_answer("7", first).state is State.WAITING
     assert read_answer("7", first).reason
     assert second == Attempt(200, GOOD)
 
@@ -306,7 +304,7 @@ def through_a_proxy(answer: bytes, monkeypatch: pytest.MonkeyPatch) -> Attempt:
 def test_a_proxy_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert through_a_proxy(http(GOOD), monkeypatch) == Attempt(200, GOOD)
     assert through_a_proxy(bomb(32), monkeypatch) == Attempt(failure="an answer of more than 8 MB")
-    assert read_answer("7", through_a_proxy(CHUNKED + b"-5\r\n", monkeypatch)).meaning is Meaning.UNUSABLE
+    assert read_answer("7", through_a_proxy(CHUNKED + b"-5\r\n", monkeypatch)).state is State.WAITING
 
 
 def test_an_error_page_of_any_kind_is_read_in_no_time() -> None:

@@ -10,9 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from imagenet_captions.crawler.client import FlickrClient
-from imagenet_captions.crawler.credentials import Credentials
-from imagenet_captions.crawler.policy import Attempt, Meaning, read_answer
+from imagenet_captions.crawler.client import Credentials, FlickrClient
+from imagenet_captions.crawler.policy import Attempt, State, read_answer
 from imagenet_captions.demo.flickr_stand_in import FAULTS, FlickrStandIn, StandInSettings, failure
 from imagenet_captions.errors import InputError
 from tests.crawler.crawl_tools import KEY, SECRET, ok
@@ -41,34 +40,34 @@ def test_ids_beyond_32_bits_and_odd_ones_arrive_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "failures", "meaning"),
+    ("fault", "status", "failures", "state"),
     [
-        ("429", 429, {""}, Meaning.BUSY),
-        ("500", 500, {""}, Meaning.UNUSABLE),
-        ("503", 503, {""}, Meaning.BUSY),  # with a Retry-After
-        ("reset", None, {"ProtocolError", "ConnectionError"}, Meaning.UNUSABLE),
-        ("timeout", None, {"ReadTimeout"}, Meaning.UNUSABLE),
-        ("truncate", None, {"ProtocolError"}, Meaning.UNUSABLE),
-        ("html", 200, {""}, Meaning.UNUSABLE),
-        ("html429", 200, {""}, Meaning.BUSY),
-        ("comma", 200, {""}, Meaning.UNUSABLE),
-        ("other", 200, {""}, Meaning.UNUSABLE),
-        ("nostat", 200, {""}, Meaning.UNUSABLE),
-        ("code0", 200, {""}, Meaning.UNUSABLE),
-        ("code105", 200, {""}, Meaning.UNUSABLE),
-        ("code106", 200, {""}, Meaning.UNUSABLE),
-        ("code201", 200, {""}, Meaning.UNUSABLE),
+        ("429", 429, {""}, State.BUSY),
+        ("500", 500, {""}, State.WAITING),
+        ("503", 503, {""}, State.BUSY),  # with a Retry-After
+        ("reset", None, {"ProtocolError", "ConnectionError"}, State.WAITING),
+        ("timeout", None, {"ReadTimeout"}, State.WAITING),
+        ("truncate", None, {"ProtocolError"}, State.WAITING),
+        ("html", 200, {""}, State.WAITING),
+        ("html429", 200, {""}, State.BUSY),
+        ("comma", 200, {""}, State.WAITING),
+        ("other", 200, {""}, State.WAITING),
+        ("nostat", 200, {""}, State.WAITING),
+        ("code0", 200, {""}, State.WAITING),
+        ("code105", 200, {""}, State.WAITING),
+        ("code106", 200, {""}, State.WAITING),
+        ("code201", 200, {""}, State.WAITING),
     ],
 )
 def test_every_fault_is_told_and_none_is_raised(
-    fault: str, status: int | None, failures: set[str], meaning: Meaning
+    fault: str, status: int | None, failures: set[str], state: State
 ) -> None:
     settings = StandInSettings(faults=[fault], fault_rate=1.0, retry_after="2")
     with FlickrStandIn({"7": ok("7")}, settings) as flickr:
         attempt = ask(flickr, timeout=0.5)
     assert attempt.status == status
     assert attempt.failure in failures
-    assert read_answer("7", attempt).meaning is meaning
+    assert read_answer("7", attempt).state is state
     assert attempt.retry_after == ("2" if fault in ("429", "503") else None)
 
 
@@ -85,7 +84,7 @@ def test_a_dead_host_is_told() -> None:
 
 def test_a_bad_key_is_refused_by_the_host() -> None:
     with FlickrStandIn({"7": ok("7")}) as flickr:
-        assert read_answer("7", ask(flickr, key="bad")).meaning is Meaning.REFUSED
+        assert read_answer("7", ask(flickr, key="bad")).state is State.REFUSED
 
 
 def test_several_threads_share_a_client_without_mixing_answers() -> None:
@@ -97,7 +96,7 @@ def test_several_threads_share_a_client_without_mixing_answers() -> None:
     def work(start: int) -> None:
         for number in range(start, 200, 8):
             attempt = client.get_info(str(number))
-            if attempt.status == 200 and read_answer(str(number), attempt).meaning is not Meaning.FOUND:
+            if attempt.status == 200 and read_answer(str(number), attempt).state is not State.OK:
                 wrong.append((number, attempt))
 
     with FlickrStandIn(photos, settings) as flickr:
@@ -201,9 +200,9 @@ def test_the_stand_in_answers_as_flickr_does() -> None:
     with pytest.raises(InputError, match=r"a fault must be one of .*, not 'nonsense'"):
         StandInSettings(faults=["nonsense"])
     with FlickrStandIn({"7": failure(2, "Permission denied")}, StandInSettings(synthetic=True)) as flickr:
-        assert read_answer("7", ask(flickr, "7")).meaning is Meaning.PRIVATE
-        answers = [read_answer(str(number), ask(flickr, str(number))).meaning for number in range(100, 160)]
-    assert {Meaning.FOUND, Meaning.GONE} <= set(answers)
+        assert read_answer("7", ask(flickr, "7")).state is State.PRIVATE
+        answers = [read_answer(str(number), ask(flickr, str(number))).state for number in range(100, 160)]
+    assert {State.OK, State.NOT_FOUND} <= set(answers)
 
 
 def test_the_stand_in_counts_to_its_limit() -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -33,7 +33,6 @@ try:
 except KeyboardInterrupt:
     sys.exit(130)
 """
-AT_ONCE = 16
 
 
 @contextmanager
@@ -73,15 +72,15 @@ def test_the_pace_is_kept_at_the_server_over_kills_and_retries(tmp_path: Path) -
     assert run.returncode == 0
     assert "0 left" in output
     assert KEY not in output
-    with closing(StoreReader(store)) as reader:
-        assert {stored.state for stored in reader.get(ids(70)).values()} == {State.OK}
+    with StoreReader(store) as reader:
+        assert set(reader.ids([State.OK])) == set(ids(70))
     times = [request.time for request in flickr.requests]
     for seconds in (0.5, 1.0, 2.0):
         # A busy machine may deliver one call as late as the next.
         assert most_in_a_window(times, seconds) <= 20 * seconds + 1
     answered = Counter(request.photo_id for request in flickr.requests if request.outcome == "ok")
     assert set(answered) == set(ids(70))
-    assert sum(answered.values()) - 70 <= 3 * AT_ONCE
+    assert sum(answered.values()) - 70 <= 3  # one for each kill
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -114,7 +113,8 @@ def test_a_second_interrupt_leaves_at_once(tmp_path: Path) -> None:
     assert run.returncode == 130
     assert "interrupt again to leave at once" in output
     assert "the same command goes on" not in output  # the calls under way were not waited for
-    Store(store).close()
+    with Store(store):
+        pass
 
 
 def test_a_second_interrupt_ends_a_crawl_whose_answers_drip(tmp_path: Path) -> None:
@@ -138,12 +138,14 @@ def test_a_second_interrupt_ends_a_crawl_whose_answers_drip(tmp_path: Path) -> N
     assert time.monotonic() - sent < 5
     assert run.returncode == 130
     assert "Traceback" not in output
-    Store(store).close()
+    with Store(store):
+        pass
 
 
 def test_a_link_does_not_let_a_second_crawl_in(tmp_path: Path) -> None:
     matches, store, link = write_matches(tmp_path, ids(60)), tmp_path / "photos.sqlite", tmp_path / "link.sqlite"
-    Store(store).close()
+    with Store(store):
+        pass
     link.symlink_to(store)
     photos = {photo_id: ok(photo_id) for photo_id in ids(60)}
     with FlickrStandIn(photos) as flickr, crawling(matches, link, "20/s", flickr.endpoint) as first:
@@ -152,7 +154,7 @@ def test_a_link_does_not_let_a_second_crawl_in(tmp_path: Path) -> None:
             output, _ = second.communicate(timeout=HANGS_AFTER)
         first.communicate(timeout=HANGS_AFTER)
     assert (first.returncode, second.returncode) == (0, 1)
-    assert "another crawl is using the store" in output
+    assert "is in use by another run" in output
     times = [request.time for request in flickr.requests]
     assert len(times) == 60
     assert most_in_a_window(times, 1.0) < 30, "two crawls would ask 40 times"
@@ -183,15 +185,3 @@ def test_a_second_interrupt_ends_a_crawl_whose_client_hangs(tmp_path: Path) -> N
             run.send_signal(signal.SIGINT)
             time.sleep(0.5)
         assert run.wait(timeout=HANGS_AFTER) == 130
-
-
-def test_slow_answers_do_not_slow_the_pace(tmp_path: Path) -> None:
-    matches, store = write_matches(tmp_path, ids(60)), tmp_path / "photos.sqlite"
-    photos = {photo_id: ok(photo_id) for photo_id in ids(60)}
-    with FlickrStandIn(photos, StandInSettings(latency_ms=150)) as flickr:
-        crawl(matches, store, CrawlSettings(rate="30/s", endpoint=flickr.endpoint), real_tools())
-    times = [request.time for request in flickr.requests]
-    assert len(times) == 60
-    # One call at a time would take nine seconds; the pace allows two.
-    assert times[-1] - times[0] < 4.5
-    assert most_in_a_window(times, 1.0) <= 30

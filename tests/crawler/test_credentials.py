@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions.crawler.credentials import Credentials, read_credentials
+from imagenet_captions.crawler.client import Credentials, read_credentials
 from imagenet_captions.errors import InputError
 
 ENVIRONMENT = {"FLICKR_API_KEY": "environment-key", "FLICKR_API_SECRET": "environment-secret"}

@@ -8,9 +8,7 @@ import random
 import pytest
 
 from imagenet_captions.crawler import policy
-from imagenet_captions.crawler.limits import RetrySettings
-from imagenet_captions.crawler.policy import Answer, Attempt, Failures, Meaning, State
-from imagenet_captions.errors import InputError
+from imagenet_captions.crawler.policy import Answer, Attempt, Decision, Failures, State
 
 SORRY = "Sorry, the Flickr API service is not currently available."
 PAGE_429 = (
@@ -24,52 +22,52 @@ def fail(code: object, message: str = "…") -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("attempt", "meaning"),
+    ("attempt", "state"),
     [
-        (Attempt(200, b'{"photo":{"id":"7"},"stat":"ok"}'), Meaning.FOUND),
-        (Attempt(200, b'{"photo":{"id":7},"stat":"ok"}'), Meaning.FOUND),
-        (Attempt(200, b'{"photo":{"id":"7","title":{"_content":"caf\xe9"}},"stat":"ok"}'), Meaning.FOUND),
-        (Attempt(200, b'{"photo":{"id":"8"},"stat":"ok"}'), Meaning.UNUSABLE),
-        (Attempt(200, b'{"photo":{},"stat":"ok"}'), Meaning.UNUSABLE),
-        (Attempt(200, b'{"photo":[],"stat":"ok"}'), Meaning.UNUSABLE),
-        (Attempt(200, b'{"photo":{"id":"7"}}'), Meaning.UNUSABLE),
-        (Attempt(200, b'{"photo":{"id":"7"},"stat":"o'), Meaning.UNUSABLE),
-        (Attempt(200, b"[1, 2]"), Meaning.UNUSABLE),
-        (Attempt(200, b"[" * 100_000), Meaning.UNUSABLE),
-        (Attempt(200, b""), Meaning.UNUSABLE),
-        (Attempt(200, b"<html><body>massage</body></html>"), Meaning.UNUSABLE),
-        (Attempt(500, b'{"photo":{"id":"7"},"stat":"ok"}'), Meaning.UNUSABLE),
-        (Attempt(302, b""), Meaning.UNUSABLE),
-        (Attempt(failure="ReadTimeout"), Meaning.UNUSABLE),
-        (Attempt(200, fail(1, "Photo not found")), Meaning.GONE),
-        (Attempt(200, fail("1", 'Photo "7" not found (invalid ID)')), Meaning.GONE),
-        (Attempt(200, fail(1, "Required parameter missing")), Meaning.UNUSABLE),
-        (Attempt(200, fail(1, SORRY)), Meaning.UNUSABLE),
-        (Attempt(500, fail(1, "Photo not found")), Meaning.UNUSABLE),
-        (Attempt(200, fail(2, "Permission denied")), Meaning.PRIVATE),
-        (Attempt(200, fail(0, SORRY)), Meaning.UNUSABLE),
-        (Attempt(200, fail(201, SORRY)), Meaning.UNUSABLE),
-        (Attempt(200, fail(201, SORRY) + b","), Meaning.UNUSABLE),
-        (Attempt(200, fail(105)), Meaning.UNUSABLE),
-        (Attempt(200, fail(106)), Meaning.UNUSABLE),
-        (Attempt(200, fail(99)), Meaning.UNUSABLE),
-        (Attempt(200, fail(True)), Meaning.UNUSABLE),
-        (Attempt(200, fail(None)), Meaning.UNUSABLE),
-        (Attempt(200, fail("9" * 5000)), Meaning.UNUSABLE),
-        (Attempt(200, fail(100, "Invalid API Key (Key has expired)")), Meaning.REFUSED),
-        (Attempt(401, fail(100)), Meaning.REFUSED),
-        *[(Attempt(200, fail(code)), Meaning.REFUSED) for code in (95, 96, 97, 98, 111, 112, 114, 115)],
-        (Attempt(429, b""), Meaning.BUSY),
-        (Attempt(200, PAGE_429), Meaning.BUSY),
-        (Attempt(200, b'{"photo":{"id":"7","title":"429 Too Many Requests"},"stat":"ok"}'), Meaning.FOUND),
-        (Attempt(200, fail(1, "429 Too Many Requests")), Meaning.GONE),
-        (Attempt(200, b'"429 Too Many Requests"'), Meaning.BUSY),
-        (Attempt(503, b"", retry_after="3"), Meaning.BUSY),
-        (Attempt(503, b""), Meaning.UNUSABLE),
+        (Attempt(200, b'{"photo":{"id":"7"},"stat":"ok"}'), State.OK),
+        (Attempt(200, b'{"photo":{"id":7},"stat":"ok"}'), State.OK),
+        (Attempt(200, b'{"photo":{"id":"7","title":{"_content":"caf\xe9"}},"stat":"ok"}'), State.OK),
+        (Attempt(200, b'{"photo":{"id":"8"},"stat":"ok"}'), State.WAITING),
+        (Attempt(200, b'{"photo":{},"stat":"ok"}'), State.WAITING),
+        (Attempt(200, b'{"photo":[],"stat":"ok"}'), State.WAITING),
+        (Attempt(200, b'{"photo":{"id":"7"}}'), State.WAITING),
+        (Attempt(200, b'{"photo":{"id":"7"},"stat":"o'), State.WAITING),
+        (Attempt(200, b"[1, 2]"), State.WAITING),
+        (Attempt(200, b"[" * 100_000), State.WAITING),
+        (Attempt(200, b""), State.WAITING),
+        (Attempt(200, b"<html><body>massage</body></html>"), State.WAITING),
+        (Attempt(500, b'{"photo":{"id":"7"},"stat":"ok"}'), State.WAITING),
+        (Attempt(302, b""), State.WAITING),
+        (Attempt(failure="ReadTimeout"), State.WAITING),
+        (Attempt(200, fail(1, "Photo not found")), State.NOT_FOUND),
+        (Attempt(200, fail("1", 'Photo "7" not found (invalid ID)')), State.NOT_FOUND),
+        (Attempt(200, fail(1, "Required parameter missing")), State.WAITING),
+        (Attempt(200, fail(1, SORRY)), State.WAITING),
+        (Attempt(500, fail(1, "Photo not found")), State.WAITING),
+        (Attempt(200, fail(2, "Permission denied")), State.PRIVATE),
+        (Attempt(200, fail(0, SORRY)), State.WAITING),
+        (Attempt(200, fail(201, SORRY)), State.WAITING),
+        (Attempt(200, fail(201, SORRY) + b","), State.WAITING),
+        (Attempt(200, fail(105)), State.WAITING),
+        (Attempt(200, fail(106)), State.WAITING),
+        (Attempt(200, fail(99)), State.WAITING),
+        (Attempt(200, fail(True)), State.WAITING),
+        (Attempt(200, fail(None)), State.WAITING),
+        (Attempt(200, fail("9" * 5000)), State.WAITING),
+        (Attempt(200, fail(100, "Invalid API Key (Key has expired)")), State.REFUSED),
+        (Attempt(401, fail(100)), State.REFUSED),
+        *[(Attempt(200, fail(code)), State.REFUSED) for code in (95, 96, 97, 98, 111, 112, 114, 115)],
+        (Attempt(429, b""), State.BUSY),
+        (Attempt(200, PAGE_429), State.BUSY),
+        (Attempt(200, b'{"photo":{"id":"7","title":"429 Too Many Requests"},"stat":"ok"}'), State.OK),
+        (Attempt(200, fail(1, "429 Too Many Requests")), State.NOT_FOUND),
+        (Attempt(200, b'"429 Too Many Requests"'), State.BUSY),
+        (Attempt(503, b"", retry_after="3"), State.BUSY),
+        (Attempt(503, b""), State.WAITING),
     ],
 )
-def test_meaning_of_an_attempt(attempt: Attempt, meaning: Meaning) -> None:
-    assert policy.read_answer("7", attempt).meaning is meaning
+def test_what_an_attempt_says(attempt: Attempt, state: State) -> None:
+    assert policy.read_answer("7", attempt).state is state
 
 
 def test_reasons_are_short_and_on_one_line() -> None:
@@ -78,53 +76,43 @@ def test_reasons_are_short_and_on_one_line() -> None:
     assert len(reason) < 100
 
 
-def decide(answer: Answer, failures: Failures | None = None, chance: float = 0.5) -> policy.Decision:
-    return policy.decide(answer, failures or Failures(), RetrySettings(), 0.0, chance)
+FAILED, FINAL = Answer(State.WAITING, "HTTP 500"), (State.OK, State.NOT_FOUND, State.PRIVATE)
+MANY = Decision(State.STOPPED, "50 calls in a row failed, the last one with HTTP 500")
+
+
+def waits(seconds: float) -> Decision:
+    return Decision(State.WAITING, "HTTP 500", seconds)
 
 
 @pytest.mark.parametrize(
-    ("meaning", "state"),
-    [(Meaning.FOUND, State.OK), (Meaning.GONE, State.NOT_FOUND), (Meaning.PRIVATE, State.PRIVATE)],
+    ("answer", "failures", "decision"),
+    [
+        *[(Answer(state), Failures(100, 100, 100, 100), Decision(state)) for state in FINAL],
+        *[(FAILED, Failures(row), waits(2.0**row / 2)) for row in range(10)],
+        (FAILED, Failures(10, 10), waits(300.0)),
+        (FAILED, Failures(11, 11), Decision(State.UNREACHABLE, "HTTP 500")),
+        (FAILED, Failures(1, 13), waits(1.0)),  # it failed in an earlier run, and gets three calls
+        (FAILED, Failures(2, 14), Decision(State.UNREACHABLE, "HTTP 500")),
+        (FAILED, Failures(in_a_row=48), waits(0.5)),
+        (FAILED, Failures(in_a_row=49), MANY),
+        (Answer(State.BUSY, "HTTP 429"), Failures(11, 11), Decision(State.BUSY, "HTTP 429", 1.0)),
+        (Answer(State.BUSY, "HTTP 429"), Failures(pauses=18), Decision(State.BUSY, "HTTP 429", 300.0)),
+        (
+            Answer(State.BUSY, "HTTP 429"),
+            Failures(pauses=19),
+            Decision(State.STOPPED, "the host asked for a pause 20 times in a row (HTTP 429)"),
+        ),
+        (Answer(State.REFUSED, "code 100: …"), Failures(in_a_row=99), Decision(State.REFUSED, "code 100: …")),
+    ],
 )
-def test_only_three_meanings_are_final(meaning: Meaning, state: State) -> None:
-    assert decide(Answer(meaning), Failures(100, 100, 100, 100)) == policy.Final(state)
-    for other in set(Meaning) - {Meaning.FOUND, Meaning.GONE, Meaning.PRIVATE}:
-        assert not isinstance(decide(Answer(other)), policy.Final)
+def test_what_is_done_about_an_answer(answer: Answer, failures: Failures, decision: Decision) -> None:
+    assert policy.decide(answer, failures, 12, 0.0, 0.5) == decision
 
 
-def test_waits_double_up_to_a_bound_and_are_spread() -> None:
-    waits = [decide(Answer(Meaning.UNUSABLE), Failures(photo_in_run=failed)) for failed in range(11)]
-    assert [wait.seconds for wait in waits if isinstance(wait, policy.RetryAfter)] == [
-        *(0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 300.0)
-    ]
-    spread = [decide(Answer(Meaning.UNUSABLE), chance=chance) for chance in (0.0, 0.999)]
-    assert [round(wait.seconds, 2) for wait in spread if isinstance(wait, policy.RetryAfter)] == [0.38, 0.62]
-
-
-@pytest.mark.parametrize("longest", [300.0, 7.0, 0.1])
-def test_no_wait_is_longer_than_the_longest_one(longest: float) -> None:
-    settings = RetrySettings(longest_wait=longest)
-    for failed in range(11):
-        for chance in (0.0, 0.5, 0.999999):
-            wait = policy.decide(Answer(Meaning.UNUSABLE), Failures(photo_in_run=failed), settings, 0.0, chance)
-            assert isinstance(wait, policy.RetryAfter)
-            assert 0 < wait.seconds <= longest
-
-
-@pytest.mark.parametrize("name", ["first_wait", "longest_wait", "first_pause", "longest_pause", "tries"])
-@pytest.mark.parametrize("value", [0, -1, float("nan")])
-def test_settings_that_would_hammer_the_host_are_refused(name: str, value: float) -> None:
-    with pytest.raises(InputError, match=f"`{name}` must be more than 0, not {value}"):
-        RetrySettings(**{name: value})  # type: ignore[arg-type]
-
-
-def test_a_photo_is_set_aside_after_its_tries() -> None:
-    aside = policy.SetAside("HTTP 500")
-    answer = Answer(Meaning.UNUSABLE, "HTTP 500")
-    assert decide(answer, Failures(photo_in_run=11, photo_ever=11)) == aside
-    assert decide(answer, Failures(photo_in_run=10, photo_ever=10)) != aside
-    assert decide(answer, Failures(photo_in_run=2, photo_ever=14)) == aside  # it failed in an earlier run
-    assert decide(answer, Failures(photo_in_run=1, photo_ever=13)) != aside
+def test_waits_are_spread_and_never_longer_than_the_longest() -> None:
+    for row, least, most in ((0, 0.38, 0.62), (10, 225.0, 300.0)):
+        found = [policy.decide(FAILED, Failures(row), 12, 0.0, chance).seconds for chance in (0.0, 0.999)]
+        assert [round(seconds, 2) for seconds in found] == [least, most]
 
 
 @pytest.mark.parametrize(
@@ -150,20 +138,8 @@ def test_a_photo_is_set_aside_after_its_tries() -> None:
     ],
 )
 def test_a_busy_host_is_left_alone(header: str | None, pauses: int, seconds: float) -> None:
-    decision = decide(Answer(Meaning.BUSY, "HTTP 429", header), Failures(pauses=pauses))
-    assert decision == policy.PauseHost(seconds, "HTTP 429")
-
-
-def test_a_busy_host_never_counts_against_the_photo() -> None:
-    assert isinstance(decide(Answer(Meaning.BUSY), Failures(photo_in_run=11, photo_ever=11)), policy.PauseHost)
-
-
-def test_the_run_stops_at_a_refusal_and_after_many_failures() -> None:
-    assert decide(Answer(Meaning.REFUSED, "code 100: …")) == policy.StopRun("code 100: …", resumable=False)
-    many = decide(Answer(Meaning.UNUSABLE, "HTTP 500"), Failures(in_a_row=49))
-    assert many == policy.StopRun("50 calls in a row failed, the last one with HTTP 500", resumable=True)
-    assert not isinstance(decide(Answer(Meaning.UNUSABLE), Failures(in_a_row=48)), policy.StopRun)
-    assert isinstance(decide(Answer(Meaning.BUSY), Failures(pauses=19)), policy.StopRun)
+    decision = policy.decide(Answer(State.BUSY, "HTTP 429", header), Failures(pauses=pauses), 12, 0.0, 0.5)
+    assert decision == Decision(State.BUSY, "HTTP 429", seconds)
 
 
 def test_a_fault_rate_of_thirty_percent_never_stops_a_run() -> None:
@@ -171,4 +147,4 @@ def test_a_fault_rate_of_thirty_percent_never_stops_a_run() -> None:
     for _ in range(1_000_000):
         row = row + 1 if chance.random() < 0.3 else 0
         longest = max(longest, row)
-    assert longest < RetrySettings().pauses_in_a_row < RetrySettings().failures_in_a_row
+    assert longest < policy.PAUSES_IN_A_ROW < policy.FAILURES_IN_A_ROW

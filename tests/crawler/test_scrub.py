@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from imagenet_captions.cleaner.text import clean_description, clean_title
+from imagenet_captions.crawler.client import Scrubber
 from imagenet_captions.crawler.source import parse_photo
-from imagenet_captions.crawler.credentials import Scrubber
 from tests.crawler.crawl_tools import KEY, SECRET, ok
 
 scrub = Scrubber([KEY, SECRET])

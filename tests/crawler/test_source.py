@@ -11,10 +11,9 @@ import pyarrow as pa
 import pytest
 
 from imagenet_captions import schema as records
-from imagenet_captions.crawler.source import parse_photo
 from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 from imagenet_captions.crawler.policy import Attempt, State
-from imagenet_captions.crawler.source import CrawlSource
+from imagenet_captions.crawler.source import CrawlSource, parse_photo
 from imagenet_captions.crawler.store import Store
 from imagenet_captions.demo.flickr_stand_in import failure
 from imagenet_captions.demo.synthetic_photos import synthetic_photo
@@ -184,23 +183,6 @@ def test_order_and_batches_of_a_larger_crawl(tmp_path: Path) -> None:
     assert pa.Table.from_batches(batches)["photo_id"].to_pylist() == ids
 
 
-def test_long_answers_are_not_held_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ids = [str(number) for number in range(300)]
-    matches, store = write_matches(tmp_path, [*ids, *ids[::7]]), tmp_path / "photos.sqlite"
-    with Store(store) as opened:
-        for photo_id in ids:
-            long = "x" * 50_000 * (photo_id in ("0", "150", "151", "299"))
-            opened.save_answer(photo_id, State.OK, json.dumps(ok(photo_id, description=long)).encode(), 1)
-    source = CrawlSource(matches, store)
-    whole, digests = list(source.batches()), source.inputs()
-    monkeypatch.setattr("imagenet_captions.crawler.source.MOST_HELD", 60_000)
-    parts = list(source.batches())
-    assert len(whole) == 1
-    assert max(batch.nbytes for batch in parts) < 100_000
-    assert pa.Table.from_batches(parts).equals(pa.Table.from_batches(whole))
-    assert source.inputs() == digests
-
-
 def test_digests_tell_what_was_answered_and_not_when(tmp_path: Path) -> None:
     matches = write_matches(tmp_path, ["7", "8"])
 
@@ -222,7 +204,8 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     matches, store = write_matches(tmp_path, ["7"]), tmp_path / "photos.sqlite"
     with pytest.raises(InputError, match=r"the crawl's store .* does not exist"):
         list(CrawlSource(matches, store).batches())
-    Store(store).close()
+    with Store(store):
+        pass
     with pytest.raises(InputError, match=r"the matches file .* does not exist"):
         list(CrawlSource(tmp_path / "nowhere.parquet", store).batches())
     outcomes_path(matches).unlink()

@@ -6,7 +6,6 @@ import os
 import random
 import time
 from collections import Counter
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,11 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from counting import Chunk
 
-from imagenet_captions.crawler.client import FlickrClient
+from imagenet_captions.crawler.client import Credentials, FlickrClient
 from imagenet_captions.crawler.crawl import CrawlReport, CrawlSettings, Tools, crawl
-from imagenet_captions.crawler.credentials import Credentials
-from imagenet_captions.crawler.plan import read_states
-from imagenet_captions.crawler.policy import Attempt, Meaning, read_answer
+from imagenet_captions.crawler.policy import FINAL_STATES, Attempt, read_answer
 from imagenet_captions.crawler.store import StoreReader
 from imagenet_captions.demo.flickr_stand_in import FAULTS, FlickrStandIn, StandInSettings
 from imagenet_captions.demo.synthetic_photos import synthetic_answer
@@ -32,7 +29,6 @@ _RUNS = 200  # at most, until every photo has its final answer
 _RATES = (5, 20, 50)  # a second, of about 560 calls a chunk
 _LATE = 2  # calls of a second that threads may bring late into the next
 _SETTLED, _GROWTH_MB = 20, 64  # chunks after which a process has its size, and what it may grow from there
-_FINAL = (Meaning.FOUND, Meaning.GONE, Meaning.PRIVATE)
 _MEMORY: list[int] = []  # of this process, after each chunk
 _STATES = {"ok": "ok", 1: "not_found", 2: "private"}
 
@@ -76,7 +72,7 @@ class _Counted:
     def get_info(self, photo_id: str) -> Attempt:
         self.world.sent.append(self.world.clock())
         attempt = self.client.get_info(photo_id)
-        self.world.answered[photo_id] += read_answer(photo_id, attempt).meaning in _FINAL
+        self.world.answered[photo_id] += read_answer(photo_id, attempt).state in FINAL_STATES
         return attempt
 
     def close(self) -> None:
@@ -143,8 +139,8 @@ def _write_matches(path: Path, ids: list[str]) -> None:
 
 
 def _wrong_states(store: Path, ids: list[str]) -> list[str]:
-    with closing(StoreReader(store)) as reader:
-        found = {photo_id: state.value for photo_id, state in read_states(reader)}
+    with StoreReader(store) as reader:
+        found = {photo_id: stored.state.value for photo_id, stored in reader.answers()}
     losses = []
     for photo_id in ids:
         answer = synthetic_answer(photo_id)
