@@ -29,8 +29,8 @@ import flickrapi
 import requests
 from requests.adapters import HTTPAdapter
 
-from imagenet_captions.crawler.settings import FLICKR_ENDPOINT, CrawlSettings
 from imagenet_captions.crawler.policy import LARGEST_ANSWER, Attempt, parse_body
+from imagenet_captions.crawler.settings import FLICKR_ENDPOINT, CrawlSettings
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.places import Place, refuse_secrets, require_local

@@ -100,6 +100,6 @@ class CrawlSettings:
         found = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*/\s*(s|min|h)\s*", self.rate)
         if not found or float(found[1]) == 0:
             raise InputError(
-                f"`rate` {quoted(self.rate)} is not a rate; give a number above 0 per s, min or h, such as 3600/h or 20/s"
+                f"`rate` {quoted(self.rate)} is not a rate; give a number above 0 per s, min or h, such as 3600/h"
             )
         return float(found[1]) / _SECONDS[found[2]]

@@ -23,7 +23,7 @@ from imagenet_captions.cli.group import RENAMED
 from imagenet_captions.cli.main import SPECS, app
 from imagenet_captions.cli.messages import BesideBars
 from imagenet_captions.cli.options import count_readers, count_workers
-from imagenet_captions.crawler.crawl_settings import CrawlSettings
+from imagenet_captions.crawler.settings import CrawlSettings
 from imagenet_captions.engines.choose import EngineSettings
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.robustness.figures import check_figure_path

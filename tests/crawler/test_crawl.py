@@ -183,6 +183,20 @@ def test_the_pace_holds_over_days_failures_included(tmp_path: Path) -> None:
     assert len(times) / (times[-1] - times[0]) > 0.99
 
 
+def test_oversleeping_does_not_add_up_and_a_late_call_does_not_let_the_next_ones_hurry(tmp_path: Path) -> None:
+    world = World(lambda photo_id: attempt(ok(photo_id)))
+
+    def oversleep(seconds: float) -> None:
+        world.now += seconds + (5.0 if len(world.calls) == 50 else 0.015)
+
+    tools = replace(world.tools(), sleep=oversleep)
+    crawl(write_matches(tmp_path, numbers(100)), tmp_path / "photos.sqlite", CrawlSettings(), tools)
+    times = [moment for moment, _ in world.calls]
+    assert min(later - earlier for earlier, later in pairwise(times)) > 0.97
+    assert times[49] - times[0] < 49.1
+    assert times[-1] - times[50] < 49.1
+
+
 def test_the_pace_holds_over_restarts_and_set_clocks(tmp_path: Path) -> None:
     matches, store = write_matches(tmp_path, numbers(400)), tmp_path / "photos.sqlite"
     world = World(lambda photo_id: attempt(ok(photo_id)))
@@ -359,7 +373,7 @@ def test_what_is_no_matches_file_is_refused(tmp_path: Path) -> None:
     [
         {"limit": -1},
         {"refresh_days": -1},
-        {"rate": "-1/s"},
+        *[{"rate": rate} for rate in ("", "0/s", "-1/s", "1", "1/day", "1e9/s", "nan/s", "1 / s / s", "٣/s", "0.0/h")],
         {"rate": "unlimited"},
         {"tries": 0},
         {"rate": "unlimited", "endpoint": "https://api.flickr.com/x"},
