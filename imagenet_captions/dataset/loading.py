@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import pyarrow as pa
@@ -11,7 +12,6 @@ import pyarrow.dataset as pads
 
 from imagenet_captions.dataset.filters import require_condition
 from imagenet_captions.dataset.manifest import Replaced, manifest_digest, shard_files, unchanged
-from imagenet_captions.dataset.splits import check_shuffle
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.storage.files import MANIFEST, sha256
 from imagenet_captions.storage.parquet import arrow_name, check_rows, check_schema, file_system, reading, through_cache
@@ -25,6 +25,7 @@ CONFIGS = {"default": "data", "raw": "raw"}
 LARGEST_IN_MEMORY = 1 << 30
 _PACKED = 10  # texts take at most this many times the size of their file in memory
 _TRIES = 3
+_BATCH_ROWS = 256  # of a streamed dataset: about 30 MB with images
 
 
 @overload
@@ -43,7 +44,6 @@ def load(
     columns: Sequence[str] | None = None,
     *,
     streaming: Literal[True],
-    shuffle: int | None = None,
 ) -> IterableDataset: ...
 @overload
 def load(
@@ -52,7 +52,6 @@ def load(
     config: str = "default",
     columns: Sequence[str] | None = None,
     streaming: bool = False,
-    shuffle: int | None = None,
 ) -> Dataset | IterableDataset: ...
 def load(
     path: PlaceLike,
@@ -60,29 +59,24 @@ def load(
     config: str = "default",
     columns: Sequence[str] | None = None,
     streaming: bool = False,
-    shuffle: int | None = None,
 ) -> Dataset | IterableDataset:
     """Open a dataset: all of it, or only the rows that a condition keeps, or only some columns.
 
     Up to a gigabyte is read into memory. More goes through the cache of `datasets` on disk. With `streaming` rows are
-    read one after the other, and none is kept; with the seed `shuffle` too, row groups of all shards are mixed. The
-    features are those of `load_dataset`. The hub is not asked.
+    read one after the other, and none is kept. The features are those of `load_dataset`. The hub is not asked.
 
     All rows come from one version of the dataset: if it is replaced while it is read, it is read again, and a stream
     raises an error. Raises InputError for a folder that is not a dataset, and for an unknown column.
     """
-    check_shuffle(shuffle)
     if condition is not None:
         require_condition(condition)
-    if shuffle is not None and not streaming:
-        raise InputError("`shuffle` goes with `streaming=True`; shuffle the rows of a Dataset with its own method")
     folder = place(path)
     for _ in range(_TRIES - 1):
         try:
-            return _load(folder, condition, config, columns, streaming, shuffle)
+            return _load(folder, condition, config, columns, streaming)
         except Replaced:
             continue
-    return _load(folder, condition, config, columns, streaming, shuffle)
+    return _load(folder, condition, config, columns, streaming)
 
 
 def _load(
@@ -91,21 +85,60 @@ def _load(
     config: str,
     columns: Sequence[str] | None,
     streaming: bool,
-    shuffle: int | None,
 ) -> Dataset | IterableDataset:
     with unchanged(folder):
         parquet = open_parquet(folder, config)
         names = _columns(parquet, columns, folder)
         if streaming:
             check_condition(parquet.schema, condition, folder)
-            from imagenet_captions.dataset.streaming import RowStream, streamed  # which opens shards with this module
-
-            return streamed(parquet, RowStream(folder, manifest_digest(folder), condition, tuple(names)), shuffle)
+            return _streamed(parquet, RowStream(folder, manifest_digest(folder), condition, tuple(names)))
         with reading(*map(reopen, parquet.files)):
             if _is_large(parquet, condition, names):
                 check_condition(parquet.schema, condition, folder)
                 return _cached(parquet, condition, names)
             return _in_memory(parquet, condition, names, folder)
+
+
+@dataclass(frozen=True)
+class RowStream:
+    """A generator of the rows of some shards, as an object that can be sent to worker processes."""
+
+    dataset: Place
+    digest: str | None  # of the manifest of the dataset that was opened
+    condition: Expression | None
+    names: tuple[str, ...]
+
+    def __call__(self, shards: list[str]) -> Iterator[dict[str, Any]]:
+        for shard in map(reopen, shards):
+            batches = self._batches(shard)
+            while True:
+                # A batch is read before its rows are yielded, to be sure that they are of one dataset.
+                with unchanged(self.dataset, self.digest):
+                    batch = next(batches, None)
+                if batch is None:
+                    break
+                yield from batch.to_pylist()
+
+    def _batches(self, shard: Place) -> Iterator[pa.RecordBatch]:
+        with reading(shard):
+            scanned = of_shards([shard]).scanner(
+                columns=list(self.names), filter=self.condition, batch_size=_BATCH_ROWS, batch_readahead=2
+            )
+            for batch in scanned.to_batches():
+                check_rows(batch)
+                yield batch
+
+
+def _streamed(parquet: pads.FileSystemDataset, rows: RowStream) -> IterableDataset:
+    import datasets
+
+    schema = pa.schema([parquet.schema.field(name) for name in rows.names], metadata=parquet.schema.metadata)
+    return datasets.IterableDataset.from_generator(
+        rows,
+        features=datasets.Features.from_arrow_schema(schema),
+        gen_kwargs={"shards": list(parquet.files)},  # a list, which `datasets` divides among the workers of a loader
+        split=datasets.Split.TRAIN,
+    )
 
 
 def open_parquet(path: Place, config: str) -> pads.FileSystemDataset:
@@ -153,11 +186,11 @@ def _is_large(parquet: pads.FileSystemDataset, condition: Expression | None, nam
     total = 0
     for fragment in parquet.get_fragments(condition):
         for group in (fragment if condition is None else fragment.subset(condition)).row_groups:
-            total += group_bytes(fragment, group.id, names)
+            total += _group_bytes(fragment, group.id, names)
     return total > LARGEST_IN_MEMORY
 
 
-def group_bytes(fragment: pads.ParquetFileFragment, group: int, names: Sequence[str]) -> int:
+def _group_bytes(fragment: pads.ParquetFileFragment, group: int, names: Sequence[str]) -> int:
     """Return the bytes that some columns of a row group take when they are read."""
     columns = fragment.metadata.row_group(group)
     found = map(columns.column, range(fragment.metadata.num_columns))

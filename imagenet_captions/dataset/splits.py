@@ -52,12 +52,6 @@ def split_condition(split: str, fraction: float) -> pc.Expression:
     return is_val if split == "val" else ~is_val
 
 
-def check_shuffle(seed: object) -> None:
-    """Refuse what is not a seed of an order: True and False, which other libraries take, and numbers below 0."""
-    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool) or seed < 0):
-        raise InputError(f"`shuffle` must be a seed, a whole number from 0 up, not {seed!r}")
-
-
 def sampling_key(image_id: str, seed: int) -> bytes:
     """Return the key by which rows are sorted for sampling, so that a larger sample contains every smaller one.
 
