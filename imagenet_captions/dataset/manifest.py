@@ -188,7 +188,7 @@ def read_manifest(folder: Place) -> Manifest:
     It lists files of a dataset alone, and none of them is a link that leads out of the folder.
     """
     _wait_for_swap(folder)
-    record = require_there(folder, "the dataset") / MANIFEST
+    record = (folder if is_remote(folder) else require_there(folder, "the dataset")) / MANIFEST
     content = read_json(record, dict[str, Any], "the manifest") if record.is_file() else {}
     if content.get("format") != DATASET_FORMAT:
         raise InputError(f"{folder} has no {MANIFEST} of a dataset made by `imagenet-captions package`; check the path")

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
+import msgspec
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_session, get_token
 from huggingface_hub.hf_api import DatasetInfo
 
-from imagenet_captions.dataset.manifest import unchanged
-from imagenet_captions.errors import ImagenetCaptionsError, InputError, NetworkError, shortened
-from imagenet_captions.publishing.parts import Part
-from imagenet_captions.storage.faults import causes_of, client_error, hub_answers, is_unreached
-from imagenet_captions.storage.files import CARD, MANIFEST
-
-log = logging.getLogger(__name__)
+from imagenet_captions.dataset.manifest import FileEntry, unchanged
+from imagenet_captions.errors import ImagenetCaptionsError, InputError, NetworkError
+from imagenet_captions.publishing.publish import Part
+from imagenet_captions.storage.faults import (
+    causes_of,
+    client_error,
+    hub_answers,
+    is_unreached,
+    message_of,
+    without_secrets,
+)
+from imagenet_captions.storage.files import CARD, MANIFEST, parse_json
+from imagenet_captions.storage.outputs import DATASET_FORMAT
 
 _KIND = "dataset"
-_SHARD = re.compile(r"(?:data|raw)/train-[0-9]{5}-of-[0-9]{5}\.parquet")
-_OF_A_NEW_ONE = {".gitattributes", CARD}  # what the Hub puts into a repository
+_OF_THE_HUB = {".gitattributes"}  # what the Hub puts into a new repository
 _AGAIN = "run the same command again: what was sent is kept"
+
+
+class _Listing(msgspec.Struct):
+    format: str
+    files: dict[str, FileEntry]
 
 
 class Repository:
@@ -31,47 +41,73 @@ class Repository:
     def __init__(self, name: str) -> None:
         self.name = name
         self._api = HfApi()
+        self._hub = f"the hub {without_secrets(self._api.endpoint)}"
 
     def publish(self, dataset: Path, parts: Sequence[Part], private: bool, gated: bool) -> str:
         """Make the repository hold these parts, and return the address of the commit."""
-        self._check_access()
-        with self._in_one_sentence():
-            self._api.create_repo(self.name, repo_type=_KIND, private=private, exist_ok=True)
-            before = self._api.dataset_info(self.name)
-            self._check(before, private)
-            if gated and not before.gated:
-                self._api.update_repo_settings(self.name, repo_type=_KIND, gated="auto")
-            # A list, because the client marks the operations as it uploads their files.
-            additions = [CommitOperationAdd(part.name, _content(part)) for part in parts]
-            with unchanged(dataset):
-                self._api.preupload_lfs_files(self.name, additions, repo_type=_KIND, free_memory=False)
-                _check_hashes(dataset, parts, additions)
-            done = self._api.create_commit(
-                self.name,
-                [*additions, *_removals(before, parts)],
-                commit_message="Publish the dataset with imagenet-captions",
-                repo_type=_KIND,
-                parent_commit=before.sha,
-            )
-        return str(done.commit_url)
-
-    def _check_access(self) -> None:
         if get_token() is None:
             raise InputError(
                 "no token for the hub was found; log in with `hf auth login`, or put one that may write into HF_TOKEN"
             )
         if not hub_answers():
-            raise NetworkError(f"the hub {self._api.endpoint} cannot be reached from here; run it again with a network")
-
-    def _check(self, before: DatasetInfo, private: bool) -> None:
-        """Refuse a repository of somebody else's files, and a public one where a private one is wanted."""
-        names = _names(before)
-        if MANIFEST not in names and (others := sorted(names - _OF_A_NEW_ONE)):
-            raise InputError(f"the repository {self.name} holds {others[0]}, which is not ours; give another name")
-        if private and not before.private:
-            raise InputError(
-                f"the repository {self.name} exists and is public; give another name, or leave out `private`"
+            raise NetworkError(f"{self._hub} cannot be reached from here; run it again with a network")
+        new = {part.name for part in parts}
+        with self._in_one_sentence():
+            self._api.create_repo(self.name, repo_type=_KIND, private=private, exist_ok=True)
+            before = self._api.dataset_info(self.name)
+            earlier = self._files_of_ours(before, new)
+            if private and not before.private:
+                raise InputError(
+                    f"the repository {self.name} exists and is public; give another name, or leave out `private`"
+                )
+            if gated and not before.gated:
+                self._api.update_repo_settings(self.name, repo_type=_KIND, gated="auto")
+            # A list, because the client marks the operations as it uploads their files.
+            contents = [part.content if isinstance(part.content, bytes) else str(part.content) for part in parts]
+            additions = [CommitOperationAdd(part.name, each) for part, each in zip(parts, contents, strict=True)]
+            with unchanged(dataset):
+                self._api.preupload_lfs_files(self.name, additions, repo_type=_KIND, free_memory=False)
+                _check_hashes(dataset, parts, additions)
+            done = self._api.create_commit(
+                self.name,
+                [*additions, *(CommitOperationDelete(name) for name in sorted(earlier - new))],
+                commit_message="Publish the dataset with imagenet-captions",
+                repo_type=_KIND,
+                parent_commit=before.sha,
             )
+        return without_secrets(str(done.commit_url))
+
+    def _files_of_ours(self, before: DatasetInfo, new: Set[str]) -> set[str]:
+        """Return the files of an earlier version. Raises InputError where files of others would be lost or read."""
+        names = {sibling.rfilename for sibling in before.siblings or ()} - _OF_THE_HUB
+        listed = self._listed(before) if MANIFEST in names else {}
+        for name in sorted(names - listed.keys() - {MANIFEST}):
+            if not listed or name in new or name.startswith(("data/", "raw/")):  # the latter `load_dataset` reads
+                raise self._not_ours(name)
+        if CARD in names and hashlib.sha256(self._read(before, CARD)).hexdigest() != listed[CARD].sha256:
+            raise InputError(
+                f"{CARD} of the repository {self.name} was edited there; keep the edit elsewhere and delete that "
+                f"{CARD}, or give another name"
+            )
+        return names & listed.keys()
+
+    def _listed(self, before: DatasetInfo) -> dict[str, FileEntry]:
+        try:
+            listing = parse_json(self._read(before, MANIFEST), _Listing, MANIFEST)
+        except InputError:
+            raise self._not_ours(MANIFEST) from None
+        if listing.format != DATASET_FORMAT:
+            raise self._not_ours(MANIFEST)
+        return listing.files
+
+    def _not_ours(self, name: str) -> InputError:
+        return InputError(f"the repository {self.name} holds {name}, which is not ours; give another name")
+
+    def _read(self, before: DatasetInfo, name: str) -> bytes:
+        url = f"{self._api.endpoint}/datasets/{self.name}/resolve/{before.sha}/{name}"
+        response = get_session().get(url, headers={"Authorization": f"Bearer {get_token()}"})
+        response.raise_for_status()
+        return bytes(response.content)
 
     @contextmanager
     def _in_one_sentence(self) -> Iterator[None]:
@@ -92,12 +128,8 @@ class Repository:
         if 412 in codes:
             return NetworkError(f"somebody else changed {self.name} at the same time; {_AGAIN}")
         if any(map(is_unreached, causes)):
-            return NetworkError(f"the connection to the hub {self._api.endpoint} broke; {_AGAIN}")
-        return NetworkError(f"the hub did not take {self.name} ({shortened(causes[-1], 200)}); {_AGAIN}")
-
-
-def _content(part: Part) -> str | bytes:
-    return part.content if isinstance(part.content, bytes) else str(part.content)
+            return NetworkError(f"the connection to {self._hub} broke; {_AGAIN}")
+        return NetworkError(f"the hub did not take {self.name} ({message_of(causes[-1])}); {_AGAIN}")
 
 
 def _check_hashes(dataset: Path, parts: Sequence[Part], additions: Sequence[CommitOperationAdd]) -> None:
@@ -107,13 +139,3 @@ def _check_hashes(dataset: Path, parts: Sequence[Part], additions: Sequence[Comm
             raise InputError(
                 f"{dataset} is damaged: {part.name} has other bytes than when it was written; package it again"
             )
-
-
-def _removals(before: DatasetInfo, parts: Sequence[Part]) -> list[CommitOperationDelete]:
-    """Return the removal of shards of an earlier version, which `load_dataset` would read too."""
-    old = {name for name in _names(before) if _SHARD.fullmatch(name)} - {part.name for part in parts}
-    return [CommitOperationDelete(name) for name in sorted(old)]
-
-
-def _names(info: DatasetInfo) -> set[str]:
-    return {sibling.rfilename for sibling in info.siblings or ()}

@@ -1,6 +1,6 @@
 """Turn faults of disks, object stores and the Hugging Face Hub, and missing extras, into errors of one sentence.
 
-The libraries' own messages are left out where they may quote a secret.
+The libraries' own messages are shown without what may be a secret in them (`without_secrets`).
 """
 
 from __future__ import annotations
@@ -47,6 +47,10 @@ _REASONS = {
 }
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _FAILED = 500  # and above: HTTP answers of a server that cannot answer
+_SECRET_NAME, _SHORTEST_SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL", re.IGNORECASE), 8
+_USER_INFO = re.compile(r"//[^/\s@]+@")
+_QUERY = re.compile(r"(\b\w+://[^\s?'\"]*)\?[^\s'\"]*")
+_TOKEN = re.compile(r"\bhf_\w{8,}|(?<=[Bb]earer )\S+")
 _CODE = re.compile(r"[A-Za-z0-9.]{1,40}")
 
 # Errors of the hub's clients (requests, httpx or httpx2, as their version has it) that mean that it was not reached.
@@ -82,10 +86,7 @@ def reporting_full_disk(path: Path) -> Iterator[None]:
 
 @contextmanager
 def reporting_faults(url: str) -> Iterator[None]:
-    """Turn what fsspec and the packages behind it raise about `url` into an error of this package.
-
-    Their own messages are left out, since they may quote a secret.
-    """
+    """Turn what fsspec and the packages behind it raise about `url` into an error of this package."""
     try:
         yield
     except FileNotFoundError:
@@ -104,7 +105,7 @@ def reporting_faults(url: str) -> Iterator[None]:
                 "configuration"
             ) from None
         raise NetworkError(
-            f"{url} cannot be used: {type(error).__name__}{_code(error)}; check the network, the endpoint, the "
+            f"{url} cannot be used: {message_of(error)}{_code(error)}; check the network, the endpoint, the "
             "bucket's name and the credentials, and run the same command again"
         ) from None
 
@@ -114,7 +115,7 @@ def unreached(url: str, cause: BaseException | None) -> NetworkError | None:
     status = getattr(cause, "status", None)
     if not isinstance(cause, _faults()) or (status is not None and status < _FAILED):
         return None
-    why = type(cause).__name__ if status is None else f"HTTP {status}"
+    why = message_of(cause) if status is None else f"HTTP {status}"
     return NetworkError(
         f"the server of {url} cannot be reached, or failed ({why}); check the address and the network, and run the "
         "same command again"
@@ -128,7 +129,25 @@ def reason_of(error: OSError) -> str:
     'permission denied; check who may read and write there'
     """
     known = _REASONS.get(error.errno or 0)
-    return known or f"{error.strerror or type(error).__name__}; check the path and run the same command again"
+    return known or f"{error.strerror or message_of(error)}; check the path and run the same command again"
+
+
+def message_of(error: BaseException) -> str:
+    """Return a library's error as one line without secrets: its class and what it says.
+
+    >>> message_of(ValueError("GET https://me:pass@hub/large?Signature=abc failed"))
+    'ValueError: GET https://hub/large failed'
+    """
+    said = shortened(without_secrets(str(error)), 200).strip()
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+
+
+def without_secrets(text: str) -> str:
+    """Return a text without the user-info and queries of URLs, tokens of the Hub, and secrets of the environment."""
+    for name, value in os.environ.items():
+        if len(value) >= _SHORTEST_SECRET and _SECRET_NAME.search(name):
+            text = text.replace(value, "***")
+    return _TOKEN.sub("***", _QUERY.sub(r"\1", _USER_INFO.sub("//", text)))
 
 
 def sentence_of(error: OSError) -> str:
@@ -186,7 +205,7 @@ def reaching(what: str, local: bool = False) -> Iterator[None]:
         # Before version 1 of the hub's client, a file that is not here was an error of HTTP too.
         refusals = [cause for cause in causes if isinstance(cause, (HfHubHTTPError, HTTPError))]
         if any(not isinstance(cause, LocalEntryNotFoundError) for cause in refusals):
-            raise NetworkError(f"the hub refused {what} ({shortened(error)}); {_INSTEAD}") from None
+            raise NetworkError(f"the hub refused {what} ({message_of(error)}); {_INSTEAD}") from None
         if any(is_unreached(cause) for cause in causes):
             raise NetworkError(f"{what} would come from a hub that cannot be reached from here; {_INSTEAD}") from None
         raise

@@ -102,11 +102,15 @@ def read_json(path: Place, kind: type[Kind], what: str = "the file") -> Kind:
 
     Raises InputError, which starts with `what`, for a file that is not there, not JSON, too large, or of another shape.
     """
+    with (path if is_remote(path) else require_file(path, what)).open("rb") as opened:
+        return parse_json(opened.read(_LARGEST_JSON + 1), kind, f"{what} {path}")
+
+
+def parse_json(content: bytes, kind: type[Kind], where: str) -> Kind:
+    """Return the content of a JSON file as its kind; raises InputError, which starts with `where`, if it is another."""
     import msgspec
 
-    with require_file(path, what).open("rb") as opened:
-        content = opened.read(_LARGEST_JSON + 1)
-    with _reporting_shape(f"{what} {path}"):
+    with _reporting_shape(where):
         if len(content) > _LARGEST_JSON:
             raise ValueError(f"it has over {_LARGEST_JSON:,} bytes")
         value = msgspec.json.decode(content)
@@ -115,7 +119,7 @@ def read_json(path: Place, kind: type[Kind], what: str = "the file") -> Kind:
             below = [each for outer in below if isinstance(outer, (dict, list)) for each in _inside(outer)]
         if below:
             raise RecursionError
-    return checked(value, kind, f"{what} {path}")
+    return checked(value, kind, where)
 
 
 def _inside(value: dict[str, Any] | list[Any]) -> Iterable[Any]:

@@ -87,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
         return b"".join(parts)
 
     def _send(self, code: int, content: Any) -> None:
-        data = json.dumps(content).encode()
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
@@ -129,6 +129,8 @@ class Handler(BaseHTTPRequestHandler):
         if what in ("", "revision/main"):
             siblings = [{"rfilename": file} for file in sorted(repo.files)]
             return {"id": name, "sha": repo.sha, "private": repo.private, "gated": repo.gated, "siblings": siblings}
+        if what.startswith(f"resolve/{repo.sha}/"):
+            return repo.files[what.removeprefix(f"resolve/{repo.sha}/")]
         if what == "settings":
             repo.gated = json.loads(body)["gated"]
             return {}

@@ -76,7 +76,6 @@ def test_the_same_again_sends_nothing_and_a_later_version_only_what_changed(hub:
     sent = hub.sent.copy()
     ic.publish(made / "texts", NAME)
     assert (hub.sent, len(hub.repos[NAME].commits)) == (sent, 2)
-    hub.repos[NAME].files["data/train-00001-of-00002.parquet"] = b"a shard of an earlier version"
     hub.repos[NAME].files["notes.md"] = b"somebody's own"
     ic.publish(made / "later", NAME)
     assert len(hub.repos[NAME].commits) == 3
@@ -106,6 +105,23 @@ def test_images_are_published_on_demand_alone_and_behind_a_gate(hub: Hub, made: 
     assert sorted(header["extra_gated_fields"].values()) == ["checkbox", "checkbox", "text", "text"]
     assert card.endswith((made / "pictures/README.md").read_text().removeprefix("---\n"))
     assert "extra_gated" not in (made / "pictures/README.md").read_text()
+
+
+def test_images_that_the_manifest_does_not_count_are_found(hub: Hub, made: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "pictures"
+    shutil.copytree(made / "pictures", copied)
+    manifest = json.loads((copied / "manifest.json").read_text())
+    (copied / "manifest.json").write_text(json.dumps({**manifest, "images": None}))
+    with pytest.raises(ic.InputError, match=r"has images.*make a copy without them.*or give `with_images`"):
+        ic.publish(copied, NAME)
+    assert (hub.calls, hub.repos) == ([], {})
+
+
+def test_a_password_in_the_hubs_address_is_not_shown(hub: Hub, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://me:opensesame@127.0.0.1:9")
+    code, told = invoke("publish", str(made / "texts"), NAME)
+    sentence = "the hub http://127.0.0.1:9 cannot be reached from here; run it again with a network"
+    assert (code, told) == (2, f"imagenet-captions: {sentence}\n")
 
 
 def test_a_dry_run_lists_and_asks_nobody(hub: Hub, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,10 +181,60 @@ def test_no_network_is_one_sentence(hub: Hub, made: Path, monkeypatch: pytest.Mo
     assert (code, told) == (2, f"imagenet-captions: {sentence}\n")
 
 
-def test_a_repository_of_other_files_and_a_public_one_are_left_alone(hub: Hub, made: Path) -> None:
-    hub.repos[NAME] = Repo(files={"README.md": b"", "train.csv": b"1"})
-    with pytest.raises(ic.InputError, match=r"holds train\.csv, which is not ours; give another name"):
+def test_shards_of_an_earlier_version_are_removed(hub: Hub, made: Path, tmp_path: Path) -> None:
+    ic.filter(made / "texts", ic.FilterSettings(shuffle=1, shards=2), out=tmp_path / "shards")
+    ic.publish(tmp_path / "shards", NAME)
+    ic.publish(made / "texts", NAME)
+    assert hub.repos[NAME].files.keys() - {".gitattributes"} == contents(made / "texts").keys()
+
+
+FOREIGN = {
+    "another card": ({"README.md": b"my notes"}, "README.md, which is not ours"),
+    "other files": ({"train.csv": b"1"}, "train.csv, which is not ours"),
+    "another tool's manifest": ({"manifest.json": b'{"files": {}}'}, "manifest.json, which is not ours"),
+    "another tool's format": ({"manifest.json": b'{"format": "x", "files": {}}'}, "manifest.json, which is not ours"),
+    "a manifest that is no JSON": ({"manifest.json": b"[" * 10**5}, "manifest.json, which is not ours"),
+    "a manifest without a list": (
+        {"manifest.json": b'{"format": "imagenet-captions dataset", "files": null}'},
+        "manifest.json, which is not ours",
+    ),
+    "a manifest that lists nothing": (
+        {"manifest.json": b'{"format": "imagenet-captions dataset", "files": {}}', "README.md": b""},
+        "README.md, which is not ours",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_repository_of_others_is_left_alone(hub: Hub, made: Path, name: str) -> None:
+    files, sentence = FOREIGN[name]
+    hub.repos[NAME] = Repo(files={".gitattributes": b"", **files})
+    with pytest.raises(ic.InputError) as raised:
         ic.publish(made / "texts", NAME)
+    assert str(raised.value) == f"the repository {NAME} holds {sentence}; give another name"
+    assert (hub.sent, hub.repos[NAME].files) == ({}, {".gitattributes": b"", **files})
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("README.md", r"README\.md of the repository group/captions was edited there; keep the edit elsewhere"),
+        ("data/train-00001-of-00002.parquet", r"holds data/train-00001-of-00002\.parquet, which is not ours"),
+    ],
+)
+def test_what_was_edited_on_the_hub_is_not_lost(hub: Hub, made: Path, name: str, sentence: str) -> None:
+    ic.publish(made / "texts", NAME)
+    edited = hub.repos[NAME].files[name] = b"---\nlicense: mit\n---\nedited"
+    with pytest.raises(ic.InputError, match=sentence):
+        ic.publish(made / "later", NAME)
+    assert hub.repos[NAME].files[name] == edited
+    assert len(hub.repos[NAME].commits) == 2
+    del hub.repos[NAME].files[name]
+    ic.publish(made / "later", NAME)
+    assert contents(made / "later").items() <= hub.repos[NAME].files.items()
+
+
+def test_a_public_repository_does_not_get_private(hub: Hub, made: Path) -> None:
     hub.repos[NAME] = Repo()
     with pytest.raises(ic.InputError, match="exists and is public"):
         ic.publish(made / "texts", NAME, private=True)

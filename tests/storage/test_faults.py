@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import imagenet_captions as ic
-from imagenet_captions.storage.faults import missing_object, reporting_faults
+from imagenet_captions.storage.faults import message_of, missing_object, reason_of, reporting_faults
 from imagenet_captions.storage.files import replacing, require_there
 from imagenet_captions.storage.places import place
 
@@ -74,3 +74,25 @@ def test_an_error_comes_whole_out_of_a_worker(error: Exception) -> None:
 def test_every_class_has_the_one_root() -> None:
     for name in ("InputError", "NotFoundError", "NetworkError", "DiskFullError", "StoppedEarly"):
         assert issubclass(getattr(ic, name), ic.ImagenetCaptionsError)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError("Couldn't deserialize thrift"), "OSError: Couldn't deserialize thrift"),
+        (ValueError(), "ValueError"),
+        (ValueError("two\nlines \x1b[31m"), "ValueError: two lines  [31m"),
+        (OSError("https://me:opensesame@hub/a failed"), "OSError: https://hub/a failed"),
+        (OSError("PUT s3://b/x?X-Amz-Signature=ab failed"), "OSError: PUT s3://b/x failed"),
+        (OSError("token hf_abcdefghijk is bad"), "OSError: token *** is bad"),
+        (OSError("Bearer abcdef is bad"), "OSError: Bearer *** is bad"),
+        (OSError("the key was very-secret-9"), "OSError: the key was ***"),
+    ],
+)
+def test_a_librarys_message_is_shown_without_secrets(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret-9")
+    assert message_of(error) == said
+    if isinstance(error, OSError):
+        assert reason_of(error) == f"{said}; check the path and run the same command again"
