@@ -143,6 +143,28 @@ def test_images_and_texts_have_their_features_in_the_other_library(name: str, li
         assert torch.allclose(F.normalize(texts, dim=-1), model.embed_texts(model.tokenize(TEXTS)), atol=1e-5)
 
 
+FROM_ANYWHERE = """
+import open_clip
+model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
+tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(given["words"])
+torch.save(model.eval().encode_text(tokens), out)
+"""
+
+
+def test_two_exports_are_alike_and_work_wherever_they_lie(tmp_path: Path) -> None:
+    model = trained("vit-micro")
+    ours = str(saved(model, tmp_path / "ours"))
+    one, other = (export_model(ours, "open_clip", tmp_path / name) for name in ("one", "other"))
+    contents = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in (one, other)]
+    assert contents[0] == contents[1]
+    assert not [name for name, content in contents[0].items() if b"partial" in content or b"/one" in content]
+    (tmp_path / "elsewhere").mkdir()
+    moved = one.rename(tmp_path / "moved")
+    texts = run_without_us(FROM_ANYWHERE, Path("..") / moved.name, tmp_path / "elsewhere", {"words": TEXTS})
+    with torch.no_grad():
+        assert torch.allclose(F.normalize(texts, dim=-1), model.embed_texts(model.tokenize(TEXTS)), atol=1e-5)
+
+
 @pytest.mark.slow
 def test_open_clip_evaluates_an_exported_model_as_this_package_does(tmp_path: Path) -> None:
     names, images = ["frog", "golden retriever", "sea"], []

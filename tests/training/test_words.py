@@ -177,7 +177,7 @@ def test_a_class_without_images(tmp_path: Path) -> None:
     [
         ({"batch_size": 9, "devices": 2}, "`batch_size` 9 cannot be shared by 2 processes"),
         ({"devices": 0}, "`devices` must be at least 1, not 0"),
-        ({"workers": -1}, "`workers` must be at least 0, not -1"),
+        ({"workers": -1}, "`workers` must be at least 1, not -1"),
         ({"steps": 0}, "`steps` must be at least 1, not 0"),
         ({"accumulate": 8}, "`accumulate` 8 leaves one image a part"),
         ({"init": "a", "init_image": "b"}, "`init` and `init_image` both"),

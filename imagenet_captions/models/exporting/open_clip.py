@@ -21,6 +21,9 @@ from imagenet_captions.models.pretrained.open_clip import CONFIG_FILE, WEIGHTS_F
 from imagenet_captions.models.weights import write_weights
 from imagenet_captions.storage.files import write_json
 
+# open_clip reads the tokenizer of a local folder whatever this name is; in a repository it has to be the own one.
+_NOT_UPLOADED = "this-repository"
+
 
 def write(model: Model, folder: Path) -> None:
     """Write a model whose towers are open_clip's for `open_clip.create_model_and_transforms("local-dir:FOLDER")`.
@@ -32,7 +35,7 @@ def write(model: Model, folder: Path) -> None:
         raise no_text_tower(model, "open_clip's models")
     if image.kind != "open_clip" or text.kind != "open_clip":
         raise InputError(f"open_clip has no code for the {image.kind} towers of {model.name}; {_elsewhere(image.kind)}")
-    text_cfg = {**text.options["text_cfg"], **_tokenizer_settings(tokenizer, folder)}
+    text_cfg = {**text.options["text_cfg"], **_tokenizer_settings(model, tokenizer, folder)}
     config = {**image.options, "text_cfg": text_cfg, "custom_text": True}
     write_json(folder / CONFIG_FILE, {"model_cfg": config, "preprocess_cfg": _preprocess(model)})
     write_weights(_weights(model), folder / WEIGHTS_FILES[0], {"format": "pt"})
@@ -73,14 +76,16 @@ def _elsewhere(kind: str) -> str:
     }.get(kind, "no other library has them either")
 
 
-def _tokenizer_settings(tokenizer: TokenizerConfig, folder: Path) -> dict[str, Any]:
+def _tokenizer_settings(model: Model, tokenizer: TokenizerConfig, folder: Path) -> dict[str, Any]:
     """Write the tokenizer's files where it needs some; return what the configuration says of it."""
     if tokenizer.kind == "clip" and "merges" not in tokenizer.options:
         return {"tokenizer_kwargs": dict(tokenizer.options)} if tokenizer.options else {}
     write_tokenizer(tokenizer, folder)
     clean = "lower" if tokenizer.kind == "clip" else tokenizer.options.get("clean", "whitespace")
     strip = {"strip_sep_token": True} if "stripped_id" in tokenizer.options else {}
-    return {"hf_tokenizer_name": folder.name, "tokenizer_kwargs": {"clean": clean, **strip}}
+    assert model.config.text is not None
+    name = model.config.text.options["text_cfg"].get("hf_tokenizer_name") or _NOT_UPLOADED
+    return {"hf_tokenizer_name": name, "tokenizer_kwargs": {"clean": clean, **strip}}
 
 
 def _preprocess(model: Model) -> dict[str, Any]:
