@@ -54,11 +54,12 @@ class CrawlSettings:
     rate: str = option(
         "Pace of the calls, as N/s, N/min or N/h, never a burst; `unlimited` for a service of your own.", "3600/h"
     )
-    limit: int | None = option("Ask for at most this many photos in this run.")
+    limit: int | None = option("Ask for at most this many photos in this run.", least=0)
     refresh_days: float | None = option(
         "Ask again for answers older than this many days, and drop photos that are gone.",
         flag="--refresh",
         metavar="DAYS",
+        least=0,
     )
     endpoint: str | None = option("Address of the Flickr API, for a stand-in. Default: Flickr's own.", metavar="URL")
     key_file: PlaceField = option("File with FLICKR_API_KEY=... and FLICKR_API_SECRET=...; default: the environment.")
@@ -74,20 +75,14 @@ class CrawlSettings:
                 f"`rate` {self.rate} is more than the 3600 calls an hour that Flickr allows for a key; "
                 "give `rate` 3600/h or less, or the `endpoint` of a service of your own"
             )
-        if self.limit is not None and self.limit < 0:
-            raise InputError(f"`limit` must be 0 or more, not {self.limit}")
-        if self.refresh_days is not None and not 0 <= self.refresh_days < math.inf:
-            raise InputError(f"`refresh_days` must be a number of days, 0 or more, not {self.refresh_days}")
         if not 0 < self.call_seconds < math.inf:
             raise InputError(f"`call_seconds` must be a number of seconds above 0, not {self.call_seconds}")
 
     @property
     def asks_flickr(self) -> bool:
         """Return whether the endpoint is Flickr's own."""
-        if self.endpoint is None:
-            return True
         try:
-            host = urlsplit(self.endpoint).hostname or ""
+            host = urlsplit(self.endpoint or FLICKR_ENDPOINT).hostname or ""
         except ValueError:  # not a URL, which `check_endpoint` says
             return False
         return f".{host.rstrip('.')}".endswith(".flickr.com")

@@ -161,7 +161,7 @@ def write_release(path: Path, content: bytes = b"") -> Path:
         ("build --out x --urls u.txt --rate -1/s", "'-1/s' is not a rate"),
         ("build --out x --urls u.txt --rate 100000/h", "--rate 100000/h is more than the 3600 calls an hour"),
         ("crawl --rate 3601/h", "--rate 3601/h is more than the 3600 calls an hour"),
-        ("build --out x --urls u.txt --limit -1", "--limit must be 0 or more, not -1"),
+        ("build --out x --urls u.txt --limit -1", "--limit must be at least 0, not -1"),
         ("build --out x --urls nothing.txt", "nothing.txt"),
         ("match --out x --urls empty.txt", "empty"),
         ("match --out x --urls other.txt", "no Flickr address"),

@@ -162,8 +162,8 @@ def both_sentences(call: Callable[[], object], arguments: str) -> tuple[str, str
         (
             lambda: CrawlSettings(refresh_days=-1),
             "crawl --refresh -1",
-            "`refresh_days` must be a number of days, 0 or more, not -1",
-            "--refresh must be a number of days, 0 or more, not -1",
+            "`refresh_days` must be at least 0, not -1",
+            "--refresh must be at least 0, not -1",
         ),
         (
             lambda: EngineSettings(ray_address="head:6379"),

@@ -332,12 +332,6 @@ def test_a_call_takes_a_time(seconds: float) -> None:
         CrawlSettings(call_seconds=seconds)
 
 
-def test_two_crawls_on_one_store(tmp_path: Path) -> None:
-    matches, path = write_matches(tmp_path, ["7"]), tmp_path / "photos.sqlite"
-    with Store(path), pytest.raises(InputError, match=r"the store .*photos\.sqlite is in use by another run"):
-        crawl(matches, path, CrawlSettings(), World(lambda _: GONE).tools())
-
-
 def test_a_full_disk_stops_the_crawl_and_the_next_one_goes_on(tmp_path: Path, small_disk: Path) -> None:
     ids = numbers(400)
     matches, store = write_matches(tmp_path, ids), small_disk / "photos.sqlite"
