@@ -16,7 +16,7 @@ from imagenet_captions.ablations.reports.report import ReportFacts, write_report
 from imagenet_captions.ablations.reports.results import FactorResult, RunResult, TextSample
 from imagenet_captions.ablations.reports.samples import test_samples, training_samples
 from imagenet_captions.ablations.run import Experiment, is_tested, prepare, run_missing
-from imagenet_captions.ablations.settings import LOCK, RECORD, AblateSettings, check_settings, recorded
+from imagenet_captions.ablations.settings import LOCK, RECORD, AblateSettings, check_settings, write_settings
 from imagenet_captions.ablations.table import EVERY_FACTOR, FROM_TEXT, Run, Table
 from imagenet_captions.ablations.testing import read_answers
 from imagenet_captions.errors import InputError
@@ -50,15 +50,15 @@ def ablate(settings: AblateSettings) -> Path | None:
 def _ablate(settings: AblateSettings, team: Team | None) -> Path:
     check_settings(settings)
     with locked(settings.out / LOCK, f"the ablation {settings.out}"):
-        with recorded(settings) as before:
-            if team is not None:
-                check_shared(team, settings.out / RECORD, [*settings.data.values()])
-            experiment = prepare(settings)
-            amounts = experiment.amounts()
-            for table in experiment.tables:
-                check_fairness(table, amounts)
-            for run in experiment.runs():
-                experiment.train_settings(run)  # refuses batches that the devices cannot share
+        before = write_settings(settings)
+        if team is not None:
+            check_shared(team, settings.out / RECORD, [*settings.data.values()])
+        experiment = prepare(settings)
+        amounts = experiment.amounts()
+        for table in experiment.tables:
+            check_fairness(table, amounts)
+        for run in experiment.runs():
+            experiment.train_settings(run)  # refuses batches that the devices cannot share
         failed = run_missing(experiment, amounts, team)
         shown = _with_finished(experiment, before)
         amounts = shown.amounts()

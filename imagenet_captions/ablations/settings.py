@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from imagenet_captions.ablations.table import EVERY_FACTOR, FACTORS, Run
 from imagenet_captions.engines.choose import WORKERS, count_readers
-from imagenet_captions.errors import ImagenetCaptionsError, InputError, quoted
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.evaluation.robustness.shifts import SHIFTS
 from imagenet_captions.options import REQUIRED, argument, check, option
-from imagenet_captions.storage.files import digest, read_json, remove_tree, require_there, write_json, write_text
+from imagenet_captions.storage.files import digest, read_json, require_there, write_json
+from imagenet_captions.storage.outputs import check_folder, is_dataset
 from imagenet_captions.storage.places import expand_pattern, local_place
 from imagenet_captions.training.recipe import ACCUMULATE, PRECISIONS, Recipe
 from imagenet_captions.training.settings import GRAD_CHECKPOINTING, THREADS
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-RECORD, LOCK, INPUTS = "settings.json", ".lock", "inputs"
+RECORD, LOCK, INPUTS, RUNS = "settings.json", ".lock", "inputs", "runs"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 
 
@@ -178,7 +177,7 @@ class _Record:
 def make_record(settings: AblateSettings) -> dict[str, Any]:
     """Return what the runs of the folder share, after a check against the existing record; nothing is written.
 
-    Factors, seeds, test sets and data sets may be added; what was there has to be the same.
+    Factors, seeds, test sets and data sets may be added; what was used has to be the same.
     """
     path = settings.out / RECORD
     now: dict[str, Any] = {
@@ -190,14 +189,16 @@ def make_record(settings: AblateSettings) -> dict[str, Any]:
     }
     if path.is_file():
         before = read_json(path, _Record, "the record of runs")
+        inputs, has_runs = settings.out / INPUTS, (settings.out / RUNS).is_dir()
         for name in ("preset", "epochs", "model"):
-            if getattr(before, name) != now[name]:
+            if getattr(before, name) != now[name] and (has_runs or (name == "preset" and inputs.is_dir())):
                 raise InputError(
                     f"{settings.out} holds runs with {name} {getattr(before, name)}, and this is {now[name]}; "
                     f"give another `out`, or the same settings to go on"
                 )
         for name, found in now["data"].items():
-            if before.data.get(name, found) != found:
+            is_used = has_runs or any(inputs.glob(f"{name}[-.]*")) or any(inputs.glob(f"rows/{name}-*"))
+            if before.data.get(name, found) != found and is_used:
                 raise InputError(
                     f"the data {name} is not what the runs in {settings.out} were trained on; give another `out`"
                 )
@@ -208,7 +209,6 @@ def make_record(settings: AblateSettings) -> dict[str, Any]:
 
 def check_settings(settings: AblateSettings) -> None:
     """Refuse missing inputs and an output folder of something else, before anything is written."""
-    from imagenet_captions.storage.outputs import check_place
 
     out, tests = settings.out, settings.tests or {}
     if not tests:
@@ -216,11 +216,9 @@ def check_settings(settings: AblateSettings) -> None:
     for name, path in settings.data.items():
         if expand_pattern(path) is None:
             require_there(path, f"the data {name}:")
-    check_place(out, [*settings.data.values(), *tests.values()])
-    if out.exists() and not out.is_dir():
-        raise InputError(f"the output {out} is a file; give a folder")
+    check_folder(out, [*settings.data.values(), *tests.values()])
     if out.is_dir() and not (out / RECORD).exists():
-        others = sorted(path.name for path in out.iterdir() if path.name not in (LOCK, INPUTS))
+        others = sorted(path.name for path in out.iterdir() if path.name != LOCK)
         if others:
             raise InputError(f"{out} holds {quoted(others[0])} and is not an ablation's; give a new folder as `out`")
     make_record(settings)
@@ -230,7 +228,6 @@ def check_settings(settings: AblateSettings) -> None:
 
 def _say_what_was_cleaned(data: Mapping[str, Path]) -> None:
     from imagenet_captions.dataset.manifest import read_manifest
-    from imagenet_captions.storage.outputs import is_dataset
 
     for name, path in data.items():
         if is_dataset(path) and not read_manifest(path).as_published:
@@ -241,34 +238,9 @@ def _say_what_was_cleaned(data: Mapping[str, Path]) -> None:
             )
 
 
-@contextmanager
-def recorded(settings: AblateSettings) -> Iterator[tuple[str, ...]]:
-    """Write the record of the runs while their inputs are made, and remove both if that fails.
-
-    So a mistake leaves nothing that a corrected command would stumble over. Gives the factors of earlier runs on the
-    same data, which belong in the report too.
-    """
-    path = settings.out / RECORD
-    before = path.read_text(encoding="utf-8") if path.is_file() else None
+def write_settings(settings: AblateSettings) -> tuple[str, ...]:
+    """Write the record of the runs; return the factors of earlier runs on the same data, for the report."""
     record = make_record(settings)
-    write_json(path, record)
+    write_json(settings.out / RECORD, record)
     asked = sorted(settings.data)
-    try:
-        yield tuple(
-            each for each in EVERY_FACTOR if each not in settings.factors and record["factors"].get(each) == asked
-        )
-    except (ImagenetCaptionsError, OSError):
-        _take_back(settings, before)
-        raise
-
-
-def _take_back(settings: AblateSettings, before: str | None) -> None:
-    inputs = settings.out / INPUTS
-    if before is None:
-        (settings.out / RECORD).unlink()
-        remove_tree(inputs)
-        return
-    write_text(settings.out / RECORD, before)
-    for name in settings.data.keys() - json.loads(before)["data"].keys():
-        for path in (*inputs.glob(f"{name}[-.]*"), *(inputs / "rows").glob(f"{name}-*")):
-            path.unlink()
+    return tuple(each for each in EVERY_FACTOR if each not in settings.factors and record["factors"].get(each) == asked)

@@ -22,7 +22,7 @@ from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet import classes
 from imagenet_captions.outcomes import Outcome, count_outcomes, outcomes_path
 from imagenet_captions.schema import CAPTIONS, RawSource, with_provenance
-from imagenet_captions.storage.files import scratch_folder
+from imagenet_captions.storage.files import scratch_beside
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import CAPTIONS_ROWS, open_parquet_writer, write_table
 from imagenet_captions.storage.places import Place
@@ -49,11 +49,11 @@ def clean(
     """Clean the records of a source into `out` (CAPTIONS, sorted by wnid and image id); return the inputs by outcome.
 
     The drops of the source and of cleaning go to `outcomes_path(out)`, which is written before `out`. Of several
-    entries with one id the first good one counts. `overwrite` replaces a file that another program wrote.
+    entries with one id the first good one counts. `overwrite` replaces a file that exists.
 
     Raises InputError for a refused output, before any work.
     """
-    with producing([outcomes_path(out), out], [*source.files(), settings.deny.file], overwrite) as new:
+    with producing([out], [*source.files(), settings.deny.file], overwrite, [outcomes_path(out)]) as new:
         return _clean(source, new, settings, (check_workers(workers), engine), out)
 
 
@@ -71,7 +71,7 @@ def _clean(
         return buckets
 
     with (
-        scratch_folder(out.with_name(f".{out.name}.spool")) as folder,
+        scratch_beside(out) as folder,
         Spool(folder, CAPTIONS, ["wnid", "image_id"], bucket_of) as spool,
     ):
         for batch in _cleaned(_permitted(source, settings.deny, dropped), settings, *how):

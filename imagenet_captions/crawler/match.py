@@ -27,7 +27,7 @@ from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.image_ids import WNID_LENGTH
 from imagenet_captions.outcomes import MOST_LISTED, OUTCOMES, Outcome, bad_records, outcome_rows, outcomes_path
 from imagenet_captions.schema import MATCHES, with_provenance
-from imagenet_captions.storage.files import require_file, scratch_folder, sha256
+from imagenet_captions.storage.files import require_file, scratch_beside, sha256
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import MATCHES_ROWS, open_parquet_writer
 from imagenet_captions.storage.places import Place
@@ -61,7 +61,7 @@ def match(
 
     The inputs are the ids of `settings.ids`, or without it all ids of the lists. Ids of other classes are counted, in
     one row a class. Of several addresses for an id, the first that shows a Flickr photo wins, in the order of the
-    lists. `overwrite` replaces a file that another program wrote.
+    lists. `overwrite` replaces a file that exists.
 
     Raises InputError for lists or ids that cannot be used and for a refused output; nothing is written then.
     """
@@ -77,9 +77,10 @@ def match(
         buckets: npt.NDArray[np.int64] = places.cast(pa.int64()).to_numpy() * BUCKETS // len(known)
         return buckets
 
+    given = [*urls, settings.ids, settings.deny.file]
     with (
-        producing([outcomes_path(out), out], [*urls, settings.ids, settings.deny.file], overwrite) as (beside, product),
-        scratch_folder(out.with_name(f".{out.name}.spool")) as folder,
+        producing([out], given, overwrite, [outcomes_path(out)]) as (beside, product),
+        scratch_beside(out) as folder,
         Spool(folder, _CANDIDATES, ["image_id", "rank"], bucket_of) as spool,
     ):
         wanted = None if settings.ids is None else read_ids(settings.ids)

@@ -55,7 +55,7 @@ def diff(
     The compared fields are title, description, tags and caption, and with `raw` also the texts as the source gave them.
     If `out` ends in .tsv, it gets one line for each id that differs; if it ends in .json, the counts and the ids.
     Otherwise it becomes a folder with changes.tsv, classes.tsv and summary.json. The same datasets give the same bytes.
-    `overwrite` allows replacing a file that something else wrote.
+    `overwrite` allows replacing a file that exists.
     """
     a, b, out = place(a), place(b), None if out is None else place(out)
     for dataset in (a, b):

@@ -22,12 +22,13 @@ from imagenet_captions.storage.files import (
     CROISSANT,
     MANIFEST,
     checked,
+    private_names,
     read_json,
     require_there,
     sha256,
     write_json,
 )
-from imagenet_captions.storage.outputs import DATASET_FORMAT, folders_left
+from imagenet_captions.storage.outputs import DATASET_FORMAT
 from imagenet_captions.storage.places import Place, is_remote
 
 VERSION = 1
@@ -142,7 +143,7 @@ def _wait_for_swap(dataset: Place) -> None:
         return
     here = Path(os.path.realpath(dataset))
     for _ in range(_SWAP_LOOKS):
-        if here.exists() or not here.parent.is_dir() or not folders_left(here, "old"):
+        if here.exists() or not here.parent.is_dir() or not private_names(here, "old"):
             return
         time.sleep(_SWAP_PAUSE)
 

@@ -102,8 +102,7 @@ class ShardWriter:
 def open_shard(folder: Place, name: str, schema: pa.Schema) -> Iterator[ShardWriter]:
     """Yield a writer of the shard `name` in `folder`; its `file` is complete after the block."""
     file = ShardFile(name, columns={field.name: str(field.type) for field in schema})
-    # "x": a worker can outlive its killed run for a moment and must not write to the file of the next run.
-    with replacing(folder / name, alone=False) as path, path.open("xb") as opened:
+    with replacing(folder / name, alone=False) as path, path.open("wb") as opened:
         hashing = Hashing(opened)
         with pq.ParquetWriter(hashing, schema, **_layout(schema)) as writer:
             yield ShardWriter(writer, schema, file)

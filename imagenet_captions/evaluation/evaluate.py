@@ -33,6 +33,8 @@ from imagenet_captions.storage.places import resolve_links
 
 log = logging.getLogger(__name__)
 
+_DONE = "done.json"  # which a finished run of `train` has
+
 
 def evaluate(settings: EvaluateSettings, out: Path | None = None, overwrite: bool = False) -> dict[str, Any]:
     """Load the model, measure it, and write metrics.json and the answers beside it if `out` is given.
@@ -41,16 +43,13 @@ def evaluate(settings: EvaluateSettings, out: Path | None = None, overwrite: boo
     """
     if out is None:
         return evaluate_model(load_model(settings.model), settings)
-    outputs = [answers_path(out), out]
-    if resolve_links(out) == resolve_links(Path(settings.model) / METRICS) and Path(settings.model).is_dir():
-        return _evaluate_into(settings, *outputs)
-    with producing(outputs, settings.files(), overwrite) as new:
-        return _evaluate_into(settings, *new)
-
-
-def _evaluate_into(settings: EvaluateSettings, answers_file: Path, metrics_file: Path) -> dict[str, Any]:
-    metrics, answers = measure_model(load_model(settings.model), settings)
-    write_result(metrics_file, answers_file, metrics, answers)
+    inputs, run = settings.files(), Path(settings.model)
+    is_of_run = (run / _DONE).is_file() and resolve_links(out) == resolve_links(run / METRICS)
+    if is_of_run:
+        inputs.remove(run)
+    with producing([out], inputs, overwrite or is_of_run, [answers_path(out)]) as (answers_file, metrics_file):
+        metrics, answers = measure_model(load_model(settings.model), settings)
+        write_result(metrics_file, answers_file, metrics, answers)
     return metrics
 
 

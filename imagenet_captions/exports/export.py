@@ -87,7 +87,7 @@ def export(dataset: PlaceLike, out: PlaceLike, settings: ExportSettings, overwri
             write_record(record, files, {**told, "counts": dict(job.counts)})
         return Exported(dict(job.counts))
     write = _attribution(out) if settings.to == ATTRIBUTION else _FILES[settings.to]
-    with producing([record, out], inputs, overwrite) as (new_record, new), unchanged(dataset):
+    with producing([out], inputs, overwrite, [record]) as (new_record, new), unchanged(dataset):
         job, told = _begin(dataset, out, settings)
         write(job, new)
         files = {out.name: (sha256(new), new.stat().st_size)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +16,6 @@ from imagenet_captions.exports.delimited import protect, verify_delimited, write
 from imagenet_captions.exports.rows import Job
 from imagenet_captions.images.readers.kinds import Kind
 from imagenet_captions.images.sources import open_images
-from imagenet_captions.storage.files import remove_tree
 
 _SAFE = ("filepath", "filename", "image_id", "wnid", "label")  # no text; pandas reads labels as numbers, as it should
 
@@ -23,7 +23,7 @@ _SAFE = ("filepath", "filename", "image_id", "wnid", "label")  # no text; pandas
 def write_open_clip(job: Job, path: Path) -> None:
     """Write open_clip's CSV: `filepath` and `title`, separated by tabs, and the columns that are asked for."""
     table = _read(job, ["image_id", "wnid", "filename", "photo_id"])
-    paths = _file_paths(job, table, path)
+    paths = _file_paths(job, table)
     found = pc.is_valid(paths)
     table = table.filter(found)
     _write(job, path, {"filepath": paths.filter(found), "title": table["caption"], **_more(job, table)}, "\t")
@@ -68,7 +68,7 @@ def _write(job: Job, path: Path, columns: Mapping[str, pa.ChunkedArray], separat
     job.count("exported", len(next(iter(written.values()))))
 
 
-def _file_paths(job: Job, table: pa.Table, path: Path) -> pa.ChunkedArray:
+def _file_paths(job: Job, table: pa.Table) -> pa.ChunkedArray:
     """Return the path of each row's image, null if the given images do not have it."""
     images, prefix = job.settings.images, job.settings.path_prefix
     if images is None:
@@ -77,12 +77,8 @@ def _file_paths(job: Job, table: pa.Table, path: Path) -> pa.ChunkedArray:
         return pc.binary_join_element_wise(_before(prefix or ""), names, "")
     if open_images(images).kind is not Kind.FOLDER:
         raise InputError(f"open_clip's CSV names image files, and {images} is not a folder of them; unpack it first")
-    scratch = path.with_name(path.name + ".scratch")
-    scratch.mkdir(exist_ok=True)
-    try:
-        located = job.locate(table, images, scratch)
-    finally:
-        remove_tree(scratch)
+    with tempfile.TemporaryDirectory() as scratch:
+        located = job.locate(table, images, Path(scratch))
     root = str(images)
     start = _before(root if prefix is None else prefix)
     paths = [None if part is None else start + part.path[len(root) :].lstrip("/") for part in located.ranges]

@@ -36,7 +36,7 @@ class TarWriter:
 
     def __init__(self, path: Path) -> None:
         # "x": a worker can outlive its killed run for a moment and must not write to the file of the next run.
-        self._opened = path.open("xb", buffering=0)
+        self._opened = path.open("wb", buffering=0)
         self._digest = hashlib.sha256()
 
     def __enter__(self) -> TarWriter:

@@ -23,7 +23,7 @@ from imagenet_captions.flickr.licenses import LICENSES
 from imagenet_captions.images.own_images import byte_ranges_in_shards
 from imagenet_captions.images.reading import ImageReader
 from imagenet_captions.images.sources import ByteRange
-from imagenet_captions.storage.files import replacing, scratch_folder, sha256, write_json
+from imagenet_captions.storage.files import replacing, scratch_beside, sha256, write_json
 from imagenet_captions.storage.places import Place, is_only_here
 from imagenet_captions.storage.progress import progress
 
@@ -66,7 +66,7 @@ def write_webdataset(job: Job, folder: Place) -> dict[str, str]:
 
     The seed and the image ids alone decide the order of the samples.
     """
-    with scratch_folder(folder / "scratch") as scratch:
+    with scratch_beside(folder / "samples") as scratch:
         rows = job.read_captioned(_COLUMNS, empty_too=True)
         shards = _write_shards(job, rows, _ranges(job, rows, scratch), folder)
     job.count("broken_image", sum(shard.broken for shard in shards))

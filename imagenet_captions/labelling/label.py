@@ -53,11 +53,11 @@ def label_by_text(table: Place, out: Place, settings: LabelSettings, overwrite: 
 
     Beside `out` stand OUT.report.json, with the counts and with precision and recall where the table has the true
     class, and OUT.report.tsv with the same for each class. The result is the same with any number of workers, and
-    with either engine. `overwrite` replaces files that something else wrote.
+    with either engine. `overwrite` replaces files that exist.
     """
     check_name(out)
-    outputs = [report_path(out, ".json"), report_path(out, ".tsv"), out]
-    with producing(outputs, [table], overwrite) as new:
+    beside = [report_path(out, ".json"), report_path(out, ".tsv")]
+    with producing([out], [table], overwrite, beside) as new:
         return _label(table, new, out.suffix.lower(), settings)
 
 

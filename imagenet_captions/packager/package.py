@@ -25,7 +25,7 @@ from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome, outcomes_path
 from imagenet_captions.packager.settings import PackageSettings
 from imagenet_captions.packager.shards import Shard, ShardJob, write_shard
 from imagenet_captions.schema import CAPTIONS, provenance
-from imagenet_captions.storage.files import require_file, scratch_folder
+from imagenet_captions.storage.files import require_file, scratch_beside
 from imagenet_captions.storage.outputs import check_dataset_output, holding, replacing_folder
 from imagenet_captions.storage.parquet import (
     TEXT_ROWS,
@@ -69,7 +69,7 @@ def package(captions: Place, out: Place, settings: PackageSettings) -> Packaged:
 def _package(captions: Place, out: Place, settings: PackageSettings) -> Packaged:
     rows = _read_rows(captions)
     with replacing_folder(out) as folder:
-        with scratch_folder(folder / "scratch") as scratch:
+        with scratch_beside(folder / "rows") as scratch:
             plan = _plan(rows, folder, settings, scratch)
             shards = list(_write_shards(plan, settings))
         _check_faults(plan, settings, shards)

@@ -48,13 +48,19 @@ from imagenet_captions.storage.files import (
     PHOTO_STORE,
     YFCC_PHOTOS,
     digest,
-    read_json,
     require_file,
     require_there,
     sha256,
     write_json,
 )
-from imagenet_captions.storage.outputs import check_dataset_output, check_place, has_our_format, holding, locked
+from imagenet_captions.storage.outputs import (
+    check_dataset_output,
+    check_place,
+    has_our_format,
+    holding,
+    locked,
+    read_record,
+)
 from imagenet_captions.storage.places import (
     Place,
     PlaceLike,
@@ -95,7 +101,7 @@ def build(out: PlaceLike, settings: BuildSettings) -> None:
         run_stage(
             work,
             Stage("clean", inputs, _recorded(settings.clean), _with_outcomes(captions)),
-            lambda again: clean(source, captions, settings.clean, settings.workers, settings.engine, again),
+            lambda: clean(source, captions, settings.clean, settings.workers, settings.engine, overwrite=True),
         )
         run_stage(
             work,
@@ -110,7 +116,7 @@ def build(out: PlaceLike, settings: BuildSettings) -> None:
                 (out / MANIFEST,),
                 damaged=_is_damaged(out),
             ),
-            lambda _: package(captions, out, replace(settings.package, engine=settings.engine)),
+            lambda: package(captions, out, replace(settings.package, engine=settings.engine)),
         )
 
 
@@ -144,6 +150,11 @@ def _check_first(out: Place, work: Path, settings: BuildSettings) -> None:
         raise InputError(f"the work folder {work} is a file; give a folder")
     if resolve_links(out) in (resolve_links(work), *resolve_links(work).parents):
         raise InputError(f"the work folder {work} lies in the output {out}, which is replaced as a whole; give another")
+    stages = {"clean": CAPTIONS} | ({} if settings.release is not None else {"match": MATCHES, "yfcc": YFCC_PHOTOS})
+    records = [_record(work, name) for name in (*stages, "package")]
+    for path in [*records, *(each for name in stages.values() for each in _with_outcomes(work / name))]:
+        if path.is_file() and not has_our_format(path):
+            raise InputError(f"{path} is not of a build, and would be replaced; move it, or give another `work`")
     if (images := settings.package.images) is not None:
         if expand_pattern(images) is None:
             require_there(images, "`images`")
@@ -181,7 +192,7 @@ def _from_flickr(work: Path, settings: BuildSettings) -> tuple[RawSource, dict[s
             settings.match.recorded(),
             _with_outcomes(matches),
         ),
-        lambda again: match(settings.url_lists, matches, replace(settings.match, engine=settings.engine), again),
+        lambda: match(settings.url_lists, matches, replace(settings.match, engine=settings.engine), overwrite=True),
     )
     inputs = {"matches": sha256(matches), "outcomes": sha256(outcomes_path(matches))}
     yfcc = None if settings.yfcc is None else _from_yfcc(work, settings.yfcc, matches)
@@ -202,7 +213,7 @@ def _from_yfcc(work: Path, path: Place, matches: Path) -> Path:
     run_stage(
         work,
         Stage("yfcc", {**_digest_of("yfcc", path), "matches": sha256(matches)}, {}, _with_outcomes(out)),
-        lambda again: extract_photos(path, matches, out, again),
+        lambda: extract_photos(path, matches, out, overwrite=True),
     )
     return out
 
@@ -259,30 +270,28 @@ def software(stage: str) -> dict[str, str]:
     return {name: found[0].version if found else "" for name, found in installed.items()}
 
 
-def run_stage(work: Path, stage: Stage, action: Callable[[bool], object]) -> bool:
-    """Run a stage unless its key and outputs are those of the last run; return whether it ran.
-
-    `action` gets whether the outputs that are there may be replaced: those of our format.
-    """
-    record = work / f"{stage.name}.done.json"
+def run_stage(work: Path, stage: Stage, action: Callable[[], object]) -> bool:
+    """Run a stage unless its key and outputs are those of the last run; return whether it ran."""
+    record = _record(work, stage.name)
     if not stage.damaged and _is_done(record, stage):
         log.info("%s: nothing changed, kept", stage.name)
         return False
     log.info("%s ...", stage.name)
-    record.unlink(missing_ok=True)
-    action(all(has_our_format(path) for path in stage.outputs if path.is_file()))
-    write_json(record, {"key": stage.key(), "outputs": _digests(stage.outputs)})
+    action()
+    write_json(record, _done(stage))
     return True
 
 
+def _record(work: Path, stage: str) -> Path:
+    return work / f"{stage}.done.json"
+
+
+def _done(stage: Stage) -> dict[str, Any]:
+    return {"format": "imagenet-captions stage", "key": stage.key(), "outputs": _digests(stage.outputs)}
+
+
 def _is_done(record: Path, stage: Stage) -> bool:
-    if not record.is_file() or not all(path.is_file() for path in stage.outputs):
-        return False
-    try:
-        done = read_json(record, dict[str, Any])
-    except InputError:
-        return False
-    return bool(done == {"key": stage.key(), "outputs": _digests(stage.outputs)})
+    return all(path.is_file() for path in (record, *stage.outputs)) and read_record(record) == _done(stage)
 
 
 def _recorded(settings: CleanSettings) -> dict[str, Any]:

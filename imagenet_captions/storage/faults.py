@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from pathlib import Path
 from urllib.error import HTTPError
 
 from imagenet_captions.errors import DiskFullError, InputError, NetworkError, NotFoundError, shortened
@@ -34,6 +33,7 @@ _FOREIGN = (
 _REASONS = {
     errno.ENOSPC: "no space is left on the disk; free some and run the same command again, finished work is kept",
     errno.EDQUOT: "your disk quota is used up; free some and run the same command again, finished work is kept",
+    errno.EFBIG: "a file may not be that large here; raise the limit (ulimit -f) and run the same command again",
     errno.EACCES: "permission denied; check who may read and write there",
     errno.EPERM: "permission denied; check who may read and write there",
     errno.EROFS: "the file system is read-only; choose another place",
@@ -45,7 +45,7 @@ _REASONS = {
     errno.EMFILE: "too many files are open; raise the limit (ulimit -n) and run the same command again",
     errno.EIO: "the disk failed (input/output error); check it and run the same command again",
 }
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FAILED = 500  # and above: HTTP answers of a server that cannot answer
 _SECRET_NAME, _SHORTEST_SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL", re.IGNORECASE), 8
 _USER_INFO = re.compile(r"//[^/\s@]+@")
@@ -74,12 +74,12 @@ def missing_object(url: str) -> NotFoundError:
 
 
 @contextmanager
-def reporting_full_disk(path: Path) -> Iterator[None]:
-    """Turn a full disk under `path`, or a quota that is used up, into a DiskFullError."""
+def reporting_full_disk(path: str) -> Iterator[None]:
+    """Turn a full disk under `path`, a quota that is used up, or a file that is too large, into a DiskFullError."""
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in _FULL:
             raise
         raise DiskFullError(f"{path}: {reason_of(error)}") from error
 

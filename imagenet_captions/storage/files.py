@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -12,14 +13,14 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import IO, Any, TypeVar
 
 from imagenet_captions.errors import InputError, NotFoundError, shortened
 from imagenet_captions.storage.faults import missing_object, reason_of, reporting_full_disk
-from imagenet_captions.storage.places import AnyPlace, Place, expand_pattern, is_remote
+from imagenet_captions.storage.places import AnyPlace, Place, expand_pattern, is_remote, resolve_links
 
 # What the stages of a build leave in its work folder.
 MATCHES = "matches.parquet"
@@ -36,7 +37,12 @@ _MADE_UP = ("/proc/", "/sys/")
 _SQLITE = b"SQLite format 3\0"
 _ZIP_END, _ZIP_END_SIZE = b"PK\5\6", 22
 
+_PRIVATE = re.compile(r"\..+\.[0-9a-f]{16}\.partial", re.DOTALL)
+
 Kind = TypeVar("Kind")
+
+
+# Private names: `.NAME.<16 hex digits>.<ending>` beside NAME, each for one run.
 
 
 def private_name(path: Path, ending: str) -> Path:
@@ -44,57 +50,145 @@ def private_name(path: Path, ending: str) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(8)}.{ending}")
 
 
-@contextmanager
-def replacing(path: Place, alone: bool = True) -> Iterator[Path]:
-    """Yield a private name to write to, and move the file to `path` if the block succeeds; its mode stays.
+def private_names(path: Path, ending: str) -> list[Path]:
+    """Return what lies beside `path` under private names."""
+    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.{ending}")
+    return sorted(Path(entry.path) for entry in os.scandir(path.parent) if name.fullmatch(entry.name))
 
-    A process that is killed leaves a `.partial` file, which the next run removes, and never a half `path`. Runs that
-    write to one path at the same time each publish a whole file; with `alone=False` the private files of others stay:
-    two tasks write the same file if one whose worker seemed dead is repeated. A store cannot rename an object: the
-    file is made here, and put there in one request, which a store takes whole or not.
+
+@contextmanager
+def alive(path: Path) -> Iterator[None]:
+    """Lock a private file or folder, so that other runs see that this one lives, whatever their TMPDIR."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks, where no run removes what another one left
+            fcntl.flock(opened, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(opened)
+
+
+def is_alive(path: Path) -> bool:
+    """Return whether a run works on a private file or folder; also if that cannot be known."""
+    try:
+        # Over NFS an exclusive lock needs a file that is open for writing.
+        opened = os.open(path, os.O_NOFOLLOW | os.O_NONBLOCK | (os.O_RDONLY if path.is_dir() else os.O_RDWR))
+    except OSError:
+        return True
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(opened)
+    return False
+
+
+def remove_left(path: Path, ending: str) -> None:
+    """Remove the private files and folders of killed runs."""
+    for left in private_names(path, ending):
+        if not is_alive(left):
+            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+class Appeared(InputError):
+    """Something appeared under the name of an output while a run worked; its new file keeps its private name."""
+
+    def __init__(self, path: Path, private: Path) -> None:
+        super().__init__(f"{path} appeared while this run worked, and stays; what this run wrote is {private}")
+
+
+@contextmanager
+def private_file(path: Place, alone: bool = True) -> Iterator[Path]:
+    """Make an empty private file beside `path`, with the mode of the file that is there; remove it if the block fails.
+
+    A process that is killed leaves the file, which the next run removes. With `alone=False` it does not: two tasks
+    write the same file if one whose worker seemed dead is repeated. For a URL the file is in the temporary folder.
     """
     if is_remote(path):
-        with scratch_folder(path) as folder, reporting_full_disk(folder / "new"):
+        with scratch_beside(path) as folder:
+            (folder / "new").touch()
             yield folder / "new"
-            path.put(folder / "new")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     if alone:
-        left = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.partial")
-        for entry in os.scandir(path.parent):
-            if left.fullmatch(entry.name) and not entry.is_dir(follow_symlinks=False):
-                Path(entry.path).unlink(missing_ok=True)
-    partial = private_name(path, "partial")
-    with reporting_full_disk(path):
-        try:
-            if alone and path.is_file():  # nobody may read the new file who may not read the old one
-                partial.touch(mode=0o600)
-                partial.chmod(path.stat().st_mode & 0o777 | 0o600)
-            yield partial
-            if alone:  # the folder that other files are in is not published yet
-                with partial.open("rb") as written:
-                    os.fsync(written.fileno())
-            if path.is_file():
-                shutil.copymode(path, partial)
-            partial.replace(path)
-        except BaseException:
-            partial.unlink(missing_ok=True)
-            raise
+        remove_left(path, "partial")
+    private = private_name(path, "partial")
+    mode = path.stat().st_mode & 0o777 if path.is_file() else None
+    os.close(os.open(private, os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600))
+    try:
+        with alive(private):
+            if mode is not None:
+                private.chmod(mode)
+            yield private
+    except BaseException as error:
+        if not isinstance(error, Appeared):
+            private.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager
-def scratch_folder(folder: Place) -> Iterator[Path]:
-    """Make an empty scratch folder at this place, or for a URL in the temporary folder, and remove it at the end."""
-    if is_remote(folder):
+def private_folder(path: Path, ending: str) -> Iterator[Path]:
+    """Make an empty private folder beside `path`, with the mode of the folder that is there, and remove it at the end.
+
+    A process that is killed leaves the folder, which the next run removes. If the block moved it, it stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_left(path, ending)
+    private = private_name(path, ending)
+    private.mkdir(mode=path.stat().st_mode & 0o777 if path.is_dir() else 0o777)
+    try:
+        with alive(private):
+            yield private
+    except Appeared:
+        raise
+    except BaseException:
+        shutil.rmtree(private, ignore_errors=True)
+        raise
+    if private.exists():
+        shutil.rmtree(private)
+
+
+@contextmanager
+def scratch_beside(path: Place) -> Iterator[Path]:
+    """Make a scratch folder beside `path`, or for a URL in the temporary folder, and remove it at the end."""
+    if is_remote(path):
         with tempfile.TemporaryDirectory(prefix="imagenet-captions-") as name:
             yield Path(name)
+    else:
+        with private_folder(path, "scratch") as folder:
+            yield folder
+
+
+@contextmanager
+def replacing(path: Place, alone: bool = True) -> Iterator[Path]:
+    """Yield a private file to write to, and move it to `path` if the block succeeds; links and the mode stay.
+
+    Runs that write to one path at the same time each publish a whole file.
+    """
+    path = resolve_links(path)
+    if _PRIVATE.fullmatch(path.name):  # whoever made it publishes it
+        yield Path(str(path))
         return
-    remove_tree(folder)
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-    finally:
-        remove_tree(folder)
+    with reporting_full_disk(str(path)), private_file(path, alone) as private:
+        yield private
+        if alone:  # the folder that other files are in is not published yet
+            sync(private)
+        publish(private, path)
+
+
+def sync(private: Path) -> None:
+    """Wait until the bytes of a file are on the disk, so that a full one is noticed before anything is replaced."""
+    with private.open("rb") as written:
+        os.fsync(written.fileno())
+
+
+def publish(private: Path, path: Place) -> None:
+    """Move a private file to its place. A store cannot rename: it takes the file in one request, whole or not."""
+    if is_remote(path):
+        path.put(private)
+    else:
+        private.replace(path)
 
 
 def read_json(path: Place, kind: type[Kind], what: str = "the file") -> Kind:
@@ -200,12 +294,6 @@ def require_file(path: AnyPlace, what: str) -> AnyPlace:
     if require_there(path, what).is_dir():
         raise InputError(f"{what} {path} is a folder; give the file itself")
     return path
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a folder of this run and all that is in it, if it is there."""
-    if path.exists():
-        shutil.rmtree(path)
 
 
 def digest(path: Place) -> str:

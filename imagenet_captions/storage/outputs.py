@@ -1,15 +1,15 @@
 """The one rule for everything that this package writes, and the locks and names by which it is written.
 
-- An output that is an input, lies inside one or holds one, or that is not a regular file or folder, is refused.
+- An output that is an input, lies inside one or holds one, lies inside a dataset, is write-protected, or is not a
+  regular file or folder, is refused.
 - A file that exists is refused unless `overwrite`. A side file of our format whose main file is missing is replaced,
-  so that a killed command can be run again.
+  so that a killed command can be run again; one that is not of our format is never replaced.
 - A folder is ours if its record has our format and lists every file in it: a dataset's manifest, or NAME.json beside
   an export. It may be made again. Any other folder with something in it is refused.
-- Only files that such a record lists are removed, and private names (`.NAME.<16 hex digits>.partial`) of runs that
-  ended: whoever holds the lock of NAME knows that they did.
+- Only files that such a record lists are removed, and private files (`.NAME.<16 hex digits>.partial`) of killed runs.
 
-    with producing([beside, out], inputs=[table], overwrite=False) as (new_beside, new):
-        new.write_text(...)       # a private name, which takes the place of `out` at the end, after `beside`
+    with producing([out], inputs=[table], overwrite=False, beside=[side]) as (new_side, new):
+        new.write_text(...)       # a private file, which takes the place of `out` at the end, after `side`
 """
 
 from __future__ import annotations
@@ -18,25 +18,39 @@ import errno
 import getpass
 import hashlib
 import importlib.metadata
-import json
 import logging
 import os
 import re
 import secrets
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.errors import DiskFullError, ImagenetCaptionsError, InputError
+from imagenet_captions.errors import ImagenetCaptionsError, InputError, NotFoundError
 from imagenet_captions.outcomes import OUTCOMES
 from imagenet_captions.schema import PHOTOS, provenance
-from imagenet_captions.storage.faults import FULL, reason_of
-from imagenet_captions.storage.files import CARD, MANIFEST, is_sqlite, private_name, replacing, sha256, write_json
+from imagenet_captions.storage.faults import reason_of, reporting_full_disk
+from imagenet_captions.storage.files import (
+    CARD,
+    MANIFEST,
+    Appeared,
+    alive,
+    is_alive,
+    is_sqlite,
+    private_file,
+    private_folder,
+    private_name,
+    private_names,
+    publish,
+    read_json,
+    sha256,
+    sync,
+    write_json,
+)
 from imagenet_captions.storage.parquet import read_schema
 from imagenet_captions.storage.places import (
     Place,
@@ -66,30 +80,46 @@ _HELD: ContextVar[frozenset[str]] = ContextVar("held outputs", default=frozenset
 
 @contextmanager
 def producing(
-    outputs: Sequence[Place], inputs: Iterable[Place | None] = (), overwrite: bool = False
+    outputs: Sequence[Place],
+    inputs: Iterable[Place | None] = (),
+    overwrite: bool = False,
+    beside: Sequence[Place] = (),
 ) -> Iterator[list[Path]]:
-    """Check and lock outputs, yield private names to write to, and publish all of them if the block succeeds.
+    """Check and lock outputs, yield private files to write to, and publish all of them if the block succeeds.
 
-    The last output is the main one: it takes its place after the others, its side files. If anything goes wrong,
-    everything stays as it was. Raises InputError, before any work, for an output that must not be written.
+    `outputs` are named by the user; their side files, `beside`, come first in the list and take their places first. If
+    anything goes wrong, everything stays as it was. Raises InputError, before any work, for an output that must not be
+    written, and Appeared if there is a file at the end where none was.
     """
-    with holding(outputs), ExitStack() as stack:
-        check_files(outputs, inputs, overwrite)
-        partials: list[Path] = []
-        for path in reversed(outputs):  # the one that is entered first takes its place last
+    every = [*beside, *outputs]
+    with holding(every), ExitStack() as stack:
+        check_files(outputs, inputs, overwrite, beside)
+        places = [resolve_links(path) for path in every]
+        absent = [path for path in places if not is_remote(path) and not path.exists()]
+        private: list[Path] = []
+        for path in places:
             try:
-                partials.insert(0, stack.enter_context(replacing(resolve_links(path))))
-                partials[0].touch()
+                private.append(stack.enter_context(private_file(path)))
             except OSError as error:
                 raise InputError(f"the output {path} cannot be written: {reason_of(error)}") from None
-        yield partials
+        with reporting_full_disk(str(every[-1]) if every else ""):
+            yield private
+            for file in private:
+                sync(file)
+        for path in absent:
+            if path.exists():
+                raise Appeared(path, private[places.index(path)])
+        for path, file in zip(places, private, strict=True):
+            publish(file, path)
 
 
-def check_files(outputs: Sequence[Place], inputs: Iterable[Place | None] = (), overwrite: bool = False) -> None:
-    """Refuse output files that must not be written; the last one is the main file."""
+def check_files(
+    outputs: Sequence[Place], inputs: Iterable[Place | None], overwrite: bool, beside: Sequence[Place] = ()
+) -> None:
+    """Refuse output files that must not be written; `beside` are side files, which the user did not name."""
     given = [path for path in inputs if path is not None]
-    check_distinct(outputs)
-    for path in reversed(outputs):  # the error names the file that the user named, if it can
+    check_distinct([*outputs, *beside])
+    for path in [*outputs, *beside]:
         check_place(path, given)
         if path.is_dir():
             raise InputError(f"the output {path} is a folder; give the name of a file")
@@ -100,11 +130,10 @@ def check_files(outputs: Sequence[Place], inputs: Iterable[Place | None] = (), o
                 f"the output {path} is an SQLite database, such as a crawl's store, and these are never replaced; "
                 "give another name"
             )
-        is_side = path is not outputs[-1]
-        is_ours = has_our_format(path)
-        if is_side and path.suffix in _CARRY_A_FORMAT and not is_ours:
+        is_ours = path in beside and has_our_format(path)
+        if path in beside and path.suffix in _CARRY_A_FORMAT and not is_ours:
             raise InputError(f"{path} lies where a side file of the output would, and is not ours; give another name")
-        if not overwrite and not (is_side and is_ours and not outputs[-1].exists()):
+        if not overwrite and not is_ours:
             raise InputError(f"the output {path} exists; give another name, or `overwrite=True` to replace it")
 
 
@@ -129,9 +158,9 @@ def check_place(out: Place, inputs: Iterable[Place]) -> None:
     """Refuse an output that cannot be where it should be, that is an input, or that lies in one or in a dataset."""
     if not is_remote(out):
         _check_path(out)
-        for folder in Path(os.path.realpath(out)).parents:
-            if is_dataset(folder):
-                raise InputError(f"the output {out} lies inside the dataset {folder}; give a place outside")
+    for folder in resolve_links(out).parents:
+        if is_dataset(folder):
+            raise InputError(f"the output {out} lies inside the dataset {folder}; give a place outside")
     for given in each_file(inputs):
         try:
             if is_remote(out) != is_remote(given) or not (is_remote(given) or given.exists()):
@@ -166,6 +195,8 @@ def _check_path(out: Path) -> None:
         raise InputError(f"the output {out} cannot be used: {reason_of(error)}") from None
     if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
         raise InputError(f"the output {out} is a device, pipe or socket, which is never replaced; give another name")
+    if not found.st_mode & stat.S_IWUSR:
+        raise InputError(f"the output {out} is write-protected; change its mode (chmod u+w), or give another name")
 
 
 # Records.
@@ -186,21 +217,14 @@ def write_record(path: Place, files: Mapping[str, tuple[str, int]], about: Mappi
 def read_record(path: Place) -> dict[str, Any]:
     """Return the object in a JSON file; empty if there is none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError):
+        return read_json(path, dict[str, Any]) if path.is_file() else {}
+    except (OSError, InputError):
         return {}
-    return content if isinstance(content, dict) else {}
-
-
-def manifest_content(folder: Place) -> dict[str, Any]:
-    """Return the content of the manifest of a dataset, in one read; empty if the folder is not a dataset."""
-    content = read_record(folder / MANIFEST)
-    return content if content.get("format") == DATASET_FORMAT else {}
 
 
 def is_dataset(folder: Place) -> bool:
     """Return whether a folder is a dataset of this package, of any version, finished or not."""
-    return bool(manifest_content(folder))
+    return read_record(folder / MANIFEST).get("format") == DATASET_FORMAT
 
 
 # Folders.
@@ -215,7 +239,7 @@ def check_dataset_output(out: Place, inputs: Iterable[Place | None], record: Pla
     check_folder(out, given)
     if record is not None:
         check_place(record, given)
-        if record.exists() and not has_our_format(record):
+        if record.exists() and read_record(record).get("format") != EXPORT_FORMAT:
             raise InputError(f"{record} lies where the record of the export would, and is not ours; give another name")
     own_files(out, record)
 
@@ -281,47 +305,48 @@ def replacing_folder(out: Place, record: Place | None = None) -> Iterator[Place]
 
     Raises InputError if another run works on `out`, and DiskFullError if the disk is full.
     """
-    with holding([out] if record is None else [out, record]), _room_for(out):
-        replacing_it = _replacing_objects(out, record) if is_remote(out) else _replacing_local(out, record)
-        with replacing_it as folder:
-            yield folder
+    with (
+        holding([out] if record is None else [out, record]),
+        reporting_full_disk(str(out)),
+        _replacing_objects(out, record) if is_remote(out) else _replacing_local(out, record) as folder,
+    ):
+        yield folder
 
 
 @contextmanager
 def _replacing_local(out: Path, record: Place | None) -> Iterator[Path]:
     here = Path(os.path.realpath(out))  # a link stays, and the folder that it leads to is replaced
     here.parent.mkdir(parents=True, exist_ok=True)
-    for left in folders_left(here, "partial"):
-        shutil.rmtree(left)
-    for left in folders_left(here, "old"):
-        if not here.exists():
-            left.rename(here)
-        else:
-            listed = read_record(record or left / MANIFEST).get("files", {})
-            _remove_listed(left, [*listed, MANIFEST] if record is None else listed)
+    for old in private_names(here, "old"):
+        listed = _listed(read_record(record or old / MANIFEST), record)
+        if listed and not is_alive(old):
+            _remove_listed(old, listed) if here.exists() else old.rename(here)
     owned = own_files(here, record)
-    partial, old = private_name(here, "partial"), private_name(here, "old")
-    partial.mkdir()
-    try:
-        yield partial
-        for half in partial.rglob(".*.partial"):  # of workers that were killed
+    with private_folder(here, "partial") as new:
+        yield new
+        for half in new.rglob(".*.partial"):  # of workers that were killed
             half.unlink()
         if record is not None:
-            _mark_unfinished(record, EXPORT_FORMAT, partial.name, owned | dict(_entries(partial)).keys())
-        if here.exists():
-            shutil.copymode(here, partial)
-            here.rename(old)
-        partial.rename(here)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    _remove_listed(old, owned)
+            _mark_unfinished(record, EXPORT_FORMAT, new.name, owned | dict(_entries(new)).keys())
+        old = private_name(here, "old")
+        with alive(here) if owned else nullcontext():
+            if owned:
+                new.chmod(here.stat().st_mode & 0o777)
+                here.rename(old)
+            try:
+                new.rename(here)  # also onto an empty folder
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise
+                raise Appeared(here, new) from None
+            if owned:
+                _remove_listed(old, owned)
 
 
-def folders_left(here: Path, ending: str) -> list[Path]:
-    """Return the folders beside `here` that killed runs left, as `partial` or `old`."""
-    left = re.compile(rf"\.{re.escape(here.name)}\.[0-9a-f]{{16}}\.{ending}")
-    return sorted(path for path in here.parent.iterdir() if left.fullmatch(path.name) and path.is_dir())
+def _listed(content: Mapping[str, Any], record: Place | None) -> list[str]:
+    """Return the files that a record lists, and of a dataset its manifest, last; none if it is not a record."""
+    files = content.get("files")
+    return [*files, *([MANIFEST] if record is None else [])] if isinstance(files, dict) else []
 
 
 def _remove_listed(folder: Path, names: Iterable[str]) -> None:
@@ -343,10 +368,14 @@ def _remove_listed(folder: Path, names: Iterable[str]) -> None:
 
 @contextmanager
 def _replacing_objects(out: RemotePath, record: Place | None) -> Iterator[RemotePath]:
-    beside = out.with_name(f".{out.name}.partial")
-    remove_all(beside)
+    # A store has no locks: what another machine writes there at this moment is lost to it too.
+    left = re.compile(rf"\.{re.escape(out.name)}\.[0-9a-f]{{16}}\.partial")
+    with suppress(NotFoundError):  # nothing is there yet
+        for folder in out.parent.iterdir():
+            if left.fullmatch(folder.name):
+                remove_all(folder)
     owned, run = own_files(out, record), secrets.token_hex(8)
-    new = beside / run
+    new = out.with_name(f".{out.name}.{run}.partial")
     try:
         yield new
         sizes = {name: size for _, name, size, _ in new.below()}
@@ -369,18 +398,6 @@ def _replacing_objects(out: RemotePath, record: Place | None) -> Iterator[Remote
 def _mark_unfinished(record: Place, kind: str, run: str, names: Iterable[str]) -> None:
     """Say that a folder is being replaced, so that no reader takes it for whole, and which files are ours."""
     write_json(record, {"format": kind, "version": 1, "unfinished": run, "files": {name: {} for name in sorted(names)}})
-
-
-@contextmanager
-def _room_for(out: Place) -> Iterator[None]:
-    """Turn the error of a full disk, the one for temporary files included, into a DiskFullError."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, DiskFullError) or error.errno in FULL | {errno.EFBIG}:
-            reason = error.strerror or "No space left on device"
-            raise DiskFullError(f"no space left to write {out} ({reason}); free some and run it again") from None
-        raise
 
 
 # Locks.

@@ -25,7 +25,7 @@ from imagenet_captions.ablations.micro.robustness import line_through, on_line
 from imagenet_captions.ablations.reports.comparisons import ON_LINE
 from imagenet_captions.ablations.reports.markdown import escape
 from imagenet_captions.ablations.reports.sentences import factor_sentence, read_rows, sentence
-from imagenet_captions.ablations.settings import AblateSettings, parse_places, recorded
+from imagenet_captions.ablations.settings import AblateSettings, parse_places, write_settings
 from imagenet_captions.ablations.table import FACTORS
 from imagenet_captions.ablations.testing import read_answers
 from imagenet_captions.errors import InputError
@@ -344,23 +344,35 @@ def test_wrong_settings_are_one_sentence(
     assert not any((tmp_path / "out").rglob("*.json"))
 
 
-def test_a_refused_ablation_leaves_nothing_for_the_corrected_one_to_stumble_over(
-    asked: AblateSettings, tmp_path: Path
-) -> None:
-    """Whether the mistake is seen at once or while inputs are made; a folder with earlier runs stays as it was."""
+def test_a_refused_ablation_removes_nothing_and_a_corrected_one_goes_on(asked: AblateSettings, tmp_path: Path) -> None:
+    """Whether the mistake is seen at once or while inputs are made."""
     out, wrong = tmp_path / "out", tmp_path / "wrong.parquet"
     wrong.write_bytes(b"PAR1 and no more")
-    for change in ({"data": {"squares": wrong}}, {"tests": {"test": wrong}}):
-        with pytest.raises(InputError):
+    for change in (
+        {"data": {"squares": wrong}, "epochs": 1},
+        {"tests": {"test": wrong}},
+        {"data": {"squares": asked.data["squares"], "wrong": wrong}},
+    ):
+        with pytest.raises(InputError, match="is not a Parquet file"):
             ablate(replace(asked, out=out, **change))  # type: ignore[arg-type]
-        assert [path.name for path in out.iterdir()] == [".lock"]
-    with recorded(replace(asked, out=out)):
-        pass
-    before = (out / "settings.json").read_bytes()
-    with pytest.raises(InputError):
-        ablate(replace(asked, out=out, data={"squares": asked.data["squares"], "wrong": wrong}))
-    assert (out / "settings.json").read_bytes() == before
-    assert not list(out.glob("inputs/wrong*"))
+    made = sorted(out.rglob("*"))
+    assert out / "inputs" / "squares.parquet" in made
+    wrong.write_bytes(asked.data["squares"].read_bytes())
+    write_settings(replace(asked, out=out, data={**asked.data, "wrong": wrong}))
+    assert sorted(out.rglob("*")) == made
+    with pytest.raises(InputError, match="the data squares is not what"):
+        write_settings(replace(asked, out=out, data={"squares": next(iter((asked.tests or {}).values()))}))
+
+
+def test_inputs_in_the_output_are_refused_before_anything(asked: AblateSettings, tmp_path: Path) -> None:
+    """They lie where an ablation keeps inputs of its own, which earlier versions took back after a mistake."""
+    (tmp_path / "out" / "inputs").mkdir(parents=True)
+    mine = tmp_path / "out" / "inputs" / "squares.parquet"
+    mine.write_bytes(asked.data["squares"].read_bytes())
+    for data, words in (({"squares": mine}, "lies inside the output"), (asked.data, "holds 'inputs' and is not an")):
+        with pytest.raises(InputError, match=words):
+            ablate(replace(asked, out=tmp_path / "out", data=data, devices=3))
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [mine]
 
 
 def test_an_ablation_goes_into_a_folder_of_its_own(asked: AblateSettings, tmp_path: Path) -> None:

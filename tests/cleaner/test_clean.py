@@ -175,7 +175,7 @@ def test_an_error_leaves_nothing_behind_and_the_old_file_alone(tmp_path: Path) -
 
 def test_what_a_killed_run_left_is_overwritten(tmp_path: Path) -> None:
     out = tmp_path / "captions.parquet"
-    leftovers = tmp_path / ".captions.parquet.spool"
+    leftovers = tmp_path / ".captions.parquet.0123456789abcdef.scratch"
     leftovers.mkdir()
     (leftovers / "03.arrow").write_bytes(b"half")
     (tmp_path / ".captions.parquet.0123456789abcdef.partial").write_bytes(b"half")

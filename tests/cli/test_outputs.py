@@ -223,10 +223,10 @@ def test_files_of_one_run_have_names_of_their_own(here: Path) -> None:
 def test_a_folder_that_may_not_be_written_is_one_sentence(
     command: str, flag: str, name: str, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def denied(self: Path, *rest: object, **more: object) -> None:
-        raise PermissionError(13, "Permission denied", str(self))
+    def denied(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "touch", denied)
+    monkeypatch.setattr("imagenet_captions.storage.outputs.private_file", denied)
     assert "cannot be written: permission denied" in refused([*command.split(), flag, name], here)
 
 

@@ -282,7 +282,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(shard_file.Hashing, "write", full)
-    with pytest.raises(DiskFullError, match="no space left to write"):
+    with pytest.raises(DiskFullError, match="no space is left on the disk"):
         make(tmp_path)
     assert contents(tmp_path) == before
 
@@ -303,7 +303,7 @@ def test_a_file_limit_in_a_worker_is_a_full_disk(tmp_path: Path, workers: int) -
     ended = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=limit
     )
-    assert "DiskFullError: no space left to write out (File too large)" in ended.stderr
+    assert ": a file may not be that large here; raise the limit" in ended.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "captions.outcomes.parquet",
         "captions.parquet",

@@ -28,6 +28,7 @@ def test_a_full_disk_has_a_class_of_its_own(tmp_path: Path, writing: Any, number
 
 
 def write_through(path: Path, device: str) -> None:
+    path.unlink()
     path.symlink_to(device)
     path.write_text("text")
 

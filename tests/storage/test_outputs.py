@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -19,9 +20,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.scoring.parts import Parts
 from imagenet_captions.outcomes import OUTCOMES
 from imagenet_captions.schema import MATCHES, with_provenance
-from imagenet_captions.storage.files import sha256
+from imagenet_captions.storage.files import scratch_beside, sha256
 from imagenet_captions.storage.outputs import (
     DATASET_FORMAT,
     check_dataset_output,
@@ -92,6 +94,11 @@ def claimed(folder: Path, files: object) -> Path:
     return folder
 
 
+def protected(folder: Path) -> Path:
+    written(folder / "a").chmod(0o444)
+    return folder / "a"
+
+
 FILE, FOLDER, BOTH = ("file",), ("folder",), ("file", "folder")
 # What is refused, with `overwrite` too: kind of output, how the place is made (`given` is an input file, `inputs` an
 # input folder), and the sentence.
@@ -115,6 +122,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], Callable[[Path, Path, Path], Path], st
     "without a name": (BOTH, lambda *_: Path(), "has no name of its own"),
     "a folder for a file": (FILE, lambda here, given, inputs: written(here / "a" / "b").parent, "is a folder"),
     "a file for a folder": (FOLDER, lambda here, given, inputs: written(here / "a"), "is a file"),
+    "write-protected": (BOTH, lambda here, given, inputs: protected(here), "is write-protected"),
     "a crawl's store": (FILE, lambda here, given, inputs: store(here / "a"), "is an SQLite database"),
     "others' folder": (FOLDER, lambda here, given, inputs: written(here / "a" / "b").parent, "something else than"),
     "an empty folder in it": (FOLDER, lambda here, g, i: (here / "a" / "b").mkdir(parents=True) or here / "a", "else"),
@@ -200,13 +208,13 @@ def test_side_files(name: str, overwrite: bool, tmp_path: Path) -> None:
         main.write_text("old")
     before = state(tmp_path)
     if with_overwrite if overwrite else without:
-        with producing([side, main], overwrite=overwrite) as new:
+        with producing([main], overwrite=overwrite, beside=[side]) as new:
             for file, text in zip(new, ("side", "main"), strict=True):
                 file.write_text(text)
         assert state(tmp_path) == {side_name: b"side", "main.csv": b"main"}
     else:
         refusal = pytest.raises(InputError, match=r"exists; give another name|is not ours")
-        with refusal, producing([side, main], overwrite=overwrite):
+        with refusal, producing([main], overwrite=overwrite, beside=[side]):
             pass
         assert state(tmp_path) == before
 
@@ -230,11 +238,14 @@ def test_links_and_modes_stay(tmp_path: Path) -> None:
     assert target.read_text() == "new"
     assert target.stat().st_mode & 0o777 == 0o640
     dataset = made_dataset(tmp_path / "dataset")
-    dataset.chmod(0o750)
+    dataset.chmod(0o700)
+    with replacing_folder(tmp_path / "other") as other, replacing_folder(dataset) as folder:
+        assert [each.stat().st_mode & 0o777 for each in (other, folder)] == [0o755, 0o700]
+        written(folder / "manifest.json", (dataset / "manifest.json").read_text())
     made_dataset(link(tmp_path / "folder", dataset), "new")
     assert (tmp_path / "folder").is_symlink()
     assert (dataset / "data" / "shard").read_text() == "new"
-    assert dataset.stat().st_mode & 0o777 == 0o750
+    assert dataset.stat().st_mode & 0o777 == 0o700
 
 
 def test_outputs_appear_together_or_not_at_all(tmp_path: Path) -> None:
@@ -285,13 +296,51 @@ def test_a_file_that_comes_while_a_folder_is_replaced_stays(tmp_path: Path) -> N
     assert sorted(path.name for path in old.rglob("*")) == ["thesis.tex"]
 
 
-def test_private_files_of_killed_runs_are_removed_and_nothing_else(tmp_path: Path) -> None:
-    others = [".out.csv.partial", ".out.csv.gz.0123456789abcdef.partial", ".out.csv.mine.partial", "out.csv.partial"]
-    for name in (".out.csv.0123456789abcdef.partial", *others):
-        written(tmp_path / name)
-    with producing([tmp_path / "out.csv"]) as (new,):
-        new.write_text("ours")
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "out.csv"])
+def test_private_names_of_killed_runs_are_removed_and_nothing_else(tmp_path: Path) -> None:
+    """Whatever a user has under names that earlier versions used stays."""
+    killed = [f".out.0123456789abcdef.{ending}" for ending in ("partial", "scratch", "parts")]
+    others = [".out.partial", ".out.old", ".out.spool", ".out.parts", ".outer.0123456789abcdef.partial", "out.partial"]
+    others += [".out.mine.partial", ".out.0123456789ABCDEF.partial", ".out.0123456789abcdef.old"]
+    for name in (*killed, *others):
+        written(tmp_path / name / "mine")
+    made_dataset(tmp_path / "out")
+    with scratch_beside(tmp_path / "out"), Parts.open(tmp_path / "out", {}) as parts:
+        pass
+    parts.remove()
+    assert sorted(path.parent.name for path in tmp_path.glob("*/mine")) == sorted(others)
+    assert len(list(tmp_path.iterdir())) == len(others) + 1
+
+
+def test_a_run_with_locks_elsewhere_leaves_what_another_one_works_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As two jobs of a cluster with a TMPDIR each: whoever ends later keeps its result under its private name."""
+    out, folder = tmp_path / "out.csv", tmp_path / "folder"
+    monkeypatch.setattr("imagenet_captions.storage.outputs.holding", lambda outputs, seconds=0: nullcontext())
+    private = []
+
+    def write_file() -> None:
+        with producing([out]) as (new,):
+            if not private:
+                private.append(new)
+                write_file()
+            new.write_text("first" if new in private else "second")
+
+    def write_folder() -> None:
+        with replacing_folder(folder) as new:
+            if len(private) < 2:
+                private.append(new)
+                write_folder()
+            written(new / "a", "first" if new in private else "second")
+
+    with pytest.raises(InputError, match=r"out.csv appeared while this run worked, and stays; what .*partial") as told:
+        write_file()
+    assert (out.read_text(), private[0].read_text()) == ("second", "first")
+    assert str(private[0]) in str(told.value)
+    with pytest.raises(InputError, match=r"folder appeared while this run worked, and stays; what .*partial") as told:
+        write_folder()
+    assert ((folder / "a").read_text(), (private[1] / "a").read_text()) == ("second", "first")
+    assert str(private[1]) in str(told.value)
 
 
 KILLED = """
@@ -305,7 +354,7 @@ def replace(self, target):
         os.kill(os.getpid(), signal.SIGKILL)
     return real(self, target)
 Path.replace = replace
-with outputs.producing([side, out], overwrite=True) as (new_side, new):
+with outputs.producing([out], overwrite=True, beside=[side]) as (new_side, new):
     outputs.write_record(new_side, {}, {})
     new.write_text("new")
 """
@@ -319,7 +368,7 @@ def test_killed_between_side_and_main_file(tmp_path: Path, there: bool) -> None:
         written(out, "old")
     assert subprocess.run([sys.executable, "-c", KILLED, side, out]).returncode == -signal.SIGKILL
     assert (out.read_text() == "old") if there else not out.exists()
-    with producing([side, out], overwrite=there) as (new_side, new):
+    with producing([out], overwrite=there, beside=[side]) as (new_side, new):
         record(new_side)
         new.write_text("new")
     assert out.read_text() == "new"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from dataclasses import replace
@@ -81,12 +82,12 @@ def test_weights_that_are_no_numbers_are_not_written_over_good_ones(
 
 def test_a_full_disk_leaves_the_checkpoint_before(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = settings(data, tmp_path / "run")
-    token = "not hex"
-    partial = run.out / "checkpoints" / f".last.ckpt.{token}.partial"
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     def happens(_: TrainingModule) -> None:
-        monkeypatch.setattr("imagenet_captions.storage.files.secrets.token_hex", lambda _: token)
-        partial.symlink_to("/dev/full")
+        monkeypatch.setattr("imagenet_captions.training.checkpoints.torch.save", full)
 
     at_step(monkeypatch, 4, happens)
     with pytest.raises(DiskFullError, match="no space is left on the disk"):

@@ -79,8 +79,8 @@ def filter_to_ids(dataset: Place, out: Place, settings: FilterSettings, overwrit
     for name in ("local_labels", "without_images", "shuffle"):
         if (value := getattr(settings, name)) is not None and value is not False:
             raise InputError(f"`{name}` needs `out`; a list of ids is sorted, without labels and images")
-    outputs = [record_path(out), out]
-    with producing(outputs, [dataset, *settings.files()], overwrite) as (record, ids_file), unchanged(dataset):
+    inputs = [dataset, *settings.files()]
+    with producing([out], inputs, overwrite, [record_path(out)]) as (record, ids_file), unchanged(dataset):
         selection = select(dataset, settings)
         shuffled = read_manifest(dataset).shuffled is not None
         with ids_file.open("w", encoding="utf-8", newline="") as opened:

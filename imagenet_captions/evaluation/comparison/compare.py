@@ -90,7 +90,7 @@ def compare(
         found.difference, found.interval, found.p_value, found.detectable
 
     Each model is a metrics.json or a folder that holds one. `out` gets a table with a row for each test set and class,
-    `plot` a figure (.png or .svg). `overwrite` allows replacing files that something else wrote. Raises InputError for
+    `plot` a figure (.png or .svg). `overwrite` allows replacing files that exist. Raises InputError for
     models that were measured by different protocols, unless `across_protocols` allows them; then only the images that
     both have are compared.
     """

@@ -48,15 +48,39 @@ def add_row(path: Path, model: str, accuracies: Mapping[str, tuple[float, int]])
 
 def _add_row(path: Path, model: str, accuracies: Mapping[str, tuple[float, int]]) -> None:
     table = read_results(path) if path.exists() else None
-    written = [dict(row.cells) for row in table.rows if row.model != model] if table else []
     row = {"model": model} | _cells(accuracies, table)
     columns = list(table.columns) if table else ["model"]
-    columns += [column for column in _order(accuracies) if column in row and column not in columns]
+    added = [column for column in _order(accuracies) if column in row and column not in columns]
+    lines = _read_lines(path) if table else [(columns, "model\n")]
+    header, first = next((cells, line) for cells, line in lines if cells)
+    end = first[len(first.rstrip("\r\n")) :]
+    own, text = _line([row.get(column, "") for column in (*columns, *added)], end), ""
+    for cells, line in lines:
+        content = line.rstrip("\r\n") if cells else ""
+        if cells == header:
+            text += content + ("," + _line(added, end) if added else end)
+        elif cells and cells[columns.index("model")] == model:
+            text, own = text + own, ""
+        else:
+            text += content + "," * len(added) * bool(cells) + (line[len(content) :] or end)
+    write_text(path, text + own)
+
+
+def _read_lines(path: Path) -> list[tuple[list[str], str]]:
+    """Return the cells of each row, none of an empty one, and the row as it was written."""
+    lines = list(io.StringIO(path.read_bytes().decode(), newline=""))
+    reader, start, found = csv.reader(lines), 0, []
+    for line in reader:
+        cells = [cell.strip() for cell in line]
+        found.append((cells if any(cells) else [], "".join(lines[start : reader.line_num])))
+        start = reader.line_num
+    return found
+
+
+def _line(cells: list[str], end: str) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([*written, row])
-    write_text(path, text.getvalue())
+    csv.writer(text, lineterminator=end).writerow(cells)
+    return text.getvalue()
 
 
 def _cells(accuracies: Mapping[str, tuple[float, int]], table: Results | None) -> dict[str, str]:

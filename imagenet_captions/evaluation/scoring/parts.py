@@ -2,40 +2,38 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from imagenet_captions.storage.files import read_json, remove_tree, replacing, write_json
+from imagenet_captions.storage.files import alive, is_alive, private_names, replacing
 from imagenet_captions.storage.parquet import write_table
-
-log = logging.getLogger(__name__)
-
-_SETTINGS = "settings.json"
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A folder with one Parquet file for each finished part."""
+    """A folder with one Parquet file for each finished part; its name has a digest of the settings."""
 
     folder: Path
 
     @classmethod
-    def open(cls, out: Path, settings: Mapping[str, Any]) -> Parts:
-        """Open the parts of an output; those of a run with other settings are dropped, and the log says so."""
-        folder = out.with_name(f".{out.name}.parts")
-        told = folder / _SETTINGS
-        if told.is_file() and read_json(told, dict[str, Any]) != settings:
-            log.info("an unfinished run for %s had other settings, so its parts are dropped", out)
-            remove_tree(folder)
-        if not told.is_file():
-            remove_tree(folder)
-            write_json(told, settings)
-        return cls(folder)
+    @contextmanager
+    def open(cls, out: Path, settings: Mapping[str, Any]) -> Iterator[Parts]:
+        """Open the parts of an output, and drop those of unfinished runs with other settings."""
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+        folder = out.with_name(f".{out.name}.{digest}.parts")
+        folder.mkdir(exist_ok=True)
+        with alive(folder):
+            for other in private_names(out, "parts"):
+                cls(other).remove()
+            yield cls(folder)
 
     def path(self, number: int) -> Path:
         """Return the file of a part."""
@@ -51,5 +49,6 @@ class Parts:
             write_table(table, partial)
 
     def remove(self) -> None:
-        """Remove the folder."""
-        remove_tree(self.folder)
+        """Remove the folder, unless a run works with it."""
+        if not is_alive(self.folder):
+            shutil.rmtree(self.folder)

@@ -73,16 +73,19 @@ def score_dataset(dataset: Path, out: Path, settings: ScoreSettings, overwrite: 
     """
     from imagenet_captions.models.hardware import cpu_threads, full_precision
 
-    with producing([outcomes_path(out), out], [dataset, *settings.files()], overwrite) as new, unchanged(dataset):
+    with producing([out], [dataset, *settings.files()], overwrite, [outcomes_path(out)]) as new, unchanged(dataset):
         manifest = read_manifest(dataset)
         scorer = _open(dataset, settings, manifest)
         about = _about(scorer, dataset, manifest)
-        parts = Parts.open(out, {**about, "part_rows": settings.part_rows})
-        with cpu_threads(scorer.model.spec.size, settings.reading.threads), full_precision():
+        with (
+            cpu_threads(scorer.model.spec.size, settings.reading.threads),
+            full_precision(),
+            Parts.open(out, {**about, "part_rows": settings.part_rows}) as parts,
+        ):
             count = _finish(parts, scorer)
-        beside, product = new
-        kept = _write(product, parts, count, with_provenance(scorer.schema, about), scorer.context_length)
-        dropped = pa.concat_tables([scorer.pairs.dropped, *_broken(parts, count)]).sort_by(_ORDER)
+            beside, product = new
+            kept = _write(product, parts, count, with_provenance(scorer.schema, about), scorer.context_length)
+            dropped = pa.concat_tables([scorer.pairs.dropped, *_broken(parts, count)]).sort_by(_ORDER)
         if not kept:
             parts.remove()
             raise InputError(f"none of the {len(scorer.pairs.rows):,} images of {dataset} can be decoded")

@@ -123,7 +123,7 @@ def extract_photos(path: Place, matches: Place, out: Place, overwrite: bool = Fa
     bad, count = BadRows(), 0
     dropped: list[pa.RecordBatch] = []
     inputs = [path, matches, outcomes_path(matches)]
-    with producing([outcomes_path(out), out], inputs, overwrite) as (beside, product):
+    with producing([out], inputs, overwrite, [outcomes_path(out)]) as (beside, product):
         with open_parquet_writer(product, PHOTOS) as writer:
             for batch in _photos(path, wanted_numbers(matches), bad, dropped):
                 writer.write_batch(batch)
