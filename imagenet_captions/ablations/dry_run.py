@@ -1,7 +1,4 @@
-"""Describe an ablation before it runs: its runs, their images, published numbers, and the time if it is measured.
-
-PyTorch is loaded only to measure, so that a plan is printed at once.
-"""
+"""Describe an ablation before it runs: its runs, their images, published numbers and GPU hours; PyTorch stays out."""
 
 from __future__ import annotations
 
@@ -9,12 +6,10 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
 
 from imagenet_captions.ablations.arms import TrainingSet
 from imagenet_captions.ablations.domain.data import plan_mixed
 from imagenet_captions.ablations.domain.mixtures import DOMAIN
-from imagenet_captions.ablations.estimate import StepTime, format_hours, reported_hours
 from imagenet_captions.ablations.factors import make_tables
 from imagenet_captions.ablations.planning import Amount, amount_of
 from imagenet_captions.ablations.reports.differences import describe_differences, table_differences
@@ -31,21 +26,17 @@ from imagenet_captions.ablations.table import ALL_TEXT, Run, Table
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.examples import open_examples
 from imagenet_captions.models.presets import PRESETS, config_of
-from imagenet_captions.storage.progress import track
 from imagenet_captions.training.settings import check_share
 
-Steps: TypeAlias = "dict[tuple[str, str], StepTime]"  # by objective and model; empty where none was measured
-
-_COLUMNS = ("run", "images", "steps", "images seen", "estimate here", "GPU, reported")
+_COLUMNS = ("run", "images", "steps", "images seen", "GPU, reported")
 _RIGHT = (1, 2, 3)
 _WIDEST = 100
 
 
-def describe(settings: AblateSettings, measure: bool = False) -> str:
+def describe(settings: AblateSettings) -> str:
     """Return the tables of all factors as text; nothing is written, and no images are read.
 
-    A number in the place of a data set's path plans for so many images that are not there yet. With `measure` a
-    training step of each model is timed on this machine.
+    A number in the place of a data set's path plans for so many images that are not there yet.
     """
     ask = settings.ask([_training_set(name, path) for name, path in settings.data.items()])
     if DOMAIN in settings.factors:
@@ -59,14 +50,13 @@ def describe(settings: AblateSettings, measure: bool = False) -> str:
             check_share(settings.recipe_of(run), settings.processes)
             amounts[run.name] = _amount(run, rows, amounts, settings.processes)
     _check_models(settings, runs)
-    steps = _measure(runs, settings) if measure else {}
     parts = [
-        _table(table, settings, amounts, steps, ask.mixed)
+        _table(table, settings, amounts, ask.mixed)
         + _published(table, settings, rows)
         + _comparisons(table, amounts, settings)
         for table in tables
     ]
-    return _wrapped("\n\n".join([*parts, _notes(runs, settings, amounts, steps)]))
+    return _wrapped("\n\n".join([*parts, _notes(runs, settings, amounts)]))
 
 
 def _wrapped(text: str) -> str:
@@ -107,25 +97,14 @@ def _check_models(settings: AblateSettings, runs: Sequence[Run]) -> None:
         config_of(name)
 
 
-def _measure(runs: Sequence[Run], settings: AblateSettings) -> Steps:
-    """Measure a training step for each pair of objective and model."""
-    from imagenet_captions.ablations.measuring import measure_step
-
-    recipes = [settings.recipe_of(run) for run in runs if run.trains]
-    wanted = {(recipe.objective, recipe.model): recipe for recipe in recipes}
-    measured = track(wanted.items(), "measure a training step", len(wanted), "models")
-    return {key: measure_step(recipe, settings.threads, settings.grad_checkpointing) for key, recipe in measured}
-
-
 def _table(
     table: Table,
     settings: AblateSettings,
     amounts: dict[str, Amount],
-    steps: Steps,
     mixed: TrainingSet | None,
 ) -> str:
     """Return a row of numbers for each run, and below it how it is trained and tested."""
-    rows = [_row(run, settings, amounts, steps) for run in table.runs]
+    rows = [_row(run, settings, amounts) for run in table.runs]
     widths = {
         at: max(len(row[at]) for row in (_COLUMNS, *rows))
         for at in range(len(_COLUMNS))
@@ -139,16 +118,21 @@ def _table(
     return "\n".join(lines)
 
 
-def _row(run: Run, settings: AblateSettings, amounts: dict[str, Amount], steps: Steps) -> tuple[str, ...]:
+def _row(run: Run, settings: AblateSettings, amounts: dict[str, Amount]) -> tuple[str, ...]:
     if not run.trains:
         return (run.name, *("-" for _ in _COLUMNS[1:]))
     recipe, amount = settings.recipe_of(run), amounts[run.name]
-    step = steps.get((run.objective, recipe.model))
     most = "up to " if run.pick.reads_texts else ""
     sizes = (f"{most}{amount.images:,}", f"{most}{amount.steps:,}", f"{most}{amount.seen:,}")
-    here = format_hours(step.hours(amount.seen)) if step else "-"
-    reported = "" if step and step.gpu else reported_hours(recipe, amount.seen)
-    return (run.name, *sizes, here, reported or "-")
+    found = throughput_of(recipe.objective, recipe.model, recipe.precision)
+    return (run.name, *sizes, f"{_hours(amount.seen / found.images_per_second)} {found.gpu}" if found else "-")
+
+
+def _hours(seconds: float) -> str:
+    hours = seconds / 3600
+    if hours < 1:
+        return f"{60 * hours:.1f} min"
+    return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
 
 
 def _how(run: Run, settings: AblateSettings, mixed: TrainingSet | None) -> str:
@@ -186,35 +170,17 @@ def _comparisons(table: Table, amounts: dict[str, Amount], settings: AblateSetti
     )
 
 
-def _notes(runs: Sequence[Run], settings: AblateSettings, amounts: dict[str, Amount], steps: Steps) -> str:
+def _notes(runs: Sequence[Run], settings: AblateSettings, amounts: dict[str, Amount]) -> str:
     trained = [run for run in runs if run.trains]
     told = f"{len(trained)} trainings, {sum(amounts[run.name].seen for run in trained):,} images seen"
-    lines = [told + _hours(trained, settings, amounts, steps), *_reported(trained, settings, steps)]
-    if not steps:
-        lines.append("no time is estimated; with `measure=True` a few training steps are timed on this machine")
+    lines = [told, *_reported(trained, settings)]
     if any(run.pick.reads_texts for run in runs):
         lines.append("up to: how many texts name exactly one class is known only when the texts are read")
     return "\n".join(lines)
 
 
-def _hours(trained: Sequence[Run], settings: AblateSettings, amounts: dict[str, Amount], steps: Steps) -> str:
-    """Return the hours that the trainings take here by the measured steps, and how these were measured."""
-    if not steps:
-        return ""
-    keys = {run.name: (run.objective, settings.recipe_of(run).model) for run in trained}
-    hours = sum(steps[keys[run.name]].hours(amounts[run.name].seen) for run in trained)
-    text = f", {hours:,.1f} hours on {next(iter(steps.values())).device}"
-    text += f"\nestimated from a step measured here, now, without reading images: {_steps_in_words(steps)}"
-    if settings.processes > 1:
-        devices = f"{settings.processes} devices" + (f" of {settings.nodes} machines" if settings.nodes > 1 else "")
-        text += f"\non {devices} together {hours / settings.processes:,.1f} hours, if none waits"
-    return text
-
-
-def _reported(trained: Sequence[Run], settings: AblateSettings, steps: Steps) -> list[str]:
-    """Return which throughputs of GPUs were reported; none are needed where a step was measured on one."""
-    if any(step.gpu for step in steps.values()):
-        return []
+def _reported(trained: Sequence[Run], settings: AblateSettings) -> list[str]:
+    """Return which throughputs of GPUs were reported."""
     recipes = [settings.recipe_of(run) for run in trained]
     found = [throughput_of(recipe.objective, recipe.model, recipe.precision) for recipe in recipes]
     sources = {each.source: f"{each.gpu}: {each.images_per_second:,.0f} images/s" for each in found if each}
@@ -224,10 +190,3 @@ def _reported(trained: Sequence[Run], settings: AblateSettings, steps: Steps) ->
     if not sources and any(recipe.model == REPORTED_MODEL for recipe in recipes):
         lines.append(f"GPU hours were reported for `precision='{REPORTED_PRECISION}'` and {REPORTED_MODEL} alone")
     return lines
-
-
-def _steps_in_words(steps: Steps) -> str:
-    return "; ".join(
-        f"{objective} {model} {measured.seconds:.3g} s an image at {measured.batch_size} images a step"
-        for (objective, model), measured in steps.items()
-    )

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from imagenet_captions.cli.app import command
-from imagenet_captions.cli.flags import refuse_without_effect
 from imagenet_captions.cli.group import SPECS
 from imagenet_captions.cli.messages import in_flags, is_first_process, say_that_torch_is_loaded
 from imagenet_captions.cli.options import Precision, Workers
@@ -94,13 +93,8 @@ def ablate(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the runs, their steps and what was published; do nothing.")
     ] = False,
-    measure: Annotated[
-        bool, typer.Option("--measure", help="With --dry-run: time training steps on this machine, to estimate hours.")
-    ] = False,
 ) -> None:
     if not dry_run:
-        refuse_without_effect("without --dry-run", "measure")
-    if not dry_run or measure:
         require("train", "ablate")
     from imagenet_captions.ablations.settings import AblateSettings, parse_places
     from imagenet_captions.ablations.table import FACTORS
@@ -124,13 +118,13 @@ def ablate(
         grad_checkpointing=grad_checkpointing,
         keep_every=keep_every,
     )
-    if not dry_run or measure or ":" in (model or ""):  # a library's models are looked up in it
+    if not dry_run or ":" in (model or ""):  # a library's models are looked up in it
         say_that_torch_is_loaded("ablate")
     if dry_run:
         from imagenet_captions.ablations.dry_run import describe
 
         if is_first_process():
-            typer.echo(in_flags(describe(settings, measure), SPECS["ablate"]))
+            typer.echo(in_flags(describe(settings), SPECS["ablate"]))
         return
     from imagenet_captions.ablations.ablate import ablate as run
 

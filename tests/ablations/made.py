@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +11,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 if TYPE_CHECKING:
-    from imagenet_captions.ablations.estimate import StepTime
-    from imagenet_captions.training.recipe import Recipe
+    pass
 
 COLOURS = {"apple": (200, 30, 30), "frog": (30, 180, 40), "sea": (20, 60, 200)}
 
@@ -33,10 +31,3 @@ def write_micro_set(path: Path, per_class: int, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows), path)
     return path
-
-
-def half_a_second(recipe: Recipe, threads: int | None = None, grad_checkpointing: bool = False) -> StepTime:
-    """A measured step, without measuring."""
-    from imagenet_captions.ablations.estimate import StepTime  # needs PyTorch, which the sets above do without
-
-    return StepTime(0.5, 4, "this CPU (test)", gpu=False)

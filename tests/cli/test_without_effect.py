@@ -112,7 +112,6 @@ WITHOUT_EFFECT = [
     ("evaluate", "k", "evaluate m --on a=b --out x --classifier prototypes --train t --k 4"),
     ("evaluate", "labels", "evaluate m --on a=b --out x --labels l"),
     ("evaluate", "called", "evaluate m --on a=b --out x --as clip"),
-    ("ablate", "measure", "ablate size d --out x --measure"),
     ("compare", "overwrite", "compare a b --overwrite"),
     ("frequency", "ids", "frequency r --ids i"),
     ("frequency", "caption", "frequency r --caption title"),

@@ -9,13 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from imagenet_captions.ablations.measuring import measure_step
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.evaluate import EvaluateSettings, evaluate
 from imagenet_captions.evaluation.extract import Reading
 from imagenet_captions.models.hardware import cpu_threads
 from imagenet_captions.models.model import Model
-from imagenet_captions.training.recipes import find_recipe
 from imagenet_captions.training.train import train
 from tests.training.made import settings, write_images
 
@@ -55,9 +53,6 @@ def test_a_small_model_trains_and_is_tested_with_one_thread_unless_told_otherwis
     assert seen == {expected}
     seen.clear()
     evaluate(EvaluateSettings(str(run.out), (("own", data),), reading=Reading(threads=asked)))
-    assert seen == {expected}
-    seen.clear()
-    measure_step(find_recipe("micro-contrastive"), asked)
     assert seen == {expected}
     assert torch.get_num_threads() == BEFORE, "what a program has set is put back"
 
