@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from imagenet_captions.images.examples import Class, Texts
-from imagenet_captions.images.examples.in_texts import find_named
+from imagenet_captions.images.examples import Class, Texts, find_named
 
 Ints = npt.NDArray[np.int64]
 

@@ -42,7 +42,7 @@ def stats(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    from imagenet_captions.images.index import ImageIndex
+    from imagenet_captions.images.sources import ImageIndex
     from imagenet_captions.statistics import render
     from imagenet_captions.statistics.collect import collect
     from imagenet_captions.statistics.report import check_installed, report

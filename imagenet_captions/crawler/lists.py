@@ -19,9 +19,9 @@ import pyarrow.compute as pc
 from imagenet_captions.engines.local import in_batches
 from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.imagenet.image_ids import IMAGE_ENDING, WNID
-from imagenet_captions.images.readers.kinds import Kind, is_tar, kind_of
-from imagenet_captions.images.readers.parquet import named_images, read_paths
-from imagenet_captions.images.readers.tars import TarReader
+from imagenet_captions.images.files import Kind, is_tar, kind_of
+from imagenet_captions.images.tables import named_images, read_paths
+from imagenet_captions.images.tars import TarReader
 from imagenet_captions.outcomes import MOST_LISTED
 from imagenet_captions.storage.files import open_zip, require_file, require_there, walk
 from imagenet_captions.storage.places import Place, is_remote

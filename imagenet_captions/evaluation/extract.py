@@ -17,8 +17,7 @@ from imagenet_captions.evaluation.accuracy import Labels
 from imagenet_captions.evaluation.classifiers.classifier import FEATURES, HEAD, JOINT
 from imagenet_captions.evaluation.settings import Reading
 from imagenet_captions.images.examples import Examples
-from imagenet_captions.images.pixels import BrokenImage, EvalTransform, normalise
-from imagenet_captions.images.pixels.loading import read_batches, worker_context
+from imagenet_captions.images.pixels import BrokenImage, EvalTransform, normalise, read_batches, worker_context
 from imagenet_captions.models.model import Model
 from imagenet_captions.storage.progress import progress
 

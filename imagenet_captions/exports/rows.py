@@ -17,7 +17,7 @@ from imagenet_captions.dataset.manifest import Manifest, shard_files
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.flickr.denylist import Denylist
-from imagenet_captions.images.index import Located, locate
+from imagenet_captions.images.sources import Located, locate
 from imagenet_captions.storage.parquet import read_table
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import track

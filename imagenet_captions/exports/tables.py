@@ -14,8 +14,8 @@ from imagenet_captions.dataset.splits import seeded_order
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.delimited import protect, verify_delimited, write_delimited
 from imagenet_captions.exports.rows import Job
-from imagenet_captions.images.readers.kinds import Kind
-from imagenet_captions.images.sources import open_images
+from imagenet_captions.images.files import Kind
+from imagenet_captions.images.sources import ImageSource
 
 _SAFE = ("filepath", "filename", "image_id", "wnid", "label")  # no text; pandas reads labels as numbers, as it should
 
@@ -75,7 +75,7 @@ def _file_paths(job: Job, table: pa.Table) -> pa.ChunkedArray:
         # As in an ILSVRC train folder; whether the files exist is not known.
         names = pc.binary_join_element_wise(table["wnid"], table["filename"], "/")
         return pc.binary_join_element_wise(_before(prefix or ""), names, "")
-    if open_images(images).kind is not Kind.FOLDER:
+    if ImageSource(images).kind is not Kind.FOLDER:
         raise InputError(f"open_clip's CSV names image files, and {images} is not a folder of them; unpack it first")
     with tempfile.TemporaryDirectory() as scratch:
         located = job.locate(table, images, Path(scratch))

@@ -20,9 +20,9 @@ from imagenet_captions.exports.rows import Job
 from imagenet_captions.exports.settings import SAMPLES_A_SHARD
 from imagenet_captions.exports.tars import TarWriter
 from imagenet_captions.flickr.licenses import LICENSES
-from imagenet_captions.images.own_images import byte_ranges_in_shards
-from imagenet_captions.images.reading import ImageReader
-from imagenet_captions.images.sources import ByteRange
+from imagenet_captions.images.files import ByteRange
+from imagenet_captions.images.reading import OpenFiles
+from imagenet_captions.images.tables import byte_ranges_in_shards
 from imagenet_captions.storage.files import replacing, scratch_beside, sha256, write_json
 from imagenet_captions.storage.places import Place, is_only_here
 from imagenet_captions.storage.progress import progress
@@ -135,11 +135,12 @@ def _shard_job(
 def write_shard(job: TarJob) -> Written:
     """Write one tar; an image that cannot be used has no sample."""
     samples = broken = 0
-    with replacing(job.path, alone=False) as path, TarWriter(path) as tar, closing(ImageReader()) as reader:
+    with replacing(job.path, alone=False) as path, TarWriter(path) as tar, closing(OpenFiles()) as reader:
         for start in range(0, len(job.ranges), _IMAGES_AT_ONCE):
-            images, faults = reader.views(job.ranges[start : start + _IMAGES_AT_ONCE])
+            images, faults = reader.read_images(job.ranges[start : start + _IMAGES_AT_ONCE])
             rows = job.rows.slice(start, _IMAGES_AT_ONCE).to_pylist()
-            for number, (row, image) in enumerate(zip(rows, images, strict=True)):
+            views = [memoryview(image.as_buffer()) for image in images]
+            for number, (row, image) in enumerate(zip(rows, views, strict=True)):
                 ending = ending_of(image)
                 if number in faults or ending is None:
                     broken += 1

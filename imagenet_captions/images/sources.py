@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Container, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
+import pyarrow as pa
+
+from imagenet_captions.engines.local import in_batches
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.imagenet.image_ids import image_id
-from imagenet_captions.images.readers.folders import image_files, nearest_wnid, wnid_in
-from imagenet_captions.images.readers.kinds import Kind, compressed, kind_of, look_into
-from imagenet_captions.images.readers.parquet import image_file, named_images, paths_only, read_images
-from imagenet_captions.images.readers.samples import Sample, json_object, read_samples
-from imagenet_captions.images.readers.tars import Member, TarReader
-from imagenet_captions.storage.files import require_there
-from imagenet_captions.storage.places import Place, expand_pattern
+from imagenet_captions.imagenet.image_ids import image_id, wnid_of
+from imagenet_captions.images.files import ByteRange, Kind, image_files, layout_of, nearest_wnid, wnid_in
+from imagenet_captions.images.tables import image_file, named_images, paths_only, read_images
+from imagenet_captions.images.tars import TarReader, json_object, read_samples
+from imagenet_captions.storage.places import Place, reopen
+from imagenet_captions.storage.progress import track
 
 _PHOTO_ID = re.compile(r"[1-9][0-9]{0,19}")  # no leading zero, so a running number such as 00000017 is none
 _LARGEST_JSON = 1 << 20
+_BATCH = 1 << 16
 
-
-class ByteRange(NamedTuple):
-    """The range of bytes in a file that is one image, exactly as the source holds it."""
-
-    path: str
-    offset: int
-    size: int
+_Keyed = Callable[[str], str | None]  # returns the key in a name if it is wanted
 
 
 class Found(NamedTuple):
@@ -39,158 +38,115 @@ class Found(NamedTuple):
     byte_range: ByteRange
 
 
-class Wanted:
-    """The keys to look for: image ids and, with `photo_ids`, Flickr photo ids; the two never look alike.
+class ImageSource:
+    """A folder, tars or Parquet files that hold images; the files themselves show the form.
 
-    It notes whether any name in the source is one to join on.
+    The forms are a train folder (nested or flat), a folder of files named by Flickr photo id, ILSVRC2012_img_train.tar
+    or a folder of its inner tars, WebDataset tars, or the Parquet of imagenet-1k; tars and Parquet also as a pattern,
+    such as shards/{00000..00012}.tar. Raises InputError if it is none of these.
     """
 
-    def __init__(self, keys: Container[str], photo_ids: bool) -> None:
-        self.joined, self.example = False, ""
-        self._keys, self._photo_ids = keys, photo_ids
+    def __init__(self, path: Place) -> None:
+        self.path = path
+        layout = layout_of(path, lambda name: image_id(name) or photo_id(name))
+        self.kind, self._files = layout.kind, layout.files
+        if self.kind is Kind.OTHER:
+            raise self._no_names(layout.unusable)
 
-    def find(self, name: str, in_folder: bool = False) -> str | None:
-        """Return the key in a name if it is wanted; only files in folders are named by photo id."""
-        key = image_id(name)
-        if key is None and in_folder and self._photo_ids:
-            key = photo_id(name)
-        if key is None:
-            self.example = self.example or name
-            return None
-        self.joined = True
-        return key if key in self._keys else None
+    def find(self, keys: Container[str] | None, photo_ids: bool, scratch: Path | None) -> Iterator[Found]:
+        """Yield the images with these keys, None for all, in an order that depends on the source alone.
 
-
-class ImageSource:
-    """A folder, tars or Parquet files that hold images; `path` is what the user gave."""
-
-    def __init__(self, path: Place, kind: Kind, files: Sequence[Place]) -> None:
-        self.path, self.kind, self.files = path, kind, files
-
-    def find(self, keys: Container[str], photo_ids: bool, scratch: Path | None) -> Iterator[Found]:
-        """Yield the wanted images in an order that depends on the source alone; a key may come twice.
-
-        Images that cannot be read in place are copied to a file in `scratch`, which has to last as long as the ranges
-        are used; without it only names are read, and ranges may be empty. Raises InputError if the source is damaged,
-        or has no names to join on.
+        A key may come twice. With `photo_ids`, files in folders may be named by Flickr photo id; these never look like
+        image ids. Images that cannot be read in place are copied to a file in `scratch`, which has to last as long as
+        the ranges are used; without it only names are read, and ranges may be empty. Raises InputError if the source is
+        damaged, or has no names to join on.
         """
-        wanted = Wanted(keys, photo_ids)
-        yield from _FINDERS[self.kind](self, wanted, scratch)
-        if not wanted.joined and photo_id(wanted.example) and self.kind is Kind.FOLDER:
+        example, joined, in_folder = "", False, self.kind is Kind.FOLDER
+
+        def keyed(name: str) -> str | None:
+            nonlocal example, joined
+            key = image_id(name) or (photo_id(name) if photo_ids and in_folder else None)
+            if key is None:
+                example = example or name
+                return None
+            joined = True
+            return key if keys is None or key in keys else None
+
+        if in_folder:
+            yield from self._in_folder(keyed)
+        elif self.kind is Kind.TAR:
+            yield from self._in_tars(keyed)
+        else:
+            yield from self._in_parquet(keyed, scratch)
+        if not joined and in_folder and photo_id(example):
             raise InputError(
                 f"the images in {self.path} are named by Flickr photo id, but the captions have no photo ids to join "
                 "them on; build from ImageNet's URL list, or give images named like n01440764_10026.JPEG"
             )
-        if not wanted.joined:
-            raise _no_names(self.path, wanted.example)
+        if not joined:
+            raise self._no_names(example)
 
+    def _in_folder(self, keyed: _Keyed) -> Iterator[Found]:
+        around = wnid_in(self.path.resolve().name)
+        for file, name, size in image_files(self.path):
+            if (key := keyed(name)) is not None:
+                size = os.stat(file).st_size if size is None else size  # noqa: PTH116  # a Path takes longer than the rest
+                yield Found(key, nearest_wnid(name, around), ByteRange(file, 0, size))
 
-def open_images(path: Place) -> ImageSource:
-    """Open the images at `path`; the files themselves show the form.
+    def _in_tars(self, keyed: _Keyed) -> Iterator[Found]:
+        for path in self._files:
+            with TarReader(path) as tar:
+                for sample in read_samples(tar, {"json"}, _LARGEST_JSON):
+                    around = wnid_in((sample.tar or "").rpartition("/")[2]) or wnid_in(path.name)
+                    for member in sample.images():
+                        name = member.name
+                        # Files in timm's shards are numbered; the JSON beside an image has its name.
+                        if image_id(name) is None and "json" in sample.contents:
+                            said = (json_object(sample.contents["json"]) or {}).get("filename")
+                            name = said if isinstance(said, str) and image_id(said) is not None else name
+                        if (key := keyed(name)) is not None:
+                            yield Found(key, nearest_wnid(name, around), ByteRange(str(path), *member[1:]))
 
-    The forms are a train folder (nested or flat), a folder of files named by Flickr photo id, ILSVRC2012_img_train.tar
-    or a folder of its inner tars, WebDataset tars, or the Parquet of imagenet-1k; tars and Parquet also as a pattern,
-    such as shards/{00000..00012}.tar.
+    def _in_parquet(self, keyed: _Keyed, scratch: Path | None) -> Iterator[Found]:
+        """Yield the images in the order of files and rows.
 
-    Raises InputError if it is none of these, or if nothing in it has a name to join on.
-    """
-    files = expand_pattern(path)
-    if files is None and require_there(path, "the source of images").is_dir():
-        held = look_into(path, lambda name: image_id(name) or photo_id(name))
-        if held.image:
-            return ImageSource(path, Kind.FOLDER, [path])
-        files = held.tars or held.tables
-        if not files and held.other_image:
-            raise _no_names(path, held.other_image)
-        if not files:
-            raise InputError(
-                f"the folder {path} holds no images, tars of images or Parquet with images; check the path"
-            )
-    files = files or [path]
-    kind = kind_of(files[0])
-    if kind is Kind.COMPRESSED:
-        raise compressed(files[0])
-    if kind not in _FINDERS:
-        raise InputError(f"the images {files[0]} are neither a folder, a tar nor Parquet; check the path")
-    return ImageSource(path, kind, files)
+        Nothing in such a file can be read in place one by one, and its order is not ours, so one pass over it copies
+        the wanted images to a file from which they are read later.
+        """
+        columns = {table: column for table in self._files if (column := named_images(table))}
+        if not columns:
+            raise InputError(f"{self.path} has no column of images (bytes and path); check the path")
+        absent, found = "", False
 
+        def take(path: str | None) -> bool:
+            return scratch is not None and path is not None and keyed(path) is not None
 
-def _in_folder(source: ImageSource, wanted: Wanted, scratch: Path | None) -> Iterator[Found]:
-    """Yield the wanted files, folder by folder in the order of their names."""
-    around = wnid_in(source.path.resolve().name)
-    for file, name, size in image_files(source.path):
-        if (key := wanted.find(name, in_folder=True)) is not None:
-            size = os.stat(file).st_size if size is None else size  # noqa: PTH116  # a Path takes longer than the rest
-            yield Found(key, nearest_wnid(name, around), ByteRange(file, 0, size))
-
-
-def _in_tars(source: ImageSource, wanted: Wanted, scratch: Path | None) -> Iterator[Found]:
-    """Yield the wanted members, tar by tar, in their order."""
-    for path in source.files:
-        outer = wnid_in(path.name)
-        with TarReader(path) as tar:
-            for sample in read_samples(tar, {"json"}, _LARGEST_JSON):
-                around = wnid_in(sample.tar.rpartition("/")[2]) or outer if sample.tar else outer
-                for member in sample.images():
-                    name = _joined_name(sample, member)
-                    if (key := wanted.find(name)) is not None:
-                        byte_range = ByteRange(str(path), member.offset, member.size)
-                        yield Found(key, nearest_wnid(name, around), byte_range)
-
-
-def _joined_name(sample: Sample, member: Member) -> str:
-    """Return the name to join on: the member's own, else the one in its JSON (as in timm's shards)."""
-    if "json" not in sample.contents or image_id(member.name) is not None:
-        return member.name
-    filename = (json_object(sample.contents["json"]) or {}).get("filename")
-    return filename if isinstance(filename, str) and image_id(filename) is not None else member.name
-
-
-def _in_parquet(source: ImageSource, wanted: Wanted, scratch: Path | None) -> Iterator[Found]:
-    """Yield the wanted images in the order of files and rows; their bytes go to a file in `scratch`.
-
-    Nothing in such a file can be read in place one by one, and its order is not ours, so one pass over it copies
-    the wanted images to a file from which they are read later.
-    """
-    columns = {table: column for table in source.files if (column := named_images(table))}
-    if not columns:
-        raise InputError(f"{source.path} has no column of images (bytes and path); check the path")
-    absent, found = "", False
-
-    def take(path: str | None) -> bool:
-        return scratch is not None and path is not None and wanted.find(path) is not None
-
-    with nullcontext() if scratch is None else (scratch / "images").open("wb") as spool:
-        for table, column in columns.items():
-            for path, data in read_images(table, column, take):
-                name = path or "null"
-                if (key := wanted.find(name)) is None:
-                    continue
-                part = ByteRange(str(table), 0, 0) if spool is None else _copied(table, name, data, spool)
-                if part is None:
-                    absent = absent or name
-                else:
+        with nullcontext() if scratch is None else (scratch / "images").open("wb") as spool:
+            for table, column in columns.items():
+                for path, data in read_images(table, column, take):
+                    if (key := keyed(path or "null")) is None:
+                        continue
+                    if spool is None:
+                        part = ByteRange(str(table), 0, 0)
+                    elif data is not None:
+                        part = ByteRange(spool.name, spool.tell(), spool.write(data))
+                    elif file := image_file(table, path):
+                        part = ByteRange(str(file), 0, file.stat().st_size)
+                    else:
+                        absent = absent or str(path)
+                        continue
                     found = True
                     yield Found(key, None, part)
-    if absent and not found:
-        raise paths_only(source.path, absent)
+        if absent and not found:
+            raise paths_only(self.path, absent)
 
-
-def _copied(table: Place, path: str, data: bytes | None, spool: BinaryIO) -> ByteRange | None:
-    """Return where the bytes were copied to, or for a row without bytes the image file at its path."""
-    if data is None:
-        file = image_file(table, path)
-        return None if file is None else ByteRange(str(file), 0, file.stat().st_size)
-    offset = spool.tell()
-    spool.write(data)
-    return ByteRange(spool.name, offset, len(data))
-
-
-_FINDERS: dict[Kind, Callable[[ImageSource, Wanted, Path | None], Iterator[Found]]] = {
-    Kind.FOLDER: _in_folder,
-    Kind.TAR: _in_tars,
-    Kind.PARQUET: _in_parquet,
-}
+    def _no_names(self, example: str | None) -> InputError:
+        if not example:
+            return InputError(f"{self.path} holds no images; give a folder of images, a tar, or Parquet with images")
+        return InputError(
+            f"the images in {self.path} have no names to join on (such as {quoted(example)}); "
+            "they have to be named like n01440764_10026.JPEG, or by Flickr photo id"
+        )
 
 
 def photo_id(name: str) -> str | None:
@@ -203,10 +159,64 @@ def photo_id(name: str) -> str | None:
     return stem if _PHOTO_ID.fullmatch(stem) else None
 
 
-def _no_names(path: Place, example: str) -> InputError:
-    if not example:
-        return InputError(f"{path} holds no images; check the path")
-    return InputError(
-        f"the images in {path} have no names to join on (such as {quoted(example)}); "
-        "they have to be named like n01440764_10026.JPEG, or by Flickr photo id"
-    )
+@dataclass(frozen=True)
+class Located:
+    """The byte range of each row's image, and for rows without one the reason."""
+
+    ranges: list[ByteRange | None]
+    remarks: dict[int, str]
+
+    @property
+    def missing(self) -> list[int]:
+        """Return the rows without an image."""
+        return [row for row, part in enumerate(self.ranges) if part is None]
+
+
+def locate(rows: pa.Table, images: Place, scratch: Path) -> Located:
+    """Find the image of every row, which has image_id, wnid and photo_id; `scratch` must last as long as the ranges.
+
+    Images are joined by image id, else by Flickr photo id; the first one in the source's order counts. An image in a
+    folder or inner tar of another class than the row's is not used: either the folder or the name is wrong.
+    """
+    ids, photos, wnids = (rows[name].to_pylist() for name in ("image_id", "photo_id", "wnid"))
+    keys: dict[str, list[int]] = {key: [row] for row, key in enumerate(ids)}
+    for row, key in enumerate(photos):
+        if key is not None:
+            keys.setdefault(key, []).append(row)
+    ranges: list[ByteRange | None] = [None] * len(rows)
+    astray: dict[int, str] = {}
+    found = ImageSource(images).find(keys, any(photos), scratch)
+    for key, folder, byte_range in track(found, "find images", len(rows), "images"):
+        for row in keys[key]:
+            if folder is not None and folder != wnids[row]:
+                astray[row] = f"its image lies among those of {folder}, so it is not used"
+            elif ranges[row] is None:
+                ranges[row] = byte_range
+    missing = (row for row, part in enumerate(ranges) if part is None)
+    return Located(ranges, {row: astray.get(row, "no image in the source") for row in missing})
+
+
+class ImageIndex:
+    """The images at a path, by name: image id or Flickr photo id."""
+
+    def __init__(self, path: Place) -> None:
+        self._source = ImageSource(path)
+
+    @cached_property
+    def keys(self) -> pa.StringArray:
+        """Return the names of all images, each once, without reading an image.
+
+        An image in a folder of another class is left out, as in packaging.
+        """
+        found = self._source.find(None, True, None)
+        names = (key for key, folder, _ in found if folder is None or not key.startswith("n") or folder == wnid_of(key))
+        batches = [pa.array(batch, pa.string()) for batch in in_batches(names, _BATCH)]
+        return pa.chunked_array(batches, pa.string()).unique()
+
+    def read(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+        """Yield the images of these names, in the order of the source; a name may come twice."""
+        with tempfile.TemporaryDirectory() as scratch:
+            for key, _, (path, offset, size) in self._source.find(frozenset(keys), True, Path(scratch)):
+                with reopen(path).open("rb") as opened:
+                    opened.seek(offset)
+                    yield key, opened.read(size)

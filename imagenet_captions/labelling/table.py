@@ -16,9 +16,8 @@ import pyarrow as pa
 
 from imagenet_captions.engines.local import in_batches
 from imagenet_captions.errors import InputError
-from imagenet_captions.images.readers.samples import Sample, json_object, read_samples
-from imagenet_captions.images.readers.separated import SeparatedTable
-from imagenet_captions.images.readers.tars import TarReader
+from imagenet_captions.images.tables import SeparatedTable
+from imagenet_captions.images.tars import Sample, TarReader, json_object, read_samples
 from imagenet_captions.sources.yfcc import layout as yfcc
 from imagenet_captions.sources.yfcc.lines import unpacked
 from imagenet_captions.storage.files import require_there

@@ -20,7 +20,7 @@ from imagenet_captions.dataset.plan import RowGroup, plan_groups, plan_shards
 from imagenet_captions.dataset.shard import shard_name
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.images.index import Located, locate
+from imagenet_captions.images.sources import Located, locate
 from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome, outcomes_path
 from imagenet_captions.packager.settings import PackageSettings
 from imagenet_captions.packager.shards import Shard, ShardJob, write_shard

@@ -13,8 +13,8 @@ from imagenet_captions.dataset.features import dataset_schema
 from imagenet_captions.dataset.plan import RowGroup
 from imagenet_captions.dataset.shard import TEXTS, ShardFile, open_shard
 from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.images.reading import ImageReader, image_column
-from imagenet_captions.images.sources import ByteRange
+from imagenet_captions.images.files import ByteRange
+from imagenet_captions.images.reading import OpenFiles, image_column
 from imagenet_captions.schema import RAW_ROW, ROW
 from imagenet_captions.storage.parquet import RowReader
 from imagenet_captions.storage.places import Place
@@ -57,14 +57,14 @@ def write_shard(job: ShardJob) -> Shard:
 def _tables(job: ShardJob, row: pa.Schema) -> Iterator[tuple[pa.Table, dict[int, str]]]:
     """Yield the row groups, with the faults found in each; the next one is read while one is written."""
     columns = {("raw_" + name if job.raw and name in TEXTS else name): name for name in row.names}
-    with closing(RowReader([(0, job.captions)], list(columns))) as rows, closing(ImageReader()) as images:
+    with closing(RowReader([(0, job.captions)], list(columns))) as rows, closing(OpenFiles()) as images:
         first = job.groups[0].start if job.groups else 0
 
         def read(group: RowGroup) -> tuple[pa.Table, dict[int, str]]:
             table = rows.read(group.start, group.stop).rename_columns(list(columns.values()))
             faults: dict[int, str] = {}
             if job.ranges is not None:
-                data, faults = images.read(job.ranges[group.start - first : group.stop - first])
+                data, faults = images.read_images(job.ranges[group.start - first : group.stop - first])
                 table = table.append_column("image", image_column(data, table["filename"]))
             out = job.dropped.intersection(range(group.start, group.stop)).union(group.start + at for at in faults)
             if out:

@@ -32,7 +32,7 @@ from imagenet_captions.dataset.loading import CONFIGS
 from imagenet_captions.dataset.manifest import manifest_digest, read_manifest, shard_files
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.class_sets import ClassSet
-from imagenet_captions.images.sources import open_images
+from imagenet_captions.images.sources import ImageSource
 from imagenet_captions.outcomes import outcomes_path
 from imagenet_captions.packager.package import package
 from imagenet_captions.pipeline.settings import BuildSettings, SourceFiles
@@ -158,7 +158,7 @@ def _check_first(out: Place, work: Path, settings: BuildSettings) -> None:
     if (images := settings.package.images) is not None:
         if expand_pattern(images) is None:
             require_there(images, "`images`")
-        open_images(images)
+        ImageSource(images)  # refuses what holds no images
     if settings.release is not None:
         require_file(settings.release, "the release")
     for path in settings.url_lists:

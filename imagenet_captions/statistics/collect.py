@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from imagenet_captions.dataset.manifest import read_manifest, shard_files, unchanged
 from imagenet_captions.dataset.outcomes import read_outcome_counts
-from imagenet_captions.images.index import ImageIndex
+from imagenet_captions.images.sources import ImageIndex
 from imagenet_captions.outcomes import OUTCOMES_FILE
 from imagenet_captions.statistics.measure import COLUMNS, measure
 from imagenet_captions.statistics.result import Stats

@@ -20,7 +20,7 @@ from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.dataset.splits import sampling_key
 from imagenet_captions.flickr.licenses import LICENSES, License
 from imagenet_captions.imagenet.image_ids import wnid_of
-from imagenet_captions.images.index import ImageIndex
+from imagenet_captions.images.sources import ImageIndex
 from imagenet_captions.statistics.collect import read_tables
 from imagenet_captions.statistics.thumbnails import Thumbnails
 from imagenet_captions.storage.parquet import parquet_file

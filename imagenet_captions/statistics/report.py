@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imagenet_captions.dataset.manifest import read_manifest
-from imagenet_captions.images.index import ImageIndex
+from imagenet_captions.images.sources import ImageIndex
 from imagenet_captions.outcomes import share
 from imagenet_captions.statistics.gallery import Card, gallery
 from imagenet_captions.statistics.plots import Columns, Curve, columns, curve

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from imagenet_captions.images.pixels import ImageSpec
+from imagenet_captions.images.image_spec import ImageSpec
 
 SIZE, WIDTH, DIM, LETTERS = 8, 24, 6, 40
 SPEC = ImageSpec(size=SIZE, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))

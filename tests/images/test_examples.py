@@ -23,9 +23,12 @@ from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
+from imagenet_captions.images import examples as in_parquet
 from imagenet_captions.images.examples import (
     Class,
+    ColumnImages,
     Examples,
+    FileImages,
     Texts,
     classes_without_images,
     only_ids,
@@ -33,9 +36,7 @@ from imagenet_captions.images.examples import (
     require_classes,
     select,
 )
-from imagenet_captions.images.examples import parquet as in_parquet
-from imagenet_captions.images.examples.stored import ColumnImages, FileImages
-from imagenet_captions.images.index import ImageIndex
+from imagenet_captions.images.sources import ImageIndex
 from tests.dataset.made import make_dataset, rows
 from tests.packager.made import IDS, image, images, tar_of, train_folder
 
@@ -62,7 +63,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("in_place", [True, False])
 def test_a_dataset_of_ours(dataset: Path, in_place: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not in_place:
-        monkeypatch.setattr(in_parquet, "in_place", _unreadable)
+        monkeypatch.setattr(in_parquet, "images_in_place", _unreadable)
     wanted = [
         (row["image_id"], image(row["image_id"]), _texts(row), row["wnid"])
         for number, row in enumerate(rows(7))

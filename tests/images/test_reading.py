@@ -1,4 +1,4 @@
-"""The reader of images by byte range: what it returns, and how long that stays valid."""
+"""The reader of images by byte range: what it returns, and what it says of broken ones."""
 
 from __future__ import annotations
 
@@ -7,38 +7,28 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions.images.reading import ImageReader
-from imagenet_captions.images.sources import ByteRange
+from imagenet_captions.errors import InputError
+from imagenet_captions.images.files import ByteRange
+from imagenet_captions.images.reading import OpenFiles
 from tests.packager.made import image
 
 PICTURES = [image(f"n01440764_{number}") + bytes(700 * number) for number in range(12)]
 
 
-@pytest.fixture(name="ranges")
-def _ranges(tmp_path: Path) -> list[ByteRange]:
-    """The pictures behind one another in a file."""
+@pytest.mark.parametrize("calls", [1, 12])
+def test_images_are_the_bytes_of_their_ranges_and_broken_ones_are_named(tmp_path: Path, calls: int) -> None:
     file = tmp_path / "pictures"
     file.write_bytes(b"".join(PICTURES))
     starts = [sum(map(len, PICTURES[:number])) for number in range(len(PICTURES))]
-    return [ByteRange(str(file), start, len(data)) for start, data in zip(starts, PICTURES, strict=True)]
-
-
-def test_images_stay_until_the_next_call_but_one_and_two_buffers_serve_all_calls(ranges: list[ByteRange]) -> None:
-    with closing(ImageReader()) as reader:
-        before, _ = reader.read(ranges)
-        held, places = PICTURES, {before.buffers()[2].address}
-        for start in range(10):
-            now, faults = reader.read([*ranges[start:], None])
-            assert before.to_pylist() == held
-            assert faults == {}
-            before, held = now, [*PICTURES[start:], None]
-            places.add(now.buffers()[2].address)
-    assert len(places) == 2
-
-
-def test_views_are_the_images_and_name_the_broken_ones(ranges: list[ByteRange]) -> None:
-    short = ByteRange(ranges[0].path, ranges[0].offset, ranges[0].size - 10)
-    with closing(ImageReader()) as reader:
-        views, faults = reader.views([*ranges, short, ByteRange(ranges[0].path, 0, 0)])
-        assert [bytes(view) for view in views] == [*PICTURES, PICTURES[0][:-10], b""]
-    assert faults == {12: "cut off before its end", 13: "zero bytes"}
+    ranges = [ByteRange(str(file), start, len(data)) for start, data in zip(starts, PICTURES, strict=True)]
+    short, empty = ranges[0]._replace(size=ranges[0].size - 10), ranges[0]._replace(size=0)
+    gone = ByteRange(str(tmp_path / "gone"), 0, 3)
+    with closing(OpenFiles()) as files:
+        read = [files.read_images([*ranges[call:], None, short, empty, gone]) for call in range(calls)]
+        with pytest.raises(InputError, match="changed while it was read"):
+            files.read_images([ranges[-1]._replace(size=ranges[-1].size + 1)])
+    for call, (images, faults) in enumerate(read):
+        assert images.to_pylist()[:-1] == [*PICTURES[call:], None, PICTURES[0][:-10], b""]
+        at = len(PICTURES) - call
+        wrong = ("cut off before its end", "zero bytes", "cannot be read: No such file or directory")
+        assert faults == {at + 1 + number: fault for number, fault in enumerate(wrong)}

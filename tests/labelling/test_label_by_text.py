@@ -169,8 +169,15 @@ def test_a_folder_of_parquet_files(tmp_path: Path) -> None:
         label(tmp_path / "set", tmp_path / "out.parquet")
 
 
-COMMA = ["filepath,title", 'a.jpg,"A tench, ""big"""', "b.jpg,nothing", "c.jpg", 'd.jpg,"gold\nfish, goldfish"']
-TABS = ["filepath\ttitle", 'a.jpg\t"A tench, ""big"""', "b.jpg\tno\0thing", "c.jpg", ""]
+COMMA = [
+    "filepath,title",
+    'a.jpg,"A tench, ""big"""',
+    "b.jpg,nothing",
+    "c.jpg",
+    "e.jpg,1,2",
+    'd.jpg,"gold\nfish, goldfish"',
+]
+TABS = ["filepath\ttitle", 'a.jpg\t"A tench, ""big"""', "b.jpg\tno\0thing", "c.jpg", "e.jpg\t1\t2", ""]
 TABS += ['d.jpg\t"gold\nfish, goldfish"']
 
 
@@ -191,8 +198,8 @@ def test_separated_files(tmp_path: Path, name: str, content: str) -> None:
         ("a.jpg", 'A tench, "big"', 0),
         ("d.jpg", "gold\nfish, goldfish", 1),
     ]
-    assert report.score.summary()["rows"] == 3
-    assert report.skipped == {"another number of fields than the header": 1}
+    assert report.score.summary()["rows"] == 4
+    assert report.skipped == {"more fields than the header": 1}
 
 
 def test_a_quote_that_is_never_closed(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imagenet_captions.images.pixels.transforms import resize_for
+from imagenet_captions.images.pixels import resize_for
 from imagenet_captions.models.build import preset_table
 from imagenet_captions.models.config import config_from_dict
 from imagenet_captions.models.presets import PRESETS, config_of

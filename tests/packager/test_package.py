@@ -194,13 +194,14 @@ def test_usable_images_of_any_form_stay(tmp_path: Path, form: str) -> None:
 def test_an_image_that_cannot_be_read_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from imagenet_captions.images import reading
 
-    class Refusing(reading.io.FileIO):
-        def __init__(self, path: str) -> None:
-            if IDS[4] in path:
-                raise PermissionError(errno.EACCES, "Permission denied", path)
-            super().__init__(path)
+    opened = os.open
 
-    monkeypatch.setattr(reading.io, "FileIO", Refusing)
+    def refusing(path: str | Path, flags: int, *more: int, **options: int | None) -> int:
+        if IDS[4] in str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return opened(path, flags, *more, **options)
+
+    monkeypatch.setattr(reading.os, "open", refusing)
     make(tmp_path)
     assert outcomes(tmp_path)[IDS[4]] == ("broken_image", "cannot be read: Permission denied")
 

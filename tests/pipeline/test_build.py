@@ -81,7 +81,7 @@ def test_an_input_that_is_missing_leaves_no_work_folder(tmp_path: Path, given: d
 
 def test_images_of_a_wrong_kind_are_refused_before_any_stage(tmp_path: Path) -> None:
     wrong = PackageSettings(images=SAMPLE / "release.json", workers=1)
-    with pytest.raises(InputError, match=r"release.json are neither a folder, a tar nor Parquet"):
+    with pytest.raises(InputError, match=r"release.json holds no images; give a folder of images, a tar, or Parquet"):
         build(tmp_path / "out", BuildSettings(release=SAMPLE / "release.json", workers=1, package=wrong))
     assert list(tmp_path.iterdir()) == []
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.images.index import ImageIndex
+from imagenet_captions.images.sources import ImageIndex
 from imagenet_captions.outcomes import Outcome
 from imagenet_captions.statistics.collect import collect
 from imagenet_captions.statistics.measure import measure

@@ -26,7 +26,8 @@ _OURS = f"""
 from pathlib import Path
 import open_clip, torch
 from imagenet_captions.images.examples import open_examples
-from imagenet_captions.images.pixels import CLIP_224, TrainTransform, normalise
+from imagenet_captions.images.image_spec import CLIP_224
+from imagenet_captions.images.pixels import TrainTransform, normalise
 from imagenet_captions.training.data.captions import CaptionSampler
 from imagenet_captions.training.data.batches import Loader, Samples
 from imagenet_captions.training.data.sampler import ShardedSampler
@@ -61,8 +62,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torchvision import transforms as T
-from imagenet_captions.images.pixels import CLIP_224, TrainTransform, decode
-from imagenet_captions.images.pixels.transforms import crop_box
+from imagenet_captions.images.image_spec import CLIP_224
+from imagenet_captions.images.pixels import TrainTransform, decode
+from imagenet_captions.images.pixels import crop_box
 warnings.simplefilter("ignore")
 pipeline = T.Compose([T.RandomResizedCrop(224, (0.9, 1.0), interpolation=T.InterpolationMode.BICUBIC), T.ToTensor()])
 ours, boxes, differences = TrainTransform(CLIP_224), 0, []

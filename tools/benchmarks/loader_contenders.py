@@ -23,8 +23,8 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F  # noqa: N812
 
-from imagenet_captions.images.pixels import CLIP_224
-from imagenet_captions.images.pixels.transforms import Box, crop_box
+from imagenet_captions.images.image_spec import CLIP_224
+from imagenet_captions.images.pixels import Box, crop_box
 from imagenet_captions.training.data.batches import sample_seed
 
 BATCH, WORKERS, SIZE = 64, 2, 224

@@ -17,7 +17,7 @@ from imagenet_captions.ablations.micro.captions import micro_texts
 from imagenet_captions.ablations.micro.shift import SHIFTS
 from imagenet_captions.dataset.features import IMAGE
 from imagenet_captions.errors import InputError, quoted, shortened
-from imagenet_captions.images.readers.parquet import find_image_column, image_file, paths_only
+from imagenet_captions.images.tables import find_image_column, image_file, paths_only
 from imagenet_captions.storage.files import replacing, require_file
 from imagenet_captions.storage.parquet import open_parquet_writer, parquet_file, read_schema, read_table
 

@@ -16,7 +16,8 @@ from imagenet_captions.ablations.table import Run
 from imagenet_captions.ablations.testing import Fitting
 from imagenet_captions.evaluation.classifiers.prompts import read_prompts
 from imagenet_captions.images.examples import Class, Examples, select
-from imagenet_captions.images.pixels import CLIP_224, EvalTransform, ImageSpec
+from imagenet_captions.images.image_spec import CLIP_224, ImageSpec
+from imagenet_captions.images.pixels import EvalTransform
 from imagenet_captions.storage.files import read_json, replacing, write_json
 from imagenet_captions.training.data.feed import Feed
 from imagenet_captions.training.prepare import make_model, open_training_set

@@ -19,8 +19,8 @@ from imagenet_captions.dataset.plan import RowGroup, plan_groups, plan_shards, p
 from imagenet_captions.dataset.shard import shard_name
 from imagenet_captions.dataset.splits import seeded_order
 from imagenet_captions.errors import InputError
-from imagenet_captions.images.own_images import byte_ranges_in_shards
-from imagenet_captions.images.sources import ByteRange
+from imagenet_captions.images.files import ByteRange
+from imagenet_captions.images.tables import byte_ranges_in_shards
 from imagenet_captions.storage.parquet import TEXT_ROWS, read_schema
 from imagenet_captions.storage.places import Place
 

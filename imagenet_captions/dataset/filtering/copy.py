@@ -17,8 +17,8 @@ from imagenet_captions.dataset.features import local_labels
 from imagenet_captions.dataset.plan import RowGroup
 from imagenet_captions.dataset.shard import ShardFile, open_shard
 from imagenet_captions.errors import InputError
-from imagenet_captions.images.reading import ImageReader, image_column
-from imagenet_captions.images.sources import ByteRange
+from imagenet_captions.images.files import ByteRange
+from imagenet_captions.images.reading import OpenFiles, image_column
 from imagenet_captions.storage.parquet import RowReader, gather, read_metadata
 from imagenet_captions.storage.places import Place
 
@@ -96,11 +96,11 @@ def _copied(job: CopyJob, shards: Sequence[tuple[int, Place]]) -> Iterator[pa.Ta
 def _gathered(job: CopyJob, shards: Sequence[tuple[int, Place]]) -> Iterator[pa.Table]:
     """Yield the row groups of rows from everywhere: the texts of the whole shard are held, the images of one group."""
     texts = gather(shards, job.rows, job.columns)
-    with closing(ImageReader()) as images:
+    with closing(OpenFiles()) as images:
         for part in _parts(job):
             table = texts.slice(part.start, part.stop - part.start)
             if job.ranges is not None:
-                data, faults = images.read(job.ranges[part])
+                data, faults = images.read_images(job.ranges[part])
                 for row, fault in faults.items():
                     raise InputError(f"the image {table['image_id'][row]} cannot be used ({fault}); package it again")
                 table = table.append_column("image", image_column(data, table["filename"]))

@@ -20,9 +20,7 @@ from imagenet_captions.evaluation.robustness.shifts import SHIFTS
 from imagenet_captions.evaluation.testsets import KNOWN
 from imagenet_captions.evaluation.testsets.class_keys import answers_of
 from imagenet_captions.imagenet.image_ids import is_wnid
-from imagenet_captions.images.examples import Class
-from imagenet_captions.images.examples.classes_of import class_of
-from imagenet_captions.images.examples.in_texts import ClassCount
+from imagenet_captions.images.examples import Class, ClassCount, class_of
 
 IMAGES, MENTIONS = "images", "mentions"
 FREQUENCIES = {IMAGES: "training images of the class", MENTIONS: "training captions that name the class"}

@@ -17,7 +17,7 @@ from imagenet_captions.evaluation.testsets.test_set import TestSet, one_answer_a
 from imagenet_captions.evaluation.testsets.val_labels import flat_labels
 from imagenet_captions.imagenet import classes
 from imagenet_captions.images.examples import Class, Examples, open_examples, select
-from imagenet_captions.images.readers.kinds import look_into
+from imagenet_captions.images.files import Kind, layout_of
 from imagenet_captions.storage.files import require_there
 from imagenet_captions.storage.places import expand_pattern
 
@@ -52,7 +52,7 @@ def _pictures(path: Path, scratch: Path) -> Examples | None:
     """Return images in folders or a plain tar; None for Parquet, shards or a table."""
     if path.is_dir():
         found = pictures_in_folder(path)
-        if not len(found) and not (held := look_into(path)).tables and not held.tars:
+        if not len(found) and layout_of(path).kind is Kind.OTHER:
             raise InputError(f"{path} has no images in it; give a folder of images, a tar, or Parquet")
         return found if len(found) else None
     if not path.name.lower().endswith(_TARS) or not path.is_file():

@@ -14,10 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.images.examples import Examples
-from imagenet_captions.images.examples.stored import FileImages
-from imagenet_captions.images.readers.folders import image_files, is_image_name
-from imagenet_captions.images.readers.tars import TarReader
+from imagenet_captions.images.examples import Examples, FileImages
+from imagenet_captions.images.files import image_files, is_image_name
+from imagenet_captions.images.tars import TarReader
 
 _LABELS = (".cls",)
 _GZIP = b"\x1f\x8b"
@@ -48,7 +47,7 @@ def pictures_in_tar(path: Path, scratch: Path) -> Examples | None:
         return None
     places = np.array([member[1:] for member in found], np.int64).reshape(-1, 2)
     files = np.zeros(len(found), np.int32)
-    images = FileImages(pa.array([os.fsencode(plain)]), files, places[:, 0].copy(), places[:, 1].copy())
+    images = FileImages(pa.array([os.fsencode(plain)]), files, places)
     return _unlabelled(path, [member.name for member in found], images)
 
 

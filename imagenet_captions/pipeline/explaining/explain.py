@@ -128,14 +128,14 @@ def _mentions(row: Row, among: ClassSet) -> list[Mention]:
 
 
 def _image(row: Row, unknown: list[str]) -> ImageFacts | None:
-    from imagenet_captions.images.headers import size_of
+    from imagenet_captions.images.reading import read_header
 
     data = (row.get("image") or {}).get("bytes")
     if data is None:
         has_column = "image" in row
         unknown.append(f"the image: {'this row has none' if has_column else 'the dataset has text only'}")
         return None
-    width, height = size_of(memoryview(data)) or (None, None)
+    width, height = read_header(memoryview(data)).size or (None, None)
     return ImageFacts(width, height, len(data), hashlib.sha256(data).hexdigest())
 
 

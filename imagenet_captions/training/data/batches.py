@@ -14,8 +14,7 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.images.examples import Examples
-from imagenet_captions.images.pixels import BrokenImage
-from imagenet_captions.images.pixels.loading import read_batches, worker_context
+from imagenet_captions.images.pixels import BrokenImage, read_batches, worker_context
 from imagenet_captions.training.data.captions import CaptionSampler, captions_of
 from imagenet_captions.training.data.sampler import Share
 

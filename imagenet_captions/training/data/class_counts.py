@@ -10,8 +10,7 @@ import numpy as np
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.errors import InputError
-from imagenet_captions.images.examples import Examples, Texts
-from imagenet_captions.images.examples.in_texts import ClassCount, find_named
+from imagenet_captions.images.examples import ClassCount, Examples, Texts, find_named
 from imagenet_captions.training.data.captions import CaptionSampler, captions_of, make_sampler
 from imagenet_captions.training.data.opening import open_rows
 

@@ -72,7 +72,8 @@ class TorchDataset:
             ) from None
 
     def _test_view(self, data: bytes) -> torch.Tensor:
-        from imagenet_captions.images.pixels import EvalTransform, ImageSpec
+        from imagenet_captions.images.image_spec import ImageSpec
+        from imagenet_captions.images.pixels import EvalTransform
 
         return EvalTransform(ImageSpec(size=self.size))(data)
 

@@ -12,7 +12,8 @@ import torch
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.errors import InputError, StoppedEarly
-from imagenet_captions.images.pixels import ImageSpec, TrainTransform, TwoViews, decode
+from imagenet_captions.images.image_spec import ImageSpec
+from imagenet_captions.images.pixels import TrainTransform, TwoViews, decode
 from imagenet_captions.training.data import batches
 from imagenet_captions.training.data.batches import Batch
 from imagenet_captions.training.data.captions import CaptionSampler

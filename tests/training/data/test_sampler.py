@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.images.pixels import ImageSpec, TrainTransform
+from imagenet_captions.images.image_spec import ImageSpec
+from imagenet_captions.images.pixels import TrainTransform
 from imagenet_captions.training.data.sampler import ShardedSampler, batch_bounds
 from tests.training.in_memory import loader_of, made
 

@@ -13,8 +13,7 @@ import pytest
 
 from imagenet_captions.evaluation.testsets import open_test_set
 from imagenet_captions.images.examples import open_examples
-from imagenet_captions.images.readers.folders import image_files
-from imagenet_captions.images.readers.kinds import Kind, kind_of, look_into
+from imagenet_captions.images.files import Kind, image_files, kind_of, layout_of
 from tests.packager.made import image, tar_of
 
 
@@ -66,10 +65,8 @@ def test_what_a_file_is_shows_in_its_first_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("will_do", [True, False])
 def test_what_a_folder_holds(tmp_path: Path, will_do: bool) -> None:
     write(tmp_path, "a/0.tar", "a/1.parquet", "b/2.jpg", "b/3.jpg", "c/4.TAR")
-    held = look_into(tmp_path, lambda _: will_do)
-    assert held.tables == [tmp_path / "a/1.parquet"]
+    held = layout_of(tmp_path, lambda _: will_do)
     if will_do:
-        assert (held.image, held.other_image, held.tars) == ("b/2.jpg", None, [tmp_path / "a/0.tar"])
+        assert (held.kind, held.files) == (Kind.FOLDER, [tmp_path])
     else:
-        assert (held.image, held.other_image) == (None, "b/2.jpg")
-        assert held.tars == [tmp_path / "a/0.tar", tmp_path / "c/4.TAR"]
+        assert (held.kind, held.files) == (Kind.TAR, [tmp_path / "a/0.tar", tmp_path / "c/4.TAR"])

@@ -1,18 +1,20 @@
-"""The reader of tars finds what tarfile finds, and refuses what is cut off, damaged or hostile."""
+"""Files in tars lie where the reader says, damaged and hostile tars are refused; and the samples of WebDataset."""
 
 from __future__ import annotations
 
 import gzip
 import io
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.images.readers.tars import TarReader
-from tests.packager.made import tar_of
+from imagenet_captions.images.examples import open_examples
+from imagenet_captions.images.tars import Sample, TarReader, json_object, read_samples
+from tests.packager.made import image, tar_of
 
 NAMES = ["a.jpg", "deep/" * 40 + "b.jpg", "ü/c.jpg", "x" * 300 + ".txt", "dir/d.json", "p" * 120 + "/" + "n" * 90]
 FORMATS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
@@ -83,7 +85,8 @@ def with_header(kind: bytes, size: bytes, content: bytes = b"", mark: int = 0) -
         with_header(b"0", b"\xff" * 12),
         with_header(b"0", b"77777777777"),
         with_header(b"L", b"77777777"),  # a name of 16 MB
-        with_header(b"x", b"-1"),
+        with_header(b"x", b"26", b"5020 size=" + b"9" * 5009 + b"\n"),
+        with_header(b"x", b"11", b"0 path=x\n"),
     ],
 )
 def test_hostile_sizes_are_damage(tmp_path: Path, data: bytes) -> None:
@@ -92,30 +95,28 @@ def test_hostile_sizes_are_damage(tmp_path: Path, data: bytes) -> None:
         files_of(tmp_path / "x.tar")
 
 
-@pytest.mark.parametrize(
-    "records",
-    [
-        "11 size=²\n".encode(),
-        b"5020 size=" + b"9" * 5009 + b"\n",
-        b"9" * 5000 + b" path=x\n",
-        b"0 path=x\n",
-        b"-5 path=x\n",
-        b"path=x",
-        b"\xff\xfe 12",
-    ],
-)
-def test_hostile_records_of_pax_say_nothing(tmp_path: Path, records: bytes) -> None:
-    (tmp_path / "x.tar").write_bytes(with_header(b"x", b"%o" % len(records), records))
-    assert files_of(tmp_path / "x.tar") == [("b.jpg", b"b")]
-
-
-def test_sparse_files_are_passed_over(tmp_path: Path) -> None:
+def test_sparse_files_are_refused(tmp_path: Path) -> None:
     """Their bytes do not lie in one piece; GNU tar writes them in a form of its own, or in pax."""
     old = with_header(b"S", b"1000", bytes(504) + b"\1" + bytes(7) + bytes(512) + b"d" * 512, mark=1)
-    in_pax = with_header(b"x", b"26", b"22 GNU.sparse.major=1\n")
-    for data, expected in ((old, [("b.jpg", b"b")]), (in_pax, [])):
+    in_pax = with_header(b"x", b"%o" % 52, b"22 GNU.sparse.major=0\n30 GNU.sparse.map=0,100,200,100\n"[:52])
+    for data in (old, in_pax):
         (tmp_path / "x.tar").write_bytes(data)
-        assert files_of(tmp_path / "x.tar") == expected
+        with pytest.raises(InputError, match="holds sparse files; unpack it, and make a plain tar"):
+            files_of(tmp_path / "x.tar")
+
+
+def test_a_walk_keeps_no_member(tmp_path: Path) -> None:
+    """Python's `tarfile` would keep all of them, a gigabyte for ImageNet."""
+    (tmp_path / "x.tar").write_bytes(tar_of({f"{number}.jpg": b"" for number in range(2000)}))
+    with TarReader(tmp_path / "x.tar") as tar:
+        members = tar.members()
+        next(members)
+        tracemalloc.start()
+        count = sum(1 for _ in members)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert count == 1999
+    assert peak < 200_000
 
 
 def test_sums_of_signed_bytes(tmp_path: Path) -> None:
@@ -151,3 +152,47 @@ def test_compressed_tars_are_refused(tmp_path: Path, pack: Callable[[bytes], byt
     (tmp_path / "x.tar").write_bytes(pack(tar_of({"a.jpg": b"x"})))
     with pytest.raises(InputError, match=r"is compressed, .*; unpack it"):
         files_of(tmp_path / "x.tar")
+
+
+def test_samples_of_webdataset(tmp_path: Path) -> None:
+    members = {
+        "a/0.cls": b"7",
+        "a/0.JPG": b"0",
+        "a/._0.jpg": b"of macOS",
+        "a/0.seg.png": b"no ending of an image",
+        "a/0.png": b"another",
+        "README": b"",
+        "b/0.txt": b"words",
+        "b/0.json": b"too long to be read",
+    }
+    (tmp_path / "x.tar").write_bytes(tar_of(members))
+    with TarReader(tmp_path / "x.tar") as tar:
+        first, second = read_samples(tar, {"cls", "txt", "json"}, 5)
+    assert (first.key, list(first.members), first.contents) == ("a/0", ["cls", "jpg", "seg.png", "png"], {"cls": b"7"})
+    assert [each.name for each in first.images()] == ["a/0.JPG", "a/0.png"]
+    assert (second.key, list(second.members), second.contents) == ("b/0", ["txt", "json"], {"txt": b"words"})
+
+
+@pytest.mark.parametrize(
+    ("content", "label"),
+    [(b" 7\n", 7), (b"0" * 17, 0), (b"9" * 18, None), (b"-1", None), (b"", None), ("²".encode(), None)],
+)
+def test_labels(tmp_path: Path, content: bytes, label: int | None) -> None:
+    assert Sample("0", contents={"cls": content}).label() == label
+    (tmp_path / "x.tar").write_bytes(tar_of({"0.jpg": image("x"), "0.cls": content}))
+    assert open_examples(tmp_path / "x.tar").labels.tolist() == [-1 if label is None else label]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'\xef\xbb\xbf{"a": 1}', {"a": 1}),
+        (b'{"a": ["caf\xe9", "\\udc80"]}', {"a": ["caf\ufffd", "?"]}),
+        (b'{"a": ' + b"9" * 5000 + b"}", {"a": None}),
+        (b"[" * 100_000, None),
+        (b'["a"]', None),
+        (b"", None),
+    ],
+)
+def test_objects_of_json(content: bytes, said: object) -> None:
+    assert json_object(content) == said
