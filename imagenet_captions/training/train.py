@@ -18,7 +18,7 @@ from imagenet_captions.errors import DiskFullError, InputError, StoppedEarly, qu
 from imagenet_captions.models.checkpointing import checkpoint_blocks
 from imagenet_captions.models.hardware import cpu_threads, gpu_settings
 from imagenet_captions.models.save import save_model
-from imagenet_captions.storage.outputs import check_place, locked
+from imagenet_captions.storage.outputs import check_folder, locked
 from imagenet_captions.training.callbacks import Progress, StopOnSignal, Stopped
 from imagenet_captions.training.checkpoints import (
     FOLDER,
@@ -55,7 +55,7 @@ def train(settings: TrainSettings) -> TrainResult | None:
     first = process_rank() == 0
     check_launch(settings.devices, settings.nodes)
     _refuse_foreign(settings.out)
-    check_place(settings.out, settings.files())
+    check_folder(settings.out, settings.files())
     check_settings(settings)
     done = read_done(settings.out)
     if done is not None:

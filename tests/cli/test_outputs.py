@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -40,8 +42,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(SAMPLE / "train", folder / "train")
     (folder / "deny.txt").write_text("n01440764_10026\n")
     (folder / "results.csv").write_text(RESULTS)
-    files = sorted((folder / "train").rglob("*.*"))
-    (folder / "table.tsv").write_text("".join(["filepath\ttitle\n", *(f"{file}\ta photo\n" for file in files)]))
     (folder / "yfcc100m_dataset").write_bytes(text([row("2737866473")]))
     with Store(folder / "photos.sqlite") as store:
         store.save_answer("1", State.NOT_FOUND, b'{"stat": "fail", "code": 1}', 1_700_000_000)
@@ -55,8 +55,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert cli(*command).exit_code == 0
     ids = pq.read_table(folder / "captions.parquet", columns=["image_id"])["image_id"].to_pylist()
     (folder / "keep.txt").write_text("\n".join(ids[:9]))
-    per_class = {each[:9]: {"n": 2, "correct": 1} for each in ids}
-    (folder / "classes.json").write_text(json.dumps({"test_sets": {"sample": {"per_class": per_class}}}))
+    sample = {"n": len(ids), "top1": 0.5, "per_class": {each[:9]: {"n": 2, "correct": 1} for each in ids}}
+    (folder / "classes.json").write_text(json.dumps({"test_sets": {"sample": sample}}))
     write_scores(folder / "scores.parquet", ids, [at / 100 for at in range(len(ids))], folder / "dataset")
     if find_spec("torch"):
         from imagenet_captions.models.build import build_model
@@ -97,11 +97,10 @@ FOLDERS = [
     ("package --captions captions.parquet --images train", "--out", "new"),
     ("filter dataset --has title --ids keep.txt", "--out", "new"),
     ("export dataset --to webdataset --images train", "--out", "new"),
-    ("export table.tsv --to webdataset --deny deny.txt", "--out", "new"),
 ]
 INPUTS = frozenset(
     "release.json urls.txt ids.txt keep.txt deny.txt results.csv photos.sqlite matches.parquet captions.parquet "
-    "yfcc100m_dataset train dataset clip scores.parquet table.tsv one/metrics.json two/metrics.json "
+    "yfcc100m_dataset train dataset clip scores.parquet one/metrics.json two/metrics.json "
     "classes.json".split()
 )
 
@@ -129,57 +128,121 @@ def inputs_of(words: list[str]) -> list[str]:
     return [word for word in dict.fromkeys(words) if word in INPUTS]
 
 
-@pytest.mark.parametrize(("command", "flag", "name"), FILES)
-def test_a_file(here: Path, command: str, flag: str, name: str) -> None:
-    words, ending = command.split(), Path(name).suffix
+def fifo(name: str) -> None:
+    os.mkfifo(name)
+
+
+def protected(name: str) -> None:
+    Path(name).write_text("mine")
+    Path(name).chmod(0o400)
+
+
+def folder(name: str) -> None:
+    Path(name).mkdir()
+    (Path(name) / "thesis.tex").write_text("do not lose me")
+
+
+def store(name: str) -> None:
+    shutil.copy("photos.sqlite", name)
+
+
+def link_to(target: str) -> Callable[[str], None]:
+    return lambda name: Path(name).symlink_to(target)
+
+
+# The forms of a bad output beside its inputs: what is made under the name, or the name itself, and the sentence.
+FORMS: list[tuple[Callable[[str], None] | str, str]] = [
+    ("", "an empty path|Invalid value|has no name"),
+    (".", ""),
+    ("..", ""),
+    ("/", ""),
+    ("/dev/stdout", ""),
+    ("/proc/self/fd/1", ""),
+    ("a-file/deep", "is not a folder"),
+    ("dataset/data/new", "lies inside the"),
+    ("dataset/new", "lies inside the"),
+    ("x" * 300, "the name is too long"),
+    (link_to("/dev/full"), "is a device, pipe or socket"),
+    (fifo, "is a device, pipe or socket"),
+    (link_to("gone"), "is a link to nothing"),
+    (link_to("loop"), "in a circle"),
+    (protected, "is write-protected"),
+    (store, "is an SQLite database|is a file; give a folder"),
+    (folder, "is a folder|holds something else"),
+]
+
+
+def bad_outputs(words: list[str], ending: str) -> Iterator[tuple[str, str]]:
+    """Yield names that no command may write to, each with what the refusal says."""
+    Path("a-file").write_text("mine")
+    Path("loop").symlink_to("loop")
+    made = (f"made{number}{ending}" for number in count())
     for given in inputs_of(words):
-        os.link(given, "linked" + ending) if Path(given).is_file() else Path("linked" + ending).mkdir()
-        for overwrite in ([], ["--overwrite"]):
-            # The ending decides in some commands what is written, so the input is also given another name.
-            refused([*words, flag, given, *overwrite], here)
-            if Path(given).is_dir():
-                refused([*words, flag, f"{given}/inside{ending}", *overwrite], here)
-            else:
-                refused([*words, flag, "linked" + ending, *overwrite], here)
-        Path("linked" + ending).unlink() if Path(given).is_file() else Path("linked" + ending).rmdir()
+        yield given, ""
+        if Path(given).is_dir():
+            yield f"{given}/inside{ending}", "lies inside the"
+        else:
+            os.link(given, hard := next(made))
+            yield hard, "is the input|is a file; give a folder"
+        Path(link := next(made)).symlink_to(given)
+        yield link, "is the input|is a folder|is a file|is a dataset"
+    for form, sentence in FORMS:
+        if isinstance(form, str):
+            yield form + (ending if form not in ("", ".", "..", "/") else ""), sentence
+        else:
+            form(name := next(made))
+            yield name, sentence
 
+
+@pytest.mark.parametrize(("command", "flag", "name"), FILES + FOLDERS)
+def test_bad_outputs(here: Path, command: str, flag: str, name: str) -> None:
+    words, ending = command.split(), Path(name).suffix
+    with_overwrite = [] if (command, flag, name) in FOLDERS else [["--overwrite"]]
+    for out, sentence in bad_outputs(words, ending):
+        for overwrite in ([], *with_overwrite):
+            assert re.search(sentence, refused([*words, flag, out, *overwrite], here)), out
+
+
+@pytest.mark.parametrize(("command", "flag", "name"), FILES)
+def test_a_file_is_replaced_with_overwrite_alone(here: Path, command: str, flag: str, name: str) -> None:
+    words = command.split()
     Path(name).write_text("my thesis")
-    assert "exists; give another name, or --overwrite to replace it" in refused([*words, flag, name], here)
-    for overwrite in ([], ["--overwrite"]):
-        for place in ("", ".", "..", "/", "/dev/stdout", "/proc/self/fd/1", f"{name}/deep{ending}"):
-            refused([*words, flag, place, *overwrite], here)
-        Path("folder" + ending).mkdir(exist_ok=True)
-        if (command, ending) != ("diff dataset dataset", ""):
-            assert "is a folder" in refused([*words, flag, "folder" + ending, *overwrite], here)
-        Path("full" + ending).unlink(missing_ok=True)
-        Path("full" + ending).symlink_to("/dev/full")
-        assert "is a device" in refused([*words, flag, "full" + ending, *overwrite], here)
-        Path("loop" + ending).unlink(missing_ok=True)
-        Path("loop" + ending).symlink_to("loop" + ending)
-        assert "in a circle" in refused([*words, flag, "loop" + ending, *overwrite], here)
-
-    assert cli(*words, flag, name, "--overwrite").exit_code == 0
-    assert "exists; give another name" in refused([*words, flag, name], here)
-    again = cli(*words, flag, name, "--overwrite")
-    assert again.exit_code == 0, again.output
-    assert not list(here.glob("**/.*.lock"))
-    assert not list(here.glob("**/*.partial"))
+    for _ in range(2):
+        assert "exists; give another name, or --overwrite to replace it" in refused([*words, flag, name], here)
+        done = cli(*words, flag, name, "--overwrite")
+        assert done.exit_code == 0, done.output
+    assert not list(here.rglob(".*"))
 
 
 @pytest.mark.parametrize(("command", "flag", "name"), FOLDERS)
-def test_a_folder(here: Path, command: str, flag: str, name: str) -> None:
-    words = command.split()
-    Path("mine").mkdir()
-    Path("mine/thesis.tex").write_text("do not lose me")
-    Path("a-file").write_text("mine")
-    Path("loop").symlink_to("loop")
-    for given in (*inputs_of(words), "mine", "a-file", "a-file/deep", "", ".", "..", "/dev/full", "loop", "/proc/x/y"):
-        refused([*words, flag, given], here)
-        if given in ("train", "dataset"):
-            refused([*words, flag, f"{given}/inside"], here)
-    assert cli(*words, flag, name).exit_code == 0
-    again = cli(*words, flag, name)
-    assert again.exit_code == 0, again.output
+def test_a_folder_is_made_again_and_nothing_of_a_users_is_removed(
+    here: Path, command: str, flag: str, name: str
+) -> None:
+    words = [*command.split(), flag, name]
+    for _ in range(2):
+        done = cli(*words)
+        assert done.exit_code == 0, done.output
+    Path(name, "README.md").write_text("mine")
+    assert re.search("README.md.* (was changed since|is not ours)", refused(words, here))
+    shutil.rmtree(name)
+    Path(name).mkdir()
+    Path(name, "thesis.tex").write_text("do not lose me")
+    assert (
+        "thesis.tex, which is not ours" in refused(words, here)
+        if Path(f"{name}.json").exists()
+        else refused(words, here)
+    )
+    Path(name, "manifest.json").write_text('{"format": "imagenet-captions dataset", "version": 1, "files": {}}')
+    assert "which is not ours" in refused(words, here)
+
+
+def test_the_record_of_a_file_makes_no_folder_ours(here: Path) -> None:
+    assert cli("export", "dataset", "--to", "slim", "--out", "caps").exit_code == 0
+    Path("caps").unlink()
+    Path("caps").mkdir()
+    Path("caps/thesis.tex").write_text("do not lose me")
+    words = ["export", "dataset", "--to", "webdataset", "--images", "train", "--out", "caps"]
+    assert "holds thesis.tex, which is not ours" in refused(words, here)
 
 
 @pytest.mark.parametrize("work", ["release.json", "a-file/deep", "train", "train/work", "new", "new/work"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,22 @@ def test_a_hash_does_not_depend_on_the_layout(tmp_path: Path) -> None:
     layouts = [flat, write_files(tmp_path / "folders", folders), write_files(tmp_path / "hub", hub)]
     found = [protocol(layout, "imagenet", prompts="none")[1] for layout in layouts]
     assert found[0] == found[1] == found[2]
+
+
+def test_only_a_run_of_ours_gets_new_metrics(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "load_model", lambda source: MadeModel())
+    asked = replace(settings(images, prompts="none"), model=str(tmp_path / "model"))
+    out = tmp_path / "model" / "metrics.json"
+    out.parent.mkdir()
+    out.write_text("of the model's author")
+    for overwrite in (False, True):
+        with pytest.raises(InputError, match="lies inside the input"):
+            evaluation.evaluate(asked, out, overwrite)
+    assert [path.read_text() for path in out.parent.iterdir()] == ["of the model's author"]
+    (out.parent / "done.json").write_text("{}")
+    for _ in range(2):
+        evaluation.evaluate(asked, out)
+    assert json.loads(out.read_text())["test_sets"]["imagenet-r"]["n"] == 12
 
 
 def test_answers_that_something_else_wrote_stay(images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from imagenet_captions.dataset import finish, plan
+from imagenet_captions.engines.local import LOCAL
 from imagenet_captions.storage import outputs
 from imagenet_captions.packager import package as stage
 
@@ -49,13 +50,13 @@ def after(owner, name):
 if moment == "before the join": before(stage, "locate")
 if moment == "after the join": after(stage, "locate")
 if moment == "between shards":
-    run = stage.LOCAL.run
+    run = LOCAL.run
     def stopping(*args, **kwargs):
         for number, shard in enumerate(run(*args, **kwargs)):
             if number == 2:
                 stop()
             yield shard
-    stage.LOCAL.run = stopping
+    LOCAL.run = stopping
 if moment == "before the outcomes": before(stage, "write_outcomes")
 if moment == "before the card": before(finish, "card")
 if moment == "before the manifest": before(finish.Manifest, "write")

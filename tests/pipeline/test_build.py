@@ -50,6 +50,17 @@ def release_settings(folder: Path) -> BuildSettings:
     return BuildSettings(release=release, workers=1, package=PackageSettings(workers=1))
 
 
+@pytest.mark.parametrize("name", ["clean.done.json", "package.done.json", "captions.parquet"])
+def test_a_users_file_in_the_work_folder_stays(tmp_path: Path, name: str) -> None:
+    settings = replace(release_settings(tmp_path), work=tmp_path)
+    (tmp_path / name).write_text('{"key": "mine"}')
+    with pytest.raises(InputError, match=f"{name} is not of a build, and would be replaced"):
+        build(tmp_path / "out", settings)
+    assert (tmp_path / name).read_text() == '{"key": "mine"}'
+    (tmp_path / name).rename(tmp_path / "matches.parquet")  # which a release does not need
+    build(tmp_path / "out", settings)
+
+
 def test_a_second_build_does_nothing(tmp_path: Path, ran: Ran) -> None:
     settings = release_settings(tmp_path)
     build(tmp_path / "out", settings)

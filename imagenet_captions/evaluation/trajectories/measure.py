@@ -22,12 +22,12 @@ from imagenet_captions.evaluation.trajectories.settings import TrajectorySetting
 from imagenet_captions.evaluation.trajectories.trajectory import Step, Trajectory, trajectories_csv
 from imagenet_captions.models.load import load_model
 from imagenet_captions.storage.files import checked, digest, write_json, write_text
-from imagenet_captions.storage.outputs import check_place, locked
+from imagenet_captions.storage.outputs import check_folder, has_our_format, locked
 
 log = logging.getLogger(__name__)
 
 RECORD, TABLE, FIGURE = "trajectories.json", "trajectories.csv", "trajectories.svg"
-_LOCK, _MEASURED = ".lock", "checkpoints"
+_LOCK, _MEASURED, _FORMAT = ".lock", "checkpoints", "imagenet-captions trajectories"
 
 
 class _Kept(msgspec.Struct):
@@ -43,12 +43,12 @@ def measure_trajectories(settings: TrajectorySettings) -> list[Trajectory]:
     """
     out = settings.out
     check_figure_path(out / FIGURE)
-    check_place(out, [*settings.runs, *(path for _, path in settings.test_sets)])
+    check_folder(out, [*settings.runs, *(path for _, path in settings.test_sets)])
     _refuse_foreign(out)
     runs = find_runs(settings.runs, settings.prompts)
     with locked(out / _LOCK, f"the trajectories {out}"):
         tests = {name: digest(path) for name, path in settings.test_sets}
-        write_json(out / RECORD, {"runs": [run.name for run in runs], "test_sets": tests})
+        write_json(out / RECORD, {"format": _FORMAT, "runs": [run.name for run in runs], "test_sets": tests})
         with tempfile.TemporaryDirectory() as scratch:
             trajectories = [_measure_run(run, settings, tests, Path(scratch)) for run in runs]
         write_text(out / TABLE, trajectories_csv(trajectories))
@@ -104,9 +104,7 @@ def _read_step(path: Path) -> int:
 
 
 def _refuse_foreign(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise InputError(f"the output {out} is a file; give a folder")
-    if out.is_dir() and not (out / RECORD).exists():
+    if out.is_dir() and not has_our_format(out / RECORD):
         others = sorted(path.name for path in out.iterdir() if path.name != _LOCK)
         if others:
             raise InputError(f"{out} holds {quoted(others[0])} and no trajectories; give a new folder as `out`")

@@ -34,6 +34,30 @@ def test_a_table_keeps_its_unit_rows_and_columns(tmp_path: Path) -> None:
     assert dict(mine.accuracies) == {"imagenet": 25.0, "imagenet-r": 50.0, "imagenet_on_r_classes": 75.0}
 
 
+KEPT = '"old, large", CNN,70.50,"60.25"\r\n\r\n"two\nlines",,1,2\r\n'
+
+
+def test_other_rows_stay_byte_for_byte_and_a_link_and_the_mode_stay(tmp_path: Path) -> None:
+    path, link = tmp_path / "disk" / "results.csv", tmp_path / "results.csv"
+    path.parent.mkdir()
+    path.write_bytes(f"\ufeffmodel, family,imagenet,imagenet-v2\r\nmine,x,1,2\r\n{KEPT}last,,3,4".encode())
+    path.chmod(0o600)
+    link.symlink_to(path)
+    measured = {"imagenet": (0.25, 50_000), "imagenet-v2": (0.5, 10_000)}
+    add_row(link, "mine", measured)
+    first = path.read_bytes().decode()
+    header, mine = (
+        "\ufeffmodel, family,imagenet,imagenet-v2,imagenet_n,imagenet-v2_n",
+        "mine,,25.0000,50.0000,50000,10000",
+    )
+    kept = KEPT.replace('"60.25"', '"60.25",,').replace(",1,2", ",1,2,,")
+    assert first == f"{header}\r\n{mine}\r\n{kept}last,,3,4,,\r\n"
+    add_row(link, "new", measured)
+    assert path.read_bytes().decode() == first + mine.replace("mine", "new") + "\r\n"
+    assert link.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_what_robustness_needs_is_asked_for_first(tmp_path: Path) -> None:
     path = tmp_path / "results.csv"
     with pytest.raises(InputError, match="needs ImageNet and a shift"):
