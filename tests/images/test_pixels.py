@@ -19,7 +19,17 @@ from torchvision.transforms import functional as F  # noqa: N812
 from imagenet_captions.errors import InputError
 from imagenet_captions.images import pixels as ours
 from imagenet_captions.images.image_spec import CLIP_224, IMAGENET_224, ImageSpec
-from imagenet_captions.images.pixels import BrokenImage, EvalTransform, RandAugment, TrainTransform, TwoViews, chance, crop_box, decode, normalise
+from imagenet_captions.images.pixels import (
+    BrokenImage,
+    EvalTransform,
+    RandAugment,
+    TrainTransform,
+    TwoViews,
+    chance,
+    crop_box,
+    decode,
+    normalise,
+)
 from tests.images.pictures import encoded, photos, picture
 
 
