@@ -219,10 +219,9 @@ def _means(name: str, wnid: str) -> bool:
 
 
 def _by_key(keys: pa.Array | pa.ChunkedArray, extra: Iterable[str] = ()) -> Labelled:
-    """Return labels for rows that name their class (null or "" for none), and the classes found, sorted.
+    """Return labels for rows that name their class (null or "" for none), and the classes, sorted as names or numbers.
 
-    Wnids are sorted by themselves, so that a set with all 1000 has ImageNet's labels; names that are all numbers, such
-    as ImageNetV2's folders, by value. `extra` are classes that no row names.
+    Sorted wnids have ImageNet's labels if all 1000 are there. `extra` are classes that no row names.
     """
     every = sorted({*filter(None, keys.unique().to_pylist()), *extra})
     if every and all(key.isascii() and key.isdigit() for key in every):
@@ -232,7 +231,6 @@ def _by_key(keys: pa.Array | pa.ChunkedArray, extra: Iterable[str] = ()) -> Labe
 
 
 def _by_number(numbers: pa.Array | pa.ChunkedArray, names: Sequence[str] | None) -> Labelled:
-    """Return labels for rows that have them as numbers; `names` are the names of all classes, if they are known."""
     labels = np.asarray(pc.fill_null(numbers.cast(pa.int64()), -1), np.int64)
     highest = int(labels.max(initial=-1))
     if highest < 0:
@@ -317,14 +315,18 @@ class ColumnImages:
     """Images in the only column of a table in memory, or of a `datasets.Dataset`, whose cache every process maps."""
 
     def __init__(self, data: Any, rows: Integers) -> None:
-        table = data if isinstance(data, pa.Table) else data.data
-        self._data, self._rows, self._column = data, rows, field_of(table.column(0), "bytes")
+        self._data, self._rows = data, rows
+        self._column = field_of(_table(data).column(0), "bytes")
 
     def read(self, row: int) -> bytes:
         return bytes(self._column[int(self._rows[row])].as_buffer())
 
     def __reduce__(self) -> tuple[type[ColumnImages], tuple[Any, Integers]]:
         return ColumnImages, (self._data, self._rows)
+
+
+def _table(data: Any) -> pa.Table:
+    return data if isinstance(data, pa.Table) else data.data
 
 
 @dataclass(frozen=True)
@@ -358,7 +360,6 @@ class SampleTexts:
 
 
 def _texts_in(said: Mapping[str, Any]) -> Texts:
-    """Return the texts among some values; anything else is left out."""
     plain = {name: said[name] for name in ("title", "description", "caption") if isinstance(said.get(name), str)}
     tags = said.get("tags") or ()
     return Texts(**plain, tags=(tags,) if isinstance(tags, str) else tuple(map(str, tags)))
@@ -430,22 +431,20 @@ def _folder_class(name: str) -> str | None:
 
 
 def _in_separated(source: Place) -> Examples:
-    """Return the images that a CSV or TSV file names, with their captions.
-
-    Paths are absolute, or relative to the file, or, as for open_clip, to the working directory if the first image is
-    found there and not beside the file.
-    """
     read = SeparatedTable(source)
-    table = pa.Table.from_batches(read.batches(_BATCH), read.schema)
+    known = {*_FILES, *_TEXTS, *_CAPTIONS, *_LABELS, *_CLASSES}
+    wanted = [name for name in read.schema.names if name in known]
+    parts = [pa.table(batch.select(wanted)) for batch in read.batches(_BATCH)]
     read.require_all()
-    if not len(table):
+    if not parts:
         raise InputError(f"{source} holds no rows; give a file with a header and a row an image")
-    columns = {name: pc.utf8_trim_whitespace(table[name].combine_chunks()) for name in table.column_names}
+    table = pa.concat_tables(parts).combine_chunks()
+    columns = {name: pc.utf8_trim_whitespace(table[name]) for name in wanted}
     paths, caption = _first(columns, _FILES), _first(columns, ("title", *_CAPTIONS))
     if paths is None:
         raise InputError(f"{source} has no column of images; call one of its columns filepath, as open_clip does")
     first, folder = paths[0].as_py(), source.resolve().parent
-    if not (folder / first).is_file() and Path(first).is_file():
+    if not (folder / first).is_file() and Path(first).is_file():  # where open_clip looks for it
         folder = Path.cwd()
     full = pc.binary_join_element_wise(folder.as_posix().rstrip("/"), paths, "/")
     full = pc.if_else(pc.starts_with(paths, "/"), paths, full)
@@ -456,7 +455,7 @@ def _in_separated(source: Place) -> Examples:
             f"({len(missing):,} of {len(rows):,} looked at are missing); paths are relative "
             "to the file's folder or the working directory"
         )
-    numbers = _first(columns, _LABELS)
+    numbers = _first(columns, _LABELS) if _first(columns, _CLASSES) is None else None
     if numbers is not None and pc.all(pc.match_substring_regex(numbers, r"^(?:[0-9]{1,9})?$")).as_py():
         columns["label"] = pc.if_else(pc.equal(numbers, ""), None, numbers).cast(pa.int64())
     classes, labels = _labels(columns, len(full))
@@ -465,10 +464,7 @@ def _in_separated(source: Place) -> Examples:
 
 
 def _in_shards(source: Place, tars: Sequence[Place]) -> Examples:
-    """Return the samples of WebDataset shards that have an image, in order; the others are left out and counted.
-
-    One pass over the headers finds all members; images and texts are read on demand.
-    """
+    """Return the samples of WebDataset shards that have an image; the others are left out and counted."""
     indexed = engine.run(_index, tars, min(_SHARDS_AT_ONCE, len(tars)), threads=True)
     keys, labels, ranges, left_out = zip(*track(indexed, "index", len(tars), "shards"), strict=True)
     files = np.repeat(np.arange(len(tars), dtype=np.int32), list(map(len, labels)))
@@ -502,14 +498,12 @@ def _index(path: Place) -> tuple[pa.Array, Integers, Integers, int]:
 
 
 def _sample_classes(folder: Place, numbers: Integers, ids: pa.ChunkedArray, texts: SampleTexts) -> Labelled:
-    """Return the classes for the numbers in .cls: named by a list beside the shards, ImageNet's if samples agree with
-    those, or else the numbers themselves."""
     # CLIP_benchmark has classnames.txt one folder above the shards of a split.
     beside = [folder / "classnames.txt", folder / "classes.txt", folder.resolve().parent / "classnames.txt"]
     if listed := next((path for path in beside if path.is_file()), None):
         return _by_number(pa.array(numbers), listed.read_text(encoding="utf-8").splitlines())
+    # Else they are ImageNet's if samples of several classes agree with those: many sets have a class 0.
     labelled = np.flatnonzero(numbers >= 0)
-    # Samples of several classes: class 0 alone is called so in many sets.
     _, first = np.unique(numbers[labelled], return_index=True)
     looked_at = labelled[first[:: max(1, len(first) // 8)]].tolist()
     wnids = {int(numbers[row]): _said_wnid(ids[row].as_py(), texts.said(row)) for row in looked_at}
@@ -524,11 +518,7 @@ def _said_wnid(key: str, said: Mapping[str, Any]) -> str:
 
 
 def _in_parquet(source: Place, files: Sequence[Place]) -> Examples:
-    """Return the images of Parquet files with an image column; rows without an image are left out and counted.
-
-    Labels are those of a ClassLabel, or numbers with `class_name` beside them; without numbers the classes are the
-    wnids or names found. One of our datasets has all classes of its label column, with or without images.
-    """
+    """Return the images of Parquet files with an image column; rows without an image are left out and counted."""
     schema = read_schema(files[0])
     if other := next((file for file in files if read_schema(file).names != schema.names), None):
         raise InputError(f"{other} has other columns than {files[0]}; give the files of one table")
@@ -550,8 +540,9 @@ def _in_parquet(source: Place, files: Sequence[Place]) -> Examples:
         columns, paths = {name: column.take(kept) for name, column in columns.items()}, paths.take(kept)
     classes, labels = _labels(columns, len(kept), _class_label(schema))
     ids = _first(columns, _IDS)
-    ids = paths if ids is None else ids.cast(pa.string())
-    ids = pa.array([f"{row:08d}" for row in kept.to_pylist()]) if ids.null_count else _ids_of(ids)
+    if ids is None:
+        ids = pa.array([f"{row:08d}" for row in kept.to_pylist()]) if paths.null_count else paths
+    ids = _ids_of(ids.cast(pa.string()))
     texts = TextColumns({name: columns[name] for name in _TEXTS if name in columns})
     domains = columns.get(_DOMAIN)
     domains = None if domains is None else pc.fill_null(domains.cast(pa.string()), "").to_pylist()
@@ -577,7 +568,6 @@ def _image_column(source: Place, schema: pa.Schema) -> str:
 
 
 def _columns(files: Sequence[Place], schema: pa.Schema, image: str) -> dict[str, pa.ChunkedArray]:
-    """Return the columns beside the images that have a meaning here; a caption may be called by other names."""
     known = {*_IDS, *_LABELS, *_CLASSES, *_TEXTS, *_CAPTIONS, _DOMAIN} - {image}
     wanted = [
         each.name
@@ -603,8 +593,8 @@ def _class_label(schema: pa.Schema) -> list[str] | None:
 def _stored_images(files: Sequence[Place], image: str) -> tuple[npt.NDArray[np.bool_], pa.Array, Reader[bytes]]:
     """Return which rows have bytes, the names of the images, and the reader of those that have bytes.
 
-    They are read in place if the files store them uncompressed, else from memory or the cache of `datasets`. Copying
-    ImageNet's 51 GB of captioned images into a cache, to read them in another order, is what this spares.
+    They are read in place if the files store them uncompressed, which spares a copy of ImageNet's 51 GB; else from
+    memory or the cache of `datasets`.
     """
     try:
         names, ranges = zip(*(images_in_place(file, image) for file in files), strict=True)
@@ -622,7 +612,7 @@ def _stored_images(files: Sequence[Place], image: str) -> tuple[npt.NDArray[np.b
         if size <= LARGEST_IN_MEMORY
         else through_cache(files, [image])
     )
-    column = getattr(data, "data", data).column(0)
+    column = _table(data).column(0)
     paths = pa.nulls(len(column), pa.string())
     if pa.types.is_struct(column.type) and column.type.get_field_index("path") >= 0:
         paths = field_of(column, "path").cast(pa.string()).combine_chunks()

@@ -63,7 +63,7 @@ class OpenFiles:
                     target[:] = fetched.pop(number)
                 elif part.size and os.preadv(self._handle(part.path), [target], part.offset) != part.size:
                     raise _changed(part.path)
-                fault = fault_of(target)
+                fault = read_header(target).fault
             except OSError as error:
                 fault = f"cannot be read: {error.strerror}"
             if fault is not None:
@@ -129,19 +129,14 @@ class Header(NamedTuple):
     colors: int = 0  # components of a JPEG; 0 for anything else
 
 
-def fault_of(data: memoryview) -> str | None:
-    """Return what is wrong with the bytes of an image, or None if they are usable.
+def read_header(data: memoryview) -> Header:
+    """Return what is wrong with the bytes of an image, if anything, and their size and colors.
 
     What they are called does not matter: ILSVRC-2012 has a PNG named JPEG, and CMYK.
 
-    >>> fault_of(memoryview(b"")), fault_of(memoryview(b"<html>429 Too Many Requests</html>"))
-    ('zero bytes', 'not an image')
+    >>> read_header(memoryview(b"<html>429 Too Many Requests</html>")).fault
+    'not an image'
     """
-    return read_header(data).fault
-
-
-def read_header(data: memoryview) -> Header:
-    """Return the fault of an image, such as a missing end, its size, and the number of colors of a JPEG."""
     if not len(data):
         return Header("zero bytes")
     # Nearly all are JPEGs whose markers are in order; Pillow takes 30 us and a copy to say the same of them.
@@ -156,7 +151,8 @@ def read_header(data: memoryview) -> Header:
 
 def _jpeg_header(data: memoryview) -> tuple[tuple[int, int] | None, int, int]:
     """Return size and colors of a JPEG, None and 0 if its header lacks them, and the start of its first scan."""
-    size, colors, at, end = None, 0, len(_SOI), len(data)
+    size, colors = None, 0
+    at, end = len(_SOI), len(data)
     if data[:2] != _SOI:
         return None, 0, end
     while at + 4 <= end and data[at] == 0xFF:

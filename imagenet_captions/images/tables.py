@@ -208,10 +208,7 @@ def _varint(file: mmap.mmap | bytes, at: int) -> tuple[int, int]:
 
 
 def byte_ranges_in_shards(shards: Sequence[Place]) -> dict[str, ByteRange]:
-    """Return the byte range of each image in the shards of a dataset, by image id.
-
-    Raises InputError for shards that this package did not write.
-    """
+    """Return the byte range of each image in a dataset's shards, by image id; InputError for shards not written so."""
     found: dict[str, ByteRange] = {}
     for shard in shards:
         try:
