@@ -150,7 +150,7 @@ def extract_yfcc(
     out: Out = Path(YFCC_PHOTOS),
     overwrite: Overwrite = False,
 ) -> None:
-    from imagenet_captions.sources.yfcc.source import extract_photos
+    from imagenet_captions.sources.yfcc import extract_photos
 
     typer.echo(f"{extract_photos(yfcc, matches, out, overwrite):,} photos\n{out}")
 
@@ -171,7 +171,7 @@ def crawl(
     from imagenet_captions.crawler import crawl as crawling
     from imagenet_captions.crawler.settings import CrawlSettings
     from imagenet_captions.flickr.denylist import read_denylist
-    from imagenet_captions.sources.yfcc.source import photo_ids
+    from imagenet_captions.sources.yfcc import photo_ids
 
     settings = CrawlSettings(rate, limit, refresh, endpoint, key_file, tries, read_denylist(deny))
     elsewhere = None if yfcc is None else photo_ids(yfcc, matches)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from imagenet_captions.crawler.lists import ID, WantedIds, as_text, read_blocks, read_ids
+from imagenet_captions.crawler.ids import ID, WantedIds, read_ids
 from imagenet_captions.crawler.settings import MatchSettings
 from imagenet_captions.engines.local import Engine, default_workers
 from imagenet_captions.errors import InputError
@@ -33,6 +33,7 @@ from imagenet_captions.storage.parquet import MATCHES_ROWS, open_parquet_writer
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
 from imagenet_captions.storage.spool import BUCKETS, Spool, first_of_each
+from imagenet_captions.storage.texts import as_text, lines_of, read_blocks
 
 # An address of an id of the wanted classes; rows are in the order of the lists.
 _CANDIDATES = pa.schema(
@@ -203,9 +204,7 @@ class _Lists:
 
 
 def _read_block(known: pa.StringArray, all_ids: bool, block: bytes) -> _Part:
-    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
-    offsets = pa.py_buffer(np.append(0, ends).astype(np.int32))
-    lines = pa.Array.from_buffers(pa.binary(), len(ends), [None, offsets, pa.py_buffer(block)])
+    lines = lines_of(block)
     found = pc.extract_regex(lines, _LINE)
     ids, wnids, again = (part.cast(pa.string(), safe=False) for part in found.flatten())
     good = pc.fill_null(pc.or_(pc.equal(again, ""), pc.equal(again, wnids)), False)

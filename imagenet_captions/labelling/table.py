@@ -18,12 +18,12 @@ from imagenet_captions.engines.local import in_batches
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.tables import SeparatedTable
 from imagenet_captions.images.tars import Sample, TarReader, json_object, read_samples
-from imagenet_captions.sources.yfcc import layout as yfcc
-from imagenet_captions.sources.yfcc.lines import unpacked
+from imagenet_captions.sources import yfcc
 from imagenet_captions.storage.files import require_there
 from imagenet_captions.storage.parquet import read_files, read_metadata, read_schema
 from imagenet_captions.storage.places import Place, expand_pattern
 from imagenet_captions.storage.progress import open_watched, progress, track
+from imagenet_captions.storage.texts import unpacked
 
 _IMAGE = "image"
 

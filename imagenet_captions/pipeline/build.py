@@ -37,10 +37,9 @@ from imagenet_captions.outcomes import outcomes_path
 from imagenet_captions.packager.package import package
 from imagenet_captions.pipeline.settings import BuildSettings, SourceFiles
 from imagenet_captions.schema import RawSource, provenance
-from imagenet_captions.sources.joined import JoinedSource
 from imagenet_captions.sources.matches import open_matches
 from imagenet_captions.sources.release import ReleaseSource
-from imagenet_captions.sources.yfcc.source import YfccSource, extract_photos, photo_ids
+from imagenet_captions.sources.yfcc import JoinedSource, YfccSource, extract_photos, photo_ids
 from imagenet_captions.storage.files import (
     CAPTIONS,
     MANIFEST,

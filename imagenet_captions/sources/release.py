@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-import json
+import re
 import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any, NamedTuple, Protocol
+from typing import IO, Any, NamedTuple
 
+import msgspec
 import pyarrow as pa
 
 from imagenet_captions.errors import InputError
@@ -29,29 +30,42 @@ from imagenet_captions.storage.files import open_zip, require_file
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import open_watched
 
-_BATCH_ROWS = 4096
 READ_BYTES = 1 << 20
-_LARGEST_ENTRY = 1 << 25  # characters; the longest real entry has under 100,000
+
+_BATCH_ROWS = 4096
+_LARGEST_ENTRY = 1 << 25  # bytes; the longest real entry has under 100,000
+_MOST_TRIES = 5
+# An escape in a JSON text; the first group is half a UTF-16 pair, which is not valid JSON but found in the wild.
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)", re.DOTALL)
+_HALF_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-class Readable(Protocol):
-    """A stream of bytes."""
+class Entry(msgspec.Struct):
+    """An entry of the release as it should be."""
 
-    def read(self, size: int, /) -> bytes: ...
+    filename: str
+    wnid: str
+    title: str
+    description: str
+    tags: list[str]
 
 
-class Entry(NamedTuple):
-    """A good entry of the release; the detail names the fields that were read as empty."""
+_ENTRY, _ELEMENTS = msgspec.json.Decoder(Entry), msgspec.json.Decoder(list[msgspec.Raw])
+_NOT_JSON = (msgspec.DecodeError, RecursionError)
+
+
+class _Record(NamedTuple):
+    """A good entry; the detail names the fields that were read as empty."""
 
     image_id: str
     wnid: str
     title: str
     description: str
     tags: list[str]
-    detail: str | None = None
+    detail: str | None
 
 
-class BadEntry(NamedTuple):
+class _BadEntry(NamedTuple):
     """The reason why an entry cannot be used, and its id if that can be read."""
 
     image_id: str | None
@@ -63,14 +77,12 @@ class ReleaseSource:
     """A `RawSource` over the published file.
 
     Bad entries and entries of other classes become drops, with the entry's number in the detail. With `as_published` an
-    entry is not bad if its title, description or tags are not text.
+    entry is not bad if its title, description or tags are not text: they are left out, and named in the detail.
     """
 
     def __init__(self, path: Place, among: ClassSet = ClassSet.ILSVRC2012, as_published: bool = False) -> None:
-        self.among = among
-        self._check = check_published_entry if as_published else check_entry
-        self.path = require_file(path, "the release")
-        self._bad: list[tuple[int, BadEntry]] = []
+        self.path, self.among, self._as_published = require_file(path, "the release"), among, as_published
+        self._bad: list[tuple[int, _BadEntry]] = []
         self._outside: Counter[str] = Counter()
         self._sha256: str | None = None
 
@@ -78,26 +90,27 @@ class ReleaseSource:
         """Yield the good entries as RAW batches, in the order of the file."""
         self._bad.clear()
         self._outside.clear()
-        good: list[Entry] = []
+        good: list[_Record] = []
         found = 0
-        with _opened(self.path) as stream:
-            hashing = _Hashing(stream)
-            for number, value in enumerate(iter_json_list(hashing, str(self.path)), start=1):
-                entry = self._check(value)
-                if isinstance(entry, BadEntry):
-                    self._bad.append((number, entry))
-                    continue
-                found += 1
-                if not classes.is_class(entry.wnid, self.among):
-                    self._outside[entry.wnid] += 1
-                    continue
-                good.append(entry)
-                if len(good) == _BATCH_ROWS:
-                    yield _raw_batch(good)
-                    good = []
-            self._sha256 = hashing.hexdigest()
+        for number, element in enumerate(self._elements(), start=1):
+            record = self._read(element, number)
+            if isinstance(record, _BadEntry):
+                self._bad.append((number, record))
+                continue
+            found += 1
+            if not classes.is_class(record.wnid, self.among):
+                self._outside[record.wnid] += 1
+                continue
+            good.append(record)
+            if len(good) == _BATCH_ROWS:
+                yield _raw_batch(good)
+                good = []
         if not found:
-            raise InputError(_not_the_release(self.path, self._bad))
+            first = f" (entry {self._bad[0][0]}: {self._bad[0][1].reason})" if self._bad else ""
+            raise InputError(
+                f"{self.path} is not imagenet_captions.json: none of its {len(self._bad):,} entries has filename, "
+                f"wnid, title, description and tags{first}; check the file"
+            )
         if good:
             yield _raw_batch(good)
 
@@ -121,183 +134,141 @@ class ReleaseSource:
     def inputs(self) -> dict[str, str]:
         """Return the SHA-256 of the JSON, the same for a zip and a plain file."""
         if self._sha256 is None:
-            with _opened(self.path) as stream:
-                hashing = _Hashing(stream)
-                while hashing.read(READ_BYTES):
-                    pass
-                self._sha256 = hashing.hexdigest()
-        return {"release": self._sha256}
+            for _ in self._elements():
+                pass
+        return {"release": str(self._sha256)}
 
+    def _elements(self) -> Iterator[msgspec.Raw]:
+        """Yield the elements of the list, in bounded memory.
 
-def check_entry(value: object) -> Entry | BadEntry:
-    """Read an element of the list; returns a BadEntry if something is wrong with it.
+        The text up to the end of an object, closed by a bracket, is a list only if that object is an element of it:
+        if it lies in another object or in a string, the text is not JSON.
+        """
+        count, known, digest, failure = 0, 0, hashlib.sha256(), ""
+        with _opened(self.path) as stream:
+            block = stream.read(READ_BYTES)
+            digest.update(block)
+            text = block.removeprefix(codecs.BOM_UTF8).lstrip()
+            if text and not text.startswith(b"["):
+                raise InputError(
+                    f"{self.path} does not hold a JSON list, so it is not imagenet_captions.json; check the file"
+                )
+            while block:
+                block = stream.read(max(READ_BYTES, len(text)))
+                digest.update(block)
+                text += block
+                end = len(text)
+                for _ in range(_MOST_TRIES):
+                    end = text.rfind(b"}", 0, end) if block else end
+                    try:
+                        found = _decoded(text[: end + 1] + b"]" if block else text)
+                        break
+                    except _NOT_JSON as error:
+                        failure = str(error).partition(" (byte")[0]
+                else:
+                    if not block or len(text) > _LARGEST_ENTRY:
+                        raise self._error("is not one whole JSON list, or has an entry of over 32 MB", count, failure)
+                    continue
+                yield from found[known:]
+                count += len(found) - known
+                text, known = b"[null" + text[end + 1 :], 1
+        self._sha256 = digest.hexdigest()
 
-    >>> check_entry({"filename": "n01440764_10.JPEG", "wnid": "n01440764", "title": None})
-    BadEntry(image_id='n01440764_10', wnid='n01440764', reason='title is null, not text')
-    """
-    if not isinstance(value, dict):
-        return BadEntry(None, None, f"{_kind(value)}, not an object")
-    filename = value.get("filename")
-    image_id = read_image_id(filename) if isinstance(filename, str) else None
-    wnid = wnid_of(image_id) if image_id else None
-    for name in ("filename", "wnid", "title", "description"):
-        if fault := _text_fault(value, name):
-            return BadEntry(image_id, wnid, fault)
-    if image_id is None or wnid is None:
-        return BadEntry(None, None, f"filename {_short(filename)} is not of the form n01440764_10026.JPEG")
-    if value["wnid"] != wnid:
-        return BadEntry(image_id, wnid, f"wnid {_short(value['wnid'])} is not the one of the file name {image_id}")
-    if fault := _tags_fault(value):
-        return BadEntry(image_id, wnid, fault)
-    return Entry(image_id, wnid, value["title"], value["description"], value["tags"])
-
-
-def check_published_entry(value: object) -> Entry | BadEntry:
-    """Read an element of the list; a title, description or tag that is not text is left out and named in the detail.
-
-    >>> check_published_entry({"filename": "n01440764_10.JPEG", "wnid": "n01440764", "title": None, "tags": []}).detail
-    'title is null, not text; description is missing, not text'
-    """
-    if not isinstance(value, dict):
-        return check_entry(value)
-    faults = [_text_fault(value, "title"), _text_fault(value, "description"), _tags_fault(value)]
-    texts = {name: text if isinstance(text := value.get(name), str) else "" for name in ("title", "description")}
-    tags = value["tags"] if isinstance(value.get("tags"), list) else []
-    entry = check_entry({**value, **texts, "tags": [tag for tag in tags if isinstance(tag, str)]})
-    return entry if isinstance(entry, BadEntry) else entry._replace(detail="; ".join(filter(None, faults)) or None)
-
-
-def iter_json_list(stream: Readable, name: str) -> Iterator[Any]:
-    """Yield the elements of a JSON list without reading the whole list into memory; `name` is for error messages."""
-    reader = _Text(stream, name)
-    if reader.skip_blanks() != "[":
-        raise InputError(f"{name} does not hold a JSON list, so it is not imagenet_captions.json; check the file")
-    reader.at += 1
-    if reader.skip_blanks() == "]":
-        reader.at += 1
-        reader.refuse_more()
-        return
-    while True:
-        yield reader.value()
-        after = reader.skip_blanks()
-        reader.at += 1
-        if after == "]":
-            reader.refuse_more()
-            return
-        if after != ",":
-            raise reader.error("is not valid JSON")
-
-
-class _Text:
-    """A window over a JSON text, which grows at its end and is cut at its start."""
-
-    def __init__(self, stream: Readable, name: str) -> None:
-        self.stream = stream
-        self.name = name
-        self.text = ""
-        self.at = 0
-        self.count = 0
-        self._decode = codecs.getincrementaldecoder("utf-8-sig")().decode
-        self._scan = json.JSONDecoder().raw_decode
-
-    def more(self, size: int = READ_BYTES) -> bool:
-        """Read more; returns False at the end of the file."""
-        block = self.stream.read(size)
+    def _read(self, element: msgspec.Raw, number: int) -> _Record | _BadEntry:
+        faults: dict[str, str] = {}
         try:
-            text = self._decode(block, final=not block)
+            entry = _ENTRY.decode(element)
         except UnicodeDecodeError:
-            raise self.error("is not UTF-8") from None
-        self.text = self.text[self.at :] + text
-        self.at = 0
-        return bool(block)
+            raise self._error("is not UTF-8", number - 1) from None
+        except msgspec.ValidationError:
+            value = msgspec.json.decode(element)
+            if not isinstance(value, dict):
+                return _BadEntry(None, None, f"{_kind(value)}, not an object")
+            entry, faults = _mended(value)
+        image_id = read_image_id(entry.filename)
+        wnid = None if image_id is None else wnid_of(image_id)
+        texts = ("filename", "wnid") if self._as_published else ("filename", "wnid", "title", "description")
+        reason = next((faults[name] for name in texts if name in faults), None)
+        if reason is None and image_id is None:
+            reason = f"filename {_short(entry.filename)} is not of the form n01440764_10026.JPEG"
+        if reason is None and entry.wnid != wnid:
+            reason = f"wnid {_short(entry.wnid)} is not the one of the file name {image_id}"
+        if reason is None and not self._as_published:
+            reason = faults.get("tags")
+        if image_id is None or wnid is None or reason is not None:
+            return _BadEntry(image_id, wnid, str(reason))
+        detail = "; ".join(faults.values()) or None
+        return _Record(image_id, wnid, entry.title, entry.description, entry.tags, detail)
 
-    def skip_blanks(self) -> str:
-        """Move to the next character that is not white space, and return it."""
-        while True:
-            while self.at < len(self.text):
-                if self.text[self.at] not in " \t\r\n":
-                    return self.text[self.at]
-                self.at += 1
-            if not self.more():
-                raise self.error("ends too early: it is not whole")
-
-    def refuse_more(self) -> None:
-        """Refuse anything but white space up to the end of the file."""
-        while True:
-            found = self.text[self.at :].lstrip(" \t\r\n")
-            if found:
-                raise self.error(f"has {_short(found[:20])} after the end of its list; the file must be one list")
-            self.at = len(self.text)
-            if not self.more():
-                return
-
-    def value(self) -> Any:
-        """Decode the value that starts here; reads more until the value is complete."""
-        self.skip_blanks()
-        size = READ_BYTES
-        while True:
-            try:
-                value, end = self._scan(self.text, self.at)
-            except RecursionError:
-                raise self.error("is nested too deeply") from None
-            except ValueError:
-                end = len(self.text)
-                value = None
-            if end < len(self.text):
-                self.at = end
-                self.count += 1
-                return value
-            if len(self.text) - self.at > _LARGEST_ENTRY:
-                raise self.error("is not valid JSON, or one entry of it is larger than 32 MB")
-            if not self.more(size):
-                raise self.error("ends too early, or is not valid JSON")
-            size *= 2
-
-    def error(self, what: str) -> InputError:
-        where = f"after entry {self.count:,}" if self.count else "at its start"
-        return InputError(f"{self.name} {what} ({where}); check the file, or download it again")
+    def _error(self, what: str, count: int, why: str = "") -> InputError:
+        where = f"after entry {count:,}" if count else "at its start"
+        return InputError(f"{self.path} {what} ({where}{why and ': '}{why}); check the file, or download it again")
 
 
-class _Hashing:
-    """A byte stream that computes the SHA-256 of what is read."""
+def _decoded(text: bytes) -> list[msgspec.Raw]:
+    """Return the elements of a list; half a UTF-16 pair in a text is replaced by U+FFFD."""
+    try:
+        return _ELEMENTS.decode(text)
+    except msgspec.DecodeError:
+        if not _HALF_PAIR.search(text):
+            raise
+        return _ELEMENTS.decode(_ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], text))
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._digest = hashlib.sha256()
 
-    def read(self, size: int) -> bytes:
-        block = self._stream.read(size)
-        self._digest.update(block)
-        return block
+def _mended(value: dict[str, Any]) -> tuple[Entry, dict[str, str]]:
+    """Return an entry in which fields of a wrong type are empty, and what is wrong with them."""
+    faults = {}
+    for name in ("filename", "wnid", "title", "description"):
+        if not isinstance(value.get(name), str):
+            faults[name] = f"{name} is {_kind(value[name]) if name in value else 'missing'}, not text"
+    tags = value.get("tags")
+    if not isinstance(tags, list):
+        faults["tags"] = f"tags is {_kind(tags) if 'tags' in value else 'missing'}, not a list"
+        tags = []
+    elif others := [tag for tag in tags if not isinstance(tag, str)]:
+        faults["tags"] = f"tags holds {_kind(others[0])}, not only text"
+    texts = {name: value[name] if name not in faults else "" for name in ("filename", "wnid", "title", "description")}
+    return Entry(**texts, tags=[tag for tag in tags if isinstance(tag, str)]), faults
 
-    def hexdigest(self) -> str:
-        """Return the SHA-256 of the whole stream; reads the rest of it."""
-        while self.read(READ_BYTES):
-            pass
-        return self._digest.hexdigest()
+
+def _kind(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int | float):
+        return f"the number {_short(value)}"
+    return {"str": "text", "list": "a list", "dict": "an object"}[type(value).__name__]
+
+
+def _short(value: object) -> str:
+    shown = ascii(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+def _raw_batch(records: list[_Record]) -> pa.RecordBatch:
+    size = len(records)
+    columns: dict[str, Any] = dict(zip(_Record._fields, zip(*records, strict=True), strict=True))
+    columns["source"] = ["release"] * size
+    arrays = [pa.array(columns.get(field.name, [None] * size), field.type) for field in RAW]
+    return pa.RecordBatch.from_arrays(arrays, schema=RAW)
 
 
 @contextmanager
 def _opened(path: Place) -> Iterator[IO[bytes]]:
     with path.open("rb") as stream:
         is_zip = zipfile.is_zipfile(stream)
-    if not is_zip:
-        if path.suffix.lower() == ".zip":
-            raise InputError(f"{path} is not a whole zip file; download it again")
-        with open_watched(path, f"read {path.name}") as stream:
-            yield stream
-        return
-    try:
-        with (
-            open_watched(path, f"read {path.name}") as raw,
-            open_zip(raw) as archive,
-            archive.open(_json_member(archive, path)) as stream,
-        ):
-            yield stream
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise InputError(f"{path} is damaged ({error}); download it again") from None
-    except (RuntimeError, NotImplementedError) as error:  # a password, a compression that Python lacks
-        raise InputError(f"{path} cannot be unpacked here ({error}); unpack it and give the JSON file") from None
+    if not is_zip and path.suffix.lower() == ".zip":
+        raise InputError(f"{path} is not a whole zip file; download it again")
+    with open_watched(path, f"read {path.name}") as raw:
+        if not is_zip:
+            yield raw
+            return
+        try:
+            with open_zip(raw) as archive, archive.open(_json_member(archive, path)) as stream:
+                yield stream
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise InputError(f"{path} is damaged ({error}); download it again") from None
+        except (RuntimeError, NotImplementedError) as error:  # a password, a compression that Python lacks
+            raise InputError(f"{path} cannot be unpacked here ({error}); unpack it and give the JSON file") from None
 
 
 def _json_member(archive: zipfile.ZipFile, path: Place) -> str:
@@ -310,63 +281,3 @@ def _json_member(archive: zipfile.ZipFile, path: Place) -> str:
             "give imagenet_captions.zip"
         )
     return found[0]
-
-
-def _raw_batch(entries: list[Entry]) -> pa.RecordBatch:
-    columns: dict[str, Any] = dict(zip(Entry._fields, zip(*entries, strict=True), strict=True))
-    try:
-        arrays = {name: pa.array(column, RAW.field(name).type) for name, column in columns.items()}
-    except UnicodeEncodeError:
-        return _raw_batch([_without_surrogates(entry) for entry in entries])
-    size = len(entries)
-    arrays["source"] = pa.array(["release"] * size, pa.string())
-    return pa.RecordBatch.from_arrays([arrays.get(field.name, pa.nulls(size, field.type)) for field in RAW], schema=RAW)
-
-
-def _without_surrogates(entry: Entry) -> Entry:
-    """Replace half a UTF-16 pair, which Arrow refuses, by U+FFFD."""
-
-    def whole(text: str) -> str:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-    return entry._replace(
-        title=whole(entry.title), description=whole(entry.description), tags=[whole(tag) for tag in entry.tags]
-    )
-
-
-def _not_the_release(path: Place, bad: list[tuple[int, BadEntry]]) -> str:
-    first = f" (entry {bad[0][0]}: {bad[0][1].reason})" if bad else ""
-    return (
-        f"{path} is not imagenet_captions.json: none of its {len(bad):,} entries has filename, wnid, title, "
-        f"description and tags{first}; check the file"
-    )
-
-
-def _text_fault(value: dict[str, Any], name: str) -> str | None:
-    return None if isinstance(value.get(name), str) else f"{name} is {_found(value, name)}, not text"
-
-
-def _tags_fault(value: dict[str, Any]) -> str | None:
-    tags = value.get("tags")
-    if not isinstance(tags, list):
-        return f"tags is {_found(value, 'tags')}, not a list"
-    return next((f"tags holds {_kind(tag)}, not only text" for tag in tags if not isinstance(tag, str)), None)
-
-
-def _found(value: dict[str, Any], name: str) -> str:
-    return _kind(value[name]) if name in value else "missing"
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return f"the number {_short(value)}"
-    return {"str": "text", "list": "a list", "dict": "an object"}[type(value).__name__]
-
-
-def _short(value: object) -> str:
-    shown = ascii(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."

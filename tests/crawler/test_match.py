@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions import schema as records
-from imagenet_captions.crawler import lists as reading
 from imagenet_captions.crawler import match as matching
 from imagenet_captions.crawler.match import MatchSettings, match
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import OUTCOMES, Outcome
 from imagenet_captions.storage import spool
+from imagenet_captions.storage import texts as reading
 from tests.command_line import run_cli
 
 FLICKR = "http://farm4.static.flickr.com/3175/{}_7958dc8760.jpg"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_captions.crawler.lists import read_ids
+from imagenet_captions.crawler.ids import read_ids
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.examples import open_examples
 from imagenet_captions.images.sources import ImageIndex

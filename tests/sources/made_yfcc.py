@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote_plus
 
-from imagenet_captions.sources.yfcc import layout as yfcc
+from imagenet_captions.sources import yfcc
 
 CC = "http://creativecommons.org/licenses"
 FORMS = ("plain", "old", "bz2", "gz", "folder", "sqlite", "sqlite text index", "sqlite no index")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from collections import Counter
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.sources.release import BadEntry, ReleaseSource, check_entry, iter_json_list
+from imagenet_captions.sources.release import ReleaseSource
 
 GOOD: dict[str, Any] = {
     "filename": "n01440764_10026.JPEG",
@@ -32,6 +31,13 @@ def read(path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     source = ReleaseSource(path)
     rows = [row for batch in source.batches() for row in batch.to_pylist()]
     return rows, [row for batch in source.drops() for row in batch.to_pylist()]
+
+
+def reasons(folder: Path, value: object) -> list[str]:
+    """Why an entry between two good ones was dropped."""
+    rows, drops = read(write(folder / "release.json", [GOOD, value, GOOD]))
+    assert len(rows) == 2
+    return [drop["detail"] for drop in drops]
 
 
 def test_a_good_entry_comes_through_as_it_is(tmp_path: Path) -> None:
@@ -66,30 +72,25 @@ def test_a_good_entry_comes_through_as_it_is(tmp_path: Path) -> None:
         ({"wnid": None}, "wnid is null, not text"),
     ],
 )
-def test_a_bad_field_is_named(change: dict[str, Any], reason: str) -> None:
-    bad = check_entry({**GOOD, **change})
-    assert isinstance(bad, BadEntry)
-    assert bad.reason == reason
+def test_a_bad_field_is_named(tmp_path: Path, change: dict[str, Any], reason: str) -> None:
+    assert reasons(tmp_path, {**GOOD, **change}) == [f"entry 2: {reason}"]
 
 
 @pytest.mark.parametrize("name", list(GOOD))
-def test_a_missing_field_is_named(name: str) -> None:
-    bad = check_entry({key: value for key, value in GOOD.items() if key != name})
-    assert isinstance(bad, BadEntry)
-    assert bad.reason.startswith(f"{name} is missing")
+def test_a_missing_field_is_named(tmp_path: Path, name: str) -> None:
+    (reason,) = reasons(tmp_path, {key: value for key, value in GOOD.items() if key != name})
+    assert reason.startswith(f"entry 2: {name} is missing")
 
 
-@pytest.mark.parametrize("value", [None, 3, True, "text", ["list"]])
-def test_an_entry_that_is_no_object(value: object) -> None:
-    bad = check_entry(value)
-    assert isinstance(bad, BadEntry)
-    assert bad.reason.endswith("not an object")
+@pytest.mark.parametrize("value", [None, 3, True, "text", ["list"], [[[{"title": {}}]]]])
+def test_an_entry_that_is_no_object(tmp_path: Path, value: object) -> None:
+    (reason,) = reasons(tmp_path, value)
+    assert reason.endswith("not an object")
 
 
-def test_a_ten_megabyte_name_stays_out_of_the_message() -> None:
-    bad = check_entry({**GOOD, "filename": "x" * 10_000_000})
-    assert isinstance(bad, BadEntry)
-    assert len(bad.reason) < 200
+def test_a_ten_megabyte_name_stays_out_of_the_message(tmp_path: Path) -> None:
+    (reason,) = reasons(tmp_path, {**GOOD, "filename": "x" * 10_000_000})
+    assert len(reason) < 200
 
 
 def test_every_entry_ends_somewhere(tmp_path: Path) -> None:
@@ -151,11 +152,16 @@ def test_as_published_an_entry_without_fields_has_its_row_and_a_bad_one_none(tmp
 
 
 def test_half_a_surrogate_pair_is_marked_and_loses_nothing_else(tmp_path: Path) -> None:
-    text = json.dumps([{**GOOD, "title": "half \ud83d of it \U0001f41f", "tags": ["a\ude00b"]}])
-    (tmp_path / "release.json").write_text(text)
-    (row,), _ = read(tmp_path / "release.json")
-    assert row["title"] == "half � of it \U0001f41f"
-    assert row["tags"] == ["a�b"]
+    half = {
+        **GOOD,
+        "title": "half \ud83d of it \U0001f41f \\ud83d",
+        "description": "\udc1f\ud83d",
+        "tags": ["a\ude00b"],
+    }
+    rows, drops = read(write(tmp_path / "release.json", [GOOD, half]))
+    assert drops == []
+    assert rows[1]["title"] == "half \ufffd of it \U0001f41f \\ud83d"
+    assert (rows[1]["description"], rows[1]["tags"]) == ("\ufffd\ufffd", ["a\ufffdb"])
 
 
 def test_the_zip_gives_what_the_file_gives(tmp_path: Path) -> None:
@@ -177,23 +183,25 @@ def test_blanks_and_a_byte_order_mark_are_no_more_than_that(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "ends too early"),
+        (b"", "none of its 0 entries"),
         (b"{}", "does not hold a JSON list"),
         (b'{"filename": 1}\n{"filename": 2}\n', "does not hold a JSON list"),
         (b"[]", "none of its 0 entries"),
         (b"[1, 2, 3]", r"none of its 3 entries has .*entry 1: the number 1"),
         (b'[{"image": "x.jpg", "caption": "a dog"}]', r"filename is missing, not text"),
-        (json.dumps([GOOD]).encode()[:-20], "ends too early"),
-        (json.dumps([GOOD]).encode()[:-1], "ends too early"),
-        (json.dumps([GOOD]).encode().replace(b"}]", b"} {}]"), "is not valid JSON"),
-        (json.dumps([GOOD]).encode() * 2, r"has '\[\{\"filename.* after the end of its list"),
-        (json.dumps([GOOD]).encode() + b"\n" + json.dumps([GOOD, GOOD]).encode(), "after the end of its list"),
-        (json.dumps([GOOD]).encode() + b" " * (3 << 20) + b"]", "has ']' after the end of its list"),
-        (json.dumps([GOOD]).encode() + b"\0", "after the end of its list"),
-        (b"[] {}", "after the end of its list"),
-        (b"[" * 100_000, "nested too deeply"),
+        (json.dumps([GOOD]).encode()[:-20], r"is not one whole JSON list.*truncated"),
+        (json.dumps([GOOD]).encode()[:-1], r"is not one whole JSON list.*truncated"),
+        (json.dumps([GOOD]).encode().replace(b"}]", b"} {}]"), "is not one whole JSON list"),
+        (json.dumps([GOOD]).encode() * 2, "trailing characters"),
+        (json.dumps([GOOD]).encode() + b"\n" + json.dumps([GOOD, GOOD]).encode(), "trailing characters"),
+        (json.dumps([GOOD]).encode() + b" " * (3 << 20) + b"]", "trailing characters"),
+        (json.dumps([GOOD]).encode() + b"\0", "trailing characters"),
+        (b"[] {}", "trailing characters"),
+        (b"[" * 100_000, "recursion"),
         (b'[{"filename": "\xff\xfe"}]', "is not UTF-8"),
-        (b"\x89PNG\r\n\x1a\n", "is not UTF-8"),
+        (json.dumps([GOOD]).encode()[:-1] + b", NaN]", r"is not one whole JSON list"),
+        (b"[" + b"1, " * (12 << 20), r"an entry of over 32 MB"),
+        (b"\x89PNG\r\n\x1a\n", "does not hold a JSON list"),
     ],
 )
 def test_a_file_that_is_not_the_release_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
@@ -249,8 +257,16 @@ def test_no_such_file(tmp_path: Path) -> None:
         ReleaseSource(tmp_path / "nothing.json")
 
 
-def test_values_that_straddle_a_read_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagenet_captions.sources.release.READ_BYTES", 3)
-    values: list[Any] = [{"a": "é" * 5, "b": [1, 2]}, 12345, -1.5e3, "x", True, None, []]
-    text = "\ufeff [ " + " ,\r\n".join(json.dumps(value, ensure_ascii=False) for value in values) + " ] "
-    assert list(iter_json_list(io.BytesIO(text.encode()), "it")) == values
+@pytest.mark.parametrize("size", [3, 50, 1000])
+def test_entries_that_straddle_a_read_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr("imagenet_captions.sources.release.READ_BYTES", size)
+    odd = ["\u00e9}]", "}, {", '"} ], \\', "{{{", "\U0001f41f\ud83d", "}" * 100]
+    entries = [{**GOOD, "title": title, "more": {"a": [{}, {"b": "}"}]}} for title in odd]
+    path = tmp_path / "release.json"
+    for ascii_only in (True, False):
+        text = json.dumps([entries[0], None, *entries, 12345, [], *entries], ensure_ascii=ascii_only, indent=1)
+        path.write_bytes(b"\xef\xbb\xbf " + text.encode("utf-8", "replace") + b" \r\n")
+        rows, drops = read(path)
+        half = "\U0001f41f\ufffd" if ascii_only else "\U0001f41f?"
+        assert [row["title"] for row in rows] == [odd[0], *[*odd[:4], half, odd[5]] * 2]
+        assert [drop["detail"].partition(":")[0] for drop in drops] == ["entry 2", "entry 9", "entry 10"]

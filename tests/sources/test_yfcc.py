@@ -21,10 +21,9 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.outcomes import MOST_LISTED
 from imagenet_captions.schema import MATCHES, RAW
-from imagenet_captions.sources.yfcc import layout as yfcc
-from imagenet_captions.sources.yfcc import lines as yfcc_lines
-from imagenet_captions.sources.yfcc.photos import BadRows, license_number, photo_batches, read_photo
-from imagenet_captions.sources.yfcc.source import YfccSource, extract_photos, photo_ids
+from imagenet_captions.sources import yfcc
+from imagenet_captions.sources.yfcc import YfccSource, extract_photos, photo_ids
+from imagenet_captions.storage import texts
 from tests.crawler.crawl_tools import write_matches
 from tests.sources.made_yfcc import CC, FORMS, line, row, text, write
 
@@ -163,14 +162,13 @@ def test_bad_lines_are_listed_with_their_numbers(tmp_path: Path) -> None:
     assert any("is not that of photo 7" in detail for detail in dropped)
 
 
-def test_of_many_bad_lines_the_first_are_listed() -> None:
-    bad = BadRows()
-    for number in range(MOST_LISTED + 5):
-        bad.add(f"line {number}", "x" * 1000)
-    outcomes = bad.outcomes().to_pylist()
-    assert len(outcomes) == MOST_LISTED + 1
-    assert sum(row["count"] for row in outcomes) == bad.count == MOST_LISTED + 5
-    assert outcomes[-1]["count"] == 5
+def test_of_many_bad_lines_the_first_are_listed(tmp_path: Path) -> None:
+    path = write(tmp_path, "plain", ROWS)
+    path.write_bytes(path.read_bytes() + b"x\n" * (MOST_LISTED + 5))
+    source = YfccSource(path, write_matches(tmp_path, ["7"]))
+    assert len(rows_of(source.batches())) == 1
+    counts = [count for _, _, _, count in ended(source)]
+    assert counts == [1] * MOST_LISTED + [5]
 
 
 def test_a_bad_row_of_the_sqlite_file_is_named_by_its_photo(tmp_path: Path) -> None:
@@ -277,25 +275,27 @@ def test_matches_that_no_photo_id_of_yfcc_can_be(tmp_path: Path) -> None:
     assert photo_ids(path, matches).to_pylist() == ["7"]
 
 
-@pytest.mark.parametrize(
-    ("url", "number"),
-    [
-        (f"{CC}/by-nc-sa/2.0/", 1),
-        (f"{CC}/by-nc/2.0/", 2),
-        (f"{CC}/by-nc-nd/2.0/", 3),
-        (f"{CC}/by/2.0/", 4),
-        (f"{CC}/by-sa/2.0/", 5),
-        (f"{CC}/by-nd/2.0", 6),
-        ("https://www.creativecommons.org/licenses/BY/2.0/", 4),
-        (f"{CC}/by/3.0/", None),
-        ("http://creativecommons.org.evil.org/licenses/by/2.0/", None),
-        ("http://[broken", None),
-        ("null", None),
-        ("", None),
-    ],
-)
-def test_licences(url: str, number: int | None) -> None:
-    assert license_number(url) == number
+LICENSES = [
+    (f"{CC}/by-nc-sa/2.0/", 1),
+    (f"{CC}/by-nc/2.0/", 2),
+    (f"{CC}/by-nc-nd/2.0/", 3),
+    (f"{CC}/by/2.0/", 4),
+    (f"{CC}/by-sa/2.0/", 5),
+    (f"{CC}/by-nd/2.0", 6),
+    ("https://www.creativecommons.org/licenses/BY/2.0/", 4),
+    (f"{CC}/by/3.0/", None),
+    ("http://creativecommons.org.evil.org/licenses/by/2.0/", None),
+    ("http://[broken", None),
+    ("null", None),
+    ("", None),
+]
+
+
+def test_licenses(tmp_path: Path) -> None:
+    ids = [str(number) for number in range(1, len(LICENSES) + 1)]
+    path = write(tmp_path, "plain", [row(i, license_url=url) for i, (url, _) in zip(ids, LICENSES, strict=True)])
+    records = rows_of(YfccSource(path, write_matches(tmp_path, ids)).batches())
+    assert [record["license"] for record in records] == [number for _, number in LICENSES]
 
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
@@ -305,31 +305,40 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
     st.lists(
         st.tuples(st.integers(1, 40), TEXT, TEXT, st.lists(TEXT.filter(bool), max_size=3), st.sampled_from("01")),
         max_size=12,
+        unique_by=lambda photo: photo[0],
     ),
     st.sampled_from(yfcc.LAYOUTS),
-    st.sampled_from([40, 300, 8 << 20]),
-    st.sets(st.integers(1, 40)),
+    st.sampled_from([2000, 1 << 22]),
+    st.sets(st.integers(1, 40), min_size=1),
 )
 def test_lines_are_found_as_a_plain_reader_finds_them(
     tmp_path_factory: pytest.TempPathFactory,
     photos: list[tuple[int, str, str, list[str], str]],
     layout: yfcc.Layout,
-    block_bytes: int,
+    block: int,
     wanted: set[int],
 ) -> None:
     rows = [row("1000", "always there")]
     for number, title, description, tags, marker in photos:
         joined = ",".join(tag.replace(",", "") for tag in tags)
         rows.append(row(str(number), title, description=description, tags=joined, marker=marker))
-    path = tmp_path_factory.mktemp("yfcc") / "yfcc100m_dataset"
+    folder = tmp_path_factory.mktemp("yfcc")
+    path = folder / "yfcc100m_dataset"
     path.write_bytes(text(rows, layout)[: -1 if len(rows) % 2 else None])
-    bad = BadRows()
-    with patch.object(yfcc_lines, "_BLOCK_BYTES", block_bytes):
-        found = list(yfcc_lines.read_lines(path, pa.array(sorted(wanted), pa.int64()).to_numpy(), bad))
-    expected = [read_photo(values) for values in rows if int(values["photo_id"]) in wanted]
-    assert found == expected
-    assert bad.count == 0
-    assert [(photo.title, photo.description) for photo in found] == [
-        photo[1:3] for photo in photos if photo[0] in wanted
+    source = YfccSource(path, write_matches(folder, list(map(str, sorted(wanted)))))
+    with patch.object(texts, "BLOCK", block):
+        found = rows_of(source.batches())
+    assert [
+        (
+            record["photo_id"],
+            record["title"],
+            record["description"],
+            record["detail"] is not None and record["detail"].startswith("a still"),
+        )
+        for record in found
+    ] == [
+        (str(number), title, description, marker == "1")
+        for number, title, description, _, marker in photos
+        if number in wanted
     ]
-    assert sum(len(batch) for batch in photo_batches(found)) == len(found)
+    assert {outcome for _, outcome, _, _ in ended(source)} <= {"not_asked"}

@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 from common import race
 
 from imagenet_captions import schema as records
-from imagenet_captions.sources.yfcc import layout as yfcc
+from imagenet_captions.sources import yfcc
 
 ROWS, WANTED = 2_000_000, 830_022
 _HIGHEST = 6_000_000_000
 
 _OURS = """
 import sys; from pathlib import Path
-from imagenet_captions.sources.yfcc.source import extract_photos
+from imagenet_captions.sources.yfcc import extract_photos
 print(extract_photos(*map(Path, sys.argv[1:4])))
 """
 _POLARS = """

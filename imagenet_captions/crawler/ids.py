@@ -1,39 +1,29 @@
-"""ImageNet's lists in the forms in which people keep them: URL lists plain or packed, and the wanted ids."""
+"""The wanted images: the ids of an ImageNet training set, in any form in which people keep one."""
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import logging
 import os
-import tarfile
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.engines.local import in_batches
-from imagenet_captions.errors import InputError, quoted, shortened
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet.image_ids import IMAGE_ENDING, WNID
-from imagenet_captions.images.files import Kind, is_tar, kind_of
+from imagenet_captions.images.files import Kind, kind_of
 from imagenet_captions.images.tables import named_images, read_paths
 from imagenet_captions.images.tars import TarReader
 from imagenet_captions.outcomes import MOST_LISTED
-from imagenet_captions.storage.files import open_zip, require_file, require_there, walk
+from imagenet_captions.storage.files import require_there, walk
 from imagenet_captions.storage.places import Place, is_remote
-from imagenet_captions.storage.progress import open_watched
+from imagenet_captions.storage.texts import as_text, read_blocks
 
 log = logging.getLogger(__name__)
-
-BLOCK = 1 << 22  # bytes
-
-_GZIP, _ZIP = b"\x1f\x8b", (b"PK\x03\x04", b"PK\x05\x06")
-# zipfile raises RuntimeError for an encrypted archive.
-_DAMAGE = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 
 # `image_id` over a column: the id, its class, and the class repeated at the end.
 ID = rf"(?P<id>(?P<wnid>{WNID})_[0-9]{{1,9}})(?:_(?P<again>{WNID}))?{IMAGE_ENDING}?"
@@ -42,94 +32,6 @@ _NAME = rf"(?s)^(?:.*[/\\])?{ID}$"
 _AFTER_THE_NAME = r"(?:\t.*|,[^/\\]*| +[0-9]+)$"
 _KAGGLE_HEADER = "ImageId"
 _NAMES_AT_ONCE = 1 << 16
-
-
-def read_blocks(path: Place, what: str) -> Iterator[bytes]:
-    """Yield the text of a list as blocks of whole lines; the first bytes, not the name, tell how it is packed.
-
-    A block has about `BLOCK` bytes and ends with a line feed. Of a line longer than two blocks only the start and the
-    end are kept. Raises InputError, which calls the list `what`, for a file that is missing, damaged or cut short.
-    """
-    require_file(path, what)
-    try:
-        for text in _texts(path):
-            yield from _whole_lines(text)
-    except _DAMAGE as error:
-        if isinstance(error, OSError) and error.errno is not None:  # errors of archives have no number
-            raise
-        raise InputError(
-            f"{what} {path} is damaged or cut short ({type(error).__name__}: {shortened(error)}); get it again"
-        ) from None
-
-
-def _texts(path: Place) -> Iterator[IO[bytes] | gzip.GzipFile]:
-    """Yield every text in the file, in order."""
-    with open_watched(path, f"read {path.name}") as opened:
-        head = opened.read(512)
-        opened.seek(0)
-        if head.startswith(_ZIP):
-            with open_zip(opened) as archive:
-                for member in archive.infolist():
-                    if not member.is_dir() and not _is_junk(member.filename):
-                        with archive.open(member) as content:
-                            yield content
-            return
-        stream: Any = gzip.GzipFile(fileobj=opened) if head.startswith(_GZIP) else opened
-        head = stream.read(512)
-        stream.seek(0)
-        if not is_tar(head):
-            yield stream
-        else:
-            with tarfile.open(fileobj=stream, mode="r:") as tar:
-                for file in tar:
-                    if not _is_junk(file.name) and (text := tar.extractfile(file)):
-                        yield text
-                # tarfile takes a damaged header, and a cut between two files, for the end.
-                stream.seek(tar.offset)
-                if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                    raise tarfile.ReadError("a tar has no end")
-        while stream.read(BLOCK):  # the checksum of gzip is at the end, after the padding of a tar
-            pass
-
-
-def _is_junk(name: str) -> bool:
-    """Return whether macOS or Windows added this member to the files that the user packed."""
-    path = PurePosixPath(name)
-    return "__MACOSX" in path.parts or path.name.startswith("._") or path.name in (".DS_Store", "Thumbs.db")
-
-
-def _whole_lines(stream: IO[bytes] | gzip.GzipFile) -> Iterator[bytes]:
-    rest, line_feeds = b"", True
-    while data := stream.read(BLOCK):
-        if not rest and b"\n" not in data and b"\r" in data.rstrip(b"\r"):
-            line_feeds = False  # a list whose lines end in carriage returns alone, as on old Macs
-        if not line_feeds:
-            data = data.replace(b"\r", b"\n")
-        end = data.rfind(b"\n") + 1
-        if end:
-            yield rest + data[:end]
-            rest = data[end:]
-        elif len(rest) < 2 * BLOCK:
-            rest += data
-    if rest:
-        yield rest + b"\n"
-
-
-def as_text(column: pa.BinaryArray) -> pa.StringArray:
-    """Return bytes as stripped text: decoded as UTF-8 if possible, else as Latin-1."""
-    text = pc.ascii_trim_whitespace(column.cast(pa.string(), safe=False))
-    odd = pc.invert(pc.string_is_ascii(text))
-    if not pc.any(odd).as_py():
-        return text
-    decoded = [_decoded(value) for value in text.cast(pa.binary()).filter(odd).to_pylist()]
-    return pc.replace_with_mask(text, odd, pa.array(decoded, pa.string()))
-
-
-def _decoded(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
 
 
 class WantedIds(NamedTuple):

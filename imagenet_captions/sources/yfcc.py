@@ -1,0 +1,497 @@
+"""YFCC100M's metadata as a source of raw records: joined with the matches by photo id, without calls to Flickr.
+
+It has 100 million photos in 60 GB: a text of 25 fields between tabs, without a header, plain or packed; a folder with
+parts of it; an SQLite file; or the file that `extract_photos` wrote. The first version of the text has 23 fields.
+
+    0  4193131985  1a2b…  11632020@N00  hans  2009-12-17 17:08:50.0  1261134560  Canon…  Grey+heron  At+the+%3Cb%3E…  …
+
+Title, description, tags and the owner's name are encoded as in the query of a URL, with `+` for a space.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from itertools import chain
+from operator import itemgetter
+from typing import Any, NamedTuple
+from urllib.parse import unquote_plus
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imagenet_captions.engines import local as engine
+from imagenet_captions.errors import InputError
+from imagenet_captions.flickr.addresses import MAX_DIGITS, read_address
+from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
+from imagenet_captions.flickr.licenses import LICENSES
+from imagenet_captions.flickr.photo_record import LATEST_POSIX_TIME, STILL, PhotoRecord
+from imagenet_captions.outcomes import MOST_LISTED, OUTCOMES, Outcome, bad_records, outcome_rows, outcomes_path
+from imagenet_captions.schema import MATCHES, PHOTOS, RAW, RawSource
+from imagenet_captions.sources.matches import drops_of_matching, open_matches
+from imagenet_captions.storage.files import is_sqlite, require_there, sha256
+from imagenet_captions.storage.outputs import producing
+from imagenet_captions.storage.parquet import open_parquet_writer, parquet_file, read_batches, write_table
+from imagenet_captions.storage.places import Place, require_local
+from imagenet_captions.storage.texts import lines_of, read_blocks
+
+Numbers = npt.NDArray[np.int64]
+
+# Our name of each field, and its column in the SQLite table; in the order of the files.
+COLUMNS = {
+    "photo_id": "photoid", "owner": "uid", "owner_name": "unickname", "date_taken": "datetaken",
+    "date_posted": "dateuploaded", "device": "capturedevice", "title": "title", "description": "description",
+    "tags": "usertags", "machine_tags": "machinetags", "longitude": "longitude", "latitude": "latitude",
+    "accuracy": "accuracy", "photo_page": "pageurl", "download_url": "downloadurl", "license_name": "licensename",
+    "license_url": "licenseurl", "server": "serverid", "farm": "farmid", "secret": "secret",
+    "original_secret": "secretoriginal", "extension": "ext", "marker": "marker",
+}  # fmt: skip
+TABLE = "yfcc100m_dataset"
+VIDEO = "1"  # the marker of a video; a photo's is 0
+LACKING = "YFCC100M does not have it, and Flickr was not asked"
+NORMALISED = "tags in Flickr's normalized form"  # "New York City" becomes "newyorkcity"
+
+_PHOTO_ID = rf"[1-9][0-9]{{0,{MAX_DIGITS - 1}}}"
+_MOMENT = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]+)?")
+_BEFORE_THE_LICENSE = re.compile(r"https?://(?:www\.)?", re.IGNORECASE)
+_BATCH_ROWS = 2048
+_MOST_WORKERS = 4
+
+
+class Layout(NamedTuple):
+    """A layout of the text: the number of fields in a line, and the index of the photo's id."""
+
+    fields: int
+    photo_id: int
+
+
+NEW = Layout(25, 1)
+OLD = Layout(23, 0)  # version 1: neither line number nor hash
+LAYOUTS = (NEW, OLD)
+
+
+def named(fields: Sequence[str]) -> dict[str, str]:
+    """Return the fields of a line by name, for either layout.
+
+    >>> named("0 4193131985 1a2b".split() + ["x"] * 22)["photo_id"], named(["4193131985"] + ["x"] * 22)["photo_id"]
+    ('4193131985', '4193131985')
+    """
+    values = [fields[1], *fields[3:]] if len(fields) == NEW.fields else fields
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def decoded(value: str) -> str:
+    """Return a text as its owner wrote it.
+
+    Scripts that first unquote and then replace `+` by a space make "C " of "C%2B%2B".
+
+    >>> decoded("C%2B%2B+is+%3Cb%3Efun%3C%2Fb%3E")
+    'C++ is <b>fun</b>'
+    """
+    return unquote_plus(value, errors="replace")
+
+
+def decoded_tags(value: str) -> list[str]:
+    """Return the tags of a field, which are separated by commas; a comma inside a tag is encoded.
+
+    >>> decoded_tags("grey+heron,leiden%2C+holland")
+    ['grey heron', 'leiden, holland']
+    """
+    return [decoded(tag) for tag in value.split(",") if tag]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Photo(PhotoRecord):
+    """A photo or video; texts are decoded and otherwise unchanged."""
+
+    photo_id: str
+    detail: str | None
+
+
+class _BadRows:
+    """Rows that cannot be read: the first ones are listed, all are counted, so that memory is bounded."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._listed: list[str] = []
+
+    def add(self, where: str, what: str) -> None:
+        """Add a row, with its position and what is wrong with it, shortened."""
+        self.count += 1
+        if len(self._listed) < MOST_LISTED:
+            self._listed.append(f"YFCC100M, {where}: {what}")
+
+    def outcomes(self) -> pa.Table:
+        """Return an OUTCOMES row for each listed row, and one for the rest."""
+        return bad_records(self._listed, self.count, "YFCC100M: more rows that cannot be read")
+
+
+class YfccSource:
+    """A `RawSource` of the matched photos that YFCC100M has.
+
+    Without `answered` it is the only source: a photo that YFCC100M lacks is `not_asked`. With it, another source has
+    the photos that YFCC100M lacks and those in `answered`.
+    """
+
+    def __init__(
+        self, path: Place, matches: Place, deny: Denylist = NOTHING_DENIED, answered: pa.Array | None = None
+    ) -> None:
+        self._path, self._matches, self._deny, self._answered = path, matches, deny, answered
+        self._dropped: list[pa.RecordBatch] = []
+        self._photos: list[pa.Array] = []
+        self._digest: str | None = None
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield RAW batches in the order of the metadata; denied and missing photos go to the drops."""
+        self._dropped, self._photos, digest, bad = [], [], hashlib.sha256(), _BadRows()
+        with open_matches(self._matches) as opened:
+            matches = opened.read(MATCHES.names).select(MATCHES.names)
+        matches = matches.rename_columns(["match_detail" if name == "detail" else name for name in MATCHES.names])
+        if self._answered is not None:
+            matches = matches.filter(pc.invert(pc.is_in(matches["photo_id"], value_set=self._answered)))
+        numbers = _numbers(matches["photo_id"])
+        order = np.argsort(numbers, kind="stable")
+        matches, numbers = matches.take(pa.array(order)), numbers[order]
+        found = np.zeros(len(numbers), np.bool_)
+        for batch in _photos(self._path, np.unique(numbers[numbers > 0]), bad, self._dropped):
+            for row in batch.to_pylist():
+                digest.update(f"{list(row.values())}\n".encode("utf-8", "backslashreplace"))
+            self._photos.append(batch["photo_id"])
+            of_photo, rows = _images_of(batch, numbers)
+            found[rows] = True
+            joined = pa.Table.from_batches([batch]).take(pa.array(of_photo))
+            images = matches.take(pa.array(rows))
+            for name in ("image_id", "wnid", "url", "match_detail"):
+                joined = joined.append_column(name, images[name])
+            records = self._permitted(joined)
+            if len(records):
+                yield _raw_batch(records)
+        if self._answered is None:
+            lacking = self._permitted(matches.filter(pa.array(~found)))
+            details = [f"{LACKING}; {more}" if more else LACKING for more in lacking["match_detail"].to_pylist()]
+            ids = {name: lacking[name] for name in ("image_id", "wnid")}
+            rows = outcome_rows(Outcome.NOT_ASKED, len(lacking), detail=pa.array(details, pa.string()), **ids)
+            self._dropped += rows.to_batches()
+        self._dropped += bad.outcomes().to_batches()
+        self._digest = digest.hexdigest()
+
+    def drops(self) -> Iterator[pa.RecordBatch]:
+        """Yield the drops; if this is the only source, those of matching too."""
+        if self._answered is None:
+            yield from drops_of_matching(self._matches)
+        yield from self._dropped
+
+    def files(self) -> list[Place]:
+        """Return the metadata, and the matches with their outcomes."""
+        return [self._path, self._matches, outcomes_path(self._matches)]
+
+    def measured(self) -> dict[str, Any]:
+        """Return nothing: nobody was asked about the photos."""
+        return {}
+
+    def inputs(self) -> dict[str, str]:
+        """Return the SHA-256 of the matches file, and of the used metadata, whatever the form of its file."""
+        self._read_whole()
+        return {"matches": sha256(self._matches), "yfcc100m": str(self._digest)}
+
+    def photo_ids(self) -> pa.Array:
+        """Return the matched photos and videos that YFCC100M has."""
+        self._read_whole()
+        return pa.concat_arrays([pa.array([], pa.string()), *self._photos])
+
+    def _read_whole(self) -> None:
+        if self._digest is None:
+            for _ in self.batches():
+                pass
+
+    def _permitted(self, rows: pa.Table) -> pa.Table:
+        permitted, denied = self._deny.drop(rows)
+        if len(denied):
+            self._dropped += self._deny.outcomes(denied).to_batches()
+        return permitted
+
+
+class JoinedSource:
+    """A `RawSource` of two: the second gives the photos that YFCC100M lacks.
+
+    `rest` makes the second, which reads `files`, from the photos of the first.
+    """
+
+    def __init__(self, first: YfccSource, rest: Callable[[pa.Array], RawSource], files: Sequence[Place]) -> None:
+        self._first, self._make_rest, self._files = first, rest, files
+        self._rest: RawSource | None = None
+
+    def _sources(self) -> tuple[RawSource, RawSource]:
+        if self._rest is None:
+            self._rest = self._make_rest(self._first.photo_ids())
+        return self._first, self._rest
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the RAW batches of both, in order."""
+        yield from self._first.batches()  # which finds the photos that it has
+        yield from self._sources()[1].batches()
+
+    def drops(self) -> Iterator[pa.RecordBatch]:
+        """Yield the drops of both."""
+        yield from chain.from_iterable(source.drops() for source in self._sources())
+
+    def files(self) -> list[Place]:
+        """Return the files that both read."""
+        return [*self._first.files(), *self._files]
+
+    def inputs(self) -> dict[str, str]:
+        """Return the digests of both."""
+        return {role: digest for source in self._sources() for role, digest in source.inputs().items()}
+
+    def measured(self) -> dict[str, Any]:
+        """Return what both counted."""
+        return {name: value for source in self._sources() for name, value in source.measured().items()}
+
+
+def extract_photos(path: Place, matches: Place, out: Place, overwrite: bool = False) -> int:
+    """Write the metadata of the matched photos to `out`, one row a photo, and return their number.
+
+    Unreadable rows are counted in `outcomes_path(out)`.
+    """
+    bad, count = _BadRows(), 0
+    dropped: list[pa.RecordBatch] = []
+    inputs = [path, matches, outcomes_path(matches)]
+    with producing([out], inputs, overwrite, [outcomes_path(out)]) as (beside, product):
+        with open_parquet_writer(product, PHOTOS) as writer:
+            for batch in _photos(path, _matched(matches), bad, dropped):
+                writer.write_batch(batch)
+                count += len(batch)
+        write_table(pa.concat_tables([bad.outcomes(), pa.Table.from_batches(dropped, OUTCOMES)]), beside)
+    return count
+
+
+def photo_ids(path: Place, matches: Place) -> pa.Array:
+    """Return the matched photos and videos that YFCC100M has."""
+    found = [batch["photo_id"] for batch in _photos(path, _matched(matches), _BadRows(), [])]
+    return pa.concat_arrays([pa.array([], pa.string()), *found])
+
+
+def _matched(matches: Place) -> Numbers:
+    """Return the numbers of the matched photos, sorted and each once."""
+    with open_matches(matches) as opened:
+        numbers = _numbers(opened.read(["photo_id"])["photo_id"])
+    return np.unique(numbers[numbers > 0])
+
+
+def _numbers(photo_ids: pa.ChunkedArray) -> Numbers:
+    """Return ids as numbers; 0 for an id that is not a number, which YFCC100M cannot have."""
+    number = pc.match_substring_regex(photo_ids, rf"^{_PHOTO_ID}$")
+    found: Numbers = pc.cast(pc.if_else(number, photo_ids, "0"), pa.int64()).to_numpy()
+    return found
+
+
+def _images_of(photos: pa.RecordBatch, matched: Numbers) -> tuple[Numbers, Numbers]:
+    """Return, for each image of these photos, the index of its photo and that of its match; `matched` is sorted."""
+    numbers = pc.cast(photos["photo_id"], pa.int64()).to_numpy()
+    first = np.searchsorted(matched, numbers, side="left")
+    counts = np.searchsorted(matched, numbers, side="right") - first
+    rows = np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(int(counts.sum()))
+    return np.repeat(np.arange(len(numbers)), counts), rows
+
+
+def _raw_batch(records: pa.Table) -> pa.RecordBatch:
+    size = len(records)
+    stills = [STILL if video else None for video in records["is_video"].to_pylist()]
+    remarks = zip(stills, records["detail"].to_pylist(), records["match_detail"].to_pylist(), strict=True)
+    made = {
+        "source": pa.array(["yfcc100m"] * size),
+        "retrieved_at": pa.nulls(size, RAW.field("retrieved_at").type),  # YFCC100M is of 2014, without a date
+        "detail": pa.array(["; ".join(filter(None, each)) or None for each in remarks], pa.string()),
+    }
+    columns = [made[name] if name in made else records[name].combine_chunks() for name in RAW.names]
+    return pa.RecordBatch.from_arrays(columns, schema=RAW)
+
+
+def _photos(path: Place, wanted: Numbers, bad: _BadRows, dropped: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield PHOTOS batches of the photos with these numbers (sorted); unreadable rows go to `bad`."""
+    require_there(path, "YFCC100M's metadata")
+    if path.is_dir():
+        parts = sorted(part for part in path.glob(f"{TABLE}*") if part.is_file())
+        if not parts:
+            raise InputError(f"the folder {path} has no file called {TABLE}*; give the file with YFCC100M's metadata")
+        if database := next(filter(is_sqlite, parts), None):
+            raise InputError(f"the folder {path} contains the SQLite file {database.name}; give that file instead")
+        texts = (_in_text(part, wanted, bad, f"part {number}, ") for number, part in enumerate(parts, 1))
+        yield from _photo_batches(chain.from_iterable(texts))
+        return
+    with path.open("rb") as opened:
+        is_extract = opened.read(4) == b"PAR1"
+    if not is_extract:
+        yield from _photo_batches((_in_sqlite if is_sqlite(path) else _in_text)(path, wanted, bad))
+    else:
+        ids = pa.array(wanted).cast(pa.string())
+        with parquet_file(path) as opened:
+            if opened.schema_arrow.names != PHOTOS.names:
+                raise InputError(f"{path} is Parquet, but not one that extract-yfcc wrote; give YFCC100M's metadata")
+            for batch in read_batches(opened):
+                photos = pa.Table.from_batches([batch]).cast(PHOTOS)
+                yield from photos.filter(pc.is_in(photos["photo_id"], value_set=ids)).to_batches()
+        if outcomes_path(path).is_file():
+            with parquet_file(outcomes_path(path)) as opened:
+                dropped += opened.read().cast(OUTCOMES).to_batches()
+
+
+def _photo_batches(photos: Iterable[_Photo]) -> Iterator[pa.RecordBatch]:
+    for some in engine.in_batches(photos, _BATCH_ROWS):
+        columns = [pa.array([getattr(photo, field.name) for photo in some], field.type) for field in PHOTOS]
+        yield pa.RecordBatch.from_arrays(columns, schema=PHOTOS)
+
+
+def _in_text(path: Place, wanted: Numbers, bad: _BadRows, part: str = "") -> Iterator[_Photo]:
+    """Yield the photos in the order of the file.
+
+    The first block decides the layout of the whole file. Otherwise a line that lost two of its 25 fields would be read
+    as one of 23, with its line number as the photo's id.
+    """
+    blocks = read_blocks(path, "YFCC100M's metadata")
+    first = next(blocks, None)
+    if first is None:
+        raise InputError(f"{path} is empty; give YFCC100M's metadata")
+    counts = {layout: np.count_nonzero(_ids_in(lines_of(first), layout)) for layout in LAYOUTS}
+    layout = max(LAYOUTS, key=lambda each: counts[each])
+    if not counts[layout]:
+        raise InputError(
+            f"{path} is not YFCC100M's metadata: no line has 25 or 23 fields between tabs, with a photo's id "
+            "among them; give yfcc100m_dataset, plain or as .bz2 or .gz, or yfcc100m_dataset.sql"
+        )
+    before = 0
+    workers = min(engine.default_workers(), _MOST_WORKERS)
+    for block in engine.run(partial(_search, layout, wanted), chain([first], blocks), workers, threads=True):
+        for line, row in block.rows:
+            if isinstance(row, _Photo):
+                yield row
+            else:
+                bad.add(f"{part}line {before + line + 1}", row)
+        bad.count += block.more_unreadable
+        before += block.lines
+
+
+class _Block(NamedTuple):
+    """The content of one block: wanted photos and unreadable lines, by their line from its start."""
+
+    lines: int
+    rows: list[tuple[int, _Photo | str]]
+    more_unreadable: int
+
+
+def _search(layout: Layout, wanted: Numbers, block: bytes) -> _Block:
+    lines = lines_of(block)
+    numbers = _ids_in(lines, layout)
+    at = np.minimum(np.searchsorted(wanted, numbers), len(wanted) - 1)
+    found = np.flatnonzero(wanted[at] == numbers) if len(wanted) else at[:0]
+    odd = np.flatnonzero(numbers == 0)
+    blank = pc.match_substring_regex(lines.take(pa.array(odd)), r"^\r?\n$")
+    odd = odd[~blank.to_numpy(zero_copy_only=False)]
+
+    def text(line: int) -> str:
+        return lines[line].as_py()[:-1].decode("utf-8", "replace").removesuffix("\r")  # type: ignore[no-any-return]
+
+    rows: list[tuple[int, _Photo | str]] = [
+        *((line, _read_photo(named(text(line).split("\t")))) for line in found.tolist()),
+        *((line, _shown(text(line))) for line in odd[:MOST_LISTED].tolist()),
+    ]
+    return _Block(len(lines), sorted(rows, key=itemgetter(0)), max(len(odd) - MOST_LISTED, 0))
+
+
+def _ids_in(lines: pa.BinaryArray, layout: Layout) -> Numbers:
+    """Return the photo's id in each line as a number; 0 for a line that does not have this layout."""
+    _, offsets, block = lines.buffers()
+    tabs = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\t"))
+    whole = np.diff(np.searchsorted(tabs, np.frombuffer(offsets, np.int32))) == layout.fields - 1
+    ids = pc.extract_regex(lines, rf"^(?:[^\t\n]*\t){{{layout.photo_id}}}(?P<id>{_PHOTO_ID})\t").flatten()[0]
+    rows = np.flatnonzero(whole & ids.is_valid().to_numpy(zero_copy_only=False))
+    numbers = np.zeros(len(lines), np.int64)
+    numbers[rows] = ids.take(pa.array(rows)).cast(pa.string()).cast(pa.int64())
+    return numbers
+
+
+def _in_sqlite(path: Place, wanted: Numbers, bad: _BadRows) -> Iterator[_Photo]:
+    """Yield the photos in the table; it is opened as immutable, and read through an index on photoid if it has one."""
+    path = require_local(path, "the SQLite file", "SQLite reads files of this machine alone")
+    names = ", ".join(COLUMNS.values())
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            connection.text_factory = lambda value: value.decode("utf-8", "replace")
+            columns = {row[1].lower() for row in connection.execute(f"PRAGMA table_info({TABLE})")}
+            if missing := [name for name in COLUMNS.values() if name not in columns]:
+                lacks = f"the columns {', '.join(missing)} in {TABLE}" if columns else f"a table {TABLE}"
+                raise InputError(f"the SQLite file {path} lacks {lacks}; give yfcc100m_dataset.sql as it was published")
+            connection.execute("PRAGMA temp_store = MEMORY")
+            connection.execute("CREATE TEMP TABLE wanted (photo_id TEXT)")
+            connection.executemany("INSERT INTO wanted VALUES (?)", ((number,) for number in wanted.tolist()))
+            for row in connection.execute(
+                f"SELECT {names} FROM {TABLE} WHERE photoid IN (SELECT photo_id FROM wanted)"
+            ):
+                photo = _read_photo(dict(zip(COLUMNS, map(_text, row), strict=True)))
+                if isinstance(photo, _Photo):
+                    yield photo
+                else:
+                    bad.add(f"photo {_text(row[0])}", photo)
+    except sqlite3.Error as error:
+        raise InputError(f"the SQLite file {path} cannot be read ({error}); download it again") from None
+
+
+def _text(value: object) -> str:
+    return "" if value is None else value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _read_photo(row: Mapping[str, str]) -> _Photo | str:
+    """Read a row with the fields of `COLUMNS`; returns the reason as text if it cannot be used.
+
+    Machine tags, which have a field of their own, are left out: cleaning would drop them.
+    """
+    photo_id, page, marker = row["photo_id"], row["photo_page"], row["marker"]
+    if marker not in ("0", VIDEO):
+        return f"the marker is {_shown(marker)}, neither 0 nor 1"
+    if read_address(page).photo_id not in (None, photo_id):
+        return f"the page {_shown(page)} is not that of photo {photo_id}"
+    owner = row["owner"] or None
+    if not page.startswith(("http://", "https://")):
+        page = f"https://www.flickr.com/photos/{owner}/{photo_id}/" if owner else ""
+    tags = decoded_tags(row["tags"])
+    posted, taken = row["date_posted"], _MOMENT.fullmatch(row["date_taken"])  # "null" where the camera was not set
+    return _Photo(
+        photo_id=photo_id,
+        title=decoded(row["title"]),
+        description=decoded(row["description"]),
+        tags=tags,
+        owner=owner,
+        owner_name=decoded(row["owner_name"]) or None,
+        license=_LICENSES.get(_license_key(row["license_url"])),
+        date_taken=_moment(taken[1]) if taken else None,
+        date_posted=int(posted) if re.fullmatch("[0-9]{1,12}", posted) and int(posted) <= LATEST_POSIX_TIME else None,
+        photo_page=page or None,
+        detail=NORMALISED if tags and all(tag.isalnum() and tag == tag.lower() for tag in tags) else None,
+        is_video=marker == VIDEO,
+    )
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:  # such as the 30th of February
+        return None
+
+
+def _license_key(url: str) -> str:
+    return _BEFORE_THE_LICENSE.sub("", url, count=1).rstrip("/").lower()
+
+
+_LICENSES = {_license_key(entry.url): entry.id for entry in LICENSES if entry.url is not None}
+
+
+def _shown(text: str) -> str:
+    return ascii(text if len(text) <= 60 else text[:57] + "...")

@@ -1,0 +1,165 @@
+"""Texts as they are passed around: archives, damage, and lines without an end."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import re
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.storage import texts
+from imagenet_captions.storage.texts import as_text, lines_of, read_blocks
+
+TEXT = b"".join(b"n01440764_%d\thttp://farm1.static.flickr.com/1/%d_ab.jpg\n" % (n, n + 1) for n in range(5000))
+JUNK = {"__MACOSX/._urls.txt": b"\0\5\x16\7", "._urls.txt": b"\0\5\x16\7", ".DS_Store": b"\0\0\0\1Bud1"}
+
+
+def tar(members: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        folder = tarfile.TarInfo("lists")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("lists/", b"")
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+def read(path: Path) -> bytes:
+    blocks = list(read_blocks(path, "the URL list"))
+    assert all(block.endswith(b"\n") for block in blocks)
+    return b"".join(blocks)
+
+
+HALVES = {"lists/a.txt": TEXT[:100_000], "lists/b.txt": TEXT[100_000:]}
+HALVES = {name: content[: content.rfind(b"\n")] for name, content in HALVES.items()}  # no line end at the end
+CONTAINERS = {
+    "plain": TEXT,
+    "gz": gzip.compress(TEXT),
+    "bz2": bz2.compress(TEXT),
+    "bz2 of two parts": bz2.compress(TEXT[:777]) + bz2.compress(TEXT[777:]),
+    "gz of two parts": gzip.compress(TEXT[:777]) + gzip.compress(TEXT[777:]),
+    "tar": tar({**JUNK, "fall11_urls.txt": TEXT}),
+    "tgz": gzip.compress(tar({**JUNK, "./fall11_urls.txt": TEXT})),
+    "zip": zipped({**JUNK, "fall11_urls.txt": TEXT}),
+}
+
+
+@pytest.mark.parametrize("size", [100, 4096, 1 << 20])
+@pytest.mark.parametrize("kind", CONTAINERS)
+def test_every_container_has_the_same_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, size: int
+) -> None:
+    monkeypatch.setattr(texts, "BLOCK", size)
+    path = tmp_path / "list.bin"  # what it is, its bytes tell
+    path.write_bytes(CONTAINERS[kind])
+    assert read(path) == TEXT
+
+
+@pytest.mark.parametrize("pack", [tar, lambda members: gzip.compress(tar(members)), zipped])
+def test_several_texts_are_read_one_after_the_other(tmp_path: Path, pack: Callable[[dict[str, bytes]], bytes]) -> None:
+    path = tmp_path / "lists"
+    path.write_bytes(pack(HALVES))
+    assert read(path) == b"".join(content + b"\n" for content in HALVES.values())
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "tar", "tgz", "zip"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
+def test_a_container_cut_short_is_an_error(tmp_path: Path, kind: str, share: float) -> None:
+    path = tmp_path / "urls"
+    path.write_bytes(CONTAINERS[kind][: int(len(CONTAINERS[kind]) * share)])
+    with pytest.raises(InputError, match="damaged or cut short"):
+        read(path)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_tar_cut_short_between_two_texts_is_an_error(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "urls"
+    whole = tar(HALVES)
+    second = whole.index(b"lists/b.txt")
+    path.write_bytes(pack(whole[:second]))
+    with pytest.raises(InputError, match="damaged or cut short"):
+        read(path)
+    path.write_bytes(pack(whole[:second] + b"\1" * 512 + whole[second + 512 :]))
+    with pytest.raises(InputError, match="damaged or cut short"):
+        read(path)
+
+
+@pytest.mark.parametrize("behind", [zipped({"more.txt": TEXT}), TEXT[:100]])
+def test_a_zip_with_something_behind_it_is_an_error(tmp_path: Path, behind: bytes) -> None:
+    path = tmp_path / "urls.zip"
+    path.write_bytes(CONTAINERS["zip"] + behind)
+    with pytest.raises(InputError, match="it has other content before or after the zip"):
+        read(path)
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "tgz", "zip"])
+def test_a_flipped_byte_is_an_error(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "urls"
+    content = bytearray(CONTAINERS[kind])
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="damaged or cut short"):
+        read(path)
+
+
+def test_a_wrong_checksum_at_the_end_of_a_tgz_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "urls.tgz"
+    content = bytearray(CONTAINERS["tgz"])
+    content[-5] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="damaged or cut short"):
+        read(path)
+
+
+def test_an_encrypted_zip_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "urls.zip"
+    content = bytearray(zipped({"urls.txt": TEXT}))
+    for sign, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        for found in re.finditer(re.escape(sign), bytes(content)):
+            content[found.start() + flags] |= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="encrypted"):
+        read(path)
+
+
+def test_a_missing_list_and_a_folder_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        read(tmp_path / "urls.txt")
+    with pytest.raises(InputError, match="is a folder"):
+        read(tmp_path)
+
+
+def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(texts, "BLOCK", 1000)
+    path = tmp_path / "urls.txt"
+    path.write_bytes(b"n01440764_1\thttp://" + b"a" * 1_000_000 + b"\nn01440764_2\tb\n")
+    text = read(path)
+    assert len(text) < 10_000
+    assert text.startswith(b"n01440764_1\thttp://aaa")
+    assert text.endswith(b"aaa\nn01440764_2\tb\n")
+    assert text.count(b"\n") == 2
+
+
+def test_a_block_is_a_column_of_lines() -> None:
+    lines = lines_of(b"a\n\nb\xe9\xc3\n \xc3\xa9\t\n")
+    assert lines.to_pylist() == [b"a\n", b"\n", b"b\xe9\xc3\n", b" \xc3\xa9\t\n"]
+    assert as_text(lines).to_pylist() == ["a", "", "b\u00e9\u00c3", "\u00e9"]
