@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-import msgspec
-
 from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.images.image_spec import ImageSpec
 
@@ -88,6 +86,8 @@ def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
             f"the model's description has format {quoted(values.get('format'), 20)} where this version reads {_FORMAT};"
             " use the version that wrote it"
         )
+    import msgspec
+
     try:
         config = msgspec.convert({key: value for key, value in values.items() if key != "format"}, ModelConfig)
     except msgspec.ValidationError as error:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from imagenet_captions.errors import unknown_name
@@ -187,6 +189,21 @@ PRESETS: dict[str, ModelPreset] = {
     "micro": ModelPreset("a small convolutional network and text transformer for a CPU, 32 x 32", config=_MICRO),
     "vit-micro": ModelPreset("a small Vision Transformer and text transformer for a CPU, 32 x 32", config=_VIT_MICRO),
 }
+
+
+def check_name(name: str) -> None:
+    """Raise InputError, with the closest known names, unless a model can be called so; PyTorch is not loaded.
+
+    Whether timm has a name is not looked up, since its list needs PyTorch.
+    """
+    library, _, rest = name.partition(":")
+    found = find_spec("open_clip") if library == "open_clip" and rest else None
+    if found is not None and found.origin is not None:
+        names = [path.stem for path in sorted((Path(found.origin).parent / "model_configs").glob("*.json"))]
+        if rest not in names:
+            raise unknown_name("open_clip model", rest, names)
+    elif name not in PRESETS and not (rest and library in ("open_clip", "timm")):
+        raise unknown_name("model to build", name, PRESETS)
 
 
 def config_of(name: str) -> ModelConfig:

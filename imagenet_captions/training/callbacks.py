@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from imagenet_captions.engines.interrupts import Interrupts
 from imagenet_captions.storage.progress import Bar, progress
 from imagenet_captions.training.checkpoints import Checkpoints
+from imagenet_captions.training.module import TrainingModule
 
 
 class Stopped(Exception):
@@ -54,7 +56,7 @@ class StopOnSignal(Callback):
 
 
 class Progress(Callback):
-    """A progress bar of steps on stderr, with the last logged loss."""
+    """A progress bar of steps on stderr, with the last logged loss; reading the loss itself would wait for a GPU."""
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
@@ -70,10 +72,10 @@ class Progress(Callback):
     ) -> None:
         if self._bar is None or self._bar.disable:
             return
+        assert isinstance(pl_module, TrainingModule)
+        if math.isfinite(pl_module.last_loss):
+            self._bar.set_postfix(loss=f"{pl_module.last_loss:.3f}", refresh=False)
         self._bar.update(trainer.global_step - self._bar.n)
-        loss = trainer.callback_metrics.get("loss")
-        if loss is not None and trainer.global_step % 10 == 0:
-            self._bar.set_postfix(loss=f"{float(loss):.3f}")
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self._stack.close()

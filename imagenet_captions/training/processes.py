@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.environments.lsf import LSFEnvironment
 from lightning.fabric.plugins.environments.mpi import MPIEnvironment
@@ -44,6 +45,22 @@ def check_torchrun(devices: int, nodes: int) -> None:
             f"and `nodes` {nodes} ask for {devices} and {devices * nodes}; give its nproc-per-node as `devices` and "
             "its nnodes as `nodes`"
         )
+
+
+def check_devices(accelerator: str, devices: int) -> None:
+    """Raise InputError unless this machine has as many GPUs as the run of this accelerator needs."""
+    found = torch.cuda.device_count() or int(torch.backends.mps.is_available())
+    if accelerator == "cpu" or devices <= found or (accelerator == "auto" and not found):
+        return
+    if not found:
+        raise InputError(
+            "`accelerator` gpu needs a GPU, and PyTorch finds none on this machine; check its driver and that PyTorch "
+            "was built for it, or give `accelerator='cpu'`"
+        )
+    raise InputError(
+        f"`devices` {devices} asks for more GPUs than this machine has, {found}; give {found} or fewer, or "
+        "`accelerator='cpu'`"
+    )
 
 
 def check_launch(devices: int, nodes: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.models.presets import check_name
 from imagenet_captions.options import REQUIRED, check, option
 
 CONTRASTIVE, SUPERVISED, SIMCLR = OBJECTIVES = ("contrastive", "supervised", "simclr")
@@ -78,6 +79,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check(self)
+        check_name(self.model)
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InputError(f"`{name}` must be one of {', '.join(choices)}, not {getattr(self, name)!r}")

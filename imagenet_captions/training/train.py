@@ -17,6 +17,7 @@ from lightning.pytorch import Trainer
 from imagenet_captions.errors import DiskFullError, InputError, StoppedEarly, quoted
 from imagenet_captions.models.checkpointing import checkpoint_blocks
 from imagenet_captions.models.hardware import cpu_threads, gpu_settings
+from imagenet_captions.models.presets import config_of
 from imagenet_captions.models.save import save_model
 from imagenet_captions.storage.outputs import check_folder, locked
 from imagenet_captions.training.callbacks import Progress, StopOnSignal, Stopped
@@ -36,7 +37,7 @@ from imagenet_captions.training.loggers import make_loggers, wandb_run
 from imagenet_captions.training.module import TrainingModule
 from imagenet_captions.training.optimizers import Length, warmup_steps
 from imagenet_captions.training.prepare import make_model, open_training_set
-from imagenet_captions.training.processes import check_launch, process_rank
+from imagenet_captions.training.processes import check_devices, check_launch, process_rank
 from imagenet_captions.training.settings import SETTINGS_FILE, TrainSettings, check_settings, write_settings
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,9 @@ def train(settings: TrainSettings) -> TrainResult | None:
     if done is not None:
         log.info("%s is finished: %d steps, loss %.4f", settings.out, done.steps, done.loss)
         return done if first else None
+    check_devices(settings.accelerator, settings.devices)
+    if settings.init is None:
+        config_of(settings.recipe.model)
     with _explained_faults(settings), _quiet(first):
         result = _train(settings, first)
     # Lightning's trainer and the loader refer to each other. If a process forked later collected them, it would try to

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 from dataclasses import replace
@@ -184,11 +185,47 @@ def test_a_class_without_images(tmp_path: Path) -> None:
         ({"init": "a", "init_image": "b"}, "`init` and `init_image` both"),
         ({"init_image": "b", "recipe": "micro-simclr"}, "`init_image` is for the contrastive objective"),
         ({"log": ("paper",)}, "`log` must be one of"),
+        ({"model": "RN5O"}, "no model to build is called 'RN5O'; did you mean RN50"),
+        ({"model": "open_clip:ViT-B32"}, "no open_clip model is called 'ViT-B32'; did you mean ViT-B-32"),
+        ({"model": "timm"}, "no model to build is called 'timm'; known are"),
     ],
 )
 def test_settings_that_cannot_be(tmp_path: Path, change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         settings(tmp_path, tmp_path / "run", **change)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "change", "sentence"),
+    [
+        (0, {"accelerator": "gpu"}, "`accelerator` gpu needs a GPU, and PyTorch finds none on this machine"),
+        (2, {"accelerator": "gpu", "devices": 8}, "`devices` 8 asks for more GPUs than this machine has, 2"),
+        (1, {"accelerator": "auto", "devices": 2}, "`devices` 2 asks for more GPUs than this machine has, 1"),
+        (0, {"model": "timm:resnet5"}, "no timm model is called 'resnet5'; did you mean resnet50"),
+    ],
+)
+def test_what_the_machine_or_timm_lacks_is_said_before_data_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: int, change: dict[str, Any], sentence: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    with pytest.raises(InputError, match=sentence):
+        train(settings(tmp_path / "no data", tmp_path / "run", **change))
+    assert not (tmp_path / "run").exists()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_bar_shows_the_last_logged_loss(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Terminal()
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", told)
+        result = train(settings(data, tmp_path / "run", steps=3, log_every=2))
+    assert result is not None
+    assert "3/3 [" in told.getvalue()
+    assert f"loss={result.loss:.3f}]" in told.getvalue()
 
 
 def test_a_folder_that_is_no_run_is_left_alone(data: Path, tmp_path: Path) -> None:
