@@ -433,13 +433,13 @@ def _folder_class(name: str) -> str | None:
 def _in_separated(source: Place) -> Examples:
     read = SeparatedTable(source)
     known = {*_FILES, *_TEXTS, *_CAPTIONS, *_LABELS, *_CLASSES}
-    wanted = [name for name in read.schema.names if name in known]
-    parts = [pa.table(batch.select(wanted)) for batch in read.batches(_BATCH)]
+    schema = pa.schema([field for field in read.schema if field.name in known])
+    batches = (batch.select(schema.names) for batch in read.batches(_BATCH))
+    table = pa.Table.from_batches(batches, schema).combine_chunks()
     read.require_all()
-    if not parts:
+    if not len(table):
         raise InputError(f"{source} holds no rows; give a file with a header and a row an image")
-    table = pa.concat_tables(parts).combine_chunks()
-    columns = {name: pc.utf8_trim_whitespace(table[name]) for name in wanted}
+    columns = {name: pc.utf8_trim_whitespace(table[name]) for name in schema.names}
     paths, caption = _first(columns, _FILES), _first(columns, ("title", *_CAPTIONS))
     if paths is None:
         raise InputError(f"{source} has no column of images; call one of its columns filepath, as open_clip does")
