@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import configparser
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +76,26 @@ def test_a_wheel_holds_every_data_file() -> None:
     missing = {path for path in files - shipped if not path.name.startswith(".")}
     assert not missing, sorted(missing)
     assert ROOT / "ablations" / "micro" / "words.tsv" in files & shipped
+
+
+# Modules whose package has another name, or comes with another.
+PACKAGES = {"PIL": "pillow", "open_clip": "open_clip_torch", "markupsafe": "jinja2", "tokenizers": "transformers"}
+NOT_NEEDED = {"wandb", "typing_extensions"}  # a logger that users install themselves; for the type checker
+
+
+def test_what_is_imported_is_declared() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT.parent / "setup.cfg")
+    extras = config["options.extras_require"]
+    texts = [config["options"]["install_requires"], *(extras[name] for name in ("cloud", "report", "ray", "train"))]
+    declared = {name.replace("-", "_") for name in re.findall(r"^([\w-]+)", "\n".join(texts), re.MULTILINE)}
+    found = set()
+    for file in ROOT.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            found |= {name.partition(".")[0] for name in modules} - sys.stdlib_module_names
+    assert {PACKAGES.get(module, module) for module in found} - {*declared, *NOT_NEEDED, ROOT.name} == set()
 
 
 TESTS = sorted(Path(__file__).parent.rglob("*.py"))
