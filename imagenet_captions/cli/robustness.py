@@ -74,9 +74,6 @@ def robustness(
             "table, or of --baseline-from: `--id imagenet --id yfcc`.",
         ),
     ] = None,
-    explain_fit: Annotated[
-        bool, typer.Option("--explain-fit", help="Print how well the baseline describes ordinary ImageNet models.")
-    ] = False,
     units: Annotated[Units | None, typer.Option(help="Unit of the accuracies. Default: detected.")] = None,
     all_classes: Annotated[
         bool, typer.Option("--all-classes", help="Compare R, A and ObjectNet on all 1000 classes for every model.")
@@ -131,10 +128,6 @@ def robustness(
             others = () if shipped or not with_published else tables.read_published().rows
             draw_robustness(report, new[plot], others, plot.suffix, multi)
     typer.echo(format_robustness(report, multi))
-    if explain_fit:
-        from imagenet_captions.evaluation.robustness.residuals import format_residuals
-
-        typer.echo("\n" + format_residuals(report))
     for path in written:
         typer.echo(path)
 

@@ -10,9 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-if TYPE_CHECKING:
-    pass
-
 COLOURS = {"apple": (200, 30, 30), "frog": (30, 180, 40), "sea": (20, 60, 200)}
 
 

@@ -40,7 +40,7 @@ ALWAYS = {
     "grad_checkpointing keep_every dry_run",
     "trajectories": "runs on out prompts batch_size workers threads device",
     "frequency": "run data out plot",
-    "robustness": "results baseline baseline_from id_sets explain_fit all_classes out plot",
+    "robustness": "results baseline baseline_from id_sets all_classes out plot",
 }
 
 CRAWL = {

@@ -138,18 +138,3 @@ def shape_local(x: Floats, y: Floats, weights: Floats) -> Shape:
     scatter = np.sqrt(near @ (y - curve.at(x)) ** 2 / near.sum(axis=1))
     r = float(np.corrcoef(curve.at(x), y)[0, 1])
     return Shape(curve, draws, r, scatter=Curves(draws.grid, scatter[None]))
-
-
-def leave_one_out(x: Floats, y: Floats, local: bool) -> Floats:
-    """Return what the curve through all other models predicts for each, in logits."""
-    predicted = []
-    for number in range(len(x)):
-        others = np.arange(len(x)) != number
-        ones = np.ones((1, len(x) - 1))
-        if local:
-            curve = fit_local(x[others], y[others], ones, _POINTS_OF_DRAWS)
-        else:
-            slope, intercept = fit_lines(x[others], y[others], ones)
-            curve = _straight(slope, intercept, (x.min(), x.max()))
-        predicted.append(curve.at(x[number]).item())
-    return np.array(predicted)

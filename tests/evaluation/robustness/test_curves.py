@@ -14,7 +14,6 @@ from imagenet_captions.evaluation.robustness.curves import (
     fit_lines,
     fit_local,
     inverse_logit,
-    leave_one_out,
     logit,
     shape_line,
     shape_local,
@@ -93,19 +92,6 @@ def test_models_at_one_place_have_their_mean() -> None:
     curves = fit_local(x, y, np.ones((1, 60)), points=11)
     assert np.isfinite(curves.values).all()
     assert curves.at([0.0]) == pytest.approx([2.0])
-
-
-@pytest.mark.parametrize("local", [False, True])
-def test_leaving_one_out_is_a_fit_without_it(local: bool) -> None:
-    pairs, _ = rising(7, models=30)
-    x, y = np.array(pairs).T
-    predicted = leave_one_out(x, y, local)
-    for number, place in enumerate(x.tolist()):
-        others = pairs[:number] + pairs[number + 1 :]
-        slope, intercept, _ = naive.line(others)
-        expected = naive.local(others, place) if local else slope * place + intercept
-        inside = 0 < number < len(x) - 1  # beyond the others a local curve goes on straight
-        assert predicted[number] == pytest.approx(expected, abs=1e-9 if not local else 0.003 if inside else 0.2)
 
 
 def test_a_draw_of_one_model_over_and_over_has_the_line_of_all() -> None:

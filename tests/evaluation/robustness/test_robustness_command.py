@@ -21,7 +21,6 @@ from tests.command_line import HANGS_AFTER, run_cli
 from tests.evaluation.robustness.made_models import made, write_table
 
 DOCS = Path(__file__).parents[3] / "docs" / "how-to" / "robustness.md"
-FIT = DOCS.parents[1] / "design" / "baseline-fit.md"
 RN50 = """\
 model,imagenet,imagenet-v2,imagenet-sketch,imagenet-r,imagenet_on_r_classes,objectnet,imagenet_on_objectnet_classes
 RN50,0.59808,0.5253,0.35377,0.6046,0.8576,0.40283,0.66848
@@ -90,14 +89,6 @@ def test_the_table_says_which_baseline_and_where_it_is_doubtful() -> None:
     assert "sparse" not in by_line
 
 
-def test_explain_fit_is_the_table_of_the_docs() -> None:
-    done = run_cli("robustness", "published", "--explain-fit")
-    assert done.returncode == 0, done.stderr
-    table = done.stdout[done.stdout.index("Residuals of ordinary") :].strip()
-    (shown,) = re.findall(r"```text\n(Residuals of ordinary.*?)```", FIT.read_text(encoding="utf-8"), re.DOTALL)
-    assert shown.strip() == table
-
-
 def write_own(path: Path, models: int) -> None:
     rows = (f"own {number},{30 + 2 * number},{24 + 1.9 * number}\n" for number in range(models))
     path.write_text("model,imagenet,imagenet-v2\n" + "".join(rows))
@@ -106,7 +97,7 @@ def write_own(path: Path, models: int) -> None:
 def test_a_baseline_of_ones_own_models(tmp_path: Path) -> None:
     write_own(tmp_path / "own.csv", 12)
     (tmp_path / "RESULTS.csv").write_text("model,imagenet,imagenet-v2,objectnet\nm,40,40,20\n")
-    asked = ["robustness", tmp_path / "RESULTS.csv", "--baseline-from", tmp_path / "own.csv", "--explain-fit"]
+    asked = ["robustness", tmp_path / "RESULTS.csv", "--baseline-from", tmp_path / "own.csv"]
     done = run_cli(*asked, "--out", tmp_path / "ER.csv", "--plot", tmp_path / "figure.svg")
     assert done.returncode == 0, done.stderr
     (row,) = read_csv(tmp_path / "ER.csv")
@@ -115,7 +106,6 @@ def test_a_baseline_of_ones_own_models(tmp_path: Path) -> None:
     assert row["objectnet_effective_robustness"] == ""
     assert "own.csv has 0 models with imagenet and objectnet" in done.stderr
     assert "baseline own.csv: in logit space over the models of own.csv" in done.stdout
-    assert "imagenet-v2 from imagenet: at most " in done.stdout
 
 
 def test_er_csv_has_what_was_measured(tmp_path: Path) -> None:
