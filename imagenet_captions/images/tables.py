@@ -254,7 +254,7 @@ class SeparatedTable:
                 ) as read,
             ):  # fmt: skip
                 while (part := self._next(read)) is not None:
-                    yield pa.RecordBatch.from_pandas(part.fillna(""), self.schema, preserve_index=False)
+                    yield pa.RecordBatch.from_pandas(part, self.schema, preserve_index=False)
         except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
             raise InputError(
                 f"{self._path} cannot be read ({shortened(error, 200)}); a quote mark may be open, or a caption that "
