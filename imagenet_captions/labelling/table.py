@@ -22,8 +22,8 @@ from imagenet_captions.sources import yfcc
 from imagenet_captions.storage.files import require_there
 from imagenet_captions.storage.parquet import read_files, read_metadata, read_schema
 from imagenet_captions.storage.places import Place, expand_pattern
-from imagenet_captions.storage.progress import open_watched, progress, track
-from imagenet_captions.storage.texts import unpacked
+from imagenet_captions.storage.progress import progress, track
+from imagenet_captions.storage.texts import read_blocks, unpacked
 
 _IMAGE = "image"
 
@@ -193,15 +193,15 @@ class YfccTable:
             yield pa.RecordBatch.from_pylist(batch, schema=self.schema)
 
     def _rows(self) -> Iterator[dict[str, str | list[str]]]:
-        with open_watched(self._path, f"read {self._path.name}") as plain, closing(unpacked(plain)) as opened:
-            for line in opened:
-                fields = line.rstrip(b"\r\n").decode("utf-8", "replace").split("\t")
-                if len(fields) not in _FIELDS:
-                    self.skipped["not a line of 25 or 23 fields"] += 1
-                elif (row := yfcc.named(fields))["marker"] == yfcc.VIDEO:
-                    self.skipped["a video"] += 1
-                else:
-                    yield {name: _value(name, row[name]) for name in _COLUMNS}
+        lines = (line for block in read_blocks(self._path, "the table") for line in block.split(b"\n")[:-1])
+        for line in lines:
+            fields = line.rstrip(b"\r").decode("utf-8", "replace").split("\t")
+            if len(fields) not in _FIELDS:
+                self.skipped["not a line of 25 or 23 fields"] += 1
+            elif (row := yfcc.named(fields))["marker"] == yfcc.VIDEO:
+                self.skipped["a video"] += 1
+            else:
+                yield {name: _value(name, row[name]) for name in _COLUMNS}
 
 
 def is_yfcc(path: Place) -> bool:

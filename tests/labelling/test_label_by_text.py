@@ -8,6 +8,9 @@ import gzip
 import io
 import json
 import re
+import resource
+import subprocess
+import sys
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -257,6 +260,27 @@ def test_webdataset_tars(tmp_path: Path) -> None:
     (folder / "00001.tar").write_bytes(b"no tar at all" * 100)
     with pytest.raises(InputError, match="is not a tar, or is cut off or damaged"):
         label(folder, tmp_path / "out.parquet")
+
+
+def test_a_long_line_and_a_cut_file_are_read_in_bounded_memory(tmp_path: Path) -> None:
+    path, out = tmp_path / "yfcc.gz", tmp_path / "out.parquet"
+    with gzip.open(path, "wb", compresslevel=1) as opened:
+        opened.write(yfcc_line(0, "A tench").encode())
+        for _ in range(256):
+            opened.write(bytes(1 << 20))
+        opened.write(b"\n" + yfcc_line(1, "A goldfish").encode())
+    done = subprocess.run(
+        [sys.executable, "-m", "imagenet_captions", "label-by-text", str(path), "--out", str(out)],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (700 << 20, 700 << 20)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert pq.read_table(out)["title"].to_pylist() == ["A tench", "A goldfish"]
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"the table .*yfcc\.gz is damaged or cut short"):
+        label_by_text(path, tmp_path / "other.parquet", LabelSettings())
 
 
 def yfcc_line(number: int, title: str, tags: str = "", marker: int = 0, old: bool = False) -> str:
