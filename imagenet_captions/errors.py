@@ -14,8 +14,11 @@ Anything else that escapes is a bug of ours and keeps its traceback.
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
 
+# Of a terminal (C0 and C1), and those that turn the direction of writing.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _MOST_LISTED = 30  # names that a message lists in full
 
 
@@ -86,6 +89,15 @@ def shortened(value: object, longest: int = 80) -> str:
     text = str(value)[: longest + 1]
     line = "".join(character if character.isprintable() else " " for character in text)
     return line if len(line) <= longest else line[: longest - 1] + "…"
+
+
+def printable(text: str) -> str:
+    r"""Return a text without control characters for a terminal: as escapes that JSON has too; line ends and tabs stay.
+
+    >>> print(printable("\x1b[31mred"))
+    \u001b[31mred
+    """
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def unknown_name(what: str, name: str, known: Iterable[str], advice: str = "") -> InputError:

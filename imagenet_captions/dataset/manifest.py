@@ -165,15 +165,8 @@ class _Survival(msgspec.Struct):
     licenses: dict[_Digits, int] = {}
 
 
-class _Rules(msgspec.Struct):
-    records: int
-    sampled: int
-    changed: dict[str, int]
-
-
 class _Measured(msgspec.Struct):
     survival: _Survival | None = None
-    rules: _Rules | None = None
 
 
 class _Details(msgspec.Struct):

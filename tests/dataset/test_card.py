@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -80,3 +81,25 @@ def test_empty_captions_do_not_count_as_repeated(tmp_path: Path) -> None:
     captions = write_published(tmp_path / "captions.parquet", caption="")
     package(captions, tmp_path / "out", PackageSettings(workers=1))
     assert "| have a caption that another row has too | 0 | 0.0 % |" in (tmp_path / "out/README.md").read_text()
+
+
+def test_texts_of_strangers_do_not_break_out_of_the_card() -> None:
+    hostile = "`<script>`\n# \x1b[31m"
+    shown = "`'<script>' # \\u001b[31m`"
+    told = made_card(
+        10,
+        inputs={hostile: hostile},
+        settings={"score-model": hostile, "filter": [{"score-model": hostile}]},
+        sources={hostile: 10},
+        languages={'en"\n': 10},
+        measured={"survival": {"years": {"<script>": [1, 1]}}},
+    )
+    for line in (
+        f"- input {shown}: SHA-256 {shown}",
+        f"- setting `score-model`: {shown}",
+        f"- texts from: {shown} 10",
+        "| &lt;script&gt; | 1 | 1 | 100.0 % |",
+    ):
+        assert line in told.splitlines()
+    assert yaml.safe_load(told.split("---\n")[1])["language"] == ['en"\n']
+    assert "<script>" not in re.sub(r"`[^`\n]*`", "", told)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 from imagenet_captions.dataset.describing.datasheet import datasheet
 from imagenet_captions.dataset.describing.facts import DatasetFacts
 from imagenet_captions.dataset.manifest import shuffled_with
+from imagenet_captions.errors import printable
 from imagenet_captions.outcomes import share
 
 _BOUNDS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")  # of the Hub's size categories
@@ -69,7 +72,9 @@ def _header(facts: DatasetFacts) -> str:
             "task_categories:",
             *[f"- {task}" for task in (tasks if facts.images is not None else ["text-classification"])],
             "language:",
-            *[f'- "{code}"' for code in facts.common_languages()],  # quoted, because YAML reads no (Norwegian) as false
+            *[
+                f"- {json.dumps(code)}" for code in facts.common_languages()
+            ],  # quoted, because YAML reads no (Norwegian) as false
             "size_categories:",
             f"- {size_category(facts.rows)}",
             "configs:",
@@ -129,7 +134,9 @@ def _columns(facts: DatasetFacts) -> str:
     lines.append("")
     if facts.languages:
         common = sorted(facts.languages.items(), key=lambda item: (-item[1], item[0]))[:10]
-        lines.append("Most frequent languages: " + ", ".join(f"`{code}` {count:,}" for code, count in common) + ".")
+        lines.append(
+            "Most frequent languages: " + ", ".join(f"{_code(code)} {count:,}" for code, count in common) + "."
+        )
         lines.append("`und` marks rows whose title and description have fewer than three letters.")
     else:
         lines.append("`language` and `language_score` are null in every row, because languages were not detected.")
@@ -150,11 +157,17 @@ def _funnel(facts: DatasetFacts) -> str:
 
 def _how(facts: DatasetFacts) -> str:
     lines = ["## How it was made", ""]
-    sources = ", ".join(f"`{name}` {count:,}" for name, count in sorted(facts.sources.items()))
+    sources = ", ".join(f"{_code(name)} {count:,}" for name, count in sorted(facts.sources.items()))
     lines.append(f"- texts from: {sources or 'nowhere'}")
     if "yfcc100m" in facts.sources:
         lines.append(_YFCC)
-    lines += [f"- input `{role}`: SHA-256 `{digest}`" for role, digest in sorted(facts.inputs.items())]
-    lines += [f"- setting `{name}`: `{value}`" for name, value in sorted(facts.settings.items())]
+    lines += [f"- input {_code(role)}: SHA-256 {_code(digest)}" for role, digest in sorted(facts.inputs.items())]
+    lines += [f"- setting {_code(name)}: {_code(value)}" for name, value in sorted(facts.settings.items())]
     lines += [f"- made with {name} {version}" for name, version in sorted(facts.made_with.items())]
     return "\n".join([*lines, ""])
+
+
+def _code(value: object) -> str:
+    """Return a value of a stranger's file as code, from which it cannot break out."""
+    text = printable(str(value)).replace("\n", " ").replace("`", "'")
+    return f"`{text}`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable, Mapping, Sequence
 
 from imagenet_captions.dataset.describing.facts import DatasetFacts
@@ -22,7 +23,7 @@ def datasheet(facts: DatasetFacts) -> str:
 
 def _survival(facts: DatasetFacts) -> list[str]:
     years: Mapping[str, Sequence[int]] = facts.measured.get("survival", {}).get("years", {})
-    rows = [(year, f"{asked:,}", f"{have:,}", share(have, asked)) for year, (have, asked) in years.items()]
+    rows = [(html.escape(year), f"{asked:,}", f"{have:,}", share(have, asked)) for year, (have, asked) in years.items()]
     have, asked = (sum(count[at] for count in years.values()) for at in (0, 1))
     rows.append(("all", f"{asked:,}", f"{have:,}", share(have, asked)) if years else (_UNKNOWN_YEARS, "", "", ""))
     lines = _table(("uploaded", "listed photos that Flickr was asked about", "that answer", "share"), rows)
