@@ -149,6 +149,16 @@ def private_folder(path: Path, ending: str) -> Iterator[Path]:
         shutil.rmtree(private)
 
 
+def publish_folder(private: Path, path: Path) -> None:
+    """Move a private folder to its place, where nothing or an empty folder is; raise Appeared if something is."""
+    try:
+        private.rename(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            raise
+        raise Appeared(path, private) from None
+
+
 @contextmanager
 def scratch_beside(path: Place) -> Iterator[Path]:
     """Make a scratch folder beside `path`, or for a URL in the temporary folder, and remove it at the end."""

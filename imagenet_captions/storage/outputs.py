@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import errno
 import getpass
 import hashlib
 import importlib.metadata
@@ -46,6 +45,7 @@ from imagenet_captions.storage.files import (
     private_name,
     private_names,
     publish,
+    publish_folder,
     read_json,
     sha256,
     sync,
@@ -102,7 +102,7 @@ def producing(
                 private.append(stack.enter_context(private_file(path)))
             except OSError as error:
                 raise InputError(f"the output {path} cannot be written: {reason_of(error)}") from None
-        with reporting_full_disk(str(every[-1]) if every else ""):
+        with reporting_full_disk(str(every[-1]) if every else tempfile.gettempdir()):
             yield private
             for file in private:
                 sync(file)
@@ -270,11 +270,12 @@ def own_files(out: Place, record: Place | None = None) -> frozenset[str]:
     for name in sorted(found.keys() - ({MANIFEST} if record is None else set())):
         if name not in listed and not (name.endswith("/") and any(each.startswith(name) for each in listed)):
             raise InputError(f"the output folder {out} holds {name}, which is not ours; move it elsewhere")
-        # A shorter file is damage, which making the dataset again repairs.
         entry = listed.get(name)
-        entry = entry if isinstance(entry, dict) and "unfinished" not in content else {}
-        is_changed = found[name] > entry.get("bytes", found[name])
-        if is_changed or (name == CARD and entry and sha256(out / name) != entry.get("sha256")):
+        if not isinstance(entry, dict) or "unfinished" in content:
+            continue
+        # A shorter file is damage, which making the dataset again repairs.
+        is_longer = isinstance(size := entry.get("bytes"), int) and found[name] > size
+        if is_longer or (name == CARD and sha256(out / name) != entry.get("sha256")):
             raise InputError(f"{name} in the output folder {out} was changed since it was written; move it elsewhere")
     return frozenset(found)
 
@@ -333,12 +334,7 @@ def _replacing_local(out: Path, record: Place | None) -> Iterator[Path]:
             if owned:
                 new.chmod(here.stat().st_mode & 0o777)
                 here.rename(old)
-            try:
-                new.rename(here)  # also onto an empty folder
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                    raise
-                raise Appeared(here, new) from None
+            publish_folder(new, here)
             if owned:
                 _remove_listed(old, owned)
 

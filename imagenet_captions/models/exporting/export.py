@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +15,7 @@ from torch import Tensor
 from imagenet_captions.errors import InputError, unknown_name
 from imagenet_captions.models.load import load_model
 from imagenet_captions.models.model import Model
+from imagenet_captions.storage.files import private_folder, publish_folder
 from imagenet_captions.storage.outputs import check_place
 
 LIBRARIES = ("open_clip", "timm", "transformers")
@@ -42,16 +41,11 @@ def export_model(source: str, library: str, out: Path) -> Path:
     _check_folder(out, source)
     model = load_model(source)
     writer: Any = import_module(f"{__package__}.{library}")
-    partial = out.with_name(f".{out.name}.{secrets.token_hex(4)}.partial")
-    partial.mkdir(parents=True)
-    try:
-        writer.write(model, partial)
-        _compare(model, writer.features(partial), library)
-        if out.is_dir():
-            out.rmdir()
-        partial.replace(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    here = Path(os.path.realpath(out))
+    with private_folder(here, "partial") as private:
+        writer.write(model, private)
+        _compare(model, writer.features(private), library)
+        publish_folder(private, here)
     return out
 
 
