@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imagenet_captions.captions.caption_template import CaptionTemplate
-    from imagenet_captions.dataset.diff_report import diff
+    from imagenet_captions.dataset.diff import diff
     from imagenet_captions.dataset.filtering.filter import filter
     from imagenet_captions.dataset.filtering.settings import FilterSettings
     from imagenet_captions.dataset.filters import (
@@ -114,7 +114,7 @@ _MODULES = {
     "load": "dataset.loading",
     "FilterSettings": "dataset.filtering.settings",
     "filter": "dataset.filtering.filter",
-    "diff": "dataset.diff_report",
+    "diff": "dataset.diff",
     "score": "evaluation.scoring.score",
     "stats": "statistics.collect",
     "verify": "packager.verify",

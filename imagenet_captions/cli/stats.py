@@ -89,8 +89,8 @@ def diff(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    from imagenet_captions.dataset.diff_report import diff as compare
-    from imagenet_captions.dataset.diff_report import format_summary
+    from imagenet_captions.dataset.diff import diff as compare
+    from imagenet_captions.dataset.diff import format_summary
 
     if out is None:
         refuse_without_effect("without --out", "overwrite")

@@ -1,33 +1,37 @@
-"""The differences between two datasets: image ids gained and lost, and texts changed, by field and class.
+"""Compare two datasets: image ids lost and gained, and texts changed, by field and class.
 
-They are read in the order of the ids, side by side, one class at a time; neither is held in memory as a whole.
+Texts are compared by 64-bit hashes, so that memory holds a few numbers a row of both datasets, in whatever order.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.loading import CONFIGS, open_parquet
-from imagenet_captions.dataset.manifest import read_manifest, shard_files
+from imagenet_captions.dataset.manifest import read_manifest, shard_files, unchanged
+from imagenet_captions.dataset.shard import text_hashes
 from imagenet_captions.errors import InputError
-from imagenet_captions.storage.parquet import gather, read_files
-from imagenet_captions.storage.places import Place
+from imagenet_captions.imagenet import classes
+from imagenet_captions.outcomes import share
+from imagenet_captions.storage.files import MANIFEST, sha256, write_json
+from imagenet_captions.storage.outputs import check_folder, is_dataset, producing
+from imagenet_captions.storage.parquet import read_files
+from imagenet_captions.storage.places import Place, PlaceLike, place
 from imagenet_captions.storage.progress import progress
 
 FIELDS = ("title", "description", "tags", "caption")
 RAW_FIELDS = ("raw_title", "raw_description", "raw_tags")
-_RAW = "raw_"
 _ROWS_AT_ONCE = 4096
-_GATHERED_ROWS = 1 << 16  # of a shuffled dataset, which is read once for so many
-_PARTS_TAGS = "\0"  # cleaned tags have none
+_CLASSES_SHOWN = 20
+_IN_A_FOLDER = ("changes.tsv", "classes.tsv", "summary.json")
+_COUNTED = ("lost", "gained", "changed")
 
 
 @dataclass
@@ -55,154 +59,197 @@ class Counts:
         """Rows lost, gained or changed."""
         return self.lost + self.gained + self.changed
 
-    def add(self, other: Counts) -> None:
-        """Add the counts of another class."""
-        self.a += other.a
-        self.b += other.b
-        self.in_both += other.in_both
-        self.changed += other.changed
-        self.fields.update(other.fields)
+    def as_dict(self, fields: Sequence[str]) -> dict[str, Any]:
+        """Return the numbers of rows that differ, and for each field those in which it does."""
+        counted = {name: getattr(self, name) for name in _COUNTED}
+        return {**counted, "fields": {name: self.fields[name] for name in fields}}
 
 
-class Change(NamedTuple):
-    """One row that differs: lost, gained, or changed in some fields."""
+@dataclass
+class DiffSummary:
+    """The counts of a comparison, in total and for every class that differs."""
 
-    image_id: str
-    wnid: str
-    kind: str
-    fields: tuple[str, ...] = ()
+    fields: tuple[str, ...]
+    total: Counts = field(default_factory=Counts)
+    classes: dict[str, Counts] = field(default_factory=dict)
+
+    @property
+    def equal(self) -> bool:
+        """Return whether both datasets have the same ids with the same texts."""
+        return not self.total.differing
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the summary as values for a JSON file."""
+        return {
+            "equal": self.equal,
+            "rows": {"a": self.total.a, "b": self.total.b, "in_both": self.total.in_both},
+            **self.total.as_dict(self.fields),
+            "classes": {wnid: counts.as_dict(self.fields) for wnid, counts in self.classes.items()},
+        }
 
 
-class ClassDiff(NamedTuple):
-    """The differences in one class, in the order of the image ids."""
+def diff(
+    a: PlaceLike, b: PlaceLike, raw: bool = False, out: PlaceLike | None = None, overwrite: bool = False
+) -> DiffSummary:
+    """Compare two datasets and, if `out` is given, write the differences to it.
 
-    wnid: str
-    counts: Counts
-    changes: list[Change]
+        summary = ic.diff("from-release", "rebuilt", out="changes.tsv")
+        summary.equal, summary.total.lost, summary.total.gained, summary.total.changed
 
-
-def diff_classes(a: Place, b: Place, raw: bool = False) -> Iterator[ClassDiff]:
-    """Yield the differences between two datasets, one class at a time, for every class in either of them.
-
-    The compared fields are title, description, tags and caption. With `raw` they are also raw_title, raw_description
-    and raw_tags: the texts as the source gave them.
-
-    Raises InputError for a folder that is not a dataset.
+    The compared fields are title, description, tags and caption, and with `raw` also the texts as the source gave them.
+    If `out` ends in .tsv, it gets one line for each id that differs; if it ends in .json, the counts and the ids.
+    Otherwise it becomes a folder with changes.tsv, classes.tsv and summary.json. The same datasets give the same bytes.
+    `overwrite` allows replacing a file that exists.
     """
-    fields = FIELDS + (RAW_FIELDS if raw else ())
-    left, right = _by_class(a, raw), _by_class(b, raw)
-    with progress("compare", _rows(a) + _rows(b), "rows") as bar:
-        one, other = next(left, None), next(right, None)
-        while one is not None or other is not None:
-            wnid = min(found.wnid for found in (one, other) if found is not None)
-            here = one.rows if one is not None and one.wnid == wnid else None
-            there = other.rows if other is not None and other.wnid == wnid else None
-            yield _compare(wnid, here, there, fields)
-            bar.update(sum(len(rows) for rows in (here, there) if rows is not None))
-            one = one if here is None else next(left, None)
-            other = other if there is None else next(right, None)
+    a, b, out = place(a), place(b), None if out is None else place(out)
+    for dataset in (a, b):
+        read_manifest(dataset)  # fails before an output is created
+    if out is None:
+        return _compare(a, b, raw)[0]
+    outputs = [out] if out.suffix in (".tsv", ".json") else [out / name for name in _IN_A_FOLDER]
+    if len(outputs) > 1:
+        check_folder(out, [a, b])
+    if is_dataset(out):
+        raise InputError(f"the output {out} is a dataset; give another place")
+    with producing(outputs, [a, b], overwrite) as new:
+        summary, changes = _compare(a, b, raw)
+        content = {"manifests": {"a": sha256(a / MANIFEST), "b": sha256(b / MANIFEST)}, **summary.as_dict()}
+        if out.suffix == ".json":
+            write_json(new[0], {**content, "ids": _ids(changes)})
+        else:
+            lines = ("\t".join(row.values()) + "\n" for row in changes.to_pylist())
+            with new[0].open("w", encoding="utf-8") as opened:
+                opened.writelines(["image_id\twnid\tchange\tfields\n", *lines])
+        if len(new) > 1:
+            _write_classes(new[1], summary)
+            write_json(new[2], content)
+    return summary
 
 
-def _rows(dataset: Place) -> int:
-    return sum(read_manifest(dataset).shards("data").values())
+def _compare(a: Place, b: Place, raw: bool) -> tuple[DiffSummary, pa.Table]:
+    """Return the counts, and a table of the rows that differ: image_id, wnid, change and the changed fields."""
+    total = sum(sum(read_manifest(dataset).shards("data").values()) for dataset in (a, b))
+    with progress("compare", total, "rows") as bar, unchanged(a), unchanged(b):
+        one, other = (_hashed(dataset, raw, bar.update) for dataset in (a, b))
+    places = pc.index_in(other["image_id"], value_set=one["image_id"])
+    lost = one.filter(pc.invert(pc.is_in(one["image_id"], value_set=other["image_id"])))
+    gained = other.filter(pc.is_null(places))
+    here, there = one.take(places.drop_null()), other.filter(pc.is_valid(places))
+    summary = DiffSummary(FIELDS + (RAW_FIELDS if raw else ()))
+    differs = {name: here[name].to_numpy() != there[name].to_numpy() for name in summary.fields}
+    is_changed = np.logical_or.reduce([*differs.values()])
+    changed = here.filter(pa.array(is_changed))
+    fields = [
+        ",".join(name for name in summary.fields if differs[name][row]) for row in np.flatnonzero(is_changed).tolist()
+    ]
+    changes = pa.concat_tables(
+        rows.select(["image_id", "wnid"])
+        .append_column("change", pa.repeat(kind, len(rows)))
+        .append_column("fields", pa.array(fields, pa.string()) if kind == "changed" else pa.repeat("", len(rows)))
+        for kind, rows in (("lost", lost), ("gained", gained), ("changed", changed))
+    ).sort_by("image_id")
+
+    in_a, in_b, in_both, in_changed = (_by_class(rows) for rows in (one, other, here, changed))
+    by_field = {name: _by_class(here.filter(pa.array(mask))) for name, mask in differs.items()}
+    summary.total = Counts(
+        len(one), len(other), len(here), len(changed), Counter({name: by_field[name].total() for name in by_field})
+    )
+    for wnid in sorted(_by_class(changes)):
+        found = Counter({name: by_field[name][wnid] for name in by_field})
+        summary.classes[wnid] = Counts(in_a[wnid], in_b[wnid], in_both[wnid], in_changed[wnid], found)
+    return summary, changes
 
 
-class _Class(NamedTuple):
-    wnid: str
-    rows: pa.Table
+def _by_class(rows: pa.Table) -> Counter[str]:
+    return Counter({each["values"]: each["counts"] for each in rows["wnid"].value_counts().to_pylist()})
 
 
-def _compare(wnid: str, a: pa.Table | None, b: pa.Table | None, fields: Sequence[str]) -> ClassDiff:
-    if a is None or b is None:
-        only, kind = (b, "gained") if a is None else (a, "lost")
-        ids = [] if only is None else only["image_id"].to_pylist()
-        counts = Counts(b=len(ids)) if a is None else Counts(a=len(ids))
-        return ClassDiff(wnid, counts, [Change(image_id, wnid, kind) for image_id in ids])
-    places = pc.index_in(_whole(a["image_id"]), value_set=_whole(b["image_id"]))
-    lost = a.filter(pc.is_null(places))["image_id"].to_pylist()
-    gained = b.filter(pc.invert(pc.is_in(_whole(b["image_id"]), value_set=_whole(a["image_id"]))))["image_id"]
-    here, there = a.filter(pc.is_valid(places)), b.take(places.drop_null())
-    differs = {name: _differs(_whole(here[name]), _whole(there[name])) for name in fields}
-    changes = [Change(image_id, wnid, "lost") for image_id in lost]
-    changes += [Change(image_id, wnid, "gained") for image_id in gained.to_pylist()]
-    changed = np.flatnonzero(np.any(list(differs.values()), axis=0))
-    ids = here["image_id"].take(pa.array(changed, pa.int64())).to_pylist()
-    for row, image_id in zip(changed.tolist(), ids, strict=True):
-        changes.append(Change(image_id, wnid, "changed", tuple(name for name in fields if differs[name][row])))
-    found = Counter({name: int(np.count_nonzero(mask)) for name, mask in differs.items()})
-    return ClassDiff(wnid, Counts(len(a), len(b), len(here), len(changed), found), sorted(changes))
-
-
-def _differs(a: pa.Array, b: pa.Array) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Return a mask of the rows in which two columns differ."""
-    if not pa.types.is_list(a.type):
-        return pc.fill_null(pc.not_equal(a, b), True).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
-    if any(pc.any(pc.match_substring(column.flatten(), _PARTS_TAGS)).as_py() for column in (a, b)):
-        return np.array([x != y for x, y in zip(a.to_pylist(), b.to_pylist(), strict=True)], np.bool_)
-    texts = pc.not_equal(pc.binary_join(a, _PARTS_TAGS), pc.binary_join(b, _PARTS_TAGS))
-    lengths = pc.not_equal(pc.list_value_length(a), pc.list_value_length(b))
-    return pc.fill_null(pc.or_(texts, lengths), True).to_numpy(zero_copy_only=False)  # type: ignore[no-any-return]
-
-
-def _by_class(dataset: Place, raw: bool) -> Iterator[_Class]:
-    """Yield the texts of a dataset, one class at a time."""
-    classes = _classes_of(dataset, "default", FIELDS)
+def _hashed(dataset: Place, raw: bool, count: Any) -> pa.Table:
+    """Return image_id, wnid, and a hash of each text that is compared."""
+    table = _hashed_config(dataset, "data", FIELDS, count)
     if not raw:
-        yield from classes
-        return
-    names = [name.removeprefix(_RAW) for name in RAW_FIELDS]
-    others = _classes_of(dataset, "raw", names)
-    for found in classes:
-        other = next(others, None)
-        if other is None or other.rows["image_id"] != found.rows["image_id"]:
-            raise _damaged(dataset)
-        rows = found.rows
-        for name in names:
-            rows = rows.append_column(_RAW + name, other.rows[name])
-        yield _Class(found.wnid, rows)
+        return table
+    others = _hashed_config(dataset, "raw", [name.removeprefix("raw_") for name in RAW_FIELDS], lambda rows: None)
+    if others["image_id"] != table["image_id"]:
+        raise InputError(f"{dataset} is not as it was written; `imagenet-captions verify` says where")
+    for name in RAW_FIELDS:
+        table = table.append_column(name, others[name.removeprefix("raw_")])
+    return table
 
 
-def _classes_of(dataset: Place, config: str, columns: Sequence[str]) -> Iterator[_Class]:
-    parquet = open_parquet(dataset, config)
-    names = ["image_id", "wnid", *columns]
-    if set(names) - set(parquet.schema.names):
-        raise _damaged(dataset)
-    held: list[pa.RecordBatch] = []
-    last = ""
-    for batch in _by_id(dataset, config, names):
-        wnids = batch["wnid"].to_numpy(zero_copy_only=False)
-        starts = np.flatnonzero(np.append(len(wnids) > 0, wnids[1:] != wnids[:-1])).tolist()
-        for start, end in zip(starts, [*starts[1:], len(wnids)], strict=True):
-            wnid = wnids[start]
-            if wnid != last:
-                if held:
-                    yield _Class(last, pa.Table.from_batches(held))
-                if wnid < last:
-                    raise _damaged(dataset)
-                held, last = [], wnid
-            held.append(batch.slice(start, end - start))
-    if held:
-        yield _Class(last, pa.Table.from_batches(held))
+def _hashed_config(dataset: Place, folder: str, fields: Sequence[str], count: Any) -> pa.Table:
+    ids = pa.schema([("image_id", pa.string()), ("wnid", pa.string())])
+    parts = [pa.schema([*ids, *((name, pa.uint64()) for name in fields)]).empty_table()]
+    # Not the dataset's own scanner, which reads far ahead: 700 MB for a published-size dataset without images.
+    for batch in read_files(shard_files(dataset, folder), _ROWS_AT_ONCE, [*ids.names, *fields]):
+        hashes = [pa.array(text_hashes(_as_text(batch[name]))) for name in fields]
+        parts.append(pa.table([batch["image_id"], batch["wnid"], *hashes], parts[0].schema))
+        count(len(batch))
+    return pa.concat_tables(parts).combine_chunks()
 
 
-def _by_id(dataset: Place, config: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows in the order of their ids; those of a shuffled dataset are gathered, many at a time."""
-    manifest, files = read_manifest(dataset), shard_files(dataset, CONFIGS[config])
-    if manifest.shuffled is None:
-        # Not the dataset's own scanner, which reads far ahead: 700 MB for a published-size dataset without images.
-        yield from read_files(files, _ROWS_AT_ONCE, columns)
-        return
-    ids = pa.chunked_array(batch["image_id"] for batch in read_files(files, columns=["image_id"]))
-    order = pc.sort_indices(ids).to_numpy().astype(np.int64)
-    starts = list(accumulate(manifest.shards(CONFIGS[config]).values(), initial=0))[:-1]
-    for start in range(0, len(order), _GATHERED_ROWS):
-        rows = order[start : start + _GATHERED_ROWS]
-        yield from gather(zip(starts, files, strict=True), rows, columns).to_batches()
+def _as_text(column: pa.Array) -> pa.Array:
+    """Return texts as they are, and each list of texts as one text, in which the length of each comes before it."""
+    if not pa.types.is_list(column.type):
+        return column
+    texts = column.flatten()
+    lengths = pc.utf8_length(texts).cast(pa.string())
+    marked = pc.binary_join_element_wise(lengths, texts, ":")
+    offsets = pc.subtract(column.offsets, column.offsets[0])
+    return pc.binary_join(pa.ListArray.from_arrays(offsets, marked), ",")
 
 
-def _damaged(dataset: Place) -> InputError:
-    return InputError(f"{dataset} is not as it was written; `imagenet-captions verify` says where")
+def _ids(changes: pa.Table) -> dict[str, Any]:
+    ids: dict[str, Any] = {"lost": [], "gained": [], "changed": {}}
+    for row in changes.to_pylist():
+        if row["change"] == "changed":
+            ids["changed"][row["image_id"]] = row["fields"].split(",")
+        else:
+            ids[row["change"]].append(row["image_id"])
+    return ids
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays([pa.array([], column.type), *column.chunks])
+def _write_classes(path: Path, summary: DiffSummary) -> None:
+    lines = ["\t".join(["wnid", "class_name", "a", "b", *_COUNTED, *summary.fields])]
+    for wnid, counts in summary.classes.items():
+        lines.append("\t".join([wnid, _name(wnid), *map(str, [counts.a, counts.b, *_numbers(counts, summary)])]))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def format_summary(summary: DiffSummary, a: str, b: str) -> str:
+    """Return the table for the terminal: rows, fields, and the classes that differ most."""
+    total, names = summary.total, [name.replace("raw_", "raw ") for name in summary.fields]
+    if summary.equal:
+        what = ", ".join(names[:-1]) + f" and {names[-1]}"
+        return f"equal: {a} and {b} have the same {total.a:,} rows, with the same {what}"
+    of_both = f"{share(total.changed, total.in_both)} of the rows in both" if total.in_both else ""
+    lines = [
+        ("rows in A", total.a, a),
+        ("rows in B", total.b, b),
+        ("in both", total.in_both, ""),
+        ("lost: only in A", total.lost, ""),
+        ("gained: only in B", total.gained, ""),
+        ("changed", total.changed, of_both),
+        *((f"  {name}", total.fields[key], "") for name, key in zip(names, summary.fields, strict=True)),
+    ]
+    width = max(len(f"{count:,}") for _, count, _ in lines)
+    text = [f"{name:<19}{count:>{width},}  {remark}".rstrip() for name, count, remark in lines]
+    columns = {name: max(len(name), 7) + 2 for name in (*_COUNTED, *summary.fields)}
+    text += ["", f"{'class':<32}" + "".join(f"{name:>{width}}" for name, width in columns.items())]
+    ordered = sorted(summary.classes.items(), key=lambda item: (-item[1].differing, item[0]))
+    for wnid, counts in ordered[:_CLASSES_SHOWN]:
+        cells = (f"{value:>{width},}" for value, width in zip(_numbers(counts, summary), columns.values(), strict=True))
+        text.append(f"{wnid} {_name(wnid)[:20]:<22}" + "".join(cells))
+    if len(ordered) > _CLASSES_SHOWN:
+        text.append(f"and {len(ordered) - _CLASSES_SHOWN:,} more classes that differ; `out` DIR has them all")
+    return "\n".join(text)
+
+
+def _numbers(counts: Counts, summary: DiffSummary) -> list[int]:
+    row: Mapping[str, Any] = counts.as_dict(summary.fields)
+    return [*(row[name] for name in _COUNTED), *row["fields"].values()]
+
+
+def _name(wnid: str) -> str:
+    found = classes.find(wnid)
+    return found.name if found else ""

@@ -67,7 +67,7 @@ class ShardFile:
             self.retrieved |= {moment.date().isoformat() for moment in bounds if moment is not None}
         if "caption" in table.column_names:
             captions = table["caption"].filter(pc.not_equal(table["caption"], ""))
-            self.captions.append(_hashes(captions))
+            self.captions.append(text_hashes(captions))
         counters: list[tuple[str, Counter[Any]]] = [("language", self.languages), ("source", self.sources)]
         for name, counter in [*counters, ("wnid", self.wnids), ("license", self.licenses)]:
             if name in table.column_names:
@@ -76,10 +76,11 @@ class ShardFile:
                         counter[entry["values"]] += entry["counts"]
 
 
-def _hashes(texts: pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+def text_hashes(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+    """Return a 64-bit hash of each text."""
     from pandas.util import hash_array  # readers of a dataset need not wait for its import
 
-    hashes: npt.NDArray[np.uint64] = hash_array(texts.to_numpy(), categorize=False)
+    hashes: npt.NDArray[np.uint64] = hash_array(np.asarray(texts, object), categorize=False)
     return hashes
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import imagenet_captions as ic
-from imagenet_captions.dataset.diff_report import diff
+from imagenet_captions.dataset.diff import diff
 from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids
 from imagenet_captions.dataset.filtering.settings import FilterSettings
 from imagenet_captions.dataset.manifest import Replaced, unchanged

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import imagenet_captions as ic
-from imagenet_captions.dataset.diff import diff_classes
+from imagenet_captions.dataset.diff import diff
 from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids
 from imagenet_captions.dataset.filtering.settings import FilterSettings, RowConditions
 from imagenet_captions.packager.verify import verify
@@ -135,10 +135,10 @@ def test_diff_and_statistics(both: tuple[Path, Path], tmp_path: Path) -> None:
     filter_to_dataset(both[1], tmp_path / "part", FilterSettings(RowConditions(has=["title"])), workers=1)
     filter_to_dataset(both[0], tmp_path / "sorted", FilterSettings(RowConditions(has=["title"])), workers=1)
     for raw in (False, True):
-        assert not any(found.counts.differing for found in diff_classes(*both, raw=raw))
-        lost = [list(diff_classes(both[0], tmp_path / name, raw=raw)) for name in ("part", "sorted")]
-        assert lost[0] == lost[1]
-        assert sum(found.counts.lost for found in lost[0]) > 0
+        assert diff(*both, raw=raw).equal
+        part, in_order = (diff(both[0], tmp_path / name, raw=raw) for name in ("part", "sorted"))
+        assert part == in_order
+        assert part.total.lost > 0
     assert str(collect(both[0])) == str(collect(both[1]))
     assert gallery(both[0], None, 7, Thumbnails("all")) == gallery(both[1], None, 7, Thumbnails("all"))
 

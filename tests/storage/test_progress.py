@@ -18,7 +18,7 @@ from typing import ClassVar
 
 import pytest
 
-from imagenet_captions.dataset.diff import diff_classes
+from imagenet_captions.dataset.diff import diff
 from imagenet_captions.dataset.filtering.filter import filter_to_dataset
 from imagenet_captions.dataset.filtering.settings import FilterSettings, RowConditions
 from imagenet_captions.exports.export import export
@@ -155,7 +155,7 @@ def test_every_stage_counts_to_its_total(
     source = train_folder(tmp_path / "train", images())
     package(captions, dataset, PackageSettings(images=source, workers=1))
     filter_to_dataset(dataset, tmp_path / "part", FilterSettings(RowConditions(has=["title"])), 1)
-    list(diff_classes(dataset, tmp_path / "part"))
+    diff(dataset, tmp_path / "part")
     collect(dataset)
     label_by_text(dataset, tmp_path / "labelled.parquet", LabelSettings(workers=1))
     export(dataset, tmp_path / "slim.csv", ExportSettings("slim", workers=1))
