@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from imagenet_captions.publishing.publish import publish
     from imagenet_captions.statistics.collect import stats
     from imagenet_captions.storage.places import place
-    from imagenet_captions.training.data.resumable import ResumableSampler
+    from imagenet_captions.training.data.sampler import ResumableSampler
     from imagenet_captions.training.data.torch_dataset import torch_dataset
 
     __version__: str
@@ -125,7 +125,7 @@ _MODULES = {
     "CaptionRecipe": "captions.caption_template",  # the earlier name of CaptionTemplate
     "CaptionTemplate": "captions.caption_template",
     "place": "storage.places",
-    "ResumableSampler": "training.data.resumable",
+    "ResumableSampler": "training.data.sampler",
     "torch_dataset": "training.data.torch_dataset",
 }
 

@@ -176,7 +176,7 @@ def frequency(
     from imagenet_captions.evaluation.frequency.table import format_frequency, frequency_csv
     from imagenet_captions.storage.files import METRICS, write_text
     from imagenet_captions.storage.outputs import producing
-    from imagenet_captions.training.data.class_counts import count_classes
+    from imagenet_captions.training.data.opening import count_classes
 
     if data is None:
         refuse_without_effect("without --data", "ids", "caption")

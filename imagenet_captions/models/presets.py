@@ -218,6 +218,6 @@ def config_of(name: str) -> ModelConfig:
         return preset.config
     if preset is None and library != "open_clip":
         raise unknown_name("model to build", name, PRESETS)
-    from imagenet_captions.models import open_clip_configs
+    from imagenet_captions.models.towers import open_clip as open_clip_towers
 
-    return open_clip_configs.named_config(rest or str(preset and preset.open_clip), name)
+    return open_clip_towers.named_config(rest or str(preset and preset.open_clip), name)

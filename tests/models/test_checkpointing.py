@@ -10,8 +10,7 @@ from torch import nn
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.build import build_model
-from imagenet_captions.models.checkpointing import checkpoint_blocks
-from imagenet_captions.models.hardware import gpu_settings
+from imagenet_captions.models.hardware import checkpoint_blocks, gpu_settings
 from imagenet_captions.models.model import Model
 from tests.models.conftest import pixels
 

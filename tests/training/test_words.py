@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from imagenet_captions.errors import DiskFullError, InputError, StoppedEarly
-from imagenet_captions.training.checkpoints import WholeFiles, read_checkpoint_step
+from imagenet_captions.training.callbacks import WholeFiles, read_checkpoint_step
 from imagenet_captions.training.module import TrainingModule
 from imagenet_captions.training.settings import write_settings
 from imagenet_captions.training.train import train
@@ -88,7 +88,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(data: Path, tmp_path: Path, mo
         raise OSError(errno.ENOSPC, "No space left on device")
 
     def happens(_: TrainingModule) -> None:
-        monkeypatch.setattr("imagenet_captions.training.checkpoints.torch.save", full)
+        monkeypatch.setattr("imagenet_captions.training.callbacks.torch.save", full)
 
     at_step(monkeypatch, 4, happens)
     with pytest.raises(DiskFullError, match="no space is left on the disk"):

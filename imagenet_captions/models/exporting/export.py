@@ -75,3 +75,9 @@ def _compare(model: Model, theirs: Callable[[Tensor, list[str]], tuple[Tensor, T
                 f"{library} computes other features from the exported files of {model.name} (by up to {furthest:.1e}); "
                 f"please report this with the versions of {library} and torch"
             )
+
+
+def no_text_tower(model: Model, whose: str) -> InputError:
+    """Build the error for a model without a text tower; only an image tower of timm's has another library."""
+    advice = "export it to timm" if model.config.image.kind == "timm" else "timm has no code for its image tower either"
+    return InputError(f"{model.name} has no text tower, and {whose} have one; {advice}")

@@ -15,7 +15,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.images.image_spec import ImageSpec
 from imagenet_captions.models.config import TokenizerConfig
 from imagenet_captions.models.exporting.byte_pairs import write_tokenizer
-from imagenet_captions.models.exporting.refusals import no_text_tower
+from imagenet_captions.models.exporting.export import no_text_tower
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.pretrained.open_clip import CONFIG_FILE, WEIGHTS_FILES
 from imagenet_captions.models.weights import write_weights

@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.exporting.byte_pairs import write_tokenizer
-from imagenet_captions.models.exporting.refusals import no_text_tower
+from imagenet_captions.models.exporting.export import no_text_tower
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.pretrained.transformers import CONFIG_FILE
 from imagenet_captions.models.towers.transformers import KINDS, config_from

@@ -17,9 +17,14 @@ from torch import Tensor, nn
 from imagenet_captions.errors import InputError, unknown_name
 from imagenet_captions.models import preprocess
 from imagenet_captions.models.model import Model
-from imagenet_captions.models.open_clip_configs import config_named, describe
 from imagenet_captions.models.tokenizing import build_tokenizer
-from imagenet_captions.models.towers.open_clip import FirstOutput, only_architecture, split_visual
+from imagenet_captions.models.towers.open_clip import (
+    FirstOutput,
+    config_named,
+    describe,
+    only_architecture,
+    split_visual,
+)
 from imagenet_captions.models.weights import DESCRIPTION, find_weights, put_weights, read_weights, state_of
 from imagenet_captions.storage.faults import reaching
 from imagenet_captions.storage.files import read_json
