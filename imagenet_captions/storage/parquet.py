@@ -112,7 +112,7 @@ def check_schema(schema: pa.Schema) -> pa.Schema:
     noted = (schema.metadata or {}).get(b"huggingface")
     try:
         readable = noted is None or isinstance(json.loads(noted), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         readable = False
     if not readable:
         raise pa.ArrowInvalid("the metadata of datasets is not JSON")

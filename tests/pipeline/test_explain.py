@@ -21,6 +21,7 @@ from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.outcomes import Outcome
 from imagenet_captions.pipeline.build import BuildSettings, build
 from tests.chain import answerable_photos, build_arguments
+from tests.dataset.made import make_dataset, rows
 from tests.storage.conftest import invoke
 
 RELEASE = SAMPLE / "release.json"
@@ -182,3 +183,17 @@ def test_pandas_is_not_imported(released: Path) -> None:
     script = f"import sys, imagenet_captions as ic; ic.explain({str(released)!r}, 'n01440764_965652')"
     done = subprocess.run([sys.executable, "-c", f"{script}; print('pandas' in sys.modules)"], capture_output=True)
     assert done.stdout.strip() == b"False", done.stderr
+
+
+@pytest.mark.parametrize(
+    "command", ["explain DATASET n01440764_3", "explain DATASET n01440764_3 --json", "stats DATASET"]
+)
+def test_control_characters_of_strangers_do_not_reach_the_terminal(tmp_path: Path, command: str) -> None:
+    hostile = "\x1b]0;mine\x07\x9b31m\u202e"
+    texts = {"owner_name": hostile, "photo_page": f"https://{hostile}", "class_name": hostile, "language": hostile}
+    dataset = make_dataset(tmp_path, [{**row, **texts, "license": 4} for row in rows(1)])
+    code, told = invoke(*command.replace("DATASET", str(dataset)).split())
+    assert code == 0, told
+    assert not set(told) & set("\x1b\x07\x9b\u202e")
+    if "--json" in command:
+        assert hostile in json.loads(told)["photo"]["attribution"]

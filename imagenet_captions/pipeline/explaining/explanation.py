@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from imagenet_captions.cleaner.changes import Change
-from imagenet_captions.errors import shortened
+from imagenet_captions.errors import printable, shortened
 from imagenet_captions.outcomes import Outcome
 
 
@@ -103,7 +103,7 @@ class Explanation:
         """Return the life of the id as text, a line for each thing that is known."""
         lines = [f"{name:<16}{text}" for name, text in self._facts()]
         unknown = [f"not known: {sentence}" for sentence in self.unknown]
-        return "\n".join([f"{self.image_id}  {self.class_name}", *lines, *unknown])
+        return printable("\n".join([f"{self.image_id}  {self.class_name}", *lines, *unknown]))
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         detail = f" ({shortened(self.detail, 300)})" if self.detail else ""
