@@ -1,8 +1,7 @@
 """Differences between two arms on the same test images, with their intervals.
 
-All arms are tested on the same images, so what counts is the images on which they differ. The interval is Bonett and
-Price's for paired proportions (2012): Wald's after one image more for either side, which keeps its 95 % for small
-numbers of images and for arms that hardly differ. The same formula takes means, over seeds or over several shifts.
+All arms are tested on the same images, so what counts is the images on which they differ. The formula of the interval
+takes means too, over seeds or over several shifts.
 """
 
 from __future__ import annotations
@@ -14,13 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.comparison.paired import paired_interval
 from imagenet_captions.evaluation.intervals import DRAWS, middle
 
 Floats = npt.NDArray[np.float64]
 Answers = Mapping[str, npt.NDArray[np.bool_]]  # test set → for each of its images, whether the run was right
-
-_Z = 1.959963984540054  # the normal distribution's 97.5 %
-_SIDES = np.array([1.0, -1.0])  # one image more that only the one arm gets right, and one that only the other does
 
 
 @dataclass(frozen=True)
@@ -54,10 +51,7 @@ def difference(first: Sequence[Floats], second: Sequence[Floats]) -> Difference:
         raise InputError("arms that were tested on different images cannot be compared; evaluate both on the same sets")
     gaps = np.stack([np.asarray(a, np.float64) - np.asarray(b, np.float64) for a, b in zip(first, second, strict=True)])
     by_image = gaps.mean(axis=0)
-    padded = np.concatenate([by_image, _SIDES])
-    half = _Z * float(padded.std()) / np.sqrt(len(padded))
-    middle = float(padded.mean())
-    low, high, value = (100 * float(number) for number in (middle - half, middle + half, by_image.mean()))
+    low, high, value = (100 * float(number) for number in (*paired_interval(by_image), by_image.mean()))
     return Difference(value, low, high, len(by_image), tuple(100 * float(gap.mean()) for gap in gaps))
 
 

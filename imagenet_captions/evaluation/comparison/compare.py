@@ -14,7 +14,6 @@ from imagenet_captions.evaluation.comparison.evaluated import Evaluated, differi
 from imagenet_captions.evaluation.comparison.paired import (
     FEW,
     Pairs,
-    bootstrap_interval,
     mcnemar,
     smallest_detectable,
 )
@@ -56,8 +55,8 @@ class Comparison:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """The 95 % interval of the difference, by a paired bootstrap over the images."""
-        low, high = bootstrap_interval(self.pairs)
+        """The 95 % interval of the difference, by Bonett and Price."""
+        low, high = self.pairs.interval
         return 100 * low, 100 * high
 
     @property
