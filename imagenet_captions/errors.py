@@ -13,7 +13,6 @@ Anything else that escapes is a bug of ours and keeps its traceback.
 """
 
 import difflib
-import os
 import re
 from collections.abc import Iterable
 
@@ -59,15 +58,6 @@ def require_kind(name: str, value: object, kind: type | tuple[type, ...], what: 
     """
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise InputError(f"`{name}` must be {what}, not {value!r:.80}")
-
-
-def require_texts(name: str, value: object, example: str) -> None:
-    """Raise InputError if a parameter is not a list of texts, or of the numbers and paths that can stand for them."""
-    what = f"a list of texts, such as [{example!r}]"
-    if not isinstance(value, (list, tuple)):
-        raise InputError(f"`{name}` must be {what}, not {value!r:.80}")
-    for each in value:
-        require_kind(name, each, (str, int, os.PathLike), what)
 
 
 def quoted(value: object, longest: int = 80) -> str:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.storage.places import Place, PlaceField, PlaceLike, local_place, place
+from imagenet_captions.storage.places import Place, PlaceLike, local_place, place
 
 REQUIRED: Any = MISSING
 _KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "True or False"}
@@ -52,7 +52,7 @@ class Option(NamedTuple):
     @property
     def names(self) -> list[str]:
         """Its spellings: --with-published and --without-published, for one that has both."""
-        return self.flag.split("/")
+        return [self.flag] if self.is_argument else self.flag.split("/")
 
     @property
     def is_argument(self) -> bool:
@@ -95,7 +95,7 @@ class Option(NamedTuple):
         if not isinstance(value, kinds) or (isinstance(value, bool) and self.kind is not bool):
             raise self._refused(value)
         if self.least is not None and not float(value) >= self.least:
-            raise InputError(f"`{self.name}` must be at least {self.least}, not {value}")
+            raise InputError(f"`{self.name}` must be at least {self.least}, not {value:g}")
         return value
 
     def _refused(self, value: Any) -> InputError:
@@ -190,7 +190,7 @@ def parameters_of(function: Callable[..., Any]) -> dict[str, Option | Given | ty
 def _option(name: str, hint: Any, declared: Field[Any], default: Any) -> Option:
     parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     kinds = tuple(part for part in parts if part is not type(None))
-    kind: Any = Place if kinds in (get_args(Place), (PlaceField,)) else kinds[0] if len(kinds) == 1 else kinds
+    kind: Any = Place if kinds == get_args(Place) else kinds[0] if len(kinds) == 1 else kinds
     told = dict(declared.metadata)
     many, flag = told.pop("many"), told.pop("flag")
     if many is None:
@@ -227,7 +227,7 @@ def check(settings: Any) -> None:
         if value is None or (type(value) is type(one.default) and value == one.default):
             continue
         if one.needs and getattr(settings, one.needs) in (None, ()):
-            raise InputError(f"`{one.name}` has no effect without `{one.needs}`; leave it out")
+            raise InputError(f"{_named(one, value)} has no effect without `{one.needs}`; leave it out")
         if one.reads is not None:
             if isinstance(value, str):
                 object.__setattr__(settings, one.name, one.value([value]))
@@ -260,9 +260,13 @@ def record(settings: Any) -> dict[str, Any]:
 
 def refuse(settings: Any, names: Sequence[str], why: str) -> None:
     """Raise InputError if one of these settings differs from its default, since it has no effect; `why` ends it."""
-    for one in changed(settings):
+    for one, value in changed(settings).items():
         if one.name in names:
-            raise InputError(f"`{one.name}` has no effect {why}; leave it out")
+            raise InputError(f"{_named(one, value)} has no effect {why}; leave it out")
+
+
+def _named(one: Option, value: Any) -> str:
+    return f"`{one.name}=False`" if value is False else f"`{one.name}`"
 
 
 def _plain(value: Any) -> Any:

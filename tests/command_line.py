@@ -13,14 +13,31 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from imagenet_captions.cli.app import app, command
 from imagenet_captions.cli.main import main
 
 HANGS_AFTER = 900  # seconds; a guard against a test that hangs, and no measure: the machine may be busy
 CLI = [sys.executable, "-m", "imagenet_captions"]
 ENVIRONMENT = {**os.environ, "FLICKR_API_KEY": "a-test-key", "HF_HUB_OFFLINE": "1"}
+
+
+def invoke(*arguments: str | Path) -> tuple[int, str]:
+    """Run a command in this process; return its exit code, and all that it says."""
+    told = CliRunner().invoke(app, list(map(str, arguments)))
+    if told.exception is not None and not isinstance(told.exception, SystemExit):
+        raise told.exception
+    return told.exit_code, told.output
+
+
+def understood(name: str, *arguments: str) -> dict[str, Any]:
+    """Return the parameters of a command that these words give, without calling it."""
+    found = command(name)
+    return found.values(found.make_context(name, list(arguments)))
 
 
 def run_cli(*arguments: str | Path, folder: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -10,14 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import typer
 
-from imagenet_captions.cli.flags import read_values
-from imagenet_captions.cli.main import SPECS, app
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
 from tests.chain import answerable_photos
-from tests.command_line import run_bash, run_lines
+from tests.command_line import run_bash, run_lines, understood
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -147,12 +144,12 @@ def commands_of(page: Path) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("page", [page for page in ALL if commands_of(page)], ids=named)
-def test_every_command_is_understood(page: Path) -> None:
-    group = typer.main.get_command(app)
-    for name, *arguments in commands_of(page):
-        if "[OPTIONS]" not in arguments:
-            command = group.get_command(None, name)  # type: ignore[attr-defined]
-            read_values(SPECS[name].flags, command.make_context(name, arguments).params)
+def test_every_command_is_understood(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("deny.txt").write_text("2737866473\n")
+    for words in commands_of(page):
+        if "[OPTIONS]" not in words:
+            understood(*words)
 
 
 def test_every_file_that_contributing_names_exists() -> None:

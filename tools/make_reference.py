@@ -9,45 +9,37 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imagenet_captions.cli.commands import SECTIONS
-from imagenet_captions.cli.group import Spec
-from imagenet_captions.cli.help import CAPTIONS, EXAMPLES, PROGRAM, describe, head, usage
-from imagenet_captions.cli.main import SPECS
+import click
+
+from imagenet_captions.cli.app import PROGRAM, command, describe, head
+from imagenet_captions.cli.commands import CAPTIONS, SECTIONS
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference.md"
-_HEAD = f"""# Commands and flags
-
-Made from the command line by `python tools/make_reference.py`; `{PROGRAM} COMMAND --help` says the same.
-"""
 
 
 def write_reference() -> str:
     """Return the page."""
-    parts = [_HEAD]
-    for title, names in SECTIONS.items():
-        parts += [f"## {title}\n", *(_command(SPECS[name]) for name in names)]
-    rows = "".join(_row(f"`{text}`", meaning) for text, meaning in CAPTIONS)
-    parts.append(f"## Captions, as --caption takes them\n\n| caption | meaning |\n|---|---|\n{rows}")
-    return "\n".join(parts)
-
-
-def _command(spec: Spec) -> str:
-    """Write a command: what it does, how it is called, its flags."""
-    rows = "".join(_row(f"`{flag.spelled if flag.is_argument else head(flag)}`", describe(flag)) for flag in spec.flags)
-    examples = "\n".join(f"{PROGRAM} {example}" for example in EXAMPLES[spec.name])
-    about = " ".join(spec.about.split())
-    table = f"| argument or flag | meaning |\n|---|---|\n{rows}"
-    return f"### {spec.name}\n\n{about}\n\n```\n{usage(spec.name, spec.flags)}\n\n{examples}\n```\n\n{table}"
+    lines = ["# Commands and flags\n"]
+    lines += [
+        f"Made from the command line by `python tools/make_reference.py`; `{PROGRAM} COMMAND --help` says the same."
+    ]
+    for title, entries in SECTIONS.items():
+        lines += [f"\n## {title}"]
+        for name, entry in entries.items():
+            made = command(name)
+            usage = " ".join([PROGRAM, name, *made.collect_usage_pieces(click.Context(made))])
+            examples = "\n".join(f"{PROGRAM} {example}" for example in entry.examples)
+            lines += [f"\n### {name}\n\n{entry.about}\n\n```\n{usage}\n\n{examples}\n```\n"]
+            lines += ["| argument or flag | meaning |\n|---|---|"]
+            lines += [_row(f"`{head(one)}`", describe(one)) for one in made.options.values()]
+    lines += ["\n## Captions, as --caption takes them\n\n| caption | meaning |\n|---|---|"]
+    lines += [_row(f"`{text}`", meaning) for text, meaning in CAPTIONS]
+    return "\n".join(lines) + "\n"
 
 
 def _row(*cells: str) -> str:
-    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"
-
-
-def main() -> None:
-    """Write the page."""
-    PAGE.write_text(write_reference(), encoding="utf-8")
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 if __name__ == "__main__":
-    main()
+    PAGE.write_text(write_reference(), encoding="utf-8")

@@ -16,7 +16,6 @@ from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.evaluation.robustness.shifts import SHIFTS
 from imagenet_captions.options import REQUIRED, argument, check, option
 from imagenet_captions.storage.files import digest, read_json, require_there, write_json
-from imagenet_captions.storage.outputs import check_folder, is_dataset
 from imagenet_captions.storage.places import expand_pattern, local_place
 from imagenet_captions.training.recipe import ACCUMULATE, PRECISIONS, Recipe
 from imagenet_captions.training.settings import GRAD_CHECKPOINTING, THREADS
@@ -119,9 +118,7 @@ class AblateSettings:
                 raise InputError(f"a factor must be one of {', '.join(EVERY_FACTOR)}, or all, not {quoted(factor)}")
         if self.seeds > 100:
             raise InputError(f"`seeds` must be 1 to 100, not {self.seeds}")
-        for name, path in (self.tests or {}).items():
-            if expand_pattern(path) is None:
-                require_there(path, f"`tests` {name}:")
+        for name in self.tests or {}:
             if name in {shift.same_classes for shift in SHIFTS}:
                 raise InputError(f"`tests` {name} is what ImageNet's accuracy on some classes is called; rename it")
         if self.preset == "micro" and len(self.tests or {}) > 1:
@@ -210,12 +207,16 @@ def make_record(settings: AblateSettings) -> dict[str, Any]:
 def check_settings(settings: AblateSettings) -> None:
     """Refuse missing inputs and an output folder of something else, before anything is written."""
 
+    from imagenet_captions.storage.outputs import check_folder
+
     out, tests = settings.out, settings.tests or {}
     if not tests:
         raise InputError("an ablation needs a test set; give `tests` NAME=PATH, and `tests` PATH with `preset='micro'`")
-    for name, path in settings.data.items():
+    places = [*((f"the data {name}", path) for name, path in settings.data.items())]
+    places += [(f"`tests` {name}", path) for name, path in tests.items()]
+    for what, path in places:
         if expand_pattern(path) is None:
-            require_there(path, f"the data {name}:")
+            require_there(path, f"{what}:")
     check_folder(out, [*settings.data.values(), *tests.values()])
     if out.is_dir() and not (out / RECORD).exists():
         others = sorted(path.name for path in out.iterdir() if path.name != LOCK)
@@ -228,6 +229,7 @@ def check_settings(settings: AblateSettings) -> None:
 
 def _say_what_was_cleaned(data: Mapping[str, Path]) -> None:
     from imagenet_captions.dataset.manifest import read_manifest
+    from imagenet_captions.storage.outputs import is_dataset
 
     for name, path in data.items():
         if is_dataset(path) and not read_manifest(path).as_published:

@@ -1,80 +1,353 @@
-"""Define the typer application, and run its commands: an error becomes one sentence and an exit code.
+"""The program on click: commands are imported when they are called, and a mistake is one sentence and exit code 2.
 
-The modules of this folder do without `from __future__ import annotations`: `flags` reads the types in a signature.
-The help of the program imports little beside typer; the rest is imported when a command runs.
+click splits and completes the words of a command line. Values and sentences are made here and in `options`, so that
+they are the same with every version of it.
 """
 
-import errno
-import inspect
-from collections.abc import Callable
-from typing import Annotated, Any
+from __future__ import annotations
 
-import typer
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from imagenet_captions.cli.group import SPECS, Command, Group, Spec
-from imagenet_captions.cli.help import PROGRAM
-from imagenet_captions.errors import ImagenetCaptionsError
+import click
+from click.shell_completion import CompletionItem
 
-app = typer.Typer(
-    name=PROGRAM,
-    cls=Group,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+from imagenet_captions.cli.commands import CAPTIONS, COMMANDS, SECTIONS
+from imagenet_captions.errors import ImagenetCaptionsError, InputError, quoted, shortened
+
+if TYPE_CHECKING:
+    from imagenet_captions.options import Option
+
+PROGRAM = "imagenet-captions"
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_PARAMETER = re.compile(r"`(\w+)(?:='?([^'`\s]*)'?)?`")
+_HYPHEN = "\N{NON-BREAKING HYPHEN}"
+_DASHES = "-\N{EN DASH}\N{EM DASH}\N{MINUS SIGN}"
+# Flags whose values are searched for or written, and never opened: a URL in them may have a query.
+_TEXTS = ("--contains", "--matches", "--caption")
 
 
-def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Register a command that answers a user's mistake with one sentence and its exit code, never a traceback."""
-    spec = SPECS.add(function)
+class _Formatter(click.HelpFormatter):
+    """Keeps words with hyphens, such as flags and names of models, on one line."""
 
-    def run(**texts: Any) -> None:
-        from imagenet_captions.cli.flags import read_values
-        from imagenet_captions.cli.messages import in_flags, showing_messages
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        super().write_dl([(name, text.replace("-", _HYPHEN)) for name, text in rows], col_max, col_spacing)
 
-        try:
-            with showing_messages(spec):
-                function(**read_values(spec.flags, texts))
-        except ImagenetCaptionsError as error:
-            typer.echo(f"imagenet-captions: {in_flags(str(error), spec)}", err=True)
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            typer.echo(
-                "imagenet-captions: interrupted; what was finished is kept, run the same command again", err=True
+    def getvalue(self) -> str:
+        return super().getvalue().replace(_HYPHEN, "-")
+
+
+class _Context(click.Context):
+    formatter_class = _Formatter
+
+
+class Program(click.Group):
+    """All commands."""
+
+    context_class = _Context
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the commands in the order in which a user meets them."""
+        return [*COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, whose module is imported now."""
+        return command(cmd_name) if cmd_name in COMMANDS else None
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Return what follows the name of the program."""
+        return ["COMMAND", "[OPTIONS]"]
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find the command that the words begin with."""
+        found = self.get_command(ctx, args[0])
+        if found is None and not ctx.resilient_parsing:  # else a shell completes what is typed so far
+            raise InputError(
+                f"{quoted(args[0])} is not a command{_meant(args[0], COMMANDS)}; `{PROGRAM} --help` lists them all"
             )
-            raise typer.Exit(130) from None
-        except OSError as error:
-            if error.errno == errno.EPIPE:  # the reader of the output is gone; typer ends quietly
-                raise
+        return found and args[0], found, args[1:]
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands that a shell offers; none of them is imported for it."""
+        return [
+            CompletionItem(name, help=entry.about) for name, entry in COMMANDS.items() if name.startswith(incomplete)
+        ]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each command does; none of them is imported for it."""
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, entry.about) for name, entry in commands.items()], col_max=18)
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **settings: Any) -> Any:  # type: ignore[override]
+        """Run the command line, and end the process with the exit code."""
+        words = [*(sys.argv[1:] if args is None else args)]
+        code: Any
+        try:
+            _refuse_secrets(words)
+            code = super().main(words or ["--help"], PROGRAM, **{**settings, "standalone_mode": False})
+        except ImagenetCaptionsError as error:
+            code = tell(str(error), error.exit_code)
+        except click.NoSuchOption as error:
+            code = tell(f"there is no flag {shortened(error.option_name, 40)}; `{PROGRAM} --help` lists commands", 2)
+        except click.BadOptionUsage as error:
+            code = tell(f"{error.option_name} takes no value; leave it out", 2)
+        except click.UsageError:
+            code = tell(f"give a command; `{PROGRAM} --help` lists them", 2)
+        except click.Abort:
+            code = 130
+        except OSError as error:  # click itself ends quietly if the reader of the output is gone
             from imagenet_captions.storage.faults import sentence_of
 
-            typer.echo(f"imagenet-captions: {sentence_of(error)}", err=True)
-            raise typer.Exit(2) from None
-
-    _declare(run, spec)
-    app.command(spec.name, cls=Command, context_settings={"help_option_names": ["-h", "--help"]})(run)
-    return function
+            code = tell(sentence_of(error), 2)
+        sys.exit(code or 0)
 
 
-def _declare(run: Callable[..., None], spec: Spec) -> None:
-    """Declare the command's flags to typer, by the signature of the function that it calls."""
-    parameters = [flag.for_typer() for flag in spec.flags]
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in parameters}
+class Command(click.Command):
+    """A command: a function, whose parameters and their settings are the arguments and flags."""
+
+    context_class = _Context
+
+    def __init__(self, name: str, function: Callable[..., Any]) -> None:
+        from imagenet_captions.options import Given, Option, options_of, parameters_of
+
+        self.function = function
+        self.parameters = parameters_of(function)
+        self.options: dict[str, Option] = {}
+        for each in self.parameters.values():
+            several = each.options() if isinstance(each, Given) else None
+            for one in [each] if isinstance(each, Option) else several or options_of(each):
+                self.options.setdefault(one.flag, one)
+        arguments = [one for one in self.options.values() if one.is_argument]
+        self.options = {one.flag: one for one in (*arguments, *self.options.values())}
+        self.flags = {name: one for one in self.options.values() if not one.is_argument for name in one.names}
+        params = [_param(one) for one in self.options.values()]
+        super().__init__(name, {**_CONTEXT, "allow_extra_args": True}, None, params, COMMANDS[name].about)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Split the words; what the command does not take is refused in a sentence."""
+        given = [*args]
+        try:
+            rest = super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            flag = error.option_name
+            raise InputError(
+                f"{self.name} has no flag {shortened(flag, 40)}{_meant(flag, self.flags)}; {self._lists}"
+            ) from None
+        except click.BadOptionUsage as error:
+            one = self.flags.get(error.option_name)
+            if one is None or one.kind is bool:
+                raise InputError(
+                    f"{error.option_name} takes no value; give {error.option_name} alone, or leave it out"
+                ) from None
+            raise InputError(f"{error.option_name} needs a value; give {head(one)}") from None
+        if not ctx.resilient_parsing:
+            self._refuse_dashes(given)
+            if rest:
+                raise InputError(f"{self.name} takes no argument {quoted(rest[0])}; {self._hint(given, rest[0])}")
+        return rest
+
+    def _refuse_dashes(self, words: Sequence[str]) -> None:
+        for word in words:
+            flag = "--" + word.partition("=")[0].lstrip(_DASHES)
+            if flag in self.flags and any(dash in word[:2] for dash in _DASHES[1:]):
+                raise InputError(f"{quoted(word, 40)} begins with a dash that is not a hyphen; type {flag}")
+
+    def _hint(self, words: Sequence[str], extra: str) -> str:
+        """Say why there may be a word too many: most often because quotes were forgotten."""
+        at = words.index(extra)
+        before = next((place for place in range(at, -1, -1) if words[place] in self.flags), None)
+        if "--release" in self.flags and extra.endswith((".json", ".zip")):
+            return f"did you mean --release {shortened(extra)}?"
+        one = None if before is None else self.flags[words[before]]
+        if before is None or one is None or one.kind is bool:
+            return self._lists
+        flag = words[before]
+        if one.value_name == "PATH":
+            return f"{flag} takes one path: give the folder, or put a pattern in quotes"
+        after = next((place for place in range(at, len(words)) if words[place].startswith("-")), len(words))
+        value = " ".join(words[before + 1 : after]).replace(" = ", "=")
+        several = f", or {flag} before each of several" if one.many else ""
+        return f'a value of several words needs quotes, as in {flag} "{shortened(value, 60)}"{several}'
+
+    @property
+    def _lists(self) -> str:
+        return f"`{PROGRAM} {self.name} --help` lists what it takes"
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Call the function and print what it returns; its sentences name flags in place of parameters."""
+        from imagenet_captions.cli.messages import showing_messages
+
+        with showing_messages(self):
+            try:
+                result = self.function(**self.values(ctx))
+                if result is not None:
+                    click.echo(result)
+            except ImagenetCaptionsError as error:
+                ctx.exit(tell(self.in_flags(str(error)), error.exit_code))
+            except KeyboardInterrupt:
+                ctx.exit(tell("interrupted; what was finished is kept, run the same command again", 130))
+
+    def values(self, ctx: click.Context) -> dict[str, Any]:
+        """Return the function's parameters, as words give them that `make_context` has split."""
+        from imagenet_captions.options import Given, Option, make
+
+        given = self._given(ctx)
+        values: dict[str, Any] = {}
+        for name, each in self.parameters.items():
+            if isinstance(each, Given):
+                values[name] = {one.name: given[one.flag] for one in each.options() if one.flag in given}
+            elif not isinstance(each, Option):
+                values[name] = make(each, given)
+            elif each.flag in given:
+                values[name] = given[each.flag]
+        return values
+
+    def _given(self, ctx: click.Context) -> Mapping[str, Any]:
+        """Return the values that were given, by flag."""
+        from imagenet_captions.options import REQUIRED
+
+        found: dict[str, Any] = {}
+        for flag, one in self.options.items():
+            typed = ctx.params[_key(one)]
+            words = () if typed is None else typed if isinstance(typed, tuple) else (typed,)
+            if not words:
+                if one.default is REQUIRED:
+                    raise InputError(f"{flag} is missing; give {'a ' if one.is_argument else ''}{head(one)}")
+            elif one.kind is bool:
+                found[flag] = words[0] if len(one.names) > 1 else one.default is not True
+            elif len(words) > 1 and not one.many:
+                raise InputError(f"{flag} is given {len(words)} times; give it once")
+            elif taken := next((word for word in words if word in self.flags), None):
+                raise InputError(f"{flag} needs a value, and {taken} is a flag; give {head(one)}")
+            else:
+                found[flag] = one.value(words)
+        return found
+
+    def in_flags(self, sentence: str) -> str:
+        """Replace the parameters that a sentence of the library names by flags of the command, or else of another one.
+
+        >>> command("build").in_flags("give fewer `workers` or `missing='skip'`; `ray start` is not a parameter")
+        'give fewer --workers or --missing skip; `ray start` is not a parameter'
+        """
+
+        def flag(found: re.Match[str]) -> str:
+            others = (one for name in COMMANDS for one in command(name).flags.values())
+            one = next((one for one in (*self.options.values(), *others) if one.name == found[1]), None)
+            if one is None:
+                return found[0]
+            if found[2] in (None, "True", "False"):
+                return one.names[-1 if found[2] == "False" else 0]
+            return f"{one.names[0]} {found[2]}"
+
+        return _PARAMETER.sub(flag, sentence)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Return the usage: arguments, required flags, and that there are others."""
+        from imagenet_captions.options import REQUIRED
+
+        required = [one for one in self.options.values() if one.default is REQUIRED]
+        arguments = [one for one in self.options.values() if one.is_argument]
+        flags = [head(one) for one in required if not one.is_argument]
+        return [*(one.flag if one in required else f"[{one.flag}]" for one in arguments), *flags, "[OPTIONS]"]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write arguments, flags, the forms of captions, and examples."""
+        options = self.options.values()
+        if arguments := [(head(one), describe(one)) for one in options if one.is_argument]:
+            with formatter.section("Arguments"):
+                formatter.write_dl(arguments)
+        with formatter.section("Options"):
+            flags = [(head(one), describe(one)) for one in options if not one.is_argument]
+            formatter.write_dl([*flags, ("-h, --help", "Show this message and exit.")])
+        if "--caption" in self.flags:
+            with formatter.section("Captions, as --caption takes them"):
+                formatter.write_dl([*CAPTIONS])
+        with formatter.section("Examples"):
+            for example in COMMANDS[str(self.name)].examples:
+                kept = re.sub(" (?!--)", "\xa0", f"{PROGRAM} {example}")  # a flag and its value stay on one line
+                lines = textwrap.wrap(kept, formatter.width - 8, break_on_hyphens=False, break_long_words=False)
+                formatter.write("  " + " \\\n      ".join(lines).replace("\xa0", " ") + "\n")
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"imagenet-captions {version('imagenet-captions')}")
-        raise typer.Exit
+def command(name: str) -> Command:
+    """Return the command of a name; its module is imported now."""
+    module = import_module(f"imagenet_captions.cli.{COMMANDS[name].module}")
+    return Command(name, getattr(module, name.replace("-", "_")))
 
 
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
+def head(one: Option) -> str:
+    """Return an option as it is typed, with a name for its value."""
+    return one.flag if one.kind is bool or one.is_argument else f"{one.flag} {one.value_name}"
+
+
+def describe(one: Option) -> str:
+    """Return the help of an option, with whether it is required, or else its default."""
+    from imagenet_captions.options import REQUIRED
+
+    if one.default is REQUIRED:
+        return f"{one.help}  [required]"
+    if one.default is None or one.kind is bool or (not one.default and not isinstance(one.default, (int, float))):
+        return one.help
+    default = ", ".join(one.default) if isinstance(one.default, tuple) else getattr(one.default, "value", one.default)
+    return f"{one.help}  [default: {default}]"
+
+
+def tell(sentence: str, code: int) -> int:
+    """Print a sentence on stderr, and return the exit code."""
+    click.echo(f"{PROGRAM}: {sentence}", err=True)
+    return code
+
+
+def _key(one: Option) -> str:
+    """Return the name of an option for click."""
+    return one.name.strip("_")
+
+
+def _param(one: Option) -> click.Parameter:
+    """Return what click needs to split the words, and to complete them."""
+
+    def complete(ctx: click.Context, param: click.Parameter, typed: str) -> list[CompletionItem]:
+        if one.value_name == "PATH":
+            return [CompletionItem(typed, type="file")]
+        return [CompletionItem(each) for each in one.choices if each.startswith(typed)]
+
+    if one.is_argument:
+        return click.Argument([_key(one)], required=False, nargs=-1 if one.many else 1, shell_complete=complete)
+    if one.kind is bool:
+        if len(one.names) > 1:
+            return click.Option([one.flag, _key(one)], default=None, help=one.help)
+        return click.Option([one.flag, _key(one)], is_flag=True, flag_value=True, default=None, help=one.help)
+    return click.Option([one.flag, _key(one)], multiple=True, help=one.help, shell_complete=complete)
+
+
+def _meant(name: str, names: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, [*names], n=1)
+    return f" (did you mean {found[0]}?)" if found else ""
+
+
+def _refuse_secrets(words: Sequence[str]) -> None:
+    """Refuse a command line with a URL that may hold a secret, before a message could quote it."""
+    if not any(":" in word or "%" in word for word in words):
+        return  # no URL, plain or encoded; the help stays as fast as it is
+    from imagenet_captions.storage.places import refuse_secrets
+
+    for before, word in zip(("", *words), words, strict=False):
+        if before not in _TEXTS and not word.startswith(tuple(f"{flag}=" for flag in _TEXTS)):
+            refuse_secrets(word)
+
+
+@click.command(
+    cls=Program,
+    context_settings=_CONTEXT,
+    epilog=f"`{PROGRAM} COMMAND --help` shows the options of a command, and examples.",
+)
+@click.version_option(package_name=PROGRAM, message="%(package)s %(version)s", help="Print the version and exit.")
+def app() -> None:
     """Rebuild ImageNet-Captions: ImageNet training images with the text their photographers wrote on Flickr."""

@@ -1,80 +1,219 @@
-"""List the commands and say what each does; the help of the program reads this alone and imports no command."""
+"""The commands: what each does, its module and examples; the help of the program reads this and imports no command."""
 
-# The commands in the order in which a user meets them.
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """A command: what it does, the module of this folder that has its function, and two examples."""
+
+    about: str
+    module: str
+    examples: tuple[str, str]
+
+
+# In the order in which a user meets them.
 SECTIONS = {
     "Make a dataset": {
-        "demo": "Run everything on a small bundled sample, with a Flickr stand-in on this machine.",
-        "build": "Make the dataset in one command, from the published JSON (--release) or from Flickr (--urls).",
-        "match": "Find the Flickr photo of every image in ImageNet's URL lists: matches.parquet.",
-        "extract-yfcc": "Extract the matched photos from YFCC100M's metadata: yfcc.parquet, for --yfcc.",
-        "crawl": "Ask Flickr for the photos of matches.parquet and keep every answer in photos.sqlite.",
-        "clean": (
-            "Turn titles, descriptions and tags into captions: captions.parquet, from a release, a crawl, or YFCC100M."
+        "demo": Entry(
+            "Run everything on a small bundled sample, with a Flickr stand-in on this machine.",
+            "make",
+            ("demo", "demo --out sample"),
         ),
-        "package": "Write captions and images as a dataset folder of Parquet shards that load_dataset reads.",
-        "verify": (
-            "Check a dataset against its manifest: every file's bytes, the schema, the order, and that the counts "
-            "add up."
+        "build": Entry(
+            "Make the dataset in one command, from the published JSON (--release) or from Flickr (--urls).",
+            "make",
+            (
+                "build --release imagenet_captions.json --images ILSVRC2012_img_train --out imagenet-captions",
+                "build --urls fall11_urls.txt --ids LOC_train_solution.csv --images ILSVRC2012_img_train --out rebuilt",
+            ),
+        ),
+        "match": Entry(
+            "Find the Flickr photo of every image in ImageNet's URL lists: matches.parquet.",
+            "make",
+            (
+                "match --urls fall11_urls.txt --ids LOC_train_solution.csv",
+                "match --urls fall11_urls.txt --classes all --out all.parquet",
+            ),
+        ),
+        "extract-yfcc": Entry(
+            "Extract the matched photos from YFCC100M's metadata: yfcc.parquet, for --yfcc.",
+            "make",
+            (
+                "extract-yfcc yfcc100m_dataset.bz2",
+                "extract-yfcc yfcc100m_dataset.sql --matches matches.parquet --out yfcc.parquet",
+            ),
+        ),
+        "crawl": Entry(
+            "Ask Flickr for the photos of matches.parquet and keep every answer in photos.sqlite.",
+            "make",
+            ("crawl --limit 100", "crawl --key-file flickr.key --refresh 90"),
+        ),
+        "clean": Entry(
+            "Turn titles, descriptions and tags into captions: captions.parquet, from a release, a crawl, or YFCC100M.",
+            "make",
+            (
+                "clean --release imagenet_captions.json --out captions.parquet",
+                'clean --matches matches.parquet --store photos.sqlite --caption "title tags"',
+            ),
+        ),
+        "package": Entry(
+            "Write captions and images as a dataset folder of Parquet shards that load_dataset reads.",
+            "make",
+            ("package --images ILSVRC2012_img_train --out imagenet-captions", "package --out texts"),
+        ),
+        "verify": Entry(
+            "Check a dataset against its manifest: every file's bytes, the schema, the order, and that the counts add "
+            "up.",
+            "make",
+            ("verify imagenet-captions", "verify s3://bucket/imagenet-captions"),
         ),
     },
     "Use a dataset": {
-        "filter": "Keep some rows of a dataset: as a smaller dataset (--out), or as a list of their ids (--out-ids).",
-        "export": "Write a dataset as open_clip CSV, WebDataset, slim CSV, attribution list or the published JSON.",
-        "stats": (
+        "filter": Entry(
+            "Keep some rows of a dataset: as a smaller dataset (--out), or as a list of their ids (--out-ids).",
+            "use",
+            (
+                "filter imagenet-captions --class dog --has title --out dogs",
+                "filter imagenet-captions --class-list imagenette --per-class 100 --out-ids ids.txt",
+            ),
+        ),
+        "export": Entry(
+            "Write a dataset as open_clip CSV, WebDataset, slim CSV, attribution list or the published JSON.",
+            "use",
+            (
+                'export imagenet-captions --to webdataset --caption "title tags" --out shards',
+                "export imagenet-captions --to open-clip-csv --images ILSVRC2012_img_train --out train.tsv",
+            ),
+        ),
+        "stats": Entry(
             "Print what a dataset has: coverage by class and field, frequencies, languages, lengths, licenses, "
-            "duplicates."
+            "duplicates.",
+            "use",
+            ("stats imagenet-captions", "stats imagenet-captions --html page.html --csv classes.csv"),
         ),
-        "diff": "Compare two datasets: ids lost and gained, texts changed, by field and class.",
-        "explain": (
-            "Explain one image: its texts, what cleaning changed, caption, mentions, outcome, license and attribution."
+        "diff": Entry(
+            "Compare two datasets: ids lost and gained, texts changed, by field and class.",
+            "use",
+            ("diff imagenet-captions rebuilt", "diff imagenet-captions rebuilt --raw --out changes"),
         ),
-        "label-by-text": (
-            "Label captions by the classes that they name, and say how often that is right where the class is known."
+        "explain": Entry(
+            "Explain one image: its texts, what cleaning changed, caption, mentions, outcome, license and attribution.",
+            "use",
+            (
+                "explain imagenet-captions n01440764_10026",
+                "explain rebuilt n01440764_10026 --work rebuilt.work --json",
+            ),
         ),
-        "score": (
+        "label-by-text": Entry(
+            "Label captions by the classes that they name, and say how often that is right where the class is known.",
+            "use",
+            (
+                "label-by-text cc12m.tsv --out labeled.parquet",
+                "label-by-text yfcc100m_dataset.bz2 --mode strict --case-sensitive --out labeled.parquet",
+            ),
+        ),
+        "score": Entry(
             "Write how similar a model finds each image and its caption; `filter --scores` reads it. A killed run "
-            "resumes."
+            "resumes.",
+            "measure",
+            (
+                "score imagenet-captions --model runs/contrastive --out scores.parquet",
+                "score imagenet-captions --model open_clip:ViT-B-32@weights.safetensors --caption title --out "
+                "titles.parquet",
+            ),
         ),
-        "publish": (
-            "Publish a dataset on the Hugging Face Hub, all of it in one commit; the token is that of `hf auth login`."
+        "publish": Entry(
+            "Publish a dataset on the Hugging Face Hub, all of it in one commit; the token is that of `hf auth login`.",
+            "use",
+            (
+                "publish texts my-group/imagenet-captions --dry-run",
+                "publish imagenet-captions my-group/imagenet-captions --with-images --private",
+            ),
         ),
     },
     "Repeat the experiments": {
-        "train": "Train a model, or go on with a run that was stopped. The same command does both.",
-        "evaluate": (
-            "Measure a model's accuracy on test sets: zero-shot, by a classifier made of images, or by its own head."
+        "train": Entry(
+            "Train a model, or go on with a run that was stopped. The same command does both.",
+            "train",
+            (
+                "train --show contrastive",
+                "train imagenet-captions --objective contrastive --on imagenet=val --out runs/contrastive",
+            ),
         ),
-        "compare": (
-            "Compare evaluated models on the same images: differences, McNemar's test, and the classes that moved most."
+        "evaluate": Entry(
+            "Measure a model's accuracy on test sets: zero-shot, by a classifier made of images, or by its own head.",
+            "measure",
+            (
+                "evaluate runs/contrastive --on imagenet=val --on imagenet-r=imagenet-r --out metrics.json",
+                "evaluate timm:resnet50@weights.safetensors --classifier head --on imagenet=val --out metrics.json",
+            ),
         ),
-        "ablate": (
-            "Run one of the paper's five experiments or the one on domains, or what is missing of it; write a report."
+        "compare": Entry(
+            "Compare evaluated models on the same images: differences, McNemar's test, and the classes that moved "
+            "most.",
+            "measure",
+            (
+                "compare runs/a runs/b",
+                "compare captions.json labels.json --across-protocols --out compare.csv --plot compare.svg",
+            ),
         ),
-        "robustness": "Measure how far models are above what ImageNet accuracy predicts under natural shifts.",
-        "trajectories": (
-            "Measure every kept checkpoint of runs, and draw accuracy under shift against accuracy along training."
+        "ablate": Entry(
+            "Run one of the paper's five experiments or the one on domains, or what is missing of it; write a report.",
+            "train",
+            (
+                "ablate size imagenet-captions=463622 --dry-run --out paper",
+                "ablate all micro=cifar10_train.parquet --on cifar10_test.parquet --preset micro --out micro",
+            ),
         ),
-        "frequency": (
-            "Relate the accuracy of each class to its training images, and to the training captions that name it."
+        "robustness": Entry(
+            "Measure how far models are above what ImageNet accuracy predicts under natural shifts.",
+            "measure",
+            ("robustness published --plot figure.svg", "robustness results.csv --out robustness.csv"),
         ),
-        "export-model": (
-            "Write a trained model in the files of open_clip, timm or transformers, checked with that library's "
-            "own loader."
+        "trajectories": Entry(
+            "Measure every kept checkpoint of runs, and draw accuracy under shift against accuracy along training.",
+            "measure",
+            (
+                "trajectories runs/clip runs/labels --on imagenet=val --on imagenet-v2=v2 --out along",
+                "trajectories micro --on clean=test.parquet --on blur=blur.parquet --out along-micro",
+            ),
+        ),
+        "frequency": Entry(
+            "Relate the accuracy of each class to its training images, and to the training captions that name it.",
+            "measure",
+            (
+                "frequency runs/clip --out classes.csv --plot classes.svg",
+                "frequency metrics.json --data imagenet-captions --caption title",
+            ),
+        ),
+        "export-model": Entry(
+            "Write a trained model in the files of open_clip, timm or transformers, checked with that library's own "
+            "loader.",
+            "train",
+            (
+                "export-model runs/clip --to open_clip --out clip-for-open-clip",
+                "export-model runs/supervised --to timm --out resnet50-for-timm",
+            ),
         ),
     },
 }
-ABOUT = {name: about for commands in SECTIONS.values() for name, about in commands.items()}
+COMMANDS = {name: entry for commands in SECTIONS.values() for name, entry in commands.items()}
 
-# The modules of this folder that define a command and have the name of another.
-_MODULES = {
-    **dict.fromkeys(("demo", "match", "extract-yfcc", "crawl", "clean", "package", "verify"), "build"),
-    **dict.fromkeys(("diff", "explain"), "stats"),
-    **dict.fromkeys(("compare", "frequency"), "evaluate"),
-    **dict.fromkeys(("trajectories",), "robustness"),
-    **dict.fromkeys(("export-model",), "export"),
-}
-
-
-def module_of(name: str) -> str:
-    """Return the name of the module that defines a command."""
-    return f"imagenet_captions.cli.{_MODULES.get(name, name.replace('-', '_'))}"
+CAPTIONS = (
+    ("title tags description", "Fields, joined in this order: title, tags, description, class_name."),
+    ("title|description", "One of the fields, at random where both are filled."),
+    ('title template="a photo of a {}"', "A sentence with the class's name, before the title."),
+    ("title template=open_clip-80", "One of open_clip's 80 sentences, at random."),
+    ("title names=wordnet", "Any of WordNet's names of the class, in place of the curated one."),
+    ('title tags separator="; "', "The text between the fields."),
+    ("title empty=keep", "Keep rows without any text."),
+    ("title camera_names=keep", "Keep titles such as IMG_1234."),
+    ("title max_words=20 max_chars=77", "Cut what is longer."),
+    (
+        "title tags captions=list",
+        "A caption a field: a list in slim and webdataset, one by one, epoch by epoch, in train.",
+    ),
+    ("title|tags seed=1", "Choose otherwise; the same seed makes the same captions."),
+)

@@ -1,13 +1,10 @@
-"""Start the command line; the module of a command is imported when that command is called."""
+"""Start the command line."""
 
 from __future__ import annotations
 
 import os
 
 from imagenet_captions.cli.app import app
-from imagenet_captions.cli.group import SPECS
-
-__all__ = ["SPECS", "app", "main"]
 
 
 def main() -> None:

@@ -21,6 +21,7 @@ from imagenet_captions.labelling.score import Score
 from imagenet_captions.labelling.settings import LabelSettings
 from imagenet_captions.labelling.table import open_table
 from imagenet_captions.labelling.writing import check_name, open_writer
+from imagenet_captions.outcomes import share
 from imagenet_captions.storage.files import write_json
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.places import Place
@@ -97,3 +98,19 @@ def _write_classes(path: Path, score: Score) -> None:
         writer = csv.DictWriter(opened, list(rows[0]), delimiter="\t", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def format_report(found: Mapping[str, Any]) -> str:
+    """Return a report, as `LabelReport.as_dict` gives it, for a terminal."""
+    rows = found["rows"]
+    lines = [f"text: {', '.join(found['settings']['text'])}"]
+    for name in ("rows", "labelled", "named_none", "named_one", "named_several"):
+        part = f"{share(found[name], rows):>8}" if rows else ""
+        lines.append(f"{name.replace('_', ' '):<15}{found[name]:>12,}{part}")
+    lines += [f"skipped: {reason}: {count:,}" for reason, count in found["skipped"].items()]
+    if found["known_class"]:
+        shares = (
+            f"{name} {'none' if found[name] is None else f'{found[name]:.4f}'}" for name in ("precision", "recall")
+        )
+        lines.append(f"against the true class of {found['known_class']:,} rows: {', '.join(shares)}")
+    return "\n".join(lines)

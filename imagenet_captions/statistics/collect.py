@@ -11,8 +11,12 @@ from imagenet_captions.dataset.manifest import read_manifest, shard_files, uncha
 from imagenet_captions.dataset.outcomes import read_outcome_counts
 from imagenet_captions.images.sources import ImageIndex
 from imagenet_captions.outcomes import OUTCOMES_FILE
+from imagenet_captions.statistics import render
 from imagenet_captions.statistics.measure import COLUMNS, measure
 from imagenet_captions.statistics.result import Stats
+from imagenet_captions.statistics.sections import sections
+from imagenet_captions.statistics.settings import StatsSettings
+from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import parquet_file
 from imagenet_captions.storage.places import Place, PlaceLike, place
 from imagenet_captions.storage.progress import Bar, progress
@@ -28,6 +32,31 @@ def stats(dataset: PlaceLike, images: PlaceLike | None = None) -> Stats:
     Raises InputError for a folder that is not a dataset of ours.
     """
     return collect(place(dataset), None if images is None else ImageIndex(place(images)))
+
+
+def write_stats(dataset: Place, settings: StatsSettings, overwrite: bool = False) -> str:
+    """Measure a dataset, write the files that are asked for, and return the tables as text."""
+    if settings.html is not None:
+        from imagenet_captions.statistics.report import check_installed
+
+        check_installed()
+    with producing(settings.outputs(), [dataset, settings.images], overwrite) as partials:
+        index = None if settings.images is None else ImageIndex(settings.images)
+        measured = collect(dataset, index)
+        tables = sections(measured)
+        texts = {
+            settings.csv: lambda: render.per_class_csv(measured),
+            settings.markdown: lambda: render.as_markdown(tables),
+            settings.counts: lambda: render.counts_tsv(measured),
+            settings.frequencies: lambda: render.frequencies_tsv(measured),
+        }
+        if settings.html is not None:
+            from imagenet_captions.statistics.report import report
+
+            texts[settings.html] = lambda: report(dataset, measured, index, settings.thumbnails)
+        for partial, file in zip(partials, settings.outputs(), strict=True):
+            partial.write_text(texts[file](), encoding="utf-8", newline="")
+    return render.as_text(tables)
 
 
 def collect(dataset: Place, images: ImageIndex | None = None) -> Stats:

@@ -394,17 +394,15 @@ def place(given: PlaceLike) -> Place:
     return reopen(given)
 
 
-class PlaceField:
-    """A field of a settings dataclass: takes a path or URL as `place` does, and holds the place; None by default."""
+if TYPE_CHECKING:
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        self._name = name
+    class PlaceField:
+        """A field of a settings class, for a type checker: takes a path or URL as `place` does, and holds the place."""
 
-    def __get__(self, settings: object | None, owner: type) -> Place | None:
-        return None if settings is None else settings.__dict__[self._name]
-
-    def __set__(self, settings: object, given: PlaceLike | None) -> None:
-        settings.__dict__[self._name] = None if given is None else place(given)
+        def __get__(self, settings: object | None, owner: type) -> Place | None: ...
+        def __set__(self, settings: object, given: PlaceLike | None) -> None: ...
+else:
+    PlaceField = Place | None
 
 
 def open_url(url: str) -> RemotePath:

@@ -7,13 +7,10 @@ import shlex
 from pathlib import Path
 
 import pytest
-import typer
 from torch.distributed.run import get_args_parser
 
-from imagenet_captions.ablations.settings import parse_places
 from imagenet_captions.ablations.table import EVERY_FACTOR
-from imagenet_captions.cli.flags import read_values
-from imagenet_captions.cli.main import SPECS, app
+from tests.command_line import understood
 
 DOCS = Path(__file__).parents[2] / "docs"
 HOW_TO = (DOCS / "how-to" / "ablate.md").read_text(encoding="utf-8")
@@ -47,16 +44,15 @@ def launched(words: list[str]) -> tuple[tuple[int, int], str, list[str]]:
 def test_the_commands_are_understood(section: str) -> None:
     found = commands(SECTIONS.get(section, HOW_TO))
     assert found
-    group = typer.main.get_command(app)
     for words in found:
         processes, name, arguments = launched(words)
         assert name == "ablate"
-        command = group.get_command(None, name)  # type: ignore[attr-defined]
-        values = read_values(SPECS[name].flags, command.make_context(name, arguments).params)
-        assert section in ("how-to", values["factor"].value)
-        assert parse_places(values["data"], "data")
-        assert values["dry_run"] or parse_places(values["on"], "tests")
-        assert (values["nodes"], values["devices"]) == processes
+        values = understood(name, *arguments)
+        settings = values["settings"]
+        assert section in ("how-to", *settings.factors)
+        assert settings.data
+        assert values.get("dry_run") or settings.tests
+        assert (settings.nodes, settings.devices) == processes
 
 
 @pytest.mark.parametrize("section", SECTIONS)

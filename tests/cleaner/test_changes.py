@@ -15,7 +15,7 @@ from imagenet_captions.cleaner.columns import clean_tags
 from imagenet_captions.cleaner.text import clean_description, clean_title
 from imagenet_captions.demo.run import SAMPLE
 from tests.cleaner.strategies import arrow_texts, texts
-from tests.storage.conftest import invoke
+from tests.command_line import invoke
 
 tag_lists = st.lists(st.one_of(arrow_texts, st.sampled_from(["Dog", "dog", "geo:lat=1", ""])), max_size=5)
 

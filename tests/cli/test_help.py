@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable
 
 import pytest
-import typer
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from imagenet_captions.captions.caption_template import FIELDS as CAPTION_FIELDS
 from imagenet_captions.captions.caption_template import CaptionTemplate
-from imagenet_captions.cli.commands import SECTIONS
-from imagenet_captions.cli.flags import read_values
-from imagenet_captions.cli.help import CAPTIONS, EXAMPLES
-from imagenet_captions.cli.main import SPECS, app
+from imagenet_captions.cli.app import app, command
+from imagenet_captions.cli.commands import CAPTIONS, COMMANDS
 from imagenet_captions.dataset.filters import FIELDS, TEXT_FIELDS
 from imagenet_captions.imagenet.class_lists import list_names
+from tests.command_line import understood
 from tools.make_reference import PAGE, write_reference
 
 
@@ -29,20 +28,14 @@ def test_the_reference_is_what_the_command_line_says() -> None:
 
 
 def test_every_command_has_two_examples_in_its_help() -> None:
-    assert set(EXAMPLES) == set(SPECS)
-    for name, examples in EXAMPLES.items():
+    for name, entry in COMMANDS.items():
         words = " ".join(run(name, "--help").replace("\\\n", " ").split())
-        assert len(examples) == 2
-        assert all(f"imagenet-captions {example}" in words for example in examples)
+        assert all(f"imagenet-captions {example}" in words for example in entry.examples)
 
 
-@pytest.mark.parametrize("example", [each for examples in EXAMPLES.values() for each in examples])
+@pytest.mark.parametrize("example", [each for entry in COMMANDS.values() for each in entry.examples])
 def test_an_example_is_understood(example: str) -> None:
-    name, *arguments = shlex.split(example)
-    command = typer.main.get_command(app).get_command(None, name)  # type: ignore[attr-defined]
-    values = read_values(SPECS[name].flags, command.make_context(name, arguments).params)
-    if "caption" in values and values["caption"] is not None:
-        CaptionTemplate.parse(values["caption"])
+    understood(*shlex.split(example))
 
 
 @pytest.mark.parametrize(("text", "meaning"), CAPTIONS)
@@ -55,12 +48,12 @@ def test_the_help_of_captions_has_every_field_and_setting() -> None:
     words = " ".join(text + " " + meaning for text, meaning in CAPTIONS)
     settings = [name for name in CaptionTemplate.__dataclass_fields__ if name != "fields"]
     assert [name for name in (*CAPTION_FIELDS, *(f"{name}=" for name in settings)) if name not in words] == []
-    with_captions = {name for name in SPECS if "Captions, as --caption takes them:" in run(name, "--help")}
-    assert with_captions == {name for name, spec in SPECS.items() if spec.find("--caption")}
+    with_captions = {name for name in COMMANDS if "Captions, as --caption takes them:" in run(name, "--help")}
+    assert with_captions == {name for name in COMMANDS if "--caption" in command(name).flags}
 
 
 @pytest.mark.parametrize(
-    ("command", "flag", "names"),
+    ("name", "flag", "names"),
     [
         ("filter", "--class-list", list_names()),
         ("filter", "--has", FIELDS),
@@ -68,8 +61,8 @@ def test_the_help_of_captions_has_every_field_and_setting() -> None:
         ("filter", "--matches", TEXT_FIELDS),
     ],
 )
-def test_a_flags_help_names_its_values(command: str, flag: str, names: tuple[str, ...]) -> None:
-    assert unnamed(command, flag, names) == []
+def test_a_flags_help_names_its_values(name: str, flag: str, names: tuple[str, ...]) -> None:
+    assert unnamed(name, flag, names) == []
 
 
 def test_the_help_of_train_names_recipes_and_models() -> None:
@@ -81,23 +74,21 @@ def test_the_help_of_train_names_recipes_and_models() -> None:
     assert unnamed("train", "--model", PRESETS) == []
 
 
-def unnamed(command: str, flag: str, names: Iterable[str]) -> list[str]:
+def unnamed(name: str, flag: str, names: Iterable[str]) -> list[str]:
     """The values that the help of a flag does not name."""
-    found = SPECS[command].find(flag)
-    assert found is not None
-    words = found.declared.help.replace(",", " ").replace("(", " ").replace(")", " ").replace(".", " ").split()
-    return [name for name in names if name not in words]
+    words = re.split(r"[,(). ]+", command(name).flags[flag].help)
+    return [each for each in names if each not in words]
 
 
-@pytest.mark.parametrize("command", [(), ("build",)])
-def test_h_is_short_for_help(command: tuple[str, ...]) -> None:
-    assert run(*command, "-h") == run(*command, "--help")
+@pytest.mark.parametrize("words", [(), ("build",)])
+def test_h_is_short_for_help(words: tuple[str, ...]) -> None:
+    assert run(*words, "-h") == run(*words, "--help")
 
 
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("", [name for names in SECTIONS.values() for name in names]),
+        ("", [*COMMANDS]),
         ("fil", ["filter"]),
         ("export x --t", ["--to"]),
         ("export x --to ", ["open-clip-csv", "webdataset", "slim", "attribution", "release-json"]),
@@ -109,5 +100,10 @@ def test_h_is_short_for_help(command: tuple[str, ...]) -> None:
 def test_a_shell_completes_commands_flags_and_choices(typed: str, offered: list[str]) -> None:
     words = f"imagenet-captions {typed}"
     count = len(words.split()) - (not words.endswith(" "))
-    environment = {"COMP_WORDS": words, "COMP_CWORD": str(count), "_IMAGENET_CAPTIONS_COMPLETE": "complete_bash"}
-    assert run(**environment).split() == offered
+    environment = {"COMP_WORDS": words, "COMP_CWORD": str(count), "_IMAGENET_CAPTIONS_COMPLETE": "bash_complete"}
+    assert [line.partition(",")[2] for line in run(**environment).split()] == offered
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_can_be_taught(shell: str) -> None:
+    assert "_IMAGENET_CAPTIONS_COMPLETE" in run(_IMAGENET_CAPTIONS_COMPLETE=f"{shell}_source")

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner, Result
+from click.testing import CliRunner, Result
 
-from imagenet_captions.cli.main import app
+from imagenet_captions.cli.app import app
 from imagenet_captions.crawler.policy import State
 from imagenet_captions.crawler.store import Store
 from imagenet_captions.demo.run import SAMPLE

@@ -14,9 +14,9 @@ import pytest
 from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import METRICS
+from tests.command_line import invoke
 from tests.dataset.made import make_dataset, rows
 from tests.evaluation.comparison.made_results import write_result
-from tests.storage.conftest import invoke
 
 SHAPES = {
     "empty": "",

@@ -16,8 +16,8 @@ from imagenet_captions.dataset.filtering.balance import keep_probabilities
 from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids
 from imagenet_captions.dataset.filtering.settings import FilterSettings, RowConditions
 from imagenet_captions.packager.verify import verify
+from tests.command_line import invoke
 from tests.dataset.made import Row, make_dataset, rows
-from tests.storage.conftest import invoke
 
 
 def probabilities(matched: Sequence[Sequence[object]], threshold: int) -> list[float]:

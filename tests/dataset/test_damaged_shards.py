@@ -12,8 +12,8 @@ import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.errors import InputError
+from tests.command_line import invoke
 from tests.dataset.made import make_dataset, rows
-from tests.storage.conftest import invoke
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ import imagenet_captions as ic
 from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.packager.verify import verify
 from imagenet_captions.schema import SCORES, provenance, with_provenance
+from tests.command_line import invoke
 from tests.dataset.made import make_dataset, rows, write_scores
-from tests.storage.conftest import invoke
 
 IDS = [row["image_id"] for row in rows()]
 

@@ -8,9 +8,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from imagenet_captions.cli.main import app
+from imagenet_captions.cli.app import app
 from imagenet_captions.imagenet import class_lists
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.save import save_model

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.exports.settings import TARGETS, ExportSettings
+from tests.command_line import invoke
 from tests.exports.datasets import dataset, ids
 from tests.packager.made import contents, images, tar_of, train_folder
-from tests.storage.conftest import invoke
 
 COUNT = 12
 CAPTION = """title tags separator="; " template="it's a {}" seed=3"""

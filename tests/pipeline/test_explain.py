@@ -21,8 +21,8 @@ from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.outcomes import Outcome
 from imagenet_captions.pipeline.build import BuildSettings, build
 from tests.chain import answerable_photos, build_arguments
+from tests.command_line import invoke
 from tests.dataset.made import make_dataset, rows
-from tests.storage.conftest import invoke
 
 RELEASE = SAMPLE / "release.json"
 

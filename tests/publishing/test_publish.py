@@ -20,9 +20,9 @@ from huggingface_hub import constants
 import imagenet_captions as ic
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.packager.verify import verify
+from tests.command_line import invoke
 from tests.packager.made import contents, train_folder, write_captions
 from tests.publishing.hub_stand_in import OWNER, TOKEN, Hub, Repo, hub_stand_in
-from tests.storage.conftest import invoke
 
 NAME = f"{OWNER}/captions"
 # The client's own upload of a file warns so in its version 2.

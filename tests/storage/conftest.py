@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from tests.command_line import invoke
+
+__all__ = ["SECRET", "Bucket", "aws_environment", "invoke", "local_files"]
+
 SECRET = "NeverToBeSeen/4q7"
 
 
@@ -76,15 +80,3 @@ def local_files(folder: Path) -> dict[str, bytes]:
 def aws_environment() -> dict[str, str]:
     """What a process of its own needs to find the server."""
     return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-
-
-def invoke(*arguments: str) -> tuple[int, str]:
-    """Run a command of ours in this process; return its exit code, and all that it says."""
-    from typer.testing import CliRunner
-
-    from imagenet_captions.cli.main import app
-
-    told = CliRunner().invoke(app, list(arguments))
-    if told.exception is not None and not isinstance(told.exception, SystemExit):
-        raise told.exception
-    return told.exit_code, told.output

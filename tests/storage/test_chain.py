@@ -11,7 +11,8 @@ import pytest
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
 from tests.chain import answerable_photos
-from tests.storage.conftest import SECRET, Bucket, invoke, local_files
+from tests.command_line import invoke
+from tests.storage.conftest import SECRET, Bucket, local_files
 
 
 def steps(inputs: str, out: str) -> list[list[str]]:

@@ -18,8 +18,9 @@ import pytest
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.settings import ExportSettings
+from tests.command_line import invoke
 from tests.sources.made_yfcc import row, text
-from tests.storage.conftest import Bucket, invoke
+from tests.storage.conftest import Bucket
 
 DOCS = Path(__file__).parent.parent.parent / "docs" / "how-to"
 MEMORY = "memory://inputs"

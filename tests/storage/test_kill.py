@@ -24,9 +24,9 @@ from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.packager.verify import verify
 from imagenet_captions.storage.files import MANIFEST
 from imagenet_captions.storage.places import RemotePath, place
-from tests.command_line import HANGS_AFTER
+from tests.command_line import HANGS_AFTER, invoke
 from tests.packager.made import IDS, images, train_folder, write_captions
-from tests.storage.conftest import Bucket, invoke, local_files
+from tests.storage.conftest import Bucket, local_files
 
 CHANGES = ("put", "copy_to", "unlink")
 

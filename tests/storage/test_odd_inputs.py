@@ -17,9 +17,9 @@ import pytest
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import require_file, require_there, walk
+from tests.command_line import invoke
 from tests.dataset.made import make_dataset, rows
 from tests.packager.made import images, tar_of
-from tests.storage.conftest import invoke
 
 LONG = "x" * 300
 

@@ -15,8 +15,8 @@ import pytest
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import digest
 from imagenet_captions.storage.places import each_file, expand_pattern, place
+from tests.command_line import invoke
 from tests.packager.made import IDS, images, tar_of, train_folder, write_captions
-from tests.storage.conftest import invoke
 
 
 @pytest.fixture(name="shards")

@@ -12,6 +12,8 @@ from pathlib import Path, PurePath
 import pyarrow.parquet as pq
 import pytest
 
+from imagenet_captions.cli.app import command
+from imagenet_captions.cli.commands import COMMANDS
 from imagenet_captions.dataset.manifest import read_manifest
 from imagenet_captions.demo.run import SAMPLE as SAMPLE_FOLDER
 from imagenet_captions.errors import InputError, NetworkError
@@ -19,8 +21,8 @@ from imagenet_captions.packager.package import PackageSettings
 from imagenet_captions.schema import MATCHES
 from imagenet_captions.storage.files import digest, replacing, walk
 from imagenet_captions.storage.places import Ranges, RemotePath, is_remote, place, refuse_secrets
-from tests.command_line import run_cli_apart
-from tests.storage.conftest import SECRET, Bucket, aws_environment, invoke
+from tests.command_line import invoke, run_cli_apart
+from tests.storage.conftest import SECRET, Bucket, aws_environment
 
 SAMPLE = SAMPLE_FOLDER / "release.json"
 
@@ -236,15 +238,9 @@ def test_a_server_without_ranges_is_told_from_one_with() -> None:
 
 def _flags() -> list[tuple[str, str]]:
     """Every command with each of its flags that take a value, "" for an argument."""
-    from typer.main import get_command
-
-    from imagenet_captions.cli.main import SPECS, app
-
-    group = get_command(app)
-    flags = [(name, "") for name in SPECS]
-    for name in SPECS:
-        command = group.get_command(None, name)  # type: ignore[attr-defined]
-        flags += [(name, each.opts[0]) for each in command.params if each.opts[0].startswith("--")]
+    flags = [(name, "") for name in COMMANDS]
+    for name in COMMANDS:
+        flags += [(name, flag) for flag in command(name).flags]
     return [(name, flag) for name, flag in flags if flag not in ("--contains", "--matches", "--caption")]
 
 

@@ -70,8 +70,8 @@ def test_a_line_of_log_stands_above_the_bar() -> None:
     program = """
 import logging
 from imagenet_captions.cli.messages import BesideBars
-from imagenet_captions.cli.main import SPECS
-logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[BesideBars(SPECS["package"])])
+from imagenet_captions.cli.app import command
+logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[BesideBars(command("package"))])
 from imagenet_captions.storage.progress import progress
 with progress("package", 4, "rows") as bar:
     logging.info("a word")

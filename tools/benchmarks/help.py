@@ -1,4 +1,4 @@
-"""`imagenet-captions --help`, beside a bare typer app of as many commands."""
+"""`imagenet-captions --help`, beside a bare click program of as many commands."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Any
 from common import race
 
 _BARE = '''
-import typer
+import click
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None)
+app = click.Group("bare")
 for number in range({count}):
-    def command(out: str = typer.Option("x", help="Where the result goes.")) -> None:
-        """Do something."""
-
-    app.command(f"command-{{number}}")(command)
+    @app.command(f"command-{{number}}", help="Do something.")
+    @click.option("--out", default="x", help="Where the result goes.")
+    def command(out: str) -> None:
+        pass
 app()
 '''
 
 
 def main(scratch: Path) -> list[dict[str, Any]]:
-    from imagenet_captions.cli.commands import ABOUT
+    from imagenet_captions.cli.commands import COMMANDS
 
     bare = scratch / "bare.py"
-    bare.write_text(_BARE.format(count=len(ABOUT)), encoding="utf-8")
+    bare.write_text(_BARE.format(count=len(COMMANDS)), encoding="utf-8")
     seen = race({"ours": ["-m", "imagenet_captions", "--help"], "bare": [str(bare), "--help"]}, rounds=7)
     mine, peer = seen["ours"], seen["bare"]
     return [
         {
             "what": "imagenet-captions --help",
             "ours_cpu_s": round(mine.cpu, 3),
-            "peer": f"bare typer app, {len(ABOUT)} commands",
+            "peer": f"bare click program, {len(COMMANDS)} commands",
             "peer_cpu_s": round(peer.cpu, 3),
             "ratio": round(mine.cpu / peer.cpu, 2),
             "bar": "<= 1.2",

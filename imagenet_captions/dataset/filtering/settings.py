@@ -69,7 +69,7 @@ class RowConditions:
         "Flickr's number or a name such as by; any of those given.", (), flag="--license", what="by"
     )
     names_class: bool = option("The texts name the row's own class.", False)
-    split: str | None = option("train or val, by a hash of the id.")
+    split: str | None = option("train or val, by a hash of the id.", choices=("train", "val"))
     val_fraction: float = option("The share of all rows that is val.", 0.1)
 
     def __post_init__(self) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 import imagenet_captions as ic
-from imagenet_captions.cli.main import app
+from imagenet_captions.cli.app import app
 from imagenet_captions.evaluation.answers import answers_path
 from tests.evaluation.comparison.made_results import KEYS, ids_of, write_result
 

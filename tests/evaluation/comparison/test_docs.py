@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from imagenet_captions.cli.main import app
+from imagenet_captions.cli.app import app
 from tests.evaluation.comparison.made_results import write_result
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "compare.md"

@@ -19,8 +19,8 @@ from imagenet_captions.evaluation.frequency.measure import FREQUENCIES, fit_line
 from imagenet_captions.evaluation.frequency.table import format_frequency
 from imagenet_captions.images.examples import Class, ClassCount, Texts, find_named
 from imagenet_captions.training.data.opening import count_classes
+from tests.command_line import invoke
 from tests.evaluation.made_sets import picture
-from tests.storage.conftest import invoke
 
 CAPTIONS = {"cat": ["a cat", "two cats", "my dog and cat", ""], "dog": ["Dog!", "at the beach"], "owl": ["night"]}
 

@@ -18,8 +18,8 @@ from imagenet_captions.evaluation.robustness.multi_id import check_id_sets, meas
 from imagenet_captions.evaluation.robustness.results import Result, parse_results, read_results
 from imagenet_captions.evaluation.robustness.results_row import add_row, check_results
 from imagenet_captions.evaluation.robustness.table import format_robustness
+from tests.command_line import invoke
 from tests.evaluation.robustness.made_models import IDS, INTERCEPT, SLOPES, made, write_table
-from tests.storage.conftest import invoke
 
 AVERAGED = ("imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet")
 

@@ -10,8 +10,8 @@ import pytest
 
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.save import save_model
+from tests.command_line import invoke
 from tests.dataset.made import make_dataset, rows
-from tests.storage.conftest import invoke
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "score.md"
 

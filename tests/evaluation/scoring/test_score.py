@@ -22,10 +22,10 @@ from imagenet_captions.models.save import save_model
 from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.schema import provenance
+from tests.command_line import invoke
 from tests.dataset.made import make_dataset, rows
 from tests.models.conftest import TINY_VIT, open_clip_folder, write_bert_tokenizer
 from tests.packager.made import IDS, train_folder, write_captions
-from tests.storage.conftest import invoke
 
 SPEC: dict[str, Any] = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "interpolation": "bicubic"}
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
-from imagenet_captions.cli.main import app
+from imagenet_captions.cli.app import app
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.answers import read_answers
 from imagenet_captions.evaluation.evaluate import evaluate_model, format_metrics

@@ -23,7 +23,7 @@ from imagenet_captions.evaluation.trajectories.settings import TrajectorySetting
 from imagenet_captions.evaluation.trajectories.trajectory import Step, Trajectory
 from imagenet_captions.models.load import load_model
 from imagenet_captions.training.train import train
-from tests.storage.conftest import invoke
+from tests.command_line import invoke
 from tests.training.made import settings, write_images
 
 PAGE = Path(__file__).parents[3] / "docs" / "how-to" / "along-training.md"

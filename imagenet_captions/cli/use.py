@@ -1,0 +1,138 @@
+"""filter, export, stats, diff, explain, label-by-text and publish: what is done with a dataset."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import click
+
+from imagenet_captions.cli.common import DATASET, Dataset, Overwrite, Workers
+from imagenet_captions.dataset.filtering.settings import FilterSettings
+from imagenet_captions.engines.choose import EngineSettings, open_engine
+from imagenet_captions.engines.local import default_workers
+from imagenet_captions.errors import InputError
+from imagenet_captions.exports.settings import ExportSettings
+from imagenet_captions.labelling.settings import LabelSettings
+from imagenet_captions.options import argument, option
+from imagenet_captions.statistics.settings import StatsSettings
+from imagenet_captions.storage.places import Place
+
+
+def filter(
+    dataset: Dataset,
+    settings: FilterSettings,
+    out: Annotated[Place | None, option("Write a dataset folder.")] = None,
+    out_ids: Annotated[
+        Place | None, option("Write a list of image ids, and FILE.json beside it.", metavar="FILE")
+    ] = None,
+    overwrite: Overwrite = False,
+    workers: Workers = None,
+) -> str:
+    from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids, format_counts
+
+    if out is not None and out_ids is None:
+        counts = filter_to_dataset(dataset, out, settings, workers or default_workers())
+    elif out_ids is not None and out is None:
+        counts = filter_to_ids(dataset, out_ids, settings, overwrite)
+    else:
+        raise InputError("a filter writes one thing: give `out` DATASET, or `out_ids` FILE for a list of ids")
+    return f"{format_counts(counts)}\n{out or out_ids}"
+
+
+def export(
+    dataset: Dataset,
+    settings: ExportSettings,
+    engine: EngineSettings,
+    out: Annotated[Place, option("The file, or for webdataset the folder. OUT.json says what is in it.")],
+    overwrite: Overwrite = False,
+) -> str:
+    from imagenet_captions.exports import export as exporting
+
+    with open_engine(engine) as (running, count):
+        exported = exporting.export(dataset, out, replace(settings, workers=count, engine=running), overwrite)
+    return f"{exported}\n{out}"
+
+
+def stats(dataset: Dataset, settings: StatsSettings, overwrite: Overwrite = False) -> str:
+    from imagenet_captions.statistics.collect import write_stats
+
+    return "\n".join([write_stats(dataset, settings, overwrite), *map(str, settings.outputs())])
+
+
+def diff(
+    a: Annotated[Place, argument("A dataset folder, such as one made from the release.")],
+    b: Annotated[Place, argument("Another dataset folder, such as a rebuild.")],
+    raw: Annotated[bool, option("Compare the texts as the source gave them, too.")] = False,
+    out: Annotated[
+        Place | None,
+        option("Write the ids: a .tsv or .json file, or a folder that gets counts and ids.", metavar="PATH"),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> str:
+    from imagenet_captions.cli.app import command
+    from imagenet_captions.dataset.diff import diff as compare
+    from imagenet_captions.dataset.diff import format_summary
+
+    summary = format_summary(compare(a, b, raw, out, overwrite), str(a), str(b))
+    told = command("diff").in_flags(summary)
+    return told if out is None else f"{told}\n{out}"
+
+
+def explain(
+    dataset: Dataset,
+    image_id: Annotated[str, argument("An id such as n01440764_10026, or the name of its file.")],
+    work: Annotated[
+        Path | None,
+        option("The work folder of the build: URL list, Flickr's answer, and raw texts of a dropped id."),
+    ] = None,
+    json: Annotated[bool, option("Print JSON, for programs.")] = False,
+) -> object:
+    from json import dumps
+
+    from imagenet_captions.pipeline.explaining.explain import explain as explain_id
+
+    found = explain_id(dataset, image_id, work)
+    return dumps(found.as_dict(), ensure_ascii=False, indent=2) if json else found
+
+
+def label_by_text(
+    table: Annotated[
+        Place,
+        argument(
+            "Captions: a .parquet, .csv or .tsv file, WebDataset tars or a folder of them, one of our datasets, or "
+            "YFCC100M's metadata."
+        ),
+    ],
+    out: Annotated[Place, option("The labeled table: a .parquet, .csv or .tsv file.")],
+    settings: LabelSettings,
+    engine: EngineSettings,
+    overwrite: Overwrite = False,
+) -> str:
+    from imagenet_captions.labelling import label as labelling
+
+    with open_engine(engine) as (running, count):
+        settings = replace(settings, workers=count, engine=running)
+        report = labelling.label_by_text(table, out, settings, overwrite)
+    return f"{labelling.format_report(report.as_dict(settings))}\n{out}"
+
+
+def publish(
+    dataset: Annotated[Path, argument(DATASET)],
+    repo: Annotated[str, argument("A dataset repository, new or with an older version.", metavar="ORG/NAME")],
+    with_images: Annotated[
+        bool, option("Publish the images too, in a gated repository, as ImageNet's terms ask.")
+    ] = False,
+    private: Annotated[bool, option("Show the repository to you or your group alone.")] = False,
+    dry_run: Annotated[bool, option("List the files and their sizes, and contact nobody.")] = False,
+) -> str:
+    from imagenet_captions.publishing.publish import check_repository
+    from imagenet_captions.publishing.publish import publish as publish_dataset
+    from imagenet_captions.publishing.terms import NOTICE
+
+    check_repository(repo)
+    if with_images:
+        click.echo(f"{NOTICE}\n")
+    published = publish_dataset(dataset, repo, with_images=with_images, private=private, dry_run=dry_run)
+    return f"{published}\n{published.url or 'nothing was sent: this was a dry run'}"
