@@ -7,7 +7,7 @@ from typing import Any
 
 from common import race
 
-_BARE = '''
+_BARE = """
 import click
 
 app = click.Group("bare")
@@ -17,7 +17,7 @@ for number in range({count}):
     def command(out: str) -> None:
         pass
 app()
-'''
+"""
 
 
 def main(scratch: Path) -> list[dict[str, Any]]:
