@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import importlib.metadata
 import logging
@@ -436,9 +435,8 @@ def holding(outputs: Iterable[Place], seconds: float = 0) -> Iterator[None]:
 
 
 def _lock_folder() -> Path:
-    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()
-    folder = Path(tempfile.gettempdir()) / f"imagenet-captions-{user}"
+    folder = Path(tempfile.gettempdir()) / f"imagenet-captions-{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if hasattr(os, "getuid") and folder.stat().st_uid != user:
+    if folder.stat().st_uid != os.getuid():
         raise InputError(f"{folder} belongs to another user; remove it, or set TMPDIR to a folder of your own")
     return folder

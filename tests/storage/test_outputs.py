@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import DiskFullError, InputError
 from imagenet_captions.evaluation.scoring.parts import Parts
 from imagenet_captions.outcomes import OUTCOMES
 from imagenet_captions.schema import MATCHES, with_provenance
@@ -259,6 +260,27 @@ def test_outputs_appear_together_or_not_at_all(tmp_path: Path) -> None:
     assert state(tmp_path) == {}
 
 
+def test_a_full_disk_between_side_and_main_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is noticed before any takes its place, so the same command works again."""
+
+    def write() -> None:
+        with producing([tmp_path / "a.csv"], beside=[tmp_path / "a.tsv"]) as new:
+            for file in new:
+                file.write_text("new")
+
+    def full(private: Path) -> None:
+        if ".a.csv." in private.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("imagenet_captions.storage.outputs.sync", full)
+        with pytest.raises(DiskFullError, match=r"a\.csv: no space is left on the disk; .* run the same command again"):
+            write()
+    assert state(tmp_path) == {}
+    write()
+    assert state(tmp_path) == {"a.csv": b"new", "a.tsv": b"new"}
+
+
 def test_a_dataset_is_made_again_also_a_damaged_one(tmp_path: Path) -> None:
     dataset = made_dataset(tmp_path / "d")
     whole = state(dataset)
@@ -378,7 +400,7 @@ def test_killed_between_side_and_main_file(tmp_path: Path, there: bool) -> None:
 TWO_RUNS = """
 import sys
 from pathlib import Path
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import DiskFullError, InputError
 from imagenet_captions.storage.outputs import producing
 out, letter = Path(sys.argv[1]), sys.argv[2]
 try:
@@ -393,7 +415,7 @@ except InputError as error:
 
 @pytest.mark.parametrize("one_machine", [True, False])
 def test_two_runs_at_once(tmp_path: Path, one_machine: bool) -> None:
-    """Of two runs on one machine one is refused; on two, each with locks of its own, the file is whole if it is."""
+    """Of two runs on one machine one is refused; with locks of their own both write, and nothing is lost."""
     out = tmp_path / "out" / "out.csv"
     out.parent.mkdir()
     runs = []
@@ -408,9 +430,16 @@ def test_two_runs_at_once(tmp_path: Path, one_machine: bool) -> None:
                 text=True,
             )
         )
-    said = [run.communicate()[1] for run in runs]
-    assert not out.exists() or out.read_text() in ("a" * 2_000_000, "b" * 2_000_000)
+    said = sorted(run.communicate()[1] for run in runs)
+    assert out.read_text() in ("a" * 2_000_000, "b" * 2_000_000)
     if one_machine:
         refusal = f"the output {out} is in use by another run; wait for it to end, or stop it\n"
         assert set(said) <= {"", refusal}
         assert [path.name for path in out.parent.iterdir()] == ["out.csv"]
+    elif said[1]:
+        assert said[0] == ""
+        private = Path(
+            said[1].removeprefix(f"{out} appeared while this run worked, and stays; what this run wrote is ").strip()
+        )
+        assert sorted(out.parent.iterdir()) == [private, out]
+        assert len(private.read_bytes()) == 2_000_000
