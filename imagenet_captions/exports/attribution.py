@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.exports.delimited import protect, verify_delimited, write_delimited
 from imagenet_captions.exports.rows import Job
+from imagenet_captions.exports.tables import write_delimited
 from imagenet_captions.flickr.licenses import find_license
 
 UNKNOWN, NO_PAGE = "unknown", "none"
@@ -80,13 +80,8 @@ def _write_csv(job: Job, table: pa.Table, path: Path) -> None:
         "license_url": pa.chunked_array([pa.array([url or NO_PAGE for _, url in licenses], pa.string())]),
         "retrieved": pa.chunked_array([pa.array([_day(at) for at in table["retrieved_at"].to_pylist()], pa.string())]),
     }
-    columns = {}
-    for name, column in texts.items():
-        protected = protect(_guarded(pc.utf8_trim_whitespace(column)))
-        columns[name] = protected.column
-        job.count("marked", protected.marked)
-    write_delimited(path, columns, ",")
-    verify_delimited(path, columns, ",")
+    guarded = {name: _guarded(pc.utf8_trim_whitespace(column)) for name, column in texts.items()}
+    job.count("marked", write_delimited(path, guarded, ","))
 
 
 def _guarded(column: pa.ChunkedArray) -> pa.ChunkedArray:

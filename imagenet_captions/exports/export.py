@@ -12,7 +12,6 @@ from typing import Any
 from imagenet_captions.dataset.manifest import read_manifest, unchanged
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.attribution import write_attribution
-from imagenet_captions.exports.release_json import write_release
 from imagenet_captions.exports.rows import Job
 from imagenet_captions.exports.settings import (
     ATTRIBUTION,
@@ -22,7 +21,7 @@ from imagenet_captions.exports.settings import (
     WEBDATASET,
     ExportSettings,
 )
-from imagenet_captions.exports.tables import write_open_clip, write_slim
+from imagenet_captions.exports.tables import write_open_clip, write_release, write_slim
 from imagenet_captions.exports.webdataset import write_webdataset
 from imagenet_captions.storage.files import MANIFEST, sha256
 from imagenet_captions.storage.outputs import (

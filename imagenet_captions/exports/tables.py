@@ -1,4 +1,9 @@
-"""The exports that are tables of captions: open_clip's and the slim one."""
+"""The exports that are tables of captions, which pandas with its defaults reads back, and the published file's form.
+
+pandas 2 and 3 (`read_csv(path, sep=sep)`) change some texts. A quote at the start of a field opens a quoted field. A
+bare carriage return ends a row. Some words are read as missing values, quoted or not. A column of numbers, or a block
+of 262,144 rows that ends with numbers only, is read as numbers: "0042" comes back as 42.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +12,35 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.dataset.splits import seeded_order
 from imagenet_captions.errors import InputError
-from imagenet_captions.exports.delimited import protect, verify_delimited, write_delimited
 from imagenet_captions.exports.rows import Job
 from imagenet_captions.images.files import Kind
 from imagenet_captions.images.sources import ImageSource
+from imagenet_captions.storage.progress import track
 
 _SAFE = ("filepath", "filename", "image_id", "wnid", "label")  # no text; pandas reads labels as numbers, as it should
+_RELEASE_COLUMNS = ["filename", "wnid", "title", "description", "tags"]
+_ENTRIES_AT_ONCE = 10_000
+
+# What pandas reads as missing, as it does an empty text.
+_MISSING = (
+    *("NA", "N/A", "n/a", "#N/A", "#N/A N/A", "#NA", "<NA>", "NULL", "null", "None"),
+    *("NaN", "nan", "-NaN", "-nan", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"),
+)
+# Matches every text that pandas reads as a number or a truth value, and some more. For RE2.
+_NUMBER = (
+    r"(?i)^\s*(?:[-+]?(?:[0-9]+\.?[0-9]*(?:e[-+]?[0-9]*)?|\.[0-9]*(?:e[-+]?[0-9]*)?|inf(?:inity)?|nan)|true|false)\s*$"
+)
+_LONGEST_RUN = 1000  # far below the size of the blocks whose type pandas guesses
+_SPACES = r" *[\t\n\v\f\r][ \t\n\v\f\r]*"
+_NO_BREAK_SPACE = "\u00a0"
+_ROWS_AT_ONCE = 65536
 
 
 def write_open_clip(job: Job, path: Path) -> None:
@@ -26,14 +49,31 @@ def write_open_clip(job: Job, path: Path) -> None:
     paths = _file_paths(job, table)
     found = pc.is_valid(paths)
     table = table.filter(found)
-    _write(job, path, {"filepath": paths.filter(found), "title": table["caption"], **_more(job, table)}, "\t")
+    own = {"filepath": paths.filter(found), "title": table["caption"]}
+    job.count("marked", write_delimited(path, own | _more(job, table), "\t"))
+    job.count("exported", len(table))
 
 
 def write_slim(job: Job, path: Path) -> None:
     """Write `filename,caption`, which is enough for users who have ImageNet, and the columns that are asked for."""
     table = _read(job, ["image_id", "filename"])
     own = {"filename": table["filename"], "caption": _as_text(table["caption"])}
-    _write(job, path, own | _more(job, table), ",")
+    job.count("marked", write_delimited(path, own | _more(job, table), ","))
+    job.count("exported", len(table))
+
+
+def write_release(job: Job, path: Path) -> None:
+    """Write the published file's form, the texts of the `raw` config in a JSON list with an entry a line."""
+    table = job.read(_RELEASE_COLUMNS, "raw")
+    batches = table.to_batches(max_chunksize=_ENTRIES_AT_ONCE)
+    entries = (entry for batch in batches for entry in batch.to_pylist())
+    with path.open("w", encoding="utf-8", newline="\n") as opened:
+        before = "[\n"
+        for entry in track(entries, "write", len(table), "rows"):
+            opened.write(before + json.dumps(entry))
+            before = ",\n"
+        opened.write("\n]\n")
+    job.count("exported", len(table))
 
 
 def _read(job: Job, columns: Sequence[str]) -> pa.Table:
@@ -56,18 +96,6 @@ def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.fill_null(column.cast(pa.string()), "")
 
 
-def _write(job: Job, path: Path, columns: Mapping[str, pa.ChunkedArray], separator: str) -> None:
-    written = dict(columns)
-    for name in columns:
-        if name not in _SAFE:
-            protected = protect(columns[name])
-            written[name] = protected.column
-            job.count("marked", protected.marked)
-    write_delimited(path, written, separator)
-    verify_delimited(path, written, separator)
-    job.count("exported", len(next(iter(written.values()))))
-
-
 def _file_paths(job: Job, table: pa.Table) -> pa.ChunkedArray:
     """Return the path of each row's image, null if the given images do not have it."""
     images, prefix = job.settings.images, job.settings.path_prefix
@@ -87,3 +115,82 @@ def _file_paths(job: Job, table: pa.Table) -> pa.ChunkedArray:
 
 def _before(folder: str) -> str:
     return folder if not folder or folder.endswith("/") else folder + "/"
+
+
+def write_delimited(path: Path, columns: Mapping[str, pa.ChunkedArray], separator: str) -> int:
+    """Write columns of text, protected from pandas and quoted where needed; return how many texts were marked for it.
+
+    Reads the file back with pandas. Raises InputError if any text differs.
+    """
+    written, all_marked = dict(columns), 0
+    for name in columns:
+        if name not in _SAFE:
+            written[name], marked = protect(columns[name])
+            all_marked += marked
+    table = pa.table(written)
+    with path.open("wb") as opened:
+        opened.write((separator.join(written) + "\n").encode())
+        for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+            fields = [_quoted(column, separator) for column in batch.columns]
+            lines = pc.binary_join_element_wise(*fields, separator) if len(fields) > 1 else fields[0]
+            opened.write(_bytes_of(pc.binary_join_element_wise(lines, "", "\n")))
+    verify_delimited(path, written, separator)
+    return all_marked
+
+
+def protect(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, int]:
+    """Fold white space, and mark texts that pandas would read as missing values or numbers; also count the marks.
+
+    A text such as "NA" gets a blank at its end. Texts that look like numbers are safe among other texts. In a run of
+    them at the end of the column, or of a thousand of them, one gets a no-break space; pandas would ignore a blank.
+    """
+    folded = pc.utf8_trim(pc.replace_substring_regex(column, _SPACES, " "), " ")
+    missing = pc.is_in(folded, value_set=pa.array(_MISSING, pa.string()))
+    filled = pc.not_equal(folded, "").to_numpy()  # an empty text is missing for pandas, and parts no numbers
+    like_numbers = pc.and_not(pc.match_substring_regex(folded, _NUMBER), missing).to_numpy()
+    numbers = np.zeros(len(filled), np.bool_)
+    numbers[filled] = _told_as_numbers(like_numbers[filled])
+    end = pc.if_else(missing, " ", pc.if_else(pa.chunked_array([pa.array(numbers)]), _NO_BREAK_SPACE, ""))
+    marked = int(pc.sum(missing).as_py() or 0) + int(np.count_nonzero(numbers))
+    return pc.binary_join_element_wise(folded, end, "") if marked else folded, marked
+
+
+def _told_as_numbers(like_numbers: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Return a mask of the texts that need a mark, among those that look like numbers."""
+    places = np.arange(len(like_numbers))
+    before = np.maximum.accumulate(np.where(like_numbers, -1, places))
+    told: npt.NDArray[np.bool_] = like_numbers & ((places - before) % _LONGEST_RUN == 0)
+    if len(told):
+        told[-1] = like_numbers[-1]
+    return told
+
+
+def verify_delimited(path: Path, columns: Mapping[str, pa.ChunkedArray], separator: str) -> None:
+    """Read the file with pandas and compare. Raises InputError if any text differs."""
+    import pandas as pd
+
+    read = pd.read_csv(path, sep=separator)
+    for name, wanted in columns.items():
+        found = pa.array(read[name]) if name in read else pa.nulls(0)
+        found = found if isinstance(found, pa.ChunkedArray) else pa.chunked_array([found])
+        if not pa.types.is_string(found.type):  # large strings, whole numbers, or a column without any text
+            found = found.cast(pa.string())
+        if not found.equals(pc.if_else(pc.equal(wanted, ""), pa.scalar(None, pa.string()), wanted)):
+            raise InputError(
+                f"pandas {pd.__version__} does not read the column {name} back as it was written, so nothing was "
+                "exported; use another version of pandas, and please report this"
+            )
+
+
+def _quoted(column: pa.Array, separator: str) -> pa.Array:
+    mask = pc.match_substring_regex(column, f'["\\r\\n{separator}]')
+    if not pc.any(mask).as_py():
+        return column
+    doubled = pc.replace_substring(column.filter(mask), '"', '""')
+    return pc.replace_with_mask(column, mask, pc.binary_join_element_wise('"', doubled, '"', ""))
+
+
+def _bytes_of(lines: pa.Array) -> memoryview:
+    """Return the concatenated texts of an array, without a copy."""
+    ends = np.frombuffer(lines.buffers()[1], np.int32)[lines.offset : lines.offset + len(lines) + 1]
+    return memoryview(lines.buffers()[2])[int(ends[0]) : int(ends[-1])]

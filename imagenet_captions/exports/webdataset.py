@@ -1,7 +1,12 @@
-"""The WebDataset export: tars of images, captions, labels and JSON, shuffled by a seed."""
+"""The WebDataset export: tars of images, captions, labels and JSON, shuffled by a seed.
+
+Seen in clip-benchmark 1.6.2, `datasets/builder.py`: it opens `{0..N-1}.tar` in the folder of a split, N being the
+number in `nshards.txt`, and formats every sentence with `c`, the name of a class.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import closing
@@ -12,18 +17,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from imagenet_captions.captions.caption_template import open_clip_templates
 from imagenet_captions.captions.compose import draw
+from imagenet_captions.dataset.features import local_labels
 from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.errors import InputError
-from imagenet_captions.exports.clip_benchmark import class_names, write_class_files
 from imagenet_captions.exports.rows import Job
 from imagenet_captions.exports.settings import SAMPLES_A_SHARD
-from imagenet_captions.exports.tars import TarWriter
 from imagenet_captions.flickr.licenses import LICENSES
+from imagenet_captions.imagenet import classes
 from imagenet_captions.images.files import ByteRange
 from imagenet_captions.images.reading import OpenFiles
 from imagenet_captions.images.tables import byte_ranges_in_shards
-from imagenet_captions.storage.files import replacing, scratch_beside, sha256, write_json
+from imagenet_captions.storage.files import replacing, scratch_beside, sha256, write_json, write_text
+from imagenet_captions.storage.parquet import read_schema
 from imagenet_captions.storage.places import Place, is_only_here
 from imagenet_captions.storage.progress import progress
 
@@ -74,21 +81,37 @@ def write_webdataset(job: Job, folder: Place) -> dict[str, str]:
     if not job.counts["exported"]:
         raise InputError("none of the images can be used; check them")
     split = job.settings.clip_benchmark
-    names = () if split is None else class_names(job.source, job.manifest)
-    files = {shard.name: shard.sha256 for shard in shards}
     sizes = "sizes.json" if split is None else f"{split}/sizes.json"
     write_json(folder / sizes, {PurePosixPath(shard.name).name: shard.samples for shard in shards})
-    more = {} if split is None else write_class_files(folder, split, len(shards), names)
-    return {**files, sizes: sha256(folder / sizes), **more}
+    names = [sizes] if split is None else [sizes, *_write_class_files(job, folder, split, len(shards))]
+    return {**{shard.name: shard.sha256 for shard in shards}, **{name: sha256(folder / name) for name in names}}
+
+
+def _write_class_files(job: Job, folder: Place, split: str, shards: int) -> list[str]:
+    among = job.manifest.classes
+    wnids = local_labels(read_schema(shard_files(job.source)[0])) or classes.wnids(among)
+    files = {
+        f"{split}/nshards.txt": [str(shards)],
+        "classnames.txt": [classes.by_wnid(wnid, among).name for wnid in wnids],
+        "zeroshot_classification_templates.txt": [text.replace("{}", "{c}") for text in open_clip_templates()],
+    }
+    for name, lines in files.items():
+        write_text(folder / name, "".join(f"{line}\n" for line in lines))
+    return [*files]
 
 
 def _write_shards(job: Job, rows: pa.Table, ranges: Sequence[ByteRange | None], folder: Place) -> list[Written]:
     order, size = _order(job, rows, ranges), job.settings.shard_size or SAMPLES_A_SHARD
     workers = min(job.settings.workers, -(-len(order) // size))
-    jobs = (
-        _shard_job(folder, _name(job, number), rows, ranges, order[start : start + size])
-        for number, start in enumerate(range(0, len(order), size))
-    )
+    split = job.settings.clip_benchmark
+
+    def shard_job(number: int) -> TarJob:
+        chosen = order[number * size : (number + 1) * size]
+        name = f"{number:05d}.tar" if split is None else f"{split}/{number}.tar"
+        taken = rows.take(pa.array(chosen)).combine_chunks()
+        return TarJob(folder / name, name, taken, [part for row in chosen if (part := ranges[row])])
+
+    jobs = map(shard_job, range(-(-len(order) // size)))
     shards = []
     with progress("export", len(order), "samples") as bar:
         alone = any(is_only_here(path) for path in (job.source, folder, job.settings.images) if path is not None)
@@ -118,18 +141,6 @@ def _order(job: Job, rows: pa.Table, ranges: Sequence[ByteRange | None]) -> list
     seed = job.settings.seed or 0
     numbers = np.array([draw(seed, "order", key) for key in rows["image_id"].to_pylist()], np.uint64)
     return [row for row in np.argsort(numbers, kind="stable").tolist() if ranges[row] is not None]
-
-
-def _name(job: Job, number: int) -> str:
-    split = job.settings.clip_benchmark
-    return f"{number:05d}.tar" if split is None else f"{split}/{number}.tar"
-
-
-def _shard_job(
-    folder: Place, name: str, rows: pa.Table, ranges: Sequence[ByteRange | None], chosen: list[int]
-) -> TarJob:
-    taken = rows.take(pa.array(chosen)).combine_chunks()
-    return TarJob(folder / name, name, taken, [part for row in chosen if (part := ranges[row])])
 
 
 def write_shard(job: TarJob) -> Written:
@@ -185,3 +196,64 @@ def ending_of(image: memoryview) -> str | None:
     if start.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
     return "webp" if start.startswith(b"RIFF") and start.endswith(b"WEBP") else None
+
+
+# Plain ustar, with the same bytes for the same content.
+
+_BLOCK = 512
+_LARGEST = 8**11 - 1  # the limit of the header's size field
+_AFTER_NAME = b"0000644\0" + b"0000000\0" * 2  # mode, owner, group
+_AFTER_SIZE = b"%011o\0" % 0  # the time
+_TYPE_AND_MAGIC = b"0" + bytes(100) + b"ustar\x0000"
+_REST = bytes(_BLOCK - 265)
+_CONSTANT_SUM = sum(_AFTER_NAME + _AFTER_SIZE + b" " * 8 + _TYPE_AND_MAGIC)
+
+
+def header(name: bytes, size: int) -> bytes:
+    """Return the tar header of a file with mode 644, owner 0 and time 0.
+
+    `tarfile` takes ten times as long, and a sample has four headers.
+
+    >>> len(header(b"n01440764_10026.jpg", 123))
+    512
+    """
+    if len(name) >= 100 or size > _LARGEST:
+        raise ValueError(f"a member of {size} bytes, its name of {len(name)}, is too large for a plain tar")
+    digits = b"%011o\0" % size
+    checksum = b"%06o\0 " % (_CONSTANT_SUM + sum(name) + sum(digits))
+    return b"".join((name.ljust(100, b"\0"), _AFTER_NAME, digits, _AFTER_SIZE, checksum, _TYPE_AND_MAGIC, _REST))
+
+
+class TarWriter:
+    """A writer of a tar that computes its SHA-256."""
+
+    def __init__(self, path: Path) -> None:
+        # "x": a worker can outlive its killed run for a moment and must not write to the file of the next run.
+        self._opened = path.open("wb", buffering=0)
+        self._digest = hashlib.sha256()
+
+    def __enter__(self) -> TarWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if error[0] is None:
+            self._write(bytes(2 * _BLOCK))
+        self._opened.close()
+
+    def add(self, members: Sequence[tuple[str, Any]]) -> None:
+        """Write the members of a sample: names and their bytes (anything with a buffer)."""
+        parts = []
+        for name, data in members:
+            size = len(data)
+            parts += [header(name.encode("ascii"), size), data, bytes(-size % _BLOCK)]
+        self._write(b"".join(parts))
+
+    def hexdigest(self) -> str:
+        """Return the SHA-256 of the bytes written."""
+        return self._digest.hexdigest()
+
+    def _write(self, data: bytes) -> None:
+        self._digest.update(data)
+        view = memoryview(data)
+        while view:
+            view = view[self._opened.write(view) :]

@@ -21,7 +21,7 @@ from imagenet_captions.dataset.filtering.settings import FilterSettings
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings
-from imagenet_captions.exports.tars import header
+from imagenet_captions.exports.webdataset import header
 from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.storage.files import sha256
 from tests.exports.datasets import dataset, files_left_open, ids
