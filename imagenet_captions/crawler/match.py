@@ -124,7 +124,9 @@ def shown(url: str) -> str:
     'http://example.com/\\tx'
     """
     short = url if len(url) <= _SHOWN_LENGTH else url[: _SHOWN_LENGTH - 1] + "…"
-    return short if short.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in short)
+    if short.isprintable():
+        return short
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in short)
 
 
 class _Part(NamedTuple):
@@ -214,10 +216,14 @@ def _read_block(known: pa.StringArray, all_ids: bool, block: bytes) -> _Part:
     rows = pa.table([ids.filter(inside), pa.array(ranks), photo_ids, urls], schema=_CANDIDATES)
     outside = ids.filter(pc.and_not(good, inside)).unique() if all_ids else ids.slice(0, 0)
     odd = np.flatnonzero(pc.invert(good))
-    odd = odd[pc.invert(pc.match_substring_regex(lines.take(pa.array(odd)), _BLANK)).to_numpy(zero_copy_only=False)]
-    starts = ((line, lines[line].as_py()[:-1][:_SHOWN_LENGTH]) for line in odd[:MOST_LISTED].tolist())
-    listed = [(line, shown(start.decode("utf-8", "replace").strip())) for line, start in starts]
-    return _Part(rows, outside, len(lines), pc.sum(good).as_py(), len(odd), listed, bool(_FLICKR.search(block)))
+    blank = pc.match_substring_regex(lines.take(pa.array(odd)), _BLANK)
+    odd = odd[~blank.to_numpy(zero_copy_only=False)]
+    listed = []
+    for line in odd[:MOST_LISTED].tolist():
+        start: bytes = lines[line].as_py()[:-1][:_SHOWN_LENGTH]
+        listed.append((line, shown(start.decode("utf-8", "replace").strip())))
+    has_flickr = bool((ranks == 0).any()) or _FLICKR.search(block) is not None
+    return _Part(rows, outside, len(lines), pc.sum(good).as_py(), len(odd), listed, has_flickr)
 
 
 def _ends(spool: Spool, wanted: pa.StringArray | None, deny: Denylist) -> Iterator[tuple[pa.Table, pa.Table]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -53,14 +53,18 @@ def warn_of_damage(photo_ids: Sequence[str], then: str) -> None:
 class CrawlSource:
     """Raw records from `matches.parquet` and the store of its crawl, in the order of the matches.
 
-    Photos in `elsewhere` are left to another source, unless the store has an answer about them.
+    The photos that `elsewhere` returns are left to another source, unless the store has an answer about them.
     """
 
     def __init__(
-        self, matches: Place, store: Place, deny: Denylist = NOTHING_DENIED, elsewhere: pa.Array | None = None
+        self,
+        matches: Place,
+        store: Place,
+        deny: Denylist = NOTHING_DENIED,
+        elsewhere: Callable[[], pa.Array] | None = None,
     ) -> None:
-        self._matches, self._store, self._deny = matches, store, deny
-        self._elsewhere = frozenset(() if elsewhere is None else elsewhere.to_pylist())
+        self._matches, self._store, self._deny, self._make_elsewhere = matches, store, deny, elsewhere
+        self._elsewhere: frozenset[str] = frozenset()
         self._drops: list[pa.RecordBatch] = []
         self._damaged: dict[str, None] = {}  # photos, in order
         self._digest: str | None = None
@@ -70,6 +74,8 @@ class CrawlSource:
         """Yield RAW batches; photos without a record go to the drops."""
         self._drops, digest, self._survival = [], hashlib.sha256(), Survival()
         self._damaged = {}
+        if self._make_elsewhere is not None:
+            self._elsewhere = frozenset(self._make_elsewhere().to_pylist())
         columns = ["image_id", "wnid", "photo_id", "url", "detail"]
         with (
             StoreReader(self._store) as store,

@@ -230,7 +230,7 @@ def open_source(files: SourceFiles, settings: CleanSettings) -> RawSource:
         _check_classes(matches, settings.classes)
         if store is not None and yfcc is not None:
             first = YfccSource(yfcc, matches, deny, answered_photos(store))
-            return JoinedSource(first, lambda photos: CrawlSource(matches, store, deny, elsewhere=photos), [store])
+            return JoinedSource(first, CrawlSource(matches, store, deny, first.photo_ids))
         if store is not None:
             return CrawlSource(matches, store, deny)
         if yfcc is not None:

@@ -13,7 +13,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any, NamedTuple
 
 import msgspec
@@ -139,12 +139,8 @@ class ReleaseSource:
         return {"release": str(self._sha256)}
 
     def _elements(self) -> Iterator[msgspec.Raw]:
-        """Yield the elements of the list, in bounded memory.
-
-        The text up to the end of an object, closed by a bracket, is a list only if that object is an element of it:
-        if it lies in another object or in a string, the text is not JSON.
-        """
-        count, known, digest, failure = 0, 0, hashlib.sha256(), ""
+        """Yield the elements of the list, in bounded memory."""
+        count, known, digest = 0, 0, hashlib.sha256()
         with _opened(self.path) as stream:
             block = stream.read(READ_BYTES)
             digest.update(block)
@@ -157,21 +153,17 @@ class ReleaseSource:
                 block = stream.read(max(READ_BYTES, len(text)))
                 digest.update(block)
                 text += block
-                end = len(text)
-                for _ in range(_MOST_TRIES):
-                    end = text.rfind(b"}", 0, end) if block else end
-                    try:
-                        found = _decoded(text[: end + 1] + b"]" if block else text)
-                        break
-                    except _NOT_JSON as error:
-                        failure = str(error).partition(" (byte")[0]
-                else:
-                    if not block or len(text) > _LARGEST_ENTRY:
-                        raise self._error("is not one whole JSON list, or has an entry of over 32 MB", count, failure)
-                    continue
+                try:
+                    found, end = _whole_elements(text, is_last=not block)
+                except _NOT_JSON as error:
+                    reason = str(error).partition(" (byte")[0]
+                    raise self._error("is not one whole JSON list", count, reason) from None
                 yield from found[known:]
-                count += len(found) - known
-                text, known = b"[null" + text[end + 1 :], 1
+                count += len(found[known:])
+                if end:
+                    text, known = b"[null" + text[end:], 1
+                elif len(text) > _LARGEST_ENTRY:
+                    raise self._error("is not valid JSON, or has an entry of over 32 MB", count)
         self._sha256 = digest.hexdigest()
 
     def _read(self, element: msgspec.Raw, number: int) -> _Record | _BadEntry:
@@ -202,7 +194,26 @@ class ReleaseSource:
 
     def _error(self, what: str, count: int, why: str = "") -> InputError:
         where = f"after entry {count:,}" if count else "at its start"
-        return InputError(f"{self.path} {what} ({where}{why and ': '}{why}); check the file, or download it again")
+        detail = f"{where}: {why}" if why else where
+        return InputError(f"{self.path} {what} ({detail}); check the file, or download it again")
+
+
+def _whole_elements(text: bytes, is_last: bool) -> tuple[list[msgspec.Raw], int]:
+    """Return the elements that the start of a list holds whole, and where they end.
+
+    The text up to the end of an object, closed by a bracket, is a list only if that object is an element of it: if it
+    lies in another object or in a string, the text is not JSON.
+    """
+    if is_last:
+        return _decoded(text), len(text)
+    end = len(text)
+    for _ in range(_MOST_TRIES):
+        end = text.rfind(b"}", 0, end)
+        if end < 0:
+            break
+        with suppress(*_NOT_JSON):
+            return _decoded(text[: end + 1] + b"]"), end + 1
+    return [], 0
 
 
 def _decoded(text: bytes) -> list[msgspec.Raw]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -220,40 +220,32 @@ class YfccSource:
 
 
 class JoinedSource:
-    """A `RawSource` of two: the second gives the photos that YFCC100M lacks.
+    """A `RawSource` of several; each leaves to the others what they have, and may ask them once they were read."""
 
-    `rest` makes the second, which reads `files`, from the photos of the first.
-    """
-
-    def __init__(self, first: YfccSource, rest: Callable[[pa.Array], RawSource], files: Sequence[Place]) -> None:
-        self._first, self._make_rest, self._files = first, rest, files
-        self._rest: RawSource | None = None
-
-    def _sources(self) -> tuple[RawSource, RawSource]:
-        if self._rest is None:
-            self._rest = self._make_rest(self._first.photo_ids())
-        return self._first, self._rest
+    def __init__(self, *sources: RawSource) -> None:
+        self._sources = sources
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield the RAW batches of both, in order."""
-        yield from self._first.batches()  # which finds the photos that it has
-        yield from self._sources()[1].batches()
+        """Yield the RAW batches of all, in order."""
+        for source in self._sources:
+            yield from source.batches()
 
     def drops(self) -> Iterator[pa.RecordBatch]:
-        """Yield the drops of both."""
-        yield from chain.from_iterable(source.drops() for source in self._sources())
+        """Yield the drops of all."""
+        for source in self._sources:
+            yield from source.drops()
 
     def files(self) -> list[Place]:
-        """Return the files that both read."""
-        return [*self._first.files(), *self._files]
+        """Return the files that they read."""
+        return [path for source in self._sources for path in source.files()]
 
     def inputs(self) -> dict[str, str]:
-        """Return the digests of both."""
-        return {role: digest for source in self._sources() for role, digest in source.inputs().items()}
+        """Return the digests of all their inputs."""
+        return {role: digest for source in self._sources for role, digest in source.inputs().items()}
 
     def measured(self) -> dict[str, Any]:
-        """Return what both counted."""
-        return {name: value for source in self._sources() for name, value in source.measured().items()}
+        """Return what they counted."""
+        return {name: value for source in self._sources for name, value in source.measured().items()}
 
 
 def extract_photos(path: Place, matches: Place, out: Place, overwrite: bool = False) -> int:
@@ -397,7 +389,8 @@ def _search(layout: Layout, wanted: Numbers, block: bytes) -> _Block:
     odd = odd[~blank.to_numpy(zero_copy_only=False)]
 
     def text(line: int) -> str:
-        return lines[line].as_py()[:-1].decode("utf-8", "replace").removesuffix("\r")  # type: ignore[no-any-return]
+        value: bytes = lines[line].as_py()
+        return value[:-1].decode("utf-8", "replace").removesuffix("\r")
 
     rows: list[tuple[int, _Photo | str]] = [
         *((line, _read_photo(named(text(line).split("\t")))) for line in found.tolist()),
@@ -445,7 +438,9 @@ def _in_sqlite(path: Place, wanted: Numbers, bad: _BadRows) -> Iterator[_Photo]:
 
 
 def _text(value: object) -> str:
-    return "" if value is None else value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return "" if value is None else str(value)
 
 
 def _read_photo(row: Mapping[str, str]) -> _Photo | str:
@@ -462,7 +457,6 @@ def _read_photo(row: Mapping[str, str]) -> _Photo | str:
     if not page.startswith(("http://", "https://")):
         page = f"https://www.flickr.com/photos/{owner}/{photo_id}/" if owner else ""
     tags = decoded_tags(row["tags"])
-    posted, taken = row["date_posted"], _MOMENT.fullmatch(row["date_taken"])  # "null" where the camera was not set
     return _Photo(
         photo_id=photo_id,
         title=decoded(row["title"]),
@@ -471,8 +465,8 @@ def _read_photo(row: Mapping[str, str]) -> _Photo | str:
         owner=owner,
         owner_name=decoded(row["owner_name"]) or None,
         license=_LICENSES.get(_license_key(row["license_url"])),
-        date_taken=_moment(taken[1]) if taken else None,
-        date_posted=int(posted) if re.fullmatch("[0-9]{1,12}", posted) and int(posted) <= LATEST_POSIX_TIME else None,
+        date_taken=_moment(row["date_taken"]),
+        date_posted=_posted(row["date_posted"]),
         photo_page=page or None,
         detail=NORMALISED if tags and all(tag.isalnum() and tag == tag.lower() for tag in tags) else None,
         is_video=marker == VIDEO,
@@ -480,10 +474,17 @@ def _read_photo(row: Mapping[str, str]) -> _Photo | str:
 
 
 def _moment(text: str) -> datetime | None:
+    # 2010-07-16 20:47:02.0, the camera's clock; "null" where it was not set
+    found = _MOMENT.fullmatch(text)
     try:
-        return datetime.fromisoformat(text)
-    except ValueError:  # such as the 30th of February
+        return datetime.fromisoformat(found[1]) if found else None
+    except ValueError:
         return None
+
+
+def _posted(text: str) -> int | None:
+    seconds = int(text) if re.fullmatch("[0-9]{1,12}", text) else None
+    return seconds if seconds is not None and seconds <= LATEST_POSIX_TIME else None
 
 
 def _license_key(url: str) -> str:

@@ -153,7 +153,7 @@ def test_a_refresh_asks_for_each_photo_once(matches: Path, store: Path) -> None:
 
 def test_another_source_stands_in_for_a_damaged_answer(matches: Path, store: Path) -> None:
     sql(store, "UPDATE photos SET answer = X'00' WHERE photo_id = '7'")
-    source = CrawlSource(matches, store, elsewhere=pa.array(["7"]))
+    source = CrawlSource(matches, store, elsewhere=lambda: pa.array(["7"]))
     assert [row["photo_id"] for batch in source.batches() for row in batch.to_pylist()] == ["5", "9"]
     world = World(lambda photo_id: attempt(ok(photo_id)))
     assert crawl(matches, store, CrawlSettings(), world.tools(), elsewhere=pa.array(["7"])).calls == 0
