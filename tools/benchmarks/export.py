@@ -10,26 +10,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from common import race
-from package import repeat_images, row, write_captions
+from common import race, run_words
+from package import package_command, repeat_images, row, write_captions
 
-from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.pipeline.build import BuildSettings, build
+import imagenet_captions as ic
 
 _ROUNDS = 5
 
-# Worker processes are spawned and import the main module again, so what it runs stands behind the usual guard.
-_EXPORT = """
-import shutil, sys
-from pathlib import Path
-from imagenet_captions.exports.export import export
-from imagenet_captions.exports.settings import ExportSettings
-if __name__ == "__main__":
-    dataset, out, to, images = sys.argv[1:5]
-    for path in Path(out).parent.glob(Path(out).name + "*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    export(Path(dataset), Path(out), ExportSettings(to, Path(images) if images else None))
-"""
 _SHARD_WRITER = """
 import random, shutil, sys, warnings
 from pathlib import Path
@@ -74,8 +61,9 @@ def main(release: Path, images: Path, scratch: Path) -> list[dict[str, Any]]:
 
 def _tsv(release: Path, folder: Path) -> dict[str, Any]:
     dataset = folder / "texts"
-    build(dataset, BuildSettings(release=release))
-    seen = race({"ours": ["-c", _EXPORT, str(dataset), str(folder / "t.tsv"), "open-clip-csv", ""]}, _ROUNDS)["ours"]
+    ic.build(dataset, ic.BuildSettings(release=release))
+    command = [*_export(dataset, folder / "t.tsv", "open-clip-csv"), "--overwrite"]
+    seen = race({"ours": command}, _ROUNDS)["ours"]
     return {
         "what": "open_clip TSV of all rows, read back by pandas",
         "ours_s": round(seen.seconds, 2),
@@ -89,13 +77,12 @@ def _shards(images: Path, folder: Path) -> list[dict[str, Any]]:
     ids = repeat_images(images, train)
     captions = write_captions(folder / "captions.parquet", ids)
     for name, source in (("texts", None), ("own", train)):
-        package(captions, folder / f"dataset-{name}", PackageSettings(source))
-    ours = ["-c", _EXPORT]
+        run_words(*package_command(captions, folder / f"dataset-{name}", source))
     seen = race(
         {
-            "folder": [*ours, str(folder / "dataset-texts"), str(folder / "a"), "webdataset", str(train)],
+            "folder": [*_export(folder / "dataset-texts", folder / "a", "webdataset"), "--images", str(train)],
             "of files": ["-c", _SHARD_WRITER, str(train), str(folder / "b")],
-            "own": [*ours, str(folder / "dataset-own"), str(folder / "c"), "webdataset", ""],
+            "own": _export(folder / "dataset-own", folder / "c", "webdataset"),
             "of dataset": ["-c", _OF_DATASET, str(folder / "dataset-own"), str(folder / "d")],
         },
         _ROUNDS,
@@ -105,3 +92,7 @@ def _shards(images: Path, folder: Path) -> list[dict[str, Any]]:
         row(f"{what} from a folder, with hashes", seen["folder"], peer, seen["of files"], ">= 1 times as fast"),
         row(f"{what} out of the dataset, with hashes", seen["own"], peer, seen["of dataset"], ">= 1.5 times as fast"),
     ]
+
+
+def _export(dataset: Path, out: Path, to: str) -> list[str]:
+    return ["-m", "imagenet_captions", "export", str(dataset), "--to", to, "--out", str(out)]

@@ -13,10 +13,9 @@ from typing import Any
 
 import package as packaging
 import pyarrow.parquet as pq
-from common import absent, run_program, versions
+from common import absent, run_program, run_words, versions
 
-from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.pipeline.build import BuildSettings, build
+import imagenet_captions as ic
 
 _ROUNDS = 9
 _CLASS, _WORD = "n02099601", "dog"
@@ -78,7 +77,7 @@ print(read() - before, len(rows))
 def main(release: Path, images: Path, scratch: Path) -> list[dict[str, Any]]:
     """`release` is a file of published size, `images` a train folder whose files are repeated up to 10,000."""
     dataset = scratch / "load"
-    build(dataset, BuildSettings(release=release, work=scratch / "load.work"))
+    ic.build(dataset, ic.BuildSettings(release=release, work=scratch / "load.work"))
     rows = []
     for what, contenders, bars in (
         ("rows of one class", _ONE_CLASS, {"pyarrow": "<= 1.5", "load_dataset(filters=)": "<= 0.2"}),
@@ -133,7 +132,7 @@ def _one_class_with_images(images: Path, scratch: Path) -> dict[str, Any]:
     shutil.rmtree(folder, ignore_errors=True)
     ids = packaging.repeat_images(images, folder / "train")
     captions = packaging.write_captions(folder / "captions.parquet", ids)
-    package(captions, folder / "dataset", PackageSettings(folder / "train"))
+    run_words(*packaging.package_command(captions, folder / "dataset", folder / "train"))
     wnid = ids[len(ids) // 2][:9]
     read, _ = run_program(_BYTES, folder / "dataset", Path(wnid))
     own = _bytes_of(folder / "dataset", wnid)

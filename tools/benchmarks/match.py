@@ -12,13 +12,6 @@ from imagenet_captions.imagenet import classes
 _TRAINING_IMAGES = 1_281_167
 _ROUNDS = 3
 
-_OURS = """
-import sys
-from pathlib import Path
-from imagenet_captions.crawler.match import MatchSettings, match
-urls, out, ids = (Path(name) for name in sys.argv[1:4])
-match([urls], out / "matches.parquet", MatchSettings(None if ids.name == "none" else ids))
-"""
 _POLARS = """
 import sys
 import polars as pl
@@ -45,10 +38,10 @@ def main(urls: Path, scratch: Path) -> list[dict[str, object]]:
     packed = _pack(urls, folder / "urls.tgz")
     seen = race(
         {
-            "plain": ["-c", _OURS, str(urls), str(folder), str(ids)],
+            "plain": [*_match(urls, folder), "--ids", str(ids)],
             "polars": ["-c", _POLARS, str(urls), str(folder / "polars.parquet")],
-            "no ids": ["-c", _OURS, str(urls), str(folder), "none"],
-            "tgz": ["-c", _OURS, str(packed), str(folder), str(ids)],
+            "no ids": _match(urls, folder),
+            "tgz": [*_match(packed, folder), "--ids", str(ids)],
             "tarfile": ["-c", _TARFILE, str(packed)],
         },
         _ROUNDS,
@@ -61,6 +54,11 @@ def main(urls: Path, scratch: Path) -> list[dict[str, object]]:
         _row("match the .tgz, with ids", seen["tgz"], polars, seen["polars"], bar),
         _row("match the .tgz, with ids", seen["tgz"], "tarfile, reading only", seen["tarfile"], "-"),
     ]
+
+
+def _match(urls: Path, folder: Path) -> list[str]:
+    out = str(folder / "matches.parquet")
+    return ["-m", "imagenet_captions", "match", "--urls", str(urls), "--out", out, "--overwrite"]
 
 
 def _row(what: str, ours: Measured, peer: str, theirs: Measured, bar: str) -> dict[str, object]:

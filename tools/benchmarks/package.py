@@ -20,16 +20,6 @@ from imagenet_captions.schema import CAPTIONS, with_provenance
 _FILES = 10_000
 _ROUNDS = 5
 
-# Worker processes are spawned and import the main module again, so what it runs stands behind the usual guard.
-_OURS = """
-import shutil, sys
-from pathlib import Path
-from imagenet_captions.packager.package import PackageSettings, package
-if __name__ == "__main__":
-    images, captions, out = (Path(name) for name in sys.argv[1:4])
-    shutil.rmtree(out, ignore_errors=True)
-    package(captions, out, PackageSettings(images))
-"""
 _WEBDATASET = """
 import shutil, sys, warnings
 from pathlib import Path
@@ -63,7 +53,7 @@ def main(images: Path, scratch: Path) -> list[dict[str, object]]:
     given = [str(folder / "train"), str(captions)]
     seen = race(
         {
-            "ours": ["-c", _OURS, *given, str(folder / "ours")],
+            "ours": package_command(captions, folder / "ours", folder / "train"),
             "webdataset": ["-c", _WEBDATASET, *given, str(folder / "webdataset")],
             "plain": ["-c", _PLAIN, *given, str(folder / "plain")],
         },
@@ -74,6 +64,12 @@ def main(images: Path, scratch: Path) -> list[dict[str, object]]:
         row(what, seen["ours"], "webdataset's ShardWriter", seen["webdataset"], ">= 2 times as fast, <= 500 MB"),
         row(what, seen["ours"], "reading and writing the same bytes, no hashes", seen["plain"], "no bar"),
     ]
+
+
+def package_command(captions: Path, out: Path, images: Path | None = None) -> list[str]:
+    """Return the command that packages captions, as arguments of the interpreter."""
+    given = [] if images is None else ["--images", str(images)]
+    return ["-m", "imagenet_captions", "package", "--captions", str(captions), "--out", str(out), *given]
 
 
 def row(what: str, ours: Measured, peer: str, theirs: Measured, bar: str) -> dict[str, object]:

@@ -19,11 +19,6 @@ from imagenet_captions.sources import yfcc
 ROWS, WANTED = 2_000_000, 830_022
 _HIGHEST = 6_000_000_000
 
-_OURS = """
-import sys; from pathlib import Path
-from imagenet_captions.sources.yfcc import extract_photos
-print(extract_photos(*map(Path, sys.argv[1:4])))
-"""
 _POLARS = """
 import sys, polars as pl
 wanted = pl.scan_parquet(sys.argv[2]).select(pl.col("photo_id").cast(pl.Int64, strict=False)).unique()
@@ -46,11 +41,12 @@ print(len(found))
 def main(scratch: Path, rows: int = ROWS) -> list[dict[str, Any]]:
     text, database, matches = (scratch / name for name in ("yfcc100m_dataset", "yfcc100m.sql", "matches.parquet"))
     _make(text, database, matches, rows)
-    out = str(scratch / "yfcc.parquet")
+    command = ["-m", "imagenet_captions", "extract-yfcc"]
+    out = ["--matches", str(matches), "--out", str(scratch / "yfcc.parquet"), "--overwrite"]
     seen = race(
         {
-            "ours": ["-c", _OURS, str(text), str(matches), out],
-            "ours, SQLite": ["-c", _OURS, str(database), str(matches), out],
+            "ours": [*command, str(text), *out],
+            "ours, SQLite": [*command, str(database), *out],
             "polars": ["-c", _POLARS, str(text), str(matches)],
             "a loop over the lines": ["-c", _LOOP, str(text), str(matches)],
         },

@@ -16,11 +16,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from counting import Chunk
 
+import imagenet_captions as ic
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
-from imagenet_captions.errors import ImagenetCaptionsError
-from imagenet_captions.outcomes import outcomes_path
-from imagenet_captions.packager.verify import verify
 
 _FILES = 4  # a chunk
 _HANGS_AFTER = 900.0
@@ -82,13 +80,13 @@ def _unfit(out: Path) -> list[str]:
     """Return what is wrong with the output of a command that ended well."""
     try:
         if (out / "manifest.json").is_file():
-            verify(out)
+            ic.verify(out)
         elif out.read_bytes().startswith(b"PAR1"):
-            for file in (out, outcomes_path(out)):
+            for file in (out, out.with_name(f"{out.stem}.outcomes.parquet")):
                 pq.read_table(file).validate(full=True)
         else:
             json.loads(out.read_text(encoding="utf-8"))
-    except (OSError, ValueError, ImagenetCaptionsError) as error:
+    except (OSError, ValueError, ic.ImagenetCaptionsError) as error:
         return [f"exit code 0, and the output cannot be read: {error}"]
     return []
 

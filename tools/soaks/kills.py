@@ -7,12 +7,13 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +22,6 @@ from typing import Any
 import pyarrow.parquet as pq
 from counting import Chunk
 
-from imagenet_captions.crawler.store import StoreReader
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn, StandInSettings
 from imagenet_captions.demo.run import SAMPLE
 
@@ -177,8 +177,8 @@ def _crawl(rng: random.Random, scratch: Path) -> tuple[int, list[str]]:
         return kills, [f"not at the end: {ended.returncode}, {ended.stderr[-300:]}"]
     final = {request.photo_id: _ENDED[request.outcome] for request in requests if request.outcome in _ENDED}
     asked = Counter(request.photo_id for request in requests if request.outcome in _ENDED)
-    with StoreReader(scratch / "store.sqlite") as reader:
-        states = {photo_id: stored.state.value for photo_id, stored in reader.answers()}
+    with closing(sqlite3.connect(scratch / "store.sqlite")) as store:
+        states = dict(store.execute("SELECT photo_id, state FROM photos WHERE state NOT IN ('waiting', 'unreachable')"))
     wanted = set(pq.read_table(scratch / "matches.parquet", columns=["photo_id"])["photo_id"].to_pylist())
     losses = [
         f"{photo_id} is {states.get(photo_id)}, not {final.get(photo_id)}"
