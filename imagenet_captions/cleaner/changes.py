@@ -30,7 +30,6 @@ _NAMES: dict[rules.Rule, str] = {
     rules.fold_space: "white space",
     rules.blank_escapes: "deep escapes",
 }
-RULES = (*_NAMES.values(), MACHINE_TAGS, EMPTY_TAGS, REPEATED_TAGS, CAMERA_NAMES)
 
 _MACHINE_TAG = re.compile(MACHINE_TAG)
 _CONTEXT, _LONGEST = 24, 120  # characters of a text that are shown

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_captions.cleaner.changes import RULES, Change, record_changes
+from imagenet_captions.cleaner.changes import Change, record_changes
 from imagenet_captions.cleaner.columns import clean_tags
 from imagenet_captions.cleaner.text import clean_description, clean_title
 from imagenet_captions.demo.run import SAMPLE
@@ -61,7 +61,7 @@ def test_the_changes_of_a_text_lead_from_the_raw_to_the_cleaned_one(title: str, 
     ):
         at = raw
         for change in [each for each in found if each.field == name and each.after is not None]:
-            assert (change.before, change.rule in RULES) == (at, True)
+            assert change.before == at
             at = str(change.after)
         assert at == cleaned
 
