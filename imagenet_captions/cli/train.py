@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.cli.app import command
 from imagenet_captions.cli.messages import is_first_process, say_that_torch_is_loaded
-from imagenet_captions.errors import InputError, shortened
+from imagenet_captions.errors import InputError
 from imagenet_captions.options import Given, argument, option
 from imagenet_captions.storage.faults import require
 from imagenet_captions.storage.files import METRICS
-from imagenet_captions.training.recipe import OBJECTIVES, Recipe, unread_values
+from imagenet_captions.training.recipe import OBJECTIVES, Recipe
 from imagenet_captions.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -55,29 +54,21 @@ def train(
     changes: Annotated[dict[str, Any], Given(Recipe, preset=True)],
     settings: Annotated[dict[str, Any], Given(TrainSettings)],
 ) -> str | None:
-    from imagenet_captions.training.recipes import find_recipe, show_recipe
+    from imagenet_captions.training.recipes import choose_recipe, show_recipe
 
     if show is not None:
         return command("train").in_flags(show_recipe(show))
     if data is None or out is None:
         raise InputError("training needs DATA and `out` RUN; give both, or `show` RECIPE to read a recipe")
-    if recipe is not None and objective is not None:
-        raise InputError(f"`recipe` {shortened(recipe, 40)} says the objective too; leave `objective` out")
-    if recipe is None and objective is None:
-        raise InputError("training needs `objective` contrastive, supervised or simclr, or a `recipe` by name")
-    chosen = find_recipe(recipe or (str(objective) if preset == "paper" else f"micro-{objective}"))
-    for name in sorted(changes.keys() & unread_values(chosen)):
-        raise InputError(f"`{name}` has no effect for the objective {chosen.objective}; leave it out")
+    chosen = choose_recipe(recipe, objective, preset, changes)
     if "steps" in settings and "epochs" in changes:
         raise InputError("`steps` and `epochs` both end the run; give one of them")
-    if "warmup_steps" in changes:
-        changes["warmup_epochs"] = 0
 
     require("train", "train")
     from imagenet_captions.models.source import check_source
     from imagenet_captions.training.done import read_done
 
-    asked = TrainSettings(data, out, replace(chosen, **changes), **settings)
+    asked = TrainSettings(data, out, chosen, **settings)
     if read_done(out) is None:  # a finished run does not need them any more
         for source in (asked.init, asked.init_image):
             if source is not None:

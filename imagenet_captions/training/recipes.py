@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from imagenet_captions.errors import unknown_name
+from imagenet_captions.errors import InputError, shortened, unknown_name
 from imagenet_captions.training.recipe import CONTRASTIVE, SIMCLR, SUPERVISED, Recipe, recipe_values, unread_values
 
 _PAPER = "the paper (Fang et al. 2022)"
@@ -284,6 +286,22 @@ def find_recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise unknown_name("recipe", name, RECIPES)
     return RECIPES[name]
+
+
+def choose_recipe(name: str | None, objective: str | None, preset: str, changes: Mapping[str, Any]) -> Recipe:
+    """Return the recipe of a name, or of an objective and a preset, with values changed.
+
+    Raises InputError for a value that the recipe's objective does not use.
+    """
+    if name is not None and objective is not None:
+        raise InputError(f"`recipe` {shortened(name, 40)} says the objective too; leave `objective` out")
+    if name is None and objective is None:
+        raise InputError("training needs `objective` contrastive, supervised or simclr, or a `recipe` by name")
+    chosen = find_recipe(name or (f"micro-{objective}" if preset == "micro" else str(objective)))
+    for unread in sorted(changes.keys() & unread_values(chosen)):
+        raise InputError(f"`{unread}` has no effect for the objective {chosen.objective}; leave it out")
+    warmup: dict[str, Any] = {"warmup_epochs": 0} if "warmup_steps" in changes else {}
+    return replace(chosen, **changes, **warmup)
 
 
 def show_recipe(name: str) -> str:
