@@ -101,6 +101,17 @@ def test_a_model_that_is_not_there_is_refused_without_pytorch(arguments: tuple[s
     assert "'nowhere'" in modules
 
 
+@pytest.mark.parametrize("words", [("--help",), ("train", "--show", "contrastive")])
+def test_a_reader_that_is_gone_ends_a_command_quietly(words: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "imagenet_captions", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 1
+
+
 def test_the_version() -> None:
     assert run_cli("--version").stdout.startswith("imagenet-captions 0.")
 
