@@ -80,7 +80,7 @@ def test_an_unknown_recipe_is_refused_with_the_closest_names() -> None:
     [
         ({"batch_size": 0}, "`batch_size` must be at least 1, not 0"),
         ({"lr": float("nan")}, "`lr` must be at least 0, not nan"),
-        ({"weight_decay": -1.0}, "`weight_decay` must be at least 0, not -1.0"),
+        ({"weight_decay": -1.0}, "`weight_decay` must be at least 0, not -1"),
         ({"warmup_steps": -1}, "`warmup_steps` must be at least 0, not -1"),
         ({"accumulate": 3}, "cannot be split into 3 equal micro-batches"),
         ({"precision": "8"}, "`precision` must be one of 32, bf16-mixed"),

@@ -227,10 +227,10 @@ def test_numbers_are_matched_by_name() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"kind": "nearest"}, "the classifier must be one of .*, not 'nearest'"),
+        ({"kind": "nearest"}, "`kind` must be one of .*, not 'nearest'"),
         ({"kind": "linear-probe"}, "give them as `train`"),
         ({"kind": "k-shot", "train": Path("x")}, "`k` N"),
-        ({"kind": "k-shot", "train": Path("x"), "k": 0}, "`k` N"),
+        ({"kind": "k-shot", "train": Path("x"), "k": 0}, "`k` must be at least 1, not 0"),
         ({"kind": "head", "prompts": "one"}, "`prompts` has no effect"),
         ({"kind": "prototypes", "train": Path("x"), "k": 2}, "`k` has no effect"),
         ({"train": Path("x")}, "`train` has no effect"),
