@@ -23,7 +23,7 @@ from imagenet_captions.ablations.rows import Ints, choose_rows, nested_order
 from imagenet_captions.ablations.table import FROM_TEXT, Pick
 from imagenet_captions.ablations.text_labels import text_labels
 from imagenet_captions.captions.caption_template import CaptionTemplate
-from imagenet_captions.dataset.features import IMAGE
+from imagenet_captions.dataset.writing import IMAGE
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes as imagenet
 from imagenet_captions.images.examples import Class, Examples, named_classes, open_examples, select

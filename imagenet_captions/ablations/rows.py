@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.ablations.table import LONG_TAIL, UNIFORM, Pick
-from imagenet_captions.dataset.splits import sampling_key
+from imagenet_captions.dataset.sampling import sampling_key
 from imagenet_captions.errors import InputError
 
 Ints = npt.NDArray[np.int64]

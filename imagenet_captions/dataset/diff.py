@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imagenet_captions.dataset.facts import text_hashes
 from imagenet_captions.dataset.manifest import read_manifest, shard_files, unchanged
-from imagenet_captions.dataset.shard import text_hashes
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.outcomes import share

@@ -11,7 +11,7 @@ import re
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.splits import split_condition
+from imagenet_captions.dataset.sampling import split_condition
 from imagenet_captions.errors import InputError, quoted, require_kind, shortened
 from imagenet_captions.flickr.licenses import resolve_license
 from imagenet_captions.imagenet import classes

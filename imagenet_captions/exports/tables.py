@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.splits import seeded_order
+from imagenet_captions.dataset.sampling import seeded_order
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.rows import Job
 from imagenet_captions.images.files import Kind

@@ -19,8 +19,8 @@ import pyarrow as pa
 
 from imagenet_captions.captions.caption_template import open_clip_templates
 from imagenet_captions.captions.compose import draw
-from imagenet_captions.dataset.features import local_labels
 from imagenet_captions.dataset.manifest import shard_files
+from imagenet_captions.dataset.writing import local_labels
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.rows import Job
 from imagenet_captions.exports.settings import SAMPLES_A_SHARD

@@ -13,11 +13,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.describing.facts import Origin
-from imagenet_captions.dataset.finish import finish_dataset
+from imagenet_captions.dataset.facts import Origin
 from imagenet_captions.dataset.outcomes import outcome_table, write_outcomes
-from imagenet_captions.dataset.plan import RowGroup, plan_groups, plan_shards
-from imagenet_captions.dataset.shard import shard_name
+from imagenet_captions.dataset.writing import RowGroup, finish_dataset, plan_groups, plan_shards, shard_name
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.images.sources import Located, locate

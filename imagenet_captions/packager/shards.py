@@ -9,9 +9,8 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from imagenet_captions.dataset.features import dataset_schema
-from imagenet_captions.dataset.plan import RowGroup
-from imagenet_captions.dataset.shard import TEXTS, ShardFile, open_shard
+from imagenet_captions.dataset.facts import ShardFile
+from imagenet_captions.dataset.writing import TEXTS, RowGroup, dataset_schema, open_shard
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.images.files import ByteRange
 from imagenet_captions.images.reading import OpenFiles, image_column

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.features import dataset_schema, local_labels, with_local_labels
 from imagenet_captions.dataset.manifest import FileEntry, Manifest, read_manifest
 from imagenet_captions.dataset.outcomes import first_repeated
-from imagenet_captions.dataset.splits import seeded_order
+from imagenet_captions.dataset.sampling import seeded_order
+from imagenet_captions.dataset.writing import dataset_schema, local_labels, with_local_labels
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome
 from imagenet_captions.schema import RAW_ROW, ROW

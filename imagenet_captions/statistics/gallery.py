@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from PIL import Image, ImageOps
 
 from imagenet_captions.dataset.manifest import shard_files
-from imagenet_captions.dataset.splits import sampling_key
+from imagenet_captions.dataset.sampling import sampling_key
 from imagenet_captions.flickr.licenses import LICENSES, License
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.images.sources import ImageIndex

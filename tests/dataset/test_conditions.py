@@ -15,7 +15,7 @@ import pyarrow.dataset as pads
 import pytest
 
 import imagenet_captions as ic
-from imagenet_captions.dataset.splits import split_hash
+from imagenet_captions.dataset.sampling import split_hash
 from imagenet_captions.flickr.licenses import LICENSES, resolve_license
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_lists import list_names, read_list

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import imagenet_captions as ic
-from imagenet_captions.dataset import plan
-from imagenet_captions.dataset.describing.columns import COLUMNS
+from imagenet_captions.dataset import writing
+from imagenet_captions.dataset.croissant import COLUMNS
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.packager.verify import verify
 from imagenet_captions.schema import CAPTIONS, RAW_ROW, ROW, with_provenance
@@ -67,7 +67,7 @@ def described(dataset: Path) -> dict[str, Any]:
 def test_it_is_valid_and_every_row_is_read_by_it(
     make: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "SMALL_SHARD", 1000)  # several shards where there are images
+    monkeypatch.setattr(writing, "SMALL_SHARD", 1000)  # several shards where there are images
     dataset = make(tmp_path)
     read = mlcroissant.Dataset(dataset / "croissant.json")
     issues = read.metadata.ctx.issues
@@ -131,7 +131,7 @@ def test_its_limits_have_the_survival_that_was_measured(tmp_path: Path) -> None:
     ic.filter(tmp_path / "out", ic.in_class("n02687172"), out=tmp_path / "some")
     assert described(tmp_path / "some")["rai:dataLimitations"][-1] == limits[-1]
     card = (tmp_path / "some/README.md").read_text()
-    assert "Survival and cleaning were counted before this dataset was filtered." in card
+    assert "Survival was counted before this dataset was filtered." in card
 
 
 def test_a_published_collection_has_no_day_of_retrieval(tmp_path: Path) -> None:

@@ -278,7 +278,7 @@ def test_a_small_parent_with_no_rows_of_a_shard(tmp_path: Path) -> None:
 @pytest.mark.parametrize("images", [False, True])
 def test_a_parent_of_many_shards_gives_its_rows(images: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole shards and whole row groups may be left out between those with rows; labels and row groups are new."""
-    monkeypatch.setattr("imagenet_captions.dataset.plan.SMALL_SHARD", 300)
+    monkeypatch.setattr("imagenet_captions.dataset.writing.SMALL_SHARD", 300)
     monkeypatch.setattr("imagenet_captions.dataset.filtering.child.TEXT_ROWS", 1)
     monkeypatch.setattr("imagenet_captions.packager.package.TEXT_ROWS", 1)
     parent = make_dataset(tmp_path, rows(20), images)

@@ -225,7 +225,7 @@ def test_a_shard_that_did_not_arrive_whole_is_one_sentence(
     damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not the first one, whose schema every reader looks at anyway."""
-    monkeypatch.setattr("imagenet_captions.dataset.plan.SMALL_SHARD", 300)
+    monkeypatch.setattr("imagenet_captions.dataset.writing.SMALL_SHARD", 300)
     monkeypatch.setattr("imagenet_captions.packager.package.TEXT_ROWS", 1)
     dataset = make_dataset(tmp_path, rows(20))
     last = sorted((dataset / "data").iterdir())[-1]

@@ -38,7 +38,7 @@ READERS: dict[str, Callable[[Path, Path], object]] = {
 @pytest.fixture
 def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """Two datasets of the same shards with other texts."""
-    monkeypatch.setattr("imagenet_captions.dataset.plan.SMALL_SHARD", 300)
+    monkeypatch.setattr("imagenet_captions.dataset.writing.SMALL_SHARD", 300)
     monkeypatch.setattr("imagenet_captions.packager.package.TEXT_ROWS", 1)
     for title in ("old", "new"):
         captions = write_captions(tmp_path / f"{title}.parquet", title=title)

@@ -9,8 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_captions.dataset.sampling import Sampling, TailTrim, choose, parse_sample, read_counts, short_of
-from imagenet_captions.dataset.splits import sampling_key
+from imagenet_captions.dataset.sampling import (
+    Sampling,
+    TailTrim,
+    choose,
+    parse_sample,
+    read_counts,
+    sampling_key,
+    short_of,
+)
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.image_ids import wnid_of
 

@@ -202,7 +202,7 @@ def write_faultily(folder: Path, job: ShardJob) -> Shard:
 def test_workers_killed_while_packaging_leave_the_same_dataset(
     ray: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("imagenet_captions.dataset.plan.SMALL_SHARD", 1000)
+    monkeypatch.setattr("imagenet_captions.dataset.writing.SMALL_SHARD", 1000)
     captions = write_captions(tmp_path / "captions.parquet")
     images = train_folder(tmp_path / "images")
     package(captions, tmp_path / "local", PackageSettings(images, workers=2))
@@ -228,7 +228,7 @@ def every_stage(folder: Path, engine: Engine) -> None:
 
 
 def test_every_stage_gives_the_same_bytes(ray: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagenet_captions.dataset.plan.SMALL_SHARD", 1000)
+    monkeypatch.setattr("imagenet_captions.dataset.writing.SMALL_SHARD", 1000)
     every_stage(tmp_path / "local", LOCAL)
     every_stage(tmp_path / "ray", ray)
     local, with_ray = contents(tmp_path / "local"), contents(tmp_path / "ray")

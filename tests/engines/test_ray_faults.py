@@ -81,7 +81,7 @@ def lose_nodes(folder: Path, captions: Path, images: Path) -> None:
 
 
 def test_a_node_that_goes_in_the_middle_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagenet_captions.dataset.plan.SMALL_SHARD", 300)
+    monkeypatch.setattr("imagenet_captions.dataset.writing.SMALL_SHARD", 300)
     captions, images = write_captions(tmp_path / "captions.parquet"), train_folder(tmp_path / "images")
     clean(SOURCE, tmp_path / "local" / "clean.parquet", CleanSettings(language=False), 1)
     package(captions, tmp_path / "local" / "dataset", PackageSettings(images, workers=1))
@@ -89,7 +89,7 @@ def test_a_node_that_goes_in_the_middle_changes_nothing(tmp_path: Path, monkeypa
     program = (
         "import sys\n"
         "from pathlib import Path\n"
-        "import imagenet_captions.dataset.plan as plan\n"
+        "import imagenet_captions.dataset.writing as plan\n"
         "from tests.engines.test_ray_faults import lose_nodes\n"
         "plan.SMALL_SHARD = 300\n"
         "lose_nodes(*map(Path, sys.argv[1:]))\n"

@@ -18,13 +18,13 @@ from tests.packager.made import contents, train_folder, write_captions
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from imagenet_captions.dataset import finish, plan
+from imagenet_captions.dataset import writing
 from imagenet_captions.engines.local import LOCAL
 from imagenet_captions.storage import outputs
 from imagenet_captions.packager import package as stage
 
 moment, workers = sys.argv[1], int(sys.argv[2])
-plan.SMALL_SHARD = 1000
+writing.SMALL_SHARD = 1000
 
 def stop():
     print("here", flush=True)
@@ -58,9 +58,9 @@ if moment == "between shards":
             yield shard
     LOCAL.run = stopping
 if moment == "before the outcomes": before(stage, "write_outcomes")
-if moment == "before the card": before(finish, "card")
-if moment == "before the manifest": before(finish.Manifest, "write")
-if moment == "after the manifest": after(finish.Manifest, "write")
+if moment == "before the card": before(writing, "card")
+if moment == "before the manifest": before(writing.Manifest, "write")
+if moment == "after the manifest": after(writing.Manifest, "write")
 if moment == "before the swap": before(Path, "rename")
 if moment == "within the swap": before(Path, "rename", 2)
 if moment == "before the old one goes": before(outputs, "_remove_listed")
@@ -89,7 +89,7 @@ MOMENTS = [
     ],
 )
 def test_killed_and_run_again(tmp_path: Path, there: bool, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagenet_captions.dataset.plan.SMALL_SHARD", 1000)
+    monkeypatch.setattr("imagenet_captions.dataset.writing.SMALL_SHARD", 1000)
     captions = write_captions(tmp_path / "captions.parquet")
     settings = PackageSettings(train_folder(tmp_path / "images"), workers=1)
     package(captions, tmp_path / "whole", settings)

@@ -15,8 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from imagenet_captions.dataset import plan
-from imagenet_captions.dataset import shard as shard_file
+from imagenet_captions.dataset import writing
 from imagenet_captions.errors import DiskFullError, InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.outcomes import Outcome
@@ -65,7 +64,7 @@ def test_without_images_there_is_no_image_column(tmp_path: Path) -> None:
 
 @pytest.fixture
 def many_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "SMALL_SHARD", 1000)
+    monkeypatch.setattr(writing, "SMALL_SHARD", 1000)
 
 
 @pytest.mark.usefixtures("many_shards")
@@ -282,7 +281,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
     def full(self: object, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(shard_file.Hashing, "write", full)
+    monkeypatch.setattr(writing.Hashing, "write", full)
     with pytest.raises(DiskFullError, match="no space is left on the disk"):
         make(tmp_path)
     assert contents(tmp_path) == before
@@ -294,8 +293,8 @@ def test_a_file_limit_in_a_worker_is_a_full_disk(tmp_path: Path, workers: int) -
     code = (
         "from pathlib import Path\n"
         "from imagenet_captions.packager.package import *\n"
-        "from imagenet_captions.dataset import plan\n"
-        "plan.SMALL_SHARD = 100_000\n"
+        "from imagenet_captions.dataset import writing\n"
+        "writing.SMALL_SHARD = 100_000\n"
         f"package(Path('captions.parquet'), Path('out'), PackageSettings(Path('images'), workers={workers}))\n"
     )
     write_captions(tmp_path / "captions.parquet")

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import imagenet_captions
-from imagenet_captions.dataset import shard
-from imagenet_captions.dataset.features import IMAGE
+from imagenet_captions.dataset import writing
+from imagenet_captions.dataset.writing import IMAGE
 from imagenet_captions.outcomes import OUTCOMES_FILE
 from imagenet_captions.storage import files as file_names
 from imagenet_captions.storage import parquet as parquet_writing
@@ -31,17 +31,19 @@ def test_names_and_compressions_are_written_out_in_one_file() -> None:
                 node.value for node in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(node, ast.Constant)
             }
             assert not found & once, file.relative_to(ROOT)
-            assert "pq.ParquetWriter(" not in file.read_text("utf-8") or file.name == "shard.py", file.relative_to(ROOT)
+            assert "pq.ParquetWriter(" not in file.read_text("utf-8") or file.name == "writing.py", file.relative_to(
+                ROOT
+            )
 
 
 @pytest.mark.parametrize("level", [None, 9])
 def test_a_level_is_for_texts_and_leaves_images_as_they_are(
     level: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard, "COMPRESSION_LEVEL", level)
+    monkeypatch.setattr(writing, "COMPRESSION_LEVEL", level)
     schema = pa.schema([pa.field("caption", pa.string()), IMAGE])
     rows = [{"caption": f"a dog {number % 77}", "image": {"bytes": bytes(300), "path": "a"}} for number in range(500)]
-    with shard.open_shard(tmp_path, "data/train-00000-of-00001.parquet", schema) as writer:
+    with writing.open_shard(tmp_path, "data/train-00000-of-00001.parquet", schema) as writer:
         writer.write(pa.Table.from_pylist(rows, schema))
     path = tmp_path / writer.file.name
     assert pq.read_table(path).to_pylist() == rows

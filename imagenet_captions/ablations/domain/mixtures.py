@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from imagenet_captions.ablations.rows import Ints, nested_order
 from imagenet_captions.ablations.table import Pick
-from imagenet_captions.dataset.splits import sampling_key
+from imagenet_captions.dataset.sampling import sampling_key
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.images.examples import Examples
 

@@ -15,7 +15,7 @@ from PIL import Image
 from imagenet_captions.ablations.micro.attributes import Pixels
 from imagenet_captions.ablations.micro.captions import micro_texts
 from imagenet_captions.ablations.micro.shift import SHIFTS
-from imagenet_captions.dataset.features import IMAGE
+from imagenet_captions.dataset.writing import IMAGE
 from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.images.tables import find_image_column, image_file, paths_only
 from imagenet_captions.storage.files import replacing, require_file

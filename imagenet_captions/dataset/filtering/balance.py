@@ -15,8 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.sampling import wnids_of
-from imagenet_captions.dataset.splits import sampling_chance
+from imagenet_captions.dataset.sampling import sampling_chance, wnids_of
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_sets import ClassSet

@@ -10,14 +10,21 @@ from itertools import chain, repeat
 import numpy as np
 import pyarrow as pa
 
-from imagenet_captions.dataset.features import local_labels, with_local_labels, without_images
 from imagenet_captions.dataset.filtering.copy import CopyJob, ParentShard, Rows, parent_shards, row_sizes
 from imagenet_captions.dataset.filtering.select import Selection
 from imagenet_captions.dataset.filtering.settings import FilterSettings
 from imagenet_captions.dataset.manifest import Manifest
-from imagenet_captions.dataset.plan import RowGroup, plan_groups, plan_shards, plan_shuffled
-from imagenet_captions.dataset.shard import shard_name
-from imagenet_captions.dataset.splits import seeded_order
+from imagenet_captions.dataset.sampling import seeded_order
+from imagenet_captions.dataset.writing import (
+    RowGroup,
+    local_labels,
+    plan_groups,
+    plan_shards,
+    plan_shuffled,
+    shard_name,
+    with_local_labels,
+    without_images,
+)
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.files import ByteRange
 from imagenet_captions.images.tables import byte_ranges_in_shards

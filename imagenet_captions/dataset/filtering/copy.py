@@ -13,9 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.features import local_labels
-from imagenet_captions.dataset.plan import RowGroup
-from imagenet_captions.dataset.shard import ShardFile, open_shard
+from imagenet_captions.dataset.facts import ShardFile
+from imagenet_captions.dataset.writing import RowGroup, local_labels, open_shard
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.files import ByteRange
 from imagenet_captions.images.reading import OpenFiles, image_column

@@ -9,15 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.describing.facts import Origin
+from imagenet_captions.dataset.facts import Origin, ShardFile
 from imagenet_captions.dataset.filtering.child import Child
 from imagenet_captions.dataset.filtering.copy import CopyJob, copy_shard
 from imagenet_captions.dataset.filtering.select import DENIED, STEPS, Ends, Selection, select
 from imagenet_captions.dataset.filtering.settings import FilterSettings
-from imagenet_captions.dataset.finish import finish_dataset
 from imagenet_captions.dataset.manifest import read_manifest, unchanged
 from imagenet_captions.dataset.outcomes import write_outcomes
-from imagenet_captions.dataset.shard import ShardFile
+from imagenet_captions.dataset.writing import finish_dataset
 from imagenet_captions.engines import local as engine
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from imagenet_captions.dataset.splits import sampling_key
+from imagenet_captions.dataset.sampling import sampling_key
 from imagenet_captions.evaluation.accuracy import Labels
 
 

@@ -1,4 +1,4 @@
-"""The facts about a dataset that its card and its `croissant.json` state."""
+"""The facts about a dataset that its card and its `croissant.json` state, counted while its shards are written."""
 
 from __future__ import annotations
 
@@ -9,13 +9,69 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from imagenet_captions.dataset.shard import ShardFile
 from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.outcomes import Outcome
 
 UNKNOWN_LANGUAGE = "und"
 _SMALLEST_SHARE = 1000  # a language of fewer rows than one in so many is mostly errors of the detector
+
+
+@dataclass
+class ShardFile:
+    """A written shard and the counts of its values."""
+
+    name: str  # data/train-00000-of-00012.parquet
+    sha256: str = ""
+    bytes: int = 0
+    rows: int = 0
+    images: int = 0
+    filled: Counter[str] = field(default_factory=Counter)  # column → rows in which it is neither empty nor false
+    languages: Counter[str] = field(default_factory=Counter)
+    sources: Counter[str] = field(default_factory=Counter)
+    wnids: Counter[str] = field(default_factory=Counter)
+    licenses: Counter[int] = field(default_factory=Counter)
+    captions: list[npt.NDArray[np.uint64]] = field(default_factory=list)  # a hash of each caption that is not empty
+    columns: dict[str, str] = field(default_factory=dict)  # name → Arrow type
+    retrieved: set[str] = field(default_factory=set)  # the first and the last day of each row group
+
+    def count(self, table: pa.Table) -> None:
+        """Add the counts of a row group."""
+        self.rows += len(table)
+        for name in table.column_names:
+            column = table[name]
+            if name == "image":
+                self.images += len(column) - column.null_count
+            elif pa.types.is_string(column.type):
+                self.filled[name] += pc.sum(pc.not_equal(column, "")).as_py() or 0
+            elif pa.types.is_list(column.type):
+                self.filled[name] += pc.sum(pc.greater(pc.list_value_length(column), 0)).as_py() or 0
+            elif pa.types.is_boolean(column.type):
+                self.filled[name] += pc.sum(column).as_py() or 0
+            else:
+                self.filled[name] += len(column) - column.null_count
+        if "retrieved_at" in table.column_names:
+            bounds = pc.min_max(table["retrieved_at"]).as_py().values()
+            self.retrieved |= {moment.date().isoformat() for moment in bounds if moment is not None}
+        if "caption" in table.column_names:
+            captions = table["caption"].filter(pc.not_equal(table["caption"], ""))
+            self.captions.append(text_hashes(captions))
+        counters: list[tuple[str, Counter[Any]]] = [("language", self.languages), ("source", self.sources)]
+        for name, counter in [*counters, ("wnid", self.wnids), ("license", self.licenses)]:
+            if name in table.column_names:
+                for entry in table[name].value_counts().to_pylist():
+                    if entry["values"] is not None:
+                        counter[entry["values"]] += entry["counts"]
+
+
+def text_hashes(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+    """Return a 64-bit hash of each text."""
+    from pandas.util import hash_array  # readers of a dataset need not wait for its import
+
+    hashes: npt.NDArray[np.uint64] = hash_array(np.asarray(texts, object), categorize=False)
+    return hashes
 
 
 @dataclass(frozen=True)
