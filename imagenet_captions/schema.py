@@ -129,7 +129,7 @@ class RawSource(Protocol):
 
     def measured(self) -> dict[str, Any]:
         """Return what was counted while `batches` ran, for the dataset card; {} if nothing was."""
-        ...
+        return {}
 
 
 def with_provenance(schema: pa.Schema, provenance: Mapping[str, Any]) -> pa.Schema:

@@ -25,7 +25,7 @@ from imagenet_captions.imagenet.class_sets import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id as read_image_id
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.outcomes import Outcome, outcome_rows
-from imagenet_captions.schema import RAW
+from imagenet_captions.schema import RAW, RawSource
 from imagenet_captions.storage.files import open_zip, require_file
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import open_watched
@@ -73,7 +73,7 @@ class _BadEntry(NamedTuple):
     reason: str
 
 
-class ReleaseSource:
+class ReleaseSource(RawSource):
     """A `RawSource` over the published file.
 
     Bad entries and entries of other classes become drops, with the entry's number in the detail. With `as_published` an
@@ -126,10 +126,6 @@ class ReleaseSource:
     def files(self) -> list[Place]:
         """Return the release."""
         return [self.path]
-
-    def measured(self) -> dict[str, Any]:
-        """Return nothing: nobody was asked about the photos."""
-        return {}
 
     def inputs(self) -> dict[str, str]:
         """Return the SHA-256 of the JSON, the same for a zip and a plain file."""

@@ -134,7 +134,7 @@ class _BadRows:
         return bad_records(self._listed, self.count, "YFCC100M: more rows that cannot be read")
 
 
-class YfccSource:
+class YfccSource(RawSource):
     """A `RawSource` of the matched photos that YFCC100M has.
 
     Without `answered` it is the only source: a photo that YFCC100M lacks is `not_asked`. With it, another source has
@@ -193,10 +193,6 @@ class YfccSource:
         """Return the metadata, and the matches with their outcomes."""
         return [self._path, self._matches, outcomes_path(self._matches)]
 
-    def measured(self) -> dict[str, Any]:
-        """Return nothing: nobody was asked about the photos."""
-        return {}
-
     def inputs(self) -> dict[str, str]:
         """Return the SHA-256 of the matches file, and of the used metadata, whatever the form of its file."""
         self._read_whole()
@@ -219,7 +215,7 @@ class YfccSource:
         return permitted
 
 
-class JoinedSource:
+class JoinedSource(RawSource):
     """A `RawSource` of several; each leaves to the others what they have, and may ask them once they were read."""
 
     def __init__(self, *sources: RawSource) -> None:

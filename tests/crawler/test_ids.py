@@ -62,13 +62,8 @@ def test_a_nested_train_folder(tmp_path: Path) -> None:
     (tmp_path / f"ILSVRC/Data/CLS-LOC/val/{VALIDATION}.JPEG").touch()
     for folder in (tmp_path, tmp_path / "ILSVRC/Data/CLS-LOC/train"):
         assert found(folder) == IDS
-    assert found(tmp_path / "ILSVRC/Data/CLS-LOC/train/n02017213") == IDS[3:]
-
-
-def test_a_flat_folder(tmp_path: Path) -> None:
-    for image_id in IDS:
-        (tmp_path / f"{image_id}.JPEG").touch()
-    assert found(tmp_path) == IDS
+    flat = tmp_path / "ILSVRC/Data/CLS-LOC/train/n02017213"
+    assert found(flat) == IDS[3:]
 
 
 def test_a_folder_of_links_some_of_which_lead_round(tmp_path: Path) -> None:
@@ -81,11 +76,8 @@ def test_a_folder_of_links_some_of_which_lead_round(tmp_path: Path) -> None:
     assert found(tmp_path / "train") == ["n01440764_7"]
 
 
-def test_the_tar_of_tars(tmp_path: Path) -> None:
+def test_tars_of_tars_and_of_images(tmp_path: Path) -> None:
     assert found(outer_tar(tmp_path / "ILSVRC2012_img_train.tar")) == IDS
-
-
-def test_a_tar_of_images(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "train.tar", "w") as archive:
         for image_id in IDS:
             add(archive, f"train/{image_id[:9]}/{image_id}.JPEG", b"\xff\xd8")
@@ -114,19 +106,6 @@ def test_a_truncated_inner_tar_is_an_error(tmp_path: Path) -> None:
             read_ids(path)
 
 
-def test_the_solution_file_of_kaggle(tmp_path: Path) -> None:
-    path = tmp_path / "LOC_train_solution.csv"
-    boxes = "n02017213 355 155 430 273 n02017213 178 123 290 332"
-    path.write_text("ImageId,PredictionString\n" + "".join(f"{image_id},{boxes}\n" for image_id in reversed(IDS)))
-    assert found(path) == IDS
-
-
-def test_train_cls(tmp_path: Path) -> None:
-    path = tmp_path / "train_cls.txt"
-    path.write_text("".join(f"{image_id[:9]}/{image_id} {number}\n" for number, image_id in enumerate(IDS, 1)))
-    assert found(path) == IDS
-
-
 @pytest.mark.parametrize(
     "form",
     [
@@ -140,6 +119,8 @@ def test_train_cls(tmp_path: Path) -> None:
         "{id}_{wnid}.JPEG\n",
         '"{id}","x"\n',
         "{id}\thttp://example.com/{id}\n",
+        "{id},n02017213 355 155 430 273 n02017213 178 123 290 332\n",  # LOC_train_solution.csv, below its header
+        "{wnid}/{id} 27\n",  # train_cls.txt
     ],
 )
 def test_a_text_with_an_id_a_line(tmp_path: Path, form: str) -> None:
@@ -147,7 +128,7 @@ def test_a_text_with_an_id_a_line(tmp_path: Path, form: str) -> None:
     lines = [form.format(id=image_id, wnid=image_id[:9]) for image_id in IDS]
     path.write_bytes("".join(lines + lines[:2]).rstrip("\r\n").encode())
     assert found(path) == IDS
-    path.write_bytes("\ufeff".encode() + "".join(lines).encode())
+    path.write_bytes("\ufeffImageId,PredictionString\n".encode() + "".join(lines).encode())
     assert found(path) == IDS
 
 

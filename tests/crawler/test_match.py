@@ -304,6 +304,9 @@ def test_the_counts_add_up_to_the_input(tmp_path: Path, chosen: bool) -> None:
     for row in matched.outcomes:
         counted[Outcome(row["outcome"])] += row["count"]
     assert counted == matched.counts
+    for rows in (matched.matches, [row for row in matched.outcomes if row["image_id"]]):
+        assert len(rows) > 50
+        assert rows == sorted(rows, key=lambda row: row["image_id"])
     inside = {image_id for image_id in ids if image_id[:9] in (TENCH, "n01443537", "n02017213")}
     assert matched.ends().keys() == inside
     assert matched.counts[Outcome.UNKNOWN_CLASS] == len(ids - inside)
@@ -319,14 +322,17 @@ def test_the_photo_is_that_of_a_plain_reading(tmp_path: Path) -> None:
     assert {row["image_id"]: row["url"] for row in run(tmp_path, *lists).matches} == expected
 
 
-def test_rows_are_sorted(tmp_path: Path) -> None:
-    matched = run(tmp_path, dirty_list(1))
-    ids = [row["image_id"] for row in matched.matches]
-    assert ids == sorted(ids)
-    others = [row["image_id"] for row in matched.outcomes if row["image_id"]]
-    assert others == sorted(others)
-    assert len(ids) > 100
-    assert len(others) > 100
+def test_row_groups_have_one_size_and_lose_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching, "MATCHES_ROWS", 7)
+    run(
+        tmp_path,
+        "".join(f"{TENCH}_{number}\t{FLICKR.format(number)}\n{TENCH}_9{number}\tx\n" for number in range(10, 30)),
+    )
+    for file in ("matches.parquet", "matches.outcomes.parquet"):
+        metadata = pq.read_metadata(tmp_path / file)
+        assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [7, 7, 6]
+        numbers = [int(image_id[10:]) for image_id in pq.read_table(tmp_path / file)["image_id"].to_pylist()]
+        assert [number % 900 for number in numbers] == list(range(10, 30))
 
 
 def test_the_same_bytes_whatever_the_blocks_threads_and_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

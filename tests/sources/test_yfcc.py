@@ -309,7 +309,7 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
     ),
     st.sampled_from(yfcc.LAYOUTS),
     st.sampled_from([2000, 1 << 22]),
-    st.sets(st.integers(1, 40), min_size=1),
+    st.sets(st.integers(1, 40)),
 )
 def test_lines_are_found_as_a_plain_reader_finds_them(
     tmp_path_factory: pytest.TempPathFactory,
