@@ -106,29 +106,35 @@ def write_parquet(path: Path, **columns: object) -> Path:
     return path
 
 
-def test_parquet_with_numbers_and_names(tmp_path: Path) -> None:
-    file = write_parquet(tmp_path / "x.parquet", label=[1, 0, 1], class_name=["truck", "frog", "truck"])
-    examples = open_examples(file)
-    assert examples.classes == (FROG, TRUCK)
-    assert examples.labels.tolist() == [1, 0, 1]
-    assert [examples.image_id(row) for row in range(3)] == ["some/a", "some/b", "some/c"]
-
-
-def test_parquet_with_names_alone(tmp_path: Path) -> None:
-    examples = open_examples(write_parquet(tmp_path / "x.parquet", class_name=["truck", "frog", None]))
-    assert examples.classes == (FROG, TRUCK)
-    assert examples.labels.tolist() == [1, 0, -1]
-    with pytest.raises(InputError, match=r"1 images of .* have no label"):
-        require_classes(examples)
-
-
-def test_parquet_with_a_caption_and_no_label(tmp_path: Path) -> None:
-    examples = open_examples(write_parquet(tmp_path / "x.parquet", text=["a", None, "NA"], key=["k1", "k2", "k3"]))
-    assert [each[2].caption for each in all_of(examples)] == ["a", "", "NA"]
-    assert examples.image_id(0) == "k1"
-    assert examples.classes is None
-    with pytest.raises(InputError, match="has no labels"):
-        require_classes(examples)
+@pytest.mark.parametrize(
+    ("columns", "classes_", "labels", "ids", "captions"),
+    [
+        ({"label": [1, 0, 1], "class_name": ["truck", "frog", "truck"]}, ["frog", "truck"], [1, 0, 1], "paths", None),
+        ({"class_name": ["truck", "frog", None]}, ["frog", "truck"], [1, 0, -1], "paths", None),
+        ({"label": ["7", "10", "7"]}, ["7", "10"], [0, 1, 0], "paths", None),
+        ({"label": [2, None, 0], "target": [9, 9, 9]}, ["0", "1", "2"], [2, -1, 0], "paths", None),
+        ({"wnid": ["n01443537", "", "n01440764"]}, ["n01440764", "n01443537"], [1, -1, 0], "paths", None),
+        ({"text": ["a", None, "NA"], "key": ["k1", "k2", "k3"]}, None, [-1] * 3, ["k1", "k2", "k3"], ["a", "", "NA"]),
+        ({"caption": ["a", "b", "c"], "txt": ["d", "e", "f"]}, None, [-1] * 3, "paths", ["a", "b", "c"]),
+    ],
+)
+def test_columns_of_parquet(
+    tmp_path: Path,
+    columns: dict[str, list[object]],
+    classes_: list[str] | None,
+    labels: list[int],
+    ids: str | list[str],
+    captions: list[str] | None,
+) -> None:
+    examples = open_examples(write_parquet(tmp_path / "x.parquet", **columns))
+    assert (examples.classes and [each.key for each in examples.classes]) == classes_
+    assert examples.labels.tolist() == labels
+    found = all_of(examples)
+    assert [each[0] for each in found] == (["some/a", "some/b", "some/c"] if ids == "paths" else ids)
+    assert [each[2].caption for each in found] == (captions or [""] * 3)
+    if min(labels) < 0:
+        with pytest.raises(InputError, match=r"1 images of .* have no label" if classes_ else "has no labels"):
+            require_classes(examples)
 
 
 def test_the_parquet_of_imagenet_1k(tmp_path: Path) -> None:
@@ -221,20 +227,28 @@ def test_compressed_tars_are_refused(tmp_path: Path) -> None:
         open_examples(tmp_path / "a.tar.gz")
 
 
-@pytest.mark.parametrize("separator", ["\t", ","])
-def test_open_clips_csv(tmp_path: Path, separator: str) -> None:
-    folder = tmp_path / "cc12m"
-    folder.mkdir()
+@pytest.mark.parametrize(
+    ("header", "first", "second", "captions", "labels", "classes_"),
+    [
+        ("filepath\ttitle\tlabel", 'a.jpg\t"say ""NA"""\t1', "HERE/b.jpg\tNA \t0", ['say "NA"', "NA"], [1, 0], "01"),
+        ("filepath,title", 'a.jpg,"x, y"', "b.jpg", ["x, y", ""], [-1, -1], None),
+        ("image,text,labels", "a.jpg,x,9x", "b.jpg,y,", ["x", "y"], [0, -1], ["9x"]),
+        ("path,caption,label,class_name", "a.jpg,x,5,frog", "b.jpg,y,3,ant", ["x", "y"], [1, 0], ["ant", "frog"]),
+    ],
+)
+def test_csv_and_tsv(
+    tmp_path: Path, header: str, first: str, second: str, captions: list[str], labels: list[int], classes_: object
+) -> None:
     for name in "ab":
-        (folder / f"{name}.jpg").write_bytes(image(name))
-    lines = [["filepath", "title", "label"], ["a.jpg", '"say ""NA"""', "1"], [str(folder / "b.jpg"), "NA ", "0"]]
-    (folder / "train.csv").write_text("".join(separator.join(line) + "\n" for line in lines))
-    examples = open_examples(folder / "train.csv")
-    assert [each[1:3] for each in all_of(examples)] == [
-        (image("a"), Texts(caption='say "NA"')),
-        (image("b"), Texts(caption="NA")),
+        (tmp_path / f"{name}.jpg").write_bytes(image(name))
+    (tmp_path / "x.csv").write_text("\n".join((header, first, second.replace("HERE", str(tmp_path)))) + "\n")
+    examples = open_examples(tmp_path / "x.csv")
+    found = all_of(examples)
+    assert [each[1:3] for each in found] == [
+        (image(name), Texts(caption=caption)) for name, caption in zip("ab", captions, strict=True)
     ]
-    assert examples.labels.tolist() == [1, 0]
+    assert examples.labels.tolist() == labels
+    assert (examples.classes and [each.key for each in examples.classes]) == (classes_ and list(classes_))
 
 
 def test_a_csv_as_open_clip_reads_it_names_files_in_the_working_directory(
@@ -278,27 +292,25 @@ def test_an_imagenet_folder(tmp_path: Path) -> None:
     assert set(one_class.labels.tolist()) == {0}
 
 
-def test_folders_of_other_classes(tmp_path: Path) -> None:
-    for name in ("truck/1.png", "frog/deep/2.jpg", "frog/1.jpg"):
+@pytest.mark.parametrize(
+    ("files", "ids", "keys", "labels"),
+    [
+        ("frog/1.jpg frog/deep/2.jpg truck/1.png ant/x.txt", "frog/1 frog/deep/2 truck/1", "ant frog truck", [1, 1, 2]),
+        # ImageNetV2's folders; sorted as texts, "10" would be class 1.
+        ("10/1.jpg 9/1.jpg 11/1.jpg", "10/1 11/1 9/1", "9 10 11", [1, 2, 0]),
+        ("1.jpg", "1", None, [-1]),
+        ("n01440764_1.JPEG x/2.jpg", "n01440764_1 x/2", "n01440764 x", [0, 1]),
+    ],
+)
+def test_folders_are_classes(tmp_path: Path, files: str, ids: str, keys: str | None, labels: list[int]) -> None:
+    for name in files.split():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(image(name))
-    (tmp_path / "ant").mkdir()
     examples = open_examples(tmp_path)
-    assert [each[0] for each in all_of(examples)] == ["frog/1", "frog/deep/2", "truck/1"]
-    assert examples.classes == (Class("ant", "ant"), FROG, TRUCK)
-    assert classes_without_images(examples) == (Class("ant", "ant"),)
-
-
-def test_folders_of_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
-    # ImageNetV2's folders; sorted as texts, "10" would be class 2.
-    for number in range(12):
-        (tmp_path / str(number)).mkdir()
-        (tmp_path / str(number) / "x.jpg").write_bytes(image(str(number)))
-    examples = open_examples(tmp_path)
-    assert [(examples.image(row), int(examples.labels[row])) for row in (2, 3)] == [
-        (image("10"), 10),
-        (image("11"), 11),
-    ]
+    assert [each[0] for each in all_of(examples)] == ids.split()
+    assert [each.key for each in examples.classes or ()] == (keys or "").split()
+    assert examples.labels.tolist() == labels
+    assert len(classes_without_images(examples)) == (keys or "").split().count("ant")
 
 
 @pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
@@ -315,14 +327,6 @@ def test_all_endings_of_images_are_known_everywhere(tmp_path: Path, suffix: str)
         assert ImageIndex(source).keys.to_pylist() == ["n01440764_1"]
     (tmp_path / "x.tar").unlink()
     assert open_test_set("imagenet", tmp_path / "n01440764", tmp_path).images.image(0) == image("x")
-
-
-def test_a_flat_folder_has_no_classes_but_those_in_its_names(tmp_path: Path) -> None:
-    (tmp_path / "1.jpg").write_bytes(image("1"))
-    examples = open_examples(tmp_path)
-    assert (examples.classes, examples.labels.tolist()) == (None, [-1])
-    (tmp_path / "1.jpg").rename(tmp_path / "n01440764_1.JPEG")
-    assert open_examples(tmp_path).classes == (Class("n01440764", "tench"),)
 
 
 def test_some_of_many(tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_what_a_file_is_shows_in_its_first_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("will_do", [True, False])
 def test_what_a_folder_holds(tmp_path: Path, will_do: bool) -> None:
-    write(tmp_path, "a/0.tar", "a/1.parquet", "b/2.jpg", "b/3.jpg", "c/4.TAR")
+    write(tmp_path, "a/0.tar", "a/._0.tar", "__MACOSX/0.tar", "a/1.parquet", "b/2.jpg", "b/3.jpg", "c/4.TAR")
     held = layout_of(tmp_path, lambda _: will_do)
     if will_do:
         assert (held.kind, held.files) == (Kind.FOLDER, [tmp_path])
