@@ -176,12 +176,12 @@ class Faulty(RayEngine):
     """Loses a worker with a half-written shard, and one that had written all of it."""
 
     def __init__(self, ray: RayEngine, folder: Path) -> None:
-        self._cluster = ray._cluster
-        self._folder = folder
+        super().__init__()
+        self._engine, self._folder = ray, folder
 
     def run(self, function, items, workers, threads=False):  # type: ignore[no-untyped-def]
         assert function is write_shard
-        return super().run(partial(write_faultily, self._folder), items, workers, threads)
+        return self._engine.run(partial(write_faultily, self._folder), items, workers, threads)
 
 
 def write_faultily(folder: Path, job: ShardJob) -> Shard:

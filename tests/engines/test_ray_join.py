@@ -21,7 +21,6 @@ import pytest
 
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.engines.choose import EngineSettings, open_engine
-from imagenet_captions.engines.ray_cluster import _sigterm_kept
 from imagenet_captions.errors import ImagenetCaptionsError, InputError
 from tests.chain import stages_said
 from tests.command_line import HANGS_AFTER, run_cli_apart
@@ -175,17 +174,15 @@ def test_a_run_of_our_own_leaves_nothing_at_home_and_nothing_for_the_next(open_h
     assert list(home.rglob("*")) == []
 
 
-def test_a_handler_of_sigterm_that_is_set_while_ray_runs_stays() -> None:
+def test_the_handler_of_sigterm_is_put_back_unless_another_was_set() -> None:
     before = signal.getsignal(signal.SIGTERM)
     try:
-        with _sigterm_kept() as started:
-            signal.signal(signal.SIGTERM, lambda *_: None)  # as Ray does
-            started()
-        assert signal.getsignal(signal.SIGTERM) == before
-        with _sigterm_kept() as started:
-            started()
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+        for later, kept in ((None, before), (signal.SIG_IGN, signal.SIG_IGN)):
+            with open_engine(EngineSettings("ray", workers=1)) as (engine, _):
+                assert list(engine.run(abs, [-1], 1)) == [1]
+                if later is not None:
+                    signal.signal(signal.SIGTERM, later)
+            assert signal.getsignal(signal.SIGTERM) == kept
     finally:
         signal.signal(signal.SIGTERM, before)
 
