@@ -129,7 +129,7 @@ class Scrubber:
         cleaned = text
         for _ in range(_ROUNDS if "&" in text else 0):
             cleaned = html.unescape(cleaned)
-        cleaned = _NOT_BARE.sub("", _MARKUP.sub("", cleaned))
+        cleaned = _NOT_BARE.sub("", _MARKUP.sub("", cleaned) if "<" in cleaned else cleaned)
         return REMOVED if any(form in cleaned for form in self._bare) else text
 
 

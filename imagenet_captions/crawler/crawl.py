@@ -12,10 +12,9 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as OverdueError
 from contextlib import closing
 from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING
 
@@ -106,8 +105,8 @@ def crawl(
                 closing(client or tools.connect(settings)) as connected,
                 Interrupts("the call") as interrupts,
                 progress("crawl", len(photos), "photos") as bar,
+                closing(_Run(connected, answers, settings, tools, report, bar)) as run,
             ):
-                run = _Run(connected, answers, settings, tools, report, bar)
                 end = run.ask_for((photo_id.as_py() for photo_id in photos), interrupts)
             done = report.found + report.not_found + report.private
             if end and end.state is State.REFUSED:
@@ -176,6 +175,7 @@ class _Run:
         self._waiting: list[tuple[float, int, str]] = []  # heap of photos to ask for again: time, order, photo
         self._failed: Counter[str] = Counter()  # calls for these photos, in this run
         self._in_a_row = self._pauses = 0
+        self._start_thread()
         # The wall clock, by which an earlier run left its pace and its pause in the store, may have been set since: no
         # wait is longer than an interval, and no pause longer than the longest one that is believed.
         self._interval = 1.0 / settings.calls_a_second
@@ -208,21 +208,23 @@ class _Run:
             end = self._act(photo_id, self._ask(photo_id))
         return end
 
+    def _start_thread(self) -> None:
+        self._photos, self._attempts = SimpleQueue[str | None](), SimpleQueue[Attempt]()
+        Thread(target=_answer, args=(self._client, self._photos, self._attempts), daemon=True).start()
+
     def _ask(self, photo_id: str) -> Attempt:
-        """Ask in a thread, so that a client that hangs (on a name server that does not answer) can be given up."""
-        future: Future[Attempt] = Future()
-
-        def ask() -> None:
-            try:
-                future.set_result(self._client.get_info(photo_id))
-            except BaseException as error:  # noqa: BLE001  # raised where the answer is waited for
-                future.set_exception(error)
-
-        Thread(target=ask, name="flickr", daemon=True).start()
+        """Ask in the thread; leave it behind if the client hangs (on a name server that does not answer)."""
+        self._photos.put(photo_id)
         try:
-            return future.result(self._settings.call_seconds + _GRACE)
-        except OverdueError:
+            return self._attempts.get(timeout=self._settings.call_seconds + _GRACE)
+        except Empty:
+            self.close()
+            self._start_thread()
             return Attempt(failure=f"no answer within {self._settings.call_seconds:g} seconds")
+
+    def close(self) -> None:
+        """End the thread."""
+        self._photos.put(None)
 
     def _act(self, photo_id: str, attempt: Attempt) -> Decision | None:
         """Do what the policy decides about an attempt; return the decision if it ends the run."""
@@ -239,6 +241,7 @@ class _Run:
         if state in FINAL_STATES:
             self._store.save_answer(photo_id, state, attempt.body, int(wall()))
             self._in_a_row = self._pauses = 0
+            del self._failed[photo_id]  # which a Counter may lack
             self._report.left -= 1
             self._report.found += state is State.OK
             self._report.not_found += state is State.NOT_FOUND
@@ -269,3 +272,8 @@ class _Run:
             self._shown = self._tools.clock()
             log.info("crawl: %d found, %d gone, %d left", report.found, gone, report.left)
         self._bar.update()
+
+
+def _answer(client: FlickrClient, photos: SimpleQueue[str | None], attempts: SimpleQueue[Attempt]) -> None:
+    while (photo_id := photos.get()) is not None:
+        attempts.put(client.get_info(photo_id))

@@ -121,14 +121,14 @@ def test_a_second_interrupt_ends_a_crawl_whose_answers_drip(tmp_path: Path) -> N
     matches, store = write_matches(tmp_path, ids(200)), tmp_path / "photos.sqlite"
 
     def respond(server: HostileServer, connection: socket.socket) -> None:
-        if len(server.requests) > 20:
+        if len(server.requests) > 3:
             connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
             server.drip(connection, b"x", 0.5)
         server.stopping.wait(0.2)
         connection.sendall(http(b"busy").replace(b"200 OK", b"500 No"))
 
     with hostile(respond) as server, crawling(matches, store, "40/s", server.endpoint) as run:
-        wait_for(server, 26)
+        wait_for(server, 4)
         run.send_signal(signal.SIGINT)
         time.sleep(1.0)
         assert run.poll() is None  # it waits for the calls under way

@@ -163,7 +163,7 @@ def test_workers_and_then_the_run_itself_are_killed(tmp_path: Path) -> None:
             time.sleep(0.05)
         assert len(killed) == 2
         assert "package ...\n" in iter(process.stderr.readline, "")
-        while not below(process.pid) or not list(out.parent.glob(".out.partial/*/*")):
+        while process.poll() is None and not list(out.parent.glob(".out.*.partial/*/*")):
             time.sleep(0.01)
         # Ray's agents, which touch no file of ours, look once a minute or so whether they are still wanted.
         started = {pid for pid, name in below(process.pid).items() if "Agent" not in name}
