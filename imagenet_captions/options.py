@@ -221,10 +221,13 @@ def make(kind: Any, given: Mapping[str, Any]) -> Any:
 def check(settings: Any) -> None:
     """Raise InputError for a value that its setting must not have; a text becomes the path or what else is held."""
     for one in _declared(settings.__class__):
-        if not isinstance(one, Option):
-            continue
         value = getattr(settings, one.name)
-        if value is None or (type(value) is type(one.default) and value == one.default):
+        if not isinstance(one, Option):
+            part = one.metadata["part"]
+            if not isinstance(value, part):
+                raise InputError(f"`{one.name}` must be {part.__name__}, not {value!r:.80}")
+            continue
+        if (value is None and one.default is None) or (type(value) is type(one.default) and value == one.default):
             continue
         if one.needs and getattr(settings, one.needs) in (None, ()):
             raise InputError(f"{_named(one, value)} has no effect without `{one.needs}`; leave it out")

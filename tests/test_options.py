@@ -85,6 +85,8 @@ def test_a_preset_is_changed_by_what_was_given_alone() -> None:
         (lambda: FilterSettings(local_labels="yes"), "`local_labels` must be True or False, not 'yes'"),
         (lambda: RowConditions(classes="dog"), r"`classes` must be a list, such as \['dog'\], not 'dog'"),
         (lambda: RowConditions(classes=[None]), "`classes` must be dog, not None"),
+        (lambda: BuildSettings(urls=("u",), match="ids"), "`match` must be MatchSettings, not 'ids'"),
+        (lambda: FilterSettings(seed=None), "`seed` must be a whole number, not None"),
         (lambda: MatchSettings(ids=3), "a path or URL must be a text or a Path, not 3"),
         (lambda: ExportSettings("csv"), "`to` must be one of open-clip-csv, .*, not 'csv'"),
         (lambda: TrainSettings(Path("d"), Path("o"), None, devices=0), "`devices` must be at least 1, not 0"),

@@ -8,7 +8,7 @@ from functools import reduce
 from operator import and_
 from typing import TYPE_CHECKING, Any
 
-from imagenet_captions.errors import InputError, quoted, require_kind
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.flickr.denylist import DENY, NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet.class_lists import list_names
 from imagenet_captions.imagenet.class_sets import ClassSet
@@ -147,7 +147,6 @@ class FilterSettings:
     seed: int = option("Seed of the samples; another one takes other rows.", 0)
 
     def __post_init__(self) -> None:
-        require_kind("wanted", self.wanted, RowConditions, "RowConditions")
         check(self)
         if self.condition is not None:
             from imagenet_captions.dataset.filters import require_condition
