@@ -165,14 +165,17 @@ class ReleaseSource(RawSource):
     def _read(self, element: msgspec.Raw, number: int) -> _Record | _BadEntry:
         faults: dict[str, str] = {}
         try:
-            entry = _ENTRY.decode(element)
+            try:
+                entry = _ENTRY.decode(element)
+            except msgspec.ValidationError:
+                value = msgspec.json.decode(element)
+                if not isinstance(value, dict):
+                    return _BadEntry(None, None, f"{_kind(value)}, not an object")
+                entry, faults = _mended(value)
         except UnicodeDecodeError:
             raise self._error("is not UTF-8", number - 1) from None
-        except msgspec.ValidationError:
-            value = msgspec.json.decode(element)
-            if not isinstance(value, dict):
-                return _BadEntry(None, None, f"{_kind(value)}, not an object")
-            entry, faults = _mended(value)
+        except msgspec.DecodeError as error:  # a number that is out of range
+            return _BadEntry(None, None, str(error).partition(" - at")[0])
         image_id = read_image_id(entry.filename)
         wnid = None if image_id is None else wnid_of(image_id)
         texts = ("filename", "wnid") if self._as_published else ("filename", "wnid", "title", "description")

@@ -88,6 +88,17 @@ def test_an_entry_that_is_no_object(tmp_path: Path, value: object) -> None:
     assert reason.endswith("not an object")
 
 
+@pytest.mark.parametrize("number", ["1e999", "1" * 10_000])
+def test_a_number_out_of_range_costs_one_entry(tmp_path: Path, number: str) -> None:
+    path = tmp_path / "release.json"
+    path.write_text(f'[{json.dumps(GOOD)}, {{"title": {number}}}, {json.dumps(GOOD)}]')
+    rows, drops = read(path)
+    assert len(rows) == 2
+    assert [(drop["outcome"], drop["count"]) for drop in drops] == [("bad_record", 1)]
+    assert drops[0]["detail"].startswith("entry 2: ")
+    assert "out of range" in drops[0]["detail"]
+
+
 def test_a_ten_megabyte_name_stays_out_of_the_message(tmp_path: Path) -> None:
     (reason,) = reasons(tmp_path, {**GOOD, "filename": "x" * 10_000_000})
     assert len(reason) < 200
@@ -199,6 +210,7 @@ def test_blanks_and_a_byte_order_mark_are_no_more_than_that(tmp_path: Path) -> N
         (b"[] {}", "trailing characters"),
         (b"[" * 100_000, "recursion"),
         (b'[{"filename": "\xff\xfe"}]', "is not UTF-8"),
+        (b'[{"filename": null, "title": "\xff"}]', "is not UTF-8"),
         (json.dumps([GOOD]).encode()[:-1] + b", NaN]", r"is not one whole JSON list"),
         (b"[" + b"1, " * (12 << 20), r"an entry of over 32 MB"),
         (b"\x89PNG\r\n\x1a\n", "does not hold a JSON list"),
