@@ -15,7 +15,7 @@ from imagenet_captions.crawler.settings import MatchSettings
 from imagenet_captions.dataset.filtering.settings import FilterSettings, RowConditions
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.settings import ExportSettings
-from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.options import Given, Option, make, options_of, record
 from imagenet_captions.pipeline.settings import BuildSettings
 from imagenet_captions.training.recipe import Recipe

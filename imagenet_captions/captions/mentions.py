@@ -21,7 +21,7 @@ from ahocorasick_rs import BytesAhoCorasick, Implementation
 from imagenet_captions.captions.normal_text import join_fields, normal_line, normal_lines, patterns
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.class_names import Rule, plurals, vocabulary
-from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.imagenet.classes import ClassSet
 
 __all__ = ["Matcher", "as_text", "contains", "join_fields", "matcher"]
 

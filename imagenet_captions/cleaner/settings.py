@@ -8,7 +8,7 @@ from typing import Any
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import DENY, NOTHING_DENIED, Denylist
-from imagenet_captions.imagenet.class_sets import CLASSES, ClassSet
+from imagenet_captions.imagenet.classes import CLASSES, ClassSet
 from imagenet_captions.options import check, option
 
 

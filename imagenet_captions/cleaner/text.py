@@ -11,16 +11,251 @@ languages are the photographer's own.
 
 from __future__ import annotations
 
+import html.entities
 import re
 import unicodedata
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from imagenet_captions.cleaner.encoding import is_safe, repair_encoding
-from imagenet_captions.cleaner.links import unwrap_links
-from imagenet_captions.cleaner.markup import decode_entities, strip_markup
+from ftfy import TextFixerConfig, fix_encoding_and_explain
+from ftfy.badness import is_bad
+from selectolax.lexbor import LexborHTMLParser
+
+from imagenet_captions.captions.compose import is_camera_name
+
+# The other repairs of ftfy would change what the photographer wrote.
+_ENCODING_ONLY = TextFixerConfig(
+    unescape_html=False,
+    remove_terminal_escapes=False,
+    fix_latin_ligatures=False,
+    fix_character_width=False,
+    uncurl_quotes=False,
+    fix_line_breaks=False,
+    fix_surrogates=False,
+    remove_control_chars=False,
+    normalization=None,
+    explain=False,
+)
+
+# Letters that no rule of cleaning changes, whatever stands beside them: lower-case Latin letters with accents, Greek,
+# Cyrillic, Hebrew, Arabic, kana, Han and Hangul. Not here: a capital or sign that ftfy may take for half of a letter
+# ("Ã©"), one that the normal form changes, œ (ftfy), and U+0131 and U+017F (in any case, they match "i" and "s").
+SAFE = (
+    "ßà-öø-ÿāăąćĉċčďđēĕėęěĝğġģĥħĩīĭįĳĵķĸĺļľŀłńņňŉŋōŏőŕŗřśŝşšţťŧũūŭůűųŵŷźżž"
+    "ά-ώΑ-ΡΣ-Ωа-яёА-ЯЁא-תء-غف-يپچژکگیぁ-ゖァ-ヺー々一-鿋가-힣"
+)
+# Characters that no rule changes between ASCII characters: no sign of ftfy has only one of them.
+SAFE_ALONE = (
+    "¡-¬®-ÁÄ-ÞĀĂĄĆĈĊČĎĐĒĔĖĘĚĜĞĠĢĤĦĨĪĬĮĴĶĹĻĽĿŁŃŅŇŊŌŎŐŔŖŘŚŜŞŠŢŤŦŨŪŬŮŰŲŴŶŸŹŻŽ"
+    "\u2013\u2014\u2018-\u201a\u201c-\u201e\u2022\u2026\u2039\u203a\u20ac\u2122"  # dashes, quotes, …, €, ™
+)
+_UNSAFE = re.compile(
+    rf"[^\x00-\x7f{SAFE}](?:(?<=[^{SAFE_ALONE}])|(?<=[^\x00-\x7f].)|(?=[^\x00-\x7f]))",  # the first part is fast alone
+    re.DOTALL,
+)
+
+# ftfy looks at every character, slowly. The signs that it looks for lie within three ASCII characters of a foreign one,
+# and its changes within eight (the longest is "Ã quele"), so characters more than sixteen apart are independent.
+_FOREIGN = re.compile(r"[^\x00-\x7f]+")
+_FOREIGN_GROUP = re.compile(r"[^\x00-\x7f](?:[\x00-\x7f]{0,16}[^\x00-\x7f])*")
+_SIGN_REACH, _FIX_REACH = 3, 8
+_JOINT = "\x1e"  # stands for the ASCII between them
+
+
+def is_safe(text: str) -> bool:
+    """Return whether a text is ASCII but for characters that no rule changes there.
+
+    >>> is_safe("Zürich «a» красный"), is_safe("ZÃ¼rich")
+    (True, False)
+    """
+    return text.isascii() or not _UNSAFE.search(text)
+
+
+def repair_encoding(text: str) -> str:
+    """Undo text that was decoded in the wrong encoding.
+
+    Seen in the release as "cafÃ©" and "donâ€™t". ftfy tells such text from accents that are meant.
+
+    >>> repair_encoding("cafÃ© “naïve” ﬁn")
+    'café “naïve” ﬁn'
+    """
+    if is_safe(text):
+        return text
+    signs = [text[max(found.start() - _SIGN_REACH, 0) : found.end() + _SIGN_REACH] for found in _FOREIGN.finditer(text)]
+    if not is_bad(_JOINT.join(signs)):
+        return text
+    near, between = _split_foreign(text)
+    fixed = _fix(_JOINT.join(near)).split(_JOINT)
+    if len(fixed) != len(near):  # the text itself has a mark
+        return _fix(text)
+    return "".join(part for pair in zip(between, fixed, strict=False) for part in pair) + between[-1]
+
+
+def _split_foreign(text: str) -> tuple[list[str], list[str]]:
+    """Split a text into the parts near foreign characters, and the ASCII before, between and after them."""
+    near, between, end = [], [], 0
+    for match in _FOREIGN_GROUP.finditer(text):
+        start = max(match.start() - _FIX_REACH, end)
+        between.append(text[end:start])
+        end = match.end() + _FIX_REACH
+        near.append(text[start:end])
+    return near, [*between, text[end:]]
+
+
+def _fix(text: str) -> str:
+    return fix_encoding_and_explain(text, _ENCODING_ONLY).text  # `fix_encoding` calls it too, a third slower
+
+
+# <a href="http://example.org/">tokyo</a> · [url=http://example.org/]tokyo[/url] · [img]http://example.org/1.jpg[/img]
+# Of a tag that was cut off, everything before its address is part of the tag.
+_LINK_TAG = re.compile(
+    r"[<[](?:"
+    r"""(?<=<)(?:a\s(?:(?:[^<>"']|"[^"<]*"|'[^'<]*')*|[^<>]*)>|a\s+href\s*=\s*["']?(?=https?://|www\.)|/a\s*>)|"""
+    r"(?<=\[)(?:(?:url|link|img|email)(?:\s*=(?:[^][<>]|\[[^][<>]*\])*)?\]|/(?:url|link|img|email)\s*\]|"
+    r"""(?:url|link)\s*=\s*["']?(?=https?://|www\.)))""",
+    re.IGNORECASE | re.ASCII,
+)
+_KIND = re.compile(r"[</[]+([a-z]+)", re.IGNORECASE | re.ASCII)
+_HREF = re.compile(r"""[\s"'/]href\s*=""", re.IGNORECASE | re.ASCII)
+_ADDRESS = re.compile(r"\s*(?:https?://|www\.|mailto:)", re.IGNORECASE | re.ASCII)
+_ENDS_IN_ADDRESS = re.compile(r"""(?:://|www\.|@)[^\s<>"]*$""", re.IGNORECASE | re.ASCII)
+_ADDRESS_REACH = 100  # characters in which an address is looked for
+
+
+def unwrap_links(text: str) -> str:
+    """Replace every link by its text.
+
+    An end tag without a start tag stays, and so does "[url]" without an end tag or an address.
+
+    >>> unwrap_links('<a href="http://example.org/">tokyo</a> [url=http://example.org/]tower[/url] <3 <- look')
+    'tokyo tower <3 <- look'
+    """
+    if "<" not in text and "[" not in text:
+        return text
+    parts, at = [], 0
+    for tag in _link_tags(text):
+        start, end = tag.span()
+        parts += [text[at:start], " " if text[end : end + 1].isalnum() and ends_in_address(text, start, at) else ""]
+        at = end
+    return "".join([*parts, text[at:]]) if parts else text
+
+
+def ends_in_address(text: str, end: int, start: int = 0) -> bool:
+    """Return whether this part of a text ends in an address, which the word after it would become part of."""
+    return _ENDS_IN_ADDRESS.search(text, max(end - _ADDRESS_REACH, start), end) is not None
+
+
+def _link_tags(text: str) -> list[re.Match[str]]:
+    """Return the start and end tags of links, in order."""
+    tags = list(_LINK_TAG.finditer(text))
+    found: set[int] = set()
+    begun: dict[str, list[int]] = {}
+    for number, tag in enumerate(tags):
+        kind = _KIND.findall(tag[0][:8])[0].lower()
+        if tag[0][1] == "/":
+            if begun.get(kind):
+                found |= {number, begun[kind].pop()}
+        elif kind != "a" or _HREF.search(tag[0]):
+            begun.setdefault(kind, []).append(number)
+            if kind == "a" or "=" in tag[0] or _ADDRESS.match(text, tag.end()):
+                found.add(number)
+    return [tags[number] for number in sorted(found)]
+
+
+# "<3", "a < b" and "<-" do not open a tag in HTML, so they are text.
+_MARKUP = re.compile(r"<[A-Za-z/!?]")
+_TAG = re.compile(r"<[A-Za-z/!?][^<>]*>|<!--")
+_ODD_TAG = re.compile(r"<[A-Za-z/!?][^>]*>")  # "<a<>" is a tag too
+# The tags that Flickr allows, as Flickr writes them; without them the text around them stays the same.
+_INLINE = re.compile(
+    r'</?(?:a|b|i|u|s|em|strong|strike|del|ins|small|big|sub|sup|span|font|cite|code|q)(?:\s+[a-z-]+="[^"<>]*")*\s*/?>',
+    re.IGNORECASE,
+)
+_ANCHOR_BEFORE_WORD = re.compile(r"</[aA]\s*>(?=\w)")
+# The parser puts nothing between two texts: "one<br>two" would become "onetwo". A space between all texts would split
+# "un<b>believ</b>able".
+_BREAK = re.compile(
+    r"</?(?:address|article|aside|blockquote|br|center|dd|div|dl|dt|fieldset|figcaption|figure|footer|form|h[1-6]|header"
+    r"|hr|img|li|main|nav|ol|option|p|pre|section|table|tbody|td|tfoot|th|thead|title|tr|ul)(?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
+_UNSEEN = re.compile(r"<(?:script|style)", re.IGNORECASE)
+_END = "\uf8ff"  # private use; put at the end of a text while it is parsed
+_MOST_TAGS = 1000  # 100,000 nested tags take the parser 12 s; no real description has a thousand
+# One tag with 100,000 attributes takes the parser 116 s. So a long text is parsed only if all of its tags are like
+# these: they have few attributes, and every parser agrees on their end.
+_LONG_HTML = 10_000
+_TIDY = re.compile(
+    r"<(?:[!?][^<>]*|/?[a-z][a-z0-9:-]*"
+    r"""(?:\s+[a-z][a-z0-9:_-]*(?:=(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>]+))?){0,30}\s*/?)>""",
+    re.IGNORECASE | re.ASCII,
+)
+
+# "&copy 2006" is an entity without its semicolon; "paper&paragliding" is not, although it has "&para".
+_ENTITY = re.compile(
+    r"&(?:[A-Za-z][A-Za-z0-9]{1,31};|[A-Za-z]{2,6}(?![A-Za-z0-9=;])|#[0-9]{1,8};|#[0-9]{2,8}|#[xX][0-9A-Fa-f]{1,8};)"
+)
+
+
+def decode_entities(text: str) -> str:
+    """Decode HTML's named and numbered characters, once.
+
+    Flickr escapes texts for its pages, and some uploaders had escaped them before.
+
+    >>> decode_entities("Tom &amp; Jerry&#39;s &lt;3, R&D, paper&paragliding")
+    "Tom & Jerry's <3, R&D, paper&paragliding"
+    """
+    return _ENTITY.sub(_decoded, text) if "&" in text else text
+
+
+def _decoded(match: re.Match[str]) -> str:
+    entity = match[0]
+    # Only a whole name counts; browsers would read "&notes" as "¬es".
+    return html.unescape(entity) if entity[1] == "#" else html.entities.html5.get(entity[1:], entity)
+
+
+def strip_markup(text: str) -> str:
+    """Remove the tags, keep the text between them, and decode its entities, once.
+
+    Descriptions on Flickr may have links, bold and italic text; old ones have any HTML. Blocks and line breaks
+    separate words, other tags do not. A "<" that does not open a tag stays.
+
+    >>> strip_markup('A <b>h</b>at &amp; <a href="http://a.org/">a stick</a><br>5 < 6 <3')
+    'A hat & a stick 5 < 6 <3'
+    """
+    return decode_entities(_without_tags(text)) if _MARKUP.search(text) else decode_entities(text)
+
+
+def _apart(end: re.Match[str]) -> str:
+    """Return the end tag of an anchor, with a space if the anchor's text is an address."""
+    return end[0] + " " if ends_in_address(end.string, end.start()) else end[0]
+
+
+def _without_tags(text: str) -> str:
+    text = _ANCHOR_BEFORE_WORD.sub(_apart, text)
+    without = _INLINE.sub("", text)
+    if not _MARKUP.search(without):
+        return without
+    if text.count("<") <= _MOST_TAGS and (len(text) <= _LONG_HTML or not _MARKUP.search(_TIDY.sub("", text))):
+        # Ampersands are escaped, so that one rule decodes the entities of descriptions and titles.
+        shown = _BREAK.sub(r" \g<0>", text).replace("&", "&amp;")
+        tree = LexborHTMLParser(f"<body>{shown}{_END}")
+        if _UNSEEN.search(text):
+            tree.strip_tags(["script", "style"], recursive=False)
+        seen = tree.body.text() if tree.body else ""
+        if seen.endswith(_END):
+            return seen[:-1]
+    # A tag or comment that never ends ('x<y and so on', '<a href="x>'): a browser would drop all that follows.
+    text = _TAG.sub(" ", text)
+    end = text.rfind(">") + 1  # without this "<a<a<a…" would be searched to its end from every tag
+    return _ODD_TAG.sub(" ", text[:end]) + text[end:]
+
 
 Rule = Callable[[str], str]
+
+# Flickr's machine tags, such as "geo:lat=52.1" or "dc:identifier=http://...", are data for programs.
+MACHINE_TAG = r"^[A-Za-z][A-Za-z0-9_]*:[A-Za-z][A-Za-z0-9_]*="
 
 _ROUNDS = 4  # real texts are escaped twice at most; deeper escaping is an attack
 
@@ -221,3 +456,124 @@ def settle(text: str, rules: Rules) -> str:
             if text == before or (not marked and is_safe(text)):
                 return text
         text = last(text)
+
+
+MACHINE_TAGS, EMPTY_TAGS, REPEATED_TAGS = "machine tags", "empty tags", "repeated tags"
+CAMERA_NAMES = "camera file names"
+
+# The rules of one text, in their order.
+_NAMES: dict[Rule, str] = {
+    join_surrogates: "surrogates",
+    decode_entities: "entities",
+    strip_markup: "markup",
+    unwrap_links: "links",
+    repair_encoding: "encoding",
+    drop_controls: "controls",
+    compose: "NFC",
+    drop_addresses: "addresses",
+    fold_space: "white space",
+    blank_escapes: "deep escapes",
+}
+
+_MACHINE_TAG = re.compile(MACHINE_TAG)
+_CONTEXT, _LONGEST = 24, 120  # characters of a text that are shown
+
+
+class Change(NamedTuple):
+    """What one rule did to a text; `after` is None for a tag that is removed, or a title that no caption has."""
+
+    rule: str
+    field: str  # title, description or tags
+    before: str
+    after: str | None
+
+    def __str__(self) -> str:
+        r"""Return the change on one line, long texts cut to the part that differs.
+
+        >>> str(Change("white space", "title", "two  words", "two words"))
+        "title: 'two  words' → 'two words'"
+        """
+        if self.after is None:
+            return f"{self.field}: {_cut(self.before)!r} left out"
+        before, after = _difference(self.before, self.after)
+        return f"{self.field}: {before!r} → {after!r}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the change for JSON, with whole texts."""
+        return dict(self._asdict())
+
+
+def record_changes(title: str, description: str, tags: Iterable[str | None]) -> list[Change]:
+    """Return what the rules change in a record, in the order in which they run.
+
+    >>> [(change.rule, change.after) for change in record_changes("IMG_1234", "", ["Dog", "dog"])]
+    [('camera file names', None), ('repeated tags', None)]
+    """
+    changes = _text_changes("title", title)
+    cleaned = changes[-1].after if changes else title
+    if cleaned and is_camera_name(cleaned):
+        changes.append(Change(CAMERA_NAMES, "title", cleaned, None))
+    return [*changes, *_text_changes("description", description), *_tags_changes(tags)]
+
+
+def _tags_changes(tags: Iterable[str | None]) -> list[Change]:
+    changes: list[Change] = []
+    seen: set[str] = set()
+    for tag in (each or "" for each in tags):
+        made = _tag_changes(tag)
+        changes += made
+        cleaned = (made[-1].after or "") if made else tag
+        if not cleaned:
+            changes.append(Change(EMPTY_TAGS, "tags", tag, None))
+        elif _MACHINE_TAG.search(cleaned):
+            changes.append(Change(MACHINE_TAGS, "tags", cleaned, None))
+        elif (folded := cleaned.casefold()) in seen:
+            changes.append(Change(REPEATED_TAGS, "tags", cleaned, None))
+        else:
+            seen.add(folded)
+    return changes
+
+
+@lru_cache(maxsize=100_000)
+def _tag_changes(tag: str) -> tuple[Change, ...]:
+    return tuple(_text_changes("tags", tag))
+
+
+def _text_changes(field: str, text: str) -> list[Change]:
+    """Clean a text with rules that note what they change."""
+    changes: list[Change] = []
+
+    def noting(rule: Rule) -> Rule:
+        def run(before: str) -> str:
+            after = rule(before)
+            if after != before:
+                changes.append(Change(_NAMES[rule], field, before, after))
+            return after
+
+        return run
+
+    chosen = HTML if field == "description" else TYPED
+    noted = Rules(
+        noting(chosen.first), tuple(map(noting, chosen.markup)), tuple(map(noting, chosen.tail)), noting(chosen.last)
+    )
+    settle(text, noted)
+    return changes
+
+
+def _difference(before: str, after: str) -> tuple[str, str]:
+    """Return both texts, or their parts around what differs if they are long."""
+    if max(len(before), len(after)) <= _LONGEST:
+        return before, after
+    shorter = min(len(before), len(after))
+    start = next((at for at in range(shorter) if before[at] != after[at]), shorter)
+    end = next((at for at in range(shorter - start) if before[-1 - at] != after[-1 - at]), shorter - start)
+    return _part(before, start, len(before) - end), _part(after, start, len(after) - end)
+
+
+def _part(text: str, start: int, end: int) -> str:
+    start, end = max(start - _CONTEXT, 0), min(end + _CONTEXT, len(text))
+    return ("…" if start else "") + _cut(text[start:end]) + ("…" if end < len(text) else "")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from imagenet_captions.engines.local import LOCAL, Engine
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.flickr.denylist import DENY, NOTHING_DENIED, Denylist
-from imagenet_captions.imagenet.class_sets import CLASSES, ClassSet
+from imagenet_captions.imagenet.classes import CLASSES, ClassSet
 from imagenet_captions.options import check, option
 from imagenet_captions.storage.places import PlaceField
 

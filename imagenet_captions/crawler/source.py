@@ -14,8 +14,7 @@ from imagenet_captions import schema as records
 from imagenet_captions.crawler.policy import FINAL_STATES, State
 from imagenet_captions.crawler.store import Stored, StoreReader
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
-from imagenet_captions.flickr.photo_record import LATEST_POSIX_TIME, STILL, PhotoRecord
-from imagenet_captions.flickr.survival import Survival
+from imagenet_captions.flickr.photos import LATEST_POSIX_TIME, STILL, PhotoRecord, Survival
 from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
 from imagenet_captions.sources.matches import drops_of_matching, open_matches
 from imagenet_captions.storage import files

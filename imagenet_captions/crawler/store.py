@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from imagenet_captions.crawler.policy import FINAL_STATES, LARGEST_ANSWER, State, parse_stored
 from imagenet_captions.errors import DiskFullError, InputError, shortened
-from imagenet_captions.flickr.photo_record import LATEST_POSIX_TIME
+from imagenet_captions.flickr.photos import LATEST_POSIX_TIME
 from imagenet_captions.storage.files import PHOTO_STORE, require_file
 from imagenet_captions.storage.outputs import locked
 from imagenet_captions.storage.places import Place, require_local

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from imagenet_captions.dataset.facts import DatasetFacts
 from imagenet_captions.dataset.manifest import shuffled_with
 from imagenet_captions.errors import printable
-from imagenet_captions.flickr.licenses import find_license
+from imagenet_captions.flickr.photos import find_license
 from imagenet_captions.outcomes import share
 
 _BOUNDS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")  # of the Hub's size categories

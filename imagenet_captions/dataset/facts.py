@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.outcomes import Outcome
 
 UNKNOWN_LANGUAGE = "und"

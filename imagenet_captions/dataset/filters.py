@@ -13,10 +13,9 @@ import pyarrow.compute as pc
 
 from imagenet_captions.dataset.sampling import split_condition
 from imagenet_captions.errors import InputError, quoted, require_kind, shortened
-from imagenet_captions.flickr.licenses import resolve_license
+from imagenet_captions.flickr.photos import resolve_license
 from imagenet_captions.imagenet import classes
-from imagenet_captions.imagenet.class_lists import read_list
-from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.imagenet.classes import ClassSet, read_list
 from imagenet_captions.schema import PROVENANCE_COLUMNS
 from imagenet_captions.storage.places import PlaceLike
 
@@ -51,7 +50,7 @@ def in_class(*names: str | int, among: ClassSet | str = ClassSet.ILSVRC2012) -> 
 def in_list(name: PlaceLike) -> pc.Expression:
     """Return the condition for rows of the classes in a list.
 
-    `name` is one of `class_lists.list_names()`, or a file with one class per line.
+    `name` is one of `classes.list_names()`, or a file with one class per line.
     """
     return _wnid_in(set(read_list(name)))
 

@@ -15,7 +15,7 @@ import msgspec
 import pyarrow as pa
 
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, quoted
-from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.outcomes import OUTCOMES_FILE
 from imagenet_captions.storage.files import (
     CARD,

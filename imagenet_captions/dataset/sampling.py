@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError, quoted, require_kind
 from imagenet_captions.imagenet import classes
-from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.places import Place

@@ -20,7 +20,7 @@ from imagenet_captions.dataset.facts import DatasetFacts, Origin, ShardFile, cou
 from imagenet_captions.dataset.manifest import FileEntry, Manifest
 from imagenet_captions.dataset.outcomes import read_outcome_counts
 from imagenet_captions.imagenet import classes
-from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.outcomes import OUTCOMES_FILE
 from imagenet_captions.storage.files import CARD, CROISSANT, replacing, sha256, write_json, write_text
 from imagenet_captions.storage.parquet import (

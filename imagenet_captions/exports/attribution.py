@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.rows import Job
 from imagenet_captions.exports.tables import write_delimited
-from imagenet_captions.flickr.licenses import find_license
+from imagenet_captions.flickr.photos import find_license
 
 UNKNOWN, NO_PAGE = "unknown", "none"
 _COLUMNS = ["filename", "photo_page", "owner", "owner_name", "license", "retrieved_at"]

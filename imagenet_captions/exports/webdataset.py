@@ -24,7 +24,7 @@ from imagenet_captions.dataset.writing import local_labels
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.rows import Job
 from imagenet_captions.exports.settings import SAMPLES_A_SHARD
-from imagenet_captions.flickr.licenses import LICENSES
+from imagenet_captions.flickr.photos import LICENSES
 from imagenet_captions.imagenet import classes
 from imagenet_captions.images.files import ByteRange
 from imagenet_captions.images.reading import OpenFiles

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from imagenet_captions.imagenet import classes
-from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.imagenet.classes import ClassSet
 
 _TABLE = Path(__file__).parent.parent / "data" / "ambiguous_names.tsv"
 _REMARK = re.compile(r"\s*\(.*?\)")  # "kite (bird of prey)"

@@ -10,15 +10,48 @@ torchvision's ImageFolder assigns (the devkit's ILSVRC2012_ID is another order).
 
 from __future__ import annotations
 
+import os
+import re
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import Enum
 from functools import cache
 from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 from imagenet_captions.errors import InputError, quoted, require_kind, shortened, unknown_name
-from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.imagenet.image_ids import WNID
+from imagenet_captions.storage.files import require_file
+from imagenet_captions.storage.places import Place, PlaceLike, place
+
+CLASSES = "The classes to use: the 1000 of ILSVRC-2012, or all 21,841 of ImageNet's fall 2011."
+
+
+class ClassSet(str, Enum):
+    """A set of classes: the 1000 of ILSVRC-2012, or all."""
+
+    ILSVRC2012 = "ilsvrc2012"
+    ALL = "all"
+
+    @property
+    def shown(self) -> str:
+        """The name of the set in messages.
+
+        >>> ClassSet.ALL.shown
+        'the 21,841 classes'
+        """
+        return f"the {_NUMBER[self]} classes"
+
+    @classmethod
+    def recorded(cls, settings: Mapping[str, Any]) -> ClassSet:
+        """Return the set named in recorded settings; older files without one have the 1000."""
+        return cls(settings.get("classes", cls.ILSVRC2012))
+
+
+_NUMBER = {ClassSet.ILSVRC2012: "1000", ClassSet.ALL: "21,841"}
+
 
 _DATA = Path(__file__).parent.parent / "data"  # data/SOURCES.md says where the tables come from
 DEVKIT_ORDER = _DATA / "devkit_order.txt"  # the 1000 wnids in the devkit's order
@@ -220,3 +253,55 @@ def _ambiguous(name: str, candidates: tuple[str, ...], tables: _Tables) -> str:
         classes = "1 class" if count == 1 else f"{count} classes"
         lines.append(f"  {wnid}  {synset.name or synset.lemmas[0]} ({classes}): {shortened(synset.gloss)}")
     return "\n".join(lines)
+
+
+_LISTS = Path(__file__).parent.parent / "data" / "lists"
+_WNID_FIRST = re.compile(rf"({WNID})(?:[\s,]|$)")
+_SHARED_NAMES = ("imagenet-100", "in-100", "imagenet100", "in100")
+
+
+def list_names() -> tuple[str, ...]:
+    """Return the names of the lists in the package."""
+    return tuple(sorted(path.stem for path in _LISTS.glob("*.txt")))
+
+
+def read_list(name: PlaceLike) -> tuple[str, ...]:
+    """Return the sorted wnids of a list, given by name or as a file.
+
+    A file has one class a line: a wnid, optionally followed by other text (as in Kaggle's LOC_synset_mapping.txt), or
+    any name that `resolve` accepts. Lines that start with # are comments.
+
+    >>> len(read_list("imagenet-a")), len(read_list("objectnet"))
+    (200, 125)
+    """
+    shipped = _LISTS / f"{name}.txt"
+    if str(name) in list_names():
+        return _read_lines(shipped)
+    if (file := place(name)).exists() or os.path.lexists(str(name)):
+        return _read_lines(require_file(file, "the class list"))
+    if str(name).lower().replace("_", "-") in _SHARED_NAMES:
+        several = [each for each in list_names() if each.startswith("imagenet-100-")]
+        raise InputError(f"several lists are called {str(name)!r}; give one of {', '.join(several)}")
+    raise InputError(
+        f"{quoted(name)} is neither a class list nor a file; the lists are {', '.join(list_names())}, "
+        "and a file has one class a line"
+    )
+
+
+def _read_lines(path: Place) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not a text file; give one with a class a line") from None
+    found: set[str] = set()
+    for number, line in enumerate(lines, 1):
+        text = line.split("\t")[0].strip()
+        if text and not text.startswith("#"):
+            wnid = _WNID_FIRST.match(text)
+            try:
+                found.update([wnid[1]] if wnid and find(wnid[1]) else resolve(text))
+            except InputError as error:
+                raise InputError(f"{path}, line {number}: {error}") from None
+    if not found:
+        raise InputError(f"{path} has no class; give a file with a class a line")
+    return tuple(sorted(found))

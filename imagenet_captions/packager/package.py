@@ -17,7 +17,7 @@ from imagenet_captions.dataset.facts import Origin
 from imagenet_captions.dataset.outcomes import outcome_table, write_outcomes
 from imagenet_captions.dataset.writing import RowGroup, finish_dataset, plan_groups, plan_shards, shard_name
 from imagenet_captions.errors import InputError
-from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.images.sources import Located, locate
 from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome, outcomes_path
 from imagenet_captions.packager.settings import PackageSettings

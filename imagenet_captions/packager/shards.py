@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from imagenet_captions.dataset.facts import ShardFile
 from imagenet_captions.dataset.writing import TEXTS, RowGroup, dataset_schema, open_shard
-from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.images.files import ByteRange
 from imagenet_captions.images.reading import OpenFiles, image_column
 from imagenet_captions.schema import RAW_ROW, ROW

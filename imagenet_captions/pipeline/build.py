@@ -31,7 +31,7 @@ from imagenet_captions.crawler.store import store_revision
 from imagenet_captions.dataset.loading import CONFIGS
 from imagenet_captions.dataset.manifest import manifest_digest, read_manifest, shard_files
 from imagenet_captions.errors import InputError
-from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.images.sources import ImageSource
 from imagenet_captions.outcomes import outcomes_path
 from imagenet_captions.packager.package import package

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
-from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id as read_image_id
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.outcomes import Outcome, outcome_rows

@@ -32,8 +32,7 @@ from imagenet_captions.engines import local as engine
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.addresses import MAX_DIGITS, read_address
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
-from imagenet_captions.flickr.licenses import LICENSES
-from imagenet_captions.flickr.photo_record import LATEST_POSIX_TIME, STILL, PhotoRecord
+from imagenet_captions.flickr.photos import LATEST_POSIX_TIME, LICENSES, STILL, PhotoRecord
 from imagenet_captions.outcomes import MOST_LISTED, OUTCOMES, Outcome, bad_records, outcome_rows, outcomes_path
 from imagenet_captions.schema import MATCHES, PHOTOS, RAW, RawSource
 from imagenet_captions.sources.matches import drops_of_matching, open_matches

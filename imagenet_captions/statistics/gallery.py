@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 
 from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.dataset.sampling import sampling_key
-from imagenet_captions.flickr.licenses import LICENSES, License
+from imagenet_captions.flickr.photos import LICENSES, License
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.images.sources import ImageIndex
 from imagenet_captions.statistics.collect import read_tables

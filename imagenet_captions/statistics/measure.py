@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.imagenet import classes
-from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.statistics.result import TEXT_FIELDS, ClassStats, Distribution, Duplicates, Markup, Stats
 
 COLUMNS = ("wnid", *TEXT_FIELDS, "language", "license", "source")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from imagenet_captions.flickr.licenses import LICENSES
+from imagenet_captions.flickr.photos import LICENSES
 from imagenet_captions.imagenet.published_counts import COUNTED_ROWS, PAPER_ROWS, reconcile
 from imagenet_captions.outcomes import Outcome, share
 from imagenet_captions.statistics.result import ClassStats, Distribution, Stats

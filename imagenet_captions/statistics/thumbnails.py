@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from enum import Enum
 
-from imagenet_captions.flickr.licenses import allows_sharing
+from imagenet_captions.flickr.photos import allows_sharing
 
 ALL_RIGHTS_RESERVED, UNKNOWN_LICENSE, NOT_WANTED = "all rights reserved", "license not known", "not wanted"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imagenet_captions.captions.camera_names import is_camera_name
+from imagenet_captions.captions.compose import is_camera_name
 
 CAMERA_NAMES = [
     *["IMG_1234", "IMG_4159", "img_0001", "IMG1234", "IMG-1234", "IMG 1234", "IMG_1234.JPG", "IMG_1234.jpeg"],

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import imagenet_captions
 from imagenet_captions.captions.caption_template import CaptionTemplate, open_clip_templates
 from imagenet_captions.captions.compose import caption_lists, compose_captions
-from imagenet_captions.cleaner.batch import CleanSettings
+from imagenet_captions.cleaner.clean import CleanSettings
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.settings import ExportSettings
 from tests.captions.rows import ROWS, TENCH

@@ -10,10 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_captions.captions.camera_names import is_camera_name
 from imagenet_captions.captions.caption_template import DEFAULT_FIELDS, CaptionTemplate
-from imagenet_captions.cleaner.batch import CLEANED, CleanSettings, clean_batch
-from imagenet_captions.cleaner.columns import MACHINE_TAG
+from imagenet_captions.captions.compose import is_camera_name
+from imagenet_captions.cleaner.clean import CLEANED, MACHINE_TAG, CleanSettings, clean_batch
 from imagenet_captions.cleaner.text import clean_description, clean_title
 from tests.cleaner.raw import FULL, TENCH, TOILET_TISSUE, batch, record
 from tests.cleaner.strategies import arrow_texts, plain_ascii

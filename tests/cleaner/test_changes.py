@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_captions.cleaner.changes import Change, record_changes
-from imagenet_captions.cleaner.columns import clean_tags
-from imagenet_captions.cleaner.text import clean_description, clean_title
+from imagenet_captions.cleaner.clean import clean_tags
+from imagenet_captions.cleaner.text import Change, clean_description, clean_title, record_changes
 from imagenet_captions.demo.run import SAMPLE
 from tests.cleaner.strategies import arrow_texts, texts
 from tests.command_line import invoke

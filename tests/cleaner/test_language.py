@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 
-from imagenet_captions.cleaner import language
-from imagenet_captions.cleaner.language import detect_languages, is_available
+from imagenet_captions.cleaner import clean as language
+from imagenet_captions.cleaner.clean import detect_languages, is_available
 from tests.cleaner.strategies import arrow_texts
 
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from imagenet_captions.cleaner.columns import MACHINE_TAG
+from imagenet_captions.cleaner.clean import MACHINE_TAG
 
 
 @pytest.mark.parametrize("tag", ["geo:lat=52.1", "dc:identifier=", "tna:PieceReference=COAL80p97", "a:b_2=c=d"])

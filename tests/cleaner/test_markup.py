@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_captions.cleaner.markup import strip_markup
+from imagenet_captions.cleaner.text import strip_markup
 
 INLINE = ["<b>", "</b>", "<I>", "</i >", '<a href="http://x.org/?a=1&amp;b=2" rel="nofollow">', "</a>", "<u/>", "</em>"]
 TEXT = ["x", " ", ">", "< ", "<3", "&amp;", "&lt;b&gt;", "é", '"', "'", "b>"]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
 from imagenet_captions.cleaner import text as rules
-from imagenet_captions.cleaner.markup import decode_entities, strip_markup
+from imagenet_captions.cleaner.text import decode_entities, strip_markup
 from tests.cleaner.strategies import plain_ascii, texts, words
 
 FAMILY = "👩\u200d👩\u200d👧"

@@ -14,7 +14,7 @@ from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.cli.app import app, command
 from imagenet_captions.cli.commands import CAPTIONS, COMMANDS
 from imagenet_captions.dataset.filters import FIELDS, TEXT_FIELDS
-from imagenet_captions.imagenet.class_lists import list_names
+from imagenet_captions.imagenet.classes import list_names
 from tests.command_line import understood
 from tools.make_reference import PAGE, write_reference
 

@@ -13,8 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from imagenet_captions.cleaner.batch import CleanSettings
-from imagenet_captions.cleaner.clean import clean
+from imagenet_captions.cleaner.clean import CleanSettings, clean
 from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 from imagenet_captions.crawler.policy import LARGEST_ANSWER, State
 from imagenet_captions.crawler.source import CrawlSource, answered_photos

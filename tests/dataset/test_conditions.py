@@ -16,9 +16,9 @@ import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.dataset.sampling import split_hash
-from imagenet_captions.flickr.licenses import LICENSES, resolve_license
+from imagenet_captions.flickr.photos import LICENSES, resolve_license
 from imagenet_captions.imagenet import classes
-from imagenet_captions.imagenet.class_lists import list_names, read_list
+from imagenet_captions.imagenet.classes import list_names, read_list
 from tests.dataset.made import TAGS, WNIDS, rows
 
 Row = dict[str, Any]

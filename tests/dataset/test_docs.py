@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.demo.run import SAMPLE
-from imagenet_captions.imagenet.class_lists import list_names
+from imagenet_captions.imagenet.classes import list_names
 from imagenet_captions.pipeline.build import BuildSettings, build
 from tests.command_line import run_bash, run_lines
 

@@ -14,8 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from imagenet_captions.cleaner.batch import CleanSettings
-from imagenet_captions.cleaner.clean import clean
+from imagenet_captions.cleaner.clean import CleanSettings, clean
 from imagenet_captions.crawler.match import MatchSettings, match
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.engines import ray as ray_engine

@@ -15,11 +15,11 @@ from imagenet_captions.evaluation import evaluate as evaluation
 from imagenet_captions.evaluation.answers import ANSWERS, answers_path, read_answers
 from imagenet_captions.evaluation.evaluate import evaluate_model
 from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, Reading
-from imagenet_captions.imagenet import class_lists
+from imagenet_captions.imagenet import classes
 from tests.evaluation.made_model import MadeModel
 from tests.evaluation.made_sets import flat_val, ground_truth, picture, write_files, write_tar
 
-R = class_lists.read_list("imagenet-r")[:3]
+R = classes.read_list("imagenet-r")[:3]
 
 
 def settings(path: Path, name: str = "imagenet-r", **more: Any) -> EvaluateSettings:
@@ -63,7 +63,7 @@ def test_the_parts_of_imagenet_have_answers_of_their_own(tmp_path: Path, monkeyp
         name: entry["n"] for name, entry in found["test_sets"].items()
     }
     assert len(stored["imagenet_on_r_classes"]) == 2
-    assert set(stored["imagenet_on_r_classes"]["prediction"].to_pylist()) <= set(class_lists.read_list("imagenet-r"))
+    assert set(stored["imagenet_on_r_classes"]["prediction"].to_pylist()) <= set(classes.read_list("imagenet-r"))
 
 
 def protocol(path: Path, name: str = "imagenet-r", **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -11,13 +11,13 @@ import pytest
 from click.testing import CliRunner
 
 from imagenet_captions.cli.app import app
-from imagenet_captions.imagenet import class_lists
+from imagenet_captions.imagenet import classes
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.save import save_model
 from tests.evaluation.made_sets import flat_val, ground_truth, picture, write_files, write_tar
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "evaluate.md"
-WNIDS = sorted(set(class_lists.read_list("imagenet-r")) & set(class_lists.read_list("imagenet-a")))[:2]
+WNIDS = sorted(set(classes.read_list("imagenet-r")) & set(classes.read_list("imagenet-a")))[:2]
 
 
 def by_folder(folders: list[str], around: str) -> dict[str, bytes]:

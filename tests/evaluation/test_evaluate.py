@@ -18,13 +18,13 @@ from imagenet_captions.evaluation.evaluate import EvaluateSettings, evaluate_mod
 from imagenet_captions.evaluation.extract import Reading, extract
 from imagenet_captions.evaluation.settings import ClassifierSettings
 from imagenet_captions.evaluation.testsets.known import objectnet_folders
-from imagenet_captions.imagenet import class_lists, classes
+from imagenet_captions.imagenet import classes
 from imagenet_captions.images.examples import open_examples
 from tests.evaluation.made_model import SIZE, MadeModel, features_by_hand, joint_by_hand, text_by_hand
 from tests.evaluation.made_sets import write_files, write_parquet
 
 WNIDS = classes.wnids()
-R, A = class_lists.read_list("imagenet-r"), class_lists.read_list("imagenet-a")
+R, A = classes.read_list("imagenet-r"), classes.read_list("imagenet-a")
 OBJECTNET = {wnid: folder for folder, wnids in objectnet_folders().items() for wnid in wnids}
 CPU = Reading(7, 1, "cpu")
 Pixels = np.ndarray

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imagenet_captions.flickr.survival import Survival
+from imagenet_captions.flickr.photos import Survival
 
 IN_2007, IN_2008 = 1_180_000_000, 1_210_000_000
 

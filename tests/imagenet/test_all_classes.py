@@ -14,7 +14,7 @@ import imagenet_captions as ic
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
-from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.imagenet.classes import ClassSet
 from tests.command_line import run_cli
 
 TENCH, DOG, ANDIRON, TEDDY, POODLE = "n01440764", "n02084071", "n02710044", "n04399382", "n02113335"

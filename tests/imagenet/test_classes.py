@@ -7,7 +7,7 @@ import pytest
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
-from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.imagenet.classes import ClassSet
 
 
 def test_there_are_1000_classes_in_the_order_of_their_wnids() -> None:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
-from imagenet_captions.cleaner.batch import CleanSettings
+from imagenet_captions.cleaner.clean import CleanSettings
 from imagenet_captions.crawler.crawl import CrawlSettings
 from imagenet_captions.crawler.match import MatchSettings
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn

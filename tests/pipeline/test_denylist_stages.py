@@ -9,8 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from imagenet_captions.cleaner.batch import CleanSettings
-from imagenet_captions.cleaner.clean import clean
+from imagenet_captions.cleaner.clean import CleanSettings, clean
 from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 from imagenet_captions.crawler.match import MatchSettings, match
 from imagenet_captions.crawler.source import CrawlSource

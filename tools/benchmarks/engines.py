@@ -32,7 +32,7 @@ import importlib, json, shutil, sys, time
 from pathlib import Path
 from imagenet_captions.engines.choose import EngineSettings, open_engine
 
-MODULES = {"clean": "cleaner.batch", "match": "crawler.match", "package": "packager.package"}
+MODULES = {"clean": "cleaner.clean", "match": "crawler.match", "package": "packager.package"}
 
 def load(module):
     importlib.import_module("imagenet_captions." + module)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 from counting import Chunk
 
-from imagenet_captions.cleaner.columns import clean_descriptions, clean_tags, clean_titles
+from imagenet_captions.cleaner.clean import clean_descriptions, clean_tags, clean_titles
 from imagenet_captions.cleaner.text import clean_description, clean_title
 
 _TEXTS = 5_000  # a chunk

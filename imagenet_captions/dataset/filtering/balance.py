@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from imagenet_captions.dataset.sampling import sampling_chance, wnids_of
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet import classes
-from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.storage.parquet import read_files
 from imagenet_captions.storage.places import Place
 

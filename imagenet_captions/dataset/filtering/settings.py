@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.flickr.denylist import DENY, NOTHING_DENIED, Denylist
-from imagenet_captions.imagenet.class_lists import list_names
-from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.imagenet.classes import ClassSet, list_names
 from imagenet_captions.imagenet.image_ids import image_id
 from imagenet_captions.options import check, nested, option, record
 from imagenet_captions.storage.files import require_file, sha256

@@ -8,10 +8,10 @@ from functools import cache
 from pathlib import Path
 
 from imagenet_captions.evaluation.robustness.shifts import images_of
-from imagenet_captions.imagenet import class_lists, classes
+from imagenet_captions.imagenet import classes
 
 OBJECTNET = "objectnet"
-_OBJECTNET_TABLE = Path(class_lists.__file__).parent.parent / "data" / "lists" / "objectnet.txt"
+_OBJECTNET_TABLE = Path(classes.__file__).parent.parent / "data" / "lists" / "objectnet.txt"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class KnownSet:
     @property
     def wnids(self) -> tuple[str, ...]:
         """Return the sorted wnids of its classes."""
-        return classes.wnids() if self.class_list is None else class_lists.read_list(self.class_list)
+        return classes.wnids() if self.class_list is None else classes.read_list(self.class_list)
 
 
 KNOWN: Mapping[str, KnownSet] = {

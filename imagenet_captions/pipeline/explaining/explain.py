@@ -7,12 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 from imagenet_captions.captions import mentions
-from imagenet_captions.cleaner.changes import Change, record_changes
+from imagenet_captions.cleaner.text import Change, record_changes
 from imagenet_captions.dataset.manifest import Manifest, read_manifest, shard_files, unchanged
 from imagenet_captions.errors import InputError, quoted, require_kind
-from imagenet_captions.flickr.licenses import License, allows_sharing, find_license
+from imagenet_captions.flickr.photos import License, allows_sharing, find_license
 from imagenet_captions.imagenet import classes
-from imagenet_captions.imagenet.class_sets import ClassSet
+from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id as read_image_id
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from imagenet_captions.cleaner.changes import Change
+from imagenet_captions.cleaner.text import Change
 from imagenet_captions.errors import printable, shortened
 from imagenet_captions.outcomes import Outcome
 

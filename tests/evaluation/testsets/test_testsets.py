@@ -12,7 +12,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.testsets import KNOWN, TestSet, open_test_set
 from imagenet_captions.evaluation.testsets.known import objectnet_folders
 from imagenet_captions.evaluation.testsets.val_labels import devkit_order, read_labels
-from imagenet_captions.imagenet import class_lists, classes
+from imagenet_captions.imagenet import classes
 from tests.evaluation.made_sets import (
     GOLDFISH,
     GROUND_TRUTH,
@@ -60,7 +60,7 @@ def test_the_folder_of_one_class_is_that_class(tmp_path: Path) -> None:
 
 
 def test_a_tar_is_unpacked_once_and_two_of_one_name_are_two(tmp_path: Path) -> None:
-    wnids = class_lists.read_list("imagenet-r")[:2]
+    wnids = classes.read_list("imagenet-r")[:2]
     (tmp_path / "scratch").mkdir()
     paths = [tmp_path / wnid / "r.tar.gz" for wnid in wnids]
     for path, wnid in zip(paths, wnids, strict=True):
@@ -78,7 +78,7 @@ def test_a_tar_is_unpacked_once_and_two_of_one_name_are_two(tmp_path: Path) -> N
 @pytest.mark.parametrize("compressed", [False, True])
 def test_a_tar_of_folders(tmp_path: Path, compressed: bool) -> None:
     name, mode = ("r.tar.gz", "w:gz") if compressed else ("r.tar", "w")
-    wnids = class_lists.read_list("imagenet-r")[:3]
+    wnids = classes.read_list("imagenet-r")[:3]
     files = {f"./imagenet-r/{wnid}/{number}.jpg": picture(number) for number, wnid in enumerate(wnids)}
     path = write_tar(tmp_path / name, files, mode)
     scratch = tmp_path / "scratch"
@@ -86,7 +86,7 @@ def test_a_tar_of_folders(tmp_path: Path, compressed: bool) -> None:
     found = open_test_set("imagenet-r", path, scratch)
     assert found_in(found) == {picture(number): wnid for number, wnid in enumerate(wnids)}
     assert found_in(pickle.loads(pickle.dumps(found))) == found_in(found)
-    assert found.answers == class_lists.read_list("imagenet-r")
+    assert found.answers == classes.read_list("imagenet-r")
 
 
 @pytest.mark.parametrize("tar", [False, True])
@@ -233,7 +233,7 @@ def test_parquet_with_wnids_in_another_order(tmp_path: Path) -> None:
 
 
 def test_parquet_with_numbers(tmp_path: Path) -> None:
-    own = class_lists.read_list("imagenet-a")
+    own = classes.read_list("imagenet-a")
     path = write_parquet(tmp_path / "set.parquet", [0, 1, 5], None)  # 0 is not an index of ImageNet-A's
     assert list(found_in(open_test_set("imagenet-a", path, tmp_path)).values()) == [own[0], own[1], own[5]]
     path = write_parquet(tmp_path / "set.parquet", [0, 999], None)

@@ -18,13 +18,13 @@ from imagenet_captions.evaluation.evaluate import evaluate_model, format_metrics
 from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, Reading
 from imagenet_captions.evaluation.testsets import open_test_set
 from imagenet_captions.evaluation.testsets.listed import leave_out
-from imagenet_captions.imagenet import class_lists
+from imagenet_captions.imagenet import classes
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.save import save_model
 from tests.evaluation.made_model import MadeModel
 from tests.evaluation.made_sets import flat_val, ground_truth, picture, write_files, write_tar
 
-R = class_lists.read_list("imagenet-r")[:2]
+R = classes.read_list("imagenet-r")[:2]
 WNIDS = [R[0], R[1], "n01440764", R[0], R[1], R[0]]
 # The form of klarajanouskova/ImageNet's lists, seen in November 2026.
 AS_PUBLISHED = (
