@@ -70,7 +70,7 @@ class _OneBatch(list):  # type: ignore[type-arg]
 def main(scratch: Path) -> list[dict[str, Any]]:
     logging.getLogger().setLevel(logging.WARNING)
     recipe = replace(find_recipe("contrastive"), batch_size=_BATCH)
-    settings = TrainSettings(Path("images"), scratch / "step", recipe, accelerator="cpu", workers=0)
+    settings = TrainSettings(Path("images"), scratch / "step", recipe, accelerator="cpu", workers=1)
     steps = _STEPS + _WARM_UP
     length = Length(steps, 10 * steps)
     theirs = Theirs(steps)
