@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from imagenet_captions.imagenet.classes import resolve
     from imagenet_captions.packager.verify import verify
     from imagenet_captions.pipeline.build import build
-    from imagenet_captions.pipeline.explaining.explain import explain
+    from imagenet_captions.pipeline.explain import explain
     from imagenet_captions.pipeline.settings import BuildSettings
     from imagenet_captions.publishing.publish import publish
     from imagenet_captions.statistics.collect import stats
@@ -94,7 +94,7 @@ __all__ = [
 _MODULES = {
     "BuildSettings": "pipeline.build",
     "build": "pipeline.build",
-    "explain": "pipeline.explaining.explain",
+    "explain": "pipeline.explain",
     "resolve": "imagenet.classes",
     "ImagenetCaptionsError": "errors",
     "DiskFullError": "errors",

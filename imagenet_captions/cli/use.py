@@ -91,7 +91,7 @@ def explain(
 ) -> object:
     from json import dumps
 
-    from imagenet_captions.pipeline.explaining.explain import explain as explain_id
+    from imagenet_captions.pipeline.explain import explain as explain_id
 
     found = explain_id(dataset, image_id, work)
     return dumps(found.as_dict(), ensure_ascii=False, indent=2) if json else found

@@ -1,0 +1,475 @@
+"""Explain one image of a dataset: its texts, what cleaning changed, its outcome, license, URL and attribution."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from imagenet_captions.captions import mentions
+from imagenet_captions.cleaner.text import Change, record_changes
+from imagenet_captions.crawler.source import parse_photo
+from imagenet_captions.crawler.store import StoreReader
+from imagenet_captions.dataset.manifest import Manifest, read_manifest, shard_files, unchanged
+from imagenet_captions.errors import InputError, printable, quoted, require_kind, shortened
+from imagenet_captions.flickr.photos import License, allows_sharing, find_license
+from imagenet_captions.imagenet import classes
+from imagenet_captions.imagenet.classes import ClassSet
+from imagenet_captions.imagenet.image_ids import image_id as read_image_id
+from imagenet_captions.imagenet.image_ids import wnid_of
+from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome, outcomes_path
+from imagenet_captions.schema import provenance
+from imagenet_captions.sources.matches import open_matches
+from imagenet_captions.storage.files import CAPTIONS, MATCHES, PHOTO_STORE, YFCC_PHOTOS, require_there, sha256
+from imagenet_captions.storage.parquet import ParquetFile, parquet_file, read_schema
+from imagenet_captions.storage.places import Place, PlaceLike, place, require_local
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of a record."""
+
+    title: str
+    description: str
+    tags: list[str]
+
+
+@dataclass(frozen=True)
+class Mention:
+    """A class that the texts name, and the words that name it, in the form in which they are searched."""
+
+    label: int
+    wnid: str
+    class_name: str
+    words: list[str]
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """The image of a row."""
+
+    width: int | None
+    height: int | None
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Photo:
+    """The photo behind an image, and how to attribute it."""
+
+    photo_id: str | None = None
+    photo_page: str | None = None
+    owner: str | None = None
+    owner_name: str | None = None
+    license: str | None = None
+    license_url: str | None = None
+    attribution: str | None = None
+    retrieved_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What the work folder of a build has: the line of the URL list, and what became of the photo."""
+
+    line: str | None = None  # id and address
+    other_addresses: str | None = None
+    photo_id: str | None = None
+    answer: str | None = None  # the state of the crawl's answer
+    answered_at: datetime | None = None
+    remark: str | None = None
+    in_yfcc: bool | None = None
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The life of one id; a part that is not known is None or empty, and `unknown` says why."""
+
+    image_id: str
+    wnid: str
+    class_name: str
+    outcome: Outcome
+    detail: str | None
+    further_entries: list[str]  # how further entries with this id ended
+    label: int | None = None
+    raw: Texts | None = None
+    changes: list[Change] = field(default_factory=list)
+    cleaned: Texts | None = None
+    caption: str | None = None
+    mentions: list[Mention] = field(default_factory=list)
+    names_class: bool | None = None
+    language: str | None = None
+    language_score: float | None = None
+    source: str | None = None
+    image: ImageFacts | None = None
+    photo: Photo | None = None
+    listed: Listed | None = None
+    unknown: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything for JSON."""
+        found = asdict(self, dict_factory=_with_texts_for_dates)
+        changes = [change.as_dict() for change in self.changes]
+        return {**found, "outcome": self.outcome.value, "meaning": self.outcome.meaning, "changes": changes}
+
+    def __str__(self) -> str:
+        """Return the life of the id as text, a line for each thing that is known."""
+        lines = [f"{name:<16}{text}" for name, text in self._facts()]
+        unknown = [f"not known: {sentence}" for sentence in self.unknown]
+        return printable("\n".join([f"{self.image_id}  {self.class_name}", *lines, *unknown]))
+
+    def _facts(self) -> Iterator[tuple[str, str]]:
+        detail = f" ({shortened(self.detail, 300)})" if self.detail else ""
+        yield "outcome", f"{self.outcome.value}: {self.outcome.meaning}{detail}"
+        yield from (("", f"another entry: {entry}") for entry in self.further_entries)
+        if self.label is not None:
+            yield "label", str(self.label)
+        if self.listed is not None:
+            yield from _of_list(self.listed)
+        if self.source is not None:
+            yield "source", self.source
+        yield from _of_texts("raw", self.raw)
+        yield from (("cleaning" if not at else "", f"{one.rule}: {one}") for at, one in enumerate(self.changes))
+        if self.changes:
+            yield from _of_texts("clean", self.cleaned)
+        yield from self._of_row()
+        if self.image is not None:
+            size = f"{self.image.width} x {self.image.height} pixels, " if self.image.width else ""
+            yield "image", f"{size}{self.image.bytes:,} bytes, SHA-256 {self.image.sha256}"
+        if self.photo is not None:
+            yield from _of_photo(self.photo)
+
+    def _of_row(self) -> Iterator[tuple[str, str]]:
+        if self.caption is None:
+            return
+        yield "caption", repr(self.caption)
+        if not self.mentions:
+            yield "mentions", "no class"
+        for at, mention in enumerate(self.mentions):
+            own = ", its own class" if mention.label == self.label else ""
+            words = ", ".join(map(repr, mention.words))
+            yield "" if at else "mentions", f"{mention.class_name} ({mention.label}{own}), by {words}"
+        if self.language is not None:
+            score = "" if self.language_score is None else f", score {self.language_score:.2f}"
+            yield "language", f"{self.language}{score}"
+
+
+def _of_texts(kind: str, texts: Texts | None) -> Iterator[tuple[str, str]]:
+    if texts is not None:
+        yield f"{kind} title", repr(texts.title)
+        yield f"{kind} text", repr(texts.description)
+        yield f"{kind} tags", ", ".join(map(repr, texts.tags)) or "none"
+
+
+def _of_list(listed: Listed) -> Iterator[tuple[str, str]]:
+    if listed.line is not None:
+        yield "URL list", shortened(listed.line, 300)
+    if listed.other_addresses:
+        yield "", f"other addresses: {shortened(listed.other_addresses, 300)}"
+    if listed.photo_id is not None:
+        yield "photo", listed.photo_id
+    if listed.answer is not None:
+        when = f", {listed.answered_at:%Y-%m-%d}" if listed.answered_at else ""
+        yield "answer", f"{listed.answer}{when}{f' ({shortened(listed.remark)})' if listed.remark else ''}"
+    if listed.in_yfcc is not None:
+        yield "YFCC100M", "has the photo" if listed.in_yfcc else "does not have the photo"
+
+
+def _of_photo(photo: Photo) -> Iterator[tuple[str, str]]:
+    if photo.photo_page is not None:
+        yield "photo page", photo.photo_page
+    if photo.license is not None:
+        yield "license", f"{photo.license}{f', {photo.license_url}' if photo.license_url else ''}"
+    if photo.attribution is not None:
+        yield "attribution", photo.attribution
+    if photo.retrieved_at is not None:
+        yield "retrieved", f"{photo.retrieved_at:%Y-%m-%d}"
+
+
+def _with_texts_for_dates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in pairs}
+
+
+Row = dict[str, Any]
+
+
+def of_image(image_id: str) -> dict[str, str]:
+    """Return the values by which the row of an image is found."""
+    return {"wnid": wnid_of(image_id), "image_id": image_id}
+
+
+def find_row(files: Sequence[Place], values: Mapping[str, str]) -> Row | None:
+    """Return the first row with these values; the last one alone must tell the row from all others."""
+    name, value = list(values.items())[-1]
+    for file in files:
+        with parquet_file(file) as opened:
+            for number in _groups(opened, values):
+                # Other columns, such as the images, are read only from the row group that has the row.
+                found = opened.read_row_group(number, [name])[name].to_pylist()
+                if value in found:
+                    row: Row = opened.read_row_group(number).slice(found.index(value), 1).to_pylist()[0]
+                    return row
+    return None
+
+
+def outcomes_of(file: Place, image_id: str) -> list[Row]:
+    """Return the outcomes of an id: its own first, then those of further entries, which have the id in the detail."""
+    found = [row for row in _of_class(file, wnid_of(image_id)) if _is_about(row, image_id)]
+    return sorted(found, key=lambda row: row["image_id"] is None)
+
+
+def count_outside(file: Place, wnid: str) -> int:
+    """Return how many ids of a class ended as unknown_class without being listed."""
+    rows = [row for row in _of_class(file, wnid) if row["image_id"] is None]
+    return sum(row["count"] for row in rows if row["outcome"] == Outcome.UNKNOWN_CLASS.value)
+
+
+def _is_about(row: Row, image_id: str) -> bool:
+    if row["image_id"] is not None:
+        return bool(row["image_id"] == image_id)
+    return (row["detail"] or "").partition(";")[0] == image_id
+
+
+def _of_class(file: Place, wnid: str) -> Iterator[Row]:
+    with parquet_file(file) as opened:
+        for number in _groups(opened, {"wnid": wnid}):
+            table = opened.read_row_group(number)
+            wnids = table["wnid"].to_pylist()
+            if wnid in wnids:  # outcomes are sorted by class
+                start = wnids.index(wnid)
+                yield from table.slice(start, wnids.count(wnid)).to_pylist()
+
+
+def _groups(opened: ParquetFile, values: Mapping[str, str]) -> Iterator[int]:
+    """Yield the row groups that may have the values, by their statistics."""
+    metadata = opened.metadata
+    columns = [metadata.schema.column(at).path for at in range(metadata.num_columns)]
+    wanted = [(columns.index(name), value) for name, value in values.items()]
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        found = ((group.column(at).statistics, value) for at, value in wanted)
+        if all(each is None or not each.has_min_max or each.min <= value <= each.max for each, value in found):
+            yield number
+
+
+NO_PHOTO = "photo and address: the published file, of which the dataset was made, does not name them"
+
+RAW_TEXTS = "raw texts: "
+_OF_ANOTHER = "is not of the build that made the dataset"
+
+
+@dataclass
+class WorkFacts:
+    """What a work folder has about an image: its line and photo, its raw texts, and what the folder cannot tell."""
+
+    listed: Listed | None = None
+    raw: Texts | None = None
+    unknown: list[str] = field(default_factory=list)
+
+
+def read_work(given: Place, image_id: str, inputs: Mapping[str, str]) -> WorkFacts:
+    """Return what a work folder has about an image; `inputs` are those of the dataset's manifest."""
+    work = require_local(given, "the work folder", "the crawl's store is a file of this machine")
+    require_there(work, "the work folder")
+    files = {name: work / name for name in (MATCHES, PHOTO_STORE, YFCC_PHOTOS, CAPTIONS) if (work / name).is_file()}
+    if not files:
+        raise InputError(f"the work folder {work} has no {MATCHES} and no {CAPTIONS}; give the work folder of a build")
+    facts = WorkFacts()
+    if "release" in inputs:
+        facts.unknown.append(NO_PHOTO)
+    elif MATCHES not in files:
+        facts.unknown.append(f"the line of the URL list: {work} has no {MATCHES}")
+    else:
+        _add_match(facts, files[MATCHES], image_id, inputs.get("matches"))
+    if facts.listed is not None and facts.listed.photo_id is not None:
+        facts.listed = _with_answer(facts, facts.listed, work, files, facts.listed.photo_id)
+    if "release" in inputs and CAPTIONS in files:
+        made_of = provenance(read_schema(files[CAPTIONS])).get("inputs", {})
+        if made_of.get("release") != inputs["release"]:
+            facts.unknown.append(f"whether these texts were used: {files[CAPTIONS]} {_OF_ANOTHER}")
+    row = find_row([files[CAPTIONS]], of_image(image_id)) if CAPTIONS in files else None
+    if row is not None:
+        facts.raw = Texts(row["raw_title"], row["raw_description"], row["raw_tags"])
+    elif "release" in inputs:
+        facts.unknown.append(
+            RAW_TEXTS + "they are in the published file alone, since the entry was dropped in cleaning"
+        )
+    return facts
+
+
+def _add_match(facts: WorkFacts, matches: Path, image_id: str, digest: str | None) -> None:
+    open_matches(matches).close()  # refuses another file of this name
+    if digest is not None and sha256(matches) != digest:
+        facts.unknown.append(f"whether this photo was used: {matches} {_OF_ANOTHER}")
+    row = find_row([matches], of_image(image_id))
+    if row is not None:
+        line = f"{image_id} {row['url']}"
+        facts.listed = Listed(line, row["detail"], row["photo_id"])
+        return
+    dropped = outcomes_of(outcomes_path(matches), image_id) if outcomes_path(matches).is_file() else []
+    if dropped and dropped[0]["detail"]:
+        facts.listed = Listed(f"{image_id} {dropped[0]['detail']}")
+    else:
+        facts.unknown.append("the line of the URL list: matching found none with this id")
+
+
+def _with_answer(facts: WorkFacts, listed: Listed, work: Path, files: Mapping[str, Path], photo_id: str) -> Listed:
+    """Add the answer of Flickr, and to the facts the texts of the photo as Flickr or YFCC100M gave them."""
+    if YFCC_PHOTOS in files:
+        row = find_row([files[YFCC_PHOTOS]], {"photo_id": photo_id})
+        listed = replace(listed, in_yfcc=row is not None)
+        facts.raw = None if row is None else Texts(row["title"], row["description"], row["tags"])
+    if PHOTO_STORE not in files:
+        facts.unknown.append(f"Flickr's answer: {work} has no {PHOTO_STORE}")
+        return listed
+    with StoreReader(files[PHOTO_STORE]) as store:
+        stored = store.get(photo_id)
+    if stored is None:
+        return replace(listed, answer="not asked")
+    if stored.photo is not None:
+        record = parse_photo(photo_id, stored.photo)
+        facts.raw = Texts(record.title, record.description, record.tags)
+    when = None if stored.retrieved_at is None else datetime.fromtimestamp(stored.retrieved_at, timezone.utc)
+    return replace(listed, answer=stored.state.value, answered_at=when, remark=stored.remark or None)
+
+
+_SOURCES = {"release": "the published file", "flickr": "Flickr", "yfcc100m": "YFCC100M"}
+
+
+def explain(dataset: PlaceLike, image_id: str, work: PlaceLike | None = None) -> Explanation:
+    """Return the life of one id: texts, what each rule changed, caption, mentions, image, outcome, license.
+
+        print(ic.explain("imagenet-captions", "n01440764_10026"))
+
+    `work` is the work folder of the build; it adds the line of the URL list, the photo, Flickr's answer, and the raw
+    texts of a dropped id. What the folders cannot tell is in `unknown`.
+
+    Raises InputError for an id that is not among the inputs of the dataset.
+    """
+    require_kind("image_id", image_id, str, "the id of an image as text, such as n01440764_10026")
+    folder, name = place(dataset), read_image_id(image_id)
+    if name is None:
+        raise InputError(f"{quoted(image_id)} is not the id of a training image; give one such as n01440764_10026")
+    with unchanged(folder):
+        manifest = read_manifest(folder)
+        outcomes = outcomes_of(folder / OUTCOMES_FILE, name)
+        if not outcomes or outcomes[0]["image_id"] is None:
+            raise _unknown_id(folder, name)
+        row, raw = (find_row(shard_files(folder, config), of_image(name)) for config in ("data", "raw"))
+    facts = _without_work(manifest) if work is None else read_work(place(work), name, manifest.inputs)
+    return _explanation(name, manifest, outcomes, facts, row, raw)
+
+
+def _without_work(manifest: Manifest) -> WorkFacts:
+    if "release" in manifest.inputs:
+        return WorkFacts(unknown=[NO_PHOTO])
+    return WorkFacts(unknown=["the line of the URL list, and Flickr's answer: no work folder was given"])
+
+
+def _unknown_id(dataset: Place, image_id: str) -> InputError:
+    wnid = wnid_of(image_id)
+    outside = count_outside(dataset / OUTCOMES_FILE, wnid)
+    if outside:
+        return InputError(
+            f"{image_id} is not in {dataset}, unless it is among the ids of {wnid} outside the wanted classes "
+            f"({outside:,} in all), which are counted and not listed; give another id"
+        )
+    return InputError(f"{image_id} is not among the inputs of {dataset}; check the id")
+
+
+def _explanation(
+    image_id: str, manifest: Manifest, outcomes: list[Row], facts: WorkFacts, row: Row | None, raw_row: Row | None
+) -> Explanation:
+    class_, own = classes.find(wnid_of(image_id)), outcomes[0]
+    unknown = [*facts.unknown]
+    raw = facts.raw if raw_row is None else _texts(raw_row)
+    if raw is None and not any(sentence.startswith(RAW_TEXTS) for sentence in unknown):
+        unknown.append(f"{RAW_TEXTS}the dataset has those of its rows alone, and the given folders have no others")
+    changes = [] if raw is None or manifest.as_published else _changes(raw, row, unknown)
+    found: dict[str, Any] = {} if row is None else _of_row(row, manifest, unknown)
+    return Explanation(
+        image_id=image_id,
+        wnid=wnid_of(image_id),
+        class_name="" if class_ is None else class_.name,
+        outcome=Outcome(own["outcome"]),
+        detail=own["detail"],
+        further_entries=[f"{each['outcome']}: {each['detail']}" for each in outcomes[1:]],
+        raw=raw,
+        changes=changes,
+        listed=facts.listed,
+        unknown=unknown,
+        **found,
+    )
+
+
+def _changes(raw: Texts, row: Row | None, unknown: list[str]) -> list[Change]:
+    changes = record_changes(raw.title, raw.description, raw.tags)
+    if row is not None:
+        for name in ("title", "description"):
+            steps = [change.after for change in changes if change.field == name and change.after is not None]
+            if row[name] != (steps[-1] if steps else getattr(raw, name)):
+                unknown.append(f"what cleaned the {name}: another version did, and the changes shown are of this one")
+    return changes
+
+
+def _of_row(row: Row, manifest: Manifest, unknown: list[str]) -> dict[str, Any]:
+    names = ("label", "caption", "names_class", "language", "language_score", "source")
+    if row["language"] is None:
+        unknown.append("the language: it was not detected when the dataset was made")
+    return {
+        **{name: row[name] for name in names},
+        "cleaned": _texts(row),
+        "mentions": _mentions(row, manifest.classes),
+        "image": _image(row, unknown),
+        "photo": _photo(row, unknown),
+    }
+
+
+def _texts(row: Row) -> Texts:
+    return Texts(row["title"], row["description"], row["tags"])
+
+
+def _mentions(row: Row, among: ClassSet) -> list[Mention]:
+    if not row["mentions"]:
+        return []
+    words = mentions.matcher(among=among).words([row["title"], row["description"], *row["tags"]])
+    found = [classes.by_index(int(label), among) for label in row["mentions"].split()]
+    return [
+        Mention(one.index, one.wnid, one.name, [word for label, word in words if label == one.index]) for one in found
+    ]
+
+
+def _image(row: Row, unknown: list[str]) -> ImageFacts | None:
+    from imagenet_captions.images.reading import read_header
+
+    data = (row.get("image") or {}).get("bytes")
+    if data is None:
+        has_column = "image" in row
+        unknown.append(f"the image: {'this row has none' if has_column else 'the dataset has text only'}")
+        return None
+    width, height = read_header(memoryview(data)).size or (None, None)
+    return ImageFacts(width, height, len(data), hashlib.sha256(data).hexdigest())
+
+
+def _photo(row: Row, unknown: list[str]) -> Photo:
+    license_ = find_license(row["license"])
+    names = ("photo_id", "photo_page", "owner", "owner_name", "retrieved_at")
+    photo = Photo(**{name: row[name] for name in names}, attribution=_attribution(row, license_))
+    if license_ is None:
+        unknown.append(f"the license: the texts are from {_SOURCES.get(row['source'], row['source'])}, without one")
+    if photo.attribution is None:
+        unknown.append("how to attribute it: owner, page or license of the photo is not known")
+    return photo if license_ is None else replace(photo, license=license_.name, license_url=license_.url)
+
+
+def _attribution(row: Row, license_: License | None) -> str | None:
+    """Return title, author, source and license, as Creative Commons asks for; None if one of the last three lacks."""
+    owner = row["owner_name"] or row["owner"]
+    if license_ is None or owner is None or row["photo_page"] is None:
+        return None
+    terms = f"{license_.name} ({license_.url})" if license_.url else license_.name
+    asking = "" if allows_sharing(license_.id) else "; sharing it needs the owner's permission"
+    return f'"{row["title"] or "Untitled"}" by {owner}, {row["photo_page"]}, {terms}{asking}'
