@@ -17,7 +17,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from imagenet_captions.cli.commands import CAPTIONS, COMMANDS, SECTIONS
-from imagenet_captions.errors import ImagenetCaptionsError, InputError, quoted, shortened
+from imagenet_captions.errors import ImagenetCaptionsError, InputError, printable, quoted, shortened
 
 if TYPE_CHECKING:
     from imagenet_captions.options import Option
@@ -186,7 +186,7 @@ class Command(click.Command):
             try:
                 result = self.function(**self.values(ctx))
                 if result is not None:
-                    click.echo(result)
+                    click.echo(printable(str(result)))
             except ImagenetCaptionsError as error:
                 ctx.exit(tell(self.in_flags(str(error)), error.exit_code))
             except KeyboardInterrupt:
@@ -299,7 +299,7 @@ def describe(one: Option) -> str:
 
 def tell(sentence: str, code: int) -> int:
     """Print a sentence on stderr, and return the exit code."""
-    click.echo(f"{PROGRAM}: {sentence}", err=True)
+    click.echo(f"{PROGRAM}: {printable(sentence)}", err=True)
     return code
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from threading import Timer
 
 from imagenet_captions.cli.app import Command
+from imagenet_captions.errors import printable
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class BesideBars(logging.StreamHandler):  # type: ignore[type-arg]  # Python 3.1
 
     def format(self, record: logging.LogRecord) -> str:
         self.silent = False
-        line = super().format(record)
+        line = printable(super().format(record))
         line = self.command.in_flags(line) if record.name.startswith(_PACKAGE) else line
         return f"{_CLEAR_LINE}{line}" if self.stream.isatty() else line
 

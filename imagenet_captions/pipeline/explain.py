@@ -14,7 +14,7 @@ from imagenet_captions.cleaner.text import Change, record_changes
 from imagenet_captions.crawler.source import parse_photo
 from imagenet_captions.crawler.store import StoreReader
 from imagenet_captions.dataset.manifest import Manifest, read_manifest, shard_files, unchanged
-from imagenet_captions.errors import InputError, printable, quoted, require_kind, shortened
+from imagenet_captions.errors import InputError, quoted, require_kind, shortened
 from imagenet_captions.flickr.photos import License, allows_sharing, find_license
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
@@ -119,7 +119,7 @@ class Explanation:
         """Return the life of the id as text, a line for each thing that is known."""
         lines = [f"{name:<16}{text}" for name, text in self._facts()]
         unknown = [f"not known: {sentence}" for sentence in self.unknown]
-        return printable("\n".join([f"{self.image_id}  {self.class_name}", *lines, *unknown]))
+        return "\n".join([f"{self.image_id}  {self.class_name}", *lines, *unknown])
 
     def _facts(self) -> Iterator[tuple[str, str]]:
         detail = f" ({shortened(self.detail, 300)})" if self.detail else ""

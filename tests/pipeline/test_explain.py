@@ -185,7 +185,9 @@ def test_pandas_is_not_imported(released: Path) -> None:
     assert done.stdout.strip() == b"False", done.stderr
 
 
-@pytest.mark.parametrize("command", ["explain DATASET n01440764_3", "stats DATASET"])
+@pytest.mark.parametrize(
+    "command", ["explain DATASET n01440764_3", "explain DATASET n01440764_3 --json", "stats DATASET"]
+)
 def test_control_characters_of_strangers_do_not_reach_the_terminal(tmp_path: Path, command: str) -> None:
     hostile = "\x1b]0;mine\x07\x9b31m\u202e"
     texts = {"owner_name": hostile, "photo_page": f"https://{hostile}", "class_name": hostile, "language": hostile}
