@@ -11,9 +11,8 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from imagenet_captions.dataset.filters import require_condition
-from imagenet_captions.dataset.manifest import Replaced, manifest_digest, shard_files, unchanged
+from imagenet_captions.dataset.manifest import Replaced, shard_files, unchanged
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.storage.files import MANIFEST, sha256
 from imagenet_captions.storage.parquet import arrow_name, check_rows, check_schema, file_system, reading, through_cache
 from imagenet_captions.storage.places import Place, PlaceLike, place, reopen
 
@@ -86,17 +85,17 @@ def _load(
     columns: Sequence[str] | None,
     streaming: bool,
 ) -> Dataset | IterableDataset:
-    with unchanged(folder):
+    with unchanged(folder) as digest:
         parquet = open_parquet(folder, config)
         names = _columns(parquet, columns, folder)
         if streaming:
             check_condition(parquet.schema, condition, folder)
-            return _streamed(parquet, RowStream(folder, manifest_digest(folder), condition, tuple(names)))
+            return _streamed(parquet, RowStream(folder, digest, condition, tuple(names)))
         with reading(*map(reopen, parquet.files)):
             if _is_large(parquet, condition, names):
                 check_condition(parquet.schema, condition, folder)
                 return _cached(parquet, condition, names)
-            return _in_memory(parquet, condition, names, folder)
+            return _in_memory(parquet, condition, names, folder, digest)
 
 
 @dataclass(frozen=True)
@@ -104,7 +103,7 @@ class RowStream:
     """A generator of the rows of some shards, as an object that can be sent to worker processes."""
 
     dataset: Place
-    digest: str | None  # of the manifest of the dataset that was opened
+    digest: str  # of the manifest of the dataset that was opened
     condition: Expression | None
     names: tuple[str, ...]
 
@@ -198,7 +197,7 @@ def _group_bytes(fragment: pads.ParquetFileFragment, group: int, names: Sequence
 
 
 def _in_memory(
-    parquet: pads.FileSystemDataset, condition: Expression | None, names: Sequence[str], path: Place
+    parquet: pads.FileSystemDataset, condition: Expression | None, names: Sequence[str], path: Place, digest: str
 ) -> Dataset:
     import datasets
 
@@ -209,7 +208,7 @@ def _in_memory(
         raise
     check_rows(table)
     # Given here, because `datasets` would otherwise hash every byte of the table.
-    parts = [sha256(path / MANIFEST), *map(str, (condition, *names, *parquet.files))]
+    parts = [digest, *map(str, (condition, *names, *parquet.files))]
     fingerprint = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
     return datasets.Dataset(table, split=datasets.Split.TRAIN, fingerprint=fingerprint)
 

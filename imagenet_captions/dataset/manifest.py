@@ -98,8 +98,8 @@ class Replaced(InputError):
 
 
 @contextmanager
-def unchanged(dataset: Place, digest: str | None = None) -> Iterator[None]:
-    """Raise Replaced if a dataset was replaced during the block.
+def unchanged(dataset: Place, digest: str | None = None) -> Iterator[str]:
+    """Raise Replaced if a dataset was replaced during the block; yield the digest of its manifest.
 
     Shards are opened one after the other, so without this check rows could come from two datasets. `digest` is the
     digest of the manifest at an earlier moment; the dataset must be unchanged since.
@@ -107,7 +107,7 @@ def unchanged(dataset: Place, digest: str | None = None) -> Iterator[None]:
     look = manifest_digest if digest else _revision
     before = digest or look(dataset)
     try:
-        yield
+        yield (before or "").partition(" ")[0]
     except (ImagenetCaptionsError, OSError, pa.ArrowException):
         if look(dataset) != before:
             raise Replaced(dataset) from None
