@@ -100,6 +100,8 @@ class Option(NamedTuple):
 
     def _refused(self, value: Any) -> InputError:
         what = f"one of {', '.join(self.choices)}" if self.choices else self.what or _KINDS.get(self.kind)
+        if self.many and self.kind is str and not self.choices:
+            what, value = f"a list such as [{self.what or 'a'!r}]", [value]
         return InputError(f"`{self.name}` must be {what or f'a {self.kind.__name__}'}, not {value!r:.80}")
 
 
@@ -236,7 +238,7 @@ def check(settings: Any) -> None:
                 object.__setattr__(settings, one.name, one.value([value]))
             continue
         if one.many and (isinstance(value, str) or not isinstance(value, Sequence)):
-            raise InputError(f"`{one.name}` must be a list, such as [{one.what or 'a'!r}], not {value!r:.80}")
+            raise InputError(f"`{one.name}` must be a list such as [{one.what or 'a'!r}], not {value!r:.80}")
         held = tuple(map(one.checked, value)) if one.many else one.checked(value)
         object.__setattr__(settings, one.name, held)
 
