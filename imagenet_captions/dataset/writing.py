@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, BinaryIO
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -19,10 +20,20 @@ from imagenet_captions.dataset.croissant import croissant
 from imagenet_captions.dataset.facts import DatasetFacts, Origin, ShardFile, count_shards
 from imagenet_captions.dataset.manifest import FileEntry, Manifest
 from imagenet_captions.dataset.outcomes import read_outcome_counts
+from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.outcomes import OUTCOMES_FILE
-from imagenet_captions.storage.files import CARD, CROISSANT, replacing, sha256, write_json, write_text
+from imagenet_captions.storage.files import (
+    CARD,
+    CROISSANT,
+    checked,
+    parse_json,
+    replacing,
+    sha256,
+    write_json,
+    write_text,
+)
 from imagenet_captions.storage.parquet import (
     COMPRESSION,
     COMPRESSION_LEVEL,
@@ -55,7 +66,7 @@ def dataset_schema(row: pa.Schema, images: bool, among: ClassSet = ClassSet.ILSV
 
 def with_local_labels(schema: pa.Schema, wnids: Sequence[str]) -> pa.Schema:
     """Return the schema with `label` counted over these classes only, and the former label as `label_original`."""
-    features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    features = _features(schema)
     if "label_original" not in schema.names:
         schema = schema.insert(schema.get_field_index("label") + 1, pa.field("label_original", pa.int64()))
         features["label_original"] = features["label"]
@@ -66,7 +77,7 @@ def with_local_labels(schema: pa.Schema, wnids: Sequence[str]) -> pa.Schema:
 
 def without_images(schema: pa.Schema) -> pa.Schema:
     """Return the schema without the column of images."""
-    features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    features = _features(schema)
     kept = pa.schema([field for field in schema if field.name != IMAGE.name])
     ordered = {name: features[name] for name in kept.names}
     return kept.with_metadata({b"huggingface": json.dumps({"info": {"features": ordered}}).encode()})
@@ -76,8 +87,30 @@ def local_labels(schema: pa.Schema) -> list[str] | None:
     """Return the classes given to `with_local_labels`; None for a dataset that has ImageNet's labels."""
     if "label_original" not in schema.names:
         return None
-    names: list[str] = json.loads(schema.metadata[b"huggingface"])["info"]["features"]["label"]["names"]
-    return names
+    return checked(_features(schema).get("label"), _ClassLabel, _WHERE).names
+
+
+_WHERE = "the metadata for datasets in the shards"
+
+
+class _Info(msgspec.Struct):
+    features: dict[str, Any]
+
+
+class _Notes(msgspec.Struct):
+    info: _Info
+
+
+class _ClassLabel(msgspec.Struct):
+    names: list[str]
+
+
+def _features(schema: pa.Schema) -> dict[str, Any]:
+    """Return what the metadata of shards says of their columns; raises InputError if it does not know them."""
+    features = parse_json((schema.metadata or {}).get(b"huggingface", b"null"), _Notes, _WHERE).info.features
+    if lacking := sorted(set(schema.names) - set(features)):
+        raise InputError(f"{_WHERE} has no {lacking[0]}; package the dataset again")
+    return features
 
 
 def _stored(kind: pa.DataType) -> pa.DataType:

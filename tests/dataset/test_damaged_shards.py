@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -140,3 +141,39 @@ def test_loading_names_a_damaged_shard(
     shard = flip(next((dataset / config).iterdir()), "footer" if where == "footer" else column)
     with pytest.raises(InputError, match=f"the shard {shard} is damaged; `imagenet-captions verify {dataset}`"):
         load(dataset)
+
+
+@pytest.mark.parametrize(
+    ("noted", "sentence"),
+    [
+        (None, "the metadata for datasets in the shards has not the expected content"),
+        ({"info": {"features": [1]}}, "the metadata for datasets in the shards has not the expected content"),
+        ({"info": {"features": {"label": {}}}}, "the metadata for datasets in the shards has no caption"),
+    ],
+)
+def test_shards_whose_features_were_edited_are_refused(
+    noted: object, sentence: str, whole: Path, tmp_path: Path
+) -> None:
+    dataset = tmp_path / "ds"
+    shutil.copytree(whole, dataset)
+    manifest = json.loads((dataset / "manifest.json").read_text())
+    for shard in dataset.glob("*/*.parquet"):
+        table = pq.read_table(shard)
+        pq.write_table(table.replace_schema_metadata(noted and {"huggingface": json.dumps(noted)}), shard)
+        manifest["files"][shard.relative_to(dataset).as_posix()]["bytes"] = shard.stat().st_size
+    (dataset / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=sentence):
+        ic.filter(dataset, ic.FilterSettings(local_labels=True), out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("more", [-3, 3])
+def test_a_manifest_with_other_rows_than_the_shards_is_refused(more: int, whole: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "ds"
+    shutil.copytree(whole, dataset)
+    manifest = json.loads((dataset / "manifest.json").read_text())
+    for name in [name for name in manifest["files"] if name.endswith("00000-of-00001.parquet")]:
+        manifest["files"][name]["rows"] += more
+    (dataset / "manifest.json").write_text(json.dumps(manifest))
+    for settings in (ic.FilterSettings(sample=0.5), ic.FilterSettings(per_class=1), ic.FilterSettings(seed=1)):
+        with pytest.raises(InputError, match=rf"has 50 rows, and its manifest says {50 + more}; package it again"):
+            ic.filter(dataset, settings, out=tmp_path / "out")

@@ -22,7 +22,7 @@ from imagenet_captions.dataset.manifest import read_manifest, shard_files
 from imagenet_captions.dataset.sampling import Sampling, choose, random_classes, short_of, wnids_of
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.denylist import Denylist
-from imagenet_captions.storage.parquet import read_files, reading
+from imagenet_captions.storage.parquet import read_files, read_metadata, reading
 from imagenet_captions.storage.places import Place, reopen
 from imagenet_captions.storage.progress import Bar, progress
 
@@ -99,6 +99,8 @@ def select(dataset: Place, settings: FilterSettings) -> Selection:
     condition, sampling = settings.row_condition(manifest.classes), settings.sampling(manifest.classes)
     parquet, texts = of_shards(shard_files(dataset, "data", manifest)), shard_files(dataset, "raw", manifest)
     ended = np.zeros(sum(manifest.shards("data").values()), np.int8)
+    if (rows := sum(read_metadata(shard).num_rows for shard in texts)) != len(ended):
+        raise InputError(f"{dataset} has {rows:,} rows, and its manifest says {len(ended):,}; package it again")
     with progress("select", len(ended), "rows") as bar:
         denied = _denied(texts, settings.deny)
         ended[list(denied)] = DENIED
