@@ -97,6 +97,7 @@ def test_folder_brings_pixels_and_names(tmp_path: Path) -> None:
         ({"block_args": {}}, "passes 'block_args' to timm"),
         ({"act_layer": "nothing"}, "describes a model that cannot be built"),
         ({"depths": [2, 2]}, "describes a model that cannot be built"),
+        ({"drop_rate": "much"}, "says drop_rate 'much', which is not a number"),
     ],
 )
 def test_a_description_only_says_how_a_model_is_built(
