@@ -100,7 +100,8 @@ def _read(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def _read_step(path: Path) -> int:
     """Return the steps of a checkpoint that `load_model` reads, without reading its weights."""
-    return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
+    found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return checked(found.get("global_step"), int, f"the step of the checkpoint {path}")
 
 
 def _refuse_foreign(out: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import torch
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.evaluate import evaluate_model
@@ -202,6 +203,15 @@ def test_a_cut_off_checkpoint_is_named_and_nothing_is_kept_of_it(made: Path, tmp
     with pytest.raises(InputError, match=r"epoch-0002\.ckpt"):
         measure_trajectories(asked(made, tmp_path / "along", str(tmp_path / "cut")))
     assert not list((tmp_path / "along").rglob("epoch-*.json"))
+
+
+@pytest.mark.parametrize("step", [None, "two"])
+def test_a_checkpoint_without_its_step_is_named(made: Path, tmp_path: Path, step: object) -> None:
+    shutil.copytree(made / "runs" / "labels-s0", tmp_path / "odd")
+    odd = tmp_path / "odd" / "checkpoints" / "epoch-0002.ckpt"
+    torch.save({**torch.load(odd, weights_only=True), "global_step": step}, odd)
+    with pytest.raises(InputError, match=r"the step of the checkpoint .*epoch-0002\.ckpt has not the expected content"):
+        measure_trajectories(asked(made, tmp_path / "along", str(tmp_path / "odd")))
 
 
 def test_prompts_for_runs_with_a_head_are_refused(made: Path) -> None:
