@@ -45,7 +45,7 @@ def test_the_version_is_that_of_the_installed_package() -> None:
 def test_functions_are_found_after_the_folders_were_imported() -> None:
     """A folder with the name of a function would replace it."""
     run = (
-        "import imagenet_captions.pipeline.build, imagenet_captions.statistics.render, imagenet_captions as ic\n"
+        "import imagenet_captions.pipeline.build, imagenet_captions.statistics.report, imagenet_captions as ic\n"
         "print(all(callable(getattr(ic, name)) for name in ic.__all__), dir(ic) == sorted(dir(ic)))"
     )
     done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, timeout=600, check=True)

@@ -56,7 +56,7 @@ def export(
 
 
 def stats(dataset: Dataset, settings: StatsSettings, overwrite: Overwrite = False) -> str:
-    from imagenet_captions.statistics.collect import write_stats
+    from imagenet_captions.statistics.report import write_stats
 
     return "\n".join([write_stats(dataset, settings, overwrite), *map(str, settings.outputs())])
 

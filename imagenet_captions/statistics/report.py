@@ -4,21 +4,303 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+import heapq
+import io
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
-from imagenet_captions.dataset.manifest import read_manifest
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image, ImageOps
+
+from imagenet_captions.dataset.manifest import read_manifest, shard_files
+from imagenet_captions.dataset.sampling import sampling_key
+from imagenet_captions.flickr.photos import LICENSES, License
+from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.images.sources import ImageIndex
 from imagenet_captions.outcomes import share
-from imagenet_captions.statistics.gallery import Card, gallery
-from imagenet_captions.statistics.plots import Columns, Curve, columns, curve
-from imagenet_captions.statistics.render import right_columns
-from imagenet_captions.statistics.result import Stats
-from imagenet_captions.statistics.sections import Section, sections
-from imagenet_captions.statistics.thumbnails import Thumbnails, note
+from imagenet_captions.statistics.collect import Distribution, Stats, collect, read_tables
+from imagenet_captions.statistics.sections import (
+    Section,
+    as_markdown,
+    as_text,
+    counts_tsv,
+    frequencies_tsv,
+    per_class_csv,
+    right_columns,
+    sections,
+)
+from imagenet_captions.statistics.settings import StatsSettings, Thumbnails, note
 from imagenet_captions.storage.faults import require
+from imagenet_captions.storage.outputs import producing
+from imagenet_captions.storage.parquet import parquet_file
 from imagenet_captions.storage.places import Place
+from imagenet_captions.storage.progress import progress
+
+WIDTH, HEIGHT = 400, 220
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 392.0, 14.0, 188.0
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A label on an axis, and its position along it."""
+
+    at: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A histogram over bins that double in width, which makes the horizontal axis logarithmic."""
+
+    bars: tuple[tuple[float, float, float, float], ...]  # x, y, width, height
+    across: tuple[Tick, ...]
+    up: tuple[Tick, ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values from the largest to the smallest, as a filled area with some marked values."""
+
+    area: str  # an SVG path
+    across: tuple[Tick, ...]
+    up: tuple[Tick, ...]
+    marks: tuple[tuple[float, float, str], ...]  # x, y, label
+
+
+def columns(lengths: Distribution) -> Columns:
+    """Return the plot of a distribution's bins, as shares of the total."""
+    bins = lengths.bins()
+    shares = [100 * each.count / lengths.total if lengths.total else 0.0 for each in bins]
+    steps = _steps(max(shares, default=0))
+    wide = (_RIGHT - _LEFT) / max(1, len(bins))
+    bars = []
+    for number, percent in enumerate(shares):
+        y = _height(percent, steps[-1])
+        bars.append((round(_LEFT + number * wide + 1, 1), y, round(wide - 2, 1), round(_BOTTOM - y, 1)))
+    starts = [(1 << each.bits) >> 1 for each in bins]
+    across = [Tick(round(_LEFT + number * wide, 1), _short(start)) for number, start in enumerate(starts)]
+    return Columns(tuple(bars), tuple(across), tuple(Tick(_height(step, steps[-1]), f"{step:g} %") for step in steps))
+
+
+def curve(values: Sequence[int], marked: Sequence[tuple[float, str]]) -> Curve:
+    """Return the plot of values by rank; `marked` holds shares of the ranks and their labels."""
+    ordered = sorted(values, reverse=True)
+    steps = _steps(max(ordered, default=0))
+    wide = (_RIGHT - _LEFT) / max(1, len(ordered))
+    # One step per value; a line is drawn only where the height changes.
+    path, last = [f"M{_LEFT:g},{_BOTTOM:g}"], None
+    for number, value in enumerate(ordered):
+        if value != last:
+            path.append(f"{'' if last is None else f'H{_LEFT + number * wide:.1f}'}V{_height(value, steps[-1]):g}")
+            last = value
+    path.append(f"H{_RIGHT:g}V{_BOTTOM:g}Z")
+    ticks = [0, len(ordered) // 2, len(ordered)]
+    marks = []
+    for part, label in marked if ordered else ():
+        at = min(len(ordered) - 1, int(part * len(ordered)))
+        marks.append((round(_LEFT + at * wide, 1), _height(ordered[at], steps[-1]), label))
+    return Curve(
+        "".join(path),
+        tuple(Tick(round(_LEFT + tick * wide, 1), f"{tick:,}") for tick in ticks),
+        tuple(Tick(_height(step, steps[-1]), f"{step:,.0f}") for step in steps),
+        tuple(marks),
+    )
+
+
+def _height(value: float, largest: float) -> float:
+    return round(_BOTTOM - (_BOTTOM - _TOP) * value / largest, 1)
+
+
+def _steps(largest: float) -> list[float]:
+    """Return three to five round numbers from 0 to at least the largest.
+
+    >>> _steps(961), _steps(36.2), _steps(0)
+    ([0.0, 250.0, 500.0, 750.0, 1000.0], [0.0, 10.0, 20.0, 30.0, 40.0], [0.0, 1.0])
+    """
+    if largest <= 1:
+        return [0.0, 1.0]
+    power = 10.0 ** (len(str(int(largest))) - 1)
+    step = next(power * part for part in (0.25, 0.5, 1, 2.5, 5) if largest <= 4 * power * part)
+    step = max(1.0, step)
+    return [step * number for number in range(int(-(-largest // step)) + 1)]
+
+
+def _short(number: int) -> str:
+    return f"{number // 1024}k" if number >= 1024 else str(number)
+
+
+_COLUMNS = tuple(
+    "image_id wnid class_name title description tags language photo_id owner_name license photo_page".split()
+)
+_SIDE, _QUALITY = 320, 72  # of a small picture: about 12 KB
+_MOST_PIXELS = 60_000_000  # ImageNet's largest has 18 million
+_LONGEST_TEXT = 2000  # of a description in the page
+_ROWS_AT_ONCE = 32  # images in memory at a time
+_FLICKR_PAGE = re.compile(r"https?://(?:www\.)?flickr\.com/[A-Za-z0-9@/_.%-]+")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A small JPEG, as a data URL."""
+
+    uri: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Card:
+    """One row in the gallery."""
+
+    image_id: str
+    wnid: str
+    class_name: str
+    title: str
+    description: str
+    tags: tuple[str, ...]
+    language: str | None
+    owner: str | None
+    license: License | None
+    page: str | None  # the photo's page on Flickr
+    picture: Picture | None
+    left_out: str = ""  # why an image that is there is not shown
+
+    @property
+    def alt(self) -> str:
+        """Return the text shown in place of the picture."""
+        return f"{self.class_name}: {self.title[:120]}" if self.title else f"Photo of class {self.class_name}"
+
+
+def gallery(dataset: Place, images: ImageIndex | None, count: int, thumbnails: Thumbnails) -> list[Card]:
+    """Choose rows by a hash of their ids, spread over the classes; only rows with an image, if any has one.
+
+    `thumbnails` decides which of them show their photo; the others show the reason.
+    """
+    files = shard_files(dataset)
+    pictured = choose(_with_image(files, images), count)
+    chosen = pictured or choose(_ids(files), count)
+    rows = _rows(files, chosen)
+    left_out = {image_id: thumbnails.refuses(row["license"]) for image_id, row in rows.items() if pictured}
+    shown = {image_id: row for image_id, row in rows.items() if left_out.get(image_id) == ""}
+    pictures = _pictures(files, shown, images)
+    return [_card(rows[each], pictures.get(each), left_out.get(each, "")) for each in chosen if each in rows]
+
+
+def choose(image_ids: Iterable[str], count: int) -> list[str]:
+    """Choose from ids: one of every class, then a second one, and so on.
+
+    A hash of the id decides the order within a class and within a round, so the choice is the same everywhere.
+
+    >>> choose(["n01440764_1", "n01440764_2", "n01443537_7"], 2)
+    ['n01440764_1', 'n01443537_7']
+    """
+    ranked: list[tuple[int, bytes, str]] = []
+    for _, ids in groupby(sorted(image_ids), wnid_of):
+        first = heapq.nsmallest(count, ((sampling_key(image_id, 0), image_id) for image_id in ids))
+        ranked = heapq.nsmallest(count, [*ranked, *((rank, *entry) for rank, entry in enumerate(first))])
+    return [image_id for _, _, image_id in ranked]
+
+
+def picture(data: bytes) -> Picture | None:
+    """Return a small picture, or None for an image that cannot be decoded or is too large."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit follows
+            opened = Image.open(io.BytesIO(data))
+        if opened.width * opened.height > _MOST_PIXELS:
+            return None
+        opened.draft("RGB", (2 * _SIDE, 2 * _SIDE))
+        small = ImageOps.exif_transpose(opened).convert("RGB")
+        small.thumbnail((_SIDE, _SIDE))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    out = io.BytesIO()
+    small.save(out, "JPEG", quality=_QUALITY, optimize=True)
+    return Picture("data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode(), *small.size)
+
+
+def _ids(files: Sequence[Place]) -> Iterator[str]:
+    for table in read_tables(files, ["image_id"]):
+        yield from table["image_id"].to_pylist()
+
+
+def _with_image(files: Sequence[Place], images: ImageIndex | None) -> Iterator[str]:
+    for table in read_tables(files, ["image_id", *(["photo_id"] if images else ["image.path"])]):
+        if images is not None:
+            held = pc.or_(*(pc.is_in(table[name], images.keys) for name in ("image_id", "photo_id")))
+            yield from table["image_id"].filter(held).to_pylist()
+        elif "image" in table.column_names:
+            yield from table["image_id"].filter(pc.is_valid(table["image"])).to_pylist()
+
+
+def _rows(files: Sequence[Place], chosen: Sequence[str]) -> dict[str, dict[str, Any]]:
+    wanted, rows = pa.array(chosen, pa.string()), {}
+    for table in read_tables(files, _COLUMNS):
+        for row in table.filter(pc.is_in(table["image_id"], wanted)).to_pylist():
+            rows[row["image_id"]] = row
+    return rows
+
+
+def _pictures(files: Sequence[Place], rows: dict[str, dict[str, Any]], images: ImageIndex | None) -> dict[str, Picture]:
+    if images is None:
+        held = _in_dataset(files, rows.keys())
+    else:
+        keys = {key: image_id for image_id, row in rows.items() for key in (row["photo_id"], image_id) if key}
+        held = ((keys[key], data) for key, data in images.read(keys))
+    made: dict[str, Picture] = {}
+    with progress("pictures", len(rows), "images") as bar:
+        for image_id, data in held:
+            if image_id not in made and (small := picture(data)) is not None:
+                made[image_id] = small
+                bar.update()
+    return made
+
+
+def _in_dataset(files: Sequence[Place], image_ids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the images of these rows; a row group is read up to the last wanted row."""
+    wanted = pa.array(list(image_ids), pa.string())
+    for file in files:
+        with parquet_file(file) as opened:
+            if "image" not in opened.schema_arrow.names:
+                return
+            for group in range(opened.num_row_groups):
+                ids = opened.read_row_group(group, columns=["image_id"])["image_id"]
+                left = pc.sum(pc.is_in(ids, wanted)).as_py() or 0
+                batches = opened.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=["image_id", "image.bytes"])
+                while left:
+                    batch = next(batches)
+                    found = batch.filter(pc.is_in(batch["image_id"], wanted))
+                    left -= len(found)
+                    yield from (
+                        (row["image_id"], row["image"]["bytes"])
+                        for row in found.to_pylist()
+                        if row["image"] is not None
+                    )
+
+
+def _card(row: dict[str, Any], small: Picture | None, left_out: str) -> Card:
+    page, description = row["photo_page"], row["description"]
+    return Card(
+        image_id=row["image_id"],
+        wnid=row["wnid"],
+        class_name=row["class_name"],
+        title=row["title"],
+        description=description if len(description) <= _LONGEST_TEXT else description[: _LONGEST_TEXT - 1] + "…",
+        tags=tuple(row["tags"]),
+        language=row["language"] if row["language"] not in (None, "und") else None,
+        owner=row["owner_name"],
+        license=next((entry for entry in LICENSES if entry.id == row["license"]), None),
+        page=page if page and _FLICKR_PAGE.fullmatch(page) else None,
+        picture=small,
+        left_out=left_out,
+    )
+
 
 _PAGE = Path(__file__).with_name("page")
 _CARDS = 200
@@ -32,6 +314,27 @@ class ReportPage:
     stats: Stats
     cards: Sequence[Card]
     made_with: str
+
+
+def write_stats(dataset: Place, settings: StatsSettings, overwrite: bool = False) -> str:
+    """Measure a dataset, write the files that are asked for, and return the tables as text."""
+    if settings.html is not None:
+        check_installed()
+    with producing(settings.outputs(), [dataset, settings.images], overwrite) as partials:
+        index = None if settings.images is None else ImageIndex(settings.images)
+        measured = collect(dataset, index)
+        tables = sections(measured)
+        texts = {
+            settings.csv: lambda: per_class_csv(measured),
+            settings.markdown: lambda: as_markdown(tables),
+            settings.counts: lambda: counts_tsv(measured),
+            settings.frequencies: lambda: frequencies_tsv(measured),
+        }
+        if settings.html is not None:
+            texts[settings.html] = lambda: report(dataset, measured, index, settings.thumbnails)
+        for partial, file in zip(partials, settings.outputs(), strict=True):
+            partial.write_text(texts[file](), encoding="utf-8", newline="")
+    return as_text(tables)
 
 
 def report(

@@ -16,8 +16,8 @@ from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter
 from imagenet_captions.dataset.filtering.settings import FilterSettings, RowConditions
 from imagenet_captions.packager.verify import verify
 from imagenet_captions.statistics.collect import collect
-from imagenet_captions.statistics.gallery import gallery
-from imagenet_captions.statistics.thumbnails import Thumbnails
+from imagenet_captions.statistics.report import gallery
+from imagenet_captions.statistics.settings import Thumbnails
 from tests.dataset.made import make_dataset, rows
 from tests.packager.made import contents
 

@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.sources import ImageIndex
 from imagenet_captions.outcomes import Outcome
-from imagenet_captions.statistics.collect import collect
-from imagenet_captions.statistics.measure import measure
-from imagenet_captions.statistics.result import Distribution
+from imagenet_captions.statistics.collect import Distribution, collect, measure
 from tests.packager.made import IDS, PHOTO_IDS, by_class, image, images, tar_of, train_folder
 
 

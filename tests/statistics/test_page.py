@@ -20,9 +20,8 @@ import pytest
 
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.statistics.collect import collect
-from imagenet_captions.statistics.gallery import gallery
-from imagenet_captions.statistics.report import report
-from imagenet_captions.statistics.thumbnails import Thumbnails
+from imagenet_captions.statistics.report import gallery, report
+from imagenet_captions.statistics.settings import Thumbnails
 from tests.command_line import HANGS_AFTER
 from tests.packager.made import IDS, images, train_folder, write_captions
 from tests.statistics.conftest import HOSTILE

@@ -11,14 +11,18 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.dataset.sampling import read_counts
-from imagenet_captions.statistics import render
-from imagenet_captions.statistics.collect import collect
-from imagenet_captions.statistics.gallery import choose, gallery, picture
-from imagenet_captions.statistics.plots import columns, curve
-from imagenet_captions.statistics.report import report
-from imagenet_captions.statistics.result import Stats
-from imagenet_captions.statistics.sections import Section, sections
-from imagenet_captions.statistics.thumbnails import Thumbnails
+from imagenet_captions.statistics.collect import Stats, collect
+from imagenet_captions.statistics.report import choose, columns, curve, gallery, picture, report
+from imagenet_captions.statistics.sections import (
+    Section,
+    as_markdown,
+    as_text,
+    counts_tsv,
+    frequencies_tsv,
+    per_class_csv,
+    sections,
+)
+from imagenet_captions.statistics.settings import Thumbnails
 from imagenet_captions.storage.faults import how_to_install
 from tests.command_line import run_cli
 from tests.packager.made import IDS, image
@@ -30,7 +34,7 @@ def stats(dataset: Path) -> Stats:
 
 
 def test_text(stats: Stats) -> None:
-    text = render.as_text(sections(stats))
+    text = as_text(sections(stats))
     assert (
         "What the 12 rows have\n  field                 rows    share\n  title                   11   91.7 %\n" in text
     )
@@ -43,18 +47,18 @@ def test_text(stats: Stats) -> None:
 
 def test_every_line_of_text_is_clean_of_control_characters() -> None:
     section = Section("duplicates", "T", ("caption", "rows"), (("a\x1b[31m\u202eb\r", 2),))
-    assert render.as_text([section]) == "T\n  caption    rows\n  a [31m b      2"
+    assert as_text([section]) == "T\n  caption    rows\n  a [31m b      2"
 
 
 def test_markdown_lets_no_text_through_as_markup() -> None:
     section = Section("duplicates", "T", ("caption", "rows"), (("<b>*x*|`y` [a](http://b)", 1234),), "n <b>")
     expected = r"| \<b\>\*x\*\|\`y\` \[a\](http://b) | 1,234 |"
-    assert expected in render.as_markdown([section]).splitlines()
-    assert r"n \<b\>" in render.as_markdown([section])
+    assert expected in as_markdown([section]).splitlines()
+    assert r"n \<b\>" in as_markdown([section])
 
 
 def test_csv_has_a_line_per_class(stats: Stats) -> None:
-    rows = list(csv.DictReader(io.StringIO(render.per_class_csv(stats))))
+    rows = list(csv.DictReader(io.StringIO(per_class_csv(stats))))
     assert len(rows) == 1000
     assert rows[0] | {"wnid": "n01440764", "name": "tench", "rows": "3", "images": "3", "on_disk": ""} == rows[0]
     assert rows[1]["rows"] == "0"
@@ -63,12 +67,12 @@ def test_csv_has_a_line_per_class(stats: Stats) -> None:
 
 def test_counts_are_what_filter_reads(stats: Stats, tmp_path: Path) -> None:
     path = tmp_path / "counts.tsv"
-    path.write_text(render.counts_tsv(stats), encoding="utf-8")
+    path.write_text(counts_tsv(stats), encoding="utf-8")
     assert read_counts(path) == {entry.wnid: entry.rows for entry in stats.classes}
 
 
 def test_frequencies_are_names_in_the_order_of_labels(stats: Stats) -> None:
-    lines = render.frequencies_tsv(stats).splitlines()
+    lines = frequencies_tsv(stats).splitlines()
     assert len(lines) == 1000
     assert lines[:2] == ["tench\t3", "goldfish\t0"]
 
@@ -111,7 +115,7 @@ def test_an_image_that_unpacks_to_too_much_makes_no_picture() -> None:
 
 
 def test_a_page_without_images_or_rows_that_tell(dataset: Path) -> None:
-    from imagenet_captions.statistics.measure import measure
+    from imagenet_captions.statistics.collect import measure
 
     page = report(dataset, measure([]))
     assert "<dt>rows</dt><dd>0</dd>" in page
