@@ -23,7 +23,7 @@ WITH_FLAGS = {
     "demo/flickr_stand_in.py",
     "exports/settings.py",
     "options.py",
-    "statistics/settings.py",
+    "statistics/report.py",
     "ablations/reports/paper_robustness.py",
     "ablations/reports/report.py",
 }

@@ -1,4 +1,4 @@
-"""The HTML report: one page that loads nothing from the network, whatever its texts contain."""
+"""Write what `stats` measured: tables, and an HTML page that loads nothing from the network, whatever its texts are."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import heapq
 import io
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -20,79 +21,140 @@ from PIL import Image, ImageOps
 
 from imagenet_captions.dataset.manifest import read_manifest, shard_files
 from imagenet_captions.dataset.sampling import sampling_key
-from imagenet_captions.flickr.photos import LICENSES, License
+from imagenet_captions.flickr.photos import License, allows_sharing, find_license
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.images.sources import ImageIndex
 from imagenet_captions.outcomes import share
 from imagenet_captions.statistics.collect import Distribution, Stats, collect, read_tables
 from imagenet_captions.statistics.sections import (
-    Section,
     as_markdown,
     as_text,
     counts_tsv,
     frequencies_tsv,
     per_class_csv,
-    right_columns,
     sections,
 )
-from imagenet_captions.statistics.settings import StatsSettings, Thumbnails, note
+from imagenet_captions.statistics.settings import StatsSettings, Thumbnails
 from imagenet_captions.storage.faults import require
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import parquet_file
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
 
-WIDTH, HEIGHT = 400, 220
-_LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 392.0, 14.0, 188.0
+_PAGE = Path(__file__).with_name("page")
+_CARDS = 200
+_FIRST = ("funnel", "coverage", "images")  # the sections above the plots
+_PLOTTED = ("words", "characters")
+_LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 392.0, 14.0, 188.0  # of a plot in a drawing of 400 by 220
+_COLUMNS = tuple("image_id class_name title description tags language photo_id owner_name license photo_page".split())
+_SIDE, _QUALITY = 320, 72  # of a small picture: about 12 KB
+_MOST_PIXELS = 60_000_000  # ImageNet's largest has 18 million
+_LONGEST_TEXT = 2000  # of a description in the page
+_ROWS_AT_ONCE = 32  # images in memory at a time
+_FLICKR_PAGE = re.compile(r"https?://(?:www\.)?flickr\.com/[A-Za-z0-9@/_.%-]+")
+
+
+def write_stats(dataset: Place, settings: StatsSettings, overwrite: bool = False) -> str:
+    """Measure a dataset, write the files that are asked for, and return the tables as text."""
+    if settings.html is not None:
+        _require_jinja2()
+    with producing(settings.outputs(), [dataset, settings.images], overwrite) as partials:
+        index = None if settings.images is None else ImageIndex(settings.images)
+        measured = collect(dataset, index)
+        tables = sections(measured)
+        texts = {
+            settings.csv: lambda: per_class_csv(measured),
+            settings.markdown: lambda: as_markdown(tables),
+            settings.counts: lambda: counts_tsv(measured),
+            settings.frequencies: lambda: frequencies_tsv(measured),
+            settings.html: lambda: report(dataset, measured, index, settings.thumbnails),
+        }
+        for partial, file in zip(partials, settings.outputs(), strict=True):
+            partial.write_text(texts[file](), encoding="utf-8", newline="")
+    return as_text(tables)
+
+
+def _require_jinja2() -> None:
+    require("report", "`html`", "jinja2")
+
+
+def report(
+    dataset: Place, stats: Stats, images: ImageIndex | None = None, thumbnails: Thumbnails = Thumbnails.OPEN
+) -> str:
+    """Return the HTML report of a dataset, with a sample of its rows and small pictures of their images, if it has any.
+
+    The page contains copies of photos; by default it shows only photos whose license allows that. jinja2 escapes all
+    texts, and a content security policy allows only the scripts and images of the page itself.
+    """
+    _require_jinja2()
+    import jinja2
+    from markupsafe import Markup
+
+    style, script = ((_PAGE / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_PAGE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["share"] = share
+    tables = {section.key: section for section in sections(stats)}
+    cards = gallery(dataset, images, _CARDS, thumbnails)
+    page = environment.get_template("report.html").render(
+        name=dataset.resolve().name,
+        made_with=read_manifest(dataset).made_with.get("imagenet-captions", ""),
+        stats=stats,
+        cards=cards,
+        left_out=_note([card.left_out for card in cards]),
+        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'",
+        style=Markup(style),
+        script=Markup(script),
+        first=[tables[key] for key in tables if key in _FIRST],
+        frequencies=tables["frequencies"],
+        last=[tables[key] for key in tables if key not in (*_FIRST, "frequencies", *_PLOTTED)],
+        curve=_curve(stats),
+        lengths=[(tables[key], _columns(getattr(stats, key))) for key in _PLOTTED],
+    )
+    return page + "\n"
+
+
+def _hash(text: str) -> str:
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{digest}'"
 
 
 @dataclass(frozen=True)
-class Tick:
-    """A label on an axis, and its position along it."""
+class Plot:
+    """Numbers as positions in a drawing. A tick is a position along its axis, and its label."""
 
-    at: float
-    label: str
-
-
-@dataclass(frozen=True)
-class Columns:
-    """A histogram over bins that double in width, which makes the horizontal axis logarithmic."""
-
-    bars: tuple[tuple[float, float, float, float], ...]  # x, y, width, height
-    across: tuple[Tick, ...]
-    up: tuple[Tick, ...]
+    across: Sequence[tuple[float, str]]
+    up: Sequence[tuple[float, str]]
+    bars: Sequence[tuple[float, float, float, float]] = ()  # x, y, width, height
+    area: str = ""  # an SVG path
+    marks: Sequence[tuple[float, float, str]] = ()  # x, y, label
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Values from the largest to the smallest, as a filled area with some marked values."""
-
-    area: str  # an SVG path
-    across: tuple[Tick, ...]
-    up: tuple[Tick, ...]
-    marks: tuple[tuple[float, float, str], ...]  # x, y, label
-
-
-def columns(lengths: Distribution) -> Columns:
-    """Return the plot of a distribution's bins, as shares of the total."""
+def _columns(lengths: Distribution) -> Plot:
+    """Return a histogram in percent; its bins double in width, which makes the horizontal axis logarithmic."""
     bins = lengths.bins()
-    shares = [100 * each.count / lengths.total if lengths.total else 0.0 for each in bins]
-    steps = _steps(max(shares, default=0))
+    percents = [100 * each.count / lengths.total if lengths.total else 0.0 for each in bins]
+    steps = _steps(max(percents, default=0))
     wide = (_RIGHT - _LEFT) / max(1, len(bins))
-    bars = []
-    for number, percent in enumerate(shares):
-        y = _height(percent, steps[-1])
-        bars.append((round(_LEFT + number * wide + 1, 1), y, round(wide - 2, 1), round(_BOTTOM - y, 1)))
-    starts = [(1 << each.bits) >> 1 for each in bins]
-    across = [Tick(round(_LEFT + number * wide, 1), _short(start)) for number, start in enumerate(starts)]
-    return Columns(tuple(bars), tuple(across), tuple(Tick(_height(step, steps[-1]), f"{step:g} %") for step in steps))
+    across, bars = [], []
+    for number, (each, percent) in enumerate(zip(bins, percents, strict=True)):
+        x, y = _LEFT + number * wide, _height(percent, steps[-1])
+        bars.append((round(x + 1, 1), y, round(wide - 2, 1), round(_BOTTOM - y, 1)))
+        across.append((round(x, 1), f"{each.first // 1024}k" if each.first >= 1024 else str(each.first)))
+    return Plot(across, [(_height(step, steps[-1]), f"{step:g} %") for step in steps], bars)
 
 
-def curve(values: Sequence[int], marked: Sequence[tuple[float, str]]) -> Curve:
-    """Return the plot of values by rank; `marked` holds shares of the ranks and their labels."""
-    ordered = sorted(values, reverse=True)
-    steps = _steps(max(ordered, default=0))
-    wide = (_RIGHT - _LEFT) / max(1, len(ordered))
+def _curve(stats: Stats) -> Plot:
+    """Return the rows of each class, from the most frequent class to the rarest, with some marked values."""
+    ordered = sorted((entry.rows for entry in stats.classes), reverse=True)
+    steps = _steps(ordered[0])
+    wide = (_RIGHT - _LEFT) / len(ordered)
     # One step per value; a line is drawn only where the height changes.
     path, last = [f"M{_LEFT:g},{_BOTTOM:g}"], None
     for number, value in enumerate(ordered):
@@ -100,16 +162,16 @@ def curve(values: Sequence[int], marked: Sequence[tuple[float, str]]) -> Curve:
             path.append(f"{'' if last is None else f'H{_LEFT + number * wide:.1f}'}V{_height(value, steps[-1]):g}")
             last = value
     path.append(f"H{_RIGHT:g}V{_BOTTOM:g}Z")
-    ticks = [0, len(ordered) // 2, len(ordered)]
     marks = []
-    for part, label in marked if ordered else ():
-        at = min(len(ordered) - 1, int(part * len(ordered)))
+    for name, part in (("p90", 0.9), ("median", 0.5), ("p10", 0.1)):
+        at = min(len(ordered) - 1, int((1 - part) * len(ordered)))
+        label = f"{name} {stats.per_class.quantile(part):,.0f}"
         marks.append((round(_LEFT + at * wide, 1), _height(ordered[at], steps[-1]), label))
-    return Curve(
-        "".join(path),
-        tuple(Tick(round(_LEFT + tick * wide, 1), f"{tick:,}") for tick in ticks),
-        tuple(Tick(_height(step, steps[-1]), f"{step:,.0f}") for step in steps),
-        tuple(marks),
+    return Plot(
+        across=[(round(_LEFT + rank * wide, 1), f"{rank:,}") for rank in (0, len(ordered) // 2, len(ordered))],
+        up=[(_height(step, steps[-1]), f"{step:,.0f}") for step in steps],
+        area="".join(path),
+        marks=marks,
     )
 
 
@@ -131,20 +193,6 @@ def _steps(largest: float) -> list[float]:
     return [step * number for number in range(int(-(-largest // step)) + 1)]
 
 
-def _short(number: int) -> str:
-    return f"{number // 1024}k" if number >= 1024 else str(number)
-
-
-_COLUMNS = tuple(
-    "image_id wnid class_name title description tags language photo_id owner_name license photo_page".split()
-)
-_SIDE, _QUALITY = 320, 72  # of a small picture: about 12 KB
-_MOST_PIXELS = 60_000_000  # ImageNet's largest has 18 million
-_LONGEST_TEXT = 2000  # of a description in the page
-_ROWS_AT_ONCE = 32  # images in memory at a time
-_FLICKR_PAGE = re.compile(r"https?://(?:www\.)?flickr\.com/[A-Za-z0-9@/_.%-]+")
-
-
 @dataclass(frozen=True)
 class Picture:
     """A small JPEG, as a data URL."""
@@ -159,7 +207,6 @@ class Card:
     """One row in the gallery."""
 
     image_id: str
-    wnid: str
     class_name: str
     title: str
     description: str
@@ -184,12 +231,16 @@ def gallery(dataset: Place, images: ImageIndex | None, count: int, thumbnails: T
     """
     files = shard_files(dataset)
     pictured = choose(_with_image(files, images), count)
-    chosen = pictured or choose(_ids(files), count)
-    rows = _rows(files, chosen)
-    left_out = {image_id: thumbnails.refuses(row["license"]) for image_id, row in rows.items() if pictured}
-    shown = {image_id: row for image_id, row in rows.items() if left_out.get(image_id) == ""}
+    every_id = (each for table in read_tables(files, ["image_id"]) for each in table["image_id"].to_pylist())
+    chosen = pictured or choose(every_id, count)
+    wanted, rows = pa.array(chosen, pa.string()), {}
+    for table in read_tables(files, _COLUMNS):
+        for row in table.filter(pc.is_in(table["image_id"], wanted)).to_pylist():
+            rows[row["image_id"]] = row
+    left_out = {image_id: _refusal(thumbnails, row["license"]) if pictured else "" for image_id, row in rows.items()}
+    shown = {image_id: row for image_id, row in rows.items() if pictured and not left_out[image_id]}
     pictures = _pictures(files, shown, images)
-    return [_card(rows[each], pictures.get(each), left_out.get(each, "")) for each in chosen if each in rows]
+    return [_card(rows[each], pictures.get(each), left_out[each]) for each in chosen]
 
 
 def choose(image_ids: Iterable[str], count: int) -> list[str]:
@@ -205,6 +256,72 @@ def choose(image_ids: Iterable[str], count: int) -> list[str]:
         first = heapq.nsmallest(count, ((sampling_key(image_id, 0), image_id) for image_id in ids))
         ranked = heapq.nsmallest(count, [*ranked, *((rank, *entry) for rank, entry in enumerate(first))])
     return [image_id for _, _, image_id in ranked]
+
+
+def _with_image(files: Sequence[Place], images: ImageIndex | None) -> Iterator[str]:
+    for table in read_tables(files, ["image_id", *(["photo_id"] if images else ["image.path"])]):
+        if images is not None:
+            held = pc.or_(*(pc.is_in(table[name], images.keys) for name in ("image_id", "photo_id")))
+            yield from table["image_id"].filter(held).to_pylist()
+        elif "image" in table.column_names:
+            yield from table["image_id"].filter(pc.is_valid(table["image"])).to_pylist()
+
+
+def _refusal(thumbnails: Thumbnails, license_id: int | None) -> str:
+    """Return the reason for leaving out a photo with this license; "" if it is shown.
+
+    A page is a copy, and most photographers have reserved all rights.
+    """
+    if thumbnails is Thumbnails.NONE:
+        return "not wanted"
+    if thumbnails is Thumbnails.ALL or allows_sharing(license_id):
+        return ""
+    return "license not known" if license_id is None else "all rights reserved"
+
+
+def _note(left_out: Sequence[str]) -> str:
+    """Return a sentence about the photos left out, given the reason for each; "" if all are shown."""
+    counts = Counter(filter(None, left_out))
+    if not counts:
+        return ""
+    if counts["not wanted"]:
+        return "Photos are not shown, because of --thumbnails none."
+    why = ", ".join(f"{count:,} {reason}" for reason, count in sorted(counts.items()))
+    return f"Photos not shown: {counts.total():,} of {len(left_out):,} ({why})."
+
+
+def _pictures(
+    files: Sequence[Place], rows: Mapping[str, Mapping[str, Any]], images: ImageIndex | None
+) -> dict[str, Picture]:
+    if images is None:
+        held = _in_dataset(files, pa.array(rows, pa.string()))
+    else:
+        keys = {key: image_id for image_id, row in rows.items() for key in (row["photo_id"], image_id) if key}
+        held = ((keys[key], data) for key, data in images.read(keys))
+    made: dict[str, Picture] = {}
+    with progress("pictures", len(rows), "images") as bar:
+        for image_id, data in held:
+            if image_id not in made and (small := picture(data)) is not None:
+                made[image_id] = small
+                bar.update()
+    return made
+
+
+def _in_dataset(files: Sequence[Place], wanted: pa.StringArray) -> Iterator[tuple[str, bytes]]:
+    """Yield the images of these rows; a row group is read up to the last wanted row."""
+    for file in files:
+        with parquet_file(file) as opened:
+            if "image" not in opened.schema_arrow.names:
+                return
+            for group in range(opened.num_row_groups):
+                ids = opened.read_row_group(group, columns=["image_id"])["image_id"]
+                left = pc.sum(pc.is_in(ids, wanted)).as_py() or 0
+                batches = opened.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=["image_id", "image.bytes"])
+                while left:
+                    batch = next(batches)
+                    found = batch.filter(pc.is_in(batch["image_id"], wanted)).to_pylist()
+                    left -= len(found)
+                    yield from ((row["image_id"], row["image"]["bytes"]) for row in found if row["image"] is not None)
 
 
 def picture(data: bytes) -> Picture | None:
@@ -225,208 +342,18 @@ def picture(data: bytes) -> Picture | None:
     return Picture("data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode(), *small.size)
 
 
-def _ids(files: Sequence[Place]) -> Iterator[str]:
-    for table in read_tables(files, ["image_id"]):
-        yield from table["image_id"].to_pylist()
-
-
-def _with_image(files: Sequence[Place], images: ImageIndex | None) -> Iterator[str]:
-    for table in read_tables(files, ["image_id", *(["photo_id"] if images else ["image.path"])]):
-        if images is not None:
-            held = pc.or_(*(pc.is_in(table[name], images.keys) for name in ("image_id", "photo_id")))
-            yield from table["image_id"].filter(held).to_pylist()
-        elif "image" in table.column_names:
-            yield from table["image_id"].filter(pc.is_valid(table["image"])).to_pylist()
-
-
-def _rows(files: Sequence[Place], chosen: Sequence[str]) -> dict[str, dict[str, Any]]:
-    wanted, rows = pa.array(chosen, pa.string()), {}
-    for table in read_tables(files, _COLUMNS):
-        for row in table.filter(pc.is_in(table["image_id"], wanted)).to_pylist():
-            rows[row["image_id"]] = row
-    return rows
-
-
-def _pictures(files: Sequence[Place], rows: dict[str, dict[str, Any]], images: ImageIndex | None) -> dict[str, Picture]:
-    if images is None:
-        held = _in_dataset(files, rows.keys())
-    else:
-        keys = {key: image_id for image_id, row in rows.items() for key in (row["photo_id"], image_id) if key}
-        held = ((keys[key], data) for key, data in images.read(keys))
-    made: dict[str, Picture] = {}
-    with progress("pictures", len(rows), "images") as bar:
-        for image_id, data in held:
-            if image_id not in made and (small := picture(data)) is not None:
-                made[image_id] = small
-                bar.update()
-    return made
-
-
-def _in_dataset(files: Sequence[Place], image_ids: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """Yield the images of these rows; a row group is read up to the last wanted row."""
-    wanted = pa.array(list(image_ids), pa.string())
-    for file in files:
-        with parquet_file(file) as opened:
-            if "image" not in opened.schema_arrow.names:
-                return
-            for group in range(opened.num_row_groups):
-                ids = opened.read_row_group(group, columns=["image_id"])["image_id"]
-                left = pc.sum(pc.is_in(ids, wanted)).as_py() or 0
-                batches = opened.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=["image_id", "image.bytes"])
-                while left:
-                    batch = next(batches)
-                    found = batch.filter(pc.is_in(batch["image_id"], wanted))
-                    left -= len(found)
-                    yield from (
-                        (row["image_id"], row["image"]["bytes"])
-                        for row in found.to_pylist()
-                        if row["image"] is not None
-                    )
-
-
-def _card(row: dict[str, Any], small: Picture | None, left_out: str) -> Card:
+def _card(row: Mapping[str, Any], small: Picture | None, left_out: str) -> Card:
     page, description = row["photo_page"], row["description"]
     return Card(
         image_id=row["image_id"],
-        wnid=row["wnid"],
         class_name=row["class_name"],
         title=row["title"],
         description=description if len(description) <= _LONGEST_TEXT else description[: _LONGEST_TEXT - 1] + "…",
         tags=tuple(row["tags"]),
         language=row["language"] if row["language"] not in (None, "und") else None,
         owner=row["owner_name"],
-        license=next((entry for entry in LICENSES if entry.id == row["license"]), None),
+        license=find_license(row["license"]),
         page=page if page and _FLICKR_PAGE.fullmatch(page) else None,
         picture=small,
         left_out=left_out,
     )
-
-
-_PAGE = Path(__file__).with_name("page")
-_CARDS = 200
-
-
-@dataclass(frozen=True)
-class ReportPage:
-    """The content of the HTML report."""
-
-    name: str  # of the dataset's folder
-    stats: Stats
-    cards: Sequence[Card]
-    made_with: str
-
-
-def write_stats(dataset: Place, settings: StatsSettings, overwrite: bool = False) -> str:
-    """Measure a dataset, write the files that are asked for, and return the tables as text."""
-    if settings.html is not None:
-        check_installed()
-    with producing(settings.outputs(), [dataset, settings.images], overwrite) as partials:
-        index = None if settings.images is None else ImageIndex(settings.images)
-        measured = collect(dataset, index)
-        tables = sections(measured)
-        texts = {
-            settings.csv: lambda: per_class_csv(measured),
-            settings.markdown: lambda: as_markdown(tables),
-            settings.counts: lambda: counts_tsv(measured),
-            settings.frequencies: lambda: frequencies_tsv(measured),
-        }
-        if settings.html is not None:
-            texts[settings.html] = lambda: report(dataset, measured, index, settings.thumbnails)
-        for partial, file in zip(partials, settings.outputs(), strict=True):
-            partial.write_text(texts[file](), encoding="utf-8", newline="")
-    return as_text(tables)
-
-
-def report(
-    dataset: Place, stats: Stats, images: ImageIndex | None = None, thumbnails: Thumbnails = Thumbnails.OPEN
-) -> str:
-    """Return the HTML report of a dataset, with a sample of its rows and small pictures of their images, if it has any.
-
-    The page contains copies of photos; by default it shows only photos whose license allows that.
-
-    Raises InputError if jinja2 is not installed.
-    """
-    check_installed()
-    version = read_manifest(dataset).made_with.get("imagenet-captions", "")
-    return render(ReportPage(dataset.resolve().name, stats, gallery(dataset, images, _CARDS, thumbnails), version))
-
-
-def check_installed() -> None:
-    """Raise InputError if jinja2 is not installed."""
-    require("report", "`html`", "jinja2")
-
-
-def render(shown: ReportPage) -> str:
-    """Return the page as HTML.
-
-    jinja2 escapes all texts, and a content security policy allows only the scripts and images of the page itself.
-    """
-    import jinja2
-    from markupsafe import Markup
-
-    style, script = ((_PAGE / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_PAGE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["share"] = share
-    made = {section.key: section for section in sections(shown.stats)}
-    page = environment.get_template("report.html").render(
-        report=shown,
-        stats=shown.stats,
-        left_out=note(card.left_out for card in shown.cards),
-        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'",
-        style=Markup(style),
-        script=Markup(script),
-        first=[_Shown(made[key]) for key in made if key in _FIRST],
-        classes=_Shown(made["frequencies"]),
-        last=[_Shown(made[key]) for key in made if key not in (*_FIRST, *_PLOTTED)],
-        frequencies=_frequencies(shown.stats),
-        lengths=[
-            _Length("words", "Words in a caption", columns(shown.stats.words), made["words"].note),
-            _Length("characters", "Characters in a caption", columns(shown.stats.characters), made["characters"].note),
-        ],
-    )
-    return page + "\n"
-
-
-_FIRST = ("funnel", "coverage", "images")
-_PLOTTED = ("frequencies", "words", "characters")
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """A section with the layout of its table."""
-
-    section: Section
-
-    @property
-    def right(self) -> Sequence[bool]:
-        return right_columns(self.section)
-
-
-@dataclass(frozen=True)
-class _Length:
-    """A histogram with its title and note."""
-
-    key: str
-    title: str
-    plot: Columns
-    note: str
-
-
-def _frequencies(stats: Stats) -> Curve:
-    spread = stats.per_class
-    marked = [
-        (1 - at, f"{name} {spread.quantile(at):,.0f}") for name, at in (("p90", 0.9), ("median", 0.5), ("p10", 0.1))
-    ]
-    return curve([entry.rows for entry in stats.classes], marked)
-
-
-def _hash(text: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return f"'sha256-{digest}'"

@@ -1,17 +1,12 @@
-"""Settings of `stats`: images to count, files to write, and the photos that a page may show."""
+"""The settings of `stats`: the images to count, the files to write, and the photos that a page may show."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from imagenet_captions.flickr.photos import allows_sharing
 from imagenet_captions.options import check, option
 from imagenet_captions.storage.places import Place, PlaceField
-
-ALL_RIGHTS_RESERVED, UNKNOWN_LICENSE, NOT_WANTED = "all rights reserved", "license not known", "not wanted"
 
 
 class Thumbnails(str, Enum):
@@ -20,34 +15,6 @@ class Thumbnails(str, Enum):
     OPEN = "open"
     ALL = "all"
     NONE = "none"
-
-    def refuses(self, license_id: int | None) -> str:
-        """Return the reason for leaving out a photo with this license; "" if it is shown.
-
-        >>> Thumbnails.OPEN.refuses(0), Thumbnails.OPEN.refuses(4), Thumbnails.ALL.refuses(None)
-        ('all rights reserved', '', '')
-        """
-        if self is Thumbnails.NONE:
-            return NOT_WANTED
-        if self is Thumbnails.ALL or allows_sharing(license_id):
-            return ""
-        return UNKNOWN_LICENSE if license_id is None else ALL_RIGHTS_RESERVED
-
-
-def note(left_out: Iterable[str]) -> str:
-    """Return a sentence about the photos left out, given the reason for each; "" if all are shown.
-
-    >>> note([ALL_RIGHTS_RESERVED, UNKNOWN_LICENSE, ""])
-    'Photos not shown: 2 of 3 (1 all rights reserved, 1 license not known).'
-    """
-    reasons = list(left_out)
-    counts = Counter(filter(None, reasons))
-    if not counts:
-        return ""
-    if counts[NOT_WANTED]:
-        return "Photos are not shown, because of --thumbnails none."
-    why = ", ".join(f"{count:,} {reason}" for reason, count in sorted(counts.items()))
-    return f"Photos not shown: {sum(counts.values()):,} of {len(reasons):,} ({why})."
 
 
 @dataclass(frozen=True)

@@ -190,7 +190,7 @@ def test_batches_of_plain_streaming_hold_many_classes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("to", ["slim", "attribution", "release-json", "webdataset"])
 def test_exports_have_the_same_rows(both: tuple[Path, Path], tmp_path: Path, to: str) -> None:
-    if to == "webdataset" and ic.stats(both[0]).image_source is None:
+    if to == "webdataset" and ic.stats(both[0]).images is None:
         pytest.skip("a dataset of texts has no images to export")
     before, after = (tmp_path / f"{each.name}.csv" for each in both)
     for each, out in zip(both, (before, after), strict=True):
@@ -210,7 +210,7 @@ def test_training_on_it(both: tuple[Path, Path], tmp_path: Path) -> None:
     from imagenet_captions.training.train import train
     from tests.training.made import losses, settings
 
-    if ic.stats(both[1]).image_source is None:
+    if ic.stats(both[1]).images is None:
         pytest.skip("a dataset of texts has no images to train on")
     train(settings(both[1], tmp_path / "run", epochs=1))
     assert len(losses(tmp_path / "run")) == -(-90 // 8)
