@@ -110,12 +110,11 @@ def label_by_text(
     engine: EngineSettings,
     overwrite: Overwrite = False,
 ) -> str:
-    from imagenet_captions.labelling import label as labelling
+    from imagenet_captions.labelling.label import label_by_text as label_table
 
     with open_engine(engine) as (running, count):
-        settings = replace(settings, workers=count, engine=running)
-        report = labelling.label_by_text(table, out, settings, overwrite)
-    return f"{labelling.format_report(report.as_dict(settings))}\n{out}"
+        report = label_table(table, out, replace(settings, workers=count, engine=running), overwrite)
+    return f"{report}\n{out}"
 
 
 def publish(

@@ -1,17 +1,16 @@
-"""Label the rows of a table by the classes that their texts name, and score the labels."""
+"""The command `label-by-text`: label the rows of a table by the classes that they name, and score the labels."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -26,304 +25,52 @@ from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.parquet import open_parquet_writer
 from imagenet_captions.storage.places import Place
 
-NAMED = "__named__"  # all labels that a row names
-TRUTH = "__truth__"  # the label that the row is known to have; null if it is not known
-ADDED = ("label", "wnid", "class_name")
-_FIELDS = ("title", "description", "tags")
+REPORT_FORMAT = "imagenet-captions label report"
+_BATCH_ROWS = 10_000
+_NAMED = "__named__"  # all labels that a row names
+_TRUTH = "__truth__"  # the label that the row is known to have; null if it is not known
+_FIELDS = ("title", "description", "tags", "txt")
 _ALONE = ("caption", "text", "txt", "captions")
-
-
-@dataclass(frozen=True)
-class Labelling:
-    """How to label the rows of one table."""
-
-    mode: Mode
-    texts: tuple[str, ...]
-    case_sensitive: bool
-    truth: str | None  # the column with the class that a row is known to have
-
-
-def text_columns(schema: pa.Schema, wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the columns to search for names: those given, else title, description and tags, else the caption."""
-    readable = [field.name for field in schema if _is_text(field.type)]
-    for name in wanted:
-        if name not in schema.names:
-            raise InputError(f"`text` {quoted(name)} is not a column of the table; it has {_listed(schema.names)}")
-        if name not in readable:
-            raise InputError(f"`text` {quoted(name)} holds no text; columns with text are {_listed(readable)}")
-    if wanted:
-        return wanted
-    fields = tuple(name for name in (*_FIELDS, "txt") if name in readable)
-    if fields:
-        return fields
-    if alone := next((name for name in _ALONE if name in readable), None):
-        return (alone,)
-    raise InputError(f"no column is called title, caption or text; name one with `text`: "
-                     f"{_listed(readable)}")  # fmt: skip
-
-
-def truth_column(schema: pa.Schema) -> str | None:
-    """Return the column with the true class of a row, if there is one."""
-    for name in ("wnid", "label"):
-        if name in schema.names:
-            kind = schema.field(name).type
-            if pa.types.is_string(kind) or pa.types.is_integer(kind):
-                return name
-    return None
-
-
-def label_batch(batch: pa.RecordBatch, labelling: Labelling) -> pa.RecordBatch:
-    """Add to every row the labels that it names, and its true label."""
-    for name in labelling.texts:
-        _check(batch[name], name)
-    matcher = mentions.matcher(labelling.case_sensitive, labelling.mode is Mode.STRICT)
-    named = matcher.find(mentions.join_fields([batch[name] for name in labelling.texts]))
-    schema = batch.schema.append(pa.field(NAMED, named.type)).append(pa.field(TRUTH, pa.int16()))
-    return pa.RecordBatch.from_arrays([*batch.columns, named, _truth(batch, labelling.truth)], schema=schema)
-
-
-def labelled(batch: pa.RecordBatch, mode: Mode) -> pa.RecordBatch:
-    """Return the rows of a `label_batch` that get a label in this mode, with the label's columns added.
-
-    An input column of the same name holds the true class and is renamed `true_…`.
-    """
-    counts = pc.list_value_length(batch[NAMED])
-    keep = pc.greater(counts, 0) if mode is Mode.MULTI else pc.equal(counts, 1)
-    rows = batch.filter(keep)
-    named = rows[NAMED]
-    known = [classes.by_wnid(wnid) for wnid in classes.wnids()]
-    labels = named.flatten().cast(pa.int64())
-    wnids = pa.array([each.wnid for each in known], pa.string()).take(labels)
-    names = pa.array([each.name for each in known], pa.string()).take(labels)
-    columns = [column for name, column in zip(rows.schema.names, rows.columns, strict=True) if name not in _WORKING]
-    if mode is Mode.MULTI:
-        ends = np.cumsum([0, *pc.list_value_length(named).to_pylist()]).astype(np.int32)
-        added = [pa.ListArray.from_arrays(pa.array(ends), each) for each in (labels, wnids, names)]
-    else:
-        added = [labels, wnids, names]
-    return pa.RecordBatch.from_arrays([*columns, *added], schema=labelled_schema(batch.schema, mode))
-
-
-def labelled_schema(schema: pa.Schema, mode: Mode) -> pa.Schema:
-    """Return the schema of the labeled table for a table of this schema."""
-    many = mode is Mode.MULTI
-    types = (pa.int64(), pa.string(), pa.string())
-    added = [
-        pa.field(name, pa.list_(kind) if many else kind) for name, kind in zip(_added_names(mode), types, strict=True)
-    ]
-    taken = set(_added_names(mode))
-    kept = [
-        field.with_name(f"true_{field.name}") if field.name in taken else field
-        for field in schema
-        if field.name not in _WORKING
-    ]
-    names = [field.name for field in [*kept, *added]]
-    if repeated := next((name for name in names if names.count(name) > 1), None):
-        raise InputError(f"the table has a column {quoted(repeated)} already, as if it had been labeled; drop it first")
-    return pa.schema([*kept, *added])
-
-
-_WORKING = frozenset({NAMED, TRUTH})
-
-
-def _added_names(mode: Mode) -> tuple[str, str, str]:
-    return ("labels", "wnids", "class_names") if mode is Mode.MULTI else ADDED
-
-
-def _truth(batch: pa.RecordBatch, column: str | None) -> pa.Array:
-    if column is None:
-        return pa.nulls(len(batch), pa.int16())
-    values = batch[column]
-    if pa.types.is_integer(values.type):
-        inside = pc.and_(pc.greater_equal(values, 0), pc.less(values, len(classes.wnids())))
-        return pc.if_else(inside, values, None).cast(pa.int16())
-    encoded = values.cast(pa.string()).dictionary_encode()
-    labels = [_label_of(value) for value in encoded.dictionary.to_pylist()]
-    return pa.array(labels, pa.int16()).take(encoded.indices)
-
-
-def _label_of(value: str) -> int | None:
-    """Return the label for a wnid, or for a number written as text in a CSV file."""
-    if value.isascii() and value.isdigit() and len(value) <= 3:
-        return int(value)
-    return classes.index_of(value)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or (pa.types.is_list(kind) and pa.types.is_string(kind.value_type)))
-
-
-def _check(column: pa.Array, name: str) -> None:
-    try:
-        column.validate(full=True)
-    except pa.ArrowInvalid:
-        raise InputError(f"the column {quoted(name)} holds text that is not UTF-8; write it again as UTF-8") from None
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(quoted(name, 40) for name in names[:12])
-    return f"{shown} and {len(names) - 12} more" if len(names) > 12 else shown or "none"
-
-
-_COUNT = len(classes.wnids())
-Counts = npt.NDArray[np.int64]
-
-
-def _zeros() -> Counts:
-    return np.zeros(_COUNT, np.int64)
-
-
-@dataclass
-class Score:
-    """Counts of rows by the number of classes that they name, and of right and wrong labels per class.
-
-    A label that a row gets is right if it is the row's true one. Precision is the share of right labels among those
-    given to rows whose class is known, recall the share of these rows that got the right label. A row that names two
-    classes gets no label in the modes `single` and `strict`, so it counts against recall and not against precision.
-    """
-
-    mode: Mode
-    none: int = 0
-    single: int = 0
-    several: int = 0
-    known: int = 0  # rows whose class is known
-    given: Counts = field(default_factory=_zeros)  # labels given, per class, to any row
-    right: Counts = field(default_factory=_zeros)
-    wrong: Counts = field(default_factory=_zeros)  # given to rows of another class
-    true: Counts = field(default_factory=_zeros)  # rows of the class
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Count the rows of a `label_batch`."""
-        counts = pc.list_value_length(batch[NAMED]).to_numpy(zero_copy_only=False)
-        self.none += int((counts == 0).sum())
-        self.single += int((counts == 1).sum())
-        self.several += int((counts > 1).sum())
-        truth = pc.fill_null(batch[TRUTH], -1).to_numpy(zero_copy_only=False).astype(np.int64)
-        self.known += int((truth >= 0).sum())
-        self.true += np.bincount(truth[truth >= 0], minlength=_COUNT)
-        labelled = counts > 0 if self.mode is Mode.MULTI else counts == 1
-        labels = batch[NAMED].flatten().to_numpy().astype(np.int64)
-        labels = labels[np.repeat(labelled, counts)]
-        own = np.repeat(truth[labelled], counts[labelled])
-        self.given += np.bincount(labels, minlength=_COUNT)
-        self.right += np.bincount(labels[labels == own], minlength=_COUNT)
-        self.wrong += np.bincount(labels[(own >= 0) & (labels != own)], minlength=_COUNT)
-
-    @property
-    def labelled(self) -> int:
-        """Return the number of rows that get a label."""
-        return self.single + (self.several if self.mode is Mode.MULTI else 0)
-
-    def summary(self) -> dict[str, Any]:
-        """Return counts, and precision and recall over the rows whose class is known, null for none."""
-        rows = {"rows": self.none + self.single + self.several, "labelled": self.labelled}
-        rows |= {"named_none": self.none, "named_one": self.single, "named_several": self.several}
-        right, wrong = int(self.right.sum()), int(self.wrong.sum())
-        return {
-            **rows,
-            "known_class": self.known,
-            "right": right,
-            "wrong": wrong,
-            "precision": rounded_share(right, right + wrong),
-            "recall": rounded_share(right, self.known),
-        }
-
-    def per_class(self) -> Iterator[dict[str, Any]]:
-        """Yield a row for each of the 1000 classes."""
-        for wnid in classes.wnids():
-            each = classes.by_wnid(wnid)
-            true, right, wrong = (int(counts[each.index]) for counts in (self.true, self.right, self.wrong))
-            yield {
-                "label": each.index,
-                "wnid": wnid,
-                "class_name": each.name,
-                "given": int(self.given[each.index]),
-                "known_class": true,
-                "right": right,
-                "wrong": wrong,
-                "precision": rounded_share(right, right + wrong),
-                "recall": rounded_share(right, true),
-            }
-
-
-def rounded_share(part: int, whole: int) -> float | None:
-    """A share to six places, or None of nothing.
-
-    >>> rounded_share(1, 3), rounded_share(0, 0)
-    (0.333333, None)
-    """
-    return round(part / whole, 6) if whole else None
-
-
+_CLASSES = tuple(map(classes.by_wnid, classes.wnids()))
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _BETWEEN = "|"  # values of a list in one field of a CSV file; no wnid and no class's name has it
 _LINE_ENDS = str.maketrans(dict.fromkeys("\r\n\t\0", " "))
 
 
-class Writer(Protocol):
-    """Takes batches of one schema."""
-
-    def write_batch(self, batch: pa.RecordBatch) -> None:
-        """Write its rows."""
-        ...
-
-
-def check_name(out: Place) -> None:
-    """Raise InputError for a name without one of the known endings."""
-    if out.suffix.lower() not in {".parquet", *_SEPARATORS}:
-        raise InputError(f"`out` {out} should end in .parquet, .csv or .tsv, which says how to write it")
-
-
-@contextmanager
-def open_writer(path: Path, ending: str, schema: pa.Schema) -> Iterator[Writer]:
-    """Open a writer to a new file."""
-    if ending == ".parquet":
-        with open_parquet_writer(path, schema) as writer:
-            yield writer
-        return
-    with path.open("w", encoding="utf-8", newline="") as opened:
-        rows = csv.writer(opened, delimiter=_SEPARATORS[ending], lineterminator="\n")
-        rows.writerow(schema.names)
-        yield _Separated(rows)
-
-
-class _Separated:
-    def __init__(self, rows: Any) -> None:
-        self._rows = rows
-
-    def write_batch(self, batch: pa.RecordBatch) -> None:
-        columns = [[_field(value) for value in column.to_pylist()] for column in batch.columns]
-        self._rows.writerows(zip(*columns, strict=True))
-
-
-def _field(value: Any) -> str:
-    """Return a value as one field, with blanks for line ends and tabs, where many readers break a quoted field."""
-    if isinstance(value, list):
-        return _BETWEEN.join(map(_field, value))
-    return "" if value is None else str(value).translate(_LINE_ENDS)
-
-
-REPORT_FORMAT = "imagenet-captions label report"
-_BATCH_ROWS = 10_000
-
-
 @dataclass(frozen=True)
 class LabelReport:
-    """The counts of a labeled table."""
+    """The counts of a labeled table; precision and recall are over the rows whose class is known, None for none.
 
-    score: Score
-    texts: tuple[str, ...]
-    skipped: Mapping[str, int]
+    Precision is the share of right labels among those given, recall the share of rows that got their right label. A
+    row that names two classes gets no label in the modes `single` and `strict`, so it counts against recall alone.
+    """
 
-    def as_dict(self, settings: LabelSettings) -> dict[str, Any]:
-        """Return the report as JSON, without the single classes."""
-        how = {"mode": settings.mode.value, "text": list(self.texts), "case_sensitive": settings.case_sensitive}
-        return {
-            "format": REPORT_FORMAT,
-            "settings": how,
-            **self.score.summary(),
-            "skipped": dict(sorted(self.skipped.items())),
-        }
+    settings: Mapping[str, Any]
+    rows: int
+    labelled: int
+    named_none: int
+    named_one: int
+    named_several: int
+    known_class: int
+    right: int
+    wrong: int
+    precision: float | None
+    recall: float | None
+    skipped: Mapping[str, int]  # entries that are not rows, by reason
+
+    def __str__(self) -> str:
+        """Return the report as the command prints it."""
+        lines = [f"text: {', '.join(self.settings['text'])}"]
+        for name in ("rows", "labelled", "named_none", "named_one", "named_several"):
+            count = getattr(self, name)
+            part = f"{share(count, self.rows):>8}" if self.rows else ""
+            lines.append(f"{name.replace('_', ' '):<15}{count:>12,}{part}")
+        lines += [f"skipped: {reason}: {count:,}" for reason, count in self.skipped.items()]
+        if self.known_class:
+            known = (("precision", self.precision), ("recall", self.recall))
+            shares = ", ".join(f"{name} {'none' if value is None else f'{value:.4f}'}" for name, value in known)
+            lines.append(f"against the true class of {self.known_class:,} rows: {shares}")
+        return "\n".join(lines)
 
 
 def label_by_text(table: Place, out: Place, settings: LabelSettings, overwrite: bool = False) -> LabelReport:
@@ -333,30 +80,36 @@ def label_by_text(table: Place, out: Place, settings: LabelSettings, overwrite: 
     class, and OUT.report.tsv with the same for each class. The result is the same with any number of workers, and
     with either engine. `overwrite` replaces files that exist.
     """
-    check_name(out)
+    ending = out.suffix.lower()
+    if ending not in {".parquet", *_SEPARATORS}:
+        raise InputError(f"`out` {out} should end in .parquet, .csv or .tsv, which says how to write it")
     beside = [report_path(out, ".json"), report_path(out, ".tsv")]
-    with producing([out], [table], overwrite, beside) as new:
-        return _label(table, new, out.suffix.lower(), settings)
-
-
-def _label(table: Place, files: Sequence[Path], ending: str, settings: LabelSettings) -> LabelReport:
-    summary, classes, product = files
-    source = open_table(table)
-    texts = text_columns(source.schema, tuple(settings.texts))
-    labelling = Labelling(settings.mode, texts, settings.case_sensitive, truth_column(source.schema))
-    schema = labelled_schema(source.schema, settings.mode)
-    score = Score(settings.mode)
-    label = partial(label_batch, labelling=labelling)
-    found = settings.engine.map_batches(label, source.batches(_BATCH_ROWS), settings.workers)
-    with open_writer(product, ending, schema) as writer:
-        for batch in found:
-            score.add(batch)
-            rows = labelled(batch, settings.mode)
-            if len(rows):
-                writer.write_batch(rows)
-    report = LabelReport(score, texts, source.skipped)
-    write_json(summary, report.as_dict(settings))
-    _write_classes(classes, score)
+    with producing([out], [table], overwrite, beside) as (summary, per_class, product):
+        source = open_table(table)
+        texts = _text_columns(source.schema, tuple(settings.texts))
+        schema = _labelled_schema(source.schema, settings.mode)
+        score = _Score(settings.mode)
+        label = partial(
+            label_batch,
+            texts=texts,
+            truth=_truth_column(source.schema),
+            case_sensitive=settings.case_sensitive,
+            strict=settings.mode is Mode.STRICT,
+        )
+        with _open_writer(product, ending, schema) as write:
+            for batch in settings.engine.map_batches(label, source.batches(_BATCH_ROWS), settings.workers):
+                score.add(batch)
+                rows = _labelled(batch, settings.mode, schema)
+                if len(rows):
+                    write(rows)
+        how = {"mode": settings.mode.value, "text": list(texts), "case_sensitive": settings.case_sensitive}
+        report = LabelReport(how, **score.summary(), skipped=dict(sorted(source.skipped.items())))
+        write_json(summary, {"format": REPORT_FORMAT, **asdict(report)})
+        with per_class.open("w", encoding="utf-8", newline="") as opened:
+            scores = list(score.per_class())
+            writer = csv.DictWriter(opened, list(scores[0]), delimiter="\t", lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(scores)
     return report
 
 
@@ -369,25 +122,169 @@ def report_path(out: Place, ending: str) -> Place:
     return out.with_suffix(f".report{ending}")
 
 
-def _write_classes(path: Path, score: Score) -> None:
+def _text_columns(schema: pa.Schema, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the columns to search for names: those given, else title, description and tags, else the caption."""
+    readable = [field.name for field in schema if _is_text(field.type)]
+    for name in wanted:
+        if name not in schema.names:
+            raise InputError(f"`text` {quoted(name)} is not a column of the table; it has {_listed(schema.names)}")
+        if name not in readable:
+            raise InputError(f"`text` {quoted(name)} holds no text; columns with text are {_listed(readable)}")
+    alone = [name for name in _ALONE if name in readable][:1]
+    found = wanted or tuple([name for name in _FIELDS if name in readable] or alone)
+    if not found:
+        raise InputError(f"no column is called title, caption or text; name one with `text`: {_listed(readable)}")
+    return found
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or (pa.types.is_list(kind) and pa.types.is_string(kind.value_type)))
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(quoted(name, 40) for name in names[:12])
+    return f"{shown} and {len(names) - 12} more" if len(names) > 12 else shown or "none"
+
+
+def _truth_column(schema: pa.Schema) -> str | None:
+    """Return the column with the true class of a row, if there is one."""
+    for name in ("wnid", "label"):
+        if name in schema.names:
+            kind = schema.field(name).type
+            if pa.types.is_string(kind) or pa.types.is_integer(kind):
+                return name
+    return None
+
+
+def label_batch(
+    batch: pa.RecordBatch, texts: tuple[str, ...], truth: str | None, case_sensitive: bool, strict: bool
+) -> pa.RecordBatch:
+    """Add to every row the labels that its texts name, and its true label. It runs in other processes."""
+    for name in texts:
+        try:
+            batch[name].validate(full=True)
+        except pa.ArrowInvalid:
+            raise InputError(
+                f"the column {quoted(name)} holds text that is not UTF-8; write it again as UTF-8"
+            ) from None
+    matcher = mentions.matcher(case_sensitive, strict)
+    named = matcher.find(mentions.join_fields([batch[name] for name in texts]))
+    true = pa.nulls(len(batch), pa.int16()) if truth is None else _true_labels(batch[truth])
+    schema = batch.schema.append(pa.field(_NAMED, named.type)).append(pa.field(_TRUTH, pa.int16()))
+    return pa.RecordBatch.from_arrays([*batch.columns, named, true], schema=schema)
+
+
+def _true_labels(values: pa.Array) -> pa.Array:
+    """Return the labels for numbers, for wnids, and for numbers written as text in a CSV file."""
+    if pa.types.is_integer(values.type):
+        inside = pc.and_(pc.greater_equal(values, 0), pc.less(values, len(_CLASSES)))
+        return pc.if_else(inside, values, None).cast(pa.int16())
+    encoded = values.cast(pa.string()).dictionary_encode()
+    labels = [
+        int(value) if value.isascii() and value.isdigit() and len(value) <= 3 else classes.index_of(value)
+        for value in encoded.dictionary.to_pylist()
+    ]
+    return pa.array(labels, pa.int16()).take(encoded.indices)
+
+
+def _labelled_schema(schema: pa.Schema, mode: Mode) -> pa.Schema:
+    """Return the schema of the labeled table.
+
+    An input column that has the name of an added one holds the true class, and becomes `true_…`.
+    """
+    added = [pa.field("label", pa.int64()), pa.field("wnid", pa.string()), pa.field("class_name", pa.string())]
+    if mode is Mode.MULTI:
+        plural = ("labels", "wnids", "class_names")
+        added = [pa.field(name, pa.list_(field.type)) for name, field in zip(plural, added, strict=True)]
+    taken = {field.name for field in added}
+    kept = [field.with_name(f"true_{field.name}") if field.name in taken else field for field in schema]
+    names = [field.name for field in [*kept, *added]]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"the table has a column {quoted(repeated)} already, as if it had been labeled; drop it first")
+    return pa.schema([*kept, *added])
+
+
+def _labelled(batch: pa.RecordBatch, mode: Mode, schema: pa.Schema) -> pa.RecordBatch:
+    """Return the rows of a `label_batch` that get a label in this mode, with the label's columns added."""
+    counts = pc.list_value_length(batch[_NAMED])
+    rows = batch.filter(pc.greater(counts, 0) if mode is Mode.MULTI else pc.equal(counts, 1))
+    named = rows[_NAMED]
+    labels = named.flatten().cast(pa.int64())
+    wnids = pa.array([each.wnid for each in _CLASSES], pa.string()).take(labels)
+    names = pa.array([each.name for each in _CLASSES], pa.string()).take(labels)
+    added = [labels, wnids, names]
+    if mode is Mode.MULTI:
+        ends = np.cumsum([0, *pc.list_value_length(named).to_pylist()]).astype(np.int32)
+        added = [pa.ListArray.from_arrays(pa.array(ends), each) for each in added]
+    return pa.RecordBatch.from_arrays([*rows.drop_columns([_NAMED, _TRUTH]).columns, *added], schema=schema)
+
+
+class _Score:
+    """Counts of rows by the number of classes that they name, and of right and wrong labels per class."""
+
+    def __init__(self, mode: Mode) -> None:
+        self._multi = mode is Mode.MULTI
+        self._named = np.zeros(3, np.int64)  # rows that name no class, one, several
+        self._given, self._true, self._right, self._wrong = np.zeros((4, len(_CLASSES)), np.int64)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Count the rows of a `label_batch`."""
+        counts = pc.list_value_length(batch[_NAMED]).to_numpy(zero_copy_only=False)
+        truth = pc.fill_null(batch[_TRUTH], -1).to_numpy(zero_copy_only=False).astype(np.int64)
+        labelled = counts > 0 if self._multi else counts == 1
+        labels = batch[_NAMED].flatten().to_numpy().astype(np.int64)[np.repeat(labelled, counts)]
+        own = np.repeat(truth[labelled], counts[labelled])
+        self._named += np.bincount(np.minimum(counts, 2), minlength=3)
+        for total, found in (
+            (self._true, truth[truth >= 0]),
+            (self._given, labels),
+            (self._right, labels[labels == own]),
+            (self._wrong, labels[(own >= 0) & (labels != own)]),
+        ):
+            total += np.bincount(found, minlength=len(_CLASSES))
+
+    def summary(self) -> dict[str, Any]:
+        """Return the counts and scores of all rows."""
+        none, one, several = map(int, self._named)
+        return {
+            "rows": none + one + several,
+            "labelled": one + several if self._multi else one,
+            "named_none": none,
+            "named_one": one,
+            "named_several": several,
+            **_scores(*(int(counts.sum()) for counts in (self._true, self._right, self._wrong))),
+        }
+
+    def per_class(self) -> Iterator[dict[str, Any]]:
+        """Yield a row for each of the 1000 classes."""
+        columns = (counts.tolist() for counts in (self._given, self._true, self._right, self._wrong))
+        for each, given, *counts in zip(_CLASSES, *columns, strict=True):
+            who = {"label": each.index, "wnid": each.wnid, "class_name": each.name}
+            yield {**who, "given": given, **_scores(*counts)}
+
+
+def _scores(known: int, right: int, wrong: int) -> dict[str, Any]:
+    precision, recall = (round(right / whole, 6) if whole else None for whole in (right + wrong, known))
+    return {"known_class": known, "right": right, "wrong": wrong, "precision": precision, "recall": recall}
+
+
+@contextmanager
+def _open_writer(path: Path, ending: str, schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], None]]:
+    """Open a new Parquet, CSV or TSV file; yields a function that writes a batch."""
+    if ending == ".parquet":
+        with open_parquet_writer(path, schema) as writer:
+            yield writer.write_batch
+        return
     with path.open("w", encoding="utf-8", newline="") as opened:
-        rows = list(score.per_class())
-        writer = csv.DictWriter(opened, list(rows[0]), delimiter="\t", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def format_report(found: Mapping[str, Any]) -> str:
-    """Return a report, as `LabelReport.as_dict` gives it, for a terminal."""
-    rows = found["rows"]
-    lines = [f"text: {', '.join(found['settings']['text'])}"]
-    for name in ("rows", "labelled", "named_none", "named_one", "named_several"):
-        part = f"{share(found[name], rows):>8}" if rows else ""
-        lines.append(f"{name.replace('_', ' '):<15}{found[name]:>12,}{part}")
-    lines += [f"skipped: {reason}: {count:,}" for reason, count in found["skipped"].items()]
-    if found["known_class"]:
-        shares = (
-            f"{name} {'none' if found[name] is None else f'{found[name]:.4f}'}" for name in ("precision", "recall")
+        rows = csv.writer(opened, delimiter=_SEPARATORS[ending], lineterminator="\n")
+        rows.writerow(schema.names)
+        yield lambda batch: rows.writerows(
+            zip(*(map(_field, column.to_pylist()) for column in batch.columns), strict=True)
         )
-        lines.append(f"against the true class of {found['known_class']:,} rows: {', '.join(shares)}")
-    return "\n".join(lines)
+
+
+def _field(value: Any) -> str:
+    """Return a value as one field, with blanks for line ends and tabs, where many readers break a quoted field."""
+    if isinstance(value, list):
+        return _BETWEEN.join(map(_field, value))
+    return "" if value is None else str(value).translate(_LINE_ENDS)

@@ -46,14 +46,18 @@ def open_table(path: Place) -> CaptionTable:
     those in `data/`.
     """
     files = expand_pattern(path) or [require_there(path, "the table")]
-    if path.is_dir():
-        return _open_folder(path)
     name = path.name.lower()
+    if path.is_dir():
+        inside = path / "data" if (path / "data").is_dir() else path
+        files = sorted(inside.glob("*.parquet")) or sorted(inside.glob("*.tar"))
+        if not files:
+            raise InputError(f"{inside} has no .parquet and no .tar file; give the folder that holds them")
+        name = files[0].name
     if name.endswith(".parquet"):
         return ParquetTable(files)
     if name.endswith(".tar"):
         return TarTable(files)
-    if is_yfcc(path):
+    if _is_yfcc(path):
         return YfccTable(path)
     if name.endswith((".csv", ".tsv", ".txt")):
         return SeparatedTable(path)
@@ -61,15 +65,6 @@ def open_table(path: Place) -> CaptionTable:
         f"{path} is not a table that can be read; give .parquet, .csv, .tsv, WebDataset .tar files or a folder of "
         "them, or YFCC100M's metadata"
     )
-
-
-def _open_folder(folder: Place) -> CaptionTable:
-    inside = folder / "data" if (folder / "data").is_dir() else folder
-    if parquet := sorted([*inside.glob("*.parquet")]):
-        return ParquetTable(parquet)
-    if tars := sorted([*inside.glob("*.tar")]):
-        return TarTable(tars)
-    raise InputError(f"{inside} has no .parquet and no .tar file; give the folder that holds them")
 
 
 class ParquetTable:
@@ -155,19 +150,15 @@ def _row(sample: Sample, said: dict[str, Any]) -> dict[str, Any] | None:
     texts = {name: said[name] for name in _TEXTS if isinstance(said.get(name), str)}
     if "txt" in sample.contents:
         texts["txt"] = sample.contents["txt"].decode("utf-8", "replace")
-    tags, wnid, label = said.get("tags"), said.get("wnid"), sample.label()
+    tags, wnid, label, own = said.get("tags"), said.get("wnid"), said.get("label"), sample.label()
     if not texts and not tags:
         return None
     return {
         **texts,
         "tags": [str(tag) for tag in tags] if isinstance(tags, list) else None,
         "wnid": wnid if isinstance(wnid, str) else None,
-        "label": _whole(said.get("label")) if label is None else label,
+        "label": label if own is None and type(label) is int else own,
     }
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 _COLUMNS = (
@@ -175,7 +166,7 @@ _COLUMNS = (
     "license_name",
 )  # fmt: skip
 _FIELDS = frozenset(layout.fields for layout in yfcc.LAYOUTS)
-_ENCODED = frozenset({"owner_name", "title", "description"})
+_ENCODED = ("owner_name", "title", "description")
 
 
 class YfccTable:
@@ -201,10 +192,11 @@ class YfccTable:
             elif (row := yfcc.named(fields))["marker"] == yfcc.VIDEO:
                 self.skipped["a video"] += 1
             else:
-                yield {name: _value(name, row[name]) for name in _COLUMNS}
+                encoded = {name: yfcc.decoded(row[name]) for name in _ENCODED}
+                yield {name: row[name] for name in _COLUMNS} | encoded | {"tags": yfcc.decoded_tags(row["tags"])}
 
 
-def is_yfcc(path: Place) -> bool:
+def _is_yfcc(path: Place) -> bool:
     """Whether a file's first line has the number of fields of YFCC100M, and a photo's number in its place."""
     with path.open("rb") as plain, closing(unpacked(plain)) as opened:
         try:
@@ -212,9 +204,3 @@ def is_yfcc(path: Place) -> bool:
         except (OSError, EOFError, zlib.error):  # begins as if it were packed
             return False
     return any(len(fields) == layout.fields and fields[layout.photo_id].isdigit() for layout in yfcc.LAYOUTS)
-
-
-def _value(name: str, value: str) -> str | list[str]:
-    if name == "tags":
-        return yfcc.decoded_tags(value)
-    return yfcc.decoded(value) if name in _ENCODED else value

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote_plus
@@ -70,10 +71,13 @@ def test_single(tmp_path: Path) -> None:
     ]
     assert list(rows[0]) == ["key", "caption", "true_wnid", "label", "wnid", "class_name"]
     assert rows[0]["class_name"] == "tench"
-    assert report.score.summary() == {
+    assert asdict(report) == {
+        "settings": {"mode": "single", "text": ["caption"], "case_sensitive": False}, "skipped": {},
         "rows": 9, "labelled": 6, "named_none": 1, "named_one": 6, "named_several": 2,
         "known_class": 7, "right": 3, "wrong": 1, "precision": 0.75, "recall": round(3 / 7, 6),
     }  # fmt: skip
+    written = json.loads(report_path(tmp_path / "out.parquet", ".json").read_text(encoding="utf-8"))
+    assert written == {"format": "imagenet-captions label report", **asdict(report)}
 
 
 def test_multi(tmp_path: Path) -> None:
@@ -82,15 +86,13 @@ def test_multi(tmp_path: Path) -> None:
     assert rows[5]["wnids"] == [CRANE, "n03126707"]
     assert rows[5]["class_names"] == ["crane bird", "construction crane"]
     assert rows[0]["wnid"] == TENCH  # the true one, since nothing of that name is added
-    summary = report.score.summary()
-    assert (summary["right"], summary["wrong"]) == (5, 3)
-    assert (summary["precision"], summary["recall"]) == (0.625, round(5 / 7, 6))
+    assert (report.right, report.wrong, report.precision, report.recall) == (5, 3, 0.625, round(5 / 7, 6))
 
 
 def test_strict(tmp_path: Path) -> None:
     rows, report = label(write_parquet(tmp_path / "t.parquet", ROWS), tmp_path / "out.parquet", Mode.STRICT)
     assert [row["key"] for row in rows] == [0, 1, 5, 7]
-    assert report.score.summary()["named_none"] == 3
+    assert report.named_none == 3
 
 
 def test_scores_of_each_class(tmp_path: Path) -> None:
@@ -104,16 +106,14 @@ def test_scores_of_each_class(tmp_path: Path) -> None:
     }  # fmt: skip
     assert found[GOLDFISH]["precision"] == "0.5"
     assert (found[CRANE]["precision"], found[CRANE]["recall"]) == ("", "0.0")
-    summary = json.loads(report_path(out, ".json").read_text(encoding="utf-8"))
-    assert summary["settings"] == {"mode": "single", "text": ["caption"], "case_sensitive": False}
-    assert sum(int(row["right"]) for row in found.values()) == summary["right"] == report.score.summary()["right"]
+    assert sum(int(row["right"]) for row in found.values()) == report.right
 
 
 def test_without_any_truth_there_is_no_score(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"text": ["tench"]}), path)
-    summary = label(path, tmp_path / "out.parquet")[1].score.summary()
-    assert (summary["known_class"], summary["precision"], summary["recall"]) == (0, None, None)
+    _, report = label(path, tmp_path / "out.parquet")
+    assert (report.known_class, report.precision, report.recall) == (0, None, None)
 
 
 def test_a_label_as_truth(tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_label_as_truth(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["tench"] * 5, "label": labels}), path)
     rows, report = label(path, tmp_path / "out.parquet")
     assert [(row["label"], row["true_label"]) for row in rows] == [(0, 0), (0, 1), (0, 5000), (0, -1), (0, None)]
-    assert report.score.known == 2
+    assert report.known_class == 2
 
 
 def test_case_can_count(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_separated_files(tmp_path: Path, name: str, content: str) -> None:
         ("a.jpg", 'A tench, "big"', 0),
         ("d.jpg", "gold\nfish, goldfish", 1),
     ]
-    assert report.score.summary()["rows"] == 4
+    assert report.rows == 4
     assert report.skipped == {"more fields than the header": 1}
 
 
@@ -217,7 +217,7 @@ def test_truth_in_a_separated_file(tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
     path.write_text("title,label\ntench,0\ntench,1\ntench,fish\ntench,\n", encoding="utf-8")
     _, report = label(path, tmp_path / "out.parquet")
-    assert (report.score.known, report.score.summary()["precision"]) == (2, 0.5)
+    assert (report.known_class, report.precision) == (2, 0.5)
 
 
 def test_a_labelled_table_as_text(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_webdataset_tars(tmp_path: Path) -> None:
     ]
     assert rows[2]["tags"] == ["lynx", "5"]
     assert report.skipped == {"a .json that is not a JSON object": 1, "a sample without text": 2}
-    assert report.score.known == 1  # by wnid; where some samples have one, the others' class is not known
+    assert report.known_class == 1  # by wnid; where some samples have one, the others' class is not known
     (folder / "00001.tar").write_bytes(b"no tar at all" * 100)
     with pytest.raises(InputError, match="is not a tar, or is cut off or damaged"):
         label(folder, tmp_path / "out.parquet")
