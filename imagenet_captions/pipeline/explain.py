@@ -112,7 +112,7 @@ class Explanation:
     def as_dict(self) -> dict[str, Any]:
         """Return everything for JSON."""
         found = asdict(self, dict_factory=_with_texts_for_dates)
-        changes = [change.as_dict() for change in self.changes]
+        changes = [change._asdict() for change in self.changes]
         return {**found, "outcome": self.outcome.value, "meaning": self.outcome.meaning, "changes": changes}
 
     def __str__(self) -> str:

