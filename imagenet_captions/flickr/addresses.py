@@ -41,7 +41,7 @@ _STATIC_PATH = re.compile(r"/(?:[0-9]+/)*([0-9]+)_[0-9A-Za-z][^/]*")
 _VIDEO = re.compile(r"\.(?:mp4|mov|flv|swf|avi|webm|m3u8)\s*$", re.IGNORECASE)
 # /photos/someone/2737866473/in/photostream/ · /photo/someone/2737866473 (before 2005)
 _PAGE_PATH = re.compile(r"(?:/x/t/[0-9]+)?/photos?/([^/]+)/([0-9]+)(?:[/\s].*)?", re.IGNORECASE | re.DOTALL)
-_NOT_A_USER = {"tags", "search"}  # /photos/tags/2012/ lists photos tagged "2012"
+NOT_A_USER = {"tags", "search"}  # /photos/tags/2012/ lists photos tagged "2012"
 _GNE_PATH = re.compile(r"/photo[a-z_]*\.gne\s*", re.IGNORECASE)
 _GNE_ID = re.compile(r"(?:^|&)id=([0-9]+)(?![^&\s])")
 _GNE_SHORT = re.compile(r"(?:^|&)short=([0-9A-Za-z]+)(?![^&\s])")
@@ -115,7 +115,7 @@ def _on_host(host: str, path: str, query: str) -> Address:
     if not _FLICKR_HOST.fullmatch(host):
         return Address(None, Outcome.NOT_FLICKR)
     if _STATIC_HOST.fullmatch(host):
-        digits = _of_file(path)
+        digits = "" if _VIDEO.search(path) else _first(_STATIC_PATH.fullmatch(path))
     elif _PAGE_HOST.fullmatch(host):
         digits = _of_page(path, query)
     else:
@@ -126,14 +126,10 @@ def _on_host(host: str, path: str, query: str) -> Address:
     return Address(None, Outcome.NOT_A_PHOTO)
 
 
-def _of_file(path: str) -> str:
-    return "" if _VIDEO.search(path) else _first(_STATIC_PATH.fullmatch(path))
-
-
 def _of_page(path: str, query: str) -> str:
     page = _PAGE_PATH.fullmatch(path)
     if page:
-        return "" if page[1].lower() in _NOT_A_USER else page[2]
+        return "" if page[1].lower() in NOT_A_USER else page[2]
     if _GNE_PATH.fullmatch(path):
         return _first(_GNE_ID.search(query)) or _from_base58(_first(_GNE_SHORT.search(query)))
     return ""

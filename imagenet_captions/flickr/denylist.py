@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet.image_ids import image_id
 from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.places import Place, PlaceLike, place
@@ -30,8 +28,6 @@ _OWNER = re.compile(r"[0-9]{5,11}@[Nn][0-9]{2}")
 # www.flickr.com/photos/heron/ · flickr.com/people/11632020@N00/: of an owner, whether or not a photo follows
 _OWNER_OF_PAGE = r"(?i)^(?:https?:)?(?://)?(?:(?:www|m|secure)\.)?flickr\.com/+(?:photos?|people)/+(?P<owner>[^/?#\s]+)"
 _OWNER_PAGE = re.compile(_OWNER_OF_PAGE + r"/*(?:[?#].*)?$")
-_NO_OWNER = frozenset({"tags", "search"})
-_SHOWN = 60
 
 DENY = "Denylist: a photo id, an owner's NSID, the address of a photo's or owner's page, or a file name a line."
 
@@ -50,8 +46,31 @@ class Denylist:
 
     @classmethod
     def parse(cls, file: PlaceLike) -> Denylist:
-        """Read the list in a file."""
-        return read_denylist(place(file))
+        """Read the list in a file.
+
+        Raises InputError, with the line's number, for a line in none of the five forms: a removal must not fail
+        silently.
+        """
+        path = require_file(place(file), "the denylist")
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise InputError(f"the denylist {path} is not UTF-8 text; save it as UTF-8") from None
+        found: dict[str, set[str]] = {"photo": set(), "owner": set(), "image": set()}
+        for number, line in enumerate(lines, start=1):
+            text = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip()
+            if not text:
+                continue
+            entry = parse_entry(text)
+            if entry is None:
+                raise InputError(
+                    f"line {number} of the denylist {path} is not understood: {quoted(text)}; give a photo "
+                    "id, an owner's NSID such as 11632020@N00, the address of a photo's or owner's page, or a file "
+                    "name, one a line"
+                )
+            found[entry[0]].add(entry[1])
+        photos, owners, images = (tuple(sorted(part)) for part in found.values())
+        return cls(photos, owners, images, path)
 
     def __bool__(self) -> bool:
         return bool(self.photos or self.owners or self.images)
@@ -68,7 +87,7 @@ class Denylist:
 
     def denies_owner(self, *names: str | None) -> bool:
         """Return whether one of these (an NSID, a name in a page address, or the address) is a denied owner."""
-        return any(name is not None and _owner_in(name) in self._owner_set for name in names)
+        return any(name is not None and _owner_in(name) in self.owners for name in names)
 
     def reasons(self, rows: pa.Table | pa.RecordBatch) -> pa.Array:
         """Return why each row is denied; null if it is not.
@@ -78,12 +97,20 @@ class Denylist:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        nothing = pa.scalar(None, pa.string())
         found = pa.nulls(len(rows), pa.string())
-        for column, why, mask in self._checks(rows.schema.names):
-            denied = pc.fill_null(mask(_array(rows[column])), False)
-            if pc.any(denied).as_py():
-                found = pc.coalesce(found, pc.if_else(denied, pa.scalar(why), nothing))
+        checks = [
+            ("image_id", "the image", self.images, lambda ids: ids),
+            ("photo_id", "the photo", self.photos, lambda ids: ids),
+            ("owner", "its owner", self.owners, pc.utf8_lower),
+            ("photo_page", "its owner", self.owners, _page_owners),
+            ("url", "its owner", self.owners, _page_owners),
+        ]
+        for column, what, listed, read in checks:
+            if listed and column in rows.schema.names:
+                denied = pc.is_in(read(_array(rows[column])), value_set=pa.array(listed, pa.string()))
+                if pc.any(denied).as_py():
+                    why = pc.if_else(denied, f"on the denylist: {what}", pa.scalar(None, pa.string()))
+                    found = pc.coalesce(found, why)
         return found
 
     def drop(self, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -102,68 +129,13 @@ class Denylist:
         ids = {name: _array(denied[name]) for name in ("image_id", "wnid")}
         return outcome_rows(Outcome.DENIED, len(denied), detail=self.reasons(denied), **ids)
 
-    @cached_property
-    def _owner_set(self) -> frozenset[str]:
-        return frozenset(self.owners)
-
-    def _checks(self, names: list[str]) -> Iterable[tuple[str, str, Any]]:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        images, photos, owners = (pa.array(part, pa.string()) for part in (self.images, self.photos, self.owners))
-        checks = [
-            ("image_id", "on the denylist: the image", images, lambda ids: pc.is_in(ids, value_set=images)),
-            ("photo_id", "on the denylist: the photo", photos, lambda ids: pc.is_in(ids, value_set=photos)),
-            ("owner", "on the denylist: its owner", owners, lambda o: pc.is_in(pc.utf8_lower(o), value_set=owners)),
-            *[
-                (page, "on the denylist: its owner", owners, lambda o: pc.is_in(_page_owners(o), value_set=owners))
-                for page in ("photo_page", "url")
-            ],
-        ]
-        return [(column, why, mask) for column, why, part, mask in checks if column in names and len(part)]
-
 
 NOTHING_DENIED = Denylist()
 
 
-def read_denylist(path: Place | None) -> Denylist:
-    """Read the list in a file; without a file the list is empty.
-
-    Raises InputError, with the line's number, for a line in none of the five forms: a removal must not fail silently.
-    """
-    if path is None:
-        return NOTHING_DENIED
-    require_file(path, "the denylist")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise InputError(f"the denylist {path} is not UTF-8 text; save it as UTF-8") from None
-    found: dict[str, set[str]] = {"photo": set(), "owner": set(), "image": set()}
-    for number, line in enumerate(lines, start=1):
-        text = re.split(r"(?:^|\s)#", line, maxsplit=1)[0].strip()
-        if not text:
-            continue
-        entry = parse_entry(text)
-        if entry is None:
-            shown = ascii(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
-            raise InputError(
-                f"line {number} of the denylist {path} is not understood: {shown}; give a photo id, an owner's NSID "
-                "such as 11632020@N00, the address of a photo's or owner's page, or a file name, one a line"
-            )
-        found[entry[0]].add(entry[1])
-    photos, owners, images = (tuple(sorted(part)) for part in found.values())
-    return Denylist(photos, owners, images, path)
-
-
 def parse_entry(text: str) -> tuple[str, str] | None:
-    """Return what a line names, ("photo" | "owner" | "image", its id), or None.
-
-    >>> parse_entry("https://www.flickr.com/photos/Heron/2737866473/in/photostream/"), parse_entry("11632020@n00")
-    (('photo', '2737866473'), ('owner', '11632020@n00'))
-    >>> parse_entry("train/n01440764/n01440764_10026.JPEG"), parse_entry("the heron")
-    (('image', 'n01440764_10026'), None)
-    """
-    from imagenet_captions.flickr.addresses import MAX_DIGITS, read_address
+    """Return what a line names, ("photo" | "owner" | "image", its id), or None."""
+    from imagenet_captions.flickr.addresses import MAX_DIGITS, NOT_A_USER, read_address
 
     digits = rf"[0-9]{{1,{MAX_DIGITS}}}"
     if re.fullmatch(digits, text):
@@ -180,7 +152,7 @@ def parse_entry(text: str) -> tuple[str, str] | None:
     if (found := read_address(text).photo_id) is not None:
         return "photo", found
     page = _OWNER_PAGE.match(text)
-    if page and page["owner"].lower() not in _NO_OWNER:
+    if page and page["owner"].lower() not in NOT_A_USER:
         return "owner", page["owner"].lower().replace("%40", "@")
     return None
 

@@ -63,7 +63,9 @@ def vocabulary(curated_only: bool = False, among: ClassSet = ClassSet.ILSVRC2012
     derived: dict[str, dict[int, Rule]] = {}
     for wnid in classes.wnids(among):
         class_ = classes.by_wnid(wnid, among)
-        for name in dict.fromkeys(_written(class_.name) + ([] if curated_only else list(class_.lemmas))):
+        # The curated name "baluster / handrail" is two, and a remark in brackets is dropped.
+        curated = [_REMARK.sub("", part).strip() for part in class_.name.split(" / ")]
+        for name in dict.fromkeys(curated if curated_only else [*curated, *class_.lemmas]):
             key = (name.casefold(), wnid)
             rule = rules.get(key, Rule())
             if rule.never:
@@ -94,11 +96,6 @@ def plurals(name: str) -> tuple[str, ...]:
     if lower.endswith(("s", "x", "z", "ch", "sh")):
         return () if _ALREADY_PLURAL.search(lower) else (name + "es",)
     return (name + "s", name + "es") if lower.endswith("o") else (name + "s",)
-
-
-def _written(curated: str) -> list[str]:
-    """Return the names in a curated name: "baluster / handrail" is two, and a remark in brackets is dropped."""
-    return [_REMARK.sub("", part).strip() for part in curated.split(" / ")]
 
 
 def rows() -> Iterator[tuple[str, str, str, tuple[str, ...], str]]:

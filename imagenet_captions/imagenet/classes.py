@@ -37,12 +37,8 @@ class ClassSet(str, Enum):
 
     @property
     def shown(self) -> str:
-        """The name of the set in messages.
-
-        >>> ClassSet.ALL.shown
-        'the 21,841 classes'
-        """
-        return f"the {_NUMBER[self]} classes"
+        """The name of the set in messages."""
+        return "the 1000 classes" if self is ClassSet.ILSVRC2012 else "the 21,841 classes"
 
     @classmethod
     def recorded(cls, settings: Mapping[str, Any]) -> ClassSet:
@@ -50,15 +46,10 @@ class ClassSet(str, Enum):
         return cls(settings.get("classes", cls.ILSVRC2012))
 
 
-_NUMBER = {ClassSet.ILSVRC2012: "1000", ClassSet.ALL: "21,841"}
-
-
 _DATA = Path(__file__).parent.parent / "data"  # data/SOURCES.md says where the tables come from
 DEVKIT_ORDER = _DATA / "devkit_order.txt"  # the 1000 wnids in the devkit's order
 _MOST_DIGITS = 80
 _ADVICE = "give a wnid, an index, a class's name or a wider one such as 'dog'"
-
-
 _TABLES = {ClassSet.ILSVRC2012: "classes.tsv", ClassSet.ALL: "classes_all.tsv"}
 _ONE = ClassSet.ILSVRC2012
 
@@ -89,11 +80,7 @@ def wnids(among: ClassSet = _ONE) -> tuple[str, ...]:
 
 
 def by_wnid(wnid: str, among: ClassSet = _ONE) -> ImageNetClass:
-    """Return the class with this wnid; raises InputError if there is none.
-
-    >>> by_wnid("n02012849").name
-    'crane bird'
-    """
+    """Return the class with this wnid; raises InputError if there is none."""
     found = _tables(among).classes.get(wnid)
     if found is None:
         raise InputError(f"{quoted(wnid)} is not the wnid of one of {among.shown}; give one such as 'n01440764'")
@@ -101,11 +88,7 @@ def by_wnid(wnid: str, among: ClassSet = _ONE) -> ImageNetClass:
 
 
 def find(wnid: str) -> ImageNetClass | None:
-    """Return the class with this wnid from the first set that has it, the 1000 before all; None if no set has it.
-
-    >>> find("n02084071").name, find("n00000000")
-    ('dog', None)
-    """
+    """Return the class with this wnid from the first set that has it, the 1000 before all; None if no set has it."""
     for among in ClassSet:
         if is_class(wnid, among):
             return by_wnid(wnid, among)
@@ -113,11 +96,7 @@ def find(wnid: str) -> ImageNetClass | None:
 
 
 def by_index(index: int, among: ClassSet = _ONE) -> ImageNetClass:
-    """Return the class with this index, 0 to 999 among the 1000.
-
-    >>> by_index(850).name
-    'teddy bear'
-    """
+    """Return the class with this index, 0 to 999 among the 1000."""
     last = len(wnids(among)) - 1
     if not 0 <= index <= last:
         raise InputError(f"the index of a class must be 0 to {last}, not {shortened(index)}")
@@ -125,11 +104,7 @@ def by_index(index: int, among: ClassSet = _ONE) -> ImageNetClass:
 
 
 def index_of(wnid: str, among: ClassSet = _ONE) -> int | None:
-    """Return the index of a class, or None if the wnid is not a class of the set.
-
-    >>> index_of("n01440764"), index_of("n02084071"), index_of("n02084071", ClassSet.ALL)
-    (0, None, 2167)
-    """
+    """Return the index of a class, or None if the wnid is not a class of the set."""
     found = _tables(among).classes.get(wnid)
     return None if found is None else found.index
 
@@ -192,8 +167,6 @@ class _Tables:
 @cache
 def _leaves(among: ClassSet) -> frozenset[str]:
     """Return the wnids of the classes that are above no other: a tenth of the work of reading all tables, or less."""
-    if among is ClassSet.ILSVRC2012:  # none of the 1000 is above another
-        return frozenset(DEVKIT_ORDER.read_text(encoding="utf-8").split())
     lines = (_DATA / _TABLES[among]).read_text(encoding="utf-8").splitlines()[1:]
     heads = [line.split("\t", 3)[:3] for line in lines]
     above = {wnid for _, _, hypernyms in heads for wnid in hypernyms.split()}

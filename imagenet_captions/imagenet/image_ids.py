@@ -23,11 +23,7 @@ WNID_LENGTH = 9
 
 
 def is_wnid(text: str) -> bool:
-    """Return whether a text has the form of a class's id, `n` and eight digits.
-
-    >>> is_wnid("n01440764"), is_wnid("tench")
-    (True, False)
-    """
+    """Return whether a text has the form of a class's id, `n` and eight digits."""
     return _WNID.fullmatch(text) is not None
 
 
@@ -51,9 +47,5 @@ def image_id(name: str) -> str | None:
 
 
 def wnid_of(image_id: str) -> str:
-    """Return the wnid of a canonical id.
-
-    >>> wnid_of("n01440764_10026")
-    'n01440764'
-    """
+    """Return the wnid of a canonical id."""
     return image_id[:WNID_LENGTH]

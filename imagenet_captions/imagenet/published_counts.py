@@ -32,64 +32,29 @@ class ClassCount:
         return self.ours - self.published
 
 
-@dataclass(frozen=True)
-class Reconciliation:
-    """A dataset compared with the published counts: all classes in label order, and known reasons for differences."""
-
-    classes: tuple[ClassCount, ...]
-    reasons: tuple[str, ...]
-
-    @property
-    def ours(self) -> int:
-        """The rows of the dataset."""
-        return sum(count.ours for count in self.classes)
-
-    @property
-    def beyond_paper(self) -> int:
-        """The dataset's rows minus those in the paper."""
-        return self.ours - PAPER_ROWS
-
-    @property
-    def beyond_counted(self) -> int:
-        """The dataset's rows minus those counted in the public file."""
-        return self.ours - COUNTED_ROWS
-
-
 @cache
 def published_counts() -> dict[str, int]:
-    """Return the number of entries in the public file by wnid, as counted by one of its users, for all 1000 classes.
-
-    >>> counts = published_counts()
-    >>> sum(counts.values()), counts["n04399382"]
-    (448896, 0)
-    """
+    """Return the number of entries in the public file by wnid, as counted by one of its users, for all 1000 classes."""
     text = (resources.files("imagenet_captions.data") / "published_class_counts.tsv").read_text(encoding="utf-8")
     rows = (line.split("\t") for line in text.splitlines()[1:])
     return {wnid: int(images) for wnid, _, images in rows}
 
 
-def reconcile(rows: Mapping[str, int]) -> Reconciliation:
-    """Hold a dataset's rows per wnid against the published counts, class by class.
+def reconcile(rows: Mapping[str, int]) -> tuple[list[ClassCount], list[str]]:
+    """Hold a dataset's rows per wnid against the published counts.
 
-    >>> found = reconcile({"n01440764": 200})
-    >>> found.classes[0].difference, found.beyond_counted
-    (-19, -448696)
+    Return all classes in label order, and the known reasons for differences.
     """
-    counts = tuple(
+    counts = [
         ClassCount(wnid, classes.by_wnid(wnid).name, rows.get(wnid, 0), published)
         for wnid, published in sorted(published_counts().items())
-    )
-    return Reconciliation(counts, tuple(_reasons(counts)))
-
-
-def _reasons(counts: tuple[ClassCount, ...]) -> list[str]:
-    """Return the known reasons for differences."""
+    ]
     reasons = [
         f"the paper says {PAPER_ROWS:,} images; the public file was counted to have {COUNTED_ROWS:,} entries, "
-        f"{PAPER_ROWS - COUNTED_ROWS:,} fewer, and its authors do not say why",
+        f"{PAPER_ROWS - COUNTED_ROWS:,} fewer, and its authors do not say why"
     ]
-    empty = [count for count in counts if not count.published]
-    reasons += [
-        f"the public file has no entry of {count.class_name} ({count.wnid}); here are {count.ours:,}" for count in empty
-    ]
-    return reasons
+    for count in counts:
+        if not count.published:
+            where = f"{count.class_name} ({count.wnid})"
+            reasons.append(f"the public file has no entry of {where}; here are {count.ours:,}")
+    return counts, reasons

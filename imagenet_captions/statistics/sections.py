@@ -97,8 +97,8 @@ def _coverage(stats: Stats) -> Section:
 
 def _published(stats: Stats) -> Section:
     """Compare the rows with the paper's number and a user's count, and list the classes that differ most."""
-    found = reconcile({entry.wnid: entry.rows for entry in stats.classes})
-    furthest = sorted(found.classes, key=lambda count: (-abs(count.difference), count.wnid))[:_MOST_CLASSES]
+    classes, reasons = reconcile({entry.wnid: entry.rows for entry in stats.classes})
+    furthest = sorted(classes, key=lambda count: (-abs(count.difference), count.wnid))[:_MOST_CLASSES]
     counts = [
         ("the paper's images", PAPER_ROWS, stats.rows),
         ("entries that a user counted in the public file", COUNTED_ROWS, stats.rows),
@@ -109,7 +109,7 @@ def _published(stats: Stats) -> Section:
         "Beside the published captions",
         ("what", "published", "here", "difference"),
         [(name, published, here, f"{here - published:+,}") for name, published, here in counts],
-        note="; ".join(found.reasons) + ". All classes are in the CSV.",
+        note="; ".join(reasons) + ". All classes are in the CSV.",
     )
 
 

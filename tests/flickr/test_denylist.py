@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist, parse_entry, read_denylist
+from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist, parse_entry
 
 ENTRIES = [
     ("2737866473", ("photo", "2737866473")),
@@ -52,18 +52,18 @@ def test_a_file_with_remarks_blanks_and_repeats(tmp_path: Path) -> None:
         "https://www.flickr.com/photos/x/2737866473/\n11632020@N00\n7@n01 #\n".replace("7@n01 #", "n01440764_4 #"),
         encoding="utf-8",
     )
-    read = read_denylist(file)
+    read = Denylist.parse(file)
     assert read == Denylist(("2737866473",), ("11632020@n00",), ("n01440764_4",))
     file.write_text("n01440764_4.JPEG\n11632020@n00\n2737866473\n", encoding="utf-8")
-    assert read_denylist(file).digest() == read.digest()
+    assert Denylist.parse(file).digest() == read.digest()
     file.write_text("n01440764_4.JPEG\n11632020@n00\n", encoding="utf-8")
-    assert read_denylist(file).digest() != read.digest()
+    assert Denylist.parse(file).digest() != read.digest()
 
 
 def test_a_fragment_in_an_address_is_no_remark(tmp_path: Path) -> None:
     file = tmp_path / "deny.txt"
     file.write_text("https://www.flickr.com/photos/x/2737866473/#comment1\n", encoding="utf-8")
-    assert read_denylist(file).photos == ("2737866473",)
+    assert Denylist.parse(file).photos == ("2737866473",)
 
 
 @pytest.mark.parametrize(
@@ -78,15 +78,14 @@ def test_a_line_that_is_not_understood_is_refused(tmp_path: Path, content: bytes
     file = tmp_path / "deny.txt"
     file.write_bytes(content)
     with pytest.raises(InputError, match=sentence) as error:
-        read_denylist(file)
+        Denylist.parse(file)
     assert len(str(error.value)) < 400 + len(str(tmp_path))
 
 
-def test_no_file_and_a_missing_file(tmp_path: Path) -> None:
-    assert read_denylist(None) is NOTHING_DENIED
+def test_a_missing_file(tmp_path: Path) -> None:
     assert not NOTHING_DENIED
     with pytest.raises(InputError, match="does not exist"):
-        read_denylist(tmp_path / "deny.txt")
+        Denylist.parse(tmp_path / "deny.txt")
 
 
 ROWS = pa.table(
