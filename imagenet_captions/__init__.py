@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from imagenet_captions.captions.caption_template import CaptionTemplate
     from imagenet_captions.dataset.diff import diff
-    from imagenet_captions.dataset.filtering.filter import filter
-    from imagenet_captions.dataset.filtering.settings import FilterSettings
+    from imagenet_captions.dataset.filtering import filter
     from imagenet_captions.dataset.filters import (
         contains,
         has,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
         names_class,
     )
     from imagenet_captions.dataset.loading import load
+    from imagenet_captions.dataset.settings import FilterSettings
     from imagenet_captions.errors import (
         DiskFullError,
         ImagenetCaptionsError,
@@ -112,8 +112,8 @@ _MODULES = {
     "matches": "dataset.filters",
     "names_class": "dataset.filters",
     "load": "dataset.loading",
-    "FilterSettings": "dataset.filtering.settings",
-    "filter": "dataset.filtering.filter",
+    "FilterSettings": "dataset.settings",
+    "filter": "dataset.filtering",
     "diff": "dataset.diff",
     "score": "evaluation.scoring.score",
     "stats": "statistics.collect",

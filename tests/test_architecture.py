@@ -14,7 +14,7 @@ import pytest
 import imagenet_captions
 
 ROOT = Path(imagenet_captions.__file__).parent
-STAGES = {"crawler", "cleaner", "packager", "filtering", "labelling", "statistics", "training", "evaluation"}
+STAGES = {"crawler", "cleaner", "packager", "labelling", "statistics", "training", "evaluation"}
 COMPOSING = {"ablations", "demo"}  # they know the stages, as `pipeline` does
 ABOVE = {"cli", "pipeline", *COMPOSING}
 

@@ -12,7 +12,7 @@ from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.cli.app import command
 from imagenet_captions.cli.commands import COMMANDS
 from imagenet_captions.crawler.settings import MatchSettings
-from imagenet_captions.dataset.filtering.settings import FilterSettings, RowConditions
+from imagenet_captions.dataset.settings import FilterSettings, RowConditions
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.imagenet.classes import ClassSet

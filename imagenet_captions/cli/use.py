@@ -9,7 +9,7 @@ from typing import Annotated
 import click
 
 from imagenet_captions.cli.common import DATASET, Dataset, Overwrite, Workers
-from imagenet_captions.dataset.filtering.settings import FilterSettings
+from imagenet_captions.dataset.settings import FilterSettings
 from imagenet_captions.engines.choose import EngineSettings, open_engine
 from imagenet_captions.engines.local import default_workers
 from imagenet_captions.errors import InputError
@@ -30,7 +30,7 @@ def filter(
     overwrite: Overwrite = False,
     workers: Workers = None,
 ) -> str:
-    from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids, format_counts
+    from imagenet_captions.dataset.filtering import filter_to_dataset, filter_to_ids, format_counts
 
     if out is not None and out_ids is None:
         counts = filter_to_dataset(dataset, out, settings, workers or default_workers())

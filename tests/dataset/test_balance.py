@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import imagenet_captions as ic
-from imagenet_captions.dataset.filtering.balance import keep_probabilities
-from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids
-from imagenet_captions.dataset.filtering.settings import FilterSettings, RowConditions
+from imagenet_captions.dataset.filtering import filter_to_dataset, filter_to_ids
+from imagenet_captions.dataset.selecting import keep_probabilities
+from imagenet_captions.dataset.settings import FilterSettings, RowConditions
 from imagenet_captions.packager.verify import verify
 from tests.command_line import invoke
 from tests.dataset.made import Row, make_dataset, rows

@@ -14,9 +14,9 @@ from click.testing import CliRunner, Result
 
 import imagenet_captions as ic
 from imagenet_captions.cli.app import app
-from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids
-from imagenet_captions.dataset.filtering.settings import FilterSettings, RowConditions
+from imagenet_captions.dataset.filtering import filter_to_dataset, filter_to_ids
 from imagenet_captions.dataset.outcomes import read_outcome_counts
+from imagenet_captions.dataset.settings import FilterSettings, RowConditions
 from imagenet_captions.outcomes import Outcome
 from imagenet_captions.packager.verify import verify
 from tests.command_line import run_cli
@@ -279,7 +279,7 @@ def test_a_small_parent_with_no_rows_of_a_shard(tmp_path: Path) -> None:
 def test_a_parent_of_many_shards_gives_its_rows(images: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whole shards and whole row groups may be left out between those with rows; labels and row groups are new."""
     monkeypatch.setattr("imagenet_captions.dataset.writing.SMALL_SHARD", 300)
-    monkeypatch.setattr("imagenet_captions.dataset.filtering.child.TEXT_ROWS", 1)
+    monkeypatch.setattr("imagenet_captions.dataset.filtering.TEXT_ROWS", 1)
     monkeypatch.setattr("imagenet_captions.packager.package.TEXT_ROWS", 1)
     parent = make_dataset(tmp_path, rows(20), images)
     assert len(list(parent.glob("data/*"))) > 3

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import imagenet_captions as ic
-from imagenet_captions.dataset.filtering.settings import RowConditions
+from imagenet_captions.dataset.settings import RowConditions
 
 
 def test_a_condition_makes_a_dataset_or_a_list_of_ids(text_dataset: Path, tmp_path: Path) -> None:

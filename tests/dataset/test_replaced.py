@@ -13,9 +13,9 @@ import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.dataset.diff import diff
-from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids
-from imagenet_captions.dataset.filtering.settings import FilterSettings
+from imagenet_captions.dataset.filtering import filter_to_dataset, filter_to_ids
 from imagenet_captions.dataset.manifest import Replaced, unchanged
+from imagenet_captions.dataset.settings import FilterSettings
 from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.packager.package import PackageSettings, package

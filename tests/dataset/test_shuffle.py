@@ -12,8 +12,8 @@ import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.dataset.diff import diff
-from imagenet_captions.dataset.filtering.filter import filter_to_dataset, filter_to_ids
-from imagenet_captions.dataset.filtering.settings import FilterSettings, RowConditions
+from imagenet_captions.dataset.filtering import filter_to_dataset, filter_to_ids
+from imagenet_captions.dataset.settings import FilterSettings, RowConditions
 from imagenet_captions.packager.verify import verify
 from imagenet_captions.statistics.collect import collect
 from imagenet_captions.statistics.report import gallery

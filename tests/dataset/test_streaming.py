@@ -6,8 +6,8 @@ from itertools import chain
 from pathlib import Path
 
 import imagenet_captions as ic
-from imagenet_captions.dataset.filtering.filter import filter_to_dataset
-from imagenet_captions.dataset.filtering.settings import FilterSettings
+from imagenet_captions.dataset.filtering import filter_to_dataset
+from imagenet_captions.dataset.settings import FilterSettings
 
 
 def test_workers_share_the_shards(image_dataset: Path, tmp_path: Path) -> None:

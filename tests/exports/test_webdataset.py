@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
-from imagenet_captions.dataset.filtering.filter import filter_to_dataset
-from imagenet_captions.dataset.filtering.settings import FilterSettings
+from imagenet_captions.dataset.filtering import filter_to_dataset
+from imagenet_captions.dataset.settings import FilterSettings
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings

@@ -19,8 +19,8 @@ from typing import ClassVar
 import pytest
 
 from imagenet_captions.dataset.diff import diff
-from imagenet_captions.dataset.filtering.filter import filter_to_dataset
-from imagenet_captions.dataset.filtering.settings import FilterSettings, RowConditions
+from imagenet_captions.dataset.filtering import filter_to_dataset
+from imagenet_captions.dataset.settings import FilterSettings, RowConditions
 from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.labelling.label import LabelSettings, label_by_text

@@ -14,8 +14,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 import imagenet_captions as ic
-from imagenet_captions.dataset.filtering.filter import filter_to_dataset
-from imagenet_captions.dataset.filtering.settings import FilterSettings
+from imagenet_captions.dataset.filtering import filter_to_dataset
+from imagenet_captions.dataset.settings import FilterSettings
 from tests.dataset.made import make_dataset, rows
 
 Batches = list[dict[str, Any]]

@@ -19,9 +19,8 @@ from imagenet_captions.storage.places import Place, PlaceField, place
 if TYPE_CHECKING:
     from pyarrow.compute import Expression
 
-    from imagenet_captions.dataset.filtering.balance import Balance
-    from imagenet_captions.dataset.filtering.scores import ScoreLimits
     from imagenet_captions.dataset.sampling import Sampling
+    from imagenet_captions.dataset.selecting import Balance, ScoreLimits
 
 
 _FIELD = "(title, description, tags or caption)"
@@ -157,13 +156,13 @@ class FilterSettings:
     @property
     def score_limits(self) -> ScoreLimits | None:
         """The limits on similarities; None without a file of scores."""
-        from imagenet_captions.dataset.filtering.scores import ScoreLimits
+        from imagenet_captions.dataset.selecting import ScoreLimits
 
         return None if self.scores is None else ScoreLimits(self.scores, self.score_above, self.score_top)
 
     def balancing(self) -> Balance | None:
         """Return the balanced sampling, if it is asked for."""
-        from imagenet_captions.dataset.filtering.balance import Balance
+        from imagenet_captions.dataset.selecting import Balance
 
         return None if self.balance is None else Balance(self.balance, self.by)
 
