@@ -26,8 +26,7 @@ from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.labelling.label import LabelSettings, label_by_text
 from imagenet_captions.labelling.settings import Mode
-from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.packager.shards import Shard, ShardJob, write_shard
+from imagenet_captions.packager.package import PackageSettings, Shard, ShardJob, package, write_shard
 from tests.chain import stages_said
 from tests.cleaner.raw import FakeSource, record
 from tests.command_line import run_cli, run_cli_apart
