@@ -11,7 +11,6 @@ import re
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.sampling import split_condition
 from imagenet_captions.errors import InputError, quoted, require_kind, shortened
 from imagenet_captions.flickr.photos import resolve_license
 from imagenet_captions.imagenet import classes
@@ -151,7 +150,24 @@ def in_split(split: str, fraction: float = 0.1) -> pc.Expression:
     A hash of the image id decides, so a row is in the same split in every dataset, and a larger validation share
     contains every smaller one.
     """
-    return split_condition(split, fraction)
+    if split not in ("train", "val"):
+        raise InputError(f"the split must be train or val, not {quoted(split)}")
+    require_kind("fraction", fraction, (int, float), "a share such as 0.1")
+    if not 0 < fraction < 1:
+        raise InputError(f"the validation share must be between 0 and 1, such as 0.1, not {fraction}")
+
+    def word(value: int) -> pc.Expression:
+        return pc.scalar(pa.scalar(value, pa.uint64()))
+
+    # Unsigned 64-bit arithmetic with wrap-around alone, which every Arrow version computes alike. The multipliers are
+    # odd, so that they can be inverted: 2^64 over the golden ratio, and the one of Pelle Evensen's rrmxmx.
+    image_id = pc.field("image_id")
+    wnid = pc.utf8_slice_codeunits(image_id, 1, 9).cast(pa.uint64())
+    number = pc.utf8_slice_codeunits(image_id, 10).cast(pa.uint64())  # of nine digits at most
+    mixed = pc.multiply(pc.add(pc.multiply(wnid, word(10**9)), number), word(0x9E3779B97F4A7C15))
+    mixed = pc.multiply(pc.bit_wise_xor(mixed, pc.shift_right(mixed, word(32))), word(0xD6E8FEB86659FD93))
+    is_val = pc.shift_right(mixed, word(32)) < word(round(fraction * (1 << 32)))
+    return is_val if split == "val" else ~is_val
 
 
 def _set(among: ClassSet | str) -> ClassSet:

@@ -11,19 +11,16 @@ from typing import TYPE_CHECKING, Any
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.flickr.denylist import DENY, NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet.classes import ClassSet, list_names
-from imagenet_captions.imagenet.image_ids import image_id
 from imagenet_captions.options import check, nested, option, record
 from imagenet_captions.storage.files import require_file, sha256
-from imagenet_captions.storage.places import Place, PlaceField, place
+from imagenet_captions.storage.places import Place, PlaceField, PlaceLike, place
 
 if TYPE_CHECKING:
     from pyarrow.compute import Expression
 
-    from imagenet_captions.dataset.sampling import Sampling
-    from imagenet_captions.dataset.selecting import Balance, ScoreLimits
-
 
 _FIELD = "(title, description, tags or caption)"
+_SAMPLE = "a number of rows such as 1000, or a share such as 0.1"
 
 
 @dataclass(frozen=True)
@@ -82,8 +79,12 @@ class RowConditions:
             some = [filters.in_list(name) for name in self.lists]
             some += [filters.in_class(*self.classes, among=among)] if self.classes else []
             parts.append(reduce(lambda left, right: left | right, some))
-        parts += [filters.contains(*_pair(text, "`contains`", "title=dog")) for text in self.contains]
-        parts += [filters.matches(*_pair(text, "`matches`", "title=^IMG")) for text in self.matches]
+        for texts, name, example in ((self.contains, "contains", "title=dog"), (self.matches, "matches", "title=^IMG")):
+            for text in texts:
+                column, equals, value = text.partition("=")
+                if not equals:
+                    raise InputError(f"`{name}` must be FIELD=TEXT, such as {example}, not {quoted(text)}")
+                parts.append(getattr(filters, name)(column, value))
         parts += [filters.has(name) for name in self.has]
         for function, values in ((filters.language, self.languages), (filters.license_in, self.licenses)):
             parts += [function(*values)] if values else []
@@ -109,6 +110,7 @@ class FilterSettings:
     balance: int | None = option(
         "MetaCLIP's balanced sampling: keep a row with probability 1 - prod(1 - min(1, T / count)) over its entries.",
         metavar="T",
+        least=1,
     )
     by: str = option(
         "The entries of --balance: the classes that a row's texts mention, or its own class.",
@@ -120,11 +122,11 @@ class FilterSettings:
         "At most N rows for each of the K rarest classes.", metavar="K:N", what="classes and rows, such as 100:1"
     )
     like: PlaceField = option("Rows a class: a table with columns wnid and count, as `stats --counts` writes it.")
-    per_class: int | None = option("At most this many rows a class.")
+    per_class: int | None = option("At most this many rows a class.", least=1)
     sample: str | int | float | None = option(
         "Number of rows in all, or a share such as 0.1.",
         metavar="N|FRACTION",
-        what="a number of rows such as 1000, or a share such as 0.1",
+        what=_SAMPLE,
     )
     shuffle: int | None = option("Write the rows in the order of this seed, for training.", metavar="SEED", least=0)
     shards: int | None = option(
@@ -150,38 +152,21 @@ class FilterSettings:
             from imagenet_captions.dataset.filters import require_condition
 
             require_condition(self.condition)
-        if (self.balance, self.scores) != (None, None):  # their own checks, before anything is read
-            _ = self.balancing(), self.score_limits
-
-    @property
-    def score_limits(self) -> ScoreLimits | None:
-        """The limits on similarities; None without a file of scores."""
-        from imagenet_captions.dataset.selecting import ScoreLimits
-
-        return None if self.scores is None else ScoreLimits(self.scores, self.score_above, self.score_top)
-
-    def balancing(self) -> Balance | None:
-        """Return the balanced sampling, if it is asked for."""
-        from imagenet_captions.dataset.selecting import Balance
-
-        return None if self.balance is None else Balance(self.balance, self.by)
+        if self.trim_tail is not None:
+            parse_trim(self.trim_tail)
+        if self.sample is not None:
+            parse_sample(self.sample)
+        if self.scores is not None and self.score_above is None and self.score_top is None:
+            raise InputError("`scores` has no effect without a limit; give `score_above` or `score_top`")
+        if self.score_above is not None and not -1 <= self.score_above <= 1:
+            raise InputError(f"`score_above` must be a similarity from -1 to 1, not {self.score_above}")
+        if self.score_top is not None and not 0 < self.score_top <= 1:
+            raise InputError(f"`score_top` must be a share above 0 and at most 1, not {self.score_top}")
 
     def row_condition(self, among: ClassSet = ClassSet.ILSVRC2012) -> Expression | None:
         """Return `wanted` and `condition` as one, for a dataset with these classes; None if nothing is asked for."""
         parts = [part for part in (self.wanted.condition(among), self.condition) if part is not None]
         return reduce(and_, parts) if parts else None
-
-    def sampling(self, among: ClassSet = ClassSet.ILSVRC2012) -> Sampling:
-        """Return the sampling for a dataset with these classes; the files are read."""
-        from imagenet_captions.dataset.sampling import Sampling, TailTrim, parse_sample, read_counts
-
-        return Sampling(
-            trim_tail=None if self.trim_tail is None else TailTrim.parse(self.trim_tail),
-            like=None if self.like is None else read_counts(self.like, among),
-            per_class=self.per_class,
-            sample=parse_sample(self.sample) if isinstance(self.sample, str) else self.sample,
-            seed=self.seed,
-        )
 
     def files(self) -> list[Place]:
         """Return the files that the filter reads."""
@@ -190,53 +175,55 @@ class FilterSettings:
 
     def as_given(self) -> dict[str, Any]:
         """Return the given settings for the record; a file is named by its SHA-256, because its path says nothing."""
-        lists = [name if name in list_names() else _digest(place(name)) for name in self.wanted.lists]
-        others: dict[str, dict[str, Any]] = {
-            "split": {"val-fraction": self.wanted.val_fraction},
-            "balance": {"by": self.by},
+
+        def digest(path: PlaceLike) -> str:
+            return "sha256:" + sha256(require_file(place(path), "the file"))
+
+        found = record(self) | self.deny.settings()
+        seeded = {"random-classes", "balance", "trim-tail", "like", "per-class", "sample"} & found.keys()
+        for name in {"seed", "val-fraction"} & found.keys():
+            del found[name]
+        for name in {"ids", "like", "scores"} & found.keys():
+            found[name] = digest(found[name])
+        if self.wanted.lists:
+            found["class-list"] = [name if name in list_names() else digest(name) for name in self.wanted.lists]
+        if self.scores is not None:
+            from imagenet_captions.dataset.selecting import read_origin
+
+            origin = read_origin(self.scores)
+            found["score-model"], found["score-weights"] = origin.settings.model, "sha256:" + origin.inputs.weights
+        others = {
+            "condition": None if self.condition is None else str(self.condition),
+            "sample": None if self.sample is None else str(self.sample),
+            "val-fraction": None if self.wanted.split is None else self.wanted.val_fraction,
+            "by": None if self.balance is None else self.by,
+            "seed": self.seed if seeded else None,
         }
-        found: dict[str, Any] = {} if self.condition is None else {"condition": str(self.condition)}
-        for name, value in record(self).items():
-            if name in ("ids", "like"):
-                found[name] = _digest(place(value))
-            elif name in ("class-list", "sample"):
-                found[name] = lists if name == "class-list" else str(value)
-            elif name == "deny":
-                found |= self.deny.settings()
-            elif name not in ("seed", "scores", "score-above", "score-top", "by", "val-fraction"):
-                found |= {name: value, **others.get(name, {})}
-        if self.score_limits is not None:
-            found |= self.score_limits.as_given()
-        sampled = {"random-classes", "balance", "trim-tail", "like", "per-class", "sample"} & found.keys()
-        return {**found, "seed": self.seed} if sampled else found
+        return found | {name: value for name, value in others.items() if value is not None}
 
 
-def read_ids(path: Place) -> frozenset[str]:
-    """Read a text file with one image id per line, in any form that `image_ids.image_id` knows."""
+def parse_trim(text: str) -> tuple[int, int]:
+    """Parse "K:N": a number of classes, and one of rows.
+
+    >>> parse_trim("100:1")
+    (100, 1)
+    """
+    parts = text.split(":")
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts):
+        raise InputError(f"`trim_tail` must be classes and rows, such as 100:1, not {quoted(text)}")
+    return int(parts[0]), int(parts[1])
+
+
+def parse_sample(given: str | int | float) -> int | float:
+    """Return a number of rows, or a share, which as a text has a decimal point.
+
+    >>> parse_sample("1000"), parse_sample("0.1"), parse_sample("1.0")
+    (1000, 0.1, 1.0)
+    """
     try:
-        lines = require_file(path, "the file of ids").read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file; give one with an image id per line") from None
-    found = set()
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            canonical = image_id(line.strip())
-            if canonical is None:
-                raise InputError(
-                    f"{path}, line {number}: {quoted(line)} is not an image id; give one such as n01440764_10026"
-                )
-            found.add(canonical)
-    if not found:
-        raise InputError(f"{path} holds no image id; give one a line")
-    return frozenset(found)
-
-
-def _pair(text: str, flag: str, example: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise InputError(f"{flag} must be FIELD=TEXT, such as {example}, not {quoted(text)}")
-    return name, value
-
-
-def _digest(path: Place) -> str:
-    return "sha256:" + sha256(require_file(path, "the file"))
+        found = given if not isinstance(given, str) else float(given) if "." in given else int(given)
+    except ValueError:
+        found = 0
+    if not (0 < found <= 1 if isinstance(found, float) else found >= 1):
+        raise InputError(f"`sample` must be {_SAMPLE}, not {quoted(given)}")
+    return found

@@ -129,7 +129,7 @@ def test_a_dataset_without_mentions_and_bad_values(tmp_path: Path) -> None:
     with pytest.raises(ic.InputError, match="no row mentions a class, so `balance` has nothing to count; give `by='cl"):
         ic.filter(dataset, FilterSettings(balance=3), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
-    with pytest.raises(ic.InputError, match="`balance` must be at least 1 match per entry, not 0"):
+    with pytest.raises(ic.InputError, match="`balance` must be at least 1, not 0"):
         FilterSettings(balance=0)
     with pytest.raises(ic.InputError, match="`by` must be one of mentions, class, not 'words'"):
         FilterSettings(balance=3, by="words")

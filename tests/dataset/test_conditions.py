@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pytest
 
 import imagenet_captions as ic
-from imagenet_captions.dataset.sampling import split_hash
 from imagenet_captions.flickr.photos import LICENSES, resolve_license
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import list_names, read_list
@@ -23,6 +23,12 @@ from tests.dataset.made import TAGS, WNIDS, rows
 
 Row = dict[str, Any]
 ROWS = rows()
+
+
+def split_hash(image_id: str) -> int:
+    """The hash of an image id, below 2^32; ids with a hash below fraction · 2^32 are `val`."""
+    mixed = (int(image_id[1:9]) * 10**9 + int(image_id[10:])) * 0x9E3779B97F4A7C15 % 2**64
+    return ((mixed ^ mixed >> 32) * 0xD6E8FEB86659FD93 % 2**64) >> 32
 
 
 def any_tag(regex: str) -> Callable[[Row], bool]:
@@ -162,8 +168,9 @@ def test_the_split_of_these_ids_never_changes() -> None:
 
 def test_the_split_is_even_in_every_class_and_nested() -> None:
     ids = [f"{wnid}_{number}" for wnid in classes.wnids()[::10] for number in range(1, 1001)]
-    hashes = {image_id: split_hash(image_id) for image_id in ids}
-    val = Counter(image_id[:9] for image_id in ids if hashes[image_id] < round(0.1 * 2**32))
+    found = pads.dataset(pa.table({"image_id": ids})).to_table(filter=ic.in_split("val", 0.1))["image_id"].to_pylist()
+    assert found == [image_id for image_id in ids if split_hash(image_id) < round(0.1 * 2**32)]
+    val = Counter(image_id[:9] for image_id in found)
     # 1000 rows a class with a tenth in val: a deviation of 9.5; the mean of the squares is 1 for chance.
     assert 0.6 < sum((val[wnid] - 100) ** 2 / 90 for wnid in classes.wnids()[::10]) / 100 < 1.5
 
