@@ -179,27 +179,28 @@ class FilterSettings:
         def digest(path: PlaceLike) -> str:
             return "sha256:" + sha256(require_file(place(path), "the file"))
 
-        found = record(self) | self.deny.settings()
-        seeded = {"random-classes", "balance", "trim-tail", "like", "per-class", "sample"} & found.keys()
-        for name in {"seed", "val-fraction"} & found.keys():
-            del found[name]
-        for name in {"ids", "like", "scores"} & found.keys():
-            found[name] = digest(found[name])
-        if self.wanted.lists:
-            found["class-list"] = [name if name in list_names() else digest(name) for name in self.wanted.lists]
+        given = record(self)
+        named: dict[str, Any] = {name: digest(given[name]) for name in ("ids", "like", "scores") if name in given}
+        lists = [name if name in list_names() else digest(name) for name in self.wanted.lists]
+        own = {**named, "class-list": lists, "sample": str(self.sample)}
+        beside: dict[str, dict[str, Any]] = {
+            "split": {"val-fraction": self.wanted.val_fraction},
+            "balance": {"by": self.by},
+        }
         if self.scores is not None:
             from imagenet_captions.dataset.selecting import read_origin
 
             origin = read_origin(self.scores)
-            found["score-model"], found["score-weights"] = origin.settings.model, "sha256:" + origin.inputs.weights
-        others = {
-            "condition": None if self.condition is None else str(self.condition),
-            "sample": None if self.sample is None else str(self.sample),
-            "val-fraction": None if self.wanted.split is None else self.wanted.val_fraction,
-            "by": None if self.balance is None else self.by,
-            "seed": self.seed if seeded else None,
-        }
-        return found | {name: value for name, value in others.items() if value is not None}
+            weights = "sha256:" + origin.inputs.weights
+            beside["scores"] = {"score-model": origin.settings.model, "score-weights": weights}
+        found: dict[str, Any] = {} if self.condition is None else {"condition": str(self.condition)}
+        for name, value in given.items():  # the card shows them in this order
+            if name == "deny":
+                found |= self.deny.settings()
+            elif name not in ("seed", "by", "val-fraction"):
+                found |= {name: own.get(name, value), **beside.get(name, {})}
+        sampled = {"random-classes", "balance", "trim-tail", "like", "per-class", "sample"} & found.keys()
+        return {**found, "seed": self.seed} if sampled else found
 
 
 def parse_trim(text: str) -> tuple[int, int]:
