@@ -26,7 +26,7 @@ def read_outcome_counts(outcomes: Place) -> dict[Outcome, int]:
 
 
 def outcome_table(
-    rows: pa.Table, start: int, details: Mapping[int, str], dropped: Mapping[int, tuple[Outcome, str]]
+    rows: pa.RecordBatch, start: int, details: Mapping[int, str], dropped: Mapping[int, tuple[Outcome, str]]
 ) -> pa.Table:
     """Return the outcomes of rows of a captions file, which begin at row `start`, from their image_id, wnid and detail.
 

@@ -72,17 +72,12 @@ def package(captions: Place, out: Place, settings: PackageSettings) -> Packaged:
     """
     check_dataset_output(out, [captions, settings.images])
     with holding([out]):
-        return _package(captions, out, settings)
-
-
-def _package(captions: Place, out: Place, settings: PackageSettings) -> Packaged:
-    rows = _read_rows(captions)
-    with replacing_folder(out) as folder:
-        with scratch_beside(folder / "rows") as scratch:
-            plan = _plan(rows, folder, settings, scratch)
-            shards = list(_write_shards(plan, settings))
-        _check_faults(plan, settings, shards)
-        return _finish(plan, folder, shards, settings)
+        rows = _read_rows(captions)
+        with replacing_folder(out) as folder:
+            with scratch_beside(folder / "rows") as scratch:
+                plan = _plan(rows, folder, settings, scratch)
+                shards = list(_write_shards(plan, settings))
+            return _finish(plan, folder, shards, settings)
 
 
 @dataclass(frozen=True)
@@ -165,21 +160,6 @@ def _located(captions: _Captions, images: Place, missing: str, scratch: Path) ->
     return located
 
 
-def _outcomes(
-    captions: Place, remarks: Mapping[int, str], dropped: Mapping[int, tuple[Outcome, str]]
-) -> Iterator[pa.Table]:
-    """Yield the outcomes of the captions' rows in parts."""
-    start = 0
-    for batch in read_files([captions], _ROWS_AT_ONCE, ["image_id", "wnid", "detail"]):
-        yield outcome_table(pa.Table.from_batches([batch]), start, remarks, dropped)
-        start += len(batch)
-
-
-def _image_id(captions: Place, row: int) -> str:
-    with closing(RowReader([(0, captions)], ["image_id"])) as reader:
-        return str(reader.read(row, row + 1)["image_id"][0])
-
-
 def _text_bytes(captions: Place, rows: int) -> int:
     metadata = read_metadata(captions)
     total = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
@@ -189,15 +169,10 @@ def _text_bytes(captions: Place, rows: int) -> int:
 def _write_shards(plan: _Plan, settings: PackageSettings) -> Iterator[Shard]:
     """Write both configs; `raw` leaves out the rows whose images prove broken while `default` is written."""
     with progress("package", plan.captions.rows - len(plan.skipped), "rows") as bar:
-        dropped = plan.skipped
-        if plan.located is None:
-            stages = [[*plan.jobs(False, dropped), *plan.jobs(True, dropped)]]
-        else:
-            stages = [list(plan.jobs(False, dropped)), []]
-        written = 0
-        for number, jobs in enumerate(stages):
-            if number:
-                jobs = list(plan.jobs(True, dropped))
+        dropped, written = plan.skipped, 0
+        # Without images both configs are written together, because no row is left out.
+        for configs in ((False, True),) if plan.located is None else ((False,), (True,)):
+            jobs = [job for raw in configs for job in plan.jobs(raw, dropped)]
             workers = min(settings.workers, max(1, len(jobs)))
             for shard in settings.engine.run(write_shard, jobs, workers, threads=True):
                 dropped |= shard.faults.keys()
@@ -206,25 +181,29 @@ def _write_shards(plan: _Plan, settings: PackageSettings) -> Iterator[Shard]:
                 yield shard
 
 
-def _check_faults(plan: _Plan, settings: PackageSettings, shards: Sequence[Shard]) -> None:
+def _finish(plan: _Plan, folder: Place, shards: Sequence[Shard], settings: PackageSettings) -> Packaged:
+    captions, made = plan.captions.path, plan.captions.made
     faults = {row: fault for shard in shards for row, fault in shard.faults.items()}
     if faults and settings.missing == "fail":
         first = min(faults)
+        with closing(RowReader([(0, captions)], ["image_id"])) as reader:
+            image_id = reader.read(first, first + 1)["image_id"][0]
         raise InputError(
-            f"{len(faults):,} images cannot be used, the first is that of {_image_id(plan.captions.path, first)}: "
-            f"{faults[first]}; replace them, or choose `missing` report or skip"
+            f"{len(faults):,} images cannot be used, the first is that of {image_id}: {faults[first]}; replace them, "
+            "or choose `missing` report or skip"
         )
-
-
-def _finish(plan: _Plan, folder: Place, shards: Sequence[Shard], settings: PackageSettings) -> Packaged:
-    dropped = {row: (Outcome.BROKEN_IMAGE, fault) for shard in shards for row, fault in shard.faults.items()}
+    dropped = {row: (Outcome.BROKEN_IMAGE, fault) for row, fault in faults.items()}
     remarks = dict(plan.located.remarks) if plan.located else {}
     dropped |= {row: (Outcome.NO_IMAGE, remarks.pop(row)) for row in plan.skipped}
-    tables = _outcomes(plan.captions.path, remarks, dropped)
-    earlier = read_files([outcomes_path(plan.captions.path)], _ROWS_AT_ONCE)
-    write_outcomes(folder / OUTCOMES_FILE, tables, earlier)
+
+    def ended() -> Iterator[pa.Table]:
+        start = 0
+        for batch in read_files([captions], _ROWS_AT_ONCE, ["image_id", "wnid", "detail"]):
+            yield outcome_table(batch, start, remarks, dropped)
+            start += len(batch)
+
+    write_outcomes(folder / OUTCOMES_FILE, ended(), read_files([outcomes_path(captions)], _ROWS_AT_ONCE))
     has_images = plan.located is not None
-    made = plan.captions.made
     recorded = {
         **made.get("settings", {}),
         "language": made.get("language"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.manifest import FileEntry, Manifest, read_manifest
+from imagenet_captions.dataset.manifest import Manifest, read_manifest
 from imagenet_captions.dataset.outcomes import first_repeated
 from imagenet_captions.dataset.sampling import seeded_order
 from imagenet_captions.dataset.writing import dataset_schema, local_labels, with_local_labels
@@ -37,8 +38,7 @@ class Verified:
         return f"whole: {self.files} files, {self.rows:,} rows{images}"
 
 
-@dataclass(frozen=True)
-class _Problem:
+class _Problem(NamedTuple):
     file: str
     what: str
 
@@ -79,17 +79,14 @@ def _damaged(dataset: Place, manifest: Manifest) -> Iterator[_Problem]:
     total = sum(entry.bytes for entry in manifest.files.values())
     with progress("verify", total, "B") as bar:
         for name, entry in sorted(manifest.files.items()):
-            if (what := _damage(dataset / name, entry)) is not None:
-                yield _Problem(name, what)
+            path = dataset / name
+            if not path.is_file():
+                yield _Problem(name, "is missing")
+            elif (size := path.stat().st_size) != entry.bytes:
+                yield _Problem(name, f"has {size:,} bytes, not {entry.bytes:,}")
+            elif sha256(path) != entry.sha256:
+                yield _Problem(name, "has other bytes than when it was written")
             bar.update(entry.bytes)
-
-
-def _damage(path: Place, entry: FileEntry) -> str | None:
-    if not path.is_file():
-        return "is missing"
-    if (size := path.stat().st_size) != entry.bytes:
-        return f"has {size:,} bytes, not {entry.bytes:,}"
-    return None if sha256(path) == entry.sha256 else "has other bytes than when it was written"
 
 
 def _contradictions(dataset: Place, manifest: Manifest) -> Iterator[_Problem]:
@@ -100,21 +97,22 @@ def _contradictions(dataset: Place, manifest: Manifest) -> Iterator[_Problem]:
         "data": dataset_schema(ROW, images, manifest.classes),
         "raw": dataset_schema(RAW_ROW, False, manifest.classes),
     }
-    for config, schema in wanted.items():
-        names = sorted(name for name in manifest.files if name.startswith(config + "/"))
-        tables = []
-        for name in names:
+    features = b"huggingface"
+    for config, written in wanted.items():
+        shards, tables = manifest.shards(config), []
+        for name, rows in shards.items():
             found = read_schema(dataset / name)
             local = local_labels(found)
-            if not _same(found, schema if local is None else with_local_labels(schema, local)):
+            schema = written if local is None else with_local_labels(written, local)
+            if not found.equals(schema) or (found.metadata or {}).get(features) != schema.metadata[features]:
                 yield _Problem(name, "has another schema than this version writes")
                 return
             tables.append(read_table(dataset / name, columns=["image_id"]))
-            if len(tables[-1]) != manifest.files[name].rows:
+            if len(tables[-1]) != rows:
                 yield _Problem(name, "has another number of rows than the manifest says")
-        ids[config] = _column(tables)
+        ids[config] = pa.concat_tables(tables)["image_id"].combine_chunks()
         if (what := _disorder(ids[config], manifest.shuffled)) is not None:
-            yield _Problem(names[0], what)
+            yield _Problem(next(iter(shards)), what)
     if not ids["data"].equals(ids["raw"]):
         yield _Problem("raw/", "has other ids than data/")
     yield from _uncounted(read_table(dataset / OUTCOMES_FILE), ids["data"], manifest)
@@ -127,11 +125,6 @@ def _disorder(ids: pa.Array, shuffled: int | None) -> str | None:
         return None if ordered else f"and its other shards are not in the order of the seed {shuffled}"
     ordered = len(ids) < 2 or pc.all(pc.less(ids[:-1], ids[1:])).as_py()
     return None if ordered else "and its other shards are not sorted by image id"
-
-
-def _same(found: pa.Schema, schema: pa.Schema) -> bool:
-    features = b"huggingface"
-    return bool(found.equals(schema)) and (found.metadata or {}).get(features) == schema.metadata[features]
 
 
 def _uncounted(outcomes: pa.Table, ids: pa.Array, manifest: Manifest) -> Iterator[_Problem]:
@@ -148,7 +141,3 @@ def _uncounted(outcomes: pa.Table, ids: pa.Array, manifest: Manifest) -> Iterato
     found = dict(zip(counted["outcome"].to_pylist(), counted["count_sum"].to_pylist(), strict=True))
     if found != dict(manifest.counts):
         yield _Problem(name, "has other counts than the manifest")
-
-
-def _column(tables: list[pa.Table]) -> pa.Array:
-    return pa.concat_tables(tables)["image_id"].combine_chunks() if tables else pa.array([], pa.string())
