@@ -26,7 +26,7 @@ from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id
 from imagenet_captions.schema import SCORES, provenance
 from imagenet_captions.storage.files import MANIFEST, checked, require_file, sha256
-from imagenet_captions.storage.parquet import read_files, read_schema, read_table, reading
+from imagenet_captions.storage.parquet import read_files, read_metadata, read_schema, read_table, reading
 from imagenet_captions.storage.places import Place, reopen
 from imagenet_captions.storage.progress import Bar, progress
 
@@ -95,6 +95,8 @@ def select(dataset: Place, manifest: Manifest, settings: FilterSettings) -> Sele
     like = None if settings.like is None else read_counts(settings.like, among)
     parquet, texts = of_shards(shard_files(dataset, "data", manifest)), shard_files(dataset, "raw", manifest)
     total = sum(manifest.shards("data").values())
+    if (rows := sum(read_metadata(shard).num_rows for shard in texts)) != total:
+        raise InputError(f"{dataset} has {rows:,} rows, and its manifest says {total:,}; package it again")
     selection = Selection(texts, np.zeros(total, np.int8), {})
     with progress("select", total, "rows") as bar:
         if settings.deny:
