@@ -234,7 +234,7 @@ def per_class_csv(stats: Stats) -> str:
     for entry in stats.classes:
         average = f"{entry.all_tags / entry.rows:.2f}" if entry.rows else ""
         captioned = f"{(entry.images or 0) / entry.on_disk:.4f}" if entry.on_disk else ""
-        published = published_counts()[entry.wnid]
+        published = published_counts().get(entry.wnid, "")
         writer.writerow([*(getattr(entry, name) for name in names), average, captioned, published])
     return out.getvalue()
 

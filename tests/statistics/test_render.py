@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,15 @@ def test_csv_has_a_line_per_class(stats: Stats) -> None:
     assert rows[0] | {"wnid": "n01440764", "name": "tench", "rows": "3", "images": "3", "on_disk": ""} == rows[0]
     assert rows[1]["rows"] == "0"
     assert sum(int(row["rows"]) for row in rows) == 12
+
+
+def test_classes_that_nobody_counted_have_an_empty_count(tmp_path: Path) -> None:
+    entry = {"filename": "n00007846_7.JPEG", "wnid": "n00007846", "title": "a person", "description": "", "tags": []}
+    (tmp_path / "release.json").write_text(json.dumps([entry]), encoding="utf-8")
+    done = run_cli("build", "--release", tmp_path / "release.json", "--classes", "all", "--out", tmp_path / "all")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader(io.StringIO(per_class_csv(collect(tmp_path / "all")))))
+    assert [(row["wnid"], row["published"]) for row in rows if row["rows"] == "1"] == [("n00007846", "")]
 
 
 def test_counts_and_frequencies(stats: Stats, tmp_path: Path) -> None:
