@@ -27,7 +27,7 @@ _NAMED = 3
 # Raised by torch and transformers for files without weights. A pickle that would run code is an UnpicklingError.
 UNREADABLE: tuple[type[Exception], ...] = (
     *(SafetensorError, pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError),
-    *(KeyError, IndexError, TypeError, AttributeError, AssertionError),
+    *(KeyError, IndexError, TypeError, AttributeError, AssertionError, ImportError),
     getattr(errors, "StrictDataclassError", ValueError),  # of a newer hub's client, for transformers' configurations
 )
 _FAULTS: tuple[type[Exception], ...] = (*UNREADABLE, ArithmeticError, MemoryError)

@@ -156,6 +156,7 @@ def test_a_text_tower_of_another_tokenizer(tmp_path: Path) -> None:
         ("vision_cfg", {"head_width": 0}, "describes a model that cannot be built"),
         ("text_cfg", {"hf_model_name": "tower"}, "describes a model that cannot be built"),
         ("text_cfg", {"hf_model_name": "bert"}, "the text tower 'bert' has code of its own"),
+        ("text_cfg", {"hf_model_name": "kernel"}, "the text tower 'kernel' has code of its own"),
         ("text_cfg", {"tokenizer_kwargs": {"bpe_path": "/etc/passwd"}}, "has the option 'bpe_path'"),
         ("text_cfg", {"tokenizer_kwargs": [1]}, "describes a model that cannot be built"),
     ],
@@ -170,6 +171,8 @@ def test_a_description_runs_no_code_and_reads_no_other_file(
         auto_map = {"AutoConfig": "evil.EvilConfig", "AutoModel": "evil.EvilModel"}
         Path(name, "config.json").write_text(json.dumps({"model_type": kind, "auto_map": auto_map}))
         Path(name, "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass EvilConfig: pass\n")
+    Path("kernel").mkdir()
+    Path("kernel/config.json").write_text(json.dumps({"model_type": "bert", "attn_implementation": "org/kernel"}))
     open_clip_folder(Path("model"), TINY_VIT)
     about = json.loads(Path("model/open_clip_config.json").read_text())
     about["model_cfg"][tower] |= change

@@ -69,7 +69,9 @@ def only_architecture(vision: Mapping[str, Any], text: Mapping[str, Any]) -> tup
     if text.get("hf_model_name"):
         # Without this, open_clip lets transformers ask on the terminal whether to run the code of the repository.
         about = AutoConfig.from_pretrained(text["hf_model_name"], trust_remote_code=False)
-        if getattr(about, "auto_map", None):
+        # An implementation may be named as a kernel of the hub, which is code too.
+        kernels = {value for key, value in vars(about).items() if "_implementation" in key} - {None, "eager", "sdpa"}
+        if getattr(about, "auto_map", None) or kernels:
             raise InputError(f"the text tower {quoted(text['hf_model_name'])} has code of its own, which is never run")
     return {**vision, "timm_model_pretrained": False}, {**text, "hf_model_pretrained": False}
 
