@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import math
 import pickle
 from pathlib import Path
@@ -93,15 +94,22 @@ def test_a_folder_without_its_parts_is_refused(tmp_path: Path) -> None:
         load_model(str(tmp_path))
 
 
-def test_weights_that_are_missing_are_an_error_and_no_warning(tmp_path: Path) -> None:
+def test_weights_that_are_missing_are_an_error_and_no_warning(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     from safetensors.torch import load_file, save_file
 
     align_folder(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     del weights["text_projection.weight"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    logger = logging.getLogger("transformers")
+    logger.addHandler(caplog.handler)
     with pytest.raises(InputError, match=r"text_projection\.weight"):
         load_model(str(tmp_path))
+    logger.removeHandler(caplog.handler)
+    assert not caplog.records
+    assert "text_projection" not in capfd.readouterr().err
 
 
 class Evil:

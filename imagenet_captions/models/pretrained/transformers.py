@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +68,7 @@ def _weights(kind: str, name: str, shown: str, config: Any) -> Any:
     model_class = KINDS[kind][1]
     with reaching(shown, Path(name).is_dir()):
         try:
-            with quiet_torch_load():
+            with quiet_torch_load(), _without_its_report():
                 whole, about = model_class.from_pretrained(name, config=config, output_loading_info=True)
         except UNREADABLE as error:
             if not Path(name).is_dir() and isinstance(error, (OSError, RuntimeError, ValueError)):
@@ -85,6 +87,18 @@ def _weights(kind: str, name: str, shown: str, config: Any) -> Any:
     for tensor in [*whole.parameters(), *whole.buffers()]:
         tensor.data = tensor.data.clone()
     return whole
+
+
+@contextmanager
+def _without_its_report() -> Iterator[None]:
+    """Keep transformers from printing a table of weights that do not fit."""
+    logger = logging.getLogger("transformers")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _context(kind: str, text: Any) -> int:
