@@ -131,6 +131,8 @@ def _revision(dataset: Place) -> str | None:
 def manifest_digest(dataset: Place) -> str | None:
     """Return the SHA-256 of a dataset's manifest, or None without one; wait while the dataset is being replaced."""
     _wait_for_swap(dataset)
+    if not is_remote(dataset) and not (dataset / MANIFEST).is_file():
+        return None
     try:
         return sha256(dataset / MANIFEST)
     except OSError:
@@ -149,7 +151,7 @@ def _wait_for_swap(dataset: Place) -> None:
 
 
 class _Step(msgspec.Struct):
-    shuffle: int | None = None
+    shuffle: int = 0
 
 
 class _Settings(msgspec.Struct):
@@ -166,7 +168,7 @@ class _Survival(msgspec.Struct):
 
 
 class _Measured(msgspec.Struct):
-    survival: _Survival | None = None
+    survival: _Survival = msgspec.field(default_factory=_Survival)
 
 
 class _Details(msgspec.Struct):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -118,6 +119,25 @@ def test_no_wrong_value_gives_a_traceback(made: Path, tmp_path: Path) -> None:
                 assert "Traceback" not in told, (path, value)
                 shutil.rmtree(out, ignore_errors=True)
         shutil.rmtree(spoiled)
+
+
+@pytest.mark.parametrize("change", [{"settings": {"filter": [{"shuffle": None}]}}, {"measured": {"survival": None}}])
+@pytest.mark.parametrize("command", ["verify BAD", "filter BAD --class dog --out OUT"])
+def test_a_null_in_a_manifest_is_one_sentence(made: Path, tmp_path: Path, change: dict[str, Any], command: str) -> None:
+    spoiled = tmp_path / "spoiled"
+    shutil.copytree(made / "dataset", spoiled)
+    content = json.loads((spoiled / "manifest.json").read_text())
+    (spoiled / "manifest.json").write_text(json.dumps(content | change))
+    assert "has not the expected content" in refusal(made, spoiled, command)
+
+
+@pytest.mark.parametrize("command", ["stats BAD --csv OUT", "publish BAD group/captions --with-images --dry-run"])
+def test_a_pipe_as_a_manifest_is_refused(made: Path, tmp_path: Path, command: str) -> None:
+    spoiled = tmp_path / "spoiled"
+    shutil.copytree(made / "dataset", spoiled)
+    (spoiled / "manifest.json").unlink()
+    os.mkfifo(spoiled / "manifest.json")
+    assert "has no manifest.json" in refusal(made, spoiled, command)
 
 
 SHARD = "data/train-00000-of-00001.parquet"
