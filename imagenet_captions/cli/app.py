@@ -222,8 +222,8 @@ class Command(click.Command):
                 found[flag] = words[0] if len(one.names) > 1 else one.default is not True
             elif len(words) > 1 and not one.many:
                 raise InputError(f"{flag} is given {len(words)} times; give it once")
-            elif taken := next((word for word in words if word in self.flags), None):
-                raise InputError(f"{flag} needs a value, and {taken} is a flag; give {head(one)}")
+            elif taken := next((word for word in words if word in self.flags or word.startswith("--")), None):
+                raise InputError(f"{flag} needs a value, and {shortened(taken, 40)} is a flag; give {head(one)}")
             else:
                 found[flag] = one.value(words)
         return found

@@ -56,6 +56,8 @@ from tests.command_line import invoke as run
         ),
         ("filter d --out", "--out needs a value; give --out PATH"),
         ("filter d --out --overwrite", "--out needs a value, and --overwrite is a flag; give --out PATH"),
+        ("build --release r --out --overwrite", "--out needs a value, and --overwrite is a flag; give --out PATH"),
+        ("filter d --out --overwrit", "--out needs a value, and --overwrit is a flag; give --out PATH"),
         ("filter d --seed 1 --seed 2 --out o", "--seed is given 2 times; give it once"),
         (
             "filter d \N{EN DASH}-has title --out o",
