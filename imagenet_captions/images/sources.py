@@ -52,6 +52,8 @@ class ImageSource:
         self.kind, self._files = layout.kind, layout.files
         if self.kind is Kind.OTHER:
             raise self._no_names(layout.unusable)
+        if self.kind is Kind.PARQUET and not any(map(named_images, self._files)):
+            raise InputError(f"{path} has no column of images (bytes and path); check the path")
 
     def find(self, keys: Container[str] | None, photo_ids: bool, scratch: Path | None) -> Iterator[Found]:
         """Yield the images with these keys, None for all, in an order that depends on the source alone.
@@ -114,8 +116,6 @@ class ImageSource:
         the wanted images to a file from which they are read later.
         """
         columns = {table: column for table in self._files if (column := named_images(table))}
-        if not columns:
-            raise InputError(f"{self.path} has no column of images (bytes and path); check the path")
         absent, found = "", False
 
         def take(path: str | None) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -90,11 +91,24 @@ def test_an_input_that_is_missing_leaves_no_work_folder(tmp_path: Path, given: d
     assert list(tmp_path.iterdir()) == []
 
 
-def test_images_of_a_wrong_kind_are_refused_before_any_stage(tmp_path: Path) -> None:
-    wrong = PackageSettings(images=SAMPLE / "release.json", workers=1)
-    with pytest.raises(InputError, match=r"release.json holds no images; give a folder of images, a tar, or Parquet"):
-        build(tmp_path / "out", BuildSettings(release=SAMPLE / "release.json", workers=1, package=wrong))
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("release.json", "holds no images; give a folder of images, a tar, or Parquet"),
+        ("texts.parquet", "has no column of images"),
+    ],
+)
+def test_images_of_a_wrong_kind_are_refused_before_any_stage(tmp_path: Path, name: str, sentence: str) -> None:
+    wrong = tmp_path / name
+    wrong.write_bytes((SAMPLE / "release.json").read_bytes())
+    if wrong.suffix == ".parquet":
+        pq.write_table(pa.table({"title": ["a dog"]}), wrong)
+    settings = BuildSettings(
+        release=SAMPLE / "release.json", workers=1, package=PackageSettings(images=wrong, workers=1)
+    )
+    with pytest.raises(InputError, match=sentence):
+        build(tmp_path / "out", settings)
+    assert list(tmp_path.iterdir()) == [wrong]
 
 
 def test_a_changed_input_runs_what_depends_on_it(tmp_path: Path, ran: Ran) -> None:
