@@ -17,7 +17,7 @@ import importlib.metadata
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,20 +86,22 @@ def build(out: PlaceLike, settings: BuildSettings) -> None:
     asking Flickr again.
     """
     out = place(out)
-    check_dataset_output(out, settings.files())
-    why = "what lies between the stages, a crawl's store and a lock need a disk"
-    work = require_local(settings.work or default_work(out), "the work folder", why)
-    _check_first(out, work, settings)
+    work = _check_first(out, settings)
+    captions = work / CAPTIONS
     with holding([out]), locked(work / "lock", f"the work folder {work}"):
-        captions = work / CAPTIONS
-        if settings.release is not None:
-            source = open_source(SourceFiles(release=settings.release), settings.clean)
-            inputs = _digest_of("release", settings.release)
+        if settings.release is None:
+            files, inputs = _match_and_crawl(work, settings)
         else:
-            source, inputs = _from_flickr(work, settings)
+            files, inputs = SourceFiles(release=settings.release), _digests({"release": settings.release})
+        source = open_source(files, settings.clean)
         run_stage(
             work,
-            Stage("clean", inputs, _recorded(settings.clean), _with_outcomes(captions)),
+            Stage(
+                "clean",
+                inputs,
+                {**asdict(settings.clean), "deny": settings.clean.deny.digest()},
+                (captions, outcomes_path(captions)),
+            ),
             lambda: clean(source, captions, settings.clean, settings.workers, settings.engine, overwrite=True),
         )
         run_stage(
@@ -109,7 +111,7 @@ def build(out: PlaceLike, settings: BuildSettings) -> None:
                 {
                     "captions": sha256(captions),
                     "outcomes": sha256(outcomes_path(captions)),
-                    **_digest_of("images", settings.package.images),
+                    **_digests({"images": settings.package.images}),
                 },
                 {"missing": settings.package.missing},
                 (out / MANIFEST,),
@@ -119,39 +121,84 @@ def build(out: PlaceLike, settings: BuildSettings) -> None:
         )
 
 
-def _is_damaged(out: Place) -> bool:
-    """Return whether a dataset lacks a file or has a shard that is cut short; objects in a store are not looked at."""
-    if is_remote(out) or manifest_digest(out) is None:
-        return False
-    manifest = read_manifest(out)
-    try:
-        for folder in CONFIGS.values():
-            shard_files(out, folder, manifest)
-    except InputError:
-        return True
-    return not all((out / name).is_file() for name in manifest.files)
+def _match_and_crawl(work: Path, settings: BuildSettings) -> tuple[SourceFiles, dict[str, str]]:
+    """Return the files with what Flickr and YFCC100M have about the listed photos, and the digests of the files."""
+    matches, store, yfcc = work / MATCHES, work / PHOTO_STORE, None
+    urls = {f"urls {number}": path for number, path in enumerate(settings.url_lists)}
+    run_stage(
+        work,
+        Stage(
+            "match",
+            _digests({**urls, "ids": settings.match.ids}),
+            settings.match.recorded(),
+            (matches, outcomes_path(matches)),
+        ),
+        lambda: match(settings.url_lists, matches, replace(settings.match, engine=settings.engine), overwrite=True),
+    )
+    inputs = {"matches": sha256(matches), "outcomes": sha256(outcomes_path(matches))}
+    if (metadata := settings.yfcc) is not None:
+        # What it has about the matched photos is kept in a file, so that its 60 GB are read once.
+        yfcc = work / YFCC_PHOTOS
+        run_stage(
+            work,
+            Stage(
+                "yfcc",
+                {**_digests({"yfcc": metadata}), "matches": inputs["matches"]},
+                {},
+                (yfcc, outcomes_path(yfcc)),
+            ),
+            lambda: extract_photos(metadata, matches, yfcc, overwrite=True),
+        )
+        inputs |= {"yfcc": sha256(yfcc), "yfcc outcomes": sha256(outcomes_path(yfcc))}
+    if settings.ask_flickr:
+        log.info("crawl ...")
+        crawl(matches, store, settings.crawl, elsewhere=None if yfcc is None else photo_ids(yfcc, matches))
+    if not store.exists():
+        return SourceFiles(matches=matches, yfcc=yfcc), inputs
+    return SourceFiles(matches=matches, store=store, yfcc=yfcc), {**inputs, "store": store_revision(store)}
 
 
-def default_work(out: Place) -> Path:
-    """Return the default work folder of a build: OUT.work, on this machine.
+def open_source(files: SourceFiles, settings: CleanSettings) -> RawSource:
+    """Open the raw records of a release, a crawl, YFCC100M, or a crawl and YFCC100M together.
 
-    >>> default_work(Path("data/captions")).as_posix()
-    'data/captions.work'
+    Where both have a photo, the crawl's answer counts: Flickr was asked for it, later, and by its raw tags.
     """
+    release, matches, store, yfcc = files.release, files.matches, files.store, files.yfcc
+    deny = settings.deny
+    if release is not None and matches is None and store is None and yfcc is None:
+        return ReleaseSource(release, settings.classes, settings.as_published)
+    if release is None and matches is not None:
+        with open_matches(matches) as opened:
+            matched = ClassSet.recorded(provenance(opened.schema_arrow).get("settings", {}))
+        if matched is not settings.classes:
+            raise InputError(f"{matches} was made with `classes` {matched.value}; give the same here, or match again")
+        if store is not None and yfcc is not None:
+            first = YfccSource(yfcc, matches, deny, answered_photos(store))
+            return JoinedSource(first, CrawlSource(matches, store, deny, first.photo_ids))
+        if store is not None:
+            return CrawlSource(matches, store, deny)
+        if yfcc is not None:
+            return YfccSource(yfcc, matches, deny)
+    raise InputError("cleaning needs one source: give `release`, or `matches` with `store`, `yfcc` or both")
+
+
+def _check_first(out: Place, settings: BuildSettings) -> Path:
+    """Return the work folder; raise now for everything that would otherwise fail after a crawl of ten days."""
+    check_dataset_output(out, settings.files())
     name = out.name + ".work"
-    return Path(name) if is_remote(out) else out.with_name(name)
-
-
-def _check_first(out: Place, work: Path, settings: BuildSettings) -> None:
-    """Raise now for everything that would otherwise fail after a crawl of ten days."""
+    work = require_local(
+        settings.work or (Path(name) if is_remote(out) else out.with_name(name)),
+        "the work folder",
+        "what lies between the stages, a crawl's store and a lock need a disk",
+    )
     check_place(work, [path for path in settings.files() if path is not None])
     if work.exists() and not work.is_dir():
         raise InputError(f"the work folder {work} is a file; give a folder")
     if resolve_links(out) in (resolve_links(work), *resolve_links(work).parents):
         raise InputError(f"the work folder {work} lies in the output {out}, which is replaced as a whole; give another")
-    stages = {"clean": CAPTIONS} | ({} if settings.release is not None else {"match": MATCHES, "yfcc": YFCC_PHOTOS})
-    records = [_record(work, name) for name in (*stages, "package")]
-    for path in [*records, *(each for name in stages.values() for each in _with_outcomes(work / name))]:
+    products = {"clean": CAPTIONS} | ({} if settings.release is not None else {"match": MATCHES, "yfcc": YFCC_PHOTOS})
+    records = [_record_of(work, stage) for stage in (*products, "package")]
+    for path in (*records, *(each for name in products.values() for each in (work / name, outcomes_path(work / name)))):
         if path.is_file() and not has_our_format(path):
             raise InputError(f"{path} is not of a build, and would be replaced; move it, or give another `work`")
     if (images := settings.package.images) is not None:
@@ -176,74 +223,7 @@ def _check_first(out: Place, work: Path, settings: BuildSettings) -> None:
                 f"with `ask_flickr=False` the texts come from YFCC100M (`yfcc`), or from an earlier crawl, and "
                 f"{work} has none"
             )
-
-
-def _from_flickr(work: Path, settings: BuildSettings) -> tuple[RawSource, dict[str, str]]:
-    matches, store = work / MATCHES, work / PHOTO_STORE
-    run_stage(
-        work,
-        Stage(
-            "match",
-            {
-                **{f"urls {number}": _digest("urls", path) for number, path in enumerate(settings.url_lists)},
-                **_digest_of("ids", settings.match.ids),
-            },
-            settings.match.recorded(),
-            _with_outcomes(matches),
-        ),
-        lambda: match(settings.url_lists, matches, replace(settings.match, engine=settings.engine), overwrite=True),
-    )
-    inputs = {"matches": sha256(matches), "outcomes": sha256(outcomes_path(matches))}
-    yfcc = None if settings.yfcc is None else _from_yfcc(work, settings.yfcc, matches)
-    if yfcc is not None:
-        inputs |= {"yfcc": sha256(yfcc), "yfcc outcomes": sha256(outcomes_path(yfcc))}
-    if settings.ask_flickr:
-        log.info("crawl ...")
-        crawl(matches, store, settings.crawl, elsewhere=None if yfcc is None else photo_ids(yfcc, matches))
-    if store.exists():
-        inputs["store"] = store_revision(store)
-    sources = SourceFiles(matches=matches, store=store if store.exists() else None, yfcc=yfcc)
-    return open_source(sources, settings.clean), inputs
-
-
-def _from_yfcc(work: Path, path: Place, matches: Path) -> Path:
-    """Return the file of what YFCC100M has about the matched photos, made once, so that its 60 GB are read once."""
-    out = work / YFCC_PHOTOS
-    run_stage(
-        work,
-        Stage("yfcc", {**_digest_of("yfcc", path), "matches": sha256(matches)}, {}, _with_outcomes(out)),
-        lambda: extract_photos(path, matches, out, overwrite=True),
-    )
-    return out
-
-
-def open_source(files: SourceFiles, settings: CleanSettings) -> RawSource:
-    """Open the raw records of a release, a crawl, YFCC100M, or a crawl and YFCC100M together.
-
-    Where both have a photo, the crawl's answer counts: Flickr was asked for it, later, and by its raw tags.
-    """
-    release, matches, store, yfcc = files.release, files.matches, files.store, files.yfcc
-    deny = settings.deny
-    if release is not None and matches is None and store is None and yfcc is None:
-        return ReleaseSource(release, settings.classes, settings.as_published)
-    if release is None and matches is not None:
-        _check_classes(matches, settings.classes)
-        if store is not None and yfcc is not None:
-            first = YfccSource(yfcc, matches, deny, answered_photos(store))
-            return JoinedSource(first, CrawlSource(matches, store, deny, first.photo_ids))
-        if store is not None:
-            return CrawlSource(matches, store, deny)
-        if yfcc is not None:
-            return YfccSource(yfcc, matches, deny)
-    raise InputError("cleaning needs one source: give `release`, or `matches` with `store`, `yfcc` or both")
-
-
-def _check_classes(matches: Place, wanted: ClassSet) -> None:
-    """Raise InputError if the photos were matched for another set of classes than cleaning keeps."""
-    with open_matches(matches) as opened:
-        found = ClassSet.recorded(provenance(opened.schema_arrow).get("settings", {}))
-    if found is not wanted:
-        raise InputError(f"{matches} was made with `classes` {found.value}; give the same here, or match again")
+    return work
 
 
 @dataclass(frozen=True)
@@ -256,10 +236,29 @@ class Stage:
     outputs: tuple[Place, ...]
     damaged: bool = False  # so that it must run again
 
-    def key(self) -> str:
-        """Return a digest of everything that the result depends on."""
+    def record(self) -> dict[str, Any]:
+        """Return what is kept of it once its outputs are there: a digest of what they depend on, and of each."""
         parts = [dict(self.inputs), dict(self.settings), software(self.name)]
-        return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+        key = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+        outputs = {path.name: sha256(path) for path in self.outputs}
+        return {"format": "imagenet-captions stage", "key": key, "outputs": outputs}
+
+
+def run_stage(work: Path, stage: Stage, action: Callable[[], object]) -> bool:
+    """Run a stage unless its key and outputs are those of the last run; return whether it ran."""
+    kept = _record_of(work, stage.name)
+    is_there = all(path.is_file() for path in (kept, *stage.outputs))
+    if is_there and not stage.damaged and read_record(kept) == stage.record():
+        log.info("%s: nothing changed, kept", stage.name)
+        return False
+    log.info("%s ...", stage.name)
+    action()
+    write_json(kept, stage.record())
+    return True
+
+
+def _record_of(work: Path, stage: str) -> Path:
+    return work / f"{stage}.done.json"
 
 
 def software(stage: str) -> dict[str, str]:
@@ -269,51 +268,27 @@ def software(stage: str) -> dict[str, str]:
     return {name: found[0].version if found else "" for name, found in installed.items()}
 
 
-def run_stage(work: Path, stage: Stage, action: Callable[[], object]) -> bool:
-    """Run a stage unless its key and outputs are those of the last run; return whether it ran."""
-    record = _record(work, stage.name)
-    if not stage.damaged and _is_done(record, stage):
-        log.info("%s: nothing changed, kept", stage.name)
+def _digests(inputs: Mapping[str, Place | None]) -> dict[str, str]:
+    """Return the digests of the inputs that are given, by role; `urls 0` is the first of a role that has many."""
+    found = {}
+    for name, path in inputs.items():
+        if path is not None:
+            role = name.split()[0]
+            log.info("checking whether `%s` %s changed ...", role, path)  # reads a list, and lists all of ImageNet
+            if expand_pattern(path) is None:
+                require_there(path, f"`{role}`")  # during a crawl of ten days, the images may have gone
+            found[name] = digest(path)
+    return found
+
+
+def _is_damaged(out: Place) -> bool:
+    """Return whether a dataset lacks a file or has a shard that is cut short; objects in a store are not looked at."""
+    if is_remote(out) or manifest_digest(out) is None:
         return False
-    log.info("%s ...", stage.name)
-    action()
-    write_json(record, _done(stage))
-    return True
-
-
-def _record(work: Path, stage: str) -> Path:
-    return work / f"{stage}.done.json"
-
-
-def _done(stage: Stage) -> dict[str, Any]:
-    return {"format": "imagenet-captions stage", "key": stage.key(), "outputs": _digests(stage.outputs)}
-
-
-def _is_done(record: Path, stage: Stage) -> bool:
-    return all(path.is_file() for path in (record, *stage.outputs)) and read_record(record) == _done(stage)
-
-
-def _recorded(settings: CleanSettings) -> dict[str, Any]:
-    """Return the settings of a stage, with the digest of its denylist in place of the denylist's file."""
-    return {**asdict(settings), "deny": settings.deny.digest()}
-
-
-def _digests(paths: Iterable[Place]) -> dict[str, str]:
-    return {path.name: sha256(path) for path in paths}
-
-
-def _digest_of(role: str, path: Place | None) -> dict[str, str]:
-    if path is None:
-        return {}
-    if expand_pattern(path) is None:
-        require_there(path, f"`{role}`")
-    return {role: _digest(role, path)}
-
-
-def _digest(role: str, path: Place) -> str:
-    log.info("checking whether `%s` %s changed ...", role, path)  # reads a list, and lists all of ImageNet
-    return digest(path)
-
-
-def _with_outcomes(product: Place) -> tuple[Place, ...]:
-    return product, outcomes_path(product)
+    manifest = read_manifest(out)
+    try:
+        for folder in CONFIGS.values():
+            shard_files(out, folder, manifest)
+    except InputError:
+        return True
+    return not all((out / name).is_file() for name in manifest.files)
