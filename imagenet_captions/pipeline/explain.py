@@ -15,7 +15,7 @@ from imagenet_captions.crawler.source import parse_photo
 from imagenet_captions.crawler.store import StoreReader
 from imagenet_captions.dataset.manifest import Manifest, read_manifest, shard_files, unchanged
 from imagenet_captions.errors import InputError, quoted, require_kind, shortened
-from imagenet_captions.flickr.photos import License, allows_sharing, find_license
+from imagenet_captions.flickr.photos import allows_sharing, find_license
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id as read_image_id
@@ -195,148 +195,8 @@ def _with_texts_for_dates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 Row = dict[str, Any]
 
-
-def of_image(image_id: str) -> dict[str, str]:
-    """Return the values by which the row of an image is found."""
-    return {"wnid": wnid_of(image_id), "image_id": image_id}
-
-
-def find_row(files: Sequence[Place], values: Mapping[str, str]) -> Row | None:
-    """Return the first row with these values; the last one alone must tell the row from all others."""
-    name, value = list(values.items())[-1]
-    for file in files:
-        with parquet_file(file) as opened:
-            for number in _groups(opened, values):
-                # Other columns, such as the images, are read only from the row group that has the row.
-                found = opened.read_row_group(number, [name])[name].to_pylist()
-                if value in found:
-                    row: Row = opened.read_row_group(number).slice(found.index(value), 1).to_pylist()[0]
-                    return row
-    return None
-
-
-def outcomes_of(file: Place, image_id: str) -> list[Row]:
-    """Return the outcomes of an id: its own first, then those of further entries, which have the id in the detail."""
-    found = [row for row in _of_class(file, wnid_of(image_id)) if _is_about(row, image_id)]
-    return sorted(found, key=lambda row: row["image_id"] is None)
-
-
-def count_outside(file: Place, wnid: str) -> int:
-    """Return how many ids of a class ended as unknown_class without being listed."""
-    rows = [row for row in _of_class(file, wnid) if row["image_id"] is None]
-    return sum(row["count"] for row in rows if row["outcome"] == Outcome.UNKNOWN_CLASS.value)
-
-
-def _is_about(row: Row, image_id: str) -> bool:
-    if row["image_id"] is not None:
-        return bool(row["image_id"] == image_id)
-    return (row["detail"] or "").partition(";")[0] == image_id
-
-
-def _of_class(file: Place, wnid: str) -> Iterator[Row]:
-    with parquet_file(file) as opened:
-        for number in _groups(opened, {"wnid": wnid}):
-            table = opened.read_row_group(number)
-            wnids = table["wnid"].to_pylist()
-            if wnid in wnids:  # outcomes are sorted by class
-                start = wnids.index(wnid)
-                yield from table.slice(start, wnids.count(wnid)).to_pylist()
-
-
-def _groups(opened: ParquetFile, values: Mapping[str, str]) -> Iterator[int]:
-    """Yield the row groups that may have the values, by their statistics."""
-    metadata = opened.metadata
-    columns = [metadata.schema.column(at).path for at in range(metadata.num_columns)]
-    wanted = [(columns.index(name), value) for name, value in values.items()]
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        found = ((group.column(at).statistics, value) for at, value in wanted)
-        if all(each is None or not each.has_min_max or each.min <= value <= each.max for each, value in found):
-            yield number
-
-
-NO_PHOTO = "photo and address: the published file, of which the dataset was made, does not name them"
-
-RAW_TEXTS = "raw texts: "
-_OF_ANOTHER = "is not of the build that made the dataset"
-
-
-@dataclass
-class WorkFacts:
-    """What a work folder has about an image: its line and photo, its raw texts, and what the folder cannot tell."""
-
-    listed: Listed | None = None
-    raw: Texts | None = None
-    unknown: list[str] = field(default_factory=list)
-
-
-def read_work(given: Place, image_id: str, inputs: Mapping[str, str]) -> WorkFacts:
-    """Return what a work folder has about an image; `inputs` are those of the dataset's manifest."""
-    work = require_local(given, "the work folder", "the crawl's store is a file of this machine")
-    require_there(work, "the work folder")
-    files = {name: work / name for name in (MATCHES, PHOTO_STORE, YFCC_PHOTOS, CAPTIONS) if (work / name).is_file()}
-    if not files:
-        raise InputError(f"the work folder {work} has no {MATCHES} and no {CAPTIONS}; give the work folder of a build")
-    facts = WorkFacts()
-    if "release" in inputs:
-        facts.unknown.append(NO_PHOTO)
-    elif MATCHES not in files:
-        facts.unknown.append(f"the line of the URL list: {work} has no {MATCHES}")
-    else:
-        _add_match(facts, files[MATCHES], image_id, inputs.get("matches"))
-    if facts.listed is not None and facts.listed.photo_id is not None:
-        facts.listed = _with_answer(facts, facts.listed, work, files, facts.listed.photo_id)
-    if "release" in inputs and CAPTIONS in files:
-        made_of = provenance(read_schema(files[CAPTIONS])).get("inputs", {})
-        if made_of.get("release") != inputs["release"]:
-            facts.unknown.append(f"whether these texts were used: {files[CAPTIONS]} {_OF_ANOTHER}")
-    row = find_row([files[CAPTIONS]], of_image(image_id)) if CAPTIONS in files else None
-    if row is not None:
-        facts.raw = Texts(row["raw_title"], row["raw_description"], row["raw_tags"])
-    elif "release" in inputs:
-        facts.unknown.append(
-            RAW_TEXTS + "they are in the published file alone, since the entry was dropped in cleaning"
-        )
-    return facts
-
-
-def _add_match(facts: WorkFacts, matches: Path, image_id: str, digest: str | None) -> None:
-    open_matches(matches).close()  # refuses another file of this name
-    if digest is not None and sha256(matches) != digest:
-        facts.unknown.append(f"whether this photo was used: {matches} {_OF_ANOTHER}")
-    row = find_row([matches], of_image(image_id))
-    if row is not None:
-        line = f"{image_id} {row['url']}"
-        facts.listed = Listed(line, row["detail"], row["photo_id"])
-        return
-    dropped = outcomes_of(outcomes_path(matches), image_id) if outcomes_path(matches).is_file() else []
-    if dropped and dropped[0]["detail"]:
-        facts.listed = Listed(f"{image_id} {dropped[0]['detail']}")
-    else:
-        facts.unknown.append("the line of the URL list: matching found none with this id")
-
-
-def _with_answer(facts: WorkFacts, listed: Listed, work: Path, files: Mapping[str, Path], photo_id: str) -> Listed:
-    """Add the answer of Flickr, and to the facts the texts of the photo as Flickr or YFCC100M gave them."""
-    if YFCC_PHOTOS in files:
-        row = find_row([files[YFCC_PHOTOS]], {"photo_id": photo_id})
-        listed = replace(listed, in_yfcc=row is not None)
-        facts.raw = None if row is None else Texts(row["title"], row["description"], row["tags"])
-    if PHOTO_STORE not in files:
-        facts.unknown.append(f"Flickr's answer: {work} has no {PHOTO_STORE}")
-        return listed
-    with StoreReader(files[PHOTO_STORE]) as store:
-        stored = store.get(photo_id)
-    if stored is None:
-        return replace(listed, answer="not asked")
-    if stored.photo is not None:
-        record = parse_photo(photo_id, stored.photo)
-        facts.raw = Texts(record.title, record.description, record.tags)
-    when = None if stored.retrieved_at is None else datetime.fromtimestamp(stored.retrieved_at, timezone.utc)
-    return replace(listed, answer=stored.state.value, answered_at=when, remark=stored.remark or None)
-
-
 _SOURCES = {"release": "the published file", "flickr": "Flickr", "yfcc100m": "YFCC100M"}
+_OF_ANOTHER = "is not of the build that made the dataset"
 
 
 def explain(dataset: PlaceLike, image_id: str, work: PlaceLike | None = None) -> Explanation:
@@ -355,54 +215,169 @@ def explain(dataset: PlaceLike, image_id: str, work: PlaceLike | None = None) ->
         raise InputError(f"{quoted(image_id)} is not the id of a training image; give one such as n01440764_10026")
     with unchanged(folder):
         manifest = read_manifest(folder)
-        outcomes = outcomes_of(folder / OUTCOMES_FILE, name)
-        if not outcomes or outcomes[0]["image_id"] is None:
-            raise _unknown_id(folder, name)
-        row, raw = (find_row(shard_files(folder, config), of_image(name)) for config in ("data", "raw"))
-    facts = _without_work(manifest) if work is None else read_work(place(work), name, manifest.inputs)
-    return _explanation(name, manifest, outcomes, facts, row, raw)
+        outcomes = _outcomes_of(name, folder)
+        row, raw_row = (_find_row(shard_files(folder, config), _of_image(name)) for config in ("data", "raw"))
+    unknown: list[str] = []
+    listed, raw = None, None
+    is_published = "release" in manifest.inputs
+    if is_published:
+        unknown.append("photo and address: the published file, of which the dataset was made, does not name them")
+    elif work is None:
+        unknown.append("the line of the URL list, and Flickr's answer: no work folder was given")
+    if work is not None:
+        listed, raw = _of_work(place(work), name, manifest.inputs, unknown)
+    if raw_row is not None:
+        raw = _texts(raw_row)
+    elif raw is None and is_published and work is not None:
+        unknown.append("raw texts: they are in the published file alone, since the entry was dropped in cleaning")
+    elif raw is None:
+        unknown.append("raw texts: the dataset has those of its rows alone, and the given folders have no others")
+    class_ = classes.find(wnid_of(name))
+    return Explanation(
+        image_id=name,
+        wnid=wnid_of(name),
+        class_name="" if class_ is None else class_.name,
+        outcome=Outcome(outcomes[0]["outcome"]),
+        detail=outcomes[0]["detail"],
+        further_entries=[f"{each['outcome']}: {each['detail']}" for each in outcomes[1:]],
+        raw=raw,
+        changes=[] if raw is None or manifest.as_published else _changes(raw, row, unknown),
+        listed=listed,
+        **({} if row is None else _of_row(row, manifest, unknown)),
+        unknown=unknown,
+    )
 
 
-def _without_work(manifest: Manifest) -> WorkFacts:
-    if "release" in manifest.inputs:
-        return WorkFacts(unknown=[NO_PHOTO])
-    return WorkFacts(unknown=["the line of the URL list, and Flickr's answer: no work folder was given"])
-
-
-def _unknown_id(dataset: Place, image_id: str) -> InputError:
+def _outcomes_of(image_id: str, dataset: Place) -> list[Row]:
+    """Return the outcomes of an id, its own first; raise InputError if it is not among the inputs."""
     wnid = wnid_of(image_id)
-    outside = count_outside(dataset / OUTCOMES_FILE, wnid)
-    if outside:
-        return InputError(
+    rows = _of_class(dataset / OUTCOMES_FILE, wnid)
+    found = _about(image_id, rows)
+    if found and found[0]["image_id"] is not None:
+        return found
+    unlisted = (row for row in rows if row["image_id"] is None and row["outcome"] == Outcome.UNKNOWN_CLASS.value)
+    if outside := sum(row["count"] for row in unlisted):
+        raise InputError(
             f"{image_id} is not in {dataset}, unless it is among the ids of {wnid} outside the wanted classes "
             f"({outside:,} in all), which are counted and not listed; give another id"
         )
-    return InputError(f"{image_id} is not among the inputs of {dataset}; check the id")
+    raise InputError(f"{image_id} is not among the inputs of {dataset}; check the id")
 
 
-def _explanation(
-    image_id: str, manifest: Manifest, outcomes: list[Row], facts: WorkFacts, row: Row | None, raw_row: Row | None
-) -> Explanation:
-    class_, own = classes.find(wnid_of(image_id)), outcomes[0]
-    unknown = [*facts.unknown]
-    raw = facts.raw if raw_row is None else _texts(raw_row)
-    if raw is None and not any(sentence.startswith(RAW_TEXTS) for sentence in unknown):
-        unknown.append(f"{RAW_TEXTS}the dataset has those of its rows alone, and the given folders have no others")
-    changes = [] if raw is None or manifest.as_published else _changes(raw, row, unknown)
-    found: dict[str, Any] = {} if row is None else _of_row(row, manifest, unknown)
-    return Explanation(
-        image_id=image_id,
-        wnid=wnid_of(image_id),
-        class_name="" if class_ is None else class_.name,
-        outcome=Outcome(own["outcome"]),
-        detail=own["detail"],
-        further_entries=[f"{each['outcome']}: {each['detail']}" for each in outcomes[1:]],
-        raw=raw,
-        changes=changes,
-        listed=facts.listed,
-        unknown=unknown,
-        **found,
-    )
+def _about(image_id: str, rows: list[Row]) -> list[Row]:
+    """Return the outcomes of an id: its own first, then those of further entries, which have the id in the detail."""
+    further = [row for row in rows if row["image_id"] is None and (row["detail"] or "").partition(";")[0] == image_id]
+    return [row for row in rows if row["image_id"] == image_id] + further
+
+
+def _of_class(file: Place, wnid: str) -> list[Row]:
+    """Return the outcomes of a class."""
+    found: list[Row] = []
+    with parquet_file(file) as opened:
+        for number in _groups(opened, {"wnid": wnid}):
+            table = opened.read_row_group(number)
+            wnids = table["wnid"].to_pylist()
+            if wnid in wnids:  # outcomes are sorted by class
+                found += table.slice(wnids.index(wnid), wnids.count(wnid)).to_pylist()
+    return found
+
+
+def _of_image(image_id: str) -> dict[str, str]:
+    """Return the values by which the row of an image is found."""
+    return {"wnid": wnid_of(image_id), "image_id": image_id}
+
+
+def _find_row(files: Sequence[Place], values: Mapping[str, str]) -> Row | None:
+    """Return the first row with these values; the last one alone must tell the row from all others."""
+    name, value = list(values.items())[-1]
+    for file in files:
+        with parquet_file(file) as opened:
+            for number in _groups(opened, values):
+                # Other columns, such as the images, are read only from the row group that has the row.
+                found = opened.read_row_group(number, [name])[name].to_pylist()
+                if value in found:
+                    row: Row = opened.read_row_group(number).slice(found.index(value), 1).to_pylist()[0]
+                    return row
+    return None
+
+
+def _groups(opened: ParquetFile, values: Mapping[str, str]) -> Iterator[int]:
+    """Yield the row groups that may have the values, by their statistics."""
+    metadata = opened.metadata
+    columns = [metadata.schema.column(at).path for at in range(metadata.num_columns)]
+    wanted = [(columns.index(name), value) for name, value in values.items()]
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        found = ((group.column(at).statistics, value) for at, value in wanted)
+        if all(each is None or not each.has_min_max or each.min <= value <= each.max for each, value in found):
+            yield number
+
+
+def _of_work(
+    given: Place, image_id: str, inputs: Mapping[str, str], unknown: list[str]
+) -> tuple[Listed | None, Texts | None]:
+    """Return the line, photo and answer of an image, and its raw texts, from a work folder.
+
+    `inputs` are those of the dataset's manifest; what the folder cannot tell is added to `unknown`.
+    """
+    work = require_local(given, "the work folder", "the crawl's store is a file of this machine")
+    require_there(work, "the work folder")
+    matches, captions = work / MATCHES, work / CAPTIONS
+    if not any((work / name).is_file() for name in (MATCHES, PHOTO_STORE, YFCC_PHOTOS, CAPTIONS)):
+        raise InputError(f"the work folder {work} has no {MATCHES} and no {CAPTIONS}; give the work folder of a build")
+    listed, raw = None, None
+    if "release" not in inputs:
+        if matches.is_file():
+            listed = _line(matches, image_id, inputs.get("matches"), unknown)
+        else:
+            unknown.append(f"the line of the URL list: {work} has no {MATCHES}")
+    if listed is not None and listed.photo_id is not None:
+        listed, raw = _answer(work, listed, listed.photo_id, unknown)
+    if captions.is_file():
+        made_of = provenance(read_schema(captions)).get("inputs", {})
+        if "release" in inputs and made_of.get("release") != inputs["release"]:
+            unknown.append(f"whether these texts were used: {captions} {_OF_ANOTHER}")
+        row = _find_row([captions], _of_image(image_id))
+        if row is not None:
+            raw = Texts(row["raw_title"], row["raw_description"], row["raw_tags"])
+    return listed, raw
+
+
+def _line(matches: Path, image_id: str, digest: str | None, unknown: list[str]) -> Listed | None:
+    """Return the line of the URL list, and the photo if the line names one."""
+    open_matches(matches).close()  # refuses another file of this name
+    if digest is not None and sha256(matches) != digest:
+        unknown.append(f"whether this photo was used: {matches} {_OF_ANOTHER}")
+    row = _find_row([matches], _of_image(image_id))
+    if row is not None:
+        return Listed(f"{image_id} {row['url']}", row["detail"], row["photo_id"])
+    outcomes = outcomes_path(matches)
+    dropped = _about(image_id, _of_class(outcomes, wnid_of(image_id))) if outcomes.is_file() else []
+    if dropped and dropped[0]["detail"]:
+        return Listed(f"{image_id} {dropped[0]['detail']}")
+    unknown.append("the line of the URL list: matching found none with this id")
+    return None
+
+
+def _answer(work: Path, listed: Listed, photo_id: str, unknown: list[str]) -> tuple[Listed, Texts | None]:
+    """Add Flickr's answer to what is listed, and return the texts of the photo as Flickr or YFCC100M gave them."""
+    texts, store_file = None, work / PHOTO_STORE
+    if (work / YFCC_PHOTOS).is_file():
+        row = _find_row([work / YFCC_PHOTOS], {"photo_id": photo_id})
+        listed = replace(listed, in_yfcc=row is not None)
+        texts = None if row is None else _texts(row)
+    if not store_file.is_file():
+        unknown.append(f"Flickr's answer: {work} has no {PHOTO_STORE}")
+        return listed, texts
+    with StoreReader(store_file) as store:
+        stored = store.get(photo_id)
+    if stored is None:
+        return replace(listed, answer="not asked"), texts
+    if stored.photo is not None:
+        record = parse_photo(photo_id, stored.photo)
+        texts = Texts(record.title, record.description, record.tags)
+    when = None if stored.retrieved_at is None else datetime.fromtimestamp(stored.retrieved_at, timezone.utc)
+    return replace(listed, answer=stored.state.value, answered_at=when, remark=stored.remark or None), texts
 
 
 def _changes(raw: Texts, row: Row | None, unknown: list[str]) -> list[Change]:
@@ -455,21 +430,17 @@ def _image(row: Row, unknown: list[str]) -> ImageFacts | None:
 
 
 def _photo(row: Row, unknown: list[str]) -> Photo:
-    license_ = find_license(row["license"])
+    """Return the photo with its attribution: title, author, source and license, as Creative Commons asks for."""
     names = ("photo_id", "photo_page", "owner", "owner_name", "retrieved_at")
-    photo = Photo(**{name: row[name] for name in names}, attribution=_attribution(row, license_))
+    photo = Photo(**{name: row[name] for name in names})
+    license_, owner = find_license(row["license"]), row["owner_name"] or row["owner"]
     if license_ is None:
         unknown.append(f"the license: the texts are from {_SOURCES.get(row['source'], row['source'])}, without one")
-    if photo.attribution is None:
+    else:
+        photo = replace(photo, license=license_.name, license_url=license_.url)
+    if license_ is None or owner is None or photo.photo_page is None:
         unknown.append("how to attribute it: owner, page or license of the photo is not known")
-    return photo if license_ is None else replace(photo, license=license_.name, license_url=license_.url)
-
-
-def _attribution(row: Row, license_: License | None) -> str | None:
-    """Return title, author, source and license, as Creative Commons asks for; None if one of the last three lacks."""
-    owner = row["owner_name"] or row["owner"]
-    if license_ is None or owner is None or row["photo_page"] is None:
-        return None
+        return photo
     terms = f"{license_.name} ({license_.url})" if license_.url else license_.name
     asking = "" if allows_sharing(license_.id) else "; sharing it needs the owner's permission"
-    return f'"{row["title"] or "Untitled"}" by {owner}, {row["photo_page"]}, {terms}{asking}'
+    return replace(photo, attribution=f'"{row["title"] or "Untitled"}" by {owner}, {photo.photo_page}, {terms}{asking}')
