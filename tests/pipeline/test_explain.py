@@ -152,6 +152,13 @@ def test_the_texts_of_a_dropped_entry_are_said_to_be_missing_once(released: Path
         assert sum(sentence.startswith("raw texts: ") for sentence in unknown) == 1
 
 
+def test_texts_of_a_row_are_known_without_the_captions_of_the_work_folder(released: Path, tmp_path: Path) -> None:
+    (tmp_path / "matches.parquet").touch()
+    found = ic.explain(released, "n01440764_965652", tmp_path)
+    assert found.raw is not None
+    assert not any(sentence.startswith("raw texts: ") for sentence in found.unknown)
+
+
 def test_published_texts_are_not_cleaned(tmp_path: Path) -> None:
     build(tmp_path / "x", BuildSettings(release=RELEASE, clean=CleanSettings(as_published=True), workers=1))
     found = ic.explain(tmp_path / "x", "n01440764_965652")
