@@ -27,7 +27,8 @@ def run_demo(out: Place) -> str:
     run shows every stage.
     """
     require_local(out, "the output", "the demo ends by loading a folder of this machine")
-    with tempfile.TemporaryDirectory() as folder, FlickrStandIn(_photos()) as flickr:
+    photos = json.loads((SAMPLE / "photos.json").read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory() as folder, FlickrStandIn(photos) as flickr:
         key_file = Path(folder) / "key"
         key_file.write_text("FLICKR_API_KEY=demo\n", encoding="utf-8")
         build(
@@ -47,11 +48,6 @@ def run_demo(out: Place) -> str:
         f"{format_counts(read_outcome_counts(out / OUTCOMES_FILE))}\n\ndataset: {out}\n"
         f"load_dataset({str(out)!r}) gives {len(rows)} rows, such as\n{captions}"
     )
-
-
-def _photos() -> dict[str, Any]:
-    photos: dict[str, Any] = json.loads((SAMPLE / "photos.json").read_text(encoding="utf-8"))
-    return photos
 
 
 def _load(dataset: Place) -> Any:

@@ -15,8 +15,7 @@ from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 from imagenet_captions.crawler.policy import Attempt, State
 from imagenet_captions.crawler.source import CrawlSource, parse_photo
 from imagenet_captions.crawler.store import Store
-from imagenet_captions.demo.flickr_stand_in import failure
-from imagenet_captions.demo.synthetic_photos import synthetic_photo
+from imagenet_captions.demo.flickr_stand_in import failure, synthetic_photo
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import Outcome, outcomes_path
 from tests.crawler.crawl_tools import World, attempt, ok, write_matches

@@ -18,8 +18,7 @@ from imagenet_captions.crawler.client import Credentials, FlickrClient
 from imagenet_captions.crawler.crawl import CrawlReport, CrawlSettings, Tools, crawl
 from imagenet_captions.crawler.policy import FINAL_STATES, Attempt, read_answer
 from imagenet_captions.crawler.store import StoreReader
-from imagenet_captions.demo.flickr_stand_in import FAULTS, FlickrStandIn, StandInSettings
-from imagenet_captions.demo.synthetic_photos import synthetic_answer
+from imagenet_captions.demo.flickr_stand_in import FAULTS, FlickrStandIn, StandInSettings, synthetic_answer
 from imagenet_captions.errors import StoppedEarly
 from imagenet_captions.outcomes import OUTCOMES, outcomes_path
 from imagenet_captions.schema import MATCHES
