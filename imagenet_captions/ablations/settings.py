@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imagenet_captions.ablations.table import EVERY_FACTOR, FACTORS, Run
-from imagenet_captions.engines.choose import WORKERS, count_readers
+from imagenet_captions.engines.local import WORKERS, count_readers
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.evaluation.robustness.shifts import SHIFTS
 from imagenet_captions.options import REQUIRED, argument, check, option

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from imagenet_captions.engines.choose import WORKERS
+from imagenet_captions.engines.local import WORKERS
 from imagenet_captions.options import argument, option
 from imagenet_captions.storage.places import Place
 

@@ -12,7 +12,7 @@ import click
 from imagenet_captions.cleaner.settings import CleanSettings
 from imagenet_captions.cli.common import Dataset, Out, Overwrite
 from imagenet_captions.crawler.settings import CrawlSettings, MatchSettings
-from imagenet_captions.engines.choose import EngineName, EngineSettings, open_engine
+from imagenet_captions.engines.local import EngineName, EngineSettings, open_engine
 from imagenet_captions.errors import StoppedEarly
 from imagenet_captions.options import argument, option
 from imagenet_captions.packager.settings import PackageSettings

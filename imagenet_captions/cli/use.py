@@ -10,8 +10,7 @@ import click
 
 from imagenet_captions.cli.common import DATASET, Dataset, Overwrite, Workers
 from imagenet_captions.dataset.settings import FilterSettings
-from imagenet_captions.engines.choose import EngineSettings, open_engine
-from imagenet_captions.engines.local import default_workers
+from imagenet_captions.engines.local import EngineSettings, default_workers, open_engine
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.labelling.settings import LabelSettings

@@ -1,8 +1,8 @@
 """Run a function over many inputs in processes or threads of this machine, with results in the order of the inputs.
 
 An engine knows nothing about captions: a stage gives it a pure, picklable function and gets back the results, in
-order, with a bounded number of inputs under way. Results do not depend on the engine or the number of workers. `ray`
-has the other engine.
+order, with a bounded number of inputs under way. Results do not depend on the engine or the number of workers.
+`open_engine` chooses this engine or that of `ray`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from imagenet_captions.errors import InputError, StoppedEarly, require_kind
+from imagenet_captions.options import check, option
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
@@ -79,9 +82,17 @@ def run(function: Callable[[T], R], items: Iterable[T], workers: int, threads: b
     if workers == 1:
         yield from map(function, items)
         return
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
     from concurrent.futures.process import BrokenProcessPool
 
-    with _pool(workers, threads) as pool:
+    pool: Executor
+    if threads:
+        pool = ThreadPoolExecutor(workers)
+    else:
+        spawn = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent)
+    with pool:
         pending: deque[Future[R]] = deque()
         try:
             for item in items:
@@ -97,15 +108,6 @@ def run(function: Callable[[T], R], items: Iterable[T], workers: int, threads: b
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _pool(workers: int, threads: bool) -> Executor:
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-
-    if threads:
-        return ThreadPoolExecutor(workers)
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_end_with_parent)
 
 
 def _end_with_parent() -> None:
@@ -172,3 +174,61 @@ class LocalEngine:
 
 
 LOCAL: Engine = LocalEngine()
+
+
+WORKERS = "Number of processes or threads; 1 is this process alone. Default: one a core."
+
+
+@dataclass(frozen=True)
+class EngineName:
+    """The engine's name, and the Ray cluster."""
+
+    engine: str = option(
+        "Run on processes of this machine (local), or as Ray tasks, here or on a cluster.",
+        "local",
+        choices=("local", "ray"),
+    )
+    ray_address: str | None = option(
+        "The Ray cluster to use. Default: one on this machine, for this run.", metavar="HOST:PORT"
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.ray_address is not None and self.engine != "ray":
+            raise InputError("`ray_address` means nothing without `engine='ray'`; give both, or neither")
+
+
+@dataclass(frozen=True)
+class EngineSettings(EngineName):
+    """The engine, and its number of workers."""
+
+    workers: int | None = option(WORKERS, least=1)
+
+
+@contextmanager
+def open_engine(settings: EngineSettings) -> Iterator[tuple[Engine, int]]:
+    """Give the engine and the number of workers for the length of the block.
+
+    >>> with open_engine(EngineSettings(workers=2)) as (engine, workers):
+    ...     list(engine.run(abs, [-1, -2, -3], workers, threads=True))
+    [1, 2, 3]
+    """
+    if settings.engine == "local":
+        yield LOCAL, settings.workers or default_workers()
+        return
+    from imagenet_captions.engines.ray import RayEngine
+
+    with RayEngine(settings.ray_address, settings.workers) as engine:
+        yield engine, engine.workers
+
+
+def count_readers(workers: int | None, devices: int = 1) -> int:
+    """Return how many other processes read images for each device: the number given, or the cores shared out.
+
+    With one worker this process reads the images, and the number is 0.
+
+    >>> count_readers(3), count_readers(1)
+    (3, 0)
+    """
+    number = default_workers() // max(1, devices) if workers is None else workers
+    return number if number > 1 else 0

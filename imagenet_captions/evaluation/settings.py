@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imagenet_captions.engines.choose import WORKERS, count_readers
+from imagenet_captions.engines.local import WORKERS, count_readers
 from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
 from imagenet_captions.options import REQUIRED, argument, check, nested, option

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.engines.choose import WORKERS, count_readers
+from imagenet_captions.engines.local import WORKERS, count_readers
 from imagenet_captions.errors import InputError
 from imagenet_captions.options import check, option
 from imagenet_captions.storage.files import read_json, require_file, sha256, write_json

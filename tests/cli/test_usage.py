@@ -21,7 +21,7 @@ from imagenet_captions.cli.app import command
 from imagenet_captions.cli.commands import COMMANDS
 from imagenet_captions.cli.messages import BesideBars
 from imagenet_captions.crawler.settings import CrawlSettings
-from imagenet_captions.engines.choose import EngineSettings, count_readers
+from imagenet_captions.engines.local import EngineSettings, count_readers
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.robustness.figures import check_figure_path
 from imagenet_captions.evaluation.settings import check_test_sets
@@ -166,7 +166,7 @@ def test_a_commands_help_has_every_flag_with_its_text(name: str) -> None:
 
 
 def test_workers_mean_one_thing_and_default_to_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("imagenet_captions.engines.choose.default_workers", lambda: 8)
+    monkeypatch.setattr("imagenet_captions.engines.local.default_workers", lambda: 8)
     flags = {name: command(name).flags.get("--workers") for name in COMMANDS}
     assert len({(one.help, one.default, one.least) for one in flags.values() if one is not None}) == 1
     assert {name for name, one in flags.items() if one is not None} == {

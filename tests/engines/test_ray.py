@@ -18,8 +18,7 @@ from imagenet_captions.cleaner.clean import CleanSettings, clean
 from imagenet_captions.crawler.match import MatchSettings, match
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.engines import ray as ray_engine
-from imagenet_captions.engines.choose import EngineSettings, open_engine
-from imagenet_captions.engines.local import LOCAL, Engine
+from imagenet_captions.engines.local import LOCAL, Engine, EngineSettings, open_engine
 from imagenet_captions.engines.ray import RayEngine
 from imagenet_captions.errors import InputError, NetworkError, StoppedEarly
 from imagenet_captions.exports.export import export

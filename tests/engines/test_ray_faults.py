@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from imagenet_captions.cleaner.clean import CleanSettings, clean
-from imagenet_captions.engines.choose import EngineSettings, open_engine
+from imagenet_captions.engines.local import EngineSettings, open_engine
 from imagenet_captions.engines.ray import RayEngine, run_task
 from imagenet_captions.packager.package import PackageSettings, package
 from tests.chain import stages_said

@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.demo.run import SAMPLE
-from imagenet_captions.engines.choose import EngineSettings, open_engine
+from imagenet_captions.engines.local import EngineSettings, open_engine
 from imagenet_captions.errors import ImagenetCaptionsError, InputError
 from tests.chain import stages_said
 from tests.command_line import HANGS_AFTER, run_cli_apart
@@ -153,7 +153,7 @@ def test_a_run_of_our_own_leaves_nothing_at_home_and_nothing_for_the_next(open_h
     home.mkdir()
     program = (
         "import os, signal\n"
-        "from imagenet_captions.engines.choose import EngineSettings, open_engine\n"
+        "from imagenet_captions.engines.local import EngineSettings, open_engine\n"
         "before, handler = dict(os.environ), signal.getsignal(signal.SIGTERM)\n"
         f"for address in (None, {open_head.address!r}, None):\n"
         "    with open_engine(EngineSettings('ray', address, workers=1)) as (engine, workers):\n"

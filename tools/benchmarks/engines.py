@@ -30,7 +30,7 @@ _ROUNDS = 3
 _PROGRAM = """
 import importlib, json, shutil, sys, time
 from pathlib import Path
-from imagenet_captions.engines.choose import EngineSettings, open_engine
+from imagenet_captions.engines.local import EngineSettings, open_engine
 
 MODULES = {"clean": "cleaner.clean", "match": "crawler.match", "package": "packager.package"}
 
