@@ -196,9 +196,10 @@ def _check_first(out: Place, settings: BuildSettings) -> Path:
         raise InputError(f"the work folder {work} is a file; give a folder")
     if resolve_links(out) in (resolve_links(work), *resolve_links(work).parents):
         raise InputError(f"the work folder {work} lies in the output {out}, which is replaced as a whole; give another")
-    products = {"clean": CAPTIONS} | ({} if settings.release is not None else {"match": MATCHES, "yfcc": YFCC_PHOTOS})
-    records = [_record_of(work, stage) for stage in (*products, "package")]
-    for path in (*records, *(each for name in products.values() for each in (work / name, outcomes_path(work / name)))):
+    stages = {"clean": CAPTIONS} | ({} if settings.release is not None else {"match": MATCHES, "yfcc": YFCC_PHOTOS})
+    outputs = [work / name for name in stages.values()]
+    records = [_record_of(work, stage) for stage in (*stages, "package")]
+    for path in (*outputs, *map(outcomes_path, outputs), *records):
         if path.is_file() and not has_our_format(path):
             raise InputError(f"{path} is not of a build, and would be replaced; move it, or give another `work`")
     if (images := settings.package.images) is not None:
@@ -220,7 +221,7 @@ def _check_first(out: Place, settings: BuildSettings) -> Path:
             read_credentials(settings.crawl.key_file, os.environ)
         elif settings.yfcc is None:
             raise InputError(
-                f"with `ask_flickr=False` the texts come from YFCC100M (`yfcc`), or from an earlier crawl, and "
+                "with `ask_flickr=False` the texts come from YFCC100M (`yfcc`), or from an earlier crawl, and "
                 f"{work} has none"
             )
     return work

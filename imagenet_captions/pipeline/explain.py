@@ -266,8 +266,9 @@ def _outcomes_of(image_id: str, dataset: Place) -> list[Row]:
 
 def _about(image_id: str, rows: list[Row]) -> list[Row]:
     """Return the outcomes of an id: its own first, then those of further entries, which have the id in the detail."""
-    further = [row for row in rows if row["image_id"] is None and (row["detail"] or "").partition(";")[0] == image_id]
-    return [row for row in rows if row["image_id"] == image_id] + further
+    own = [row for row in rows if row["image_id"] == image_id]
+    others = [row for row in rows if row["image_id"] is None]
+    return own + [row for row in others if (row["detail"] or "").partition(";")[0] == image_id]
 
 
 def _of_class(file: Place, wnid: str) -> list[Row]:
@@ -443,4 +444,5 @@ def _photo(row: Row, unknown: list[str]) -> Photo:
         return photo
     terms = f"{license_.name} ({license_.url})" if license_.url else license_.name
     asking = "" if allows_sharing(license_.id) else "; sharing it needs the owner's permission"
-    return replace(photo, attribution=f'"{row["title"] or "Untitled"}" by {owner}, {photo.photo_page}, {terms}{asking}')
+    title = row["title"] or "Untitled"
+    return replace(photo, attribution=f'"{title}" by {owner}, {photo.photo_page}, {terms}{asking}')
