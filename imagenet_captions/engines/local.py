@@ -41,7 +41,12 @@ class Engine(Protocol):
     def map_batches(
         self, function: Callable[[pa.RecordBatch], pa.RecordBatch], batches: Iterable[pa.RecordBatch], workers: int
     ) -> Iterator[pa.RecordBatch]:
-        """Yield function(batch) for every batch, in order."""
+        """Yield function(batch) for every batch, in order; batches travel as Arrow IPC.
+
+        Plain pickling of a sliced batch would send the whole buffers that the slice was cut from.
+        """
+        for result in self.run(partial(_apply_packed, function), map(_pack, batches), workers):
+            yield _unpack(result)
 
 
 def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -129,26 +134,12 @@ def _exit_after(sentinel: int) -> None:
     os._exit(1)
 
 
-def map_batches(
-    function: Callable[[pa.RecordBatch], pa.RecordBatch], batches: Iterable[pa.RecordBatch], workers: int
-) -> Iterator[pa.RecordBatch]:
-    """Yield function(batch) for every batch, in order; batches travel between processes as Arrow IPC.
-
-    Plain pickling of a sliced batch would send the whole buffers that the slice was cut from.
-    """
-    if workers == 1:
-        yield from map(function, batches)
-        return
-    for result in run(partial(apply_packed, function), map(pack, batches), workers):
-        yield unpack(result)
-
-
-def apply_packed(function: Callable[[pa.RecordBatch], pa.RecordBatch], packed: pa.Buffer) -> pa.Buffer:
+def _apply_packed(function: Callable[[pa.RecordBatch], pa.RecordBatch], packed: pa.Buffer) -> pa.Buffer:
     """Return function(batch) for a batch that travels as Arrow IPC."""
-    return pack(function(unpack(packed)))
+    return _pack(function(_unpack(packed)))
 
 
-def pack(batch: pa.RecordBatch) -> pa.Buffer:
+def _pack(batch: pa.RecordBatch) -> pa.Buffer:
     """Return a batch as Arrow IPC."""
     import pyarrow as pa
 
@@ -158,19 +149,26 @@ def pack(batch: pa.RecordBatch) -> pa.Buffer:
     return sink.getvalue()
 
 
-def unpack(packed: pa.Buffer) -> pa.RecordBatch:
-    """Return the batch that `pack` packed."""
+def _unpack(packed: pa.Buffer) -> pa.RecordBatch:
+    """Return the batch that `_pack` packed."""
     import pyarrow as pa
 
     with pa.ipc.open_stream(packed) as reader:
         return reader.read_next_batch()
 
 
-class LocalEngine:
+class LocalEngine(Engine):
     """The engine of processes and threads on this machine."""
 
-    run = staticmethod(run)
-    map_batches = staticmethod(map_batches)
+    def run(self, function: Callable[[T], R], items: Iterable[T], workers: int, threads: bool = False) -> Iterator[R]:
+        """Run the function of this module."""
+        return run(function, items, workers, threads)
+
+    def map_batches(
+        self, function: Callable[[pa.RecordBatch], pa.RecordBatch], batches: Iterable[pa.RecordBatch], workers: int
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield function(batch) for every batch, in order; with one worker, in this thread."""
+        return map(function, batches) if workers == 1 else super().map_batches(function, batches, workers)
 
 
 LOCAL: Engine = LocalEngine()

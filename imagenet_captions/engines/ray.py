@@ -22,14 +22,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
-from imagenet_captions.engines.local import apply_packed, check_workers, default_workers, pack, unpack
+from imagenet_captions.engines.local import Engine, check_workers, default_workers
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, NetworkError, StoppedEarly, quoted, shortened
 from imagenet_captions.storage.faults import require
 
@@ -80,7 +79,7 @@ def _versions() -> str:
     return f"imagenet-captions {version('imagenet-captions')} with pyarrow {pa.__version__}"
 
 
-class RayEngine:
+class RayEngine(Engine):
     """The engine of Ray tasks, for the length of a `with` block.
 
     With `address` the tasks run on that cluster, which must see the same files under the same paths; without it, on a
@@ -130,13 +129,6 @@ class RayEngine:
                 yield _result(ray, pending.popleft())
         finally:
             self._give_up(list(pending))
-
-    def map_batches(
-        self, function: Callable[[pa.RecordBatch], pa.RecordBatch], batches: Iterable[pa.RecordBatch], workers: int
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield function(batch) for every batch, in order; a task reads its batch where it lies in the object store."""
-        for result in self.run(partial(apply_packed, function), map(pack, batches), workers):
-            yield unpack(result)
 
     def _started(self) -> Any:
         """Return the module `ray`, connected to the cluster."""

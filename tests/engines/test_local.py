@@ -65,7 +65,7 @@ def test_a_killed_worker_is_one_clear_sentence() -> None:
 def test_batches_travel_whole_and_slices_travel_alone(workers: int) -> None:
     whole = pa.RecordBatch.from_pydict({"n": list(range(30)), "text": [f"row {n}" for n in range(30)]})
     slices = [whole.slice(at, 10) for at in range(0, 30, 10)]
-    results = list(engine.map_batches(reverse, slices, workers))
+    results = list(engine.LOCAL.map_batches(reverse, slices, workers))
     assert [row for batch in results for row in batch["n"].to_pylist()] == [
         *range(9, -1, -1),
         *range(19, 9, -1),
