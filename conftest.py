@@ -8,19 +8,21 @@ from hypothesis import settings
 
 _ROOT = Path(__file__).parent
 _NEEDS_TORCH = (
-    *(f"imagenet_captions/{name}" for name in ("images/pixels", "models", "training", "ablations")),
+    *(f"imagenet_captions/{name}" for name in ("images/pixels.py", "models", "training", "ablations")),
     *(
         f"imagenet_captions/evaluation/{name}"
         for name in ("testsets", "classifiers", "evaluate.py", "extract.py", "measure.py")
     ),
     "imagenet_captions/evaluation/scoring/compute.py",
     "imagenet_captions/evaluation/trajectories/measure.py",
-    *(f"tests/{name}" for name in ("images/pixels", "models", "training", "ablations")),
+    *(f"tests/{name}" for name in ("images/test_pixels.py", "models", "training", "ablations")),
     *(f"tests/evaluation/{name}" for name in ("classifiers", "scoring", "trajectories", "testsets/test_without.py")),
     *(f"tests/evaluation/{name}.py" for name in ("made_model", "test_answers", "test_any_model", "test_docs")),
     *(f"tests/evaluation/{name}.py" for name in ("test_evaluate", "test_evaluate_command")),
 )
 
+_gone = [path for path in _NEEDS_TORCH if not (_ROOT / path).exists()]
+assert not _gone, f"these modules have moved, so they would be imported without PyTorch: {_gone}"
 collect_ignore = [] if find_spec("torch") else [str(_ROOT / path) for path in _NEEDS_TORCH]
 
 # How long an example takes says nothing on a busy machine.
