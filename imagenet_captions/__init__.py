@@ -37,8 +37,8 @@ if TYPE_CHECKING:
         NotFoundError,
         StoppedEarly,
     )
-    from imagenet_captions.evaluation.comparison.compare import compare
-    from imagenet_captions.evaluation.scoring.score import score
+    from imagenet_captions.evaluation.compare import compare
+    from imagenet_captions.evaluation.score import score
     from imagenet_captions.exports.export import export
     from imagenet_captions.exports.settings import ExportSettings
     from imagenet_captions.imagenet.classes import resolve
@@ -115,10 +115,10 @@ _MODULES = {
     "FilterSettings": "dataset.settings",
     "filter": "dataset.filtering",
     "diff": "dataset.diff",
-    "score": "evaluation.scoring.score",
+    "score": "evaluation.score",
     "stats": "statistics.collect",
     "verify": "packager.verify",
-    "compare": "evaluation.comparison.compare",
+    "compare": "evaluation.compare",
     "publish": "publishing.publish",
     "ExportSettings": "exports.settings",
     "export": "exports.export",

@@ -20,7 +20,7 @@ from imagenet_captions.ablations.settings import LOCK, RECORD, AblateSettings, c
 from imagenet_captions.ablations.table import EVERY_FACTOR, FROM_TEXT, Run, Table
 from imagenet_captions.ablations.testing import read_answers
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.comparison.evaluated import read_metrics
+from imagenet_captions.evaluation.results import read_metrics
 from imagenet_captions.storage.files import METRICS
 from imagenet_captions.storage.outputs import locked
 from imagenet_captions.training.processes import check_torchrun

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from imagenet_captions.ablations.table import ALL_TEXT
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.evaluation.classifiers.prompts import read_prompts
+from imagenet_captions.evaluation.classifiers import read_prompts
 from imagenet_captions.training.recipes import find_recipe
 
 ROLES = {

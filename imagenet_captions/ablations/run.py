@@ -30,7 +30,7 @@ from imagenet_captions.ablations.settings import INPUTS, AblateSettings
 from imagenet_captions.ablations.table import ALL_TEXT, Run, Table
 from imagenet_captions.ablations.testing import Fitting, has_answers, needs_fitting, test_run
 from imagenet_captions.errors import InputError, shortened
-from imagenet_captions.evaluation.classifiers.prompts import PROMPT_SETS
+from imagenet_captions.evaluation.classifiers import PROMPT_SETS
 from imagenet_captions.evaluation.settings import Reading
 from imagenet_captions.storage.files import METRICS, digest, read_json, write_json
 from imagenet_captions.training.done import TrainResult

@@ -16,13 +16,12 @@ import numpy.typing as npt
 from imagenet_captions.ablations.reports.compare import Answers
 from imagenet_captions.ablations.table import Run
 from imagenet_captions.errors import InputError, shortened
-from imagenet_captions.evaluation import answers as of_evaluation
+from imagenet_captions.evaluation import results as of_evaluation
 from imagenet_captions.evaluation.accuracy import Labels
-from imagenet_captions.evaluation.answers import answers_path
-from imagenet_captions.evaluation.classifiers.build import build_classifier
-from imagenet_captions.evaluation.classifiers.classifier import FEATURES
+from imagenet_captions.evaluation.classifiers import FEATURES, build_classifier
+from imagenet_captions.evaluation.evaluate import measure_test_set, metrics_of, write_result
 from imagenet_captions.evaluation.extract import extract
-from imagenet_captions.evaluation.measure import measure_test_set, metrics_of, write_result
+from imagenet_captions.evaluation.results import answers_path
 from imagenet_captions.evaluation.settings import ClassifierSettings, Reading
 from imagenet_captions.evaluation.testsets import open_test_set
 from imagenet_captions.images.examples import Examples, select

@@ -10,8 +10,7 @@ from imagenet_captions.cli.common import Overwrite
 from imagenet_captions.cli.messages import say_that_torch_is_loaded
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.robustness.settings import RobustnessSettings
-from imagenet_captions.evaluation.scoring.settings import ScoreSettings
-from imagenet_captions.evaluation.settings import EvaluateSettings
+from imagenet_captions.evaluation.settings import EvaluateSettings, ScoreSettings
 from imagenet_captions.evaluation.trajectories.settings import TrajectorySettings
 from imagenet_captions.options import argument, option
 from imagenet_captions.storage.faults import require
@@ -31,7 +30,7 @@ def score(
 
     check_source(settings.model)
     say_that_torch_is_loaded("score")
-    from imagenet_captions.evaluation.scoring.score import score_dataset
+    from imagenet_captions.evaluation.score import score_dataset
 
     return f"{format_counts(score_dataset(dataset, out, settings, overwrite))}\n{out}"
 
@@ -80,8 +79,8 @@ def compare(
     plot: Annotated[Path | None, option("Draw the differences: a .png or .svg file.")] = None,
     overwrite: Overwrite = False,
 ) -> str:
-    from imagenet_captions.evaluation.comparison import compare as comparing
-    from imagenet_captions.evaluation.comparison.table import format_comparisons
+    from imagenet_captions.evaluation import compare as comparing
+    from imagenet_captions.evaluation.compare import format_comparisons
 
     found = comparing.compare(*models, across_protocols=across_protocols, out=out, plot=plot, overwrite=overwrite)
     return "\n".join([format_comparisons(found), *(str(path) for path in (out, plot) if path)])
@@ -112,10 +111,10 @@ def frequency(
     plot: Annotated[Path | None, option("Draw accuracy by frequency: a .png or .svg file.")] = None,
     overwrite: Overwrite = False,
 ) -> str:
-    from imagenet_captions.evaluation.comparison.evaluated import read_metrics
     from imagenet_captions.evaluation.frequency.measure import measure_frequency
     from imagenet_captions.evaluation.frequency.source import TrainedOn, read_trained_on
     from imagenet_captions.evaluation.frequency.table import format_frequency, frequency_csv
+    from imagenet_captions.evaluation.results import read_metrics
     from imagenet_captions.storage.files import METRICS, write_text
     from imagenet_captions.storage.outputs import producing
     from imagenet_captions.training.data.opening import count_classes

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.evaluation.accuracy import Labels
-from imagenet_captions.evaluation.classifiers.classifier import FEATURES, HEAD, JOINT
+from imagenet_captions.evaluation.classifiers import FEATURES, HEAD, JOINT
 from imagenet_captions.evaluation.settings import Reading
 from imagenet_captions.images.examples import Examples
 from imagenet_captions.images.pixels import BrokenImage, EvalTransform, normalise, read_batches, worker_context

@@ -9,7 +9,7 @@ import pytest
 
 from imagenet_captions.ablations.testing import has_answers, read_answers
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.answers import answer_rows, answers_path, write_answers
+from imagenet_captions.evaluation.results import answer_rows, answers_path, write_answers
 
 
 def test_answers_of_now_and_of_before(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from imagenet_captions.evaluation.testsets.val_labels import devkit_order
+from imagenet_captions.evaluation.known_sets import devkit_order
 from imagenet_captions.imagenet import classes
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"

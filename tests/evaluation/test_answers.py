@@ -12,8 +12,8 @@ import pytest
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation import evaluate as evaluation
-from imagenet_captions.evaluation.answers import ANSWERS, answers_path, read_answers
 from imagenet_captions.evaluation.evaluate import evaluate_model
+from imagenet_captions.evaluation.results import ANSWERS, answers_path, read_answers
 from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, Reading
 from imagenet_captions.imagenet import classes
 from tests.evaluation.made_model import MadeModel

@@ -11,7 +11,7 @@ import timm
 import torch
 
 from imagenet_captions.captions.caption_template import open_clip_templates
-from imagenet_captions.evaluation.classifiers.zero_shot import embed_names
+from imagenet_captions.evaluation.classifiers import embed_names
 from imagenet_captions.evaluation.evaluate import EvaluateSettings, evaluate
 from imagenet_captions.evaluation.extract import Reading, extract
 from imagenet_captions.evaluation.settings import ClassifierSettings

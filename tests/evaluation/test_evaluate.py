@@ -16,8 +16,8 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation import evaluate as evaluation
 from imagenet_captions.evaluation.evaluate import EvaluateSettings, evaluate_model, results_of
 from imagenet_captions.evaluation.extract import Reading, extract
+from imagenet_captions.evaluation.known_sets import objectnet_folders
 from imagenet_captions.evaluation.settings import ClassifierSettings
-from imagenet_captions.evaluation.testsets.known import objectnet_folders
 from imagenet_captions.imagenet import classes
 from imagenet_captions.images.examples import open_examples
 from tests.evaluation.made_model import SIZE, MadeModel, features_by_hand, joint_by_hand, text_by_hand

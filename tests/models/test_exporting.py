@@ -19,8 +19,8 @@ import torch.nn.functional as F  # noqa: N812
 from PIL import Image
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.answers import read_answers
 from imagenet_captions.evaluation.evaluate import evaluate
+from imagenet_captions.evaluation.results import read_answers
 from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, Reading
 from imagenet_captions.models.build import build, build_model
 from imagenet_captions.models.exporting.export import export_model

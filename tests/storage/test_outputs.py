@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.errors import DiskFullError, InputError
-from imagenet_captions.evaluation.scoring.parts import Parts
+from imagenet_captions.evaluation.score import Parts
 from imagenet_captions.outcomes import OUTCOMES
 from imagenet_captions.schema import MATCHES, with_provenance
 from imagenet_captions.storage.files import scratch_beside, sha256

@@ -13,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.comparison.paired import paired_interval
-from imagenet_captions.evaluation.intervals import DRAWS, middle
+from imagenet_captions.evaluation.intervals import DRAWS, middle, paired_interval
 
 Floats = npt.NDArray[np.float64]
 Answers = Mapping[str, npt.NDArray[np.bool_]]  # test set → for each of its images, whether the run was right

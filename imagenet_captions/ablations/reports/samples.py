@@ -14,7 +14,7 @@ from PIL import Image
 from imagenet_captions.ablations.reports.results import TextSample
 from imagenet_captions.ablations.table import Run
 from imagenet_captions.ablations.testing import Fitting
-from imagenet_captions.evaluation.classifiers.prompts import read_prompts
+from imagenet_captions.evaluation.classifiers import read_prompts
 from imagenet_captions.images.examples import Class, Examples, select
 from imagenet_captions.images.image_spec import CLIP_224, ImageSpec
 from imagenet_captions.images.pixels import EvalTransform

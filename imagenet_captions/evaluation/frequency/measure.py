@@ -14,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.classifiers.classifier import find_columns
+from imagenet_captions.evaluation.classifiers import find_columns
 from imagenet_captions.evaluation.intervals import Floats
+from imagenet_captions.evaluation.known_sets import KNOWN, answers_of
 from imagenet_captions.evaluation.robustness.shifts import SHIFTS
-from imagenet_captions.evaluation.testsets import KNOWN
-from imagenet_captions.evaluation.testsets.class_keys import answers_of
 from imagenet_captions.imagenet.image_ids import is_wnid
 from imagenet_captions.images.examples import Class, ClassCount, class_of
 

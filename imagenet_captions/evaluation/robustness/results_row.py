@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.evaluation.answers import answers_path
+from imagenet_captions.evaluation.results import answers_path
 from imagenet_captions.evaluation.robustness.results import TEXT_COLUMNS, Results, read_results
 from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, accuracy_columns
 from imagenet_captions.storage.files import write_text

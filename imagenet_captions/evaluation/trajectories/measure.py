@@ -12,8 +12,8 @@ import msgspec
 import torch
 
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.evaluation.comparison.evaluated import read_metrics
 from imagenet_captions.evaluation.evaluate import evaluate_model, results_of
+from imagenet_captions.evaluation.results import read_metrics
 from imagenet_captions.evaluation.robustness.figures import check_figure_path
 from imagenet_captions.evaluation.settings import EvaluateSettings
 from imagenet_captions.evaluation.trajectories.figure import draw_trajectories

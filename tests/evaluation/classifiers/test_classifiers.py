@@ -11,13 +11,19 @@ import torch
 
 from imagenet_captions.captions.caption_template import open_clip_templates
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.classifiers.classifier import Trained, find_columns
-from imagenet_captions.evaluation.classifiers.head import Head
-from imagenet_captions.evaluation.classifiers.linear_probe import ProbeSettings, fit_logistic, fit_probe
-from imagenet_captions.evaluation.classifiers.prompts import read_names, read_prompts
-from imagenet_captions.evaluation.classifiers.prototypes import fit_prototypes
-from imagenet_captions.evaluation.classifiers.shots import choose_shots, hold_out
-from imagenet_captions.evaluation.classifiers.zero_shot import ZeroShot, embed_names
+from imagenet_captions.evaluation.classifiers import (
+    Head,
+    Trained,
+    ZeroShot,
+    choose_shots,
+    embed_names,
+    find_columns,
+    fit_prototypes,
+    hold_out,
+    read_names,
+    read_prompts,
+)
+from imagenet_captions.evaluation.linear_probe import ProbeSettings, fit_logistic, fit_probe
 from imagenet_captions.evaluation.settings import ClassifierSettings
 from imagenet_captions.imagenet import classes
 from imagenet_captions.images.examples import Class

@@ -9,8 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from imagenet_captions.evaluation.answers import answer_rows, answers_path, write_answers
-from imagenet_captions.evaluation.protocol import classifier_protocol, set_protocol
+from imagenet_captions.evaluation.results import (
+    answer_rows,
+    answers_path,
+    classifier_protocol,
+    set_protocol,
+    write_answers,
+)
 from imagenet_captions.images.examples import Class
 
 KEYS = ("n01440764", "frog", "sea")

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import imagenet_captions as ic
 from imagenet_captions.cli.app import app
-from imagenet_captions.evaluation.answers import answers_path
+from imagenet_captions.evaluation.results import answers_path
 from tests.evaluation.comparison.made_results import KEYS, ids_of, write_result
 
 RANDOM = np.random.default_rng(3)

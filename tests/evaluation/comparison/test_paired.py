@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from imagenet_captions.evaluation.comparison.paired import (
+from imagenet_captions.evaluation.intervals import (
     FEW,
     Pairs,
     mcnemar,

@@ -99,7 +99,7 @@ def test_a_run_is_held_against_the_numbers_of_the_published_table() -> None:
 
 def test_objectnet_has_one_size() -> None:
     """The 113 folders hold 18,574 images; only the testbed's own accuracies are counted over 18,514 of them."""
-    from imagenet_captions.evaluation.testsets.known import KNOWN
+    from imagenet_captions.evaluation.known_sets import KNOWN
 
     for name, known in KNOWN.items():
         if name in accuracy_columns():

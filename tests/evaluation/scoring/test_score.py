@@ -16,7 +16,8 @@ from PIL import Image
 
 import imagenet_captions as ic
 from imagenet_captions.dataset.manifest import manifest_digest
-from imagenet_captions.evaluation.scoring import parts, settings
+from imagenet_captions.evaluation import score as scoring
+from imagenet_captions.evaluation import settings
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.save import save_model
 from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of
@@ -86,16 +87,16 @@ def test_a_killed_run_goes_on_after_the_last_finished_part(
 ) -> None:
     monkeypatch.setattr(settings, "PART_ROWS", 5)
     scored(made, tmp_path / "whole.parquet", batch_size=5)
-    real, written = parts.Parts.write, list[int]()
+    real, written = scoring.Parts.write, list[int]()
 
-    def killed(self: parts.Parts, number: int, table: Any) -> None:
+    def killed(self: scoring.Parts, number: int, table: Any) -> None:
         if len(written) in (1, 2):
             written.append(-1)
             raise Killed
         written.append(number)
         real(self, number, table)
 
-    monkeypatch.setattr(parts.Parts, "write", killed)
+    monkeypatch.setattr(scoring.Parts, "write", killed)
     out = tmp_path / "scores.parquet"
     for _ in range(2):
         with pytest.raises(Killed):
@@ -110,10 +111,10 @@ def test_a_killed_run_goes_on_after_the_last_finished_part(
 
 
 def test_parts_of_other_captions_are_not_used(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = parts.Parts.remove
-    monkeypatch.setattr(parts.Parts, "remove", lambda self: None)
+    real = scoring.Parts.remove
+    monkeypatch.setattr(scoring.Parts, "remove", lambda self: None)
     first = scored(made, tmp_path / "scores.parquet")
-    monkeypatch.setattr(parts.Parts, "remove", real)
+    monkeypatch.setattr(scoring.Parts, "remove", real)
     assert scored(made, tmp_path / "scores.parquet", caption="tags", overwrite=True) != first
     assert scored(made, tmp_path / "scores.parquet", overwrite=True) == first
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.testsets import KNOWN, TestSet, open_test_set
-from imagenet_captions.evaluation.testsets.known import objectnet_folders
-from imagenet_captions.evaluation.testsets.val_labels import devkit_order, read_labels
+from imagenet_captions.evaluation.known_sets import KNOWN, devkit_order, objectnet_folders, read_labels
+from imagenet_captions.evaluation.testsets import TestSet, open_test_set
 from imagenet_captions.imagenet import classes
 from tests.evaluation.made_sets import (
     GOLDFISH,

@@ -13,11 +13,10 @@ from click.testing import CliRunner
 
 from imagenet_captions.cli.app import app
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.answers import read_answers
 from imagenet_captions.evaluation.evaluate import evaluate_model, format_metrics
+from imagenet_captions.evaluation.results import read_answers
 from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, Reading
-from imagenet_captions.evaluation.testsets import open_test_set
-from imagenet_captions.evaluation.testsets.listed import leave_out
+from imagenet_captions.evaluation.testsets import leave_out, open_test_set
 from imagenet_captions.imagenet import classes
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.save import save_model

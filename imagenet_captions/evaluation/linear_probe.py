@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from imagenet_captions.evaluation.accuracy import Labels, Scores
-from imagenet_captions.evaluation.classifiers.shots import hold_out
+from imagenet_captions.evaluation.classifiers import hold_out
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,441 @@
+"""Classifiers on top of one image encoder: by texts, by examples, or by the model's own head."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from imagenet_captions.captions.caption_template import open_clip_templates
+from imagenet_captions.dataset.sampling import sampling_key
+from imagenet_captions.errors import InputError, quoted, shortened
+from imagenet_captions.evaluation.accuracy import Labels, Scores
+from imagenet_captions.evaluation.results import sha256_of
+from imagenet_captions.evaluation.settings import ClassifierSettings
+from imagenet_captions.imagenet import classes as imagenet
+from imagenet_captions.images.examples import Class, Examples, open_examples, require_classes, select
+from imagenet_captions.storage.files import require_file
+from imagenet_captions.storage.progress import progress
+
+if TYPE_CHECKING:
+    from imagenet_captions.models.model import Model
+
+FEATURES = "features"  # what the image tower sees, before any projection
+JOINT = "joint"  # the space that images and texts share
+HEAD = "head"  # the logits of the model's own head
+
+_SHOWN = 3
+
+
+class Classifier(Protocol):
+    """Gives scores for images, which it gets as the `view` of the model that it names."""
+
+    @property
+    def view(self) -> str:
+        """FEATURES, JOINT or HEAD."""
+
+    def prepare(self, classes: Sequence[Class]) -> None:
+        """Refuse unknown classes before any image is read."""
+
+    def scores(self, features: npt.NDArray[np.float32], classes: Sequence[Class]) -> Scores:
+        """Return scores `[images, classes]`, higher for likelier classes, -inf for one that it cannot choose."""
+
+    def named(self, classes: Sequence[Class]) -> Sequence[Class]:
+        """Return classes under the names that the classifier reads, without a name where it reads none."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return how the classifier was made, for metrics.json."""
+
+
+class Scorer(Protocol):
+    """Weights that score every class of the training images."""
+
+    def scores(self, features: npt.NDArray[np.float32]) -> Scores:
+        """Return scores `[images, classes]`."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A classifier made from labeled images; it never chooses a class that it had no images of."""
+
+    scorer: Scorer
+    classes: tuple[Class, ...]
+    about: dict[str, Any]
+    view: str = FEATURES
+
+    def prepare(self, classes: Sequence[Class]) -> None:
+        """Refuse a test set of which it knows no class at all."""
+        if (find_columns(self.classes, classes) < 0).all():
+            raise InputError(
+                f"the training images' classes ({shown(self.classes)}) are not those of the test set "
+                f"({shown(classes)}); give `train` data of the same classes"
+            )
+
+    def scores(self, features: npt.NDArray[np.float32], classes: Sequence[Class]) -> Scores:
+        """Return the scores of the wanted classes."""
+        return take_columns(self.scorer.scores(features), find_columns(self.classes, classes))
+
+    def named(self, classes: Sequence[Class]) -> Sequence[Class]:
+        """Return the classes without names."""
+        return without_names(classes)
+
+    def describe(self) -> dict[str, Any]:
+        """Return how the classifier was made."""
+        return self.about
+
+
+def without_names(classes: Sequence[Class]) -> Sequence[Class]:
+    """Return classes by key alone."""
+    return tuple(each._replace(name="") for each in classes)
+
+
+def find_columns(own: Sequence[Class], wanted: Sequence[Class]) -> Labels:
+    """Return the index of each wanted class among a classifier's own, by key or else by name; -1 if it is missing.
+
+    Keys that are numbers mean something in their own set only, so that those go by name.
+
+    >>> find_columns([Class("0", "frog"), Class("n01440764", "tench")], [Class("n01440764", ""), Class("7", "Frog")])
+    array([1, 0])
+    """
+    by_key = {each.key: column for column, each in enumerate(own) if not each.key.isdigit()}
+    by_name: dict[str, int] = {}
+    for column, each in enumerate(own):
+        name = _folded(each.name)
+        by_name[name] = -1 if name in by_name else column  # a name of two classes says nothing
+    found = [by_key.get(each.key, by_name.get(_folded(each.name), -1)) for each in wanted]
+    return np.array(found, np.int64)
+
+
+def take_columns(scores: Scores, columns: Labels) -> Scores:
+    """Return the scores of these columns, with -inf for a column of -1."""
+    taken = scores[:, np.maximum(columns, 0)]
+    taken[:, columns < 0] = -np.inf
+    return taken
+
+
+def shown(classes: Sequence[Class]) -> str:
+    """Return a few class names for a message.
+
+    >>> shown([Class("n01440764", "tench"), Class("1", "frog")])
+    'tench, frog'
+    """
+    names = ", ".join(shortened(each.name, 40) for each in classes[:_SHOWN])
+    return names if len(classes) <= _SHOWN else f"{names} and {len(classes) - _SHOWN} more"
+
+
+def unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Scale vectors to length one; one of length zero stays."""
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return np.asarray(vectors / np.where(length > 0, length, 1), np.float32)
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
+class Head:
+    """The logits of the classes of a test set; the head must have all of them."""
+
+    view = HEAD
+
+    def __init__(self, model: Model) -> None:
+        if not model.has_head or model.head_classes is None:
+            raise InputError(
+                f"model {model.name} has no head of classes; give `classifier` zero-shot, linear-probe, k-shot or "
+                "prototypes"
+            )
+        self._model = model.name
+        self._classes = tuple(
+            Class(key, imagenet.by_wnid(key).name if imagenet.is_class(key) else key) for key in model.head_classes
+        )
+
+    def prepare(self, classes: Sequence[Class]) -> None:
+        """Refuse a test set with a class that the head does not have."""
+        columns = find_columns(self._classes, classes)
+        missing = [each for each, column in zip(classes, columns, strict=True) if column < 0]
+        if missing:
+            raise InputError(
+                f"the head of {self._model} has {len(self._classes)} classes ({shown(self._classes)}), and "
+                f"{len(missing)} of the test set's {len(classes)} are not among them ({shown(missing)}); "
+                "give another test set, or another classifier"
+            )
+
+    def scores(self, features: npt.NDArray[np.float32], classes: Sequence[Class]) -> Scores:
+        """Return the logits `[images, classes]` of the wanted classes."""
+        return take_columns(features, find_columns(self._classes, classes))
+
+    def named(self, classes: Sequence[Class]) -> Sequence[Class]:
+        """Return the classes without names."""
+        return without_names(classes)
+
+    def describe(self) -> dict[str, Any]:
+        """Return how the classifier was made."""
+        return {"head_classes": len(self._classes)}
+
+
+PROMPT_SETS = ("none", "one", "80")
+NAMES = ("curated", "wordnet")
+_ONE = "a photo of a {}."
+
+
+def read_prompts(prompts: str) -> tuple[str, ...]:
+    """Return the sentences of a prompt set: none, one, 80 (open_clip's), or a file with one sentence a line.
+
+    >>> read_prompts("none"), read_prompts("one"), len(read_prompts("80"))
+    (('{}',), ('a photo of a {}.',), 80)
+    """
+    if prompts in PROMPT_SETS:
+        return {"none": ("{}",), "one": (_ONE,), "80": open_clip_templates()}[prompts]
+    path = require_file(Path(prompts), f"`prompts` is none of {', '.join(PROMPT_SETS)}, and the file")
+    sentences = tuple(line for line in _lines(path) if line)
+    if not sentences:
+        raise InputError(f"{path} has no sentence; give one a line, with {{}} in the place of the class's name")
+    for number, sentence in enumerate(sentences, 1):
+        if sentence.count("{}") != 1:
+            raise InputError(
+                f"{path}, sentence {number}: {quoted(sentence)} has no place for the class's name, or several; "
+                "give {} once"
+            )
+    return sentences
+
+
+def read_names(names: str, classes: Sequence[Class]) -> tuple[Class, ...]:
+    """Return the classes under other names: WordNet's first lemma, or those of a file.
+
+    A file has a line a class: its wnid or key, a tab and the name; or names alone, one for each class in order.
+    """
+    if names == "curated":
+        return tuple(classes)
+    if names == "wordnet":
+        return tuple(
+            each._replace(name=imagenet.by_wnid(each.key).lemmas[0]) if imagenet.is_class(each.key) else each
+            for each in classes
+        )
+    path = require_file(Path(names), f"`names` is none of {', '.join(NAMES)}, and the file")
+    lines = [line for line in _lines(path) if line]
+    by_key = dict(_pair(line) for line in lines if "\t" in line)
+    if not by_key:
+        by_key = _in_order(lines, classes, path)
+    missing = [each.key for each in classes if each.key not in by_key]
+    if missing:
+        raise InputError(f"{path} has no name for {len(missing)} classes, such as {quoted(missing[0])}")
+    return tuple(each._replace(name=by_key[each.key]) for each in classes)
+
+
+def _in_order(lines: Sequence[str], classes: Sequence[Class], path: Path) -> dict[str, str]:
+    every = imagenet.wnids()
+    keys = every if len(lines) == len(every) else [each.key for each in classes]
+    if len(lines) != len(keys):
+        raise InputError(
+            f"{path} has {len(lines)} names for {len(keys)} classes; give one for each, or lines of key, tab and name"
+        )
+    return dict(zip(keys, lines, strict=True))
+
+
+def _pair(line: str) -> tuple[str, str]:
+    key, _, name = line.partition("\t")
+    return key.strip(), name.strip()
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line.strip(" \r") for line in path.read_text(encoding="utf-8-sig").split("\n")]
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not a text file in UTF-8; save it as one") from None
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Scores by the cosine to each class's direction, `[classes, width]`; one of length zero is never chosen."""
+
+    directions: npt.NDArray[np.float32]
+
+    def scores(self, features: npt.NDArray[np.float32]) -> Scores:
+        """Return the cosines `[images, classes]`."""
+        found = unit(features) @ self.directions.T
+        found[:, ~self.directions.any(axis=1)] = -np.inf
+        return found
+
+
+def fit_prototypes(features: npt.NDArray[np.float32], labels: Labels, count: int) -> Cosine:
+    """Return the normalized mean of each class's normalized features.
+
+    >>> found = fit_prototypes(np.array([[2, 0], [0, 3], [0, 5]], np.float32), np.array([0, 1, 1]), 3)
+    >>> found.scores(np.array([[0, 9]], np.float32)).tolist()
+    [[0.0, 1.0, -inf]]
+    """
+    sums = np.zeros((count, features.shape[1]), np.float64)
+    np.add.at(sums, labels, unit(features))
+    return Cosine(unit(sums.astype(np.float32)))
+
+
+_TEXTS_AT_ONCE, _ON_A_CPU = 256, 16  # a large model takes seconds for so few on a CPU, and the bar shall move
+
+
+class ZeroShot:
+    """A class is the normalized mean of its sentences' normalized embeddings."""
+
+    view = JOINT
+
+    def __init__(self, model: Model, prompts: str = "80", names: str = "curated") -> None:
+        if not model.has_text:
+            raise InputError(
+                f"model {model.name} has no text tower, which a zero-shot classifier needs; "
+                "give `classifier` linear-probe, k-shot, prototypes or head"
+            )
+        self._model, self._prompts, self._names = model, prompts, names
+        self._templates = read_prompts(prompts)
+        self._embedded: dict[str, npt.NDArray[np.float32]] = {}  # name → its direction
+
+    def prepare(self, classes: Sequence[Class]) -> None:
+        """Embed the sentences of new classes, and refuse classes without names."""
+        named = self.named(classes)
+        if all(each.name.isdigit() for each in named):
+            raise InputError("the test set's classes are numbers without names; give their names with `names` FILE")
+        missing = list(dict.fromkeys(each.name for each in named if each.name not in self._embedded))
+        if missing:
+            self._embedded.update(zip(missing, embed_names(self._model, missing, self._templates), strict=True))
+
+    def scores(self, features: npt.NDArray[np.float32], classes: Sequence[Class]) -> Scores:
+        """Return the cosines `[images, classes]` between images and the classes' sentences."""
+        self.prepare(classes)
+        return Cosine(np.stack([self._embedded[each.name] for each in self.named(classes)])).scores(features)
+
+    def named(self, classes: Sequence[Class]) -> Sequence[Class]:
+        """Return the classes under the names that stand in the sentences."""
+        return read_names(self._names, classes)
+
+    def describe(self) -> dict[str, Any]:
+        """Return how the classifier was made."""
+        return {
+            "prompts": self._prompts,
+            "sentences": len(self._templates),
+            "sentences_sha256": sha256_of(self._templates),
+            "names": self._names,
+        }
+
+
+def embed_names(model: Model, names: Sequence[str], templates: Sequence[str]) -> npt.NDArray[np.float32]:
+    """Return the direction `[names, dim]` of each name over all templates."""
+    import torch
+
+    from imagenet_captions.models.hardware import SMALL
+
+    device = next(model.parameters()).device
+    texts_at_once = _ON_A_CPU if device.type == "cpu" and model.spec.size > SMALL else _TEXTS_AT_ONCE
+    at_once = max(1, texts_at_once // len(templates))
+    directions = []
+    with progress("class names", len(names) * len(templates), "sentences") as bar, torch.inference_mode():
+        for start in range(0, len(names), at_once):
+            some = names[start : start + at_once]
+            texts = [template.replace("{}", name) for name in some for template in templates]
+            parts = []
+            for at in range(0, len(texts), texts_at_once):
+                part = texts[at : at + texts_at_once]
+                parts.append(model.embed_texts(model.tokenize(part).to(device)))
+                bar.update(len(part))
+            mean = torch.cat(parts).float().reshape(len(some), len(templates), -1).mean(dim=1)
+            directions.append(torch.nn.functional.normalize(mean, dim=-1).cpu().numpy())
+    return np.concatenate(directions)
+
+
+def choose_shots(ids: Sequence[str], labels: Labels, k: int, seed: int) -> Labels:
+    """Return the indices of k images of each class, or of all if it has fewer, in ascending order.
+
+    What is taken does not depend on how the images are ordered, and fewer shots lie within more.
+
+    >>> few, many = (choose_shots(list("abcdef"), np.array([0, 0, 0, 1, 1, 1]), k, seed=0) for k in (1, 2))
+    >>> len(few), len(many), set(few.tolist()) <= set(many.tolist())
+    (2, 4, True)
+    """
+    order = sorted(range(len(ids)), key=lambda index: (sampling_key(ids[index], seed), ids[index]))
+    taken: Counter[int] = Counter()
+    chosen = []
+    for index in order:
+        label = int(labels[index])
+        if label >= 0 and taken[label] < k:
+            taken[label] += 1
+            chosen.append(index)
+    return np.array(sorted(chosen), np.int64)
+
+
+def hold_out(ids: Sequence[str], labels: Labels, share: float, seed: int) -> npt.NDArray[np.bool_]:
+    """Return a mask of the images that are held out: this share of every class, rounded down."""
+    quota = {label: int(count * share) for label, count in Counter(labels.tolist()).items()}
+    held = np.zeros(len(ids), np.bool_)
+    for index in sorted(range(len(ids)), key=lambda index: (sampling_key(ids[index], seed), ids[index])):
+        label = int(labels[index])
+        if quota[label] > 0:
+            quota[label] -= 1
+            held[index] = True
+    return held
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """Features of labeled images, their labels and ids, and the classes that the labels count over."""
+
+    features: npt.NDArray[np.float32]
+    labels: Labels
+    ids: Sequence[str]
+    classes: tuple[Class, ...]
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+Extract = Callable[[Examples], tuple[npt.NDArray[np.float32], Labels]]  # features, and the rows that could be read
+
+
+def build_classifier(settings: ClassifierSettings, model: Model, extract: Extract, device: str) -> Classifier:
+    """Make the classifier of the settings; `extract` returns the features of examples."""
+    if settings.kind == "zero-shot":
+        return ZeroShot(model, settings.prompts or "80", settings.names or "curated")
+    if settings.kind == "head" or settings.train is None:
+        return Head(model)
+    images = training_images(settings, open_examples(settings.train), extract)
+    scorer, about = _fit(settings, images, device)
+    return Trained(scorer, images.classes, {**images.about, **about})
+
+
+def training_images(settings: ClassifierSettings, examples: Examples, extract: Extract) -> TrainingImages:
+    """Return the images that a classifier is made from: all labeled ones, or k of each class."""
+    classes = require_classes(examples)
+    if settings.k is not None:
+        every = [examples.image_id(row) for row in range(len(examples))]
+        examples = select(examples, choose_shots(every, examples.labels, settings.k, settings.seed))
+    features, rows = extract(examples)
+    labels = examples.labels[rows]
+    counts = np.bincount(labels, minlength=len(classes))
+    empty = [each for each, count in zip(classes, counts, strict=True) if not count]
+    if empty:
+        log.warning("%d classes have no training image and are never chosen: %s", len(empty), shown(empty))
+    about: dict[str, Any] = {
+        "train": str(settings.train),
+        "train_images": len(rows),
+        "train_classes_without_images": [each.key for each in empty],
+        "seed": settings.seed,
+    }
+    if settings.k is not None:
+        short = [each for each, count in zip(classes, counts, strict=True) if 0 < count < settings.k]
+        if short:
+            log.warning("%d classes have fewer than %d images: %s", len(short), settings.k, shown(short))
+        about |= {"k": settings.k, "train_classes_short_of_k": [each.key for each in short]}
+    return TrainingImages(features, labels, [examples.image_id(int(row)) for row in rows], classes, about)
+
+
+def _fit(settings: ClassifierSettings, images: TrainingImages, device: str) -> tuple[Scorer, dict[str, Any]]:
+    if settings.kind == "prototypes":
+        return fit_prototypes(images.features, images.labels, len(images.classes)), {}
+    from imagenet_captions.evaluation.linear_probe import ProbeSettings, fit_probe
+
+    probe = ProbeSettings(seed=settings.seed, device=device)
+    fitted = fit_probe(images.features, images.labels, images.ids, len(images.classes), probe)
+    return fitted, {"regularisation": fitted.about}

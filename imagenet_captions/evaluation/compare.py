@@ -1,0 +1,312 @@
+"""Compare evaluated models image by image, as a table and a figure: each with the first, on every common test set."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from imagenet_captions.errors import InputError, shortened
+from imagenet_captions.evaluation.intervals import (
+    FEW,
+    Pairs,
+    mcnemar,
+    smallest_detectable,
+)
+from imagenet_captions.evaluation.results import Evaluated, answers_path, differing, image_keys, read_evaluated
+from imagenet_captions.evaluation.robustness.figures import STYLE, check_figure_path, legend_text, save_figure
+from imagenet_captions.imagenet import classes
+from imagenet_captions.storage.outputs import producing
+from imagenet_captions.storage.places import local_place
+
+
+@dataclass(frozen=True)
+class ClassChange:
+    """One class: its images, and how many of them each of two models gets right."""
+
+    key: str
+    images: int
+    first: int
+    second: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on one test set; accuracies and differences are in percent and percentage points.
+
+    `classes` begins with those that moved by most images. `protocol` lists in what the two protocols differ.
+    """
+
+    first: str
+    second: str
+    test_set: str
+    pairs: Pairs
+    first_top1: float
+    second_top1: float
+    classes: tuple[ClassChange, ...]
+    protocol: tuple[str, ...] = ()
+
+    @property
+    def difference(self) -> float:
+        """The second model's accuracy minus the first one's."""
+        return 100 * self.pairs.difference
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of the difference, by Bonett and Price."""
+        low, high = self.pairs.interval
+        return 100 * low, 100 * high
+
+    @property
+    def p_value(self) -> float:
+        """The p-value of McNemar's test."""
+        return mcnemar(self.pairs)
+
+    @property
+    def exact(self) -> bool:
+        """Whether McNemar's test is exact, as it is for few discordant images."""
+        return self.pairs.discordant < FEW
+
+    @property
+    def detectable(self) -> float:
+        """The smallest difference that a test set of these images detects: 80 % power at 5 %."""
+        return 100 * smallest_detectable(self.pairs)
+
+
+def compare(
+    first: str | Path,
+    *others: str | Path,
+    across_protocols: bool = False,
+    out: str | Path | None = None,
+    plot: str | Path | None = None,
+    overwrite: bool = False,
+) -> tuple[Comparison, ...]:
+    """Compare evaluated models with the first one, image by image, on every test set that both have.
+
+        (found,) = ic.compare("runs/a/metrics.json", "runs/b/metrics.json", out="compare.csv")
+        found.difference, found.interval, found.p_value, found.detectable
+
+    Each model is a metrics.json or a folder that holds one. `out` gets a table with a row for each test set and class,
+    `plot` a figure (.png or .svg). `overwrite` allows replacing files that exist. Raises InputError for
+    models that were measured by different protocols, unless `across_protocols` allows them; then only the images that
+    both have are compared.
+    """
+
+    places = [local_place(str(place)) for place in (first, *others)]
+    table, figure = (None if path is None else local_place(str(path)) for path in (out, plot))
+    if len(places) < 2:
+        raise InputError("a comparison needs two models; give another metrics.json or run")
+    if figure is not None:
+        check_figure_path(figure, "plot")
+    models = [read_evaluated(place) for place in places]
+    inputs = [file for model in models for file in (model.file, answers_path(model.file))]
+    written = [path for path in (table, figure) if path is not None]
+    with producing(written, inputs, overwrite) as partials:
+        found = tuple(
+            comparison for model in models[1:] for comparison in _pairwise(models[0], model, across_protocols)
+        )
+        new = dict(zip(written, partials, strict=True))
+        if table is not None:
+            write_comparisons(new[table], found)
+        if figure is not None:
+            draw_comparisons(found, new[figure], figure.suffix)
+    return found
+
+
+def _pairwise(first: Evaluated, second: Evaluated, across_protocols: bool) -> Iterator[Comparison]:
+    """Yield the comparisons of two models, after a check of all protocols."""
+    common = [name for name in first.answers if name in second.answers]
+    if not common:
+        raise InputError(
+            f"{first.name} and {second.name} have no test set in common ({_some(first)}; {_some(second)}); evaluate "
+            "both on the same sets"
+        )
+    differences = {name: differing(first, second, name) for name in common}
+    if any(differences.values()) and not across_protocols:
+        said = "; ".join(f"{name}: {', '.join(found)}" for name, found in differences.items() if found)
+        raise InputError(
+            f"{second.name} was measured by another protocol than {first.name} ({shortened(said, 200)}); evaluate both "
+            "alike, or compare with `across_protocols=True`"
+        )
+    for name in common:
+        yield _compare(first, second, name, differences[name])
+
+
+def _some(model: Evaluated) -> str:
+    return shortened(", ".join(model.answers))
+
+
+def _compare(first: Evaluated, second: Evaluated, test_set: str, protocol: tuple[str, ...]) -> Comparison:
+    joined = _rows(first, test_set).merge(_rows(second, test_set), on=["key", "nth"], suffixes=("_first", "_second"))
+    if joined.empty:
+        raise InputError(f"{first.name} and {second.name} have no image of {test_set} in common; evaluate again")
+    one, other = joined["correct_first"], joined["correct_second"]
+    by_class = joined.groupby("label_first", sort=True)[["correct_first", "correct_second"]].agg(["size", "sum"])
+    classes = [
+        ClassChange(str(key), *map(int, (row[0], row[1], row[3])))
+        for key, row in zip(by_class.index, by_class.to_numpy(), strict=True)
+    ]
+    return Comparison(
+        first.name,
+        second.name,
+        test_set,
+        Pairs(len(joined), int((one & ~other).sum()), int((other & ~one).sum())),
+        100 * float(one.mean()),
+        100 * float(other.mean()),
+        tuple(sorted(classes, key=lambda each: -abs(each.second - each.first))),
+        protocol,
+    )
+
+
+def _rows(model: Evaluated, test_set: str) -> pd.DataFrame:
+    """Return the answers by image; several images of one name are paired in their order."""
+    table = model.answers[test_set]
+    ids, labels = table["image_id"].to_pylist(), table["label"].to_pylist()
+    frame = pd.DataFrame({"key": image_keys(ids, labels), "label": labels, "correct": table["correct"].to_pylist()})
+    return frame.assign(nth=frame.groupby("key").cumcount())
+
+
+_COLUMNS = (
+    "first", "model", "test_set", "class", "class_name", "images", "first_top1", "model_top1", "difference",
+    "difference_low", "difference_high", "only_first", "only_model", "p_value", "p_from", "detectable",
+    "protocols_differ_in",
+)  # fmt: skip
+_HEADER = (
+    "model", "test set", "images", "first's top-1", "top-1", "difference (95 %)", "p", "only first", "only model",
+    "detectable",
+)  # fmt: skip
+_LEGEND = "p: McNemar's test (=: exact); detectable: the smallest difference found with 80 % power at 5 %"
+_CLASSES_SHOWN = 3
+_SMALLEST_P = 1e-4
+
+
+def write_comparisons(path: Path, found: Sequence[Comparison]) -> None:
+    """Write a row for each model and test set, and below it one for each class, those that moved most first."""
+    with path.open("w", encoding="utf-8", newline="") as opened:
+        writer = csv.DictWriter(opened, _COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        for each in found:
+            start = {"first": each.first, "model": each.second, "test_set": each.test_set}
+            writer.writerow({**start, **_row(each)})
+            writer.writerows({**start, **_class_row(moved)} for moved in each.classes)
+
+
+def _row(found: Comparison) -> dict[str, Any]:
+    low, high = found.interval
+    return {
+        "images": found.pairs.images,
+        **_accuracies(found.first_top1, found.second_top1),
+        "difference_low": f"{low:.4f}",
+        "difference_high": f"{high:.4f}",
+        "only_first": found.pairs.only_first,
+        "only_model": found.pairs.only_second,
+        "p_value": f"{found.p_value:.4g}",
+        "p_from": "exact" if found.exact else "chi-squared",
+        "detectable": f"{found.detectable:.4f}",
+        "protocols_differ_in": ", ".join(found.protocol),
+    }
+
+
+def _class_row(moved: ClassChange) -> dict[str, Any]:
+    accuracies = (100 * count / moved.images for count in (moved.first, moved.second))
+    return {"class": moved.key, "class_name": _name(moved.key), "images": moved.images, **_accuracies(*accuracies)}
+
+
+def _accuracies(first: float, second: float) -> dict[str, str]:
+    return {"first_top1": f"{first:.4f}", "model_top1": f"{second:.4f}", "difference": f"{second - first:.4f}"}
+
+
+def format_comparisons(found: Sequence[Comparison]) -> str:
+    """Return the tables for the terminal: the differences, then the classes that moved most."""
+    apart = any(each.protocol for each in found)
+    rows = [[*_HEADER, *(["protocols differ in"] if apart else [])]]
+    rows += [[*_cells(each), *([", ".join(each.protocol)] if apart else [])] for each in found]
+    title = f"Compared with {found[0].first} on the same images, in percentage points"
+    lines = [title, *_aligned(rows), "", _LEGEND]
+    moved = [line for each in found for line in _moved_lines(each)]
+    return "\n".join([*lines, *(["", "Classes that moved most, in images:"] if moved else []), *moved])
+
+
+def _cells(found: Comparison) -> list[str]:
+    low, high = found.interval
+    p_value = f"{found.p_value:.4f}" if found.p_value >= _SMALLEST_P else f"<{_SMALLEST_P}"
+    return [
+        shortened(found.second, 40),
+        shortened(found.test_set, 40),
+        f"{found.pairs.images:,}",
+        f"{found.first_top1:.1f} %",
+        f"{found.second_top1:.1f} %",
+        f"{found.difference:+.2f} ({low:+.2f} to {high:+.2f})",
+        p_value + ("=" if found.exact else ""),
+        f"{found.pairs.only_first:,}",
+        f"{found.pairs.only_second:,}",
+        f"{found.detectable:.2f}",
+    ]
+
+
+def _moved_lines(found: Comparison) -> Iterator[str]:
+    moved = [each for each in found.classes[:_CLASSES_SHOWN] if each.first != each.second]
+    if moved:
+        texts = (f"{each.second - each.first:+d} of {each.images:,} {_shown(each.key)}" for each in moved)
+        yield f"  {shortened(found.second, 40)}, {shortened(found.test_set, 40)}: {', '.join(texts)}"
+
+
+def _shown(key: str) -> str:
+    return shortened(_name(key) or key, 30)
+
+
+def _name(key: str) -> str:
+    known = classes.find(key)
+    return known.name if known else ""
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = []
+        for at, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            cells.append(cell.rjust(width) if 2 <= at < len(_HEADER) else cell.ljust(width))
+        yield "  ".join(cells).rstrip()
+
+
+__all__ = ["check_figure_path", "draw_comparisons"]
+
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = "osD^vPX"
+_TOO_SMALL = "#E3E3E3"
+
+
+def draw_comparisons(found: Sequence[Comparison], path: Path, kind: str) -> None:
+    """Draw a row for each test set and model; the same input gives the same bytes. `kind` is .png or .svg."""
+    import matplotlib.style
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    sets = list(dict.fromkeys(each.test_set for each in found))
+    models = list(dict.fromkeys(each.second for each in found))
+    step = 0.8 / len(models)
+    with matplotlib.style.context(["default", STYLE]):
+        height = 1.5 + 0.25 * len(models) + max(0.35, 0.22 * len(models)) * len(sets)
+        figure = Figure(figsize=(7.0, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
+        axes = figure.subplots()
+        handles: dict[str, Any] = {}
+        for each in found:
+            number = models.index(each.second)
+            row = sets.index(each.test_set) + (number - (len(models) - 1) / 2) * step
+            color, marker = _COLORS[number % len(_COLORS)], _MARKERS[number % len(_MARKERS)]
+            band = axes.barh(row, 2 * each.detectable, 0.9 * step, left=-each.detectable, color=_TOO_SMALL, zorder=1)
+            axes.plot(each.interval, (row, row), color=color, linewidth=1.5, zorder=3)
+            (handles[legend_text(each.second)],) = axes.plot(each.difference, row, marker, color=color, zorder=4)
+        handles["below the smallest detectable difference"] = band
+        axes.axvline(0, color="#444444", linewidth=1, zorder=2)
+        axes.set_yticks(range(len(sets)), [legend_text(name) for name in sets])
+        axes.invert_yaxis()
+        axes.set_xlabel(f"top-1 minus that of {legend_text(found[0].first)} (percentage points, 95 %)")
+        axes.grid(axis="x", color="#E6E6E6", linewidth=0.6)
+        axes.set_axisbelow(True)
+        figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=2, frameon=False)
+        save_figure(figure, path, kind)

@@ -1,0 +1,322 @@
+"""The published test sets over ImageNet's classes, and the classes that folders, labels and label files name."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from imagenet_captions.errors import InputError, quoted
+from imagenet_captions.evaluation.robustness.shifts import images_of
+from imagenet_captions.imagenet import classes
+from imagenet_captions.imagenet.image_ids import WNID, is_wnid
+from imagenet_captions.storage.files import require_file
+
+OBJECTNET = "objectnet"
+_OBJECTNET_TABLE = Path(classes.__file__).parent.parent / "data" / "lists" / "objectnet.txt"
+
+
+@dataclass(frozen=True)
+class KnownSet:
+    """A published test set over ImageNet's classes.
+
+    `class_list` names its classes if they are not all 1000, `images` are the published set's, `per_class` those of
+    every class where all have the same number. `border` is cut off each side of an image before anything else.
+    """
+
+    name: str
+    label: str
+    images: int
+    class_list: str | None = None
+    per_class: int | None = None
+    border: int = 0
+
+    @property
+    def wnids(self) -> tuple[str, ...]:
+        """Return the sorted wnids of its classes."""
+        return classes.wnids() if self.class_list is None else classes.read_list(self.class_list)
+
+
+KNOWN: Mapping[str, KnownSet] = {
+    known.name: known
+    for known in (
+        KnownSet("imagenet", "ImageNet's validation set", 50_000, per_class=50),
+        KnownSet("imagenet-v2", "ImageNetV2 (matched frequency)", 10_000, per_class=10),
+        KnownSet("imagenet-v2-threshold", "ImageNetV2 (threshold 0.7)", 10_000, per_class=10),
+        KnownSet("imagenet-v2-top-images", "ImageNetV2 (top images)", 10_000, per_class=10),
+        KnownSet("imagenet-r", "ImageNet-R", images_of("imagenet-r"), "imagenet-r"),
+        KnownSet("imagenet-sketch", "ImageNet-Sketch", images_of("imagenet-sketch")),
+        # The authors framed every image in red, two pixels wide, so that it can be told from a training image.
+        KnownSet(OBJECTNET, "ObjectNet", images_of(OBJECTNET), "objectnet", border=2),
+        KnownSet("imagenet-a", "ImageNet-A", images_of("imagenet-a"), "imagenet-a"),
+    )
+}
+
+
+@cache
+def objectnet_folders() -> Mapping[str, tuple[str, ...]]:
+    """Return ObjectNet's 113 folders that stand for classes of ImageNet, each with the wnids of its classes.
+
+    >>> len(objectnet_folders()), objectnet_folders()["bicycle"]
+    (113, ('n02835271', 'n03792782'))
+    """
+    return {folder: wnids for folder, (_, wnids) in _objectnet_table().items()}
+
+
+@cache
+def objectnet_labels() -> Mapping[str, str]:
+    """Return the same folders by ObjectNet's labels, in lower case.
+
+    >>> objectnet_labels()["butcher's knife"]
+    'butchers_knife'
+    """
+    return {label.casefold(): folder for folder, (label, _) in _objectnet_table().items()}
+
+
+def _objectnet_table() -> dict[str, tuple[str, tuple[str, ...]]]:
+    found: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for line in _OBJECTNET_TABLE.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            wnid, folder, label = line.split("\t")
+            found[folder] = (label, (*found.get(folder, ("", ()))[1], wnid))
+    return dict(sorted(found.items()))
+
+
+_SHOWN = 3
+
+
+def answers_of(known: KnownSet) -> Mapping[str, tuple[str, ...]]:
+    """Return the answers of a model, each with its wnids: one, or for ObjectNet a group."""
+    return objectnet_folders() if known.name == OBJECTNET else {wnid: (wnid,) for wnid in known.wnids}
+
+
+def read_keys(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str | None]:
+    """Return the answer for each folder or label; None for those of ObjectNet outside ImageNet's classes.
+
+    `keys` are in the order of the labels, if there is one. Raises InputError if they are not the set's classes.
+    """
+    if known.name == OBJECTNET:
+        return _objectnet(keys, where)
+    if all(map(is_wnid, keys)):
+        return _checked({key: key for key in keys}, known, where)
+    if all(key.isascii() and key.isdigit() for key in keys):
+        return _checked(_numbers(keys, known, where), known, where)
+    return _names(keys, known, where)
+
+
+def _objectnet(keys: Sequence[str], where: str) -> dict[str, str | None]:
+    folders, labels = objectnet_folders(), objectnet_labels()
+    found: dict[str, str | None] = {}
+    for key in keys:
+        folder = key.lower().replace(" ", "_")
+        found[key] = folder if folder in folders else labels.get(key.casefold())
+    if not any(found.values()):
+        raise InputError(
+            f"{where} has no folder of ObjectNet that is a class of ImageNet, but {_some(keys)}; "
+            "give the folder with alarm_clock, backpack and so on in it"
+        )
+    return found
+
+
+def _checked(found: dict[str, str], known: KnownSet, where: str) -> dict[str, str | None]:
+    wnids = set(known.wnids)
+    others = [key for key, wnid in found.items() if wnid not in wnids]
+    if others:
+        raise InputError(
+            f"{where} has {_some(others)} beside the {len(wnids)} classes of {known.label}; "
+            f"check that `test_sets` {known.name}= names the right place"
+        )
+    return dict(found)
+
+
+def _numbers(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str]:
+    """Read numbers as indices of the 1000 classes (ImageNetV2's folders), or as ranks among the set's own classes."""
+    everything, own = classes.wnids(), known.wnids
+    numbers = {key: int(key[:9]) for key in keys}
+    if max(numbers.values()) >= len(everything):
+        raise InputError(f"{where} has the label {max(numbers.values())}; the classes are 0 to {len(everything) - 1}")
+    if len(own) == len(everything) or max(numbers.values()) >= len(own):
+        return {key: everything[number] for key, number in numbers.items()}
+    if all(everything[number] in own for number in numbers.values()):
+        raise InputError(
+            f"{where} has labels by number, and they may be indices of the 1000 classes or of the {len(own)} of "
+            f"{known.label}; give the set with wnids"
+        )
+    return {key: own[number] for key, number in numbers.items()}
+
+
+def _names(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str | None]:
+    """Read names such as "tench, Tinca tinca"; the place among all classes decides for an ambiguous one."""
+    own = known.wnids
+    by_name = {key: _named(key, own) for key in keys}
+    by_place = dict(zip(keys, own, strict=True)) if len(keys) == len(own) == len(by_name) else {}
+    if by_place and all(wnid in (None, by_place[key]) for key, wnid in by_name.items()):
+        if any(by_name.values()):
+            return dict(by_place)
+    elif all(by_name.values()) and len(set(by_name.values())) == len(keys):
+        return dict(by_name)
+    unclear = [key for key, wnid in by_name.items() if wnid is None] or list(keys)
+    raise InputError(
+        f"{where} has classes that are not those of {known.label}: {_some(unclear)}; give folders or labels by wnid"
+    )
+
+
+def _named(key: str, own: Sequence[str]) -> str | None:
+    """Return the class of a set that has all these names, if there is exactly one."""
+    spellings = [part for part in (_folded(part) for part in key.split(",")) if part in _by_name()]
+    wnids = set.intersection(*(_by_name()[part] for part in spellings)) & set(own) if spellings else set()
+    return wnids.pop() if len(wnids) == 1 else None
+
+
+@cache
+def _by_name() -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for wnid in classes.wnids():
+        class_ = classes.by_wnid(wnid)
+        for name in (class_.name, *class_.lemmas):
+            found.setdefault(_folded(name), set()).add(wnid)
+    return found
+
+
+def _folded(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
+
+
+def _some(keys: Iterable[str]) -> str:
+    listed = list(keys)
+    shown = ", ".join(quoted(key, 40) for key in listed[:_SHOWN])
+    return shown if len(listed) <= _SHOWN else f"{shown} and {len(listed) - _SHOWN} more"
+
+
+GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
+# Where labels are looked for, below the images' folder and those above it; Kaggle's lie four folders above.
+_PLACES = (
+    GROUND_TRUTH,
+    f"data/{GROUND_TRUTH}",
+    f"ILSVRC2012_devkit_t12/data/{GROUND_TRUTH}",
+    "ILSVRC2012_devkit_t12.tar.gz",
+    "LOC_val_solution.csv",
+    "val.txt",
+)
+_FOLDERS_ABOVE = 4
+_VAL_NAME = re.compile(rf"(ILSVRC2012_val_([0-9]{{8}}))(?:_({WNID}))?(?:\.\w+)?")
+
+
+@cache
+def devkit_order() -> tuple[str, ...]:
+    """Return the wnids in the order of the devkit's ILSVRC2012_ID; it starts at 1, and the wnids are not sorted.
+
+    >>> devkit_order()[490 - 1]
+    'n01751748'
+    """
+    return tuple(classes.DEVKIT_ORDER.read_text(encoding="utf-8").split())
+
+
+def flat_labels(names: Sequence[str], source: Path, labels: Path | None) -> tuple[str, ...]:
+    """Return the wnid of each validation image, from the file or devkit `labels`, or else from one nearby."""
+    found = [_VAL_NAME.fullmatch(name.rpartition("/")[2]) for name in names]
+    odd = next((name for name, match in zip(names, found, strict=True) if match is None), None)
+    if odd is not None:
+        raise InputError(
+            f"{source}: {odd[-80:]!r} lies in no folder of a class and is not named as a validation image "
+            "(ILSVRC2012_val_00000001.JPEG); give folders by wnid, or images as ImageNet's tar has them"
+        )
+    matched = [match for match in found if match is not None]
+    if labels is None and all(match[3] for match in matched):
+        return _require_wnids([match[3] for match in matched], source)
+    file = labels or _nearby(source)
+    by_name = read_labels(file)
+    missing = [match[1] for match in matched if match[1] not in by_name]
+    if missing:
+        raise InputError(f"{file} has no label for {len(missing)} images of {source}, such as {missing[0]}")
+    return tuple(by_name[match[1]] for match in matched)
+
+
+def read_labels(path: Path) -> Mapping[str, str]:
+    """Return the wnid of each validation image by its name without extension, from one of the files above."""
+    if path.is_dir():
+        inside = [path / place for place in _PLACES if (path / place).is_file()]
+        if not inside:
+            raise InputError(
+                f"{path} has no labels of the validation images; give the devkit, with data/{GROUND_TRUTH}"
+            )
+        path = inside[0]
+    require_file(path, "the file of labels")
+    if path.name.endswith((".tar.gz", ".tgz", ".tar")):
+        return _from_ground_truth(_in_devkit(path), path)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not a text file; give the labels of the validation images") from None
+    lines = [line.strip() for line in lines if line.strip()]
+    if lines and all(line.isdigit() for line in lines):
+        return _from_ground_truth(lines, path)
+    return _from_named_lines(lines, path)
+
+
+def _nearby(source: Path) -> Path:
+    around = source.resolve()
+    folders = ([around] if around.is_dir() else []) + list(around.parents)[: _FOLDERS_ABOVE + (not around.is_dir())]
+    for folder in folders:
+        for place in _PLACES:
+            if (folder / place).is_file():
+                return folder / place
+    raise InputError(
+        f"{source} has its images flat, and no labels lie beside it; put ILSVRC2012_devkit_t12.tar.gz or "
+        "LOC_val_solution.csv there, or name one with `labels`"
+    )
+
+
+def _in_devkit(path: Path) -> list[str]:
+    try:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                if member.isreg() and member.name.rpartition("/")[2] == GROUND_TRUTH:
+                    opened = tar.extractfile(member)
+                    return opened.read().decode("ascii", "replace").split() if opened else []
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise InputError(f"{path} is not a whole devkit: {error}; fetch it again") from None
+    raise InputError(f"{path} has no {GROUND_TRUTH} in it; give ILSVRC2012_devkit_t12.tar.gz")
+
+
+def _from_ground_truth(lines: Sequence[str], path: Path) -> dict[str, str]:
+    order = devkit_order()
+    labels = {}
+    for number, line in enumerate(lines, 1):
+        if not (line.isascii() and line.isdigit() and len(line) < 9 and 1 <= int(line) <= len(order)):
+            raise InputError(
+                f"{path}, line {number}: {quoted(line)} is not an ILSVRC2012_ID; they go from 1 to {len(order)}"
+            )
+        labels[f"ILSVRC2012_val_{number:08d}"] = order[int(line) - 1]
+    return labels
+
+
+def _from_named_lines(lines: Sequence[str], path: Path) -> dict[str, str]:
+    """Read the lines of Kaggle and Caffe: a name, then a wnid or an index among the sorted wnids."""
+    labels = {}
+    for number, line in enumerate(lines, 1):
+        name, label, *_ = [*re.split(r"[,\s]+", line), ""]
+        match = _VAL_NAME.fullmatch(name.rpartition("/")[2])
+        if match is None:
+            if number == 1:  # a header: ImageId,PredictionString
+                continue
+            raise InputError(f"{path}, line {number}: {quoted(line)} does not name a validation image and its class")
+        if label.isascii() and label.isdigit() and len(label) < 9:
+            labels[match[1]] = classes.by_index(int(label)).wnid
+        else:
+            labels[match[1]] = label
+    if not labels:
+        raise InputError(f"{path} has no labels; give the labels of the validation images")
+    _require_wnids(list(labels.values()), path)
+    return labels
+
+
+def _require_wnids(wnids: Sequence[str], path: Path) -> tuple[str, ...]:
+    for wnid in wnids:
+        if not classes.is_class(wnid):
+            raise InputError(f"{path} has the label {quoted(wnid)}, which is not the wnid of one of the 1000 classes")
+    return tuple(wnids)
