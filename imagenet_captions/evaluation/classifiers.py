@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,73 +25,168 @@ from imagenet_captions.storage.progress import progress
 if TYPE_CHECKING:
     from imagenet_captions.models.model import Model
 
+log = logging.getLogger(__name__)
+
+Features = npt.NDArray[np.float32]
+Extract = Callable[[Examples], tuple[Features, Labels]]  # features, and the rows that could be read
+
 FEATURES = "features"  # what the image tower sees, before any projection
 JOINT = "joint"  # the space that images and texts share
 HEAD = "head"  # the logits of the model's own head
 
+PROMPT_SETS = ("none", "one", "80")
+NAMES = ("curated", "wordnet")
+_TEXTS_AT_ONCE, _ON_A_CPU = 256, 16  # a large model takes seconds for so few on a CPU, and the bar shall move
 _SHOWN = 3
 
 
-class Classifier(Protocol):
+class Classifier:
     """Gives scores for images, which it gets as the `view` of the model that it names."""
 
-    @property
-    def view(self) -> str:
-        """FEATURES, JOINT or HEAD."""
+    view: str  # FEATURES, JOINT or HEAD
+
+    def __init__(self, about: dict[str, Any]) -> None:
+        self._about = about
 
     def prepare(self, classes: Sequence[Class]) -> None:
         """Refuse unknown classes before any image is read."""
+        raise NotImplementedError
 
-    def scores(self, features: npt.NDArray[np.float32], classes: Sequence[Class]) -> Scores:
+    def scores(self, features: Features, classes: Sequence[Class]) -> Scores:
         """Return scores `[images, classes]`, higher for likelier classes, -inf for one that it cannot choose."""
+        raise NotImplementedError
 
     def named(self, classes: Sequence[Class]) -> Sequence[Class]:
         """Return classes under the names that the classifier reads, without a name where it reads none."""
+        return tuple(each._replace(name="") for each in classes)
 
     def describe(self) -> dict[str, Any]:
         """Return how the classifier was made, for metrics.json."""
+        return self._about
 
 
-class Scorer(Protocol):
-    """Weights that score every class of the training images."""
-
-    def scores(self, features: npt.NDArray[np.float32]) -> Scores:
-        """Return scores `[images, classes]`."""
-
-
-@dataclass(frozen=True)
-class Trained:
+class Trained(Classifier):
     """A classifier made from labeled images; it never chooses a class that it had no images of."""
 
-    scorer: Scorer
-    classes: tuple[Class, ...]
-    about: dict[str, Any]
-    view: str = FEATURES
+    view = FEATURES
+
+    def __init__(self, score: Callable[[Features], Scores], classes: Sequence[Class], about: dict[str, Any]) -> None:
+        super().__init__(about)
+        self._score, self._classes = score, classes
 
     def prepare(self, classes: Sequence[Class]) -> None:
-        """Refuse a test set of which it knows no class at all."""
-        if (find_columns(self.classes, classes) < 0).all():
+        if (find_columns(self._classes, classes) < 0).all():
             raise InputError(
-                f"the training images' classes ({shown(self.classes)}) are not those of the test set "
-                f"({shown(classes)}); give `train` data of the same classes"
+                f"the training images' classes ({_shown(self._classes)}) are not those of the test set "
+                f"({_shown(classes)}); give `train` data of the same classes"
             )
 
-    def scores(self, features: npt.NDArray[np.float32], classes: Sequence[Class]) -> Scores:
-        """Return the scores of the wanted classes."""
-        return take_columns(self.scorer.scores(features), find_columns(self.classes, classes))
+    def scores(self, features: Features, classes: Sequence[Class]) -> Scores:
+        columns = find_columns(self._classes, classes)
+        taken = self._score(features)[:, np.maximum(columns, 0)]
+        taken[:, columns < 0] = -np.inf
+        return taken
+
+
+class Head(Trained):
+    """The logits of the classes of a test set; the head must have all of them."""
+
+    view = HEAD
+
+    def __init__(self, model: Model) -> None:
+        if not model.has_head or model.head_classes is None:
+            raise InputError(
+                f"model {model.name} has no head of classes; give `classifier` zero-shot, linear-probe, k-shot or "
+                "prototypes"
+            )
+        keys = model.head_classes
+        own = [Class(key, imagenet.by_wnid(key).name if imagenet.is_class(key) else key) for key in keys]
+        super().__init__(lambda logits: logits, own, {"head_classes": len(own)})
+        self._model = model.name
+
+    def prepare(self, classes: Sequence[Class]) -> None:
+        columns = find_columns(self._classes, classes)
+        missing = [each for each, column in zip(classes, columns, strict=True) if column < 0]
+        if missing:
+            raise InputError(
+                f"the head of {self._model} has {len(self._classes)} classes ({_shown(self._classes)}), and "
+                f"{len(missing)} of the test set's {len(classes)} are not among them ({_shown(missing)}); "
+                "give another test set, or another classifier"
+            )
+
+
+class ZeroShot(Classifier):
+    """A class is the normalized mean of its sentences' normalized embeddings."""
+
+    view = JOINT
+
+    def __init__(self, model: Model, prompts: str = "80", names: str = "curated") -> None:
+        if not model.has_text:
+            raise InputError(
+                f"model {model.name} has no text tower, which a zero-shot classifier needs; "
+                "give `classifier` linear-probe, k-shot, prototypes or head"
+            )
+        self._model, self._names, self._templates = model, names, read_prompts(prompts)
+        digest = sha256_of(self._templates)
+        made = {"prompts": prompts, "sentences": len(self._templates), "sentences_sha256": digest, "names": names}
+        super().__init__(made)
+        self._embedded: dict[str, Features] = {}  # name → its direction
+
+    def prepare(self, classes: Sequence[Class]) -> None:
+        """Embed the sentences of new classes, and refuse classes without names."""
+        named = self.named(classes)
+        if all(each.name.isdigit() for each in named):
+            raise InputError("the test set's classes are numbers without names; give their names with `names` FILE")
+        missing = list(dict.fromkeys(each.name for each in named if each.name not in self._embedded))
+        if missing:
+            self._embedded.update(zip(missing, embed_names(self._model, missing, self._templates), strict=True))
+
+    def scores(self, features: Features, classes: Sequence[Class]) -> Scores:
+        """Return the cosines `[images, classes]` between images and the classes' sentences."""
+        self.prepare(classes)
+        return cosines(features, np.stack([self._embedded[each.name] for each in self.named(classes)]))
 
     def named(self, classes: Sequence[Class]) -> Sequence[Class]:
-        """Return the classes without names."""
-        return without_names(classes)
-
-    def describe(self) -> dict[str, Any]:
-        """Return how the classifier was made."""
-        return self.about
+        return read_names(self._names, classes)
 
 
-def without_names(classes: Sequence[Class]) -> Sequence[Class]:
-    """Return classes by key alone."""
-    return tuple(each._replace(name="") for each in classes)
+def build_classifier(settings: ClassifierSettings, model: Model, extract: Extract, device: str) -> Classifier:
+    """Make the classifier of the settings; `extract` returns the features of examples."""
+    if settings.kind == "zero-shot":
+        return ZeroShot(model, settings.prompts or "80", settings.names or "curated")
+    if settings.kind == "head" or settings.train is None:
+        return Head(model)
+    examples = open_examples(settings.train)
+    classes = require_classes(examples)
+    if settings.k is not None:
+        every = [examples.image_id(row) for row in range(len(examples))]
+        examples = select(examples, choose_shots(every, examples.labels, settings.k, settings.seed))
+    features, rows = extract(examples)
+    labels = examples.labels[rows]
+    counts = np.bincount(labels, minlength=len(classes)).tolist()
+    empty = [each for each, count in zip(classes, counts, strict=True) if not count]
+    if empty:
+        log.warning("%d classes have no training image and are never chosen: %s", len(empty), _shown(empty))
+    about: dict[str, Any] = {
+        "train": str(settings.train),
+        "train_images": len(rows),
+        "train_classes_without_images": [each.key for each in empty],
+        "seed": settings.seed,
+    }
+    if settings.k is not None:
+        short = [each for each, count in zip(classes, counts, strict=True) if 0 < count < settings.k]
+        if short:
+            log.warning("%d classes have fewer than %d images: %s", len(short), settings.k, _shown(short))
+        about |= {"k": settings.k, "train_classes_short_of_k": [each.key for each in short]}
+    if settings.kind == "prototypes":
+        directions = fit_prototypes(features, labels, len(classes))
+        return Trained(lambda seen: cosines(seen, directions), classes, about)
+
+    from imagenet_captions.evaluation.linear_probe import fit_probe
+
+    ids = [examples.image_id(int(row)) for row in rows]
+    probe = fit_probe(features, labels, ids, len(classes), seed=settings.seed, device=device)
+    return Trained(probe.scores, classes, {**about, "regularisation": probe.about})
 
 
 def find_columns(own: Sequence[Class], wanted: Sequence[Class]) -> Labels:
@@ -112,216 +206,40 @@ def find_columns(own: Sequence[Class], wanted: Sequence[Class]) -> Labels:
     return np.array(found, np.int64)
 
 
-def take_columns(scores: Scores, columns: Labels) -> Scores:
-    """Return the scores of these columns, with -inf for a column of -1."""
-    taken = scores[:, np.maximum(columns, 0)]
-    taken[:, columns < 0] = -np.inf
-    return taken
+def _folded(name: str) -> str:
+    return " ".join(name.replace("_", " ").casefold().split())
 
 
-def shown(classes: Sequence[Class]) -> str:
-    """Return a few class names for a message.
-
-    >>> shown([Class("n01440764", "tench"), Class("1", "frog")])
-    'tench, frog'
-    """
+def _shown(classes: Sequence[Class]) -> str:
     names = ", ".join(shortened(each.name, 40) for each in classes[:_SHOWN])
     return names if len(classes) <= _SHOWN else f"{names} and {len(classes) - _SHOWN} more"
 
 
-def unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def fit_prototypes(features: Features, labels: Labels, count: int) -> Features:
+    """Return the direction `[classes, width]` of each class: the normalized mean of its normalized features.
+
+    >>> fit_prototypes(np.array([[2, 0], [0, 3], [0, 5]], np.float32), np.array([0, 1, 1]), 3).tolist()
+    [[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]
+    """
+    sums = np.zeros((count, features.shape[1]), np.float64)
+    np.add.at(sums, labels, _unit(features))
+    return _unit(sums.astype(np.float32))
+
+
+def cosines(features: Features, directions: Features) -> Scores:
+    """Return the cosines `[images, classes]`; a class whose direction has length zero is never chosen."""
+    found = _unit(features) @ directions.T
+    found[:, ~directions.any(axis=1)] = -np.inf
+    return found
+
+
+def _unit(vectors: Features) -> Features:
     """Scale vectors to length one; one of length zero stays."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
     return np.asarray(vectors / np.where(length > 0, length, 1), np.float32)
 
 
-def _folded(name: str) -> str:
-    return " ".join(name.replace("_", " ").casefold().split())
-
-
-class Head:
-    """The logits of the classes of a test set; the head must have all of them."""
-
-    view = HEAD
-
-    def __init__(self, model: Model) -> None:
-        if not model.has_head or model.head_classes is None:
-            raise InputError(
-                f"model {model.name} has no head of classes; give `classifier` zero-shot, linear-probe, k-shot or "
-                "prototypes"
-            )
-        self._model = model.name
-        self._classes = tuple(
-            Class(key, imagenet.by_wnid(key).name if imagenet.is_class(key) else key) for key in model.head_classes
-        )
-
-    def prepare(self, classes: Sequence[Class]) -> None:
-        """Refuse a test set with a class that the head does not have."""
-        columns = find_columns(self._classes, classes)
-        missing = [each for each, column in zip(classes, columns, strict=True) if column < 0]
-        if missing:
-            raise InputError(
-                f"the head of {self._model} has {len(self._classes)} classes ({shown(self._classes)}), and "
-                f"{len(missing)} of the test set's {len(classes)} are not among them ({shown(missing)}); "
-                "give another test set, or another classifier"
-            )
-
-    def scores(self, features: npt.NDArray[np.float32], classes: Sequence[Class]) -> Scores:
-        """Return the logits `[images, classes]` of the wanted classes."""
-        return take_columns(features, find_columns(self._classes, classes))
-
-    def named(self, classes: Sequence[Class]) -> Sequence[Class]:
-        """Return the classes without names."""
-        return without_names(classes)
-
-    def describe(self) -> dict[str, Any]:
-        """Return how the classifier was made."""
-        return {"head_classes": len(self._classes)}
-
-
-PROMPT_SETS = ("none", "one", "80")
-NAMES = ("curated", "wordnet")
-_ONE = "a photo of a {}."
-
-
-def read_prompts(prompts: str) -> tuple[str, ...]:
-    """Return the sentences of a prompt set: none, one, 80 (open_clip's), or a file with one sentence a line.
-
-    >>> read_prompts("none"), read_prompts("one"), len(read_prompts("80"))
-    (('{}',), ('a photo of a {}.',), 80)
-    """
-    if prompts in PROMPT_SETS:
-        return {"none": ("{}",), "one": (_ONE,), "80": open_clip_templates()}[prompts]
-    path = require_file(Path(prompts), f"`prompts` is none of {', '.join(PROMPT_SETS)}, and the file")
-    sentences = tuple(line for line in _lines(path) if line)
-    if not sentences:
-        raise InputError(f"{path} has no sentence; give one a line, with {{}} in the place of the class's name")
-    for number, sentence in enumerate(sentences, 1):
-        if sentence.count("{}") != 1:
-            raise InputError(
-                f"{path}, sentence {number}: {quoted(sentence)} has no place for the class's name, or several; "
-                "give {} once"
-            )
-    return sentences
-
-
-def read_names(names: str, classes: Sequence[Class]) -> tuple[Class, ...]:
-    """Return the classes under other names: WordNet's first lemma, or those of a file.
-
-    A file has a line a class: its wnid or key, a tab and the name; or names alone, one for each class in order.
-    """
-    if names == "curated":
-        return tuple(classes)
-    if names == "wordnet":
-        return tuple(
-            each._replace(name=imagenet.by_wnid(each.key).lemmas[0]) if imagenet.is_class(each.key) else each
-            for each in classes
-        )
-    path = require_file(Path(names), f"`names` is none of {', '.join(NAMES)}, and the file")
-    lines = [line for line in _lines(path) if line]
-    by_key = dict(_pair(line) for line in lines if "\t" in line)
-    if not by_key:
-        by_key = _in_order(lines, classes, path)
-    missing = [each.key for each in classes if each.key not in by_key]
-    if missing:
-        raise InputError(f"{path} has no name for {len(missing)} classes, such as {quoted(missing[0])}")
-    return tuple(each._replace(name=by_key[each.key]) for each in classes)
-
-
-def _in_order(lines: Sequence[str], classes: Sequence[Class], path: Path) -> dict[str, str]:
-    every = imagenet.wnids()
-    keys = every if len(lines) == len(every) else [each.key for each in classes]
-    if len(lines) != len(keys):
-        raise InputError(
-            f"{path} has {len(lines)} names for {len(keys)} classes; give one for each, or lines of key, tab and name"
-        )
-    return dict(zip(keys, lines, strict=True))
-
-
-def _pair(line: str) -> tuple[str, str]:
-    key, _, name = line.partition("\t")
-    return key.strip(), name.strip()
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line.strip(" \r") for line in path.read_text(encoding="utf-8-sig").split("\n")]
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not a text file in UTF-8; save it as one") from None
-
-
-@dataclass(frozen=True)
-class Cosine:
-    """Scores by the cosine to each class's direction, `[classes, width]`; one of length zero is never chosen."""
-
-    directions: npt.NDArray[np.float32]
-
-    def scores(self, features: npt.NDArray[np.float32]) -> Scores:
-        """Return the cosines `[images, classes]`."""
-        found = unit(features) @ self.directions.T
-        found[:, ~self.directions.any(axis=1)] = -np.inf
-        return found
-
-
-def fit_prototypes(features: npt.NDArray[np.float32], labels: Labels, count: int) -> Cosine:
-    """Return the normalized mean of each class's normalized features.
-
-    >>> found = fit_prototypes(np.array([[2, 0], [0, 3], [0, 5]], np.float32), np.array([0, 1, 1]), 3)
-    >>> found.scores(np.array([[0, 9]], np.float32)).tolist()
-    [[0.0, 1.0, -inf]]
-    """
-    sums = np.zeros((count, features.shape[1]), np.float64)
-    np.add.at(sums, labels, unit(features))
-    return Cosine(unit(sums.astype(np.float32)))
-
-
-_TEXTS_AT_ONCE, _ON_A_CPU = 256, 16  # a large model takes seconds for so few on a CPU, and the bar shall move
-
-
-class ZeroShot:
-    """A class is the normalized mean of its sentences' normalized embeddings."""
-
-    view = JOINT
-
-    def __init__(self, model: Model, prompts: str = "80", names: str = "curated") -> None:
-        if not model.has_text:
-            raise InputError(
-                f"model {model.name} has no text tower, which a zero-shot classifier needs; "
-                "give `classifier` linear-probe, k-shot, prototypes or head"
-            )
-        self._model, self._prompts, self._names = model, prompts, names
-        self._templates = read_prompts(prompts)
-        self._embedded: dict[str, npt.NDArray[np.float32]] = {}  # name → its direction
-
-    def prepare(self, classes: Sequence[Class]) -> None:
-        """Embed the sentences of new classes, and refuse classes without names."""
-        named = self.named(classes)
-        if all(each.name.isdigit() for each in named):
-            raise InputError("the test set's classes are numbers without names; give their names with `names` FILE")
-        missing = list(dict.fromkeys(each.name for each in named if each.name not in self._embedded))
-        if missing:
-            self._embedded.update(zip(missing, embed_names(self._model, missing, self._templates), strict=True))
-
-    def scores(self, features: npt.NDArray[np.float32], classes: Sequence[Class]) -> Scores:
-        """Return the cosines `[images, classes]` between images and the classes' sentences."""
-        self.prepare(classes)
-        return Cosine(np.stack([self._embedded[each.name] for each in self.named(classes)])).scores(features)
-
-    def named(self, classes: Sequence[Class]) -> Sequence[Class]:
-        """Return the classes under the names that stand in the sentences."""
-        return read_names(self._names, classes)
-
-    def describe(self) -> dict[str, Any]:
-        """Return how the classifier was made."""
-        return {
-            "prompts": self._prompts,
-            "sentences": len(self._templates),
-            "sentences_sha256": sha256_of(self._templates),
-            "names": self._names,
-        }
-
-
-def embed_names(model: Model, names: Sequence[str], templates: Sequence[str]) -> npt.NDArray[np.float32]:
+def embed_names(model: Model, names: Sequence[str], templates: Sequence[str]) -> Features:
     """Return the direction `[names, dim]` of each name over all templates."""
     import torch
 
@@ -345,6 +263,66 @@ def embed_names(model: Model, names: Sequence[str], templates: Sequence[str]) ->
     return np.concatenate(directions)
 
 
+def read_prompts(prompts: str) -> tuple[str, ...]:
+    """Return the sentences of a prompt set: none, one, 80 (open_clip's), or a file with one sentence a line.
+
+    >>> read_prompts("none"), read_prompts("one"), len(read_prompts("80"))
+    (('{}',), ('a photo of a {}.',), 80)
+    """
+    if prompts in PROMPT_SETS:
+        return {"none": ("{}",), "one": ("a photo of a {}.",), "80": open_clip_templates()}[prompts]
+    path = require_file(Path(prompts), f"`prompts` is none of {', '.join(PROMPT_SETS)}, and the file")
+    sentences = _lines(path)
+    if not sentences:
+        raise InputError(f"{path} has no sentence; give one a line, with {{}} in the place of the class's name")
+    for number, sentence in enumerate(sentences, 1):
+        if sentence.count("{}") != 1:
+            raise InputError(
+                f"{path}, sentence {number}: {quoted(sentence)} has no place for the class's name, or several; "
+                "give {} once"
+            )
+    return tuple(sentences)
+
+
+def read_names(names: str, classes: Sequence[Class]) -> tuple[Class, ...]:
+    """Return the classes under other names: WordNet's first lemma, or those of a file.
+
+    A file has a line a class: its wnid or key, a tab and the name; or names alone, one for each class in order.
+    """
+    if names == "curated":
+        return tuple(classes)
+    if names == "wordnet":
+        return tuple(
+            each._replace(name=imagenet.by_wnid(each.key).lemmas[0]) if imagenet.is_class(each.key) else each
+            for each in classes
+        )
+    path = require_file(Path(names), f"`names` is none of {', '.join(NAMES)}, and the file")
+    lines = _lines(path)
+    pairs = [line.split("\t", 1) for line in lines if "\t" in line]
+    if not pairs:
+        every = imagenet.wnids()
+        keys = every if len(lines) == len(every) else [each.key for each in classes]
+        if len(lines) != len(keys):
+            raise InputError(
+                f"{path} has {len(lines)} names for {len(keys)} classes; give one for each, or lines of key, tab and "
+                "name"
+            )
+        pairs = [list(pair) for pair in zip(keys, lines, strict=True)]
+    by_key = {key.strip(): name.strip() for key, name in pairs}
+    missing = [each.key for each in classes if each.key not in by_key]
+    if missing:
+        raise InputError(f"{path} has no name for {len(missing)} classes, such as {quoted(missing[0])}")
+    return tuple(each._replace(name=by_key[each.key]) for each in classes)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        lines = [line.strip(" \r") for line in path.read_text(encoding="utf-8-sig").split("\n")]
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not a text file in UTF-8; save it as one") from None
+    return [line for line in lines if line]
+
+
 def choose_shots(ids: Sequence[str], labels: Labels, k: int, seed: int) -> Labels:
     """Return the indices of k images of each class, or of all if it has fewer, in ascending order.
 
@@ -354,88 +332,23 @@ def choose_shots(ids: Sequence[str], labels: Labels, k: int, seed: int) -> Label
     >>> len(few), len(many), set(few.tolist()) <= set(many.tolist())
     (2, 4, True)
     """
-    order = sorted(range(len(ids)), key=lambda index: (sampling_key(ids[index], seed), ids[index]))
-    taken: Counter[int] = Counter()
-    chosen = []
-    for index in order:
-        label = int(labels[index])
-        if label >= 0 and taken[label] < k:
-            taken[label] += 1
-            chosen.append(index)
-    return np.array(sorted(chosen), np.int64)
+    return _first_of_each(ids, labels, dict.fromkeys(labels[labels >= 0].tolist(), k), seed)
 
 
 def hold_out(ids: Sequence[str], labels: Labels, share: float, seed: int) -> npt.NDArray[np.bool_]:
     """Return a mask of the images that are held out: this share of every class, rounded down."""
     quota = {label: int(count * share) for label, count in Counter(labels.tolist()).items()}
     held = np.zeros(len(ids), np.bool_)
-    for index in sorted(range(len(ids)), key=lambda index: (sampling_key(ids[index], seed), ids[index])):
-        label = int(labels[index])
-        if quota[label] > 0:
-            quota[label] -= 1
-            held[index] = True
+    held[_first_of_each(ids, labels, quota, seed)] = True
     return held
 
 
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrainingImages:
-    """Features of labeled images, their labels and ids, and the classes that the labels count over."""
-
-    features: npt.NDArray[np.float32]
-    labels: Labels
-    ids: Sequence[str]
-    classes: tuple[Class, ...]
-    about: dict[str, Any] = field(default_factory=dict)
-
-
-Extract = Callable[[Examples], tuple[npt.NDArray[np.float32], Labels]]  # features, and the rows that could be read
-
-
-def build_classifier(settings: ClassifierSettings, model: Model, extract: Extract, device: str) -> Classifier:
-    """Make the classifier of the settings; `extract` returns the features of examples."""
-    if settings.kind == "zero-shot":
-        return ZeroShot(model, settings.prompts or "80", settings.names or "curated")
-    if settings.kind == "head" or settings.train is None:
-        return Head(model)
-    images = training_images(settings, open_examples(settings.train), extract)
-    scorer, about = _fit(settings, images, device)
-    return Trained(scorer, images.classes, {**images.about, **about})
-
-
-def training_images(settings: ClassifierSettings, examples: Examples, extract: Extract) -> TrainingImages:
-    """Return the images that a classifier is made from: all labeled ones, or k of each class."""
-    classes = require_classes(examples)
-    if settings.k is not None:
-        every = [examples.image_id(row) for row in range(len(examples))]
-        examples = select(examples, choose_shots(every, examples.labels, settings.k, settings.seed))
-    features, rows = extract(examples)
-    labels = examples.labels[rows]
-    counts = np.bincount(labels, minlength=len(classes))
-    empty = [each for each, count in zip(classes, counts, strict=True) if not count]
-    if empty:
-        log.warning("%d classes have no training image and are never chosen: %s", len(empty), shown(empty))
-    about: dict[str, Any] = {
-        "train": str(settings.train),
-        "train_images": len(rows),
-        "train_classes_without_images": [each.key for each in empty],
-        "seed": settings.seed,
-    }
-    if settings.k is not None:
-        short = [each for each, count in zip(classes, counts, strict=True) if 0 < count < settings.k]
-        if short:
-            log.warning("%d classes have fewer than %d images: %s", len(short), settings.k, shown(short))
-        about |= {"k": settings.k, "train_classes_short_of_k": [each.key for each in short]}
-    return TrainingImages(features, labels, [examples.image_id(int(row)) for row in rows], classes, about)
-
-
-def _fit(settings: ClassifierSettings, images: TrainingImages, device: str) -> tuple[Scorer, dict[str, Any]]:
-    if settings.kind == "prototypes":
-        return fit_prototypes(images.features, images.labels, len(images.classes)), {}
-    from imagenet_captions.evaluation.linear_probe import ProbeSettings, fit_probe
-
-    probe = ProbeSettings(seed=settings.seed, device=device)
-    fitted = fit_probe(images.features, images.labels, images.ids, len(images.classes), probe)
-    return fitted, {"regularisation": fitted.about}
+def _first_of_each(ids: Sequence[str], labels: Labels, quota: dict[int, int], seed: int) -> Labels:
+    """Return the indices of so many images of each class, the first in the order of a hash of seed and id."""
+    left, chosen = dict(quota), []
+    for index in sorted(range(len(ids)), key=lambda index: (sampling_key(ids[index], seed), ids[index])):
+        label = int(labels[index])
+        if left.get(label, 0) > 0:
+            left[label] -= 1
+            chosen.append(index)
+    return np.array(sorted(chosen), np.int64)

@@ -214,14 +214,15 @@ def _say_what_is_missing(test_set: TestSet) -> None:
         log.warning("%s", note)
     for reason, count in test_set.left_out.items():
         log.info("%s: %s images left out (%s)", test_set.name, f"{count:,}", reason)
-    gaps, count = test_set.gaps(), len(test_set.labels)
-    if gaps.missing or gaps.empty:
+    gaps, count = test_set.completeness(), len(test_set.labels)
+    empty = len(gaps["empty_classes"])
+    if gaps["missing"] or empty:
         log.warning(
             "%s is incomplete: %s of %s images, %d of %d classes",
             test_set.name,
             f"{count:,}",
             f"{test_set.expected:,}",
-            len(test_set.answers) - len(gaps.empty),
+            len(test_set.answers) - empty,
             len(test_set.answers),
         )
     elif test_set.expected and count > test_set.expected:

@@ -1,4 +1,13 @@
-"""The published test sets over ImageNet's classes, and the classes that folders, labels and label files name."""
+"""The published test sets over ImageNet's classes, and the classes that folders, labels and label files name.
+
+The labels of flat validation images are in their names, as unpacked from imagenet-1k's Parquet
+(ILSVRC2012_val_00000293_n01440764.JPEG), or in one of these files:
+
+    ILSVRC2012_validation_ground_truth.txt   the devkit's: line i is the ILSVRC2012_ID of image i
+    ILSVRC2012_devkit_t12.tar.gz             the devkit itself, packed
+    LOC_val_solution.csv                     Kaggle's: ILSVRC2012_val_00048981,n03995372 85 1 499 272
+    val.txt                                  Caffe's: ILSVRC2012_val_00000001.JPEG 65
+"""
 
 from __future__ import annotations
 
@@ -18,6 +27,19 @@ from imagenet_captions.storage.files import require_file
 
 OBJECTNET = "objectnet"
 _OBJECTNET_TABLE = Path(classes.__file__).parent.parent / "data" / "lists" / "objectnet.txt"
+GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
+# Where labels are looked for, below the images' folder and those above it; Kaggle's lie four folders above.
+_LABEL_FILES = (
+    GROUND_TRUTH,
+    f"data/{GROUND_TRUTH}",
+    f"ILSVRC2012_devkit_t12/data/{GROUND_TRUTH}",
+    "ILSVRC2012_devkit_t12.tar.gz",
+    "LOC_val_solution.csv",
+    "val.txt",
+)
+_FOLDERS_ABOVE = 4
+_VAL_NAME = re.compile(rf"(ILSVRC2012_val_([0-9]{{8}}))(?:_({WNID}))?(?:\.\w+)?")
+_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -64,29 +86,17 @@ def objectnet_folders() -> Mapping[str, tuple[str, ...]]:
     >>> len(objectnet_folders()), objectnet_folders()["bicycle"]
     (113, ('n02835271', 'n03792782'))
     """
-    return {folder: wnids for folder, (_, wnids) in _objectnet_table().items()}
-
-
-@cache
-def objectnet_labels() -> Mapping[str, str]:
-    """Return the same folders by ObjectNet's labels, in lower case.
-
-    >>> objectnet_labels()["butcher's knife"]
-    'butchers_knife'
-    """
-    return {label.casefold(): folder for folder, (label, _) in _objectnet_table().items()}
-
-
-def _objectnet_table() -> dict[str, tuple[str, tuple[str, ...]]]:
-    found: dict[str, tuple[str, tuple[str, ...]]] = {}
-    for line in _OBJECTNET_TABLE.read_text(encoding="utf-8").splitlines():
-        if not line.startswith("#"):
-            wnid, folder, label = line.split("\t")
-            found[folder] = (label, (*found.get(folder, ("", ()))[1], wnid))
+    found: dict[str, tuple[str, ...]] = {}
+    for wnid, folder, _ in _objectnet_rows():
+        found[folder] = (*found.get(folder, ()), wnid)
     return dict(sorted(found.items()))
 
 
-_SHOWN = 3
+@cache
+def _objectnet_rows() -> list[list[str]]:
+    """Return a row for each class of ImageNet in ObjectNet: wnid, folder and ObjectNet's label."""
+    lines = _OBJECTNET_TABLE.read_text(encoding="utf-8").splitlines()
+    return [line.split("\t") for line in lines if not line.startswith("#")]
 
 
 def answers_of(known: KnownSet) -> Mapping[str, tuple[str, ...]]:
@@ -100,16 +110,26 @@ def read_keys(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str
     `keys` are in the order of the labels, if there is one. Raises InputError if they are not the set's classes.
     """
     if known.name == OBJECTNET:
-        return _objectnet(keys, where)
+        return _read_objectnet(keys, where)
     if all(map(is_wnid, keys)):
-        return _checked({key: key for key in keys}, known, where)
-    if all(key.isascii() and key.isdigit() for key in keys):
-        return _checked(_numbers(keys, known, where), known, where)
-    return _names(keys, known, where)
+        found = {key: key for key in keys}
+    elif all(key.isascii() and key.isdigit() for key in keys):
+        found = _read_numbers(keys, known, where)
+    else:
+        return _read_names(keys, known, where)
+    wnids = set(known.wnids)
+    others = [key for key, wnid in found.items() if wnid not in wnids]
+    if others:
+        raise InputError(
+            f"{where} has {_some(others)} beside the {len(wnids)} classes of {known.label}; "
+            f"check that `test_sets` {known.name}= names the right place"
+        )
+    return dict(found)
 
 
-def _objectnet(keys: Sequence[str], where: str) -> dict[str, str | None]:
-    folders, labels = objectnet_folders(), objectnet_labels()
+def _read_objectnet(keys: Sequence[str], where: str) -> dict[str, str | None]:
+    folders = objectnet_folders()
+    labels = {label.casefold(): folder for _, folder, label in _objectnet_rows()}
     found: dict[str, str | None] = {}
     for key in keys:
         folder = key.lower().replace(" ", "_")
@@ -122,18 +142,7 @@ def _objectnet(keys: Sequence[str], where: str) -> dict[str, str | None]:
     return found
 
 
-def _checked(found: dict[str, str], known: KnownSet, where: str) -> dict[str, str | None]:
-    wnids = set(known.wnids)
-    others = [key for key, wnid in found.items() if wnid not in wnids]
-    if others:
-        raise InputError(
-            f"{where} has {_some(others)} beside the {len(wnids)} classes of {known.label}; "
-            f"check that `test_sets` {known.name}= names the right place"
-        )
-    return dict(found)
-
-
-def _numbers(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str]:
+def _read_numbers(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str]:
     """Read numbers as indices of the 1000 classes (ImageNetV2's folders), or as ranks among the set's own classes."""
     everything, own = classes.wnids(), known.wnids
     numbers = {key: int(key[:9]) for key in keys}
@@ -149,31 +158,28 @@ def _numbers(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str]
     return {key: own[number] for key, number in numbers.items()}
 
 
-def _names(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str | None]:
+def _read_names(keys: Sequence[str], known: KnownSet, where: str) -> dict[str, str | None]:
     """Read names such as "tench, Tinca tinca"; the place among all classes decides for an ambiguous one."""
-    own = known.wnids
-    by_name = {key: _named(key, own) for key in keys}
+    own, wnids_of = known.wnids, _wnids_by_name()
+    by_name: dict[str, str | None] = {}
+    for key in keys:
+        spellings = [part for part in map(_folded, key.split(",")) if part in wnids_of]
+        wnids = set.intersection(*(wnids_of[part] for part in spellings)) & set(own) if spellings else set()
+        by_name[key] = wnids.pop() if len(wnids) == 1 else None
     by_place = dict(zip(keys, own, strict=True)) if len(keys) == len(own) == len(by_name) else {}
     if by_place and all(wnid in (None, by_place[key]) for key, wnid in by_name.items()):
         if any(by_name.values()):
             return dict(by_place)
     elif all(by_name.values()) and len(set(by_name.values())) == len(keys):
-        return dict(by_name)
+        return by_name
     unclear = [key for key, wnid in by_name.items() if wnid is None] or list(keys)
     raise InputError(
         f"{where} has classes that are not those of {known.label}: {_some(unclear)}; give folders or labels by wnid"
     )
 
 
-def _named(key: str, own: Sequence[str]) -> str | None:
-    """Return the class of a set that has all these names, if there is exactly one."""
-    spellings = [part for part in (_folded(part) for part in key.split(",")) if part in _by_name()]
-    wnids = set.intersection(*(_by_name()[part] for part in spellings)) & set(own) if spellings else set()
-    return wnids.pop() if len(wnids) == 1 else None
-
-
 @cache
-def _by_name() -> dict[str, set[str]]:
+def _wnids_by_name() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for wnid in classes.wnids():
         class_ = classes.by_wnid(wnid)
@@ -192,20 +198,6 @@ def _some(keys: Iterable[str]) -> str:
     return shown if len(listed) <= _SHOWN else f"{shown} and {len(listed) - _SHOWN} more"
 
 
-GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
-# Where labels are looked for, below the images' folder and those above it; Kaggle's lie four folders above.
-_PLACES = (
-    GROUND_TRUTH,
-    f"data/{GROUND_TRUTH}",
-    f"ILSVRC2012_devkit_t12/data/{GROUND_TRUTH}",
-    "ILSVRC2012_devkit_t12.tar.gz",
-    "LOC_val_solution.csv",
-    "val.txt",
-)
-_FOLDERS_ABOVE = 4
-_VAL_NAME = re.compile(rf"(ILSVRC2012_val_([0-9]{{8}}))(?:_({WNID}))?(?:\.\w+)?")
-
-
 @cache
 def devkit_order() -> tuple[str, ...]:
     """Return the wnids in the order of the devkit's ILSVRC2012_ID; it starts at 1, and the wnids are not sorted.
@@ -218,17 +210,18 @@ def devkit_order() -> tuple[str, ...]:
 
 def flat_labels(names: Sequence[str], source: Path, labels: Path | None) -> tuple[str, ...]:
     """Return the wnid of each validation image, from the file or devkit `labels`, or else from one nearby."""
-    found = [_VAL_NAME.fullmatch(name.rpartition("/")[2]) for name in names]
-    odd = next((name for name, match in zip(names, found, strict=True) if match is None), None)
-    if odd is not None:
-        raise InputError(
-            f"{source}: {odd[-80:]!r} lies in no folder of a class and is not named as a validation image "
-            "(ILSVRC2012_val_00000001.JPEG); give folders by wnid, or images as ImageNet's tar has them"
-        )
-    matched = [match for match in found if match is not None]
+    matched = []
+    for name in names:
+        match = _VAL_NAME.fullmatch(name.rpartition("/")[2])
+        if match is None:
+            raise InputError(
+                f"{source}: {name[-80:]!r} lies in no folder of a class and is not named as a validation image "
+                "(ILSVRC2012_val_00000001.JPEG); give folders by wnid, or images as ImageNet's tar has them"
+            )
+        matched.append(match)
     if labels is None and all(match[3] for match in matched):
         return _require_wnids([match[3] for match in matched], source)
-    file = labels or _nearby(source)
+    file = labels or _label_file_near(source)
     by_name = read_labels(file)
     missing = [match[1] for match in matched if match[1] not in by_name]
     if missing:
@@ -236,10 +229,23 @@ def flat_labels(names: Sequence[str], source: Path, labels: Path | None) -> tupl
     return tuple(by_name[match[1]] for match in matched)
 
 
+def _label_file_near(source: Path) -> Path:
+    around = source.resolve()
+    folders = ([around] if around.is_dir() else []) + list(around.parents)[: _FOLDERS_ABOVE + (not around.is_dir())]
+    for folder in folders:
+        for place in _LABEL_FILES:
+            if (folder / place).is_file():
+                return folder / place
+    raise InputError(
+        f"{source} has its images flat, and no labels lie beside it; put ILSVRC2012_devkit_t12.tar.gz or "
+        "LOC_val_solution.csv there, or name one with `labels`"
+    )
+
+
 def read_labels(path: Path) -> Mapping[str, str]:
     """Return the wnid of each validation image by its name without extension, from one of the files above."""
     if path.is_dir():
-        inside = [path / place for place in _PLACES if (path / place).is_file()]
+        inside = [path / place for place in _LABEL_FILES if (path / place).is_file()]
         if not inside:
             raise InputError(
                 f"{path} has no labels of the validation images; give the devkit, with data/{GROUND_TRUTH}"
@@ -256,19 +262,6 @@ def read_labels(path: Path) -> Mapping[str, str]:
     if lines and all(line.isdigit() for line in lines):
         return _from_ground_truth(lines, path)
     return _from_named_lines(lines, path)
-
-
-def _nearby(source: Path) -> Path:
-    around = source.resolve()
-    folders = ([around] if around.is_dir() else []) + list(around.parents)[: _FOLDERS_ABOVE + (not around.is_dir())]
-    for folder in folders:
-        for place in _PLACES:
-            if (folder / place).is_file():
-                return folder / place
-    raise InputError(
-        f"{source} has its images flat, and no labels lie beside it; put ILSVRC2012_devkit_t12.tar.gz or "
-        "LOC_val_solution.csv there, or name one with `labels`"
-    )
 
 
 def _in_devkit(path: Path) -> list[str]:
@@ -305,10 +298,8 @@ def _from_named_lines(lines: Sequence[str], path: Path) -> dict[str, str]:
             if number == 1:  # a header: ImageId,PredictionString
                 continue
             raise InputError(f"{path}, line {number}: {quoted(line)} does not name a validation image and its class")
-        if label.isascii() and label.isdigit() and len(label) < 9:
-            labels[match[1]] = classes.by_index(int(label)).wnid
-        else:
-            labels[match[1]] = label
+        is_index = label.isascii() and label.isdigit() and len(label) < 9
+        labels[match[1]] = classes.by_index(int(label)).wnid if is_index else label
     if not labels:
         raise InputError(f"{path} has no labels; give the labels of the validation images")
     _require_wnids(list(labels.values()), path)

@@ -1,6 +1,6 @@
 """Multinomial logistic regression on frozen features; held-out images choose the regularization.
 
-What is minimised is the mean cross-entropy and `strength / 2` times the squared weights, the intercepts left free, over
+What is minimized is the mean cross-entropy and `strength / 2` times the squared weights, the intercepts left free, over
 features with mean 0 and deviation 1; scikit-learn calls 1 / (strength · images) C. L-BFGS runs in float32 and takes
 the images in blocks, so that 463,622 images of 1000 classes need no more memory than their features and a block.
 """
@@ -8,7 +8,7 @@ the images in blocks, so that 463,622 images of 1000 classes need no more memory
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,21 +26,8 @@ STRENGTHS = tuple(10.0**exponent for exponent in range(1, -8, -1))
 _HALF_A_STEP = 10**0.5
 _BLOCK = 16_384
 _PATIENCE = 2
-
-
-@dataclass(frozen=True)
-class ProbeSettings:
-    """Settings of the fit of a probe.
-
-    `strengths` are tried from strong to weak until two in a row are worse than the best, and then half a step to either
-    side of the best. `held_out` is the share of every class that they are compared on.
-    """
-
-    strengths: tuple[float, ...] = STRENGTHS
-    held_out: float = 0.2
-    seed: int = 0
-    iterations: int = 500
-    device: str = "cpu"
+_HELD_OUT = 0.2
+_ITERATIONS = 500
 
 
 @dataclass(frozen=True)
@@ -60,28 +47,36 @@ class Linear:
 
 
 def fit_probe(
-    features: npt.NDArray[np.float32], labels: Labels, ids: Sequence[str], count: int, settings: ProbeSettings
+    features: npt.NDArray[np.float32],
+    labels: Labels,
+    ids: Sequence[str],
+    count: int,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
+    strengths: Sequence[float] = STRENGTHS,
 ) -> Linear:
-    """Fit a probe of `count` classes; `ids` decide which images are held out, in any order.
+    """Fit a probe of `count` classes; `ids` decide which fifth of every class is held out, in any order.
 
-    Where no class has images enough to hold one out, the strength is 1 / images, scikit-learn's default. Whatever
-    the choice, all images are used for the result.
+    `strengths` are tried from strong to weak until two in a row are worse than the best, and then half a step to
+    either side of the best; held-out images decide, and the strongest wins a tie. Where no class has images enough to
+    hold one out, the strength is 1 / images, scikit-learn's default. Whatever the choice, the result uses all images.
     """
     mean = features.mean(axis=0, dtype=np.float64).astype(np.float32)
     deviation = features.std(axis=0, dtype=np.float64).astype(np.float32)
     deviation[deviation < 1e-8] = 1  # a feature that never changes stays at 0
-    x = torch.from_numpy((features - mean) / deviation).to(settings.device)
+    x = torch.from_numpy((features - mean) / deviation).to(device)
     present, dense = np.unique(labels, return_inverse=True)
-    y = torch.from_numpy(dense.reshape(-1).astype(np.int64)).to(settings.device)
-    held = hold_out(ids, labels, settings.held_out, settings.seed)
+    y = torch.from_numpy(dense.reshape(-1).astype(np.int64)).to(device)
+    held = hold_out(ids, labels, _HELD_OUT, seed)
+    start = torch.zeros(len(present), x.shape[1] + 1, device=x.device)
+    strength, tried = 1 / len(labels), dict[float, float]()
     if held.any():
-        strength, tried = _choose(x, y, torch.from_numpy(held).to(settings.device), len(present), settings)
-    else:
-        strength, tried = 1 / len(labels), {}
-    weights = fit_logistic(x, y, _zeros(len(present), x), strength, settings.iterations)
+        tried = _try_strengths(x, y, torch.from_numpy(held).to(device), start, strengths)
+        strength = _best(tried)
+    fitted = fit_logistic(x, y, start, strength).cpu().numpy()
     weight = np.zeros((count, features.shape[1]), np.float32)
     bias = np.full(count, -np.inf, np.float32)
-    fitted = weights.cpu().numpy()
     weight[present], bias[present] = fitted[:, :-1], fitted[:, -1]
     about = {
         "strength": strength,
@@ -91,33 +86,35 @@ def fit_probe(
     return Linear(weight, bias, mean, deviation, about)
 
 
-def _choose(
-    x: Tensor, y: Tensor, held: Tensor, count: int, settings: ProbeSettings
-) -> tuple[float, dict[float, float]]:
-    """Return the strength with the highest held-out accuracy; the strongest wins a tie."""
+def _try_strengths(x: Tensor, y: Tensor, held: Tensor, start: Tensor, strengths: Sequence[float]) -> dict[float, float]:
+    """Return the held-out accuracy of each strength that was tried."""
     fit_x, fit_y, held_x, held_y = x[~held], y[~held], x[held], y[held]
     tried: dict[float, float] = {}
     weights: dict[float, Tensor] = {}
 
     def try_strength(strength: float, start: Tensor) -> None:
-        weights[strength] = fit_logistic(fit_x, fit_y, start, strength, settings.iterations)
+        weights[strength] = fit_logistic(fit_x, fit_y, start, strength)
         tried[strength] = float((_logits(held_x, weights[strength]).argmax(dim=1) == held_y).float().mean())
         log.info("linear probe: strength %.3g, held-out top-1 %.2f %%", strength, 100 * tried[strength])
 
-    start, since_best = _zeros(count, x), 0
-    for strength in settings.strengths:
+    since_best = 0
+    for strength in strengths:
         try_strength(strength, start)
         start = weights[strength]
         since_best = 0 if tried[strength] == max(tried.values()) else since_best + 1
         if since_best == _PATIENCE:  # ever weaker ones take ever more steps
             break
-    middle = max(tried, key=lambda strength: (tried[strength], strength))
+    middle = _best(tried)
     for strength in (middle * _HALF_A_STEP, middle / _HALF_A_STEP):
         try_strength(strength, weights[middle])
-    return max(tried, key=lambda strength: (tried[strength], strength)), tried
+    return tried
 
 
-def fit_logistic(x: Tensor, y: Tensor, start: Tensor, strength: float, iterations: int = 500) -> Tensor:
+def _best(tried: Mapping[float, float]) -> float:
+    return max(tried, key=lambda strength: (tried[strength], strength))
+
+
+def fit_logistic(x: Tensor, y: Tensor, start: Tensor, strength: float) -> Tensor:
     """Return the optimal weights `[classes, features + 1]` for this strength; the last column is the intercepts.
 
     The search begins at the weights `start`.
@@ -125,7 +122,7 @@ def fit_logistic(x: Tensor, y: Tensor, start: Tensor, strength: float, iteration
     weights = start.clone()
     optimizer = torch.optim.LBFGS(
         [weights],
-        max_iter=iterations,
+        max_iter=_ITERATIONS,
         history_size=20,
         tolerance_grad=1e-6,
         tolerance_change=1e-10,
@@ -155,10 +152,6 @@ def _loss_and_gradient(x: Tensor, y: Tensor, weights: Tensor, strength: float) -
     gradient[:, :-1] += strength * weights[:, :-1]
     penalty = strength / 2 * float(weights[:, :-1].square().sum(dtype=torch.float64))
     return total / len(x) + penalty, gradient
-
-
-def _zeros(count: int, x: Tensor) -> Tensor:
-    return torch.zeros(count, x.shape[1] + 1, device=x.device)
 
 
 def _logits(x: Tensor, weights: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from imagenet_captions.evaluation.classifiers import (
     Trained,
     ZeroShot,
     choose_shots,
+    cosines,
     embed_names,
     find_columns,
     fit_prototypes,
@@ -23,7 +24,7 @@ from imagenet_captions.evaluation.classifiers import (
     read_names,
     read_prompts,
 )
-from imagenet_captions.evaluation.linear_probe import ProbeSettings, fit_logistic, fit_probe
+from imagenet_captions.evaluation.linear_probe import fit_logistic, fit_probe
 from imagenet_captions.evaluation.settings import ClassifierSettings
 from imagenet_captions.imagenet import classes
 from imagenet_captions.images.examples import Class
@@ -110,7 +111,7 @@ def test_zero_shot_needs_texts_and_names() -> None:
 def test_prototypes_by_hand() -> None:
     features, labels, _ = blobs(60)
     test = blobs(20, seed=5)[0]
-    found = fit_prototypes(features, labels, 5).scores(test)
+    found = cosines(test, fit_prototypes(features, labels, 5))
     for column in range(4):
         own = [features[row] for row in range(60) if labels[row] == column]
         mean = sum(unit_by_hand(each.astype(np.float64)) for each in own) / len(own)
@@ -141,8 +142,7 @@ def test_the_probe_is_scikit_learns(strength: float) -> None:
 
 def test_the_probes_strength_is_the_best_on_images_held_out() -> None:
     features, labels, ids = blobs(240, width=30)
-    settings = ProbeSettings(strengths=(10.0, 1.0, 0.1, 0.01), seed=3)
-    found = fit_probe(features, labels, ids, 4, settings)
+    found = fit_probe(features, labels, ids, 4, seed=3, strengths=(10.0, 1.0, 0.1, 0.01))
     held = hold_out(ids, labels, 0.2, 3)
     assert found.about["held_out_images"] == held.sum() == sum(int(0.2 * n) for n in np.bincount(labels))
     x = ((features - features.mean(axis=0)) / features.std(axis=0)).astype(np.float64)
@@ -161,7 +161,7 @@ def test_the_probes_strength_is_the_best_on_images_held_out() -> None:
 
 def test_a_probe_with_one_image_a_class_and_one_class_without() -> None:
     features = np.array([[1, 0, 5], [0, 1, 5]], np.float32)
-    found = fit_probe(features, np.array([0, 2]), ["a", "b"], 3, ProbeSettings())
+    found = fit_probe(features, np.array([0, 2]), ["a", "b"], 3)
     assert found.about == {"strength": 0.5, "held_out_images": 0, "held_out_top1": {}}
     assert found.scores(features).argmax(axis=1).tolist() == [0, 2]
     assert np.isneginf(found.scores(features)[:, 1]).all()
@@ -170,9 +170,9 @@ def test_a_probe_with_one_image_a_class_and_one_class_without() -> None:
 def test_a_probe_does_not_depend_on_the_order_of_its_images() -> None:
     features, labels, ids = blobs(80)
     other = np.random.default_rng(1).permutation(80)
-    settings = ProbeSettings(strengths=(1.0, 0.1))
-    first = fit_probe(features, labels, ids, 4, settings)
-    second = fit_probe(features[other], labels[other], [ids[row] for row in other], 4, settings)
+    strengths = (1.0, 0.1)
+    first = fit_probe(features, labels, ids, 4, strengths=strengths)
+    second = fit_probe(features[other], labels[other], [ids[row] for row in other], 4, strengths=strengths)
     assert first.about == second.about
     assert first.scores(features) == pytest.approx(second.scores(features), abs=1e-2)
 
@@ -216,7 +216,8 @@ def test_a_head_without_the_test_sets_classes_is_refused() -> None:
 
 def test_a_trained_classifier_never_chooses_classes_it_has_not_seen() -> None:
     features, labels, _ = blobs(60)
-    trained = Trained(fit_prototypes(features, labels, 4), CLASSES[:4], {})
+    directions = fit_prototypes(features, labels, 4)
+    trained = Trained(lambda seen: cosines(seen, directions), CLASSES[:4], {})
     found = trained.scores(features, (CLASSES[6], CLASSES[1]))
     assert np.isneginf(found[:, 0]).all()
     assert np.isfinite(found[:, 1]).all()

@@ -278,10 +278,10 @@ def test_any_other_name_is_a_set_of_its_own(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_counted(tmp_path: Path) -> None:
-    gaps = open_test_set("imagenet", write_files(tmp_path / "val", BY_WNID), tmp_path).gaps()
-    assert gaps.missing == 50_000 - 4
-    assert len(gaps.empty) == 997
-    assert gaps.short == {TENCH: 2, GOLDFISH: 1, SHARK: 1}
+    gaps = open_test_set("imagenet", write_files(tmp_path / "val", BY_WNID), tmp_path).completeness()
+    assert gaps["missing"] == 50_000 - 4
+    assert len(gaps["empty_classes"]) == 997
+    assert gaps["short_classes"] == {TENCH: 2, GOLDFISH: 1, SHARK: 1}
 
 
 def test_published_sizes() -> None:
