@@ -25,7 +25,7 @@ from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.ablations.table import ALL_TEXT, Run, Table
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.examples import open_examples
-from imagenet_captions.models.presets import PRESETS, config_of
+from imagenet_captions.models.config import PRESETS, config_of
 from imagenet_captions.training.settings import check_share
 
 _COLUMNS = ("run", "images", "steps", "images seen", "GPU, reported")

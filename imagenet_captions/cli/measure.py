@@ -25,7 +25,7 @@ def score(
     overwrite: Overwrite = False,
 ) -> str:
     require("train", "score")
-    from imagenet_captions.models.source import check_source
+    from imagenet_captions.models.config import check_source
     from imagenet_captions.outcomes import format_counts
 
     check_source(settings.model)
@@ -48,7 +48,7 @@ def evaluate(
 ) -> str:
     require("train", "evaluate")
     from imagenet_captions.evaluation.robustness.results_row import add_row, check_results
-    from imagenet_captions.models.source import check_source
+    from imagenet_captions.models.config import check_source
 
     if called is not None and results is None:
         raise InputError("`called` names the model in a table of results; give `results` too")

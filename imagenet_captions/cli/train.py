@@ -65,7 +65,7 @@ def train(
         raise InputError("`steps` and `epochs` both end the run; give one of them")
 
     require("train", "train")
-    from imagenet_captions.models.source import check_source
+    from imagenet_captions.models.config import check_source
     from imagenet_captions.training.done import read_done
 
     asked = TrainSettings(data, out, chosen, **settings)
@@ -138,11 +138,11 @@ def export_model(
     to: Annotated[str, option("The library that is to load it.", choices=("open_clip", "timm", "transformers"))],
     out: Annotated[Path, option("A new folder for its files.")],
 ) -> object:
-    from imagenet_captions.models.source import check_source
+    from imagenet_captions.models.config import check_source
 
     require("train", "export-model")
     check_source(model)
     say_that_torch_is_loaded("export-model")
-    from imagenet_captions.models.exporting.export import export_model as write_model
+    from imagenet_captions.models.load import export_model as write_model
 
     return write_model(model, to, out)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.models.config import ModelConfig, TowerConfig, config_from_dict
+from imagenet_captions.models.config import PRESETS, ModelConfig, TowerConfig, config_from_dict, config_of
 from imagenet_captions.models.model import Model
-from imagenet_captions.models.presets import PRESETS, config_of
 from imagenet_captions.models.tokenizing import build_tokenizer
 
 _TOWERS = ("open_clip", "timm", "align", "clip", "micro")
@@ -66,7 +66,7 @@ def with_drop_path(model: Model, rate: float) -> Model:
 
 def _towers(config: ModelConfig) -> tuple[nn.Module, nn.Module | None, nn.Module | None]:
     if config.image.kind in ("align", "clip"):
-        from imagenet_captions.models.towers.transformers import build_both
+        from imagenet_captions.models.transformers import build_both
 
         image, projection, text = build_both(config.image.kind, config.image.options)
         return (image, None, None) if config.text is None else (image, projection, text)
@@ -78,23 +78,21 @@ def _towers(config: ModelConfig) -> tuple[nn.Module, nn.Module | None, nn.Module
 
 def _image(tower: TowerConfig, dim: int | None) -> tuple[nn.Module, nn.Module | None]:
     if tower.kind == "open_clip":
-        from imagenet_captions.models.towers import open_clip as open_clip_towers
+        from imagenet_captions.models import open_clip as open_clip_towers
 
         return open_clip_towers.build_image(tower.options)
     if tower.kind == "timm":
-        from imagenet_captions.models.towers import timm as timm_towers
+        from imagenet_captions.models import timm as timm_towers
 
         return timm_towers.build_image(tower.options, dim)
     if tower.kind == "micro":
-        from imagenet_captions.models.towers import micro as micro_tower
-
-        return micro_tower.build_image(tower.options, dim)
+        return build_image(tower.options, dim)
     raise InputError(f"a model's description names the tower {quoted(tower.kind)}; known are {', '.join(_TOWERS)}")
 
 
 def _text(tower: TowerConfig, dim: int) -> nn.Module:
     if tower.kind == "open_clip":
-        from imagenet_captions.models.towers import open_clip as open_clip_towers
+        from imagenet_captions.models import open_clip as open_clip_towers
 
         return open_clip_towers.build_text(tower.options, dim)
     raise InputError(
@@ -130,3 +128,47 @@ def _rows() -> Iterator[tuple[str, ...]]:
 
 def _millions(tower: nn.Module) -> str:
     return f"{sum(parameter.numel() for parameter in tower.parameters()) / 1e6:.1f} M"
+
+
+class Convolution(nn.Sequential):
+    """A 3 x 3 convolution and normalization, with the size halved if wanted.
+
+    The pool stands before the norm, which then has a quarter of the work.
+    """
+
+    def __init__(self, wide_in: int, wide_out: int, halve: bool = False) -> None:
+        super().__init__(
+            nn.Conv2d(wide_in, wide_out, 3, padding=1, bias=False),
+            nn.MaxPool2d(2) if halve else nn.Identity(),
+            nn.BatchNorm2d(wide_out),
+            nn.ReLU(inplace=True),
+        )
+
+
+class MicroNet(nn.Module):
+    """A convolution for each width, a residual block after the last, and the mean over positions: a short "ResNet-9".
+
+    The sizes are 32 to 16, 16, 16 to 8, 8 to 4. Such nets learn CIFAR's classes in a fifth of the work of a ResNet that
+    keeps 32 x 32 for a stage.
+    """
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.stem = Convolution(3, widths[0], halve=True)
+        steps = [Convolution(before, wide, halve=number > 0) for number, (before, wide) in enumerate(pairwise(widths))]
+        self.steps = nn.Sequential(*steps)
+        self.width = widths[-1]
+        self.block = nn.Sequential(Convolution(self.width, self.width), Convolution(self.width, self.width))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return features [n, last width] of images [n, 3, 32, 32]."""
+        # Channels last: convolutions on a CPU take two thirds of the time so.
+        before = self.steps(self.stem(pixels.contiguous(memory_format=torch.channels_last)))
+        features: Tensor = (before + self.block(before)).mean(dim=(2, 3))
+        return features
+
+
+def build_image(options: Mapping[str, Any], dim: int | None) -> tuple[nn.Module, nn.Module | None]:
+    """Build the network with random weights, and a linear projection if a shared space is wanted."""
+    tower = MicroNet(tuple(options["widths"]))
+    return tower, None if dim is None else nn.Linear(tower.width, dim, bias=False)

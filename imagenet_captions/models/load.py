@@ -1,18 +1,33 @@
-"""Load a model with the weights of any checkpoint: ours, or open_clip's, timm's or transformers'."""
+"""Load, save and export models: ours, and those of open_clip, timm and transformers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.errors import InputError
-from imagenet_captions.models.build import build_from_config
-from imagenet_captions.models.model import Model
-from imagenet_captions.models.save import MODEL_FILE, load_saved
-from imagenet_captions.models.source import check_source, split_library
-from imagenet_captions.models.weights import DESCRIPTION, explaining_faults, put_weights, read_weights
-from imagenet_captions.storage.files import read_json, require_there
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from imagenet_captions.errors import InputError, unknown_name
+from imagenet_captions.models.build import build, build_from_config
+from imagenet_captions.models.config import check_source, config_from_dict, split_library
+from imagenet_captions.models.model import Model, model_config_of
+from imagenet_captions.models.weights import DESCRIPTION, explaining_faults, put_weights, read_weights, write_weights
+from imagenet_captions.storage.files import (
+    private_folder,
+    publish_folder,
+    read_json,
+    replacing,
+    require_file,
+    require_there,
+    write_json,
+    write_text,
+)
+from imagenet_captions.storage.outputs import check_place
 
 HYPERPARAMETER = "model_config"
 _LOCAL, _HUB = ("local-dir",), ("hf-hub", "hf_hub")  # the libraries' own spellings of a folder and of the hub
@@ -65,7 +80,7 @@ def load_checkpoint(path: Path) -> Model:
 
 def _of_library(library: str, rest: str, source: str) -> Model:
     if library == "transformers":
-        from imagenet_captions.models.pretrained import transformers as from_transformers
+        from imagenet_captions.models import transformers as from_transformers
 
         return from_transformers.load(rest, source)
     schema, _, place = rest.partition(":")
@@ -77,10 +92,10 @@ def _of_library(library: str, rest: str, source: str) -> Model:
         rest = place
     name, _, weights = rest.partition("@")
     if library == "timm":
-        from imagenet_captions.models.pretrained import timm as from_timm
+        from imagenet_captions.models import timm as from_timm
 
         return from_timm.load(name, weights)
-    from imagenet_captions.models.pretrained import open_clip as from_open_clip
+    from imagenet_captions.models import open_clip as from_open_clip
 
     return from_open_clip.load(name, weights)
 
@@ -104,13 +119,112 @@ def _folder(folder: Path) -> Model:
 
 def _foreign_folder(library: str, folder: Path, source: str) -> Model:
     if library == "open_clip":
-        from imagenet_captions.models.pretrained import open_clip as from_open_clip
+        from imagenet_captions.models import open_clip as from_open_clip
 
         return from_open_clip.load_folder(folder, source)
     if library == "timm":
-        from imagenet_captions.models.pretrained import timm as from_timm
+        from imagenet_captions.models import timm as from_timm
 
         return from_timm.load_folder(folder, source)
-    from imagenet_captions.models.pretrained import transformers as from_transformers
+    from imagenet_captions.models import transformers as from_transformers
 
     return from_transformers.load(str(folder), source)
+
+
+MODEL_FILE = "model.json"
+WEIGHTS_FILE = "weights.safetensors"
+TOKENIZER_FILE = "tokenizer.json"
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Write the model for `load_model`; model.json comes last, so that a folder that has it is whole.
+
+    SimCLR's projector is left out: nothing that comes after SimCLR uses it.
+    """
+    config = {**model_config_of(model), "projector": None}
+    weights = {key: value for key, value in model.state_dict().items() if not key.startswith("projector.")}
+    (folder / MODEL_FILE).unlink(missing_ok=True)
+    with replacing(folder / WEIGHTS_FILE) as partial:
+        write_weights(weights, partial)
+    tokenizer = config["tokenizer"]
+    if tokenizer is not None and tokenizer["json"]:
+        write_text(folder / TOKENIZER_FILE, tokenizer["json"])
+        config["tokenizer"] = {**tokenizer, "json": ""}
+    write_json(folder / MODEL_FILE, config)
+
+
+def load_saved(folder: Path) -> Model:
+    """Return the model in a folder that `save_model` wrote."""
+    values = read_json(folder / MODEL_FILE, dict[str, Any], DESCRIPTION)
+    tokenizer = values.get("tokenizer")
+    if isinstance(tokenizer, dict) and tokenizer.get("kind") == "json":
+        text = require_file(folder / TOKENIZER_FILE, "the model's tokenizer").read_text(encoding="utf-8")
+        values["tokenizer"] = {**tokenizer, "json": text}
+    model = build(config_from_dict(values))
+    put_weights(model, read_weights(folder / WEIGHTS_FILE, "the model's weights"), folder)
+    return model
+
+
+LIBRARIES = ("open_clip", "timm", "transformers")
+
+_TEXTS = ("a photo of a golden retriever on the beach", "Sunset!! 2009 :) #köln", "")
+_TOLERANCE = 1e-5
+
+
+def export_model(source: str, library: str, out: Path) -> Path:
+    """Write the model of `source` as a folder that `library` loads by itself, without this package; return the folder.
+
+    The source is whatever `load_model` reads: a run, a model folder, a checkpoint, another library's model. The library
+    is one of `LIBRARIES`. The folder appears when it is whole: the library has loaded it, and its features of a few
+    images and texts are those of the model within 1e-5.
+
+        export_model("runs/clip", "open_clip", Path("clip-for-open-clip"))
+        # open_clip.create_model_and_transforms("local-dir:clip-for-open-clip")
+
+    Raises InputError for a model that the library has no code for, and for a folder that is not empty.
+    """
+    if library not in LIBRARIES:
+        raise unknown_name("library to export to", library, LIBRARIES)
+    _check_folder(out, source)
+    model = load_model(source)
+    writer: Any = import_module(f"{__package__}.{library}")
+    here = Path(os.path.realpath(out))
+    with private_folder(here, "partial") as private:
+        writer.write(model, private)
+        _compare(model, writer.features(private), library)
+        publish_folder(private, here)
+    return out
+
+
+def _check_folder(out: Path, source: str) -> None:
+    check_place(out, [Path(source)] if os.path.lexists(source) else [])
+    if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"the output {out} exists; give the name of a new folder")
+
+
+def _compare(model: Model, theirs: Callable[[Tensor, list[str]], tuple[Tensor, Tensor | None]], library: str) -> None:
+    """Refuse files with which the library computes other features than the model itself."""
+    pixels = torch.randn(2, 3, model.spec.size, model.spec.size, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        images, texts = theirs(pixels, list(_TEXTS))
+        if texts is not None:
+            images, texts = F.normalize(images, dim=-1), F.normalize(texts, dim=-1)
+            pairs = [(images, model.embed_images(pixels)), (texts, model.embed_texts(model.tokenize(_TEXTS)))]
+        elif model.has_head:
+            pairs = [(images, model.class_logits(pixels))]
+        else:
+            pairs = [(images, model.image_features(pixels))]
+    for found, ours in pairs:
+        same_shape = found.shape == ours.shape
+        furthest = (found - ours).abs().max() / ours.abs().max().clamp(min=1) if same_shape else torch.inf
+        if not furthest <= _TOLERANCE:  # NaN is not
+            raise InputError(
+                f"{library} computes other features from the exported files of {model.name} (by up to {furthest:.1e}); "
+                f"please report this with the versions of {library} and torch"
+            )
+
+
+def no_text_tower(model: Model, whose: str) -> InputError:
+    """Build the error for a model without a text tower; only an image tower of timm's has another library."""
+    advice = "export it to timm" if model.config.image.kind == "timm" else "timm has no code for its image tower either"
+    return InputError(f"{model.name} has no text tower, and {whose} have one; {advice}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.models.presets import check_name
+from imagenet_captions.models.config import check_name
 from imagenet_captions.options import REQUIRED, check, option
 
 CONTRASTIVE, SUPERVISED, SIMCLR = OBJECTIVES = ("contrastive", "supervised", "simclr")

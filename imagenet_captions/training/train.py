@@ -15,9 +15,9 @@ import torch
 from lightning.pytorch import Trainer
 
 from imagenet_captions.errors import DiskFullError, InputError, StoppedEarly, quoted
+from imagenet_captions.models.config import config_of
 from imagenet_captions.models.hardware import checkpoint_blocks, cpu_threads, gpu_settings
-from imagenet_captions.models.presets import config_of
-from imagenet_captions.models.save import save_model
+from imagenet_captions.models.load import save_model
 from imagenet_captions.storage.outputs import check_folder, locked
 from imagenet_captions.training.callbacks import (
     FOLDER,

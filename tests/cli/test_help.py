@@ -67,7 +67,7 @@ def test_a_flags_help_names_its_values(name: str, flag: str, names: tuple[str, .
 
 def test_the_help_of_train_names_recipes_and_models() -> None:
     pytest.importorskip("torch")
-    from imagenet_captions.models.presets import PRESETS
+    from imagenet_captions.models.config import PRESETS
     from imagenet_captions.training.recipes import RECIPES
 
     assert unnamed("train", "--recipe", RECIPES) == []

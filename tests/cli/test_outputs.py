@@ -60,7 +60,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_scores(folder / "scores.parquet", ids, [at / 100 for at in range(len(ids))], folder / "dataset")
     if find_spec("torch"):
         from imagenet_captions.models.build import build_model
-        from imagenet_captions.models.save import save_model
+        from imagenet_captions.models.load import save_model
 
         save_model(build_model("micro", seed=0), folder / "clip")
     return folder

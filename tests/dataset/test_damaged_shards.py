@@ -106,7 +106,7 @@ def test_a_damaged_shard_is_named(
 
 def _write_model(folder: Path) -> None:
     from imagenet_captions.models.build import build_model
-    from imagenet_captions.models.save import save_model
+    from imagenet_captions.models.load import save_model
 
     save_model(build_model("vit-micro", 0), folder)
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from imagenet_captions.cli.app import app
 from imagenet_captions.imagenet import classes
 from imagenet_captions.models.build import build_model
-from imagenet_captions.models.save import save_model
+from imagenet_captions.models.load import save_model
 from tests.evaluation.made_sets import flat_val, ground_truth, picture, write_files, write_tar
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "evaluate.md"

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from imagenet_captions.cli.app import app
 from imagenet_captions.models.build import build_model
-from imagenet_captions.models.save import save_model
+from imagenet_captions.models.load import save_model
 from tests.evaluation.made_sets import picture, write_files, write_parquet
 
 

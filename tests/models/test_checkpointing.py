@@ -55,7 +55,7 @@ def test_gradients_and_batch_statistics_are_those_without_it(name: str) -> None:
 @pytest.mark.parametrize(("name", "least"), [("RN50", 20), ("ViT-B-32", 24), ("align", 60), ("basic-medium", 30)])
 def test_the_large_models_have_blocks(name: str, least: int) -> None:
     from imagenet_captions.models.build import build
-    from imagenet_captions.models.presets import config_of
+    from imagenet_captions.models.config import config_of
 
     with torch.device("meta"):
         model = build(config_of(name))

@@ -23,11 +23,9 @@ from imagenet_captions.evaluation.evaluate import evaluate
 from imagenet_captions.evaluation.results import read_answers
 from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, Reading
 from imagenet_captions.models.build import build, build_model
-from imagenet_captions.models.exporting.export import export_model
-from imagenet_captions.models.load import load_model
+from imagenet_captions.models.config import config_of
+from imagenet_captions.models.load import export_model, load_model, save_model
 from imagenet_captions.models.model import Model
-from imagenet_captions.models.presets import config_of
-from imagenet_captions.models.save import save_model
 from tests.command_line import run_cli
 from tests.evaluation.made_sets import write_parquet
 from tests.models.conftest import TINY_VIT, open_clip_folder, pixels
@@ -270,7 +268,7 @@ def test_wrong_weights_are_found_before_the_folder_appears(
     other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = saved(trained("vit-micro"), tmp_path / "ours")
-    from imagenet_captions.models.exporting import open_clip as writer
+    from imagenet_captions.models import open_clip as writer
 
     write = writer.write
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from imagenet_captions.models.build import build_model
+from imagenet_captions.models.build import MicroNet, build_model
 from imagenet_captions.models.config import TokenizerConfig
 from imagenet_captions.models.tokenizing import build_tokenizer
-from imagenet_captions.models.towers.micro import MicroNet
 
 MERGES = 3582
 START, END = 4094, 4095

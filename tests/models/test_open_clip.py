@@ -10,9 +10,8 @@ import torch
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.build import build_model
-from imagenet_captions.models.load import load_model
-from imagenet_captions.models.save import save_model
-from imagenet_captions.models.towers.open_clip import config_named, named_config
+from imagenet_captions.models.load import load_model, save_model
+from imagenet_captions.models.open_clip import config_named, named_config
 from tests.models.conftest import TINY_TEXT, TINY_VIT, open_clip_folder, pixels
 
 MODELS = Path(__file__).parents[2] / "docs" / "reference" / "models.md"

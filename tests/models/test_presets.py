@@ -4,8 +4,7 @@ from pathlib import Path
 
 from imagenet_captions.images.pixels import resize_for
 from imagenet_captions.models.build import preset_table
-from imagenet_captions.models.config import config_from_dict
-from imagenet_captions.models.presets import PRESETS, config_of
+from imagenet_captions.models.config import PRESETS, config_from_dict, config_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "design" / "presets.md"
 

@@ -12,9 +12,8 @@ import torch
 from imagenet_captions.errors import DiskFullError, InputError
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.config import ProjectorConfig
-from imagenet_captions.models.load import load_model
+from imagenet_captions.models.load import MODEL_FILE, WEIGHTS_FILE, load_model, save_model
 from imagenet_captions.models.model import Model, model_config_of
-from imagenet_captions.models.save import MODEL_FILE, WEIGHTS_FILE, save_model
 from tests.models.conftest import TINY_VIT, Overwrites, align_folder, open_clip_folder, pixels
 
 

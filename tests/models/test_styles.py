@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from imagenet_captions.models.build import build_model
-from imagenet_captions.models.load import load_model, take_image_tower
+from imagenet_captions.models.load import load_model, save_model, take_image_tower
 from imagenet_captions.models.model import Model
-from imagenet_captions.models.save import save_model
 from tests.models.conftest import pixels
 
 TEXTS = ["a dog", "a cat", "two fish", "a red car", "the sea", "a tall tree", "bread", "an old house"]

@@ -12,8 +12,7 @@ import torch
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.classes import wnids
 from imagenet_captions.models.build import build_model
-from imagenet_captions.models.load import load_model
-from imagenet_captions.models.save import save_model
+from imagenet_captions.models.load import load_model, save_model
 from tests.models.conftest import pixels
 
 # One of each kind of head: linear on the pooled map, on a token, on a normed map, after a layer of its own.

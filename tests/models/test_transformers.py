@@ -13,8 +13,7 @@ import torch
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.build import build_model
-from imagenet_captions.models.load import load_model
-from imagenet_captions.models.save import save_model
+from imagenet_captions.models.load import load_model, save_model
 from imagenet_captions.models.tokenizing import tokenizer_of
 from tests.models.conftest import align_folder, pixels
 

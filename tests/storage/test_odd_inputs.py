@@ -128,7 +128,7 @@ def test_what_is_no_file_is_one_sentence(
 
 def _write_model(folder: Path) -> None:
     from imagenet_captions.models.build import build_model
-    from imagenet_captions.models.save import save_model
+    from imagenet_captions.models.load import save_model
 
     if not folder.exists():
         save_model(build_model("vit-micro", 0), folder)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pytest
 
 from imagenet_captions.errors import InputError, StoppedEarly
-from imagenet_captions.models.presets import PRESETS, ModelPreset
+from imagenet_captions.models.config import PRESETS, ModelPreset
 from imagenet_captions.training import loggers
 from imagenet_captions.training.train import train
 from tests.training.made import at_step, losses, run_until_killed, same_weights, settings, write_images

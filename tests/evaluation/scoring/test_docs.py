@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.models.build import build_model
-from imagenet_captions.models.save import save_model
+from imagenet_captions.models.load import save_model
 from tests.command_line import invoke
 from tests.dataset.made import make_dataset, rows
 

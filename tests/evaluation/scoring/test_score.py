@@ -19,7 +19,7 @@ from imagenet_captions.dataset.manifest import manifest_digest
 from imagenet_captions.evaluation import score as scoring
 from imagenet_captions.evaluation import settings
 from imagenet_captions.models.build import build_model
-from imagenet_captions.models.save import save_model
+from imagenet_captions.models.load import save_model
 from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.schema import provenance

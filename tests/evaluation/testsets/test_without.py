@@ -19,7 +19,7 @@ from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSe
 from imagenet_captions.evaluation.testsets import leave_out, open_test_set
 from imagenet_captions.imagenet import classes
 from imagenet_captions.models.build import build_model
-from imagenet_captions.models.save import save_model
+from imagenet_captions.models.load import save_model
 from tests.evaluation.made_model import MadeModel
 from tests.evaluation.made_sets import flat_val, ground_truth, picture, write_files, write_tar
 

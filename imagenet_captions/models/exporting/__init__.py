@@ -1,1 +1,0 @@
-"""Write a model in the files of open_clip, timm or transformers, for their own loaders."""

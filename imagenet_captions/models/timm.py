@@ -1,0 +1,277 @@
+"""Models of timm, images alone: their towers, and how they are loaded and written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from huggingface_hub import hf_hub_download
+from timm.data.config import resolve_data_config
+from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
+from torch import Tensor, nn
+
+from imagenet_captions.errors import InputError, quoted, shortened, unknown_name
+from imagenet_captions.models import config as preprocess
+from imagenet_captions.models.config import ModelConfig, TowerConfig
+from imagenet_captions.models.model import Model
+from imagenet_captions.models.weights import (
+    DESCRIPTION,
+    find_weights,
+    put_weights,
+    read_weights,
+    state_of,
+    write_weights,
+)
+from imagenet_captions.storage.faults import reaching
+from imagenet_captions.storage.files import read_json, write_json
+
+# The arguments that say how a model is built. Others make timm read files and addresses, or wrap the model.
+_ARCHITECTURE = frozenset(
+    "act_layer attn_drop_rate class_token depth depths dims drop_path_rate drop_rate dynamic_img_pad dynamic_img_size "
+    "embed_dim embed_dims fc_norm final_norm global_pool head_hidden_size head_init_scale img_size in_chans "
+    "init_values kernel_sizes layers ls_init_value mlp_ratio mlp_ratios no_embed_class norm_eps norm_layer num_heads "
+    "output_stride patch_drop_rate patch_size pos_drop_rate pos_embed pre_norm proj_drop_rate qk_norm qkv_bias "
+    "reg_tokens stem_type stem_width strict_img_size window_size".split()
+)
+
+
+class TimmImage(nn.Module):
+    """A timm model without its classifier."""
+
+    def __init__(self, trunk: nn.Module, width: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.width = width
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the features that timm's own classifier would see."""
+        features: Tensor = self.trunk(pixels)
+        return features
+
+
+def build_image(options: Mapping[str, Any], dim: int | None) -> tuple[nn.Module, nn.Module | None]:
+    """Build a timm model with random weights as an image tower, and a linear projection if a shared space is wanted."""
+    known_name(options["architecture"])
+    trunk: Any = timm.create_model(
+        options["architecture"], pretrained=False, num_classes=0, **architecture_arguments(options["arguments"])
+    )
+    tower = TimmImage(trunk, width_of(trunk))
+    return tower, None if dim is None else nn.Linear(tower.width, dim, bias=False)
+
+
+def architecture_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's arguments with tuples, as timm expects them, in place of JSON's lists.
+
+    Raises InputError for arguments that do not say how the model is built, such as `checkpoint_path`, and for rates
+    that are not numbers.
+    """
+    others = sorted(set(arguments) - _ARCHITECTURE)
+    if others:
+        raise InputError(
+            f"the model's description passes {quoted(others[0])} to timm, which is not known to be harmless; remove it "
+            "from the description, or build the model with timm and give its weights as timm:NAME@FILE"
+        )
+    for name, value in arguments.items():
+        if name.endswith("_rate") and not isinstance(value, (int, float)):  # timm would fail only when it computes
+            raise InputError(f"the model's description says {name} {quoted(value)}, which is not a number; correct it")
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
+
+
+def width_of(trunk: Any) -> int:
+    """Return the number of features that a timm model gives to its classifier; some have a layer before it."""
+    return int(getattr(trunk, "head_hidden_size", None) or trunk.num_features)
+
+
+def known_name(name: str) -> None:
+    """Refuse a name that timm does not have, with the closest known names; a folder or a repository is none."""
+    if ":" in name or not timm.is_model(name):
+        raise unknown_name("timm model", name, timm.list_models())
+
+
+def named_config(name: str) -> ModelConfig:
+    """Return the configuration of a timm model: images only, with the pixels that timm gives it."""
+    known_name(name)
+    pretrained: Any = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    spec = preprocess.from_timm(resolve_data_config(pretrained_cfg=pretrained.to_dict()))  # type: ignore[no-untyped-call]
+    return ModelConfig(f"timm:{name}", spec, TowerConfig("timm", {"architecture": name, "arguments": {}}))
+
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
+# What a description says of pixels and classes; its other values name files and addresses.
+_PIXELS = ("input_size", "fixed_input_size", "pool_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
+_CLASSES = ("num_classes", "label_names")
+
+log = logging.getLogger(__name__)
+
+
+def load(name: str, weights: str) -> Model:
+    """Load one of timm's models with timm's weights or those of a file, or `org/repository` from the hub.
+
+    A file of torchvision's resnet50 is one of timm's: the names of the weights are the same.
+    """
+    if weights:
+        known_name(name)
+        state = state_of(read_weights(Path(weights)), Path(weights))
+        return _with_state(name, {}, state, weights, f"timm:{name}@{weights}")
+    shown = f"timm:{name}"
+    if "/" not in name:
+        known_name(name)
+    arguments: Mapping[str, Any] = {}
+    with reaching(shown):
+        if "/" in name:
+            arguments = _arguments(read_json(Path(hf_hub_download(name, CONFIG_FILE)), dict[str, Any], DESCRIPTION))
+            name = f"hf-hub:{name}"
+        try:
+            trunk: Any = timm.create_model(name, pretrained=True)
+        except RuntimeError as error:
+            if "pretrained" not in str(error).lower():
+                raise
+            raise InputError(
+                f"timm has no weights of {shown} ({shortened(error)}); give a file, as timm:NAME@FILE"
+            ) from error
+    return _as_model(trunk, trunk.pretrained_cfg["architecture"], arguments, shown)
+
+
+def load_folder(folder: Path, shown: str) -> Model:
+    """Load a folder in timm's format for the hub: config.json with an `architecture`, and weights."""
+    whole = read_json(folder / CONFIG_FILE, dict[str, Any], DESCRIPTION)
+    if "architecture" not in whole:
+        raise InputError(f"{folder / CONFIG_FILE} names no architecture of timm; get the model again")
+    known_name(str(whole["architecture"]))
+    path = find_weights(folder, WEIGHTS_FILES)
+    pretrained = whole.get("pretrained_cfg") or {}
+    overlay = {key: pretrained[key] for key in (*_PIXELS, *_CLASSES) if key in pretrained}
+    overlay |= {key: whole[key] for key in _CLASSES if key in whole}
+    state = state_of(read_weights(path), path)
+    return _with_state(str(whole["architecture"]), _arguments(whole), state, path, shown, overlay)
+
+
+def _arguments(whole: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the arguments in a description of timm, without the number of classes, which the weights say."""
+    found = whole.get("model_args") or {}
+    return architecture_arguments({key: value for key, value in found.items() if key != "num_classes"})
+
+
+def _with_state(
+    name: str,
+    options: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    source: object,
+    shown: str,
+    overlay: dict[str, Any] | None = None,
+) -> Model:
+    """Build the model of these weights; the classifier among them gives the number of classes."""
+    classifier = _classifier_name(name)
+    weight = state.get(f"{classifier}.weight") if classifier else None
+    classes = 0 if weight is None else len(weight)
+    trunk: Any = timm.create_model(
+        name, pretrained=False, num_classes=classes, pretrained_cfg_overlay=overlay, **options
+    )
+    put_weights(trunk, state, source)
+    return _as_model(trunk, name, options, shown)
+
+
+def _classifier_name(name: str) -> str | None:
+    """Return the name of the classifier's weights; a distilled model has two, and the first counts."""
+    config: Any = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    names: str | tuple[str, ...] | None = config.classifier
+    return names if names is None or isinstance(names, str) else names[0]
+
+
+def _as_model(trunk: Any, architecture: str, arguments: Mapping[str, Any], shown: str) -> Model:
+    pretrained: dict[str, Any] = trunk.pretrained_cfg
+    spec = preprocess.from_timm(resolve_data_config(pretrained_cfg=pretrained))  # type: ignore[no-untyped-call]
+    classifier = trunk.get_classifier()
+    width = width_of(trunk)
+    trunk.reset_classifier(0)
+    config = ModelConfig(shown, spec, TowerConfig("timm", {"architecture": architecture, "arguments": dict(arguments)}))
+    model = Model(config, TimmImage(trunk, width), None, None, None)
+    if isinstance(classifier, nn.Linear) and classifier.in_features == width:
+        _take_head(model, classifier, _class_names(pretrained, classifier.out_features))
+    elif not isinstance(classifier, nn.Identity):
+        log.info(
+            "%s: its classifier is more than one linear layer on its features, so it is loaded without a head", shown
+        )
+    return model
+
+
+def _take_head(model: Model, classifier: nn.Linear, names: Sequence[str]) -> None:
+    model.set_head(names)
+    assert model.head is not None
+    with torch.no_grad():
+        model.head.weight.copy_(classifier.weight)
+        if classifier.bias is not None:
+            model.head.bias.copy_(classifier.bias)
+
+
+def _class_names(pretrained: Mapping[str, Any], count: int) -> Sequence[str]:
+    """Return the wnids of ImageNet's classes, else the names that came with the weights, else the labels' numbers."""
+    names = pretrained.get("label_names")
+    if isinstance(names, (list, tuple)) and len(names) == count == len(set(names)):
+        return [str(name) for name in names]
+    subset = infer_imagenet_subset({"num_classes": count})
+    if subset is not None:
+        wnids: list[str] = ImageNetInfo(subset).label_names()  # type: ignore[no-untyped-call]
+        return wnids
+    return [str(label) for label in range(count)]
+
+
+def write(model: Model, folder: Path) -> None:
+    """Write a model's image tower, and its head where it has one, for `timm.create_model("local-dir:FOLDER")`.
+
+    Raises InputError for an image tower that is not timm's.
+    """
+    image = model.config.image
+    if image.kind != "timm":
+        raise InputError(f"timm has no code for the {image.kind} image tower of {model.name}")
+    architecture = image.options["architecture"]
+    classes = model.head_classes or ()
+    arguments = architecture_arguments(image.options["arguments"])
+    trunk: Any = timm.create_model(architecture, pretrained=False, num_classes=len(classes), **arguments)
+    _take_weights(trunk, model)
+    write_weights(trunk.state_dict(), folder / WEIGHTS_FILES[0], {"format": "pt"})
+    about = {
+        "architecture": architecture,
+        "num_classes": len(classes),
+        "num_features": int(trunk.num_features),
+        "pretrained_cfg": _preprocess(model, len(classes)),
+        "model_args": dict(image.options["arguments"]),
+    }
+    write_json(folder / CONFIG_FILE, about)
+
+
+def features(folder: Path) -> Callable[[Tensor, list[str]], tuple[Tensor, None]]:
+    """Load the folder with timm; return what computes its outputs: the head's logits, or the features."""
+    whole: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    return lambda pixels, _: (whole(pixels), None)
+
+
+def _take_weights(trunk: Any, model: Model) -> None:
+    """Put the image tower's weights and the head into timm's model, every one of them."""
+    state = {
+        key.removeprefix("image.trunk."): value for key, value in model.state_dict().items() if "image.trunk." in key
+    }
+    if model.head is not None:
+        classifier = trunk.get_classifier()
+        name = next(name for name, module in trunk.named_modules() if module is classifier)
+        state[f"{name}.weight"], state[f"{name}.bias"] = model.head.weight.detach(), model.head.bias.detach()
+    put_weights(trunk, state, model.name)
+
+
+def _preprocess(model: Model, classes: int) -> dict[str, Any]:
+    spec = model.spec
+    about = {
+        "input_size": [3, spec.size, spec.size],
+        "mean": list(spec.mean),
+        "std": list(spec.std),
+        "interpolation": spec.interpolation,
+        "crop_pct": spec.crop_fraction,
+        "crop_mode": "squash" if spec.resize_mode == "squash" else "center",
+        "num_classes": classes,
+    }
+    return {**about, "label_names": list(model.head_classes)} if model.head_classes else about
