@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from imagenet_captions.publishing.publish import publish
     from imagenet_captions.statistics.collect import stats
     from imagenet_captions.storage.places import place
-    from imagenet_captions.training.data.sampler import ResumableSampler
-    from imagenet_captions.training.data.torch_dataset import torch_dataset
+    from imagenet_captions.training.data import torch_dataset
+    from imagenet_captions.training.sampler import ResumableSampler
 
     __version__: str
 
@@ -125,8 +125,8 @@ _MODULES = {
     "CaptionRecipe": "captions.caption_template",  # the earlier name of CaptionTemplate
     "CaptionTemplate": "captions.caption_template",
     "place": "storage.places",
-    "ResumableSampler": "training.data.sampler",
-    "torch_dataset": "training.data.torch_dataset",
+    "ResumableSampler": "training.sampler",
+    "torch_dataset": "training.data",
 }
 
 

@@ -18,7 +18,7 @@ from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.options import Given, Option, make, options_of, record
 from imagenet_captions.pipeline.settings import BuildSettings
-from imagenet_captions.training.recipe import Recipe
+from imagenet_captions.training.recipes import Recipe
 from imagenet_captions.training.settings import TrainSettings
 from tests.command_line import understood
 

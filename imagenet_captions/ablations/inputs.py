@@ -29,7 +29,7 @@ from imagenet_captions.imagenet import classes as imagenet
 from imagenet_captions.images.examples import Class, Examples, named_classes, open_examples, select
 from imagenet_captions.storage.files import read_json, replacing, write_json, write_text
 from imagenet_captions.storage.parquet import open_parquet_writer, read_table
-from imagenet_captions.training.data.captions import make_sampler, with_captions
+from imagenet_captions.training.data import make_sampler, with_captions
 
 _AT_ONCE = 1000
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 
 from imagenet_captions.ablations.table import IMAGES, MODEL, SEED, STEPS, Comparison, Run, Table
 from imagenet_captions.errors import InputError
-from imagenet_captions.training.data.sampler import batch_bounds, images_seen
-from imagenet_captions.training.recipe import Recipe
-from imagenet_captions.training.recipes import find_recipe
+from imagenet_captions.training.recipes import Recipe, find_recipe
+from imagenet_captions.training.sampler import batch_bounds, images_seen
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,8 @@ from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.evaluation.classifiers import PROMPT_SETS
 from imagenet_captions.evaluation.settings import Reading
 from imagenet_captions.storage.files import METRICS, digest, read_json, write_json
-from imagenet_captions.training.done import TrainResult
-from imagenet_captions.training.recipe import recipe_defaults, recipe_values
-from imagenet_captions.training.settings import TrainSettings
+from imagenet_captions.training.recipes import recipe_defaults, recipe_values
+from imagenet_captions.training.settings import TrainResult, TrainSettings
 from imagenet_captions.training.train import train
 
 log = logging.getLogger(__name__)

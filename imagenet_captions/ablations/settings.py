@@ -17,7 +17,7 @@ from imagenet_captions.evaluation.robustness.shifts import SHIFTS
 from imagenet_captions.options import REQUIRED, argument, check, option
 from imagenet_captions.storage.files import digest, read_json, require_there, write_json
 from imagenet_captions.storage.places import expand_pattern, local_place
-from imagenet_captions.training.recipe import ACCUMULATE, PRECISIONS, Recipe
+from imagenet_captions.training.recipes import ACCUMULATE, PRECISIONS, Recipe
 from imagenet_captions.training.settings import GRAD_CHECKPOINTING, THREADS
 
 if TYPE_CHECKING:

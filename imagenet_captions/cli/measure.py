@@ -117,7 +117,7 @@ def frequency(
     from imagenet_captions.evaluation.results import read_metrics
     from imagenet_captions.storage.files import METRICS, write_text
     from imagenet_captions.storage.outputs import producing
-    from imagenet_captions.training.data.opening import count_classes
+    from imagenet_captions.training.data import count_classes
 
     if data is None and (ids, caption) != (None, None):
         raise InputError("`ids` and `caption` are about `data`; give it too")

@@ -13,7 +13,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.options import Given, argument, option
 from imagenet_captions.storage.faults import require
 from imagenet_captions.storage.files import METRICS
-from imagenet_captions.training.recipe import OBJECTIVES, Recipe
+from imagenet_captions.training.recipes import OBJECTIVES, Recipe
 from imagenet_captions.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def train(
 
     require("train", "train")
     from imagenet_captions.models.config import check_source
-    from imagenet_captions.training.done import read_done
+    from imagenet_captions.training.settings import read_done
 
     asked = TrainSettings(data, out, chosen, **settings)
     if read_done(out) is None:  # a finished run does not need them any more

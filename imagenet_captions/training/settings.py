@@ -1,4 +1,4 @@
-"""The settings of a training run, and the record of them that a resumed run is compared with."""
+"""The settings of a run, and its records: settings.json, which a resumed run is compared with, and done.json."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from imagenet_captions.engines.local import WORKERS, count_readers
 from imagenet_captions.errors import InputError
 from imagenet_captions.options import check, option
 from imagenet_captions.storage.files import read_json, require_file, sha256, write_json
-from imagenet_captions.training.recipe import CONTRASTIVE, Recipe, recipe_defaults, recipe_values
+from imagenet_captions.training.recipes import CONTRASTIVE, Recipe, recipe_defaults, recipe_values
 
 SETTINGS_FILE = "settings.json"
 THREADS = "Threads that compute on a CPU, for each device. Default: 1 for images up to 64 pixels."
@@ -173,3 +175,50 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
 def _shown(value: Any) -> str:
     text = str(value)
     return "none" if value is None else text if len(text) <= 60 else text[:59] + "…"
+
+
+DONE_FILE = "done.json"
+MODEL_FOLDER = "model"
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A finished run: its folder, last loss, and duration. Images count each time they were seen."""
+
+    run: Path
+    loss: float
+    steps: int
+    images: int
+    seconds: float
+
+    @property
+    def model(self) -> Path:
+        """The folder of the trained model, which `load_model` reads."""
+        return self.run / MODEL_FOLDER
+
+
+class _Done(msgspec.Struct):
+    loss: float
+    steps: int
+    images_seen: int
+    seconds: float
+
+
+def write_done(result: TrainResult) -> None:
+    """Write done.json, which marks the run as finished."""
+    values = {
+        "loss": result.loss,
+        "steps": result.steps,
+        "images_seen": result.images,
+        "seconds": round(result.seconds, 3),
+    }
+    write_json(result.run / DONE_FILE, values)
+
+
+def read_done(run: Path) -> TrainResult | None:
+    """Return the result of a finished run, or None if it is not finished."""
+    path = run / DONE_FILE
+    if not path.exists():
+        return None
+    done = read_json(path, _Done, "the end of the run")
+    return TrainResult(run, done.loss, done.steps, done.images_seen, done.seconds)

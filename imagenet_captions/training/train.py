@@ -6,7 +6,7 @@ import gc
 import logging
 import signal
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,20 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 
-from imagenet_captions.errors import DiskFullError, InputError, StoppedEarly, quoted
-from imagenet_captions.models.config import config_of
+from imagenet_captions.errors import DiskFullError, InputError, StoppedEarly, quoted, shortened
+from imagenet_captions.images.examples import (
+    Class,
+    Examples,
+    classes_without_images,
+    require_classes,
+)
+from imagenet_captions.models.build import build_model, with_drop_path
+from imagenet_captions.models.config import ProjectorConfig, config_of
 from imagenet_captions.models.hardware import checkpoint_blocks, cpu_threads, gpu_settings
-from imagenet_captions.models.load import save_model
+from imagenet_captions.models.load import load_model, save_model, take_image_tower
+from imagenet_captions.models.model import Model
 from imagenet_captions.storage.outputs import check_folder, locked
+from imagenet_captions.training.batches import Batch, Feed
 from imagenet_captions.training.callbacks import (
     FOLDER,
     LAST,
@@ -28,18 +37,25 @@ from imagenet_captions.training.callbacks import (
     Stopped,
     WholeFiles,
     check_pixels,
+    make_loggers,
     read_checkpoint_step,
+    wandb_run,
 )
-from imagenet_captions.training.data.batches import Batch
-from imagenet_captions.training.data.feed import Feed
-from imagenet_captions.training.data.sampler import images_seen
-from imagenet_captions.training.done import MODEL_FOLDER, TrainResult, read_done, write_done
-from imagenet_captions.training.loggers import make_loggers, wandb_run
-from imagenet_captions.training.module import TrainingModule
-from imagenet_captions.training.optimizers import Length, warmup_steps
-from imagenet_captions.training.prepare import make_model, open_training_set
+from imagenet_captions.training.data import open_rows
+from imagenet_captions.training.module import Length, TrainingModule, warmup_steps
 from imagenet_captions.training.processes import check_devices, check_launch, process_rank
-from imagenet_captions.training.settings import SETTINGS_FILE, TrainSettings, check_settings, write_settings
+from imagenet_captions.training.recipes import CONTRASTIVE, SUPERVISED
+from imagenet_captions.training.sampler import images_seen
+from imagenet_captions.training.settings import (
+    MODEL_FOLDER,
+    SETTINGS_FILE,
+    TrainResult,
+    TrainSettings,
+    check_settings,
+    read_done,
+    write_done,
+    write_settings,
+)
 
 log = logging.getLogger(__name__)
 
@@ -226,3 +242,80 @@ def _out_of_memory(settings: TrainSettings) -> InputError:
         f"{settings.processes} processes, `accumulate` {recipe.accumulate}, {recipe.precision} bits); lower "
         f"`batch_size`, raise `accumulate` or `devices`, or try `precision='bf16-mixed'` or `grad_checkpointing=True`"
     )
+
+
+_SHOWN = 3
+
+
+def open_training_set(settings: TrainSettings) -> tuple[Examples, tuple[Class, ...]]:
+    """Return the images to train on, and the classes of a supervised run's head.
+
+    Raises InputError where there are fewer images than a batch, or where labels are missing that the loss needs.
+    """
+    examples = open_rows(settings.data, settings.ids)
+    recipe = settings.recipe
+    if len(examples) < recipe.batch_size:
+        raise InputError(
+            f"{settings.data} has {len(examples):,} images, fewer than a batch of {recipe.batch_size:,}; give "
+            f"`batch_size` {max(settings.processes * recipe.accumulate, 2)} to {len(examples)}"
+        )
+    return examples, _head_classes(examples, settings) if recipe.objective == SUPERVISED else ()
+
+
+def _head_classes(examples: Examples, settings: TrainSettings) -> tuple[Class, ...]:
+    classes = require_classes(examples)
+    empty = classes_without_images(examples)
+    if not empty or settings.empty_classes == "keep":
+        return classes
+    if settings.empty_classes == "drop":
+        return tuple(class_ for class_ in classes if class_ not in set(empty))
+    named = ", ".join(f"{shortened(class_.key, 40)} ({shortened(class_.name, 40)})" for class_ in empty[:_SHOWN])
+    more = f" and {len(empty) - _SHOWN} more" if len(empty) > _SHOWN else ""
+    raise InputError(
+        f"no image of {settings.data} is of class {named}{more}; give `empty_classes='drop'` for a head without "
+        f"{'it' if len(empty) == 1 else 'them'}, or keep for one with all {len(classes):,}"
+    )
+
+
+def make_model(settings: TrainSettings, head: Sequence[Class]) -> Model:
+    """Return the model that training starts from, with the parts that its objective needs and no others."""
+    recipe = settings.recipe
+    model = build_model(recipe.model, settings.seed) if settings.init is None else load_model(settings.init)
+    if recipe.drop_path:
+        model = with_drop_path(model, recipe.drop_path)
+    if recipe.objective == CONTRASTIVE:
+        return _contrastive(model, settings)
+    if model.has_text:
+        model.drop_text()
+    if recipe.objective == SUPERVISED:
+        if model.projector is not None:
+            model.drop_projector()
+        model.set_head([class_.key for class_ in head], settings.seed)
+    else:
+        model.drop_head()
+        model.set_projector(ProjectorConfig(hidden=model.width), settings.seed)
+    return model
+
+
+def _contrastive(model: Model, settings: TrainSettings) -> Model:
+    if not model.has_text:
+        raise InputError(
+            f"{settings.init or settings.recipe.model} has no text tower, and the contrastive objective needs one; "
+            f"give its image tower with `init_image` and a model with both as `model`"
+        )
+    if settings.init_image is not None:
+        source = load_model(settings.init_image)
+        if source.spec != model.spec:
+            raise InputError(
+                f"the images of {settings.init_image} are made by other rules than those of {model.name} "
+                f"({source.spec.size} pixels and {model.spec.size}, or other colors); give the `model` it was made of"
+            )
+        take_image_tower(model, source)
+    model.drop_head()
+    if model.projector is not None:
+        model.drop_projector()
+    if settings.recipe.lock == "image":
+        model.lock_image()
+    elif settings.recipe.lock == "text":
+        model.lock_text()
+    return model

@@ -12,9 +12,9 @@ import pyarrow as pa
 from PIL import Image
 
 from imagenet_captions.images.examples import Class, Examples, Texts
-from imagenet_captions.training.data.batches import Loader, Samples, Tokenize, Transform
-from imagenet_captions.training.data.captions import CaptionSampler
-from imagenet_captions.training.data.sampler import ShardedSampler
+from imagenet_captions.training.batches import Loader, Samples, Tokenize, Transform
+from imagenet_captions.training.data import CaptionSampler
+from imagenet_captions.training.sampler import ShardedSampler
 
 FIELDS = ("title", "description", "tags", "caption")
 CLASSES = (Class("frog", "tree frog"), Class("n01440764", "tench"))

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from imagenet_captions.training.data.batches import Batch
-from imagenet_captions.training.data.feed import micro_batches
-from imagenet_captions.training.objectives import make_objective, nt_xent
+from imagenet_captions.training.batches import Batch, micro_batches
+from imagenet_captions.training.module import make_objective, nt_xent
 from imagenet_captions.training.recipes import find_recipe
 from tests.training import naive
 from tests.training.processes import run_together

@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.training.optimizers import Length, learning_rate, make_optimiser
-from imagenet_captions.training.recipe import unread_values
-from imagenet_captions.training.recipes import RECIPES, find_recipe, show_recipe
+from imagenet_captions.training.module import Length, learning_rate, make_optimiser
+from imagenet_captions.training.recipes import RECIPES, find_recipe, show_recipe, unread_values
 
 
 def test_the_papers_rows() -> None:

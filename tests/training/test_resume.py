@@ -15,7 +15,7 @@ import pytest
 
 from imagenet_captions.errors import InputError, StoppedEarly
 from imagenet_captions.models.config import PRESETS, ModelPreset
-from imagenet_captions.training import loggers
+from imagenet_captions.training import callbacks
 from imagenet_captions.training.train import train
 from tests.training.made import at_step, losses, run_until_killed, same_weights, settings, write_images
 
@@ -121,8 +121,8 @@ class Wandb:
 def test_a_resumed_run_goes_on_as_the_same_wandb_run_with_its_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loggers, "WandbLogger", Wandb)
-    monkeypatch.setattr(loggers, "find_spec", lambda name: name)
+    monkeypatch.setattr(callbacks, "WandbLogger", Wandb)
+    monkeypatch.setattr(callbacks, "find_spec", lambda name: name)
     monkeypatch.setitem(sys.modules, "wandb", ModuleType("wandb"))
     monkeypatch.setitem(sys.modules, "wandb.errors", SimpleNamespace(Error=RuntimeError))  # type: ignore[arg-type]
     monkeypatch.setattr(Wandb, "started", [])

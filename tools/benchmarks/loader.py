@@ -28,9 +28,9 @@ import open_clip, torch
 from imagenet_captions.images.examples import open_examples
 from imagenet_captions.images.image_spec import CLIP_224
 from imagenet_captions.images.pixels import TrainTransform, normalise
-from imagenet_captions.training.data.captions import CaptionSampler
-from imagenet_captions.training.data.batches import Loader, Samples
-from imagenet_captions.training.data.sampler import ShardedSampler
+from imagenet_captions.training.data import CaptionSampler
+from imagenet_captions.training.batches import Loader, Samples
+from imagenet_captions.training.sampler import ShardedSampler
 tokenizer = open_clip.get_tokenizer("ViT-B-32")
 examples = open_examples(Path(table))
 samples = Samples(examples, TrainTransform(CLIP_224), 0, CaptionSampler(None, 0), tokenizer)

@@ -25,7 +25,7 @@ from torchvision.transforms.v2 import functional as F  # noqa: N812
 
 from imagenet_captions.images.image_spec import CLIP_224
 from imagenet_captions.images.pixels import Box, crop_box
-from imagenet_captions.training.data.batches import sample_seed
+from imagenet_captions.training.batches import sample_seed
 
 BATCH, WORKERS, SIZE = 64, 2, 224
 _SHARDS = 4
@@ -76,8 +76,8 @@ def stacked(samples: list[Sample]) -> tuple[torch.Tensor, list[int]]:
 def ours(folder: Path) -> Batches:
     from imagenet_captions.images.examples import open_examples
     from imagenet_captions.images.pixels import TrainTransform
-    from imagenet_captions.training.data.batches import Loader, Samples
-    from imagenet_captions.training.data.sampler import ShardedSampler
+    from imagenet_captions.training.batches import Loader, Samples
+    from imagenet_captions.training.sampler import ShardedSampler
 
     examples = open_examples(folder.parent / "loader.csv")
     samples = Samples(examples, TrainTransform(CLIP_224, SCALE), 0)

@@ -25,9 +25,8 @@ from open_clip_train.train import train_one_epoch
 
 from imagenet_captions.images.pixels import normalise
 from imagenet_captions.models.build import build_model
-from imagenet_captions.training.data.batches import Batch
-from imagenet_captions.training.module import TrainingModule
-from imagenet_captions.training.optimizers import Length, make_optimiser
+from imagenet_captions.training.batches import Batch
+from imagenet_captions.training.module import Length, TrainingModule, make_optimiser
 from imagenet_captions.training.recipes import find_recipe
 from imagenet_captions.training.settings import TrainSettings
 from imagenet_captions.training.train import fit, make_trainer

@@ -15,8 +15,7 @@ from imagenet_captions.ablations.distributed.train_apart import FAILURES, Ended,
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, StoppedEarly
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.places import expand_pattern, is_remote
-from imagenet_captions.training.done import TrainResult, read_done
-from imagenet_captions.training.settings import TrainSettings
+from imagenet_captions.training.settings import TrainResult, TrainSettings, read_done
 from imagenet_captions.training.train import train
 
 _SEE, _TRAIN = "see", "train"

@@ -20,10 +20,9 @@ from typing import Any
 
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, StoppedEarly
 from imagenet_captions.storage.files import write_json, write_text
-from imagenet_captions.training.done import TrainResult, read_done
 from imagenet_captions.training.processes import process_rank
-from imagenet_captions.training.recipe import Recipe
-from imagenet_captions.training.settings import TrainSettings
+from imagenet_captions.training.recipes import Recipe
+from imagenet_captions.training.settings import TrainResult, TrainSettings, read_done
 from imagenet_captions.training.train import train
 
 FAILURES = {error.exit_code: error for error in (InputError, StoppedEarly)}

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from imagenet_captions.ablations.planning import Amount, make_recipe
 from imagenet_captions.ablations.table import OWN, UNIFORM, Run, Table
-from imagenet_captions.training.recipe import CONTRASTIVE, Recipe, recipe_values, unread_values
-from imagenet_captions.training.recipes import readable
+from imagenet_captions.training.recipes import CONTRASTIVE, Recipe, readable, recipe_values, unread_values
 
 _CLOSE = 0.01  # the share by which passes over the images may differ: the last batches of an epoch are smaller
 _UNREAD = "-"

@@ -19,9 +19,9 @@ from imagenet_captions.images.examples import Class, Examples, select
 from imagenet_captions.images.image_spec import CLIP_224, ImageSpec
 from imagenet_captions.images.pixels import EvalTransform
 from imagenet_captions.storage.files import read_json, replacing, write_json
-from imagenet_captions.training.data.feed import Feed
-from imagenet_captions.training.prepare import make_model, open_training_set
+from imagenet_captions.training.batches import Feed
 from imagenet_captions.training.settings import TrainSettings
+from imagenet_captions.training.train import make_model, open_training_set
 
 SHOWN = 3
 

@@ -18,7 +18,7 @@ from imagenet_captions.evaluation.frequency.figure import draw_frequency
 from imagenet_captions.evaluation.frequency.measure import FREQUENCIES, fit_line, measure_frequency, spearman
 from imagenet_captions.evaluation.frequency.table import format_frequency
 from imagenet_captions.images.examples import Class, ClassCount, Texts, find_named
-from imagenet_captions.training.data.opening import count_classes
+from imagenet_captions.training.data import count_classes
 from tests.command_line import invoke
 from tests.evaluation.made_sets import picture
 

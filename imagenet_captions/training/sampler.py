@@ -1,7 +1,6 @@
 """Which process gets which image: each image once in an epoch, with any number of processes and workers.
 
-Lightning's own DistributedSampler repeats images so that all processes have as many; it is switched off for this one.
-"""
+Lightning's own DistributedSampler repeats images; it is switched off for this one."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.errors import InputError, StoppedEarly
 from imagenet_captions.images.image_spec import ImageSpec
 from imagenet_captions.images.pixels import TrainTransform, TwoViews, decode
-from imagenet_captions.training.data import batches
-from imagenet_captions.training.data.batches import Batch
-from imagenet_captions.training.data.captions import CaptionSampler
-from imagenet_captions.training.data.sampler import ShardedSampler
+from imagenet_captions.training import batches
+from imagenet_captions.training.batches import Batch
+from imagenet_captions.training.data import CaptionSampler
+from imagenet_captions.training.sampler import ShardedSampler
 from tests.training.in_memory import loader_of, made
 
 SPEC = ImageSpec(16)

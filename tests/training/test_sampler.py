@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.image_spec import ImageSpec
 from imagenet_captions.images.pixels import TrainTransform
-from imagenet_captions.training.data.sampler import ShardedSampler, batch_bounds
+from imagenet_captions.training.sampler import ShardedSampler, batch_bounds
 from tests.training.in_memory import loader_of, made
 
 

@@ -16,7 +16,7 @@ from imagenet_captions.captions.compose import compose_captions
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.examples import Class, Texts, only_ids, open_examples
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.training.data.captions import CaptionSampler, captions_of, make_sampler, with_captions
+from imagenet_captions.training.data import CaptionSampler, captions_of, make_sampler, with_captions
 from tests.captions.rows import ROWS
 from tests.packager.made import IDS, train_folder, write_captions, write_published
 from tests.training.in_memory import Told, made

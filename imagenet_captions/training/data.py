@@ -1,0 +1,300 @@
+"""What a model is trained on: its images and captions, for a run and for a loop of your own.
+
+A template is a `CaptionTemplate`, and `compose_captions` makes the captions, so that a column and a training batch
+follow the same rules. Classes are given as `examples.Class`, since a name alone has no other names."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from imagenet_captions.captions.caption_template import CLASS_NAME, OPEN_CLIP_80, CaptionTemplate
+from imagenet_captions.captions.compose import compose_captions, names_of
+from imagenet_captions.dataset.manifest import read_manifest
+from imagenet_captions.errors import InputError, shortened
+from imagenet_captions.imagenet.image_ids import wnid_of
+from imagenet_captions.images.examples import (
+    Class,
+    ClassCount,
+    Examples,
+    Texts,
+    find_named,
+    only_ids,
+    open_examples,
+    select,
+    spread_rows,
+)
+from imagenet_captions.storage.faults import require
+from imagenet_captions.storage.files import require_file
+from imagenet_captions.storage.outputs import is_dataset
+from imagenet_captions.storage.places import local_place
+from imagenet_captions.storage.progress import progress
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+
+log = logging.getLogger(__name__)
+
+CLASS_NAMES_ONLY = CaptionTemplate((CLASS_NAME,), template=OPEN_CLIP_80)
+_LOOKED_AT = 1000
+_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class CaptionSampler:
+    """Captions by a template, or stored ones without; random choices depend on the seed, the id and the epoch.
+
+    A template's own seed is added to `seed`. A row with nothing but a caption, as in an open_clip CSV, uses it for the
+    template's first text field.
+
+    >>> sampler = CaptionSampler(CaptionTemplate.parse("title|description"), seed=0)
+    >>> texts = Texts(title="A fish", description="caught by me")
+    >>> [sampler(texts, None, "n01440764_17", epoch) for epoch in range(3)]
+    ['caught by me', 'A fish', 'caught by me']
+    """
+
+    template: CaptionTemplate | None
+    seed: int
+
+    def __call__(self, texts: Texts, class_: Class | None, image_id: str, epoch: int) -> str:
+        """Return the caption of one image, or "" if it has none."""
+        return self.batch([texts], [class_], [image_id], epoch)[0]
+
+    def batch(
+        self, texts: Sequence[Texts], classes: Sequence[Class | None], image_ids: Sequence[str], epoch: int
+    ) -> list[str]:
+        """Return the captions of several images; one takes a few microseconds."""
+        if self.template is None:
+            return [text.caption for text in texts]
+        template = replace(self.template, seed=self.template.seed + self.seed)
+        wanted = [_standing_in(text, template) for text in texts]
+        rows = {
+            "image_id": pa.array(image_ids, pa.string()),
+            "title": pa.array([text.title for text in wanted], pa.string()),
+            "tags": pa.array([text.tags for text in wanted], pa.list_(pa.string())),
+            "description": pa.array([text.description for text in wanted], pa.string()),
+        }
+        if CLASS_NAME in template.fields:
+            names = list(map(_names, classes, image_ids, [template.names] * len(wanted)))
+            rows["class_names"] = pa.array(names, pa.list_(pa.string()))
+        captions: list[str] = compose_captions(template, rows, epoch).to_pylist()
+        return captions
+
+
+def make_sampler(examples: Examples, template: CaptionTemplate | None, seed: int) -> CaptionSampler:
+    """Return the captions of examples: by the template if there is one, else the stored ones, else from their texts.
+
+    Where the examples are a dataset as published, a title that is a camera's file name is part of its captions too.
+    Without any texts, the names of the classes are put into open_clip's sentences, and the log says so.
+    Raises InputError if there are no classes either.
+    """
+    texts = [examples.texts(row) for row in spread_rows(len(examples), _LOOKED_AT)]
+    if not any(text != Texts() for text in texts):
+        if template is not None and CLASS_NAME in template.fields:
+            return CaptionSampler(template, seed)
+        if examples.classes is None:
+            raise InputError(f"{examples.source} has neither texts nor labels, so there is nothing to make captions of")
+        log.info("%s has no texts; captions are made of its class names: %s", examples.source, CLASS_NAMES_ONLY)
+        return CaptionSampler(CLASS_NAMES_ONLY, seed)
+    if template is None and not any(text.caption for text in texts):
+        template = CaptionTemplate()
+    if template is not None and is_dataset(examples.source) and read_manifest(examples.source).as_published:
+        template = template.with_camera_names()
+    return CaptionSampler(template, seed)
+
+
+def with_captions(examples: Examples, sampler: CaptionSampler) -> Examples:
+    """Return the examples that have a caption; they are the same in every epoch.
+
+    Says how many are left out. Raises InputError if none has one.
+    """
+    kept = np.flatnonzero(np.fromiter(_has_caption(examples, sampler), bool, len(examples)))
+    if not len(kept):
+        template = "its own captions" if sampler.template is None else f"the caption {sampler.template}"
+        raise InputError(f"no image of {examples.source} has a text by {template}; give other fields with `caption`")
+    if len(kept) == len(examples):
+        return examples
+    log.info("%s of %s images have no caption and are left out", f"{len(examples) - len(kept):,}", f"{len(examples):,}")
+    return select(examples, kept)
+
+
+def captions_of(examples: Examples, sampler: CaptionSampler, rows: Sequence[int], epoch: int) -> list[str]:
+    """Return the captions of some rows in an epoch."""
+    classes, labels = examples.classes, examples.labels
+    return sampler.batch(
+        [examples.texts(row) for row in rows],
+        [classes[labels[row]] if classes is not None and labels[row] >= 0 else None for row in rows],
+        [examples.image_id(row) for row in rows],
+        epoch,
+    )
+
+
+def _has_caption(examples: Examples, sampler: CaptionSampler) -> Iterator[bool]:
+    with progress("captions", len(examples), "images") as bar:
+        for start in range(0, len(examples), _AT_ONCE):
+            rows = range(start, min(start + _AT_ONCE, len(examples)))
+            for caption in captions_of(examples, sampler, rows, 0):
+                yield caption.strip() != ""
+            bar.update(len(rows))
+
+
+def _standing_in(texts: Texts, template: CaptionTemplate) -> Texts:
+    """Return the texts, with the caption as the template's first text field if there are no other texts."""
+    if not texts.caption or texts.title or texts.description or texts.tags or not template.text_fields:
+        return texts
+    first = template.text_fields[0]
+    if first == "tags":
+        return Texts(tags=(texts.caption,))
+    return Texts(title=texts.caption) if first == "title" else Texts(description=texts.caption)
+
+
+def _names(class_: Class | None, image_id: str, names: str) -> tuple[str, ...]:
+    if class_ is None:
+        return names_of(wnid_of(image_id), names)
+    return (names_of(class_.key, names) if names == "wordnet" else ()) or (class_.name,)
+
+
+def open_rows(data: Path, ids: Path | None) -> Examples:
+    """Return the images of `data`, or those of them whose ids are in the file `ids`, one a line."""
+    examples = open_examples(data)
+    if ids is None:
+        return examples
+    lines = require_file(ids, "the list of ids").read_text(encoding="utf-8").splitlines()
+    lines = [line.strip() for line in lines if line.strip()]
+    if not lines:
+        raise InputError(f"the list of ids {ids} is empty; give one id a line")
+    return only_ids(examples, lines)
+
+
+def count_classes(data: Path, ids: Path | None = None, caption: str | None = None, seed: int = 0) -> list[ClassCount]:
+    """Count the images and mentions of each class of the data as a run reads it.
+
+    The captions are those of the run's first epoch: by the template `caption`, or else as the data has them. A caption
+    counts once for each class that it names, whatever its image shows. Raises InputError for data without labels.
+    """
+    examples = open_rows(data, ids)
+    classes = examples.classes
+    if classes is None or not (examples.labels >= 0).any():
+        raise InputError(f"{data} has no labels, so its classes cannot be counted; give labeled data")
+    sampler = make_sampler(examples, None if caption is None else CaptionTemplate.parse(caption), seed)
+    captions = _captions(examples, sampler)
+    mentions = Counter(place for named in find_named(captions, classes) for place in named)
+    images = np.bincount(examples.labels[examples.labels >= 0], minlength=len(classes)).tolist()
+    return [ClassCount(each, images[place], mentions[place]) for place, each in enumerate(classes)]
+
+
+def _captions(examples: Examples, sampler: CaptionSampler) -> Iterator[Texts]:
+    for start in range(0, len(examples), _AT_ONCE):
+        rows = range(start, min(start + _AT_ONCE, len(examples)))
+        for caption in captions_of(examples, sampler, rows, epoch=0):
+            yield Texts(caption=caption)
+
+
+@dataclass(frozen=True)
+class TorchDataset:
+    """A map-style dataset; item `row` is a dictionary with `image`, `caption`, `label` and `image_id`.
+
+    `label` counts the classes in `classes`; it is -1 where it is unknown. Whatever a transform draws from torch's
+    generator depends on the seed, the epoch and the row alone, and so do captions of a template with choices. The epoch
+    is that of a `ResumableSampler`, or else 0.
+    """
+
+    examples: Examples
+    captions: CaptionSampler
+    transform: Callable[[Image], Any] | None
+    size: int
+    seed: int
+
+    @property
+    def classes(self) -> list[str]:
+        """Return the names of the classes, in the order of the labels."""
+        return [class_.name for class_ in self.examples.classes or ()]
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        return self.__getitems__([range(len(self))[row]])[0]
+
+    def __getitems__(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """Return the items of a batch; torch's loader calls this, in a worker if it has any."""
+        epoch = getattr(rows, "epoch", 0)
+        labels = self.examples.labels
+        return [
+            {
+                "image": self._image(row, epoch),
+                "caption": caption,
+                "label": int(labels[row]),
+                "image_id": self.examples.image_id(row),
+            }
+            for row, caption in zip(rows, captions_of(self.examples, self.captions, rows, epoch), strict=True)
+        ]
+
+    def _image(self, row: int, epoch: int) -> Any:
+        from imagenet_captions.images.pixels import BrokenImage
+
+        data = self.examples.image(row)
+        try:
+            return self._test_view(data) if self.transform is None else self._transformed(data, row, epoch)
+        except BrokenImage as error:
+            raise InputError(
+                f"the image {shortened(self.examples.image_id(row))} of {self.examples.source} cannot be used "
+                f"({error}); repair it, or filter it out"
+            ) from None
+
+    def _test_view(self, data: bytes) -> torch.Tensor:
+        from imagenet_captions.images.image_spec import ImageSpec
+        from imagenet_captions.images.pixels import EvalTransform
+
+        return EvalTransform(ImageSpec(size=self.size))(data)
+
+    def _transformed(self, data: bytes, row: int, epoch: int) -> Any:
+        import torch
+        from PIL import Image
+
+        from imagenet_captions.images.pixels import decode
+        from imagenet_captions.training.batches import sample_seed
+
+        assert self.transform is not None
+        image = Image.fromarray(decode(data).permute(1, 2, 0).numpy())
+        before = torch.get_rng_state()  # of the CPU: a loop in this process draws from it too
+        torch.default_generator.manual_seed(sample_seed(self.seed, epoch, row))
+        try:
+            return self.transform(image)
+        finally:
+            torch.set_rng_state(before)
+
+
+def torch_dataset(
+    data: str | os.PathLike[str],
+    *,
+    transform: Callable[[Image], Any] | None = None,
+    caption: str | CaptionTemplate | None = None,
+    size: int = 224,
+    seed: int = 0,
+) -> TorchDataset:
+    """Open a dataset with images for torch's DataLoader, without the rows that have no image or no caption.
+
+        data = ic.torch_dataset("imagenet-captions", transform=transform, caption="title tags")
+        sampler = ic.ResumableSampler(data, batch_size=256)
+        loader = DataLoader(data, batch_sampler=sampler, num_workers=8)
+
+    `data` is anything that `train` reads. `transform` takes a PIL image in RGB; without it, an image is bytes
+    [3, size, size] of its center. `caption` is a caption template; without it, captions are those of the dataset.
+    Raises InputError if torch is missing, or there are no images.
+    """
+    require("train", "`torch_dataset`", "torch", "torchvision")
+    template = CaptionTemplate.parse(caption) if isinstance(caption, str) else caption
+    examples = open_examples(local_place(str(data)))
+    captions = make_sampler(examples, template, seed)
+    return TorchDataset(with_captions(examples, captions), captions, transform, size, seed)
