@@ -228,11 +228,11 @@ def check_settings(settings: AblateSettings) -> None:
 
 
 def _say_what_was_cleaned(data: Mapping[str, Path]) -> None:
-    from imagenet_captions.dataset.manifest import read_manifest
+    from imagenet_captions.dataset.shards import Shards
     from imagenet_captions.storage.outputs import is_dataset
 
     for name, path in data.items():
-        if is_dataset(path) and not read_manifest(path).as_published:
+        if is_dataset(path) and not Shards(path).manifest.as_published:
             log.warning(
                 "note: the texts of %s are cleaned, and the paper trained on them as they were published; "
                 "to repeat it, make the dataset with `as_published=True`",

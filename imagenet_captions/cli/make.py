@@ -131,11 +131,11 @@ def _told(counts: Mapping[Outcome, int], out: Place) -> str:
 
 
 def _told_of_dataset(out: Place) -> str:
-    from imagenet_captions.dataset.manifest import read_manifest
     from imagenet_captions.dataset.outcomes import read_outcome_counts
+    from imagenet_captions.dataset.shards import Shards
     from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome
 
     counts = read_outcome_counts(out / OUTCOMES_FILE)
-    images, rows = read_manifest(out).images, counts.get(Outcome.KEPT, 0)
+    images, rows = Shards(out).manifest.images, counts.get(Outcome.KEPT, 0)
     told = _told(counts, out)
     return told if images is None else f"{told}\n{images:,} of {rows:,} rows have an image"

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from imagenet_captions.dataset.facts import DatasetFacts
-from imagenet_captions.dataset.manifest import shuffled_with
+from imagenet_captions.dataset.shards import shuffled_with
 from imagenet_captions.errors import printable
 from imagenet_captions.flickr.photos import find_license
 from imagenet_captions.outcomes import share

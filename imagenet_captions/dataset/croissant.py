@@ -11,7 +11,7 @@ from typing import Any
 
 from imagenet_captions.dataset.card import BIBTEX
 from imagenet_captions.dataset.facts import UNKNOWN_LANGUAGE, DatasetFacts, ShardFile
-from imagenet_captions.dataset.manifest import VERSION, FileEntry
+from imagenet_captions.dataset.shards import VERSION, FileEntry
 from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome, share
 
 COLLECTION = "https://github.com/mlfoundations/imagenet-captions"

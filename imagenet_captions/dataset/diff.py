@@ -16,14 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.dataset.facts import text_hashes
-from imagenet_captions.dataset.manifest import read_manifest, shard_files, unchanged
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.outcomes import share
-from imagenet_captions.storage.files import MANIFEST, sha256, write_json
+from imagenet_captions.storage.files import write_json
 from imagenet_captions.storage.outputs import check_folder, is_dataset, producing
-from imagenet_captions.storage.parquet import read_files
-from imagenet_captions.storage.places import Place, PlaceLike, place
+from imagenet_captions.storage.places import PlaceLike, place
 from imagenet_captions.storage.progress import progress
 
 FIELDS = ("title", "description", "tags", "caption")
@@ -101,19 +100,17 @@ def diff(
     Otherwise it becomes a folder with changes.tsv, classes.tsv and summary.json. The same datasets give the same bytes.
     `overwrite` allows replacing a file that exists.
     """
-    a, b, out = place(a), place(b), None if out is None else place(out)
-    for dataset in (a, b):
-        read_manifest(dataset)  # fails before an output is created
+    one, other, out = Shards(place(a)), Shards(place(b)), None if out is None else place(out)
     if out is None:
-        return _compare(a, b, raw)[0]
+        return _compare(one, other, raw)[0]
     outputs = [out] if out.suffix in (".tsv", ".json") else [out / name for name in _IN_A_FOLDER]
     if len(outputs) > 1:
-        check_folder(out, [a, b])
+        check_folder(out, [one.dataset, other.dataset])
     if is_dataset(out):
         raise InputError(f"the output {out} is a dataset; give another place")
-    with producing(outputs, [a, b], overwrite) as new:
-        summary, changes = _compare(a, b, raw)
-        content = {"manifests": {"a": sha256(a / MANIFEST), "b": sha256(b / MANIFEST)}, **summary.as_dict()}
+    with producing(outputs, [one.dataset, other.dataset], overwrite) as new:
+        summary, changes = _compare(one, other, raw)
+        content = {"manifests": {"a": one.digest, "b": other.digest}, **summary.as_dict()}
         if out.suffix == ".json":
             write_json(new[0], {**content, "ids": _ids(changes)})
         else:
@@ -126,10 +123,9 @@ def diff(
     return summary
 
 
-def _compare(a: Place, b: Place, raw: bool) -> tuple[DiffSummary, pa.Table]:
+def _compare(a: Shards, b: Shards, raw: bool) -> tuple[DiffSummary, pa.Table]:
     """Return the counts, and a table of the rows that differ: image_id, wnid, change and the changed fields."""
-    total = sum(sum(read_manifest(dataset).shards("data").values()) for dataset in (a, b))
-    with progress("compare", total, "rows") as bar, unchanged(a), unchanged(b):
+    with progress("compare", a.rows + b.rows, "rows") as bar, a.unchanged(), b.unchanged():
         one, other = (_hashed(dataset, raw, bar.update) for dataset in (a, b))
     places = pc.index_in(other["image_id"], value_set=one["image_id"])
     lost = one.filter(pc.invert(pc.is_in(one["image_id"], value_set=other["image_id"])))
@@ -164,24 +160,24 @@ def _by_class(rows: pa.Table) -> Counter[str]:
     return Counter({each["values"]: each["counts"] for each in rows["wnid"].value_counts().to_pylist()})
 
 
-def _hashed(dataset: Place, raw: bool, count: Any) -> pa.Table:
+def _hashed(dataset: Shards, raw: bool, count: Any) -> pa.Table:
     """Return image_id, wnid, and a hash of each text that is compared."""
     table = _hashed_config(dataset, "data", FIELDS, count)
     if not raw:
         return table
     others = _hashed_config(dataset, "raw", [name.removeprefix("raw_") for name in RAW_FIELDS], lambda rows: None)
     if others["image_id"] != table["image_id"]:
-        raise InputError(f"{dataset} is not as it was written; `imagenet-captions verify` says where")
+        raise InputError(f"{dataset.dataset} is not as it was written; `imagenet-captions verify` says where")
     for name in RAW_FIELDS:
         table = table.append_column(name, others[name.removeprefix("raw_")])
     return table
 
 
-def _hashed_config(dataset: Place, folder: str, fields: Sequence[str], count: Any) -> pa.Table:
+def _hashed_config(dataset: Shards, config: str, fields: Sequence[str], count: Any) -> pa.Table:
     ids = pa.schema([("image_id", pa.string()), ("wnid", pa.string())])
     parts = [pa.schema([*ids, *((name, pa.uint64()) for name in fields)]).empty_table()]
     # Not the dataset's own scanner, which reads far ahead: 700 MB for a published-size dataset without images.
-    for batch in read_files(shard_files(dataset, folder), _ROWS_AT_ONCE, [*ids.names, *fields]):
+    for batch in dataset.read([*ids.names, *fields], config, _ROWS_AT_ONCE):
         hashes = [pa.array(text_hashes(_as_text(batch[name]))) for name in fields]
         parts.append(pa.table([batch["image_id"], batch["wnid"], *hashes], parts[0].schema))
         count(len(batch))

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.dataset.facts import Origin, ShardFile
-from imagenet_captions.dataset.manifest import Manifest, read_manifest, unchanged
 from imagenet_captions.dataset.outcomes import outcome_table, write_outcomes
 from imagenet_captions.dataset.sampling import seeded_order
 from imagenet_captions.dataset.selecting import DENIED, KEPT, STEPS, Integers, Selection, select
 from imagenet_captions.dataset.settings import FilterSettings
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.dataset.writing import (
     RowGroup,
     finish_dataset,
@@ -36,7 +36,7 @@ from imagenet_captions.images.files import ByteRange
 from imagenet_captions.images.reading import OpenFiles, image_column
 from imagenet_captions.images.tables import byte_ranges_in_shards
 from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome
-from imagenet_captions.storage.files import MANIFEST, sha256
+from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.outputs import (
     check_dataset_output,
     producing,
@@ -44,7 +44,7 @@ from imagenet_captions.storage.outputs import (
     replacing_folder,
     write_record,
 )
-from imagenet_captions.storage.parquet import TEXT_ROWS, RowReader, gather, read_files, read_metadata, read_schema
+from imagenet_captions.storage.parquet import TEXT_ROWS, RowReader, gather, read_files, read_metadata
 from imagenet_captions.storage.places import Place, PlaceLike, is_only_here, place
 from imagenet_captions.storage.progress import progress
 
@@ -98,12 +98,15 @@ def filter_to_ids(dataset: Place, out: Place, settings: FilterSettings, overwrit
         if (value := getattr(settings, name)) is not None and value is not False:
             raise InputError(f"`{name}` needs `out`; a list of ids is sorted, without labels and images")
     inputs = [dataset, *settings.files()]
-    with producing([out], inputs, overwrite, [record_path(out)]) as (record, ids_file), unchanged(dataset):
-        selection = select(dataset, read_manifest(dataset), settings)
+    with (
+        producing([out], inputs, overwrite, [record_path(out)]) as (record, ids_file),
+        Shards(dataset).unchanged() as shards,
+    ):
+        selection = select(shards, settings)
         with ids_file.open("w", encoding="utf-8", newline="") as opened:
             opened.writelines(f"{image_id}\n" for image_id in sorted(selection.kept_ids().to_pylist()))
         counts = selection.counts()
-        about = {"parent": sha256(dataset / MANIFEST), "filter": settings.as_given(), "counts": counts}
+        about = {"parent": shards.digest, "filter": settings.as_given(), "counts": counts}
         write_record(record, {out.name: (sha256(ids_file), ids_file.stat().st_size)}, about)
     return counts
 
@@ -115,31 +118,29 @@ def filter_to_dataset(dataset: Place, out: Place, settings: FilterSettings, work
     that were left out are `filtered`. Returns the number of rows kept, and of those left out by each step.
     """
     check_dataset_output(out, [dataset, *settings.files()])
-    with replacing_folder(out) as folder, unchanged(dataset):
-        parent = read_manifest(dataset)
+    with replacing_folder(out) as folder, Shards(dataset).unchanged() as shards:
+        parent = shards.manifest
         if settings.without_images and parent.images is None:
             raise InputError(f"{dataset} has no images; leave out `without_images`")
-        selection = select(dataset, parent, settings)
-        jobs = list(_jobs(dataset, folder, parent, selection, settings))
-        shards: list[ShardFile] = []
+        selection = select(shards, settings)
+        jobs = list(_jobs(shards, folder, selection, settings))
+        written: list[ShardFile] = []
         alone = is_only_here(folder) or is_only_here(dataset)
         with progress("write", selection.kept, "rows") as bar:
             for shard in engine.run(copy_shard, jobs, min(workers, len(jobs)), threads=alone):
-                shards.append(shard)
-                bar.update(sum(each.rows for each in shards) // 2 - bar.n)  # both configs have each row
-        _write_outcomes(dataset, folder, selection, parent.shuffled is not None)
+                written.append(shard)
+                bar.update(sum(each.rows for each in written) // 2 - bar.n)  # both configs have each row
+        _write_outcomes(shards, folder, selection)
         images = parent.images is not None and not settings.without_images
         recorded = {**parent.settings, "filter": [*parent.settings.get("filter", []), settings.as_given()]}
         if not images:
             recorded["missing"] = None
-        inputs = {**parent.inputs, "parent": sha256(dataset / MANIFEST)}
-        finish_dataset(folder, shards, Origin(inputs, recorded, parent.measured), images)
+        inputs = {**parent.inputs, "parent": shards.digest}
+        finish_dataset(folder, written, Origin(inputs, recorded, parent.measured), images)
     return selection.counts()
 
 
-def _jobs(
-    dataset: Place, folder: Place, parent: Manifest, selection: Selection, settings: FilterSettings
-) -> Iterator[CopyJob]:
+def _jobs(dataset: Shards, folder: Place, selection: Selection, settings: FilterSettings) -> Iterator[CopyJob]:
     """Yield the shards of both configs: the kept rows in the order of the parent, or in the order of a seed."""
     rows, counted = selection.rows(), selection.classes()
     reordered = settings.shuffle is not None
@@ -149,10 +150,10 @@ def _jobs(
         order = seeded_order(ids, settings.shuffle)
         rows, ids = rows[order], [ids[row] for row in order.tolist()]
     for raw in (False, True):
-        counts = parent.shards("raw" if raw else "data")
-        starts = list(accumulate(counts.values(), initial=0))[:-1]
-        parents = [(start, dataset / name) for start, name in zip(starts, counts, strict=True)]
-        before = schema = read_schema(parents[0][1])
+        config = "raw" if raw else "data"
+        starts = list(accumulate(dataset.manifest.shards(config).values(), initial=0))[:-1]
+        parents = list(zip(starts, dataset.files(config), strict=True))
+        before = schema = dataset.schema(config)
         if settings.without_images and "image" in before.names:
             schema = without_images(schema)
         # Labels that are already local would otherwise name classes without rows.
@@ -161,7 +162,7 @@ def _jobs(
         images = "image" in schema.names
         columns = [name for name in before.names if name != "image" or (images and not reordered)]
         sizes = _row_sizes(parents, rows, images)
-        if not reordered and parent.shuffled is None:
+        if not reordered and dataset.manifest.shuffled is None:
             wnids = chain.from_iterable(repeat(wnid, count) for wnid, count in counted.items())
             shards = plan_shards(plan_groups(wnids, sizes, 1 if images else TEXT_ROWS))
         elif settings.shards is not None and settings.shards > len(sizes):
@@ -238,12 +239,16 @@ def copy_shard(job: CopyJob) -> ShardFile:
     return writer.file
 
 
-def _write_outcomes(dataset: Place, folder: Place, selection: Selection, shuffled: bool) -> None:
+def _write_outcomes(shards: Shards, folder: Place, selection: Selection) -> None:
     """Write the outcomes of the parent, changed for the rows that were left out; outcomes are sorted by id."""
-    order = pc.sort_indices(selection.ids).to_numpy() if shuffled else np.arange(len(selection.ended))
+    order = (
+        pc.sort_indices(selection.ids).to_numpy()
+        if shards.manifest.shuffled is not None
+        else np.arange(len(selection.ended))
+    )
 
     def batches(kept: bool) -> Iterator[pa.RecordBatch]:
-        for batch in read_files([dataset / OUTCOMES_FILE], _ROWS_AT_ONCE):
+        for batch in read_files([shards.outcomes], _ROWS_AT_ONCE):
             was_kept = pc.equal(batch["outcome"], Outcome.KEPT.value)
             yield batch.filter(was_kept if kept else pc.invert(was_kept))
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from imagenet_captions.dataset.filters import require_condition
-from imagenet_captions.dataset.manifest import Replaced, shard_files, unchanged
+from imagenet_captions.dataset.shards import Replaced, Shards
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.storage.parquet import arrow_name, check_rows, check_schema, file_system, reading, through_cache
 from imagenet_captions.storage.places import Place, PlaceLike, place, reopen
@@ -85,25 +85,26 @@ def _load(
     columns: Sequence[str] | None,
     streaming: bool,
 ) -> Dataset | IterableDataset:
-    with unchanged(folder) as digest:
-        parquet = open_parquet(folder, config)
+    if config not in CONFIGS:
+        raise InputError(f"`config` must be default or raw, not {quoted(config)}")
+    with Shards(folder).unchanged() as shards:
+        parquet = of_shards(shards.files(CONFIGS[config]))
         names = _columns(parquet, columns, folder)
         if streaming:
             check_condition(parquet.schema, condition, folder)
-            return _streamed(parquet, RowStream(folder, digest, condition, tuple(names)))
+            return _streamed(parquet, RowStream(shards, condition, tuple(names)))
         with reading(*map(reopen, parquet.files)):
             if _is_large(parquet, condition, names):
                 check_condition(parquet.schema, condition, folder)
                 return _cached(parquet, condition, names)
-            return _in_memory(parquet, condition, names, folder, digest)
+            return _in_memory(parquet, condition, names, shards)
 
 
 @dataclass(frozen=True)
 class RowStream:
     """A generator of the rows of some shards, as an object that can be sent to worker processes."""
 
-    dataset: Place
-    digest: str  # of the manifest of the dataset that was opened
+    dataset: Shards
     condition: Expression | None
     names: tuple[str, ...]
 
@@ -112,7 +113,7 @@ class RowStream:
             batches = self._batches(shard)
             while True:
                 # A batch is read before its rows are yielded, to be sure that they are of one dataset.
-                with unchanged(self.dataset, self.digest):
+                with self.dataset.unchanged():
                     batch = next(batches, None)
                 if batch is None:
                     break
@@ -138,14 +139,6 @@ def _streamed(parquet: pads.FileSystemDataset, rows: RowStream) -> IterableDatas
         gen_kwargs={"shards": list(parquet.files)},  # a list, which `datasets` divides among the workers of a loader
         split=datasets.Split.TRAIN,
     )
-
-
-def open_parquet(path: Place, config: str) -> pads.FileSystemDataset:
-    """Return the shards of one config of a dataset, in order, as an Arrow dataset."""
-    if config not in CONFIGS:
-        raise InputError(f"`config` must be default or raw, not {quoted(config)}")
-    shards = shard_files(path, CONFIGS[config])
-    return of_shards(shards)
 
 
 def of_shards(shards: Sequence[Place]) -> pads.FileSystemDataset:
@@ -197,18 +190,18 @@ def _group_bytes(fragment: pads.ParquetFileFragment, group: int, names: Sequence
 
 
 def _in_memory(
-    parquet: pads.FileSystemDataset, condition: Expression | None, names: Sequence[str], path: Place, digest: str
+    parquet: pads.FileSystemDataset, condition: Expression | None, names: Sequence[str], shards: Shards
 ) -> Dataset:
     import datasets
 
     try:
         table = parquet.to_table(columns=list(names), filter=condition)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError):
-        check_condition(parquet.schema, condition, path)
+        check_condition(parquet.schema, condition, shards.dataset)
         raise
     check_rows(table)
     # Given here, because `datasets` would otherwise hash every byte of the table.
-    parts = [digest, *map(str, (condition, *names, *parquet.files))]
+    parts = [shards.digest, *map(str, (condition, *names, *parquet.files))]
     fingerprint = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
     return datasets.Dataset(table, split=datasets.Split.TRAIN, fingerprint=fingerprint)
 

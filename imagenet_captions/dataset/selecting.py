@@ -16,16 +16,16 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pads
 
 from imagenet_captions.dataset.loading import check_condition, of_shards
-from imagenet_captions.dataset.manifest import Manifest, shard_files
 from imagenet_captions.dataset.sampling import choose, random_classes, read_counts, sampling_chance, wnids_of
 from imagenet_captions.dataset.settings import FilterSettings, parse_sample
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id
 from imagenet_captions.schema import SCORES, provenance
-from imagenet_captions.storage.files import MANIFEST, checked, require_file, sha256
+from imagenet_captions.storage.files import checked, require_file
 from imagenet_captions.storage.parquet import read_files, read_metadata, read_schema, read_table, reading
 from imagenet_captions.storage.places import Place, reopen
 from imagenet_captions.storage.progress import Bar, progress
@@ -86,29 +86,29 @@ class Selection:
         return {name: int(count) for name, count in zip(STEPS, found, strict=True) if count}
 
 
-def select(dataset: Place, manifest: Manifest, settings: FilterSettings) -> Selection:
+def select(shards: Shards, settings: FilterSettings) -> Selection:
     """Apply a filter, always in the order of `STEPS`.
 
     Raises InputError if no row is left.
     """
-    condition, among = settings.row_condition(manifest.classes), manifest.classes
+    among = shards.manifest.classes
+    condition = settings.row_condition(among)
     like = None if settings.like is None else read_counts(settings.like, among)
-    parquet, texts = of_shards(shard_files(dataset, "data", manifest)), shard_files(dataset, "raw", manifest)
-    total = sum(manifest.shards("data").values())
+    parquet, texts, total = of_shards(shards.files()), shards.files("raw"), shards.rows
     if (rows := sum(read_metadata(shard).num_rows for shard in texts)) != total:
-        raise InputError(f"{dataset} has {rows:,} rows, and its manifest says {total:,}; package it again")
+        raise InputError(f"{shards.dataset} has {rows:,} rows, and its manifest says {total:,}; package it again")
     selection = Selection(texts, np.zeros(total, np.int8), {})
     with progress("select", total, "rows") as bar:
         if settings.deny:
             selection.denied.update(_denied(texts, settings.deny))
             selection.ended[list(selection.denied)] = DENIED
         if condition is not None:
-            check_condition(parquet.schema, condition, dataset)
+            check_condition(parquet.schema, condition, shards.dataset)
             selection.leave_out(~_passing(parquet, condition, total, bar), "condition")
         if settings.ids is not None:
             selection.leave_out(pc.invert(pc.is_in(selection.ids, value_set=_read_ids(settings.ids))), "ids")
         if settings.scores is not None:
-            _by_score(selection, settings, settings.scores, dataset, manifest)
+            _by_score(selection, settings, settings.scores, shards)
         if settings.random_classes is not None and selection.kept:
             chosen = random_classes(list(selection.classes()), settings.random_classes, settings.seed)
             chosen_rows = pc.is_in(wnids_of(selection.ids), value_set=pa.array(chosen, pa.string()))
@@ -120,8 +120,8 @@ def select(dataset: Place, manifest: Manifest, settings: FilterSettings) -> Sele
     if not selection.kept:
         steps = ", ".join(f"{step} {count:,}" for step, count in selection.counts().items())
         raise InputError(
-            f"nothing in {dataset} matches (left out by {steps or 'nothing: it has no rows'}); take back a condition, "
-            "or check its spelling"
+            f"nothing in {shards.dataset} matches (left out by {steps or 'nothing: it has no rows'}); "
+            "take back a condition, or check its spelling"
         )
     return selection
 
@@ -212,7 +212,7 @@ def read_origin(scores: Place) -> ScoresOrigin:
     return checked(provenance(schema), ScoresOrigin, f"the file of scores {scores}")
 
 
-def _by_score(selection: Selection, settings: FilterSettings, file: Place, dataset: Place, manifest: Manifest) -> None:
+def _by_score(selection: Selection, settings: FilterSettings, file: Place, shards: Shards) -> None:
     """Leave out the rows without a score, those that are not above the limit, and those outside the highest share.
 
     Raises InputError for scores of another dataset, except those of the one that this one was filtered from.
@@ -226,9 +226,9 @@ def _by_score(selection: Selection, settings: FilterSettings, file: Place, datas
     at = pc.index_in(selection.ids, value_set=scores["image_id"].combine_chunks())
     found: Floats = scores["similarity"].take(at).to_numpy().astype(np.float64)
     without = np.isnan(found)
-    if of not in (sha256(dataset / MANIFEST), manifest.inputs.get("parent")) or without.all():
+    if of not in (shards.digest, shards.manifest.inputs.get("parent")) or without.all():
         raise InputError(
-            f"{file} has the scores of another dataset than {dataset}, with {np.sum(~without):,} of its "
+            f"{file} has the scores of another dataset than {shards.dataset}, with {np.sum(~without):,} of its "
             f"{len(found):,} ids; score this one, or the one that it was filtered from"
         )
     if lacking := int(np.count_nonzero(without & (selection.ended == KEPT))):

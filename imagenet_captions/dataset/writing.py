@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from imagenet_captions.dataset.card import card
 from imagenet_captions.dataset.croissant import croissant
 from imagenet_captions.dataset.facts import DatasetFacts, Origin, ShardFile, count_shards
-from imagenet_captions.dataset.manifest import FileEntry, Manifest
 from imagenet_captions.dataset.outcomes import read_outcome_counts
+from imagenet_captions.dataset.shards import FileEntry, Manifest
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet

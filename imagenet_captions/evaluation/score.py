@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.captions.compose import compose_captions
-from imagenet_captions.dataset.manifest import Manifest, read_manifest, shard_files, unchanged
+from imagenet_captions.dataset.shards import Manifest, Shards
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.settings import Reading, ScoreSettings
 from imagenet_captions.imagenet.image_ids import wnid_of
@@ -30,7 +30,7 @@ from imagenet_captions.schema import SCORES, provenance, with_provenance
 from imagenet_captions.storage.faults import require
 from imagenet_captions.storage.files import MANIFEST, alive, is_alive, private_names, replacing, sha256
 from imagenet_captions.storage.outputs import producing
-from imagenet_captions.storage.parquet import open_parquet_writer, read_files, read_schema, read_table, write_table
+from imagenet_captions.storage.parquet import open_parquet_writer, read_schema, read_table, write_table
 from imagenet_captions.storage.places import PlaceLike, local_place
 from imagenet_captions.storage.progress import Bar, progress
 
@@ -72,7 +72,7 @@ def open_pairs(dataset: Path, template: CaptionTemplate | None) -> Pairs:
 
 def _texts(dataset: Path, template: CaptionTemplate | None) -> list[pa.RecordBatch]:
     columns = ("image_id", "caption") if template is None else _TEMPLATE_COLUMNS
-    return list(read_files(shard_files(dataset), columns=["wnid", *columns]))
+    return list(Shards(dataset).read(["wnid", *columns]))
 
 
 def _captioned(batch: pa.RecordBatch, template: CaptionTemplate | None) -> pa.Table:
@@ -247,8 +247,11 @@ def score_dataset(dataset: Path, out: Path, settings: ScoreSettings, overwrite: 
     """
     from imagenet_captions.models.hardware import cpu_threads, full_precision
 
-    with producing([out], [dataset, *settings.files()], overwrite, [outcomes_path(out)]) as new, unchanged(dataset):
-        manifest = read_manifest(dataset)
+    with (
+        producing([out], [dataset, *settings.files()], overwrite, [outcomes_path(out)]) as new,
+        Shards(dataset).unchanged() as shards,
+    ):
+        manifest = shards.manifest
         scorer = _open(dataset, settings, manifest)
         about = _about(scorer, dataset, manifest)
         with (

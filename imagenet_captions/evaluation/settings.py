@@ -17,7 +17,7 @@ from imagenet_captions.storage.places import local_place
 if TYPE_CHECKING:
     import torch
 
-    from imagenet_captions.dataset.manifest import Manifest
+    from imagenet_captions.dataset.shards import Manifest
 
 
 KINDS = ("zero-shot", "linear-probe", "k-shot", "prototypes", "head")

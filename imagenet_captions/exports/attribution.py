@@ -47,7 +47,7 @@ def write_attribution(job: Job, path: Path, markdown: bool) -> None:
     if unknown == len(table):
         sources = "from a published release, which does not say" if len(table) else "without rows"
         raise InputError(
-            f"{job.source} does not know whose photos they are (its texts are {sources}); "
+            f"{job.dataset.dataset} does not know whose photos they are (its texts are {sources}); "
             "build it from Flickr or with YFCC100M's metadata to name the owners"
         )
     job.count("unknown_owner", unknown)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imagenet_captions.dataset.manifest import read_manifest, unchanged
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.attribution import write_attribution
 from imagenet_captions.exports.rows import Job
@@ -23,7 +23,7 @@ from imagenet_captions.exports.settings import (
 )
 from imagenet_captions.exports.tables import write_open_clip, write_release, write_slim
 from imagenet_captions.exports.webdataset import write_webdataset
-from imagenet_captions.storage.files import MANIFEST, sha256
+from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.outputs import (
     check_dataset_output,
     holding,
@@ -79,31 +79,31 @@ def export(dataset: PlaceLike, out: PlaceLike, settings: ExportSettings, overwri
     if settings.to == WEBDATASET:
         check_dataset_output(out, inputs, record)
         with holding([out, record]):
-            with replacing_folder(out, record) as folder, unchanged(dataset):
-                job, told = _begin(dataset, out, settings)
+            with replacing_folder(out, record) as folder, Shards(dataset).unchanged() as shards:
+                job, told = _begin(shards, out, settings)
                 digests = write_webdataset(job, folder)
                 files = {name: (digest, (folder / name).stat().st_size) for name, digest in digests.items()}
             write_record(record, files, {**told, "counts": dict(job.counts)})
         return Exported(dict(job.counts))
     write = _attribution(out) if settings.to == ATTRIBUTION else _FILES[settings.to]
-    with producing([out], inputs, overwrite, [record]) as (new_record, new), unchanged(dataset):
-        job, told = _begin(dataset, out, settings)
+    with producing([out], inputs, overwrite, [record]) as (new_record, new), Shards(dataset).unchanged() as shards:
+        job, told = _begin(shards, out, settings)
         write(job, new)
         files = {out.name: (sha256(new), new.stat().st_size)}
         write_record(new_record, files, {**told, "counts": dict(job.counts)})
     return Exported(dict(job.counts))
 
 
-def _begin(dataset: Place, out: Place, settings: ExportSettings) -> tuple[Job, dict[str, Any]]:
-    manifest = read_manifest(dataset)
+def _begin(shards: Shards, out: Place, settings: ExportSettings) -> tuple[Job, dict[str, Any]]:
+    manifest = shards.manifest
     if manifest.as_published and settings.caption is not None:
         settings = replace(settings, caption=settings.caption.with_camera_names())
     told = {
-        "inputs": {"dataset": sha256(dataset / MANIFEST)},
+        "inputs": {"dataset": shards.digest},
         "settings": settings.recorded(str(manifest.settings.get("caption"))),
         "command": settings.command(out),
     }
-    return Job(dataset, settings, manifest), told
+    return Job(shards, settings), told
 
 
 def _attribution(out: Place) -> Callable[[Job, Path], None]:

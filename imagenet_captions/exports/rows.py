@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.captions.compose import caption_lists, compose_captions
-from imagenet_captions.dataset.manifest import Manifest, shard_files
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.flickr.denylist import Denylist
@@ -32,9 +32,8 @@ _TEMPLATE_COLUMNS = ("image_id", "title", "tags", "description")
 class Job:
     """One export: a dataset, the settings, and the numbers of rows written and left out."""
 
-    source: Place
+    dataset: Shards
     settings: ExportSettings
-    manifest: Manifest
     counts: Counter[str] = field(default_factory=Counter, kw_only=True)
 
     def count(self, name: str, number: int) -> None:
@@ -46,7 +45,7 @@ class Job:
         """Read columns of the rows that are not denied, in the order of the dataset."""
         deny = self.settings.deny
         wanted = list(dict.fromkeys([*columns, *(_DENIED_BY if deny else ())]))
-        shards = shard_files(self.source, config)
+        shards = self.dataset.files(config)
         read = track(shards, "read", len(shards), "shards")
         tables = [read_table(shard, columns=wanted) for shard in read]
         table = pa.concat_tables([part.replace_schema_metadata() for part in tables])

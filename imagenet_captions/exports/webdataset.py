@@ -19,7 +19,6 @@ import pyarrow as pa
 
 from imagenet_captions.captions.caption_template import open_clip_templates
 from imagenet_captions.captions.compose import draw
-from imagenet_captions.dataset.manifest import shard_files
 from imagenet_captions.dataset.writing import local_labels
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.rows import Job
@@ -30,7 +29,6 @@ from imagenet_captions.images.files import ByteRange
 from imagenet_captions.images.reading import OpenFiles
 from imagenet_captions.images.tables import byte_ranges_in_shards
 from imagenet_captions.storage.files import replacing, scratch_beside, sha256, write_json, write_text
-from imagenet_captions.storage.parquet import read_schema
 from imagenet_captions.storage.places import Place, is_only_here
 from imagenet_captions.storage.progress import progress
 
@@ -88,8 +86,8 @@ def write_webdataset(job: Job, folder: Place) -> dict[str, str]:
 
 
 def _write_class_files(job: Job, folder: Place, split: str, shards: int) -> list[str]:
-    among = job.manifest.classes
-    wnids = local_labels(read_schema(shard_files(job.source)[0])) or classes.wnids(among)
+    among = job.dataset.manifest.classes
+    wnids = local_labels(job.dataset.schema()) or classes.wnids(among)
     files = {
         f"{split}/nshards.txt": [str(shards)],
         "classnames.txt": [classes.by_wnid(wnid, among).name for wnid in wnids],
@@ -114,7 +112,9 @@ def _write_shards(job: Job, rows: pa.Table, ranges: Sequence[ByteRange | None], 
     jobs = map(shard_job, range(-(-len(order) // size)))
     shards = []
     with progress("export", len(order), "samples") as bar:
-        alone = any(is_only_here(path) for path in (job.source, folder, job.settings.images) if path is not None)
+        alone = any(
+            is_only_here(path) for path in (job.dataset.dataset, folder, job.settings.images) if path is not None
+        )
         threads = alone or workers <= _MOST_THREADS
         for shard in job.settings.engine.run(write_shard, jobs, workers, threads=threads):
             shards.append(shard)
@@ -126,13 +126,15 @@ def _ranges(job: Job, table: pa.Table, scratch: Path) -> Sequence[ByteRange | No
     """Return the byte range of each row's image, in the given images or else in the dataset itself."""
     if job.settings.images is not None:
         return job.locate(table, job.settings.images, scratch).ranges
-    if not job.manifest.images:
-        raise InputError(f"{job.source} has no images; say where they lie with `images`")
-    own = byte_ranges_in_shards(shard_files(job.source))
+    if not job.dataset.manifest.images:
+        raise InputError(f"{job.dataset.dataset} has no images; say where they lie with `images`")
+    own = byte_ranges_in_shards(job.dataset.files())
     ranges = [own.get(image_id) for image_id in table["image_id"].to_pylist()]
     job.count("no_image", ranges.count(None))
     if len(ranges) == ranges.count(None):
-        raise InputError(f"none of the {len(ranges):,} rows that are left has an image in {job.source}; give `images`")
+        raise InputError(
+            f"none of the {len(ranges):,} rows that are left has an image in {job.dataset.dataset}; give `images`"
+        )
     return ranges
 
 

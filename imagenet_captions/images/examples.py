@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.captions import mentions
-from imagenet_captions.dataset.manifest import read_manifest, shard_files
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.engines import local as engine
 from imagenet_captions.engines.local import in_batches
 from imagenet_captions.errors import InputError, quoted, shortened
@@ -378,7 +378,7 @@ def open_examples(source: Place) -> Examples:
     Raises InputError if it is none of these, or has no images.
     """
     if is_dataset(source):
-        return _in_parquet(source, shard_files(source))
+        return _in_parquet(source, Shards(source).files())
     layout = layout_of(source)
     kind, files = layout.kind, layout.files
     if kind is Kind.FOLDER:
@@ -558,7 +558,7 @@ def _image_column(source: Place, schema: pa.Schema) -> str:
     if not is_dataset(source):
         has = ", ".join(schema.names)
         raise InputError(f"{source} has no column of images (bytes, or bytes and path); it has {has}")
-    steps = read_manifest(source).settings.get("filter", [])
+    steps = Shards(source).manifest.settings.get("filter", [])
     advice = "build or package it again with `images`"
     if any("without-images" in step for step in steps):
         advice = "filter again and leave out `without_images`"

@@ -10,16 +10,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.manifest import Manifest, read_manifest
 from imagenet_captions.dataset.outcomes import first_repeated
 from imagenet_captions.dataset.sampling import seeded_order
+from imagenet_captions.dataset.shards import Manifest, Shards
 from imagenet_captions.dataset.writing import dataset_schema, local_labels, with_local_labels
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome
 from imagenet_captions.schema import RAW_ROW, ROW
 from imagenet_captions.storage.files import CARD, MANIFEST, sha256
 from imagenet_captions.storage.parquet import read_schema, read_table
-from imagenet_captions.storage.places import Place, PlaceLike, place
+from imagenet_captions.storage.places import PlaceLike, place
 from imagenet_captions.storage.progress import progress
 
 _REQUIRED = frozenset({CARD, OUTCOMES_FILE})  # datasets of before November 2026 have no description
@@ -50,22 +50,21 @@ def verify(dataset: PlaceLike) -> Verified:
 
     Raises InputError that names the first bad file and how many there are.
     """
-    dataset = place(dataset)
-    manifest = read_manifest(dataset)
-    problems = [*_strangers(dataset, manifest), *_damaged(dataset, manifest)]
+    shards = Shards(place(dataset))
+    problems = [*_strangers(shards), *_damaged(shards)]
     if not problems:
-        problems = list(_contradictions(dataset, manifest))
+        problems = list(_contradictions(shards))
     if problems:
         first = problems[0]
         others = len({problem.file for problem in problems} - {first.file})
         more = f", and {others} more files are bad" if others else ""
-        raise InputError(f"{dataset} is damaged: {first.file} {first.what}{more}; package it again")
-    rows = sum(manifest.shards("data").values())
-    return Verified(len(manifest.files), rows, manifest.images)
+        raise InputError(f"{shards.dataset} is damaged: {first.file} {first.what}{more}; package it again")
+    return Verified(len(shards.manifest.files), shards.rows, shards.manifest.images)
 
 
-def _strangers(dataset: Place, manifest: Manifest) -> Iterator[_Problem]:
+def _strangers(shards: Shards) -> Iterator[_Problem]:
     """Yield files that do not belong there; load_dataset would take another Parquet file in data/ for a shard."""
+    dataset, manifest = shards.dataset, shards.manifest
     for name in sorted(_REQUIRED - manifest.files.keys()):
         yield _Problem(MANIFEST, f"does not list {name}")
     start = f"{dataset.as_posix()}/"
@@ -75,11 +74,11 @@ def _strangers(dataset: Place, manifest: Manifest) -> Iterator[_Problem]:
             yield _Problem(name, "is not in the manifest")
 
 
-def _damaged(dataset: Place, manifest: Manifest) -> Iterator[_Problem]:
-    total = sum(entry.bytes for entry in manifest.files.values())
+def _damaged(shards: Shards) -> Iterator[_Problem]:
+    total = sum(entry.bytes for entry in shards.manifest.files.values())
     with progress("verify", total, "B") as bar:
-        for name, entry in sorted(manifest.files.items()):
-            path = dataset / name
+        for name, entry in sorted(shards.manifest.files.items()):
+            path = shards.dataset / name
             if not path.is_file():
                 yield _Problem(name, "is missing")
             elif (size := path.stat().st_size) != entry.bytes:
@@ -89,8 +88,9 @@ def _damaged(dataset: Place, manifest: Manifest) -> Iterator[_Problem]:
             bar.update(entry.bytes)
 
 
-def _contradictions(dataset: Place, manifest: Manifest) -> Iterator[_Problem]:
+def _contradictions(dataset: Shards) -> Iterator[_Problem]:
     """Yield contradictions between files whose bytes are all as they were written."""
+    manifest = dataset.manifest
     images = manifest.images is not None
     ids = {}
     wanted = {
@@ -101,13 +101,13 @@ def _contradictions(dataset: Place, manifest: Manifest) -> Iterator[_Problem]:
     for config, written in wanted.items():
         shards, tables = manifest.shards(config), []
         for name, rows in shards.items():
-            found = read_schema(dataset / name)
+            found = read_schema(dataset.dataset / name)
             local = local_labels(found)
             schema = written if local is None else with_local_labels(written, local)
             if not found.equals(schema) or (found.metadata or {}).get(features) != schema.metadata[features]:
                 yield _Problem(name, "has another schema than this version writes")
                 return
-            tables.append(read_table(dataset / name, columns=["image_id"]))
+            tables.append(read_table(dataset.dataset / name, columns=["image_id"]))
             if len(tables[-1]) != rows:
                 yield _Problem(name, "has another number of rows than the manifest says")
         ids[config] = pa.concat_tables(tables)["image_id"].combine_chunks()
@@ -115,7 +115,7 @@ def _contradictions(dataset: Place, manifest: Manifest) -> Iterator[_Problem]:
             yield _Problem(next(iter(shards)), what)
     if not ids["data"].equals(ids["raw"]):
         yield _Problem("raw/", "has other ids than data/")
-    yield from _uncounted(read_table(dataset / OUTCOMES_FILE), ids["data"], manifest)
+    yield from _uncounted(read_table(dataset.outcomes), ids["data"], manifest)
 
 
 def _disorder(ids: pa.Array, shuffled: int | None) -> str | None:

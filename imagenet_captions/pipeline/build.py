@@ -28,8 +28,7 @@ from imagenet_captions.crawler.crawl import crawl
 from imagenet_captions.crawler.match import match
 from imagenet_captions.crawler.source import CrawlSource, answered_photos
 from imagenet_captions.crawler.store import store_revision
-from imagenet_captions.dataset.loading import CONFIGS
-from imagenet_captions.dataset.manifest import manifest_digest, read_manifest, shard_files
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.images.sources import ImageSource
@@ -57,6 +56,7 @@ from imagenet_captions.storage.outputs import (
     check_place,
     has_our_format,
     holding,
+    is_dataset,
     locked,
     read_record,
 )
@@ -284,12 +284,12 @@ def _digests(inputs: Mapping[str, Place | None]) -> dict[str, str]:
 
 def _is_damaged(out: Place) -> bool:
     """Return whether a dataset lacks a file or has a shard that is cut short; objects in a store are not looked at."""
-    if is_remote(out) or manifest_digest(out) is None:
+    if is_remote(out) or not is_dataset(out):
         return False
-    manifest = read_manifest(out)
+    shards = Shards(out)
     try:
-        for folder in CONFIGS.values():
-            shard_files(out, folder, manifest)
+        for config in ("data", "raw"):
+            shards.files(config)
     except InputError:
         return True
-    return not all((out / name).is_file() for name in manifest.files)
+    return not all((out / name).is_file() for name in shards.manifest.files)

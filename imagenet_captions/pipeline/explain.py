@@ -13,7 +13,7 @@ from imagenet_captions.captions import mentions
 from imagenet_captions.cleaner.text import Change, record_changes
 from imagenet_captions.crawler.source import parse_photo
 from imagenet_captions.crawler.store import StoreReader
-from imagenet_captions.dataset.manifest import Manifest, read_manifest, shard_files, unchanged
+from imagenet_captions.dataset.shards import Manifest, Shards
 from imagenet_captions.errors import InputError, quoted, require_kind, shortened
 from imagenet_captions.flickr.photos import allows_sharing, find_license
 from imagenet_captions.imagenet import classes
@@ -213,10 +213,10 @@ def explain(dataset: PlaceLike, image_id: str, work: PlaceLike | None = None) ->
     folder, name = place(dataset), read_image_id(image_id)
     if name is None:
         raise InputError(f"{quoted(image_id)} is not the id of a training image; give one such as n01440764_10026")
-    with unchanged(folder):
-        manifest = read_manifest(folder)
+    with Shards(folder).unchanged() as shards:
+        manifest = shards.manifest
         outcomes = _outcomes_of(name, folder)
-        row, raw_row = (_find_row(shard_files(folder, config), _of_image(name)) for config in ("data", "raw"))
+        row, raw_row = (_find_row(shards.files(config), _of_image(name)) for config in ("data", "raw"))
     unknown: list[str] = []
     listed, raw = None, None
     is_published = "release" in manifest.inputs

@@ -7,15 +7,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from imagenet_captions.dataset.manifest import FileEntry, read_manifest, require_whole, shard_files, unchanged
+from imagenet_captions.dataset.shards import FileEntry, Shards
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.publishing.terms import gated_card
 from imagenet_captions.storage.files import CARD, MANIFEST, read_json
 from imagenet_captions.storage.parquet import read_schema
-from imagenet_captions.storage.places import PlaceLike, place, require_local
+from imagenet_captions.storage.places import Place, PlaceLike, place, require_local
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -25,7 +24,7 @@ class Part:
     """A file to publish: where it lies, or its bytes if they are not those in the folder."""
 
     name: str  # in the repository
-    content: Path | bytes
+    content: Place | bytes
     bytes: int
     sha256: str | None = None  # None for the manifest, which nothing lists
 
@@ -66,34 +65,34 @@ def publish(
     """
     dataset = require_local(place(dataset), "the dataset", "publishing reads this machine alone")
     check_repository(repo)
-    with unchanged(dataset):
-        parts = _parts_of(dataset, with_images)
+    with Shards(dataset).unchanged() as shards:
+        parts = _parts_of(shards, with_images)
     files = {part.name: part.bytes for part in parts}
     if dry_run:
         return Published(files, None)
     from imagenet_captions.publishing.upload import Repository  # imports the client of the Hub
 
-    return Published(files, Repository(repo).publish(dataset, parts, private, gated=with_images))
+    return Published(files, Repository(repo).publish(shards, parts, private, gated=with_images))
 
 
-def _parts_of(dataset: Path, with_images: bool) -> list[Part]:
+def _parts_of(shards: Shards, with_images: bool) -> list[Part]:
     """Return the files to publish, sorted by name; with images, the card asks for agreement to ImageNet's terms."""
-    manifest = read_manifest(dataset)
-    require_whole(dataset, manifest.files)
-    shards = [*shard_files(dataset, "data", manifest), *shard_files(dataset, "raw", manifest)]
-    has_images = any("binary" in str(kind) for shard in shards for kind in read_schema(shard).types)
+    shards.require_whole()
+    files = [*shards.files(), *shards.files("raw")]
+    has_images = any("binary" in str(kind) for shard in files for kind in read_schema(shard).types)
     if with_images and not has_images:
-        raise InputError(f"{dataset} has no images; leave out `with_images`")
+        raise InputError(f"{shards.dataset} has no images; leave out `with_images`")
     if has_images and not with_images:
         raise InputError(
-            f"{dataset} has images, which ImageNet's terms keep out of open repositories; make a copy without them "
-            "(`without_images` of filter), or give `with_images`"
+            f"{shards.dataset} has images, which ImageNet's terms keep out of open repositories; make a copy "
+            "without them (`without_images` of filter), or give `with_images`"
         )
-    parts = {name: Part(name, dataset / name, entry.bytes, entry.sha256) for name, entry in manifest.files.items()}
-    record = dataset / MANIFEST
+    folder, listed = shards.dataset, shards.manifest.files
+    parts = {name: Part(name, folder / name, entry.bytes, entry.sha256) for name, entry in listed.items()}
+    record = folder / MANIFEST
     parts[MANIFEST] = Part(MANIFEST, record, record.stat().st_size)
     if with_images:
-        card = parts[CARD] = _part(CARD, gated_card((dataset / CARD).read_text(encoding="utf-8")))
+        card = parts[CARD] = _part(CARD, gated_card((folder / CARD).read_text(encoding="utf-8")))
         listing = read_json(record, dict[str, Any], "the manifest")
         listing["files"][CARD] = vars(FileEntry(str(card.sha256), card.bytes, None))
         text = json.dumps(listing, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
-from pathlib import Path
 
 import msgspec
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_session, get_token
 from huggingface_hub.hf_api import DatasetInfo
 
-from imagenet_captions.dataset.manifest import FileEntry, unchanged
+from imagenet_captions.dataset.shards import FileEntry, Shards
 from imagenet_captions.errors import ImagenetCaptionsError, InputError, NetworkError
 from imagenet_captions.publishing.publish import Part
 from imagenet_captions.storage.faults import (
@@ -43,7 +42,7 @@ class Repository:
         self._api = HfApi()
         self._hub = f"the hub {without_secrets(self._api.endpoint)}"
 
-    def publish(self, dataset: Path, parts: Sequence[Part], private: bool, gated: bool) -> str:
+    def publish(self, dataset: Shards, parts: Sequence[Part], private: bool, gated: bool) -> str:
         """Make the repository hold these parts, and return the address of the commit."""
         if get_token() is None:
             raise InputError(
@@ -65,7 +64,7 @@ class Repository:
             # A list, because the client marks the operations as it uploads their files.
             contents = [part.content if isinstance(part.content, bytes) else str(part.content) for part in parts]
             additions = [CommitOperationAdd(part.name, each) for part, each in zip(parts, contents, strict=True)]
-            with unchanged(dataset):
+            with dataset.unchanged():
                 self._api.preupload_lfs_files(self.name, additions, repo_type=_KIND, free_memory=False)
                 _check_hashes(dataset, parts, additions)
             done = self._api.create_commit(
@@ -132,10 +131,10 @@ class Repository:
         return NetworkError(f"the hub did not take {self.name} ({message_of(causes[-1])}); {_AGAIN}")
 
 
-def _check_hashes(dataset: Path, parts: Sequence[Part], additions: Sequence[CommitOperationAdd]) -> None:
+def _check_hashes(dataset: Shards, parts: Sequence[Part], additions: Sequence[CommitOperationAdd]) -> None:
     """Refuse a damaged file before the commit; the client has computed the hashes anyway."""
     for part, addition in zip(parts, additions, strict=True):
         if part.sha256 not in (None, addition.upload_info.sha256.hex()):
             raise InputError(
-                f"{dataset} is damaged: {part.name} has other bytes than when it was written; package it again"
+                f"{dataset.dataset} is damaged: {part.name} has other bytes than when it was written; package it again"
             )

@@ -16,12 +16,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.manifest import read_manifest, shard_files, unchanged
 from imagenet_captions.dataset.outcomes import read_outcome_counts
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.images.sources import ImageIndex
-from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome
+from imagenet_captions.outcomes import Outcome
 from imagenet_captions.schema import CAPTIONS
 from imagenet_captions.storage.parquet import parquet_file
 from imagenet_captions.storage.places import Place, PlaceLike, place
@@ -219,12 +219,11 @@ def collect(dataset: Place, images: ImageIndex | None = None) -> Stats:
     columns = ["wnid", *TEXT_FIELDS, "names_class", *_COUNTED]
     columns += ["image_id", "photo_id"] if images else ["image.path"]
     keys = None if images is None else images.keys
-    with unchanged(dataset):
-        manifest = read_manifest(dataset)
-        files = shard_files(dataset)
-        with progress("stats", sum(manifest.shards("data").values()), "rows") as bar:
-            measured = measure(read_tables(files, columns, bar), keys, manifest.classes)
-        return dataclasses.replace(measured, funnel=read_outcome_counts(dataset / OUTCOMES_FILE))
+    with Shards(dataset).unchanged() as shards:
+        files = shards.files()
+        with progress("stats", shards.rows, "rows") as bar:
+            measured = measure(read_tables(files, columns, bar), keys, shards.manifest.classes)
+        return dataclasses.replace(measured, funnel=read_outcome_counts(shards.outcomes))
 
 
 def read_tables(files: Sequence[Place], columns: Sequence[str], bar: Bar | None = None) -> Iterator[pa.Table]:

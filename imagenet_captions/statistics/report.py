@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from PIL import Image, ImageOps
 
-from imagenet_captions.dataset.manifest import read_manifest, shard_files
 from imagenet_captions.dataset.sampling import sampling_key
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.flickr.photos import License, allows_sharing, find_license
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.images.sources import ImageIndex
@@ -103,7 +103,7 @@ def report(
     cards = gallery(dataset, images, _CARDS, thumbnails)
     page = environment.get_template("report.html").render(
         name=dataset.resolve().name,
-        made_with=read_manifest(dataset).made_with.get("imagenet-captions", ""),
+        made_with=Shards(dataset).manifest.made_with.get("imagenet-captions", ""),
         stats=stats,
         cards=cards,
         left_out=_note([card.left_out for card in cards]),
@@ -229,7 +229,7 @@ def gallery(dataset: Place, images: ImageIndex | None, count: int, thumbnails: T
 
     `thumbnails` decides which of them show their photo; the others show the reason.
     """
-    files = shard_files(dataset)
+    files = Shards(dataset).files()
     pictured = choose(_with_image(files, images), count)
     every_id = (each for table in read_tables(files, ["image_id"]) for each in table["image_id"].to_pylist())
     chosen = pictured or choose(every_id, count)

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from imagenet_captions.captions.caption_template import CLASS_NAME, OPEN_CLIP_80, CaptionTemplate
 from imagenet_captions.captions.compose import compose_captions, names_of
-from imagenet_captions.dataset.manifest import read_manifest
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.images.examples import (
@@ -108,7 +108,7 @@ def make_sampler(examples: Examples, template: CaptionTemplate | None, seed: int
         return CaptionSampler(CLASS_NAMES_ONLY, seed)
     if template is None and not any(text.caption for text in texts):
         template = CaptionTemplate()
-    if template is not None and is_dataset(examples.source) and read_manifest(examples.source).as_published:
+    if template is not None and is_dataset(examples.source) and Shards(examples.source).manifest.as_published:
         template = template.with_camera_names()
     return CaptionSampler(template, seed)
 

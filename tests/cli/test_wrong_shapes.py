@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imagenet_captions.dataset.manifest import read_manifest
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import METRICS
 from tests.command_line import invoke
@@ -194,8 +194,8 @@ def test_the_links_of_the_hubs_cache_are_followed(made: Path, tmp_path: Path) ->
         copied.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, blobs / str(number))
         copied.symlink_to(blobs / str(number))
-    assert read_manifest(snapshot) == read_manifest(made / "dataset")
+    assert Shards(snapshot).manifest == Shards(made / "dataset").manifest
     (blobs / "0").rename(tmp_path / "secret")
     (blobs / "0").symlink_to(tmp_path / "secret")
     with pytest.raises(InputError, match="leads out of the dataset"):
-        read_manifest(snapshot)
+        Shards(snapshot)

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from imagenet_captions.dataset.manifest import manifest_digest
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.imagenet import classes
 from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
 from imagenet_captions.packager.package import PackageSettings, package
@@ -71,7 +71,7 @@ def write_captions(path: Path, made: Iterable[Row]) -> Path:
 
 def write_scores(path: Path, ids: Sequence[str], similarities: Sequence[float], dataset: Path) -> Path:
     """A file of a dataset's scores, as `score` writes it."""
-    inputs = {"dataset": manifest_digest(dataset), "weights": "cd" * 32}
+    inputs = {"dataset": Shards(dataset).digest, "weights": "cd" * 32}
     about = {"inputs": inputs, "settings": {"model": "runs/clip"}}
     columns = [ids, similarities, [5] * len(ids), [False] * len(ids)]
     pq.write_table(pa.table(columns, schema=SCORES).cast(with_provenance(SCORES, about)), path)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import imagenet_captions as ic
-from imagenet_captions.dataset.manifest import read_manifest
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.packager.verify import verify
 from imagenet_captions.schema import SCORES, provenance, with_provenance
 from tests.command_line import invoke
@@ -68,7 +68,7 @@ def test_the_dataset_names_the_model_and_its_weights(text_dataset: Path, scores:
     assert told.split()[:10] == "kept 54 left out by no-score 20 left out by".split()
     assert "left out by score-top  126" in told
     verify(tmp_path / "best")
-    (record,) = read_manifest(tmp_path / "best").settings["filter"]
+    (record,) = Shards(tmp_path / "best").manifest.settings["filter"]
     assert record["score-model"] == "runs/clip"
     assert record["score-weights"] == "sha256:" + "cd" * 32
     assert record["score-top"] == 0.3

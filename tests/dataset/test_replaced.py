@@ -14,13 +14,14 @@ import pytest
 import imagenet_captions as ic
 from imagenet_captions.dataset.diff import diff
 from imagenet_captions.dataset.filtering import filter_to_dataset, filter_to_ids
-from imagenet_captions.dataset.manifest import Replaced, unchanged
 from imagenet_captions.dataset.settings import FilterSettings
+from imagenet_captions.dataset.shards import Replaced, Shards
 from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.statistics.collect import collect
 from imagenet_captions.storage.outputs import replacing_folder
+from imagenet_captions.storage.places import Place
 from tests.command_line import HANGS_AFTER
 from tests.packager.made import contents, write_captions
 
@@ -58,18 +59,17 @@ def test_a_dataset_replaced_between_two_shards(
     both: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reader: str
 ) -> None:
     """What is read in the end is one dataset, or nothing is written and the sentence says why."""
-    opened = 0
-    real = Path.open
+    real, replaced = Shards.files, False
 
-    def counting(self: Path, *args: Any, **kwargs: Any) -> Any:
-        nonlocal opened
-        if self.name == "manifest.json":
-            opened += 1
-            if opened == 2:  # the reader has looked at the manifest once, and goes on to the shards
-                threading.Thread(target=replace_with, args=(both["new"], both["ours"])).run()
-        return real(self, *args, **kwargs)
+    def replacing_first(self: Shards, config: str = "data") -> list[Place]:
+        nonlocal replaced
+        found = real(self, config)
+        if not replaced:  # the manifest was read, the shards not yet
+            replaced = True
+            replace_with(both["new"], both["ours"])
+        return found
 
-    monkeypatch.setattr(Path, "open", counting)
+    monkeypatch.setattr(Shards, "files", replacing_first)
     before = contents(tmp_path / "old")
     try:
         found = READERS[reader](both["ours"], tmp_path / "out" / "made")
@@ -118,5 +118,5 @@ def test_readers_while_a_dataset_is_replaced_again_and_again(both: dict[str, Pat
 
 
 def test_an_error_of_another_kind_stays_as_it_is(both: dict[str, Path]) -> None:
-    with pytest.raises(FileNotFoundError), unchanged(both["ours"]):
+    with pytest.raises(FileNotFoundError), Shards(both["ours"]).unchanged():
         (both["ours"] / "nothing").read_bytes()

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
-from imagenet_captions.dataset.manifest import read_manifest
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.attribution import escape, link
 from imagenet_captions.exports.export import export
@@ -250,7 +250,7 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "1  on the denylist" in done.stdout
     assert "1  without a caption" in done.stdout
-    assert read_manifest(made)
+    assert Shards(made).manifest
     for arguments, told in (
         (["--to", "slim", "--seed", "1", "--out", "x.csv"], "--seed means nothing"),
         (["--to", "slim", "--caption", "subtitle", "--out", "x.csv"], "'subtitle' is not a caption field"),

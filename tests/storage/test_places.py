@@ -14,7 +14,7 @@ import pytest
 
 from imagenet_captions.cli.app import command
 from imagenet_captions.cli.commands import COMMANDS
-from imagenet_captions.dataset.manifest import read_manifest
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.demo.run import SAMPLE as SAMPLE_FOLDER
 from imagenet_captions.errors import InputError, NetworkError
 from imagenet_captions.packager.package import PackageSettings
@@ -352,7 +352,7 @@ def test_a_web_server_that_does_not_answer_is_not_taken_for_one_without_the_file
             web.shutdown()
             thread.join()
     with pytest.raises(NetworkError, match=rf"the server of {address}/x/manifest.json cannot be reached"):
-        read_manifest(place(f"{address}/x"))
+        Shards(place(f"{address}/x"))
 
 
 def test_denied_access_is_told_without_the_key(server: str, monkeypatch: pytest.MonkeyPatch) -> None:

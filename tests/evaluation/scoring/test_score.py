@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import imagenet_captions as ic
-from imagenet_captions.dataset.manifest import manifest_digest
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.evaluation import score as scoring
 from imagenet_captions.evaluation import settings
 from imagenet_captions.models.build import build_model
@@ -158,7 +158,7 @@ def test_the_file_says_how_it_was_made(made: Path, tmp_path: Path) -> None:
         "caption_stored": False,
         "embeddings": False,
     }
-    assert about["inputs"]["dataset"] == manifest_digest(made / "dataset")
+    assert about["inputs"]["dataset"] == Shards(made / "dataset").digest
     assert about["model"]["context_length"] == 16
     assert about["model"]["preprocessing"]["mean"] == SPEC["mean"]
     assert set(about["made_with"]) == {"imagenet-captions", "torch"}
