@@ -10,7 +10,7 @@ _ROOT = Path(__file__).parent
 _NEEDS_TORCH = (
     *(f"imagenet_captions/{name}" for name in ("images/pixels.py", "models", "training", "ablations")),
     *(f"imagenet_captions/evaluation/{name}" for name in ("evaluate.py", "extract.py", "linear_probe.py")),
-    "imagenet_captions/evaluation/trajectories/measure.py",
+    "imagenet_captions/evaluation/trajectories.py",
     *(f"tests/{name}" for name in ("images/test_pixels.py", "models", "training", "ablations")),
     *(f"tests/evaluation/{name}" for name in ("classifiers", "scoring", "trajectories", "testsets/test_without.py")),
     *(f"tests/evaluation/{name}.py" for name in ("made_model", "test_answers", "test_any_model", "test_docs")),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from imagenet_captions.ablations.table import EVERY_FACTOR, FACTORS, Run
 from imagenet_captions.engines.local import WORKERS, count_readers
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.evaluation.robustness.shifts import SHIFTS
+from imagenet_captions.evaluation.robustness.tables import SHIFTS
 from imagenet_captions.options import REQUIRED, argument, check, option
 from imagenet_captions.storage.files import digest, read_json, require_there, write_json
 from imagenet_captions.storage.places import expand_pattern, local_place

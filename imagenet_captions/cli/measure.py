@@ -9,9 +9,12 @@ from typing import Annotated
 from imagenet_captions.cli.common import Overwrite
 from imagenet_captions.cli.messages import say_that_torch_is_loaded
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.robustness.settings import RobustnessSettings
-from imagenet_captions.evaluation.settings import EvaluateSettings, ScoreSettings
-from imagenet_captions.evaluation.trajectories.settings import TrajectorySettings
+from imagenet_captions.evaluation.settings import (
+    EvaluateSettings,
+    RobustnessSettings,
+    ScoreSettings,
+    TrajectorySettings,
+)
 from imagenet_captions.options import argument, option
 from imagenet_captions.storage.faults import require
 
@@ -47,7 +50,7 @@ def evaluate(
     overwrite: Overwrite = False,
 ) -> str:
     require("train", "evaluate")
-    from imagenet_captions.evaluation.robustness.results_row import add_row, check_results
+    from imagenet_captions.evaluation.robustness.tables import add_row, check_results
     from imagenet_captions.models.config import check_source
 
     if called is not None and results is None:
@@ -87,7 +90,7 @@ def compare(
 
 
 def robustness(settings: RobustnessSettings, overwrite: Overwrite = False) -> str:
-    from imagenet_captions.evaluation.robustness.measure import measure_results
+    from imagenet_captions.evaluation.robustness.output import measure_results
 
     return "\n".join([measure_results(settings, overwrite), *map(str, settings.outputs())])
 
@@ -95,8 +98,7 @@ def robustness(settings: RobustnessSettings, overwrite: Overwrite = False) -> st
 def trajectories(settings: TrajectorySettings) -> str:
     require("train", "trajectories")
     say_that_torch_is_loaded("trajectories")
-    from imagenet_captions.evaluation.trajectories.measure import FIGURE, TABLE, measure_trajectories
-    from imagenet_captions.evaluation.trajectories.trajectory import format_trajectories
+    from imagenet_captions.evaluation.trajectories import FIGURE, TABLE, format_trajectories, measure_trajectories
 
     told = format_trajectories(measure_trajectories(settings), [name for name, _ in settings.test_sets])
     return f"{told}\n{settings.out / TABLE}\n{settings.out / FIGURE}"
@@ -111,9 +113,13 @@ def frequency(
     plot: Annotated[Path | None, option("Draw accuracy by frequency: a .png or .svg file.")] = None,
     overwrite: Overwrite = False,
 ) -> str:
-    from imagenet_captions.evaluation.frequency.measure import measure_frequency
-    from imagenet_captions.evaluation.frequency.source import TrainedOn, read_trained_on
-    from imagenet_captions.evaluation.frequency.table import format_frequency, frequency_csv
+    from imagenet_captions.evaluation.frequency import (
+        TrainedOn,
+        format_frequency,
+        frequency_csv,
+        measure_frequency,
+        read_trained_on,
+    )
     from imagenet_captions.evaluation.results import read_metrics
     from imagenet_captions.storage.files import METRICS, write_text
     from imagenet_captions.storage.outputs import producing
@@ -123,7 +129,7 @@ def frequency(
         raise InputError("`ids` and `caption` are about `data`; give it too")
     written = [path for path in (out, plot) if path is not None]
     if plot is not None:
-        from imagenet_captions.evaluation.robustness.figures import check_figure_path
+        from imagenet_captions.evaluation.robustness.figure import check_figure_path
 
         check_figure_path(plot, "plot")
     file = run / METRICS if run.is_dir() else run
@@ -136,7 +142,7 @@ def frequency(
         if out is not None:
             write_text(partials[0], frequency_csv(report))
         if plot is not None:
-            from imagenet_captions.evaluation.frequency.figure import draw_frequency
+            from imagenet_captions.evaluation.frequency import draw_frequency
 
             draw_frequency(report, partials[-1], plot.suffix)
     return "\n".join([format_frequency(report), *map(str, written)])

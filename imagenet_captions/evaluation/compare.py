@@ -18,7 +18,7 @@ from imagenet_captions.evaluation.intervals import (
     smallest_detectable,
 )
 from imagenet_captions.evaluation.results import Evaluated, answers_path, differing, image_keys, read_evaluated
-from imagenet_captions.evaluation.robustness.figures import STYLE, check_figure_path, legend_text, save_figure
+from imagenet_captions.evaluation.robustness.figure import STYLE, check_figure_path, legend_text, save_figure
 from imagenet_captions.imagenet import classes
 from imagenet_captions.storage.outputs import producing
 from imagenet_captions.storage.places import local_place

@@ -25,7 +25,7 @@ from imagenet_captions.evaluation.results import (
     set_protocol,
     write_answers,
 )
-from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
+from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS
 from imagenet_captions.evaluation.settings import EvaluateSettings, Reading
 from imagenet_captions.evaluation.testsets import TestSet, leave_out, open_test_set
 from imagenet_captions.images.examples import Examples

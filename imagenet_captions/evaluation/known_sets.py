@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.evaluation.robustness.shifts import images_of
+from imagenet_captions.evaluation.robustness.tables import images_of
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.image_ids import WNID, is_wnid
 from imagenet_captions.storage.files import require_file

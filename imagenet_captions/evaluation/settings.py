@@ -1,4 +1,4 @@
-"""The settings of evaluations and scores; they are checked before PyTorch is loaded, which takes seconds."""
+"""The settings of evaluate, score, robustness and trajectories; they are checked before PyTorch is loaded."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.engines.local import WORKERS, count_readers
 from imagenet_captions.errors import InputError, quoted, shortened
-from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
-from imagenet_captions.options import REQUIRED, argument, check, nested, option
+from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS
+from imagenet_captions.options import REQUIRED, argument, check, nested, option, refuse
 from imagenet_captions.storage.places import local_place
 
 if TYPE_CHECKING:
@@ -206,3 +206,88 @@ class ScoreSettings:
     def files(self) -> list[Path]:
         """Return the files of the model on this machine."""
         return [Path(text) for text in (self.model, self.model.partition("@")[2]) if text]
+
+
+PUBLISHED = "published"
+
+
+@dataclass(frozen=True)
+class RobustnessSettings:
+    """A table of accuracies, the baseline that it is measured against, and the files to write."""
+
+    results: Path = argument(
+        "A table with model, imagenet and any of imagenet-v2, imagenet-r, imagenet-sketch, objectnet, imagenet-a; or "
+        "`published`, for CLIP, ALIGN and BASIC as they were published.",
+        metavar="RESULTS.csv",
+    )
+    baseline: str | None = option(
+        "auto: one curve for models of any accuracy. standard: the published line over models of at least 55 %. "
+        "imagenet-only: the line over all that saw ImageNet only. Default: auto.",
+        choices=("auto", "standard", "imagenet-only"),
+    )
+    baseline_from: Path | None = option(
+        "Fit the baseline over the models of this table instead.", metavar="RESULTS.csv"
+    )
+    id_sets: tuple[str, ...] = option(
+        "Measure against several in-distribution test sets too, by one linear fit over the models of the table, or of "
+        "--baseline-from: `--id imagenet --id yfcc`.",
+        (),
+        flag="--id",
+        metavar="COLUMN",
+    )
+    units: str | None = option("Unit of the accuracies. Default: detected.", choices=("percent", "fraction"))
+    all_classes: bool = option("Compare R, A and ObjectNet on all 1000 classes for every model.", False)
+    out: Path | None = option("Write the table with effective robustness: ER.csv.")
+    plot: Path | None = option("Draw the figure: a .png or .svg file.")
+    with_published: bool = option(
+        "Draw CLIP, ALIGN and BASIC beside your models, or leave them out.",
+        True,
+        flag="--with-published/--without-published",
+        needs="plot",
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
+        if self.baseline is not None and self.baseline_from is not None:
+            raise InputError("`baseline` names models of the testbed and `baseline_from` your own; give one of the two")
+        if self.shipped:
+            refuse(self, ("units", "with_published"), "for the published results")
+
+    @property
+    def shipped(self) -> bool:
+        """Whether the table is the one in the package."""
+        return str(self.results) == PUBLISHED
+
+    def outputs(self) -> list[Path]:
+        """Return the files that are written."""
+        return [path for path in (self.out, self.plot) if path is not None]
+
+
+@dataclass(frozen=True)
+class TrajectorySettings:
+    """Runs or ablations, test sets by name with the in-distribution one first, and the folder to write.
+
+    `prompts` and `labels` are as in EvaluateSettings; without `prompts` an ablation's runs keep those of their test.
+    """
+
+    runs: tuple[Path, ...] = argument("Runs that `train --keep-every` made, or an ablation's folder.", metavar="RUN...")
+    test_sets: tuple[tuple[str, Path], ...] = option(
+        "A test set, as for `evaluate`: the in-distribution one first, then one or more shifts.",
+        REQUIRED,
+        flag="--on",
+        metavar="NAME=PATH",
+        reads=parse_test_sets,
+    )
+    out: Path = option("Metrics, trajectories.csv and .svg; the same folder again goes on.", REQUIRED)
+    prompts: str | None = option(
+        "Prompts of contrastive runs: none, one, 80, or a file of sentences with {} for the name. Default: those of "
+        "the ablation, else 80."
+    )
+    labels: Path | None = option(LABELS)
+    reading: Reading = nested(Reading)
+
+    def __post_init__(self) -> None:
+        check(self)
+        EvaluateSettings(str(self.out), self.test_sets, labels=self.labels)  # refuses wrong test sets
+        if len(self.test_sets) < 2:
+            raise InputError("a trajectory needs `test_sets` twice or more: the in-distribution one, then the shifts")

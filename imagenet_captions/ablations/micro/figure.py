@@ -12,9 +12,9 @@ import numpy as np
 
 from imagenet_captions.ablations.micro.robustness import FEWEST, Floats, line_through, on_line
 from imagenet_captions.evaluation.intervals import clopper_pearson
-from imagenet_captions.evaluation.robustness.curves import logit
-from imagenet_captions.evaluation.robustness.figures import check_figure_path, set_axes
-from imagenet_captions.evaluation.robustness.results import readable
+from imagenet_captions.evaluation.robustness.figure import check_figure_path, set_axes
+from imagenet_captions.evaluation.robustness.fits import logit
+from imagenet_captions.evaluation.robustness.tables import readable
 from imagenet_captions.storage.files import replacing
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from imagenet_captions.ablations.reports.compare import Answers, draw_seeds
 from imagenet_captions.evaluation.intervals import DRAWS, middle
-from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED
+from imagenet_captions.evaluation.robustness.fits import EXTRAPOLATED
 
 Floats = npt.NDArray[np.float64]
 

@@ -13,8 +13,8 @@ import numpy as np
 from imagenet_captions.ablations.micro.robustness import Floats, Measured
 from imagenet_captions.ablations.reports.compare import Answers
 from imagenet_captions.evaluation.intervals import DRAWS
-from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, SPARSE, fit_baseline
-from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, Shift
+from imagenet_captions.evaluation.robustness.fits import EXTRAPOLATED, SPARSE, fit_baseline
+from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, Shift
 
 BASELINE = "auto"
 MEAN = "the mean of"

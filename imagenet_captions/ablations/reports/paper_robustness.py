@@ -8,12 +8,10 @@ from imagenet_captions.ablations.reports.markdown import escape
 from imagenet_captions.ablations.reports.paper_effective import BASELINE
 from imagenet_captions.ablations.reports.results import FactorResult, RunResult
 from imagenet_captions.evaluation.evaluate import results_of
-from imagenet_captions.evaluation.robustness.effective_robustness import measure_robustness
-from imagenet_captions.evaluation.robustness.figures import draw_robustness
-from imagenet_captions.evaluation.robustness.notes import write_notes
-from imagenet_captions.evaluation.robustness.results import Result, read_published
-from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
-from imagenet_captions.evaluation.robustness.table import format_robustness
+from imagenet_captions.evaluation.robustness.figure import draw_robustness
+from imagenet_captions.evaluation.robustness.measure import measure_robustness, write_notes
+from imagenet_captions.evaluation.robustness.output import format_robustness
+from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, Result, read_published
 
 
 def draw_paper(factor: FactorResult, folder: Path) -> list[str]:

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from imagenet_captions.evaluation.robustness.results import DATA, read_published
-from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
+from imagenet_captions.evaluation.robustness.tables import DATA, IMAGENET, SHIFTS, read_published
 
 PUBLISHED_ARMS = DATA / "published_arms.csv"
 

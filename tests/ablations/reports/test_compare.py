@@ -24,8 +24,8 @@ from imagenet_captions.ablations.reports.sentences import (
     write_rows,
 )
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.robustness.effective_robustness import measure_robustness
-from imagenet_captions.evaluation.robustness.results import Result
+from imagenet_captions.evaluation.robustness.measure import measure_robustness
+from imagenet_captions.evaluation.robustness.tables import Result
 
 
 def row(found: Difference, first: str = "a", second: str = "b", unit: str = POINTS, headline: bool = False) -> Row:

@@ -14,9 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.frequency.figure import draw_frequency
-from imagenet_captions.evaluation.frequency.measure import FREQUENCIES, fit_line, measure_frequency, spearman
-from imagenet_captions.evaluation.frequency.table import format_frequency
+from imagenet_captions.evaluation.frequency import (
+    FREQUENCIES,
+    draw_frequency,
+    fit_line,
+    format_frequency,
+    measure_frequency,
+    spearman,
+)
 from imagenet_captions.images.examples import Class, ClassCount, Texts, find_named
 from imagenet_captions.training.data import count_classes
 from tests.command_line import invoke

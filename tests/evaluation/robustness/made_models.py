@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from imagenet_captions.evaluation.robustness.curves import inverse_logit
-from imagenet_captions.evaluation.robustness.results import Result
+from imagenet_captions.evaluation.robustness.fits import inverse_logit
+from imagenet_captions.evaluation.robustness.tables import Result
 
 IDS = ("imagenet", "yfcc", "laion")
 SLOPES, INTERCEPT = np.array([0.7, 0.4, -0.2]), -0.5

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.intervals import middle
-from imagenet_captions.evaluation.robustness import baseline as baselines
-from imagenet_captions.evaluation.robustness.baseline import (
+from imagenet_captions.evaluation.robustness import fits as baselines
+from imagenet_captions.evaluation.robustness.fits import (
+    BASELINES,
     EXTRAPOLATED,
     SPARSE,
     Fit,
@@ -18,11 +19,11 @@ from imagenet_captions.evaluation.robustness.baseline import (
     check_reference,
     fit_baseline,
     fit_models,
+    logit,
+    named_baseline,
+    own_baseline,
 )
-from imagenet_captions.evaluation.robustness.baseline_members import BASELINES, named_baseline, own_baseline
-from imagenet_captions.evaluation.robustness.curves import logit
-from imagenet_captions.evaluation.robustness.results import Result, Results, read_testbed
-from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
+from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, Result, Results, read_testbed
 from tests.evaluation.robustness import naive
 
 BY_COLUMN = {shift.column: shift for shift in SHIFTS}

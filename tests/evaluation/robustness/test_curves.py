@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_captions.evaluation.robustness.curves import (
+from imagenet_captions.evaluation.robustness.fits import (
     Curves,
     fit_lines,
     fit_local,

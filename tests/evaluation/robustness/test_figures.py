@@ -13,14 +13,18 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.robustness import figures
-from imagenet_captions.evaluation.robustness.baseline_members import BASELINES, own_baseline
-from imagenet_captions.evaluation.robustness.curves import logit
-from imagenet_captions.evaluation.robustness.effective_robustness import measure_robustness
-from imagenet_captions.evaluation.robustness.figure_panels import MEAN_LABEL, make_panels, to_logits
-from imagenet_captions.evaluation.robustness.figures import check_figure_path, choose_ticks, draw_robustness
-from imagenet_captions.evaluation.robustness.results import Result, Results, read_published
-from imagenet_captions.evaluation.robustness.shifts import IMAGENET
+from imagenet_captions.evaluation.robustness import figure as figures
+from imagenet_captions.evaluation.robustness.figure import (
+    MEAN_LABEL,
+    check_figure_path,
+    choose_ticks,
+    draw_robustness,
+    make_panels,
+    to_logits,
+)
+from imagenet_captions.evaluation.robustness.fits import BASELINES, logit, own_baseline
+from imagenet_captions.evaluation.robustness.measure import measure_robustness
+from imagenet_captions.evaluation.robustness.tables import IMAGENET, Result, Results, read_published
 
 RN50 = read_published().rows[0]
 

@@ -10,14 +10,11 @@ import pytest
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.intervals import Floats
-from imagenet_captions.evaluation.robustness.baseline import NoFitError
-from imagenet_captions.evaluation.robustness.curves import inverse_logit, logit
-from imagenet_captions.evaluation.robustness.effective_robustness import measure_robustness
-from imagenet_captions.evaluation.robustness.figure_panels import make_panels
-from imagenet_captions.evaluation.robustness.multi_id import check_id_sets, measure_multi_id
-from imagenet_captions.evaluation.robustness.results import Result, parse_results, read_results
-from imagenet_captions.evaluation.robustness.results_row import add_row, check_results
-from imagenet_captions.evaluation.robustness.table import format_robustness
+from imagenet_captions.evaluation.robustness.figure import make_panels
+from imagenet_captions.evaluation.robustness.fits import NoFitError, inverse_logit, logit
+from imagenet_captions.evaluation.robustness.measure import check_id_sets, measure_multi_id, measure_robustness
+from imagenet_captions.evaluation.robustness.output import format_robustness
+from imagenet_captions.evaluation.robustness.tables import Result, add_row, check_results, parse_results, read_results
 from tests.command_line import invoke
 from tests.evaluation.robustness.made_models import IDS, INTERCEPT, SLOPES, made, write_table
 

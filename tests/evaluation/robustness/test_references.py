@@ -9,8 +9,15 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.ablations.reports.published import PUBLISHED_ARMS, published_numbers
-from imagenet_captions.evaluation.robustness.results import DATA, PUBLISHED, TESTBED, read_published, read_testbed
-from imagenet_captions.evaluation.robustness.shifts import accuracy_columns, images_of
+from imagenet_captions.evaluation.robustness.tables import (
+    DATA,
+    PUBLISHED,
+    TESTBED,
+    accuracy_columns,
+    images_of,
+    read_published,
+    read_testbed,
+)
 
 REFERENCES = DATA / "references.csv"
 NOT_FOUND = "not found in a public file"

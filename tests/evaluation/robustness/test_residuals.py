@@ -16,10 +16,17 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from imagenet_captions.evaluation.robustness.baseline import BIN, LEAST_IN_BIN, bin_of, fit_baseline
-from imagenet_captions.evaluation.robustness.baseline_members import named_baseline
-from imagenet_captions.evaluation.robustness.curves import fit_local, inverse_logit, logit
-from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, Shift
+from imagenet_captions.evaluation.robustness.fits import (
+    BIN,
+    LEAST_IN_BIN,
+    bin_of,
+    fit_baseline,
+    fit_local,
+    inverse_logit,
+    logit,
+    named_baseline,
+)
+from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, Shift
 from tests.evaluation.robustness import naive
 
 PAGE = Path(__file__).parents[3] / "docs" / "design" / "baseline-fit.md"

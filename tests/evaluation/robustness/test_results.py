@@ -10,14 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.robustness.results import (
+from imagenet_captions.evaluation.robustness.tables import (
+    SHIFTS,
     TESTBED,
+    accuracy_columns,
+    images_of,
     parse_results,
     read_published,
     read_results,
     read_testbed,
 )
-from imagenet_captions.evaluation.robustness.shifts import SHIFTS, accuracy_columns, images_of
 
 HEADER = "model,imagenet,imagenet-v2,imagenet-a\n"
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.robustness.results import read_results
-from imagenet_captions.evaluation.robustness.results_row import add_row, check_results
+from imagenet_captions.evaluation.robustness.tables import add_row, check_results, read_results
 
 MEASURED = {"imagenet": (0.25, 50_000), "imagenet-r": (0.5, 29_000), "imagenet_on_r_classes": (0.75, 10_000)}
 

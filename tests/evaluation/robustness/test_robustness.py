@@ -6,12 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, SPARSE
-from imagenet_captions.evaluation.robustness.baseline_members import BASELINES, own_baseline
-from imagenet_captions.evaluation.robustness.effective_robustness import ALL, SAME, measure_robustness
-from imagenet_captions.evaluation.robustness.notes import write_notes
-from imagenet_captions.evaluation.robustness.results import Result, Results, read_published, read_testbed
-from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS
+from imagenet_captions.evaluation.robustness.fits import BASELINES, EXTRAPOLATED, SPARSE, own_baseline
+from imagenet_captions.evaluation.robustness.measure import ALL, SAME, measure_robustness, write_notes
+from imagenet_captions.evaluation.robustness.tables import (
+    IMAGENET,
+    SHIFTS,
+    Result,
+    Results,
+    read_published,
+    read_testbed,
+)
 from tests.evaluation.robustness import naive
 
 RN50 = next(result for result in read_testbed().rows if result.model == "resnet50_clip_zeroshot")

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.evaluation.intervals import clopper_pearson
-from imagenet_captions.evaluation.robustness.effective_robustness import measure_robustness
-from imagenet_captions.evaluation.robustness.notes import write_notes
-from imagenet_captions.evaluation.robustness.results import parse_results, read_published
-from imagenet_captions.evaluation.robustness.table import format_robustness, write_robustness
+from imagenet_captions.evaluation.robustness.measure import measure_robustness, write_notes
+from imagenet_captions.evaluation.robustness.output import format_robustness, write_robustness
+from imagenet_captions.evaluation.robustness.tables import parse_results, read_published
 from imagenet_captions.storage.faults import how_to_install
 from tests.command_line import HANGS_AFTER, run_cli
 from tests.evaluation.robustness.made_models import made, write_table

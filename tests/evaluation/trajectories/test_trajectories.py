@@ -14,14 +14,16 @@ import pytest
 import torch
 
 from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation import trajectories as measure
 from imagenet_captions.evaluation.evaluate import evaluate_model
-from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, Reading
-from imagenet_captions.evaluation.trajectories import measure
-from imagenet_captions.evaluation.trajectories.figure import draw_trajectories
-from imagenet_captions.evaluation.trajectories.measure import measure_trajectories
-from imagenet_captions.evaluation.trajectories.runs import find_runs
-from imagenet_captions.evaluation.trajectories.settings import TrajectorySettings
-from imagenet_captions.evaluation.trajectories.trajectory import Step, Trajectory
+from imagenet_captions.evaluation.settings import ClassifierSettings, EvaluateSettings, Reading, TrajectorySettings
+from imagenet_captions.evaluation.trajectories import (
+    Step,
+    Trajectory,
+    draw_trajectories,
+    find_runs,
+    measure_trajectories,
+)
 from imagenet_captions.models.load import load_model
 from imagenet_captions.training.train import train
 from tests.command_line import invoke

@@ -1,26 +1,45 @@
-"""Write the result of `robustness` as ER.csv and as a table for the terminal."""
+"""The result of `robustness` as ER.csv, as a table for the terminal, and as a figure."""
 
 from __future__ import annotations
 
 import csv
 import io
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from imagenet_captions.evaluation.intervals import clopper_pearson
-from imagenet_captions.evaluation.robustness.baseline import EXTRAPOLATED, LEAST_IN_BIN, SPARSE, Fit
-from imagenet_captions.evaluation.robustness.effective_robustness import (
+from imagenet_captions.evaluation.intervals import clopper_pearson, exact_intervals_possible
+from imagenet_captions.evaluation.robustness.fits import EXTRAPOLATED, LEAST_IN_BIN, SPARSE, Fit, Plane, own_baseline
+from imagenet_captions.evaluation.robustness.measure import (
     ALL,
     Mean,
     ModelRobustness,
+    MultiIdModel,
+    MultiIdReport,
+    MultiIdRobustness,
     RobustnessReport,
     ShiftRobustness,
+    check_has_columns,
+    check_id_sets,
+    measure_multi_id,
+    measure_robustness,
+    write_notes,
 )
-from imagenet_captions.evaluation.robustness.multi_id import MultiIdModel, MultiIdReport, MultiIdRobustness
-from imagenet_captions.evaluation.robustness.multi_id_table import format_planes, multi_id_cells, multi_id_columns
-from imagenet_captions.evaluation.robustness.results import Result, Results, readable
-from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, Shift, accuracy_columns
+from imagenet_captions.evaluation.robustness.tables import (
+    IMAGENET,
+    SHIFTS,
+    Result,
+    Results,
+    Shift,
+    accuracy_columns,
+    read_published,
+    read_results,
+    readable,
+)
+from imagenet_captions.evaluation.settings import RobustnessSettings
+from imagenet_captions.storage.faults import how_to_install
 from imagenet_captions.storage.files import replacing
+from imagenet_captions.storage.outputs import producing
 
 _LONGEST_NAME = 36
 _SIGNS = {SPARSE: "~", EXTRAPOLATED: "^", "": ""}
@@ -171,3 +190,105 @@ def _align(rows: Sequence[Sequence[str]]) -> Iterable[str]:
     for first, *others in rows:
         cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
         yield "  ".join(cells)
+
+
+_VALUE = ("_effective_robustness", "_effective_robustness_low", "_effective_robustness_high")
+_MEAN = tuple(f"mean_multi_id{ending}" for ending in (*_VALUE, "_compared_on", "_mark"))
+
+
+def multi_id_columns(report: MultiIdReport) -> list[str]:
+    """Return the columns of ER.csv: for each shift, for the mean, and the ID sets."""
+    return [*(name for fit in report.fits for name in _multi_id_columns_of(fit)), *_MEAN, "multi_id_sets"]
+
+
+def multi_id_cells(model: MultiIdModel, report: MultiIdReport) -> dict[str, str]:
+    """Return a model's cells of these columns; R² and MAE are the fit's, the same in every row."""
+    cells = {"multi_id_sets": report.name}
+    for fit, single in zip(report.fits, report.single, strict=True):
+        found = model.shifts.get(fit.shift.column)
+        if found is not None:
+            values = map(_number, (found.value, *found.interval, found.predicted))
+            quality = map(_number, (fit.r2, fit.mae, single.r2, single.mae))
+            cells |= zip(
+                _multi_id_columns_of(fit), (*values, found.compared_on or "", found.mark, *quality), strict=True
+            )
+    if model.mean is not None:
+        values = map(_number, (model.mean.value, *model.mean.interval))
+        cells |= zip(_MEAN, (*values, model.mean.compared_on, model.mean.mark), strict=True)
+    return cells
+
+
+def _multi_id_columns_of(fit: Plane) -> list[str]:
+    endings = (*_VALUE, "_predicted", "_compared_on", "_mark", "_r2", "_mae")
+    single = (f"{fit.shift.column}_single_id{ending}" for ending in ("_r2", "_mae"))
+    return [*(f"{fit.shift.column}_multi_id{ending}" for ending in endings), *single]
+
+
+def format_planes(report: MultiIdReport) -> Iterable[str]:
+    """Yield the lines about the fits: each beside the fit of the same models on the first ID set alone."""
+    yield f"baseline {report.name}: linear in logit space over the models of {report.over} (Shi et al. 2023)"
+    for fit, single in zip(report.fits, report.single, strict=True):
+        yield f"  {fit.shift.column} from {', '.join(fit.columns)}: {_shape(fit)}, {format_quality(fit)}"
+        yield f"  {fit.shift.column} from {single.columns[0]} alone, the same models: {format_quality(single)}"
+    yield "R² is of the logits, the mean absolute error (MAE) of the accuracies"
+
+
+def format_quality(fit: Plane) -> str:
+    """Return how well a fit describes its models."""
+    return f"n {fit.n}, R² {fit.r2:.4f}, MAE {fit.mae:.2f} points"
+
+
+def _shape(fit: Plane) -> str:
+    intercept, *slopes = (f"{value:.4f}" for value in fit.coefficients)
+    return f"slopes {_listed(slopes)}, intercept {intercept}"
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return " and ".join([", ".join(texts[:-1]), texts[-1]])
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}"
+
+
+log = logging.getLogger(__name__)
+
+
+def measure_results(settings: RobustnessSettings, overwrite: bool = False) -> str:
+    """Return the effective robustness of a table's models as text; the files that are asked for are written."""
+    ids = check_id_sets(settings.id_sets) if settings.id_sets else ()
+    table = read_published() if settings.shipped else read_results(settings.results, settings.units, ids)
+    if settings.plot is not None:
+        from imagenet_captions.evaluation.robustness.figure import check_figure_path, draw_robustness
+
+        check_figure_path(settings.plot, "plot")
+    if settings.units is None and not settings.shipped:
+        log.info("the accuracies are taken as %s", "percent" if table.units == "percent" else "fractions")
+    for name in table.own:
+        if not any(name.startswith(each) for each in ids):
+            log.info("%s is not among the shifts, and only `id_sets` reads it", name)
+    inputs = [None if settings.shipped else settings.results, settings.baseline_from]
+    with producing(settings.outputs(), inputs, overwrite) as partials:
+        named = (table, settings.results.name)
+        own = settings.baseline_from
+        source = None if own is None else (read_results(own, own=ids), own.name)
+        multi = None
+        if ids:
+            for each in (named, source or named):
+                check_has_columns(*each, ids)
+            models, over = source or named
+            multi = measure_multi_id(table.rows, ids, models.rows, over, settings.all_classes)
+        baseline = own_baseline(*source) if source else settings.baseline or "auto"
+        report = measure_robustness(table.rows, baseline, settings.all_classes)
+        for note in (*write_notes(report), *(multi.unfit if multi else ())):
+            log.warning("note: %s", note)
+        if settings.out is not None:
+            possible = exact_intervals_possible()
+            if not possible:
+                how = how_to_install("report")
+                log.warning("note: scipy is not installed, so %s has no intervals; %s", settings.out, how)
+            write_robustness(partials[0], table, report, possible, multi)
+        if settings.plot is not None:
+            others = () if settings.shipped or not settings.with_published else read_published().rows
+            draw_robustness(report, partials[-1], others, settings.plot.suffix, multi)
+    return format_robustness(report, multi)

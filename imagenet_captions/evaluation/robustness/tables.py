@@ -1,4 +1,4 @@
-"""Tables of accuracies: RESULTS.csv, and the published ones that come with the package."""
+"""Tables of accuracies: the test sets that are their columns, RESULTS.csv, and the published ones in the package."""
 
 from __future__ import annotations
 
@@ -11,8 +11,88 @@ from functools import cache
 from pathlib import Path
 
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.evaluation.robustness.shifts import IMAGENET, SHIFTS, accuracy_columns, images_of, own_columns
-from imagenet_captions.storage.files import require_file
+from imagenet_captions.storage.files import require_file, write_text
+from imagenet_captions.storage.outputs import check_distinct, check_place, holding
+
+IMAGENET = "imagenet"
+IMAGENET_IMAGES = 50_000
+
+
+@dataclass(frozen=True)
+class Shift:
+    """A test set under shift: its column, and the column that its accuracy is compared with.
+
+    R, A and ObjectNet hold a part of the 1000 classes. Their accuracy is counted among those classes only, so it is
+    best compared with the ImageNet accuracy on the same classes, column `same_classes`; V2 and Sketch have all 1000.
+    `images` are the test set's, `same_class_images` those of ImageNet's validation set in the same classes.
+    """
+
+    column: str
+    label: str
+    images: int
+    same_classes: str | None = None
+    same_class_images: int = 0
+    averaged: bool = True
+
+    def on_own_classes(self, name: str) -> str:
+        """Return the column with the accuracy on the test set `name` among the shift's own classes.
+
+        >>> SHIFTS[1].on_own_classes("yfcc")
+        'yfcc_on_r_classes'
+        """
+        return name + (self.same_classes or IMAGENET).removeprefix(IMAGENET)
+
+
+SHIFTS = (
+    Shift("imagenet-v2", "ImageNetV2", 10_000),
+    Shift("imagenet-r", "ImageNet-R", 30_000, "imagenet_on_r_classes", 10_000),
+    Shift("imagenet-sketch", "ImageNet-Sketch", 50_889),
+    # The 113 folders that stand for 125 of ImageNet's classes; the testbed counts its accuracies over 18,514 of them
+    Shift("objectnet", "ObjectNet", 18_574, "imagenet_on_objectnet_classes", 6_250),
+    # Collected against a ResNet-50, so not one of the four that the paper averages over
+    Shift("imagenet-a", "ImageNet-A", 7_500, "imagenet_on_a_classes", 10_000, averaged=False),
+)
+
+
+def accuracy_columns() -> tuple[str, ...]:
+    """Return the columns that hold accuracies, in the order of the shipped tables.
+
+    >>> accuracy_columns()[:4]
+    ('imagenet', 'imagenet-v2', 'imagenet-r', 'imagenet_on_r_classes')
+    """
+    names = [IMAGENET]
+    for shift in SHIFTS:
+        names += [shift.column] if shift.same_classes is None else [shift.column, shift.same_classes]
+    return tuple(names)
+
+
+def own_columns(columns: Sequence[str], named: Iterable[str] = ()) -> tuple[str, ...]:
+    """Return the columns with accuracies on test sets of the user's own.
+
+    These are the columns with a number of images beside them, as `evaluate` writes both, and those that are named, on
+    all classes or on a shift's own.
+
+    >>> own_columns(["model", "imagenet", "imagenet_n", "pets", "pets_n", "yfcc"], ["yfcc"])
+    ('pets', 'yfcc')
+    """
+    known = accuracy_columns()
+    wanted = {shift.on_own_classes(name) for name in named for shift in SHIFTS}
+    return tuple(name for name in columns if name not in known and (name in wanted or f"{name}_n" in columns))
+
+
+def images_of(column: str) -> int:
+    """Return the number of images of the published test set of an accuracy column.
+
+    >>> images_of("imagenet-v2"), images_of("imagenet_on_r_classes")
+    (10000, 10000)
+    """
+    for shift in SHIFTS:
+        if column == shift.column:
+            return shift.images
+        if column == shift.same_classes:
+            return shift.same_class_images
+    return IMAGENET_IMAGES
+
 
 DATA = Path(__file__).parents[2] / "data"  # data/SOURCES.md says where its tables come from
 TESTBED = DATA / "testbed_top1.csv"
@@ -240,3 +320,88 @@ def _first_repeated(names: Iterable[str]) -> str | None:
             return name
         seen.add(name)
     return None
+
+
+_LONGEST_WAIT = 600.0  # seconds; a row is written in a moment
+
+
+def check_results(
+    path: Path, test_sets: Mapping[str, Path], inputs: Iterable[Path] = (), out: Path | None = None
+) -> None:
+    """Refuse, before anything is computed, a table that cannot take the row, and a row that lacks a value."""
+    from imagenet_captions.evaluation.results import answers_path
+
+    if IMAGENET not in test_sets or not any(shift.column in test_sets for shift in SHIFTS):
+        raise InputError(
+            f"`results` {path} needs ImageNet and a shift; give `test_sets` imagenet=PATH and one of "
+            f"{', '.join(shift.column for shift in SHIFTS)}"
+        )
+    for name in test_sets:
+        if name in TEXT_COLUMNS or name.endswith("_n"):
+            raise InputError(f"`test_sets` {quoted(name)} cannot be a column of `results` {path}; rename the test set")
+    check_place(path, inputs)
+    check_distinct([path] if out is None else [path, out, answers_path(out)])
+    if path.exists():
+        read_results(path)
+
+
+def add_row(path: Path, model: str, accuracies: Mapping[str, tuple[float, int]]) -> None:
+    """Write a model's accuracies, as fractions with their numbers of images, into a table.
+
+    A new table holds fractions; one that is there keeps its unit and its other rows and columns, and a row of the same
+    model is replaced, so that a measurement that is run again stands there once. Several evaluations may write to one
+    table: each waits for the one before it.
+    """
+    with holding([path], _LONGEST_WAIT):
+        _add_row(path, model, accuracies)
+
+
+def _add_row(path: Path, model: str, accuracies: Mapping[str, tuple[float, int]]) -> None:
+    table = read_results(path) if path.exists() else None
+    row = {"model": model} | _cells(accuracies, table)
+    columns = list(table.columns) if table else ["model"]
+    added = [column for column in _order(accuracies) if column in row and column not in columns]
+    lines = _read_lines(path) if table else [(columns, "model\n")]
+    header, first = next((cells, line) for cells, line in lines if cells)
+    end = first[len(first.rstrip("\r\n")) :]
+    own, text = _line([row.get(column, "") for column in (*columns, *added)], end), ""
+    for cells, line in lines:
+        content = line.rstrip("\r\n") if cells else ""
+        if cells == header:
+            text += content + ("," + _line(added, end) if added else end)
+        elif cells and cells[columns.index("model")] == model:
+            text, own = text + own, ""
+        else:
+            text += content + "," * len(added) * bool(cells) + (line[len(content) :] or end)
+    write_text(path, text + own)
+
+
+def _read_lines(path: Path) -> list[tuple[list[str], str]]:
+    """Return the cells of each row, none of an empty one, and the row as it was written."""
+    lines = list(io.StringIO(path.read_bytes().decode(), newline=""))
+    reader, start, found = csv.reader(lines), 0, []
+    for line in reader:
+        cells = [cell.strip() for cell in line]
+        found.append((cells if any(cells) else [], "".join(lines[start : reader.line_num])))
+        start = reader.line_num
+    return found
+
+
+def _line(cells: list[str], end: str) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator=end).writerow(cells)
+    return text.getvalue()
+
+
+def _cells(accuracies: Mapping[str, tuple[float, int]], table: Results | None) -> dict[str, str]:
+    percent = table is not None and table.units == "percent"
+    cells = {}
+    for column, (top1, images) in accuracies.items():
+        cells[column] = f"{100 * top1:.4f}" if percent else f"{top1:.6f}"
+        cells[f"{column}_n"] = str(images)
+    return cells
+
+
+def _order(accuracies: Iterable[str]) -> list[str]:
+    columns = dict.fromkeys([*accuracy_columns(), *accuracies])
+    return [*columns, *(f"{column}_n" for column in columns)]
