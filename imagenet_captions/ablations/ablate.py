@@ -6,11 +6,10 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from imagenet_captions.ablations.distributed.team import Team, joined_team
-from imagenet_captions.ablations.distributed.together import check_shared, follow, leading
 from imagenet_captions.ablations.domain.mixtures import DOMAIN
 from imagenet_captions.ablations.domain.unseen import mixture_notes, on_held_out
 from imagenet_captions.ablations.planning import Amount, check_fairness
+from imagenet_captions.ablations.processes import Processes, all_processes, start_processes
 from imagenet_captions.ablations.reports.differences import table_differences
 from imagenet_captions.ablations.reports.report import ReportFacts, write_report
 from imagenet_captions.ablations.reports.results import FactorResult, RunResult, TextSample
@@ -23,7 +22,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.results import read_metrics
 from imagenet_captions.storage.files import METRICS
 from imagenet_captions.storage.outputs import locked
-from imagenet_captions.training.processes import check_torchrun
+from imagenet_captions.training.processes import check_torchrun, started_by_torchrun
 
 log = logging.getLogger(__name__)
 
@@ -37,34 +36,41 @@ def ablate(settings: AblateSettings) -> Path | None:
     runs failed, after the others are done and the report is written.
     """
     check_torchrun(settings.devices, settings.nodes)
-    with joined_team() as team:
-        if team is None:
-            return _ablate(settings, None)
-        if not team.leads:
-            follow(team)
-            return None
-        with leading(team):
-            return _ablate(settings, team)
-
-
-def _ablate(settings: AblateSettings, team: Team | None) -> Path:
-    check_settings(settings)
-    with locked(settings.out / LOCK, f"the ablation {settings.out}"):
-        before = write_settings(settings)
-        if team is not None:
-            check_shared(team, settings.out / RECORD, [*settings.data.values()])
+    if settings.devices > 1 and not started_by_torchrun():
+        check_settings(settings)
+        start_processes(ablate, settings)
+        return settings.out / REPORT
+    with all_processes() as processes:
+        if processes.first:
+            check_settings(settings)
+            with locked(settings.out / LOCK, f"the ablation {settings.out}"):
+                return _ablate(settings, processes)
+        processes.wait()
+        if not (settings.out / RECORD).is_file():
+            raise InputError(
+                f"{settings.out / RECORD} of the first process is not on this machine; put `out` and the data on a "
+                "disk that all machines have under the same path"
+            )
         experiment = prepare(settings)
-        amounts = experiment.amounts()
-        for table in experiment.tables:
-            check_fairness(table, amounts)
-        for run in experiment.runs():
-            experiment.train_settings(run)  # refuses batches that the devices cannot share
-        failed = run_missing(experiment, amounts, team)
-        shown = _with_finished(experiment, before)
-        amounts = shown.amounts()
-        factors = [_collect(shown, table, amounts, failed) for table in shown.tables]
-        report = settings.out / REPORT
-        write_report(report, factors, ReportFacts.of(shown))
+        run_missing(experiment, experiment.amounts(), processes)
+    return None
+
+
+def _ablate(settings: AblateSettings, processes: Processes) -> Path:
+    before = write_settings(settings)
+    experiment = prepare(settings)
+    amounts = experiment.amounts()
+    for table in experiment.tables:
+        check_fairness(table, amounts)
+    for run in experiment.runs():
+        experiment.train_settings(run)  # refuses batches that the devices cannot share
+    processes.wait()
+    failed = run_missing(experiment, amounts, processes)
+    shown = _with_finished(experiment, before)
+    amounts = shown.amounts()
+    factors = [_collect(shown, table, amounts, failed) for table in shown.tables]
+    report = settings.out / REPORT
+    write_report(report, factors, ReportFacts.of(shown))
     if failed:
         name, reason = next(iter(failed.items()))
         raise InputError(

@@ -16,9 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from imagenet_captions.ablations.arms import TrainingSet
-from imagenet_captions.ablations.distributed.team import Team
-from imagenet_captions.ablations.distributed.together import train_together
-from imagenet_captions.ablations.distributed.train_apart import train_apart
 from imagenet_captions.ablations.domain.data import make_mixed, plan_mixed
 from imagenet_captions.ablations.domain.mixtures import DOMAIN
 from imagenet_captions.ablations.domain.unseen import Masks, held_out_images
@@ -26,6 +23,7 @@ from imagenet_captions.ablations.factors import make_tables, named_picks
 from imagenet_captions.ablations.inputs import Inputs, PickedRows
 from imagenet_captions.ablations.micro.inputs import with_shifts, with_texts
 from imagenet_captions.ablations.planning import Amount, amount_of
+from imagenet_captions.ablations.processes import Processes
 from imagenet_captions.ablations.settings import INPUTS, AblateSettings
 from imagenet_captions.ablations.table import ALL_TEXT, Run, Table
 from imagenet_captions.ablations.testing import Fitting, has_answers, needs_fitting, test_run
@@ -34,7 +32,7 @@ from imagenet_captions.evaluation.classifiers import PROMPT_SETS
 from imagenet_captions.evaluation.settings import Reading
 from imagenet_captions.storage.files import METRICS, digest, read_json, write_json
 from imagenet_captions.training.recipes import recipe_defaults, recipe_values
-from imagenet_captions.training.settings import TrainResult, TrainSettings
+from imagenet_captions.training.settings import TrainSettings, read_done
 from imagenet_captions.training.train import train
 
 log = logging.getLogger(__name__)
@@ -142,31 +140,38 @@ def prepare(settings: AblateSettings) -> Experiment:
     return Experiment(settings, inputs, make_tables(settings.factors, ask), tests, ask.mixed)
 
 
-def run_missing(experiment: Experiment, amounts: Mapping[str, Amount], team: Team | None = None) -> dict[str, str]:
+def run_missing(experiment: Experiment, amounts: Mapping[str, Amount], processes: Processes) -> dict[str, str]:
     """Train and test every run that is not done, and return the reason for each one that failed.
 
-    A run that fails, such as one whose loss is NaN, stops only the runs that need it. The processes of a `team`
-    train together.
+    A run that fails, such as one whose loss is NaN, stops only the runs that need it. All processes train together, and
+    the first one tests.
     """
     runs = experiment.runs()
-    failed: dict[str, str] = {}
+    untrained: dict[str, str] = {}  # alike in all processes
+    untested: dict[str, str] = {}
     for number, run in enumerate(runs, start=1):
-        without = next((name for name in run.needs if name in failed), None)
+        without = next((name for name in run.needs if name in untrained), None)
         if without is not None:
-            failed[run.name] = f"it needs {without}, which failed"
+            untrained[run.name] = f"it needs {without}, which failed"
             continue
         try:
             if run.trains:
-                _train(experiment, run, amounts[run.name], f"run {number} of {len(runs)}", team)
-            if run.classifier:
+                _train(experiment, run, amounts[run.name], f"run {number} of {len(runs)}", processes)
+        except InputError as error:
+            log.warning("%s failed: %s", run.name, error)
+            processes.share_failure(error)
+            untrained[run.name] = str(error)
+            continue
+        try:
+            if processes.first and run.classifier:
                 _test(experiment, run, experiment.folder(run.name))
         except InputError as error:
             log.warning("%s failed: %s", run.name, error)
-            failed[run.name] = str(error)
-    return failed
+            untested[run.name] = str(error)
+    return {**untrained, **untested}
 
 
-def _train(experiment: Experiment, run: Run, planned: Amount, where: str, team: Team | None) -> None:
+def _train(experiment: Experiment, run: Run, planned: Amount, where: str, processes: Processes) -> None:
     """Train a run, or resume it, unless it is trained already.
 
     A finished run names its data by digests, not by places, so that an ablation's folder can be moved.
@@ -187,20 +192,17 @@ def _train(experiment: Experiment, run: Run, planned: Amount, where: str, team: 
         log.info("%s, %s: trained", where, run.name)
         return
     log.info("%s, %s: %s steps", where, run.name, f"{planned.steps:,}")
-    done = _trained(settings, experiment.inputs.folder / f"{run.name}.train.json", team)
+    train(settings)
+    processes.wait()
+    done = read_done(settings.out)
     if done is not None and (done.steps, done.images) != (planned.steps, planned.seen):
         raise InputError(
             f"{run.name} was trained for {done.steps:,} steps on {done.images:,} images, and {planned.steps:,} on "
             f"{planned.seen:,} were planned; some of its rows have no caption, leave them out of the data"
         )
-    write_json(told, asked)
-
-
-def _trained(settings: TrainSettings, apart: Path, team: Team | None) -> TrainResult | None:
-    """Train here, on several devices here, or with all machines of a team."""
-    if team is not None:
-        return train_together(team, settings, apart)
-    return train(settings) if settings.devices == 1 else train_apart(settings, apart)
+    if processes.first:
+        write_json(told, asked)
+    processes.wait()
 
 
 def _test(experiment: Experiment, run: Run, folder: Path) -> None:

@@ -20,7 +20,6 @@ from PIL import Image
 from imagenet_captions.ablations import ablate as ablating
 from imagenet_captions.ablations import run as running
 from imagenet_captions.ablations.ablate import ablate
-from imagenet_captions.ablations.distributed.train_apart import read_settings, tell, train_apart
 from imagenet_captions.ablations.micro.robustness import line_through, on_line
 from imagenet_captions.ablations.reports.comparisons import ON_LINE
 from imagenet_captions.ablations.reports.markdown import escape
@@ -30,7 +29,6 @@ from imagenet_captions.ablations.table import FACTORS
 from imagenet_captions.ablations.testing import read_answers
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import digest, sha256
-from imagenet_captions.storage.outputs import locked
 from imagenet_captions.training.settings import TrainSettings
 from imagenet_captions.training.train import TrainResult, train
 from tests.ablations.made import COLOURS, write_micro_set
@@ -261,47 +259,6 @@ def test_other_prompts_are_tested_again_and_nothing_trained(copied: AblateSettin
         assert metrics["prompts"] == str(own)
         asked = json.loads((run_folder(copied, "clip") / "run.json").read_text())
         assert asked["sentences"] == digest(own)
-
-
-@pytest.mark.slow
-def test_two_processes_train_a_run_together(done: AblateSettings, tmp_path: Path) -> None:
-    settings = replace(done, factors=("test-language",), devices=2, threads=1, out=tmp_path / "two")
-    experiment = running.prepare(settings)
-    run = experiment.runs()[0]
-    wanted = experiment.train_settings(run)
-    assert wanted.threads == 1
-    told = tmp_path / "settings.json"
-    result = train_apart(wanted, told)
-    assert read_settings(told) == wanted
-    planned = experiment.amounts()[run.name]
-    assert result is not None
-    assert (result.steps, result.images) == (planned.steps, planned.seen)
-    (wanted.ids or tmp_path).write_text("")
-    with pytest.raises(InputError, match=r"ended with exit code 2: .*two/runs"):
-        train_apart(wanted, told)
-
-
-@pytest.mark.slow
-def test_a_training_apart_ends_with_its_ablation(done: AblateSettings, tmp_path: Path) -> None:
-    """Else the next ablation would find the run in use, for as long as the training goes on."""
-    settings = replace(done, factors=("test-language",), out=tmp_path / "out")
-    experiment = running.prepare(settings)
-    wanted = replace(experiment.train_settings(experiment.runs()[0]), steps=100_000)
-    told = tmp_path / "settings.json"
-    tell(wanted, told)
-    module = "imagenet_captions.ablations.distributed.train_apart"
-    code = f"import sys\nfrom pathlib import Path\nfrom {module} import run_apart\n"
-    with subprocess.Popen([sys.executable, "-c", f"{code}run_apart(Path(sys.argv[1]))", str(told)]) as process:
-        until = time.monotonic() + 600
-        while not (wanted.out / "checkpoints" / "last.ckpt").exists():
-            assert process.poll() is None
-            assert time.monotonic() < until
-            time.sleep(0.05)
-        with pytest.raises(InputError, match="is in use"), locked(wanted.out / ".lock", "the run"):
-            pass
-        process.send_signal(signal.SIGKILL)
-    with locked(wanted.out / ".lock", "the run", seconds=600):
-        assert not (wanted.out / "done.json").exists()
 
 
 def test_an_interrupt_is_passed_on(copied: AblateSettings, monkeypatch: pytest.MonkeyPatch) -> None:

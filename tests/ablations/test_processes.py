@@ -1,0 +1,179 @@
+"""Ablations in several real processes: on one machine, and two torchruns as on two machines."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imagenet_captions.ablations.ablate import ablate
+from imagenet_captions.ablations.settings import AblateSettings
+from imagenet_captions.ablations.testing import read_answers
+from imagenet_captions.errors import InputError
+from tests.ablations.made import write_micro_set
+from tests.training.made import losses, weights
+
+ROOT = Path(__file__).parents[2]
+MODEL = "vit-micro"  # without batch statistics, which two processes do not share
+SECONDS = 900
+
+# Python imports this module at its start. DIES is a rank and a file: the process of that rank dies once the file is
+# there, as if the kernel had killed it.
+SITECUSTOMIZE = """
+import os, signal, threading, time
+
+rank, _, path = os.environ.get("DIES", "").partition("|")
+
+def die():
+    while not (os.path.exists(path) and os.environ.get("RANK") == rank):
+        time.sleep(0.005)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if rank:
+    threading.Thread(target=die, daemon=True).start()
+"""
+# The command line of an ablation whose runs with seed 0 fail in every process, as those whose loss is not a number.
+DIVERGING = """
+import imagenet_captions.ablations.run as run
+from imagenet_captions.cli.main import main
+from imagenet_captions.errors import InputError
+
+train = run.train
+
+def diverge(settings):
+    if settings.out.name.endswith("-s0"):
+        raise InputError("the loss is not a number")
+    return train(settings)
+
+run.train = diverge
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> AblateSettings:
+    """One process's ablation: two trainings and their tests."""
+    folder = tmp_path_factory.mktemp("alone")
+    data = write_micro_set(folder / "squares.parquet", per_class=8)
+    test = write_micro_set(folder / "test.parquet", per_class=6, seed=1)
+    places = ({"squares": data}, folder / "out", "micro", {"test": test})
+    settings = AblateSettings(("test-language",), *places, seeds=2, epochs=2, model=MODEL, workers=1)
+    ablate(settings)
+    return settings
+
+
+@contextmanager
+def started(
+    settings: AblateSettings, nodes: int, devices: int, dies: str = "", module: str = "imagenet_captions"
+) -> Iterator[list[Path]]:
+    """A command for each of `nodes` machines, waited for at the end; gives the files of what they write.
+
+    Without `nodes` the command starts its processes by itself.
+    """
+    out = settings.out
+    out.parent.mkdir(parents=True, exist_ok=True)
+    (out.parent / "sitecustomize.py").write_text(SITECUSTOMIZE)
+    (out.parent / "diverging.py").write_text(DIVERGING)
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        port = opened.getsockname()[1]
+    meeting = ["torch.distributed.run", "--nnodes", str(nodes), "--nproc-per-node", str(devices), "--rdzv-backend"]
+    meeting += ["c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "-m"]
+    tests = next(iter((settings.tests or {}).values()))
+    asked = f"ablate test-language squares={settings.data['squares']} --on {tests} --preset micro --out {out}"
+    asked += f" --epochs 2 --seeds {settings.seeds} --model {MODEL} --workers 1 --devices {devices}"
+    asked += f" --nodes {max(nodes, 1)}"
+    python = [sys.executable, "-m", *(meeting if nodes else []), module, *asked.split()]
+    environment = {**os.environ, "PYTHONPATH": f"{out.parent}{os.pathsep}{ROOT}", "CUDA_VISIBLE_DEVICES": ""}
+    environment["DIES"] = dies
+    logs = [out.parent / f"machine-{number}.txt" for number in range(max(nodes, 1))]
+    machines = []
+    for log in logs:
+        with log.open("wb") as opened:
+            machines.append(subprocess.Popen(python, stdout=opened, stderr=opened, env=environment))
+    try:
+        yield logs
+        for machine in machines:
+            machine.wait(SECONDS)
+    finally:
+        for machine in machines:
+            machine.terminate()
+            machine.wait(SECONDS)
+
+
+def together(settings: AblateSettings, nodes: int, devices: int, **more: str) -> list[str]:
+    """What an ablation in several processes wrote on each machine."""
+    with started(settings, nodes, devices, **more) as logs:
+        pass
+    return [log.read_text() for log in logs]
+
+
+def check_same(found: AblateSettings, wanted: AblateSettings) -> None:
+    """Runs have the losses, weights and answers of those of one process."""
+    for seed in range(found.seeds):
+        run, other = (each.out / "runs" / f"squares-clip-s{seed}" for each in (found, wanted))
+        assert set(losses(run)) == set(losses(other)) == {0, 7}
+        assert list(losses(run).values()) == pytest.approx(list(losses(other).values()), rel=1e-5)
+        ours, theirs = weights(run), weights(other)
+        apart = sum(float((ours[name].double() - theirs[name].double()).square().sum()) for name in theirs)
+        whole = sum(float(each.double().square().sum()) for each in theirs.values())
+        assert (apart / whole) ** 0.5 < 1e-3
+        for name, answers in read_answers(other).items():
+            assert np.array_equal(read_answers(run)[name], answers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("nodes", "devices"), [(0, 2), (1, 2), (2, 1)])
+def test_two_processes_of_which_one_dies_go_on_together(
+    alone: AblateSettings, tmp_path: Path, nodes: int, devices: int
+) -> None:
+    settings = replace(alone, out=tmp_path / "out")
+    report = str(settings.out / "report.md")
+    first, second = (settings.out / "runs" / f"squares-clip-s{seed}" for seed in range(2))
+    texts = together(settings, nodes, devices, dies=f"1|{second / 'checkpoints' / 'last.ckpt'}")
+    assert not any(report in text for text in texts), texts
+    assert (first / "done.json").exists()
+    assert not (second / "done.json").exists()
+    if not nodes:
+        assert "imagenet-captions: a process ended with exit code -9; run the same command again to go on" in texts[0]
+    texts = together(settings, nodes, devices)
+    assert sorted(report in text for text in texts) == [False, True][-len(texts) :], texts
+    whole = "\n".join(texts)
+    assert whole.count("run 1 of") == whole.count("going on at step") == 1, "the first process speaks for all"
+    check_same(settings, alone)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nodes", [0, 1])
+def test_a_run_that_fails_in_all_processes_stops_no_other(alone: AblateSettings, tmp_path: Path, nodes: int) -> None:
+    settings = replace(alone, out=tmp_path / "out")
+    [text] = together(settings, nodes, 2, module="diverging")
+    assert "squares-clip-s0 failed: the loss is not a number" in text
+    assert (settings.out / "runs" / "squares-clip-s1" / "done.json").exists()
+    assert "squares-clip-s0 failed" in (settings.out / "report.md").read_text()
+    assert "runs failed, squares-clip-s0 because the loss is not a number" in text
+
+
+@pytest.mark.parametrize(("nodes", "devices"), [(1, 1), (2, 1), (2, 2), (1, 3)])
+def test_torchrun_starts_as_many_processes_as_are_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, nodes: int, devices: int
+) -> None:
+    for name, value in {"RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "TORCHELASTIC_RUN_ID": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    settings = AblateSettings(("size",), {}, tmp_path / "out", nodes=nodes, devices=devices)
+    with pytest.raises(InputError, match=rf"torchrun started 2 processes .* ask for {devices} and {devices * nodes};"):
+        ablate(settings)
+
+
+def test_several_machines_need_torchrun(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="`nodes` 2 needs torchrun"):
+        ablate(AblateSettings(("size",), {}, tmp_path / "out", nodes=2))
+    assert not (tmp_path / "out").exists()
