@@ -1,4 +1,4 @@
-"""Everything this package raises on purpose.
+"""Everything this package raises on purpose, and texts for a terminal.
 
 ImagenetCaptionsError       the root: catch this one to catch them all            exit code 2
 ├── InputError              bad input or settings: something has to be changed               2
@@ -14,7 +14,7 @@ Anything else that escapes is a bug of ours and keeps its traceback.
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 
 # Of a terminal (C0 and C1), and those that turn the direction of writing.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -88,6 +88,23 @@ def printable(text: str) -> str:
     \u001b[31mred
     """
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Container[int] = (0,)) -> list[str]:
+    """Return the lines of a table for the terminal; the columns `left` begin alike, and all others end alike.
+
+    >>> aligned([["set", "top-1"], ["imagenet-r", "9 %"]])
+    ['set         top-1', 'imagenet-r    9 %']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if at in left else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 def unknown_name(what: str, name: str, known: Iterable[str], advice: str = "") -> InputError:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from imagenet_captions.errors import InputError, shortened
+from imagenet_captions.errors import InputError, aligned, shortened
 from imagenet_captions.evaluation.intervals import (
     FEW,
     Pairs,
@@ -122,8 +122,8 @@ def _pairwise(first: Evaluated, second: Evaluated, across_protocols: bool) -> It
     common = [name for name in first.answers if name in second.answers]
     if not common:
         raise InputError(
-            f"{first.name} and {second.name} have no test set in common ({_some(first)}; {_some(second)}); evaluate "
-            "both on the same sets"
+            f"{first.name} and {second.name} have no test set in common ({shortened(', '.join(first.answers))}; "
+            f"{shortened(', '.join(second.answers))}); evaluate both on the same sets"
         )
     differences = {name: differing(first, second, name) for name in common}
     if any(differences.values()) and not across_protocols:
@@ -134,10 +134,6 @@ def _pairwise(first: Evaluated, second: Evaluated, across_protocols: bool) -> It
         )
     for name in common:
         yield _compare(first, second, name, differences[name])
-
-
-def _some(model: Evaluated) -> str:
-    return shortened(", ".join(model.answers))
 
 
 def _compare(first: Evaluated, second: Evaluated, test_set: str, protocol: tuple[str, ...]) -> Comparison:
@@ -190,90 +186,69 @@ def write_comparisons(path: Path, found: Sequence[Comparison]) -> None:
         writer = csv.DictWriter(opened, _COLUMNS, restval="", lineterminator="\n")
         writer.writeheader()
         for each in found:
+            low, high = each.interval
             start = {"first": each.first, "model": each.second, "test_set": each.test_set}
-            writer.writerow({**start, **_row(each)})
-            writer.writerows({**start, **_class_row(moved)} for moved in each.classes)
-
-
-def _row(found: Comparison) -> dict[str, Any]:
-    low, high = found.interval
-    return {
-        "images": found.pairs.images,
-        **_accuracies(found.first_top1, found.second_top1),
-        "difference_low": f"{low:.4f}",
-        "difference_high": f"{high:.4f}",
-        "only_first": found.pairs.only_first,
-        "only_model": found.pairs.only_second,
-        "p_value": f"{found.p_value:.4g}",
-        "p_from": "exact" if found.exact else "chi-squared",
-        "detectable": f"{found.detectable:.4f}",
-        "protocols_differ_in": ", ".join(found.protocol),
-    }
-
-
-def _class_row(moved: ClassChange) -> dict[str, Any]:
-    accuracies = (100 * count / moved.images for count in (moved.first, moved.second))
-    return {"class": moved.key, "class_name": _name(moved.key), "images": moved.images, **_accuracies(*accuracies)}
+            row = {
+                "images": each.pairs.images,
+                **_accuracies(each.first_top1, each.second_top1),
+                "difference_low": f"{low:.4f}",
+                "difference_high": f"{high:.4f}",
+                "only_first": each.pairs.only_first,
+                "only_model": each.pairs.only_second,
+                "p_value": f"{each.p_value:.4g}",
+                "p_from": "exact" if each.exact else "chi-squared",
+                "detectable": f"{each.detectable:.4f}",
+                "protocols_differ_in": ", ".join(each.protocol),
+            }
+            writer.writerow({**start, **row})
+            for moved in each.classes:
+                one, other = (100 * count / moved.images for count in (moved.first, moved.second))
+                named = {"class": moved.key, "class_name": _class_name(moved.key), "images": moved.images}
+                writer.writerow({**start, **named, **_accuracies(one, other)})
 
 
 def _accuracies(first: float, second: float) -> dict[str, str]:
     return {"first_top1": f"{first:.4f}", "model_top1": f"{second:.4f}", "difference": f"{second - first:.4f}"}
 
 
-def format_comparisons(found: Sequence[Comparison]) -> str:
-    """Return the tables for the terminal: the differences, then the classes that moved most."""
-    apart = any(each.protocol for each in found)
-    rows = [[*_HEADER, *(["protocols differ in"] if apart else [])]]
-    rows += [[*_cells(each), *([", ".join(each.protocol)] if apart else [])] for each in found]
-    title = f"Compared with {found[0].first} on the same images, in percentage points"
-    lines = [title, *_aligned(rows), "", _LEGEND]
-    moved = [line for each in found for line in _moved_lines(each)]
-    return "\n".join([*lines, *(["", "Classes that moved most, in images:"] if moved else []), *moved])
-
-
-def _cells(found: Comparison) -> list[str]:
-    low, high = found.interval
-    p_value = f"{found.p_value:.4f}" if found.p_value >= _SMALLEST_P else f"<{_SMALLEST_P}"
-    return [
-        shortened(found.second, 40),
-        shortened(found.test_set, 40),
-        f"{found.pairs.images:,}",
-        f"{found.first_top1:.1f} %",
-        f"{found.second_top1:.1f} %",
-        f"{found.difference:+.2f} ({low:+.2f} to {high:+.2f})",
-        p_value + ("=" if found.exact else ""),
-        f"{found.pairs.only_first:,}",
-        f"{found.pairs.only_second:,}",
-        f"{found.detectable:.2f}",
-    ]
-
-
-def _moved_lines(found: Comparison) -> Iterator[str]:
-    moved = [each for each in found.classes[:_CLASSES_SHOWN] if each.first != each.second]
-    if moved:
-        texts = (f"{each.second - each.first:+d} of {each.images:,} {_shown(each.key)}" for each in moved)
-        yield f"  {shortened(found.second, 40)}, {shortened(found.test_set, 40)}: {', '.join(texts)}"
-
-
-def _shown(key: str) -> str:
-    return shortened(_name(key) or key, 30)
-
-
-def _name(key: str) -> str:
+def _class_name(key: str) -> str:
     known = classes.find(key)
     return known.name if known else ""
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = []
-        for at, (cell, width) in enumerate(zip(row, widths, strict=True)):
-            cells.append(cell.rjust(width) if 2 <= at < len(_HEADER) else cell.ljust(width))
-        yield "  ".join(cells).rstrip()
+def format_comparisons(found: Sequence[Comparison]) -> str:
+    """Return the tables for the terminal: the differences, then the classes that moved most."""
+    apart = any(each.protocol for each in found)
+    rows = [[*_HEADER, *(["protocols differ in"] if apart else [])]]
+    moved: list[str] = []
+    for each in found:
+        low, high = each.interval
+        model, test_set = shortened(each.second, 40), shortened(each.test_set, 40)
+        p_value = f"{each.p_value:.4f}" if each.p_value >= _SMALLEST_P else f"<{_SMALLEST_P}"
+        cells = [
+            model,
+            test_set,
+            f"{each.pairs.images:,}",
+            f"{each.first_top1:.1f} %",
+            f"{each.second_top1:.1f} %",
+            f"{each.difference:+.2f} ({low:+.2f} to {high:+.2f})",
+            p_value + ("=" if each.exact else ""),
+            f"{each.pairs.only_first:,}",
+            f"{each.pairs.only_second:,}",
+            f"{each.detectable:.2f}",
+        ]
+        rows.append([*cells, *([", ".join(each.protocol)] if apart else [])])
+        texts = [
+            f"{one.second - one.first:+d} of {one.images:,} {shortened(_class_name(one.key) or one.key, 30)}"
+            for one in each.classes[:_CLASSES_SHOWN]
+            if one.first != one.second
+        ]
+        if texts:
+            moved.append(f"  {model}, {test_set}: {', '.join(texts)}")
+    title = f"Compared with {found[0].first} on the same images, in percentage points"
+    lines = [title, *aligned(rows, left=(0, 1, len(_HEADER))), "", _LEGEND]
+    return "\n".join([*lines, *(["", "Classes that moved most, in images:"] if moved else []), *moved])
 
-
-__all__ = ["check_figure_path", "draw_comparisons"]
 
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vPX"

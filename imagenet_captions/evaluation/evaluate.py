@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from imagenet_captions.errors import aligned
 from imagenet_captions.evaluation.accuracy import Labels, Scores, count_accuracy, group_maximum, rank_of_label
 from imagenet_captions.evaluation.classifiers import FEATURES, Classifier, build_classifier
 from imagenet_captions.evaluation.extract import Extracted, extract
@@ -244,30 +245,20 @@ def format_metrics(metrics: Mapping[str, Any]) -> str:
     micro          4  50.0 %  75.0 %          25.0 %
     """
     rows = [["test set", "images", "top-1", "top-5", "mean per class", ""]]
-    rows += [_row(name, entry) for name, entry in metrics["test_sets"].items()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for first, *others, remark in rows:
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=False))]
-        lines.append("  ".join([*cells, remark]).rstrip())
+    changes = []
+    for name, entry in metrics["test_sets"].items():
+        top1, top5, mean = (f"{100 * entry[what]:.1f} %" for what in ("top1", "top5", "mean_per_class"))
+        if "top1_interval" in entry:
+            low, high = entry["top1_interval"]
+            top1 += f" ({100 * low:.1f} to {100 * high:.1f})"
+        remarks = [f"{entry[what]:,} {what}" for what in ("missing", "broken") if entry.get(what)]
+        rows.append([name, f"{entry['n']:,}", top1, top5, mean, ", ".join(remarks)])
+        if "all_images" in entry:
+            whole = entry["all_images"]
+            changes.append(
+                f"{name}: {100 * whole['top1']:.2f} % of all {whole['n']:,} images, {100 * entry['top1']:.2f} % "
+                f"without the {whole['n'] - entry['n']:,} listed ones ({100 * (entry['top1'] - whole['top1']):+.2f})"
+            )
     made = ", ".join(f"{key} {metrics[key]}" for key in ("prompts", "k", "train_images") if key in metrics)
-    changes = [_change(name, entry) for name, entry in metrics["test_sets"].items() if "all_images" in entry]
-    return "\n".join([f"classifier: {metrics['classifier']}" + (f" ({made})" if made else ""), *lines, *changes])
-
-
-def _change(name: str, entry: Mapping[str, Any]) -> str:
-    """Return how a list of images that is left out changes top-1."""
-    whole = entry["all_images"]
-    return (
-        f"{name}: {100 * whole['top1']:.2f} % of all {whole['n']:,} images, {100 * entry['top1']:.2f} % without the "
-        f"{whole['n'] - entry['n']:,} listed ones ({100 * (entry['top1'] - whole['top1']):+.2f})"
-    )
-
-
-def _row(name: str, entry: Mapping[str, Any]) -> list[str]:
-    low_high = entry.get("top1_interval")
-    top1, top5, mean = (f"{100 * entry[what]:.1f} %" for what in ("top1", "top5", "mean_per_class"))
-    if low_high is not None:
-        top1 += f" ({100 * low_high[0]:.1f} to {100 * low_high[1]:.1f})"
-    remarks = [f"{entry[what]:,} {what}" for what in ("missing", "broken") if entry.get(what)]
-    return [name, f"{entry['n']:,}", top1, top5, mean, ", ".join(remarks)]
+    first = f"classifier: {metrics['classifier']}" + (f" ({made})" if made else "")
+    return "\n".join([first, *aligned(rows, left=(0, 5)), *changes])
