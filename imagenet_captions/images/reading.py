@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.files import ByteRange
-from imagenet_captions.storage.places import fetch_together, is_url, open_url
+from imagenet_captions.storage.places import fetch_together, is_url
 
 # Twice Pillow's own limit, where it stops warning and refuses: the largest ILSVRC image has 26 million pixels.
 MOST_PIXELS = 178_956_970
@@ -104,9 +104,7 @@ def _changed(path: str) -> InputError:
 def _fetched(ranges: Sequence[ByteRange | None]) -> dict[int, bytes]:
     """Return the images behind URLs, requested together."""
     remote = {at: part for at, part in enumerate(ranges) if part is not None and part.size and is_url(part.path)}
-    files = {path: open_url(path) for path in {part.path for part in remote.values()}}
-    requests = [(files[path], offset, offset + size) for path, offset, size in remote.values()]
-    fetched = dict(zip(remote, fetch_together(requests), strict=True))
+    fetched = dict(zip(remote, fetch_together(list(remote.values())), strict=True))
     for number, data in fetched.items():
         if len(data) != remote[number].size:
             raise _changed(remote[number].path)

@@ -17,7 +17,7 @@ from imagenet_captions.dataset.writing import dataset_schema, local_labels, with
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome
 from imagenet_captions.schema import RAW_ROW, ROW
-from imagenet_captions.storage.files import CARD, MANIFEST, sha256
+from imagenet_captions.storage.files import CARD, MANIFEST, sha256, walk
 from imagenet_captions.storage.parquet import read_schema, read_table
 from imagenet_captions.storage.places import PlaceLike, place
 from imagenet_captions.storage.progress import progress
@@ -67,10 +67,9 @@ def _strangers(shards: Shards) -> Iterator[_Problem]:
     dataset, manifest = shards.dataset, shards.manifest
     for name in sorted(_REQUIRED - manifest.files.keys()):
         yield _Problem(MANIFEST, f"does not list {name}")
-    start = f"{dataset.as_posix()}/"
-    for name in sorted(path.as_posix().removeprefix(start) for path in dataset.rglob("*")):
+    for _, name in walk(dataset):
         inside = name.startswith(("data/", "raw/")) or name.endswith(".parquet")
-        if inside and not (dataset / name).is_dir() and name not in manifest.files:
+        if inside and name not in manifest.files:
             yield _Problem(name, "is not in the manifest")
 
 

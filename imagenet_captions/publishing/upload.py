@@ -17,7 +17,6 @@ from imagenet_captions.storage.faults import (
     causes_of,
     client_error,
     hub_answers,
-    is_unreached,
     message_of,
     without_secrets,
 )
@@ -126,9 +125,7 @@ class Repository:
             return InputError(f"the token may not write to {self.name}; give a name of your own, or a token that may")
         if 412 in codes:
             return NetworkError(f"somebody else changed {self.name} at the same time; {_AGAIN}")
-        if any(map(is_unreached, causes)):
-            return NetworkError(f"the connection to {self._hub} broke; {_AGAIN}")
-        return NetworkError(f"the hub did not take {self.name} ({message_of(causes[-1])}); {_AGAIN}")
+        return NetworkError(f"{self._hub} did not take {self.name} ({message_of(causes[-1])}); {_AGAIN}")
 
 
 def _check_hashes(dataset: Shards, parts: Sequence[Part], additions: Sequence[CommitOperationAdd]) -> None:

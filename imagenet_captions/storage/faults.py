@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from urllib.error import HTTPError
 
 from imagenet_captions.errors import DiskFullError, InputError, NetworkError, NotFoundError, shortened
 
@@ -29,35 +28,25 @@ _FOREIGN = (
     ("httpx", "HTTPError"),
     ("httpx2", "HTTPError"),  # which huggingface_hub 2 uses
 )
-# Error numbers of the operating system, and what a user can do about each.
+# Error numbers that are common, and what a user can do about each.
 _REASONS = {
     errno.ENOSPC: "no space is left on the disk; free some and run the same command again, finished work is kept",
     errno.EDQUOT: "your disk quota is used up; free some and run the same command again, finished work is kept",
     errno.EFBIG: "a file may not be that large here; raise the limit (ulimit -f) and run the same command again",
     errno.EACCES: "permission denied; check who may read and write there",
     errno.EPERM: "permission denied; check who may read and write there",
-    errno.EROFS: "the file system is read-only; choose another place",
-    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
-    errno.ELOOP: "its links lead in a circle; correct them, or give another path",
-    errno.ENOENT: "it does not exist, or was removed meanwhile; check the path and run the same command again",
-    errno.ENOTDIR: "a part of the path is a file, not a folder; check the path",
-    errno.EISDIR: "it is a folder; give the file itself",
-    errno.EMFILE: "too many files are open; raise the limit (ulimit -n) and run the same command again",
-    errno.EIO: "the disk failed (input/output error); check it and run the same command again",
 }
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FAILED = 500  # and above: HTTP answers of a server that cannot answer
 _SECRET_NAME, _SHORTEST_SECRET = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|CREDENTIAL", re.IGNORECASE), 8
 _USER_INFO = re.compile(r"//[^/\s@]+@")
 _QUERY = re.compile(r"(\b\w+://[^\s?'\"]*)\?[^\s'\"]*")
 _TOKEN = re.compile(r"\bhf_\w{8,}|(?<=[Bb]earer )\S+")
-_CODE = re.compile(r"[A-Za-z0-9.]{1,40}")
 
-# Errors of the hub's clients (requests, httpx or httpx2, as their version has it) that mean that it was not reached.
-_UNREACHED = (
-    *("TransportError", "ConnectionError", "Timeout", "TimeoutError", "RequestError", "URLError"),
+# Errors of the hub's clients (requests, httpx or httpx2, as their version has it), by the names of their bases.
+_OF_THE_HUB = {
+    *("HTTPError", "RequestException", "URLError", "ConnectionError", "TimeoutError"),
     *("LocalEntryNotFoundError", "OfflineModeIsEnabled"),
-)
+}
 _INSTEAD = "give a file or a folder that is on this machine"
 _PATIENCE = 5.0  # seconds; the hub's own client waits 23 a file before it gives up
 
@@ -69,8 +58,8 @@ _MODULES = {
 
 
 def missing_object(url: str) -> NotFoundError:
-    """Build the error for a URL with nothing behind it."""
-    return NotFoundError(f"{url} does not exist, or its bucket does not; check the URL")
+    """Build the error for a URL with nothing behind it; some stores say the same when they cannot be reached."""
+    return NotFoundError(f"{url} does not exist, or its bucket or server does not; check the URL and the network")
 
 
 @contextmanager
@@ -87,39 +76,16 @@ def reporting_full_disk(path: str) -> Iterator[None]:
 @contextmanager
 def reporting_faults(url: str) -> Iterator[None]:
     """Turn what fsspec and the packages behind it raise about `url` into an error of this package."""
+    foreign = [getattr(sys.modules[module], name) for module, name in _FOREIGN if module in sys.modules]
     try:
         yield
     except FileNotFoundError:
         raise missing_object(url) from None
-    except PermissionError as error:
-        raise InputError(
-            f"access to {url} is denied{_code(error)}; check the credentials that fsspec finds for it, in the "
-            "environment or its configuration, and what they allow"
-        ) from None
-    except NotImplementedError:
-        raise InputError(f"{url} cannot be written to in this way; give another place") from None
-    except _faults() as error:
-        if "Credentials" in type(error).__name__:
-            raise InputError(
-                f"no credentials were found for {url}; set them as fsspec takes them, in the environment or its "
-                "configuration"
-            ) from None
+    except (OSError, ValueError, NotImplementedError, *foreign) as error:
         raise NetworkError(
-            f"{url} cannot be used: {message_of(error)}{_code(error)}; check the network, the endpoint, the "
-            "bucket's name and the credentials, and run the same command again"
+            f"{url} cannot be used: {message_of(error)}; check the network, the endpoint, the bucket's name and the "
+            "credentials that fsspec finds in the environment or its configuration, and run the same command again"
         ) from None
-
-
-def unreached(url: str, cause: BaseException | None) -> NetworkError | None:
-    """Return the error for a server that does not answer, or fails; fsspec's HTTP says that the file is not there."""
-    status = getattr(cause, "status", None)
-    if not isinstance(cause, _faults()) or (status is not None and status < _FAILED):
-        return None
-    why = message_of(cause) if status is None else f"HTTP {status}"
-    return NetworkError(
-        f"the server of {url} cannot be reached, or failed ({why}); check the address and the network, and run the "
-        "same command again"
-    )
 
 
 def reason_of(error: OSError) -> str:
@@ -128,8 +94,18 @@ def reason_of(error: OSError) -> str:
     >>> reason_of(PermissionError(errno.EACCES, "Permission denied", "a"))
     'permission denied; check who may read and write there'
     """
-    known = _REASONS.get(error.errno or 0)
-    return known or f"{error.strerror or message_of(error)}; check the path and run the same command again"
+    if error.errno in _REASONS:
+        return _REASONS[error.errno]
+    said = error.strerror.lower() if error.strerror else message_of(error)
+    return f"{said}; check the path and run the same command again"
+
+
+def sentence_of(error: OSError) -> str:
+    """Return the same sentence with the file that it is about, if the operating system named one."""
+    files = [
+        os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes | os.PathLike)
+    ]
+    return f"{' and '.join(files)}: {reason_of(error)}" if files else reason_of(error)
 
 
 def message_of(error: BaseException) -> str:
@@ -150,26 +126,6 @@ def without_secrets(text: str) -> str:
     return _TOKEN.sub("***", _QUERY.sub(r"\1", _USER_INFO.sub("//", text)))
 
 
-def sentence_of(error: OSError) -> str:
-    """Return the same sentence with the file that it is about, if the operating system named one."""
-    files = [
-        os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes | os.PathLike)
-    ]
-    return f"{' and '.join(files)}: {reason_of(error)}" if files else reason_of(error)
-
-
-def _faults() -> tuple[type[BaseException], ...]:
-    foreign = [getattr(sys.modules[module], name) for module, name in _FOREIGN if module in sys.modules]
-    return (OSError, ValueError, *foreign)
-
-
-def _code(error: BaseException) -> str:
-    """Return the code of an S3 answer, such as SlowDown, which packages keep in the cause of their error."""
-    response = getattr(error.__cause__ or error, "response", None)
-    code = response.get("Error", {}).get("Code") if isinstance(response, dict) else None
-    return f" ({code})" if isinstance(code, str) and _CODE.fullmatch(code) else ""
-
-
 # The Hugging Face Hub.
 
 
@@ -185,10 +141,9 @@ def reaching(what: str, local: bool = False) -> Iterator[None]:
     """Turn a hub's errors into one sentence that names what was asked for; `local` says that it is a folder.
 
     The libraries raise a dozen kinds of error, and wrap them in an OSError or RuntimeError of their own: the chain of
-    causes says whether the network was the reason. Everything else goes on as it is.
+    causes says whether the hub was the reason. Everything else goes on as it is.
     """
     from huggingface_hub import constants, utils
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     before = constants.HF_HUB_OFFLINE
     # Connections that were made with another setting are closed; only clients before version 1 keep it in them.
@@ -199,15 +154,14 @@ def reaching(what: str, local: bool = False) -> Iterator[None]:
         reset()
         yield
     except (OSError, RuntimeError, ValueError, client_error()) as error:
-        causes = list(causes_of(error))
-        if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
+        kinds = {kind.__name__ for cause in causes_of(error) for kind in type(cause).__mro__}
+        if "RepositoryNotFoundError" in kinds:
             raise InputError(f"the hub has no {what}, or wants a login for it; check the name, or {_INSTEAD}") from None
-        # Before version 1 of the hub's client, a file that is not here was an error of HTTP too.
-        refusals = [cause for cause in causes if isinstance(cause, (HfHubHTTPError, HTTPError))]
-        if any(not isinstance(cause, LocalEntryNotFoundError) for cause in refusals):
-            raise NetworkError(f"the hub refused {what} ({message_of(error)}); {_INSTEAD}") from None
-        if any(is_unreached(cause) for cause in causes):
-            raise NetworkError(f"{what} would come from a hub that cannot be reached from here; {_INSTEAD}") from None
+        if kinds & _OF_THE_HUB:
+            raise NetworkError(
+                f"{what} would come from a hub that cannot be reached from here, or does not give it "
+                f"({message_of(error)}); {_INSTEAD}"
+            ) from None
         raise
     finally:
         constants.HF_HUB_OFFLINE = before
@@ -225,12 +179,6 @@ def hub_answers() -> bool:
     except (OSError, client_error()):
         return False
     return True
-
-
-def is_unreached(error: BaseException) -> bool:
-    """Return whether an error means that no connection came about, or that it broke."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return not names.isdisjoint(_UNREACHED)
 
 
 def causes_of(error: BaseException | None) -> Iterator[BaseException]:

@@ -54,10 +54,9 @@ from imagenet_captions.storage.parquet import read_schema
 from imagenet_captions.storage.places import (
     Place,
     RemotePath,
-    copy_all,
+    at_once,
     each_file,
     is_remote,
-    remove_all,
     resolve_links,
 )
 
@@ -368,7 +367,7 @@ def _replacing_objects(out: RemotePath, record: Place | None) -> Iterator[Remote
     with suppress(NotFoundError):  # nothing is there yet
         for folder in out.parent.iterdir():
             if left.fullmatch(folder.name):
-                remove_all(folder)
+                at_once(RemotePath.unlink, [file for file, _, _, _ in folder.below()])
     owned, run = own_files(out, record), secrets.token_hex(8)
     new = out.with_name(f".{out.name}.{run}.partial")
     try:
@@ -377,9 +376,9 @@ def _replacing_objects(out: RemotePath, record: Place | None) -> Iterator[Remote
         has_manifest = sizes.pop(MANIFEST, None) is not None
         mark = record or out / MANIFEST
         _mark_unfinished(mark, EXPORT_FORMAT if record else DATASET_FORMAT, run, owned | sizes.keys())
-        copy_all([(new / name, out / name) for name in sizes])
+        at_once(RemotePath.copy_to, [new / name for name in sizes], [out / name for name in sizes])
         for name in owned - sizes.keys() - {MANIFEST}:
-            (out / name).unlink(missing_ok=True)
+            (out / name).unlink()
         found = {name: size for _, name, size, _ in out.below()}
         if read_record(mark).get("unfinished") != run or any(found.get(name) != sizes[name] for name in sizes):
             raise InputError(f"another run wrote to {out} at the same time; run the same command again, alone")
@@ -387,7 +386,7 @@ def _replacing_objects(out: RemotePath, record: Place | None) -> Iterator[Remote
             (new / MANIFEST).copy_to(out / MANIFEST)
     finally:
         with suppress(ImagenetCaptionsError):  # an earlier error is more important
-            remove_all(new)
+            at_once(RemotePath.unlink, [file for file, _, _, _ in new.below()])
 
 
 def _mark_unfinished(record: Place, kind: str, run: str, names: Iterable[str]) -> None:

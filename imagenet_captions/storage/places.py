@@ -11,16 +11,18 @@ import io
 import os
 import re
 import stat
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from functools import lru_cache, total_ordering
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, TypeVar
 from urllib.parse import unquote
 
 from imagenet_captions.errors import InputError, shortened
-from imagenet_captions.storage.faults import how_to_install, missing_object, reporting_faults, unreached
+from imagenet_captions.storage.faults import how_to_install, missing_object, reporting_faults
 
 if TYPE_CHECKING:
     from typing_extensions import TypeIs
@@ -29,14 +31,18 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://", re.ASCII)
 # What is left of a URL when pathlib or a slip took a slash.
 _ONE_SLASH = re.compile(r"(s3a?|gs|gcs|hf|https?|az|abfss?|s?ftp|memory|file):/(?!/)", re.IGNORECASE)
 _LOCAL = re.compile(r"(?:file|local)://", re.IGNORECASE)
-# A URL anywhere in a text, such as NAME=https://…; a slash or two, either way round, as some readers forgive it.
-_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):[/\\]+([^/\\]*)(.*)", re.ASCII | re.DOTALL)
-_HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
-_HAS_PORT = re.compile(r".*:[0-9]{1,5}", re.DOTALL)
+# A URL anywhere in a text, such as NAME=https://…, that may hold a secret; a slash or two, either way round, as some
+# readers forgive it. The password of s3://NAME:PASSWORD@bucket may hold slashes; a colon may also stand before a port.
+_SECRET = re.compile(
+    r"""([A-Za-z][A-Za-z0-9+.-]+):[/\\]+
+    (?: [^/\\]*@ | .*[?#] | [^/\\:\[]+:(?![0-9]{1,5}(?:[/\\]|$)).*@ )""",
+    re.ASCII | re.DOTALL | re.VERBOSE,
+)
 _ROUNDS = 3  # %2540 is @ after two
 _OF_BUCKETS = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
-_SCHEMES_OF_CLOUD = ("s3", "s3a", "gs", "gcs")  # what the packages of that extra read
-_COPIES_AT_ONCE = 8
+_OF_CLOUD = ("s3", "s3a", "gs", "gcs")  # what the packages of that extra read
+_ALIASES = {"s3a": "s3", "gcs": "gs"}  # two names of one place
+_CHANGES_AT_ONCE = 8
 _MARK = 8  # bytes after the footer of a Parquet file
 # The fields by which stores tell versions of an object apart.
 _VERSIONS = ("ETag", "etag", "md5Hash", "blob_id", "mtime", "LastModified", "last_modified", "updated", "created")
@@ -46,46 +52,27 @@ _RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
 _MOST_FILES = 1_000_000
 
 
-@total_ordering
+@dataclass(frozen=True, order=True)
 class RemotePath:
-    """A place behind a URL. A folder is a common prefix of names: it is never made or removed.
+    """A place behind a URL, with the methods of `Path` that this package uses. Only objects exist, and no folders.
 
-    Each call sends its request, and nothing is cached. Every fault is an InputError or a NetworkError
-    that names the URL. Objects are written whole, by `put`: they cannot be opened to write.
+    Each call sends its request, and nothing is cached. Every fault is an InputError or a NetworkError that names the
+    URL. Objects are written whole, by `put`: they cannot be opened to write.
     """
 
-    def __init__(self, url: str, system: Any) -> None:
-        scheme, _, rest = url.partition("://")
-        self.scheme = scheme.lower()
-        self._parts = tuple(part for part in rest.split("/") if part)
-        self.system = system
+    scheme: str
+    parts: tuple[str, ...]
+    system: Any = field(compare=False, repr=False)  # of fsspec
 
     def __str__(self) -> str:
-        return f"{self.scheme}://{'/'.join(self._parts)}"
+        return f"{self.scheme}://{'/'.join(self.parts)}"
 
     as_posix = __str__
 
-    def __repr__(self) -> str:
-        return f"RemotePath({str(self)!r})"
-
     def __reduce__(self) -> tuple[Any, ...]:
-        if self.scheme == "memory":
+        if is_only_here(self):
             raise InputError(f"{self} is in the memory of one process, where no worker sees it; give another place")
-        return open_url, (str(self),)
-
-    @property
-    def _identity(self) -> tuple[str, tuple[str, ...]]:
-        kind = self.system.protocol
-        return (kind if isinstance(kind, str) else kind[0]), self._parts
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, RemotePath) and self._identity == other._identity
-
-    def __lt__(self, other: Any) -> bool:
-        return bool(self._identity < other._identity)
-
-    def __hash__(self) -> int:
-        return hash(self._identity)
+        return reopen, (str(self),)
 
     # Names, without a request.
 
@@ -97,7 +84,7 @@ class RemotePath:
 
     @property
     def name(self) -> str:
-        return self._parts[-1] if self._parts else ""
+        return self.parts[-1] if self.parts else ""
 
     @property
     def suffix(self) -> str:
@@ -105,61 +92,49 @@ class RemotePath:
 
     @property
     def parent(self) -> RemotePath:
-        """Return the folder around it; for a bucket, or the root of a store without buckets, itself."""
-        return self.parents[0] if self.parents else self
+        """Return the folder around it; for a bucket, itself."""
+        return replace(self, parts=self.parts[:-1] or self.parts)
 
     @property
     def parents(self) -> Sequence[RemotePath]:
-        roots = 0 if self.scheme == "memory" else 1
-        return [self._with(self._parts[:end]) for end in range(len(self._parts) - 1, roots - 1, -1)]
+        return [replace(self, parts=self.parts[:end]) for end in range(len(self.parts) - 1, 0, -1)]
 
-    def __truediv__(self, name: Any) -> RemotePath:
-        return self._with((*self._parts, *(part for part in str(name).split("/") if part)))
+    def __truediv__(self, name: str) -> RemotePath:
+        return replace(self, parts=(*self.parts, *(part for part in name.split("/") if part)))
 
     def with_name(self, name: str) -> RemotePath:
-        return self._with((*self._parts[:-1], name))
+        return replace(self, parts=(*self.parts[:-1], name))
 
     def with_suffix(self, suffix: str) -> RemotePath:
         return self.with_name(PurePosixPath(self.name).with_suffix(suffix).name)
 
-    def resolve(self, strict: bool = False) -> RemotePath:
+    def resolve(self) -> RemotePath:
         return self
 
-    def _with(self, parts: Sequence[str]) -> RemotePath:
-        return RemotePath(f"{self.scheme}://{'/'.join(parts)}", self.system)
+    # Requests about what is there.
 
-    # Requests about what is there. Parameters are what the interpreters' own signatures have in common.
-
-    def exists(self, *, follow_symlinks: bool = True) -> bool:
+    def exists(self) -> bool:
         return self._info() is not None
 
-    def is_file(self, *, follow_symlinks: bool = True) -> bool:
+    def is_file(self) -> bool:
         return (self._info() or {}).get("type") == "file"
 
-    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+    def is_dir(self) -> bool:
         return (self._info() or {}).get("type") == "directory"
 
-    def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
+    def stat(self) -> os.stat_result:
         """Return a result that has its size, and nothing else."""
         return os.stat_result((stat.S_IFREG, 0, 0, 0, 0, 0, self._size_and_version()[0], 0, 0, 0))
 
-    def rglob(
-        self, pattern: Any, *, case_sensitive: bool | None = None, recurse_symlinks: bool = False
-    ) -> Generator[RemotePath, None, None]:
-        """Yield every file at any depth whose name fits."""
-        yield from (file for file, _, _, _ in self.below() if fnmatchcase(file.name, pattern))
-
-    def glob(
-        self, pattern: Any, *, case_sensitive: bool | None = None, recurse_symlinks: bool = False
-    ) -> Generator[RemotePath, None, None]:
+    def glob(self, pattern: str) -> Iterator[RemotePath]:
         """Yield the entries of this folder whose name fits; the pattern has no slash."""
-        yield from (entry for entry in self.iterdir() if fnmatchcase(entry.name, pattern))
+        return (entry for entry in self.iterdir() if fnmatchcase(entry.name, pattern))
 
-    def iterdir(self) -> Generator[RemotePath, None, None]:
+    def iterdir(self) -> Iterator[RemotePath]:
         with reporting_faults(str(self)):
-            names = [str(entry["name"]) for entry in self.system.ls(self.key, detail=True)]
-        for name in sorted({name.rstrip("/").rpartition("/")[2] for name in names} - {"", self.name}):
-            yield self / name
+            keys = self.system.ls(self.key, detail=False)
+        names = {key.rstrip("/").rpartition("/")[2] for key in keys}
+        return (self / name for name in sorted(names - {"", self.name}))
 
     def below(self) -> list[tuple[RemotePath, str, int, str]]:
         """List every file at any depth, or the file itself: its place, its name in this folder, size and version.
@@ -168,23 +143,20 @@ class RemotePath:
         """
         with reporting_faults(str(self)):
             found = self.system.find(self.key, detail=True)
-        listed = []
         # Some tools make an empty object a/ for a folder; s3fs calls it a/, or a before 2024.5.
-        empty = {key for key, info in found.items() if not info["size"]}
-        folders = {str(folder) for key in found for folder in PurePosixPath(key).parents} if empty else set()
+        folders = {str(folder) for key in found for folder in PurePosixPath(key).parents}
+        listed = []
         for key, info in found.items():
-            inside = key[len(self.key) :].strip("/")
-            if not key.endswith("/") and not (key in empty and key in folders):
-                listed.append((self / inside, inside, int(info["size"] or 0), _version(info)))
+            name, size = key[len(self.key) :].lstrip("/"), int(info["size"] or 0)
+            if size or not (key.endswith("/") or key in folders):
+                listed.append((self / name, name, size, _version(info)))
         return sorted(listed, key=lambda entry: entry[1].split("/"))
 
     def _info(self) -> dict[str, Any] | None:
         with reporting_faults(str(self)):
             try:
                 info: dict[str, Any] = self.system.info(self.key)
-            except FileNotFoundError as error:
-                if self.scheme in ("http", "https") and (fault := unreached(str(self), error.__cause__)) is not None:
-                    raise fault from None
+            except FileNotFoundError:
                 return None
         return info
 
@@ -215,27 +187,22 @@ class RemotePath:
             # A command opens a shard several times: for its schema, for its statistics, to read it.
             return _end(self, version, start, stop) if size - stop <= _MARK else self.fetch(start, stop)
 
-        exact = buffering == 0
-        ranges = Ranges(fetch_footer_once if exact and version else self.fetch, size, str(self), exact)
-        if exact:
-            return ranges  # type: ignore[return-value]
-        buffered = io.BufferedReader(ranges)
+        if buffering == 0:
+            return Ranges(fetch_footer_once if version else self.fetch, size, str(self), exact=True)  # type: ignore[return-value]
+        buffered = io.BufferedReader(Ranges(self.fetch, size, str(self)))
         return buffered if mode == "rb" else io.TextIOWrapper(buffered, encoding or "utf-8", errors, newline)
 
-    def fetch(self, start: int, stop: int) -> bytes:
+    def fetch(self, start: int | None = None, stop: int | None = None) -> bytes:
         """Return bytes `start` to `stop`, in one request."""
         with reporting_faults(str(self)):
             data: bytes = self.system.cat_file(self.key, start=start, end=stop)
         return data
 
     def read_bytes(self) -> bytes:
-        with reporting_faults(str(self)):
-            data: bytes = self.system.cat_file(self.key)
-        return data
+        return self.fetch()
 
-    def read_text(self, encoding: str | None = None, errors: str | None = None, newline: str | None = None) -> str:
-        with io.TextIOWrapper(io.BytesIO(self.read_bytes()), encoding or "utf-8", errors or "strict", newline) as text:
-            return text.read()
+    def read_text(self, encoding: str = "utf-8") -> str:
+        return io.TextIOWrapper(io.BytesIO(self.fetch()), encoding).read()
 
     def put(self, local: Path) -> None:
         """Upload a file of this machine as this object; readers see the old one until the new one is whole."""
@@ -247,16 +214,10 @@ class RemotePath:
         with reporting_faults(str(other)):
             self.system.cp_file(self.key, other.key)
 
-    def unlink(self, missing_ok: bool = False) -> None:
-        with reporting_faults(str(self)):
-            try:
-                self.system.rm_file(self.key)
-            except FileNotFoundError:
-                if not missing_ok:
-                    raise
-
-    def mkdir(self, mode: int = 0o777, parents: bool = False, exist_ok: bool = False) -> None:
-        """Do nothing: a folder is there when something is in it."""
+    def unlink(self) -> None:
+        """Remove this object, if it is there."""
+        with reporting_faults(str(self)), suppress(FileNotFoundError):
+            self.system.rm_file(self.key)
 
 
 Place: TypeAlias = Path | RemotePath
@@ -273,30 +234,26 @@ def _end(file: RemotePath, version: str, start: int, stop: int) -> bytes:
     return file.fetch(start, stop)
 
 
-def fetch_together(ranges: Sequence[tuple[RemotePath, int, int]]) -> list[bytes]:
-    """Return bytes `start` to `stop` of several files of one store, requested together if the store can do that."""
+def fetch_together(ranges: Sequence[tuple[str, int, int]]) -> list[bytes]:
+    """Return byte ranges (URL, first byte, size) of one store, requested together if the store can do that."""
     if not ranges:
         return []
-    files, starts, stops = zip(*ranges, strict=True)
-    with reporting_faults(str(files[0])):
-        found = files[0].system.cat_ranges([file.key for file in files], [*starts], [*stops], on_error="return")
-    for file, data in zip(files, found, strict=True):
-        if isinstance(data, BaseException):
-            with reporting_faults(str(file)):
+    urls, starts, sizes = zip(*ranges, strict=True)
+    places = {url: reopen(url) for url in set(urls)}
+    files = [place for url in urls if is_remote(place := places[url])]
+    stops = [start + size for start, size in zip(starts, sizes, strict=True)]
+    with reporting_faults(urls[0]):
+        found = files[0].system.cat_ranges([file.key for file in files], [*starts], stops, on_error="return")
+        for data in found:
+            if isinstance(data, BaseException):
                 raise data
     return [bytes(data) for data in found]
 
 
-def copy_all(pairs: Sequence[tuple[RemotePath, RemotePath]]) -> None:
-    """Copy objects within their store, several at a time."""
-    with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
-        list(pool.map(lambda pair: pair[0].copy_to(pair[1]), pairs))
-
-
-def remove_all(folder: RemotePath) -> None:
-    """Remove every object below a folder, several at a time."""
-    with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
-        list(pool.map(lambda entry: entry[0].unlink(missing_ok=True), folder.below()))
+def at_once(change: Callable[..., None], *arguments: Iterable[RemotePath]) -> None:
+    """Make a change for each of several objects of a store, several at a time."""
+    with ThreadPoolExecutor(_CHANGES_AT_ONCE) as pool:
+        list(pool.map(change, *arguments))
 
 
 class Ranges(io.RawIOBase):
@@ -310,7 +267,7 @@ class Ranges(io.RawIOBase):
     def __init__(self, fetch: Callable[[int, int], bytes], size: int, name: str, exact: bool = False) -> None:
         self.name = name
         self._fetch, self._size, self._exact = fetch, size, exact
-        self._at, self._window, self._next = 0, (0, b""), _FIRST_WINDOW
+        self._at, self._start, self._held, self._next = 0, 0, b"", _FIRST_WINDOW
 
     def readable(self) -> bool:
         return True
@@ -321,41 +278,29 @@ class Ranges(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
-    def size(self) -> int:
-        """Return the size of the whole file in bytes."""
-        return self._size
-
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = max(0, {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence] + offset)
+        self._at = max(0, (0, self._at, self._size)[whence] + offset)
         return self._at
 
-    def readall(self) -> bytes:
-        return self.read()
-
-    def read(self, size: int | None = -1) -> bytes:
-        left = self._size - self._at
-        size = left if size is None or size < 0 else min(size, left)
-        if size <= 0:
-            return b""
-        data = self._ranged(self._at, self._at + size) if self._exact else self._windowed(size)
-        self._at += len(data)
-        return data
-
-    def readinto(self, target: bytearray | memoryview) -> int:  # type: ignore[override]  # as BufferedReader calls it
-        data = self.read(len(target))
+    def readinto(self, target: Any) -> int:
+        stop = min(self._at + len(target), self._size)
+        if self._at >= stop:
+            return 0
+        data = self._fetched(self._at, stop) if self._exact else self._from_window(stop)
         target[: len(data)] = data
+        self._at += len(data)
         return len(data)
 
-    def _windowed(self, size: int) -> bytes:
-        start, held = self._window
-        if not start <= self._at < start + len(held):
-            near = 0 <= self._at - start - len(held) <= _LARGEST_WINDOW
-            self._next = min(2 * self._next, _LARGEST_WINDOW) if near and held else _FIRST_WINDOW
-            stop = min(self._size, self._at + max(size, self._next))
-            start, held = self._window = (self._at, self._ranged(self._at, stop))
-        return held[self._at - start : self._at - start + size]
+    def _from_window(self, stop: int) -> bytes:
+        end = self._start + len(self._held)
+        if not self._start <= self._at < end:
+            is_near = self._held and 0 <= self._at - end <= _LARGEST_WINDOW
+            self._next = min(2 * self._next, _LARGEST_WINDOW) if is_near else _FIRST_WINDOW
+            self._held = self._fetched(self._at, min(self._size, max(stop, self._at + self._next)))
+            self._start = self._at
+        return self._held[self._at - self._start : stop - self._start]
 
-    def _ranged(self, start: int, stop: int) -> bytes:
+    def _fetched(self, start: int, stop: int) -> bytes:
         data = self._fetch(start, stop)
         if len(data) != stop - start:
             raise InputError(
@@ -405,22 +350,25 @@ else:
     PlaceField = Place | None
 
 
-def open_url(url: str) -> RemotePath:
-    """Return the place that a URL names; raise InputError for a kind of URL that nothing installed can read."""
+def reopen(name: str) -> Place:
+    """Return the place of a file from a listing; an object's name may have any character.
+
+    Raises InputError for a kind of URL that nothing installed can read.
+    """
+    if not is_url(name):
+        return Path(name)
     from fsspec.core import url_to_fs
 
-    given, _, rest = url.partition("://")
-    scheme = given.lower()
-    url = f"{scheme}://{rest}"
-    if scheme in _OF_BUCKETS and not rest.strip("/"):
-        raise InputError(f"{url} names no bucket; give one, as in {scheme}://bucket/name")
-    with reporting_faults(url):
+    given, _, rest = name.partition("://")
+    scheme, parts = given.lower(), tuple(part for part in rest.split("/") if part)
+    if scheme in _OF_BUCKETS and not parts:
+        raise InputError(f"{scheme}:// names no bucket; give one, as in {scheme}://bucket/name")
+    with reporting_faults(name):
         try:
             # Without a cache of listings: workers and other machines write what this process has to see.
-            system, _ = url_to_fs(url, use_listings_cache=False)
+            system, _ = url_to_fs(f"{scheme}://{rest}", use_listings_cache=False)
         except ImportError:
-            of_cloud = scheme in _SCHEMES_OF_CLOUD
-            how = how_to_install("cloud") if of_cloud else "fsspec's documentation says which one"
+            how = how_to_install("cloud") if scheme in _OF_CLOUD else "fsspec's documentation says which one"
             raise InputError(f"{scheme}:// needs a package that is not installed; {how}") from None
         except ValueError as error:
             if "rotocol" not in str(error):
@@ -428,12 +376,7 @@ def open_url(url: str) -> RemotePath:
             raise InputError(
                 f"{scheme}:// is not a kind of URL that fsspec knows; give another one, such as s3://bucket/name"
             ) from None
-    return RemotePath(url, system)
-
-
-def reopen(name: str) -> Place:
-    """Return the place of a file from a listing; an object's name may have any character."""
-    return open_url(name) if is_url(name) else Path(name)
+    return RemotePath(_ALIASES.get(scheme, scheme), parts, system)
 
 
 def local_place(given: str) -> Path:
@@ -480,45 +423,23 @@ def refuse_secrets(text: str) -> str:
     """Return the text; raise InputError if a URL in it has user-info, a query or a fragment, percent-encoded or not.
 
     These hold passwords, tokens and signatures, which would get into shell histories, process lists and messages. The
-    error shows the URL's scheme and host only.
+    error shows the URL's scheme only.
 
     >>> refuse_secrets("NAME=s3://bucket/a@b"), refuse_secrets("data/a?b#c")
     ('NAME=s3://bucket/a@b', 'data/a?b#c')
     """
     plain = text
     for encoded in range(_ROUNDS):
-        rest = plain
-        while found := _ADDRESS.search(rest):
-            part = _secret_part(found[2], found[3])
-            # In a file:// URL an encoded ? or # belongs to the name.
-            if part and not (encoded and _LOCAL.match(f"{found[1]}://")):
-                raise InputError(
-                    f"the URL {found[1].lower()}://{_host(found[2], found[3])} has {part}, which may hold a secret; "
-                    "remove it, and give credentials in the environment (such as AWS_ACCESS_KEY_ID) or fsspec's "
-                    "configuration; download what a signed link gives first"
-                )
-            rest = rest[found.end(1) :]
+        found = _SECRET.search(plain)
+        # In a file:// URL an encoded ? or # belongs to the name.
+        if found and not (encoded and _LOCAL.match(f"{found[1]}://")):
+            raise InputError(
+                f"the URL {found[1].lower()}://… has a user name (@), a query (?) or a fragment (#), which may hold a "
+                "secret; remove it, and give credentials in the environment (such as AWS_ACCESS_KEY_ID) or fsspec's "
+                "configuration; download what a signed link gives first"
+            )
         plain = unquote(plain)
     return text
-
-
-def _secret_part(authority: str, rest: str) -> str | None:
-    before_path = re.split("[?#]", authority)[0]
-    # The password of s3://NAME:PASSWORD@bucket may hold slashes.
-    cut_short = ":" in before_path and not _HAS_PORT.fullmatch(before_path) and not before_path.startswith("[")
-    if "@" in before_path or (cut_short and "@" in authority + rest):
-        return "a user name or password (@)"
-    if "?" in authority + rest:
-        return "a query (?)"
-    return "a fragment (#)" if "#" in authority + rest else None
-
-
-def _host(authority: str, rest: str) -> str:
-    """Return the host, or a mark if it may be a piece of a secret."""
-    before, at, after = authority.rpartition("@")
-    host = after if at else re.split("[?#]", authority)[0]
-    unsure = "@" in before + rest or (at and re.search("[?#]", before))
-    return host if _HOST.fullmatch(host) and not unsure else "…"
 
 
 # Patterns such as shards/{00000..00012}.tar, with one meaning in every command that takes one.
@@ -534,15 +455,12 @@ def expand_pattern(path: Place) -> list[Place] | None:
     if not any(mark in text for mark in "{" + _WILDCARDS) or path.exists():
         return None
     files = [file for name in expand_braces(text) for file in _matching(name)]
-    if files and is_remote(files[0]):
-        there = {entry for folder in {file.parent for file in files} for entry in folder.iterdir()}
-        missing = [file for file in files if file not in there]
-    else:
-        missing = [file for file in files if not file.is_file()]
-    if missing or not files:
-        count = f"{len(missing):,} file{'s' * (len(missing) > 1)} that {'do' if len(missing) > 1 else 'does'} not exist"
-        what = f"names {count}, such as {missing[0]}" if missing else "matches no file"
-        raise InputError(f"the pattern {shortened(text)} {what}; check the path")
+    if not files:
+        raise InputError(f"the pattern {shortened(text)} matches no file; check the path")
+    there = {entry for folder in {file.parent for file in files} if is_remote(folder) for entry in folder.iterdir()}
+    for file in files:
+        if file not in there if is_remote(file) else not file.is_file():
+            raise InputError(f"the pattern {shortened(text)} names {file}, which does not exist; check the path")
     return files
 
 

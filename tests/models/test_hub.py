@@ -75,10 +75,9 @@ def test_a_hub_that_is_not_reached_is_one_sentence_and_soon(name: str) -> None:
     start = time.monotonic()
     with pytest.raises(NetworkError) as caught:
         load_model(name)
-    assert str(caught.value) == (
-        f"{shown(name)} would come from a hub that cannot be reached from here;"
-        " give a file or a folder that is on this machine"
-    )
+    said = str(caught.value)
+    assert said.startswith(f"{shown(name)} would come from a hub that cannot be reached from here, or does not give it")
+    assert said.endswith("; give a file or a folder that is on this machine")
     assert time.monotonic() - start < 20  # the hub's own client takes 23 s to 47 s
     assert not constants.HF_HUB_OFFLINE
 

@@ -136,14 +136,14 @@ def test_another_run_at_the_same_time_is_noticed(
     from imagenet_captions.storage import outputs as objects
 
     out = place(f"{bucket.url}/ours")
-    real = objects.copy_all
+    real = objects.at_once
 
-    def overtaken(pairs: Any) -> None:
-        real(pairs)
-        monkeypatch.setattr(objects, "copy_all", real)
+    def overtaken(*change: Any) -> None:
+        real(*change)
+        monkeypatch.setattr(objects, "at_once", real)
         package(captions["old"], out, PackageSettings(workers=1))
 
-    monkeypatch.setattr(objects, "copy_all", overtaken)
+    monkeypatch.setattr(objects, "at_once", overtaken)
     with pytest.raises(InputError, match="another run wrote to"):
         package(captions["new"], out, PackageSettings(workers=1))
 

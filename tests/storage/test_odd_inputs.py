@@ -38,13 +38,13 @@ def _there(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 ODD = {
-    "{there}/loop": "links lead in a circle",
+    "{there}/loop": "too many levels of symbolic links",
     "{there}/link to nothing": "is a link to nothing",
     "{there}/pipe": "is a pipe, device or socket",
     "/dev/zero": "is a pipe, device or socket",
     "/proc/self/mem": "is made by the kernel",
-    "{there}/dataset/manifest.json/x": "a part of the path is a file|does not exist|is neither a class list nor a file",
-    "{there}/" + LONG: "the name is too long|does not exist|' has the name 'xxx",
+    "{there}/dataset/manifest.json/x": "not a directory|does not exist|is neither a class list nor a file",
+    "{there}/" + LONG: "file name too long|does not exist|' has the name 'xxx",
 }
 INPUTS = [
     "match --urls ODD --out OUT",

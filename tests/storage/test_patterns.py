@@ -44,7 +44,7 @@ def test_braces_and_wildcards(shards: Path, tmp_path: Path) -> None:
     assert expand_pattern(tmp_path / "odd{1,2}[x]") is None
     assert list(each_file([shards, shards / "0000{0,1}.tar"])) == [shards, *tars[:2]]
     for pattern, said in {
-        "{0..3}.tar": r"names 4 files that do not exist, such as .*0\.tar",
+        "{0..3}.tar": r"names .*/0\.tar, which does not exist",
         "x*.tar": "matches no file",
         "{0..9999999}.tar": "more than 1,000,000 files",
     }.items():
@@ -60,7 +60,7 @@ def test_patterns_behind_a_url(shards: Path) -> None:
         tars = [there / f"0000{number}.tar" for number in range(3)]
         assert expand_pattern(place("memory://patterns/{00000..00002}.tar")) == tars
         assert expand_pattern(place("memory://patterns/*.tar")) == tars
-        with pytest.raises(InputError, match=r"names 1 file that does not exist, such as memory://patterns/00003\.tar"):
+        with pytest.raises(InputError, match=r"names memory://patterns/00003\.tar, which does not exist"):
             expand_pattern(place("memory://patterns/{00000..00003}.tar"))
     finally:
         system.rm("/patterns", recursive=True)
