@@ -5,8 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from imagenet_captions.dataset.card import card
-from imagenet_captions.dataset.facts import DatasetFacts
+from imagenet_captions.dataset.card import DatasetFacts, card
 from imagenet_captions.outcomes import OUTCOMES, Outcome, bad_records, count_outcomes, format_counts
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from imagenet_captions.dataset.facts import DatasetFacts
 from imagenet_captions.dataset.shards import shuffled_with
 from imagenet_captions.errors import printable
 from imagenet_captions.flickr.photos import find_license
-from imagenet_captions.outcomes import share
+from imagenet_captions.imagenet.classes import ClassSet
+from imagenet_captions.outcomes import Outcome, share
 
+UNKNOWN_LANGUAGE = "und"
+_SMALLEST_SHARE = 1000  # a language of fewer rows than one in so many is mostly errors of the detector
 _BOUNDS = ("1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T")  # of the Hub's size categories
 _FLICKR = "\nThis product uses the Flickr API but is not endorsed or certified by SmugMug, Inc.\n"
 _YFCC = """\
@@ -39,6 +43,42 @@ BIBTEX = """\
   note      = {arXiv:2205.01397}
 }
 """
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """The facts about one dataset; they depend on its inputs and settings alone."""
+
+    rows: int
+    shards: int  # of each config
+    classes: Mapping[str, int]  # wnid → rows, of those that have at least one
+    images: int | None  # None without an image column
+    filled: Mapping[str, int]
+    languages: Mapping[str, int]
+    sources: Mapping[str, int]
+    retrieved: tuple[str, str] | None  # the first and the last day, such as 2026-11-03
+    funnel: Mapping[Outcome, int]
+    inputs: Mapping[str, str]
+    settings: Mapping[str, Any]
+    made_with: Mapping[str, str]
+    licenses: Mapping[int, int] = field(default_factory=dict)  # Flickr's number → rows
+    repeated: int = 0  # rows with a caption that another row has too
+    measured: Mapping[str, Any] = field(default_factory=dict)  # of `Origin`
+
+    @property
+    def origin(self) -> str:
+        """Return the name of the part of ImageNet that the images are from."""
+        return "the ILSVRC-2012 training set" if self.among is ClassSet.ILSVRC2012 else "ImageNet (fall 2011)"
+
+    @property
+    def among(self) -> ClassSet:
+        """Return the set of classes that `label` counts over."""
+        return ClassSet.recorded(self.settings)
+
+    def common_languages(self) -> list[str]:
+        """Return the codes of the languages that at least one row in a thousand has, sorted; English without any."""
+        common = [code for code, count in self.languages.items() if count * _SMALLEST_SHARE >= self.rows]
+        return sorted({*common} - {UNKNOWN_LANGUAGE}) or ["en"]
 
 
 def card(facts: DatasetFacts) -> str:

@@ -6,11 +6,10 @@ fields of its extension for responsible AI, the minimal ones that NeurIPS asks f
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from imagenet_captions.dataset.card import BIBTEX
-from imagenet_captions.dataset.facts import UNKNOWN_LANGUAGE, DatasetFacts, ShardFile
+from imagenet_captions.dataset.card import BIBTEX, UNKNOWN_LANGUAGE, DatasetFacts
 from imagenet_captions.dataset.shards import VERSION, FileEntry
 from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome, share
 
@@ -46,104 +45,6 @@ _CONFIGS = {
 }
 
 
-def croissant(facts: DatasetFacts, shards: Sequence[ShardFile], outcomes: FileEntry) -> dict[str, Any]:
-    """Return the description of a dataset whose shards and outcomes are written; paths in it are those in the folder.
-
-    It depends on the facts and the files alone: no clock, path or machine name is in it.
-    """
-    return {
-        "@context": _CONTEXT,
-        "@type": "sc:Dataset",
-        "conformsTo": "http://mlcommons.org/croissant/1.1",
-        "name": "ImageNet-Captions",
-        "description": _description(facts),
-        "url": COLLECTION,
-        "version": f"{VERSION}.0.0",
-        "datePublished": facts.retrieved[1] if facts.retrieved else _COLLECTED,
-        "creator": {"@type": "sc:Organization", "name": "Fang et al., and the photographers of the images"},
-        "citeAs": BIBTEX,
-        "inLanguage": facts.common_languages(),
-        "keywords": ["ImageNet", "Flickr", "captions", "image-text pairs", "CLIP", "robustness"],
-        "isLiveDataset": False,
-        **usage_info(facts),
-        **provenance(facts),
-        **responsible_use(facts),
-        "distribution": _distribution(shards, outcomes),
-        "recordSet": _record_sets(shards),
-    }
-
-
-def _description(facts: DatasetFacts) -> str:
-    images = "without the images" if facts.images is None else f"with {facts.images:,} images"
-    return (
-        f"Images of {facts.origin} with what their photographers wrote about them on Flickr: {facts.rows:,} rows, "
-        f"{images}, in {len(facts.classes):,} of {facts.among.shown}."
-    )
-
-
-def _distribution(shards: Sequence[ShardFile], outcomes: FileEntry) -> list[dict[str, Any]]:
-    """List every Parquet file with its SHA-256, and for each config the set of its files, which its fields read."""
-    files = [(shard.name, shard.sha256, shard.bytes) for shard in shards]
-    files.append((OUTCOMES_FILE, outcomes.sha256, outcomes.bytes))
-    objects = [
-        {
-            "@type": "cr:FileObject",
-            "@id": name,
-            "name": name,
-            "contentUrl": name,
-            "contentSize": f"{size} B",
-            "encodingFormat": _PARQUET,
-            "sha256": digest,
-        }
-        for name, digest, size in sorted(files)
-    ]
-    return objects + [
-        {
-            "@type": "cr:FileSet",
-            "@id": f"{config}-files",
-            "name": f"{config}-files",
-            "encodingFormat": _PARQUET,
-            "includes": f"{folder}/train-*.parquet",
-        }
-        for config, (folder, _) in _CONFIGS.items()
-    ]
-
-
-def _record_sets(shards: Sequence[ShardFile]) -> list[dict[str, Any]]:
-    found = []
-    for config, (folder, about) in _CONFIGS.items():
-        columns = next(shard.columns for shard in shards if shard.name.startswith(f"{folder}/"))
-        found.append(_record_set(config, about, columns, {"fileSet": {"@id": f"{config}-files"}}))
-        found[-1]["key"] = {"@id": f"{config}/image_id"}
-    columns = {field.name: str(field.type) for field in OUTCOMES}
-    source = {"fileObject": {"@id": OUTCOMES_FILE}}
-    return [*found, _record_set("outcomes", "How every input ended, the kept ones included.", columns, source)]
-
-
-def _record_set(name: str, about: str, columns: Mapping[str, str], source: dict[str, Any]) -> dict[str, Any]:
-    fields = [_field(f"{name}/{column}", column, kind, source) for column, kind in columns.items()]
-    return {"@type": "cr:RecordSet", "@id": name, "name": name, "description": about, "field": fields}
-
-
-def _field(name: str, column: str, kind: str, source: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "@type": "cr:Field",
-        "@id": name,
-        "name": name,
-        "description": COLUMNS[column],
-        "source": {**source, "extract": {"column": column}},
-    }
-    if kind.startswith("struct"):
-        found["dataType"] = "sc:ImageObject"
-        found["source"]["transform"] = {"jsonPath": "bytes"}
-    elif kind.startswith("list"):
-        found.update(dataType="sc:Text", isArray=True, arrayShape="-1")
-    else:
-        other = "sc:DateTime" if kind.startswith("timestamp") else "sc:Integer"
-        found["dataType"] = _TYPES.get(kind, other)
-    return found
-
-
 TERMS = "https://www.image-net.org/download.php"
 _ORIGINS = {
     "flickr": ("https://www.flickr.com/", "Flickr's answers about the photos"),
@@ -158,19 +59,96 @@ _IMAGES = "The images are under ImageNet's terms of access: non-commercial resea
 _MOST_SHOWN = 5
 
 
-def usage_info(facts: DatasetFacts) -> dict[str, Any]:
-    """Return the license of a dataset and the conditions of its use."""
+def croissant(
+    facts: DatasetFacts, files: Mapping[str, FileEntry], columns: Mapping[str, Mapping[str, str]]
+) -> dict[str, Any]:
+    """Return the description of a dataset with these Parquet files; paths in it are those in the folder.
+
+    `columns` has the Arrow type of each column of the configs `data` and `raw`. The description depends on the facts
+    and the files alone: no clock, path or machine name is in it.
+    """
+    images = "without the images" if facts.images is None else f"with {facts.images:,} images"
     conditions = {"@type": "sc:CreativeWork", "name": "Conditions of use", "description": _RIGHTS}
     if facts.images is not None:
         conditions |= {"description": f"{_RIGHTS} {_IMAGES}", "url": TERMS}
-    return {"license": _RIGHTS if facts.images is None else [_RIGHTS, TERMS], "usageInfo": conditions}
+    distribution = [
+        {
+            "@type": "cr:FileObject",
+            "@id": name,
+            "name": name,
+            "contentUrl": name,
+            "contentSize": f"{entry.bytes} B",
+            "encodingFormat": _PARQUET,
+            "sha256": entry.sha256,
+        }
+        for name, entry in sorted(files.items())
+    ]
+    outcomes = {column.name: str(column.type) for column in OUTCOMES}
+    records = []
+    for config, (folder, about) in _CONFIGS.items():
+        files_of_config = {
+            "@type": "cr:FileSet",
+            "@id": f"{config}-files",
+            "name": f"{config}-files",
+            "encodingFormat": _PARQUET,
+            "includes": f"{folder}/train-*.parquet",
+        }
+        distribution.append(files_of_config)
+        record = _record_set(config, about, columns[folder], {"fileSet": {"@id": f"{config}-files"}})
+        records.append({**record, "key": {"@id": f"{config}/image_id"}})
+    about = "How every input ended, the kept ones included."
+    records.append(_record_set("outcomes", about, outcomes, {"fileObject": {"@id": OUTCOMES_FILE}}))
+    return {
+        "@context": _CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.1",
+        "name": "ImageNet-Captions",
+        "description": f"Images of {facts.origin} with what their photographers wrote about them on Flickr: "
+        f"{facts.rows:,} rows, {images}, in {len(facts.classes):,} of {facts.among.shown}.",
+        "url": COLLECTION,
+        "version": f"{VERSION}.0.0",
+        "datePublished": facts.retrieved[1] if facts.retrieved else _COLLECTED,
+        "creator": {"@type": "sc:Organization", "name": "Fang et al., and the photographers of the images"},
+        "citeAs": BIBTEX,
+        "inLanguage": facts.common_languages(),
+        "keywords": ["ImageNet", "Flickr", "captions", "image-text pairs", "CLIP", "robustness"],
+        "isLiveDataset": False,
+        "license": _RIGHTS if facts.images is None else [_RIGHTS, TERMS],
+        "usageInfo": conditions,
+        **_provenance(facts),
+        **_responsible_use(facts),
+        "distribution": distribution,
+        "recordSet": records,
+    }
 
 
-def provenance(facts: DatasetFacts) -> dict[str, Any]:
+def _record_set(name: str, about: str, columns: Mapping[str, str], source: dict[str, Any]) -> dict[str, Any]:
+    fields = []
+    for column, kind in columns.items():
+        found: dict[str, Any] = {
+            "@type": "cr:Field",
+            "@id": f"{name}/{column}",
+            "name": f"{name}/{column}",
+            "description": COLUMNS[column],
+            "source": {**source, "extract": {"column": column}},
+        }
+        if kind.startswith("struct"):
+            found["dataType"] = "sc:ImageObject"
+            found["source"]["transform"] = {"jsonPath": "bytes"}
+        elif kind.startswith("list"):
+            found.update(dataType="sc:Text", isArray=True, arrayShape="-1")
+        else:
+            other = "sc:DateTime" if kind.startswith("timestamp") else "sc:Integer"
+            found["dataType"] = _TYPES.get(kind, other)
+        fields.append(found)
+    return {"@type": "cr:RecordSet", "@id": name, "name": name, "description": about, "field": fields}
+
+
+def _provenance(facts: DatasetFacts) -> dict[str, Any]:
     """Return what a dataset was derived from, when the texts were retrieved, and what made it."""
-    derived = [_entity("https://www.image-net.org/", f"{facts.origin}: images, labels and ids")]
-    derived += [_entity(*_ORIGINS[name]) for name in sorted(facts.sources) if name in _ORIGINS]
-    derived += [_entity(f"urn:sha256:{digest}", f"input {role}") for role, digest in sorted(facts.inputs.items())]
+    derived = [("https://www.image-net.org/", f"{facts.origin}: images, labels and ids")]
+    derived += [_ORIGINS[name] for name in sorted(facts.sources) if name in _ORIGINS]
+    derived += [(f"urn:sha256:{digest}", f"input {role}") for role, digest in sorted(facts.inputs.items())]
     made_with = " and ".join(f"{name} {version}" for name, version in sorted(facts.made_with.items()))
     activities = [{"@type": "prov:Activity", "prov:label": f"cleaned and packaged with {made_with}"}]
     if facts.settings.get("filter"):
@@ -180,24 +158,45 @@ def provenance(facts: DatasetFacts) -> dict[str, Any]:
         asked = {"@type": "prov:Activity", "prov:label": "retrieved from Flickr's API"}
         activities.insert(0, {**asked, "prov:startedAtTime": first, "prov:endedAtTime": last})
     return {
-        "prov:wasDerivedFrom": derived,
+        "prov:wasDerivedFrom": [{"@id": at, "@type": "prov:Entity", "prov:label": label} for at, label in derived],
         "prov:wasGeneratedBy": activities,
         "prov:wasAttributedTo": {"@type": "prov:Agent", "prov:label": "the photographers of the images"},
     }
 
 
-def _entity(address: str, label: str) -> dict[str, str]:
-    return {"@id": address, "@type": "prov:Entity", "prov:label": label}
-
-
-def responsible_use(facts: DatasetFacts) -> dict[str, Any]:
+def _responsible_use(facts: DatasetFacts) -> dict[str, Any]:
     """Return the fields of the extension for responsible AI."""
+    total = sum(facts.funnel.values())
+    others = [(outcome, count) for outcome, count in facts.funnel.items() if outcome is not Outcome.KEPT]
+    lost = "; ".join(f"{count:,} {outcome.value} ({outcome.meaning})" for outcome, count in others)
+    names = [("title", "a title"), ("description", "a description"), ("tags", "tags"), ("license", "a known license")]
+    have = [f"{share(facts.filled.get(name, 0), facts.rows)} {words}" for name, words in names]
+    limits = [f"Of the rows, {', '.join(have)}."]
+    if facts.images is not None and facts.images < facts.rows:
+        limits.append(f"{facts.rows - facts.images:,} rows have no image.")
+    if "names_class" in facts.filled:
+        named = share(facts.filled["names_class"], facts.rows)
+        limits.append(f"Texts say what a photographer chose to say: {named} of them name the class of their image.")
+        limits.append(f"{share(facts.repeated, facts.rows)} of the rows have a caption that another row has too.")
+    if years := facts.measured.get("survival", {}).get("years"):
+        answered, asked = (sum(count[at] for count in years.values()) for at in (0, 1))
+        limits.append(f"Of {asked:,} listed photos that Flickr was asked about, {share(answered, asked)} answered.")
+    biases = ["The photographers are people who shared photos on Flickr before 2012, in the languages that they speak."]
+    if facts.languages:
+        known = {code: count for code, count in facts.languages.items() if code != UNKNOWN_LANGUAGE}
+        common = sorted(known.items(), key=lambda item: (-item[1], item[0]))[:_MOST_SHOWN]
+        told = ", ".join(f"{code} {share(count, facts.rows)}" for code, count in common)
+        biases.append(f"Most frequent languages: {told or 'none was detected'}.")
+    if facts.classes:
+        most, least = max(facts.classes.values()), min(facts.classes.values())
+        biases.append(f"Classes differ in size: the largest has {most:,} rows, the smallest {least:,}.")
     found: dict[str, Any] = {
         "rai:dataCollection": "Photographers wrote the texts for Flickr, not for this dataset; ImageNet's annotators "
         "chose the images and gave them classes.",
-        "rai:dataCollectionMissingData": _missing(facts),
-        "rai:dataLimitations": _limitations(facts),
-        "rai:dataBiases": _biases(facts),
+        "rai:dataCollectionMissingData": f"{facts.rows:,} of {total:,} inputs are in the dataset. "
+        f"Of the others: {lost or 'none'}.",
+        "rai:dataLimitations": limits,
+        "rai:dataBiases": biases,
         "rai:personalSensitiveInformation": "Texts may name people and places. `owner`, `owner_name` and `photo_page` "
         "name the photographer, as attribution requires. Photos may show people.",
         "rai:dataUseCases": "Training and testing models of images and text, and measuring how data affects their "
@@ -210,42 +209,6 @@ def responsible_use(facts: DatasetFacts) -> dict[str, Any]:
     }
     if facts.retrieved:
         found["rai:dataCollectionTimeFrame"] = list(facts.retrieved)
-    return found
-
-
-def _missing(facts: DatasetFacts) -> str:
-    total = sum(facts.funnel.values())
-    others = [(outcome, count) for outcome, count in facts.funnel.items() if outcome is not Outcome.KEPT]
-    lost = [f"{count:,} {outcome.value} ({outcome.meaning})" for outcome, count in others]
-    return f"{facts.rows:,} of {total:,} inputs are in the dataset. Of the others: {'; '.join(lost) or 'none'}."
-
-
-def _limitations(facts: DatasetFacts) -> list[str]:
-    names = [("title", "a title"), ("description", "a description"), ("tags", "tags"), ("license", "a known license")]
-    have = [f"{share(facts.filled.get(name, 0), facts.rows)} {words}" for name, words in names]
-    found = [f"Of the rows, {', '.join(have)}."]
-    if facts.images is not None and facts.images < facts.rows:
-        found.append(f"{facts.rows - facts.images:,} rows have no image.")
-    if "names_class" in facts.filled:
-        named = share(facts.filled["names_class"], facts.rows)
-        found.append(f"Texts say what a photographer chose to say: {named} of them name the class of their image.")
-        found.append(f"{share(facts.repeated, facts.rows)} of the rows have a caption that another row has too.")
-    if years := facts.measured.get("survival", {}).get("years"):
-        have, asked = (sum(count[at] for count in years.values()) for at in (0, 1))
-        found.append(f"Of {asked:,} listed photos that Flickr was asked about, {share(have, asked)} answered.")
-    return found
-
-
-def _biases(facts: DatasetFacts) -> list[str]:
-    found = ["The photographers are people who shared photos on Flickr before 2012, in the languages that they speak."]
-    if facts.languages:
-        known = {code: count for code, count in facts.languages.items() if code != UNKNOWN_LANGUAGE}
-        common = sorted(known.items(), key=lambda item: (-item[1], item[0]))[:_MOST_SHOWN]
-        told = ", ".join(f"{code} {share(count, facts.rows)}" for code, count in common)
-        found.append(f"Most frequent languages: {told or 'none was detected'}.")
-    if facts.classes:
-        most, least = max(facts.classes.values()), min(facts.classes.values())
-        found.append(f"Classes differ in size: the largest has {most:,} rows, the smallest {least:,}.")
     return found
 
 

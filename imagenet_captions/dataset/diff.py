@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.facts import text_hashes
 from imagenet_captions.dataset.shards import Shards
+from imagenet_captions.dataset.writing import text_hashes
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.outcomes import share

@@ -12,23 +12,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.facts import Origin, ShardFile
 from imagenet_captions.dataset.outcomes import outcome_table, write_outcomes
 from imagenet_captions.dataset.sampling import seeded_order
-from imagenet_captions.dataset.selecting import DENIED, KEPT, STEPS, Integers, Selection, select
+from imagenet_captions.dataset.selecting import KEPT, STEPS, Integers, Selection, select
 from imagenet_captions.dataset.settings import FilterSettings
 from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.dataset.writing import (
     RowGroup,
+    ShardFile,
     finish_dataset,
     local_labels,
-    open_shard,
     plan_groups,
     plan_shards,
     plan_shuffled,
     shard_name,
     with_local_labels,
     without_images,
+    write_shard,
 )
 from imagenet_captions.engines import local as engine
 from imagenet_captions.errors import InputError
@@ -136,7 +136,7 @@ def filter_to_dataset(dataset: Place, out: Place, settings: FilterSettings, work
         if not images:
             recorded["missing"] = None
         inputs = {**parent.inputs, "parent": shards.digest}
-        finish_dataset(folder, written, Origin(inputs, recorded, parent.measured), images)
+        finish_dataset(folder, written, inputs, recorded, parent.measured)
     return selection.counts()
 
 
@@ -211,17 +211,15 @@ class CopyJob:
 
 
 def copy_shard(job: CopyJob) -> ShardFile:
-    """Write a shard, in which the bytes of images are not changed, and return its counts.
+    """Write a shard, in which the bytes of images are not changed, and return its counts."""
+    return write_shard(job.folder, job.name, job.schema, _tables(job))
 
-    For rows from everywhere the texts of the whole shard are held, and the images of one row group.
-    """
+
+def _tables(job: CopyJob) -> Iterator[pa.Table]:
+    """Yield the row groups. For rows from everywhere the texts of the whole shard are held, and images of one group."""
     wnids, first = local_labels(job.schema), job.groups[0].start
     texts = gather(job.parents, job.rows, job.columns) if job.reordered else None
-    with (
-        closing(RowReader(job.parents, job.columns)) as reader,
-        closing(OpenFiles()) as images,
-        open_shard(job.folder, job.name, job.schema) as writer,
-    ):
+    with closing(RowReader(job.parents, job.columns)) as reader, closing(OpenFiles()) as images:
         for group in job.groups:
             part = slice(group.start - first, group.stop - first)
             table = reader.take(job.rows[part]) if texts is None else texts.slice(part.start, part.stop - part.start)
@@ -230,43 +228,38 @@ def copy_shard(job: CopyJob) -> ShardFile:
                 for row, fault in faults.items():
                     raise InputError(f"the image {table['image_id'][row]} cannot be used ({fault}); package it again")
                 table = table.append_column("image", image_column(data, table["filename"]))
-            if wnids is not None:  # an existing `label_original` stays
+            if wnids is not None:
                 if "label_original" not in table.column_names:
                     table = table.append_column("label_original", table["label"])
                 labels = pc.index_in(table["wnid"], pa.array(wnids, pa.string())).cast(pa.int64())
                 table = table.set_column(table.column_names.index("label"), "label", labels)
-            writer.write(table.select(job.schema.names))
-    return writer.file
+            yield table.select(job.schema.names)
 
 
 def _write_outcomes(shards: Shards, folder: Place, selection: Selection) -> None:
     """Write the outcomes of the parent, changed for the rows that were left out; outcomes are sorted by id."""
-    order = (
-        pc.sort_indices(selection.ids).to_numpy()
-        if shards.manifest.shuffled is not None
-        else np.arange(len(selection.ended))
-    )
+    ended, ids = selection.ended, selection.ids
+    order = pc.sort_indices(ids).to_numpy() if shards.manifest.shuffled is not None else np.arange(len(ended))
 
     def batches(kept: bool) -> Iterator[pa.RecordBatch]:
         for batch in read_files([shards.outcomes], _ROWS_AT_ONCE):
             was_kept = pc.equal(batch["outcome"], Outcome.KEPT.value)
             yield batch.filter(was_kept if kept else pc.invert(was_kept))
 
-    def ended() -> Iterator[pa.Table]:
+    def tables() -> Iterator[pa.Table]:
         start = 0
         for batch in batches(kept=True):
-            rows = order[start : start + len(batch)].tolist()
-            dropped = {
-                start + at: (Outcome.DENIED, selection.denied[row])
-                if code == DENIED
-                else (Outcome.FILTERED, STEPS[code])
-                for at, (row, code) in enumerate(zip(rows, selection.ended[rows].tolist(), strict=True))
-                if code != KEPT
-            }
-            yield outcome_table(batch, start, {}, dropped)
+            rows = order[start : start + len(batch)]
+            ends = {}
+            for at in np.flatnonzero(ended[rows] != KEPT).tolist():
+                if (denied := selection.denied.get(rows[at])) is not None:
+                    ends[start + at] = (Outcome.DENIED, denied)
+                else:
+                    ends[start + at] = (Outcome.FILTERED, STEPS[ended[rows[at]]])
+            yield outcome_table(batch, start, ends)
             start += len(batch)
 
-    write_outcomes(folder / OUTCOMES_FILE, ended(), batches(kept=False))
+    write_outcomes(folder / OUTCOMES_FILE, tables(), batches(kept=False))
 
 
 def format_counts(counts: Mapping[str, Any]) -> str:

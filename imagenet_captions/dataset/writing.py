@@ -4,36 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, BinaryIO
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from imagenet_captions.dataset.card import card
+from imagenet_captions.dataset.card import DatasetFacts, card
 from imagenet_captions.dataset.croissant import croissant
-from imagenet_captions.dataset.facts import DatasetFacts, Origin, ShardFile, count_shards
 from imagenet_captions.dataset.outcomes import read_outcome_counts
 from imagenet_captions.dataset.shards import FileEntry, Manifest
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.outcomes import OUTCOMES_FILE
-from imagenet_captions.storage.files import (
-    CARD,
-    CROISSANT,
-    checked,
-    parse_json,
-    replacing,
-    sha256,
-    write_json,
-    write_text,
-)
+from imagenet_captions.storage.files import CARD, CROISSANT, checked, replacing, sha256, write_json, write_text
 from imagenet_captions.storage.parquet import (
     COMPRESSION,
     COMPRESSION_LEVEL,
@@ -47,6 +41,9 @@ from imagenet_captions.storage.parquet import (
 from imagenet_captions.storage.places import Place
 
 IMAGE = pa.field("image", pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())]))
+_NOTES = b"huggingface"  # the metadata that `datasets` reads
+
+# Schemas.
 
 
 def dataset_schema(row: pa.Schema, images: bool, among: ClassSet = ClassSet.ILSVRC2012) -> pa.Schema:
@@ -56,12 +53,25 @@ def dataset_schema(row: pa.Schema, images: bool, among: ClassSet = ClassSet.ILSV
     nullable, and of a type that Parquet keeps. So every column is nullable (otherwise the label would load as a plain
     number), and times are in milliseconds (Parquet has no seconds).
     """
-    fields = [pa.field(field.name, _stored(field.type)) for field in row]
+    fields: list[pa.Field] = []
+    features: dict[str, Any] = {}
+    for column in row:
+        name, kind = column.name, column.type
+        if pa.types.is_timestamp(kind):
+            kind = pa.timestamp("ms", kind.tz)
+        fields.append(pa.field(name, kind))
+        if name == "label":
+            # Names are never keys: "missile" and "sunglasses" are the curated names of two classes each.
+            features[name] = {"names": list(classes.wnids(among)), "_type": "ClassLabel"}
+        elif pa.types.is_list(kind):
+            # The oldest form, which every version reads: `{"_type": "List"}` fails before datasets 4.
+            features[name] = [{"dtype": str(kind.value_type), "_type": "Value"}]
+        else:
+            features[name] = {"dtype": str(kind), "_type": "Value"}
     if images:
         fields.append(IMAGE)
-    features = {field.name: _feature(field, among) for field in fields}
-    # The oldest form, which every version reads: `{"_type": "List"}` fails before datasets 4.
-    return pa.schema(fields, metadata={b"huggingface": json.dumps({"info": {"features": features}}).encode()})
+        features["image"] = {"_type": "Image"}
+    return _with_features(pa.schema(fields), features)
 
 
 def with_local_labels(schema: pa.Schema, wnids: Sequence[str]) -> pa.Schema:
@@ -71,61 +81,41 @@ def with_local_labels(schema: pa.Schema, wnids: Sequence[str]) -> pa.Schema:
         schema = schema.insert(schema.get_field_index("label") + 1, pa.field("label_original", pa.int64()))
         features["label_original"] = features["label"]
     features["label"] = {"names": sorted(wnids), "_type": "ClassLabel"}
-    ordered = {name: features[name] for name in schema.names}
-    return schema.with_metadata({b"huggingface": json.dumps({"info": {"features": ordered}}).encode()})
+    return _with_features(schema, features)
 
 
 def without_images(schema: pa.Schema) -> pa.Schema:
     """Return the schema without the column of images."""
-    features = _features(schema)
-    kept = pa.schema([field for field in schema if field.name != IMAGE.name])
-    ordered = {name: features[name] for name in kept.names}
-    return kept.with_metadata({b"huggingface": json.dumps({"info": {"features": ordered}}).encode()})
-
-
-def local_labels(schema: pa.Schema) -> list[str] | None:
-    """Return the classes given to `with_local_labels`; None for a dataset that has ImageNet's labels."""
-    if "label_original" not in schema.names:
-        return None
-    return checked(_features(schema).get("label"), _ClassLabel, _WHERE).names
-
-
-_WHERE = "the metadata for datasets in the shards"
-
-
-class _Info(msgspec.Struct):
-    features: dict[str, Any]
-
-
-class _Notes(msgspec.Struct):
-    info: _Info
+    return _with_features(pa.schema([column for column in schema if column.name != "image"]), _features(schema))
 
 
 class _ClassLabel(msgspec.Struct):
     names: list[str]
 
 
+def local_labels(schema: pa.Schema) -> list[str] | None:
+    """Return the classes given to `with_local_labels`; None for a dataset that has ImageNet's labels."""
+    if "label_original" not in schema.names:
+        return None
+    return checked(_features(schema)["label"], _ClassLabel, "the metadata for datasets in the shards").names
+
+
 def _features(schema: pa.Schema) -> dict[str, Any]:
-    """Return what the metadata of shards says of their columns; raises InputError if it does not know them."""
-    features = parse_json((schema.metadata or {}).get(b"huggingface", b"null"), _Notes, _WHERE).info.features
-    if lacking := sorted(set(schema.names) - set(features)):
-        raise InputError(f"{_WHERE} has no {lacking[0]}; package the dataset again")
-    return features
+    try:
+        features = json.loads(schema.metadata[_NOTES])["info"]["features"]
+        return {name: features[name] for name in schema.names}
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            "the metadata for datasets in the shards lacks columns, or cannot be read; package the dataset again"
+        ) from None
 
 
-def _stored(kind: pa.DataType) -> pa.DataType:
-    return pa.timestamp("ms", kind.tz) if pa.types.is_timestamp(kind) else kind
+def _with_features(schema: pa.Schema, features: Mapping[str, Any]) -> pa.Schema:
+    ordered = {name: features[name] for name in schema.names}
+    return schema.with_metadata({_NOTES: json.dumps({"info": {"features": ordered}}).encode()})
 
 
-def _feature(field: pa.Field, among: ClassSet) -> Any:
-    if field.name == "label":
-        # Names are never keys: "missile" and "sunglasses" are the curated names of two classes each.
-        return {"names": list(classes.wnids(among)), "_type": "ClassLabel"}
-    if field.name == "image":
-        return {"_type": "Image"}
-    if pa.types.is_list(field.type):
-        return [{"dtype": str(field.type.value_type), "_type": "Value"}]
-    return {"dtype": str(field.type), "_type": "Value"}
+# Plans.
 
 
 @dataclass(frozen=True)
@@ -195,41 +185,118 @@ def plan_shards(groups: Sequence[RowGroup]) -> list[list[RowGroup]]:
     return [shard for shard in shards if shard] or [[]]
 
 
+# Shards.
+
 TEXTS = frozenset({"title", "description", "caption", "tags"})
 # Columns whose values repeat within a class. For others a dictionary would be built and then dropped.
 _REPEATING = frozenset({
     "wnid", "label", "class_name", "tags", "language", "owner", "owner_name", "license", "source",
     "mentions",
 })  # fmt: skip
-_BYTES = "image.bytes"
 _PAGE_ROWS = 16  # rows between two checks of a page's size; with images, a whole row group would otherwise be one page
+_COUNTED = ("wnid", "language", "source", "license")
 
 
-class ShardWriter:
-    """An open shard; each table written becomes one row group."""
+@dataclass
+class ShardFile:
+    """A written shard and the counts of its values."""
 
-    def __init__(self, writer: pq.ParquetWriter, schema: pa.Schema, file: ShardFile) -> None:
-        self._writer = writer
-        self._schema = schema
-        self.file = file
+    name: str  # data/train-00000-of-00012.parquet
+    columns: Mapping[str, str]  # name → Arrow type
+    sha256: str = ""
+    bytes: int = 0
+    rows: int = 0
+    images: int = 0
+    filled: Counter[str] = field(default_factory=Counter)  # column → rows in which it is neither empty nor false
+    values: dict[str, Counter[Any]] = field(default_factory=lambda: {name: Counter() for name in _COUNTED})
+    captions: list[npt.NDArray[np.uint64]] = field(default_factory=list)  # a hash of each caption that is not empty
+    retrieved: set[str] = field(default_factory=set)  # the first and the last day of each row group
 
-    def write(self, table: pa.Table) -> None:
-        """Write a table as a row group; nothing is written for a table without rows."""
-        if len(table):
-            self._writer.write_table(table.cast(self._schema), row_group_size=len(table))
-            self.file.count(table)
+    def count(self, table: pa.Table) -> None:
+        """Add the counts of a row group."""
+        self.rows += len(table)
+        for name in table.column_names:
+            column = table[name]
+            if name == "image":
+                self.images += len(column) - column.null_count
+            elif pa.types.is_string(column.type):
+                self.filled[name] += pc.sum(pc.not_equal(column, "")).as_py() or 0
+            elif pa.types.is_list(column.type):
+                self.filled[name] += pc.sum(pc.greater(pc.list_value_length(column), 0)).as_py() or 0
+            elif pa.types.is_boolean(column.type):
+                self.filled[name] += pc.sum(column).as_py() or 0
+            else:
+                self.filled[name] += len(column) - column.null_count
+            if name in _COUNTED:
+                values, counts = column.drop_null().value_counts().flatten()
+                self.values[name].update(dict(zip(values.to_pylist(), counts.to_pylist(), strict=True)))
+            elif name == "caption":
+                self.captions.append(text_hashes(column.filter(pc.not_equal(column, ""))))
+            elif name == "retrieved_at":
+                bounds = pc.min_max(column).as_py().values()
+                self.retrieved |= {moment.date().isoformat() for moment in bounds if moment is not None}
 
 
-@contextmanager
-def open_shard(folder: Place, name: str, schema: pa.Schema) -> Iterator[ShardWriter]:
-    """Yield a writer of the shard `name` in `folder`; its `file` is complete after the block."""
-    file = ShardFile(name, columns={field.name: str(field.type) for field in schema})
+def text_hashes(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
+    """Return a 64-bit hash of each text."""
+    from pandas.util import hash_array  # readers of a dataset need not wait for its import
+
+    hashes: npt.NDArray[np.uint64] = hash_array(np.asarray(texts, object), categorize=False)
+    return hashes
+
+
+class _Hashing(io.RawIOBase):
+    """A file that computes the SHA-256 of what is written to it, so that it is not read again."""
+
+    def __init__(self, opened: BinaryIO) -> None:
+        self._opened = opened
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        self._opened.write(data)
+        self.size += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self.size
+
+
+def write_shard(folder: Place, name: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> ShardFile:
+    """Write a shard; each table that has rows becomes a row group.
+
+    Texts are compressed and images are not; columns that filters ask for have statistics.
+    """
+    file = ShardFile(name, {column.name: str(column.type) for column in schema})
+    leaves: dict[str, str] = {}  # as Parquet calls it → column
+    for column in schema:
+        if pa.types.is_struct(column.type):
+            leaves |= {f"{column.name}.{part.name}": column.name for part in column.type}
+        else:
+            leaves[f"{column.name}.list.element" if pa.types.is_list(column.type) else column.name] = column.name
+    packed = [leaf for leaf in leaves if leaf != "image.bytes"]
+    layout: dict[str, Any] = {
+        "compression": {leaf: COMPRESSION if leaf in packed else "NONE" for leaf in leaves},
+        "compression_level": COMPRESSION_LEVEL and dict.fromkeys(packed, COMPRESSION_LEVEL),
+        "use_dictionary": [leaf for leaf, name in leaves.items() if name in _REPEATING],
+        "write_statistics": [leaf for leaf, name in leaves.items() if name != "image" and name not in TEXTS],
+        "write_page_index": True,
+        "write_batch_size": _PAGE_ROWS if "image" in schema.names else None,
+    }
     with replacing(folder / name, alone=False) as path, path.open("wb") as opened:
-        hashing = Hashing(opened)
-        with pq.ParquetWriter(hashing, schema, **_layout(schema)) as writer:
-            yield ShardWriter(writer, schema, file)
-    file.sha256, file.bytes = hashing.hexdigest(), hashing.tell()
+        hashing = _Hashing(opened)
+        with pq.ParquetWriter(hashing, schema, **layout) as writer:
+            for table in tables:
+                if len(table):
+                    writer.write_table(table.cast(schema), row_group_size=len(table))
+                    file.count(table)
+    file.sha256, file.bytes = hashing.digest.hexdigest(), hashing.size
     pa.default_memory_pool().release_unused()  # otherwise unused memory grows from shard to shard
+    return file
 
 
 def shard_name(raw: bool, number: int, count: int) -> str:
@@ -241,93 +308,53 @@ def shard_name(raw: bool, number: int, count: int) -> str:
     return f"{'raw' if raw else 'data'}/train-{number:05d}-of-{count:05d}.parquet"
 
 
-def _layout(schema: pa.Schema) -> dict[str, object]:
-    """Return the settings of the columns: texts are compressed, images are not, and statistics serve filters."""
-    leaves = {leaf: field.name for field in schema for leaf in _leaves(field)}
-    images = "image" in schema.names
-    return {
-        "compression": {leaf: "NONE" if leaf == _BYTES else COMPRESSION for leaf in leaves},
-        "compression_level": COMPRESSION_LEVEL and {leaf: COMPRESSION_LEVEL for leaf in leaves if leaf != _BYTES},
-        "use_dictionary": [leaf for leaf, name in leaves.items() if name in _REPEATING],
-        "write_statistics": [leaf for leaf, name in leaves.items() if name != "image" and name not in TEXTS],
-        "write_page_index": True,
-        **({"write_batch_size": _PAGE_ROWS} if images else {}),
-    }
-
-
-def _leaves(field: pa.Field) -> list[str]:
-    if pa.types.is_struct(field.type):
-        return [f"{field.name}.{field.type.field(at).name}" for at in range(field.type.num_fields)]
-    return [f"{field.name}.list.element"] if pa.types.is_list(field.type) else [field.name]
-
-
-class Hashing:
-    """A writable file that computes the SHA-256 of its bytes, so that the file is not read again."""
-
-    closed = False
-
-    def __init__(self, opened: BinaryIO) -> None:
-        self._opened = opened
-        self._digest = hashlib.sha256()
-        self._at = 0
-
-    def write(self, data: bytes) -> int:
-        self._digest.update(data)
-        self._opened.write(data)
-        self._at += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        return self._at
-
-    def flush(self) -> None:
-        self._opened.flush()
-
-    def close(self) -> None:
-        self.flush()
-
-    def writable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return False
-
-    def seekable(self) -> bool:
-        return False
-
-    def hexdigest(self) -> str:
-        return self._digest.hexdigest()
-
-
 def finish_dataset(
     folder: Place,
     shards: Sequence[ShardFile],
-    origin: Origin,
-    has_images: bool,
+    inputs: Mapping[str, str],
+    settings: Mapping[str, Any],
+    measured: Mapping[str, Any],
 ) -> DatasetFacts:
     """Write the card, `croissant.json` and the manifest of a folder that has all its shards and its outcomes."""
     outcomes = folder / OUTCOMES_FILE
+    data = [shard for shard in shards if shard.name.startswith("data/")]
+    filled: Counter[str] = Counter()  # in the order of the columns, which is the same in every shard
+    values: dict[str, Counter[Any]] = {name: Counter() for name in _COUNTED}
+    for shard in data:
+        filled.update(shard.filled)
+        for name, counter in shard.values.items():
+            values[name].update(counter)
+    days = sorted(day for shard in data for day in shard.retrieved)
+    hashes = np.concatenate([np.empty(0, np.uint64), *(part for shard in data for part in shard.captions)])
+    repeats = np.unique(hashes, return_counts=True)[1]
     facts = DatasetFacts(
-        **count_shards([shard for shard in shards if shard.name.startswith("data/")], has_images),
+        rows=sum(shard.rows for shard in data),
+        shards=len(data),
+        classes=values["wnid"],
+        images=sum(shard.images for shard in data) if "image" in data[0].columns else None,
+        filled=filled,
+        languages=values["language"],
+        sources=values["source"],
+        retrieved=(days[0], days[-1]) if days else None,
         funnel=read_outcome_counts(outcomes),
-        inputs=origin.inputs,
-        settings=origin.settings,
-        measured=origin.measured,
-        made_with={
-            "imagenet-captions": importlib.metadata.version("imagenet-captions"),
-            "pyarrow": pa.__version__,
-        },
+        inputs=inputs,
+        settings=settings,
+        made_with={"imagenet-captions": importlib.metadata.version("imagenet-captions"), "pyarrow": pa.__version__},
+        licenses=dict(sorted(values["license"].items())),
+        repeated=int(repeats[repeats > 1].sum()),
+        measured=measured,
     )
     files = {shard.name: FileEntry(shard.sha256, shard.bytes, shard.rows) for shard in shards}
-    files[OUTCOMES_FILE] = _entry(outcomes, read_metadata(outcomes).num_rows)
+
+    def list_file(name: str, rows: int | None = None) -> None:
+        files[name] = FileEntry(sha256(folder / name), (folder / name).stat().st_size, rows)
+
+    list_file(OUTCOMES_FILE, read_metadata(outcomes).num_rows)
+    columns = {shard.name.split("/")[0]: shard.columns for shard in shards}
+    write_json(folder / CROISSANT, croissant(facts, files, columns))
     write_text(folder / CARD, card(facts))
-    write_json(folder / CROISSANT, croissant(facts, shards, files[OUTCOMES_FILE]))
-    files |= {name: _entry(folder / name) for name in (CARD, CROISSANT)}
+    list_file(CARD)
+    list_file(CROISSANT)
     counts = {outcome.value: count for outcome, count in facts.funnel.items()}
-    told = (origin.inputs, origin.settings, counts, facts.images, files, origin.measured)
-    Manifest(facts.made_with, *told).write(folder)
+    Manifest(facts.made_with, inputs, settings, counts, facts.images, files, measured).write(folder)
     return facts
-
-
-def _entry(path: Place, rows: int | None = None) -> FileEntry:
-    return FileEntry(sha256(path), path.stat().st_size, rows)

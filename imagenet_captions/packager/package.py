@@ -14,18 +14,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.facts import Origin, ShardFile
+from imagenet_captions.dataset.card import DatasetFacts
 from imagenet_captions.dataset.outcomes import outcome_table, write_outcomes
 from imagenet_captions.dataset.writing import (
     TEXTS,
     RowGroup,
+    ShardFile,
     dataset_schema,
     finish_dataset,
-    open_shard,
     plan_groups,
     plan_shards,
     shard_name,
 )
+from imagenet_captions.dataset.writing import write_shard as write_tables
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.images.files import ByteRange
@@ -53,16 +54,7 @@ log = logging.getLogger(__name__)
 _ROWS_AT_ONCE = 20_000  # of a few short columns
 
 
-@dataclass(frozen=True)
-class Packaged:
-    """The result of `package`: the inputs by outcome, and the kept rows with and without an image."""
-
-    outcomes: Mapping[Outcome, int]
-    images: int
-    missing: int
-
-
-def package(captions: Place, out: Place, settings: PackageSettings) -> Packaged:
+def package(captions: Place, out: Place, settings: PackageSettings) -> DatasetFacts:
     """Write the dataset folder `out`, whole or not at all.
 
     The same captions and images give the same bytes, wherever `out` is and however many workers there are. A folder
@@ -72,54 +64,51 @@ def package(captions: Place, out: Place, settings: PackageSettings) -> Packaged:
     """
     check_dataset_output(out, [captions, settings.images])
     with holding([out]):
-        rows = _read_rows(captions)
+        classes, made = _check_captions(captions)
         with replacing_folder(out) as folder:
             with scratch_beside(folder / "rows") as scratch:
-                plan = _plan(rows, folder, settings, scratch)
-                shards = list(_write_shards(plan, settings))
-            return _finish(plan, folder, shards, settings)
+                located = None
+                if settings.images is not None:
+                    located = _locate(captions, settings.images, settings.missing, scratch)
+                shards = list(_write_shards(captions, folder, classes, made, located, settings))
+            missing = Outcome.NO_IMAGE if settings.missing == "skip" else Outcome.KEPT
+            ends = {} if located is None else {row: (missing, remark) for row, remark in located.remarks.items()}
+            faults = {row: fault for shard in shards for row, fault in shard.faults.items()}
+            if faults and settings.missing == "fail":
+                first = min(faults)
+                with closing(RowReader([(0, captions)], ["image_id"])) as reader:
+                    image_id = reader.read(first, first + 1)["image_id"][0]
+                raise InputError(
+                    f"{len(faults):,} images cannot be used, the first is that of {image_id}: {faults[first]}; "
+                    "replace them, or choose `missing` report or skip"
+                )
+            ends |= {row: (Outcome.BROKEN_IMAGE, fault) for row, fault in faults.items()}
+
+            def outcomes() -> Iterator[pa.Table]:
+                start = 0
+                for batch in read_files([captions], _ROWS_AT_ONCE, ["image_id", "wnid", "detail"]):
+                    yield outcome_table(batch, start, ends)
+                    start += len(batch)
+
+            earlier = read_files([outcomes_path(captions)], _ROWS_AT_ONCE)
+            write_outcomes(folder / OUTCOMES_FILE, outcomes(), earlier)
+            recorded = {
+                **made.get("settings", {}),
+                "language": made.get("language"),
+                "missing": None if located is None else settings.missing,
+            }
+            files = [shard.file for shard in shards]
+            return finish_dataset(folder, files, made.get("inputs", {}), recorded, made.get("measured", {}))
 
 
-@dataclass(frozen=True)
-class _Captions:
-    """The part of a captions file that is kept in memory; it may have millions of rows."""
+def _check_captions(captions: Place) -> tuple[list[tuple[str, int]], Mapping[str, Any]]:
+    """Return the classes in the order of the rows, each with its number of rows, and the provenance of a captions file.
 
-    path: Place
-    rows: int
-    classes: Sequence[tuple[str, int]]  # wnid and number of rows, in the order of the rows
-    made: Mapping[str, Any]  # provenance
-
-    def wnids(self) -> Iterator[str]:
-        """Yield the wnid of every row."""
-        return chain.from_iterable(repeat(wnid, count) for wnid, count in self.classes)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    captions: _Captions
-    folder: Place
-    located: Located | None
-    skipped: frozenset[int]
-    shards: list[list[RowGroup]]
-    text_shards: list[list[RowGroup]]
-
-    def jobs(self, raw: bool, dropped: frozenset[int]) -> Iterator[ShardJob]:
-        """Yield the shards of one config."""
-        located = None if raw else self.located
-        shards = self.text_shards if raw else self.shards
-        classes = ClassSet.recorded(self.captions.made.get("settings", {}))
-        for number, groups in enumerate(shards):
-            start, stop = (groups[0].start, groups[-1].stop) if groups else (0, 0)
-            name = shard_name(raw, number, len(shards))
-            ranges = None if located is None else located.ranges[start:stop]
-            here = dropped.intersection(range(start, stop))
-            yield ShardJob(self.captions.path, self.folder, name, raw, groups, ranges, here, classes)
-
-
-def _read_rows(captions: Place) -> _Captions:
+    Raises InputError for another file, and for one whose ids do not ascend.
+    """
     require_file(captions, "the captions file")
     require_file(outcomes_path(captions), "the file of drops beside the captions")
-    found: list[tuple[str, int]] = []
+    classes: list[tuple[str, int]] = []
     last = ""
     with parquet_file(captions) as opened:
         if opened.schema_arrow.names != CAPTIONS.names:
@@ -129,89 +118,23 @@ def _read_rows(captions: Place) -> _Captions:
             if not pc.all(pc.less(ids[:-1], ids[1:])).as_py():
                 raise InputError(f"{captions} is not sorted by image id, or has one twice; clean again")
             last = ids[-1].as_py()
-            counted = batch["wnid"].value_counts()
-            found += zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True)
-        return _Captions(captions, opened.metadata.num_rows, found, provenance(opened.schema_arrow))
+            wnids, counts = batch["wnid"].value_counts().flatten()
+            classes += zip(wnids.to_pylist(), counts.to_pylist(), strict=True)
+        return classes, provenance(opened.schema_arrow)
 
 
-def _plan(captions: _Captions, folder: Place, settings: PackageSettings, scratch: Path) -> _Plan:
-    located = None if settings.images is None else _located(captions, settings.images, settings.missing, scratch)
-    skipped = frozenset(located.missing if located and settings.missing == "skip" else ())
-    text = _text_bytes(captions.path, captions.rows)
-    texts = plan_groups(captions.wnids(), repeat(text, captions.rows), TEXT_ROWS)
-    groups = texts
-    if located is not None:
-        sizes = [0 if row in skipped else text + (part.size if part else 0) for row, part in enumerate(located.ranges)]
-        groups = plan_groups(captions.wnids(), sizes)
-    return _Plan(captions, folder, located, skipped, plan_shards(groups), plan_shards(texts))
-
-
-def _located(captions: _Captions, images: Place, missing: str, scratch: Path) -> Located:
-    rows = read_table(captions.path, columns=["image_id", "wnid", "photo_id"])
+def _locate(captions: Place, images: Place, missing: str, scratch: Path) -> Located:
+    rows = read_table(captions, ["image_id", "wnid", "photo_id"])
     located = locate(rows, images, scratch)
     if len(rows) and not any(located.ranges):
         log.warning("none of the rows has an image in %s; check the path, or leave `images` out", images)
-    if located.missing and missing == "fail":
-        first = located.missing[0]
+    if located.remarks and missing == "fail":
+        first = min(located.remarks)
         raise InputError(
-            f"{len(located.missing):,} of {len(rows):,} rows have no image, the first is {rows['image_id'][first]}: "
+            f"{len(located.remarks):,} of {len(rows):,} rows have no image, the first is {rows['image_id'][first]}: "
             f"{located.remarks[first]}; add the images, or choose `missing` report or skip"
         )
     return located
-
-
-def _text_bytes(captions: Place, rows: int) -> int:
-    metadata = read_metadata(captions)
-    total = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
-    return max(1, int(total) // max(1, 2 * rows))  # the captions file has the texts twice, a config has them once
-
-
-def _write_shards(plan: _Plan, settings: PackageSettings) -> Iterator[Shard]:
-    """Write both configs; `raw` leaves out the rows whose images prove broken while `default` is written."""
-    with progress("package", plan.captions.rows - len(plan.skipped), "rows") as bar:
-        dropped, written = plan.skipped, 0
-        # Without images both configs are written together, because no row is left out.
-        for configs in ((False, True),) if plan.located is None else ((False,), (True,)):
-            jobs = [job for raw in configs for job in plan.jobs(raw, dropped)]
-            workers = min(settings.workers, max(1, len(jobs)))
-            for shard in settings.engine.run(write_shard, jobs, workers, threads=True):
-                dropped |= shard.faults.keys()
-                written += shard.file.rows
-                bar.update(written // 2 - bar.n)  # both configs have each row
-                yield shard
-
-
-def _finish(plan: _Plan, folder: Place, shards: Sequence[Shard], settings: PackageSettings) -> Packaged:
-    captions, made = plan.captions.path, plan.captions.made
-    faults = {row: fault for shard in shards for row, fault in shard.faults.items()}
-    if faults and settings.missing == "fail":
-        first = min(faults)
-        with closing(RowReader([(0, captions)], ["image_id"])) as reader:
-            image_id = reader.read(first, first + 1)["image_id"][0]
-        raise InputError(
-            f"{len(faults):,} images cannot be used, the first is that of {image_id}: {faults[first]}; replace them, "
-            "or choose `missing` report or skip"
-        )
-    dropped = {row: (Outcome.BROKEN_IMAGE, fault) for row, fault in faults.items()}
-    remarks = dict(plan.located.remarks) if plan.located else {}
-    dropped |= {row: (Outcome.NO_IMAGE, remarks.pop(row)) for row in plan.skipped}
-
-    def ended() -> Iterator[pa.Table]:
-        start = 0
-        for batch in read_files([captions], _ROWS_AT_ONCE, ["image_id", "wnid", "detail"]):
-            yield outcome_table(batch, start, remarks, dropped)
-            start += len(batch)
-
-    write_outcomes(folder / OUTCOMES_FILE, ended(), read_files([outcomes_path(captions)], _ROWS_AT_ONCE))
-    has_images = plan.located is not None
-    recorded = {
-        **made.get("settings", {}),
-        "language": made.get("language"),
-        "missing": settings.missing if has_images else None,
-    }
-    origin = Origin(made.get("inputs", {}), recorded, made.get("measured", {}))
-    facts = finish_dataset(folder, [shard.file for shard in shards], origin, has_images)
-    return Packaged(facts.funnel, facts.images or 0, facts.rows - (facts.images or 0) if has_images else 0)
 
 
 @dataclass(frozen=True)
@@ -236,34 +159,72 @@ class Shard:
     faults: Mapping[int, str]  # rows of the captions file with a broken image
 
 
+def _write_shards(
+    captions: Place,
+    folder: Place,
+    classes: Sequence[tuple[str, int]],
+    made: Mapping[str, Any],
+    located: Located | None,
+    settings: PackageSettings,
+) -> Iterator[Shard]:
+    """Write both configs; `raw` leaves out the rows whose images prove broken while `default` is written."""
+
+    def wnids() -> Iterator[str]:
+        return chain.from_iterable(repeat(wnid, count) for wnid, count in classes)
+
+    metadata = read_metadata(captions)
+    rows = metadata.num_rows
+    total = sum(metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups))
+    text = max(1, int(total) // max(1, 2 * rows))  # the captions file has the texts twice, a config has them once
+    dropped = frozenset(located.remarks) if located and settings.missing == "skip" else frozenset()
+    texts = groups = plan_groups(wnids(), repeat(text, rows), TEXT_ROWS)
+    if located is not None:
+        sizes = [0 if row in dropped else text + (part.size if part else 0) for row, part in enumerate(located.ranges)]
+        groups = plan_groups(wnids(), sizes)
+    plans = {False: plan_shards(groups), True: plan_shards(texts)}
+    among, written = ClassSet.recorded(made.get("settings", {})), 0
+    with progress("package", rows - len(dropped), "rows") as bar:
+        # Without images both configs are written together, because no row is left out.
+        for configs in ((False, True),) if located is None else ((False,), (True,)):
+            jobs = []
+            for raw in configs:
+                for number, part in enumerate(plans[raw]):
+                    start, stop = (part[0].start, part[-1].stop) if part else (0, 0)
+                    name = shard_name(raw, number, len(plans[raw]))
+                    ranges = None if raw or located is None else located.ranges[start:stop]
+                    here = dropped.intersection(range(start, stop))
+                    jobs.append(ShardJob(captions, folder, name, raw, part, ranges, here, among))
+            for shard in settings.engine.run(write_shard, jobs, min(settings.workers, len(jobs)), threads=True):
+                dropped |= shard.faults.keys()
+                written += shard.file.rows
+                bar.update(written // 2 - bar.n)  # both configs have each row
+                yield shard
+
+
 def write_shard(job: ShardJob) -> Shard:
     """Write a shard; rows with a broken image are left out and reported."""
     row = RAW_ROW if job.raw else ROW
-    all_faults: dict[int, str] = {}
+    faults: dict[int, str] = {}
     schema = dataset_schema(row, job.ranges is not None, job.classes)
-    with open_shard(job.folder, job.name, schema) as writer:
-        for table, faults in _tables(job, row):
-            all_faults |= faults
-            writer.write(table)
-    return Shard(writer.file, all_faults)
+    return Shard(write_tables(job.folder, job.name, schema, _tables(job, row.names, faults)), faults)
 
 
-def _tables(job: ShardJob, row: pa.Schema) -> Iterator[tuple[pa.Table, dict[int, str]]]:
-    """Yield the row groups, with the faults found in each; the next one is read while one is written."""
-    columns = {("raw_" + name if job.raw and name in TEXTS else name): name for name in row.names}
-    with closing(RowReader([(0, job.captions)], list(columns))) as rows, closing(OpenFiles()) as images:
+def _tables(job: ShardJob, names: Sequence[str], faults: dict[int, str]) -> Iterator[pa.Table]:
+    """Yield the row groups and add the faults found in them; the next one is read while one is written."""
+    columns = ["raw_" + name if job.raw and name in TEXTS else name for name in names]
+    with closing(RowReader([(0, job.captions)], columns)) as rows, closing(OpenFiles()) as images:
         first = job.groups[0].start if job.groups else 0
 
-        def read(group: RowGroup) -> tuple[pa.Table, dict[int, str]]:
-            table = rows.read(group.start, group.stop).rename_columns(list(columns.values()))
-            faults: dict[int, str] = {}
+        def read(group: RowGroup) -> pa.Table:
+            table, out = rows.read(group.start, group.stop).rename_columns(list(names)), job.dropped
             if job.ranges is not None:
-                data, faults = images.read_images(job.ranges[group.start - first : group.stop - first])
+                data, found = images.read_images(job.ranges[group.start - first : group.stop - first])
                 table = table.append_column("image", image_column(data, table["filename"]))
-            out = job.dropped.intersection(range(group.start, group.stop)).union(group.start + at for at in faults)
+                faults.update((group.start + at, fault) for at, fault in found.items())
+                out |= {group.start + at for at in found}
             if out:
                 table = table.filter(pa.array([at not in out for at in range(group.start, group.stop)]))
-            return table, {group.start + at: fault for at, fault in faults.items()}
+            return table
 
         with ThreadPoolExecutor(1) as ahead:
             upcoming = None

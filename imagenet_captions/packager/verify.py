@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +11,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.dataset.outcomes import first_repeated
 from imagenet_captions.dataset.sampling import seeded_order
-from imagenet_captions.dataset.shards import Manifest, Shards
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.dataset.writing import dataset_schema, local_labels, with_local_labels
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.outcomes import OUTCOMES, OUTCOMES_FILE, Outcome
@@ -38,11 +37,6 @@ class Verified:
         return f"whole: {self.files} files, {self.rows:,} rows{images}"
 
 
-class _Problem(NamedTuple):
-    file: str
-    what: str
-
-
 def verify(dataset: PlaceLike) -> Verified:
     """Read every byte of a dataset again and compare: hashes, schema, order, ids of both configs, outcomes.
 
@@ -51,92 +45,74 @@ def verify(dataset: PlaceLike) -> Verified:
     Raises InputError that names the first bad file and how many there are.
     """
     shards = Shards(place(dataset))
-    problems = [*_strangers(shards), *_damaged(shards)]
-    if not problems:
-        problems = list(_contradictions(shards))
+    problems = list(_damaged(shards)) or list(_contradictions(shards))
     if problems:
-        first = problems[0]
-        others = len({problem.file for problem in problems} - {first.file})
+        file, what = problems[0]
+        others = len({name for name, _ in problems} - {file})
         more = f", and {others} more files are bad" if others else ""
-        raise InputError(f"{shards.dataset} is damaged: {first.file} {first.what}{more}; package it again")
+        raise InputError(f"{shards.dataset} is damaged: {file} {what}{more}; package it again")
     return Verified(len(shards.manifest.files), shards.rows, shards.manifest.images)
 
 
-def _strangers(shards: Shards) -> Iterator[_Problem]:
-    """Yield files that do not belong there; load_dataset would take another Parquet file in data/ for a shard."""
-    dataset, manifest = shards.dataset, shards.manifest
-    for name in sorted(_REQUIRED - manifest.files.keys()):
-        yield _Problem(MANIFEST, f"does not list {name}")
+def _damaged(shards: Shards) -> Iterator[tuple[str, str]]:
+    """Yield files that are not as they were written or do not belong there, each with what is wrong.
+
+    `load_dataset` would take another Parquet file in data/ for a shard.
+    """
+    dataset, files = shards.dataset, shards.manifest.files
+    for name in sorted(_REQUIRED - files.keys()):
+        yield MANIFEST, f"does not list {name}"
     for _, name in walk(dataset):
         inside = name.startswith(("data/", "raw/")) or name.endswith(".parquet")
-        if inside and name not in manifest.files:
-            yield _Problem(name, "is not in the manifest")
-
-
-def _damaged(shards: Shards) -> Iterator[_Problem]:
-    total = sum(entry.bytes for entry in shards.manifest.files.values())
-    with progress("verify", total, "B") as bar:
-        for name, entry in sorted(shards.manifest.files.items()):
-            path = shards.dataset / name
+        if inside and name not in files:
+            yield name, "is not in the manifest"
+    with progress("verify", sum(entry.bytes for entry in files.values()), "B") as bar:
+        for name, entry in sorted(files.items()):
+            path = dataset / name
             if not path.is_file():
-                yield _Problem(name, "is missing")
+                yield name, "is missing"
             elif (size := path.stat().st_size) != entry.bytes:
-                yield _Problem(name, f"has {size:,} bytes, not {entry.bytes:,}")
+                yield name, f"has {size:,} bytes, not {entry.bytes:,}"
             elif sha256(path) != entry.sha256:
-                yield _Problem(name, "has other bytes than when it was written")
+                yield name, "has other bytes than when it was written"
             bar.update(entry.bytes)
 
 
-def _contradictions(dataset: Shards) -> Iterator[_Problem]:
+def _contradictions(shards: Shards) -> Iterator[tuple[str, str]]:
     """Yield contradictions between files whose bytes are all as they were written."""
-    manifest = dataset.manifest
-    images = manifest.images is not None
+    manifest = shards.manifest
+    images, seed = manifest.images is not None, manifest.shuffled
     ids = {}
-    wanted = {
-        "data": dataset_schema(ROW, images, manifest.classes),
-        "raw": dataset_schema(RAW_ROW, False, manifest.classes),
-    }
-    features = b"huggingface"
-    for config, written in wanted.items():
-        shards, tables = manifest.shards(config), []
-        for name, rows in shards.items():
-            found = read_schema(dataset.dataset / name)
-            local = local_labels(found)
-            schema = written if local is None else with_local_labels(written, local)
-            if not found.equals(schema) or (found.metadata or {}).get(features) != schema.metadata[features]:
-                yield _Problem(name, "has another schema than this version writes")
+    for config, row in (("data", ROW), ("raw", RAW_ROW)):
+        names, tables = manifest.shards(config), []
+        for name, rows in names.items():
+            found = read_schema(shards.dataset / name)
+            schema = dataset_schema(row, images and config == "data", manifest.classes)
+            if (local := local_labels(found)) is not None:
+                schema = with_local_labels(schema, local)
+            if not found.equals(schema) or found.metadata != schema.metadata:
+                yield name, "has another schema than this version writes"
                 return
-            tables.append(read_table(dataset.dataset / name, columns=["image_id"]))
+            tables.append(read_table(shards.dataset / name, columns=["image_id"]))
             if len(tables[-1]) != rows:
-                yield _Problem(name, "has another number of rows than the manifest says")
-        ids[config] = pa.concat_tables(tables)["image_id"].combine_chunks()
-        if (what := _disorder(ids[config], manifest.shuffled)) is not None:
-            yield _Problem(next(iter(shards)), what)
+                yield name, "has another number of rows than the manifest says"
+        found_ids = ids[config] = pa.concat_tables(tables)["image_id"].combine_chunks()
+        if seed is None:
+            if len(found_ids) > 1 and not pc.all(pc.less(found_ids[:-1], found_ids[1:])).as_py():
+                yield next(iter(names)), "and its other shards are not sorted by image id"
+        elif not np.array_equal(seeded_order(found_ids.to_pylist(), seed), np.arange(len(found_ids))):
+            yield next(iter(names)), f"and its other shards are not in the order of the seed {seed}"
     if not ids["data"].equals(ids["raw"]):
-        yield _Problem("raw/", "has other ids than data/")
-    yield from _uncounted(read_table(dataset.outcomes), ids["data"], manifest)
-
-
-def _disorder(ids: pa.Array, shuffled: int | None) -> str | None:
-    """Return what is wrong with the order of the rows; None if nothing is."""
-    if shuffled is not None:
-        ordered = np.array_equal(seeded_order(ids.to_pylist(), shuffled), np.arange(len(ids)))
-        return None if ordered else f"and its other shards are not in the order of the seed {shuffled}"
-    ordered = len(ids) < 2 or pc.all(pc.less(ids[:-1], ids[1:])).as_py()
-    return None if ordered else "and its other shards are not sorted by image id"
-
-
-def _uncounted(outcomes: pa.Table, ids: pa.Array, manifest: Manifest) -> Iterator[_Problem]:
-    name = OUTCOMES_FILE
+        yield "raw/", "has other ids than data/"
+    outcomes = read_table(shards.outcomes)
     if outcomes.schema.names != OUTCOMES.names:
-        yield _Problem(name, "has other columns than this version writes")
+        yield OUTCOMES_FILE, "has other columns than this version writes"
         return
     if (twice := first_repeated(outcomes)) is not None:
-        yield _Problem(name, f"has two outcomes for {quoted(twice)}")
+        yield OUTCOMES_FILE, f"has two outcomes for {quoted(twice)}"
     kept = outcomes.filter(pc.equal(outcomes["outcome"], Outcome.KEPT.value))["image_id"].combine_chunks()
-    if not kept.equals(ids if manifest.shuffled is None else ids.take(pc.sort_indices(ids))):
-        yield _Problem(name, "keeps other ids than data/ has")
+    if not kept.equals(ids["data"] if seed is None else ids["data"].take(pc.sort_indices(ids["data"]))):
+        yield OUTCOMES_FILE, "keeps other ids than data/ has"
     counted = outcomes.group_by("outcome").aggregate([("count", "sum")])
-    found = dict(zip(counted["outcome"].to_pylist(), counted["count_sum"].to_pylist(), strict=True))
-    if found != dict(manifest.counts):
-        yield _Problem(name, "has other counts than the manifest")
+    if dict(zip(counted["outcome"].to_pylist(), counted["count_sum"].to_pylist(), strict=True)) != manifest.counts:
+        yield OUTCOMES_FILE, "has other counts than the manifest"

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from imagenet_captions.dataset.card import card
-from imagenet_captions.dataset.facts import DatasetFacts
+from imagenet_captions.dataset.card import DatasetFacts, card
 from imagenet_captions.packager.package import PackageSettings, package
 from tests.dataset.made import rows, write_captions
 from tests.packager.made import write_published

@@ -144,16 +144,9 @@ def test_loading_names_a_damaged_shard(
 
 
 @pytest.mark.parametrize(
-    ("noted", "sentence"),
-    [
-        (None, "the metadata for datasets in the shards has not the expected content"),
-        ({"info": {"features": [1]}}, "the metadata for datasets in the shards has not the expected content"),
-        ({"info": {"features": {"label": {}}}}, "the metadata for datasets in the shards has no caption"),
-    ],
+    "noted", [None, {"info": {"features": [1]}}, {"info": {"features": {"label": {}}}}, {"info": 3}]
 )
-def test_shards_whose_features_were_edited_are_refused(
-    noted: object, sentence: str, whole: Path, tmp_path: Path
-) -> None:
+def test_shards_whose_features_were_edited_are_refused(noted: object, whole: Path, tmp_path: Path) -> None:
     dataset = tmp_path / "ds"
     shutil.copytree(whole, dataset)
     manifest = json.loads((dataset / "manifest.json").read_text())
@@ -162,7 +155,7 @@ def test_shards_whose_features_were_edited_are_refused(
         pq.write_table(table.replace_schema_metadata(noted and {"huggingface": json.dumps(noted)}), shard)
         manifest["files"][shard.relative_to(dataset).as_posix()]["bytes"] = shard.stat().st_size
     (dataset / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(InputError, match=sentence):
+    with pytest.raises(InputError, match="the metadata for datasets in the shards lacks columns, or cannot"):
         ic.filter(dataset, ic.FilterSettings(local_labels=True), out=tmp_path / "out")
 
 

@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.dataset import writing
+from imagenet_captions.dataset.card import DatasetFacts
 from imagenet_captions.errors import DiskFullError, InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.outcomes import Outcome
-from imagenet_captions.packager.package import Packaged, PackageSettings, package
+from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.packager.verify import verify
 from imagenet_captions.schema import RAW_ROW, ROW
 from tests.packager.made import (
@@ -35,7 +36,7 @@ from tests.packager.made import (
 )
 
 
-def make(root: Path, held: dict[str, bytes] | None = None, missing: str = "report", workers: int = 1) -> Packaged:
+def make(root: Path, held: dict[str, bytes] | None = None, missing: str = "report", workers: int = 1) -> DatasetFacts:
     captions = write_captions(root / "captions.parquet")
     return package(captions, root / "out", PackageSettings(train_folder(root / "images", held), missing, workers))
 
@@ -58,7 +59,7 @@ def test_columns_are_the_contract(tmp_path: Path) -> None:
 def test_without_images_there_is_no_image_column(tmp_path: Path) -> None:
     made = package(write_captions(tmp_path / "c.parquet"), tmp_path / "out", PackageSettings(workers=1))
     assert pq.read_table(tmp_path / "out/data").column_names == ROW.names
-    assert (made.images, made.missing) == (0, 0)
+    assert made.images is None
     assert str(verify(tmp_path / "out")) == f"whole: 5 files, {len(IDS)} rows"
 
 
@@ -108,7 +109,7 @@ def test_outcomes_add_up(tmp_path: Path) -> None:
         made = make(tmp_path / missing, dict(held), missing)
         table = pq.read_table(tmp_path / missing / "out/outcomes.parquet")
         assert pc.sum(table["count"]).as_py() == len(IDS) + sum(drop[-1] for drop in DROPS)
-        assert sum(made.outcomes.values()) == pc.sum(table["count"]).as_py()
+        assert sum(made.funnel.values()) == pc.sum(table["count"]).as_py()
         ids = [value for value in table["image_id"].to_pylist() if value]
         assert len(ids) == len(set(ids)) == len(IDS) + 1
 
@@ -117,7 +118,7 @@ def test_missing_images_are_reported_or_skipped_or_fail(tmp_path: Path) -> None:
     held = images()
     del held[IDS[3]], held[IDS[4]]
     made = make(tmp_path / "report", dict(held), "report")
-    assert (made.outcomes[Outcome.KEPT], made.missing) == (len(IDS), 2)
+    assert (made.funnel[Outcome.KEPT], made.rows - made.images) == (len(IDS), 2)
     table = pq.read_table(tmp_path / "report/out/data")
     without = table.filter(pc.is_null(table["image"]))["image_id"].to_pylist()
     assert without == sorted(IDS[3:5])
@@ -125,7 +126,7 @@ def test_missing_images_are_reported_or_skipped_or_fail(tmp_path: Path) -> None:
     assert "2 rows have no image" in (tmp_path / "report/out/README.md").read_text()
 
     made = make(tmp_path / "skip", dict(held), "skip")
-    assert (made.outcomes[Outcome.KEPT], made.outcomes[Outcome.NO_IMAGE], made.missing) == (len(IDS) - 2, 2, 0)
+    assert (made.funnel[Outcome.KEPT], made.funnel[Outcome.NO_IMAGE], made.rows - made.images) == (len(IDS) - 2, 2, 0)
     for config in ("data", "raw"):
         assert len(pq.read_table(tmp_path / "skip/out" / config)) == len(IDS) - 2
 
@@ -175,7 +176,7 @@ def test_a_broken_image_drops_its_row_and_says_why(tmp_path: Path, data: bytes, 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         made = make(tmp_path / "a", held)
-    assert (made.outcomes[Outcome.KEPT], made.outcomes[Outcome.BROKEN_IMAGE]) == (len(IDS) - 1, 1)
+    assert (made.funnel[Outcome.KEPT], made.funnel[Outcome.BROKEN_IMAGE]) == (len(IDS) - 1, 1)
     assert outcomes(tmp_path / "a")[IDS[4]] == ("broken_image", fault)
     for config in ("data", "raw"):
         assert IDS[4] not in pq.read_table(tmp_path / "a/out" / config)["image_id"].to_pylist()
@@ -281,7 +282,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
     def full(self: object, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(writing.Hashing, "write", full)
+    monkeypatch.setattr(writing._Hashing, "write", full)
     with pytest.raises(DiskFullError, match="no space is left on the disk"):
         make(tmp_path)
     assert contents(tmp_path) == before
