@@ -125,9 +125,8 @@ def publish(
     private: Annotated[bool, option("Show the repository to you or your group alone.")] = False,
     dry_run: Annotated[bool, option("List the files and their sizes, and contact nobody.")] = False,
 ) -> str:
-    from imagenet_captions.publishing.publish import check_repository
+    from imagenet_captions.publishing.publish import NOTICE, check_repository
     from imagenet_captions.publishing.publish import publish as publish_dataset
-    from imagenet_captions.publishing.terms import NOTICE
 
     check_repository(repo)
     if with_images:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imagenet_captions.captions.caption_template import CaptionTemplate
+from imagenet_captions.captions.compose import caption_lists, compose_captions
 from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.errors import InputError
-from imagenet_captions.exports.attribution import write_attribution
-from imagenet_captions.exports.rows import Job
 from imagenet_captions.exports.settings import (
     ATTRIBUTION,
     OPEN_CLIP_CSV,
@@ -21,8 +25,10 @@ from imagenet_captions.exports.settings import (
     WEBDATASET,
     ExportSettings,
 )
-from imagenet_captions.exports.tables import write_open_clip, write_release, write_slim
+from imagenet_captions.exports.tables import write_attribution, write_open_clip, write_release, write_slim
 from imagenet_captions.exports.webdataset import write_webdataset
+from imagenet_captions.flickr.denylist import Denylist
+from imagenet_captions.images.sources import Located, locate
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.outputs import (
     check_dataset_output,
@@ -32,7 +38,9 @@ from imagenet_captions.storage.outputs import (
     replacing_folder,
     write_record,
 )
+from imagenet_captions.storage.parquet import read_table
 from imagenet_captions.storage.places import Place, PlaceLike, place
+from imagenet_captions.storage.progress import track
 
 log = logging.getLogger(__name__)
 
@@ -111,3 +119,91 @@ def _attribution(out: Place) -> Callable[[Job, Path], None]:
     if suffix not in (".csv", ".md"):
         raise InputError(f"`to='attribution'` writes CSV or Markdown, by the name's ending; {out.name!r} has neither")
     return partial(write_attribution, markdown=suffix == ".md")
+
+
+_DENIED_BY = ("image_id", "photo_id", "owner", "photo_page")
+_TEMPLATE_COLUMNS = ("image_id", "title", "tags", "description")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One export: a dataset, the settings, and the numbers of rows written and left out."""
+
+    dataset: Shards
+    settings: ExportSettings
+    counts: Counter[str] = field(default_factory=Counter, kw_only=True)
+
+    def count(self, name: str, number: int) -> None:
+        """Add to a count; counts of zero are not listed."""
+        if number:
+            self.counts[name] += number
+
+    def read(self, columns: Sequence[str], config: str = "data") -> pa.Table:
+        """Read columns of the rows that are not denied, in the order of the dataset."""
+        deny = self.settings.deny
+        wanted = list(dict.fromkeys([*columns, *(_DENIED_BY if deny else ())]))
+        shards = self.dataset.files(config)
+        read = track(shards, "read", len(shards), "shards")
+        tables = [read_table(shard, columns=wanted) for shard in read]
+        table = pa.concat_tables([part.replace_schema_metadata() for part in tables])
+        self.counts["rows"] = len(table)
+        _warn_of_blindness(deny, table)
+        kept, denied = deny.drop(table)
+        self.count("denied", len(denied))
+        return self._require_rows(kept).select(list(columns))
+
+    def read_captioned(self, columns: Sequence[str], empty_too: bool = False) -> pa.Table:
+        """Read columns and the captions that the settings ask for, without rows that have none.
+
+        With `empty_too`, rows with an empty caption stay if the template keeps them.
+        """
+        template = self.settings.caption
+        needed = ("caption",) if template is None else _TEMPLATE_COLUMNS
+        table = self.read(list(dict.fromkeys([*columns, *needed])))
+        if template is not None:
+            table = table.drop_columns(["caption"]) if "caption" in table.column_names else table
+            table = table.append_column("caption", _captions(template, table))
+        empty = _is_empty(table["caption"])
+        if not (empty_too and template is not None and template.empty == "keep"):
+            self.count("empty", pc.sum(empty).as_py() or 0)
+            table = table.filter(pc.invert(empty))
+        return self._require_rows(table).select(list(dict.fromkeys([*columns, "caption"])))
+
+    def locate(self, table: pa.Table, images: Place, scratch: Path) -> Located:
+        """Find the images of the rows; `table` has image_id, wnid and photo_id."""
+        located = locate(table, images, scratch)
+        self.count("no_image", len(located.missing))
+        if len(located.missing) == len(table):
+            raise InputError(f"the images {images} have none of the {len(table):,} rows' images; check the path")
+        return located
+
+    def _require_rows(self, table: pa.Table) -> pa.Table:
+        if not len(table):
+            raise InputError(
+                f"nothing is left to export: of {self.counts['rows']:,} rows {self.counts['denied']:,} are denied and "
+                f"{self.counts['empty']:,} have no caption; change the denylist or the caption"
+            )
+        return table
+
+
+def _captions(template: CaptionTemplate, table: pa.Table) -> pa.ChunkedArray:
+    compose, kind = (caption_lists, pa.list_(pa.string())) if template.is_list else (compose_captions, pa.string())
+    batches = table.select(_TEMPLATE_COLUMNS).to_batches()
+    made = [compose(template, {name: batch[name] for name in _TEMPLATE_COLUMNS}) for batch in batches]
+    return pa.chunked_array(made, kind)
+
+
+def _is_empty(captions: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_list(captions.type):
+        return pc.equal(pc.list_value_length(captions), 0)
+    return pc.equal(pc.utf8_trim_whitespace(captions), "")
+
+
+def _warn_of_blindness(deny: Denylist, table: pa.Table) -> None:
+    """Log that a denylist names photos or owners that the rows cannot be matched with."""
+    if (deny.photos or deny.owners) and table["photo_id"].null_count == len(table):
+        log.warning(
+            "%d entries of the denylist name photos or owners, which this dataset does not know; "
+            "give the file names of those images too",
+            len(deny.photos) + len(deny.owners),
+        )

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,6 @@ from imagenet_captions.captions.caption_template import open_clip_templates
 from imagenet_captions.captions.compose import draw
 from imagenet_captions.dataset.writing import local_labels
 from imagenet_captions.errors import InputError
-from imagenet_captions.exports.rows import Job
 from imagenet_captions.exports.settings import SAMPLES_A_SHARD
 from imagenet_captions.flickr.photos import LICENSES
 from imagenet_captions.imagenet import classes
@@ -31,6 +30,9 @@ from imagenet_captions.images.tables import byte_ranges_in_shards
 from imagenet_captions.storage.files import replacing, scratch_beside, sha256, write_json, write_text
 from imagenet_captions.storage.places import Place, is_only_here
 from imagenet_captions.storage.progress import progress
+
+if TYPE_CHECKING:
+    from imagenet_captions.exports.export import Job
 
 _COLUMNS = [
     *("image_id", "filename", "wnid", "label", "class_name", "title", "description", "tags", "language"),

@@ -157,7 +157,7 @@ class Stats:
 
     def __str__(self) -> str:
         """Return the tables that the command `stats` prints."""
-        from imagenet_captions.statistics.sections import as_text, sections
+        from imagenet_captions.statistics.report import as_text, sections
 
         return as_text(sections(self))
 

@@ -13,9 +13,9 @@ import pytest
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.errors import InputError
-from imagenet_captions.exports.attribution import escape, link
 from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import TARGETS, ExportSettings
+from imagenet_captions.exports.tables import escape, link
 from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.sources.release import ReleaseSource

@@ -14,14 +14,17 @@ from PIL import Image
 
 from imagenet_captions.dataset.sampling import read_counts
 from imagenet_captions.statistics.collect import Stats, collect, measure
-from imagenet_captions.statistics.report import choose, gallery, picture, report
-from imagenet_captions.statistics.sections import (
+from imagenet_captions.statistics.report import (
     Section,
     as_markdown,
     as_text,
+    choose,
     counts_tsv,
     frequencies_tsv,
+    gallery,
     per_class_csv,
+    picture,
+    report,
     sections,
 )
 from imagenet_captions.statistics.settings import Thumbnails
