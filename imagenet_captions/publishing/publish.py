@@ -18,7 +18,6 @@ from imagenet_captions.storage.faults import (
     causes_of,
     client_error,
     hub_answers,
-    is_unreached,
     message_of,
     without_secrets,
 )
@@ -238,6 +237,4 @@ def _explained(error: BaseException, repo: str, hub: str) -> ImagenetCaptionsErr
         return InputError(f"the token may not write to {repo}; give a name of your own, or a token that may")
     if 412 in codes:
         return NetworkError(f"somebody else changed {repo} at the same time; {again}")
-    if any(map(is_unreached, causes)):
-        return NetworkError(f"the connection to {hub} broke; {again}")
-    return NetworkError(f"the hub did not take {repo} ({message_of(causes[-1])}); {again}")
+    return NetworkError(f"{hub} did not take {repo} ({message_of(causes[-1])}); {again}")
