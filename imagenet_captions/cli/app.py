@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -237,7 +238,7 @@ class Command(click.Command):
 
         def flag(found: re.Match[str]) -> str:
             others = (one for name in COMMANDS for one in command(name).flags.values())
-            one = next((one for one in (*self.options.values(), *others) if one.name == found[1]), None)
+            one = next((one for one in chain(self.options.values(), others) if one.name == found[1]), None)
             if one is None:
                 return found[0]
             if found[2] in (None, "True", "False"):

@@ -36,8 +36,7 @@ def build(out: Out, settings: BuildSettings, engine: EngineSettings) -> str:
     from imagenet_captions.pipeline import build as building
 
     with open_engine(engine) as (running, count):
-        package = replace(settings.package, workers=count)
-        building.build(out, replace(settings, package=package, workers=count, engine=running))
+        building.build(out, replace(settings, workers=count, engine=running))
     return _told_of_dataset(out)
 
 

@@ -37,7 +37,7 @@ def run_demo(out: Place) -> str:
                 urls=(SAMPLE / "urls.txt",),
                 match=MatchSettings(ids=SAMPLE / "ids.txt"),
                 crawl=CrawlSettings(rate="50/s", endpoint=flickr.endpoint, key_file=key_file, tries=3),
-                package=PackageSettings(images=SAMPLE / "train", missing="skip", workers=1),
+                package=PackageSettings(images=SAMPLE / "train", missing="skip"),
                 work=Path(folder) / "work",
                 workers=1,
             ),

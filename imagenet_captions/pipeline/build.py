@@ -17,8 +17,8 @@ import importlib.metadata
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,6 @@ from imagenet_captions.storage.files import (
     PHOTO_STORE,
     YFCC_PHOTOS,
     digest,
-    require_file,
     require_there,
     sha256,
     write_json,
@@ -92,32 +91,26 @@ def build(out: PlaceLike, settings: BuildSettings) -> None:
         if settings.release is None:
             files, inputs = _match_and_crawl(work, settings)
         else:
-            files, inputs = SourceFiles(release=settings.release), _digests({"release": settings.release})
+            files, inputs = SourceFiles(release=settings.release), _digests(release=settings.release)
         source = open_source(files, settings.clean)
         run_stage(
             work,
-            Stage(
-                "clean",
-                inputs,
-                {**asdict(settings.clean), "deny": settings.clean.deny.digest()},
-                (captions, outcomes_path(captions)),
-            ),
+            "clean",
+            inputs,
+            {**asdict(settings.clean), "deny": settings.clean.deny.digest()},
+            (captions, outcomes_path(captions)),
             lambda: clean(source, captions, settings.clean, settings.workers, settings.engine, overwrite=True),
         )
+        written = {"captions": sha256(captions), "outcomes": sha256(outcomes_path(captions))}
+        how = replace(settings.package, engine=settings.engine, workers=settings.workers)
         run_stage(
             work,
-            Stage(
-                "package",
-                {
-                    "captions": sha256(captions),
-                    "outcomes": sha256(outcomes_path(captions)),
-                    **_digests({"images": settings.package.images}),
-                },
-                {"missing": settings.package.missing},
-                (out / MANIFEST,),
-                damaged=_is_damaged(out),
-            ),
-            lambda: package(captions, out, replace(settings.package, engine=settings.engine)),
+            "package",
+            {**written, **_digests(images=settings.package.images)},
+            {"missing": settings.package.missing},
+            (out / MANIFEST,),
+            lambda: package(captions, out, how),
+            damaged=_is_damaged(out),
         )
 
 
@@ -127,12 +120,10 @@ def _match_and_crawl(work: Path, settings: BuildSettings) -> tuple[SourceFiles, 
     urls = {f"urls {number}": path for number, path in enumerate(settings.url_lists)}
     run_stage(
         work,
-        Stage(
-            "match",
-            _digests({**urls, "ids": settings.match.ids}),
-            settings.match.recorded(),
-            (matches, outcomes_path(matches)),
-        ),
+        "match",
+        _digests(**urls, ids=settings.match.ids),
+        settings.match.recorded(),
+        (matches, outcomes_path(matches)),
         lambda: match(settings.url_lists, matches, replace(settings.match, engine=settings.engine), overwrite=True),
     )
     inputs = {"matches": sha256(matches), "outcomes": sha256(outcomes_path(matches))}
@@ -141,12 +132,10 @@ def _match_and_crawl(work: Path, settings: BuildSettings) -> tuple[SourceFiles, 
         yfcc = work / YFCC_PHOTOS
         run_stage(
             work,
-            Stage(
-                "yfcc",
-                {**_digests({"yfcc": metadata}), "matches": inputs["matches"]},
-                {},
-                (yfcc, outcomes_path(yfcc)),
-            ),
+            "yfcc",
+            {**_digests(yfcc=metadata), "matches": inputs["matches"]},
+            {},
+            (yfcc, outcomes_path(yfcc)),
             lambda: extract_photos(metadata, matches, yfcc, overwrite=True),
         )
         inputs |= {"yfcc": sha256(yfcc), "yfcc outcomes": sha256(outcomes_path(yfcc))}
@@ -172,13 +161,13 @@ def open_source(files: SourceFiles, settings: CleanSettings) -> RawSource:
             matched = ClassSet.recorded(provenance(opened.schema_arrow).get("settings", {}))
         if matched is not settings.classes:
             raise InputError(f"{matches} was made with `classes` {matched.value}; give the same here, or match again")
+        if store is None and yfcc is not None:
+            return YfccSource(yfcc, matches, deny)
+        if store is not None and yfcc is None:
+            return CrawlSource(matches, store, deny)
         if store is not None and yfcc is not None:
             first = YfccSource(yfcc, matches, deny, answered_photos(store))
             return JoinedSource(first, CrawlSource(matches, store, deny, first.photo_ids))
-        if store is not None:
-            return CrawlSource(matches, store, deny)
-        if yfcc is not None:
-            return YfccSource(yfcc, matches, deny)
     raise InputError("cleaning needs one source: give `release`, or `matches` with `store`, `yfcc` or both")
 
 
@@ -196,24 +185,19 @@ def _check_first(out: Place, settings: BuildSettings) -> Path:
         raise InputError(f"the work folder {work} is a file; give a folder")
     if resolve_links(out) in (resolve_links(work), *resolve_links(work).parents):
         raise InputError(f"the work folder {work} lies in the output {out}, which is replaced as a whole; give another")
-    stages = {"clean": CAPTIONS} | ({} if settings.release is not None else {"match": MATCHES, "yfcc": YFCC_PHOTOS})
-    outputs = [work / name for name in stages.values()]
-    records = [_record_of(work, stage) for stage in (*stages, "package")]
-    for path in (*outputs, *map(outcomes_path, outputs), *records):
+    products = {"clean": CAPTIONS} | ({} if settings.release is not None else {"match": MATCHES, "yfcc": YFCC_PHOTOS})
+    made = [work / name for name in products.values()]
+    keys = [work / f"{stage}.done.json" for stage in (*products, "package")]
+    for path in (*made, *map(outcomes_path, made), *keys):
         if path.is_file() and not has_our_format(path):
             raise InputError(f"{path} is not of a build, and would be replaced; move it, or give another `work`")
-    if (images := settings.package.images) is not None:
-        if expand_pattern(images) is None:
-            require_there(images, "`images`")
+    images, ids = settings.package.images, settings.match.ids
+    given = {"release": settings.release, "ids": ids, "yfcc": settings.yfcc, "images": images}
+    for role, source in (*given.items(), *(("urls", path) for path in settings.url_lists)):
+        if source is not None and expand_pattern(source) is None:
+            require_there(source, f"`{role}`")
+    if images is not None:
         ImageSource(images)  # refuses what holds no images
-    if settings.release is not None:
-        require_file(settings.release, "the release")
-    for path in settings.url_lists:
-        require_file(path, "the URL list")
-    if (ids := settings.match.ids) is not None and expand_pattern(ids) is None:
-        require_there(ids, "`ids`")
-    if settings.yfcc is not None:
-        require_there(settings.yfcc, "`yfcc`")
     if settings.urls and not (work / PHOTO_STORE).exists():
         if settings.ask_flickr:
             from imagenet_captions.crawler.client import read_credentials  # loads flickrapi
@@ -227,39 +211,32 @@ def _check_first(out: Place, settings: BuildSettings) -> Path:
     return work
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A stage of a build: what its result depends on, and its output files."""
+def run_stage(
+    work: Path,
+    stage: str,
+    inputs: dict[str, str],
+    settings: dict[str, Any],
+    outputs: tuple[Place, ...],
+    action: Callable[[], object],
+    damaged: bool = False,
+) -> bool:
+    """Run a stage unless what it depends on and its outputs are those of the last run; return whether it ran."""
+    parts = [inputs, settings, software(stage)]
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    kept = work / f"{stage}.done.json"
 
-    name: str
-    inputs: Mapping[str, str]
-    settings: Mapping[str, Any]
-    outputs: tuple[Place, ...]
-    damaged: bool = False  # so that it must run again
+    def record() -> dict[str, Any]:
+        made = {path.name: sha256(path) for path in outputs}
+        return {"format": "imagenet-captions stage", "key": key, "outputs": made}
 
-    def record(self) -> dict[str, Any]:
-        """Return what is kept of it once its outputs are there: a digest of what they depend on, and of each."""
-        parts = [dict(self.inputs), dict(self.settings), software(self.name)]
-        key = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-        outputs = {path.name: sha256(path) for path in self.outputs}
-        return {"format": "imagenet-captions stage", "key": key, "outputs": outputs}
-
-
-def run_stage(work: Path, stage: Stage, action: Callable[[], object]) -> bool:
-    """Run a stage unless its key and outputs are those of the last run; return whether it ran."""
-    kept = _record_of(work, stage.name)
-    is_there = all(path.is_file() for path in (kept, *stage.outputs))
-    if is_there and not stage.damaged and read_record(kept) == stage.record():
-        log.info("%s: nothing changed, kept", stage.name)
+    is_there = all(path.is_file() for path in (kept, *outputs))
+    if is_there and not damaged and read_record(kept) == record():
+        log.info("%s: nothing changed, kept", stage)
         return False
-    log.info("%s ...", stage.name)
+    log.info("%s ...", stage)
     action()
-    write_json(kept, stage.record())
+    write_json(kept, record())
     return True
-
-
-def _record_of(work: Path, stage: str) -> Path:
-    return work / f"{stage}.done.json"
 
 
 def software(stage: str) -> dict[str, str]:
@@ -269,7 +246,7 @@ def software(stage: str) -> dict[str, str]:
     return {name: found[0].version if found else "" for name, found in installed.items()}
 
 
-def _digests(inputs: Mapping[str, Place | None]) -> dict[str, str]:
+def _digests(**inputs: Place | None) -> dict[str, str]:
     """Return the digests of the inputs that are given, by role; `urls 0` is the first of a role that has many."""
     found = {}
     for name, path in inputs.items():

@@ -13,9 +13,9 @@ from imagenet_captions.captions import mentions
 from imagenet_captions.cleaner.text import Change, record_changes
 from imagenet_captions.crawler.source import parse_photo
 from imagenet_captions.crawler.store import StoreReader
-from imagenet_captions.dataset.shards import Manifest, Shards
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.errors import InputError, quoted, require_kind, shortened
-from imagenet_captions.flickr.photos import allows_sharing, find_license
+from imagenet_captions.flickr.photos import find_license
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id as read_image_id
@@ -24,7 +24,7 @@ from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome, outcomes_path
 from imagenet_captions.schema import provenance
 from imagenet_captions.sources.matches import open_matches
 from imagenet_captions.storage.files import CAPTIONS, MATCHES, PHOTO_STORE, YFCC_PHOTOS, require_there, sha256
-from imagenet_captions.storage.parquet import ParquetFile, parquet_file, read_schema
+from imagenet_captions.storage.parquet import parquet_file, read_schema
 from imagenet_captions.storage.places import Place, PlaceLike, place, require_local
 
 
@@ -117,37 +117,34 @@ class Explanation:
 
     def __str__(self) -> str:
         """Return the life of the id as text, a line for each thing that is known."""
-        lines = [f"{name:<16}{text}" for name, text in self._facts()]
+        known = [f"{name:<16}{text}" for name, text in self._facts() if text is not None]
         unknown = [f"not known: {sentence}" for sentence in self.unknown]
-        return "\n".join([f"{self.image_id}  {self.class_name}", *lines, *unknown])
+        return "\n".join([f"{self.image_id}  {self.class_name}", *known, *unknown])
 
-    def _facts(self) -> Iterator[tuple[str, str]]:
+    def _facts(self) -> Iterator[tuple[str, str | None]]:
         detail = f" ({shortened(self.detail, 300)})" if self.detail else ""
         yield "outcome", f"{self.outcome.value}: {self.outcome.meaning}{detail}"
         yield from (("", f"another entry: {entry}") for entry in self.further_entries)
-        if self.label is not None:
-            yield "label", str(self.label)
-        if self.listed is not None:
-            yield from _of_list(self.listed)
-        if self.source is not None:
-            yield "source", self.source
+        yield "label", None if self.label is None else str(self.label)
+        if (listed := self.listed) is not None:
+            yield "URL list", None if listed.line is None else shortened(listed.line, 300)
+            if listed.other_addresses:
+                yield "", f"other addresses: {shortened(listed.other_addresses, 300)}"
+            yield "photo", listed.photo_id
+            if listed.answer is not None:
+                when = f", {listed.answered_at:%Y-%m-%d}" if listed.answered_at else ""
+                remark = f" ({shortened(listed.remark)})" if listed.remark else ""
+                yield "answer", f"{listed.answer}{when}{remark}"
+            if listed.in_yfcc is not None:
+                yield "YFCC100M", "has the photo" if listed.in_yfcc else "does not have the photo"
+        yield "source", self.source
         yield from _of_texts("raw", self.raw)
         yield from (("cleaning" if not at else "", f"{one.rule}: {one}") for at, one in enumerate(self.changes))
         if self.changes:
             yield from _of_texts("clean", self.cleaned)
-        yield from self._of_row()
-        if self.image is not None:
-            size = f"{self.image.width} x {self.image.height} pixels, " if self.image.width else ""
-            yield "image", f"{size}{self.image.bytes:,} bytes, SHA-256 {self.image.sha256}"
-        if self.photo is not None:
-            yield from _of_photo(self.photo)
-
-    def _of_row(self) -> Iterator[tuple[str, str]]:
-        if self.caption is None:
-            return
-        yield "caption", repr(self.caption)
-        if not self.mentions:
-            yield "mentions", "no class"
+        if self.caption is not None:
+            yield "caption", repr(self.caption)
+            yield "mentions", None if self.mentions else "no class"
         for at, mention in enumerate(self.mentions):
             own = ", its own class" if mention.label == self.label else ""
             words = ", ".join(map(repr, mention.words))
@@ -155,6 +152,15 @@ class Explanation:
         if self.language is not None:
             score = "" if self.language_score is None else f", score {self.language_score:.2f}"
             yield "language", f"{self.language}{score}"
+        if (image := self.image) is not None:
+            size = f"{image.width} x {image.height} pixels, " if image.width else ""
+            yield "image", f"{size}{image.bytes:,} bytes, SHA-256 {image.sha256}"
+        if (photo := self.photo) is not None:
+            yield "photo page", photo.photo_page
+            address = f", {photo.license_url}" if photo.license_url else ""
+            yield "license", None if photo.license is None else f"{photo.license}{address}"
+            yield "attribution", photo.attribution
+            yield "retrieved", None if photo.retrieved_at is None else f"{photo.retrieved_at:%Y-%m-%d}"
 
 
 def _of_texts(kind: str, texts: Texts | None) -> Iterator[tuple[str, str]]:
@@ -162,31 +168,6 @@ def _of_texts(kind: str, texts: Texts | None) -> Iterator[tuple[str, str]]:
         yield f"{kind} title", repr(texts.title)
         yield f"{kind} text", repr(texts.description)
         yield f"{kind} tags", ", ".join(map(repr, texts.tags)) or "none"
-
-
-def _of_list(listed: Listed) -> Iterator[tuple[str, str]]:
-    if listed.line is not None:
-        yield "URL list", shortened(listed.line, 300)
-    if listed.other_addresses:
-        yield "", f"other addresses: {shortened(listed.other_addresses, 300)}"
-    if listed.photo_id is not None:
-        yield "photo", listed.photo_id
-    if listed.answer is not None:
-        when = f", {listed.answered_at:%Y-%m-%d}" if listed.answered_at else ""
-        yield "answer", f"{listed.answer}{when}{f' ({shortened(listed.remark)})' if listed.remark else ''}"
-    if listed.in_yfcc is not None:
-        yield "YFCC100M", "has the photo" if listed.in_yfcc else "does not have the photo"
-
-
-def _of_photo(photo: Photo) -> Iterator[tuple[str, str]]:
-    if photo.photo_page is not None:
-        yield "photo page", photo.photo_page
-    if photo.license is not None:
-        yield "license", f"{photo.license}{f', {photo.license_url}' if photo.license_url else ''}"
-    if photo.attribution is not None:
-        yield "attribution", photo.attribution
-    if photo.retrieved_at is not None:
-        yield "retrieved", f"{photo.retrieved_at:%Y-%m-%d}"
 
 
 def _with_texts_for_dates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -216,7 +197,7 @@ def explain(dataset: PlaceLike, image_id: str, work: PlaceLike | None = None) ->
     with Shards(folder).unchanged() as shards:
         manifest = shards.manifest
         outcomes = _outcomes_of(name, folder)
-        row, raw_row = (_find_row(shards.files(config), _of_image(name)) for config in ("data", "raw"))
+        row, raw_row = (_find_row(shards.files(config), **_id(name)) for config in ("data", "raw"))
     unknown: list[str] = []
     listed, raw = None, None
     is_published = "release" in manifest.inputs
@@ -243,7 +224,7 @@ def explain(dataset: PlaceLike, image_id: str, work: PlaceLike | None = None) ->
         raw=raw,
         changes=[] if raw is None or manifest.as_published else _changes(raw, row, unknown),
         listed=listed,
-        **({} if row is None else _of_row(row, manifest, unknown)),
+        **({} if row is None else _of_row(row, manifest.classes, unknown)),
         unknown=unknown,
     )
 
@@ -251,7 +232,7 @@ def explain(dataset: PlaceLike, image_id: str, work: PlaceLike | None = None) ->
 def _outcomes_of(image_id: str, dataset: Place) -> list[Row]:
     """Return the outcomes of an id, its own first; raise InputError if it is not among the inputs."""
     wnid = wnid_of(image_id)
-    rows = _of_class(dataset / OUTCOMES_FILE, wnid)
+    rows = [*_find_rows(dataset / OUTCOMES_FILE, wnid=wnid)]
     found = _about(image_id, rows)
     if found and found[0]["image_id"] is not None:
         return found
@@ -271,47 +252,31 @@ def _about(image_id: str, rows: list[Row]) -> list[Row]:
     return own + [row for row in others if (row["detail"] or "").partition(";")[0] == image_id]
 
 
-def _of_class(file: Place, wnid: str) -> list[Row]:
-    """Return the outcomes of a class."""
-    found: list[Row] = []
-    with parquet_file(file) as opened:
-        for number in _groups(opened, {"wnid": wnid}):
-            table = opened.read_row_group(number)
-            wnids = table["wnid"].to_pylist()
-            if wnid in wnids:  # outcomes are sorted by class
-                found += table.slice(wnids.index(wnid), wnids.count(wnid)).to_pylist()
-    return found
-
-
-def _of_image(image_id: str) -> dict[str, str]:
-    """Return the values by which the row of an image is found."""
+def _id(image_id: str) -> dict[str, str]:
+    """Return the values by which the row of an image is found; files are sorted by both."""
     return {"wnid": wnid_of(image_id), "image_id": image_id}
 
 
-def _find_row(files: Sequence[Place], values: Mapping[str, str]) -> Row | None:
-    """Return the first row with these values; the last one alone must tell the row from all others."""
-    name, value = list(values.items())[-1]
-    for file in files:
-        with parquet_file(file) as opened:
-            for number in _groups(opened, values):
-                # Other columns, such as the images, are read only from the row group that has the row.
-                found = opened.read_row_group(number, [name])[name].to_pylist()
-                if value in found:
-                    row: Row = opened.read_row_group(number).slice(found.index(value), 1).to_pylist()[0]
-                    return row
-    return None
+def _find_row(files: Sequence[Place], **values: str) -> Row | None:
+    return next((row for file in files for row in _find_rows(file, **values)), None)
 
 
-def _groups(opened: ParquetFile, values: Mapping[str, str]) -> Iterator[int]:
-    """Yield the row groups that may have the values, by their statistics."""
-    metadata = opened.metadata
-    columns = [metadata.schema.column(at).path for at in range(metadata.num_columns)]
-    wanted = [(columns.index(name), value) for name, value in values.items()]
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        found = ((group.column(at).statistics, value) for at, value in wanted)
-        if all(each is None or not each.has_min_max or each.min <= value <= each.max for each, value in found):
-            yield number
+def _find_rows(file: Place, **values: str) -> Iterator[Row]:
+    """Yield the rows with these values, from the row groups that may have them by their statistics."""
+    with parquet_file(file) as opened:
+        metadata = opened.metadata
+        leaves = {metadata.schema.column(at).path: at for at in range(metadata.num_columns)}
+        for number in range(metadata.num_row_groups):
+            group = metadata.row_group(number)
+            found = [(group.column(leaves[name]).statistics, value) for name, value in values.items()]
+            if any(each and each.has_min_max and not each.min <= value <= each.max for each, value in found):
+                continue
+            # Other columns, such as the images, are read only from the row group that has the row.
+            keys = opened.read_row_group(number, list(values))
+            rows = zip(*(keys[name].to_pylist() for name in values), strict=True)
+            if places := [at for at, row in enumerate(rows) if row == tuple(values.values())]:
+                table = opened.read_row_group(number)
+                yield from (table.slice(at, 1).to_pylist()[0] for at in places)
 
 
 def _of_work(
@@ -327,19 +292,17 @@ def _of_work(
     if not any((work / name).is_file() for name in (MATCHES, PHOTO_STORE, YFCC_PHOTOS, CAPTIONS)):
         raise InputError(f"the work folder {work} has no {MATCHES} and no {CAPTIONS}; give the work folder of a build")
     listed, raw = None, None
-    if "release" not in inputs:
-        if matches.is_file():
-            listed = _line(matches, image_id, inputs.get("matches"), unknown)
-        else:
-            unknown.append(f"the line of the URL list: {work} has no {MATCHES}")
+    if "release" not in inputs and matches.is_file():
+        listed = _line(matches, image_id, inputs.get("matches"), unknown)
+    elif "release" not in inputs:
+        unknown.append(f"the line of the URL list: {work} has no {MATCHES}")
     if listed is not None and listed.photo_id is not None:
         listed, raw = _answer(work, listed, listed.photo_id, unknown)
     if captions.is_file():
         made_of = provenance(read_schema(captions)).get("inputs", {})
         if "release" in inputs and made_of.get("release") != inputs["release"]:
             unknown.append(f"whether these texts were used: {captions} {_OF_ANOTHER}")
-        row = _find_row([captions], _of_image(image_id))
-        if row is not None:
+        if (row := _find_row([captions], **_id(image_id))) is not None:
             raw = Texts(row["raw_title"], row["raw_description"], row["raw_tags"])
     return listed, raw
 
@@ -349,13 +312,13 @@ def _line(matches: Path, image_id: str, digest: str | None, unknown: list[str]) 
     open_matches(matches).close()  # refuses another file of this name
     if digest is not None and sha256(matches) != digest:
         unknown.append(f"whether this photo was used: {matches} {_OF_ANOTHER}")
-    row = _find_row([matches], _of_image(image_id))
-    if row is not None:
+    if (row := _find_row([matches], **_id(image_id))) is not None:
         return Listed(f"{image_id} {row['url']}", row["detail"], row["photo_id"])
     outcomes = outcomes_path(matches)
-    dropped = _about(image_id, _of_class(outcomes, wnid_of(image_id))) if outcomes.is_file() else []
-    if dropped and dropped[0]["detail"]:
-        return Listed(f"{image_id} {dropped[0]['detail']}")
+    if outcomes.is_file():
+        dropped = _about(image_id, [*_find_rows(outcomes, wnid=wnid_of(image_id))])
+        if dropped and dropped[0]["detail"]:
+            return Listed(f"{image_id} {dropped[0]['detail']}")
     unknown.append("the line of the URL list: matching found none with this id")
     return None
 
@@ -364,7 +327,7 @@ def _answer(work: Path, listed: Listed, photo_id: str, unknown: list[str]) -> tu
     """Add Flickr's answer to what is listed, and return the texts of the photo as Flickr or YFCC100M gave them."""
     texts, store_file = None, work / PHOTO_STORE
     if (work / YFCC_PHOTOS).is_file():
-        row = _find_row([work / YFCC_PHOTOS], {"photo_id": photo_id})
+        row = _find_row([work / YFCC_PHOTOS], photo_id=photo_id)
         listed = replace(listed, in_yfcc=row is not None)
         texts = None if row is None else _texts(row)
     if not store_file.is_file():
@@ -383,51 +346,42 @@ def _answer(work: Path, listed: Listed, photo_id: str, unknown: list[str]) -> tu
 
 def _changes(raw: Texts, row: Row | None, unknown: list[str]) -> list[Change]:
     changes = record_changes(raw.title, raw.description, raw.tags)
-    if row is not None:
-        for name in ("title", "description"):
-            steps = [change.after for change in changes if change.field == name and change.after is not None]
-            if row[name] != (steps[-1] if steps else getattr(raw, name)):
-                unknown.append(f"what cleaned the {name}: another version did, and the changes shown are of this one")
+    for name in ("title", "description"):
+        steps = [change.after for change in changes if change.field == name and change.after is not None]
+        if row is not None and row[name] != (steps[-1] if steps else getattr(raw, name)):
+            unknown.append(f"what cleaned the {name}: another version did, and the changes shown are of this one")
     return changes
 
 
-def _of_row(row: Row, manifest: Manifest, unknown: list[str]) -> dict[str, Any]:
+def _of_row(row: Row, among: ClassSet, unknown: list[str]) -> dict[str, Any]:
+    """Return the parts of an explanation that a row of the dataset has."""
+    from imagenet_captions.images.reading import read_header
+
     names = ("label", "caption", "names_class", "language", "language_score", "source")
     if row["language"] is None:
         unknown.append("the language: it was not detected when the dataset was made")
+    named = [classes.by_index(int(label), among) for label in row["mentions"].split()]
+    words = mentions.matcher(among=among).words([row["title"], row["description"], *row["tags"]]) if named else []
+    image, data = None, (row.get("image") or {}).get("bytes")
+    if data is None:
+        unknown.append(f"the image: {'this row has none' if 'image' in row else 'the dataset has text only'}")
+    else:
+        width, height = read_header(memoryview(data)).size or (None, None)
+        image = ImageFacts(width, height, len(data), hashlib.sha256(data).hexdigest())
     return {
         **{name: row[name] for name in names},
         "cleaned": _texts(row),
-        "mentions": _mentions(row, manifest.classes),
-        "image": _image(row, unknown),
+        "mentions": [
+            Mention(one.index, one.wnid, one.name, [word for label, word in words if label == one.index])
+            for one in named
+        ],
+        "image": image,
         "photo": _photo(row, unknown),
     }
 
 
 def _texts(row: Row) -> Texts:
     return Texts(row["title"], row["description"], row["tags"])
-
-
-def _mentions(row: Row, among: ClassSet) -> list[Mention]:
-    if not row["mentions"]:
-        return []
-    words = mentions.matcher(among=among).words([row["title"], row["description"], *row["tags"]])
-    found = [classes.by_index(int(label), among) for label in row["mentions"].split()]
-    return [
-        Mention(one.index, one.wnid, one.name, [word for label, word in words if label == one.index]) for one in found
-    ]
-
-
-def _image(row: Row, unknown: list[str]) -> ImageFacts | None:
-    from imagenet_captions.images.reading import read_header
-
-    data = (row.get("image") or {}).get("bytes")
-    if data is None:
-        has_column = "image" in row
-        unknown.append(f"the image: {'this row has none' if has_column else 'the dataset has text only'}")
-        return None
-    width, height = read_header(memoryview(data)).size or (None, None)
-    return ImageFacts(width, height, len(data), hashlib.sha256(data).hexdigest())
 
 
 def _photo(row: Row, unknown: list[str]) -> Photo:
@@ -442,7 +396,8 @@ def _photo(row: Row, unknown: list[str]) -> Photo:
     if license_ is None or owner is None or photo.photo_page is None:
         unknown.append("how to attribute it: owner, page or license of the photo is not known")
         return photo
+    # A license without an address keeps all rights.
     terms = f"{license_.name} ({license_.url})" if license_.url else license_.name
-    asking = "" if allows_sharing(license_.id) else "; sharing it needs the owner's permission"
+    asking = "" if license_.url else "; sharing it needs the owner's permission"
     title = row["title"] or "Untitled"
     return replace(photo, attribution=f'"{title}" by {owner}, {photo.photo_page}, {terms}{asking}')
