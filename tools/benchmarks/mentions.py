@@ -14,7 +14,7 @@ from ahocorasick_rs import BytesAhoCorasick, Implementation
 from common import absent, versions
 
 from imagenet_captions.captions import mentions
-from imagenet_captions.captions.normal_text import normal_lines, patterns
+from imagenet_captions.captions.mentions import normal_lines, patterns
 from imagenet_captions.imagenet.class_names import vocabulary
 from imagenet_captions.sources.release import ReleaseSource
 
