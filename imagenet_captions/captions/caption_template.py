@@ -56,7 +56,20 @@ class CaptionTemplate:
     captions: str = "one"
 
     def __post_init__(self) -> None:
-        _check_fields(self.fields)
+        known = f'give some of {", ".join(FIELDS)}, each once, such as `caption` "{" ".join(DEFAULT_FIELDS)}"'
+        named = [name for group in self.fields for name in group.split("|")]
+        if not named:
+            raise InputError(f"a caption needs at least one field; {known}")
+        for name in named:
+            if name not in FIELDS:
+                raise InputError(f"{quoted(name)} is not a caption field; {known}")
+            if named.count(name) > 1:
+                raise InputError(f"the caption field {name!r} is named twice; {known}")
+        for group in self.fields:
+            if "|" in group and CLASS_NAME in group.split("|"):
+                raise InputError(
+                    f"{CLASS_NAME} is in every row, so it cannot be an alternative; leave it out of {group}"
+                )
         if self.template != OPEN_CLIP_80 and self.template.count("{}") != 1:
             raise InputError(
                 f"the caption template {quoted(self.template)} has no place for the class's name, or several; "
@@ -137,24 +150,6 @@ _SETTINGS = tuple(part.name for part in fields(CaptionTemplate)[1:])
 def open_clip_templates() -> tuple[str, ...]:
     """Return the 80 sentences with which open_clip classifies ImageNet."""
     return tuple(_TEMPLATES.read_text(encoding="utf-8").splitlines())
-
-
-def _check_fields(chosen: tuple[str, ...]) -> None:
-    known = f'give some of {", ".join(FIELDS)}, each once, such as `caption` "{" ".join(DEFAULT_FIELDS)}"'
-    if not chosen:
-        raise InputError(f"a caption needs at least one field; {known}")
-    seen: set[str] = set()
-    for group in chosen:
-        for name in group.split("|"):
-            if name not in FIELDS:
-                raise InputError(f"{quoted(name)} is not a caption field; {known}")
-            if name == CLASS_NAME and "|" in group:
-                raise InputError(
-                    f"{CLASS_NAME} is in every row, so it cannot be an alternative; leave it out of {group}"
-                )
-            if name in seen:
-                raise InputError(f"the caption field {name!r} is named twice; {known}")
-            seen.add(name)
 
 
 def _words(text: str) -> list[str]:

@@ -65,29 +65,15 @@ def compose_captions(template: CaptionTemplate, rows: Mapping[str, pa.Array], ep
             raise InputError("captions=list makes several captions for an image; it is for exports and for training")
         lists = caption_lists(template, rows, epoch).to_pylist()
         return pa.array([each[epoch % len(each)] if each else "" for each in lists], pa.string())
-    words = [_field(template, group, rows, epoch) for group in template.fields]
-    captions = join_filled(words, template.separator)
-    if (nothing := _nothing(template, words)) is not None:
-        captions = pc.if_else(nothing, "", captions)
+    captions = join_filled(_words(template, rows, epoch), template.separator)
     return _cut(template, captions)
 
 
 def caption_lists(template: CaptionTemplate, rows: Mapping[str, pa.Array], epoch: int | None = None) -> pa.Array:
     """Return the captions of every row as a list: one for each field, without empty and repeated ones."""
-    words = [_field(template, group, rows, epoch) for group in template.fields]
-    if (nothing := _nothing(template, words)) is not None:
-        words = [pc.if_else(nothing, "", column) for column in words]
-    columns = [_cut(template, column).to_pylist() for column in words]
+    columns = [_cut(template, column).to_pylist() for column in _words(template, rows, epoch)]
     lists = [list(dict.fromkeys(filter(None, captions))) for captions in zip(*columns, strict=True)]
     return pa.array(lists, pa.list_(pa.string()))
-
-
-def _nothing(template: CaptionTemplate, words: list[pa.Array]) -> pa.Array | None:
-    """Return a mask of the rows whose photographer wrote nothing, if they are to have no caption but have a class."""
-    if template.empty != "drop" or not template.text_fields or CLASS_NAME not in template.fields:
-        return None
-    texts = [column for group, column in zip(template.fields, words, strict=True) if group != CLASS_NAME]
-    return pc.equal(join_filled(texts), "")
 
 
 def draw(seed: int, purpose: str, image_id: str) -> int:
@@ -121,22 +107,31 @@ def without(column: pa.Array, mask: pa.Array) -> pa.Array:
     return pc.replace_with_mask(column, mask, pa.scalar(None, pa.string()))
 
 
-def _field(template: CaptionTemplate, group: str, rows: Mapping[str, pa.Array], epoch: int | None) -> pa.Array:
-    if group == CLASS_NAME:
-        return _class_names(template, rows, epoch)
-    columns = [_text(template, name, rows) for name in group.split("|")]
-    if len(columns) == 1:
-        return columns[0]
-    texts = zip(*(column.to_pylist() for column in columns), strict=True)
-    chosen = []
-    for image_id, candidates in zip(rows["image_id"].to_pylist(), texts, strict=True):
-        filled = [text for text in candidates if text]
-        chosen.append(filled[_draw(template, group, image_id, epoch) % len(filled)] if filled else "")
-    return pa.array(chosen, pa.string())
+def _words(template: CaptionTemplate, rows: Mapping[str, pa.Array], epoch: int | None) -> list[pa.Array]:
+    """Return the words of each field, or group of fields of which one is drawn; none where nothing is to be said."""
+    words = []
+    for group in template.fields:
+        if group == CLASS_NAME:
+            words.append(_class_names(template, rows, epoch))
+            continue
+        columns = [_text(template, name, rows[name]) for name in group.split("|")]
+        if len(columns) > 1:
+            chosen = []
+            texts = zip(*(column.to_pylist() for column in columns), strict=True)
+            for image_id, candidates in zip(rows["image_id"].to_pylist(), texts, strict=True):
+                filled = [text for text in candidates if text]
+                chosen.append(filled[_draw(template, group, image_id, epoch) % len(filled)] if filled else "")
+            columns = [pa.array(chosen, pa.string())]
+        words += columns
+    if template.empty == "drop" and template.text_fields and CLASS_NAME in template.fields:
+        # A row whose photographer wrote nothing has no caption of the class alone.
+        written = [column for group, column in zip(template.fields, words, strict=True) if group != CLASS_NAME]
+        nothing = pc.equal(join_filled(written), "")
+        words = [pc.if_else(nothing, "", column) for column in words]
+    return words
 
 
-def _text(template: CaptionTemplate, name: str, rows: Mapping[str, pa.Array]) -> pa.Array:
-    column = rows[name]
+def _text(template: CaptionTemplate, name: str, column: pa.Array) -> pa.Array:
     if name == "title" and template.camera_names == "drop":
         return without_camera_names(column)
     if name != "tags":

@@ -1,13 +1,18 @@
-"""Bring texts into the form in which `mentions` searches them: words and marks between single spaces, a line a text.
+"""Find the classes that texts name: all names at once, a column at a time.
+
+Texts and names are brought into one normal form: words and marks between single spaces, a line a text.
 
     "Golden-Retriever's ball!"  ──►  " golden retriever ' s ball | "
 
-A name in the same form, with a space at either end, then occurs in a text only on word boundaries, so that a plain
-search for bytes finds it. docs/reference/mentions.md says what counts as a word."""
+A name in this form, with a space at either end, occurs in a text only on word boundaries, so that one automaton over
+bytes finds every name. A second automaton looks for the words that ambiguous names need, only in texts with such a
+name. docs/reference/mentions.md says what counts as a word and as a name, and which of several that overlap.
+"""
 
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,16 +46,17 @@ _FOREIGN_HYPHENS, _FOREIGN_APOSTROPHES, _ZERO_WIDTH_BLANK = "\u2010\u2011", "\u2
 
 def join_fields(columns: Sequence[pa.Array]) -> pa.Array:
     """Join columns of texts, or of lists of texts, so that no name runs from one text into the next."""
-    texts = [_joined_items(each) if pa.types.is_list(each.type) else each.cast(pa.string()) for each in columns]
-    return pc.binary_join_element_wise(*[pc.fill_null(text, "") for text in texts], _STOP)
-
-
-def _joined_items(lists: pa.ListArray) -> pa.Array:
-    """Join the texts of each list, each followed by a stop, in a tenth of the time of `pc.binary_join`."""
-    ended = pc.binary_join_element_wise(pc.fill_null(lists.flatten().cast(pa.string()), ""), "", _STOP)
-    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
-    offsets = _offsets(ended)[np.concatenate([[0], np.cumsum(lengths)])]
-    return pa.StringArray.from_buffers(len(lists), pa.py_buffer(offsets.astype(np.int32)), ended.buffers()[2])
+    texts = []
+    for column in columns:
+        if not pa.types.is_list(column.type):
+            texts.append(pc.fill_null(column.cast(pa.string()), ""))
+            continue
+        # A stop after each text, and lists of all their bytes: in a tenth of the time of `pc.binary_join`.
+        ended = pc.binary_join_element_wise(pc.fill_null(column.flatten().cast(pa.string()), ""), "", _STOP)
+        lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False)
+        offsets = _offsets(ended)[np.concatenate([[0], np.cumsum(lengths)])].astype(np.int32)
+        texts.append(pa.StringArray.from_buffers(len(column), pa.py_buffer(offsets), ended.buffers()[2]))
+    return pc.binary_join_element_wise(*texts, _STOP)
 
 
 def _offsets(texts: pa.Array) -> npt.NDArray[np.int32]:
@@ -69,26 +75,16 @@ def patterns(spelling: str, fold: bool) -> set[bytes]:
     return found
 
 
-def normal_line(texts: Iterable[str], fold: bool) -> bytes:
-    """Return the texts of one row as one line, joined as `join_fields` joins them, without Arrow."""
-    return _normal(_plain(_STOP.join(texts).encode() + _END, fold), fold)
-
-
 def normal_lines(texts: pa.Array, fold: bool) -> tuple[bytes, npt.NDArray[np.int64]]:
     """Return all texts in one buffer, a line each, and the row of each line."""
     texts = pc.fill_null(texts.cast(pa.string()), "")
     plain = pc.string_is_ascii(texts).to_numpy(zero_copy_only=False)
     rows = [np.flatnonzero(plain), np.flatnonzero(~plain)]
-    ascii_, foreign = (_buffer(texts.take(pa.array(each))) for each in rows)
-    return _normal(ascii_ + _plain(foreign, fold), fold), np.concatenate(rows)
-
-
-def _buffer(texts: pa.Array) -> bytes:
-    """Return all texts in one buffer, each followed by `_END`."""
-    ended = pc.binary_join_element_wise(texts.cast(pa.binary()), b"", _END)
-    offsets = _offsets(ended)
-    data: bytes = ended.buffers()[2].slice(offsets[0], offsets[-1] - offsets[0]).to_pybytes() if len(ended) else b""
-    return data
+    buffers = []
+    for chosen in rows:
+        ended = pc.binary_join_element_wise(texts.take(pa.array(chosen)).cast(pa.binary()), b"", _END)
+        buffers.append(ended.buffers()[2].slice(0, _offsets(ended)[-1]).to_pybytes() if len(ended) else b"")
+    return _normal(buffers[0] + _plain(buffers[1], fold), fold), np.concatenate(rows)
 
 
 def _normal(text: bytes, fold: bool) -> bytes:
@@ -101,19 +97,11 @@ def _normal(text: bytes, fold: bool) -> bytes:
     return np.delete(characters, np.flatnonzero(blank[1:] & blank[:-1])).tobytes()
 
 
-def _byte_table(fold: bool) -> bytes:
-    table = bytearray(ord(_STOP) for _ in range(256))
-    for byte in range(128):
-        if chr(byte).isalnum() or byte in b"-'":
-            table[byte] = ord(chr(byte).lower()) if fold else byte
-    for byte in _BLANKS:
-        table[byte] = ord(" ")
-    table[128:] = range(128, 256)  # letters; `_plain` has replaced all other characters beyond ASCII
-    table[_END[0]] = ord("\n")
-    return bytes(table)
-
-
-_FOLDING, _KEEPING = _byte_table(True), _byte_table(False)
+_KEPT = (string.ascii_letters + string.digits + "-'").encode()
+_OTHERS = bytes(byte for byte in range(128) if byte not in _KEPT + _BLANKS)
+# Bytes above ASCII stay: they are letters, since `_plain` has replaced all other characters beyond ASCII.
+_KEEPING = bytes.maketrans(_OTHERS + _BLANKS + _END, _STOP.encode() * len(_OTHERS) + b" " * len(_BLANKS) + b"\n")
+_FOLDING = _KEEPING.lower()
 
 
 def _plain(text: bytes, fold: bool) -> bytes:
@@ -121,9 +109,13 @@ def _plain(text: bytes, fold: bool) -> bytes:
 
     Folding may change a text's length ("ß" is "ss"), which does not matter: positions in it are not returned.
     """
+    # Runs of characters beyond ASCII are found in a fifth of the time of a regular expression.
+    characters = np.frombuffer(text, np.uint8)
+    foreign = (characters >= 0x80) & (characters != _END[0])
+    edges = np.flatnonzero(np.diff(foreign, prepend=False, append=False)).reshape(-1, 2)
     seen: dict[bytes, bytes] = {}  # the same accented letters occur again and again
     parts, at = [], 0
-    for start, end in _foreign_runs(text):
+    for start, end in edges.tolist():
         run = text[start:end]
         if run not in seen:
             letters = run.decode()
@@ -131,14 +123,6 @@ def _plain(text: bytes, fold: bool) -> bytes:
         parts += [text[at:start], seen[run]]
         at = end
     return b"".join([*parts, text[at:]])
-
-
-def _foreign_runs(text: bytes) -> list[list[int]]:
-    """Return start and end of each run of characters beyond ASCII, in a fifth of the time of a regular expression."""
-    characters = np.frombuffer(text, np.uint8)
-    foreign = (characters >= 0x80) & (characters != _END[0])
-    edges: list[list[int]] = np.flatnonzero(np.diff(foreign, prepend=False, append=False)).reshape(-1, 2).tolist()
-    return edges
 
 
 class _PlainMarks(dict[str, str]):
@@ -164,8 +148,6 @@ class _PlainMarks(dict[str, str]):
 
 _PLAIN = _PlainMarks()
 
-
-__all__ = ["Matcher", "as_text", "contains", "join_fields", "matcher"]
 
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -229,7 +211,8 @@ class Matcher:
         >>> matcher().words(["Two Tenches", "tench"])
         [(0, 'tench'), (0, 'tenches')]
         """
-        buffer = normal_line(texts, self._fold)
+        # Without Arrow, which would import pandas for so little.
+        buffer = _normal(_plain(_STOP.join(texts).encode() + _END, self._fold), self._fold)
         _, labels, spans = self._named(buffer)
         words = [buffer[start:end].decode().strip() for start, end in spans.tolist()]
         return sorted(set(zip(labels.tolist(), words, strict=True)))
@@ -237,10 +220,13 @@ class Matcher:
     def _named(self, buffer: bytes) -> tuple[Ints, Ints, Ints]:
         """Return line, label, and start and end of the words, for every name that counts."""
         found, starts, ends = self._names.hits(buffer)
-        outer = _outermost(starts, ends)
+        order = np.lexsort((-ends, starts))
+        inside = np.zeros(len(order), bool)  # of another name; no two spans are equal
+        inside[1:] = ends[order][1:] <= np.maximum.accumulate(ends[order])[:-1]
+        outer = order[~inside]
         at, values = self._names.values(found[outer])
         line_ends = _line_ends(buffer)
-        lines = _lines_of(starts[outer], line_ends)[at]
+        lines = np.searchsorted(line_ends, starts[outer] + 1)[at]
         keep = self._conditions_hold(buffer, line_ends, lines, values[:, 1:])
         chosen = outer[at[keep]]
         return lines[keep], values[keep, 0], np.stack([starts[chosen], ends[chosen]], axis=1)
@@ -257,7 +243,7 @@ class Matcher:
         found, starts, _ = self._cues.hits(excerpt)
         at, sets = self._cues.values(found)
         stands = np.zeros((len(ruled_lines), self._sets), bool)
-        stands[_lines_of(starts, _line_ends(excerpt))[at], sets[:, 0]] = True
+        stands[np.searchsorted(_line_ends(excerpt), starts + 1)[at], sets[:, 0]] = True
         needs, unless = conditions[ruled].T
         keep[ruled] = ((needs == _NOTHING) | stands[position, needs]) & (
             (unless == _NOTHING) | ~stands[position, unless]
@@ -310,18 +296,5 @@ def contains(labels: pa.ListArray, own: pa.Array) -> pa.Array:
 
 
 def _line_ends(buffer: bytes) -> Ints:
+    """Return the ends of lines; the space before the first word of a line may be the end of the line before."""
     return np.flatnonzero(np.frombuffer(buffer, np.uint8) == ord("\n"))
-
-
-def _lines_of(starts: Ints, line_ends: Ints) -> Ints:
-    # The space before the first word of a line may be the one after the end of the line before.
-    return np.searchsorted(line_ends, starts + 1)
-
-
-def _outermost(starts: Ints, ends: Ints) -> Ints:
-    """Return the indices of the spans that lie inside no other span; no two spans are equal."""
-    order = np.lexsort((-ends, starts))
-    reached = np.maximum.accumulate(ends[order]) if len(order) else ends
-    inside = np.zeros(len(order), bool)
-    inside[1:] = ends[order][1:] <= reached[:-1]
-    return order[~inside]
