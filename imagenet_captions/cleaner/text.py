@@ -17,7 +17,8 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from ftfy import TextFixerConfig, fix_encoding_and_explain
+from ftfy import TextFixerConfig
+from ftfy import fix_encoding_and_explain as _fixed  # `fix_encoding` calls it too, a third slower
 from ftfy.badness import is_bad
 from selectolax.lexbor import LexborHTMLParser
 
@@ -81,15 +82,11 @@ def repair_encoding(text: str) -> str:
     if not is_bad(_JOINT.join(signs)):
         return text
     parts = _NEAR_FOREIGN.split(text)
-    fixed = _fix(_JOINT.join(parts[1::2])).split(_JOINT)
+    fixed = _fixed(_JOINT.join(parts[1::2]), _ENCODING_ONLY).text.split(_JOINT)
     if len(fixed) != len(parts) // 2:  # the text itself has a mark
-        return _fix(text)
+        return _fixed(text, _ENCODING_ONLY).text
     parts[1::2] = fixed
     return "".join(parts)
-
-
-def _fix(text: str) -> str:
-    return fix_encoding_and_explain(text, _ENCODING_ONLY).text  # `fix_encoding` calls it too, a third slower
 
 
 # <a href="http://example.org/">tokyo</a> · [url=http://example.org/]tokyo[/url] · [img]http://example.org/1.jpg[/img]
@@ -118,34 +115,29 @@ def unwrap_links(text: str) -> str:
     """
     if "<" not in text and "[" not in text:
         return text
-    parts, at = [], 0
-    for tag in _link_tags(text):
-        start, end = tag.span()
-        parts += [text[at:start], " " if text[end : end + 1].isalnum() and ends_in_address(text, start, at) else ""]
-        at = end
-    return "".join([*parts, text[at:]]) if parts else text
-
-
-def ends_in_address(text: str, end: int, start: int = 0) -> bool:
-    """Return whether this part of a text ends in an address, which the word after it would become part of."""
-    return _ENDS_IN_ADDRESS.search(text, max(end - _ADDRESS_REACH, start), end) is not None
-
-
-def _link_tags(text: str) -> list[re.Match[str]]:
-    """Return the start and end tags of links, in order."""
     tags = list(_LINK_TAG.finditer(text))
-    found: set[int] = set()
+    links: set[int] = set()
     begun: dict[str, list[int]] = {}
     for number, tag in enumerate(tags):
         kind = _KIND.findall(tag[0][:8])[0].lower()
         if tag[0][1] == "/":
             if begun.get(kind):
-                found |= {number, begun[kind].pop()}
+                links |= {number, begun[kind].pop()}
         elif kind != "a" or _HREF.search(tag[0]):
             begun.setdefault(kind, []).append(number)
             if kind == "a" or "=" in tag[0] or _ADDRESS.match(text, tag.end()):
-                found.add(number)
-    return [tags[number] for number in sorted(found)]
+                links.add(number)
+    parts, at = [], 0
+    for number in sorted(links):
+        start, end = tags[number].span()
+        parts += [text[at:start], " " if text[end : end + 1].isalnum() and ends_in_address(text, start, at) else ""]
+        at = end
+    return "".join([*parts, text[at:]])
+
+
+def ends_in_address(text: str, end: int, start: int = 0) -> bool:
+    """Return whether this part of a text ends in an address, which the word after it would become part of."""
+    return _ENDS_IN_ADDRESS.search(text, max(end - _ADDRESS_REACH, start), end) is not None
 
 
 # "<3", "a < b" and "<-" do not open a tag in HTML, so they are text.
@@ -191,13 +183,13 @@ def decode_entities(text: str) -> str:
     >>> decode_entities("Tom &amp; Jerry&#39;s &lt;3, R&D, paper&paragliding")
     "Tom & Jerry's <3, R&D, paper&paragliding"
     """
-    return _ENTITY.sub(_decoded, text) if "&" in text else text
-
-
-def _decoded(match: re.Match[str]) -> str:
-    entity = match[0]
+    if "&" not in text:
+        return text
     # Only a whole name counts; browsers would read "&notes" as "¬es".
-    return html.unescape(entity) if entity[1] == "#" else html.entities.html5.get(entity[1:], entity)
+    named = html.entities.html5
+    return _ENTITY.sub(
+        lambda found: html.unescape(found[0]) if found[0][1] == "#" else named.get(found[0][1:], found[0]), text
+    )
 
 
 def strip_markup(text: str) -> str:
@@ -349,14 +341,12 @@ def fold_space(text: str) -> str:
     if not bare or len(bare) == len(folded):
         return bare
     end = folded.index(bare) + len(bare)
-    return bare + folded[end] if folded[end:].startswith(_JOINERS) and _takes_joiner(bare[-1]) else bare
-
-
-def _takes_joiner(character: str) -> bool:
-    """Return whether a joiner after a character sets its form: a virama, or a letter or mark of some scripts."""
-    if unicodedata.combining(character) == _VIRAMA:
-        return True
-    return bool(_WRITTEN_WITH_JOINERS.match(character)) and unicodedata.category(character)[0] in "LM"
+    if not folded[end:].startswith(_JOINERS):
+        return bare
+    last = bare[-1]
+    # A joiner sets the form of a virama, and of a letter or mark of some scripts.
+    is_letter = _WRITTEN_WITH_JOINERS.match(last) and unicodedata.category(last)[0] in "LM"
+    return bare + folded[end] if is_letter or unicodedata.combining(last) == _VIRAMA else bare
 
 
 def blank_escapes(text: str) -> str:
