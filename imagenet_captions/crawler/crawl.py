@@ -26,7 +26,7 @@ from imagenet_captions.crawler.policy import FINAL_STATES, Attempt, Decision, Fa
 from imagenet_captions.crawler.settings import FLICKR_ENDPOINT, CrawlSettings
 from imagenet_captions.crawler.source import parse_photo, warn_of_damage
 from imagenet_captions.crawler.store import Store, local_store
-from imagenet_captions.engines.interrupts import Interrupts
+from imagenet_captions.engines.local import Interrupts
 from imagenet_captions.errors import InputError, StoppedEarly
 from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.sources.matches import open_matches

@@ -2,12 +2,13 @@
 
 An engine knows nothing about captions: a stage gives it a pure, picklable function and gets back the results, in
 order, with a bounded number of inputs under way. Results do not depend on the engine or the number of workers.
-`open_engine` chooses this engine or that of `ray`.
-"""
+`open_engine` chooses this engine or that of `ray`."""
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from imagenet_captions.errors import InputError, StoppedEarly, require_kind
 from imagenet_captions.options import check, option
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor, Future
 
     import pyarrow as pa
+
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -230,3 +233,48 @@ def count_readers(workers: int | None, devices: int = 1) -> int:
     """
     number = default_workers() // max(1, devices) if workers is None else workers
     return number if number > 1 else 0
+
+
+log = logging.getLogger(__name__)
+
+
+class Interrupts:
+    """While entered, the first signal sets `wanted`; a second one sets `leaving` and raises KeyboardInterrupt at once.
+
+    `work` names the work under way, which is finished after the first signal; `number` is the signal. Only the main
+    thread of a program can take signals; in another thread nothing changes.
+    """
+
+    def __init__(self, work: str) -> None:
+        self.number: int | None = None
+        # Python swallows an exception that is raised while it deletes an object, so that loops look at this one too.
+        self.leaving = False
+        self._work = work
+        self._before: dict[int, Any] = {}
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a signal has come."""
+        return self.number is not None
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.restore()
+
+    def restore(self) -> None:
+        """Put back the handlers that were there before; a second call does nothing."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        if self.wanted:
+            self.leaving = True
+            raise KeyboardInterrupt
+        self.number = number
+        log.info("finishing %s under way; interrupt again to leave at once", self._work)

@@ -17,7 +17,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
-from imagenet_captions.engines.interrupts import Interrupts
+from imagenet_captions.engines.local import Interrupts
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.model import Model, model_config_of
 from imagenet_captions.models.weights import UNREADABLE, reason

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from imagenet_captions.engines.interrupts import Interrupts
+from imagenet_captions.engines.local import Interrupts
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
