@@ -30,7 +30,7 @@ from imagenet_captions.dataset.writing import (
     without_images,
     write_shard,
 )
-from imagenet_captions.engines import local as engine
+from imagenet_captions.engines.local import LOCAL, check_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.files import ByteRange
 from imagenet_captions.images.reading import OpenFiles, image_column
@@ -80,7 +80,7 @@ def filter(
         raise InputError(f"`keep` must be a condition such as `in_class('dog')`, or FilterSettings, not {keep!r:.80}")
     settings = keep if isinstance(keep, FilterSettings) else FilterSettings(condition=keep)
     if out is not None and out_ids is None and not overwrite:
-        return filter_to_dataset(place(dataset), place(out), settings, engine.check_workers(workers))
+        return filter_to_dataset(place(dataset), place(out), settings, check_workers(workers))
     if out_ids is not None and out is None and workers == 1:
         return filter_to_ids(place(dataset), place(out_ids), settings, overwrite)
     raise InputError(
@@ -127,7 +127,7 @@ def filter_to_dataset(dataset: Place, out: Place, settings: FilterSettings, work
         written: list[ShardFile] = []
         alone = is_only_here(folder) or is_only_here(dataset)
         with progress("write", selection.kept, "rows") as bar:
-            for shard in engine.run(copy_shard, jobs, min(workers, len(jobs)), threads=alone):
+            for shard in LOCAL.run(copy_shard, jobs, min(workers, len(jobs)), threads=alone):
                 written.append(shard)
                 bar.update(sum(each.rows for each in written) // 2 - bar.n)  # both configs have each row
         _write_outcomes(shards, folder, selection)

@@ -80,70 +80,29 @@ def check_workers(workers: int) -> int:
     return workers
 
 
-def run(function: Callable[[T], R], items: Iterable[T], workers: int, threads: bool = False) -> Iterator[R]:
-    """Yield function(item) for every item, in order; at most two items a worker are held in memory.
-
-    With one worker everything happens in this thread. Otherwise processes are spawned, so that threads of this one
-    (Arrow's, SQLite's) are never forked; or threads of this process are used, for a function that spends its time in
-    reading, hashing and Arrow, which let go of Python's lock, and would spend as much again on starting a process.
-    """
-    if workers == 1:
-        yield from map(function, items)
-        return
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
-
-    pool: Executor
-    if threads:
-        pool = ThreadPoolExecutor(workers)
-    else:
-        spawn = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent)
-    with pool:
-        pending: deque[Future[R]] = deque()
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) >= 2 * workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        except BrokenProcessPool:
-            raise StoppedEarly(
-                "a worker process was killed, most often for lack of memory; run the same command again, "
-                "with fewer `workers` if it happens twice"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
 def _end_with_parent() -> None:
     """End this worker when the process that started it is killed; a pool's workers do not end by themselves.
 
     They would wait forever, or go on writing files that the next run of the same command makes again.
     """
     import multiprocessing
-
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
-
-
-def _exit_after(sentinel: int) -> None:
     from multiprocessing.connection import wait
 
-    wait([sentinel])
-    os._exit(1)
+    parent = multiprocessing.parent_process()
+
+    def exit_after() -> None:
+        if parent is not None:
+            wait([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=exit_after, daemon=True).start()
 
 
 def _apply_packed(function: Callable[[pa.RecordBatch], pa.RecordBatch], packed: pa.Buffer) -> pa.Buffer:
-    """Return function(batch) for a batch that travels as Arrow IPC."""
     return _pack(function(_unpack(packed)))
 
 
 def _pack(batch: pa.RecordBatch) -> pa.Buffer:
-    """Return a batch as Arrow IPC."""
     import pyarrow as pa
 
     sink = pa.BufferOutputStream()
@@ -153,7 +112,6 @@ def _pack(batch: pa.RecordBatch) -> pa.Buffer:
 
 
 def _unpack(packed: pa.Buffer) -> pa.RecordBatch:
-    """Return the batch that `_pack` packed."""
     import pyarrow as pa
 
     with pa.ipc.open_stream(packed) as reader:
@@ -164,8 +122,42 @@ class LocalEngine(Engine):
     """The engine of processes and threads on this machine."""
 
     def run(self, function: Callable[[T], R], items: Iterable[T], workers: int, threads: bool = False) -> Iterator[R]:
-        """Run the function of this module."""
-        return run(function, items, workers, threads)
+        """Yield function(item) for every item, in order; at most two items a worker are held in memory.
+
+        With one worker everything happens in this thread. Otherwise processes are spawned, so that threads of this one
+        (Arrow's, SQLite's) are never forked; or threads of this process are used, for a function that spends its time
+        in reading, hashing and Arrow, which let go of Python's lock, and would spend as much again on starting a
+        process.
+        """
+        if workers == 1:
+            yield from map(function, items)
+            return
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+        from concurrent.futures.process import BrokenProcessPool
+
+        pool: Executor
+        if threads:
+            pool = ThreadPoolExecutor(workers)
+        else:
+            spawn = multiprocessing.get_context("spawn")
+            pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent)
+        with pool:
+            pending: deque[Future[R]] = deque()
+            try:
+                for item in items:
+                    pending.append(pool.submit(function, item))
+                    if len(pending) >= 2 * workers:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            except BrokenProcessPool:
+                raise StoppedEarly(
+                    "a worker process was killed, most often for lack of memory; run the same command again, "
+                    "with fewer `workers` if it happens twice"
+                ) from None
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def map_batches(
         self, function: Callable[[pa.RecordBatch], pa.RecordBatch], batches: Iterable[pa.RecordBatch], workers: int

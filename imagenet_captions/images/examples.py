@@ -19,8 +19,7 @@ import pyarrow.compute as pc
 
 from imagenet_captions.captions import mentions
 from imagenet_captions.dataset.shards import Shards
-from imagenet_captions.engines import local as engine
-from imagenet_captions.engines.local import in_batches
+from imagenet_captions.engines.local import LOCAL, in_batches
 from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.imagenet import classes as imagenet
 from imagenet_captions.imagenet.class_names import plurals
@@ -465,7 +464,7 @@ def _in_separated(source: Place) -> Examples:
 
 def _in_shards(source: Place, tars: Sequence[Place]) -> Examples:
     """Return the samples of WebDataset shards that have an image; the others are left out and counted."""
-    indexed = engine.run(_index, tars, min(_SHARDS_AT_ONCE, len(tars)), threads=True)
+    indexed = LOCAL.run(_index, tars, min(_SHARDS_AT_ONCE, len(tars)), threads=True)
     keys, labels, ranges, left_out = zip(*track(indexed, "index", len(tars), "shards"), strict=True)
     files = np.repeat(np.arange(len(tars), dtype=np.int32), list(map(len, labels)))
     if not len(files):

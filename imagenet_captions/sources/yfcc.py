@@ -28,7 +28,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.engines import local as engine
+from imagenet_captions.engines.local import LOCAL, default_workers, in_batches
 from imagenet_captions.errors import InputError
 from imagenet_captions.flickr.addresses import MAX_DIGITS, read_address
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
@@ -332,7 +332,7 @@ def _photos(path: Place, wanted: Numbers, bad: _BadRows, dropped: list[pa.Record
 
 
 def _photo_batches(photos: Iterable[_Photo]) -> Iterator[pa.RecordBatch]:
-    for some in engine.in_batches(photos, _BATCH_ROWS):
+    for some in in_batches(photos, _BATCH_ROWS):
         columns = [pa.array([getattr(photo, field.name) for photo in some], field.type) for field in PHOTOS]
         yield pa.RecordBatch.from_arrays(columns, schema=PHOTOS)
 
@@ -355,8 +355,8 @@ def _in_text(path: Place, wanted: Numbers, bad: _BadRows, part: str = "") -> Ite
             "among them; give yfcc100m_dataset, plain or as .bz2 or .gz, or yfcc100m_dataset.sql"
         )
     before = 0
-    workers = min(engine.default_workers(), _MOST_WORKERS)
-    for block in engine.run(partial(_search, layout, wanted), chain([first], blocks), workers, threads=True):
+    workers = min(default_workers(), _MOST_WORKERS)
+    for block in LOCAL.run(partial(_search, layout, wanted), chain([first], blocks), workers, threads=True):
         for line, row in block.rows:
             if isinstance(row, _Photo):
                 yield row

@@ -35,7 +35,7 @@ def reverse(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_results_come_in_the_order_of_the_items(workers: int) -> None:
-    assert list(engine.run(square, range(40), workers)) == [n * n for n in range(40)]
+    assert list(engine.LOCAL.run(square, range(40), workers)) == [n * n for n in range(40)]
 
 
 def test_few_items_are_under_way_at_once() -> None:
@@ -46,19 +46,19 @@ def test_few_items_are_under_way_at_once() -> None:
             taken.append(number)
             yield number
 
-    for done, _ in enumerate(engine.run(square, items(), 2), start=1):
+    for done, _ in enumerate(engine.LOCAL.run(square, items(), 2), start=1):
         assert len(taken) - done <= 4
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_of_the_function_arrives(workers: int) -> None:
     with pytest.raises(InputError, match="3 is not possible"):
-        list(engine.run(fail_on_three, range(10), workers))
+        list(engine.LOCAL.run(fail_on_three, range(10), workers))
 
 
 def test_a_killed_worker_is_one_clear_sentence() -> None:
     with pytest.raises(StoppedEarly, match="a worker process was killed"):
-        list(engine.run(die_on_three, range(10), 2))
+        list(engine.LOCAL.run(die_on_three, range(10), 2))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
