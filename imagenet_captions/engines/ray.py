@@ -42,9 +42,6 @@ TRIES = 5
 _STORE_BYTES, _STORE_BYTES_A_WORKER = 512 << 20, 128 << 20
 _SECONDS_TO_ANSWER = 10.0
 _SECONDS_TO_END = 5.0  # for a task that is asked to, before its process is ended
-# RFC 9113, section 3.4. A frame begins with three bytes of length and one of type.
-_SETTINGS_FRAME = b"\4"
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS_FRAME + b"\0\0\0\0\0"
 _MODE, _TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
 _QUIET = {"log_to_driver": False, "logging_level": logging.CRITICAL}
 
@@ -137,8 +134,6 @@ class RayEngine(Engine):
         # Ray asks the environment, not its caller, whether to report its use to its makers.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray = importlib.import_module("ray")
-        if self._address is not None:
-            _check_address(self._address)
         if ray.is_initialized():
             joined = ray.get_runtime_context().gcs_address
             if self._address not in (None, "auto", joined):
@@ -200,6 +195,7 @@ class RayEngine(Engine):
 
     def _join(self, ray: Any, address: str) -> None:
         if address != "auto":  # for which Ray sends the user's token by itself
+            _check_address(address)
             self._own.enter_context(_token_of_user(ray, address))
         try:
             with _quiet_stderr():
@@ -247,9 +243,7 @@ def _silence() -> Iterator[None]:
 
 
 def _check_address(address: str) -> None:
-    """Raise at once for an address without a cluster; Ray takes two minutes, and then ends the process."""
-    if address == "auto":
-        return
+    """Raise at once for an address where nothing answers; Ray takes two minutes, and then ends the process."""
     host, _, port = address.rpartition(":")
     if not host or "/" in host or not port.isdigit():
         raise InputError(
@@ -257,23 +251,12 @@ def _check_address(address: str) -> None:
             f"{quoted(address)}; give HOST:PORT"
         )
     try:
-        speaks = _speaks_http2(host, int(port))
+        socket.create_connection((host, int(port)), _SECONDS_TO_ANSWER).close()
     except (OSError, OverflowError, UnicodeError) as error:
         raise NetworkError(
             f"no Ray cluster answers at `ray_address` {quoted(address)} ({shortened(error)}); "
             "check it, or start one with `ray start --head`"
         ) from None
-    if not speaks:
-        raise InputError(f"what answers at `ray_address` {quoted(address)} is not a Ray cluster; check host and port")
-
-
-def _speaks_http2(host: str, port: int) -> bool:
-    """Return whether a server speaks HTTP/2, as Ray does: it answers the preface with a settings frame."""
-    with socket.create_connection((host, port), _SECONDS_TO_ANSWER) as connection:
-        if os.environ.get("RAY_USE_TLS", "0") != "0":
-            return True
-        connection.sendall(_PREFACE)
-        return connection.recv(4, socket.MSG_WAITALL)[3:] == _SETTINGS_FRAME
 
 
 # Ray 2.60 starts a cluster for `ray.init()` with a token that it leaves in ~/.ray/auth_token. Every later `ray start`
@@ -288,7 +271,7 @@ def _token_of_user(ray: Any, address: str) -> Iterator[None]:
     Raises InputError if the token is missing or another one, or if what answers there is not a cluster's head.
     """
     _read_settings(ray)
-    if not _has_tokens(ray) or not _asks_for_token(ray, address):
+    if not hasattr(ray.exceptions, "AuthenticationError") or not _asks_for_token(ray, address):
         yield
     elif not _token_is_set(ray):
         raise InputError(
@@ -318,10 +301,6 @@ def _quiet_stderr() -> Iterator[None]:
             os.close(before)
             written.seek(0)
             log.debug("%s", written.read().decode(errors="replace"))
-
-
-def _has_tokens(ray: Any) -> bool:
-    return hasattr(ray.exceptions, "AuthenticationError")
 
 
 def _token_is_set(ray: Any) -> bool:
@@ -366,7 +345,7 @@ def _settings(ray: Any, values: dict[str, str]) -> Iterator[None]:
 
 
 def _read_settings(ray: Any) -> None:
-    if _has_tokens(ray):
+    if hasattr(ray.exceptions, "AuthenticationError"):  # a Ray with tokens
         _raylet().Config.initialize("")
         _raylet().AuthenticationTokenLoader.instance().reset_cache()
 
