@@ -134,6 +134,8 @@ class RayEngine(Engine):
         # Ray asks the environment, not its caller, whether to report its use to its makers.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray = importlib.import_module("ray")
+        if self._address not in (None, "auto"):
+            _check_address(str(self._address))
         if ray.is_initialized():
             joined = ray.get_runtime_context().gcs_address
             if self._address not in (None, "auto", joined):
@@ -195,7 +197,6 @@ class RayEngine(Engine):
 
     def _join(self, ray: Any, address: str) -> None:
         if address != "auto":  # for which Ray sends the user's token by itself
-            _check_address(address)
             self._own.enter_context(_token_of_user(ray, address))
         try:
             with _quiet_stderr():
