@@ -1,21 +1,35 @@
-"""Filtering a dataset: to a list of ids, or to a smaller dataset."""
+"""Filter a dataset: select rows step by step, and write them as a list of ids or as a smaller dataset."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import accumulate, chain, repeat
+from functools import cached_property
+from itertools import accumulate, chain, groupby, repeat
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imagenet_captions.dataset.loading import check_condition, of_shards
 from imagenet_captions.dataset.outcomes import outcome_table, write_outcomes
-from imagenet_captions.dataset.sampling import seeded_order
-from imagenet_captions.dataset.selecting import KEPT, STEPS, Integers, Selection, select
-from imagenet_captions.dataset.settings import FilterSettings
+from imagenet_captions.dataset.sampling import (
+    choose,
+    format_tail,
+    keep_probabilities,
+    random_classes,
+    read_counts,
+    read_ids,
+    sampling_chance,
+    seeded_order,
+    wnids_of,
+)
+from imagenet_captions.dataset.settings import FilterSettings, parse_sample
 from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.dataset.writing import (
     RowGroup,
@@ -32,11 +46,13 @@ from imagenet_captions.dataset.writing import (
 )
 from imagenet_captions.engines.local import LOCAL, check_workers
 from imagenet_captions.errors import InputError
+from imagenet_captions.imagenet import classes
 from imagenet_captions.images.files import ByteRange
 from imagenet_captions.images.reading import OpenFiles, image_column
 from imagenet_captions.images.tables import byte_ranges_in_shards
 from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome
-from imagenet_captions.storage.files import sha256
+from imagenet_captions.schema import SCORES, provenance
+from imagenet_captions.storage.files import checked, require_file, sha256
 from imagenet_captions.storage.outputs import (
     check_dataset_output,
     producing,
@@ -44,15 +60,34 @@ from imagenet_captions.storage.outputs import (
     replacing_folder,
     write_record,
 )
-from imagenet_captions.storage.parquet import TEXT_ROWS, RowReader, gather, read_files, read_metadata
+from imagenet_captions.storage.parquet import (
+    TEXT_ROWS,
+    RowReader,
+    gather,
+    read_files,
+    read_metadata,
+    read_schema,
+    read_table,
+    reading,
+)
 from imagenet_captions.storage.places import Place, PlaceLike, is_only_here, place
-from imagenet_captions.storage.progress import progress
+from imagenet_captions.storage.progress import Bar, progress
 
 if TYPE_CHECKING:
     from pyarrow.compute import Expression
 
+log = logging.getLogger(__name__)
 
+KEPT, DENIED = 0, 1
+STEPS = (
+    *("kept", "denied", "condition", "ids", "no-score", "score-above", "score-top"),
+    *("random-classes", "balance", "trim-tail", "like", "per-class", "sample"),
+)
+
+_BYTES_AT_ONCE = 64 << 20  # of row groups that are requested together
 _ROWS_AT_ONCE = 20_000  # of a few short columns
+
+Integers = npt.NDArray[np.int64]
 
 
 def filter(
@@ -131,13 +166,219 @@ def filter_to_dataset(dataset: Place, out: Place, settings: FilterSettings, work
                 written.append(shard)
                 bar.update(sum(each.rows for each in written) // 2 - bar.n)  # both configs have each row
         _write_outcomes(shards, folder, selection)
-        images = parent.images is not None and not settings.without_images
         recorded = {**parent.settings, "filter": [*parent.settings.get("filter", []), settings.as_given()]}
-        if not images:
+        if parent.images is None or settings.without_images:
             recorded["missing"] = None
-        inputs = {**parent.inputs, "parent": shards.digest}
-        finish_dataset(folder, written, inputs, recorded, parent.measured)
+        finish_dataset(folder, written, {**parent.inputs, "parent": shards.digest}, recorded, parent.measured)
     return selection.counts()
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The result of a filter: for every row its index in `STEPS`, and for denied rows the reason."""
+
+    texts: Sequence[Place]  # the shards of the config `raw`: the same rows in few row groups, since they have no images
+    ended: npt.NDArray[np.int8]
+    denied: dict[int, str]
+
+    @cached_property
+    def ids(self) -> pa.ChunkedArray:
+        """The ids of all rows, in the order of the dataset."""
+        return pa.chunked_array((batch[0] for batch in read_files(self.texts, columns=["image_id"])), pa.string())
+
+    def leave_out(self, rows: Any, step: str) -> None:
+        """Leave out the rows of a mask that are still kept."""
+        self.ended[np.asarray(rows, bool) & (self.ended == KEPT)] = STEPS.index(step)
+
+    @property
+    def kept(self) -> int:
+        """Return the number of kept rows."""
+        return int(np.count_nonzero(self.ended == KEPT))
+
+    def rows(self) -> Integers:
+        """Return the row numbers of the kept rows."""
+        return np.flatnonzero(self.ended == KEPT)
+
+    def kept_ids(self) -> pa.ChunkedArray:
+        """Return the ids of the kept rows, in the order of the dataset."""
+        return self.ids.filter(pa.array(self.ended == KEPT))
+
+    def classes(self) -> dict[str, int]:
+        """Return the number of kept rows of each class that has any, in the order of the rows."""
+        wnids, counts = wnids_of(self.kept_ids()).value_counts().flatten()
+        return dict(zip(wnids.to_pylist(), counts.to_pylist(), strict=True))
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of rows kept, denied, and left out by each step."""
+        found = np.bincount(self.ended, minlength=len(STEPS))
+        return {name: int(count) for name, count in zip(STEPS, found, strict=True) if count}
+
+
+def select(shards: Shards, settings: FilterSettings) -> Selection:
+    """Apply a filter, always in the order of `STEPS`.
+
+    Raises InputError if no row is left.
+    """
+    among, total, dataset = shards.manifest.classes, shards.rows, shards.dataset
+    condition = settings.row_condition(among)
+    like = None if settings.like is None else read_counts(settings.like, among)
+    data, texts = shards.files(), shards.files("raw")
+    if (rows := sum(read_metadata(shard).num_rows for shard in texts)) != total:
+        raise InputError(f"{dataset} has {rows:,} rows, and its manifest says {total:,}; package it again")
+    selection = Selection(texts, np.zeros(total, np.int8), {})
+    ended = selection.ended
+    with progress("select", total, "rows") as bar:
+        if settings.deny:
+            start = 0
+            for batch in read_files(texts, columns=["image_id", "photo_id", "owner", "photo_page"]):
+                reasons = enumerate(settings.deny.reasons(batch).to_pylist(), start)
+                selection.denied.update((row, why) for row, why in reasons if why)
+                start += len(batch)
+            ended[list(selection.denied)] = DENIED
+        if condition is not None:
+            schema = of_shards(data).schema
+            check_condition(schema, condition, dataset)
+            selection.leave_out(~_passing(data, schema, condition, total, bar), "condition")
+        if settings.ids is not None:
+            selection.leave_out(pc.invert(pc.is_in(selection.ids, value_set=read_ids(settings.ids))), "ids")
+        if settings.scores is not None:
+            _by_score(selection, settings, settings.scores, shards)
+        if settings.random_classes is not None and selection.kept:
+            chosen = random_classes(list(selection.classes()), settings.random_classes, settings.seed)
+            chosen_rows = pc.is_in(wnids_of(selection.ids), value_set=pa.array(chosen, pa.string()))
+            selection.leave_out(pc.invert(chosen_rows), "random-classes")
+        if settings.balance is not None and selection.kept:
+            _balance(selection, settings, settings.balance, data, classes.wnids(among))
+        if any(part is not None for part in (settings.trim_tail, like, settings.per_class, settings.sample)):
+            ids, sizes = selection.kept_ids().to_pylist(), selection.classes()
+            left_out = choose(ids, settings, like)
+            ended[selection.rows()] = [STEPS.index(left_out.get(each, "kept")) for each in ids]
+            if like and (short := sum(sizes.get(wnid, 0) < wanted for wnid, wanted in like.items())):
+                log.info("%s of %s classes have fewer rows than the table asks for", f"{short:,}", f"{len(like):,}")
+            sample = None if settings.sample is None else parse_sample(settings.sample)
+            if isinstance(sample, int) and (kept := selection.kept) and kept < sample:
+                log.info("only %s rows are there for a sample of %s", f"{kept:,}", f"{sample:,}")
+    if not selection.kept:
+        steps = ", ".join(f"{step} {count:,}" for step, count in selection.counts().items())
+        raise InputError(
+            f"nothing in {dataset} matches (left out by {steps or 'nothing: it has no rows'}); "
+            "take back a condition, or check its spelling"
+        )
+    return selection
+
+
+def _passing(
+    files: Sequence[Place], schema: pa.Schema, condition: Expression, total: int, bar: Bar
+) -> npt.NDArray[np.bool_]:
+    """Return a mask of the rows that pass; row groups that cannot have any, by their statistics, are not read."""
+    flags = np.zeros(total, bool)
+    start = 0
+    for file in files:
+        # A new fragment for each shard, because a fragment keeps its footer, and many footers add up.
+        with reading(file):
+            (fragment,) = of_shards([file]).get_fragments()
+            possible = {group.id for group in fragment.subset(condition).row_groups}
+            groups = fragment.row_groups
+            ends = accumulate(group.total_byte_size for group in groups)
+            # Neighboring groups that are all possible, or all not, in runs of about so many bytes.
+            keys = [(group.id in possible, end // _BYTES_AT_ONCE) for group, end in zip(groups, ends, strict=True)]
+            for (wanted, _), run in groupby(range(len(groups)), key=keys.__getitem__):
+                numbers = list(run)
+                rows = sum(groups[number].num_rows for number in numbers)
+                if wanted:
+                    # All rows of these groups: a scanner that filters does not report which rows it left out.
+                    found = fragment.subset(row_group_ids=numbers).to_table(schema=schema, columns={"keep": condition})
+                    flags[start : start + rows] = pc.fill_null(found["keep"], False).to_numpy()
+                start += rows
+                bar.update(rows)
+    return flags
+
+
+class _Inputs(msgspec.Struct):
+    dataset: str
+    weights: str
+
+
+class _Settings(msgspec.Struct):
+    model: str
+
+
+class ScoresOrigin(msgspec.Struct):
+    """The dataset that was scored, by the digest of its manifest, and the model."""
+
+    inputs: _Inputs
+    settings: _Settings
+
+
+def read_origin(scores: Place) -> ScoresOrigin:
+    """Return what a file of scores says of itself. Raises InputError if `score` did not write it."""
+    schema = read_schema(require_file(scores, "the file of scores"))
+    if not set(SCORES) <= set(schema) or "inputs" not in provenance(schema):
+        raise InputError(f"{scores} was not written by `imagenet-captions score`; give a file that was")
+    return checked(provenance(schema), ScoresOrigin, f"the file of scores {scores}")
+
+
+def _by_score(selection: Selection, settings: FilterSettings, file: Place, shards: Shards) -> None:
+    """Leave out the rows without a score, those that are not above the limit, and those outside the highest share.
+
+    Raises InputError for scores of another dataset, except those of the one that this one was filtered from.
+    """
+    of = read_origin(file).inputs.dataset
+    scores = read_table(file, ["image_id", "similarity"])
+    if not pc.all(pc.is_finite(scores["similarity"]), min_count=0).as_py():
+        raise InputError(f"{file} has similarities that are not numbers; score the dataset again")
+    if len(scores["image_id"].unique()) != len(scores):
+        raise InputError(f"{file} has an id twice; score the dataset again")
+    at = pc.index_in(selection.ids, value_set=scores["image_id"].combine_chunks())
+    found: npt.NDArray[np.float64] = scores["similarity"].take(at).to_numpy().astype(np.float64)
+    without = np.isnan(found)
+    if of not in (shards.digest, shards.manifest.inputs.get("parent")) or without.all():
+        raise InputError(
+            f"{file} has the scores of another dataset than {shards.dataset}, with {np.sum(~without):,} of its "
+            f"{len(found):,} ids; score this one, or the one that it was filtered from"
+        )
+    if lacking := int(np.count_nonzero(without & (selection.ended == KEPT))):
+        log.info("%s of %s rows have no score and are left out", f"{lacking:,}", f"{selection.kept:,}")
+    selection.leave_out(without, "no-score")
+    if settings.score_above is not None:
+        selection.leave_out(~(found > settings.score_above), "score-above")
+    if settings.score_top is not None:
+        rows = selection.rows()
+        ids = np.array(selection.kept_ids().to_pylist())
+        order = np.lexsort((ids, -found[rows]))  # of equal ones the lower id wins
+        selection.ended[rows[order[round(settings.score_top * len(rows)) :]]] = STEPS.index("score-top")
+
+
+def _balance(
+    selection: Selection, settings: FilterSettings, threshold: int, data: Sequence[Place], wnids: Sequence[str]
+) -> None:
+    """Leave out rows that match only frequent entries; the log has the tail curve.
+
+    An entry is a class that the texts name, or the row's own class. Raises InputError if no row matches an entry.
+    """
+    kept = selection.rows()
+    if settings.by == "class":
+        rows, known = kept, pa.array(wnids, pa.string())
+        entries = pc.index_in(wnids_of(selection.kept_ids()), value_set=known).to_numpy().astype(np.int64)
+    else:
+        parts = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+        start = 0
+        for batch in read_files(data, columns=["mentions"]):
+            labels = pc.split_pattern(pc.utf8_trim_whitespace(batch[0]), " ")
+            row = start + pc.list_parent_indices(labels).to_numpy().astype(np.int64)
+            label = pc.list_flatten(labels)
+            wanted = (selection.ended[row] == KEPT) & pc.not_equal(label, "").to_numpy(zero_copy_only=False)
+            parts.append((row[wanted], label.filter(pa.array(wanted)).cast(pa.int64()).to_numpy()))
+            start += len(batch)
+        rows, entries = map(np.concatenate, zip(*parts, strict=True))
+    if not len(rows):
+        raise InputError("no row mentions a class, so `balance` has nothing to count; give `by='class'`")
+    before = np.bincount(entries, minlength=len(wnids))
+    wanted = keep_probabilities(rows, entries, before, threshold, len(selection.ended))
+    chances = np.array([sampling_chance(each, settings.seed) for each in selection.kept_ids().to_pylist()])
+    selection.ended[kept[chances >= wanted[kept]]] = STEPS.index("balance")
+    after = np.bincount(entries[selection.ended[rows] == KEPT], minlength=len(wnids))
+    log.info("%s", format_tail(before, after, threshold))
 
 
 def _jobs(dataset: Shards, folder: Place, selection: Selection, settings: FilterSettings) -> Iterator[CopyJob]:

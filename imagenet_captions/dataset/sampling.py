@@ -15,11 +15,14 @@ from imagenet_captions.dataset.settings import FilterSettings, parse_sample, par
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
+from imagenet_captions.imagenet.image_ids import image_id as read_image_id
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.places import Place
 
 _COUNT_COLUMNS = ("count", "images", "rows")
+
+Integers = npt.NDArray[np.int64]
 
 
 def sampling_key(image_id: str, seed: int) -> bytes:
@@ -110,30 +113,81 @@ def random_classes(present: Sequence[str], count: int, seed: int) -> list[str]:
     return sorted(sorted(present, key=lambda wnid: (sampling_key(wnid, seed), wnid))[:count])
 
 
+# MetaCLIP's balanced sampling, of Xu et al., "Demystifying CLIP Data" (ICLR 2024, arXiv:2309.16671), keeps a text with
+# probability 1 - prod(1 - min(1, T / count)) over the entries that it matches.
+
+
+def keep_probabilities(
+    rows: Integers, entries: Integers, counts: Integers, threshold: int, size: int
+) -> npt.NDArray[np.float64]:
+    """Return the probability to keep each of `size` rows; row `rows[i]` matches entry `entries[i]`.
+
+    >>> keep_probabilities(np.array([0, 1, 1]), np.array([0, 0, 1]), np.array([40, 20]), 10, size=3).round(3)
+    array([0.25 , 0.625, 0.   ])
+    """
+    with np.errstate(divide="ignore"):  # an entry with at most `threshold` matches keeps all of its rows
+        logs = np.log1p(-np.minimum(1, threshold / counts))
+    return 0 - np.expm1(np.bincount(rows, weights=logs[entries], minlength=size))
+
+
+def format_tail(before: Integers, after: Integers, threshold: int) -> str:
+    """Return as text how many entries are rare, and which share of the matches the frequent ones have.
+
+    >>> print(format_tail(np.array([0, 4, 30, 70]), np.array([0, 4, 9, 12]), 10))
+    entries with               before   after
+    no match                        1       1
+    at most 1                       1       1
+    at most 10                      2       3
+    at most 100                     4       4
+    matches in the 2 entries
+    with more than 10           96.2%   84.0%
+    """
+    powers = [10**power for power in range(len(str(max(1, before.max() - 1))) + 1)]
+    limits = {"no match": 0} | {f"at most {power:,}": power for power in powers}
+    lines: list[tuple[str, ...]] = [("entries with", "before", "after")]
+    lines += [(name, *(f"{np.sum(counts <= most):,}" for counts in (before, after))) for name, most in limits.items()]
+    head = before > threshold
+    shares = (f"{counts[head].sum() / max(1, counts.sum()):.1%}" for counts in (before, after))
+    lines += [(f"matches in the {head.sum():,} entries", "", ""), (f"with more than {threshold:,}", *shares)]
+    width = max(len(name) for name, *_ in lines)
+    return "\n".join(f"{name:<{width}} {values[0]:>8}{values[1]:>8}".rstrip() for name, *values in lines)
+
+
+def read_ids(path: Place) -> pa.Array:
+    """Read a text file with one image id per line, in any form that `imagenet.image_ids` knows."""
+    found = []
+    for number, line in enumerate(_read_lines(path, "the file of ids", "one with an image id per line"), 1):
+        if line.strip():
+            found.append(read_image_id(line.strip()))
+            if found[-1] is None:
+                raise InputError(
+                    f"{path}, line {number}: {quoted(line)} is not an image id; give one such as n01440764_10026"
+                )
+    if not found:
+        raise InputError(f"{path} holds no image id; give one a line")
+    return pa.array(found, pa.string())
+
+
 def read_counts(path: Place, among: ClassSet = ClassSet.ILSVRC2012) -> dict[str, int]:
     """Read a tab-separated table of the number of rows per class.
 
     A table with a header has the columns `wnid` and `count` (or `images`, or `rows`). Without a header, the first
     column is a class, given by wnid or by a name of this class only, and the second one its count.
     """
-    try:
-        lines = require_file(path, "the table of counts").read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise InputError(
-            f"{path} is not a text file; give a tab-separated table with the columns wnid and count"
-        ) from None
-    rows = [line.split("\t") for line in lines if line.strip()]
-    columns = (0, 1)
+    form = "a tab-separated table with the columns wnid and count"
+    rows = [line.split("\t") for line in _read_lines(path, "the table of counts", form) if line.strip()]
+    at, count_at = 0, 1
     if rows and "wnid" in rows[0]:
-        counted = [rows[0].index(name) for name in _COUNT_COLUMNS if name in rows[0]]
+        header = rows.pop(0)
+        counted = [header.index(name) for name in _COUNT_COLUMNS if name in header]
         if not counted:
             raise InputError(f"{path} has no column `count`; give the column of the counts this name")
-        columns = (rows[0].index("wnid"), counted[0])
-        rows = rows[1:]
+        at, count_at = header.index("wnid"), counted[0]
     wanted: dict[str, int] = {}
     for number, row in enumerate(rows, 1):
         where = f"{path}, row {number}"
-        name, count = (row[at].strip() if at < len(row) else "" for at in columns)
+        padded = [*map(str.strip, row), *[""] * (1 + max(at, count_at))]
+        name, count = padded[at], padded[count_at]
         try:
             found = (name,) if classes.is_class(name, among) else classes.resolve(name, among)
         except InputError as error:
@@ -146,5 +200,12 @@ def read_counts(path: Place, among: ClassSet = ClassSet.ILSVRC2012) -> dict[str,
             raise InputError(f"{where}: {found[0]} is there twice; give each class one count")
         wanted[found[0]] = int(count)
     if not wanted:
-        raise InputError(f"{path} has no counts; give a tab-separated table with the columns wnid and count")
+        raise InputError(f"{path} has no counts; give {form}")
     return wanted
+
+
+def _read_lines(path: Place, what: str, form: str) -> list[str]:
+    try:
+        return require_file(path, what).read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not a text file; give {form}") from None

@@ -188,7 +188,7 @@ class FilterSettings:
             "balance": {"by": self.by},
         }
         if self.scores is not None:
-            from imagenet_captions.dataset.selecting import read_origin
+            from imagenet_captions.dataset.filtering import read_origin
 
             origin = read_origin(self.scores)
             weights = "sha256:" + origin.inputs.weights

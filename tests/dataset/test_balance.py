@@ -13,7 +13,7 @@ import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.dataset.filtering import filter_to_dataset, filter_to_ids
-from imagenet_captions.dataset.selecting import keep_probabilities
+from imagenet_captions.dataset.sampling import keep_probabilities
 from imagenet_captions.dataset.settings import FilterSettings, RowConditions
 from imagenet_captions.packager.verify import verify
 from tests.command_line import invoke
