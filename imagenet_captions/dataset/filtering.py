@@ -54,10 +54,9 @@ from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome
 from imagenet_captions.schema import SCORES, provenance
 from imagenet_captions.storage.files import checked, require_file, sha256
 from imagenet_captions.storage.outputs import (
-    check_dataset_output,
     producing,
+    producing_folder,
     record_path,
-    replacing_folder,
     write_record,
 )
 from imagenet_captions.storage.parquet import (
@@ -152,8 +151,7 @@ def filter_to_dataset(dataset: Place, out: Place, settings: FilterSettings, work
     Its manifest names the parent by the SHA-256 of the parent's manifest. Its outcomes are those of the parent; rows
     that were left out are `filtered`. Returns the number of rows kept, and of those left out by each step.
     """
-    check_dataset_output(out, [dataset, *settings.files()])
-    with replacing_folder(out) as folder, Shards(dataset).unchanged() as shards:
+    with producing_folder(out, [dataset, *settings.files()]) as folder, Shards(dataset).unchanged() as shards:
         parent = shards.manifest
         if settings.without_images and parent.images is None:
             raise InputError(f"{dataset} has no images; leave out `without_images`")

@@ -42,7 +42,7 @@ def write_outcomes(path: Place, rows: Iterable[pa.Table], earlier: Iterable[pa.R
     Both are sorted by wnid and image id, and a few classes are held at a time. Raises InputError if both have the same
     id, because the two files are then not of one run.
     """
-    with replacing(path, alone=False) as local, open_parquet_writer(local, OUTCOMES) as writer:
+    with replacing(path) as local, open_parquet_writer(local, OUTCOMES) as writer:
         for table in _merged(rows, iter(earlier)):
             if (twice := first_repeated(table)) is not None:
                 raise InputError(

@@ -287,7 +287,7 @@ def write_shard(folder: Place, name: str, schema: pa.Schema, tables: Iterable[pa
         "write_page_index": True,
         "write_batch_size": _PAGE_ROWS if "image" in schema.names else None,
     }
-    with replacing(folder / name, alone=False) as path, path.open("wb") as opened:
+    with replacing(folder / name) as path, path.open("wb") as opened:
         hashing = _Hashing(opened)
         with pq.ParquetWriter(hashing, schema, **layout) as writer:
             for table in tables:

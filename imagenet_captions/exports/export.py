@@ -31,11 +31,10 @@ from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.images.sources import Located, locate
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.outputs import (
-    check_dataset_output,
     holding,
     producing,
+    producing_folder,
     record_path,
-    replacing_folder,
     write_record,
 )
 from imagenet_captions.storage.parquet import read_table
@@ -85,9 +84,8 @@ def export(dataset: PlaceLike, out: PlaceLike, settings: ExportSettings, overwri
     dataset, out = place(dataset), place(out)
     inputs, record = [dataset, settings.images, settings.deny.file], record_path(out)
     if settings.to == WEBDATASET:
-        check_dataset_output(out, inputs, record)
         with holding([out, record]):
-            with replacing_folder(out, record) as folder, Shards(dataset).unchanged() as shards:
+            with producing_folder(out, inputs, record) as folder, Shards(dataset).unchanged() as shards:
                 job, told = _begin(shards, out, settings)
                 digests = write_webdataset(job, folder)
                 files = {name: (digest, (folder / name).stat().st_size) for name, digest in digests.items()}

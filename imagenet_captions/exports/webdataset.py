@@ -150,7 +150,7 @@ def _order(job: Job, rows: pa.Table, ranges: Sequence[ByteRange | None]) -> list
 def write_shard(job: TarJob) -> Written:
     """Write one tar; an image that cannot be used has no sample."""
     samples = broken = 0
-    with replacing(job.path, alone=False) as path, TarWriter(path) as tar, closing(OpenFiles()) as reader:
+    with replacing(job.path) as path, TarWriter(path) as tar, closing(OpenFiles()) as reader:
         for start in range(0, len(job.ranges), _IMAGES_AT_ONCE):
             images, faults = reader.read_images(job.ranges[start : start + _IMAGES_AT_ONCE])
             rows = job.rows.slice(start, _IMAGES_AT_ONCE).to_pylist()

@@ -18,8 +18,8 @@ from imagenet_captions.models.config import check_source, config_from_dict, spli
 from imagenet_captions.models.model import Model, model_config_of
 from imagenet_captions.models.weights import DESCRIPTION, explaining_faults, put_weights, read_weights, write_weights
 from imagenet_captions.storage.files import (
-    private_folder,
-    publish_folder,
+    private_place,
+    publish,
     read_json,
     replacing,
     require_file,
@@ -189,10 +189,10 @@ def export_model(source: str, library: str, out: Path) -> Path:
     model = load_model(source)
     writer: Any = import_module(f"{__package__}.{library}")
     here = Path(os.path.realpath(out))
-    with private_folder(here, "partial") as private:
+    with private_place(here, folder=True) as private:
         writer.write(model, private)
         _compare(model, writer.features(private), library)
-        publish_folder(private, here)
+        publish(private, here)
     return out
 
 

@@ -36,7 +36,7 @@ from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome, outcomes_path
 from imagenet_captions.packager.settings import PackageSettings
 from imagenet_captions.schema import CAPTIONS, RAW_ROW, ROW, provenance
 from imagenet_captions.storage.files import require_file, scratch_beside
-from imagenet_captions.storage.outputs import check_dataset_output, holding, replacing_folder
+from imagenet_captions.storage.outputs import producing_folder
 from imagenet_captions.storage.parquet import (
     TEXT_ROWS,
     RowReader,
@@ -62,43 +62,41 @@ def package(captions: Place, out: Place, settings: PackageSettings) -> DatasetFa
 
     Raises InputError for bad input and for a full disk; `out` is unchanged then.
     """
-    check_dataset_output(out, [captions, settings.images])
-    with holding([out]):
+    with producing_folder(out, [captions, settings.images]) as folder:
         classes, made = _check_captions(captions)
-        with replacing_folder(out) as folder:
-            with scratch_beside(folder / "rows") as scratch:
-                located = None
-                if settings.images is not None:
-                    located = _locate(captions, settings.images, settings.missing, scratch)
-                shards = list(_write_shards(captions, folder, classes, made, located, settings))
-            missing = Outcome.NO_IMAGE if settings.missing == "skip" else Outcome.KEPT
-            ends = {} if located is None else {row: (missing, remark) for row, remark in located.remarks.items()}
-            faults = {row: fault for shard in shards for row, fault in shard.faults.items()}
-            if faults and settings.missing == "fail":
-                first = min(faults)
-                with closing(RowReader([(0, captions)], ["image_id"])) as reader:
-                    image_id = reader.read(first, first + 1)["image_id"][0]
-                raise InputError(
-                    f"{len(faults):,} images cannot be used, the first is that of {image_id}: {faults[first]}; "
-                    "replace them, or choose `missing` report or skip"
-                )
-            ends |= {row: (Outcome.BROKEN_IMAGE, fault) for row, fault in faults.items()}
+        with scratch_beside(folder / "rows") as scratch:
+            located = None
+            if settings.images is not None:
+                located = _locate(captions, settings.images, settings.missing, scratch)
+            shards = list(_write_shards(captions, folder, classes, made, located, settings))
+        missing = Outcome.NO_IMAGE if settings.missing == "skip" else Outcome.KEPT
+        ends = {} if located is None else {row: (missing, remark) for row, remark in located.remarks.items()}
+        faults = {row: fault for shard in shards for row, fault in shard.faults.items()}
+        if faults and settings.missing == "fail":
+            first = min(faults)
+            with closing(RowReader([(0, captions)], ["image_id"])) as reader:
+                image_id = reader.read(first, first + 1)["image_id"][0]
+            raise InputError(
+                f"{len(faults):,} images cannot be used, the first is that of {image_id}: {faults[first]}; "
+                "replace them, or choose `missing` report or skip"
+            )
+        ends |= {row: (Outcome.BROKEN_IMAGE, fault) for row, fault in faults.items()}
 
-            def outcomes() -> Iterator[pa.Table]:
-                start = 0
-                for batch in read_files([captions], _ROWS_AT_ONCE, ["image_id", "wnid", "detail"]):
-                    yield outcome_table(batch, start, ends)
-                    start += len(batch)
+        def outcomes() -> Iterator[pa.Table]:
+            start = 0
+            for batch in read_files([captions], _ROWS_AT_ONCE, ["image_id", "wnid", "detail"]):
+                yield outcome_table(batch, start, ends)
+                start += len(batch)
 
-            earlier = read_files([outcomes_path(captions)], _ROWS_AT_ONCE)
-            write_outcomes(folder / OUTCOMES_FILE, outcomes(), earlier)
-            recorded = {
-                **made.get("settings", {}),
-                "language": made.get("language"),
-                "missing": None if located is None else settings.missing,
-            }
-            files = [shard.file for shard in shards]
-            return finish_dataset(folder, files, made.get("inputs", {}), recorded, made.get("measured", {}))
+        earlier = read_files([outcomes_path(captions)], _ROWS_AT_ONCE)
+        write_outcomes(folder / OUTCOMES_FILE, outcomes(), earlier)
+        recorded = {
+            **made.get("settings", {}),
+            "language": made.get("language"),
+            "missing": None if located is None else settings.missing,
+        }
+        files = [shard.file for shard in shards]
+        return finish_dataset(folder, files, made.get("inputs", {}), recorded, made.get("measured", {}))
 
 
 def _check_captions(captions: Place) -> tuple[list[tuple[str, int]], Mapping[str, Any]]:

@@ -26,7 +26,7 @@ from imagenet_captions.imagenet.image_ids import image_id as read_image_id
 from imagenet_captions.imagenet.image_ids import wnid_of
 from imagenet_captions.outcomes import Outcome, outcome_rows
 from imagenet_captions.schema import RAW, RawSource
-from imagenet_captions.storage.files import open_zip, require_file
+from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import open_watched
 
@@ -273,7 +273,7 @@ def _opened(path: Place) -> Iterator[IO[bytes]]:
             yield raw
             return
         try:
-            with open_zip(raw) as archive, archive.open(_json_member(archive, path)) as stream:
+            with zipfile.ZipFile(raw) as archive, archive.open(_json_member(archive, path)) as stream:
                 yield stream
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise InputError(f"{path} is damaged ({error}); download it again") from None

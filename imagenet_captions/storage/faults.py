@@ -82,7 +82,8 @@ def reporting_faults(url: str) -> Iterator[None]:
     except FileNotFoundError:
         raise missing_object(url) from None
     except (OSError, ValueError, NotImplementedError, *foreign) as error:
-        raise NetworkError(
+        kind = InputError if isinstance(error, PermissionError) else NetworkError
+        raise kind(
             f"{url} cannot be used: {message_of(error)}; check the network, the endpoint, the bucket's name and the "
             "credentials that fsspec finds in the environment or its configuration, and run the same command again"
         ) from None

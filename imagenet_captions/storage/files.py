@@ -11,12 +11,11 @@ import re
 import secrets
 import shutil
 import tempfile
-import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from imagenet_captions.errors import InputError, NotFoundError, shortened
 from imagenet_captions.storage.faults import missing_object, reason_of, reporting_full_disk
@@ -32,10 +31,8 @@ MANIFEST, CARD, CROISSANT = "manifest.json", "README.md", "croissant.json"
 METRICS = "metrics.json"
 
 _LARGEST_READ_WHOLE = 4 << 30
-_LARGEST_JSON, _DEEPEST_JSON = 64 << 20, 50  # of the files that this package writes
-_MADE_UP = ("/proc/", "/sys/")
+_LARGEST_JSON = 64 << 20  # of the files that this package writes
 _SQLITE = b"SQLite format 3\0"
-_ZIP_END, _ZIP_END_SIZE = b"PK\5\6", 22
 
 _PRIVATE = re.compile(r"\..+\.[0-9a-f]{16}\.partial", re.DOTALL)
 
@@ -84,13 +81,6 @@ def is_alive(path: Path) -> bool:
     return False
 
 
-def remove_left(path: Path, ending: str) -> None:
-    """Remove the private files and folders of killed runs."""
-    for left in private_names(path, ending):
-        if not is_alive(left):
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
-
-
 class Appeared(InputError):
     """Something appeared under the name of an output while a run worked; its new file keeps its private name."""
 
@@ -99,64 +89,46 @@ class Appeared(InputError):
 
 
 @contextmanager
-def private_file(path: Place, alone: bool = True) -> Iterator[Path]:
-    """Make an empty private file beside `path`, with the mode of the file that is there; remove it if the block fails.
+def private_place(path: Path, ending: str = "partial", folder: bool = False) -> Iterator[Path]:
+    """Make an empty private file or folder beside `path`, with the mode of the one that is there; remove it at the end.
 
-    A process that is killed leaves the file, which the next run removes. With `alone=False` it does not: two tasks
-    write the same file if one whose worker seemed dead is repeated. For a URL the file is in the temporary folder.
-    """
-    if is_remote(path):
-        with scratch_beside(path) as folder:
-            (folder / "new").touch()
-            yield folder / "new"
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if alone:
-        remove_left(path, "partial")
-    private = private_name(path, "partial")
-    mode = path.stat().st_mode & 0o777 if path.is_file() else None
-    os.close(os.open(private, os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600))
-    try:
-        with alive(private):
-            if mode is not None:
-                private.chmod(mode)
-            yield private
-    except BaseException as error:
-        if not isinstance(error, Appeared):
-            private.unlink(missing_ok=True)
-        raise
-
-
-@contextmanager
-def private_folder(path: Path, ending: str) -> Iterator[Path]:
-    """Make an empty private folder beside `path`, with the mode of the folder that is there, and remove it at the end.
-
-    A process that is killed leaves the folder, which the next run removes. If the block moved it, it stays.
+    A process that is killed leaves it, and the next run removes it. If the block moves it, it stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_left(path, ending)
+    for left in [] if _in_private(path) else private_names(path, ending):
+        if not is_alive(left):
+            _remove(left)
     private = private_name(path, ending)
-    private.mkdir(mode=path.stat().st_mode & 0o777 if path.is_dir() else 0o777)
+    mode = path.stat().st_mode & 0o777 if path.exists() else None
+    if folder:
+        private.mkdir(mode=0o777 if mode is None else mode)
+    else:
+        os.close(os.open(private, os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600))
+        if mode is not None:
+            private.chmod(mode)
+    kept = False
     try:
         with alive(private):
             yield private
     except Appeared:
+        kept = True
         raise
-    except BaseException:
-        shutil.rmtree(private, ignore_errors=True)
-        raise
-    if private.exists():
+    finally:
+        if not kept:
+            _remove(private)
+
+
+def _in_private(path: Path) -> bool:
+    """Return whether a file is for a private folder, where two tasks write it if one whose worker seemed dead is
+    repeated."""
+    return any(_PRIVATE.fullmatch(folder.name) for folder in path.parents)
+
+
+def _remove(private: Path) -> None:
+    if private.is_dir():
         shutil.rmtree(private)
-
-
-def publish_folder(private: Path, path: Path) -> None:
-    """Move a private folder to its place, where nothing or an empty folder is; raise Appeared if something is."""
-    try:
-        private.rename(path)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-            raise
-        raise Appeared(path, private) from None
+    else:
+        private.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -166,12 +138,24 @@ def scratch_beside(path: Place) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="imagenet-captions-") as name:
             yield Path(name)
     else:
-        with private_folder(path, "scratch") as folder:
+        with private_place(path, "scratch", folder=True) as folder:
             yield folder
 
 
 @contextmanager
-def replacing(path: Place, alone: bool = True) -> Iterator[Path]:
+def private_file(path: Place) -> Iterator[Path]:
+    """Make an empty private file for `path`; for a URL it is in the temporary folder."""
+    if is_remote(path):
+        with scratch_beside(path) as folder:
+            (folder / "new").touch()
+            yield folder / "new"
+    else:
+        with private_place(path) as private:
+            yield private
+
+
+@contextmanager
+def replacing(path: Place) -> Iterator[Path]:
     """Yield a private file to write to, and move it to `path` if the block succeeds; links and the mode stay.
 
     Runs that write to one path at the same time each publish a whole file.
@@ -180,9 +164,9 @@ def replacing(path: Place, alone: bool = True) -> Iterator[Path]:
     if _PRIVATE.fullmatch(path.name):  # whoever made it publishes it
         yield Path(str(path))
         return
-    with reporting_full_disk(str(path)), private_file(path, alone) as private:
+    with reporting_full_disk(str(path)), private_file(path) as private:
         yield private
-        if alone:  # the folder that other files are in is not published yet
+        if is_remote(path) or not _in_private(path):  # such a folder is not published yet
             sync(private)
         publish(private, path)
 
@@ -194,11 +178,21 @@ def sync(private: Path) -> None:
 
 
 def publish(private: Path, path: Place) -> None:
-    """Move a private file to its place. A store cannot rename: it takes the file in one request, whole or not."""
+    """Move a private file to its place, or a folder where nothing or an empty folder is; else raise Appeared.
+
+    A store cannot rename: it takes the file in one request, whole or not.
+    """
     if is_remote(path):
         path.put(private)
-    else:
+    elif private.is_file():
         private.replace(path)
+    else:
+        try:
+            private.rename(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            raise Appeared(path, private) from None
 
 
 def read_json(path: Place, kind: type[Kind], what: str = "the file") -> Kind:
@@ -217,17 +211,7 @@ def parse_json(content: bytes, kind: type[Kind], where: str) -> Kind:
     with _reporting_shape(where):
         if len(content) > _LARGEST_JSON:
             raise ValueError(f"it has over {_LARGEST_JSON:,} bytes")
-        value = msgspec.json.decode(content)
-        below = [value]
-        for _ in range(_DEEPEST_JSON):
-            below = [each for outer in below if isinstance(outer, (dict, list)) for each in _inside(outer)]
-        if below:
-            raise RecursionError
-    return checked(value, kind, where)
-
-
-def _inside(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value
+        return msgspec.json.decode(content, type=kind)
 
 
 def checked(value: Any, kind: type[Kind], where: str) -> Kind:
@@ -244,18 +228,16 @@ def _reporting_shape(where: str) -> Iterator[None]:
 
     try:
         yield
-        return
-    except RecursionError:
-        reason = "it is nested too deeply"
-    except (msgspec.MsgspecError, ValueError) as error:  # the latter for bytes that are not UTF-8
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # ValueError: bytes that are not UTF-8
         reason = shortened(error, 200).replace("`", "'")
-    raise InputError(f"{where} has not the expected content ({reason}); make it again, or give another file")
+        raise InputError(
+            f"{where} has not the expected content ({reason}); make it again, or give another file"
+        ) from None
 
 
 def write_json(path: Place, value: Any) -> None:
     """Write a value as readable JSON, whole or not at all."""
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Place, text: str) -> None:
@@ -283,19 +265,16 @@ def require_there(path: AnyPlace, what: str) -> AnyPlace:
             raise missing_object(str(path))
         return path
     try:
-        found = os.stat(path)  # noqa: PTH116
+        kind = os.stat(path).st_mode  # noqa: PTH116
     except FileNotFoundError:
-        raise NotFoundError(
-            f"{what} {path} {'is a link to nothing' if path.is_symlink() else 'does not exist'}; check the path"
-        ) from None
+        gone = "is a link to nothing" if path.is_symlink() else "does not exist"
+        raise NotFoundError(f"{what} {path} {gone}; check the path") from None
     except OSError as error:
         raise InputError(f"{what} {path} cannot be read: {reason_of(error)}") from None
-    if not (S_ISREG(found.st_mode) or S_ISDIR(found.st_mode)):
+    if not (S_ISREG(kind) or S_ISDIR(kind)):
         raise InputError(
             f"{what} {path} is a pipe, device or socket, and is read more than once; write it to a file, and give that"
         )
-    if os.path.realpath(path).startswith(_MADE_UP):
-        raise InputError(f"{what} {path} is made by the kernel and is not a file on a disk; give another path")
     return path
 
 
@@ -332,21 +311,6 @@ def is_sqlite(path: Place) -> bool:
     """Return whether a file is an SQLite database, whatever its name."""
     with path.open("rb") as opened:
         return opened.read(len(_SQLITE)) == _SQLITE
-
-
-@contextmanager
-def open_zip(opened: IO[bytes]) -> Iterator[zipfile.ZipFile]:
-    """Open a zip file, and refuse a file that holds anything beside the zip.
-
-    `zipfile` reads the last of two zips in one file, and skips anything else before or behind it. Raises
-    zipfile.BadZipFile for such a file.
-    """
-    with zipfile.ZipFile(opened) as archive:
-        first = min((member.header_offset for member in archive.infolist()), default=0)
-        opened.seek(-_ZIP_END_SIZE - len(archive.comment), os.SEEK_END)
-        if first or opened.read(len(_ZIP_END)) != _ZIP_END:
-            raise zipfile.BadZipFile("it has other content before or after the zip")
-        yield archive
 
 
 def walk(path: Place) -> Iterator[tuple[str, str]]:

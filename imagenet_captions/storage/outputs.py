@@ -40,11 +40,10 @@ from imagenet_captions.storage.files import (
     is_alive,
     is_sqlite,
     private_file,
-    private_folder,
     private_name,
     private_names,
+    private_place,
     publish,
-    publish_folder,
     read_json,
     sha256,
     sync,
@@ -115,7 +114,7 @@ def check_files(
     outputs: Sequence[Place], inputs: Iterable[Place | None], overwrite: bool, beside: Sequence[Place] = ()
 ) -> None:
     """Refuse output files that must not be written; `beside` are side files, which the user did not name."""
-    given = [path for path in inputs if path is not None]
+    given = list(inputs)
     check_distinct([*outputs, *beside])
     for path in [*outputs, *beside]:
         check_place(path, given)
@@ -152,22 +151,21 @@ def check_distinct(outputs: Iterable[Place]) -> None:
             raise InputError(f"the output {path} is to be written twice; give each output a name of its own")
 
 
-def check_place(out: Place, inputs: Iterable[Place]) -> None:
+def check_place(out: Place, inputs: Iterable[Place | None]) -> None:
     """Refuse an output that cannot be where it should be, that is an input, or that lies in one or in a dataset."""
     if not is_remote(out):
         _check_path(out)
-    for folder in resolve_links(out).parents:
+    here = resolve_links(out)
+    for folder in here.parents:
         if is_dataset(folder):
             raise InputError(f"the output {out} lies inside the dataset {folder}; give a place outside")
-    for given in each_file(inputs):
+    for given in each_file(path for path in inputs if path is not None):
         try:
-            if is_remote(out) != is_remote(given) or not (is_remote(given) or given.exists()):
-                continue
-            here, there = resolve_links(out), resolve_links(given)
-            same = here == there or (not is_remote(out) and out.exists() and out.samefile(str(given)))
-        except OSError:  # an input that cannot be followed is refused where it is read
+            there = resolve_links(given)
+            is_hard_link = isinstance(out, Path) and isinstance(given, Path) and out.exists() and out.samefile(given)
+        except OSError:  # an input that is not there, or cannot be followed, is refused where it is read
             continue
-        if same:
+        if here == there or is_hard_link:
             raise InputError(f"the output {out} is the input {given} itself; give another name")
         if there in here.parents:
             raise InputError(f"the output {out} lies inside the input {given}; give a place outside")
@@ -179,21 +177,19 @@ def _check_path(out: Path) -> None:
     if Path(os.path.abspath(out)).parts[1:2] in _OF_THE_SYSTEM and not str(out).startswith("/dev/shm/"):  # noqa: PTH100
         raise InputError(f"the output {out} is the system's, not a place for files; give another name")
     try:
-        found = os.stat(out)  # noqa: PTH116
+        mode = os.stat(out).st_mode  # noqa: PTH116
     except (FileNotFoundError, NotADirectoryError):
         if out.is_symlink():
             raise InputError(f"the output {out} is a link to nothing; remove it, or give another name") from None
         parent = next(parent for parent in out.parents if os.path.lexists(parent))
         if not parent.is_dir():
-            raise InputError(
-                f"the output {out} cannot be there: {parent} is not a folder; give another place"
-            ) from None
+            raise InputError(f"the output {out} cannot be there: {parent} is not a folder; give another") from None
         return
     except OSError as error:
         raise InputError(f"the output {out} cannot be used: {reason_of(error)}") from None
-    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise InputError(f"the output {out} is a device, pipe or socket, which is never replaced; give another name")
-    if not found.st_mode & stat.S_IWUSR:
+    if not mode & stat.S_IWUSR:
         raise InputError(f"the output {out} is write-protected; change its mode (chmod u+w), or give another name")
 
 
@@ -228,20 +224,6 @@ def is_dataset(folder: Place) -> bool:
 # Folders.
 
 
-def check_dataset_output(out: Place, inputs: Iterable[Place | None], record: Place | None = None) -> None:
-    """Refuse an output folder that is an input, lies inside or around one, or holds anything but a folder of ours.
-
-    `record` is that of an export; without it the folder is a dataset.
-    """
-    given = [path for path in inputs if path is not None]
-    check_folder(out, given)
-    if record is not None:
-        check_place(record, given)
-        if record.exists() and read_record(record).get("format") != EXPORT_FORMAT:
-            raise InputError(f"{record} lies where the record of the export would, and is not ours; give another name")
-    own_files(out, record)
-
-
 def check_folder(out: Place, inputs: Iterable[Place | None]) -> None:
     """Refuse an output folder that cannot be created, is an input, or lies inside or around one."""
     if is_remote(out) and out.parent == out:
@@ -255,9 +237,22 @@ def check_folder(out: Place, inputs: Iterable[Place | None]) -> None:
             raise InputError(f"the input {path} lies inside the output {out}; give another place")
 
 
+def check_dataset_output(out: Place, inputs: Sequence[Place | None], record: Place | None = None) -> None:
+    """Refuse an output folder that is an input, lies inside or around one, or holds anything but a folder of ours.
+
+    `record` is that of an export; without it the folder is a dataset.
+    """
+    check_folder(out, inputs)
+    if record is not None:
+        check_place(record, inputs)
+        if record.exists() and read_record(record).get("format") != EXPORT_FORMAT:
+            raise InputError(f"{record} lies where the record of the export would, and is not ours; give another name")
+    own_files(out, record)
+
+
 def own_files(out: Place, record: Place | None = None) -> frozenset[str]:
     """Return the names of the files in a folder of ours. Raises InputError if anything else is in it."""
-    found = {name: size for _, name, size, _ in out.below()} if is_remote(out) else dict(_entries(out))
+    found = _sizes(out)
     if not found:
         return frozenset()
     what, expected = ("a dataset", DATASET_FORMAT) if record is None else ("an earlier export", EXPORT_FORMAT)
@@ -278,20 +273,23 @@ def own_files(out: Place, record: Place | None = None) -> frozenset[str]:
     return frozenset(found)
 
 
-def _entries(folder: Path) -> Iterator[tuple[str, int]]:
-    """Yield everything below a folder that is not a folder with something in it, with its size."""
-    for root, folders, files in os.walk(folder):
-        links = [name for name in folders if os.path.islink(os.path.join(root, name))]  # noqa: PTH114, PTH118
-        for name in [*files, *links]:
-            path = Path(root, name)
-            yield path.relative_to(folder).as_posix(), path.stat().st_size if path.exists() else 0
-        if not folders and not files and Path(root) != folder:
-            yield Path(root).relative_to(folder).as_posix() + "/", 0
+def _sizes(folder: Place) -> dict[str, int]:
+    """Return everything below a folder that is not a folder with something in it, with its size."""
+    if is_remote(folder):
+        return {name: size for _, name, size, _ in folder.below()}
+    found = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not path.is_dir():
+            found[name] = path.stat().st_size if path.exists() else 0
+        elif not any(path.iterdir()):
+            found[f"{name}/"] = 0
+    return found
 
 
 @contextmanager
-def replacing_folder(out: Place, record: Place | None = None) -> Iterator[Place]:
-    """Yield an empty folder to write to, and move it to `out` if the block succeeds.
+def producing_folder(out: Place, inputs: Sequence[Place | None] = (), record: Place | None = None) -> Iterator[Place]:
+    """Check and lock an output folder, yield an empty one to write to, and move it to `out` if the block succeeds.
 
     If this run is killed, `out` is the old folder or the new one. Only between two renames it is missing: the old
     folder is then `.NAME.<16 hex digits>.old`, and the next run moves it back. The caller writes `record` afterwards.
@@ -302,45 +300,38 @@ def replacing_folder(out: Place, record: Place | None = None) -> Iterator[Place]
         killed while it is copied             a record that says `unfinished`, which no reader takes for a dataset
         killed after the manifest             the new dataset, whole
 
-    Raises InputError if another run works on `out`, and DiskFullError if the disk is full.
+    Raises InputError for an output that must not be written, before any work, or if another run works on it, and
+    DiskFullError if the disk is full.
     """
-    with (
-        holding([out] if record is None else [out, record]),
-        reporting_full_disk(str(out)),
-        _replacing_objects(out, record) if is_remote(out) else _replacing_local(out, record) as folder,
-    ):
-        yield folder
+    with holding([out] if record is None else [out, record]), reporting_full_disk(str(out)):
+        check_dataset_output(out, inputs, record)
+        with _replacing_objects(out, record) if is_remote(out) else _replacing_local(out, record) as folder:
+            yield folder
 
 
 @contextmanager
 def _replacing_local(out: Path, record: Place | None) -> Iterator[Path]:
     here = Path(os.path.realpath(out))  # a link stays, and the folder that it leads to is replaced
-    here.parent.mkdir(parents=True, exist_ok=True)
-    for old in private_names(here, "old"):
-        listed = _listed(read_record(record or old / MANIFEST), record)
-        if listed and not is_alive(old):
-            _remove_listed(old, listed) if here.exists() else old.rename(here)
-    owned = own_files(here, record)
-    with private_folder(here, "partial") as new:
+    with private_place(here, folder=True) as new:
+        for old in private_names(here, "old"):
+            listed = read_record(record or old / MANIFEST).get("files")
+            if isinstance(listed, dict) and not is_alive(old):
+                names = listed if record else [*listed, MANIFEST]
+                _remove_listed(old, names) if here.exists() else old.rename(here)
+        owned = own_files(here, record)
         yield new
         for half in new.rglob(".*.partial"):  # of workers that were killed
             half.unlink()
         if record is not None:
-            _mark_unfinished(record, EXPORT_FORMAT, new.name, owned | dict(_entries(new)).keys())
+            _mark_unfinished(record, EXPORT_FORMAT, new.name, owned | _sizes(new).keys())
         old = private_name(here, "old")
         with alive(here) if owned else nullcontext():
             if owned:
                 new.chmod(here.stat().st_mode & 0o777)
                 here.rename(old)
-            publish_folder(new, here)
+            publish(new, here)
             if owned:
                 _remove_listed(old, owned)
-
-
-def _listed(content: Mapping[str, Any], record: Place | None) -> list[str]:
-    """Return the files that a record lists, and of a dataset its manifest, last; none if it is not a record."""
-    files = content.get("files")
-    return [*files, *([MANIFEST] if record is None else [])] if isinstance(files, dict) else []
 
 
 def _remove_listed(folder: Path, names: Iterable[str]) -> None:
@@ -367,26 +358,29 @@ def _replacing_objects(out: RemotePath, record: Place | None) -> Iterator[Remote
     with suppress(NotFoundError):  # nothing is there yet
         for folder in out.parent.iterdir():
             if left.fullmatch(folder.name):
-                at_once(RemotePath.unlink, [file for file, _, _, _ in folder.below()])
+                _remove_objects(folder)
     owned, run = own_files(out, record), secrets.token_hex(8)
     new = out.with_name(f".{out.name}.{run}.partial")
     try:
         yield new
-        sizes = {name: size for _, name, size, _ in new.below()}
+        sizes = _sizes(new)
         has_manifest = sizes.pop(MANIFEST, None) is not None
         mark = record or out / MANIFEST
         _mark_unfinished(mark, EXPORT_FORMAT if record else DATASET_FORMAT, run, owned | sizes.keys())
         at_once(RemotePath.copy_to, [new / name for name in sizes], [out / name for name in sizes])
         for name in owned - sizes.keys() - {MANIFEST}:
             (out / name).unlink()
-        found = {name: size for _, name, size, _ in out.below()}
-        if read_record(mark).get("unfinished") != run or any(found.get(name) != sizes[name] for name in sizes):
+        if read_record(mark).get("unfinished") != run or not sizes.items() <= _sizes(out).items():
             raise InputError(f"another run wrote to {out} at the same time; run the same command again, alone")
         if has_manifest:
             (new / MANIFEST).copy_to(out / MANIFEST)
     finally:
         with suppress(ImagenetCaptionsError):  # an earlier error is more important
-            at_once(RemotePath.unlink, [file for file, _, _, _ in new.below()])
+            _remove_objects(new)
+
+
+def _remove_objects(folder: RemotePath) -> None:
+    at_once(RemotePath.unlink, [file for file, _, _, _ in folder.below()])
 
 
 def _mark_unfinished(record: Place, kind: str, run: str, names: Iterable[str]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any, BinaryIO, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from tqdm import tqdm
+from tqdm.utils import CallbackIOWrapper
 
 from imagenet_captions.storage.places import Place
 
@@ -41,7 +41,8 @@ def progress(what: str, total: int | None, unit: str, done: int = 0) -> Iterator
         disable=True if silent else None,  # None: if stderr is not a terminal
     ) as bar:
         if bar.disable and not silent:
-            log.info("%s: %s", what, _amount(total, unit))
+            amount = "..." if total is None else f"{total / 1e6:,.0f} MB" if in_bytes else f"{total:,} {unit}"
+            log.info("%s: %s", what, amount)
         yield bar
 
 
@@ -58,42 +59,9 @@ def track(items: Iterable[T], what: str, total: int | None, unit: str) -> Iterat
 
 
 @contextmanager
-def open_watched(path: Place, what: str) -> Iterator[BinaryIO]:
+def open_watched(path: Place, what: str) -> Iterator[Any]:
     """Open a file to read its bytes as they are, with a bar for a large one."""
-    with path.open("rb") as opened:
-        size = path.stat().st_size
-        with progress(what, size, "B") as bar:
-            yield io.BufferedReader(_Watched(opened, size, bar), 1 << 20)
-
-
-def _amount(total: int | None, unit: str) -> str:
-    if total is None:
-        return "..."
-    return f"{total / 1e6:,.0f} MB" if unit == "B" else f"{total:,} {unit}"
-
-
-class _Watched(io.RawIOBase):
-    """A file that counts the bytes read from it."""
-
-    def __init__(self, opened: IO[bytes], size: int, bar: Bar) -> None:
-        self._opened = opened
-        self._size = size
-        self._bar = bar
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._opened.read(len(buffer))
-        buffer[: len(data)] = data
-        self._bar.update(min(len(data), self._size - self._bar.n))  # a zip's end is read twice
-        return len(data)
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._opened.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._opened.tell()
+    size = path.stat().st_size
+    with path.open("rb") as opened, progress(what, size, "B") as bar:
+        # A zip's end is read twice.
+        yield CallbackIOWrapper(lambda read: bar.update(min(read, size - bar.n)), opened, "read")

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError, shortened
-from imagenet_captions.storage.files import open_zip, require_file
+from imagenet_captions.storage.files import require_file
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import open_watched
 
@@ -51,7 +51,7 @@ def _texts(path: Place) -> Iterator[Any]:
         head = opened.read(512)
         opened.seek(0)
         if head.startswith(_ZIP):
-            with open_zip(opened) as archive:
+            with zipfile.ZipFile(opened) as archive:
                 for member in archive.infolist():
                     if not member.is_dir() and not _is_junk(member.filename):
                         with archive.open(member) as content:

@@ -20,7 +20,7 @@ from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.statistics.collect import collect
-from imagenet_captions.storage.outputs import replacing_folder
+from imagenet_captions.storage.outputs import producing_folder
 from imagenet_captions.storage.places import Place
 from tests.command_line import HANGS_AFTER
 from tests.packager.made import contents, write_captions
@@ -50,7 +50,7 @@ def both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
 
 
 def replace_with(new: Path, out: Path) -> None:
-    with replacing_folder(out) as folder:
+    with producing_folder(out) as folder:
         shutil.copytree(new, folder, dirs_exist_ok=True)
 
 

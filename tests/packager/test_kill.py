@@ -11,7 +11,7 @@ import pytest
 from imagenet_captions.errors import InputError
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.packager.verify import verify
-from imagenet_captions.storage.outputs import replacing_folder
+from imagenet_captions.storage.outputs import producing_folder
 from tests.packager.made import contents, train_folder, write_captions
 
 # Stops at a named moment, says so, and waits there to be killed.
@@ -123,18 +123,18 @@ def test_a_run_that_fails_after_a_kill_within_the_swap_gives_the_old_folder_back
     package(captions, tmp_path / "out", PackageSettings(workers=1))
     before = contents(tmp_path / "out")
     (tmp_path / "out").rename(tmp_path / ".out.0123456789abcdef.old")
-    with pytest.raises(ZeroDivisionError), replacing_folder(tmp_path / "out"):
+    with pytest.raises(ZeroDivisionError), producing_folder(tmp_path / "out"):
         _ = 1 / 0
     assert contents(tmp_path / "out") == before
 
 
 def test_two_runs_on_one_folder_are_refused(tmp_path: Path) -> None:
     def second() -> str:
-        with pytest.raises(InputError, match="another run") as refused, replacing_folder(tmp_path / "out"):
+        with pytest.raises(InputError, match="another run") as refused, producing_folder(tmp_path / "out"):
             pass
         return str(refused.value)
 
-    with replacing_folder(tmp_path / "out") as first, ThreadPoolExecutor(1) as pool:
+    with producing_folder(tmp_path / "out") as first, ThreadPoolExecutor(1) as pool:
         (first / "a").write_text("mine")
         assert "another run" in pool.submit(second).result()
     assert contents(tmp_path / "out") == {"a": b"mine"}

@@ -42,7 +42,6 @@ ODD = {
     "{there}/link to nothing": "is a link to nothing",
     "{there}/pipe": "is a pipe, device or socket",
     "/dev/zero": "is a pipe, device or socket",
-    "/proc/self/mem": "is made by the kernel",
     "{there}/dataset/manifest.json/x": "not a directory|does not exist|is neither a class list nor a file",
     "{there}/" + LONG: "file name too long|does not exist|' has the name 'xxx",
 }
@@ -147,7 +146,6 @@ def test_what_is_there_is_required(tmp_path: Path) -> None:
             tmp_path / "gone": "the input .*gone does not exist; check the path",
             tmp_path / "s": "is a pipe, device or socket, and is read more than once; write it to a file",
             Path("/dev/null"): "the input /dev/null is a pipe, device or socket",
-            Path("/proc/self/environ"): "is made by the kernel",
         }.items():
             with pytest.raises(InputError, match=said):
                 require_file(path, "the input")

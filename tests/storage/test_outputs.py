@@ -30,15 +30,15 @@ from imagenet_captions.storage.outputs import (
     check_dataset_output,
     check_files,
     producing,
+    producing_folder,
     record_path,
-    replacing_folder,
     write_record,
 )
 
 
 def made_dataset(folder: Path, text: str = "old") -> Path:
     """A folder with a shard, a card and a manifest that lists them."""
-    with replacing_folder(folder) as new:
+    with producing_folder(folder) as new:
         (new / "data").mkdir()
         for name in ("data/shard", "README.md"):
             (new / name).write_text(text)
@@ -240,7 +240,7 @@ def test_links_and_modes_stay(tmp_path: Path) -> None:
     assert target.stat().st_mode & 0o777 == 0o640
     dataset = made_dataset(tmp_path / "dataset")
     dataset.chmod(0o700)
-    with replacing_folder(tmp_path / "other") as other, replacing_folder(dataset) as folder:
+    with producing_folder(tmp_path / "other") as other, producing_folder(dataset) as folder:
         assert [each.stat().st_mode & 0o777 for each in (other, folder)] == [0o755, 0o700]
         written(folder / "manifest.json", (dataset / "manifest.json").read_text())
     made_dataset(link(tmp_path / "folder", dataset), "new")
@@ -295,7 +295,7 @@ def test_an_export_is_made_again_by_its_record(tmp_path: Path) -> None:
     out, its_record = tmp_path / "shards", record_path(tmp_path / "shards")
     for text in ("one", "two"):
         check_dataset_output(out, [], its_record)
-        with replacing_folder(out, its_record) as new:
+        with producing_folder(out, record=its_record) as new:
             (new / f"{text}.tar").write_text(text)
         write_record(its_record, {f"{text}.tar": ("", 3)}, {})
     assert state(tmp_path).keys() == {"shards", "shards/two.tar", "shards.json"}
@@ -309,7 +309,7 @@ def test_an_export_is_made_again_by_its_record(tmp_path: Path) -> None:
 
 def test_a_file_that_comes_while_a_folder_is_replaced_stays(tmp_path: Path) -> None:
     dataset = made_dataset(tmp_path / "d")
-    with replacing_folder(dataset) as new:
+    with producing_folder(dataset) as new:
         written(new / "a", "new")
         written(dataset / "thesis.tex")
     assert state(dataset) == {"a": b"new"}
@@ -349,7 +349,7 @@ def test_a_run_with_locks_elsewhere_leaves_what_another_one_works_on(
             new.write_text("first" if new in private else "second")
 
     def write_folder() -> None:
-        with replacing_folder(folder) as new:
+        with producing_folder(folder) as new:
             if len(private) < 2:
                 private.append(new)
                 write_folder()

@@ -14,7 +14,7 @@ import pytest
 from imagenet_captions.cli.app import command
 from imagenet_captions.cli.commands import COMMANDS
 from imagenet_captions.demo.run import SAMPLE as SAMPLE_FOLDER
-from imagenet_captions.errors import InputError, NetworkError
+from imagenet_captions.errors import InputError
 from imagenet_captions.packager.package import PackageSettings
 from imagenet_captions.schema import MATCHES
 from imagenet_captions.storage.files import digest, replacing, walk
@@ -333,9 +333,7 @@ def test_denied_access_is_told_without_the_key(server: str, monkeypatch: pytest.
     there = place("s3://bucket/x")
     assert isinstance(there, RemotePath)
     monkeypatch.setattr(there.system, "cat_file", denied)
-    with pytest.raises(
-        NetworkError, match=r"s3://bucket/x cannot be used: PermissionError: \S+ \S+ \*\*\*; "
-    ) as caught:
+    with pytest.raises(InputError, match=r"s3://bucket/x cannot be used: PermissionError: \S+ \S+ \*\*\*; ") as caught:
         there.read_bytes()
     assert SECRET not in str(caught.value)
     assert caught.value.__suppress_context__

@@ -40,8 +40,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     fetch = RemotePath.fetch
 
-    def counted(self: RemotePath, start: int, stop: int) -> bytes:
-        sizes.append(stop - start)
+    def counted(self: RemotePath, start: int | None = None, stop: int | None = None) -> bytes:
+        if start is not None and stop is not None:
+            sizes.append(stop - start)
         return fetch(self, start, stop)
 
     monkeypatch.setattr(RemotePath, "fetch", counted)

@@ -103,14 +103,6 @@ def test_a_tar_cut_short_between_two_texts_is_an_error(tmp_path: Path, pack: Cal
         read(path)
 
 
-@pytest.mark.parametrize("behind", [zipped({"more.txt": TEXT}), TEXT[:100]])
-def test_a_zip_with_something_behind_it_is_an_error(tmp_path: Path, behind: bytes) -> None:
-    path = tmp_path / "urls.zip"
-    path.write_bytes(CONTAINERS["zip"] + behind)
-    with pytest.raises(InputError, match="it has other content before or after the zip"):
-        read(path)
-
-
 @pytest.mark.parametrize("kind", ["gz", "bz2", "tgz", "zip"])
 def test_a_flipped_byte_is_an_error(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "urls"
