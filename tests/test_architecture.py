@@ -24,8 +24,7 @@ WITH_FLAGS = {
     "exports/settings.py",
     "options.py",
     "statistics/report.py",
-    "ablations/reports/paper_robustness.py",
-    "ablations/reports/report.py",
+    "ablations/report.py",
 }
 DECLARE = ("option", "argument")
 OTHER_PROGRAMS = ("`ray start --head`", "`--json-text-key title;description`")
@@ -75,7 +74,7 @@ def test_a_wheel_holds_every_data_file() -> None:
     files = {path for path in ROOT.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}}
     missing = {path for path in files - shipped if not path.name.startswith(".")}
     assert not missing, sorted(missing)
-    assert ROOT / "ablations" / "micro" / "words.tsv" in files & shipped
+    assert ROOT / "ablations" / "micro_words.tsv" in files & shipped
 
 
 # Modules whose package has another name, or comes with another.

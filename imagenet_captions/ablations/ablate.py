@@ -1,28 +1,66 @@
-"""Run an ablation from its settings to its report."""
+"""Run an ablation from its settings to its report.
+
+OUT/runs/NAME holds one training (settings, checkpoints, model, done.json) and its test (metrics.json, its answers), and
+run.json says what both were made from; OUT/inputs holds what was made for them. All of these are whole or not there, so
+that a killed ablation goes on with the same command. Several factors may share OUT: a run that two of them need is
+trained once.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
-from dataclasses import replace
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from imagenet_captions.ablations.domain.mixtures import DOMAIN
-from imagenet_captions.ablations.domain.unseen import mixture_notes, on_held_out
-from imagenet_captions.ablations.planning import Amount, check_fairness
+import numpy as np
+import numpy.typing as npt
+
+from imagenet_captions.ablations.comparing import FactorResult, RunResult
+from imagenet_captions.ablations.factors import make_tables, named_picks
+from imagenet_captions.ablations.inputs import Inputs, Rows
+from imagenet_captions.ablations.micro_sets import with_shifts, with_texts
+from imagenet_captions.ablations.plan import Planned, check_fairness, differences, plan_runs
 from imagenet_captions.ablations.processes import Processes, all_processes, start_processes
-from imagenet_captions.ablations.reports.differences import table_differences
-from imagenet_captions.ablations.reports.report import ReportFacts, write_report
-from imagenet_captions.ablations.reports.results import FactorResult, RunResult, TextSample
-from imagenet_captions.ablations.reports.samples import test_samples, training_samples
-from imagenet_captions.ablations.run import Experiment, is_tested, prepare, run_missing
-from imagenet_captions.ablations.settings import LOCK, RECORD, AblateSettings, check_settings, write_settings
-from imagenet_captions.ablations.table import EVERY_FACTOR, FROM_TEXT, Run, Table
-from imagenet_captions.ablations.testing import read_answers
-from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.results import read_metrics
-from imagenet_captions.storage.files import METRICS
+from imagenet_captions.ablations.report import Report
+from imagenet_captions.ablations.runs import FROM_TEXT, Run, Table
+from imagenet_captions.ablations.settings import (
+    DOMAIN,
+    EVERY_FACTOR,
+    INPUTS,
+    LOCK,
+    RECORD,
+    RUNS,
+    AblateSettings,
+    check_settings,
+    write_settings,
+)
+from imagenet_captions.ablations.testing import (
+    FITTED,
+    Fitting,
+    TextSample,
+    labelled_samples,
+    prompt_samples,
+    read_answers,
+    test_run,
+    training_samples,
+)
+from imagenet_captions.errors import InputError, shortened
+from imagenet_captions.evaluation.classifiers import PROMPT_SETS
+from imagenet_captions.evaluation.results import answers_path, read_metrics
+from imagenet_captions.evaluation.settings import Reading
+from imagenet_captions.evaluation.testsets import TestSet, open_test_set
+from imagenet_captions.models.load import load_model
+from imagenet_captions.storage.files import METRICS, digest, read_json, write_json
 from imagenet_captions.storage.outputs import locked
 from imagenet_captions.training.processes import check_torchrun, started_by_torchrun
+from imagenet_captions.training.recipes import recipe_values
+from imagenet_captions.training.settings import TrainSettings, read_done
+from imagenet_captions.training.train import train
 
 log = logging.getLogger(__name__)
 
@@ -36,99 +74,306 @@ def ablate(settings: AblateSettings) -> Path | None:
     runs failed, after the others are done and the report is written.
     """
     check_torchrun(settings.devices, settings.nodes)
+    report = settings.out / REPORT
     if settings.devices > 1 and not started_by_torchrun():
         check_settings(settings)
         start_processes(ablate, settings)
-        return settings.out / REPORT
+        return report
     with all_processes() as processes:
-        if processes.first:
-            check_settings(settings)
-            with locked(settings.out / LOCK, f"the ablation {settings.out}"):
-                return _ablate(settings, processes)
-        processes.wait()
-        if not (settings.out / RECORD).is_file():
-            raise InputError(
-                f"{settings.out / RECORD} of the first process is not on this machine; put `out` and the data on a "
-                "disk that all machines have under the same path"
-            )
-        experiment = prepare(settings)
-        run_missing(experiment, experiment.amounts(), processes)
-    return None
-
-
-def _ablate(settings: AblateSettings, processes: Processes) -> Path:
-    before = write_settings(settings)
-    experiment = prepare(settings)
-    amounts = experiment.amounts()
-    for table in experiment.tables:
-        check_fairness(table, amounts)
-    for run in experiment.runs():
-        experiment.train_settings(run)  # refuses batches that the devices cannot share
-    processes.wait()
-    failed = run_missing(experiment, amounts, processes)
-    shown = _with_finished(experiment, before)
-    amounts = shown.amounts()
-    factors = [_collect(shown, table, amounts, failed) for table in shown.tables]
-    report = settings.out / REPORT
-    write_report(report, factors, ReportFacts.of(shown))
+        if not processes.first:
+            processes.wait()
+            if not (settings.out / RECORD).is_file():
+                raise InputError(
+                    f"{settings.out / RECORD} of the first process is not on this machine; put `out` and the data on a "
+                    "disk that all machines have under the same path"
+                )
+            run_missing(prepare(settings), processes)
+            return None
+        check_settings(settings)
+        with locked(settings.out / LOCK, f"the ablation {settings.out}"):
+            experiment = prepare(settings, write_settings(settings))
+            for table in experiment.tables:
+                check_fairness(table, experiment.planned)
+            processes.wait()
+            failed = run_missing(experiment, processes)
+            factors = [_collect(experiment, table, failed) for table in experiment.finished_tables()]
+            sizes = {name: len(experiment.inputs.examples(path)) for name, path in experiment.inputs.datasets.items()}
+            told = Report(settings.out, settings.preset == "micro", settings.seeds, sizes, tuple(experiment.tests))
+            told.write(report, factors)
     if failed:
         name, reason = next(iter(failed.items()))
         raise InputError(
-            f"{len(failed)} of {len(experiment.runs())} runs failed, {name} because {reason}; {report} has the others, "
+            f"{len(failed)} of {len(experiment.runs)} runs failed, {name} because {reason}; {report} has the others, "
             f"and the same command tries the failed ones again"
         )
     return report
 
 
-def _with_finished(experiment: Experiment, factors: tuple[str, ...]) -> Experiment:
-    """Return the experiment with the tables of other factors whose runs are all finished in the same folder."""
-    if not factors:
-        return experiment
-    wider = prepare(replace(experiment.settings, factors=factors))
-    finished = [table for table in wider.tables if all(is_tested(wider, run) for run in table.runs if run.classifier)]
-    tables = sorted((*experiment.tables, *finished), key=lambda table: EVERY_FACTOR.index(table.factor))
-    whole = experiment if wider.mixed is None else wider  # which has the data set of the factor `domain` too
-    return replace(whole, settings=experiment.settings, tables=tuple(tables))
+@dataclass(frozen=True)
+class RunRecord:
+    """The file run.json: what a run's training and its test were asked for, and three samples of what it was given."""
+
+    training: dict[str, Any] = field(default_factory=dict)
+    test: dict[str, Any] = field(default_factory=dict)
+    samples: list[TextSample] = field(default_factory=list)
 
 
-def _collect(experiment: Experiment, table: Table, amounts: dict[str, Amount], failed: dict[str, str]) -> FactorResult:
-    results = {run.name: _result(experiment, run, amounts, failed.get(run.name, "")) for run in table.runs}
-    first = {arm: runs[0] for arm, runs in table.arms().items()}
-    samples = {arm: _samples(experiment, run) for arm, run in first.items() if not results[run.name].failure}
-    shared = check_fairness(table, amounts)
-    apart = table_differences(table, amounts, experiment.settings.model)
+@dataclass(frozen=True)
+class Experiment:
+    """The tables of an ablation with their inputs; `tests` are the test sets by name, the clean one first.
+
+    `others` are the tables of other factors in the same folder.
+    """
+
+    settings: AblateSettings
+    inputs: Inputs
+    tables: tuple[Table, ...]
+    others: tuple[Table, ...]
+    planned: Mapping[str, Planned]
+    tests: Mapping[str, Path]
+
+    @property
+    def runs(self) -> list[Planned]:
+        """All runs of the tables once, each after the runs that it needs."""
+        names = dict.fromkeys(run.name for table in self.tables for run in table.runs)
+        return [self.planned[name] for name in names]
+
+    def finished_tables(self) -> list[Table]:
+        """Return the tables, and those of the other factors whose runs are all finished."""
+        finished = [table for table in self.others if all(map(self.is_tested, table.runs))]
+        return sorted((*self.tables, *finished), key=lambda table: EVERY_FACTOR.index(table.factor))
+
+    def folder(self, name: str) -> Path:
+        """Return the folder of a run."""
+        return self.settings.out / RUNS / name
+
+    def record(self, name: str) -> RunRecord:
+        """Return what is known of a run."""
+        path = self.folder(name) / "run.json"
+        return read_json(path, RunRecord, "the record of the run") if path.is_file() else RunRecord()
+
+    def write_record(self, name: str, **values: Any) -> None:
+        """Write some values of a run's record, and keep the others."""
+        write_json(self.folder(name) / "run.json", asdict(replace(self.record(name), **values)))
+
+    def train_settings(self, planned: Planned) -> TrainSettings:
+        """Return the settings of a run's training."""
+        run, rows = planned.run, planned.rows
+        return TrainSettings(
+            data=self.inputs.data(run.data, rows).resolve(),
+            out=self.folder(run.name),
+            recipe=planned.recipe,
+            init=None if run.init is None else str(self.folder(run.init).resolve()),
+            ids=(self.inputs.folder / rows.ids).resolve(),
+            seed=run.seed,
+            steps=None if run.steps_of is None else planned.steps,
+            empty_classes="keep",
+            devices=self.settings.devices,
+            nodes=self.settings.nodes,
+            workers=self.settings.workers,
+            threads=self.settings.threads,
+            grad_checkpointing=self.settings.grad_checkpointing,
+            keep_every=self.settings.keep_every,
+            log=("csv",),
+        )
+
+    @cached_property
+    def held_out(self) -> dict[str, npt.NDArray[np.bool_]]:
+        """Which images of the test sets are of classes that the factor `domain` holds out.
+
+        Test sets of other names than the domains', such as imagenet, are left whole; in miniature all are of domains.
+        """
+        domains = self.inputs.domains
+        if domains is None:
+            return {}
+        named = self.tests if self.settings.preset == "micro" else {*domains.others, domains.natural}
+        masks = {name: domains.mask(self.inputs.examples(path)) for name, path in self.tests.items() if name in named}
+        return {name: mask for name, mask in masks.items() if mask.any()}
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        return {name: digest(path) for name, path in self.tests.items()}
+
+    def test_asked(self, run: Run) -> dict[str, Any]:
+        """Return what a test's result depends on beside the model."""
+        asked = {**asdict(run), "arm": run.stem, "tests": self._digests}
+        if run.prompts and run.prompts not in PROMPT_SETS:
+            asked["sentences"] = digest(Path(run.prompts))
+        return _plain(asked)
+
+    def is_tested(self, run: Run) -> bool:
+        """Return whether a run has all test results, on the same test sets and with the same classifier."""
+        metrics = self.folder(run.name) / METRICS
+        there = not run.classifier or (metrics.is_file() and answers_path(metrics).is_file())
+        return there and self.record(run.name).test == self.test_asked(run)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values as JSON gives them back."""
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain
+
+
+def prepare(settings: AblateSettings, before: Sequence[str] = ()) -> Experiment:
+    """Make the inputs of the runs, and plan the tables of the factors and of those that were there before."""
+    folder, micro = settings.out / INPUTS, settings.preset == "micro"
+    datasets, tests = dict(settings.data), dict(settings.tests or {})
+    if micro:
+        datasets = {name: with_texts(path, folder / f"{name}.parquet") for name, path in datasets.items()}
+        tests = with_shifts(next(iter(tests.values())), folder)
+    inputs = Inputs(folder, datasets)
+    ask = settings.ask([inputs.training_set(name) for name in settings.data])
+
+    def tables_of(factors: Sequence[str]) -> tuple[Table, ...]:
+        wanted = ask
+        if DOMAIN in factors:
+            wanted = replace(wanted, mixed=inputs.mix(ask.first.name, micro))
+        if "distribution" in factors:
+            wanted = replace(wanted, named=min(inputs.rows(name, pick).count for name, pick in named_picks(ask)))
+        return make_tables(factors, wanted)
+
+    def rows_of(run: Run) -> Rows:
+        return inputs.rows(run.data, run.pick)
+
+    tables = tables_of(settings.factors)
+    others: tuple[Table, ...] = ()
+    planned = plan_runs(settings, tables, rows_of)
+    try:
+        others = tables_of(before)
+        planned |= plan_runs(settings, (*tables, *others), rows_of)
+    except InputError as error:
+        log.info("the report leaves out %s: %s", ", ".join(before), error)
+    experiment = Experiment(settings, inputs, tables, others, planned, tests)
+    for each in experiment.runs:
+        if each.run.trains:
+            experiment.train_settings(each)  # refuses batches that the devices cannot share
+    return experiment
+
+
+def run_missing(experiment: Experiment, processes: Processes) -> dict[str, str]:
+    """Train and test every run that is not done, and return the reason for each one that failed.
+
+    A run that fails, such as one whose loss is NaN, stops only the runs that need it. All processes train together, and
+    the first one tests.
+    """
+    untrained: dict[str, str] = {}  # alike in all processes
+    untested: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        tests: list[TestSet] = []
+        if processes.first:
+            tests = [open_test_set(name, path, Path(scratch)) for name, path in experiment.tests.items()]
+        for number, planned in enumerate(experiment.runs, start=1):
+            run, where = planned.run, f"run {number} of {len(experiment.runs)}"
+            without = next((name for name in run.needs if name in untrained), None)
+            if without is not None:
+                untrained[run.name] = f"it needs {without}, which failed"
+                continue
+            try:
+                if run.trains:
+                    _train(experiment, planned, where, processes)
+            except InputError as error:
+                log.warning("%s failed: %s", run.name, error)
+                processes.share_failure(error)
+                untrained[run.name] = str(error)
+                continue
+            try:
+                if processes.first and not experiment.is_tested(run):
+                    _test(experiment, planned, tests)
+            except InputError as error:
+                log.warning("%s failed: %s", run.name, error)
+                untested[run.name] = str(error)
+    return {**untrained, **untested}
+
+
+def _train(experiment: Experiment, planned: Planned, where: str, processes: Processes) -> None:
+    """Train a run, or resume it, unless it is trained already.
+
+    A finished run names its data by digests, not by places, so that an ablation's folder can be moved.
+    """
+    run, settings = planned.run, experiment.train_settings(planned)
+    asked = {"ids": planned.digest, "init": run.init, "seed": run.seed, "steps": settings.steps}
+    asked = _plain({**asked, **recipe_values(planned.recipe)})
+    if before := experiment.record(run.name).training:
+        differing = next((name for name in asked if before.get(name) != asked[name]), None)
+        if differing is not None:
+            raise InputError(
+                f"{run.name} was trained with {differing} {shortened(before.get(differing))}, and this is "
+                f"{shortened(asked[differing])}; give another `out`"
+            )
+        log.info("%s, %s: trained", where, run.name)
+        return
+    log.info("%s, %s: %s steps", where, run.name, f"{planned.steps:,}")
+    train(settings)
+    processes.wait()
+    done = read_done(settings.out)
+    if done is not None and (done.steps, done.images) != (planned.steps, planned.seen):
+        raise InputError(
+            f"{run.name} was trained for {done.steps:,} steps on {done.images:,} images, and {planned.steps:,} on "
+            f"{planned.seen:,} were planned; some of its rows have no caption, leave them out of the data"
+        )
+    if processes.first:
+        experiment.write_record(run.name, training=asked)
+    processes.wait()
+
+
+def _test(experiment: Experiment, planned: Planned, tests: Sequence[TestSet]) -> None:
+    """Test a run, and keep samples of what the first of an arm was given; metrics.json is written last."""
+    run, inputs, settings = planned.run, experiment.inputs, experiment.settings
+    metrics, pictures = experiment.folder(run.name) / METRICS, settings.out / "samples"
+    metrics.unlink(missing_ok=True)
+    model = load_model(str(experiment.folder(planned.model_run)))
+    fitting = None
+    if run.classifier in FITTED:
+        examples = inputs.chosen(run.data, planned.rows)
+        fitting = Fitting(inputs.data(run.data, planned.rows), inputs.ids(planned.rows), settings.sized.k)
+        samples = labelled_samples(run.name, examples, pictures)
+    elif run.trains:
+        examples = inputs.chosen(run.data, planned.rows)
+        samples = training_samples(run.name, examples, model, experiment.train_settings(planned), pictures)
+    else:
+        samples = prompt_samples(run.prompts, tests[0].classes)
+    experiment.write_record(run.name, test=experiment.test_asked(run), samples=samples)
+    if run.classifier:
+        log.info("testing %s on %s", run.name, ", ".join(experiment.tests))
+        reading = Reading(workers=max(1, settings.readers), threads=settings.threads)
+        test_run(run, model, metrics, tests, fitting, reading)
+
+
+def _collect(experiment: Experiment, table: Table, failed: Mapping[str, str]) -> FactorResult:
+    results = {run.name: _result(experiment, run, failed.get(run.name, "")) for run in table.runs}
+    first = {arm: runs[0].name for arm, runs in table.arms().items()}
+    samples = {arm: experiment.record(name).samples for arm, name in first.items() if not results[name].failure}
+    shared = check_fairness(table, experiment.planned)
+    apart = [differences(comparison, table, experiment.planned) for comparison in table.comparisons]
     return FactorResult(table, results, samples, shared, apart, _notes(experiment, table))
 
 
-def _notes(experiment: Experiment, table: Table) -> list[str]:
-    """Return notes on the quality of the labels that were read from texts, or on the mixtures of domains."""
-    if (mixed := experiment.mixed) is not None and table.factor == DOMAIN:
-        return mixture_notes(experiment.inputs, mixed, table)
-    arms = {run.arm: experiment.rows(run) for run in table.runs if run.pick.labels == FROM_TEXT}
-    return [
-        f"{arm} trains on {rows.count:,} images and the classes that their texts name: {rows.named:,} of "
-        f"{rows.asked:,} texts name exactly one class"
-        + (f", and {rows.right:,} of these name their image's own." if rows.right is not None else ".")
-        for arm, rows in arms.items()
-    ]
-
-
-def _result(experiment: Experiment, run: Run, amounts: dict[str, Amount], failure: str) -> RunResult:
-    model = experiment.train_settings(run).recipe.model
-    amount = amounts[run.model_of or run.name]
-    folder = experiment.folder(run.name)
+def _result(experiment: Experiment, run: Run, failure: str) -> RunResult:
+    planned, metrics = experiment.planned[run.name], experiment.folder(run.name) / METRICS
     if failure or not run.classifier:
-        return RunResult(run, amount, model, failure=failure)
-    metrics = read_metrics(folder / METRICS)
-    result = RunResult(run, amount, model, metrics, read_answers(folder))
-    return on_held_out(result, experiment.held_out) if run.pick.domains else result
+        return RunResult(planned, failure=failure)
+    result = RunResult(planned, read_metrics(metrics), read_answers(metrics))
+    return result.on_images(experiment.held_out) if run.pick.domains else result
 
 
-def _samples(experiment: Experiment, run: Run) -> list[TextSample]:
-    folder = experiment.settings.out / "samples"
-    if run.trains:
-        return training_samples(run, experiment.train_settings(run), folder)
-    fitting = experiment.fitting(run)
-    classes = experiment.inputs.examples(next(iter(experiment.tests.values()))).classes or ()
-    labelled = None if fitting is None else (experiment.inputs.examples(fitting.data), fitting)
-    return test_samples(run, classes, labelled, folder)
+def _notes(experiment: Experiment, table: Table) -> list[str]:
+    """Return notes on the mixtures of domains, or on the quality of the labels that were read from texts."""
+    if table.factor == DOMAIN:
+        domains = experiment.inputs.domains
+        assert domains is not None
+        held = ", ".join(domains.held_out_names)
+        lines = [f"Accuracies on test sets of domains are those on the held-out classes alone: {held}."]
+        for arm, (run, *_) in table.arms().items():
+            counted = domains.describe(run.pick, experiment.inputs.seed)
+            lines.append(f"- {arm} trains on {counted} (inputs/{experiment.planned[run.name].rows.ids}).")
+        return lines
+    lines = []
+    for arm, (run, *_) in table.arms().items():
+        rows = experiment.planned[run.name].rows
+        if run.pick.labels == FROM_TEXT:
+            right = "" if rows.right is None else f", and {rows.right:,} of these name their image's own"
+            lines.append(
+                f"{arm} trains on {rows.count:,} images and the classes that their texts name: {rows.named:,} of "
+                f"{rows.asked:,} texts name exactly one class{right}."
+            )
+    return lines

@@ -1,19 +1,16 @@
-"""Describe an ablation before it runs: its runs, their images, published numbers and GPU hours; PyTorch stays out."""
+"""Print the plan of an ablation: its runs, their images, published numbers and GPU hours; PyTorch stays out."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from imagenet_captions.ablations.arms import TrainingSet
-from imagenet_captions.ablations.domain.data import plan_mixed
-from imagenet_captions.ablations.domain.mixtures import DOMAIN
 from imagenet_captions.ablations.factors import make_tables
-from imagenet_captions.ablations.planning import Amount, amount_of
-from imagenet_captions.ablations.reports.differences import describe_differences, table_differences
-from imagenet_captions.ablations.reports.published import (
+from imagenet_captions.ablations.inputs import Rows, plan_mixed
+from imagenet_captions.ablations.plan import Planned, describe_differences, differences, plan_runs
+from imagenet_captions.ablations.published import (
     LABELLED,
     REPORTED_MODEL,
     REPORTED_PRECISION,
@@ -21,15 +18,13 @@ from imagenet_captions.ablations.reports.published import (
     published_for,
     throughput_of,
 )
-from imagenet_captions.ablations.settings import AblateSettings
-from imagenet_captions.ablations.table import ALL_TEXT, Run, Table
+from imagenet_captions.ablations.runs import ALL_TEXT, Run, Table, TrainingSet
+from imagenet_captions.ablations.settings import DOMAIN, AblateSettings, check_tests
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.examples import open_examples
 from imagenet_captions.models.config import PRESETS, config_of
-from imagenet_captions.training.settings import check_share
 
 _COLUMNS = ("run", "images", "steps", "images seen", "GPU, reported")
-_RIGHT = (1, 2, 3)
 _WIDEST = 100
 
 
@@ -38,41 +33,39 @@ def describe(settings: AblateSettings) -> str:
 
     A number in the place of a data set's path plans for so many images that are not there yet.
     """
+    check_tests(settings)
     ask = settings.ask([_training_set(name, path) for name, path in settings.data.items()])
     if DOMAIN in settings.factors:
         ask = replace(ask, mixed=_mixed(ask.first.name, settings))
+    sizes = {each.name: each.rows for each in (*ask.datasets, ask.mixed) if each is not None}
+
+    def most_rows(run: Run) -> Rows:
+        return Rows(min(run.pick.rows or sizes[run.data], sizes[run.data]))
+
     tables = make_tables(settings.factors, ask)
-    runs = list({run.name: run for table in tables for run in table.runs}.values())
-    rows = {each.name: each.rows for each in (*ask.datasets, *([ask.mixed] if ask.mixed else []))}
-    amounts: dict[str, Amount] = {}
-    for run in runs:
-        if run.trains:
-            check_share(settings.recipe_of(run), settings.processes)
-            amounts[run.name] = _amount(run, rows, amounts, settings.processes)
-    _check_models(settings, runs)
-    parts = [
-        _table(table, settings, amounts, ask.mixed)
-        + _published(table, settings, rows)
-        + _comparisons(table, amounts, settings)
-        for table in tables
-    ]
-    return _wrapped("\n\n".join([*parts, _notes(runs, settings, amounts)]))
+    planned = plan_runs(settings, tables, most_rows)
+    for name in {each.recipe.model for each in planned.values()} - PRESETS.keys():
+        config_of(name)  # raises InputError for a model that cannot be built
+    lines: list[str] = []
+    for table in tables:
+        own = [planned[run.name] for run in table.runs]
+        lines += [f"{table.factor}: {len(own)} runs", *_numbers(own, ask.mixed), *_published(own, sizes)]
+        lines += [*_comparisons(table, planned), ""]
+    lines += _notes([each for each in planned.values() if each.run.trains])
+    if any(each.run.pick.reads_texts for each in planned.values()):
+        lines.append("up to: how many texts name exactly one class is known only when the texts are read")
+    return "\n".join(_wrapped(line) for line in lines)
 
 
-def _wrapped(text: str) -> str:
-    """Return the text with long lines wrapped and their continuations indented."""
-    lines = []
-    for line in text.split("\n"):
-        before = line[: len(line) - len(line.lstrip())]
-        lines += textwrap.wrap(
-            line, _WIDEST, subsequent_indent=before + "    ", break_long_words=False, break_on_hyphens=False
-        ) or [""]
-    return "\n".join(lines)
+def _wrapped(line: str) -> str:
+    indent = line[: len(line) - len(line.lstrip())] + "    "
+    return textwrap.fill(line, _WIDEST, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _training_set(name: str, path: Path) -> TrainingSet:
     if path.exists() or not path.name.isdecimal():
-        return TrainingSet.of(name, open_examples(path))
+        examples = open_examples(path)
+        return TrainingSet(name, len(examples), examples.classes is not None)
     return TrainingSet(name, int(path.name[:12]), labelled=common_name(name) == LABELLED)
 
 
@@ -81,51 +74,29 @@ def _mixed(name: str, settings: AblateSettings) -> TrainingSet:
     if not path.exists():
         raise InputError(f"ablate domain counts the rows of each domain, and {path} is not there; give data that is")
     micro = settings.preset == "micro"
-    return plan_mixed(name, open_examples(path), "" if micro else ALL_TEXT, micro)
+    return plan_mixed(name, open_examples(path), micro, "" if micro else ALL_TEXT)  # a micro set gets captions later
 
 
-def _amount(run: Run, rows: dict[str, int], others: dict[str, Amount], processes: int) -> Amount:
-    """Return how much a run would train on; a run whose steps it takes comes before it in the tables."""
-    steps = None if run.steps_of is None else others[run.steps_of].steps
-    images = min(run.pick.rows or rows[run.data], rows[run.data])
-    return amount_of(run, images, processes=processes, steps=steps)
+def _numbers(planned: Sequence[Planned], mixed: TrainingSet | None) -> Iterator[str]:
+    """Yield a row of numbers for each run, and below it how it is trained and tested."""
+    rows = [_COLUMNS, *(_row(each) for each in planned)]
+    shown = [at for at in range(len(_COLUMNS)) if any(row[at] != "-" for row in rows[1:])]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(_COLUMNS))]
+    for number, row in enumerate(rows):
+        cells = [row[at].rjust(widths[at]) if at in (1, 2, 3) else row[at].ljust(widths[at]) for at in shown]
+        yield f"  {'  '.join(cells)}".rstrip()
+        if number:
+            yield f"      {_how(planned[number - 1], mixed)}"
 
 
-def _check_models(settings: AblateSettings, runs: Sequence[Run]) -> None:
-    """Raise InputError for a model that cannot be built; only the names of libraries take time to look up."""
-    for name in {settings.recipe_of(run).model for run in runs} - PRESETS.keys():
-        config_of(name)
-
-
-def _table(
-    table: Table,
-    settings: AblateSettings,
-    amounts: dict[str, Amount],
-    mixed: TrainingSet | None,
-) -> str:
-    """Return a row of numbers for each run, and below it how it is trained and tested."""
-    rows = [_row(run, settings, amounts) for run in table.runs]
-    widths = {
-        at: max(len(row[at]) for row in (_COLUMNS, *rows))
-        for at in range(len(_COLUMNS))
-        if any(row[at] != "-" for row in rows)
-    }
-    lines = [f"{table.factor}: {len(table.runs)} runs"]
-    for row, below in zip((_COLUMNS, *rows), ("", *(_how(run, settings, mixed) for run in table.runs)), strict=True):
-        cells = [row[at].rjust(width) if at in _RIGHT else row[at].ljust(width) for at, width in widths.items()]
-        lines.append(f"  {'  '.join(cells)}".rstrip())
-        lines += [f"      {below}"] if below else []
-    return "\n".join(lines)
-
-
-def _row(run: Run, settings: AblateSettings, amounts: dict[str, Amount]) -> tuple[str, ...]:
+def _row(planned: Planned) -> tuple[str, ...]:
+    run, recipe = planned.run, planned.recipe
     if not run.trains:
         return (run.name, *("-" for _ in _COLUMNS[1:]))
-    recipe, amount = settings.recipe_of(run), amounts[run.name]
     most = "up to " if run.pick.reads_texts else ""
-    sizes = (f"{most}{amount.images:,}", f"{most}{amount.steps:,}", f"{most}{amount.seen:,}")
+    sizes = [f"{most}{number:,}" for number in (planned.images, planned.steps, planned.seen)]
     found = throughput_of(recipe.objective, recipe.model, recipe.precision)
-    return (run.name, *sizes, f"{_hours(amount.seen / found.images_per_second)} {found.gpu}" if found else "-")
+    return (run.name, *sizes, f"{_hours(planned.seen / found.images_per_second)} {found.gpu}" if found else "-")
 
 
 def _hours(seconds: float) -> str:
@@ -135,56 +106,41 @@ def _hours(seconds: float) -> str:
     return f"{hours:.1f} h" if hours < 100 else f"{hours:,.0f} h"
 
 
-def _how(run: Run, settings: AblateSettings, mixed: TrainingSet | None) -> str:
+def _how(planned: Planned, mixed: TrainingSet | None) -> str:
     """Return how a run is trained, from which weights, and how it is tested."""
-    test = " ".join(filter(None, (run.classifier, run.prompts)))
-    parts = [
-        f"test {test}" if test else "no test of its own",
-        f"of {run.model_of}, not trained" if run.model_of else "",
-    ]
+    run = planned.run
+    parts = []
     if run.trains:
-        recipe = settings.recipe_of(run)
-        start = f"from {run.init}" if run.init else ""
-        parts = [f"{run.objective} {recipe.model}", f"recipe {run.recipe}", f"data {run.data}", start, *parts]
+        parts += [f"{run.objective} {planned.recipe.model}", f"recipe {run.recipe}", f"data {run.data}"]
+    parts += [f"from {run.init}"] if run.init else []
+    parts.append(f"test {run.classifier} {run.prompts}".rstrip() if run.classifier else "no test of its own")
+    parts += [f"of {run.model_of}, not trained"] if run.model_of else []
     if run.pick.domains and mixed is not None and mixed.domains is not None:
         parts.append(f"rows {mixed.domains.describe(run.pick, seed=0)}")
-    return ", ".join(filter(None, parts))
+    return ", ".join(parts)
 
 
-def _published(table: Table, settings: AblateSettings, rows: dict[str, int]) -> str:
-    """Return a line for each run that has a published number."""
-    lines = []
-    for run in table.runs:
-        if run.pick.rows is None or run.pick.rows >= rows[run.data]:
-            found = published_for(run.data, run.stem, settings.recipe_of(run).model)
-            lines += [f"  {run.name} will be compared with: {'; '.join(map(str, found))}"] if found else []
-    return "\n" + "\n".join(lines) if lines else "\n  no number was published for any of these runs"
+def _published(planned: Sequence[Planned], sizes: Mapping[str, int]) -> list[str]:
+    found = {each.run.name: published_for(each.run, each.recipe.model, sizes[each.run.data]) for each in planned}
+    lines = [
+        f"  {name} will be compared with: {'; '.join(map(str, numbers))}" for name, numbers in found.items() if numbers
+    ]
+    return lines or ["  no number was published for any of these runs"]
 
 
-def _comparisons(table: Table, amounts: dict[str, Amount], settings: AblateSettings) -> str:
-    """Return a line for each comparison with the differences between its arms."""
-    found = table_differences(table, amounts, settings.model)
-    return "".join(
-        f"\n  {comparison.first} and {comparison.second}: {comparison.question} {describe_differences(apart)}"
-        for comparison, apart in zip(table.comparisons, found, strict=True)
-    )
+def _comparisons(table: Table, planned: Mapping[str, Planned]) -> Iterator[str]:
+    for each in table.comparisons:
+        found = describe_differences(differences(each, table, planned))
+        yield f"  {each.first} and {each.second}: {each.question} {found}"
 
 
-def _notes(runs: Sequence[Run], settings: AblateSettings, amounts: dict[str, Amount]) -> str:
-    trained = [run for run in runs if run.trains]
-    told = f"{len(trained)} trainings, {sum(amounts[run.name].seen for run in trained):,} images seen"
-    lines = [told, *_reported(trained, settings)]
-    if any(run.pick.reads_texts for run in runs):
-        lines.append("up to: how many texts name exactly one class is known only when the texts are read")
-    return "\n".join(lines)
-
-
-def _reported(trained: Sequence[Run], settings: AblateSettings) -> list[str]:
-    """Return which throughputs of GPUs were reported."""
-    recipes = [settings.recipe_of(run) for run in trained]
+def _notes(trained: Sequence[Planned]) -> list[str]:
+    """Return the sum of the trainings, and which throughputs of GPUs were reported."""
+    lines = [f"{len(trained)} trainings, {sum(each.seen for each in trained):,} images seen"]
+    recipes = [each.recipe for each in trained]
     found = [throughput_of(recipe.objective, recipe.model, recipe.precision) for recipe in recipes]
     sources = {each.source: f"{each.gpu}: {each.images_per_second:,.0f} images/s" for each in found if each}
-    lines = [f"GPU hours from what others reported of one {rate} ({source})" for source, rate in sources.items()]
+    lines += [f"GPU hours from what others reported of one {rate} ({source})" for source, rate in sources.items()]
     if sources and not all(found):
         lines.append("  nothing was reported for the other objectives")
     if not sources and any(recipe.model == REPORTED_MODEL for recipe in recipes):

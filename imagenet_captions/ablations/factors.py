@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from imagenet_captions.ablations.arms import Arm, Ask, TrainingSet, clip, matched, reading, runs_of, supervised
-from imagenet_captions.ablations.domain.mixtures import DOMAIN
-from imagenet_captions.ablations.domain.table import domain_arms
-from imagenet_captions.ablations.table import (
+from imagenet_captions.ablations.domains import Domains
+from imagenet_captions.ablations.runs import (
     DARK,
     FROM_TEXT,
     IMAGES,
@@ -20,10 +18,14 @@ from imagenet_captions.ablations.table import (
     SEED,
     STEPS,
     UNIFORM,
+    Ask,
     Comparison,
     Pick,
+    Run,
     Table,
+    TrainingSet,
 )
+from imagenet_captions.ablations.settings import DOMAIN
 from imagenet_captions.errors import InputError
 
 TEMPLATES = "class_name template=open_clip-80"
@@ -48,7 +50,7 @@ def make_table(factor: str, ask: Ask) -> Table:
     if len(ask.datasets) > most:
         raise InputError(f"ablate {factor} takes {what}, and {len(ask.datasets)} data sets were given")
     arms, comparisons = make(ask)
-    return Table(factor, runs_of(arms, ask), tuple(comparisons))
+    return Table(factor, tuple(arm.seeded(seed) for arm in arms for seed in ask.seeds), tuple(comparisons))
 
 
 def make_tables(factors: Sequence[str], ask: Ask) -> tuple[Table, ...]:
@@ -62,17 +64,17 @@ def make_tables(factors: Sequence[str], ask: Ask) -> tuple[Table, ...]:
     return tuple(make_table(each, ask if each in whole else first) for each in factors)
 
 
-def _size(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
+def _size(ask: Ask) -> tuple[list[Run], list[Comparison]]:
     data, preset = ask.largest, ask.preset
     full = preset.full_rows(data.rows)
     shares = sorted(preset.shares, reverse=True)
     rows = {share: full if share == 1 else round(full * share) for share in shares}
-    arms: list[Arm] = []
+    arms: list[Run] = []
     for share in shares:
         end, pick = "" if share == 1 else f"-{rows[share]}", Pick(rows=rows[share])
-        arms.append(clip(f"clip{end}", data, pick, share=share))
+        arms.append(ask.clip(f"clip{end}", data, pick, share=share))
         if data.labelled:
-            arms.append(supervised(f"supervised{end}", data, pick, preset, share=share))
+            arms.append(ask.supervised(f"supervised{end}", data, pick, share))
     equal = (SEED, STEPS) if preset.equal_steps else (SEED,)
     comparisons = [
         Comparison(kind, f"{kind}-{rows[share]}", f"Do more images than {rows[share]:,} of the same kind help?", equal)
@@ -83,12 +85,12 @@ def _size(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
     if preset.equal_steps:
         return arms, comparisons
     some = rows[_STEP_MATCHED]
-    arms.append(replace(clip(f"clip-{some}-all-steps", data, Pick(rows=some)), steps_of="clip"))
+    arms.append(ask.clip(f"clip-{some}-all-steps", data, Pick(rows=some), steps_of=arms[0].name))
     question = f"Do more images than {some:,} help, in as many steps?"
     return arms, [*comparisons, Comparison("clip", arms[-1].arm, question, (SEED, STEPS))]
 
 
-def _distribution(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
+def _distribution(ask: Ask) -> tuple[list[Run], list[Comparison]]:
     """Return arms on captions, labels and text labels for every distribution, with equal images and steps."""
     cells = _distributions(ask)
     arms = [arm for name, (data, pick, share) in cells.items() for arm in _supervisions(name, data, pick, share, ask)]
@@ -126,16 +128,17 @@ def _distributions(ask: Ask) -> dict[str, tuple[TrainingSet, Pick, float]]:
     return {f"{kind}-{rows}": (ask.first, Pick(rows=rows, kind=kind), share) for kind in (UNIFORM, LONG_TAIL, DARK)}
 
 
-def _supervisions(name: str, data: TrainingSet, pick: Pick, share: float, ask: Ask) -> list[Arm]:
+def _supervisions(name: str, data: TrainingSet, pick: Pick, share: float, ask: Ask) -> list[Run]:
     """Return three arms that learn from the images of one distribution in different ways."""
     end = f"-{name}" if len(ask.datasets) == 1 else "" if share == 1 else f"-{pick.rows}"
-    arms = [replace(clip(f"clip-{name}", data, pick, share=share), stem=f"clip{end}")]
+    arms = [ask.clip(f"clip-{name}", data, pick, share=share, stem=f"clip{end}")]
     if data.labelled:
-        arms.append(replace(matched(f"labels-{name}", data, pick, share=share), stem=f"supervised-matched{end}"))
+        arms.append(ask.matched(f"labels-{name}", data, pick, share=share, stem=f"supervised-matched{end}"))
     named = replace(pick, labels=FROM_TEXT, named_rows=ask.named)
     few = f"-{ask.named}" if ask.named else ""
-    text = matched(f"text-labels-{name}", data, named, share=share, steps_of=f"clip-{name}")
-    return [*arms, replace(text, stem=f"text-labels{end}{few}")]
+    stem = f"text-labels{end}{few}"
+    arms.append(ask.matched(f"text-labels-{name}", data, named, share=share, steps_of=arms[0].name, stem=stem))
+    return arms
 
 
 def named_picks(ask: Ask) -> list[tuple[str, Pick]]:
@@ -143,7 +146,7 @@ def named_picks(ask: Ask) -> list[tuple[str, Pick]]:
     return [(data.name, replace(pick, labels=FROM_TEXT)) for data, pick, _ in _distributions(ask).values()]
 
 
-def _train_language(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
+def _train_language(ask: Ask) -> tuple[list[Run], list[Comparison]]:
     data = ask.first
     if not data.labelled:
         raise InputError(
@@ -153,10 +156,10 @@ def _train_language(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
     pick = Pick(need=ask.preset.field_need, rows=ask.preset.full_rows(data.rows))
     labels, on_labels = _against_labels(data, pick, ask)
     arms = [
-        clip("clip", data, pick),
-        clip("clip-title", data, pick, caption="title"),
-        clip("clip-title-tags", data, pick, caption="title tags"),
-        clip("clip-templates", data, pick, caption=TEMPLATES),
+        ask.clip("clip", data, pick),
+        ask.clip("clip-title", data, pick, "title"),
+        ask.clip("clip-title-tags", data, pick, "title tags"),
+        ask.clip("clip-templates", data, pick, TEMPLATES),
         *labels,
     ]
     shared = (IMAGES, STEPS, SEED)
@@ -169,10 +172,10 @@ def _train_language(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
     return arms, comparisons
 
 
-def _against_labels(data: TrainingSet, pick: Pick, ask: Ask) -> tuple[list[Arm], list[Comparison]]:
+def _against_labels(data: TrainingSet, pick: Pick, ask: Ask) -> tuple[list[Run], list[Comparison]]:
     """Return arms with cross-entropy on CLIP's images, by CLIP's recipe (only the loss differs) and by its own."""
     question = "Do captions and CLIP's loss do better than labels and cross-entropy, on the same images"
-    arms = [supervised("supervised", data, pick, ask.preset), matched("supervised-matched", data, pick)]
+    arms = [ask.supervised("supervised", data, pick), ask.matched("supervised-matched", data, pick)]
     own = (IMAGES, STEPS, SEED) if ask.preset.equal_steps else (IMAGES, SEED)
     return arms, [
         Comparison("clip", "supervised-matched", f"{question}, with one recipe?", (IMAGES, STEPS, SEED)),
@@ -180,7 +183,7 @@ def _against_labels(data: TrainingSet, pick: Pick, ask: Ask) -> tuple[list[Arm],
     ]
 
 
-def _test_language(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
+def _test_language(ask: Ask) -> tuple[list[Run], list[Comparison]]:
     data, labelled = ask.first, ask.datasets[-1]
     if not labelled.labelled:
         raise InputError(
@@ -191,10 +194,16 @@ def _test_language(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
     fitted = pick if labelled is data else Pick(need="", rows=ask.preset.full_rows(labelled.rows))
     own = ask.preset.prompts
     prompts = [each for each in _PROMPTS if each != own]
+    clip = ask.clip("clip", data, pick)
+
+    def reading(arm: str, of: TrainingSet, rows: Pick, **how: str) -> Run:
+        """Return an arm that tests CLIP's model with another classifier."""
+        return ask.clip(f"clip.{arm}", of, rows, "", model_of=clip.name, **how)
+
     arms = [
-        clip("clip", data, pick),
-        *(reading("clip", _PROMPTS[each][0], data, pick, prompts=each) for each in prompts),
-        *(reading("clip", each, labelled, fitted, classifier=each) for each in _LABELLED_QUESTIONS),
+        clip,
+        *(reading(_PROMPTS[each][0], data, pick, prompts=each) for each in prompts),
+        *(reading(each, labelled, fitted, classifier=each) for each in _LABELLED_QUESTIONS),
     ]
     asked = _PROMPTS[own][1] if own in _PROMPTS else "these sentences"
     questions = {_PROMPTS[each][0]: f"Do {asked} do better than {_PROMPTS[each][1]}?" for each in prompts}
@@ -202,19 +211,20 @@ def _test_language(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
     return arms, [Comparison("clip", f"clip.{arm}", question, (MODEL,)) for arm, question in questions.items()]
 
 
-def _loss(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
+def _loss(ask: Ask) -> tuple[list[Run], list[Comparison]]:
     data = ask.first
     pick = Pick(rows=ask.preset.full_rows(data.rows))
     from_text = replace(pick, labels=FROM_TEXT)
     labels, on_labels = _against_labels(data, pick, ask) if data.labelled else ([], [])
-    scratch = matched("text-matched", data, from_text, steps_of="clip")
+    clip, simclr = ask.clip("clip", data, pick), ask.arm("simclr", data, pick, "simclr", classifier="")
     arms = [
-        clip("clip", data, pick),
+        clip,
         *labels,
-        Arm("simclr", data, pick, "simclr", classifier=""),
-        Arm("noclip", data, from_text, "finetune", init="simclr", classifier="head"),
-        replace(clip("clip-named", data, replace(pick, named=True)), steps_of="clip"),
-        replace(scratch, stem="text-matched-scratch"),  # `text-matched` was fine-tuning from scratch in older folders
+        simclr,
+        ask.arm("noclip", data, from_text, "finetune", init=simclr.name, classifier="head"),
+        ask.clip("clip-named", data, replace(pick, named=True), steps_of=clip.name),
+        # `text-matched` was fine-tuning from scratch in older folders
+        ask.matched("text-matched", data, from_text, steps_of=clip.name, stem="text-matched-scratch"),
     ]
     comparisons = [
         *on_labels,
@@ -235,12 +245,59 @@ def _loss(ask: Ask) -> tuple[list[Arm], list[Comparison]]:
     return arms, comparisons
 
 
-_Make = Callable[[Ask], tuple[list[Arm], list[Comparison]]]
+_ONLY = "natural-only"
+_AFTER = {
+    ("leave-out", _ONLY): "Do other domains help on {}, which neither arm has seen?",
+    ("low-diversity", _ONLY): "Does seeing {} with other classes help on its held-out classes?",
+    ("high-diversity", "low-diversity"): "Do more domains help on the held-out classes of {}?",
+    ("high-diversity", "leave-out"): "Among many domains: does seeing {} with other classes help on its held-out ones?",
+}
+
+
+def mixtures(domains: Domains) -> dict[str, Pick]:
+    """Return the mixture of each arm: its domains, and the one in which held-out classes are unseen."""
+    natural, others = domains.natural, domains.others
+    found = {_ONLY: Pick(domains=(natural,))}
+    for test in others:
+        rest = tuple(name for name in others if name != test)
+        found[f"leave-out-{test}"] = Pick(domains=(natural, *rest))
+        found[f"low-diversity-{test}"] = Pick(domains=(natural, test), unseen=test)
+        found[f"high-diversity-{test}"] = Pick(domains=(natural, *others), unseen=test)
+    return found
+
+
+def _domain(ask: Ask) -> tuple[list[Run], list[Comparison]]:
+    """Return CLIP on each mixture, with equal images and steps; each comparison is about one test domain."""
+    data = ask.mixed
+    if data is None or data.domains is None:
+        raise InputError("ablate domain needs a labelled data set with a column `domain`; its rows are counted")
+    found = mixtures(data.domains)
+    fewest = min(len(data.domains.pool(pick.domains, pick.unseen)) for pick in found.values())
+    rows = ask.preset.part_rows(data.rows, fewest / data.rows)
+    share = rows / ask.preset.full_rows(data.rows)
+    arms = [
+        ask.clip(f"clip-{arm}", data, Pick(rows=rows, domains=pick.domains, unseen=pick.unseen), share=share)
+        for arm, pick in found.items()
+    ]
+    before = "micro-" if ask.preset.name == "micro" else ""
+    comparisons = [
+        Comparison(_arm(first, test), _arm(second, test), question.format(test), (SEED, STEPS), f"{before}{test}")
+        for test in data.domains.others
+        for (first, second), question in _AFTER.items()
+    ]
+    return arms, comparisons
+
+
+def _arm(kind: str, test: str) -> str:
+    return f"clip-{kind}" if kind == _ONLY else f"clip-{kind}-{test}"
+
+
+_Make = Callable[[Ask], tuple[list[Run], list[Comparison]]]
 _FACTORS: Mapping[str, tuple[_Make, int, str]] = {
     "size": (_size, 20, "one data set or more, of which the largest is used"),
     "distribution": (_distribution, 20, "the data sets to compare"),
     "train-language": (_train_language, 1, "one labelled data set with captions"),
     "test-language": (_test_language, 2, "a data set with captions, and a labelled one if it has no labels itself"),
     "loss": (_loss, 1, "one data set with captions"),
-    DOMAIN: (domain_arms, 1, "one labelled data set with captions and a column `domain`"),
+    DOMAIN: (_domain, 1, "one labelled data set with captions and a column `domain`"),
 }

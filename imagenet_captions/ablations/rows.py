@@ -1,17 +1,42 @@
-"""Choose rows: seeded samples, of which a larger one contains the smaller ones, and skewed ones."""
+"""Choose rows: those with a caption, seeded samples (a larger one contains the smaller ones), skewed ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from imagenet_captions.ablations.table import LONG_TAIL, UNIFORM, Pick
+from imagenet_captions.ablations.runs import LONG_TAIL, UNIFORM, Pick
+from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.dataset.sampling import sampling_key
 from imagenet_captions.errors import InputError
+from imagenet_captions.images.examples import Class, Examples, Texts, find_named, select
+from imagenet_captions.training.data import make_sampler, with_captions
 
 Ints = npt.NDArray[np.int64]
+
+
+def usable_rows(examples: Examples, need: str, ids: Sequence[str]) -> list[int]:
+    """Return the rows that have the needed caption, and a label if the data has labels."""
+    rows = range(len(examples)) if examples.classes is None else np.flatnonzero(examples.labels >= 0).tolist()
+    if not need:
+        return list(rows)
+    some = select(examples, list(rows))
+    captioned = with_captions(some, make_sampler(some, CaptionTemplate.parse(need), seed=0))
+    kept = {captioned.image_id(row) for row in range(len(captioned))}
+    return [row for row in rows if ids[row] in kept]
+
+
+def text_labels(texts: Iterable[Texts], classes: Sequence[Class]) -> Ints:
+    """Return for each row the only class that it names, or -1 if it names none or several, as the paper's NoCLIP does.
+
+    >>> animals = [Class("cat", "cat"), Class("dog", "dog")]
+    >>> text_labels([Texts(title="My cats"), Texts(title="cat", tags=("dog",)), Texts(caption="a Dog!")], animals)
+    array([ 0, -1,  1])
+    """
+    named = find_named(texts, classes)
+    return np.fromiter((labels[0] if len(labels) == 1 else -1 for labels in named), np.int64)
 
 
 def nested_order(ids: Sequence[str], labels: Ints, seed: int) -> list[int]:

@@ -5,28 +5,30 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from imagenet_captions.ablations.table import EVERY_FACTOR, FACTORS, Run
 from imagenet_captions.engines.local import WORKERS, count_readers
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.evaluation.robustness.tables import SHIFTS
 from imagenet_captions.options import REQUIRED, argument, check, option
 from imagenet_captions.storage.files import digest, read_json, require_there, write_json
 from imagenet_captions.storage.places import expand_pattern, local_place
-from imagenet_captions.training.recipes import ACCUMULATE, PRECISIONS, Recipe
+from imagenet_captions.training.recipes import ACCUMULATE, PRECISIONS
 from imagenet_captions.training.settings import GRAD_CHECKPOINTING, THREADS
 
 if TYPE_CHECKING:
-    from imagenet_captions.ablations.arms import Ask, TrainingSet
-    from imagenet_captions.ablations.presets import AblationPreset
+    from imagenet_captions.ablations.runs import AblationPreset, Ask, TrainingSet
 
 log = logging.getLogger(__name__)
 
+FACTORS = ("size", "distribution", "train-language", "test-language", "loss")  # the paper's
+DOMAIN = "domain"
+EVERY_FACTOR = (*FACTORS, DOMAIN)
 RECORD, LOCK, INPUTS, RUNS = "settings.json", ".lock", "inputs", "runs"
+_FORMAT = 2  # of the record; older folders keep other files
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,59}")
 
 
@@ -135,24 +137,16 @@ class AblateSettings:
         """The number of processes that train together."""
         return self.devices * self.nodes
 
-    def recipe_of(self, run: Run) -> Recipe:
-        """Return a run's recipe with the user's values in place of its own."""
-        from imagenet_captions.ablations.planning import make_recipe
-
-        recipe = make_recipe(run, self.model)
-        precision, accumulate = self.precision or recipe.precision, self.accumulate or recipe.accumulate
-        return replace(recipe, precision=precision, accumulate=accumulate)
-
     @property
     def sized(self) -> AblationPreset:
         """The preset with the user's values in place of its own."""
-        from imagenet_captions.ablations.presets import find_preset
+        from imagenet_captions.ablations.runs import PRESETS
 
-        return find_preset(self.preset).with_epochs(self.epochs).with_prompts(self.prompts)
+        return PRESETS[self.preset].with_changes(self.epochs, self.prompts)
 
     def ask(self, datasets: Sequence[TrainingSet]) -> Ask:
         """Return the request that tables are made for."""
-        from imagenet_captions.ablations.arms import Ask
+        from imagenet_captions.ablations.runs import Ask
 
         if not datasets:
             raise InputError("an ablation needs `data`; give a dataset, or NAME=DATASET")
@@ -162,69 +156,82 @@ class AblateSettings:
 
 @dataclass(frozen=True)
 class _Record:
-    """The file RECORD: what the runs of a folder share."""
+    """The file RECORD: what the runs of a folder share, and which factors they are of, with the data of each."""
 
     preset: str
     epochs: int | float | None
     model: str | None
     factors: dict[str, list[str]]
     data: dict[str, str]
+    format: int = 1
 
 
-def make_record(settings: AblateSettings) -> dict[str, Any]:
-    """Return what the runs of the folder share, after a check against the existing record; nothing is written.
+def check_settings(settings: AblateSettings) -> _Record:
+    """Refuse missing inputs and an output folder of something else, before anything is written.
 
-    Factors, seeds, test sets and data sets may be added; what was used has to be the same.
+    Returns what the runs of the folder share, after a check against the existing record. Factors, seeds, test sets and
+    data sets may be added; what was used has to be the same.
     """
-    path = settings.out / RECORD
-    now: dict[str, Any] = {
-        "preset": settings.preset,
-        "epochs": settings.epochs,
-        "model": settings.model,
-        "factors": {factor: sorted(settings.data) for factor in settings.factors},
-        "data": {name: digest(place) if place.exists() else str(place) for name, place in settings.data.items()},
-    }
-    if path.is_file():
-        before = read_json(path, _Record, "the record of runs")
-        inputs, has_runs = settings.out / INPUTS, (settings.out / RUNS).is_dir()
-        for name in ("preset", "epochs", "model"):
-            if getattr(before, name) != now[name] and (has_runs or (name == "preset" and inputs.is_dir())):
-                raise InputError(
-                    f"{settings.out} holds runs with {name} {getattr(before, name)}, and this is {now[name]}; "
-                    f"give another `out`, or the same settings to go on"
-                )
-        for name, found in now["data"].items():
-            is_used = has_runs or any(inputs.glob(f"{name}[-.]*")) or any(inputs.glob(f"rows/{name}-*"))
-            if before.data.get(name, found) != found and is_used:
-                raise InputError(
-                    f"the data {name} is not what the runs in {settings.out} were trained on; give another `out`"
-                )
-        for name in ("data", "factors"):
-            now[name] = {**getattr(before, name), **now[name]}
-    return now
-
-
-def check_settings(settings: AblateSettings) -> None:
-    """Refuse missing inputs and an output folder of something else, before anything is written."""
-
     from imagenet_captions.storage.outputs import check_folder
 
     out, tests = settings.out, settings.tests or {}
     if not tests:
         raise InputError("an ablation needs a test set; give `tests` NAME=PATH, and `tests` PATH with `preset='micro'`")
-    places = [*((f"the data {name}", path) for name, path in settings.data.items())]
-    places += [(f"`tests` {name}", path) for name, path in tests.items()]
-    for what, path in places:
+    for name, path in settings.data.items():
         if expand_pattern(path) is None:
-            require_there(path, f"{what}:")
+            require_there(path, f"the data {name}:")
+    check_tests(settings)
     check_folder(out, [*settings.data.values(), *tests.values()])
     if out.is_dir() and not (out / RECORD).exists():
         others = sorted(path.name for path in out.iterdir() if path.name != LOCK)
         if others:
             raise InputError(f"{out} holds {quoted(others[0])} and is not an ablation's; give a new folder as `out`")
-    make_record(settings)
+    now = _Record(
+        settings.preset,
+        settings.epochs,
+        settings.model,
+        {factor: sorted(settings.data) for factor in settings.factors},
+        {name: digest(place) if place.exists() else str(place) for name, place in settings.data.items()},
+        _FORMAT,
+    )
+    return _checked(settings, now) if (out / RECORD).is_file() else now
+
+
+def check_tests(settings: AblateSettings) -> None:
+    """Refuse test sets that are not there."""
+    for name, path in (settings.tests or {}).items():
+        if expand_pattern(path) is None:
+            require_there(path, f"`tests` {name}:")
+
+
+def _checked(settings: AblateSettings, now: _Record) -> _Record:
+    """Return the record of an existing folder with what is new in it."""
+    out, inputs = settings.out, settings.out / INPUTS
+    before, has_runs = read_json(out / RECORD, _Record, "the record of runs"), (out / RUNS).is_dir()
+    if before.format != _FORMAT:
+        raise InputError(f"{out} holds runs of an earlier version of this package; give another `out`")
+    for name in ("preset", "epochs", "model"):
+        old, new = getattr(before, name), getattr(now, name)
+        if old != new and (has_runs or (name == "preset" and inputs.is_dir())):
+            raise InputError(
+                f"{out} holds runs with {name} {old}, and this is {new}; "
+                f"give another `out`, or the same settings to go on"
+            )
+    for name, found in now.data.items():
+        is_used = has_runs or any(inputs.glob(f"{name}[-.]*")) or any(inputs.glob(f"rows/{name}-*"))
+        if before.data.get(name, found) != found and is_used:
+            raise InputError(f"the data {name} is not what the runs in {out} were trained on; give another `out`")
+    return replace(now, factors={**before.factors, **now.factors}, data={**before.data, **now.data})
+
+
+def write_settings(settings: AblateSettings) -> tuple[str, ...]:
+    """Write the record of the runs; return the factors of earlier runs on the same data, for the report."""
+    record = check_settings(settings)
+    write_json(settings.out / RECORD, asdict(record))
     if settings.preset == "paper":
         _say_what_was_cleaned(settings.data)
+    asked = sorted(settings.data)
+    return tuple(each for each in EVERY_FACTOR if each not in settings.factors and record.factors.get(each) == asked)
 
 
 def _say_what_was_cleaned(data: Mapping[str, Path]) -> None:
@@ -238,11 +245,3 @@ def _say_what_was_cleaned(data: Mapping[str, Path]) -> None:
                 "to repeat it, make the dataset with `as_published=True`",
                 name,
             )
-
-
-def write_settings(settings: AblateSettings) -> tuple[str, ...]:
-    """Write the record of the runs; return the factors of earlier runs on the same data, for the report."""
-    record = make_record(settings)
-    write_json(settings.out / RECORD, record)
-    asked = sorted(settings.data)
-    return tuple(each for each in EVERY_FACTOR if each not in settings.factors and record["factors"].get(each) == asked)

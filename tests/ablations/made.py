@@ -1,4 +1,4 @@
-"""Micro sets made for the tests: a few coloured squares a class, which a model can tell apart."""
+"""Micro sets made for the tests: a few coloured squares a class, which a model can tell apart; and single images."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+
+from imagenet_captions.ablations.micro_captions import Pixels
 
 COLOURS = {"apple": (200, 30, 30), "frog": (30, 180, 40), "sea": (20, 60, 200)}
 
@@ -28,3 +30,10 @@ def write_micro_set(path: Path, per_class: int, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.Table.from_pylist(rows), path)
     return path
+
+
+def photo(number: int) -> Pixels:
+    """An image that differs from the others in light, color and busyness."""
+    rng = np.random.default_rng(number)
+    drawn = rng.integers(0, 256, (4, 4, 3)).astype(np.uint8).repeat(8, axis=0).repeat(8, axis=1)
+    return (drawn * rng.uniform(0.3, 1.0)).astype(np.uint8)

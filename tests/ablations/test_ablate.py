@@ -18,15 +18,12 @@ import pytest
 from PIL import Image
 
 from imagenet_captions.ablations import ablate as ablating
-from imagenet_captions.ablations import run as running
 from imagenet_captions.ablations.ablate import ablate
-from imagenet_captions.ablations.micro.robustness import line_through, on_line
-from imagenet_captions.ablations.reports.comparisons import ON_LINE
-from imagenet_captions.ablations.reports.markdown import escape
-from imagenet_captions.ablations.reports.sentences import factor_sentence, read_rows, sentence
-from imagenet_captions.ablations.settings import AblateSettings, parse_places, write_settings
-from imagenet_captions.ablations.table import FACTORS
-from imagenet_captions.ablations.testing import read_answers
+from imagenet_captions.ablations.comparing import ON_LINE, factor_sentence, line_through, read_rows, sentence
+from imagenet_captions.ablations.report import escape
+from imagenet_captions.ablations.settings import FACTORS, AblateSettings, parse_places, write_settings
+from imagenet_captions.ablations.testing import Answers
+from imagenet_captions.ablations.testing import read_answers as answers_of
 from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import digest, sha256
 from imagenet_captions.training.settings import TrainSettings
@@ -57,6 +54,10 @@ def copied(done: AblateSettings, tmp_path: Path) -> AblateSettings:
     """The same in a folder that a test may change."""
     shutil.copytree(done.out, tmp_path / "out")
     return replace(done, out=tmp_path / "out")
+
+
+def read_answers(run: Path) -> Answers:
+    return answers_of(run / "metrics.json")
 
 
 def run_folder(settings: AblateSettings, name: str) -> Path:
@@ -103,7 +104,7 @@ def test_the_numbers_of_comparisons_csv_are_those_of_the_answers(done: AblateSet
         gaps = []
         for name in ("micro-blur", "micro-noise", "micro-contrast"):
             fitted = line_through(x, np.array([each[name].mean() for each in line]))
-            gaps.append(arm[name].mean() - on_line(fitted, own)[0])
+            gaps.append(arm[name].mean() - fitted(own)[0])
         above.append(np.mean(gaps))
     found = by_key["loss", "clip", "supervised-matched", ON_LINE].value
     assert found == pytest.approx(100 * (above[0] - above[1]))
@@ -122,7 +123,8 @@ def test_every_accuracy_in_the_report_is_that_of_metrics_json(done: AblateSettin
 
 
 def test_three_samples_an_arm_are_what_the_model_got(done: AblateSettings) -> None:
-    shown = {path.stem: json.loads(path.read_text()) for path in (done.out / "samples").glob("*.json")}
+    records = {path.parent.name: json.loads(path.read_text()) for path in (done.out / "runs").glob("*/run.json")}
+    shown = {name: record["samples"] for name, record in records.items()}
     assert all(len(samples) == 3 for samples in shown.values())
     texts = {name: [sample["text"] for sample in shown[f"squares-{name}-s0"]] for name in ("clip", "clip-title")}
     by_id = {row["image_id"]: row for row in pq.read_table(done.out / "inputs" / "squares.parquet").to_pylist()}
@@ -206,7 +208,7 @@ def test_a_failed_run_stops_only_those_that_need_it(copied: AblateSettings, monk
             raise InputError("the loss at step 1 is not a number <b>")
         return train(settings)
 
-    monkeypatch.setattr(running, "train", diverge)
+    monkeypatch.setattr(ablating, "train", diverge)
     with pytest.raises(InputError, match=r"2 of 7 runs failed, squares-simclr-s0 because the loss at step 1"):
         ablate(replace(copied, factors=("loss",)))
     report = (copied.out / "report.md").read_text(encoding="utf-8")
@@ -214,20 +216,18 @@ def test_a_failed_run_stops_only_those_that_need_it(copied: AblateSettings, monk
     assert "it needs squares-simclr-s0, which failed" in report
     assert "Not compared: one of the arms failed." in report
     assert "clip and supervised" in report or "clip is" in report
-    monkeypatch.setattr(running, "train", train)
+    monkeypatch.setattr(ablating, "train", train)
     shutil.rmtree(run_folder(copied, "noclip"))
     ablate(replace(copied, factors=("loss",)))
     assert "failed" not in (copied.out / "report.md").read_text(encoding="utf-8")
 
 
-def test_a_folder_from_before_some_values_of_recipes_is_gone_on_with(copied: AblateSettings) -> None:
-    added = ("min_lr", "nesterov", "crop", "randaugment", "mixup", "label_smoothing", "drop_path")
-    for told in (copied.out / "runs").glob("*/trained.json"):
-        values = json.loads(told.read_text())
-        told.write_text(json.dumps({name: value for name, value in values.items() if name not in added}))
-    before = {path: path.stat().st_mtime_ns for path in (copied.out / "runs").rglob("*") if path.is_file()}
-    ablate(replace(copied, factors=("loss",)))
-    assert {path: path.stat().st_mtime_ns for path in before} == before
+def test_a_folder_of_an_earlier_version_is_refused(copied: AblateSettings) -> None:
+    record = json.loads((copied.out / "settings.json").read_text())
+    del record["format"]
+    (copied.out / "settings.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match=r"holds runs of an earlier version of this package; give another `out`"):
+        ablate(copied)
 
 
 def test_other_settings_in_the_same_folder_are_refused(copied: AblateSettings, tmp_path: Path) -> None:
@@ -257,8 +257,8 @@ def test_other_prompts_are_tested_again_and_nothing_trained(copied: AblateSettin
         assert (run_folder(copied, "clip") / "done.json").stat().st_mtime_ns == trained
         metrics = json.loads((run_folder(copied, "clip") / "metrics.json").read_text())
         assert metrics["prompts"] == str(own)
-        asked = json.loads((run_folder(copied, "clip") / "run.json").read_text())
-        assert asked["sentences"] == digest(own)
+        record = json.loads((run_folder(copied, "clip") / "run.json").read_text())
+        assert record["test"]["sentences"] == digest(own)
 
 
 def test_an_interrupt_is_passed_on(copied: AblateSettings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,8 +342,8 @@ def test_an_ablation_goes_into_a_folder_of_its_own(asked: AblateSettings, tmp_pa
 
 
 def test_every_training_keeps_its_checkpoints(asked: AblateSettings, tmp_path: Path) -> None:
-    experiment = running.prepare(replace(asked, out=tmp_path / "out", factors=("loss",), keep_every=2))
-    trained = [experiment.train_settings(run) for run in experiment.runs() if run.trains]
+    experiment = ablating.prepare(replace(asked, out=tmp_path / "out", factors=("loss",), keep_every=2))
+    trained = [experiment.train_settings(each) for each in experiment.runs if each.run.trains]
     assert len(trained) > 1
     assert {each.keep_every for each in trained} == {2}
 

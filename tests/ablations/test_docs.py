@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from torch.distributed.run import get_args_parser
 
-from imagenet_captions.ablations.table import EVERY_FACTOR
+from imagenet_captions.ablations.settings import EVERY_FACTOR
 from tests.command_line import understood
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -14,21 +14,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.ablations.ablate import ablate
-from imagenet_captions.ablations.arms import Ask, TrainingSet
-from imagenet_captions.ablations.domain.data import plan_mixed
-from imagenet_captions.ablations.domain.mixtures import Domains
+from imagenet_captions.ablations.comparing import IN_LOG_ODDS, read_rows
+from imagenet_captions.ablations.domains import Domains
 from imagenet_captions.ablations.dry_run import describe
 from imagenet_captions.ablations.factors import make_table
-from imagenet_captions.ablations.micro import shift
-from imagenet_captions.ablations.micro.dataset import pixels_of, write_micro_dataset
-from imagenet_captions.ablations.micro.domains import assign_domains, write_micro_domains
-from imagenet_captions.ablations.planning import amount_of, check_fairness
-from imagenet_captions.ablations.presets import find_preset
-from imagenet_captions.ablations.reports.comparisons import IN_LOG_ODDS
-from imagenet_captions.ablations.reports.differences import table_differences
-from imagenet_captions.ablations.reports.sentences import read_rows
+from imagenet_captions.ablations.inputs import Rows, plan_mixed
+from imagenet_captions.ablations.micro_sets import (
+    SHIFTS,
+    assign_domains,
+    read_pixels,
+    write_micro_dataset,
+    write_micro_domains,
+)
+from imagenet_captions.ablations.plan import check_fairness, differences, plan_runs
+from imagenet_captions.ablations.runs import PRESETS, Ask, Pick, Run, Table, TrainingSet
 from imagenet_captions.ablations.settings import AblateSettings
-from imagenet_captions.ablations.table import EVERY_FACTOR, FACTORS, Pick, Run, Table
 from imagenet_captions.ablations.testing import read_answers
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.examples import open_examples
@@ -48,7 +48,7 @@ def made_domains() -> Domains:
 def table_of(preset: str = "micro") -> Table:
     domains = made_domains()
     mixed = TrainingSet("mixed", len(domains.ids), True, domains)
-    return make_table("domain", Ask((mixed,), find_preset(preset).for_rows(1200), (0, 1), mixed=mixed))
+    return make_table("domain", Ask((mixed,), PRESETS[preset].for_rows(1200), (0, 1), mixed=mixed))
 
 
 def seen(run: Run) -> Counter[tuple[str, int]]:
@@ -98,10 +98,11 @@ def test_a_smaller_sample_keeps_the_shares_of_domains_and_classes() -> None:
 def test_every_comparison_differs_in_the_mixture_alone() -> None:
     for preset in ("micro", "paper"):
         table = table_of(preset)
-        amounts = {run.name: amount_of(run, run.pick.rows or 0, repr(run.pick)) for run in table.runs}
-        assert len(check_fairness(table, amounts)) == len(table.comparisons) == 3 * 4
-        assert {len(apart) for apart in table_differences(table, amounts)} == {1}
-        assert {apart.what for (apart,) in table_differences(table, amounts)} == {"rows"}
+        settings = AblateSettings(("domain",), {}, Path("out"))
+        planned = plan_runs(settings, [table], lambda run: Rows(run.pick.rows or 0, repr(run.pick)))
+        assert len(check_fairness(table, planned)) == len(table.comparisons) == 3 * 4
+        for comparison in table.comparisons:
+            assert list(differences(comparison, table, planned)) == ["rows"]
         before = "micro-" if preset == "micro" else ""
         assert {comparison.on for comparison in table.comparisons} == {
             f"{before}{name}" for name in ("sketch", "clipart", "painting")
@@ -119,11 +120,6 @@ def test_the_papers_classes_are_held_out_of_domainnet() -> None:
     assert found.others == ("quickdraw", "sketch")
 
 
-def test_domain_is_asked_for_by_name_and_not_part_of_all() -> None:
-    assert (*FACTORS, "domain") == EVERY_FACTOR
-    assert Pick().record().keys().isdisjoint({"domains", "unseen"}), "older folders go on"
-
-
 @pytest.mark.parametrize(
     ("columns", "sentence"),
     [
@@ -139,7 +135,7 @@ def test_data_without_domains_is_one_sentence(tmp_path: Path, columns: dict[str,
         table = table.append_column(name, pa.array([values[at % 3] for at in range(len(table))]))
     pq.write_table(table, path)
     with pytest.raises(InputError, match=sentence):
-        plan_mixed("set", open_examples(path), "", micro=False)
+        plan_mixed("set", open_examples(path), micro=False, need="")
     with pytest.raises(InputError, match="is not there; give data that is"):
         describe(AblateSettings(("domain",), {"imagenet-captions": Path("463622")}, tmp_path / "out"))
 
@@ -152,13 +148,13 @@ def test_a_column_of_domains_is_read_beside_the_images(tmp_path: Path) -> None:
     images[0] = None  # a row without an image is left out with its domain
     table = table.set_column(0, "image", pa.array(images)).append_column("domain", pa.array(names))
     pq.write_table(table, path)
-    mixed = plan_mixed("set", open_examples(path), "", micro=False)
+    mixed = plan_mixed("set", open_examples(path), micro=False, need="")
     assert mixed.domains is not None
     assert mixed.domains.names.tolist() == [name or "" for name in names[1:]]
     chosen = mixed.domains.choose(Pick(domains=("real", "sketch")), seed=0)
     assert {str(mixed.domains.names[row]) for row in chosen} == {"real", "sketch"}
     with pytest.raises(InputError, match=r"makes domains of its own, and .* has a column `domain`; rename it"):
-        plan_mixed("set", open_examples(path), "", micro=True)
+        plan_mixed("set", open_examples(path), micro=True)
 
 
 def test_micro_domains_are_the_shifts_and_half_stays_natural(tmp_path: Path) -> None:
@@ -172,9 +168,9 @@ def test_micro_domains_are_the_shifts_and_half_stays_natural(tmp_path: Path) -> 
     for row, name in enumerate(names):
         image_id = before.image_id(row)
         assert (after.image_id(row), after.texts(row)) == (image_id, before.texts(row))
-        pixels = pixels_of(before.image(row), image_id)
-        wanted = pixels if name == "natural" else shift.SHIFTS[name](pixels, image_id, 0)
-        assert np.array_equal(pixels_of(after.image(row), image_id), wanted)
+        pixels = read_pixels(before.image(row), image_id)
+        wanted = pixels if name == "natural" else SHIFTS[name](pixels, image_id, 0)
+        assert np.array_equal(read_pixels(after.image(row), image_id), wanted)
     assert after.classes == before.classes
 
 
@@ -208,15 +204,16 @@ def test_a_whole_micro_ablation_measures_the_held_out_classes(tmp_path: Path) ->
     about_blur = {row.quantity for row in rows if row.first.endswith("blur")}
     assert about_blur == {IN_LOG_ODDS, "accuracy on clean", "accuracy on micro-blur"}
     folder = asked.out / "runs" / "squares-domains-clip-high-diversity-blur-s0"
-    answers = read_answers(folder)["micro-blur"]
+    answers = read_answers(folder / "metrics.json")["micro-blur"]
     seas = pq.read_table(test)["class_name"].to_numpy() == "sea"
-    low = read_answers(folder.with_name("squares-domains-clip-low-diversity-blur-s0"))["micro-blur"]
+    other = folder.with_name("squares-domains-clip-low-diversity-blur-s0")
+    low = read_answers(other / "metrics.json")["micro-blur"]
     (row,) = (
         row for row in rows if (row.second, row.quantity) == ("clip-low-diversity-blur", "accuracy on micro-blur")
     )
     assert row.images == seas.sum() == 6
     assert row.value == pytest.approx(100 * (answers[seas].mean() - low[seas].mean()))
-    pick = json.loads((folder / "run.json").read_text())["pick"]
+    pick = json.loads((folder / "run.json").read_text())["test"]["pick"]
     assert (pick["domains"], pick["unseen"]) == (["natural", "blur", "contrast", "noise"], "blur")
     (listed,) = (line for line in report.splitlines() if line.startswith("- clip-high-diversity-blur trains on"))
     ids = (asked.out / "inputs" / listed.partition("(inputs/")[2].rstrip(").")).read_text().split()

@@ -8,17 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imagenet_captions.ablations.arms import Ask, TrainingSet
+from imagenet_captions.ablations.comparing import FactorResult, RunResult, factor_sentence, read_rows, sentence
 from imagenet_captions.ablations.dry_run import describe
 from imagenet_captions.ablations.factors import make_table
-from imagenet_captions.ablations.planning import amount_of, check_fairness, make_recipe
-from imagenet_captions.ablations.presets import find_preset
-from imagenet_captions.ablations.reports.differences import table_differences
-from imagenet_captions.ablations.reports.report import ReportFacts, write_report
-from imagenet_captions.ablations.reports.results import FactorResult, RunResult, TextSample
-from imagenet_captions.ablations.reports.sentences import factor_sentence, read_rows, sentence
-from imagenet_captions.ablations.settings import AblateSettings
-from imagenet_captions.ablations.table import FACTORS
+from imagenet_captions.ablations.inputs import Rows
+from imagenet_captions.ablations.plan import check_fairness, differences, plan_runs
+from imagenet_captions.ablations.report import Report
+from imagenet_captions.ablations.runs import PRESETS, Ask, TrainingSet
+from imagenet_captions.ablations.settings import FACTORS, AblateSettings
+from imagenet_captions.ablations.testing import TextSample
 from imagenet_captions.errors import InputError
 from tests.ablations.made import write_micro_set
 
@@ -69,6 +67,11 @@ def test_a_plan_refuses_a_model_that_is_not_known(settings: AblateSettings) -> N
         describe(replace(settings, model="timm:resnet5"))
 
 
+def test_a_plan_refuses_test_sets_that_are_not_there(settings: AblateSettings) -> None:
+    with pytest.raises(InputError, match="`tests` imagenet: nowhere does not exist"):
+        describe(replace(settings, tests={"imagenet": Path("nowhere")}))
+
+
 def test_a_plan_refuses_batches_that_the_devices_cannot_share(settings: AblateSettings) -> None:
     with pytest.raises(InputError, match="`batch_size` 1024 cannot be shared by 6 processes"):
         describe(replace(settings, devices=3, nodes=2))
@@ -101,28 +104,22 @@ def test_images_that_are_not_there_yet_can_be_planned_for(settings: AblateSettin
     assert "They differ in one thing: objective: contrastive on captions" in told
 
 
-def test_what_was_asked_for_takes_the_place_of_the_recipes_values(tmp_path: Path) -> None:
-    data = {"yfcc15m": write_micro_set(tmp_path / "y.parquet", 8)}
-    settings = AblateSettings(("loss",), data, tmp_path / "out", precision="bf16-mixed", accumulate=2)
-    run = make_table("loss", Ask((TrainingSet("yfcc15m", 100, False),), find_preset("paper"), (0,))).runs[0]
-    assert settings.recipe_of(run) == replace(make_recipe(run), precision="bf16-mixed", accumulate=2)
-
-
 def test_the_papers_report_measures_by_the_testbeds_line(tmp_path: Path) -> None:
-    ask = Ask((TrainingSet("imagenet-captions", 448_896, True),), find_preset("paper"), (0,))
+    ask = Ask((TrainingSet("imagenet-captions", 448_896, True),), PRESETS["paper"], (0,))
     table = make_table("train-language", ask)
     sets = ("imagenet", "imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet")
     generator = np.random.default_rng(0)
+    settings = AblateSettings(("train-language",), {}, tmp_path)
+    planned = plan_runs(settings, [table], lambda run: Rows(448_896, "ids"))
     results = {}
     for run in table.runs:
         answers = {name: generator.random(2000) < 0.3 / (at + 1) for at, name in enumerate(sets)}
         entries = {name: {"top1": float(each.mean()), "n": len(each)} for name, each in answers.items()}
-        results[run.name] = RunResult(run, amount_of(run, 448_896, "ids"), "RN50", {"test_sets": entries}, answers)
-    amounts = {name: result.amount for name, result in results.items()}
+        results[run.name] = RunResult(planned[run.name], {"test_sets": entries}, answers)
     hostile = TextSample((), "<img src=x onerror=alert(1)> | [a](http://b)\n# c", "")
-    shared, apart = check_fairness(table, amounts), table_differences(table, amounts)
-    factor = FactorResult(table, results, {"clip": [hostile] * 3}, shared, apart)
-    write_report(tmp_path / "report.md", [factor], ReportFacts("paper", {"imagenet-captions": 448_896}, sets, 1))
+    apart = [differences(comparison, table, planned) for comparison in table.comparisons]
+    factor = FactorResult(table, results, {"clip": [hostile] * 3}, check_fairness(table, planned), apart)
+    Report(tmp_path, False, 1, {"imagenet-captions": 448_896}, sets).write(tmp_path / "report.md", [factor])
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "This is the micro preset" not in report
     assert "<img src=x" not in report
@@ -141,11 +138,12 @@ def test_the_papers_report_measures_by_the_testbeds_line(tmp_path: Path) -> None
 
 
 def test_without_imagenets_sets_the_paper_report_says_what_it_takes(tmp_path: Path) -> None:
-    table = make_table("size", Ask((TrainingSet("a", 100, False),), find_preset("paper"), (0,)))
+    table = make_table("size", Ask((TrainingSet("a", 100, False),), PRESETS["paper"], (0,)))
     answers = {"mine": np.ones(10, bool)}
     metrics = {"test_sets": {"mine": {"top1": 1.0, "n": 10}}}
-    results = {run.name: RunResult(run, amount_of(run, 10), "RN50", metrics, answers) for run in table.runs}
-    factor = FactorResult(table, results, {}, [""] * len(table.comparisons), [()] * len(table.comparisons))
-    write_report(tmp_path / "report.md", [factor], ReportFacts("paper", {"a": 100}, ("mine",), 1))
+    planned = plan_runs(AblateSettings(("size",), {}, tmp_path), [table], lambda run: Rows(10))
+    results = {name: RunResult(each, metrics, answers) for name, each in planned.items()}
+    factor = FactorResult(table, results, {}, [""] * len(table.comparisons), [{}] * len(table.comparisons))
+    Report(tmp_path, False, 1, {"a": 100}, ("mine",)).write(tmp_path / "report.md", [factor])
     report = (tmp_path / "report.md").read_text(encoding="utf-8")
     assert "Not measured: give --on imagenet=PATH" in report

@@ -7,13 +7,31 @@ from pathlib import Path
 
 import pytest
 
-from imagenet_captions.ablations.arms import Ask, TrainingSet
 from imagenet_captions.ablations.factors import make_table, make_tables
-from imagenet_captions.ablations.planning import Amount, amount_of, check_fairness, make_recipe
-from imagenet_captions.ablations.presets import find_preset
-from imagenet_captions.ablations.reports.differences import Apart, describe_differences, table_differences
-from imagenet_captions.ablations.reports.published import published_for
-from imagenet_captions.ablations.table import DARK, FACTORS, FROM_TEXT, LONG_TAIL, OWN, UNIFORM, Pick, Run, Table
+from imagenet_captions.ablations.inputs import Rows
+from imagenet_captions.ablations.plan import (
+    Planned,
+    Values,
+    check_fairness,
+    describe_differences,
+    differences,
+    make_recipe,
+    plan_runs,
+)
+from imagenet_captions.ablations.published import published_for
+from imagenet_captions.ablations.runs import (
+    DARK,
+    FROM_TEXT,
+    LONG_TAIL,
+    OWN,
+    PRESETS,
+    UNIFORM,
+    Ask,
+    Run,
+    Table,
+    TrainingSet,
+)
+from imagenet_captions.ablations.settings import FACTORS, AblateSettings
 from imagenet_captions.errors import InputError
 
 LABELLED = TrainingSet("micro", 4000, True)
@@ -21,24 +39,21 @@ TEXTS_ONLY = TrainingSet("yfcc15m", 14_829_396, False)
 
 
 def ask(*datasets: TrainingSet, preset: str = "micro", seeds: tuple[int, ...] = (0,)) -> Ask:
-    return Ask(datasets, find_preset(preset).for_rows(min(each.rows for each in datasets)), seeds, named=1200)
+    return Ask(datasets, PRESETS[preset].for_rows(min(each.rows for each in datasets)), seeds, named=1200)
 
 
-def amounts(table: Table, rows: int) -> dict[str, Amount]:
+SETTINGS = AblateSettings(("size",), {}, Path("out"))
+
+
+def planned(table: Table, rows: int) -> dict[str, Planned]:
     """As many rows as each run asks for, with the pick in place of the ids' digest; 3 in 4 texts name a class."""
 
-    def images(run: Run) -> int:
-        asked = min(run.pick.rows or rows, rows)
-        return run.pick.named_rows or (asked * 3 // 4 if run.pick.labels == FROM_TEXT or run.pick.named else asked)
+    def rows_of(run: Run) -> Rows:
+        asked, named = min(run.pick.rows or rows, rows), run.pick.labels == FROM_TEXT or run.pick.named
+        count = run.pick.named_rows or (asked * 3 // 4 if named else asked)
+        return Rows(count, repr(replace(run.pick, rows=None, labels=OWN, named=named)))
 
-    found: dict[str, Amount] = {}
-    for run in table.runs:
-        if run.trains:
-            named = run.pick.labels == FROM_TEXT or run.pick.named
-            digest = repr(replace(run.pick, rows=None, labels=OWN, named=named))
-            steps = found[run.steps_of].steps if run.steps_of else None
-            found[run.name] = amount_of(run, images(run), digest, steps=steps)
-    return found
+    return plan_runs(SETTINGS, [table], rows_of)
 
 
 def by_arm(table: Table) -> dict[str, Run]:
@@ -66,13 +81,13 @@ def test_every_table_is_in_order_and_compares_its_own_arms(factor: str, preset: 
 @pytest.mark.parametrize("factor", FACTORS)
 def test_micro_arms_share_what_their_question_needs(factor: str) -> None:
     table = make_table(factor, ask(LABELLED, seeds=(0, 1)))
-    lines = check_fairness(table, amounts(table, 4000))
+    lines = check_fairness(table, planned(table, 4000))
     assert len(lines) == len(table.comparisons)
 
 
 def test_the_size_table_changes_the_images_and_not_the_steps() -> None:
     table = make_table("size", ask(LABELLED))
-    made = amounts(table, 4000)
+    made = planned(table, 4000)
     arms = by_arm(table)
     assert [made[arms[arm].name].images for arm in ("clip", "clip-2000", "clip-1000")] == [4000, 2000, 1000]
     assert len({made[run.name].steps for run in table.runs}) == 1
@@ -87,7 +102,7 @@ def test_the_paper_keeps_its_recipes_epochs() -> None:
     assert [run.pick.rows for run in table.runs[:4]] == [14_829_396, 7_414_698, 3_707_349, 1_853_674]
     half = table.runs[4]
     assert (half.pick.rows, half.steps_of) == (7_414_698, "yfcc15m-clip-s0")
-    made = amounts(table, 14_829_396)
+    made = planned(table, 14_829_396)
     assert made[half.name].steps == made["yfcc15m-clip-s0"].steps
 
 
@@ -160,11 +175,11 @@ def test_zero_shot_arms_have_the_prompts_of_published_models_unless_told_otherwi
     assert [arms[f"clip.{arm}-prompt"].prompts for arm in ("no", "one")] == ["none", "one"]
     own = tmp_path / "sentences.txt"
     own.write_text("a sketch of a {}\n")
-    preset = find_preset("micro").with_prompts(str(own))
+    preset = PRESETS["micro"].with_changes(None, str(own))
     table = make_table("test-language", Ask((LABELLED,), preset, (0,)))
     assert [run.prompts for run in table.runs if run.classifier == "zero-shot"] == [str(own), "none", "one", "80"]
     with pytest.raises(InputError, match=r"`prompts` is none of none, one, 80, and the file ninety does not exist"):
-        find_preset("paper").with_prompts("ninety")
+        PRESETS["paper"].with_changes(None, "ninety")
 
 
 def test_the_loss_table_has_noclip() -> None:
@@ -186,28 +201,23 @@ def test_a_comparison_of_every_factor_differs_in_one_thing_only(factor: str, pre
         (LABELLED, TrainingSet("other", 5000, True)) if factor == "distribution" and preset == "paper" else (LABELLED,)
     )
     table = make_table(factor, ask(*datasets, preset=preset))
-    made = amounts(table, 4000)
+    made = planned(table, 4000)
     check_fairness(table, made)
-    found = table_differences(table, made)
-    assert len(found) == len(table.comparisons)
+    found = [differences(comparison, table, made) for comparison in table.comparisons]
     assert all(found), "no comparison is of an arm with itself"
     assert any(len(apart) == 1 for apart in found)
 
 
-def differences_of(factor: str) -> dict[tuple[str, str], dict[str, tuple[str, str]]]:
+def differences_of(factor: str) -> dict[tuple[str, str], dict[str, Values]]:
     """What differs in each comparison at the paper's size, by the comparison's arms."""
     table = make_table(factor, ask(LABELLED, preset="paper"))
-    found = table_differences(table, amounts(table, 4000))
-    return {
-        (comparison.first, comparison.second): {each.what: (each.first, each.second) for each in apart}
-        for comparison, apart in zip(table.comparisons, found, strict=True)
-    }
+    made = planned(table, 4000)
+    return {(each.first, each.second): differences(each, table, made) for each in table.comparisons}
 
 
 def test_what_differs_is_read_off_the_recipes() -> None:
     language = differences_of("train-language")
-    ((what, (first, second)),) = language["clip", "supervised-matched"].items()
-    assert describe_differences([Apart(what, first, second)]) == (
+    assert describe_differences(language["clip", "supervised-matched"]) == (
         "They differ in one thing: objective: contrastive on captions (title tags description), zero-shot (80) and "
         "supervised on labels, head."
     )
@@ -223,12 +233,6 @@ def test_what_differs_is_read_off_the_recipes() -> None:
     assert noclip["starts from"] == ("random weights", "micro-simclr-s0")
     assert noclip["crop_scale"] == ("0.9 1", "0.08 1")
     assert noclip["flip"] == ("no", "yes")
-
-
-def test_what_older_folders_hold_has_the_same_names() -> None:
-    assert Pick().key() == "3dd0496630"
-    assert Pick(rows=4000, labels=FROM_TEXT).key() == "837ed8fe96"
-    assert "steps_of" not in make_table("size", ask(LABELLED)).runs[0].record()
 
 
 def test_the_same_training_has_the_same_name_in_every_table() -> None:
@@ -247,11 +251,11 @@ def test_the_same_training_has_the_same_name_in_every_table() -> None:
 
 def test_unequal_arms_are_refused() -> None:
     table = make_table("train-language", ask(LABELLED))
-    made = amounts(table, 4000)
+    made = planned(table, 4000)
     made["micro-supervised-s0"] = replace(made["micro-supervised-s0"], digest="other ids")
     with pytest.raises(InputError, match="have to share their images and do not"):
         check_fairness(table, made)
-    made = amounts(table, 4000)
+    made = planned(table, 4000)
     made["micro-clip-title-s0"] = replace(made["micro-clip-title-s0"], steps=1)
     with pytest.raises(InputError, match="have to share their steps and do not"):
         check_fairness(table, made)
@@ -259,7 +263,7 @@ def test_unequal_arms_are_refused() -> None:
 
 def test_what_arms_share_is_said() -> None:
     table = make_table("loss", ask(LABELLED))
-    made = amounts(table, 4000)
+    made = planned(table, 4000)
     lines = check_fairness(table, made)
     assert lines[0] == "clip and supervised-matched share images, steps, seed"
     assert lines[2] == (
@@ -271,36 +275,46 @@ def test_a_table_of_wrong_data_is_refused() -> None:
     with pytest.raises(InputError, match="takes one labelled data set with captions, and 2 data sets were given"):
         make_table("train-language", ask(LABELLED, LABELLED))
     with pytest.raises(InputError, match="needs `data`"):
-        make_table("size", Ask((), find_preset("micro"), (0,)))
+        make_table("size", Ask((), PRESETS["micro"], (0,)))
     with pytest.raises(InputError, match="6 images are too few"):
-        find_preset("micro").for_rows(6)
+        PRESETS["micro"].for_rows(6)
 
 
 def test_a_small_set_gets_small_batches() -> None:
     table = make_table("size", ask(TrainingSet("tiny", 40, True)))
     assert {run.batch_size for run in table.runs} == {10}
-    assert len({amount.steps for amount in amounts(table, 40).values()}) == 1
+    assert len({each.steps for each in planned(table, 40).values()}) == 1
 
 
 def test_recipes_keep_what_they_are_and_take_the_runs_sizes() -> None:
     arms = by_arm(make_table("train-language", ask(LABELLED, preset="paper")))
-    equal, clip = make_recipe(arms["supervised-matched"]), make_recipe(arms["clip"])
+    equal, clip = (make_recipe(arms[arm], SETTINGS) for arm in ("supervised-matched", "clip"))
     assert replace(equal, objective="contrastive", caption=clip.caption) == clip
-    shorter = make_recipe(replace(arms["supervised"], batch_size=1024, epochs=32))
+    shorter = make_recipe(replace(arms["supervised"], batch_size=1024, epochs=32), SETTINGS)
     assert (shorter.lr, shorter.milestones) == (0.4, (11, 18, 25))
-    own = make_recipe(arms["supervised"])
+    own = make_recipe(arms["supervised"], SETTINGS)
     assert (own.batch_size, own.epochs, own.lr, own.milestones) == (256, 90, 0.1, (30, 50, 70))
-    assert make_recipe(arms["clip-title"]).caption == "title"
-    assert make_recipe(arms["clip"], "ViT-B-32").model == "ViT-B-32"
+    assert make_recipe(arms["clip-title"], SETTINGS).caption == "title"
+    asked = replace(SETTINGS, model="ViT-B-32", precision="bf16-mixed", accumulate=2)
+    changed = make_recipe(arms["clip"], asked)
+    assert (changed.model, changed.precision, changed.accumulate) == ("ViT-B-32", "bf16-mixed", 2)
 
 
-def test_published_numbers_are_for_the_papers_model_on_known_data() -> None:
-    assert [found.top1 for found in published_for("yfcc15m", "clip", "RN50") if found.test_set == "imagenet"] == [
-        32.75,
-        31.3,
-    ]
-    assert [found.top1 for found in published_for("yfcc", "noclip", "RN50")] == [35.7]
-    assert [found.top1 for found in published_for("imagenet-captions", "supervised", "RN50")] == [18.7]
-    assert not published_for("yfcc15m", "clip-1853674", "RN50")
-    assert not published_for("mine", "clip", "RN50")
-    assert not published_for("yfcc15m", "clip", "micro")
+@pytest.mark.parametrize(
+    ("data", "arm", "model", "test_set", "top1"),
+    [
+        ("yfcc15m", "clip", "RN50", "imagenet", [32.75, 31.3]),
+        ("yfcc", "noclip", "RN50", "imagenet", [35.7]),
+        ("imagenet-captions", "supervised", "RN50", "objectnet", [18.7]),
+        ("yfcc15m", "clip-1853674", "RN50", "imagenet", []),
+        ("mine", "clip", "RN50", "imagenet", []),
+        ("yfcc15m", "clip", "micro", "imagenet", []),
+    ],
+)
+def test_published_numbers_are_for_the_papers_model_on_known_data(
+    data: str, arm: str, model: str, test_set: str, top1: list[float]
+) -> None:
+    run = replace(make_table("size", ask(TEXTS_ONLY, preset="paper")).runs[0], data=data, stem=arm)
+    found = published_for(run, model, TEXTS_ONLY.rows)
+    assert [each.top1 for each in found if each.test_set == test_set] == top1
+    assert not published_for(run, model, TEXTS_ONLY.rows + 1), "a part of the data"

@@ -42,19 +42,20 @@ if rank:
 """
 # The command line of an ablation whose runs with seed 0 fail in every process, as those whose loss is not a number.
 DIVERGING = """
-import imagenet_captions.ablations.run as run
+import imagenet_captions.ablations.ablate as ablating
 from imagenet_captions.cli.main import main
 from imagenet_captions.errors import InputError
 
-train = run.train
+train = ablating.train
 
 def diverge(settings):
     if settings.out.name.endswith("-s0"):
         raise InputError("the loss is not a number")
     return train(settings)
 
-run.train = diverge
-main()
+ablating.train = diverge  # in spawned processes too, which import this
+if __name__ == "__main__":
+    main()
 """
 
 
@@ -126,8 +127,8 @@ def check_same(found: AblateSettings, wanted: AblateSettings) -> None:
         apart = sum(float((ours[name].double() - theirs[name].double()).square().sum()) for name in theirs)
         whole = sum(float(each.double().square().sum()) for each in theirs.values())
         assert (apart / whole) ** 0.5 < 1e-3
-        for name, answers in read_answers(other).items():
-            assert np.array_equal(read_answers(run)[name], answers)
+        for name, answers in read_answers(other / "metrics.json").items():
+            assert np.array_equal(read_answers(run / "metrics.json")[name], answers)
 
 
 @pytest.mark.slow

@@ -7,9 +7,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from imagenet_captions.ablations.rows import choose_rows, long_tail_counts, nested_order
-from imagenet_captions.ablations.table import DARK, LONG_TAIL, UNIFORM, Pick
-from imagenet_captions.ablations.text_labels import text_labels
+from imagenet_captions.ablations.rows import choose_rows, long_tail_counts, nested_order, text_labels
+from imagenet_captions.ablations.runs import DARK, LONG_TAIL, UNIFORM, Pick
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.examples import Class, Texts
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from imagenet_captions.ablations.micro.dataset import write_micro_dataset
+from imagenet_captions.ablations.micro_sets import write_micro_dataset
 from imagenet_captions.dataset.sampling import sampling_key
 
 SEEDS = (0, 1, 2)

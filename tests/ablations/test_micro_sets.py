@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from imagenet_captions.ablations.micro import shift as micro_shift
-from imagenet_captions.ablations.micro.captions import micro_texts
-from imagenet_captions.ablations.micro.dataset import write_micro_dataset, write_micro_shifts
+from imagenet_captions.ablations import micro_sets
+from imagenet_captions.ablations.micro_captions import micro_texts
+from imagenet_captions.ablations.micro_sets import write_micro_dataset, write_micro_shifts
 from imagenet_captions.errors import InputError
-from tests.ablations.micro.photos import photo
+from tests.ablations.made import photo
 
 
 def png(number: int) -> bytes:
@@ -45,24 +45,24 @@ def spread(pixels: np.ndarray) -> float:
 
 def test_blur_takes_edges_away() -> None:
     sharp = photo(1).astype(int)
-    blurred = micro_shift.blur(photo(1)).astype(int)
+    blurred = micro_sets.blur(photo(1)).astype(int)
     assert np.abs(np.diff(blurred, axis=1)).max() < 0.6 * np.abs(np.diff(sharp, axis=1)).max()
     assert abs(blurred.mean() - sharp.mean()) < 3
 
 
 def test_noise_has_its_strength_and_follows_the_seed_and_the_id() -> None:
     grey = np.full((64, 64, 3), 128, np.uint8)
-    noisy = micro_shift.noise(grey, "a", 0)
-    assert spread(noisy) == pytest.approx(micro_shift.NOISE, rel=0.05)
-    assert np.array_equal(noisy, micro_shift.noise(grey, "a", 0))
-    assert not np.array_equal(noisy, micro_shift.noise(grey, "b", 0))
-    assert not np.array_equal(noisy, micro_shift.noise(grey, "a", 1))
+    noisy = micro_sets.noise(grey, "a", 0)
+    assert spread(noisy) == pytest.approx(micro_sets.NOISE, rel=0.05)
+    assert np.array_equal(noisy, micro_sets.noise(grey, "a", 0))
+    assert not np.array_equal(noisy, micro_sets.noise(grey, "b", 0))
+    assert not np.array_equal(noisy, micro_sets.noise(grey, "a", 1))
 
 
 def test_contrast_keeps_the_mean_and_scales_the_rest() -> None:
-    flat = micro_shift.contrast(photo(2))
+    flat = micro_sets.contrast(photo(2))
     assert spread(flat - photo(2).mean(axis=(0, 1))) == pytest.approx(
-        micro_shift.CONTRAST * spread(photo(2) - photo(2).mean(axis=(0, 1))), rel=0.02
+        micro_sets.CONTRAST * spread(photo(2) - photo(2).mean(axis=(0, 1))), rel=0.02
     )
     assert flat.mean() == pytest.approx(photo(2).mean(), abs=0.5)
 
@@ -95,7 +95,7 @@ def test_each_shift_is_a_test_set_of_its_own(source: Path, tmp_path: Path) -> No
     assert list(written) == ["micro-blur", "micro-noise", "micro-contrast"]
     for name, path in written.items():
         rows = pq.read_table(path).to_pylist()
-        shift = micro_shift.SHIFTS[name.removeprefix("micro-")]
+        shift = micro_sets.SHIFTS[name.removeprefix("micro-")]
         for number, row in enumerate(rows):
             seen = np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])))
             assert np.array_equal(seen, shift(photo(number), row["image_id"], 5))

@@ -7,10 +7,17 @@ import hashlib
 import numpy as np
 import pytest
 
-from imagenet_captions.ablations.micro.attributes import read_attributes
-from imagenet_captions.ablations.micro.captions import NAMED, MicroTexts, micro_texts, names_class, read_words
+from imagenet_captions.ablations.micro_captions import (
+    NAMED,
+    MicroTexts,
+    Pixels,
+    micro_texts,
+    names_class,
+    read_attributes,
+    read_words,
+)
 from imagenet_captions.errors import InputError
-from tests.ablations.micro.photos import Pixels, photo
+from tests.ablations.made import photo
 
 WORDS = read_words()
 CLASSES = tuple(of for kind, of in WORDS if kind == "synonym")

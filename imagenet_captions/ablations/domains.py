@@ -1,4 +1,4 @@
-"""Mixtures of domains: the rows of a data set that each arm of the factor `domain` trains on."""
+"""Domains: the rows that each arm of the factor `domain` trains on, and the classes that it holds out."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from imagenet_captions.ablations.rows import Ints, nested_order
-from imagenet_captions.ablations.table import Pick
+from imagenet_captions.ablations.runs import Pick
+from imagenet_captions.ablations.settings import DOMAIN
 from imagenet_captions.dataset.sampling import sampling_key
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.images.examples import Examples
 
-DOMAIN = "domain"
 NATURAL = ("natural", "real")  # DomainNet calls its photos real
 # The classes of DomainNet that the paper holds out (scripts/subsample_domainnet_lso.py of its repository).
 _PAPERS = frozenset(
@@ -37,7 +37,7 @@ class Domains:
     classes: Sequence[str]
 
     def __post_init__(self) -> None:
-        if not self._natural or len(self.others) < 2:
+        if not self.natural or len(self.others) < 2:
             found = ", ".join(shortened(name, 40) for name in self._found[:9]) or "none"
             raise InputError(
                 f"the column `{DOMAIN}` needs {' or '.join(map(repr, NATURAL))} and two other domains, and it has "
@@ -46,15 +46,19 @@ class Domains:
         if len(self.classes) < 2:
             raise InputError(f"the factor domain holds out classes, and the data has {len(self.classes)}; give more")
 
-    @property
+    @cached_property
+    def _found(self) -> tuple[str, ...]:
+        return tuple(name for name in np.unique(self.names).tolist() if name)
+
+    @cached_property
     def natural(self) -> str:
         """The domain of photos."""
-        return self._natural[0]
+        return next((name for name in NATURAL if name in self._found), "")
 
     @cached_property
     def others(self) -> tuple[str, ...]:
         """The other domains, each of which is the test domain once."""
-        return tuple(name for name in self._found if name not in self._natural)
+        return tuple(name for name in self._found if name != self.natural)
 
     @cached_property
     def held_out(self) -> tuple[int, ...]:
@@ -64,6 +68,11 @@ class Domains:
             return tuple(label for label, name in enumerate(names) if name in _PAPERS)
         order = sorted(range(len(names)), key=lambda label: sampling_key(f"held out {names[label]}", 0))
         return tuple(sorted(order[: max(1, len(names) // _ONE_IN)]))
+
+    @property
+    def held_out_names(self) -> list[str]:
+        """The names of the classes that are held out."""
+        return [self.classes[label] for label in self.held_out]
 
     def pool(self, domains: Sequence[str], unseen: str = "") -> Ints:
         """Return the rows of these domains, without those of held-out classes in the domain `unseen`."""
@@ -86,16 +95,13 @@ class Domains:
         """Return how many rows of each domain a pick has, and which classes it lacks."""
         names, counts = np.unique(self.names[self.choose(pick, seed)], return_counts=True)
         text = ", ".join(f"{name} {count:,}" for name, count in zip(names, counts, strict=True))
-        held = ", ".join(self.classes[label] for label in self.held_out)
-        return f"{text}; no {held} in {pick.unseen}" if pick.unseen else text
+        return f"{text}; no {', '.join(self.held_out_names)} in {pick.unseen}" if pick.unseen else text
 
-    @property
-    def _natural(self) -> list[str]:
-        return [name for name in NATURAL if name in self._found][:1]
-
-    @cached_property
-    def _found(self) -> tuple[str, ...]:
-        return tuple(name for name in np.unique(self.names).tolist() if name)
+    def mask(self, examples: Examples) -> npt.NDArray[np.bool_]:
+        """Return which labeled images of a test set are of held-out classes."""
+        classes = [each.name for each in examples.classes or ()]
+        inside = [label for label, name in enumerate(classes) if name in self.held_out_names]
+        return np.isin(examples.labels[examples.labels >= 0], inside)
 
 
 def domains_of(examples: Examples, rows: Sequence[int], names: Sequence[str] | None = None) -> Domains:

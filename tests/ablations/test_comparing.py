@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from imagenet_captions.ablations.micro.robustness import above_line, intervals, kept_log_odds, line_through, on_line
-from imagenet_captions.ablations.reports.compare import Difference, difference, draw_seeds, drawn_difference, mean_score
-from imagenet_captions.ablations.reports.markdown import escape, table
-from imagenet_captions.ablations.reports.paper_effective import effective_robustness
-from imagenet_captions.ablations.reports.sentences import (
+from imagenet_captions.ablations.comparing import (
     ACCURACY,
     LOG_ODDS,
     POINTS,
+    Difference,
     Row,
+    above_line,
+    difference,
+    draw_seeds,
+    drawn_difference,
+    effective_robustness,
     factor_sentence,
+    kept_log_odds,
+    line_through,
+    mean_score,
     read_rows,
     sentence,
     write_rows,
 )
+from imagenet_captions.ablations.report import escape, table
 from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.intervals import middle
 from imagenet_captions.evaluation.robustness.measure import measure_robustness
 from imagenet_captions.evaluation.robustness.tables import Result
 
 
 def row(found: Difference, first: str = "a", second: str = "b", unit: str = POINTS, headline: bool = False) -> Row:
-    numbers = (found.value, found.low, found.high, found.images, found.by_seed)
-    return Row("size", first, second, ACCURACY, "accuracy on clean", unit, headline, *numbers)
+    cells = {"kind": ACCURACY, "quantity": "accuracy on clean", "unit": unit, "headline": headline}
+    return Row(factor="size", first=first, second=second, **cells, **asdict(found))
 
 
 def bonett_and_price(only_first: int, only_second: int, images: int) -> tuple[float, float]:
@@ -117,11 +124,10 @@ LINE = {"s1-s0": (0.4, 0.3), "s2-s0": (0.5, 0.39), "s3-s0": (0.6, 0.49)}
 def test_the_line_goes_through_the_baseline_and_tells_what_is_above() -> None:
     answers = runs_at({**LINE, "robust-s0": (0.5, 0.49)})
     measured = above_line(answers, list(LINE), "clean", ("blur", "noise"))
-    found = intervals(measured)
-    assert all(abs(found[name].value) < 0.5 for name in LINE)
-    assert found["robust-s0"].value == pytest.approx(10, abs=0.7)
-    assert found["robust-s0"].low > 0
-    assert not any(each.outside for each in found.values())
+    assert all(abs(measured.values[name]) < 0.5 for name in LINE)
+    assert measured.values["robust-s0"] == pytest.approx(10, abs=0.7)
+    assert middle(measured.draws["robust-s0"])[0] > 0
+    assert not any(measured.marks.values())
     assert above_line(answers, list(LINE)[:2], "clean", ("blur", "noise")).values == {}
     same = dict.fromkeys(("a", "b", "c"), answers["s1-s0"])
     assert above_line(same, ["a", "b", "c"], "clean", ("blur", "noise")).values == {}
@@ -132,7 +138,7 @@ def test_the_line_is_the_naive_one() -> None:
     measured = above_line(answers, list(LINE), "clean", ("blur", "noise"))
     x, y = (np.array([answers[name][each].mean() for name in LINE]) for each in ("clean", "blur"))
     other = {each: np.array([answers["other-s0"][each].mean()]) for each in ("clean", "blur")}
-    gap = other["blur"] - on_line(line_through(x, y), other["clean"])
+    gap = other["blur"] - line_through(x, y)(other["clean"])
     assert measured.values["other-s0"] == pytest.approx(100 * float(gap[0]))
     draws = measured.draws["other-s0"]
     assert abs(float(draws.mean()) - measured.values["other-s0"]) < 1

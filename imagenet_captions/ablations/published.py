@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
+from imagenet_captions.ablations.runs import Run
 from imagenet_captions.evaluation.robustness.tables import DATA, IMAGENET, SHIFTS, read_published
 
 PUBLISHED_ARMS = DATA / "published_arms.csv"
@@ -36,25 +36,18 @@ class Published:
 @cache
 def published_numbers() -> tuple[Published, ...]:
     """Return all published accuracies; arms have the names that `factors` gives them."""
-    return (*_clip_numbers(), *_other_numbers())
-
-
-def _clip_numbers() -> Iterator[Published]:
+    found = []
     by_model = {row.model: row for row in read_published().rows}
     for data, model in _CLIP_RN50.items():
         row = by_model[model]
         for test_set in (IMAGENET, *(shift.column for shift in SHIFTS)):
-            yield Published(
-                data, "clip", test_set, row.accuracies[test_set], row.cells["source"], row.cells["reference"]
-            )
-
-
-def _other_numbers() -> Iterator[Published]:
+            top1, source, reference = row.accuracies[test_set], row.cells["source"], row.cells["reference"]
+            found.append(Published(data, "clip", test_set, top1, source, reference))
     with PUBLISHED_ARMS.open(encoding="utf-8", newline="") as opened:
-        for row in csv.DictReader(opened):
-            yield Published(
-                row["data"], row["arm"], row["test_set"], float(row["top1"]), row["source"], row["reference"]
-            )
+        for cells in csv.DictReader(opened):
+            top1 = float(cells.pop("top1"))
+            found.append(Published(top1=top1, **cells))
+    return tuple(found)
 
 
 LABELLED = "imagenet-captions"  # the set whose images have ImageNet's labels; the others only have texts
@@ -78,18 +71,12 @@ def common_name(data: str) -> str:
     return _ALSO.get(data.lower(), data.lower())
 
 
-def published_for(data: str, arm: str, model: str) -> tuple[Published, ...]:
-    """Return what was published for an arm on all of a data set with the paper's model, and nothing for other models.
-
-    >>> [str(found) for found in published_for("YFCC15M", "noclip", "RN50")]
-    ['imagenet 35.7 % (README of mlfoundations/imagenet-captions)']
-    >>> published_for("yfcc15m", "clip", "micro")
-    ()
-    """
-    name = common_name(data)
-    if model != "RN50":
+def published_for(run: Run, model: str, rows: int) -> tuple[Published, ...]:
+    """Return what was published for a run on all `rows` of its data with the paper's model."""
+    if model != REPORTED_MODEL or (run.pick.rows is not None and run.pick.rows < rows):
         return ()
-    return tuple(row for row in published_numbers() if row.data == name and row.arm == arm)
+    name = common_name(run.data)
+    return tuple(row for row in published_numbers() if row.data == name and row.arm == run.stem)
 
 
 @dataclass(frozen=True)

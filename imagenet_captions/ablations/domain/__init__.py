@@ -1,1 +1,0 @@
-"""The sixth factor: the domains that a model has seen, after Kempf et al. (ICML 2025)."""

@@ -1,0 +1,296 @@
+"""The parts of an experiment: runs, the rows that each trains on, which of them are compared, and the two presets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.classifiers import read_prompts
+from imagenet_captions.training.recipes import find_recipe
+
+if TYPE_CHECKING:
+    from imagenet_captions.ablations.domains import Domains
+
+ALL_TEXT = "title tags description"  # the caption of the dataset, as docs/reference/captions.md writes it
+UNIFORM, LONG_TAIL, DARK = "uniform", "long-tail", "dark"
+ZERO_SHOT = "zero-shot"
+OWN, FROM_TEXT = "own", "text"  # a class as the data names it, or as the row's text names it
+IMAGES, STEPS, SEED, MODEL = "images", "steps", "seed", "model"  # what arms can be asked to share
+
+
+@dataclass(frozen=True)
+class Pick:
+    """A selection of a data set's rows to train on.
+
+    `need` is the template of a caption that every row has, "" for none. `rows` limits their number by a seeded
+    sample, even over the classes, in which a smaller one lies within a larger one; `kind` takes another sample of the
+    same size: few classes with many images ("long-tail"), or each class's darkest images. `labels` says
+    which class a row counts as: `FROM_TEXT` keeps of these rows those whose text names exactly one. `named` keeps the
+    same rows with their own labels, and `named_rows` so many of them. `domains` are those of a mixture, in which the
+    domain `unseen` lacks the held-out classes.
+    """
+
+    need: str = ALL_TEXT
+    rows: int | None = None
+    kind: str = UNIFORM
+    labels: str = OWN
+    named: bool = False
+    named_rows: int | None = None
+    domains: tuple[str, ...] = ()
+    unseen: str = ""
+
+    @property
+    def reads_texts(self) -> bool:
+        """Whether the pick needs the texts of the rows."""
+        return self.named or self.labels == FROM_TEXT
+
+    def key(self) -> str:
+        """Return a short name, different for each pick, for files."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:10]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of the table: what is trained, on which rows, and how it is tested.
+
+    `arm` is what it stands for in this table; `stem` what it is in any, without data and seed, such as "clip".
+
+    `caption` is the template of the texts that a contrastive run sees. `init` names the run whose weights this one
+    starts from; `model_of` the run whose model this one classifies with, without training of its own; `steps_of` the
+    run whose number of steps it takes in place of its epochs.
+    """
+
+    name: str
+    arm: str
+    stem: str
+    data: str
+    pick: Pick
+    objective: str
+    recipe: str
+    batch_size: int
+    epochs: int
+    seed: int
+    caption: str = ""
+    init: str | None = None
+    model_of: str | None = None
+    classifier: str = ZERO_SHOT
+    prompts: str = ""
+    steps_of: str | None = None
+
+    def seeded(self, seed: int) -> Run:
+        """Return the run of an arm with a seed, in its name and in those of the runs that it names."""
+        others = {name: getattr(self, name) for name in ("init", "model_of", "steps_of")}
+        named: dict[str, Any] = {name: f"{other}-s{seed}" for name, other in others.items() if other is not None}
+        return replace(self, seed=seed, name=f"{self.name}-s{seed}", **named)
+
+    @property
+    def trains(self) -> bool:
+        """Whether the run has its own training."""
+        return self.model_of is None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The runs that must be done before."""
+        return tuple(name for name in (self.init, self.model_of) if name is not None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two arms, the question that their difference answers, and what they must share for that.
+
+    `on` names the one shift that the question is about; without it, it is about all of them.
+    """
+
+    first: str
+    second: str
+    question: str
+    equal: tuple[str, ...]
+    on: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The runs and comparisons of one factor."""
+
+    factor: str
+    runs: tuple[Run, ...]
+    comparisons: tuple[Comparison, ...]
+
+    def arms(self) -> dict[str, list[Run]]:
+        """Return the runs of each arm, one for each seed, in the table's order."""
+        found: dict[str, list[Run]] = {}
+        for run in self.runs:
+            found.setdefault(run.arm, []).append(run)
+        return found
+
+
+@dataclass(frozen=True)
+class AblationPreset:
+    """The recipe of each role with its batch size and epochs, and how the factors are varied.
+
+    With `equal_steps`, arms of fewer images see each of them more often, so that all take as many steps and only the
+    data differs; without it every arm keeps its recipe's epochs, as published. `shares` are the sizes, `part` how much
+    of the data each distribution gets where one data set is redistributed. `prompts` are the sentences with which
+    zero-shot arms are asked, and `k` is the number of images a class for k-shot classification.
+    """
+
+    name: str
+    recipes: Mapping[str, str]
+    budgets: Mapping[str, tuple[int, int]]
+    shares: tuple[float, ...]
+    equal_steps: bool
+    redistributes: bool
+    part: float
+    field_need: str
+    prompts: str
+    k: int = 16
+
+    def full_rows(self, rows: int) -> int:
+        """Return how many of so many rows a full arm takes: all, or a number that gives whole steps."""
+        return self.part_rows(rows, 1.0) if self.equal_steps else rows
+
+    def part_rows(self, rows: int, share: float) -> int:
+        """Return how many rows a share is, in whole steps if all arms must have equal steps."""
+        if not self.equal_steps:
+            return round(rows * share)
+        step = self.budgets["contrastive"][0] * (round(1 / min(self.shares)) if share == 1 else 1)
+        return max(1, int(rows * share) // step) * step
+
+    def budget(self, role: str, share: float = 1.0) -> tuple[int, int]:
+        """Return the batch size and epochs of a role on a share of the rows."""
+        batch_size, epochs = self.budgets[role]
+        return batch_size, round(epochs / share) if self.equal_steps else epochs
+
+    def for_rows(self, rows: int) -> AblationPreset:
+        """Return the preset for a small data set, with batches small enough for the smallest size."""
+        sizes = round(1 / min(self.shares))
+        most = rows // sizes
+        if most < 2:
+            raise InputError(f"{rows} images are too few for an ablation of sizes; give {2 * sizes} or more")
+        if not self.equal_steps or most >= self.budgets["contrastive"][0]:
+            return self
+        budgets = {role: (min(size, most), epochs) for role, (size, epochs) in self.budgets.items()}
+        return replace(self, budgets=budgets)
+
+    def with_changes(self, epochs: int | None, prompts: str | None) -> AblationPreset:
+        """Return the preset with this number of epochs for every recipe, and other prompts for zero-shot arms."""
+        if epochs is not None and epochs < 1:
+            raise InputError(f"`epochs` must be at least 1, not {epochs}")
+        if prompts is not None:
+            read_prompts(prompts)  # raises InputError for prompts that cannot be read
+        budgets = {role: (size, epochs or own) for role, (size, own) in self.budgets.items()}
+        return replace(self, budgets=budgets, prompts=prompts or self.prompts)
+
+
+_ROLES = {
+    "contrastive": "contrastive",
+    "supervised": "supervised",
+    "matched": "supervised-matched",
+    "simclr": "simclr",
+    "finetune": "finetune",
+}
+PRESETS: Mapping[str, AblationPreset] = {
+    "paper": AblationPreset(
+        name="paper",
+        recipes=_ROLES,
+        budgets={role: (find_recipe(name).batch_size, find_recipe(name).epochs) for role, name in _ROLES.items()},
+        shares=(1, 0.5, 0.25, 0.125),
+        equal_steps=False,
+        redistributes=False,
+        part=1.0,
+        field_need="title",
+        prompts="80",
+    ),
+    # Five experiments, 23 trainings of 46,000 to 64,000 images.
+    "micro": AblationPreset(
+        name="micro",
+        recipes={role: f"micro-{recipe}" for role, recipe in _ROLES.items()},
+        budgets=dict.fromkeys(_ROLES, (50, 16)) | {"simclr": (100, 16)},
+        shares=(1, 0.5, 0.25),
+        equal_steps=True,
+        redistributes=True,
+        part=0.4,
+        field_need=ALL_TEXT,
+        prompts="one",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """A data set that runs train on: its name, its number of rows, whether it has classes, and its domains."""
+
+    name: str
+    rows: int
+    labelled: bool
+    domains: Domains | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """The request that a factor's table is made for; its methods make the arms, which are runs without a seed.
+
+    `named` is the number of rows whose text names exactly one class that each distribution has, None while the texts
+    are not read. `mixed` is the data whose rows are of several domains, for the factor that mixes them.
+    """
+
+    datasets: tuple[TrainingSet, ...]
+    preset: AblationPreset
+    seeds: tuple[int, ...]
+    named: int | None = None
+    mixed: TrainingSet | None = None
+
+    @property
+    def first(self) -> TrainingSet:
+        """The data that most factors are studied on."""
+        return self.datasets[0]
+
+    @property
+    def largest(self) -> TrainingSet:
+        """The data with the most rows, which the size factor is studied on."""
+        return max(self.datasets, key=lambda data: data.rows)
+
+    def arm(
+        self, arm: str, data: TrainingSet, pick: Pick, role: str, *, share: float = 1.0, stem: str = "", **more: Any
+    ) -> Run:
+        """Return an arm in a role of the preset; `share` is that of a full arm's rows, for as many steps as that.
+
+        The folder of its run is named after `stem`, if it is not the arm, for the same training in every table.
+        """
+        batch_size, epochs = self.preset.budget(role, share)
+        need = "" if pick.need in ("", ALL_TEXT) else f"-with-{pick.need}"
+        recipe = self.preset.recipes[role]
+        values = {
+            "name": f"{data.name}-{stem or arm}{need}",
+            "arm": arm,
+            "stem": stem or arm,
+            "data": data.name,
+            "pick": pick,
+            "objective": find_recipe(recipe).objective,
+            "recipe": recipe,
+            "batch_size": min(batch_size, pick.named_rows or batch_size),
+            "epochs": epochs,
+            "seed": -1,
+        }
+        prompts = self.preset.prompts if more.get("classifier", ZERO_SHOT) == ZERO_SHOT else ""
+        return Run(**{**values, "prompts": prompts, **more})
+
+    def clip(self, arm: str, data: TrainingSet, pick: Pick, caption: str = ALL_TEXT, **more: Any) -> Run:
+        """Return an arm that trains CLIP on captions."""
+        return self.arm(arm, data, pick, "contrastive", caption=caption, **more)
+
+    def supervised(self, arm: str, data: TrainingSet, pick: Pick, share: float = 1.0) -> Run:
+        """Return an arm that trains with cross-entropy on labels, by its own recipe; it may take CLIP's steps."""
+        found = self.arm(arm, data, pick, "supervised", share=share, classifier="head")
+        if not self.preset.equal_steps:
+            return found
+        batch_size, epochs = self.preset.budget("contrastive", share)
+        return replace(found, batch_size=batch_size, epochs=epochs)
+
+    def matched(self, arm: str, data: TrainingSet, pick: Pick, **more: Any) -> Run:
+        """Return an arm that trains with cross-entropy on labels by CLIP's own recipe: crops, optimizer, schedule."""
+        return self.arm(arm, data, pick, "matched", classifier="head", **more)
