@@ -25,10 +25,16 @@ from imagenet_captions.outcomes import OUTCOMES, Outcome, count_outcomes, outcom
 from imagenet_captions.schema import CAPTIONS, RawSource, with_provenance
 from imagenet_captions.storage.files import scratch_beside
 from imagenet_captions.storage.outputs import producing
-from imagenet_captions.storage.parquet import CAPTIONS_ROWS, open_parquet_writer, write_table
+from imagenet_captions.storage.parquet import (
+    BUCKETS,
+    CAPTIONS_ROWS,
+    Spool,
+    first_of_each,
+    open_parquet_writer,
+    write_table,
+)
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
-from imagenet_captions.storage.spool import BUCKETS, Spool, first_of_each
 
 log = logging.getLogger(__name__)
 

@@ -29,10 +29,9 @@ from imagenet_captions.outcomes import MOST_LISTED, OUTCOMES, Outcome, bad_recor
 from imagenet_captions.schema import MATCHES, with_provenance
 from imagenet_captions.storage.files import require_file, scratch_beside, sha256
 from imagenet_captions.storage.outputs import producing
-from imagenet_captions.storage.parquet import MATCHES_ROWS, open_parquet_writer
+from imagenet_captions.storage.parquet import BUCKETS, MATCHES_ROWS, Spool, first_of_each, open_parquet_writer
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
-from imagenet_captions.storage.spool import BUCKETS, Spool, first_of_each
 from imagenet_captions.storage.texts import as_text, lines_of, read_blocks
 
 # An address of an id of the wanted classes; rows are in the order of the lists.

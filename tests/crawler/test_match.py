@@ -17,7 +17,7 @@ from imagenet_captions.crawler import match as matching
 from imagenet_captions.crawler.match import MatchSettings, match
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import OUTCOMES, Outcome
-from imagenet_captions.storage import spool
+from imagenet_captions.storage import parquet as spool
 from imagenet_captions.storage import texts as reading
 from tests.command_line import run_cli
 
