@@ -28,7 +28,7 @@ from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.images.examples import Examples
 from imagenet_captions.images.tables import find_image_column, image_file, paths_only
 from imagenet_captions.storage.files import digest, replacing, require_file
-from imagenet_captions.storage.parquet import open_parquet_writer, parquet_file, read_schema, read_table
+from imagenet_captions.storage.parquet import ParquetFile, open_parquet_writer, read_schema, read_table
 
 CLEAN, NATURAL = "clean", "natural"  # the test set and the domain without a shift
 _ROWS = 1000  # a row group; a set is a few of them
@@ -210,7 +210,7 @@ def _class_names(source: Path) -> list[str]:
 
 def _read_rows(source: Path) -> Iterator[dict[str, Any]]:
     """Yield image, image_id, label and class_name of each row; the image has its bytes, also where it was a path."""
-    with parquet_file(source) as opened:
+    with ParquetFile(source) as opened:
         batches = opened.iter_batches(_ROWS, columns=["image", "label", "class_name"])
         for at, row in enumerate(row for batch in batches for row in batch.to_pylist()):
             image = row["image"] or {}

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
 from imagenet_captions.images.files import ByteRange
-from imagenet_captions.storage.parquet import parquet_file, read_metadata, read_schema, read_table
+from imagenet_captions.storage.parquet import ParquetFile, read_metadata, read_schema, read_table
 from imagenet_captions.storage.places import Place, is_remote
 from imagenet_captions.storage.progress import open_watched
 
@@ -93,7 +93,7 @@ def named_images(table: Place) -> str | None:
 
 def read_paths(table: Place, column: str) -> Iterator[pa.ChunkedArray]:
     """Yield the paths beside the images, a row group at a time; the images are not read."""
-    with parquet_file(table) as opened:
+    with ParquetFile(table) as opened:
         for group in range(opened.num_row_groups):
             yield field_of(opened.read_row_group(group, columns=[f"{column}.path"])[column], "path").cast(pa.string())
 
@@ -102,7 +102,7 @@ def read_images(
     table: Place, column: str, wanted: Callable[[str | None], bool]
 ) -> Iterator[tuple[str | None, bytes | None]]:
     """Yield every row's path, and its bytes if the path is wanted; a row group without wanted rows is not read."""
-    with parquet_file(table) as opened:
+    with ParquetFile(table) as opened:
         for group, found in enumerate(read_paths(table, column)):
             paths = found.to_pylist()
             take = [wanted(path) for path in paths]

@@ -39,8 +39,8 @@ from imagenet_captions.storage.files import require_file, scratch_beside
 from imagenet_captions.storage.outputs import producing_folder
 from imagenet_captions.storage.parquet import (
     TEXT_ROWS,
+    ParquetFile,
     RowReader,
-    parquet_file,
     read_batches,
     read_files,
     read_metadata,
@@ -108,7 +108,7 @@ def _check_captions(captions: Place) -> tuple[list[tuple[str, int]], Mapping[str
     require_file(outcomes_path(captions), "the file of drops beside the captions")
     classes: list[tuple[str, int]] = []
     last = ""
-    with parquet_file(captions) as opened:
+    with ParquetFile(captions) as opened:
         if opened.schema_arrow.names != CAPTIONS.names:
             raise InputError(f"{captions} is not a captions file; give what `imagenet-captions clean` wrote")
         for batch in read_batches(opened, _ROWS_AT_ONCE, ["image_id", "wnid"]):

@@ -24,7 +24,7 @@ from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome, outcomes_path
 from imagenet_captions.schema import provenance
 from imagenet_captions.sources.matches import open_matches
 from imagenet_captions.storage.files import CAPTIONS, MATCHES, PHOTO_STORE, YFCC_PHOTOS, require_there, sha256
-from imagenet_captions.storage.parquet import parquet_file, read_schema
+from imagenet_captions.storage.parquet import ParquetFile, read_schema
 from imagenet_captions.storage.places import Place, PlaceLike, place, require_local
 
 
@@ -263,7 +263,7 @@ def _find_row(files: Sequence[Place], **values: str) -> Row | None:
 
 def _find_rows(file: Place, **values: str) -> Iterator[Row]:
     """Yield the rows with these values, from the row groups that may have them by their statistics."""
-    with parquet_file(file) as opened:
+    with ParquetFile(file) as opened:
         metadata = opened.metadata
         leaves = {metadata.schema.column(at).path: at for at in range(metadata.num_columns)}
         for number in range(metadata.num_row_groups):

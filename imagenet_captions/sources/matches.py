@@ -10,14 +10,14 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import OUTCOMES, outcomes_path
 from imagenet_captions.schema import MATCHES
 from imagenet_captions.storage.files import require_file
-from imagenet_captions.storage.parquet import ParquetFile, parquet_file, read_files
+from imagenet_captions.storage.parquet import ParquetFile, read_files
 from imagenet_captions.storage.places import Place
 
 
 def open_matches(path: Place) -> ParquetFile:
     """Open the matches file; raises InputError if it is not one."""
     require_file(path, "the matches file")
-    opened = parquet_file(path)
+    opened = ParquetFile(path)
     schema = opened.schema_arrow
     for wanted in MATCHES:
         if wanted.name not in schema.names or not schema.field(wanted.name).type.equals(wanted.type):

@@ -38,7 +38,7 @@ from imagenet_captions.schema import MATCHES, PHOTOS, RAW, RawSource
 from imagenet_captions.sources.matches import drops_of_matching, open_matches
 from imagenet_captions.storage.files import is_sqlite, require_there, sha256
 from imagenet_captions.storage.outputs import producing
-from imagenet_captions.storage.parquet import open_parquet_writer, parquet_file, read_batches, write_table
+from imagenet_captions.storage.parquet import ParquetFile, open_parquet_writer, read_batches, write_table
 from imagenet_captions.storage.places import Place, require_local
 from imagenet_captions.storage.texts import lines_of, read_blocks
 
@@ -320,14 +320,14 @@ def _photos(path: Place, wanted: Numbers, bad: _BadRows, dropped: list[pa.Record
         yield from _photo_batches((_in_sqlite if is_sqlite(path) else _in_text)(path, wanted, bad))
     else:
         ids = pa.array(wanted).cast(pa.string())
-        with parquet_file(path) as opened:
+        with ParquetFile(path) as opened:
             if opened.schema_arrow.names != PHOTOS.names:
                 raise InputError(f"{path} is Parquet, but not one that extract-yfcc wrote; give YFCC100M's metadata")
             for batch in read_batches(opened):
                 photos = pa.Table.from_batches([batch]).cast(PHOTOS)
                 yield from photos.filter(pc.is_in(photos["photo_id"], value_set=ids)).to_batches()
         if outcomes_path(path).is_file():
-            with parquet_file(outcomes_path(path)) as opened:
+            with ParquetFile(outcomes_path(path)) as opened:
                 dropped += opened.read().cast(OUTCOMES).to_batches()
 
 

@@ -23,7 +23,7 @@ from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.images.sources import ImageIndex
 from imagenet_captions.outcomes import Outcome
 from imagenet_captions.schema import CAPTIONS
-from imagenet_captions.storage.parquet import parquet_file
+from imagenet_captions.storage.parquet import ParquetFile
 from imagenet_captions.storage.places import Place, PlaceLike, place
 from imagenet_captions.storage.progress import Bar, progress
 
@@ -229,7 +229,7 @@ def collect(dataset: Place, images: ImageIndex | None = None) -> Stats:
 def read_tables(files: Sequence[Place], columns: Sequence[str], bar: Bar | None = None) -> Iterator[pa.Table]:
     """Yield the row groups of all files, with those of the columns that a file has."""
     for file in files:
-        with parquet_file(file) as opened:
+        with ParquetFile(file) as opened:
             known = {opened.schema.column(at).path.removesuffix(".list.element") for at in range(len(opened.schema))}
             here = [name for name in columns if name in known]
             for group in range(opened.num_row_groups):

@@ -32,7 +32,7 @@ from imagenet_captions.statistics.collect import ClassStats, Distribution, Stats
 from imagenet_captions.statistics.settings import StatsSettings, Thumbnails
 from imagenet_captions.storage.faults import require
 from imagenet_captions.storage.outputs import producing
-from imagenet_captions.storage.parquet import parquet_file
+from imagenet_captions.storage.parquet import ParquetFile
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
 
@@ -305,7 +305,7 @@ def _pictures(
 def _in_dataset(files: Sequence[Place], wanted: pa.StringArray) -> Iterator[tuple[str, bytes]]:
     """Yield the images of these rows; a row group is read up to the last wanted row."""
     for file in files:
-        with parquet_file(file) as opened:
+        with ParquetFile(file) as opened:
             if "image" not in opened.schema_arrow.names:
                 return
             for group in range(opened.num_row_groups):

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from itertools import accumulate, pairwise
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -62,15 +61,16 @@ _Rows = TypeVar("_Rows", pa.Table, pa.RecordBatch)
 
 
 class ParquetFile(pq.ParquetFile):  # type: ignore[misc]
-    """An open file whose reading methods raise an InputError that names it if it is damaged."""
+    """An open file whose reading methods raise an InputError that names it if it is damaged.
 
-    def __init__(self, path: Place) -> None:
-        self._path = path
+    Behind a URL the wanted columns are requested together.
+    """
+
+    def __init__(self, path: str | Place) -> None:
+        self._path = path = reopen(path) if isinstance(path, str) else path
         with reading(path):
-            if is_remote(path):
-                super().__init__(path.open("rb", buffering=0), pre_buffer=True)
-            else:
-                super().__init__(path, pre_buffer=False)
+            opened = path.open("rb", buffering=0) if is_remote(path) else path
+            super().__init__(opened, pre_buffer=is_remote(path))
 
     @property
     def schema_arrow(self) -> pa.Schema:
@@ -124,10 +124,9 @@ def check_schema(schema: pa.Schema) -> pa.Schema:
 
 @contextmanager
 def reading(*paths: Place) -> Iterator[None]:
-    """Turn Arrow's errors about damaged files into an InputError that names the first of them.
+    """Turn Arrow's errors about damaged files into an InputError that names the file, or the dataset of several.
 
-    An error of the operating system gets the file's name, which Arrow leaves out. If none of the files is damaged, the
-    error passes through.
+    An error of the operating system gets the file's name, which Arrow leaves out.
     """
     try:
         yield
@@ -136,39 +135,24 @@ def reading(*paths: Place) -> Iterator[None]:
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
             raise OSError(error.errno, os.strerror(error.errno), error.filename or str(paths[0])) from None
-        if (path := paths[0] if len(paths) == 1 else _first_damaged(paths)) is None:
-            raise
-        raise damaged(path) from None
+        raise damaged(*paths) from None
 
 
-def _first_damaged(paths: Sequence[Place]) -> Place | None:
-    for path in paths:
-        try:
-            for _ in read_files([path]):
-                pass
-        except InputError:
-            return path
-    return None
-
-
-def damaged(path: Place) -> InputError:
-    """Build the error for a Parquet file that is damaged."""
+def damaged(path: Place, *others: Place) -> InputError:
+    """Build the error for a Parquet file that is damaged, or one of several."""
     dataset = path.parent if path.name == OUTCOMES_FILE else path.parent.parent
     if not path.exists():
         return InputError(f"{path} does not exist; if its dataset was replaced meanwhile, run the same command again")
     if (dataset / MANIFEST).is_file():
+        what = f"a shard of {dataset}" if others else f"the shard {path}"
         return InputError(
-            f"the shard {path} is damaged; `imagenet-captions verify {dataset}` says what else is, "
-            "copy or package the dataset again"
+            f"{what} is damaged; `imagenet-captions verify {dataset}` says what else is, copy or package the dataset "
+            "again"
         )
+    what = f"one of the files in {path.parent}" if others else str(path)
     return InputError(
-        f"{path} is not a Parquet file, is cut off or damaged, or holds text that is not UTF-8; get it or make it again"
+        f"{what} is not a Parquet file, is cut off or damaged, or holds text that is not UTF-8; get it or make it again"
     )
-
-
-def parquet_file(path: str | Place) -> ParquetFile:
-    """Open a file; behind a URL the wanted columns are requested together."""
-    return ParquetFile(reopen(path) if isinstance(path, str) else path)
 
 
 def read_batches(
@@ -179,23 +163,17 @@ def read_batches(
     If it is asked for the whole file at once, Arrow may hold all that it has read until the end.
     """
     names = None if columns is None else list(columns)
-    for groups in _together(opened.metadata, rows):
-        yield from opened.iter_batches(rows, row_groups=groups, columns=names)
-
-
-def _together(metadata: pq.FileMetaData, rows: int) -> Iterator[list[int]]:
-    """Yield runs of row groups: one large group, or several small ones with about `rows` rows together."""
-    groups: list[int] = []
+    groups: list[int] = []  # one large group, or several small ones with about `rows` rows together
     held = 0
-    for number in range(metadata.num_row_groups):
-        count = metadata.row_group(number).num_rows
+    for number in range(opened.num_row_groups):
+        count = opened.metadata.row_group(number).num_rows
         if groups and held + count > rows:
-            yield groups
+            yield from opened.iter_batches(rows, row_groups=groups, columns=names)
             groups, held = [], 0
         groups.append(number)
         held += count
     if groups:
-        yield groups
+        yield from opened.iter_batches(rows, row_groups=groups, columns=names)
 
 
 def read_files(
@@ -203,13 +181,13 @@ def read_files(
 ) -> Iterator[pa.RecordBatch]:
     """Yield all rows of several files, with one file open at a time."""
     for path in paths:
-        with parquet_file(path) as opened:
+        with ParquetFile(path) as opened:
             yield from read_batches(opened, rows, columns)
 
 
 def read_table(path: Place, columns: Sequence[str] | None = None) -> pa.Table:
     """Return the whole file, or some of its columns."""
-    with parquet_file(path) as opened:
+    with ParquetFile(path) as opened:
         return opened.read(None if columns is None else list(columns))
 
 
@@ -226,13 +204,13 @@ def through_cache(paths: Sequence[Place], columns: Sequence[str], **filters: Any
 
 def read_schema(path: Place) -> pa.Schema:
     """Return the schema alone, with its metadata."""
-    with parquet_file(path) as opened:
+    with ParquetFile(path) as opened:
         return opened.schema_arrow
 
 
 def read_metadata(path: Place) -> pq.FileMetaData:
     """Return the footer alone."""
-    with parquet_file(path) as opened:
+    with ParquetFile(path) as opened:
         return opened.metadata
 
 
@@ -308,7 +286,7 @@ class RowReader:
         while row >= self._starts[-1]:
             self.close()
             first, path = next(self._files)
-            self._file, self._held = parquet_file(path), None
+            self._file, self._held = ParquetFile(path), None
             metadata = self._file.metadata
             counts = (metadata.row_group(at).num_rows for at in range(metadata.num_row_groups))
             self._starts = list(accumulate(counts, initial=first))
@@ -363,13 +341,11 @@ class Spool:
     def __enter__(self) -> Spool:
         options = pa.ipc.IpcWriteOptions(compression=SCRATCH_COMPRESSION)
         for bucket in range(BUCKETS):
-            sink = self._open.enter_context(pa.OSFile(str(self._path(bucket)), "wb"))
+            sink = self._open.enter_context(pa.OSFile(self._path(bucket), "wb"))
             self._writers.append(self._open.enter_context(pa.ipc.new_stream(sink, self._schema, options=options)))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._open.close()
 
     def add(self, rows: pa.Table) -> None:
@@ -398,18 +374,15 @@ class Spool:
         self._write_held()
         self._open.close()
         for bucket in range(BUCKETS):
-            yield from self._sorted(bucket, together)
+            with pa.OSFile(self._path(bucket), "rb") as file, pa.ipc.open_stream(file) as reader:
+                table = reader.read_all().combine_chunks()
+            # Arrow's sort is stable.
+            order = pc.sort_indices(table, [(key, "ascending") for key in self._keys])
+            for start, stop in _stretches(table[together].take(order).combine_chunks()):
+                yield table.take(order.slice(start, stop - start))
 
-    def _sorted(self, bucket: int, together: str) -> Iterator[pa.Table]:
-        with pa.OSFile(str(self._path(bucket)), "rb") as file, pa.ipc.open_stream(file) as reader:
-            table = reader.read_all().combine_chunks()
-        # Arrow's sort is stable.
-        order = pc.sort_indices(table, [(key, "ascending") for key in self._keys])
-        for start, stop in _stretches(table[together].take(order).combine_chunks()):
-            yield table.take(order.slice(start, stop - start))
-
-    def _path(self, bucket: int) -> Path:
-        return self._folder / f"{bucket:03d}.arrow"
+    def _path(self, bucket: int) -> str:
+        return str(self._folder / f"{bucket:03d}.arrow")
 
 
 def _stretches(ids: pa.Array) -> Iterator[tuple[int, int]]:
