@@ -28,20 +28,15 @@ from imagenet_captions.ablations.comparing import (
 from imagenet_captions.ablations.plan import describe_differences
 from imagenet_captions.ablations.published import published_for
 from imagenet_captions.ablations.settings import DOMAIN
+from imagenet_captions.errors import shortened
+from imagenet_captions.evaluation.drawing import COLORS, IDENTITY, LINE, MARKERS, new_figure, set_axes, to_logits
 from imagenet_captions.evaluation.evaluate import results_of
 from imagenet_captions.evaluation.intervals import clopper_pearson, middle
-from imagenet_captions.evaluation.robustness.figure import (
-    IDENTITY,
-    STYLE,
-    draw_robustness,
-    save_figure,
-    set_axes,
-    to_logits,
-)
+from imagenet_captions.evaluation.robustness.figure import draw_robustness
 from imagenet_captions.evaluation.robustness.fits import inverse_logit, logit
 from imagenet_captions.evaluation.robustness.measure import measure_robustness, write_notes
 from imagenet_captions.evaluation.robustness.output import format_robustness
-from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, Result, read_published, readable
+from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, Result, read_published
 from imagenet_captions.storage.files import write_text
 
 COMPARISONS = "comparisons.csv"
@@ -231,8 +226,6 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
     return "\n".join(lines)
 
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B")  # Okabe and Ito's
-MARKERS, LINE = "os^Dv<>PX*ph", "#444444"
 _IDENTITY, _LINE = "y = x: nothing is lost", "line through the supervised runs"
 
 
@@ -249,13 +242,7 @@ def draw_shifts(
     in_legend = 3 if max(map(len, arms)) < 34 else 2
     size = (4.0 * len(panels) + 0.4, 4.2 + 0.2 * math.ceil((len(arms) + 2) / in_legend))
     handles: dict[str, Any] = {}
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-    from matplotlib.style import context
-
-    with context(["default", STYLE]):
-        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
-        all_axes = figure.subplots(1, len(panels), squeeze=False).flat
+    with new_figure(path, path.suffix, (1, len(panels)), size) as (figure, all_axes):
         for axes, (title, parts) in zip(all_axes, panels.items(), strict=True):
             each = np.array([[result.top1(shift)[0] for shift in parts] for _, result in shown])
             y = each.mean(axis=1)
@@ -279,6 +266,5 @@ def draw_shifts(
             axes.set_title(title, fontweight="bold")
             axes.set_xlabel(f"{clean} (top-1, %)")
             axes.set_ylabel(f"{title} (top-1, %)")
-        names = [readable(name).replace("$", r"\$") for name in handles]
+        names = [shortened(name, 60).replace("$", r"\$") for name in handles]
         figure.legend(list(handles.values()), names, loc="outside lower center", ncols=in_legend, frameon=False)
-        save_figure(figure, path, path.suffix)

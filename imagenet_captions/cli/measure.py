@@ -129,7 +129,7 @@ def frequency(
         raise InputError("`ids` and `caption` are about `data`; give it too")
     written = [path for path in (out, plot) if path is not None]
     if plot is not None:
-        from imagenet_captions.evaluation.robustness.figure import check_figure_path
+        from imagenet_captions.evaluation.drawing import check_figure_path
 
         check_figure_path(plot, "plot")
     file = run / METRICS if run.is_dir() else run

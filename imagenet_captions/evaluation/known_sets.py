@@ -20,7 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.evaluation.robustness.tables import images_of
+from imagenet_captions.evaluation.robustness.tables import IMAGES
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.image_ids import WNID, is_wnid
 from imagenet_captions.storage.files import require_file
@@ -70,11 +70,11 @@ KNOWN: Mapping[str, KnownSet] = {
         KnownSet("imagenet-v2", "ImageNetV2 (matched frequency)", 10_000, per_class=10),
         KnownSet("imagenet-v2-threshold", "ImageNetV2 (threshold 0.7)", 10_000, per_class=10),
         KnownSet("imagenet-v2-top-images", "ImageNetV2 (top images)", 10_000, per_class=10),
-        KnownSet("imagenet-r", "ImageNet-R", images_of("imagenet-r"), "imagenet-r"),
-        KnownSet("imagenet-sketch", "ImageNet-Sketch", images_of("imagenet-sketch")),
+        KnownSet("imagenet-r", "ImageNet-R", IMAGES["imagenet-r"], "imagenet-r"),
+        KnownSet("imagenet-sketch", "ImageNet-Sketch", IMAGES["imagenet-sketch"]),
         # The authors framed every image in red, two pixels wide, so that it can be told from a training image.
-        KnownSet(OBJECTNET, "ObjectNet", images_of(OBJECTNET), "objectnet", border=2),
-        KnownSet("imagenet-a", "ImageNet-A", images_of("imagenet-a"), "imagenet-a"),
+        KnownSet(OBJECTNET, "ObjectNet", IMAGES[OBJECTNET], "objectnet", border=2),
+        KnownSet("imagenet-a", "ImageNet-A", IMAGES["imagenet-a"], "imagenet-a"),
     )
 }
 

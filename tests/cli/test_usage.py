@@ -23,7 +23,7 @@ from imagenet_captions.cli.messages import BesideBars
 from imagenet_captions.crawler.settings import CrawlSettings
 from imagenet_captions.engines.local import EngineSettings, count_readers
 from imagenet_captions.errors import InputError
-from imagenet_captions.evaluation.robustness.figure import check_figure_path
+from imagenet_captions.evaluation.drawing import check_figure_path
 from imagenet_captions.evaluation.settings import check_test_sets
 from imagenet_captions.pipeline.settings import BuildSettings
 from imagenet_captions.storage.progress import progress

@@ -1,18 +1,18 @@
 """Effective robustness (Taori et al. 2020): how much better a model is under shift than its ImageNet accuracy predicts.
 
-It is the accuracy under shift less what the baseline's curve predicts from the ImageNet accuracy, in percentage points.
+It is the accuracy under shift less what a baseline predicts from the accuracy on ImageNet, or from those on several
+in-distribution (ID) test sets, in percentage points.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
-from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.evaluation.intervals import Floats, draw_accuracies, middle
+from imagenet_captions.errors import InputError, quoted, shortened
+from imagenet_captions.evaluation.intervals import Floats, middle
 from imagenet_captions.evaluation.robustness.fits import (
     EXTRAPOLATED,
     LEAST_IN_BIN,
@@ -20,51 +20,38 @@ from imagenet_captions.evaluation.robustness.fits import (
     Baseline,
     Fit,
     NoFitError,
-    Plane,
     check_reference,
     draw_columns,
-    fit_baseline,
     fit_models,
-    fit_plane,
     named_baseline,
+    on_first_column,
 )
-from imagenet_captions.evaluation.robustness.tables import (
-    IMAGENET,
-    SHIFTS,
-    Result,
-    Results,
-    Shift,
-    accuracy_columns,
-    images_of,
-    readable,
-)
+from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, Result, Results, Shift
 
 SAME, ALL = "same classes", "all classes"
+LONGEST_NAME = 60  # letters of a model's name in a sentence
+_LEAST_CORRELATION = 0.9
 
 
 @dataclass(frozen=True)
 class ShiftRobustness:
-    """One model under one shift. `value` is in percentage points, `interval` at 95 %: the fit's and the test sets'."""
+    """One model under one shift. `interval` is at 95 %: the fit's and the test sets'; `ids` are its ID accuracies."""
 
     fit: Fit
-    imagenet: float
+    ids: tuple[float, ...]
     accuracy: float
     predicted: float
     interval: tuple[float, float]
+    mark: str
 
     @property
     def value(self) -> float:
-        """Effective robustness: accuracy minus prediction."""
+        """Effective robustness in percentage points: accuracy minus prediction."""
         return self.accuracy - self.predicted
 
     @property
-    def mark(self) -> str:
-        """`sparse` or `extrapolated` if the fit has few models or none at this accuracy, else ""."""
-        return self.fit.mark(self.imagenet)
-
-    @property
     def compared_on(self) -> str | None:
-        """The classes of its ImageNet accuracy; None for a shift that has all 1000."""
+        """The classes of its ID accuracies; None for a shift that has all 1000."""
         if self.fit.shift.same_classes is None:
             return None
         return SAME if self.fit.same_classes else ALL
@@ -92,41 +79,17 @@ class ModelRobustness:
 
 @dataclass(frozen=True)
 class RobustnessReport:
-    """The result of `measure_robustness`; the values of the table and the figure's curves come from its `fits`."""
+    """The result of `measure_robustness`; the values of the table and the figure's curves come from its `fits`.
+
+    `unfit` says why other fits cannot be made. With several ID sets, `single` has for each fit one of the same models
+    on the first set alone.
+    """
 
     baseline: Baseline
-    all_classes: bool
     models: tuple[ModelRobustness, ...]
     fits: tuple[Fit, ...]
     unfit: tuple[str, ...]
-
-
-class _Fits:
-    """The fits of one baseline, each made once, and why others cannot be made."""
-
-    def __init__(self, make: Callable[[Shift, str], Fit], all_classes: bool) -> None:
-        self._make = make
-        self._all_classes = all_classes
-        self.made: dict[tuple[str, str], Fit] = {}
-        self.unfit: dict[tuple[str, str], str] = {}
-
-    def choose(self, result: Result, shift: Shift) -> Fit | None:
-        """Return the fit on the shift's own classes if there is one for this model, else the one on all classes."""
-        for x_column in (None if self._all_classes else shift.same_classes, IMAGENET):
-            if x_column is not None and 0 < result.accuracies.get(x_column, 0.0) < 100:
-                fit = self._find(shift, x_column)
-                if fit is not None:
-                    return fit
-        return None
-
-    def _find(self, shift: Shift, x_column: str) -> Fit | None:
-        key = (shift.column, x_column)
-        if key not in self.made and key not in self.unfit:
-            try:
-                self.made[key] = self._make(shift, x_column)
-            except NoFitError as error:
-                self.unfit[key] = str(error)
-        return self.made.get(key)
+    single: tuple[Fit, ...] = ()
 
 
 def measure_robustness(
@@ -138,295 +101,202 @@ def measure_robustness(
     `all_classes` asks to compare every model on all 1000.
     """
     check_reference()
-    if isinstance(baseline, str):
-        fits = _Fits(partial(fit_baseline, baseline), all_classes)
-        baseline = named_baseline(baseline)
-    else:
-        fits = _Fits(partial(fit_models, baseline), all_classes)
-    models = _keep_comparable_means([_measure_model(result, fits) for result in results])
-    order = [(shift.column, x) for shift in SHIFTS for x in (shift.same_classes, IMAGENET)]
-    used = tuple(fits.made[key] for key in order if key in fits.made)
-    if fits.unfit and not used:
-        raise NoFitError(f"nothing can be measured: {next(iter(fits.unfit.values()))}")
-    return RobustnessReport(baseline, all_classes, models, used, tuple(fits.unfit.values()))
-
-
-def _measure_model(result: Result, fits: _Fits) -> ModelRobustness:
-    shifts, draws = {}, {}
-    for shift in SHIFTS:
-        accuracy = result.accuracies.get(shift.column)
-        fit = None if accuracy is None else fits.choose(result, shift)
-        if accuracy is None or fit is None:
-            continue
-        imagenet = result.accuracies[fit.x_column]
-        draws[shift.column] = _draw(result, fit)
-        shifts[shift.column] = ShiftRobustness(
-            fit, imagenet, accuracy, fit.predict(imagenet), middle(draws[shift.column])
-        )
-    no_mean = _why_no_mean(result, shifts)
-    return ModelRobustness(result, shifts, None if no_mean else _mean(shifts, draws), no_mean)
-
-
-def _why_no_mean(result: Result, shifts: Mapping[str, ShiftRobustness]) -> str:
-    """Return why the cells of a model have no mean, or nothing if they have one."""
-    if IMAGENET not in result.accuracies:
-        return "no ImageNet accuracy"
-    missing = [shift.label for shift in SHIFTS if shift.averaged and shift.column not in shifts]
-    if missing:
-        return f"for want of {', '.join(missing)}"
-    if len({found.compared_on for found in _averaged(shifts)} - {None}) > 1:
-        return "since of its R and ObjectNet one is compared on its own classes and the other on all 1000"
-    return ""
-
-
-def _mean(shifts: Mapping[str, ShiftRobustness], draws: Mapping[str, Floats]) -> Mean:
-    averaged = _averaged(shifts)
-    marks = {found.mark for found in averaged}
-    return Mean(
-        value=float(np.mean([found.value for found in averaged])),
-        interval=middle(np.mean([draws[found.fit.shift.column] for found in averaged], axis=0)),
-        compared_on=next(found.compared_on for found in averaged if found.compared_on),
-        mark=next((mark for mark in (EXTRAPOLATED, SPARSE) if mark in marks), ""),
-    )
-
-
-def _averaged(shifts: Mapping[str, ShiftRobustness]) -> list[ShiftRobustness]:
-    return [shifts[shift.column] for shift in SHIFTS if shift.averaged and shift.column in shifts]
-
-
-def _keep_comparable_means(models: Sequence[ModelRobustness]) -> tuple[ModelRobustness, ...]:
-    """Keep means of one form in a table; of two forms, those on all classes, which every model can have."""
-    forms = {model.mean.compared_on for model in models if model.mean is not None}
-    if len(forms) < 2:
-        return tuple(models)
-    reason = "since its R and ObjectNet are compared on their own classes and those of other models on all 1000"
-    return tuple(
-        replace(model, mean=None, no_mean=reason)
-        if model.mean is not None and model.mean.compared_on == SAME
-        else model
-        for model in models
-    )
-
-
-def _draw(result: Result, fit: Fit) -> Floats:
-    """Return effective robustness by every curve of the bootstrap, each with test sets drawn anew."""
-    imagenet, shifted = (
-        draw_accuracies(
-            result.accuracies[column],
-            result.images.get(column, images_of(column)),
-            seed=accuracy_columns().index(column),
-        )
-        for column in (fit.x_column, fit.shift.column)
-    )
-    return shifted - fit.predict_draws(imagenet)
-
-
-@dataclass(frozen=True)
-class MultiIdRobustness:
-    """One model under one shift. `value` and `interval` (95 %) are in percentage points."""
-
-    fit: Plane
-    accuracy: float
-    predicted: float
-    interval: tuple[float, float]
-    mark: str
-
-    @property
-    def value(self) -> float:
-        """Effective robustness: accuracy minus prediction."""
-        return self.accuracy - self.predicted
-
-    @property
-    def compared_on(self) -> str | None:
-        """The classes of the ID accuracies; None for a shift that has all 1000."""
-        if self.fit.shift.same_classes is None:
-            return None
-        return SAME if self.fit.same_classes else ALL
-
-
-@dataclass(frozen=True)
-class MultiIdModel:
-    """One model under every shift that it has accuracies for."""
-
-    result: Result
-    shifts: Mapping[str, MultiIdRobustness]
-    mean: Mean | None
-
-
-@dataclass(frozen=True)
-class MultiIdReport:
-    """The result of `measure_multi_id`; `single` has, for each of `fits`, a fit of the same models on the first set."""
-
-    ids: tuple[str, ...]
-    over: str
-    models: tuple[MultiIdModel, ...]
-    fits: tuple[Plane, ...]
-    single: tuple[Plane, ...]
-    unfit: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        """The name of this baseline in a table."""
-        return " + ".join(self.ids)
-
-
-def check_id_sets(id_sets: Sequence[str]) -> tuple[str, ...]:
-    """Return the ID sets; raises InputError for fewer than two, a repeated one, or a shift among them."""
-    shifts = {shift.column for shift in SHIFTS}
-    for name in id_sets:
-        if id_sets.count(name) > 1:
-            raise InputError(f"`id_sets` {quoted(name)} is given twice; give each test set once")
-        if name in shifts or name in {shift.same_classes for shift in SHIFTS}:
-            raise InputError(f"`id_sets` {quoted(name)} is not in-distribution; give {IMAGENET} and sets of your own")
-    if len(id_sets) < 2:
-        raise InputError(f"`id_sets` takes two or more test sets; give {IMAGENET} and another one")
-    return tuple(id_sets)
-
-
-def check_has_columns(table: Results, name: str, ids: Iterable[str]) -> None:
-    """Raise InputError for an ID set that a table has no column for."""
-    for column in ids:
-        if column not in table.columns:
-            raise InputError(f"{name} has no column {quoted(column)}; add the accuracies on this `id_sets`")
+    known = named_baseline(baseline) if isinstance(baseline, str) else baseline
+    return _measure(results, known, (IMAGENET,), all_classes)
 
 
 def measure_multi_id(
     results: Sequence[Result], id_sets: Sequence[str], models: Sequence[Result], over: str, all_classes: bool = False
-) -> MultiIdReport:
-    """Return the effective robustness of `results` by fits over `models`, the models of the table `over`.
+) -> RobustnessReport:
+    """Return the same by planes on several ID sets over `models`, the models of the table `over`.
 
     R, A and ObjectNet are compared on the same classes where the accuracies on these classes are there for all ID sets,
     such as `yfcc_on_r_classes`, unless `all_classes` is given. Raises NoFitError if no shift has a fit.
     """
     ids = check_id_sets(id_sets)
-    fits: list[Plane] = []
-    unfit: list[str] = []
-    for shift in SHIFTS:
-        for columns in _forms(shift, ids, all_classes):
-            if not any({*columns, shift.column} <= result.accuracies.keys() for result in results):
-                continue
+    about = f"linear in logit space over the models of {over} (Shi et al. 2023)"
+    report = _measure(results, Baseline(over, tuple(models), False, about), ids, all_classes)
+    if not report.fits:
+        raise NoFitError(f"nothing can be measured: no model of the results has {', '.join(ids)} and a shift")
+    named = replace(report.baseline, name=" + ".join(ids))
+    return replace(report, baseline=named, single=tuple(map(on_first_column, report.fits)))
+
+
+def check_id_sets(id_sets: Sequence[str], *tables: tuple[Results, str]) -> tuple[str, ...]:
+    """Return the ID sets; raises InputError for fewer than two, a repeated one, a shift, or one that a table lacks."""
+    for name in id_sets:
+        if id_sets.count(name) > 1:
+            raise InputError(f"`id_sets` {quoted(name)} is given twice; give each test set once")
+        if any(name in (shift.column, shift.same_classes) for shift in SHIFTS):
+            raise InputError(f"`id_sets` {quoted(name)} is not in-distribution; give {IMAGENET} and sets of your own")
+    if len(id_sets) < 2:
+        raise InputError(f"`id_sets` takes two or more test sets; give {IMAGENET} and another one")
+    for table, whose in tables:
+        for name in id_sets:
+            if name not in table.columns:
+                raise InputError(f"{whose} has no column {quoted(name)}; add the accuracies on this `id_sets`")
+    return tuple(id_sets)
+
+
+def _measure(
+    results: Sequence[Result], baseline: Baseline, ids: tuple[str, ...], all_classes: bool
+) -> RobustnessReport:
+    made: dict[tuple[Shift, tuple[str, ...]], Fit | str] = {}  # a fit, or why there is none
+
+    def find(shift: Shift, columns: tuple[str, ...]) -> Fit | None:
+        if (shift, columns) not in made:
             try:
-                fits.append(fit_plane(models, shift, columns, over))
-                break
+                made[shift, columns] = fit_models(baseline, shift, columns)
             except NoFitError as error:
-                unfit.append(str(error))
-    if not fits:
-        none = f"no model of the results has {', '.join(ids)} and a shift"
-        raise NoFitError(f"nothing can be measured: {next(iter(unfit), none)}")
-    single = tuple(fit_plane(fit.models, fit.shift, fit.columns[:1], over) for fit in fits)
-    measured = tuple(_measure(result, fits) for result in results)
-    return MultiIdReport(ids, over, measured, tuple(fits), single, tuple(unfit))
+                made[shift, columns] = str(error)
+        found = made[shift, columns]
+        return found if isinstance(found, Fit) else None
+
+    def choose(result: Result, shift: Shift) -> Fit | None:
+        """Return the fit on the shift's own classes if there is one for this model, else the one on all classes.
+
+        On several ID sets a shift has one fit for the whole table.
+        """
+        for columns in _forms(shift, ids, all_classes):
+            usable = wanted = all(0 < result.accuracies.get(column, 0.0) < 100 for column in columns)
+            if len(ids) > 1:
+                wanted = any({*columns, shift.column} <= each.accuracies.keys() for each in results)
+            fit = find(shift, columns) if wanted else None
+            if fit is not None:
+                return fit if usable else None
+        return None
+
+    models = tuple(_measure_model(result, choose, ids) for result in results)
+    order = [(shift, columns) for shift in SHIFTS for columns in _forms(shift, ids, all_classes)]
+    fits = tuple(fit for key in order if isinstance(fit := made.get(key), Fit))
+    unfit = tuple(found for found in made.values() if isinstance(found, str))
+    if unfit and not fits:
+        raise NoFitError(f"nothing can be measured: {unfit[0]}")
+    return RobustnessReport(baseline, _keep_comparable_means(models), fits, unfit)
 
 
-def _forms(shift: Shift, ids: Sequence[str], all_classes: bool) -> Iterable[tuple[str, ...]]:
-    """Yield the columns that a shift may be predicted from, the better ones first."""
-    if shift.same_classes is not None and not all_classes:
-        yield tuple(shift.on_own_classes(name) for name in ids)
-    yield tuple(ids)
+def _forms(shift: Shift, ids: tuple[str, ...], all_classes: bool) -> list[tuple[str, ...]]:
+    """Return the columns that a shift may be predicted from, the better ones first."""
+    if shift.same_classes is None or all_classes:
+        return [ids]
+    return [tuple(map(shift.on_own_classes, ids)), ids]
 
 
-def _measure(result: Result, fits: Iterable[Plane]) -> MultiIdModel:
-    shifts, draws = {}, {}
-    for fit in fits:
-        found = [result.accuracies.get(column, 0.0) for column in fit.columns]
-        accuracy = result.accuracies.get(fit.shift.column)
-        if accuracy is None or not all(0 < value < 100 for value in found):
+def _measure_model(
+    result: Result, choose: Callable[[Result, Shift], Fit | None], ids: Sequence[str]
+) -> ModelRobustness:
+    shifts: dict[str, ShiftRobustness] = {}
+    draws: dict[str, Floats] = {}
+    for shift in SHIFTS:
+        accuracy = result.accuracies.get(shift.column)
+        fit = None if accuracy is None else choose(result, shift)
+        if accuracy is None or fit is None:
             continue
-        shifted = draw_columns(result, (fit.shift.column,))[:, 0]
-        draws[fit.shift.column] = shifted - fit.predict_draws(draw_columns(result, fit.columns))
-        shifts[fit.shift.column] = MultiIdRobustness(
-            fit, accuracy, fit.predict(found), middle(draws[fit.shift.column]), fit.mark(found)
-        )
-    return MultiIdModel(result, shifts, _mean_of_multi_id(shifts, draws))
+        known = tuple(result.accuracies[column] for column in fit.columns)
+        drawn = draw_columns(result, fit.columns)
+        shifted = draw_columns(result, (shift.column,))[:, 0]
+        draws[shift.column] = shifted - fit.predict_draws(drawn[:, 0] if len(known) == 1 else drawn)
+        interval = middle(draws[shift.column])
+        shifts[shift.column] = ShiftRobustness(fit, known, accuracy, fit.predict(*known), interval, fit.mark(*known))
+    averaged = [shifts[shift.column] for shift in SHIFTS if shift.averaged and shift.column in shifts]
+    no_mean = _why_no_mean(result, averaged, ids)
+    if no_mean:
+        return ModelRobustness(result, shifts, None, no_mean)
+    mean = Mean(
+        value=float(np.mean([found.value for found in averaged])),
+        interval=middle(np.mean([draws[found.fit.shift.column] for found in averaged], axis=0)),
+        compared_on=next(found.compared_on for found in averaged if found.compared_on),
+        mark=worst([found.mark for found in averaged]),
+    )
+    return ModelRobustness(result, shifts, mean)
 
 
-def _mean_of_multi_id(shifts: Mapping[str, MultiIdRobustness], draws: Mapping[str, Floats]) -> Mean | None:
-    """Return the mean over V2, R, Sketch and ObjectNet; None if one is missing, or R and ObjectNet differ in form."""
-    averaged = [shift.column for shift in SHIFTS if shift.averaged]
-    if not set(averaged) <= shifts.keys():
-        return None
-    found = [shifts[column] for column in averaged]
-    forms = {each.compared_on for each in found} - {None}
-    if len(forms) > 1:
-        return None
-    return Mean(
-        value=float(np.mean([each.value for each in found])),
-        interval=middle(np.mean([draws[column] for column in averaged], axis=0)),
-        compared_on=str(forms.pop()),
-        mark=EXTRAPOLATED if any(each.mark for each in found) else "",
+def _why_no_mean(result: Result, averaged: Sequence[ShiftRobustness], ids: Sequence[str]) -> str:
+    """Return why the cells of a model have no mean, or nothing if they have one."""
+    if not any(column in result.accuracies for column in ids):
+        return "no ImageNet accuracy"
+    found = [each.fit.shift for each in averaged]
+    missing = [shift.label for shift in SHIFTS if shift.averaged and shift not in found]
+    if missing:
+        return f"for want of {', '.join(missing)}"
+    if len({each.compared_on for each in averaged} - {None}) > 1:
+        return "since of its R and ObjectNet one is compared on its own classes and the other on all 1000"
+    return ""
+
+
+def _keep_comparable_means(models: tuple[ModelRobustness, ...]) -> tuple[ModelRobustness, ...]:
+    """Keep means of one form in a table; of two forms, those on all classes, which every model can have."""
+    if len({model.mean.compared_on for model in models if model.mean}) < 2:
+        return models
+    reason = "since its R and ObjectNet are compared on their own classes and those of other models on all 1000"
+    return tuple(
+        replace(model, mean=None, no_mean=reason) if model.mean and model.mean.compared_on == SAME else model
+        for model in models
     )
 
 
-_LEAST_CORRELATION = 0.9
+def worst(marks: Sequence[str]) -> str:
+    """Return the mark that limits a value most.
+
+    >>> worst(["", "sparse", "extrapolated"]), worst([""])
+    ('extrapolated', '')
+    """
+    return next((mark for mark in (EXTRAPOLATED, SPARSE) if mark in marks), "")
 
 
 def write_notes(report: RobustnessReport) -> tuple[str, ...]:
     """Return the notes on a report: on its fits, then on its values, then on its cells and means."""
-    notes = [*report.unfit, *_notes_on_fits(report.fits), *_notes_on_marks(report), *_notes_on_cells(report)]
-    return tuple(dict.fromkeys([*notes, *_notes_on_classes(report), *_notes_on_means(report)]))
+    return tuple(dict.fromkeys([*report.unfit, *_notes_on_fits(report), *_notes_on_models(report.models)]))
 
 
-def _notes_on_fits(fits: Sequence[Fit]) -> Iterable[str]:
-    for fit in fits:
+def _notes_on_fits(report: RobustnessReport) -> Iterable[str]:
+    for fit in report.fits:
         if fit.left_out:
             yield f"{fit.shift.label}: the fit leaves out {_listed(fit.left_out)}, at 0 % or 100 %, without a logit"
-        if fit.shape.r < _LEAST_CORRELATION:
-            yield f"{fit.shift.label}: the line fits badly (r {fit.shape.r:.2f}), so read what lies above it with care"
-
-
-def _notes_on_marks(report: RobustnessReport) -> Iterable[str]:
+        if fit.quality[0] < _LEAST_CORRELATION:
+            r = fit.quality[0]
+            yield f"{fit.shift.label}: the line fits badly (r {r:.2f}), so read what lies above it with care"
     for column in dict.fromkeys(fit.x_column for fit in report.fits):
-        for mark in (SPARSE, EXTRAPOLATED):
-            names = [
-                model.result.model
-                for model in report.models
-                if any(found.mark == mark and found.fit.x_column == column for found in model.shifts.values())
-            ]
-            if not names:
-                continue
-            if mark == SPARSE:
-                yield (
-                    f"sparse: the fit has fewer than {LEAST_IN_BIN} models in the same 10 points of {column}, so the "
-                    f"interval is wider: {_listed(names)}"
-                )
-            else:
-                fit = next(fit for fit in report.fits if fit.x_column == column)
-                yield (
-                    f"extrapolated: outside the fitted range of {column} ({fit.lowest:.1f} to {fit.highest:.1f} %): "
-                    f"{_listed(names)}"
-                )
+        marked: dict[str, list[str]] = {SPARSE: [], EXTRAPOLATED: []}
+        for model in report.models:
+            marks = {found.mark for found in model.shifts.values() if found.fit.x_column == column}
+            for mark in marks - {""}:
+                marked[mark].append(model.result.model)
+        if marked[SPARSE]:
+            yield (
+                f"sparse: the fit has fewer than {LEAST_IN_BIN} models in the same 10 points of {column}, so the "
+                f"interval is wider: {_listed(marked[SPARSE])}"
+            )
+        if marked[EXTRAPOLATED]:
+            (low,), (high,) = next(fit.ranges for fit in report.fits if fit.x_column == column)
+            where = f"outside the fitted range of {column} ({low:.1f} to {high:.1f} %)"
+            yield f"extrapolated: {where}: {_listed(marked[EXTRAPOLATED])}"
 
 
-def _notes_on_cells(report: RobustnessReport) -> Iterable[str]:
-    for model in report.models:
+def _notes_on_models(models: Sequence[ModelRobustness]) -> Iterable[str]:
+    for model in models:
         for column, value in model.result.accuracies.items():
             if value in (0, 100):
                 is_shift = any(shift.column == column for shift in SHIFTS)
                 so = "drawn at the edge of the figure" if is_shift else "logit space predicts nothing from it"
-                yield f"{readable(model.result.model)} has {value:g} % in {column}: {so}"
-    without_imagenet = [model.result.model for model in report.models if IMAGENET not in model.result.accuracies]
-    if without_imagenet:
-        yield f"no ImageNet accuracy: {_listed(without_imagenet)}"
-
-
-def _notes_on_classes(report: RobustnessReport) -> Iterable[str]:
+                yield f"{shortened(model.result.model, LONGEST_NAME)} has {value:g} % in {column}: {so}"
+    without = [model.result.model for model in models if IMAGENET not in model.result.accuracies]
+    if without:
+        yield f"no ImageNet accuracy: {_listed(without)}"
     for shift in SHIFTS:
-        forms = {model.shifts[shift.column].compared_on for model in report.models if shift.column in model.shifts}
-        if len(forms) > 1:
+        if len({model.shifts[shift.column].compared_on for model in models if shift.column in model.shifts}) > 1:
             yield (
                 f"{shift.label}: some models are compared on its own classes and some on all 1000 (marked *), by two "
                 f"different curves; `all_classes=True` compares all alike"
             )
-
-
-def _notes_on_means(report: RobustnessReport) -> Iterable[str]:
-    without: dict[str, list[str]] = {}
-    for model in report.models:
+    reasons: dict[str, list[str]] = {}
+    for model in models:
         if model.no_mean and IMAGENET in model.result.accuracies:
-            without.setdefault(model.no_mean, []).append(model.result.model)
-    for reason, names in without.items():
+            reasons.setdefault(model.no_mean, []).append(model.result.model)
+    for reason, names in reasons.items():
         yield f"no mean, {reason}: {_listed(names)}"
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(readable, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    shown = ", ".join(shortened(name, LONGEST_NAME) for name in names[:5])
+    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -12,10 +13,17 @@ from pathlib import Path
 
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.storage.files import require_file, write_text
-from imagenet_captions.storage.outputs import check_distinct, check_place, holding
+
+DATA = Path(__file__).parents[2] / "data"  # data/SOURCES.md says where its tables come from
+TESTBED = DATA / "testbed_top1.csv"
+PUBLISHED = DATA / "published_results.csv"
 
 IMAGENET = "imagenet"
-IMAGENET_IMAGES = 50_000
+TEXT_COLUMNS = ("model", "family", "training", "source", "reference")
+_ABSENT = ("", "na", "nan", "n/a", "none", "null", "-")
+_SURELY_ABOVE_ONE_PERCENT = 20.0  # a model this good on ImageNet has more than 1 % on every shift but ImageNet-A
+_LARGEST = 64 << 20
+_LONGEST_WAIT = 600.0  # seconds; a row is written in a moment
 
 
 @dataclass(frozen=True)
@@ -52,57 +60,12 @@ SHIFTS = (
     # Collected against a ResNet-50, so not one of the four that the paper averages over
     Shift("imagenet-a", "ImageNet-A", 7_500, "imagenet_on_a_classes", 10_000, averaged=False),
 )
-
-
-def accuracy_columns() -> tuple[str, ...]:
-    """Return the columns that hold accuracies, in the order of the shipped tables.
-
-    >>> accuracy_columns()[:4]
-    ('imagenet', 'imagenet-v2', 'imagenet-r', 'imagenet_on_r_classes')
-    """
-    names = [IMAGENET]
-    for shift in SHIFTS:
-        names += [shift.column] if shift.same_classes is None else [shift.column, shift.same_classes]
-    return tuple(names)
-
-
-def own_columns(columns: Sequence[str], named: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return the columns with accuracies on test sets of the user's own.
-
-    These are the columns with a number of images beside them, as `evaluate` writes both, and those that are named, on
-    all classes or on a shift's own.
-
-    >>> own_columns(["model", "imagenet", "imagenet_n", "pets", "pets_n", "yfcc"], ["yfcc"])
-    ('pets', 'yfcc')
-    """
-    known = accuracy_columns()
-    wanted = {shift.on_own_classes(name) for name in named for shift in SHIFTS}
-    return tuple(name for name in columns if name not in known and (name in wanted or f"{name}_n" in columns))
-
-
-def images_of(column: str) -> int:
-    """Return the number of images of the published test set of an accuracy column.
-
-    >>> images_of("imagenet-v2"), images_of("imagenet_on_r_classes")
-    (10000, 10000)
-    """
-    for shift in SHIFTS:
-        if column == shift.column:
-            return shift.images
-        if column == shift.same_classes:
-            return shift.same_class_images
-    return IMAGENET_IMAGES
-
-
-DATA = Path(__file__).parents[2] / "data"  # data/SOURCES.md says where its tables come from
-TESTBED = DATA / "testbed_top1.csv"
-PUBLISHED = DATA / "published_results.csv"
-
-TEXT_COLUMNS = ("model", "family", "training", "source", "reference")
-UNITS = ("percent", "fraction")
-_ABSENT = ("", "na", "nan", "n/a", "none", "null", "-")
-_SURELY_ABOVE_ONE_PERCENT = 20.0  # a model this good on ImageNet has more than 1 % on every shift but ImageNet-A
-_LARGEST = 64 << 20
+# The images behind every accuracy column, in the order of the shipped tables.
+IMAGES = {IMAGENET: 50_000}
+for _shift in SHIFTS:
+    IMAGES[_shift.column] = _shift.images
+    if _shift.same_classes is not None:
+        IMAGES[_shift.same_classes] = _shift.same_class_images
 
 
 @dataclass(frozen=True)
@@ -122,7 +85,7 @@ class Result:
 
     def size(self, column: str) -> int | None:
         """Return the number of images of a test set; None for one of the user's own without that number."""
-        return self.images.get(column, images_of(column) if column in accuracy_columns() else None)
+        return self.images.get(column, IMAGES.get(column))
 
 
 @dataclass(frozen=True)
@@ -140,9 +103,9 @@ def read_results(path: Path, units: str | None = None, own: Iterable[str] = ()) 
 
     `own` names test sets of the user's own; one with a column of its number of images need not be named.
     """
-    require_file(path, "the results")
-    if path.stat().st_size > _LARGEST:
-        raise InputError(f"{path} has {path.stat().st_size:,} bytes; a table of results has one row a model")
+    size = require_file(path, "the results").stat().st_size
+    if size > _LARGEST:
+        raise InputError(f"{path} has {size:,} bytes; a table of results has one row a model")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
@@ -162,16 +125,6 @@ def read_published() -> Results:
     return read_results(PUBLISHED, "percent")
 
 
-def readable(name: str, longest: int = 60) -> str:
-    """Return a name from a table, safe for a terminal and short enough for a sentence.
-
-    >>> readable("net\\x1b[31m", longest=6)
-    'net�[…'
-    """
-    printable = "".join(letter if letter.isprintable() else "�" for letter in name)
-    return printable if len(printable) <= longest else printable[: longest - 1] + "…"
-
-
 def parse_results(text: str, name: str = "the results", units: str | None = None, own: Iterable[str] = ()) -> Results:
     """Parse the text of a table of accuracies.
 
@@ -179,33 +132,22 @@ def parse_results(text: str, name: str = "the results", units: str | None = None
     >>> table.units, dict(table.rows[0].accuracies)
     ('fraction', {'imagenet': 76.0, 'imagenet-v2': 63.0})
     """
-    if units is not None and units not in UNITS:
-        raise InputError(f"`units` {units!r:.40} is not known; say percent or fraction")
     columns, rows = _read_cells(text, name)
-    own = own_columns(columns, own)
-    accuracies = (*accuracy_columns(), *own)
-    _check_columns(columns, accuracies, name)
+    wanted = {shift.on_own_classes(each) for each in own for shift in SHIFTS}
+    own = tuple(column for column in columns if column not in IMAGES and (column in wanted or f"{column}_n" in columns))
+    _check_columns(columns, own, name)
     _check_models(rows, name)
-    numbers = [_read_numbers(row, accuracies, name) for row in rows]
-    units = _settle_units([row["model"] for row in rows], numbers, name, units)
+    numbers = [_read_numbers(row, (*IMAGES, *own), name) for row in rows]
+    units = _settle_units([row["model"] for row in rows], [values for values, _ in numbers], name, units)
     factor = 1.0 if units == "percent" else 100.0
-    results = tuple(
-        Result(
-            model=row["model"],
-            accuracies={column: value * factor for column, value in values.items()},
-            family=row.get("family", ""),
-            training=row.get("training", ""),
-            images=_read_sizes(row, accuracies, name),
-            cells=row,
-        )
-        for row, values in zip(rows, numbers, strict=True)
-    )
-    return Results(results, tuple(columns), units, own)
+    results = []
+    for row, (values, sizes) in zip(rows, numbers, strict=True):
+        accuracies = {column: value * factor for column, value in values.items()}
+        results.append(Result(row["model"], accuracies, row.get("family", ""), row.get("training", ""), sizes, row))
+    return Results(tuple(results), tuple(columns), units, own)
 
 
 def _read_cells(text: str, name: str) -> tuple[list[str], list[dict[str, str]]]:
-    if "\0" in text:
-        raise InputError(f"{name} holds null characters, so it is not a CSV file")
     try:
         lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if any(map(str.strip, line))]
     except csv.Error as error:
@@ -221,17 +163,18 @@ def _read_cells(text: str, name: str) -> tuple[list[str], list[dict[str, str]]]:
     return columns, rows
 
 
-def _check_columns(columns: Sequence[str], accuracies: Sequence[str], name: str) -> None:
+def _check_columns(columns: Sequence[str], own: Iterable[str], name: str) -> None:
+    accuracies = (*IMAGES, *own)
     known = {*TEXT_COLUMNS, *accuracies, *(f"{column}_n" for column in accuracies)}
-    repeated = _first_repeated(columns)
-    if repeated is not None:
-        raise InputError(f"{name} has the column {quoted(repeated)} twice; keep one")
+    for column, count in Counter(columns).items():
+        if count > 1:
+            raise InputError(f"{name} has the column {quoted(column)} twice; keep one")
     for column in columns:
         if column not in known:
-            listed = ", ".join((*TEXT_COLUMNS, *accuracy_columns()))
             raise InputError(
                 f"{name} has an unknown column {quoted(column)}; remove it, or name it as one of the `id_sets` if it "
-                f"is a test set; there are {listed}, and an accuracy's column with _n for the number of images"
+                f"is a test set; there are {', '.join((*TEXT_COLUMNS, *IMAGES))}, and an accuracy's column with _n for "
+                "the number of images"
             )
     for column in ("model", IMAGENET):
         if column not in columns:
@@ -241,45 +184,36 @@ def _check_columns(columns: Sequence[str], accuracies: Sequence[str], name: str)
 
 
 def _check_models(rows: Sequence[Mapping[str, str]], name: str) -> None:
-    for number, row in enumerate(rows, start=1):
-        if not row["model"]:
-            raise InputError(f"{name}, row {number} names no model; fill the column 'model'")
-    repeated = _first_repeated([row["model"] for row in rows])
-    if repeated is not None:
-        raise InputError(f"{name} has the model {quoted(repeated)} twice; keep one row or rename one")
+    models = [row["model"] for row in rows]
+    if "" in models:
+        raise InputError(f"{name}, row {models.index('') + 1} names no model; fill the column 'model'")
+    for model, count in Counter(models).items():
+        if count > 1:
+            raise InputError(f"{name} has the model {quoted(model)} twice; keep one row or rename one")
 
 
-def _read_numbers(row: Mapping[str, str], columns: Iterable[str], name: str) -> dict[str, float]:
-    values = {}
+def _read_numbers(row: Mapping[str, str], columns: Iterable[str], name: str) -> tuple[dict[str, float], dict[str, int]]:
+    """Return a row's accuracies, and the numbers of images beside them."""
+    values, sizes = {}, {}
     for column in columns:
-        cell = row.get(column, "")
-        if cell.lower() in _ABSENT:
-            continue
-        try:
-            value = float(cell)
-        except ValueError:
-            value = math.nan
-        if not 0 <= value <= 100:
-            raise InputError(
-                f"{name}: {quoted(row['model'])} has {quoted(cell)} in {column}; an accuracy is a number "
-                f"from 0 to 100 percent, or from 0 to 1, and an empty cell where it is missing"
-            )
-        values[column] = value
-    return values
-
-
-def _read_sizes(row: Mapping[str, str], columns: Iterable[str], name: str) -> dict[str, int]:
-    sizes = {}
-    for column in columns:
-        cell = row.get(f"{column}_n", "")
-        if cell.lower() in _ABSENT:
-            continue
-        if not (cell.isascii() and cell.isdigit()) or not 0 < int(cell[:12]) <= 10**9:
-            raise InputError(
-                f"{name}: {quoted(row['model'])} has {quoted(cell)} in {column}_n; give a number of images"
-            )
-        sizes[column] = int(cell)
-    return sizes
+        cell, size = row.get(column, ""), row.get(f"{column}_n", "")
+        if cell.lower() not in _ABSENT:
+            try:
+                values[column] = float(cell)
+            except ValueError:
+                values[column] = math.nan
+            if not 0 <= values[column] <= 100:
+                raise InputError(
+                    f"{name}: {quoted(row['model'])} has {quoted(cell)} in {column}; an accuracy is a number "
+                    f"from 0 to 100 percent, or from 0 to 1, and an empty cell where it is missing"
+                )
+        if size.lower() not in _ABSENT:
+            if not (size.isascii() and size.isdigit()) or not 0 < int(size[:12]) <= 10**9:
+                raise InputError(
+                    f"{name}: {quoted(row['model'])} has {quoted(size)} in {column}_n; give a number of images"
+                )
+            sizes[column] = int(size)
+    return values, sizes
 
 
 def _settle_units(models: Sequence[str], numbers: Sequence[Mapping[str, float]], name: str, asked: str | None) -> str:
@@ -300,29 +234,14 @@ def _settle_units(models: Sequence[str], numbers: Sequence[Mapping[str, float]],
 
 def _looks_like_a_fraction(row: Mapping[str, float]) -> str | None:
     """Return the column of a row in a table of percent whose value looks like a fraction, if there is one."""
-    imagenet = row.get(IMAGENET)
-    above = [value for value in row.values() if value > 1]
-    if row and not above and max(row.values()) > 0:
+    imagenet, largest = row.get(IMAGENET, 0.0), max(row.values(), default=0.0)
+    if 0 < largest <= 1:
         return max(row, key=row.__getitem__)
-    if imagenet is None:
-        return None
     if 0 < imagenet <= 1:  # right for a model at chance, which has a few percent at most on a test set of fewer classes
-        return IMAGENET if max(above, default=0.0) > _SURELY_ABOVE_ONE_PERCENT else None
+        return IMAGENET if largest > _SURELY_ABOVE_ONE_PERCENT else None
     if imagenet < _SURELY_ABOVE_ONE_PERCENT:
         return None
     return next((column for column, value in row.items() if 0 < value <= 1 and column != "imagenet-a"), None)
-
-
-def _first_repeated(names: Iterable[str]) -> str | None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            return name
-        seen.add(name)
-    return None
-
-
-_LONGEST_WAIT = 600.0  # seconds; a row is written in a moment
 
 
 def check_results(
@@ -330,6 +249,7 @@ def check_results(
 ) -> None:
     """Refuse, before anything is computed, a table that cannot take the row, and a row that lacks a value."""
     from imagenet_captions.evaluation.results import answers_path
+    from imagenet_captions.storage.outputs import check_distinct, check_place
 
     if IMAGENET not in test_sets or not any(shift.column in test_sets for shift in SHIFTS):
         raise InputError(
@@ -352,28 +272,30 @@ def add_row(path: Path, model: str, accuracies: Mapping[str, tuple[float, int]])
     model is replaced, so that a measurement that is run again stands there once. Several evaluations may write to one
     table: each waits for the one before it.
     """
+    from imagenet_captions.storage.outputs import holding
+
     with holding([path], _LONGEST_WAIT):
-        _add_row(path, model, accuracies)
-
-
-def _add_row(path: Path, model: str, accuracies: Mapping[str, tuple[float, int]]) -> None:
-    table = read_results(path) if path.exists() else None
-    row = {"model": model} | _cells(accuracies, table)
-    columns = list(table.columns) if table else ["model"]
-    added = [column for column in _order(accuracies) if column in row and column not in columns]
-    lines = _read_lines(path) if table else [(columns, "model\n")]
-    header, first = next((cells, line) for cells, line in lines if cells)
-    end = first[len(first.rstrip("\r\n")) :]
-    own, text = _line([row.get(column, "") for column in (*columns, *added)], end), ""
-    for cells, line in lines:
-        content = line.rstrip("\r\n") if cells else ""
-        if cells == header:
-            text += content + ("," + _line(added, end) if added else end)
-        elif cells and cells[columns.index("model")] == model:
-            text, own = text + own, ""
-        else:
-            text += content + "," * len(added) * bool(cells) + (line[len(content) :] or end)
-    write_text(path, text + own)
+        table = read_results(path) if path.exists() else Results((), ("model",), "fraction")
+        row = {"model": model}
+        for column, (top1, images) in accuracies.items():
+            row[column] = f"{100 * top1:.4f}" if table.units == "percent" else f"{top1:.6f}"
+            row[f"{column}_n"] = str(images)
+        order = dict.fromkeys([*IMAGES, *accuracies])
+        added = [column for column in (*order, *(f"{each}_n" for each in order)) if column in row]
+        added = [column for column in added if column not in table.columns]
+        lines = _read_lines(path) if path.exists() else [(["model"], "model\n")]
+        header, first = next((cells, line) for cells, line in lines if cells)
+        end = first[len(first.rstrip("\r\n")) :]
+        own, text = _line([row.get(column, "") for column in (*table.columns, *added)], end), ""
+        for cells, line in lines:
+            content = line.rstrip("\r\n") if cells else ""
+            if cells == header:
+                text += content + ("," + _line(added, end) if added else end)
+            elif cells and cells[table.columns.index("model")] == model:
+                text, own = text + own, ""
+            else:
+                text += content + "," * len(added) * bool(cells) + (line[len(content) :] or end)
+        write_text(path, text + own)
 
 
 def _read_lines(path: Path) -> list[tuple[list[str], str]]:
@@ -391,17 +313,3 @@ def _line(cells: list[str], end: str) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator=end).writerow(cells)
     return text.getvalue()
-
-
-def _cells(accuracies: Mapping[str, tuple[float, int]], table: Results | None) -> dict[str, str]:
-    percent = table is not None and table.units == "percent"
-    cells = {}
-    for column, (top1, images) in accuracies.items():
-        cells[column] = f"{100 * top1:.4f}" if percent else f"{top1:.6f}"
-        cells[f"{column}_n"] = str(images)
-    return cells
-
-
-def _order(accuracies: Iterable[str]) -> list[str]:
-    columns = dict.fromkeys([*accuracy_columns(), *accuracies])
-    return [*columns, *(f"{column}_n" for column in columns)]

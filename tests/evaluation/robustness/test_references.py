@@ -11,10 +11,9 @@ import pytest
 from imagenet_captions.ablations.published import PUBLISHED_ARMS, published_numbers
 from imagenet_captions.evaluation.robustness.tables import (
     DATA,
+    IMAGES,
     PUBLISHED,
     TESTBED,
-    accuracy_columns,
-    images_of,
     read_published,
     read_testbed,
 )
@@ -41,7 +40,7 @@ def test_every_published_result_names_its_file_row_and_columns(row: dict[str, st
     file, where, columns = parse_reference(row["reference"])
     assert FILE.fullmatch(file), file
     assert where
-    assert len(columns) == len([column for column in accuracy_columns() if row[column]])
+    assert len(columns) == len([column for column in IMAGES if row[column]])
     assert len(set(columns)) == len(columns)
 
 
@@ -75,7 +74,7 @@ def test_every_column_of_the_other_tables_has_a_reference() -> None:
     by_table: dict[str, set[str]] = {}
     for row in rows:
         by_table.setdefault(row["table"], set()).add(row["column"])
-    assert by_table["testbed_top1.csv"] == {"training", *accuracy_columns()}
+    assert by_table["testbed_top1.csv"] == {"training", *IMAGES}
     assert by_table["published_class_counts.tsv"] == {"images"}
     for table, columns in by_table.items():
         assert columns <= set(read_rows(DATA / table)[0]), table
@@ -102,13 +101,3 @@ def test_a_run_is_held_against_the_numbers_of_the_published_table() -> None:
             if (number.data, number.arm) == (data, "clip") and "OpenAI" not in number.source
         }
         assert found == published[model]
-
-
-def test_objectnet_has_one_size() -> None:
-    """The 113 folders hold 18,574 images; only the testbed's own accuracies are counted over 18,514 of them."""
-    from imagenet_captions.evaluation.known_sets import KNOWN
-
-    for name, known in KNOWN.items():
-        if name in accuracy_columns():
-            assert known.images == images_of(name), name
-    assert images_of("objectnet") == 18_574

@@ -27,7 +27,6 @@ from imagenet_captions.evaluation.robustness.fits import (
     named_baseline,
 )
 from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, Shift
-from tests.evaluation.robustness import naive
 
 PAGE = Path(__file__).parents[3] / "docs" / "design" / "baseline-fit.md"
 TABLE = re.compile(r"(?<=```text\n)Residuals of ordinary.*?(?=```)", re.DOTALL)
@@ -95,20 +94,6 @@ def test_ordinary_models_are_within_a_point_in_every_bin(x_column: str, shift: S
     counted = [each for each in bins_of(x_column, shift).values() if each.is_counted]
     assert len(counted) >= 6
     assert max(each.largest for each in counted) <= 1
-
-
-@pytest.mark.parametrize(("x_column", "shift"), PAIRS, ids=IDS)
-def test_the_bins_are_those_of_naive_local_lines(x_column: str, shift: Shift) -> None:
-    pairs = naive.points("auto", x_column, shift.column)
-    expected = defaultdict(list)
-    for at, (x, y) in enumerate(pairs):
-        fitted = (naive.local(pairs, x), naive.local(pairs[:at] + pairs[at + 1 :], x))
-        expected[bin_of(round(naive.percent(x), 6))].append([naive.percent(y) - naive.percent(each) for each in fitted])
-    near = 0.15 if shift.column == "imagenet-a" else 0.02  # whose naive curve falls around 76 %, and ours may not
-    bins = bins_of(x_column, shift)
-    assert list(bins) == sorted(expected)
-    for number, each in bins.items():
-        assert each == pytest.approx((len(expected[number]), *np.mean(expected[number], axis=0)), abs=near)
 
 
 def test_the_published_line_does_not_describe_all_ordinary_models() -> None:

@@ -1,4 +1,4 @@
-"""Reading tables of accuracies: units, missing cells, and everything that is refused."""
+"""Tables of accuracies: units, missing cells, what is refused, and the rows that `evaluate` adds."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.robustness.tables import (
+    IMAGES,
     SHIFTS,
     TESTBED,
-    accuracy_columns,
-    images_of,
+    add_row,
+    check_results,
     parse_results,
     read_published,
     read_results,
@@ -66,7 +67,7 @@ def test_units(rows: str, asked: str | None, expected: str, imagenet: float) -> 
         (HEADER + "a,0.76,63,1\n", "seems to mix"),
         (HEADER + "a,76,0.63,1\n", "'a' has 0.63 in imagenet-v2"),
         (HEADER + 'a,"76,63,1\n', "is not a CSV file"),
-        (HEADER + "a,76,63,\0\n", "null characters"),
+        (HEADER + "a,76,63,\0\n", "RESULTS.csv"),
         ("model,imagenet,imagenet-v2,imagenet-v2_n\na,76,63,many\n", "'many' in imagenet-v2_n"),
         ("model,imagenet,imagenet-v2,imagenet-v2_n\na,76,63,0\n", "give a number of images"),
         (HEADER + "x" * 5000 + ",76,sixty,1\n", "…"),
@@ -123,18 +124,75 @@ def test_the_shipped_tables() -> None:
     assert parse_results(TESTBED.read_text(encoding="utf-8")).units == "percent"
 
 
-def test_the_published_clip_models_of_the_testbed_are_its_own() -> None:
-    """The testbed holds two CLIP models; open_clip's evaluation of the same weights is within a point or two."""
-    by_name = {row.model: row.accuracies for row in read_testbed().rows}
-    ours = {row.model: row.accuracies for row in read_published().rows}
-    assert ours["CLIP RN50"] == by_name["resnet50_clip_zeroshot"]
-    assert ours["CLIP ViT-B/32"] == by_name["vit_b_32_clip_zeroshot"]
-
-
 def test_sizes_of_test_sets() -> None:
     """Every accuracy of the testbed is a whole number of images over the size we have for its test set."""
-    for column in accuracy_columns():
-        images = 18_514 if column == "objectnet" else images_of(column)
+    for column, images in {**IMAGES, "objectnet": 18_514}.items():
         values = [row.accuracies[column] for row in read_testbed().rows if column in row.accuracies]
         off = [abs(value / 100 * images - round(value / 100 * images)) for value in values]
         assert max(off) < 0.06, column  # four decimals of a percent are 0.025 of 50,000 images
+
+
+MEASURED = {"imagenet": (0.25, 50_000), "imagenet-r": (0.5, 29_000), "imagenet_on_r_classes": (0.75, 10_000)}
+
+
+def test_a_new_table_holds_fractions_and_sizes(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    add_row(path, "mine, small", MEASURED)
+    table = read_results(path)
+    assert table.units == "fraction"
+    assert dict(table.rows[0].accuracies) == {"imagenet": 25.0, "imagenet-r": 50.0, "imagenet_on_r_classes": 75.0}
+    assert table.rows[0].images == {"imagenet": 50_000, "imagenet-r": 29_000, "imagenet_on_r_classes": 10_000}
+    assert table.rows[0].model == "mine, small"
+
+
+KEPT = '"old, large", CNN,70.50,"60.25"\r\n\r\n"two\nlines",,1,2\r\n'
+
+
+def test_other_rows_stay_byte_for_byte_and_a_link_and_the_mode_stay(tmp_path: Path) -> None:
+    path, link = tmp_path / "disk" / "results.csv", tmp_path / "results.csv"
+    path.parent.mkdir()
+    path.write_bytes(f"\ufeffmodel, family,imagenet,imagenet-v2\r\nmine,x,1,2\r\n{KEPT}last,,3,4".encode())
+    path.chmod(0o600)
+    link.symlink_to(path)
+    measured = {"imagenet": (0.25, 50_000), "imagenet-v2": (0.5, 10_000)}
+    add_row(link, "mine", measured)
+    first = path.read_bytes().decode()
+    header, mine = (
+        "\ufeffmodel, family,imagenet,imagenet-v2,imagenet_n,imagenet-v2_n",
+        "mine,,25.0000,50.0000,50000,10000",
+    )
+    kept = KEPT.replace('"60.25"', '"60.25",,').replace(",1,2", ",1,2,,")
+    assert first == f"{header}\r\n{mine}\r\n{kept}last,,3,4,,\r\n"
+    add_row(link, "new", measured)
+    assert path.read_bytes().decode() == first + mine.replace("mine", "new") + "\r\n"
+    assert link.is_symlink()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_robustness_needs_is_asked_for_first(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    with pytest.raises(InputError, match="needs ImageNet and a shift"):
+        check_results(path, {"imagenet": path})
+    check_results(path, {"imagenet": path, "imagenet-a": path})
+    answers = tmp_path / "m.answers.parquet"
+    with pytest.raises(InputError, match="is to be written twice"):
+        check_results(answers, {"imagenet": path, "imagenet-a": path}, out=tmp_path / "m.json")
+    path.write_text("nonsense")
+    with pytest.raises(InputError):
+        check_results(path, {"imagenet": path, "imagenet-a": path})
+
+
+def test_a_test_set_of_ones_own_goes_from_evaluate_to_the_table(tmp_path: Path) -> None:
+    path = tmp_path / "results.csv"
+    measured = {"imagenet": (0.5, 50_000), "yfcc": (0.25, 400), "imagenet-v2": (0.4, 10_000)}
+    check_results(path, dict.fromkeys(measured, path))
+    add_row(path, "mine", measured)
+    table = read_results(path)
+    assert table.own == ("yfcc",)
+    assert table.rows[0].accuracies["yfcc"] == 25.0
+    assert table.rows[0].size("yfcc") == 400
+    named = parse_results("model,imagenet,imagenet-v2,yfcc\nmine,50,40,25\n", own=["yfcc"])
+    assert named.rows[0].size("yfcc") is None
+    for name in ("family", "yfcc_n"):
+        with pytest.raises(InputError, match=f"'{name}' cannot be a column"):
+            check_results(path, {**dict.fromkeys(measured, path), name: path})

@@ -1,0 +1,243 @@
+"""`imagenet-captions robustness`: its files, its table, the docs' examples, and wrong input."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from imagenet_captions.evaluation.intervals import clopper_pearson
+from imagenet_captions.evaluation.robustness.figure import make_panels
+from imagenet_captions.evaluation.robustness.measure import measure_multi_id, measure_robustness, write_notes
+from imagenet_captions.evaluation.robustness.output import format_robustness, write_robustness
+from imagenet_captions.evaluation.robustness.tables import parse_results, read_published, read_results
+from imagenet_captions.storage.faults import how_to_install
+from tests.command_line import HANGS_AFTER, invoke, run_cli
+from tests.evaluation.robustness.made_models import IDS, made, write_table
+
+DOCS = Path(__file__).parents[3] / "docs" / "how-to" / "robustness.md"
+RN50 = """\
+model,imagenet,imagenet-v2,imagenet-sketch,imagenet-r,imagenet_on_r_classes,objectnet,imagenet_on_objectnet_classes
+RN50,0.59808,0.5253,0.35377,0.6046,0.8576,0.40283,0.66848
+"""
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as opened:
+        return list(csv.DictReader(opened))
+
+
+def test_clip_rn50_from_a_users_table(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "RESULTS.csv").write_text(RN50)
+    code, told = invoke(
+        "robustness", str(tmp_path / "RESULTS.csv"), "--baseline", "standard", "--out", str(tmp_path / "ER.csv")
+    )
+    assert code == 0, told
+    (row,) = read_csv(tmp_path / "ER.csv")
+    expected = {"imagenet-v2": 5.79, "imagenet-sketch": 22.86, "imagenet-r": 32.86, "objectnet": 17.85}
+    for shift, value in expected.items():
+        assert float(row[f"{shift}_effective_robustness"]) == pytest.approx(value, abs=0.01)
+    assert (row["imagenet-r_compared_on"], row["baseline"]) == ("same classes", "standard")
+    assert row["imagenet-v2"] == "0.5253"
+    assert float(row["imagenet-v2_low"]) == pytest.approx(clopper_pearson(52.53, 10_000)[0] / 100, abs=1e-5)
+    assert "taken as fractions" in caplog.text
+    for part in ("RN50", "+5.79", "+32.86", "n 85", "n 80", "baseline standard"):
+        assert part in told
+
+
+def test_the_published_models_in_one_command(tmp_path: Path) -> None:
+    figure, table = tmp_path / "figure.svg", tmp_path / "ER.csv"
+    done = run_cli("robustness", "published", "--plot", figure, "--out", table)
+    assert done.returncode == 0, done.stderr
+    assert figure.read_bytes().startswith(b"<?xml")
+    assert "extrapolated: outside the fitted range of imagenet (0.3 to 84.7 %): BASIC-L" in done.stderr
+    rows = {row["model"]: row for row in read_csv(table)}
+    assert {"CLIP RN50", "CLIP ViT-L/14-336", "ALIGN", "BASIC-L"} <= set(rows)
+    assert {row["baseline"] for row in rows.values()} == {"auto"}
+    without = [name for name, row in rows.items() if not row["mean_effective_robustness"]]
+    assert without == ["CLIP RN50", "CLIP ViT-B/32"]
+    marks: dict[str, list[str]] = {"": [], "sparse": [], "extrapolated": []}
+    for name, row in rows.items():
+        if name in without:
+            assert "R and ObjectNet are compared on their own classes" in row["mean_note"]
+        else:
+            assert float(row["mean_effective_robustness"]) > 5
+            assert (row["mean_compared_on"], row["mean_note"]) == ("all classes", "")
+            marks[row["mean_mark"]].append(name)
+    assert marks["extrapolated"] == ["BASIC-L"]
+    assert marks["sparse"] == ["OpenCLIP RN50 YFCC-15M", "OpenCLIP RN101 YFCC-15M", "OpenCLIP RN50 CC-12M"]
+    lines = {re.split("  +", line)[0]: line for line in done.stdout.splitlines()}
+    assert lines["BASIC-L"].count("^") == 6
+    assert lines["OpenCLIP RN50 YFCC-15M"].count("~") == 6
+    assert "*" not in lines["CLIP RN50"]
+    assert lines["CLIP RN101"].count("*") == 4, "R, ObjectNet, A and the mean"
+    assert all(lines[model].endswith("auto") for model in ("ALIGN", "CLIP RN50"))
+    for text in ("* against the accuracy on all", "~ sparse: ", "^ extrapolated: ", "local curve, r 0.9999, n 195"):
+        assert text in done.stdout
+    code, by_line = invoke("robustness", "published", "--baseline", "imagenet-only")
+    assert code == 0
+    assert "imagenet-v2 from imagenet: slope 0.9327" in by_line
+    assert "sparse" not in by_line
+
+
+def write_own(path: Path, models: int) -> None:
+    rows = (f"own {number},{30 + 2 * number},{24 + 1.9 * number}\n" for number in range(models))
+    path.write_text("model,imagenet,imagenet-v2\n" + "".join(rows))
+
+
+def test_a_baseline_of_ones_own_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_own(Path("own.csv"), 12)
+    Path("RESULTS.csv").write_text("model,imagenet,imagenet-v2,objectnet\nm,40,40,20\n")
+    code, told = invoke(
+        *("robustness", "RESULTS.csv", "--baseline-from", "own.csv", "--out", "ER.csv", "--plot", "figure.svg")
+    )
+    assert code == 0, told
+    (row,) = read_csv(Path("ER.csv"))
+    assert row["baseline"] == "own.csv"
+    assert float(row["imagenet-v2_effective_robustness"]) == pytest.approx(40 - (24 + 1.9 * 5), abs=0.2)
+    assert row["objectnet_effective_robustness"] == ""
+    assert "own.csv has 0 models with imagenet and objectnet" in caplog.text
+    assert "baseline own.csv: in logit space over the models of own.csv" in told
+
+
+def test_er_csv_has_what_was_measured(tmp_path: Path) -> None:
+    table = read_published()
+    report = measure_robustness(table.rows, "standard")
+    write_robustness(tmp_path / "ER.csv", table, report)
+    for row, model in zip(read_csv(tmp_path / "ER.csv"), report.models, strict=True):
+        assert {column: row[column] for column in table.columns} == model.result.cells
+        for column, found in model.shifts.items():
+            expected = {"effective_robustness": found.value, "predicted": found.predicted}
+            expected |= zip(("effective_robustness_low", "effective_robustness_high"), found.interval, strict=True)
+            assert {name: float(row[f"{column}_{name}"]) for name in expected} == pytest.approx(expected, abs=1e-4)
+            assert row[f"{column}_mark"] == found.mark
+        same = "same classes" if "imagenet_on_r_classes" in model.result.accuracies else "all classes"
+        assert row["imagenet-r_compared_on"] == same
+
+
+def test_several_id_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_table(Path("own.csv"), made(noise=0.1))
+    write_table(Path("few.csv"), made(4, seed=1))
+    ids = ("--id", "imagenet", "--id", "yfcc", "--id", "laion")
+    code, told = invoke("robustness", "few.csv", "--baseline-from", "own.csv", *ids, "--out", "ER.csv")
+    assert code == 0, told
+    assert "over the models of own.csv (Shi et al. 2023)" in told
+    few, own = read_results(Path("few.csv"), own=IDS).rows, read_results(Path("own.csv"), own=IDS).rows
+    report, multi = measure_robustness(few), measure_multi_id(few, IDS, own, "own.csv")
+    _, r2, _ = multi.fits[0].quality
+    _, single_r2, single_error = multi.single[0].quality
+    for row, model in zip(read_csv(Path("ER.csv")), multi.models, strict=True):
+        found = model.shifts["imagenet-v2"]
+        expected = {"multi_id_effective_robustness": found.value, "multi_id_predicted": found.predicted}
+        expected |= {"multi_id_r2": r2, "single_id_r2": single_r2, "single_id_mae": single_error}
+        cells = {name: float(row[f"imagenet-v2_{name}"]) for name in expected}
+        assert cells == pytest.approx(expected, abs=1e-4)
+        assert (row["multi_id_sets"], row["baseline"]) == ("imagenet + yfcc + laion", "own.csv")
+    lines = format_robustness(report, multi).splitlines()
+    first, second = (line for line in lines if line.startswith("model 3 "))
+    assert first.endswith("auto")
+    assert second.endswith("imagenet + yfcc + laion")
+    assert f"{multi.models[3].shifts['imagenet-v2'].value:+.2f}" in second
+    assert any(f"R² {single_r2:.4f}" in line and "imagenet alone" in line for line in lines)
+    (panel,) = make_panels(report, multi=multi)
+    assert panel.note == f"3 ID sets: {multi.fits[0].describe()}"
+
+
+@pytest.mark.parametrize(
+    ("ids", "sentence"),
+    [
+        (
+            "imagenet yfcc laion",
+            "few.csv has 4 models with imagenet, yfcc, laion and imagenet-v2 above 0",
+        ),
+        ("imagenet", "--id takes two or more"),
+        ("yfcc laion cc12m", "few.csv has no column 'cc12m'; add the accuracies on this --id"),
+    ],
+)
+def test_wrong_id_sets_are_refused(tmp_path: Path, ids: str, sentence: str) -> None:
+    write_table(tmp_path / "few.csv", made(4, seed=1))
+    asked = [word for name in ids.split() for word in ("--id", name)]
+    code, told = invoke("robustness", str(tmp_path / "few.csv"), *asked, "--out", str(tmp_path / "no.csv"))
+    assert code == 2
+    assert sentence in told
+    assert not (tmp_path / "no.csv").exists()
+
+
+def test_the_fit_runs_without_the_extras(tmp_path: Path) -> None:
+    """On an installation of the core alone the table and ER.csv come, and a figure is refused in one sentence."""
+    (tmp_path / "RESULTS.csv").write_text("model,imagenet,imagenet-v2\na,76,63\n")
+    hide = "import sys\nfor name in ('scipy', 'matplotlib'): sys.modules[name] = None\n"
+    run = hide + "from imagenet_captions.cli.main import main\nmain()"
+    arguments = [sys.executable, "-c", run, "robustness", "RESULTS.csv"]
+    done = subprocess.run([*arguments, "--out", "ER.csv"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "scipy is not installed" in done.stderr
+    assert how_to_install("report") in done.stderr
+    (row,) = read_csv(tmp_path / "ER.csv")
+    assert row["imagenet-v2_effective_robustness"] != ""
+    assert "imagenet_low" not in row
+    done = subprocess.run([*arguments, "--plot", "f.svg"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "a figure needs matplotlib" in done.stderr
+    assert done.stderr.strip().endswith(how_to_install("report"))
+
+
+def test_a_hostile_name_cannot_write_to_the_terminal() -> None:
+    table = parse_results("model,imagenet,imagenet-v2\n\x1b[31mred\x07" + "x" * 500 + ",76,63\n")
+    report = measure_robustness(table.rows)
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", format_robustness(report) + "\n".join(write_notes(report)))
+    assert max(map(len, format_robustness(report).splitlines())) < 140
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("nothing.csv", "nothing.csv does not exist"),
+        ("bad.csv", "unknown column 'top1'"),
+        ("mixed.csv", "seems to mix percent and fractions"),
+        ("percent.csv --units fraction", "is not a fraction"),
+        ("percent.csv --plot figure.jpg", "is not a .png or .svg file"),
+        ("alone.csv --plot figure.svg", "nothing to draw"),
+        ("percent.csv --baseline-from percent.csv", "percent.csv has 1 models with imagenet and"),
+        ("percent.csv --baseline auto --baseline-from own.csv", "give one of the two"),
+        ("percent.csv --baseline-from bad.csv", "unknown column 'top1'"),
+        ("percent.csv --baseline-from own.csv --out own.csv", "is the input own.csv itself"),
+    ],
+)
+def test_wrong_input_is_one_sentence_and_exit_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: str, sentence: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.csv").write_text("model,imagenet,top1\na,76,63\n")
+    (tmp_path / "mixed.csv").write_text("model,imagenet,imagenet-v2\na,0.76,0.63\nb,70,58\n")
+    (tmp_path / "percent.csv").write_text("model,imagenet,imagenet-v2\na,76,63\n")
+    write_own(tmp_path / "own.csv", 12)
+    (tmp_path / "alone.csv").write_text("model,imagenet,imagenet-v2\na,76,\n")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    code, told = invoke("robustness", *arguments.split())
+    assert code == 2, told
+    assert sentence in told.strip().splitlines()[-1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_the_commands_of_the_docs(tmp_path: Path) -> None:
+    scripts = re.findall(r"```bash\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(scripts) == 3
+    write_table(tmp_path / "MODELS.csv", made(noise=0.1), without="laion")
+    write_table(tmp_path / "MIXED.csv", made(3, seed=1), without="laion")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["bash", "-euo", "pipefail", "-c", "\n".join(scripts)]
+    asked = {"cwd": tmp_path, "env": {**os.environ, "PATH": path}, "timeout": HANGS_AFTER * 3}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **asked)  # type: ignore[call-overload]
+    assert done.returncode == 0, done.stderr
+    names = ["ER.csv", "MIXED.csv", "MODELS.csv", "MULTI.csv", "RESULTS.csv", "figure.png", "figure.svg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names

@@ -1,0 +1,341 @@
+"""Effective robustness of models: known values, naive references, several ID sets, missing and extreme accuracies."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagenet_captions.errors import InputError
+from imagenet_captions.evaluation.intervals import Floats
+from imagenet_captions.evaluation.robustness.fits import (
+    BASELINES,
+    EXTRAPOLATED,
+    SPARSE,
+    NoFitError,
+    inverse_logit,
+    logit,
+    own_baseline,
+)
+from imagenet_captions.evaluation.robustness.measure import (
+    ALL,
+    SAME,
+    check_id_sets,
+    measure_multi_id,
+    measure_robustness,
+    write_notes,
+)
+from imagenet_captions.evaluation.robustness.tables import (
+    IMAGENET,
+    SHIFTS,
+    Result,
+    Results,
+    read_published,
+    read_testbed,
+)
+from tests.evaluation.robustness import naive
+from tests.evaluation.robustness.made_models import IDS, INTERCEPT, SLOPES, made
+
+RN50 = next(result for result in read_testbed().rows if result.model == "resnet50_clip_zeroshot")
+FOUR = {"imagenet-v2": 50.0, "imagenet-r": 40.0, "imagenet-sketch": 30.0, "objectnet": 30.0}
+ON_OWN_CLASSES = {"imagenet_on_r_classes": 85.0, "imagenet_on_objectnet_classes": 75.0}
+
+
+def test_clip_rn50() -> None:
+    report = measure_robustness([RN50], "standard")
+    (model,) = report.models
+    values = {shift: round(found.value, 2) for shift, found in model.shifts.items()}
+    assert report.baseline.name == "standard"
+    expected = {"imagenet-v2": 5.79, "imagenet-sketch": 22.86, "imagenet-r": 32.86, "objectnet": 17.85}
+    assert {shift: values[shift] for shift in expected} == expected
+    assert model.mean is not None
+    assert model.mean.value == pytest.approx((5.794 + 22.861 + 32.857 + 17.846) / 4, abs=1e-3)
+    assert model.mean.compared_on == SAME
+
+
+@pytest.mark.parametrize("imagenet", [5.0, 54.9, 55.1, 84.0, 90.0])
+def test_a_models_value_does_not_depend_on_the_table_around_it(imagenet: float) -> None:
+    """One weak model once moved all others to another line."""
+    other = Result("other", {IMAGENET: imagenet, "imagenet-v2": 4.0, "imagenet-r": 40.0})
+    assert measure_robustness([RN50]).models[0] == measure_robustness([other, RN50]).models[1]
+    assert measure_robustness([RN50]).baseline.name == "auto"
+
+
+def test_a_model_of_the_fit_lies_near_its_line() -> None:
+    inside = [result for result in read_testbed().rows if result.training == "standard"]
+    means = [model.mean.value for model in measure_robustness(inside, "standard").models if model.mean is not None]
+    assert len(means) > 70
+    assert abs(sum(means) / len(means)) < 0.5
+
+
+@pytest.mark.parametrize("baseline", BASELINES[1:])
+@pytest.mark.parametrize("all_classes", [False, True])
+def test_every_published_value_is_the_naive_one(baseline: str, all_classes: bool) -> None:
+    for model in measure_robustness(read_published().rows, baseline, all_classes).models:
+        accuracies = model.result.accuracies
+        assert len(model.shifts) == 5
+        for shift in SHIFTS:
+            same = shift.same_classes if shift.same_classes in accuracies and not all_classes else None
+            predicted = naive.predict(baseline, same or IMAGENET, shift.column, accuracies[same or IMAGENET])
+            assert model.shifts[shift.column].value == pytest.approx(accuracies[shift.column] - predicted, abs=1e-8)
+        if model.mean is None:
+            assert model.shifts["objectnet"].compared_on == SAME
+        else:
+            assert model.mean.value == pytest.approx(np.mean([model.shifts[name].value for name in FOUR]), abs=1e-9)
+
+
+def test_intervals_hold_the_value_and_shrink_with_more_images() -> None:
+    widths = []
+    for images in (200, 2_000, 200_000):
+        few = Result("m", RN50.accuracies, images=dict.fromkeys(RN50.accuracies, images))
+        (model,) = measure_robustness([few]).models
+        assert model.mean is not None
+        for found in (model.mean, *model.shifts.values()):
+            assert found.interval[0] < found.value < found.interval[1]
+        widths.append(model.mean.interval[1] - model.mean.interval[0])
+    assert widths == sorted(widths, reverse=True)
+
+
+def test_test_sets_are_drawn_apart() -> None:
+    """The mean's interval is narrower than the shifts': their sampling errors are independent."""
+    images = dict.fromkeys(RN50.accuracies, 300)
+    (model,) = measure_robustness([Result("m", RN50.accuracies, images=images)], "standard").models
+    assert model.mean is not None
+    widths = [model.shifts[column].interval[1] - model.shifts[column].interval[0] for column in FOUR]
+    assert model.mean.interval[1] - model.mean.interval[0] < 0.75 * sum(widths) / 4
+
+
+def test_missing_accuracies_are_left_out_and_said() -> None:
+    report = measure_robustness(
+        [Result("no shift", {IMAGENET: 70.0}), Result("no imagenet", {"imagenet-v2": 50.0}), Result("nothing", {})]
+    )
+    assert [(dict(model.shifts), model.mean) for model in report.models] == [({}, None)] * 3
+    assert "no ImageNet accuracy: no imagenet, nothing" in write_notes(report)
+    assert "no mean, for want of ImageNetV2, ImageNet-R, ImageNet-Sketch, ObjectNet: no shift" in write_notes(report)
+
+
+def test_zero_and_hundred_percent() -> None:
+    report = measure_robustness(
+        [
+            Result("floor", {IMAGENET: 70.0, "imagenet-v2": 0.0}),
+            Result("roof", {IMAGENET: 70.0, "imagenet-v2": 100.0}),
+            Result("all right", {IMAGENET: 100.0, "imagenet-v2": 90.0}),
+        ],
+        "standard",
+    )
+    floor, roof, all_right = report.models
+    predicted = naive.predict("standard", IMAGENET, "imagenet-v2", 70.0)
+    assert floor.shifts["imagenet-v2"].value == pytest.approx(-predicted)
+    assert roof.shifts["imagenet-v2"].value == pytest.approx(100 - predicted)
+    assert all_right.shifts == {}
+    assert any(note.startswith("all right has 100 % in imagenet: ") for note in write_notes(report))
+    assert any(note.startswith("floor has 0 % in imagenet-v2: drawn at the edge") for note in write_notes(report))
+
+
+def test_a_model_outside_the_fitted_range_is_named() -> None:
+    within, beyond = (Result(name, {IMAGENET: at, "imagenet-v2": 50.0}) for name, at in (("a", 70.0), ("b", 91.0)))
+    report = measure_robustness([within, beyond], "standard")
+    assert [model.shifts["imagenet-v2"].mark for model in report.models] == ["", EXTRAPOLATED]
+    (note,) = [note for note in write_notes(report) if "extrapolated" in note]
+    assert note == "extrapolated: outside the fitted range of imagenet (56.5 to 84.7 %): b"
+
+
+def test_two_curves_for_one_shift_are_said() -> None:
+    both = [RN50, Result("other", {IMAGENET: 60.0, "imagenet-r": 40.0})]
+    for all_classes in (False, True):
+        notes = write_notes(measure_robustness(both, all_classes=all_classes))
+        assert any("`all_classes=True`" in note for note in notes) != all_classes
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([IMAGENET, *(shift.column for shift in SHIFTS), "imagenet_on_r_classes"]),
+        st.floats(0, 100) | st.sampled_from([0.0, 100.0]),
+    ),
+    st.sampled_from(BASELINES),
+)
+def test_any_accuracies_give_finite_values_in_range(accuracies: dict[str, float], baseline: str) -> None:
+    (model,) = measure_robustness([Result("m", accuracies)], baseline).models
+    for found in model.shifts.values():
+        assert -100 <= found.interval[0] <= found.interval[1] <= 100
+        assert found.value == pytest.approx(found.accuracy - found.predicted)
+        assert 0 <= found.predicted <= 100
+    averaged = set(FOUR) <= set(model.shifts)
+    alike = averaged and model.shifts["imagenet-r"].compared_on == model.shifts["objectnet"].compared_on
+    assert (model.mean is not None) == alike
+    assert bool(model.no_mean) == (model.mean is None)
+
+
+def test_the_mean_is_over_cells_of_one_form() -> None:
+    half = {IMAGENET: 70.0, **FOUR, "imagenet_on_r_classes": 85.0}
+    (model,) = measure_robustness([Result("half", half)]).models
+    assert [model.shifts[name].compared_on for name in ("imagenet-r", "objectnet")] == [SAME, ALL]
+    assert model.mean is None
+    assert "one is compared on its own classes and the other on all 1000" in model.no_mean
+    (whole,) = measure_robustness([Result("half", half)], all_classes=True).models
+    assert whole.mean is not None
+    assert whole.mean.compared_on == ALL
+
+
+def test_a_table_has_means_of_one_form() -> None:
+    own = Result("own classes", {IMAGENET: 70.0, **FOUR, **ON_OWN_CLASSES})
+    all_of_them = Result("all classes", {IMAGENET: 70.0, **FOUR})
+    (alone,) = measure_robustness([own]).models
+    assert alone.mean is not None
+    assert alone.mean.compared_on == SAME
+    report = measure_robustness([own, all_of_them])
+    assert [model.mean is None for model in report.models] == [True, False]
+    assert report.models[0].shifts == alone.shifts, "only the mean is withheld"
+    assert any(note.startswith("no mean, since its R and ObjectNet") for note in write_notes(report))
+    both = measure_robustness([own, all_of_them], all_classes=True)
+    assert {model.mean for model in both.models} == {report.models[1].mean}
+
+
+def test_a_mean_is_marked_as_its_worst_cell() -> None:
+    marks = {}
+    for imagenet in (35.0, 75.0, 86.0):
+        (model,) = measure_robustness([Result("m", {IMAGENET: imagenet, **FOUR})]).models
+        assert model.mean is not None
+        marks[imagenet] = model.mean.mark
+        assert {found.mark for found in model.shifts.values()} == {model.mean.mark}
+    assert marks == {35.0: SPARSE, 75.0: "", 86.0: EXTRAPOLATED}
+    notes = write_notes(measure_robustness([Result("few", {IMAGENET: 35.0, **FOUR})]))
+    assert any(note.startswith("sparse: ") and note.endswith(": few") for note in notes)
+
+
+def test_a_value_of_60_to_89_percent_is_never_withheld() -> None:
+    models = [Result(str(number), {IMAGENET: float(number), **FOUR, "imagenet-a": 20.0}) for number in range(60, 90)]
+    for model in measure_robustness(models).models:
+        assert len(model.shifts) == 5
+        assert model.mean is not None
+
+
+def test_a_baseline_of_ones_own_models_is_used_for_what_it_has() -> None:
+    rows = [{IMAGENET: 30.0 + 3 * at, "imagenet-v2": 20.0 + 2.5 * at, "imagenet-r": 20.0 + 2.5 * at} for at in range(8)]
+    table = Results(tuple(Result(str(at), row) for at, row in enumerate(rows)), tuple(rows[0]), "percent")
+    own = own_baseline(table, "mine.csv")
+    report = measure_robustness([Result("m", {IMAGENET: 45.0, **FOUR, **ON_OWN_CLASSES})], own)
+    (model,) = report.models
+    assert set(model.shifts) == {"imagenet-v2", "imagenet-r"}
+    assert model.shifts["imagenet-r"].compared_on == ALL, "the own models have no accuracy on R's classes"
+    assert model.shifts["imagenet-v2"].value == pytest.approx(50.0 - report.fits[0].predict(45.0))
+    assert {fit.baseline for fit in report.fits} == {"mine.csv"}
+    assert any("mine.csv has 0 models with imagenet and imagenet-sketch" in note for note in write_notes(report))
+    assert model.mean is None
+    values = [model.shifts["imagenet-v2"].value for model in measure_robustness(table.rows, own).models]
+    assert max(map(abs, values)) < 2, "they lie around their own line"
+
+
+# Several ID sets.
+
+
+def columns_of(models: list[Result], *columns: str) -> Floats:
+    return np.array([[model.accuracies[column] for column in columns] for model in models])
+
+
+def test_planted_coefficients_are_recovered() -> None:
+    robust = Result("robust", {**made()[0].accuracies, "imagenet-v2": made()[0].accuracies["imagenet-v2"] + 7})
+    report = measure_multi_id([*made(), robust], IDS, made(), "made")
+    (fit,) = report.fits
+    np.testing.assert_allclose(fit.coefficients, [INTERCEPT, *SLOPES], atol=1e-9)
+    assert (fit.n, fit.columns) == (30, IDS)
+    assert fit.quality == pytest.approx((1, 1, 0), abs=1e-9)
+    *others, last = (model.shifts["imagenet-v2"] for model in report.models)
+    assert all(abs(found.value) < 1e-9 for found in others)
+    assert last.value == pytest.approx(7)
+    assert last.interval[0] < 7 < last.interval[1]
+
+
+@pytest.mark.parametrize("ids", [IDS[:2], IDS, ("laion", "imagenet")])
+def test_the_numbers_are_scikit_learns(ids: tuple[str, ...]) -> None:
+    linear_model, metrics = pytest.importorskip("sklearn.linear_model"), pytest.importorskip("sklearn.metrics")
+    models = made(noise=0.3)
+    x, y = logit(columns_of(models, *ids)), columns_of(models, "imagenet-v2")[:, 0]
+    report = measure_multi_id(models, ids, models, "made")
+    for fit, columns in ((report.fits[0], slice(None)), (report.single[0], slice(1))):
+        theirs = linear_model.LinearRegression().fit(x[:, columns], logit(y))
+        predicted = theirs.predict(x[:, columns])
+        np.testing.assert_allclose(fit.coefficients, [theirs.intercept_, *theirs.coef_], rtol=1e-9)
+        _, r2, error = fit.quality
+        assert r2 == pytest.approx(metrics.r2_score(logit(y), predicted), rel=1e-12)
+        assert error == pytest.approx(metrics.mean_absolute_error(y, inverse_logit(predicted)), rel=1e-12)
+
+
+def test_the_interval_is_that_of_refitted_samples() -> None:
+    """The spread over the bootstrap is what least squares gives for the mean of the prediction, within a tenth."""
+    models = made(200, noise=0.2)
+    (fit,) = measure_multi_id(models, IDS, models, "made").fits
+    design = np.column_stack([np.ones(200), logit(columns_of(models, *IDS))])
+    left = logit(columns_of(models, "imagenet-v2")[:, 0]) - design @ fit.coefficients
+    covariance = np.linalg.inv(design.T @ design) * (left @ left / (200 - 4))
+    draws = fit.draws.coefficients  # type: ignore[union-attr]
+    np.testing.assert_allclose(draws.std(axis=0), np.sqrt(np.diag(covariance)), rtol=0.15)
+    np.testing.assert_allclose(draws.mean(axis=0), fit.coefficients, atol=0.01)
+
+
+def test_the_same_classes_are_used_if_every_set_has_them() -> None:
+    models = [
+        Result(model.model, {**model.accuracies, "imagenet_on_r_classes": 80.0 - n, "yfcc_on_r_classes": 50.0 + n % 7})
+        for n, model in enumerate(made(shifts=tuple(FOUR)))
+    ]
+    report = measure_multi_id(models, IDS[:2], models, "made")
+    by_shift = {fit.shift.column: fit.columns for fit in report.fits}
+    assert by_shift["imagenet-r"] == ("imagenet_on_r_classes", "yfcc_on_r_classes")
+    assert by_shift["objectnet"] == ("imagenet", "yfcc")
+    assert report.models[0].shifts["imagenet-r"].compared_on == SAME
+    assert report.models[0].mean is None  # R on its own classes and ObjectNet on all do not average
+    alike = measure_multi_id(models, IDS[:2], models, "made", all_classes=True).models[0]
+    assert alike.mean is not None
+    assert alike.mean.value == pytest.approx(np.mean([alike.shifts[column].value for column in FOUR]))
+    three = measure_multi_id(models, IDS, models, "made")  # laion has no accuracies on the classes of R
+    assert {fit.columns for fit in three.fits} == {IDS}
+
+
+def test_a_table_has_one_fit_a_shift_on_several_sets() -> None:
+    """A model without accuracies on R's classes is not compared beside those that have them."""
+    models = [
+        Result(model.model, {**model.accuracies, "imagenet_on_r_classes": 80.0 - n, "yfcc_on_r_classes": 50.0 + n % 7})
+        for n, model in enumerate(made(shifts=("imagenet-r",)))
+    ]
+    report = measure_multi_id([made(shifts=("imagenet-r",))[0], models[1]], IDS[:2], models, "made")
+    assert [set(model.shifts) for model in report.models] == [set(), {"imagenet-r"}]
+    assert len(report.fits) == len(report.single) == 1
+
+
+def test_models_beyond_those_of_the_fit_are_marked_and_those_without_a_logit_left_out() -> None:
+    models = made()
+    beyond = Result("beyond", {**models[0].accuracies, "yfcc": 99.0})
+    report = measure_multi_id([models[0], beyond], IDS, models, "made")
+    assert [model.shifts["imagenet-v2"].mark for model in report.models] == ["", EXTRAPOLATED]
+    zero = [*models, Result("zero", {**models[0].accuracies, "yfcc": 0.0})]
+    report = measure_multi_id(zero, IDS, zero, "made")
+    assert report.fits[0].left_out == ("zero",)
+    assert report.models[-1].shifts == {}
+
+
+@pytest.mark.parametrize(
+    ("ids", "sentence"),
+    [
+        (["imagenet"], "`id_sets` takes two or more test sets"),
+        (["imagenet", "imagenet"], "'imagenet' is given twice"),
+        (["imagenet", "imagenet-v2"], "'imagenet-v2' is not in-distribution"),
+        (["imagenet", "imagenet_on_r_classes"], "is not in-distribution"),
+    ],
+)
+def test_wrong_sets_are_refused(ids: list[str], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        check_id_sets(ids)
+
+
+def test_too_few_models_and_collinear_sets_are_refused() -> None:
+    with pytest.raises(NoFitError, match=r"made has 14 models .* a fit on 3 `id_sets` takes 15"):
+        measure_multi_id(made(), IDS, made(14), "made")
+    twins = [Result(each.model, {**each.accuracies, "laion": each.accuracies["yfcc"]}) for each in made()]
+    flat = [Result(each.model, {**each.accuracies, "yfcc": 50.0}) for each in made()]
+    for models in (twins, flat):
+        with pytest.raises(NoFitError, match="yfcc follow from those on the other `id_sets` in made"):
+            measure_multi_id(models, IDS, models, "made")
+    absent = [Result("absent", {"imagenet": 50.0, "imagenet-v2": 40.0})]
+    with pytest.raises(NoFitError, match="no model of the results has imagenet, yfcc, laion and a shift"):
+        measure_multi_id(absent, IDS, made(), "made")
