@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import configparser
 import errno
 import pickle
+import re
 from pathlib import Path
 
 import pytest
 
 import imagenet_captions as ic
+from imagenet_captions.errors import InputError
+from imagenet_captions.storage import faults as extras
 from imagenet_captions.storage.faults import message_of, missing_object, reason_of, reporting_faults
 from imagenet_captions.storage.files import replacing, require_there
 from imagenet_captions.storage.places import place
@@ -94,3 +98,52 @@ def test_a_librarys_message_is_shown_without_secrets(
     assert message_of(error) == said
     if isinstance(error, OSError):
         assert reason_of(error) == f"{said}; check the path and run the same command again"
+
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def known() -> set[str]:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    return set(config["options.extras_require"])
+
+
+def test_a_missing_extra_is_named_with_its_command_and_its_place(monkeypatch):
+    monkeypatch.setattr(extras, "find_spec", lambda module: None if module == "torch" else object())
+    with pytest.raises(InputError) as caught:
+        extras.require("train", "training")
+    assert str(caught.value) == (
+        "training needs torch, which is not installed; for the extra 'train' run pip install '.[train]' in a clone of "
+        "imagenet-captions (see Install in its README)"
+    )
+
+
+def test_only_the_modules_asked_for_count(monkeypatch):
+    monkeypatch.setattr(extras, "find_spec", lambda module: None if module == "matplotlib" else object())
+    extras.require("report", "--html", "jinja2")
+    with pytest.raises(InputError, match="a figure needs matplotlib"):
+        extras.require("report", "a figure", "matplotlib")
+
+
+def test_an_extra_that_is_there_is_silent(monkeypatch):
+    monkeypatch.setattr(extras, "find_spec", lambda module: object())
+    extras.require("train", "training")
+
+
+def test_every_extra_that_is_named_is_one_of_setup_cfg(known):
+    code = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "imagenet_captions").rglob("*.py"))
+    named = set(re.findall(r"(?:\brequire|how_to_install)\(\"(\w+)\"", code)) | set(extras._MODULES)
+    assert named == {"train", "ray", "report", "cloud"} <= known
+
+
+def test_no_text_installs_the_project_from_an_index_that_does_not_have_it(known):
+    texts = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "imagenet_captions").rglob("*.py")]
+    found = {path: re.findall(r"pip install (?:-e )?([^\n`]+)", path.read_text(encoding="utf-8")) for path in texts}
+    for path, installed in found.items():
+        for what in installed:
+            assert not what.strip("'\"").startswith("imagenet-captions"), path
+            for extra in re.findall(r"\.\[([\w,]+)\]", what):
+                assert set(extra.split(",")) <= known, path
+    assert sum(map(len, found.values())) > 8
