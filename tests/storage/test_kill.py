@@ -16,15 +16,13 @@ import fsspec
 import pytest
 
 import imagenet_captions as ic
-from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.packager.verify import verify
-from imagenet_captions.storage.files import MANIFEST
 from imagenet_captions.storage.places import RemotePath, place
-from tests.command_line import HANGS_AFTER, invoke
+from tests.command_line import HANGS_AFTER
 from tests.packager.made import IDS, images, train_folder, write_captions
 from tests.storage.conftest import Bucket, local_files
 
@@ -106,18 +104,6 @@ def test_at_every_moment_the_dataset_is_the_old_one_the_new_one_or_none(
         pytest.fail("the run never ended")
     in_order = [name for name, before in zip(states, [None, *states], strict=False) if name != before]
     assert in_order == ["old", "refused", "new"]
-
-
-def test_a_first_run_that_is_killed_leaves_no_dataset(
-    captions: dict[str, Path], bucket: Bucket, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = place(f"{bucket.url}/ours")
-    with pytest.raises(Killed), killed_after(8, monkeypatch):
-        package(captions["new"], out, PackageSettings(workers=1))
-    assert MANIFEST in bucket.files("ours")
-    assert state(out) == "refused"
-    package(captions["new"], out, PackageSettings(workers=1))
-    assert state(out) == "new"
 
 
 def test_an_error_leaves_everything_as_it_was(captions: dict[str, Path], bucket: Bucket, tmp_path: Path) -> None:
@@ -217,28 +203,3 @@ def test_sigkill(
     package(captions["new"], out, PackageSettings(workers=1))
     package(captions["new"], tmp_path / "expected", PackageSettings(workers=1))
     assert bucket.files() == {f"ours/{name}": data for name, data in local_files(tmp_path / "expected").items()}
-
-
-@pytest.mark.slow
-def test_a_killed_build_ends_as_one_that_was_left_alone(
-    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("release.json", "train"):
-        bucket.upload(SAMPLE / name, name)
-    url = bucket.url
-    build = ["build", "--release", f"{url}/release.json", "--images", f"{url}/train", "--out", f"{url}/ours"]
-    killed = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "copy_to", "3", *build, "--workers", "1"],
-        capture_output=True,
-        timeout=HANGS_AFTER,
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    with pytest.raises(InputError, match="not finished"):
-        ic.load(f"{url}/ours")
-    assert invoke(*build, "--workers", "1")[0] == 0
-    local = ["build", "--release", str(SAMPLE / "release.json"), "--images", str(SAMPLE / "train"), "--out", "local"]
-    assert invoke(*local)[0] == 0
-    assert bucket.files("ours") == local_files(tmp_path / "local")
-    assert not any(name.startswith(".") for name in bucket.files())

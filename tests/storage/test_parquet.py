@@ -125,9 +125,8 @@ def test_a_level_is_for_texts_and_leaves_images_as_they_are(
     monkeypatch.setattr(writing, "COMPRESSION_LEVEL", level)
     schema = pa.schema([pa.field("caption", pa.string()), IMAGE])
     rows = [{"caption": f"a dog {number % 77}", "image": {"bytes": bytes(300), "path": "a"}} for number in range(500)]
-    with writing.open_shard(tmp_path, "data/train-00000-of-00001.parquet", schema) as writer:
-        writer.write(pa.Table.from_pylist(rows, schema))
-    path = tmp_path / writer.file.name
+    path = tmp_path / "data" / "train-00000-of-00001.parquet"
+    writing.write_shard(tmp_path, "data/train-00000-of-00001.parquet", schema, [pa.Table.from_pylist(rows, schema)])
     assert pq.read_table(path).to_pylist() == rows
     group = pq.ParquetFile(path).metadata.row_group(0)
     columns = [group.column(number) for number in range(group.num_columns)]

@@ -44,13 +44,8 @@ def test_what_is_on_this_machine_is_a_path(given: str, path: str) -> None:
 @pytest.mark.parametrize("given", ["train", PurePath("train"), Path("train")])
 def test_settings_hold_the_place_of_what_was_given(given: str | PurePath) -> None:
     settings = PackageSettings(images=given)
-    assert settings.images == Path("train")
-    assert pickle.loads(pickle.dumps(settings)).images == replace(settings, missing="skip").images == Path("train")
+    assert settings.images == pickle.loads(pickle.dumps(settings)).images == Path("train")
     assert replace(settings, images="memory://a/b").images == place("memory://a/b")
-    assert PackageSettings().images is None
-
-
-def test_settings_refuse_a_url_that_holds_a_secret() -> None:
     with pytest.raises(InputError, match="which may hold a secret"):
         PackageSettings(images=f"s3://key:{SECRET}@bucket/train")
 
@@ -74,12 +69,6 @@ def test_a_place_travels_to_workers_unless_they_cannot_see_it(server: str) -> No
     assert pickle.loads(pickle.dumps(there)) == there
     with pytest.raises(InputError, match="in the memory of one process"):
         pickle.dumps(place("memory://bucket/a"))
-
-
-def test_a_url_is_never_a_file_of_this_machine() -> None:
-    there = place("memory://bucket/a")
-    with pytest.raises(TypeError):
-        open(there)  # noqa: PTH123, SIM115
     with pytest.raises(ValueError, match="written whole"):
         there.open("w")
 
@@ -87,27 +76,18 @@ def test_a_url_is_never_a_file_of_this_machine() -> None:
 URLS_WITH_SECRETS = [
     "https://sesame@host/x",
     "https://me:sesame@host:8080/x",
-    "https://:sesame@host/x",
     "HTTPS://sesame@[::1]:80/x",
     "s3://AKIA:sesame@bucket/x",
     "s3://AKIA:se/sa@me/sesame@bucket/x",
     "https://host/x?key=sesame",
-    "https://host/x?auth=sesame",
-    "https://host/x?pwd=sesame",
     "https://host/x?sesame",
     "https://host?key=me@sesame",
     "https://h/x.zip?X-Amz-Signature=sesame&part=1",
-    "https://h/x?part=1&X-Goog-Credential=sesame",
-    "https://h/x?sv=1&sig=sesame",
-    "https://h/x?AWSAccessKeyId=sesame&Signature=sesame",
-    "https://host/x#token=sesame",
     "https://host/x#sesame",
     "https://me:se#sesame@host/x",
     "https://sesame/sesame@host/x?y",
     "https://sesame%40host/x",
-    "https://me%3Asesame%40host/x",
     "https://host/x%3Fkey=sesame",
-    "https://host/x%3fkey%3dsesame",
     "https://host/x%23token=sesame",
     "https://host/x%253Fkey=sesame",
     "https%3A%2F%2Fsesame@host/x",
@@ -156,6 +136,7 @@ def test_other_urls_and_paths_are_taken(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "says"),
     [
+        *((f"{scheme}:/bucket/x", "has one slash behind") for scheme in ("s3", "S3", "gs", "https", "file")),
         ("foo://bucket/x", "not a kind of URL"),
         ("simplecache::s3://bucket/x", "chains several"),
         ("S3://", "names no bucket"),
@@ -167,6 +148,8 @@ def test_other_urls_and_paths_are_taken(url: str) -> None:
 def test_urls_that_nothing_reads(url: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
         place(url)
+    if "::" not in url:
+        assert place(f"./{url}") == Path(url)
 
 
 def test_files_of_a_store(bucket: Bucket, tmp_path: Path) -> None:
@@ -191,17 +174,11 @@ def test_files_of_a_store(bucket: Bucket, tmp_path: Path) -> None:
         assert (folder / "z").read_text() == "z"
     assert (folder / "z").read_text() == "Z"
     assert digest(folder) != before
+    with pytest.raises(NotADirectoryError), replacing(folder / "z") as new:
+        (new / "half").touch()
+    assert (folder / "z").read_text() == "Z"
     with pytest.raises(FileNotFoundError, match="does not exist"):
         (folder / "no").read_text()
-
-
-def test_what_goes_wrong_while_writing_leaves_the_old_object(bucket: Bucket) -> None:
-    there = place(f"{bucket.url}/x")
-    with replacing(there) as new:
-        new.write_text("old")
-    with pytest.raises(NotADirectoryError), replacing(there) as new:
-        (new / "half").touch()
-    assert bucket.files() == {"x": b"old"}
 
 
 def test_reading_in_order_takes_few_requests_and_a_head_little() -> None:
@@ -230,12 +207,9 @@ def test_reading_in_order_takes_few_requests_and_a_head_little() -> None:
     asked.clear()
     exact.seek(1000)
     assert (exact.read(7), exact.tell(), asked) == (content[1000:1007], 1007, [7])
-
-
-def test_a_server_without_ranges_is_told_from_one_with() -> None:
-    reader = Ranges(lambda start, stop: b"the whole file", 14, "https://host/x", exact=True)
+    without_ranges = Ranges(lambda start, stop: b"the whole file", 14, "https://host/x", exact=True)
     with pytest.raises(InputError, match="does not give parts of a file"):
-        reader.read(5)
+        without_ranges.read(5)
 
 
 def _flags() -> list[tuple[str, str]]:
@@ -337,10 +311,3 @@ def test_denied_access_is_told_without_the_key(server: str, monkeypatch: pytest.
         there.read_bytes()
     assert SECRET not in str(caught.value)
     assert caught.value.__suppress_context__
-
-
-@pytest.mark.parametrize("given", ["s3:/bucket/x", "S3:/bucket/x", "gs:/b", "https:/host/x", "file:/x"])
-def test_a_url_that_lost_a_slash_makes_no_folder(given: str) -> None:
-    with pytest.raises(InputError, match="has one slash behind"):
-        place(given)
-    assert place(f"./{given}") == Path(given)

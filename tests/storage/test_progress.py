@@ -93,14 +93,6 @@ def test_elsewhere_a_line_is_logged_at_the_start(
     assert capsys.readouterr().err == ""
 
 
-def test_a_small_file_shows_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    (tmp_path / "small").write_bytes(b"a\nb\n")
-    with open_watched(tmp_path / "small", "read") as opened:
-        assert opened.read() == b"a\nb\n"
-    assert caplog.messages == []
-
-
 def test_a_large_file_is_counted_to_its_end_even_as_a_zip(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     path = tmp_path / "a.zip"
@@ -118,13 +110,11 @@ with open_watched(Path({str(path)!r}), "read a.zip") as opened, zipfile.ZipFile(
 """)
     assert re.search(r"100%.*4\.19M/4\.19M", told)
     assert "?B/s]" not in told.rsplit("\r", 1)[-1]
-
-
-def test_a_watched_file_reads_as_any_other(tmp_path: Path) -> None:
-    path = tmp_path / "lines"
+    caplog.clear()
     path.write_text("Zürich\nDog\n", encoding="utf-8")
     with open_watched(path, "read") as opened, io.TextIOWrapper(opened, "utf-8") as text:
         assert list(text) == ["Zürich\n", "Dog\n"]
+    assert caplog.messages == []
 
 
 class Recorder:
