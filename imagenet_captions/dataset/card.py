@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,7 +87,7 @@ def card(facts: DatasetFacts) -> str:
     It depends on the facts alone and holds no date, path or machine name.
     """
     flickr = _FLICKR if "flickr" in facts.sources else ""
-    parts = [_header(facts), _summary(facts), _columns(facts), datasheet(facts), _funnel(facts), _how(facts)]
+    parts = [_header(facts), _summary(facts), _columns(facts), *_datasheet(facts), _funnel(facts), _how(facts)]
     return "\n".join([*parts, _RIGHTS.format(flickr=flickr), f"## Citation\n\n```bibtex\n{BIBTEX}```\n"])
 
 
@@ -105,49 +105,53 @@ def size_category(rows: int) -> str:
 
 def _header(facts: DatasetFacts) -> str:
     tasks = ["image-classification", "zero-shot-image-classification", "image-to-text"]
-    return "\n".join(
-        [
-            "---",
-            "pretty_name: ImageNet-Captions",
-            "license: other",
-            "license_name: photographers-and-imagenet-terms",
-            "task_categories:",
-            *[f"- {task}" for task in (tasks if facts.images is not None else ["text-classification"])],
-            "language:",
-            *[
-                f"- {json.dumps(code)}" for code in facts.common_languages()
-            ],  # quoted, because YAML reads no (Norwegian) as false
-            "size_categories:",
-            f"- {size_category(facts.rows)}",
-            "configs:",
-            "- config_name: default",
-            "  default: true",
-            "  data_files:",
-            "  - split: train",
-            "    path: data/train-*.parquet",
-            "- config_name: raw",
-            "  data_files:",
-            "  - split: train",
-            "    path: raw/train-*.parquet",
-            "---",
-            "",
-        ]
-    )
+    lines = [
+        "---",
+        "pretty_name: ImageNet-Captions",
+        "license: other",
+        "license_name: photographers-and-imagenet-terms",
+        "task_categories:",
+        *[f"- {task}" for task in (["text-classification"] if facts.images is None else tasks)],
+        "language:",
+        *[f"- {json.dumps(code)}" for code in facts.common_languages()],  # quoted: YAML reads no (Norwegian) as false
+        "size_categories:",
+        f"- {size_category(facts.rows)}",
+        "configs:",
+        "- config_name: default",
+        "  default: true",
+        "  data_files:",
+        "  - split: train",
+        "    path: data/train-*.parquet",
+        "- config_name: raw",
+        "  data_files:",
+        "  - split: train",
+        "    path: raw/train-*.parquet",
+        "---",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 def _summary(facts: DatasetFacts) -> str:
-    images = "no images" if facts.images is None else f"{facts.images:,} images"
-    image = "" if facts.images is None else ", the image"
+    images, image, lacking = "no images", "", ""
+    if facts.images is not None:
+        images, image = f"{facts.images:,} images", ", the image"
+        if missing := facts.rows - facts.images:
+            lacking = f"{missing:,} rows have no image, because the given images do not include it."
     made = "cleaned texts, a `caption` made from them"
     if facts.settings.get("as_published"):
         made = "the exact texts of the source, a `caption` joined from them"
-    lacking = 0 if facts.images is None else facts.rows - facts.images
+    order = """\
+Rows are sorted by `image_id`, and so by class. A stream in this order shows few classes at a time, so shuffle
+the rows for training."""
+    if (seed := shuffled_with(facts.settings)) is not None:
+        order = f"Rows are shuffled for training with the seed {seed}, over {facts.shards:,} shards."
     return f"""\
 # ImageNet-Captions
 
 Images of {facts.origin} with what their photographers wrote about them on Flickr: title, description
 and tags. {facts.rows:,} rows with {images}, in {len(facts.classes):,} of {facts.among.shown}.
-{f"{lacking:,} rows have no image, because the given images do not include it." if lacking else ""}
+{lacking}
 - config `default`: {made}, the language{image}
 - config `raw`: the same rows with the exact texts of the source
 
@@ -155,30 +159,18 @@ and tags. {facts.rows:,} rows with {images}, in {len(facts.classes):,} of {facts
 classes may share a name; `class_name` is the readable name. `outcomes.parquet` says how each input ended, and
 `manifest.json` holds the SHA-256 of each file.
 
-{_order(facts)}
+{order}
 """
 
 
-def _order(facts: DatasetFacts) -> str:
-    seed = shuffled_with(facts.settings)
-    if seed is None:
-        return (
-            "Rows are sorted by `image_id`, and so by class. A stream in this order shows few classes at a time, so "
-            "shuffle\nthe rows for training."
-        )
-    return f"Rows are shuffled for training with the seed {seed}, over {facts.shards:,} shards."
-
-
 def _columns(facts: DatasetFacts) -> str:
-    lines = ["## What the columns hold", "", "| column | rows with a value | share |", "|---|---:|---:|"]
-    filled = dict(facts.filled) if facts.images is None else {**facts.filled, "image": facts.images}
-    lines += [f"| `{name}` | {count:,} | {share(count, facts.rows)} |" for name, count in filled.items()]
-    lines.append("")
+    filled = {**facts.filled, **({} if facts.images is None else {"image": facts.images})}
+    rows = [(f"`{name}`", f"{count:,}", share(count, facts.rows)) for name, count in filled.items()]
+    lines = ["## What the columns hold", "", *_table(("column", "rows with a value", "share"), rows)]
     if facts.languages:
         common = sorted(facts.languages.items(), key=lambda item: (-item[1], item[0]))[:10]
-        lines.append(
-            "Most frequent languages: " + ", ".join(f"{_code(code)} {count:,}" for code, count in common) + "."
-        )
+        told = ", ".join(f"{_code(code)} {count:,}" for code, count in common)
+        lines.append(f"Most frequent languages: {told}.")
         lines.append("`und` marks rows whose title and description have fewer than three letters.")
     else:
         lines.append("`language` and `language_score` are null in every row, because languages were not detected.")
@@ -187,20 +179,60 @@ def _columns(facts: DatasetFacts) -> str:
     return "\n".join([*lines, ""])
 
 
+def _datasheet(facts: DatasetFacts) -> Iterator[str]:
+    """Yield the lines of the section; a table says where the dataset's sources lack its numbers."""
+    survival = facts.measured.get("survival", {})
+    yield from ("## Datasheet", "")
+    if facts.measured and facts.settings.get("filter"):
+        yield from ("Survival was counted before this dataset was filtered.", "")
+
+    yield from ("Survival of the listed photos, by year of upload:", "")
+    years: Mapping[str, Sequence[int]] = survival.get("years", {})
+    rows = [(html.escape(year), f"{asked:,}", f"{have:,}", share(have, asked)) for year, (have, asked) in years.items()]
+    have, asked = (sum(count[at] for count in years.values()) for at in (0, 1))
+    unknown = "not known: Flickr was not asked about photos, so none is known to be gone"
+    rows.append(("all", f"{asked:,}", f"{have:,}", share(have, asked)) if years else (unknown, "", "", ""))
+    yield from _table(("uploaded", "listed photos that Flickr was asked about", "that answer", "share"), rows)
+    if years:
+        yield "Flickr numbers photos in order of upload, so a deleted photo counts for the year of nearby numbers."
+        yield ""
+
+    yield from ("Licenses as the source stated them; a deleted photo has none:", "")
+    survived: Mapping[str, int] = survival.get("licenses", {})
+    licenses = {int(number): count for number, count in survived.items()} or facts.licenses
+    total = sum(licenses.values())
+    stated = []
+    for number, count in sorted(licenses.items()):
+        known = find_license(number)
+        stated.append((f"{number} {known.name}" if known else f"{number}", f"{count:,}", share(count, total)))
+    unknown = "not known: the source states no licenses"
+    what = "listed photos that answer" if survived else "rows"
+    yield from _table(("license", what, "share"), stated or [(unknown, "", "")])
+
+    names_class = facts.filled.get("names_class", 0)
+    texts = [
+        ("name their own class", f"{names_class:,}", share(names_class, facts.rows)),
+        ("have a caption that another row has too", f"{facts.repeated:,}", share(facts.repeated, facts.rows)),
+    ]
+    yield from _table(("rows that", "rows", "share"), texts)
+    if facts.settings.get("as_published"):
+        yield "The texts are those of the source: no cleaning rule was applied."
+    else:
+        yield "The texts were cleaned by fixed rules; the config `raw` holds them as the source gave them."
+    yield ""
+
+
 def _funnel(facts: DatasetFacts) -> str:
     total = sum(facts.funnel.values())
     lines = ["## Where the inputs went", "", "| outcome | inputs | share | meaning |", "|---|---:|---:|---|"]
-    lines += [
-        f"| `{outcome.value}` | {count:,} | {share(count, total)} | {outcome.meaning} |"
-        for outcome, count in facts.funnel.items()
-    ]
+    for outcome, count in facts.funnel.items():
+        lines.append(f"| `{outcome.value}` | {count:,} | {share(count, total)} | {outcome.meaning} |")
     return "\n".join([*lines, f"| input | {total:,} | {share(total, total)} | |", ""])
 
 
 def _how(facts: DatasetFacts) -> str:
-    lines = ["## How it was made", ""]
     sources = ", ".join(f"{_code(name)} {count:,}" for name, count in sorted(facts.sources.items()))
-    lines.append(f"- texts from: {sources or 'nowhere'}")
+    lines = ["## How it was made", "", f"- texts from: {sources or 'nowhere'}"]
     if "yfcc100m" in facts.sources:
         lines.append(_YFCC)
     lines += [f"- input {_code(role)}: SHA-256 {_code(digest)}" for role, digest in sorted(facts.inputs.items())]
@@ -213,60 +245,6 @@ def _code(value: object) -> str:
     """Return a value of a stranger's file as code, from which it cannot break out."""
     text = printable(str(value)).replace("\n", " ").replace("`", "'")
     return f"`{text}`"
-
-
-_UNKNOWN_YEARS = "not known: Flickr was not asked about photos, so none is known to be gone"
-_UNKNOWN_LICENSES = "not known: the source states no licenses"
-
-
-def datasheet(facts: DatasetFacts) -> str:
-    """Return the section as Markdown; a table says where the dataset's sources lack its numbers."""
-    lines = ["## Datasheet", ""]
-    if facts.measured and facts.settings.get("filter"):
-        lines += ["Survival was counted before this dataset was filtered.", ""]
-    return "\n".join([*lines, *_survival(facts), *_licenses(facts), *_texts(facts), *_cleaning(facts)])
-
-
-def _survival(facts: DatasetFacts) -> list[str]:
-    years: Mapping[str, Sequence[int]] = facts.measured.get("survival", {}).get("years", {})
-    rows = [(html.escape(year), f"{asked:,}", f"{have:,}", share(have, asked)) for year, (have, asked) in years.items()]
-    have, asked = (sum(count[at] for count in years.values()) for at in (0, 1))
-    rows.append(("all", f"{asked:,}", f"{have:,}", share(have, asked)) if years else (_UNKNOWN_YEARS, "", "", ""))
-    lines = _table(("uploaded", "listed photos that Flickr was asked about", "that answer", "share"), rows)
-    if years:
-        told = "Flickr numbers photos in order of upload, so a deleted photo counts for the year of nearby numbers."
-        lines += [told, ""]
-    return ["Survival of the listed photos, by year of upload:", "", *lines]
-
-
-def _licenses(facts: DatasetFacts) -> list[str]:
-    survived: Mapping[str, int] = facts.measured.get("survival", {}).get("licenses", {})
-    found = {int(number): count for number, count in survived.items()} or facts.licenses
-    what = "listed photos that answer" if survived else "rows"
-    total = sum(found.values())
-    rows = [(_license(number), f"{count:,}", share(count, total)) for number, count in sorted(found.items())]
-    lines = _table(("license", what, "share"), rows or [(_UNKNOWN_LICENSES, "", "")])
-    return ["Licenses as the source stated them; a deleted photo has none:", "", *lines]
-
-
-def _license(number: int) -> str:
-    known = find_license(number)
-    return f"{number}" if known is None else f"{number} {known.name}"
-
-
-def _texts(facts: DatasetFacts) -> list[str]:
-    names_class, repeated = facts.filled.get("names_class", 0), facts.repeated
-    rows = [
-        ("name their own class", f"{names_class:,}", share(names_class, facts.rows)),
-        ("have a caption that another row has too", f"{repeated:,}", share(repeated, facts.rows)),
-    ]
-    return _table(("rows that", "rows", "share"), rows)
-
-
-def _cleaning(facts: DatasetFacts) -> list[str]:
-    if facts.settings.get("as_published"):
-        return ["The texts are those of the source: no cleaning rule was applied.", ""]
-    return ["The texts were cleaned by fixed rules; the config `raw` holds them as the source gave them.", ""]
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

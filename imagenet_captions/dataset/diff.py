@@ -6,7 +6,7 @@ Texts are compared by 64-bit hashes, so that memory holds a few numbers a row of
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,9 +58,13 @@ class Counts:
         """Rows lost, gained or changed."""
         return self.lost + self.gained + self.changed
 
+    def numbers(self, fields: Sequence[str]) -> list[int]:
+        """Return the numbers of rows lost, gained and changed, and for each field those in which it differs."""
+        return [self.lost, self.gained, self.changed, *(self.fields[name] for name in fields)]
+
     def as_dict(self, fields: Sequence[str]) -> dict[str, Any]:
-        """Return the numbers of rows that differ, and for each field those in which it does."""
-        counted = {name: getattr(self, name) for name in _COUNTED}
+        """Return the numbers as values for a JSON file."""
+        counted = {"lost": self.lost, "gained": self.gained, "changed": self.changed}
         return {**counted, "fields": {name: self.fields[name] for name in fields}}
 
 
@@ -110,17 +114,29 @@ def diff(
         raise InputError(f"the output {out} is a dataset; give another place")
     with producing(outputs, [one.dataset, other.dataset], overwrite) as new:
         summary, changes = _compare(one, other, raw)
+        rows = changes.to_pylist()
         content = {"manifests": {"a": one.digest, "b": other.digest}, **summary.as_dict()}
         if out.suffix == ".json":
-            write_json(new[0], {**content, "ids": _ids(changes)})
+            ids: dict[str, Any] = {
+                kind: [row["image_id"] for row in rows if row["change"] == kind] for kind in ("lost", "gained")
+            }
+            ids["changed"] = {row["image_id"]: row["fields"].split(",") for row in rows if row["change"] == "changed"}
+            write_json(new[0], {**content, "ids": ids})
         else:
-            lines = ("\t".join(row.values()) + "\n" for row in changes.to_pylist())
-            with new[0].open("w", encoding="utf-8") as opened:
-                opened.writelines(["image_id\twnid\tchange\tfields\n", *lines])
+            _write_lines(new[0], changes.column_names, (row.values() for row in rows))
         if len(new) > 1:
-            _write_classes(new[1], summary)
+            lines = (
+                [wnid, _name(wnid), counts.a, counts.b, *counts.numbers(summary.fields)]
+                for wnid, counts in summary.classes.items()
+            )
+            _write_lines(new[1], ["wnid", "class_name", "a", "b", *_COUNTED, *summary.fields], lines)
             write_json(new[2], content)
     return summary
+
+
+def _write_lines(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    with path.open("w", encoding="utf-8") as opened:
+        opened.writelines("\t".join(map(str, row)) + "\n" for row in (header, *rows))
 
 
 def _compare(a: Shards, b: Shards, raw: bool) -> tuple[DiffSummary, pa.Table]:
@@ -160,28 +176,27 @@ def _by_class(rows: pa.Table) -> Counter[str]:
     return Counter({each["values"]: each["counts"] for each in rows["wnid"].value_counts().to_pylist()})
 
 
-def _hashed(dataset: Shards, raw: bool, count: Any) -> pa.Table:
+def _hashed(dataset: Shards, raw: bool, count: Callable[[int], object]) -> pa.Table:
     """Return image_id, wnid, and a hash of each text that is compared."""
-    table = _hashed_config(dataset, "data", FIELDS, count)
-    if not raw:
-        return table
-    others = _hashed_config(dataset, "raw", [name.removeprefix("raw_") for name in RAW_FIELDS], lambda rows: None)
-    if others["image_id"] != table["image_id"]:
+    ids = [pa.field("image_id", pa.string()), pa.field("wnid", pa.string())]
+    tables = []
+    for config, fields in (("data", FIELDS), ("raw", RAW_FIELDS)) if raw else (("data", FIELDS),):
+        schema = pa.schema([*ids, *(pa.field(name, pa.uint64()) for name in fields)])
+        columns = [name.removeprefix("raw_") for name in schema.names]
+        parts = [schema.empty_table()]
+        # Not the dataset's own scanner, which reads far ahead: 700 MB for a published-size dataset without images.
+        for batch in dataset.read(columns, config, _ROWS_AT_ONCE):
+            hashes = [pa.array(text_hashes(_as_text(batch[name]))) for name in columns[2:]]
+            parts.append(pa.table([batch["image_id"], batch["wnid"], *hashes], schema))
+            if config == "data":
+                count(len(batch))
+        tables.append(pa.concat_tables(parts).combine_chunks())
+    if any(table["image_id"] != tables[0]["image_id"] for table in tables):
         raise InputError(f"{dataset.dataset} is not as it was written; `imagenet-captions verify` says where")
-    for name in RAW_FIELDS:
-        table = table.append_column(name, others[name.removeprefix("raw_")])
+    table = tables[0]
+    for name in RAW_FIELDS if raw else ():
+        table = table.append_column(name, tables[1][name])
     return table
-
-
-def _hashed_config(dataset: Shards, config: str, fields: Sequence[str], count: Any) -> pa.Table:
-    ids = pa.schema([("image_id", pa.string()), ("wnid", pa.string())])
-    parts = [pa.schema([*ids, *((name, pa.uint64()) for name in fields)]).empty_table()]
-    # Not the dataset's own scanner, which reads far ahead: 700 MB for a published-size dataset without images.
-    for batch in dataset.read([*ids.names, *fields], config, _ROWS_AT_ONCE):
-        hashes = [pa.array(text_hashes(_as_text(batch[name]))) for name in fields]
-        parts.append(pa.table([batch["image_id"], batch["wnid"], *hashes], parts[0].schema))
-        count(len(batch))
-    return pa.concat_tables(parts).combine_chunks()
 
 
 def _as_text(column: pa.Array) -> pa.Array:
@@ -193,23 +208,6 @@ def _as_text(column: pa.Array) -> pa.Array:
     marked = pc.binary_join_element_wise(lengths, texts, ":")
     offsets = pc.subtract(column.offsets, column.offsets[0])
     return pc.binary_join(pa.ListArray.from_arrays(offsets, marked), ",")
-
-
-def _ids(changes: pa.Table) -> dict[str, Any]:
-    ids: dict[str, Any] = {"lost": [], "gained": [], "changed": {}}
-    for row in changes.to_pylist():
-        if row["change"] == "changed":
-            ids["changed"][row["image_id"]] = row["fields"].split(",")
-        else:
-            ids[row["change"]].append(row["image_id"])
-    return ids
-
-
-def _write_classes(path: Path, summary: DiffSummary) -> None:
-    lines = ["\t".join(["wnid", "class_name", "a", "b", *_COUNTED, *summary.fields])]
-    for wnid, counts in summary.classes.items():
-        lines.append("\t".join([wnid, _name(wnid), *map(str, [counts.a, counts.b, *_numbers(counts, summary)])]))
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def format_summary(summary: DiffSummary, a: str, b: str) -> str:
@@ -234,16 +232,13 @@ def format_summary(summary: DiffSummary, a: str, b: str) -> str:
     text += ["", f"{'class':<32}" + "".join(f"{name:>{width}}" for name, width in columns.items())]
     ordered = sorted(summary.classes.items(), key=lambda item: (-item[1].differing, item[0]))
     for wnid, counts in ordered[:_CLASSES_SHOWN]:
-        cells = (f"{value:>{width},}" for value, width in zip(_numbers(counts, summary), columns.values(), strict=True))
+        cells = (
+            f"{value:>{width},}" for value, width in zip(counts.numbers(summary.fields), columns.values(), strict=True)
+        )
         text.append(f"{wnid} {_name(wnid)[:20]:<22}" + "".join(cells))
     if len(ordered) > _CLASSES_SHOWN:
         text.append(f"and {len(ordered) - _CLASSES_SHOWN:,} more classes that differ; `out` DIR has them all")
     return "\n".join(text)
-
-
-def _numbers(counts: Counts, summary: DiffSummary) -> list[int]:
-    row: Mapping[str, Any] = counts.as_dict(summary.fields)
-    return [*(row[name] for name in _COUNTED), *row["fields"].values()]
 
 
 def _name(wnid: str) -> str:

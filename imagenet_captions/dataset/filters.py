@@ -84,11 +84,12 @@ def contains(field: str, text: str, ignore_case: bool = True) -> pc.Expression:
     require_kind("text", text, str, "a text")
     if not text:
         raise InputError(f"every {field} contains the empty text; give some text, or use has({field!r})")
+    column = pc.field(field)
     if field == "tags":
         # Join the tags by a character that is not in the text, so that a match lies within one tag.
         between = next(mark for mark in map(chr, range(10, 0x10000)) if mark not in text)
-        return pc.match_substring(_joined_tags(between), text, ignore_case=ignore_case)
-    return pc.match_substring(pc.field(field), text, ignore_case=ignore_case)
+        column = pc.binary_join(column, between)
+    return pc.match_substring(column, text, ignore_case=ignore_case)
 
 
 def matches(field: str, regex: str) -> pc.Expression:
@@ -102,14 +103,21 @@ def matches(field: str, regex: str) -> pc.Expression:
     _check_text_field(field)
     require_kind("regex", regex, str, "a regular expression as text")
     if field == "tags":
-        _check_within_tags(regex)
+        rest = re.sub(r"\\p(?:[LMNPS]|\{[LMNPS][a-z]?\})|\\[^0-9A-Za-z]", "", regex)
+        escapes = set(re.findall(r"\\(.)", rest)) - _ESCAPES_IN_A_TAG
+        flags = re.sub(_GROUPS, "", rest).count("(?")
+        if escapes or flags or "[^" in rest or "[:" in rest or min(rest, default=" ") < " ":
+            raise InputError(
+                f"the pattern {quoted(regex)} could match across two tags, which are matched one by one; "
+                "leave out negated classes ([^…], \\W, \\D), \\s (write a blank), other escapes and flags but (?i)"
+            )
         regex = f"(?m)(?:{regex})"
     try:
         pc.match_substring_regex(pa.array([""]), regex)
     except pa.ArrowInvalid as error:
         raise InputError(f"the pattern {quoted(regex)} cannot be used: {shortened(error, 300)}") from None
     if field == "tags":
-        return has("tags") & pc.match_substring_regex(_joined_tags("\n"), regex)
+        return has("tags") & pc.match_substring_regex(pc.binary_join(pc.field("tags"), "\n"), regex)
     return pc.match_substring_regex(pc.field(field), regex)
 
 
@@ -185,22 +193,6 @@ def _wnid_in(wnids: set[str]) -> pc.Expression:
     return wnid.isin(ordered) & (wnid >= ordered[0]) & (wnid <= ordered[-1])
 
 
-def _joined_tags(between: str) -> pc.Expression:
-    return pc.binary_join(pc.field("tags"), between)
-
-
 def _check_text_field(field: str) -> None:
     if field not in TEXT_FIELDS:
         raise InputError(f"{quoted(field)} is not a text field; give one of {', '.join(TEXT_FIELDS)}")
-
-
-def _check_within_tags(regex: str) -> None:
-    """Refuse an expression that could match the line break between two tags."""
-    rest = re.sub(r"\\p(?:[LMNPS]|\{[LMNPS][a-z]?\})|\\[^0-9A-Za-z]", "", regex)
-    escapes = set(re.findall(r"\\(.)", rest)) - _ESCAPES_IN_A_TAG
-    flags = re.sub(_GROUPS, "", rest).count("(?")
-    if escapes or flags or "[^" in rest or "[:" in rest or min(rest, default=" ") < " ":
-        raise InputError(
-            f"the pattern {quoted(regex)} could match across two tags, which are matched one by one; "
-            "leave out negated classes ([^…], \\W, \\D), \\s (write a blank), other escapes and flags but (?i)"
-        )

@@ -44,14 +44,6 @@ def load(
     *,
     streaming: Literal[True],
 ) -> IterableDataset: ...
-@overload
-def load(
-    path: PlaceLike,
-    condition: Expression | None = None,
-    config: str = "default",
-    columns: Sequence[str] | None = None,
-    streaming: bool = False,
-) -> Dataset | IterableDataset: ...
 def load(
     path: PlaceLike,
     condition: Expression | None = None,
@@ -69,35 +61,59 @@ def load(
     """
     if condition is not None:
         require_condition(condition)
-    folder = place(path)
-    for _ in range(_TRIES - 1):
+    if config not in CONFIGS:
+        raise InputError(f"`config` must be default or raw, not {quoted(config)}")
+    tries = _TRIES
+    while True:
         try:
-            return _load(folder, condition, config, columns, streaming)
+            with Shards(place(path)).unchanged() as shards:
+                return _load(shards, condition, CONFIGS[config], columns, streaming)
         except Replaced:
-            continue
-    return _load(folder, condition, config, columns, streaming)
+            tries -= 1
+            if not tries:
+                raise
 
 
 def _load(
-    folder: Place,
-    condition: Expression | None,
-    config: str,
-    columns: Sequence[str] | None,
-    streaming: bool,
+    shards: Shards, condition: Expression | None, config: str, columns: Sequence[str] | None, streaming: bool
 ) -> Dataset | IterableDataset:
-    if config not in CONFIGS:
-        raise InputError(f"`config` must be default or raw, not {quoted(config)}")
-    with Shards(folder).unchanged() as shards:
-        parquet = of_shards(shards.files(CONFIGS[config]))
-        names = _columns(parquet, columns, folder)
-        if streaming:
-            check_condition(parquet.schema, condition, folder)
-            return _streamed(parquet, RowStream(shards, condition, tuple(names)))
-        with reading(*map(reopen, parquet.files)):
-            if _is_large(parquet, condition, names):
-                check_condition(parquet.schema, condition, folder)
-                return _cached(parquet, condition, names)
-            return _in_memory(parquet, condition, names, shards)
+    import datasets
+
+    parquet, folder = of_shards(shards.files(config)), shards.dataset
+    known = parquet.schema.names
+    if isinstance(columns, str):
+        raise InputError(f"`columns` must be a list of names, such as [{columns!r}], not {quoted(columns)}")
+    for name in columns or ():
+        if name not in known:
+            raise InputError(f"{folder} has no column {quoted(name)}; it has {', '.join(known)}")
+    names = list(known if columns is None else columns)
+    check_condition(parquet.schema, condition, folder)
+    if streaming:
+        schema = pa.schema([parquet.schema.field(name) for name in names], metadata=parquet.schema.metadata)
+        return datasets.IterableDataset.from_generator(
+            RowStream(shards, condition, tuple(names)),
+            features=datasets.Features.from_arrow_schema(schema),
+            gen_kwargs={"shards": list(parquet.files)},  # a list, which `datasets` divides among a loader's workers
+            split=datasets.Split.TRAIN,
+        )
+    files = [reopen(file) for file in parquet.files]
+    with reading(*files):
+        if _is_large(parquet, condition, names):
+            from datasets.packaged_modules.parquet.parquet import ParquetConfig
+
+            filters: dict[str, Any] = {} if condition is None else {"filters": condition}
+            if filters and not hasattr(ParquetConfig, "filters"):
+                raise InputError(
+                    f"datasets {datasets.__version__} cannot filter more than {LARGEST_IN_MEMORY:,} bytes on disk; "
+                    "update it (3.2 or newer), or give streaming=True"
+                )
+            return through_cache(files, names, **filters)
+        table = parquet.to_table(columns=names, filter=condition)
+        check_rows(table)
+    # Given here, because `datasets` would otherwise hash every byte of the table.
+    parts = [shards.digest, *map(str, (condition, *names, *parquet.files))]
+    fingerprint = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
+    return datasets.Dataset(table, split=datasets.Split.TRAIN, fingerprint=fingerprint)
 
 
 @dataclass(frozen=True)
@@ -110,35 +126,19 @@ class RowStream:
 
     def __call__(self, shards: list[str]) -> Iterator[dict[str, Any]]:
         for shard in map(reopen, shards):
-            batches = self._batches(shard)
+            with reading(shard):
+                scanned = of_shards([shard]).scanner(
+                    columns=list(self.names), filter=self.condition, batch_size=_BATCH_ROWS, batch_readahead=2
+                )
+                batches = iter(scanned.to_batches())
             while True:
                 # A batch is read before its rows are yielded, to be sure that they are of one dataset.
-                with self.dataset.unchanged():
+                with self.dataset.unchanged(), reading(shard):
                     batch = next(batches, None)
-                if batch is None:
-                    break
+                    if batch is None:
+                        break
+                    check_rows(batch)
                 yield from batch.to_pylist()
-
-    def _batches(self, shard: Place) -> Iterator[pa.RecordBatch]:
-        with reading(shard):
-            scanned = of_shards([shard]).scanner(
-                columns=list(self.names), filter=self.condition, batch_size=_BATCH_ROWS, batch_readahead=2
-            )
-            for batch in scanned.to_batches():
-                check_rows(batch)
-                yield batch
-
-
-def _streamed(parquet: pads.FileSystemDataset, rows: RowStream) -> IterableDataset:
-    import datasets
-
-    schema = pa.schema([parquet.schema.field(name) for name in rows.names], metadata=parquet.schema.metadata)
-    return datasets.IterableDataset.from_generator(
-        rows,
-        features=datasets.Features.from_arrow_schema(schema),
-        gen_kwargs={"shards": list(parquet.files)},  # a list, which `datasets` divides among the workers of a loader
-        split=datasets.Split.TRAIN,
-    )
 
 
 def of_shards(shards: Sequence[Place]) -> pads.FileSystemDataset:
@@ -148,16 +148,6 @@ def of_shards(shards: Sequence[Place]) -> pads.FileSystemDataset:
     with reading(shards[0]):
         fragments = [parquet.make_fragment(arrow_name(shard), system) for shard in shards]
         return pads.FileSystemDataset(fragments, check_schema(fragments[0].physical_schema), parquet, system)
-
-
-def _columns(parquet: pads.FileSystemDataset, columns: Sequence[str] | None, path: Place) -> list[str]:
-    known = parquet.schema.names
-    if isinstance(columns, str):
-        raise InputError(f"`columns` must be a list of names, such as [{columns!r}], not {quoted(columns)}")
-    for name in columns or ():
-        if name not in known:
-            raise InputError(f"{path} has no column {quoted(name)}; it has {', '.join(known)}")
-    return list(known if columns is None else columns)
 
 
 def check_condition(schema: pa.Schema, condition: Expression | None, path: Place) -> None:
@@ -178,42 +168,8 @@ def _is_large(parquet: pads.FileSystemDataset, condition: Expression | None, nam
     total = 0
     for fragment in parquet.get_fragments(condition):
         for group in (fragment if condition is None else fragment.subset(condition)).row_groups:
-            total += _group_bytes(fragment, group.id, names)
+            columns = fragment.metadata.row_group(group.id)
+            for column in map(columns.column, range(columns.num_columns)):
+                if column.path_in_schema.split(".")[0] in names:
+                    total += column.total_uncompressed_size
     return total > LARGEST_IN_MEMORY
-
-
-def _group_bytes(fragment: pads.ParquetFileFragment, group: int, names: Sequence[str]) -> int:
-    """Return the bytes that some columns of a row group take when they are read."""
-    columns = fragment.metadata.row_group(group)
-    found = map(columns.column, range(fragment.metadata.num_columns))
-    return sum(column.total_uncompressed_size for column in found if column.path_in_schema.split(".")[0] in names)
-
-
-def _in_memory(
-    parquet: pads.FileSystemDataset, condition: Expression | None, names: Sequence[str], shards: Shards
-) -> Dataset:
-    import datasets
-
-    try:
-        table = parquet.to_table(columns=list(names), filter=condition)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError):
-        check_condition(parquet.schema, condition, shards.dataset)
-        raise
-    check_rows(table)
-    # Given here, because `datasets` would otherwise hash every byte of the table.
-    parts = [shards.digest, *map(str, (condition, *names, *parquet.files))]
-    fingerprint = hashlib.blake2b("\0".join(parts).encode(), digest_size=8).hexdigest()
-    return datasets.Dataset(table, split=datasets.Split.TRAIN, fingerprint=fingerprint)
-
-
-def _cached(parquet: pads.FileSystemDataset, condition: Expression | None, names: Sequence[str]) -> Dataset:
-    import datasets
-    from datasets.packaged_modules.parquet.parquet import ParquetConfig
-
-    filters: dict[str, Any] = {} if condition is None else {"filters": condition}
-    if filters and not hasattr(ParquetConfig, "filters"):
-        raise InputError(
-            f"datasets {datasets.__version__} cannot filter more than {LARGEST_IN_MEMORY:,} bytes on disk; "
-            "update it (3.2 or newer), or give streaming=True"
-        )
-    return through_cache([reopen(file) for file in parquet.files], names, **filters)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from operator import and_
+from operator import and_, or_
 from typing import TYPE_CHECKING, Any
 
 from imagenet_captions.errors import InputError, quoted
@@ -75,21 +75,26 @@ class RowConditions:
         from imagenet_captions.dataset import filters
 
         parts: list[Expression] = []
-        if self.classes or self.lists:
-            some = [filters.in_list(name) for name in self.lists]
-            some += [filters.in_class(*self.classes, among=among)] if self.classes else []
-            parts.append(reduce(lambda left, right: left | right, some))
+        chosen = [filters.in_list(name) for name in self.lists]
+        if self.classes:
+            chosen.append(filters.in_class(*self.classes, among=among))
+        if chosen:
+            parts.append(reduce(or_, chosen))
         for texts, name, example in ((self.contains, "contains", "title=dog"), (self.matches, "matches", "title=^IMG")):
             for text in texts:
                 column, equals, value = text.partition("=")
                 if not equals:
                     raise InputError(f"`{name}` must be FIELD=TEXT, such as {example}, not {quoted(text)}")
                 parts.append(getattr(filters, name)(column, value))
-        parts += [filters.has(name) for name in self.has]
-        for function, values in ((filters.language, self.languages), (filters.license_in, self.licenses)):
-            parts += [function(*values)] if values else []
-        parts += [filters.names_class()] if self.names_class else []
-        parts += [filters.in_split(self.split, self.val_fraction)] if self.split is not None else []
+        parts += map(filters.has, self.has)
+        if self.languages:
+            parts.append(filters.language(*self.languages))
+        if self.licenses:
+            parts.append(filters.license_in(*self.licenses))
+        if self.names_class:
+            parts.append(filters.names_class())
+        if self.split is not None:
+            parts.append(filters.in_split(self.split, self.val_fraction))
         return reduce(and_, parts) if parts else None
 
 
@@ -179,26 +184,25 @@ class FilterSettings:
         def digest(path: PlaceLike) -> str:
             return "sha256:" + sha256(require_file(place(path), "the file"))
 
-        given = record(self)
-        named: dict[str, Any] = {name: digest(given[name]) for name in ("ids", "like", "scores") if name in given}
-        lists = [name if name in list_names() else digest(name) for name in self.wanted.lists]
-        own = {**named, "class-list": lists, "sample": str(self.sample)}
-        beside: dict[str, dict[str, Any]] = {
-            "split": {"val-fraction": self.wanted.val_fraction},
-            "balance": {"by": self.by},
-        }
-        if self.scores is not None:
-            from imagenet_captions.dataset.filtering import read_origin
-
-            origin = read_origin(self.scores)
-            weights = "sha256:" + origin.inputs.weights
-            beside["scores"] = {"score-model": origin.settings.model, "score-weights": weights}
         found: dict[str, Any] = {} if self.condition is None else {"condition": str(self.condition)}
-        for name, value in given.items():  # the card shows them in this order
+        for name, value in record(self).items():  # the card shows them in this order
             if name == "deny":
                 found |= self.deny.settings()
+            elif name in ("ids", "like", "scores"):
+                found[name] = digest(value)
+            elif name == "class-list":
+                found[name] = [each if each in list_names() else digest(each) for each in value]
             elif name not in ("seed", "by", "val-fraction"):
-                found |= {name: own.get(name, value), **beside.get(name, {})}
+                found[name] = str(value) if name == "sample" else value
+            if name == "split":
+                found["val-fraction"] = self.wanted.val_fraction
+            elif name == "balance":
+                found["by"] = self.by
+            elif name == "scores":
+                from imagenet_captions.dataset.filtering import read_origin
+
+                origin = read_origin(place(value))
+                found |= {"score-model": origin.settings.model, "score-weights": f"sha256:{origin.inputs.weights}"}
         sampled = {"random-classes", "balance", "trim-tail", "like", "per-class", "sample"} & found.keys()
         return {**found, "seed": self.seed} if sampled else found
 
