@@ -88,3 +88,8 @@ def make_dataset(folder: Path, made: list[Row], images: bool = False) -> Path:
         source = train_folder(folder / "train", held)
     package(captions, folder / "dataset", PackageSettings(images=source, workers=1))
     return folder / "dataset"
+
+
+def read_ids(path: Path) -> list[str]:
+    """The ids in a file with one a line."""
+    return path.read_text(encoding="utf-8").splitlines()

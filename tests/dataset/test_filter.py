@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -10,28 +9,19 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
 
 import imagenet_captions as ic
-from imagenet_captions.cli.app import app
 from imagenet_captions.dataset.filtering import filter_to_dataset, filter_to_ids
 from imagenet_captions.dataset.outcomes import read_outcome_counts
 from imagenet_captions.dataset.settings import FilterSettings, RowConditions
 from imagenet_captions.outcomes import Outcome
 from imagenet_captions.packager.verify import verify
-from tests.command_line import run_cli
-from tests.dataset.made import WNIDS, make_dataset, rows
+from imagenet_captions.storage.files import sha256
+from tests.command_line import invoke
+from tests.dataset.made import WNIDS, make_dataset, read_ids, rows
 from tests.packager.made import contents
 
 ROWS = rows()
-
-
-def ids_of(path: Path) -> list[str]:
-    return path.read_text().splitlines()
-
-
-def digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def filtered(dataset: Path, out: Path, **settings: Any) -> Path:
@@ -41,54 +31,58 @@ def filtered(dataset: Path, out: Path, **settings: Any) -> Path:
     return out
 
 
-def invoke(*arguments: str | Path) -> Result:
-    """The filter command, in this process."""
-    return CliRunner().invoke(app, ["filter", *map(str, arguments)])
-
-
-def test_every_flag(text_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("flags", "wanted"),
+    [
+        ("--class tench --class 999", lambda r: r["wnid"] in ("n01440764", "n15075141")),
+        ("--class-list imagenette", lambda r: r["wnid"] in ("n01440764", "n03000684")),
+        ("--class-list classes.txt --class 999", lambda r: r["wnid"] in (WNIDS[0], WNIDS[1], WNIDS[4])),
+        ("--contains title=dog", lambda r: "dog" in r["title"].lower()),
+        ("--contains title=dog --contains title=beach", lambda r: r["title"] == "A Dog at the beach"),
+        ("--contains tags=a|b", lambda r: "a|b" in r["tags"]),
+        ("--matches title=[a-z]=?", lambda r: any("a" <= c <= "z" for c in r["title"])),
+        ("--language en --language de", lambda r: r["language"] in ("en", "de")),
+        ("--license by --license cc0", lambda r: r["license"] in (4, 9, 11)),
+        ("--names-class", lambda r: r["names_class"]),
+        ("--class dog --has tags", lambda r: r["wnid"] in WNIDS[1:3] and r["tags"]),
+        ("--sample 7", 7),
+        ("--sample 0.1", 20),
+        ("--per-class 3", 15),
+        ("--trim-tail 2:1", 122),
+        ("--class dog --per-class 3 --sample 5 --seed 4", 5),
+        ("--like counts.tsv", 5),
+        ("--class dog --sample 1000", 80),
+    ],
+)
+def test_every_flag(
+    text_dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    flags: str,
+    wanted: Any,
+) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("counts.tsv").write_text("wnid\tcount\nn01440764\t3\nn02099601\t2\n")
+    caplog.set_level("INFO")
+    Path("counts.tsv").write_text("wnid\tcount\nn01440764\t3\nn02099601\t2\nn01443537\t9\n")
     Path("classes.txt").write_text("tench\ngolden retriever\n")
-    cases: dict[str, Any] = {
-        "--class tench --class 999": lambda r: r["wnid"] in ("n01440764", "n15075141"),
-        "--class-list imagenette": lambda r: r["wnid"] in ("n01440764", "n03000684"),
-        "--class-list classes.txt --class 999": lambda r: r["wnid"] in (WNIDS[0], WNIDS[1], WNIDS[4]),
-        "--contains title=dog": lambda r: "dog" in r["title"].lower(),
-        "--contains title=dog --contains title=beach": lambda r: r["title"] == "A Dog at the beach",
-        "--contains tags=a|b": lambda r: "a|b" in r["tags"],
-        "--matches title=^h": lambda r: r["title"].startswith("h"),
-        "--matches title=[a-z]=?": lambda r: any("a" <= c <= "z" for c in r["title"]),
-        "--has tags": lambda r: bool(r["tags"]),
-        "--language en --language de": lambda r: r["language"] in ("en", "de"),
-        "--license by --license cc0": lambda r: r["license"] in (4, 9, 11),
-        "--names-class": lambda r: r["names_class"],
-        "--class dog --language en --has tags": lambda r: (
-            r["wnid"] in WNIDS[1:3] and r["language"] == "en" and r["tags"]
-        ),
-    }
-    for flags, wanted in cases.items():
-        done = invoke(text_dataset, *flags.split(" "), "--out-ids", "ids.txt", "--overwrite")
-        assert done.exit_code == 0, done.output
-        assert ids_of(Path("ids.txt")) == [row["image_id"] for row in ROWS if wanted(row)], flags
-    counts = {
-        "--sample 7": 7,
-        "--sample 0.1": 20,
-        "--per-class 3": 15,
-        "--trim-tail 2:1": 122,
-        "--like counts.tsv": 5,
-        "--class dog --per-class 3 --sample 5 --seed 4": 5,
-    }
-    for flags, count in counts.items():
-        done = invoke(text_dataset, *flags.split(), "--out-ids", "ids.txt", "--overwrite")
-        assert done.exit_code == 0, done.output
-        assert len(ids_of(Path("ids.txt"))) == count, flags
-    parts = []
+    code, told = invoke("filter", text_dataset, *flags.split(), "--out-ids", "ids.txt")
+    assert code == 0, told
+    found = read_ids(Path("ids.txt"))
+    if isinstance(wanted, int):
+        assert len(found) == wanted
+    else:
+        assert found == [row["image_id"] for row in ROWS if wanted(row)]
+    assert ("1 of 3 classes have fewer rows than the table asks for" in caplog.text) == ("--like" in flags)
+    assert ("only 80 rows are there for a sample of 1,000" in caplog.text) == ("1000" in flags)
+
+
+def test_the_splits_divide_the_rows(text_dataset: Path, tmp_path: Path) -> None:
     for split in ("train", "val"):
-        assert invoke(text_dataset, "--split", split, "--out-ids", split).exit_code == 0
-        parts += ids_of(Path(split))
-    assert sorted(parts) == [row["image_id"] for row in ROWS]
-    assert 8 <= len(ids_of(Path("val"))) <= 35
+        filter_to_ids(text_dataset, tmp_path / split, FilterSettings(RowConditions(split=split)))
+    train, val = (read_ids(tmp_path / split) for split in ("train", "val"))
+    assert sorted([*train, *val]) == [row["image_id"] for row in ROWS]
+    assert 8 <= len(val) <= 35
 
 
 def test_a_list_of_ids_says_how_it_was_made(text_dataset: Path, tmp_path: Path) -> None:
@@ -100,20 +94,20 @@ def test_a_list_of_ids_says_how_it_was_made(text_dataset: Path, tmp_path: Path) 
         "format": "imagenet-captions export",
         "version": 1,
         "made_with": {"imagenet-captions": version("imagenet-captions")},
-        "parent": digest(text_dataset / "manifest.json"),
+        "parent": sha256(text_dataset / "manifest.json"),
         "filter": {"class": ["dog"], "class-list": ["imagewoof"], "contains": ["title=dog"], "per-class": 2, "seed": 0},
         "counts": counts,
-        "files": {"ids.txt": {"sha256": digest(out), "bytes": out.stat().st_size}},
+        "files": {"ids.txt": {"sha256": sha256(out), "bytes": out.stat().st_size}},
     }
     assert sum(counts.values()) == len(ROWS)
-    assert ids_of(out) == sorted(ids_of(out))
+    assert read_ids(out) == sorted(read_ids(out))
 
 
 def test_a_dataset_of_a_dataset(image_dataset: Path, tmp_path: Path) -> None:
     child = filtered(image_dataset, tmp_path / "child", classes=["dog"], per_class=5)
     manifest = json.loads((child / "manifest.json").read_text())
     parent = json.loads((image_dataset / "manifest.json").read_text())
-    assert manifest["inputs"] == {**parent["inputs"], "parent": digest(image_dataset / "manifest.json")}
+    assert manifest["inputs"] == {**parent["inputs"], "parent": sha256(image_dataset / "manifest.json")}
     assert manifest["settings"]["filter"] == [{"class": ["dog"], "per-class": 5, "seed": 0}]
     assert manifest["settings"]["caption"] == parent["settings"]["caption"]
     card = (child / "README.md").read_text()
@@ -140,19 +134,12 @@ def test_a_dataset_of_a_dataset(image_dataset: Path, tmp_path: Path) -> None:
     assert ic.load(child).features == ic.load(image_dataset).features
 
 
-def test_the_same_filter_gives_the_same_bytes(image_dataset: Path, tmp_path: Path) -> None:
-    for name, workers in (("one", 1), ("two", 2)):
-        settings = FilterSettings(RowConditions(languages=["en"]), sample="9")
-        filter_to_dataset(image_dataset, tmp_path / name / "out", settings, workers)
-    assert contents(tmp_path / "one") == contents(tmp_path / "two")
-
-
 def test_ids_and_dataset_agree_and_ids_lead_to_the_dataset(text_dataset: Path, tmp_path: Path) -> None:
     settings = FilterSettings(RowConditions(has=["title"]), sample="0.5", seed=3)
     filter_to_ids(text_dataset, tmp_path / "ids", settings)
     direct = filtered(text_dataset, tmp_path / "direct", has=["title"], sample="0.5", seed=3)
     by_ids = filtered(text_dataset, tmp_path / "by_ids", ids=tmp_path / "ids")
-    assert list(ic.load(direct)["image_id"]) == list(ic.load(by_ids)["image_id"]) == ids_of(tmp_path / "ids")
+    assert list(ic.load(direct)["image_id"]) == list(ic.load(by_ids)["image_id"]) == read_ids(tmp_path / "ids")
 
 
 def test_local_labels_keep_the_original(text_dataset: Path, tmp_path: Path) -> None:
@@ -183,14 +170,10 @@ def test_without_images_it_is_the_dataset_packaged_without(image_dataset: Path, 
     assert manifest["settings"]["filter"] == [{"without-images": True}]
     pictured = ic.load(filtered(image_dataset, tmp_path / "some", has=["image"], without_images=True))
     assert (len(pictured), "image" in pictured.column_names) == (90, False)
-
-
-def test_without_images_needs_a_dataset_that_has_some(image_dataset: Path, text_dataset: Path, tmp_path: Path) -> None:
-    settings = FilterSettings(without_images=True)
     with pytest.raises(ic.InputError, match="has no images; leave out `without_images`"):
-        filter_to_dataset(text_dataset, tmp_path / "out", settings, workers=1)
+        filtered(texts, tmp_path / "out", without_images=True)
     with pytest.raises(ic.InputError, match="`without_images` needs `out`"):
-        filter_to_ids(image_dataset, tmp_path / "ids", settings)
+        filter_to_ids(image_dataset, tmp_path / "ids", FilterSettings(without_images=True))
 
 
 def test_filters_of_filters_are_listed(text_dataset: Path, tmp_path: Path) -> None:
@@ -253,26 +236,12 @@ def test_what_cannot_be_done_is_one_sentence(
     Path("words.txt").write_text("hello\n")
     before, parent = contents(tmp_path), contents(text_dataset)
     arguments = [argument.replace("DATASET", str(text_dataset)) for argument in flags.split()]
-    done = invoke(text_dataset, *arguments)
-    assert done.exit_code == 2, done.output
-    assert done.output.startswith("imagenet-captions: ")
-    assert all(part in done.output for part in sentence.split(".*")), done.output
+    code, told = invoke("filter", text_dataset, *arguments)
+    assert code == 2, told
+    assert told.startswith("imagenet-captions: ")
+    assert all(part in told for part in sentence.split(".*")), told
     assert contents(tmp_path) == before
     assert contents(text_dataset) == parent
-
-
-def test_a_table_that_asks_for_more_is_said(text_dataset: Path, tmp_path: Path) -> None:
-    (tmp_path / "counts.tsv").write_text("tench\t5\ngoldfish\t9\n")
-    done = run_cli("filter", text_dataset, "--like", tmp_path / "counts.tsv", "--out-ids", tmp_path / "ids")
-    assert "1 of 2 classes have fewer rows than the table asks for" in done.stderr
-    done = run_cli("filter", text_dataset, "--class", "dog", "--sample", "1000", "--out-ids", tmp_path / "more")
-    assert "only 80 rows are there for a sample of 1,000" in done.stderr
-
-
-def test_a_small_parent_with_no_rows_of_a_shard(tmp_path: Path) -> None:
-    parent = make_dataset(tmp_path, rows(1))
-    child = filtered(parent, tmp_path / "child", classes=["999"])
-    assert len(ic.load(child)) == 1
 
 
 @pytest.mark.parametrize("images", [False, True])

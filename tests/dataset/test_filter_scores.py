@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,7 +14,7 @@ from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.packager.verify import verify
 from imagenet_captions.schema import SCORES, provenance, with_provenance
 from tests.command_line import invoke
-from tests.dataset.made import make_dataset, rows, write_scores
+from tests.dataset.made import make_dataset, read_ids, rows, write_scores
 
 IDS = [row["image_id"] for row in rows()]
 
@@ -31,34 +32,30 @@ def scores(text_dataset: Path, tmp_path: Path) -> Path:
     )
 
 
-def kept(dataset: Path, out: Path, **settings: object) -> list[str]:
-    ic.filter(dataset, ic.FilterSettings(**settings), out_ids=out, overwrite=True)  # type: ignore[arg-type]
-    return out.read_text().splitlines()
+def kept(dataset: Path, out: Path, **settings: Any) -> list[str]:
+    ic.filter(dataset, ic.FilterSettings(**settings), out_ids=out, overwrite=True)
+    return read_ids(out)
 
 
-def test_above_a_similarity(text_dataset: Path, scores: Path, tmp_path: Path) -> None:
-    out = tmp_path / "ids.txt"
-    assert kept(text_dataset, out, scores=scores, score_above=0.5) == sorted(IDS[151:180])
-    assert kept(text_dataset, out, scores=scores, score_above=0.0) == sorted(IDS[51:180])
-    assert kept(text_dataset, out, scores=scores, score_above=-1.0) == sorted(IDS[:180])
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ({"score_above": 0.5}, IDS[151:180]),
+        ({"score_above": 0.0}, IDS[51:180]),
+        ({"score_above": -1.0}, IDS[:180]),
+        ({"score_top": 0.1}, IDS[162:180]),
+        ({"score_top": 1.0}, IDS[:180]),
+        ({"score_above": 0.5, "score_top": 0.1}, IDS[177:180]),
+        ({"score_top": 0.5, "condition": ic.in_class("n01440764")}, IDS[20:40]),
+        # Of rows 100 to 109, with the same score, three are left: those with the lower ids.
+        ({"score_top": 73 / 180}, [*IDS[110:180], *sorted(IDS[100:110])[:3]]),
+    ],
+)
+def test_limits(text_dataset: Path, scores: Path, tmp_path: Path, limits: dict[str, Any], expected: list[str]) -> None:
+    assert kept(text_dataset, tmp_path / "ids.txt", scores=scores, **limits) == sorted(expected)
     told = json.loads((tmp_path / "ids.txt.json").read_text())
-    assert told["filter"]["score-above"] == -1.0
-    assert told["counts"] == {"kept": 180, "no-score": 20}
-
-
-def test_a_share_of_the_rows_that_are_left(text_dataset: Path, scores: Path, tmp_path: Path) -> None:
-    out = tmp_path / "ids.txt"
-    assert kept(text_dataset, out, scores=scores, score_top=0.1) == sorted(IDS[162:180])
-    assert kept(text_dataset, out, scores=scores, score_top=1.0) == sorted(IDS[:180])
-    assert kept(text_dataset, out, scores=scores, score_above=0.5, score_top=0.1) == sorted(IDS[177:180])
-    found = kept(text_dataset, out, scores=scores, score_top=0.5, condition=ic.in_class("n01440764"))
-    assert found == sorted(IDS[20:40])
-
-
-def test_ties_at_the_cut_go_to_the_lower_ids(text_dataset: Path, scores: Path, tmp_path: Path) -> None:
-    """Rows 110 to 179 and three of the ten with the same score."""
-    found = kept(text_dataset, tmp_path / "ids.txt", scores=scores, score_top=73 / 180)
-    assert found == sorted([*IDS[110:180], *sorted(IDS[100:110])[:3]])
+    assert told["filter"].get("score-above") == limits.get("score_above")
+    assert told["counts"].get("no-score") == (None if "condition" in limits else 20)
 
 
 def test_the_dataset_names_the_model_and_its_weights(text_dataset: Path, scores: Path, tmp_path: Path) -> None:
@@ -120,15 +117,3 @@ def test_a_file_that_does_not_fit_is_one_sentence(
     assert code == 2, told
     assert sentence in told.splitlines()[-1]
     assert not Path("x").exists()
-
-
-def test_limits_need_a_file() -> None:
-    with pytest.raises(ic.InputError, match="`score_above` has no effect without `scores`"):
-        ic.FilterSettings(score_above=0.0)
-
-
-def test_scores_of_a_smaller_dataset_do_not_fit_the_larger_one(text_dataset: Path, tmp_path: Path) -> None:
-    small = make_dataset(tmp_path, rows(3))
-    scores = write_scores(tmp_path / "s.parquet", [IDS[0]], [0.5], small)
-    with pytest.raises(ic.InputError, match="scores of another dataset"):
-        kept(text_dataset, tmp_path / "ids.txt", scores=scores, score_top=0.5)

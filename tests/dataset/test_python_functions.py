@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -23,17 +22,6 @@ def test_a_condition_makes_a_dataset_or_a_list_of_ids(text_dataset: Path, tmp_pa
     assert 'wnid == "n01440764"' in (tmp_path / "child" / "README.md").read_text("utf-8")
     assert ic.filter(text_dataset, condition, out_ids=tmp_path / "ids.txt") == counts
     assert (tmp_path / "ids.txt").read_text("utf-8").split() == wanted
-
-
-def test_settings_filter_as_the_flags_do(text_dataset: Path, tmp_path: Path) -> None:
-    made: list[tuple[str, object]] = []
-    for name, sample in (("a", 7), ("b", "7")):
-        settings = ic.FilterSettings(condition=ic.has("title"), sample=sample, seed=3)
-        ic.filter(text_dataset, settings, out_ids=tmp_path / name)
-        receipt = json.loads((tmp_path / f"{name}.json").read_text("utf-8"))
-        made.append(((tmp_path / name).read_text("utf-8"), receipt["filter"]))
-    assert made[0] == made[1]
-    assert len(made[0][0].split()) == 7
 
 
 @pytest.mark.parametrize(
@@ -64,38 +52,16 @@ def test_paths_may_be_texts(name: str, text_dataset: Path, tmp_path: Path) -> No
         ic.export(text_dataset, "a.tsv", ic.ExportSettings("open-clip-csv", images=str(tmp_path / "absent")))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("keep", ["dog", None])
-def test_what_is_not_a_condition_is_refused(keep: object, text_dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(ic.InputError, match="`keep` must be a condition such as"):
-        ic.filter(text_dataset, keep, out=tmp_path / "child")  # type: ignore[arg-type]
-
-
-def test_a_dataset_is_measured_and_shown(text_dataset: Path) -> None:
-    measured = ic.stats(str(text_dataset))
-    assert (measured.rows, measured.on_disk) == (200, None)
-    assert str(measured).startswith("How the inputs ended")
-
-
-def test_images_are_counted(image_dataset: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "train" / "n01440764"
-    folder.mkdir(parents=True)
-    first = ic.load(image_dataset, columns=["image_id"])[0]["image_id"]
-    (folder / f"{first}.JPEG").write_bytes(b"not read")
-    measured = ic.stats(image_dataset, str(tmp_path / "train"))
-    assert (measured.on_disk, measured.images) == (1, 1)
-
-
-def test_two_datasets_are_compared(text_dataset: Path, tmp_path: Path) -> None:
-    ic.filter(text_dataset, ic.in_class("tench"), out=tmp_path / "child")
-    found = ic.diff(str(text_dataset), str(tmp_path / "child"), out=str(tmp_path / "changes.tsv"))
-    assert (found.equal, found.total.lost, found.total.gained, found.total.changed) == (False, 160, 0, 0)
-    assert len((tmp_path / "changes.tsv").read_text("utf-8").splitlines()) == 161
-    assert ic.diff(text_dataset, text_dataset).equal
-
-
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
+        (lambda: ic.filter("d", "dog", out="o"), "`keep` must be a condition such as"),
+        (lambda: ic.FilterSettings(balance=0), "`balance` must be at least 1, not 0"),
+        (lambda: ic.FilterSettings(balance=3, by="words"), "`by` must be one of mentions, class, not 'words'"),
+        (lambda: ic.FilterSettings(by="class"), "`by` has no effect without `balance`; leave it out"),
+        (lambda: ic.FilterSettings(shards=4), "`shards` has no effect without `shuffle`; leave it out"),
+        (lambda: ic.FilterSettings(shuffle=0, shards=0), "`shards` must be at least 1, not 0"),
+        (lambda: ic.FilterSettings(score_above=0.0), "`score_above` has no effect without `scores`"),
         (lambda: ic.FilterSettings(balance="3"), "`balance` must be a whole number, not '3'"),
         (lambda: ic.FilterSettings(random_classes=1.5), "`random_classes` must be a whole number, not 1.5"),
         (lambda: ic.FilterSettings(per_class=True), "`per_class` must be a whole number, not True"),
@@ -108,13 +74,6 @@ def test_two_datasets_are_compared(text_dataset: Path, tmp_path: Path) -> None:
         (lambda: RowConditions(classes="dog"), "`classes` must be a list such as ['dog'], not 'dog'"),
         (lambda: RowConditions(has=[None]), "`has` must be a list such as ['title'], not [None]"),
         (lambda: ic.explain("d", 3), "`image_id` must be the id of an image as text, such as n01440764_10026, not 3"),
-        (lambda: ic.load(3), "a path or URL must be a text or a Path, not 3"),
-        (lambda: ic.load("d", 3), "`condition` must be a condition such as"),
-        (lambda: ic.filter("d", ic.has("title"), out="o", workers="2"), "`workers` must be a whole number, not '2'"),
-        (lambda: ic.contains("title", 3), "`text` must be a text, not 3"),
-        (lambda: ic.matches("title", 3), "`regex` must be a regular expression as text, not 3"),
-        (lambda: ic.language(3), "'3' is not a language code"),
-        (lambda: ic.in_split("val", "x"), "`fraction` must be a share such as 0.1, not 'x'"),
         (lambda: ic.resolve(None), "`name` must be a wnid, an index or a name of a class, not None"),
         (lambda: ic.CaptionTemplate.parse(3), "`caption` must be a caption template as text, not 3"),
         (lambda: ic.ExportSettings("webdataset", seed="x"), "`seed` must be a whole number, not 'x'"),
@@ -122,6 +81,13 @@ def test_two_datasets_are_compared(text_dataset: Path, tmp_path: Path) -> None:
         (lambda: ic.ExportSettings("slim", caption=3), "`caption` must be a CaptionTemplate, not 3"),
         (lambda: ic.ExportSettings("slim", columns=[3]), "no column is called '3'"),
         (lambda: ic.publish(".", 3), "a repository is named ORG/NAME, such as my-group/captions, not '3'"),
+        (lambda: ic.load(3), "a path or URL must be a text or a Path, not 3"),
+        (lambda: ic.load("d", 3), "`condition` must be a condition such as"),
+        (lambda: ic.filter("d", ic.has("title"), out="o", workers="2"), "`workers` must be a whole number, not '2'"),
+        (lambda: ic.contains("title", 3), "`text` must be a text, not 3"),
+        (lambda: ic.matches("title", 3), "`regex` must be a regular expression as text, not 3"),
+        (lambda: ic.language(3), "'3' is not a language code"),
+        (lambda: ic.in_split("val", "x"), "`fraction` must be a share such as 0.1, not 'x'"),
     ],
 )
 def test_a_value_of_another_type_is_refused_in_one_sentence(call: Callable[[], object], sentence: str) -> None:

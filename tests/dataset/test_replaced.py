@@ -115,8 +115,3 @@ def test_readers_while_a_dataset_is_replaced_again_and_again(both: dict[str, Pat
         stop.set()
         writer.join()
     assert whole
-
-
-def test_an_error_of_another_kind_stays_as_it_is(both: dict[str, Path]) -> None:
-    with pytest.raises(FileNotFoundError), Shards(both["ours"]).unchanged():
-        (both["ours"] / "nothing").read_bytes()

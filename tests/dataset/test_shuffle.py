@@ -18,7 +18,7 @@ from imagenet_captions.packager.verify import verify
 from imagenet_captions.statistics.collect import collect
 from imagenet_captions.statistics.report import gallery
 from imagenet_captions.statistics.settings import Thumbnails
-from tests.dataset.made import make_dataset, rows
+from tests.dataset.made import make_dataset, read_ids, rows
 from tests.packager.made import contents
 
 CONDITIONS = [
@@ -55,14 +55,10 @@ def test_the_same_rows_in_another_order(both: tuple[Path, Path]) -> None:
         assert verify(each).rows == len(table(each))
     manifest = json.loads((both[1] / "manifest.json").read_text())
     assert manifest["settings"]["filter"] == [{"shuffle": 7, "shards": 4}]
-    assert len(list((both[1] / "data").iterdir())) == 4
+    shards = sorted((both[1] / "data").iterdir())
+    assert [len(pq.read_table(shard)["wnid"].unique()) for shard in shards] == [5] * 4
     assert "Rows are shuffled for training with the seed 7, over 4 shards" in (both[1] / "README.md").read_text()
     assert "Rows are sorted by `image_id`" in (both[0] / "README.md").read_text()
-
-
-def test_every_shard_has_rows_of_all_classes(both: tuple[Path, Path]) -> None:
-    for shard in sorted((both[1] / "data").iterdir()):
-        assert len(set(pq.read_table(shard, columns=["wnid"])["wnid"].to_pylist())) == 5
 
 
 def test_conditions_keep_the_same_rows(both: tuple[Path, Path]) -> None:
@@ -75,24 +71,26 @@ def test_conditions_keep_the_same_rows(both: tuple[Path, Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings",
+    "given",
     [
-        FilterSettings(RowConditions(classes=["dog"], has=["title"])),
-        FilterSettings(per_class=3, seed=1),
-        FilterSettings(sample=0.3),
-        FilterSettings(trim_tail="2:5"),
-        FilterSettings(balance=20, by="class"),
-        FilterSettings(random_classes=2, seed=5),
+        {"wanted": RowConditions(classes=["dog"], has=["title"])},
+        {"per_class": 3, "seed": 1},
+        {"sample": 0.3, "deny": "denied"},
+        {"trim_tail": "2:5"},
+        {"balance": 20, "by": "class"},
+        {"random_classes": 2, "seed": 5},
     ],
-    ids=lambda settings: " ".join(settings.as_given()),
+    ids=str,
 )
-def test_filters_keep_the_same_rows(both: tuple[Path, Path], tmp_path: Path, settings: FilterSettings) -> None:
+def test_filters_keep_the_same_rows(both: tuple[Path, Path], tmp_path: Path, given: dict[str, Any]) -> None:
+    (tmp_path / "denied").write_text("".join(f"{image_id}.JPEG\n" for image_id in sorted(table(both[0]))[3:60:7]))
+    settings = FilterSettings(**{**given, **({"deny": tmp_path / "denied"} if "deny" in given else {})})
     lists = []
     for each in both:
         filter_to_ids(each, tmp_path / each.name, settings)
         filter_to_dataset(each, tmp_path / f"{each.name}-rows", settings, workers=1)
         verify(tmp_path / f"{each.name}-rows")
-        lists.append((tmp_path / each.name).read_text().split())
+        lists.append(read_ids(tmp_path / each.name))
     assert lists[0] == lists[1] == sorted(lists[0])
     before, after = (tmp_path / f"{each.name}-rows" for each in both)
     assert table(before) == table(after)
@@ -100,16 +98,6 @@ def test_filters_keep_the_same_rows(both: tuple[Path, Path], tmp_path: Path, set
     # The rows that are left keep the order of the dataset they come from.
     kept = set(lists[0])
     assert list(table(after)) == [image_id for image_id in table(both[1]) if image_id in kept]
-
-
-def test_denied_rows_and_outcomes(both: tuple[Path, Path], tmp_path: Path) -> None:
-    deny = tmp_path / "deny.txt"
-    deny.write_text("".join(f"{image_id}.JPEG\n" for image_id in sorted(table(both[0]))[3:60:7]))
-    for each in both:
-        filter_to_dataset(each, tmp_path / each.name, FilterSettings(deny=deny, sample=0.5), workers=1)
-        verify(tmp_path / each.name)
-    before, after = (pq.read_table(tmp_path / each.name / "outcomes.parquet") for each in both)
-    assert before == after
 
 
 def test_local_labels_and_a_second_shuffle(both: tuple[Path, Path], tmp_path: Path) -> None:
@@ -123,12 +111,15 @@ def test_local_labels_and_a_second_shuffle(both: tuple[Path, Path], tmp_path: Pa
     assert list(table(tmp_path / "0")) == list(table(tmp_path / "1"))
 
 
-@pytest.mark.slow
 def test_workers_and_seeds(both: tuple[Path, Path], tmp_path: Path) -> None:
-    for name, seed, workers in (("one", 7, 1), ("two", 7, 2), ("other", 8, 1)):
+    for name, seed, workers in (("two", 7, 2), ("other", 8, 1)):
         filter_to_dataset(both[0], tmp_path / name, FilterSettings(shuffle=seed, shards=4), workers)
-    assert contents(tmp_path / "one") == contents(tmp_path / "two") == contents(both[1])
+    assert contents(tmp_path / "two") == contents(both[1])
     assert list(table(tmp_path / "other")) != list(table(both[1]))
+    manifest = tmp_path / "other" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"shuffle": 8', '"shuffle": 6'))
+    with pytest.raises(ic.InputError, match="not in the order of the seed 6"):
+        verify(tmp_path / "other")
 
 
 def test_diff_and_statistics(both: tuple[Path, Path], tmp_path: Path) -> None:
@@ -143,14 +134,6 @@ def test_diff_and_statistics(both: tuple[Path, Path], tmp_path: Path) -> None:
     assert gallery(both[0], None, 7, Thumbnails("all")) == gallery(both[1], None, 7, Thumbnails("all"))
 
 
-def test_another_order_than_the_manifest_says_is_found(both: tuple[Path, Path], tmp_path: Path) -> None:
-    filter_to_dataset(both[0], tmp_path / "made", FilterSettings(shuffle=7, shards=4), workers=1)
-    manifest = tmp_path / "made" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"shuffle": 7', '"shuffle": 6'))
-    with pytest.raises(ic.InputError, match="not in the order of the seed 6"):
-        verify(tmp_path / "made")
-
-
 def test_shards(text_dataset: Path, tmp_path: Path) -> None:
     filter_to_dataset(text_dataset, tmp_path / "16", FilterSettings(shuffle=0), workers=1)
     assert len(list((tmp_path / "16" / "data").iterdir())) == len(list((tmp_path / "16" / "raw").iterdir())) == 16
@@ -160,10 +143,6 @@ def test_shards(text_dataset: Path, tmp_path: Path) -> None:
     assert verify(tmp_path / "few").rows == 3
     with pytest.raises(ic.InputError, match="`shards` is 4, but only 3 rows are left"):
         filter_to_dataset(text_dataset, tmp_path / "no", FilterSettings(sample=3, shuffle=0, shards=4), workers=1)
-    with pytest.raises(ic.InputError, match="`shards` has no effect without `shuffle`; leave it out"):
-        FilterSettings(shards=4)
-    with pytest.raises(ic.InputError, match="`shards` must be at least 1, not 0"):
-        FilterSettings(shuffle=0, shards=0)
     with pytest.raises(ic.InputError, match="`shuffle` needs `out`"):
         filter_to_ids(text_dataset, tmp_path / "ids", FilterSettings(shuffle=1))
 
@@ -202,15 +181,3 @@ def test_exports_have_the_same_rows(both: tuple[Path, Path], tmp_path: Path, to:
         assert found[0] == found[1]
     else:
         assert sorted(before.read_text().splitlines()) == sorted(after.read_text().splitlines())
-
-
-@pytest.mark.slow
-def test_training_on_it(both: tuple[Path, Path], tmp_path: Path) -> None:
-    pytest.importorskip("torch")
-    from imagenet_captions.training.train import train
-    from tests.training.made import losses, settings
-
-    if ic.stats(both[1]).images is None:
-        pytest.skip("a dataset of texts has no images to train on")
-    train(settings(both[1], tmp_path / "run", epochs=1))
-    assert len(losses(tmp_path / "run")) == -(-90 // 8)

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import resource
 import struct
 import subprocess
 import sys
@@ -32,7 +31,6 @@ from tests.packager.made import (
     images,
     train_folder,
     write_captions,
-    write_published,
 )
 
 
@@ -51,25 +49,30 @@ def test_columns_are_the_contract(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "out/data").column_names == [*ROW.names, "image"]
     raw = pq.read_table(tmp_path / "out/raw")
     assert raw.column_names == RAW_ROW.names
-    assert raw["title"][0].as_py() == f"Photo <{sorted(IDS)[0]}>"
-    assert raw["tags"][0].as_py() == ["one", "zwei", "ns:a=b"]
-    assert raw["image_id"].to_pylist() == sorted(IDS)
+    first = {name: raw[name][0].as_py() for name in ("image_id", "title", "tags")}
+    assert first == {"image_id": IDS[0], "title": f"Photo <{IDS[0]}>", "tags": ["one", "zwei", "ns:a=b"]}
+    schema = pq.read_schema(next((tmp_path / "out/data").iterdir()))
+    features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    assert features["label"]["names"] == list(classes.wnids())
+    assert features["tags"] == [{"dtype": "string", "_type": "Value"}]
+    assert list(features) == schema.names
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert manifest["inputs"] == PROVENANCE["inputs"]
+    assert manifest["settings"]["caption"] == "title tags description"
+    assert manifest["counts"] == {"kept": len(IDS), "no_text": 1, "unknown_class": 7}
+    assert manifest["files"].keys() | {"manifest.json"} == contents(tmp_path / "out").keys()
 
 
-def test_without_images_there_is_no_image_column(tmp_path: Path) -> None:
-    made = package(write_captions(tmp_path / "c.parquet"), tmp_path / "out", PackageSettings(workers=1))
+@pytest.mark.parametrize("ids", [IDS, []])
+def test_without_images_there_is_no_image_column(tmp_path: Path, ids: list[str]) -> None:
+    made = package(write_captions(tmp_path / "c.parquet", ids), tmp_path / "out", PackageSettings(workers=1))
     assert pq.read_table(tmp_path / "out/data").column_names == ROW.names
     assert made.images is None
-    assert str(verify(tmp_path / "out")) == f"whole: 5 files, {len(IDS)} rows"
+    assert str(verify(tmp_path / "out")) == f"whole: 5 files, {len(ids)} rows"
 
 
-@pytest.fixture
-def many_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_bytes_twice_elsewhere_and_with_other_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writing, "SMALL_SHARD", 1000)
-
-
-@pytest.mark.usefixtures("many_shards")
-def test_the_same_bytes_twice_elsewhere_and_with_other_workers(tmp_path: Path) -> None:
     for name, workers in (("a", 1), ("deep/er", 1), ("b", 3)):
         make(tmp_path / name, workers=workers)
     first = contents(tmp_path / "a/out")
@@ -83,54 +86,29 @@ def test_the_same_bytes_twice_elsewhere_and_with_other_workers(tmp_path: Path) -
     assert os.uname().nodename.encode() not in together or len(os.uname().nodename) < 4
 
 
-def test_manifest_says_what_went_in_and_came_out(tmp_path: Path) -> None:
-    make(tmp_path)
-    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
-    assert manifest["inputs"] == PROVENANCE["inputs"]
-    assert manifest["settings"]["caption"] == "title tags description"
-    assert manifest["counts"] == {"kept": len(IDS), "no_text": 1, "unknown_class": 7}
-    assert manifest["files"].keys() | {"manifest.json"} == contents(tmp_path / "out").keys()
-
-
-def test_the_card_says_whether_the_texts_were_cleaned(tmp_path: Path) -> None:
-    for name, write in (("cleaned", write_captions), ("published", write_published)):
-        package(write(tmp_path / name / "captions.parquet"), tmp_path / name / "out", PackageSettings(workers=1))
-    cleaned, raw = ((tmp_path / name / "out/README.md").read_text() for name in ("cleaned", "published"))
-    assert "- config `default`: cleaned texts, a `caption` made from them, the language\n" in cleaned
-    assert "- config `default`: the exact texts of the source, a `caption` joined from them, the language\n" in raw
-    assert "cleaned texts" not in raw
-
-
-def test_outcomes_add_up(tmp_path: Path) -> None:
-    held = images()
-    del held[IDS[3]]
-    held[IDS[4]] = b""
-    for missing in ("report", "skip"):
-        made = make(tmp_path / missing, dict(held), missing)
-        table = pq.read_table(tmp_path / missing / "out/outcomes.parquet")
-        assert pc.sum(table["count"]).as_py() == len(IDS) + sum(drop[-1] for drop in DROPS)
-        assert sum(made.funnel.values()) == pc.sum(table["count"]).as_py()
-        ids = [value for value in table["image_id"].to_pylist() if value]
-        assert len(ids) == len(set(ids)) == len(IDS) + 1
-
-
 def test_missing_images_are_reported_or_skipped_or_fail(tmp_path: Path) -> None:
     held = images()
     del held[IDS[3]], held[IDS[4]]
-    made = make(tmp_path / "report", dict(held), "report")
-    assert (made.funnel[Outcome.KEPT], made.rows - made.images) == (len(IDS), 2)
+    held[IDS[5]] = b""
+    for missing, lost in (
+        ("report", {Outcome.BROKEN_IMAGE: 1}),
+        ("skip", {Outcome.BROKEN_IMAGE: 1, Outcome.NO_IMAGE: 2}),
+    ):
+        made, out = make(tmp_path / missing, dict(held), missing), tmp_path / missing / "out"
+        ended = {Outcome.KEPT: len(IDS) - sum(lost.values()), Outcome.NO_TEXT: 1, Outcome.UNKNOWN_CLASS: 7, **lost}
+        assert made.funnel == ended
+        table = pq.read_table(out / "outcomes.parquet")
+        assert pc.sum(table["count"]).as_py() == len(IDS) + sum(drop[-1] for drop in DROPS)
+        ids = [value for value in table["image_id"].to_pylist() if value]
+        assert len(ids) == len(set(ids)) == len(IDS) + 1
+        for config in ("data", "raw"):
+            assert len(pq.read_table(out / config)) == ended[Outcome.KEPT]
+        verify(out)
     table = pq.read_table(tmp_path / "report/out/data")
-    without = table.filter(pc.is_null(table["image"]))["image_id"].to_pylist()
-    assert without == sorted(IDS[3:5])
+    assert table.filter(pc.is_null(table["image"]))["image_id"].to_pylist() == IDS[3:5]
     assert outcomes(tmp_path / "report")[IDS[3]] == ("kept", "no image in the source")
     assert "2 rows have no image" in (tmp_path / "report/out/README.md").read_text()
-
-    made = make(tmp_path / "skip", dict(held), "skip")
-    assert (made.funnel[Outcome.KEPT], made.funnel[Outcome.NO_IMAGE], made.rows - made.images) == (len(IDS) - 2, 2, 0)
-    for config in ("data", "raw"):
-        assert len(pq.read_table(tmp_path / "skip/out" / config)) == len(IDS) - 2
-
-    with pytest.raises(InputError, match=f"2 of {len(IDS)} rows have no image, the first is {min(IDS[3:5])}"):
+    with pytest.raises(InputError, match=f"2 of {len(IDS)} rows have no image, the first is {IDS[3]}"):
         make(tmp_path / "fail", dict(held), "fail")
     assert not (tmp_path / "fail/out").exists()
 
@@ -158,17 +136,13 @@ WITH_THUMBNAIL = (
     [
         (b"", "zero bytes"),
         (b"<html>429 Too Many Requests</html>", "not an image"),
-        (b"\xff\xd8\xff", "not an image"),
         (b"\xff\xd8\xff\xd9", "not an image"),
-        (bytes(5000), "not an image"),
         (image("x")[:-2], "cut off before its end"),
-        (image("x")[: len(image("x")) // 2], "cut off before its end"),
         (image("x")[:-2] + bytes(100), "cut off before its end"),
         (WITH_THUMBNAIL + image("x")[2:-2], "cut off before its end"),
         (image("x", "PNG")[:-12], "cut off before its end"),
         (bomb(), "more than 178,956,970 pixels"),
         (with_size(image("x"), 60_000, 60_000), "more than 178,956,970 pixels"),
-        (with_size(image("x"), 16_000, 12_000), "more than 178,956,970 pixels"),
     ],
 )
 def test_a_broken_image_drops_its_row_and_says_why(tmp_path: Path, data: bytes, fault: str) -> None:
@@ -212,21 +186,13 @@ def test_a_class_fills_row_groups_of_its_own(tmp_path: Path) -> None:
         file = pq.ParquetFile(shard)
         for number in range(file.num_row_groups):
             assert len(set(file.read_row_group(number, columns=["wnid"])["wnid"].to_pylist())) == 1
-        columns = {
-            file.metadata.row_group(0).column(i).path_in_schema: file.metadata.row_group(0).column(i)
-            for i in range(file.metadata.num_columns)
-        }
-        assert columns["image.bytes"].compression == "UNCOMPRESSED"
-        assert not columns["image.bytes"].has_dictionary_page
-        assert not columns["image.bytes"].is_stats_set
+        group = file.metadata.row_group(0)
+        columns = {column.path_in_schema: column for column in map(group.column, range(group.num_columns))}
+        data, wnid = columns["image.bytes"], columns["wnid"]
+        assert (data.compression, data.has_dictionary_page, data.is_stats_set) == ("UNCOMPRESSED", False, False)
         assert columns["caption"].compression == "ZSTD"
-        assert columns["wnid"].statistics.min == columns["wnid"].statistics.max
-        assert columns["wnid"].has_offset_index
-
-
-def test_no_rows_at_all_still_make_a_dataset(tmp_path: Path) -> None:
-    package(write_captions(tmp_path / "c.parquet", ids=[]), tmp_path / "out", PackageSettings(workers=1))
-    assert verify(tmp_path / "out").rows == 0
+        assert wnid.statistics.min == wnid.statistics.max
+        assert wnid.has_offset_index
 
 
 def refused(captions: Path, out: Path, images: Path | None, message: str) -> None:
@@ -237,26 +203,19 @@ def refused(captions: Path, out: Path, images: Path | None, message: str) -> Non
 def test_outputs_that_would_harm_something_are_refused(tmp_path: Path) -> None:
     captions = write_captions(tmp_path / "captions.parquet")
     source = train_folder(tmp_path / "images")
-    (tmp_path / "link").symlink_to(source)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/thesis.tex").write_text("years of work")
-    (tmp_path / "a file").write_text("")
+    make(tmp_path / "d")
+    moved = write_captions(tmp_path / "e/captions.parquet")
     before = contents(tmp_path)
     refused(captions, source, source, "is the input")
     refused(captions, source / "new", source, "lies inside the input")
-    refused(captions, tmp_path / "link/new", source, "lies inside the input")
     refused(captions, tmp_path / "other", None, "holds something else")
-    refused(captions, tmp_path / "a file", None, "is a file")
     refused(tmp_path / "none.parquet", tmp_path / "out", None, "does not exist")
     refused(captions, tmp_path / "out", tmp_path / "nowhere", "does not exist")
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    refused(captions, empty, empty, "is the input")
-    assert contents(tmp_path) == before
-    make(tmp_path / "d")
     refused(captions, tmp_path / "d/out", tmp_path / "d/out/data", "lies inside the output")
-    moved = write_captions(tmp_path / "d/out/captions.parquet")
-    refused(moved, tmp_path / "d/out", None, "lies inside the output")
+    refused(moved, tmp_path / "e", None, "lies inside the output")
+    assert contents(tmp_path) == before
 
 
 def test_files_that_are_no_captions_are_refused(tmp_path: Path) -> None:
@@ -288,39 +247,6 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_file_limit_in_a_worker_is_a_full_disk(tmp_path: Path, workers: int) -> None:
-    held = images() | {IDS[0]: image(IDS[0])[:-2] + bytes(300_000) + b"\xff\xd9"}
-    code = (
-        "from pathlib import Path\n"
-        "from imagenet_captions.packager.package import *\n"
-        "from imagenet_captions.dataset import writing\n"
-        "writing.SMALL_SHARD = 100_000\n"
-        f"package(Path('captions.parquet'), Path('out'), PackageSettings(Path('images'), workers={workers}))\n"
-    )
-    write_captions(tmp_path / "captions.parquet")
-    train_folder(tmp_path / "images", held)
-    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))  # noqa: E731
-    ended = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, preexec_fn=limit
-    )
-    assert ": a file may not be that large here; raise the limit" in ended.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "captions.outcomes.parquet",
-        "captions.parquet",
-        "images",
-    ]
-
-
-def test_label_names_are_wnids(tmp_path: Path) -> None:
-    make(tmp_path)
-    schema = pq.read_schema(next((tmp_path / "out/data").iterdir()))
-    features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
-    assert features["label"]["names"] == list(classes.wnids())
-    assert features["tags"] == [{"dtype": "string", "_type": "Value"}]
-    assert list(features) == schema.names
-
-
 def test_images_of_none_of_the_rows_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     captions = write_captions(tmp_path / "captions.parquet")
     others = train_folder(tmp_path / "others", {"n15075141_1": image("n15075141_1")})
@@ -329,3 +255,20 @@ def test_images_of_none_of_the_rows_are_said(tmp_path: Path, caplog: pytest.LogC
     caplog.clear()
     package(captions, tmp_path / "out", PackageSettings(train_folder(tmp_path / "images"), workers=1))
     assert "none of the rows" not in caplog.text
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_file_limit_in_a_worker_is_a_full_disk(tmp_path: Path, workers: int) -> None:
+    code = (
+        "from pathlib import Path\n"
+        "from imagenet_captions.packager.package import *\n"
+        "from imagenet_captions.dataset import writing\n"
+        "writing.SMALL_SHARD = 100_000\n"
+        f"package(Path('captions.parquet'), Path('out'), PackageSettings(Path('images'), workers={workers}))\n"
+    )
+    write_captions(tmp_path / "captions.parquet")
+    train_folder(tmp_path / "images", images() | {IDS[0]: image(IDS[0])[:-2] + bytes(300_000) + b"\xff\xd9"})
+    command = f'ulimit -f 200; exec {sys.executable} -c "$0"'
+    ended = subprocess.run(["bash", "-c", command, code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ": a file may not be that large here; raise the limit" in ended.stderr
+    assert not list(tmp_path.glob("*out"))
