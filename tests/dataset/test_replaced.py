@@ -19,7 +19,7 @@ from imagenet_captions.dataset.shards import Replaced, Shards
 from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.statistics.collect import collect
+from imagenet_captions.statistics.collect import stats
 from imagenet_captions.storage.outputs import producing_folder
 from imagenet_captions.storage.places import Place
 from tests.command_line import HANGS_AFTER
@@ -28,7 +28,7 @@ from tests.packager.made import contents, write_captions
 READERS: dict[str, Callable[[Path, Path], object]] = {
     "load": lambda dataset, out: list(ic.load(dataset)),
     "stream": lambda dataset, out: list(ic.load(dataset, streaming=True)),
-    "stats": lambda dataset, out: collect(dataset),
+    "stats": lambda dataset, out: stats(dataset),
     "filter": lambda dataset, out: filter_to_dataset(dataset, out, FilterSettings(), 1),
     "ids": lambda dataset, out: filter_to_ids(dataset, out, FilterSettings()),
     "slim": lambda dataset, out: export(dataset, out, ExportSettings("slim")),

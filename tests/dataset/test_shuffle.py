@@ -14,8 +14,9 @@ import imagenet_captions as ic
 from imagenet_captions.dataset.diff import diff
 from imagenet_captions.dataset.filtering import filter_to_dataset, filter_to_ids
 from imagenet_captions.dataset.settings import FilterSettings, RowConditions
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.packager.verify import verify
-from imagenet_captions.statistics.collect import collect
+from imagenet_captions.statistics.collect import stats
 from imagenet_captions.statistics.report import gallery
 from imagenet_captions.statistics.settings import Thumbnails
 from tests.dataset.made import make_dataset, read_ids, rows
@@ -130,8 +131,8 @@ def test_diff_and_statistics(both: tuple[Path, Path], tmp_path: Path) -> None:
         part, in_order = (diff(both[0], tmp_path / name, raw=raw) for name in ("part", "sorted"))
         assert part == in_order
         assert part.total.lost > 0
-    assert str(collect(both[0])) == str(collect(both[1]))
-    assert gallery(both[0], None, 7, Thumbnails("all")) == gallery(both[1], None, 7, Thumbnails("all"))
+    assert str(stats(both[0])) == str(stats(both[1]))
+    assert gallery(Shards(both[0]), None, 7, Thumbnails("all")) == gallery(Shards(both[1]), None, 7, Thumbnails("all"))
 
 
 def test_shards(text_dataset: Path, tmp_path: Path) -> None:

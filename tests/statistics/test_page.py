@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import imagenet_captions as ic
+from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.statistics.collect import collect
 from imagenet_captions.statistics.report import report
 from imagenet_captions.statistics.settings import Thumbnails
 from tests.command_line import HANGS_AFTER
@@ -101,7 +102,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def served(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("page")
-    (folder / "report.html").write_text(report(dataset, collect(dataset)), encoding="utf-8")
+    (folder / "report.html").write_text(report(Shards(dataset), ic.stats(dataset)), encoding="utf-8")
     (folder / "phone.html").write_text(PHONE, encoding="utf-8")
     (folder / "driven.html").write_text(DRIVEN, encoding="utf-8")
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
@@ -202,7 +203,7 @@ class Tags(HTMLParser):
 
 
 def test_the_page_names_nothing_outside_and_labels_what_it_draws(dataset: Path) -> None:
-    page = report(dataset, collect(dataset))
+    page = report(Shards(dataset), ic.stats(dataset))
     assert HOSTILE not in page
     parser = Tags()
     parser.feed(page)
@@ -234,7 +235,7 @@ def test_the_page_names_nothing_outside_and_labels_what_it_draws(dataset: Path) 
 
 
 def test_no_two_parts_share_a_title(dataset: Path) -> None:
-    page = report(dataset, collect(dataset))
+    page = report(Shards(dataset), ic.stats(dataset))
     titles = re.findall(r"<(?:caption|figcaption><h3)>(.*?)<", page.split('id="gallery"')[0])
     assert len(titles) > 8
     assert len(set(titles)) == len(titles)
@@ -265,7 +266,7 @@ def licensed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_photos_are_shown_by_license(licensed: Path, thumbnails: Thumbnails, shown: int, note: str | None) -> None:
-    page = report(licensed, collect(licensed), thumbnails=thumbnails)
+    page = report(Shards(licensed), ic.stats(licensed), thumbnails=thumbnails)
     assert page.count("data:image/jpeg;base64,") == shown
     assert ("not shown" in page) is (note is not None)
     assert note is None or note in page

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +14,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+import imagenet_captions as ic
 from imagenet_captions.dataset.sampling import read_counts
-from imagenet_captions.statistics.collect import Stats, collect, measure
+from imagenet_captions.dataset.shards import Shards
+from imagenet_captions.demo.run import SAMPLE, run_demo
+from imagenet_captions.statistics.collect import Stats, measure
 from imagenet_captions.statistics.report import (
     Section,
     as_markdown,
@@ -29,13 +34,15 @@ from imagenet_captions.statistics.report import (
 )
 from imagenet_captions.statistics.settings import Thumbnails
 from imagenet_captions.storage.faults import how_to_install
-from tests.command_line import run_cli
+from tests.command_line import run_bash, run_cli, run_lines
 from tests.packager.made import IDS, image
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "stats.md"
 
 
 @pytest.fixture(scope="module")
 def stats(dataset: Path) -> Stats:
-    return collect(dataset)
+    return ic.stats(dataset)
 
 
 def test_text(stats: Stats) -> None:
@@ -50,15 +57,11 @@ def test_text(stats: Stats) -> None:
     assert "classes without any" in text
 
 
-def test_every_line_of_text_is_clean_of_control_characters() -> None:
+def test_texts_of_photographers_do_no_harm() -> None:
     section = Section("duplicates", "T", ("caption", "rows"), (("a\x1b[31m\u202eb\r", 2),))
     assert as_text([section]) == "T\n  caption    rows\n  a [31m b      2"
-
-
-def test_markdown_lets_no_text_through_as_markup() -> None:
     section = Section("duplicates", "T", ("caption", "rows"), (("<b>*x*|`y` [a](http://b)", 1234),), "n <b>")
-    expected = r"| \<b\>\*x\*\|\`y\` \[a\](http://b) | 1,234 |"
-    assert expected in as_markdown([section]).splitlines()
+    assert r"| \<b\>\*x\*\|\`y\` \[a\](http://b) | 1,234 |" in as_markdown([section]).splitlines()
     assert r"n \<b\>" in as_markdown([section])
 
 
@@ -75,7 +78,7 @@ def test_classes_that_nobody_counted_have_an_empty_count(tmp_path: Path) -> None
     (tmp_path / "release.json").write_text(json.dumps([entry]), encoding="utf-8")
     done = run_cli("build", "--release", tmp_path / "release.json", "--classes", "all", "--out", tmp_path / "all")
     assert done.returncode == 0, done.stderr
-    rows = list(csv.DictReader(io.StringIO(per_class_csv(collect(tmp_path / "all")))))
+    rows = list(csv.DictReader(io.StringIO(per_class_csv(ic.stats(tmp_path / "all")))))
     assert [(row["wnid"], row["published"]) for row in rows if row["rows"] == "1"] == [("n00007846", "")]
 
 
@@ -96,10 +99,10 @@ def test_the_choice_is_spread_over_classes_and_stays() -> None:
 
 
 def test_the_gallery_prefers_rows_with_images(dataset: Path) -> None:
-    cards = gallery(dataset, None, 200, Thumbnails.OPEN)
+    cards = gallery(Shards(dataset), None, 200, Thumbnails.OPEN)
     assert len(cards) == 11
-    assert all(card.picture is not None for card in cards)
-    assert {card.page for card in cards} == {None, "https://www.flickr.com/photos/11632020@N00/1/"}
+    assert all(card["picture"] is not None for card in cards)
+    assert {card["page"] for card in cards} == {None, "https://www.flickr.com/photos/11632020@N00/1/"}
 
 
 def too_large() -> bytes:
@@ -117,7 +120,7 @@ def test_what_is_no_image_makes_no_picture(data: bytes) -> None:
 
 
 def test_a_page_without_images_or_rows_that_tell(dataset: Path) -> None:
-    page = report(dataset, measure([]))
+    page = report(Shards(dataset), measure([]))
     assert "<dt>rows</dt><dd>0</dd>" in page
 
 
@@ -158,3 +161,18 @@ def test_without_jinja2_a_page_is_refused_before_anything_is_measured(dataset: P
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.strip().endswith(how_to_install("report"))
     assert not (tmp_path / "r.html").exists()
+
+
+def test_the_page_of_the_docs(tmp_path: Path) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    shutil.copytree(SAMPLE / "train", tmp_path / "ILSVRC2012_img_train")
+    run_demo(tmp_path / "rebuilt")
+    commands = "".join(re.findall(r"^```bash\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+    shown = run_lines(re.sub("^pip install.*$", "", commands, flags=re.MULTILINE), tmp_path).stdout
+    assert shown.endswith("report.html\n")
+    assert (tmp_path / "coverage.csv").read_text().startswith("wnid,label,name,rows,title,")
+    assert (tmp_path / "stats.md").read_text().startswith("# ImageNet-Captions: statistics\n")
+    assert (tmp_path / "alike" / "manifest.json").is_file()
+    tables = run_lines("imagenet-captions stats rebuilt", tmp_path).stdout
+    (example,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    assert run_bash(f"python - <<'EOF'\n{example}EOF", tmp_path).endswith(tables)

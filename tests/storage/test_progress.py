@@ -25,7 +25,7 @@ from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings
 from imagenet_captions.labelling.label import LabelSettings, label_by_text
 from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.statistics.collect import collect
+from imagenet_captions.statistics.collect import stats
 from imagenet_captions.storage.progress import open_watched, progress, track
 from tests.packager.made import images, train_folder, write_captions
 
@@ -146,7 +146,7 @@ def test_every_stage_counts_to_its_total(
     package(captions, dataset, PackageSettings(images=source, workers=1))
     filter_to_dataset(dataset, tmp_path / "part", FilterSettings(RowConditions(has=["title"])), 1)
     diff(dataset, tmp_path / "part")
-    collect(dataset)
+    stats(dataset)
     label_by_text(dataset, tmp_path / "labelled.parquet", LabelSettings(workers=1))
     export(dataset, tmp_path / "slim.csv", ExportSettings("slim", workers=1))
     counts = {what: (total, done) for what, total, done in Recorder.counted}
