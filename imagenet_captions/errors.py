@@ -77,7 +77,7 @@ def shortened(value: object, longest: int = 80) -> str:
     ('Photo not found', 'aaaaaaa…')
     """
     text = str(value)[: longest + 1]
-    line = "".join(character if character.isprintable() else " " for character in text)
+    line = text if text.isprintable() else "".join(each if each.isprintable() else " " for each in text)
     return line if len(line) <= longest else line[: longest - 1] + "…"
 
 

@@ -34,6 +34,12 @@ _KAGGLE_HEADER = "ImageId"
 _NAMES_AT_ONCE = 1 << 16
 
 
+def find_ids(texts: pa.Array, pattern: str) -> tuple[pa.Array, pa.BooleanArray]:
+    """Return the id that a pattern with `ID` finds in each text, and whether it is one."""
+    ids, wnids, again = pc.extract_regex(texts, pattern).flatten()
+    return ids, pc.fill_null(pc.or_(pc.equal(again, ""), pc.equal(again, wnids)), False)
+
+
 class WantedIds(NamedTuple):
     """The wanted ids, sorted and each once, and the other entries of a list of ids."""
 
@@ -61,8 +67,7 @@ def read_ids(path: Place) -> WantedIds:
     listed: list[str] = []
     others = 0
     for names in _names_in_text(path) if is_list else _names_of_images(path, kind):
-        ids, wnids, again = pc.extract_regex(names, _NAME).flatten()
-        good = pc.fill_null(pc.or_(pc.equal(again, ""), pc.equal(again, wnids)), False)
+        ids, good = find_ids(names, _NAME)
         found.append(ids.filter(good).unique())
         odd = names.filter(pc.invert(good))
         others += len(odd)

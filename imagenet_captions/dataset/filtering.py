@@ -27,7 +27,6 @@ from imagenet_captions.dataset.sampling import (
     read_ids,
     sampling_chance,
     seeded_order,
-    wnids_of,
 )
 from imagenet_captions.dataset.settings import FilterSettings, parse_sample
 from imagenet_captions.dataset.shards import Shards

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from imagenet_captions.dataset.settings import FilterSettings, parse_sample, parse_trim
 from imagenet_captions.errors import InputError, quoted
@@ -91,11 +89,6 @@ def choose(ids: Sequence[str], settings: FilterSettings, like: Mapping[str, int]
         count = round(sample * len(ordered)) if isinstance(sample, float) else sample
         out.update(dict.fromkeys(ordered[count:], "sample"))
     return out
-
-
-def wnids_of(ids: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    """Return the wnids in a column of image ids."""
-    return pc.utf8_slice_codeunits(ids, 0, 9)
 
 
 def random_classes(present: Sequence[str], count: int, seed: int) -> list[str]:

@@ -8,6 +8,10 @@ them works only if everyone uses this one function.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # Files with these endings are images, wherever images are read; another format is one more entry here.
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp"})
@@ -49,3 +53,10 @@ def image_id(name: str) -> str | None:
 def wnid_of(image_id: str) -> str:
     """Return the wnid of a canonical id."""
     return image_id[:WNID_LENGTH]
+
+
+def wnids_of(image_ids: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Return the wnid of each canonical id in a column."""
+    import pyarrow.compute as pc
+
+    return pc.utf8_slice_codeunits(image_ids, 0, WNID_LENGTH)

@@ -104,7 +104,7 @@ def test_every_kind_of_address_has_its_outcome(tmp_path: Path) -> None:
         f"{TENCH}_4": ("not_flickr", urls[4]),
         f"{TENCH}_5": ("not_a_photo", urls[5]),
         f"{TENCH}_6": ("not_flickr", urls[6]),
-        f"{TENCH}_7": ("not_flickr", "http://www.b\u00e9.fr/\\t7"),
+        f"{TENCH}_7": ("not_flickr", "http://www.b\u00e9.fr/ 7"),
     }
 
 
@@ -114,12 +114,12 @@ LINES = [
     (b"{} http://a.org/x.jpg", "http://a.org/x.jpg"),
     (b"{} \t  http://a.org/x.jpg", "http://a.org/x.jpg"),
     (b"{}\thttp://a.org/x.jpg\r", "http://a.org/x.jpg"),
-    (b"{}\thttp://a.org/a b\tc.jpg ", "http://a.org/a b\\tc.jpg"),
-    (b"{}\thttp://a.org/a\rb.jpg", "http://a.org/a\\rb.jpg"),
+    (b"{}\thttp://a.org/a b\tc.jpg ", "http://a.org/a b c.jpg"),
+    (b"{}\thttp://a.org/a\rb.jpg", "http://a.org/a b.jpg"),
     (b"{}\thttp://www.b\xe9b\xe9.fr/\xe9.jpg", "http://www.b\u00e9b\u00e9.fr/\u00e9.jpg"),
     ("{}\thttp://www.b\u00e9b\u00e9.fr/".encode(), "http://www.b\u00e9b\u00e9.fr/"),
     (b"\xef\xbb\xbf{}\thttp://www.b\xe9b\xe9.fr/", "http://www.b\u00e9b\u00e9.fr/"),
-    (b"{}\thttp://a.org/\0.jpg", "http://a.org/\\x00.jpg"),
+    (b"{}\thttp://a.org/\0.jpg", "http://a.org/ .jpg"),
     (b"{}\t", None),
     (b"{}", None),
     (b"{}\t\r", None),
@@ -250,10 +250,10 @@ def test_unreadable_lines_are_listed_with_their_numbers(tmp_path: Path) -> None:
     matched = run(tmp_path, text, f"../../{TENCH}_1\tx\n{TENCH}_2\t{FLICKR.format(2)}\n")
     details = [row.pop("detail") for row in matched.outcomes]
     assert matched.outcomes == [{"image_id": None, "wnid": None, "outcome": "bad_record", "count": 1}] * 3
-    assert details[0] == "list 1, line 3: what\\t\\x07is this"
+    assert details[0] == "list 1, line 3: what  is this"
     assert details[1].startswith("list 1, line 4: xxx")
     assert len(details[1]) < 250
-    assert details[2] == f"list 2, line 1: ../../{TENCH}_1\\tx"
+    assert details[2] == f"list 2, line 1: ../../{TENCH}_1 x"
 
 
 def test_very_many_unreadable_lines_share_a_row(tmp_path: Path) -> None:
@@ -343,7 +343,6 @@ def test_the_same_bytes_whatever_the_blocks_threads_and_folder(tmp_path: Path, m
         with monkeypatch.context() as patched:
             patched.setattr(reading, "BLOCK", 500)
             patched.setattr(matching, "default_workers", lambda: 3)
-            patched.setattr(matching, "MOST_PIECES", 2)
             patched.setattr(spool, "HELD_ROWS", 50)
             patched.setattr(spool, "ROWS_AT_ONCE", 7)
             run(tmp_path / f"{name} b", *lists, ids=chosen)
