@@ -14,12 +14,13 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import msgspec
 import pyarrow as pa
 
-from imagenet_captions.errors import InputError
+from imagenet_captions.engines.local import in_batches
+from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.imagenet.image_ids import image_id as read_image_id
@@ -54,35 +55,16 @@ _ENTRY, _ELEMENTS = msgspec.json.Decoder(Entry), msgspec.json.Decoder(list[msgsp
 _NOT_JSON = (msgspec.DecodeError, RecursionError)
 
 
-class _Record(NamedTuple):
-    """A good entry; the detail names the fields that were read as empty."""
-
-    image_id: str
-    wnid: str
-    title: str
-    description: str
-    tags: list[str]
-    detail: str | None
-
-
-class _BadEntry(NamedTuple):
-    """The reason why an entry cannot be used, and its id if that can be read."""
-
-    image_id: str | None
-    wnid: str | None
-    reason: str
-
-
 class ReleaseSource(RawSource):
     """A `RawSource` over the published file.
 
     Bad entries and entries of other classes become drops, with the entry's number in the detail. With `as_published` an
-    entry is not bad if its title, description or tags are not text: they are left out, and named in the detail.
+    entry is not bad if its title, description or tags are not text: they are left out, and the detail says so.
     """
 
     def __init__(self, path: Place, among: ClassSet = ClassSet.ILSVRC2012, as_published: bool = False) -> None:
         self.path, self.among, self._as_published = require_file(path, "the release"), among, as_published
-        self._bad: list[tuple[int, _BadEntry]] = []
+        self._bad: list[tuple[str | None, str]] = []  # the id, if it can be read, and the reason
         self._outside: Counter[str] = Counter()
         self._sha256: str | None = None
 
@@ -90,38 +72,44 @@ class ReleaseSource(RawSource):
         """Yield the good entries as RAW batches, in the order of the file."""
         self._bad.clear()
         self._outside.clear()
-        good: list[_Record] = []
         found = 0
-        for number, element in enumerate(self._elements(), start=1):
-            record = self._read(element, number)
-            if isinstance(record, _BadEntry):
-                self._bad.append((number, record))
-                continue
-            found += 1
-            if not classes.is_class(record.wnid, self.among):
-                self._outside[record.wnid] += 1
-                continue
-            good.append(record)
-            if len(good) == _BATCH_ROWS:
+        for elements in in_batches(enumerate(self._elements(), start=1), _BATCH_ROWS):
+            good = []
+            for number, element in elements:
+                entry, fault = self._decode(element, number)
+                image_id = read_image_id(entry.filename)
+                wnid = "" if image_id is None else wnid_of(image_id)
+                reason = None if self._as_published else fault
+                if image_id is None:
+                    reason = fault or f"filename {quoted(entry.filename)} is not of the form n01440764_10026.JPEG"
+                elif entry.wnid != wnid:
+                    reason = reason or f"wnid {quoted(entry.wnid)} is not the one of the file name {image_id}"
+                if reason is not None:
+                    self._bad.append((image_id, f"entry {number}: {reason}"))
+                    continue
+                found += 1
+                if classes.is_class(wnid, self.among):
+                    good.append((image_id, wnid, entry.title, entry.description, entry.tags, fault))
+                else:
+                    self._outside[wnid] += 1
+            if good:
                 yield _raw_batch(good)
-                good = []
         if not found:
-            first = f" (entry {self._bad[0][0]}: {self._bad[0][1].reason})" if self._bad else ""
+            first = f" ({self._bad[0][1]})" if self._bad else ""
             raise InputError(
                 f"{self.path} is not imagenet_captions.json: none of its {len(self._bad):,} entries has filename, "
                 f"wnid, title, description and tags{first}; check the file"
             )
-        if good:
-            yield _raw_batch(good)
 
     def drops(self) -> Iterator[pa.RecordBatch]:
         """Yield the drops of `batches`: a row for each bad entry, and a row for each wnid of other classes."""
-        ids = {name: [getattr(bad, name) for _, bad in self._bad] for name in ("image_id", "wnid")}
-        details = [f"entry {number}: {bad.reason}" for number, bad in self._bad]
-        outside = sorted(self._outside.items())
-        wnids, counts = [wnid for wnid, _ in outside], [count for _, count in outside]
-        yield from outcome_rows(Outcome.BAD_RECORD, len(details), detail=details, **ids).to_batches()
-        yield from outcome_rows(Outcome.UNKNOWN_CLASS, len(wnids), wnid=wnids, count=counts).to_batches()
+        ids, details = [image_id for image_id, _ in self._bad], [detail for _, detail in self._bad]
+        wnids = [image_id and wnid_of(image_id) for image_id in ids]
+        bad = outcome_rows(Outcome.BAD_RECORD, len(ids), image_id=ids, wnid=wnids, detail=details)
+        outside = sorted(self._outside)
+        counts = [self._outside[wnid] for wnid in outside]
+        yield from bad.to_batches()
+        yield from outcome_rows(Outcome.UNKNOWN_CLASS, len(outside), wnid=outside, count=counts).to_batches()
 
     def files(self) -> list[Place]:
         """Return the release."""
@@ -162,34 +150,23 @@ class ReleaseSource(RawSource):
                     raise self._error("is not valid JSON, or has an entry of over 32 MB", count)
         self._sha256 = digest.hexdigest()
 
-    def _read(self, element: msgspec.Raw, number: int) -> _Record | _BadEntry:
-        faults: dict[str, str] = {}
+    def _decode(self, element: msgspec.Raw, number: int) -> tuple[Entry, str | None]:
+        """Return an entry, in which fields of a wrong type are empty, and its first fault."""
+        value = None
         try:
             try:
-                entry = _ENTRY.decode(element)
-            except msgspec.ValidationError:
+                return _ENTRY.decode(element), None
+            except msgspec.DecodeError as error:
+                fault = str(error).replace("`", "")
+            with suppress(msgspec.DecodeError):  # of a number that is out of range
                 value = msgspec.json.decode(element)
-                if not isinstance(value, dict):
-                    return _BadEntry(None, None, f"{_kind(value)}, not an object")
-                entry, faults = _mended(value)
         except UnicodeDecodeError:
             raise self._error("is not UTF-8", number - 1) from None
-        except msgspec.DecodeError as error:  # a number that is out of range
-            return _BadEntry(None, None, str(error).partition(" - at")[0])
-        image_id = read_image_id(entry.filename)
-        wnid = None if image_id is None else wnid_of(image_id)
-        texts = ("filename", "wnid") if self._as_published else ("filename", "wnid", "title", "description")
-        reason = next((faults[name] for name in texts if name in faults), None)
-        if reason is None and image_id is None:
-            reason = f"filename {_short(entry.filename)} is not of the form n01440764_10026.JPEG"
-        if reason is None and entry.wnid != wnid:
-            reason = f"wnid {_short(entry.wnid)} is not the one of the file name {image_id}"
-        if reason is None and not self._as_published:
-            reason = faults.get("tags")
-        if image_id is None or wnid is None or reason is not None:
-            return _BadEntry(image_id, wnid, str(reason))
-        detail = "; ".join(faults.values()) or None
-        return _Record(image_id, wnid, entry.title, entry.description, entry.tags, detail)
+        fields = value if isinstance(value, dict) else {}
+        names = ("filename", "wnid", "title", "description")
+        texts = {name: fields[name] if isinstance(fields.get(name), str) else "" for name in names}
+        tags = fields["tags"] if isinstance(fields.get("tags"), list) else []
+        return Entry(**texts, tags=[tag for tag in tags if isinstance(tag, str)]), fault
 
     def _error(self, what: str, count: int, why: str = "") -> InputError:
         where = f"after entry {count:,}" if count else "at its start"
@@ -225,40 +202,11 @@ def _decoded(text: bytes) -> list[msgspec.Raw]:
         return _ELEMENTS.decode(_ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], text))
 
 
-def _mended(value: dict[str, Any]) -> tuple[Entry, dict[str, str]]:
-    """Return an entry in which fields of a wrong type are empty, and what is wrong with them."""
-    faults = {}
-    for name in ("filename", "wnid", "title", "description"):
-        if not isinstance(value.get(name), str):
-            faults[name] = f"{name} is {_kind(value[name]) if name in value else 'missing'}, not text"
-    tags = value.get("tags")
-    if not isinstance(tags, list):
-        faults["tags"] = f"tags is {_kind(tags) if 'tags' in value else 'missing'}, not a list"
-        tags = []
-    elif others := [tag for tag in tags if not isinstance(tag, str)]:
-        faults["tags"] = f"tags holds {_kind(others[0])}, not only text"
-    texts = {name: value[name] if name not in faults else "" for name in ("filename", "wnid", "title", "description")}
-    return Entry(**texts, tags=[tag for tag in tags if isinstance(tag, str)]), faults
-
-
-def _kind(value: object) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, int | float):
-        return f"the number {_short(value)}"
-    return {"str": "text", "list": "a list", "dict": "an object"}[type(value).__name__]
-
-
-def _short(value: object) -> str:
-    shown = ascii(value)
-    return shown if len(shown) <= 60 else shown[:57] + "..."
-
-
-def _raw_batch(records: list[_Record]) -> pa.RecordBatch:
-    size = len(records)
-    columns: dict[str, Any] = dict(zip(_Record._fields, zip(*records, strict=True), strict=True))
-    columns["source"] = ["release"] * size
-    arrays = [pa.array(columns.get(field.name, [None] * size), field.type) for field in RAW]
+def _raw_batch(records: list[tuple[Any, ...]]) -> pa.RecordBatch:
+    names = ("image_id", "wnid", "title", "description", "tags", "detail")
+    columns: dict[str, Any] = dict(zip(names, zip(*records, strict=True), strict=True))
+    columns["source"] = ["release"] * len(records)
+    arrays = [pa.array(columns.get(field.name, [None] * len(records)), field.type) for field in RAW]
     return pa.RecordBatch.from_arrays(arrays, schema=RAW)
 
 
@@ -273,21 +221,12 @@ def _opened(path: Place) -> Iterator[IO[bytes]]:
             yield raw
             return
         try:
-            with zipfile.ZipFile(raw) as archive, archive.open(_json_member(archive, path)) as stream:
-                yield stream
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise InputError(f"{path} is damaged ({error}); download it again") from None
-        except (RuntimeError, NotImplementedError) as error:  # a password, a compression that Python lacks
-            raise InputError(f"{path} cannot be unpacked here ({error}); unpack it and give the JSON file") from None
-
-
-def _json_member(archive: zipfile.ZipFile, path: Place) -> str:
-    names = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
-    found = [name for name in names if name.lower().endswith(".json")]
-    if len(found) != 1:
-        held = ", ".join(_short(name) for name in names[:5]) or "nothing"
-        raise InputError(
-            f"{path} should hold one JSON file and holds {len(found)} of them (in it: {held}); "
-            "give imagenet_captions.zip"
-        )
-    return found[0]
+            with zipfile.ZipFile(raw) as archive:
+                names = [name for name in archive.namelist() if not name.startswith("__MACOSX/")]
+                found = [name for name in names if name.lower().endswith(".json")]
+                if len(found) != 1:
+                    raise InputError(f"{path} should hold one JSON file, not {len(found)}; give imagenet_captions.zip")
+                with archive.open(found[0]) as stream:
+                    yield stream
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
+            raise InputError(f"{path} is damaged or cannot be unpacked here ({error}); give the JSON file") from None

@@ -218,4 +218,4 @@ def test_as_published_an_entry_with_a_field_that_is_no_text_has_its_row(tmp_path
     assert (row["caption"], row["description"], row["tags"]) == (first["title"], "", [])
     (outcome,) = pq.read_table(tmp_path / "out/outcomes.parquet").to_pylist()
     assert (outcome["outcome"], outcome["count"]) == ("kept", 1)
-    assert outcome["detail"] == "description is null, not text; tags is null, not a list"
+    assert outcome["detail"] == "Expected str, got null - at $.description"
