@@ -15,11 +15,10 @@ import re
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from itertools import chain
-from operator import itemgetter
 from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 
@@ -29,7 +28,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.engines.local import LOCAL, default_workers, in_batches
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.flickr.addresses import MAX_DIGITS, read_address
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.flickr.photos import LATEST_POSIX_TIME, LICENSES, STILL, PhotoRecord
@@ -115,22 +114,20 @@ class _Photo(PhotoRecord):
     detail: str | None
 
 
+@dataclass
 class _BadRows:
     """Rows that cannot be read: the first ones are listed, all are counted, so that memory is bounded."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self._listed: list[str] = []
+    count: int = 0
+    listed: list[str] = field(default_factory=list)
 
     def add(self, where: str, what: str) -> None:
-        """Add a row, with its position and what is wrong with it, shortened."""
         self.count += 1
-        if len(self._listed) < MOST_LISTED:
-            self._listed.append(f"YFCC100M, {where}: {what}")
+        if len(self.listed) < MOST_LISTED:
+            self.listed.append(f"YFCC100M, {where}: {what}")
 
     def outcomes(self) -> pa.Table:
-        """Return an OUTCOMES row for each listed row, and one for the rest."""
-        return bad_records(self._listed, self.count, "YFCC100M: more rows that cannot be read")
+        return bad_records(self.listed, self.count, "YFCC100M: more rows that cannot be read")
 
 
 class YfccSource(RawSource):
@@ -160,7 +157,7 @@ class YfccSource(RawSource):
         order = np.argsort(numbers, kind="stable")
         matches, numbers = matches.take(pa.array(order)), numbers[order]
         found = np.zeros(len(numbers), np.bool_)
-        for batch in _photos(self._path, np.unique(numbers[numbers > 0]), bad, self._dropped):
+        for batch in _photos(self._path, numbers[numbers > 0], bad, self._dropped):
             for row in batch.to_pylist():
                 digest.update(f"{list(row.values())}\n".encode("utf-8", "backslashreplace"))
             self._photos.append(batch["photo_id"])
@@ -267,10 +264,10 @@ def photo_ids(path: Place, matches: Place) -> pa.Array:
 
 
 def _matched(matches: Place) -> Numbers:
-    """Return the numbers of the matched photos, sorted and each once."""
+    """Return the numbers of the matched photos, sorted."""
     with open_matches(matches) as opened:
         numbers = _numbers(opened.read(["photo_id"])["photo_id"])
-    return np.unique(numbers[numbers > 0])
+    return np.sort(numbers[numbers > 0])
 
 
 def _numbers(photo_ids: pa.ChunkedArray) -> Numbers:
@@ -309,8 +306,6 @@ def _photos(path: Place, wanted: Numbers, bad: _BadRows, dropped: list[pa.Record
         parts = sorted(part for part in path.glob(f"{TABLE}*") if part.is_file())
         if not parts:
             raise InputError(f"the folder {path} has no file called {TABLE}*; give the file with YFCC100M's metadata")
-        if database := next(filter(is_sqlite, parts), None):
-            raise InputError(f"the folder {path} contains the SQLite file {database.name}; give that file instead")
         texts = (_in_text(part, wanted, bad, f"part {number}, ") for number, part in enumerate(parts, 1))
         yield from _photo_batches(chain.from_iterable(texts))
         return
@@ -355,6 +350,7 @@ def _in_text(path: Place, wanted: Numbers, bad: _BadRows, part: str = "") -> Ite
             "among them; give yfcc100m_dataset, plain or as .bz2 or .gz, or yfcc100m_dataset.sql"
         )
     before = 0
+    wanted = np.append(wanted, np.iinfo(np.int64).max)  # an end for what is larger than all of them
     workers = min(default_workers(), _MOST_WORKERS)
     for block in LOCAL.run(partial(_search, layout, wanted), chain([first], blocks), workers, threads=True):
         for line, row in block.rows:
@@ -377,21 +373,15 @@ class _Block(NamedTuple):
 def _search(layout: Layout, wanted: Numbers, block: bytes) -> _Block:
     lines = lines_of(block)
     numbers = _ids_in(lines, layout)
-    at = np.minimum(np.searchsorted(wanted, numbers), len(wanted) - 1)
-    found = np.flatnonzero(wanted[at] == numbers) if len(wanted) else at[:0]
+    found = np.flatnonzero(wanted[np.searchsorted(wanted, numbers)] == numbers)
     odd = np.flatnonzero(numbers == 0)
     blank = pc.match_substring_regex(lines.take(pa.array(odd)), r"^\r?\n$")
     odd = odd[~blank.to_numpy(zero_copy_only=False)]
-
-    def text(line: int) -> str:
-        value: bytes = lines[line].as_py()
-        return value[:-1].decode("utf-8", "replace").removesuffix("\r")
-
-    rows: list[tuple[int, _Photo | str]] = [
-        *((line, _read_photo(named(text(line).split("\t")))) for line in found.tolist()),
-        *((line, _shown(text(line))) for line in odd[:MOST_LISTED].tolist()),
-    ]
-    return _Block(len(lines), sorted(rows, key=itemgetter(0)), max(len(odd) - MOST_LISTED, 0))
+    rows: list[tuple[int, _Photo | str]] = []
+    for line in sorted([*found.tolist(), *odd[:MOST_LISTED].tolist()]):
+        text = lines[line].as_py()[:-1].decode("utf-8", "replace").removesuffix("\r")
+        rows.append((line, _read_photo(named(text.split("\t"))) if numbers[line] else shortened(text)))
+    return _Block(len(lines), rows, max(len(odd) - MOST_LISTED, 0))
 
 
 def _ids_in(lines: pa.BinaryArray, layout: Layout) -> Numbers:
@@ -413,23 +403,20 @@ def _in_sqlite(path: Place, wanted: Numbers, bad: _BadRows) -> Iterator[_Photo]:
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
             connection.text_factory = lambda value: value.decode("utf-8", "replace")
-            columns = {row[1].lower() for row in connection.execute(f"PRAGMA table_info({TABLE})")}
-            if missing := [name for name in COLUMNS.values() if name not in columns]:
-                lacks = f"the columns {', '.join(missing)} in {TABLE}" if columns else f"a table {TABLE}"
-                raise InputError(f"the SQLite file {path} lacks {lacks}; give yfcc100m_dataset.sql as it was published")
             connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("CREATE TEMP TABLE wanted (photo_id TEXT)")
             connection.executemany("INSERT INTO wanted VALUES (?)", ((number,) for number in wanted.tolist()))
-            for row in connection.execute(
-                f"SELECT {names} FROM {TABLE} WHERE photoid IN (SELECT photo_id FROM wanted)"
-            ):
+            wanted_rows = f"SELECT {names} FROM {TABLE} WHERE photoid IN (SELECT photo_id FROM wanted)"
+            for row in connection.execute(wanted_rows):
                 photo = _read_photo(dict(zip(COLUMNS, map(_text, row), strict=True)))
                 if isinstance(photo, _Photo):
                     yield photo
                 else:
                     bad.add(f"photo {_text(row[0])}", photo)
     except sqlite3.Error as error:
-        raise InputError(f"the SQLite file {path} cannot be read ({error}); download it again") from None
+        raise InputError(
+            f"the SQLite file {path} cannot be read ({error}); give yfcc100m_dataset.sql as it was published"
+        ) from None
 
 
 def _text(value: object) -> str:
@@ -445,12 +432,13 @@ def _read_photo(row: Mapping[str, str]) -> _Photo | str:
     """
     photo_id, page, marker = row["photo_id"], row["photo_page"], row["marker"]
     if marker not in ("0", VIDEO):
-        return f"the marker is {_shown(marker)}, neither 0 nor 1"
+        return f"the marker is {quoted(marker)}, neither 0 nor 1"
     if read_address(page).photo_id not in (None, photo_id):
-        return f"the page {_shown(page)} is not that of photo {photo_id}"
+        return f"the page {quoted(page)} is not that of photo {photo_id}"
     owner = row["owner"] or None
     if not page.startswith(("http://", "https://")):
         page = f"https://www.flickr.com/photos/{owner}/{photo_id}/" if owner else ""
+    posted = int(row["date_posted"]) if re.fullmatch("[0-9]{1,12}", row["date_posted"]) else None
     tags = decoded_tags(row["tags"])
     return _Photo(
         photo_id=photo_id,
@@ -461,7 +449,7 @@ def _read_photo(row: Mapping[str, str]) -> _Photo | str:
         owner_name=decoded(row["owner_name"]) or None,
         license=_LICENSES.get(_license_key(row["license_url"])),
         date_taken=_moment(row["date_taken"]),
-        date_posted=_posted(row["date_posted"]),
+        date_posted=posted if posted is not None and posted <= LATEST_POSIX_TIME else None,
         photo_page=page or None,
         detail=NORMALISED if tags and all(tag.isalnum() and tag == tag.lower() for tag in tags) else None,
         is_video=marker == VIDEO,
@@ -477,17 +465,8 @@ def _moment(text: str) -> datetime | None:
         return None
 
 
-def _posted(text: str) -> int | None:
-    seconds = int(text) if re.fullmatch("[0-9]{1,12}", text) else None
-    return seconds if seconds is not None and seconds <= LATEST_POSIX_TIME else None
-
-
 def _license_key(url: str) -> str:
     return _BEFORE_THE_LICENSE.sub("", url, count=1).rstrip("/").lower()
 
 
 _LICENSES = {_license_key(entry.url): entry.id for entry in LICENSES if entry.url is not None}
-
-
-def _shown(text: str) -> str:
-    return ascii(text if len(text) <= 60 else text[:57] + "...")
