@@ -50,6 +50,7 @@ _ROUNDS = 4  # as often as cleaning decodes entities
 _TIMEOUT = (10.0, 30.0)  # seconds to open a connection, and between two bytes of an answer
 _LARGEST_TRANSFER = LARGEST_ANSWER + (1 << 20)  # bytes on the wire, with status, headers and the framing of chunks
 _PIECE = 1 << 16
+_TOO_LONG = f"an answer of more than {LARGEST_ANSWER >> 20} MB"
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 _TALKATIVE = ("flickrapi", "urllib3")  # they log every call, and tracebacks
 
@@ -209,14 +210,10 @@ def _read_body(response: requests.Response) -> bytes:
     while piece := response.raw.read(_PIECE):
         body += unpacker.decompress(piece, LARGEST_ANSWER + 1 - len(body)) if unpacker else piece
         if len(body) > LARGEST_ANSWER:
-            raise _too_long()
+            raise UnusableAnswerError(_TOO_LONG)
     if unpacker and not unpacker.eof:
         raise UnusableAnswerError("half an answer")
     return bytes(body)
-
-
-def _too_long() -> UnusableAnswerError:
-    return UnusableAnswerError(f"an answer of more than {LARGEST_ANSWER >> 20} MB")
 
 
 class _Adapter(HTTPAdapter):
@@ -251,22 +248,20 @@ class _BoundedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        self._socket.settimeout(min(self._seconds_left(), self._patience))
-        try:
-            count = self._raw.readinto(buffer)
-        except TimeoutError:
-            self._seconds_left()
-            raise
-        self._left -= count or 0
-        if self._left < 0:
-            raise _too_long()
-        return count
-
-    def _seconds_left(self) -> float:
         left = self._end - time.monotonic()
-        if left <= 0:
-            raise UnusableAnswerError(f"no whole answer within {self._seconds:g} seconds")
-        return left
+        if left > 0:
+            self._socket.settimeout(min(left, self._patience))
+            try:
+                count = self._raw.readinto(buffer)
+            except TimeoutError:
+                if time.monotonic() < self._end:
+                    raise
+            else:
+                self._left -= count or 0
+                if self._left < 0:
+                    raise UnusableAnswerError(_TOO_LONG)
+                return count
+        raise UnusableAnswerError(f"no whole answer within {self._seconds:g} seconds")
 
     def close(self) -> None:
         self._raw.close()

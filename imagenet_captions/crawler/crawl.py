@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from imagenet_captions.crawler import policy
 from imagenet_captions.crawler.policy import FINAL_STATES, Attempt, Decision, Failures, State
 from imagenet_captions.crawler.settings import FLICKR_ENDPOINT, CrawlSettings
-from imagenet_captions.crawler.source import parse_photo, warn_of_damage
+from imagenet_captions.crawler.source import parse_photo
 from imagenet_captions.crawler.store import Store, local_store
 from imagenet_captions.engines.local import Interrupts
 from imagenet_captions.errors import InputError, StoppedEarly
@@ -105,8 +105,8 @@ def crawl(
                 closing(client or tools.connect(settings)) as connected,
                 Interrupts("the call") as interrupts,
                 progress("crawl", len(photos), "photos") as bar,
-                closing(_Run(connected, answers, settings, tools, report, bar)) as run,
             ):
+                run = _Run(connected, answers, settings, tools, report, bar)
                 end = run.ask_for((photo_id.as_py() for photo_id in photos), interrupts)
             done = report.found + report.not_found + report.private
             if end and end.state is State.REFUSED:
@@ -141,27 +141,27 @@ def _photos_to_ask(
     """Return the photos to ask for: new ones, then those with an old answer, then failures of earlier runs.
 
     `older_than` is a Unix time. Failures come last so that they do not delay the rest. Photos in `elsewhere` are left
-    out, unless the store has an old answer about them: readers prefer the store to other sources. A damaged answer
-    counts as none. Before the first answer, a photo's owner is known only if its address names one.
+    out, unless the store has an old answer about them: readers prefer the store to other sources. Before the first
+    answer, a photo's owner is known only if its address names one.
     """
+    answered, old = [], []
+    for photo_id, stored in store.answers():
+        answered.append(photo_id)
+        if stored.photo is None or older_than is None or (stored.retrieved_at or 0) >= older_than:
+            continue
+        record = parse_photo(photo_id, stored.photo)
+        if not deny.denies_owner(record.owner, record.photo_page):
+            old.append(photo_id)
 
-    def among(photo_ids: Iterable[str]) -> pa.Array:
+    def among(photo_ids: Iterable[str]) -> pa.BooleanArray:
         return pc.is_in(wanted, pa.array(photo_ids, pa.string()))
 
-    def is_denied(photo_id: str) -> bool:
-        stored = store.get(photo_id) if deny.owners else None
-        record = parse_photo(photo_id, stored.photo) if stored and stored.photo else None
-        return record is not None and deny.denies_owner(record.owner, record.photo_page)
-
-    damaged = among(photo_id for photo_id, stored in store.answers() if stored.state is State.DAMAGED)
-    final = pc.and_not(among(store.ids(FINAL_STATES)), damaged)
-    failed = among(store.ids([State.UNREACHABLE]))
-    refreshed = [] if older_than is None else store.ids([State.OK], older_than)
-    old = pc.and_(final, among(photo_id for photo_id in refreshed if not is_denied(photo_id)))
-    missing = pc.invert(final if elsewhere is None else pc.or_(final, pc.is_in(wanted, elsewhere)))
-    fresh, again = pc.and_not(missing, failed), pc.and_(missing, failed)
-    warn_of_damage(wanted.filter(pc.and_(fresh, damaged)).to_pylist(), "asked for again")
-    return pa.chunked_array([wanted.filter(photos) for photos in (fresh, old, again)], pa.string())
+    known = among(answered)
+    if elsewhere is not None:
+        known = pc.or_(known, pc.is_in(wanted, elsewhere))
+    failed = pc.and_not(among(store.ids(State.UNREACHABLE)), known)
+    fresh = pc.invert(pc.or_(known, failed))
+    return pa.chunked_array([wanted.filter(photos) for photos in (fresh, among(old), failed)], pa.string())
 
 
 class _Run:
@@ -175,7 +175,6 @@ class _Run:
         self._waiting: list[tuple[float, int, str]] = []  # heap of photos to ask for again: time, order, photo
         self._failed: Counter[str] = Counter()  # calls for these photos, in this run
         self._in_a_row = self._pauses = 0
-        self._start_thread()
         # The wall clock, by which an earlier run left its pace and its pause in the store, may have been set since: no
         # wait is longer than an interval, and no pause longer than the longest one that is believed.
         self._interval = 1.0 / settings.calls_a_second
@@ -208,23 +207,14 @@ class _Run:
             end = self._act(photo_id, self._ask(photo_id))
         return end
 
-    def _start_thread(self) -> None:
-        self._photos, self._attempts = SimpleQueue[str | None](), SimpleQueue[Attempt]()
-        Thread(target=_answer, args=(self._client, self._photos, self._attempts), daemon=True).start()
-
     def _ask(self, photo_id: str) -> Attempt:
-        """Ask in the thread; leave it behind if the client hangs (on a name server that does not answer)."""
-        self._photos.put(photo_id)
+        """Ask in a thread, which is left behind if the client hangs (on a name server that does not answer)."""
+        attempts = SimpleQueue[Attempt]()
+        Thread(target=lambda: attempts.put(self._client.get_info(photo_id)), daemon=True).start()
         try:
-            return self._attempts.get(timeout=self._settings.call_seconds + _GRACE)
+            return attempts.get(timeout=self._settings.call_seconds + _GRACE)
         except Empty:
-            self.close()
-            self._start_thread()
             return Attempt(failure=f"no answer within {self._settings.call_seconds:g} seconds")
-
-    def close(self) -> None:
-        """End the thread."""
-        self._photos.put(None)
 
     def _act(self, photo_id: str, attempt: Attempt) -> Decision | None:
         """Do what the policy decides about an attempt; return the decision if it ends the run."""
@@ -272,8 +262,3 @@ class _Run:
             self._shown = self._tools.clock()
             log.info("crawl: %d found, %d gone, %d left", report.found, gone, report.left)
         self._bar.update()
-
-
-def _answer(client: FlickrClient, photos: SimpleQueue[str | None], attempts: SimpleQueue[Attempt]) -> None:
-    while (photo_id := photos.get()) is not None:
-        attempts.put(client.get_info(photo_id))

@@ -36,6 +36,7 @@ class State(str, Enum):
     WAITING = "waiting"  # the call failed; to be asked again
     UNREACHABLE = "unreachable"  # so many calls failed that the run went on without it
     # Never stored.
+    NOT_ASKED = "not_asked"
     DAMAGED = "damaged"  # a row that no crawl has written
     BUSY = "busy"  # the host wants to be left alone for a while
     REFUSED = "refused"  # the key, the signature or the endpoint is wrong, whatever the photo
@@ -131,7 +132,9 @@ def read_answer(photo_id: str, attempt: Attempt) -> Answer:
 def parse_stored(photo_id: str, state: State, body: bytes) -> dict[str, Any] | None:
     """Parse a stored answer; return None if it is not JSON, is about another photo, or contradicts the state."""
     parsed = parse_body(body)
-    said = None if parsed is None else _read_parsed(photo_id, parsed, 200).state
+    if parsed is None or state not in FINAL_STATES:
+        return None
+    said = _read_parsed(photo_id, parsed, 200).state
     return parsed if said in FINAL_STATES and (said is State.OK) == (state is State.OK) else None
 
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from imagenet_captions import schema as records
 from imagenet_captions.crawler.policy import FINAL_STATES, State
-from imagenet_captions.crawler.store import Stored, StoreReader
+from imagenet_captions.crawler.store import MOST_AT_ONCE, Stored, StoreReader
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.flickr.photos import LATEST_POSIX_TIME, STILL, PhotoRecord, Survival
 from imagenet_captions.outcomes import OUTCOMES, Outcome, outcomes_path
@@ -22,11 +22,8 @@ from imagenet_captions.storage.parquet import read_batches
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import progress
 
-log = logging.getLogger(__name__)
-
-_ROWS = 900  # of the matches, and of a batch
-_MOST_NAMED = 5
 _OUTCOMES = {
+    State.NOT_ASKED: Outcome.NOT_ASKED,
     State.NOT_FOUND: Outcome.NOT_FOUND,
     State.PRIVATE: Outcome.PRIVATE,
     State.UNREACHABLE: Outcome.UNREACHABLE,
@@ -38,15 +35,7 @@ _OUTCOMES = {
 def answered_photos(store: Place) -> pa.Array:
     """Return the photos that a store has a final, undamaged answer about."""
     with StoreReader(store) as reader:
-        sound = [photo_id for photo_id, stored in reader.answers() if stored.state is not State.DAMAGED]
-    return pa.array(sound, pa.string())
-
-
-def warn_of_damage(photo_ids: Sequence[str], then: str) -> None:
-    """Log the number of damaged answers, the first of their photos, and what happens `then`."""
-    if photo_ids:
-        names = ", ".join(photo_ids[:_MOST_NAMED]) + ", …" * (len(photo_ids) > _MOST_NAMED)
-        log.warning("damaged answers in the store, %s: %d, of photos %s", then, len(photo_ids), names)
+        return pa.array([photo_id for photo_id, _ in reader.answers()], pa.string())
 
 
 class CrawlSource:
@@ -62,47 +51,44 @@ class CrawlSource:
         deny: Denylist = NOTHING_DENIED,
         elsewhere: Callable[[], pa.Array] | None = None,
     ) -> None:
-        self._matches, self._store, self._deny, self._make_elsewhere = matches, store, deny, elsewhere
-        self._elsewhere: frozenset[str] = frozenset()
+        self._matches, self._store, self._deny, self._elsewhere = matches, store, deny, elsewhere
         self._drops: list[pa.RecordBatch] = []
-        self._damaged: dict[str, None] = {}  # photos, in order
         self._digest: str | None = None
         self._survival = Survival()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield RAW batches; photos without a record go to the drops."""
-        self._drops, digest, self._survival = [], hashlib.sha256(), Survival()
-        self._damaged = {}
-        if self._make_elsewhere is not None:
-            self._elsewhere = frozenset(self._make_elsewhere().to_pylist())
+        self._drops, self._survival, digest = [], Survival(), hashlib.sha256()
+        elsewhere = frozenset(self._elsewhere().to_pylist() if self._elsewhere else ())
         columns = ["image_id", "wnid", "photo_id", "url", "detail"]
         with (
             StoreReader(self._store) as store,
             open_matches(self._matches) as opened,
             progress("read answers", opened.metadata.num_rows, "images") as bar,
         ):
-            for batch in read_batches(opened, _ROWS, columns):
+            for batch in read_batches(opened, MOST_AT_ONCE, columns):
+                if elsewhere:
+                    photo_ids = batch["photo_id"].to_pylist()
+                    answered = [stored.state in FINAL_STATES for stored in store.each(photo_ids)]
+                    others = pa.array([photo_id not in elsewhere for photo_id in photo_ids], pa.bool_())
+                    batch = batch.filter(pc.or_(others, pa.array(answered, pa.bool_())))
+                permitted, denied = self._deny.drop(batch)
+                rows = permitted.to_pylist()
                 raw, dropped = [], []
-                ours = [self._has(photo_id, store) for photo_id in batch["photo_id"].to_pylist()]
-                permitted, denied = self._deny.drop(batch.filter(pa.array(ours, pa.bool_())))
-                if len(denied):
-                    self._drops += self._deny.outcomes(denied).to_batches()
-                for row in permitted.to_pylist():
-                    stored = store.get(row["photo_id"])
-                    state, answer = (stored.state.value, stored.answer) if stored else ("not_asked", b"")
-                    digest.update(f"{row['image_id']}\t{row['photo_id']}\t{state}\t{len(answer)}\n".encode())
-                    digest.update(answer)
-                    if stored and stored.photo is not None:
-                        raw.append(self._raw_record(row, stored))
+                for row, stored in zip(rows, store.each([row["photo_id"] for row in rows]), strict=True):
+                    state, size = stored.state.value, len(stored.answer)
+                    digest.update(f"{row['image_id']}\t{row['photo_id']}\t{state}\t{size}\n".encode())
+                    digest.update(stored.answer)
+                    if stored.photo is not None:
+                        raw.append(self._raw_record(row, stored, stored.photo))
                     else:
                         dropped.append(self._drop(row, stored))
-                if dropped:
-                    self._drops.append(pa.RecordBatch.from_pylist(dropped, OUTCOMES))
+                self._drops += self._deny.outcomes(denied).to_batches()
+                self._drops.append(pa.RecordBatch.from_pylist(dropped, OUTCOMES))
                 if raw:
                     yield pa.RecordBatch.from_pylist(raw, records.RAW)
                 bar.update(len(batch))
         self._digest = digest.hexdigest()
-        warn_of_damage([*self._damaged], "left out as bad_record until a crawl asks for it again")
 
     def drops(self) -> Iterator[pa.RecordBatch]:
         """Yield the drops of matching, then those of the crawl."""
@@ -125,26 +111,17 @@ class CrawlSource:
         survival = self._survival.result()
         return {"survival": survival} if survival else {}
 
-    def _has(self, photo_id: str, store: StoreReader) -> bool:
-        if photo_id not in self._elsewhere:
-            return True
-        stored = store.get(photo_id)
-        return stored is not None and stored.state in FINAL_STATES
-
-    def _raw_record(self, row: dict[str, Any], stored: Stored) -> dict[str, Any]:
-        record = parse_photo(row["photo_id"], stored.photo or {})
+    def _raw_record(self, row: dict[str, Any], stored: Stored, photo: dict[str, Any]) -> dict[str, Any]:
+        record = parse_photo(row["photo_id"], photo)
         self._survival.add(row["photo_id"], record.date_posted, record.license)
         detail = _joined(STILL if record.is_video else "", row["detail"])
         return {**row, **vars(record), "source": "flickr", "retrieved_at": stored.retrieved_at, "detail": detail}
 
-    def _drop(self, row: dict[str, Any], stored: Stored | None) -> dict[str, Any]:
-        outcome, remark = (_OUTCOMES[stored.state], stored.remark) if stored else (Outcome.NOT_ASKED, "")
+    def _drop(self, row: dict[str, Any], stored: Stored) -> dict[str, Any]:
+        outcome = _OUTCOMES[stored.state]
         if outcome in (Outcome.NOT_FOUND, Outcome.PRIVATE):
             self._survival.add_gone(row["photo_id"])
-        if outcome is Outcome.BAD_RECORD:
-            self._damaged[row["photo_id"]] = None
-            remark = f"the store's answer about photo {row['photo_id']} is damaged: {remark}"
-        return {**row, "outcome": outcome.value, "detail": _joined(remark, row["detail"]), "count": 1}
+        return {**row, "outcome": outcome.value, "detail": _joined(stored.remark, row["detail"]), "count": 1}
 
 
 def _joined(*remarks: str | None) -> str | None:

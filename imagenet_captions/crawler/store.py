@@ -7,9 +7,8 @@ can read the file while a crawl runs; a second crawl is refused.
 
 from __future__ import annotations
 
-import math
+import logging
 import os
-import secrets
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,8 @@ from imagenet_captions.storage.files import PHOTO_STORE, require_file
 from imagenet_captions.storage.outputs import locked
 from imagenet_captions.storage.places import Place, require_local
 from imagenet_captions.storage.progress import track
+
+log = logging.getLogger(__name__)
 
 Self = TypeVar("Self", bound="StoreReader")
 
@@ -46,12 +47,10 @@ _CREATE = f"""
     CREATE TABLE crawl (
         store_id TEXT NOT NULL, revision INTEGER NOT NULL, last_call REAL, pause_until REAL
     );
+    INSERT INTO crawl VALUES (lower(hex(randomblob(8))), 0, NULL, NULL);
     PRAGMA application_id = {APPLICATION_ID};
     PRAGMA user_version = {SCHEMA_VERSION};
     COMMIT;"""
-
-# For a new store, and for a row that was lost to damage; the pace is then that of a first run.
-_RESTORE_CRAWL = "INSERT INTO crawl SELECT ?, 0, NULL, NULL WHERE NOT EXISTS (SELECT * FROM crawl)"
 
 _SAVE_ANSWER = """
     INSERT INTO photos VALUES (?, ?, ?, ?, 1, 0, NULL)
@@ -65,9 +64,8 @@ _SAVE_FAILURE = f"""
         state = CASE WHEN state IN {tuple(state.value for state in FINAL_STATES)} THEN state ELSE excluded.state END,
         attempts = attempts + 1, failures = failures + 1, last_error = excluded.last_error"""
 
-_WORTH_A_BAR = 20_000  # answers, which take half a second
-_COLUMNS = "photo_id, state, answer, retrieved_at, last_error"
-_STORED_STATES = {state.value: state for state in (*FINAL_STATES, State.WAITING, State.UNREACHABLE)}
+_SELECT = "SELECT photo_id, state, answer, retrieved_at, last_error FROM photos WHERE"
+MOST_AT_ONCE = 900  # photos in one query; old versions of SQLite take 999 values
 
 
 @dataclass(frozen=True)
@@ -75,10 +73,13 @@ class Stored:
     """What the store says of a photo."""
 
     state: State
-    remark: str = ""  # the reason of the last failure, Flickr's message, or what is wrong with a DAMAGED row
+    remark: str = ""  # the reason of the last failure, or Flickr's message
     answer: bytes = b""
     photo: dict[str, Any] | None = None  # in an OK answer
     retrieved_at: int | None = None
+
+
+NOT_ASKED = Stored(State.NOT_ASKED)
 
 
 def local_store(path: Place) -> Path:
@@ -91,8 +92,11 @@ class StoreReader:
 
     def __init__(self, path: Place) -> None:
         self.path = require_file(local_store(path), "the crawl's store")
+        file = Path(os.path.realpath(self.path))
+        # SQLite reads a write-ahead log only in a writable folder; a store without one is whole as it is.
+        as_it_is = not os.access(file.parent, os.W_OK) and not file.with_name(f"{file.name}-wal").exists()
         with _sqlite_errors(self.path), ExitStack() as held:
-            self._connection = held.enter_context(closing(_open_to_read(Path(os.path.realpath(self.path)))))
+            self._connection = held.enter_context(closing(_connect(file, "ro&immutable=1" if as_it_is else "rw")))
             if self._is_empty():
                 raise InputError(f"the store {path} is empty; run the crawl first")
             self._held = held.pop_all()
@@ -105,39 +109,47 @@ class StoreReader:
 
     def get(self, photo_id: str) -> Stored | None:
         """Return what the store says of a photo; None if it was never asked for."""
-        row = self._row(f"SELECT {_COLUMNS} FROM photos WHERE photo_id = ?", photo_id)
-        return row and _stored(*row)
+        (stored,) = self.each([photo_id])
+        return None if stored is NOT_ASKED else stored
+
+    def each(self, photo_ids: Sequence[str]) -> Iterator[Stored]:
+        """Yield what the store says of each of these photos, at most `MOST_AT_ONCE`."""
+        marks = ", ".join("?" * len(photo_ids))
+        rows = {row[0]: row for row in self._rows(f"{_SELECT} photo_id IN ({marks})", *photo_ids)}
+        for photo_id in photo_ids:
+            yield _stored(*rows[photo_id]) if photo_id in rows else NOT_ASKED
 
     def answers(self) -> Iterator[tuple[str, Stored]]:
-        """Yield every photo that has an answer, or a state that no crawl has written."""
-        rows = self._rows(f"SELECT {_COLUMNS} FROM photos WHERE state NOT IN ('waiting', 'unreachable')")
-        count = self._row("SELECT count(*) FROM photos")[0]
-        for row in track(rows, "read the store", count, "answers") if count > _WORTH_A_BAR else rows:
-            yield row[0], _stored(*row)
+        """Yield every photo that has a final answer; damaged answers are left out and counted in a warning."""
+        rows, damaged = self._rows(f"{_SELECT} state NOT IN ('waiting', 'unreachable')"), 0
+        for row in track(rows, "read the store", self._row("SELECT count(*) FROM photos")[0], "answers"):
+            stored = _stored(*row)
+            if stored.state is State.DAMAGED:
+                damaged += 1
+            else:
+                yield row[0], stored
+        if damaged:
+            log.warning("the store %s has %d damaged answers; the next crawl asks for them again", self.path, damaged)
 
-    def ids(self, states: Sequence[State], before: float | None = None) -> Iterator[str]:
-        """Yield the photos in these states; with `before`, only those whose answer is older."""
-        marks = ", ".join("?" * len(states))
-        query = f"SELECT photo_id FROM photos WHERE state IN ({marks}) AND (? IS NULL OR retrieved_at < ?)"
-        for (photo_id,) in self._rows(query, *(state.value for state in states), before, before):
+    def ids(self, state: State) -> Iterator[str]:
+        """Yield the photos in this state."""
+        for (photo_id,) in self._rows("SELECT photo_id FROM photos WHERE state = ?", state.value):
             yield photo_id
 
     def failures(self, photo_id: str) -> int:
         """Return the number of failed calls for a photo since its last final answer."""
         row = self._row("SELECT failures FROM photos WHERE photo_id = ?", photo_id)
-        return row[0] if row and isinstance(row[0], int) else 0
+        return int(row[0]) if row else 0
 
     def moments(self) -> tuple[float | None, float | None]:
         """Return the time of the last call and the end of the host's pause."""
         last_call, pause_until = self._row("SELECT last_call, pause_until FROM crawl")
-        return _moment(last_call), _moment(pause_until)
+        return last_call, pause_until
 
     def revision(self) -> str:
         """Return a short text that changes whenever the store changes."""
-        row = self._row("SELECT store_id, revision FROM crawl")
-        # The next crawl restores the row; until then the number of all calls stands for it.
-        row = row or self._row("SELECT 'lost', total(attempts) FROM photos")
-        return f"{row[0]}-{row[1]}"
+        store_id, revision = self._row("SELECT store_id, revision FROM crawl")
+        return f"{store_id}-{revision}"
 
     def _row(self, query: str, *values: object) -> Any:
         return next(self._rows(query, *values), None)
@@ -148,11 +160,8 @@ class StoreReader:
 
     def _is_empty(self) -> bool:
         """Return whether the database has no tables yet; raises InputError if it is not one of ours."""
-        application, version, tables = (
-            self._row(query)[0]
-            for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
-        )
-        if application == 0 and tables == 0:
+        (application,), (version,) = self._row("PRAGMA application_id"), self._row("PRAGMA user_version")
+        if application == 0 and self._row("SELECT * FROM sqlite_master") is None:
             return True
         if application != APPLICATION_ID:
             raise InputError(f"the store {self.path} is another application's database; give another file")
@@ -172,20 +181,14 @@ class Store(StoreReader):
         file = Path(os.path.realpath(self.path))  # the lock and SQLite's log lie beside it
         if file.is_dir():
             raise InputError(f"the store {path} is a folder; give a file name such as {path / PHOTO_STORE}")
-        if file.exists() and file.stat().st_nlink > 1:
-            raise InputError(
-                f"the store {file} has {file.stat().st_nlink} names (hard links), and SQLite keeps a log beside each; "
-                "copy it to a file of its own, and use the copy"
-            )
         with _sqlite_errors(self.path), ExitStack() as held:
             held.enter_context(locked(file.with_name(f"{file.name}.lock"), f"the store {path}"))
-            self._connection = held.enter_context(closing(_connect(file, "mode=rwc")))
+            self._connection = held.enter_context(closing(_connect(file, "rwc")))
             is_new = self._is_empty()
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = NORMAL")
             if is_new:
                 self._connection.executescript(_CREATE)
-            self._connection.execute(_RESTORE_CRAWL, (secrets.token_hex(8),))
             self._held = held.pop_all()
 
     def save_answer(self, photo_id: str, state: State, body: bytes, retrieved_at: int) -> None:
@@ -219,59 +222,25 @@ def store_revision(path: Place) -> str:
 
 def _stored(photo_id: str, state: Any, answer: Any, retrieved_at: Any, last_error: Any) -> Stored:
     """Read a row; the state is DAMAGED if no crawl can have written it."""
-    known = _STORED_STATES.get(state)
-    if known in (State.WAITING, State.UNREACHABLE):
-        return Stored(known, "" if last_error is None else str(last_error))
-    body = _unpacked(answer)
-    if known is None:
-        wrong = f"the state is {state!r}"
-    elif body is None:
-        wrong = "the answer is missing" if answer is None else "the answer cannot be unpacked"
-    elif type(retrieved_at) is not int or not 0 <= retrieved_at <= LATEST_POSIX_TIME:
-        wrong = f"the date of the answer is {retrieved_at!r}"
-    elif (parsed := parse_stored(photo_id, known, body)) is None:
-        wrong = f"it does not say that the photo is {known.value!r}"
-    elif known is State.OK:
-        return Stored(known, "", body, parsed["photo"], retrieved_at)
-    else:
-        return Stored(known, shortened(parsed.get("message", "")), body, None, retrieved_at)
-    return Stored(State.DAMAGED, shortened(wrong))
-
-
-def _unpacked(answer: object) -> bytes | None:
+    if state in (State.WAITING.value, State.UNREACHABLE.value):
+        return Stored(State(state), str(last_error or ""))
     unpacker = zlib.decompressobj()
     try:
-        body = unpacker.decompress(answer, LARGEST_ANSWER + 1)  # type: ignore[arg-type]
-    except (TypeError, zlib.error):
-        return None
-    return body if unpacker.eof and len(body) <= LARGEST_ANSWER else None
+        known = State(state)
+        body = unpacker.decompress(answer, LARGEST_ANSWER + 1)
+        parsed = parse_stored(photo_id, known, body) if unpacker.eof else None
+    except (ValueError, TypeError, zlib.error):
+        parsed = None
+    if parsed is None or type(retrieved_at) is not int or not 0 <= retrieved_at <= LATEST_POSIX_TIME:
+        return Stored(State.DAMAGED, "the store's answer is damaged; the next crawl asks again")
+    if known is State.OK:
+        return Stored(known, "", body, parsed["photo"], retrieved_at)
+    return Stored(known, shortened(parsed.get("message", "")), body, None, retrieved_at)
 
 
-def _moment(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def _connect(file: Path, how: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{file.as_uri()}?{how}", uri=True, isolation_level=None)
+def _connect(file: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{file.as_uri()}?mode={mode}", uri=True, isolation_level=None)
     connection.text_factory = lambda text: text.decode("utf-8", "replace")
-    return connection
-
-
-def _open_to_read(file: Path) -> sqlite3.Connection:
-    """Open a store for reading.
-
-    SQLite can read a write-ahead log only in a writable folder. In another folder the store is opened as immutable,
-    which is correct only if no log is left.
-    """
-    connection = _connect(file, "mode=rw")
-    try:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.Error as error:
-        connection.close()
-        log = file.with_name(file.name + "-wal")
-        if not isinstance(error, sqlite3.OperationalError) or (log.exists() and log.stat().st_size):
-            raise
-        return _connect(file, "mode=ro&immutable=1")
     return connection
 
 

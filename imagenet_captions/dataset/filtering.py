@@ -46,6 +46,7 @@ from imagenet_captions.dataset.writing import (
 from imagenet_captions.engines.local import LOCAL, check_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
+from imagenet_captions.imagenet.image_ids import wnids_of
 from imagenet_captions.images.files import ByteRange
 from imagenet_captions.images.reading import OpenFiles, image_column
 from imagenet_captions.images.tables import byte_ranges_in_shards

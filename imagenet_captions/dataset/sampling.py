@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from imagenet_captions.dataset.settings import FilterSettings, parse_sample, parse_trim
 from imagenet_captions.errors import InputError, quoted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from bisect import bisect_right
 from collections import Counter, defaultdict
@@ -63,27 +64,23 @@ def resolve_license(name: str | int) -> tuple[int, ...]:
     >>> resolve_license("by"), resolve_license("CC BY 2.0"), resolve_license(9), resolve_license("cc0")
     ((4, 11), (4,), (9,), (9,))
     """
-    folded = _folded(str(name))
-    found = tuple(
-        entry.id
-        for entry in LICENSES
-        if folded in (str(entry.id), entry.short_name, _without_version(entry.short_name), _folded(entry.name))
-    )
+    folded = "-".join(str(name).lower().split()).removeprefix("cc-")
+    found = []
+    for entry in LICENSES:
+        full = "-".join(entry.name.lower().split()).removeprefix("cc-")
+        if folded in (str(entry.id), entry.short_name, _without_version(entry.short_name), full):
+            found.append(entry.id)
     if not found:
         names = dict.fromkeys(_without_version(entry.short_name) for entry in LICENSES)
         raise InputError(
             f"{quoted(name)} is not a license of Flickr's; give a number (0 to {LICENSES[-1].id}) or one of "
             f"{', '.join(names)}, with or without a version as in by-2.0"
         )
-    return found
-
-
-def _folded(name: str) -> str:
-    return "-".join(name.lower().split()).removeprefix("cc-")
+    return tuple(found)
 
 
 def _without_version(short_name: str) -> str:
-    return short_name.removesuffix("-1.0").removesuffix("-2.0").removesuffix("-4.0")
+    return re.sub(r"-[0-9]\.0$", "", short_name)
 
 
 LATEST_POSIX_TIME = 253402300799  # the end of the year 9999

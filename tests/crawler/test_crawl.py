@@ -297,6 +297,7 @@ def test_a_crawl_says_where_it_stands(tmp_path: Path, caplog: pytest.LogCaptureF
     world = World(lambda photo_id: GONE if photo_id == "7" else attempt(ok(photo_id)))
     crawl(write_matches(tmp_path, numbers(1500)), tmp_path / "photos.sqlite", CrawlSettings(), world.tools())
     assert [record.getMessage() for record in caplog.records] == [
+        "read the store: 0 answers",
         "crawl: 1,500 photos",
         "crawl: 600 found, 1 gone, 899 left",
         "crawl: 1200 found, 1 gone, 299 left",
@@ -411,7 +412,9 @@ def test_the_key_is_in_nothing_that_is_written(tmp_path: Path, caplog: pytest.Lo
     written = "".join(traceback.format_exception(caught.value)) + caplog.text
     written += "".join(file.read_bytes().decode("latin-1") for file in tmp_path.iterdir())
     with StoreReader(store) as reader:
-        written += str([reader.get(photo_id) for photo_id in reader.ids([State.WAITING, State.UNREACHABLE])])
+        written += str(
+            [reader.get(photo_id) for photo_id in [*reader.ids(State.WAITING), *reader.ids(State.UNREACHABLE)]]
+        )
     assert "code 105: no service for [removed]" in written
     assert KEY not in written
     assert SECRET not in written

@@ -73,7 +73,7 @@ def test_the_pace_is_kept_at_the_server_over_kills_and_retries(tmp_path: Path) -
     assert "0 left" in output
     assert KEY not in output
     with StoreReader(store) as reader:
-        assert set(reader.ids([State.OK])) == set(ids(70))
+        assert set(reader.ids(State.OK)) == set(ids(70))
     times = [request.time for request in flickr.requests]
     for seconds in (0.5, 1.0, 2.0):
         # A busy machine may deliver one call as late as the next.
@@ -95,7 +95,7 @@ def test_a_signal_keeps_the_answers_under_way(tmp_path: Path, number: signal.Sig
         assert "the same command goes on" in output
         asked = {request.photo_id for request in flickr.requests}
         with Store(store) as opened:
-            assert set(opened.ids([State.OK])) == asked
+            assert set(opened.ids(State.OK)) == asked
         report = crawl(matches, store, CrawlSettings(rate="unlimited", endpoint=flickr.endpoint), real_tools())
     assert report.found == 80 - len(asked)
     assert len(flickr.requests) == 80
