@@ -41,7 +41,7 @@ def read_blocks(path: Place, what: str) -> Iterator[bytes]:
         if isinstance(error, OSError) and error.errno is not None:  # errors of archives have no number
             raise
         raise InputError(
-            f"{what} {path} is damaged or cut short ({type(error).__name__}: {shortened(error)}); get it again"
+            f"{what} {path} is damaged or cut short ({type(error).__name__}: {shortened(error, 200)}); get it again"
         ) from None
 
 
