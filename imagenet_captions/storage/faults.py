@@ -103,10 +103,9 @@ def reason_of(error: OSError) -> str:
 
 def sentence_of(error: OSError) -> str:
     """Return the same sentence with the file that it is about, if the operating system named one."""
-    files = [
-        os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes | os.PathLike)
-    ]
-    return f"{' and '.join(files)}: {reason_of(error)}" if files else reason_of(error)
+    named = [name for name in (error.filename, error.filename2) if isinstance(name, str | bytes | os.PathLike)]
+    files = " and ".join(map(os.fsdecode, named))
+    return f"{files}: {reason_of(error)}" if files else reason_of(error)
 
 
 def message_of(error: BaseException) -> str:

@@ -106,16 +106,15 @@ def private_place(path: Path, ending: str = "partial", folder: bool = False) -> 
         os.close(os.open(private, os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600))
         if mode is not None:
             private.chmod(mode)
-    kept = False
     try:
         with alive(private):
             yield private
     except Appeared:
-        kept = True
         raise
-    finally:
-        if not kept:
-            _remove(private)
+    except BaseException:
+        _remove(private)
+        raise
+    _remove(private)
 
 
 def _in_private(path: Path) -> bool:

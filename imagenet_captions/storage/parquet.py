@@ -112,14 +112,12 @@ def check_rows(rows: pa.Table | pa.RecordBatch, columns: Sequence[str] | None = 
 
 def check_schema(schema: pa.Schema) -> pa.Schema:
     """Return the schema; raise ArrowInvalid if the notes of `datasets` in it cannot be read."""
-    noted = (schema.metadata or {}).get(b"huggingface")
     try:
-        readable = noted is None or isinstance(json.loads(noted), dict)
+        if isinstance(json.loads((schema.metadata or {}).get(b"huggingface", b"{}")), dict):
+            return schema
     except (ValueError, RecursionError):
-        readable = False
-    if not readable:
-        raise pa.ArrowInvalid("the metadata of datasets is not JSON")
-    return schema
+        pass
+    raise pa.ArrowInvalid("the metadata of datasets is not JSON")
 
 
 @contextmanager
@@ -162,18 +160,17 @@ def read_batches(
 
     If it is asked for the whole file at once, Arrow may hold all that it has read until the end.
     """
-    names = None if columns is None else list(columns)
     groups: list[int] = []  # one large group, or several small ones with about `rows` rows together
     held = 0
     for number in range(opened.num_row_groups):
         count = opened.metadata.row_group(number).num_rows
         if groups and held + count > rows:
-            yield from opened.iter_batches(rows, row_groups=groups, columns=names)
+            yield from opened.iter_batches(rows, row_groups=groups, columns=columns)
             groups, held = [], 0
         groups.append(number)
         held += count
     if groups:
-        yield from opened.iter_batches(rows, row_groups=groups, columns=names)
+        yield from opened.iter_batches(rows, row_groups=groups, columns=columns)
 
 
 def read_files(
@@ -188,7 +185,7 @@ def read_files(
 def read_table(path: Place, columns: Sequence[str] | None = None) -> pa.Table:
     """Return the whole file, or some of its columns."""
     with ParquetFile(path) as opened:
-        return opened.read(None if columns is None else list(columns))
+        return opened.read(columns)
 
 
 def through_cache(paths: Sequence[Place], columns: Sequence[str], **filters: Any) -> Dataset:
@@ -252,7 +249,7 @@ class RowReader:
 
     def __init__(self, files: Iterable[tuple[int, Place]], columns: Sequence[str] | None = None) -> None:
         self._files = iter(files)
-        self._columns = None if columns is None else list(columns)
+        self._columns = columns
         self._file: ParquetFile | None = None
         self._starts = [0, 0]  # first rows of the row groups of the open file, and the end of the last group
         self._held: tuple[int, pa.Table] | None = None
@@ -287,15 +284,14 @@ class RowReader:
             self.close()
             first, path = next(self._files)
             self._file, self._held = ParquetFile(path), None
-            metadata = self._file.metadata
-            counts = (metadata.row_group(at).num_rows for at in range(metadata.num_row_groups))
-            self._starts = list(accumulate(counts, initial=first))
+            groups = map(self._file.metadata.row_group, range(self._file.num_row_groups))
+            self._starts = list(accumulate((group.num_rows for group in groups), initial=first))
         number = bisect_right(self._starts, row) - 1
         if self._held is None or self._held[0] != number:
             assert self._file is not None
             self._held = None  # so that two row groups are not held at once
-            table = self._file.read_row_group(number, columns=self._columns)
-            self._held = (number, table if self._columns is None else table.select(self._columns))
+            table = self._file.read_row_group(number, self._columns)
+            self._held = (number, table if self._columns is None else table.select(list(self._columns)))
         return self._held[1], self._starts[number], self._starts[number + 1]
 
 
@@ -304,15 +300,13 @@ def gather(files: Iterable[tuple[int, Place]], rows: npt.NDArray[np.int64], colu
     order = np.argsort(rows, kind="stable")
     with closing(RowReader(files, columns)) as reader:
         found = reader.take(rows[order]).combine_chunks()
-    places = np.empty(len(rows), np.int64)
-    places[order] = np.arange(len(rows))
-    return found.take(pa.array(places))
+    return found.take(pa.array(np.argsort(order)))
 
 
 # A bucket is sorted in memory: 8 MB at four times the published size, so about 32 MB at sixteen times. Some systems
 # allow a process to have no more than 256 files open at once.
 BUCKETS = 128
-ROWS_AT_ONCE = 16_000  # rows copied from a bucket at a time, so that memory does not hold the bucket twice
+SORTED_ROWS = 16_000  # rows copied from a bucket at a time, so that memory does not hold the bucket twice
 HELD_ROWS = 32_000  # rows collected before they are written, so that a bucket gets many rows at a time
 
 
@@ -330,8 +324,7 @@ class Spool:
         keys: Sequence[str],
         bucket_of: Callable[[pa.Table], npt.NDArray[np.int64]],
     ) -> None:
-        self._folder, self._schema = folder, schema
-        self._keys, self._bucket_of = keys, bucket_of
+        self._folder, self._schema, self._keys, self._bucket_of = folder, schema, keys, bucket_of
         self._open = ExitStack()
         self._writers: list[pa.ipc.RecordBatchStreamWriter] = []
         self._held: list[pa.Table] = []
@@ -386,9 +379,9 @@ class Spool:
 
 
 def _stretches(ids: pa.Array) -> Iterator[tuple[int, int]]:
-    """Cut a sorted column into parts of about `ROWS_AT_ONCE` rows, never between equal values."""
+    """Cut a sorted column into parts of about `SORTED_ROWS` rows, never between equal values."""
     begins = np.append(np.flatnonzero(first_of_each(ids)), len(ids))
-    cuts = begins[np.searchsorted(begins, np.arange(0, len(ids), ROWS_AT_ONCE))]
+    cuts = begins[np.searchsorted(begins, np.arange(0, len(ids), SORTED_ROWS))]
     yield from pairwise(np.unique(np.append(cuts, len(ids))).tolist())
 
 

@@ -94,7 +94,7 @@ def test_what_is_sorted_in_pieces_is_sorted_as_a_whole(tmp_path: Path, monkeypat
     rng = random.Random(1)
     raw = [record(f"{rng.choice((TENCH, GOLDFISH))}_{rng.randrange(30)}", f"a dog and {n} cats") for n in range(120)]
     clean(FakeSource(raw), tmp_path / "whole.parquet", FAST, 1)
-    monkeypatch.setattr("imagenet_captions.storage.parquet.ROWS_AT_ONCE", 3)
+    monkeypatch.setattr("imagenet_captions.storage.parquet.SORTED_ROWS", 3)
     monkeypatch.setattr(stage, "CAPTIONS_ROWS", 7)
     clean(FakeSource(raw), tmp_path / "pieces.parquet", FAST, 1)
     assert read(tmp_path / "pieces.parquet") == read(tmp_path / "whole.parquet")

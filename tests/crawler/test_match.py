@@ -344,7 +344,7 @@ def test_the_same_bytes_whatever_the_blocks_threads_and_folder(tmp_path: Path, m
             patched.setattr(reading, "BLOCK", 500)
             patched.setattr(matching, "default_workers", lambda: 3)
             patched.setattr(spool, "HELD_ROWS", 50)
-            patched.setattr(spool, "ROWS_AT_ONCE", 7)
+            patched.setattr(spool, "SORTED_ROWS", 7)
             run(tmp_path / f"{name} b", *lists, ids=chosen)
         for file in ("matches.parquet", "matches.outcomes.parquet"):
             assert (tmp_path / f"{name} a" / file).read_bytes() == (tmp_path / f"{name} b" / file).read_bytes()
