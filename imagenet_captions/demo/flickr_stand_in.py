@@ -17,12 +17,13 @@ import struct
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TextIO
 from urllib.parse import parse_qsl, urlsplit
 
@@ -100,7 +101,7 @@ class FlickrStandIn:
         self.requests: list[Request] = []
         self.stopping = threading.Event()
         self._random = random.Random(self.settings.seed)
-        self._seen: dict[str, int] = {}
+        self._seen = Counter[str]()
         self._mutex = threading.Lock()
         self._log: TextIO | None = log.open("a", encoding="utf-8") if log else None
         self._server = _Server(("127.0.0.1", port), partial(_Handler, self))
@@ -111,22 +112,12 @@ class FlickrStandIn:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.stopping.set()
         self._server.shutdown()
         self._server.server_close()
         if self._log:
             self._log.close()
-
-    def wait(self) -> None:
-        """Serve until the process is interrupted."""
-        try:
-            while self._thread.is_alive():
-                self._thread.join(1.0)
-        except KeyboardInterrupt:
-            return
 
     def plan(self, parameters: Mapping[str, str], arrived: float) -> tuple[str, dict[str, Any]]:
         """Choose the answer, and keep the request: return the name of a fault or an outcome, and the answer."""
@@ -137,8 +128,7 @@ class FlickrStandIn:
             outcome = fault or (f"code{answer['code']}" if answer["stat"] == "fail" else "ok")
             self.requests.append(Request(arrived, photo_id, outcome))
             if self._log:
-                line = {"time": arrived, "photo_id": photo_id, "outcome": outcome}
-                self._log.write(json.dumps(line) + "\n")
+                self._log.write(json.dumps(asdict(self.requests[-1])) + "\n")
                 self._log.flush()
         return fault, answer
 
@@ -147,12 +137,9 @@ class FlickrStandIn:
         limit = settings.max_per_second
         if limit and len(self.requests) >= limit and arrived - self.requests[-limit].time < 1.0:
             return "429"
-        self._seen[photo_id] = self._seen.get(photo_id, 0) + 1
-        if not settings.faults:
-            return ""
-        if self._seen[photo_id] <= settings.first_failures or self._random.random() < settings.fault_rate:
-            return self._random.choice(settings.faults)
-        return ""
+        self._seen[photo_id] += 1
+        failing = self._seen[photo_id] <= settings.first_failures or self._random.random() < settings.fault_rate
+        return self._random.choice(settings.faults) if settings.faults and failing else ""
 
     def _answer(self, parameters: Mapping[str, str], photo_id: str) -> dict[str, Any]:
         if parameters.get("method") != "flickr.photos.getInfo":
@@ -186,15 +173,14 @@ class _Handler(BaseHTTPRequestHandler):
         super().__init__(*args)
 
     def do_GET(self) -> None:
-        self._respond({})
-
-    def do_POST(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        self._respond(dict(parse_qsl(self.rfile.read(length).decode("utf-8", "replace"))))
-
-    def _respond(self, parameters: dict[str, str]) -> None:
         arrived = time.time()
-        parameters = {**dict(parse_qsl(urlsplit(self.path).query)), **self._signed(), **parameters}
+        parameters = dict(parse_qsl(urlsplit(self.path).query))
+        # An OAuth header has parameters too: `OAuth oauth_consumer_key="…", oauth_nonce="…"`.
+        for part in self.headers.get("Authorization", "")[6:].split(","):
+            name, _, value = part.strip().partition("=")
+            parameters[name] = value.strip('"')
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        parameters |= parse_qsl(body.decode("utf-8", "replace"))
         if self.flickr.settings.latency_ms:
             self.flickr.stopping.wait(self.flickr.settings.latency_ms / 1000)
         fault, answer = self.flickr.plan(parameters, arrived)
@@ -203,10 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send_json(answer)
 
-    def _signed(self) -> dict[str, str]:
-        """Return the parameters of an OAuth header: `OAuth oauth_consumer_key="…", oauth_nonce="…"`."""
-        pairs = (part.strip().partition("=") for part in self.headers.get("Authorization", "")[6:].split(","))
-        return {name: value.strip('"') for name, _, value in pairs if name}
+    do_POST = do_GET  # noqa: N815  # flickrapi posts
 
     def _go_wrong(self, fault: str, photo_id: str) -> None:
         """Answer with a fault; those that break the connection close it."""
@@ -247,40 +230,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Write nothing to stderr; the stand-in keeps the requests."""
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until interrupted."""
-    parser = argparse.ArgumentParser(description="A stand-in for Flickr's REST service on 127.0.0.1.")
-    parser.add_argument("--photos", type=Path, help="JSON object: photo id → answer as Flickr gives it")
-    parser.add_argument("--log", type=Path, help="file that gets one JSON line a request")
-    parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--faults", default="", help=f"some of {','.join(FAULTS)}")
-    parser.add_argument("--fault-rate", type=float, default=0.1)
-    parser.add_argument("--retry-after", help="header sent with 429 and 503: seconds or an HTTP date")
-    parser.add_argument("--latency-ms", type=float, default=0.0)
-    parser.add_argument("--max-per-second", type=int, default=0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--synthetic", action="store_true", help="make answers up for unknown photos")
-    given = parser.parse_args(arguments)
-    photos = json.loads(given.photos.read_text(encoding="utf-8")) if given.photos else {}
-    settings = StandInSettings(
-        faults=tuple(fault for fault in given.faults.split(",") if fault),
-        fault_rate=given.fault_rate,
-        retry_after=given.retry_after,
-        latency_ms=given.latency_ms,
-        max_per_second=given.max_per_second,
-        seed=given.seed,
-        synthetic=given.synthetic,
-    )
-    with FlickrStandIn(photos, settings, given.log, given.port) as flickr:
-        sys.stdout.write(flickr.endpoint + "\n")
-        sys.stdout.flush()
-        flickr.wait()
-
-
-if __name__ == "__main__":
-    main()
 
 
 _PHRASES = (
@@ -378,3 +327,31 @@ def synthetic_photo(photo_id: str) -> dict[str, Any]:
 
 def _some_phrases(chance: random.Random, most: int) -> str:
     return " ".join(chance.choice(_PHRASES) for _ in range(chance.randrange(1, most + 1)))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until interrupted."""
+    parser = argparse.ArgumentParser(description="A stand-in for Flickr's REST service on 127.0.0.1.")
+    parser.add_argument("--photos", type=Path, help="JSON object: photo id → answer as Flickr gives it")
+    parser.add_argument("--log", type=Path, help="file that gets one JSON line a request")
+    parser.add_argument("--port", type=int, default=0)
+    settings = parser.add_argument_group("settings")
+    settings.add_argument("--faults", type=lambda text: text.split(","), default=(), help=f"some of {','.join(FAULTS)}")
+    settings.add_argument("--fault-rate", type=float, default=0.1)
+    settings.add_argument("--retry-after", help="header sent with 429 and 503: seconds or an HTTP date")
+    settings.add_argument("--latency-ms", type=float, default=0.0)
+    settings.add_argument("--max-per-second", type=int, default=0)
+    settings.add_argument("--seed", type=int, default=0)
+    settings.add_argument("--synthetic", action="store_true", help="make answers up for unknown photos")
+    given = vars(parser.parse_args(arguments))
+    file, log, port = given.pop("photos"), given.pop("log"), given.pop("port")
+    photos = json.loads(file.read_text(encoding="utf-8")) if file else {}
+    with FlickrStandIn(photos, StandInSettings(**given), log, port) as flickr:
+        sys.stdout.write(flickr.endpoint + "\n")
+        sys.stdout.flush()
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -196,14 +196,15 @@ class RayEngine(Engine):
             ) from None
 
     def _join(self, ray: Any, address: str) -> None:
-        if address != "auto":  # for which Ray sends the user's token by itself
-            self._own.enter_context(_token_of_user(ray, address))
+        if address != "auto" and _has_token(ray):  # for auto Ray sends the user's token by itself
+            self._own.enter_context(_settings(ray, {_MODE: "token"}))
         try:
             with _quiet_stderr():
                 ray.init(address=address, **_QUIET)
         except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             raise NetworkError(
-                f"the Ray cluster at `ray_address` {quoted(address)} cannot be joined: {shortened(error, 200)}"
+                f"the Ray cluster at `ray_address` {quoted(address)} cannot be joined: {shortened(error, 200)}; check "
+                f"the address and, if the cluster asks for a token, {_TOKEN} or ~/.ray/auth_token"
             ) from None
 
 
@@ -260,35 +261,6 @@ def _check_address(address: str) -> None:
         ) from None
 
 
-# Ray 2.60 starts a cluster for `ray.init()` with a token that it leaves in ~/.ray/auth_token. Every later `ray start`
-# of that user asks for it, but `ray.init(address="HOST:PORT")` does not send it. So our own clusters get a token that
-# no file keeps, and a cluster that asks for the user's token is sent it.
-
-
-@contextmanager
-def _token_of_user(ray: Any, address: str) -> Iterator[None]:
-    """Send the user's token in this block if the cluster at HOST:PORT asks for one.
-
-    Raises InputError if the token is missing or another one, or if what answers there is not a cluster's head.
-    """
-    _read_settings(ray)
-    if not hasattr(ray.exceptions, "AuthenticationError") or not _asks_for_token(ray, address):
-        yield
-    elif not _token_is_set(ray):
-        raise InputError(
-            f"the Ray cluster at `ray_address` {quoted(address)} asks for a token, and there is none here; set "
-            f"{_TOKEN}, or copy ~/.ray/auth_token from the machine that started it"
-        )
-    else:
-        with _settings(ray, {_MODE: "token"}):
-            if _asks_for_token(ray, address):
-                raise InputError(
-                    f"the Ray cluster at `ray_address` {quoted(address)} refuses the token of {_TOKEN} or "
-                    "~/.ray/auth_token; take the one of the machine that started it"
-                )
-            yield
-
-
 @contextmanager
 def _quiet_stderr() -> Iterator[None]:
     """Send what is written on file descriptor 2 to the log; Ray's C++ code writes there whatever its settings are."""
@@ -304,34 +276,27 @@ def _quiet_stderr() -> Iterator[None]:
             log.debug("%s", written.read().decode(errors="replace"))
 
 
-def _token_is_set(ray: Any) -> bool:
+# Ray 2.60 starts a cluster for `ray.init()` with a token that it leaves in ~/.ray/auth_token. Every later `ray start`
+# of that user asks for it, but `ray.init(address="HOST:PORT")` does not send it. So our own clusters get a token that
+# no file keeps, and other ones are sent the user's, whether they ask for it or not.
+
+
+def _has_token(ray: Any) -> bool:
+    """Return whether the user has a token, and this Ray knows of tokens."""
+    if not hasattr(ray.exceptions, "AuthenticationError"):
+        return False
+    _read_settings(ray)
+    loader = importlib.import_module("ray._raylet").AuthenticationTokenLoader
     try:
-        return bool(_raylet().AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True))
+        return bool(loader.instance().has_token(ignore_auth_mode=True))
     except ray.exceptions.AuthenticationError:  # RAY_AUTH_TOKEN_PATH is not a file
         return False
-
-
-def _asks_for_token(ray: Any, address: str) -> bool:
-    """Return whether the cluster refuses to answer without the right token."""
-    if os.environ.get(_MODE, "").lower() == "token" and not _token_is_set(ray):
-        return True  # Ray would end this process
-    try:
-        with _quiet_stderr():
-            _raylet().GcsClient(address=address)
-    except ray.exceptions.AuthenticationError:
-        return True
-    except (ray.exceptions.RayError, ConnectionError, RuntimeError) as error:
-        raise InputError(
-            f"what answers at `ray_address` {quoted(address)} is not the head of a Ray cluster "
-            f"({shortened(error)}); give the port of `ray start --head`, by default 6379"
-        ) from None
-    return False
 
 
 @contextmanager
 def _settings(ray: Any, values: dict[str, str]) -> Iterator[None]:
     """Set environment variables for the length of a block, and make Ray read them."""
-    before = {name: os.environ.get(name) for name in (_MODE, _TOKEN)}
+    before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     _read_settings(ray)
     try:
@@ -347,9 +312,6 @@ def _settings(ray: Any, values: dict[str, str]) -> Iterator[None]:
 
 def _read_settings(ray: Any) -> None:
     if hasattr(ray.exceptions, "AuthenticationError"):  # a Ray with tokens
-        _raylet().Config.initialize("")
-        _raylet().AuthenticationTokenLoader.instance().reset_cache()
-
-
-def _raylet() -> Any:
-    return importlib.import_module("ray._raylet")
+        raylet = importlib.import_module("ray._raylet")
+        raylet.Config.initialize("")
+        raylet.AuthenticationTokenLoader.instance().reset_cache()

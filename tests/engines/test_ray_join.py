@@ -19,7 +19,7 @@ import pytest
 
 from imagenet_captions.demo.run import SAMPLE
 from imagenet_captions.engines.local import EngineSettings, open_engine
-from imagenet_captions.errors import ImagenetCaptionsError
+from imagenet_captions.errors import NetworkError
 from tests.chain import stages_said
 from tests.command_line import HANGS_AFTER, run_cli_apart
 
@@ -92,12 +92,6 @@ def open_head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         yield running
 
 
-def has_tokens() -> bool:
-    import ray
-
-    return hasattr(ray.exceptions, "AuthenticationError")
-
-
 @pytest.mark.slow
 def test_a_cluster_with_a_token_is_joined_with_the_users_token(head: Head, tmp_path: Path) -> None:
     done = run_cli_apart(*BUILD, "--out", tmp_path / "out", "--ray-address", head.address, HOME=str(head.home))
@@ -112,37 +106,23 @@ def test_a_cluster_without_a_token_is_joined_by_a_user_who_has_one(open_head: He
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("environment", "sentence"),
-    [
-        ({}, "asks for a token, and there is none here"),
-        ({"RAY_AUTH_MODE": "token"}, "asks for a token, and there is none here"),
-        ({"RAY_AUTH_TOKEN_PATH": "/nowhere"}, "asks for a token, and there is none here"),
-        ({"RAY_AUTH_TOKEN": "f" * 64}, "refuses the token of RAY_AUTH_TOKEN or ~/.ray/auth_token"),
-        ({"RAY_AUTH_TOKEN": "f" * 64, "RAY_AUTH_MODE": "token"}, "refuses the token"),
-    ],
-)
+@pytest.mark.parametrize("token", [None, "f" * 64])
 def test_a_cluster_that_asks_for_another_token_is_one_sentence(
-    head: Head,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    environment: dict[str, str],
-    sentence: str,
+    head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], token: str | None
 ) -> None:
-    if not has_tokens():
+    import ray
+
+    if not hasattr(ray.exceptions, "AuthenticationError"):
         pytest.skip("this Ray has no tokens")
-    for name, value in ({"HOME": str(tmp_path)} | environment).items():
-        monkeypatch.setenv(name, value)
-    begun = time.monotonic()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    if token is not None:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", token)
     with (
-        pytest.raises(ImagenetCaptionsError, match=r"the Ray cluster at `ray_address` '127\.0\.0\.1:") as caught,
+        pytest.raises(NetworkError, match=r"cannot be joined.* asks for a token, RAY_AUTH_TOKEN or"),
         open_engine(EngineSettings("ray", head.address)),
     ):
         pass
-    assert sentence in str(caught.value)
     assert capfd.readouterr() == ("", "")
-    assert time.monotonic() - begun < 15
 
 
 @pytest.mark.slow
