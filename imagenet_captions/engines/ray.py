@@ -296,7 +296,7 @@ def _has_token(ray: Any) -> bool:
 @contextmanager
 def _settings(ray: Any, values: dict[str, str]) -> Iterator[None]:
     """Set environment variables for the length of a block, and make Ray read them."""
-    before = {name: os.environ.get(name) for name in values}
+    before = {name: os.environ.get(name) for name in (_MODE, _TOKEN)}  # Ray sets one for the other
     os.environ.update(values)
     _read_settings(ray)
     try:

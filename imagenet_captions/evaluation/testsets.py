@@ -21,8 +21,9 @@ from imagenet_captions.evaluation.accuracy import Labels
 from imagenet_captions.evaluation.known_sets import KNOWN, KnownSet, answers_of, flat_labels, read_keys
 from imagenet_captions.evaluation.results import image_stem
 from imagenet_captions.imagenet import classes
-from imagenet_captions.images.examples import Class, Examples, FileImages, open_examples, select
+from imagenet_captions.images.examples import Class, Examples, open_examples, select
 from imagenet_captions.images.files import Kind, image_files, is_image_name, layout_of
+from imagenet_captions.images.reading import FileImages
 from imagenet_captions.images.tars import TarReader
 from imagenet_captions.storage.files import require_file, require_there
 from imagenet_captions.storage.places import expand_pattern

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -25,7 +24,7 @@ from imagenet_captions.imagenet import classes as imagenet
 from imagenet_captions.imagenet.class_names import plurals
 from imagenet_captions.imagenet.image_ids import IMAGE_ENDING, IMAGE_SUFFIXES, WNID, image_id, is_wnid, wnid_of
 from imagenet_captions.images.files import Kind, image_files, layout_of, nearest_wnid, wnid_in
-from imagenet_captions.images.reading import OpenFiles
+from imagenet_captions.images.reading import ColumnImages, FileImages, Integers, OpenFiles, table_of
 from imagenet_captions.images.tables import (
     SeparatedTable,
     UnreadablePages,
@@ -42,7 +41,6 @@ from imagenet_captions.storage.parquet import read_metadata, read_schema, read_t
 from imagenet_captions.storage.places import Place
 from imagenet_captions.storage.progress import track
 
-Integers = npt.NDArray[np.int64]
 Content = TypeVar("Content", covariant=True)
 
 # What columns are called; of each kind the first that a table has counts.
@@ -266,66 +264,7 @@ def _ids_of(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
     return pc.replace_substring_regex(pc.replace_substring_regex(names, _IMAGENET_NAME, r"\1"), f"{IMAGE_ENDING}$", "")
 
 
-# Readers by row.
-
-
-class FileImages:
-    """Images as files or byte ranges of files: row i is `ranges[i]` (offset and size) of `paths[files[i]]`.
-
-    Without `ranges`, row i is the whole file `paths[i]`. Paths are texts, or bytes if names may not be UTF-8. A process
-    keeps a few files open, its own.
-    """
-
-    def __init__(
-        self,
-        paths: pa.Array | pa.ChunkedArray,
-        files: npt.NDArray[np.int32] | None = None,
-        ranges: Integers | None = None,
-    ) -> None:
-        self._paths, self._files, self._ranges = paths, files, ranges
-        self._open = OpenFiles(() if files is None else map(os.fsdecode, paths.to_pylist()))
-
-    def read(self, row: int) -> bytes:
-        path = os.fsdecode(self._paths[row if self._files is None else int(self._files[row])].as_py())
-        return _whole_file(path) if self._ranges is None else self._open.read(path, *self._ranges[row].tolist())
-
-
-def _whole_file(path: str) -> bytes:
-    try:
-        with io.FileIO(path) as opened:  # without a path object and a buffer, which take three times as long
-            return opened.readall()
-    except OSError as error:
-        raise InputError(f"the image {path} cannot be read: {error.strerror}; check the path") from None
-
-
-class BesideImages:
-    """Images of which some are separate files and the others stored, in the order of the rows."""
-
-    def __init__(self, stored: Reader[bytes], files: pa.Array) -> None:
-        self._stored, self._files = stored, files
-        self._places = np.cumsum(np.asarray(files.is_null())) - 1
-
-    def read(self, row: int) -> bytes:
-        file = self._files[row].as_py()
-        return self._stored.read(int(self._places[row])) if file is None else _whole_file(file)
-
-
-class ColumnImages:
-    """Images in the only column of a table in memory, or of a `datasets.Dataset`, whose cache every process maps."""
-
-    def __init__(self, data: Any, rows: Integers) -> None:
-        self._data, self._rows = data, rows
-        self._column = field_of(_table(data).column(0), "bytes")
-
-    def read(self, row: int) -> bytes:
-        return bytes(self._column[int(self._rows[row])].as_buffer())
-
-    def __reduce__(self) -> tuple[type[ColumnImages], tuple[Any, Integers]]:
-        return ColumnImages, (self._data, self._rows)
-
-
-def _table(data: Any) -> pa.Table:
-    return data if isinstance(data, pa.Table) else data.data
+# Readers of texts by row.
 
 
 @dataclass(frozen=True)
@@ -522,30 +461,23 @@ def _in_parquet(source: Place, files: Sequence[Place]) -> Examples:
     if other := next((file for file in files if read_schema(file).names != schema.names), None):
         raise InputError(f"{other} has other columns than {files[0]}; give the files of one table")
     image = _image_column(source, schema)
-    has, paths, images = _stored_images(files, image)
-    # A row without bytes may name a file.
-    owners = chain.from_iterable([file] * read_metadata(file).num_rows for file in files)
-    rows = zip(has.tolist(), owners, paths.to_pylist(), strict=True)
-    found = [None if stored or (at := image_file(file, path)) is None else str(at) for stored, file, path in rows]
-    beside = pa.array(found, pa.string())
-    kept = pa.array(np.flatnonzero(has | np.asarray(beside.is_valid())))
+    kept, paths, images = _stored_images(files, image)
+    count, taken = len(paths), pa.array(kept)
     if not len(kept):
         paths = paths.drop_null()
         raise paths_only(source, paths[0].as_py()) if len(paths) else InputError(f"no row of {source} has an image")
-    if beside.null_count < len(beside):
-        images = BesideImages(images, beside.take(kept))
     columns = _columns(files, schema, image)
-    if len(kept) < len(has):
-        columns, paths = {name: column.take(kept) for name, column in columns.items()}, paths.take(kept)
+    if len(kept) < count:
+        columns, paths = {name: column.take(taken) for name, column in columns.items()}, paths.take(taken)
     classes, labels = _labels(columns, len(kept), _class_label(schema))
     ids = _first(columns, _IDS)
     if ids is None:
-        ids = pa.array([f"{row:08d}" for row in kept.to_pylist()]) if paths.null_count else paths
+        ids = pa.array([f"{row:08d}" for row in kept.tolist()]) if paths.null_count else paths
     ids = _ids_of(ids.cast(pa.string()))
     texts = TextColumns({name: columns[name] for name in _TEXTS if name in columns})
     domains = columns.get(_DOMAIN)
     domains = None if domains is None else pc.fill_null(domains.cast(pa.string()), "").to_pylist()
-    return Examples(source, classes, labels, ids, images, texts, len(has) - len(kept), domains)
+    return Examples(source, classes, labels, ids, images, texts, count - len(kept), domains)
 
 
 def _image_column(source: Place, schema: pa.Schema) -> str:
@@ -589,8 +521,8 @@ def _class_label(schema: pa.Schema) -> list[str] | None:
     return list(map(str, names)) if isinstance(names, list) else None
 
 
-def _stored_images(files: Sequence[Place], image: str) -> tuple[npt.NDArray[np.bool_], pa.Array, Reader[bytes]]:
-    """Return which rows have bytes, the names of the images, and the reader of those that have bytes.
+def _stored_images(files: Sequence[Place], image: str) -> tuple[Integers, pa.Array, Reader[bytes]]:
+    """Return the rows that have an image, the names of all rows' images, and the reader of those that there are.
 
     They are read in place if the files store them uncompressed, which spares a copy of ImageNet's 51 GB; else from
     memory or the cache of `datasets`.
@@ -600,10 +532,11 @@ def _stored_images(files: Sequence[Place], image: str) -> tuple[npt.NDArray[np.b
         paths = pa.concat_arrays(names)
         owners = np.repeat(np.arange(len(files), dtype=np.int32), list(map(len, ranges)))
         images = FileImages(pa.array(map(str, files), pa.string()), owners, np.concatenate(ranges))
-        return np.asarray(paths.is_valid()), paths, images
+        return np.flatnonzero(paths.is_valid()), paths, images
     except UnreadablePages:
         pass
-    groups = [data.row_group(at) for data in map(read_metadata, files) for at in range(data.num_row_groups)]
+    metadata = [read_metadata(file) for file in files]
+    groups = [data.row_group(at) for data in metadata for at in range(data.num_row_groups)]
     leaves = [group.column(at) for group in groups for at in range(group.num_columns)]
     size = sum(leaf.total_uncompressed_size for leaf in leaves if leaf.path_in_schema.split(".")[0] == image)
     data: Any = (
@@ -611,12 +544,20 @@ def _stored_images(files: Sequence[Place], image: str) -> tuple[npt.NDArray[np.b
         if size <= LARGEST_IN_MEMORY
         else through_cache(files, [image])
     )
-    column = _table(data).column(0)
+    column = table_of(data).column(0)
     paths = pa.nulls(len(column), pa.string())
     if pa.types.is_struct(column.type) and column.type.get_field_index("path") >= 0:
         paths = field_of(column, "path").cast(pa.string()).combine_chunks()
     has = field_of(column, "bytes").is_valid().to_numpy()
-    return has, paths, ColumnImages(data, np.flatnonzero(has))
+    # A row without bytes may name a file.
+    tables = chain.from_iterable([file] * data.num_rows for file, data in zip(files, metadata, strict=True))
+    rows = zip(has.tolist(), tables, paths.to_pylist(), strict=True)
+    found = [None if stored or (at := image_file(file, path)) is None else str(at) for stored, file, path in rows]
+    beside = pa.array(found, pa.string())
+    kept = np.flatnonzero(has | np.asarray(beside.is_valid()))
+    if beside.null_count == len(beside):
+        return kept, paths, ColumnImages(data, kept)
+    return kept, paths, ColumnImages(data, kept, beside.take(pa.array(kept)))
 
 
 # The classes that texts name.

@@ -7,13 +7,16 @@ import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.files import ByteRange
+from imagenet_captions.images.tables import field_of
 from imagenet_captions.storage.places import fetch_together, is_url
 
 # Twice Pillow's own limit, where it stops warning and refuses: the largest ILSVRC image has 26 million pixels.
@@ -26,6 +29,7 @@ _START_OF_SCAN = 0xDA
 _STAND_ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
+Integers = npt.NDArray[np.int64]
 _Stamp = tuple[int, int, int]  # differs if another file took the place of one
 
 
@@ -86,11 +90,62 @@ class OpenFiles:
         while self._open:
             os.close(self._open.popitem()[1])
 
-    def __del__(self) -> None:
-        self.close()
+    __del__ = close
 
     def __reduce__(self) -> tuple[type[OpenFiles], tuple[tuple[()], dict[str, _Stamp]]]:
         return OpenFiles, ((), self._stamps)
+
+
+class FileImages:
+    """Images as files or byte ranges of files: row i is `ranges[i]` (offset and size) of `paths[files[i]]`.
+
+    Without `ranges`, row i is the whole file `paths[i]`. Paths are texts, or bytes if names may not be UTF-8. A process
+    keeps a few files open, its own.
+    """
+
+    def __init__(
+        self,
+        paths: pa.Array | pa.ChunkedArray,
+        files: npt.NDArray[np.int32] | None = None,
+        ranges: Integers | None = None,
+    ) -> None:
+        self._paths, self._files, self._ranges = paths, files, ranges
+        self._open = OpenFiles(() if files is None else map(os.fsdecode, paths.to_pylist()))
+
+    def read(self, row: int) -> bytes:
+        path = os.fsdecode(self._paths[row if self._files is None else int(self._files[row])].as_py())
+        return _whole_file(path) if self._ranges is None else self._open.read(path, *self._ranges[row].tolist())
+
+
+def _whole_file(path: str) -> bytes:
+    try:
+        with io.FileIO(path) as opened:  # without a path object and a buffer, which take three times as long
+            return opened.readall()
+    except OSError as error:
+        raise InputError(f"the image {path} cannot be read: {error.strerror}; check the path") from None
+
+
+class ColumnImages:
+    """Images in the only column of a table in memory, or of a `datasets.Dataset`, whose cache every process maps.
+
+    `rows` are those that have an image; where `files` is not null, it is that file and not in the column.
+    """
+
+    def __init__(self, data: Any, rows: Integers, files: pa.Array | None = None) -> None:
+        self._data, self._rows, self._files = data, rows, files
+        self._column = field_of(table_of(data).column(0), "bytes")
+
+    def read(self, row: int) -> bytes:
+        file = None if self._files is None else self._files[row].as_py()
+        return bytes(self._column[int(self._rows[row])].as_buffer()) if file is None else _whole_file(file)
+
+    def __reduce__(self) -> tuple[type[ColumnImages], tuple[Any, ...]]:
+        return ColumnImages, (self._data, self._rows, self._files)
+
+
+def table_of(data: Any) -> pa.Table:
+    """Return the table of a `datasets.Dataset`, or the table that was given."""
+    return data if isinstance(data, pa.Table) else data.data
 
 
 def _stamp(found: os.stat_result) -> _Stamp:

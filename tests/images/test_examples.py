@@ -26,9 +26,7 @@ from imagenet_captions.imagenet.image_ids import IMAGE_SUFFIXES
 from imagenet_captions.images import examples as in_parquet
 from imagenet_captions.images.examples import (
     Class,
-    ColumnImages,
     Examples,
-    FileImages,
     Texts,
     classes_without_images,
     only_ids,
@@ -36,6 +34,7 @@ from imagenet_captions.images.examples import (
     require_classes,
     select,
 )
+from imagenet_captions.images.reading import ColumnImages, FileImages
 from imagenet_captions.images.sources import ImageIndex
 from tests.dataset.made import make_dataset, rows
 from tests.packager.made import IDS, image, images, tar_of, train_folder

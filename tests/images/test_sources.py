@@ -185,7 +185,7 @@ def test_bytes_are_those_of_the_source(tmp_path: Path) -> None:
     made = package(
         write_captions(tmp_path / "c.parquet"), out, PackageSettings(train_folder(tmp_path / "i", held), workers=1)
     )
-    assert made.outcomes[Outcome.KEPT] == len(IDS)
+    assert made.funnel[Outcome.KEPT] == len(IDS)
     table = pq.read_table(out / "data")
     assert {r["image"]["path"].removesuffix(".JPEG"): r["image"]["bytes"] for r in table.to_pylist()} == held
 
@@ -289,7 +289,7 @@ def test_an_image_among_those_of_another_class_is_not_used(tmp_path: Path, make:
         (astray,) = [p for p in source.rglob("*.j*") if p.stem == PHOTO_IDS[IDS[0]]] or source.rglob(f"{IDS[0]}.JPEG")
         astray.rename(astray.parent.parent / "n02687172" / astray.name)
     made = package(write_captions(tmp_path / "c.parquet"), tmp_path / "out", PackageSettings(source, workers=1))
-    assert (made.images, made.missing) == (len(IDS) - 1, 1)
+    assert (made.images, made.rows) == (len(IDS) - 1, len(IDS))
     outcomes = {row["image_id"]: row for row in pq.read_table(tmp_path / "out/outcomes.parquet").to_pylist()}
     assert outcomes[IDS[0]]["detail"] == "its image lies among those of n02687172, so it is not used"
 
