@@ -201,14 +201,12 @@ def strip_markup(text: str) -> str:
     >>> strip_markup('A <b>h</b>at &amp; <a href="http://a.org/">a stick</a><br>5 < 6 <3')
     'A hat & a stick 5 < 6 <3'
     """
-    return decode_entities(_without_tags(text) if _MARKUP.search(text) else text)
-
-
-def _without_tags(text: str) -> str:
+    if not _MARKUP.search(text):
+        return decode_entities(text)
     text = _ANCHOR_BEFORE_WORD.sub(lambda end: end[0] + " " * ends_in_address(text, end.start()), text)
     without = _INLINE.sub("", text)
     if not _MARKUP.search(without):
-        return without
+        return decode_entities(without)
     if text.count("<") <= _MOST_TAGS and (len(text) <= _LONG_HTML or not _MARKUP.search(_TIDY.sub("", text))):
         # Ampersands are escaped, so that one rule decodes the entities of descriptions and titles.
         shown = _BREAK.sub(r" \g<0>", text).replace("&", "&amp;")
@@ -217,11 +215,11 @@ def _without_tags(text: str) -> str:
             tree.strip_tags(["script", "style"], recursive=False)
         seen = tree.body.text() if tree.body else ""
         if seen.endswith(_END):
-            return seen[:-1]
+            return decode_entities(seen[:-1])
     # A tag or comment that never ends ('x<y and so on', '<a href="x>'): a browser would drop all that follows.
     text = _TAG.sub(" ", text)
     end = text.rfind(">") + 1  # without this "<a<a<a…" would be searched to its end from every tag
-    return _ODD_TAG.sub(" ", text[:end]) + text[end:]
+    return decode_entities(_ODD_TAG.sub(" ", text[:end]) + text[end:])
 
 
 Rule = Callable[[str], str]

@@ -175,9 +175,22 @@ def _leaves(among: ClassSet) -> frozenset[str]:
 
 @cache
 def _tables(among: ClassSet) -> _Tables:
-    synsets = _read(_DATA / _TABLES[among])
+    synsets = {}
+    for line in (_DATA / _TABLES[among]).read_text(encoding="utf-8").splitlines()[1:]:
+        wnid, name, hypernyms, lemmas, gloss = line.split("\t")
+        synsets[wnid] = _Synset(name, tuple(hypernyms.split()), tuple(lemmas.split("|")), gloss)
     order = tuple(wnid for wnid, synset in synsets.items() if synset.name)
-    classes = {wnid: _class(wnid, index, synsets) for index, wnid in enumerate(order)}
+    classes = {}
+    for index, wnid in enumerate(order):
+        ancestors: dict[str, None] = {}
+        to_do = deque(synsets[wnid].hypernyms)
+        while to_do:
+            above = to_do.popleft()
+            if above not in ancestors:
+                ancestors[above] = None
+                to_do.extend(synsets[above].hypernyms)
+        synset = synsets[wnid]
+        classes[wnid] = ImageNetClass(wnid, index, synset.name, synset.lemmas, synset.gloss, tuple(ancestors))
     covered: dict[str, list[str]] = {wnid: [] for wnid in synsets}
     for wnid, class_ in classes.items():
         for above in (wnid, *class_.ancestors):
@@ -193,26 +206,6 @@ def _tables(among: ClassSet) -> _Tables:
         {wnid: tuple(below) for wnid, below in covered.items()},
         {name: tuple(having) for name, having in named.items()},
     )
-
-
-def _read(table: Path) -> dict[str, _Synset]:
-    synsets = {}
-    for line in table.read_text(encoding="utf-8").splitlines()[1:]:
-        wnid, name, hypernyms, lemmas, gloss = line.split("\t")
-        synsets[wnid] = _Synset(name, tuple(hypernyms.split()), tuple(lemmas.split("|")), gloss)
-    return synsets
-
-
-def _class(wnid: str, index: int, synsets: Mapping[str, _Synset]) -> ImageNetClass:
-    ancestors: dict[str, None] = {}
-    to_do = deque(synsets[wnid].hypernyms)
-    while to_do:
-        above = to_do.popleft()
-        if above not in ancestors:
-            ancestors[above] = None
-            to_do.extend(synsets[above].hypernyms)
-    synset = synsets[wnid]
-    return ImageNetClass(wnid, index, synset.name, synset.lemmas, synset.gloss, tuple(ancestors))
 
 
 def _folded(name: str) -> str:

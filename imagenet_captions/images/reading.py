@@ -199,7 +199,13 @@ def read_header(data: memoryview) -> Header:
         return Header("not an image", colors=colors)
     if size[0] * size[1] > MOST_PIXELS:
         return Header(f"more than {MOST_PIXELS:,} pixels", size, colors)
-    return Header(None if _has_end(data, scan) else "cut off before its end", size, colors)
+    # Bytes behind the end marker, such as padding, do not matter. A thumbnail in the EXIF has an end marker too, so only
+    # one after the first scan's start counts; within a scan, 0xff is never followed by 0xd9 unless it is the end.
+    if data[:2] == _SOI:
+        has_end = scan < len(data) and (data[-2:] == _EOI or bytes(data).rfind(_EOI) > scan)
+    else:
+        has_end = bytes(data[:4]) != b"\x89PNG" or bytes(data).rfind(b"IEND") > 0
+    return Header(None if has_end else "cut off before its end", size, colors)
 
 
 def _jpeg_header(data: memoryview) -> tuple[tuple[int, int] | None, int, int]:
@@ -236,12 +242,3 @@ def _size_by_pillow(data: memoryview) -> tuple[int, int] | None:
         return MOST_PIXELS, 2
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError):
         return None
-
-
-def _has_end(data: memoryview, scan: int) -> bool:
-    """Whether a JPEG or PNG has its end marker; bytes behind it, such as padding, do not matter."""
-    if data[:2] == _SOI:
-        # A thumbnail in the EXIF has an end marker too, so only one after the first scan's start counts; within a
-        # scan, a byte of 0xff is never followed by 0xd9 unless it is the end.
-        return scan < len(data) and (data[-2:] == _EOI or bytes(data).rfind(_EOI) > scan)
-    return bytes(data[:4]) != b"\x89PNG" or bytes(data).rfind(b"IEND") > 0

@@ -75,7 +75,11 @@ class ImageSource:
             return key if keys is None or key in keys else None
 
         if in_folder:
-            yield from self._in_folder(keyed)
+            around = wnid_in(self.path.resolve().name)
+            for file, name, size in image_files(self.path):
+                if (key := keyed(name)) is not None:
+                    size = os.stat(file).st_size if size is None else size  # noqa: PTH116  # a Path takes longer than the rest
+                    yield Found(key, nearest_wnid(name, around), ByteRange(file, 0, size))
         elif self.kind is Kind.TAR:
             yield from self._in_tars(keyed)
         else:
@@ -87,13 +91,6 @@ class ImageSource:
             )
         if not joined:
             raise self._no_names(example)
-
-    def _in_folder(self, keyed: _Keyed) -> Iterator[Found]:
-        around = wnid_in(self.path.resolve().name)
-        for file, name, size in image_files(self.path):
-            if (key := keyed(name)) is not None:
-                size = os.stat(file).st_size if size is None else size  # noqa: PTH116  # a Path takes longer than the rest
-                yield Found(key, nearest_wnid(name, around), ByteRange(file, 0, size))
 
     def _in_tars(self, keyed: _Keyed) -> Iterator[Found]:
         for path in self._files:
