@@ -199,7 +199,7 @@ def read_header(data: memoryview) -> Header:
         return Header("not an image", colors=colors)
     if size[0] * size[1] > MOST_PIXELS:
         return Header(f"more than {MOST_PIXELS:,} pixels", size, colors)
-    # Bytes behind the end marker, such as padding, do not matter. A thumbnail in the EXIF has an end marker too, so only
+    # Bytes behind the end marker, such as padding, do not matter. A thumbnail in the EXIF has an end too, so only
     # one after the first scan's start counts; within a scan, 0xff is never followed by 0xd9 unless it is the end.
     if data[:2] == _SOI:
         has_end = scan < len(data) and (data[-2:] == _EOI or bytes(data).rfind(_EOI) > scan)
