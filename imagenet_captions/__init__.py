@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from imagenet_captions.exports.export import export
     from imagenet_captions.exports.settings import ExportSettings
     from imagenet_captions.imagenet.classes import resolve
-    from imagenet_captions.packager.verify import verify
+    from imagenet_captions.packager.package import verify
     from imagenet_captions.pipeline.build import build
     from imagenet_captions.pipeline.explain import explain
     from imagenet_captions.pipeline.settings import BuildSettings
@@ -117,7 +117,7 @@ _MODULES = {
     "diff": "dataset.diff",
     "score": "evaluation.score",
     "stats": "statistics.collect",
-    "verify": "packager.verify",
+    "verify": "packager.package",
     "compare": "evaluation.compare",
     "publish": "publishing.publish",
     "ExportSettings": "exports.settings",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import imagenet_captions as ic
-from imagenet_captions.packager.settings import PackageSettings
+from imagenet_captions.dataset.settings import PackageSettings
 from imagenet_captions.storage.places import RemotePath
 
 

@@ -12,10 +12,10 @@ import click
 from imagenet_captions.cleaner.settings import CleanSettings
 from imagenet_captions.cli.common import Dataset, Out, Overwrite
 from imagenet_captions.crawler.settings import CrawlSettings, MatchSettings
+from imagenet_captions.dataset.settings import PackageSettings
 from imagenet_captions.engines.local import EngineName, EngineSettings, open_engine
 from imagenet_captions.errors import StoppedEarly
 from imagenet_captions.options import argument, option
-from imagenet_captions.packager.settings import PackageSettings
 from imagenet_captions.pipeline.settings import URLS, YFCC, BuildSettings, SourceFiles
 from imagenet_captions.storage.files import CAPTIONS, MATCHES, PHOTO_STORE, YFCC_PHOTOS
 from imagenet_captions.storage.places import Place
@@ -118,9 +118,9 @@ def package(
 
 
 def verify(dataset: Dataset) -> object:
-    from imagenet_captions.packager import verify as verifying
+    from imagenet_captions.packager import package as packaging
 
-    return verifying.verify(dataset)
+    return packaging.verify(dataset)
 
 
 def _told(counts: Mapping[Outcome, int], out: Place) -> str:
@@ -130,8 +130,8 @@ def _told(counts: Mapping[Outcome, int], out: Place) -> str:
 
 
 def _told_of_dataset(out: Place) -> str:
-    from imagenet_captions.dataset.outcomes import read_outcome_counts
     from imagenet_captions.dataset.shards import Shards
+    from imagenet_captions.dataset.writing import read_outcome_counts
     from imagenet_captions.outcomes import OUTCOMES_FILE, Outcome
 
     counts = read_outcome_counts(out / OUTCOMES_FILE)

@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.dataset.loading import check_condition, of_shards
-from imagenet_captions.dataset.outcomes import outcome_table, write_outcomes
 from imagenet_captions.dataset.sampling import (
     choose,
     format_tail,
@@ -35,12 +34,14 @@ from imagenet_captions.dataset.writing import (
     ShardFile,
     finish_dataset,
     local_labels,
+    outcome_table,
     plan_groups,
     plan_shards,
     plan_shuffled,
     shard_name,
     with_local_labels,
     without_images,
+    write_outcomes,
     write_shard,
 )
 from imagenet_captions.engines.local import LOCAL, check_workers

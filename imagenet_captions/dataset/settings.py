@@ -1,4 +1,4 @@
-"""The settings of a filter: conditions on rows, and the sampling of the rows that meet them."""
+"""The settings of a filter (conditions on rows, and the sampling of those that meet them), and of a packaging."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import reduce
 from operator import and_, or_
 from typing import TYPE_CHECKING, Any
 
+from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.flickr.denylist import DENY, NOTHING_DENIED, Denylist
 from imagenet_captions.imagenet.classes import ClassSet, list_names
@@ -232,3 +233,24 @@ def parse_sample(given: str | int | float) -> int | float:
     if not (0 < found <= 1 if isinstance(found, float) else found >= 1):
         raise InputError(f"`sample` must be {_SAMPLE}, not {quoted(given)}")
     return found
+
+
+@dataclass(frozen=True)
+class PackageSettings:
+    """The source of images (None for a dataset without), and what to do with a row that has none."""
+
+    images: PlaceField = option(
+        "ImageNet as you have it: train folder, ILSVRC2012_img_train.tar, imagenet-1k Parquet, WebDataset tars, "
+        "or files named by Flickr photo id. Without it the dataset has text only."
+    )
+    missing: str = option(
+        "A row without its image: keep it and count it, skip it, or fail.",
+        "report",
+        choices=("report", "skip", "fail"),
+    )
+    workers: int = field(default_factory=default_workers)
+    engine: Engine = LOCAL
+
+    def __post_init__(self) -> None:
+        check(self)
+        check_workers(self.workers)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from imagenet_captions.crawler.settings import CrawlSettings, MatchSettings
-from imagenet_captions.dataset.outcomes import read_outcome_counts
+from imagenet_captions.dataset.settings import PackageSettings
+from imagenet_captions.dataset.writing import read_outcome_counts
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn
 from imagenet_captions.outcomes import OUTCOMES_FILE, format_counts
-from imagenet_captions.packager.settings import PackageSettings
 from imagenet_captions.pipeline.build import build
 from imagenet_captions.pipeline.settings import BuildSettings
 from imagenet_captions.storage.places import Place, require_local

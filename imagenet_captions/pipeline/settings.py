@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from imagenet_captions.cleaner.settings import CleanSettings
 from imagenet_captions.crawler.settings import CrawlSettings, MatchSettings
+from imagenet_captions.dataset.settings import PackageSettings
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError
 from imagenet_captions.options import check, nested, option, refuse
-from imagenet_captions.packager.settings import PackageSettings
 from imagenet_captions.storage.places import Place, PlaceField, PlaceLike, place
 
 RELEASE = "imagenet_captions.json, or the zip that holds it."

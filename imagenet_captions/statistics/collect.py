@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagenet_captions.dataset.outcomes import read_outcome_counts
 from imagenet_captions.dataset.shards import Shards
+from imagenet_captions.dataset.writing import read_outcome_counts
 from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
 from imagenet_captions.images.sources import ImageIndex

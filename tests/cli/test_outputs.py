@@ -301,5 +301,5 @@ def test_every_answer_of_the_operating_system_is_one_sentence(
         raise OSError(number, os.strerror(number), "some/file")
 
     failing: Callable[..., None] = fail
-    monkeypatch.setattr("imagenet_captions.packager.verify.verify", failing)
+    monkeypatch.setattr("imagenet_captions.packager.package.verify", failing)
     assert "some/file: " in refused(["verify", "dataset"], here)

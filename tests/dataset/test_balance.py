@@ -16,7 +16,7 @@ import imagenet_captions as ic
 from imagenet_captions.dataset.filtering import filter_to_ids
 from imagenet_captions.dataset.sampling import keep_probabilities
 from imagenet_captions.dataset.settings import FilterSettings, RowConditions
-from imagenet_captions.packager.verify import verify
+from imagenet_captions.packager.package import verify
 from tests.dataset.made import Row, make_dataset, read_ids, rows
 
 

@@ -13,8 +13,7 @@ import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.dataset import writing
-from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.packager.verify import verify
+from imagenet_captions.packager.package import PackageSettings, package, verify
 from imagenet_captions.schema import CAPTIONS, with_provenance
 from tests.packager.made import IDS, PROVENANCE, contents, images, train_folder, write_captions, write_published
 

@@ -12,10 +12,10 @@ import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.dataset.filtering import filter_to_dataset, filter_to_ids
-from imagenet_captions.dataset.outcomes import read_outcome_counts
 from imagenet_captions.dataset.settings import FilterSettings, RowConditions
+from imagenet_captions.dataset.writing import read_outcome_counts
 from imagenet_captions.outcomes import Outcome
-from imagenet_captions.packager.verify import verify
+from imagenet_captions.packager.package import verify
 from imagenet_captions.storage.files import sha256
 from tests.command_line import invoke
 from tests.dataset.made import WNIDS, make_dataset, read_ids, rows

@@ -11,7 +11,7 @@ import pytest
 
 import imagenet_captions as ic
 from imagenet_captions.dataset.shards import Shards
-from imagenet_captions.packager.verify import verify
+from imagenet_captions.packager.package import verify
 from imagenet_captions.schema import SCORES, provenance, with_provenance
 from tests.command_line import invoke
 from tests.dataset.made import make_dataset, read_ids, rows, write_scores

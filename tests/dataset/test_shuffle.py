@@ -15,7 +15,7 @@ from imagenet_captions.dataset.diff import diff
 from imagenet_captions.dataset.filtering import filter_to_dataset, filter_to_ids
 from imagenet_captions.dataset.settings import FilterSettings, RowConditions
 from imagenet_captions.dataset.shards import Shards
-from imagenet_captions.packager.verify import verify
+from imagenet_captions.packager.package import verify
 from imagenet_captions.statistics.collect import stats
 from imagenet_captions.statistics.report import gallery
 from imagenet_captions.statistics.settings import Thumbnails

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.packager.verify import verify
+from imagenet_captions.packager.package import PackageSettings, package, verify
 from imagenet_captions.storage.outputs import producing_folder
 from tests.packager.made import contents, train_folder, write_captions
 

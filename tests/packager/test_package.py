@@ -19,8 +19,7 @@ from imagenet_captions.dataset.card import DatasetFacts
 from imagenet_captions.errors import DiskFullError, InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.outcomes import Outcome
-from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.packager.verify import verify
+from imagenet_captions.packager.package import PackageSettings, package, verify
 from imagenet_captions.schema import RAW_ROW, ROW
 from tests.packager.made import (
     DROPS,

@@ -9,8 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.packager.verify import verify
+from imagenet_captions.packager.package import PackageSettings, package, verify
 from tests.packager.made import IDS, train_folder, write_captions
 
 DATA, RAW = "data/train-00000-of-00001.parquet", "raw/train-00000-of-00001.parquet"

@@ -18,8 +18,7 @@ import yaml
 from huggingface_hub import constants
 
 import imagenet_captions as ic
-from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.packager.verify import verify
+from imagenet_captions.packager.package import PackageSettings, package, verify
 from tests.command_line import invoke
 from tests.packager.made import contents, train_folder, write_captions
 from tests.publishing.hub_stand_in import OWNER, TOKEN, Hub, Repo, hub_stand_in

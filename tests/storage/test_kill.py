@@ -19,8 +19,7 @@ import imagenet_captions as ic
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import ExportSettings
-from imagenet_captions.packager.package import PackageSettings, package
-from imagenet_captions.packager.verify import verify
+from imagenet_captions.packager.package import PackageSettings, package, verify
 from imagenet_captions.storage.places import RemotePath, place
 from tests.command_line import HANGS_AFTER
 from tests.packager.made import IDS, images, train_folder, write_captions
