@@ -11,6 +11,7 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,6 @@ import numpy.typing as npt
 from imagenet_captions.ablations.plan import Planned, Values
 from imagenet_captions.ablations.runs import Run, Table
 from imagenet_captions.ablations.testing import Answers, TextSample
-from imagenet_captions.errors import InputError
 from imagenet_captions.evaluation.intervals import DRAWS, Floats, middle, paired_interval
 from imagenet_captions.evaluation.robustness.fits import EXTRAPOLATED, SPARSE, fit_baseline
 from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS
@@ -125,93 +125,86 @@ class Row(Difference):
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A quantity of each run by name, its bootstrap draws, [draws], and marks as those of a row."""
+    """A quantity of each run by name, over so many images: its value, then its bootstrap draws; marks as of a row."""
 
-    values: Mapping[str, float]
-    draws: Mapping[str, Floats]
+    values: Mapping[str, Floats]
+    images: int
     marks: Mapping[str, str] = field(default_factory=dict)
 
+    def difference(self, pairs: Sequence[tuple[str, str]]) -> Difference:
+        """Return the mean difference of two arms, of which each pair holds the runs of a seed.
 
-def difference(first: Sequence[npt.ArrayLike], second: Sequence[npt.ArrayLike]) -> Difference:
-    """Return the mean difference between two arms' scores on the same images; each has one row a seed.
+        A draw is the same images, and the same fit of the baseline, for both arms; seeds are drawn anew too.
+        """
+        gaps = np.stack([self.values[first] - self.values[second] for first, second in pairs], axis=1)
+        drawn = (draw_seeds(len(pairs)) * gaps[1:]).sum(axis=1) / len(pairs)
+        return Difference(float(gaps[0].mean()), *middle(drawn), self.images, tuple(gaps[0].tolist()))
+
+
+def difference(first: npt.ArrayLike, second: npt.ArrayLike) -> Difference:
+    """Return the mean difference between two arms' scores, [seeds, images], on the same images.
 
     >>> right, wrong = np.ones(100), np.zeros(100)
     >>> found = difference([right], [np.concatenate([right[:90], wrong[:10]])])
     >>> round(found.value, 1), round(found.low, 1), round(found.high, 1), found.settled
     (10.0, 3.4, 16.2, True)
     """
-    if len(first) != len(second) or not first:
-        raise InputError(f"{len(first)} seeds cannot be compared with {len(second)}; run both arms with the same seeds")
-    if len({len(np.asarray(scores)) for scores in (*first, *second)} | {0}) != 2:
-        raise InputError("arms that were tested on different images cannot be compared; evaluate both on the same sets")
     gaps = np.asarray(first, np.float64) - np.asarray(second, np.float64)
     by_image = gaps.mean(axis=0)
-    low, high, value = (100 * float(number) for number in (*paired_interval(by_image), by_image.mean()))
-    return Difference(value, low, high, len(by_image), tuple((100 * gaps.mean(axis=1)).tolist()))
-
-
-def mean_score(answers: Answers, sets: Sequence[str]) -> Floats:
-    """Return for each image the share of test sets in which it was recognized; all hold the same images in order."""
-    if len({len(answers[name]) for name in sets}) != 1:
-        raise InputError(f"the test sets {', '.join(sets)} hold different images, so they have no mean over images")
-    return np.asarray(np.mean([answers[name] for name in sets], axis=0), dtype=np.float64)
-
-
-def drawn_difference(
-    values: Sequence[tuple[float, float]], draws: Sequence[tuple[Floats, Floats]], images: int
-) -> Difference:
-    """Return the mean difference of two arms in a quantity with bootstrap draws, one pair for each seed.
-
-    A draw is the same images, and the same fit of the baseline, for both arms; seeds are drawn anew too.
-    """
-    by_seed = tuple(first - second for first, second in values)
-    gaps = np.stack([first - second for first, second in draws], axis=1)
-    low, high = middle((draw_seeds(len(by_seed)) * gaps).sum(axis=1) / len(by_seed))
-    return Difference(float(np.mean(by_seed)), low, high, images, by_seed)
+    low, high = paired_interval(by_image)
+    by_seed = tuple((100 * gaps.mean(axis=1)).tolist())
+    return Difference(100 * float(by_image.mean()), 100 * low, 100 * high, len(by_image), by_seed)
 
 
 def draw_seeds(count: int) -> Floats:
     """Return how often each seed is drawn in each draw of a bootstrap."""
-    return np.random.default_rng(4).multinomial(count, np.full(count, 1 / count), size=DRAWS).astype(np.float64)
+    chances = np.full(count, 1 / count)
+    return np.random.default_rng(4).multinomial(count, chances, size=DRAWS).astype(np.float64)
 
 
-def _exact_and_drawn(answers: Mapping[str, Answers], sets: Sequence[str], seed: int) -> tuple[Floats, Floats]:
-    """Return the runs' accuracies on sets of the same images, [1, runs, sets], and on images drawn again, [draws, …].
+def _accuracies(answers: Mapping[str, Answers], sets: Sequence[str], seed: int = 0) -> Floats:
+    """Return the runs' accuracies on sets of the same images, [1 + draws, runs, sets].
 
-    A draw takes the same images of each. Images on which all answers are alike are drawn together.
+    The first are those on all images. A draw takes images anew, the same of each set and for each run. Images on which
+    all answers are alike are drawn together.
     """
     right = np.stack([np.asarray(each[name], np.uint8) for each in answers.values() for name in sets])
     patterns, counts = np.unique(right, axis=1, return_counts=True)
-    images, shape = right.shape[1], (len(answers), len(sets))
-    draws = np.random.default_rng([3, seed]).multinomial(images, counts / images, size=DRAWS).astype(np.float64)
-    return right.mean(axis=1).reshape(1, *shape), (draws @ patterns.T / images).reshape(DRAWS, *shape)
+    images = right.shape[1]
+    draws = np.random.default_rng([3, seed]).multinomial(images, counts / images, size=DRAWS)
+    found = np.concatenate([counts[None], draws]).astype(np.float64) @ patterns.T / images
+    return np.asarray(found.reshape(-1, len(answers), len(sets)), dtype=np.float64)
 
 
-def _measured(runs: Iterable[str], exact: Floats, drawn: Floats, marks: Mapping[str, str]) -> Measured:
-    names = list(runs)
-    return Measured(
-        {name: float(exact[0, at]) for at, name in enumerate(names)},
-        {name: drawn[:, at] for at, name in enumerate(names)},
-        marks,
-    )
-
-
-def above_line(answers: Mapping[str, Answers], baseline: Sequence[str], clean: str, shifts: Sequence[str]) -> Measured:
-    """Return each run's effective robustness in miniature: points above the line through the baseline's runs.
+def above_line(
+    answers: Mapping[str, Answers], baseline: Sequence[str], clean: str, shifts: Sequence[str]
+) -> Measured | None:
+    """Return each run's effective robustness in miniature: mean points above the line through the baseline's runs.
 
     The line is logit against logit, as in Taori et al. 2020; draws are over test images and the seeds of its runs.
-    Nothing, where the baseline has fewer than `FEWEST` runs, or all of them the same accuracy.
+    None where the baseline has fewer than `FEWEST` runs, or all of them the same accuracy.
     """
-    base = [list(answers).index(name) for name in baseline]
-    exact, drawn = _exact_and_drawn(answers, (clean, *shifts), 0)
-    if len(base) < FEWEST or np.ptp(exact[:, base, 0]) == 0:
-        return Measured({}, {})
+    names = list(answers)
+    base = [names.index(name) for name in baseline]
+    accuracies = _accuracies(answers, (clean, *shifts))
+    ends = accuracies[0, base, 0]
+    if len(base) < FEWEST or np.ptp(ends) == 0:
+        return None
     seeds = [name.rpartition("-s")[2] for name in baseline]  # runs of one seed are drawn together
     by_seed = dict(zip(dict.fromkeys(seeds), draw_seeds(len(set(seeds))).T, strict=True))
-    weights = np.stack([by_seed[seed] for seed in seeds], axis=1)
-    at, ends = dict(zip(answers, exact[0, :, 0], strict=True)), exact[0, base, 0]
-    marks = {name: "" if ends.min() <= at[name] <= ends.max() else EXTRAPOLATED for name in answers}
-    return _measured(answers, _above(exact, base, np.ones((1, len(base)))), _above(drawn, base, weights), marks)
+    drawn = np.stack([by_seed[seed] for seed in seeds], axis=1)
+    weights = np.concatenate([np.ones((1, len(base))), drawn])
+    shares = (weights / weights.sum(axis=1, keepdims=True))[..., None]
+    logits = logit(accuracies)
+    x, y = logits[:, base, :1], logits[:, base, 1:]
+    x_mean, y_mean = ((shares * each).sum(axis=1, keepdims=True) for each in (x, y))
+    covariance = (shares * (x - x_mean) * (y - y_mean)).sum(axis=1, keepdims=True)
+    variance = (shares * (x - x_mean) ** 2).sum(axis=1, keepdims=True)
+    predicted = y_mean + covariance / np.maximum(variance, 1e-12) * (logits[..., :1] - x_mean)
+    above = 100 * (accuracies[..., 1:] - 1 / (1 + np.exp(-predicted))).mean(axis=2)
+    within = (ends.min() <= accuracies[0, :, 0]) & (accuracies[0, :, 0] <= ends.max())
+    marks = {name: "" if inside else EXTRAPOLATED for name, inside in zip(names, within, strict=True)}
+    return Measured(_by_run(answers, above), len(answers[names[0]][clean]), marks)
 
 
 def kept_log_odds(answers: Mapping[str, Answers], clean: str, shifts: Sequence[str]) -> Measured:
@@ -219,21 +212,9 @@ def kept_log_odds(answers: Mapping[str, Answers], clean: str, shifts: Sequence[s
 
     A weak model has less to lose in points, and not in log-odds.
     """
-    both = _exact_and_drawn(answers, (clean, *shifts), 0)
-    found, drawn = (logit(each[..., 1:]).mean(axis=-1) - logit(each[..., 0]) for each in both)
-    return _measured(answers, found, drawn, {})
-
-
-def _above(accuracies: Floats, base: Sequence[int], weights: Floats) -> Floats:
-    """Return mean points above the line over the shifts, [draws, runs], of accuracies [draws, runs, 1 + shifts]."""
-    logits = logit(accuracies)
-    x, y = logits[:, base, :1], logits[:, base, 1:]
-    shares = (weights / weights.sum(axis=1, keepdims=True))[..., None]
-    x_mean, y_mean = ((shares * each).sum(axis=1, keepdims=True) for each in (x, y))
-    covariance = (shares * (x - x_mean) * (y - y_mean)).sum(axis=1, keepdims=True)
-    slope = covariance / np.maximum((shares * (x - x_mean) ** 2).sum(axis=1, keepdims=True), 1e-12)
-    predicted = y_mean + slope * (logits[:, :, :1] - x_mean)
-    return np.asarray(100 * (accuracies[:, :, 1:] - 1 / (1 + np.exp(-predicted))).mean(axis=2), dtype=np.float64)
+    logits = logit(_accuracies(answers, (clean, *shifts)))
+    kept = logits[..., 1:].mean(axis=-1) - logits[..., 0]
+    return Measured(_by_run(answers, kept), len(next(iter(answers.values()))[clean]))
 
 
 def line_through(x: npt.ArrayLike, y: npt.ArrayLike) -> Callable[[npt.ArrayLike], Floats]:
@@ -254,25 +235,28 @@ def effective_robustness(answers: Mapping[str, Answers], tests: Sequence[str]) -
     All are compared on all 1000 classes, by the very fits of the report's table and figure.
     """
     shifts = [shift for shift in SHIFTS if shift.column in tests] if IMAGENET in tests else []
-    both = {}
-    for at, name in enumerate(tests):
-        exact, drawn = _exact_and_drawn(answers, [name], at)
-        both[name] = 100 * exact[..., 0], 100 * drawn[..., 0]
+    percent = {name: 100 * _accuracies(answers, [name], at)[..., 0] for at, name in enumerate(tests)}
     found: dict[str, Measured] = {}
     for shift in shifts:
-        fit = fit_baseline(BASELINE, shift, IMAGENET)
-        (x, x_drawn), (y, y_drawn) = both[IMAGENET], both[shift.column]
-        predicted = np.stack([fit.predict_draws(drawn) for drawn in x_drawn.T], axis=1)
+        fit, x = fit_baseline(BASELINE, shift, IMAGENET), percent[IMAGENET]
+        drawn = np.stack([fit.predict_draws(column) for column in x[1:].T], axis=1)
+        above = percent[shift.column] - np.concatenate([fit.predict_all(x[:1]), drawn])
         marks = {run: fit.mark(at) for run, at in zip(answers, x[0], strict=True)}
-        found[shift.column] = _measured(answers, y - fit.predict_all(x), y_drawn - predicted, marks)
+        images = len(next(iter(answers.values()))[shift.column])
+        found[shift.column] = Measured(_by_run(answers, above), images, marks)
     averaged = [shift.column for shift in shifts if shift.averaged]
     if len(averaged) > 1:
+        parts = [found[name] for name in averaged]
         found[f"{MEAN} {', '.join(averaged)}"] = Measured(
-            {run: float(np.mean([found[name].values[run] for name in averaged])) for run in answers},
-            {run: np.mean([found[name].draws[run] for name in averaged], axis=0) for run in answers},
-            {run: worst([found[name].marks[run] for name in averaged]) for run in answers},
+            {run: np.mean([part.values[run] for part in parts], axis=0) for run in answers},
+            sum(each.images for each in found.values()),
+            {run: worst(part.marks[run] for part in parts) for run in answers},
         )
     return found
+
+
+def _by_run(answers: Mapping[str, Answers], columns: Floats) -> dict[str, Floats]:
+    return dict(zip(answers, columns.T, strict=True))
 
 
 def worst(marks: Iterable[str]) -> str:
@@ -285,15 +269,6 @@ def worst(marks: Iterable[str]) -> str:
     return next((mark for mark in (EXTRAPOLATED, SPARSE) if mark in found), "")
 
 
-@dataclass(frozen=True)
-class _Quantity:
-    """A measured quantity of the runs, over so many images, with the cells of its row that say what it is."""
-
-    measured: Measured
-    images: int
-    cells: Mapping[str, Any]
-
-
 def compare_arms(
     factor: FactorResult, tests: Sequence[str], micro: bool, baseline: Mapping[str, RunResult]
 ) -> Iterator[Row]:
@@ -302,60 +277,56 @@ def compare_arms(
     for comparison in factor.table.comparisons:
         if not {comparison.first, comparison.second} <= tested.keys():
             continue
-        who: dict[str, Any] = {"factor": factor.table.factor, "first": comparison.first, "second": comparison.second}
-        pairs = list(zip(tested[comparison.first], tested[comparison.second], strict=True))
-        names = [(first.run.name, second.run.name) for first, second in pairs]
+        row = partial(Row, factor=factor.table.factor, first=comparison.first, second=comparison.second)
+        first, second = tested[comparison.first], tested[comparison.second]
+        pairs = [(one.run.name, other.run.name) for one, other in zip(first, second, strict=True)]
         about = (tests[0], comparison.on) if comparison.on in tests[1:] else tuple(tests)
-        runs = {result.run.name: result.answers for pair in pairs for result in pair}
+        runs = {result.run.name: result.answers for result in (*first, *second)}
         if micro:
             line = {name: result.answers for name, result in baseline.items()}
             quantities = _in_miniature({**line, **runs}, about, list(line))
         else:
             quantities = _by_testbed(runs, tests)
-        for found in quantities:
-            values, draws = found.measured.values, found.measured.draws
-            difference_found = drawn_difference(
-                [(values[first], values[second]) for first, second in names],
-                [(draws[first], draws[second]) for first, second in names],
-                found.images,
-            )
-            mark = worst(found.measured.marks.get(name, "") for name in runs)
-            yield Row(**who, kind=EFFECTIVE, **found.cells, mark=mark, **asdict(difference_found))
+        for cells, measured in quantities:
+            mark = worst(measured.marks.get(name, "") for name in runs)
+            yield row(kind=EFFECTIVE, **cells, mark=mark, **asdict(measured.difference(pairs)))
         accuracies = {f"accuracy on {name}": [name] for name in about}
         if micro and about == tuple(tests) and len(tests) > 1:  # the shifts are the clean set's own images
-            accuracies = {
-                f"accuracy on {tests[0]}": [tests[0]],
-                "mean accuracy under the shifts": list(tests[1:]),
-            }
+            accuracies = {f"accuracy on {tests[0]}": [tests[0]]}
+            accuracies["mean accuracy under the shifts"] = list(tests[1:])
         for quantity, sets in accuracies.items():
-            first, second = ([mean_score(pair[side].answers, sets) for pair in pairs] for side in (0, 1))
-            yield Row(**who, kind=ACCURACY, quantity=quantity, **asdict(difference(first, second)))
+            scores = [[mean_score(each.answers, sets) for each in arm] for arm in (first, second)]
+            yield row(kind=ACCURACY, quantity=quantity, **asdict(difference(*scores)))
 
 
-def _in_miniature(answers: Mapping[str, Answers], tests: Sequence[str], baseline: Sequence[str]) -> Iterator[_Quantity]:
+def mean_score(answers: Answers, sets: Sequence[str]) -> Floats:
+    """Return for each image the share of test sets in which it was recognized; all hold the same images in order."""
+    return np.asarray(np.mean([answers[name] for name in sets], axis=0), dtype=np.float64)
+
+
+_Quantities = Iterator[tuple[dict[str, Any], Measured]]  # with the cells of its rows that say what it is
+
+
+def _in_miniature(answers: Mapping[str, Answers], tests: Sequence[str], baseline: Sequence[str]) -> _Quantities:
     """Yield the quantity in which micro arms are compared: by the line, or in log-odds if there is none."""
     clean, *shifts = tests
     if not shifts:
         return
-    images = len(next(iter(answers.values()))[clean])
     measured = above_line(answers, baseline, clean, shifts)
-    if measured.values:
-        yield _Quantity(measured, images, {"quantity": ON_LINE, "headline": True})
+    if measured is not None:
+        yield {"quantity": ON_LINE, "headline": True}, measured
         return
     cells = {"quantity": IN_LOG_ODDS, "unit": LOG_ODDS, "headline": True}
-    yield _Quantity(kept_log_odds(answers, clean, shifts), images, cells)
+    yield cells, kept_log_odds(answers, clean, shifts)
 
 
-def _by_testbed(answers: Mapping[str, Answers], tests: Sequence[str]) -> Iterator[_Quantity]:
+def _by_testbed(answers: Mapping[str, Answers], tests: Sequence[str]) -> _Quantities:
     """Yield effective robustness on each shift and their mean, which the factor's sentence is about if there is one."""
     found = effective_robustness(answers, tests)
-    sizes = {name: len(next(iter(answers.values()))[name]) for name in tests}
     headline = next((name for name in found if name.startswith(MEAN)), next(iter(found), ""))
     for name, measured in found.items():
-        quantity, images = f"{EFFECTIVE} on {name}", sizes.get(name, 0)
-        if name.startswith(MEAN):
-            quantity, images = f"{EFFECTIVE}, {name}", sum(sizes[each] for each in found if each in sizes)
-        yield _Quantity(measured, images, {"quantity": quantity, "headline": name == headline})
+        before = f"{EFFECTIVE}," if name.startswith(MEAN) else f"{EFFECTIVE} on"
+        yield {"quantity": f"{before} {name}", "headline": name == headline}, measured
 
 
 def sentence(row: Row) -> str:
@@ -413,11 +384,3 @@ def write_rows(rows: Iterable[Row]) -> str:
         cells = {"headline": "yes" if row.headline else "no", "by_seed": " ".join(map(repr, row.by_seed))}
         writer.writerow({**asdict(row), **cells})
     return text.getvalue()
-
-
-def read_rows(text: str) -> list[Row]:
-    """Return the rows of a comparisons.csv."""
-    kinds: dict[str, Callable[[str], Any]] = dict.fromkeys(("value", "low", "high"), float)
-    kinds |= {"images": int, "headline": "yes".__eq__, "by_seed": lambda cell: tuple(map(float, cell.split()))}
-    rows = csv.DictReader(io.StringIO(text))
-    return [Row(**{name: kinds.get(name, str)(cell) for name, cell in row.items()}) for row in rows]

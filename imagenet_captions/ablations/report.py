@@ -143,7 +143,7 @@ class Report:
             return [*parts, "Points are accuracies on the held-out classes, for which there is no line."]
         answers = {name: result.answers for name, result in {**baseline, **tested}.items()}
         measured = above_line(answers, list(baseline), clean, shifts)
-        if not measured.values:
+        if measured is None:
             return [
                 *parts,
                 f"Effective robustness was not measured: a line needs {FEWEST} supervised runs of different accuracy, "
@@ -151,9 +151,10 @@ class Report:
             ]
         rows = []
         for name, result in tested.items():
-            low, high = middle(measured.draws[name])
+            own, *draws = measured.values[name]
+            low, high = middle(draws)
             note = "outside the line's runs" if measured.marks[name] else "in the line" if name in baseline else ""
-            value = f"{measured.values[name]:+.1f} \\[{low:+.1f}, {high:+.1f}\\]"
+            value = f"{own:+.1f} \\[{low:+.1f}, {high:+.1f}\\]"
             rows.append([escape(result.run.arm), str(result.run.seed), value, note])
         return [
             *parts,

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from imagenet_captions.engines.local import WORKERS, count_readers
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.evaluation.robustness.tables import SHIFTS
 from imagenet_captions.options import REQUIRED, argument, check, option
 from imagenet_captions.storage.files import digest, read_json, require_there, write_json
 from imagenet_captions.storage.places import expand_pattern, local_place
@@ -114,6 +113,8 @@ class AblateSettings:
     keep_every: int | None = option("Keep a checkpoint of every training each N epochs, for `trajectories`.", least=1)
 
     def __post_init__(self) -> None:
+        from imagenet_captions.evaluation.robustness.tables import SHIFTS
+
         check(self)
         for factor in self.factors:
             if factor not in EVERY_FACTOR:

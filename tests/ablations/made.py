@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from imagenet_captions.ablations.comparing import Row
 from imagenet_captions.ablations.micro_captions import Pixels
 
 COLOURS = {"apple": (200, 30, 30), "frog": (30, 180, 40), "sea": (20, 60, 200)}
@@ -37,3 +41,11 @@ def photo(number: int) -> Pixels:
     rng = np.random.default_rng(number)
     drawn = rng.integers(0, 256, (4, 4, 3)).astype(np.uint8).repeat(8, axis=0).repeat(8, axis=1)
     return (drawn * rng.uniform(0.3, 1.0)).astype(np.uint8)
+
+
+def read_rows(text: str) -> list[Row]:
+    """The rows of a comparisons.csv."""
+    kinds: dict[str, Callable[[str], Any]] = dict.fromkeys(("value", "low", "high"), float)
+    kinds |= {"images": int, "headline": "yes".__eq__, "by_seed": lambda cell: tuple(map(float, cell.split()))}
+    rows = csv.DictReader(io.StringIO(text))
+    return [Row(**{name: kinds.get(name, str)(cell) for name, cell in row.items()}) for row in rows]

@@ -19,7 +19,7 @@ from PIL import Image
 
 from imagenet_captions.ablations import ablate as ablating
 from imagenet_captions.ablations.ablate import ablate
-from imagenet_captions.ablations.comparing import ON_LINE, factor_sentence, line_through, read_rows, sentence
+from imagenet_captions.ablations.comparing import ON_LINE, factor_sentence, line_through, sentence
 from imagenet_captions.ablations.report import escape
 from imagenet_captions.ablations.settings import FACTORS, AblateSettings, parse_places, write_settings
 from imagenet_captions.ablations.testing import Answers
@@ -28,7 +28,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.storage.files import digest, sha256
 from imagenet_captions.training.settings import TrainSettings
 from imagenet_captions.training.train import TrainResult, train
-from tests.ablations.made import COLOURS, write_micro_set
+from tests.ablations.made import COLOURS, read_rows, write_micro_set
 from tests.command_line import HANGS_AFTER
 
 EPOCHS = 2

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.ablations.ablate import ablate
-from imagenet_captions.ablations.comparing import IN_LOG_ODDS, read_rows
+from imagenet_captions.ablations.comparing import IN_LOG_ODDS
 from imagenet_captions.ablations.domains import Domains
 from imagenet_captions.ablations.dry_run import describe
 from imagenet_captions.ablations.factors import make_table
@@ -32,7 +32,7 @@ from imagenet_captions.ablations.settings import AblateSettings
 from imagenet_captions.ablations.testing import read_answers
 from imagenet_captions.errors import InputError
 from imagenet_captions.images.examples import open_examples
-from tests.ablations.made import write_micro_set
+from tests.ablations.made import read_rows, write_micro_set
 
 CLASSES = [f"class {number}" for number in range(10)]
 SIZES = {"natural": 60, "sketch": 20, "clipart": 10, "painting": 30}  # rows a class

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imagenet_captions.ablations.comparing import FactorResult, RunResult, factor_sentence, read_rows, sentence
+from imagenet_captions.ablations.comparing import FactorResult, RunResult, factor_sentence, sentence
 from imagenet_captions.ablations.dry_run import describe
 from imagenet_captions.ablations.factors import make_table
 from imagenet_captions.ablations.inputs import Rows
@@ -18,7 +18,7 @@ from imagenet_captions.ablations.runs import PRESETS, Ask, TrainingSet
 from imagenet_captions.ablations.settings import FACTORS, AblateSettings
 from imagenet_captions.ablations.testing import TextSample
 from imagenet_captions.errors import InputError
-from tests.ablations.made import write_micro_set
+from tests.ablations.made import read_rows, write_micro_set
 
 
 @pytest.fixture
