@@ -325,7 +325,7 @@ def _test(experiment: Experiment, planned: Planned, tests: Sequence[TestSet]) ->
     fitting = None
     if run.classifier in FITTED:
         examples = inputs.chosen(run.data, planned.rows)
-        fitting = Fitting(inputs.data(run.data, planned.rows), inputs.ids(planned.rows), settings.sized.k)
+        fitting = Fitting(inputs.data(run.data, planned.rows), inputs.ids(planned.rows))
         samples = labelled_samples(run.name, examples, pictures)
     elif run.trains:
         examples = inputs.chosen(run.data, planned.rows)

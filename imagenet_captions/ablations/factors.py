@@ -30,6 +30,7 @@ from imagenet_captions.errors import InputError
 
 TEMPLATES = "class_name template=open_clip-80"
 _STEP_MATCHED = 0.5  # the share that is also trained for the steps of all, where arms keep their recipe's epochs
+_PART = 0.4  # of the rows for each distribution, where one data set is redistributed
 _PROMPTS = {
     "none": ("no-prompt", "names without a sentence"),
     "one": ("one-prompt", "names in one sentence"),
@@ -74,15 +75,15 @@ def _size(ask: Ask) -> tuple[list[Run], list[Comparison]]:
         end, pick = "" if share == 1 else f"-{rows[share]}", Pick(rows=rows[share])
         arms.append(ask.clip(f"clip{end}", data, pick, share=share))
         if data.labelled:
-            arms.append(ask.supervised(f"supervised{end}", data, pick, share))
-    equal = (SEED, STEPS) if preset.equal_steps else (SEED,)
+            arms.append(ask.supervised(f"supervised{end}", data, pick, share=share))
+    equal = (SEED, STEPS) if preset.micro else (SEED,)
     comparisons = [
         Comparison(kind, f"{kind}-{rows[share]}", f"Do more images than {rows[share]:,} of the same kind help?", equal)
         for kind in (("clip", "supervised") if data.labelled else ("clip",))
         for share in shares
         if share != 1
     ]
-    if preset.equal_steps:
+    if preset.micro:
         return arms, comparisons
     some = rows[_STEP_MATCHED]
     arms.append(ask.clip(f"clip-{some}-all-steps", data, Pick(rows=some), steps_of=arms[0].name))
@@ -93,7 +94,9 @@ def _size(ask: Ask) -> tuple[list[Run], list[Comparison]]:
 def _distribution(ask: Ask) -> tuple[list[Run], list[Comparison]]:
     """Return arms on captions, labels and text labels for every distribution, with equal images and steps."""
     cells = _distributions(ask)
-    arms = [arm for name, (data, pick, share) in cells.items() for arm in _supervisions(name, data, pick, share, ask)]
+    arms = []
+    for name, (data, pick, share) in cells.items():
+        arms += _supervisions(name, data, pick, share, ask)
     first, *others = cells
     comparisons = [
         Comparison(f"{kind}-{first}", f"{kind}-{other}", f"Does it matter where the images come from, {how}?", equal)
@@ -119,11 +122,11 @@ def _distributions(ask: Ask) -> dict[str, tuple[TrainingSet, Pick, float]]:
     if len(ask.datasets) > 1:
         rows = ask.preset.part_rows(min(data.rows for data in ask.datasets), 1.0)
         return {data.name: (data, Pick(rows=rows), rows / ask.preset.full_rows(data.rows)) for data in ask.datasets}
-    if not ask.preset.redistributes:
+    if not ask.preset.micro:
         raise InputError(
             "ablate distribution compares data sets; give two data sets or more, such as YFCC's beside ours"
         )
-    rows = ask.preset.part_rows(ask.first.rows, ask.preset.part)
+    rows = ask.preset.part_rows(ask.first.rows, _PART)
     share = rows / ask.preset.full_rows(ask.first.rows)
     return {f"{kind}-{rows}": (ask.first, Pick(rows=rows, kind=kind), share) for kind in (UNIFORM, LONG_TAIL, DARK)}
 
@@ -153,7 +156,7 @@ def _train_language(ask: Ask) -> tuple[list[Run], list[Comparison]]:
             f"ablate train-language trains on labels too, and {data.name} has none; "
             f"label its rows first (imagenet-captions label-by-text)"
         )
-    pick = Pick(need=ask.preset.field_need, rows=ask.preset.full_rows(data.rows))
+    pick = Pick(need=ask.preset.need, rows=ask.preset.full_rows(data.rows))
     labels, on_labels = _against_labels(data, pick, ask)
     arms = [
         ask.clip("clip", data, pick),
@@ -176,7 +179,7 @@ def _against_labels(data: TrainingSet, pick: Pick, ask: Ask) -> tuple[list[Run],
     """Return arms with cross-entropy on CLIP's images, by CLIP's recipe (only the loss differs) and by its own."""
     question = "Do captions and CLIP's loss do better than labels and cross-entropy, on the same images"
     arms = [ask.supervised("supervised", data, pick), ask.matched("supervised-matched", data, pick)]
-    own = (IMAGES, STEPS, SEED) if ask.preset.equal_steps else (IMAGES, SEED)
+    own = (IMAGES, STEPS, SEED) if ask.preset.micro else (IMAGES, SEED)
     return arms, [
         Comparison("clip", "supervised-matched", f"{question}, with one recipe?", (IMAGES, STEPS, SEED)),
         Comparison("clip", "supervised", f"{question}, each by its own recipe?", own),
@@ -279,7 +282,7 @@ def _domain(ask: Ask) -> tuple[list[Run], list[Comparison]]:
         ask.clip(f"clip-{arm}", data, Pick(rows=rows, domains=pick.domains, unseen=pick.unseen), share=share)
         for arm, pick in found.items()
     ]
-    before = "micro-" if ask.preset.name == "micro" else ""
+    before = "micro-" if ask.preset.micro else ""
     comparisons = [
         Comparison(_arm(first, test), _arm(second, test), question.format(test), (SEED, STEPS), f"{before}{test}")
         for test in data.domains.others

@@ -198,16 +198,6 @@ def micro_texts(pixels: Pixels, class_name: str, image_id: str, seed: int = 0) -
     )
 
 
-def names_class(text: str, class_name: str) -> bool:
-    """Return whether a text has the class's name or a synonym of it as a separate word.
-
-    >>> names_class("Kitty in the garden", "cat"), names_class("a catalogue", "cat")
-    (True, False)
-    """
-    known = "|".join(re.escape(word) for word in (class_name, *read_words().get(("synonym", class_name), ())))
-    return re.search(rf"\b({known})\b", text, re.IGNORECASE) is not None
-
-
 @dataclass(frozen=True)
 class _Chance:
     """Random decisions about one image; each follows from the seed, the image's id and the decision's name."""

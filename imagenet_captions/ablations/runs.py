@@ -132,38 +132,28 @@ class Table:
 class AblationPreset:
     """The recipe of each role with its batch size and epochs, and how the factors are varied.
 
-    With `equal_steps`, arms of fewer images see each of them more often, so that all take as many steps and only the
-    data differs; without it every arm keeps its recipe's epochs, as published. `shares` are the sizes, `part` how much
-    of the data each distribution gets where one data set is redistributed. `prompts` are the sentences with which
-    zero-shot arms are asked, and `k` is the number of images a class for k-shot classification.
+    In `micro`, arms of fewer images see each of them more often, so that all take as many steps and only the data
+    differs; without it every arm keeps its recipe's epochs, as published. `shares` are the sizes; `need` is the caption
+    of all images that training texts are compared on; zero-shot arms are asked with `prompts`.
     """
 
-    name: str
+    micro: bool
     recipes: Mapping[str, str]
     budgets: Mapping[str, tuple[int, int]]
     shares: tuple[float, ...]
-    equal_steps: bool
-    redistributes: bool
-    part: float
-    field_need: str
+    need: str
     prompts: str
-    k: int = 16
 
     def full_rows(self, rows: int) -> int:
         """Return how many of so many rows a full arm takes: all, or a number that gives whole steps."""
-        return self.part_rows(rows, 1.0) if self.equal_steps else rows
+        return self.part_rows(rows, 1.0) if self.micro else rows
 
     def part_rows(self, rows: int, share: float) -> int:
         """Return how many rows a share is, in whole steps if all arms must have equal steps."""
-        if not self.equal_steps:
+        if not self.micro:
             return round(rows * share)
         step = self.budgets["contrastive"][0] * (round(1 / min(self.shares)) if share == 1 else 1)
         return max(1, int(rows * share) // step) * step
-
-    def budget(self, role: str, share: float = 1.0) -> tuple[int, int]:
-        """Return the batch size and epochs of a role on a share of the rows."""
-        batch_size, epochs = self.budgets[role]
-        return batch_size, round(epochs / share) if self.equal_steps else epochs
 
     def for_rows(self, rows: int) -> AblationPreset:
         """Return the preset for a small data set, with batches small enough for the smallest size."""
@@ -171,7 +161,7 @@ class AblationPreset:
         most = rows // sizes
         if most < 2:
             raise InputError(f"{rows} images are too few for an ablation of sizes; give {2 * sizes} or more")
-        if not self.equal_steps or most >= self.budgets["contrastive"][0]:
+        if not self.micro or most >= self.budgets["contrastive"][0]:
             return self
         budgets = {role: (min(size, most), epochs) for role, (size, epochs) in self.budgets.items()}
         return replace(self, budgets=budgets)
@@ -195,26 +185,20 @@ _ROLES = {
 }
 PRESETS: Mapping[str, AblationPreset] = {
     "paper": AblationPreset(
-        name="paper",
+        micro=False,
         recipes=_ROLES,
         budgets={role: (find_recipe(name).batch_size, find_recipe(name).epochs) for role, name in _ROLES.items()},
         shares=(1, 0.5, 0.25, 0.125),
-        equal_steps=False,
-        redistributes=False,
-        part=1.0,
-        field_need="title",
+        need="title",
         prompts="80",
     ),
     # Five experiments, 23 trainings of 46,000 to 64,000 images.
     "micro": AblationPreset(
-        name="micro",
+        micro=True,
         recipes={role: f"micro-{recipe}" for role, recipe in _ROLES.items()},
         budgets=dict.fromkeys(_ROLES, (50, 16)) | {"simclr": (100, 16)},
         shares=(1, 0.5, 0.25),
-        equal_steps=True,
-        redistributes=True,
-        part=0.4,
-        field_need=ALL_TEXT,
+        need=ALL_TEXT,
         prompts="one",
     ),
 }
@@ -261,7 +245,9 @@ class Ask:
 
         The folder of its run is named after `stem`, if it is not the arm, for the same training in every table.
         """
-        batch_size, epochs = self.preset.budget(role, share)
+        batch_size, epochs = self.preset.budgets[role]
+        if self.preset.micro:
+            epochs = round(epochs / share)
         need = "" if pick.need in ("", ALL_TEXT) else f"-with-{pick.need}"
         recipe = self.preset.recipes[role]
         values = {
@@ -283,13 +269,9 @@ class Ask:
         """Return an arm that trains CLIP on captions."""
         return self.arm(arm, data, pick, "contrastive", caption=caption, **more)
 
-    def supervised(self, arm: str, data: TrainingSet, pick: Pick, share: float = 1.0) -> Run:
-        """Return an arm that trains with cross-entropy on labels, by its own recipe; it may take CLIP's steps."""
-        found = self.arm(arm, data, pick, "supervised", share=share, classifier="head")
-        if not self.preset.equal_steps:
-            return found
-        batch_size, epochs = self.preset.budget("contrastive", share)
-        return replace(found, batch_size=batch_size, epochs=epochs)
+    def supervised(self, arm: str, data: TrainingSet, pick: Pick, **more: Any) -> Run:
+        """Return an arm that trains with cross-entropy on labels, by its own recipe."""
+        return self.arm(arm, data, pick, "supervised", classifier="head", **more)
 
     def matched(self, arm: str, data: TrainingSet, pick: Pick, **more: Any) -> Run:
         """Return an arm that trains with cross-entropy on labels by CLIP's own recipe: crops, optimizer, schedule."""

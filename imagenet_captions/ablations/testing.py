@@ -34,6 +34,7 @@ from imagenet_captions.training.settings import TrainSettings
 
 FITTED = ("linear-probe", "prototypes", "k-shot")  # classifiers that are made from labeled images
 _SHOWN = 3
+_SHOTS = 16  # images a class for k-shot classification
 
 Answers = Mapping[str, npt.NDArray[np.bool_]]  # test set → for each of its images, whether the run was right
 
@@ -44,7 +45,6 @@ class Fitting:
 
     data: Path
     ids: frozenset[str]
-    k: int
 
 
 def test_run(
@@ -63,7 +63,7 @@ def test_run(
         kind=run.classifier,
         prompts=run.prompts or None,
         train=fitting.data if fitting else None,
-        k=fitting.k if fitting and run.classifier == "k-shot" else None,
+        k=_SHOTS if run.classifier == "k-shot" else None,
         seed=run.seed,
     )
     with cpu_threads(model.spec.size, reading.threads):
