@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.evaluation.intervals import Floats
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 log = logging.getLogger(__name__)
+
+Point = tuple[float, float]
 
 FORMATS = (".png", ".svg")
 # Okabe and Ito's colors, which color-blind readers can tell apart; markers differ as well.
@@ -105,13 +108,19 @@ def legend_text(name: str) -> str:
     return ("\u2009" if short.startswith("_") else "") + short.replace("$", r"\$")
 
 
-def to_logits(points: Sequence[tuple[float, float]]) -> tuple[Floats, Floats]:
+def draw_identity(axes: Axes, places: ArrayLike) -> Artist:
+    """Draw the line y = x."""
+    (line,) = axes.plot(places, places, color=IDENTITY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    return line
+
+
+def to_logits(points: Sequence[Point]) -> tuple[Floats, Floats]:
     """Return the coordinates of points in percent; 0 % and 100 % are drawn near the edge."""
     clipped = np.clip(np.array(points, dtype=np.float64).reshape(-1, 2), *_EDGE)
     return logit(clipped[:, 0]), logit(clipped[:, 1])
 
 
-def set_axes(axes: Axes, x_limits: tuple[float, float], y_limits: tuple[float, float]) -> None:
+def set_axes(axes: Axes, x_limits: Point, y_limits: Point) -> None:
     """Give both axes, which are logits, round percentages as ticks, their ends and a grid."""
     for axis, limits in ((axes.xaxis, x_limits), (axes.yaxis, y_limits)):
         ticks = choose_ticks(*limits)

@@ -165,7 +165,8 @@ def _rows(test_set: str, per_class: Mapping[str, Any], counts: Sequence[ClassCou
     for (key, each), group in zip(per_class.items(), groups, strict=True):
         found = [counts[place] for place in (next(places) for _ in group) if place >= 0]
         known += bool(found)
-        images, mentions = sum(count.images for count in found), sum(count.mentions for count in found)
+        images = sum(count.images for count in found)
+        mentions = sum(count.mentions for count in found)
         accuracy = 100 * each["correct"] / each["n"]
         rows.append(ClassRow(test_set, key, _class(key).name, each["n"], accuracy, images, mentions))
     return rows, known
@@ -184,8 +185,8 @@ def _relate(test_set: str, frequency: str, rows: Sequence[ClassRow]) -> Relation
     counts, accuracies = _points(rows, frequency)
     occurs = counts > 0
     slope, intercept = fit_line(np.log10(counts[occurs]), accuracies[occurs])
-    absent = int((~occurs).sum())
-    return Relation(test_set, frequency, len(rows), absent, spearman(counts, accuracies), slope, intercept)
+    absent, rank = int((~occurs).sum()), spearman(counts, accuracies)
+    return Relation(test_set, frequency, len(rows), absent, rank, slope, intercept)
 
 
 def spearman(x: Floats, y: Floats) -> float | None:
@@ -217,10 +218,11 @@ def frequency_csv(report: FrequencyReport) -> str:
     """Return a row for each class of each test set; accuracies are in percent."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["test_set", "class", "name", "n", "accuracy", "training_images", "training_mentions"])
+    counts = ("training_images", "training_mentions")
+    writer.writerow(["test_set", "class", "name", "n", "accuracy", *counts])
     for row in report.rows:
-        accuracy = f"{row.accuracy:.4f}"
-        writer.writerow([row.test_set, row.key, row.name, row.n, accuracy, row.images, row.mentions])
+        start = [row.test_set, row.key, row.name, row.n]
+        writer.writerow([*start, f"{row.accuracy:.4f}", row.images, row.mentions])
     return text.getvalue()
 
 
@@ -252,7 +254,8 @@ def _draw_panel(axes: Axes, found: Relation, rows: Sequence[ClassRow]) -> None:
     occurs = counts > 0
     color = COLORS[list(FREQUENCIES).index(found.frequency)]
     opacity = 0.9 if occurs.sum() <= 100 else 0.35
-    axes.plot(counts[occurs], accuracies[occurs], "o", color=color, markersize=4, markeredgewidth=0, alpha=opacity)
+    look: dict[str, Any] = {"color": color, "markersize": 4, "markeredgewidth": 0, "alpha": opacity}
+    axes.plot(counts[occurs], accuracies[occurs], "o", **look)
     axes.set_xscale("log")
     if found.slope is not None and found.intercept is not None:
         ends = np.array([counts[occurs].min(), counts[occurs].max()])
@@ -260,7 +263,8 @@ def _draw_panel(axes: Axes, found: Relation, rows: Sequence[ClassRow]) -> None:
     axes.set_ylim(-3, 125)  # room for the text above 100 %
     axes.set_yticks(range(0, 101, 20))
     add_grid(axes)
-    summary = f"n = {found.classes:,}" + (f", of which {found.absent:,} never" if found.absent else "")
+    summary = f"n = {found.classes:,}"
+    summary += f", of which {found.absent:,} never" if found.absent else ""
     summary += "\nSpearman " + ("undefined" if found.spearman is None else f"{found.spearman:+.2f}")
     summary += "" if found.slope is None else f", {found.slope:+.1f} points per tenfold"
     axes.annotate(summary, (0.03, 0.97), xycoords="axes fraction", va="top", size=8, color=LINE)

@@ -18,9 +18,9 @@ import torch
 from imagenet_captions.errors import InputError, aligned, quoted
 from imagenet_captions.evaluation.drawing import (
     COLORS,
-    IDENTITY,
     MARKERS,
     check_figure_path,
+    draw_identity,
     legend_text,
     logit_panels,
     set_axes,
@@ -105,7 +105,8 @@ def measure_trajectories(settings: TrajectorySettings) -> list[Trajectory]:
     runs = find_runs(settings.runs, settings.prompts)
     with locked(out / _LOCK, f"the trajectories {out}"):
         tests = {name: digest(path) for name, path in settings.test_sets}
-        write_json(out / RECORD, {"format": _FORMAT, "runs": [run.name for run in runs], "test_sets": tests})
+        names = [run.name for run in runs]
+        write_json(out / RECORD, {"format": _FORMAT, "runs": names, "test_sets": tests})
         with tempfile.TemporaryDirectory() as scratch:
             trajectories = [_measure_run(run, settings, tests, Path(scratch)) for run in runs]
         write_text(out / TABLE, trajectories_csv(trajectories))
@@ -129,7 +130,8 @@ def _measure_run(run: KeptRun, settings: TrajectorySettings, tests: Mapping[str,
         kept = settings.out / _CHECKPOINTS / run.name / f"{path.stem}.json"
         metrics = read_metrics(kept) if kept.is_file() else {}
         if metrics.get("asked") != asked:
-            log.info("%s, checkpoint %d of %d: %s", run.name, number, len(run.checkpoints), path.name)
+            of = len(run.checkpoints)
+            log.info("%s, checkpoint %d of %d: %s", run.name, number, of, path.name)
             evaluation = EvaluateSettings(
                 str(path), settings.test_sets, run.classifier, settings.reading, settings.labels
             )
@@ -196,7 +198,8 @@ def _run(folder: Path, prompts: str | None) -> KeptRun:
         )
     checkpoints = _in_order(folder / _CHECKPOINTS)
     if len(checkpoints) < 2:
-        raise InputError(f"the run {folder} keeps {len(checkpoints)} checkpoint; train it with `keep_every` for more")
+        kept = len(checkpoints)
+        raise InputError(f"the run {folder} keeps {kept} checkpoint; train it with `keep_every` for more")
     kind = _CLASSIFIERS[objective]
     tested = folder / "run.json"
     if kind != "zero-shot":
@@ -215,12 +218,14 @@ def _in_order(folder: Path) -> list[Path]:
         if number.isdecimal():
             numbers[path] = int(number)
         else:
-            log.warning("note: left out %s, since `train` names kept checkpoints such as epoch-0010.ckpt", path)
+            named = "since `train` names kept checkpoints such as epoch-0010.ckpt"
+            log.warning("note: left out %s, %s", path, named)
     kept = sorted(numbers, key=numbers.__getitem__)
     last = folder / "last.ckpt"
     # A copied run has two files where `train` made two links to one.
-    known = not last.is_file() or any(filecmp.cmp(last, path, shallow=False) for path in kept[-1:])
-    return kept if known else [*kept, last]
+    if last.is_file() and not (kept and filecmp.cmp(last, kept[-1], shallow=False)):
+        kept.append(last)
+    return kept
 
 
 def trajectories_csv(trajectories: Sequence[Trajectory]) -> str:
@@ -228,12 +233,15 @@ def trajectories_csv(trajectories: Sequence[Trajectory]) -> str:
     names = list(trajectories[0].steps[0].accuracies)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["arm", "run", "checkpoint", "step", *(cell for name in names for cell in (name, f"{name}_n"))])
+    columns = [column for name in names for column in (name, f"{name}_n")]
+    writer.writerow(["arm", "run", "checkpoint", "step", *columns])
     for each in trajectories:
         for step in each.steps:
-            found = (step.accuracies[name] for name in names)
-            cells = (cell for percent, images in found for cell in (f"{percent:.4f}", images))
-            writer.writerow([each.arm, each.run, step.checkpoint, step.step, *cells])
+            row = [each.arm, each.run, step.checkpoint, step.step]
+            for name in names:
+                percent, images = step.accuracies[name]
+                row += [f"{percent:.4f}", images]
+            writer.writerow(row)
     return text.getvalue()
 
 
@@ -249,8 +257,10 @@ def format_trajectories(trajectories: Sequence[Trajectory], names: Sequence[str]
     rows = [["run", "checkpoints", "steps", *names]]
     for each in trajectories:
         first, last = each.steps[0], each.steps[-1]
-        ends = (f"{first.accuracies[name][0]:.3g}..{last.accuracies[name][0]:.3g}" for name in names)
-        rows.append([each.run, str(len(each.steps)), f"{first.step}..{last.step}", *ends])
+        row = [each.run, str(len(each.steps)), f"{first.step}..{last.step}"]
+        for name in names:
+            row.append(f"{first.accuracies[name][0]:.3g}..{last.accuracies[name][0]:.3g}")
+        rows.append(row)
     return "\n".join(["top-1 in percent at the first and the last checkpoint", *aligned(rows)])
 
 
@@ -283,7 +293,8 @@ def _draw_panel(
     handles: dict[str, Artist] = {}
     shown = []
     for each in trajectories:
-        way = to_logits([(step.accuracies[x_column][0], step.accuracies[shift][0]) for step in each.steps])
+        steps = [step.accuracies for step in each.steps]
+        way = to_logits([(step[x_column][0], step[shift][0]) for step in steps])
         shown.append(way)
         at = arms.index(each.arm)
         look: dict[str, Any] = {"color": COLORS[at % len(COLORS)], "zorder": 4}
@@ -300,8 +311,8 @@ def _draw_panel(
         panel = Panel(known.label, (fit_baseline("auto", known, x_column),), {})
         handles |= draw_baseline(axes, panel, x_limits)
     else:
-        line = to_logits([(end, end) for end in x_limits])
-        (handles["y = x"],) = axes.plot(*line, color=IDENTITY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        line, _ = to_logits([(end, end) for end in x_limits])
+        handles["y = x"] = draw_identity(axes, line)
     set_axes(axes, x_limits, y_limits)
     label = legend_text(shift) if known is None else known.label
     axes.set_title(label, fontweight="bold")

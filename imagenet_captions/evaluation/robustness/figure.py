@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imagenet_captions.errors import InputError, shortened
-from imagenet_captions.evaluation.drawing import IDENTITY, LINE, logit_panels, set_axes, to_logits
+from imagenet_captions.evaluation.drawing import (
+    LINE,
+    Point,
+    draw_identity,
+    logit_panels,
+    set_axes,
+    to_logits,
+)
 from imagenet_captions.evaluation.intervals import Floats, clopper_pearson, exact_intervals_possible, middle
 from imagenet_captions.evaluation.robustness.fits import (
     BASELINES,
@@ -57,7 +64,7 @@ class Panel:
     families: Mapping[str, Sequence[Result]]
     note: str = ""
 
-    def point(self, result: Result) -> tuple[float, float]:
+    def point(self, result: Result) -> Point:
         """Return ImageNet accuracy and accuracy under shift of a model in it, or of one of the fits'."""
         shifted = [result.accuracies[fit.shift.column] for fit in self.fits]
         return result.accuracies[self.fits[0].x_column], float(np.mean(shifted))
@@ -68,20 +75,25 @@ class Panel:
 
     def predict(self, x: Floats) -> Floats:
         """Return the baseline's curve; that of the mean is the mean of four, so heights above it are its values."""
-        return np.asarray(np.mean([fit.predict_all(x) for fit in self.fits], axis=0), dtype=np.float64)
+        curves = [fit.predict_all(x) for fit in self.fits]
+        return np.asarray(np.mean(curves, axis=0), dtype=np.float64)
 
     def band(self, x: Floats) -> tuple[Floats, Floats]:
         """Return the ends of the middle 95 % of the bootstrap's curves."""
-        ends = [middle(np.mean([fit.predict_draws(value) for fit in self.fits], axis=0)) for value in x]
+        ends = []
+        for value in x:
+            draws = [fit.predict_draws(value) for fit in self.fits]
+            ends.append(middle(np.mean(draws, axis=0)))
         low, high = np.array(ends).T
         return low, high
 
-    def limits(self, models: Sequence[tuple[float, float]]) -> tuple[tuple[float, float], tuple[float, float]]:
+    def limits(self, models: Sequence[Point]) -> tuple[Point, Point]:
         """Return the axes' ends in percent: all models with a margin, and the curve over the same range."""
         x, y = to_logits(models)
         ends = np.array([x.min() - 0.35, x.max() + 0.35])
         y = np.concatenate([y, logit(self.predict(inverse_logit(ends)))])
-        left, right, bottom, top = inverse_logit([*ends, y.min() - 0.25, y.max() + 0.25]).tolist()
+        left, right = inverse_logit(ends).tolist()
+        bottom, top = inverse_logit([y.min() - 0.25, y.max() + 0.25]).tolist()
         return (left, right), (bottom, top)
 
 
@@ -93,15 +105,22 @@ def make_panels(
     With `multi`, a note says how well the fit on several ID sets describes its models. The mean comes first where the
     table has one on all 1000 classes; on the shifts' own classes a model has no single ImageNet accuracy to stand at.
     """
-    planes = multi.fits if multi is not None else ()
-    notes = {plane.shift.column: f"{len(plane.columns)} ID sets: {plane.describe()}" for plane in planes}
+    notes = {}
+    for plane in multi.fits if multi is not None else ():
+        notes[plane.shift.column] = f"{len(plane.columns)} ID sets: {plane.describe()}"
 
     def panel(label: str, fits: tuple[Fit, ...], results: Sequence[Result], note: str = "") -> Panel:
         columns = {fits[0].x_column, *(fit.shift.column for fit in fits)}
         beside = [result for result in published if columns <= result.accuracies.keys()]
         return Panel(label, fits, _families(results, beside), note)
 
-    averaged = [model.result for model in report.models if model.mean and model.mean.compared_on == ALL]
+    averaged = []
+    measured: dict[int, list[Result]] = {id(fit): [] for fit in report.fits}
+    for model in report.models:
+        if model.mean is not None and model.mean.compared_on == ALL:
+            averaged.append(model.result)
+        for found in model.shifts.values():
+            measured[id(found.fit)].append(model.result)
     fits = tuple(fit for fit in report.fits if fit.shift.averaged and not fit.same_classes)
     panels = [panel(MEAN_LABEL, fits, averaged)] if averaged else []
     shifts = [fit.shift for fit in report.fits]
@@ -109,8 +128,7 @@ def make_panels(
         label = fit.shift.label
         if shifts.count(fit.shift) > 1:
             label += f", {SAME if fit.same_classes else ALL}"
-        measured = [model.result for model in report.models if any(found.fit is fit for found in model.shifts.values())]
-        panels.append(panel(label, (fit,), measured, notes.get(fit.shift.column, "")))
+        panels.append(panel(label, (fit,), measured[id(fit)], notes.get(fit.shift.column, "")))
     return panels
 
 
@@ -149,16 +167,18 @@ def draw_robustness(
     names = [*styles, _FITTED, *(text for text, _ in CURVES.values()), "band", "y = x"]
     with logit_panels(path, kind or path.suffix, len(panels), names) as (all_axes, handles):
         for axes, panel in zip(all_axes, panels, strict=True):
-            shown = [panel.point(result) for family in panel.families.values() for result in family]
-            x_limits, y_limits = panel.limits(shown)
+            shown = [result for family in panel.families.values() for result in family]
+            x_limits, y_limits = panel.limits([panel.point(result) for result in shown])
             set_axes(axes, x_limits, y_limits)
             for name, style in styles.items():
                 handles[name] = _draw_family(axes, panel, panel.families.get(name, ()), *style)
             handles |= draw_baseline(axes, panel, x_limits)
             fit = panel.fits[0]
             axes.set_title(panel.label, fontweight="bold")
-            axes.set_xlabel("ImageNet, same classes (top-1, %)" if fit.same_classes else "ImageNet (top-1, %)")
-            axes.set_ylabel("mean accuracy (top-1, %)" if len(panel.fits) > 1 else f"{fit.shift.label} (top-1, %)")
+            same = ", same classes" if fit.same_classes else ""
+            axes.set_xlabel(f"ImageNet{same} (top-1, %)")
+            name = fit.shift.label if len(panel.fits) == 1 else "mean accuracy"
+            axes.set_ylabel(f"{name} (top-1, %)")
 
 
 def _draw_family(axes: Axes, panel: Panel, results: Sequence[Result], marker: str, color: str) -> Artist:
@@ -172,8 +192,10 @@ def _draw_family(axes: Axes, panel: Panel, results: Sequence[Result], marker: st
     sure = [point for point in points if not panel.mark(point[0])]
     doubtful = [point for point in points if panel.mark(point[0])]
     look: dict[str, Any] = {"color": color, "markersize": _SIZES.get(marker, 6), "zorder": 4}
-    axes.plot(*to_logits(doubtful), marker, markerfacecolor="white", markeredgewidth=1.1, **look)
-    (handle,) = axes.plot(*to_logits(sure), marker, markeredgecolor="white", markeredgewidth=0.7, **look)
+    hollow: dict[str, Any] = {"markerfacecolor": "white", "markeredgewidth": 1.1}
+    axes.plot(*to_logits(doubtful), marker, **hollow, **look)
+    look |= {"markeredgecolor": "white", "markeredgewidth": 0.7}
+    (handle,) = axes.plot(*to_logits(sure), marker, **look)
     return handle
 
 
@@ -182,8 +204,8 @@ def draw_baseline(axes: Axes, panel: Panel, x_limits: tuple[float, float]) -> di
     left, right = logit(x_limits).tolist()
     grid = np.linspace(left, right, 160)
     x = inverse_logit(grid)
-    low, high = panel.band(x)
-    band = axes.fill_between(grid, logit(low), logit(high), color=LINE, alpha=0.22, linewidth=0, zorder=2)
+    low, high = map(logit, panel.band(x))
+    band = axes.fill_between(grid, low, high, color=LINE, alpha=0.22, linewidth=0, zorder=2)
     curve, marks = logit(panel.predict(x)), np.array([panel.mark(value) for value in x])
     handles: dict[str, Artist] = {}
     for mark, (text, dashes) in CURVES.items():
@@ -191,12 +213,13 @@ def draw_baseline(axes: Axes, panel: Panel, x_limits: tuple[float, float]) -> di
         if mark and not here.any():
             continue
         here[1:] |= here[:-1]  # one step beyond it, so that parts meet
-        (line,) = axes.plot(grid, np.where(here, curve, np.nan), color=LINE, linewidth=1.4, linestyle=dashes, zorder=3)
+        shown = np.where(here, curve, np.nan)
+        (line,) = axes.plot(grid, shown, color=LINE, linewidth=1.4, linestyle=dashes, zorder=3)
         handles[text.format(baseline=shortened(panel.fits[0].baseline, 24))] = line
     fitted = [model for model in panel.fits[0].models if all(model in fit.models for fit in panel.fits)]
     places = to_logits([panel.point(model) for model in fitted])
     (points,) = axes.plot(*places, ".", color="#B8B8B8", markersize=4.5, zorder=1.5)
-    (identity,) = axes.plot(grid, grid, color=IDENTITY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    identity = draw_identity(axes, grid)
     if len(panel.fits) == 1:
         text = f"fit: n = {panel.fits[0].n}, r = {panel.fits[0].quality[0]:.4f}"
         text += f"\n{panel.note}" if panel.note else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from itertools import compress
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +37,8 @@ _LEAST_PER_SET, _LEAST_FOR_A_CURVE = 5, 50  # models
 _MOST_EXPLAINED = 0.999  # of an ID set's variance by the others: above it, the coefficients are arbitrary
 _WORST_CONDITION = 1e12  # of a draw's equations; a draw of few distinct models has no plane
 _LEAST_STANDARD = 55.0  # the testbed's own plots fit the models of at least so many percent
-_REPEATED_RUNS = ("aws", "batch64", "subsample")  # retrained or cut-down copies, which the testbed leaves out too
+# Retrained or cut-down copies, which the testbed leaves out too.
+_REPEATED_RUNS = ("aws", "batch64", "subsample")
 
 
 class NoFitError(InputError):
@@ -53,7 +55,8 @@ def logit(percent: npt.ArrayLike) -> Floats:
 def inverse_logit(value: npt.ArrayLike) -> Floats:
     """Return the percent whose logit this is; minus and plus infinity give 0 and 100."""
     with np.errstate(over="ignore"):
-        return np.asarray(100.0 / (1.0 + np.exp(-np.asarray(value, dtype=np.float64))), dtype=np.float64)
+        odds = np.exp(-np.asarray(value, dtype=np.float64))
+        return np.asarray(100.0 / (1.0 + odds), dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,10 +85,10 @@ class Planes:
     def at(self, x: npt.ArrayLike) -> Floats:
         """Return the value of every plane at `x`, as `Curves.at`; the last axis of several inputs holds them."""
         places = np.clip(np.asarray(x, dtype=np.float64), -FARTHEST, FARTHEST)
-        slopes = self.coefficients[:, 1:]
+        intercepts, slopes = self.coefficients[:, 0], self.coefficients[:, 1:]
         if slopes.shape[1] == 1:
             places = places[..., None]
-        return np.asarray(self.coefficients[:, 0] + (slopes * places).sum(axis=-1), dtype=np.float64)
+        return np.asarray(intercepts + (slopes * places).sum(axis=-1), dtype=np.float64)
 
 
 def fit_planes(x: Floats, y: Floats, weights: Floats) -> Planes:
@@ -117,7 +120,8 @@ def fit_local(x: Floats, y: Floats, weights: Floats, points: int) -> Curves:
     with np.errstate(divide="ignore", invalid="ignore"):
         lines = (second * level - first * tilt) / spread
         means = level / total
-    values = np.where(spread > 1e-9 * second * total, lines, means)  # models at a single place have no slope
+    # Models at a single place have no slope.
+    values = np.where(spread > 1e-9 * second * total, lines, means)
     return Curves(grid, np.sort(values, axis=1))
 
 
@@ -126,7 +130,8 @@ def _nearness(x: Floats, grid: Floats) -> Floats:
     away = np.abs(x - grid[:, None])
     neighbors = int(np.ceil(SPAN * len(x)))
     reach = np.partition(away, neighbors - 1, axis=1)[:, neighbors - 1 : neighbors]
-    reach = np.maximum(reach * (1 + 1e-6), 1e-9)  # a hair farther, so that neighbors at one distance all count
+    # A hair farther, so that neighbors at one distance all count.
+    reach = np.maximum(reach * (1 + 1e-6), 1e-9)
     share = away / reach
     height = np.maximum(1 - share**2 * share, 0)
     return np.asarray(height**2 * height, dtype=np.float64)
@@ -219,14 +224,15 @@ class Fit:
             bins = np.minimum(x // BIN, 100 // BIN - 1).astype(int)
             models = np.where(inside, np.array(self.bin_counts)[bins], 0)
             scatter = self.scatter.at(logit(np.clip(x, low, high))).reshape(x.shape)
-            error = np.where(models >= LEAST_IN_BIN, 0.0, scatter / np.sqrt(np.maximum(models, 1)))
-            predicted = predicted + _errors() * error
+            error = scatter / np.sqrt(np.maximum(models, 1))
+            predicted = predicted + _errors() * np.where(models >= LEAST_IN_BIN, 0.0, error)
         return inverse_logit(predicted)
 
     def mark(self, *accuracies: float) -> str:
         """Return `extrapolated` beyond the models of the fit, `sparse` where a local curve has few of them, or ''."""
-        if any(not low <= at <= high for at, low, high in zip(accuracies, *self.ranges, strict=True)):
-            return EXTRAPOLATED
+        for at, low, high in zip(accuracies, *self.ranges, strict=True):
+            if not low <= at <= high:
+                return EXTRAPOLATED
         few = self.local and self.bin_counts[bin_of(accuracies[0])] < LEAST_IN_BIN
         return SPARSE if few else ""
 
@@ -253,12 +259,13 @@ class Fit:
     @property
     def same_classes(self) -> bool:
         """Whether it predicts from accuracies on the shift's own classes."""
-        return self.shift.same_classes is not None and self.x_column.endswith(self.shift.on_own_classes(""))
+        ending = self.shift.on_own_classes("")
+        return ending != "" and self.x_column.endswith(ending)
 
     @cached_property
     def x(self) -> Floats:
         """The accuracies that it is fitted over, [models, columns]."""
-        return np.array([[model.accuracies[column] for column in self.columns] for model in self.models])
+        return np.array([model.row(self.columns) for model in self.models])
 
     @cached_property
     def ranges(self) -> tuple[list[float], list[float]]:
@@ -300,7 +307,7 @@ def fit_baseline(name: str, shift: Shift, x_column: str) -> Fit:
 def fit_models(baseline: Baseline, shift: Shift, columns: tuple[str, ...]) -> Fit:
     """Fit one curve of a baseline, or a plane; raises NoFitError if its models do not determine one."""
     wanted = (*columns, shift.column)
-    found = np.array([[model.accuracies.get(column, np.nan) for column in wanted] for model in baseline.models])
+    found = np.array([model.row(wanted) for model in baseline.models])
     known = np.all(np.isfinite(found), axis=1)
     used = np.all((found > 0) & (found < 100), axis=1)
     x, y = logit(found[used, :-1]), logit(found[used, -1])
@@ -320,8 +327,8 @@ def fit_models(baseline: Baseline, shift: Shift, columns: tuple[str, ...]) -> Fi
         baseline=baseline.name,
         shift=shift,
         columns=columns,
-        models=tuple(model for model, use in zip(baseline.models, used, strict=True) if use),
-        left_out=tuple(model.model for model, left in zip(baseline.models, known & ~used, strict=True) if left),
+        models=tuple(compress(baseline.models, used)),
+        left_out=tuple(model.model for model in compress(baseline.models, known & ~used)),
         curve=curve,
         draws=draws,
         scatter=scatter,
@@ -338,11 +345,12 @@ def on_first_column(fit: Fit) -> Fit:
 def _check(name: str, wanted: tuple[str, ...], x: Floats, y: Floats) -> None:
     """Refuse models that do not determine a baseline; those of the testbed always do."""
     *ids, column = wanted
-    if len(y) < _LEAST_PER_SET * len(ids):
+    least = _LEAST_PER_SET * len(ids)
+    if len(y) < least:
         what = "a baseline" if len(ids) == 1 else f"a fit on {len(ids)} `id_sets`"
         raise NoFitError(
-            f"{name} has {len(y)} models with {', '.join(ids)} and {column} above 0 and below 100 %; {what} takes "
-            f"{_LEAST_PER_SET * len(ids)}; add models, or give another table of them"
+            f"{name} has {len(y)} models with {', '.join(ids)} and {column} above 0 and below 100 %; "
+            f"{what} takes {least}; add models, or give another table of them"
         )
     if len(ids) == 1:
         if np.ptp(x) < 1e-9 or np.polyfit(x[:, 0], y, 1)[0] <= 0:
@@ -353,8 +361,9 @@ def _check(name: str, wanted: tuple[str, ...], x: Floats, y: Floats) -> None:
         left = own - others @ np.linalg.lstsq(others, own, rcond=None)[0]
         if left @ left <= (1 - _MOST_EXPLAINED) * len(own) * own.var() or np.ptp(own) < 1e-9:
             raise NoFitError(
-                f"the accuracies on {id_set} follow from those on the other `id_sets` in {name}, so their shares "
-                f"cannot be told apart; leave {id_set} out, or add models of other training data"
+                f"the accuracies on {id_set} follow from those on the other `id_sets` in {name}, "
+                "so their shares cannot be told apart; "
+                f"leave {id_set} out, or add models of other training data"
             )
 
 
@@ -378,7 +387,8 @@ def draw_columns(result: Result, columns: Sequence[str]) -> Floats:
     for place, column in enumerate(columns):
         size, percent = result.size(column), result.accuracies[column]
         seed = names.index(column) if column in names else len(names) + place
-        drawn.append(np.full(DRAWS, percent) if size is None else draw_accuracies(percent, size, seed))
+        none = np.full(DRAWS, percent)
+        drawn.append(none if size is None else draw_accuracies(percent, size, seed))
     return np.stack(drawn, axis=1)
 
 
@@ -404,6 +414,7 @@ def check_reference() -> None:
         found = np.array([*fit.coefficients, fit.quality[0], fit.n])
         if (abs(found - [intercept, slope, r, n]) > [1e-5, 1e-5, 1e-4, 0]).any():
             raise InputError(
-                f"the testbed that came with the package gives a wrong line for {column} (slope {found[1]:.6f} "
-                f"instead of {slope}); its file is damaged, install the package again"
+                "the testbed that came with the package gives a wrong line for "
+                f"{column} (slope {found[1]:.6f} instead of {slope}); "
+                "its file is damaged, install the package again"
             )

@@ -158,7 +158,7 @@ def _measure(
         On several ID sets a shift has one fit for the whole table.
         """
         for columns in _forms(shift, ids, all_classes):
-            usable = wanted = all(0 < result.accuracies.get(column, 0.0) < 100 for column in columns)
+            usable = wanted = all(0 < value < 100 for value in result.row(columns))
             if len(ids) > 1:
                 wanted = any({*columns, shift.column} <= each.accuracies.keys() for each in results)
             fit = find(shift, columns) if wanted else None
@@ -192,13 +192,20 @@ def _measure_model(
         fit = None if accuracy is None else choose(result, shift)
         if accuracy is None or fit is None:
             continue
-        known = tuple(result.accuracies[column] for column in fit.columns)
+        known = tuple(result.row(fit.columns))
         drawn = draw_columns(result, fit.columns)
         shifted = draw_columns(result, (shift.column,))[:, 0]
-        draws[shift.column] = shifted - fit.predict_draws(drawn[:, 0] if len(known) == 1 else drawn)
-        interval = middle(draws[shift.column])
-        shifts[shift.column] = ShiftRobustness(fit, known, accuracy, fit.predict(*known), interval, fit.mark(*known))
-    averaged = [shifts[shift.column] for shift in SHIFTS if shift.averaged and shift.column in shifts]
+        above = shifted - fit.predict_draws(drawn[:, 0] if len(known) == 1 else drawn)
+        draws[shift.column] = above
+        shifts[shift.column] = ShiftRobustness(
+            fit=fit,
+            ids=known,
+            accuracy=accuracy,
+            predicted=fit.predict(*known),
+            interval=middle(above),
+            mark=fit.mark(*known),
+        )
+    averaged = [found for found in shifts.values() if found.fit.shift.averaged]
     no_mean = _why_no_mean(result, averaged, ids)
     if no_mean:
         return ModelRobustness(result, shifts, None, no_mean)
@@ -229,10 +236,11 @@ def _keep_comparable_means(models: tuple[ModelRobustness, ...]) -> tuple[ModelRo
     if len({model.mean.compared_on for model in models if model.mean}) < 2:
         return models
     reason = "since its R and ObjectNet are compared on their own classes and those of other models on all 1000"
-    return tuple(
-        replace(model, mean=None, no_mean=reason) if model.mean and model.mean.compared_on == SAME else model
-        for model in models
-    )
+    kept = []
+    for model in models:
+        apart = model.mean is not None and model.mean.compared_on == SAME
+        kept.append(replace(model, mean=None, no_mean=reason) if apart else model)
+    return tuple(kept)
 
 
 def worst(marks: Sequence[str]) -> str:
@@ -246,16 +254,18 @@ def worst(marks: Sequence[str]) -> str:
 
 def write_notes(report: RobustnessReport) -> tuple[str, ...]:
     """Return the notes on a report: on its fits, then on its values, then on its cells and means."""
-    return tuple(dict.fromkeys([*report.unfit, *_notes_on_fits(report), *_notes_on_models(report.models)]))
+    notes = [*report.unfit, *_notes_on_fits(report), *_notes_on_models(report.models)]
+    return tuple(dict.fromkeys(notes))
 
 
 def _notes_on_fits(report: RobustnessReport) -> Iterable[str]:
     for fit in report.fits:
+        label, r = fit.shift.label, fit.quality[0]
         if fit.left_out:
-            yield f"{fit.shift.label}: the fit leaves out {_listed(fit.left_out)}, at 0 % or 100 %, without a logit"
-        if fit.quality[0] < _LEAST_CORRELATION:
-            r = fit.quality[0]
-            yield f"{fit.shift.label}: the line fits badly (r {r:.2f}), so read what lies above it with care"
+            names = _listed(fit.left_out)
+            yield f"{label}: the fit leaves out {names}, at 0 % or 100 %, without a logit"
+        if r < _LEAST_CORRELATION:
+            yield f"{label}: the line fits badly (r {r:.2f}), so read what lies above it with care"
     for column in dict.fromkeys(fit.x_column for fit in report.fits):
         marked: dict[str, list[str]] = {SPARSE: [], EXTRAPOLATED: []}
         for model in report.models:
@@ -264,8 +274,8 @@ def _notes_on_fits(report: RobustnessReport) -> Iterable[str]:
                 marked[mark].append(model.result.model)
         if marked[SPARSE]:
             yield (
-                f"sparse: the fit has fewer than {LEAST_IN_BIN} models in the same 10 points of {column}, so the "
-                f"interval is wider: {_listed(marked[SPARSE])}"
+                f"sparse: the fit has fewer than {LEAST_IN_BIN} models in the same 10 points of {column}, "
+                f"so the interval is wider: {_listed(marked[SPARSE])}"
             )
         if marked[EXTRAPOLATED]:
             (low,), (high,) = next(fit.ranges for fit in report.fits if fit.x_column == column)
@@ -277,17 +287,20 @@ def _notes_on_models(models: Sequence[ModelRobustness]) -> Iterable[str]:
     for model in models:
         for column, value in model.result.accuracies.items():
             if value in (0, 100):
-                is_shift = any(shift.column == column for shift in SHIFTS)
-                so = "drawn at the edge of the figure" if is_shift else "logit space predicts nothing from it"
-                yield f"{shortened(model.result.model, LONGEST_NAME)} has {value:g} % in {column}: {so}"
-    without = [model.result.model for model in models if IMAGENET not in model.result.accuracies]
+                so = "logit space predicts nothing from it"
+                if any(shift.column == column for shift in SHIFTS):
+                    so = "drawn at the edge of the figure"
+                yield f"{_listed([model.result.model])} has {value:g} % in {column}: {so}"
+    results = [model.result for model in models]
+    without = [result.model for result in results if IMAGENET not in result.accuracies]
     if without:
         yield f"no ImageNet accuracy: {_listed(without)}"
     for shift in SHIFTS:
-        if len({model.shifts[shift.column].compared_on for model in models if shift.column in model.shifts}) > 1:
+        found = [model.shifts[shift.column] for model in models if shift.column in model.shifts]
+        if len({each.compared_on for each in found}) > 1:
             yield (
-                f"{shift.label}: some models are compared on its own classes and some on all 1000 (marked *), by two "
-                f"different curves; `all_classes=True` compares all alike"
+                f"{shift.label}: some models are compared on its own classes and some on all 1000 "
+                "(marked *), by two different curves; `all_classes=True` compares all alike"
             )
     reasons: dict[str, list[str]] = {}
     for model in models:

@@ -54,22 +54,25 @@ _LEGEND = {
 def measure_results(settings: RobustnessSettings, overwrite: bool = False) -> str:
     """Return the effective robustness of a table's models as text; the files that are asked for are written."""
     ids = check_id_sets(settings.id_sets) if settings.id_sets else ()
-    table = read_published() if settings.shipped else read_results(settings.results, settings.units, ids)
+    results = None if settings.shipped else settings.results
+    table = read_published() if results is None else read_results(results, settings.units, ids)
     if settings.plot is not None:
         check_figure_path(settings.plot, "plot")
-    if settings.units is None and not settings.shipped:
-        log.info("the accuracies are taken as %s", "percent" if table.units == "percent" else "fractions")
+    if settings.units is None and results is not None:
+        units = "percent" if table.units == "percent" else "fractions"
+        log.info("the accuracies are taken as %s", units)
     for name in table.own:
         if not any(name.startswith(each) for each in ids):
             log.info("%s is not among the shifts, and only `id_sets` reads it", name)
     own = settings.baseline_from
-    with producing(settings.outputs(), [None if settings.shipped else settings.results, own], overwrite) as partials:
+    with producing(settings.outputs(), [results, own], overwrite) as partials:
         named = (table, settings.results.name)
         source = named if own is None else (read_results(own, own=ids), own.name)
         multi = None
         if ids:
             check_id_sets(ids, named, source)
-            multi = measure_multi_id(table.rows, ids, source[0].rows, source[1], settings.all_classes)
+            models, over = source[0].rows, source[1]
+            multi = measure_multi_id(table.rows, ids, models, over, settings.all_classes)
         baseline = settings.baseline or "auto" if own is None else own_baseline(*source)
         report = measure_robustness(table.rows, baseline, settings.all_classes)
         for note in (*write_notes(report), *(multi.unfit if multi else ())):
@@ -80,7 +83,8 @@ def measure_results(settings: RobustnessSettings, overwrite: bool = False) -> st
                 log.warning("note: scipy is not installed, so %s has no intervals; %s", settings.out, how)
             write_robustness(partials[0], table, report, multi)
         if settings.plot is not None:
-            others = () if settings.shipped or not settings.with_published else read_published().rows
+            beside = results is not None and settings.with_published
+            others = read_published().rows if beside else ()
             draw_robustness(report, partials[-1], others, settings.plot.suffix, multi)
     return format_robustness(report, multi)
 
@@ -102,7 +106,8 @@ def write_robustness(
                     row |= _accuracy_interval(model.result, column, results.units)
         for shift in SHIFTS:
             if shift.column in results.columns:
-                row |= _cells(shift.column, shift.same_classes is not None, model.shifts.get(shift.column))
+                found = model.shifts.get(shift.column)
+                row |= _cells(shift.column, shift.same_classes is not None, found)
         row |= _cells("mean", True, model.mean)
         row["mean_note"] = f"no mean, {model.no_mean}" if model.no_mean else ""
         row["baseline"] = report.baseline.name
@@ -120,21 +125,29 @@ def _accuracy_interval(result: Result, column: str, units: str) -> dict[str, str
     cells = {f"{column}_low": "", f"{column}_high": ""}
     percent, images = result.accuracies.get(column), result.size(column)
     if percent is not None and images is not None:
-        ends = clopper_pearson(percent, images)
-        cells |= zip(cells, (f"{end:.4f}" if units == "percent" else f"{end / 100:.6f}" for end in ends), strict=True)
+        for name, end in zip(cells, clopper_pearson(percent, images), strict=True):
+            cells[name] = f"{end:.4f}" if units == "percent" else f"{end / 100:.6f}"
     return cells
 
 
 def _cells(name: str, some_classes: bool, found: ShiftRobustness | Mean | None) -> dict[str, str]:
     """Return the cells of a value, empty ones if there is none."""
-    cells = dict.fromkeys([f"{name}_effective_robustness{end}" for end in ("", "_low", "_high")], "")
-    if found is not None:
-        cells |= zip(cells, (f"{number:.4f}" for number in (found.value, *found.interval)), strict=True)
+    value = f"{name}_effective_robustness"
+    cells = {value: "", f"{value}_low": "", f"{value}_high": ""}
     if not name.startswith("mean"):
-        cells[f"{name}_predicted"] = f"{found.predicted:.4f}" if isinstance(found, ShiftRobustness) else ""
+        cells[f"{name}_predicted"] = ""
     if some_classes:
-        cells[f"{name}_compared_on"] = found.compared_on or "" if found else ""
-    return cells | {f"{name}_mark": found.mark if found else ""}
+        cells[f"{name}_compared_on"] = ""
+    cells[f"{name}_mark"] = ""
+    if found is not None:
+        numbers = [found.value, *found.interval]
+        if isinstance(found, ShiftRobustness):
+            numbers.append(found.predicted)
+        cells |= zip(cells, (f"{number:.4f}" for number in numbers), strict=False)
+        if some_classes:
+            cells[f"{name}_compared_on"] = found.compared_on or ""
+        cells[f"{name}_mark"] = found.mark
+    return cells
 
 
 def _multi_id_cells(multi: RobustnessReport, model: ModelRobustness) -> dict[str, str]:
@@ -148,7 +161,8 @@ def _multi_id_cells(multi: RobustnessReport, model: ModelRobustness) -> dict[str
             _, r2, error = each.quality
             cells[f"{column}_{name}_r2"] = f"{r2:.4f}" if found else ""
             cells[f"{column}_{name}_mae"] = f"{error:.4f}" if found else ""
-    return cells | _cells("mean_multi_id", True, model.mean) | {"multi_id_sets": multi.baseline.name}
+    cells |= _cells("mean_multi_id", True, model.mean)
+    return cells | {"multi_id_sets": multi.baseline.name}
 
 
 def format_robustness(report: RobustnessReport, multi: RobustnessReport | None = None) -> str:
@@ -167,9 +181,9 @@ def format_robustness(report: RobustnessReport, multi: RobustnessReport | None =
     lines = ["Effective robustness in percentage points"]
     lines += aligned([["model", "ImageNet", *names, "mean", "baseline"], *rows])
     lines += ["", *(text for sign, text in _LEGEND.items() if sign in cells)]
-    lines += [
+    lines.append(
         "mean: over ImageNetV2, ImageNet-R, ImageNet-Sketch and ObjectNet, where R and ObjectNet are compared alike"
-    ]
+    )
     lines += _format_fits(report)
     return "\n".join([*lines, *(_format_fits(multi) if multi is not None else ())])
 
@@ -192,7 +206,8 @@ def _points(found: ShiftRobustness | Mean | None) -> str:
 
 
 def _format_fits(report: RobustnessReport) -> Iterator[str]:
-    yield f"baseline {shortened(report.baseline.name, LONGEST_NAME)}: {shortened(report.baseline.over, 100)}"
+    name, over = shortened(report.baseline.name, LONGEST_NAME), shortened(report.baseline.over, 100)
+    yield f"baseline {name}: {over}"
     if not report.single:
         for fit in report.fits:
             (low,), (high,) = fit.ranges
@@ -200,8 +215,9 @@ def _format_fits(report: RobustnessReport) -> Iterator[str]:
             yield f"  {fit.shift.column} from {fit.x_column}: {_format_shape(fit)}, {quality}"
         return
     for fit, single in zip(report.fits, report.single, strict=True):
-        yield f"  {fit.shift.column} from {', '.join(fit.columns)}: {_format_shape(fit)}, {fit.describe()}"
-        yield f"  {fit.shift.column} from {single.x_column} alone, the same models: {single.describe()}"
+        start = f"  {fit.shift.column} from"
+        yield f"{start} {', '.join(fit.columns)}: {_format_shape(fit)}, {fit.describe()}"
+        yield f"{start} {single.x_column} alone, the same models: {single.describe()}"
     yield "R² is of the logits, the mean absolute error (MAE) of the accuracies"
 
 

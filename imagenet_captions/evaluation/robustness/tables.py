@@ -83,6 +83,10 @@ class Result:
     images: Mapping[str, int] = field(default_factory=dict)
     cells: Mapping[str, str] = field(default_factory=dict)
 
+    def row(self, columns: Iterable[str]) -> list[float]:
+        """Return the accuracies on these columns; NaN for missing ones."""
+        return [self.accuracies.get(column, math.nan) for column in columns]
+
     def size(self, column: str) -> int | None:
         """Return the number of images of a test set; None for one of the user's own without that number."""
         return self.images.get(column, IMAGES.get(column))
@@ -134,22 +138,26 @@ def parse_results(text: str, name: str = "the results", units: str | None = None
     """
     columns, rows = _read_cells(text, name)
     wanted = {shift.on_own_classes(each) for each in own for shift in SHIFTS}
-    own = tuple(column for column in columns if column not in IMAGES and (column in wanted or f"{column}_n" in columns))
+    wanted |= {column.removesuffix("_n") for column in columns if column.endswith("_n")}
+    own = tuple(column for column in columns if column in wanted and column not in IMAGES)
     _check_columns(columns, own, name)
     _check_models(rows, name)
     numbers = [_read_numbers(row, (*IMAGES, *own), name) for row in rows]
-    units = _settle_units([row["model"] for row in rows], [values for values, _ in numbers], name, units)
+    values = {row["model"]: found for row, (found, _) in zip(rows, numbers, strict=True)}
+    units = _settle_units(values, name, units)
     factor = 1.0 if units == "percent" else 100.0
     results = []
-    for row, (values, sizes) in zip(rows, numbers, strict=True):
-        accuracies = {column: value * factor for column, value in values.items()}
-        results.append(Result(row["model"], accuracies, row.get("family", ""), row.get("training", ""), sizes, row))
+    for row, (found, sizes) in zip(rows, numbers, strict=True):
+        accuracies = {column: value * factor for column, value in found.items()}
+        family, training = row.get("family", ""), row.get("training", "")
+        results.append(Result(row["model"], accuracies, family, training, sizes, row))
     return Results(tuple(results), tuple(columns), units, own)
 
 
 def _read_cells(text: str, name: str) -> tuple[list[str], list[dict[str, str]]]:
     try:
-        lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if any(map(str.strip, line))]
+        read = csv.reader(io.StringIO(text, newline=""), strict=True)
+        lines = [line for line in read if any(map(str.strip, line))]
     except csv.Error as error:
         raise InputError(f"{name} is not a CSV file: {error}") from None
     if len(lines) < 2:
@@ -172,21 +180,24 @@ def _check_columns(columns: Sequence[str], own: Iterable[str], name: str) -> Non
     for column in columns:
         if column not in known:
             raise InputError(
-                f"{name} has an unknown column {quoted(column)}; remove it, or name it as one of the `id_sets` if it "
-                f"is a test set; there are {', '.join((*TEXT_COLUMNS, *IMAGES))}, and an accuracy's column with _n for "
-                "the number of images"
+                f"{name} has an unknown column {quoted(column)}; "
+                "remove it, or name it as one of the `id_sets` if it is a test set; "
+                f"there are {', '.join((*TEXT_COLUMNS, *IMAGES))}, "
+                "and an accuracy's column with _n for the number of images"
             )
     for column in ("model", IMAGENET):
         if column not in columns:
             raise InputError(f"{name} has no column {column!r}; a table of results has model, imagenet and shifts")
-    if not any(shift.column in columns for shift in SHIFTS):
-        raise InputError(f"{name} has no shift; give a column of {', '.join(shift.column for shift in SHIFTS)}")
+    shifts = [shift.column for shift in SHIFTS]
+    if not any(column in columns for column in shifts):
+        raise InputError(f"{name} has no shift; give a column of {', '.join(shifts)}")
 
 
 def _check_models(rows: Sequence[Mapping[str, str]], name: str) -> None:
     models = [row["model"] for row in rows]
     if "" in models:
-        raise InputError(f"{name}, row {models.index('') + 1} names no model; fill the column 'model'")
+        number = models.index("") + 1
+        raise InputError(f"{name}, row {number} names no model; fill the column 'model'")
     for model, count in Counter(models).items():
         if count > 1:
             raise InputError(f"{name} has the model {quoted(model)} twice; keep one row or rename one")
@@ -195,6 +206,7 @@ def _check_models(rows: Sequence[Mapping[str, str]], name: str) -> None:
 def _read_numbers(row: Mapping[str, str], columns: Iterable[str], name: str) -> tuple[dict[str, float], dict[str, int]]:
     """Return a row's accuracies, and the numbers of images beside them."""
     values, sizes = {}, {}
+    start = f"{name}: {quoted(row['model'])} has"
     for column in columns:
         cell, size = row.get(column, ""), row.get(f"{column}_n", "")
         if cell.lower() not in _ABSENT:
@@ -204,30 +216,30 @@ def _read_numbers(row: Mapping[str, str], columns: Iterable[str], name: str) -> 
                 values[column] = math.nan
             if not 0 <= values[column] <= 100:
                 raise InputError(
-                    f"{name}: {quoted(row['model'])} has {quoted(cell)} in {column}; an accuracy is a number "
-                    f"from 0 to 100 percent, or from 0 to 1, and an empty cell where it is missing"
+                    f"{start} {quoted(cell)} in {column}; an accuracy is a number "
+                    "from 0 to 100 percent, or from 0 to 1, and an empty cell where it is missing"
                 )
         if size.lower() not in _ABSENT:
             if not (size.isascii() and size.isdigit()) or not 0 < int(size[:12]) <= 10**9:
-                raise InputError(
-                    f"{name}: {quoted(row['model'])} has {quoted(size)} in {column}_n; give a number of images"
-                )
+                raise InputError(f"{start} {quoted(size)} in {column}_n; give a number of images")
             sizes[column] = int(size)
     return values, sizes
 
 
-def _settle_units(models: Sequence[str], numbers: Sequence[Mapping[str, float]], name: str, asked: str | None) -> str:
-    largest = max((value for row in numbers for value in row.values()), default=0.0)
+def _settle_units(values: Mapping[str, Mapping[str, float]], name: str, asked: str | None) -> str:
+    """Return the unit of the accuracies of the models by name."""
+    largest = max((value for row in values.values() for value in row.values()), default=0.0)
     if asked == "fraction" and largest > 1:
         raise InputError(f"{name} has an accuracy of {largest:g}, which is not a fraction; say `units='percent'`")
     if asked is not None or largest <= 1:
         return asked or "fraction"
-    for model, row in zip(models, numbers, strict=True):
+    for model, row in values.items():
         odd = _looks_like_a_fraction(row)
         if odd is not None:
             raise InputError(
-                f"{name} seems to mix percent and fractions: {quoted(model)} has {row[odd]:g} in {odd}, while the "
-                f"largest accuracy is {largest:g}; use one unit, or say `units='percent'` if this is right"
+                f"{name} seems to mix percent and fractions: {quoted(model)} has {row[odd]:g} in {odd}, "
+                f"while the largest accuracy is {largest:g}; "
+                "use one unit, or say `units='percent'` if this is right"
             )
     return "percent"
 
@@ -237,7 +249,8 @@ def _looks_like_a_fraction(row: Mapping[str, float]) -> str | None:
     imagenet, largest = row.get(IMAGENET, 0.0), max(row.values(), default=0.0)
     if 0 < largest <= 1:
         return max(row, key=row.__getitem__)
-    if 0 < imagenet <= 1:  # right for a model at chance, which has a few percent at most on a test set of fewer classes
+    # Right for a model at chance, which has a few percent at most on a test set of fewer classes.
+    if 0 < imagenet <= 1:
         return IMAGENET if largest > _SURELY_ABOVE_ONE_PERCENT else None
     if imagenet < _SURELY_ABOVE_ONE_PERCENT:
         return None
@@ -251,10 +264,11 @@ def check_results(
     from imagenet_captions.evaluation.results import answers_path
     from imagenet_captions.storage.outputs import check_distinct, check_place
 
-    if IMAGENET not in test_sets or not any(shift.column in test_sets for shift in SHIFTS):
+    shifts = [shift.column for shift in SHIFTS]
+    if IMAGENET not in test_sets or not any(column in test_sets for column in shifts):
         raise InputError(
-            f"`results` {path} needs ImageNet and a shift; give `test_sets` imagenet=PATH and one of "
-            f"{', '.join(shift.column for shift in SHIFTS)}"
+            f"`results` {path} needs ImageNet and a shift; "
+            f"give `test_sets` imagenet=PATH and one of {', '.join(shifts)}"
         )
     for name in test_sets:
         if name in TEXT_COLUMNS or name.endswith("_n"):
