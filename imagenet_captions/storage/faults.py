@@ -90,11 +90,7 @@ def reporting_faults(url: str) -> Iterator[None]:
 
 
 def reason_of(error: OSError) -> str:
-    """Return what the operating system refused, and what to do about it.
-
-    >>> reason_of(PermissionError(errno.EACCES, "Permission denied", "a"))
-    'permission denied; check who may read and write there'
-    """
+    """Return what the operating system refused, and what to do about it."""
     if error.errno in _REASONS:
         return _REASONS[error.errno]
     said = error.strerror.lower() if error.strerror else message_of(error)
@@ -109,11 +105,7 @@ def sentence_of(error: OSError) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """Return a library's error as one line without secrets: its class and what it says.
-
-    >>> message_of(ValueError("GET https://me:pass@hub/large?Signature=abc failed"))
-    'ValueError: GET https://hub/large failed'
-    """
+    """Return a library's error as one line without secrets: its class and what it says."""
     said = shortened(without_secrets(str(error)), 200).strip()
     return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
@@ -204,10 +196,6 @@ def require(extra: str, what: str, *modules: str) -> None:
 
 
 def how_to_install(extra: str) -> str:
-    """Return how to install an extra, from a clone: the project is not on a package index.
-
-    >>> how_to_install("train")
-    "for the extra 'train' run pip install '.[train]' in a clone of imagenet-captions (see Install in its README)"
-    """
+    """Return how to install an extra, from a clone: the project is not on a package index."""
     command = f"pip install '.[{extra}]'"
     return f"for the extra '{extra}' run {command} in a clone of imagenet-captions (see Install in its README)"

@@ -380,11 +380,7 @@ def reopen(name: str) -> Place:
 
 
 def local_place(given: str) -> Path:
-    """Return the path that a text names, for a command that reads and writes on this machine only.
-
-    >>> local_place("runs//clip").as_posix()
-    'runs/clip'
-    """
+    """Return the path that a text names, for a command that reads and writes on this machine only."""
     return require_local(place(str(given)), "the place", "this command reads and writes on this machine alone")
 
 
@@ -424,9 +420,6 @@ def refuse_secrets(text: str) -> str:
 
     These hold passwords, tokens and signatures, which would get into shell histories, process lists and messages. The
     error shows the URL's scheme only.
-
-    >>> refuse_secrets("NAME=s3://bucket/a@b"), refuse_secrets("data/a?b#c")
-    ('NAME=s3://bucket/a@b', 'data/a?b#c')
     """
     plain = text
     for encoded in range(_ROUNDS):

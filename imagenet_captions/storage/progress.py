@@ -24,11 +24,7 @@ Bar: TypeAlias = "tqdm[Any]"
 
 @contextmanager
 def progress(what: str, total: int | None, unit: str, done: int = 0) -> Iterator[Bar]:
-    """Give a bar to update while the block runs; without a total it shows no time left, and for a few bytes nothing.
-
-    >>> with progress("package", 891, "rows") as bar:
-    ...     _ = bar.update(891)
-    """
+    """Give a bar to update while the block runs; without a total it shows no time left, and for a few bytes nothing."""
     in_bytes = unit == "B"
     silent = in_bytes and total is not None and total < _A_MOMENT
     scaled = in_bytes or total is None or total >= _LARGE
@@ -47,11 +43,7 @@ def progress(what: str, total: int | None, unit: str, done: int = 0) -> Iterator
 
 
 def track(items: Iterable[T], what: str, total: int | None, unit: str) -> Iterator[T]:
-    """Yield the items, with a bar that counts them.
-
-    >>> list(track([1, 2], "verify", 2, "files"))
-    [1, 2]
-    """
+    """Yield the items, with a bar that counts them."""
     with progress(what, total, unit) as bar:
         for item in items:
             yield item
