@@ -416,20 +416,16 @@ def holding(outputs: Iterable[Place], seconds: float = 0) -> Iterator[None]:
     """Lock outputs for this run, by files in the temporary folder of this machine; other machines do not see them."""
     names = {str(resolve_links(path)): path for path in outputs}
     held = _HELD.get()
+    folder = Path(tempfile.gettempdir()) / f"imagenet-captions-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise InputError(f"{folder} belongs to another user; remove it, or set TMPDIR to a folder of your own")
     with ExitStack() as stack:
         for identity in sorted(names.keys() - held):
-            name = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
-            stack.enter_context(locked(_lock_folder() / f"{name}.lock", f"the output {names[identity]}", seconds))
+            name = hashlib.sha256(os.fsencode(identity)).hexdigest()[:32]
+            stack.enter_context(locked(folder / f"{name}.lock", f"the output {names[identity]}", seconds))
         token = _HELD.set(held | names.keys())
         try:
             yield
         finally:
             _HELD.reset(token)
-
-
-def _lock_folder() -> Path:
-    folder = Path(tempfile.gettempdir()) / f"imagenet-captions-{os.getuid()}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise InputError(f"{folder} belongs to another user; remove it, or set TMPDIR to a folder of your own")
-    return folder

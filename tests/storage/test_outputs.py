@@ -320,6 +320,23 @@ def test_a_file_that_comes_while_a_folder_is_replaced_stays(tmp_path: Path) -> N
     assert sorted(path.name for path in old.rglob("*")) == ["thesis.tex"]
 
 
+def test_of_an_old_folder_only_its_own_files_are_removed(tmp_path: Path) -> None:
+    """It was left by a killed run, and its manifest may be anybody's."""
+    victims = [written(tmp_path / name) for name in ("victim", "beside/victim")]
+    old = made_dataset(made_dataset(tmp_path / "d").with_name(".d.0123456789abcdef.old"))
+    manifest = json.loads((old / "manifest.json").read_text())
+    manifest["files"] |= {name: {} for name in ("../victim", "data/../../beside/victim", str(victims[0]))}
+    written(old / "manifest.json", json.dumps(manifest))
+    written(old / "thesis.tex")
+    made_dataset(tmp_path / "d", "new")
+    assert [path.read_text() for path in (*victims, old / "thesis.tex")] == ["theirs"] * 3
+    assert [path.name for path in old.iterdir()] == ["thesis.tex"]
+    (tmp_path / "d").rename(tmp_path / ".d.fedcba9876543210.old")  # a run that was killed between two renames
+    made_dataset(tmp_path / "d", "newer")
+    assert (tmp_path / "d" / "data" / "shard").read_text() == "newer"
+    assert [path.name for path in tmp_path.glob(".d.*")] == [old.name]
+
+
 def test_private_names_of_killed_runs_are_removed_and_nothing_else(tmp_path: Path) -> None:
     """Whatever a user has under names that earlier versions used stays."""
     killed = [f".out.0123456789abcdef.{ending}" for ending in ("partial", "scratch", "parts")]
