@@ -27,7 +27,7 @@ from imagenet_captions.training.recipes import (
     recipe_values,
     unread_values,
 )
-from imagenet_captions.training.sampler import batch_bounds, images_seen
+from imagenet_captions.training.sampler import step_size
 from imagenet_captions.training.settings import check_share
 
 
@@ -63,12 +63,12 @@ def plan_runs(settings: AblateSettings, tables: Iterable[Table], rows_of: Callab
             found[run.name] = replace(found[run.model_of], run=run, recipe=recipe, rows=rows)
             continue
         check_share(recipe, settings.processes)
+        size = step_size(rows.count, run.batch_size, settings.processes * recipe.accumulate)
         if run.steps_of is not None:
             steps = found[run.steps_of].steps
         else:
-            steps = run.epochs * len(batch_bounds(rows.count, run.batch_size, settings.processes))
-        seen = images_seen(steps, rows.count, run.batch_size, settings.processes)
-        found[run.name] = Planned(run, recipe, rows, rows.count, rows.digest, steps, seen)
+            steps = run.epochs * (rows.count // size)
+        found[run.name] = Planned(run, recipe, rows, rows.count, rows.digest, steps, steps * size)
     return found
 
 

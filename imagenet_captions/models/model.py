@@ -170,18 +170,15 @@ class Model(nn.Module):
         self.projector = None
         self.config = replace(self.config, projector=None)
 
-    def lock_image(self) -> None:
-        """Freeze the image tower: no gradients, fixed batch statistics, no dropout.
+    def lock(self, tower: str) -> None:
+        """Freeze the tower `image` or `text`: no gradients, fixed batch statistics, no dropout.
 
-        The projection to the shared space stays free, so that a tower that has none yet can be joined to texts.
+        The text tower's projection to the shared space is frozen too. The image tower's stays free, so that a tower
+        that has none yet can be joined to texts.
         """
-        self._lock("image")
-
-    def lock_text(self) -> None:
-        """Freeze the text tower and its projection."""
-        if self.text is None:
-            raise self._without("a text tower", "leave it unlocked")
-        self._lock("text")
+        self._locked.add(tower)
+        getattr(self, tower).requires_grad_(False)
+        self.train(self.training)
 
     def train(self, mode: bool = True) -> Model:
         """Set the training mode, as every module does; frozen towers stay in evaluation mode."""
@@ -189,11 +186,6 @@ class Model(nn.Module):
         for tower in self._locked:
             getattr(self, tower).eval()
         return self
-
-    def _lock(self, tower: str) -> None:
-        self._locked.add(tower)
-        getattr(self, tower).requires_grad_(False)
-        self.train(self.training)
 
     def _device(self) -> torch.device:
         return next(self.image.parameters()).device

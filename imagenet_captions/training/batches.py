@@ -7,7 +7,6 @@ import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -29,36 +28,32 @@ from imagenet_captions.models.model import Model
 from imagenet_captions.training.data import CaptionSampler, captions_of, make_sampler, with_captions
 from imagenet_captions.training.processes import process_rank
 from imagenet_captions.training.recipes import CONTRASTIVE, SIMCLR, Recipe
-from imagenet_captions.training.sampler import ShardedSampler, Share
+from imagenet_captions.training.sampler import ShardedSampler, Share, step_size
 from imagenet_captions.training.settings import TrainSettings
 
 # A training transform: one image, or two views of it, of a generator that is seeded for the sample.
 Transform = Callable[[bytes, torch.Generator], "torch.Tensor | tuple[torch.Tensor, torch.Tensor]"]
-Tokens = torch.Tensor | dict[str, torch.Tensor]
-Tokenize = Callable[[Sequence[str]], Tokens]
+Tokenize = Callable[[Sequence[str]], torch.Tensor]
 
 _PREFETCHED = 2  # batches a worker
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The images of one step, with their captions or labels.
+    """The images of a process in one step, with their captions or labels.
 
     `images` are bytes [n, 3, size, size], for `pixels.normalise`; `other` is the second view, if there are two.
-    `texts` and `tokens` are there with captions, `labels` are -1 where unknown. `shares` says how many images each
-    process has in this step, and `weight` what this process's mean loss counts for (see `sampler.Share`).
+    `texts` and `tokens` are there with captions, `labels` are -1 where unknown.
     """
 
     images: torch.Tensor
     other: torch.Tensor | None
     texts: tuple[str, ...]
-    tokens: Tokens | None
+    tokens: torch.Tensor | None
     labels: torch.Tensor
     indices: torch.Tensor
     epoch: int
     step: int
-    shares: tuple[int, ...]
-    weight: float
 
     def __len__(self) -> int:
         return len(self.images)
@@ -73,14 +68,10 @@ class Batch:
 
     def each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
         """Return the batch with every tensor changed."""
-        tokens = self.tokens
-        if tokens is not None:
-            tokens = (
-                {name: change(part) for name, part in tokens.items()} if isinstance(tokens, dict) else change(tokens)
-            )
-        other = None if self.other is None else change(self.other)
-        images, labels, indices = change(self.images), change(self.labels), change(self.indices)
-        return replace(self, images=images, other=other, tokens=tokens, labels=labels, indices=indices)
+        tensors = ("images", "other", "tokens", "labels", "indices")
+        found = {name: getattr(self, name) for name in tensors}
+        changed: dict[str, Any] = {name: change(value) for name, value in found.items() if value is not None}
+        return replace(self, **changed)
 
 
 class Loader:
@@ -150,14 +141,13 @@ class Samples:
         rows: list[int] = share.rows.tolist()
         images, other = self._images(rows, share.epoch)
         texts: tuple[str, ...] = ()
-        tokens: Tokens | None = None
+        tokens: torch.Tensor | None = None
         if self.captions is not None:
             texts = tuple(captions_of(self.examples, self.captions, rows, share.epoch))
             tokens = None if self.tokenize is None else self.tokenize(texts)
         labels = torch.from_numpy(self.examples.labels[share.rows])
         indices = torch.from_numpy(np.array(share.rows))
-        where = (share.epoch, share.step, share.shares, share.weight)
-        return Batch(images, other, texts, tokens, labels, indices, *where)
+        return Batch(images, other, texts, tokens, labels, indices, share.epoch, share.step)
 
     def _images(self, rows: Sequence[int], epoch: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         generator = torch.Generator()
@@ -223,31 +213,29 @@ class Feed:
             captions = make_sampler(examples, wanted, settings.seed)
             examples = with_captions(examples, captions)
         self._micro_batches = recipe.accumulate
-        self._labels = None if not head else torch.from_numpy(head_labels(examples, head))
-        self._sampler = ShardedSampler(
-            len(examples), recipe.batch_size, settings.seed, process_rank(), settings.processes
-        )
+        self._labels = None
+        if head:  # the index of each label among the head's classes, or -1 for a class without images
+            places = {class_: place for place, class_ in enumerate(head)}
+            self._labels = torch.tensor([places.get(class_, -1) for class_ in examples.classes or ()])
+        self.images = len(examples)
+        size = step_size(self.images, recipe.batch_size, settings.processes * recipe.accumulate)
+        sampler = ShardedSampler(self.images, size, settings.seed, process_rank(), settings.processes)
         tokenize = None if captions is None else model.tokenize
         samples = Samples(examples, _transform(recipe, model), settings.seed, captions, tokenize)
-        self._stream = _Stream(self._sampler)
+        self._stream = _Stream(sampler)
         self._loader = Loader(samples, self._stream, settings.readers, torch.cuda.is_available())
-        self.images = len(examples)
-        self.steps_per_epoch = len(self._sampler)
+        self.step_size = size
+        self.steps_per_epoch = len(sampler)
 
-    @property
-    def start(self) -> int:
-        """The step of the run at which the batches begin."""
-        return self._stream.start
-
-    @start.setter
-    def start(self, step: int) -> None:
+    def start_at(self, step: int) -> None:
+        """Begin at this step of the run."""
         self._stream.start = step
 
     def __iter__(self) -> Iterator[Batch]:
         for batch in self._loader:
             if self._labels is not None:
                 batch = replace(batch, labels=self._labels[batch.labels])
-            yield from micro_batches(batch, process_rank(), self._micro_batches)
+            yield from micro_batches(batch, self._micro_batches)
 
 
 @dataclass
@@ -265,22 +253,12 @@ class _Stream:
             epoch, step = epoch + 1, 0
 
 
-def micro_batches(batch: Batch, rank: int, count: int) -> Iterator[Batch]:
-    """Split a step's images into `count` parts, with weights that make the parts' mean that of the whole step.
-
-    All processes cut their share at the same fractions, so that part k is over the same images for any loss that
-    gathers from all.
-    """
-    if count == 1:
-        yield batch
-        return
-    cuts = [[share * part // count for part in range(count + 1)] for share in batch.shares]
-    for part, (start, end) in enumerate(pairwise(cuts[rank])):
-        shares = tuple(cut[part + 1] - cut[part] for cut in cuts)
-        weight = shares[rank] * len(shares) * count / sum(batch.shares)
-        rows = slice(start, end)
-        tensors = batch.each(operator.itemgetter(rows))
-        yield replace(tensors, texts=batch.texts[rows], shares=shares, weight=weight)
+def micro_batches(batch: Batch, count: int) -> Iterator[Batch]:
+    """Split a process's images into `count` equal parts."""
+    size = len(batch) // count
+    for start in range(0, len(batch), size):
+        rows = slice(start, start + size)
+        yield replace(batch.each(operator.itemgetter(rows)), texts=batch.texts[rows])
 
 
 def _transform(recipe: Recipe, model: Model) -> Transform:
@@ -292,9 +270,3 @@ def _transform(recipe: Recipe, model: Model) -> Transform:
         red, green, blue = (round(255 * value) for value in model.spec.mean)
         augment = RandAugment(operations, strength, model.spec.size, (red, green, blue))
     return TrainTransform(model.spec, recipe.crop_scale, recipe.flip, recipe.crop, augment)
-
-
-def head_labels(examples: Examples, head: Sequence[Class]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """Return the index of each label among the head's classes, or -1 for a class without images."""
-    places = {class_: place for place, class_ in enumerate(head)}
-    return np.array([places.get(class_, -1) for class_ in examples.classes or ()], np.int64)

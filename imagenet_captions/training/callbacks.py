@@ -18,7 +18,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 
 from imagenet_captions.engines.local import Interrupts
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.models.model import Model, model_config_of
 from imagenet_captions.models.weights import UNREADABLE, reason
 from imagenet_captions.storage.files import read_json, replacing, write_json
@@ -63,62 +63,45 @@ class Checkpoints(Callback):
         if epoch_ends and self._keep_every is not None:
             epoch = step // self._steps_per_epoch
             if epoch % self._keep_every == 0 and trainer.is_global_zero:
-                _link(self._folder / LAST, self._folder / f"epoch-{epoch:04}.ckpt")
+                kept = self._folder / f"epoch-{epoch:04}.ckpt"
+                kept.unlink(missing_ok=True)
+                os.link(self._folder / LAST, kept)  # a second name; the next last.ckpt is a new file
 
     def write(self, trainer: Trainer, module: LightningModule) -> None:
         """Write last.ckpt now, between two steps; raises InputError if a loss or weight is NaN or infinite."""
         assert isinstance(module, TrainingModule)
-        module.check_losses()
-        module.check_weights()
+        module.check_numbers()
         trainer.save_checkpoint(self._folder / LAST)
         self._written_at = trainer.global_step
 
 
-def _link(last: Path, kept: Path) -> None:
-    """Give the current file a second name; the next last.ckpt is a new file."""
-    kept.unlink(missing_ok=True)
-    os.link(last, kept)
-
-
-def read_checkpoint_step(path: Path) -> int:
+def read_checkpoint_step(path: Path, model: Model | None = None) -> int:
     """Return the number of steps that a checkpoint has taken.
 
-    Raises InputError for a file that is not a whole checkpoint.
+    Raises InputError for a file that is not a whole checkpoint, and if its model expects other pixels than `model`.
     """
-    return int(_read(path)["global_step"])
-
-
-def check_pixels(path: Path, model: Model) -> None:
-    """Raise InputError if a checkpoint's model expects other pixels than this model of the same name."""
-    before = _read(path)["hyper_parameters"]["model_config"]["spec"]
-    now = model_config_of(model)["spec"]
-    differing = next((name for name in now if before.get(name) != now[name]), None)
-    if differing is not None:
-        raise InputError(
-            f"the checkpoint {path} is of a model whose images have {differing} {before.get(differing)}, and those of "
-            f"{model.name} now have {now[differing]}; give another `out`, or go on with the version that wrote it"
-        )
-
-
-def _read(path: Path) -> dict[str, Any]:
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        int(checkpoint["global_step"])
+        step = int(checkpoint["global_step"])
     except UNREADABLE as error:
         raise InputError(
             f"the checkpoint {path} is broken ({reason(error)}); remove it to start this run anew, or give another "
             "`out`"
         ) from None
-    return checkpoint
+    if model is not None:
+        before = checkpoint["hyper_parameters"]["model_config"]["spec"]
+        now = model_config_of(model)["spec"]
+        for name in now:
+            if before.get(name) != now[name]:
+                raise InputError(
+                    f"the checkpoint {path} is of a model whose images have {name} {before.get(name)}, and those of "
+                    f"{model.name} now have {now[name]}; give another `out`, or go on with the version that wrote it"
+                )
+    return step
 
 
 class Stopped(Exception):
-    """Raised when a signal stopped the run; `number` is the signal."""
-
-    def __init__(self, number: int, step: int) -> None:
-        super().__init__(number, step)
-        self.number = number
-        self.step = step
+    """Raised when a signal stopped the run: the number of the signal, and the step."""
 
 
 class StopOnSignal(Callback):
@@ -179,7 +162,7 @@ class Progress(Callback):
         self._stack.close()
 
 
-_FOLDER = "logs"
+_LOGS = "logs"
 _WANDB_FILE = "wandb.json"  # holds the run's id at W&B
 
 
@@ -189,7 +172,7 @@ class _Kept(msgspec.Struct):
 
 def make_loggers(settings: TrainSettings) -> list[Logger]:
     """Return the loggers of a run; CSV and TensorBoard write a new file each time the run starts."""
-    folder = settings.out / _FOLDER
+    folder = settings.out / _LOGS
     loggers: list[Logger] = []
     if "csv" in settings.log:
         loggers.append(CSVLogger(folder, name="csv", flush_logs_every_n_steps=1))
@@ -198,7 +181,9 @@ def make_loggers(settings: TrainSettings) -> list[Logger]:
     if "wandb" in settings.log:
         if find_spec("wandb") is None:
             raise InputError("`log` wandb needs wandb; install it with: pip install wandb")
-        run_id = _read_wandb_id(folder) or secrets.token_hex(4)
+        run_id = secrets.token_hex(4)
+        if (folder / _WANDB_FILE).exists():
+            run_id = read_json(folder / _WANDB_FILE, _Kept, "the id of the W&B run").id
         loggers.append(WandbLogger(name=settings.out.name, save_dir=folder, id=run_id, resume="allow"))
     return loggers
 
@@ -210,28 +195,16 @@ def wandb_run(loggers: Sequence[Logger], settings: TrainSettings) -> Iterator[No
     if logger is None:
         yield
         return
-    _start(logger, settings)
-    write_json(settings.out / _FOLDER / _WANDB_FILE, {"id": logger.version})
-    try:
-        yield
-    finally:
-        logger.experiment.finish()
-
-
-def _start(logger: WandbLogger, settings: TrainSettings) -> None:
     from wandb.errors import Error
 
     try:
         logger.log_hyperparams(settings_record(settings))
     except Error as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
         raise InputError(
-            f"W&B cannot be used ({reason}); log in with `wandb login`, or set WANDB_MODE=offline"
+            f"W&B cannot be used ({shortened(error)}); log in with `wandb login`, or set WANDB_MODE=offline"
         ) from None
-
-
-def _read_wandb_id(folder: Path) -> str | None:
-    path = folder / _WANDB_FILE
-    if not path.exists():
-        return None
-    return read_json(path, _Kept, "the id of the W&B run").id
+    write_json(settings.out / _LOGS / _WANDB_FILE, {"id": logger.version})
+    try:
+        yield
+    finally:
+        logger.experiment.finish()

@@ -6,10 +6,10 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import torch
-import torch.distributed as dist
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,126 +21,73 @@ from imagenet_captions.models.model import Model, model_config_of
 from imagenet_captions.training.batches import Batch
 from imagenet_captions.training.recipes import CONTRASTIVE, SUPERVISED, Recipe
 
-
-class Towers(Protocol):
-    """The methods of a model that the losses use; `imagenet_captions.models.Model` has them."""
-
-    logit_scale: nn.Parameter | None
-
-    def embed_images(self, pixels: Tensor) -> Tensor:
-        """Return unit vectors in the space of images and texts."""
-        ...
-
-    def embed_texts(self, tokens: Any) -> Tensor:
-        """Return unit vectors in the space of images and texts."""
-        ...
-
-    def class_logits(self, pixels: Tensor) -> Tensor:
-        """Return a score for each class."""
-        ...
-
-    def embed_views(self, pixels: Tensor) -> Tensor:
-        """Return the vectors that SimCLR compares."""
-        ...
-
-
-class Objective(Protocol):
-    """A loss of a model on the batch of one process, with normalized images."""
-
-    def __call__(self, model: Towers, batch: Batch) -> Tensor:
-        """Return the mean over this process's images; times `batch.weight`, the processes' mean is that of all."""
-        ...
+Objective = Callable[[Model, Batch], Tensor]  # the mean loss of a process's images, which are normalized
 
 
 def make_objective(recipe: Recipe, rank: int = 0, world_size: int = 1) -> Objective:
     """Return the recipe's loss for one of `world_size` processes."""
-    if recipe.objective == CONTRASTIVE:
-        return ContrastiveObjective(rank, world_size, recipe.label_smoothing)
     if recipe.objective == SUPERVISED:
-        return SupervisedObjective(recipe.label_smoothing, recipe.mixup)
-    return SimclrObjective(recipe.temperature, rank)
-
-
-class ContrastiveObjective:
-    """CLIP's loss in open_clip's code: each image among all texts and each text among all images.
-
-    With several processes each computes the rows of its own images and texts, with features gathered from all and
-    gradients flowing back to them. open_clip's code needs equal numbers in all processes; at the end of an epoch, where
-    some have one more, and with label smoothing, `_gathered` computes the same loss.
-    """
-
-    def __init__(self, rank: int = 0, world_size: int = 1, label_smoothing: float = 0.0) -> None:
+        return partial(supervised_loss, label_smoothing=recipe.label_smoothing, mixup=recipe.mixup)
+    if recipe.objective == CONTRASTIVE:
         from open_clip.loss import ClipLoss
 
-        self._rank = rank
-        self._smoothing = label_smoothing
-        self._loss = ClipLoss(local_loss=True, gather_with_grad=True, rank=rank, world_size=world_size)
-
-    def __call__(self, model: Towers, batch: Batch) -> Tensor:
-        assert model.logit_scale is not None
-        images, texts = model.embed_images(batch.images), model.embed_texts(batch.tokens)
-        scale = model.logit_scale.exp()
-        if self._smoothing or len(set(batch.shares)) > 1:
-            return self._gathered(images, texts, scale, batch.shares)
-        loss: Tensor = self._loss(images, texts, scale)
-        return loss
-
-    def _gathered(self, images: Tensor, texts: Tensor, scale: Tensor, shares: tuple[int, ...]) -> Tensor:
-        """Return CLIP's loss of this process's rows, where process k has `shares[k]` of them."""
-        own = torch.arange(len(images), device=images.device) + sum(shares[: self._rank])
-        logits = scale * images @ gather(texts, shares).T, scale * texts @ gather(images, shares).T
-        losses = [functional.cross_entropy(each, own, label_smoothing=self._smoothing) for each in logits]
-        return (losses[0] + losses[1]) / 2
+        clip_loss = ClipLoss(local_loss=True, gather_with_grad=True, rank=rank, world_size=world_size)
+        return partial(contrastive_loss, clip_loss=clip_loss, label_smoothing=recipe.label_smoothing)
+    return partial(simclr_loss, temperature=recipe.temperature, rank=rank, world_size=world_size)
 
 
-class SupervisedObjective:
-    """Cross-entropy of the model's head, with the recipe's label smoothing and mixup (Zhang et al. 2018).
+def contrastive_loss(model: Model, batch: Batch, *, clip_loss: Any, label_smoothing: float) -> Tensor:
+    """Return CLIP's loss: each image among all texts and each text among all images, of all processes.
+
+    Each process computes the rows of its own images and texts, by open_clip's code, whose own loss has no label
+    smoothing. Gradients flow back to the features of the other processes.
+    """
+    assert model.logit_scale is not None
+    assert batch.tokens is not None
+    images, texts = model.embed_images(batch.images), model.embed_texts(batch.tokens)
+    logits = clip_loss.get_logits(images, texts, model.logit_scale.exp())
+    own = clip_loss.get_ground_truth(images.device, len(images))
+    losses = [functional.cross_entropy(each, own, label_smoothing=label_smoothing) for each in logits]
+    return (losses[0] + losses[1]) / 2
+
+
+def supervised_loss(model: Model, batch: Batch, *, label_smoothing: float, mixup: float) -> Tensor:
+    """Return the cross-entropy of the head, with label smoothing and mixup (Zhang et al. 2018).
 
     Mixup lays each image of the batch over the one at the same place from the end, by a share that is drawn for the
     batch from torch's own generator.
     """
-
-    def __init__(self, label_smoothing: float = 0.0, mixup: float = 0.0) -> None:
-        self._smoothing = label_smoothing
-        self._mixup = mixup
-
-    def __call__(self, model: Towers, batch: Batch) -> Tensor:
-        if not self._mixup:
-            return self._loss(model.class_logits(batch.images), batch.labels)
-        share = float(torch.distributions.Beta(self._mixup, self._mixup).sample())
-        logits = model.class_logits(share * batch.images + (1 - share) * batch.images.flip(0))
-        return share * self._loss(logits, batch.labels) + (1 - share) * self._loss(logits, batch.labels.flip(0))
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(logits, labels, label_smoothing=self._smoothing)
+    if not mixup:
+        return functional.cross_entropy(model.class_logits(batch.images), batch.labels, label_smoothing=label_smoothing)
+    share = float(torch.distributions.Beta(mixup, mixup).sample())
+    logits = model.class_logits(share * batch.images + (1 - share) * batch.images.flip(0))
+    one, other = (
+        functional.cross_entropy(logits, labels, label_smoothing=label_smoothing)
+        for labels in (batch.labels, batch.labels.flip(0))
+    )
+    return share * one + (1 - share) * other
 
 
-class SimclrObjective:
-    """NT-Xent on two views of each image, among the views of all processes."""
-
-    def __init__(self, temperature: float, rank: int = 0) -> None:
-        self._temperature = temperature
-        self._rank = rank
-
-    def __call__(self, model: Towers, batch: Batch) -> Tensor:
-        assert batch.other is not None
-        one, other = model.embed_views(torch.cat([batch.images, batch.other])).chunk(2)
-        return nt_xent(one, other, self._temperature, self._rank, batch.shares)
+def simclr_loss(model: Model, batch: Batch, *, temperature: float, rank: int, world_size: int) -> Tensor:
+    """Return NT-Xent on two views of each image, among the views of all processes."""
+    assert batch.other is not None
+    one, other = model.embed_views(torch.cat([batch.images, batch.other])).chunk(2)
+    return nt_xent(one, other, temperature, rank, world_size)
 
 
-def nt_xent(
-    one: Tensor, other: Tensor, temperature: float, rank: int = 0, shares: tuple[int, ...] | None = None
-) -> Tensor:
+def nt_xent(one: Tensor, other: Tensor, temperature: float, rank: int = 0, world_size: int = 1) -> Tensor:
     """Return SimCLR's loss (Chen et al. 2020, algorithm 1): find an image's other view among all other views.
 
-    `one` and `other` are [n, dim], this process's views in the same order; they are made unit vectors here. `shares`
-    are the images of all processes; None is this one alone.
+    `one` and `other` are [n, dim], this process's views in the same order; they are made unit vectors here.
     """
-    shares = shares or (len(one),)
     one, other = functional.normalize(one.float(), dim=1), functional.normalize(other.float(), dim=1)
-    all_one, all_other = gather(one, shares), gather(other, shares)
+    all_one, all_other = one, other
+    if world_size > 1:
+        from open_clip.loss import gather_features
+
+        all_one, all_other = gather_features(one, other, gather_with_grad=True)
     mine = torch.arange(len(one), device=one.device)
-    own = mine + sum(shares[:rank])
+    own = mine + rank * len(one)
     itself = torch.zeros(len(one), len(all_one), dtype=torch.bool, device=one.device)
     itself[mine, own] = True
     losses = []
@@ -151,39 +98,23 @@ def nt_xent(
     return (losses[0] + losses[1]) / 2
 
 
-def gather(features: Tensor, shares: tuple[int, ...]) -> Tensor:
-    """Concatenate the features of all processes; gradients flow back to each process."""
-    if len(shares) == 1:
-        return features
-    gathered: Tensor = _Gather.apply(features, shares)  # type: ignore[no-untyped-call, unused-ignore]
-    return gathered
+def make_optimiser(recipe: Recipe, named: Iterable[tuple[str, nn.Parameter]]) -> Optimizer:
+    """Return the recipe's optimizer over the parameters that are trained, with its highest rate.
 
-
-class _Gather(torch.autograd.Function):
-    """all_gather with a gradient: the sum over processes of their gradients for this process's features."""
-
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, shares: tuple[int, ...]) -> Tensor:
-        ctx.start, ctx.count = sum(shares[: dist.get_rank()]), len(features)
-        filled = features.new_zeros(max(shares), features.shape[1])
-        filled[: len(features)] = features
-        pieces = [torch.empty_like(filled) for _ in shares]
-        dist.all_gather(pieces, filled)
-        return torch.cat([piece[:count] for piece, count in zip(pieces, shares, strict=True)])
-
-    @staticmethod
-    def backward(ctx: Any, *wanted: Tensor) -> tuple[Tensor, None]:
-        total = wanted[0].contiguous().clone()
-        dist.all_reduce(total)
-        return total[ctx.start : ctx.start + ctx.count], None
-
-
-def make_optimiser(recipe: Recipe, named: Iterable[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
-    """Return the recipe's optimizer over the parameters that are trained.
-
-    The rate that it holds is the recipe's; the run sets each step's own.
+    SGD decays everything, as ImageNet's recipes do. The others spare gains, biases and the logit scale, by the rule of
+    open_clip's training; LARS and LAMB then scale only what is decayed.
     """
-    groups = parameter_groups(recipe, named)
+    spared: list[nn.Parameter] = []
+    decayed: list[nn.Parameter] = []
+    for name, parameter in named:
+        if parameter.requires_grad:
+            is_spared = parameter.ndim < 2 or any(part in name for part in ("bn", "ln", "bias", "logit_scale"))
+            (spared if is_spared and recipe.optimiser != "sgd" else decayed).append(parameter)
+    groups = [
+        {"params": parameters, "weight_decay": decay}
+        for parameters, decay in ((spared, 0.0), (decayed, recipe.weight_decay))
+        if parameters
+    ]
     if recipe.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps)
     if recipe.optimiser == "sgd":
@@ -196,26 +127,6 @@ def make_optimiser(recipe: Recipe, named: Iterable[tuple[str, nn.Parameter]]) ->
     from timm.optim.lamb import Lamb
 
     return Lamb(groups, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps)
-
-
-def parameter_groups(recipe: Recipe, named: Iterable[tuple[str, nn.Parameter]]) -> list[dict[str, Any]]:
-    """Return the trained parameters in a group with weight decay and one without.
-
-    SGD decays everything, as ImageNet's recipes do. The others spare gains, biases and the logit scale, by the rule of
-    open_clip's training; LARS and LAMB then scale only what is decayed.
-    """
-    learning = [(name, parameter) for name, parameter in named if parameter.requires_grad]
-    if recipe.optimiser == "sgd":
-        return [{"params": [parameter for _, parameter in learning], "weight_decay": recipe.weight_decay}]
-    spared = [parameter for name, parameter in learning if is_spared(name, parameter)]
-    decayed = [parameter for name, parameter in learning if not is_spared(name, parameter)]
-    groups = [{"params": spared, "weight_decay": 0.0}, {"params": decayed, "weight_decay": recipe.weight_decay}]
-    return [group for group in groups if group["params"]]
-
-
-def is_spared(name: str, parameter: nn.Parameter) -> bool:
-    """Return whether a parameter has no weight decay, by open_clip's rule."""
-    return parameter.ndim < 2 or "bn" in name or "ln" in name or "bias" in name or "logit_scale" in name
 
 
 @dataclass(frozen=True)
@@ -284,15 +195,18 @@ class TrainingModule(LightningModule):
         self._started = time.monotonic()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        micro = batch_idx % self._recipe.accumulate
-        torch.manual_seed(_mixed(self._seed, self.global_step, micro, self.global_rank))
+        mixed = self._seed  # with these, so that no two steps or processes draw the same numbers
+        for part in (self.global_step, batch_idx % self._recipe.accumulate, self.global_rank):
+            mixed = (mixed * 1_000_003 + part + 1) % (1 << 63)
+        torch.manual_seed(mixed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         assert self._objective is not None
         other = None if batch.other is None else normalise(batch.other, self.model.spec)
         ready = replace(batch, images=normalise(batch.images, self.model.spec), other=other)
-        loss = self._objective(self.model, ready) * batch.weight
-        self._note_bad(loss.detach())
+        loss = self._objective(self.model, ready)
+        now = torch.where(torch.isfinite(loss.detach()), _NEVER, self.global_step)
+        self._bad_step = now if self._bad_step is None else torch.minimum(self._bad_step, now)
         last = self.global_step == self.length.steps - 1
         if (self.global_step % self._log_every == 0 or last) and batch_idx % self._recipe.accumulate == 0:
             self._log(loss.detach())
@@ -322,44 +236,35 @@ class TrainingModule(LightningModule):
         self._seconds_before = checkpoint["so_far"]["seconds"]
 
     def seconds(self) -> float:
-        """Return how long the run has trained, including the time before it was resumed."""
+        """Return how long the run has trained, with the time before it was resumed."""
         return self._seconds_before + time.monotonic() - self._started
 
     def rate(self) -> float:
         """Return the learning rate of the current step."""
         return learning_rate(self._recipe, self.length, self.global_step)
 
-    def check_losses(self) -> None:
-        """Raise InputError if a loss since the start was NaN or infinite.
+    def check_numbers(self) -> None:
+        """Raise InputError if a loss since the start or a weight is NaN or infinite.
 
-        Looking at a loss waits for the device, so it is done only here; the step at which it happened is kept there.
+        This comes before a good checkpoint is overwritten. Looking at a loss waits for the device, so it is done only
+        here; the step at which it happened is kept there.
         """
-        if self._bad_step is None:
-            return
-        bad = self._bad_step.clone()
-        if self.trainer.world_size > 1:
-            torch.distributed.all_reduce(bad, torch.distributed.ReduceOp.MIN)
-        step = int(bad)
-        if step < _NEVER:
-            rate = learning_rate(self._recipe, self.length, step)
-            raise InputError(
-                f"the loss at step {step} is not a number, at learning rate {rate:.2g}; the last checkpoint is from "
-                f"before; try a lower `lr`, `clip_norm=1`, or `precision='32'`, in another `out`"
-            )
-
-    def check_weights(self) -> None:
-        """Raise InputError if a weight is NaN or infinite, before it overwrites a good checkpoint."""
+        if self._bad_step is not None:
+            bad = self._bad_step.clone()
+            if self.trainer.world_size > 1:
+                torch.distributed.all_reduce(bad, torch.distributed.ReduceOp.MIN)
+            if int(bad) < _NEVER:
+                raise self._no_number(f"the loss at step {int(bad)} is not a number", int(bad))
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad and not torch.isfinite(parameter).all():
-                raise InputError(
-                    f"after step {self.global_step} the weights {shortened(name)} are not numbers, at learning rate "
-                    f"{self.rate():.2g}; the last checkpoint is from before; try a lower `lr`, `clip_norm=1`, or "
-                    f"`precision='32'`, in another `out`"
-                )
+                step = self.global_step
+                raise self._no_number(f"after step {step} the weights {shortened(name)} are not numbers", step)
 
-    def _note_bad(self, loss: Tensor) -> None:
-        now = torch.where(torch.isfinite(loss), _NEVER, self.global_step)
-        self._bad_step = now if self._bad_step is None else torch.minimum(self._bad_step, now)
+    def _no_number(self, what: str, step: int) -> InputError:
+        return InputError(
+            f"{what}, at learning rate {learning_rate(self._recipe, self.length, step):.2g}; the last checkpoint is "
+            f"from before; try a lower `lr`, `clip_norm=1`, or `precision='32'`, in another `out`"
+        )
 
     def _log(self, loss: Tensor) -> None:
         """Log the mean loss over the processes; Lightning's own logging would compute it in every step."""
@@ -372,11 +277,3 @@ class TrainingModule(LightningModule):
             facts["logit_scale"] = float(self.model.logit_scale.detach().exp())
         for logger in self.loggers:
             logger.log_metrics(facts, step=self.global_step)
-
-
-def _mixed(seed: int, step: int, micro: int, rank: int) -> int:
-    """Mix four numbers into one seed, so that no two steps or processes draw the same numbers."""
-    mixed = seed
-    for part in (step, micro, rank):
-        mixed = (mixed * 1_000_003 + part + 1) % (1 << 63)
-    return mixed

@@ -1,12 +1,12 @@
-"""Which process gets which image: each image once in an epoch, with any number of processes and workers.
+"""Which process gets which image, with any number of processes and workers.
 
-Lightning's own DistributedSampler repeats images; it is switched off for this one."""
+Lightning's own DistributedSampler repeats images, so it is switched off for this one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -17,25 +17,29 @@ from imagenet_captions.errors import InputError
 Rows = npt.NDArray[np.int64]
 
 
+def step_size(images: int, batch_size: int, parts: int = 1) -> int:
+    """Return the number of images of a step: a batch, or all of a smaller set, in `parts` equal parts.
+
+    >>> step_size(100, 8), step_size(7, 8), step_size(7, 8, parts=2)
+    (8, 7, 6)
+    """
+    if batch_size < 1 or batch_size % parts:
+        raise InputError(
+            f"a batch of {batch_size} images cannot be shared out evenly to {parts} processes; "
+            f"give a `batch_size` that {parts} divides"
+        )
+    if images < parts:
+        raise InputError(f"{images} images are too few for {parts} processes; use fewer processes")
+    return min(batch_size, images - images % parts)
+
+
 @dataclass(frozen=True)
 class Share:
-    """One process's part of a step: `rows` of the examples, `shares[rank]` of them; the other processes have the
-    others.
-
-    With unequal shares, the mean of the processes' mean losses is not that of the whole batch; it is so for losses
-    that are multiplied by `weight`.
-    """
+    """The rows of one process in a step."""
 
     epoch: int
     step: int
-    rank: int
     rows: Rows
-    shares: tuple[int, ...]
-
-    @property
-    def weight(self) -> float:
-        """This process's number of images, divided by the mean over all processes."""
-        return self.shares[self.rank] * len(self.shares) / sum(self.shares)
 
 
 class ShardedSampler:
@@ -45,26 +49,20 @@ class ShardedSampler:
     the same ones for any number of processes, cut among them in order: run with two, a batch is that of one process,
     its first half here and its second half there.
 
-    An epoch has every image once. What is left at its end, fewer images than a batch, shares the last two batches
-    evenly with what was there, so that none is tiny and none is larger than the others. There a process may have one
-    image more than another (`Share.shares` says so); each has at least one, and all take the same number of steps.
+    An epoch has an image at most once. The images left at its end, fewer than a batch, are not in it; since every epoch
+    has another order, they are others each time. A set smaller than a batch is one batch.
     """
 
     def __init__(self, count: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1) -> None:
-        if batch_size < 1 or batch_size % world_size:
-            raise InputError(
-                f"a batch of {batch_size} images cannot be shared out evenly to {world_size} processes; "
-                f"give a `batch_size` that {world_size} divides"
-            )
-        if count < world_size:
-            raise InputError(f"{count} images are too few for {world_size} processes; use fewer processes")
-        self._count, self._seed, self._rank, self._world_size = count, seed, rank, world_size
-        self._bounds = batch_bounds(count, batch_size, world_size)
+        self._count, self._seed = count, seed
+        self.size = step_size(count, batch_size, world_size)
+        share = self.size // world_size
+        self._mine = slice(rank * share, (rank + 1) * share)
         self.epoch, self.first_step = 0, 0
 
     def __len__(self) -> int:
         """Return the number of steps in a whole epoch."""
-        return len(self._bounds)
+        return self._count // self.size
 
     def start(self, epoch: int, step: int = 0) -> None:
         """Continue at this step of this epoch, as a resumed run does."""
@@ -72,54 +70,15 @@ class ShardedSampler:
 
     def __iter__(self) -> Iterator[Share]:
         epoch, order = self.epoch, epoch_order(self._count, self._seed, self.epoch)
-        for step in range(self.first_step, len(self._bounds)):
-            first, last = self._bounds[step]
-            cuts = [(last - first) * rank // self._world_size for rank in range(self._world_size + 1)]
-            mine = order[first + cuts[self._rank] : first + cuts[self._rank + 1]]
-            yield Share(epoch, step, self._rank, mine, tuple(b - a for a, b in pairwise(cuts)))
+        for step in range(self.first_step, len(self)):
+            batch = order[step * self.size : (step + 1) * self.size]
+            yield Share(epoch, step, batch[self._mine])
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Rows:
-    """Return all rows in the order of an epoch.
-
-    >>> epoch_order(5, seed=0, epoch=1).tolist() == epoch_order(5, seed=0, epoch=1).tolist()
-    True
-    """
+    """Return all rows in the order of an epoch."""
     order: Rows = np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(count)
     return order
-
-
-def batch_bounds(count: int, batch_size: int, at_least: int = 1) -> list[tuple[int, int]]:
-    """Return where each batch of an epoch starts and ends; the last two are evened out if one would be incomplete.
-
-    No batch has fewer than `at_least` images, so that each process has one: then the last batch takes the rest in.
-
-    >>> batch_bounds(20, 8)
-    [(0, 8), (8, 14), (14, 20)]
-    >>> batch_bounds(9, 4, at_least=4)
-    [(0, 4), (4, 9)]
-    """
-    whole, rest = divmod(count, batch_size)
-    ends = [batch_size * number for number in range(whole + 1)]
-    if rest and whole:
-        ends.pop()
-        together = batch_size + rest
-        if together // 2 >= at_least:
-            ends.append(ends[-1] + (together + 1) // 2)
-    if rest:
-        ends.append(count)
-    return list(pairwise(ends))
-
-
-def images_seen(steps: int, images: int, batch_size: int, processes: int = 1) -> int:
-    """Return how many images a number of steps has seen; repeated images count each time.
-
-    >>> images_seen(3, images=20, batch_size=8), images_seen(4, images=20, batch_size=8)
-    (20, 28)
-    """
-    bounds = batch_bounds(images, batch_size, processes)
-    epochs, rest = divmod(steps, len(bounds))
-    return epochs * images + (bounds[rest - 1][1] if rest else 0)
 
 
 _Batch = TypeVar("_Batch")
@@ -141,9 +100,8 @@ class ResumableSampler:
                 torch.save({"sampler": sampler.state_dict(), ...}, "last.pt")
 
     A loader's workers read ahead, so only `counted` knows which batches the loop has had. `batch_size` counts the rows
-    of all processes together: each of `world_size` processes gets its share of every batch, and every row is with one
-    process once an epoch. A run may go on with another number of processes. The last two batches of an epoch share the
-    rows that are left.
+    of all processes together: each of `world_size` processes gets an equal share of every batch. A run may go on with
+    another number of processes. The rows left at an epoch's end, fewer than a batch, are not in that epoch.
     """
 
     def __init__(self, data: Sized, batch_size: int, *, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:

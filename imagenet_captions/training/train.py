@@ -15,12 +15,7 @@ import torch
 from lightning.pytorch import Trainer
 
 from imagenet_captions.errors import DiskFullError, InputError, StoppedEarly, quoted, shortened
-from imagenet_captions.images.examples import (
-    Class,
-    Examples,
-    classes_without_images,
-    require_classes,
-)
+from imagenet_captions.images.examples import Class, Examples, classes_without_images, require_classes
 from imagenet_captions.models.build import build_model, with_drop_path
 from imagenet_captions.models.config import ProjectorConfig, config_of
 from imagenet_captions.models.hardware import checkpoint_blocks, cpu_threads, gpu_settings
@@ -36,7 +31,6 @@ from imagenet_captions.training.callbacks import (
     StopOnSignal,
     Stopped,
     WholeFiles,
-    check_pixels,
     make_loggers,
     read_checkpoint_step,
     wandb_run,
@@ -44,8 +38,7 @@ from imagenet_captions.training.callbacks import (
 from imagenet_captions.training.data import open_rows
 from imagenet_captions.training.module import Length, TrainingModule, warmup_steps
 from imagenet_captions.training.processes import check_devices, check_launch, process_rank
-from imagenet_captions.training.recipes import CONTRASTIVE, SUPERVISED
-from imagenet_captions.training.sampler import images_seen
+from imagenet_captions.training.recipes import SIMCLR, SUPERVISED
 from imagenet_captions.training.settings import (
     MODEL_FOLDER,
     SETTINGS_FILE,
@@ -70,14 +63,19 @@ def train(settings: TrainSettings) -> TrainResult | None:
     processes all call this, and the first one alone has the result. Raises InputError for what the user has to mend,
     StoppedEarly after SIGTERM.
     """
-    first = process_rank() == 0
+    first, out = process_rank() == 0, settings.out
     check_launch(settings.devices, settings.nodes)
-    _refuse_foreign(settings.out)
-    check_folder(settings.out, settings.files())
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give a folder for the run as `out`")
+    if out.is_dir() and not (out / SETTINGS_FILE).exists():
+        others = sorted(path.name for path in out.iterdir() if path.name != _LOCK)
+        if others:
+            raise InputError(f"{out} holds {quoted(others[0])} and is not a run; give a new folder as `out`")
+    check_folder(out, settings.files())
     check_settings(settings)
-    done = read_done(settings.out)
+    done = read_done(out)
     if done is not None:
-        log.info("%s is finished: %d steps, loss %.4f", settings.out, done.steps, done.loss)
+        log.info("%s is finished: %d steps, loss %.4f", out, done.steps, done.loss)
         return done if first else None
     check_devices(settings.accelerator, settings.devices)
     if settings.init is None:
@@ -92,38 +90,44 @@ def train(settings: TrainSettings) -> TrainResult | None:
 
 def _train(settings: TrainSettings, first: bool) -> TrainResult | None:
     """Check everything before anything is written, then train."""
+    recipe, out = settings.recipe, settings.out
     examples, head = open_training_set(settings)
     model = make_model(settings, head)
     if settings.grad_checkpointing:
         checkpoint_blocks(model)
     feed = Feed(examples, head, model, settings)
-    length = Length(settings.steps or settings.recipe.epochs * feed.steps_per_epoch, feed.steps_per_epoch)
-    module = TrainingModule(model, settings.recipe, length, settings.seed, settings.log_every)
+    length = Length(settings.steps or recipe.epochs * feed.steps_per_epoch, feed.steps_per_epoch)
+    module = TrainingModule(model, recipe, length, settings.seed, settings.log_every)
     trainer = make_trainer(settings, length)
-    with locked(settings.out / _LOCK, f"the run {settings.out}") if first else nullcontext():
+    with locked(out / _LOCK, f"the run {out}") if first else nullcontext():
         if first:
             write_settings(settings)
-        last = settings.out / FOLDER / LAST
-        if last.exists():
-            feed.start = read_checkpoint_step(last)
-            check_pixels(last, model)
-        _say(settings, feed.images, length, feed.start)
+        last = out / FOLDER / LAST
+        start = read_checkpoint_step(last, model) if last.exists() else 0
+        if start:
+            feed.start_at(start)
+            log.info("going on at step %d of %d", start, length.steps)
+        else:
+            said = "%s: %d images, %d steps an epoch, %d in all, %d images a step"
+            log.info(said, recipe.objective, feed.images, feed.steps_per_epoch, length.steps, feed.step_size)
+        if feed.images < recipe.batch_size:
+            said = "note: %s has %d images to train on, fewer than a batch of %d; each step has %d"
+            log.warning(said, settings.data, feed.images, recipe.batch_size, feed.step_size)
+        warmup = warmup_steps(recipe, length)
+        if warmup >= length.steps:
+            said = "note: the warm-up of %d steps is as long as the run; the rate never reaches %g"
+            log.warning(said, warmup, recipe.lr)
         tracked = wandb_run(trainer.loggers, settings) if first else nullcontext()
         device = trainer.strategy.root_device
         with tracked, gpu_settings(device, model), cpu_threads(model.spec.size, settings.threads):
-            fit(trainer, module, feed, last if feed.start else None)
-        module.check_losses()
-        module.check_weights()
-        return _finish(settings, module, feed) if trainer.is_global_zero else None
-
-
-def _finish(settings: TrainSettings, module: TrainingModule, feed: Feed) -> TrainResult:
-    save_model(module.model, settings.out / MODEL_FOLDER)
-    steps = module.length.steps
-    images = images_seen(steps, feed.images, settings.recipe.batch_size, settings.processes)
-    result = TrainResult(settings.out, module.last_loss, steps, images, module.seconds())
-    write_done(result)
-    return result
+            fit(trainer, module, feed, last if start else None)
+        module.check_numbers()
+        if not trainer.is_global_zero:
+            return None
+        save_model(model, out / MODEL_FOLDER)
+        result = TrainResult(out, module.last_loss, length.steps, length.steps * feed.step_size, module.seconds())
+        write_done(result)
+        return result
 
 
 def make_trainer(settings: TrainSettings, length: Length) -> Trainer:
@@ -156,42 +160,16 @@ def fit(trainer: Trainer, module: TrainingModule, feed: Iterable[Batch], checkpo
     try:
         trainer.fit(module, train_dataloaders=feed, ckpt_path=checkpoint, weights_only=True)
     except Stopped as stopped:
-        if stopped.number == signal.SIGINT:
+        number, step = stopped.args
+        if number == signal.SIGINT:
             raise KeyboardInterrupt from None
         raise StoppedEarly(
-            f"stopped by a signal after step {stopped.step}, which is kept; run the same command to go on"
+            f"stopped by a signal after step {step}, which is kept; run the same command to go on"
         ) from None
     except SystemExit:
         if trainer.interrupted:  # Lightning's answer to a second Ctrl-C
             raise KeyboardInterrupt from None
         raise
-
-
-def _refuse_foreign(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; give a folder for the run as `out`")
-    if out.is_dir() and not (out / SETTINGS_FILE).exists():
-        others = sorted(path.name for path in out.iterdir() if path.name != _LOCK)
-        if others:
-            raise InputError(f"{out} holds {quoted(others[0])} and is not a run; give a new folder as `out`")
-
-
-def _say(settings: TrainSettings, images: int, length: Length, start: int) -> None:
-    recipe = settings.recipe
-    if start:
-        log.info("going on at step %d of %d", start, length.steps)
-    else:
-        log.info(
-            "%s: %d images, %d steps an epoch, %d in all, %d images a step",
-            recipe.objective,
-            images,
-            length.steps_per_epoch,
-            length.steps,
-            recipe.batch_size,
-        )
-    warmup = warmup_steps(recipe, length)
-    if warmup >= length.steps:
-        log.warning("note: the warm-up of %d steps is as long as the run; the rate never reaches %g", warmup, recipe.lr)
 
 
 @contextmanager
@@ -221,12 +199,16 @@ def _explained_faults(settings: TrainSettings) -> Iterator[None]:
     """Turn memory and disk errors into one sentence that says what to change; other errors pass."""
     try:
         yield
-    except torch.cuda.OutOfMemoryError:
-        raise _out_of_memory(settings) from None
     except RuntimeError as error:
         said = str(error)
-        if any(words in said for words in _NO_MEMORY):
-            raise _out_of_memory(settings) from None
+        if isinstance(error, torch.cuda.OutOfMemoryError) or any(words in said for words in _NO_MEMORY):
+            recipe = settings.recipe
+            raise InputError(
+                f"memory ran out with {settings.micro_batch} images a process at a time "
+                f"(`batch_size` {recipe.batch_size}, {settings.processes} processes, `accumulate` {recipe.accumulate}, "
+                f"{recipe.precision} bits); lower `batch_size`, raise `accumulate` or `devices`, or try "
+                "`precision='bf16-mixed'` or `grad_checkpointing=True`"
+            ) from None
         if any(words in said for words in _NO_SPACE):
             raise DiskFullError(
                 f"{settings.out}: no space is left on the disk; the checkpoint before is whole: free some space and "
@@ -235,40 +217,23 @@ def _explained_faults(settings: TrainSettings) -> Iterator[None]:
         raise
 
 
-def _out_of_memory(settings: TrainSettings) -> InputError:
-    recipe = settings.recipe
-    return InputError(
-        f"memory ran out with {settings.micro_batch} images a process at a time (`batch_size` {recipe.batch_size}, "
-        f"{settings.processes} processes, `accumulate` {recipe.accumulate}, {recipe.precision} bits); lower "
-        f"`batch_size`, raise `accumulate` or `devices`, or try `precision='bf16-mixed'` or `grad_checkpointing=True`"
-    )
-
-
 _SHOWN = 3
 
 
 def open_training_set(settings: TrainSettings) -> tuple[Examples, tuple[Class, ...]]:
     """Return the images to train on, and the classes of a supervised run's head.
 
-    Raises InputError where there are fewer images than a batch, or where labels are missing that the loss needs.
+    Raises InputError where labels are missing that the loss needs.
     """
     examples = open_rows(settings.data, settings.ids)
-    recipe = settings.recipe
-    if len(examples) < recipe.batch_size:
-        raise InputError(
-            f"{settings.data} has {len(examples):,} images, fewer than a batch of {recipe.batch_size:,}; give "
-            f"`batch_size` {max(settings.processes * recipe.accumulate, 2)} to {len(examples)}"
-        )
-    return examples, _head_classes(examples, settings) if recipe.objective == SUPERVISED else ()
-
-
-def _head_classes(examples: Examples, settings: TrainSettings) -> tuple[Class, ...]:
+    if settings.recipe.objective != SUPERVISED:
+        return examples, ()
     classes = require_classes(examples)
     empty = classes_without_images(examples)
     if not empty or settings.empty_classes == "keep":
-        return classes
+        return examples, classes
     if settings.empty_classes == "drop":
-        return tuple(class_ for class_ in classes if class_ not in set(empty))
+        return examples, tuple(class_ for class_ in classes if class_ not in set(empty))
     named = ", ".join(f"{shortened(class_.key, 40)} ({shortened(class_.name, 40)})" for class_ in empty[:_SHOWN])
     more = f" and {len(empty) - _SHOWN} more" if len(empty) > _SHOWN else ""
     raise InputError(
@@ -283,24 +248,19 @@ def make_model(settings: TrainSettings, head: Sequence[Class]) -> Model:
     model = build_model(recipe.model, settings.seed) if settings.init is None else load_model(settings.init)
     if recipe.drop_path:
         model = with_drop_path(model, recipe.drop_path)
-    if recipe.objective == CONTRASTIVE:
-        return _contrastive(model, settings)
-    if model.has_text:
-        model.drop_text()
+    model.drop_projector()
     if recipe.objective == SUPERVISED:
-        if model.projector is not None:
-            model.drop_projector()
+        model.drop_text()
         model.set_head([class_.key for class_ in head], settings.seed)
-    else:
-        model.drop_head()
+        return model
+    model.drop_head()
+    if recipe.objective == SIMCLR:
+        model.drop_text()
         model.set_projector(ProjectorConfig(hidden=model.width), settings.seed)
-    return model
-
-
-def _contrastive(model: Model, settings: TrainSettings) -> Model:
+        return model
     if not model.has_text:
         raise InputError(
-            f"{settings.init or settings.recipe.model} has no text tower, and the contrastive objective needs one; "
+            f"{settings.init or recipe.model} has no text tower, and the contrastive objective needs one; "
             f"give its image tower with `init_image` and a model with both as `model`"
         )
     if settings.init_image is not None:
@@ -311,11 +271,6 @@ def _contrastive(model: Model, settings: TrainSettings) -> Model:
                 f"({source.spec.size} pixels and {model.spec.size}, or other colors); give the `model` it was made of"
             )
         take_image_tower(model, source)
-    model.drop_head()
-    if model.projector is not None:
-        model.drop_projector()
-    if settings.recipe.lock == "image":
-        model.lock_image()
-    elif settings.recipe.lock == "text":
-        model.lock_text()
+    if recipe.lock != "none":
+        model.lock(recipe.lock)
     return model

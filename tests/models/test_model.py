@@ -128,7 +128,7 @@ def _step(model: Model) -> None:
 def test_a_locked_image_tower_stays_as_it_is(name: str) -> None:
     """Weights and batch statistics, in training too; the rest goes on."""
     model = build_model(name, 0)
-    model.lock_image()
+    model.lock("image")
     image, text = {key: value.clone() for key, value in model.image.state_dict().items()}, parameters(model.text)  # type: ignore[arg-type]
     _step(model)
     assert all(torch.equal(value, image[key]) for key, value in model.image.state_dict().items())
@@ -147,7 +147,7 @@ def test_an_unlocked_image_tower_does_not() -> None:
 @pytest.mark.parametrize("name", MICRO)
 def test_a_locked_text_tower_stays_as_it_is(name: str) -> None:
     model = build_model(name, 0)
-    model.lock_text()
+    model.lock("text")
     image, text = parameters(model.image), parameters(model.text)  # type: ignore[arg-type]
     _step(model)
     assert same(text, parameters(model.text))  # type: ignore[arg-type]

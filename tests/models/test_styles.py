@@ -69,7 +69,7 @@ def test_basics_image_tower_is_trained_with_a_head_first(tmp_path: Path) -> None
     with torch.no_grad():
         before = model.eval().image_features(pixels())
         assert torch.equal(before, supervised.image_features(pixels()))
-    model.lock_image()
+    model.lock("image")
     losses = twenty_steps(model, supervised=False)
     assert losses[-1] < 0.7 * losses[0]
     with torch.no_grad():

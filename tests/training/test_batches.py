@@ -28,10 +28,6 @@ def lengths(texts: Sequence[str]) -> torch.Tensor:
     return torch.tensor([[len(text)] for text in texts])
 
 
-def two_tensors(texts: Sequence[str]) -> dict[str, torch.Tensor]:
-    return {"input_ids": lengths(texts), "attention_mask": torch.ones(len(texts), 1)}
-
-
 def test_a_batch_has_each_images_own_things() -> None:
     examples = made(20, size=16)
     whole = TrainTransform(SPEC, (1.0, 1.0))
@@ -40,7 +36,7 @@ def test_a_batch_has_each_images_own_things() -> None:
         for place, row in enumerate(batch.indices.tolist()):
             assert batch.texts[place] in (f"title {row}", f"about {row}")
             assert batch.labels[place] == row % 2
-            assert torch.is_tensor(batch.tokens)
+            assert batch.tokens is not None
             assert batch.tokens[place].item() == len(batch.texts[place])
             if torch.equal(batch.images[place], decode(examples.image(row))):
                 break
@@ -53,13 +49,13 @@ def test_workers_change_nothing(transform: TrainTransform | TwoViews) -> None:
     seen = []
     for workers in (0, 1, 2):
         order = ShardedSampler(21, 6, 2)
-        loader = loader_of(made(21), transform, order, CAPTIONS, two_tensors, seed=2, workers=workers)
+        loader = loader_of(made(21), transform, order, CAPTIONS, lengths, seed=2, workers=workers)
         seen.append([])
         for epoch in range(2):
             order.start(epoch)
             seen[-1] += [_plain(batch) for batch in loader]
     assert seen[0] == seen[1] == seen[2]
-    assert seen[0][0] != seen[0][4]
+    assert seen[0][0] != seen[0][3]
 
 
 def test_a_worker_fills_the_memory_that_it_sends(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,8 +70,8 @@ def test_a_worker_fills_the_memory_that_it_sends(monkeypatch: pytest.MonkeyPatch
 
 def _plain(batch: Batch) -> tuple[object, ...]:
     tensors = [batch.images, *([] if batch.other is None else [batch.other]), batch.labels, batch.indices]
-    tokens = batch.tokens if isinstance(batch.tokens, dict) else {}
-    return *[tensor.tolist() for tensor in (*tensors, *tokens.values())], batch.texts, batch.epoch, batch.step
+    assert batch.tokens is not None
+    return *[tensor.tolist() for tensor in (*tensors, batch.tokens)], batch.texts, batch.epoch, batch.step
 
 
 def test_a_sample_depends_on_seed_epoch_and_row_alone() -> None:
@@ -92,12 +88,14 @@ def test_a_sample_depends_on_seed_epoch_and_row_alone() -> None:
 
 
 def test_a_resumed_loader_goes_on_with_the_same_batches() -> None:
-    first, again = ShardedSampler(22, 4, 9), ShardedSampler(22, 4, 9)
-    whole = [_plain(batch) for batch in loader_of(made(22), TrainTransform(SPEC), first, seed=9, workers=2)]
-    resumed = loader_of(made(22), TrainTransform(SPEC), again, seed=9, workers=2)
-    again.start(0, 3)
-    assert [_plain(batch) for batch in resumed] == whole[3:]
-    assert len(whole) == 6
+    orders = ShardedSampler(22, 4, 9), ShardedSampler(22, 4, 9)
+    first, again = (
+        loader_of(made(22), TrainTransform(SPEC), order, CAPTIONS, lengths, seed=9, workers=2) for order in orders
+    )
+    whole = [_plain(batch) for batch in first]
+    orders[1].start(0, 3)
+    assert [_plain(batch) for batch in again] == whole[3:]
+    assert len(whole) == 5
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -128,11 +126,10 @@ def test_a_killed_worker_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_batch_goes_to_a_device_whole() -> None:
-    loader = loader_of(made(4), TwoViews(SPEC), ShardedSampler(4, 4, 0), CAPTIONS, two_tensors)
+    loader = loader_of(made(4), TwoViews(SPEC), ShardedSampler(4, 4, 0), CAPTIONS, lengths)
     batch = next(iter(loader))
     moved = batch.to("meta")
-    assert isinstance(moved.tokens, dict)
-    tensors = [moved.images, moved.other, moved.labels, moved.indices, *moved.tokens.values()]
+    tensors = [moved.images, moved.other, moved.labels, moved.indices, moved.tokens]
     assert {tensor.device.type for tensor in tensors if tensor is not None} == {"meta"}
     assert (moved.texts, moved.step, len(moved)) == (batch.texts, 0, 4)
 

@@ -76,7 +76,7 @@ def test_workers_give_what_the_process_itself_gives(dataset: Path, context: str)
 
 def test_random_transforms_depend_on_seed_epoch_and_row(dataset: Path) -> None:
     data = ic.torch_dataset(dataset, transform=noisy)
-    sampler = ic.ResumableSampler(data, 30)
+    sampler = ic.ResumableSampler(data, 30)  # 3 batches an epoch, which leave nothing out
     before = torch.get_rng_state()
     first, second = epoch(data, sampler), epoch(data, sampler)
     drawn = [
@@ -126,11 +126,11 @@ def test_a_state_after_the_last_batch_is_the_next_epochs_first() -> None:
 
 def test_processes_share_each_batch_and_their_number_may_change() -> None:
     alone = list(ic.ResumableSampler(range(101), 12, seed=1))
-    assert sorted(row for batch in alone for row in batch) == list(range(101))
+    assert len({row for batch in alone for row in batch}) == 8 * 12
     assert alone != list(ic.ResumableSampler(range(101), 12, seed=2))
     shares = [ic.ResumableSampler(range(101), 12, seed=1, rank=rank, world_size=3) for rank in range(3)]
     assert [list(chain.from_iterable(parts)) for parts in zip(*shares, strict=True)] == alone
-    assert all(max(map(len, parts)) - min(map(len, parts)) <= 1 for parts in zip(*shares, strict=True))
+    assert {len(part) for share in shares for part in share} == {4}
     one = ic.ResumableSampler(range(101), 12, seed=1, rank=1, world_size=3)
     steps = one.counted(one)
     for _ in range(4):

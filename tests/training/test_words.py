@@ -137,12 +137,7 @@ def test_a_broken_checkpoint(data: Path, tmp_path: Path, broken: bytes) -> None:
     [
         ("micro-contrastive", (), {}, r"has neither texts nor labels"),
         ("micro-supervised", ("caption",), {}, r"has no labels"),
-        (
-            "micro-supervised",
-            ("label",),
-            {"batch_size": 25},
-            r"has 24 images, fewer than a batch of 25; give `batch_size`",
-        ),
+        ("micro-supervised", ("label",), {"batch_size": 50, "devices": 25}, r"24 images are too few for 25 processes"),
         ("micro-supervised", ("label",), {"init": "nowhere"}, r"nowhere"),
         ("micro-supervised", ("label",), {"ids": Path("nowhere.txt")}, r"the list of ids nowhere\.txt does not exist"),
         ("micro-supervised", ("label",), {"model": "RN5"}, r"'RN5'"),
