@@ -19,7 +19,6 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 
 from imagenet_captions.engines.local import Interrupts
 from imagenet_captions.errors import InputError, shortened
-from imagenet_captions.models.model import Model, model_config_of
 from imagenet_captions.models.weights import UNREADABLE, reason
 from imagenet_captions.storage.files import read_json, replacing, write_json
 from imagenet_captions.storage.progress import Bar, progress
@@ -75,29 +74,15 @@ class Checkpoints(Callback):
         self._written_at = trainer.global_step
 
 
-def read_checkpoint_step(path: Path, model: Model | None = None) -> int:
-    """Return the number of steps that a checkpoint has taken.
-
-    Raises InputError for a file that is not a whole checkpoint, and if its model expects other pixels than `model`.
-    """
+def read_checkpoint_step(path: Path) -> int:
+    """Return the number of steps that a checkpoint has taken; raises InputError for a file that is not whole."""
     try:
-        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        step = int(checkpoint["global_step"])
+        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
     except UNREADABLE as error:
         raise InputError(
             f"the checkpoint {path} is broken ({reason(error)}); remove it to start this run anew, or give another "
             "`out`"
         ) from None
-    if model is not None:
-        before = checkpoint["hyper_parameters"]["model_config"]["spec"]
-        now = model_config_of(model)["spec"]
-        for name in now:
-            if before.get(name) != now[name]:
-                raise InputError(
-                    f"the checkpoint {path} is of a model whose images have {name} {before.get(name)}, and those of "
-                    f"{model.name} now have {now[name]}; give another `out`, or go on with the version that wrote it"
-                )
-    return step
 
 
 class Stopped(Exception):

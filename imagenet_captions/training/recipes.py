@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from imagenet_captions.errors import InputError, shortened, unknown_name
@@ -84,12 +84,11 @@ class Recipe:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InputError(f"`{name}` must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
-        for name in ("warmup_epochs", "lr", "weight_decay"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise InputError(f"`{name}` must be at least 0 and finite, not {getattr(self, name)}")
-        self._check_regularisation()
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise InputError(f"`clip_norm` must be above 0, not {self.clip_norm}")
+        for name, fits, words in _LIMITS:
+            if not fits(getattr(self, name)):
+                raise InputError(f"`{name}` must be {words}, not {getattr(self, name)}")
+        if not 0 <= self.min_lr <= self.lr:
+            raise InputError(f"`min_lr` must be from 0 to the learning rate of {self.lr}, not {self.min_lr}")
         if self.batch_size % self.accumulate:
             raise InputError(
                 f"`batch_size` {self.batch_size} cannot be split into {self.accumulate} equal micro-batches; "
@@ -98,35 +97,23 @@ class Recipe:
         if self.objective != CONTRASTIVE and self.lock != "none":
             raise InputError(f"`lock` {self.lock} is for the contrastive objective; leave it out for {self.objective}")
 
-    def _check_regularisation(self) -> None:
-        if not 0 <= self.min_lr <= self.lr:
-            raise InputError(f"`min_lr` must be from 0 to the learning rate of {self.lr}, not {self.min_lr}")
-        for name in ("label_smoothing", "drop_path"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"`{name}` must be at least 0 and below 1, not {getattr(self, name)}")
-        if not (math.isfinite(self.mixup) and self.mixup >= 0):
-            raise InputError(f"`mixup` must be at least 0 and finite, not {self.mixup}")
-        if len(self.randaugment) not in (0, 2):
-            raise InputError(f"`randaugment` must be operations and strength, or none, not {self.randaugment}")
 
-
-_CHOICES = {
-    "objective": OBJECTIVES,
-    "optimiser": OPTIMISERS,
-    "schedule": SCHEDULES,
-    "crop": CROPS,
-}
+_CHOICES = {"objective": OBJECTIVES, "optimiser": OPTIMISERS, "schedule": SCHEDULES, "crop": CROPS}
+_LIMITS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("lr", math.isfinite, "a finite number"),
+    ("weight_decay", math.isfinite, "a finite number"),
+    ("warmup_epochs", lambda value: value >= 0, "at least 0"),
+    ("mixup", lambda value: 0 <= value < math.inf, "at least 0 and finite"),
+    ("label_smoothing", lambda value: 0 <= value < 1, "at least 0 and below 1"),
+    ("drop_path", lambda value: 0 <= value < 1, "at least 0 and below 1"),
+    ("clip_norm", lambda value: value is None or value > 0, "above 0"),
+    ("randaugment", lambda value: len(value) in (0, 2), "operations and strength, or none"),
+)
 
 
 def recipe_values(recipe: Recipe) -> dict[str, object]:
     """Return the recipe's values by name, without its references and notes."""
     return {part.name: getattr(recipe, part.name) for part in fields(recipe) if part.compare}
-
-
-def recipe_defaults() -> dict[str, object]:
-    """Return the default values, as JSON, that complete an older record."""
-    given = {part.name: part.default for part in fields(Recipe) if part.compare and part.default is not MISSING}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
 
 
 def unread_values(recipe: Recipe) -> frozenset[str]:
@@ -155,137 +142,63 @@ _COATNET = "CoAtNet (Dai et al. 2021), table 10, pre-training on ImageNet-1K"
 _BASIC = "BASIC (Pham et al. 2021): a supervised image tower, held still while the text tower learns"
 _NESTEROV = "ours; the paper names SGD with a momentum of 0.9, and whether it is Nesterov's could not be looked up"
 
-_CROPS = {"crop_scale": _PAPER}
-_CONTRASTIVE = {
-    **dict.fromkeys(
-        ("optimiser", "lr", "batch_size", "epochs", "schedule", "warmup_steps", "betas", "eps"),
-        _PAPER,
-    ),
-    **_CROPS,
-    "weight_decay": _CLIP,
-}
+
+_Group = tuple[str, dict[str, Any]]  # a reference, and the values that it is of
+
+
+def _by(reference: str, **values: Any) -> _Group:
+    return reference, values
+
+
+def _recipe(objective: str, *groups: _Group, differences: tuple[str, ...] = ()) -> Recipe:
+    values = {name: value for _, group in groups for name, value in group.items()}
+    references = {name: reference for reference, group in groups for name in group}
+    return Recipe(objective, **values, references=references, differences=differences)
+
 
 RECIPES: dict[str, Recipe] = {
-    "contrastive": Recipe(
-        objective=CONTRASTIVE,
-        model="RN50",
-        optimiser="adamw",
-        lr=1e-3,
-        batch_size=1024,
-        epochs=32,
-        schedule="cosine",
-        warmup_steps=500,
-        betas=(0.9, 0.999),
-        eps=1e-8,
-        weight_decay=0.2,
-        references={"model": _PAPER, **_CONTRASTIVE},
+    "contrastive": _recipe(
+        CONTRASTIVE,
+        _by(_PAPER, model="RN50", optimiser="adamw", lr=1e-3, batch_size=1024, epochs=32),
+        _by(_PAPER, schedule="cosine", warmup_steps=500, betas=(0.9, 0.999), eps=1e-8),
+        _by(_PAPER, crop_scale=(0.9, 1.0)),
+        _by(_CLIP, weight_decay=0.2),
     ),
-    "supervised": Recipe(
-        objective=SUPERVISED,
-        model="RN50",
-        optimiser="sgd",
-        lr=0.1,
-        batch_size=256,
-        epochs=90,
-        schedule="steps",
-        milestones=(30, 50, 70),
-        momentum=0.9,
-        weight_decay=1e-4,
-        references={
-            "model": "ours: CLIP's ResNet-50, so that only the loss differs; the paper says ResNet-50",
-            **dict.fromkeys(
-                ("optimiser", "lr", "batch_size", "epochs", "schedule", "milestones", "momentum", "weight_decay"),
-                _PAPER,
-            ),
-            "nesterov": _NESTEROV,
-            **_CROPS,
-        },
+    "supervised": _recipe(
+        SUPERVISED,
+        _by("ours: CLIP's ResNet-50, so that only the loss differs; the paper says ResNet-50", model="RN50"),
+        _by(_PAPER, optimiser="sgd", lr=0.1, batch_size=256, epochs=90),
+        _by(_PAPER, schedule="steps", milestones=(30, 50, 70)),
+        _by(_PAPER, momentum=0.9, weight_decay=1e-4, crop_scale=(0.9, 1.0)),
+        _by(_NESTEROV, nesterov=True),
     ),
-    "simclr": Recipe(
-        objective=SIMCLR,
-        model="RN50",
-        optimiser="lars",
-        lr=4.8,
-        batch_size=4096,
-        epochs=100,
-        schedule="cosine",
-        warmup_epochs=10,
-        momentum=0.9,
-        weight_decay=1e-6,
-        temperature=0.1,
-        crop_scale=(0.08, 1.0),
-        colour=1.0,
-        sync_batchnorm=True,
-        references={
-            **dict.fromkeys(
-                (
-                    "optimiser",
-                    "lr",
-                    "batch_size",
-                    "epochs",
-                    "schedule",
-                    "warmup_epochs",
-                    "momentum",
-                    "weight_decay",
-                    "temperature",
-                    "sync_batchnorm",
-                ),
-                _SIMCLR,
-            ),
-            **dict.fromkeys(("crop_scale", "colour"), _SIMCLR_A),
-        },
+    "simclr": _recipe(
+        SIMCLR,
+        _by("ours", model="RN50"),
+        _by(_SIMCLR, optimiser="lars", lr=4.8, batch_size=4096, epochs=100),
+        _by(_SIMCLR, schedule="cosine", warmup_epochs=10, momentum=0.9, weight_decay=1e-6),
+        _by(_SIMCLR, temperature=0.1, sync_batchnorm=True),
+        _by(_SIMCLR_A, crop_scale=(0.08, 1.0), colour=1.0),
     ),
-    "finetune": Recipe(
-        objective=SUPERVISED,
-        model="RN50",
-        optimiser="sgd",
-        lr=0.8,
-        batch_size=4096,
-        epochs=30,
-        schedule="cosine",
-        momentum=0.9,
-        crop_scale=(0.08, 1.0),
-        flip=True,
-        references=dict.fromkeys(
-            ("optimiser", "lr", "batch_size", "epochs", "momentum", "nesterov", "weight_decay", "crop_scale", "flip"),
-            _SIMCLR_TUNE,
-        ),
+    "finetune": _recipe(
+        SUPERVISED,
+        _by("ours", model="RN50", schedule="cosine"),
+        _by(_SIMCLR_TUNE, optimiser="sgd", lr=0.8, batch_size=4096, epochs=30),
+        _by(_SIMCLR_TUNE, momentum=0.9, nesterov=True, weight_decay=0.0),
+        _by(_SIMCLR_TUNE, crop_scale=(0.08, 1.0), flip=True),
         differences=(
             "SimCLR fine-tunes on 1 or 10 % of ImageNet's labels; the labels here are read off captions",
             "the schedule is ours: the appendix names none",
         ),
     ),
     # ALIGN's own values are for 1.8 billion pairs; on fewer, give --batch-size, --epochs and --warmup that fit.
-    "align": Recipe(
-        objective=CONTRASTIVE,
-        model="align",
-        optimiser="lamb",
-        lr=1e-3,
-        batch_size=16384,
-        epochs=12,
-        schedule="linear",
-        warmup_steps=10_000,
-        eps=1e-6,
-        weight_decay=1e-5,
-        crop="placed",
-        flip=True,
-        label_smoothing=0.1,
-        references=dict.fromkeys(
-            (
-                "optimiser",
-                "lr",
-                "batch_size",
-                "epochs",
-                "schedule",
-                "warmup_steps",
-                "weight_decay",
-                "crop",
-                "flip",
-                "label_smoothing",
-            ),
-            _ALIGN,
-        )
-        | {"model": f"{_ALIGN}, with EfficientNet-B7 and BERT-Base for its L2 and Large"},
+    "align": _recipe(
+        CONTRASTIVE,
+        _by(f"{_ALIGN}, with EfficientNet-B7 and BERT-Base for its L2 and Large", model="align"),
+        _by(_ALIGN, optimiser="lamb", lr=1e-3, batch_size=16384, epochs=12),
+        _by(_ALIGN, schedule="linear", warmup_steps=10_000, weight_decay=1e-5),
+        _by(_ALIGN, crop="placed", flip=True, label_smoothing=0.1),
+        _by("ours", eps=1e-6),
         differences=(
             "the paper's results are of EfficientNet-L2 and BERT-Large: `model='align-large'` has these",
             "texts are CLIP's byte pairs, since ALIGN's 100,000 WordPieces are not public",
@@ -295,46 +208,14 @@ RECIPES: dict[str, Recipe] = {
             "the temperature is kept at 0.01 or more, as in CLIP; ALIGN names no bound",
         ),
     ),
-    "basic-supervised": Recipe(
-        objective=SUPERVISED,
-        model="basic",
-        optimiser="adamw",
-        lr=1e-3,
-        min_lr=1e-5,
-        batch_size=4096,
-        epochs=300,
-        schedule="cosine",
-        warmup_steps=10_000,
-        weight_decay=0.05,
-        clip_norm=1.0,
-        crop_scale=(0.08, 1.0),
-        flip=True,
-        randaugment=(2, 15),
-        mixup=0.8,
-        label_smoothing=0.1,
-        drop_path=0.2,
-        references={
-            "model": _BASIC,
-            **dict.fromkeys(
-                (
-                    "optimiser",
-                    "lr",
-                    "min_lr",
-                    "batch_size",
-                    "epochs",
-                    "schedule",
-                    "warmup_steps",
-                    "weight_decay",
-                    "clip_norm",
-                    "randaugment",
-                    "mixup",
-                    "label_smoothing",
-                ),
-                _COATNET,
-            ),
-            "drop_path": f"{_COATNET}: 0.2 for CoAtNet-0, 0.7 for CoAtNet-3",
-            **dict.fromkeys(("crop_scale", "flip"), "ours: usual for ImageNet; CoAtNet's table does not say"),
-        },
+    "basic-supervised": _recipe(
+        SUPERVISED,
+        _by(_BASIC, model="basic"),
+        _by(_COATNET, optimiser="adamw", lr=1e-3, min_lr=1e-5, batch_size=4096, epochs=300),
+        _by(_COATNET, schedule="cosine", warmup_steps=10_000, weight_decay=0.05, clip_norm=1.0),
+        _by(_COATNET, randaugment=(2, 15), mixup=0.8, label_smoothing=0.1),
+        _by(f"{_COATNET}: 0.2 for CoAtNet-0, 0.7 for CoAtNet-3", drop_path=0.2),
+        _by("ours: usual for ImageNet; CoAtNet's table does not say", crop_scale=(0.08, 1.0), flip=True),
         differences=(
             "BASIC trains this tower on JFT, which is not public; these are CoAtNet's values for ImageNet",
             "RandAugment is timm's: each operation is applied to half of the images, and Cutout is not among them",
@@ -369,9 +250,9 @@ RECIPES |= {
         model="basic",
         lock="image",
         references={
+            **{name: f"{reference}, not BASIC" for name, reference in RECIPES["contrastive"].references.items()},
             "model": _BASIC,
             "lock": _BASIC,
-            **{name: f"{reference}, not BASIC" for name, reference in _CONTRASTIVE.items()},
         },
         differences=(
             "BASIC's own optimizer (AdaFactorW), batch (65,536) and steps are from memory and not used: the values are "

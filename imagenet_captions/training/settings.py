@@ -11,12 +11,14 @@ from typing import Any
 import msgspec
 
 from imagenet_captions.engines.local import WORKERS, count_readers
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.options import check, option
 from imagenet_captions.storage.files import read_json, require_file, sha256, write_json
-from imagenet_captions.training.recipes import CONTRASTIVE, Recipe, recipe_defaults, recipe_values
+from imagenet_captions.training.recipes import CONTRASTIVE, Recipe, recipe_values
 
 SETTINGS_FILE = "settings.json"
+DONE_FILE = "done.json"
+MODEL_FOLDER = "model"
 THREADS = "Threads that compute on a CPU, for each device. Default: 1 for images up to 64 pixels."
 GRAD_CHECKPOINTING = "Compute blocks again in the backward pass: less memory, more time."
 
@@ -134,51 +136,27 @@ def check_settings(settings: TrainSettings) -> None:
 
     Raises InputError that names the first setting which differs, since weights of two recipes are of neither.
     """
-    path, now = settings.out / SETTINGS_FILE, settings_record(settings)
+    path = settings.out / SETTINGS_FILE
     if not path.exists():
         return
-    before = read_json(path, dict[str, Any], "the run's settings")
-    if isinstance(before.get("recipe"), Mapping):
-        before["recipe"] = {**recipe_defaults(), **before["recipe"]}
-    difference = first_difference(before, now)
-    if difference is not None:
-        name, old, new = difference
-        raise InputError(
-            f"{settings.out} holds a run with {name} {_shown(old)}, and this one has {_shown(new)}; run it with the "
-            f"same settings to go on with it, or give another `out`"
-        )
-
-
-def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
-    """Return the first setting that differs between two records and must not, with both values.
-
-    >>> first_difference({"seed": 1, "workers": 2}, {"seed": 2, "workers": 8})
-    ('seed', 1, 2)
-    """
-    old, new = _flat(before), _flat(now)
-    for name in [*new, *(name for name in old if name not in new)]:
+    old = _flat(read_json(path, dict[str, Any], "the run's settings"))
+    new = _flat(settings_record(settings))
+    for name in dict.fromkeys([*new, *old]):
         if name not in _FREE and old.get(name) != new.get(name):
-            return name, old.get(name), new.get(name)
-    return None
+            before, now = (shortened("none" if one.get(name) is None else one[name], 60) for one in (old, new))
+            raise InputError(
+                f"{settings.out} holds a run with {name} {before}, and this one has {now}; run it with the same "
+                f"settings to go on with it, or give another `out`"
+            )
 
 
 def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in record.items():
-        if name in ("recipe", "ids") and isinstance(value, Mapping):
-            flat.update({f"{name}.{key}" if name == "ids" else key: entry for key, entry in value.items()})
-        else:
-            flat[name] = value
+    """Put the values of the recipe and of the list of ids beside the others."""
+    flat = {**record}
+    for name, prefix in (("recipe", ""), ("ids", "ids.")):
+        if isinstance(record.get(name), Mapping):
+            flat |= {f"{prefix}{key}": value for key, value in flat.pop(name).items()}
     return flat
-
-
-def _shown(value: Any) -> str:
-    text = str(value)
-    return "none" if value is None else text if len(text) <= 60 else text[:59] + "…"
-
-
-DONE_FILE = "done.json"
-MODEL_FOLDER = "model"
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def _train(settings: TrainSettings, first: bool) -> TrainResult | None:
         if first:
             write_settings(settings)
         last = out / FOLDER / LAST
-        start = read_checkpoint_step(last, model) if last.exists() else 0
+        start = read_checkpoint_step(last) if last.exists() else 0
         if start:
             feed.start_at(start)
             log.info("going on at step %d of %d", start, length.steps)

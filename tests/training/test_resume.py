@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 import pytest
 
 from imagenet_captions.errors import InputError, StoppedEarly
-from imagenet_captions.models.config import PRESETS, ModelPreset
 from imagenet_captions.training import callbacks
 from imagenet_captions.training.train import train
 from tests.training.made import at_step, losses, run_until_killed, same_weights, settings, write_images
@@ -58,37 +57,6 @@ def test_a_record_of_another_shape_is_one_sentence(tmp_path: Path, content: str)
     (run.out / "settings.json").write_text(content)
     with pytest.raises(InputError, match=r"has not the expected content|holds a run with"):
         train(run)
-
-
-def test_a_run_from_before_some_values_of_its_recipe_goes_on_with_what_it_had(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = write_images(tmp_path / "data.parquet")
-    run = settings(data, tmp_path / "run", "micro-supervised", model="micro", steps=4)
-    with monkeypatch.context() as patch:
-        at_step(patch, 1, lambda _: os.kill(os.getpid(), signal.SIGTERM))
-        with pytest.raises(StoppedEarly):
-            train(run)
-    record = json.loads((run.out / "settings.json").read_text())
-    added = ("min_lr", "nesterov", "crop", "randaugment", "mixup", "label_smoothing", "drop_path")
-    for name in added:
-        del record["recipe"][name]
-    del record["threads"]
-    (run.out / "settings.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match=r"holds a run with label_smoothing 0\.0, and this one has 0\.1; run it with"):
-        train(replace(run, recipe=replace(run.recipe, label_smoothing=0.1)))
-    micro = PRESETS["micro"].config
-    assert micro is not None
-    squashed = replace(micro, spec=replace(micro.spec, resize_mode="squash"))
-    with monkeypatch.context() as patch:
-        patch.setitem(PRESETS, "micro", ModelPreset("micro", config=squashed))
-        with pytest.raises(
-            InputError, match=r"whose images have resize_mode shortest, and those of micro now have squash"
-        ):
-            train(run)
-    result = train(run)
-    assert result is not None
-    assert result.steps == 4
 
 
 class Wandb:
