@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from imagenet_captions.errors import InputError, quoted
-from imagenet_captions.models.config import PRESETS, ModelConfig, TowerConfig, config_from_dict, config_of
+from imagenet_captions.models.config import PRESETS, ModelConfig, TowerConfig, config_of
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.tokenizing import build_tokenizer
 
@@ -29,16 +27,42 @@ def build_model(name: str, seed: int) -> Model:
         return build(config)
 
 
-def build_from_config(values: Mapping[str, Any]) -> Model:
-    """Build a model from the dictionary of `model_config_of`; the caller loads the weights."""
-    return build(config_from_dict(values))
-
-
 def build(config: ModelConfig) -> Model:
     """Build a model from its configuration, with random weights from torch's global generator."""
-    image, projection, text = _towers(config)
+    tower, text, dim = config.image, config.text, config.dim
+    projection: nn.Module | None
+    words: nn.Module | None = None
+    if tower.kind in ("align", "clip"):
+        from imagenet_captions.models.transformers import build_both
+
+        image, projection, words = build_both(tower.kind, tower.options)
+    elif tower.kind == "open_clip":
+        from imagenet_captions.models.open_clip import build_image as build_clip
+
+        image, projection = build_clip(tower.options)
+    elif tower.kind == "timm":
+        from imagenet_captions.models.timm import build_image as build_timm
+
+        image, projection = build_timm(tower.options, dim)
+    elif tower.kind == "micro":
+        net = MicroNet(tuple(tower.options["widths"]))
+        image, projection = net, None if dim is None else nn.Linear(net.width, dim, bias=False)
+    else:
+        raise _unknown_tower(tower.kind)
+    if text is None or dim is None:
+        return Model(config, image, None, None, None)
+    if text.kind == "open_clip":
+        from imagenet_captions.models.open_clip import build_text
+
+        words = build_text(text.options, dim)
+    elif words is None:
+        raise _unknown_tower(text.kind)
     tokenizer = None if config.tokenizer is None else build_tokenizer(config.tokenizer)
-    return Model(config, image, projection, text, tokenizer)
+    return Model(config, image, projection, words, tokenizer)
+
+
+def _unknown_tower(kind: str) -> InputError:
+    return InputError(f"a model's description names the tower {quoted(kind)}; known are {', '.join(_TOWERS)}")
 
 
 def with_drop_path(model: Model, rate: float) -> Model:
@@ -64,70 +88,24 @@ def with_drop_path(model: Model, rate: float) -> Model:
     return changed
 
 
-def _towers(config: ModelConfig) -> tuple[nn.Module, nn.Module | None, nn.Module | None]:
-    if config.image.kind in ("align", "clip"):
-        from imagenet_captions.models.transformers import build_both
-
-        image, projection, text = build_both(config.image.kind, config.image.options)
-        return (image, None, None) if config.text is None else (image, projection, text)
-    image, free = _image(config.image, config.dim)
-    if config.text is None or config.dim is None:
-        return image, None, None
-    return image, free, _text(config.text, config.dim)
-
-
-def _image(tower: TowerConfig, dim: int | None) -> tuple[nn.Module, nn.Module | None]:
-    if tower.kind == "open_clip":
-        from imagenet_captions.models import open_clip as open_clip_towers
-
-        return open_clip_towers.build_image(tower.options)
-    if tower.kind == "timm":
-        from imagenet_captions.models import timm as timm_towers
-
-        return timm_towers.build_image(tower.options, dim)
-    if tower.kind == "micro":
-        return build_image(tower.options, dim)
-    raise InputError(f"a model's description names the tower {quoted(tower.kind)}; known are {', '.join(_TOWERS)}")
-
-
-def _text(tower: TowerConfig, dim: int) -> nn.Module:
-    if tower.kind == "open_clip":
-        from imagenet_captions.models import open_clip as open_clip_towers
-
-        return open_clip_towers.build_text(tower.options, dim)
-    raise InputError(
-        f"a model's description names the text tower {quoted(tower.kind)}; known are open_clip, align, clip"
-    )
-
-
 _HEADER = ("preset", "what it is", "pixels", "features", "shared space", "tokens", "image tower", "text tower")
 
 
 def preset_table() -> str:
     """Return a Markdown table of the presets: their sizes, and the millions of weights of their towers."""
-    rows = [_HEADER, tuple("---" for _ in _HEADER), *_rows()]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
-
-
-def _rows() -> Iterator[tuple[str, ...]]:
+    rows = [_HEADER, tuple("---" for _ in _HEADER)]
     for name, preset in PRESETS.items():
         with torch.device("meta"):
             model = build(config_of(name))
-        tokenizer = model.config.tokenizer
-        yield (
-            f"`{name}`",
-            preset.about,
-            str(model.spec.size),
-            f"{model.width:,}",
-            "" if model.config.dim is None else f"{model.config.dim:,}",
-            "" if tokenizer is None else str(tokenizer.context_length),
-            _millions(model.image),
-            "" if model.text is None else _millions(model.text),
-        )
-
-
-def _millions(tower: nn.Module) -> str:
-    return f"{sum(parameter.numel() for parameter in tower.parameters()) / 1e6:.1f} M"
+        sizes = [
+            "" if tower is None else f"{sum(part.numel() for part in tower.parameters()) / 1e6:.1f} M"
+            for tower in (model.image, model.text)
+        ]
+        dim, tokenizer = model.config.dim, model.config.tokenizer
+        context = "" if tokenizer is None else str(tokenizer.context_length)
+        pixels, width, shared = str(model.spec.size), f"{model.width:,}", "" if dim is None else f"{dim:,}"
+        rows.append((f"`{name}`", preset.about, pixels, width, shared, context, *sizes))
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 class Convolution(nn.Sequential):
@@ -166,9 +144,3 @@ class MicroNet(nn.Module):
         before = self.steps(self.stem(pixels.contiguous(memory_format=torch.channels_last)))
         features: Tensor = (before + self.block(before)).mean(dim=(2, 3))
         return features
-
-
-def build_image(options: Mapping[str, Any], dim: int | None) -> tuple[nn.Module, nn.Module | None]:
-    """Build the network with random weights, and a linear projection if a shared space is wanted."""
-    tower = MicroNet(tuple(options["widths"]))
-    return tower, None if dim is None else nn.Linear(tower.width, dim, bias=False)

@@ -117,43 +117,30 @@ _HALF = (0.5, 0.5, 0.5)
 _BYTE_PAIRS = 49408
 _MICRO_TOKENS = 4096
 _MICRO_CONTEXT = 24
+# The 3,582 most frequent of CLIP's byte pairs: 512 bytes, within a word and at its end, and two marks come on top.
+_MICRO_TOKENIZER = TokenizerConfig(context_length=_MICRO_CONTEXT, options={"merges": _MICRO_TOKENS - 512 - 2})
 
 
 @dataclass(frozen=True)
 class ModelPreset:
-    """A named model: its description, and either its name in open_clip or its configuration."""
+    """A named model: its description and its configuration; None for open_clip's configuration of that name."""
 
     about: str
-    open_clip: str | None = None
     config: ModelConfig | None = None
 
 
-def _spec(size: int, mean: tuple[float, float, float] = _CLIP_MEAN, std: tuple[float, float, float] = _CLIP_STD) -> Any:
-    return ImageSpec(size=size, mean=mean, std=std, interpolation="bicubic")
+def _spec(size: int) -> ImageSpec:
+    return ImageSpec(size=size, mean=_CLIP_MEAN, std=_CLIP_STD, interpolation="bicubic")
 
 
-def _text(width: int, heads: int, layers: int, context: int) -> dict[str, Any]:
-    """Return open_clip's text transformer with CLIP's byte pairs."""
-    sizes = {"width": width, "heads": heads, "layers": layers, "context_length": context, "vocab_size": _BYTE_PAIRS}
-    return {
-        "text": TowerConfig("open_clip", {"text_cfg": sizes, "quick_gelu": False}),
-        "tokenizer": TokenizerConfig(context_length=context),
-    }
+def _text(width: int, heads: int, layers: int, tokens: int, tokenizer: TokenizerConfig) -> dict[str, Any]:
+    """Return open_clip's text transformer."""
+    sizes = {"width": width, "heads": heads, "layers": layers}
+    sizes |= {"context_length": tokenizer.context_length, "vocab_size": tokens}
+    return {"text": TowerConfig("open_clip", {"text_cfg": sizes, "quick_gelu": False}), "tokenizer": tokenizer}
 
 
-def _micro_tokenizer() -> TokenizerConfig:
-    """Return a tokenizer with the 3,582 most frequent of CLIP's byte pairs, which makes 4,096 tokens."""
-    merges = _MICRO_TOKENS - 512 - 2  # the bytes, within a word and at its end; start and end of a text
-    return TokenizerConfig(context_length=_MICRO_CONTEXT, options={"merges": merges})
-
-
-def _micro_text() -> dict[str, Any]:
-    """Return a text transformer for a CPU and its tokenizer."""
-    sizes = {"width": 64, "heads": 2, "layers": 2, "context_length": _MICRO_CONTEXT, "vocab_size": _MICRO_TOKENS}
-    return {
-        "text": TowerConfig("open_clip", {"text_cfg": sizes, "quick_gelu": False}),
-        "tokenizer": _micro_tokenizer(),
-    }
+_MICRO_TEXT = _text(64, 2, 2, _MICRO_TOKENS, _MICRO_TOKENIZER)
 
 
 def _timm(architecture: str, **arguments: Any) -> TowerConfig:
@@ -162,11 +149,10 @@ def _timm(architecture: str, **arguments: Any) -> TowerConfig:
 
 def _align(vision: Mapping[str, Any], text: Mapping[str, Any], dim: int, tokenizer: TokenizerConfig) -> dict[str, Any]:
     """Return transformers' ALIGN with CLIP's byte pairs instead of WordPieces, which are only on a hub."""
-    context = tokenizer.context_length
     config = {
         "projection_dim": dim,
         "vision_config": dict(vision),
-        "text_config": {"vocab_size": _BYTE_PAIRS, "max_position_embeddings": context, **text},
+        "text_config": {"vocab_size": _BYTE_PAIRS, "max_position_embeddings": tokenizer.context_length, **text},
     }
     return {
         "image": TowerConfig("align", {"config": config, "mask": "end", "pad_id": 0}),
@@ -179,110 +165,131 @@ def _align(vision: Mapping[str, Any], text: Mapping[str, Any], dim: int, tokeniz
 # ALIGN makes every image a square of 346 pixels and takes 289 of them (section 5; transformers' image processor).
 _ALIGN_SPEC = ImageSpec(289, _HALF, _HALF, "bilinear", crop_fraction=289 / 346, resize_mode="squash")
 
-_ALIGN = ModelConfig(
-    name="align",
-    spec=_ALIGN_SPEC,
-    temperature=1.0,
-    **_align({"image_size": 289}, {}, dim=640, tokenizer=TokenizerConfig(context_length=64)),
-)
-_ALIGN_LARGE = ModelConfig(
-    name="align-large",
-    spec=_ALIGN_SPEC,
-    temperature=1.0,
-    **_align(
-        {"image_size": 289, "width_coefficient": 4.3, "depth_coefficient": 5.3},
-        {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
-        dim=1376,
-        tokenizer=TokenizerConfig(context_length=64),
-    ),
-)
-_ALIGN_MICRO = ModelConfig(
-    name="align-micro",
-    spec=_spec(32, _HALF, _HALF),
-    **_align(
-        {
-            "image_size": 32,
-            "width_coefficient": 0.4,
-            "depth_coefficient": 0.25,
-            "strides": [1, 1, 2, 2, 1, 2, 1],
-            "drop_connect_rate": 0.0,
-            "batch_norm_momentum": 0.1,
-        },
-        {
-            "vocab_size": _MICRO_TOKENS,
-            "hidden_size": 64,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "intermediate_size": 256,
-            "hidden_dropout_prob": 0.0,
-            "attention_probs_dropout_prob": 0.0,
-        },
-        dim=128,
-        tokenizer=_micro_tokenizer(),
-    ),
-)
-_BASIC = ModelConfig(
-    name="basic", spec=_spec(224), image=_timm("coatnet_0_224", head_hidden_size=0), dim=1024, **_text(1024, 16, 6, 64)
-)
-_BASIC_MEDIUM = ModelConfig(
-    name="basic-medium",
-    spec=_spec(224),
-    image=_timm("coatnet_3_224", head_hidden_size=0),
-    dim=1024,
-    **_text(1024, 8, 12, 64),
-)
-_BASIC_MICRO = ModelConfig(
-    name="basic-micro",
-    spec=_spec(32),
-    image=_timm(
-        "coatnet_0_224",
-        img_size=32,
-        head_hidden_size=0,
-        stem_width=[16, 32],
-        embed_dim=[32, 64, 128, 128],
-        depths=[1, 1, 2, 1],
-    ),
-    dim=128,
-    **_micro_text(),
-)
-_MICRO = ModelConfig(
-    name="micro",
-    spec=_spec(32),
-    image=TowerConfig("micro", {"widths": [16, 32, 64, 128]}),
-    dim=128,
-    **_micro_text(),
-)
-_VIT_MICRO = ModelConfig(
-    name="vit-micro",
-    spec=_spec(32),
-    image=TowerConfig(
-        "open_clip",
-        {
-            "embed_dim": 128,
-            "vision_cfg": {"image_size": 32, "patch_size": 4, "width": 128, "layers": 4, "head_width": 32},
-            "quick_gelu": False,
-        },
-    ),
-    dim=128,
-    **_micro_text(),
-)
-_RESNET50 = ModelConfig(name="resnet50", spec=_spec(224), image=_timm("resnet50"))
-
 PRESETS: dict[str, ModelPreset] = {
-    "RN50": ModelPreset("CLIP's ResNet-50", open_clip="RN50"),
-    "RN101": ModelPreset("CLIP's ResNet-101", open_clip="RN101"),
-    "ViT-B-32": ModelPreset("CLIP's ViT-B/32", open_clip="ViT-B-32"),
-    "ViT-B-16": ModelPreset("CLIP's ViT-B/16", open_clip="ViT-B-16"),
-    "ViT-L-14": ModelPreset("CLIP's ViT-L/14", open_clip="ViT-L-14"),
-    "resnet50": ModelPreset("the ResNet-50 of torchvision and timm, images alone", config=_RESNET50),
-    "align": ModelPreset("ALIGN-style, EfficientNet-B7 and BERT-Base", config=_ALIGN),
-    "align-large": ModelPreset("ALIGN-style at the paper's size, EfficientNet-L2 and BERT-Large", config=_ALIGN_LARGE),
-    "align-micro": ModelPreset("ALIGN-style for a CPU, 32 x 32", config=_ALIGN_MICRO),
-    "basic": ModelPreset("BASIC-S: CoAtNet-0 and a transformer of 6 layers", config=_BASIC),
-    "basic-medium": ModelPreset("BASIC-M: CoAtNet-3 and a transformer of 12 layers", config=_BASIC_MEDIUM),
-    "basic-micro": ModelPreset("BASIC-style for a CPU, 32 x 32", config=_BASIC_MICRO),
-    "micro": ModelPreset("a small convolutional network and text transformer for a CPU, 32 x 32", config=_MICRO),
-    "vit-micro": ModelPreset("a small Vision Transformer and text transformer for a CPU, 32 x 32", config=_VIT_MICRO),
+    "RN50": ModelPreset("CLIP's ResNet-50"),
+    "RN101": ModelPreset("CLIP's ResNet-101"),
+    "ViT-B-32": ModelPreset("CLIP's ViT-B/32"),
+    "ViT-B-16": ModelPreset("CLIP's ViT-B/16"),
+    "ViT-L-14": ModelPreset("CLIP's ViT-L/14"),
+    "resnet50": ModelPreset(
+        "the ResNet-50 of torchvision and timm, images alone",
+        ModelConfig(name="resnet50", spec=_spec(224), image=_timm("resnet50")),
+    ),
+    "align": ModelPreset(
+        "ALIGN-style, EfficientNet-B7 and BERT-Base",
+        ModelConfig(
+            name="align",
+            spec=_ALIGN_SPEC,
+            temperature=1.0,
+            **_align({"image_size": 289}, {}, dim=640, tokenizer=TokenizerConfig(context_length=64)),
+        ),
+    ),
+    "align-large": ModelPreset(
+        "ALIGN-style at the paper's size, EfficientNet-L2 and BERT-Large",
+        ModelConfig(
+            name="align-large",
+            spec=_ALIGN_SPEC,
+            temperature=1.0,
+            **_align(
+                {"image_size": 289, "width_coefficient": 4.3, "depth_coefficient": 5.3},
+                {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
+                dim=1376,
+                tokenizer=TokenizerConfig(context_length=64),
+            ),
+        ),
+    ),
+    "align-micro": ModelPreset(
+        "ALIGN-style for a CPU, 32 x 32",
+        ModelConfig(
+            name="align-micro",
+            spec=ImageSpec(32, _HALF, _HALF, "bicubic"),
+            **_align(
+                {
+                    "image_size": 32,
+                    "width_coefficient": 0.4,
+                    "depth_coefficient": 0.25,
+                    "strides": [1, 1, 2, 2, 1, 2, 1],
+                    "drop_connect_rate": 0.0,
+                    "batch_norm_momentum": 0.1,
+                },
+                {
+                    "vocab_size": _MICRO_TOKENS,
+                    "hidden_size": 64,
+                    "num_hidden_layers": 2,
+                    "num_attention_heads": 2,
+                    "intermediate_size": 256,
+                    "hidden_dropout_prob": 0.0,
+                    "attention_probs_dropout_prob": 0.0,
+                },
+                dim=128,
+                tokenizer=_MICRO_TOKENIZER,
+            ),
+        ),
+    ),
+    "basic": ModelPreset(
+        "BASIC-S: CoAtNet-0 and a transformer of 6 layers",
+        ModelConfig(
+            name="basic",
+            spec=_spec(224),
+            image=_timm("coatnet_0_224", head_hidden_size=0),
+            dim=1024,
+            **_text(1024, 16, 6, _BYTE_PAIRS, TokenizerConfig(context_length=64)),
+        ),
+    ),
+    "basic-medium": ModelPreset(
+        "BASIC-M: CoAtNet-3 and a transformer of 12 layers",
+        ModelConfig(
+            name="basic-medium",
+            spec=_spec(224),
+            image=_timm("coatnet_3_224", head_hidden_size=0),
+            dim=1024,
+            **_text(1024, 8, 12, _BYTE_PAIRS, TokenizerConfig(context_length=64)),
+        ),
+    ),
+    "basic-micro": ModelPreset(
+        "BASIC-style for a CPU, 32 x 32",
+        ModelConfig(
+            name="basic-micro",
+            spec=_spec(32),
+            image=_timm(
+                "coatnet_0_224",
+                img_size=32,
+                head_hidden_size=0,
+                stem_width=[16, 32],
+                embed_dim=[32, 64, 128, 128],
+                depths=[1, 1, 2, 1],
+            ),
+            dim=128,
+            **_MICRO_TEXT,
+        ),
+    ),
+    "micro": ModelPreset(
+        "a small convolutional network and text transformer for a CPU, 32 x 32",
+        ModelConfig(
+            name="micro",
+            spec=_spec(32),
+            image=TowerConfig("micro", {"widths": [16, 32, 64, 128]}),
+            dim=128,
+            **_MICRO_TEXT,
+        ),
+    ),
+    "vit-micro": ModelPreset(
+        "a small Vision Transformer and text transformer for a CPU, 32 x 32",
+        ModelConfig(
+            name="vit-micro",
+            spec=_spec(32),
+            image=TowerConfig(
+                "open_clip",
+                {
+                    "embed_dim": 128,
+                    "vision_cfg": {"image_size": 32, "patch_size": 4, "width": 128, "layers": 4, "head_width": 32},
+                    "quick_gelu": False,
+                },
+            ),
+            dim=128,
+            **_MICRO_TEXT,
+        ),
+    ),
 }
 
 
@@ -304,18 +311,18 @@ def check_name(name: str) -> None:
 def config_of(name: str) -> ModelConfig:
     """Return the configuration of a model's name; one that a library has is looked up there, which loads PyTorch."""
     library, _, rest = name.partition(":")
-    if library == "timm" and rest:
-        from imagenet_captions.models import timm as timm_towers
-
-        return timm_towers.named_config(rest)
     preset = PRESETS.get(name)
     if preset is not None and preset.config is not None:
         return preset.config
-    if preset is None and library != "open_clip":
-        raise unknown_name("model to build", name, PRESETS)
-    from imagenet_captions.models import open_clip as open_clip_towers
+    if library == "timm" and rest:
+        from imagenet_captions.models import timm as timm_models
 
-    return open_clip_towers.named_config(rest or str(preset and preset.open_clip), name)
+        return timm_models.named_config(rest)
+    if preset is None and not (library == "open_clip" and rest):
+        raise unknown_name("model to build", name, PRESETS)
+    from imagenet_captions.models import open_clip as open_clip_models
+
+    return open_clip_models.named_config(rest or name, name)
 
 
 _LIBRARIES = ("open_clip", "timm", "transformers")
@@ -350,78 +357,25 @@ def check_source(source: str) -> None:
     )
 
 
-_PIL_FILTERS = {2: "bilinear", 3: "bicubic"}
-
-
-def from_open_clip(config: Mapping[str, Any]) -> ImageSpec:
-    """Read open_clip's `preprocess_cfg`."""
-    return ImageSpec(
-        size=_side(config.get("size", 224)),
-        mean=_three(config["mean"]),
-        std=_three(config["std"]),
-        interpolation=_interpolation(config.get("interpolation", "bicubic")),
-        resize_mode=config.get("resize_mode") or "shortest",
-    )
-
-
-def from_timm(config: Mapping[str, Any]) -> ImageSpec:
-    """Read timm's data configuration; the size is that of training, even if it has another one for evaluation."""
-    return ImageSpec(
-        size=_side(config["input_size"][1:]),
-        mean=_three(config["mean"]),
-        std=_three(config["std"]),
-        interpolation=_interpolation(config.get("interpolation", "bicubic")),
-        crop_fraction=float(config.get("crop_pct") or 1.0),
-        resize_mode="squash" if config.get("crop_mode") == "squash" else "shortest",
-    )
-
-
-def from_transformers(config: Mapping[str, Any]) -> ImageSpec:
-    """Read transformers' `preprocessor_config.json`, as CLIP's processor and EfficientNet's write it.
-
-    EfficientNet's scales by 1 / 127.5, takes 1 away, and may not normalize: the same as a mean and deviation of a half.
-
-    >>> half = from_transformers({"size": {"height": 346, "width": 346}, "crop_size": {"height": 289, "width": 289},
-    ...     "rescale_factor": 1 / 127.5, "rescale_offset": True, "do_normalize": False, "resample": 2})
-    >>> half.size, [round(value, 3) for value in half.mean + half.std], half.interpolation, half.resize_mode
-    (289, [0.5, 0.5, 0.5, 0.5, 0.5, 0.5], 'bilinear', 'squash')
-    """
-    scale = float(config.get("rescale_factor", 1 / 255)) * 255 if config.get("do_rescale", True) else 255.0
-    offset = 1.0 if config.get("rescale_offset") else 0.0
-    normalised = config.get("do_normalize", True)
-    mean = _three(config["image_mean"]) if normalised else (0.0, 0.0, 0.0)
-    std = _three(config["image_std"]) if normalised else (1.0, 1.0, 1.0)
-    resized = config.get("size", 224)
-    squash = isinstance(resized, Mapping) and "height" in resized
-    before = _side(resized)
-    size = _side(config.get("crop_size", resized)) if config.get("do_center_crop", True) else before
-    return ImageSpec(
-        size=size,
-        mean=_three([(offset + value) / scale for value in mean]),
-        std=_three([value / scale for value in std]),
-        interpolation=_interpolation(_PIL_FILTERS.get(config.get("resample", 3), "")),
-        crop_fraction=size / before,
-        resize_mode="squash" if squash else "shortest",
-    )
-
-
-def _side(size: Any) -> int:
+def side_of(size: Any) -> int:
+    """Return the side of square images, however a library's description of its pixels says it."""
     if isinstance(size, Mapping):
         size = size.get("shortest_edge") or (size.get("height"), size.get("width"))
     if isinstance(size, Sequence) and not isinstance(size, str):
         if len(set(size)) != 1:
-            given = shortened(tuple(size))
-            raise InputError(f"the model wants images of {given} pixels; only square images are read here")
+            raise InputError(f"the model wants images of {shortened(tuple(size))} pixels; only square ones are read")
         size = size[0]
     return int(size)
 
 
-def _three(values: Sequence[float] | float) -> tuple[float, float, float]:
+def three_of(values: Sequence[float] | float) -> tuple[float, float, float]:
+    """Return a value for each color."""
     if isinstance(values, (int, float)):
         values = [values] * 3
     first, second, third = (float(value) for value in values)
     return first, second, third
 
 
-def _interpolation(name: str) -> Any:
+def interpolation_of(name: str) -> Any:
+    """Return a kind of interpolation that this package has."""
     return "bilinear" if name == "bilinear" else "bicubic"

@@ -13,9 +13,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from imagenet_captions.errors import InputError, unknown_name
-from imagenet_captions.models.build import build, build_from_config
+from imagenet_captions.models.build import build
 from imagenet_captions.models.config import check_source, config_from_dict, split_library
-from imagenet_captions.models.model import Model, model_config_of
+from imagenet_captions.models.model import Model
 from imagenet_captions.models.weights import DESCRIPTION, explaining_faults, put_weights, read_weights, write_weights
 from imagenet_captions.storage.files import (
     private_place,
@@ -29,9 +29,10 @@ from imagenet_captions.storage.files import (
 )
 from imagenet_captions.storage.outputs import check_place
 
-HYPERPARAMETER = "model_config"
-_LOCAL, _HUB = ("local-dir",), ("hf-hub", "hf_hub")  # the libraries' own spellings of a folder and of the hub
-_PREFIX = "model."
+LIBRARIES = ("open_clip", "timm", "transformers")
+MODEL_FILE = "model.json"
+WEIGHTS_FILE = "weights.safetensors"
+TOKENIZER_FILE = "tokenizer.json"
 
 
 def load_model(source: str) -> Model:
@@ -49,8 +50,62 @@ def load_model(source: str) -> Model:
     path = Path(source)
     with explaining_faults(source):
         if library:
-            return _of_library(library, rest, source).eval()
-        return (_folder(path) if path.is_dir() else load_checkpoint(path)).eval()
+            schema, _, place = rest.partition(":")
+            if place and schema == "local-dir":
+                model = _code_for(library).load_folder(require_there(Path(place), "the model"), source)
+            elif Path(rest).is_dir():
+                model = _code_for(library).load_folder(Path(rest), source)
+            else:
+                name, _, weights = (place if schema in ("hf-hub", "hf_hub") else rest).partition("@")
+                model = _code_for(library).load(name, weights)
+        else:
+            model = _load_folder(path) if path.is_dir() else _load_checkpoint(path)
+    whole: Model = model.eval()
+    return whole
+
+
+def _code_for(library: str) -> Any:
+    return import_module(f"{__package__}.{library}")
+
+
+def _load_folder(folder: Path) -> Any:
+    for ours in (folder, folder / "model"):
+        if (ours / MODEL_FILE).is_file():
+            values = read_json(ours / MODEL_FILE, dict[str, Any], DESCRIPTION)
+            tokenizer = values.get("tokenizer")
+            if isinstance(tokenizer, dict) and tokenizer.get("kind") == "json":
+                text = require_file(ours / TOKENIZER_FILE, "the model's tokenizer").read_text(encoding="utf-8")
+                values["tokenizer"] = {**tokenizer, "json": text}
+            model = build(config_from_dict(values))
+            put_weights(model, read_weights(ours / WEIGHTS_FILE, "the model's weights"), ours)
+            return model
+    if (folder / "open_clip_config.json").is_file():
+        return _code_for("open_clip").load_folder(folder, str(folder))
+    if (folder / "config.json").is_file():
+        known = read_json(folder / "config.json", dict[str, Any], DESCRIPTION)
+        return _code_for("timm" if "architecture" in known else "transformers").load_folder(folder, str(folder))
+    last = folder / "checkpoints" / "last.ckpt"
+    if last.is_file():
+        raise InputError(f"the run {folder} is not done; finish it, or give its last checkpoint {last}")
+    raise InputError(
+        f"{folder} holds no model: it has no {MODEL_FILE} (ours), no open_clip_config.json and no config.json"
+    )
+
+
+def _load_checkpoint(path: Path) -> Model:
+    """Load the model of a Lightning checkpoint that this package wrote, without SimCLR's projector."""
+    loaded = read_weights(path, "the checkpoint")
+    about = loaded.get("hyper_parameters") if isinstance(loaded, Mapping) else None
+    if not isinstance(about, Mapping) or "model_config" not in about:
+        raise InputError(
+            f"{path} is not a checkpoint of this package's training; name its library and model, such as "
+            f"open_clip:NAME@{path.name}"
+        )
+    model = build(config_from_dict(about["model_config"]))
+    state = {key.removeprefix("model."): value for key, value in loaded["state_dict"].items()}
+    put_weights(model, state, path)
+    model.drop_projector()
+    return model
 
 
 def take_image_tower(model: Model, source: Model) -> None:
@@ -62,86 +117,12 @@ def take_image_tower(model: Model, source: Model) -> None:
     put_weights(model.image, source.image.state_dict(), f"{source.name}'s image tower")
 
 
-def load_checkpoint(path: Path) -> Model:
-    """Load the model of a Lightning checkpoint that this package wrote, without SimCLR's projector."""
-    loaded = read_weights(path, "the checkpoint")
-    about = loaded.get("hyper_parameters") if isinstance(loaded, Mapping) else None
-    if not isinstance(about, Mapping) or HYPERPARAMETER not in about:
-        raise InputError(
-            f"{path} is not a checkpoint of this package's training; name its library and model, such as "
-            f"open_clip:NAME@{path.name}"
-        )
-    model = build_from_config(about[HYPERPARAMETER])
-    state = {key.removeprefix(_PREFIX): value for key, value in loaded["state_dict"].items() if key.startswith(_PREFIX)}
-    put_weights(model, state, path)
-    model.drop_projector()
-    return model
-
-
-def _of_library(library: str, rest: str, source: str) -> Model:
-    if library == "transformers":
-        from imagenet_captions.models import transformers as from_transformers
-
-        return from_transformers.load(rest, source)
-    schema, _, place = rest.partition(":")
-    if place and schema in _LOCAL:
-        return _foreign_folder(library, require_there(Path(place), "the model"), source)
-    if Path(rest).is_dir():
-        return _foreign_folder(library, Path(rest), source)
-    if place and schema in _HUB:
-        rest = place
-    name, _, weights = rest.partition("@")
-    if library == "timm":
-        from imagenet_captions.models import timm as from_timm
-
-        return from_timm.load(name, weights)
-    from imagenet_captions.models import open_clip as from_open_clip
-
-    return from_open_clip.load(name, weights)
-
-
-def _folder(folder: Path) -> Model:
-    for ours in (folder, folder / "model"):
-        if (ours / MODEL_FILE).is_file():
-            return load_saved(ours)
-    if (folder / "open_clip_config.json").is_file():
-        return _foreign_folder("open_clip", folder, str(folder))
-    if (folder / "config.json").is_file():
-        known = read_json(folder / "config.json", dict[str, Any], DESCRIPTION)
-        return _foreign_folder("timm" if "architecture" in known else "transformers", folder, str(folder))
-    last = folder / "checkpoints" / "last.ckpt"
-    if last.is_file():
-        raise InputError(f"the run {folder} is not done; finish it, or give its last checkpoint {last}")
-    raise InputError(
-        f"{folder} holds no model: it has no {MODEL_FILE} (ours), no open_clip_config.json and no config.json"
-    )
-
-
-def _foreign_folder(library: str, folder: Path, source: str) -> Model:
-    if library == "open_clip":
-        from imagenet_captions.models import open_clip as from_open_clip
-
-        return from_open_clip.load_folder(folder, source)
-    if library == "timm":
-        from imagenet_captions.models import timm as from_timm
-
-        return from_timm.load_folder(folder, source)
-    from imagenet_captions.models import transformers as from_transformers
-
-    return from_transformers.load(str(folder), source)
-
-
-MODEL_FILE = "model.json"
-WEIGHTS_FILE = "weights.safetensors"
-TOKENIZER_FILE = "tokenizer.json"
-
-
 def save_model(model: Model, folder: Path) -> None:
     """Write the model for `load_model`; model.json comes last, so that a folder that has it is whole.
 
     SimCLR's projector is left out: nothing that comes after SimCLR uses it.
     """
-    config = {**model_config_of(model), "projector": None}
+    config = {**model.config.to_dict(), "projector": None}
     weights = {key: value for key, value in model.state_dict().items() if not key.startswith("projector.")}
     (folder / MODEL_FILE).unlink(missing_ok=True)
     with replacing(folder / WEIGHTS_FILE) as partial:
@@ -152,20 +133,6 @@ def save_model(model: Model, folder: Path) -> None:
         config["tokenizer"] = {**tokenizer, "json": ""}
     write_json(folder / MODEL_FILE, config)
 
-
-def load_saved(folder: Path) -> Model:
-    """Return the model in a folder that `save_model` wrote."""
-    values = read_json(folder / MODEL_FILE, dict[str, Any], DESCRIPTION)
-    tokenizer = values.get("tokenizer")
-    if isinstance(tokenizer, dict) and tokenizer.get("kind") == "json":
-        text = require_file(folder / TOKENIZER_FILE, "the model's tokenizer").read_text(encoding="utf-8")
-        values["tokenizer"] = {**tokenizer, "json": text}
-    model = build(config_from_dict(values))
-    put_weights(model, read_weights(folder / WEIGHTS_FILE, "the model's weights"), folder)
-    return model
-
-
-LIBRARIES = ("open_clip", "timm", "transformers")
 
 _TEXTS = ("a photo of a golden retriever on the beach", "Sunset!! 2009 :) #köln", "")
 _TOLERANCE = 1e-5
@@ -185,21 +152,16 @@ def export_model(source: str, library: str, out: Path) -> Path:
     """
     if library not in LIBRARIES:
         raise unknown_name("library to export to", library, LIBRARIES)
-    _check_folder(out, source)
-    model = load_model(source)
-    writer: Any = import_module(f"{__package__}.{library}")
-    here = Path(os.path.realpath(out))
-    with private_place(here, folder=True) as private:
-        writer.write(model, private)
-        _compare(model, writer.features(private), library)
-        publish(private, here)
-    return out
-
-
-def _check_folder(out: Path, source: str) -> None:
     check_place(out, [Path(source)] if os.path.lexists(source) else [])
     if os.path.lexists(out) and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(f"the output {out} exists; give the name of a new folder")
+    model = load_model(source)
+    here = Path(os.path.realpath(out))
+    with private_place(here, folder=True) as private:
+        _code_for(library).write(model, private)
+        _compare(model, _code_for(library).features(private), library)
+        publish(private, here)
+    return out
 
 
 def _compare(model: Model, theirs: Callable[[Tensor, list[str]], tuple[Tensor, Tensor | None]], library: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -15,19 +15,11 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.images.image_spec import ImageSpec
 from imagenet_captions.models.config import ModelConfig, ProjectorConfig
 
+if TYPE_CHECKING:
+    from imagenet_captions.models.tokenizing import ClipTokenizer, JsonTokenizer
+
 _HEAD_STD = 0.01
-
-
-class TextTokenizer(Protocol):
-    """Turns texts into the tokens of a text tower."""
-
-    def __call__(self, texts: Sequence[str]) -> Tensor:
-        """Return the tokens of texts, [n, context length], cut and filled up."""
-        ...
-
-    def lengths(self, texts: Sequence[str]) -> list[int]:
-        """Return the number of tokens of each whole text."""
-        ...
+_NO_TEXT = "use a classifier that needs none, such as a head or a linear probe"
 
 
 class Model(nn.Module):
@@ -43,7 +35,7 @@ class Model(nn.Module):
         image: nn.Module,
         image_projection: nn.Module | None,
         text: nn.Module | None,
-        tokenizer: TextTokenizer | None,
+        tokenizer: ClipTokenizer | JsonTokenizer | None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -98,38 +90,38 @@ class Model(nn.Module):
     def embed_images(self, pixels: Tensor) -> Tensor:
         """Return images as unit vectors in the space that they share with texts: [n, dim]."""
         if self.image_projection is None or self.text is None:
-            raise self._without("a text tower", "use a classifier that needs none, such as a head or a linear probe")
+            raise self._without("text tower", _NO_TEXT)
         return F.normalize(self.image_projection(self.image(pixels)), dim=-1)
 
     def embed_texts(self, tokens: Tensor) -> Tensor:
         """Return texts, tokenized by `tokenize`, as unit vectors: [n, dim]."""
         if self.text is None:
-            raise self._without("a text tower", "use a classifier that needs none, such as a head or a linear probe")
+            raise self._without("text tower", _NO_TEXT)
         return F.normalize(self.text(tokens), dim=-1)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
         """Return the tokens of texts: integers [n, context length], on the CPU."""
         if self.tokenizer is None:
-            raise self._without("a tokenizer", "use a model with a text tower")
+            raise self._without("tokenizer", "use a model with a text tower")
         return self.tokenizer(texts)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each whole text, start and end included; `tokenize` cuts longer ones."""
         if self.tokenizer is None:
-            raise self._without("a tokenizer", "use a model with a text tower")
+            raise self._without("tokenizer", "use a model with a text tower")
         return self.tokenizer.lengths(texts)
 
     def class_logits(self, pixels: Tensor) -> Tensor:
         """Return the logits of the classification head: [n, classes], in the order of `head_classes`."""
         if self.head is None:
-            raise self._without("a head of classes", "train one, or use a linear probe")
+            raise self._without("head of classes", "train one, or use a linear probe")
         logits: Tensor = self.head(self.image(pixels))
         return logits
 
     def embed_views(self, pixels: Tensor) -> Tensor:
         """Return SimCLR's unit vectors: the image tower, then the projector."""
         if self.projector is None:
-            raise self._without("a projector", "call set_projector first")
+            raise self._without("projector", "call set_projector first")
         return F.normalize(self.projector(self.image(pixels)), dim=-1)
 
     def set_head(self, classes: Sequence[str], seed: int = 0) -> None:
@@ -191,12 +183,4 @@ class Model(nn.Module):
         return next(self.image.parameters()).device
 
     def _without(self, what: str, instead: str) -> InputError:
-        return InputError(f"model {self.name} has no {what.removeprefix('a ')}; {instead}")
-
-
-def model_config_of(model: Model) -> dict[str, Any]:
-    """Return the dictionary from which `build_from_config` builds the same model, without its weights.
-
-    A Lightning checkpoint carries it among its hyperparameters as `model_config`, which `load_model` looks for.
-    """
-    return model.config.to_dict()
+        return InputError(f"model {self.name} has no {what}; {instead}")

@@ -5,22 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import open_clip
 from huggingface_hub import hf_hub_download
-from open_clip.convert import convert_state_dict
-from open_clip.model import (
-    CLIPTextCfg,
-    CLIPVisionCfg,
-    _build_text_tower,
-    _build_vision_tower,
-    convert_to_custom_text_state_dict,
-    resize_pos_embed,
-    resize_text_pos_embed,
-)
+
+# open_clip builds whole models in public and single towers in these two alone; CLIP and CoCa are made of them.
+from open_clip.model import CLIPTextCfg, CLIPVisionCfg, _build_text_tower, _build_vision_tower
 from open_clip.timm_model import TimmModel
 from open_clip.transform import PreprocessCfg
 from open_clip.transformer import VisionTransformer
@@ -29,24 +22,21 @@ from transformers import AutoConfig
 
 from imagenet_captions.errors import InputError, quoted, unknown_name
 from imagenet_captions.images.image_spec import ImageSpec
-from imagenet_captions.models import config as preprocess
-from imagenet_captions.models.config import ModelConfig, TokenizerConfig, TowerConfig
+from imagenet_captions.models.config import (
+    ModelConfig,
+    TokenizerConfig,
+    TowerConfig,
+    interpolation_of,
+    side_of,
+    three_of,
+)
 from imagenet_captions.models.load import no_text_tower
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.timm import known_name
 from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of, write_tokenizer
-from imagenet_captions.models.weights import (
-    DESCRIPTION,
-    find_weights,
-    put_weights,
-    read_weights,
-    state_of,
-    write_weights,
-)
+from imagenet_captions.models.weights import DESCRIPTION, write_weights
 from imagenet_captions.storage.faults import reaching
 from imagenet_captions.storage.files import read_json, write_json
-
-# open_clip builds whole models in public and single towers in these two alone; CLIP and CoCa are made of them.
 
 
 class FirstOutput(nn.Module):
@@ -127,66 +117,43 @@ def named_config(name: str, shown: str) -> ModelConfig:
     """Return our configuration for one of open_clip's, with the pixels of OpenAI's models."""
     config = config_named(name)
     size = config["vision_cfg"].get("image_size", 224)
-    return describe(config, preprocess.from_open_clip({**asdict(PreprocessCfg()), "size": size}), shown)
+    return _describe(config, {**asdict(PreprocessCfg()), "size": size}, shown)
 
 
-def describe(config: Mapping[str, Any], spec: ImageSpec, shown: str, tokenizer: str | None = None) -> ModelConfig:
+def _describe(
+    config: Mapping[str, Any], pixels: Mapping[str, Any], shown: str, tokenizer: str | None = None
+) -> ModelConfig:
     """Turn a configuration of open_clip into ours; `tokenizer` is the folder that holds one, if there is one."""
-    quick = bool(config.get("quick_gelu", False))
-    dim = int(config["embed_dim"])
+    quick, dim = bool(config.get("quick_gelu", False)), int(config["embed_dim"])
     vision = {**config["vision_cfg"], "timm_model_pretrained": False}
     text = {**config["text_cfg"], "hf_model_pretrained": False}
+    spec = ImageSpec(
+        size=side_of(pixels["size"]),
+        mean=three_of(pixels["mean"]),
+        std=three_of(pixels["std"]),
+        interpolation=interpolation_of(pixels["interpolation"]),
+        resize_mode=pixels["resize_mode"],
+    )
+    context, options = int(text.get("context_length", 77)), dict(text.get("tokenizer_kwargs") or {})
+    if not text.get("hf_tokenizer_name"):
+        tokens = TokenizerConfig("clip", context, options=options)
+    elif text.get("tokenizer_mode"):
+        mode = quoted(text["tokenizer_mode"])
+        raise InputError(f"the tokenizer's mode {mode} is not read here; use open_clip itself")
+    else:
+        options = {"clean": options.get("clean", "whitespace"), "strip_end": bool(options.get("strip_sep_token"))}
+        tokens = tokenizer_of(tokenizer or text["hf_tokenizer_name"], context, options)
     return ModelConfig(
         name=shown,
         spec=spec,
         image=TowerConfig("open_clip", {"embed_dim": dim, "vision_cfg": vision, "quick_gelu": quick}),
         text=TowerConfig("open_clip", {"text_cfg": text, "quick_gelu": quick}),
-        tokenizer=_tokenizer(config["text_cfg"], tokenizer),
+        tokenizer=tokens,
         dim=dim,
     )
 
 
-def _tokenizer(text: Mapping[str, Any], folder: str | None) -> TokenizerConfig:
-    """Return CLIP's byte pairs if the configuration names no other tokenizer."""
-    context = int(text.get("context_length", 77))
-    options = dict(text.get("tokenizer_kwargs") or {})
-    if not text.get("hf_tokenizer_name"):
-        return TokenizerConfig("clip", context, options=options)
-    if text.get("tokenizer_mode"):
-        raise InputError(
-            f"the tokenizer's mode {quoted(text['tokenizer_mode'])} is not read here; use open_clip itself"
-        )
-    options = {"clean": options.get("clean", "whitespace"), "strip_end": bool(options.get("strip_sep_token"))}
-    return tokenizer_of(folder or text["hf_tokenizer_name"], context, options)
-
-
 CONFIG_FILE = "open_clip_config.json"
-WEIGHTS_FILES = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "open_clip_pytorch_model.bin",
-    "model.safetensors",
-    "pytorch_model.bin",
-)
-# What OpenAI's weights and older versions of transformers keep among the weights, and the model makes itself.
-_NO_WEIGHTS = {
-    "attn_mask",
-    "input_resolution",
-    "context_length",
-    "vocab_size",
-    "text.transformer.embeddings.position_ids",
-}
-
-
-@dataclass(frozen=True)
-class _Found:
-    """The parts of a model that was found: open_clip's configuration, its pixels, its weights, its tokenizer."""
-
-    shown: str
-    config: dict[str, Any]
-    pixels: Mapping[str, Any]
-    weights: Path
-    tokenizer: str | None = None
 
 
 def load(name: str, weights: str) -> Model:
@@ -196,93 +163,83 @@ def load(name: str, weights: str) -> Model:
     """
     shown = f"open_clip:{name}" + (f"@{weights}" if weights else "")
     if "/" in name and not weights:
-        return _load(_on_hub(name, shown))
-    config = config_named(name)
-    tags = open_clip.list_pretrained_tags_by_model(name)
-    if Path(weights).is_file():
-        return _load(_Found(shown, config, {}, Path(weights)))
-    if weights in tags:
-        tag: dict[str, Any] = open_clip.get_pretrained_cfg(name, weights)
         with reaching(shown):
-            path = Path(open_clip.download_pretrained(tag))
-        return _load(_Found(shown, {**config, "quick_gelu": bool(tag.get("quick_gelu"))}, tag, path))
-    if not weights:
+            folder = Path(hf_hub_download(name, CONFIG_FILE)).parent
+            open_clip.pretrained.download_pretrained_from_hf(name)
+        return load_folder(folder, shown, of_hub=True)
+    config, tags = config_named(name), open_clip.list_pretrained_tags_by_model(name)
+    if weights in tags:  # OpenAI's tags get QuickGELU, where open_clip only warns
+        config["quick_gelu"] = config.get("quick_gelu") or open_clip.get_pretrained_cfg(name, weights).get("quick_gelu")
+    elif not weights:
         some = ", ".join(f"open_clip:{name}@{tag}" for tag in tags[:3])
         raise InputError(f"{shown} names no weights; name some, as in {some or f'open_clip:{name}@FILE'}")
-    if "/" in weights or Path(weights).suffix:
-        raise InputError(f"the weights {weights} of {shown.split('@', 1)[0]} do not exist; check the path")
-    raise unknown_name(f"weights of open_clip:{name}, and no file,", weights, tags)
+    elif not Path(weights).is_file():
+        if "/" in weights or Path(weights).suffix:
+            raise InputError(f"the weights {weights} of open_clip:{name} do not exist; check the path")
+        raise unknown_name(f"weights of open_clip:{name}, and no file,", weights, tags)
+    return _load(config, shown, name, pretrained=weights, local=weights not in tags)
 
 
-def load_folder(folder: Path, shown: str) -> Model:
+def load_folder(folder: Path, shown: str, of_hub: bool = False) -> Model:
     """Load a folder in open_clip's format for the hub: open_clip_config.json, weights, and a tokenizer if needed."""
-    whole = read_json(folder / CONFIG_FILE, dict[str, Any], DESCRIPTION)
-    weights = find_weights(folder, WEIGHTS_FILES)
-    return _load(_found(whole, shown, weights, folder / CONFIG_FILE, str(folder)))
-
-
-def _on_hub(name: str, shown: str) -> _Found:
-    with reaching(shown):
-        config = Path(hf_hub_download(name, CONFIG_FILE))
-        weights = Path(open_clip.pretrained.download_pretrained_from_hf(name))
-    return _found(read_json(config, dict[str, Any], DESCRIPTION), shown, weights, config, None)
-
-
-def _found(whole: Mapping[str, Any], shown: str, weights: Path, file: Path, tokenizer: str | None) -> _Found:
-    config = whole.get("model_cfg")
+    config = read_json(folder / CONFIG_FILE, dict[str, Any], DESCRIPTION).get("model_cfg")
     if not isinstance(config, dict) or not {"embed_dim", "vision_cfg", "text_cfg"} <= config.keys():
         raise InputError(
-            f"{file} describes no model of open_clip (no model_cfg with embed_dim, vision_cfg and text_cfg)"
+            f"{folder / CONFIG_FILE} describes no model of open_clip (no model_cfg with embed_dim, vision_cfg and "
+            "text_cfg)"
         )
-    return _Found(shown, config, whole.get("preprocess_cfg") or {}, weights, tokenizer)
+    return _load(config, shown, f"local-dir:{folder}", tokenizer=None if of_hub else str(folder))
 
 
-def _load(found: _Found) -> Model:
-    dim = int(found.config["embed_dim"])
-    defaults = {key: value for key, value in asdict(PreprocessCfg()).items() if key != "size"}
-    pixels = {key: found.pixels[key] for key in defaults if found.pixels.get(key) is not None}
-    spec = preprocess.from_open_clip(
-        {**defaults, **pixels, "size": found.config["vision_cfg"].get("image_size", found.pixels.get("size", 224))}
-    )
-    loaded = read_weights(found.weights)
-    with reaching(found.shown, not found.config["text_cfg"].get("hf_model_name")):
-        whole = _whole(found.config)
-    put_weights(whole, _fitting(whole, loaded, found.weights), found.weights)
-    config = describe(found.config, spec, found.shown, found.tokenizer)
-    assert config.tokenizer is not None
-    image, projection = split_visual(whole.visual, dim)
-    model = Model(config, image, projection, FirstOutput(whole.text, dim), build_tokenizer(config.tokenizer))
+def _load(
+    config: dict[str, Any],
+    shown: str,
+    name: str,
+    *,
+    pretrained: str | None = None,
+    local: bool = True,
+    tokenizer: str | None = None,
+) -> Model:
+    """Let open_clip create a model with its weights, once its description is known to be harmless."""
+    with reaching(shown, local and not config["text_cfg"].get("hf_model_name")), _quiet():
+        only_architecture(config["vision_cfg"], config["text_cfg"])
+        whole: Any = open_clip.create_model(
+            name,
+            pretrained,
+            force_quick_gelu=bool(config.get("quick_gelu")),
+            force_custom_text=True,  # a text tower apart
+            require_pretrained=True,
+            weights_only=True,
+        )
+    described = _describe(config, open_clip.get_model_preprocess_cfg(whole), shown, tokenizer)
+    assert described.tokenizer is not None
+    assert described.dim is not None
+    image, projection = split_visual(whole.visual, described.dim)
+    text = FirstOutput(whole.text, described.dim)
+    model = Model(described, image, projection, text, build_tokenizer(described.tokenizer))
     assert model.logit_scale is not None
     model.logit_scale.data.fill_(whole.logit_scale.item())
     return model
 
 
-def _whole(config: Mapping[str, Any]) -> Any:
-    """Build open_clip's model with random weights; its text tower is always a separate part."""
-    kind = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP
-    options = {key: value for key, value in config.items() if key not in ("custom_text", "vision_cfg", "text_cfg")}
-    vision, text = only_architecture(config["vision_cfg"], config["text_cfg"])
-    return kind(vision_cfg=vision, text_cfg=text, **options)
-
-
-def _fitting(whole: nn.Module, loaded: Any, path: Path) -> dict[str, Tensor]:
-    """Rename and reshape weights for the model, as open_clip's own loader does."""
-    state: dict[str, Tensor] = convert_state_dict(whole, state_of(loaded, path))
-    if "positional_embedding" in state:
-        state = convert_to_custom_text_state_dict(state)
-    state = {key: value for key, value in state.items() if key not in _NO_WEIGHTS}
-    for key in ("logit_scale", "logit_bias"):
-        if key in state and getattr(whole, key, None) is not None:
-            state[key] = state[key].reshape(getattr(whole, key).shape)
-    if "visual.positional_embedding" in state:
-        resize_pos_embed(state, whole)
-    if "text.positional_embedding" in state:
-        resize_text_pos_embed(state, whole)
-    return state
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Show none of open_clip's steps, which it logs as the root logger, nor its failures, which it raises too."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 # open_clip reads the tokenizer of a local folder whatever this name is; in a repository it has to be the own one.
 _NOT_UPLOADED = "this-repository"
+_ELSEWHERE = {
+    "align": "export it to transformers",
+    "clip": "export it to transformers",
+    "timm": "its image tower can be exported to timm",
+}
 
 
 def write(model: Model, folder: Path) -> None:
@@ -294,11 +251,44 @@ def write(model: Model, folder: Path) -> None:
     if text is None or tokenizer is None:
         raise no_text_tower(model, "open_clip's models")
     if image.kind != "open_clip" or text.kind != "open_clip":
-        raise InputError(f"open_clip has no code for the {image.kind} towers of {model.name}; {_elsewhere(image.kind)}")
-    text_cfg = {**text.options["text_cfg"], **_tokenizer_settings(model, tokenizer, folder)}
+        elsewhere = _ELSEWHERE.get(image.kind, "no other library has them either")
+        raise InputError(f"open_clip has no code for the {image.kind} towers of {model.name}; {elsewhere}")
+    spec = model.spec
+    if spec.crop_fraction != 1:
+        raise InputError(f"open_clip cannot say that {model.name} keeps {spec.crop_fraction:g} of an image's side")
+    text_cfg = dict(text.options["text_cfg"])
+    if tokenizer.kind != "clip" or "merges" in tokenizer.options:
+        write_tokenizer(tokenizer, folder)
+        clean = "lower" if tokenizer.kind == "clip" else tokenizer.options.get("clean", "whitespace")
+        strip = {"strip_sep_token": True} if "stripped_id" in tokenizer.options else {}
+        text_cfg["hf_tokenizer_name"] = text_cfg.get("hf_tokenizer_name") or _NOT_UPLOADED
+        text_cfg["tokenizer_kwargs"] = {"clean": clean, **strip}
+    elif tokenizer.options:
+        text_cfg["tokenizer_kwargs"] = dict(tokenizer.options)
+    preprocess = {
+        "size": [spec.size, spec.size],
+        "mean": list(spec.mean),
+        "std": list(spec.std),
+        "interpolation": spec.interpolation,
+        "resize_mode": spec.resize_mode,
+    }
     config = {**image.options, "text_cfg": text_cfg, "custom_text": True}
-    write_json(folder / CONFIG_FILE, {"model_cfg": config, "preprocess_cfg": _preprocess(model)})
-    write_weights(_weights(model), folder / WEIGHTS_FILES[0], {"format": "pt"})
+    write_json(folder / CONFIG_FILE, {"model_cfg": config, "preprocess_cfg": preprocess})
+    # The names of open_clip's CustomTextCLIP.
+    state = model.state_dict()
+    names = {"image.trunk.": "visual.", "text.trunk.": "text.", "logit_scale": "logit_scale"}
+    if "timm_model_name" in image.options["vision_cfg"] and any(key.startswith("image_projection.") for key in state):
+        names |= {"image.trunk.": "visual.trunk.", "image_projection.": "visual.head."}
+    elif "image_projection.weight" in state:
+        state["visual.proj"] = state["image_projection.weight"].T
+        names["visual.proj"] = "visual.proj"
+    weights = {
+        theirs + key.removeprefix(ours): value
+        for key, value in state.items()
+        for ours, theirs in names.items()
+        if key.startswith(ours)
+    }
+    write_weights(weights, folder / "open_clip_model.safetensors", {"format": "pt"})
 
 
 def features(folder: Path) -> Callable[[Tensor, list[str]], tuple[Tensor, Tensor]]:
@@ -315,64 +305,3 @@ def features(folder: Path) -> Callable[[Tensor, list[str]], tuple[Tensor, Tensor
         return whole.encode_image(pixels), whole.encode_text(tokenizer(texts))
 
     return embed
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Show none of open_clip's steps, which it logs as the root logger, with the private name of the folder."""
-    before = logging.root.manager.disable
-    logging.disable(logging.INFO)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
-def _elsewhere(kind: str) -> str:
-    return {
-        "align": "export it to transformers",
-        "clip": "export it to transformers",
-        "timm": "its image tower can be exported to timm",
-    }.get(kind, "no other library has them either")
-
-
-def _tokenizer_settings(model: Model, tokenizer: TokenizerConfig, folder: Path) -> dict[str, Any]:
-    """Write the tokenizer's files where it needs some; return what the configuration says of it."""
-    if tokenizer.kind == "clip" and "merges" not in tokenizer.options:
-        return {"tokenizer_kwargs": dict(tokenizer.options)} if tokenizer.options else {}
-    write_tokenizer(tokenizer, folder)
-    clean = "lower" if tokenizer.kind == "clip" else tokenizer.options.get("clean", "whitespace")
-    strip = {"strip_sep_token": True} if "stripped_id" in tokenizer.options else {}
-    assert model.config.text is not None
-    name = model.config.text.options["text_cfg"].get("hf_tokenizer_name") or _NOT_UPLOADED
-    return {"hf_tokenizer_name": name, "tokenizer_kwargs": {"clean": clean, **strip}}
-
-
-def _preprocess(model: Model) -> dict[str, Any]:
-    spec: ImageSpec = model.spec
-    if spec.crop_fraction != 1:
-        raise InputError(f"open_clip cannot say that {model.name} keeps {spec.crop_fraction:g} of an image's side")
-    return {
-        "size": [spec.size, spec.size],
-        "mean": list(spec.mean),
-        "std": list(spec.std),
-        "interpolation": spec.interpolation,
-        "resize_mode": spec.resize_mode,
-    }
-
-
-def _weights(model: Model) -> dict[str, Tensor]:
-    """Return the weights under the names of open_clip's CustomTextCLIP."""
-    state: Mapping[str, Tensor] = model.state_dict()
-    found = {"logit_scale": state["logit_scale"]}
-    for key, value in state.items():
-        for ours, theirs in (("image.trunk.", "visual."), ("text.trunk.", "text.")):
-            if key.startswith(ours):
-                found[theirs + key.removeprefix(ours)] = value
-    projection = {key: value for key, value in state.items() if key.startswith("image_projection.")}
-    if projection and "timm_model_name" in model.config.image.options["vision_cfg"]:
-        found = {f"visual.trunk.{key[7:]}" if key.startswith("visual.") else key: value for key, value in found.items()}
-        found.update({key.replace("image_projection.", "visual.head."): value for key, value in projection.items()})
-    elif projection:
-        found["visual.proj"] = projection["image_projection.weight"].T
-    return found

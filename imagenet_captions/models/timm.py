@@ -15,8 +15,8 @@ from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from torch import Tensor, nn
 
 from imagenet_captions.errors import InputError, quoted, shortened, unknown_name
-from imagenet_captions.models import config as preprocess
-from imagenet_captions.models.config import ModelConfig, TowerConfig
+from imagenet_captions.images.image_spec import ImageSpec
+from imagenet_captions.models.config import ModelConfig, TowerConfig, interpolation_of, side_of, three_of
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.weights import (
     DESCRIPTION,
@@ -29,13 +29,23 @@ from imagenet_captions.models.weights import (
 from imagenet_captions.storage.faults import reaching
 from imagenet_captions.storage.files import read_json, write_json
 
+log = logging.getLogger(__name__)
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
+# What a description says of pixels and classes; its other values name files and addresses.
+_PIXELS = ("input_size", "fixed_input_size", "pool_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
+_CLASSES = ("num_classes", "label_names")
 # The arguments that say how a model is built. Others make timm read files and addresses, or wrap the model.
 _ARCHITECTURE = frozenset(
-    "act_layer attn_drop_rate class_token depth depths dims drop_path_rate drop_rate dynamic_img_pad dynamic_img_size "
-    "embed_dim embed_dims fc_norm final_norm global_pool head_hidden_size head_init_scale img_size in_chans "
-    "init_values kernel_sizes layers ls_init_value mlp_ratio mlp_ratios no_embed_class norm_eps norm_layer num_heads "
-    "output_stride patch_drop_rate patch_size pos_drop_rate pos_embed pre_norm proj_drop_rate qk_norm qkv_bias "
-    "reg_tokens stem_type stem_width strict_img_size window_size".split()
+    """
+    act_layer attn_drop_rate class_token depth depths dims drop_path_rate drop_rate dynamic_img_pad
+    dynamic_img_size embed_dim embed_dims fc_norm final_norm global_pool head_hidden_size
+    head_init_scale img_size in_chans init_values kernel_sizes layers ls_init_value mlp_ratio
+    mlp_ratios no_embed_class norm_eps norm_layer num_heads output_stride patch_drop_rate patch_size
+    pos_drop_rate pos_embed pre_norm proj_drop_rate qk_norm qkv_bias reg_tokens stem_type stem_width
+    strict_img_size window_size
+    """.split()
 )
 
 
@@ -56,10 +66,9 @@ class TimmImage(nn.Module):
 def build_image(options: Mapping[str, Any], dim: int | None) -> tuple[nn.Module, nn.Module | None]:
     """Build a timm model with random weights as an image tower, and a linear projection if a shared space is wanted."""
     known_name(options["architecture"])
-    trunk: Any = timm.create_model(
-        options["architecture"], pretrained=False, num_classes=0, **architecture_arguments(options["arguments"])
-    )
-    tower = TimmImage(trunk, width_of(trunk))
+    arguments = architecture_arguments(options["arguments"])
+    trunk: Any = timm.create_model(options["architecture"], pretrained=False, num_classes=0, **arguments)
+    tower = TimmImage(trunk, _width_of(trunk))
     return tower, None if dim is None else nn.Linear(tower.width, dim, bias=False)
 
 
@@ -81,7 +90,7 @@ def architecture_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
 
 
-def width_of(trunk: Any) -> int:
+def _width_of(trunk: Any) -> int:
     """Return the number of features that a timm model gives to its classifier; some have a layer before it."""
     return int(getattr(trunk, "head_hidden_size", None) or trunk.num_features)
 
@@ -96,17 +105,21 @@ def named_config(name: str) -> ModelConfig:
     """Return the configuration of a timm model: images only, with the pixels that timm gives it."""
     known_name(name)
     pretrained: Any = timm.get_pretrained_cfg(name, allow_unregistered=False)
-    spec = preprocess.from_timm(resolve_data_config(pretrained_cfg=pretrained.to_dict()))  # type: ignore[no-untyped-call]
-    return ModelConfig(f"timm:{name}", spec, TowerConfig("timm", {"architecture": name, "arguments": {}}))
+    return _describe(f"timm:{name}", pretrained.to_dict(), name, {})
 
 
-CONFIG_FILE = "config.json"
-WEIGHTS_FILES = ("model.safetensors", "pytorch_model.bin")
-# What a description says of pixels and classes; its other values name files and addresses.
-_PIXELS = ("input_size", "fixed_input_size", "pool_size", "interpolation", "crop_pct", "crop_mode", "mean", "std")
-_CLASSES = ("num_classes", "label_names")
-
-log = logging.getLogger(__name__)
+def _describe(shown: str, pretrained: dict[str, Any], architecture: str, arguments: Mapping[str, Any]) -> ModelConfig:
+    """Return our configuration; the size of images is that of training, even if timm has another for evaluation."""
+    pixels: Mapping[str, Any] = resolve_data_config(pretrained_cfg=pretrained)  # type: ignore[no-untyped-call]
+    spec = ImageSpec(
+        size=side_of(pixels["input_size"][1:]),
+        mean=three_of(pixels["mean"]),
+        std=three_of(pixels["std"]),
+        interpolation=interpolation_of(pixels.get("interpolation", "bicubic")),
+        crop_fraction=float(pixels.get("crop_pct") or 1.0),
+        resize_mode="squash" if pixels.get("crop_mode") == "squash" else "shortest",
+    )
+    return ModelConfig(shown, spec, TowerConfig("timm", {"architecture": architecture, "arguments": dict(arguments)}))
 
 
 def load(name: str, weights: str) -> Model:
@@ -114,13 +127,11 @@ def load(name: str, weights: str) -> Model:
 
     A file of torchvision's resnet50 is one of timm's: the names of the weights are the same.
     """
-    if weights:
-        known_name(name)
-        state = state_of(read_weights(Path(weights)), Path(weights))
-        return _with_state(name, {}, state, weights, f"timm:{name}@{weights}")
     shown = f"timm:{name}"
-    if "/" not in name:
+    if weights or "/" not in name:
         known_name(name)
+    if weights:
+        return _with_file(name, {}, Path(weights), f"{shown}@{weights}")
     arguments: Mapping[str, Any] = {}
     with reaching(shown):
         if "/" in name:
@@ -142,13 +153,12 @@ def load_folder(folder: Path, shown: str) -> Model:
     whole = read_json(folder / CONFIG_FILE, dict[str, Any], DESCRIPTION)
     if "architecture" not in whole:
         raise InputError(f"{folder / CONFIG_FILE} names no architecture of timm; get the model again")
-    known_name(str(whole["architecture"]))
-    path = find_weights(folder, WEIGHTS_FILES)
+    architecture = str(whole["architecture"])
+    known_name(architecture)
     pretrained = whole.get("pretrained_cfg") or {}
     overlay = {key: pretrained[key] for key in (*_PIXELS, *_CLASSES) if key in pretrained}
     overlay |= {key: whole[key] for key in _CLASSES if key in whole}
-    state = state_of(read_weights(path), path)
-    return _with_state(str(whole["architecture"]), _arguments(whole), state, path, shown, overlay)
+    return _with_file(architecture, _arguments(whole), find_weights(folder, WEIGHTS_FILES), shown, overlay)
 
 
 def _arguments(whole: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -157,60 +167,47 @@ def _arguments(whole: Mapping[str, Any]) -> Mapping[str, Any]:
     return architecture_arguments({key: value for key, value in found.items() if key != "num_classes"})
 
 
-def _with_state(
-    name: str,
-    options: Mapping[str, Any],
-    state: Mapping[str, Tensor],
-    source: object,
-    shown: str,
-    overlay: dict[str, Any] | None = None,
+def _with_file(
+    name: str, options: Mapping[str, Any], path: Path, shown: str, overlay: dict[str, Any] | None = None
 ) -> Model:
-    """Build the model of these weights; the classifier among them gives the number of classes."""
-    classifier = _classifier_name(name)
-    weight = state.get(f"{classifier}.weight") if classifier else None
-    classes = 0 if weight is None else len(weight)
+    """Build the model of a file of weights; the classifier among them gives the number of classes."""
+    state = state_of(read_weights(path), path)
+    known: Any = timm.get_pretrained_cfg(name, allow_unregistered=False)
+    # A distilled model has two classifiers, and the first counts.
+    classifier = known.classifier if isinstance(known.classifier, (str, type(None))) else known.classifier[0]
+    weight = state.get(f"{classifier}.weight")
     trunk: Any = timm.create_model(
-        name, pretrained=False, num_classes=classes, pretrained_cfg_overlay=overlay, **options
+        name,
+        pretrained=False,
+        num_classes=0 if weight is None else len(weight),
+        pretrained_cfg_overlay=overlay,
+        **options,
     )
-    put_weights(trunk, state, source)
+    put_weights(trunk, state, path)
     return _as_model(trunk, name, options, shown)
-
-
-def _classifier_name(name: str) -> str | None:
-    """Return the name of the classifier's weights; a distilled model has two, and the first counts."""
-    config: Any = timm.get_pretrained_cfg(name, allow_unregistered=False)
-    names: str | tuple[str, ...] | None = config.classifier
-    return names if names is None or isinstance(names, str) else names[0]
 
 
 def _as_model(trunk: Any, architecture: str, arguments: Mapping[str, Any], shown: str) -> Model:
     pretrained: dict[str, Any] = trunk.pretrained_cfg
-    spec = preprocess.from_timm(resolve_data_config(pretrained_cfg=pretrained))  # type: ignore[no-untyped-call]
-    classifier = trunk.get_classifier()
-    width = width_of(trunk)
+    classifier, width = trunk.get_classifier(), _width_of(trunk)
     trunk.reset_classifier(0)
-    config = ModelConfig(shown, spec, TowerConfig("timm", {"architecture": architecture, "arguments": dict(arguments)}))
+    config = _describe(shown, pretrained, architecture, arguments)
     model = Model(config, TimmImage(trunk, width), None, None, None)
     if isinstance(classifier, nn.Linear) and classifier.in_features == width:
-        _take_head(model, classifier, _class_names(pretrained, classifier.out_features))
+        model.set_head(_class_names(pretrained, classifier.out_features))
+        assert model.head is not None
+        with torch.no_grad():
+            model.head.weight.copy_(classifier.weight)
+            if classifier.bias is not None:
+                model.head.bias.copy_(classifier.bias)
     elif not isinstance(classifier, nn.Identity):
-        log.info(
-            "%s: its classifier is more than one linear layer on its features, so it is loaded without a head", shown
-        )
+        said = "%s: its classifier is more than one linear layer on its features, so it is loaded without a head"
+        log.info(said, shown)
     return model
 
 
-def _take_head(model: Model, classifier: nn.Linear, names: Sequence[str]) -> None:
-    model.set_head(names)
-    assert model.head is not None
-    with torch.no_grad():
-        model.head.weight.copy_(classifier.weight)
-        if classifier.bias is not None:
-            model.head.bias.copy_(classifier.bias)
-
-
 def _class_names(pretrained: Mapping[str, Any], count: int) -> Sequence[str]:
-    """Return the wnids of ImageNet's classes, else the names that came with the weights, else the labels' numbers."""
+    """Return the names that came with the weights, else the wnids of ImageNet's classes, else the labels' numbers."""
     names = pretrained.get("label_names")
     if isinstance(names, (list, tuple)) and len(names) == count == len(set(names)):
         return [str(name) for name in names]
@@ -226,20 +223,37 @@ def write(model: Model, folder: Path) -> None:
 
     Raises InputError for an image tower that is not timm's.
     """
-    image = model.config.image
+    image, spec, names = model.config.image, model.spec, list(model.head_classes or ())
     if image.kind != "timm":
         raise InputError(f"timm has no code for the {image.kind} image tower of {model.name}")
-    architecture = image.options["architecture"]
-    classes = model.head_classes or ()
     arguments = architecture_arguments(image.options["arguments"])
-    trunk: Any = timm.create_model(architecture, pretrained=False, num_classes=len(classes), **arguments)
-    _take_weights(trunk, model)
-    write_weights(trunk.state_dict(), folder / WEIGHTS_FILES[0], {"format": "pt"})
+    trunk: Any = timm.create_model(image.options["architecture"], pretrained=False, num_classes=len(names), **arguments)
+    state = {
+        key.removeprefix("image.trunk."): value
+        for key, value in model.state_dict().items()
+        if key.startswith("image.trunk.")
+    }
+    if model.head is not None:
+        classifier = trunk.get_classifier()
+        name = next(name for name, module in trunk.named_modules() if module is classifier)
+        state |= {f"{name}.{part}": value for part, value in model.head.state_dict().items()}
+    put_weights(trunk, state, model.name)
+    write_weights(state, folder / WEIGHTS_FILES[0], {"format": "pt"})
+    pretrained = {
+        "input_size": [3, spec.size, spec.size],
+        "mean": list(spec.mean),
+        "std": list(spec.std),
+        "interpolation": spec.interpolation,
+        "crop_pct": spec.crop_fraction,
+        "crop_mode": "squash" if spec.resize_mode == "squash" else "center",
+        "num_classes": len(names),
+        **({"label_names": names} if names else {}),
+    }
     about = {
-        "architecture": architecture,
-        "num_classes": len(classes),
+        "architecture": image.options["architecture"],
+        "num_classes": len(names),
         "num_features": int(trunk.num_features),
-        "pretrained_cfg": _preprocess(model, len(classes)),
+        "pretrained_cfg": pretrained,
         "model_args": dict(image.options["arguments"]),
     }
     write_json(folder / CONFIG_FILE, about)
@@ -249,29 +263,3 @@ def features(folder: Path) -> Callable[[Tensor, list[str]], tuple[Tensor, None]]
     """Load the folder with timm; return what computes its outputs: the head's logits, or the features."""
     whole: Any = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     return lambda pixels, _: (whole(pixels), None)
-
-
-def _take_weights(trunk: Any, model: Model) -> None:
-    """Put the image tower's weights and the head into timm's model, every one of them."""
-    state = {
-        key.removeprefix("image.trunk."): value for key, value in model.state_dict().items() if "image.trunk." in key
-    }
-    if model.head is not None:
-        classifier = trunk.get_classifier()
-        name = next(name for name, module in trunk.named_modules() if module is classifier)
-        state[f"{name}.weight"], state[f"{name}.bias"] = model.head.weight.detach(), model.head.bias.detach()
-    put_weights(trunk, state, model.name)
-
-
-def _preprocess(model: Model, classes: int) -> dict[str, Any]:
-    spec = model.spec
-    about = {
-        "input_size": [3, spec.size, spec.size],
-        "mean": list(spec.mean),
-        "std": list(spec.std),
-        "interpolation": spec.interpolation,
-        "crop_pct": spec.crop_fraction,
-        "crop_mode": "squash" if spec.resize_mode == "squash" else "center",
-        "num_classes": classes,
-    }
-    return {**about, "label_names": list(model.head_classes)} if model.head_classes else about

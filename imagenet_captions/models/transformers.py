@@ -11,28 +11,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from torch import Tensor, nn
-from transformers import AlignConfig, AlignModel, AutoModel, AutoTokenizer, CLIPConfig, CLIPModel, PreTrainedModel
+from transformers import AlignConfig, AlignModel, AutoModel, AutoTokenizer, CLIPConfig, CLIPModel, PretrainedConfig
+from transformers.image_processing_base import ImageProcessingMixin
 from transformers.utils import logging as transformers_logging
 
 from imagenet_captions.errors import InputError, quoted
 from imagenet_captions.images.image_spec import ImageSpec
-from imagenet_captions.models import config as preprocess
-from imagenet_captions.models.config import ModelConfig, TowerConfig
+from imagenet_captions.models.config import ModelConfig, TowerConfig, interpolation_of, side_of, three_of
 from imagenet_captions.models.load import no_text_tower
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of, write_tokenizer
-from imagenet_captions.models.weights import DESCRIPTION, UNREADABLE, put_weights, quiet_torch_load, reason
+from imagenet_captions.models.weights import put_weights, quiet_torch_load
 from imagenet_captions.storage.faults import reaching
-from imagenet_captions.storage.files import read_json, write_json
+from imagenet_captions.storage.files import write_json
 
 KINDS: dict[str, tuple[Any, Any]] = {"align": (AlignConfig, AlignModel), "clip": (CLIPConfig, CLIPModel)}
 
-
-_MOST_OF_THE_NEW = 0.5
+_PIL_FILTERS = {2: "bilinear", 3: "bicubic"}
 _OUTPUTS = {"output_attentions", "output_hidden_states", "return_dict"}  # what a call gives, which is asked for here
+# What a saved configuration says of its file of weights: precision and version.
+_OF_THE_FILE = ("dtype", "torch_dtype", "transformers_version", "_name_or_path")
+_ALIGN_CONTEXT = 64  # what ALIGN's own processor cuts texts to
 
 
 class PooledImage(nn.Module):
@@ -49,38 +49,23 @@ class PooledImage(nn.Module):
         return features
 
 
-class BertText(nn.Module):
-    """ALIGN's text tower: BERT's first token and a projection."""
+class PooledText(nn.Module):
+    """A text tower and its projection: of BERT's first token in ALIGN, of the end of the text in CLIP."""
 
-    def __init__(self, trunk: Any, projection: nn.Module, mask: str, pad_id: int) -> None:
+    def __init__(self, kind: str, trunk: Any, projection: nn.Module, mask: str, pad_id: int) -> None:
         super().__init__()
-        trunk.pooler = None  # ALIGN takes the first token as it is; weights without a gradient would stop DDP
+        if kind == "align":
+            trunk.pooler = None  # ALIGN takes the first token as it is; weights without a gradient would stop DDP
         self.trunk = trunk
         self.projection = projection
-        self._mask = mask
-        self._pad_id = pad_id
+        self._kind, self._mask, self._pad_id = kind, mask, pad_id
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return the embedded texts, [n, dim]."""
-        hidden = self.trunk(input_ids=tokens, attention_mask=attention_mask(tokens, self._mask, self._pad_id))
-        out: Tensor = self.projection(hidden.last_hidden_state[:, 0, :])
-        return out
-
-
-class ClipText(nn.Module):
-    """CLIP's text tower, pooled at the end of the text, and a projection."""
-
-    def __init__(self, trunk: nn.Module, projection: nn.Module, mask: str, pad_id: int) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.projection = projection
-        self._mask = mask
-        self._pad_id = pad_id
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return the embedded texts, [n, dim]."""
-        hidden = self.trunk(input_ids=tokens, attention_mask=attention_mask(tokens, self._mask, self._pad_id))
-        out: Tensor = self.projection(hidden.pooler_output)
+        mask = attention_mask(tokens, self._mask, self._pad_id)
+        hidden = self.trunk(input_ids=tokens, attention_mask=mask)
+        pooled = hidden.last_hidden_state[:, 0, :] if self._kind == "align" else hidden.pooler_output
+        out: Tensor = self.projection(pooled)
         return out
 
 
@@ -100,35 +85,26 @@ def attention_mask(tokens: Tensor, mask: str, pad_id: int) -> Tensor:
     return (places[None, :] <= tokens.argmax(dim=1)[:, None]).long()
 
 
-def split_model(kind: str, model: PreTrainedModel, mask: str, pad_id: int) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """Split a whole model into an image tower, its projection, and a text tower."""
-    whole: Any = model
-    if kind == "align":
-        width = whole.text_projection.out_features
-        _mend_momentum(whole.vision_model)
-        text: nn.Module = BertText(whole.text_model, whole.text_projection, mask, pad_id)
-        return PooledImage(whole.vision_model, width), nn.Identity(), text
-    width = whole.visual_projection.in_features
-    text = ClipText(whole.text_model, whole.text_projection, mask, pad_id)
-    return PooledImage(whole.vision_model, width), whole.visual_projection, text
-
-
-def _mend_momentum(vision: nn.Module) -> None:
-    """Convert ALIGN's momentum for torch: 0.99 is TensorFlow's share of the old value, torch's is of the new one.
-
-    Evaluation does not change; training would forget all but the last batch's statistics.
-    """
-    for module in vision.modules():
-        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None and module.momentum > _MOST_OF_THE_NEW:
-            module.momentum = 1 - module.momentum
-
-
 def build_both(kind: str, options: Mapping[str, Any]) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """Build both towers and the image projection with random weights from a configuration."""
-    return split_model(kind, KINDS[kind][1](config_from(kind, options["config"])), options["mask"], options["pad_id"])
+    """Build an image tower, its projection and a text tower with random weights from a configuration."""
+    whole = KINDS[kind][1](_config_from(kind, options["config"]))
+    return _split(kind, whole, options["mask"], options["pad_id"])
 
 
-def config_from(kind: str, values: Mapping[str, Any]) -> Any:
+def _split(kind: str, whole: Any, mask: str, pad_id: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+    text = PooledText(kind, whole.text_model, whole.text_projection, mask, pad_id)
+    if kind == "clip":
+        width = whole.visual_projection.in_features
+        return PooledImage(whole.vision_model, width), whole.visual_projection, text
+    # ALIGN's momentum of 0.99 is TensorFlow's share of the old value, torch's is of the new one. Training would forget
+    # all but the last batch's statistics.
+    for module in whole.vision_model.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.momentum is not None and module.momentum > 0.5:
+            module.momentum = 1 - module.momentum
+    return PooledImage(whole.vision_model, whole.text_projection.out_features), nn.Identity(), text
+
+
+def _config_from(kind: str, values: Mapping[str, Any]) -> Any:
     """Return a configuration with the values that its class knows; others may name code to load, such as a kernel."""
     config_class, _ = KINDS[kind]
     plain = config_class()
@@ -141,155 +117,116 @@ def config_from(kind: str, values: Mapping[str, Any]) -> Any:
     return config_class.from_dict(known)
 
 
-CONFIG_FILE = "config.json"
-_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
-_ALIGN_CONTEXT = 64  # what ALIGN's own processor cuts texts to
-_NAMED = 3
-
-
-def load(name: str, shown: str) -> Model:
-    """Load an ALIGN or CLIP of transformers from a folder, or `org/repository` from the hub.
+def load(name: str, weights: str) -> Model:
+    """Load an ALIGN or CLIP of transformers from the hub, by the name `org/repository`.
 
     Raises InputError for another kind of model, weights that do not fit, or a hub that is not reached.
     """
-    with reaching(shown, Path(name).is_dir()):
-        config = read_json(_file(name, CONFIG_FILE), dict[str, Any], DESCRIPTION)
-    kind = str(config.get("model_type"))
-    if kind not in KINDS:
-        raise InputError(f"{shown} is a model of type {quoted(kind)}; of transformers, align and clip are read")
-    whole = _weights(kind, name, shown, config_from(kind, config))
-    context = _context(kind, whole.config.text_config)
-    tokenizer = tokenizer_of(name, context, {})
-    mask = "end" if kind == "clip" else "padding"
-    options = {"config": _settings(whole.config.to_dict()), "mask": mask, "pad_id": tokenizer.pad_id}
-    described = ModelConfig(
-        name=shown,
-        spec=_pixels(name, shown, whole.config.vision_config),
-        image=TowerConfig(kind, options),
-        text=TowerConfig(kind, {}),
-        tokenizer=tokenizer,
-        dim=int(whole.config.projection_dim),
-    )
-    scale = -math.log(whole.temperature.item()) if kind == "align" else whole.logit_scale.item()
-    model = Model(described, *split_model(kind, whole, mask, tokenizer.pad_id), build_tokenizer(tokenizer))
-    assert model.logit_scale is not None
-    model.logit_scale.data.fill_(scale)
-    return model
+    if weights:
+        raise InputError(f"transformers:{name} brings its weights; leave @{weights} out")
+    return _load(name, f"transformers:{name}", local=False)
 
 
-def _file(name: str, file: str) -> Path:
-    return Path(name) / file if Path(name).is_dir() else Path(hf_hub_download(name, file))
+def load_folder(folder: Path, shown: str) -> Model:
+    """Load an ALIGN or CLIP of transformers from a folder."""
+    return _load(str(folder), shown, local=True)
 
 
-def _weights(kind: str, name: str, shown: str, config: Any) -> Any:
-    """Load the whole model, and refuse missing weights, of which transformers itself only warns."""
-    model_class = KINDS[kind][1]
-    with reaching(shown, Path(name).is_dir()):
-        try:
-            with quiet_torch_load(), _without_its_report():
-                whole, about = model_class.from_pretrained(name, config=config, output_loading_info=True)
-        except UNREADABLE as error:
-            if not Path(name).is_dir() and isinstance(error, (OSError, RuntimeError, ValueError)):
-                raise  # the hub may not have been reached
-            raise InputError(
-                f"{shown} has no weights that can be read and fit ({reason(error)}); get the model again"
-            ) from None
-    faults = [str(entry) for entry in [*about["missing_keys"], *about["mismatched_keys"]]]
-    if faults:
-        some = ", ".join(sorted(faults)[:_NAMED])
+def _load(name: str, shown: str, local: bool) -> Model:
+    with reaching(shown, local), _quiet(), quiet_torch_load():
+        config, _ = PretrainedConfig.get_config_dict(name)
+        kind = str(config.get("model_type"))
+        if kind not in KINDS:
+            raise InputError(f"{shown} is a model of type {quoted(kind)}; of transformers, align and clip are read")
+        whole, about = KINDS[kind][1].from_pretrained(name, config=_config_from(kind, config), output_loading_info=True)
+    faults = sorted(str(entry) for entry in [*about["missing_keys"], *about["mismatched_keys"]])
+    if faults:  # of which transformers itself only warns
         raise InputError(
-            f"the weights of {shown} lack or misshape {len(faults)} of the model's ({some}); get them again"
+            f"the weights of {shown} lack or misshape {len(faults)} of the model's ({', '.join(faults[:3])}); get "
+            "them again"
         )
     whole.float()
     # As read, weights lie at odd places of the file's memory, and sums over them differ in the last bit from a copy's.
     for tensor in [*whole.parameters(), *whole.buffers()]:
         tensor.data = tensor.data.clone()
-    return whole
+    context = int(whole.config.text_config.max_position_embeddings)
+    tokenizer = tokenizer_of(name, min(context, _ALIGN_CONTEXT) if kind == "align" else context, {})
+    mask = "end" if kind == "clip" else "padding"
+    settings = whole.config.to_dict()
+    for values in (settings, settings["text_config"], settings["vision_config"]):
+        for key in _OF_THE_FILE:
+            values.pop(key, None)
+    options = {"config": settings, "mask": mask, "pad_id": tokenizer.pad_id}
+    described = ModelConfig(
+        name=shown,
+        spec=_pixels(name, shown, local),
+        image=TowerConfig(kind, options),
+        text=TowerConfig(kind, {}),
+        tokenizer=tokenizer,
+        dim=int(whole.config.projection_dim),
+    )
+    model = Model(described, *_split(kind, whole, mask, tokenizer.pad_id), build_tokenizer(tokenizer))
+    assert model.logit_scale is not None
+    model.logit_scale.data.fill_(-math.log(whole.temperature.item()) if kind == "align" else whole.logit_scale.item())
+    return model
 
 
 @contextmanager
-def _without_its_report() -> Iterator[None]:
-    """Keep transformers from printing a table of weights that do not fit."""
+def _quiet() -> Iterator[None]:
+    """Keep transformers from showing bars, and a table of weights that do not fit."""
+    logs: Any = transformers_logging  # untyped in some versions
     logger = logging.getLogger("transformers")
-    before = logger.level
+    before, shown = logger.level, logs.is_progress_bar_enabled()
     logger.setLevel(logging.ERROR)
+    logs.disable_progress_bar()
     try:
         yield
     finally:
         logger.setLevel(before)
+        if shown:
+            logs.enable_progress_bar()
 
 
-def _context(kind: str, text: Any) -> int:
-    longest = int(text.max_position_embeddings)
-    return min(longest, _ALIGN_CONTEXT) if kind == "align" else longest
-
-
-def _pixels(name: str, shown: str, vision: Any) -> ImageSpec:
-    """Return the pixels of the processor that came with the model."""
-    for file in _PROCESSOR_FILES:
-        path = _file_if_there(name, file, shown)
-        if path is not None:
-            values = read_json(path, dict[str, Any], DESCRIPTION)
-            return preprocess.from_transformers(values.get("image_processor", values))
-    raise InputError(
-        f"{shown} does not say how its images of {vision.image_size} pixels are made;"
-        f" put its {_PROCESSOR_FILES[0]} there"
-    )
-
-
-def _file_if_there(name: str, file: str, shown: str) -> Path | None:
-    with reaching(f"the image processor of {shown}", Path(name).is_dir()):
+def _pixels(name: str, shown: str, local: bool) -> ImageSpec:
+    """Return the pixels of the image processor that came with the model."""
+    with reaching(f"the image processor of {shown}", local):
         try:
-            path = _file(name, file)
-        except EntryNotFoundError as error:
-            if isinstance(error, LocalEntryNotFoundError):
+            values, _ = ImageProcessingMixin.get_image_processor_dict(name)
+        except OSError as error:
+            if not local:
                 raise
-            return None
-    return path if path.is_file() else None
+            raise InputError(
+                f"{shown} does not say how its images are made; put its preprocessor_config.json there"
+            ) from error
+    return spec_from(values)
 
 
-def _settings(values: Any) -> Any:
-    """Return a configuration without the values that describe a file of weights: precision and version."""
-    if isinstance(values, Mapping):
-        left_out = ("dtype", "torch_dtype", "transformers_version", "_name_or_path")
-        return {key: _settings(value) for key, value in values.items() if key not in left_out}
-    return values
+def spec_from(values: Mapping[str, Any]) -> ImageSpec:
+    """Read the settings of an image processor, as CLIP's and EfficientNet's have them.
 
+    EfficientNet's scales by 1 / 127.5, takes 1 away, and may not normalize: the same as a mean and deviation of a half.
 
-_PROCESSOR_FILE = "preprocessor_config.json"
-_PIL_FILTERS = {"bilinear": 2, "bicubic": 3}
-_IMAGE_MODULES = {"align": ("vision_model", None), "clip": ("vision_model", "visual_projection")}
-# The settings of open_clip's towers that transformers' CLIP can say.
-_VISION_SETTINGS = {"image_size", "patch_size", "width", "layers", "head_width", "mlp_ratio", "timm_model_pretrained"}
-_TEXT_SETTINGS = {
-    "context_length",
-    "vocab_size",
-    "width",
-    "heads",
-    "layers",
-    "mlp_ratio",
-    "hf_model_pretrained",
-    "tokenizer_kwargs",
-}
-_VISION_NAMES = {
-    "class_embedding": "embeddings.class_embedding",
-    "positional_embedding": "embeddings.position_embedding.weight",
-    "conv1": "embeddings.patch_embedding",
-    "ln_pre": "pre_layrnorm",
-    "ln_post": "post_layernorm",
-}
-_TEXT_NAMES = {
-    "token_embedding": "embeddings.token_embedding",
-    "positional_embedding": "embeddings.position_embedding.weight",
-    "ln_final": "final_layer_norm",
-}
-_BLOCK_NAMES = {
-    "ln_1": "layer_norm1",
-    "ln_2": "layer_norm2",
-    "attn.out_proj": "self_attn.out_proj",
-    "mlp.c_fc": "mlp.fc1",
-    "mlp.c_proj": "mlp.fc2",
-}
+    >>> half = spec_from({"size": {"height": 346, "width": 346}, "crop_size": {"height": 289, "width": 289},
+    ...     "rescale_factor": 1 / 127.5, "rescale_offset": True, "do_normalize": False, "resample": 2})
+    >>> half.size, [round(value, 3) for value in half.mean + half.std], half.interpolation, half.resize_mode
+    (289, [0.5, 0.5, 0.5, 0.5, 0.5, 0.5], 'bilinear', 'squash')
+    """
+    scale = float(values.get("rescale_factor", 1 / 255)) * 255 if values.get("do_rescale", True) else 255.0
+    offset = 1.0 if values.get("rescale_offset") else 0.0
+    normalized = values.get("do_normalize", True)
+    mean = three_of(values["image_mean"] if normalized else 0.0)
+    std = three_of(values["image_std"] if normalized else 1.0)
+    resized = values.get("size", 224)
+    before = side_of(resized)
+    size = side_of(values.get("crop_size", resized)) if values.get("do_center_crop", True) else before
+    return ImageSpec(
+        size=size,
+        mean=three_of([(offset + value) / scale for value in mean]),
+        std=three_of([value / scale for value in std]),
+        interpolation=interpolation_of(_PIL_FILTERS.get(values.get("resample", 3), "")),
+        crop_fraction=size / before,
+        resize_mode="squash" if isinstance(resized, Mapping) and "height" in resized else "shortest",
+    )
 
 
 def write(model: Model, folder: Path) -> None:
@@ -300,17 +237,30 @@ def write(model: Model, folder: Path) -> None:
     kind, tokenizer = model.config.image.kind, model.config.tokenizer
     if tokenizer is None:
         raise no_text_tower(model, "transformers' CLIP and ALIGN")
-    if kind in KINDS:
-        whole = _same_code(model)
-    elif kind == "open_clip":
-        whole = _from_open_clip(model)
-    else:
+    if kind not in (*KINDS, "open_clip"):
         raise InputError(f"transformers has no code for the {kind} image tower of {model.name}")
+    whole = _from_open_clip(model) if kind == "open_clip" else _same_code(model)
     with _quiet():
         whole.save_pretrained(folder)
-    shutil.copymode(folder / CONFIG_FILE, folder / "model.safetensors")  # which only its owner may read otherwise
+    shutil.copymode(folder / "config.json", folder / "model.safetensors")  # which only its owner may read otherwise
     write_tokenizer(tokenizer, folder)
-    write_json(folder / _PROCESSOR_FILE, _preprocess(model, kind))
+    spec = model.spec
+    before = round(spec.size / spec.crop_fraction)
+    squash = spec.resize_mode == "squash"
+    processor = {
+        "image_processor_type": "EfficientNetImageProcessor" if kind == "align" else "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"height": before, "width": before} if squash else {"shortest_edge": before},
+        "resample": 2 if spec.interpolation == "bilinear" else 3,
+        "do_center_crop": True,
+        "crop_size": {"height": spec.size, "width": spec.size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(spec.mean),
+        "image_std": list(spec.std),
+    }
+    write_json(folder / "preprocessor_config.json", processor)
 
 
 def features(folder: Path) -> Callable[[Tensor, list[str]], tuple[Tensor, Tensor]]:
@@ -322,93 +272,65 @@ def features(folder: Path) -> Callable[[Tensor, list[str]], tuple[Tensor, Tensor
     def embed(pixels: Tensor, texts: list[str]) -> tuple[Tensor, Tensor]:
         tokens = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
         words = {key: tokens[key] for key in ("input_ids", "attention_mask")}
-        return _points(whole.get_image_features(pixel_values=pixels)), _points(whole.get_text_features(**words))
+        images, told = whole.get_image_features(pixel_values=pixels), whole.get_text_features(**words)
+        # transformers 5 wraps the points of the shared space, and 4 gives them as they are.
+        return getattr(images, "pooler_output", images), getattr(told, "pooler_output", told)
 
     return embed
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Show no bars of transformers' own."""
-    logs: Any = transformers_logging  # untyped in some versions
-    shown = logs.is_progress_bar_enabled()
-    logs.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logs.enable_progress_bar()
-
-
-def _points(found: Any) -> Tensor:
-    """Return the points of the shared space: transformers 5 wraps them, and 4 gives them as they are."""
-    points: Tensor = getattr(found, "pooler_output", found)
-    return points
-
-
 def _same_code(model: Model) -> Any:
     """Return transformers' own model with the weights of towers that are its code already."""
-    kind = model.config.image.kind
-    whole = KINDS[kind][1](config_from(kind, model.config.image.options["config"]))
-    image, projection = _IMAGE_MODULES[kind]
-    names = {"image.trunk.": f"{image}.", "text.trunk.": "text_model.", "text.projection.": "text_projection."}
-    if projection:
-        names["image_projection."] = f"{projection}."
-    state = {
-        theirs + key.removeprefix(ours): value
-        for key, value in model.state_dict().items()
-        for ours, theirs in names.items()
-        if key.startswith(ours)
-    }
+    kind, image, text = model.config.image.kind, model.image, model.text
+    whole = KINDS[kind][1](_config_from(kind, model.config.image.options["config"]))
+    assert isinstance(image, PooledImage)
+    assert isinstance(text, PooledText)
     assert model.logit_scale is not None
+    scale = model.logit_scale.detach()
+    whole.vision_model.load_state_dict(image.trunk.state_dict())
+    whole.text_projection.load_state_dict(text.projection.state_dict())
+    state = text.trunk.state_dict()
     if kind == "align":
-        state["temperature"] = torch.exp(-model.logit_scale.detach())
+        whole.temperature.data = torch.exp(-scale)
+        unused = whole.text_model.pooler.state_dict()
+        state |= {f"pooler.{key}": torch.zeros_like(value) for key, value in unused.items()}
     else:
-        state["logit_scale"] = model.logit_scale.detach()
-    unused = {key: torch.zeros_like(value) for key, value in whole.state_dict().items() if ".pooler." in key}
-    put_weights(whole, {**unused, **state}, model.name)
+        whole.logit_scale.data = scale
+        assert model.image_projection is not None
+        whole.visual_projection.load_state_dict(model.image_projection.state_dict())
+    whole.text_model.load_state_dict(state)
     return whole
+
+
+# The settings of open_clip's towers that transformers' CLIP can say.
+_OF_BOTH = {"width", "layers", "mlp_ratio"}
+_VISION_SETTINGS = {"image_size", "patch_size", "head_width", "timm_model_pretrained"} | _OF_BOTH
+_TEXT_SETTINGS = {"context_length", "vocab_size", "heads", "hf_model_pretrained", "tokenizer_kwargs"} | _OF_BOTH
+# Parts of the names of weights, in open_clip and in transformers.
+_RENAMED = {
+    "image.trunk.": "vision_model.",
+    "text.trunk.": "text_model.",
+    "image_projection.": "visual_projection.",
+    "transformer.resblocks.": "encoder.layers.",
+    ".ln_1.": ".layer_norm1.",
+    ".ln_2.": ".layer_norm2.",
+    ".attn.": ".self_attn.",
+    ".mlp.c_fc.": ".mlp.fc1.",
+    ".mlp.c_proj.": ".mlp.fc2.",
+    ".class_embedding": ".embeddings.class_embedding",
+    ".positional_embedding": ".embeddings.position_embedding.weight",
+    ".token_embedding.": ".embeddings.token_embedding.",
+    ".conv1.": ".embeddings.patch_embedding.",
+    ".ln_pre.": ".pre_layrnorm.",
+    ".ln_post.": ".post_layernorm.",
+    ".ln_final.": ".final_layer_norm.",
+}
 
 
 def _from_open_clip(model: Model) -> Any:
     """Return transformers' CLIP with the weights of open_clip's Vision Transformer and text transformer."""
     assert model.config.text is not None
     vision, text = model.config.image.options["vision_cfg"], model.config.text.options["text_cfg"]
-    _check_settings(model, vision, text)
-    activation = "quick_gelu" if model.config.image.options.get("quick_gelu") else "gelu"
-    width, words = int(vision["width"]), int(text.get("vocab_size", 49408))
-    config = CLIPConfig(
-        projection_dim=model.config.dim,
-        vision_config={
-            "hidden_size": width,
-            "intermediate_size": int(width * vision.get("mlp_ratio", 4.0)),
-            "num_hidden_layers": vision["layers"],
-            "num_attention_heads": width // vision.get("head_width", 64),
-            "image_size": vision["image_size"],
-            "patch_size": vision["patch_size"],
-            "hidden_act": activation,
-            "projection_dim": model.config.dim,
-        },
-        text_config={
-            "vocab_size": words,
-            "hidden_size": text["width"],
-            "intermediate_size": int(text["width"] * text.get("mlp_ratio", 4.0)),
-            "num_hidden_layers": text["layers"],
-            "num_attention_heads": text["heads"],
-            "max_position_embeddings": text.get("context_length", 77),
-            "hidden_act": activation,
-            "projection_dim": model.config.dim,
-            "bos_token_id": words - 2,
-            "eos_token_id": words - 1,
-            "pad_token_id": words - 1,
-        },
-    )
-    whole = KINDS["clip"][1](config)
-    put_weights(whole, _clip_weights(model), model.name)
-    return whole
-
-
-def _check_settings(model: Model, vision: Mapping[str, Any], text: Mapping[str, Any]) -> None:
     if "patch_size" not in vision or isinstance(vision["layers"], (list, tuple)):
         raise InputError(
             f"{model.name} has a ResNet as its image tower, which transformers' CLIP does not; export it to open_clip"
@@ -418,57 +340,43 @@ def _check_settings(model: Model, vision: Mapping[str, Any], text: Mapping[str, 
         raise InputError(
             f"transformers' CLIP cannot say {', '.join(unknown)[:80]} of {model.name}; export it to open_clip"
         )
-
-
-def _clip_weights(model: Model) -> dict[str, Tensor]:
-    state = model.state_dict()
-    found = {
-        "logit_scale": state["logit_scale"],
-        "visual_projection.weight": state["image_projection.weight"],
-        "text_projection.weight": state["text.trunk.text_projection"].T.contiguous(),
-    }
-    for ours, theirs, names in (
-        ("image.trunk.", "vision_model.", _VISION_NAMES),
-        ("text.trunk.", "text_model.", _TEXT_NAMES),
-    ):
-        for key, value in state.items():
-            if key.startswith(ours) and not key.endswith(("text_projection", "attn_mask")):
-                found.update(_renamed(key.removeprefix(ours), value, theirs, names))
-    return found
-
-
-def _renamed(key: str, value: Tensor, tower: str, names: Mapping[str, str]) -> dict[str, Tensor]:
-    """Return one of open_clip's weights under transformers' name, or the three that it is the stack of."""
-    if not key.startswith("transformer.resblocks."):
-        part = next(part for part in names if key == part or key.startswith(f"{part}."))
-        return {f"{tower}{names[part]}{key.removeprefix(part)}": value}
-    number, _, rest = key.removeprefix("transformer.resblocks.").partition(".")
-    block = f"{tower}encoder.layers.{number}"
-    if rest.startswith("attn.in_proj_"):
-        kind = rest.removeprefix("attn.in_proj_")
-        return {
-            f"{block}.self_attn.{name}_proj.{kind}": part.contiguous()
-            for name, part in zip("qkv", value.chunk(3), strict=True)
+    words = int(text.get("vocab_size", 49408))
+    towers = [
+        {
+            "hidden_size": int(tower["width"]),
+            "intermediate_size": int(tower["width"] * tower.get("mlp_ratio", 4.0)),
+            "num_hidden_layers": tower["layers"],
+            "num_attention_heads": heads,
+            "hidden_act": "quick_gelu" if model.config.image.options.get("quick_gelu") else "gelu",
+            "projection_dim": model.config.dim,
         }
-    part = next(part for part in _BLOCK_NAMES if rest.startswith(f"{part}."))
-    return {f"{block}.{_BLOCK_NAMES[part]}{rest.removeprefix(part)}": value}
-
-
-def _preprocess(model: Model, kind: str) -> dict[str, Any]:
-    """Return the image processor's settings; `crop_size` of the resized square or shorter side."""
-    spec = model.spec
-    before = round(spec.size / spec.crop_fraction)
-    squash = spec.resize_mode == "squash"
-    return {
-        "image_processor_type": "EfficientNetImageProcessor" if kind == "align" else "CLIPImageProcessor",
-        "do_resize": True,
-        "size": {"height": before, "width": before} if squash else {"shortest_edge": before},
-        "resample": _PIL_FILTERS[spec.interpolation],
-        "do_center_crop": True,
-        "crop_size": {"height": spec.size, "width": spec.size},
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(spec.mean),
-        "image_std": list(spec.std),
-    }
+        for tower, heads in ((vision, vision["width"] // vision.get("head_width", 64)), (text, text["heads"]))
+    ]
+    config = CLIPConfig(
+        projection_dim=model.config.dim,
+        vision_config={**towers[0], "image_size": vision["image_size"], "patch_size": vision["patch_size"]},
+        text_config={
+            **towers[1],
+            "vocab_size": words,
+            "max_position_embeddings": text.get("context_length", 77),
+            "bos_token_id": words - 2,
+            "eos_token_id": words - 1,
+            "pad_token_id": words - 1,
+        },
+    )
+    state = {}
+    for name, value in model.state_dict().items():
+        if name.startswith(("head.", "projector.")):
+            continue
+        for ours, theirs in _RENAMED.items():
+            name = name.replace(ours, theirs)
+        if name == "text_model.text_projection":
+            state["text_projection.weight"] = value.T.contiguous()
+        elif "in_proj_" in name:
+            for part, third in zip("qkv", value.chunk(3), strict=True):
+                state[name.replace("in_proj_", f"{part}_proj.")] = third.contiguous()
+        else:
+            state[name] = value
+    whole = CLIPModel(config)
+    put_weights(whole, state, model.name)
+    return whole

@@ -129,8 +129,7 @@ def explaining_faults(source: str) -> Iterator[None]:
             raise
         said = f"{type(error).__name__}: {reason(error)}" if isinstance(error, LookupError) else reason(error)
         raise InputError(
-            f"{source} describes a model that cannot be built ({said}); get it again, or the version of the library "
-            "that it was made with"
+            f"{source} cannot be loaded ({said}); get it again, or the version of the library that it was made with"
         ) from error
 
 

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from imagenet_captions.errors import InputError, shortened
 from imagenet_captions.images.pixels import normalise
-from imagenet_captions.models.model import Model, model_config_of
+from imagenet_captions.models.model import Model
 from imagenet_captions.training.batches import Batch
 from imagenet_captions.training.recipes import CONTRASTIVE, SUPERVISED, Recipe
 
@@ -228,7 +228,7 @@ class TrainingModule(LightningModule):
                 self.model.logit_scale.clamp_(0, _HIGHEST_LOGIT_SCALE)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["hyper_parameters"] = {"model_config": model_config_of(self.model)}
+        checkpoint["hyper_parameters"] = {"model_config": self.model.config.to_dict()}
         checkpoint["so_far"] = {"loss": self.last_loss, "seconds": self.seconds()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.models.build import build_from_config, build_model
+from imagenet_captions.models.build import build, build_model
 from imagenet_captions.models.config import ProjectorConfig
 from imagenet_captions.models.load import take_image_tower
-from imagenet_captions.models.model import Model, model_config_of
+from imagenet_captions.models.model import Model
 from tests.models.conftest import pixels
 
 TEXTS = ["a photo of a dog", "!"]
@@ -81,7 +81,7 @@ def test_supervised_uses_every_weight_without_the_text_tower(name: str) -> None:
     assert logits.shape == (4, 3)
     assert model.head_classes == ("dog", "cat", "fish")
     assert [key for key, value in model.named_parameters() if value.grad is None] == []
-    assert model_config_of(model)["text"] is None
+    assert model.config.to_dict()["text"] is None
 
 
 def test_a_head_is_made_by_its_seed() -> None:
@@ -111,7 +111,7 @@ def test_the_projector_is_simclrs_alone() -> None:
     torch.testing.assert_close(views.norm(dim=1), torch.ones(4))
     model.drop_projector()
     assert torch.equal(model.image_features(pixels()), before)
-    assert model_config_of(model)["projector"] is None
+    assert model.config.to_dict()["projector"] is None
 
 
 def _step(model: Model) -> None:
@@ -172,8 +172,8 @@ def test_an_image_tower_goes_into_another_model() -> None:
 def test_a_description_builds_the_same_model() -> None:
     model = build_model("align-micro", 0)
     model.set_head(["dog", "cat"])
-    again = build_from_config(model_config_of(model))
-    assert again.config == build_from_config(model_config_of(again)).config
+    again = build(config_from_dict(model.config.to_dict()))
+    assert again.config == build(config_from_dict(again.config.to_dict())).config
     assert {key: value.shape for key, value in again.state_dict().items()} == {
         key: value.shape for key, value in model.state_dict().items()
     }
@@ -192,7 +192,7 @@ def test_a_description_builds_the_same_model() -> None:
 )
 def test_a_wrong_description_is_refused(change: dict[str, object], said: str) -> None:
     with pytest.raises(InputError) as caught:
-        build_from_config({**model_config_of(build_model("micro", 0)), **change})
+        build(config_from_dict({**build_model("micro", 0).config.to_dict(), **change}))
     assert said in str(caught.value)
 
 

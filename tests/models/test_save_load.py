@@ -13,7 +13,7 @@ from imagenet_captions.errors import DiskFullError, InputError
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.config import ProjectorConfig
 from imagenet_captions.models.load import MODEL_FILE, WEIGHTS_FILE, load_model, save_model
-from imagenet_captions.models.model import Model, model_config_of
+from imagenet_captions.models.model import Model
 from tests.models.conftest import TINY_VIT, Overwrites, align_folder, open_clip_folder, pixels
 
 
@@ -59,7 +59,7 @@ def checkpoint(model: Model, **changes: Any) -> dict[str, Any]:
         "global_step": 20,
         "pytorch-lightning_version": "2.6.0",
         "state_dict": {**state, "_loss.weight": torch.zeros(1)},
-        "hyper_parameters": {"model_config": model_config_of(model)},
+        "hyper_parameters": {"model_config": model.config.to_dict()},
         **changes,
     }
 
@@ -182,10 +182,10 @@ def _set(*keys_and_value: Any) -> Any:
         (_set("spec", "text"), "Expected 'object', got 'str' - at '$.spec'"),
         (_set("spec", "size", 1.5), "Expected 'int', got 'float' - at '$.spec.size'"),
         (_set("image", None), "Expected 'object', got 'null' - at '$.image'"),
-        (_set("image", "options", {}), "describes a model that cannot be built (KeyError: 'widths')"),
-        (_set("image", "options", "widths", ["many"]), "describes a model that cannot be built"),
+        (_set("image", "options", {}), "cannot be loaded (KeyError: 'widths')"),
+        (_set("image", "options", "widths", ["many"]), "cannot be loaded"),
         (_set("tokenizer", "options", {"bpe_path": "/etc/passwd"}), "has the option 'bpe_path'"),
-        (_set("tokenizer", "options", "clean", [1]), "describes a model that cannot be built"),
+        (_set("tokenizer", "options", "clean", [1]), "cannot be loaded"),
         (_set("head_classes", [1]), "Expected 'str', got 'int' - at '$.head_classes[0]'"),
         (_set("surprise", 1), "a setting is missing or unknown"),
         (lambda folder: (folder / MODEL_FILE).write_text('{"format": 1}'), "is not whole"),

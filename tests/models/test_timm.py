@@ -94,8 +94,8 @@ def test_folder_brings_pixels_and_names(tmp_path: Path) -> None:
         ({"pretrained_cfg_overlay": {"url": "http://127.0.0.1"}}, "passes 'pretrained_cfg_overlay' to timm"),
         ({"cache_dir": "cache", "features_only": True}, "passes 'cache_dir' to timm"),
         ({"block_args": {}}, "passes 'block_args' to timm"),
-        ({"act_layer": "nothing"}, "describes a model that cannot be built"),
-        ({"depths": [2, 2]}, "describes a model that cannot be built"),
+        ({"act_layer": "nothing"}, "cannot be loaded"),
+        ({"depths": [2, 2]}, "cannot be loaded"),
         ({"drop_rate": "much"}, "says drop_rate 'much', which is not a number"),
     ],
 )

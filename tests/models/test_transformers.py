@@ -147,7 +147,7 @@ def test_no_code_in_weights_is_run_and_their_fault_is_one_sentence(
     (tmp_path / "align" / "model.safetensors").unlink()
     (tmp_path / "align" / "pytorch_model.bin").write_bytes(content)
     for source in (str(tmp_path / "align"), f"transformers:{tmp_path / 'align'}"):
-        with pytest.raises(InputError, match="has no weights that can be read and fit") as caught:
+        with pytest.raises(InputError, match="cannot be loaded") as caught:
             load_model(source)
         assert "\n" not in str(caught.value)
     (tmp_path / "x.ckpt").write_bytes(content)
