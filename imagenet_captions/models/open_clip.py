@@ -34,7 +34,7 @@ from imagenet_captions.models.load import no_text_tower
 from imagenet_captions.models.model import Model
 from imagenet_captions.models.timm import known_name
 from imagenet_captions.models.tokenizing import build_tokenizer, tokenizer_of, write_tokenizer
-from imagenet_captions.models.weights import DESCRIPTION, write_weights
+from imagenet_captions.models.weights import DESCRIPTION, quiet_torch_load, write_weights
 from imagenet_captions.storage.faults import reaching
 from imagenet_captions.storage.files import read_json, write_json
 
@@ -201,7 +201,7 @@ def _load(
     tokenizer: str | None = None,
 ) -> Model:
     """Let open_clip create a model with its weights, once its description is known to be harmless."""
-    with reaching(shown, local and not config["text_cfg"].get("hf_model_name")), _quiet():
+    with reaching(shown, local and not config["text_cfg"].get("hf_model_name")), _quiet(), quiet_torch_load():
         only_architecture(config["vision_cfg"], config["text_cfg"])
         whole: Any = open_clip.create_model(
             name,

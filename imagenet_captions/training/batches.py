@@ -131,54 +131,51 @@ class Samples:
 
     def __getitems__(self, share: Share) -> Batch | Failed:
         """Return the batch of a share; torch's loader calls this in a worker."""
+        rows: list[int] = share.rows.tolist()
         try:
-            return self.batch(share)
+            views = self._views(rows, share.epoch)
         except InputError as error:
             return Failed(str(error))
-
-    def batch(self, share: Share) -> Batch:
-        """Return the batch of a share; raises InputError for an image that cannot be read."""
-        rows: list[int] = share.rows.tolist()
-        images, other = self._images(rows, share.epoch)
         texts: tuple[str, ...] = ()
         tokens: torch.Tensor | None = None
         if self.captions is not None:
             texts = tuple(captions_of(self.examples, self.captions, rows, share.epoch))
             tokens = None if self.tokenize is None else self.tokenize(texts)
-        labels = torch.from_numpy(self.examples.labels[share.rows])
-        indices = torch.from_numpy(np.array(share.rows))
-        return Batch(images, other, texts, tokens, labels, indices, share.epoch, share.step)
+        return Batch(
+            images=views[0],
+            other=views[1] if len(views) > 1 else None,
+            texts=texts,
+            tokens=tokens,
+            labels=torch.from_numpy(self.examples.labels[share.rows]),
+            indices=torch.from_numpy(np.array(share.rows)),
+            epoch=share.epoch,
+            step=share.step,
+        )
 
-    def _images(self, rows: Sequence[int], epoch: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _views(self, rows: Sequence[int], epoch: int) -> list[torch.Tensor]:
         generator = torch.Generator()
         filled: list[torch.Tensor] = []
         for place, row in enumerate(rows):
             generator.manual_seed(sample_seed(self.seed, epoch, row))
-            made = self._image(row, generator)
+            try:
+                made = self.transform(self.examples.image(row), generator)
+            except BrokenImage as error:
+                raise InputError(
+                    f"the image {shortened(self.examples.image_id(row))} of {self.examples.source} "
+                    f"cannot be used ({error}); repair it, or leave it out with `ids`"
+                ) from None
             views = made if isinstance(made, tuple) else (made,)
             if not filled:
                 filled = [_empty(len(rows), view) for view in views]
             for target, view in zip(filled, views, strict=True):
                 target[place] = view
-        return filled[0], filled[1] if len(filled) > 1 else None
-
-    def _image(self, row: int, generator: torch.Generator) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        try:
-            return self.transform(self.examples.image(row), generator)
-        except BrokenImage as error:
-            raise InputError(
-                f"the image {shortened(self.examples.image_id(row))} of {self.examples.source} cannot be used "
-                f"({error}); repair it, or leave it out with `ids`"
-            ) from None
+        return filled
 
 
 def sample_seed(seed: int, epoch: int, row: int) -> int:
-    """Return the seed of all randomness in one sample.
-
-    >>> sample_seed(0, 1, 2) == sample_seed(0, 1, 2), sample_seed(0, 1, 2) == sample_seed(0, 2, 1)
-    (True, False)
-    """
-    return int.from_bytes(hashlib.blake2b(f"{seed} {epoch} {row}".encode(), digest_size=7).digest(), "big")
+    """Return the seed of all randomness in one sample."""
+    digest = hashlib.blake2b(f"{seed} {epoch} {row}".encode(), digest_size=7).digest()
+    return int.from_bytes(digest, "big")
 
 
 def _empty(count: int, like: torch.Tensor) -> torch.Tensor:

@@ -39,7 +39,6 @@ from imagenet_captions.storage.places import local_place
 from imagenet_captions.storage.progress import progress
 
 if TYPE_CHECKING:
-    import torch
     from PIL.Image import Image
 
 
@@ -58,22 +57,18 @@ class CaptionSampler:
     template's first text field.
 
     >>> sampler = CaptionSampler(CaptionTemplate.parse("title|description"), seed=0)
-    >>> texts = Texts(title="A fish", description="caught by me")
-    >>> [sampler(texts, None, "n01440764_17", epoch) for epoch in range(3)]
-    ['caught by me', 'A fish', 'caught by me']
+    >>> texts = [Texts(title="A fish", description="caught by me")]
+    >>> [sampler.batch(texts, [None], ["n01440764_17"], epoch) for epoch in range(3)]
+    [['caught by me'], ['A fish'], ['caught by me']]
     """
 
     template: CaptionTemplate | None
     seed: int
 
-    def __call__(self, texts: Texts, class_: Class | None, image_id: str, epoch: int) -> str:
-        """Return the caption of one image, or "" if it has none."""
-        return self.batch([texts], [class_], [image_id], epoch)[0]
-
     def batch(
         self, texts: Sequence[Texts], classes: Sequence[Class | None], image_ids: Sequence[str], epoch: int
     ) -> list[str]:
-        """Return the captions of several images; one takes a few microseconds."""
+        """Return the captions of several images, "" where there is none; one takes a few microseconds."""
         if self.template is None:
             return [text.caption for text in texts]
         template = replace(self.template, seed=self.template.seed + self.seed)
@@ -85,7 +80,7 @@ class CaptionSampler:
             "description": pa.array([text.description for text in wanted], pa.string()),
         }
         if CLASS_NAME in template.fields:
-            names = list(map(_names, classes, image_ids, [template.names] * len(wanted)))
+            names = [_names(*each, template.names) for each in zip(classes, image_ids, strict=True)]
             rows["class_names"] = pa.array(names, pa.list_(pa.string()))
         captions: list[str] = compose_captions(template, rows, epoch).to_pylist()
         return captions
@@ -118,7 +113,8 @@ def with_captions(examples: Examples, sampler: CaptionSampler) -> Examples:
 
     Says how many are left out. Raises InputError if none has one.
     """
-    kept = np.flatnonzero(np.fromiter(_has_caption(examples, sampler), bool, len(examples)))
+    has_caption = (caption.strip() != "" for caption in _first_captions(examples, sampler))
+    kept = np.flatnonzero(np.fromiter(has_caption, bool, len(examples)))
     if not len(kept):
         template = "its own captions" if sampler.template is None else f"the caption {sampler.template}"
         raise InputError(f"no image of {examples.source} has a text by {template}; give other fields with `caption`")
@@ -139,12 +135,12 @@ def captions_of(examples: Examples, sampler: CaptionSampler, rows: Sequence[int]
     )
 
 
-def _has_caption(examples: Examples, sampler: CaptionSampler) -> Iterator[bool]:
+def _first_captions(examples: Examples, sampler: CaptionSampler) -> Iterator[str]:
+    """Yield the captions of all rows in the first epoch."""
     with progress("captions", len(examples), "images") as bar:
         for start in range(0, len(examples), _AT_ONCE):
             rows = range(start, min(start + _AT_ONCE, len(examples)))
-            for caption in captions_of(examples, sampler, rows, 0):
-                yield caption.strip() != ""
+            yield from captions_of(examples, sampler, rows, 0)
             bar.update(len(rows))
 
 
@@ -187,17 +183,10 @@ def count_classes(data: Path, ids: Path | None = None, caption: str | None = Non
     if classes is None or not (examples.labels >= 0).any():
         raise InputError(f"{data} has no labels, so its classes cannot be counted; give labeled data")
     sampler = make_sampler(examples, None if caption is None else CaptionTemplate.parse(caption), seed)
-    captions = _captions(examples, sampler)
+    captions = (Texts(caption=caption) for caption in _first_captions(examples, sampler))
     mentions = Counter(place for named in find_named(captions, classes) for place in named)
     images = np.bincount(examples.labels[examples.labels >= 0], minlength=len(classes)).tolist()
     return [ClassCount(each, images[place], mentions[place]) for place, each in enumerate(classes)]
-
-
-def _captions(examples: Examples, sampler: CaptionSampler) -> Iterator[Texts]:
-    for start in range(0, len(examples), _AT_ONCE):
-        rows = range(start, min(start + _AT_ONCE, len(examples)))
-        for caption in captions_of(examples, sampler, rows, epoch=0):
-            yield Texts(caption=caption)
 
 
 @dataclass(frozen=True)
@@ -241,32 +230,23 @@ class TorchDataset:
         ]
 
     def _image(self, row: int, epoch: int) -> Any:
-        from imagenet_captions.images.pixels import BrokenImage
+        import torch
+        from PIL import Image
+
+        from imagenet_captions.images.image_spec import ImageSpec
+        from imagenet_captions.images.pixels import BrokenImage, EvalTransform, decode
+        from imagenet_captions.training.batches import sample_seed
 
         data = self.examples.image(row)
         try:
-            return self._test_view(data) if self.transform is None else self._transformed(data, row, epoch)
+            if self.transform is None:
+                return EvalTransform(ImageSpec(size=self.size))(data)
+            image = Image.fromarray(decode(data).permute(1, 2, 0).numpy())
         except BrokenImage as error:
             raise InputError(
                 f"the image {shortened(self.examples.image_id(row))} of {self.examples.source} cannot be used "
                 f"({error}); repair it, or filter it out"
             ) from None
-
-    def _test_view(self, data: bytes) -> torch.Tensor:
-        from imagenet_captions.images.image_spec import ImageSpec
-        from imagenet_captions.images.pixels import EvalTransform
-
-        return EvalTransform(ImageSpec(size=self.size))(data)
-
-    def _transformed(self, data: bytes, row: int, epoch: int) -> Any:
-        import torch
-        from PIL import Image
-
-        from imagenet_captions.images.pixels import decode
-        from imagenet_captions.training.batches import sample_seed
-
-        assert self.transform is not None
-        image = Image.fromarray(decode(data).permute(1, 2, 0).numpy())
         before = torch.get_rng_state()  # of the CPU: a loop in this process draws from it too
         torch.default_generator.manual_seed(sample_seed(self.seed, epoch, row))
         try:

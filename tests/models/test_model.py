@@ -6,7 +6,7 @@ from torch import nn
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.build import build, build_model
-from imagenet_captions.models.config import ProjectorConfig
+from imagenet_captions.models.config import ProjectorConfig, config_from_dict
 from imagenet_captions.models.load import take_image_tower
 from imagenet_captions.models.model import Model
 from tests.models.conftest import pixels
