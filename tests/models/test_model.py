@@ -1,55 +1,81 @@
+"""The model that training and evaluation see: its face, its parts, its description, its tokens, the presets."""
+
 from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from imagenet_captions.errors import InputError
-from imagenet_captions.models.build import build, build_model
-from imagenet_captions.models.config import ProjectorConfig, config_from_dict
+from imagenet_captions.images.pixels import resize_for
+from imagenet_captions.models.build import build, build_model, preset_table
+from imagenet_captions.models.config import PRESETS, ProjectorConfig, TokenizerConfig, config_from_dict, config_of
+from imagenet_captions.models.hardware import checkpoint_blocks, cpu_threads, gpu_settings
 from imagenet_captions.models.load import take_image_tower
 from imagenet_captions.models.model import Model
+from imagenet_captions.models.tokenizing import build_tokenizer
 from tests.models.conftest import pixels
 
+PAGE = Path(__file__).parents[2] / "docs" / "design" / "presets.md"
 TEXTS = ["a photo of a dog", "!"]
 MICRO = ["micro", "vit-micro", "align-micro", "basic-micro"]
+every_micro_model = pytest.mark.parametrize("name", MICRO)
 
 
-def parameters(module: nn.Module) -> list[torch.Tensor]:
-    return [parameter.detach().clone() for parameter in module.parameters()]
+def state(module: nn.Module | None) -> dict[str, torch.Tensor]:
+    assert module is not None
+    return {key: value.clone() for key, value in module.state_dict().items()}
 
 
-def same(one: list[torch.Tensor], other: list[torch.Tensor]) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
-@pytest.mark.parametrize("name", MICRO)
+@every_micro_model
 def test_the_face(name: str) -> None:
     model = build_model(name, 0)
     tokens = model.tokenize(TEXTS)
     images, texts = model.embed_images(pixels()), model.embed_texts(tokens)
     assert (model.name, model.spec.size, tokens.dtype) == (name, 32, torch.int64)
-    assert images.shape == (4, model.config.dim)
-    assert texts.shape == (2, model.config.dim)
+    assert (images.shape, texts.shape) == ((4, model.config.dim), (2, model.config.dim))
     assert model.image_features(pixels()).shape == (4, model.width)
-    torch.testing.assert_close(texts.norm(dim=1), torch.ones(2))
-    torch.testing.assert_close(images.norm(dim=1), torch.ones(4))
-    assert model.logit_scale.exp().item() == pytest.approx(1 / 0.07)  # type: ignore[union-attr]
+    torch.testing.assert_close(torch.cat([images, texts]).norm(dim=1), torch.ones(6))
+    assert model.logit_scale is not None
+    assert model.logit_scale.exp().item() == pytest.approx(1 / 0.07)
     assert (model.has_text, model.has_head, model.head_classes) == (True, False, None)
+    # DDP stops at a weight that a step does not use.
+    (images @ texts.T * model.logit_scale.exp()).sum().backward()
+    assert [key for key, value in model.named_parameters() if value.grad is None] == []
 
 
-@pytest.mark.parametrize("name", MICRO)
+@every_micro_model
+def test_supervised_uses_every_weight_without_the_text_tower(name: str) -> None:
+    model = build_model(name, 0)
+    model.drop_text()
+    model.set_head(["dog", "cat", "fish"], seed=3)
+    logits = model.class_logits(pixels())
+    logits.square().sum().backward()
+    assert (logits.shape, model.head_classes) == ((4, 3), ("dog", "cat", "fish"))
+    assert [key for key, value in model.named_parameters() if value.grad is None] == []
+    assert model.config.to_dict()["text"] is None
+
+
+@every_micro_model
 def test_the_seed_alone_makes_the_weights(name: str) -> None:
     torch.manual_seed(1)
-    first = parameters(build_model(name, 5))
+    first = state(build_model(name, 5))
     torch.manual_seed(2)
-    state = torch.get_rng_state()
-    assert same(first, parameters(build_model(name, 5)))
-    assert torch.equal(torch.get_rng_state(), state)
-    assert not same(first, parameters(build_model(name, 6)))
+    before = torch.get_rng_state()
+    assert same(first, state(build_model(name, 5)))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not same(first, state(build_model(name, 6)))
 
 
-@pytest.mark.parametrize("name", MICRO)
+@every_micro_model
 def test_padding_does_not_change_a_text(name: str) -> None:
     """What stands after a text's end is not read: "!" is token 0, which is also what fills up."""
     model = build_model(name, 0).eval()
@@ -61,43 +87,16 @@ def test_padding_does_not_change_a_text(name: str) -> None:
         assert not torch.allclose(model.embed_texts(tokens)[0], model.embed_texts(tokens)[1])
 
 
-@pytest.mark.parametrize("name", MICRO)
-def test_no_weight_is_left_without_a_gradient(name: str) -> None:
-    """DDP stops at a weight that a step does not use."""
-    model = build_model(name, 0)
-    scale = model.logit_scale
-    assert scale is not None
-    (model.embed_images(pixels()) @ model.embed_texts(model.tokenize(TEXTS)).T * scale.exp()).sum().backward()
-    assert [key for key, value in model.named_parameters() if value.grad is None] == []
-
-
-@pytest.mark.parametrize("name", MICRO)
-def test_supervised_uses_every_weight_without_the_text_tower(name: str) -> None:
-    model = build_model(name, 0)
-    model.drop_text()
-    model.set_head(["dog", "cat", "fish"], seed=3)
-    logits = model.class_logits(pixels())
-    logits.square().sum().backward()
-    assert logits.shape == (4, 3)
-    assert model.head_classes == ("dog", "cat", "fish")
-    assert [key for key, value in model.named_parameters() if value.grad is None] == []
-    assert model.config.to_dict()["text"] is None
-
-
-def test_a_head_is_made_by_its_seed() -> None:
-    heads = []
+def test_a_head_is_made_by_its_seed_for_classes_that_differ() -> None:
+    model, heads = build_model("micro", 0), []
     for seed in (1, 1, 2):
-        model = build_model("micro", 0)
         model.set_head(["dog", "cat"], seed=seed)
-        heads.append(parameters(model.head))  # type: ignore[arg-type]
+        heads.append(state(model.head))
     assert same(heads[0], heads[1])
     assert not same(heads[0], heads[2])
-
-
-@pytest.mark.parametrize("classes", [[], ["dog", "dog"]])
-def test_a_head_without_or_with_equal_classes_is_refused(classes: list[str]) -> None:
-    with pytest.raises(InputError, match="a head needs classes, each once"):
-        build_model("micro", 0).set_head(classes)
+    for classes in ([], ["dog", "dog"]):
+        with pytest.raises(InputError, match="a head needs classes, each once"):
+            model.set_head(classes)
 
 
 def test_the_projector_is_simclrs_alone() -> None:
@@ -114,70 +113,37 @@ def test_the_projector_is_simclrs_alone() -> None:
     assert model.config.to_dict()["projector"] is None
 
 
-def _step(model: Model) -> None:
-    model.train()
-    optimiser = torch.optim.SGD([value for value in model.parameters() if value.requires_grad], lr=0.1)
-    scale = model.logit_scale
-    assert scale is not None
-    logits = model.embed_images(pixels()) @ model.embed_texts(model.tokenize(TEXTS * 2)).T * scale.exp()
-    torch.nn.functional.cross_entropy(logits, torch.arange(4)).backward()
-    optimiser.step()
-
-
-@pytest.mark.parametrize("name", MICRO)
-def test_a_locked_image_tower_stays_as_it_is(name: str) -> None:
+@pytest.mark.parametrize("locked", ["image", "text", None])
+@every_micro_model
+def test_a_locked_tower_stays_as_it_is(name: str, locked: str | None) -> None:
     """Weights and batch statistics, in training too; the rest goes on."""
     model = build_model(name, 0)
-    model.lock("image")
-    image, text = {key: value.clone() for key, value in model.image.state_dict().items()}, parameters(model.text)  # type: ignore[arg-type]
-    _step(model)
-    assert all(torch.equal(value, image[key]) for key, value in model.image.state_dict().items())
-    assert not any(module.training for module in model.image.modules())
-    assert not same(text, parameters(model.text))  # type: ignore[arg-type]
-    assert all(not value.requires_grad for value in model.image.parameters())
-
-
-def test_an_unlocked_image_tower_does_not() -> None:
-    model = build_model("micro", 0)
-    before = model.image.state_dict()["stem.2.running_mean"].clone()
-    _step(model)
-    assert not torch.equal(model.image.state_dict()["stem.2.running_mean"], before)
-
-
-@pytest.mark.parametrize("name", MICRO)
-def test_a_locked_text_tower_stays_as_it_is(name: str) -> None:
-    model = build_model(name, 0)
-    model.lock("text")
-    image, text = parameters(model.image), parameters(model.text)  # type: ignore[arg-type]
-    _step(model)
-    assert same(text, parameters(model.text))  # type: ignore[arg-type]
-    assert not same(image, parameters(model.image))
+    if locked is not None:
+        model.lock(locked)
+    before = {tower: state(getattr(model, tower)) for tower in ("image", "text")}
+    model.train()
+    optimizer = torch.optim.SGD([value for value in model.parameters() if value.requires_grad], lr=0.1)
+    assert model.logit_scale is not None
+    logits = model.embed_images(pixels()) @ model.embed_texts(model.tokenize(TEXTS * 2)).T * model.logit_scale.exp()
+    nn.functional.cross_entropy(logits, torch.arange(4)).backward()
+    optimizer.step()
+    for tower, kept in before.items():
+        assert same(kept, state(getattr(model, tower))) == (tower == locked)
+        assert any(module.training for module in getattr(model, tower).modules()) != (tower == locked)
 
 
 def test_an_image_tower_goes_into_another_model() -> None:
     """A supervised tower into a new model with texts; what is not the tower stays the new model's."""
     supervised = build_model("basic-micro", 1)
     supervised.drop_text()
-    supervised.set_head(["dog", "cat"])
     model = build_model("basic-micro", 2)
-    projection, text = parameters(model.image_projection), parameters(model.text)  # type: ignore[arg-type]
+    projection, text = state(model.image_projection), state(model.text)
     take_image_tower(model, supervised)
-    assert same(parameters(model.image), parameters(supervised.image))
-    assert same(text, parameters(model.text))  # type: ignore[arg-type]
-    assert same(projection, parameters(model.image_projection))  # type: ignore[arg-type]
+    assert same(state(model.image), state(supervised.image))
+    assert same(text, state(model.text))
+    assert same(projection, state(model.image_projection))
     with pytest.raises(InputError, match="the weights of micro's image tower do not fit the model"):
         take_image_tower(model, build_model("micro", 0))
-
-
-def test_a_description_builds_the_same_model() -> None:
-    model = build_model("align-micro", 0)
-    model.set_head(["dog", "cat"])
-    again = build(config_from_dict(model.config.to_dict()))
-    assert again.config == build(config_from_dict(again.config.to_dict())).config
-    assert {key: value.shape for key, value in again.state_dict().items()} == {
-        key: value.shape for key, value in model.state_dict().items()
-    }
-    assert again.head_classes == ("dog", "cat")
 
 
 @pytest.mark.parametrize(
@@ -185,6 +151,7 @@ def test_a_description_builds_the_same_model() -> None:
     [
         ({"format": 9}, "has format '9' where this version reads 1"),
         ({"image": {"kind": "eva", "options": {}}}, "names the tower 'eva'; known are"),
+        ({"text": {"kind": "align", "options": {}}}, "names the tower 'align'; known are"),
         ({"surprise": 1}, "the model's description is not whole"),
         ({"spec": {"size": 0, "mean": [0, 0, 0], "std": [1, 1, 1]}}, "image size must be 1 pixel or more, not 0"),
         ({"tokenizer": None}, "a text tower needs a tokenizer"),
@@ -199,3 +166,119 @@ def test_a_wrong_description_is_refused(change: dict[str, object], said: str) ->
 def test_unknown_presets_are_refused_with_the_nearest() -> None:
     with pytest.raises(InputError, match=r"no model to build is called 'ViT-B32'; did you mean ViT-B-32"):
         build_model("ViT-B32", 0)
+
+
+def test_every_preset_can_be_built_and_survives_a_file() -> None:
+    assert preset_table() in PAGE.read_text(encoding="utf-8"), "write preset_table() into docs/design/presets.md"
+    for name in PRESETS:
+        config = config_of(name)
+        assert config.name == name
+        assert config_from_dict(config.to_dict()).to_dict() == config.to_dict()
+
+
+def test_aligns_pixels_and_batch_statistics() -> None:
+    for name in ("align", "align-large"):
+        spec = config_of(name).spec
+        assert resize_for(spec, torch.zeros(3, 400, 700, dtype=torch.uint8)).shape == (3, 346, 346)
+        assert (spec.size, spec.interpolation, spec.mean) == (289, "bilinear", (0.5, 0.5, 0.5))
+    with torch.device("meta"):
+        model = build(config_of("align"))
+    momenta = {module.momentum for module in model.image.modules() if isinstance(module, nn.BatchNorm2d)}
+    assert max(momenta) <= 0.1  # transformers has some at torch's own 0.1, and gives 0.99 to the others
+
+
+def tokens_of(text: str, options: dict[str, Any]) -> list[int]:
+    tokens = build_tokenizer(TokenizerConfig(context_length=77, options=options))([text])[0]
+    return [number for number in tokens.tolist() if number]
+
+
+SMALL = {"merges": 3582}  # 4,096 tokens, of which the last two are the start and the end of a text
+
+
+@pytest.mark.parametrize("text", ["a photo of a cat", "Zwölf 猫 🐟 & co", "supercalifragilistic", ""])
+def test_a_small_vocabulary_writes_any_text(text: str) -> None:
+    start, *words, end = tokens_of(text, SMALL)
+    assert (start, end) == (4094, 4095)
+    assert all(number < start for number in words)
+    assert (words == []) == (text == "")
+
+
+def test_common_words_have_the_tokens_of_the_whole_vocabulary_and_rare_ones_more() -> None:
+    assert tokens_of("a photo of a cat", SMALL)[1:-1] == tokens_of("a photo of a cat", {})[1:-1]
+    assert len(tokens_of("rhododendron", SMALL)) > len(tokens_of("rhododendron", {}))
+    model = build_model("micro", 0).eval()
+    with torch.no_grad():
+        points = model.embed_texts(model.tokenize(["cat", "cats", "猫", "supercalifragilistic " * 40]))
+    assert torch.linalg.norm(points - points.roll(1, 0), dim=1).min() > 1e-3
+
+
+def a_step(model: Model) -> tuple[list[torch.Tensor], int]:
+    """The gradients of a step, and how many bytes its forward pass kept for the backward pass."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.data_ptr()] = tensor.numel() * tensor.element_size()
+        return tensor
+
+    model.train()
+    torch.manual_seed(0)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        images, texts = model.embed_images(pixels(4)), model.embed_texts(model.tokenize(TEXTS * 2))
+        loss = (images @ texts.T).diagonal().sum()
+    bytes_kept = sum(kept.values())
+    loss.backward()
+    return [each.grad for each in model.parameters() if each.grad is not None], bytes_kept
+
+
+@pytest.mark.parametrize("name", ["basic-micro", "vit-micro", "align-micro"])
+def test_gradient_checkpointing_keeps_less_and_changes_nothing(name: str) -> None:
+    model = build_model(name, 0)
+    again = copy.deepcopy(model)
+    assert checkpoint_blocks(again) > 2
+    (gradients, kept), (same_gradients, less) = a_step(model), a_step(again)
+    assert less < 0.8 * kept
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(gradients, same_gradients, strict=True))
+    before, after = model.state_dict(), again.state_dict()
+    assert before.keys() == after.keys()
+    kept_keys = [key for key in before if not key.endswith("num_batches_tracked")]
+    assert all(torch.allclose(before[key], after[key], atol=1e-6) for key in kept_keys)
+    momenta = [[getattr(part, "momentum", None) for part in each.modules()] for each in (model, again)]
+    assert momenta[0] == momenta[1]
+
+
+@pytest.mark.parametrize(("name", "least"), [("RN50", 20), ("ViT-B-32", 24), ("align", 60), ("basic-medium", 30)])
+def test_the_large_models_have_blocks(name: str, least: int) -> None:
+    with torch.device("meta"):
+        model = build(config_of(name))
+    assert checkpoint_blocks(model) >= least
+
+
+def test_a_model_without_blocks_is_refused() -> None:
+    with pytest.raises(InputError, match="`grad_checkpointing=True` has no effect on this model"):
+        checkpoint_blocks(nn.Sequential(nn.Linear(2, 2)))
+
+
+def test_a_gpu_gets_channels_last_and_tf32_and_a_cpu_neither() -> None:
+    model = nn.Conv2d(3, 4, 3)
+    before = torch.get_float32_matmul_precision()
+    for device, precision, last in (("cpu", before, False), ("cuda", "high", True)):
+        with gpu_settings(torch.device(device), model):
+            assert torch.get_float32_matmul_precision() == precision
+            assert model.weight.is_contiguous(memory_format=torch.channels_last) == last
+    assert torch.get_float32_matmul_precision() == before
+
+
+@pytest.mark.parametrize(
+    ("size", "asked", "variable", "expected"),
+    [(32, None, None, 1), (32, 2, None, 2), (32, None, "3", 3), (224, None, None, 3), (224, 2, None, 2)],
+)
+def test_small_models_compute_with_one_thread_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, size: int, asked: int | None, variable: str | None, expected: int
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    torch.set_num_threads(3)  # the fixture of all these tests puts back what was there
+    with cpu_threads(size, asked):
+        assert torch.get_num_threads() == expected
+    assert torch.get_num_threads() == 3, "what a program has set is put back"

@@ -25,13 +25,20 @@ TENCH = Class("n01440764", "tench")
 TEXTS = Texts("A fish", "caught by me", ("fish", "new york"), "stored")
 
 
-def sampler(template: str, seed: int = 0) -> CaptionSampler:
-    return CaptionSampler(CaptionTemplate.parse(template), seed)
+def sampler(template: str | None, seed: int = 0) -> CaptionSampler:
+    return CaptionSampler(None if template is None else CaptionTemplate.parse(template), seed)
+
+
+def drawn(template: str | None, texts: Texts, class_: Class | None, epochs: int, seed: int = 0) -> list[str]:
+    """One image's captions in so many epochs."""
+    captions = sampler(template, seed)
+    return [captions.batch([texts], [class_], ["n01440764_1"], epoch)[0] for epoch in range(epochs)]
 
 
 @pytest.mark.parametrize(
     ("template", "caption"),
     [
+        (None, "stored"),
         ("title tags description", "A fish fish new york caught by me"),
         ('tags title separator="; "', "fish new york; A fish"),
         ('tags template="a photo of a {}"', "a photo of a tench fish new york"),
@@ -39,8 +46,8 @@ def sampler(template: str, seed: int = 0) -> CaptionSampler:
         ("title max_words=1", "A"),
     ],
 )
-def test_a_caption_is_that_of_the_template(template: str, caption: str) -> None:
-    assert sampler(template)(TEXTS, TENCH, "n01440764_1", 0) == caption
+def test_a_caption_is_that_of_the_template(template: str | None, caption: str) -> None:
+    assert drawn(template, TEXTS, TENCH, 1) == [caption]
 
 
 def test_a_batch_has_the_captions_that_an_export_of_that_epoch_would_have() -> None:
@@ -53,39 +60,31 @@ def test_a_batch_has_the_captions_that_an_export_of_that_epoch_would_have() -> N
     for epoch in range(3):
         ours = CaptionSampler(template, seed=4).batch(texts, [None] * len(texts), ROWS["image_id"], epoch)
         assert ours == compose_captions(replace(template, seed=4), columns, epoch).to_pylist()
-        rows = zip(texts, ROWS["image_id"], strict=True)
-        assert ours == [CaptionSampler(template, 4)(text, None, image_id, epoch) for text, image_id in rows]
 
 
 def test_choices_are_drawn_anew_in_every_epoch() -> None:
-    draws = sampler("title|description template=open_clip-80")
     frog = Class("frog", "frog")
-    captions = [draws(TEXTS, frog, "x", epoch) for epoch in range(400)]
-    assert captions[:50] == [draws(TEXTS, frog, "x", epoch) for epoch in range(50)]
+    captions = drawn("title|description template=open_clip-80", TEXTS, frog, 400)
+    assert captions[:50] == drawn("title|description template=open_clip-80", TEXTS, frog, 50)
     templates = Counter(caption.replace(" A fish", "").replace(" caught by me", "") for caption in captions)
     assert set(templates) <= {template.replace("{}", "frog") for template in open_clip_templates()}
     assert len(templates) > 70
     assert max(templates.values()) < 20
     assert abs(sum("A fish" in caption for caption in captions) - 200) < 60
-    other = sampler("title|description template=open_clip-80", seed=1)
-    assert sum(other(TEXTS, frog, "x", epoch) == captions[epoch] for epoch in range(100)) < 10
+    other = drawn("title|description template=open_clip-80", TEXTS, frog, 100, seed=1)
+    assert sum(one == two for one, two in zip(other, captions, strict=False)) < 10
 
 
 def test_wordnets_names_are_those_of_the_classs_wnid() -> None:
-    draws = sampler("class_name names=wordnet")
-    assert {draws(Texts(), TENCH, "any name", epoch) for epoch in range(50)} == {"tench", "Tinca tinca"}
-    assert {draws(Texts(), Class("frog", "tree frog"), "y", epoch) for epoch in range(9)} == {"tree frog"}
+    assert set(drawn("class_name names=wordnet", Texts(), TENCH, 50)) == {"tench", "Tinca tinca"}
+    assert set(drawn("class_name names=wordnet", Texts(), Class("frog", "tree frog"), 9)) == {"tree frog"}
 
 
 @pytest.mark.parametrize("fields", ["title", "description tags", "tags title", "title|description"])
 def test_a_row_with_nothing_but_a_caption_has_it_once(fields: str) -> None:
-    assert sampler(fields)(Texts(caption="a red door"), None, "x", 0) == "a red door"
-    with_name = sampler(f'{fields} template="a {{}}:"')
-    assert with_name(Texts(caption="a red door"), TENCH, "x", 0) == "a tench: a red door"
-
-
-def test_stored_captions_as_they_are() -> None:
-    assert CaptionSampler(None, 0)(TEXTS, TENCH, "x", 3) == "stored"
+    texts = Texts(caption="a red door")
+    assert drawn(fields, texts, None, 1) == ["a red door"]
+    assert drawn(f'{fields} template="a {{}}:"', texts, TENCH, 1) == ["a tench: a red door"]
 
 
 @pytest.mark.parametrize(
