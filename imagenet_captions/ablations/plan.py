@@ -64,10 +64,8 @@ def plan_runs(settings: AblateSettings, tables: Iterable[Table], rows_of: Callab
             continue
         check_share(recipe, settings.processes)
         size = step_size(rows.count, run.batch_size, settings.processes * recipe.accumulate)
-        if run.steps_of is not None:
-            steps = found[run.steps_of].steps
-        else:
-            steps = run.epochs * (rows.count // size)
+        an_epoch = rows.count // size
+        steps = run.epochs * an_epoch if run.steps_of is None else found[run.steps_of].steps
         found[run.name] = Planned(run, recipe, rows, rows.count, rows.digest, steps, steps * size)
     return found
 
