@@ -227,7 +227,7 @@ def test_what_differs_is_read_off_the_recipes() -> None:
     assert own["schedule"] == ("cosine", "steps")
     assert own["weight_decay"] == ("0.2", "0.0001")
     assert own["nesterov"] == ("-", "yes")
-    assert own["images"] == ("4,000, each seen 32 times", "4,000, each seen 90 times")
+    assert own["images"] == ("4,000, each seen 24.6 times", "4,000, each seen 86.4 times")
     assert not {"crop", "crop_scale", "flip", "mixup", "label_smoothing", "data", "rows"} & own.keys()
     noclip = differences_of("loss")["clip", "noclip"]
     assert noclip["starts from"] == ("random weights", "micro-simclr-s0")

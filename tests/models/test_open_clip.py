@@ -13,7 +13,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.load import load_model, save_model
 from imagenet_captions.models.open_clip import config_named, named_config
-from tests.models.conftest import TINY_TEXT, TINY_VIT, open_clip_folder, pixels
+from tests.models.conftest import TINY_TEXT, TINY_VIT, open_clip_folder, pixels, write_bert_tokenizer
 
 MODELS = Path(__file__).parents[2] / "docs" / "reference" / "models.md"
 TINY_RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}
@@ -137,8 +137,6 @@ def test_open_clips_own_spelling_of_a_folder(tmp_path: Path, tiny: dict[str, Any
 
 def test_a_text_tower_of_another_tokenizer(tmp_path: Path) -> None:
     """A folder whose configuration names a tokenizer brings it; open_clip cleans its texts first."""
-    from tests.models.conftest import write_bert_tokenizer
-
     open_clip_folder(tmp_path, TINY_VIT)
     write_bert_tokenizer(tmp_path)
     about = json.loads((tmp_path / "open_clip_config.json").read_text())

@@ -111,19 +111,8 @@ def test_a_checkpoint_goes_on_as_another_run_with_a_locked_tower(data: Path, tmp
 def test_a_finished_run_does_not_need_the_model_that_it_started_from(data: Path, tmp_path: Path) -> None:
     first = settings(data, tmp_path / "first", steps=1)
     train(first)
-    asked = [
-        "train",
-        data,
-        "--recipe",
-        "micro-contrastive",
-        "--model",
-        "vit-micro",
-        "--batch-size",
-        "8",
-        "--steps",
-        "1",
-    ]
-    asked += ["--out", tmp_path / "second", "--init", first.out, "--workers", "1"]
+    line = f"train {data} --recipe micro-contrastive --model vit-micro --batch-size 8 --steps 1 --workers 1"
+    asked = [*line.split(), "--out", tmp_path / "second", "--init", first.out]
     assert run_cli(*asked).returncode == 0
     first.out.rename(tmp_path / "elsewhere")
     again = run_cli(*asked)
