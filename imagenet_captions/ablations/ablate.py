@@ -98,7 +98,13 @@ def ablate(settings: AblateSettings) -> Path | None:
             failed = run_missing(experiment, processes)
             factors = [_collect(experiment, table, failed) for table in experiment.finished_tables()]
             sizes = {name: len(experiment.inputs.examples(path)) for name, path in experiment.inputs.datasets.items()}
-            told = Report(settings.out, settings.preset == "micro", settings.seeds, sizes, tuple(experiment.tests))
+            told = Report(
+                settings.out,
+                settings.preset == "micro",
+                settings.seeds,
+                sizes,
+                tuple(experiment.tests),
+            )
             told.write(report, factors)
     if failed:
         name, reason = next(iter(failed.items()))

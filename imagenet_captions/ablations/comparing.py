@@ -22,6 +22,7 @@ from imagenet_captions.ablations.runs import Run, Table
 from imagenet_captions.ablations.testing import Answers, TextSample
 from imagenet_captions.evaluation.intervals import DRAWS, Floats, middle, paired_interval
 from imagenet_captions.evaluation.robustness.fits import EXTRAPOLATED, SPARSE, fit_baseline
+from imagenet_captions.evaluation.robustness.measure import worst
 from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS
 
 BASELINE = "auto"
@@ -62,7 +63,11 @@ class RunResult:
         answers = {name: found[masks[name]] if name in masks else found for name, found in self.answers.items()}
         sets = dict(self.metrics["test_sets"])
         for name in masks.keys() & answers.keys():
-            sets[name] = {**sets[name], "top1": float(np.mean(answers[name])), "n": len(answers[name])}
+            sets[name] = {
+                **sets[name],
+                "top1": float(np.mean(answers[name])),
+                "n": len(answers[name]),
+            }
         return replace(self, answers=answers, metrics={**self.metrics, "test_sets": sets})
 
 
@@ -250,23 +255,13 @@ def effective_robustness(answers: Mapping[str, Answers], tests: Sequence[str]) -
         found[f"{MEAN} {', '.join(averaged)}"] = Measured(
             {run: np.mean([part.values[run] for part in parts], axis=0) for run in answers},
             sum(each.images for each in found.values()),
-            {run: worst(part.marks[run] for part in parts) for run in answers},
+            {run: worst([part.marks[run] for part in parts]) for run in answers},
         )
     return found
 
 
 def _by_run(answers: Mapping[str, Answers], columns: Floats) -> dict[str, Floats]:
     return dict(zip(answers, columns.T, strict=True))
-
-
-def worst(marks: Iterable[str]) -> str:
-    """Return the mark that limits a value most.
-
-    >>> worst(["", "sparse", "extrapolated"]), worst([""])
-    ('extrapolated', '')
-    """
-    found = set(marks)
-    return next((mark for mark in (EXTRAPOLATED, SPARSE) if mark in found), "")
 
 
 def compare_arms(
@@ -288,7 +283,7 @@ def compare_arms(
         else:
             quantities = _by_testbed(runs, tests)
         for cells, measured in quantities:
-            mark = worst(measured.marks.get(name, "") for name in runs)
+            mark = worst([measured.marks.get(name, "") for name in runs])
             yield row(kind=EFFECTIVE, **cells, mark=mark, **asdict(measured.difference(pairs)))
         accuracies = {f"accuracy on {name}": [name] for name in about}
         if micro and about == tuple(tests) and len(tests) > 1:  # the shifts are the clean set's own images
@@ -381,6 +376,9 @@ def write_rows(rows: Iterable[Row]) -> str:
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        cells = {"headline": "yes" if row.headline else "no", "by_seed": " ".join(map(repr, row.by_seed))}
+        cells = {
+            "headline": "yes" if row.headline else "no",
+            "by_seed": " ".join(map(repr, row.by_seed)),
+        }
         writer.writerow({**asdict(row), **cells})
     return text.getvalue()

@@ -20,7 +20,18 @@ NATURAL = ("natural", "real")  # DomainNet calls its photos real
 # The classes of DomainNet that the paper holds out (scripts/subsample_domainnet_lso.py of its repository).
 _PAPERS = frozenset(
     {
-        *("aircraft carrier", "axe", "banana", "barn", "bed", "candle", "lion", "mountain", "necklace", "penguin"),
+        *(
+            "aircraft carrier",
+            "axe",
+            "banana",
+            "barn",
+            "bed",
+            "candle",
+            "lion",
+            "mountain",
+            "necklace",
+            "penguin",
+        ),
         *("pizza", "saxophone", "television", "tractor", "traffic light"),
     }
 )

@@ -49,7 +49,11 @@ def describe(settings: AblateSettings) -> str:
     lines: list[str] = []
     for table in tables:
         own = [planned[run.name] for run in table.runs]
-        lines += [f"{table.factor}: {len(own)} runs", *_numbers(own, ask.mixed), *_published(own, sizes)]
+        lines += [
+            f"{table.factor}: {len(own)} runs",
+            *_numbers(own, ask.mixed),
+            *_published(own, sizes),
+        ]
         lines += [*_comparisons(table, planned), ""]
     lines += _notes([each for each in planned.values() if each.run.trains])
     if any(each.run.pick.reads_texts for each in planned.values()):
@@ -96,7 +100,11 @@ def _row(planned: Planned) -> tuple[str, ...]:
     most = "up to " if run.pick.reads_texts else ""
     sizes = [f"{most}{number:,}" for number in (planned.images, planned.steps, planned.seen)]
     found = throughput_of(recipe.objective, recipe.model, recipe.precision)
-    return (run.name, *sizes, f"{_hours(planned.seen / found.images_per_second)} {found.gpu}" if found else "-")
+    return (
+        run.name,
+        *sizes,
+        f"{_hours(planned.seen / found.images_per_second)} {found.gpu}" if found else "-",
+    )
 
 
 def _hours(seconds: float) -> str:
@@ -111,7 +119,11 @@ def _how(planned: Planned, mixed: TrainingSet | None) -> str:
     run = planned.run
     parts = []
     if run.trains:
-        parts += [f"{run.objective} {planned.recipe.model}", f"recipe {run.recipe}", f"data {run.data}"]
+        parts += [
+            f"{run.objective} {planned.recipe.model}",
+            f"recipe {run.recipe}",
+            f"data {run.data}",
+        ]
     parts += [f"from {run.init}"] if run.init else []
     parts.append(f"test {run.classifier} {run.prompts}".rstrip() if run.classifier else "no test of its own")
     parts += [f"of {run.model_of}, not trained"] if run.model_of else []

@@ -78,7 +78,12 @@ def _size(ask: Ask) -> tuple[list[Run], list[Comparison]]:
             arms.append(ask.supervised(f"supervised{end}", data, pick, share=share))
     equal = (SEED, STEPS) if preset.micro else (SEED,)
     comparisons = [
-        Comparison(kind, f"{kind}-{rows[share]}", f"Do more images than {rows[share]:,} of the same kind help?", equal)
+        Comparison(
+            kind,
+            f"{kind}-{rows[share]}",
+            f"Do more images than {rows[share]:,} of the same kind help?",
+            equal,
+        )
         for kind in (("clip", "supervised") if data.labelled else ("clip",))
         for share in shares
         if share != 1
@@ -99,7 +104,12 @@ def _distribution(ask: Ask) -> tuple[list[Run], list[Comparison]]:
         arms += _supervisions(name, data, pick, share, ask)
     first, *others = cells
     comparisons = [
-        Comparison(f"{kind}-{first}", f"{kind}-{other}", f"Does it matter where the images come from, {how}?", equal)
+        Comparison(
+            f"{kind}-{first}",
+            f"{kind}-{other}",
+            f"Does it matter where the images come from, {how}?",
+            equal,
+        )
         for kind, how, equal in (
             ("clip", "to CLIP on captions", (SEED, STEPS)),
             ("labels", "to cross-entropy on labels", (SEED, STEPS)),
@@ -168,7 +178,12 @@ def _train_language(ask: Ask) -> tuple[list[Run], list[Comparison]]:
     shared = (IMAGES, STEPS, SEED)
     comparisons = [
         *on_labels,
-        Comparison("clip", "clip-templates", "Do captions say more than the class's name in a sentence?", shared),
+        Comparison(
+            "clip",
+            "clip-templates",
+            "Do captions say more than the class's name in a sentence?",
+            shared,
+        ),
         Comparison("clip", "clip-title", "Do tags and descriptions add to titles?", shared),
         Comparison("clip", "clip-title-tags", "Do descriptions add to titles and tags?", shared),
     ]
@@ -219,7 +234,10 @@ def _loss(ask: Ask) -> tuple[list[Run], list[Comparison]]:
     pick = Pick(rows=ask.preset.full_rows(data.rows))
     from_text = replace(pick, labels=FROM_TEXT)
     labels, on_labels = _against_labels(data, pick, ask) if data.labelled else ([], [])
-    clip, simclr = ask.clip("clip", data, pick), ask.arm("simclr", data, pick, "simclr", classifier="")
+    clip, simclr = (
+        ask.clip("clip", data, pick),
+        ask.arm("simclr", data, pick, "simclr", classifier=""),
+    )
     arms = [
         clip,
         *labels,
@@ -231,7 +249,12 @@ def _loss(ask: Ask) -> tuple[list[Run], list[Comparison]]:
     ]
     comparisons = [
         *on_labels,
-        Comparison("clip", "noclip", "Does CLIP's loss beat SimCLR and labels read off the same captions?", (SEED,)),
+        Comparison(
+            "clip",
+            "noclip",
+            "Does CLIP's loss beat SimCLR and labels read off the same captions?",
+            (SEED,),
+        ),
         Comparison(
             "clip-named",
             "text-matched",
@@ -253,7 +276,10 @@ _AFTER = {
     ("leave-out", _ONLY): "Do other domains help on {}, which neither arm has seen?",
     ("low-diversity", _ONLY): "Does seeing {} with other classes help on its held-out classes?",
     ("high-diversity", "low-diversity"): "Do more domains help on the held-out classes of {}?",
-    ("high-diversity", "leave-out"): "Among many domains: does seeing {} with other classes help on its held-out ones?",
+    (
+        "high-diversity",
+        "leave-out",
+    ): "Among many domains: does seeing {} with other classes help on its held-out ones?",
 }
 
 
@@ -279,12 +305,23 @@ def _domain(ask: Ask) -> tuple[list[Run], list[Comparison]]:
     rows = ask.preset.part_rows(data.rows, fewest / data.rows)
     share = rows / ask.preset.full_rows(data.rows)
     arms = [
-        ask.clip(f"clip-{arm}", data, Pick(rows=rows, domains=pick.domains, unseen=pick.unseen), share=share)
+        ask.clip(
+            f"clip-{arm}",
+            data,
+            Pick(rows=rows, domains=pick.domains, unseen=pick.unseen),
+            share=share,
+        )
         for arm, pick in found.items()
     ]
     before = "micro-" if ask.preset.micro else ""
     comparisons = [
-        Comparison(_arm(first, test), _arm(second, test), question.format(test), (SEED, STEPS), f"{before}{test}")
+        Comparison(
+            _arm(first, test),
+            _arm(second, test),
+            question.format(test),
+            (SEED, STEPS),
+            f"{before}{test}",
+        )
         for test in data.domains.others
         for (first, second), question in _AFTER.items()
     ]
@@ -300,7 +337,11 @@ _FACTORS: Mapping[str, tuple[_Make, int, str]] = {
     "size": (_size, 20, "one data set or more, of which the largest is used"),
     "distribution": (_distribution, 20, "the data sets to compare"),
     "train-language": (_train_language, 1, "one labelled data set with captions"),
-    "test-language": (_test_language, 2, "a data set with captions, and a labelled one if it has no labels itself"),
+    "test-language": (
+        _test_language,
+        2,
+        "a data set with captions, and a labelled one if it has no labels itself",
+    ),
     "loss": (_loss, 1, "one data set with captions"),
     DOMAIN: (_domain, 1, "one labelled data set with captions and a column `domain`"),
 }

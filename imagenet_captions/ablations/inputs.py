@@ -115,7 +115,12 @@ class Inputs:
             wanted, facts = self._named(name, pick, examples, wanted)
         listed = "".join(f"{image_id}\n" for image_id in sorted(wanted))
         write_text(self.folder / ids_file, listed)
-        return replace(facts, count=len(wanted), digest=hashlib.sha256(listed.encode()).hexdigest(), ids=ids_file)
+        return replace(
+            facts,
+            count=len(wanted),
+            digest=hashlib.sha256(listed.encode()).hexdigest(),
+            ids=ids_file,
+        )
 
     def _sample(self, name: str, pick: Pick, examples: Examples, ids: Sequence[str]) -> set[str]:
         """Return the ids of a pick's rows before their texts are read."""
@@ -142,7 +147,10 @@ class Inputs:
             classes = examples.classes or named_classes(imagenet.wnids())
             labels = text_labels((examples.texts(row) for row in range(len(examples))), classes)
             named = labelled_rows(
-                examples, np.flatnonzero(labels >= 0).tolist(), labels, [each.name for each in classes]
+                examples,
+                np.flatnonzero(labels >= 0).tolist(),
+                labels,
+                [each.name for each in classes],
             )
             write_images(self.folder / made, LABELLED, [each.key for each in classes], named)
         table = read_table(self.folder / made, ["image_id", "label"])

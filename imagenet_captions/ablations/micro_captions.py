@@ -1,20 +1,14 @@
 """Titles, descriptions and tags for images that have none, as photographers might have written them.
 
-The micro experiments run on CIFAR's photos, which have a class and no text. Language can only be varied, at training
-or at test time, where there is language; so each image gets texts that differ as Flickr's do: names and synonyms, looks
-that are really the image's, scenes that hint at the class, and words that say nothing. One text in ten does not name
-the class anywhere. The texts are made up, and no result on them says anything about real text.
+The micro experiments run on CIFAR's photos, which have a class and no text; language can only be varied where there is
+language. So each image gets texts that differ as Flickr's do: names and synonyms, looks that are really the image's,
+scenes that hint at the class, and words that say nothing. One text in ten does not name the class anywhere. The texts
+are made up, and no result on them says anything about real text.
 
-The words are in micro_words.tsv. Every list there is our choice and is short, since a text tower of a million weights
-has to learn all of them. A row's second column is the class or the value of the attribute that the text goes with:
-
-- `synonym`: what photographers write instead of the class's name; a class without synonyms has its name alone.
-- `scene`: where a class is photographed, or, without a class, anything. Classes share most scenes, so that a scene is a
-  hint and not an answer.
-- `light`, `contrast`, `framing`: phrases for each value of the attribute; an image without the attribute has no phrase.
-- `place`, `camera`, `season`, `occasion`: words that have nothing to do with the image.
-- `title …`, `description …`: sentences. `{subject}` is the class's name or a synonym, `{look}` is an attribute of the
-  image, and the other fields are drawn from the list of that name.
+micro_words.tsv has the words: our choice, and few, since a text tower of a million weights has to learn all of them.
+Its second column is the class, or the value of an attribute, that a text goes with; a scene without one goes with any
+class. In sentences `{subject}` is the class's name or a synonym, `{look}` is an attribute of the image, and the other
+fields are drawn from the list of that name.
 """
 
 from __future__ import annotations
@@ -44,7 +38,14 @@ COLOR = 0.35  # share of the pixels that one color needs to be named
 
 _LUMA = np.array([0.299, 0.587, 0.114])
 # Where a hue ends, in degrees; from 345 on it is red again.
-_HUES = ((15, "red"), (42, "orange"), (70, "yellow"), (165, "green"), (195, "turquoise"), (260, "blue"))
+_HUES = (
+    (15, "red"),
+    (42, "orange"),
+    (70, "yellow"),
+    (165, "green"),
+    (195, "turquoise"),
+    (260, "blue"),
+)
 _HUES_AFTER = ((300, "purple"), (345, "pink"), (361, "red"))
 
 
@@ -66,10 +67,6 @@ def read_attributes(pixels: Pixels) -> Attributes:
     >>> read_attributes(red)
     Attributes(light='dark', color='red', framing='', contrast='soft')
     """
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
-        raise InputError(
-            f"an image of {pixels.dtype} {list(pixels.shape)} cannot be described; give uint8 [height, width, 3]"
-        )
     luma = pixels @ _LUMA
     mean, spread = float(luma.mean()), float(luma.std())
     return Attributes(
@@ -216,7 +213,11 @@ def _looks(seen: Attributes, chance: _Chance) -> tuple[str, ...]:
     """Return a phrase for about half of the attributes that the image has."""
     found = [
         chance.pick(kind, read_words()[kind, value])
-        for kind, value in (("light", seen.light), ("contrast", seen.contrast), ("framing", seen.framing))
+        for kind, value in (
+            ("light", seen.light),
+            ("contrast", seen.contrast),
+            ("framing", seen.framing),
+        )
         if value and chance.happens(f"says {kind}", LOOK_SAID)
     ]
     # The purposes keep their spelling, since every draw depends on it.

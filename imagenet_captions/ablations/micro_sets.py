@@ -28,7 +28,12 @@ from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.images.examples import Examples
 from imagenet_captions.images.tables import find_image_column, image_file, paths_only
 from imagenet_captions.storage.files import digest, replacing, require_file
-from imagenet_captions.storage.parquet import ParquetFile, open_parquet_writer, read_schema, read_table
+from imagenet_captions.storage.parquet import (
+    ParquetFile,
+    open_parquet_writer,
+    read_schema,
+    read_table,
+)
 
 CLEAN, NATURAL = "clean", "natural"  # the test set and the domain without a shift
 _ROWS = 1000  # a row group; a set is a few of them
@@ -78,7 +83,11 @@ def _as_pixels(values: npt.NDArray[np.float64]) -> Pixels:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-SHIFTS: dict[str, Callable[[Pixels, str, int], Pixels]] = {"blur": blur, "noise": noise, "contrast": contrast}
+SHIFTS: dict[str, Callable[[Pixels, str, int], Pixels]] = {
+    "blur": blur,
+    "noise": noise,
+    "contrast": contrast,
+}
 
 
 def with_texts(source: Path, made: Path) -> Path:
@@ -127,7 +136,13 @@ def write_micro_shifts(source: Path, folder: Path, seed: int = 0) -> dict[str, P
     names = _class_names(source)
     for shift, path in zip(SHIFTS, written.values(), strict=True):
         rows = (
-            {**row, "image": {**row["image"], "bytes": _shifted(shift, row["image"]["bytes"], row["image_id"], seed)}}
+            {
+                **row,
+                "image": {
+                    **row["image"],
+                    "bytes": _shifted(shift, row["image"]["bytes"], row["image_id"], seed),
+                },
+            }
             for row in _read_rows(source)
         )
         write_images(path, LABELLED, names, rows)
@@ -221,7 +236,11 @@ def _read_rows(source: Path) -> Iterator[dict[str, Any]]:
                 raise (
                     paths_only(source, path) if path else InputError(f"row {at} of {source} has no image; leave it out")
                 )
-            yield {**row, "image": {"bytes": data, "path": path}, "image_id": Path(path or f"{at:06d}").stem}
+            yield {
+                **row,
+                "image": {"bytes": data, "path": path},
+                "image_id": Path(path or f"{at:06d}").stem,
+            }
 
 
 def read_pixels(data: bytes, image_id: str) -> Pixels:

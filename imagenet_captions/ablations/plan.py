@@ -120,7 +120,10 @@ def _facts(planned: Planned) -> dict[str, object]:
 
 
 def _describe_shared(
-    comparison: Comparison, pair: Sequence[Run], one: Mapping[str, object], other: Mapping[str, object]
+    comparison: Comparison,
+    pair: Sequence[Run],
+    one: Mapping[str, object],
+    other: Mapping[str, object],
 ) -> str:
     same = [kind for kind in one if one[kind] == other[kind]]
     apart = [kind for kind in (IMAGES, STEPS) if kind not in same]

@@ -83,8 +83,18 @@ def start_processes(work: Callable[[Any], object], settings: Any) -> None:
 
 
 def _do_as_one(rank: int, work: Callable[[Any], object], settings: Any, port: int, said: Path) -> None:
-    ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": settings.devices, "LOCAL_WORLD_SIZE": settings.devices}
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GROUP_RANK": 0, "TORCHELASTIC_RUN_ID": "ablate"}
+    ranks = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": settings.devices,
+        "LOCAL_WORLD_SIZE": settings.devices,
+    }
+    meeting = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "GROUP_RANK": 0,
+        "TORCHELASTIC_RUN_ID": "ablate",
+    }
     os.environ.update({name: str(value) for name, value in {**ranks, **meeting}.items()})
     lightnings: Any = rank_zero_only
     lightnings.rank = rank  # Lightning was imported before the variables were there

@@ -41,7 +41,11 @@ def published_numbers() -> tuple[Published, ...]:
     for data, model in _CLIP_RN50.items():
         row = by_model[model]
         for test_set in (IMAGENET, *(shift.column for shift in SHIFTS)):
-            top1, source, reference = row.accuracies[test_set], row.cells["source"], row.cells["reference"]
+            top1, source, reference = (
+                row.accuracies[test_set],
+                row.cells["source"],
+                row.cells["reference"],
+            )
             found.append(Published(data, "clip", test_set, top1, source, reference))
     with PUBLISHED_ARMS.open(encoding="utf-8", newline="") as opened:
         for cells in csv.DictReader(opened):

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,7 +29,15 @@ from imagenet_captions.ablations.plan import describe_differences
 from imagenet_captions.ablations.published import published_for
 from imagenet_captions.ablations.settings import DOMAIN
 from imagenet_captions.errors import shortened
-from imagenet_captions.evaluation.drawing import COLORS, IDENTITY, LINE, MARKERS, new_figure, set_axes, to_logits
+from imagenet_captions.evaluation.drawing import (
+    COLORS,
+    IDENTITY,
+    LINE,
+    MARKERS,
+    new_figure,
+    set_axes,
+    to_logits,
+)
 from imagenet_captions.evaluation.evaluate import results_of
 from imagenet_captions.evaluation.intervals import clopper_pearson, middle
 from imagenet_captions.evaluation.robustness.figure import draw_robustness
@@ -38,6 +46,9 @@ from imagenet_captions.evaluation.robustness.measure import measure_robustness, 
 from imagenet_captions.evaluation.robustness.output import format_robustness
 from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, Result, read_published
 from imagenet_captions.storage.files import write_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 COMPARISONS = "comparisons.csv"
 _MICRO = (
@@ -88,8 +99,12 @@ class Report:
             f"{_INTERVALS}{'' if self.seeds > 1 else ', and there is one training an arm'}.",
         ]
         # The micro line goes through the runs on labels by their own recipe, of all factors.
-        results = [result for factor in factors for result in factor.results.values() if self.micro and result.metrics]
-        baseline = {result.run.name: result for result in results if result.run.recipe == "micro-supervised"}
+        baseline = {
+            name: result
+            for factor in factors
+            for name, result in factor.results.items()
+            if self.micro and result.metrics and result.run.recipe == "micro-supervised"
+        }
         rows: list[Row] = []
         for factor in factors:
             line = {} if factor.table.factor == DOMAIN else baseline  # the line is not about held-out classes alone
@@ -103,21 +118,42 @@ class Report:
         """Return the paragraphs of a factor."""
         name = factor.table.factor
         failures = [result for result in factor.results.values() if result.failure]
-        parts = [f"## {name}: {_QUESTIONS[name]}", f"### {name}: runs", self._runs(factor), "\n".join(factor.notes)]
+        parts = [
+            f"## {name}: {_QUESTIONS[name]}",
+            f"### {name}: runs",
+            self._runs(factor),
+            "\n".join(factor.notes),
+        ]
         parts.append("\n".join(f"- **{escape(each.run.name)} failed:** {escape(each.failure)}" for each in failures))
         if factor.tested_arms():
             parts.append(f"### {name}: effective robustness")
             parts += self._in_miniature(factor, baseline) if self.micro else self._by_testbed(factor)
-        parts += [f"### {name}: what the models were given", _samples(factor), f"### {name}: comparisons"]
+        parts += [
+            f"### {name}: what the models were given",
+            _samples(factor),
+            f"### {name}: comparisons",
+        ]
         parts.append(escape(factor_sentence(rows), longest=4000))
         for comparison, shared, apart in zip(factor.table.comparisons, factor.shared, factor.apart, strict=True):
-            parts += [f"**{comparison.question}** ({shared}.)", escape(describe_differences(apart), longest=4000)]
+            parts += [
+                f"**{comparison.question}** ({shared}.)",
+                escape(describe_differences(apart), longest=4000),
+            ]
             own = [row for row in rows if (row.first, row.second) == (comparison.first, comparison.second)]
             parts.append("\n".join(f"- {sentence(row)}" for row in own) or "- Not compared: one of the arms failed.")
         return parts
 
     def _runs(self, factor: FactorResult) -> str:
-        columns = ["arm", "seed", "images", "steps", "images seen", "objective", "starts from", "classifier"]
+        columns = [
+            "arm",
+            "seed",
+            "images",
+            "steps",
+            "images seen",
+            "objective",
+            "starts from",
+            "classifier",
+        ]
         rows = []
         for result in factor.results.values():
             run, planned = result.run, result.planned
@@ -140,7 +176,10 @@ class Report:
         draw_shifts(shown, list(baseline), clean, shifts, self.folder / figure)
         parts = [f"![accuracy under the shifts against accuracy without]({figure})"]
         if factor.table.factor == DOMAIN:
-            return [*parts, "Points are accuracies on the held-out classes, for which there is no line."]
+            return [
+                *parts,
+                "Points are accuracies on the held-out classes, for which there is no line.",
+            ]
         answers = {name: result.answers for name, result in {**baseline, **tested}.items()}
         measured = above_line(answers, list(baseline), clean, shifts)
         if measured is None:
@@ -204,7 +243,14 @@ def _samples(factor: FactorResult) -> str:
     for arm, found in factor.samples.items():
         for sample in found:
             pictures = " ".join(f'<img src="samples/{name}" width="96">' for name in sample.pictures)
-            rows.append([escape(arm), pictures or "—", escape(sample.text) or "—", escape(sample.label) or "—"])
+            rows.append(
+                [
+                    escape(arm),
+                    pictures or "—",
+                    escape(sample.text) or "—",
+                    escape(sample.label) or "—",
+                ]
+            )
     return table(["arm", "image", "text", "class"], rows)
 
 
@@ -227,45 +273,78 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence
     return "\n".join(lines)
 
 
-_IDENTITY, _LINE = "y = x: nothing is lost", "line through the supervised runs"
-
-
 def draw_shifts(
-    shown: Sequence[tuple[str, RunResult]], baseline: Sequence[str], clean: str, shifts: Sequence[str], path: Path
+    shown: Sequence[tuple[str, RunResult]],
+    baseline: Sequence[str],
+    clean: str,
+    shifts: Sequence[str],
+    path: Path,
 ) -> None:
     """Draw a panel for each shift and one for their mean; the same results give the same bytes.
 
     `shown` are the runs by their name in the legend. The line through the baseline's is drawn where there are three.
     """
     arms = list(dict.fromkeys(arm for arm, _ in shown))
-    panels = {shift: [shift] for shift in shifts} | ({"mean of the shifts": list(shifts)} if len(shifts) > 1 else {})
-    x = np.array([result.top1(clean)[0] for _, result in shown])
+    panels = {shift: [shift] for shift in shifts}
+    if len(shifts) > 1:
+        panels["mean of the shifts"] = list(shifts)
     in_legend = 3 if max(map(len, arms)) < 34 else 2
     size = (4.0 * len(panels) + 0.4, 4.2 + 0.2 * math.ceil((len(arms) + 2) / in_legend))
     handles: dict[str, Any] = {}
     with new_figure(path, path.suffix, (1, len(panels)), size) as (figure, all_axes):
         for axes, (title, parts) in zip(all_axes, panels.items(), strict=True):
-            each = np.array([[result.top1(shift)[0] for shift in parts] for _, result in shown])
-            y = each.mean(axis=1)
-            limits = [(max(0.2, float(at.min()) - 6), min(99.8, float(at.max()) + 6)) for at in (x, y)]
-            for number, (arm, result) in enumerate(shown):
-                at = arms.index(arm)
-                look: dict[str, Any] = {"color": COLORS[at % len(COLORS)]}
-                if len(parts) == 1:
-                    ends = [(x[number], end) for end in clopper_pearson(y[number], result.top1(clean)[1])]
-                    axes.plot(*to_logits(ends), linewidth=1, alpha=0.6, zorder=3, **look)
-                look |= {"marker": MARKERS[at % len(MARKERS)], "markersize": 6.5, "markeredgecolor": "white"}
-                (handles[arm],) = axes.plot(*to_logits([(x[number], y[number])]), linestyle="", zorder=4, **look)
-            grid = np.linspace(logit(limits[0][0]), logit(limits[0][1]), 60)
-            (handles[_IDENTITY],) = axes.plot(grid, grid, color=IDENTITY, linewidth=1, linestyle=(0, (4, 3)))
-            base = np.array([result.run.name in baseline for _, result in shown])
-            if base.sum() >= FEWEST and np.ptp(x[base]):
-                lines = [line_through(x[base] / 100, column / 100) for column in each[base].T]
-                curve = 100 * np.mean([line(inverse_logit(grid) / 100) for line in lines], axis=0)
-                (handles[_LINE],) = axes.plot(grid, logit(curve), color=LINE, linewidth=1.4)
-            set_axes(axes, limits[0], limits[1])
+            handles |= _draw_panel(axes, shown, arms, baseline, clean, parts)
             axes.set_title(title, fontweight="bold")
             axes.set_xlabel(f"{clean} (top-1, %)")
             axes.set_ylabel(f"{title} (top-1, %)")
         names = [shortened(name, 60).replace("$", r"\$") for name in handles]
-        figure.legend(list(handles.values()), names, loc="outside lower center", ncols=in_legend, frameon=False)
+        figure.legend(
+            list(handles.values()),
+            names,
+            loc="outside lower center",
+            ncols=in_legend,
+            frameon=False,
+        )
+
+
+def _draw_panel(
+    axes: Axes,
+    shown: Sequence[tuple[str, RunResult]],
+    arms: Sequence[str],
+    baseline: Sequence[str],
+    clean: str,
+    parts: Sequence[str],
+) -> dict[str, Any]:
+    """Draw the accuracies on one shift, or their mean over several, and return the entries of the legend."""
+    handles: dict[str, Any] = {}
+    x = np.array([result.top1(clean)[0] for _, result in shown])
+    each = np.array([[result.top1(shift)[0] for shift in parts] for _, result in shown])
+    y = each.mean(axis=1)
+    for at_x, at_y, (arm, result) in zip(x, y, shown, strict=True):
+        number = arms.index(arm)
+        color = COLORS[number % len(COLORS)]
+        if len(parts) == 1:
+            low, high = clopper_pearson(at_y, result.top1(clean)[1])
+            ends = to_logits([(at_x, low), (at_x, high)])
+            axes.plot(*ends, color=color, linewidth=1, alpha=0.6, zorder=3)
+        (handles[arm],) = axes.plot(
+            *to_logits([(at_x, at_y)]),
+            linestyle="",
+            color=color,
+            marker=MARKERS[number % len(MARKERS)],
+            markersize=6.5,
+            markeredgecolor="white",
+            zorder=4,
+        )
+    left, right = max(0.2, float(x.min()) - 6), min(99.8, float(x.max()) + 6)
+    bottom, top = max(0.2, float(y.min()) - 6), min(99.8, float(y.max()) + 6)
+    grid = np.linspace(logit(left), logit(right), 60)
+    identity, line = "y = x: nothing is lost", "line through the supervised runs"
+    (handles[identity],) = axes.plot(grid, grid, color=IDENTITY, linewidth=1, linestyle=(0, (4, 3)))
+    base = np.array([result.run.name in baseline for _, result in shown])
+    if base.sum() >= FEWEST and np.ptp(x[base]):
+        lines = [line_through(x[base] / 100, column / 100) for column in each[base].T]
+        curve = np.mean([through(inverse_logit(grid) / 100) for through in lines], axis=0)
+        (handles[line],) = axes.plot(grid, logit(100 * curve), color=LINE, linewidth=1.4)
+    set_axes(axes, (left, right), (bottom, top))
+    return handles

@@ -239,7 +239,15 @@ class Ask:
         return max(self.datasets, key=lambda data: data.rows)
 
     def arm(
-        self, arm: str, data: TrainingSet, pick: Pick, role: str, *, share: float = 1.0, stem: str = "", **more: Any
+        self,
+        arm: str,
+        data: TrainingSet,
+        pick: Pick,
+        role: str,
+        *,
+        share: float = 1.0,
+        stem: str = "",
+        **more: Any,
     ) -> Run:
         """Return an arm in a role of the preset; `share` is that of a full arm's rows, for as many steps as that.
 

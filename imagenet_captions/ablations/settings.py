@@ -87,7 +87,9 @@ class AblateSettings:
     )
     out: Path = option("Runs and report.md; the same folder again goes on, or adds a factor.", REQUIRED)
     preset: str = option(
-        "The paper's size, or 32 x 32 images on a CPU in minutes.", "paper", choices=("paper", "micro")
+        "The paper's size, or 32 x 32 images on a CPU in minutes.",
+        "paper",
+        choices=("paper", "micro"),
     )
     tests: Mapping[str, Path] | None = option(
         "A test set, as for `evaluate`; with micro one Parquet file. May be given often.",

@@ -48,7 +48,12 @@ class Fitting:
 
 
 def test_run(
-    run: Run, model: Model, metrics_file: Path, tests: Sequence[TestSet], fitting: Fitting | None, reading: Reading
+    run: Run,
+    model: Model,
+    metrics_file: Path,
+    tests: Sequence[TestSet],
+    fitting: Fitting | None,
+    reading: Reading,
 ) -> None:
     """Measure a run's model on all test sets; metrics.json is written last."""
     device = reading.torch_device()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -27,7 +26,7 @@ from imagenet_captions.ablations.comparing import (
     write_rows,
 )
 from imagenet_captions.ablations.report import escape, table
-from imagenet_captions.evaluation.intervals import middle
+from imagenet_captions.evaluation.intervals import middle, paired_interval
 from imagenet_captions.evaluation.robustness.measure import measure_robustness
 from imagenet_captions.evaluation.robustness.tables import Result
 from tests.ablations.made import read_rows
@@ -38,35 +37,12 @@ def row(found: Difference, first: str = "a", second: str = "b", unit: str = POIN
     return Row(factor="size", first=first, second=second, **cells, **asdict(found))
 
 
-def bonett_and_price(only_first: int, only_second: int, images: int) -> tuple[float, float]:
-    """Bonett and Price 2012, formula 2, as the paper writes it."""
-    p12, p21 = (only_first + 1) / (images + 2), (only_second + 1) / (images + 2)
-    half = 1.959963984540054 * math.sqrt((p12 + p21 - (p12 - p21) ** 2) / (images + 2))
-    return 100 * (p12 - p21 - half), 100 * (p12 - p21 + half)
-
-
-@pytest.mark.parametrize(("only_first", "only_second", "both"), [(0, 0, 60), (10, 3, 40), (200, 150, 500), (0, 9, 1)])
-def test_the_interval_is_bonett_and_prices(only_first: int, only_second: int, both: int) -> None:
-    neither = 7
-    first = np.array([1] * only_first + [0] * only_second + [1] * both + [0] * neither)
-    second = np.array([0] * only_first + [1] * only_second + [1] * both + [0] * neither)
+def test_the_interval_is_the_paired_one_of_evaluation() -> None:
+    first, second = (np.random.default_rng(seed).random(300) < share for seed, share in ((0, 0.6), (1, 0.5)))
     found = difference([first], [second])
-    assert (found.low, found.high) == pytest.approx(bonett_and_price(only_first, only_second, len(first)))
-    assert found.value == pytest.approx(100 * (only_first - only_second) / len(first))
-
-
-def test_the_interval_covers_as_often_as_it_says() -> None:
-    generator = np.random.default_rng(0)
-    covered = 0
-    for _ in range(1000):
-        hard = generator.random(200)  # images are hard for both alike, so that the arms agree on many
-        found = difference([hard < 0.6], [hard + generator.normal(0, 0.2, 200) < 0.55])
-        covered += found.low <= TRUE_GAP <= found.high
-    assert 925 <= covered <= 985
-
-
-_HARD = np.random.default_rng(1).random(2_000_000)
-TRUE_GAP = 60 - 100 * float((_HARD + np.random.default_rng(2).normal(0, 0.2, len(_HARD)) < 0.55).mean())
+    gaps = first.astype(float) - second
+    assert (found.low, found.high) == pytest.approx([100 * end for end in paired_interval(gaps)])
+    assert found.value == pytest.approx(100 * gaps.mean())
 
 
 def test_seeds_are_averaged_and_have_to_agree() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,21 +61,19 @@ def test_a_plan_loads_no_pytorch_and_estimates_no_time(settings: AblateSettings)
     assert "reported" not in describe(replace(settings, model="ViT-B-32")), "others reported a ResNet-50"
 
 
-def test_a_plan_refuses_a_model_that_is_not_known(settings: AblateSettings) -> None:
-    with pytest.raises(InputError, match="no model to build is called 'RN5'; did you mean RN50"):
-        describe(replace(settings, model="RN5"))
-    with pytest.raises(InputError, match="no timm model is called 'resnet5'"):
-        describe(replace(settings, model="timm:resnet5"))
-
-
-def test_a_plan_refuses_test_sets_that_are_not_there(settings: AblateSettings) -> None:
-    with pytest.raises(InputError, match="`tests` imagenet: nowhere does not exist"):
-        describe(replace(settings, tests={"imagenet": Path("nowhere")}))
-
-
-def test_a_plan_refuses_batches_that_the_devices_cannot_share(settings: AblateSettings) -> None:
-    with pytest.raises(InputError, match="`batch_size` 1024 cannot be shared by 6 processes"):
-        describe(replace(settings, devices=3, nodes=2))
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"model": "RN5"}, "no model to build is called 'RN5'; did you mean RN50"),
+        ({"model": "timm:resnet5"}, "no timm model is called 'resnet5'"),
+        ({"tests": {"imagenet": Path("nowhere")}}, "`tests` imagenet: nowhere does not exist"),
+        ({"devices": 3, "nodes": 2}, "`batch_size` 1024 cannot be shared by 6 processes"),
+        ({"factors": ("domain",), "data": {"a": Path("463622")}}, "is not there; give data that is"),
+    ],
+)
+def test_a_plan_refuses_what_a_run_would(settings: AblateSettings, change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        describe(replace(settings, **change))
 
 
 @pytest.mark.parametrize("factor", FACTORS)
