@@ -354,3 +354,14 @@ def test_a_long_text_with_odd_tags_loses_them_too() -> None:
     assert (
         rules.clean_description(f'{long}<!-- no --><p title="5" class=x>un<b>believ</b>able') == f"{long}unbelievable"
     )
+
+
+MACHINE_TAGS = ["geo:lat=52.1", "dc:identifier=", "tna:PieceReference=COAL80p97", "a:b_2=c=d"]
+TAGS_FOR_PEOPLE = [
+    *["geo:lat", "1st:b=c", "a:1=2", "a = b", "E=mc2", "note: a=b", "10:30=late", "x:=y", ":a=b", "a:b:c=d"]
+]
+
+
+@pytest.mark.parametrize("tag", [*MACHINE_TAGS, *TAGS_FOR_PEOPLE])
+def test_machine_tags(tag: str) -> None:
+    assert bool(re.search(rules.MACHINE_TAG, tag)) == (tag in MACHINE_TAGS)

@@ -1,25 +1,34 @@
-"""The engine: order, bounds, and what happens when a worker dies."""
+"""What both engines promise: order, bounds and errors; and stopping cleanly on a signal."""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import threading
 from collections.abc import Iterator
+from functools import partial
 
 import pyarrow as pa
 import pytest
 
-from imagenet_captions.engines import local as engine
+from imagenet_captions.engines.local import LOCAL, Engine, Interrupts, check_workers
 from imagenet_captions.errors import InputError, StoppedEarly
+
+
+@pytest.fixture(params=["one worker", "local", "ray"])
+def engine(request: pytest.FixtureRequest) -> tuple[Engine, int]:
+    found = request.getfixturevalue("ray") if request.param == "ray" else LOCAL
+    return found, 1 if request.param == "one worker" else 2
 
 
 def square(number: int) -> int:
     return number * number
 
 
-def fail_on_three(number: int) -> int:
+def fail_on_three(error: Exception, number: int) -> int:
     if number == 3:
-        raise InputError(f"{number} is not possible")
+        raise error
     return number
 
 
@@ -33,12 +42,8 @@ def reverse(batch: pa.RecordBatch) -> pa.RecordBatch:
     return batch.take(pa.array(range(batch.num_rows - 1, -1, -1)))
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_results_come_in_the_order_of_the_items(workers: int) -> None:
-    assert list(engine.LOCAL.run(square, range(40), workers)) == [n * n for n in range(40)]
-
-
-def test_few_items_are_under_way_at_once() -> None:
+def test_results_come_in_the_order_of_the_items_and_few_are_under_way(engine: tuple[Engine, int]) -> None:
+    running, workers = engine
     taken: list[int] = []
 
     def items() -> Iterator[int]:
@@ -46,33 +51,73 @@ def test_few_items_are_under_way_at_once() -> None:
             taken.append(number)
             yield number
 
-    for done, _ in enumerate(engine.LOCAL.run(square, items(), 2), start=1):
-        assert len(taken) - done <= 4
+    results = []
+    for result in running.run(square, items(), workers):
+        results.append(result)
+        assert len(taken) - len(results) <= 2 * workers
+    assert results == [number * number for number in range(50)]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_an_error_of_the_function_arrives(workers: int) -> None:
-    with pytest.raises(InputError, match="3 is not possible"):
-        list(engine.LOCAL.run(fail_on_three, range(10), workers))
+@pytest.mark.parametrize("error", [InputError("3 is not possible"), OSError(28, "No space left", "/x"), KeyError("3")])
+def test_an_error_of_the_function_arrives_as_it_is(engine: tuple[Engine, int], error: Exception) -> None:
+    running, workers = engine
+    with pytest.raises(type(error)) as caught:
+        list(running.run(partial(fail_on_three, error), range(10), workers))
+    assert type(caught.value) is type(error)
+    assert caught.value.args == error.args
+
+
+def test_batches_travel_whole_and_slices_travel_alone(engine: tuple[Engine, int]) -> None:
+    running, workers = engine
+    whole = pa.RecordBatch.from_pydict({"n": list(range(30)), "text": [f"row {n}" for n in range(30)]})
+    slices = [whole.slice(at, 10) for at in range(0, 30, 10)]
+    results = list(running.map_batches(reverse, slices, workers))
+    expected = [*range(9, -1, -1), *range(19, 9, -1), *range(29, 19, -1)]
+    assert [row for batch in results for row in batch["n"].to_pylist()] == expected
 
 
 def test_a_killed_worker_is_one_clear_sentence() -> None:
     with pytest.raises(StoppedEarly, match="a worker process was killed"):
-        list(engine.LOCAL.run(die_on_three, range(10), 2))
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_batches_travel_whole_and_slices_travel_alone(workers: int) -> None:
-    whole = pa.RecordBatch.from_pydict({"n": list(range(30)), "text": [f"row {n}" for n in range(30)]})
-    slices = [whole.slice(at, 10) for at in range(0, 30, 10)]
-    results = list(engine.LOCAL.map_batches(reverse, slices, workers))
-    assert [row for batch in results for row in batch["n"].to_pylist()] == [
-        *range(9, -1, -1),
-        *range(19, 9, -1),
-        *range(29, 19, -1),
-    ]
+        list(LOCAL.run(die_on_three, range(10), 2))
 
 
 def test_no_worker_is_refused() -> None:
     with pytest.raises(InputError, match="`workers` must be at least 1, not 0"):
-        engine.check_workers(0)
+        check_workers(0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_recorded_and_the_second_raises(
+    number: signal.Signals, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with caplog.at_level(logging.INFO), Interrupts("the calls") as interrupts:
+        assert not interrupts.wanted
+        signal.raise_signal(number)
+        assert interrupts.wanted
+        assert interrupts.number == number
+        assert not interrupts.leaving
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert interrupts.leaving
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert caplog.messages == ["finishing the calls under way; interrupt again to leave at once"]
+
+
+def test_handlers_are_put_back_once_and_another_thread_changes_none() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    seen = []
+
+    def enter() -> None:
+        with Interrupts("the calls"):
+            seen.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+    with Interrupts("the step") as interrupts:
+        interrupts.restore()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    signal.signal(signal.SIGTERM, before)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from imagenet_captions.dataset.card import DatasetFacts
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import Outcome
 from imagenet_captions.packager.package import PackageSettings, package
@@ -157,6 +158,11 @@ SOURCES = [
 ]
 
 
+def packaged(folder: Path, source: Path, **more: str | None) -> DatasetFacts:
+    """Package the captions of all images, with those of a source."""
+    return package(write_captions(folder / "c.parquet", **more), folder / "out", PackageSettings(source, workers=1))
+
+
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     root = tmp_path_factory.mktemp("expected")
@@ -170,7 +176,7 @@ def test_every_source_gives_the_same_bytes(
 ) -> None:
     source = make(tmp_path / "images")
     before = contents(tmp_path / "images")
-    made = package(write_captions(tmp_path / "c.parquet"), tmp_path / "out", PackageSettings(source, workers=1))
+    made = packaged(tmp_path, source)
     assert made.images == len(IDS)
     assert contents(tmp_path / "out") == expected
     assert contents(tmp_path / "images") == before
@@ -182,9 +188,7 @@ def test_bytes_are_those_of_the_source(tmp_path: Path) -> None:
     held[IDS[1]] = image(IDS[1], "JPEG", "CMYK")
     held[IDS[2]] += bytes(300)  # padding after the end
     out = tmp_path / "out"
-    made = package(
-        write_captions(tmp_path / "c.parquet"), out, PackageSettings(train_folder(tmp_path / "i", held), workers=1)
-    )
+    made = packaged(tmp_path, train_folder(tmp_path / "i", held))
     assert made.funnel[Outcome.KEPT] == len(IDS)
     table = pq.read_table(out / "data")
     assert {r["image"]["path"].removesuffix(".JPEG"): r["image"]["bytes"] for r in table.to_pylist()} == held
@@ -249,7 +253,7 @@ def damaged(name: str, root: Path) -> Path:
 def test_a_source_that_cannot_be_used_is_refused(tmp_path: Path, name: str, message: str) -> None:
     source = damaged(name, tmp_path / "images")
     with pytest.raises(InputError, match=message) as refused:
-        package(write_captions(tmp_path / "c.parquet"), tmp_path / "out", PackageSettings(source, workers=1))
+        packaged(tmp_path, source)
     assert "\n" not in str(refused.value)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.outcomes.parquet", "c.parquet", "images"]
 
@@ -257,25 +261,19 @@ def test_a_source_that_cannot_be_used_is_refused(tmp_path: Path, name: str, mess
 def test_a_compressed_tar_has_to_be_unpacked(tmp_path: Path) -> None:
     (tmp_path / "train.tar.gz").write_bytes(b"\x1f\x8b" + bytes(600))
     with pytest.raises(InputError, match="unpack"):
-        package(
-            write_captions(tmp_path / "c.parquet"),
-            tmp_path / "out",
-            PackageSettings(tmp_path / "train.tar.gz", workers=1),
-        )
+        packaged(tmp_path, tmp_path / "train.tar.gz")
 
 
 def test_photo_ids_need_captions_that_have_them(tmp_path: Path) -> None:
     source = flickr_ids(tmp_path / "images")
-    captions = write_captions(tmp_path / "c.parquet", photo_id=None)
     with pytest.raises(InputError, match="no photo ids"):
-        package(captions, tmp_path / "out", PackageSettings(source, workers=1))
+        packaged(tmp_path, source, photo_id=None)
 
 
 def test_one_photo_serves_all_its_images(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images/123.jpg").write_bytes(image("x"))
-    captions = write_captions(tmp_path / "c.parquet", photo_id="123")
-    assert package(captions, tmp_path / "out", PackageSettings(tmp_path / "images", workers=1)).images == len(IDS)
+    assert packaged(tmp_path, tmp_path / "images", photo_id="123").images == len(IDS)
 
 
 @pytest.mark.parametrize("make", [nested, tar_of_tars, flickr_ids], ids=lambda make: make.__name__)
@@ -288,7 +286,7 @@ def test_an_image_among_those_of_another_class_is_not_used(tmp_path: Path, make:
     else:
         (astray,) = [p for p in source.rglob("*.j*") if p.stem == PHOTO_IDS[IDS[0]]] or source.rglob(f"{IDS[0]}.JPEG")
         astray.rename(astray.parent.parent / "n02687172" / astray.name)
-    made = package(write_captions(tmp_path / "c.parquet"), tmp_path / "out", PackageSettings(source, workers=1))
+    made = packaged(tmp_path, source)
     assert (made.images, made.rows) == (len(IDS) - 1, len(IDS))
     outcomes = {row["image_id"]: row for row in pq.read_table(tmp_path / "out/outcomes.parquet").to_pylist()}
     assert outcomes[IDS[0]]["detail"] == "its image lies among those of n02687172, so it is not used"
@@ -302,9 +300,7 @@ def test_hostile_member_names_are_only_names(tmp_path: Path) -> None:
         "n01440764_1" * 5000 + ".JPEG": image("x"),
     }
     (tmp_path / "images/0.tar").write_bytes(tar_of(members))
-    made = package(
-        write_captions(tmp_path / "c.parquet"), tmp_path / "out", PackageSettings(tmp_path / "images", workers=1)
-    )
+    made = packaged(tmp_path, tmp_path / "images")
     assert made.images == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["c.outcomes.parquet", "c.parquet", "images", "out"]
 
@@ -320,4 +316,4 @@ def test_a_folder_that_may_not_be_read_is_no_silence(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(os, "scandir", refusing)
     with pytest.raises(InputError, match="n02687172 cannot be read: Permission denied"):
-        package(write_captions(tmp_path / "c.parquet"), tmp_path / "out", PackageSettings(source, workers=1))
+        packaged(tmp_path, source)

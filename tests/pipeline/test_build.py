@@ -111,55 +111,45 @@ def test_images_of_a_wrong_kind_are_refused_before_any_stage(tmp_path: Path, nam
     assert list(tmp_path.iterdir()) == [wrong]
 
 
-def test_a_changed_input_runs_what_depends_on_it(tmp_path: Path, ran: Ran) -> None:
-    settings = release_settings(tmp_path)
-    build(tmp_path / "out", settings)
-    ran.clear()
-    release = settings.release
-    assert release is not None
+CAPTION = CleanSettings(caption=CaptionTemplate(("title",)))
+
+
+def _edit_the_release(folder: Path) -> None:
+    release = folder / "imagenet_captions.json"
     text = release.read_text(encoding="utf-8")
     release.write_text(text.replace('"title": "', '"title": "new ', 1), encoding="utf-8")
-    build(tmp_path / "out", settings)
-    assert ran == ["clean", "package"]
-
-
-def test_a_changed_setting_runs_its_stage(tmp_path: Path, ran: Ran) -> None:
-    settings = release_settings(tmp_path)
-    build(tmp_path / "out", settings)
-    ran.clear()
-    build(tmp_path / "out", replace(settings, package=PackageSettings(images=SAMPLE / "train")))
-    assert ran == ["package"]
-    ran.clear()
-    build(tmp_path / "out", replace(settings, clean=CleanSettings(caption=CaptionTemplate(("title",)))))
-    assert ran == ["clean", "package"]
 
 
 @pytest.mark.parametrize(
-    ("name", "again"),
-    [("imagenet-captions", ["clean", "package"]), ("pillow", ["package"]), ("ftfy", ["clean"]), ("requests", [])],
+    ("change", "settings", "again"),
+    [
+        (_edit_the_release, {}, ["clean", "package"]),
+        (None, {"package": PackageSettings(images=SAMPLE / "train")}, ["package"]),
+        (None, {"clean": CAPTION}, ["clean", "package"]),
+        ("imagenet-captions", {}, ["clean", "package"]),  # another version of it
+        ("pillow", {}, ["package"]),
+        ("ftfy", {}, ["clean"]),
+        ("requests", {}, []),
+        (lambda folder: (folder / "out.work/captions.parquet").unlink(), {}, ["clean"]),
+        (lambda folder: (folder / "out.work/captions.outcomes.parquet").unlink(), {}, ["clean"]),
+    ],
 )
-def test_another_version_runs_the_stages_that_use_it(
-    tmp_path: Path, ran: Ran, monkeypatch: pytest.MonkeyPatch, name: str, again: list[str]
+def test_what_changed_runs_what_depends_on_it(
+    tmp_path: Path, ran: Ran, monkeypatch: pytest.MonkeyPatch, change: Any, settings: dict[str, Any], again: list[str]
 ) -> None:
-    settings = release_settings(tmp_path)
-    build(tmp_path / "out", settings)
+    first = release_settings(tmp_path)
+    build(tmp_path / "out", first)
     ran.clear()
-    original = building.software
-    monkeypatch.setattr(
-        building, "software", lambda stage: {key: value + "x" * (key == name) for key, value in original(stage).items()}
-    )
-    build(tmp_path / "out", settings)
+    if callable(change):
+        change(tmp_path)
+    elif change is not None:
+        original = building.software
+        other = {change: "another"}
+        monkeypatch.setattr(
+            building, "software", lambda stage: {name: other.get(name, is_) for name, is_ in original(stage).items()}
+        )
+    build(tmp_path / "out", replace(first, **settings))
     assert ran == again
-
-
-@pytest.mark.parametrize("lost", ["captions.parquet", "captions.outcomes.parquet"])
-def test_a_lost_file_is_made_again(tmp_path: Path, ran: Ran, lost: str) -> None:
-    settings = release_settings(tmp_path)
-    build(tmp_path / "out", settings)
-    ran.clear()
-    (tmp_path / "out.work" / lost).unlink()
-    build(tmp_path / "out", settings)
-    assert ran == ["clean"]
 
 
 @pytest.mark.parametrize("lost", ["croissant.json", "README.md", "raw/train-00000-of-00001.parquet"])
