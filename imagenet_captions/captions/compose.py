@@ -78,7 +78,8 @@ def caption_lists(template: CaptionTemplate, rows: Mapping[str, pa.Array], epoch
 
 def draw(seed: int, purpose: str, image_id: str) -> int:
     """Return a pseudo-random number that depends only on the arguments, and is the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(f"{seed} {purpose} {image_id}".encode(), digest_size=8).digest(), "big")
+    text = f"{seed} {purpose} {image_id}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
 
 
 @cache
@@ -120,12 +121,14 @@ def _words(template: CaptionTemplate, rows: Mapping[str, pa.Array], epoch: int |
             texts = zip(*(column.to_pylist() for column in columns), strict=True)
             for image_id, candidates in zip(rows["image_id"].to_pylist(), texts, strict=True):
                 filled = [text for text in candidates if text]
-                chosen.append(filled[_draw(template, group, image_id, epoch) % len(filled)] if filled else "")
+                at = _draw(template, group, image_id, epoch) if filled else 0
+                chosen.append(filled[at % len(filled)] if filled else "")
             columns = [pa.array(chosen, pa.string())]
         words += columns
     if template.empty == "drop" and template.text_fields and CLASS_NAME in template.fields:
         # A row whose photographer wrote nothing has no caption of the class alone.
-        written = [column for group, column in zip(template.fields, words, strict=True) if group != CLASS_NAME]
+        fields = zip(template.fields, words, strict=True)
+        written = [column for group, column in fields if group != CLASS_NAME]
         nothing = pc.equal(join_filled(written), "")
         words = [pc.if_else(nothing, "", column) for column in words]
     return words
@@ -138,7 +141,8 @@ def _text(template: CaptionTemplate, name: str, column: pa.Array) -> pa.Array:
         return column
     each = pc.list_flatten(column)
     if each.null_count or pc.any(pc.equal(each, "")).as_py():  # raw tags may be empty
-        return pa.array([" ".join(filter(None, row or ())) for row in column.to_pylist()], pa.string())
+        joined = [" ".join(filter(None, row or ())) for row in column.to_pylist()]
+        return pa.array(joined, pa.string())
     return pc.binary_join(column, " ")
 
 
@@ -162,14 +166,18 @@ def _class_names(template: CaptionTemplate, rows: Mapping[str, pa.Array], epoch:
 
 
 def _draw(template: CaptionTemplate, purpose: str, image_id: str, epoch: int | None) -> int:
-    return draw(template.seed, purpose if epoch is None else f"{purpose} in epoch {epoch}", image_id)
+    purpose = purpose if epoch is None else f"{purpose} in epoch {epoch}"
+    return draw(template.seed, purpose, image_id)
 
 
 def _cut(template: CaptionTemplate, captions: pa.Array) -> pa.Array:
     """Cut captions to `max_words`, joined by one space, then to `max_chars`."""
     if (most := template.max_words) is not None:
-        words = [(text, text.split(None, most)) for text in captions.to_pylist()]
-        captions = pa.array([" ".join(w[:most]) if len(w) > most else text for text, w in words], pa.string())
+        made = []
+        for text in captions.to_pylist():
+            words = text.split(None, most)
+            made.append(" ".join(words[:most]) if len(words) > most else text)
+        captions = pa.array(made, pa.string())
     if (most := template.max_chars) is not None:
         captions = pc.utf8_rtrim_whitespace(pc.utf8_slice_codeunits(captions, 0, most))
     return captions

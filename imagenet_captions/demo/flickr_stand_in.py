@@ -105,7 +105,8 @@ class FlickrStandIn:
         self._mutex = threading.Lock()
         self._log: TextIO | None = log.open("a", encoding="utf-8") if log else None
         self._server = _Server(("127.0.0.1", port), partial(_Handler, self))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        serve = partial(self._server.serve_forever, 0.05)
+        self._thread = threading.Thread(target=serve, daemon=True)
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}/services/rest/"
 
     def __enter__(self) -> FlickrStandIn:
@@ -138,8 +139,12 @@ class FlickrStandIn:
         if limit and len(self.requests) >= limit and arrived - self.requests[-limit].time < 1.0:
             return "429"
         self._seen[photo_id] += 1
-        failing = self._seen[photo_id] <= settings.first_failures or self._random.random() < settings.fault_rate
-        return self._random.choice(settings.faults) if settings.faults and failing else ""
+        if not settings.faults:
+            return ""
+        first = self._seen[photo_id] <= settings.first_failures
+        if first or self._random.random() < settings.fault_rate:
+            return self._random.choice(settings.faults)
+        return ""
 
     def _answer(self, parameters: Mapping[str, str], photo_id: str) -> dict[str, Any]:
         if parameters.get("method") != "flickr.photos.getInfo":
@@ -210,7 +215,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "nostat":
             self._send_json({"photo": {"id": photo_id}})
         elif fault.startswith("code"):
-            self._send_json(failure(int(fault[4:]), _SORRY if fault in ("code0", "code201") else "Service fault"))
+            why = _SORRY if fault in ("code0", "code201") else "Service fault"
+            self._send_json(failure(int(fault[4:]), why))
         elif fault.startswith("html"):
             self._send(200, _PAGE_429 if fault == "html429" else _PAGE, "text/html")
         else:
@@ -275,6 +281,7 @@ def synthetic_photo(photo_id: str) -> dict[str, Any]:
     chance = random.Random("photo " + photo_id)
     nsid = f"{chance.randrange(10**7, 10**8)}@N0{chance.randrange(9)}"
     posted = chance.randrange(1_100_000_000, 1_330_000_000)
+    page = f"https://www.flickr.com/photos/{nsid}/{photo_id}/"
     tags = [_some_phrases(chance, 2) for _ in range(chance.choice((0, 2, 6, 12)))]
     return {
         "id": photo_id,
@@ -320,7 +327,7 @@ def synthetic_photo(photo_id: str) -> dict[str, Any]:
                 for number, raw in enumerate(tags)
             ]
         },
-        "urls": {"url": [{"type": "photopage", "_content": f"https://www.flickr.com/photos/{nsid}/{photo_id}/"}]},
+        "urls": {"url": [{"type": "photopage", "_content": page}]},
         "media": "photo",
     }
 

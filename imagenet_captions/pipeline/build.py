@@ -91,25 +91,27 @@ def build(out: PlaceLike, settings: BuildSettings) -> None:
         if settings.release is None:
             files, inputs = _match_and_crawl(work, settings)
         else:
-            files, inputs = SourceFiles(release=settings.release), _digests(release=settings.release)
+            files = SourceFiles(release=settings.release)
+            inputs = _digests(release=settings.release)
         source = open_source(files, settings.clean)
+        how, workers, engine = settings.clean, settings.workers, settings.engine
         run_stage(
             work,
             "clean",
             inputs,
-            {**asdict(settings.clean), "deny": settings.clean.deny.digest()},
+            {**asdict(how), "deny": how.deny.digest()},
             (captions, outcomes_path(captions)),
-            lambda: clean(source, captions, settings.clean, settings.workers, settings.engine, overwrite=True),
+            lambda: clean(source, captions, how, workers, engine, overwrite=True),
         )
         written = {"captions": sha256(captions), "outcomes": sha256(outcomes_path(captions))}
-        how = replace(settings.package, engine=settings.engine, workers=settings.workers)
+        packaging = replace(settings.package, engine=engine, workers=workers)
         run_stage(
             work,
             "package",
             {**written, **_digests(images=settings.package.images)},
             {"missing": settings.package.missing},
             (out / MANIFEST,),
-            lambda: package(captions, out, how),
+            lambda: package(captions, out, packaging),
             damaged=_is_damaged(out),
         )
 
@@ -118,13 +120,14 @@ def _match_and_crawl(work: Path, settings: BuildSettings) -> tuple[SourceFiles, 
     """Return the files with what Flickr and YFCC100M have about the listed photos, and the digests of the files."""
     matches, store, yfcc = work / MATCHES, work / PHOTO_STORE, None
     urls = {f"urls {number}": path for number, path in enumerate(settings.url_lists)}
+    matching = replace(settings.match, engine=settings.engine)
     run_stage(
         work,
         "match",
         _digests(**urls, ids=settings.match.ids),
         settings.match.recorded(),
         (matches, outcomes_path(matches)),
-        lambda: match(settings.url_lists, matches, replace(settings.match, engine=settings.engine), overwrite=True),
+        lambda: match(settings.url_lists, matches, matching, overwrite=True),
     )
     inputs = {"matches": sha256(matches), "outcomes": sha256(outcomes_path(matches))}
     if (metadata := settings.yfcc) is not None:
@@ -141,10 +144,12 @@ def _match_and_crawl(work: Path, settings: BuildSettings) -> tuple[SourceFiles, 
         inputs |= {"yfcc": sha256(yfcc), "yfcc outcomes": sha256(outcomes_path(yfcc))}
     if settings.ask_flickr:
         log.info("crawl ...")
-        crawl(matches, store, settings.crawl, elsewhere=None if yfcc is None else photo_ids(yfcc, matches))
+        known = None if yfcc is None else photo_ids(yfcc, matches)
+        crawl(matches, store, settings.crawl, elsewhere=known)
     if not store.exists():
         return SourceFiles(matches=matches, yfcc=yfcc), inputs
-    return SourceFiles(matches=matches, store=store, yfcc=yfcc), {**inputs, "store": store_revision(store)}
+    inputs["store"] = store_revision(store)
+    return SourceFiles(matches=matches, store=store, yfcc=yfcc), inputs
 
 
 def open_source(files: SourceFiles, settings: CleanSettings) -> RawSource:
@@ -185,7 +190,9 @@ def _check_first(out: Place, settings: BuildSettings) -> Path:
         raise InputError(f"the work folder {work} is a file; give a folder")
     if resolve_links(out) in (resolve_links(work), *resolve_links(work).parents):
         raise InputError(f"the work folder {work} lies in the output {out}, which is replaced as a whole; give another")
-    products = {"clean": CAPTIONS} | ({} if settings.release is not None else {"match": MATCHES, "yfcc": YFCC_PHOTOS})
+    products = {"clean": CAPTIONS}
+    if settings.release is None:
+        products |= {"match": MATCHES, "yfcc": YFCC_PHOTOS}
     made = [work / name for name in products.values()]
     keys = [work / f"{stage}.done.json" for stage in (*products, "package")]
     for path in (*made, *map(outcomes_path, made), *keys):
@@ -252,9 +259,11 @@ def _digests(**inputs: Place | None) -> dict[str, str]:
     for name, path in inputs.items():
         if path is not None:
             role = name.split()[0]
-            log.info("checking whether `%s` %s changed ...", role, path)  # reads a list, and lists all of ImageNet
+            # It reads a list, or lists all of ImageNet.
+            log.info("checking whether `%s` %s changed ...", role, path)
             if expand_pattern(path) is None:
-                require_there(path, f"`{role}`")  # during a crawl of ten days, the images may have gone
+                # During a crawl of ten days, the images may have gone.
+                require_there(path, f"`{role}`")
             found[name] = digest(path)
     return found
 

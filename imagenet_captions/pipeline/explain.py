@@ -112,8 +112,9 @@ class Explanation:
     def as_dict(self) -> dict[str, Any]:
         """Return everything for JSON."""
         found = asdict(self, dict_factory=_with_texts_for_dates)
-        changes = [change._asdict() for change in self.changes]
-        return {**found, "outcome": self.outcome.value, "meaning": self.outcome.meaning, "changes": changes}
+        found["outcome"], found["meaning"] = self.outcome.value, self.outcome.meaning
+        found["changes"] = [change._asdict() for change in self.changes]
+        return found
 
     def __str__(self) -> str:
         """Return the life of the id as text, a line for each thing that is known."""
@@ -139,7 +140,8 @@ class Explanation:
                 yield "YFCC100M", "has the photo" if listed.in_yfcc else "does not have the photo"
         yield "source", self.source
         yield from _of_texts("raw", self.raw)
-        yield from (("cleaning" if not at else "", f"{one.rule}: {one}") for at, one in enumerate(self.changes))
+        for at, change in enumerate(self.changes):
+            yield "" if at else "cleaning", f"{change.rule}: {change}"
         if self.changes:
             yield from _of_texts("clean", self.cleaned)
         if self.caption is not None:
@@ -148,7 +150,8 @@ class Explanation:
         for at, mention in enumerate(self.mentions):
             own = ", its own class" if mention.label == self.label else ""
             words = ", ".join(map(repr, mention.words))
-            yield "" if at else "mentions", f"{mention.class_name} ({mention.label}{own}), by {words}"
+            named = f"{mention.class_name} ({mention.label}{own})"
+            yield "" if at else "mentions", f"{named}, by {words}"
         if self.language is not None:
             score = "" if self.language_score is None else f", score {self.language_score:.2f}"
             yield "language", f"{self.language}{score}"
@@ -160,7 +163,8 @@ class Explanation:
             address = f", {photo.license_url}" if photo.license_url else ""
             yield "license", None if photo.license is None else f"{photo.license}{address}"
             yield "attribution", photo.attribution
-            yield "retrieved", None if photo.retrieved_at is None else f"{photo.retrieved_at:%Y-%m-%d}"
+            if photo.retrieved_at is not None:
+                yield "retrieved", f"{photo.retrieved_at:%Y-%m-%d}"
 
 
 def _of_texts(kind: str, texts: Texts | None) -> Iterator[tuple[str, str]]:
@@ -236,8 +240,8 @@ def _outcomes_of(image_id: str, dataset: Place) -> list[Row]:
     found = _about(image_id, rows)
     if found and found[0]["image_id"] is not None:
         return found
-    unlisted = (row for row in rows if row["image_id"] is None and row["outcome"] == Outcome.UNKNOWN_CLASS.value)
-    if outside := sum(row["count"] for row in unlisted):
+    unlisted = [row for row in rows if row["outcome"] == Outcome.UNKNOWN_CLASS.value]
+    if outside := sum(row["count"] for row in unlisted if row["image_id"] is None):
         raise InputError(
             f"{image_id} is not in {dataset}, unless it is among the ids of {wnid} outside the wanted classes "
             f"({outside:,} in all), which are counted and not listed; give another id"
@@ -268,8 +272,9 @@ def _find_rows(file: Place, **values: str) -> Iterator[Row]:
         leaves = {metadata.schema.column(at).path: at for at in range(metadata.num_columns)}
         for number in range(metadata.num_row_groups):
             group = metadata.row_group(number)
-            found = [(group.column(leaves[name]).statistics, value) for name, value in values.items()]
-            if any(each and each.has_min_max and not each.min <= value <= each.max for each, value in found):
+            statistics = {name: group.column(leaves[name]).statistics for name in values}
+            known = {name: each for name, each in statistics.items() if each and each.has_min_max}
+            if any(not each.min <= values[name] <= each.max for name, each in known.items()):
                 continue
             # Other columns, such as the images, are read only from the row group that has the row.
             keys = opened.read_row_group(number, list(values))
@@ -340,15 +345,21 @@ def _answer(work: Path, listed: Listed, photo_id: str, unknown: list[str]) -> tu
     if stored.photo is not None:
         record = parse_photo(photo_id, stored.photo)
         texts = Texts(record.title, record.description, record.tags)
-    when = None if stored.retrieved_at is None else datetime.fromtimestamp(stored.retrieved_at, timezone.utc)
-    return replace(listed, answer=stored.state.value, answered_at=when, remark=stored.remark or None), texts
+    listed = replace(listed, answer=stored.state.value, remark=stored.remark or None)
+    if stored.retrieved_at is not None:
+        when = datetime.fromtimestamp(stored.retrieved_at, timezone.utc)
+        listed = replace(listed, answered_at=when)
+    return listed, texts
 
 
 def _changes(raw: Texts, row: Row | None, unknown: list[str]) -> list[Change]:
     changes = record_changes(raw.title, raw.description, raw.tags)
     for name in ("title", "description"):
-        steps = [change.after for change in changes if change.field == name and change.after is not None]
-        if row is not None and row[name] != (steps[-1] if steps else getattr(raw, name)):
+        cleaned = getattr(raw, name)
+        for change in changes:
+            if change.field == name and change.after is not None:
+                cleaned = change.after
+        if row is not None and row[name] != cleaned:
             unknown.append(f"what cleaned the {name}: another version did, and the changes shown are of this one")
     return changes
 
@@ -361,10 +372,12 @@ def _of_row(row: Row, among: ClassSet, unknown: list[str]) -> dict[str, Any]:
     if row["language"] is None:
         unknown.append("the language: it was not detected when the dataset was made")
     named = [classes.by_index(int(label), among) for label in row["mentions"].split()]
-    words = mentions.matcher(among=among).words([row["title"], row["description"], *row["tags"]]) if named else []
+    texts = [row["title"], row["description"], *row["tags"]]
+    words = mentions.matcher(among=among).words(texts) if named else []
     image, data = None, (row.get("image") or {}).get("bytes")
     if data is None:
-        unknown.append(f"the image: {'this row has none' if 'image' in row else 'the dataset has text only'}")
+        why = "this row has none" if "image" in row else "the dataset has text only"
+        unknown.append(f"the image: {why}")
     else:
         width, height = read_header(memoryview(data)).size or (None, None)
         image = ImageFacts(width, height, len(data), hashlib.sha256(data).hexdigest())
@@ -390,7 +403,8 @@ def _photo(row: Row, unknown: list[str]) -> Photo:
     photo = Photo(**{name: row[name] for name in names})
     license_, owner = find_license(row["license"]), row["owner_name"] or row["owner"]
     if license_ is None:
-        unknown.append(f"the license: the texts are from {_SOURCES.get(row['source'], row['source'])}, without one")
+        source = _SOURCES.get(row["source"], row["source"])
+        unknown.append(f"the license: the texts are from {source}, without one")
     else:
         photo = replace(photo, license=license_.name, license_url=license_.url)
     if license_ is None or owner is None or photo.photo_page is None:
@@ -400,4 +414,5 @@ def _photo(row: Row, unknown: list[str]) -> Photo:
     terms = f"{license_.name} ({license_.url})" if license_.url else license_.name
     asking = "" if license_.url else "; sharing it needs the owner's permission"
     title = row["title"] or "Untitled"
-    return replace(photo, attribution=f'"{title}" by {owner}, {photo.photo_page}, {terms}{asking}')
+    whole = f'"{title}" by {owner}, {photo.photo_page}, {terms}{asking}'
+    return replace(photo, attribution=whole)
