@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import ast
 import csv
+import re
 from pathlib import Path
 
 DATA = Path(__file__).parent.parent / "imagenet_captions" / "data"
@@ -76,7 +77,11 @@ def read_testbed(folder: Path) -> list[dict[str, str]]:
     types = read_types(folder / "plotting" / "model_types.py")
     with (folder / "robustness_top1s.csv").open(encoding="utf-8", newline="") as opened:
         rows = [
-            {"model": row["model"], "training": types.get(row["model"]) or epochs(row["model"])}
+            {
+                "model": row["model"],
+                "training": types.get(row["model"]) or epochs(row["model"]),
+                "run": run(row["model"]),
+            }
             | {ours: short(row[theirs]) for ours, theirs in TESTBED_COLUMNS.items()}
             for row in csv.DictReader(opened)
         ]
@@ -86,6 +91,11 @@ def read_testbed(folder: Path) -> list[dict[str, str]]:
 def short(cell: str) -> str:
     """Four decimals are a hundredth of one image."""
     return str(round(float(cell), 4)) if cell else ""
+
+
+def run(model: str) -> str:
+    """Return the training that a checkpoint belongs to; nothing for a model that is a training of its own."""
+    return re.sub(r"_\d+_epochs$", "", model) if re.fullmatch(r"resnet(18_50k|101)_\d+_epochs", model) else ""
 
 
 def epochs(model: str) -> str:
@@ -150,7 +160,7 @@ def main() -> None:
     given = parser.parse_args()
     testbed = read_testbed(given.testbed)
     accuracies = list(TESTBED_COLUMNS)
-    write(DATA / "testbed_top1.csv", ["model", "training", *accuracies], testbed)
+    write(DATA / "testbed_top1.csv", ["model", "training", "run", *accuracies], testbed)
     rows = published(testbed, given.open_clip)
     at = accuracies.index("objectnet") + 1
     with_sizes = [*accuracies[:at], "objectnet_n", *accuracies[at:]]

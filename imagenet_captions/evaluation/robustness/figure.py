@@ -22,7 +22,7 @@ from imagenet_captions.evaluation.intervals import Floats, clopper_pearson, exac
 from imagenet_captions.evaluation.robustness.fits import (
     BASELINES,
     EXTRAPOLATED,
-    LEAST_IN_BIN,
+    LEAST_NEAR,
     SPARSE,
     Fit,
     inverse_logit,
@@ -50,7 +50,7 @@ _FITTED, _FITTED_OWN = "ImageNet models in the fit", "models in the fit"
 HOLLOW = " (hollow)"  # in the legend, of markers where the curve is in doubt
 CURVES = {
     "": ("baseline '{baseline}'", "-"),
-    SPARSE: (f"sparse: under {LEAST_IN_BIN} models{HOLLOW}", (0, (1.6, 1))),
+    SPARSE: (f"sparse: under {LEAST_NEAR} trainings{HOLLOW}", (0, (1.6, 1))),
     EXTRAPOLATED: (f"extrapolated{HOLLOW}", (0, (0.8, 1.6))),
 }
 
@@ -79,13 +79,21 @@ class Panel:
         return np.asarray(np.mean(curves, axis=0), dtype=np.float64)
 
     def band(self, x: Floats) -> tuple[Floats, Floats]:
-        """Return the ends of the middle 95 % of the bootstrap's curves."""
+        """Return the ends of the middle 95 % of the draws' curves."""
         ends = []
         for value in x:
             draws = [fit.predict_draws(value) for fit in self.fits]
             ends.append(middle(np.mean(draws, axis=0)))
         low, high = np.array(ends).T
         return low, high
+
+    def scatter(self, x: Floats) -> tuple[Floats, Floats] | None:
+        """Return where 95 % of ordinary trainings lie around a single local curve."""
+        scatter = self.fits[0].scatter(x) if len(self.fits) == 1 else None
+        if scatter is None:
+            return None
+        curve = logit(self.predict(x))
+        return inverse_logit(curve - 1.96 * scatter), inverse_logit(curve + 1.96 * scatter)
 
     def limits(self, models: Sequence[Point]) -> tuple[Point, Point]:
         """Return the axes' ends in percent: all models with a margin, and the curve over the same range."""
@@ -164,7 +172,7 @@ def draw_robustness(
             known = _OTHER_MARKERS[others % 6], _OTHER_COLORS[(others + others // 6) % 6]
             others += 1
         styles[name] = known
-    names = [*styles, _FITTED, *(text for text, _ in CURVES.values()), "band", "y = x"]
+    names = [*styles, _FITTED, *(text for text, _ in CURVES.values()), "band", "ordinary", "y = x"]
     with logit_panels(path, kind or path.suffix, len(panels), names) as (all_axes, handles):
         for axes, panel in zip(all_axes, panels, strict=True):
             shown = [result for family in panel.families.values() for result in family]
@@ -206,8 +214,14 @@ def draw_baseline(axes: Axes, panel: Panel, x_limits: tuple[float, float]) -> di
     x = inverse_logit(grid)
     low, high = map(logit, panel.band(x))
     band = axes.fill_between(grid, low, high, color=LINE, alpha=0.22, linewidth=0, zorder=2)
-    curve, marks = logit(panel.predict(x)), np.array([panel.mark(value) for value in x])
     handles: dict[str, Artist] = {}
+    ordinary = panel.scatter(x)
+    if ordinary is not None:
+        low, high = map(logit, ordinary)
+        handles["95 % of ordinary trainings"] = axes.fill_between(
+            grid, low, high, color=LINE, alpha=0.09, linewidth=0, zorder=1.8
+        )
+    curve, marks = logit(panel.predict(x)), np.array([panel.mark(value) for value in x])
     for mark, (text, dashes) in CURVES.items():
         here = marks == mark
         if mark and not here.any():

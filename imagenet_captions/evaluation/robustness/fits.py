@@ -1,7 +1,8 @@
 """Baselines: other models' accuracy under shift, as a curve over one accuracy or a plane over several, in logits.
 
-The curve of `auto` is local. The published baselines are lines over the accuracy on ImageNet, and several ID test sets
-(Shi et al., NeurIPS 2023, arXiv 2302.01381) give a plane. Accuracies are in percent throughout.
+The curve of `auto` is local, and the checkpoints of a training count as one in it. The published baselines are lines
+over the accuracy on ImageNet, and several ID test sets (Shi et al., NeurIPS 2023, arXiv 2302.01381) give a plane.
+Accuracies are in percent throughout.
 """
 
 from __future__ import annotations
@@ -28,17 +29,21 @@ from imagenet_captions.evaluation.robustness.tables import (
 
 BASELINES = ("auto", "standard", "imagenet-only")
 SPARSE, EXTRAPOLATED = "sparse", "extrapolated"
-BIN = 10  # points of the x axis in which the models of a fit are counted
-LEAST_IN_BIN = 5  # models from which a bin tells how well a curve fits there
-SPAN = 0.3  # the share of the models that a local line is fitted over
+SPAN, REACH = 0.25, 1.0  # a local line is over this share of the trainings, and over no farther ones (in logits)
+LEAST_NEAR = 5  # trainings within reach from which a curve's interval is one at 95 %
+_NEAREST = 5  # models that a local line is fitted over, however far they are
+_POOLED = 5  # trainings of the pooled standard deviation that a local one is mixed with
 FARTHEST = 40.0  # logits beyond it are 0 % or 100 % to every digit
 POINTS, POINTS_OF_DRAWS = 1001, 201  # of the grid of a local curve
-_LEAST_PER_SET, _LEAST_FOR_A_CURVE = 5, 50  # models
+_LEAST_PER_SET, _LEAST_FOR_A_CURVE = 5, 50  # models, trainings
 _MOST_EXPLAINED = 0.999  # of an ID set's variance by the others: above it, the coefficients are arbitrary
 _WORST_CONDITION = 1e12  # of a draw's equations; a draw of few distinct models has no plane
 _LEAST_STANDARD = 55.0  # the testbed's own plots fit the models of at least so many percent
-# Retrained or cut-down copies, which the testbed leaves out too.
-_REPEATED_RUNS = ("aws", "batch64", "subsample")
+_COPIES = ("aws", "100percent")  # the same ResNet-50, trained again
+# Trained on a part of ImageNet; the published lines leave them out.
+_CUT_DOWN = ("batch64", "subsample")
+
+Integers = npt.NDArray[np.int64]
 
 
 class NoFitError(InputError):
@@ -102,56 +107,93 @@ def fit_planes(x: Floats, y: Floats, weights: Floats) -> Planes:
     return Planes(found)
 
 
-def fit_local(x: Floats, y: Floats, weights: Floats, points: int) -> Curves:
-    """Fit loess curves of degree 1 (Cleveland 1979), one for each row of `weights`, and make them rise.
+@dataclass(frozen=True, eq=False)
+class LocalFit:
+    """A local curve, its draws, and how far trainings lie from it; `residuals` has that of each model, in logits.
 
-    At each of `points` places, evenly spaced from the least `x` to the greatest, a line is fitted over the nearest
-    `SPAN` of the models, which count less the farther they are (tricube). A curve that falls somewhere is replaced by
-    its rearrangement, the same values in rising order, which lies nearer to any rising curve than the original does
-    (Chernozhukov, Fernández-Val and Galichon 2009). The neighbors are those of all the models in every row.
+    A residual is from the curve of all other trainings.
     """
-    grid = np.linspace(x.min(), x.max(), points)
-    away = x - grid[:, None]
-    near = _nearness(x, grid)
-    moment = near * away
-    total, first, second = (weights @ part.T for part in (near, moment, moment * away))
-    level, tilt = weights @ (near * y).T, weights @ (moment * y).T
+
+    curve: Curves
+    draws: Curves
+    scatter: Curves
+    residuals: Floats
+
+
+def fit_local(x: Floats, y: Floats, runs: Integers, deviations: Floats) -> LocalFit:
+    """Fit a loess curve of degree 1 (Cleveland 1979) in which every training counts once, and make it rise.
+
+    `runs` holds the number of the training that each model is a checkpoint of. At each place of an even grid, a line is
+    fitted over the nearest `SPAN` of the trainings, but none beyond `REACH`; they count less the farther they are
+    (tricube). A curve that falls somewhere is replaced by its rearrangement, the same values in rising order, which
+    lies nearer to any rising curve than the original does (Chernozhukov, Fernández-Val and Galichon 2009).
+
+    The scatter is the standard deviation between trainings: of their residuals around a place, mixed with that of all
+    as if it were that of five more. In draw k, training t is off by `deviations[k, t]` such standard deviations, and
+    the curve is farther off by as much as Student's t spreads wider for so many trainings.
+    """
+    weights = 1 / np.bincount(runs)[runs]
+    residuals = np.empty(len(x))
+    for run in np.unique(runs):
+        own = runs == run
+        residuals[own] = y[own] - _smoother(x[~own], weights[~own], x[own]) @ y[~own]
+    places = np.linspace(x.min(), x.max(), POINTS)
+    curve = Curves(places, np.sort(_smoother(x, weights, places) @ y)[None])
+    places = np.linspace(x.min(), x.max(), POINTS_OF_DRAWS)
+    near, pooled = _nearness(x, weights, places) * weights, np.average(residuals**2, weights=weights)
+    known = near.sum(axis=1) + _POOLED  # the trainings that tell a standard deviation
+    scatter = Curves(places, np.sqrt((near @ residuals**2 + _POOLED * pooled) / known)[None])
+    counts = _smoother(x, weights, places)
+    off = (deviations[:, runs] * scatter.at(x)) @ counts.T
+    drawn = counts @ y + off * np.sqrt((known - 1) / (known - 3))
+    return LocalFit(curve, Curves(places, np.sort(drawn, axis=1)), scatter, residuals)
+
+
+def _smoother(x: Floats, weights: Floats, places: Floats) -> Floats:
+    """Return how much the value of each model counts in the local line at each place, [places, models]."""
+    away = x - places[:, None]
+    near = _nearness(x, weights, places) * weights
+    total, first, second = near.sum(axis=1), (near * away).sum(axis=1), (near * away**2).sum(axis=1)
     spread = second * total - first**2
     with np.errstate(divide="ignore", invalid="ignore"):
-        lines = (second * level - first * tilt) / spread
-        means = level / total
-    # Models at a single place have no slope.
-    values = np.where(spread > 1e-9 * second * total, lines, means)
-    return Curves(grid, np.sort(values, axis=1))
+        line = (second[:, None] * near - first[:, None] * near * away) / spread[:, None]
+        mean = near / total[:, None]
+    has_slope = spread > 1e-9 * second * total  # models at a single place have none
+    return np.asarray(np.where(has_slope[:, None], line, mean), dtype=np.float64)
 
 
-def _nearness(x: Floats, grid: Floats) -> Floats:
-    """Return how much each `x` counts at each place of the grid: tricube weights that end at the farthest neighbor."""
-    away = np.abs(x - grid[:, None])
-    neighbors = int(np.ceil(SPAN * len(x)))
-    reach = np.partition(away, neighbors - 1, axis=1)[:, neighbors - 1 : neighbors]
-    # A hair farther, so that neighbors at one distance all count.
-    reach = np.maximum(reach * (1 + 1e-6), 1e-9)
-    share = away / reach
-    height = np.maximum(1 - share**2 * share, 0)
-    return np.asarray(height**2 * height, dtype=np.float64)
-
-
-def local_scatter(x: Floats, y: Floats, curve: Curves, grid: Floats) -> Curves:
-    """Return how far the models around a place are from the curve, in logits."""
-    near = _nearness(x, grid)
-    scatter = np.sqrt(near @ (y - curve.at(x)) ** 2 / near.sum(axis=1))
-    return Curves(grid, scatter[None])
+def _nearness(x: Floats, weights: Floats, places: Floats) -> Floats:
+    """Return how much each `x` counts at each place: tricube weights that end at the farthest neighbor."""
+    away = np.abs(x - places[:, None])
+    order = np.argsort(away, axis=1)
+    sorted_away = np.take_along_axis(away, order, axis=1)
+    share = np.cumsum(weights[order], axis=1) / weights.sum()
+    farthest = (share >= SPAN - 1e-9).argmax(axis=1)
+    reach = np.minimum(sorted_away[np.arange(len(places)), farthest], REACH)
+    reach = np.maximum(reach, sorted_away[:, min(_NEAREST, len(x)) - 1])
+    reach = np.maximum(reach * (1 + 1e-6), 1e-9)  # a hair farther, so that neighbors at one distance all count
+    height = np.maximum(1 - (away / reach[:, None]) ** 3, 0)
+    return np.asarray(height**3, dtype=np.float64)
 
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """The models that a baseline is fitted to, and whether by local curves, if there are enough, or linearly."""
+    """The models that a baseline is fitted to, and whether by local curves, if there are enough, or linearly.
+
+    With `by_run`, every training counts once, however many checkpoints of it there are.
+    """
 
     name: str
     models: tuple[Result, ...]
     local: bool
     over: str
+    by_run: bool = True
+
+    @cached_property
+    def runs(self) -> Integers:
+        """The number of each model's training."""
+        numbers: dict[str, int] = {}
+        return np.array([numbers.setdefault(model.run or model.model, len(numbers)) for model in self.models])
 
 
 @cache
@@ -159,25 +201,26 @@ def named_baseline(name: str) -> Baseline:
     """Return a baseline of the testbed (Taori et al. 2020): `auto`, or one of the two published definitions.
 
     >>> [len(named_baseline(name).models) for name in BASELINES]
-    [195, 85, 195]
+    [200, 85, 195]
     """
     over = {
-        "auto": "local curves in logit space over standard and low-accuracy ImageNet models",
+        "auto": "local curves in logit space over trainings of standard and low-accuracy ImageNet models",
         "standard": "lines in logit space over standard ImageNet models of at least 55 %",
         "imagenet-only": "lines in logit space over standard and low-accuracy ImageNet models, down to 0 %",
     }
     if name not in over:
         raise InputError(f"the baseline must be one of {', '.join(BASELINES)}, not {name!r:.40}")
     types = ("standard",) if name == "standard" else ("standard", "low_accuracy_cnn")
+    left_out = _COPIES if name == "auto" else (*_COPIES, *_CUT_DOWN)
     least = _LEAST_STANDARD if name == "standard" else 0.0
     models = tuple(
         result
         for result in read_testbed().rows
         if result.training in types
-        and not any(word in result.model for word in _REPEATED_RUNS)
+        and not any(word in result.model for word in left_out)
         and result.accuracies.get(IMAGENET, -1.0) >= least
     )
-    return Baseline(name, models, name == "auto", over[name])
+    return Baseline(name, models, name == "auto", over[name], name == "auto")
 
 
 def own_baseline(table: Results, name: str) -> Baseline:
@@ -189,18 +232,19 @@ def own_baseline(table: Results, name: str) -> Baseline:
 class Fit:
     """A baseline's curve or plane for one shift, which predicts from `columns`, and the models that it is fitted to.
 
-    Draw k is the same sample of models in every curve of a baseline. `left_out` names models at 0 % or 100 %, which
-    have no logit. A local curve has a `scatter`.
+    Draw k is the same sample, or the same deviation, of trainings in every curve of a baseline. `left_out` names models
+    at 0 % or 100 %, which have no logit. `runs` holds the number of each model's training.
     """
 
     baseline: str
     shift: Shift
     columns: tuple[str, ...]
     models: tuple[Result, ...]
+    runs: Integers
     left_out: tuple[str, ...]
     curve: Curves | Planes
     draws: Curves | Planes
-    scatter: Curves | None = None
+    near: LocalFit | None = None
 
     def predict(self, *accuracies: float) -> float:
         """Return the accuracy under shift of an ordinary model with these accuracies, in the order of the columns."""
@@ -211,30 +255,34 @@ class Fit:
         return inverse_logit(self.curve.at(logit(x)))
 
     def predict_draws(self, accuracies: npt.ArrayLike) -> Floats:
-        """Return the same by every curve of the bootstrap, for one accuracy, or one for each draw.
-
-        Where a local curve has few models in a bin or none, the draws also carry the standard error of the mean of so
-        few: no more than these say where the curve must pass.
-        """
-        predicted = self.draws.at(logit(accuracies))
-        if self.scatter is not None:
-            x = np.asarray(accuracies, dtype=np.float64)
-            (low,), (high,) = self.ranges
-            inside = (x >= low) & (x <= high)
-            bins = np.minimum(x // BIN, 100 // BIN - 1).astype(int)
-            models = np.where(inside, np.array(self.bin_counts)[bins], 0)
-            scatter = self.scatter.at(logit(np.clip(x, low, high))).reshape(x.shape)
-            error = scatter / np.sqrt(np.maximum(models, 1))
-            predicted = predicted + _errors() * np.where(models >= LEAST_IN_BIN, 0.0, error)
-        return inverse_logit(predicted)
+        """Return the same by every draw's curve, for one accuracy, or one for each draw."""
+        return inverse_logit(self.draws.at(logit(accuracies)))
 
     def mark(self, *accuracies: float) -> str:
-        """Return `extrapolated` beyond the models of the fit, `sparse` where a local curve has few of them, or ''."""
+        """Return `extrapolated` beyond the models of the fit, `sparse` where a local curve has few trainings, or ''."""
         for at, low, high in zip(accuracies, *self.ranges, strict=True):
             if not low <= at <= high:
                 return EXTRAPOLATED
-        few = self.local and self.bin_counts[bin_of(accuracies[0])] < LEAST_IN_BIN
-        return SPARSE if few else ""
+        is_sparse = self.local and len(self.ordinary(accuracies[0])) < LEAST_NEAR
+        return SPARSE if is_sparse else ""
+
+    def ordinary(self, accuracy: float) -> Floats:
+        """Return how far each training within reach of a local curve lies from it, in logits; else nothing."""
+        if self.near is None:
+            return np.empty(0)
+        weights = 1 / np.bincount(self.runs)[self.runs]
+        reached = _nearness(logit(self.x[:, 0]), weights, logit([accuracy]))[0] > 0
+        found = []
+        for run in np.unique(self.runs[reached]):
+            found.append(self.near.residuals[reached & (self.runs == run)].mean())
+        return np.array(found)
+
+    def scatter(self, accuracies: npt.ArrayLike) -> Floats | None:
+        """Return the standard deviation of ordinary trainings around a local curve, in logits."""
+        if self.near is None:
+            return None
+        places = np.clip(logit(accuracies), *self.near.scatter.grid[[0, -1]])
+        return self.near.scatter.at(places)
 
     @property
     def x_column(self) -> str:
@@ -249,7 +297,7 @@ class Fit:
     @property
     def local(self) -> bool:
         """Whether the curve is local; otherwise it is a straight line or a plane."""
-        return self.scatter is not None
+        return self.near is not None
 
     @property
     def coefficients(self) -> list[float]:
@@ -273,12 +321,6 @@ class Fit:
         return self.x.min(axis=0).tolist(), self.x.max(axis=0).tolist()
 
     @cached_property
-    def bin_counts(self) -> list[int]:
-        """The number of models of the fit in each 10-point bin of the x axis."""
-        bins = [bin_of(accuracy) for accuracy in self.x[:, 0].tolist()]
-        return [bins.count(number) for number in range(100 // BIN)]
-
-    @cached_property
     def quality(self) -> tuple[float, float, float]:
         """Correlation and R² of prediction and accuracy, in logits, and the mean absolute error in points."""
         accuracies = np.array([model.accuracies[self.shift.column] for model in self.models])
@@ -291,11 +333,6 @@ class Fit:
         """Return how well it describes its models."""
         _, r2, error = self.quality
         return f"n {self.n}, R² {r2:.4f}, MAE {error:.2f} points"
-
-
-def bin_of(accuracy: float) -> int:
-    """Return the number of the 10-point bin that an accuracy falls into."""
-    return min(int(accuracy // BIN), 100 // BIN - 1)
 
 
 def fit_baseline(name: str, shift: Shift, x_column: str) -> Fit:
@@ -312,26 +349,27 @@ def fit_models(baseline: Baseline, shift: Shift, columns: tuple[str, ...]) -> Fi
     used = np.all((found > 0) & (found < 100), axis=1)
     x, y = logit(found[used, :-1]), logit(found[used, -1])
     _check(baseline.name, wanted, x, y)
-    weights = resamples(len(used))[:, used] if len(columns) == 1 else resamples(len(y))
-    alone = np.ones((1, len(y)))
+    runs, trainings = baseline.runs[used], int(baseline.runs.max()) + 1
     curve: Curves | Planes
     draws: Curves | Planes
-    scatter = None
-    if baseline.local and len(columns) == 1 and len(y) >= _LEAST_FOR_A_CURVE:
-        x = x[:, 0]
-        curve, draws = fit_local(x, y, alone, POINTS), fit_local(x, y, weights, POINTS_OF_DRAWS)
-        scatter = local_scatter(x, y, curve, draws.grid)
+    near = None
+    if baseline.local and len(columns) == 1 and len(np.unique(runs)) >= _LEAST_FOR_A_CURVE:
+        near = fit_local(x[:, 0], y, runs, deviations(trainings))
+        curve, draws = near.curve, near.draws
     else:
-        curve, draws = fit_planes(x, y, alone), fit_planes(x, y, weights)
+        alone = 1 / np.bincount(runs)[runs] if baseline.by_run else np.ones(len(y))
+        drawn = resamples(trainings)[:, runs] if len(columns) == 1 else resamples(len(y))
+        curve, draws = fit_planes(x, y, alone[None]), fit_planes(x, y, alone * drawn)
     return Fit(
         baseline=baseline.name,
         shift=shift,
         columns=columns,
         models=tuple(compress(baseline.models, used)),
+        runs=runs,
         left_out=tuple(model.model for model in compress(baseline.models, known & ~used)),
         curve=curve,
         draws=draws,
-        scatter=scatter,
+        near=near,
     )
 
 
@@ -368,16 +406,16 @@ def _check(name: str, wanted: tuple[str, ...], x: Floats, y: Floats) -> None:
 
 
 @cache
-def resamples(models: int) -> Floats:
-    """Return how often each model is drawn in each draw of the bootstrap (seeded)."""
+def resamples(trainings: int) -> Floats:
+    """Return how often each training is drawn in each draw of the bootstrap (seeded)."""
     generator = np.random.default_rng(0)
-    return generator.multinomial(models, np.full(models, 1 / models), size=DRAWS).astype(np.float64)
+    return generator.multinomial(trainings, np.full(trainings, 1 / trainings), size=DRAWS).astype(np.float64)
 
 
 @cache
-def _errors() -> Floats:
-    """Return how many standard errors each draw's curve is off where it has few models; the same in every fit."""
-    return np.random.default_rng(2).standard_normal(DRAWS)
+def deviations(trainings: int) -> Floats:
+    """Return by how many standard deviations each training is off in each draw of a local curve (seeded)."""
+    return np.random.default_rng(2).standard_normal((DRAWS, trainings))
 
 
 def draw_columns(result: Result, columns: Sequence[str]) -> Floats:

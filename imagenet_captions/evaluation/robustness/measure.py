@@ -15,7 +15,7 @@ from imagenet_captions.errors import InputError, quoted, shortened
 from imagenet_captions.evaluation.intervals import Floats, middle
 from imagenet_captions.evaluation.robustness.fits import (
     EXTRAPOLATED,
-    LEAST_IN_BIN,
+    LEAST_NEAR,
     SPARSE,
     Baseline,
     Fit,
@@ -23,6 +23,7 @@ from imagenet_captions.evaluation.robustness.fits import (
     check_reference,
     draw_columns,
     fit_models,
+    logit,
     named_baseline,
     on_first_column,
 )
@@ -35,7 +36,11 @@ _LEAST_CORRELATION = 0.9
 
 @dataclass(frozen=True)
 class ShiftRobustness:
-    """One model under one shift. `interval` is at 95 %: the fit's and the test sets'; `ids` are its ID accuracies."""
+    """One model under one shift. `interval` is at 95 %: the fit's and the test sets'; `ids` are its ID accuracies.
+
+    By a local curve, `deviation` is the standard deviation of ordinary trainings around the curve there in points,
+    `below` the percentage of them that lie below the model, and `trainings` how many there are within reach.
+    """
 
     fit: Fit
     ids: tuple[float, ...]
@@ -43,6 +48,9 @@ class ShiftRobustness:
     predicted: float
     interval: tuple[float, float]
     mark: str
+    deviation: float | None = None
+    below: float | None = None
+    trainings: int = 0
 
     @property
     def value(self) -> float:
@@ -197,13 +205,20 @@ def _measure_model(
         shifted = draw_columns(result, (shift.column,))[:, 0]
         above = shifted - fit.predict_draws(drawn[:, 0] if len(known) == 1 else drawn)
         draws[shift.column] = above
+        predicted, ordinary = fit.predict(*known), fit.ordinary(known[0])
+        is_lower = ordinary < logit(accuracy) - logit(predicted)
+        scatter = fit.scatter(known[:1])
+        slope = predicted / 100 * (100 - predicted)  # of points over logits
         shifts[shift.column] = ShiftRobustness(
             fit=fit,
             ids=known,
             accuracy=accuracy,
-            predicted=fit.predict(*known),
+            predicted=predicted,
             interval=middle(above),
             mark=fit.mark(*known),
+            deviation=None if scatter is None else float(scatter.item() * slope),
+            below=100 * float(is_lower.mean()) if len(ordinary) else None,
+            trainings=len(ordinary),
         )
     averaged = [found for found in shifts.values() if found.fit.shift.averaged]
     no_mean = _why_no_mean(result, averaged, ids)
@@ -269,13 +284,14 @@ def _notes_on_fits(report: RobustnessReport) -> Iterable[str]:
     for column in dict.fromkeys(fit.x_column for fit in report.fits):
         marked: dict[str, list[str]] = {SPARSE: [], EXTRAPOLATED: []}
         for model in report.models:
-            marks = {found.mark for found in model.shifts.values() if found.fit.x_column == column}
-            for mark in marks - {""}:
-                marked[mark].append(model.result.model)
+            found = {each.mark: each for each in model.shifts.values() if each.fit.x_column == column}
+            for mark in found.keys() - {""}:
+                count = f" ({found[mark].trainings})" if mark == SPARSE else ""
+                marked[mark].append(model.result.model + count)
         if marked[SPARSE]:
             yield (
-                f"sparse: the fit has fewer than {LEAST_IN_BIN} models in the same 10 points of {column}, "
-                f"so the interval is wider: {_listed(marked[SPARSE])}"
+                f"sparse: the curve over {column} has fewer than {LEAST_NEAR} trainings within reach, "
+                f"so the interval is not one at 95 %: {_listed(marked[SPARSE])}"
             )
         if marked[EXTRAPOLATED]:
             (low,), (high,) = next(fit.ranges for fit in report.fits if fit.x_column == column)

@@ -12,7 +12,7 @@ from imagenet_captions.errors import aligned, shortened
 from imagenet_captions.evaluation.drawing import check_figure_path
 from imagenet_captions.evaluation.intervals import clopper_pearson, exact_intervals_possible
 from imagenet_captions.evaluation.robustness.figure import draw_robustness
-from imagenet_captions.evaluation.robustness.fits import EXTRAPOLATED, LEAST_IN_BIN, SPARSE, Fit, own_baseline
+from imagenet_captions.evaluation.robustness.fits import EXTRAPOLATED, LEAST_NEAR, SPARSE, Fit, own_baseline
 from imagenet_captions.evaluation.robustness.measure import (
     ALL,
     LONGEST_NAME,
@@ -45,8 +45,9 @@ log = logging.getLogger(__name__)
 _LONGEST_CELL = 36
 _SIGNS = {SPARSE: "~", EXTRAPOLATED: "^", "": ""}
 _LEGEND = {
+    " p": "p: the percentage of ordinary trainings of about that accuracy that lie lower above the curve",
     "*": "* against the accuracy on all 1000 classes; without it, on the shift's own classes",
-    "~": f"~ sparse: the fit has fewer than {LEAST_IN_BIN} models in these 10 points of ImageNet accuracy",
+    "~": f"~ sparse: the curve has fewer than {LEAST_NEAR} trainings within reach, so its interval is not one at 95 %",
     "^": "^ extrapolated: the fit has no model of so low or so high an ImageNet accuracy",
 }
 
@@ -135,7 +136,8 @@ def _cells(name: str, some_classes: bool, found: ShiftRobustness | Mean | None) 
     value = f"{name}_effective_robustness"
     cells = {value: "", f"{value}_low": "", f"{value}_high": ""}
     if not name.startswith("mean"):
-        cells[f"{name}_predicted"] = ""
+        names = [f"{name}_ordinary_{end}" for end in ("deviation", "below", "trainings")]
+        cells |= dict.fromkeys([f"{name}_predicted", *names], "")
     if some_classes:
         cells[f"{name}_compared_on"] = ""
     cells[f"{name}_mark"] = ""
@@ -143,6 +145,9 @@ def _cells(name: str, some_classes: bool, found: ShiftRobustness | Mean | None) 
         numbers = [found.value, *found.interval]
         if isinstance(found, ShiftRobustness):
             numbers.append(found.predicted)
+            ordinary = (found.deviation, found.below, found.trainings) if found.fit.local else ()
+            for end, number in zip(("deviation", "below", "trainings"), ordinary, strict=False):
+                cells[f"{name}_ordinary_{end}"] = "" if number is None else f"{number:.4g}"
         cells |= zip(cells, (f"{number:.4f}" for number in numbers), strict=False)
         if some_classes:
             cells[f"{name}_compared_on"] = found.compared_on or ""
@@ -202,7 +207,10 @@ def _row(model: ModelRobustness, shifts: Sequence[Shift], baseline: str) -> list
 def _points(found: ShiftRobustness | Mean | None) -> str:
     if found is None:
         return "-"
-    return f"{found.value:+.2f}{'*' if found.compared_on == ALL else ''}{_SIGNS[found.mark]}"
+    cell = f"{found.value:+.2f}{'*' if found.compared_on == ALL else ''}{_SIGNS[found.mark]}"
+    if isinstance(found, Mean) or found.mark or found.below is None:
+        return cell
+    return f"{cell} p{found.below:.0f}"
 
 
 def _format_fits(report: RobustnessReport) -> Iterator[str]:

@@ -19,7 +19,7 @@ TESTBED = DATA / "testbed_top1.csv"
 PUBLISHED = DATA / "published_results.csv"
 
 IMAGENET = "imagenet"
-TEXT_COLUMNS = ("model", "family", "training", "source", "reference")
+TEXT_COLUMNS = ("model", "family", "training", "run", "source", "reference")
 _ABSENT = ("", "na", "nan", "n/a", "none", "null", "-")
 _SURELY_ABOVE_ONE_PERCENT = 20.0  # a model this good on ImageNet has more than 1 % on every shift but ImageNet-A
 _LARGEST = 64 << 20
@@ -72,14 +72,15 @@ for _shift in SHIFTS:
 class Result:
     """One model's accuracies in percent, by column; missing ones are left out.
 
-    `images` holds the sizes of test sets that the table names itself (column `imagenet-v2_n`, for example), `cells`
-    the row as it was written.
+    `run` names the training of a checkpoint; a model without it is a training of its own. `images` holds the sizes of
+    test sets that the table names itself (column `imagenet-v2_n`, for example), `cells` the row as it was written.
     """
 
     model: str
     accuracies: Mapping[str, float]
     family: str = ""
     training: str = ""
+    run: str = ""
     images: Mapping[str, int] = field(default_factory=dict)
     cells: Mapping[str, str] = field(default_factory=dict)
 
@@ -149,8 +150,8 @@ def parse_results(text: str, name: str = "the results", units: str | None = None
     results = []
     for row, (found, sizes) in zip(rows, numbers, strict=True):
         accuracies = {column: value * factor for column, value in found.items()}
-        family, training = row.get("family", ""), row.get("training", "")
-        results.append(Result(row["model"], accuracies, family, training, sizes, row))
+        texts = {name: row.get(name, "") for name in ("family", "training", "run")}
+        results.append(Result(row["model"], accuracies, **texts, images=sizes, cells=row))
     return Results(tuple(results), tuple(columns), units, own)
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import math
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import imagenet_captions
 
@@ -15,31 +18,34 @@ def logit(percent: float) -> float:
     return math.log(percent / (100 - percent))
 
 
-def points(baseline: str, x_column: str, y_column: str) -> list[tuple[float, float]]:
-    """Pairs of logits of the models that a baseline is fitted over."""
+Point = tuple[float, float, str]  # logits of a model, and its training
+
+
+def points(baseline: str, x_column: str, y_column: str) -> list[Point]:
+    """The models that a baseline is fitted over."""
+    copies = ("aws", "100percent") if baseline == "auto" else ("aws", "100percent", "batch64", "subsample")
     found = []
     with TESTBED.open(encoding="utf-8", newline="") as opened:
         for row in csv.DictReader(opened):
             wanted = {"standard"} if baseline == "standard" else {"standard", "low_accuracy_cnn"}
-            copied = "aws" in row["model"] or "batch64" in row["model"] or "subsample" in row["model"]
-            if row["training"] not in wanted or copied or not row["imagenet"]:
+            if row["training"] not in wanted or any(word in row["model"] for word in copies) or not row["imagenet"]:
                 continue
             if baseline == "standard" and float(row["imagenet"]) < 55:
                 continue
             if row[x_column] and row[y_column]:
                 x, y = float(row[x_column]), float(row[y_column])
                 if 0 < x < 100 and 0 < y < 100:
-                    found.append((logit(x), logit(y)))
+                    found.append((logit(x), logit(y), row["run"] or row["model"]))
     return found
 
 
-def line(pairs: list[tuple[float, float]]) -> tuple[float, float, float]:
+def line(pairs: Sequence[tuple[Any, ...]]) -> tuple[float, float, float]:
     """Slope, intercept and r by the textbook's sums."""
     n = len(pairs)
-    x_mean, y_mean = sum(x for x, _ in pairs) / n, sum(y for _, y in pairs) / n
-    xx = sum((x - x_mean) ** 2 for x, _ in pairs)
-    yy = sum((y - y_mean) ** 2 for _, y in pairs)
-    xy = sum((x - x_mean) * (y - y_mean) for x, y in pairs)
+    x_mean, y_mean = sum(pair[0] for pair in pairs) / n, sum(pair[1] for pair in pairs) / n
+    xx = sum((pair[0] - x_mean) ** 2 for pair in pairs)
+    yy = sum((pair[1] - y_mean) ** 2 for pair in pairs)
+    xy = sum((pair[0] - x_mean) * (pair[1] - y_mean) for pair in pairs)
     return xy / xx, y_mean - xy / xx * x_mean, xy / math.sqrt(xx * yy) if xx * yy else math.nan
 
 
@@ -48,18 +54,26 @@ def predict(baseline: str, x_column: str, y_column: str, imagenet: float) -> flo
     return 100 / (1 + math.exp(-(slope * logit(imagenet) + intercept)))
 
 
-def local(pairs: list[tuple[float, float]], x: float, counts: list[float] | None = None) -> float:
-    """Loess of degree 1 at one place: a line over the nearest 30 %, weighted by tricube, drawn `counts` times."""
-    away = [abs(x - each) for each, _ in pairs]
-    reach = sorted(away)[math.ceil(0.3 * len(pairs)) - 1]
-    weights = [max(0.0, 1 - (distance / reach) ** 3) ** 3 for distance in away]
-    if counts is not None:
-        weights = [weight * count for weight, count in zip(weights, counts, strict=True)]
+def local(models: Sequence[Point], x: float) -> float:
+    """The line at one place over the nearest quarter of the trainings, within one logit, but five models at least.
+
+    A model counts by tricube, and the checkpoints of a training count as one together.
+    """
+    runs = Counter(run for _, _, run in models)
+    seen, within = 0.0, 0.0
+    for distance, run in sorted((abs(x - each), run) for each, _, run in models):
+        seen += 1 / runs[run]
+        within = distance
+        if seen >= 0.25 * len(runs) - 1e-9:
+            break
+    nearest = sorted(abs(x - each) for each, _, _ in models)
+    reach = max(min(within, 1.0), nearest[4])
+    weights = [max(0.0, 1 - (abs(x - each) / reach) ** 3) ** 3 / runs[run] for each, _, run in models]
     total = sum(weights)
-    x_mean = sum(weight * each for weight, (each, _) in zip(weights, pairs, strict=True)) / total
-    y_mean = sum(weight * each for weight, (_, each) in zip(weights, pairs, strict=True)) / total
-    xx = sum(weight * (each - x_mean) ** 2 for weight, (each, _) in zip(weights, pairs, strict=True))
-    xy = sum(weight * (a - x_mean) * (b - y_mean) for weight, (a, b) in zip(weights, pairs, strict=True))
+    x_mean = sum(weight * each for weight, (each, _, _) in zip(weights, models, strict=True)) / total
+    y_mean = sum(weight * each for weight, (_, each, _) in zip(weights, models, strict=True)) / total
+    xx = sum(weight * (each - x_mean) ** 2 for weight, (each, _, _) in zip(weights, models, strict=True))
+    xy = sum(weight * (a - x_mean) * (b - y_mean) for weight, (a, b, _) in zip(weights, models, strict=True))
     return y_mean + (xy / xx if xx else 0.0) * (x - x_mean)
 
 

@@ -70,14 +70,25 @@ def test_the_published_models_in_one_command(tmp_path: Path) -> None:
             assert (row["mean_compared_on"], row["mean_note"]) == ("all classes", "")
             marks[row["mean_mark"]].append(name)
     assert marks["extrapolated"] == ["BASIC-L"]
-    assert marks["sparse"] == ["OpenCLIP RN50 YFCC-15M", "OpenCLIP RN101 YFCC-15M", "OpenCLIP RN50 CC-12M"]
+    assert marks["sparse"] == []
+    ordinary = [
+        (row["imagenet-v2_ordinary_below"], int(row["imagenet-v2_ordinary_trainings"])) for row in rows.values()
+    ]
+    assert {below for below, _ in ordinary[:-1]} == {"100"}
+    assert all(trainings >= 5 for _, trainings in ordinary[:-1])
+    assert all(0.2 < float(row["imagenet-v2_ordinary_deviation"]) < 1 for row in rows.values())
     lines = {re.split("  +", line)[0]: line for line in done.stdout.splitlines()}
     assert lines["BASIC-L"].count("^") == 6
-    assert lines["OpenCLIP RN50 YFCC-15M"].count("~") == 6
+    assert lines["OpenCLIP RN50 YFCC-15M"].count(" p100") == 5
     assert "*" not in lines["CLIP RN50"]
     assert lines["CLIP RN101"].count("*") == 4, "R, ObjectNet, A and the mean"
     assert all(lines[model].endswith("auto") for model in ("ALIGN", "CLIP RN50"))
-    for text in ("* against the accuracy on all", "~ sparse: ", "^ extrapolated: ", "local curve, r 0.9999, n 195"):
+    for text in (
+        "* against the accuracy on all",
+        "p: the percentage of",
+        "^ extrapolated: ",
+        "local curve, r 0.9998, n 200",
+    ):
         assert text in done.stdout
     code, by_line = invoke("robustness", "published", "--baseline", "imagenet-only")
     assert code == 0

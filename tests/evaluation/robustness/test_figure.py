@@ -167,7 +167,7 @@ def test_the_legend_stays_inside_the_figure(
     results = [Result(str(number), cells, family=f"a family with the number {number:04}") for number in range(models)]
     draw_robustness(measure_robustness(results), tmp_path / "figure.png", read_published().rows if published else ())
     (legend,) = legends
-    assert len(legend.get_texts()) == models + 5 + 5 * published  # without published models, no dotted curve
+    assert len(legend.get_texts()) == models + 5 + 6 * published  # without published models, no dotted curve
     box, whole = legend.get_window_extent(), legend.figure.bbox
     assert whole.x0 <= box.x0
     assert box.x1 <= whole.x1

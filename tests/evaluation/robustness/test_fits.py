@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from imagenet_captions.evaluation.robustness.fits import (
     SPARSE,
     Curves,
     Fit,
+    LocalFit,
     NoFitError,
     check_reference,
     fit_baseline,
@@ -25,12 +27,11 @@ from imagenet_captions.evaluation.robustness.fits import (
     fit_models,
     fit_planes,
     inverse_logit,
-    local_scatter,
     logit,
     named_baseline,
     own_baseline,
 )
-from imagenet_captions.evaluation.robustness.tables import IMAGENET, SHIFTS, Result, Results, read_testbed
+from imagenet_captions.evaluation.robustness.tables import IMAGENET, IMAGES, SHIFTS, Result, Results, read_testbed
 from tests.evaluation.robustness import naive
 
 BY_COLUMN = {shift.column: shift for shift in SHIFTS}
@@ -81,50 +82,72 @@ def test_curves_are_straight_between_their_points_and_beyond() -> None:
     assert two.at([0.5, 2.0]).tolist() == [0.5, 9.0]
 
 
+def fitted(models: list[tuple[float, float, int]], draws: int = 1) -> LocalFit:
+    x, y, runs = map(np.array, zip(*models, strict=True))
+    z = np.random.default_rng(0).standard_normal((draws, runs.max() + 1))
+    return fit_local(x.astype(float), y.astype(float), runs, z)
+
+
+def named(models: list[tuple[float, float, int]]) -> list[naive.Point]:
+    return [(x, y, str(run)) for x, y, run in models]
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_a_local_curve_is_the_naive_one(seed: int) -> None:
     generator = np.random.default_rng(seed)
-    x = np.sort(generator.uniform(-4, 2, 60))
-    y = x + 0.3 * x**2 / 4 + generator.normal(0, 0.01, 60)
-    counts = generator.integers(0, 4, len(x)).astype(float)
-    curves = fit_local(x, y, np.stack([np.ones(len(x)), counts]), points=40)
-    pairs = list(zip(x.tolist(), y.tolist(), strict=True))
-    for row, weights in enumerate((None, counts.tolist())):
-        expected = [naive.local(pairs, float(place), weights) for place in curves.grid]
-        assert curves.values[row] == pytest.approx(sorted(expected), abs=1e-6)
+    x = np.sort(generator.uniform(-4, 2, 80))
+    runs = np.where(x < -2, generator.integers(0, 3, 80), 3 + np.arange(80))
+    models = list(
+        zip(x.tolist(), (x + 0.3 * x**2 / 4).tolist(), np.unique(runs, return_inverse=True)[1].tolist(), strict=True)
+    )
+    curve = fitted(models).curve
+    expected = [naive.local(named(models), place) for place in curve.grid[::25].tolist()]
+    assert curve.values[0, ::25] == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_curve_that_falls_is_put_in_rising_order() -> None:
-    x = np.linspace(-3, 3, 80)
-    pairs = [(float(each), math.sin(2 * each) + each / 2) for each in x]
-    curves = fit_local(x, np.array([y for _, y in pairs]), np.ones((1, 80)), points=50)
-    expected = [naive.local(pairs, float(place)) for place in curves.grid]
+    models = [(x, math.sin(3 * x) + x / 2, run) for run, x in enumerate(np.linspace(-3, 3, 80).tolist())]
+    curve = fitted(models).curve
+    expected = [naive.local(named(models), place) for place in curve.grid.tolist()]
     assert expected != sorted(expected)
-    assert curves.values[0] == pytest.approx(sorted(expected), abs=1e-6)
+    assert curve.values[0] == pytest.approx(sorted(expected), abs=1e-6)
 
 
 def test_models_at_one_place_have_their_mean() -> None:
-    x = np.array([0.0] * 40 + [1.0] * 20)
-    y = np.array([1.0, 3.0] * 20 + [5.0] * 20)
-    curves = fit_local(x, y, np.ones((1, 60)), points=11)
-    assert np.isfinite(curves.values).all()
-    assert curves.at([0.0]) == pytest.approx([2.0])
+    models = [(0.0, 1.0 + 2 * (run % 2), run) for run in range(40)] + [(2.0, 5.0, 40 + run) for run in range(20)]
+    curve = fitted(models).curve
+    assert np.isfinite(curve.values).all()
+    assert curve.at([0.0]) == pytest.approx([2.0])
+
+
+def test_the_scatter_is_that_of_the_trainings_around() -> None:
+    generator = np.random.default_rng(0)
+    x = np.linspace(-4, 4, 1000)
+    y = x + generator.normal(0, np.where(x < 0, 0.1, 0.4))
+    fit = fitted(list(zip(x.tolist(), y.tolist(), range(1000), strict=True)))
+    assert fit.scatter.at([-3.5])[0] == pytest.approx(0.1, rel=0.2)
+    assert fit.scatter.at([3.5])[0] == pytest.approx(0.4, rel=0.1)
+    few = fitted([(each, each + 0.1 * (-1) ** run, run) for run, each in enumerate(np.linspace(-40, 40, 60).tolist())])
+    assert few.scatter.values == pytest.approx(np.full_like(few.scatter.values, few.scatter.values.mean()), rel=0.5)
+
+
+def test_the_checkpoints_of_a_training_are_off_together() -> None:
+    """Ten trainings of ten checkpoints say as much of a curve as ten models, not as a hundred."""
+    generator = np.random.default_rng(1)
+    x = np.sort(generator.uniform(-1, 1, 100))
+    off = generator.normal(0, 0.2, 10)
+    runs = np.tile(np.arange(10), 10)
+    models = list(zip(x.tolist(), (x + off[runs]).tolist(), runs.tolist(), strict=True))
+    together = fitted(models, draws=400).draws.at([0.0] * 400).std()
+    apart = fitted([(*model[:2], run) for run, model in enumerate(models)], draws=400).draws.at([0.0] * 400).std()
+    assert 0.2 / math.sqrt(10) < together < 0.4 / math.sqrt(10) * 2
+    assert apart < 0.8 * together
 
 
 def test_a_draw_of_one_model_over_and_over_has_the_line_of_all() -> None:
     x, y = np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 3.0])
     lines = fit_planes(x, y, np.array([[3.0, 0.0, 0.0], [1.0, 1.0, 1.0]]))
     assert lines.coefficients[0] == pytest.approx(lines.coefficients[1])
-
-
-def test_the_scatter_is_that_of_the_models_around() -> None:
-    generator = np.random.default_rng(0)
-    x = np.linspace(-4, 4, 4000)
-    y = x + generator.normal(0, np.where(x < 0, 0.1, 0.4))
-    curve = fit_local(x, y, np.ones((1, len(x))), 201)
-    scatter = local_scatter(x, y, curve, curve.grid)
-    assert scatter.at([-3.5])[0] == pytest.approx(0.1, rel=0.1)
-    assert scatter.at([3.5])[0] == pytest.approx(0.4, rel=0.1)
 
 
 @pytest.mark.parametrize(("x", "y", "slope", "intercept", "r", "n"), REFERENCE)
@@ -150,20 +173,26 @@ def test_a_line_is_the_naive_one(name: str, x: str, y: str) -> None:
 @pytest.mark.parametrize(("x", "y"), PAIRS)
 def test_the_default_curve_is_a_naive_local_one_and_continuous(x: str, y: str) -> None:
     fit = fit_baseline("auto", BY_COLUMN[y], x)
-    pairs = naive.points("auto", x, y)
-    assert fit.n == len(pairs)
-    for place in np.linspace(min(pairs)[0], max(pairs)[0], 25).tolist():
-        expected = naive.percent(naive.local(pairs, place))
-        assert fit.predict(naive.percent(place)) == pytest.approx(expected, abs=0.1 if y == "imagenet-a" else 0.005)
+    models = naive.points("auto", x, y)
+    assert fit.n == len(models)
+    places = np.linspace(min(models)[0], max(models)[0], 1001)
+    expected = sorted(naive.local(models, place) for place in places.tolist())
+    assert fit.predict_all(inverse_logit(places)) == pytest.approx(inverse_logit(expected), abs=0.005)
     steps = np.abs(np.diff(fit.predict_all(np.linspace(0.1, 99.5, 20_000))))
     assert steps.max() < 0.2  # ImageNet-A rises by up to 30 points in one of ImageNet
+    accuracies = inverse_logit(np.linspace(*logit([5, fit.ranges[1][0]]), 2000))
+    widths = [np.ptp(middle(logit(fit.predict_draws(each)))) for each in accuracies]
+    assert np.abs(np.diff(np.log(widths))).max() < 0.1, "an interval does not jump"
 
 
 def test_who_is_in_a_baseline() -> None:
-    assert [len(named_baseline(name).models) for name in BASELINES] == [195, 85, 195]
+    assert [len(named_baseline(name).models) for name in BASELINES] == [200, 85, 195]
     assert min(result.accuracies[IMAGENET] for result in named_baseline("standard").models) >= 55
     names = [result.model for result in named_baseline("auto").models]
-    assert not [name for name in names if "aws" in name or "batch64" in name or "subsample" in name]
+    assert not [name for name in names if "aws" in name or "100percent" in name]
+    assert len([name for name in names if "subsample" in name]) == 5
+    runs = Counter(result.run for result in named_baseline("auto").models)
+    assert runs == {"": 91, "resnet18_50k": 99, "resnet101": 10}
     with pytest.raises(InputError, match="must be one of auto, standard, imagenet-only"):
         named_baseline("imagenet")
     assert fit_baseline("standard", BY_COLUMN["imagenet-a"], IMAGENET).left_out == ("resnet50",)
@@ -189,15 +218,6 @@ def test_the_bootstrap_is_the_naive_one() -> None:
             assert fit.predict_draws(imagenet)[draw] == pytest.approx(expected, rel=1e-7)
 
 
-def test_the_bootstrap_of_a_local_curve_is_the_naive_one() -> None:
-    fit = fit_baseline("auto", BY_COLUMN["imagenet-sketch"], IMAGENET)
-    counts = fits.resamples(195)
-    pairs = naive.points("auto", IMAGENET, "imagenet-sketch")
-    for draw in (0, 999):
-        expected = naive.percent(naive.local(pairs, naive.logit(75.0), counts[draw].tolist()))
-        assert fit.predict_draws(75.0)[draw] == pytest.approx(expected, abs=0.1)
-
-
 def test_a_damaged_testbed_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     check_reference.__wrapped__()
     wrong = {**fits.REFERENCE, (IMAGENET, "imagenet-v2"): (0.92326, -0.497690, 0.9980, 85)}
@@ -215,27 +235,36 @@ def test_predictions_rise_with_imagenet_accuracy(one: float, other: float, name:
         assert (fit.predict_draws(low) <= fit.predict_draws(high) + 1e-9).all()
 
 
-def test_where_models_are_few_a_value_is_marked() -> None:
+def test_where_trainings_are_few_a_value_is_marked() -> None:
     fit = fit_baseline("auto", BY_COLUMN["imagenet-v2"], IMAGENET)
-    assert list(fit.bin_counts) == [36, 37, 32, 1, 3, 4, 10, 53, 19, 0]
-    marks = {value: fit.mark(value) for value in (0.1, 5.0, 29.9, 30.0, 59.9, 60.0, 84.7, 84.8, 89.0)}
-    assert [value for value, mark in marks.items() if mark == SPARSE] == [30.0, 59.9]
+    marks = {value: fit.mark(value) for value in (0.1, 5.0, 20.0, 40.0, 59.9, 65.0, 78.0, 84.6, 84.8, 89.0)}
+    assert [value for value, mark in marks.items() if mark == SPARSE] == [5.0, 20.0]
     assert [value for value, mark in marks.items() if mark == EXTRAPOLATED] == [0.1, 84.8, 89.0]
+    for value, mark in marks.items():
+        near = [run for x, _, run in naive.points("auto", IMAGENET, "imagenet-v2") if abs(x - naive.logit(value)) < 1]
+        assert mark == EXTRAPOLATED or (mark == SPARSE) == (len(set(near)) < 5)
     line = fit_baseline("standard", fit.shift, IMAGENET)
     assert [line.mark(value) for value in (50.0, 59.0, 84.8)] == [EXTRAPOLATED, "", EXTRAPOLATED]
 
 
-@pytest.mark.parametrize("imagenet", [35.0, 45.0, 55.0, 86.0])
-@pytest.mark.parametrize("y", ["imagenet-v2", "imagenet-r", "imagenet-sketch", "objectnet"])
-def test_where_models_are_few_the_interval_is_wider(y: str, imagenet: float) -> None:
-    """By the standard error of as few models as there are, on top of the bootstrap's."""
-    fit = fit_baseline("auto", BY_COLUMN[y], IMAGENET)
-    bootstrap = middle(fit.draws.at(logit(imagenet)))
-    doubtful = middle(logit(fit.predict_draws(imagenet)))
-    assert fit.mark(imagenet)
-    assert doubtful[1] - doubtful[0] > 1.2 * (bootstrap[1] - bootstrap[0])
-    dense = middle(logit(fit.predict_draws(75.0)))
-    assert dense == pytest.approx(middle(fit.draws.at(logit(75.0))), rel=1e-9)
+@pytest.mark.parametrize(("x", "y"), PAIRS)
+def test_intervals_hold_the_curve_where_they_are_not_marked(x: str, y: str) -> None:
+    """With trainings drawn around the curve of `auto`, the checkpoints of one off together, and an ordinary model."""
+    fit = fit_baseline("auto", BY_COLUMN[y], x)
+    assert fit.near is not None
+    places = logit(fit.x[:, 0])
+    curve, spread = fit.curve.at(places), fit.scatter(fit.x[:, 0])
+    asked = np.array([value for value in range(10, 97, 2) if not fit.mark(float(value))], dtype=float)
+    truth, generator, held = fit.curve.at(logit(asked)), np.random.default_rng(0), []
+    shares = inverse_logit(truth) / 100
+    of_model = 1 / np.sqrt(IMAGES[y] * shares * (1 - shares))
+    z = generator.standard_normal((200, fit.runs.max() + 1))
+    for off in generator.standard_normal((100, fit.runs.max() + 1)):
+        drawn = fit_local(places, curve + spread * off[fit.runs], fit.runs, z)
+        error = np.array([drawn.draws.at([logit(value)] * 200).std() for value in asked])
+        model = truth + generator.standard_normal(len(asked)) * of_model
+        held.append(np.abs(drawn.curve.at(logit(asked)) - model) < 1.96 * np.sqrt(error**2 + of_model**2))
+    assert 0.90 <= np.mean(held) <= 0.98
 
 
 def fit_own(pairs: list[tuple[float, float]]) -> Fit:

@@ -78,7 +78,7 @@ def test_every_column_of_the_other_tables_has_a_reference() -> None:
     assert by_table["published_class_counts.tsv"] == {"images"}
     for table, columns in by_table.items():
         assert columns <= set(read_rows(DATA / table)[0]), table
-    assert set(read_rows(TESTBED)[0]) == {"model"} | by_table["testbed_top1.csv"]
+    assert set(read_rows(TESTBED)[0]) == {"model", "run"} | by_table["testbed_top1.csv"]
 
 
 def test_every_number_that_a_run_is_held_against_has_a_reference_or_the_mark() -> None:

@@ -1,4 +1,4 @@
-"""The residuals of ordinary models by the baseline `auto`, and the table of docs/design/baseline-fit.md.
+"""The residuals of ordinary trainings by the baseline `auto`, and the table of docs/design/baseline-fit.md.
 
     python -m tests.evaluation.robustness.test_residuals
 
@@ -8,7 +8,6 @@ writes the table of the page anew.
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -17,11 +16,7 @@ import numpy as np
 import pytest
 
 from imagenet_captions.evaluation.robustness.fits import (
-    BIN,
-    LEAST_IN_BIN,
-    bin_of,
     fit_baseline,
-    fit_local,
     inverse_logit,
     logit,
     named_baseline,
@@ -32,23 +27,24 @@ PAGE = Path(__file__).parents[3] / "docs" / "design" / "baseline-fit.md"
 TABLE = re.compile(r"(?<=```text\n)Residuals of ordinary.*?(?=```)", re.DOTALL)
 PAIRS = [(x, shift) for shift in SHIFTS for x in (shift.same_classes, IMAGENET) if x]
 IDS = [f"{shift.column} from {x}" for x, shift in PAIRS]
+BIN, LEAST = 10, 5  # points of ImageNet accuracy, and the trainings from which a bin counts
 HEAD = """\
-Residuals of ordinary ImageNet models: accuracy less prediction, the mean in each 10 points of ImageNet
-accuracy. A bin of 5 models or more should be within 1 point; ! marks one that is not.
-left out: each model predicted by a fit without it
+Residuals of ordinary ImageNet trainings: accuracy less prediction, the mean in each 10 points of ImageNet
+accuracy. A bin of 5 trainings or more should be within 1 point; ! marks one that is not.
+left out: each training predicted by a fit without any of its checkpoints
 """
 
 
 class Bin(NamedTuple):
-    """The ordinary models in ten points of ImageNet accuracy: how many, and their mean residuals in points."""
+    """The ordinary trainings in ten points of ImageNet accuracy: how many, and their mean residuals in points."""
 
-    models: int
+    trainings: int
     residual: float
     left_out: float
 
     @property
     def is_counted(self) -> bool:
-        return self.models >= LEAST_IN_BIN
+        return self.trainings >= LEAST
 
     @property
     def largest(self) -> float:
@@ -59,12 +55,16 @@ class Bin(NamedTuple):
 def bins_of(x_column: str, shift: Shift) -> dict[int, Bin]:
     fit = fit_baseline("auto", shift, x_column)
     x, y = (np.array([model.accuracies[name] for model in fit.models]) for name in (x_column, shift.column))
-    residuals = defaultdict(list)
-    for at, predicted in enumerate(fit.predict_all(x)):
-        others = np.arange(len(x)) != at
-        curve = fit_local(logit(x[others]), logit(y[others]), np.ones((1, len(x) - 1)), 201)
-        residuals[bin_of(x[at])].append((y[at] - predicted, y[at] - inverse_logit(curve.at(logit(x[at]))).item()))
-    return {number: Bin(len(found), *np.mean(found, axis=0).tolist()) for number, found in sorted(residuals.items())}
+    assert fit.near is not None
+    left_out = y - inverse_logit(logit(y) - fit.near.residuals)
+    residuals = np.stack([y - fit.predict_all(x), left_out])
+    numbers = (x // BIN).astype(int)
+    found = {}
+    for number in np.unique(numbers).tolist():
+        runs = fit.runs[numbers == number]
+        means = [residuals[:, (numbers == number) & (fit.runs == run)].mean(axis=1) for run in np.unique(runs)]
+        found[number] = Bin(len(means), *np.mean(means, axis=0).tolist())
+    return found
 
 
 def table() -> str:
@@ -74,7 +74,7 @@ def table() -> str:
         largest = max(each.largest for each in bins.values() if each.is_counted)
         rows = {
             "": [f"{number * BIN}-{(number + 1) * BIN}" for number in bins],
-            "models": [f"{each.models}" for each in bins.values()],
+            "trainings": [f"{each.trainings}" for each in bins.values()],
             "residual": [f"{each.residual:+.2f}" for each in bins.values()],
             "left out": [
                 f"{each.left_out:+.2f}{'!' * (each.is_counted and each.largest > 1)}" for each in bins.values()
@@ -90,9 +90,9 @@ def test_the_table_of_the_page_is_that_of_the_baseline() -> None:
 
 
 @pytest.mark.parametrize(("x_column", "shift"), PAIRS, ids=IDS)
-def test_ordinary_models_are_within_a_point_in_every_bin(x_column: str, shift: Shift) -> None:
+def test_ordinary_trainings_are_within_a_point_in_every_bin(x_column: str, shift: Shift) -> None:
     counted = [each for each in bins_of(x_column, shift).values() if each.is_counted]
-    assert len(counted) >= 6
+    assert len(counted) >= 3
     assert max(each.largest for each in counted) <= 1
 
 
@@ -100,7 +100,7 @@ def test_the_published_line_does_not_describe_all_ordinary_models() -> None:
     """Why it is not the default: a line over all accuracies is eight points off for strong models on ObjectNet."""
     objectnet = next(shift for shift in SHIFTS if shift.column == "objectnet")
     fit = fit_baseline("imagenet-only", objectnet, IMAGENET)
-    models = [model for model in named_baseline("auto").models if bin_of(model.accuracies.get(IMAGENET, 0.0)) == 8]
+    models = [model for model in named_baseline("auto").models if 80 <= model.accuracies.get(IMAGENET, 0.0) < 90]
     found = [model.accuracies["objectnet"] - fit.predict(model.accuracies[IMAGENET]) for model in models]
     assert np.mean(found) == pytest.approx(8.09, abs=0.01)
 
