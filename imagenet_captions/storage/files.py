@@ -227,7 +227,7 @@ def _reporting_shape(where: str) -> Iterator[None]:
 
     try:
         yield
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # ValueError: bytes that are not UTF-8
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         reason = shortened(error, 200).replace("`", "'")
         raise InputError(
             f"{where} has not the expected content ({reason}); make it again, or give another file"
@@ -271,9 +271,7 @@ def require_there(path: AnyPlace, what: str) -> AnyPlace:
     except OSError as error:
         raise InputError(f"{what} {path} cannot be read: {reason_of(error)}") from None
     if not (S_ISREG(kind) or S_ISDIR(kind)):
-        raise InputError(
-            f"{what} {path} is a pipe, device or socket, and is read more than once; write it to a file, and give that"
-        )
+        raise InputError(f"{what} {path} is a pipe, device or socket; write it to a file, and give that")
     return path
 
 

@@ -123,13 +123,10 @@ def check_files(
         if not path.exists():
             continue
         if not is_remote(path) and is_sqlite(path):
-            raise InputError(
-                f"the output {path} is an SQLite database, such as a crawl's store, and these are never replaced; "
-                "give another name"
-            )
+            raise InputError(f"the output {path} is an SQLite database, such as a store; give another name")
         is_ours = path in beside and has_our_format(path)
         if path in beside and path.suffix in _CARRY_A_FORMAT and not is_ours:
-            raise InputError(f"{path} lies where a side file of the output would, and is not ours; give another name")
+            raise InputError(f"{path} lies where a side file would, and is not ours; give another name")
         if not overwrite and not is_ours:
             raise InputError(f"the output {path} exists; give another name, or `overwrite=True` to replace it")
 
@@ -148,7 +145,7 @@ def check_distinct(outputs: Iterable[Place]) -> None:
     seen: dict[str, Place] = {}
     for path in outputs:
         if seen.setdefault(str(resolve_links(path)), path) is not path:
-            raise InputError(f"the output {path} is to be written twice; give each output a name of its own")
+            raise InputError(f"the output {path} is to be written twice; give each its own name")
 
 
 def check_place(out: Place, inputs: Iterable[Place | None]) -> None:
@@ -158,29 +155,29 @@ def check_place(out: Place, inputs: Iterable[Place | None]) -> None:
     here = resolve_links(out)
     for folder in here.parents:
         if is_dataset(folder):
-            raise InputError(f"the output {out} lies inside the dataset {folder}; give a place outside")
+            raise InputError(f"the output {out} lies inside the dataset {folder}; give another")
     for given in each_file(path for path in inputs if path is not None):
         try:
             there = resolve_links(given)
             is_hard_link = isinstance(out, Path) and isinstance(given, Path) and out.exists() and out.samefile(given)
-        except OSError:  # an input that is not there, or cannot be followed, is refused where it is read
+        except OSError:  # an input that is not there is refused where it is read
             continue
         if here == there or is_hard_link:
             raise InputError(f"the output {out} is the input {given} itself; give another name")
         if there in here.parents:
-            raise InputError(f"the output {out} lies inside the input {given}; give a place outside")
+            raise InputError(f"the output {out} lies inside the input {given}; give another")
 
 
 def _check_path(out: Path) -> None:
     if out.name in ("", ".."):
         raise InputError(f"the output {str(out)!r} has no name of its own; give one, such as {out / 'new'}")
     if Path(os.path.abspath(out)).parts[1:2] in _OF_THE_SYSTEM and not str(out).startswith("/dev/shm/"):  # noqa: PTH100
-        raise InputError(f"the output {out} is the system's, not a place for files; give another name")
+        raise InputError(f"the output {out} is the system's; give another name")
     try:
         mode = os.stat(out).st_mode  # noqa: PTH116
     except (FileNotFoundError, NotADirectoryError):
         if out.is_symlink():
-            raise InputError(f"the output {out} is a link to nothing; remove it, or give another name") from None
+            raise InputError(f"the output {out} is a link to nothing; give another name") from None
         parent = next(parent for parent in out.parents if os.path.lexists(parent))
         if not parent.is_dir():
             raise InputError(f"the output {out} cannot be there: {parent} is not a folder; give another") from None
@@ -188,9 +185,9 @@ def _check_path(out: Path) -> None:
     except OSError as error:
         raise InputError(f"the output {out} cannot be used: {reason_of(error)}") from None
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise InputError(f"the output {out} is a device, pipe or socket, which is never replaced; give another name")
+        raise InputError(f"the output {out} is a device, pipe or socket; give another name")
     if not mode & stat.S_IWUSR:
-        raise InputError(f"the output {out} is write-protected; change its mode (chmod u+w), or give another name")
+        raise InputError(f"the output {out} is write-protected; give another name")
 
 
 # Records.
@@ -227,7 +224,7 @@ def is_dataset(folder: Place) -> bool:
 def check_folder(out: Place, inputs: Iterable[Place | None]) -> None:
     """Refuse an output folder that cannot be created, is an input, or lies inside or around one."""
     if is_remote(out) and out.parent == out:
-        raise InputError(f"the output {out} is a whole bucket; give a folder in it, such as {out / 'dataset'}")
+        raise InputError(f"the output {out} is a whole bucket; give a folder in it")
     given = list(each_file(path for path in inputs if path is not None))
     check_place(out, given)
     if out.exists() and not out.is_dir():
@@ -246,7 +243,7 @@ def check_dataset_output(out: Place, inputs: Sequence[Place | None], record: Pla
     if record is not None:
         check_place(record, inputs)
         if record.exists() and read_record(record).get("format") != EXPORT_FORMAT:
-            raise InputError(f"{record} lies where the record of the export would, and is not ours; give another name")
+            raise InputError(f"{record} lies where the record would, and is not ours; give another name")
     own_files(out, record)
 
 
@@ -404,7 +401,7 @@ def locked(path: Path, what: str, seconds: float = 0) -> Iterator[None]:
     try:
         lock.acquire(timeout=seconds)
     except Timeout:
-        raise InputError(f"{what} is in use by another run; wait for it to end, or stop it") from None
+        raise InputError(f"{what} is in use by another run; wait for it to end") from None
     try:
         yield
     finally:
@@ -419,7 +416,7 @@ def holding(outputs: Iterable[Place], seconds: float = 0) -> Iterator[None]:
     folder = Path(tempfile.gettempdir()) / f"imagenet-captions-{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat().st_uid != os.getuid():
-        raise InputError(f"{folder} belongs to another user; remove it, or set TMPDIR to a folder of your own")
+        raise InputError(f"{folder} belongs to another user; set TMPDIR to a folder of your own")
     with ExitStack() as stack:
         for identity in sorted(names.keys() - held):
             name = hashlib.sha256(os.fsencode(identity)).hexdigest()[:32]

@@ -144,8 +144,7 @@ def damaged(path: Place, *others: Place) -> InputError:
     if (dataset / MANIFEST).is_file():
         what = f"a shard of {dataset}" if others else f"the shard {path}"
         return InputError(
-            f"{what} is damaged; `imagenet-captions verify {dataset}` says what else is, copy or package the dataset "
-            "again"
+            f"{what} is damaged; `imagenet-captions verify {dataset}` says what else is, copy or package it again"
         )
     what = f"one of the files in {path.parent}" if others else str(path)
     return InputError(

@@ -144,7 +144,7 @@ def test_what_is_there_is_required(tmp_path: Path) -> None:
         listening.bind(f"/proc/self/fd/{os.open(tmp_path, os.O_RDONLY)}/s")  # the name of a socket may not be long
         for path, said in {
             tmp_path / "gone": "the input .*gone does not exist; check the path",
-            tmp_path / "s": "is a pipe, device or socket, and is read more than once; write it to a file",
+            tmp_path / "s": "is a pipe, device or socket; write it to a file",
             Path("/dev/null"): "the input /dev/null is a pipe, device or socket",
         }.items():
             with pytest.raises(InputError, match=said):

@@ -365,6 +365,7 @@ def test_a_run_with_locks_elsewhere_leaves_what_another_one_works_on(
             if not private:
                 private.append(new)
                 write_file()
+                assert new.exists()
             new.write_text("first" if new in private else "second")
 
     def write_folder() -> None:
@@ -372,6 +373,7 @@ def test_a_run_with_locks_elsewhere_leaves_what_another_one_works_on(
             if len(private) < 2:
                 private.append(new)
                 write_folder()
+                assert new.exists()
             written(new / "a", "first" if new in private else "second")
 
     with pytest.raises(InputError, match=r"out.csv appeared while this run worked, and stays; what .*partial") as told:
