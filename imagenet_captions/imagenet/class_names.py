@@ -58,7 +58,22 @@ def vocabulary(curated_only: bool = False, among: ClassSet = ClassSet.ILSVRC2012
     >>> "Tinca tinca" in vocabulary().readings, "Tinca tinca" in vocabulary(curated_only=True).readings
     (True, False)
     """
-    rules, also, decoys = _rules()
+    rules: dict[tuple[str, str], Rule] = {}
+    also: dict[tuple[str, str], tuple[str, ...]] = {}
+    decoys: set[str] = set()
+    for name, wnid, kind, words, _ in rows():
+        key = (name.casefold(), wnid)
+        rule = rules.get(key, Rule())
+        if kind == "inside":
+            decoys.update(words)
+        elif kind == "also":
+            also[key] = words
+        elif kind == "never":
+            rules[key] = Rule(never=True)
+        elif kind == "needs":
+            rules[key] = replace(rule, needs=frozenset(words))
+        else:
+            rules[key] = replace(rule, unless=frozenset(words))
     exact: dict[str, dict[int, Rule]] = {}
     derived: dict[str, dict[int, Rule]] = {}
     for wnid in classes.wnids(among):
@@ -103,22 +118,3 @@ def rows() -> Iterator[tuple[str, str, str, tuple[str, ...], str]]:
     for line in _TABLE.read_text(encoding="utf-8").splitlines()[1:]:
         name, wnid, rule, words, reason = line.split("\t")
         yield name, wnid, rule, tuple(word.strip() for word in words.split(",") if word.strip()), reason
-
-
-def _rules() -> tuple[dict[tuple[str, str], Rule], dict[tuple[str, str], tuple[str, ...]], set[str]]:
-    rules: dict[tuple[str, str], Rule] = {}
-    also: dict[tuple[str, str], tuple[str, ...]] = {}
-    decoys: set[str] = set()
-    for name, wnid, kind, words, _ in rows():
-        key = (name.casefold(), wnid)
-        if kind == "inside":
-            decoys.update(words)
-        elif kind == "also":
-            also[key] = words
-        elif kind == "never":
-            rules[key] = Rule(never=True)
-        elif kind == "needs":
-            rules[key] = replace(rules.get(key, Rule()), needs=frozenset(words))
-        else:
-            rules[key] = replace(rules.get(key, Rule()), unless=frozenset(words))
-    return rules, also, decoys
