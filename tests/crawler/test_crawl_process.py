@@ -101,22 +101,6 @@ def test_a_signal_keeps_the_answers_under_way(tmp_path: Path, number: signal.Sig
     assert len(flickr.requests) == 80
 
 
-def test_a_second_interrupt_leaves_at_once(tmp_path: Path) -> None:
-    matches, store = write_matches(tmp_path, ids(5)), tmp_path / "photos.sqlite"
-    hanging = StandInSettings(faults=["timeout"], fault_rate=1.0, hang_seconds=3.0)
-    with FlickrStandIn({}, hanging) as flickr, crawling(matches, store, "40/s", flickr.endpoint) as run:
-        wait_for(flickr, 1)
-        run.send_signal(signal.SIGINT)
-        time.sleep(0.3)
-        run.send_signal(signal.SIGINT)
-        output, _ = run.communicate(timeout=HANGS_AFTER)
-    assert run.returncode == 130
-    assert "interrupt again to leave at once" in output
-    assert "the same command goes on" not in output  # the calls under way were not waited for
-    with Store(store):
-        pass
-
-
 def test_a_second_interrupt_ends_a_crawl_whose_answers_drip(tmp_path: Path) -> None:
     matches, store = write_matches(tmp_path, ids(200)), tmp_path / "photos.sqlite"
 
@@ -140,24 +124,6 @@ def test_a_second_interrupt_ends_a_crawl_whose_answers_drip(tmp_path: Path) -> N
     assert "Traceback" not in output
     with Store(store):
         pass
-
-
-def test_a_link_does_not_let_a_second_crawl_in(tmp_path: Path) -> None:
-    matches, store, link = write_matches(tmp_path, ids(60)), tmp_path / "photos.sqlite", tmp_path / "link.sqlite"
-    with Store(store):
-        pass
-    link.symlink_to(store)
-    photos = {photo_id: ok(photo_id) for photo_id in ids(60)}
-    with FlickrStandIn(photos) as flickr, crawling(matches, link, "20/s", flickr.endpoint) as first:
-        wait_for(flickr, 3)
-        with crawling(matches, store, "20/s", flickr.endpoint) as second:
-            output, _ = second.communicate(timeout=HANGS_AFTER)
-        first.communicate(timeout=HANGS_AFTER)
-    assert (first.returncode, second.returncode) == (0, 1)
-    assert "is in use by another run" in output
-    times = [request.time for request in flickr.requests]
-    assert len(times) == 60
-    assert most_in_a_window(times, 1.0) < 30, "two crawls would ask 40 times"
 
 
 HANG = """

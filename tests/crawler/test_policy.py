@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 
 import pytest
 
@@ -140,11 +139,3 @@ def test_waits_are_spread_and_never_longer_than_the_longest() -> None:
 def test_a_busy_host_is_left_alone(header: str | None, pauses: int, seconds: float) -> None:
     decision = policy.decide(Answer(State.BUSY, "HTTP 429", header), Failures(pauses=pauses), 12, 0.0, 0.5)
     assert decision == Decision(State.BUSY, "HTTP 429", seconds)
-
-
-def test_a_fault_rate_of_thirty_percent_never_stops_a_run() -> None:
-    chance, longest, row = random.Random(1), 0, 0
-    for _ in range(1_000_000):
-        row = row + 1 if chance.random() < 0.3 else 0
-        longest = max(longest, row)
-    assert longest < policy.PAUSES_IN_A_ROW < policy.FAILURES_IN_A_ROW

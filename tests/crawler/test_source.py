@@ -7,7 +7,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from imagenet_captions import schema as records
@@ -15,7 +14,7 @@ from imagenet_captions.crawler.crawl import CrawlSettings, crawl
 from imagenet_captions.crawler.policy import Attempt, State
 from imagenet_captions.crawler.source import CrawlSource, parse_photo
 from imagenet_captions.crawler.store import Store
-from imagenet_captions.demo.flickr_stand_in import failure, synthetic_photo
+from imagenet_captions.demo.flickr_stand_in import failure
 from imagenet_captions.errors import InputError
 from imagenet_captions.outcomes import Outcome, outcomes_path
 from tests.crawler.crawl_tools import World, attempt, ok, write_matches
@@ -130,12 +129,6 @@ def test_photo_page(owner: Any, urls: Any, page: str | None) -> None:
     assert parse_photo("7", {**FULL, "owner": owner, "urls": urls}).photo_page == page
 
 
-def test_made_up_photos_are_read_whole() -> None:
-    read = [parse_photo(str(number), synthetic_photo(str(number))) for number in range(200)]
-    assert all(record.owner and record.photo_page and record.date_taken and record.date_posted for record in read)
-    assert {record.license for record in read} == {0, 2, 4, 5}
-
-
 def test_every_image_ends_in_one_outcome(tmp_path: Path) -> None:
     ids = ["ok", "gone", "private", "video", "bad", "ok", "waiting", "never"]
     matches = write_matches(tmp_path, ids, [("n01440764_90", "no_url"), ("n01440764_91", "not_flickr")])
@@ -169,17 +162,6 @@ def test_every_image_ends_in_one_outcome(tmp_path: Path) -> None:
     ]
     assert {row["outcome"] for row in dropped} <= {outcome.value for outcome in Outcome}
     assert len(rows(source.batches())) + len(rows(source.drops())) == len(ids) + 2  # twice the same
-
-
-def test_order_and_batches_of_a_larger_crawl(tmp_path: Path) -> None:
-    ids = [str(number) for number in range(3000, 0, -1)]
-    matches, store = write_matches(tmp_path, ids), tmp_path / "photos.sqlite"
-    with Store(store) as opened:
-        for photo_id in sorted(ids):
-            opened.save_answer(photo_id, State.OK, json.dumps(ok(photo_id)).encode(), 1)
-    batches = list(CrawlSource(matches, store).batches())
-    assert max(batch.num_rows for batch in batches) <= 2000
-    assert pa.Table.from_batches(batches)["photo_id"].to_pylist() == ids
 
 
 def test_digests_tell_what_was_answered_and_not_when(tmp_path: Path) -> None:

@@ -26,13 +26,11 @@ PHOTOS = [
     ("https://live.staticflickr.com/65535/53381630964_63d765ee92_3k.jpg", "53381630964", "3072 px"),
     ("https://c1.staticflickr.com/6/5123/4760546041_7958dc8760_o.jpg", "4760546041", "Open Images"),
     ("http://photos1.flickr.com/16159487_3a6615a565_b.jpg", "16159487", "before 2006: no server part"),
-    ("http://photos23.flickr.com/16159487_3a6615a565_b.jpg", "16159487", "before 2006"),
     ("http://farm3.static.flickr.com/2103/2298303563_6ae4e9ea69.jpg?v=0", "2298303563", "ImageNet: ?v=0"),
     ("http://farm3.static.flickr.com/2103/2298303563_6ae4e9ea69_z.jpg?zz=1", "2298303563", "?zz=1 on _z"),
     ("http://farm3.static.flickr.com/2103/2298303563_6ae4e9ea69.jpg?1234567890", "2298303563", "cache buster"),
     ("http://farm3.static.flickr.com/2103/2298303563_6ae4e9ea69.jpg#top", "2298303563", "fragment"),
     ("http://farm3.static.flickr.com/2103/2298303563_6ae4e9ea69_o.png", "2298303563", "originals keep their form"),
-    ("http://farm3.static.flickr.com/2103/2298303563_6ae4e9ea69_o.gif", "2298303563", "originals keep their form"),
     ("http://farm3.static.flickr.com/2103/2298303563_6ae4e9ea69 (1).jpg", "2298303563", "blanks in an address"),
     ("http://farm3.static.flickr.com/2103/2298303563_6ae4e9ea69.jpg\textra", "2298303563", "a tab in an address"),
     ("  http://farm3.static.flickr.com/2103/2298303563_6ae4e9ea69.jpg \r", "2298303563", "blanks around it"),
@@ -47,9 +45,7 @@ PHOTOS = [
     ("https://flickr.com/photos/some-one/32812033543", "32812033543", "alias, no www"),
     ("https://www.Flickr.com/photos/some-one/32812033543", "32812033543", "Commons: Flickr.com"),
     ("https://www.flickr.com/photos/some-one/32812033543/in/photostream/", "32812033543", "context"),
-    ("https://www.flickr.com/photos/some-one/32812033543/in/set-72157600001/", "32812033543", "context"),
     ("https://www.flickr.com/photos/some-one/32812033543/sizes/o/in/pool-1@N00/", "32812033543", "sizes"),
-    ("https://www.flickr.com/photos/some-one/32812033543/meta/", "32812033543", "exif page"),
     ("https://www.flickr.com/photos/some-one/32812033543/player/", "32812033543", "embedded"),
     ("https://www.flickr.com/photos/some-one/32812033543?rb=1", "32812033543", "query"),
     ("https://www.flickr.com/photos/some-one/32812033543\textra", "32812033543", "a tab in an address"),
@@ -65,7 +61,6 @@ PHOTOS = [
     ("http://www.flickr.com/photo.gne?rb=1&id=1427904898", "1427904898", "id comes second"),
     ("http://www.flickr.com/photo.gne?short=2p4QbKN", "53208249252", "long form of a short link"),
     ("https://flic.kr/p/2p4QbKN", "53208249252", "short link"),
-    ("http://flic.kr/p/2p4QbKN/", "53208249252", "short link"),
     ("flic.kr/p/2p4QbKN?x=1", "53208249252", "short link"),
     ("http://farm3.static.flickr.com/2103/0002298303563_6ae4e9ea69.jpg", "2298303563", "leading zeros"),
 ]
@@ -76,7 +71,6 @@ OTHERS = [
     (" \t\r", Outcome.NO_URL, "only blanks"),
     ("junk", Outcome.BAD_URL, "no address"),
     ("http://", Outcome.BAD_URL, "no host"),
-    ("http:///2103/1_a.jpg", Outcome.BAD_URL, "no host"),
     ("http://localhost/1_a.jpg", Outcome.BAD_URL, "no host of the internet"),
     ("http://http://farm1.static.flickr.com/1/2_a.jpg", Outcome.BAD_URL, "pasted twice"),
     ("http:/farm1.static.flickr.com/1/2_a.jpg", Outcome.BAD_URL, "a slash too few"),
@@ -85,8 +79,6 @@ OTHERS = [
     ("http://farm1.static.flickr.com:eighty/1/2_a.jpg", Outcome.BAD_URL, "no port"),
     ("http://..flickr.com/photos/a/1", Outcome.BAD_URL, "empty labels"),
     ("javascript:alert(1)", Outcome.BAD_URL, "no address of a file"),
-    ("mailto:me@flickr.com", Outcome.BAD_URL, "no address of a file"),
-    ("data:image/png;base64,AAAA", Outcome.BAD_URL, "no address of a file"),
     ("http://" + "a" * MAX_LENGTH + ".com/", Outcome.BAD_URL, "longer than any address"),
     ("http://farm1.static.flickr.com/1/2_a.jpg?" + "a" * MAX_LENGTH, Outcome.BAD_URL, "longer than any address"),
     ("http://www.example.com/images/1_a.jpg", Outcome.NOT_FLICKR, "another host"),
@@ -94,7 +86,6 @@ OTHERS = [
     ("http://www.bébé.fr/photoé.jpg", Outcome.NOT_FLICKR, "another host, not ASCII"),
     ("http://93.184.216.34/1_a.jpg", Outcome.NOT_FLICKR, "another host"),
     ("http://farm1.static.flickr.com.evil.org/1/2_a.jpg", Outcome.NOT_FLICKR, "look-alike"),
-    ("http://flickr.com.evil.org/photos/a/1", Outcome.NOT_FLICKR, "look-alike"),
     ("http://notflickr.com/photos/a/1/", Outcome.NOT_FLICKR, "look-alike"),
     ("http://www.notstaticflickr.com/1/2_a.jpg", Outcome.NOT_FLICKR, "look-alike"),
     ("http://flickr.co/photos/a/1", Outcome.NOT_FLICKR, "look-alike"),
@@ -116,14 +107,10 @@ OTHERS = [
     ("http://www.flickr.com/photos/someone/", Outcome.NOT_A_PHOTO, "a profile"),
     ("http://www.flickr.com/people/12345678@N00/", Outcome.NOT_A_PHOTO, "a profile"),
     ("http://www.flickr.com/", Outcome.NOT_A_PHOTO, "the front page"),
-    ("http://www.flickr.com", Outcome.NOT_A_PHOTO, "the front page"),
     ("http://www.flickr.com/photos/someone/sets/72157600001", Outcome.NOT_A_PHOTO, "a set"),
-    ("http://www.flickr.com/photos/someone/albums/72157600001", Outcome.NOT_A_PHOTO, "an album"),
-    ("http://www.flickr.com/photos/someone/galleries/72157600001", Outcome.NOT_A_PHOTO, "a gallery"),
     ("http://www.flickr.com/photos/tags/2012/", Outcome.NOT_A_PHOTO, "a tag"),
     ("http://www.flickr.com/groups/12345678@N00/pool/1234567/", Outcome.NOT_A_PHOTO, "a group"),
     ("http://www.flickr.com/photos/someone/①②③", Outcome.NOT_A_PHOTO, "digits that are not ASCII"),
-    ("http://www.flickr.com/photos/someone/١٢٣", Outcome.NOT_A_PHOTO, "digits that are not ASCII"),
     ("http://www.flickr.com/photos/someone/123①", Outcome.NOT_A_PHOTO, "digits that are not ASCII"),
     ("http://farm1.static.flickr.com/1/①23_a.jpg", Outcome.NOT_A_PHOTO, "digits that are not ASCII"),
     ("http://www.flickr.com/photos/someone/0", Outcome.NOT_A_PHOTO, "no such id"),
@@ -164,26 +151,7 @@ def test_every_size_is_the_same_photo(size: str) -> None:
 
 
 PIECES = ["http://", "https://", "//", "farm1.static.flickr.com", "www.flickr.com", "flic.kr", "evil.org", "yimg.com"]
-PIECES += [
-    "/",
-    "/photos/",
-    "/p/",
-    "12345",
-    "_ab",
-    ".jpg",
-    "?",
-    "#",
-    "@",
-    ":",
-    "80",
-    " ",
-    "\t",
-    "①",
-    "\0",
-    "é",
-    "\\",
-    "photo.gne?id=",
-]
+PIECES += [*"/?#@: \t①\0é\\", "/photos/", "/p/", "12345", "_ab", ".jpg", "80", "photo.gne?id="]
 
 
 @given(st.one_of(st.text(), st.lists(st.sampled_from(PIECES), max_size=12).map("".join)))
@@ -202,9 +170,7 @@ def test_columns_say_what_the_parser_says() -> None:
         url = list(rng.choice(urls[:120]))
         for _ in range(rng.randrange(3)):
             place = rng.randrange(len(url) + 1)
-            url[place : place + rng.randrange(2)] = rng.choice(
-                ["", "/", "_", ".", "0", "9", "x", ":", "?", "#", " ", "é"]
-            )
+            url[place : place + rng.randrange(2)] = rng.choice(["", *"/_.09x:?# é"])
         urls.append("".join(url))
     read = read_addresses(pa.array(urls))
     assert [*zip(read.photo_ids.to_pylist(), [RANKED[rank] for rank in read.ranks], strict=True)] == [
@@ -212,7 +178,3 @@ def test_columns_say_what_the_parser_says() -> None:
     ]
     kinds = {RANKED[rank] for rank in read.ranks}
     assert kinds == set(RANKED)
-
-
-def test_a_column_may_be_empty() -> None:
-    assert read_addresses(pa.array([], pa.string())).photo_ids.to_pylist() == []

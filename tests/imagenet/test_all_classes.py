@@ -84,14 +84,6 @@ def test_every_class_gets_through_the_chain(dataset: Path) -> None:
     assert sum(row["count"] for row in outcomes) == 6
 
 
-def test_it_is_whole_and_says_what_it_is(dataset: Path) -> None:
-    done = run_cli("verify", dataset)
-    assert done.returncode == 0, done.stderr
-    card = (dataset / "README.md").read_text(encoding="utf-8")
-    assert "in 4 of the 21,841 classes" in card
-    assert json.loads((dataset / "manifest.json").read_text())["settings"]["classes"] == "all"
-
-
 def test_it_loads_without_our_package(dataset: Path) -> None:
     code = f"""
 import datasets
@@ -115,32 +107,21 @@ def test_a_filter_means_its_classes(dataset: Path, tmp_path: Path) -> None:
     assert len(ic.load(out, ic.names_class(DOG, among="all"))) >= 1
 
 
-def test_an_ambiguous_name_is_refused_with_its_candidates(dataset: Path, tmp_path: Path) -> None:
-    done = run_cli("filter", dataset, "--class", "dog", "--out-ids", tmp_path / "ids.txt")
-    assert done.returncode == 2
-    assert DOG in done.stderr
-    assert ANDIRON in done.stderr
-
-
-def test_stats_count_all_classes(dataset: Path, tmp_path: Path) -> None:
-    done = run_cli("stats", dataset)
-    assert done.returncode == 0, done.stderr
-    assert "21,837" in done.stdout  # classes without any row
-
-
-def test_cleaning_refuses_matches_of_another_set(dataset: Path, tmp_path: Path) -> None:
-    work = dataset.with_name("out.work")
-    done = run_cli(
-        "clean",
-        "--matches",
-        work / "matches.parquet",
-        "--store",
-        work / "photos.sqlite",
-        "--out",
-        tmp_path / "c.parquet",
-    )
-    assert done.returncode == 2
-    assert "was made with --classes all; give the same here" in done.stderr
+@pytest.mark.parametrize(
+    ("command", "code", "says"),
+    [
+        ("verify {dataset}", 0, ""),
+        ("stats {dataset}", 0, "21,837"),  # classes without any row
+        ("filter {dataset} --class dog --out-ids {tmp}/ids.txt", 2, ANDIRON),  # which has the name too
+        ("clean --matches {dataset}.work/matches.parquet --store {dataset}.work/photos.sqlite --out {tmp}/c.parquet", 2,
+         "was made with --classes all; give the same here"),
+    ],
+)  # fmt: skip
+def test_commands_know_the_set(dataset: Path, tmp_path: Path, command: str, code: int, says: str) -> None:
+    done = run_cli(*[word.format(dataset=dataset, tmp=tmp_path) for word in command.split()])
+    assert done.returncode == code, done.stderr
+    assert says in done.stdout + done.stderr
+    assert "in 4 of the 21,841 classes" in (dataset / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_set_that_does_not_exist() -> None:

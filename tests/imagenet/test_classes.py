@@ -10,12 +10,8 @@ from imagenet_captions.imagenet import classes
 from imagenet_captions.imagenet.classes import ClassSet
 
 
-def test_there_are_1000_classes_in_the_order_of_their_wnids() -> None:
-    assert len(classes.wnids()) == 1000
-    assert list(classes.wnids()) == sorted(set(classes.wnids()))
-
-
 def test_wnid_and_index_lead_to_each_other_for_every_class() -> None:
+    assert (len(classes.wnids()), list(classes.wnids())) == (1000, sorted(set(classes.wnids())))
     for index, wnid in enumerate(classes.wnids()):
         found = classes.by_wnid(wnid)
         assert (found.wnid, found.index) == (wnid, index)
@@ -37,10 +33,7 @@ def test_wnid_and_index_lead_to_each_other_for_every_class() -> None:
         (134, "n02012849", "crane bird"),
         (517, "n03126707", "construction crane"),
         (638, "n03710637", "tights"),
-        (639, "n03710721", "one-piece bathing suit"),
-        (657, "n03773504", "missile"),
         (744, "n04008634", "missile"),
-        (836, "n04355933", "sunglasses"),
         (837, "n04356056", "sunglasses"),
         (850, "n04399382", "teddy bear"),
         (999, "n15075141", "toilet paper"),
@@ -55,18 +48,8 @@ def test_index_wnid_and_curated_name_belong_together(index: int, wnid: str, name
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        ("dog", 118),
-        ("bird", 59),
-        ("vehicle", 67),
-        ("animal", 398),
-        ("snake", 17),
-        ("insect", 27),
-        ("shark", 3),
-        ("n02121620", 7),  # true cat
-        ("n02127808", 6),  # big cat
-        ("true cat", 7),
-        ("domestic dog", 118),
-        ("entity", 1000),
+        *(("dog", 118), ("domestic dog", 118), ("bird", 59), ("vehicle", 67), ("animal", 398), ("snake", 17)),
+        *(("insect", 27), ("shark", 3), ("true cat", 7), ("n02121620", 7), ("n02127808", 6), ("entity", 1000)),
     ],
 )
 def test_an_ancestor_stands_for_the_classes_below_it(name: str, count: int) -> None:
@@ -74,12 +57,6 @@ def test_an_ancestor_stands_for_the_classes_below_it(name: str, count: int) -> N
     assert len(found) == count
     assert list(found) == sorted(found)
     assert all(classes.is_class(wnid) for wnid in found)
-
-
-def test_an_ancestor_covers_exactly_the_classes_that_have_it_above_them() -> None:
-    for name, wnid in (("dog", "n02084071"), ("vehicle", "n04524313"), ("shark", "n01482330")):
-        having = [each for each in classes.wnids() if wnid in classes.by_wnid(each).ancestors]
-        assert list(classes.resolve(name)) == having
 
 
 @pytest.mark.parametrize("among", ClassSet)
@@ -153,21 +130,16 @@ def test_several_things_with_the_same_classes_are_no_question(name: str, wnid: s
 def test_every_name_of_every_class_leads_to_it_or_to_a_question_that_lists_it() -> None:
     ambiguous = set()
     for wnid in classes.wnids():
-        found = classes.by_wnid(wnid)
-        for name in (found.name, *found.lemmas):
-            answer, question = _resolve_or_question(name)
-            assert wnid in answer or f"\n  {wnid}  " in question
-            if question:
+        names = classes.by_wnid(wnid)
+        for name in (names.name, *names.lemmas):
+            try:
+                found = " ".join(classes.resolve(name))
+            except InputError as error:
+                found = str(error)
                 ambiguous.add(name)
+            assert wnid in found
     assert {"crane", "missile", "maillot", "sunglasses"} <= ambiguous
     assert len(ambiguous) < 100
-
-
-def _resolve_or_question(name: str) -> tuple[tuple[str, ...], str]:
-    try:
-        return classes.resolve(name), ""
-    except InputError as error:
-        return (), str(error)
 
 
 @pytest.mark.parametrize(
