@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pyarrow.compute as pc
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.captions.compose import caption_lists, compose_captions
 from imagenet_captions.dataset.shards import Shards
-from imagenet_captions.errors import InputError
+from imagenet_captions.errors import InputError, aligned
 from imagenet_captions.exports.settings import (
     ATTRIBUTION,
     OPEN_CLIP_CSV,
@@ -27,7 +26,6 @@ from imagenet_captions.exports.settings import (
 )
 from imagenet_captions.exports.tables import write_attribution, write_open_clip, write_release, write_slim
 from imagenet_captions.exports.webdataset import write_webdataset
-from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.images.sources import Located, locate
 from imagenet_captions.storage.files import sha256
 from imagenet_captions.storage.outputs import (
@@ -43,11 +41,6 @@ from imagenet_captions.storage.progress import track
 
 log = logging.getLogger(__name__)
 
-_FILES: Mapping[str, Callable[[Job, Path], None]] = {
-    OPEN_CLIP_CSV: write_open_clip,
-    SLIM: write_slim,
-    RELEASE_JSON: write_release,
-}
 _MEANINGS = {
     "rows": "rows",
     "denied": "on the denylist",
@@ -68,8 +61,7 @@ class Exported:
 
     def __str__(self) -> str:
         shown = [(f"{self.counts[name]:,}", text) for name, text in _MEANINGS.items() if name in self.counts]
-        width = max(len(number) for number, _ in shown)
-        return "\n".join(f"{number:>{width}}  {text}" for number, text in shown)
+        return "\n".join(aligned(shown, left=(1,)))
 
 
 def export(dataset: PlaceLike, out: PlaceLike, settings: ExportSettings, overwrite: bool = False) -> Exported:
@@ -83,69 +75,69 @@ def export(dataset: PlaceLike, out: PlaceLike, settings: ExportSettings, overwri
     """
     dataset, out = place(dataset), place(out)
     inputs, record = [dataset, settings.images, settings.deny.file], record_path(out)
+    if settings.to == ATTRIBUTION and out.suffix.lower() not in (".csv", ".md"):
+        raise InputError(f"`to='attribution'` writes CSV or Markdown, by the name's ending; {out.name!r} has neither")
     if settings.to == WEBDATASET:
         with holding([out, record]):
             with producing_folder(out, inputs, record) as folder, Shards(dataset).unchanged() as shards:
-                job, told = _begin(shards, out, settings)
+                job = Job(shards, settings, out)
                 digests = write_webdataset(job, folder)
                 files = {name: (digest, (folder / name).stat().st_size) for name, digest in digests.items()}
-            write_record(record, files, {**told, "counts": dict(job.counts)})
-        return Exported(dict(job.counts))
-    write = _attribution(out) if settings.to == ATTRIBUTION else _FILES[settings.to]
-    with producing([out], inputs, overwrite, [record]) as (new_record, new), Shards(dataset).unchanged() as shards:
-        job, told = _begin(shards, out, settings)
-        write(job, new)
-        files = {out.name: (sha256(new), new.stat().st_size)}
-        write_record(new_record, files, {**told, "counts": dict(job.counts)})
+            write_record(record, files, job.told())
+    else:
+        with producing([out], inputs, overwrite, [record]) as (new_record, new), Shards(dataset).unchanged() as shards:
+            job = Job(shards, settings, out)
+            _WRITERS[settings.to](job, new)
+            write_record(new_record, {out.name: (sha256(new), new.stat().st_size)}, job.told())
     return Exported(dict(job.counts))
 
 
-def _begin(shards: Shards, out: Place, settings: ExportSettings) -> tuple[Job, dict[str, Any]]:
-    manifest = shards.manifest
-    if manifest.as_published and settings.caption is not None:
-        settings = replace(settings, caption=settings.caption.with_camera_names())
-    told = {
-        "inputs": {"dataset": shards.digest},
-        "settings": settings.recorded(str(manifest.settings.get("caption"))),
-        "command": settings.command(out),
-    }
-    return Job(shards, settings), told
-
-
-def _attribution(out: Place) -> Callable[[Job, Path], None]:
-    suffix = out.suffix.lower()
-    if suffix not in (".csv", ".md"):
-        raise InputError(f"`to='attribution'` writes CSV or Markdown, by the name's ending; {out.name!r} has neither")
-    return partial(write_attribution, markdown=suffix == ".md")
-
-
+_WRITERS: Mapping[str, Callable[[Job, Path], None]] = {
+    OPEN_CLIP_CSV: write_open_clip,
+    SLIM: write_slim,
+    RELEASE_JSON: write_release,
+    ATTRIBUTION: write_attribution,
+}
 _DENIED_BY = ("image_id", "photo_id", "owner", "photo_page")
 _TEMPLATE_COLUMNS = ("image_id", "title", "tags", "description")
 
 
-@dataclass(frozen=True)
 class Job:
     """One export: a dataset, the settings, and the numbers of rows written and left out."""
 
-    dataset: Shards
-    settings: ExportSettings
-    counts: Counter[str] = field(default_factory=Counter, kw_only=True)
+    def __init__(self, shards: Shards, settings: ExportSettings, out: Place) -> None:
+        if shards.manifest.as_published and settings.caption is not None:
+            settings = replace(settings, caption=settings.caption.with_camera_names())
+        self.shards, self.settings, self.out = shards, settings, out
+        self.counts: Counter[str] = Counter()
 
     def count(self, name: str, number: int) -> None:
         """Add to a count; counts of zero are not listed."""
         if number:
             self.counts[name] += number
 
+    def told(self) -> dict[str, Any]:
+        """Return what the record says about the export."""
+        return {
+            "inputs": {"dataset": self.shards.digest},
+            "settings": self.settings.recorded(str(self.shards.manifest.settings.get("caption"))),
+            "command": self.settings.command(self.out),
+            "counts": dict(self.counts),
+        }
+
     def read(self, columns: Sequence[str], config: str = "data") -> pa.Table:
         """Read columns of the rows that are not denied, in the order of the dataset."""
-        deny = self.settings.deny
+        deny, files = self.settings.deny, self.shards.files(config)
         wanted = list(dict.fromkeys([*columns, *(_DENIED_BY if deny else ())]))
-        shards = self.dataset.files(config)
-        read = track(shards, "read", len(shards), "shards")
-        tables = [read_table(shard, columns=wanted) for shard in read]
+        tables = [read_table(file, columns=wanted) for file in track(files, "read", len(files), "shards")]
         table = pa.concat_tables([part.replace_schema_metadata() for part in tables])
         self.counts["rows"] = len(table)
-        _warn_of_blindness(deny, table)
+        if (deny.photos or deny.owners) and table["photo_id"].null_count == len(table):
+            log.warning(
+                "%d entries of the denylist name photos or owners, which this dataset does not know; "
+                "give the file names of those images too",
+                len(deny.photos) + len(deny.owners),
+            )
         kept, denied = deny.drop(table)
         self.count("denied", len(denied))
         return self._require_rows(kept).select(list(columns))
@@ -159,13 +151,16 @@ class Job:
         needed = ("caption",) if template is None else _TEMPLATE_COLUMNS
         table = self.read(list(dict.fromkeys([*columns, *needed])))
         if template is not None:
-            table = table.drop_columns(["caption"]) if "caption" in table.column_names else table
             table = table.append_column("caption", _captions(template, table))
-        empty = _is_empty(table["caption"])
+        captions = table["caption"]
+        if pa.types.is_list(captions.type):
+            empty = pc.equal(pc.list_value_length(captions), 0)
+        else:
+            empty = pc.equal(pc.utf8_trim_whitespace(captions), "")
         if not (empty_too and template is not None and template.empty == "keep"):
             self.count("empty", pc.sum(empty).as_py() or 0)
             table = table.filter(pc.invert(empty))
-        return self._require_rows(table).select(list(dict.fromkeys([*columns, "caption"])))
+        return self._require_rows(table).select([*columns, "caption"])
 
     def locate(self, table: pa.Table, images: Place, scratch: Path) -> Located:
         """Find the images of the rows; `table` has image_id, wnid and photo_id."""
@@ -185,23 +180,9 @@ class Job:
 
 
 def _captions(template: CaptionTemplate, table: pa.Table) -> pa.ChunkedArray:
-    compose, kind = (caption_lists, pa.list_(pa.string())) if template.is_list else (compose_captions, pa.string())
+    compose, kind = compose_captions, pa.string()
+    if template.is_list:
+        compose, kind = caption_lists, pa.list_(pa.string())
     batches = table.select(_TEMPLATE_COLUMNS).to_batches()
     made = [compose(template, {name: batch[name] for name in _TEMPLATE_COLUMNS}) for batch in batches]
     return pa.chunked_array(made, kind)
-
-
-def _is_empty(captions: pa.ChunkedArray) -> pa.ChunkedArray:
-    if pa.types.is_list(captions.type):
-        return pc.equal(pc.list_value_length(captions), 0)
-    return pc.equal(pc.utf8_trim_whitespace(captions), "")
-
-
-def _warn_of_blindness(deny: Denylist, table: pa.Table) -> None:
-    """Log that a denylist names photos or owners that the rows cannot be matched with."""
-    if (deny.photos or deny.owners) and table["photo_id"].null_count == len(table):
-        log.warning(
-            "%d entries of the denylist name photos or owners, which this dataset does not know; "
-            "give the file names of those images too",
-            len(deny.photos) + len(deny.owners),
-        )

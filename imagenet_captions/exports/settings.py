@@ -6,14 +6,13 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.engines.local import LOCAL, Engine, check_workers, default_workers
 from imagenet_captions.errors import InputError, quoted, unknown_name
 from imagenet_captions.flickr.denylist import DENY, NOTHING_DENIED, Denylist
-from imagenet_captions.options import REQUIRED, check, option
+from imagenet_captions.options import REQUIRED, changed, check, option, refuse
 from imagenet_captions.storage.places import Place, PlaceField, refuse_secrets
 
 OPEN_CLIP_CSV, WEBDATASET, SLIM, ATTRIBUTION, RELEASE_JSON = TARGETS = (
@@ -83,15 +82,10 @@ class ExportSettings:
     def __post_init__(self) -> None:
         check(self)
         check_workers(self.workers)
-        for name, targets in _WITH.items():
-            if getattr(self, name) is not None and self.to not in targets:
-                raise InputError(
-                    f"`{name}` means nothing for `to={self.to!r}`; leave it out (`{name}`: {', '.join(targets)})"
-                )
+        without = [name for name, targets in _WITH.items() if self.to not in targets]
+        refuse(self, without, f"for `to={self.to!r}`")
         if self.engine is not LOCAL and self.to != WEBDATASET:
-            raise InputError(
-                f"`engine='ray'` means nothing for `to={self.to!r}`, which is written in one piece; leave it out"
-            )
+            raise InputError(f"`engine='ray'` has no effect for `to={self.to!r}`; leave it out")
         if self.path_prefix is not None:
             refuse_secrets(self.path_prefix)  # it is written in every line
         if self.clip_benchmark is not None and not _SPLIT.fullmatch(self.clip_benchmark):
@@ -100,8 +94,16 @@ class ExportSettings:
             )
         if self.to == OPEN_CLIP_CSV and self.caption is not None and self.caption.is_list:
             raise InputError(f"open_clip reads one caption a row; captions=list is for {SLIM} and {WEBDATASET}")
-        if self.columns is not None:
-            _check_columns(self.columns, _OWN[self.to])
+        taken = list(_OWN.get(self.to, ()))
+        for name in self.columns or ():
+            if name in taken:
+                raise InputError(f"`columns` names {name}, which the table has already; leave it out")
+            if name not in COLUMNS:
+                raise unknown_name("column", name, COLUMNS)
+            taken.append(name)
+        if self.to == WEBDATASET:
+            object.__setattr__(self, "seed", self.seed or 0)
+            object.__setattr__(self, "shard_size", self.shard_size or SAMPLES_A_SHARD)
 
     def recorded(self, own_caption: str) -> dict[str, Any]:
         """Return the settings for the record: all that affect the result, except the place of the images.
@@ -111,11 +113,9 @@ class ExportSettings:
         told: dict[str, Any] = {"to": self.to, **self.deny.settings()}
         if self.to in _WITH["caption"]:
             told["caption"] = own_caption if self.caption is None else str(self.caption)
-        if self.to == WEBDATASET:
-            told |= {"seed": self.seed or 0, "shard_size": self.shard_size or SAMPLES_A_SHARD}
-        for name in ("path_prefix", "clip_benchmark", "columns", "shuffle"):
+        for name in ("path_prefix", "seed", "shard_size", "clip_benchmark", "columns", "shuffle"):
             if (value := getattr(self, name)) is not None:
-                told[name] = list(value) if name == "columns" else value
+                told[name] = value
         return told
 
     def command(self, out: Place) -> str:
@@ -125,25 +125,11 @@ class ExportSettings:
         >>> ExportSettings("slim").command(Path("work/slim.csv"))
         'imagenet-captions export DATASET --to slim --out slim.csv'
         """
-        webdataset = self.to == WEBDATASET
-        values = {
-            "--images": self.images,
-            "--caption": self.caption,
-            "--deny": (self.deny.file or "FILE") if self.deny else None,
-            "--path-prefix": self.path_prefix,
-            "--seed": self.seed or 0 if webdataset else None,
-            "--shard-size": self.shard_size or SAMPLES_A_SHARD if webdataset else None,
-            "--clip-benchmark": self.clip_benchmark,
-            "--columns": None if self.columns is None else ",".join(self.columns),
-            "--shuffle": self.shuffle,
-        }
-        given = chain.from_iterable((flag, str(value)) for flag, value in values.items() if value is not None)
-        return shlex.join(["imagenet-captions", "export", "DATASET", "--to", self.to, *given, "--out", out.name])
-
-
-def _check_columns(columns: Sequence[str], own: Sequence[str]) -> None:
-    for at, name in enumerate(columns):
-        if name in own or name in columns[:at]:
-            raise InputError(f"`columns` names {name}, which the table has already; leave it out")
-        if name not in COLUMNS:
-            raise unknown_name("column", name, COLUMNS)
+        words = ["imagenet-captions", "export", "DATASET"]
+        for one, value in changed(self).items():
+            if one.name == "deny":
+                value = self.deny.file or "FILE"
+            elif one.name == "columns":
+                value = ",".join(value)
+            words += [one.flag, str(value)]
+        return shlex.join([*words, "--out", out.name])

@@ -9,12 +9,11 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 _SAFE = ("filepath", "filename", "image_id", "wnid", "label")  # no text; pandas reads labels as numbers, as it should
 _RELEASE_COLUMNS = ["filename", "wnid", "title", "description", "tags"]
-_ENTRIES_AT_ONCE = 10_000
+_ROWS_AT_ONCE = 10_000
 
 # What pandas reads as missing, as it does an empty text.
 _MISSING = (
@@ -44,7 +43,7 @@ _NUMBER = (
 _LONGEST_RUN = 1000  # far below the size of the blocks whose type pandas guesses
 _SPACES = r" *[\t\n\v\f\r][ \t\n\v\f\r]*"
 _NO_BREAK_SPACE = "\u00a0"
-_ROWS_AT_ONCE = 65536
+_LINES_AT_ONCE = 65_536
 
 
 def write_open_clip(job: Job, path: Path) -> None:
@@ -54,30 +53,31 @@ def write_open_clip(job: Job, path: Path) -> None:
     found = pc.is_valid(paths)
     table = table.filter(found)
     own = {"filepath": paths.filter(found), "title": table["caption"]}
-    job.count("marked", write_delimited(path, own | _more(job, table), "\t"))
-    job.count("exported", len(table))
+    _write(job, path, own, table, "\t")
 
 
 def write_slim(job: Job, path: Path) -> None:
     """Write `filename,caption`, which is enough for users who have ImageNet, and the columns that are asked for."""
     table = _read(job, ["image_id", "filename"])
     own = {"filename": table["filename"], "caption": _as_text(table["caption"])}
-    job.count("marked", write_delimited(path, own | _more(job, table), ","))
-    job.count("exported", len(table))
+    _write(job, path, own, table, ",")
 
 
 def write_release(job: Job, path: Path) -> None:
     """Write the published file's form, the texts of the `raw` config in a JSON list with an entry a line."""
     table = job.read(_RELEASE_COLUMNS, "raw")
-    batches = table.to_batches(max_chunksize=_ENTRIES_AT_ONCE)
-    entries = (entry for batch in batches for entry in batch.to_pylist())
     with path.open("w", encoding="utf-8", newline="\n") as opened:
         before = "[\n"
-        for entry in track(entries, "write", len(table), "rows"):
+        for entry in track(_rows(table), "write", len(table), "rows"):
             opened.write(before + json.dumps(entry))
             before = ",\n"
         opened.write("\n]\n")
     job.count("exported", len(table))
+
+
+def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
+    for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+        yield from batch.to_pylist()
 
 
 def _read(job: Job, columns: Sequence[str]) -> pa.Table:
@@ -88,15 +88,17 @@ def _read(job: Job, columns: Sequence[str]) -> pa.Table:
     return table.take(seeded_order(table["image_id"].to_pylist(), job.settings.shuffle)).combine_chunks()
 
 
-def _more(job: Job, table: pa.Table) -> dict[str, pa.ChunkedArray]:
-    return {name: _as_text(table[name]) for name in job.settings.columns or ()}
+def _write(job: Job, path: Path, own: Mapping[str, pa.ChunkedArray], table: pa.Table, separator: str) -> None:
+    more = {name: _as_text(table[name]) for name in job.settings.columns or ()}
+    job.count("marked", write_delimited(path, {**own, **more}, separator))
+    job.count("exported", len(table))
 
 
 def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Return a column as text: a list as JSON, so that each of its texts stays whole, and "" for a null."""
     if pa.types.is_list(column.type):
         lists = [json.dumps(texts, ensure_ascii=False) for texts in column.to_pylist()]
-        return pa.chunked_array([pa.array(lists, pa.string())])
+        return _texts(lists)
     return pc.fill_null(column.cast(pa.string()), "")
 
 
@@ -114,11 +116,11 @@ def _file_paths(job: Job, table: pa.Table) -> pa.ChunkedArray:
     root = str(images)
     start = _before(root if prefix is None else prefix)
     paths = [None if part is None else start + part.path[len(root) :].lstrip("/") for part in located.ranges]
-    return pa.chunked_array([pa.array(paths, pa.string())])
+    return _texts(paths)
 
 
 def _before(folder: str) -> str:
-    return folder if not folder or folder.endswith("/") else folder + "/"
+    return f"{folder.removesuffix('/')}/" if folder else ""
 
 
 def write_delimited(path: Path, columns: Mapping[str, pa.ChunkedArray], separator: str) -> int:
@@ -134,10 +136,12 @@ def write_delimited(path: Path, columns: Mapping[str, pa.ChunkedArray], separato
     table = pa.table(written)
     with path.open("wb") as opened:
         opened.write((separator.join(written) + "\n").encode())
-        for batch in table.to_batches(max_chunksize=_ROWS_AT_ONCE):
+        for batch in table.to_batches(max_chunksize=_LINES_AT_ONCE):
             fields = [_quoted(column, separator) for column in batch.columns]
             lines = pc.binary_join_element_wise(*fields, separator) if len(fields) > 1 else fields[0]
-            opened.write(_bytes_of(pc.binary_join_element_wise(lines, "", "\n")))
+            lines = pc.binary_join_element_wise(lines, "", "\n")
+            ends = np.frombuffer(lines.buffers()[1], np.int32)
+            opened.write(memoryview(lines.buffers()[2])[: int(ends[len(lines)])])  # without a copy
     verify_delimited(path, written, separator)
     return all_marked
 
@@ -151,22 +155,16 @@ def protect(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, int]:
     folded = pc.utf8_trim(pc.replace_substring_regex(column, _SPACES, " "), " ")
     missing = pc.is_in(folded, value_set=pa.array(_MISSING, pa.string()))
     filled = pc.not_equal(folded, "").to_numpy()  # an empty text is missing for pandas, and parts no numbers
-    like_numbers = pc.and_not(pc.match_substring_regex(folded, _NUMBER), missing).to_numpy()
+    like_numbers = pc.and_not(pc.match_substring_regex(folded, _NUMBER), missing).to_numpy()[filled]
+    places = np.arange(len(like_numbers))
+    other = np.maximum.accumulate(np.where(like_numbers, -1, places))  # the last text before that is none
+    told = like_numbers & ((places - other) % _LONGEST_RUN == 0)
+    told[-1:] = like_numbers[-1:]
     numbers = np.zeros(len(filled), np.bool_)
-    numbers[filled] = _told_as_numbers(like_numbers[filled])
+    numbers[filled] = told
     end = pc.if_else(missing, " ", pc.if_else(pa.chunked_array([pa.array(numbers)]), _NO_BREAK_SPACE, ""))
     marked = int(pc.sum(missing).as_py() or 0) + int(np.count_nonzero(numbers))
     return pc.binary_join_element_wise(folded, end, "") if marked else folded, marked
-
-
-def _told_as_numbers(like_numbers: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Return a mask of the texts that need a mark, among those that look like numbers."""
-    places = np.arange(len(like_numbers))
-    before = np.maximum.accumulate(np.where(like_numbers, -1, places))
-    told: npt.NDArray[np.bool_] = like_numbers & ((places - before) % _LONGEST_RUN == 0)
-    if len(told):
-        told[-1] = like_numbers[-1]
-    return told
 
 
 def verify_delimited(path: Path, columns: Mapping[str, pa.ChunkedArray], separator: str) -> None:
@@ -194,12 +192,6 @@ def _quoted(column: pa.Array, separator: str) -> pa.Array:
     return pc.replace_with_mask(column, mask, pc.binary_join_element_wise('"', doubled, '"', ""))
 
 
-def _bytes_of(lines: pa.Array) -> memoryview:
-    """Return the concatenated texts of an array, without a copy."""
-    ends = np.frombuffer(lines.buffers()[1], np.int32)[lines.offset : lines.offset + len(lines) + 1]
-    return memoryview(lines.buffers()[2])[int(ends[0]) : int(ends[-1])]
-
-
 UNKNOWN, NO_PAGE = "unknown", "none"
 _COLUMNS = ["filename", "photo_page", "owner", "owner_name", "license", "retrieved_at"]
 _HEADER = """\
@@ -221,75 +213,62 @@ _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"}
 _SAFE_PAGE = re.compile(r"https?://[A-Za-z0-9._~/@%-]+")
 
 
-def write_attribution(job: Job, path: Path, markdown: bool) -> None:
+def write_attribution(job: Job, path: Path) -> None:
     """Write one row per photo; unknown values are written as "unknown", and unknown owners are counted.
 
     Raises InputError for a dataset without any owner, such as one from a release, which names no photographers.
     """
-    table = _visible(job.read(_COLUMNS))
-    nobody = pc.and_(pc.is_null(table["owner"]), pc.is_null(table["photo_page"]))
-    unknown = pc.sum(nobody).as_py() or 0
+    table = job.read(_COLUMNS)
+    unknown = pc.sum(pc.and_(pc.is_null(table["owner"]), pc.is_null(table["photo_page"]))).as_py()
     if unknown == len(table):
-        sources = "from a published release, which does not say" if len(table) else "without rows"
         raise InputError(
-            f"{job.dataset.dataset} does not know whose photos they are (its texts are {sources}); "
-            "build it from Flickr or with YFCC100M's metadata to name the owners"
+            f"{job.shards.dataset} does not know whose photos they are (its texts are from a published release, which "
+            "does not say); build it from Flickr or with YFCC100M's metadata to name the owners"
         )
     job.count("unknown_owner", unknown)
     job.count("exported", len(table))
-    if markdown:
-        with path.open("w", encoding="utf-8", newline="\n") as opened:
-            opened.write(_HEADER)
-            opened.writelines(_markdown_rows(table))
-    else:
-        _write_csv(job, table, path)
+    licenses = [find_license(number) for number in table["license"].to_pylist()]
+    columns = {name: _visible(table[name]) for name in ("filename", "photo_page", "owner", "owner_name")}
+    columns["license"] = _texts(known.name if known else None for known in licenses)
+    columns["license_url"] = _texts(known.url if known else None for known in licenses)
+    columns["retrieved"] = pc.strftime(table["retrieved_at"], format="%Y-%m-%d")
+    if job.out.suffix.lower() == ".md":
+        _write_markdown(pa.table(columns), path)
+        return
+    for name, column in columns.items():
+        known = pc.utf8_trim_whitespace(pc.fill_null(column, NO_PAGE if name == "license_url" else UNKNOWN))
+        text = pc.if_else(pc.equal(known, ""), UNKNOWN, known)
+        # An apostrophe before what a spreadsheet would run as a formula.
+        guard = pc.if_else(pc.match_substring_regex(text, _FORMULA), "'", "")
+        columns[name] = pc.binary_join_element_wise(guard, text, "")
+    job.count("marked", write_delimited(path, columns, ","))
 
 
-def _visible(table: pa.Table) -> pa.Table:
-    """Return the table without invisible characters; some of them would reverse the text that follows a name."""
-    for at, field in enumerate(table.schema):
-        if pa.types.is_string(field.type):
-            folded = pc.replace_substring_regex(table[at], _WHITE_SPACE, " ")
-            table = table.set_column(at, field, pc.replace_substring_regex(folded, _INVISIBLE, ""))
-    return table
+def _visible(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return texts without invisible characters; some of them would reverse the text that follows a name."""
+    folded = pc.replace_substring_regex(column, _WHITE_SPACE, " ")
+    return pc.replace_substring_regex(folded, _INVISIBLE, "")
 
 
-def _write_csv(job: Job, table: pa.Table, path: Path) -> None:
-    licenses = [_license(number) for number in table["license"].to_pylist()]
-    texts = {
-        "filename": table["filename"],
-        "photo_page": pc.fill_null(table["photo_page"], UNKNOWN),
-        "owner": pc.fill_null(table["owner"], UNKNOWN),
-        "owner_name": pc.fill_null(table["owner_name"], UNKNOWN),
-        "license": pa.chunked_array([pa.array([name for name, _ in licenses], pa.string())]),
-        "license_url": pa.chunked_array([pa.array([url or NO_PAGE for _, url in licenses], pa.string())]),
-        "retrieved": pa.chunked_array([pa.array([_day(at) for at in table["retrieved_at"].to_pylist()], pa.string())]),
-    }
-    guarded = {name: _guarded(pc.utf8_trim_whitespace(column)) for name, column in texts.items()}
-    job.count("marked", write_delimited(path, guarded, ","))
+def _texts(values: Iterable[str | None]) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(values, pa.string())])
 
 
-def _guarded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return the texts with an apostrophe before each that a spreadsheet would run as a formula."""
-    filled = pc.if_else(pc.equal(column, ""), UNKNOWN, column)
-    guard = pc.if_else(pc.match_substring_regex(filled, _FORMULA), "'", "")
-    return pc.binary_join_element_wise(guard, filled, "")
-
-
-def _markdown_rows(table: pa.Table) -> Iterator[str]:
-    for batch in table.to_batches(max_chunksize=10_000):
-        for row in batch.to_pylist():
-            owner, name = row["owner"], row["owner_name"]
+def _write_markdown(table: pa.Table, path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="\n") as opened:
+        opened.write(_HEADER)
+        for row in _rows(table):
+            owner, name, page = row["owner"], row["owner_name"], row["photo_page"]
             who = f"{name} ({owner})" if name and owner else name or owner or UNKNOWN
-            license_name, url = _license(row["license"])
+            known, url = row["license"] or UNKNOWN, row["license_url"]
             cells = [
                 escape(row["filename"]),
-                link("photo", row["photo_page"]) if row["photo_page"] else UNKNOWN,
+                link("photo", page) if page else UNKNOWN,
                 escape(who),
-                link(license_name, url) if url else escape(license_name),
-                escape(_day(row["retrieved_at"])),
+                link(known, url) if url else escape(known),
+                escape(row["retrieved"] or UNKNOWN),
             ]
-            yield f"| {' | '.join(cells)} |\n"
+            opened.write(f"| {' | '.join(cells)} |\n")
 
 
 def escape(text: str) -> str:
@@ -309,12 +288,3 @@ def link(text: str, address: str) -> str:
     ('[photo](<https://www.flickr.com/photos/1@N00/2/>)', 'javascript\\\\:alert\\\\(1\\\\)')
     """
     return f"[{escape(text)}](<{address}>)" if _SAFE_PAGE.fullmatch(address) else escape(address)
-
-
-def _license(number: int | None) -> tuple[str, str | None]:
-    known = find_license(number)
-    return (UNKNOWN, None) if known is None else (known.name, known.url)
-
-
-def _day(moment: Any) -> str:
-    return UNKNOWN if moment is None else moment.strftime("%Y-%m-%d")

@@ -10,9 +10,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -48,8 +47,7 @@ _MOMENTS = ("date_taken", "date_posted", "retrieved_at")
 _LICENSES = {license.id: license.name for license in LICENSES}
 
 
-@dataclass(frozen=True)
-class TarJob:
+class TarJob(NamedTuple):
     """The task of a worker: one shard to write."""
 
     path: Place
@@ -58,8 +56,7 @@ class TarJob:
     ranges: Sequence[ByteRange]
 
 
-@dataclass(frozen=True)
-class Written:
+class Written(NamedTuple):
     """A written shard; `broken` counts the images that cannot be used and have no sample."""
 
     name: str
@@ -73,6 +70,7 @@ def write_webdataset(job: Job, folder: Place) -> dict[str, str]:
 
     The seed and the image ids alone decide the order of the samples.
     """
+    split = job.settings.clip_benchmark
     with scratch_beside(folder / "samples") as scratch:
         rows = job.read_captioned(_COLUMNS, empty_too=True)
         shards = _write_shards(job, rows, _ranges(job, rows, scratch), folder)
@@ -80,30 +78,43 @@ def write_webdataset(job: Job, folder: Place) -> dict[str, str]:
     job.count("exported", sum(shard.samples for shard in shards))
     if not job.counts["exported"]:
         raise InputError("none of the images can be used; check them")
-    split = job.settings.clip_benchmark
-    sizes = "sizes.json" if split is None else f"{split}/sizes.json"
-    write_json(folder / sizes, {PurePosixPath(shard.name).name: shard.samples for shard in shards})
-    names = [sizes] if split is None else [sizes, *_write_class_files(job, folder, split, len(shards))]
+    names = ["sizes.json" if split is None else f"{split}/sizes.json"]
+    write_json(folder / names[0], {PurePosixPath(shard.name).name: shard.samples for shard in shards})
+    if split is not None:
+        among = job.shards.manifest.classes
+        wnids = local_labels(job.shards.schema()) or classes.wnids(among)
+        texts = {
+            f"{split}/nshards.txt": [str(len(shards))],
+            "classnames.txt": [classes.by_wnid(wnid, among).name for wnid in wnids],
+            "zeroshot_classification_templates.txt": [text.replace("{}", "{c}") for text in open_clip_templates()],
+        }
+        for name, lines in texts.items():
+            write_text(folder / name, "".join(f"{line}\n" for line in lines))
+        names += texts
     return {**{shard.name: shard.sha256 for shard in shards}, **{name: sha256(folder / name) for name in names}}
 
 
-def _write_class_files(job: Job, folder: Place, split: str, shards: int) -> list[str]:
-    among = job.dataset.manifest.classes
-    wnids = local_labels(job.dataset.schema()) or classes.wnids(among)
-    files = {
-        f"{split}/nshards.txt": [str(shards)],
-        "classnames.txt": [classes.by_wnid(wnid, among).name for wnid in wnids],
-        "zeroshot_classification_templates.txt": [text.replace("{}", "{c}") for text in open_clip_templates()],
-    }
-    for name, lines in files.items():
-        write_text(folder / name, "".join(f"{line}\n" for line in lines))
-    return [*files]
+def _ranges(job: Job, table: pa.Table, scratch: Path) -> Sequence[ByteRange | None]:
+    """Return the byte range of each row's image, in the given images or else in the dataset itself."""
+    if job.settings.images is not None:
+        return job.locate(table, job.settings.images, scratch).ranges
+    dataset = job.shards.dataset
+    if not job.shards.manifest.images:
+        raise InputError(f"{dataset} has no images; say where they lie with `images`")
+    own = byte_ranges_in_shards(job.shards.files())
+    ranges = [own.get(image_id) for image_id in table["image_id"].to_pylist()]
+    job.count("no_image", ranges.count(None))
+    if not any(ranges):
+        raise InputError(f"none of the {len(ranges):,} rows that are left has an image in {dataset}; give `images`")
+    return ranges
 
 
 def _write_shards(job: Job, rows: pa.Table, ranges: Sequence[ByteRange | None], folder: Place) -> list[Written]:
-    order, size = _order(job, rows, ranges), job.settings.shard_size or SAMPLES_A_SHARD
-    workers = min(job.settings.workers, -(-len(order) // size))
-    split = job.settings.clip_benchmark
+    settings, split = job.settings, job.settings.clip_benchmark
+    seed, size = settings.seed or 0, settings.shard_size or SAMPLES_A_SHARD
+    numbers = np.array([draw(seed, "order", key) for key in rows["image_id"].to_pylist()], np.uint64)
+    order = [row for row in np.argsort(numbers, kind="stable").tolist() if ranges[row] is not None]
+    count = -(-len(order) // size)
 
     def shard_job(number: int) -> TarJob:
         chosen = order[number * size : (number + 1) * size]
@@ -111,82 +122,60 @@ def _write_shards(job: Job, rows: pa.Table, ranges: Sequence[ByteRange | None], 
         taken = rows.take(pa.array(chosen)).combine_chunks()
         return TarJob(folder / name, name, taken, [part for row in chosen if (part := ranges[row])])
 
-    jobs = map(shard_job, range(-(-len(order) // size)))
     shards = []
+    workers = min(settings.workers, count)
+    places = (job.shards.dataset, folder, settings.images)
+    alone = any(is_only_here(path) for path in places if path is not None)
+    threads = alone or workers <= _MOST_THREADS
     with progress("export", len(order), "samples") as bar:
-        alone = any(
-            is_only_here(path) for path in (job.dataset.dataset, folder, job.settings.images) if path is not None
-        )
-        threads = alone or workers <= _MOST_THREADS
-        for shard in job.settings.engine.run(write_shard, jobs, workers, threads=threads):
+        for shard in settings.engine.run(write_shard, map(shard_job, range(count)), workers, threads=threads):
             shards.append(shard)
             bar.update(shard.samples)
     return shards
 
 
-def _ranges(job: Job, table: pa.Table, scratch: Path) -> Sequence[ByteRange | None]:
-    """Return the byte range of each row's image, in the given images or else in the dataset itself."""
-    if job.settings.images is not None:
-        return job.locate(table, job.settings.images, scratch).ranges
-    if not job.dataset.manifest.images:
-        raise InputError(f"{job.dataset.dataset} has no images; say where they lie with `images`")
-    own = byte_ranges_in_shards(job.dataset.files())
-    ranges = [own.get(image_id) for image_id in table["image_id"].to_pylist()]
-    job.count("no_image", ranges.count(None))
-    if len(ranges) == ranges.count(None):
-        raise InputError(
-            f"none of the {len(ranges):,} rows that are left has an image in {job.dataset.dataset}; give `images`"
-        )
-    return ranges
-
-
-def _order(job: Job, rows: pa.Table, ranges: Sequence[ByteRange | None]) -> list[int]:
-    """Return the rows that have an image, in the order of the seed."""
-    seed = job.settings.seed or 0
-    numbers = np.array([draw(seed, "order", key) for key in rows["image_id"].to_pylist()], np.uint64)
-    return [row for row in np.argsort(numbers, kind="stable").tolist() if ranges[row] is not None]
-
-
 def write_shard(job: TarJob) -> Written:
-    """Write one tar; an image that cannot be used has no sample."""
+    """Write one tar; an image that cannot be used has no sample. It runs in other processes."""
     samples = broken = 0
-    with replacing(job.path) as path, TarWriter(path) as tar, closing(OpenFiles()) as reader:
+    digest = hashlib.sha256()
+    with replacing(job.path) as path, path.open("wb") as opened, closing(OpenFiles()) as reader:
         for start in range(0, len(job.ranges), _IMAGES_AT_ONCE):
             images, faults = reader.read_images(job.ranges[start : start + _IMAGES_AT_ONCE])
             rows = job.rows.slice(start, _IMAGES_AT_ONCE).to_pylist()
-            views = [memoryview(image.as_buffer()) for image in images]
-            for number, (row, image) in enumerate(zip(rows, views, strict=True)):
-                ending = ending_of(image)
+            for number, (row, image) in enumerate(zip(rows, images, strict=True)):
+                data = memoryview(image.as_buffer())
+                ending = ending_of(data)
                 if number in faults or ending is None:
                     broken += 1
                     continue
-                tar.add(_members(row, image, ending))
+                sample = tar_of(_members(row, data, ending))
+                digest.update(sample)
+                opened.write(sample)
                 samples += 1
-    return Written(job.name, tar.hexdigest(), samples, broken)
+        end = bytes(2 * _BLOCK)
+        digest.update(end)
+        opened.write(end)
+    return Written(job.name, digest.hexdigest(), samples, broken)
 
 
 def _members(row: dict[str, Any], image: memoryview, ending: str) -> list[tuple[str, bytes | memoryview]]:
-    caption = row["caption"]  # a text, or a list of them, one a line
-    key = row["image_id"]  # has no dot, because a WebDataset key ends at the first dot
-    return [
-        (f"{key}.{ending}", image),
-        (f"{key}.json", _to_json(facts_of(row)).encode()),
-        (f"{key}.cls", str(row["label"]).encode()),
-        (f"{key}.txt", (caption if isinstance(caption, str) else "\n".join(caption)).encode()),
-    ]
-
-
-def facts_of(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the values of a sample's JSON: each text as a field, the tags as a list, and the provenance.
+    """Return the files of a sample; its JSON has each text as a field, the tags as a list, and the provenance.
 
     open_clip's `--json-text-key title;description` reads captions from these fields; docs/how-to/export.md says since
     when it has that flag.
     """
+    caption = row["caption"]  # a text, or a list of them, one a line
+    key = row["image_id"]  # has no dot, because a WebDataset key ends at the first dot
     facts = {**row, "license_name": _LICENSES.get(row["license"])}
     for name in _MOMENTS:
         if facts[name] is not None:
             facts[name] = facts.pop(name).isoformat()
-    return facts
+    return [
+        (f"{key}.{ending}", image),
+        (f"{key}.json", _to_json(facts).encode()),
+        (f"{key}.cls", str(row["label"]).encode()),
+        (f"{key}.txt", (caption if isinstance(caption, str) else "\n".join(caption)).encode()),
+    ]
 
 
 def ending_of(image: memoryview) -> str | None:
@@ -205,7 +194,6 @@ def ending_of(image: memoryview) -> str | None:
 # Plain ustar, with the same bytes for the same content.
 
 _BLOCK = 512
-_LARGEST = 8**11 - 1  # the limit of the header's size field
 _AFTER_NAME = b"0000644\0" + b"0000000\0" * 2  # mode, owner, group
 _AFTER_SIZE = b"%011o\0" % 0  # the time
 _TYPE_AND_MAGIC = b"0" + bytes(100) + b"ustar\x0000"
@@ -214,50 +202,21 @@ _CONSTANT_SUM = sum(_AFTER_NAME + _AFTER_SIZE + b" " * 8 + _TYPE_AND_MAGIC)
 
 
 def header(name: bytes, size: int) -> bytes:
-    """Return the tar header of a file with mode 644, owner 0 and time 0.
+    """Return the tar header of a file with mode 644, owner 0 and time 0; the name has less than 100 bytes.
 
     `tarfile` takes ten times as long, and a sample has four headers.
 
     >>> len(header(b"n01440764_10026.jpg", 123))
     512
     """
-    if len(name) >= 100 or size > _LARGEST:
-        raise ValueError(f"a member of {size} bytes, its name of {len(name)}, is too large for a plain tar")
     digits = b"%011o\0" % size
     checksum = b"%06o\0 " % (_CONSTANT_SUM + sum(name) + sum(digits))
     return b"".join((name.ljust(100, b"\0"), _AFTER_NAME, digits, _AFTER_SIZE, checksum, _TYPE_AND_MAGIC, _REST))
 
 
-class TarWriter:
-    """A writer of a tar that computes its SHA-256."""
-
-    def __init__(self, path: Path) -> None:
-        # "x": a worker can outlive its killed run for a moment and must not write to the file of the next run.
-        self._opened = path.open("wb", buffering=0)
-        self._digest = hashlib.sha256()
-
-    def __enter__(self) -> TarWriter:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if error[0] is None:
-            self._write(bytes(2 * _BLOCK))
-        self._opened.close()
-
-    def add(self, members: Sequence[tuple[str, Any]]) -> None:
-        """Write the members of a sample: names and their bytes (anything with a buffer)."""
-        parts = []
-        for name, data in members:
-            size = len(data)
-            parts += [header(name.encode("ascii"), size), data, bytes(-size % _BLOCK)]
-        self._write(b"".join(parts))
-
-    def hexdigest(self) -> str:
-        """Return the SHA-256 of the bytes written."""
-        return self._digest.hexdigest()
-
-    def _write(self, data: bytes) -> None:
-        self._digest.update(data)
-        view = memoryview(data)
-        while view:
-            view = view[self._opened.write(view) :]
+def tar_of(members: Sequence[tuple[str, bytes | memoryview]]) -> bytes:
+    """Return files, by name and content, as a part of a tar."""
+    parts: list[bytes | memoryview] = []
+    for name, data in members:
+        parts += [header(name.encode("ascii"), len(data)), data, bytes(-len(data) % _BLOCK)]
+    return b"".join(parts)

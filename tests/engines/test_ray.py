@@ -241,6 +241,6 @@ def test_an_export_in_one_piece_refuses_the_engine(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     with (
         RayEngine(workers=2) as engine,
-        pytest.raises(InputError, match="`engine='ray'` means nothing for `to='slim'`"),
+        pytest.raises(InputError, match="`engine='ray'` has no effect for `to='slim'`"),
     ):
         ExportSettings("slim", engine=engine)

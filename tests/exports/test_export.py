@@ -89,12 +89,12 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path, pictures: Path, to: str)
     ("settings", "told"),
     [
         ({"to": "parquet"}, "must be one of open-clip-csv, webdataset"),
-        ({"to": "slim", "seed": 1}, "`seed` means nothing for `to='slim'`"),
-        ({"to": "slim", "shard_size": 1}, "`shard_size` means nothing"),
-        ({"to": "slim", "images": Path("x")}, "`images` means nothing"),
-        ({"to": "webdataset", "path_prefix": "x"}, "`path_prefix` means nothing"),
-        ({"to": "release-json", "caption": CaptionTemplate()}, "`caption` means nothing"),
-        ({"to": "attribution", "caption": CaptionTemplate()}, "`caption` means nothing"),
+        ({"to": "slim", "seed": 1}, "`seed` has no effect for `to='slim'`"),
+        ({"to": "slim", "shard_size": 1}, "`shard_size` has no effect"),
+        ({"to": "slim", "images": Path("x")}, "`images` has no effect"),
+        ({"to": "webdataset", "path_prefix": "x"}, "`path_prefix` has no effect"),
+        ({"to": "release-json", "caption": CaptionTemplate()}, "`caption` has no effect"),
+        ({"to": "attribution", "caption": CaptionTemplate()}, "`caption` has no effect"),
         ({"to": "webdataset", "shard_size": 0}, "`shard_size` must be at least 1, not 0"),
     ],
 )
@@ -252,7 +252,7 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert "1  without a caption" in done.stdout
     assert Shards(made).manifest
     for arguments, told in (
-        (["--to", "slim", "--seed", "1", "--out", "x.csv"], "--seed means nothing"),
+        (["--to", "slim", "--seed", "1", "--out", "x.csv"], "--seed has no effect"),
         (["--to", "slim", "--caption", "subtitle", "--out", "x.csv"], "'subtitle' is not a caption field"),
         (["--to", "webdataset", "--out", "x"], "has no images"),
     ):

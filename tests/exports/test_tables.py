@@ -286,7 +286,7 @@ def test_a_seed_orders_the_rows_and_keeps_them(tmp_path: Path) -> None:
         ("slim", ["filename"], "`columns` names filename, which the table has already"),
         ("open-clip-csv", ["title"], "`columns` names title, which the table has already"),
         ("slim", ["label", "label"], "`columns` names label, which the table has already"),
-        ("webdataset", ["label"], "`columns` means nothing for `to='webdataset'`"),
+        ("webdataset", ["label"], "`columns` has no effect for `to='webdataset'`"),
     ],
 )
 def test_columns_that_cannot_be_are_refused(to: str, columns: Any, sentence: str) -> None:
