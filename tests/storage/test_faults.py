@@ -28,6 +28,18 @@ def test_a_full_disk_has_a_class_of_its_own(tmp_path: Path, number: int) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_that_is_noticed_late_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    path = tmp_path / "out.csv"
+    path.write_text("old")
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(ic.DiskFullError, match=r"out\.csv: no space is left"), replacing(path) as new:
+        new.write_text("new")
+    assert [(each, each.read_text()) for each in tmp_path.iterdir()] == [(path, "old")]
+
+
 FAULTS = [
     ConnectionError("reset"),
     TimeoutError("late"),
