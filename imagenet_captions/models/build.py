@@ -103,7 +103,8 @@ def preset_table() -> str:
         ]
         dim, tokenizer = model.config.dim, model.config.tokenizer
         context = "" if tokenizer is None else str(tokenizer.context_length)
-        pixels, width, shared = str(model.spec.size), f"{model.width:,}", "" if dim is None else f"{dim:,}"
+        shared = "" if dim is None else f"{dim:,}"
+        pixels, width = str(model.spec.size), f"{model.width:,}"
         rows.append((f"`{name}`", preset.about, pixels, width, shared, context, *sizes))
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
@@ -133,10 +134,11 @@ class MicroNet(nn.Module):
     def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
         self.stem = Convolution(3, widths[0], halve=True)
-        steps = [Convolution(before, wide, halve=number > 0) for number, (before, wide) in enumerate(pairwise(widths))]
-        self.steps = nn.Sequential(*steps)
-        self.width = widths[-1]
-        self.block = nn.Sequential(Convolution(self.width, self.width), Convolution(self.width, self.width))
+        self.steps = nn.Sequential()
+        for number, (before, wide) in enumerate(pairwise(widths)):
+            self.steps.append(Convolution(before, wide, halve=number > 0))
+        last = self.width = widths[-1]
+        self.block = nn.Sequential(Convolution(last, last), Convolution(last, last))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return features [n, last width] of images [n, 3, 32, 32]."""

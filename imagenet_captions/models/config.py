@@ -93,7 +93,8 @@ def config_from_dict(values: Mapping[str, Any]) -> ModelConfig:
     import msgspec
 
     try:
-        config = msgspec.convert({key: value for key, value in values.items() if key != "format"}, ModelConfig)
+        described = {key: value for key, value in values.items() if key != "format"}
+        config = msgspec.convert(described, ModelConfig)
     except msgspec.ValidationError as error:
         said = shortened(error).replace("`", "'")
         raise InputError(f"the model's description is not whole ({said}); write it again") from None
@@ -137,7 +138,8 @@ def _text(width: int, heads: int, layers: int, tokens: int, tokenizer: Tokenizer
     """Return open_clip's text transformer."""
     sizes = {"width": width, "heads": heads, "layers": layers}
     sizes |= {"context_length": tokenizer.context_length, "vocab_size": tokens}
-    return {"text": TowerConfig("open_clip", {"text_cfg": sizes, "quick_gelu": False}), "tokenizer": tokenizer}
+    tower = TowerConfig("open_clip", {"text_cfg": sizes, "quick_gelu": False})
+    return {"text": tower, "tokenizer": tokenizer}
 
 
 _MICRO_TEXT = _text(64, 2, 2, _MICRO_TOKENS, _MICRO_TOKENIZER)
@@ -192,7 +194,12 @@ PRESETS: dict[str, ModelPreset] = {
             temperature=1.0,
             **_align(
                 {"image_size": 289, "width_coefficient": 4.3, "depth_coefficient": 5.3},
-                {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096},
+                {
+                    "hidden_size": 1024,
+                    "num_hidden_layers": 24,
+                    "num_attention_heads": 16,
+                    "intermediate_size": 4096,
+                },
                 dim=1376,
                 tokenizer=TokenizerConfig(context_length=64),
             ),
@@ -282,7 +289,13 @@ PRESETS: dict[str, ModelPreset] = {
                 "open_clip",
                 {
                     "embed_dim": 128,
-                    "vision_cfg": {"image_size": 32, "patch_size": 4, "width": 128, "layers": 4, "head_width": 32},
+                    "vision_cfg": {
+                        "image_size": 32,
+                        "patch_size": 4,
+                        "width": 128,
+                        "layers": 4,
+                        "head_width": 32,
+                    },
                     "quick_gelu": False,
                 },
             ),
@@ -301,7 +314,8 @@ def check_name(name: str) -> None:
     library, _, rest = name.partition(":")
     found = find_spec("open_clip") if library == "open_clip" and rest else None
     if found is not None and found.origin is not None:
-        names = [path.stem for path in sorted((Path(found.origin).parent / "model_configs").glob("*.json"))]
+        files = (Path(found.origin).parent / "model_configs").glob("*.json")
+        names = sorted(path.stem for path in files)
         if rest not in names:
             raise unknown_name("open_clip model", rest, names)
     elif name not in PRESETS and not (rest and library in ("open_clip", "timm")):

@@ -74,8 +74,8 @@ def _load_folder(folder: Path) -> Any:
             values = read_json(ours / MODEL_FILE, dict[str, Any], DESCRIPTION)
             tokenizer = values.get("tokenizer")
             if isinstance(tokenizer, dict) and tokenizer.get("kind") == "json":
-                text = require_file(ours / TOKENIZER_FILE, "the model's tokenizer").read_text(encoding="utf-8")
-                values["tokenizer"] = {**tokenizer, "json": text}
+                path = require_file(ours / TOKENIZER_FILE, "the model's tokenizer")
+                values["tokenizer"] = {**tokenizer, "json": path.read_text(encoding="utf-8")}
             model = build(config_from_dict(values))
             put_weights(model, read_weights(ours / WEIGHTS_FILE, "the model's weights"), ours)
             return model
@@ -123,7 +123,8 @@ def save_model(model: Model, folder: Path) -> None:
     SimCLR's projector is left out: nothing that comes after SimCLR uses it.
     """
     config = {**model.config.to_dict(), "projector": None}
-    weights = {key: value for key, value in model.state_dict().items() if not key.startswith("projector.")}
+    state = model.state_dict()
+    weights = {key: state[key] for key in state if not key.startswith("projector.")}
     (folder / MODEL_FILE).unlink(missing_ok=True)
     with replacing(folder / WEIGHTS_FILE) as partial:
         write_weights(weights, partial)
@@ -164,29 +165,39 @@ def export_model(source: str, library: str, out: Path) -> Path:
     return out
 
 
-def _compare(model: Model, theirs: Callable[[Tensor, list[str]], tuple[Tensor, Tensor | None]], library: str) -> None:
+_Features = Callable[[Tensor, list[str]], tuple[Tensor, Tensor | None]]
+
+
+def _compare(model: Model, theirs: _Features, library: str) -> None:
     """Refuse files with which the library computes other features than the model itself."""
-    pixels = torch.randn(2, 3, model.spec.size, model.spec.size, generator=torch.Generator().manual_seed(0))
+    shape = (2, 3, model.spec.size, model.spec.size)
+    pixels = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         images, texts = theirs(pixels, list(_TEXTS))
         if texts is not None:
-            images, texts = F.normalize(images, dim=-1), F.normalize(texts, dim=-1)
-            pairs = [(images, model.embed_images(pixels)), (texts, model.embed_texts(model.tokenize(_TEXTS)))]
+            words = model.tokenize(_TEXTS)
+            pairs = [
+                (F.normalize(images, dim=-1), model.embed_images(pixels)),
+                (F.normalize(texts, dim=-1), model.embed_texts(words)),
+            ]
         elif model.has_head:
             pairs = [(images, model.class_logits(pixels))]
         else:
             pairs = [(images, model.image_features(pixels))]
     for found, ours in pairs:
-        same_shape = found.shape == ours.shape
-        furthest = (found - ours).abs().max() / ours.abs().max().clamp(min=1) if same_shape else torch.inf
+        furthest = torch.tensor(torch.inf)
+        if found.shape == ours.shape:
+            furthest = (found - ours).abs().max() / ours.abs().max().clamp(min=1)
         if not furthest <= _TOLERANCE:  # NaN is not
             raise InputError(
-                f"{library} computes other features from the exported files of {model.name} (by up to {furthest:.1e}); "
-                f"please report this with the versions of {library} and torch"
+                f"{library} computes other features from the exported files of {model.name} "
+                f"(by up to {furthest:.1e}); please report this with the versions of {library} and torch"
             )
 
 
 def no_text_tower(model: Model, whose: str) -> InputError:
     """Build the error for a model without a text tower; only an image tower of timm's has another library."""
-    advice = "export it to timm" if model.config.image.kind == "timm" else "timm has no code for its image tower either"
+    advice = "timm has no code for its image tower either"
+    if model.config.image.kind == "timm":
+        advice = "export it to timm"
     return InputError(f"{model.name} has no text tower, and {whose} have one; {advice}")

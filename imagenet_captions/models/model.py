@@ -43,7 +43,9 @@ class Model(nn.Module):
         self.image_projection = image_projection
         self.text = text
         self.tokenizer = tokenizer
-        self.logit_scale = None if text is None else nn.Parameter(torch.tensor(math.log(1 / config.temperature)))
+        self.logit_scale: nn.Parameter | None = None
+        if text is not None:
+            self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / config.temperature)))
         self.head: nn.Linear | None = None
         self.projector: nn.Sequential | None = None
         self._locked: set[str] = set()
@@ -140,7 +142,9 @@ class Model(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             layers = nn.Sequential(
-                nn.Linear(self.width, projector.hidden), nn.ReLU(), nn.Linear(projector.hidden, projector.dim)
+                nn.Linear(self.width, projector.hidden),
+                nn.ReLU(),
+                nn.Linear(projector.hidden, projector.dim),
             )
         self.projector = layers.to(self._device())
         self.config = replace(self.config, projector=projector)

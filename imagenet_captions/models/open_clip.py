@@ -84,9 +84,10 @@ def only_architecture(vision: Mapping[str, Any], text: Mapping[str, Any]) -> tup
         # Without this, open_clip lets transformers ask on the terminal whether to run the code of the repository.
         about = AutoConfig.from_pretrained(text["hf_model_name"], trust_remote_code=False)
         # An implementation may be named as a kernel of the hub, which is code too.
-        kernels = {value for key, value in vars(about).items() if "_implementation" in key} - {None, "eager", "sdpa"}
-        if getattr(about, "auto_map", None) or kernels:
-            raise InputError(f"the text tower {quoted(text['hf_model_name'])} has code of its own, which is never run")
+        kernels = {value for key, value in vars(about).items() if "_implementation" in key}
+        if getattr(about, "auto_map", None) or kernels - {None, "eager", "sdpa"}:
+            name = quoted(text["hf_model_name"])
+            raise InputError(f"the text tower {name} has code of its own, which is never run")
     return {**vision, "timm_model_pretrained": False}, {**text, "hf_model_pretrained": False}
 
 
@@ -107,9 +108,9 @@ def build_text(options: Mapping[str, Any], dim: int) -> nn.Module:
 
 def config_named(name: str) -> dict[str, Any]:
     """Return one of open_clip's configurations by name."""
-    config: dict[str, Any] | None = open_clip.get_model_config(name) if name in open_clip.list_models() else None
-    if config is None:
+    if name not in open_clip.list_models():
         raise unknown_name("open_clip model", name, open_clip.list_models())
+    config: dict[str, Any] = open_clip.get_model_config(name)
     return config
 
 
@@ -141,7 +142,10 @@ def _describe(
         mode = quoted(text["tokenizer_mode"])
         raise InputError(f"the tokenizer's mode {mode} is not read here; use open_clip itself")
     else:
-        options = {"clean": options.get("clean", "whitespace"), "strip_end": bool(options.get("strip_sep_token"))}
+        options = {
+            "clean": options.get("clean", "whitespace"),
+            "strip_end": bool(options.get("strip_sep_token")),
+        }
         tokens = tokenizer_of(tokenizer or text["hf_tokenizer_name"], context, options)
     return ModelConfig(
         name=shown,
@@ -169,7 +173,8 @@ def load(name: str, weights: str) -> Model:
         return load_folder(folder, shown, of_hub=True)
     config, tags = config_named(name), open_clip.list_pretrained_tags_by_model(name)
     if weights in tags:  # OpenAI's tags get QuickGELU, where open_clip only warns
-        config["quick_gelu"] = config.get("quick_gelu") or open_clip.get_pretrained_cfg(name, weights).get("quick_gelu")
+        tag: dict[str, Any] = open_clip.get_pretrained_cfg(name, weights)
+        config["quick_gelu"] = config.get("quick_gelu") or tag.get("quick_gelu")
     elif not weights:
         some = ", ".join(f"open_clip:{name}@{tag}" for tag in tags[:3])
         raise InputError(f"{shown} names no weights; name some, as in {some or f'open_clip:{name}@FILE'}")

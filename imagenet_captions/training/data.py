@@ -120,7 +120,8 @@ def with_captions(examples: Examples, sampler: CaptionSampler) -> Examples:
         raise InputError(f"no image of {examples.source} has a text by {template}; give other fields with `caption`")
     if len(kept) == len(examples):
         return examples
-    log.info("%s of %s images have no caption and are left out", f"{len(examples) - len(kept):,}", f"{len(examples):,}")
+    without, count = f"{len(examples) - len(kept):,}", f"{len(examples):,}"
+    log.info("%s of %s images have no caption and are left out", without, count)
     return select(examples, kept)
 
 

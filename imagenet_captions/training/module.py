@@ -58,7 +58,8 @@ def supervised_loss(model: Model, batch: Batch, *, label_smoothing: float, mixup
     batch from torch's own generator.
     """
     if not mixup:
-        return functional.cross_entropy(model.class_logits(batch.images), batch.labels, label_smoothing=label_smoothing)
+        logits = model.class_logits(batch.images)
+        return functional.cross_entropy(logits, batch.labels, label_smoothing=label_smoothing)
     share = float(torch.distributions.Beta(mixup, mixup).sample())
     logits = model.class_logits(share * batch.images + (1 - share) * batch.images.flip(0))
     one, other = (
@@ -272,7 +273,8 @@ class TrainingModule(LightningModule):
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(mean)
         self.last_loss = float(mean) / self.trainer.world_size
-        facts = {"loss": self.last_loss, "lr": self.rate(), "epoch": self.global_step // self.length.steps_per_epoch}
+        epoch = self.global_step // self.length.steps_per_epoch
+        facts = {"loss": self.last_loss, "lr": self.rate(), "epoch": epoch}
         if self.model.logit_scale is not None:
             facts["logit_scale"] = float(self.model.logit_scale.detach().exp())
         for logger in self.loggers:

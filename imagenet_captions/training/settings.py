@@ -120,7 +120,8 @@ def settings_record(settings: TrainSettings) -> dict[str, Any]:
     record["recipe"] = recipe_values(settings.recipe)
     record["started_in"] = str(Path.cwd())  # where relative paths begin, for commands that read the run later
     if settings.ids is not None:
-        record["ids"] = {"file": str(settings.ids), "sha256": sha256(require_file(settings.ids, "the list of ids"))}
+        digest = sha256(require_file(settings.ids, "the list of ids"))
+        record["ids"] = {"file": str(settings.ids), "sha256": digest}
     plain: dict[str, Any] = json.loads(json.dumps(record, default=str))
     return plain
 
