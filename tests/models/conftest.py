@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import torch
 
+from imagenet_captions.models.load import load_model, save_model
+from imagenet_captions.models.model import Model
+
 TINY_TEXT = {"context_length": 16, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}
 TINY_VIT = {"image_size": 32, "patch_size": 8, "width": 32, "layers": 1, "head_width": 16}
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "photo", "of", "dog", "cat"]
@@ -27,6 +30,28 @@ def one_thread() -> Iterator[None]:
 def pixels(count: int = 4, size: int = 32) -> torch.Tensor:
     """The same random images every time."""
     return torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(7))
+
+
+def assert_images_of(model: Model, whole: Any) -> None:
+    """Our model embeds images as open_clip's does."""
+    with torch.no_grad():
+        torch.testing.assert_close(model.embed_images(pixels()), whole.encode_image(pixels(), normalize=True))
+
+
+def assert_same_when_saved(model: Model, folder: Path) -> None:
+    """The model that is loaded from our own files computes the same, to the last bit."""
+    save_model(model, folder)
+    again, images = load_model(str(folder)), pixels(2, model.spec.size)
+    assert (again.has_text, again.has_head) == (model.has_text, model.has_head)
+    with torch.no_grad():
+        assert torch.equal(again.image_features(images), model.image_features(images))
+        if model.has_head:
+            assert torch.equal(again.class_logits(images), model.class_logits(images))
+        if model.has_text:
+            texts = again.tokenize(["a photo of a dog", "cat"])
+            assert torch.equal(texts, model.tokenize(["a photo of a dog", "cat"]))
+            assert torch.equal(again.embed_images(images), model.embed_images(images))
+            assert torch.equal(again.embed_texts(texts), model.embed_texts(texts))
 
 
 class Overwrites(torch.nn.Module):

@@ -11,9 +11,17 @@ import torch
 
 from imagenet_captions.errors import InputError
 from imagenet_captions.models.build import build_model
-from imagenet_captions.models.load import load_model, save_model
+from imagenet_captions.models.load import load_model
 from imagenet_captions.models.open_clip import config_named, named_config
-from tests.models.conftest import TINY_TEXT, TINY_VIT, open_clip_folder, pixels, write_bert_tokenizer
+from tests.models.conftest import (
+    TINY_TEXT,
+    TINY_VIT,
+    assert_images_of,
+    assert_same_when_saved,
+    open_clip_folder,
+    pixels,
+    write_bert_tokenizer,
+)
 
 MODELS = Path(__file__).parents[2] / "docs" / "reference" / "models.md"
 TINY_RESNET = {"image_size": 32, "layers": [1, 1, 1, 1], "width": 16, "patch_size": None}
@@ -75,8 +83,7 @@ def test_name_with_a_file_of_weights(tmp_path: Path, tiny: dict[str, Any]) -> No
     state = {f"module.{key}": value for key, value in whole.state_dict().items()}
     torch.save({"epoch": 3, "name": "tiny", "state_dict": state}, tmp_path / "epoch_3.pt")
     model = load_model(f"open_clip:tiny@{tmp_path / 'epoch_3.pt'}")
-    with torch.no_grad():
-        torch.testing.assert_close(model.embed_images(pixels()), whole.encode_image(pixels(), normalize=True))
+    assert_images_of(model, whole)
     assert model.spec.mean == pytest.approx((0.48145466, 0.4578275, 0.40821073))
 
 
@@ -92,12 +99,9 @@ def test_openai_weights_bring_their_activation(
     monkeypatch.setitem(open_clip.pretrained._PRETRAINED, "tiny", tags)
     monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda tag, **_: str(tmp_path / "weights.pt"))
     model = load_model("open_clip:tiny@openai")
-    with torch.no_grad():
-        torch.testing.assert_close(model.embed_images(pixels()), whole.encode_image(pixels(), normalize=True))
+    assert_images_of(model, whole)
     assert model.spec.mean == (0.5, 0.5, 0.5)
-    save_model(model, tmp_path / "ours")
-    with torch.no_grad():
-        assert torch.equal(load_model(str(tmp_path / "ours")).embed_images(pixels()), model.embed_images(pixels()))
+    assert_same_when_saved(model, tmp_path / "ours")
 
 
 def test_openais_own_archive_is_converted_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,15 +126,13 @@ def test_openais_own_archive_is_converted_once(tmp_path: Path, monkeypatch: pyte
             load_model("open_clip:tiny-quickgelu@ViT-B-32.pt")
         exec(recipe)
     model = load_model("open_clip:tiny-quickgelu@ViT-B-32-weights.pt")
-    with torch.no_grad():
-        torch.testing.assert_close(model.embed_images(pixels()), whole.encode_image(pixels(), normalize=True))
+    assert_images_of(model, whole)
 
 
 def test_open_clips_own_spelling_of_a_folder(tmp_path: Path, tiny: dict[str, Any]) -> None:
     whole = open_clip_folder(tmp_path / "here", tiny["vision_cfg"])
     model = load_model(f"open_clip:local-dir:{tmp_path / 'here'}")
-    with torch.no_grad():
-        torch.testing.assert_close(model.embed_images(pixels()), whole.encode_image(pixels(), normalize=True))
+    assert_images_of(model, whole)
     with pytest.raises(InputError, match="nowhere does not exist"):
         load_model(f"open_clip:local-dir:{tmp_path / 'nowhere'}")
 
@@ -235,6 +237,4 @@ def test_coca_is_read_without_its_decoder(tmp_path: Path) -> None:
     with torch.no_grad():
         torch.testing.assert_close(model.embed_images(pixels()), whole.encode_image(pixels()))
         torch.testing.assert_close(model.embed_texts(tokens), whole.encode_text(tokens))
-    save_model(model, tmp_path / "ours")
-    with torch.no_grad():
-        assert torch.equal(load_model(str(tmp_path / "ours")).embed_images(pixels()), model.embed_images(pixels()))
+    assert_same_when_saved(model, tmp_path / "ours")

@@ -15,7 +15,7 @@ from imagenet_captions.errors import InputError
 from imagenet_captions.models.build import build_model
 from imagenet_captions.models.load import load_model, save_model
 from imagenet_captions.models.tokenizing import tokenizer_of
-from tests.models.conftest import align_folder, pixels, write_bert_tokenizer
+from tests.models.conftest import align_folder, assert_same_when_saved, pixels, write_bert_tokenizer
 
 TEXTS = ["a photo of a dog", "cat"]
 
@@ -41,12 +41,7 @@ def test_align_folder_brings_its_pixels_and_saved_as_ours_its_tokenizer(tmp_path
     assert (model.spec.size, model.spec.interpolation, model.spec.resize_mode) == (32, "bilinear", "squash")
     assert model.spec.crop_fraction == pytest.approx(32 / 36)
     assert model.spec.mean + model.spec.std == pytest.approx([0.5] * 6)
-    save_model(model, tmp_path / "ours")
-    again = load_model(str(tmp_path / "ours"))
-    assert torch.equal(again.tokenize(TEXTS), model.tokenize(TEXTS))
-    with torch.no_grad():
-        assert torch.equal(again.embed_texts(again.tokenize(TEXTS)), model.embed_texts(model.tokenize(TEXTS)))
-        assert torch.equal(again.embed_images(pixels()), model.embed_images(pixels()))
+    assert_same_when_saved(model, tmp_path / "ours")
 
 
 def test_clip_folder_gives_what_transformers_gives(tmp_path: Path) -> None:
