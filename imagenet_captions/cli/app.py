@@ -147,16 +147,13 @@ class Command(click.Command):
                 ) from None
             raise InputError(f"{error.option_name} needs a value; give {head(one)}") from None
         if not ctx.resilient_parsing:
-            self._refuse_dashes(given)
+            for word in given:
+                flag = "--" + word.partition("=")[0].lstrip(_DASHES)
+                if flag in self.flags and any(dash in word[:2] for dash in _DASHES[1:]):
+                    raise InputError(f"{quoted(word, 40)} begins with a dash that is not a hyphen; type {flag}")
             if rest:
                 raise InputError(f"{self.name} takes no argument {quoted(rest[0])}; {self._hint(given, rest[0])}")
         return rest
-
-    def _refuse_dashes(self, words: Sequence[str]) -> None:
-        for word in words:
-            flag = "--" + word.partition("=")[0].lstrip(_DASHES)
-            if flag in self.flags and any(dash in word[:2] for dash in _DASHES[1:]):
-                raise InputError(f"{quoted(word, 40)} begins with a dash that is not a hyphen; type {flag}")
 
     def _hint(self, words: Sequence[str], extra: str) -> str:
         """Say why there may be a word too many: most often because quotes were forgotten."""

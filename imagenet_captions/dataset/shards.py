@@ -123,11 +123,11 @@ class Shards:
             raise InputError(f"{dataset} was made by another version of imagenet-captions; package it again")
         checked(content, _Details, where)
         self.manifest = checked(content, Manifest, where)
-        is_local = not is_remote(dataset)
+        local = None if is_remote(dataset) else dataset
         for name in self.manifest.files:
             if not _SHARD.fullmatch(name) and name not in OTHER_FILES:
                 raise InputError(f"{where} lists {quoted(name)}, which is not a file of a dataset; correct it")
-            if is_local and not _is_inside(dataset, name):
+            if local is not None and not _is_inside(local, name):
                 raise InputError(f"{dataset / name} is a link that leads out of the dataset; put the file itself there")
         data, raw = (self.manifest.shards(config) for config in ("data", "raw"))
         if not data or not raw or sum(data.values()) != sum(raw.values()):

@@ -283,50 +283,21 @@ def synthetic_photo(photo_id: str) -> dict[str, Any]:
     posted = chance.randrange(1_100_000_000, 1_330_000_000)
     page = f"https://www.flickr.com/photos/{nsid}/{photo_id}/"
     tags = [_some_phrases(chance, 2) for _ in range(chance.choice((0, 2, 6, 12)))]
+    named = {"id": f"{photo_id}-1", "author": nsid, "authorname": "walker", "machine_tag": 0}
+    taken = f"20{chance.randrange(4, 12):02d}-0{chance.randrange(1, 10)}-1{chance.randrange(10)} 09:30:00"
+    title = chance.choice(("", "IMG_2044", _some_phrases(chance, 3).capitalize()))
     return {
         "id": photo_id,
-        "secret": f"{chance.getrandbits(40):010x}",
-        "server": str(chance.randrange(1, 9000)),
-        "farm": chance.randrange(1, 10),
-        "dateuploaded": str(posted),
-        "isfavorite": 0,
         "license": chance.choice((0, "0", 4, "5", "2")),  # both types are seen
-        "safety_level": chance.choice((0, "0")),
-        "rotation": 0,
         "owner": {
             "nsid": nsid,
             "username": f"walker {nsid[:3]}",
-            "realname": "",
-            "location": "",
             "path_alias": chance.choice((None, "", "walker")),
         },
-        "title": {"_content": chance.choice(("", "IMG_2044", _some_phrases(chance, 3).capitalize()))},
+        "title": {"_content": title},
         "description": {"_content": chance.choice((*_DESCRIPTIONS, _some_phrases(chance, 12)))},
-        "visibility": {"ispublic": 1, "isfriend": 0, "isfamily": 0},
-        "dates": {
-            "posted": str(posted),
-            "taken": f"20{chance.randrange(4, 12):02d}-0{chance.randrange(1, 10)}-1{chance.randrange(10)} 09:30:00",
-            "takengranularity": chance.choice((0, "0")),
-            "takenunknown": "0",
-            "lastupdate": str(posted + 1000),
-        },
-        "views": str(chance.randrange(1000)),
-        "comments": {"_content": chance.choice((3, "0"))},
-        "notes": {"note": []},
-        "people": {"haspeople": 0},
-        "tags": {
-            "tag": [
-                {
-                    "id": f"{photo_id}-{number}",
-                    "author": nsid,
-                    "authorname": "walker",
-                    "raw": raw,
-                    "_content": raw.replace(" ", ""),
-                    "machine_tag": 0,
-                }
-                for number, raw in enumerate(tags)
-            ]
-        },
+        "dates": {"posted": str(posted), "taken": taken, "takengranularity": chance.choice((0, "0"))},
+        "tags": {"tag": [{**named, "raw": raw, "_content": raw.replace(" ", "")} for raw in tags]},
         "urls": {"url": [{"type": "photopage", "_content": page}]},
         "media": "photo",
     }

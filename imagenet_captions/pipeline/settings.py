@@ -45,8 +45,9 @@ class BuildSettings:
     work: PlaceField = option(
         "Where intermediate files are kept. Default: OUT.work beside the dataset, or here for a URL."
     )
+    # These two are for all stages, and replace those of their settings.
     workers: int = field(default_factory=default_workers)
-    engine: Engine = LOCAL  # for all stages; it replaces the engine of their settings
+    engine: Engine = LOCAL
 
     def __post_init__(self) -> None:
         check(self)
