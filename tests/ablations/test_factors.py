@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -220,15 +221,12 @@ def test_what_differs_is_read_off_the_recipes() -> None:
     assert noclip["flip"] == ("no", "yes")
 
 
-def test_unequal_arms_are_refused() -> None:
-    table = make_table("train-language", ask(LABELLED))
+@pytest.mark.parametrize(("change", "kind"), [({"digest": "other ids"}, "images"), ({"steps": 1}, "steps")])
+def test_arms_that_are_unequal_for_one_seed_are_refused(change: dict[str, Any], kind: str) -> None:
+    table = make_table("train-language", ask(LABELLED, seeds=(0, 1)))
     made = planned(table, 4000)
-    made["micro-supervised-s0"] = replace(made["micro-supervised-s0"], digest="other ids")
-    with pytest.raises(InputError, match="have to share their images and do not"):
-        check_fairness(table, made)
-    made = planned(table, 4000)
-    made["micro-clip-title-s0"] = replace(made["micro-clip-title-s0"], steps=1)
-    with pytest.raises(InputError, match="have to share their steps and do not"):
+    made["micro-supervised-s1"] = replace(made["micro-supervised-s1"], **change)
+    with pytest.raises(InputError, match=f"have to share their {kind} and do not"):
         check_fairness(table, made)
 
 
