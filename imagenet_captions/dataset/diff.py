@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagenet_captions.dataset.shards import Shards
-from imagenet_captions.dataset.writing import text_hashes
+from imagenet_captions.dataset.writing import count_values, text_hashes
 from imagenet_captions.errors import InputError
 from imagenet_captions.imagenet import classes
 from imagenet_captions.outcomes import share
@@ -173,7 +173,7 @@ def _compare(a: Shards, b: Shards, raw: bool) -> tuple[DiffSummary, pa.Table]:
 
 
 def _by_class(rows: pa.Table) -> Counter[str]:
-    return Counter({each["values"]: each["counts"] for each in rows["wnid"].value_counts().to_pylist()})
+    return Counter(count_values(rows["wnid"]))
 
 
 def _hashed(dataset: Shards, raw: bool, count: Callable[[int], object]) -> pa.Table:

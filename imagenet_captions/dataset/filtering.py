@@ -32,6 +32,7 @@ from imagenet_captions.dataset.shards import Shards
 from imagenet_captions.dataset.writing import (
     RowGroup,
     ShardFile,
+    count_values,
     finish_dataset,
     local_labels,
     outcome_table,
@@ -139,7 +140,8 @@ def filter_to_ids(dataset: Place, out: Place, settings: FilterSettings, overwrit
     ):
         selection = select(shards, settings)
         with ids_file.open("w", encoding="utf-8", newline="") as opened:
-            opened.writelines(f"{image_id}\n" for image_id in sorted(selection.kept_ids().to_pylist()))
+            ids = sorted(selection.kept_ids().to_pylist())
+            opened.writelines(f"{image_id}\n" for image_id in ids)
         counts = selection.counts()
         about = {"parent": shards.digest, "filter": settings.as_given(), "counts": counts}
         write_record(record, {out.name: (sha256(ids_file), ids_file.stat().st_size)}, about)
@@ -183,7 +185,8 @@ class Selection:
     @cached_property
     def ids(self) -> pa.ChunkedArray:
         """The ids of all rows, in the order of the dataset."""
-        return pa.chunked_array((batch[0] for batch in read_files(self.texts, columns=["image_id"])), pa.string())
+        batches = read_files(self.texts, columns=["image_id"])
+        return pa.chunked_array((batch[0] for batch in batches), pa.string())
 
     def leave_out(self, rows: Any, step: str) -> None:
         """Leave out the rows of a mask that are still kept."""
@@ -204,8 +207,7 @@ class Selection:
 
     def classes(self) -> dict[str, int]:
         """Return the number of kept rows of each class that has any, in the order of the rows."""
-        wnids, counts = wnids_of(self.kept_ids()).value_counts().flatten()
-        return dict(zip(wnids.to_pylist(), counts.to_pylist(), strict=True))
+        return count_values(wnids_of(self.kept_ids()))
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows kept, denied, and left out by each step."""
@@ -239,7 +241,8 @@ def select(shards: Shards, settings: FilterSettings) -> Selection:
             check_condition(schema, condition, dataset)
             selection.leave_out(~_passing(data, schema, condition, total, bar), "condition")
         if settings.ids is not None:
-            selection.leave_out(pc.invert(pc.is_in(selection.ids, value_set=read_ids(settings.ids))), "ids")
+            listed = pc.is_in(selection.ids, value_set=read_ids(settings.ids))
+            selection.leave_out(pc.invert(listed), "ids")
         if settings.scores is not None:
             _by_score(selection, settings, settings.scores, shards)
         if settings.random_classes is not None and selection.kept:
@@ -248,12 +251,15 @@ def select(shards: Shards, settings: FilterSettings) -> Selection:
             selection.leave_out(pc.invert(chosen_rows), "random-classes")
         if settings.balance is not None and selection.kept:
             _balance(selection, settings, settings.balance, data, classes.wnids(among))
-        if any(part is not None for part in (settings.trim_tail, like, settings.per_class, settings.sample)):
+        sampling = (settings.trim_tail, like, settings.per_class, settings.sample)
+        if any(limit is not None for limit in sampling):
             ids, sizes = selection.kept_ids().to_pylist(), selection.classes()
             left_out = choose(ids, settings, like)
             ended[selection.rows()] = [STEPS.index(left_out.get(each, "kept")) for each in ids]
-            if like and (short := sum(sizes.get(wnid, 0) < wanted for wnid, wanted in like.items())):
-                log.info("%s of %s classes have fewer rows than the table asks for", f"{short:,}", f"{len(like):,}")
+            short = sum(sizes.get(wnid, 0) < wanted for wnid, wanted in (like or {}).items())
+            if like and short:
+                told = f"{short:,} of {len(like):,} classes"
+                log.info("%s have fewer rows than the table asks for", told)
             sample = None if settings.sample is None else parse_sample(settings.sample)
             if isinstance(sample, int) and (kept := selection.kept) and kept < sample:
                 log.info("only %s rows are there for a sample of %s", f"{kept:,}", f"{sample:,}")
@@ -286,7 +292,8 @@ def _passing(
                 rows = sum(groups[number].num_rows for number in numbers)
                 if wanted:
                     # All rows of these groups: a scanner that filters does not report which rows it left out.
-                    found = fragment.subset(row_group_ids=numbers).to_table(schema=schema, columns={"keep": condition})
+                    part = fragment.subset(row_group_ids=numbers)
+                    found = part.to_table(schema=schema, columns={"keep": condition})
                     flags[start : start + rows] = pc.fill_null(found["keep"], False).to_numpy()
                 start += rows
                 bar.update(rows)
@@ -337,7 +344,8 @@ def _by_score(selection: Selection, settings: FilterSettings, file: Place, shard
             f"{len(found):,} ids; score this one, or the one that it was filtered from"
         )
     if lacking := int(np.count_nonzero(without & (selection.ended == KEPT))):
-        log.info("%s of %s rows have no score and are left out", f"{lacking:,}", f"{selection.kept:,}")
+        told = f"{lacking:,} of {selection.kept:,} rows"
+        log.info("%s have no score and are left out", told)
     selection.leave_out(without, "no-score")
     if settings.score_above is not None:
         selection.leave_out(~(found > settings.score_above), "score-above")
@@ -345,7 +353,8 @@ def _by_score(selection: Selection, settings: FilterSettings, file: Place, shard
         rows = selection.rows()
         ids = np.array(selection.kept_ids().to_pylist())
         order = np.lexsort((ids, -found[rows]))  # of equal ones the lower id wins
-        selection.ended[rows[order[round(settings.score_top * len(rows)) :]]] = STEPS.index("score-top")
+        beyond = rows[order[round(settings.score_top * len(rows)) :]]
+        selection.ended[beyond] = STEPS.index("score-top")
 
 
 def _balance(
@@ -366,7 +375,8 @@ def _balance(
             labels = pc.split_pattern(pc.utf8_trim_whitespace(batch[0]), " ")
             row = start + pc.list_parent_indices(labels).to_numpy().astype(np.int64)
             label = pc.list_flatten(labels)
-            wanted = (selection.ended[row] == KEPT) & pc.not_equal(label, "").to_numpy(zero_copy_only=False)
+            named = pc.not_equal(label, "").to_numpy(zero_copy_only=False)
+            wanted = named & (selection.ended[row] == KEPT)
             parts.append((row[wanted], label.filter(pa.array(wanted)).cast(pa.int64()).to_numpy()))
             start += len(batch)
         rows, entries = map(np.concatenate, zip(*parts, strict=True))
@@ -374,7 +384,8 @@ def _balance(
         raise InputError("no row mentions a class, so `balance` has nothing to count; give `by='class'`")
     before = np.bincount(entries, minlength=len(wnids))
     wanted = keep_probabilities(rows, entries, before, threshold, len(selection.ended))
-    chances = np.array([sampling_chance(each, settings.seed) for each in selection.kept_ids().to_pylist()])
+    ids = selection.kept_ids().to_pylist()
+    chances = np.array([sampling_chance(image_id, settings.seed) for image_id in ids])
     selection.ended[kept[chances >= wanted[kept]]] = STEPS.index("balance")
     after = np.bincount(entries[selection.ended[rows] == KEPT], minlength=len(wnids))
     log.info("%s", format_tail(before, after, threshold))
@@ -414,7 +425,8 @@ def _jobs(dataset: Shards, folder: Place, selection: Selection, settings: Filter
         found = byte_ranges_in_shards([path for _, path in parents]) if images and reordered else None
         for number, groups in enumerate(shards):
             part = slice(groups[0].start, groups[-1].stop)
-            needed = [parents[at] for at in np.unique(np.searchsorted(starts, rows[part], side="right") - 1)]
+            shards_of_rows = np.searchsorted(starts, rows[part], side="right") - 1
+            needed = [parents[at] for at in np.unique(shards_of_rows)]
             ranges = None if found is None else [found.get(image_id) for image_id in ids[part]]
             name = shard_name(raw, number, len(shards))
             yield CopyJob(needed, folder, name, schema, columns, groups, rows[part], reordered, ranges)
@@ -439,7 +451,7 @@ def _row_sizes(parents: Sequence[tuple[int, Place]], rows: Integers, images: boo
 class CopyJob:
     """The task of a worker: one shard to write."""
 
-    parents: Sequence[tuple[int, Place]]  # the shards that have its rows, with the numbers of their first rows
+    parents: Sequence[tuple[int, Place]]  # the shards with its rows, and their first rows
     folder: Place  # of the dataset being built
     name: str  # data/train-00000-of-00012.parquet
     schema: pa.Schema
@@ -447,7 +459,7 @@ class CopyJob:
     groups: Sequence[RowGroup]  # ranges of all kept rows; each becomes a row group
     rows: Integers  # row numbers in the parent, from the start of the first group
     reordered: bool  # the rows do not ascend
-    ranges: Sequence[ByteRange | None] | None  # of their images, if they do not and the dataset has images
+    ranges: Sequence[ByteRange | None] | None  # of the images, if the rows do not ascend
 
 
 def copy_shard(job: CopyJob) -> ShardFile:
@@ -461,8 +473,9 @@ def _tables(job: CopyJob) -> Iterator[pa.Table]:
     texts = gather(job.parents, job.rows, job.columns) if job.reordered else None
     with closing(RowReader(job.parents, job.columns)) as reader, closing(OpenFiles()) as images:
         for group in job.groups:
-            part = slice(group.start - first, group.stop - first)
-            table = reader.take(job.rows[part]) if texts is None else texts.slice(part.start, part.stop - part.start)
+            start, stop = group.start - first, group.stop - first
+            part = slice(start, stop)
+            table = reader.take(job.rows[part]) if texts is None else texts.slice(start, stop - start)
             if job.ranges is not None:
                 data, faults = images.read_images(job.ranges[part])
                 for row, fault in faults.items():
@@ -479,7 +492,9 @@ def _tables(job: CopyJob) -> Iterator[pa.Table]:
 def _write_outcomes(shards: Shards, folder: Place, selection: Selection) -> None:
     """Write the outcomes of the parent, changed for the rows that were left out; outcomes are sorted by id."""
     ended, ids = selection.ended, selection.ids
-    order = pc.sort_indices(ids).to_numpy() if shards.manifest.shuffled is not None else np.arange(len(ended))
+    order = np.arange(len(ended))
+    if shards.manifest.shuffled is not None:
+        order = pc.sort_indices(ids).to_numpy()
 
     def batches(kept: bool) -> Iterator[pa.RecordBatch]:
         for batch in read_files([shards.outcomes], _ROWS_AT_ONCE):

@@ -41,7 +41,8 @@ def seeded_order(ids: Iterable[str], seed: int) -> npt.NDArray[np.int64]:
     >>> seeded_order(["n01440764_1", "n01440764_2", "n01440764_3"], seed=1).tolist()
     [1, 0, 2]
     """
-    keys = np.frombuffer(b"".join(sampling_key(image_id, seed) for image_id in ids), ">u8").reshape(-1, 2)
+    joined = b"".join(sampling_key(image_id, seed) for image_id in ids)
+    keys = np.frombuffer(joined, ">u8").reshape(-1, 2)
     return np.lexsort((keys[:, 1], keys[:, 0]))
 
 
@@ -139,10 +140,12 @@ def format_tail(before: Integers, after: Integers, threshold: int) -> str:
     powers = [10**power for power in range(len(str(max(1, before.max() - 1))) + 1)]
     limits = {"no match": 0} | {f"at most {power:,}": power for power in powers}
     lines: list[tuple[str, ...]] = [("entries with", "before", "after")]
-    lines += [(name, *(f"{np.sum(counts <= most):,}" for counts in (before, after))) for name, most in limits.items()]
+    for name, most in limits.items():
+        lines.append((name, *(f"{np.sum(counts <= most):,}" for counts in (before, after))))
     head = before > threshold
     shares = (f"{counts[head].sum() / max(1, counts.sum()):.1%}" for counts in (before, after))
-    lines += [(f"matches in the {head.sum():,} entries", "", ""), (f"with more than {threshold:,}", *shares)]
+    lines.append((f"matches in the {head.sum():,} entries", "", ""))
+    lines.append((f"with more than {threshold:,}", *shares))
     width = max(len(name) for name, *_ in lines)
     return "\n".join(f"{name:<{width}} {values[0]:>8}{values[1]:>8}".rstrip() for name, *values in lines)
 

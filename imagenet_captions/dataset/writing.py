@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import io
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from itertools import pairwise
 from typing import Any, BinaryIO
 
@@ -78,7 +78,8 @@ def with_local_labels(schema: pa.Schema, wnids: Sequence[str]) -> pa.Schema:
     """Return the schema with `label` counted over these classes only, and the former label as `label_original`."""
     features = _features(schema)
     if "label_original" not in schema.names:
-        schema = schema.insert(schema.get_field_index("label") + 1, pa.field("label_original", pa.int64()))
+        after = schema.get_field_index("label") + 1
+        schema = schema.insert(after, pa.field("label_original", pa.int64()))
         features["label_original"] = features["label"]
     features["label"] = {"names": sorted(wnids), "_type": "ClassLabel"}
     return _with_features(schema, features)
@@ -86,7 +87,8 @@ def with_local_labels(schema: pa.Schema, wnids: Sequence[str]) -> pa.Schema:
 
 def without_images(schema: pa.Schema) -> pa.Schema:
     """Return the schema without the column of images."""
-    return _with_features(pa.schema([column for column in schema if column.name != "image"]), _features(schema))
+    columns = [column for column in schema if column.name != "image"]
+    return _with_features(pa.schema(columns), _features(schema))
 
 
 class _ClassLabel(msgspec.Struct):
@@ -164,7 +166,8 @@ def plan_shuffled(sizes: Sequence[int], shards: int | None, fill: int | None) ->
     for start, stop in pairwise(cuts):
         # Every row counts as a class of its own, so that a group ends as soon as it is filled.
         groups = plan_groups(map(str, range(start, stop)), sizes[start:stop], fill or len(sizes))
-        planned.append([RowGroup(start + group.start, start + group.stop, group.bytes) for group in groups])
+        moved = [(start + group.start, start + group.stop, group.bytes) for group in groups]
+        planned.append([RowGroup(*group) for group in moved])
     return [shard for shard in planned if shard]
 
 
@@ -193,7 +196,8 @@ _REPEATING = frozenset({
     "wnid", "label", "class_name", "tags", "language", "owner", "owner_name", "license", "source",
     "mentions",
 })  # fmt: skip
-_PAGE_ROWS = 16  # rows between two checks of a page's size; with images, a whole row group would otherwise be one page
+# Rows between two checks of a page's size; with images, a whole row group would otherwise be one page.
+_PAGE_ROWS = 16
 _COUNTED = ("wnid", "language", "source", "license")
 
 
@@ -207,9 +211,12 @@ class ShardFile:
     bytes: int = 0
     rows: int = 0
     images: int = 0
-    filled: Counter[str] = field(default_factory=Counter)  # column → rows in which it is neither empty nor false
-    values: dict[str, Counter[Any]] = field(default_factory=lambda: {name: Counter() for name in _COUNTED})
-    captions: list[npt.NDArray[np.uint64]] = field(default_factory=list)  # a hash of each caption that is not empty
+    # Column → rows in which it is neither empty nor false.
+    filled: Counter[str] = field(default_factory=Counter)
+    # Column → value → rows.
+    values: defaultdict[str, Counter[Any]] = field(default_factory=lambda: defaultdict(Counter))
+    # A hash of each caption that is not empty.
+    captions: list[npt.NDArray[np.uint64]] = field(default_factory=list)
     retrieved: set[str] = field(default_factory=set)  # the first and the last day of each row group
 
     def count(self, table: pa.Table) -> None:
@@ -228,13 +235,18 @@ class ShardFile:
             else:
                 self.filled[name] += len(column) - column.null_count
             if name in _COUNTED:
-                values, counts = column.drop_null().value_counts().flatten()
-                self.values[name].update(dict(zip(values.to_pylist(), counts.to_pylist(), strict=True)))
+                self.values[name].update(count_values(column.drop_null()))
             elif name == "caption":
                 self.captions.append(text_hashes(column.filter(pc.not_equal(column, ""))))
             elif name == "retrieved_at":
                 bounds = pc.min_max(column).as_py().values()
-                self.retrieved |= {moment.date().isoformat() for moment in bounds if moment is not None}
+                self.retrieved |= {moment.date().isoformat() for moment in bounds if moment}
+
+
+def count_values(column: pa.Array | pa.ChunkedArray) -> dict[Any, int]:
+    """Return how often each value is in a column, in the order in which they come."""
+    values, counts = column.value_counts().flatten()
+    return dict(zip(values.to_pylist(), counts.to_pylist(), strict=True))
 
 
 def text_hashes(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.uint64]:
@@ -277,7 +289,8 @@ def write_shard(folder: Place, name: str, schema: pa.Schema, tables: Iterable[pa
         if pa.types.is_struct(column.type):
             leaves |= {f"{column.name}.{part.name}": column.name for part in column.type}
         else:
-            leaves[f"{column.name}.list.element" if pa.types.is_list(column.type) else column.name] = column.name
+            ending = ".list.element" if pa.types.is_list(column.type) else ""
+            leaves[column.name + ending] = column.name
     packed = [leaf for leaf in leaves if leaf != "image.bytes"]
     layout: dict[str, Any] = {
         "compression": {leaf: COMPRESSION if leaf in packed else "NONE" for leaf in leaves},
@@ -319,14 +332,14 @@ def finish_dataset(
     outcomes = folder / OUTCOMES_FILE
     data = [shard for shard in shards if shard.name.startswith("data/")]
     filled: Counter[str] = Counter()  # in the order of the columns, which is the same in every shard
-    values: dict[str, Counter[Any]] = {name: Counter() for name in _COUNTED}
+    values: defaultdict[str, Counter[Any]] = defaultdict(Counter)
     for shard in data:
         filled.update(shard.filled)
         for name, counter in shard.values.items():
             values[name].update(counter)
     days = sorted(day for shard in data for day in shard.retrieved)
-    hashes = np.concatenate([np.empty(0, np.uint64), *(part for shard in data for part in shard.captions)])
-    repeats = np.unique(hashes, return_counts=True)[1]
+    hashes = [part for shard in data for part in shard.captions]
+    repeats = np.unique(np.concatenate([np.empty(0, np.uint64), *hashes]), return_counts=True)[1]
     facts = DatasetFacts(
         rows=sum(shard.rows for shard in data),
         shards=len(data),
@@ -339,7 +352,7 @@ def finish_dataset(
         funnel=read_outcome_counts(outcomes),
         inputs=inputs,
         settings=settings,
-        made_with={"imagenet-captions": importlib.metadata.version("imagenet-captions"), "pyarrow": pa.__version__},
+        made_with={"imagenet-captions": version("imagenet-captions"), "pyarrow": pa.__version__},
         licenses=dict(sorted(values["license"].items())),
         repeated=int(repeats[repeats > 1].sum()),
         measured=measured,

@@ -23,6 +23,7 @@ from imagenet_captions.dataset.writing import (
     TEXTS,
     RowGroup,
     ShardFile,
+    count_values,
     dataset_schema,
     finish_dataset,
     first_repeated,
@@ -124,8 +125,7 @@ def _check_captions(captions: Place) -> tuple[list[tuple[str, int]], Mapping[str
             if not pc.all(pc.less(ids[:-1], ids[1:])).as_py():
                 raise InputError(f"{captions} is not sorted by image id, or has one twice; clean again")
             last = ids[-1].as_py()
-            wnids, counts = batch["wnid"].value_counts().flatten()
-            classes += zip(wnids.to_pylist(), counts.to_pylist(), strict=True)
+            classes += count_values(batch["wnid"]).items()
         return classes, provenance(opened.schema_arrow)
 
 
@@ -152,7 +152,7 @@ class ShardJob:
     name: str  # data/train-00000-of-00012.parquet
     raw: bool  # texts as the source gave them
     groups: Sequence[RowGroup]  # one row group each
-    ranges: Sequence[ByteRange | None] | None  # of the rows from the first group's start on; None: no image column
+    ranges: Sequence[ByteRange | None] | None  # of all rows of the groups; None: no image column
     dropped: frozenset[int]  # rows of the captions file that are left out
     classes: ClassSet
 
@@ -185,7 +185,9 @@ def _write_shards(
     dropped = frozenset(located.remarks) if located and settings.missing == "skip" else frozenset()
     texts = groups = plan_groups(wnids(), repeat(text, rows), TEXT_ROWS)
     if located is not None:
-        sizes = [0 if row in dropped else text + (part.size if part else 0) for row, part in enumerate(located.ranges)]
+        sizes = [text + part.size if part else text for part in located.ranges]
+        for row in dropped:
+            sizes[row] = 0
         groups = plan_groups(wnids(), sizes)
     plans = {False: plan_shards(groups), True: plan_shards(texts)}
     among, written = ClassSet.recorded(made.get("settings", {})), 0
@@ -200,7 +202,8 @@ def _write_shards(
                     ranges = None if raw or located is None else located.ranges[start:stop]
                     here = dropped.intersection(range(start, stop))
                     jobs.append(ShardJob(captions, folder, name, raw, part, ranges, here, among))
-            for shard in settings.engine.run(write_shard, jobs, min(settings.workers, len(jobs)), threads=True):
+            workers = min(settings.workers, len(jobs))
+            for shard in settings.engine.run(write_shard, jobs, workers, threads=True):
                 dropped |= shard.faults.keys()
                 written += shard.file.rows
                 bar.update(written // 2 - bar.n)  # both configs have each row
@@ -212,7 +215,8 @@ def write_shard(job: ShardJob) -> Shard:
     row = RAW_ROW if job.raw else ROW
     faults: dict[int, str] = {}
     schema = dataset_schema(row, job.ranges is not None, job.classes)
-    return Shard(write_tables(job.folder, job.name, schema, _tables(job, row.names, faults)), faults)
+    tables = _tables(job, row.names, faults)
+    return Shard(write_tables(job.folder, job.name, schema, tables), faults)
 
 
 def _tables(job: ShardJob, names: Sequence[str], faults: dict[int, str]) -> Iterator[pa.Table]:
@@ -224,12 +228,14 @@ def _tables(job: ShardJob, names: Sequence[str], faults: dict[int, str]) -> Iter
         def read(group: RowGroup) -> pa.Table:
             table, out = rows.read(group.start, group.stop).rename_columns(list(names)), job.dropped
             if job.ranges is not None:
-                data, found = images.read_images(job.ranges[group.start - first : group.stop - first])
+                ranges = job.ranges[group.start - first : group.stop - first]
+                data, found = images.read_images(ranges)
                 table = table.append_column("image", image_column(data, table["filename"]))
                 faults.update((group.start + at, fault) for at, fault in found.items())
                 out |= {group.start + at for at in found}
             if out:
-                table = table.filter(pa.array([at not in out for at in range(group.start, group.stop)]))
+                kept = [at not in out for at in range(group.start, group.stop)]
+                table = table.filter(pa.array(kept))
             return table
 
         with ThreadPoolExecutor(1) as ahead:
