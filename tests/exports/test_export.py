@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
 from imagenet_captions.captions.caption_template import CaptionTemplate
 from imagenet_captions.dataset.shards import Shards
+from imagenet_captions.demo.run import SAMPLE, run_demo
 from imagenet_captions.errors import InputError
 from imagenet_captions.exports.export import export
 from imagenet_captions.exports.settings import TARGETS, ExportSettings
@@ -20,7 +23,7 @@ from imagenet_captions.flickr.denylist import Denylist
 from imagenet_captions.packager.package import PackageSettings, package
 from imagenet_captions.sources.release import ReleaseSource
 from imagenet_captions.storage.outputs import record_path
-from tests.command_line import run_cli
+from tests.command_line import run_cli, run_lines
 from tests.exports.datasets import dataset, ids
 from tests.packager.made import IDS, contents, images, train_folder, write_published
 
@@ -96,6 +99,12 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path, pictures: Path, to: str)
         ({"to": "release-json", "caption": CaptionTemplate()}, "`caption` has no effect"),
         ({"to": "attribution", "caption": CaptionTemplate()}, "`caption` has no effect"),
         ({"to": "webdataset", "shard_size": 0}, "`shard_size` must be at least 1, not 0"),
+        ({"to": "webdataset", "clip_benchmark": "../x"}, "is not the name of a split"),
+        ({"to": "webdataset", "columns": ["label"]}, "`columns` has no effect for `to='webdataset'`"),
+        ({"to": "slim", "columns": ["labels"]}, "no column is called 'labels'; did you mean label"),
+        ({"to": "slim", "columns": ["caption"]}, "`columns` names caption, which the table has already"),
+        ({"to": "open-clip-csv", "columns": ["title"]}, "`columns` names title, which the table has already"),
+        ({"to": "slim", "columns": ["label", "label"]}, "`columns` names label, which the table has already"),
     ],
 )
 def test_a_setting_without_effect_is_refused(settings: dict[str, object], told: str) -> None:
@@ -147,8 +156,6 @@ def test_attribution_in_markdown(tmp_path: Path) -> None:
 
 
 def test_attribution_in_csv(tmp_path: Path) -> None:
-    import pandas as pd
-
     out = tmp_path / "attribution.csv"
     export(dataset(tmp_path, ["a", "b", "c"], columns=OWNERS), out, ExportSettings("attribution"))
     first, second, third = pd.read_csv(out).to_dict("records")
@@ -169,18 +176,8 @@ def test_attribution_in_csv(tmp_path: Path) -> None:
     assert third["owner"] == third["photo_page"] == third["license"] == "unknown"
 
 
-FORMULAS = [
-    "=1+1",
-    "+1",
-    "-1+cmd|' /C calc'!A0",
-    "@SUM(1)",
-    "\t=1",
-    "\r=1",
-    " =1",
-    "\u202e=1",
-    "\x00=1",
-    "\ufeff\u200b=1",
-]
+FORMULAS = ["=1+1", "+1", "-1+cmd|' /C calc'!A0", "@SUM(1)", "\t=1", "\r=1", " =1", "\u202e=1", "\x00=1"]
+FORMULAS.append("\ufeff\u200b=1")
 
 
 def test_no_cell_of_the_csv_is_a_formula(tmp_path: Path) -> None:
@@ -213,13 +210,15 @@ def test_an_owners_name_cannot_turn_the_text_around(tmp_path: Path, form: str) -
     assert re.search(r"1 *\\?@N00", text)
 
 
-def test_programs_read_the_other_tables_back_exactly(tmp_path: Path) -> None:
-    texts = [f"{formula.strip()} fish" for formula in FORMULAS[:4]]
-    made = dataset(tmp_path, texts)
-    for to, separator, column in (("slim", ",", "caption"), ("open-clip-csv", "\t", "title")):
-        export(made, tmp_path / to, ExportSettings(to))
-        with (tmp_path / to).open(newline="", encoding="utf-8") as opened:
-            assert [row[column] for row in csv.DictReader(opened, delimiter=separator)] == texts
+@pytest.mark.parametrize("to", ["open-clip-csv", "slim", "release-json", "attribution"])
+def test_what_is_denied_is_in_no_export(tmp_path: Path, to: str) -> None:
+    columns = {"photo_id": ["1", "2", "3", "4"], "owner": ["1@N00", "2@N00", "3@N00", "11632020@N00"]}
+    deny = Denylist(photos=("2",), owners=("11632020@n00",), images=(ids(4)[2],))
+    made, out = dataset(tmp_path, ["a", "b", "c", "d"], columns=columns), tmp_path / "out.csv"
+    assert export(made, out, ExportSettings(to, deny=deny)).counts == {"rows": 4, "denied": 3, "exported": 1}
+    content = out.read_text()
+    assert [image_id for image_id in ids(4) if image_id in content] == ids(1)
+    assert "3 entries" in json.loads((tmp_path / "out.csv.json").read_text())["settings"]["deny"]
 
 
 def test_a_release_names_nobody(tmp_path: Path) -> None:
@@ -230,17 +229,12 @@ def test_a_release_names_nobody(tmp_path: Path) -> None:
         export(made, tmp_path / "a.txt", ExportSettings("attribution"))
 
 
-@pytest.mark.parametrize(
-    "text", ["# x", "- x", "1. x", "<b>", "a|b", "`x`", "~~x~~", "![x](y)", "http://x.org", "&lt;"]
-)
-def test_markdown_shows_a_text_as_it_is(text: str) -> None:
-    shown = escape(text)
-    assert shown != text
-    assert not any(shown[at] in "|`*[<" and (at == 0 or shown[at - 1] != "\\") for at in range(len(shown)))
-
-
-def test_only_a_plain_address_becomes_a_link() -> None:
-    assert link("x", "https://a.org/>)<script>") == escape("https://a.org/>)<script>")
+def test_markdown_shows_a_text_as_it_is() -> None:
+    for text in ("# x", "- x", "1. x", "<b>", "a|b", "`x`", "~~x~~", "![x](y)", "http://x.org", "&lt;"):
+        shown = escape(text)
+        assert shown != text
+        assert not any(shown[at] in "|`*[<" and (at == 0 or shown[at - 1] != "\\") for at in range(len(shown)))
+    assert link("x", "https://a.org/>)<script>") == escape("https://a.org/>)<script>")  # only a plain address
 
 
 def test_the_command_line(tmp_path: Path) -> None:
@@ -275,3 +269,20 @@ def test_a_caption_of_an_as_published_dataset_has_its_camera_names(tmp_path: Pat
     assert contents(out.parent) == contents(again.parent)
     only_tags = ExportSettings(to, caption=CaptionTemplate(("tags",)))
     assert export(made, tmp_path / "tags" / names(to), only_tags).counts["exported"] == len(IDS)
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "export.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_the_docs(tmp_path: Path) -> None:
+    shutil.copy(SAMPLE / "release.json", tmp_path / "imagenet_captions.json")
+    shutil.copytree(SAMPLE / "train", tmp_path / "ILSVRC2012_img_train")
+    run_demo(tmp_path / "rebuilt")
+    run_lines("imagenet-captions build --release imagenet_captions.json --out imagenet-captions", tmp_path)
+    for block in re.findall(r"^```bash\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE):
+        run_lines(block, tmp_path)
+    assert len(pd.read_csv(tmp_path / "train.tsv", sep="\t")) > 0
+    assert list((tmp_path / "shards").glob("*.tar"))
+    assert (tmp_path / "ATTRIBUTION.md").read_text().startswith("# Attribution")
+    assert pd.read_csv(tmp_path / "templates.tsv", sep="\t")["filepath"].str.startswith("/data/train/n").all()
+    assert all(f"| `{target}` |" in PAGE for target in TARGETS)
