@@ -82,8 +82,9 @@ def match(
     known = pa.array(classes.wnids(settings.classes))
 
     def bucket_of(rows: pa.Table) -> Numbers:
-        places: Numbers = pc.index_in(wnids_of(rows["image_id"]), value_set=known).cast(pa.int64()).to_numpy()
-        return places * BUCKETS // len(known)
+        places = pc.index_in(wnids_of(rows["image_id"]), value_set=known)
+        numbers: Numbers = places.cast(pa.int64()).to_numpy()
+        return numbers * BUCKETS // len(known)
 
     given = [*urls, settings.ids, settings.deny.file]
     with (
@@ -106,7 +107,8 @@ def match(
             open_parquet_writer(beside, with_provenance(OUTCOMES, made)) as outcomes,
         ):
             kept, dropped = _Groups(matches), _Groups(outcomes)
-            for photos, others in chain(_ends(spool, settings.deny), [(MATCHES.empty_table(), lists.others())]):
+            last = MATCHES.empty_table(), lists.others()
+            for photos, others in chain(_ends(spool, settings.deny), [last]):
                 counts.update(count_outcomes(others.to_batches(), len(photos)))
                 kept.add(photos)
                 dropped.add(others)
@@ -173,15 +175,17 @@ class _Lists:
         inside = pc.is_in(wnids_of(wanted.ids), value_set=self.known)
         self.outside = _numbers(wanted.ids.filter(pc.invert(inside)))
         ids = wanted.ids.filter(inside)
-        ranks, photo_ids, urls = pa.repeat(_NO_URL, len(ids)), pa.nulls(len(ids)), pa.repeat("", len(ids))
-        self.spool.add(pa.table([ids, ranks, photo_ids, urls], names=_CANDIDATES.names).cast(_CANDIDATES))
+        size = len(ids)
+        columns = [ids, pa.repeat(_NO_URL, size), pa.nulls(size), pa.repeat("", size)]
+        self.spool.add(pa.table(columns, names=_CANDIDATES.names).cast(_CANDIDATES))
 
     def others(self) -> pa.Table:
         """Return a row for each other class, with the number of its ids, and the rows of unreadable lines."""
         classes, counts = np.unique(self.outside // _IN_A_CLASS, return_counts=True)
         wnids = [f"n{number:08d}" for number in classes.tolist()]
         rows = outcome_rows(Outcome.UNKNOWN_CLASS, len(counts), wnid=wnids, count=counts)
-        return pa.concat_tables([rows, bad_records(self.listed, self.unreadable, "more lines without an image id")])
+        bad = bad_records(self.listed, self.unreadable, "more lines without an image id")
+        return pa.concat_tables([rows, bad])
 
 
 _IN_A_CLASS = 10**10
@@ -218,7 +222,8 @@ def _read_block(known: pa.StringArray, wanted: Numbers | None, block: bytes) -> 
     for line in odd[:MOST_LISTED].tolist():
         start: bytes = lines[line].as_py()[:-1][:_SHOWN_LENGTH]
         listed.append((line, shortened(start.decode("utf-8", "replace").strip(), _SHOWN_LENGTH)))
-    return _Part(candidates, outside, len(lines), len(readable), len(odd), listed, _FLICKR.search(block) is not None)
+    has_flickr = _FLICKR.search(block) is not None
+    return _Part(candidates, outside, len(lines), len(readable), len(odd), listed, has_flickr)
 
 
 def _ends(spool: Spool, deny: Denylist) -> Iterator[tuple[pa.Table, pa.Table]]:

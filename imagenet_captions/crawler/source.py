@@ -8,10 +8,9 @@ from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from imagenet_captions import schema as records
-from imagenet_captions.crawler.policy import FINAL_STATES, State
+from imagenet_captions.crawler.policy import State
 from imagenet_captions.crawler.store import MOST_AT_ONCE, Stored, StoreReader
 from imagenet_captions.flickr.denylist import NOTHING_DENIED, Denylist
 from imagenet_captions.flickr.photos import LATEST_POSIX_TIME, STILL, PhotoRecord, Survival
@@ -41,7 +40,7 @@ def answered_photos(store: Place) -> pa.Array:
 class CrawlSource:
     """Raw records from `matches.parquet` and the store of its crawl, in the order of the matches.
 
-    The photos that `elsewhere` returns are left to another source, unless the store has an answer about them.
+    The photos that `elsewhere` returns are left to another source, which leaves those with an answer to this one.
     """
 
     def __init__(
@@ -67,11 +66,8 @@ class CrawlSource:
             progress("read answers", opened.metadata.num_rows, "images") as bar,
         ):
             for batch in read_batches(opened, MOST_AT_ONCE, columns):
-                if elsewhere:
-                    photo_ids = batch["photo_id"].to_pylist()
-                    answered = [stored.state in FINAL_STATES for stored in store.each(photo_ids)]
-                    others = pa.array([photo_id not in elsewhere for photo_id in photo_ids], pa.bool_())
-                    batch = batch.filter(pc.or_(others, pa.array(answered, pa.bool_())))
+                ours = [photo_id not in elsewhere for photo_id in batch["photo_id"].to_pylist()]
+                batch = batch.filter(pa.array(ours, pa.bool_()))
                 permitted, denied = self._deny.drop(batch)
                 rows = permitted.to_pylist()
                 raw, dropped = [], []

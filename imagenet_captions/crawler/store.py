@@ -96,7 +96,8 @@ class StoreReader:
         # SQLite reads a write-ahead log only in a writable folder; a store without one is whole as it is.
         as_it_is = not os.access(file.parent, os.W_OK) and not file.with_name(f"{file.name}-wal").exists()
         with _sqlite_errors(self.path), ExitStack() as held:
-            self._connection = held.enter_context(closing(_connect(file, "ro&immutable=1" if as_it_is else "rw")))
+            mode = "ro&immutable=1" if as_it_is else "rw"
+            self._connection = held.enter_context(closing(_connect(file, mode)))
             if self._is_empty():
                 raise InputError(f"the store {path} is empty; run the crawl first")
             self._held = held.pop_all()
@@ -122,7 +123,8 @@ class StoreReader:
     def answers(self) -> Iterator[tuple[str, Stored]]:
         """Yield every photo that has a final answer; damaged answers are left out and counted in a warning."""
         rows, damaged = self._rows(f"{_SELECT} state NOT IN ('waiting', 'unreachable')"), 0
-        for row in track(rows, "read the store", self._row("SELECT count(*) FROM photos")[0], "answers"):
+        (count,) = self._row("SELECT count(*) FROM photos")
+        for row in track(rows, "read the store", count, "answers"):
             stored = _stored(*row)
             if stored.state is State.DAMAGED:
                 damaged += 1
@@ -160,7 +162,8 @@ class StoreReader:
 
     def _is_empty(self) -> bool:
         """Return whether the database has no tables yet; raises InputError if it is not one of ours."""
-        (application,), (version,) = self._row("PRAGMA application_id"), self._row("PRAGMA user_version")
+        (application,) = self._row("PRAGMA application_id")
+        (version,) = self._row("PRAGMA user_version")
         if application == 0 and self._row("SELECT * FROM sqlite_master") is None:
             return True
         if application != APPLICATION_ID:

@@ -73,7 +73,8 @@ def resolve_license(name: str | int) -> tuple[int, ...]:
     if not found:
         names = dict.fromkeys(_without_version(entry.short_name) for entry in LICENSES)
         raise InputError(
-            f"{quoted(name)} is not a license of Flickr's; give a number (0 to {LICENSES[-1].id}) or one of "
+            f"{quoted(name)} is not a license of Flickr's; "
+            f"give a number (0 to {LICENSES[-1].id}) or one of "
             f"{', '.join(names)}, with or without a version as in by-2.0"
         )
     return tuple(found)
@@ -159,4 +160,5 @@ class Survival:
 
 
 def _close(photo_id: str) -> int:
-    return int(photo_id) // _WIDTH if photo_id.isdecimal() else 0  # a list of matches may have been edited
+    # A list of matches may have been edited.
+    return int(photo_id) // _WIDTH if photo_id.isdecimal() else 0

@@ -91,8 +91,8 @@ def vocabulary(curated_only: bool = False, among: ClassSet = ClassSet.ILSVRC2012
                     derived.setdefault(form, {}).setdefault(class_.index, rule)
     # "bars" is a name itself, so it does not count as the plural of "bar", of whatever class.
     taken = {spelling.casefold() for spelling in exact}
-    readings = {**{form: found for form, found in derived.items() if form.casefold() not in taken}, **exact}
-    return Vocabulary(readings, {form for decoy in decoys for form in (decoy, *plurals(decoy))})
+    readings = {form: found for form, found in derived.items() if form.casefold() not in taken}
+    return Vocabulary({**readings, **exact}, {form for decoy in decoys for form in (decoy, *plurals(decoy))})
 
 
 def plurals(name: str) -> tuple[str, ...]:
@@ -117,4 +117,5 @@ def rows() -> Iterator[tuple[str, str, str, tuple[str, ...], str]]:
     """Yield the rows of the table of ambiguous names: name, wnid, rule, words, reason."""
     for line in _TABLE.read_text(encoding="utf-8").splitlines()[1:]:
         name, wnid, rule, words, reason = line.split("\t")
-        yield name, wnid, rule, tuple(word.strip() for word in words.split(",") if word.strip()), reason
+        listed = tuple(word.strip() for word in words.split(",") if word.strip())
+        yield name, wnid, rule, listed, reason

@@ -63,7 +63,8 @@ class ReleaseSource(RawSource):
     """
 
     def __init__(self, path: Place, among: ClassSet = ClassSet.ILSVRC2012, as_published: bool = False) -> None:
-        self.path, self.among, self._as_published = require_file(path, "the release"), among, as_published
+        self.path = require_file(path, "the release")
+        self.among, self._as_published = among, as_published
         self._bad: list[tuple[str | None, str]] = []  # the id, if it can be read, and the reason
         self._outside: Counter[str] = Counter()
         self._sha256: str | None = None
@@ -81,9 +82,11 @@ class ReleaseSource(RawSource):
                 wnid = "" if image_id is None else wnid_of(image_id)
                 reason = None if self._as_published else fault
                 if image_id is None:
-                    reason = fault or f"filename {quoted(entry.filename)} is not of the form n01440764_10026.JPEG"
+                    wrong = f"filename {quoted(entry.filename)}"
+                    reason = fault or f"{wrong} is not of the form n01440764_10026.JPEG"
                 elif entry.wnid != wnid:
-                    reason = reason or f"wnid {quoted(entry.wnid)} is not the one of the file name {image_id}"
+                    wrong = f"wnid {quoted(entry.wnid)}"
+                    reason = reason or f"{wrong} is not the one of the file name {image_id}"
                 if reason is not None:
                     self._bad.append((image_id, f"entry {number}: {reason}"))
                     continue
@@ -109,7 +112,8 @@ class ReleaseSource(RawSource):
         outside = sorted(self._outside)
         counts = [self._outside[wnid] for wnid in outside]
         yield from bad.to_batches()
-        yield from outcome_rows(Outcome.UNKNOWN_CLASS, len(outside), wnid=outside, count=counts).to_batches()
+        others = outcome_rows(Outcome.UNKNOWN_CLASS, len(outside), wnid=outside, count=counts)
+        yield from others.to_batches()
 
     def files(self) -> list[Place]:
         """Return the release."""
@@ -199,7 +203,8 @@ def _decoded(text: bytes) -> list[msgspec.Raw]:
     except msgspec.DecodeError:
         if not _HALF_PAIR.search(text):
             raise
-        return _ELEMENTS.decode(_ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], text))
+        whole = _ESCAPE.sub(lambda found: b"\\ufffd" if found[1] else found[0], text)
+        return _ELEMENTS.decode(whole)
 
 
 def _raw_batch(records: list[tuple[Any, ...]]) -> pa.RecordBatch:

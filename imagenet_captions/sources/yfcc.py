@@ -150,9 +150,11 @@ class YfccSource(RawSource):
         self._dropped, self._photos, digest, bad = [], [], hashlib.sha256(), _BadRows()
         with open_matches(self._matches) as opened:
             matches = opened.read(MATCHES.names).select(MATCHES.names)
-        matches = matches.rename_columns(["match_detail" if name == "detail" else name for name in MATCHES.names])
+        names = ["match_detail" if name == "detail" else name for name in MATCHES.names]
+        matches = matches.rename_columns(names)
         if self._answered is not None:
-            matches = matches.filter(pc.invert(pc.is_in(matches["photo_id"], value_set=self._answered)))
+            answered = pc.is_in(matches["photo_id"], value_set=self._answered)
+            matches = matches.filter(pc.invert(answered))
         numbers = _numbers(matches["photo_id"])
         order = np.argsort(numbers, kind="stable")
         matches, numbers = matches.take(pa.array(order)), numbers[order]
@@ -172,9 +174,10 @@ class YfccSource(RawSource):
                 yield _raw_batch(records)
         if self._answered is None:
             lacking = self._permitted(matches.filter(pa.array(~found)))
-            details = [f"{LACKING}; {more}" if more else LACKING for more in lacking["match_detail"].to_pylist()]
+            remarks = lacking["match_detail"].to_pylist()
+            details = pa.array([f"{LACKING}; {more}" if more else LACKING for more in remarks], pa.string())
             ids = {name: lacking[name] for name in ("image_id", "wnid")}
-            rows = outcome_rows(Outcome.NOT_ASKED, len(lacking), detail=pa.array(details, pa.string()), **ids)
+            rows = outcome_rows(Outcome.NOT_ASKED, len(lacking), detail=details, **ids)
             self._dropped += rows.to_batches()
         self._dropped += bad.outcomes().to_batches()
         self._digest = digest.hexdigest()
@@ -253,7 +256,8 @@ def extract_photos(path: Place, matches: Place, out: Place, overwrite: bool = Fa
             for batch in _photos(path, _matched(matches), bad, dropped):
                 writer.write_batch(batch)
                 count += len(batch)
-        write_table(pa.concat_tables([bad.outcomes(), pa.Table.from_batches(dropped, OUTCOMES)]), beside)
+        outcomes = [bad.outcomes(), pa.Table.from_batches(dropped, OUTCOMES)]
+        write_table(pa.concat_tables(outcomes), beside)
     return count
 
 
@@ -289,10 +293,12 @@ def _images_of(photos: pa.RecordBatch, matched: Numbers) -> tuple[Numbers, Numbe
 def _raw_batch(records: pa.Table) -> pa.RecordBatch:
     size = len(records)
     stills = [STILL if video else None for video in records["is_video"].to_pylist()]
-    remarks = zip(stills, records["detail"].to_pylist(), records["match_detail"].to_pylist(), strict=True)
+    details, match_details = (records[name].to_pylist() for name in ("detail", "match_detail"))
+    remarks = zip(stills, details, match_details, strict=True)
     made = {
         "source": pa.array(["yfcc100m"] * size),
-        "retrieved_at": pa.nulls(size, RAW.field("retrieved_at").type),  # YFCC100M is of 2014, without a date
+        # YFCC100M is of 2014, without a date.
+        "retrieved_at": pa.nulls(size, RAW.field("retrieved_at").type),
         "detail": pa.array(["; ".join(filter(None, each)) or None for each in remarks], pa.string()),
     }
     columns = [made[name] if name in made else records[name].combine_chunks() for name in RAW.names]
@@ -352,7 +358,8 @@ def _in_text(path: Place, wanted: Numbers, bad: _BadRows, part: str = "") -> Ite
     before = 0
     wanted = np.append(wanted, np.iinfo(np.int64).max)  # an end for what is larger than all of them
     workers = min(default_workers(), _MOST_WORKERS)
-    for block in LOCAL.run(partial(_search, layout, wanted), chain([first], blocks), workers, threads=True):
+    search = partial(_search, layout, wanted)
+    for block in LOCAL.run(search, chain([first], blocks), workers, threads=True):
         for line, row in block.rows:
             if isinstance(row, _Photo):
                 yield row
@@ -380,7 +387,8 @@ def _search(layout: Layout, wanted: Numbers, block: bytes) -> _Block:
     rows: list[tuple[int, _Photo | str]] = []
     for line in sorted([*found.tolist(), *odd[:MOST_LISTED].tolist()]):
         text = lines[line].as_py()[:-1].decode("utf-8", "replace").removesuffix("\r")
-        rows.append((line, _read_photo(named(text.split("\t"))) if numbers[line] else shortened(text)))
+        found_photo = numbers[line] > 0
+        rows.append((line, _read_photo(named(text.split("\t"))) if found_photo else shortened(text)))
     return _Block(len(lines), rows, max(len(odd) - MOST_LISTED, 0))
 
 
@@ -405,7 +413,8 @@ def _in_sqlite(path: Place, wanted: Numbers, bad: _BadRows) -> Iterator[_Photo]:
             connection.text_factory = lambda value: value.decode("utf-8", "replace")
             connection.execute("PRAGMA temp_store = MEMORY")
             connection.execute("CREATE TEMP TABLE wanted (photo_id TEXT)")
-            connection.executemany("INSERT INTO wanted VALUES (?)", ((number,) for number in wanted.tolist()))
+            numbers = ((number,) for number in wanted.tolist())
+            connection.executemany("INSERT INTO wanted VALUES (?)", numbers)
             wanted_rows = f"SELECT {names} FROM {TABLE} WHERE photoid IN (SELECT photo_id FROM wanted)"
             for row in connection.execute(wanted_rows):
                 photo = _read_photo(dict(zip(COLUMNS, map(_text, row), strict=True)))
@@ -440,6 +449,7 @@ def _read_photo(row: Mapping[str, str]) -> _Photo | str:
         page = f"https://www.flickr.com/photos/{owner}/{photo_id}/" if owner else ""
     posted = int(row["date_posted"]) if re.fullmatch("[0-9]{1,12}", row["date_posted"]) else None
     tags = decoded_tags(row["tags"])
+    is_normalised = bool(tags) and all(tag.isalnum() and tag == tag.lower() for tag in tags)
     return _Photo(
         photo_id=photo_id,
         title=decoded(row["title"]),
@@ -451,7 +461,7 @@ def _read_photo(row: Mapping[str, str]) -> _Photo | str:
         date_taken=_moment(row["date_taken"]),
         date_posted=posted if posted is not None and posted <= LATEST_POSIX_TIME else None,
         photo_page=page or None,
-        detail=NORMALISED if tags and all(tag.isalnum() and tag == tag.lower() for tag in tags) else None,
+        detail=NORMALISED if is_normalised else None,
         is_video=marker == VIDEO,
     )
 

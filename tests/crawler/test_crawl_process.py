@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,7 +20,6 @@ from imagenet_captions.crawler.store import Store, StoreReader
 from imagenet_captions.demo.flickr_stand_in import FlickrStandIn, StandInSettings
 from tests.command_line import HANGS_AFTER
 from tests.crawler.crawl_tools import KEY, SECRET, most_in_a_window, ok, real_tools, write_matches
-from tests.crawler.hostile_server import HostileServer, hostile, http
 
 SCRIPT = """
 import logging, sys
@@ -46,7 +44,7 @@ def crawling(matches: Path, store: Path, rate: str, endpoint: str) -> Iterator[s
             run.kill()
 
 
-def wait_for(flickr: FlickrStandIn | HostileServer, requests: int) -> None:
+def wait_for(flickr: FlickrStandIn, requests: int) -> None:
     deadline = time.monotonic() + HANGS_AFTER
     while len(flickr.requests) < requests:
         assert time.monotonic() < deadline
@@ -99,31 +97,6 @@ def test_a_signal_keeps_the_answers_under_way(tmp_path: Path, number: signal.Sig
         report = crawl(matches, store, CrawlSettings(rate="unlimited", endpoint=flickr.endpoint), real_tools())
     assert report.found == 80 - len(asked)
     assert len(flickr.requests) == 80
-
-
-def test_a_second_interrupt_ends_a_crawl_whose_answers_drip(tmp_path: Path) -> None:
-    matches, store = write_matches(tmp_path, ids(200)), tmp_path / "photos.sqlite"
-
-    def respond(server: HostileServer, connection: socket.socket) -> None:
-        if len(server.requests) > 3:
-            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-            server.drip(connection, b"x", 0.5)
-        server.stopping.wait(0.2)
-        connection.sendall(http(b"busy").replace(b"200 OK", b"500 No"))
-
-    with hostile(respond) as server, crawling(matches, store, "40/s", server.endpoint) as run:
-        wait_for(server, 4)
-        run.send_signal(signal.SIGINT)
-        time.sleep(1.0)
-        assert run.poll() is None  # it waits for the calls under way
-        run.send_signal(signal.SIGINT)
-        sent = time.monotonic()
-        output, _ = run.communicate(timeout=HANGS_AFTER)
-    assert time.monotonic() - sent < 5
-    assert run.returncode == 130
-    assert "Traceback" not in output
-    with Store(store):
-        pass
 
 
 HANG = """
