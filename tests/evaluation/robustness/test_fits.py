@@ -37,17 +37,6 @@ from tests.evaluation.robustness import naive
 BY_COLUMN = {shift.column: shift for shift in SHIFTS}
 PAIRS = [(x, shift.column) for shift in SHIFTS for x in (IMAGENET, shift.same_classes) if x]
 
-# As recomputed from the testbed's own file (natural-log logit of percent): slope, intercept, r, n.
-REFERENCE = [
-    ("imagenet", "imagenet-v2", 0.923229, -0.497690, 0.9980, 85),
-    ("imagenet", "imagenet-sketch", 1.0709154135668684, -2.370072912552283, 0.9322, 85),
-    ("imagenet_on_r_classes", "imagenet-r", 0.636844, -2.107716, 0.9431, 80),
-    ("imagenet_on_objectnet_classes", "objectnet", 0.980910, -1.928289, 0.9760, 85),
-    ("imagenet_on_a_classes", "imagenet-a", 1.990006, -7.632477, 0.9098, 84),
-    ("imagenet", "imagenet-r", 0.911591, -1.599916, 0.9366, 80),
-    ("imagenet", "objectnet", 1.199268, -2.024251, 0.9701, 85),
-    ("imagenet", "imagenet-a", 3.051639, -6.291670, 0.8792, 84),
-]
 percents = st.floats(0.01, 99.99)
 
 
@@ -55,9 +44,6 @@ percents = st.floats(0.01, 99.99)
 def test_the_logit_has_an_inverse(percent: float) -> None:
     assert float(inverse_logit(logit(percent))) == pytest.approx(percent, rel=1e-9)
     assert float(logit(percent)) == pytest.approx(math.log(percent / (100 - percent)), abs=1e-8)
-
-
-def test_the_ends_of_the_logit() -> None:
     assert logit([0, 100]).tolist() == [-math.inf, math.inf]
     assert inverse_logit([-math.inf, math.inf]).tolist() == [0, 100]
 
@@ -148,14 +134,6 @@ def test_a_draw_of_one_model_over_and_over_has_the_line_of_all() -> None:
     x, y = np.array([0.0, 1.0, 2.0]), np.array([0.0, 1.0, 3.0])
     lines = fit_planes(x, y, np.array([[3.0, 0.0, 0.0], [1.0, 1.0, 1.0]]))
     assert lines.coefficients[0] == pytest.approx(lines.coefficients[1])
-
-
-@pytest.mark.parametrize(("x", "y", "slope", "intercept", "r", "n"), REFERENCE)
-def test_the_reference_coefficients(x: str, y: str, slope: float, intercept: float, r: float, n: int) -> None:
-    fit = fit_baseline("standard", BY_COLUMN[y], x)
-    assert fit.coefficients == pytest.approx([intercept, slope], abs=1e-5)
-    assert fit.quality[0] == pytest.approx(r, abs=5.1e-5)
-    assert fit.n == n
 
 
 @pytest.mark.parametrize("name", BASELINES[1:])

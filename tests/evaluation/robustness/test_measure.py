@@ -42,18 +42,6 @@ FOUR = {"imagenet-v2": 50.0, "imagenet-r": 40.0, "imagenet-sketch": 30.0, "objec
 ON_OWN_CLASSES = {"imagenet_on_r_classes": 85.0, "imagenet_on_objectnet_classes": 75.0}
 
 
-def test_clip_rn50() -> None:
-    report = measure_robustness([RN50], "standard")
-    (model,) = report.models
-    values = {shift: round(found.value, 2) for shift, found in model.shifts.items()}
-    assert report.baseline.name == "standard"
-    expected = {"imagenet-v2": 5.79, "imagenet-sketch": 22.86, "imagenet-r": 32.86, "objectnet": 17.85}
-    assert {shift: values[shift] for shift in expected} == expected
-    assert model.mean is not None
-    assert model.mean.value == pytest.approx((5.794 + 22.861 + 32.857 + 17.846) / 4, abs=1e-3)
-    assert model.mean.compared_on == SAME
-
-
 @pytest.mark.parametrize("imagenet", [5.0, 54.9, 55.1, 84.0, 90.0])
 def test_a_models_value_does_not_depend_on_the_table_around_it(imagenet: float) -> None:
     """One weak model once moved all others to another line."""
@@ -62,19 +50,11 @@ def test_a_models_value_does_not_depend_on_the_table_around_it(imagenet: float) 
     assert measure_robustness([RN50]).baseline.name == "auto"
 
 
-def test_a_model_of_the_fit_lies_near_its_line() -> None:
-    inside = [result for result in read_testbed().rows if result.training == "standard"]
-    means = [model.mean.value for model in measure_robustness(inside, "standard").models if model.mean is not None]
-    assert len(means) > 70
-    assert abs(sum(means) / len(means)) < 0.5
-
-
 @pytest.mark.parametrize("baseline", BASELINES[1:])
 @pytest.mark.parametrize("all_classes", [False, True])
 def test_every_published_value_is_the_naive_one(baseline: str, all_classes: bool) -> None:
     for model in measure_robustness(read_published().rows, baseline, all_classes).models:
         accuracies = model.result.accuracies
-        assert len(model.shifts) == 5
         for shift in SHIFTS:
             same = shift.same_classes if shift.same_classes in accuracies and not all_classes else None
             predicted = naive.predict(baseline, same or IMAGENET, shift.column, accuracies[same or IMAGENET])
@@ -202,13 +182,6 @@ def test_a_mean_is_marked_as_its_worst_cell() -> None:
     assert marks == {20.0: SPARSE, 75.0: "", 86.0: EXTRAPOLATED}
     notes = write_notes(measure_robustness([Result("few", {IMAGENET: 20.0, **FOUR})]))
     assert any(note.startswith("sparse: ") and note.endswith(": few (4)") for note in notes)
-
-
-def test_a_value_of_60_to_89_percent_is_never_withheld() -> None:
-    models = [Result(str(number), {IMAGENET: float(number), **FOUR, "imagenet-a": 20.0}) for number in range(60, 90)]
-    for model in measure_robustness(models).models:
-        assert len(model.shifts) == 5
-        assert model.mean is not None
 
 
 def test_a_baseline_of_ones_own_models_is_used_for_what_it_has() -> None:

@@ -121,7 +121,9 @@ def test_what_is_measured_is_not_measured_again(made: Path, tmp_path: Path, monk
 
 
 @pytest.mark.slow
-def test_an_ablation_is_all_of_its_runs(made: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_ablation_is_all_of_its_runs_and_a_copy_is_one(
+    made: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (made / "runs" / "clip-s0" / "run.json").write_text(json.dumps({"prompts": "none"}))
     runs = {run.name: run for run in find_runs([made], None)}
     (made / "runs" / "clip-s0" / "run.json").unlink()
@@ -130,9 +132,14 @@ def test_an_ablation_is_all_of_its_runs(made: Path, caplog: pytest.LogCaptureFix
     assert runs["labels-s0"].classifier == ClassifierSettings("head")
     assert "once keeps 1 checkpoint" in caplog.text
     assert "simclr has the objective 'simclr' and no classifier" in caplog.text
+    copied = shutil.copytree(made / "runs" / "clip-s0" / "checkpoints", tmp_path / "copy" / "checkpoints")
+    shutil.copy(made / "runs" / "clip-s0" / "settings.json", tmp_path / "copy")
+    shutil.copy(copied / "epoch-0002.ckpt", copied / "epoch-0002-mine.ckpt")
+    (run,) = find_runs([tmp_path / "copy"], None)
+    assert [path.name for path in run.checkpoints] == [f"epoch-000{n}.ckpt" for n in (1, 2, 3)]
+    assert "epoch-0002-mine.ckpt, since" in caplog.text
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("runs", "sentence"),
     [
@@ -147,10 +154,8 @@ def test_what_cannot_be_measured_is_refused(made: Path, tmp_path: Path, runs: li
     with pytest.raises(InputError, match=sentence):
         measure_trajectories(asked(made, tmp_path / "along", *runs))
     assert not (tmp_path / "along").exists()
-
-
-@pytest.mark.slow
-def test_a_folder_of_something_else_is_left_alone(made: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="`prompts` has no effect"):
+        find_runs([made / "runs" / "labels-s0"], "one")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
     with pytest.raises(InputError, match=r"holds 'notes\.txt' and no trajectories"):
@@ -159,6 +164,28 @@ def test_a_folder_of_something_else_is_left_alone(made: Path, tmp_path: Path) ->
         measure_trajectories(asked(made, made / "runs" / "clip-s0" / "along", "runs/clip-s0"))
     with pytest.raises(InputError, match="needs `test_sets` twice or more"):
         TrajectorySettings((made,), (("own", made),), tmp_path / "along")
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        ("cut", r"epoch-0002\.ckpt"),
+        (None, r"the step of the checkpoint .*epoch-0002\.ckpt has not the expected content"),
+        ("two", r"the step of the checkpoint .*epoch-0002\.ckpt has not the expected content"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_and_nothing_is_kept_of_it(
+    made: Path, tmp_path: Path, damage: str | None, sentence: str
+) -> None:
+    shutil.copytree(made / "runs" / "labels-s0", tmp_path / "run")
+    damaged = tmp_path / "run" / "checkpoints" / "epoch-0002.ckpt"
+    if damage == "cut":
+        damaged.write_bytes(damaged.read_bytes()[:5000])
+    else:
+        torch.save({**torch.load(damaged, weights_only=True), "global_step": damage}, damaged)
+    with pytest.raises(InputError, match=sentence):
+        measure_trajectories(asked(made, tmp_path / "along", str(tmp_path / "run")))
+    assert not list((tmp_path / "along").rglob("epoch-*.json"))
 
 
 def made_trajectory(run: str, arm: str, first: float) -> Trajectory:
@@ -184,41 +211,6 @@ def test_the_figure_has_the_plane_of_robustness(tmp_path: Path) -> None:
     assert drawn == (tmp_path / "second.svg").read_text(encoding="utf-8")
     for text in ("ImageNetV2 (top-1, %)", "ImageNet, same classes (top-1, %)", "baseline 'auto'", "b$"):
         assert f"<!-- {text} -->" in drawn.replace("\\$", "$"), text
-
-
-@pytest.mark.slow
-def test_the_copy_of_a_run_has_the_checkpoints_of_the_run(
-    made: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    shutil.copytree(made / "runs" / "clip-s0", tmp_path / "copy")
-    checkpoints = tmp_path / "copy" / "checkpoints"
-    shutil.copy(checkpoints / "epoch-0002.ckpt", checkpoints / "epoch-0002-mine.ckpt")
-    (run,) = find_runs([tmp_path / "copy"], None)
-    assert [path.name for path in run.checkpoints] == [f"epoch-000{n}.ckpt" for n in (1, 2, 3)]
-    assert "epoch-0002-mine.ckpt, since" in caplog.text
-
-
-def test_a_cut_off_checkpoint_is_named_and_nothing_is_kept_of_it(made: Path, tmp_path: Path) -> None:
-    shutil.copytree(made / "runs" / "labels-s0", tmp_path / "cut")
-    damaged = tmp_path / "cut" / "checkpoints" / "epoch-0002.ckpt"
-    damaged.write_bytes(damaged.read_bytes()[:5000])
-    with pytest.raises(InputError, match=r"epoch-0002\.ckpt"):
-        measure_trajectories(asked(made, tmp_path / "along", str(tmp_path / "cut")))
-    assert not list((tmp_path / "along").rglob("epoch-*.json"))
-
-
-@pytest.mark.parametrize("step", [None, "two"])
-def test_a_checkpoint_without_its_step_is_named(made: Path, tmp_path: Path, step: object) -> None:
-    shutil.copytree(made / "runs" / "labels-s0", tmp_path / "odd")
-    odd = tmp_path / "odd" / "checkpoints" / "epoch-0002.ckpt"
-    torch.save({**torch.load(odd, weights_only=True), "global_step": step}, odd)
-    with pytest.raises(InputError, match=r"the step of the checkpoint .*epoch-0002\.ckpt has not the expected content"):
-        measure_trajectories(asked(made, tmp_path / "along", str(tmp_path / "odd")))
-
-
-def test_prompts_for_runs_with_a_head_are_refused(made: Path) -> None:
-    with pytest.raises(InputError, match="`prompts` has no effect"):
-        find_runs([made / "runs" / "labels-s0"], "one")
 
 
 def test_the_command(made: Path, tmp_path: Path) -> None:
